@@ -1,0 +1,104 @@
+//! Packed codes to floats.
+
+use crate::{
+    EncodedLen, FloatType, Scheme,
+    portable::{self, DecodeKernel, Params},
+};
+
+/// Turns whole groups of a scheme's packed parts into floats.
+///
+/// For an F32 output every step is computed in `f32`: code × scale, rounded, + bias, rounded; for the floating-point
+/// formats code × (scale × global scale). An F16 or BF16 output has the bits of `mx.dequantize` on MLX's CPU backend,
+/// which rounds each step of an affine scheme to the type of the scales, converted if that is another type.
+///
+/// Like an [`Encoder`](crate::Encoder) it is a small value without memory: a tensor may be cut at any group boundary.
+#[derive(Clone, Copy, Debug)]
+pub struct Decoder {
+    scheme: Scheme,
+    stored: FloatType,
+    output: FloatType,
+    params: Params<f32>,
+    kernel: DecodeKernel,
+}
+
+/// Parts or an output that do not fit each other.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The output is not a whole number of groups.
+    #[error("expected an output of whole groups of {group_bytes} bytes, found {found} bytes")]
+    PartialGroup {
+        /// Bytes per group.
+        group_bytes: usize,
+        /// The output's length in bytes.
+        found: usize,
+    },
+    /// A part is too short or too long for the output.
+    #[error("expected {expected} bytes of {part}, found {found}")]
+    PartLength {
+        /// `weight`, `scale` or `bias`.
+        part: &'static str,
+        /// The length that fits, in bytes.
+        expected: usize,
+        /// The part's length in bytes.
+        found: usize,
+    },
+}
+
+impl Decoder {
+    /// A decoder of `scheme` to elements of type `output`. `stored` is the type of the scales and biases of an affine
+    /// scheme, and means nothing to the others.
+    #[must_use]
+    pub fn new(scheme: Scheme, stored: FloatType, output: FloatType) -> Self {
+        let params = Params { group: scheme.group_elements(), global: None };
+        Self { scheme, stored, output, params, kernel: portable::decoder(scheme, stored, output) }
+    }
+
+    /// This decoder with the global scale that is stored beside an nvfp4 tensor: the number that multiplies. The other
+    /// schemes have none and ignore it.
+    #[must_use]
+    pub fn with_global_scale(mut self, multiplier: f32) -> Self {
+        self.params.global = (self.scheme == Scheme::NVFP4).then_some(multiplier);
+        self
+    }
+
+    /// The scheme that this decoder reads.
+    #[must_use]
+    pub const fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The element type that it writes.
+    #[must_use]
+    pub const fn output(&self) -> FloatType {
+        self.output
+    }
+
+    /// Decodes as many groups as `out` holds, without regard to alignment. Allocates nothing. `bias` is empty where the
+    /// scheme has none.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::PartialGroup`] where `out` is not whole groups, [`DecodeError::PartLength`] where a part has
+    /// another length than [`Scheme::encoded_len`] gives. Nothing has been written then.
+    pub fn decode(&self, weight: &[u8], scale: &[u8], bias: &[u8], out: &mut [u8]) -> Result<(), DecodeError> {
+        let group_bytes = self.params.group * self.output.size();
+        if !out.len().is_multiple_of(group_bytes) {
+            return Err(DecodeError::PartialGroup { group_bytes, found: out.len() });
+        }
+        let groups = out.len() / group_bytes;
+        let EncodedLen { weight: weight_len, scale: scale_len, bias: bias_len } = self
+            .scheme
+            .encoded_len(groups, self.stored)
+            .expect("no part is longer than the output: a code has at most 8 bits, an element at least 16");
+        for (part, expected, found) in
+            [("weight", weight_len, weight.len()), ("scale", scale_len, scale.len()), ("bias", bias_len, bias.len())]
+        {
+            if expected != found {
+                return Err(DecodeError::PartLength { part, expected, found });
+            }
+        }
+        (self.kernel)(&self.params, weight, scale, bias, out);
+        Ok(())
+    }
+}

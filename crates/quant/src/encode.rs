@@ -1,0 +1,160 @@
+//! Floats to packed codes.
+
+use std::{iter::Sum, ops::AddAssign};
+
+use crate::{
+    EncodedLen, FloatType, GlobalScale, Profile, Scheme,
+    portable::{self, EncodeKernel, Params},
+};
+
+/// Turns whole groups of floats into a scheme's packed parts.
+///
+/// An encoder is a small value, chosen once per tensor and shared freely between threads. It keeps nothing between
+/// calls: a tensor may be cut at any group boundary and its pieces encoded in any order, and the bytes are the same.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoder {
+    scheme: Scheme,
+    float: FloatType,
+    params: Params<GlobalScale>,
+    kernel: EncodeKernel,
+}
+
+/// The buffers that one call of [`Encoder::encode`] fills. Each must have exactly the length that
+/// [`Scheme::encoded_len`] gives.
+#[derive(Debug)]
+pub struct EncodeBuffers<'a> {
+    /// For the packed codes: little-endian 32-bit words, `[groups, group × bits / 32]`.
+    pub weight: &'a mut [u8],
+    /// For the scales, `[groups]`.
+    pub scale: &'a mut [u8],
+    /// For the biases, `[groups]`; empty where the scheme has none.
+    pub bias: &'a mut [u8],
+}
+
+/// What an encoder noticed on the way. Stats of pieces add up to those of the whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EncodeStats {
+    /// Elements that are NaN or infinite. Their groups decode to arbitrary numbers: callers should refuse them.
+    pub non_finite: u64,
+    /// Groups of finite weights, not all zero, that decode to nothing but zeros.
+    pub zeroed_groups: u64,
+    /// Groups of finite weights of which some lie more than half a step beyond the largest value that a
+    /// floating-point format reaches under the largest scale that it has.
+    pub clipped_groups: u64,
+    /// Groups of finite weights whose scale overflows, so that they decode to NaN, infinity or noise.
+    pub overflowed_groups: u64,
+}
+
+impl AddAssign for EncodeStats {
+    fn add_assign(&mut self, other: Self) {
+        self.non_finite += other.non_finite;
+        self.zeroed_groups += other.zeroed_groups;
+        self.clipped_groups += other.clipped_groups;
+        self.overflowed_groups += other.overflowed_groups;
+    }
+}
+
+impl Sum for EncodeStats {
+    fn sum<I: Iterator<Item = Self>>(pieces: I) -> Self {
+        pieces.fold(Self::default(), |mut total, piece| {
+            total += piece;
+            total
+        })
+    }
+}
+
+/// A scheme that cannot be encoded in a profile.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no kernel encodes {scheme} in profile {profile}")]
+#[non_exhaustive]
+pub struct UnsupportedError {
+    /// The scheme asked for.
+    pub scheme: Scheme,
+    /// The profile asked for.
+    pub profile: Profile,
+}
+
+/// Buffers that do not fit each other.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// The source is not a whole number of groups.
+    #[error("expected a source of whole groups of {group_bytes} bytes, found {found} bytes")]
+    PartialGroup {
+        /// Bytes per group.
+        group_bytes: usize,
+        /// The source's length in bytes.
+        found: usize,
+    },
+    /// A buffer is too short or too long for the source.
+    #[error("expected {expected} bytes in the {part} buffer, found {found}")]
+    BufferLength {
+        /// `weight`, `scale` or `bias`.
+        part: &'static str,
+        /// The length that fits, in bytes.
+        expected: usize,
+        /// The buffer's length in bytes.
+        found: usize,
+    },
+}
+
+impl Encoder {
+    /// An encoder of elements of type `float`.
+    ///
+    /// # Errors
+    ///
+    /// [`UnsupportedError`] where no kernel encodes `scheme` in `profile`.
+    pub fn new(scheme: Scheme, float: FloatType, profile: Profile) -> Result<Self, UnsupportedError> {
+        let kernel = portable::encoder(scheme, float, profile).ok_or(UnsupportedError { scheme, profile })?;
+        let params = Params { group: scheme.group_elements(), global: None };
+        Ok(Self { scheme, float, params, kernel })
+    }
+
+    /// This encoder with a global scale for an nvfp4 tensor, which the caller stores and hands to the
+    /// [`Decoder`](crate::Decoder). The other schemes have none and ignore it.
+    #[must_use]
+    pub fn with_global_scale(mut self, global: GlobalScale) -> Self {
+        self.params.global = (self.scheme == Scheme::NVFP4).then_some(global);
+        self
+    }
+
+    /// The scheme that this encoder produces.
+    #[must_use]
+    pub const fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The element type that it reads.
+    #[must_use]
+    pub const fn float(&self) -> FloatType {
+        self.float
+    }
+
+    /// Encodes `src`, little-endian elements that make whole groups, without regard to alignment. Allocates nothing.
+    ///
+    /// Input that no scheme can hold is encoded all the same, as MLX would, and counted in the stats.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::PartialGroup`] where `src` is not whole groups, [`EncodeError::BufferLength`] where a buffer has
+    /// another length than [`Scheme::encoded_len`] gives. Nothing has been written then.
+    pub fn encode(&self, src: &[u8], out: EncodeBuffers<'_>) -> Result<EncodeStats, EncodeError> {
+        let group_bytes = self.params.group * self.float.size();
+        if !src.len().is_multiple_of(group_bytes) {
+            return Err(EncodeError::PartialGroup { group_bytes, found: src.len() });
+        }
+        let EncodedLen { weight, scale, bias } = self
+            .scheme
+            .encoded_len(src.len() / group_bytes, self.float)
+            .expect("encoding makes no part longer than the source");
+        for (part, expected, found) in
+            [("weight", weight, out.weight.len()), ("scale", scale, out.scale.len()), ("bias", bias, out.bias.len())]
+        {
+            if expected != found {
+                return Err(EncodeError::BufferLength { part, expected, found });
+            }
+        }
+        Ok((self.kernel)(&self.params, src, out))
+    }
+}

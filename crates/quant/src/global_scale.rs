@@ -1,0 +1,59 @@
+//! nvfp4's scale for a whole tensor.
+
+/// The most that a group can reach without a global scale: the largest E2M1 value times the largest E4M3 value.
+const REACH: f32 = 6.0 * 448.0;
+
+/// A second, F32 scale for all of an nvfp4 tensor, which brings its group scales into the range of E4M3.
+///
+/// It multiplies: value = code × (scale × [`multiplier`](Self::multiplier)). MLX's argument of that name is 2,688 times
+/// larger, the magnitude that the tensor's largest weight may have.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GlobalScale {
+    max_abs: f32,
+}
+
+/// A number that cannot be a global scale.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error(
+    "expected a global scale that is positive, finite and neither too small nor too large to divide by, found {found}"
+)]
+#[non_exhaustive]
+pub struct InvalidGlobalScale {
+    /// The number.
+    pub found: f32,
+}
+
+impl GlobalScale {
+    /// The global scale under which a weight of magnitude `max_abs` is the largest that can be encoded. This is MLX's
+    /// `global_scale` argument.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidGlobalScale`] unless `max_abs` is positive and finite, and so are its quotients with 2,688.
+    pub fn from_max_abs(max_abs: f32) -> Result<Self, InvalidGlobalScale> {
+        let scale = Self { max_abs };
+        let usable = |value: f32| value > 0.0 && value.is_finite();
+        if usable(max_abs) && usable(scale.multiplier()) && usable(scale.encoding_factor()) {
+            Ok(scale)
+        } else {
+            Err(InvalidGlobalScale { found: max_abs })
+        }
+    }
+
+    /// What a decoded value is multiplied by; the number to store beside the tensor.
+    #[must_use]
+    pub fn multiplier(self) -> f32 {
+        self.max_abs / REACH
+    }
+
+    /// What to pass to MLX as `global_scale`.
+    #[must_use]
+    pub const fn max_abs(self) -> f32 {
+        self.max_abs
+    }
+
+    /// What an encoder multiplies group scales by, as MLX rounds it.
+    pub(crate) fn encoding_factor(self) -> f32 {
+        REACH / self.max_abs
+    }
+}

@@ -1,0 +1,58 @@
+//! MLX's quantized tensor formats, exactly: float tensors in, packed codes with scales and biases out, and back.
+//!
+//! A [`Scheme`] names a format and its group size. An [`Encoder`] turns rows of floats into the scheme's packed
+//! parts, a [`Decoder`] turns the parts into floats again; both stream over byte slices that the caller owns and
+//! allocate nothing. How an encoder picks codes is its [`Profile`]: the bits of MLX itself, or better codes in the
+//! same format. A [`Policy`](policy::Policy) says which scheme suits which tensor of a checkpoint.
+//!
+//! Everything here is pure Rust, needs no GPU, and encodes to the same bytes on every machine. An [`ErrorMeasure`] says
+//! what was lost.
+//!
+//! ```
+//! use longshore_quant::{Decoder, EncodeBuffers, Encoder, FloatType, Profile, Scheme};
+//!
+//! // Two rows of 64 weights, F32, as they lie in a file.
+//! let weights: Vec<f32> = (0..128u8).map(|i| (f32::from(i) * 0.37).sin() * 0.02).collect();
+//! let source: Vec<u8> = weights.iter().flat_map(|w| w.to_le_bytes()).collect();
+//!
+//! let scheme: Scheme = "int8".parse()?;
+//! let parts = scheme.parts(FloatType::F32, &[2, 64])?;
+//! assert_eq!(parts.weight.shape, [2, 16]); // four codes to a 32-bit word
+//! assert_eq!(parts.scale.shape, [2, 1]);
+//!
+//! let len = scheme.encoded_len(2, FloatType::F32).expect("two groups fit in memory");
+//! let (mut weight, mut scale, mut bias) = (vec![0; len.weight], vec![0; len.scale], vec![0; len.bias]);
+//! let stats = Encoder::new(scheme, FloatType::F32, Profile::Plus)?
+//!     .encode(&source, EncodeBuffers { weight: &mut weight, scale: &mut scale, bias: &mut bias })?;
+//! assert_eq!(stats.non_finite, 0);
+//!
+//! let mut restored = vec![0; source.len()];
+//! Decoder::new(scheme, FloatType::F32, FloatType::F32).decode(&weight, &scale, &bias, &mut restored)?;
+//! for (bytes, weight) in restored.chunks_exact(4).zip(&weights) {
+//!     let value = f32::from_le_bytes(bytes.try_into()?);
+//!     assert!((value - weight).abs() < 2e-4);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod decode;
+mod encode;
+mod float;
+mod global_scale;
+mod measure;
+pub mod policy;
+mod portable;
+mod profile;
+mod scheme;
+
+pub use decode::{DecodeError, Decoder};
+pub use encode::{EncodeBuffers, EncodeError, EncodeStats, Encoder, UnsupportedError};
+pub use float::{FloatType, UnknownFloatType};
+pub use global_scale::{GlobalScale, InvalidGlobalScale};
+pub use measure::{ErrorMeasure, MeasureError};
+pub use profile::{Profile, UnknownProfile};
+pub use scheme::{EncodedLen, Format, Part, PartKind, Parts, Scheme, SchemeError};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,275 @@
+//! Affine groups: value = code × scale + bias.
+//!
+//! All arithmetic is in `f32`, whatever the type of the elements. For a group, with n = 2^bits − 1:
+//!
+//! ```text
+//! scale = max((max − min) / n, 1e-7), negative unless |min| > |max|     step from the edge towards the other end
+//! edge  = whichever of min and max has the larger magnitude
+//! q0    = round(edge / scale)
+//! if q0 ≠ 0 { scale = edge / q0; bias = edge } else { bias = 0 }        so that zero falls on a code
+//! code  = clamp(round((w − bias) / scale), 0, n)
+//! ```
+//!
+//! NaN is never a minimum or a maximum. The bias is an element of the group or zero, so storing it rounds nothing;
+//! storing the scale does. MLX chooses codes with the scale before that rounding, [`Plus`] with the one that a reader
+//! will multiply by.
+
+use super::{
+    DecodeKernel, EncodeKernel, MAX_GROUP, Params, bits,
+    element::{Bf16, Element, F16, F32},
+    group::{Mlx, MlxMetal, Plus, extremes, non_finite},
+};
+use crate::{EncodeBuffers, EncodeStats, FloatType, GlobalScale};
+
+/// Below this MLX does not let a step fall.
+const EPSILON: f32 = 1e-7;
+
+/// How one profile computes.
+pub(super) trait Rule: 'static {
+    /// What the search for the maximum starts from.
+    const FLOOR: f32;
+
+    /// Whether codes are chosen with the scale as stored.
+    const STORED_SCALE: bool;
+
+    /// Rounds a quotient to a whole number.
+    fn round(value: f32) -> f32;
+
+    /// `value` rounded and clamped to `[0, max]`.
+    fn code(value: f32, max: f32) -> u8;
+}
+
+impl Rule for Mlx {
+    const FLOOR: f32 = f32::NEG_INFINITY;
+    const STORED_SCALE: bool = false;
+
+    fn round(value: f32) -> f32 {
+        value.round_ties_even()
+    }
+
+    #[inline]
+    fn code(value: f32, max: f32) -> u8 {
+        nearest_even(value, max)
+    }
+}
+
+/// A group of negative numbers gets the range up to zero.
+impl Rule for MlxMetal {
+    const FLOOR: f32 = 0.0;
+    const STORED_SCALE: bool = false;
+
+    fn round(value: f32) -> f32 {
+        value.round()
+    }
+
+    #[inline]
+    fn code(value: f32, max: f32) -> u8 {
+        nearest_away(value, max)
+    }
+}
+
+impl Rule for Plus {
+    const FLOOR: f32 = f32::NEG_INFINITY;
+    const STORED_SCALE: bool = true;
+
+    fn round(value: f32) -> f32 {
+        value.round_ties_even()
+    }
+
+    #[inline]
+    fn code(value: f32, max: f32) -> u8 {
+        nearest_even(value, max)
+    }
+}
+
+/// `value` clamped to `[0, max]` and rounded, ties to even; 0 for NaN. Clamping first gives the same code, and leaves
+/// numbers so small that adding 2^23 rounds them into the low bits of the mantissa.
+#[inline]
+fn nearest_even(value: f32, max: f32) -> u8 {
+    let value = if value > 0.0 { value } else { 0.0 };
+    let value = if value < max { value } else { max };
+    (value + 8_388_608.0).to_bits().to_le_bytes()[0]
+}
+
+/// `value` clamped to `[0, max]` and rounded, ties upwards; `max` for NaN, as Metal's `fmin` has it.
+#[inline]
+fn nearest_away(value: f32, max: f32) -> u8 {
+    let value = if value < max { value } else { max };
+    let value = if value > 0.0 { value } else { 0.0 };
+    let even = (value + 8_388_608.0) - 8_388_608.0;
+    // The difference is exact, and not below one half only where a tie went down.
+    let code = if value - even < 0.5 { even } else { even + 1.0 };
+    (code + 8_388_608.0).to_bits().to_le_bytes()[0]
+}
+
+/// Scale and bias for a group between `min` and `max`.
+#[inline]
+fn scale_and_bias<R: Rule>(min: f32, max: f32, top: f32) -> (f32, f32) {
+    let step = (max - min) / top;
+    let step = if step < EPSILON { EPSILON } else { step };
+    let (edge, scale) = if min.abs() > max.abs() { (min, step) } else { (max, -step) };
+    let codes = R::round(edge / scale);
+    if codes == 0.0 {
+        return (scale, 0.0);
+    }
+    let scale = edge / codes;
+    // The sign of a NaN that arithmetic makes depends on the machine.
+    (if scale.is_nan() { f32::NAN } else { scale }, edge)
+}
+
+fn encode<R: Rule, T: Element, const BITS: usize>(
+    params: &Params<GlobalScale>,
+    src: &[u8],
+    out: EncodeBuffers<'_>,
+) -> EncodeStats {
+    let EncodeBuffers { weight, scale, bias } = out;
+    let group = params.group;
+    let top = f32::from(u8::MAX >> (8 - BITS));
+    let mut stats = EncodeStats::default();
+    let (mut values, mut codes) = ([0.0; MAX_GROUP], [0; MAX_GROUP]);
+    let (values, codes) = (&mut values[..group], &mut codes[..group]);
+    let parts = scale.chunks_exact_mut(T::SIZE).zip(bias.chunks_exact_mut(T::SIZE));
+    let parts = parts.zip(weight.chunks_exact_mut(group * BITS / 8));
+    for (src, ((stored_scale, stored_bias), packed)) in src.chunks_exact(group * T::SIZE).zip(parts) {
+        T::read(src, values);
+        let (min, max) = extremes(values, R::FLOOR);
+        let (scale, bias) = scale_and_bias::<R>(min, max, top);
+        T::write(&[scale], stored_scale);
+        T::write(&[bias], stored_bias);
+        let rounded = T::round(scale);
+        let divisor = if R::STORED_SCALE { rounded } else { scale };
+        for (code, value) in codes.iter_mut().zip(values.iter()) {
+            *code = R::code((value - bias) / divisor, top);
+        }
+        bits::pack::<BITS>(codes, packed);
+
+        let non_finite = non_finite(values);
+        stats.non_finite += non_finite;
+        if non_finite == 0 {
+            // No code was found for the edge: the whole group is below half of EPSILON.
+            stats.zeroed_groups += u64::from(bias == 0.0 && min.abs().max(max.abs()) > 0.0);
+            stats.overflowed_groups += u64::from(!rounded.is_finite());
+        }
+    }
+    stats
+}
+
+/// Decodes scales and biases of type `S` with each step rounded to `A`.
+fn decode<S: Element, A: Element, O: Element, const BITS: usize>(
+    params: &Params<f32>,
+    weight: &[u8],
+    scale: &[u8],
+    bias: &[u8],
+    out: &mut [u8],
+) {
+    let group = params.group;
+    let (mut values, mut codes) = ([0.0; MAX_GROUP], [0; MAX_GROUP]);
+    let (values, codes) = (&mut values[..group], &mut codes[..group]);
+    let parts = scale.chunks_exact(S::SIZE).zip(bias.chunks_exact(S::SIZE));
+    let parts = parts.zip(weight.chunks_exact(group * BITS / 8));
+    for (out, ((stored_scale, stored_bias), packed)) in out.chunks_exact_mut(group * O::SIZE).zip(parts) {
+        let (mut scale, mut bias) = ([0.0], [0.0]);
+        S::read(stored_scale, &mut scale);
+        S::read(stored_bias, &mut bias);
+        bits::unpack::<BITS>(packed, codes);
+        for (value, code) in values.iter_mut().zip(codes.iter()) {
+            *value = A::round(A::round(f32::from(*code) * scale[0]) + bias[0]);
+        }
+        O::write(values, out);
+    }
+}
+
+/// The encode kernel for codes of `bits` bits.
+pub(super) fn encoder<R: Rule>(bits: u8, float: FloatType) -> Option<EncodeKernel> {
+    match float {
+        FloatType::F32 => encoder_of::<R, F32>(bits),
+        FloatType::F16 => encoder_of::<R, F16>(bits),
+        FloatType::BF16 => encoder_of::<R, Bf16>(bits),
+    }
+}
+
+fn encoder_of<R: Rule, T: Element>(bits: u8) -> Option<EncodeKernel> {
+    Some(match bits {
+        2 => encode::<R, T, 2>,
+        3 => encode::<R, T, 3>,
+        4 => encode::<R, T, 4>,
+        5 => encode::<R, T, 5>,
+        6 => encode::<R, T, 6>,
+        8 => encode::<R, T, 8>,
+        _ => return None,
+    })
+}
+
+/// The decode kernel for codes of `bits` bits. An F32 output is computed in `f32`; the others step by step in the
+/// type of the scales, as MLX's CPU backend does.
+pub(super) fn decoder(bits: u8, stored: FloatType, output: FloatType) -> Option<DecodeKernel> {
+    match (stored, output) {
+        (FloatType::F32, FloatType::F32) => decoder_of::<F32, F32, F32>(bits),
+        (FloatType::F32, FloatType::F16) => decoder_of::<F32, F32, F16>(bits),
+        (FloatType::F32, FloatType::BF16) => decoder_of::<F32, F32, Bf16>(bits),
+        (FloatType::F16, FloatType::F32) => decoder_of::<F16, F32, F32>(bits),
+        (FloatType::F16, FloatType::F16) => decoder_of::<F16, F16, F16>(bits),
+        (FloatType::F16, FloatType::BF16) => decoder_of::<F16, F16, Bf16>(bits),
+        (FloatType::BF16, FloatType::F32) => decoder_of::<Bf16, F32, F32>(bits),
+        (FloatType::BF16, FloatType::F16) => decoder_of::<Bf16, Bf16, F16>(bits),
+        (FloatType::BF16, FloatType::BF16) => decoder_of::<Bf16, Bf16, Bf16>(bits),
+    }
+}
+
+fn decoder_of<S: Element, A: Element, O: Element>(bits: u8) -> Option<DecodeKernel> {
+    Some(match bits {
+        2 => decode::<S, A, O, 2>,
+        3 => decode::<S, A, O, 3>,
+        4 => decode::<S, A, O, 4>,
+        5 => decode::<S, A, O, 5>,
+        6 => decode::<S, A, O, 6>,
+        8 => decode::<S, A, O, 8>,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_rounded_and_clamped() {
+        for top in [3u8, 7, 15, 31, 63, 255] {
+            let max = f32::from(top);
+            for code in 0..top {
+                let tie = f32::from(code) + 0.5;
+                assert_eq!(nearest_even(tie, max), code + code % 2);
+                assert_eq!(nearest_away(tie, max), code + 1);
+                for round in [nearest_even, nearest_away] {
+                    assert_eq!(round(tie.next_down(), max), code);
+                    assert_eq!(round(tie.next_up(), max), code + 1);
+                }
+            }
+            for round in [nearest_even, nearest_away] {
+                assert_eq!(round(f32::INFINITY, max), top);
+                assert_eq!(round(f32::NEG_INFINITY, max), 0);
+                assert_eq!(round(max + 0.5, max), top);
+                assert_eq!(round(-0.0, max), 0);
+            }
+            assert_eq!(nearest_even(f32::NAN, max), 0);
+            assert_eq!(nearest_away(f32::NAN, max), top);
+        }
+    }
+
+    #[test]
+    fn zero_falls_on_a_code() {
+        let (scale, bias) = scale_and_bias::<Mlx>(-1.0, 0.55, 15.0);
+        // 1 / (1.55 / 15) is 9.68: ten steps from the edge to zero.
+        assert_eq!((scale.to_bits(), bias.to_bits()), (0.1f32.to_bits(), 1f32.to_bits() | 1 << 31));
+        let (scale, bias) = scale_and_bias::<Mlx>(-0.55, 1.0, 15.0);
+        assert_eq!((scale.to_bits(), bias.to_bits()), (0.1f32.to_bits() | 1 << 31, 1f32.to_bits()));
+    }
+
+    #[test]
+    fn a_step_is_never_below_epsilon() {
+        assert_eq!(scale_and_bias::<Mlx>(0.0, 0.0, 15.0), (-EPSILON, 0.0));
+        assert_eq!(scale_and_bias::<Mlx>(4e-8, 4e-8, 15.0), (-EPSILON, 0.0));
+        // The only code is the edge itself; the sign is that of a group whose magnitudes tie.
+        assert_eq!(scale_and_bias::<Mlx>(-6e-8, -6e-8, 15.0), (-6e-8, -6e-8));
+    }
+}

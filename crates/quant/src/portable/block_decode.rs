@@ -1,0 +1,93 @@
+//! Decoding the floating-point formats: value = code × scale, with nvfp4's optional third factor.
+//!
+//! The scale and the product are rounded to the output's type, as MLX's CPU backend does. Where there is a global
+//! scale, MLX computes in `f32` and returns `f32`; here that is converted to the output's type at the end.
+
+use super::{DecodeKernel, MAX_GROUP, Params, bits, e2m1, e4m3, e8m0, element};
+use crate::{FloatType, Format};
+use element::{Bf16, Element, F16, F32};
+
+/// The tables of one format.
+trait Codec: 'static {
+    fn scale(code: u8) -> f32;
+    fn value(code: u8) -> f32;
+}
+
+struct Nvfp4;
+struct Mxfp4;
+struct Mxfp8;
+
+impl Codec for Nvfp4 {
+    fn scale(code: u8) -> f32 {
+        e4m3::decode(code)
+    }
+
+    #[inline]
+    fn value(code: u8) -> f32 {
+        e2m1::decode(code)
+    }
+}
+
+impl Codec for Mxfp4 {
+    fn scale(code: u8) -> f32 {
+        e8m0::decode(code)
+    }
+
+    #[inline]
+    fn value(code: u8) -> f32 {
+        e2m1::decode(code)
+    }
+}
+
+impl Codec for Mxfp8 {
+    fn scale(code: u8) -> f32 {
+        e8m0::decode(code)
+    }
+
+    #[inline]
+    fn value(code: u8) -> f32 {
+        e4m3::decode(code)
+    }
+}
+
+fn decode<C: Codec, O: Element, const BITS: usize>(
+    params: &Params<f32>,
+    weight: &[u8],
+    scale: &[u8],
+    _bias: &[u8],
+    out: &mut [u8],
+) {
+    let group = params.group;
+    let (mut values, mut codes) = ([0.0; MAX_GROUP], [0; MAX_GROUP]);
+    let (values, codes) = (&mut values[..group], &mut codes[..group]);
+    let parts = scale.iter().zip(weight.chunks_exact(group * BITS / 8));
+    for (out, (scale, packed)) in out.chunks_exact_mut(group * O::SIZE).zip(parts) {
+        let scale = match params.global {
+            Some(global) => C::scale(*scale) * global,
+            None => O::round(C::scale(*scale)),
+        };
+        bits::unpack::<BITS>(packed, codes);
+        for (value, code) in values.iter_mut().zip(codes.iter()) {
+            *value = C::value(*code) * scale;
+        }
+        O::write(values, out);
+    }
+}
+
+/// The decode kernel of a floating-point format, or `None` for an affine one.
+pub(super) fn decoder(format: Format, output: FloatType) -> Option<DecodeKernel> {
+    match output {
+        FloatType::F32 => decoder_to::<F32>(format),
+        FloatType::F16 => decoder_to::<F16>(format),
+        FloatType::BF16 => decoder_to::<Bf16>(format),
+    }
+}
+
+fn decoder_to<O: Element>(format: Format) -> Option<DecodeKernel> {
+    match format {
+        Format::Affine { .. } => None,
+        Format::Nvfp4 => Some(decode::<Nvfp4, O, 4>),
+        Format::Mxfp4 => Some(decode::<Mxfp4, O, 4>),
+        Format::Mxfp8 => Some(decode::<Mxfp8, O, 8>),
+    }
+}

@@ -1,0 +1,116 @@
+//! nvfp4 groups: E2M1 codes under an E4M3 scale.
+//!
+//! With `factor` = 1, or 2,688 / the global scale's MLX argument:
+//!
+//! ```text
+//! scale = E4M3(max |w| / 6 × factor)
+//! code  = E2M1(w / scale × factor)
+//! ```
+//!
+//! The profiles differ in what is rounded in between, and how ties are broken.
+
+use super::{
+    EncodeKernel, MAX_GROUP, Params, bits, e2m1, e4m3,
+    element::{Bf16, Element, F16, F32},
+    group::{Magnitude, Mlx, MlxMetal, Plus, non_finite},
+};
+use crate::{EncodeBuffers, EncodeStats, FloatType, GlobalScale};
+
+/// How one profile computes.
+pub(super) trait Rule: Magnitude {
+    /// The scale's code, for the largest magnitude of the group.
+    fn scale<T: Element>(largest: f32, factor: f32) -> u8;
+
+    /// The codes for a group under a scale.
+    fn codes<T: Element>(values: &[f32], codes: &mut [u8], scale: f32, params: &Params<GlobalScale>);
+}
+
+fn factor(params: &Params<GlobalScale>) -> f32 {
+    params.global.map_or(1.0, GlobalScale::encoding_factor)
+}
+
+/// Every step is rounded to the type of the elements, and ties go towards zero.
+impl Rule for Mlx {
+    fn scale<T: Element>(largest: f32, factor: f32) -> u8 {
+        e4m3::encode_magnitude(T::round(largest / 6.0) * factor)
+    }
+
+    #[inline]
+    fn codes<T: Element>(values: &[f32], codes: &mut [u8], scale: f32, params: &Params<GlobalScale>) {
+        let factor = factor(params);
+        for (code, value) in codes.iter_mut().zip(values) {
+            *code = e2m1::first_nearest(T::round(value / scale) * factor);
+        }
+    }
+}
+
+/// All in `f32`, a multiplication by the reciprocal, ties to even.
+impl Rule for MlxMetal {
+    fn scale<T: Element>(largest: f32, factor: f32) -> u8 {
+        e4m3::encode_magnitude(largest / 6.0 * factor)
+    }
+
+    #[inline]
+    fn codes<T: Element>(values: &[f32], codes: &mut [u8], scale: f32, params: &Params<GlobalScale>) {
+        let inverse = if scale == 0.0 { 0.0 } else { factor(params) / scale };
+        for (code, value) in codes.iter_mut().zip(values) {
+            *code = e2m1::nearest_even(value * inverse);
+        }
+    }
+}
+
+/// All in `f32`, a true division by the product that a reader multiplies by, ties to even. The scale is
+/// zero only for a group of zeros; MLX's is for every group that lies below half of its least code.
+impl Rule for Plus {
+    fn scale<T: Element>(largest: f32, factor: f32) -> u8 {
+        e4m3::encode_magnitude(largest / 6.0 * factor).max(u8::from(largest > 0.0))
+    }
+
+    #[inline]
+    fn codes<T: Element>(values: &[f32], codes: &mut [u8], scale: f32, params: &Params<GlobalScale>) {
+        let step = params.global.map_or(scale, |global| scale * global.multiplier());
+        if step == 0.0 {
+            // All zeros, or so far below the global scale that nothing of them remains.
+            codes.fill(0);
+            return;
+        }
+        for (code, value) in codes.iter_mut().zip(values) {
+            *code = e2m1::nearest_even(value / step);
+        }
+    }
+}
+
+fn encode<R: Rule, T: Element>(params: &Params<GlobalScale>, src: &[u8], out: EncodeBuffers<'_>) -> EncodeStats {
+    let EncodeBuffers { weight, scale, bias: _ } = out;
+    let (group, factor) = (params.group, factor(params));
+    let mut stats = EncodeStats::default();
+    let (mut values, mut codes) = ([0.0; MAX_GROUP], [0; MAX_GROUP]);
+    let (values, codes) = (&mut values[..group], &mut codes[..group]);
+    let parts = scale.iter_mut().zip(weight.chunks_exact_mut(group / 2));
+    for (src, (stored, packed)) in src.chunks_exact(group * T::SIZE).zip(parts) {
+        T::read(src, values);
+        let non_finite = non_finite(values);
+        let largest = R::largest(values, non_finite);
+        *stored = R::scale::<T>(largest, factor);
+        let scale = e4m3::decode(*stored);
+        R::codes::<T>(values, codes, scale, params);
+        bits::pack::<4>(codes, packed);
+
+        stats.non_finite += non_finite;
+        if non_finite == 0 {
+            let zeroed = largest > 0.0 && codes.iter().all(|code| code & e2m1::MAGNITUDE == 0);
+            stats.zeroed_groups += u64::from(zeroed);
+            stats.clipped_groups += u64::from(scale > 0.0 && largest / scale * factor > 7.0);
+        }
+    }
+    stats
+}
+
+/// The encode kernel.
+pub(super) fn encoder<R: Rule>(float: FloatType) -> EncodeKernel {
+    match float {
+        FloatType::F32 => encode::<R, F32>,
+        FloatType::F16 => encode::<R, F16>,
+        FloatType::BF16 => encode::<R, Bf16>,
+    }
+}

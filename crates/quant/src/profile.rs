@@ -1,0 +1,62 @@
+//! How an encoder chooses codes.
+
+use std::{fmt, str::FromStr};
+
+/// How an encoder chooses scales and codes. Every profile's output decodes with stock MLX.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Profile {
+    /// The bits of MLX's CPU backend, version 0.32.4.
+    Mlx,
+    /// The bits of MLX's Metal kernels, written from their source and not yet compared with real hardware.
+    MlxMetal,
+    /// MLX's scales, with the codes that are nearest under the scale and bias as they are stored. Costs what
+    /// [`Mlx`](Self::Mlx) costs, and loses less. The floating-point formats are computed in `f32` with ties to even,
+    /// and a group of nvfp4 that MLX would round to zero for want of a small enough scale gets the least one.
+    #[default]
+    Plus,
+    /// Searches for the scale and bias of least error.
+    Best,
+}
+
+impl Profile {
+    /// All profiles, in the order in which help texts list them.
+    pub const ALL: [Self; 4] = [Self::Mlx, Self::MlxMetal, Self::Plus, Self::Best];
+
+    /// The name that the command line uses.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mlx => "mlx",
+            Self::MlxMetal => "mlx-metal",
+            Self::Plus => "plus",
+            Self::Best => "best",
+        }
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A profile name that does not exist.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected a profile (mlx, mlx-metal, plus or best), found {found:?}")]
+#[non_exhaustive]
+pub struct UnknownProfile {
+    /// What stood there instead.
+    pub found: String,
+}
+
+/// Parses a profile's name, in any case, with blanks around it ignored.
+impl FromStr for Profile {
+    type Err = UnknownProfile;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|profile| profile.name().eq_ignore_ascii_case(text.trim()))
+            .ok_or_else(|| UnknownProfile { found: text.into() })
+    }
+}

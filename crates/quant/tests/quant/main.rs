@@ -1,0 +1,10 @@
+//! Encoders and decoders against vectors captured from MLX, and their properties; schemes, profiles and policies.
+
+mod decode;
+mod encode;
+mod golden;
+mod measure;
+mod policy;
+mod profile;
+mod scheme;
+mod support;

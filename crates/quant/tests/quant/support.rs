@@ -1,0 +1,88 @@
+//! Encoding whole tensors into fresh buffers, and numbers to encode.
+
+use longshore_quant::{Decoder, EncodeBuffers, EncodeStats, Encoder, FloatType, Profile, Scheme};
+
+/// A tensor's parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Encoded {
+    pub(crate) weight: Vec<u8>,
+    pub(crate) scale: Vec<u8>,
+    pub(crate) bias: Vec<u8>,
+    pub(crate) stats: EncodeStats,
+}
+
+/// Encodes all of `src`.
+pub(crate) fn encode(encoder: &Encoder, src: &[u8]) -> Encoded {
+    let scheme = encoder.scheme();
+    let groups = src.len() / encoder.float().size() / usize::try_from(scheme.group_size()).expect("it is small");
+    let len = scheme.encoded_len(groups, encoder.float()).expect("the source is in memory");
+    let (mut weight, mut scale, mut bias) = (vec![0xA5; len.weight], vec![0xA5; len.scale], vec![0xA5; len.bias]);
+    let out = EncodeBuffers { weight: &mut weight, scale: &mut scale, bias: &mut bias };
+    let stats = encoder.encode(src, out).expect("the buffers fit");
+    Encoded { weight, scale, bias, stats }
+}
+
+/// Decodes all of `parts` to `f32`.
+pub(crate) fn decode(scheme: Scheme, stored: FloatType, parts: &Encoded) -> Vec<f32> {
+    let elements = parts.weight.len() * 8 / usize::from(scheme.bits());
+    let mut out = vec![0xA5; elements * 4];
+    Decoder::new(scheme, stored, FloatType::F32)
+        .decode(&parts.weight, &parts.scale, &parts.bias, &mut out)
+        .expect("the parts fit");
+    floats(FloatType::F32, &out)
+}
+
+/// Little-endian elements as numbers.
+pub(crate) fn floats(float: FloatType, bytes: &[u8]) -> Vec<f32> {
+    match float {
+        FloatType::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        FloatType::F16 => bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+        FloatType::BF16 => bytes.chunks_exact(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+    }
+}
+
+/// Numbers as little-endian elements.
+pub(crate) fn bytes(float: FloatType, values: &[f32]) -> Vec<u8> {
+    match float {
+        FloatType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        FloatType::F16 => values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect(),
+        FloatType::BF16 => values.iter().flat_map(|v| half::bf16::from_f32(*v).to_le_bytes()).collect(),
+    }
+}
+
+/// `count` normally distributed numbers, the same for the same seed on every machine.
+pub(crate) fn gaussian(seed: u64, count: usize, sigma: f64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut uniform = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
+        let fraction = (state >> 11) as f64 / (1u64 << 53) as f64;
+        fraction
+    };
+    // Twelve uniform numbers have variance 1, and no function whose last bit depends on the platform is involved.
+    #[expect(clippy::cast_possible_truncation, reason = "rounding is what is wanted")]
+    (0..count).map(|_| (((0..12).map(|_| uniform()).sum::<f64>() - 6.0) * sigma) as f32).collect()
+}
+
+/// The sum of squared differences.
+pub(crate) fn squared_error(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum()
+}
+
+/// Every affine scheme.
+pub(crate) fn affine_schemes() -> impl Iterator<Item = Scheme> {
+    Scheme::AFFINE_BITS
+        .into_iter()
+        .flat_map(|bits| Scheme::AFFINE_GROUPS.map(|group| Scheme::affine(bits, group).expect("it is listed")))
+}
+
+/// Every scheme.
+pub(crate) fn schemes() -> impl Iterator<Item = Scheme> {
+    affine_schemes().chain([Scheme::NVFP4, Scheme::MXFP4, Scheme::MXFP8])
+}
+
+/// The profiles that encode something.
+pub(crate) const PROFILES: [Profile; 3] = [Profile::Mlx, Profile::MlxMetal, Profile::Plus];
