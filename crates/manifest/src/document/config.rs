@@ -1,0 +1,141 @@
+//! The config document: ollama's fields, the model's facts, and the tensor table.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    manifest::{DocumentError, parse, to_line},
+    table::TensorTable,
+};
+
+/// The config document of a model. Fields before `longshore` are ollama's, in ollama's order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Config {
+    /// `safetensors` for models of this store, `gguf` for others.
+    #[serde(default)]
+    pub model_format: String,
+    /// Unused by safetensors models.
+    #[serde(default)]
+    pub model_family: String,
+    /// Unused by safetensors models.
+    #[serde(default)]
+    pub model_families: Option<Vec<String>>,
+    /// Unused by safetensors models.
+    #[serde(default)]
+    pub model_type: String,
+    /// The requested quantization, such as `int4`; empty for none.
+    #[serde(default)]
+    pub file_type: String,
+    /// The oldest runtime version that can run the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requires: Option<String>,
+    /// What the model can do, `completion` first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
+    /// The longest context, in tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_length: Option<u64>,
+    /// The hidden size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding_length: Option<u64>,
+    /// The processor architecture of a container image: unused.
+    #[serde(default)]
+    pub architecture: String,
+    /// The operating system of a container image: unused.
+    #[serde(default)]
+    pub os: String,
+    /// What this project adds; absent in a model that ollama wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longshore: Option<Arc<TensorTable>>,
+}
+
+/// What a model is, from its `config.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Facts {
+    /// The class that runs it, such as `Qwen3MoeForCausalLM`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<String>,
+    /// The number of layers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers: Option<u64>,
+    /// The hidden size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hidden_size: Option<u64>,
+    /// The number of attention heads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heads: Option<u64>,
+    /// The number of key and value heads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_heads: Option<u64>,
+    /// The number of routed experts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub experts: Option<u64>,
+    /// The number of experts that a token goes through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub experts_per_token: Option<u64>,
+    /// The longest context, in tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_length: Option<u64>,
+    /// The number of tokens in the vocabulary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<u64>,
+}
+
+/// How a model was imported.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Import {
+    /// `float` or another kind of source.
+    pub kind: String,
+    /// The requested scheme; absent for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantize: Option<String>,
+    /// The policy that chose a scheme for each tensor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// How codes were chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// The `__metadata__` of the source's files.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Config {
+    /// The config of a safetensors model with this table.
+    #[must_use]
+    pub fn new(table: TensorTable) -> Self {
+        Self {
+            model_format: "safetensors".into(),
+            file_type: table.import.quantize.clone().unwrap_or_default(),
+            capabilities: vec!["completion".into()],
+            context_length: table.facts.context_length,
+            embedding_length: table.facts.hidden_size,
+            longshore: Some(Arc::new(table)),
+            ..Self::default()
+        }
+    }
+
+    /// Parses a config document.
+    ///
+    /// # Errors
+    ///
+    /// [`DocumentError::Json`] for anything but a config, [`DocumentError::Version`] and [`DocumentError::Inconsistent`] for a
+    /// tensor table that cannot be used.
+    pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
+        let config: Self = parse("config", bytes)?;
+        if let Some(table) = &config.longshore {
+            table.check()?;
+        }
+        Ok(config)
+    }
+
+    /// The document: one line of JSON and a newline.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        to_line(self)
+    }
+}

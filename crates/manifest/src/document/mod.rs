@@ -1,0 +1,9 @@
+//! The two JSON documents of a stored model: the manifest, and the config with its tensor table.
+
+mod config;
+mod manifest;
+mod table;
+
+pub use config::{Config, Facts, Import};
+pub use manifest::{Descriptor, DocumentError, Manifest, media_type};
+pub use table::{BlobEntry, Part, Quantization, Role, TensorEntry, TensorTable, Transform};

@@ -1,0 +1,138 @@
+//! File operations whose errors name the path.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+/// A file operation that failed, and on which path.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}", path.display())]
+#[non_exhaustive]
+pub struct FsError {
+    /// What was tried: `open`, `create`, `write to`, …
+    pub action: &'static str,
+    /// The file or directory.
+    pub path: PathBuf,
+    /// What the system answered.
+    pub source: io::Error,
+}
+
+impl FsError {
+    /// An error of `action` on `path`, for use in `map_err`.
+    pub(crate) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self { action, path: path.to_path_buf(), source }
+    }
+
+    /// The system's kind of error.
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        self.source.kind()
+    }
+}
+
+pub(crate) fn open(path: &Path) -> Result<File, FsError> {
+    File::open(path).map_err(FsError::at("open", path))
+}
+
+/// Creates a new file that only its owner may write, and nobody after it is closed.
+pub(crate) fn create_new(path: &Path) -> Result<File, FsError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o444);
+    options.open(path).map_err(FsError::at("create", path))
+}
+
+/// The whole file, if it has at most `limit` bytes; `Ok(Err(size))` where it has more.
+pub(crate) fn read_at_most(path: &Path, limit: u64) -> Result<Result<Vec<u8>, u64>, FsError> {
+    let mut file = open(path)?;
+    let size = file.metadata().map_err(FsError::at("read the size of", path))?.len();
+    if size > limit {
+        return Ok(Err(size));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    // A file that grows while it is read is still cut off at the limit.
+    file.by_ref().take(limit + 1).read_to_end(&mut bytes).map_err(FsError::at("read", path))?;
+    let read = bytes.len() as u64;
+    Ok(if read > limit { Err(read) } else { Ok(bytes) })
+}
+
+/// Makes a directory and its parents; returns the parents whose entries changed, to be synced.
+pub(crate) fn create_dir_all(path: &Path) -> Result<Vec<PathBuf>, FsError> {
+    let mut missing = Vec::new();
+    let mut at = path;
+    while !at.is_dir() {
+        missing.push(at);
+        match at.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => at = parent,
+            _ => break,
+        }
+    }
+    fs::create_dir_all(path).map_err(FsError::at("create the directory", path))?;
+    Ok(missing.into_iter().filter_map(|dir| dir.parent().map(directory_or_here)).collect())
+}
+
+fn directory_or_here(path: &Path) -> PathBuf {
+    if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_path_buf() }
+}
+
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), FsError> {
+    fs::rename(from, to).map_err(FsError::at("rename a temporary file to", to))
+}
+
+/// Removes a file; one that is not there is no error.
+pub(crate) fn remove_file(path: &Path) -> Result<(), FsError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FsError::at("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the entries of a directory durable.
+pub(crate) fn sync_dir(path: &Path) -> Result<(), FsError> {
+    if cfg!(windows) {
+        // Windows has no handle to sync a directory with; NTFS journals its entries.
+        return Ok(());
+    }
+    open(path)?.sync_all().map_err(FsError::at("sync the directory", path))
+}
+
+/// Makes the entries of a directory and of its subdirectories durable, `depth` levels down.
+pub(crate) fn sync_tree(path: &Path, depth: usize) -> Result<(), FsError> {
+    if depth > 0 {
+        for (name, _) in entries(path)?.into_iter().filter(|(_, kind)| kind.is_dir()) {
+            sync_tree(&path.join(name), depth - 1)?;
+        }
+    }
+    match sync_dir(path) {
+        // Removed meanwhile, or not there yet: whoever does it syncs the parent.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// The entries of a directory, sorted by name; none where it does not exist. A symbolic link counts as what it leads to.
+/// Names that are not UTF-8 are left out: nothing that this crate writes has one.
+pub(crate) fn entries(path: &Path) -> Result<Vec<(String, fs::FileType)>, FsError> {
+    let reader = match fs::read_dir(path) {
+        Ok(reader) => reader,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(FsError::at("list", path)(error)),
+    };
+    let mut found = Vec::new();
+    for entry in reader {
+        let entry = entry.map_err(FsError::at("list", path))?;
+        let mut kind = entry.file_type().map_err(FsError::at("list", path))?;
+        if kind.is_symlink() {
+            // One that leads nowhere stays a link.
+            kind = entry.path().metadata().map_or(kind, |target| target.file_type());
+        }
+        if let Ok(name) = entry.file_name().into_string() {
+            found.push((name, kind));
+        }
+    }
+    found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    Ok(found)
+}

@@ -1,0 +1,233 @@
+//! Model names: `[host[:port]/][namespace/]model[:tag]`.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use serde::{Deserialize, Serialize, de};
+
+/// The host of a name that gives none.
+const DEFAULT_HOST: &str = "registry.ollama.ai";
+/// The namespace of a name that gives none.
+const DEFAULT_NAMESPACE: &str = "library";
+/// The tag of a name that gives none.
+const DEFAULT_TAG: &str = "latest";
+
+/// The longest host with its port, in bytes: what common file systems take as a name.
+const MAX_HOST: usize = 255;
+/// The longest of the other parts, in bytes.
+const MAX_PART: usize = 80;
+
+/// A model's name, checked: `[host[:port]/][namespace/]model[:tag]`.
+///
+/// A host with its port is 1 to 255 characters, every other part 1 to 80: each is the name of a directory or a file. A part
+/// starts with an ASCII letter, a digit or `_` and goes on with those, `-` and (except in a namespace) `.`; a host may end in
+/// `:` and a port. So no part is `.` or `..`, and a path made from a name stays inside the store. Two names that differ only in case are different names; on a file system that
+/// ignores case they are the same file, and the one written last wins.
+///
+/// ```
+/// use longshore_manifest::ModelName;
+///
+/// let name: ModelName = "qwen3:4b".parse()?;
+/// assert_eq!((name.model(), name.tag()), ("qwen3", "4b"));
+/// assert_eq!(name.to_string(), "qwen3:4b");
+/// assert_eq!("localhost:5000/me/m".parse::<ModelName>()?.host(), "localhost:5000");
+/// assert!("../../etc/passwd".parse::<ModelName>().is_err());
+/// # Ok::<(), longshore_manifest::NameError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ModelName {
+    host: String,
+    namespace: String,
+    model: String,
+    tag: String,
+}
+
+/// Why a text is not a [`ModelName`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid model name {name:?}: {problem}")]
+#[non_exhaustive]
+pub struct NameError {
+    /// The text as it was given, cut to its first 200 characters.
+    pub name: String,
+    /// What is wrong with it.
+    pub problem: NameProblem,
+}
+
+/// The rule that a name breaks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameProblem {
+    /// More than `host/namespace/model:tag`.
+    #[error("it has {found} parts between slashes, expected at most 3 (host/namespace/model)")]
+    TooManyParts {
+        /// The number of parts that were found.
+        found: usize,
+    },
+    /// A part is empty.
+    #[error("the {part} is empty")]
+    Empty {
+        /// Which part: `host`, `namespace`, `model` or `tag`.
+        part: &'static str,
+    },
+    /// A part is too long.
+    #[error("the {part} has {found} characters, expected at most {limit}")]
+    TooLong {
+        /// Which part.
+        part: &'static str,
+        /// Its length in bytes.
+        found: usize,
+        /// The longest allowed, in bytes.
+        limit: usize,
+    },
+    /// A part has a character that is not allowed where it stands.
+    #[error(
+        "the {part} has {found:?} at position {position}; letters, digits, `_`, `-` and `.` are allowed, and a part starts with a letter, a digit or `_`"
+    )]
+    Character {
+        /// Which part.
+        part: &'static str,
+        /// The character.
+        found: char,
+        /// Its position in the part, in characters from 1.
+        position: usize,
+    },
+    /// What follows the `:` of a host is no port.
+    #[error("the host's port {found:?} is not a number from 1 to 65535")]
+    Port {
+        /// The text after the colon.
+        found: String,
+    },
+}
+
+impl ModelName {
+    /// The host, with its port if it has one.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The namespace, `library` if none was given.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// The tag, `latest` if none was given.
+    #[must_use]
+    pub fn tag(&self) -> &str {
+        &self.tag
+    }
+
+    /// The manifest's path below the store's `manifests` directory: `host/namespace/model/tag`.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        [&self.host, &self.namespace, &self.model, &self.tag].iter().collect()
+    }
+
+    /// The name whose manifest has this path; `None` where a part is not valid.
+    #[must_use]
+    pub fn from_parts(host: &str, namespace: &str, model: &str, tag: &str) -> Option<Self> {
+        let name = Self { host: host.into(), namespace: namespace.into(), model: model.into(), tag: tag.into() };
+        name.check().is_ok().then_some(name)
+    }
+
+    fn check(&self) -> Result<(), NameProblem> {
+        check_host(&self.host)?;
+        check_part("namespace", &self.namespace, MAX_PART, false)?;
+        check_part("model", &self.model, MAX_PART, true)?;
+        check_part("tag", &self.tag, MAX_PART, true)
+    }
+}
+
+impl FromStr for ModelName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        split(text)
+            .and_then(|name| name.check().map(|()| name))
+            .map_err(|problem| NameError { name: text.chars().take(200).collect(), problem })
+    }
+}
+
+/// Splits without looking into the parts. A tag follows the last `:` only where that is after the last `/`.
+fn split(text: &str) -> Result<ModelName, NameProblem> {
+    let model_at = text.rfind('/').map_or(0, |slash| slash + 1);
+    let (path, tag) = match text[model_at..].find(':') {
+        Some(colon) => (&text[..model_at + colon], &text[model_at + colon + 1..]),
+        None => (text, DEFAULT_TAG),
+    };
+    let parts: Vec<&str> = path.split('/').collect();
+    let (host, namespace, model) = match parts[..] {
+        [model] => (DEFAULT_HOST, DEFAULT_NAMESPACE, model),
+        [namespace, model] => (DEFAULT_HOST, namespace, model),
+        [host, namespace, model] => (host, namespace, model),
+        _ => return Err(NameProblem::TooManyParts { found: parts.len() }),
+    };
+    Ok(ModelName { host: host.into(), namespace: namespace.into(), model: model.into(), tag: tag.into() })
+}
+
+fn check_host(host: &str) -> Result<(), NameProblem> {
+    let (name, port) = match host.split_once(':') {
+        Some((name, port)) => (name, Some(port)),
+        None => (host, None),
+    };
+    if host.len() > MAX_HOST {
+        return Err(NameProblem::TooLong { part: "host", found: host.len(), limit: MAX_HOST });
+    }
+    check_part("host", name, MAX_HOST, true)?;
+    match port {
+        Some(port) if !is_port(port) => Err(NameProblem::Port { found: port.into() }),
+        _ => Ok(()),
+    }
+}
+
+/// Digits without a leading zero, so that a port has one spelling.
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0') && text.parse::<u16>().is_ok()
+}
+
+fn check_part(part: &'static str, text: &str, limit: usize, dots: bool) -> Result<(), NameProblem> {
+    if text.is_empty() {
+        return Err(NameProblem::Empty { part });
+    }
+    if text.len() > limit {
+        return Err(NameProblem::TooLong { part, found: text.len(), limit });
+    }
+    for (at, found) in text.chars().enumerate() {
+        let word = found.is_ascii_alphanumeric() || found == '_';
+        if !(word || at > 0 && (found == '-' || dots && found == '.')) {
+            return Err(NameProblem::Character { part, found, position: at + 1 });
+        }
+    }
+    Ok(())
+}
+
+/// The shortest text that parses to the name, the tag always given.
+impl fmt::Display for ModelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host != DEFAULT_HOST {
+            write!(f, "{}/{}/", self.host, self.namespace)?;
+        } else if self.namespace != DEFAULT_NAMESPACE {
+            write!(f, "{}/", self.namespace)?;
+        }
+        write!(f, "{}:{}", self.model, self.tag)
+    }
+}
+
+impl Serialize for ModelName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ModelName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}

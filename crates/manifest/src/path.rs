@@ -1,0 +1,138 @@
+//! Relative paths of companion files.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A companion file's path below the model's directory, such as `config.json` or `1_Pooling/config.json`.
+///
+/// Holding one means that joining it to a directory stays inside that directory on every platform: segments are
+/// separated by `/`, none is empty or made of dots and spaces only, and none holds a backslash, a colon, a NUL or another
+/// control character.
+///
+/// ```
+/// use longshore_manifest::RelativePath;
+///
+/// assert_eq!(RelativePath::parse("1_Pooling/config.json")?.as_str(), "1_Pooling/config.json");
+/// assert!(RelativePath::parse("../config.json").is_err());
+/// # Ok::<(), longshore_manifest::PathError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RelativePath(String);
+
+/// Why a text is not a [`RelativePath`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path:?} is not a relative file path: {problem}")]
+#[non_exhaustive]
+pub struct PathError {
+    /// The text as it was given, cut to its first 200 characters.
+    pub path: String,
+    /// What is wrong with it.
+    pub problem: &'static str,
+}
+
+/// The longest path, in bytes.
+const MAX_PATH: usize = 1024;
+/// The longest segment, in bytes: what common file systems take.
+const MAX_SEGMENT: usize = 255;
+
+impl RelativePath {
+    /// Checks `text` and wraps it.
+    ///
+    /// # Errors
+    ///
+    /// [`PathError`] says which rule of the type was broken.
+    pub fn parse(text: &str) -> Result<Self, PathError> {
+        match problem(text) {
+            None => Ok(Self(text.to_owned())),
+            Some(problem) => Err(PathError { path: text.chars().take(200).collect(), problem }),
+        }
+    }
+
+    /// The path as text, with `/` between its segments.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The segments, outermost first.
+    pub fn segments(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/')
+    }
+}
+
+fn problem(text: &str) -> Option<&'static str> {
+    if text.is_empty() {
+        return Some("it is empty");
+    }
+    if text.len() > MAX_PATH {
+        return Some("it is longer than 1,024 bytes");
+    }
+    text.split('/').find_map(|segment| match segment {
+        "" => Some("it has an empty segment"),
+        // Windows drops dots and spaces at the end of a name, so that `.. ` would be `..`.
+        s if s.chars().all(|c| matches!(c, '.' | ' ')) => Some("it has a segment of dots and spaces only"),
+        s if s.len() > MAX_SEGMENT => Some("a segment is longer than 255 bytes"),
+        s if s.contains(['\\', ':']) => Some("it has a backslash or a colon"),
+        s if s.chars().any(char::is_control) => Some("it has a control character"),
+        _ => None,
+    })
+}
+
+impl fmt::Display for RelativePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for RelativePath {
+    type Error = PathError;
+
+    fn try_from(text: String) -> Result<Self, PathError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<RelativePath> for String {
+    fn from(path: RelativePath) -> Self {
+        path.0
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_what_checkpoints_hold() {
+        for good in ["config.json", "1_Pooling/config.json", "a b.json", "LICENSE", "..json", "ünï.jinja"] {
+            assert_eq!(RelativePath::parse(good).unwrap().as_str(), good);
+        }
+    }
+
+    #[test]
+    fn refuses_what_could_leave_the_directory() {
+        let long = "a".repeat(256);
+        for bad in [
+            "",
+            "/etc/passwd",
+            "..",
+            "a/../b",
+            "a//b",
+            "a/",
+            "./a",
+            ".. /a",
+            "...",
+            " ",
+            "C:x",
+            "a\\b",
+            "a\0b",
+            "a\nb",
+            &long,
+        ] {
+            assert!(RelativePath::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Writing one blob: at any offset, hashed in order, beside a likely twin.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{Added, ingest::Ingest};
+use crate::{Digest, FsError, Hasher, fs};
+
+/// Bytes after which the system is told to start writing a file to the disk, so that the disk works while the next bytes
+/// are made and the sync at the end is short.
+const WRITE_BACK: u64 = 8 << 20;
+/// Bytes that are read back or copied at a time.
+const COPY: usize = 256 << 10;
+
+/// A blob that is being written: at any offset, hashed in order.
+///
+/// Bytes that arrive in order are hashed as they come. From the first that is written ahead of the others on, they are read
+/// back and hashed at the end, so a writer needs no memory for them. Dropped without [`BlobWriter::finish`], it removes its
+/// file.
+///
+/// A writer [beside](Ingest::blob_like) a blob that the store holds compares and writes nothing until a byte differs; a tensor
+/// that is already stored costs a read and a hash, and a stored blob that is damaged is found and replaced.
+#[derive(Debug)]
+pub struct BlobWriter<'i> {
+    ingest: &'i Ingest<'i>,
+    target: Target,
+    hasher: Hasher,
+    /// All bytes before this one are hashed.
+    hashed: u64,
+    /// The end of the last byte written.
+    end: u64,
+    /// The number of bytes written, which is `end` once no gap is left.
+    written: u64,
+    /// All bytes before this one are on their way to the disk.
+    written_back: u64,
+    /// The blob that was expected to be the same and is not.
+    other: Option<Digest>,
+}
+
+#[derive(Debug)]
+enum Target {
+    /// A temporary file that becomes the blob.
+    New { file: File, path: PathBuf },
+    /// A blob of the store that has had the same bytes so far.
+    Twin { file: File, path: PathBuf, digest: Digest, buffer: Vec<u8> },
+    /// Nothing: the blob is finished.
+    Done,
+}
+
+impl<'i> BlobWriter<'i> {
+    pub(super) fn new(ingest: &'i Ingest<'i>) -> Result<Self, FsError> {
+        let path = ingest.temporary();
+        let file = fs::create_new(&path)?;
+        Ok(Self::to(ingest, Target::New { file, path }))
+    }
+
+    /// A writer that compares with the blob `digest`, if that can be read.
+    pub(super) fn beside(ingest: &'i Ingest<'i>, digest: Digest) -> Result<Self, FsError> {
+        let path = ingest.store().blob_path(&digest);
+        match File::open(&path) {
+            Ok(file) => Ok(Self::to(ingest, Target::Twin { file, path, digest, buffer: Vec::new() })),
+            Err(_) => Self::new(ingest),
+        }
+    }
+
+    fn to(ingest: &'i Ingest<'i>, target: Target) -> Self {
+        Self { ingest, target, hasher: Hasher::default(), hashed: 0, end: 0, written: 0, written_back: 0, other: None }
+    }
+
+    /// Writes `bytes` at `offset`, both in bytes from the start of the blob. Every byte is to be written once.
+    ///
+    /// # Errors
+    ///
+    /// [`FsError`] if the file cannot be written, a full disk included, and for bytes that were already hashed: the digest
+    /// would not be that of the file.
+    pub fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), FsError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if offset < self.hashed {
+            return Err(self.refuse("write to", format!("byte {offset} is written twice")));
+        }
+        let Some(end) = offset.checked_add(bytes.len() as u64) else {
+            return Err(self.refuse("write to", format!("{} bytes at {offset} pass 2^64", bytes.len())));
+        };
+        if !self.equals_twin(offset, bytes) {
+            self.part_from_twin()?;
+        }
+        if let Target::New { file, path } = &self.target {
+            write_all_at(file, bytes, offset).map_err(FsError::at("write to", path))?;
+            if end >= self.written_back + WRITE_BACK {
+                start_write_back(file, self.written_back, end - self.written_back);
+                self.written_back = end;
+            }
+        }
+        if offset == self.hashed {
+            self.hasher.update(bytes);
+            self.hashed = end;
+        }
+        self.end = self.end.max(end);
+        self.written = self.written.saturating_add(bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Completes the blob, and drops it again if the store already has it.
+    ///
+    /// # Errors
+    ///
+    /// [`FsError`] if the file cannot be read back, if its size is not what was written, or if bytes before its end were never
+    /// written.
+    pub fn finish(mut self) -> Result<Added, FsError> {
+        if self.written != self.end {
+            let problem =
+                format!("{} bytes were written, expected the {} before its end once each", self.written, self.end);
+            return Err(self.refuse("complete", problem));
+        }
+        self.hash_rest()?;
+        let digest = std::mem::take(&mut self.hasher).finish();
+        if let Target::Twin { file, digest: twin, .. } = &self.target {
+            let size = file.metadata().map(|found| found.len()).ok();
+            if *twin == digest && size == Some(self.end) && self.ingest.store().holds(&digest, self.end) {
+                return Ok(Added { digest, size: self.end, reused: true });
+            }
+            // The bytes are equal and the digest is not: the twin is damaged in the same way as the source. Or it is longer.
+            self.part_from_twin()?;
+        }
+        let Target::New { file, path } = &self.target else {
+            unreachable!("BUG: a writer that parted from its twin has a file")
+        };
+        let size = file.metadata().map_err(FsError::at("read the size of", path))?.len();
+        if size != self.end {
+            let problem = format!("it has {size} bytes, expected the {} that were written", self.end);
+            return Err(self.refuse("complete", problem));
+        }
+        let Target::New { file, path } = std::mem::replace(&mut self.target, Target::Done) else {
+            unreachable!("BUG: it was a file just now")
+        };
+        drop(file);
+        self.ingest.take(&path, digest, size, self.other)
+    }
+
+    /// An error of our own about the file that is being written.
+    fn refuse(&self, action: &'static str, problem: String) -> FsError {
+        let path = match &self.target {
+            Target::New { path, .. } | Target::Twin { path, .. } => path.as_path(),
+            Target::Done => Path::new(""),
+        };
+        FsError::at(action, path)(io::Error::new(io::ErrorKind::InvalidInput, problem))
+    }
+
+    /// Whether nothing needs to be written: the twin has the same bytes there.
+    fn equals_twin(&mut self, offset: u64, bytes: &[u8]) -> bool {
+        let Target::Twin { file, buffer, .. } = &mut self.target else { return true };
+        buffer.resize(bytes.len(), 0);
+        read_exact_at(file, buffer, offset).is_ok() && buffer == bytes
+    }
+
+    /// Goes on with a file of its own, which starts as a copy of what was equal so far.
+    fn part_from_twin(&mut self) -> Result<(), FsError> {
+        let Target::Twin { file: twin, path: twin_path, digest, .. } = &self.target else {
+            unreachable!("BUG: only a writer beside a twin parts from it")
+        };
+        let mut own = Self::new(self.ingest)?;
+        // Gaps are copied too, and written over when their bytes arrive.
+        let mut buffer = vec![0; COPY];
+        while own.end < self.end {
+            let want = usize::try_from(self.end - own.end).unwrap_or(usize::MAX).min(COPY);
+            read_exact_at(twin, &mut buffer[..want], own.end).map_err(FsError::at("read", twin_path))?;
+            own.write_at(own.end, &buffer[..want])?;
+        }
+        self.other = Some(*digest);
+        self.written_back = own.written_back;
+        self.target = std::mem::replace(&mut own.target, Target::Done);
+        Ok(())
+    }
+
+    /// Hashes what was written out of order.
+    fn hash_rest(&mut self) -> Result<(), FsError> {
+        let (Target::New { file, path } | Target::Twin { file, path, .. }) = &self.target else {
+            unreachable!("BUG: finished twice")
+        };
+        let mut buffer = vec![0; COPY];
+        while self.hashed < self.end {
+            let want = usize::try_from(self.end - self.hashed).unwrap_or(usize::MAX).min(COPY);
+            read_exact_at(file, &mut buffer[..want], self.hashed).map_err(FsError::at("read back", path))?;
+            self.hasher.update(&buffer[..want]);
+            self.hashed += want as u64;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for BlobWriter<'_> {
+    fn drop(&mut self) {
+        if let Target::New { path, .. } = &self.target {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Asks the system to start writing a range of a file, without waiting. Only a matter of speed: errors come up at the sync.
+#[cfg(target_os = "linux")]
+fn start_write_back(file: &File, offset: u64, length: u64) {
+    // Linux starts writing the dirty pages of the range before it drops the clean ones, of which there are none yet.
+    let length = std::num::NonZero::new(length);
+    let _ = rustix::fs::fadvise(file, offset, length, rustix::fs::Advice::DontNeed);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn start_write_back(_file: &File, _offset: u64, _length: u64) {}
+
+#[cfg(unix)]
+fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
+}
+
+#[cfg(not(unix))]
+fn write_all_at(mut file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    use std::io::{Seek, SeekFrom, Write};
+    file.seek(SeekFrom::Start(offset))?;
+    file.write_all(bytes)
+}
+
+#[cfg(not(unix))]
+fn read_exact_at(mut file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+    use std::io::{Read, Seek, SeekFrom};
+    file.seek(SeekFrom::Start(offset))?;
+    file.read_exact(bytes)
+}

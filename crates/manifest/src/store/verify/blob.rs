@@ -1,0 +1,128 @@
+//! Whether one blob is what its models expect.
+
+use std::{
+    cell::OnceCell,
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+};
+
+use longshore_st_format::{Header, Limits};
+
+use super::{
+    super::{ModelError, Store},
+    Bad, Problem, Reached,
+    header::disagreement,
+    outcome::chain,
+};
+use crate::{Digest, FsError, Hasher, ModelName, Progress, document::BlobEntry, fs};
+
+/// Bytes read and hashed at a time.
+const CHUNK: usize = 1 << 20;
+
+/// What one model expects of a blob.
+pub(super) struct Use<'m> {
+    pub(super) model: &'m Reached,
+    /// In bytes, from the manifest.
+    pub(super) size: u64,
+    /// From the table: more than one where components share the blob.
+    pub(super) entries: Vec<&'m BlobEntry>,
+    /// Why the config in the blob cannot be used.
+    pub(super) unusable: Option<ModelError>,
+}
+
+impl Store {
+    /// Everything that is bad about one blob. Models that expect different things of it are harmed by different problems.
+    pub(super) fn check_blob(
+        &self,
+        digest: Digest,
+        uses: &mut [Use<'_>],
+        progress: &dyn Progress,
+    ) -> Result<Vec<Bad>, Stop> {
+        let bad = |problem, uses: &[Use<'_>]| Bad { digest: Some(digest), problem, models: sorted(uses) };
+        let path = self.blob_path(&digest);
+        let file = match fs::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut missing = bad(Problem::Missing, uses);
+                missing
+                    .models
+                    .retain(|name| uses.iter().any(|blob| blob.model.name == *name && self.still_reaches(blob.model)));
+                return Ok(if missing.models.is_empty() { Vec::new() } else { vec![missing] });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let found = file.metadata().map_err(FsError::at("read the size of", &path))?.len();
+        uses.sort_by_key(|blob| (blob.size != found, blob.size));
+        let (right, wrong) = uses.split_at_mut(uses.partition_point(|blob| blob.size == found));
+        let mut problems: Vec<Bad> = wrong
+            .chunk_by(|a, b| a.size == b.size)
+            .map(|alike| bad(Problem::Size { found, expected: alike[0].size }, alike))
+            .collect();
+        if right.is_empty() && !wrong.is_empty() {
+            return Ok(problems);
+        }
+        let actual = hash(&file, &path, progress)?;
+        if actual != digest {
+            problems.push(bad(Problem::Content { found: actual }, right));
+            return Ok(problems);
+        }
+        let header = OnceCell::new();
+        for blob in right {
+            let read = || Header::read_from(&file, &Limits::default()).map_err(|error| chain(&error));
+            let detail = blob.entries.iter().find_map(|entry| match header.get_or_init(read) {
+                Ok(header) => disagreement(entry, header),
+                Err(error) => Some(error.clone()),
+            });
+            let problem = detail.map(|detail| Problem::Header { detail });
+            let unusable = blob.unusable.take().map(|error| Problem::Model(Box::new(error)));
+            problems
+                .extend(problem.into_iter().chain(unusable).map(|problem| bad(problem, std::slice::from_ref(blob))));
+        }
+        Ok(problems)
+    }
+
+    /// Whether the model is what it was when its manifest was read, and not removed or replaced meanwhile.
+    fn still_reaches(&self, model: &Reached) -> bool {
+        self.read_manifest(&model.name).is_ok_and(|(digest, _)| digest == model.digest)
+    }
+}
+
+fn hash(mut file: &File, path: &Path, progress: &dyn Progress) -> Result<Digest, Stop> {
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        if progress.cancelled() {
+            return Err(Stop::Cancelled);
+        }
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.finish()),
+            Ok(read) => {
+                hasher.update(&buffer[..read]);
+                progress.advance(read as u64);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(FsError::at("read", path)(error).into()),
+        }
+    }
+}
+
+/// The names of the models, each once.
+pub(super) fn sorted(uses: &[Use<'_>]) -> Vec<ModelName> {
+    let mut names: Vec<_> = uses.iter().map(|blob| blob.model.name.clone()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Why a blob was not checked to the end.
+pub(super) enum Stop {
+    Cancelled,
+    Read(FsError),
+}
+
+impl From<FsError> for Stop {
+    fn from(error: FsError) -> Self {
+        Self::Read(error)
+    }
+}

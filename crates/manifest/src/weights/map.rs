@@ -1,0 +1,110 @@
+//! The one place that maps blobs into memory.
+
+use std::{
+    fs::File,
+    hint::black_box,
+    io,
+    ops::Deref,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use memmap2::Mmap;
+
+/// A blob that cannot be mapped.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}", path.display())]
+#[non_exhaustive]
+pub struct MapError {
+    /// What was tried.
+    pub action: &'static str,
+    /// The blob's file.
+    pub path: PathBuf,
+    /// What the system answered.
+    pub source: io::Error,
+}
+
+/// A directory whose files are opened by their names: the system looks up one name for each, not the whole path.
+pub(super) struct Dir {
+    path: PathBuf,
+    #[cfg(unix)]
+    handle: File,
+}
+
+impl Dir {
+    pub(super) fn open(path: PathBuf) -> Result<Self, MapError> {
+        #[cfg(unix)]
+        let handle = match File::open(&path) {
+            Ok(handle) => handle,
+            Err(source) => return Err(MapError { action: "open", path, source }),
+        };
+        Ok(Self {
+            path,
+            #[cfg(unix)]
+            handle,
+        })
+    }
+
+    #[cfg(unix)]
+    fn file(&self, name: &str) -> io::Result<File> {
+        use rustix::fs::{Mode, OFlags, openat};
+
+        let file = openat(&self.handle, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(File::from(file))
+    }
+
+    #[cfg(not(unix))]
+    fn file(&self, name: &str) -> io::Result<File> {
+        File::open(self.path.join(name))
+    }
+}
+
+/// A blob's bytes, mapped read-only.
+#[derive(Debug)]
+pub(super) struct MappedBlob(Mmap);
+
+impl MappedBlob {
+    pub(super) fn open(dir: &Dir, name: &str) -> Result<Self, MapError> {
+        let fail = |action| move |source| MapError { action, path: dir.path.join(name), source };
+        let file = dir.file(name).map_err(fail("open"))?;
+        Self::map(&file).map_err(fail("map"))
+    }
+
+    #[expect(unsafe_code, reason = "mapping a file is unsafe; this is the only place that does it")]
+    fn map(file: &File) -> io::Result<Self> {
+        // SAFETY: a blob of the store has mode 0444 and is never written again once it has its name: it is replaced by a
+        // rename or deleted, and both leave the mapped file as it is. Programs that share the layout do the same.
+        let map = unsafe { Mmap::map(file) }?;
+        Ok(Self(map))
+    }
+}
+
+/// The least that any loader does for these files: opens each, asks its size, maps it and touches its first page, on one
+/// thread. A yardstick for [`Weights::open`](super::Weights::open).
+///
+/// # Errors
+///
+/// [`MapError`] for the first file that cannot be mapped.
+pub fn plain_loop(paths: &[PathBuf]) -> Result<Duration, MapError> {
+    let started = Instant::now();
+    // Mapping asks for the size.
+    let map = |path: &PathBuf| File::open(path).and_then(|file| MappedBlob::map(&file));
+    let mut maps = Vec::with_capacity(paths.len());
+    for path in paths {
+        maps.push(map(path).map_err(|source| MapError { action: "map", path: path.clone(), source })?);
+    }
+    for map in &maps {
+        black_box(map.first());
+    }
+    let took = started.elapsed();
+    drop(maps);
+    Ok(took)
+}
+
+impl Deref for MappedBlob {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}

@@ -1,0 +1,277 @@
+use std::collections::BTreeMap;
+
+use longshore_manifest::{
+    Config, Descriptor, Digest, Manifest,
+    document::{DocumentError, Facts, Import, Role, TensorTable, Transform, media_type},
+};
+use longshore_st_format::{Dtype, Shape};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::util::{Blob, chain, table};
+
+const MANIFEST: &[u8] = include_bytes!("golden/manifest.json");
+const CONFIG: &[u8] = include_bytes!("golden/config.json");
+
+/// A manifest with a layer of each kind.
+pub(crate) fn manifest() -> Manifest {
+    let layer = |kind: &str, name: Option<&str>, size| Descriptor {
+        media_type: kind.to_owned(),
+        digest: Digest::of(kind.as_bytes()),
+        size,
+        name: name.map(ToOwned::to_owned),
+    };
+    Manifest::new(
+        layer(media_type::CONFIG, None, 2048),
+        vec![
+            layer(media_type::TENSOR, Some("model.embed_tokens.weight"), 4096),
+            layer(media_type::JSON, Some("config.json"), 640),
+            layer(media_type::FILE, Some("1_Pooling/vocab.txt"), u64::MAX),
+        ],
+    )
+}
+
+/// A config that uses every field.
+pub(crate) fn config() -> Config {
+    let mut stacked = Blob::int4("model.layers.0.mlp.experts.down_proj.weight", 2, 32, 3);
+    stacked.tensors[0].transform = Transform::Stack;
+    stacked.tensors[0].sources = vec!["experts.0.down_proj.weight".into(), "experts.1.down_proj.weight".into()];
+    let mut transposed = Blob::nvfp4("up.weight", 2, 5).in_component("transformer");
+    transposed.tensors[0].transform = Transform::Transpose;
+    transposed.tensors[0].sources = vec!["up".into()];
+    let TensorTable { blobs, .. } = table(&[Blob::plain("model.embed_tokens.weight", 3, 1), stacked, transposed]);
+    let facts = Facts {
+        architecture: Some("Qwen3MoeForCausalLM".into()),
+        layers: Some(1),
+        hidden_size: Some(64),
+        heads: Some(4),
+        kv_heads: Some(2),
+        experts: Some(2),
+        experts_per_token: Some(1),
+        context_length: Some(40_960),
+        vocabulary: Some(3),
+    };
+    let import = Import {
+        kind: "float".into(),
+        quantize: Some("int4".into()),
+        policy: Some("default".into()),
+        profile: Some("plus".into()),
+        metadata: BTreeMap::from([("format".into(), "pt".into())]),
+    };
+    let mut config = Config::new(TensorTable::new(facts, import, blobs));
+    config.requires = Some("0.19.0".into());
+    config
+}
+
+#[test]
+fn the_bytes_of_documents_do_not_change() {
+    assert_eq!(String::from_utf8(manifest().to_bytes()).unwrap(), String::from_utf8_lossy(MANIFEST));
+    assert_eq!(String::from_utf8(config().to_bytes()).unwrap(), String::from_utf8_lossy(CONFIG));
+}
+
+#[test]
+fn documents_round_trip() {
+    assert_eq!(Manifest::parse(MANIFEST).unwrap(), manifest());
+    assert_eq!(Config::parse(CONFIG).unwrap(), config());
+    assert_eq!(Config::parse(&Config::default().to_bytes()).unwrap(), Config::default());
+}
+
+#[test]
+fn a_manifest_tells_its_blobs_and_files() {
+    let manifest = manifest();
+    assert_eq!(manifest.blobs().map(|blob| blob.size).collect::<Vec<_>>(), [2048, 4096, 640, u64::MAX]);
+    let files: Vec<_> = manifest.files().map(|(path, layer)| (path.to_string(), layer.size)).collect();
+    assert_eq!(files, [("config.json".to_owned(), 640), ("1_Pooling/vocab.txt".to_owned(), u64::MAX)]);
+    assert_eq!(manifest.layers.iter().filter(|layer| layer.is_tensor()).count(), 1);
+}
+
+#[test]
+fn a_table_tells_its_tensors() {
+    let config = config();
+    let table = config.longshore.unwrap();
+    let tensors: Vec<_> = table.tensors().map(|(blob, tensor)| (blob.component.as_deref(), tensor)).collect();
+    assert_eq!(tensors.iter().map(|(component, _)| *component).collect::<Vec<_>>(), [None, None, Some("transformer")]);
+    let (plain, stacked, nvfp4) = (tensors[0].1, tensors[1].1, tensors[2].1);
+    assert_eq!((plain.elements(), plain.byte_len()), (12, 48));
+    assert_eq!(plain.source_names().collect::<Vec<_>>(), ["model.embed_tokens.weight"]);
+    assert_eq!(
+        stacked.source_names().collect::<Vec<_>>(),
+        ["experts.0.down_proj.weight", "experts.1.down_proj.weight"]
+    );
+    assert_eq!((stacked.elements(), stacked.byte_len()), (2 * 64, 64 + 8 + 8));
+    assert_eq!(stacked.weight().dtype, Dtype::U32);
+    assert_eq!(nvfp4.part(Role::GlobalScale).unwrap().shape, Shape::default());
+    assert!(nvfp4.part(Role::Bias).is_none());
+    assert_eq!(stacked.quantization.as_ref().unwrap().to_string(), "int4-g32");
+    assert_eq!(nvfp4.quantization.as_ref().unwrap().to_string(), "nvfp4");
+}
+
+#[test]
+fn unknown_fields_are_passed_over() {
+    for document in [MANIFEST, CONFIG] {
+        let mut value: Value = serde_json::from_slice(document).unwrap();
+        let count = add_fields(&mut value);
+        assert!(count > 4, "{count}");
+        let text = serde_json::to_vec(&value).unwrap();
+        if document == MANIFEST {
+            assert_eq!(Manifest::parse(&text).unwrap(), manifest());
+        } else {
+            assert_eq!(Config::parse(&text).unwrap(), config());
+        }
+    }
+}
+
+/// Puts an unknown field into every object but the source's metadata, which is free.
+fn add_fields(value: &mut Value) -> usize {
+    match value {
+        Value::Object(fields) => {
+            let inner: usize =
+                fields.iter_mut().filter(|(key, _)| *key != "metadata").map(|(_, value)| add_fields(value)).sum();
+            fields.insert("chunks".into(), json!({"size": 4_194_304, "digests": ["…"]}));
+            inner + 1
+        }
+        Value::Array(values) => values.iter_mut().map(add_fields).sum(),
+        _ => 0,
+    }
+}
+
+#[test]
+fn a_config_of_another_program_has_no_table() {
+    let text = br#"{"model_format":"gguf","model_family":"llama","model_families":["llama"],"model_type":"8.0B",
+        "file_type":"Q4_0","renderer":"r","parser":"p","architecture":"amd64","os":"linux",
+        "rootfs":{"type":"layers","diff_ids":null}}"#;
+    let config = Config::parse(text).unwrap();
+    assert_eq!((config.model_format.as_str(), config.file_type.as_str()), ("gguf", "Q4_0"));
+    assert_eq!(config.model_families, Some(vec!["llama".to_owned()]));
+    assert!(config.longshore.is_none());
+}
+
+#[test]
+fn only_schema_version_2_is_a_manifest() {
+    for (version, found) in [("1", 1), ("3", 3), ("4294967295", u32::MAX)] {
+        let text =
+            String::from_utf8_lossy(MANIFEST).replace("\"schemaVersion\":2", &format!("\"schemaVersion\":{version}"));
+        let error = Manifest::parse(text.as_bytes()).unwrap_err();
+        assert!(matches!(error, DocumentError::Version { what: "manifest", found: f, expected: 2 } if f == found));
+    }
+    let later = String::from_utf8_lossy(CONFIG).replace("\"longshore\":{\"version\":1", "\"longshore\":{\"version\":2");
+    let error = Config::parse(later.as_bytes()).unwrap_err();
+    assert!(matches!(error, DocumentError::Version { what: "tensor table", found: 2, expected: 1 }));
+    assert_eq!(error.to_string(), "the tensor table has version 2, expected 1");
+}
+
+#[test]
+fn what_is_no_document_is_refused_and_the_cause_is_said_once() {
+    let text = String::from_utf8_lossy(MANIFEST).into_owned();
+    for bad in [
+        String::new(),
+        "null".into(),
+        "[]".into(),
+        "{}".into(),
+        text[..text.len() / 2].to_owned(),
+        text.clone() + "{}",
+        text.replacen("sha256:", "sha256:../../", 1),
+        text.replacen("sha256:", "sha512:", 1),
+        text.replacen("4096", "-4096", 1),
+        text.replacen("4096", "1e400", 1),
+        text.replacen("\"layers\":[", "\"layers\":[null,", 1),
+        text.replacen("\"schemaVersion\":2", "\"schemaVersion\":2,\"schemaVersion\":2", 1),
+        "[".repeat(100_000),
+    ] {
+        let error = Manifest::parse(bad.as_bytes()).unwrap_err();
+        assert!(matches!(error, DocumentError::Json { what: "manifest", .. }), "{bad:.80}");
+        assert_eq!(chain(&error).len(), 2);
+    }
+    assert!(matches!(Config::parse(b"\xff\xfe"), Err(DocumentError::Json { what: "config", .. })));
+}
+
+#[test]
+fn a_companion_file_that_would_leave_its_directory_is_refused() {
+    for path in ["../config.json", "/etc/passwd", "a/../../b", "", "a\\\\b", "C:b"] {
+        let text = String::from_utf8_lossy(MANIFEST).replace("1_Pooling/vocab.txt", path);
+        let error = Manifest::parse(text.as_bytes()).unwrap_err();
+        assert!(matches!(error, DocumentError::Inconsistent { what: "manifest", .. }), "{path}: {error}");
+    }
+}
+
+#[test]
+fn a_table_that_contradicts_itself_is_refused() {
+    // Pointers into the golden config: a plain tensor, a stacked int4 one, an nvfp4 one.
+    let plain = "/longshore/blobs/0/tensors/0";
+    let int4 = "/longshore/blobs/1/tensors/0";
+    let cases: &[(&str, Value, &str)] = &[
+        (&format!("{plain}/parts"), json!([]), "it has no weight"),
+        (&format!("{plain}/parts/0/role"), json!("scale"), "it has no weight"),
+        (&format!("{plain}/parts/0/length"), json!(47), "its Weight has 47 bytes, expected 48 for F32 [3, 4]"),
+        (&format!("{plain}/parts/0/offset"), json!(u64::MAX - 47), "its Weight lies at 18446744073709551568"),
+        (&format!("{plain}/parts/0/shape"), json!([4, 3]), "it is plain F32 [3, 4], but its parts are not"),
+        (&format!("{plain}/dtype"), json!("I32"), "it is plain I32 [3, 4], but its parts are not"),
+        (&format!("{plain}/shape"), json!([u64::MAX, 2]), "more elements than can be counted"),
+        (&format!("{plain}/parts/0/shape"), json!([u64::MAX, 2]), "passes 2^64 bits"),
+        (&format!("{plain}/name"), json!("x"), ""),
+        (&format!("{int4}/parts/2/role"), json!("scale"), "it has two parts of role Scale"),
+        (&format!("{int4}/parts/1/role"), json!("global_scale"), "it is quantized and has no scale"),
+        (&format!("{int4}/quantization/group_size"), json!(0), "groups of 0 elements"),
+        (&format!("{int4}/quantization"), Value::Null, "but its parts are not: 3 of them"),
+    ];
+    for (pointer, value, expected) in cases {
+        let mut document: Value = serde_json::from_slice(CONFIG).unwrap();
+        *document.pointer_mut(pointer).unwrap() = value.clone();
+        let parsed = Config::parse(&serde_json::to_vec(&document).unwrap());
+        if expected.is_empty() {
+            parsed.unwrap();
+            continue;
+        }
+        let error = parsed.unwrap_err();
+        let DocumentError::Inconsistent { what: "tensor table", problem } = &error else {
+            panic!("{pointer}: {error}")
+        };
+        assert!(problem.contains(expected), "{pointer}: {problem}");
+        assert!(problem.starts_with("tensor \"model."), "{problem}");
+    }
+}
+
+#[test]
+fn a_tensor_is_listed_once_for_each_component() {
+    let blob = Blob::plain("w", 2, 1);
+    let twice = Config::new(table(&[blob.clone(), Blob::plain("w", 3, 2)]));
+    let error = Config::parse(&twice.to_bytes()).unwrap_err();
+    assert_eq!(error.to_string(), "the tensor table is inconsistent: tensor \"w\": it is listed twice");
+    let components = Config::new(table(&[blob.clone().in_component("a"), blob.in_component("b")]));
+    Config::parse(&components.to_bytes()).unwrap();
+}
+
+#[test]
+fn words_that_are_not_known_are_refused_and_not_guessed() {
+    for (known, unknown) in [
+        ("\"transform\":\"stack\"", "\"transform\":\"rotate\""),
+        ("\"role\":\"bias\"", "\"role\":\"zero_point\""),
+        ("\"dtype\":\"U32\"", "\"dtype\":\"U31\""),
+    ] {
+        let text = String::from_utf8_lossy(CONFIG);
+        assert!(text.contains(known));
+        let error = Config::parse(text.replacen(known, unknown, 1).as_bytes()).unwrap_err();
+        assert!(matches!(error, DocumentError::Json { what: "config", .. }), "{unknown}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_manifest_round_trips(layers in prop::collection::vec((any::<u64>(), ".{0,20}", prop::option::of(".{0,40}")), 0..8)) {
+        let layers = layers.into_iter().map(|(size, kind, name)| {
+            // Companion files have names of their own kind.
+            let media_type = if kind.is_empty() { media_type::TENSOR.to_owned() } else { format!("x/{kind}") };
+            Descriptor { digest: Digest::of(media_type.as_bytes()), media_type, size, name }
+        });
+        let manifest = Manifest::new(manifest().config, layers.collect());
+        prop_assert_eq!(Manifest::parse(&manifest.to_bytes()).unwrap(), manifest);
+    }
+
+    #[test]
+    fn no_change_of_a_byte_makes_a_config_panic(at: prop::sample::Index, byte: u8, cut: prop::sample::Index) {
+        let mut bytes = CONFIG.to_vec();
+        *at.get_mut(&mut bytes) = byte;
+        let _ = Config::parse(&bytes);
+        let _ = Config::parse(&bytes[..cut.index(bytes.len())]);
+    }
+}

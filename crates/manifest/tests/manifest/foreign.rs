@@ -1,0 +1,86 @@
+use std::{fs, path::PathBuf};
+
+use longshore_manifest::{
+    Descriptor, Digest, Manifest, Store, Weights,
+    document::media_type,
+    store::{CopyError, GcError, IngestError},
+    weights::{OpenOptions, WeightsError},
+};
+
+use crate::util::{Blob, Scratch, name, put, snapshot, verify};
+
+/// A directory as ollama leaves it: no marker, a manifest without longshore's table, a file that is no blob.
+fn ollama() -> (Scratch, Store, PathBuf) {
+    let scratch = Scratch::new();
+    let root = scratch.beside("ollama");
+    let put_blob = |bytes: &[u8]| {
+        let digest = Digest::of(bytes);
+        put(&root.join("blobs").join(digest.file_name()), bytes);
+        (digest, bytes.len() as u64)
+    };
+    let describe = |kind: &str, name: Option<&str>, (digest, size)| Descriptor {
+        media_type: kind.into(),
+        digest,
+        size,
+        name: name.map(Into::into),
+    };
+    let config = put_blob(
+        br#"{"model_format":"safetensors","model_family":"","model_families":null,"model_type":"",
+        "file_type":"","requires":"0.19.0","capabilities":["completion"],"architecture":"amd64","os":"linux"}"#,
+    );
+    let layers = vec![
+        describe(media_type::TENSOR, Some("w"), put_blob(&Blob::plain("w", 2, 1).bytes)),
+        describe(media_type::JSON, Some("config.json"), put_blob(b"{}")),
+        describe("application/vnd.ollama.image.template", None, put_blob(b"{{ .Prompt }}")),
+    ];
+    let manifest = Manifest::new(describe(media_type::CONFIG, None, config), layers);
+    put(&root.join("manifests/registry.ollama.ai/library/m/latest"), &manifest.to_bytes());
+    put(&root.join("blobs/sha256-123-partial-0"), b"half");
+    let store = Store::open(&root).unwrap();
+    (scratch, store, root)
+}
+
+#[test]
+fn it_is_read() {
+    let (_scratch, store, _) = ollama();
+    assert!(store.is_foreign());
+    let model = store.model(&name("m")).unwrap();
+    assert_eq!(model.config.capabilities, ["completion"]);
+    let summary = store.list().unwrap().remove(0).summary.unwrap();
+    assert_eq!((summary.format.as_str(), summary.import), ("safetensors", None));
+    let outcome = verify(&store);
+    assert_eq!((outcome.blobs, outcome.bad.len()), (4, 0));
+    let error = Weights::open(&store, &model, &OpenOptions::default()).unwrap_err();
+    assert!(matches!(error, WeightsError::NoTable { .. }));
+}
+
+#[test]
+fn it_is_never_written() {
+    let (_scratch, store, root) = ollama();
+    let before = snapshot(&root);
+    let text = format!("{} belongs to another program and is only read", root.display());
+    let error = store.ingest().map(drop).unwrap_err();
+    assert!(matches!(error, IngestError::Foreign(_)) && error.to_string() == text);
+    assert!(matches!(store.copy(&name("m"), &name("n")), Err(CopyError::Foreign(_))));
+    assert!(matches!(store.remove(&name("m")), Err(GcError::Foreign(_))));
+    assert!(matches!(store.remove(&name("unknown")), Err(GcError::Foreign(_))));
+    for dry_run in [false, true] {
+        assert!(matches!(store.gc(dry_run), Err(GcError::Foreign(_))));
+    }
+    store.list().unwrap();
+    verify(&store);
+    assert_eq!(snapshot(&root), before);
+}
+
+#[test]
+fn either_directory_makes_it_one() {
+    let scratch = Scratch::new();
+    for part in ["blobs", "manifests"] {
+        let root = scratch.beside(part);
+        fs::create_dir_all(root.join(part)).unwrap();
+        assert!(Store::open(&root).unwrap().is_foreign(), "{part}");
+    }
+    let empty = scratch.beside("empty");
+    fs::create_dir(&empty).unwrap();
+    assert!(!Store::open(&empty).unwrap().is_foreign());
+}

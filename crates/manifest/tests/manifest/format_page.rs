@@ -1,0 +1,60 @@
+//! The examples of `docs/format.md` are what the crate reads and writes, and every field is described there.
+
+use std::collections::BTreeSet;
+
+use longshore_manifest::{Config, Manifest};
+use serde_json::Value;
+
+const PAGE: &str = include_str!("../../docs/format.md");
+
+/// The examples, without the white space that only serves the reader.
+fn examples() -> Vec<String> {
+    let blocks = PAGE.split("```json\n").skip(1).map(|rest| rest.split_once("```").unwrap().0);
+    blocks
+        .map(|block| {
+            let mut quoted = false;
+            let keep = |c: &char| {
+                quoted ^= *c == '"';
+                quoted || !c.is_whitespace()
+            };
+            block.chars().filter(keep).collect()
+        })
+        .collect()
+}
+
+#[test]
+fn the_examples_are_exact() {
+    let [manifest, config] = <[String; 2]>::try_from(examples()).unwrap();
+    let written = Manifest::parse(manifest.as_bytes()).unwrap().to_bytes();
+    assert_eq!(String::from_utf8(written).unwrap(), manifest + "\n");
+    let written = Config::parse(config.as_bytes()).unwrap().to_bytes();
+    assert_eq!(String::from_utf8(written).unwrap(), config + "\n");
+}
+
+#[test]
+fn the_examples_and_tables_have_every_field() {
+    let of = |documents: &[&[u8]]| {
+        let mut found = BTreeSet::new();
+        for document in documents {
+            fields(&serde_json::from_slice(document).unwrap(), &mut found);
+        }
+        found
+    };
+    let golden = of(&[include_bytes!("golden/manifest.json"), include_bytes!("golden/config.json")]);
+    let examples = examples();
+    assert_eq!(of(&[examples[0].as_bytes(), examples[1].as_bytes()]), golden);
+    for field in golden.iter().filter(|field| *field != "format") {
+        assert!(PAGE.contains(&format!("`{field}`")), "{field} is not described");
+    }
+}
+
+fn fields(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            found.extend(members.keys().cloned());
+            members.values().for_each(|value| fields(value, found));
+        }
+        Value::Array(values) => values.iter().for_each(|value| fields(value, found)),
+        _ => {}
+    }
+}

@@ -1,0 +1,212 @@
+use std::fs;
+
+use longshore_manifest::{
+    Digest,
+    store::{GcError, GcOutcome, ModelError},
+};
+
+use crate::util::{Blob, Scratch, chain, commit, name, put, snapshot, verify};
+
+/// Adds a model and takes its name away behind the store's back.
+fn orphan(scratch: &Scratch, text: &str, seed: u8) -> Vec<Digest> {
+    commit(&scratch.store, text, &[Blob::plain(text, 10, seed)]);
+    let model = scratch.store.model(&name(text)).unwrap();
+    fs::remove_file(scratch.store.manifest_path(&name(text))).unwrap();
+    // The file that every model here has is no orphan as long as there is another.
+    let mut digests = vec![model.manifest.config.digest, model.manifest.layers[0].digest];
+    digests.sort_unstable();
+    digests
+}
+
+#[test]
+fn what_no_name_reaches_is_deleted() {
+    let scratch = Scratch::new();
+    commit(&scratch.store, "kept", &[Blob::plain("kept", 10, 1)]);
+    let kept = scratch.blobs();
+    let orphans = orphan(&scratch, "orphan", 2);
+    put(&scratch.store.root().join("blobs/sha256-partial"), b"not ours");
+    let size = |digest: &Digest| scratch.store.blob_path(digest).metadata().unwrap().len();
+    let expected: Vec<_> = orphans.iter().map(|digest| (*digest, size(digest))).collect();
+
+    let before = snapshot(scratch.store.root());
+    let dry = scratch.store.gc(true).unwrap();
+    assert_eq!(dry.blobs, expected);
+    assert_eq!(snapshot(scratch.store.root()), before);
+
+    let done = scratch.store.gc(false).unwrap();
+    assert_eq!(done, dry);
+    assert_eq!(done.bytes(), expected.iter().map(|(_, size)| size).sum::<u64>());
+    assert_eq!(scratch.blobs(), [kept, vec!["sha256-partial".into()]].concat());
+    assert!(scratch.store.gc(false).unwrap().blobs.is_empty());
+    scratch.store.model(&name("kept")).unwrap();
+}
+
+#[test]
+fn temporaries_of_killed_imports_are_deleted_and_counted() {
+    let scratch = Scratch::new();
+    commit(&scratch.store, "kept", &[Blob::plain("kept", 10, 1)]);
+    let tmp = scratch.store.root().join("tmp");
+    put(&tmp.join("1-2-3/blob"), &[0; 100]);
+    put(&tmp.join("marker-1-2-3"), &[0; 11]);
+    fs::create_dir(tmp.join("4-5-6")).unwrap();
+    assert_eq!(scratch.store.gc(true).unwrap().temporary_bytes, 111);
+    assert_eq!(scratch.temporaries().len(), 3);
+    let done = scratch.store.gc(false).unwrap();
+    assert_eq!((done.temporary_bytes, done.bytes()), (111, 111));
+    assert!(scratch.temporaries().is_empty());
+}
+
+#[test]
+fn an_unreadable_manifest_stops_it() {
+    let scratch = Scratch::new();
+    orphan(&scratch, "orphan", 2);
+    commit(&scratch.store, "bad", &[Blob::plain("bad", 10, 1)]);
+    fs::write(scratch.store.manifest_path(&name("bad")), b"").unwrap();
+    let before = snapshot(scratch.store.root());
+    for dry_run in [false, true] {
+        let error = scratch.store.gc(dry_run).unwrap_err();
+        assert!(matches!(&error, GcError::Unreadable { name: bad, .. } if **bad == name("bad")), "{error}");
+        assert_eq!(chain(&error)[0], "the manifest of bad:latest cannot be read, so its blobs are not known");
+    }
+    assert_eq!(snapshot(scratch.store.root()), before);
+
+    // Its name can be removed, and then its blobs go too.
+    let removed = scratch.store.remove(&name("bad")).unwrap();
+    assert!(removed.blobs.is_empty() && removed.left.is_none());
+    assert_eq!(scratch.store.gc(false).unwrap().blobs.len(), 5);
+    assert!(scratch.blobs().is_empty());
+}
+
+#[test]
+fn it_waits_for_no_import_and_deletes_nothing_under_one() {
+    let scratch = Scratch::new();
+    let orphans = orphan(&scratch, "orphan", 2);
+    commit(&scratch.store, "m", &[Blob::plain("m", 10, 1)]);
+    let ingest = scratch.store.ingest().unwrap();
+    let added = ingest.add(b"has no name yet").unwrap();
+    assert!(matches!(scratch.store.gc(false), Err(GcError::Busy { .. })));
+    // What would be deleted can be asked all the same; what the import has written is not it.
+    let dry = scratch.store.gc(true).unwrap();
+    assert_eq!((dry.blobs.len(), dry.temporary_bytes), (orphans.len(), 0));
+    // A name can be removed; its blobs stay for later.
+    let removed = scratch.store.remove(&name("m")).unwrap();
+    assert!(removed.blobs.is_empty() && matches!(removed.left, Some(GcError::Busy { .. })));
+    assert_eq!(removed.bytes(), 0);
+    assert!(matches!(scratch.store.model(&name("m")), Err(ModelError::NotFound { .. })));
+    assert_eq!(scratch.temporaries().len(), 1);
+    drop(ingest);
+    assert_eq!(scratch.store.gc(false).unwrap().blobs.len(), 5);
+    assert!(!scratch.store.blob_path(&added.digest).exists());
+}
+
+#[test]
+fn a_store_that_does_not_exist_is_not_made() {
+    let scratch = Scratch::new();
+    assert_eq!(scratch.store.gc(false).unwrap(), GcOutcome::default());
+    assert!(!scratch.store.root().exists());
+    fs::create_dir(scratch.store.root()).unwrap();
+    assert_eq!(scratch.store.gc(false).unwrap(), GcOutcome::default());
+    assert!(fs::read_dir(scratch.store.root()).unwrap().next().is_none());
+}
+
+#[test]
+fn removing_a_name_frees_what_only_it_reached() {
+    let scratch = Scratch::new();
+    let (shared, own) = (Blob::plain("shared", 10, 1), Blob::plain("own", 20, 2));
+    let orphans = orphan(&scratch, "orphan", 3);
+    commit(&scratch.store, "a", &[shared.clone(), own.clone()]);
+    commit(&scratch.store, "b", std::slice::from_ref(&shared));
+    let config = scratch.store.model(&name("a")).unwrap().manifest.config;
+    let removed = scratch.store.remove(&name("a")).unwrap();
+    let mut expected = vec![(Digest::of(&own.bytes), own.bytes.len() as u64), (config.digest, config.size)];
+    expected.sort_unstable();
+    assert_eq!(removed.blobs, expected);
+    assert_eq!(removed.bytes(), own.bytes.len() as u64 + config.size);
+    assert!(removed.left.is_none());
+    // Blobs that nobody reached before are left to `gc`.
+    assert!(orphans.iter().all(|digest| scratch.store.blob_path(digest).exists()));
+    scratch.store.model(&name("b")).unwrap();
+    let outcome = verify(&scratch.store);
+    assert!(outcome.bad.is_empty(), "{:?}", outcome.bad);
+}
+
+#[test]
+fn a_second_name_keeps_everything() {
+    let scratch = Scratch::new();
+    commit(&scratch.store, "a", &[Blob::plain("a", 10, 1)]);
+    scratch.store.copy(&name("a"), &name("b")).unwrap();
+    assert!(scratch.store.remove(&name("a")).unwrap().blobs.is_empty());
+    assert_eq!(scratch.blobs().len(), 3);
+    assert_eq!(scratch.store.remove(&name("b")).unwrap().blobs.len(), 3);
+    assert!(scratch.blobs().is_empty());
+}
+
+#[test]
+fn another_unreadable_manifest_leaves_the_blobs() {
+    let scratch = Scratch::new();
+    for text in ["a", "bad"] {
+        commit(&scratch.store, text, &[Blob::plain(text, 10, 1)]);
+    }
+    fs::write(scratch.store.manifest_path(&name("bad")), b"{").unwrap();
+    let removed = scratch.store.remove(&name("a")).unwrap();
+    assert!(removed.blobs.is_empty() && matches!(removed.left, Some(GcError::Unreadable { .. })));
+    assert_eq!(scratch.blobs().len(), 5);
+}
+
+#[test]
+fn an_unknown_name_cannot_be_removed() {
+    let scratch = Scratch::new();
+    for made in [false, true] {
+        if made {
+            commit(&scratch.store, "other", &[Blob::plain("a", 1, 1)]);
+        }
+        let error = scratch.store.remove(&name("m")).unwrap_err();
+        assert!(matches!(&error, GcError::Model(ModelError::NotFound { .. })), "{error}");
+        assert_eq!(chain(&error).len(), 1);
+        assert_eq!(scratch.store.root().exists(), made);
+    }
+}
+
+#[test]
+fn empty_directories_go_with_the_last_name_in_them() {
+    let scratch = Scratch::new();
+    for text in ["h/ns/m:1", "h/ns/m:2", "h/ns/other"] {
+        commit(&scratch.store, text, &[Blob::plain("a", 1, 1)]);
+    }
+    let manifests = scratch.store.root().join("manifests");
+    for (text, gone, stays) in
+        [("h/ns/m:1", "h/ns/m/1", "h/ns/m/2"), ("h/ns/m:2", "h/ns/m", "h/ns/other"), ("h/ns/other", "h", "")]
+    {
+        scratch.store.remove(&name(text)).unwrap();
+        assert!(!manifests.join(gone).exists() && manifests.join(stays).exists(), "{text}");
+    }
+    commit(&scratch.store, "h/ns/m:1", &[Blob::plain("a", 1, 1)]);
+    scratch.store.model(&name("h/ns/m:1")).unwrap();
+}
+
+#[test]
+fn a_blob_that_two_threads_add_while_a_third_collects_is_never_lost() {
+    let scratch = Scratch::new();
+    std::thread::scope(|scope| {
+        for text in ["a", "b"] {
+            let store = &scratch.store;
+            scope.spawn(move || {
+                for round in 0..15 {
+                    commit(store, text, &[Blob::plain("shared", 10, round), Blob::plain(text, 10, round)]);
+                    let outcome = store.model(&name(text)).unwrap();
+                    assert!(outcome.manifest.blobs().all(|blob| store.blob_path(&blob.digest).exists()));
+                }
+            });
+        }
+        scope.spawn(|| {
+            for _ in 0..40 {
+                match scratch.store.gc(false) {
+                    Ok(_) | Err(GcError::Busy { .. }) => std::thread::yield_now(),
+                    Err(error) => panic!("{:?}", chain(&error)),
+                }
+            }
+        });
+    });
+    let outcome = verify(&scratch.store);
+    assert!(outcome.bad.is_empty(), "{:?}", outcome.bad);
+}

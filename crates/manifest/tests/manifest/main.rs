@@ -1,0 +1,17 @@
+//! One module per module of the crate, and `format_page` against `docs/format.md`.
+#![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
+
+mod digest;
+mod document;
+mod foreign;
+mod format_page;
+mod gc;
+mod ingest;
+mod models;
+mod name;
+mod store;
+mod sweep;
+mod twin;
+mod util;
+mod verify;
+mod weights;

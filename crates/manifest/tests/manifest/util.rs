@@ -1,0 +1,261 @@
+//! Small models made by hand through the public interface.
+
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use longshore_manifest::{
+    Config, Descriptor, Manifest, ModelName, Silent, Store,
+    document::{BlobEntry, Facts, Import, Part, Quantization, Role, TensorEntry, TensorTable, Transform, media_type},
+    store::{Added, Committed, Ingest, VerifyOptions, VerifyOutcome},
+};
+use longshore_st_format::{Dtype, Layout, Shape, Writer};
+use tempfile::TempDir;
+
+/// A store in a directory that goes away with it.
+pub(crate) struct Scratch {
+    pub(crate) store: Store,
+    dir: TempDir,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        Self { store: Store::open(dir.path().join("store")).unwrap(), dir }
+    }
+
+    /// A path beside the store.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The names of the files in `blobs`, sorted.
+    pub(crate) fn blobs(&self) -> Vec<String> {
+        entries(&self.store.root().join("blobs"))
+    }
+
+    /// The names in `tmp`, sorted.
+    pub(crate) fn temporaries(&self) -> Vec<String> {
+        entries(&self.store.root().join("tmp"))
+    }
+}
+
+fn entries(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort_unstable();
+    names
+}
+
+pub(crate) fn name(text: &str) -> ModelName {
+    text.parse().unwrap()
+}
+
+/// A tensor blob and what the table says about it.
+#[derive(Clone)]
+pub(crate) struct Blob {
+    pub(crate) name: String,
+    pub(crate) component: Option<String>,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) tensors: Vec<TensorEntry>,
+}
+
+impl Blob {
+    /// One plain F32 tensor `[rows, 4]`.
+    pub(crate) fn plain(name: &str, rows: u64, seed: u8) -> Self {
+        Self::of(name, Dtype::F32, &[rows, 4], None, &[(Role::Weight, Dtype::F32, vec![rows, 4])], seed)
+    }
+
+    /// One affine tensor `[rows, 2 * group]` of BF16 as int4.
+    pub(crate) fn int4(name: &str, rows: u64, group: u32, seed: u8) -> Self {
+        let columns = u64::from(group) * 2;
+        let parts = [
+            (Role::Weight, Dtype::U32, vec![rows, columns / 8]),
+            (Role::Scale, Dtype::BF16, vec![rows, 2]),
+            (Role::Bias, Dtype::BF16, vec![rows, 2]),
+        ];
+        Self::of(name, Dtype::BF16, &[rows, columns], Some(("int4", group)), &parts, seed)
+    }
+
+    /// One tensor `[rows, 32]` of BF16 as nvfp4 with a global scale.
+    pub(crate) fn nvfp4(name: &str, rows: u64, seed: u8) -> Self {
+        let parts = [
+            (Role::Weight, Dtype::U32, vec![rows, 4]),
+            (Role::Scale, Dtype::U8, vec![rows, 2]),
+            (Role::GlobalScale, Dtype::F32, vec![]),
+        ];
+        Self::of(name, Dtype::BF16, &[rows, 32], Some(("nvfp4", 16)), &parts, seed)
+    }
+
+    pub(crate) fn in_component(mut self, component: &str) -> Self {
+        self.component = Some(component.to_owned());
+        self
+    }
+
+    fn of(
+        name: &str,
+        dtype: Dtype,
+        shape: &[u64],
+        code: Option<(&str, u32)>,
+        parts: &[(Role, Dtype, Vec<u64>)],
+        seed: u8,
+    ) -> Self {
+        let metadata = code.map_or_else(BTreeMap::new, |(quant_type, group)| {
+            BTreeMap::from([
+                ("quant_type".to_owned(), quant_type.to_owned()),
+                ("group_size".to_owned(), group.to_string()),
+            ])
+        });
+        let part_name = |role: Role| format!("{name}{}", role.suffix());
+        let arrays = parts.iter().map(|(role, dtype, dims)| (part_name(*role), *dtype, Shape::new(dims.clone())));
+        let layout = Layout::new(&metadata, arrays).unwrap();
+        let parts = parts.iter().map(|(role, ..)| {
+            let part = layout.get(&part_name(*role)).unwrap();
+            Part {
+                role: *role,
+                dtype: part.dtype,
+                shape: part.shape.clone(),
+                offset: part.range.start,
+                length: part.range.end - part.range.start,
+            }
+        });
+        let entry = TensorEntry {
+            name: name.to_owned(),
+            dtype,
+            shape: Shape::new(shape),
+            quantization: code
+                .map(|(quant_type, group_size)| Quantization { quant_type: quant_type.to_owned(), group_size }),
+            transform: Transform::None,
+            sources: Vec::new(),
+            parts: parts.collect(),
+        };
+        let data_len = usize::try_from(layout.file_len() - layout.data_start()).unwrap();
+        let mut writer = Writer::new(Vec::new(), layout).unwrap();
+        writer.write(&bytes(data_len, seed)).unwrap();
+        Self { name: name.to_owned(), component: None, bytes: writer.finish().unwrap(), tensors: vec![entry] }
+    }
+
+    /// The data of a part, as it was written.
+    pub(crate) fn data(&self, role: Role) -> &[u8] {
+        let part = self.tensors[0].part(role).unwrap();
+        let (start, len) = (usize::try_from(part.offset).unwrap(), usize::try_from(part.length).unwrap());
+        &self.bytes[start..start + len]
+    }
+}
+
+/// Bytes that look random and are the same for the same seed.
+pub(crate) fn bytes(len: usize, seed: u8) -> Vec<u8> {
+    let mut state = u32::from(seed).wrapping_mul(0x9e37_79b9) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state.to_le_bytes()[1]
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+pub(crate) fn describe(kind: &str, name: Option<&str>, added: Added) -> Descriptor {
+    Descriptor {
+        media_type: kind.to_owned(),
+        digest: added.digest,
+        size: added.size,
+        name: name.map(ToOwned::to_owned),
+    }
+}
+
+/// The table of these blobs.
+pub(crate) fn table(blobs: &[Blob]) -> TensorTable {
+    let entries = blobs.iter().map(|blob| BlobEntry {
+        digest: longshore_manifest::Digest::of(&blob.bytes),
+        component: blob.component.clone(),
+        tensors: blob.tensors.clone(),
+    });
+    TensorTable::new(facts(), import(), entries.collect())
+}
+
+fn facts() -> Facts {
+    Facts { architecture: Some("Qwen3ForCausalLM".into()), layers: Some(2), ..Facts::default() }
+}
+
+fn import() -> Import {
+    Import { kind: "float".into(), ..Import::default() }
+}
+
+/// Adds the blobs, a `config.json` and the config document; returns the manifest of all.
+pub(crate) fn add(ingest: &Ingest<'_>, blobs: &[Blob]) -> Manifest {
+    add_with_config(ingest, blobs, &Config::new(table(blobs)).to_bytes())
+}
+
+pub(crate) fn add_with_config(ingest: &Ingest<'_>, blobs: &[Blob], config: &[u8]) -> Manifest {
+    let mut layers: Vec<Descriptor> = blobs
+        .iter()
+        .map(|blob| describe(media_type::TENSOR, Some(&blob.name), ingest.add(&blob.bytes).unwrap()))
+        .collect();
+    layers.push(describe(media_type::JSON, Some("config.json"), ingest.add(b"{}\n").unwrap()));
+    Manifest::new(describe(media_type::CONFIG, None, ingest.add(config).unwrap()), layers)
+}
+
+pub(crate) fn commit(store: &Store, text: &str, blobs: &[Blob]) -> Committed {
+    let ingest = store.ingest().unwrap();
+    let manifest = add(&ingest, blobs);
+    ingest.commit(&name(text), &manifest).unwrap()
+}
+
+/// Verifies the whole store.
+pub(crate) fn verify(store: &Store) -> VerifyOutcome {
+    store.verify(&VerifyOptions::default(), &Silent).unwrap()
+}
+
+/// Puts other bytes where a read-only file is.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) {
+    fs::remove_file(path).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+/// Writes a file that is not there, and the directories above it.
+pub(crate) fn put(path: &Path, bytes: &[u8]) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+/// Makes a file look as if it had been written so many minutes ago.
+pub(crate) fn age(path: &Path, minutes: u64) {
+    let time = SystemTime::now() - Duration::from_secs(60 * minutes);
+    File::open(path).unwrap().set_modified(time).unwrap();
+}
+
+/// Every file below a directory with its content, and every directory.
+pub(crate) fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    let mut todo = vec![dir.to_path_buf()];
+    while let Some(dir) = todo.pop() {
+        for entry in fs::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                todo.push(path.clone());
+                found.insert(path, None);
+            } else {
+                found.insert(path.clone(), fs::read(&path).ok());
+            }
+        }
+    }
+    found
+}
+
+/// The messages of an error and its causes; none may repeat the one below it.
+pub(crate) fn chain(error: &dyn Error) -> Vec<String> {
+    let mut texts = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(found) = cause {
+        let (text, above) = (found.to_string(), texts.last().unwrap());
+        assert!(!above.contains(&text), "{above:?} repeats {text:?}");
+        texts.push(text);
+        cause = found.source();
+    }
+    texts
+}
