@@ -185,13 +185,14 @@ impl Ingest<'_> {
         Ok(Added { digest, size, reused })
     }
 
-    /// Adds a blob of these bytes.
+    /// Adds a blob of these bytes. A blob that the store has under their digest is compared with them, and replaced if it is
+    /// damaged.
     ///
     /// # Errors
     ///
     /// [`FsError`] if it cannot be written.
     pub fn add(&self, bytes: &[u8]) -> Result<Added, FsError> {
-        let mut blob = self.blob()?;
+        let mut blob = BlobWriter::beside(self, Digest::of(bytes))?;
         blob.write_at(0, bytes)?;
         blob.finish()
     }

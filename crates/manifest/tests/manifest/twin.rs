@@ -194,3 +194,16 @@ proptest! {
         prop_assert_eq!(fs::read(scratch.store.blob_path(&added.digest)).unwrap(), other);
     }
 }
+
+#[test]
+fn added_bytes_replace_a_damaged_blob_of_their_digest() {
+    let content = b"a config document";
+    let scratch = with_layer(content);
+    let path = scratch.store.blob_path(&Digest::of(content));
+    replace(&path, b"a CONFIG document");
+    let ingest = scratch.store.ingest().unwrap();
+    let added = ingest.add(content).unwrap();
+    assert!(!added.reused);
+    commit_layer(ingest, added);
+    assert_eq!(fs::read(path).unwrap(), content);
+}

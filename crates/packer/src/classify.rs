@@ -1,0 +1,243 @@
+//! What kind of checkpoint this is, told from the names and dtypes of its tensors.
+
+use std::{collections::HashMap, fmt};
+
+use longshore_st_format::Dtype;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::{
+    config::{self, ConfigError},
+    source::SourceTensor,
+};
+
+/// How a checkpoint stores its weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Kind {
+    /// As floats, with a few tensors of other types at most.
+    Float,
+    /// As 8-bit floats with scales.
+    Fp8,
+    /// As packed codes with scales.
+    Prequantized,
+    /// As the components of a diffusion pipeline, each in a directory of its own.
+    Pipeline,
+}
+
+impl Kind {
+    /// The kind as JSON documents name it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Float => "float",
+            Self::Fp8 => "fp8",
+            Self::Prequantized => "prequantized",
+            Self::Pipeline => "pipeline",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What a checkpoint was recognised by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Evidence {
+    /// A tensor that only such a checkpoint has.
+    Tensor {
+        /// How the weights are stored, such as `ModelOpt NVFP4`.
+        format: &'static str,
+        /// The tensor's name.
+        tensor: String,
+        /// The type of its elements.
+        dtype: Dtype,
+        /// The tensor that scales it or says how it is packed, if there is one.
+        companion: Option<String>,
+    },
+    /// A pipeline's `model_index.json`.
+    Components {
+        /// The components that have a class, such as `transformer` and `vae`, in byte order.
+        names: Vec<String>,
+    },
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tensor { format, tensor, dtype, companion } => {
+                write!(f, "tensor {tensor:?} of dtype {dtype}")?;
+                if let Some(companion) = companion {
+                    write!(f, " with {companion:?}")?;
+                }
+                write!(f, " is {format}")
+            }
+            Self::Components { names } => write!(f, "model_index.json lists {}", names.join(", ")),
+        }
+    }
+}
+
+/// The kind of a checkpoint with these tensors, and why unless it is [`Kind::Float`].
+pub(crate) fn classify(tensors: &[SourceTensor]) -> (Kind, Option<Evidence>) {
+    let names = Names(tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.dtype)).collect());
+    let first = |test: &dyn Fn(&Names<'_>, &SourceTensor) -> Option<Found>| {
+        tensors.iter().find_map(|tensor| {
+            test(&names, tensor).map(|(format, companion)| Evidence::Tensor {
+                format,
+                tensor: tensor.name.clone(),
+                dtype: tensor.dtype,
+                companion,
+            })
+        })
+    };
+    for (kind, test) in [
+        (Kind::Fp8, &e5m2 as &dyn Fn(&Names<'_>, &SourceTensor) -> Option<Found>),
+        (Kind::Prequantized, &packed),
+        (Kind::Fp8, &fp8),
+    ] {
+        if let Some(evidence) = first(test) {
+            return (kind, Some(evidence));
+        }
+    }
+    (Kind::Float, None)
+}
+
+/// Reads a pipeline's `model_index.json`: each member that is a pair of library and class is a component.
+pub(crate) fn pipeline(index: &[u8]) -> Result<Evidence, ConfigError> {
+    let is_component =
+        |value: &Value| value.as_array().is_some_and(|pair| pair.len() == 2 && pair.iter().all(Value::is_string));
+    let document: Map<String, Value> = config::parse_object(index)?;
+    let mut names: Vec<_> =
+        document.into_iter().filter(|(_, value)| is_component(value)).map(|(name, _)| name).collect();
+    names.sort_unstable();
+    Ok(Evidence::Components { names })
+}
+
+/// The name of a format, and the companion by which it was recognised.
+type Found = (&'static str, Option<String>);
+
+struct Names<'a>(HashMap<&'a str, Dtype>);
+
+impl Names<'_> {
+    fn dtype(&self, name: &str) -> Option<Dtype> {
+        self.0.get(name).copied()
+    }
+
+    /// The first of these tensors that exists.
+    fn any(&self, candidates: impl IntoIterator<Item = String>) -> Option<String> {
+        candidates.into_iter().find(|name| self.0.contains_key(name.as_str()))
+    }
+}
+
+fn e5m2(_: &Names<'_>, tensor: &SourceTensor) -> Option<Found> {
+    let is_weight = tensor.shape.rank() >= 2;
+    (is_weight && matches!(tensor.dtype, Dtype::F8E5M2 | Dtype::F8E5M2Fnuz)).then_some(("FP8 E5M2", None))
+}
+
+fn fp8(names: &Names<'_>, tensor: &SourceTensor) -> Option<Found> {
+    if !matches!(tensor.dtype, Dtype::F8E4M3 | Dtype::F8E4M3Fnuz) || tensor.shape.rank() < 2 {
+        return None;
+    }
+    let name = &tensor.name;
+    let module = name.strip_suffix(".weight").unwrap_or(name);
+    let scales = [format!("{name}_scale_inv"), format!("{name}_scale"), format!("{module}.scale")];
+    Some(("FP8 E4M3", names.any(scales)))
+}
+
+/// Weights in packed codes, by the suffixes that their writers use.
+fn packed(names: &Names<'_>, tensor: &SourceTensor) -> Option<Found> {
+    let (name, dtype) = (tensor.name.as_str(), tensor.dtype);
+    if matches!(dtype, Dtype::F4 | Dtype::F6E2M3 | Dtype::F6E3M2) {
+        return Some(("a sub-byte float", None));
+    }
+    if let Some(module) = name.strip_suffix(".weight_packed") {
+        let scale = names.any([format!("{module}.weight_scale")]);
+        return Some(("a packed weight of compressed-tensors", scale));
+    }
+    if let Some(module) = name.strip_suffix(".qweight") {
+        return Some(match names.any([format!("{module}.g_idx")]) {
+            Some(order) => ("a GPTQ weight", Some(order)),
+            None => ("an AWQ weight", names.any([format!("{module}.scales"), format!("{module}.qzeros")])),
+        });
+    }
+    if let Some(module) = name.strip_suffix("_blocks") {
+        let scales = names.any([format!("{module}_scales")]).filter(|_| dtype == Dtype::U8);
+        return scales.map(|scales| ("a weight in MXFP4 blocks", Some(scales)));
+    }
+    let module = name.strip_suffix(".weight")?;
+    let companion = |suffix: &str| names.any([format!("{module}.{suffix}")]);
+    match dtype {
+        Dtype::U32 => companion("scales").map(|scales| ("an MLX quantized weight", Some(scales))),
+        Dtype::U8 => companion("weight_scale")
+            .map(|scale| match names.dtype(&scale) {
+                Some(Dtype::F8E4M3) => ("a ModelOpt NVFP4 weight", Some(scale)),
+                _ => ("a packed weight with scales", Some(scale)),
+            })
+            .or_else(|| companion("weight.absmax").map(|absmax| ("a 4-bit bitsandbytes weight", Some(absmax)))),
+        Dtype::I8 => companion("SCB")
+            .map(|scale| ("an 8-bit bitsandbytes weight", Some(scale)))
+            .or_else(|| companion("weight_scale").map(|scale| ("an 8-bit integer weight", Some(scale)))),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_st_format::Shape;
+
+    use super::*;
+
+    fn tensors(list: &[(&str, Dtype, &[u64])]) -> Vec<SourceTensor> {
+        let tensor = |&(name, dtype, dims): &(&str, Dtype, &[u64])| SourceTensor {
+            name: name.to_owned(),
+            dtype,
+            shape: Shape::from(dims),
+            shard: 0,
+            range: 0..0,
+        };
+        list.iter().map(tensor).collect()
+    }
+
+    #[test]
+    fn kinds_by_names_and_dtypes() {
+        use Dtype::{BF16, F8E4M3, F8E5M2, F16, F32, I8, I32, I64, U8, U32};
+        type Row<'a> = (Kind, &'a str, &'a [(&'a str, Dtype, &'a [u64])]);
+        let rows: &[Row<'_>] = &[
+            (Kind::Float, "", &[("a.weight", BF16, &[2, 2]), ("ids", I64, &[1, 4])]),
+            (Kind::Float, "", &[("layer.scales", F32, &[4]), ("layer.weight", F32, &[4])]),
+            (Kind::Float, "", &[("table.weight", U8, &[2, 2])]),
+            (Kind::Fp8, "weight_scale_inv", &[("a.weight", F8E4M3, &[2, 2]), ("a.weight_scale_inv", F32, &[1, 1])]),
+            (Kind::Fp8, "weight_scale\"", &[("a.weight", F8E4M3, &[2, 2]), ("a.weight_scale", BF16, &[2, 1])]),
+            (Kind::Fp8, "F8_E4M3", &[("mlp.experts.down_proj", F8E4M3, &[2, 2, 2])]),
+            (Kind::Fp8, "E5M2", &[("a.weight", F8E5M2, &[2, 2])]),
+            (Kind::Prequantized, "MLX", &[("a.scales", BF16, &[2, 1]), ("a.weight", U32, &[2, 8])]),
+            (Kind::Prequantized, "compressed", &[("a.weight_packed", U8, &[2, 8])]),
+            (Kind::Prequantized, "NVFP4", &[("a.weight", U8, &[2, 8]), ("a.weight_scale", F8E4M3, &[2, 1])]),
+            (Kind::Prequantized, "MXFP4", &[("e.up_blocks", U8, &[2, 2, 1, 16]), ("e.up_scales", U8, &[2, 2, 1])]),
+            (Kind::Prequantized, "GPTQ", &[("a.g_idx", I32, &[8]), ("a.qweight", I32, &[2, 8])]),
+            (Kind::Prequantized, "AWQ", &[("a.qweight", I32, &[2, 8]), ("a.scales", F16, &[2, 1])]),
+            (Kind::Prequantized, "bitsandbytes", &[("a.weight", U8, &[8, 1]), ("a.weight.absmax", F32, &[1])]),
+            (Kind::Prequantized, "bitsandbytes", &[("a.SCB", F32, &[2]), ("a.weight", I8, &[2, 2])]),
+            (Kind::Prequantized, "integer", &[("a.weight", I8, &[2, 2]), ("a.weight_scale", F32, &[2, 1])]),
+        ];
+        for (kind, words, list) in rows {
+            let (found, evidence) = classify(&tensors(list));
+            assert_eq!(found, *kind, "{list:?}");
+            let evidence = evidence.map(|evidence| evidence.to_string()).unwrap_or_default();
+            assert!(evidence.contains(words), "{evidence}");
+        }
+    }
+
+    #[test]
+    fn components_of_a_pipeline() {
+        let index = br#"{"_class_name":"P","vae":["diffusers","A"],"unet":["diffusers","U"],"x":[null,null],"n":4}"#;
+        let evidence = pipeline(index).expect("it is an object");
+        assert_eq!(evidence.to_string(), "model_index.json lists unet, vae");
+        assert!(matches!(pipeline(b"[]"), Err(ConfigError::NotAnObject { .. })));
+    }
+}

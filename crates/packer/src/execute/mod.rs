@@ -1,0 +1,154 @@
+//! Executing a plan: read, transform, quantize, hash and write, on any number of threads with the same bytes as the result.
+
+mod blob;
+mod error;
+mod jobs;
+mod reader;
+mod shards;
+mod space;
+mod table;
+mod warnings;
+
+use std::{collections::HashMap, num::NonZero};
+
+use longshore_manifest::{
+    Config, Descriptor, Digest, Manifest, ModelName, Progress, Store, document::media_type, store::Added,
+};
+use longshore_quant::Profile;
+
+pub(crate) use self::jobs::threads;
+use self::{blob::Done, shards::ShardFiles};
+pub use self::{error::ImportError, shards::ReadError};
+use crate::{
+    companions::CompanionKind,
+    plan::{Plan, PlannedTensor},
+    source::Source,
+};
+
+/// How to execute a plan.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ImportOptions {
+    /// How codes are chosen.
+    pub profile: Profile,
+    /// The number of threads; all that the machine has if `None`.
+    pub threads: Option<NonZero<usize>>,
+    /// Quantize tensors that hold infinities or NaNs, rather than stop.
+    pub allow_non_finite: bool,
+}
+
+/// What an import did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImportOutcome {
+    /// The digest of the manifest: the model's identity.
+    pub digest: Digest,
+    /// The bytes of blobs that the store did not hold before.
+    pub new_bytes: u64,
+    /// The bytes of blobs that it held already, each counted once.
+    pub reused_bytes: u64,
+    /// What quantization lost beyond rounding, in the order of the plan: groups that underflow, for example.
+    pub warnings: Vec<String>,
+}
+
+/// Imports `source` as `plan`, which was made from it, says and names it `name`.
+///
+/// A thread takes one blob at a time, the largest first, and holds a few chunks of at most 4 MiB of it, however large its
+/// tensors and their rows are. So memory is bounded by the number of threads. The bytes of the result do not depend on that
+/// number.
+///
+/// A blob that a model of the store has under the same name is compared rather than written, and replaced if it is damaged.
+///
+/// # Errors
+///
+/// Whichever it is, no name points at anything new, and what was written is removed again:
+/// - [`ImportError::Read`], [`ImportError::Companion`]: the source is not what it was when it was opened;
+/// - [`ImportError::OtherSource`]: the plan was made from another one;
+/// - [`ImportError::NonFinite`], [`ImportError::Unsupported`]: its tensors cannot be quantized as asked;
+/// - [`ImportError::Space`], [`ImportError::Ingest`], [`ImportError::Fs`]: the store cannot take it;
+/// - [`ImportError::Cancelled`]: `progress` said so.
+pub fn import(
+    store: &Store,
+    name: &ModelName,
+    source: &Source,
+    plan: &Plan,
+    options: &ImportOptions,
+    progress: &dyn Progress,
+) -> Result<ImportOutcome, ImportError> {
+    check_plan(source, plan, options.profile)?;
+    let shards = ShardFiles::open(source)?;
+    // This sweeps what killed imports have left, so it comes before the free space is measured.
+    let ingest = store.ingest()?;
+    space::check(store, plan)?;
+    let files = plan.files.iter().map(|file| file.size).fold(0, u64::saturating_add);
+    progress.begin("importing", plan.source_bytes().saturating_add(files));
+    let done = jobs::run(&ingest, &shards, plan, options, progress)?;
+
+    let layers = layers(plan, &done);
+    let (blobs, _) = done.split_at(plan.blobs.len());
+    let config = Config::new(table::table(source, plan, blobs, options.profile)).to_bytes();
+    let config = ingest.add(&config)?;
+    let config = Descriptor { name: None, ..describe(media_type::CONFIG, "", config) };
+    let manifest = Manifest::new(config, layers);
+    if progress.cancelled() {
+        return Err(ImportError::Cancelled);
+    }
+    progress.begin("making durable", 0);
+    let committed = ingest.commit(name, &manifest)?;
+    let distinct: HashMap<Digest, u64> = manifest.blobs().map(|blob| (blob.digest, blob.size)).collect();
+    Ok(ImportOutcome {
+        digest: committed.digest,
+        new_bytes: committed.new_bytes,
+        reused_bytes: distinct.values().sum::<u64>() - committed.new_bytes,
+        warnings: done.into_iter().flat_map(|done| done.warnings).collect(),
+    })
+}
+
+/// Refuses what no thread could execute, before anything is written.
+fn check_plan(source: &Source, plan: &Plan, profile: Profile) -> Result<(), ImportError> {
+    for tensor in plan.blobs.iter().flat_map(|blob| &blob.tensors) {
+        if let Err(problem) = check_sources(source, tensor) {
+            return Err(ImportError::OtherSource { problem });
+        }
+        if let Some(scheme) = tensor.scheme {
+            blob::encoder(tensor, scheme, profile)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_sources(source: &Source, tensor: &PlannedTensor) -> Result<(), String> {
+    let mut found = 0_u64;
+    for &at in &tensor.sources {
+        let Some(of_source) = source.tensors.get(at) else {
+            return Err(format!("{:?} is made from tensor {at} of {}", tensor.name, source.tensors.len()));
+        };
+        if of_source.dtype != tensor.dtype {
+            return Err(format!("{:?} is {}, expected {}", of_source.name, of_source.dtype, tensor.dtype));
+        }
+        found = found.saturating_add(of_source.byte_len());
+    }
+    let expected = tensor.source_len();
+    if found != expected {
+        return Err(format!("{:?} is made from {found} bytes, expected {expected}", tensor.name));
+    }
+    Ok(())
+}
+
+/// The manifest's layers: blobs, then files.
+fn layers(plan: &Plan, done: &[Done]) -> Vec<Descriptor> {
+    let (blobs, files) = done.split_at(plan.blobs.len());
+    let blobs = plan.blobs.iter().zip(blobs).map(|(blob, done)| describe(media_type::TENSOR, &blob.name, done.added));
+    let files = plan.files.iter().zip(files).map(|(file, done)| {
+        let kind = match file.kind {
+            CompanionKind::Json => media_type::JSON,
+            CompanionKind::Other => media_type::FILE,
+        };
+        describe(kind, file.name.as_str(), done.added)
+    });
+    blobs.chain(files).collect()
+}
+
+fn describe(kind: &str, name: &str, added: Added) -> Descriptor {
+    Descriptor { media_type: kind.into(), digest: added.digest, size: added.size, name: Some(name.into()) }
+}

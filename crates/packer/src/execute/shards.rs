@@ -1,0 +1,100 @@
+//! The source's weight files, open and checked.
+
+use std::{fs::File, io, path::PathBuf};
+
+use crate::{
+    positioned,
+    source::{Source, SourceTensor},
+};
+
+/// A weight file that is not what it was when the source was opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// It cannot be opened.
+    #[error("cannot open {}, which holds tensor {tensor:?}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// A tensor that it should hold.
+        tensor: String,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// It has another length than when its header was read.
+    #[error(
+        "{}, which holds tensor {tensor:?}, has {found} bytes, expected the {expected} that it had when its header was read",
+        path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// The first tensor that is cut off, or the first of the file if it has grown.
+        tensor: String,
+        /// The length when its header was read, in bytes.
+        expected: u64,
+        /// Its length now, in bytes.
+        found: u64,
+    },
+    /// It cannot be read, or ends before the tensor does.
+    #[error("cannot read tensor {tensor:?} from {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// What the system answered.
+        source: io::Error,
+    },
+}
+
+/// The source's weight files, open for positioned reads from many threads.
+#[derive(Debug)]
+pub(super) struct ShardFiles<'s> {
+    source: &'s Source,
+    files: Vec<File>,
+}
+
+impl<'s> ShardFiles<'s> {
+    /// Opens all of them; one that has changed its length is found before anything is written.
+    pub(super) fn open(source: &'s Source) -> Result<Self, ReadError> {
+        let files = (0..source.shards.len()).map(|shard| open(source, shard)).collect::<Result<_, _>>()?;
+        Ok(Self { source, files })
+    }
+
+    /// The tensor at this index of the source.
+    pub(super) fn tensor(&self, index: usize) -> &'s SourceTensor {
+        &self.source.tensors[index]
+    }
+
+    /// Fills `buffer` from `offset`, in bytes from the start of the tensor.
+    pub(super) fn read(&self, tensor: &SourceTensor, offset: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+        positioned::read_exact_at(&self.files[tensor.shard], buffer, tensor.range.start + offset).map_err(|error| {
+            ReadError::Read {
+                path: self.source.shards[tensor.shard].path.clone(),
+                tensor: tensor.name.clone(),
+                source: match error.kind() {
+                    io::ErrorKind::UnexpectedEof => io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        format!("the file ends before byte {}; it changed since its header was read", tensor.range.end),
+                    ),
+                    _ => error,
+                },
+            }
+        })
+    }
+}
+
+fn open(source: &Source, at: usize) -> Result<File, ReadError> {
+    let shard = &source.shards[at];
+    let path = || shard.path.clone();
+    let tensors = || source.tensors.iter().filter(|tensor| tensor.shard == at);
+    let first = || tensors().map(|tensor| tensor.name.clone()).next().unwrap_or_default();
+    let opened = File::open(&shard.path).and_then(|file| Ok((file.metadata()?.len(), file)));
+    let (found, file) = opened.map_err(|source| ReadError::Open { path: path(), tensor: first(), source })?;
+    if found == shard.file_len {
+        return Ok(file);
+    }
+    let cut = tensors().find(|tensor| tensor.range.end > found).map(|tensor| tensor.name.clone());
+    Err(ReadError::Changed { path: path(), tensor: cut.unwrap_or_else(first), expected: shard.file_len, found })
+}

@@ -1,0 +1,15 @@
+//! What quantization lost, in words.
+
+use longshore_quant::EncodeStats;
+
+/// What a user should know of a tensor that was quantized; nothing of one that fits its scheme.
+pub(super) fn of(tensor: &str, stats: &EncodeStats) -> Vec<String> {
+    let counts = [
+        (stats.non_finite, "elements that are infinite or NaN, and spoil their groups"),
+        (stats.overflowed_groups, "groups too large for the scheme, which decode to infinities, NaNs or noise"),
+        (stats.clipped_groups, "groups clipped to the largest value of the scheme"),
+        (stats.zeroed_groups, "groups that underflow to zero"),
+    ];
+    let found = counts.into_iter().filter(|(count, _)| *count > 0);
+    found.map(|(count, what)| format!("tensor {tensor:?}: {what}: {count}")).collect()
+}

@@ -1,0 +1,87 @@
+use std::{io, path::PathBuf};
+
+use longshore_manifest::weights::WeightsError;
+use longshore_st_format::LayoutError;
+
+/// An export that failed. The directory is as it was before. [`Self::hint`] says what to do next.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The directory exists and holds something.
+    #[error("{} is not empty", dir.display())]
+    NotEmpty {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The model has quantized tensors, and nothing was said about decoding them.
+    #[error("{count} tensors are quantized, {first:?} for one, and a Hugging Face directory has no form for them")]
+    Quantized {
+        /// How many.
+        count: usize,
+        /// The first of them.
+        first: String,
+    },
+    /// The model is a pipeline, whose components would have to be directories of their own.
+    #[error("tensor {tensor:?} belongs to the component {component:?}, and only models of one part can be exported")]
+    Component {
+        /// The tensor.
+        tensor: String,
+        /// The component.
+        component: String,
+    },
+    /// A tensor cannot be turned back into what it was made from.
+    #[error("cannot restore tensor {tensor:?}: {problem}")]
+    Restore {
+        /// The stored tensor.
+        tensor: String,
+        /// Why.
+        problem: String,
+    },
+    /// The restored tensors do not make a file.
+    #[error("cannot lay out {file}")]
+    Layout {
+        /// The file's name.
+        file: String,
+        /// Why.
+        source: LayoutError,
+    },
+    /// The blobs cannot be opened.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A blob is not as long as the manifest says.
+    #[error("the blob {} of {layer:?} has {found} bytes, expected the {expected} of its manifest", path.display())]
+    Size {
+        /// The blob.
+        path: PathBuf,
+        /// The layer's name: a tensor's, an expert group's or a file's.
+        layer: String,
+        /// Its length, in bytes.
+        found: u64,
+        /// The length in the manifest, in bytes.
+        expected: u64,
+    },
+    /// A blob cannot be read.
+    #[error("cannot read {}, the blob of {layer:?}", path.display())]
+    Read {
+        /// The blob.
+        path: PathBuf,
+        /// The layer's name: a tensor's, an expert group's or a file's.
+        layer: String,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// A file or directory of the export cannot be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// It was told to stop.
+    #[error("the export was stopped; {} is as it was", dir.display())]
+    Cancelled {
+        /// The directory.
+        dir: PathBuf,
+    },
+}

@@ -1,0 +1,181 @@
+//! The directory of an export while it is being written.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::ExportError;
+
+const END: &str = ".partial";
+/// How such a directory begins inside of the one that is to be filled.
+const INSIDE: &str = ".export";
+
+/// A directory beside the one that it will become, or inside of it where that exists: an empty directory may be a mount
+/// point, a link or somebody else's, and stays what it is. Removed unless it was completed.
+///
+/// It is locked while it is being written, so that the next export to the same place can tell what a killed one has left and
+/// sweep it. Where directories cannot be locked, nothing is swept.
+#[derive(Debug)]
+pub(super) struct Partial {
+    path: PathBuf,
+    target: PathBuf,
+    is_inside: bool,
+    _lock: Option<File>,
+}
+
+/// Refuses a directory that holds something but what exports leave, before any work is done.
+pub(super) fn check(target: &Path) -> Result<(), ExportError> {
+    match fs::read_dir(target) {
+        Ok(mut entries) => match entries.find(|entry| !is_ours(entry)) {
+            None => Ok(()),
+            Some(_) => Err(ExportError::NotEmpty { dir: target.to_path_buf() }),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(fail(target)(source)),
+    }
+}
+
+impl Partial {
+    /// Makes the directory, and its parents where they are missing, and sweeps what killed exports have left.
+    pub(super) fn create(target: &Path) -> Result<Self, ExportError> {
+        let is_inside = target.is_dir();
+        let (parent, prefix) = if is_inside {
+            (target, INSIDE.to_owned())
+        } else {
+            let name = target.file_name().ok_or_else(|| fail(target)(io::ErrorKind::InvalidInput.into()))?;
+            let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            (parent, format!(".{}", name.to_string_lossy()))
+        };
+        fs::create_dir_all(parent).map_err(fail(parent))?;
+        sweep(parent, &prefix);
+        if is_inside {
+            only(target, None)?;
+        }
+        let paths = (0_u64..).map(|count| parent.join(format!("{prefix}.{}-{count}{END}", std::process::id())));
+        for path in paths {
+            match fs::create_dir(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                other => other.map_err(fail(&path))?,
+            }
+            let lock = lock(&path);
+            // Before it was locked, another export may have taken it for a left one.
+            if path.is_dir() {
+                return Ok(Self { path, target: target.to_path_buf(), is_inside, _lock: lock });
+            }
+        }
+        unreachable!("BUG: 2^64 directories")
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives what was written its name.
+    pub(super) fn complete(self) -> Result<(), ExportError> {
+        if !self.is_inside {
+            return fs::rename(&self.path, &self.target).map_err(fail(&self.target));
+        }
+        only(&self.target, self.path.file_name())?;
+        let mut moved = Vec::new();
+        let result = names(&self.path).and_then(|names| {
+            names.into_iter().try_for_each(|name| {
+                let to = self.target.join(&name);
+                fs::rename(self.path.join(&name), &to).map_err(fail(&to))?;
+                moved.push((to, name));
+                Ok(())
+            })
+        });
+        if result.is_err() {
+            for (from, name) in moved {
+                // Nothing more can be done about one that cannot go back; the error above says why.
+                let _ = fs::rename(from, self.path.join(name));
+            }
+        }
+        result
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // Gone after a success; nothing here can be reported.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Refuses a directory that holds anything but `allowed`.
+fn only(dir: &Path, allowed: Option<&std::ffi::OsStr>) -> Result<(), ExportError> {
+    match names(dir)?.iter().find(|name| Some(name.as_os_str()) != allowed) {
+        None => Ok(()),
+        Some(_) => Err(ExportError::NotEmpty { dir: dir.to_path_buf() }),
+    }
+}
+
+fn names(dir: &Path) -> Result<Vec<OsString>, ExportError> {
+    let names = fs::read_dir(dir).and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect());
+    names.map_err(fail(dir))
+}
+
+fn is_ours(entry: &io::Result<fs::DirEntry>) -> bool {
+    entry.as_ref().is_ok_and(|entry| is_partial(&entry.file_name().to_string_lossy(), INSIDE))
+}
+
+/// Whether a directory of this name was made by an export with this prefix.
+fn is_partial(name: &str, prefix: &str) -> bool {
+    let unique = || name.strip_prefix(prefix)?.strip_prefix('.')?.strip_suffix(END)?.split_once('-');
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    unique().is_some_and(|(process, count)| is_number(process) && is_number(count))
+}
+
+/// Removes what nobody writes any more. Whatever prevents that is no reason not to export.
+fn sweep(parent: &Path, prefix: &str) {
+    for name in names(parent).unwrap_or_default() {
+        if is_partial(&name.to_string_lossy(), prefix) {
+            let path = parent.join(name);
+            if let Some(_held) = lock(&path) {
+                let _ = fs::remove_dir_all(&path);
+            }
+        }
+    }
+}
+
+/// Locks a directory until the file is closed. `None` where another holds it, and where there is no such lock.
+#[cfg(unix)]
+fn lock(dir: &Path) -> Option<File> {
+    let file = File::open(dir).ok()?;
+    file.try_lock().ok()?;
+    Some(file)
+}
+
+#[cfg(not(unix))]
+fn lock(_dir: &Path) -> Option<File> {
+    None
+}
+
+fn fail(path: &Path) -> impl Fn(io::Error) -> ExportError {
+    move |source| ExportError::Write { path: path.to_path_buf(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partial_names() {
+        for name in [".out.1-0.partial", ".out.4194304-12.partial"] {
+            assert!(is_partial(name, ".out"), "{name}");
+        }
+        for name in [
+            ".out.1.partial",
+            ".out.-1.partial",
+            ".out.1-.partial",
+            ".out.b.1-0.partial",
+            "out.1-0.partial",
+            ".out.1-0",
+        ] {
+            assert!(!is_partial(name, ".out"), "{name}");
+        }
+    }
+}

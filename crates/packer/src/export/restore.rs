@@ -1,0 +1,164 @@
+//! Which tensors a stored model was made from, and where their values lie.
+
+use std::collections::HashSet;
+
+use longshore_manifest::{
+    document::{Quantization, Role, TensorEntry, Transform},
+    store::Model,
+    weights::{Tensor, Weights},
+};
+use longshore_quant::{Decoder, EncodedLen, FloatType, Scheme};
+use longshore_st_format::{Dtype, Shape};
+
+use super::ExportError;
+
+/// A tensor of the export, and the part of a stored tensor that holds its values.
+pub(super) struct Output<'w> {
+    pub(super) name: String,
+    pub(super) dtype: Dtype,
+    pub(super) shape: Shape,
+    pub(super) elements: u64,
+    pub(super) bytes: u64,
+    pub(super) values: Values<'w>,
+    /// The first of its elements in the stored tensor.
+    pub(super) start: u64,
+    /// Whether its last two axes have to be swapped back.
+    pub(super) is_transposed: bool,
+}
+
+/// The values of a stored tensor.
+#[derive(Clone, Copy)]
+pub(super) enum Values<'w> {
+    /// As they are.
+    Plain(&'w [u8]),
+    /// As codes of whole groups.
+    Coded(Coded<'w>),
+}
+
+/// The parts of a quantized tensor, whose lengths are those that `decoder` will find.
+#[derive(Clone, Copy)]
+pub(super) struct Coded<'w> {
+    pub(super) decoder: Decoder,
+    pub(super) weight: &'w [u8],
+    pub(super) scale: &'w [u8],
+    pub(super) bias: &'w [u8],
+    /// The bytes of one group in each part.
+    pub(super) group: EncodedLen,
+}
+
+/// The tensors of the export, in the order of the table. No two have one name.
+pub(super) fn outputs<'w>(
+    weights: &'w Weights,
+    model: &Model,
+    dequantize: Option<FloatType>,
+) -> Result<Vec<Output<'w>>, ExportError> {
+    let table = model.config.longshore.as_ref().expect("weights were opened from this table");
+    if dequantize.is_none() {
+        let mut quantized = table.tensors().filter(|(_, tensor)| tensor.quantization.is_some());
+        if let Some((_, first)) = quantized.next() {
+            return Err(ExportError::Quantized { count: 1 + quantized.count(), first: first.name.clone() });
+        }
+    }
+    let mut outputs = Vec::new();
+    for (blob, entry) in table.tensors() {
+        if let Some(component) = &blob.component {
+            return Err(ExportError::Component { tensor: entry.name.clone(), component: component.clone() });
+        }
+        let tensor = weights.get(&entry.name).expect("weights were opened from this table");
+        restore(entry, tensor, dequantize, &mut outputs)
+            .map_err(|problem| ExportError::Restore { tensor: entry.name.clone(), problem })?;
+    }
+    let mut names = HashSet::with_capacity(outputs.len());
+    match outputs.iter().find(|output| !names.insert(output.name.as_str())) {
+        None => Ok(outputs),
+        Some(twice) => Err(ExportError::Restore {
+            tensor: twice.name.clone(),
+            problem: "two stored tensors were made from it".to_owned(),
+        }),
+    }
+}
+
+fn restore<'w>(
+    entry: &TensorEntry,
+    tensor: Tensor<'w>,
+    dequantize: Option<FloatType>,
+    outputs: &mut Vec<Output<'w>>,
+) -> Result<(), String> {
+    let (dtype, values) = match (&entry.quantization, dequantize) {
+        (Some(quantization), Some(output)) => {
+            let dtype = output.name().parse().expect("the three float types are safetensors types");
+            (dtype, Values::Coded(coded(entry, quantization, tensor, output)?))
+        }
+        _ => (entry.dtype, Values::Plain(tensor.weight().data)),
+    };
+    let mut output = |name: &str, dims: &[u64], start: u64, is_transposed: bool| {
+        let shape = Shape::from(dims);
+        let bytes = shape.byte_len(dtype).map_err(|error| format!("{name:?}: {error}"))?;
+        let elements = shape.elements().expect("a shape with a length in bytes has elements");
+        outputs.push(Output { name: name.to_owned(), dtype, shape, elements, bytes, values, start, is_transposed });
+        Ok::<(), String>(())
+    };
+    let names: Vec<&str> = entry.source_names().collect();
+    match (entry.transform, entry.shape.dims(), &names[..]) {
+        (Transform::None, dims, [name]) => output(name, dims, 0, false),
+        (Transform::Stack, [count, rest @ ..], names) if *count == names.len() as u64 => {
+            let each = entry.elements() / *count;
+            (0..).zip(names).try_for_each(|(at, name)| output(name, rest, at * each, false))
+        }
+        (Transform::Transpose, [outer @ .., rows, columns], [name]) if dtype.bits().is_multiple_of(8) => {
+            let dims: Vec<u64> = outer.iter().copied().chain([*columns, *rows]).collect();
+            output(name, &dims, 0, true)
+        }
+        (transform, _, names) => Err(format!(
+            "{transform:?} of {} source tensors does not make {} {}",
+            names.len(),
+            entry.dtype,
+            entry.shape
+        )),
+    }
+}
+
+/// What decodes a tensor, and its parts, which are as long as the decoder will find them.
+fn coded<'w>(
+    entry: &TensorEntry,
+    quantization: &Quantization,
+    tensor: Tensor<'w>,
+    output: FloatType,
+) -> Result<Coded<'w>, String> {
+    let scheme =
+        Scheme::from_metadata(&quantization.quant_type, quantization.group_size).map_err(|error| error.to_string())?;
+    // Scales have the source's float type; it means nothing to the schemes that have others.
+    let stored: FloatType =
+        entry.dtype.name().parse().map_err(|error: longshore_quant::UnknownFloatType| error.to_string())?;
+    let parts = scheme.parts(stored, entry.shape.dims()).map_err(|error| error.to_string())?;
+    let expected = [(Role::Weight, Some(parts.weight)), (Role::Scale, Some(parts.scale)), (Role::Bias, parts.bias)];
+    for (role, part) in expected {
+        let expected = part.and_then(|part| part.byte_len()).unwrap_or(0);
+        let found = entry.part(role).map_or(0, |part| part.length);
+        if found != expected {
+            let what = format!("{scheme} of {} {}", entry.dtype, entry.shape);
+            return Err(format!("its {} has {found} bytes, expected {expected} for {what}", name_of(role)));
+        }
+    }
+    let mut decoder = Decoder::new(scheme, stored, output);
+    if let Some(global) = tensor.companion(Role::GlobalScale) {
+        let bytes = global.data.try_into().ok().filter(|_| global.dtype == Dtype::F32 && scheme == Scheme::NVFP4);
+        let bytes = bytes.ok_or_else(|| {
+            format!("its global scale is {} {}, expected one F32 of nvfp4", global.dtype, global.shape)
+        })?;
+        decoder = decoder.with_global_scale(f32::from_le_bytes(bytes));
+    }
+    let part = |role| tensor.companion(role).map_or(&[][..], |array| array.data);
+    let group = scheme.encoded_len(1, stored).expect("a group is small");
+    let weight = tensor.weight().data;
+    Ok(Coded { decoder, weight, scale: part(Role::Scale), bias: part(Role::Bias), group })
+}
+
+fn name_of(role: Role) -> &'static str {
+    match role {
+        Role::Weight => "weight",
+        Role::Scale => "scale",
+        Role::Bias => "bias",
+        _ => "companion",
+    }
+}

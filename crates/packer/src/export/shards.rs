@@ -1,0 +1,126 @@
+//! The safetensors files of an export.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io,
+    path::Path,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use longshore_manifest::Progress;
+use longshore_st_format::{Dtype, Layout, Shape, ShardIndex};
+
+use super::{ExportError, restore::Output, tensor};
+use crate::positioned;
+
+/// A file to be written.
+pub(super) struct Shard<'w> {
+    name: String,
+    layout: Layout,
+    /// By name.
+    outputs: BTreeMap<String, Output<'w>>,
+}
+
+/// Cuts the tensors, in their order, into files of at most `limit` bytes of data each, or of one larger tensor.
+pub(super) fn cut<'w>(
+    outputs: Vec<Output<'w>>,
+    limit: u64,
+    stem: &str,
+    metadata: &BTreeMap<String, String>,
+) -> Result<Vec<Shard<'w>>, ExportError> {
+    let mut groups: Vec<Vec<Output<'w>>> = Vec::new();
+    let mut room = 0;
+    for output in outputs {
+        let bytes = output.bytes;
+        match groups.last_mut() {
+            Some(group) if bytes <= room => group.push(output),
+            _ => {
+                groups.push(vec![output]);
+                room = limit;
+            }
+        }
+        room = room.saturating_sub(bytes);
+    }
+    let count = groups.len();
+    let shard = |(at, group): (usize, Vec<Output<'w>>)| {
+        let name = match count {
+            1 => format!("{stem}.safetensors"),
+            _ => format!("{stem}-{:05}-of-{count:05}.safetensors", at + 1),
+        };
+        let parts = group.iter().map(|output| (output.name.as_str(), output.dtype, output.shape.clone()));
+        let layout = Layout::new(metadata, parts.collect::<Vec<(&str, Dtype, Shape)>>())
+            .map_err(|source| ExportError::Layout { file: name.clone(), source })?;
+        let outputs = group.into_iter().map(|output| (output.name.clone(), output)).collect();
+        Ok(Shard { name, layout, outputs })
+    };
+    groups.into_iter().enumerate().map(shard).collect()
+}
+
+/// The name and text of the shard index, where there are several files.
+pub(super) fn index(shards: &[Shard<'_>], stem: &str) -> Option<(String, String)> {
+    if shards.len() < 2 {
+        return None;
+    }
+    let total = shards.iter().map(Shard::data_len).sum();
+    let places = shards.iter().flat_map(|shard| shard.outputs.keys().map(|name| (name.as_str(), shard.name.as_str())));
+    let index =
+        ShardIndex::new(Some(total), places).expect("the shards have plain names, and no name was restored twice");
+    Some((format!("{stem}.safetensors.index.json"), index.to_json()))
+}
+
+impl Shard<'_> {
+    /// The number of tensors.
+    pub(super) fn len(&self) -> usize {
+        self.outputs.len()
+    }
+
+    /// Bytes of the file.
+    pub(super) fn file_len(&self) -> u64 {
+        self.layout.file_len()
+    }
+
+    /// Bytes of its tensors.
+    pub(super) fn data_len(&self) -> u64 {
+        self.layout.file_len() - self.layout.data_start()
+    }
+
+    /// Writes the file: every thread takes one tensor at a time and writes it where it belongs. `Ok(false)` if `progress` said
+    /// to stop; the file is then incomplete.
+    pub(super) fn write(&self, dir: &Path, threads: usize, progress: &dyn Progress) -> Result<bool, ExportError> {
+        let path = dir.join(&self.name);
+        let fail = |source| ExportError::Write { path: path.clone(), source };
+        let file = File::create_new(&path).map_err(fail)?;
+        file.set_len(self.layout.file_len()).map_err(fail)?;
+        positioned::write_all_at(&file, self.layout.header(), 0).map_err(fail)?;
+        let parts: Vec<_> = self.layout.parts().collect();
+        let next = AtomicUsize::new(0);
+        let (failed, cancelled) = (AtomicBool::new(false), AtomicBool::new(false));
+        let stop = || {
+            if progress.cancelled() {
+                cancelled.store(true, Ordering::Relaxed);
+            }
+            failed.load(Ordering::Relaxed) || cancelled.load(Ordering::Relaxed)
+        };
+        let work = || -> io::Result<()> {
+            while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let written = tensor::write(&self.outputs[part.name], &file, part.range.start, &stop, progress);
+                if written.is_err() {
+                    failed.store(true, Ordering::Relaxed);
+                    return written;
+                }
+            }
+            Ok(())
+        };
+        let written = std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads.min(parts.len())).map(|_| scope.spawn(work)).collect();
+            let own = work();
+            others
+                .into_iter()
+                .map(|thread| thread.join().expect("BUG: an export thread panicked"))
+                .fold(own, Result::and)
+        });
+        written.map_err(fail)?;
+        Ok(!cancelled.into_inner())
+    }
+}

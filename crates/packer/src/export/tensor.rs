@@ -1,0 +1,151 @@
+//! Writing one restored tensor.
+
+use std::{fs::File, io};
+
+use longshore_manifest::Progress;
+
+use super::restore::{Output, Values};
+use crate::{
+    positioned::write_all_at,
+    transpose::{Tile, transpose},
+};
+
+/// Elements that are decoded and written at a time; a multiple of every group size.
+const CHUNK: u64 = 256 << 10;
+/// Elements at a multiple of which a row may be cut: a multiple of every scheme's group.
+const QUANTUM: u64 = 128;
+
+/// Writes all of `output` at `at`, in bytes from the start of the file. Returns early, with no error, once `stop` says so.
+pub(super) fn write(
+    output: &Output<'_>,
+    file: &File,
+    at: u64,
+    stop: &dyn Fn() -> bool,
+    progress: &dyn Progress,
+) -> io::Result<()> {
+    if output.elements == 0 {
+        return Ok(());
+    }
+    match *output.shape.dims() {
+        [.., columns, rows] if output.is_transposed => {
+            write_transposed(output, (rows, columns), file, at, stop, progress)
+        }
+        _ => write_in_order(output, file, at, stop, progress),
+    }
+}
+
+fn write_in_order(
+    output: &Output<'_>,
+    file: &File,
+    mut at: u64,
+    stop: &dyn Fn() -> bool,
+    progress: &dyn Progress,
+) -> io::Result<()> {
+    let mut buffer = Vec::new();
+    let end = output.start + output.elements;
+    let mut from = output.start;
+    while from < end && !stop() {
+        let to = end.min(from + CHUNK);
+        let bytes = values(output, from, to, &mut buffer);
+        write_all_at(file, bytes, at)?;
+        progress.advance(bytes.len() as u64);
+        at += bytes.len() as u64;
+        from = to;
+    }
+    Ok(())
+}
+
+/// Reads `[…, rows, columns]` and writes `[…, columns, rows]`, a tile of one matrix at a time.
+fn write_transposed(
+    output: &Output<'_>,
+    (rows, columns): (u64, u64),
+    file: &File,
+    at: u64,
+    stop: &dyn Fn() -> bool,
+    progress: &dyn Progress,
+) -> io::Result<()> {
+    let size = u64::from(output.dtype.bits() / 8);
+    let tile = stored_tile(rows, columns);
+    let (mut line, mut tiled, mut turned) = (Vec::new(), Vec::new(), Vec::new());
+    for matrix in (0..output.elements).step_by(as_index(rows * columns)) {
+        for column in (0..columns).step_by(as_index(tile.columns)) {
+            for row in (0..rows).step_by(as_index(tile.rows)) {
+                if stop() {
+                    return Ok(());
+                }
+                let (width, height) = (tile.columns.min(columns - column), tile.rows.min(rows - row));
+                tiled.clear();
+                for row in row..row + height {
+                    let from = matrix + row * columns + column;
+                    tiled.extend_from_slice(values(output, from, from + width, &mut line));
+                }
+                turned.resize(tiled.len(), 0);
+                transpose(&tiled, as_index(height), as_index(width), as_index(size), &mut turned);
+                // Lines of the result that are whole lie one after the other.
+                let run = if height == rows { turned.len() } else { as_index(height * size) };
+                for (bytes, column) in turned.chunks_exact(run).zip(column..) {
+                    write_all_at(file, bytes, at + (matrix + column * rows + row) * size)?;
+                }
+                progress.advance(turned.len() as u64);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A tile of the stored matrix: all of its rows where that leaves groups of columns, cut at multiples of a group.
+fn stored_tile(rows: u64, columns: u64) -> Tile {
+    if rows.saturating_mul(QUANTUM) <= CHUNK {
+        let width = CHUNK / rows / QUANTUM * QUANTUM;
+        return Tile { rows, columns: width.min(columns) };
+    }
+    let width = QUANTUM.min(columns);
+    Tile { rows: (CHUNK / width).min(rows), columns: width }
+}
+
+/// The elements `from..to` of the stored tensor as bytes of the output's type; whole groups where it is quantized.
+fn values<'b>(output: &Output<'b>, from: u64, to: u64, buffer: &'b mut Vec<u8>) -> &'b [u8] {
+    let coded = match &output.values {
+        Values::Plain(bytes) => {
+            let bits = u64::from(output.dtype.bits());
+            return &bytes[as_index(from * bits / 8)..as_index(to * bits / 8)];
+        }
+        Values::Coded(coded) => coded,
+    };
+    let group = u64::from(coded.decoder.scheme().group_size());
+    let (first, end) = (as_index(from / group), as_index(to / group));
+    buffer.resize(as_index(to - from) * coded.decoder.output().size(), 0);
+    let part = |bytes: &'b [u8], each: usize| &bytes[first * each..end * each];
+    coded
+        .decoder
+        .decode(
+            part(coded.weight, coded.group.weight),
+            part(coded.scale, coded.group.scale),
+            part(coded.bias, coded.group.bias),
+            buffer,
+        )
+        .expect("BUG: parts of another length than restoring checked");
+    buffer
+}
+
+fn as_index(count: u64) -> usize {
+    usize::try_from(count).expect("a mapped tensor fits the address space")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_tile_fits_a_chunk(rows in 1_u64.., columns in 1_u64..) {
+            let tile = stored_tile(rows, columns);
+            prop_assert!(tile.rows > 0 && tile.rows <= rows);
+            prop_assert!(tile.columns > 0 && tile.columns <= columns);
+            prop_assert!(tile.rows * tile.columns <= CHUNK);
+            prop_assert!(tile.columns == columns || tile.columns.is_multiple_of(QUANTUM));
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Imports model checkpoints into a content-addressed store, and exports them again.
+//!
+//! An import has two halves. Planning reads headers and configuration, no weights, and makes every decision; execution makes
+//! none. So a plan can be shown, compared with an expected one, and executed by any number of threads with the same bytes as
+//! the result.
+//!
+//! - [`Source`] is a checkpoint on disk: a directory, a hub cache's snapshot, or one file. It knows its [`Shard`]s, the
+//!   [`SourceTensor`]s in them, its [`Companion`] files, what its [`ModelConfig`] says and which [`Kind`] it is.
+//! - [`Plan`] says what every [`PlannedBlob`] will hold, and how each [`PlannedTensor`] in it comes about. [`PlanReport`] is the
+//!   same for scripts.
+//! - [`import`] executes a plan: it reads, stacks, transposes, quantizes, hashes and writes, in memory that only the number of
+//!   threads bounds.
+//! - [`export`] undoes all that: a float checkpoint comes back with the names, types and bytes that it had.
+//!
+//! ```
+//! use std::{collections::BTreeMap, fs};
+//!
+//! use longshore_manifest::{Silent, Store};
+//! use longshore_packer::{ExportOptions, ImportOptions, Plan, PlanOptions, Source, export, import};
+//! use longshore_quant::policy::Policy;
+//! use longshore_st_format::{Dtype, Layout, Limits, Shape, Writer, open};
+//!
+//! # let temporary = tempfile::tempdir()?;
+//! # let dir = temporary.path();
+//! // A checkpoint of one layer with two experts.
+//! let checkpoint = dir.join("checkpoint");
+//! fs::create_dir(&checkpoint)?;
+//! fs::write(checkpoint.join("config.json"), r#"{"architectures": ["TinyForCausalLM"]}"#)?;
+//! let names = ["layers.0.mlp.experts.0.up.weight", "layers.0.mlp.experts.1.up.weight"];
+//! let layout = Layout::new(&BTreeMap::new(), names.map(|name| (name, Dtype::BF16, Shape::new([2, 64]))))?;
+//! let mut writer = Writer::new(fs::File::create(checkpoint.join("model.safetensors"))?, layout)?;
+//! writer.write(&[0x3f; 256])?;
+//! writer.write(&[0x40; 256])?;
+//! writer.finish()?;
+//!
+//! // They are stored as one tensor [2, 2, 64].
+//! let source = Source::open(&checkpoint, &Limits::default())?;
+//! let plan = Plan::new(&source, &PlanOptions::new(None, Policy::named("default")?))?;
+//! assert_eq!(plan.blobs[0].tensors[0].shape.dims(), [2, 2, 64]);
+//! let store = Store::open(dir.join("store"))?;
+//! let name = "tiny".parse()?;
+//! let imported = import(&store, &name, &source, &plan, &ImportOptions::default(), &Silent)?;
+//! assert!(imported.new_bytes > plan.stored_bytes()); // config.json and the table are blobs too
+//!
+//! // And come back as two.
+//! let exported = dir.join("exported");
+//! export(&store, &store.model(&name)?, &exported, &ExportOptions::default(), &Silent)?;
+//! let before = open(checkpoint.join("model.safetensors"))?;
+//! let after = open(exported.join("model.safetensors"))?;
+//! for name in names {
+//!     assert_eq!(after.tensor(name), before.tensor(name));
+//! }
+//! assert_eq!(fs::read(exported.join("config.json"))?, fs::read(checkpoint.join("config.json"))?);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod classify;
+mod companions;
+mod config;
+mod execute;
+mod experts;
+mod export;
+mod inventory;
+mod plan;
+mod positioned;
+mod report;
+mod source;
+mod transpose;
+
+pub use classify::{Evidence, Kind};
+pub use companions::{Companion, CompanionKind, MAX_COMPANION_BYTES, MAX_COMPANIONS};
+pub use config::{ConfigError, MAX_CONFIG_BYTES, ModelConfig};
+pub use execute::{ImportError, ImportOptions, ImportOutcome, ReadError, import};
+pub use experts::ExpertError;
+pub use export::{ExportError, ExportOptions, ExportOutcome, export};
+pub use plan::{Plan, PlanError, PlanOptions, PlannedBlob, PlannedTensor, Transform};
+pub use report::PlanReport;
+pub use source::{Shard, Source, SourceError, SourceTensor};
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -1,0 +1,205 @@
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use longshore_st_format::{IndexError, OpenError};
+
+use crate::{companions::has_suffix, config::ConfigError};
+
+/// Why a path is not a source that can be read. Every message names the file; [`Self::hint`] says what to do next.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// There is nothing at this path.
+    #[error("{} does not exist", path.display())]
+    NotFound {
+        /// The path as it was given.
+        path: PathBuf,
+    },
+    /// The path is a file, but of another kind.
+    #[error("{}: expected a directory or a .safetensors file", path.display())]
+    NotSafetensors {
+        /// The path as it was given.
+        path: PathBuf,
+    },
+    /// A file or directory could not be read.
+    #[error("cannot read {}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// A file is longer than any of its kind.
+    #[error("{} has {found} bytes: expected at most {limit}", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its length in bytes.
+        found: u64,
+        /// The most bytes that are read.
+        limit: u64,
+    },
+    /// A directory holds more files than any model.
+    #[error("{} holds more than {limit} files", dir.display())]
+    TooManyFiles {
+        /// The source's directory.
+        dir: PathBuf,
+        /// The most files that are looked at or taken.
+        limit: usize,
+    },
+    /// The directory has no entry that counts.
+    #[error("{} is empty", dir.display())]
+    Empty {
+        /// The source's directory.
+        dir: PathBuf,
+    },
+    /// The directory has no `config.json`.
+    #[error("config.json not found in {}", dir.display())]
+    NoConfig {
+        /// The source's directory.
+        dir: PathBuf,
+        /// Directories below it that have one, at most a few.
+        below: Vec<PathBuf>,
+    },
+    /// `config.json` or `model_index.json` is not what it should be.
+    #[error("{} is not a model's configuration", path.display())]
+    Config {
+        /// The document.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ConfigError,
+    },
+    /// The shard index is not what it should be.
+    #[error("{} is not a shard index", path.display())]
+    Index {
+        /// The document.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: IndexError,
+    },
+    /// A weight file could not be opened, or its header is not valid.
+    #[error(transparent)]
+    Weights {
+        /// Which file, and what is wrong with it.
+        source: OpenError,
+    },
+    /// A shard that the index names cannot be opened.
+    #[error(
+        "source model is incomplete: {}, which {} names for tensor {tensor:?}, cannot be opened",
+        shard.display(),
+        index.display()
+    )]
+    MissingShard {
+        /// The shard.
+        shard: PathBuf,
+        /// The shard index.
+        index: PathBuf,
+        /// A tensor that it should hold.
+        tensor: String,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// A numbered file of a checkpoint without an index is not there.
+    #[error("source model is incomplete: {} not found, though {} is there", missing.display(), found.display())]
+    MissingPart {
+        /// The first file that is missing.
+        missing: PathBuf,
+        /// One of those that are not.
+        found: PathBuf,
+    },
+    /// The index places a tensor in a shard that lacks it.
+    #[error("source model is incomplete: tensor {tensor:?} is not in {}{}", shard.display(), elsewhere(found.as_deref()))]
+    MissingTensor {
+        /// The tensor.
+        tensor: String,
+        /// Where the index places it.
+        shard: PathBuf,
+        /// The shard that has it instead, if there is one.
+        found: Option<PathBuf>,
+    },
+    /// Two files hold tensors of one name.
+    #[error("duplicate tensor {tensor:?}: {} and {} both have it", first.display(), second.display())]
+    DuplicateTensor {
+        /// The tensor.
+        tensor: String,
+        /// One of the files.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// Without an index, there are several models' weights in the directory.
+    #[error("ambiguous source: {} and {} are not parts of one model, and no index tells which to take", first.display(), second.display())]
+    Ambiguous {
+        /// One of the files.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// The directory has a `config.json` but no weights that would be taken.
+    #[error("no model weights found in {}", dir.display())]
+    NoWeights {
+        /// The source's directory.
+        dir: PathBuf,
+        /// `.safetensors` files in it that are not called as a model's weights are, at most a few.
+        others: Vec<PathBuf>,
+        /// A weight file of another format, if there is one.
+        foreign: Option<PathBuf>,
+    },
+    /// The weight files declare no tensor.
+    #[error("{} holds no tensor", path.display())]
+    NoTensors {
+        /// A weight file, or the source's directory where there are several.
+        path: PathBuf,
+    },
+    /// The weights are an adapter: they change a model and are none.
+    #[error("{} is an adapter, not a model", path.display())]
+    Adapter {
+        /// The adapter's weights or configuration.
+        path: PathBuf,
+    },
+}
+
+impl SourceError {
+    /// What the user can do about it, if that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Adapter { .. } => Some("merge it into its base model, and import the result".to_owned()),
+            Self::NoConfig { below, .. } if !below.is_empty() => {
+                Some(format!("these directories below it have one: {}", list(below)))
+            }
+            Self::NoConfig { .. } => Some("a config.json with nothing but \"architectures\" is enough".to_owned()),
+            Self::NoWeights { others, .. } if !others.is_empty() => {
+                Some(format!("a file can be imported by itself: {}", list(others)))
+            }
+            Self::NotSafetensors { path } | Self::NoWeights { foreign: Some(path), .. } => Some(conversion(path)),
+            Self::MissingShard { .. } | Self::MissingPart { .. } | Self::MissingTensor { .. } => {
+                Some("download the missing files, or the whole model again".to_owned())
+            }
+            Self::Ambiguous { .. } => Some("keep one of them, or import one file by its own path".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn elsewhere(found: Option<&Path>) -> String {
+    found.map(|path| format!(", where the index places it, but in {}", path.display())).unwrap_or_default()
+}
+
+/// What to do with weights of another format.
+fn conversion(path: &Path) -> String {
+    let name = path.to_string_lossy();
+    if has_suffix(&name, ".gguf") {
+        "GGUF files are not read: import the model's safetensors checkpoint".to_owned()
+    } else if has_suffix(&name, ".json") {
+        "import the directory that holds it".to_owned()
+    } else {
+        format!("{} is not read: convert it to safetensors, with save_pretrained for example", path.display())
+    }
+}

@@ -1,0 +1,201 @@
+//! The directory of an export: what it may be before, and what becomes of it.
+
+use std::{fs, path::Path};
+
+use longshore_manifest::{Store, weights::WeightsError};
+use longshore_packer::{ExportError, ExportOptions, export};
+
+use crate::{
+    stores::{StopAfter, dequantize, export_to, files, import_as, read, store, try_export},
+    support::{Dir, chain, fixture, open},
+};
+
+fn stored(target: &Dir, scheme: &str) -> Store {
+    let dir = fixture("qwen3-moe");
+    let store = store(target);
+    import_as(&store, "m", &dir.open().expect("a fixture is a model"), scheme);
+    store
+}
+
+fn fails(store: &Store, out: &Path) -> ExportError {
+    try_export(store, "m", out, &ExportOptions::default()).expect_err("it cannot be exported")
+}
+
+fn entries(dir: &Path) -> Vec<String> {
+    let names = fs::read_dir(dir).expect("it is ours").map(|entry| entry.expect("it is ours").file_name());
+    let mut names: Vec<_> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn one_that_holds_something_is_refused() {
+    let target = Dir::new();
+    let store = stored(&target, "none");
+    target.file("out/mine.txt", "mine");
+    let error = fails(&store, &target.join("out"));
+    assert!(matches!(&error, ExportError::NotEmpty { dir } if *dir == target.join("out")), "{error:?}");
+    assert_eq!(entries(&target.join("out")), ["mine.txt"]);
+    // A file is no directory.
+    let error = fails(&store, &target.join("out/mine.txt"));
+    assert!(matches!(&error, ExportError::Write { path, .. } if *path == target.join("out/mine.txt")), "{error:?}");
+    assert_eq!(entries(target.path()), ["out", "store"]);
+}
+
+#[test]
+fn empty_ones_and_new_ones_are_filled() {
+    let target = Dir::new();
+    let store = stored(&target, "none");
+    fs::create_dir(target.join("empty")).expect("it is ours");
+    let (empty, new, trailing) = (target.join("empty"), target.join("a/b/new"), target.join("new/"));
+    for out in [&empty, &new, &trailing] {
+        export_to(&store, "m", out, &ExportOptions::default());
+        open(out).expect("it is a model");
+    }
+    assert_eq!(files(&empty), files(&new));
+    assert_eq!(entries(&empty), entries(&trailing));
+    assert_eq!(entries(target.path()), ["a", "empty", "new", "store"]);
+    assert_eq!(entries(&target.join("a/b")), ["new"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_an_empty_one_stays_a_link() {
+    let target = Dir::new();
+    let store = stored(&target, "none");
+    fs::create_dir(target.join("real")).expect("it is ours");
+    std::os::unix::fs::symlink("real", target.join("link")).expect("it is ours");
+    export_to(&store, "m", &target.join("link"), &ExportOptions::default());
+    assert!(target.join("link").is_symlink());
+    open(&target.join("real")).expect("it is a model");
+}
+
+#[cfg(unix)]
+#[test]
+fn files_can_be_written_by_their_owner() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let target = Dir::new();
+    let store = stored(&target, "none");
+    let out = target.join("out");
+    export_to(&store, "m", &out, &ExportOptions::default());
+    for name in files(&out).keys() {
+        let mode = out.join(name).metadata().expect("it is ours").permissions().mode();
+        assert_eq!(mode & 0o600, 0o600, "{name} has mode {mode:o}");
+    }
+}
+
+#[test]
+fn what_killed_exports_have_left_is_swept() {
+    let target = Dir::new();
+    let store = stored(&target, "none");
+    // Another's name, and one that is not ours, stay.
+    for left in [".out.1-0.partial", ".out.4194305-3.partial", ".other.1-0.partial", ".out.mine.partial"] {
+        target.file(&format!("{left}/model.safetensors"), "cut off");
+    }
+    target.file("empty/.export.77-0.partial/model.safetensors", "cut off");
+    export_to(&store, "m", &target.join("out"), &ExportOptions::default());
+    export_to(&store, "m", &target.join("empty"), &ExportOptions::default());
+    let swept = cfg!(unix);
+    assert_eq!(target.join(".out.1-0.partial").exists(), !swept);
+    assert_eq!(target.join(".out.4194305-3.partial").exists(), !swept);
+    assert!(target.join(".other.1-0.partial").exists() && target.join(".out.mine.partial").exists());
+    assert_eq!(files(&target.join("empty")), files(&target.join("out")));
+}
+
+#[test]
+fn one_that_is_stopped_leaves_nothing() {
+    let target = Dir::new();
+    let store = stored(&target, "int4");
+    let model = read(&store, "m");
+    fs::create_dir(target.join("empty")).expect("it is ours");
+    for out in [target.join("new"), target.join("empty")] {
+        for (bytes, shard_bytes) in [(0, u64::MAX), (1, u64::MAX), (500_000, 100_000), (1_000_000, 1)] {
+            let mut options = dequantize(longshore_quant::FloatType::F32);
+            options.shard_bytes = shard_bytes;
+            let stopped = export(&store, &model, &out, &options, &StopAfter::new(bytes));
+            assert!(matches!(&stopped, Err(ExportError::Cancelled { dir }) if *dir == out), "{stopped:?}");
+            assert_eq!(entries(target.path()), ["empty", "store"]);
+            assert_eq!(entries(&target.join("empty")), [""; 0]);
+        }
+    }
+}
+
+#[test]
+fn one_that_cannot_be_written() {
+    let target = Dir::new();
+    let store = stored(&target, "none");
+    target.file("file", "not a directory");
+    let error = fails(&store, &target.join("file/out"));
+    assert!(matches!(error, ExportError::Write { .. }), "{error:?}");
+    // No user may make anything there, whatever the permissions.
+    if Path::new("/proc/self").exists() {
+        let error = fails(&store, Path::new("/proc/out"));
+        assert!(matches!(&error, ExportError::Write { path, .. } if path.starts_with("/proc")), "{error:?}");
+    }
+    assert_eq!(entries(target.path()), ["file", "store"]);
+}
+
+#[test]
+fn quantized_tensors_are_refused_unless_they_are_to_be_decoded() {
+    let target = Dir::new();
+    let store = stored(&target, "int4");
+    let error = fails(&store, &target.join("out"));
+    assert!(matches!(error, ExportError::Quantized { count: 1.., .. }), "{error:?}");
+    assert_eq!(entries(target.path()), ["store"]);
+}
+
+#[test]
+fn damaged_stores() {
+    let target = Dir::new();
+    let store = stored(&target, "none");
+    let model = read(&store, "m");
+    let layer = |test: fn(&longshore_manifest::Descriptor) -> bool| {
+        model.manifest.layers.iter().rfind(|layer| test(layer)).expect("there is one").clone()
+    };
+    for layer in [layer(longshore_manifest::Descriptor::is_tensor), layer(longshore_manifest::Descriptor::is_file)] {
+        let path = store.blob_path(&layer.digest);
+        let whole = fs::read(&path).expect("it is there");
+        let mut more = whole.clone();
+        more.push(0);
+        // Blobs are read-only; another file takes the place.
+        for contents in [None, Some(&whole[..whole.len() - 1]), Some(&more)] {
+            let _ = fs::remove_file(&path);
+            if let Some(contents) = contents {
+                fs::write(&path, contents).expect("the directory is ours");
+            }
+            let error = fails(&store, &target.join("out"));
+            let is_told = match &error {
+                ExportError::Size { path: found, found: size, expected, .. } => {
+                    *found == path && *size != *expected && *expected == layer.size
+                }
+                ExportError::Read { path: found, .. }
+                | ExportError::Weights(WeightsError::Short { path: found, .. }) => *found == path,
+                ExportError::Weights(WeightsError::Blob { digest, .. }) => *digest == layer.digest,
+                _ => false,
+            };
+            assert!(is_told, "{}", chain(&error));
+            assert_eq!(entries(target.path()), ["store"]);
+        }
+        fs::remove_file(&path).expect("the directory is ours");
+        fs::write(&path, whole).expect("the directory is ours");
+    }
+    export_to(&store, "m", &target.join("out"), &ExportOptions::default());
+}
+
+#[cfg(unix)]
+#[test]
+fn exports_to_one_place_do_not_harm_each_other() {
+    let target = Dir::new();
+    let store = stored(&target, "none");
+    let out = target.join("out");
+    let attempt = || try_export(&store, "m", &out, &ExportOptions::default()).map_err(|error| chain(&error));
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(attempt)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect()
+    });
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
+    assert_eq!(entries(target.path()), ["out", "store"]);
+    export_to(&store, "m", &target.join("alone"), &ExportOptions::default());
+    assert_eq!(files(&out), files(&target.join("alone")));
+}

@@ -1,0 +1,300 @@
+//! What an import stores.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    path::{Path, PathBuf},
+};
+
+use longshore_manifest::{Store, document::Role};
+use longshore_packer::{Plan, PlannedTensor, Source, Transform};
+use longshore_quant::{EncodeBuffers, Encoder, Profile, Scheme};
+use longshore_st_format::{Dtype, Header, Limits};
+
+use crate::{
+    stores::{by_hand, files, float, import_as, is_clean, part, read, store, tensors, threads, try_import, weights},
+    support::{Dir, FLOAT_MODELS, fixture, open, plan},
+};
+
+const SCHEMES: [&str; 3] = ["none", "int4", "int8"];
+
+/// What holds for every import of `plan`.
+fn obeys(store: &Store, model: &str, source: &Source, plan: &Plan) {
+    let stored = read(store, model);
+    let table = stored.config.longshore.as_ref().expect("it was imported");
+    let layers = stored.manifest.layers.iter().filter(|layer| layer.is_tensor());
+    let mut bytes = 0;
+    for (layer, blob) in layers.zip(&plan.blobs) {
+        let path = store.blob_path(&layer.digest);
+        assert_eq!(layer.name.as_deref(), Some(&*blob.name));
+        assert_eq!(path.metadata().expect("it is there").len(), layer.size);
+        assert_eq!(Header::open(&path, &Limits::default()).expect("it is valid").1, *blob.layout.parsed());
+        bytes += layer.size;
+    }
+    assert_eq!(bytes, plan.stored_bytes(), "{model}");
+    assert_eq!(table.tensors().count(), plan.blobs.iter().map(|blob| blob.tensors.len()).sum::<usize>());
+
+    let originals = tensors(source);
+    for tensor in plan.blobs.iter().flat_map(|blob| &blob.tensors) {
+        let expected = by_hand(source, &originals, tensor);
+        let found = |role| part(store, &stored, &tensor.name, role);
+        match tensor.scheme {
+            None => assert_eq!(found(Role::Weight), expected, "{model} {}", tensor.name),
+            Some(scheme) => {
+                let [weight, scale, bias] = encode(tensor, scheme, &expected);
+                assert_eq!(found(Role::Weight), weight, "{model} {}", tensor.name);
+                assert_eq!(found(Role::Scale), scale, "{model} {}", tensor.name);
+                if scheme.has_bias() {
+                    assert_eq!(found(Role::Bias), bias, "{model} {}", tensor.name);
+                }
+            }
+        }
+    }
+    for file in &source.companions {
+        let layer = stored.manifest.files().find(|(name, _)| *name == file.name).expect("it is stored").1;
+        assert_eq!(fs::read(store.blob_path(&layer.digest)).ok(), fs::read(&file.path).ok(), "{}", file.name);
+    }
+}
+
+/// The whole tensor, quantized at once.
+fn encode(tensor: &PlannedTensor, scheme: Scheme, bytes: &[u8]) -> [Vec<u8>; 3] {
+    let float = float(tensor.dtype);
+    let groups = bytes.len() / float.size() / usize::try_from(scheme.group_size()).expect("it is small");
+    let lens = scheme.encoded_len(groups, float).expect("it is small");
+    let mut parts = [vec![0; lens.weight], vec![0; lens.scale], vec![0; lens.bias]];
+    let [weight, scale, bias] = &mut parts;
+    let encoder = Encoder::new(scheme, float, Profile::default()).expect("the default profile has every scheme");
+    encoder.encode(bytes, EncodeBuffers { weight, scale, bias }).expect("the buffers fit");
+    parts
+}
+
+#[test]
+fn every_float_model_under_every_scheme() {
+    for model in FLOAT_MODELS {
+        let (dir, target) = (fixture(model), Dir::new());
+        let source = dir.open().expect("a fixture is a model");
+        let store = store(&target);
+        for scheme in SCHEMES {
+            let model = format!("{model}:{scheme}");
+            let outcome = import_as(&store, &model, &source, scheme);
+            assert_eq!(outcome.digest, read(&store, &model).digest);
+            assert!(outcome.warnings.is_empty(), "{:?}", outcome.warnings);
+            obeys(&store, &model, &source, &plan(&source, scheme, "default"));
+        }
+        is_clean(&store);
+    }
+}
+
+#[test]
+fn the_checkpoints_that_the_lists_were_made_from() {
+    let models = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/models"));
+    for path in FLOAT_MODELS.iter().map(|model| models.join(model)).filter(|path| path.exists()) {
+        let target = Dir::new();
+        let (source, store) = (open(&path).expect("it is a model"), store(&target));
+        for scheme in SCHEMES {
+            import_as(&store, scheme, &source, scheme);
+            obeys(&store, scheme, &source, &plan(&source, scheme, "default"));
+        }
+        is_clean(&store);
+    }
+}
+
+#[test]
+fn every_other_scheme() {
+    let (dir, target) = (fixture("gpt-oss"), Dir::new());
+    let (source, store) = (dir.open().expect("a fixture is a model"), store(&target));
+    for scheme in ["int2", "int3", "int5", "int6", "int4-g32", "int8-g128", "nvfp4", "mxfp4", "mxfp8"] {
+        let model = scheme.to_owned();
+        import_as(&store, &model, &source, scheme);
+        obeys(&store, &model, &source, &plan(&source, scheme, "default"));
+    }
+    is_clean(&store);
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_store() {
+    let mut stores = BTreeSet::new();
+    for count in [1, 2, 3, 16] {
+        let target = Dir::new();
+        let store = store(&target);
+        for model in ["gpt-oss", "qwen3-moe", "nemotron-h"] {
+            let dir = fixture(model);
+            let source = dir.open().expect("a fixture is a model");
+            for scheme in SCHEMES {
+                let plan = plan(&source, scheme, "default");
+                let model = format!("{model}:{scheme}");
+                try_import(&store, &model, &source, &plan, &threads(count)).expect("it can be imported");
+            }
+        }
+        assert!(stores.is_empty() || stores.contains(&files(store.root())), "{count} threads");
+        stores.insert(files(store.root()));
+    }
+}
+
+#[test]
+fn a_second_name_costs_nothing() {
+    let (dir, target) = (fixture("mixtral"), Dir::new());
+    let (source, store) = (dir.open().expect("a fixture is a model"), store(&target));
+    let first = import_as(&store, "first", &source, "int4");
+    assert_eq!(first.reused_bytes, 0);
+    let before = files(&store.root().join("blobs"));
+    let second = import_as(&store, "second", &source, "int4");
+    assert_eq!((second.digest, second.new_bytes, second.reused_bytes), (first.digest, 0, first.new_bytes));
+    assert_eq!(files(&store.root().join("blobs")), before);
+    // Another scheme has some tensors in common.
+    let other = import_as(&store, "other", &source, "int8");
+    assert!(other.new_bytes > 0 && other.reused_bytes > 0, "{other:?}");
+    is_clean(&store);
+}
+
+#[test]
+fn a_changed_tensor_is_stored_beside_the_old_one() {
+    let (dir, target) = (Dir::new(), Dir::new());
+    dir.file("config.json", "{}");
+    dir.bytes("model.safetensors", &[("a", Dtype::U8, &[3], &[1, 2, 3]), ("b", Dtype::U8, &[4], &[1; 4])]);
+    let source = dir.open().expect("it is a model");
+    let store = store(&target);
+    import_as(&store, "m", &source, "none");
+    dir.bytes("model.safetensors", &[("a", Dtype::U8, &[3], &[1, 2, 4]), ("b", Dtype::U8, &[4], &[1; 4])]);
+    let changed = dir.open().expect("it is a model");
+    let outcome = import_as(&store, "n", &changed, "none");
+    assert!(outcome.reused_bytes > 0);
+    assert_eq!(weights(&store, "m").get("a").expect("it is stored").weight().data, [1, 2, 3]);
+    assert_eq!(weights(&store, "n").get("a").expect("it is stored").weight().data, [1, 2, 4]);
+    is_clean(&store);
+}
+
+#[test]
+fn a_damaged_blob_is_replaced() {
+    let (dir, target) = (fixture("qwen3-moe"), Dir::new());
+    let (source, store) = (dir.open().expect("a fixture is a model"), store(&target));
+    import_as(&store, "m", &source, "int4");
+    let whole = files(&store.root().join("blobs"));
+    // The first byte, one in the middle and the last; then one that is cut off.
+    for (at, (name, bytes)) in whole.iter().enumerate() {
+        let path = store.root().join("blobs").join(name);
+        match at % 4 {
+            3 => cut(&path, bytes.len() as u64 - 1),
+            place => flip(&path, [0, bytes.len() as u64 / 2, bytes.len() as u64 - 1][place]),
+        }
+    }
+    let config = config_blob(&store);
+    let outcome = import_as(&store, "again", &source, "int4");
+    assert!(outcome.new_bytes > 0);
+    let again = files(&store.root().join("blobs"));
+    for (name, bytes) in &whole {
+        // The table has no layer's name, so that nothing but a re-hash finds it damaged.
+        assert!(again[name] == *bytes || *name == config, "{name} was not replaced");
+    }
+}
+
+/// The file name of the config document's blob.
+fn config_blob(store: &Store) -> String {
+    let manifest = files(&store.root().join("manifests"));
+    let document = manifest.values().next().expect("a model was imported");
+    let manifest = longshore_manifest::Manifest::parse(document).expect("it was just written");
+    manifest.config.digest.file_name()
+}
+
+/// Makes the owner's blob, which is read-only, writable for a moment and changes one byte.
+fn flip(path: &PathBuf, at: u64) {
+    let mut file = writable(path);
+    let mut byte = [0];
+    file.seek(SeekFrom::Start(at)).expect("it is a file");
+    file.read_exact(&mut byte).expect("it is that long");
+    file.seek(SeekFrom::Start(at)).expect("it is a file");
+    file.write_all(&[byte[0] ^ 0x40]).expect("it is writable");
+}
+
+fn cut(path: &PathBuf, len: u64) {
+    writable(path).set_len(len).expect("it is writable");
+}
+
+#[expect(clippy::permissions_set_readonly_false, reason = "the file lies in a directory of our own")]
+fn writable(path: &PathBuf) -> File {
+    let mut permissions = path.metadata().expect("it is there").permissions();
+    permissions.set_readonly(false);
+    fs::set_permissions(path, permissions).expect("it is ours");
+    File::options().read(true).write(true).open(path).expect("it is ours")
+}
+
+#[test]
+fn every_dtype_beside_the_floats() {
+    let (dir, target) = (Dir::new(), Dir::new());
+    dir.file("config.json", "{}");
+    let list: Vec<_> = Dtype::ALL.iter().filter(|dtype| !matches!(dtype.bits(), 4 | 6)).collect();
+    let names: Vec<_> = list.iter().map(|dtype| format!("t.{dtype}")).collect();
+    let mut all: Vec<(&str, Dtype, &[u64])> =
+        names.iter().zip(&list).map(|(name, dtype)| (name.as_str(), **dtype, &[5][..])).collect();
+    all.extend([
+        ("no elements.weight", Dtype::BF16, &[0, 64][..]),
+        ("nor/here", Dtype::F32, &[64, 0]),
+        ("a scalar", Dtype::I64, &[]),
+        ("größe · 大きさ · \"size\"\\", Dtype::F16, &[3]),
+        ("layers.0.w.weight", Dtype::BF16, &[64, 64]),
+        ("layers.0.f.weight", Dtype::F32, &[64, 64]),
+        ("layers.0.h.weight", Dtype::F16, &[64, 64]),
+        ("layers.0.i.weight", Dtype::I64, &[64, 64]),
+    ]);
+    dir.typed_weights("model.safetensors", &all);
+    let source = dir.open().expect("it is a model");
+    let store = store(&target);
+    for scheme in ["none", "int4"] {
+        let plan = plan(&source, scheme, "uniform");
+        try_import(&store, scheme, &source, &plan, &threads(3)).expect("it can be imported");
+        obeys(&store, scheme, &source, &plan);
+    }
+    let stored = weights(&store, "int4");
+    assert_eq!(stored.iter().filter(|tensor| tensor.quantization().is_some()).count(), 3);
+    is_clean(&store);
+}
+
+#[test]
+fn chunks_end_within_tensors_and_experts() {
+    let (dir, target) = (Dir::new(), Dir::new());
+    dir.file("config.json", r#"{"architectures": ["TestForCausalLM"]}"#);
+    // Experts of 257 × 192 bf16 elements, or of 333,333 bytes: chunks of 256 KiB end anywhere in them.
+    let names: Vec<String> =
+        (0..5).flat_map(|i| [format!("l.experts.{i}.w.weight"), format!("l.experts.{i}.b")]).collect();
+    let mut list: Vec<(&str, Dtype, &[u64])> = Vec::new();
+    for pair in names.chunks_exact(2) {
+        list.extend([(pair[0].as_str(), Dtype::BF16, &[257, 192][..]), (pair[1].as_str(), Dtype::U8, &[333_333])]);
+    }
+    list.extend([
+        ("l.wide.weight", Dtype::F32, &[3, 128 * 1024 + 64][..]),
+        ("l.tall.weight", Dtype::BF16, &[16_411, 64]),
+        ("l.odd.weight", Dtype::U8, &[1_048_577]),
+    ]);
+    dir.typed_weights("model.safetensors", &list);
+    let (source, store) = (dir.open().expect("it is a model"), store(&target));
+    for scheme in SCHEMES {
+        let plan = plan(&source, scheme, "uniform");
+        try_import(&store, scheme, &source, &plan, &threads(2)).expect("it can be imported");
+        obeys(&store, scheme, &source, &plan);
+    }
+    is_clean(&store);
+}
+
+#[test]
+fn transposed_experts_of_every_shape() {
+    let target = Dir::new();
+    let store = store(&target);
+    // Small; tiles of whole rows; rows that are longer than a tile, few and many of them.
+    let shapes: [[u64; 3]; 5] = [[2, 64, 3], [3, 1984, 1500], [1, 70_016, 65], [2, 1_100_032, 2], [1, 33_088, 1_030]];
+    for (at, dims) in shapes.iter().enumerate() {
+        let dir = Dir::new();
+        dir.file("config.json", r#"{"architectures": ["GptOssForCausalLM"]}"#);
+        dir.weights("model.safetensors", &[("l.mlp.experts.down_proj", dims)]);
+        let source = dir.open().expect("it is a model");
+        for scheme in ["none", "int4"] {
+            let model = format!("m{at}:{scheme}");
+            let plan = plan(&source, scheme, "uniform");
+            assert_eq!(plan.blobs[0].tensors[0].transform, Transform::Transpose);
+            assert_eq!(plan.blobs[0].tensors[0].scheme.is_some(), scheme == "int4", "{dims:?}");
+            try_import(&store, &model, &source, &plan, &threads(2)).expect("it can be imported");
+            obeys(&store, &model, &source, &plan);
+        }
+    }
+    is_clean(&store);
+}

@@ -1,0 +1,15 @@
+//! Importing and exporting, through the public interface.
+
+mod companions;
+mod config;
+mod directory;
+mod export;
+mod failures;
+mod import;
+mod memory;
+mod plan;
+mod round_trip;
+mod source;
+mod stores;
+mod support;
+mod tables;

@@ -1,0 +1,115 @@
+//! Memory is bounded by threads, not by the largest tensor.
+
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use longshore_manifest::{Progress, Store};
+use longshore_packer::{ExportOptions, Source, export, import};
+use longshore_quant::FloatType;
+use longshore_st_format::Dtype;
+
+use crate::{
+    stores::{name, read, threads},
+    support::{Dir, open, plan},
+};
+
+/// Names the directory for the process that is measured.
+const VARIABLE: &str = "LONGSHORE_TEST_MEMORY";
+const MIB: u64 = 1 << 20;
+const BOUND: u64 = 32 * MIB;
+
+/// A process of its own, so that no other test's memory counts.
+#[test]
+fn large_tensors_need_little() {
+    if let Some(dir) = std::env::var_os(VARIABLE) {
+        return measure(Path::new(&dir));
+    }
+    if private_bytes().is_none() {
+        // Only Linux tells.
+        return;
+    }
+    let dir = Dir::new();
+    dir.file("plain/config.json", "{}");
+    dir.typed_weights("plain/model.safetensors", &[("large.weight", Dtype::F32, &[128, 256 * 1024])]);
+    // Rows of 4 MiB, and as many columns of the source.
+    dir.file("transposed/config.json", r#"{"architectures": ["GptOssForCausalLM"]}"#);
+    let experts: [(&str, Dtype, &[u64]); 2] = [
+        ("l.mlp.experts.down_proj", Dtype::BF16, &[1, 2 << 20, 16]),
+        ("l.mlp.experts.gate_up_proj", Dtype::BF16, &[1, 64, 512 << 10]),
+    ];
+    dir.typed_weights("transposed/model.safetensors", &experts);
+    let path = concat!(module_path!(), "::large_tensors_need_little");
+    let (_, own_name) = path.split_once("::").expect("the crate comes first");
+    let output = Command::new(std::env::current_exe().expect("a test runs from a file"))
+        .args(["--exact", own_name, "--nocapture"])
+        .env(VARIABLE, dir.path())
+        .output()
+        .expect("the test can be run again");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("1 passed"), "{text}");
+}
+
+fn measure(dir: &Path) {
+    let store = Store::open(dir.join("store")).expect("the directory is ours");
+    for checkpoint in ["plain", "transposed"] {
+        let source = open(&dir.join(checkpoint)).expect("it is a model");
+        for scheme in ["none", "int4"] {
+            import_and_export(&store, &source, scheme, &dir.join(format!("{checkpoint}-{scheme}")));
+        }
+    }
+}
+
+fn import_and_export(store: &Store, source: &Source, scheme: &str, out: &Path) {
+    let plan = plan(source, scheme, "uniform");
+    assert!(plan.blobs.iter().any(|blob| blob.source_len() >= 64 * MIB));
+    assert_eq!(plan.blobs.iter().any(|blob| blob.scheme.is_some()), scheme != "none");
+    let options = threads(2);
+    let peak = Peak::new();
+    import(store, &name("m"), source, &plan, &options, &peak).expect("it can be imported");
+    assert!(peak.above() < BOUND, "{} bytes to import {scheme}", peak.above());
+
+    let model = read(store, "m");
+    let mut options = ExportOptions::default();
+    options.threads = std::num::NonZero::new(2);
+    options.dequantize = Some(FloatType::BF16);
+    let peak = Peak::new();
+    export(store, &model, out, &options, &peak).expect("it can be exported");
+    assert!(peak.above() < BOUND, "{} bytes to export {scheme}", peak.above());
+    fs::remove_dir_all(out).expect("it is ours");
+}
+
+/// Asks after every chunk, while all buffers of the thread that tells are in use.
+struct Peak {
+    before: u64,
+    highest: AtomicU64,
+}
+
+impl Peak {
+    fn new() -> Self {
+        let before = private_bytes().expect("the test was started where this is known");
+        Self { before, highest: AtomicU64::new(before) }
+    }
+
+    fn above(&self) -> u64 {
+        self.highest.load(Ordering::Relaxed) - self.before
+    }
+}
+
+impl Progress for Peak {
+    fn advance(&self, _: u64) {
+        self.highest.fetch_max(private_bytes().unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// Memory of this process that no file backs, in bytes.
+fn private_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}

@@ -1,0 +1,346 @@
+//! Which directories and files are sources, and what is said of the others.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use longshore_packer::{Kind, Source, SourceError};
+use longshore_st_format::{Dtype, Shape, fixtures};
+
+use crate::support::{Dir, FLOAT_MODELS, chain, fixture, open};
+
+const ONE: &[(&str, &[u64])] = &[("w.weight", &[2, 2])];
+
+/// Asserts that opening fails with an error that `is` tells, whose line has all of `words`.
+#[track_caller]
+fn refused(dir: &Dir, is: fn(&SourceError) -> bool, words: &[&str]) -> SourceError {
+    refused_path(dir.path(), is, words)
+}
+
+#[track_caller]
+fn refused_path(path: &Path, is: fn(&SourceError) -> bool, words: &[&str]) -> SourceError {
+    let error = open(path).expect_err("it is no source");
+    let line = chain(&error);
+    assert!(is(&error), "{error:?}");
+    for word in words {
+        assert!(line.contains(word), "{word:?} is not in: {line}");
+    }
+    error
+}
+
+fn names(source: &Source) -> Vec<&str> {
+    source.tensors.iter().map(|tensor| tensor.name.as_str()).collect()
+}
+
+#[test]
+fn tensors_are_where_the_headers_say() {
+    for model in FLOAT_MODELS {
+        let dir = fixture(model);
+        let source = dir.open().unwrap_or_else(|error| panic!("{model}: {}", chain(&error)));
+        assert!(source.tensors.is_sorted_by_key(|tensor| &tensor.name));
+        assert!(source.shards.is_sorted_by_key(|shard| &shard.name));
+        assert_eq!(source.metadata["format"], "pt");
+        for tensor in &source.tensors {
+            let shard = &source.shards[tensor.shard];
+            assert!(tensor.range.end <= shard.file_len);
+            assert_eq!(tensor.shape.byte_len(tensor.dtype), Ok(tensor.byte_len()));
+        }
+        let tensor = &source.tensors[source.tensors.len() / 2];
+        let file = fs::read(&source.shards[tensor.shard].path).expect("it was just opened");
+        let at = |offset| usize::try_from(offset).expect("it fits");
+        let elements = tensor.shape.elements().expect("it fits");
+        let expected = fixtures::fill(&tensor.name, tensor.dtype, elements).into_vec();
+        assert_eq!(file[at(tensor.range.start)..at(tensor.range.end)], expected, "{model} {}", tensor.name);
+    }
+}
+
+#[test]
+fn one_file_needs_no_configuration() {
+    let dir = Dir::model(ONE);
+    let source = open(&dir.join("model.safetensors")).expect("it is a weight file");
+    assert_eq!((names(&source), source.kind), (vec!["w.weight"], Kind::Float));
+    assert_eq!((source.config.is_none(), source.companions.len(), source.warnings.len()), (true, 0, 0));
+
+    dir.weights("model-00002-of-00003.safetensors", ONE);
+    let source = open(&dir.join("model-00002-of-00003.safetensors")).expect("it is a weight file");
+    assert_eq!(
+        source.warnings,
+        ["model-00002-of-00003.safetensors is one of 3 parts of a model; only this part is read"]
+    );
+}
+
+#[test]
+fn metadata_of_the_first_shard_stands() {
+    let dir = Dir::new();
+    dir.file("config.json", "{}");
+    for (at, name) in ["model-a.safetensors", "model-b.safetensors"].iter().enumerate() {
+        let metadata = BTreeMap::from([("both".to_owned(), at.to_string()), (at.to_string(), String::new())]);
+        let tensor = (format!("w{at}"), Dtype::BF16, Shape::new([2]));
+        fixtures::write_file(dir.join(name), &metadata, &[tensor]).expect("the directory is ours");
+    }
+    let metadata = dir.open().expect("it is a model").metadata;
+    assert_eq!(
+        metadata.into_iter().collect::<Vec<_>>(),
+        [("0".to_owned(), String::new()), ("1".to_owned(), String::new()), ("both".to_owned(), "0".to_owned()),]
+    );
+}
+
+#[test]
+fn paths_that_are_no_source() {
+    let dir = Dir::new();
+    let error = refused(&dir, |e| matches!(e, SourceError::Empty { .. }), &["is empty"]);
+    assert!(error.to_string().contains(&dir.path().display().to_string()));
+    refused_path(&dir.join("nowhere"), |e| matches!(e, SourceError::NotFound { .. }), &["nowhere does not exist"]);
+    for (name, hint) in [("model.gguf", "GGUF"), ("model.bin", "convert"), ("model.pth", "convert")] {
+        dir.file(name, "x");
+        let error = refused_path(&dir.join(name), |e| matches!(e, SourceError::NotSafetensors { .. }), &[name]);
+        assert!(error.hint().expect("there is one").contains(hint));
+    }
+}
+
+#[test]
+fn the_configuration_is_missing_or_broken() {
+    let dir = Dir::new();
+    dir.weights("model.safetensors", ONE);
+    let error = refused(&dir, |e| matches!(e, SourceError::NoConfig { .. }), &["config.json not found in "]);
+    assert!(error.hint().expect("there is one").contains("architectures"));
+    dir.file("inner/config.json", "{}");
+    let error = refused(&dir, |e| matches!(e, SourceError::NoConfig { .. }), &["config.json not found in "]);
+    assert!(error.hint().expect("there is one").contains("inner"));
+
+    for text in ["", "{", "garbage", "[]", "null"] {
+        dir.file("config.json", text);
+        refused(&dir, |e| matches!(e, SourceError::Config { .. }), &["config.json is not a model's configuration"]);
+    }
+    let file = fs::File::create(dir.join("config.json")).expect("the directory is ours");
+    file.set_len(1 << 30).expect("files may be sparse");
+    refused(&dir, |e| matches!(e, SourceError::TooLarge { found: 0x4000_0000, .. }), &["config.json"]);
+}
+
+#[test]
+fn other_weights_only() {
+    for (name, hint) in
+        [("pytorch_model.bin", "convert"), ("model.gguf", "GGUF"), ("x.pt", "convert"), ("x.pth", "convert")]
+    {
+        let dir = Dir::new();
+        dir.file(name, "x");
+        let is_no_weights = |e: &SourceError| matches!(e, SourceError::NoWeights { .. });
+        for _ in 0..2 {
+            let error = refused(&dir, is_no_weights, &["no model weights found in "]);
+            assert!(error.hint().expect("there is one").contains(hint));
+            dir.file("config.json", "{}");
+        }
+    }
+    let dir = Dir::new();
+    dir.file("config.json", "{}");
+    let error = refused(&dir, |e| matches!(e, SourceError::NoWeights { .. }), &["no model weights found in "]);
+    assert_eq!(error.hint(), None);
+    dir.weights("consolidated.safetensors", ONE);
+    let error = refused(&dir, |e| matches!(e, SourceError::NoWeights { .. }), &["no model weights found in "]);
+    assert!(error.hint().expect("there is one").contains("consolidated.safetensors"));
+}
+
+#[test]
+fn adapters_are_not_models() {
+    let lora: &[(&str, &[u64])] =
+        &[("base_model.model.q.lora_A.weight", &[2, 8]), ("base_model.model.q.lora_B.weight", &[8, 2])];
+    let is_adapter = |e: &SourceError| matches!(e, SourceError::Adapter { .. });
+    let dir = Dir::new();
+    dir.file("adapter_config.json", "{}");
+    dir.weights("adapter_model.safetensors", lora);
+    refused(&dir, is_adapter, &["adapter_config.json is an adapter"]);
+    refused_path(&dir.join("adapter_model.safetensors"), is_adapter, &["adapter_model.safetensors is an adapter"]);
+    dir.file("config.json", "{}");
+    let error = refused(&dir, is_adapter, &["adapter_model.safetensors is an adapter"]);
+    assert!(error.hint().expect("there is one").contains("base model"));
+}
+
+#[test]
+fn the_index_decides() {
+    let dir = Dir::new();
+    dir.file("config.json", "{}");
+    dir.weights("one.safetensors", &[("a", &[2]), ("extra", &[2]), ("more", &[2])]);
+    dir.weights("two.safetensors", &[("b", &[2]), ("extra", &[2])]);
+    dir.weights("model-ignored.safetensors", ONE);
+    dir.index(&[("a", "one.safetensors"), ("b", "two.safetensors")]);
+    let source = dir.open().expect("the index is right");
+    assert_eq!(names(&source), ["a", "b"]);
+    assert_eq!(source.warnings.len(), 2);
+    assert_eq!(
+        source.warnings[0],
+        "left out tensors that the index does not list: 3 of them, the first is extra in one.safetensors"
+    );
+    assert!(source.warnings[1].contains("model-ignored.safetensors"));
+
+    dir.index(&[]);
+    assert_eq!(names(&dir.open().expect("names decide")), ["w.weight"], "an empty index says nothing");
+}
+
+#[test]
+fn diffusers_names_are_known() {
+    let dir = Dir::new();
+    dir.file("config.json", r#"{"_class_name": "UNet2DConditionModel"}"#);
+    dir.weights("diffusion_pytorch_model.safetensors", ONE);
+    assert_eq!(names(&dir.open().expect("it is a component")), ["w.weight"]);
+
+    let flux = fixture("flux");
+    for component in ["text_encoder", "text_encoder_2", "transformer", "vae"] {
+        let source = open(&flux.join(component)).unwrap_or_else(|error| panic!("{component}: {}", chain(&error)));
+        assert_eq!((source.kind, source.warnings.len()), (Kind::Float, 0));
+    }
+}
+
+#[test]
+fn indexes_that_are_wrong() {
+    let incomplete = "source model is incomplete: ";
+    let dir = Dir::new();
+    dir.file("config.json", "{}");
+    dir.weights("one.safetensors", &[("a", &[2])]);
+    dir.weights("two.safetensors", &[("b", &[2])]);
+
+    dir.index(&[("a", "one.safetensors"), ("c", "three.safetensors")]);
+    let is_missing_shard = |e: &SourceError| matches!(e, SourceError::MissingShard { .. });
+    let error = refused(&dir, is_missing_shard, &[incomplete, "three.safetensors", "\"c\"", "index.json"]);
+    assert!(error.hint().is_some());
+
+    dir.index(&[("a", "one.safetensors"), ("c", "two.safetensors")]);
+    let is_missing = |e: &SourceError| matches!(e, SourceError::MissingTensor { .. });
+    refused(&dir, is_missing, &[incomplete, "tensor \"c\" is not in ", "two.safetensors"]);
+
+    dir.index(&[("a", "one.safetensors"), ("b", "one.safetensors"), ("c", "two.safetensors")]);
+    dir.weights("two.safetensors", &[("b", &[2]), ("c", &[2])]);
+    refused(
+        &dir,
+        is_missing,
+        &[incomplete, "tensor \"b\" is not in ", "one.safetensors", "but in ", "two.safetensors"],
+    );
+
+    dir.weights("two.safetensors", &[("a", &[2]), ("c", &[2])]);
+    dir.index(&[("a", "one.safetensors"), ("c", "two.safetensors")]);
+    let is_duplicate = |e: &SourceError| matches!(e, SourceError::DuplicateTensor { .. });
+    refused(&dir, is_duplicate, &["duplicate tensor \"a\"", "one.safetensors", "two.safetensors"]);
+
+    for shard in ["../x.safetensors", "/x.safetensors", "a/x.safetensors", "x.bin", ""] {
+        dir.index(&[("a", shard)]);
+        let is_index = |e: &SourceError| matches!(e, SourceError::Index { .. });
+        refused(&dir, is_index, &["model.safetensors.index.json", "invalid shard path"]);
+    }
+    for text in ["", "{", "[]", "{}", r#"{"weight_map": 3}"#] {
+        dir.file("model.safetensors.index.json", text);
+        refused(
+            &dir,
+            |e| matches!(e, SourceError::Index { .. }),
+            &["model.safetensors.index.json is not a shard index"],
+        );
+    }
+}
+
+#[test]
+fn names_that_are_not_one_model() {
+    let dir = Dir::model(ONE);
+    dir.weights("model-00001-of-00001.safetensors", &[("x", &[2])]);
+    let is_ambiguous = |e: &SourceError| matches!(e, SourceError::Ambiguous { .. });
+    refused(&dir, is_ambiguous, &["ambiguous source", "model.safetensors", "model-00001-of-00001.safetensors"]);
+
+    let dir = Dir::new();
+    dir.file("config.json", "{}");
+    dir.weights("model-00001-of-00002.safetensors", ONE);
+    let is_missing = |e: &SourceError| matches!(e, SourceError::MissingPart { .. });
+    refused(&dir, is_missing, &["source model is incomplete", "model-00002-of-00002.safetensors not found"]);
+
+    dir.weights("model-00002-of-00002.safetensors", ONE);
+    let is_duplicate = |e: &SourceError| matches!(e, SourceError::DuplicateTensor { .. });
+    refused(&dir, is_duplicate, &["w.weight", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]);
+}
+
+#[test]
+fn weight_files_that_are_broken() {
+    let entry =
+        |shape: &str, end: &str| format!(r#"{{"w":{{"dtype":"F32","shape":{shape},"data_offsets":[0,{end}]}}}}"#);
+    let file = |header: &str| [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 4]].concat();
+    let cases: [(&str, Vec<u8>); 8] = [
+        ("empty", Vec::new()),
+        ("truncated prefix", vec![8, 0, 0]),
+        ("header beyond the file", 1000_u64.to_le_bytes().to_vec()),
+        ("header of 2^63", (1_u64 << 63).to_le_bytes().to_vec()),
+        ("not JSON", file("garbage!")),
+        ("truncated data", file(&entry("[2]", "8"))),
+        ("a shape that overflows", file(&entry("[9223372036854775807,9223372036854775807]", "4"))),
+        ("a length that disagrees", file(&entry("[3]", "4"))),
+    ];
+    for (what, bytes) in cases {
+        let dir = Dir::new();
+        dir.file("config.json", "{}");
+        dir.file("model.safetensors", bytes);
+        let is_weights = |e: &SourceError| matches!(e, SourceError::Weights { .. });
+        let error = refused(&dir, is_weights, &["model.safetensors"]);
+        let single = refused_path(&dir.join("model.safetensors"), is_weights, &["model.safetensors"]);
+        assert_eq!(chain(&error), chain(&single), "{what}");
+    }
+    let dir = Dir::model(&[]);
+    refused(&dir, |e| matches!(e, SourceError::NoTensors { .. }), &["model.safetensors holds no tensor"]);
+}
+
+#[test]
+fn a_configuration_that_contradicts_the_weights_is_a_warning() {
+    let dir = Dir::model(ONE);
+    dir.file("config.json", r#"{"quantization_config": {"quant_method": "fp8"}}"#);
+    let source = dir.open().expect("it is a model");
+    assert_eq!(source.kind, Kind::Float);
+    assert!(source.warnings[0].contains("config.json describes quantized weights"));
+}
+
+#[cfg(unix)]
+mod links {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A hub cache as `huggingface_hub` lays it out: `blobs` by hash, `snapshots/<commit>` of links into them.
+    fn hub_cache() -> (Dir, std::path::PathBuf) {
+        let cache = Dir::new();
+        cache.file("blobs/c0", r#"{"model_type": "llama"}"#);
+        cache.weights("blobs/a0", &[("a.weight", &[2, 2])]);
+        cache.weights("blobs/b0", &[("b.weight", &[2, 2])]);
+        cache.file("blobs/p0", "{}");
+        let snapshot = cache.join("snapshots/0123");
+        fs::create_dir_all(snapshot.join("1_Pooling")).expect("the directory is ours");
+        for (name, target) in [
+            ("config.json", "../../blobs/c0"),
+            ("model-00001-of-00002.safetensors", "../../blobs/a0"),
+            ("model-00002-of-00002.safetensors", "../../blobs/b0"),
+            ("1_Pooling/config.json", "../../../blobs/p0"),
+        ] {
+            symlink(target, snapshot.join(name)).expect("the directory is ours");
+        }
+        (cache, snapshot)
+    }
+
+    #[test]
+    fn a_snapshot_of_a_hub_cache() {
+        let (cache, snapshot) = hub_cache();
+        let source = open(&snapshot).expect("it is a model");
+        assert_eq!(names(&source), ["a.weight", "b.weight"]);
+        let files: Vec<_> = source.companions.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(files, ["1_Pooling/config.json", "config.json"]);
+        assert!(source.warnings.is_empty(), "{:?}", source.warnings);
+
+        let file = open(&snapshot.join("model-00001-of-00002.safetensors")).expect("a link is a file");
+        assert_eq!(names(&file), ["a.weight"]);
+
+        let error = refused(&cache, |e| matches!(e, SourceError::NoConfig { .. }), &["config.json not found"]);
+        assert!(error.hint().expect("there is one").contains("snapshots/0123"));
+    }
+
+    #[test]
+    fn a_download_that_did_not_finish() {
+        let (cache, snapshot) = hub_cache();
+        fs::remove_file(cache.join("blobs/b0")).expect("the directory is ours");
+        let is_weights = |e: &SourceError| matches!(e, SourceError::Weights { .. });
+        refused_path(&snapshot, is_weights, &["model-00002-of-00002.safetensors"]);
+        let index = r#"{"weight_map": {"b.weight": "model-00002-of-00002.safetensors"}}"#;
+        fs::write(snapshot.join("model.safetensors.index.json"), index).expect("the directory is ours");
+        let is_missing = |e: &SourceError| matches!(e, SourceError::MissingShard { .. });
+        refused_path(&snapshot, is_missing, &["incomplete", "model-00002-of-00002.safetensors", "\"b.weight\""]);
+        fs::remove_file(cache.join("blobs/c0")).expect("the directory is ours");
+        refused_path(&snapshot, |e| matches!(e, SourceError::Io { .. }), &["config.json"]);
+    }
+}
