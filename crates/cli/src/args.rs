@@ -1,0 +1,302 @@
+//! The arguments, and the help that explains them.
+
+use std::{num::NonZero, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use longshore_manifest::ModelName;
+use longshore_quant::{FloatType, Profile, Scheme, policy::Policy};
+
+/// Model weights from a published checkpoint to device memory
+///
+/// Longshore imports a checkpoint (safetensors files as Hugging Face publishes them), quantizes it if asked, and keeps it in a
+/// store in which every tensor is one verified file, however many models share it.
+#[derive(Debug, Parser)]
+#[command(name = "longshore", version, max_term_width = 100, after_long_help = EXAMPLES, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  longshore import ./Qwen3-4B qwen3:int4 --quantize int4   quantize and store a checkpoint
+  longshore show qwen3:int4                                what it is, bits per weight
+  longshore load qwen3:int4                                map it, say how fast that was
+  longshore export qwen3:int4 ./out --dequantize bf16      a directory for other tools
+
+Exit status: 0 done; 1 the input is at fault or the answer is no; 2 wrong usage, or the machine failed.";
+
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The store's directory [default: `LONGSHORE_STORE`, else `longshore` in the platform's data directory]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    pub(crate) store: Option<PathBuf>,
+    /// Print one JSON document on stdout and nothing else
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) json: bool,
+    /// No progress and no notes, only data and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
+    pub(crate) quiet: bool,
+    /// More detail
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub(crate) verbose: bool,
+    /// Colours: auto (where the output is a terminal and `NO_COLOR` is not set), always or never
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
+    #[arg(help_heading = "Global options")]
+    pub(crate) color: Color,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Color {
+    /// Where the output is a terminal and `NO_COLOR` is not set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl Color {
+    pub(crate) fn write_global(self) {
+        match self {
+            Self::Auto => anstream::ColorChoice::Auto,
+            Self::Always => anstream::ColorChoice::AlwaysAnsi,
+            Self::Never => anstream::ColorChoice::Never,
+        }
+        .write_global();
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Import(Import),
+    /// List the models in the store
+    List,
+    Show(Show),
+    Load(Load),
+    Verify(Verify),
+    Diff(Diff),
+    Export(Export),
+    Inspect(Inspect),
+    Copy(Copy),
+    Rm(Rm),
+    Gc(Gc),
+    Completions(Completions),
+    /// Print the manual page
+    Man,
+}
+
+/// Import a checkpoint into the store, quantized if asked
+///
+/// SOURCE is a directory with config.json and safetensors files, a snapshot in a hub cache, or one .safetensors file. Tensors and
+/// the files that a model needs to run (configuration, tokenizer, chat template, code, licence) are stored; a tensor that
+/// the store already holds is not stored again. The experts of a layer are stacked into one tensor per projection.
+///
+/// Nothing is left behind if the import fails or is interrupted.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  longshore import ./Qwen3-4B qwen3:4b                          as it is
+  longshore import ./Qwen3-4B qwen3:int4 --quantize int4        4 bits, sensitive tensors 8
+  longshore import ./Qwen3-4B qwen3:int4 --quantize int4 --dry-run    only what would be done")]
+pub(crate) struct Import {
+    /// A checkpoint directory or one .safetensors file
+    pub(crate) source: PathBuf,
+    /// The name to give it: [host[:port]/][namespace/]model[:tag]
+    pub(crate) name: ModelName,
+    /// int2, int3, int4, int5, int6 or int8, each with an optional group size (int4-g32; 64 if not given), nvfp4, mxfp4,
+    /// mxfp8, or none
+    #[arg(long, value_name = "TYPE", value_parser = parse_quantize)]
+    pub(crate) quantize: Option<Quantize>,
+    /// Which tensors get the type: `default` protects the sensitive ones, `uniform` quantizes every weight
+    #[arg(long, value_name = "P", default_value = "default", value_parser = parse_policy)]
+    pub(crate) policy: Policy,
+    /// How codes are chosen: `plus` (lower error at the same cost), `mlx` (the bits of MLX's CPU backend) or `mlx-metal` (those of
+    /// its Metal kernels, as their source says)
+    #[arg(long, value_name = "F", default_value = "plus", value_parser = parse_profile)]
+    pub(crate) profile: Profile,
+    /// Quantize tensors that hold infinities or NaNs rather than stop
+    #[arg(long)]
+    pub(crate) allow_nonfinite: bool,
+    /// Threads to use [default: all]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZero<usize>>,
+    /// Print what would be stored, and which rule decided each tensor, without reading weights
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Say what a model is: architecture, size, schemes, tensors
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// The model
+    pub(crate) name: ModelName,
+    /// List every tensor: type, shape, scheme and blob
+    #[arg(long)]
+    pub(crate) tensors: bool,
+}
+
+/// Load a model and say how fast that was
+///
+/// On the host, loading maps every blob and copies nothing; the limit that is printed beside it is a plain loop that opens, maps and
+/// touches the same files in the same run.
+#[derive(Debug, Args)]
+pub(crate) struct Load {
+    /// The model
+    pub(crate) name: ModelName,
+    /// Where to: host, mlx, cuda or cuda:N
+    #[arg(long, value_name = "D", default_value = "host", value_parser = parse_device)]
+    pub(crate) device: Device,
+    /// Only tensors whose name matches; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) select: Vec<String>,
+    /// Only this component of a pipeline
+    #[arg(long, value_name = "C")]
+    pub(crate) component: Option<String>,
+    /// Hash the blobs first
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// Load so many times
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) repeat: NonZero<u32>,
+}
+
+/// Hash blobs again and check that all documents agree
+///
+/// Without names, the whole store is checked, blobs that no model reaches included. Each bad blob is named with the models that need it.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Only these models
+    pub(crate) names: Vec<ModelName>,
+}
+
+/// Compare two models tensor by tensor
+///
+/// The exit status is 0 where they hold the same tensors and 1 where they differ.
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// A model
+    pub(crate) a: ModelName,
+    /// Another
+    pub(crate) b: ModelName,
+}
+
+/// Write a model as a directory that other tools load
+///
+/// A model without quantized tensors comes out as it went in: names, types and bytes of every tensor, every companion file; only the cut
+/// into shards may differ. A quantized one needs --dequantize.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The model
+    pub(crate) name: ModelName,
+    /// The directory to make; it must not exist yet, or be empty
+    pub(crate) dir: PathBuf,
+    /// The layout: hf is what transformers loads
+    #[arg(long, value_enum, default_value = "hf", hide_possible_values = true)]
+    pub(crate) format: ExportFormat,
+    /// Decode quantized tensors to f32, bf16 or f16
+    #[arg(long, value_name = "D", value_parser = parse_float)]
+    pub(crate) dequantize: Option<FloatType>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// Hugging Face: model.safetensors and the companion files
+    Hf,
+}
+
+/// Look into a safetensors file or a checkpoint directory, headers only
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// A .safetensors file or a directory
+    pub(crate) path: PathBuf,
+}
+
+/// Give a model a second name
+#[derive(Debug, Args)]
+pub(crate) struct Copy {
+    /// The model
+    pub(crate) from: ModelName,
+    /// The new name
+    pub(crate) to: ModelName,
+}
+
+/// Remove names, and the blobs that only they reach
+#[derive(Debug, Args)]
+pub(crate) struct Rm {
+    /// The names
+    #[arg(required = true)]
+    pub(crate) names: Vec<ModelName>,
+}
+
+/// Delete what no name reaches
+///
+/// Blobs without a name are what a killed import or a removal beside a running import leaves. Refused while a manifest cannot be read.
+#[derive(Debug, Args)]
+pub(crate) struct Gc {
+    /// Only say what would be deleted
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Print a completion script for a shell
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// What `--quantize` asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Quantize {
+    /// Floats as they are.
+    None,
+    Scheme(Scheme),
+}
+
+impl Quantize {
+    pub(crate) fn scheme(self) -> Option<Scheme> {
+        match self {
+            Self::None => None,
+            Self::Scheme(scheme) => Some(scheme),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Device {
+    Host,
+    Mlx,
+    Cuda(u32),
+}
+
+fn parse_quantize(text: &str) -> Result<Quantize, longshore_quant::SchemeError> {
+    if text.trim().eq_ignore_ascii_case("none") { Ok(Quantize::None) } else { text.parse().map(Quantize::Scheme) }
+}
+
+fn parse_policy(text: &str) -> Result<Policy, longshore_quant::policy::UnknownPolicy> {
+    Policy::named(text)
+}
+
+fn parse_profile(text: &str) -> Result<Profile, longshore_quant::UnknownProfile> {
+    text.parse()
+}
+
+fn parse_float(text: &str) -> Result<FloatType, String> {
+    text.to_ascii_uppercase().parse().map_err(|_| "expected f32, bf16 or f16".into())
+}
+
+fn parse_device(text: &str) -> Result<Device, String> {
+    let (kind, ordinal) = text.split_once(':').map_or((text, None), |(kind, ordinal)| (kind, Some(ordinal)));
+    match (kind, ordinal) {
+        ("host", None) => Ok(Device::Host),
+        ("mlx", None) => Ok(Device::Mlx),
+        ("cuda", None) => Ok(Device::Cuda(0)),
+        ("cuda", Some(ordinal)) => {
+            ordinal.parse().map(Device::Cuda).map_err(|_| format!("{ordinal:?} is not the number of a device"))
+        }
+        _ => Err("expected host, mlx, cuda or cuda:N".into()),
+    }
+}

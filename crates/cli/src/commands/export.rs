@@ -1,0 +1,62 @@
+//! `export NAME DIR`: a stored model as a directory that other tools load.
+
+use std::{path::Path, process::ExitCode};
+
+use longshore_manifest::{ModelName, Store};
+use longshore_packer::{ExportError, ExportOptions};
+use serde::Serialize;
+
+use super::VERSION;
+use crate::{
+    args::{Export, ExportFormat},
+    errors::Advice,
+    format::{plural, size},
+    printer::Printer,
+    progress::Bar,
+};
+
+#[derive(Serialize)]
+struct Report<'a> {
+    version: u32,
+    name: &'a ModelName,
+    dir: &'a Path,
+    tensors: usize,
+    shards: usize,
+    files: usize,
+    bytes: u64,
+}
+
+pub(super) fn run(args: &Export, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
+    let ExportFormat::Hf = args.format;
+    let model = store.model(&args.name)?;
+    let mut options = ExportOptions::default();
+    options.dequantize = args.dequantize;
+    let outcome = {
+        let bar = Bar::new(printer);
+        longshore_packer::export(store, &model, &args.dir, &options, &bar)
+    };
+    let outcome = match outcome {
+        Err(error @ ExportError::Cancelled { .. }) => return Err(Advice::interrupted(error.to_string()).into()),
+        other => other?,
+    };
+    let report = Report {
+        version: VERSION,
+        name: &args.name,
+        dir: &args.dir,
+        tensors: outcome.tensors,
+        shards: outcome.shards,
+        files: outcome.files,
+        bytes: outcome.bytes,
+    };
+    printer.report(&report, || {
+        format!(
+            "{}: {} in {} and {}, {}\n",
+            args.dir.display(),
+            plural(outcome.tensors, "tensor"),
+            plural(outcome.shards, "safetensors file"),
+            plural(outcome.files, "companion file"),
+            size(outcome.bytes)
+        )
+    })?;
+    Ok(ExitCode::SUCCESS)
+}

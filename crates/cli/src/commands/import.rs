@@ -1,0 +1,119 @@
+//! `import SOURCE NAME`: a checkpoint into the store.
+
+use std::{fmt::Write as _, process::ExitCode, time::Instant};
+
+use anyhow::Context as _;
+use longshore_manifest::{Digest, Store};
+use longshore_packer::{ImportOptions, Plan, PlanError, PlanOptions, PlanReport, Source};
+use longshore_st_format::Limits;
+use serde::Serialize;
+
+use crate::{
+    args::{Import, Quantize},
+    errors::Advice,
+    format::{Align, plural, seconds, size, table, three_digits, to_f64},
+    printer::{FAINT, Printer, STRONG},
+    progress::Bar,
+};
+
+/// The dry run's document, and what came of it.
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    plan: PlanReport<'a>,
+    digest: Digest,
+    new_bytes: u64,
+    reused_bytes: u64,
+    seconds: f64,
+}
+
+pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let source = Source::open(&args.source, &Limits::default())?;
+    let scheme = args.quantize.and_then(Quantize::scheme);
+    let plan = Plan::new(&source, &PlanOptions::new(scheme, args.policy.clone()));
+    let plan = match plan {
+        // It names the source itself.
+        Err(error @ PlanError::Unsupported { .. }) => return Err(error.into()),
+        other => other.with_context(|| format!("cannot import {}", args.source.display()))?,
+    };
+    for warning in &plan.warnings {
+        printer.warn(warning);
+    }
+    if args.dry_run {
+        printer.report(&PlanReport::new(&plan, &source), || describe(&plan))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut options = ImportOptions::default();
+    options.profile = args.profile;
+    options.threads = args.threads;
+    options.allow_non_finite = args.allow_nonfinite;
+    let outcome = {
+        let bar = Bar::new(printer);
+        longshore_packer::import(store, &args.name, &source, &plan, &options, &bar)
+    }
+    .map_err(|error| {
+        if Bar::interrupted() { Advice::interrupted(error.to_string()).into() } else { anyhow::Error::from(error) }
+    })?;
+    for warning in &outcome.warnings {
+        printer.warn(warning);
+    }
+    let report = Report {
+        plan: PlanReport::new(&plan, &source),
+        digest: outcome.digest,
+        new_bytes: outcome.new_bytes,
+        reused_bytes: outcome.reused_bytes,
+        seconds: started.elapsed().as_secs_f64(),
+    };
+    printer.report(&report, || {
+        let mut text = format!("{STRONG}{}{STRONG:#}  {}\n", args.name, outcome.digest);
+        let _ = writeln!(
+            text,
+            "{} in {} and {} from {}: {} new, {} already there, {}",
+            size(plan.stored_bytes()),
+            plural(plan.blobs.len(), "blob"),
+            plural(plan.files.len(), "file"),
+            size(plan.source_bytes()),
+            size(outcome.new_bytes),
+            size(outcome.reused_bytes),
+            seconds(report.seconds),
+        );
+        text
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a dry run prints: every tensor with the rule that decided it.
+fn describe(plan: &Plan) -> String {
+    let columns = [
+        ("TENSOR", Align::Left),
+        ("DTYPE", Align::Left),
+        ("SHAPE", Align::Left),
+        ("SCHEME", Align::Left),
+        ("RULE", Align::Left),
+    ];
+    let mut rows = Vec::new();
+    for tensor in plan.blobs.iter().flat_map(|blob| &blob.tensors) {
+        rows.push(vec![
+            tensor.name.clone(),
+            tensor.dtype.to_string(),
+            tensor.shape.to_string(),
+            tensor.scheme.map_or_else(|| "-".into(), |scheme| scheme.to_string()),
+            tensor.rule.to_string(),
+        ]);
+    }
+    let mut text = table(&columns, &rows);
+    for file in &plan.files {
+        let _ = writeln!(text, "{FAINT}file{FAINT:#} {}  {}", file.name, size(file.size));
+    }
+    let ratio = to_f64(plan.source_bytes()) / to_f64(plan.stored_bytes().max(1));
+    let _ = writeln!(
+        text,
+        "would store {} in {} from {} of tensors ({} times smaller); nothing was written",
+        size(plan.stored_bytes()),
+        plural(plan.blobs.len(), "blob"),
+        size(plan.source_bytes()),
+        three_digits(ratio),
+    );
+    text
+}

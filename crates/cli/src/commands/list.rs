@@ -1,0 +1,116 @@
+//! `list`: the models of the store.
+
+use std::{
+    process::ExitCode,
+    time::{Duration, SystemTime},
+};
+
+use longshore_manifest::{Digest, ModelName, Store};
+use serde::Serialize;
+
+use super::VERSION;
+use crate::{
+    format::{Align, size, table},
+    printer::Printer,
+};
+
+#[derive(Serialize)]
+struct Report {
+    version: u32,
+    models: Vec<Model>,
+    /// Models whose documents cannot be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<Unreadable>,
+}
+
+#[derive(Serialize)]
+struct Model {
+    name: ModelName,
+    digest: Digest,
+    size: u64,
+    unique_size: u64,
+    scheme: String,
+    architecture: String,
+    /// Seconds since 1970.
+    modified: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Unreadable {
+    name: ModelName,
+    problem: String,
+}
+
+pub(super) fn run(store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
+    let mut report = Report { version: VERSION, models: Vec::new(), unreadable: Vec::new() };
+    for entry in store.list()? {
+        match entry.summary {
+            Ok(found) => report.models.push(Model {
+                name: entry.name,
+                digest: found.digest,
+                size: found.size,
+                unique_size: found.unique_size,
+                scheme: found.import.and_then(|import| import.quantize).unwrap_or_else(|| "none".into()),
+                architecture: found.facts.architecture.unwrap_or_default(),
+                modified: entry.modified.and_then(since_1970),
+            }),
+            Err(error) => {
+                printer.warn(&format!("{}: {error}", entry.name));
+                report.unreadable.push(Unreadable { name: entry.name, problem: error.to_string() });
+            }
+        }
+    }
+    printer.report(&report, || human(&report))?;
+    if report.models.is_empty() && report.unreadable.is_empty() {
+        printer.note(&format!("no models in {}", store.root().display()));
+        if !printer.is_json() {
+            printer.hint("longshore import SOURCE NAME adds one");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn human(report: &Report) -> String {
+    if report.models.is_empty() {
+        return String::new();
+    }
+    let columns = [
+        ("NAME", Align::Left),
+        ("DIGEST", Align::Left),
+        ("SIZE", Align::Right),
+        ("UNIQUE", Align::Right),
+        ("SCHEME", Align::Left),
+        ("ARCHITECTURE", Align::Left),
+        ("MODIFIED", Align::Left),
+    ];
+    let row = |model: &Model| {
+        vec![
+            model.name.to_string(),
+            model.digest.short(),
+            size(model.size),
+            size(model.unique_size),
+            model.scheme.clone(),
+            model.architecture.clone(),
+            model.modified.map_or_else(String::new, ago),
+        ]
+    };
+    table(&columns, &report.models.iter().map(row).collect::<Vec<_>>())
+}
+
+fn since_1970(time: SystemTime) -> Option<u64> {
+    time.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| since.as_secs())
+}
+
+/// `5 minutes ago`: what a list is read for.
+fn ago(seconds: u64) -> String {
+    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let passed = then.elapsed().unwrap_or_default().as_secs();
+    let (number, unit) = match passed {
+        0..60 => return "just now".into(),
+        60..3600 => (passed / 60, "minute"),
+        3600..86_400 => (passed / 3600, "hour"),
+        86_400..5_184_000 => (passed / 86_400, "day"),
+        5_184_000.. => (passed / 2_592_000, "month"),
+    };
+    format!("{number} {unit}{} ago", if number == 1 { "" } else { "s" })
+}

@@ -1,0 +1,167 @@
+//! `load NAME`: into memory, and how fast that was.
+
+use std::{fmt::Write as _, hint::black_box, process::ExitCode, time::Instant};
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use longshore_loader_cuda::CudaWeights;
+use longshore_loader_mlx::MlxWeights;
+use longshore_manifest::{
+    Store,
+    store::{Model, VerifyOptions},
+    weights::{OpenOptions, Weights, plain_loop},
+};
+use serde::Serialize;
+
+use super::VERSION;
+use crate::{
+    args::{Device, Load},
+    errors::Advice,
+    format::{plural, seconds, size, three_digits, to_f64},
+    printer::Printer,
+    progress::Bar,
+};
+
+#[derive(Serialize)]
+struct Report {
+    version: u32,
+    device: &'static str,
+    tensors: usize,
+    bytes: u64,
+    seconds: Vec<f64>,
+    limit: Limit,
+    /// In bytes; absent where the platform does not say.
+    peak_rss: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Limit {
+    what: &'static str,
+    gb_per_s: f64,
+    seconds: f64,
+}
+
+pub(super) fn run(args: &Load, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
+    let model = store.model(&args.name)?;
+    match args.device {
+        Device::Host => {}
+        Device::Mlx => {
+            return MlxWeights::load(store, &model)
+                .map(|weights| match weights {})
+                .map_err(|error| device_error(&error));
+        }
+        Device::Cuda(ordinal) => {
+            let loaded = CudaWeights::load(store, &model, ordinal);
+            return loaded.map(|weights| match weights {}).map_err(|error| device_error(&error));
+        }
+    }
+    if args.verify {
+        verify(args, store, printer)?;
+    }
+    let globs = globs(&args.select)?;
+    let select = |name: &str| globs.is_match(name);
+    let mut options = OpenOptions::default();
+    options.component.clone_from(&args.component);
+    if !args.select.is_empty() {
+        options.select = Some(&select);
+    }
+    let mut report = Report {
+        version: VERSION,
+        device: "host",
+        tensors: 0,
+        bytes: 0,
+        seconds: Vec::new(),
+        limit: Limit {
+            what: "open, stat, map and touch a page of the same blobs, one thread",
+            gb_per_s: 0.0,
+            seconds: f64::MAX,
+        },
+        peak_rss: None,
+    };
+    for _ in 0..args.repeat.get() {
+        let started = Instant::now();
+        let weights = black_box(Weights::open(store, &store.model(&args.name)?, &options)?);
+        report.seconds.push(started.elapsed().as_secs_f64());
+        report.tensors = weights.len();
+        report.bytes = weights.bytes();
+        if weights.is_empty() {
+            return Err(Advice::input(format!("no tensor of {} matches", args.name))
+                .hint(format!("longshore show {} --tensors lists the names", args.name))
+                .into());
+        }
+        let blobs: Vec<_> = weights.digests().map(|digest| store.blob_path(&digest)).collect();
+        drop(weights);
+        report.limit.seconds = report.limit.seconds.min(plain_loop(&blobs)?.as_secs_f64());
+    }
+    report.limit.gb_per_s = rate(report.bytes, report.limit.seconds);
+    report.peak_rss = peak_rss();
+    printer.report(&report, || human(args, &model, &report))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn human(args: &Load, model: &Model, report: &Report) -> String {
+    let mut text = format!(
+        "{}: {}, {} on the host, mapped and not copied\n",
+        args.name,
+        plural(report.tensors, "tensor"),
+        size(report.bytes)
+    );
+    for time in &report.seconds {
+        let _ = writeln!(text, "  loaded in {} ({} GB/s)", seconds(*time), three_digits(rate(report.bytes, *time)));
+    }
+    let _ = writeln!(
+        text,
+        "  limit     {} ({} GB/s): {}",
+        seconds(report.limit.seconds),
+        three_digits(report.limit.gb_per_s),
+        report.limit.what
+    );
+    if let Some(peak) = report.peak_rss {
+        let _ = writeln!(
+            text,
+            "  peak memory {}, tables of {} included",
+            size(peak),
+            plural(model.manifest.layers.len(), "layer")
+        );
+    }
+    text
+}
+
+fn verify(args: &Load, store: &Store, printer: &Printer) -> anyhow::Result<()> {
+    let mut options = VerifyOptions::default();
+    options.names = vec![args.name.clone()];
+    let outcome = store.verify(&options, &Bar::new(printer))?;
+    match outcome.bad.first() {
+        None => Ok(()),
+        Some(bad) => {
+            let blob = bad.digest.map(|digest| digest.to_string()).unwrap_or_default();
+            Err(Advice::input(format!("{} bad blobs in {}, {blob}: {}", outcome.bad.len(), args.name, bad.problem))
+                .hint(format!("longshore verify {} names them all", args.name))
+                .into())
+        }
+    }
+}
+
+fn globs(patterns: &[String]) -> anyhow::Result<GlobSet> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        let glob = Glob::new(pattern)
+            .map_err(|error| Advice::failure(error.to_string()).hint("quote the pattern: --select '*.self_attn.*'"))?;
+        set.add(glob);
+    }
+    Ok(set.build()?)
+}
+
+fn device_error(error: &dyn std::error::Error) -> anyhow::Error {
+    Advice::failure(error.to_string()).hint("--device host loads into host memory").into()
+}
+
+fn rate(bytes: u64, seconds: f64) -> f64 {
+    to_f64(bytes) / 1e9 / seconds.max(1e-9)
+}
+
+/// The most memory that the process has held at once, mapped pages that were touched included, in bytes.
+fn peak_rss() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}

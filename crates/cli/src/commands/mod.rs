@@ -1,0 +1,61 @@
+//! One module per verb.
+
+mod copy;
+mod diff;
+mod export;
+mod gc;
+mod import;
+mod inspect;
+mod list;
+mod load;
+mod rm;
+mod shell;
+mod show;
+mod verify;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use longshore_manifest::Store;
+
+use crate::{
+    args::{Cli, Command, Global},
+    errors::Advice,
+    printer::Printer,
+};
+
+/// Runs a command.
+pub(crate) fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitCode> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Import(args) => import::run(&args, &open(global)?, printer),
+        Command::List => list::run(&open(global)?, printer),
+        Command::Show(args) => show::run(&args, &open(global)?, printer),
+        Command::Load(args) => load::run(&args, &open(global)?, printer),
+        Command::Verify(args) => verify::run(args, &open(global)?, printer),
+        Command::Diff(args) => diff::run(&args, &open(global)?, printer),
+        Command::Export(args) => export::run(&args, &open(global)?, printer),
+        Command::Inspect(args) => inspect::run(&args, printer),
+        Command::Copy(args) => copy::run(&args, &open(global)?, printer),
+        Command::Rm(args) => rm::run(&args, &open(global)?, printer),
+        Command::Gc(args) => gc::run(&args, &open(global)?, printer),
+        Command::Completions(args) => shell::completions(&args, printer),
+        Command::Man => shell::man(printer),
+    }
+}
+
+/// The version of every JSON document.
+const VERSION: u32 = 1;
+
+fn open(global: &Global) -> anyhow::Result<Store> {
+    let root = match (&global.store, std::env::var_os("LONGSHORE_STORE")) {
+        (Some(dir), _) => dir.clone(),
+        (None, Some(dir)) if !dir.is_empty() => PathBuf::from(dir),
+        (None, _) => dirs::data_dir()
+            .ok_or_else(|| {
+                Advice::failure("the platform names no data directory")
+                    .hint("--store DIR or LONGSHORE_STORE says where the store is")
+            })?
+            .join("longshore"),
+    };
+    Ok(Store::open(root)?)
+}

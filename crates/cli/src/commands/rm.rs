@@ -1,0 +1,56 @@
+//! `rm NAME…`: remove names, and the blobs that only they reach.
+
+use std::{fmt::Write as _, process::ExitCode};
+
+use longshore_manifest::{ModelName, Store};
+use serde::Serialize;
+
+use super::VERSION;
+use crate::{
+    args::Rm,
+    errors::{self, NO},
+    format::{plural, size},
+    printer::Printer,
+};
+
+#[derive(Serialize)]
+struct Report {
+    version: u32,
+    removed: Vec<ModelName>,
+    freed_blobs: usize,
+    freed_bytes: u64,
+}
+
+pub(super) fn run(args: &Rm, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
+    let mut report = Report { version: VERSION, removed: Vec::new(), freed_blobs: 0, freed_bytes: 0 };
+    let mut failed = None;
+    for name in &args.names {
+        match store.remove(name) {
+            Ok(removed) => {
+                report.freed_blobs += removed.blobs.len();
+                report.freed_bytes += removed.bytes();
+                report.removed.push(name.clone());
+                if let Some(reason) = removed.left {
+                    printer.warn(&format!("the blobs of {name} were left for a later `longshore gc`: {reason}"));
+                }
+            }
+            // The others are removed all the same.
+            Err(error) => failed = Some(errors::report(&error.into())),
+        }
+    }
+    printer.report(&report, || {
+        let mut text = String::new();
+        for name in &report.removed {
+            let _ = writeln!(text, "removed {name}");
+        }
+        if !report.removed.is_empty() {
+            let _ = writeln!(text, "freed {} ({})", size(report.freed_bytes), plural(report.freed_blobs, "blob"));
+        }
+        text
+    })?;
+    Ok(match failed {
+        Some(_) if args.names.len() > 1 => ExitCode::from(NO),
+        Some(code) => code,
+        None => ExitCode::SUCCESS,
+    })
+}

@@ -1,0 +1,24 @@
+//! `completions` and `man`, made from the argument types.
+
+use std::process::ExitCode;
+
+use clap::CommandFactory as _;
+
+use crate::{
+    args::{Cli, Completions},
+    printer::Printer,
+};
+
+pub(super) fn completions(args: &Completions, printer: &Printer) -> anyhow::Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "longshore", &mut script);
+    printer.data(&String::from_utf8_lossy(&script))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn man(printer: &Printer) -> anyhow::Result<ExitCode> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+    printer.data(&String::from_utf8_lossy(&page))?;
+    Ok(ExitCode::SUCCESS)
+}

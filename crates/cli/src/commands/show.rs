@@ -1,0 +1,189 @@
+//! `show NAME`: what a model is.
+
+use std::{collections::BTreeMap, process::ExitCode};
+
+use longshore_manifest::{
+    Digest, ModelName, Store,
+    document::{BlobEntry, Facts, Import, TensorEntry, TensorTable},
+};
+use serde::Serialize;
+
+use super::VERSION;
+use crate::{
+    args::Show,
+    errors::Advice,
+    format::{Align, count, facts, plural, size, table, to_f64},
+    printer::{Printer, STRONG},
+};
+
+#[derive(Serialize)]
+struct Report<'a> {
+    version: u32,
+    name: &'a ModelName,
+    digest: Digest,
+    #[serde(flatten)]
+    facts: &'a Facts,
+    parameters: u64,
+    import: &'a Import,
+    size: u64,
+    blobs: usize,
+    schemes: Vec<Coding>,
+    files: Vec<File>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tensors: Option<Vec<Tensor<'a>>>,
+}
+
+/// All tensors of one coding.
+#[derive(Serialize)]
+struct Coding {
+    scheme: String,
+    tensors: usize,
+    parameters: u64,
+    bytes: u64,
+    bits_per_weight: f64,
+}
+
+#[derive(Serialize)]
+struct File {
+    name: String,
+    size: u64,
+}
+
+#[derive(Serialize)]
+struct Tensor<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    component: Option<&'a str>,
+    name: &'a str,
+    dtype: longshore_st_format::Dtype,
+    shape: &'a longshore_st_format::Shape,
+    scheme: Option<String>,
+    bytes: u64,
+    blob: Digest,
+}
+
+pub(super) fn run(args: &Show, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
+    let model = store.model(&args.name)?;
+    let Some(found) = &model.config.longshore else {
+        return Err(Advice::input(format!("{} has no tensor table: another program imported it", args.name)).into());
+    };
+    let report = Report {
+        version: VERSION,
+        name: &args.name,
+        digest: model.digest,
+        facts: &found.facts,
+        parameters: found.tensors().map(|(_, tensor)| tensor.elements()).fold(0, u64::saturating_add),
+        import: &found.import,
+        size: model.manifest.blobs().map(|blob| (blob.digest, blob.size)).collect::<BTreeMap<_, _>>().values().sum(),
+        blobs: found.blobs.len(),
+        schemes: schemes(found),
+        files: model.manifest.files().map(|(name, blob)| File { name: name.to_string(), size: blob.size }).collect(),
+        tensors: args.tensors.then(|| found.tensors().map(|(blob, tensor)| describe(blob, tensor)).collect()),
+    };
+    printer.report(&report, || human(&report))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn describe<'a>(blob: &'a BlobEntry, tensor: &'a TensorEntry) -> Tensor<'a> {
+    Tensor {
+        component: blob.component.as_deref(),
+        name: &tensor.name,
+        dtype: tensor.dtype,
+        shape: &tensor.shape,
+        scheme: tensor.quantization.as_ref().map(ToString::to_string),
+        bytes: tensor.byte_len(),
+        blob: blob.digest,
+    }
+}
+
+/// Tensors, parameters and bytes per coding, the largest first.
+fn schemes(table: &TensorTable) -> Vec<Coding> {
+    let mut found: BTreeMap<String, (usize, u64, u64)> = BTreeMap::new();
+    for (_, tensor) in table.tensors() {
+        let scheme = tensor.quantization.as_ref().map_or_else(|| tensor.dtype.to_string(), ToString::to_string);
+        let (tensors, parameters, bytes) = found.entry(scheme).or_default();
+        *tensors += 1;
+        *parameters = parameters.saturating_add(tensor.elements());
+        *bytes += tensor.byte_len();
+    }
+    let mut schemes: Vec<Coding> = found
+        .into_iter()
+        .map(|(scheme, (tensors, parameters, bytes))| {
+            let bits_per_weight = to_f64(bytes) * 8.0 / to_f64(parameters.max(1));
+            Coding { scheme, tensors, parameters, bytes, bits_per_weight }
+        })
+        .collect();
+    schemes.sort_by_key(|scheme| std::cmp::Reverse(scheme.bytes));
+    schemes
+}
+
+fn human(report: &Report<'_>) -> String {
+    let Facts { architecture, layers, experts, experts_per_token, context_length, .. } = report.facts;
+    let mut lines = vec![("digest", report.digest.to_string())];
+    lines.extend(architecture.iter().map(|architecture| ("architecture", architecture.clone())));
+    lines.push(("parameters", count(report.parameters)));
+    lines.extend(layers.iter().map(|layers| ("layers", layers.to_string())));
+    lines.extend(experts.iter().map(|experts| match experts_per_token {
+        Some(used) => ("experts", format!("{experts}, {used} for each token")),
+        None => ("experts", experts.to_string()),
+    }));
+    lines.extend(context_length.iter().map(|tokens| ("context", format!("{tokens} tokens"))));
+    let Import { kind, quantize, policy, profile, .. } = report.import;
+    let mut import = format!("{kind} source");
+    for (flag, value) in [("quantize", quantize), ("policy", policy), ("profile", profile)] {
+        import.extend(value.iter().map(|value| format!(" --{flag} {value}")));
+    }
+    lines.push(("imported", import));
+    lines.push(("size", format!("{} in {}", size(report.size), plural(report.blobs, "tensor blob"))));
+    let names: Vec<&str> = report.files.iter().map(|file| file.name.as_str()).collect();
+    lines.push(("files", if names.is_empty() { "none".into() } else { names.join(", ") }));
+
+    let columns = [
+        ("SCHEME", Align::Left),
+        ("TENSORS", Align::Right),
+        ("PARAMETERS", Align::Right),
+        ("SIZE", Align::Right),
+        ("BITS/WEIGHT", Align::Right),
+    ];
+    let row = |scheme: &Coding| {
+        vec![
+            scheme.scheme.clone(),
+            scheme.tensors.to_string(),
+            count(scheme.parameters),
+            size(scheme.bytes),
+            format!("{:.2}", scheme.bits_per_weight),
+        ]
+    };
+    let mut rows: Vec<_> = report.schemes.iter().map(row).collect();
+    let bytes = report.schemes.iter().map(|scheme| scheme.bytes).sum::<u64>();
+    rows.push(row(&Coding {
+        scheme: "all".into(),
+        tensors: report.schemes.iter().map(|scheme| scheme.tensors).sum(),
+        parameters: report.parameters,
+        bytes,
+        bits_per_weight: to_f64(bytes) * 8.0 / to_f64(report.parameters.max(1)),
+    }));
+    let mut text = format!("{STRONG}{}{STRONG:#}\n{}\n{}", report.name, facts(&lines), table(&columns, &rows));
+    if let Some(tensors) = &report.tensors {
+        let columns = [
+            ("TENSOR", Align::Left),
+            ("DTYPE", Align::Left),
+            ("SHAPE", Align::Left),
+            ("SCHEME", Align::Left),
+            ("SIZE", Align::Right),
+            ("BLOB", Align::Left),
+        ];
+        let row = |tensor: &Tensor<'_>| {
+            vec![
+                tensor.component.map_or_else(String::new, |component| format!("{component}/")) + tensor.name,
+                tensor.dtype.to_string(),
+                tensor.shape.to_string(),
+                tensor.scheme.clone().unwrap_or_else(|| "-".into()),
+                size(tensor.bytes),
+                tensor.blob.short(),
+            ]
+        };
+        text.push('\n');
+        text.push_str(&table(&columns, &tensors.iter().map(row).collect::<Vec<_>>()));
+    }
+    text
+}

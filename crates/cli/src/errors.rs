@@ -1,0 +1,146 @@
+//! Errors at the terminal: one line, hints, an exit status.
+
+use std::{io, process::ExitCode};
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use longshore_manifest::store::GcError;
+use longshore_packer::ImportError;
+
+use crate::{hints, printer};
+
+/// The input is at fault, or the answer is no.
+pub(crate) const NO: u8 = 1;
+/// Wrong usage, or the machine failed us.
+const FAILED: u8 = 2;
+/// What a shell reports for a process that an interrupt ended.
+const INTERRUPTED: u8 = 130;
+
+/// An error with what to do next, or with an exit status of its own.
+#[derive(Debug)]
+pub(crate) struct Advice {
+    text: String,
+    pub(crate) hints: Vec<String>,
+    code: u8,
+}
+
+impl Advice {
+    /// The input is at fault.
+    pub(crate) fn input(text: impl Into<String>) -> Self {
+        Self { text: text.into(), hints: Vec::new(), code: NO }
+    }
+
+    /// The command or the machine cannot do it.
+    pub(crate) fn failure(text: impl Into<String>) -> Self {
+        Self { code: FAILED, ..Self::input(text) }
+    }
+
+    /// Stopped by the user.
+    pub(crate) fn interrupted(text: impl Into<String>) -> Self {
+        Self { code: INTERRUPTED, ..Self::input(text) }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+}
+
+impl std::fmt::Display for Advice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Advice {}
+
+/// Prints an error of a command and chooses the exit status.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    if error.chain().any(|cause| is_kind(cause, |kind| kind == io::ErrorKind::BrokenPipe)) {
+        // Whoever reads our output has seen enough.
+        return ExitCode::SUCCESS;
+    }
+    let mut text: Vec<String> = Vec::new();
+    for cause in error.chain().map(ToString::to_string) {
+        // Some causes repeat the words of the error above them.
+        if text.last().is_none_or(|above| !above.ends_with(&cause)) {
+            text.push(cause);
+        }
+    }
+    printer::error(&one_line(&text.join(": ")), &hints::of(error));
+    ExitCode::from(code(error))
+}
+
+/// Prints a usage error as one line and a hint; help and version go to stdout.
+pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        return ExitCode::from(FAILED);
+    }
+    let rendered = error.to_string();
+    let first = rendered.split("\n\n").next().unwrap_or_default();
+    let text = first.strip_prefix("error: ").unwrap_or(first);
+    let mut hints = Vec::new();
+    for kind in [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue] {
+        match error.get(kind) {
+            Some(ContextValue::String(value)) => hints.push(format!("did you mean {value}?")),
+            Some(ContextValue::Strings(values)) if !values.is_empty() => {
+                hints.push(format!("did you mean {}?", values.join(" or ")));
+            }
+            _ => {}
+        }
+    }
+    let verb = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).filter(|verb| is_verb(verb));
+    hints.push(format!("longshore {}--help", verb.map(|verb| verb + " ").unwrap_or_default()));
+    printer::error(&one_line(text), &hints);
+    ExitCode::from(FAILED)
+}
+
+fn is_verb(text: &str) -> bool {
+    use clap::CommandFactory as _;
+    crate::args::Cli::command().find_subcommand(text).is_some()
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn code(error: &anyhow::Error) -> u8 {
+    for cause in error.chain() {
+        if let Some(advice) = cause.downcast_ref::<Advice>() {
+            return advice.code;
+        }
+        if matches!(cause.downcast_ref(), Some(ImportError::Cancelled)) {
+            return INTERRUPTED;
+        }
+        let failed = matches!(cause.downcast_ref(), Some(ImportError::Space { .. } | ImportError::Unsupported { .. }))
+            || matches!(cause.downcast_ref(), Some(GcError::Busy { .. }))
+            || is_kind(cause, |kind| !is_about_input(kind));
+        if failed {
+            return FAILED;
+        }
+    }
+    NO
+}
+
+/// Whether an error of this kind says something about a file that was given, rather than about the machine.
+fn is_about_input(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        kind,
+        Kind::NotFound
+            | Kind::InvalidData
+            | Kind::InvalidInput
+            | Kind::UnexpectedEof
+            | Kind::NotADirectory
+            | Kind::IsADirectory
+            | Kind::InvalidFilename
+    )
+}
+
+pub(crate) fn is_kind(cause: &(dyn std::error::Error + 'static), test: impl Fn(io::ErrorKind) -> bool) -> bool {
+    cause.downcast_ref::<io::Error>().is_some_and(|error| test(error.kind()))
+}

@@ -1,0 +1,100 @@
+//! What to do next, for the likeliest mistakes.
+
+use std::{error::Error, io};
+
+use longshore_manifest::store::{CopyError, ForeignStore, GcError, IngestError, ModelError, VerifyError};
+use longshore_packer::{ExportError, ImportError, PlanError, SourceError};
+
+use crate::errors::{Advice, is_kind};
+
+/// The hints of an error and of its causes, each once.
+pub(crate) fn of(error: &anyhow::Error) -> Vec<String> {
+    let mut hints: Vec<String> = Vec::new();
+    for hint in error.chain().flat_map(of_cause) {
+        if !hints.contains(&hint) {
+            hints.push(hint);
+        }
+    }
+    hints
+}
+
+fn of_cause(cause: &(dyn Error + 'static)) -> Vec<String> {
+    if let Some(advice) = cause.downcast_ref::<Advice>() {
+        return advice.hints.clone();
+    }
+    let mut hints = Vec::new();
+    hints.extend(cause.downcast_ref().and_then(SourceError::hint));
+    hints.extend(cause.downcast_ref().and_then(PlanError::hint));
+    hints.extend(cause.downcast_ref().and_then(of_import));
+    hints.extend(cause.downcast_ref().and_then(of_export));
+    hints.extend(cause.downcast_ref().and_then(of_gc));
+    if matches!(model_error(cause), Some(ModelError::NotFound { .. })) {
+        hints.push("longshore list shows the models of the store; --store DIR chooses another store".into());
+    }
+    if is_foreign(cause) {
+        hints.push("--store DIR or LONGSHORE_STORE chooses a store of your own".into());
+    }
+    if is_kind(cause, |kind| kind == io::ErrorKind::StorageFull) {
+        hints.push("longshore gc frees what no model needs; --store DIR chooses another disk".into());
+    }
+    if is_kind(cause, |kind| matches!(kind, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)) {
+        hints.push("check who owns the directory and whether it may be written; --store DIR chooses another".into());
+    }
+    hints
+}
+
+fn of_import(error: &ImportError) -> Option<String> {
+    let hint = match error {
+        ImportError::OtherSource { .. } | ImportError::Read(_) | ImportError::Companion { .. } => {
+            "import it again once nothing changes the source's files"
+        }
+        ImportError::Unsupported { .. } => "--profile plus and --profile mlx have every scheme",
+        ImportError::NonFinite { .. } => "--allow-nonfinite quantizes it all the same",
+        ImportError::Space { .. } => "longshore gc frees what no model needs; --store DIR chooses another disk",
+        _ => return None,
+    };
+    Some(hint.into())
+}
+
+fn of_export(error: &ExportError) -> Option<String> {
+    let hint = match error {
+        ExportError::NotEmpty { .. } => "name a directory that is empty or does not exist yet; it is made",
+        ExportError::Quantized { .. } => "--dequantize bf16 (or f16, f32) decodes them",
+        ExportError::Restore { .. } | ExportError::Size { .. } | ExportError::Read { .. } | ExportError::Weights(_) => {
+            "longshore verify says what is damaged"
+        }
+        _ => return None,
+    };
+    Some(hint.into())
+}
+
+fn of_gc(error: &GcError) -> Option<String> {
+    match error {
+        GcError::Busy { .. } => Some("try again when it has finished".into()),
+        GcError::Unreadable { name, .. } => Some(format!(
+            "longshore verify says what is wrong; longshore rm {name} removes the name, and then gc can go on"
+        )),
+        _ => None,
+    }
+}
+
+/// The error about a model that a cause is, or passes on as it is.
+fn model_error<'e>(cause: &'e (dyn Error + 'static)) -> Option<&'e ModelError> {
+    match (cause.downcast_ref(), cause.downcast_ref(), cause.downcast_ref()) {
+        (Some(GcError::Model(error)), _, _) | (_, Some(CopyError::Model(error)), _) => Some(error),
+        (_, _, Some(VerifyError::NotFound(error))) => Some(error),
+        _ => cause.downcast_ref(),
+    }
+}
+
+/// Whether a cause is, or passes on, the refusal to change another program's store.
+fn is_foreign(cause: &(dyn Error + 'static)) -> bool {
+    let ingest = match (cause.downcast_ref(), cause.downcast_ref()) {
+        (Some(ImportError::Ingest(error)), _) | (_, Some(CopyError::Ingest(error))) => Some(error),
+        _ => cause.downcast_ref(),
+    };
+    cause.is::<ForeignStore>()
+        || matches!(ingest, Some(IngestError::Foreign(_)))
+        || matches!(cause.downcast_ref(), Some(GcError::Foreign(_)))
+        || matches!(cause.downcast_ref(), Some(CopyError::Foreign(_)))
+}

@@ -1,0 +1,29 @@
+//! The command line: parse, run, map to an exit status.
+
+mod args;
+mod commands;
+mod errors;
+mod format;
+mod hints;
+mod printer;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::Cli;
+use printer::Printer;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return errors::report_usage(&error),
+    };
+    cli.global.color.write_global();
+    let mut printer = Printer::new(&cli.global);
+    match commands::run(cli, &mut printer) {
+        Ok(code) => code,
+        Err(error) => errors::report(&error),
+    }
+}

@@ -1,0 +1,98 @@
+//! The one place that writes: data to stdout, everything else to stderr.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+use crate::args::Global;
+
+/// Headings and names.
+pub(crate) const STRONG: Style = Style::new().bold();
+/// What matters less.
+pub(crate) const FAINT: Style = Style::new().dimmed();
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+const HINT: Style = AnsiColor::Cyan.on_default().bold();
+
+/// How a command talks.
+#[derive(Debug)]
+pub(crate) struct Printer {
+    json: bool,
+    quiet: bool,
+    verbose: bool,
+}
+
+impl Printer {
+    pub(crate) fn new(global: &Global) -> Self {
+        Self { json: global.json, quiet: global.quiet, verbose: global.verbose }
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
+    /// Whether progress may be drawn.
+    pub(crate) fn shows_progress(&self) -> bool {
+        !self.quiet && io::stderr().is_terminal()
+    }
+
+    /// Prints a report: the JSON document with `--json`, otherwise the text that `human` makes.
+    pub(crate) fn report(&self, document: &impl Serialize, human: impl FnOnce() -> String) -> io::Result<()> {
+        if self.json {
+            let mut line = serde_json::to_vec(document)?;
+            line.push(b'\n');
+            io::stdout().write_all(&line)
+        } else {
+            self.data(&human())
+        }
+    }
+
+    /// Prints data.
+    #[expect(clippy::unused_self, reason = "printing is done by whoever holds the printer")]
+    pub(crate) fn data(&self, text: &str) -> io::Result<()> {
+        let mut stdout = anstream::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()
+    }
+
+    /// Prints a line for people about what was done or comes next.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.quiet && !self.json {
+            to_stderr(&format!("{text}\n"));
+        }
+    }
+
+    pub(crate) fn warn(&self, text: &str) {
+        if !self.quiet {
+            to_stderr(&format!("{WARNING}warning:{WARNING:#} {text}\n"));
+        }
+    }
+
+    pub(crate) fn hint(&self, text: &str) {
+        if !self.quiet {
+            hint(text);
+        }
+    }
+}
+
+/// Prints the line of an error and its hints.
+pub(crate) fn error(text: &str, hints: &[String]) {
+    to_stderr(&format!("{ERROR}error:{ERROR:#} {text}\n"));
+    for text in hints {
+        hint(text);
+    }
+}
+
+fn hint(text: &str) {
+    to_stderr(&format!("{HINT}hint:{HINT:#} {text}\n"));
+}
+
+/// What cannot be written to stderr has nowhere else to go.
+fn to_stderr(text: &str) {
+    let _ = anstream::stderr().lock().write_all(text.as_bytes());
+}

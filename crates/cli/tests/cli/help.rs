@@ -1,0 +1,41 @@
+//! The help of every verb, as it is read.
+
+use crate::support::{Sandbox, snapshot};
+
+#[test]
+fn of_the_binary() {
+    let sandbox = Sandbox::new();
+    snapshot!("help", sandbox.ok(["--help"]));
+    assert!(sandbox.ok(["--version"]).starts_with("longshore "));
+}
+
+#[test]
+fn of_every_verb() {
+    let sandbox = Sandbox::new();
+    for verb in [
+        "import",
+        "list",
+        "show",
+        "load",
+        "verify",
+        "diff",
+        "export",
+        "inspect",
+        "copy",
+        "rm",
+        "gc",
+        "completions",
+        "man",
+    ] {
+        snapshot!(format!("help-{verb}"), sandbox.ok([verb, "--help"]));
+    }
+}
+
+#[test]
+fn completions_and_the_manual_page_come_from_the_arguments() {
+    let sandbox = Sandbox::new();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        assert!(sandbox.ok(["completions", shell]).contains("quantize"), "{shell}");
+    }
+    assert!(sandbox.ok(["man"]).starts_with(".ie"));
+}

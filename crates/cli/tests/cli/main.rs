@@ -1,0 +1,12 @@
+//! The binary as scripts and people see it.
+#![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
+
+mod bad_input;
+mod disk;
+mod help;
+mod journey;
+mod json;
+mod large;
+mod models;
+mod support;
+mod usage;
