@@ -1,0 +1,4 @@
+//! What the benchmarks share: synthetic checkpoints, threads, and medians.
+
+pub mod checkpoint;
+pub mod stats;
