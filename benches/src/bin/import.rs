@@ -43,9 +43,9 @@ fn main() -> anyhow::Result<()> {
     let name: ModelName = "bench:latest".parse()?;
     let (mut writing, mut hashing, mut importing, mut again) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..args.runs {
-        let plain = args.scratch.join("plain");
-        writing.push(time(|| write(&pieces, &plain))?.0);
-        fs::remove_dir_all(&plain)?;
+        let copies = args.scratch.join("copies");
+        writing.push(time(|| write(&pieces, &copies))?.0);
+        fs::remove_dir_all(&copies)?;
         settle(&args.scratch)?;
         hashing.push(time(|| Ok(hash(&pieces)))?.0);
         let root = args.scratch.join("store");
