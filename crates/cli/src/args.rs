@@ -104,7 +104,7 @@ Examples:
 pub(crate) struct Import {
     /// A checkpoint directory or one .safetensors file
     pub(crate) source: PathBuf,
-    /// The name to give it: [host[:port]/][namespace/]model[:tag]
+    /// The name to give it: `model`, `model:tag` or `host/namespace/model:tag`
     pub(crate) name: ModelName,
     /// int2, int3, int4, int5, int6 or int8, each with an optional group size (int4-g32; 64 if not given), nvfp4, mxfp4,
     /// mxfp8, or none
