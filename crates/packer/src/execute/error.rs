@@ -5,8 +5,7 @@ use longshore_quant::{EncodeError, UnsupportedError};
 
 use super::ReadError;
 
-/// An import that failed. No name points at anything new, and nothing of it is left in the store. [`Self::hint`] says what
-/// to do next.
+/// An import that failed. No name points at anything new, and nothing of it is left in the store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {

@@ -3,7 +3,7 @@ use std::{io, path::PathBuf};
 use longshore_manifest::weights::WeightsError;
 use longshore_st_format::LayoutError;
 
-/// An export that failed. The directory is as it was before. [`Self::hint`] says what to do next.
+/// An export that failed. The directory is as it was before.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExportError {
