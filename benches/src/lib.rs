@@ -1,4 +1,4 @@
-//! What the benchmarks share: synthetic checkpoints, threads, and medians.
+//! What the benchmarks share: synthetic checkpoints, times and medians.
 
 pub mod checkpoint;
 pub mod stats;

@@ -67,7 +67,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the pieces to one file for each thread and syncs once.
+/// Writes every piece to a file of its own and syncs once.
 fn write(pieces: &[&[u8]], dir: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(dir)?;
     let failed = in_parallel(pieces, |at, piece| {

@@ -11,7 +11,7 @@ use longshore_quant::{FloatType, Profile, Scheme, policy::Policy};
 /// Longshore imports a checkpoint (safetensors files as Hugging Face publishes them), quantizes it if asked, and keeps it in a
 /// store in which every tensor is one verified file, however many models share it.
 #[derive(Debug, Parser)]
-#[command(name = "longshore", version, max_term_width = 100, after_long_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(name = "longshore", version, max_term_width = 100, after_long_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -26,7 +26,8 @@ Examples:
   longshore load qwen3:int4                                map it, say how fast that was
   longshore export qwen3:int4 ./out --dequantize bf16      a directory for other tools
 
-Exit status: 0 done; 1 the input is at fault or the answer is no; 2 wrong usage, or the machine failed.";
+Exit status: 0 done; 1 the input is at fault or the answer is no; 2 wrong usage, or the machine
+failed; 130 interrupted.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Global {
@@ -121,7 +122,7 @@ pub(crate) struct Import {
     #[arg(long)]
     pub(crate) allow_nonfinite: bool,
     /// Threads to use [default: all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     pub(crate) threads: Option<NonZero<usize>>,
     /// Print what would be stored, and which rule decided each tensor, without reading weights
     #[arg(long)]
@@ -159,8 +160,8 @@ pub(crate) struct Load {
     #[arg(long)]
     pub(crate) verify: bool,
     /// Load so many times
-    #[arg(long, value_name = "N", default_value = "1")]
-    pub(crate) repeat: NonZero<u32>,
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_count)]
+    pub(crate) repeat: NonZero<usize>,
 }
 
 /// Hash blobs again and check that all documents agree
@@ -186,7 +187,7 @@ pub(crate) struct Diff {
 /// Write a model as a directory that other tools load
 ///
 /// A model without quantized tensors comes out as it went in: names, types and bytes of every tensor, every companion file; only the cut
-/// into shards may differ. A quantized one needs --dequantize.
+/// into shards may differ. A quantized one needs --dequantize. Blobs are not hashed again: `longshore verify NAME` does that.
 #[derive(Debug, Args)]
 pub(crate) struct Export {
     /// The model
@@ -286,6 +287,10 @@ fn parse_profile(text: &str) -> Result<Profile, longshore_quant::UnknownProfile>
 
 fn parse_float(text: &str) -> Result<FloatType, String> {
     text.to_ascii_uppercase().parse().map_err(|_| "expected f32, bf16 or f16".into())
+}
+
+fn parse_count(text: &str) -> Result<NonZero<usize>, String> {
+    text.parse().map_err(|_| "expected a number from 1".into())
 }
 
 fn parse_device(text: &str) -> Result<Device, String> {

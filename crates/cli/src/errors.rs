@@ -3,8 +3,8 @@
 use std::{io, process::ExitCode};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use longshore_manifest::store::GcError;
-use longshore_packer::ImportError;
+use longshore_manifest::store::{GcError, VerifyError};
+use longshore_packer::{ExportError, ImportError};
 
 use crate::{hints, printer};
 
@@ -34,11 +34,6 @@ impl Advice {
         Self { code: FAILED, ..Self::input(text) }
     }
 
-    /// Stopped by the user.
-    pub(crate) fn interrupted(text: impl Into<String>) -> Self {
-        Self { code: INTERRUPTED, ..Self::input(text) }
-    }
-
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
@@ -54,27 +49,37 @@ impl std::fmt::Display for Advice {
 impl std::error::Error for Advice {}
 
 /// Prints an error of a command and chooses the exit status.
-pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+pub(crate) fn report(error: &anyhow::Error) -> u8 {
     if error.chain().any(|cause| is_kind(cause, |kind| kind == io::ErrorKind::BrokenPipe)) {
         // Whoever reads our output has seen enough.
-        return ExitCode::SUCCESS;
+        return 0;
     }
-    let mut text: Vec<String> = Vec::new();
-    for cause in error.chain().map(ToString::to_string) {
+    printer::error(&text(error.as_ref()), &hints::of(error));
+    code(error)
+}
+
+/// An error and its causes in one line.
+pub(crate) fn text(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let part = error.to_string();
         // Some causes repeat the words of the error above them.
-        if text.last().is_none_or(|above| !above.ends_with(&cause)) {
-            text.push(cause);
+        if parts.last().is_none_or(|above| !above.ends_with(&part)) {
+            parts.push(part);
         }
+        cause = error.source();
     }
-    printer::error(&one_line(&text.join(": ")), &hints::of(error));
-    ExitCode::from(code(error))
+    one_line(&parts.join(": "))
 }
 
 /// Prints a usage error as one line and a hint; help and version go to stdout.
 pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        let _ = error.print();
-        return ExitCode::SUCCESS;
+        return match error.print() {
+            Err(failure) if failure.kind() != io::ErrorKind::BrokenPipe => ExitCode::from(FAILED),
+            _ => ExitCode::SUCCESS,
+        };
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = error.print();
@@ -113,7 +118,10 @@ fn code(error: &anyhow::Error) -> u8 {
         if let Some(advice) = cause.downcast_ref::<Advice>() {
             return advice.code;
         }
-        if matches!(cause.downcast_ref(), Some(ImportError::Cancelled)) {
+        let cancelled = matches!(cause.downcast_ref(), Some(ImportError::Cancelled))
+            || matches!(cause.downcast_ref(), Some(ExportError::Cancelled { .. }))
+            || matches!(cause.downcast_ref(), Some(VerifyError::Cancelled));
+        if cancelled {
             return INTERRUPTED;
         }
         let failed = matches!(cause.downcast_ref(), Some(ImportError::Space { .. } | ImportError::Unsupported { .. }))

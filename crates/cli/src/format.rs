@@ -1,6 +1,6 @@
 //! Numbers and tables for people.
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
 
 use crate::printer::{FAINT, STRONG};
 
@@ -62,6 +62,19 @@ pub(crate) fn plural(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
+/// Text from a checkpoint as it can be shown: what would move the cursor, start a line, change colours or the direction of
+/// writing is escaped.
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
+    let hidden = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(hidden) {
+        return Cow::Borrowed(text);
+    }
+    let escape = |c: char| if hidden(c) { c.escape_default().to_string() } else { c.to_string() };
+    Cow::Owned(text.chars().map(escape).collect())
+}
+
 /// How a column is aligned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Align {
@@ -71,6 +84,7 @@ pub(crate) enum Align {
 
 /// Rows under a heading, each column as wide as its widest cell, two spaces between.
 pub(crate) fn table(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<Cow<'_, str>>> = rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
     let width = |at: usize| {
         rows.iter().map(|row| row[at].chars().count()).chain([columns[at].0.chars().count()]).max().unwrap_or(0)
     };
@@ -87,8 +101,8 @@ pub(crate) fn table(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String {
     };
     let heading: Vec<&str> = columns.iter().map(|(heading, _)| *heading).collect();
     let mut text = format!("{STRONG}{}{STRONG:#}\n", line(&heading));
-    for row in rows {
-        let cells: Vec<&str> = row.iter().map(String::as_str).collect();
+    for row in &rows {
+        let cells: Vec<&str> = row.iter().map(AsRef::as_ref).collect();
         text.push_str(&line(&cells));
         text.push('\n');
     }
@@ -99,7 +113,7 @@ pub(crate) fn table(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String {
 pub(crate) fn facts(facts: &[(&str, String)]) -> String {
     let width = facts.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
     facts.iter().fold(String::new(), |mut text, (key, value)| {
-        let _ = writeln!(text, "  {FAINT}{key:<width$}{FAINT:#}  {value}");
+        let _ = writeln!(text, "  {FAINT}{key:<width$}{FAINT:#}  {}", plain(value));
         text
     })
 }
@@ -126,6 +140,15 @@ mod tests {
         for (value, text) in [(1.0, "1.00 s"), (0.0361, "36.1 ms"), (0.00082, "820 µs"), (62.0, "62.0 s")] {
             assert_eq!(seconds(value), text);
         }
+    }
+
+    #[test]
+    fn what_a_checkpoint_says_stays_on_its_line() {
+        assert_eq!(plain("model.layers.0"), "model.layers.0");
+        assert_eq!(plain("a\nb\u{1b}[31m\u{202e}c"), "a\\nb\\u{1b}[31m\\u{202e}c");
+        let text = table(&[("NAME", Align::Left)], &[vec!["a\nerror: fake".into()]]);
+        assert_eq!(text.lines().count(), 2);
+        assert_eq!(facts(&[("key", "a\rb".into())]).lines().count(), 1);
     }
 
     #[test]

@@ -21,9 +21,9 @@ fn main() -> ExitCode {
         Err(error) => return errors::report_usage(&error),
     };
     cli.global.color.write_global();
-    let mut printer = Printer::new(&cli.global);
-    match commands::run(cli, &mut printer) {
+    let printer = Printer::new(&cli.global);
+    match commands::run(cli, &printer) {
         Ok(code) => code,
-        Err(error) => errors::report(&error),
+        Err(error) => ExitCode::from(errors::report(&error)),
     }
 }

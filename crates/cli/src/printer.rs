@@ -46,7 +46,7 @@ impl Printer {
         if self.json {
             let mut line = serde_json::to_vec(document)?;
             line.push(b'\n');
-            io::stdout().write_all(&line)
+            io::stdout().write_all(&line).map_err(name_stdout)
         } else {
             self.data(&human())
         }
@@ -56,8 +56,7 @@ impl Printer {
     #[expect(clippy::unused_self, reason = "printing is done by whoever holds the printer")]
     pub(crate) fn data(&self, text: &str) -> io::Result<()> {
         let mut stdout = anstream::stdout().lock();
-        stdout.write_all(text.as_bytes())?;
-        stdout.flush()
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(name_stdout)
     }
 
     /// Prints a line for people about what was done or comes next.
@@ -77,6 +76,14 @@ impl Printer {
         if !self.quiet {
             hint(text);
         }
+    }
+}
+
+/// Says that it is the output, not the store, that cannot be written. A closed pipe stays what it is.
+fn name_stdout(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => error,
+        _ => io::Error::other(format!("cannot write to stdout: {error}")),
     }
 }
 

@@ -35,11 +35,6 @@ impl Bar {
         let target = if printer.shows_progress() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         Self { bar: ProgressBar::with_draw_target(None, target) }
     }
-
-    /// Whether the operation was interrupted.
-    pub(crate) fn interrupted() -> bool {
-        STOP.load(Ordering::Relaxed)
-    }
 }
 
 impl Drop for Bar {

@@ -16,7 +16,7 @@ use super::VERSION;
 use crate::{
     args::Diff,
     errors::NO,
-    format::{plural, size},
+    format::{plain, plural, size},
     printer::Printer,
 };
 
@@ -58,7 +58,7 @@ pub(super) fn run(args: &Diff, store: &Store, printer: &Printer) -> anyhow::Resu
     printer.report(&report, || {
         let mut text = String::new();
         for (mark, names) in [("-", &report.only_a), ("+", &report.only_b), ("~", &report.different)] {
-            text.extend(names.iter().map(|name| format!("{mark} {name}\n")));
+            text.extend(names.iter().map(|name| format!("{mark} {}\n", plain(name))));
         }
         let Report { only_a, only_b, different, same, .. } = &report;
         text + &format!(

@@ -1,15 +1,14 @@
 //! `export NAME DIR`: a stored model as a directory that other tools load.
 
-use std::{path::Path, process::ExitCode};
+use std::{borrow::Cow, process::ExitCode};
 
 use longshore_manifest::{ModelName, Store};
-use longshore_packer::{ExportError, ExportOptions};
+use longshore_packer::ExportOptions;
 use serde::Serialize;
 
 use super::VERSION;
 use crate::{
     args::{Export, ExportFormat},
-    errors::Advice,
     format::{plural, size},
     printer::Printer,
     progress::Bar,
@@ -19,7 +18,7 @@ use crate::{
 struct Report<'a> {
     version: u32,
     name: &'a ModelName,
-    dir: &'a Path,
+    dir: Cow<'a, str>,
     tensors: usize,
     shards: usize,
     files: usize,
@@ -33,16 +32,12 @@ pub(super) fn run(args: &Export, store: &Store, printer: &Printer) -> anyhow::Re
     options.dequantize = args.dequantize;
     let outcome = {
         let bar = Bar::new(printer);
-        longshore_packer::export(store, &model, &args.dir, &options, &bar)
-    };
-    let outcome = match outcome {
-        Err(error @ ExportError::Cancelled { .. }) => return Err(Advice::interrupted(error.to_string()).into()),
-        other => other?,
+        longshore_packer::export(store, &model, &args.dir, &options, &bar)?
     };
     let report = Report {
         version: VERSION,
         name: &args.name,
-        dir: &args.dir,
+        dir: args.dir.to_string_lossy(),
         tensors: outcome.tensors,
         shards: outcome.shards,
         files: outcome.files,

@@ -1,6 +1,6 @@
 //! `gc`: delete what no name reaches.
 
-use std::process::ExitCode;
+use std::{fmt::Write as _, process::ExitCode};
 
 use longshore_manifest::{Digest, Store};
 use serde::Serialize;
@@ -42,7 +42,17 @@ pub(super) fn run(args: &Gc, store: &Store, printer: &Printer) -> anyhow::Result
             text.extend(outcome.blobs.iter().map(|(digest, bytes)| format!("{digest}  {}\n", size(*bytes))));
         }
         let verb = if args.dry_run { "would free" } else { "freed" };
-        text + &format!("{verb} {} ({})\n", size(outcome.bytes()), plural(outcome.blobs.len(), "blob"))
+        let blobs = plural(outcome.blobs.len(), "blob");
+        let _ = match outcome.temporary_bytes {
+            0 => writeln!(text, "{verb} {} ({blobs})", size(outcome.bytes())),
+            left => writeln!(
+                text,
+                "{verb} {} ({blobs}, and {} that interrupted imports left)",
+                size(outcome.bytes()),
+                size(left)
+            ),
+        };
+        text
     })?;
     Ok(ExitCode::SUCCESS)
 }

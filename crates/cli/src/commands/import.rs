@@ -10,8 +10,7 @@ use serde::Serialize;
 
 use crate::{
     args::{Import, Quantize},
-    errors::Advice,
-    format::{Align, plural, seconds, size, table, three_digits, to_f64},
+    format::{Align, plural, seconds, size, table},
     printer::{FAINT, Printer, STRONG},
     progress::Bar,
 };
@@ -50,11 +49,8 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
     options.allow_non_finite = args.allow_nonfinite;
     let outcome = {
         let bar = Bar::new(printer);
-        longshore_packer::import(store, &args.name, &source, &plan, &options, &bar)
-    }
-    .map_err(|error| {
-        if Bar::interrupted() { Advice::interrupted(error.to_string()).into() } else { anyhow::Error::from(error) }
-    })?;
+        longshore_packer::import(store, &args.name, &source, &plan, &options, &bar)?
+    };
     for warning in &outcome.warnings {
         printer.warn(warning);
     }
@@ -106,14 +102,12 @@ fn describe(plan: &Plan) -> String {
     for file in &plan.files {
         let _ = writeln!(text, "{FAINT}file{FAINT:#} {}  {}", file.name, size(file.size));
     }
-    let ratio = to_f64(plan.source_bytes()) / to_f64(plan.stored_bytes().max(1));
     let _ = writeln!(
         text,
-        "would store {} in {} from {} of tensors ({} times smaller); nothing was written",
+        "would store {} in {} from {} of tensors; nothing was written",
         size(plan.stored_bytes()),
         plural(plan.blobs.len(), "blob"),
         size(plan.source_bytes()),
-        three_digits(ratio),
     );
     text
 }

@@ -1,6 +1,6 @@
 //! `inspect PATH`: headers only.
 
-use std::{collections::BTreeMap, fmt::Write as _, path::Path, process::ExitCode};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _, process::ExitCode};
 
 use longshore_packer::{Source, SourceTensor};
 use longshore_st_format::Limits;
@@ -9,14 +9,14 @@ use serde::Serialize;
 use super::VERSION;
 use crate::{
     args::Inspect,
-    format::{Align, count, facts, plural, size, table},
+    format::{Align, count, facts, plain, plural, size, table},
     printer::Printer,
 };
 
 #[derive(Serialize)]
 struct Report<'a> {
     version: u32,
-    path: &'a Path,
+    path: Cow<'a, str>,
     /// What `import` would take it for.
     kind: String,
     architecture: Option<&'a str>,
@@ -46,7 +46,7 @@ pub(super) fn run(args: &Inspect, printer: &Printer) -> anyhow::Result<ExitCode>
     let elements = |tensor: &SourceTensor| tensor.shape.elements().unwrap_or(u64::MAX);
     let report = Report {
         version: VERSION,
-        path: &args.path,
+        path: args.path.to_string_lossy(),
         kind: source.kind.to_string(),
         architecture: source.architecture(),
         metadata: &source.metadata,
@@ -78,7 +78,7 @@ fn human(report: &Report<'_>) -> String {
     lines.push(("tensors", format!("{}, {}", report.tensors.len(), size(report.bytes))));
     lines.push(("files", plural(report.files.len(), "safetensors file")));
     lines.extend(report.metadata.iter().map(|(key, value)| ("metadata", format!("{key} = {value}"))));
-    let mut text = format!("{}\n{}", report.path.display(), facts(&lines));
+    let mut text = format!("{}\n{}", plain(&report.path), facts(&lines));
     if !report.tensors.is_empty() {
         let columns = [("TENSOR", Align::Left), ("DTYPE", Align::Left), ("SHAPE", Align::Left), ("FILE", Align::Left)];
         let row = |tensor: &Tensor<'_>| {

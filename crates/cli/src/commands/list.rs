@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::VERSION;
 use crate::{
+    errors,
     format::{Align, size, table},
     printer::Printer,
 };
@@ -55,11 +56,14 @@ pub(super) fn run(store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> 
                 modified: entry.modified.and_then(since_1970),
             }),
             Err(error) => {
-                printer.warn(&format!("{}: {error}", entry.name));
-                report.unreadable.push(Unreadable { name: entry.name, problem: error.to_string() });
+                let problem = errors::text(&error);
+                printer.warn(&format!("{}: {problem}", entry.name));
+                report.unreadable.push(Unreadable { name: entry.name, problem });
             }
         }
     }
+    // As they are read: names without a host stand among those with one.
+    report.models.sort_by_cached_key(|model| model.name.to_string());
     printer.report(&report, || human(&report))?;
     if report.models.is_empty() && report.unreadable.is_empty() {
         printer.note(&format!("no models in {}", store.root().display()));

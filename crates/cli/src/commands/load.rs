@@ -134,7 +134,8 @@ fn verify(args: &Load, store: &Store, printer: &Printer) -> anyhow::Result<()> {
         None => Ok(()),
         Some(bad) => {
             let blob = bad.digest.map(|digest| digest.to_string()).unwrap_or_default();
-            Err(Advice::input(format!("{} bad blobs in {}, {blob}: {}", outcome.bad.len(), args.name, bad.problem))
+            let count = plural(outcome.bad.len(), "bad blob");
+            Err(Advice::input(format!("{count} in {}, {blob}: {}", args.name, bad.problem))
                 .hint(format!("longshore verify {} names them all", args.name))
                 .into())
         }

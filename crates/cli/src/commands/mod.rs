@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Runs a command.
-pub(crate) fn run(cli: Cli, printer: &mut Printer) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(cli: Cli, printer: &Printer) -> anyhow::Result<ExitCode> {
     let global = &cli.global;
     match cli.command {
         Command::Import(args) => import::run(&args, &open(global)?, printer),

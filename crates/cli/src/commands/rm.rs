@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::VERSION;
 use crate::{
     args::Rm,
-    errors::{self, NO},
+    errors,
     format::{plural, size},
     printer::Printer,
 };
@@ -23,7 +23,7 @@ struct Report {
 
 pub(super) fn run(args: &Rm, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
     let mut report = Report { version: VERSION, removed: Vec::new(), freed_blobs: 0, freed_bytes: 0 };
-    let mut failed = None;
+    let mut failed = 0;
     for name in &args.names {
         match store.remove(name) {
             Ok(removed) => {
@@ -31,11 +31,14 @@ pub(super) fn run(args: &Rm, store: &Store, printer: &Printer) -> anyhow::Result
                 report.freed_bytes += removed.bytes();
                 report.removed.push(name.clone());
                 if let Some(reason) = removed.left {
-                    printer.warn(&format!("the blobs of {name} were left for a later `longshore gc`: {reason}"));
+                    printer.warn(&format!(
+                        "the blobs of {name} were left for a later `longshore gc`: {}",
+                        errors::text(&reason)
+                    ));
                 }
             }
             // The others are removed all the same.
-            Err(error) => failed = Some(errors::report(&error.into())),
+            Err(error) => failed = failed.max(errors::report(&error.into())),
         }
     }
     printer.report(&report, || {
@@ -48,9 +51,5 @@ pub(super) fn run(args: &Rm, store: &Store, printer: &Printer) -> anyhow::Result
         }
         text
     })?;
-    Ok(match failed {
-        Some(_) if args.names.len() > 1 => ExitCode::from(NO),
-        Some(code) => code,
-        None => ExitCode::SUCCESS,
-    })
+    Ok(ExitCode::from(failed))
 }

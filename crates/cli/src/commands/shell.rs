@@ -6,10 +6,12 @@ use clap::CommandFactory as _;
 
 use crate::{
     args::{Cli, Completions},
+    errors::Advice,
     printer::Printer,
 };
 
 pub(super) fn completions(args: &Completions, printer: &Printer) -> anyhow::Result<ExitCode> {
+    check_plain(printer, "a completion script")?;
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "longshore", &mut script);
     printer.data(&String::from_utf8_lossy(&script))?;
@@ -17,8 +19,17 @@ pub(super) fn completions(args: &Completions, printer: &Printer) -> anyhow::Resu
 }
 
 pub(super) fn man(printer: &Printer) -> anyhow::Result<ExitCode> {
+    check_plain(printer, "a manual page")?;
     let mut page = Vec::new();
     clap_mangen::Man::new(Cli::command()).render(&mut page)?;
     printer.data(&String::from_utf8_lossy(&page))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses `--json`, which promises a document.
+fn check_plain(printer: &Printer, what: &str) -> anyhow::Result<()> {
+    if printer.is_json() {
+        return Err(Advice::failure(format!("{what} has no JSON form")).hint("leave out --json").into());
+    }
+    Ok(())
 }

@@ -2,16 +2,13 @@
 
 use std::process::ExitCode;
 
-use longshore_manifest::{
-    Digest, ModelName, Store,
-    store::{VerifyError, VerifyOptions},
-};
+use longshore_manifest::{Digest, ModelName, Store, store::VerifyOptions};
 use serde::Serialize;
 
 use super::VERSION;
 use crate::{
     args::Verify,
-    errors::{Advice, NO},
+    errors::NO,
     format::{plural, size},
     printer::Printer,
     progress::Bar,
@@ -38,11 +35,7 @@ pub(super) fn run(args: Verify, store: &Store, printer: &Printer) -> anyhow::Res
     options.names = args.names;
     let outcome = {
         let bar = Bar::new(printer);
-        store.verify(&options, &bar)
-    };
-    let outcome = match outcome {
-        Err(error @ VerifyError::Cancelled) => return Err(Advice::interrupted(error.to_string()).into()),
-        other => other?,
+        store.verify(&options, &bar)?
     };
     let bad = outcome.bad.iter().map(|bad| Bad {
         digest: bad.digest,
@@ -72,8 +65,9 @@ pub(super) fn run(args: Verify, store: &Store, printer: &Printer) -> anyhow::Res
     if report.bad.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    if !printer.is_json() {
-        printer.hint("importing a harmed model's source again under its name replaces its missing and cut-off blobs");
+    let can_import = report.bad.iter().any(|bad| bad.digest.is_some() && !bad.models.is_empty());
+    if can_import && !store.is_foreign() && !printer.is_json() {
+        printer.hint("importing a harmed model's source again under its name replaces its bad blobs");
     }
     Ok(ExitCode::from(NO))
 }

@@ -73,9 +73,9 @@ fn a_read_only_store_is_read_and_not_written() {
     let Some(mount) = Mount::new(&sandbox.store(), "size=16m") else { return };
     sandbox.ok(["import", DEMO, "m"]);
     mount.remount("ro");
-    for args in [&["import", DEMO, "n"][..], &["copy", "m", "n"], &["rm", "m"], &["gc"]] {
+    for args in [&["import", DEMO, "n"][..], &["copy", "m", "n"], &["rm", "m"], &["rm", "absent", "m"], &["gc"]] {
         let run = sandbox.run(args);
-        failed(&run);
+        assert_eq!(run.code, 2, "{run:?}");
         assert!(run.stderr.contains("Read-only file system"), "{run:?}");
     }
     for args in
@@ -95,6 +95,21 @@ fn a_full_disk_leaves_no_half_of_an_export() {
     let Some(_mount) = Mount::new(&target, "size=256k") else { return };
     failed(&sandbox.run(["export", "m", "small/out"]));
     assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_cannot_be_written_is_a_failure() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["import", DEMO, "m"]);
+    for args in [&["show", "m"][..], &["show", "m", "--json"], &["--help"]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = sandbox.command(args).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(args == ["--help"] || stderr.contains("cannot write to stdout"), "{stderr}");
+        assert!(!stderr.contains("gc"), "{stderr}");
+    }
 }
 
 #[cfg(unix)]
