@@ -58,7 +58,9 @@ fn of_import(error: &ImportError) -> Option<String> {
 
 fn of_export(error: &ExportError) -> Option<String> {
     let hint = match error {
-        ExportError::NotEmpty { .. } => "name a directory that is empty or does not exist yet; it is made",
+        ExportError::NotEmpty { .. } | ExportError::NotADirectory { .. } => {
+            "name a directory that is empty or does not exist yet; it is made"
+        }
         ExportError::Quantized { .. } => "--dequantize bf16 (or f16, f32) decodes them",
         ExportError::Restore { .. } | ExportError::Size { .. } | ExportError::Read { .. } | ExportError::Weights(_) => {
             "longshore verify says what is damaged"

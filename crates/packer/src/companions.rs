@@ -1,6 +1,9 @@
 //! The files beside the weights that a model needs to run, and those that are left out.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use longshore_manifest::RelativePath;
 
@@ -85,7 +88,7 @@ pub(crate) fn kind_of(file_name: &str) -> Option<CompanionKind> {
 }
 
 /// The companions among `entries`, sorted by name. What is neither a companion nor one of the `used` weight files is
-/// named in a warning.
+/// named in a warning; what is called like a companion and is no file that can be read is an error.
 pub(crate) fn collect(
     root: &Path,
     entries: Vec<Entry>,
@@ -95,44 +98,53 @@ pub(crate) fn collect(
     let mut companions = Vec::new();
     let mut weights = Vec::new();
     let mut others = Vec::new();
+    let mut unread = Vec::new();
     for entry in entries {
         if used.contains(&entry.name) {
             continue;
         }
         let kind = kind_of(entry.file_name());
-        let size = match (entry.kind, kind) {
-            (EntryKind::File { len }, Some(_)) => len,
+        let Entry { name, path, kind: found } = entry;
+        let (kind, size) = match (found, kind) {
+            (EntryKind::File { len }, Some(kind)) => (kind, len),
             (EntryKind::File { .. }, None) => {
-                let noise = is_other_weights(&entry.name);
-                if noise { &mut weights } else { &mut others }.push(entry.name);
+                if is_other_weights(&name) { &mut weights } else { &mut others }.push(name);
                 continue;
             }
-            (EntryKind::Broken(source), Some(_)) => return Err(SourceError::Io { path: entry.path, source }),
-            (EntryKind::Broken(_), None) => {
-                others.push(format!("{} (a broken link)", entry.name));
-                continue;
-            }
-            (EntryKind::Skipped(reason), _) => {
-                others.push(format!("{} ({reason})", entry.name));
+            (EntryKind::Broken(source), Some(_)) => return Err(SourceError::Io { path, source }),
+            (EntryKind::Special, Some(_)) => return Err(SourceError::NotRegular { path }),
+            (found, _) => {
+                unread.push(format!("{name} ({})", why_unread(found)));
                 continue;
             }
         };
-        let (Some(kind), Ok(name)) = (kind, RelativePath::parse(&entry.name)) else {
-            others.push(format!("{:?} (its name is not portable)", entry.name));
+        let Ok(name) = RelativePath::parse(&name) else {
+            unread.push(format!("{name:?} (its name is not portable)"));
             continue;
         };
         if size > MAX_COMPANION_BYTES {
-            return Err(SourceError::TooLarge { path: entry.path, found: size, limit: MAX_COMPANION_BYTES });
+            return Err(SourceError::TooLarge { path, found: size, limit: MAX_COMPANION_BYTES });
         }
         if companions.len() == MAX_COMPANIONS {
             return Err(SourceError::TooManyFiles { dir: root.to_owned(), limit: MAX_COMPANIONS });
         }
-        companions.push(Companion { name, path: entry.path, size, kind });
+        companions.push(Companion { name, path, size, kind });
     }
     companions.sort_by(|a, b| a.name.cmp(&b.name));
     warnings.extend(left_out("weights in other files or formats", &weights));
     warnings.extend(left_out("files that no model needs to run", &others));
+    warnings.extend(left_out("what is not read", &unread));
     Ok(companions)
+}
+
+/// Why what is no companion and no regular file is not looked at.
+fn why_unread(found: EntryKind) -> String {
+    match found {
+        EntryKind::Skipped(reason) => reason,
+        EntryKind::Broken(error) if error.kind() == io::ErrorKind::NotFound => "a broken link".to_owned(),
+        EntryKind::Broken(error) => format!("it cannot be read: {error}"),
+        EntryKind::Special | EntryKind::File { .. } => "it is not a regular file".to_owned(),
+    }
 }
 
 fn is_other_weights(name: &str) -> bool {

@@ -1,6 +1,7 @@
 //! Executing a plan: read, transform, quantize, hash and write, on any number of threads with the same bytes as the result.
 
 mod blob;
+mod check;
 mod error;
 mod jobs;
 mod reader;
@@ -19,11 +20,7 @@ use longshore_quant::Profile;
 pub(crate) use self::jobs::threads;
 use self::{blob::Done, shards::ShardFiles};
 pub use self::{error::ImportError, shards::ReadError};
-use crate::{
-    companions::CompanionKind,
-    plan::{Plan, PlannedTensor},
-    source::Source,
-};
+use crate::{companions::CompanionKind, plan::Plan, source::Source};
 
 /// How to execute a plan.
 #[derive(Debug, Clone, Default)]
@@ -75,7 +72,8 @@ pub fn import(
     options: &ImportOptions,
     progress: &dyn Progress,
 ) -> Result<ImportOutcome, ImportError> {
-    check_plan(source, plan, options.profile)?;
+    check::sources(source, plan)?;
+    plan.check_profile(options.profile)?;
     let shards = ShardFiles::open(source)?;
     // This sweeps what killed imports have left, so it comes before the free space is measured.
     let ingest = store.ingest()?;
@@ -102,37 +100,6 @@ pub fn import(
         reused_bytes: distinct.values().sum::<u64>() - committed.new_bytes,
         warnings: done.into_iter().flat_map(|done| done.warnings).collect(),
     })
-}
-
-/// Refuses what no thread could execute, before anything is written.
-fn check_plan(source: &Source, plan: &Plan, profile: Profile) -> Result<(), ImportError> {
-    for tensor in plan.blobs.iter().flat_map(|blob| &blob.tensors) {
-        if let Err(problem) = check_sources(source, tensor) {
-            return Err(ImportError::OtherSource { problem });
-        }
-        if let Some(scheme) = tensor.scheme {
-            blob::encoder(tensor, scheme, profile)?;
-        }
-    }
-    Ok(())
-}
-
-fn check_sources(source: &Source, tensor: &PlannedTensor) -> Result<(), String> {
-    let mut found = 0_u64;
-    for &at in &tensor.sources {
-        let Some(of_source) = source.tensors.get(at) else {
-            return Err(format!("{:?} is made from tensor {at} of {}", tensor.name, source.tensors.len()));
-        };
-        if of_source.dtype != tensor.dtype {
-            return Err(format!("{:?} is {}, expected {}", of_source.name, of_source.dtype, tensor.dtype));
-        }
-        found = found.saturating_add(of_source.byte_len());
-    }
-    let expected = tensor.source_len();
-    if found != expected {
-        return Err(format!("{:?} is made from {found} bytes, expected {expected}", tensor.name));
-    }
-    Ok(())
 }
 
 /// The manifest's layers: blobs, then files.

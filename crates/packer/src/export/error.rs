@@ -13,6 +13,20 @@ pub enum ExportError {
         /// The directory.
         dir: PathBuf,
     },
+    /// There is something else where the directory, or one above it, should be: a file, or a link that leads nowhere.
+    #[error("{} is not a directory", path.display())]
+    NotADirectory {
+        /// The file or link.
+        path: PathBuf,
+    },
+    /// Two files of the export would have one name.
+    #[error("the model's file {path:?} cannot be exported: {problem}")]
+    Clash {
+        /// The path of the companion file, as its layer is called.
+        path: String,
+        /// What else has this name.
+        problem: String,
+    },
     /// The model has quantized tensors, and nothing was said about decoding them.
     #[error("{count} tensors are quantized, {first:?} for one, and a Hugging Face directory has no form for them")]
     Quantized {

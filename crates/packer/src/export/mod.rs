@@ -1,6 +1,7 @@
 //! Writing a stored model as a directory that other tools load.
 
 mod error;
+mod names;
 mod partial;
 mod restore;
 mod shards;
@@ -74,8 +75,8 @@ pub struct ExportOutcome {
 /// # Errors
 ///
 /// Whichever it is, `dir` is as it was before:
-/// - [`ExportError::NotEmpty`], [`ExportError::Write`]: the directory cannot be written;
-/// - [`ExportError::Quantized`], [`ExportError::Component`]: the model has no such form;
+/// - [`ExportError::NotEmpty`], [`ExportError::NotADirectory`], [`ExportError::Write`]: the directory cannot be written;
+/// - [`ExportError::Quantized`], [`ExportError::Component`], [`ExportError::Clash`]: the model has no such form;
 /// - [`ExportError::Weights`], [`ExportError::Size`], [`ExportError::Read`]: blobs are missing, cut off, or not from us;
 /// - [`ExportError::Restore`], [`ExportError::Layout`]: the tensor table tells of transforms that no import makes;
 /// - [`ExportError::Cancelled`]: `progress` said so.
@@ -93,6 +94,7 @@ pub fn export(
     let stem = stem(store, model);
     let shards = shards::cut(outputs, options.shard_bytes, stem, &metadata(model))?;
     let files: Vec<_> = model.manifest.files().collect();
+    names::check(&shards::names(&shards, stem), files.iter().map(|(name, _)| name))?;
 
     let partial = Partial::create(dir)?;
     let check = |goes_on: bool| if goes_on { Ok(()) } else { Err(ExportError::Cancelled { dir: dir.to_path_buf() }) };

@@ -26,8 +26,11 @@ pub(super) struct Partial {
     _lock: Option<File>,
 }
 
-/// Refuses a directory that holds something but what exports leave, before any work is done.
+/// Refuses what is no directory, or holds something but what exports leave, before any work is done.
 pub(super) fn check(target: &Path) -> Result<(), ExportError> {
+    if let Some(path) = not_a_directory(target) {
+        return Err(ExportError::NotADirectory { path: path.to_path_buf() });
+    }
     match fs::read_dir(target) {
         Ok(mut entries) => match entries.find(|entry| !is_ours(entry)) {
             None => Ok(()),
@@ -36,6 +39,20 @@ pub(super) fn check(target: &Path) -> Result<(), ExportError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(source) => Err(fail(target)(source)),
     }
+}
+
+/// What stands where `target`, or a directory above it, should be: a file, or a link that leads nowhere.
+fn not_a_directory(target: &Path) -> Option<&Path> {
+    // Without a slash at the end, behind which the system sees neither files nor links.
+    let places = target.components().as_path().ancestors().filter(|place| !place.as_os_str().is_empty());
+    for place in places {
+        match fs::metadata(place) {
+            Ok(found) => return (!found.is_dir()).then_some(place),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && place.is_symlink() => return Some(place),
+            Err(_) => {}
+        }
+    }
+    None
 }
 
 impl Partial {

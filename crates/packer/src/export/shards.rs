@@ -66,7 +66,17 @@ pub(super) fn index(shards: &[Shard<'_>], stem: &str) -> Option<(String, String)
     let places = shards.iter().flat_map(|shard| shard.outputs.keys().map(|name| (name.as_str(), shard.name.as_str())));
     let index =
         ShardIndex::new(Some(total), places).expect("the shards have plain names, and no name was restored twice");
-    Some((format!("{stem}.safetensors.index.json"), index.to_json()))
+    Some((index_name(stem), index.to_json()))
+}
+
+/// The names that no other file may have: the files' own, and the index's even where none is written, as a reader would go
+/// by it.
+pub(super) fn names(shards: &[Shard<'_>], stem: &str) -> Vec<String> {
+    shards.iter().map(|shard| shard.name.clone()).chain([index_name(stem)]).collect()
+}
+
+fn index_name(stem: &str) -> String {
+    format!("{stem}.safetensors.index.json")
 }
 
 impl Shard<'_> {

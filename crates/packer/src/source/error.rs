@@ -23,6 +23,12 @@ pub enum SourceError {
         /// The path as it was given.
         path: PathBuf,
     },
+    /// A file that would be read is a pipe, a socket, a device or a directory, which is never opened.
+    #[error("{} is not a regular file", path.display())]
+    NotRegular {
+        /// The source's path as it was given, or the file.
+        path: PathBuf,
+    },
     /// A file or directory could not be read.
     #[error("cannot read {}", path.display())]
     Io {

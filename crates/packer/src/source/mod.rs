@@ -89,8 +89,9 @@ impl Source {
     /// files are symbolic links, or one `.safetensors` file.
     ///
     /// Symbolic links to files are followed, those to directories are not. Entries whose names start with a dot are
-    /// passed over, as is what lies more than three directories deep. Other files that are not taken are named in
-    /// [`Self::warnings`]. Headers are read in parallel, on the current rayon pool.
+    /// passed over. What else is not taken is named in [`Self::warnings`]: files that no model needs, what lies more than
+    /// three directories deep, stores, directories below `path` that cannot be read. Headers are read in parallel, on the
+    /// current rayon pool.
     ///
     /// Opening succeeds for [kinds](Kind) that cannot be imported yet; planning refuses them.
     ///
@@ -101,7 +102,8 @@ impl Source {
         match fs::metadata(path) {
             Ok(meta) if meta.is_dir() => Self::open_directory(path, limits),
             Ok(meta) if meta.is_file() && is_safetensors(path) => Self::open_file(path, limits),
-            Ok(_) => Err(SourceError::NotSafetensors { path: path.to_owned() }),
+            Ok(meta) if meta.is_file() => Err(SourceError::NotSafetensors { path: path.to_owned() }),
+            Ok(_) => Err(SourceError::NotRegular { path: path.to_owned() }),
             Err(source) if source.kind() == io::ErrorKind::NotFound => {
                 Err(SourceError::NotFound { path: path.to_owned() })
             }
@@ -190,7 +192,7 @@ impl Source {
 pub(crate) fn read_small_file(path: &Path, limit: u64) -> Result<Vec<u8>, SourceError> {
     let io = |source| SourceError::Io { path: path.to_owned(), source };
     if !fs::metadata(path).map_err(io)?.is_file() {
-        return Err(io(io::Error::other("it is not a regular file")));
+        return Err(SourceError::NotRegular { path: path.to_owned() });
     }
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes));

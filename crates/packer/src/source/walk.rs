@@ -11,6 +11,9 @@ use super::SourceError;
 pub(crate) const MAX_DEPTH: usize = 3;
 /// The most entries that are looked at.
 const MAX_ENTRIES: usize = 100_000;
+/// The file that makes a directory a store. A store may lie in a model's directory, and is no part of the model: else the
+/// second import would find another model than the first.
+const STORE_MARKER: &str = "longshore.json";
 
 /// One entry below the model's directory.
 #[derive(Debug)]
@@ -25,8 +28,10 @@ pub(crate) struct Entry {
 pub(crate) enum EntryKind {
     /// A regular file, or a symbolic link to one.
     File { len: u64 },
+    /// A pipe, a socket or a device, or a symbolic link to one.
+    Special,
     /// Something that is not looked into or read, and why.
-    Skipped(&'static str),
+    Skipped(String),
     /// A symbolic link that leads nowhere, or a file whose metadata cannot be read.
     Broken(io::Error),
 }
@@ -48,60 +53,138 @@ impl Entry {
 }
 
 /// Lists what is below `root`, sorted by name. Entries whose name starts with a dot are not listed, symbolic links to
-/// files are followed, those to directories are not, and no file is opened.
+/// files are followed, those to directories are not, and no file is opened. Stores are not looked into, and neither are
+/// directories below `root` that cannot be read: a volume's `lost+found`, for one.
 pub(crate) fn walk(root: &Path) -> Result<Vec<Entry>, SourceError> {
-    let mut entries = Vec::new();
-    let mut seen = 0;
-    visit(root, root, "", 0, &mut seen, &mut entries)?;
-    entries.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(entries)
+    walk_with(root, &list)
 }
 
-fn visit(
-    root: &Path,
-    dir: &Path,
-    prefix: &str,
-    depth: usize,
-    seen: &mut usize,
-    entries: &mut Vec<Entry>,
-) -> Result<(), SourceError> {
-    let io = |source| SourceError::Io { path: dir.to_owned(), source };
-    for entry in fs::read_dir(dir).map_err(io)? {
-        let entry = entry.map_err(io)?;
-        *seen += 1;
-        if *seen > MAX_ENTRIES {
-            return Err(SourceError::TooManyFiles { dir: root.to_owned(), limit: MAX_ENTRIES });
+/// Lists a directory, up to the number of entries that is one too many.
+fn list(dir: &Path) -> io::Result<Vec<fs::DirEntry>> {
+    fs::read_dir(dir)?.take(MAX_ENTRIES + 1).collect()
+}
+
+type List<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<fs::DirEntry>>;
+
+fn walk_with(root: &Path, list: List<'_>) -> Result<Vec<Entry>, SourceError> {
+    let listed = list(root).map_err(|source| SourceError::Io { path: root.to_owned(), source })?;
+    let mut walk = Walk { root, list, seen: 0, entries: Vec::new() };
+    walk.visit(listed, "", 0)?;
+    walk.entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(walk.entries)
+}
+
+struct Walk<'a> {
+    root: &'a Path,
+    list: List<'a>,
+    seen: usize,
+    entries: Vec<Entry>,
+}
+
+impl Walk<'_> {
+    fn visit(&mut self, listed: Vec<fs::DirEntry>, prefix: &str, depth: usize) -> Result<(), SourceError> {
+        self.seen += listed.len();
+        if self.seen > MAX_ENTRIES {
+            return Err(SourceError::TooManyFiles { dir: self.root.to_owned(), limit: MAX_ENTRIES });
         }
-        let path = entry.path();
-        let file_name = entry.file_name();
-        let (name, is_text) = match file_name.to_str() {
-            Some(name) => (format!("{prefix}{name}"), true),
-            None => (format!("{prefix}{}", file_name.to_string_lossy()), false),
-        };
-        if file_name.as_encoded_bytes().starts_with(b".") {
-            continue;
+        for entry in listed {
+            let path = entry.path();
+            let file_name = entry.file_name();
+            if file_name.as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            let name = format!("{prefix}{}", file_name.to_string_lossy());
+            let skipped = |why: &str| EntryKind::Skipped(why.to_owned());
+            let kind = match entry.file_type() {
+                _ if file_name.to_str().is_none() => skipped("its name is not UTF-8"),
+                _ if depth == 0 && file_name == STORE_MARKER => skipped("it marks a store"),
+                Ok(found) if !found.is_dir() => kind_of(&path),
+                Ok(_) if depth == MAX_DEPTH => skipped("the directory is too deep"),
+                Ok(_) if path.join(STORE_MARKER).is_file() => skipped("it is a store"),
+                Ok(_) => match (self.list)(&path) {
+                    Ok(listed) => {
+                        self.visit(listed, &format!("{name}/"), depth + 1)?;
+                        continue;
+                    }
+                    Err(error) => EntryKind::Skipped(format!("the directory cannot be read: {error}")),
+                },
+                Err(error) => EntryKind::Broken(error),
+            };
+            self.entries.push(Entry { name, path, kind });
         }
-        if !is_text {
-            entries.push(Entry { name, path, kind: EntryKind::Skipped("its name is not UTF-8") });
-            continue;
-        }
-        let is_directory = entry.file_type().map_err(io)?.is_dir();
-        if is_directory && depth < MAX_DEPTH {
-            visit(root, &path, &format!("{name}/"), depth + 1, seen, entries)?;
-            continue;
-        }
-        let kind = if is_directory { EntryKind::Skipped("the directory is too deep") } else { kind_of(&path) };
-        entries.push(Entry { name, path, kind });
+        Ok(())
     }
-    Ok(())
 }
 
 /// What `path` is, behind any symbolic link.
 fn kind_of(path: &Path) -> EntryKind {
     match fs::metadata(path) {
         Ok(meta) if meta.is_file() => EntryKind::File { len: meta.len() },
-        Ok(meta) if meta.is_dir() => EntryKind::Skipped("links to directories are not followed"),
-        Ok(_) => EntryKind::Skipped("it is not a regular file"),
+        Ok(meta) if meta.is_dir() => EntryKind::Skipped("links to directories are not followed".to_owned()),
+        Ok(_) => EntryKind::Special,
         Err(error) => EntryKind::Broken(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A model's directory with another below it, which is called `inner` and holds `a.json`.
+    fn nested() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("the system has room for temporary files");
+        fs::create_dir(dir.path().join("inner")).expect("the directory is ours");
+        for name in ["config.json", "inner/a.json"] {
+            fs::write(dir.path().join(name), "{}").expect("the directory is ours");
+        }
+        dir
+    }
+
+    fn names(entries: &[Entry]) -> Vec<&str> {
+        entries.iter().map(|entry| entry.name.as_str()).collect()
+    }
+
+    #[test]
+    fn directories_below_that_cannot_be_read_are_entries() {
+        let dir = nested();
+        assert_eq!(names(&walk(dir.path()).expect("it can be read")), ["config.json", "inner/a.json"]);
+        let refuse = |at: &Path| {
+            if at.ends_with("inner") { Err(io::ErrorKind::PermissionDenied.into()) } else { list(at) }
+        };
+        let entries = walk_with(dir.path(), &refuse).expect("the top can be read");
+        assert_eq!(names(&entries), ["config.json", "inner"]);
+        let EntryKind::Skipped(why) = &entries[1].kind else { panic!("{:?}", entries[1]) };
+        assert_eq!(why, "the directory cannot be read: permission denied");
+    }
+
+    #[test]
+    fn one_that_is_removed_meanwhile_is_an_entry() {
+        let dir = nested();
+        let remove = |at: &Path| {
+            if at.ends_with("inner") {
+                fs::remove_dir_all(at)?;
+            }
+            list(at)
+        };
+        let entries = walk_with(dir.path(), &remove).expect("the top can be read");
+        assert!(matches!(&entries[1].kind, EntryKind::Skipped(why) if why.starts_with("the directory cannot be read")));
+    }
+
+    #[test]
+    fn the_top_must_be_readable() {
+        let dir = nested();
+        let error = walk_with(dir.path(), &|_| Err(io::ErrorKind::PermissionDenied.into()));
+        assert!(matches!(error, Err(SourceError::Io { path, .. }) if path == dir.path()));
+    }
+
+    #[test]
+    fn stores_are_not_looked_into() {
+        let dir = nested();
+        for name in ["longshore.json", "inner/longshore.json"] {
+            fs::write(dir.path().join(name), "{}").expect("the directory is ours");
+        }
+        let entries = walk(dir.path()).expect("it can be read");
+        assert_eq!(names(&entries), ["config.json", "inner", "longshore.json"]);
+        assert!(entries[1..].iter().all(|entry| matches!(entry.kind, EntryKind::Skipped(_))), "{entries:?}");
     }
 }

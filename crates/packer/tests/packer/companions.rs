@@ -56,7 +56,9 @@ fn what_a_model_needs_is_taken_and_the_rest_is_named() {
         assert!(warnings.contains(name), "{name} is in no warning:\n{warnings}");
     }
     assert!(!warnings.contains(".git") && !warnings.contains(".cache"), "{warnings}");
-    assert_eq!(source.warnings.len(), 2, "one line for weights and one for the rest:\n{warnings}");
+    let unread = "left out what is not read: a/b/c/d (the directory is too deep)";
+    assert_eq!(source.warnings.len(), 3, "weights, the rest, and what nobody has seen:\n{warnings}");
+    assert_eq!(source.warnings[2], unread);
 }
 
 #[test]
@@ -69,7 +71,8 @@ fn names_that_are_not_portable_are_left_out() {
     dir.file("co:lon.json", "{}");
     assert_eq!(names(&dir), ["config.json"]);
     let warnings = dir.open().expect("it is a model").warnings.join("\n");
-    assert!(warnings.contains("co:lon.json") && warnings.contains("not portable"), "{warnings}");
+    assert!(warnings.contains("\"co:lon.json\" (its name is not portable)"), "{warnings}");
+    assert!(!warnings.contains("no model needs"), "{warnings}");
 }
 
 #[test]
@@ -90,7 +93,7 @@ fn more_than_any_model_has_is_refused() {
 
 #[cfg(unix)]
 mod links {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::{fs::symlink, net::UnixListener};
 
     use super::*;
 
@@ -114,11 +117,14 @@ mod links {
     #[test]
     fn what_is_no_file_is_never_opened() {
         let dir = Dir::model(&[("w.weight", &[2, 2])]);
-        let _socket =
-            std::os::unix::net::UnixListener::bind(dir.join("tokenizer.json")).expect("the directory is ours");
+        let _socket = UnixListener::bind(dir.join("socket")).expect("the directory is ours");
         assert_eq!(names(&dir), ["config.json"]);
         let warnings = dir.open().expect("it is a model").warnings;
-        assert_eq!(warnings, ["left out files that no model needs to run: tokenizer.json (it is not a regular file)"]);
+        assert_eq!(warnings, ["left out what is not read: socket (it is not a regular file)"]);
+
+        let _socket = UnixListener::bind(dir.join("tokenizer.json")).expect("the directory is ours");
+        let error = dir.open().expect_err("a model without its tokenizer is no model");
+        assert!(matches!(&error, SourceError::NotRegular { path } if *path == dir.join("tokenizer.json")), "{error:?}");
     }
 
     #[test]

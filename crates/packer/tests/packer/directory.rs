@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use longshore_manifest::{Store, weights::WeightsError};
+use longshore_manifest::{Descriptor, Silent, Store, weights::WeightsError};
 use longshore_packer::{ExportError, ExportOptions, export};
 
 use crate::{
@@ -36,10 +36,61 @@ fn one_that_holds_something_is_refused() {
     let error = fails(&store, &target.join("out"));
     assert!(matches!(&error, ExportError::NotEmpty { dir } if *dir == target.join("out")), "{error:?}");
     assert_eq!(entries(&target.join("out")), ["mine.txt"]);
-    // A file is no directory.
-    let error = fails(&store, &target.join("out/mine.txt"));
-    assert!(matches!(&error, ExportError::Write { path, .. } if *path == target.join("out/mine.txt")), "{error:?}");
     assert_eq!(entries(target.path()), ["out", "store"]);
+}
+
+#[test]
+fn what_is_no_directory_is_refused() {
+    let target = Dir::new();
+    let store = stored(&target, "none");
+    target.file("file", "mine");
+    let refused = |out: &str, what: &str| {
+        let error = fails(&store, &target.join(out));
+        let is_told = matches!(&error, ExportError::NotADirectory { path } if *path == target.join(what));
+        assert!(is_told, "{out}: {error:?}");
+        assert!(chain(&error).ends_with(&format!("{what} is not a directory")), "{}", chain(&error));
+    };
+    for out in ["file", "file/", "file/out", "file/a/b/out"] {
+        refused(out, "file");
+    }
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("nowhere", target.join("link")).expect("it is ours");
+        for out in ["link", "link/", "link/out"] {
+            refused(out, "link");
+        }
+        fs::remove_file(target.join("link")).expect("it is ours");
+    }
+    assert_eq!(entries(target.path()), ["file", "store"]);
+}
+
+#[test]
+fn files_that_clash_are_refused() {
+    let target = Dir::new();
+    let store = stored(&target, "none");
+    let model = read(&store, "m");
+    let layer = model.manifest.layers.iter().find(|layer| layer.is_file()).expect("there is one").clone();
+    for (names, path, shard_bytes) in [
+        (&["model.safetensors"][..], "model.safetensors", u64::MAX),
+        (&["model.safetensors/a.json"], "model.safetensors/a.json", u64::MAX),
+        (&["model.safetensors.index.json"], "model.safetensors.index.json", u64::MAX),
+        (&["model.safetensors.index.json"], "model.safetensors.index.json", 100_000),
+        (&["model-00001-of-00002.safetensors"], "model-00001-of-00002.safetensors", 1_100_000),
+        (&["config.json"], "config.json", u64::MAX),
+        (&["config.json/a"], "config.json", u64::MAX),
+        (&["x/y/z", "x/y"], "x/y", u64::MAX),
+    ] {
+        let mut model = model.clone();
+        for name in names {
+            model.manifest.layers.push(Descriptor { name: Some((*name).to_owned()), ..layer.clone() });
+        }
+        let mut options = ExportOptions::default();
+        options.shard_bytes = shard_bytes;
+        let error = export(&store, &model, &target.join("out"), &options, &Silent).expect_err("they clash");
+        assert!(matches!(&error, ExportError::Clash { path: found, .. } if found == path), "{names:?}: {error:?}");
+        assert!(std::error::Error::source(&error).is_none(), "the machine is not at fault");
+        assert_eq!(entries(target.path()), ["store"]);
+    }
 }
 
 #[test]
@@ -125,15 +176,12 @@ fn one_that_is_stopped_leaves_nothing() {
 fn one_that_cannot_be_written() {
     let target = Dir::new();
     let store = stored(&target, "none");
-    target.file("file", "not a directory");
-    let error = fails(&store, &target.join("file/out"));
-    assert!(matches!(error, ExportError::Write { .. }), "{error:?}");
     // No user may make anything there, whatever the permissions.
     if Path::new("/proc/self").exists() {
         let error = fails(&store, Path::new("/proc/out"));
         assert!(matches!(&error, ExportError::Write { path, .. } if path.starts_with("/proc")), "{error:?}");
     }
-    assert_eq!(entries(target.path()), ["file", "store"]);
+    assert_eq!(entries(target.path()), ["store"]);
 }
 
 #[test]

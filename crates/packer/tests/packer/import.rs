@@ -149,6 +149,25 @@ fn a_second_name_costs_nothing() {
 }
 
 #[test]
+fn a_store_within_its_source_is_no_part_of_the_model() {
+    for place in [".", "store", "a/b/store"] {
+        let dir = fixture("qwen3-moe");
+        let store = Store::open(dir.join(place)).expect("the directory is ours");
+        let open = || dir.open().expect("a fixture is a model");
+        let before = open();
+        let first = import_as(&store, "m", &before, "none");
+        let after = open();
+        assert_eq!(after.companions, before.companions, "{place}");
+        let warnings = after.warnings.join("\n");
+        let reason = if place == "." { "longshore.json (it marks a store)" } else { "store (it is a store)" };
+        assert!(warnings.contains(reason), "{place}: {warnings}");
+        let second = import_as(&store, "m", &after, "none");
+        assert_eq!((second.digest, second.new_bytes), (first.digest, 0), "{place}");
+        is_clean(&store);
+    }
+}
+
+#[test]
 fn a_changed_tensor_is_stored_beside_the_old_one() {
     let (dir, target) = (Dir::new(), Dir::new());
     dir.file("config.json", "{}");

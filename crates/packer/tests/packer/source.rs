@@ -115,6 +115,27 @@ fn the_configuration_is_missing_or_broken() {
     refused(&dir, |e| matches!(e, SourceError::TooLarge { found: 0x4000_0000, .. }), &["config.json"]);
 }
 
+#[cfg(unix)]
+#[test]
+fn what_is_no_regular_file_is_told_as_such() {
+    let bind = |path: &Path| std::os::unix::net::UnixListener::bind(path).expect("the directory is ours");
+    let not_regular = |path: &Path| {
+        let error = refused_path(path, |e| matches!(e, SourceError::NotRegular { .. }), &["is not a regular file"]);
+        assert_eq!(error.hint(), None);
+        assert!(std::error::Error::source(&error).is_none(), "the machine is not at fault");
+    };
+    let dir = Dir::new();
+    let _socket = bind(&dir.join("model.safetensors"));
+    not_regular(&dir.join("model.safetensors"));
+    if Path::new("/dev/null").exists() {
+        not_regular(Path::new("/dev/null"));
+    }
+    let dir = Dir::new();
+    dir.weights("model.safetensors", ONE);
+    let _socket = bind(&dir.join("config.json"));
+    not_regular(dir.path());
+}
+
 #[test]
 fn other_weights_only() {
     for (name, hint) in
