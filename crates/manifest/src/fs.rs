@@ -32,8 +32,49 @@ impl FsError {
     }
 }
 
+/// Opens a regular file for reading, and refuses anything else without waiting for it: a pipe in a store would keep whoever
+/// opens it until someone writes to it. A directory is [`io::ErrorKind::IsADirectory`], the rest
+/// [`io::ErrorKind::InvalidData`].
 pub(crate) fn open(path: &Path) -> Result<File, FsError> {
-    File::open(path).map_err(FsError::at("open", path))
+    open_regular(path).map_err(FsError::at("open", path))
+}
+
+#[cfg(unix)]
+fn open_regular(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options.read(true), flags.bits().cast_signed());
+    match options.open(path) {
+        Ok(file) => check_regular(file.metadata()?.file_type()).map(|()| file),
+        // A socket cannot be opened at all, and the system's words for it do not say why.
+        Err(error) => {
+            Err(path.metadata().ok().and_then(|found| check_regular(found.file_type()).err()).unwrap_or(error))
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn open_regular(path: &Path) -> io::Result<File> {
+    check_regular(path.metadata()?.file_type())?;
+    File::open(path)
+}
+
+fn check_regular(kind: fs::FileType) -> io::Result<()> {
+    if kind.is_file() {
+        Ok(())
+    } else if kind.is_dir() {
+        Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"))
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file"))
+    }
+}
+
+/// Opens a directory, to look up its files or to sync it; anything else is refused without waiting for it.
+#[cfg(unix)]
+pub(crate) fn open_dir(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let flags = rustix::fs::OFlags::DIRECTORY.bits().cast_signed();
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options.read(true), flags).open(path)
 }
 
 /// Creates a new file that only its owner may write, and nobody after it is closed.
@@ -43,6 +84,11 @@ pub(crate) fn create_new(path: &Path) -> Result<File, FsError> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o444);
     options.open(path).map_err(FsError::at("create", path))
+}
+
+/// Whether there is a regular file of this size in bytes.
+pub(crate) fn is_file_of(path: &Path, size: u64) -> bool {
+    path.metadata().is_ok_and(|found| found.is_file() && found.len() == size)
 }
 
 /// The whole file, if it has at most `limit` bytes; `Ok(Err(size))` where it has more.
@@ -92,11 +138,12 @@ pub(crate) fn remove_file(path: &Path) -> Result<(), FsError> {
 
 /// Makes the entries of a directory durable.
 pub(crate) fn sync_dir(path: &Path) -> Result<(), FsError> {
-    if cfg!(windows) {
-        // Windows has no handle to sync a directory with; NTFS journals its entries.
-        return Ok(());
-    }
-    open(path)?.sync_all().map_err(FsError::at("sync the directory", path))
+    // Windows has no handle to sync a directory with; NTFS journals its entries.
+    #[cfg(unix)]
+    open_dir(path).map_err(FsError::at("open", path))?.sync_all().map_err(FsError::at("sync the directory", path))?;
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
 }
 
 /// Makes the entries of a directory and of its subdirectories durable, `depth` levels down.

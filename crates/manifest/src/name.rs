@@ -20,8 +20,8 @@ const MAX_PART: usize = 80;
 ///
 /// A host with its port is 1 to 255 characters, every other part 1 to 80: each is the name of a directory or a file. A part
 /// starts with an ASCII letter, a digit or `_` and goes on with those, `-` and (except in a namespace) `.`; a host may end in
-/// `:` and a port. So no part is `.` or `..`, and a path made from a name stays inside the store. Two names that differ only in case are different names; on a file system that
-/// ignores case they are the same file, and the one written last wins.
+/// `:` and a port. So no part is `.` or `..`, and a path made from a name stays inside the store. Two names that differ only in
+/// case are different names; on a file system that ignores case they are the same file, and the one written last wins.
 ///
 /// ```
 /// use longshore_manifest::ModelName;

@@ -1,5 +1,7 @@
 //! The manifest: which blobs a model is made of.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{Digest, RelativePath};
@@ -43,7 +45,8 @@ pub struct Descriptor {
     pub digest: Digest,
     /// The blob's size in bytes.
     pub size: u64,
-    /// A tensor's or group's name, or a companion file's path; absent for the config.
+    /// A tensor's or group's name, after `<component>/` where the blob belongs to a pipeline component; or a companion file's
+    /// path; absent for the config.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
@@ -92,18 +95,35 @@ impl Manifest {
     /// # Errors
     ///
     /// [`DocumentError::Json`] for anything but a manifest (a digest that is not one included), [`DocumentError::Version`] for a
-    /// `schemaVersion` other than 2, [`DocumentError::Inconsistent`] for a companion file whose name is no relative path.
+    /// `schemaVersion` other than 2, [`DocumentError::Inconsistent`] for a companion file whose name is no relative
+    /// path, or is the name of another one or below it.
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
         let manifest: Self = parse("manifest", bytes)?;
         if manifest.schema_version != 2 {
             return Err(DocumentError::Version { what: "manifest", found: manifest.schema_version, expected: 2 });
         }
-        for layer in manifest.layers.iter().filter(|layer| layer.is_file()) {
-            let name = layer.name.as_deref().unwrap_or_default();
-            RelativePath::parse(name)
-                .map_err(|error| DocumentError::Inconsistent { what: "manifest", problem: error.to_string() })?;
+        match manifest.files_problem() {
+            Some(problem) => Err(DocumentError::Inconsistent { what: "manifest", problem }),
+            None => Ok(manifest),
         }
-        Ok(manifest)
+    }
+
+    /// Why the companion files cannot all lie in one directory.
+    fn files_problem(&self) -> Option<String> {
+        let mut paths = HashSet::new();
+        for layer in self.layers.iter().filter(|layer| layer.is_file()) {
+            let name = layer.name.as_deref().unwrap_or_default();
+            if let Err(error) = RelativePath::parse(name) {
+                return Some(error.to_string());
+            }
+            if !paths.insert(name) {
+                return Some(format!("the file {name:?} is listed twice"));
+            }
+        }
+        let mut above = paths.iter().flat_map(|path| path.match_indices('/').map(|(at, _)| (*path, &path[..at])));
+        // The least of all, so that the message is the same each time.
+        let (path, file) = above.by_ref().filter(|(_, dir)| paths.contains(dir)).min()?;
+        Some(format!("the file {path:?} lies below {file:?}, which is a file too"))
     }
 
     /// The document: one line of JSON and a newline.

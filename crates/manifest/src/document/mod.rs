@@ -1,5 +1,6 @@
 //! The two JSON documents of a stored model: the manifest, and the config with its tensor table.
 
+mod coding;
 mod config;
 mod manifest;
 mod table;

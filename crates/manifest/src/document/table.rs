@@ -5,7 +5,7 @@ use std::{collections::HashSet, fmt};
 use longshore_st_format::{Dtype, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::{DocumentError, Facts, Import};
+use super::{DocumentError, Facts, Import, coding};
 use crate::Digest;
 
 /// The version of the table that this release reads and writes.
@@ -79,7 +79,7 @@ pub enum Transform {
     None,
     /// The sources' tensors, of one shape `[…]`, became one of shape `[sources, …]`.
     Stack,
-    /// The last two axes were swapped.
+    /// The last two axes, of three or more, were swapped.
     Transpose,
 }
 
@@ -205,6 +205,22 @@ impl TensorEntry {
         self.shape.elements().unwrap_or(u64::MAX)
     }
 
+    /// Whether the sources can have become one tensor of this shape.
+    fn check_transform(&self) -> Result<(), String> {
+        let (sources, rank) = (self.source_names().count() as u64, self.shape.rank());
+        let expected = match self.transform {
+            Transform::Stack if self.shape.dims().first() == Some(&sources) => return Ok(()),
+            Transform::Stack => "as many sources as its first extent",
+            Transform::Transpose if rank < 3 => "three axes or more",
+            Transform::Transpose | Transform::None if sources > 1 => "one source at most",
+            Transform::Transpose | Transform::None => return Ok(()),
+        };
+        Err(format!(
+            "it is {} of {sources} sources with the transform {:?}, expected {expected}",
+            self.shape, self.transform
+        ))
+    }
+
     fn check(&self) -> Result<(), String> {
         if self.shape.elements().is_none() {
             return Err(format!("the shape {} has more elements than can be counted", self.shape));
@@ -227,11 +243,9 @@ impl TensorEntry {
         let Some(weight) = self.part(Role::Weight) else {
             return Err("it has no weight".into());
         };
+        self.check_transform()?;
         if let Some(quantization) = &self.quantization {
-            if quantization.group_size == 0 {
-                return Err("it is quantized in groups of 0 elements".into());
-            }
-            return self.part(Role::Scale).map(drop).ok_or_else(|| "it is quantized and has no scale".into());
+            return coding::check(self, quantization);
         }
         if self.parts.len() > 1 || weight.dtype != self.dtype || weight.shape != self.shape {
             return Err(format!(

@@ -60,7 +60,7 @@ impl<'i> BlobWriter<'i> {
     /// A writer that compares with the blob `digest`, if that can be read.
     pub(super) fn beside(ingest: &'i Ingest<'i>, digest: Digest) -> Result<Self, FsError> {
         let path = ingest.store().blob_path(&digest);
-        match File::open(&path) {
+        match fs::open(&path) {
             Ok(file) => Ok(Self::to(ingest, Target::Twin { file, path, digest, buffer: Vec::new() })),
             Err(_) => Self::new(ingest),
         }

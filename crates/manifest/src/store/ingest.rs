@@ -42,6 +42,8 @@ pub struct Ingest<'s> {
 struct Pending {
     path: PathBuf,
     size: u64,
+    /// Whether the store's blob of this digest is known to hold other bytes.
+    repairs: bool,
 }
 
 /// An import that cannot go on.
@@ -81,7 +83,8 @@ pub struct Added {
 pub struct Committed {
     /// The digest of the manifest document.
     pub digest: Digest,
-    /// The number of blobs that the store did not hold before.
+    /// The number of blobs that the store did not hold before, or held damaged. One that another import has put there in the
+    /// meantime is not new.
     pub new_blobs: usize,
     /// Their size in bytes.
     pub new_bytes: u64,
@@ -106,7 +109,7 @@ impl Store {
             store: self,
             _lock: lock,
             #[cfg(target_os = "linux")]
-            dir_handle: fs::open(&dir)?,
+            dir_handle: fs::open_dir(&dir).map_err(FsError::at("open", &dir))?,
             dir,
             pending: Mutex::default(),
             twins: OnceLock::new(),
@@ -180,7 +183,7 @@ impl Ingest<'_> {
         if reused {
             fs::remove_file(path)?;
         } else {
-            pending.insert(digest, Pending { path: path.to_path_buf(), size });
+            pending.insert(digest, Pending { path: path.to_path_buf(), size, repairs: damaged == Some(digest) });
         }
         Ok(Added { digest, size, reused })
     }
@@ -229,16 +232,18 @@ impl Ingest<'_> {
         std::fs::write(&temporary, document).map_err(FsError::at("write to", &temporary))?;
 
         self.sync(pending.values().map(|blob| blob.path.as_path()).chain([temporary.as_path()]))?;
+        let (mut new_blobs, mut new_bytes) = (0, 0_u64);
         for (digest, blob) in &pending {
-            fs::rename(&blob.path, &self.store.blob_path(digest))?;
+            let target = self.store.blob_path(digest);
+            if blob.repairs || !fs::is_file_of(&target, blob.size) {
+                new_blobs += 1;
+                new_bytes = new_bytes.saturating_add(blob.size);
+            }
+            fs::rename(&blob.path, &target)?;
         }
         fs::sync_dir(&self.store.blobs())?;
         place(&temporary, &target)?;
-        Ok(Committed {
-            digest: Digest::of(document),
-            new_blobs: pending.len(),
-            new_bytes: pending.values().map(|blob| blob.size).sum(),
-        })
+        Ok(Committed { digest: Digest::of(document), new_blobs, new_bytes })
     }
 
     /// One system call for any number of files.
@@ -299,11 +304,11 @@ impl Store {
     /// Whether there is a blob of this digest with the right size, and if so, marks it as used now.
     pub(super) fn holds(&self, digest: &Digest, size: u64) -> bool {
         let path = self.blob_path(digest);
-        if !path.metadata().is_ok_and(|found| found.is_file() && found.len() == size) {
+        if !fs::is_file_of(&path, size) {
             return false;
         }
         // Only a hint to whoever looks for blobs that nobody uses; a read-only file of another user keeps its time.
-        if let Ok(file) = File::open(&path) {
+        if let Ok(file) = fs::open(&path) {
             let _ = file.set_modified(std::time::SystemTime::now());
         }
         true

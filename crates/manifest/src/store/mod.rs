@@ -23,7 +23,8 @@ use crate::{Digest, FsError, ModelName, fs};
 
 /// What the marker file of a store holds.
 const MARKER: &str = "{\"longshore\":\"store\",\"version\":1}\n";
-const MARKER_NAME: &str = "longshore.json";
+/// The name of the file that marks a directory as a store of ours.
+pub const MARKER_NAME: &str = "longshore.json";
 
 /// A store: a directory with `blobs/sha256-<hex>` and `manifests/<host>/<namespace>/<model>/<tag>`.
 ///

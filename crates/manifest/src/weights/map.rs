@@ -34,7 +34,7 @@ pub(super) struct Dir {
 impl Dir {
     pub(super) fn open(path: PathBuf) -> Result<Self, MapError> {
         #[cfg(unix)]
-        let handle = match File::open(&path) {
+        let handle = match crate::fs::open_dir(&path) {
             Ok(handle) => handle,
             Err(source) => return Err(MapError { action: "open", path, source }),
         };
@@ -49,7 +49,9 @@ impl Dir {
     fn file(&self, name: &str) -> io::Result<File> {
         use rustix::fs::{Mode, OFlags, openat};
 
-        let file = openat(&self.handle, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        // A pipe is opened at once rather than when someone writes to it, and then it cannot be mapped.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = openat(&self.handle, name, flags, Mode::empty())?;
         Ok(File::from(file))
     }
 

@@ -87,13 +87,13 @@ pub enum WeightsError {
         name: String,
     },
     /// No tensor is in the component.
-    #[error("no tensors in the component {component:?} of {name}; it has {found:?}")]
+    #[error("no tensors in the component {component:?} of {name}; {}", components(found))]
     Component {
         /// The model's name.
         name: String,
         /// The component that was asked for.
         component: String,
-        /// The components that the model has.
+        /// The components that the model has; none in a model of one part.
         found: Vec<String>,
     },
     /// A blob is missing or cannot be mapped.
@@ -118,6 +118,10 @@ pub enum WeightsError {
         /// The tensor.
         tensor: String,
     },
+}
+
+fn components(found: &[String]) -> String {
+    if found.is_empty() { "it has no components".into() } else { format!("it has {found:?}") }
 }
 
 impl Weights {

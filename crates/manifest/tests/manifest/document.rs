@@ -36,7 +36,7 @@ pub(crate) fn config() -> Config {
     let mut stacked = Blob::int4("model.layers.0.mlp.experts.down_proj.weight", 2, 32, 3);
     stacked.tensors[0].transform = Transform::Stack;
     stacked.tensors[0].sources = vec!["experts.0.down_proj.weight".into(), "experts.1.down_proj.weight".into()];
-    let mut transposed = Blob::nvfp4("up.weight", 2, 5).in_component("transformer");
+    let mut transposed = Blob::nvfp4_of("up.weight", &[2, 3], 5).in_component("transformer");
     transposed.tensors[0].transform = Transform::Transpose;
     transposed.tensors[0].sources = vec!["up".into()];
     let TensorTable { blobs, .. } = table(&[Blob::plain("model.embed_tokens.weight", 3, 1), stacked, transposed]);
@@ -195,10 +195,35 @@ fn a_companion_file_that_would_leave_its_directory_is_refused() {
 }
 
 #[test]
+fn companion_files_that_cannot_lie_in_one_directory_are_refused() {
+    let with = |names: &[&str]| {
+        let mut manifest = manifest();
+        let files = names.iter().map(|name| Descriptor { name: Some((*name).into()), ..manifest.layers[1].clone() });
+        manifest.layers = files.collect();
+        Manifest::parse(&manifest.to_bytes())
+    };
+    for (names, expected) in [
+        (&["a", "b", "a"][..], "the file \"a\" is listed twice"),
+        (&["a", "a/b"], "the file \"a/b\" lies below \"a\", which is a file too"),
+        (&["a/b/c/d", "a/b"], "the file \"a/b/c/d\" lies below \"a/b\", which is a file too"),
+    ] {
+        let error = with(names).unwrap_err();
+        assert_eq!(error.to_string(), format!("the manifest is inconsistent: {expected}"));
+        assert!(matches!(error, DocumentError::Inconsistent { what: "manifest", .. }));
+    }
+    with(&["a", "ab/c", "b/a", "b/ab", "a.json"]).unwrap();
+    // A tensor may have the name of a file.
+    let mut both = manifest();
+    both.layers[0].name = Some("config.json/a".into());
+    Manifest::parse(&both.to_bytes()).unwrap();
+}
+
+#[test]
 fn a_table_that_contradicts_itself_is_refused() {
     // Pointers into the golden config: a plain tensor, a stacked int4 one, an nvfp4 one.
     let plain = "/longshore/blobs/0/tensors/0";
     let int4 = "/longshore/blobs/1/tensors/0";
+    let nvfp4 = "/longshore/blobs/2/tensors/0";
     let cases: &[(&str, Value, &str)] = &[
         (&format!("{plain}/parts"), json!([]), "it has no weight"),
         (&format!("{plain}/parts/0/role"), json!("scale"), "it has no weight"),
@@ -209,6 +234,30 @@ fn a_table_that_contradicts_itself_is_refused() {
         (&format!("{plain}/shape"), json!([u64::MAX, 2]), "more elements than can be counted"),
         (&format!("{plain}/parts/0/shape"), json!([u64::MAX, 2]), "passes 2^64 bits"),
         (&format!("{plain}/name"), json!("x"), ""),
+        (&format!("{plain}/sources"), json!(["x"]), ""),
+        (&format!("{plain}/sources"), json!(["x", "y"]), "it is [3, 4] of 2 sources with the transform None"),
+        (&format!("{plain}/transform"), json!("stack"), "expected as many sources as its first extent"),
+        (&format!("{plain}/transform"), json!("transpose"), "expected three axes or more"),
+        (&format!("{int4}/sources"), json!(["x"]), "of 1 sources with the transform Stack, expected as many"),
+        (&format!("{int4}/sources"), json!(["x", "y", "z"]), "of 3 sources with the transform Stack"),
+        (&format!("{nvfp4}/sources"), json!([]), ""),
+        (&format!("{nvfp4}/sources"), json!(["x", "y"]), "with the transform Transpose, expected one source at most"),
+        (&format!("{int4}/quantization/scheme"), json!("int7"), "quantized as \"int7\", which is no known scheme"),
+        (&format!("{int4}/quantization/scheme"), json!("int8"), "its Weight is U32 [2, 8], expected U32 [2, 16]"),
+        (&format!("{int4}/quantization/group_size"), json!(64), "its Scale is BF16 [2, 2], expected BF16 [2, 1]"),
+        (&format!("{int4}/quantization/group_size"), json!(48), "groups of 48 elements, which do not divide [2, 64]"),
+        (&format!("{int4}/dtype"), json!("F16"), "its Scale is BF16 [2, 2], expected F16 [2, 2]"),
+        (&format!("{int4}/dtype"), json!("I16"), "it is int4 of I16, expected F32, F16 or BF16"),
+        (&format!("{int4}/shape"), json!([2, 32]), "its Weight is U32 [2, 8], expected U32 [2, 4]"),
+        (&format!("{int4}/parts/0/dtype"), json!("I32"), "its Weight is I32 [2, 8], expected U32 [2, 8]"),
+        (&format!("{int4}/parts/2/shape"), json!([4, 1]), "its Bias is BF16 [4, 1], expected BF16 [2, 2]"),
+        (&format!("{int4}/parts/2/role"), json!("global_scale"), "it is int4 and has no bias for each group"),
+        (&format!("{nvfp4}/quantization/scheme"), json!("mxfp4"), "it is mxfp4 and has a global scale"),
+        (&format!("{nvfp4}/quantization/scheme"), json!("mxfp8"), "expected U32 [2, 3, 8] for BF16 [2, 3, 32]"),
+        (&format!("{nvfp4}/parts/2/role"), json!("bias"), "it is nvfp4 and has a bias for each group"),
+        (&format!("{nvfp4}/parts/2/shape"), json!([1, 1]), ""),
+        (&format!("{nvfp4}/parts/2/dtype"), json!("I32"), "its GlobalScale is I32 [], expected one F32"),
+        (&format!("{nvfp4}/shape"), json!([3, 2, 32]), "its Weight is U32 [2, 3, 4], expected U32 [3, 2, 4]"),
         (&format!("{int4}/parts/2/role"), json!("scale"), "it has two parts of role Scale"),
         (&format!("{int4}/parts/1/role"), json!("global_scale"), "it is quantized and has no scale"),
         (&format!("{int4}/quantization/group_size"), json!(0), "groups of 0 elements"),
@@ -216,7 +265,11 @@ fn a_table_that_contradicts_itself_is_refused() {
     ];
     for (pointer, value, expected) in cases {
         let mut document: Value = serde_json::from_slice(CONFIG).unwrap();
-        *document.pointer_mut(pointer).unwrap() = value.clone();
+        let (object, key) = pointer.rsplit_once('/').unwrap();
+        match document.pointer_mut(object).unwrap() {
+            Value::Array(values) => values[key.parse::<usize>().unwrap()] = value.clone(),
+            values => values[key] = value.clone(),
+        }
         let parsed = Config::parse(&serde_json::to_vec(&document).unwrap());
         if expected.is_empty() {
             parsed.unwrap();
@@ -227,7 +280,7 @@ fn a_table_that_contradicts_itself_is_refused() {
             panic!("{pointer}: {error}")
         };
         assert!(problem.contains(expected), "{pointer}: {problem}");
-        assert!(problem.starts_with("tensor \"model."), "{problem}");
+        assert!(problem.starts_with("tensor \""), "{problem}");
     }
 }
 

@@ -135,6 +135,19 @@ fn a_second_import_adds_no_bytes() {
 }
 
 #[test]
+fn a_blob_that_another_import_has_put_there_meanwhile_is_not_new() {
+    let scratch = Scratch::new();
+    let blobs = [Blob::plain("a", 5, 1), Blob::int4("b", 4, 32, 2)];
+    let (one, two) = (scratch.store.ingest().unwrap(), scratch.store.ingest().unwrap());
+    let (first, second) = (add(&one, &blobs[..1]), add(&two, &blobs));
+    let first = one.commit(&name("one"), &first).unwrap();
+    assert_eq!(first.new_blobs, 3);
+    let (config, own) = (second.config.size, blobs[1].bytes.len() as u64);
+    let second = two.commit(&name("two"), &second).unwrap();
+    assert_eq!((second.new_blobs, second.new_bytes), (2, config + own));
+}
+
+#[test]
 fn a_file_of_the_wrong_size_is_replaced() {
     let scratch = Scratch::new();
     let blob = Blob::plain("a", 500, 1);

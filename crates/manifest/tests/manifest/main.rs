@@ -5,6 +5,7 @@ mod digest;
 mod document;
 mod foreign;
 mod format_page;
+mod fs;
 mod gc;
 mod ingest;
 mod models;

@@ -83,12 +83,23 @@ impl Blob {
 
     /// One tensor `[rows, 32]` of BF16 as nvfp4 with a global scale.
     pub(crate) fn nvfp4(name: &str, rows: u64, seed: u8) -> Self {
+        Self::nvfp4_of(name, &[rows], seed)
+    }
+
+    /// One tensor `[outer, 32]` of BF16 as nvfp4 with a global scale.
+    pub(crate) fn nvfp4_of(name: &str, outer: &[u64], seed: u8) -> Self {
+        let shape = |last| [outer, &[last]].concat();
         let parts = [
-            (Role::Weight, Dtype::U32, vec![rows, 4]),
-            (Role::Scale, Dtype::U8, vec![rows, 2]),
+            (Role::Weight, Dtype::U32, shape(4)),
+            (Role::Scale, Dtype::U8, shape(2)),
             (Role::GlobalScale, Dtype::F32, vec![]),
         ];
-        Self::of(name, Dtype::BF16, &[rows, 32], Some(("nvfp4", 16)), &parts, seed)
+        Self::of(name, Dtype::BF16, &shape(32), Some(("nvfp4", 16)), &parts, seed)
+    }
+
+    /// The name of its layer.
+    pub(crate) fn layer(&self) -> String {
+        self.component.as_ref().map_or_else(|| self.name.clone(), |component| format!("{component}/{}", self.name))
     }
 
     pub(crate) fn in_component(mut self, component: &str) -> Self {
@@ -194,7 +205,7 @@ pub(crate) fn add(ingest: &Ingest<'_>, blobs: &[Blob]) -> Manifest {
 pub(crate) fn add_with_config(ingest: &Ingest<'_>, blobs: &[Blob], config: &[u8]) -> Manifest {
     let mut layers: Vec<Descriptor> = blobs
         .iter()
-        .map(|blob| describe(media_type::TENSOR, Some(&blob.name), ingest.add(&blob.bytes).unwrap()))
+        .map(|blob| describe(media_type::TENSOR, Some(&blob.layer()), ingest.add(&blob.bytes).unwrap()))
         .collect();
     layers.push(describe(media_type::JSON, Some("config.json"), ingest.add(b"{}\n").unwrap()));
     Manifest::new(describe(media_type::CONFIG, None, ingest.add(config).unwrap()), layers)

@@ -175,20 +175,30 @@ fn commit_changed(scratch: &Scratch, text: &str, blobs: &[Blob], change: impl Fn
 #[test]
 fn a_header_that_contradicts_the_table_is_found() {
     type Change = fn(&mut Vec<BlobEntry>);
-    let blob = Blob::int4("w", 4, 32, 2);
-    let cases: [(Change, &str); 7] = [
-        (|entries| entries[0].tensors[0].name = "v".into(), "it has no \"v\""),
-        (|entries| entries[0].tensors[0].parts[0].offset += 4, "\"w\" is U32 [4, 8] at "),
-        (|entries| entries[0].tensors[0].parts[1].shape = Shape::new([2, 4]), "\"w.scale\" is BF16 [4, 2] at "),
+    // In nvfp4 with a global scale.
+    let blob = Blob::nvfp4("w", 4, 2);
+    let cases: [(Change, &str); 8] = [
+        (|entries| entries[0].tensors[0].name = "w.v".into(), "it has no \"w.v\""),
+        (|entries| entries[0].tensors[0].parts[0].offset += 4, "\"w\" is U32 [4, 4] at "),
+        (|entries| entries[0].tensors[0].parts[1].offset += 1, "\"w.scale\" is U8 [4, 2] at "),
+        (|entries| entries[0].tensors[0].parts[2].shape = Shape::new([1]), "\"w.global_scale\" is F32 [] at "),
         (
-            |entries| entries[0].tensors[0].quantization.as_mut().unwrap().quant_type = "int8".into(),
-            "quant_type is \"int4\", expected \"int8\" for \"w\"",
+            |entries| {
+                let tensor = &mut entries[0].tensors[0];
+                tensor.quantization.as_mut().unwrap().quant_type = "mxfp4".into();
+                tensor.parts.pop();
+            },
+            "quant_type is \"nvfp4\", expected \"mxfp4\" for \"w\"",
         ),
         (
-            |entries| entries[0].tensors[0].quantization.as_mut().unwrap().group_size = 64,
-            "group_size is \"32\", expected \"64\" for \"w\"",
+            |entries| {
+                let tensor = &mut entries[0].tensors[0];
+                tensor.quantization.as_mut().unwrap().group_size = 32;
+                (tensor.parts[1].shape, tensor.parts[1].length) = (Shape::new([4, 1]), 4);
+            },
+            "group_size is \"16\", expected \"32\" for \"w\"",
         ),
-        (|entries| drop(entries[0].tensors[0].parts.pop()), "it has \"w.bias\", which the table does not list"),
+        (|entries| drop(entries[0].tensors[0].parts.pop()), "it has \"w.global_scale\", which the table does not list"),
         (|entries| entries[0].tensors.clear(), "it has \"w\", which the table does not list"),
     ];
     for (change, expected) in cases {
@@ -242,13 +252,96 @@ fn a_table_that_is_not_about_the_blobs_of_the_manifest_is_found() {
 }
 
 #[test]
+fn a_layer_that_is_not_called_like_its_tensors_is_found() {
+    let group = |name: &str, tensor: &str, component: Option<&str>| Blob {
+        name: name.to_owned(),
+        component: component.map(ToOwned::to_owned),
+        ..Blob::plain(tensor, 2, 3)
+    };
+    let good =
+        [group("l.experts", "l.experts.up.weight", None), group("e", "e.w", Some("vae")), Blob::plain("w", 2, 1)];
+    let scratch = Scratch::new();
+    commit(&scratch.store, "m", &good);
+    assert!(verify(&scratch, &[]).bad.is_empty());
+
+    for bad in [
+        group("l.exp", "l.experts.up.weight", None),
+        group("", "w", None),
+        group("w.", "w.v", None),
+        group("e/w", "w", None),
+        group("w.v", "w", None),
+    ] {
+        let scratch = Scratch::new();
+        commit(&scratch.store, "m", std::slice::from_ref(&bad));
+        let found = only(&scratch);
+        assert_eq!((found.digest, &found.models), (Some(Digest::of(&bad.bytes)), &vec![name("m")]));
+        let expected = format!(
+            "the tensor table does not match the manifest: the layer {:?} is neither a tensor of this blob nor the prefix of all of them",
+            bad.name
+        );
+        assert_eq!(found.problem.to_string(), expected);
+    }
+    // Without its component, or in another one.
+    for layer in ["e.w", "text_encoder/e.w", "vaee.w", "vae/vae/e.w"] {
+        rename_layers(&scratch, &["l.experts", layer, "w"]);
+        assert!(matches!(only(&scratch).problem, Problem::Table { .. }), "{layer}");
+    }
+    rename_layers(&scratch, &["l.experts", "vae/e.w", "w"]);
+    assert!(verify(&scratch, &[]).bad.is_empty());
+}
+
+/// Gives the tensor layers of the model `m` these names.
+fn rename_layers(scratch: &Scratch, names: &[&str]) {
+    let mut manifest = scratch.store.model(&name("m")).unwrap().manifest;
+    for (layer, name) in manifest.layers.iter_mut().zip(names) {
+        layer.name = Some((*name).to_owned());
+    }
+    fs::write(scratch.store.manifest_path(&name("m")), manifest.to_bytes()).unwrap();
+}
+
+#[test]
+fn layers_that_are_exchanged_are_found() {
+    let scratch = Scratch::new();
+    let blobs = [Blob::plain("a", 2, 1), Blob::plain("b", 2, 2)];
+    commit(&scratch.store, "m", &blobs);
+    rename_layers(&scratch, &["b", "a"]);
+    let bad = verify(&scratch, &[]).bad;
+    let mut digests: Vec<_> = bad.iter().filter_map(|bad| bad.digest).collect();
+    digests.sort_unstable();
+    let mut expected: Vec<_> = blobs.iter().map(|blob| Digest::of(&blob.bytes)).collect();
+    expected.sort_unstable();
+    assert_eq!(digests, expected);
+    assert!(bad.iter().all(|bad| matches!(bad.problem, Problem::Table { .. })));
+}
+
+#[test]
+fn a_config_without_a_table_is_found_where_there_are_tensors() {
+    let scratch = Scratch::new();
+    let config = Config::default().to_bytes();
+    let import = |blobs: &[Blob]| {
+        let ingest = scratch.store.ingest().unwrap();
+        let manifest = add_with_config(&ingest, blobs, &config);
+        ingest.commit(&name("m"), &manifest).unwrap();
+    };
+    import(&[]);
+    assert!(verify(&scratch, &[]).bad.is_empty());
+    import(&[Blob::plain("w", 2, 1)]);
+    let bad = only(&scratch);
+    assert_eq!((bad.digest, bad.models), (Some(Digest::of(&config)), vec![name("m")]));
+    assert_eq!(
+        bad.problem.to_string(),
+        "the tensor table does not match the manifest: the config has none, and the manifest lists tensor blobs"
+    );
+}
+
+#[test]
 fn models_that_describe_a_blob_differently_are_judged_each_for_itself() {
     let blob = Blob::plain("w", 4, 1);
     for (wrong, right) in [("a", "b"), ("b", "a")] {
         let scratch = Scratch::new();
         commit(&scratch.store, right, std::slice::from_ref(&blob));
         commit_changed(&scratch, wrong, std::slice::from_ref(&blob), |entries| {
-            entries[0].tensors[0].name = "v".into();
+            entries[0].tensors[0].parts[0].offset += 1;
         });
         let bad = only(&scratch);
         assert!(matches!(bad.problem, Problem::Header { .. }));

@@ -164,6 +164,7 @@ fn an_unknown_component_is_an_error_that_names_the_known_ones() {
         it has [\"text_encoder\", \"text_encoder_2\", \"transformer\"]";
     assert_eq!(error.to_string(), expected);
     let error = open(&with_blobs(&blobs()), &options).unwrap_err();
+    assert!(error.to_string().ends_with(" of m:latest; it has no components"), "{error}");
     assert!(matches!(error, WeightsError::Component { found, .. } if found.is_empty()));
 }
 

@@ -5,15 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use longshore_manifest::store::MARKER_NAME;
+
 use super::SourceError;
 
 /// The most directories that may stand above a file below the model's directory.
 pub(crate) const MAX_DEPTH: usize = 3;
 /// The most entries that are looked at.
 const MAX_ENTRIES: usize = 100_000;
-/// The file that makes a directory a store. A store may lie in a model's directory, and is no part of the model: else the
-/// second import would find another model than the first.
-const STORE_MARKER: &str = "longshore.json";
 
 /// One entry below the model's directory.
 #[derive(Debug)]
@@ -97,10 +96,10 @@ impl Walk<'_> {
             let skipped = |why: &str| EntryKind::Skipped(why.to_owned());
             let kind = match entry.file_type() {
                 _ if file_name.to_str().is_none() => skipped("its name is not UTF-8"),
-                _ if depth == 0 && file_name == STORE_MARKER => skipped("it marks a store"),
+                _ if depth == 0 && file_name == MARKER_NAME => skipped("it marks a store"),
                 Ok(found) if !found.is_dir() => kind_of(&path),
                 Ok(_) if depth == MAX_DEPTH => skipped("the directory is too deep"),
-                Ok(_) if path.join(STORE_MARKER).is_file() => skipped("it is a store"),
+                Ok(_) if path.join(MARKER_NAME).is_file() => skipped("it is a store"),
                 Ok(_) => match (self.list)(&path) {
                     Ok(listed) => {
                         self.visit(listed, &format!("{name}/"), depth + 1)?;

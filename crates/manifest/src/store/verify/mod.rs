@@ -4,12 +4,12 @@ mod blob;
 mod header;
 mod outcome;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use rayon::prelude::*;
 
 use super::{ModelError, Store};
-use crate::{Config, Digest, Manifest, ModelName, Progress};
+use crate::{Config, Descriptor, Digest, Manifest, ModelName, Progress, document::BlobEntry};
 use blob::{Stop, Use, sorted};
 pub use outcome::{Bad, Problem, VerifyError, VerifyOptions, VerifyOutcome};
 
@@ -57,7 +57,7 @@ impl Store {
         let (models, mut unusable): (Vec<_>, Vec<_>) = models.into_iter().unzip();
         let mut expected: BTreeMap<Digest, Vec<Use<'_>>> = BTreeMap::new();
         for (model, unusable) in models.iter().zip(&mut unusable) {
-            expect(model, unusable.take(), &mut expected, &mut outcome.bad);
+            expect(model, !self.is_foreign(), unusable.take(), &mut expected, &mut outcome.bad);
         }
         if whole {
             for (digest, _) in self.blob_files()? {
@@ -103,9 +103,11 @@ impl Store {
     }
 }
 
-/// Notes what a model expects of its blobs, and where its two documents disagree.
+/// Notes what a model expects of its blobs, and where its two documents disagree. `is_ours` for a store that no other program
+/// writes.
 fn expect<'m>(
     model: &'m Reached,
+    is_ours: bool,
     unusable: Option<ModelError>,
     expected: &mut BTreeMap<Digest, Vec<Use<'m>>>,
     bad: &mut Vec<Bad>,
@@ -121,20 +123,50 @@ fn expect<'m>(
     if let Some(blob) = config {
         blob.unusable = unusable;
     }
-    let Some(table) = model.config.as_ref().and_then(|config| config.longshore.as_ref()) else { return };
-    let mut differ = |digest, detail: &str| {
-        let problem = Problem::Table { detail: detail.to_owned() };
+    let Some(config) = &model.config else { return };
+    let mut differ = |digest, detail: String| {
+        let problem = Problem::Table { detail };
         bad.push(Bad { digest: Some(digest), problem, models: vec![model.name.clone()] });
     };
-    let mut known = HashSet::new();
+    let Some(table) = &config.longshore else {
+        // Another program's models have none.
+        if is_ours && model.manifest.layers.iter().any(Descriptor::is_tensor) {
+            differ(model.manifest.config.digest, "the config has none, and the manifest lists tensor blobs".into());
+        }
+        return;
+    };
+    let mut known: HashMap<Digest, Vec<&BlobEntry>> = HashMap::new();
     for entry in &table.blobs {
-        known.insert(entry.digest);
+        known.entry(entry.digest).or_default().push(entry);
         match expected.get_mut(&entry.digest).and_then(|uses| uses.iter_mut().rev().find(own)) {
             Some(blob) => blob.entries.push(entry),
-            None => differ(entry.digest, "the manifest does not list this blob"),
+            None => differ(entry.digest, "the manifest does not list this blob".into()),
         }
     }
-    for layer in model.manifest.layers.iter().filter(|layer| layer.is_tensor() && !known.contains(&layer.digest)) {
-        differ(layer.digest, "the table does not list this blob");
+    for layer in model.manifest.layers.iter().filter(|layer| layer.is_tensor()) {
+        let name = layer.name.as_deref().unwrap_or_default();
+        match known.get(&layer.digest) {
+            None => differ(layer.digest, "the table does not list this blob".into()),
+            Some(entries) if entries.iter().any(|entry| is_called(entry, name)) => {}
+            Some(_) => {
+                let detail =
+                    format!("the layer {name:?} is neither a tensor of this blob nor the prefix of all of them");
+                differ(layer.digest, detail);
+            }
+        }
     }
+}
+
+/// Whether a layer of this blob may have this name: that of one of its tensors, or a prefix of all of them that ends before a
+/// dot; after the component, if the blob belongs to one.
+fn is_called(entry: &BlobEntry, name: &str) -> bool {
+    let name = match &entry.component {
+        None => name,
+        Some(component) => match name.strip_prefix(component.as_str()).and_then(|rest| rest.strip_prefix('/')) {
+            Some(name) => name,
+            None => return false,
+        },
+    };
+    let is_below = |tensor: &str| tensor.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+    entry.tensors.iter().any(|tensor| tensor.name == name) || entry.tensors.iter().all(|tensor| is_below(&tensor.name))
 }

@@ -64,7 +64,7 @@ pub enum Problem {
     },
     /// The manifest cannot be used, or the config although its bytes are those of its digest.
     Model(Box<ModelError>),
-    /// The table and the manifest's layers are not about the same blobs.
+    /// The table and the manifest's layers are not about the same blobs or names, or there are tensor blobs and no table.
     Table {
         /// How they differ.
         detail: String,

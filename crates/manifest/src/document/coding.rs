@@ -1,0 +1,93 @@
+//! Whether the parts of a quantized tensor are those of its code.
+
+use longshore_st_format::{Dtype, Shape};
+
+use super::{Part, Quantization, Role, TensorEntry};
+
+/// What a code makes of a tensor `[…, K]`. Its weight is U32 `[…, K × bits / 32]`.
+struct Coding {
+    /// Of the code of one element.
+    bits: u64,
+    /// A scale and a bias of the tensor's own type for each group, rather than a scale in one byte.
+    is_affine: bool,
+    /// Whether one F32 for the whole tensor may multiply the scales.
+    has_global_scale: bool,
+}
+
+impl Coding {
+    fn of(quant_type: &str) -> Option<Self> {
+        let affine = |bits| Some(Self { bits, is_affine: true, has_global_scale: false });
+        let float = |bits| Some(Self { bits, is_affine: false, has_global_scale: false });
+        match quant_type {
+            "int2" => affine(2),
+            "int3" => affine(3),
+            "int4" => affine(4),
+            "int5" => affine(5),
+            "int6" => affine(6),
+            "int8" => affine(8),
+            "nvfp4" => float(4).map(|nvfp4| Self { has_global_scale: true, ..nvfp4 }),
+            "mxfp4" => float(4),
+            "mxfp8" => float(8),
+            _ => None,
+        }
+    }
+}
+
+/// Checks the types and shapes of the parts of `tensor`, which has a weight and no role twice.
+pub(super) fn check(tensor: &TensorEntry, quantization: &Quantization) -> Result<(), String> {
+    let Quantization { quant_type, group_size } = quantization;
+    let Some(coding) = Coding::of(quant_type) else {
+        return Err(format!("it is quantized as {quant_type:?}, which is no known scheme"));
+    };
+    if *group_size == 0 {
+        return Err("it is quantized in groups of 0 elements".into());
+    }
+    let ([_, .., columns], group) = (tensor.shape.dims(), u64::from(*group_size)) else {
+        return Err(format!("it is quantized and {}, expected two axes or more", tensor.shape));
+    };
+    if !columns.is_multiple_of(group) {
+        return Err(format!("it is quantized in groups of {group} elements, which do not divide {}", tensor.shape));
+    }
+    let Some(code_bits) = columns.checked_mul(coding.bits).filter(|bits| bits.is_multiple_of(32)) else {
+        return Err(format!("it is {quant_type} and {}, whose rows are no whole number of words", tensor.shape));
+    };
+    let (groups, words) = (columns / group, code_bits / 32);
+
+    let scale = if coding.is_affine { tensor.dtype } else { Dtype::U8 };
+    if coding.is_affine && !matches!(tensor.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+        return Err(format!("it is {quant_type} of {}, expected F32, F16 or BF16", tensor.dtype));
+    }
+    let needed = |role, what| tensor.part(role).ok_or_else(|| format!("it is quantized and has no {what}"));
+    expect(tensor, needed(Role::Weight, "weight")?, Dtype::U32, words)?;
+    expect(tensor, needed(Role::Scale, "scale")?, scale, groups)?;
+    match tensor.part(Role::Bias) {
+        Some(bias) if coding.is_affine => expect(tensor, bias, scale, groups)?,
+        Some(_) => return Err(format!("it is {quant_type} and has a bias for each group")),
+        None if coding.is_affine => return Err(format!("it is {quant_type} and has no bias for each group")),
+        None => {}
+    }
+    match tensor.part(Role::GlobalScale) {
+        Some(_) if !coding.has_global_scale => Err(format!("it is {quant_type} and has a global scale")),
+        Some(part) if part.dtype != Dtype::F32 || part.shape.elements() != Some(1) => {
+            Err(format!("its GlobalScale is {} {}, expected one F32", part.dtype, part.shape))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks that `part` has the extents of `tensor`, but for the last.
+fn expect(tensor: &TensorEntry, part: &Part, dtype: Dtype, last: u64) -> Result<(), String> {
+    let mut dims = tensor.shape.dims().to_vec();
+    if let Some(columns) = dims.last_mut() {
+        *columns = last;
+    }
+    let shape = Shape::from(dims);
+    if (part.dtype, &part.shape) == (dtype, &shape) {
+        return Ok(());
+    }
+    let (role, found) = (part.role, &part.shape);
+    Err(format!(
+        "its {role:?} is {} {found}, expected {dtype} {shape} for {} {}",
+        part.dtype, tensor.dtype, tensor.shape
+    ))
+}
