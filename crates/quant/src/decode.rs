@@ -1,8 +1,9 @@
 //! Packed codes to floats.
 
 use crate::{
-    EncodedLen, FloatType, Scheme,
-    portable::{self, DecodeKernel, Params},
+    EncodedLen, FloatType, Scheme, kernel,
+    level::Level,
+    portable::{DecodeKernel, Params},
 };
 
 /// Turns whole groups of a scheme's packed parts into floats.
@@ -51,7 +52,15 @@ impl Decoder {
     #[must_use]
     pub fn new(scheme: Scheme, stored: FloatType, output: FloatType) -> Self {
         let params = Params { group: scheme.group_elements(), global: None };
-        Self { scheme, stored, output, params, kernel: portable::decoder(scheme, stored, output) }
+        Self { scheme, stored, output, params, kernel: kernel::decoder(Level::detect(), scheme, stored, output) }
+    }
+
+    /// This decoder with the kernel of another level, which gives the same bytes.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_level(mut self, level: Level) -> Self {
+        self.kernel = kernel::decoder(level, self.scheme, self.stored, self.output);
+        self
     }
 
     /// This decoder with the global scale that is stored beside an nvfp4 tensor: the number that multiplies. The other

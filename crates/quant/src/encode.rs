@@ -3,8 +3,9 @@
 use std::{iter::Sum, ops::AddAssign};
 
 use crate::{
-    EncodedLen, FloatType, GlobalScale, Profile, Scheme,
-    portable::{self, EncodeKernel, Params},
+    EncodedLen, FloatType, GlobalScale, Profile, Scheme, kernel,
+    level::Level,
+    portable::{EncodeKernel, Params},
 };
 
 /// Turns whole groups of floats into a scheme's packed parts.
@@ -15,6 +16,7 @@ use crate::{
 pub struct Encoder {
     scheme: Scheme,
     float: FloatType,
+    profile: Profile,
     params: Params<GlobalScale>,
     kernel: EncodeKernel,
 }
@@ -106,9 +108,19 @@ impl Encoder {
     ///
     /// [`UnsupportedError`] where no kernel encodes `scheme` in `profile`.
     pub fn new(scheme: Scheme, float: FloatType, profile: Profile) -> Result<Self, UnsupportedError> {
-        let kernel = portable::encoder(scheme, float, profile).ok_or(UnsupportedError { scheme, profile })?;
+        let kernel = kernel::encoder(Level::detect(), scheme, float, profile);
+        let kernel = kernel.ok_or(UnsupportedError { scheme, profile })?;
         let params = Params { group: scheme.group_elements(), global: None };
-        Ok(Self { scheme, float, params, kernel })
+        Ok(Self { scheme, float, profile, params, kernel })
+    }
+
+    /// This encoder with the kernel of another level, which gives the same bytes.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_level(mut self, level: Level) -> Self {
+        self.kernel = kernel::encoder(level, self.scheme, self.float, self.profile)
+            .expect("every level encodes what one of them does");
+        self
     }
 
     /// This encoder with a global scale for an nvfp4 tensor, which the caller stores and hands to the

@@ -35,10 +35,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod decode;
 mod encode;
 mod float;
 mod global_scale;
+mod kernel;
+mod level;
 mod measure;
 pub mod policy;
 mod portable;
@@ -49,6 +53,8 @@ pub use decode::{DecodeError, Decoder};
 pub use encode::{EncodeBuffers, EncodeError, EncodeStats, Encoder, UnsupportedError};
 pub use float::{FloatType, UnknownFloatType};
 pub use global_scale::{GlobalScale, InvalidGlobalScale};
+#[doc(hidden)]
+pub use level::Level;
 pub use measure::{ErrorMeasure, MeasureError};
 pub use profile::{Profile, UnknownProfile};
 pub use scheme::{EncodedLen, Format, Part, PartKind, Parts, Scheme, SchemeError};

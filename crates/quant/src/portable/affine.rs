@@ -22,15 +22,18 @@ use super::{
 use crate::{EncodeBuffers, EncodeStats, FloatType, GlobalScale};
 
 /// Below this MLX does not let a step fall.
-const EPSILON: f32 = 1e-7;
+pub(crate) const EPSILON: f32 = 1e-7;
 
 /// How one profile computes.
-pub(super) trait Rule: 'static {
+pub(crate) trait Rule: 'static {
     /// What the search for the maximum starts from.
     const FLOOR: f32;
 
     /// Whether codes are chosen with the scale as stored.
     const STORED_SCALE: bool;
+
+    /// Whether ties go away from zero, not to even.
+    const TIES_AWAY: bool;
 
     /// Rounds a quotient to a whole number.
     fn round(value: f32) -> f32;
@@ -42,6 +45,7 @@ pub(super) trait Rule: 'static {
 impl Rule for Mlx {
     const FLOOR: f32 = f32::NEG_INFINITY;
     const STORED_SCALE: bool = false;
+    const TIES_AWAY: bool = false;
 
     fn round(value: f32) -> f32 {
         value.round_ties_even()
@@ -57,6 +61,7 @@ impl Rule for Mlx {
 impl Rule for MlxMetal {
     const FLOOR: f32 = 0.0;
     const STORED_SCALE: bool = false;
+    const TIES_AWAY: bool = true;
 
     fn round(value: f32) -> f32 {
         value.round()
@@ -71,6 +76,7 @@ impl Rule for MlxMetal {
 impl Rule for Plus {
     const FLOOR: f32 = f32::NEG_INFINITY;
     const STORED_SCALE: bool = true;
+    const TIES_AWAY: bool = false;
 
     fn round(value: f32) -> f32 {
         value.round_ties_even()
@@ -117,7 +123,7 @@ fn scale_and_bias<R: Rule>(min: f32, max: f32, top: f32) -> (f32, f32) {
     (if scale.is_nan() { f32::NAN } else { scale }, edge)
 }
 
-fn encode<R: Rule, T: Element, const BITS: usize>(
+pub(crate) fn encode<R: Rule, T: Element, const BITS: usize>(
     params: &Params<GlobalScale>,
     src: &[u8],
     out: EncodeBuffers<'_>,
@@ -155,7 +161,7 @@ fn encode<R: Rule, T: Element, const BITS: usize>(
 }
 
 /// Decodes scales and biases of type `S` with each step rounded to `A`.
-fn decode<S: Element, A: Element, O: Element, const BITS: usize>(
+pub(crate) fn decode<S: Element, A: Element, O: Element, const BITS: usize>(
     params: &Params<f32>,
     weight: &[u8],
     scale: &[u8],

@@ -8,14 +8,14 @@ use crate::{FloatType, Format};
 use element::{Bf16, Element, F16, F32};
 
 /// The tables of one format.
-trait Codec: 'static {
+pub(crate) trait Codec: 'static {
     fn scale(code: u8) -> f32;
     fn value(code: u8) -> f32;
 }
 
-struct Nvfp4;
-struct Mxfp4;
-struct Mxfp8;
+pub(crate) struct Nvfp4;
+pub(crate) struct Mxfp4;
+pub(crate) struct Mxfp8;
 
 impl Codec for Nvfp4 {
     fn scale(code: u8) -> f32 {
@@ -50,7 +50,7 @@ impl Codec for Mxfp8 {
     }
 }
 
-fn decode<C: Codec, O: Element, const BITS: usize>(
+pub(crate) fn decode<C: Codec, O: Element, const BITS: usize>(
     params: &Params<f32>,
     weight: &[u8],
     scale: &[u8],

@@ -3,8 +3,13 @@
 //! Conversions are branch-free integer arithmetic, so that loops over them vectorise, and do not depend on the
 //! machine. All round to nearest, ties to even. A NaN becomes the quiet NaN of its sign; MLX drops payloads too.
 
+use crate::FloatType;
+
 /// A float type of the input, of the output, or of an affine scheme's scales and biases.
-pub(super) trait Element: Copy + 'static {
+pub(crate) trait Element: Copy + 'static {
+    /// Which of the three it is.
+    const FLOAT: FloatType;
+
     /// Bytes of one element in memory.
     const SIZE: usize;
 
@@ -25,13 +30,14 @@ pub(super) trait Element: Copy + 'static {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct F32;
+pub(crate) struct F32;
 #[derive(Clone, Copy, Debug)]
-pub(super) struct F16;
+pub(crate) struct F16;
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bf16;
+pub(crate) struct Bf16;
 
 impl Element for F32 {
+    const FLOAT: FloatType = FloatType::F32;
     const SIZE: usize = 4;
     const KEEPS_NAN_SIGN: bool = true;
     const LEAST_INTEGER_PLUS_127: u8 = 0x80;
@@ -57,6 +63,7 @@ impl Element for F32 {
 }
 
 impl Element for F16 {
+    const FLOAT: FloatType = FloatType::F16;
     const SIZE: usize = 2;
     const KEEPS_NAN_SIGN: bool = true;
     const LEAST_INTEGER_PLUS_127: u8 = 0;
@@ -82,6 +89,7 @@ impl Element for F16 {
 }
 
 impl Element for Bf16 {
+    const FLOAT: FloatType = FloatType::BF16;
     const SIZE: usize = 2;
     const KEEPS_NAN_SIGN: bool = false;
     const LEAST_INTEGER_PLUS_127: u8 = 0;

@@ -1,20 +1,27 @@
 //! What every kernel asks of a group, and the profiles as types.
 
+use crate::Profile;
+
 /// MLX's CPU backend: ties to even for integers and towards zero for E2M1, most steps rounded to the element type.
-pub(super) struct Mlx;
+pub(crate) struct Mlx;
 /// MLX's Metal kernels: `f32` throughout; ties away from zero for integers, to even for E2M1.
-pub(super) struct MlxMetal;
+pub(crate) struct MlxMetal;
 /// The nearest code under the scale as stored.
-pub(super) struct Plus;
+pub(crate) struct Plus;
 
 /// How a profile sees the largest magnitude of a group with NaN in it.
-pub(super) trait Magnitude: 'static {
+pub(crate) trait Magnitude: 'static {
+    /// Which profile it is.
+    const PROFILE: Profile;
+
     /// The largest magnitude, given how many elements are not finite.
     fn largest(values: &[f32], non_finite: u64) -> f32;
 }
 
 /// NaN if there is one.
 impl Magnitude for Mlx {
+    const PROFILE: Profile = Profile::Mlx;
+
     #[inline]
     fn largest(values: &[f32], non_finite: u64) -> f32 {
         if non_finite > 0 && values.iter().any(|value| value.is_nan()) { f32::NAN } else { largest(values) }
@@ -23,6 +30,8 @@ impl Magnitude for Mlx {
 
 /// NaN if there is nothing else.
 impl Magnitude for MlxMetal {
+    const PROFILE: Profile = Profile::MlxMetal;
+
     #[inline]
     fn largest(values: &[f32], non_finite: u64) -> f32 {
         if non_finite > 0 && values.iter().all(|value| value.is_nan()) { f32::NAN } else { largest(values) }
@@ -31,6 +40,8 @@ impl Magnitude for MlxMetal {
 
 /// Never NaN.
 impl Magnitude for Plus {
+    const PROFILE: Profile = Profile::Plus;
+
     #[inline]
     fn largest(values: &[f32], _non_finite: u64) -> f32 {
         largest(values)

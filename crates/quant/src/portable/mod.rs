@@ -4,16 +4,16 @@
 //! [`Decoder`](crate::Decoder), to have checked the lengths. Kernels are monomorphic over the element type, the code
 //! width and the profile's arithmetic; `encoder` and `decoder` look one up once, so that nothing is chosen per group.
 
-mod affine;
+pub(crate) mod affine;
 mod bits;
-mod block_decode;
+pub(crate) mod block_decode;
 mod e2m1;
 mod e4m3;
 mod e8m0;
-mod element;
-mod group;
-mod mx;
-mod nvfp4;
+pub(crate) mod element;
+pub(crate) mod group;
+pub(crate) mod mx;
+pub(crate) mod nvfp4;
 
 use element::Element;
 

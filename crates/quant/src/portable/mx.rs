@@ -15,7 +15,7 @@ use super::{
 use crate::{EncodeBuffers, EncodeStats, FloatType, GlobalScale};
 
 /// The codes of one format.
-pub(super) trait Code: 'static {
+pub(crate) trait Code: 'static {
     /// Bits per code.
     const BITS: usize;
     /// The largest value.
@@ -33,8 +33,8 @@ pub(super) trait Code: 'static {
     fn nan_on_cpu(negative: bool) -> u8;
 }
 
-pub(super) struct E2m1;
-pub(super) struct E4m3;
+pub(crate) struct E2m1;
+pub(crate) struct E4m3;
 
 impl Code for E2m1 {
     const BITS: usize = 4;
@@ -79,13 +79,13 @@ impl Code for E4m3 {
 }
 
 /// A scale: the code that is stored, and the number that the weights are divided by.
-pub(super) struct Scale {
+pub(crate) struct Scale {
     code: u8,
     divisor: f32,
 }
 
 /// How one profile computes.
-pub(super) trait Rule: Magnitude {
+pub(crate) trait Rule: Magnitude {
     /// The scale for the largest magnitude of a group.
     fn scale<T: Element>(largest: f32, max: f32) -> Scale;
 
@@ -189,7 +189,7 @@ impl Rule for Plus {
     }
 }
 
-fn encode<R: Rule, C: Code, T: Element>(
+pub(crate) fn encode<R: Rule, C: Code, T: Element>(
     params: &Params<GlobalScale>,
     src: &[u8],
     out: EncodeBuffers<'_>,

@@ -17,7 +17,7 @@ use super::{
 use crate::{EncodeBuffers, EncodeStats, FloatType, GlobalScale};
 
 /// How one profile computes.
-pub(super) trait Rule: Magnitude {
+pub(crate) trait Rule: Magnitude {
     /// The scale's code, for the largest magnitude of the group.
     fn scale<T: Element>(largest: f32, factor: f32) -> u8;
 
@@ -25,7 +25,7 @@ pub(super) trait Rule: Magnitude {
     fn codes<T: Element>(values: &[f32], codes: &mut [u8], scale: f32, params: &Params<GlobalScale>);
 }
 
-fn factor(params: &Params<GlobalScale>) -> f32 {
+pub(crate) fn factor(params: &Params<GlobalScale>) -> f32 {
     params.global.map_or(1.0, GlobalScale::encoding_factor)
 }
 
@@ -80,7 +80,11 @@ impl Rule for Plus {
     }
 }
 
-fn encode<R: Rule, T: Element>(params: &Params<GlobalScale>, src: &[u8], out: EncodeBuffers<'_>) -> EncodeStats {
+pub(crate) fn encode<R: Rule, T: Element>(
+    params: &Params<GlobalScale>,
+    src: &[u8],
+    out: EncodeBuffers<'_>,
+) -> EncodeStats {
     let EncodeBuffers { weight, scale, bias: _ } = out;
     let (group, factor) = (params.group, factor(params));
     let mut stats = EncodeStats::default();

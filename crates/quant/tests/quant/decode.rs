@@ -3,7 +3,7 @@
 use longshore_quant::{DecodeError, Decoder, Encoder, FloatType, GlobalScale, InvalidGlobalScale, Profile, Scheme};
 use proptest::prelude::*;
 
-use crate::support::{affine_schemes, bytes, encode, floats, gaussian, schemes};
+use crate::support::{affine_schemes, bytes, decode_with, encode, floats, gaussian, schemes};
 
 /// One step of arithmetic in `float`.
 fn round(float: FloatType, value: f32) -> f32 {
@@ -12,8 +12,7 @@ fn round(float: FloatType, value: f32) -> f32 {
 
 fn decode_to(scheme: Scheme, stored: FloatType, output: FloatType, parts: [&[u8]; 3], elements: usize) -> Vec<f32> {
     let mut out = vec![0xA5; elements * output.size()];
-    let [weight, scale, bias] = parts;
-    Decoder::new(scheme, stored, output).decode(weight, scale, bias, &mut out).expect("the parts fit");
+    decode_with(&Decoder::new(scheme, stored, output), parts, &mut out);
     floats(output, &out)
 }
 

@@ -3,6 +3,7 @@
 mod decode;
 mod encode;
 mod golden;
+mod level;
 mod measure;
 mod policy;
 mod profile;

@@ -1,6 +1,6 @@
 //! Encoding whole tensors into fresh buffers, and numbers to encode.
 
-use longshore_quant::{Decoder, EncodeBuffers, EncodeStats, Encoder, FloatType, Profile, Scheme};
+use longshore_quant::{Decoder, EncodeBuffers, EncodeStats, Encoder, FloatType, Level, Profile, Scheme};
 
 /// A tensor's parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,8 +11,28 @@ pub(crate) struct Encoded {
     pub(crate) stats: EncodeStats,
 }
 
-/// Encodes all of `src`.
+/// Encodes all of `src`, which every level must do alike.
 pub(crate) fn encode(encoder: &Encoder, src: &[u8]) -> Encoded {
+    let found = encode_once(&encoder.with_level(Level::PORTABLE), src);
+    for level in Level::available() {
+        let other = encode_once(&encoder.with_level(level), src);
+        assert!(other == found, "{encoder:?} at {}: {}", level.name(), difference(&other, &found));
+    }
+    found
+}
+
+/// The first byte in which two encoded tensors differ.
+fn difference(found: &Encoded, expected: &Encoded) -> String {
+    let parts = |of: &Encoded| [of.weight.clone(), of.scale.clone(), of.bias.clone()];
+    for (name, (found, expected)) in ["weight", "scale", "bias"].iter().zip(parts(found).iter().zip(&parts(expected))) {
+        if let Some(at) = found.iter().zip(expected).position(|(a, b)| a != b) {
+            return format!("{name} byte {at} is {:#04x}, expected {:#04x}", found[at], expected[at]);
+        }
+    }
+    format!("{:?}, expected {:?}", found.stats, expected.stats)
+}
+
+fn encode_once(encoder: &Encoder, src: &[u8]) -> Encoded {
     let scheme = encoder.scheme();
     let groups = src.len() / encoder.float().size() / usize::try_from(scheme.group_size()).expect("it is small");
     let len = scheme.encoded_len(groups, encoder.float()).expect("the source is in memory");
@@ -22,13 +42,29 @@ pub(crate) fn encode(encoder: &Encoder, src: &[u8]) -> Encoded {
     Encoded { weight, scale, bias, stats }
 }
 
+/// Decodes, which every level must do alike but for the payload and sign of a NaN.
+pub(crate) fn decode_with(decoder: &Decoder, [weight, scale, bias]: [&[u8]; 3], out: &mut [u8]) {
+    decoder.with_level(Level::PORTABLE).decode(weight, scale, bias, out).expect("the parts fit");
+    for level in Level::available() {
+        let mut other = vec![0xA5; out.len()];
+        decoder.with_level(level).decode(weight, scale, bias, &mut other).expect("the parts fit");
+        if other != out {
+            let size = decoder.output().size();
+            for (i, (a, b)) in other.chunks_exact(size).zip(out.chunks_exact(size)).enumerate() {
+                let (x, y) = (floats(decoder.output(), a)[0], floats(decoder.output(), b)[0]);
+                let same = a == b || x.is_nan() && y.is_nan();
+                assert!(same, "{decoder:?} at {}, element {i}: {x:e}, expected {y:e}", level.name());
+            }
+        }
+    }
+}
+
 /// Decodes all of `parts` to `f32`.
 pub(crate) fn decode(scheme: Scheme, stored: FloatType, parts: &Encoded) -> Vec<f32> {
     let elements = parts.weight.len() * 8 / usize::from(scheme.bits());
     let mut out = vec![0xA5; elements * 4];
-    Decoder::new(scheme, stored, FloatType::F32)
-        .decode(&parts.weight, &parts.scale, &parts.bias, &mut out)
-        .expect("the parts fit");
+    let decoder = Decoder::new(scheme, stored, FloatType::F32);
+    decode_with(&decoder, [&parts.weight, &parts.scale, &parts.bias], &mut out);
     floats(FloatType::F32, &out)
 }
 

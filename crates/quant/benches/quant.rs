@@ -1,0 +1,108 @@
+//! Encoding and decoding a BF16 tensor of 4096 × 14336 on one core, with a memcpy of the same bytes in the same run.
+//!
+//! Throughput counts the bytes of the BF16 side, read or written. The answers of the levels are compared before
+//! anything is timed.
+
+use std::{hint::black_box, time::Duration};
+
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
+use longshore_quant::{Decoder, EncodeBuffers, Encoder, FloatType, Level, Profile, Scheme};
+
+const ELEMENTS: usize = 4096 * 14336;
+/// A quarter of a row is enough to compare, and not a whole number of batches.
+const COMPARED: usize = 128 * 21;
+
+const SCHEMES: [&str; 8] = ["int2", "int3", "int4", "int6", "int8", "nvfp4", "mxfp4", "mxfp8"];
+
+/// Roughly normal weights.
+fn source() -> Vec<u8> {
+    let mut state = 0x9E37_79B9_7F4A_7C15u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    (0..ELEMENTS)
+        .flat_map(|_| {
+            let sum: u32 = next().to_le_bytes().into_iter().map(u32::from).sum();
+            let noise = f32::from(u16::try_from(next() & 0xFF).expect("a byte")) / 256.0;
+            let weight = (f32::from(u16::try_from(sum).expect("eight bytes")) - 1020.0 + noise) * 1e-4;
+            let [_, _, low, high] = weight.to_le_bytes();
+            [low, high]
+        })
+        .collect()
+}
+
+struct Parts {
+    weight: Vec<u8>,
+    scale: Vec<u8>,
+    bias: Vec<u8>,
+}
+
+impl Parts {
+    fn new(scheme: Scheme, elements: usize) -> Self {
+        let groups = elements / usize::try_from(scheme.group_size()).expect("it is small");
+        let len = scheme.encoded_len(groups, FloatType::BF16).expect("it fits");
+        Self { weight: vec![1; len.weight], scale: vec![1; len.scale], bias: vec![1; len.bias] }
+    }
+
+    fn encode(&mut self, encoder: &Encoder, src: &[u8]) {
+        let Self { weight, scale, bias } = self;
+        encoder.encode(src, EncodeBuffers { weight, scale, bias }).expect("the buffers fit");
+    }
+
+    fn decode(&self, decoder: &Decoder, out: &mut [u8]) {
+        decoder.decode(&self.weight, &self.scale, &self.bias, out).expect("the parts fit");
+    }
+}
+
+fn compare(encoder: &Encoder, src: &[u8]) {
+    let src = &src[..COMPARED * 2];
+    let (mut expected, mut found) = (Parts::new(encoder.scheme(), COMPARED), Parts::new(encoder.scheme(), COMPARED));
+    expected.encode(&encoder.with_level(Level::PORTABLE), src);
+    found.encode(encoder, src);
+    assert!(expected.weight == found.weight && expected.scale == found.scale && expected.bias == found.bias);
+}
+
+fn group<'a>(criterion: &'a mut Criterion, name: &str, bytes: usize) -> BenchmarkGroup<'a, WallTime> {
+    let mut group = criterion.benchmark_group(name);
+    group.throughput(Throughput::Bytes(u64::try_from(bytes).expect("it fits")));
+    group.sample_size(10).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+    group
+}
+
+fn run(criterion: &mut Criterion) {
+    let src = source();
+    let mut out = vec![1; src.len()];
+    let mut copies = group(criterion, "memcpy", src.len());
+    copies.bench_function("all", |bencher| bencher.iter(|| out.copy_from_slice(black_box(&src))));
+    copies.finish();
+    for level in Level::available() {
+        // The portable kernels are an oracle; a part of the tensor says how fast they are.
+        let src = if level == Level::PORTABLE { &src[..src.len() / 16] } else { &src };
+        for profile in [Profile::Plus, Profile::Mlx, Profile::MlxMetal, Profile::Best] {
+            let mut group = group(criterion, &format!("encode/{}/{profile}", level.name()), src.len());
+            for scheme in SCHEMES.map(|name| name.parse::<Scheme>().expect("it exists")) {
+                let Ok(encoder) = Encoder::new(scheme, FloatType::BF16, profile) else { continue };
+                let encoder = encoder.with_level(level);
+                compare(&encoder, src);
+                let mut parts = Parts::new(scheme, src.len() / 2);
+                group.bench_function(scheme.to_string(), |bencher| {
+                    bencher.iter(|| parts.encode(&encoder, black_box(src)));
+                });
+            }
+        }
+        let mut group = group(criterion, &format!("decode/{}", level.name()), src.len());
+        for scheme in SCHEMES.map(|name| name.parse::<Scheme>().expect("it exists")) {
+            let mut parts = Parts::new(scheme, src.len() / 2);
+            parts.encode(&Encoder::new(scheme, FloatType::BF16, Profile::Plus).expect("it exists"), src);
+            let decoder = Decoder::new(scheme, FloatType::BF16, FloatType::BF16).with_level(level);
+            let out = &mut out[..src.len()];
+            group.bench_function(scheme.to_string(), |bencher| bencher.iter(|| parts.decode(&decoder, black_box(out))));
+        }
+    }
+}
+
+criterion_group!(benches, run);
+criterion_main!(benches);

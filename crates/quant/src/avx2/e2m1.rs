@@ -1,0 +1,63 @@
+//! E2M1 codes of 16-bit floats, at a third of what [`signed`](super::signed) takes.
+//!
+//! On a scale on which the codes are equally far apart, a value x = |w| / d lies at
+//!
+//! ```text
+//! y = min(2x, x + 2, x/2 + 4)      0 to 2 in halves, to 4 in ones, to 6 in twos
+//! ```
+//!
+//! and rounding y to a whole number, ties to even, gives the code: each half-way point lands half-way, and between the
+//! same neighbours. So a code is three fused operations on |w| with 2/d, 1/d and 1/2d, two minima and one conversion.
+//!
+//! That 1/d is rounded moves y by less than 2^-21. Adding 64 first rounds y to multiples of 2^-17. A weight of 11 bits
+//! over a scale of 4 is either on a half-way point, and then restored to it, or more than 2^-16 from it. So this holds for F16
+//! and BF16 and for scales of few bits, not for F32 or under a global scale.
+
+use std::arch::x86_64::{
+    __m256, __m256i, _mm256_and_si256, _mm256_andnot_si256, _mm256_cmpeq_epi8, _mm256_cvtps_epi32, _mm256_fmadd_ps,
+    _mm256_min_epu8, _mm256_min_ps, _mm256_or_si256, _mm256_packs_epi16, _mm256_packs_epi32, _mm256_set1_epi8,
+    _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_si256, _mm256_srli_epi16,
+};
+
+use super::{
+    element::{load_bytes, widen},
+    pack::{bytes, pack},
+};
+use crate::portable::element::Element;
+
+/// Sixteen codes, plus 64, as words, of elements without sign. `reciprocal` is 1 / d.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn words<T: Element, const DOWN: bool>(magnitudes: __m256i, reciprocal: f32) -> __m256i {
+    // Ties go down if everything is a little less.
+    let less = if DOWN { f32::from_bits((127 - 14) << 23) } else { 0.0 };
+    let (twice, once) = (_mm256_set1_ps(2.0 * reciprocal), _mm256_set1_ps(reciprocal));
+    let half = _mm256_set1_ps(0.5 * reciprocal);
+    let code = |magnitude: __m256| {
+        let fine = _mm256_fmadd_ps(magnitude, twice, _mm256_set1_ps(64.0 - less));
+        let middle = _mm256_fmadd_ps(magnitude, once, _mm256_set1_ps(66.0 - less));
+        let coarse = _mm256_fmadd_ps(magnitude, half, _mm256_set1_ps(68.0 - less));
+        _mm256_cvtps_epi32(_mm256_min_ps(_mm256_min_ps(fine, middle), coarse))
+    };
+    let pair = widen::<T>(magnitudes);
+    _mm256_packs_epi32(code(pair.low), code(pair.high))
+}
+
+/// Encodes 32 elements of 16 bits, the first sixteen and the second divided by what `reciprocals` are the reciprocals of.
+/// Quotients are below 8. With `DOWN`, ties go towards zero, and zero has no sign.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn encode<T: Element, const DOWN: bool>(src: &[u8], reciprocals: [f32; 2], out: &mut [u8]) {
+    let (first, second) = (load_bytes(src), load_bytes(&src[32..]));
+    let below_sign = _mm256_set1_epi16(i16::MAX);
+    let codes = bytes(
+        words::<T, DOWN>(_mm256_and_si256(first, below_sign), reciprocals[0]),
+        words::<T, DOWN>(_mm256_and_si256(second, below_sign), reciprocals[1]),
+    );
+    let codes = _mm256_and_si256(_mm256_min_epu8(codes, _mm256_set1_epi8(64 + 7)), _mm256_set1_epi8(7));
+    // Saturating keeps the sign bit of a word, and what lies below it does not matter.
+    let signs = _mm256_srli_epi16::<4>(_mm256_packs_epi16(first, second));
+    let signs = _mm256_and_si256(signs, _mm256_set1_epi8(8));
+    let signs = if DOWN { _mm256_andnot_si256(_mm256_cmpeq_epi8(codes, _mm256_setzero_si256()), signs) } else { signs };
+    pack::<4>(_mm256_or_si256(codes, signs), out);
+}

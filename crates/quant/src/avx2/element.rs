@@ -1,0 +1,169 @@
+//! Sixteen elements between memory and two vectors of `f32`.
+//!
+//! The vectors hold them in the order that `_mm256_packs_epi32` undoes, since what is made of them is packed sooner or
+//! later. For BF16 that is the order in which unpacking against zeros widens them too:
+//!
+//! ```text
+//! low  = 0  1  2  3 |  8  9 10 11
+//! high = 4  5  6  7 | 12 13 14 15
+//! ```
+
+use std::arch::x86_64::{
+    __m128i, __m256, __m256i, _MM_FROUND_TO_NEAREST_INT, _mm256_add_epi32, _mm256_and_si256, _mm256_andnot_ps,
+    _mm256_castps_si256, _mm256_castsi128_si256, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cvtph_ps,
+    _mm256_cvtps_ph, _mm256_extracti128_si256, _mm256_inserti128_si256, _mm256_packus_epi32, _mm256_permute2f128_ps,
+    _mm256_permute4x64_epi64, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256, _mm256_srli_epi32,
+    _mm256_unpackhi_epi16, _mm256_unpacklo_epi16,
+};
+
+use crate::{FloatType, portable::element::Element};
+
+/// Sixteen elements in the order above.
+#[derive(Clone, Copy)]
+pub(super) struct Sixteen {
+    pub(super) low: __m256,
+    pub(super) high: __m256,
+}
+
+/// The first `N` bytes as a vector.
+#[inline]
+fn vector<const N: usize, V: bytemuck::Pod>(src: &[u8]) -> V {
+    bytemuck::cast::<[u8; N], V>(*src.first_chunk().expect("callers cut pieces of whole vectors"))
+}
+
+/// The first 32 bytes.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn load_bytes(src: &[u8]) -> __m256i {
+    vector::<32, __m256i>(src)
+}
+
+/// The first 16 bytes.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn load_half(src: &[u8]) -> __m128i {
+    vector::<16, __m128i>(src)
+}
+
+/// Reads sixteen elements.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn load<T: Element>(src: &[u8]) -> Sixteen {
+    match T::FLOAT {
+        FloatType::F32 => {
+            let (first, second) = (vector::<32, __m256>(src), vector::<32, __m256>(&src[32..]));
+            Sixteen {
+                low: _mm256_permute2f128_ps::<0x20>(first, second),
+                high: _mm256_permute2f128_ps::<0x31>(first, second),
+            }
+        }
+        FloatType::F16 | FloatType::BF16 => widen::<T>(load_bytes(src)),
+    }
+}
+
+/// Sixteen elements of 16 bits.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn widen<T: Element>(halves: __m256i) -> Sixteen {
+    if matches!(T::FLOAT, FloatType::F16) {
+        let ordered = _mm256_permute4x64_epi64::<0b11_01_10_00>(halves);
+        Sixteen {
+            low: _mm256_cvtph_ps(_mm256_castsi256_si128(ordered)),
+            high: _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(ordered)),
+        }
+    } else {
+        let zero = _mm256_setzero_si256();
+        Sixteen {
+            low: _mm256_castsi256_ps(_mm256_unpacklo_epi16(zero, halves)),
+            high: _mm256_castsi256_ps(_mm256_unpackhi_epi16(zero, halves)),
+        }
+    }
+}
+
+/// What carries exactly where rounding to BF16 goes up has been added; the upper halves are the answer.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn carry_to_bf16(values: __m256) -> __m256i {
+    let bits = _mm256_castps_si256(values);
+    let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+    _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7FFF)), odd)
+}
+
+/// The nearest values of type `T`, ties to even. The values are not NaN.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn round<T: Element>(values: __m256) -> __m256 {
+    match T::FLOAT {
+        FloatType::F32 => values,
+        FloatType::F16 => _mm256_cvtph_ps(_mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(values)),
+        FloatType::BF16 => {
+            let kept = _mm256_set1_epi32(0xFFFF_0000u32.cast_signed());
+            _mm256_castsi256_ps(_mm256_and_si256(carry_to_bf16(values), kept))
+        }
+    }
+}
+
+/// Rounds sixteen numbers, none of them NaN, to `T` and writes them.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn store<T: Element>(values: Sixteen, out: &mut [u8]) {
+    let Sixteen { low, high } = values;
+    match T::FLOAT {
+        FloatType::F32 => {
+            let first = _mm256_permute2f128_ps::<0x20>(low, high);
+            let second = _mm256_permute2f128_ps::<0x31>(low, high);
+            write::<64, _>([first, second], out);
+        }
+        FloatType::F16 => {
+            let low = _mm256_castsi128_si256(_mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(low));
+            let both = _mm256_inserti128_si256::<1>(low, _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(high));
+            write::<32, _>(_mm256_permute4x64_epi64::<0b11_01_10_00>(both), out);
+        }
+        FloatType::BF16 => {
+            let low = _mm256_srli_epi32::<16>(carry_to_bf16(low));
+            let high = _mm256_srli_epi32::<16>(carry_to_bf16(high));
+            write::<32, _>(_mm256_packus_epi32(low, high), out);
+        }
+    }
+}
+
+/// Rounds eight numbers in their natural order, none of them NaN, to `T` and writes them.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn store8<T: Element>(values: __m256, out: &mut [u8]) {
+    match T::FLOAT {
+        FloatType::F32 => write::<32, _>(values, out),
+        FloatType::F16 => write::<16, _>(_mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(values), out),
+        FloatType::BF16 => write::<16, _>(low_halves(_mm256_srli_epi32::<16>(carry_to_bf16(values))), out),
+    }
+}
+
+/// Eight lanes of 32 bits, each below 2^16, as lanes of 16 bits.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn low_halves(lanes: __m256i) -> __m128i {
+    let packed = _mm256_packus_epi32(lanes, lanes);
+    _mm256_castsi256_si128(_mm256_permute4x64_epi64::<0b11_01_10_00>(packed))
+}
+
+/// Writes a vector, or several, to the first `N` bytes.
+#[inline]
+pub(super) fn write<const N: usize, V: bytemuck::NoUninit>(vector: V, out: &mut [u8]) {
+    *out.first_chunk_mut::<N>().expect("callers cut pieces of whole vectors") = bytemuck::cast(vector);
+}
+
+/// Writes the low byte of each of eight lanes of 32 bits.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn store_bytes(lanes: __m256i, out: &mut [u8]) {
+    for (lane, out) in bytemuck::cast::<__m256i, [[u8; 4]; 8]>(lanes).iter().zip(out) {
+        *out = lane[0];
+    }
+}
+
+/// Magnitudes.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn magnitude(values: __m256) -> __m256 {
+    _mm256_andnot_ps(_mm256_set1_ps(-0.0), values)
+}

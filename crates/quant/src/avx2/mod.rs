@@ -1,0 +1,33 @@
+//! Kernels for x86-64 with AVX2, FMA and F16C.
+//!
+//! The bits are those of the portable kernels. Each kernel has shortcuts that hold for ordinary numbers and leaves the
+//! rest, group by group or batch by batch, to the portable one, so that no rule about NaN, infinities or overflow exists
+//! twice. Vectors are read and written by value, from arrays: what is unsafe is one call of each kernel.
+
+mod affine;
+mod affine_decode;
+mod batch;
+mod block_decode;
+mod divide;
+mod e2m1;
+mod element;
+mod minifloat;
+mod mx;
+mod nvfp4;
+mod pack;
+mod reduce;
+mod signed;
+mod table;
+
+/// Proof that the machine has AVX2, FMA and F16C.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    /// The proof, where it holds.
+    pub(crate) fn detect() -> Option<Self> {
+        let found =
+            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+        found.then_some(Self(()))
+    }
+}

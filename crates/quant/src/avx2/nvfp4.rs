@@ -1,0 +1,167 @@
+//! nvfp4 encoding. The arithmetic is that of [`portable::nvfp4`]; see there.
+//!
+//! ```text
+//! for eight groups: magnitudes, scales and their reciprocals   a lane each
+//!    for two groups: scale, round to 32 codes, pack
+//! ```
+//!
+//! What bounds it: the instructions, some ten for eight codes. Zero scales, clipped groups and whatever lies far outside
+//! are the oracle's. Tried and lost: seven comparisons with the half-way points, as the oracle does, which take twice as long
+//! as rounding by an addition; a table of reciprocals by scale, since one division for eight groups costs nothing.
+
+use std::arch::x86_64::{
+    __m256, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _CMP_LE_OQ, _mm256_and_ps, _mm256_andnot_ps, _mm256_blendv_ps,
+    _mm256_castps_si256, _mm256_cmp_ps, _mm256_div_ps, _mm256_max_epi32, _mm256_min_ps, _mm256_movemask_ps,
+    _mm256_mul_ps, _mm256_or_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_srli_epi32,
+};
+
+use super::{
+    batch,
+    divide::{Divisor, reciprocals},
+    e2m1,
+    element::{Sixteen, load, round, store_bytes},
+    minifloat::{e4m3_values, nearest_even},
+    reduce::{GROUPS, magnitudes},
+    signed,
+};
+use crate::{
+    EncodeBuffers, EncodeStats, EncodedLen, FloatType, GlobalScale, Profile,
+    portable::{
+        Params,
+        element::Element,
+        nvfp4::{self, Rule, factor},
+    },
+};
+
+const GROUP: usize = 16;
+
+/// Whether all lanes lie in `[from, to]`, or in `otherwise`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn within(values: __m256, from: f32, to: f32, otherwise: __m256) -> bool {
+    let above = _mm256_cmp_ps::<_CMP_GE_OQ>(values, _mm256_set1_ps(from));
+    let below = _mm256_cmp_ps::<_CMP_LE_OQ>(values, _mm256_set1_ps(to));
+    _mm256_movemask_ps(_mm256_or_ps(otherwise, _mm256_and_ps(above, below))) == 0xFF
+}
+
+/// What the numbers of a group are divided by, and what they are multiplied with.
+struct Steps {
+    divisors: [f32; GROUPS],
+    factors: [f32; GROUPS],
+}
+
+/// Encodes eight groups, or declines.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn batch<R: Rule, T: Element>(
+    params: &Params<GlobalScale>,
+    src: &[u8],
+    out: &mut EncodeBuffers<'_>,
+) -> Option<EncodeStats> {
+    let largest = magnitudes::<T>(src, GROUP)?;
+    let factor = _mm256_set1_ps(factor(params));
+    let zero = _mm256_cmp_ps::<_CMP_EQ_OQ>(largest, _mm256_setzero_ps());
+    let zeros = _mm256_movemask_ps(zero);
+    if !matches!(R::PROFILE, Profile::MlxMetal) && zeros == 0xFF {
+        out.scale.fill(0);
+        out.weight.fill(0);
+        return Some(EncodeStats::default());
+    }
+    let sixth = _mm256_div_ps(largest, _mm256_set1_ps(6.0));
+    let sixth = if matches!(R::PROFILE, Profile::Mlx) { round::<T>(sixth) } else { sixth };
+    let wanted = _mm256_min_ps(_mm256_mul_ps(sixth, factor), _mm256_set1_ps(448.0));
+    let codes = nearest_even::<3, -6>(wanted);
+    let codes = if matches!(R::PROFILE, Profile::Plus) {
+        let some_weight = _mm256_cmp_ps::<_CMP_GT_OQ>(largest, _mm256_setzero_ps());
+        _mm256_max_epi32(codes, _mm256_srli_epi32::<31>(_mm256_castps_si256(some_weight)))
+    } else {
+        codes
+    };
+    let scale = e4m3_values(codes);
+    let quotient = _mm256_div_ps(largest, scale);
+    let reached = _mm256_mul_ps(quotient, factor);
+    if !within(reached, 1.0, 7.9, zero) {
+        return None;
+    }
+    let steps = steps::<R, T>(params, scale, quotient, zero)?;
+    store_bytes(codes, out.scale);
+    let short = matches!(R::PROFILE, Profile::Plus) && T::SIZE == 2 && params.global.is_none();
+    for (i, (src, out)) in src.chunks_exact(32 * T::SIZE).zip(out.weight.chunks_exact_mut(16)).enumerate() {
+        if short {
+            e2m1::encode::<T, false>(src, [steps.factors[2 * i], steps.factors[2 * i + 1]], out);
+            continue;
+        }
+        let (first, second) = src.split_at(GROUP * T::SIZE);
+        let signs = [load::<T>(first), load::<T>(second)];
+        let values =
+            [scaled::<R, T>(signs[0], &steps, 2 * i, factor), scaled::<R, T>(signs[1], &steps, 2 * i + 1, factor)];
+        if matches!(R::PROFILE, Profile::Mlx) {
+            signed::encode::<4, true>(values, signs, out);
+        } else {
+            signed::encode::<4, false>(values, signs, out);
+        }
+    }
+    let clipped = _mm256_cmp_ps::<_CMP_GT_OQ>(reached, _mm256_set1_ps(7.0));
+    let clipped_groups = u64::from(_mm256_movemask_ps(clipped).count_ones());
+    Some(EncodeStats { clipped_groups, ..EncodeStats::default() })
+}
+
+/// The steps for eight groups, unless one of them is out of the range in which the shortcuts are exact.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn steps<R: Rule, T: Element>(
+    params: &Params<GlobalScale>,
+    scale: __m256,
+    quotient: __m256,
+    zero: __m256,
+) -> Option<Steps> {
+    const SMALL: f32 = f32::from_bits((127 - 100) << 23);
+    let one = _mm256_set1_ps(1.0);
+    let (divisor, inverse) = match R::PROFILE {
+        // Zeros are divided by one.
+        Profile::Mlx => {
+            let (from, to) = if matches!(T::FLOAT, FloatType::F16) { (0.001, 60_000.0) } else { (SMALL, f32::MAX) };
+            if !within(quotient, from, to, zero) {
+                return None;
+            }
+            let divisor = _mm256_blendv_ps(scale, one, zero);
+            (divisor, reciprocals(divisor))
+        }
+        // Zeros are multiplied with zero.
+        Profile::MlxMetal => (scale, _mm256_andnot_ps(zero, _mm256_div_ps(_mm256_set1_ps(factor(params)), scale))),
+        // A group of zeros gets codes without a sign.
+        _ => {
+            let step = params.global.map_or(scale, |global| _mm256_mul_ps(scale, _mm256_set1_ps(global.multiplier())));
+            if !within(step, SMALL, 1.0 / SMALL, _mm256_setzero_ps()) {
+                return None;
+            }
+            (step, reciprocals(step))
+        }
+    };
+    Some(Steps { divisors: bytemuck::cast(divisor), factors: bytemuck::cast(inverse) })
+}
+
+/// A group divided by its step.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn scaled<R: Rule, T: Element>(pair: Sixteen, steps: &Steps, group: usize, factor: __m256) -> Sixteen {
+    let divisor = Divisor::new(steps.divisors[group], steps.factors[group]);
+    let scaled = |values| match R::PROFILE {
+        Profile::Mlx => _mm256_mul_ps(round::<T>(divisor.divide(values)), factor),
+        Profile::MlxMetal => divisor.multiply(values),
+        _ => divisor.divide(values),
+    };
+    Sixteen { low: scaled(pair.low), high: scaled(pair.high) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn encode<R: Rule, T: Element>(
+    params: &Params<GlobalScale>,
+    src: &[u8],
+    out: EncodeBuffers<'_>,
+) -> EncodeStats {
+    let len = EncodedLen { weight: GROUP / 2, scale: 1, bias: 0 };
+    batch::encode(params, src, out, GROUP * T::SIZE, len, nvfp4::encode::<R, T>, |src, out| {
+        batch::<R, T>(params, src, out)
+    })
+}

@@ -1,0 +1,48 @@
+//! Which instructions the kernels may use.
+
+#[cfg(target_arch = "x86_64")]
+use crate::avx2::Avx2;
+
+/// A set of instructions that this machine has: holding one is the proof.
+///
+/// Every level gives the same bytes, so that nobody but a test or a benchmark has reason to name one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level(pub(crate) Kind);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+}
+
+impl Level {
+    /// No more than the target guarantees.
+    pub const PORTABLE: Self = Self(Kind::Portable);
+
+    /// The fastest level of this machine. The question is asked once and the answer kept by the standard library.
+    #[must_use]
+    pub fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(avx2) = Avx2::detect() {
+            return Self(Kind::Avx2(avx2));
+        }
+        Self::PORTABLE
+    }
+
+    /// All levels of this machine, slowest first.
+    pub fn available() -> impl Iterator<Item = Self> {
+        let best = Self::detect();
+        std::iter::once(Self::PORTABLE).chain((best != Self::PORTABLE).then_some(best))
+    }
+
+    /// `portable` or `avx2`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self.0 {
+            Kind::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(_) => "avx2",
+        }
+    }
+}
