@@ -91,6 +91,13 @@ impl Decoder {
     /// [`DecodeError::PartialGroup`] where `out` is not whole groups, [`DecodeError::PartLength`] where a part has
     /// another length than [`Scheme::encoded_len`] gives. Nothing has been written then.
     pub fn decode(&self, weight: &[u8], scale: &[u8], bias: &[u8], out: &mut [u8]) -> Result<(), DecodeError> {
+        self.check(weight, scale, bias, out)?;
+        self.run(weight, scale, bias, out);
+        Ok(())
+    }
+
+    /// The number of groups, if everything fits.
+    pub(crate) fn check(&self, weight: &[u8], scale: &[u8], bias: &[u8], out: &[u8]) -> Result<usize, DecodeError> {
         let group_bytes = self.params.group * self.output.size();
         if !out.len().is_multiple_of(group_bytes) {
             return Err(DecodeError::PartialGroup { group_bytes, found: out.len() });
@@ -107,7 +114,17 @@ impl Decoder {
                 return Err(DecodeError::PartLength { part, expected, found });
             }
         }
+        Ok(groups)
+    }
+
+    /// Decodes what [`check`](Self::check) has found to fit.
+    pub(crate) fn run(&self, weight: &[u8], scale: &[u8], bias: &[u8], out: &mut [u8]) {
         (self.kernel)(&self.params, weight, scale, bias, out);
-        Ok(())
+    }
+
+    /// The lengths of the parts of a single group.
+    #[cfg(feature = "rayon")]
+    pub(crate) fn group_len(&self) -> EncodedLen {
+        self.scheme.group_len(self.stored)
     }
 }

@@ -3,9 +3,10 @@
 use std::{iter::Sum, ops::AddAssign};
 
 use crate::{
-    EncodedLen, FloatType, GlobalScale, Profile, Scheme, kernel,
+    EncodedLen, FloatType, GlobalScale, Importance, Profile, Scheme,
+    kernel::{self, Encode},
     level::Level,
-    portable::{EncodeKernel, Params},
+    portable::Params,
 };
 
 /// Turns whole groups of floats into a scheme's packed parts.
@@ -18,7 +19,7 @@ pub struct Encoder {
     float: FloatType,
     profile: Profile,
     params: Params<GlobalScale>,
-    kernel: EncodeKernel,
+    kernel: Encode,
 }
 
 /// The buffers that one call of [`Encoder::encode`] fills. Each must have exactly the length that
@@ -66,7 +67,7 @@ impl Sum for EncodeStats {
     }
 }
 
-/// A scheme that cannot be encoded in a profile.
+/// A scheme that cannot be encoded in a profile. At present every scheme can, in every profile.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no kernel encodes {scheme} in profile {profile}")]
 #[non_exhaustive]
@@ -98,6 +99,18 @@ pub enum EncodeError {
         expected: usize,
         /// The buffer's length in bytes.
         found: usize,
+    },
+    /// An importance is that of a matrix whose rows are not whole groups, or of a source that does not begin with one.
+    #[error(
+        "expected the importance of whole groups of {group} columns, found {columns} columns and a start in {first}"
+    )]
+    Importance {
+        /// Elements per group.
+        group: usize,
+        /// The number of columns.
+        columns: usize,
+        /// The column of the source's first element.
+        first: usize,
     },
 }
 
@@ -152,14 +165,49 @@ impl Encoder {
     /// [`EncodeError::PartialGroup`] where `src` is not whole groups, [`EncodeError::BufferLength`] where a buffer has
     /// another length than [`Scheme::encoded_len`] gives. Nothing has been written then.
     pub fn encode(&self, src: &[u8], out: EncodeBuffers<'_>) -> Result<EncodeStats, EncodeError> {
-        let group_bytes = self.params.group * self.float.size();
+        self.check(src, None, &out)?;
+        Ok(self.run(Piece { src, importance: None, out }))
+    }
+
+    /// [`encode`](Self::encode), with the importance of each column to steer the search of [`Profile::Best`]. The other
+    /// profiles do not search and make no use of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of `encode`, and [`EncodeError::Importance`] where the columns, or the column of the source's first element,
+    /// are not a whole number of groups. Nothing has been written then.
+    pub fn encode_weighted(
+        &self,
+        src: &[u8],
+        importance: Importance<'_>,
+        out: EncodeBuffers<'_>,
+    ) -> Result<EncodeStats, EncodeError> {
+        let importance = Some(importance);
+        self.check(src, importance, &out)?;
+        Ok(self.run(Piece { src, importance, out }))
+    }
+
+    /// The number of groups, if everything fits.
+    pub(crate) fn check(
+        &self,
+        src: &[u8],
+        importance: Option<Importance<'_>>,
+        out: &EncodeBuffers<'_>,
+    ) -> Result<usize, EncodeError> {
+        let group = self.params.group;
+        if let Some(importance) = importance {
+            let (columns, first) = (importance.columns(), importance.first_column());
+            if !columns.is_multiple_of(group) || !first.is_multiple_of(group) {
+                return Err(EncodeError::Importance { group, columns, first });
+            }
+        }
+        let group_bytes = group * self.float.size();
         if !src.len().is_multiple_of(group_bytes) {
             return Err(EncodeError::PartialGroup { group_bytes, found: src.len() });
         }
-        let EncodedLen { weight, scale, bias } = self
-            .scheme
-            .encoded_len(src.len() / group_bytes, self.float)
-            .expect("encoding makes no part longer than the source");
+        let groups = src.len() / group_bytes;
+        let EncodedLen { weight, scale, bias } =
+            self.scheme.encoded_len(groups, self.float).expect("encoding makes no part longer than the source");
         for (part, expected, found) in
             [("weight", weight, out.weight.len()), ("scale", scale, out.scale.len()), ("bias", bias, out.bias.len())]
         {
@@ -167,6 +215,38 @@ impl Encoder {
                 return Err(EncodeError::BufferLength { part, expected, found });
             }
         }
-        Ok((self.kernel)(&self.params, src, out))
+        Ok(groups)
+    }
+
+    /// Encodes what [`check`](Self::check) has found to fit.
+    pub(crate) fn run(&self, piece: Piece<'_>) -> EncodeStats {
+        self.kernel.run(&self.params, piece.importance, piece.src, piece.out)
+    }
+}
+
+/// Groups with the buffers for their parts.
+pub(crate) struct Piece<'a> {
+    pub(crate) src: &'a [u8],
+    pub(crate) importance: Option<Importance<'a>>,
+    pub(crate) out: EncodeBuffers<'a>,
+}
+
+#[cfg(feature = "rayon")]
+impl<'a> Piece<'a> {
+    /// The first `at` groups and the others.
+    pub(crate) fn split_at(self, at: usize, encoder: &Encoder) -> (Self, Self) {
+        let one = encoder.scheme.group_len(encoder.float);
+        let (src, tail_src) = self.src.split_at(at * encoder.params.group * encoder.float.size());
+        let (weight, tail_weight) = self.out.weight.split_at_mut(at * one.weight);
+        let (scale, tail_scale) = self.out.scale.split_at_mut(at * one.scale);
+        let (bias, tail_bias) = self.out.bias.split_at_mut(at * one.bias);
+        let advanced =
+            |importance: Importance<'a>| importance.from_column(importance.first_column() + at * encoder.params.group);
+        let head = EncodeBuffers { weight, scale, bias };
+        let tail = EncodeBuffers { weight: tail_weight, scale: tail_scale, bias: tail_bias };
+        (
+            Self { src, importance: self.importance, out: head },
+            Self { src: tail_src, importance: self.importance.map(advanced), out: tail },
+        )
     }
 }

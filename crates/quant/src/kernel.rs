@@ -1,18 +1,51 @@
 //! The kernel for a level, looked up once per tensor.
 
 use crate::{
-    FloatType, Profile, Scheme,
+    EncodeBuffers, EncodeStats, FloatType, GlobalScale, Importance, Profile, Scheme,
     level::{Kind, Level},
-    portable::{self, DecodeKernel, EncodeKernel},
+    portable::{self, DecodeKernel, EncodeKernel, Params},
+    search::{self, SearchKernel},
 };
 
+/// What encodes: a kernel that takes the weights as they come, or one that searches.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Encode {
+    Direct(EncodeKernel),
+    Search(SearchKernel),
+}
+
+impl Encode {
+    /// Encodes whole groups. Only a search makes use of an importance.
+    pub(crate) fn run(
+        self,
+        params: &Params<GlobalScale>,
+        importance: Option<Importance<'_>>,
+        src: &[u8],
+        out: EncodeBuffers<'_>,
+    ) -> EncodeStats {
+        match self {
+            Self::Direct(kernel) => kernel(params, src, out),
+            Self::Search(kernel) => kernel(params, importance, src, out),
+        }
+    }
+}
+
 /// The encode kernel for elements of type `float`, if there is one.
-pub(crate) fn encoder(level: Level, scheme: Scheme, float: FloatType, profile: Profile) -> Option<EncodeKernel> {
+pub(crate) fn encoder(level: Level, scheme: Scheme, float: FloatType, profile: Profile) -> Option<Encode> {
+    if profile == Profile::Best {
+        return match level.0 {
+            Kind::Portable => search::searcher(scheme, float),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(avx2) => avx2.searcher(scheme, float),
+        }
+        .map(Encode::Search);
+    }
     match level.0 {
         Kind::Portable => portable::encoder(scheme, float, profile),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2(avx2) => avx2.encoder(scheme, float, profile),
     }
+    .map(Encode::Direct)
 }
 
 /// The decode kernel for scales of type `stored` (affine schemes only) and an output of type `output`.

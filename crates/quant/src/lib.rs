@@ -5,8 +5,11 @@
 //! allocate nothing. How an encoder picks codes is its [`Profile`]: the bits of MLX itself, or better codes in the
 //! same format. A [`Policy`](policy::Policy) says which scheme suits which tensor of a checkpoint.
 //!
-//! Everything here is pure Rust, needs no GPU, and encodes to the same bytes on every machine. An [`ErrorMeasure`] says
+//! Everything here is pure Rust, needs no GPU, and encodes to the same bytes on every machine: kernels for AVX2 are chosen
+//! at run time where the processor has it. An [`ErrorMeasure`] says
 //! what was lost.
+//!
+//! The feature `rayon`, off by default, adds functions that encode and decode a tensor on all threads.
 //!
 //! ```
 //! use longshore_quant::{Decoder, EncodeBuffers, Encoder, FloatType, Profile, Scheme};
@@ -41,18 +44,23 @@ mod decode;
 mod encode;
 mod float;
 mod global_scale;
+mod importance;
 mod kernel;
 mod level;
 mod measure;
+#[cfg(feature = "rayon")]
+mod parallel;
 pub mod policy;
 mod portable;
 mod profile;
 mod scheme;
+mod search;
 
 pub use decode::{DecodeError, Decoder};
 pub use encode::{EncodeBuffers, EncodeError, EncodeStats, Encoder, UnsupportedError};
 pub use float::{FloatType, UnknownFloatType};
 pub use global_scale::{GlobalScale, InvalidGlobalScale};
+pub use importance::{Importance, ImportanceError};
 #[doc(hidden)]
 pub use level::Level;
 pub use measure::{ErrorMeasure, MeasureError};

@@ -14,7 +14,10 @@ pub enum Profile {
     /// and a group of nvfp4 that MLX would round to zero for want of a small enough scale gets the least one.
     #[default]
     Plus,
-    /// Searches for the scale and bias of least error.
+    /// Searches for the scale and bias, of those that can be stored, of least squared error. Never worse for any group
+    /// than [`Mlx`](Self::Mlx), and some thirty times slower than [`Plus`](Self::Plus).
+    /// [`Encoder::encode_weighted`](crate::Encoder::encode_weighted) weights the search by column. mxfp8 is as
+    /// good as it gets with MLX's scale.
     Best,
 }
 

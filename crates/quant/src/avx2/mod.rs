@@ -16,6 +16,8 @@ mod mx;
 mod nvfp4;
 mod pack;
 mod reduce;
+mod search;
+mod search_table;
 mod signed;
 mod table;
 

@@ -91,7 +91,7 @@ impl Rule for Plus {
 /// `value` clamped to `[0, max]` and rounded, ties to even; 0 for NaN. Clamping first gives the same code, and leaves
 /// numbers so small that adding 2^23 rounds them into the low bits of the mantissa.
 #[inline]
-fn nearest_even(value: f32, max: f32) -> u8 {
+pub(crate) fn nearest_even(value: f32, max: f32) -> u8 {
     let value = if value > 0.0 { value } else { 0.0 };
     let value = if value < max { value } else { max };
     (value + 8_388_608.0).to_bits().to_le_bytes()[0]
@@ -110,7 +110,7 @@ fn nearest_away(value: f32, max: f32) -> u8 {
 
 /// Scale and bias for a group between `min` and `max`.
 #[inline]
-fn scale_and_bias<R: Rule>(min: f32, max: f32, top: f32) -> (f32, f32) {
+pub(crate) fn scale_and_bias<R: Rule>(min: f32, max: f32, top: f32) -> (f32, f32) {
     let step = (max - min) / top;
     let step = if step < EPSILON { EPSILON } else { step };
     let (edge, scale) = if min.abs() > max.abs() { (min, step) } else { (max, -step) };

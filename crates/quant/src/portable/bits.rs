@@ -32,14 +32,14 @@ fn split<const BITS: usize>(packed: u64) -> [u8; 8] {
 }
 
 /// Packs `codes`, a multiple of eight of them and each below 2^`BITS`, into `out`, `BITS` / 8 as many bytes.
-pub(super) fn pack<const BITS: usize>(codes: &[u8], out: &mut [u8]) {
+pub(crate) fn pack<const BITS: usize>(codes: &[u8], out: &mut [u8]) {
     for (codes, out) in codes.as_chunks::<8>().0.iter().zip(out.as_chunks_mut::<BITS>().0) {
         out.copy_from_slice(&join::<BITS>(*codes).to_le_bytes()[..BITS]);
     }
 }
 
 /// The inverse of [`pack`].
-pub(super) fn unpack<const BITS: usize>(packed: &[u8], codes: &mut [u8]) {
+pub(crate) fn unpack<const BITS: usize>(packed: &[u8], codes: &mut [u8]) {
     for (packed, codes) in packed.as_chunks::<BITS>().0.iter().zip(codes.as_chunks_mut::<8>().0) {
         let mut word = [0; 8];
         word[..BITS].copy_from_slice(packed);

@@ -1,13 +1,13 @@
 //! E2M1, the 4-bit float of nvfp4 and mxfp4: a sign above a code for one of eight magnitudes.
 
 /// The bits of a code below its sign.
-pub(super) const MAGNITUDE: u8 = 0x7;
+pub(crate) const MAGNITUDE: u8 = 0x7;
 
 /// The value of each code.
 const VALUES: [f32; 16] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0];
 
 #[inline]
-pub(super) fn decode(code: u8) -> f32 {
+pub(crate) fn decode(code: u8) -> f32 {
     VALUES[usize::from(code & 15)]
 }
 
@@ -17,7 +17,7 @@ const MIDDLES: [f32; 7] = [0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0];
 /// The nearest value, ties to the even code, the sign kept for zero. NaN gives the largest code, without a sign, as
 /// MLX's Metal kernels do.
 #[inline]
-pub(super) fn nearest_even(value: f32) -> u8 {
+pub(crate) fn nearest_even(value: f32) -> u8 {
     let magnitude = value.abs();
     let mut code = 0;
     for (below, middle) in (0u8..).zip(MIDDLES) {
@@ -34,7 +34,7 @@ pub(super) fn nearest_even(value: f32) -> u8 {
 /// So ties go towards zero, no negative zero is produced, and NaN, infinities and magnitudes so large that
 /// subtracting 6 changes nothing give code 0.
 #[inline]
-pub(super) fn first_nearest(value: f32) -> u8 {
+pub(crate) fn first_nearest(value: f32) -> u8 {
     let magnitude = value.abs();
     // Below this every difference that decides is exact, and the half-way points decide alike.
     if magnitude < 8.0 {

@@ -2,7 +2,7 @@
 //! of each sign.
 
 /// The code of 448, the largest finite value.
-pub(super) const MAX: u8 = 0x7E;
+pub(crate) const MAX: u8 = 0x7E;
 
 /// The value of each byte, as MLX decodes it since 0.32.3: 0x7F and 0xFF are NaN.
 const VALUES: [f32; 256] = {
@@ -22,14 +22,14 @@ const VALUES: [f32; 256] = {
 };
 
 #[inline]
-pub(super) fn decode(code: u8) -> f32 {
+pub(crate) fn decode(code: u8) -> f32 {
     VALUES[usize::from(code)]
 }
 
 /// The nearest value of a magnitude, ties to even. What is larger than 448, infinity and NaN give [`MAX`], as in MLX
 /// 0.32.4: the code of NaN is never produced.
 #[inline]
-pub(super) fn encode_magnitude(magnitude: f32) -> u8 {
+pub(crate) fn encode_magnitude(magnitude: f32) -> u8 {
     const MIN_NORMAL: u32 = (127 - 6) << 23;
     let bits = magnitude.to_bits();
     // In [16384, 32768) one unit in the last place is 2^-9, the spacing of subnormal values: the addition rounds.
@@ -41,7 +41,7 @@ pub(super) fn encode_magnitude(magnitude: f32) -> u8 {
 
 /// [`encode_magnitude`] with the sign of `value`, that of zero and NaN included.
 #[inline]
-pub(super) fn encode(value: f32) -> u8 {
+pub(crate) fn encode(value: f32) -> u8 {
     let sign = if value.is_sign_negative() { 0x80 } else { 0 };
     encode_magnitude(value.abs()) | sign
 }

@@ -2,7 +2,7 @@
 
 /// 2^(code − 127). Code 255 is infinity, as in MLX, not the NaN of the OCP specification.
 #[inline]
-pub(super) fn decode(code: u8) -> f32 {
+pub(crate) fn decode(code: u8) -> f32 {
     // 2^-127 is subnormal.
     f32::from_bits(if code == 0 { 1 << 22 } else { u32::from(code) << 23 })
 }

@@ -52,7 +52,7 @@ const LANES: usize = 8;
 
 /// How many elements are NaN or infinite.
 #[inline]
-pub(super) fn non_finite(values: &[f32]) -> u64 {
+pub(crate) fn non_finite(values: &[f32]) -> u64 {
     const EXPONENT: u32 = 0x7F80_0000;
     let count: u32 = values.iter().map(|value| u32::from(value.to_bits() & EXPONENT == EXPONENT)).sum();
     u64::from(count)
@@ -74,7 +74,7 @@ fn largest(values: &[f32]) -> f32 {
 /// The least and the greatest element, the latter at least `floor`. Neither is ever NaN: for a group of NaN they are
 /// (∞, `floor`).
 #[inline]
-pub(super) fn extremes(values: &[f32], floor: f32) -> (f32, f32) {
+pub(crate) fn extremes(values: &[f32], floor: f32) -> (f32, f32) {
     let (mut min, mut max) = ([f32::INFINITY; LANES], [floor; LANES]);
     for chunk in values.as_chunks::<LANES>().0 {
         for lane in 0..LANES {

@@ -5,11 +5,11 @@
 //! width and the profile's arithmetic; `encoder` and `decoder` look one up once, so that nothing is chosen per group.
 
 pub(crate) mod affine;
-mod bits;
+pub(crate) mod bits;
 pub(crate) mod block_decode;
-mod e2m1;
-mod e4m3;
-mod e8m0;
+pub(crate) mod e2m1;
+pub(crate) mod e4m3;
+pub(crate) mod e8m0;
 pub(crate) mod element;
 pub(crate) mod group;
 pub(crate) mod mx;
@@ -20,7 +20,7 @@ use element::Element;
 use crate::{EncodeBuffers, EncodeStats, FloatType, Format, GlobalScale, Profile, Scheme};
 
 /// The most elements that a group of any scheme has.
-const MAX_GROUP: usize = 128;
+pub(crate) const MAX_GROUP: usize = 128;
 
 /// What a kernel must know that is not in its type: elements per group, and the global scale of nvfp4, in the form that
 /// the direction needs.
@@ -42,6 +42,7 @@ pub(crate) fn encoder(scheme: Scheme, float: FloatType, profile: Profile) -> Opt
         Profile::Mlx => encoder_of::<group::Mlx>(scheme, float),
         Profile::MlxMetal => encoder_of::<group::MlxMetal>(scheme, float),
         Profile::Plus => encoder_of::<group::Plus>(scheme, float),
+        // That is a search.
         Profile::Best => None,
     }
 }

@@ -84,6 +84,13 @@ pub(crate) struct Scale {
     divisor: f32,
 }
 
+impl Scale {
+    /// What is stored.
+    pub(crate) const fn code(&self) -> u8 {
+        self.code
+    }
+}
+
 /// How one profile computes.
 pub(crate) trait Rule: Magnitude {
     /// The scale for the largest magnitude of a group.

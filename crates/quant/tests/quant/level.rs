@@ -74,10 +74,12 @@ fn ordinary_numbers_and_their_limits() {
     for scheme in schemes() {
         let group = usize::try_from(scheme.group_size()).expect("it is small");
         for float in FloatType::ALL {
-            for profile in PROFILES {
+            for profile in Profile::ALL {
                 let encoder = Encoder::new(scheme, float, profile).expect("it exists");
+                // A search looks at each weight twenty times.
+                let batches = if profile == Profile::Best { 2 } else { 16 };
                 for round in 0..24 {
-                    let groups = 8 * 16 + usize::from(round % 9u8);
+                    let groups = 8 * batches + usize::from(round % 9u8);
                     encode(&encoder, &source(float, &mut random, groups * group, group));
                 }
             }
@@ -89,7 +91,7 @@ fn ordinary_numbers_and_their_limits() {
 fn global_scales() {
     let mut random = Random(0xFEDC_BA98_7654_3211);
     for float in FloatType::ALL {
-        for profile in PROFILES {
+        for profile in Profile::ALL {
             for exponent in (-120..120).step_by(3) {
                 let max_abs = 2f32.powi(exponent) * 1.37;
                 let Ok(global) = GlobalScale::from_max_abs(max_abs) else { continue };
@@ -161,7 +163,7 @@ proptest! {
     fn raw_bits_encode_alike(
         scheme in proptest::sample::select(schemes().collect::<Vec<_>>()),
         float in proptest::sample::select(FloatType::ALL.to_vec()),
-        profile in proptest::sample::select(PROFILES.to_vec()),
+        profile in proptest::sample::select(Profile::ALL.to_vec()),
         seed in 1u64..,
     ) {
         let mut random = Random(seed);
@@ -198,6 +200,4 @@ fn levels_are_listed_slowest_first() {
     let levels: Vec<Level> = Level::available().collect();
     assert_eq!(levels.first(), Some(&Level::PORTABLE));
     assert_eq!(levels.last(), Some(&Level::detect()));
-    let profiles: Vec<Profile> = Profile::ALL.into_iter().filter(|profile| *profile != Profile::Best).collect();
-    assert_eq!(profiles, PROFILES);
 }

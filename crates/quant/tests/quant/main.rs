@@ -5,7 +5,10 @@ mod encode;
 mod golden;
 mod level;
 mod measure;
+#[cfg(feature = "rayon")]
+mod parallel;
 mod policy;
 mod profile;
 mod scheme;
+mod search;
 mod support;

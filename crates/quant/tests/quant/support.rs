@@ -120,5 +120,5 @@ pub(crate) fn schemes() -> impl Iterator<Item = Scheme> {
     affine_schemes().chain([Scheme::NVFP4, Scheme::MXFP4, Scheme::MXFP8])
 }
 
-/// The profiles that encode something.
+/// The profiles that take weights as they come.
 pub(crate) const PROFILES: [Profile; 3] = [Profile::Mlx, Profile::MlxMetal, Profile::Plus];
