@@ -3,11 +3,11 @@
 //! A [`Scheme`] names a format and its group size. An [`Encoder`] turns rows of floats into the scheme's packed
 //! parts, a [`Decoder`] turns the parts into floats again; both stream over byte slices that the caller owns and
 //! allocate nothing. How an encoder picks codes is its [`Profile`]: the bits of MLX itself, or better codes in the
-//! same format. A [`Policy`](policy::Policy) says which scheme suits which tensor of a checkpoint.
+//! same format. A [`Policy`](policy::Policy) says which scheme suits which tensor of a checkpoint, and
+//! [`layout`] reads what is quantized already, in the layouts of others.
 //!
 //! Everything here is pure Rust, needs no GPU, and encodes to the same bytes on every machine: kernels for AVX2 are chosen
-//! at run time where the processor has it. An [`ErrorMeasure`] says
-//! what was lost.
+//! at run time where the processor has it. An [`ErrorMeasure`] says what was lost.
 //!
 //! The feature `rayon`, off by default, adds functions that encode and decode a tensor on all threads.
 //!
@@ -46,6 +46,7 @@ mod float;
 mod global_scale;
 mod importance;
 mod kernel;
+pub mod layout;
 mod level;
 mod measure;
 #[cfg(feature = "rayon")]

@@ -3,6 +3,7 @@
 mod decode;
 mod encode;
 mod golden;
+mod layout;
 mod level;
 mod measure;
 #[cfg(feature = "rayon")]

@@ -1,0 +1,244 @@
+//! AWQ and GPTQ: integer codes of a transposed matrix, `[inputs, outputs]`, with a scale and a zero for each group of
+//! inputs of each output.
+//!
+//! ```text
+//! weight[output, input] = (code[input, output] − zero[group, output]) × scale[group, output]
+//!
+//!        codes                                 zeros, always along outputs
+//! AWQ    words of 8 outputs, order 02461357    words in the same order
+//! GPTQ   words of 32 / bits inputs, in order   words of 32 / bits outputs, in order, less one in version 1
+//! ```
+
+use super::error::{LayoutError, expect_len, expect_rows, product};
+use crate::{
+    EncodeBuffers, FloatType, Scheme, SchemeError,
+    portable::{
+        bits,
+        element::{Bf16, Element, F16, F32},
+        read,
+    },
+};
+
+/// How codes and zeros are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Packing {
+    /// Eight codes of 4 bits along the outputs, in the order 0, 2, 4, 6, 1, 3, 5, 7 from the low bits.
+    Awq,
+    /// Codes of 2, 4 or 8 bits along the inputs, in order; zeros along the outputs, stored less one.
+    Gptq,
+    /// [`Gptq`](Self::Gptq), but zeros are stored as they are.
+    GptqV2,
+}
+
+/// The tensors of one weight, as bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct TransposedParts<'a> {
+    /// `qweight`, I32: `[inputs, outputs × bits / 32]` in AWQ, `[inputs × bits / 32, outputs]` in GPTQ.
+    pub weight: &'a [u8],
+    /// `qzeros`, I32 `[inputs / group, outputs × bits / 32]`.
+    pub zeros: &'a [u8],
+    /// `scales`, `[inputs / group, outputs]`.
+    pub scales: &'a [u8],
+    /// The type of the scales.
+    pub float: FloatType,
+    /// `g_idx`, I32 `[inputs]`: the group of each input, where inputs were reordered (act-order). Without it they are
+    /// in order.
+    pub group_index: Option<&'a [u8]>,
+}
+
+/// A weight as AWQ or GPTQ stores it.
+#[derive(Clone, Copy, Debug)]
+pub struct Transposed<'a> {
+    packing: Packing,
+    bits: usize,
+    inputs: usize,
+    outputs: usize,
+    group: usize,
+    parts: TransposedParts<'a>,
+}
+
+/// Where the code of each output lies in a word of AWQ.
+const AWQ_PLACES: [usize; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
+
+fn word(bytes: &[u8], index: usize) -> u32 {
+    let bytes = bytes[4 * index..].first_chunk().expect("lengths were checked");
+    u32::from_le_bytes(*bytes)
+}
+
+impl<'a> Transposed<'a> {
+    /// A weight of `shape` (`[outputs, inputs]`, as the matrix is multiplied) with a scale for each `group` inputs.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::Bits`] for a width that `packing` has not, [`LayoutError::Dimension`] where the inputs are no multiple of the
+    /// group or either dimension none of the codes in a word, [`LayoutError::Length`] where a part does not fit these,
+    /// [`LayoutError::GroupIndex`] where an input is assigned a group that there is not.
+    pub fn new(
+        packing: Packing,
+        bits: u8,
+        shape: [usize; 2],
+        group: usize,
+        parts: TransposedParts<'a>,
+    ) -> Result<Self, LayoutError> {
+        if !matches!((packing, bits), (_, 4) | (Packing::Gptq | Packing::GptqV2, 2 | 8)) {
+            return Err(LayoutError::Bits { found: bits });
+        }
+        let [outputs, inputs] = shape;
+        let per_word = 32 / usize::from(bits);
+        for (what, multiple, found) in
+            [("inputs", group, inputs), ("inputs", per_word, inputs), ("outputs", per_word, outputs)]
+        {
+            if multiple == 0 || found == 0 || !found.is_multiple_of(multiple) {
+                return Err(LayoutError::Dimension { what, multiple, found });
+            }
+        }
+        let elements = product("the shape", shape)?;
+        let groups = inputs / group;
+        let scales = product("the scales", [groups, outputs])?;
+        expect_len("weight", elements / per_word * 4, parts.weight.len())?;
+        expect_len("zeros", scales / per_word * 4, parts.zeros.len())?;
+        expect_len("scales", product("the scales", [parts.float.size(), scales])?, parts.scales.len())?;
+        if let Some(index) = parts.group_index {
+            expect_len("group index", product("the group index", [4, inputs])?, index.len())?;
+            for input in 0..inputs {
+                let found = word(index, input).cast_signed();
+                if usize::try_from(found).map_or(true, |found| found >= groups) {
+                    return Err(LayoutError::GroupIndex { input, groups, found });
+                }
+            }
+        }
+        Ok(Self { packing, bits: usize::from(bits), inputs, outputs, group, parts })
+    }
+
+    /// One of the codes that are packed along the outputs.
+    fn along_outputs(&self, words: &[u8], row: usize, output: usize) -> u8 {
+        let per_word = 32 / self.bits;
+        let word = word(words, row * (self.outputs / per_word) + output / per_word);
+        let place = if self.packing == Packing::Awq { AWQ_PLACES[output % 8] } else { output % per_word };
+        (word >> (place * self.bits)).to_le_bytes()[0] & (u8::MAX >> (8 - self.bits))
+    }
+
+    fn code(&self, input: usize, output: usize) -> u8 {
+        if self.packing == Packing::Awq {
+            return self.along_outputs(self.parts.weight, input, output);
+        }
+        let per_word = 32 / self.bits;
+        let word = word(self.parts.weight, input / per_word * self.outputs + output);
+        (word >> (input % per_word * self.bits)).to_le_bytes()[0] & (u8::MAX >> (8 - self.bits))
+    }
+
+    /// The zero of a group of an output, at most 256.
+    fn zero(&self, group: usize, output: usize) -> u16 {
+        let stored = u16::from(self.along_outputs(self.parts.zeros, group, output));
+        stored + u16::from(self.packing == Packing::Gptq)
+    }
+
+    fn scale(&self, group: usize, output: usize) -> f32 {
+        let (size, mut value) = (self.parts.float.size(), [0.0]);
+        read(self.parts.float, &self.parts.scales[(group * self.outputs + output) * size..][..size], &mut value);
+        value[0]
+    }
+
+    fn group_of(&self, input: usize) -> usize {
+        match self.parts.group_index {
+            Some(index) => usize::try_from(word(index, input)).expect("it was checked"),
+            None => input / self.group,
+        }
+    }
+
+    /// Whether inputs were reordered, so that the groups are not runs of them.
+    #[must_use]
+    pub fn is_reordered(&self) -> bool {
+        (0..self.inputs).any(|input| self.group_of(input) != input / self.group)
+    }
+
+    /// Decodes rows of the matrix as it is multiplied, `[outputs, inputs]`, that begin with row `first`, as many as `out` has
+    /// room for: (code − zero) × scale in `f32`, rounded to elements of type `output`. Allocates nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::PartialRow`] where `out` is not whole rows, [`LayoutError::Rows`] where those go beyond the last.
+    /// Nothing has been written then.
+    pub fn decode_rows(&self, first: usize, output: FloatType, out: &mut [u8]) -> Result<(), LayoutError> {
+        let row = product("a row", [self.inputs, output.size()])?;
+        expect_rows("output", row, out.len(), first, self.outputs)?;
+        match output {
+            FloatType::F32 => self.decode_to::<F32>(first, out),
+            FloatType::F16 => self.decode_to::<F16>(first, out),
+            FloatType::BF16 => self.decode_to::<Bf16>(first, out),
+        }
+        Ok(())
+    }
+
+    fn decode_to<O: Element>(&self, first: usize, out: &mut [u8]) {
+        for (output, out) in (first..).zip(out.chunks_exact_mut(self.inputs * O::SIZE)) {
+            for (input, out) in out.chunks_exact_mut(O::SIZE).enumerate() {
+                let group = self.group_of(input);
+                let steps = f32::from(self.code(input, output)) - f32::from(self.zero(group, output));
+                O::write(&[steps * self.scale(group, output)], out);
+            }
+        }
+    }
+
+    /// The affine scheme with these codes, if MLX has it.
+    ///
+    /// # Errors
+    ///
+    /// [`SchemeError::GroupSize`] where it has not.
+    pub fn scheme(&self) -> Result<Scheme, SchemeError> {
+        let group = u32::try_from(self.group).unwrap_or(u32::MAX);
+        Scheme::affine(u8::try_from(self.bits).expect("it has at most 8 bits"), group)
+    }
+
+    /// Repacks rows of the matrix as it is multiplied, `[outputs, inputs]`, that begin with row `first`, into
+    /// [`scheme`](Self::scheme)'s parts, with scales and biases of type `stored`. The codes are the same. The bias is
+    /// −zero × scale: exact in F32 where scales are F16 or BF16, rounded in those. Allocates nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::Lossy`] where inputs were reordered, or MLX has no such group; [`LayoutError::PartialRow`],
+    /// [`LayoutError::Rows`] and [`LayoutError::Length`] where the buffers do not fit. Nothing has been written then.
+    pub fn to_affine(&self, first: usize, stored: FloatType, out: EncodeBuffers<'_>) -> Result<(), LayoutError> {
+        if self.is_reordered() {
+            return Err(LayoutError::Lossy {
+                expected: "groups of consecutive inputs",
+                found: "inputs in another order".into(),
+            });
+        }
+        if let Err(error) = self.scheme() {
+            return Err(LayoutError::Lossy { expected: "a group of MLX's", found: error.to_string() });
+        }
+        let rows = expect_rows("weight", self.inputs * self.bits / 8, out.weight.len(), first, self.outputs)?;
+        let scales = rows * (self.inputs / self.group) * stored.size();
+        expect_len("scale", scales, out.scale.len())?;
+        expect_len("bias", scales, out.bias.len())?;
+        match stored {
+            FloatType::F32 => self.repack::<F32>(first, out),
+            FloatType::F16 => self.repack::<F16>(first, out),
+            FloatType::BF16 => self.repack::<Bf16>(first, out),
+        }
+        Ok(())
+    }
+
+    fn repack<S: Element>(&self, first: usize, out: EncodeBuffers<'_>) {
+        let EncodeBuffers { weight, scale, bias } = out;
+        let groups = self.inputs / self.group;
+        let parts = scale.chunks_exact_mut(S::SIZE).zip(bias.chunks_exact_mut(S::SIZE));
+        let parts = parts.zip(weight.chunks_exact_mut(self.group * self.bits / 8));
+        for (index, ((scale, bias), packed)) in parts.enumerate() {
+            let (output, group) = (first + index / groups, index % groups);
+            let step = self.scale(group, output);
+            S::write(&[step], scale);
+            S::write(&[-f32::from(self.zero(group, output)) * step], bias);
+            for (eight, packed) in packed.chunks_exact_mut(self.bits).enumerate() {
+                let codes: [u8; 8] = std::array::from_fn(|i| self.code(group * self.group + 8 * eight + i, output));
+                match self.bits {
+                    2 => bits::pack::<2>(&codes, packed),
+                    4 => bits::pack::<4>(&codes, packed),
+                    _ => bits::pack::<8>(&codes, packed),
+                }
+            }
+        }
+    }
+}
