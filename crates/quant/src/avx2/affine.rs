@@ -20,7 +20,7 @@ use std::arch::x86_64::{
 };
 
 use super::{
-    batch,
+    batch::{self, Tensor},
     divide::{Divisor, reciprocals},
     element::{load, magnitude, round, store8},
     pack::{bytes, pack},
@@ -36,6 +36,7 @@ use crate::{
 };
 
 /// Scales and biases of eight groups, a lane each.
+#[derive(Clone, Copy)]
 struct Fit {
     scale: __m256,
     bias: __m256,
@@ -91,21 +92,38 @@ fn codes<R: Rule>(quotients: __m256) -> __m256i {
     _mm256_sub_epi32(even, _mm256_castps_si256(tie))
 }
 
-/// Encodes eight groups, or declines.
+/// What is known of eight groups before they are packed.
+#[derive(Clone, Copy)]
+struct Prepared {
+    fit: Fit,
+    divisor: __m256,
+    inverse: __m256,
+}
+
+/// Fits eight groups, or declines.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn batch<R: Rule, T: Element, const BITS: usize>(
+fn prepare<R: Rule, T: Element, const BITS: usize>(group: usize, src: &[u8]) -> Option<Prepared> {
+    let (min, max) = extremes::<T>(src, group)?;
+    let fit = fit::<R>(min, max, f32::from(u8::MAX >> (8 - BITS)));
+    let divisor = if R::STORED_SCALE { round::<T>(fit.scale) } else { fit.scale };
+    Some(Prepared { fit, divisor, inverse: reciprocals(divisor) })
+}
+
+/// Packs eight groups.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn finish<R: Rule, T: Element, const BITS: usize>(
     group: usize,
+    prepared: &Prepared,
     src: &[u8],
     out: &mut EncodeBuffers<'_>,
-) -> Option<EncodeStats> {
-    let (min, max) = extremes::<T>(src, group)?;
-    let Fit { scale, bias, zeroed } = fit::<R>(min, max, f32::from(u8::MAX >> (8 - BITS)));
+) -> EncodeStats {
+    let Fit { scale, bias, zeroed } = prepared.fit;
     store8::<T>(scale, out.scale);
     store8::<T>(bias, out.bias);
-    let divisor = if R::STORED_SCALE { round::<T>(scale) } else { scale };
-    let divisors = bytemuck::cast::<__m256, [f32; GROUPS]>(divisor);
-    let inverses = bytemuck::cast::<__m256, [f32; GROUPS]>(reciprocals(divisor));
+    let divisors = bytemuck::cast::<__m256, [f32; GROUPS]>(prepared.divisor);
+    let inverses = bytemuck::cast::<__m256, [f32; GROUPS]>(prepared.inverse);
     let biases = bytemuck::cast::<__m256, [f32; GROUPS]>(bias);
     let groups = src.chunks_exact(group * T::SIZE).zip(out.weight.chunks_exact_mut(group * BITS / 8));
     for (i, (src, packed)) in groups.enumerate() {
@@ -121,7 +139,7 @@ fn batch<R: Rule, T: Element, const BITS: usize>(
             pack::<BITS>(bytes(words(first), words(second)), packed);
         }
     }
-    Some(EncodeStats { zeroed_groups: u64::from(zeroed), ..EncodeStats::default() })
+    EncodeStats { zeroed_groups: u64::from(zeroed), ..EncodeStats::default() }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -130,14 +148,26 @@ pub(super) fn encode<R: Rule, T: Element, const BITS: usize>(
     src: &[u8],
     out: EncodeBuffers<'_>,
 ) -> EncodeStats {
-    let group = params.group;
-    let len = EncodedLen { weight: group * BITS / 8, scale: T::SIZE, bias: T::SIZE };
-    batch::encode(params, src, out, group * T::SIZE, len, affine::encode::<R, T, BITS>, |src, out| {
-        // A constant group size lets the compiler unroll.
-        match group {
-            32 => batch::<R, T, BITS>(32, src, out),
-            64 => batch::<R, T, BITS>(64, src, out),
-            _ => batch::<R, T, BITS>(128, src, out),
-        }
-    })
+    // A constant group size lets the compiler unroll.
+    match params.group {
+        32 => encode_groups::<R, T, BITS, 32>(params, src, out),
+        64 => encode_groups::<R, T, BITS, 64>(params, src, out),
+        _ => encode_groups::<R, T, BITS, 128>(params, src, out),
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn encode_groups<R: Rule, T: Element, const BITS: usize, const GROUP: usize>(
+    params: &Params<GlobalScale>,
+    src: &[u8],
+    out: EncodeBuffers<'_>,
+) -> EncodeStats {
+    let len = EncodedLen { weight: GROUP * BITS / 8, scale: T::SIZE, bias: T::SIZE };
+    let tensor = Tensor { params, src, out, src_len: GROUP * T::SIZE, len };
+    batch::encode(
+        tensor,
+        affine::encode::<R, T, BITS>,
+        |src| prepare::<R, T, BITS>(GROUP, src),
+        |prepared, src, out| finish::<R, T, BITS>(GROUP, prepared, src, out),
+    )
 }

@@ -12,48 +12,72 @@ use crate::{
 };
 
 /// How far ahead of the batch in work its successors are fetched, in bytes.
-const AHEAD: usize = 4096;
+const AHEAD: usize = 8192;
 
-/// Asks for the first `len` bytes, as far as there are so many.
+/// Asks for all of `src`.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "it is two instructions for each line of a cache")]
 #[expect(unsafe_code, reason = "the instruction takes a pointer")]
-fn prefetch(src: &[u8], len: usize) {
-    for line in src[..len.min(src.len())].chunks(64) {
+fn prefetch(src: &[u8]) {
+    for line in src.chunks(64) {
         // SAFETY: a prefetch reads nothing that a program could see, and faults on no address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
     }
 }
 
-/// Splits a tensor into batches of eight groups and gives each to `fast`. What `fast` declines, a batch with numbers
-/// that its shortcuts do not cover, and what is left at the end, `oracle` encodes.
+/// Batches that are prepared together. What a batch's scales take is a chain of divisions, and several chains run side by
+/// side where one would leave a core waiting.
+const TOGETHER: usize = 4;
+
+/// Splits a tensor into batches of eight groups. Each is prepared, which finds its scales, and finished, which packs its
+/// codes. What `prepare` declines, a batch with numbers that its shortcuts do not cover, and what is left at the end,
+/// `oracle` encodes.
 ///
-/// `len` is the size of one group's parts, `src_len` that of its source, in bytes. Always inlined, so that it is compiled
-/// with the instructions of its caller.
+/// Always inlined, so that it is compiled with the instructions of its caller.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "a closure with vectors must not cross into code without them")]
-pub(super) fn encode(
-    params: &Params<GlobalScale>,
-    src: &[u8],
-    out: EncodeBuffers<'_>,
-    src_len: usize,
-    len: EncodedLen,
+pub(super) fn encode<P: Copy>(
+    tensor: Tensor<'_>,
     oracle: EncodeKernel,
-    mut fast: impl FnMut(&[u8], &mut EncodeBuffers<'_>) -> Option<EncodeStats>,
+    prepare: impl Fn(&[u8]) -> Option<P>,
+    finish: impl Fn(&P, &[u8], &mut EncodeBuffers<'_>) -> EncodeStats,
 ) -> EncodeStats {
+    let Tensor { params, src, out, src_len, len } = tensor;
     let EncodeBuffers { mut weight, mut scale, mut bias } = out;
     let mut stats = EncodeStats::default();
     let batch_len = GROUPS * src_len;
-    for (i, piece_src) in src.chunks(batch_len).enumerate() {
-        prefetch(src.get(i * batch_len + AHEAD..).unwrap_or_default(), batch_len);
-        let src = piece_src;
-        let groups = src.len() / src_len;
-        let mut piece = EncodeBuffers { weight: &mut [], scale: &mut [], bias: &mut [] };
-        (piece.weight, weight) = mem::take(&mut weight).split_at_mut(groups * len.weight);
-        (piece.scale, scale) = mem::take(&mut scale).split_at_mut(groups * len.scale);
-        (piece.bias, bias) = mem::take(&mut bias).split_at_mut(groups * len.bias);
-        let done = if groups == GROUPS { fast(src, &mut piece) } else { None };
-        stats += done.unwrap_or_else(|| oracle(params, src, piece));
+    let mut ahead = src.get(AHEAD..).unwrap_or_default();
+    for several in src.chunks(TOGETHER * batch_len) {
+        let mut prepared = [None; TOGETHER];
+        for (prepared, src) in prepared.iter_mut().zip(several.chunks_exact(batch_len)) {
+            *prepared = prepare(src);
+        }
+        for (prepared, src) in prepared.iter().zip(several.chunks(batch_len)) {
+            // Between batches, since a burst of prefetches would wait for each other.
+            let (next, rest) = ahead.split_at(src.len().min(ahead.len()));
+            ahead = rest;
+            prefetch(next);
+            let groups = src.len() / src_len;
+            let mut piece = EncodeBuffers { weight: &mut [], scale: &mut [], bias: &mut [] };
+            (piece.weight, weight) = mem::take(&mut weight).split_at_mut(groups * len.weight);
+            (piece.scale, scale) = mem::take(&mut scale).split_at_mut(groups * len.scale);
+            (piece.bias, bias) = mem::take(&mut bias).split_at_mut(groups * len.bias);
+            stats += match prepared {
+                Some(prepared) => finish(prepared, src, &mut piece),
+                None => oracle(params, src, piece),
+            };
+        }
     }
     stats
+}
+
+/// Groups and the buffers for their parts.
+pub(super) struct Tensor<'a> {
+    pub(super) params: &'a Params<GlobalScale>,
+    pub(super) src: &'a [u8],
+    pub(super) out: EncodeBuffers<'a>,
+    /// Bytes of one group's source.
+    pub(super) src_len: usize,
+    /// Bytes of one group's parts.
+    pub(super) len: EncodedLen,
 }

@@ -114,16 +114,23 @@ pub(super) fn store<T: Element>(values: Sixteen, out: &mut [u8]) {
             let second = _mm256_permute2f128_ps::<0x31>(low, high);
             write::<64, _>([first, second], out);
         }
-        FloatType::F16 => {
-            let low = _mm256_castsi128_si256(_mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(low));
-            let both = _mm256_inserti128_si256::<1>(low, _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(high));
-            write::<32, _>(_mm256_permute4x64_epi64::<0b11_01_10_00>(both), out);
-        }
-        FloatType::BF16 => {
-            let low = _mm256_srli_epi32::<16>(carry_to_bf16(low));
-            let high = _mm256_srli_epi32::<16>(carry_to_bf16(high));
-            write::<32, _>(_mm256_packus_epi32(low, high), out);
-        }
+        FloatType::F16 | FloatType::BF16 => write::<32, _>(narrow::<T>(values), out),
+    }
+}
+
+/// Rounds sixteen numbers, none of them NaN, to a `T` of 16 bits, in their natural order.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn narrow<T: Element>(values: Sixteen) -> __m256i {
+    let Sixteen { low, high } = values;
+    if matches!(T::FLOAT, FloatType::F16) {
+        let low = _mm256_castsi128_si256(_mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(low));
+        let both = _mm256_inserti128_si256::<1>(low, _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(high));
+        _mm256_permute4x64_epi64::<0b11_01_10_00>(both)
+    } else {
+        let low = _mm256_srli_epi32::<16>(carry_to_bf16(low));
+        let high = _mm256_srli_epi32::<16>(carry_to_bf16(high));
+        _mm256_packus_epi32(low, high)
     }
 }
 

@@ -16,7 +16,8 @@ use std::arch::x86_64::{
 };
 
 use super::{
-    batch, e2m1,
+    batch::{self, Tensor},
+    e2m1,
     element::{Sixteen, load, round, store_bytes},
     reduce::{GROUPS, magnitudes},
     signed,
@@ -35,7 +36,8 @@ const GROUP: usize = 32;
 /// The scales' codes, and the reciprocals of the scales, unless one of them is out of range.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn scales<R: Rule, T: Element>(largest: __m256, max: f32) -> Option<(__m256i, __m256i)> {
+fn scales<R: Rule, T: Element>(largest: Option<__m256>, max: f32) -> Option<(__m256i, __m256i)> {
+    let largest = largest?;
     let step = _mm256_div_ps(largest, _mm256_set1_ps(max));
     let step = if matches!(R::PROFILE, Profile::Mlx) { round::<T>(step) } else { step };
     let bits = _mm256_castps_si256(step);
@@ -56,11 +58,14 @@ fn scales<R: Rule, T: Element>(largest: __m256, max: f32) -> Option<(__m256i, __
     Some((codes, inverse))
 }
 
-/// Encodes eight groups, or declines.
+/// Packs eight groups.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn batch<R: Rule, C: Code, T: Element>(src: &[u8], out: &mut EncodeBuffers<'_>) -> Option<EncodeStats> {
-    let (codes, inverse) = scales::<R, T>(magnitudes::<T>(src, GROUP)?, C::MAX)?;
+fn finish<R: Rule, C: Code, T: Element>(
+    (codes, inverse): (__m256i, __m256i),
+    src: &[u8],
+    out: &mut EncodeBuffers<'_>,
+) -> EncodeStats {
     store_bytes(codes, out.scale);
     let inverses = bytemuck::cast::<__m256i, [f32; GROUPS]>(inverse);
     let groups = src.chunks_exact(GROUP * T::SIZE).zip(out.weight.chunks_exact_mut(GROUP * C::BITS / 8));
@@ -85,7 +90,7 @@ fn batch<R: Rule, C: Code, T: Element>(src: &[u8], out: &mut EncodeBuffers<'_>) 
             _ => signed::encode::<8, false>(values, signs, out),
         }
     }
-    Some(EncodeStats::default())
+    EncodeStats::default()
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -95,5 +100,11 @@ pub(super) fn encode<R: Rule, C: Code, T: Element>(
     out: EncodeBuffers<'_>,
 ) -> EncodeStats {
     let len = EncodedLen { weight: GROUP * C::BITS / 8, scale: 1, bias: 0 };
-    batch::encode(params, src, out, GROUP * T::SIZE, len, mx::encode::<R, C, T>, |src, out| batch::<R, C, T>(src, out))
+    let tensor = Tensor { params, src, out, src_len: GROUP * T::SIZE, len };
+    batch::encode(
+        tensor,
+        mx::encode::<R, C, T>,
+        |src| scales::<R, T>(magnitudes::<T>(src, GROUP), C::MAX),
+        |prepared, src, out| finish::<R, C, T>(*prepared, src, out),
+    )
 }

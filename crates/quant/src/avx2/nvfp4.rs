@@ -10,13 +10,13 @@
 //! as rounding by an addition; a table of reciprocals by scale, since one division for eight groups costs nothing.
 
 use std::arch::x86_64::{
-    __m256, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _CMP_LE_OQ, _mm256_and_ps, _mm256_andnot_ps, _mm256_blendv_ps,
+    __m256, __m256i, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _CMP_LE_OQ, _mm256_and_ps, _mm256_andnot_ps, _mm256_blendv_ps,
     _mm256_castps_si256, _mm256_cmp_ps, _mm256_div_ps, _mm256_max_epi32, _mm256_min_ps, _mm256_movemask_ps,
     _mm256_mul_ps, _mm256_or_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_srli_epi32,
 };
 
 use super::{
-    batch,
+    batch::{self, Tensor},
     divide::{Divisor, reciprocals},
     e2m1,
     element::{Sixteen, load, round, store_bytes},
@@ -45,28 +45,27 @@ fn within(values: __m256, from: f32, to: f32, otherwise: __m256) -> bool {
 }
 
 /// What the numbers of a group are divided by, and what they are multiplied with.
+#[derive(Clone, Copy)]
 struct Steps {
-    divisors: [f32; GROUPS],
-    factors: [f32; GROUPS],
+    divisors: __m256,
+    factors: __m256,
 }
 
-/// Encodes eight groups, or declines.
+/// What is known of eight groups before they are packed.
+#[derive(Clone, Copy)]
+struct Prepared {
+    codes: __m256i,
+    steps: Steps,
+    clipped: u32,
+}
+
+/// Finds the scales of eight groups, or declines.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn batch<R: Rule, T: Element>(
-    params: &Params<GlobalScale>,
-    src: &[u8],
-    out: &mut EncodeBuffers<'_>,
-) -> Option<EncodeStats> {
+fn prepare<R: Rule, T: Element>(params: &Params<GlobalScale>, src: &[u8]) -> Option<Prepared> {
     let largest = magnitudes::<T>(src, GROUP)?;
     let factor = _mm256_set1_ps(factor(params));
     let zero = _mm256_cmp_ps::<_CMP_EQ_OQ>(largest, _mm256_setzero_ps());
-    let zeros = _mm256_movemask_ps(zero);
-    if !matches!(R::PROFILE, Profile::MlxMetal) && zeros == 0xFF {
-        out.scale.fill(0);
-        out.weight.fill(0);
-        return Some(EncodeStats::default());
-    }
     let sixth = _mm256_div_ps(largest, _mm256_set1_ps(6.0));
     let sixth = if matches!(R::PROFILE, Profile::Mlx) { round::<T>(sixth) } else { sixth };
     let wanted = _mm256_min_ps(_mm256_mul_ps(sixth, factor), _mm256_set1_ps(448.0));
@@ -84,26 +83,40 @@ fn batch<R: Rule, T: Element>(
         return None;
     }
     let steps = steps::<R, T>(params, scale, quotient, zero)?;
-    store_bytes(codes, out.scale);
+    let clipped = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(reached, _mm256_set1_ps(7.0)));
+    Some(Prepared { codes, steps, clipped: clipped.count_ones() })
+}
+
+/// Packs eight groups.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn finish<R: Rule, T: Element>(
+    params: &Params<GlobalScale>,
+    prepared: &Prepared,
+    src: &[u8],
+    out: &mut EncodeBuffers<'_>,
+) -> EncodeStats {
+    store_bytes(prepared.codes, out.scale);
+    let divisors = bytemuck::cast::<__m256, [f32; GROUPS]>(prepared.steps.divisors);
+    let factors = bytemuck::cast::<__m256, [f32; GROUPS]>(prepared.steps.factors);
+    let factor = _mm256_set1_ps(factor(params));
     let short = matches!(R::PROFILE, Profile::Plus) && T::SIZE == 2 && params.global.is_none();
     for (i, (src, out)) in src.chunks_exact(32 * T::SIZE).zip(out.weight.chunks_exact_mut(16)).enumerate() {
         if short {
-            e2m1::encode::<T, false>(src, [steps.factors[2 * i], steps.factors[2 * i + 1]], out);
+            e2m1::encode::<T, false>(src, [factors[2 * i], factors[2 * i + 1]], out);
             continue;
         }
         let (first, second) = src.split_at(GROUP * T::SIZE);
         let signs = [load::<T>(first), load::<T>(second)];
-        let values =
-            [scaled::<R, T>(signs[0], &steps, 2 * i, factor), scaled::<R, T>(signs[1], &steps, 2 * i + 1, factor)];
+        let by = |i: usize| Divisor::new(divisors[i], factors[i]);
+        let values = [scaled::<R, T>(signs[0], by(2 * i), factor), scaled::<R, T>(signs[1], by(2 * i + 1), factor)];
         if matches!(R::PROFILE, Profile::Mlx) {
             signed::encode::<4, true>(values, signs, out);
         } else {
             signed::encode::<4, false>(values, signs, out);
         }
     }
-    let clipped = _mm256_cmp_ps::<_CMP_GT_OQ>(reached, _mm256_set1_ps(7.0));
-    let clipped_groups = u64::from(_mm256_movemask_ps(clipped).count_ones());
-    Some(EncodeStats { clipped_groups, ..EncodeStats::default() })
+    EncodeStats { clipped_groups: u64::from(prepared.clipped), ..EncodeStats::default() }
 }
 
 /// The steps for eight groups, unless one of them is out of the range in which the shortcuts are exact.
@@ -138,14 +151,13 @@ fn steps<R: Rule, T: Element>(
             (step, reciprocals(step))
         }
     };
-    Some(Steps { divisors: bytemuck::cast(divisor), factors: bytemuck::cast(inverse) })
+    Some(Steps { divisors: divisor, factors: inverse })
 }
 
 /// A group divided by its step.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn scaled<R: Rule, T: Element>(pair: Sixteen, steps: &Steps, group: usize, factor: __m256) -> Sixteen {
-    let divisor = Divisor::new(steps.divisors[group], steps.factors[group]);
+fn scaled<R: Rule, T: Element>(pair: Sixteen, divisor: Divisor, factor: __m256) -> Sixteen {
     let scaled = |values| match R::PROFILE {
         Profile::Mlx => _mm256_mul_ps(round::<T>(divisor.divide(values)), factor),
         Profile::MlxMetal => divisor.multiply(values),
@@ -161,7 +173,11 @@ pub(super) fn encode<R: Rule, T: Element>(
     out: EncodeBuffers<'_>,
 ) -> EncodeStats {
     let len = EncodedLen { weight: GROUP / 2, scale: 1, bias: 0 };
-    batch::encode(params, src, out, GROUP * T::SIZE, len, nvfp4::encode::<R, T>, |src, out| {
-        batch::<R, T>(params, src, out)
-    })
+    let tensor = Tensor { params, src, out, src_len: GROUP * T::SIZE, len };
+    batch::encode(
+        tensor,
+        nvfp4::encode::<R, T>,
+        |src| prepare::<R, T>(params, src),
+        |prepared, src, out| finish::<R, T>(params, prepared, src, out),
+    )
 }
