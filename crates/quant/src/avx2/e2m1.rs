@@ -14,25 +14,46 @@
 //! and BF16 and for scales of few bits, not for F32 or under a global scale.
 
 use std::arch::x86_64::{
-    __m256, __m256i, _mm256_and_si256, _mm256_andnot_si256, _mm256_cmpeq_epi8, _mm256_cvtps_epi32, _mm256_fmadd_ps,
-    _mm256_min_epu8, _mm256_min_ps, _mm256_or_si256, _mm256_packs_epi16, _mm256_packs_epi32, _mm256_set1_epi8,
-    _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_si256, _mm256_srli_epi16,
+    __m256, __m256i, _mm256_add_ps, _mm256_and_si256, _mm256_andnot_si256, _mm256_cmpeq_epi8, _mm256_cvtps_epi32,
+    _mm256_fmadd_ps, _mm256_min_epu8, _mm256_min_ps, _mm256_mul_ps, _mm256_or_si256, _mm256_packs_epi16,
+    _mm256_packs_epi32, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_si256, _mm256_srli_epi16,
 };
 
 use super::{
     element::{load_bytes, widen},
     pack::{bytes, pack},
+    reduce::GROUPS,
 };
 use crate::portable::element::Element;
 
-/// Sixteen codes, plus 64, as words, of elements without sign. `reciprocal` is 1 / d.
+/// 2/d, 1/d and 1/2d for eight groups.
+pub(super) struct Reciprocals {
+    twice: [f32; GROUPS],
+    once: [f32; GROUPS],
+    half: [f32; GROUPS],
+}
+
+impl Reciprocals {
+    /// From 1/d.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) fn new(once: __m256) -> Self {
+        Self {
+            twice: bytemuck::cast(_mm256_add_ps(once, once)),
+            once: bytemuck::cast(once),
+            half: bytemuck::cast(_mm256_mul_ps(once, _mm256_set1_ps(0.5))),
+        }
+    }
+}
+
+/// Sixteen codes, plus 64, as words, of elements without sign, of one of the groups.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn words<T: Element, const DOWN: bool>(magnitudes: __m256i, reciprocal: f32) -> __m256i {
+fn words<T: Element, const DOWN: bool>(magnitudes: __m256i, reciprocals: &Reciprocals, group: usize) -> __m256i {
     // Ties go down if everything is a little less.
     let less = if DOWN { f32::from_bits((127 - 14) << 23) } else { 0.0 };
-    let (twice, once) = (_mm256_set1_ps(2.0 * reciprocal), _mm256_set1_ps(reciprocal));
-    let half = _mm256_set1_ps(0.5 * reciprocal);
+    let (twice, once) = (_mm256_set1_ps(reciprocals.twice[group]), _mm256_set1_ps(reciprocals.once[group]));
+    let half = _mm256_set1_ps(reciprocals.half[group]);
     let code = |magnitude: __m256| {
         let fine = _mm256_fmadd_ps(magnitude, twice, _mm256_set1_ps(64.0 - less));
         let middle = _mm256_fmadd_ps(magnitude, once, _mm256_set1_ps(66.0 - less));
@@ -43,16 +64,21 @@ fn words<T: Element, const DOWN: bool>(magnitudes: __m256i, reciprocal: f32) -> 
     _mm256_packs_epi32(code(pair.low), code(pair.high))
 }
 
-/// Encodes 32 elements of 16 bits, the first sixteen and the second divided by what `reciprocals` are the reciprocals of.
-/// Quotients are below 8. With `DOWN`, ties go towards zero, and zero has no sign.
+/// Encodes 32 elements of 16 bits, the first sixteen of one group and the second of another or the same. Quotients are
+/// below 8. With `DOWN`, ties go towards zero, and zero has no sign.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn encode<T: Element, const DOWN: bool>(src: &[u8], reciprocals: [f32; 2], out: &mut [u8]) {
+pub(super) fn encode<T: Element, const DOWN: bool>(
+    src: &[u8],
+    reciprocals: &Reciprocals,
+    groups: [usize; 2],
+    out: &mut [u8],
+) {
     let (first, second) = (load_bytes(src), load_bytes(&src[32..]));
     let below_sign = _mm256_set1_epi16(i16::MAX);
     let codes = bytes(
-        words::<T, DOWN>(_mm256_and_si256(first, below_sign), reciprocals[0]),
-        words::<T, DOWN>(_mm256_and_si256(second, below_sign), reciprocals[1]),
+        words::<T, DOWN>(_mm256_and_si256(first, below_sign), reciprocals, groups[0]),
+        words::<T, DOWN>(_mm256_and_si256(second, below_sign), reciprocals, groups[1]),
     );
     let codes = _mm256_and_si256(_mm256_min_epu8(codes, _mm256_set1_epi8(64 + 7)), _mm256_set1_epi8(7));
     // Saturating keeps the sign bit of a word, and what lies below it does not matter.

@@ -11,8 +11,9 @@
 
 use std::arch::x86_64::{
     __m256, __m256i, _CMP_EQ_OQ, _mm256_add_epi32, _mm256_andnot_si256, _mm256_blendv_epi8, _mm256_castps_si256,
-    _mm256_cmp_ps, _mm256_cmpgt_epi32, _mm256_div_ps, _mm256_movemask_epi8, _mm256_mul_ps, _mm256_or_si256,
-    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_srli_epi32, _mm256_sub_epi32,
+    _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cmpgt_epi32, _mm256_div_ps, _mm256_movemask_epi8, _mm256_mul_ps,
+    _mm256_or_si256, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_srli_epi32,
+    _mm256_sub_epi32,
 };
 
 use super::{
@@ -69,16 +70,17 @@ fn finish<R: Rule, C: Code, T: Element>(
     store_bytes(codes, out.scale);
     let inverses = bytemuck::cast::<__m256i, [f32; GROUPS]>(inverse);
     let groups = src.chunks_exact(GROUP * T::SIZE).zip(out.weight.chunks_exact_mut(GROUP * C::BITS / 8));
-    for ((src, out), inverse) in groups.zip(inverses) {
+    let reciprocals = e2m1::Reciprocals::new(_mm256_castsi256_ps(inverse));
+    for (i, (src, out)) in groups.enumerate() {
         if C::BITS == 4 && T::SIZE == 2 {
             if matches!(R::PROFILE, Profile::Mlx) {
-                e2m1::encode::<T, true>(src, [inverse; 2], out);
+                e2m1::encode::<T, true>(src, &reciprocals, [i; 2], out);
             } else {
-                e2m1::encode::<T, false>(src, [inverse; 2], out);
+                e2m1::encode::<T, false>(src, &reciprocals, [i; 2], out);
             }
             continue;
         }
-        let inverse = _mm256_set1_ps(inverse);
+        let inverse = _mm256_set1_ps(inverses[i]);
         let (first, second) = src.split_at(16 * T::SIZE);
         let signs = [load::<T>(first), load::<T>(second)];
         let times =

@@ -100,10 +100,11 @@ fn finish<R: Rule, T: Element>(
     let divisors = bytemuck::cast::<__m256, [f32; GROUPS]>(prepared.steps.divisors);
     let factors = bytemuck::cast::<__m256, [f32; GROUPS]>(prepared.steps.factors);
     let factor = _mm256_set1_ps(factor(params));
+    let reciprocals = e2m1::Reciprocals::new(prepared.steps.factors);
     let short = matches!(R::PROFILE, Profile::Plus) && T::SIZE == 2 && params.global.is_none();
     for (i, (src, out)) in src.chunks_exact(32 * T::SIZE).zip(out.weight.chunks_exact_mut(16)).enumerate() {
         if short {
-            e2m1::encode::<T, false>(src, [factors[2 * i], factors[2 * i + 1]], out);
+            e2m1::encode::<T, false>(src, &reciprocals, [2 * i, 2 * i + 1], out);
             continue;
         }
         let (first, second) = src.split_at(GROUP * T::SIZE);
