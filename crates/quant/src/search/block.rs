@@ -43,6 +43,9 @@ pub(crate) trait Block: 'static {
     /// The nearest code.
     fn nearest(value: f32) -> u8;
 
+    /// The scale that the profile of `R` gives.
+    fn scale<R: nvfp4::Rule + mx::Rule, T: Element>(params: &Params<GlobalScale>, largest: f32) -> u8;
+
     /// What the profile of `R` gives.
     fn profile<R: nvfp4::Rule + mx::Rule, T: Element>(
         params: &Params<GlobalScale>,
@@ -74,12 +77,16 @@ impl Block for Nvfp4 {
         e2m1::nearest_even(value)
     }
 
+    fn scale<R: nvfp4::Rule + mx::Rule, T: Element>(params: &Params<GlobalScale>, largest: f32) -> u8 {
+        <R as nvfp4::Rule>::scale::<T>(largest, nvfp4::factor(params))
+    }
+
     fn profile<R: nvfp4::Rule + mx::Rule, T: Element>(
         params: &Params<GlobalScale>,
         row: &[f32],
         largest: f32,
     ) -> Answer<u8> {
-        let stored = <R as nvfp4::Rule>::scale::<T>(largest, nvfp4::factor(params));
+        let stored = Self::scale::<R, T>(params, largest);
         let mut codes = [0; MAX_GROUP];
         <R as nvfp4::Rule>::codes::<T>(row, &mut codes[..row.len()], e4m3::decode(stored), params);
         Answer { stored, codes }
@@ -132,6 +139,10 @@ impl<C: MxCode> Block for C {
         <C as Code>::nearest(value)
     }
 
+    fn scale<R: nvfp4::Rule + mx::Rule, T: Element>(_params: &Params<GlobalScale>, largest: f32) -> u8 {
+        <R as mx::Rule>::scale::<T>(largest, C::MAX).code()
+    }
+
     fn profile<R: nvfp4::Rule + mx::Rule, T: Element>(
         _params: &Params<GlobalScale>,
         row: &[f32],
@@ -175,7 +186,7 @@ fn errors(values: &[Lanes], weights: Option<&[Lanes]>, steps: &Lanes) -> Lanes {
     sum
 }
 
-/// The best scales for a batch, their errors, and the least errors of scales that MLX could have.
+/// The best scales for a batch, their errors, and the errors of MLX's scales, or zero where those were not tried.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "compiled with the instructions of its caller")]
 fn search<B: Block>(
@@ -183,9 +194,10 @@ fn search<B: Block>(
     values: &[Lanes],
     weights: Option<&[Lanes]>,
     fitting: &[u8; LANES],
+    mlx: &[u8; LANES],
 ) -> ([u8; LANES], Lanes, Lanes) {
     let (mut best, mut least) = (*fitting, [f32::INFINITY; LANES]);
-    let mut baseline = [f32::INFINITY; LANES];
+    let mut baseline = [0.0; LANES];
     for offset in B::OFFSETS {
         let mut codes = [0; LANES];
         let mut steps = [0.0; LANES];
@@ -200,7 +212,7 @@ fn search<B: Block>(
             if error[lane] < least[lane] {
                 (best[lane], least[lane]) = (codes[lane], error[lane]);
             }
-            if offset.abs() <= 1 && error[lane] < baseline[lane] {
+            if codes[lane] == mlx[lane] {
                 baseline[lane] = error[lane];
             }
         }
@@ -237,18 +249,16 @@ pub(crate) fn encode<B: Block, T: Element>(
     let parts = scale.chunks_mut(LANES).zip(weight.chunks_mut(LANES * group * B::BITS / 8));
     for (i, (src, (scale, weight))) in src.chunks(LANES * group * T::SIZE).zip(parts).enumerate() {
         batch.read::<T>(src, i * LANES, importance);
-        let (mut largest, mut fitting) = ([0.0; LANES], [1; LANES]);
-        let mut plus: [Option<Answer<u8>>; LANES] = [const { None }; LANES];
+        let (mut largest, mut fitting, mut mlx) = ([0.0; LANES], [1; LANES], [1; LANES]);
         for lane in 0..batch.count {
             let row = batch.row(lane);
             largest[lane] = Plus::largest(row, batch.non_finite[lane]);
-            let answer = B::profile::<Plus, T>(params, row, largest[lane]);
-            fitting[lane] = answer.stored;
-            plus[lane] = Some(answer);
+            fitting[lane] = B::scale::<Plus, T>(params, largest[lane]);
+            mlx[lane] = B::scale::<Mlx, T>(params, largest[lane]);
         }
         let weights = importance.is_some().then_some(&batch.weights[..group]);
         let (best, error, baseline) = if searched {
-            search::<B>(params, &batch.values[..group], weights, &fitting)
+            search::<B>(params, &batch.values[..group], weights, &fitting, &mlx)
         } else {
             (fitting, [0.0; LANES], [0.0; LANES])
         };
@@ -259,8 +269,9 @@ pub(crate) fn encode<B: Block, T: Element>(
                 answer::<B>(params, row, best[lane])
             } else {
                 let mlx = B::profile::<Mlx, T>(params, row, Mlx::largest(row, batch.non_finite[lane]));
+                let plus = B::profile::<Plus, T>(params, row, largest[lane]);
                 let found = ordinary.then(|| answer::<B>(params, row, best[lane]));
-                least([Some(mlx), plus[lane].take(), found].into_iter().flatten(), |answer| {
+                least([Some(mlx), Some(plus), found].into_iter().flatten(), |answer| {
                     let step = B::step(params, answer.stored);
                     squared_error(row, batch.row_weights(lane), |i| B::value(answer.codes[i]) * step)
                 })
