@@ -11,7 +11,8 @@ use crate::{
     portable::{EncodeKernel, Params},
 };
 
-/// How far ahead of the batch in work its successors are fetched, in bytes.
+/// How far ahead of the batch in work its successors are fetched, in bytes. Without this a core reads from memory at three
+/// fifths of the speed; 4 KiB and 12 KiB are a little slower.
 const AHEAD: usize = 8192;
 
 /// Asks for all of `src`.

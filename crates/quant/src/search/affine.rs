@@ -22,7 +22,7 @@ use crate::{
         affine::{nearest_even, scale_and_bias},
         bits,
         element::Element,
-        group::{Mlx, extremes},
+        group::Mlx,
     },
 };
 
@@ -72,6 +72,20 @@ impl Best {
             }
         }
     }
+}
+
+/// The least and the greatest element of each group; NaN is neither.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "compiled with the instructions of its caller")]
+fn extremes(values: &[Lanes]) -> [(f32, f32); LANES] {
+    let (mut min, mut max) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+    for value in values {
+        for lane in 0..LANES {
+            min[lane] = if value[lane] < min[lane] { value[lane] } else { min[lane] };
+            max[lane] = if value[lane] > max[lane] { value[lane] } else { max[lane] };
+        }
+    }
+    std::array::from_fn(|lane| (min[lane], max[lane]))
 }
 
 /// Finds the nearest codes; returns their error and the fit of least squares for them.
@@ -186,11 +200,10 @@ pub(crate) fn encode<T: Element, const BITS: usize>(
     let parts = parts.zip(weight.chunks_mut(LANES * group * BITS / 8));
     for (i, (src, ((scale, bias), weight))) in src.chunks(LANES * group * T::SIZE).zip(parts).enumerate() {
         batch.read::<T>(src, i * LANES, importance);
-        let mut ends = [(0.0, 0.0); LANES];
+        let ends = extremes(&batch.values[..group]);
         let mut unrounded = [0.0; LANES];
         let mut mlx = Fit { scale: [1.0; LANES], bias: [0.0; LANES] };
         for lane in 0..batch.count {
-            ends[lane] = extremes(batch.row(lane), f32::NEG_INFINITY);
             (unrounded[lane], mlx.bias[lane]) = scale_and_bias::<Mlx>(ends[lane].0, ends[lane].1, top);
             mlx.scale[lane] = T::round(unrounded[lane]);
         }
