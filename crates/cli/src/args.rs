@@ -114,8 +114,8 @@ pub(crate) struct Import {
     /// Which tensors get the type: `default` protects the sensitive ones, `uniform` quantizes every weight
     #[arg(long, value_name = "P", default_value = "default", value_parser = parse_policy)]
     pub(crate) policy: Policy,
-    /// How codes are chosen: `plus` (lower error at the same cost), `mlx` (the bits of MLX's CPU backend) or `mlx-metal` (those of
-    /// its Metal kernels, as their source says)
+    /// How codes are chosen: `plus` (lower error at the same cost), `best` (searches, for the lowest), `mlx` (the bits of MLX's
+    /// CPU backend) or `mlx-metal` (those of its Metal kernels, as their source says)
     #[arg(long, value_name = "F", default_value = "plus", value_parser = parse_profile)]
     pub(crate) profile: Profile,
     /// Quantize tensors that hold infinities or NaNs rather than stop

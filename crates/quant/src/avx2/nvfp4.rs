@@ -145,7 +145,14 @@ fn steps<R: Rule, T: Element>(
             (divisor, reciprocals(divisor))
         }
         // Zeros are multiplied with zero.
-        Profile::MlxMetal => (scale, _mm256_andnot_ps(zero, _mm256_div_ps(_mm256_set1_ps(factor(params)), scale))),
+        Profile::MlxMetal => {
+            let factors = _mm256_div_ps(_mm256_set1_ps(factor(params)), scale);
+            // A tiny global scale makes some of them infinite, which no code is prepared for.
+            if !within(factors, f32::MIN_POSITIVE, f32::MAX, zero) {
+                return None;
+            }
+            (scale, _mm256_andnot_ps(zero, factors))
+        }
         // A group of zeros gets codes without a sign.
         _ => {
             let step = params.global.map_or(scale, |global| _mm256_mul_ps(scale, _mm256_set1_ps(global.multiplier())));

@@ -44,7 +44,7 @@ impl Fp8 {
 pub enum Fp8Scales<'a> {
     /// Little-endian floats.
     Float(FloatType, &'a [u8]),
-    /// Exponents biased by 127: a byte e stands for 2^(e − 127).
+    /// Exponents biased by 127: a byte e stands for 2^(e − 127), and 255, which published E8M0 scales use for NaN, for infinity.
     PowerOfTwo(&'a [u8]),
 }
 
@@ -126,6 +126,10 @@ impl<'a> ScaledFp8<'a> {
         const CHUNK: usize = 64;
         let table = self.fp8.values();
         let mut values = [0.0; CHUNK];
+        if src.is_empty() {
+            // Only a row that is there has a length that fits memory.
+            return;
+        }
         let rows = src.chunks_exact(self.shape[1]).zip(out.chunks_exact_mut(self.shape[1] * O::SIZE));
         for (row, (src, out)) in (first..).zip(rows) {
             let blocks = src.chunks(self.block[1]).zip(out.chunks_mut(self.block[1].saturating_mul(O::SIZE)));

@@ -48,8 +48,8 @@ pub fn every_nth_row(src: &[u8], row: usize, n: usize, index: usize, out: &mut [
     Ok(())
 }
 
-/// The biases that turn codes offset by half their range into MLX's affine codes: −2^(`bits` − 1) × scale, exact in every
-/// float type.
+/// The biases that turn codes offset by half their range into MLX's affine codes: −2^(`bits` − 1) × scale, exact unless that is
+/// beyond the type (an F16 scale from 8,192 at 4 bits).
 ///
 /// compressed-tensors' symmetric `pack-quantized` weights are stored so, in affine's bit stream: `weight_packed` is the
 /// weight and `weight_scale` the scale, byte for byte.

@@ -33,6 +33,7 @@ pub(crate) trait Rule: 'static {
     const STORED_SCALE: bool;
 
     /// Whether ties go away from zero, not to even.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only the kernels with intrinsics ask"))]
     const TIES_AWAY: bool;
 
     /// Rounds a quotient to a whole number.

@@ -64,7 +64,7 @@ impl Best {
     #[expect(clippy::inline_always, reason = "compiled with the instructions of its caller")]
     fn consider(&mut self, fit: &Fit, error: &Lanes) {
         for (lane, error) in error.iter().enumerate() {
-            // False for NaN, which is what a scale of zero gives.
+            // False for NaN. A scale of zero may win: its codes mean the bias, and its error is the true one.
             if *error < self.error[lane] {
                 self.error[lane] = *error;
                 self.fit.scale[lane] = fit.scale[lane];

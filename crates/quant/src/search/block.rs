@@ -208,7 +208,7 @@ fn search<B: Block>(
         }
         let error = errors(values, weights, &steps);
         for lane in 0..LANES {
-            // False for NaN, which is what a step of zero gives.
+            // False for NaN. A step of zero may win: its codes mean zero, and its error is the true one.
             if error[lane] < least[lane] {
                 (best[lane], least[lane]) = (codes[lane], error[lane]);
             }

@@ -97,12 +97,14 @@ fn global_scales() {
                 let Ok(global) = GlobalScale::from_max_abs(max_abs) else { continue };
                 let encoder = Encoder::new(Scheme::NVFP4, float, profile).expect("it exists").with_global_scale(global);
                 encode(&encoder, &source(float, &mut random, 16 * 67, 16));
-                // And around the magnitude that it is for.
+                // And around the magnitude that it is for, down to groups whose scale is the least that there is.
                 let (least, most) = if float == FloatType::F16 { (-14, 15) } else { (-126, 127) };
-                let exponent = (exponent.clamp(least, most) - least + 1).into();
-                let near: Vec<u8> =
-                    (0..16 * 64).flat_map(|_| element(float, &mut random, exponent, 9, false)).collect();
-                encode(&encoder, &near);
+                for below in [0, 5, 9, 14, 20] {
+                    let exponent = ((exponent - below).clamp(least, most) - least + 1).into();
+                    let near: Vec<u8> =
+                        (0..16 * 64).flat_map(|_| element(float, &mut random, exponent, 9, false)).collect();
+                    encode(&encoder, &near);
+                }
             }
         }
     }
