@@ -130,7 +130,7 @@ fn a_plan_of_another_source() {
 }
 
 #[test]
-fn a_profile_without_a_kernel_is_refused_before_anything_is_written() {
+fn a_profile_imports_or_is_refused_before_anything_is_written() {
     for scheme in ["none", "int4", "nvfp4"] {
         let setting = Setting::new(scheme);
         for profile in Profile::ALL {
