@@ -15,7 +15,7 @@ pub enum Profile {
     #[default]
     Plus,
     /// Searches for the scale and bias, of those that can be stored, of least squared error. Never worse for any group
-    /// than [`Mlx`](Self::Mlx), and some thirty times slower than [`Plus`](Self::Plus).
+    /// than [`Mlx`](Self::Mlx), and far slower than [`Plus`](Self::Plus).
     /// [`Encoder::encode_weighted`](crate::Encoder::encode_weighted) weights the search by column. mxfp8 is as
     /// good as it gets with MLX's scale.
     Best,
