@@ -152,11 +152,23 @@ impl Ingest<'_> {
     ///
     /// [`FsError`] if the temporary file cannot be made.
     pub fn blob_like(&self, name: &str, size: u64) -> Result<BlobWriter<'_>, FsError> {
-        let twins = self.twins.get_or_init(|| self.store.layers_by_name());
-        match twins.get(name).and_then(|sizes| sizes.get(&size)) {
-            Some(digest) => BlobWriter::beside(self, *digest),
+        match self.twin(name, size) {
+            Some(digest) => BlobWriter::beside(self, digest),
             None => BlobWriter::new(self),
         }
+    }
+
+    /// Whether a blob of `size` bytes that is to be a layer called `name` is likely there already, so that it costs no room: a
+    /// model of the store has a layer of that name and size, and its blob has that size too.
+    #[must_use]
+    pub fn has_like(&self, name: &str, size: u64) -> bool {
+        self.twin(name, size).is_some_and(|digest| fs::is_file_of(&self.store.blob_path(&digest), size))
+    }
+
+    /// The blob of a layer of this name and size.
+    fn twin(&self, name: &str, size: u64) -> Option<Digest> {
+        let twins = self.twins.get_or_init(|| self.store.layers_by_name());
+        twins.get(name)?.get(&size).copied()
     }
 
     pub(super) fn store(&self) -> &Store {

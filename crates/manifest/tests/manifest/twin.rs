@@ -51,7 +51,11 @@ fn only_a_layer_of_the_same_name_and_size_is_a_twin() {
         let blob = ingest.blob_like(layer, size).unwrap();
         assert_eq!(files(&scratch), 1, "{layer} {size}");
         drop(blob);
+        assert!(!ingest.has_like(layer, size), "{layer} {size}");
     }
+    assert!(ingest.has_like("w", 1000));
+    replace(&scratch.store.blob_path(&Digest::of(&content)), b"cut off");
+    assert!(!ingest.has_like("w", 1000));
 }
 
 #[test]

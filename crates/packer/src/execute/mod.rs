@@ -77,7 +77,7 @@ pub fn import(
     let shards = ShardFiles::open(source)?;
     // This sweeps what killed imports have left, so it comes before the free space is measured.
     let ingest = store.ingest()?;
-    space::check(store, plan)?;
+    space::check(store, &ingest, plan)?;
     let files = plan.files.iter().map(|file| file.size).fold(0, u64::saturating_add);
     progress.begin("importing", plan.source_bytes().saturating_add(files));
     let done = jobs::run(&ingest, &shards, plan, options, progress)?;
