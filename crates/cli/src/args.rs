@@ -102,6 +102,7 @@ Examples:
   longshore import ./Qwen3-4B qwen3:4b                          as it is
   longshore import ./Qwen3-4B qwen3:int4 --quantize int4        4 bits, sensitive tensors 8
   longshore import ./Qwen3-4B qwen3:int4 --quantize int4 --dry-run    only what would be done")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Import {
     /// A checkpoint directory or one .safetensors file
     pub(crate) source: PathBuf,
@@ -118,6 +119,16 @@ pub(crate) struct Import {
     /// CPU backend) or `mlx-metal` (those of its Metal kernels, as their source says)
     #[arg(long, value_name = "F", default_value = "plus", value_parser = parse_profile)]
     pub(crate) profile: Profile,
+    /// Give nvfp4 tensors a global scale each: lower error, but not every runtime has a slot for it
+    #[arg(long)]
+    pub(crate) global_scale: bool,
+    /// How much each input channel matters to --profile best: a safetensors file with an F32 tensor [in] of the mean of x² for
+    /// each weight's name ([experts, in] for stacked experts)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) importance: Option<PathBuf>,
+    /// Measure what quantization loses, tensor by tensor; `show --tensors` shows it
+    #[arg(long)]
+    pub(crate) measure: bool,
     /// Quantize tensors that hold infinities or NaNs rather than stop
     #[arg(long)]
     pub(crate) allow_nonfinite: bool,

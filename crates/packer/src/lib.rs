@@ -72,7 +72,7 @@ mod transpose;
 pub use classify::{Evidence, Kind};
 pub use companions::{Companion, CompanionKind, MAX_COMPANION_BYTES, MAX_COMPANIONS};
 pub use config::{ConfigError, MAX_CONFIG_BYTES, ModelConfig};
-pub use execute::{ImportError, ImportOptions, ImportOutcome, ReadError, import};
+pub use execute::{ImportError, ImportOptions, ImportOutcome, ImportanceFile, ImportanceFileError, ReadError, import};
 pub use experts::ExpertError;
 pub use export::{ExportError, ExportOptions, ExportOutcome, export};
 pub use plan::{Plan, PlanError, PlanOptions, PlannedBlob, PlannedTensor, Transform};

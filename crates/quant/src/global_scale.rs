@@ -1,5 +1,10 @@
 //! nvfp4's scale for a whole tensor.
 
+use crate::{
+    FloatType,
+    portable::element::{Element as _, F16},
+};
+
 /// The most that a group can reach without a global scale: the largest E2M1 value times the largest E4M3 value.
 const REACH: f32 = 6.0 * 448.0;
 
@@ -24,6 +29,9 @@ pub struct InvalidGlobalScale {
 }
 
 impl GlobalScale {
+    /// The global scale that changes nothing: it multiplies by one.
+    pub const ONE: Self = Self { max_abs: REACH };
+
     /// The global scale under which a weight of magnitude `max_abs` is the largest that can be encoded. This is MLX's
     /// `global_scale` argument.
     ///
@@ -55,5 +63,53 @@ impl GlobalScale {
     /// What an encoder multiplies group scales by, as MLX rounds it.
     pub(crate) fn encoding_factor(self) -> f32 {
         REACH / self.max_abs
+    }
+}
+
+/// The largest magnitude among the finite elements of `src`, little-endian elements of type `float`; 0 where there are none.
+/// Bytes beyond the last whole element are not looked at.
+///
+/// A tensor may be cut anywhere: the largest of its pieces' answers is that of the whole, for
+/// [`GlobalScale::from_max_abs`].
+#[must_use]
+pub fn largest_magnitude(float: FloatType, src: &[u8]) -> f32 {
+    // Magnitudes of floats of one type are ordered like the integers of their bits.
+    let halves = |infinity: u16| {
+        let bits = src.chunks_exact(2).map(|half| u16::from_le_bytes([half[0], half[1]]) & 0x7FFF);
+        bits.filter(|bits| *bits < infinity).max().unwrap_or_default()
+    };
+    match float {
+        FloatType::F32 => {
+            let bits = src.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
+            let bits = bits.map(|bits| bits & 0x7FFF_FFFF).filter(|bits| *bits < 0x7F80_0000);
+            f32::from_bits(bits.max().unwrap_or_default())
+        }
+        FloatType::BF16 => f32::from_bits(u32::from(halves(0x7F80)) << 16),
+        FloatType::F16 => {
+            let mut value = [0.0];
+            F16::read(&halves(0x7C00).to_le_bytes(), &mut value);
+            value[0]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_of_what_is_finite() {
+        let of = |float, elements: &[&[u8]]| largest_magnitude(float, &elements.concat());
+        let f32s = [1.5f32, -2.5, f32::NAN, f32::INFINITY].map(f32::to_le_bytes);
+        assert_eq!(of(FloatType::F32, &[&f32s.concat()]).to_bits(), 2.5f32.to_bits());
+        assert_eq!(of(FloatType::BF16, &[&[0x80, 0xBF], &[0x00, 0x40], &[0x80, 0x7F], &[9]]).to_bits(), 2f32.to_bits());
+        assert_eq!(of(FloatType::F16, &[&[0xFF, 0xFB], &[0x00, 0x3C], &[0x00, 0x7C]]).to_bits(), 65504f32.to_bits());
+        assert_eq!(of(FloatType::F16, &[]).to_bits(), 0);
+    }
+
+    #[test]
+    fn one_changes_nothing() {
+        assert_eq!(GlobalScale::from_max_abs(GlobalScale::ONE.max_abs()), Ok(GlobalScale::ONE));
+        assert_eq!(GlobalScale::ONE.multiplier().to_bits(), 1f32.to_bits());
     }
 }

@@ -60,7 +60,7 @@ mod search;
 pub use decode::{DecodeError, Decoder};
 pub use encode::{EncodeBuffers, EncodeError, EncodeStats, Encoder, UnsupportedError};
 pub use float::{FloatType, UnknownFloatType};
-pub use global_scale::{GlobalScale, InvalidGlobalScale};
+pub use global_scale::{GlobalScale, InvalidGlobalScale, largest_magnitude};
 pub use importance::{Importance, ImportanceError};
 #[doc(hidden)]
 pub use level::Level;

@@ -1,15 +1,18 @@
 //! `import SOURCE NAME`: a checkpoint into the store.
 
-use std::{fmt::Write as _, process::ExitCode, time::Instant};
+use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode, sync::Arc, time::Instant};
 
 use anyhow::Context as _;
 use longshore_manifest::{Digest, Store};
-use longshore_packer::{ImportOptions, Plan, PlanError, PlanOptions, PlanReport, Source};
+use longshore_packer::{ImportOptions, ImportanceFile, Plan, PlanError, PlanOptions, PlanReport, Source};
+use longshore_quant::{Profile, Scheme};
 use longshore_st_format::Limits;
 use serde::Serialize;
 
+use super::loss::Lost;
 use crate::{
     args::{Import, Quantize},
+    errors::Advice,
     format::{Align, plural, seconds, size, table},
     printer::{FAINT, Printer, STRONG},
     progress::Bar,
@@ -24,19 +27,45 @@ struct Report<'a> {
     new_bytes: u64,
     reused_bytes: u64,
     seconds: f64,
+    /// What quantization lost, by tensor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    losses: Option<BTreeMap<&'a str, Lost>>,
+}
+
+/// Refuses options that would do nothing.
+fn check(args: &Import) -> anyhow::Result<()> {
+    let scheme = args.quantize.and_then(Quantize::scheme);
+    let useless = if args.global_scale && scheme != Some(Scheme::NVFP4) {
+        Some(("--global-scale", "add --quantize nvfp4, the only type that has one"))
+    } else if args.importance.is_some() && (args.profile != Profile::Best || scheme.is_none()) {
+        Some(("--importance", "add --quantize TYPE --profile best, the only profile that searches"))
+    } else if args.measure && scheme.is_none() {
+        Some(("--measure", "add --quantize TYPE; nothing else loses anything"))
+    } else {
+        None
+    };
+    match useless {
+        None => Ok(()),
+        Some((flag, hint)) => Err(Advice::failure(format!("{flag} would have no effect")).hint(hint).into()),
+    }
 }
 
 pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
+    check(args)?;
     let source = Source::open(&args.source, &Limits::default())?;
     let scheme = args.quantize.and_then(Quantize::scheme);
-    let plan = Plan::new(&source, &PlanOptions::new(scheme, args.policy.clone()));
+    let plan = Plan::new(&source, &PlanOptions::new(scheme, args.policy.clone()).with_global_scale(args.global_scale));
     let plan = match plan {
         // It names the source itself.
         Err(error @ PlanError::Unsupported { .. }) => return Err(error.into()),
         other => other.with_context(|| format!("cannot import {}", args.source.display()))?,
     };
     plan.check_profile(args.profile)?;
+    let importance = args.importance.as_ref().map(ImportanceFile::open).transpose()?;
+    if let Some(importance) = &importance {
+        importance.check(&plan)?;
+    }
     for warning in &plan.warnings {
         printer.warn(warning);
     }
@@ -48,6 +77,8 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
     options.profile = args.profile;
     options.threads = args.threads;
     options.allow_non_finite = args.allow_nonfinite;
+    options.importance = importance.map(Arc::new);
+    options.measure = args.measure;
     let outcome = {
         let bar = Bar::new(printer);
         longshore_packer::import(store, &args.name, &source, &plan, &options, &bar)?
@@ -61,6 +92,9 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
         new_bytes: outcome.new_bytes,
         reused_bytes: outcome.reused_bytes,
         seconds: started.elapsed().as_secs_f64(),
+        losses: args
+            .measure
+            .then(|| outcome.losses.iter().map(|(tensor, loss)| (tensor.as_str(), Lost::from(loss))).collect()),
     };
     printer.report(&report, || {
         let mut text = format!("{STRONG}{}{STRONG:#}  {}\n", args.name, outcome.digest);

@@ -8,6 +8,7 @@ mod import;
 mod inspect;
 mod list;
 mod load;
+mod loss;
 mod rm;
 mod shell;
 mod show;

@@ -4,11 +4,14 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use longshore_manifest::{
     Digest, ModelName, Store,
-    document::{BlobEntry, Facts, Import, TensorEntry, TensorTable},
+    document::{BlobEntry, Facts, Import, Loss, TensorEntry, TensorTable},
 };
 use serde::Serialize;
 
-use super::VERSION;
+use super::{
+    VERSION,
+    loss::{self, Lost},
+};
 use crate::{
     args::Show,
     errors::Advice,
@@ -29,6 +32,8 @@ struct Report<'a> {
     blobs: usize,
     schemes: Vec<Coding>,
     files: Vec<File>,
+    #[serde(skip)]
+    worst: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tensors: Option<Vec<Tensor<'a>>>,
 }
@@ -59,6 +64,8 @@ struct Tensor<'a> {
     scheme: Option<String>,
     bytes: u64,
     blob: Digest,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loss: Option<Lost>,
 }
 
 pub(super) fn run(args: &Show, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
@@ -77,6 +84,7 @@ pub(super) fn run(args: &Show, store: &Store, printer: &Printer) -> anyhow::Resu
         blobs: found.blobs.len(),
         schemes: schemes(found),
         files: model.manifest.files().map(|(name, blob)| File { name: name.to_string(), size: blob.size }).collect(),
+        worst: worst(found),
         tensors: args.tensors.then(|| found.tensors().map(|(blob, tensor)| describe(blob, tensor)).collect()),
     };
     printer.report(&report, || human(&report))?;
@@ -92,7 +100,22 @@ fn describe<'a>(blob: &'a BlobEntry, tensor: &'a TensorEntry) -> Tensor<'a> {
         scheme: tensor.quantization.as_ref().map(ToString::to_string),
         bytes: tensor.byte_len(),
         blob: blob.digest,
+        loss: tensor.loss.as_ref().map(Lost::from),
     }
+}
+
+/// The tensor that lost most, with its component, and the groups that all tensors lost; where import measured it.
+fn worst(table: &TensorTable) -> Option<String> {
+    let losses = || table.tensors().filter_map(|(blob, tensor)| Some((blob, tensor, tensor.loss.as_ref()?)));
+    let by_ratio = |(.., loss): &(_, _, &Loss)| loss.relative_rmse.unwrap_or_default();
+    let (blob, tensor, loss) = losses().max_by(|a, b| by_ratio(a).total_cmp(&by_ratio(b)))?;
+    let zeroed = losses().map(|(.., loss)| loss.zeroed_groups).fold(0, u64::saturating_add);
+    let at_most = format!("at most {} in {}", loss::ratio(loss), qualified(blob.component.as_deref(), &tensor.name));
+    Some(if zeroed == 0 { at_most } else { format!("{at_most}; {zeroed} groups zeroed") })
+}
+
+fn qualified(component: Option<&str>, name: &str) -> String {
+    component.map_or_else(String::new, |component| format!("{component}/")) + name
 }
 
 /// Tensors, parameters and bytes per coding, the largest first.
@@ -133,6 +156,7 @@ fn human(report: &Report<'_>) -> String {
         import.extend(value.iter().map(|value| format!(" --{flag} {value}")));
     }
     lines.push(("imported", import));
+    lines.extend(report.worst.iter().map(|worst| ("loss", worst.clone())));
     lines.push(("size", format!("{} in {}", size(report.size), plural(report.blobs, "tensor blob"))));
     let names: Vec<&str> = report.files.iter().map(|file| file.name.as_str()).collect();
     lines.push(("files", if names.is_empty() { "none".into() } else { names.join(", ") }));
@@ -164,7 +188,7 @@ fn human(report: &Report<'_>) -> String {
     }));
     let mut text = format!("{STRONG}{}{STRONG:#}\n{}\n{}", report.name, facts(&lines), table(&columns, &rows));
     if let Some(tensors) = &report.tensors {
-        let columns = [
+        let mut columns = vec![
             ("TENSOR", Align::Left),
             ("DTYPE", Align::Left),
             ("SHAPE", Align::Left),
@@ -172,15 +196,22 @@ fn human(report: &Report<'_>) -> String {
             ("SIZE", Align::Right),
             ("BLOB", Align::Left),
         ];
+        if report.worst.is_some() {
+            columns.push(("LOSS", Align::Left));
+        }
         let row = |tensor: &Tensor<'_>| {
-            vec![
-                tensor.component.map_or_else(String::new, |component| format!("{component}/")) + tensor.name,
+            let mut row = vec![
+                qualified(tensor.component, tensor.name),
                 tensor.dtype.to_string(),
                 tensor.shape.to_string(),
                 tensor.scheme.clone().unwrap_or_else(|| "-".into()),
                 size(tensor.bytes),
                 tensor.blob.short(),
-            ]
+            ];
+            if report.worst.is_some() {
+                row.push(tensor.loss.map_or_else(|| "-".into(), Lost::describe));
+            }
+            row
         };
         text.push('\n');
         text.push_str(&table(&columns, &tensors.iter().map(row).collect::<Vec<_>>()));

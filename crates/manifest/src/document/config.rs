@@ -4,13 +4,15 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use crate::Digest;
+
 use super::{
     manifest::{DocumentError, parse, to_line},
     table::TensorTable,
 };
 
 /// The config document of a model. Fields before `longshore` are ollama's, in ollama's order.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Config {
     /// `safetensors` for models of this store, `gguf` for others.
@@ -99,6 +101,9 @@ pub struct Import {
     /// How codes were chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
+    /// The digest of the file that weighted the choice of codes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub importance: Option<Digest>,
     /// The `__metadata__` of the source's files.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,

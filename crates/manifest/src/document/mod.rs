@@ -7,4 +7,4 @@ mod table;
 
 pub use config::{Config, Facts, Import};
 pub use manifest::{Descriptor, DocumentError, Manifest, media_type};
-pub use table::{BlobEntry, Part, Quantization, Role, TensorEntry, TensorTable, Transform};
+pub use table::{BlobEntry, Loss, Part, Quantization, Role, TensorEntry, TensorTable, Transform};

@@ -12,7 +12,7 @@ use crate::Digest;
 const VERSION: u32 = 1;
 
 /// Every tensor of a model, by blob. Loading needs the manifest and this table; the blobs' own headers are a check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TensorTable {
     /// The version of the table's format.
@@ -26,7 +26,7 @@ pub struct TensorTable {
 }
 
 /// The tensors of one blob.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BlobEntry {
     /// The blob.
     pub digest: Digest,
@@ -38,7 +38,7 @@ pub struct BlobEntry {
 }
 
 /// One tensor: what it is, how it was made, and where its parts lie.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TensorEntry {
     /// The name, without a component's prefix.
     pub name: String,
@@ -57,6 +57,30 @@ pub struct TensorEntry {
     pub sources: Vec<String>,
     /// The parts: the weight, then the companions.
     pub parts: Vec<Part>,
+    /// What quantization lost, where import was asked to measure it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<Loss>,
+}
+
+/// What quantization lost of a tensor: the values that its codes stand for, in F32, against those that were quantized.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Loss {
+    /// The largest absolute error, in the unit of the values.
+    pub max_abs: f64,
+    /// The root of the squared errors' sum over that of the squared values' sum: 0.01 is one percent. Absent where all values
+    /// are zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relative_rmse: Option<f64>,
+    /// The number of groups, not all zero, that decode to nothing but zeros.
+    pub zeroed_groups: u64,
+}
+
+impl Loss {
+    /// The signal-to-quantization-noise ratio in decibels. `None` where nothing is lost, or all values are zero.
+    #[must_use]
+    pub fn sqnr_db(&self) -> Option<f64> {
+        self.relative_rmse.filter(|rmse| *rmse > 0.0).map(|rmse| -20.0 * rmse.log10())
+    }
 }
 
 /// How the values of a tensor are coded.

@@ -17,7 +17,7 @@ pub(super) const MAX_MANIFEST: u64 = 64 << 20;
 pub(super) const MAX_CONFIG: u64 = 512 << 20;
 
 /// A stored model: its name and its two documents.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Model {
     /// The name that was asked for.

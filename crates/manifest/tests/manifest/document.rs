@@ -57,6 +57,7 @@ pub(crate) fn config() -> Config {
         policy: Some("default".into()),
         profile: Some("plus".into()),
         metadata: BTreeMap::from([("format".into(), "pt".into())]),
+        ..Import::default()
     };
     let mut config = Config::new(TensorTable::new(facts, import, blobs));
     config.requires = Some("0.19.0".into());

@@ -143,6 +143,7 @@ impl Blob {
             transform: Transform::None,
             sources: Vec::new(),
             parts: parts.collect(),
+            loss: None,
         };
         let data_len = usize::try_from(layout.file_len() - layout.data_start()).unwrap();
         let mut writer = Writer::new(Vec::new(), layout).unwrap();

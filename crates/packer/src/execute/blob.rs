@@ -2,14 +2,15 @@
 
 use longshore_manifest::{
     Progress,
-    document::Role,
+    document::{Loss, Role},
     store::{Added, BlobWriter, Ingest},
 };
-use longshore_quant::{EncodeBuffers, EncodeStats, Encoder, FloatType, Profile, Scheme};
+use longshore_quant::{EncodeStats, FloatType, GlobalScale, Scheme, largest_magnitude};
 use longshore_st_format::LayoutPart;
 
 use super::{
-    ImportError,
+    ImportError, ImportOptions,
+    quantize::{EncodedRun, Quantizer},
     reader::{ReadBuffers, TensorReader},
     shards::ShardFiles,
     warnings,
@@ -20,8 +21,7 @@ use crate::plan::{PlannedBlob, PlannedTensor};
 pub(super) struct BlobBuilder<'a> {
     pub(super) ingest: &'a Ingest<'a>,
     pub(super) files: &'a ShardFiles<'a>,
-    pub(super) profile: Profile,
-    pub(super) allow_non_finite: bool,
+    pub(super) options: &'a ImportOptions,
     pub(super) progress: &'a dyn Progress,
     /// Asked before every chunk.
     pub(super) stop: &'a (dyn Fn() -> bool + Sync),
@@ -32,9 +32,7 @@ pub(super) struct BlobBuilder<'a> {
 #[derive(Default)]
 pub(super) struct Buffers {
     read: ReadBuffers,
-    weight: Vec<u8>,
-    scale: Vec<u8>,
-    bias: Vec<u8>,
+    encoded: EncodedRun,
 }
 
 /// A blob or file that is in the ingest.
@@ -42,6 +40,8 @@ pub(super) struct Done {
     pub(super) added: Added,
     /// What a user should know of its tensors.
     pub(super) warnings: Vec<String>,
+    /// What quantization lost, for each tensor of a blob; empty for a file.
+    pub(super) losses: Vec<Option<Loss>>,
 }
 
 impl BlobBuilder<'_> {
@@ -52,17 +52,18 @@ impl BlobBuilder<'_> {
         let mut order: Vec<usize> = (0..blob.tensors.len()).collect();
         order.sort_by_key(|&at| part(blob, &blob.tensors[at], Role::Weight).range.start);
         let mut stats = vec![EncodeStats::default(); blob.tensors.len()];
+        let mut losses = vec![None; blob.tensors.len()];
         for at in order {
             let tensor = &blob.tensors[at];
             match tensor.scheme {
                 None => self.copy(&mut writer, blob, tensor)?,
-                Some(scheme) => stats[at] = self.quantize(&mut writer, blob, tensor, scheme)?,
+                Some(scheme) => (stats[at], losses[at]) = self.quantize(&mut writer, blob, tensor, scheme)?,
             }
         }
         let added = writer.finish()?;
         assert_eq!(added.size, blob.layout.file_len(), "BUG: the blob {} is not as long as planned", blob.name);
         let warnings = blob.tensors.iter().zip(&stats).flat_map(|(tensor, stats)| warnings::of(&tensor.name, stats));
-        Ok(Done { added, warnings: warnings.collect() })
+        Ok(Done { added, warnings: warnings.collect(), losses })
     }
 
     fn copy(
@@ -89,35 +90,32 @@ impl BlobBuilder<'_> {
         blob: &PlannedBlob,
         tensor: &PlannedTensor,
         scheme: Scheme,
-    ) -> Result<EncodeStats, ImportError> {
-        let (encoder, float) = encoder(tensor, scheme, self.profile)?;
+    ) -> Result<(EncodeStats, Option<Loss>), ImportError> {
+        let options = self.options;
+        let importance = match &options.importance {
+            Some(file) => file.of(tensor)?,
+            None => None,
+        };
+        let mut quantizer = Quantizer::new(tensor, scheme, options.profile, importance.as_ref(), options.measure)?;
         let start = |role| part(blob, tensor, role).range.start;
+        if tensor.has_global_scale {
+            let global = self.global_scale(tensor, quantizer.float())?;
+            writer.write_at(start(Role::GlobalScale), &global.multiplier().to_le_bytes())?;
+            quantizer = quantizer.with_global_scale(global);
+        }
         let bias_start = if scheme.has_bias() { start(Role::Bias) } else { 0 };
         let places = [start(Role::Weight), start(Role::Scale), bias_start];
-        let group_bytes = scheme.group_size() as usize * float.size();
-        let encoded_len = |groups| {
-            scheme.encoded_len(groups, float).expect("codes take less memory than the floats that they are for")
-        };
-        let group = encoded_len(1);
+        let (group_bytes, group) = quantizer.group();
         let mut reader = TensorReader::new(self.files, tensor);
-        let mut stats = EncodeStats::default();
-        let Buffers { read, weight, scale, bias } = &mut self.buffers;
+        let Buffers { read, encoded } = &mut self.buffers;
         loop {
             check(self.stop)?;
-            let Some(piece) = reader.next(read)? else { return Ok(stats) };
+            let Some(piece) = reader.next(read)? else { return Ok(quantizer.finish()) };
             for (at, bytes) in piece.runs() {
-                let lens = encoded_len(bytes.len() / group_bytes);
-                weight.resize(lens.weight, 0);
-                scale.resize(lens.scale, 0);
-                bias.resize(lens.bias, 0);
-                stats += encoder
-                    .encode(bytes, EncodeBuffers { weight, scale, bias })
-                    .map_err(|source| ImportError::Encode { tensor: tensor.name.clone(), source })?;
-                if stats.non_finite > 0 && !self.allow_non_finite {
-                    return Err(ImportError::NonFinite { tensor: tensor.name.clone(), count: stats.non_finite });
-                }
+                quantizer.encode(at, bytes, encoded, options.allow_non_finite)?;
                 let groups_before = at / group_bytes as u64;
-                let parts = [(group.weight, &*weight), (group.scale, &*scale), (group.bias, &*bias)];
+                let parts =
+                    [(group.weight, &encoded.weight), (group.scale, &encoded.scale), (group.bias, &encoded.bias)];
                 for (start, (each, encoded)) in places.into_iter().zip(parts) {
                     writer.write_at(start + groups_before * each as u64, encoded)?;
                 }
@@ -125,17 +123,21 @@ impl BlobBuilder<'_> {
             self.progress.advance(piece.len());
         }
     }
-}
 
-/// What quantizes a tensor, and the type that it reads.
-pub(super) fn encoder(
-    tensor: &PlannedTensor,
-    scheme: Scheme,
-    profile: Profile,
-) -> Result<(Encoder, FloatType), ImportError> {
-    let float = tensor.dtype.name().parse().expect("the plan quantizes float tensors only");
-    let encoder = Encoder::new(scheme, float, profile).map_err(|source| ImportError::Unsupported { source })?;
-    Ok((encoder, float))
+    /// Reads a tensor once to choose its global scale.
+    fn global_scale(&mut self, tensor: &PlannedTensor, float: FloatType) -> Result<GlobalScale, ImportError> {
+        let mut largest = 0.0_f32;
+        let mut reader = TensorReader::new(self.files, tensor);
+        loop {
+            check(self.stop)?;
+            let Some(piece) = reader.next(&mut self.buffers.read)? else { break };
+            for (_, bytes) in piece.runs() {
+                largest = largest.max(largest_magnitude(float, bytes));
+            }
+        }
+        // Of a tensor of zeros, or of numbers too small or large to divide by, the scale changes nothing.
+        Ok(GlobalScale::from_max_abs(largest).unwrap_or(GlobalScale::ONE))
+    }
 }
 
 /// Where a part of a planned tensor lies in its blob.

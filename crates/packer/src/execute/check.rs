@@ -2,7 +2,7 @@
 
 use longshore_quant::Profile;
 
-use super::{ImportError, blob};
+use super::{ImportError, quantize};
 use crate::{
     plan::{Plan, PlannedTensor},
     source::Source,
@@ -18,7 +18,7 @@ impl Plan {
     pub fn check_profile(&self, profile: Profile) -> Result<(), ImportError> {
         for tensor in self.blobs.iter().flat_map(|blob| &blob.tensors) {
             if let Some(scheme) = tensor.scheme {
-                blob::encoder(tensor, scheme, profile)?;
+                quantize::encoder(tensor, scheme, profile)?;
             }
         }
         Ok(())

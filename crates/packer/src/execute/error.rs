@@ -3,7 +3,7 @@ use std::{io, path::PathBuf};
 use longshore_manifest::{FsError, store::IngestError};
 use longshore_quant::{EncodeError, UnsupportedError};
 
-use super::ReadError;
+use super::{ImportanceFileError, ReadError};
 
 /// An import that failed. No name points at anything new, and nothing of it is left in the store.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,9 @@ pub enum ImportError {
         /// How many were found before the import stopped.
         count: u64,
     },
+    /// The importance file does not fit the model's weights.
+    #[error(transparent)]
+    Importance(#[from] ImportanceFileError),
     /// The store's file system has too little room.
     #[error("{} has {available} bytes free, the import needs {needed}", path.display())]
     Space {

@@ -43,15 +43,7 @@ pub(super) fn run(
     let done: Vec<OnceLock<Done>> = (0..jobs).map(|_| OnceLock::new()).collect();
     let error: Mutex<Option<ImportError>> = Mutex::new(None);
     let work = || {
-        let mut builder = BlobBuilder {
-            ingest,
-            files,
-            profile: options.profile,
-            allow_non_finite: options.allow_non_finite,
-            progress,
-            stop: &stop,
-            buffers: Buffers::default(),
-        };
+        let mut builder = BlobBuilder { ingest, files, options, progress, stop: &stop, buffers: Buffers::default() };
         while let Some(&job) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
             let result = match plan.blobs.get(job) {
                 Some(blob) => builder.build(blob),
@@ -104,7 +96,9 @@ fn copy_file(
             return Err(ImportError::Cancelled);
         }
         match from.read(&mut buffer) {
-            Ok(0) if at == file.size => return Ok(Done { added: to.finish()?, warnings: Vec::new() }),
+            Ok(0) if at == file.size => {
+                return Ok(Done { added: to.finish()?, warnings: Vec::new(), losses: Vec::new() });
+            }
             Ok(read) if read > 0 && at + read as u64 <= file.size => {
                 to.write_at(at, &buffer[..read])?;
                 at += read as u64;

@@ -3,23 +3,31 @@
 mod blob;
 mod check;
 mod error;
+mod importance;
 mod jobs;
+mod quantize;
 mod reader;
 mod shards;
 mod space;
 mod table;
 mod warnings;
 
-use std::{collections::HashMap, num::NonZero};
+use std::{collections::HashMap, num::NonZero, sync::Arc};
 
 use longshore_manifest::{
-    Config, Descriptor, Digest, Manifest, ModelName, Progress, Store, document::media_type, store::Added,
+    Config, Descriptor, Digest, Manifest, ModelName, Progress, Store,
+    document::{Loss, media_type},
+    store::Added,
 };
 use longshore_quant::Profile;
 
 pub(crate) use self::jobs::threads;
 use self::{blob::Done, shards::ShardFiles};
-pub use self::{error::ImportError, shards::ReadError};
+pub use self::{
+    error::ImportError,
+    importance::{ImportanceFile, ImportanceFileError},
+    shards::ReadError,
+};
 use crate::{companions::CompanionKind, plan::Plan, source::Source};
 
 /// How to execute a plan.
@@ -32,10 +40,14 @@ pub struct ImportOptions {
     pub threads: Option<NonZero<usize>>,
     /// Quantize tensors that hold infinities or NaNs, rather than stop.
     pub allow_non_finite: bool,
+    /// How much each input channel matters to the search of [`Profile::Best`]; the other profiles make no use of it.
+    pub importance: Option<Arc<ImportanceFile>>,
+    /// Decode what was quantized, and store with each tensor how far it is from what it was.
+    pub measure: bool,
 }
 
 /// What an import did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ImportOutcome {
     /// The digest of the manifest: the model's identity.
@@ -46,6 +58,9 @@ pub struct ImportOutcome {
     pub reused_bytes: u64,
     /// What quantization lost beyond rounding, in the order of the plan: groups that underflow, for example.
     pub warnings: Vec<String>,
+    /// What quantization lost of each tensor that was quantized, by its name and in the order of the plan, if
+    /// [`ImportOptions::measure`] asked.
+    pub losses: Vec<(String, Loss)>,
 }
 
 /// Imports `source` as `plan`, which was made from it, says and names it `name`.
@@ -62,6 +77,7 @@ pub struct ImportOutcome {
 /// - [`ImportError::Read`], [`ImportError::Companion`]: the source is not what it was when it was opened;
 /// - [`ImportError::OtherSource`]: the plan was made from another one;
 /// - [`ImportError::NonFinite`], [`ImportError::Unsupported`]: its tensors cannot be quantized as asked;
+/// - [`ImportError::Importance`]: the importance is not that of its weights;
 /// - [`ImportError::Space`], [`ImportError::Ingest`], [`ImportError::Fs`]: the store cannot take it;
 /// - [`ImportError::Cancelled`]: `progress` said so.
 pub fn import(
@@ -74,6 +90,9 @@ pub fn import(
 ) -> Result<ImportOutcome, ImportError> {
     check::sources(source, plan)?;
     plan.check_profile(options.profile)?;
+    if let Some(importance) = &options.importance {
+        importance.check(plan)?;
+    }
     let shards = ShardFiles::open(source)?;
     // This sweeps what killed imports have left, so it comes before the free space is measured.
     let ingest = store.ingest()?;
@@ -84,7 +103,7 @@ pub fn import(
 
     let layers = layers(plan, &done);
     let (blobs, _) = done.split_at(plan.blobs.len());
-    let config = Config::new(table::table(source, plan, blobs, options.profile)).to_bytes();
+    let config = Config::new(table::table(source, plan, blobs, options)).to_bytes();
     let config = ingest.add(&config)?;
     let config = Descriptor { name: None, ..describe(media_type::CONFIG, "", config) };
     let manifest = Manifest::new(config, layers);
@@ -94,11 +113,15 @@ pub fn import(
     progress.begin("making durable", 0);
     let committed = ingest.commit(name, &manifest)?;
     let distinct: HashMap<Digest, u64> = manifest.blobs().map(|blob| (blob.digest, blob.size)).collect();
+    let tensors = plan.blobs.iter().flat_map(|blob| &blob.tensors);
+    let losses = tensors.zip(done.iter().flat_map(|done| &done.losses));
+    let losses = losses.filter_map(|(tensor, loss)| Some((tensor.name.clone(), (*loss)?))).collect();
     Ok(ImportOutcome {
         digest: committed.digest,
         new_bytes: committed.new_bytes,
         reused_bytes: distinct.values().sum::<u64>() - committed.new_bytes,
         warnings: done.into_iter().flat_map(|done| done.warnings).collect(),
+        losses,
     })
 }
 

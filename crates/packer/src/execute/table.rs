@@ -1,34 +1,43 @@
 //! The tensor table of an import: where every planned tensor came to lie.
 
-use longshore_manifest::document::{BlobEntry, Facts, Import, Part, Quantization, Role, TensorEntry, TensorTable};
-use longshore_quant::Profile;
-
-use super::blob::{Done, part};
+use super::{
+    ImportOptions,
+    blob::{Done, part},
+};
 use crate::{
     ModelConfig,
     plan::{Plan, PlannedBlob, PlannedTensor},
     source::Source,
 };
+use longshore_manifest::document::{
+    BlobEntry, Facts, Import, Loss, Part, Quantization, Role, TensorEntry, TensorTable,
+};
 
 /// The table of `plan`, whose blobs are `done`.
-pub(super) fn table(source: &Source, plan: &Plan, done: &[Done], profile: Profile) -> TensorTable {
+pub(super) fn table(source: &Source, plan: &Plan, done: &[Done], options: &ImportOptions) -> TensorTable {
     let facts = source.config.as_ref().map_or_else(Facts::default, ModelConfig::facts);
     let import = Import {
         kind: plan.kind.to_string(),
         quantize: plan.scheme.map(|scheme| scheme.to_string()),
         policy: plan.scheme.map(|_| plan.policy.clone()),
-        profile: plan.scheme.map(|_| profile.to_string()),
+        profile: plan.scheme.map(|_| options.profile.to_string()),
+        importance: plan.scheme.and(options.importance.as_ref()).map(|file| file.digest()),
         metadata: source.metadata.clone(),
     };
     let blobs = plan.blobs.iter().zip(done).map(|(blob, done)| BlobEntry {
         digest: done.added.digest,
         component: None,
-        tensors: blob.tensors.iter().map(|tensor| entry(source, blob, tensor)).collect(),
+        tensors: blob
+            .tensors
+            .iter()
+            .zip(&done.losses)
+            .map(|(tensor, loss)| entry(source, blob, tensor, *loss))
+            .collect(),
     });
     TensorTable::new(facts, import, blobs.collect())
 }
 
-fn entry(source: &Source, blob: &PlannedBlob, tensor: &PlannedTensor) -> TensorEntry {
+fn entry(source: &Source, blob: &PlannedBlob, tensor: &PlannedTensor, loss: Option<Loss>) -> TensorEntry {
     let place = |role| {
         let part = part(blob, tensor, role);
         let length = part.range.end - part.range.start;
@@ -38,6 +47,7 @@ fn entry(source: &Source, blob: &PlannedBlob, tensor: &PlannedTensor) -> TensorE
     if let Some(scheme) = tensor.scheme {
         parts.push(place(Role::Scale));
         parts.extend(scheme.has_bias().then(|| place(Role::Bias)));
+        parts.extend(tensor.has_global_scale.then(|| place(Role::GlobalScale)));
     }
     let sources: Vec<String> = tensor.sources.iter().map(|&at| source.tensors[at].name.clone()).collect();
     TensorEntry {
@@ -50,5 +60,6 @@ fn entry(source: &Source, blob: &PlannedBlob, tensor: &PlannedTensor) -> TensorE
         transform: tensor.transform,
         sources: if sources == [tensor.name.as_str()] { Vec::new() } else { sources },
         parts,
+        loss,
     }
 }

@@ -15,6 +15,7 @@ use crate::source::Source;
 pub(super) struct Decider<'a> {
     policy: &'a Policy,
     scheme: Option<Scheme>,
+    global_scale: bool,
     architecture: Option<&'a str>,
     component: Option<&'a str>,
 }
@@ -24,9 +25,15 @@ impl<'a> Decider<'a> {
         Self {
             policy: &options.policy,
             scheme: options.scheme,
+            global_scale: options.global_scale,
             architecture: source.architecture(),
             component: source.config.as_ref().and_then(crate::ModelConfig::component),
         }
+    }
+
+    /// Whether a tensor of this scheme gets a global scale.
+    pub(super) fn has_global_scale(&self, scheme: Option<Scheme>) -> bool {
+        self.global_scale && scheme == Some(Scheme::NVFP4)
     }
 
     /// The scheme of a tensor of this logical shape, and the rule that chose it.
@@ -65,7 +72,8 @@ pub(super) fn parts(tensor: &PlannedTensor) -> Result<Vec<(String, Dtype, Shape)
     };
     let companions = [(".scale", Some(parts.scale)), (".bias", parts.bias)];
     let companions = companions.into_iter().filter_map(|(suffix, part)| Some(stored(suffix, part?)));
-    Ok(std::iter::once(stored("", parts.weight)).chain(companions).collect())
+    let global = tensor.has_global_scale.then(|| (format!("{}.global_scale", tensor.name), Dtype::F32, Shape::new([])));
+    Ok(std::iter::once(stored("", parts.weight)).chain(companions).chain(global).collect())
 }
 
 /// The dtype as one that can be quantized.

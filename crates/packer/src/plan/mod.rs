@@ -27,13 +27,22 @@ pub struct PlanOptions {
     pub scheme: Option<Scheme>,
     /// Which tensors get that scheme, another, or none.
     pub policy: Policy,
+    /// Give every tensor that is quantized to nvfp4 a global scale, chosen from its largest weight. Not every consumer
+    /// has a slot for one.
+    pub global_scale: bool,
 }
 
 impl PlanOptions {
     /// Quantizes to `scheme`, if any, where `policy` says so.
     #[must_use]
     pub fn new(scheme: Option<Scheme>, policy: Policy) -> Self {
-        Self { scheme, policy }
+        Self { scheme, policy, global_scale: false }
+    }
+
+    /// The same with [`global_scale`](Self::global_scale) as said.
+    #[must_use]
+    pub fn with_global_scale(self, global_scale: bool) -> Self {
+        Self { global_scale, ..self }
     }
 }
 
@@ -88,6 +97,8 @@ pub struct PlannedTensor {
     pub shape: Shape,
     /// What it is quantized to. `None` keeps the source's bytes.
     pub scheme: Option<Scheme>,
+    /// Whether it gets a global scale, which nvfp4 alone can have.
+    pub has_global_scale: bool,
     /// What happens to the sources before quantization.
     pub transform: Transform,
     /// Indices into [`Source::tensors`], in the order of the experts.
@@ -207,6 +218,7 @@ fn plain(tensor: &SourceTensor, at: usize, decider: &Decider<'_>) -> PlannedTens
         dtype: tensor.dtype,
         shape: tensor.shape.clone(),
         scheme,
+        has_global_scale: decider.has_global_scale(scheme),
         transform: Transform::None,
         sources: vec![at],
         rule,
@@ -226,7 +238,8 @@ fn group(name: String, stacks: Vec<Stack>, decider: &Decider<'_>) -> Vec<Draft> 
             (None, Cow::Borrowed("bias or vector of each expert: kept"))
         };
         let Stack { name, dtype, shape, transform, sources, is_matrix: _ } = stack;
-        tensors.push(PlannedTensor { name, dtype, shape, scheme, transform, sources, rule });
+        let has_global_scale = decider.has_global_scale(scheme);
+        tensors.push(PlannedTensor { name, dtype, shape, scheme, has_global_scale, transform, sources, rule });
     }
     if schemes.windows(2).all(|pair| pair[0] == pair[1]) {
         return vec![Draft { name, tensors }];
