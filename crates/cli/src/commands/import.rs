@@ -36,7 +36,6 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
         Err(error @ PlanError::Unsupported { .. }) => return Err(error.into()),
         other => other.with_context(|| format!("cannot import {}", args.source.display()))?,
     };
-    plan.check_profile(args.profile)?;
     for warning in &plan.warnings {
         printer.warn(warning);
     }

@@ -90,7 +90,7 @@ impl BlobBuilder<'_> {
         tensor: &PlannedTensor,
         scheme: Scheme,
     ) -> Result<EncodeStats, ImportError> {
-        let (encoder, float) = encoder(tensor, scheme, self.profile)?;
+        let (encoder, float) = encoder(tensor, scheme, self.profile);
         let start = |role| part(blob, tensor, role).range.start;
         let bias_start = if scheme.has_bias() { start(Role::Bias) } else { 0 };
         let places = [start(Role::Weight), start(Role::Scale), bias_start];
@@ -128,14 +128,9 @@ impl BlobBuilder<'_> {
 }
 
 /// What quantizes a tensor, and the type that it reads.
-pub(super) fn encoder(
-    tensor: &PlannedTensor,
-    scheme: Scheme,
-    profile: Profile,
-) -> Result<(Encoder, FloatType), ImportError> {
+fn encoder(tensor: &PlannedTensor, scheme: Scheme, profile: Profile) -> (Encoder, FloatType) {
     let float = tensor.dtype.name().parse().expect("the plan quantizes float tensors only");
-    let encoder = Encoder::new(scheme, float, profile).map_err(|source| ImportError::Unsupported { source })?;
-    Ok((encoder, float))
+    (Encoder::new(scheme, float, profile), float)
 }
 
 /// Where a part of a planned tensor lies in its blob.
