@@ -224,7 +224,7 @@ impl<'a> Piece<'a> {
         let (scale, tail_scale) = self.out.scale.split_at_mut(at * one.scale);
         let (bias, tail_bias) = self.out.bias.split_at_mut(at * one.bias);
         let advanced =
-            |importance: Importance<'a>| importance.from_column(importance.first_column() + at * encoder.params.group);
+            |importance: Importance<'a>| importance.starting_at(importance.first_column() + at * encoder.params.group);
         let head = EncodeBuffers { weight, scale, bias };
         let tail = EncodeBuffers { weight: tail_weight, scale: tail_scale, bias: tail_bias };
         (

@@ -20,7 +20,7 @@ fn threads_change_nothing() {
         values[group * 5000 % (groups * group)] = f32::NAN;
         let src = bytes(FloatType::BF16, &values);
         let per_column: Vec<f32> = gaussian(3, 3 * group, 1.0).into_iter().map(f32::abs).collect();
-        let importance = Importance::new(&per_column).expect("they are usable").from_column(group);
+        let importance = Importance::new(&per_column).expect("they are usable").starting_at(group);
         let encoder = Encoder::new(scheme, FloatType::BF16, profile);
         let decoder = Decoder::new(scheme, FloatType::BF16, FloatType::BF16);
         let len = scheme.encoded_len(groups, FloatType::BF16).expect("it fits");

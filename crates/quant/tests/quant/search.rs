@@ -142,7 +142,7 @@ proptest! {
         let whole = encode_weighted(&encoder, importance, &src);
         let at = cut * group;
         let head = encode_weighted(&encoder, importance, &src[..at * 4]);
-        let tail = encode_weighted(&encoder, importance.from_column(at), &src[at * 4..]);
+        let tail = encode_weighted(&encoder, importance.starting_at(at), &src[at * 4..]);
         prop_assert_eq!([head.weight, tail.weight].concat(), whole.weight);
         prop_assert_eq!([head.scale, tail.scale].concat(), whole.scale);
         prop_assert_eq!([head.bias, tail.bias].concat(), whole.bias);
