@@ -203,3 +203,11 @@ fn levels_are_listed_slowest_first() {
     assert_eq!(levels.first(), Some(&Level::PORTABLE));
     assert_eq!(levels.last(), Some(&Level::detect()));
 }
+
+/// Where no level is faster than the portable one, the tests above compare it with itself.
+#[test]
+fn there_is_something_to_compare() {
+    let compared = Level::detect() != Level::PORTABLE;
+    let required = std::env::var_os("LONGSHORE_TEST_SIMD").is_some();
+    assert!(compared || !required, "LONGSHORE_TEST_SIMD is set, but this machine has the portable level alone");
+}
