@@ -124,7 +124,7 @@ fn code(error: &anyhow::Error) -> u8 {
         if cancelled {
             return INTERRUPTED;
         }
-        let failed = matches!(cause.downcast_ref(), Some(ImportError::Space { .. } | ImportError::Unsupported { .. }))
+        let failed = matches!(cause.downcast_ref(), Some(ImportError::Space { .. }))
             || matches!(cause.downcast_ref(), Some(GcError::Busy { .. }))
             || is_kind(cause, |kind| !is_about_input(kind));
         if failed {

@@ -48,7 +48,6 @@ fn of_import(error: &ImportError) -> Option<String> {
         ImportError::OtherSource { .. } | ImportError::Read(_) | ImportError::Companion { .. } => {
             "import it again once nothing changes the source's files"
         }
-        ImportError::Unsupported { .. } => "--profile plus and --profile mlx have every scheme",
         ImportError::NonFinite { .. } => "--allow-nonfinite quantizes it all the same",
         ImportError::Space { .. } => "longshore gc frees what no model needs; --store DIR chooses another disk",
         _ => return None,

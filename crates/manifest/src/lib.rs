@@ -54,6 +54,7 @@
 //!     transform: Transform::None,
 //!     sources: vec![],
 //!     parts: vec![part],
+//!     loss: None,
 //! };
 //! let entry = BlobEntry { digest: blob.digest, component: None, tensors: vec![tensor] };
 //! let table = TensorTable::new(Facts::default(), Import::default(), vec![entry]);

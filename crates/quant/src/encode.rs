@@ -67,17 +67,6 @@ impl Sum for EncodeStats {
     }
 }
 
-/// A scheme that cannot be encoded in a profile. At present every scheme can, in every profile.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no kernel encodes {scheme} in profile {profile}")]
-#[non_exhaustive]
-pub struct UnsupportedError {
-    /// The scheme asked for.
-    pub scheme: Scheme,
-    /// The profile asked for.
-    pub profile: Profile,
-}
-
 /// Buffers that do not fit each other.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -115,24 +104,18 @@ pub enum EncodeError {
 }
 
 impl Encoder {
-    /// An encoder of elements of type `float`.
-    ///
-    /// # Errors
-    ///
-    /// [`UnsupportedError`] where no kernel encodes `scheme` in `profile`.
-    pub fn new(scheme: Scheme, float: FloatType, profile: Profile) -> Result<Self, UnsupportedError> {
-        let kernel = kernel::encoder(Level::detect(), scheme, float, profile);
-        let kernel = kernel.ok_or(UnsupportedError { scheme, profile })?;
+    /// An encoder of elements of type `float`, whose codes are chosen as `profile` says. Every profile has every scheme.
+    #[must_use]
+    pub fn new(scheme: Scheme, float: FloatType, profile: Profile) -> Self {
         let params = Params { group: scheme.group_elements(), global: None };
-        Ok(Self { scheme, float, profile, params, kernel })
+        Self { scheme, float, profile, params, kernel: kernel::encoder(Level::detect(), scheme, float, profile) }
     }
 
     /// This encoder with the kernel of another level, which gives the same bytes.
     #[doc(hidden)]
     #[must_use]
     pub fn with_level(mut self, level: Level) -> Self {
-        self.kernel = kernel::encoder(level, self.scheme, self.float, self.profile)
-            .expect("every level encodes what one of them does");
+        self.kernel = kernel::encoder(level, self.scheme, self.float, self.profile);
         self
     }
 
@@ -241,7 +224,7 @@ impl<'a> Piece<'a> {
         let (scale, tail_scale) = self.out.scale.split_at_mut(at * one.scale);
         let (bias, tail_bias) = self.out.bias.split_at_mut(at * one.bias);
         let advanced =
-            |importance: Importance<'a>| importance.from_column(importance.first_column() + at * encoder.params.group);
+            |importance: Importance<'a>| importance.starting_at(importance.first_column() + at * encoder.params.group);
         let head = EncodeBuffers { weight, scale, bias };
         let tail = EncodeBuffers { weight: tail_weight, scale: tail_scale, bias: tail_bias };
         (

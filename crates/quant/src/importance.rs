@@ -12,7 +12,7 @@
 /// let per_column = vec![1.0; 128];
 /// let importance = Importance::new(&per_column)?;
 /// // For a piece of the matrix that begins in the middle of a row:
-/// let tail = importance.from_column(64);
+/// let tail = importance.starting_at(64);
 /// # assert_eq!(tail.columns(), 128);
 /// # Ok::<(), longshore_quant::ImportanceError>(())
 /// ```
@@ -58,7 +58,7 @@ impl<'a> Importance<'a> {
     /// The same for a source whose first element lies in column `column`, counted from the start of any row: of a piece
     /// that begins at element `i` of a matrix, that is `i` or `i` modulo the number of columns.
     #[must_use]
-    pub fn from_column(self, column: usize) -> Self {
+    pub fn starting_at(self, column: usize) -> Self {
         Self { first: column % self.per_column.len(), ..self }
     }
 
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn groups_follow_the_columns() {
         let per_column: Vec<f32> = (0..96u8).map(f32::from).collect();
-        let importance = Importance::new(&per_column).expect("they are usable").from_column(64 + 96);
+        let importance = Importance::new(&per_column).expect("they are usable").starting_at(64 + 96);
         let firsts: Vec<f32> = (0..5).map(|index| importance.of_group(index, 32)[0]).collect();
         assert_eq!(firsts, [64.0, 0.0, 32.0, 64.0, 0.0]);
     }

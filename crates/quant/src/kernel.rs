@@ -30,22 +30,24 @@ impl Encode {
     }
 }
 
-/// The encode kernel for elements of type `float`, if there is one.
-pub(crate) fn encoder(level: Level, scheme: Scheme, float: FloatType, profile: Profile) -> Option<Encode> {
-    if profile == Profile::Best {
-        return match level.0 {
+/// The encode kernel for elements of type `float`.
+pub(crate) fn encoder(level: Level, scheme: Scheme, float: FloatType, profile: Profile) -> Encode {
+    let kernel = if profile == Profile::Best {
+        match level.0 {
             Kind::Portable => search::searcher(scheme, float),
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(avx2) => avx2.searcher(scheme, float),
         }
-        .map(Encode::Search);
-    }
-    match level.0 {
-        Kind::Portable => portable::encoder(scheme, float, profile),
-        #[cfg(target_arch = "x86_64")]
-        Kind::Avx2(avx2) => avx2.encoder(scheme, float, profile),
-    }
-    .map(Encode::Direct)
+        .map(Encode::Search)
+    } else {
+        match level.0 {
+            Kind::Portable => portable::encoder(scheme, float, profile),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(avx2) => avx2.encoder(scheme, float, profile),
+        }
+        .map(Encode::Direct)
+    };
+    kernel.expect("every level has a kernel for every scheme that can be made, in every profile")
 }
 
 /// The decode kernel for scales of type `stored` (affine schemes only) and an output of type `output`.

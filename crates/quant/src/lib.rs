@@ -25,7 +25,7 @@
 //!
 //! let len = scheme.encoded_len(2, FloatType::F32).expect("two groups fit in memory");
 //! let (mut weight, mut scale, mut bias) = (vec![0; len.weight], vec![0; len.scale], vec![0; len.bias]);
-//! let stats = Encoder::new(scheme, FloatType::F32, Profile::Plus)?
+//! let stats = Encoder::new(scheme, FloatType::F32, Profile::Plus)
 //!     .encode(&source, EncodeBuffers { weight: &mut weight, scale: &mut scale, bias: &mut bias })?;
 //! assert_eq!(stats.non_finite, 0);
 //!
@@ -58,7 +58,7 @@ mod scheme;
 mod search;
 
 pub use decode::{DecodeError, Decoder};
-pub use encode::{EncodeBuffers, EncodeError, EncodeStats, Encoder, UnsupportedError};
+pub use encode::{EncodeBuffers, EncodeError, EncodeStats, Encoder};
 pub use float::{FloatType, UnknownFloatType};
 pub use global_scale::{GlobalScale, InvalidGlobalScale, largest_magnitude};
 pub use importance::{Importance, ImportanceError};

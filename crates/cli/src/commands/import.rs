@@ -61,7 +61,6 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
         Err(error @ PlanError::Unsupported { .. }) => return Err(error.into()),
         other => other.with_context(|| format!("cannot import {}", args.source.display()))?,
     };
-    plan.check_profile(args.profile)?;
     let importance = args.importance.as_ref().map(ImportanceFile::open).transpose()?;
     if let Some(importance) = &importance {
         importance.check(&plan)?;

@@ -96,7 +96,7 @@ impl BlobBuilder<'_> {
             Some(file) => file.of(tensor)?,
             None => None,
         };
-        let mut quantizer = Quantizer::new(tensor, scheme, options.profile, importance.as_ref(), options.measure)?;
+        let mut quantizer = Quantizer::new(tensor, scheme, options.profile, importance.as_ref(), options.measure);
         let start = |role| part(blob, tensor, role).range.start;
         if tensor.has_global_scale {
             let global = self.global_scale(tensor, quantizer.float())?;

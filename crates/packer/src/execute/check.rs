@@ -1,29 +1,10 @@
-//! Refusing a plan that no thread could execute, before anything is written.
+//! Refusing a plan that was made from another source, before anything is written.
 
-use longshore_quant::Profile;
-
-use super::{ImportError, quantize};
+use super::ImportError;
 use crate::{
     plan::{Plan, PlannedTensor},
     source::Source,
 };
-
-impl Plan {
-    /// Whether every tensor that is to be quantized can be, with codes chosen as `profile` says. [`import`](crate::import)
-    /// asks this first; who only shows a plan should do so too.
-    ///
-    /// # Errors
-    ///
-    /// [`ImportError::Unsupported`] names the first scheme that has no kernel in this profile.
-    pub fn check_profile(&self, profile: Profile) -> Result<(), ImportError> {
-        for tensor in self.blobs.iter().flat_map(|blob| &blob.tensors) {
-            if let Some(scheme) = tensor.scheme {
-                quantize::encoder(tensor, scheme, profile)?;
-            }
-        }
-        Ok(())
-    }
-}
 
 /// Refuses a plan that was made from another source.
 pub(super) fn sources(source: &Source, plan: &Plan) -> Result<(), ImportError> {

@@ -1,7 +1,7 @@
 use std::{io, path::PathBuf};
 
 use longshore_manifest::{FsError, store::IngestError};
-use longshore_quant::{EncodeError, UnsupportedError};
+use longshore_quant::EncodeError;
 
 use super::{ImportanceFileError, ReadError};
 
@@ -25,12 +25,6 @@ pub enum ImportError {
         path: PathBuf,
         /// What the system answered, or how the file changed.
         source: io::Error,
-    },
-    /// The scheme or profile has no kernel.
-    #[error(transparent)]
-    Unsupported {
-        /// Which.
-        source: UnsupportedError,
     },
     /// A tensor cannot be quantized.
     #[error("cannot quantize tensor {tensor:?}")]

@@ -196,6 +196,6 @@ impl TensorImportance {
         let of_matrix = of_matrix.or_else(|| rows.clone().next()).unwrap_or_default();
         let column = usize::try_from(within % self.columns as u64).expect("it is below the number of columns");
         let importance = Importance::new(of_matrix).expect("the file's numbers were checked when it was opened");
-        (importance.from_column(column), self.matrix - within)
+        (importance.starting_at(column), self.matrix - within)
     }
 }

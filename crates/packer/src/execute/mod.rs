@@ -76,7 +76,7 @@ pub struct ImportOutcome {
 /// Whichever it is, no name points at anything new, and what was written is removed again:
 /// - [`ImportError::Read`], [`ImportError::Companion`]: the source is not what it was when it was opened;
 /// - [`ImportError::OtherSource`]: the plan was made from another one;
-/// - [`ImportError::NonFinite`], [`ImportError::Unsupported`]: its tensors cannot be quantized as asked;
+/// - [`ImportError::NonFinite`]: its tensors cannot be quantized as asked;
 /// - [`ImportError::Importance`]: the importance is not that of its weights;
 /// - [`ImportError::Space`], [`ImportError::Ingest`], [`ImportError::Fs`]: the store cannot take it;
 /// - [`ImportError::Cancelled`]: `progress` said so.
@@ -89,7 +89,6 @@ pub fn import(
     progress: &dyn Progress,
 ) -> Result<ImportOutcome, ImportError> {
     check::sources(source, plan)?;
-    plan.check_profile(options.profile)?;
     if let Some(importance) = &options.importance {
         importance.check(plan)?;
     }

@@ -38,11 +38,12 @@ impl<'a> Quantizer<'a> {
         profile: Profile,
         importance: Option<&'a TensorImportance>,
         is_measured: bool,
-    ) -> Result<Self, ImportError> {
-        let (encoder, float) = encoder(tensor, scheme, profile)?;
+    ) -> Self {
+        let float = tensor.dtype.name().parse().expect("the plan quantizes float tensors only");
+        let encoder = Encoder::new(scheme, float, profile);
         let decoder = is_measured.then(|| Decoder::new(scheme, float, FloatType::F32));
         let (measure, stats) = (ErrorMeasure::default(), EncodeStats::default());
-        Ok(Self { tensor, scheme, float, encoder, importance, decoder, measure, stats })
+        Self { tensor, scheme, float, encoder, importance, decoder, measure, stats }
     }
 
     /// The type of the elements that it reads.
@@ -157,15 +158,4 @@ impl<'b> Buffers<'b> {
         let why = "the buffers are as long as all their pieces";
         EncodeBuffers { weight: weight.expect(why), scale: scale.expect(why), bias: bias.expect(why) }
     }
-}
-
-/// What quantizes a tensor, and the type that it reads.
-pub(super) fn encoder(
-    tensor: &PlannedTensor,
-    scheme: Scheme,
-    profile: Profile,
-) -> Result<(Encoder, FloatType), ImportError> {
-    let float = tensor.dtype.name().parse().expect("the plan quantizes float tensors only");
-    let encoder = Encoder::new(scheme, float, profile).map_err(|source| ImportError::Unsupported { source })?;
-    Ok((encoder, float))
 }

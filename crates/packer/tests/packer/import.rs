@@ -64,7 +64,7 @@ fn encode(tensor: &PlannedTensor, scheme: Scheme, bytes: &[u8]) -> [Vec<u8>; 3] 
     let lens = scheme.encoded_len(groups, float).expect("it is small");
     let mut parts = [vec![0; lens.weight], vec![0; lens.scale], vec![0; lens.bias]];
     let [weight, scale, bias] = &mut parts;
-    let encoder = Encoder::new(scheme, float, Profile::default()).expect("the default profile has every scheme");
+    let encoder = Encoder::new(scheme, float, Profile::default());
     encoder.encode(bytes, EncodeBuffers { weight, scale, bias }).expect("the buffers fit");
     parts
 }

@@ -90,7 +90,7 @@ fn nothing_is_measured_unasked() {
 fn a_global_scale_reaches_small_weights() {
     // Below nvfp4's smallest scale all of a group vanishes; a tensor of zeros has no largest weight.
     let tiny: Vec<u8> =
-        (0..64 * 64u32).flat_map(|i| ((i % 200) as f32 * 1e-6 - 1e-4).to_bits().to_le_bytes()).collect();
+        (0..64 * 64u16).flat_map(|i| (f32::from(i % 200) * 1e-6 - 1e-4).to_bits().to_le_bytes()).collect();
     let zeros = vec![0; 64 * 64 * 4];
     let (dir, target) = (Dir::new(), Dir::new());
     dir.file("config.json", "{}");
@@ -182,13 +182,14 @@ fn importance_steers_the_search() {
 
 #[test]
 fn an_importance_that_does_not_fit() {
+    type Row<'a> = (&'a str, Dtype, &'a [u64], &'a [u8], &'a str);
     let (dir, target) = (model(), Dir::new());
     let source = dir.open().expect("it is a model");
     let plan = Plan::new(&source, &options("int4", "uniform")).expect("it fits");
     let store = store(&target);
     let ones = |count: usize| floats(&vec![1.0; count]);
     let negative = floats(&[-1.0, 1.0]);
-    let rows: &[(&str, Dtype, &[u64], &[u8], &str)] = &[
+    let rows: &[Row<'_>] = &[
         (UP, Dtype::F32, &[128], &ones(128), "has shape [128], expected [256] for a weight [96, 256]"),
         (STACK, Dtype::F32, &[3, 128], &ones(384), "expected [128] or [2, 128] for a weight [2, 32, 128]"),
         ("other.weight", Dtype::F32, &[4], &ones(4), "no tensor for any weight"),

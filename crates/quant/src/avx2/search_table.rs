@@ -19,7 +19,7 @@ fn encode_affine<T: Element, const BITS: usize>(
     src: &[u8],
     out: EncodeBuffers<'_>,
 ) -> EncodeStats {
-    // SAFETY: `Avx2` has been detected, or this function could not have been reached.
+    // SAFETY: avx2, fma and f16c have been detected, or nobody would hold the `Avx2` through which this is reached.
     unsafe { search::encode_affine::<T, BITS>(params, importance, src, out) }
 }
 
@@ -29,7 +29,7 @@ fn encode_block<B: block::Block, T: Element>(
     src: &[u8],
     out: EncodeBuffers<'_>,
 ) -> EncodeStats {
-    // SAFETY: `Avx2` has been detected, or this function could not have been reached.
+    // SAFETY: avx2, fma and f16c have been detected, or nobody would hold the `Avx2` through which this is reached.
     unsafe { search::encode_block::<B, T>(params, importance, src, out) }
 }
 

@@ -20,7 +20,7 @@ fn encode_affine<R: portable::affine::Rule, T: Element, const BITS: usize>(
     src: &[u8],
     out: EncodeBuffers<'_>,
 ) -> EncodeStats {
-    // SAFETY: `Avx2` has been detected, or this function could not have been reached.
+    // SAFETY: avx2, fma and f16c have been detected, or nobody would hold the `Avx2` through which this is reached.
     unsafe { affine::encode::<R, T, BITS>(params, src, out) }
 }
 
@@ -29,7 +29,7 @@ fn encode_nvfp4<R: portable::nvfp4::Rule, T: Element>(
     src: &[u8],
     out: EncodeBuffers<'_>,
 ) -> EncodeStats {
-    // SAFETY: `Avx2` has been detected, or this function could not have been reached.
+    // SAFETY: avx2, fma and f16c have been detected, or nobody would hold the `Avx2` through which this is reached.
     unsafe { nvfp4::encode::<R, T>(params, src, out) }
 }
 
@@ -38,7 +38,7 @@ fn encode_mx<R: portable::mx::Rule, C: portable::mx::Code, T: Element>(
     src: &[u8],
     out: EncodeBuffers<'_>,
 ) -> EncodeStats {
-    // SAFETY: `Avx2` has been detected, or this function could not have been reached.
+    // SAFETY: avx2, fma and f16c have been detected, or nobody would hold the `Avx2` through which this is reached.
     unsafe { mx::encode::<R, C, T>(params, src, out) }
 }
 
@@ -49,7 +49,7 @@ fn decode_affine<S: Element, A: Element, O: Element, const BITS: usize>(
     bias: &[u8],
     out: &mut [u8],
 ) {
-    // SAFETY: `Avx2` has been detected, or this function could not have been reached.
+    // SAFETY: avx2, fma and f16c have been detected, or nobody would hold the `Avx2` through which this is reached.
     unsafe { affine_decode::decode::<S, A, O, BITS>(params, weight, scale, bias, out) }
 }
 
@@ -60,7 +60,7 @@ fn decode_block<C: Codec, O: Element, const BITS: usize>(
     bias: &[u8],
     out: &mut [u8],
 ) {
-    // SAFETY: `Avx2` has been detected, or this function could not have been reached.
+    // SAFETY: avx2, fma and f16c have been detected, or nobody would hold the `Avx2` through which this is reached.
     unsafe { block_decode::decode::<C, O, BITS>(params, weight, scale, bias, out) }
 }
 

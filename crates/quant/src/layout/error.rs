@@ -34,8 +34,8 @@ pub enum LayoutError {
         /// The row after the last one asked for.
         end: usize,
     },
-    /// A dimension is zero, not divisible by what it must be, or makes a length that does not fit in memory.
-    #[error("expected {what} to be a positive multiple of {multiple} that fits in memory, found {found}")]
+    /// A dimension is zero, or not divisible by what it must be.
+    #[error("expected {what} to be a positive multiple of {multiple}, found {found}")]
     Dimension {
         /// Which dimension.
         what: &'static str,
@@ -43,6 +43,14 @@ pub enum LayoutError {
         multiple: usize,
         /// Its size.
         found: usize,
+    },
+    /// Dimensions whose product is more than any memory.
+    #[error("expected {what} to fit in memory, found {} × {}", factors[0], factors[1])]
+    TooLarge {
+        /// What has them.
+        what: &'static str,
+        /// The dimensions.
+        factors: [usize; 2],
     },
     /// A width that is not packed in this way.
     #[error("expected codes of 4 bits, or in GPTQ 2, 4 or 8, found {found}")]
@@ -81,8 +89,9 @@ pub enum LayoutError {
 /// The product of dimensions, each at least one.
 pub(super) fn product(what: &'static str, factors: [usize; 2]) -> Result<usize, LayoutError> {
     match factors[0].checked_mul(factors[1]) {
-        Some(product) if product > 0 => Ok(product),
-        _ => Err(LayoutError::Dimension { what, multiple: factors[0].max(1), found: factors[1] }),
+        Some(0) => Err(LayoutError::Dimension { what, multiple: 1, found: 0 }),
+        Some(product) => Ok(product),
+        None => Err(LayoutError::TooLarge { what, factors }),
     }
 }
 

@@ -83,8 +83,8 @@ impl<'a> ScaledFp8<'a> {
     ///
     /// # Errors
     ///
-    /// [`LayoutError::Dimension`] where a dimension is zero or their product does not fit in memory,
-    /// [`LayoutError::Length`] unless there is one scale for each block.
+    /// [`LayoutError::Dimension`] where a dimension is zero, [`LayoutError::TooLarge`] where a product of them does not fit in
+    /// memory, [`LayoutError::Length`] unless there is one scale for each block.
     pub fn new(fp8: Fp8, shape: [usize; 2], block: [usize; 2], scales: Fp8Scales<'a>) -> Result<Self, LayoutError> {
         product("the shape", shape)?;
         for dimension in block {
@@ -107,13 +107,12 @@ impl<'a> ScaledFp8<'a> {
     /// # Errors
     ///
     /// [`LayoutError::PartialRow`] where `src` is not whole rows, [`LayoutError::Rows`] where those go beyond the last,
-    /// [`LayoutError::Length`] unless `out` has room for just these. Nothing has been written then.
+    /// [`LayoutError::TooLarge`] and [`LayoutError::Length`] unless `out` has room for just these. Nothing has been written
+    /// then.
     pub fn decode_rows(&self, first: usize, src: &[u8], output: FloatType, out: &mut [u8]) -> Result<(), LayoutError> {
         expect_rows("source", self.shape[1], src.len(), first, self.shape[0])?;
-        let expected = src.len().checked_mul(output.size());
-        let expected =
-            expected.ok_or(LayoutError::Dimension { what: "the output", multiple: output.size(), found: src.len() })?;
-        expect_len("output", expected, out.len())?;
+        let too_large = LayoutError::TooLarge { what: "the output", factors: [src.len(), output.size()] };
+        expect_len("output", src.len().checked_mul(output.size()).ok_or(too_large)?, out.len())?;
         match output {
             FloatType::F32 => self.decode_to::<F32>(first, src, out),
             FloatType::F16 => self.decode_to::<F16>(first, src, out),

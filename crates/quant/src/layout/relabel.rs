@@ -31,8 +31,8 @@ pub fn global_scale_of_divisor(divisor: f32) -> Result<f32, LayoutError> {
 ///
 /// # Errors
 ///
-/// [`LayoutError::Dimension`] where `row` or `n` is zero or `src` is not a multiple of `n` rows, [`LayoutError::Rows`] unless
-/// `index` is below `n`, [`LayoutError::Length`] unless `out` has room for just these rows. Nothing has been written then.
+/// [`LayoutError::Dimension`] where `row` or `n` is zero or `src` is not a multiple of `n` rows, [`LayoutError::TooLarge`] where
+/// those do not fit in memory, [`LayoutError::Rows`] unless `index` is below `n`, [`LayoutError::Length`] unless `out` has room for just these rows. Nothing has been written then.
 pub fn every_nth_row(src: &[u8], row: usize, n: usize, index: usize, out: &mut [u8]) -> Result<(), LayoutError> {
     let stride = product("the rows", [row, n])?;
     if !src.len().is_multiple_of(stride) {

@@ -56,6 +56,7 @@ pub struct Transposed<'a> {
     outputs: usize,
     group: usize,
     parts: TransposedParts<'a>,
+    reordered: bool,
 }
 
 /// Where the code of each output lies in a word of AWQ.
@@ -71,8 +72,9 @@ impl<'a> Transposed<'a> {
     ///
     /// # Errors
     ///
-    /// [`LayoutError::Bits`] for a width that `packing` has not, [`LayoutError::Dimension`] where the inputs are no multiple of the
-    /// group or either dimension none of the codes in a word, [`LayoutError::Length`] where a part does not fit these,
+    /// [`LayoutError::Bits`] for a width that `packing` has not, [`LayoutError::Dimension`] where the group is zero, the inputs are no
+    /// multiple of it or either dimension none of the codes in a word, [`LayoutError::TooLarge`] where a part would not fit in
+    /// memory, [`LayoutError::Length`] where a part does not fit these,
     /// [`LayoutError::GroupIndex`] where an input is assigned a group that there is not.
     pub fn new(
         packing: Packing,
@@ -86,10 +88,11 @@ impl<'a> Transposed<'a> {
         }
         let [outputs, inputs] = shape;
         let per_word = 32 / usize::from(bits);
+        let dimensions = [("group", 1, group), ("inputs", group, inputs)];
         for (what, multiple, found) in
-            [("inputs", group, inputs), ("inputs", per_word, inputs), ("outputs", per_word, outputs)]
+            dimensions.into_iter().chain([("inputs", per_word, inputs), ("outputs", per_word, outputs)])
         {
-            if multiple == 0 || found == 0 || !found.is_multiple_of(multiple) {
+            if found == 0 || !found.is_multiple_of(multiple) {
                 return Err(LayoutError::Dimension { what, multiple, found });
             }
         }
@@ -99,16 +102,18 @@ impl<'a> Transposed<'a> {
         expect_len("weight", elements / per_word * 4, parts.weight.len())?;
         expect_len("zeros", scales / per_word * 4, parts.zeros.len())?;
         expect_len("scales", product("the scales", [parts.float.size(), scales])?, parts.scales.len())?;
+        let mut reordered = false;
         if let Some(index) = parts.group_index {
             expect_len("group index", product("the group index", [4, inputs])?, index.len())?;
             for input in 0..inputs {
                 let found = word(index, input).cast_signed();
-                if usize::try_from(found).map_or(true, |found| found >= groups) {
-                    return Err(LayoutError::GroupIndex { input, groups, found });
+                match usize::try_from(found) {
+                    Ok(found) if found < groups => reordered |= found != input / group,
+                    _ => return Err(LayoutError::GroupIndex { input, groups, found }),
                 }
             }
         }
-        Ok(Self { packing, bits: usize::from(bits), inputs, outputs, group, parts })
+        Ok(Self { packing, bits: usize::from(bits), inputs, outputs, group, parts, reordered })
     }
 
     /// One of the codes that are packed along the outputs.
@@ -149,8 +154,8 @@ impl<'a> Transposed<'a> {
 
     /// Whether inputs were reordered, so that the groups are not runs of them.
     #[must_use]
-    pub fn is_reordered(&self) -> bool {
-        (0..self.inputs).any(|input| self.group_of(input) != input / self.group)
+    pub const fn is_reordered(&self) -> bool {
+        self.reordered
     }
 
     /// Decodes rows of the matrix as it is multiplied, `[outputs, inputs]`, that begin with row `first`, as many as `out` has
@@ -200,7 +205,7 @@ impl<'a> Transposed<'a> {
     /// [`LayoutError::Lossy`] where inputs were reordered, or MLX has no such group; [`LayoutError::PartialRow`],
     /// [`LayoutError::Rows`] and [`LayoutError::Length`] where the buffers do not fit. Nothing has been written then.
     pub fn to_affine(&self, first: usize, stored: FloatType, out: EncodeBuffers<'_>) -> Result<(), LayoutError> {
-        if self.is_reordered() {
+        if self.reordered {
             return Err(LayoutError::Lossy {
                 expected: "groups of consecutive inputs",
                 found: "inputs in another order".into(),

@@ -1,13 +1,9 @@
 //! What holds of every encoder.
 
-use longshore_quant::{EncodeBuffers, EncodeError, Encoder, FloatType, GlobalScale, Profile, Scheme};
+use longshore_quant::{EncodeBuffers, EncodeError, Encoder, FloatType, GlobalScale, Level, Profile, Scheme};
 use proptest::prelude::*;
 
 use crate::support::{PROFILES, affine_schemes, bytes, decode, encode, floats, gaussian, schemes, squared_error};
-
-fn encoder(scheme: Scheme, float: FloatType, profile: Profile) -> Encoder {
-    Encoder::new(scheme, float, profile).expect("all but best exist")
-}
 
 fn any_scheme() -> impl Strategy<Value = Scheme> {
     proptest::sample::select(schemes().collect::<Vec<_>>())
@@ -28,7 +24,7 @@ proptest! {
         cut in 0usize..=4,
         offset in 0usize..8,
     ) {
-        let encoder = encoder(scheme, float, profile);
+        let encoder = Encoder::new(scheme, float, profile);
         let group = usize::try_from(scheme.group_size()).expect("it is small");
         let src = &seed[..4 * group * float.size() / 4];
         let whole = encode(&encoder, src);
@@ -55,7 +51,7 @@ proptest! {
         magnitude in -20i32..20,
     ) {
         let values: Vec<f32> = values.iter().map(|value| value * 2f32.powi(magnitude)).collect();
-        let found = encode(&encoder(scheme, FloatType::F32, profile), &bytes(FloatType::F32, &values));
+        let found = encode(&Encoder::new(scheme, FloatType::F32, profile), &bytes(FloatType::F32, &values));
         let scales = floats(FloatType::F32, &found.scale);
         let restored = decode(scheme, FloatType::F32, &found);
         let group = usize::try_from(scheme.group_size()).expect("it is small");
@@ -73,7 +69,7 @@ proptest! {
         scheme in proptest::sample::select(vec![Scheme::MXFP4, Scheme::MXFP8]),
         values in prop::collection::vec(-1.0f32..1.0, 128),
     ) {
-        let encoder = encoder(scheme, FloatType::F32, Profile::Plus);
+        let encoder = Encoder::new(scheme, FloatType::F32, Profile::Plus);
         let once = decode(scheme, FloatType::F32, &encode(&encoder, &bytes(FloatType::F32, &values)));
         let twice = decode(scheme, FloatType::F32, &encode(&encoder, &bytes(FloatType::F32, &once)));
         prop_assert_eq!(once, twice);
@@ -88,7 +84,7 @@ fn plus_loses_no_more_than_mlx() {
                 let src = bytes(float, &gaussian(7, 64 * 1024, sigma));
                 let weights = floats(float, &src);
                 let error = |profile| {
-                    let found = encode(&encoder(scheme, float, profile), &src);
+                    let found = encode(&Encoder::new(scheme, float, profile), &src);
                     squared_error(&weights, &decode(scheme, float, &found))
                 };
                 let (plus, mlx) = (error(Profile::Plus), error(Profile::Mlx));
@@ -115,7 +111,7 @@ fn gaussian_rows_lose_what_they_should() {
         ("nvfp4", Profile::Plus, 10.4),
     ] {
         let scheme: Scheme = scheme.parse().expect("it exists");
-        let found = encode(&encoder(scheme, FloatType::BF16, profile), &src);
+        let found = encode(&Encoder::new(scheme, FloatType::BF16, profile), &src);
         let error = squared_error(&weights, &decode(scheme, FloatType::BF16, &found));
         let found = (error / norm).sqrt() * 100.0;
         assert!(found <= percent && found > percent * 0.95, "{scheme} {profile}: {found:.3} %");
@@ -128,15 +124,15 @@ fn nvfp4_underflows_where_mlx_does_and_plus_does_not() {
     let mut values = [0.000_01; 16];
     values[3] = 0.005;
     let src = bytes(FloatType::F32, &values);
-    let mlx = encode(&encoder(Scheme::NVFP4, FloatType::F32, Profile::Mlx), &src);
+    let mlx = encode(&Encoder::new(Scheme::NVFP4, FloatType::F32, Profile::Mlx), &src);
     assert_eq!((mlx.stats.zeroed_groups, mlx.scale[0]), (1, 0));
-    let plus = encode(&encoder(Scheme::NVFP4, FloatType::F32, Profile::Plus), &src);
+    let plus = encode(&Encoder::new(Scheme::NVFP4, FloatType::F32, Profile::Plus), &src);
     assert_eq!((plus.stats.zeroed_groups, plus.scale[0]), (0, 1));
     let restored = decode(Scheme::NVFP4, FloatType::F32, &plus);
     assert!((restored[3] - 0.005).abs() < 0.001);
     // A global scale serves both.
     let global = GlobalScale::from_max_abs(0.005).expect("it is usable");
-    let mlx = encode(&encoder(Scheme::NVFP4, FloatType::F32, Profile::Mlx).with_global_scale(global), &src);
+    let mlx = encode(&Encoder::new(Scheme::NVFP4, FloatType::F32, Profile::Mlx).with_global_scale(global), &src);
     assert_eq!((mlx.stats.zeroed_groups, mlx.stats.clipped_groups, mlx.scale[0]), (0, 0, 0x7E));
 }
 
@@ -147,7 +143,7 @@ fn degenerate_groups() {
         for float in FloatType::ALL {
             for profile in PROFILES {
                 let restored = |values: &[f32]| {
-                    let found = encode(&encoder(scheme, float, profile), &bytes(float, values));
+                    let found = encode(&Encoder::new(scheme, float, profile), &bytes(float, values));
                     (decode(scheme, float, &found), found.stats)
                 };
                 let what = format!("{scheme} {float} {profile}");
@@ -172,7 +168,7 @@ fn degenerate_groups() {
 fn epsilon_decides_what_is_zero() {
     let group = |value: f32| {
         let src = bytes(FloatType::F32, &[value; 64]);
-        encode(&encoder(Scheme::INT4, FloatType::F32, Profile::Mlx), &src)
+        encode(&Encoder::new(Scheme::INT4, FloatType::F32, Profile::Mlx), &src)
     };
     let below = group(4e-8);
     assert_eq!((below.stats.zeroed_groups, floats(FloatType::F32, &below.bias)[0]), (1, 0.0));
@@ -189,7 +185,7 @@ fn what_cannot_be_encoded_is_counted() {
             let mut values = vec![0.25; 2 * group];
             (values[1], values[3], values[group]) = (f32::NAN, f32::INFINITY, f32::NEG_INFINITY);
             for float in FloatType::ALL {
-                let found = encode(&encoder(scheme, float, profile), &bytes(float, &values));
+                let found = encode(&Encoder::new(scheme, float, profile), &bytes(float, &values));
                 assert_eq!(found.stats.non_finite, 3, "{scheme} {float} {profile}");
                 assert_eq!(found.stats.zeroed_groups + found.stats.clipped_groups, 0, "{scheme} {float} {profile}");
             }
@@ -197,17 +193,17 @@ fn what_cannot_be_encoded_is_counted() {
     }
     // The range of these does not fit in an f32.
     let values: Vec<f32> = (0..64).map(|i| if i % 2 == 0 { 3e38 } else { -3e38 }).collect();
-    let found = encode(&encoder(Scheme::INT4, FloatType::F32, Profile::Plus), &bytes(FloatType::F32, &values));
+    let found = encode(&Encoder::new(Scheme::INT4, FloatType::F32, Profile::Plus), &bytes(FloatType::F32, &values));
     assert_eq!(found.stats.overflowed_groups, 1);
-    let found = encode(&encoder(Scheme::NVFP4, FloatType::F32, Profile::Plus), &bytes(FloatType::F32, &values));
+    let found = encode(&Encoder::new(Scheme::NVFP4, FloatType::F32, Profile::Plus), &bytes(FloatType::F32, &values));
     assert_eq!(found.stats.clipped_groups, 4);
-    let found = encode(&encoder(Scheme::MXFP4, FloatType::F32, Profile::Plus), &bytes(FloatType::F32, &values));
+    let found = encode(&Encoder::new(Scheme::MXFP4, FloatType::F32, Profile::Plus), &bytes(FloatType::F32, &values));
     assert_eq!(found.stats, longshore_quant::EncodeStats::default());
 }
 
 #[test]
 fn buffers_of_the_wrong_length_are_refused() {
-    let encoder = encoder(Scheme::INT4, FloatType::BF16, Profile::Plus);
+    let encoder = Encoder::new(Scheme::INT4, FloatType::BF16, Profile::Plus);
     let try_lengths = |src: usize, weight: usize, scale: usize, bias: usize| {
         let (src, mut weight, mut scale, mut bias) = (vec![0; src], vec![7; weight], vec![7; scale], vec![7; bias]);
         let out = EncodeBuffers { weight: &mut weight, scale: &mut scale, bias: &mut bias };
@@ -233,7 +229,10 @@ fn every_profile_encodes_every_scheme() {
     for scheme in schemes() {
         for float in FloatType::ALL {
             for profile in Profile::ALL {
-                assert!(Encoder::new(scheme, float, profile).is_ok(), "{scheme} {float} {profile}");
+                for level in Level::available() {
+                    let encoder = Encoder::new(scheme, float, profile).with_level(level);
+                    assert_eq!((encoder.scheme(), encoder.float()), (scheme, float), "{profile}");
+                }
             }
         }
     }

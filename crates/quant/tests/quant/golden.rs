@@ -96,7 +96,7 @@ fn encodes_as(set: &Vectors, profile: Profile) -> usize {
     let mut checked = 0;
     for key in set.iter().map(|view| view.name).filter(|name| name.ends_with(".weight")) {
         let Some(key) = Key::parse(key) else { continue };
-        let mut encoder = Encoder::new(key.scheme, key.float(), profile).expect("all but best exist");
+        let mut encoder = Encoder::new(key.scheme, key.float(), profile);
         if let Some(global) = key.global(set) {
             encoder = encoder.with_global_scale(global);
         }

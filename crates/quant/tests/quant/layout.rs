@@ -323,9 +323,15 @@ fn parts_of_awq_and_gptq_that_do_not_fit_are_refused() {
     assert_eq!(of(Packing::Gptq, 4, shape, GROUP, parts), Ok(()));
     assert_eq!(of(Packing::Gptq, 3, shape, GROUP, parts), Err(LayoutError::Bits { found: 3 }));
     assert_eq!(of(Packing::Awq, 8, shape, GROUP, parts), Err(LayoutError::Bits { found: 8 }));
-    assert!(matches!(of(Packing::Gptq, 4, shape, 0, parts), Err(LayoutError::Dimension { multiple: 0, .. })));
+    assert!(matches!(of(Packing::Gptq, 4, shape, 0, parts), Err(LayoutError::Dimension { what: "group", .. })));
     assert!(matches!(of(Packing::Gptq, 4, shape, 48, parts), Err(LayoutError::Dimension { what: "inputs", .. })));
     assert!(matches!(of(Packing::Gptq, 4, [12, 64], 32, parts), Err(LayoutError::Dimension { what: "outputs", .. })));
+    let huge = of(Packing::Gptq, 4, [usize::MAX - 7, usize::MAX - 31], 32, parts).expect_err("no memory holds it");
+    assert!(matches!(huge, LayoutError::TooLarge { what: "the shape", .. }));
+    assert_eq!(
+        huge.to_string(),
+        format!("expected the shape to fit in memory, found {} × {}", usize::MAX - 7, usize::MAX - 31)
+    );
     let short = TransposedParts { weight: &made.weight[4..], ..parts };
     assert_eq!(
         of(Packing::Gptq, 4, shape, GROUP, short),

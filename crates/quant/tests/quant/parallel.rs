@@ -20,8 +20,8 @@ fn threads_change_nothing() {
         values[group * 5000 % (groups * group)] = f32::NAN;
         let src = bytes(FloatType::BF16, &values);
         let per_column: Vec<f32> = gaussian(3, 3 * group, 1.0).into_iter().map(f32::abs).collect();
-        let importance = Importance::new(&per_column).expect("they are usable").from_column(group);
-        let encoder = Encoder::new(scheme, FloatType::BF16, profile).expect("it exists");
+        let importance = Importance::new(&per_column).expect("they are usable").starting_at(group);
+        let encoder = Encoder::new(scheme, FloatType::BF16, profile);
         let decoder = Decoder::new(scheme, FloatType::BF16, FloatType::BF16);
         let len = scheme.encoded_len(groups, FloatType::BF16).expect("it fits");
         let run = |threads: usize| {
@@ -51,7 +51,7 @@ fn threads_change_nothing() {
 
 #[test]
 fn lengths_are_checked_first() {
-    let encoder = Encoder::new(Scheme::INT4, FloatType::BF16, Profile::Plus).expect("it exists");
+    let encoder = Encoder::new(Scheme::INT4, FloatType::BF16, Profile::Plus);
     let (mut weight, mut scale, mut bias) = ([0; 32], [0; 2], [0; 1]);
     let out = EncodeBuffers { weight: &mut weight, scale: &mut scale, bias: &mut bias };
     let found = encoder.encode_parallel(&[0; 128], None, out);

@@ -8,10 +8,6 @@ use proptest::prelude::*;
 
 use crate::support::{Encoded, bytes, decode, decode_with, encode, floats, gaussian, schemes};
 
-fn encoder(scheme: Scheme, float: FloatType, profile: Profile) -> Encoder {
-    Encoder::new(scheme, float, profile).expect("every profile encodes every scheme")
-}
-
 /// Numbers with the heavy tails of Student's t with four degrees of freedom.
 fn student(seed: u64, count: usize, sigma: f64) -> Vec<f32> {
     let normal = gaussian(seed, 5 * count, 1.0);
@@ -30,7 +26,7 @@ fn student(seed: u64, count: usize, sigma: f64) -> Vec<f32> {
 /// Percent of relative RMSE.
 fn loss(scheme: Scheme, profile: Profile, global: bool, src: &[u8]) -> f64 {
     let weights = floats(FloatType::BF16, src);
-    let mut encoder = encoder(scheme, FloatType::BF16, profile).with_level(Level::detect());
+    let mut encoder = Encoder::new(scheme, FloatType::BF16, profile).with_level(Level::detect());
     let mut decoder = Decoder::new(scheme, FloatType::BF16, FloatType::F32);
     if global {
         let max_abs = weights.iter().fold(0.0, |a: f32, b| a.max(b.abs()));
@@ -90,7 +86,7 @@ fn errors(scheme: Scheme, float: FloatType, src: &[u8], found: &Encoded, weight:
 }
 
 fn never_worse(scheme: Scheme, float: FloatType, src: &[u8]) {
-    let of = |profile| errors(scheme, float, src, &encode(&encoder(scheme, float, profile), src), |_| 1.0);
+    let of = |profile| errors(scheme, float, src, &encode(&Encoder::new(scheme, float, profile), src), |_| 1.0);
     let (best, mlx) = (of(Profile::Best), of(Profile::Mlx));
     for (i, (best, mlx)) in best.iter().zip(&mlx).enumerate() {
         // NaN is what MLX makes of some groups, and not worse than that.
@@ -142,11 +138,11 @@ proptest! {
         let src = bytes(FloatType::F32, &gaussian(seed, 21 * group, 0.02));
         let per_column: Vec<f32> = gaussian(seed ^ 1, 3 * group, 1.0).into_iter().map(|x| x * x).collect();
         let importance = Importance::new(&per_column).expect("they are usable");
-        let encoder = encoder(scheme, FloatType::F32, Profile::Best);
+        let encoder = Encoder::new(scheme, FloatType::F32, Profile::Best);
         let whole = encode_weighted(&encoder, importance, &src);
         let at = cut * group;
         let head = encode_weighted(&encoder, importance, &src[..at * 4]);
-        let tail = encode_weighted(&encoder, importance.from_column(at), &src[at * 4..]);
+        let tail = encode_weighted(&encoder, importance.starting_at(at), &src[at * 4..]);
         prop_assert_eq!([head.weight, tail.weight].concat(), whole.weight);
         prop_assert_eq!([head.scale, tail.scale].concat(), whole.scale);
         prop_assert_eq!([head.bias, tail.bias].concat(), whole.bias);
@@ -176,7 +172,7 @@ fn importance_moves_the_error_to_where_it_does_not_count() {
         let src = bytes(FloatType::BF16, &gaussian(5, 64 * columns, 0.02));
         let per_column: Vec<f32> = gaussian(6, columns, 1.0).into_iter().map(|x| (3.0 * x).exp2()).collect();
         let importance = Importance::new(&per_column).expect("they are usable");
-        let encoder = encoder(scheme, FloatType::BF16, Profile::Best);
+        let encoder = Encoder::new(scheme, FloatType::BF16, Profile::Best);
         let weighted = |found: &Encoded| -> f64 {
             errors(scheme, FloatType::BF16, &src, found, |i| per_column[i % columns]).iter().sum()
         };
@@ -202,7 +198,7 @@ fn unusable_importances_are_refused() {
     assert!(matches!(Importance::new(&[f32::NAN]), Err(ImportanceError::Value { column: 0, .. })));
     let per_column = [1.0; 96];
     let importance = Importance::new(&per_column).expect("they are usable");
-    let encoder = encoder(Scheme::INT4, FloatType::BF16, Profile::Best);
+    let encoder = Encoder::new(Scheme::INT4, FloatType::BF16, Profile::Best);
     let (mut weight, mut scale, mut bias) = ([0; 32], [0; 2], [0; 2]);
     let out = EncodeBuffers { weight: &mut weight, scale: &mut scale, bias: &mut bias };
     let found = encoder.encode_weighted(&[0; 128], importance, out);
@@ -216,7 +212,7 @@ fn simple_groups_are_exact() {
     for scheme in ["int2", "int3", "int4", "int5", "int6", "int8", "mxfp4", "nvfp4", "mxfp8"] {
         let scheme: Scheme = scheme.parse().expect("it exists");
         let src = bytes(FloatType::BF16, &values);
-        let found = encode(&encoder(scheme, FloatType::BF16, Profile::Best), &src);
+        let found = encode(&Encoder::new(scheme, FloatType::BF16, Profile::Best), &src);
         let mut out = vec![0; src.len() * 2];
         let decoder = Decoder::new(scheme, FloatType::BF16, FloatType::F32);
         decode_with(&decoder, [&found.weight, &found.scale, &found.bias], &mut out);
