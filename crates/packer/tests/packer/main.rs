@@ -8,7 +8,11 @@ mod failures;
 mod import;
 mod memory;
 mod plan;
+<<<<<<< HEAD
 mod quantize;
+=======
+mod quantization;
+>>>>>>> 1cac068 (Read what a checkpoint says about weights that are quantized already)
 mod round_trip;
 mod source;
 mod stores;
