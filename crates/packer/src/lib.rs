@@ -71,7 +71,9 @@ mod transpose;
 
 pub use classify::{Evidence, Kind};
 pub use companions::{Companion, CompanionKind, MAX_COMPANION_BYTES, MAX_COMPANIONS};
-pub use config::{ConfigError, MAX_CONFIG_BYTES, ModelConfig};
+pub use config::{
+    ConfigError, MAX_CONFIG_BYTES, ModelConfig, QuantizationMethod, SourceQuantization, WeightCoding, WeightGroup,
+};
 pub use execute::{ImportError, ImportOptions, ImportOutcome, ReadError, import};
 pub use experts::ExpertError;
 pub use export::{ExportError, ExportOptions, ExportOutcome, export};

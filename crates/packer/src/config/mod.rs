@@ -1,8 +1,10 @@
 //! What `config.json` says about a model.
 
 mod lenient;
+mod quantization;
 
 use longshore_manifest::document::Facts;
+pub use quantization::{QuantizationMethod, SourceQuantization, WeightCoding, WeightGroup};
 use serde_json::{Map, Value};
 
 /// The largest `config.json` that is read, in bytes. Real ones are below 100 KiB.
@@ -56,8 +58,8 @@ pub struct ModelConfig {
     pub vocab_size: Option<u64>,
     /// Whether the output head is the token embedding.
     pub tied_embeddings: Option<bool>,
-    /// Whether the document describes quantized weights (`quantization`, `quantization_config`, `compression_config`).
-    pub quantized: bool,
+    /// How the document says that weights are quantized (`quantization`, `quantization_config`, `compression_config`).
+    pub quantization: Option<SourceQuantization>,
 }
 
 /// Why a document is not a [`ModelConfig`].
@@ -86,7 +88,6 @@ pub enum ConfigError {
 
 /// Members that hold the language model of a larger one, in the order in which they are looked into.
 const NESTED: &[&str] = &["text_config", "llm_config", "language_config", "language_model_config"];
-const QUANTIZATION: &[&str] = &["quantization", "quantization_config", "compression_config"];
 
 const LAYERS: &[&str] = &["num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_blocks"];
 /// Lists and patterns with one entry for each layer, where no number says how many there are.
@@ -167,7 +168,7 @@ impl ModelConfig {
             context_length: number(CONTEXT),
             vocab_size: number(VOCAB),
             tied_embeddings: levels.iter().find_map(|level| level.get("tie_word_embeddings")?.as_bool()),
-            quantized: levels.iter().any(|level| QUANTIZATION.iter().any(|key| is_object(level.get(*key)))),
+            quantization: SourceQuantization::find(&levels),
         }
     }
 
@@ -229,10 +230,6 @@ pub(crate) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, ConfigErr
 /// A text that is not empty.
 fn text(value: &Value) -> Option<String> {
     value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
-}
-
-fn is_object(value: Option<&Value>) -> bool {
-    value.is_some_and(Value::is_object)
 }
 
 fn listed_layers(level: &Map<String, Value>) -> Option<u64> {

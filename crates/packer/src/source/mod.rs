@@ -168,7 +168,7 @@ impl Source {
             return Err(SourceError::Adapter { path: shards[0].path.clone() });
         }
         let (kind, evidence) = classify::classify(&tensors);
-        if kind == Kind::Float && config.as_ref().is_some_and(|config| config.quantized) {
+        if kind == Kind::Float && config.as_ref().is_some_and(|config| config.quantization.is_some()) {
             warnings.push("config.json describes quantized weights, but the weights are not quantized".to_owned());
         }
         let root = root.to_owned();

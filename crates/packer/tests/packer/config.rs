@@ -15,13 +15,13 @@ fn the_fixtures() {
     assert_eq!((qwen.layers, qwen.hidden_size, qwen.heads, qwen.kv_heads), (Some(2), Some(128), Some(4), Some(2)));
     assert_eq!((qwen.experts, qwen.experts_per_token), (Some(8), Some(2)));
     assert_eq!((qwen.context_length, qwen.vocab_size), (Some(256), Some(512)));
-    assert!(!qwen.quantized && !qwen.experts_are_transposed());
+    assert!(qwen.quantization.is_none() && !qwen.experts_are_transposed());
 
     assert_eq!(model("nemotron-h").layers, Some(4), "counted in layers_block_type");
     assert_eq!(model("deepseek-v3").experts, Some(4));
     assert!(model("gpt-oss").experts_are_transposed());
     for name in ["deepseek-v3-fp8", "gpt-oss-mxfp4", "llama-modelopt-nvfp4", "qwen3-mlx-4bit"] {
-        assert!(model(name).quantized, "{name}");
+        assert!(model(name).quantization.is_some(), "{name}");
     }
     let flux = fixtures::model("flux");
     assert_eq!(parse(&flux.json["vae/config.json"]).component(), Some("vae"));

@@ -8,6 +8,7 @@ mod failures;
 mod import;
 mod memory;
 mod plan;
+mod quantization;
 mod round_trip;
 mod source;
 mod stores;
