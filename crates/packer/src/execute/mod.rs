@@ -13,7 +13,9 @@ mod warnings;
 use std::{collections::HashMap, num::NonZero};
 
 use longshore_manifest::{
-    Config, Descriptor, Digest, Manifest, ModelName, Progress, Store, document::media_type, store::Added,
+    Config, Descriptor, Digest, Manifest, ModelName, Progress, Store,
+    document::{Draft, media_type},
+    store::Added,
 };
 use longshore_quant::Profile;
 
@@ -84,8 +86,10 @@ pub fn import(
 
     let layers = layers(plan, &done);
     let (blobs, _) = done.split_at(plan.blobs.len());
-    let config = Config::new(table::table(source, plan, blobs, options.profile)).to_bytes();
-    let config = ingest.add(&config)?;
+    let mut config = Config::new(table::table(source, plan, blobs, options.profile));
+    let draft = source.members.iter().find(|member| member.is_draft());
+    config.draft = draft.map(|draft| Draft::new(draft.architecture().unwrap_or_default()));
+    let config = ingest.add(&config.to_bytes())?;
     let config = Descriptor { name: None, ..describe(media_type::CONFIG, "", config) };
     let manifest = Manifest::new(config, layers);
     if progress.cancelled() {

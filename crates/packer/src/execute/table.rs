@@ -22,7 +22,7 @@ pub(super) fn table(source: &Source, plan: &Plan, done: &[Done], profile: Profil
     };
     let blobs = plan.blobs.iter().zip(done).map(|(blob, done)| BlobEntry {
         digest: done.added.digest,
-        component: None,
+        component: blob.component.clone(),
         tensors: blob.tensors.iter().map(|tensor| entry(source, blob, tensor)).collect(),
     });
     TensorTable::new(facts, import, blobs.collect())

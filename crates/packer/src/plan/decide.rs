@@ -9,24 +9,18 @@ use longshore_quant::{
 use longshore_st_format::{Dtype, Shape};
 
 use super::{PlanError, PlanOptions, PlannedTensor};
-use crate::source::Source;
+use crate::source::Member;
 
-/// Asks the policy about the tensors of one source.
+/// Asks the policy about the tensors of one member of a source.
 pub(super) struct Decider<'a> {
     policy: &'a Policy,
     scheme: Option<Scheme>,
-    architecture: Option<&'a str>,
-    component: Option<&'a str>,
+    member: &'a Member,
 }
 
 impl<'a> Decider<'a> {
-    pub(super) fn new(source: &'a Source, options: &'a PlanOptions) -> Self {
-        Self {
-            policy: &options.policy,
-            scheme: options.scheme,
-            architecture: source.architecture(),
-            component: source.config.as_ref().and_then(crate::ModelConfig::component),
-        }
+    pub(super) fn new(member: &'a Member, options: &'a PlanOptions) -> Self {
+        Self { policy: &options.policy, scheme: options.scheme, member }
     }
 
     /// The scheme of a tensor of this logical shape, and the rule that chose it.
@@ -45,8 +39,10 @@ impl<'a> Decider<'a> {
                 return (None, "no elements: kept".into());
             }
         }
-        let query =
-            Query::new(name, shape.dims()).stacked(stacked).component(self.component).architecture(self.architecture);
+        let query = Query::new(name, shape.dims())
+            .stacked(stacked)
+            .component(self.member.component_for_policy())
+            .architecture(self.member.architecture());
         let decision = self.policy.decide(&query, self.scheme);
         (decision.scheme, decision.rule)
     }

@@ -3,10 +3,12 @@
 mod companions;
 mod config;
 mod directory;
+mod drafts;
 mod export;
 mod failures;
 mod import;
 mod memory;
+mod pipelines;
 mod plan;
 mod quantization;
 mod round_trip;
