@@ -4,12 +4,8 @@ use std::{collections::HashMap, fmt};
 
 use longshore_st_format::Dtype;
 use serde::Serialize;
-use serde_json::{Map, Value};
 
-use crate::{
-    config::{self, ConfigError},
-    source::SourceTensor,
-};
+use crate::source::SourceTensor;
 
 /// How a checkpoint stores its weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -105,17 +101,6 @@ pub(crate) fn classify(tensors: &[SourceTensor]) -> (Kind, Option<Evidence>) {
         }
     }
     (Kind::Float, None)
-}
-
-/// Reads a pipeline's `model_index.json`: each member that is a pair of library and class is a component.
-pub(crate) fn pipeline(index: &[u8]) -> Result<Evidence, ConfigError> {
-    let is_component =
-        |value: &Value| value.as_array().is_some_and(|pair| pair.len() == 2 && pair.iter().all(Value::is_string));
-    let document: Map<String, Value> = config::parse_object(index)?;
-    let mut names: Vec<_> =
-        document.into_iter().filter(|(_, value)| is_component(value)).map(|(name, _)| name).collect();
-    names.sort_unstable();
-    Ok(Evidence::Components { names })
 }
 
 /// The name of a format, and the companion by which it was recognised.
@@ -231,13 +216,5 @@ mod tests {
             let evidence = evidence.map(|evidence| evidence.to_string()).unwrap_or_default();
             assert!(evidence.contains(words), "{evidence}");
         }
-    }
-
-    #[test]
-    fn components_of_a_pipeline() {
-        let index = br#"{"_class_name":"P","vae":["diffusers","A"],"unet":["diffusers","U"],"x":[null,null],"n":4}"#;
-        let evidence = pipeline(index).expect("it is an object");
-        assert_eq!(evidence.to_string(), "model_index.json lists unet, vae");
-        assert!(matches!(pipeline(b"[]"), Err(ConfigError::NotAnObject { .. })));
     }
 }

@@ -71,10 +71,9 @@ const OTHER_RUNTIMES: &[&str] = &["onnx/", "openvino/", "coreml/", "tf/", "flax/
 
 /// What a file with this name is stored as. `None` if it is no companion.
 pub(crate) fn kind_of(file_name: &str) -> Option<CompanionKind> {
-    if file_name.ends_with(".safetensors.index.json") || file_name.ends_with(".bin.index.json") {
-        return None;
-    }
-    if has_suffix(file_name, ".json") {
+    // Of a variant it is called `model.safetensors.index.fp16.json`.
+    let is_index = [".safetensors.index.", ".bin.index."].iter().any(|part| file_name.contains(part));
+    if has_suffix(file_name, ".json") && !is_index {
         return Some(CompanionKind::Json);
     }
     let upper = file_name.to_uppercase();
@@ -83,7 +82,7 @@ pub(crate) fn kind_of(file_name: &str) -> Option<CompanionKind> {
         || file_name.starts_with("tokenizer.model.")
         || PREFIXES.iter().any(|prefix| upper.starts_with(prefix))
         || upper.contains("POLICY");
-    let is_weights = OTHER_WEIGHTS.iter().any(|suffix| has_suffix(file_name, suffix));
+    let is_weights = is_index || OTHER_WEIGHTS.iter().any(|suffix| has_suffix(file_name, suffix));
     (is_other && !is_weights).then_some(CompanionKind::Other)
 }
 
@@ -149,6 +148,7 @@ fn why_unread(found: EntryKind) -> String {
 
 fn is_other_weights(name: &str) -> bool {
     OTHER_WEIGHTS.iter().any(|suffix| has_suffix(name, suffix))
+        || name.contains(".safetensors.index.")
         || OTHER_RUNTIMES.iter().any(|prefix| name.starts_with(prefix))
 }
 
@@ -182,6 +182,7 @@ mod tests {
             ("model.safetensors.index.json", None),
             ("diffusion_pytorch_model.safetensors.index.json", None),
             ("pytorch_model.bin.index.json", None),
+            ("diffusion_pytorch_model.safetensors.index.fp16.json", None),
             ("tokenizer.model", Some(Other)),
             ("tokenizer.model.v3", Some(Other)),
             ("spiece.model", Some(Other)),

@@ -79,7 +79,7 @@ pub use experts::ExpertError;
 pub use export::{ExportError, ExportOptions, ExportOutcome, export};
 pub use plan::{Plan, PlanError, PlanOptions, PlannedBlob, PlannedTensor, Transform};
 pub use report::PlanReport;
-pub use source::{Shard, Source, SourceError, SourceTensor};
+pub use source::{Member, MemberRole, Shard, Source, SourceError, SourceTensor};
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

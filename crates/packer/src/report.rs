@@ -30,6 +30,9 @@ pub struct PlanReport<'a> {
 #[derive(Debug, Serialize)]
 struct BlobReport<'a> {
     name: &'a str,
+    /// Of a pipeline; the tensors' names do not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    component: Option<&'a str>,
     metadata: Option<&'a BTreeMap<String, String>>,
     tensors: Vec<TensorReport<'a>>,
 }
@@ -74,6 +77,7 @@ impl<'a> BlobReport<'a> {
         let metadata = blob.layout.parsed().metadata();
         Self {
             name: &blob.name,
+            component: blob.component.as_deref(),
             metadata: (!metadata.is_empty()).then_some(metadata),
             tensors: blob.tensors.iter().map(|tensor| TensorReport::new(tensor, source)).collect(),
         }

@@ -41,8 +41,8 @@ pub(super) fn run(args: &Diff, store: &Store, printer: &Printer) -> anyhow::Resu
         version: VERSION,
         a: &args.a,
         b: &args.b,
-        only_a: left.keys().filter(|name| !right.contains_key(*name)).copied().collect(),
-        only_b: right.keys().filter(|name| !left.contains_key(*name)).copied().collect(),
+        only_a: left.keys().filter(|name| !right.contains_key(*name)).map(String::as_str).collect(),
+        only_b: right.keys().filter(|name| !left.contains_key(*name)).map(String::as_str).collect(),
         different: Vec::new(),
         same: 0,
         shared_bytes: shared(&a, &b),
@@ -82,12 +82,15 @@ struct Found<'m> {
     tensor: Tensor<'m>,
 }
 
-/// The tensors by name.
-fn tensors<'m>(model: &'m Model, weights: &'m Weights) -> BTreeMap<&'m str, Found<'m>> {
+/// The tensors by name, after `<component>/` in a pipeline.
+fn tensors<'m>(model: &'m Model, weights: &'m Weights) -> BTreeMap<String, Found<'m>> {
+    let opened: HashMap<_, _> = weights.iter().map(|tensor| ((tensor.component(), tensor.name()), tensor)).collect();
     let tables = model.config.longshore.iter().flat_map(|table| table.tensors());
     let found = tables.filter_map(|(blob, entry)| {
-        let tensor = weights.get(&entry.name)?;
-        Some((entry.name.as_str(), Found { digest: blob.digest, entry, tensor }))
+        let component = blob.component.as_deref();
+        let tensor = *opened.get(&(component, entry.name.as_str()))?;
+        let prefix = component.map_or_else(String::new, |component| format!("{component}/"));
+        Some((prefix + &entry.name, Found { digest: blob.digest, entry, tensor }))
     });
     found.collect()
 }

@@ -76,7 +76,6 @@ fn published_checkpoints_make_the_round_trip() {
 fn other_sources_are_refused_by_what_they_are() {
     let sandbox = Sandbox::new();
     for (model, what) in [
-        ("flux", "pipeline"),
         ("deepseek-v3-fp8", "F8_E4M3"),
         ("mistral-fp8-e5m2", "F8_E5M2"),
         ("gpt-oss-mxfp4", "MXFP4"),

@@ -27,12 +27,24 @@ pub struct Config {
     /// Unused by safetensors models.
     #[serde(default)]
     pub model_type: String,
-    /// The requested quantization, such as `int4`; empty for none.
+    /// How the weights are coded, such as `int4`, if all that are quantized are meant to be coded alike; else empty.
     #[serde(default)]
     pub file_type: String,
+    /// Which of a runtime's templates turns messages into a prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renderer: Option<String>,
+    /// Which of a runtime's parsers reads the model's answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parser: Option<String>,
     /// The oldest runtime version that can run the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requires: Option<String>,
+    /// The host that runs a model which is not here: unused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote_host: Option<String>,
+    /// The model's name there: unused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote_model: Option<String>,
     /// What the model can do, `completion` first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<String>,
@@ -42,6 +54,12 @@ pub struct Config {
     /// The hidden size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedding_length: Option<u64>,
+    /// The model that this one was made from: unused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_name: Option<String>,
+    /// The draft model stored with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft: Option<Draft>,
     /// The processor architecture of a container image: unused.
     #[serde(default)]
     pub architecture: String,
@@ -51,6 +69,20 @@ pub struct Config {
     /// What this project adds; absent in a model that ollama wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longshore: Option<Arc<TensorTable>>,
+}
+
+/// A small model that is stored beside a target and guesses what it will say.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Draft {
+    /// `safetensors`.
+    pub model_format: String,
+    /// The class that runs it.
+    pub architecture: String,
+    /// What stands before the names of its tensors.
+    pub tensor_prefix: String,
+    /// The layer that is its `config.json`.
+    pub config: String,
 }
 
 /// What a model is, from its `config.json`.
@@ -107,6 +139,25 @@ pub struct Import {
     /// The `__metadata__` of the source's files.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
+}
+
+impl Draft {
+    /// A draft model of this architecture, with the names that import gives it.
+    #[must_use]
+    pub fn new(architecture: impl Into<String>) -> Self {
+        Self {
+            model_format: "safetensors".into(),
+            architecture: architecture.into(),
+            tensor_prefix: "draft.".into(),
+            config: "draft/config.json".into(),
+        }
+    }
+
+    /// Whether the stored tensor of this name is the draft model's.
+    #[must_use]
+    pub fn has(&self, tensor: &str) -> bool {
+        !self.tensor_prefix.is_empty() && tensor.starts_with(&self.tensor_prefix)
+    }
 }
 
 impl Config {

@@ -158,6 +158,14 @@ impl Role {
     }
 }
 
+/// Whether a pipeline's component may be so called: 1 to 128 ASCII letters, digits, `.`, `_` and `-`, but not `.` or `..`. Such
+/// a name is one segment of a path.
+#[must_use]
+pub fn is_component(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=128).contains(&name.len()) && name.bytes().all(allowed) && !matches!(name, "." | "..")
+}
+
 impl TensorTable {
     /// A table of these blobs.
     #[must_use]
@@ -174,6 +182,14 @@ impl TensorTable {
     pub(super) fn check(&self) -> Result<(), DocumentError> {
         if self.version != VERSION {
             return Err(DocumentError::Version { what: "tensor table", found: self.version, expected: VERSION });
+        }
+        for component in self.blobs.iter().filter_map(|blob| blob.component.as_deref()) {
+            if !is_component(component) {
+                let problem = format!(
+                    "the component {component:?} is no name of a directory: expected letters, digits, '.', '_' and '-', at most 128"
+                );
+                return Err(DocumentError::Inconsistent { what: "tensor table", problem });
+            }
         }
         let mut names = HashSet::new();
         for (blob, tensor) in self.tensors() {

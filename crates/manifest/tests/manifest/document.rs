@@ -286,6 +286,23 @@ fn a_table_that_contradicts_itself_is_refused() {
 }
 
 #[test]
+fn a_component_is_a_segment_of_a_path() {
+    let long = "a".repeat(128);
+    let refused = |name: &str| {
+        let config = Config::new(table(&[Blob::plain("w", 1, 2).in_component(name)]));
+        Config::parse(&config.to_bytes()).err()
+    };
+    for name in ["vae", "text_encoder_2", "a.b-C", "...", &long] {
+        assert!(refused(name).is_none(), "{name}");
+    }
+    for name in ["", ".", "..", "a/b", "a\\b", "a b", "\u{e9}", "a\0", &format!("{long}a")] {
+        let error = refused(name).unwrap_or_else(|| panic!("{name:?}"));
+        assert!(matches!(error, DocumentError::Inconsistent { what: "tensor table", .. }), "{error}");
+        assert!(error.to_string().contains("is no name of a directory"), "{error}");
+    }
+}
+
+#[test]
 fn a_tensor_is_listed_once_for_each_component() {
     let blob = Blob::plain("w", 2, 1);
     let twice = Config::new(table(&[blob.clone(), Blob::plain("w", 3, 2)]));

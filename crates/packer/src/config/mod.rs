@@ -201,10 +201,11 @@ impl ModelConfig {
         }
     }
 
-    /// Which part of a diffusion pipeline this is: `vae`, `unet` or `transformer`. `None` for any other model.
+    /// Which part of a diffusion pipeline this is: `vae`, `unet` or `transformer`. `None` for any other model, and for the
+    /// `model_index.json` of a whole pipeline.
     #[must_use]
     pub fn component(&self) -> Option<&'static str> {
-        let class = self.class_name.as_deref()?;
+        let class = self.class_name.as_deref().filter(|class| !class.ends_with("Pipeline"))?;
         Some(if class.contains("Autoencoder") || class.contains("VAE") || class.starts_with("VQ") {
             "vae"
         } else if class.starts_with("UNet") {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{ConfigError, parse_object, text};
 
 /// How a checkpoint says that its weights are stored, from `quantization`, `quantization_config` or `compression_config` of
-/// its `config.json`, or from ModelOpt's `hf_quant_config.json`.
+/// its `config.json`, or from `ModelOpt`'s `hf_quant_config.json`.
 ///
 /// It is what writers say, in one form for all of them, and may be wrong: tensors have the last word. A member that the
 /// document lacks, or has with another type, is `None` or empty; members that are not known are passed over.
@@ -33,7 +33,7 @@ pub struct SourceQuantization {
     pub weights: WeightCoding,
     /// Rows and columns of the blocks that share a scale: `weight_block_size`, or `block_structure` of the groups.
     pub block: Option<(u64, u64)>,
-    /// What the method calls the layout: compressed-tensors' `format`, ModelOpt's `quant_algo`, GPTQ's `checkpoint_format`,
+    /// What the method calls the layout: compressed-tensors' `format`, `ModelOpt`'s `quant_algo`, GPTQ's `checkpoint_format`,
     /// AWQ's `version`, the `fmt` of fp8, bitsandbytes' `bnb_4bit_quant_type`. In lower case.
     pub format: Option<String>,
     /// Whether rows are in the order of their activations' size (GPTQ's `desc_act`).
@@ -42,7 +42,7 @@ pub struct SourceQuantization {
     pub version: Option<String>,
     /// Modules by their path that are coded in another way; `None` for one that is not quantized.
     pub overrides: BTreeMap<String, Option<WeightCoding>>,
-    /// compressed-tensors' `config_groups`, by their names; ModelOpt writes them too.
+    /// compressed-tensors' `config_groups`, by their names; `ModelOpt` writes them too.
     pub groups: BTreeMap<String, WeightGroup>,
     /// Names or patterns of modules that are not quantized, as the method writes them: `ignore`, `ignored_layers`,
     /// `modules_to_not_convert`, `exclude_modules`, `llm_int8_skip_modules`.
@@ -55,7 +55,7 @@ pub struct SourceQuantization {
 pub enum QuantizationMethod {
     /// MLX: `bits` and `group_size` without a `quant_method`.
     Mlx,
-    /// `fp8`, as DeepSeek and Qwen publish it.
+    /// `fp8`, as `DeepSeek` and Qwen publish it.
     Fp8,
     /// `compressed-tensors`.
     CompressedTensors,
@@ -111,7 +111,7 @@ const SKIPPED: &[&str] =
     &["ignore", "ignored_layers", "modules_to_not_convert", "exclude_modules", "llm_int8_skip_modules"];
 
 impl SourceQuantization {
-    /// Reads ModelOpt's `hf_quant_config.json`. `None` if it describes nothing.
+    /// Reads `ModelOpt`'s `hf_quant_config.json`. `None` if it describes nothing.
     ///
     /// # Errors
     ///
@@ -173,10 +173,10 @@ impl SourceQuantization {
         let blocks = || groups.values().find_map(|group| group.block);
         let mut overrides = BTreeMap::new();
         if method == QuantizationMethod::Mlx {
-            overrides.extend(object.iter().filter_map(|(name, value)| Some((name.clone(), module(value)?))));
+            overrides.extend(object.iter().filter_map(module));
         }
         if let Some(layers) = object.get("quantized_layers").and_then(Value::as_object) {
-            overrides.extend(layers.iter().filter_map(|(name, value)| Some((name.clone(), module(value)?))));
+            overrides.extend(layers.iter().filter_map(module));
         }
         Self {
             block: pair(object.get("weight_block_size")).or_else(blocks),
@@ -232,30 +232,26 @@ impl WeightCoding {
     /// What all of these agree on; `None` if there are none.
     fn common<'c>(mut codings: impl Iterator<Item = &'c Self>) -> Option<Self> {
         let mut common = codings.next()?.clone();
-        fn agree<T: PartialEq>(ours: &mut Option<T>, theirs: &Option<T>) {
-            if ours != theirs {
-                *ours = None;
-            }
-        }
         for other in codings {
-            agree(&mut common.bits, &other.bits);
-            agree(&mut common.group_size, &other.group_size);
-            agree(&mut common.mode, &other.mode);
-            agree(&mut common.kind, &other.kind);
-            agree(&mut common.strategy, &other.strategy);
-            agree(&mut common.symmetric, &other.symmetric);
+            common.bits = common.bits.filter(|ours| other.bits.as_ref() == Some(ours));
+            common.group_size = common.group_size.filter(|ours| other.group_size.as_ref() == Some(ours));
+            common.mode = common.mode.filter(|ours| other.mode.as_ref() == Some(ours));
+            common.kind = common.kind.filter(|ours| other.kind.as_ref() == Some(ours));
+            common.strategy = common.strategy.filter(|ours| other.strategy.as_ref() == Some(ours));
+            common.symmetric = common.symmetric.filter(|ours| other.symmetric.as_ref() == Some(ours));
         }
         Some(common)
     }
 }
 
-/// What MLX or ModelOpt say about one module. `None` for a member that is about no module.
-fn module(value: &Value) -> Option<Option<WeightCoding>> {
-    match value {
-        Value::Bool(false) => Some(None),
-        Value::Object(object) => Some(Some(WeightCoding::from_object(object))),
-        _ => None,
-    }
+/// What MLX or `ModelOpt` say about one module. `None` for a member that is about no module.
+fn module((name, value): (&String, &Value)) -> Option<(String, Option<WeightCoding>)> {
+    let coding = match value {
+        Value::Bool(false) => None,
+        Value::Object(object) => Some(WeightCoding::from_object(object)),
+        _ => return None,
+    };
+    Some((name.clone(), coding))
 }
 
 fn groups(object: &Map<String, Value>) -> BTreeMap<String, WeightGroup> {

@@ -16,7 +16,7 @@ use std::{collections::HashMap, num::NonZero, sync::Arc};
 
 use longshore_manifest::{
     Config, Descriptor, Digest, Manifest, ModelName, Progress, Store,
-    document::{Loss, media_type},
+    document::{Draft, Loss, media_type},
     store::Added,
 };
 use longshore_quant::Profile;
@@ -102,8 +102,10 @@ pub fn import(
 
     let layers = layers(plan, &done);
     let (blobs, _) = done.split_at(plan.blobs.len());
-    let config = Config::new(table::table(source, plan, blobs, options)).to_bytes();
-    let config = ingest.add(&config)?;
+    let mut config = Config::new(table::table(source, plan, blobs, options));
+    let draft = source.members.iter().find(|member| member.is_draft());
+    config.draft = draft.map(|draft| Draft::new(draft.architecture().unwrap_or_default()));
+    let config = ingest.add(&config.to_bytes())?;
     let config = Descriptor { name: None, ..describe(media_type::CONFIG, "", config) };
     let manifest = Manifest::new(config, layers);
     if progress.cancelled() {

@@ -26,7 +26,7 @@ pub(super) fn table(source: &Source, plan: &Plan, done: &[Done], options: &Impor
     };
     let blobs = plan.blobs.iter().zip(done).map(|(blob, done)| BlobEntry {
         digest: done.added.digest,
-        component: None,
+        component: blob.component.clone(),
         tensors: blob
             .tensors
             .iter()

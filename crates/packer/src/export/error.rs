@@ -35,14 +35,6 @@ pub enum ExportError {
         /// The first of them.
         first: String,
     },
-    /// The model is a pipeline, whose components would have to be directories of their own.
-    #[error("tensor {tensor:?} belongs to the component {component:?}, and only models of one part can be exported")]
-    Component {
-        /// The tensor.
-        tensor: String,
-        /// The component.
-        component: String,
-    },
     /// A tensor cannot be turned back into what it was made from.
     #[error("cannot restore tensor {tensor:?}: {problem}")]
     Restore {

@@ -67,7 +67,8 @@ pub struct ExportOutcome {
 /// Import's transforms are undone: stacked experts come back under their own names, transposed ones in their own
 /// orientation. The directory appears whole, under its own name, or not at all; what is written meanwhile lies beside it, or
 /// inside where it exists and is empty. The weight files of a diffusers component, as its `config.json` tells, are called
-/// `diffusion_pytorch_model`, any others `model`. Memory is bounded by the number of threads, however large the tensors are.
+/// `diffusion_pytorch_model`, any others `model`. Each component of a pipeline gets a directory of its own, and so does a draft
+/// model, `draft`, which loads by itself. Memory is bounded by the number of threads, however large the tensors are.
 ///
 /// The lengths of all blobs are checked against the manifest. Their bytes are not hashed, as none of those who read a store
 /// do: [`Store::verify`] is for that.
@@ -76,7 +77,7 @@ pub struct ExportOutcome {
 ///
 /// Whichever it is, `dir` is as it was before:
 /// - [`ExportError::NotEmpty`], [`ExportError::NotADirectory`], [`ExportError::Write`]: the directory cannot be written;
-/// - [`ExportError::Quantized`], [`ExportError::Component`], [`ExportError::Clash`]: the model has no such form;
+/// - [`ExportError::Quantized`], [`ExportError::Clash`]: the model has no such form;
 /// - [`ExportError::Weights`], [`ExportError::Size`], [`ExportError::Read`]: blobs are missing, cut off, or not from us;
 /// - [`ExportError::Restore`], [`ExportError::Layout`]: the tensor table tells of transforms that no import makes;
 /// - [`ExportError::Cancelled`]: `progress` said so.
@@ -91,22 +92,29 @@ pub fn export(
     let weights = Weights::open(store, model, &OpenOptions::default())?;
     check_sizes(store, model)?;
     let outputs = restore::outputs(&weights, model, options.dequantize)?;
-    let stem = stem(store, model);
-    let shards = shards::cut(outputs, options.shard_bytes, stem, &metadata(model))?;
+    let metadata = metadata(model);
+    let mut directories = Vec::with_capacity(outputs.len());
+    for (directory, outputs) in outputs {
+        let stem = format!("{directory}{}", stem(store, model, &directory));
+        let shards = shards::cut(outputs, options.shard_bytes, &stem, &metadata)?;
+        directories.push((stem, shards));
+    }
+    let shards = || directories.iter().flat_map(|(_, shards)| shards);
     let files: Vec<_> = model.manifest.files().collect();
-    names::check(&shards::names(&shards, stem), files.iter().map(|(name, _)| name))?;
+    let own: Vec<_> = directories.iter().flat_map(|(stem, shards)| shards::names(shards, stem)).collect();
+    names::check(&own, files.iter().map(|(name, _)| name))?;
 
     let partial = Partial::create(dir)?;
     let check = |goes_on: bool| if goes_on { Ok(()) } else { Err(ExportError::Cancelled { dir: dir.to_path_buf() }) };
-    let mut outcome = ExportOutcome { tensors: 0, shards: shards.len(), files: 0, bytes: 0 };
-    let sizes = shards.iter().map(Shard::data_len).chain(files.iter().map(|(_, layer)| layer.size));
+    let mut outcome = ExportOutcome { tensors: 0, shards: shards().count(), files: 0, bytes: 0 };
+    let sizes = shards().map(Shard::data_len).chain(files.iter().map(|(_, layer)| layer.size));
     progress.begin("exporting", sizes.fold(0, u64::saturating_add));
-    for shard in &shards {
+    for shard in shards() {
         check(shard.write(partial.path(), threads(options.threads), progress)?)?;
         outcome.tensors += shard.len();
         outcome.bytes += shard.file_len();
     }
-    if let Some((name, text)) = shards::index(&shards, stem) {
+    for (name, text) in directories.iter().filter_map(|(stem, shards)| shards::index(shards, stem)) {
         outcome.bytes += write_file(&partial.path().join(name), text.as_bytes())?;
     }
     for (name, layer) in files {
@@ -148,10 +156,11 @@ fn name_of(layer: &Descriptor) -> String {
     layer.name.clone().unwrap_or_default()
 }
 
-/// How the weight files begin. What loads them goes by `config.json`, and so does this.
-fn stem(store: &Store, model: &Model) -> &'static str {
+/// How the weight files of a directory begin. What loads them goes by the `config.json` beside them, and so does this.
+fn stem(store: &Store, model: &Model, directory: &str) -> &'static str {
     let mut files = model.manifest.files();
-    let config = files.find(|(name, layer)| name.as_str() == "config.json" && layer.size <= MAX_CONFIG_BYTES);
+    let is_config = |name: &str| name.strip_prefix(directory) == Some("config.json");
+    let config = files.find(|(name, layer)| is_config(name.as_str()) && layer.size <= MAX_CONFIG_BYTES);
     let bytes = config.and_then(|(_, layer)| fs::read(store.blob_path(&layer.digest)).ok());
     match bytes.and_then(|bytes| ModelConfig::parse(&bytes).ok()) {
         Some(config) if config.component().is_some() => "diffusion_pytorch_model",

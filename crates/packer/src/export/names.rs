@@ -12,7 +12,7 @@ pub(super) fn check<'n>(own: &[String], files: impl IntoIterator<Item = &'n Rela
     let clash = |path: &str, problem: String| Err(ExportError::Clash { path: path.to_owned(), problem });
     let own: HashSet<&str> = own.iter().map(String::as_str).collect();
     let mut seen: HashSet<&str> = HashSet::new();
-    let mut above: HashSet<&str> = HashSet::new();
+    let mut above: HashSet<&str> = own.iter().flat_map(|path| directories(path)).collect();
     let mut names = Vec::new();
     for path in files.into_iter().map(RelativePath::as_str) {
         if own.contains(path) {

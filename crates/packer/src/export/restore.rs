@@ -1,9 +1,9 @@
 //! Which tensors a stored model was made from, and where their values lie.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use longshore_manifest::{
-    document::{Quantization, Role, TensorEntry, Transform},
+    document::{BlobEntry, Quantization, Role, TensorEntry, Transform},
     store::Model,
     weights::{Tensor, Weights},
 };
@@ -46,12 +46,13 @@ pub(super) struct Coded<'w> {
     pub(super) group: EncodedLen,
 }
 
-/// The tensors of the export, in the order of the table. No two have one name.
+/// The tensors of the export in the order of the table, by the directory that they belong in: nothing, or one segment and a
+/// slash. No two of a directory have one name.
 pub(super) fn outputs<'w>(
     weights: &'w Weights,
     model: &Model,
     dequantize: Option<FloatType>,
-) -> Result<Vec<Output<'w>>, ExportError> {
+) -> Result<BTreeMap<String, Vec<Output<'w>>>, ExportError> {
     let table = model.config.longshore.as_ref().expect("weights were opened from this table");
     if dequantize.is_none() {
         let mut quantized = table.tensors().filter(|(_, tensor)| tensor.quantization.is_some());
@@ -59,22 +60,32 @@ pub(super) fn outputs<'w>(
             return Err(ExportError::Quantized { count: 1 + quantized.count(), first: first.name.clone() });
         }
     }
-    let mut outputs = Vec::new();
+    let tensors: HashMap<_, _> = weights.iter().map(|tensor| ((tensor.component(), tensor.name()), tensor)).collect();
+    let mut outputs: BTreeMap<String, Vec<Output<'w>>> = BTreeMap::new();
     for (blob, entry) in table.tensors() {
-        if let Some(component) = &blob.component {
-            return Err(ExportError::Component { tensor: entry.name.clone(), component: component.clone() });
-        }
-        let tensor = weights.get(&entry.name).expect("weights were opened from this table");
-        restore(entry, tensor, dequantize, &mut outputs)
+        let tensor = tensors[&(blob.component.as_deref(), entry.name.as_str())];
+        let directory = outputs.entry(directory(model, blob, entry)).or_default();
+        restore(entry, tensor, dequantize, directory)
             .map_err(|problem| ExportError::Restore { tensor: entry.name.clone(), problem })?;
     }
-    let mut names = HashSet::with_capacity(outputs.len());
-    match outputs.iter().find(|output| !names.insert(output.name.as_str())) {
-        None => Ok(outputs),
-        Some(twice) => Err(ExportError::Restore {
-            tensor: twice.name.clone(),
-            problem: "two stored tensors were made from it".to_owned(),
-        }),
+    for outputs in outputs.values() {
+        let mut names = HashSet::with_capacity(outputs.len());
+        if let Some(twice) = outputs.iter().find(|output| !names.insert(output.name.as_str())) {
+            return Err(ExportError::Restore {
+                tensor: twice.name.clone(),
+                problem: "two stored tensors were made from it".to_owned(),
+            });
+        }
+    }
+    Ok(outputs)
+}
+
+/// Where a tensor's file lies below the export's directory.
+fn directory(model: &Model, blob: &BlobEntry, entry: &TensorEntry) -> String {
+    match (&blob.component, &model.config.draft) {
+        (Some(component), _) => format!("{component}/"),
+        (None, Some(draft)) if draft.has(&entry.name) => "draft/".to_owned(),
+        (None, _) => String::new(),
     }
 }
 

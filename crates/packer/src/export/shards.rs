@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
+    fs::{self, File},
     io,
     path::Path,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -16,13 +16,15 @@ use crate::positioned;
 
 /// A file to be written.
 pub(super) struct Shard<'w> {
+    /// The path below the export's directory.
     name: String,
     layout: Layout,
     /// By name.
     outputs: BTreeMap<String, Output<'w>>,
 }
 
-/// Cuts the tensors, in their order, into files of at most `limit` bytes of data each, or of one larger tensor.
+/// Cuts the tensors, in their order, into files of at most `limit` bytes of data each, or of one larger tensor. `stem` is how
+/// their paths below the export's directory begin.
 pub(super) fn cut<'w>(
     outputs: Vec<Output<'w>>,
     limit: u64,
@@ -63,7 +65,7 @@ pub(super) fn index(shards: &[Shard<'_>], stem: &str) -> Option<(String, String)
         return None;
     }
     let total = shards.iter().map(Shard::data_len).sum();
-    let places = shards.iter().flat_map(|shard| shard.outputs.keys().map(|name| (name.as_str(), shard.name.as_str())));
+    let places = shards.iter().flat_map(|shard| shard.outputs.keys().map(|name| (name.as_str(), shard.file_name())));
     let index =
         ShardIndex::new(Some(total), places).expect("the shards have plain names, and no name was restored twice");
     Some((index_name(stem), index.to_json()))
@@ -80,6 +82,11 @@ fn index_name(stem: &str) -> String {
 }
 
 impl Shard<'_> {
+    /// As the index beside it calls it.
+    fn file_name(&self) -> &str {
+        self.name.rsplit('/').next().unwrap_or_default()
+    }
+
     /// The number of tensors.
     pub(super) fn len(&self) -> usize {
         self.outputs.len()
@@ -98,8 +105,11 @@ impl Shard<'_> {
     /// Writes the file: every thread takes one tensor at a time and writes it where it belongs. `Ok(false)` if `progress` said
     /// to stop; the file is then incomplete.
     pub(super) fn write(&self, dir: &Path, threads: usize, progress: &dyn Progress) -> Result<bool, ExportError> {
-        let path = dir.join(&self.name);
+        let path = self.name.split('/').fold(dir.to_path_buf(), |path, segment| path.join(segment));
         let fail = |source| ExportError::Write { path: path.clone(), source };
+        if let Some(above) = path.parent() {
+            fs::create_dir_all(above).map_err(fail)?;
+        }
         let file = File::create_new(&path).map_err(fail)?;
         file.set_len(self.layout.file_len()).map_err(fail)?;
         positioned::write_all_at(&file, self.layout.header(), 0).map_err(fail)?;

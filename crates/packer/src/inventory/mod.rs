@@ -11,7 +11,7 @@ use longshore_st_format::{Header, Limits, OpenError, ShardIndex};
 use rayon::prelude::*;
 
 use self::select::Selection;
-pub(crate) use self::select::no_weights;
+pub(crate) use self::select::{has_weights, no_weights};
 use crate::source::{Shard, SourceError, SourceTensor, read_small_file, walk::Entry};
 
 /// What the weight files hold.

@@ -46,12 +46,19 @@ pub(super) fn select(
             .cloned()
             .collect();
         if !names.is_empty() {
+            let names = one_variant(dir, stem, names)?;
             one_model(dir, stem, &names)?;
             return Ok(Selection::Named(names));
         }
     }
 
     Err(no_weights(dir, entries))
+}
+
+/// Whether a directory has files that are called as a model's weights are.
+pub(crate) fn has_weights(entries: &[Entry]) -> bool {
+    let is_named = |name: &str| STEMS.iter().any(|stem| name.starts_with(stem)) && has_suffix(name, SUFFIX);
+    entries.iter().any(|entry| entry.is_top_level() && is_named(&entry.name))
 }
 
 /// Which error tells best why a directory has no weights of its own.
@@ -66,6 +73,27 @@ pub(crate) fn no_weights(dir: &Path, entries: &[Entry]) -> SourceError {
         names().filter(wanted).take(3).map(|name| dir.join(name)).collect()
     };
     SourceError::NoWeights { dir: dir.to_owned(), others: paths(&[SUFFIX]), foreign: paths(&FOREIGN).pop() }
+}
+
+/// Of the same model in several variants, such as `model.fp16.safetensors` beside `model.safetensors`, the plain one; those left
+/// out are noted with the directory's other files. Without a plain one, the only variant.
+fn one_variant(dir: &Path, stem: &str, names: Vec<String>) -> Result<Vec<String>, SourceError> {
+    let (variants, plain): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| variant_of(stem, name).is_some());
+    if !plain.is_empty() {
+        return Ok(plain);
+    }
+    match variants.iter().find(|name| variant_of(stem, name) != variant_of(stem, &variants[0])) {
+        None => Ok(variants),
+        Some(other) => Err(SourceError::Ambiguous { first: dir.join(&variants[0]), second: dir.join(other) }),
+    }
+}
+
+/// The `fp16` of `model.fp16.safetensors` and `model.fp16-00001-of-00002.safetensors`.
+fn variant_of<'n>(stem: &str, name: &'n str) -> Option<&'n str> {
+    let of = part_of(name).map_or_else(|| name.strip_suffix(SUFFIX), |part| Some(part.stem))?;
+    let variant = of.strip_prefix(stem)?.strip_prefix('.')?;
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    (!variant.is_empty() && variant.bytes().all(is_word)).then_some(variant)
 }
 
 /// Refuses names that cannot be the files of one model: a whole model beside others, two sets of numbered parts, or a set
@@ -130,6 +158,28 @@ mod tests {
     }
 
     #[test]
+    fn variants() {
+        for (name, variant) in [
+            ("model.safetensors", None),
+            ("model.fp16.safetensors", Some("fp16")),
+            ("model.non_ema-00001-of-00002.safetensors", Some("non_ema")),
+            ("model-00001-of-00002.safetensors", None),
+            ("model..safetensors", None),
+            ("model.a-b.safetensors", None),
+            ("model_2.fp16.safetensors", None),
+        ] {
+            assert_eq!(variant_of("model", name), variant, "{name}");
+        }
+        let choose = |names: &[&str]| {
+            one_variant(Path::new("d"), "model", names.iter().map(|&name| name.to_owned()).collect()).ok()
+        };
+        let fp16 = "model.fp16.safetensors";
+        assert_eq!(choose(&[fp16, "model.safetensors"]), Some(vec!["model.safetensors".to_owned()]));
+        assert_eq!(choose(&[fp16]), Some(vec![fp16.to_owned()]));
+        assert_eq!(choose(&["model.bf16.safetensors", fp16]), None);
+    }
+
+    #[test]
     fn sets_of_names() {
         let check = |names: &[&str]| {
             let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
@@ -140,7 +190,7 @@ mod tests {
         assert!(check(&["model-a.safetensors", "model-b.safetensors"]).is_ok());
         assert!(matches!(check(&["model-a.safetensors", "model.safetensors"]), Err(SourceError::Ambiguous { .. })));
         assert!(matches!(
-            check(&["model-00001-of-00001.safetensors", "model.fp16-00001-of-00001.safetensors"]),
+            check(&["model-00001-of-00001.safetensors", "model_b-00001-of-00001.safetensors"]),
             Err(SourceError::Ambiguous { .. })
         ));
         let error = check(&["model-00001-of-00003.safetensors", "model-00003-of-00003.safetensors"]);

@@ -13,26 +13,29 @@ const COMPANIONS: [&str; 3] = [".scale", ".bias", ".global_scale"];
 pub(super) fn names(blobs: &[Draft], source: &Source) -> Result<(), PlanError> {
     let origin = |sources: &[usize]| sources.first().map(|at| source.tensors[*at].name.clone()).unwrap_or_default();
     let first_tensor = |blob: &Draft| origin(&blob.tensors[0].sources);
-    let mut blob_names: HashMap<&str, &Draft> = HashMap::with_capacity(blobs.len());
-    let mut tensor_names: HashMap<&str, &[usize]> = HashMap::with_capacity(blobs.len());
+    // Within a component: another may use the same names.
+    let mut blob_names: HashMap<(Option<&str>, &str), &Draft> = HashMap::with_capacity(blobs.len());
+    let mut tensor_names: HashMap<(Option<&str>, &str), &[usize]> = HashMap::with_capacity(blobs.len());
     for blob in blobs {
-        if let Some(other) = blob_names.insert(&blob.name, blob) {
+        let component = blob.component.as_deref();
+        if let Some(other) = blob_names.insert((component, &blob.name), blob) {
             let name = blob.name.clone();
             return Err(PlanError::Clash { name, first: first_tensor(other), second: first_tensor(blob) });
         }
         for tensor in &blob.tensors {
-            if let Some(other) = tensor_names.insert(&tensor.name, &tensor.sources) {
+            if let Some(other) = tensor_names.insert((component, &tensor.name), &tensor.sources) {
                 let name = tensor.name.clone();
                 return Err(PlanError::Clash { name, first: origin(other), second: origin(&tensor.sources) });
             }
         }
     }
     for blob in blobs.iter().filter(|blob| blob.scheme().is_some()) {
+        let component = blob.component.as_deref();
         let in_blob: HashSet<&str> = blob.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
         for tensor in &blob.tensors {
             // A plain tensor is mistaken for a quantized one only within a blob whose metadata names a scheme.
             let is_taken = |name: &str| match tensor.scheme {
-                Some(_) => tensor_names.contains_key(name),
+                Some(_) => tensor_names.contains_key(&(component, name)),
                 None => in_blob.contains(name),
             };
             let taken = COMPANIONS.iter().map(|suffix| format!("{}{suffix}", tensor.name)).find(|name| is_taken(name));

@@ -9,26 +9,19 @@ use longshore_quant::{
 use longshore_st_format::{Dtype, Shape};
 
 use super::{PlanError, PlanOptions, PlannedTensor};
-use crate::source::Source;
+use crate::source::Member;
 
-/// Asks the policy about the tensors of one source.
+/// Asks the policy about the tensors of one member of a source.
 pub(super) struct Decider<'a> {
     policy: &'a Policy,
     scheme: Option<Scheme>,
     global_scale: bool,
-    architecture: Option<&'a str>,
-    component: Option<&'a str>,
+    member: &'a Member,
 }
 
 impl<'a> Decider<'a> {
-    pub(super) fn new(source: &'a Source, options: &'a PlanOptions) -> Self {
-        Self {
-            policy: &options.policy,
-            scheme: options.scheme,
-            global_scale: options.global_scale,
-            architecture: source.architecture(),
-            component: source.config.as_ref().and_then(crate::ModelConfig::component),
-        }
+    pub(super) fn new(member: &'a Member, options: &'a PlanOptions) -> Self {
+        Self { policy: &options.policy, scheme: options.scheme, global_scale: options.global_scale, member }
     }
 
     /// Whether a tensor of this scheme gets a global scale.
@@ -52,8 +45,10 @@ impl<'a> Decider<'a> {
                 return (None, "no elements: kept".into());
             }
         }
-        let query =
-            Query::new(name, shape.dims()).stacked(stacked).component(self.component).architecture(self.architecture);
+        let query = Query::new(name, shape.dims())
+            .stacked(stacked)
+            .component(self.member.component_for_policy())
+            .architecture(self.member.architecture());
         let decision = self.policy.decide(&query, self.scheme);
         (decision.scheme, decision.rule)
     }

@@ -6,7 +6,7 @@ use longshore_st_format::LayoutError;
 use crate::{
     classify::{Evidence, Kind},
     experts::ExpertError,
-    source::Source,
+    source::Member,
 };
 
 /// Why a source cannot be imported as asked. [`Self::hint`] says what to do next.
@@ -16,7 +16,7 @@ pub enum PlanError {
     /// The source stores its weights in a way that is not imported.
     #[error("{}: {}, and only float checkpoints can be imported", root.display(), found(*kind, evidence.as_ref()))]
     Unsupported {
-        /// The source's directory or file.
+        /// The directory or file of the source, or of the component or draft model.
         root: PathBuf,
         /// What it is.
         kind: Kind,
@@ -67,24 +67,14 @@ pub enum PlanError {
 }
 
 impl PlanError {
-    pub(super) fn unsupported(source: &Source) -> Self {
-        Self::Unsupported { root: source.root.clone(), kind: source.kind, evidence: source.evidence.clone() }
+    pub(super) fn unsupported(member: &Member) -> Self {
+        Self::Unsupported { root: member.root.clone(), kind: member.kind, evidence: member.evidence.clone() }
     }
 
     /// What the user can do about it, if that is known.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Unsupported { root, kind: Kind::Pipeline, evidence } => {
-                let component = match evidence {
-                    Some(Evidence::Components { names }) => {
-                        ["transformer", "unet"].into_iter().find(|name| names.iter().any(|found| found == name))
-                    }
-                    _ => None,
-                };
-                let directory = root.join(component.unwrap_or("text_encoder"));
-                Some(format!("import the directory of one component, such as {}", directory.display()))
-            }
             Self::Unsupported { .. } => Some("import the model's original checkpoint, in BF16, F16 or F32".to_owned()),
             Self::Reserved { .. } => Some("import it without --quantize".to_owned()),
             Self::Experts { source: ExpertError::Missing { .. } | ExpertError::Count { .. } } => {

@@ -16,7 +16,7 @@ use crate::{
     classify::Kind,
     companions::Companion,
     experts::{self, Grouping, Stack},
-    source::{Source, SourceTensor},
+    source::{Member, Source, SourceTensor},
 };
 
 /// What the user asked for.
@@ -61,8 +61,8 @@ pub struct Plan {
     pub scheme: Option<Scheme>,
     /// The name of the policy that chose schemes.
     pub policy: String,
-    /// The blobs in the order of the manifest's layers: plain tensors in byte order of their names, then expert groups
-    /// in byte order of theirs, a group of several blobs in byte order of its tensors.
+    /// The blobs in the order of the manifest's layers, member by member: plain tensors in byte order of their names, then
+    /// expert groups in byte order of theirs, a group of several blobs in byte order of its tensors.
     pub blobs: Vec<PlannedBlob>,
     /// The files stored beside the weights, in byte order of their names.
     pub files: Vec<Companion>,
@@ -75,8 +75,10 @@ pub struct Plan {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PlannedBlob {
-    /// The name of its layer: its tensor's, or the prefix of its expert group.
+    /// The name of its layer: its tensor's, or the prefix of its expert group, after `<component>/` in a pipeline.
     pub name: String,
+    /// The pipeline's component that its tensors belong to; their names do not tell.
+    pub component: Option<String>,
     /// The scheme of every tensor in it that has companions, which its metadata names. `None` if none has.
     pub scheme: Option<Scheme>,
     /// Its header, and where every part goes.
@@ -121,28 +123,15 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// - [`PlanError::Unsupported`]: the source is not a float checkpoint;
+    /// - [`PlanError::Unsupported`]: the source, or a member of it, is not a float checkpoint;
     /// - [`PlanError::Experts`]: its experts cannot be stacked;
     /// - [`PlanError::Clash`], [`PlanError::Reserved`]: two things would have one name;
     /// - [`PlanError::Scheme`], [`PlanError::Layout`]: a tensor cannot be stored as decided.
     pub fn new(source: &Source, options: &PlanOptions) -> Result<Self, PlanError> {
-        if source.kind != Kind::Float {
-            return Err(PlanError::unsupported(source));
-        }
-        let transposed = source.config.as_ref().is_some_and(crate::ModelConfig::experts_are_transposed);
-        let grouping = experts::group(&source.tensors, transposed)?;
         let mut warnings = source.warnings.clone();
-        warnings.extend(unexpected_count(source, &grouping));
-        warnings.extend(unknown_orientation(source));
-
-        let decider = Decider::new(source, options);
-        let mut drafts = Vec::with_capacity(grouping.plain.len() + grouping.groups.len());
-        for at in grouping.plain {
-            let tensor = plain(&source.tensors[at], at, &decider);
-            drafts.push(Draft { name: tensor.name.clone(), tensors: vec![tensor] });
-        }
-        for (name, stacks) in grouping.groups {
-            drafts.extend(group(name, stacks, &decider));
+        let mut drafts = Vec::new();
+        for member in &source.members {
+            drafts.extend(blobs_of(member, source, options, &mut warnings)?);
         }
         check::names(&drafts, source)?;
         let blobs = drafts.into_iter().map(PlannedBlob::new).collect::<Result<_, _>>()?;
@@ -180,7 +169,8 @@ impl PlannedBlob {
 
     fn new(draft: Draft) -> Result<Self, PlanError> {
         let scheme = draft.scheme();
-        let Draft { name, tensors } = draft;
+        let name = draft.layer();
+        let Draft { name: _, component, tensors } = draft;
         let metadata = match scheme {
             None => BTreeMap::new(),
             Some(scheme) => BTreeMap::from([
@@ -193,7 +183,7 @@ impl PlannedBlob {
             parts.extend(decide::parts(tensor)?);
         }
         match Layout::new(&metadata, parts) {
-            Ok(layout) => Ok(Self { name, scheme, layout, tensors }),
+            Ok(layout) => Ok(Self { name, component, scheme, layout, tensors }),
             Err(source) => Err(PlanError::Layout { blob: name, source }),
         }
     }
@@ -202,13 +192,65 @@ impl PlannedBlob {
 /// A blob that is not laid out yet. All its quantized tensors have the same scheme.
 struct Draft {
     name: String,
+    component: Option<String>,
     tensors: Vec<PlannedTensor>,
 }
 
 impl Draft {
+    fn new(name: String, tensors: Vec<PlannedTensor>) -> Self {
+        Self { name, component: None, tensors }
+    }
+
+    /// As one of a member's blobs, whose tensors come after `first` others of the source.
+    fn of(mut self, member: &Member, first: usize) -> Self {
+        self.name = member.stored_name(self.name);
+        self.component = member.component().map(str::to_owned);
+        for tensor in &mut self.tensors {
+            tensor.name = member.stored_name(std::mem::take(&mut tensor.name));
+            tensor.sources.iter_mut().for_each(|at| *at += first);
+        }
+        self
+    }
+
+    /// The name of its layer.
+    fn layer(&self) -> String {
+        match &self.component {
+            Some(component) => format!("{component}/{}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
     fn scheme(&self) -> Option<Scheme> {
         self.tensors.iter().find_map(|tensor| tensor.scheme)
     }
+}
+
+/// The blobs of one member.
+fn blobs_of(
+    member: &Member,
+    source: &Source,
+    options: &PlanOptions,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Draft>, PlanError> {
+    if member.kind != Kind::Float {
+        return Err(PlanError::unsupported(member));
+    }
+    let tensors = source.tensors_of(member);
+    let transposed = member.config.as_ref().is_some_and(crate::ModelConfig::experts_are_transposed);
+    let grouping = experts::group(tensors, transposed)?;
+    warnings.extend(unexpected_count(member, &grouping));
+    warnings.extend(unknown_orientation(member, tensors));
+
+    let decider = Decider::new(member, options);
+    let mut drafts = Vec::with_capacity(grouping.plain.len() + grouping.groups.len());
+    for at in grouping.plain {
+        let tensor = plain(&tensors[at], at, &decider);
+        drafts.push(Draft::new(tensor.name.clone(), vec![tensor]));
+    }
+    for (name, stacks) in grouping.groups {
+        drafts.extend(group(name, stacks, &decider));
+    }
+    Ok(drafts.into_iter().map(|draft| draft.of(member, member.tensors.start)).collect())
 }
 
 fn plain(tensor: &SourceTensor, at: usize, decider: &Decider<'_>) -> PlannedTensor {
@@ -242,27 +284,28 @@ fn group(name: String, stacks: Vec<Stack>, decider: &Decider<'_>) -> Vec<Draft> 
         tensors.push(PlannedTensor { name, dtype, shape, scheme, has_global_scale, transform, sources, rule });
     }
     if schemes.windows(2).all(|pair| pair[0] == pair[1]) {
-        return vec![Draft { name, tensors }];
+        return vec![Draft::new(name, tensors)];
     }
-    tensors.into_iter().map(|tensor| Draft { name: tensor.name.clone(), tensors: vec![tensor] }).collect()
+    tensors.into_iter().map(|tensor| Draft::new(tensor.name.clone(), vec![tensor])).collect()
 }
 
 /// Says where a group has another number of experts than the configuration: the last ones may be missing.
-fn unexpected_count(source: &Source, grouping: &Grouping) -> Option<String> {
-    let expected = source.config.as_ref()?.experts?;
+fn unexpected_count(member: &Member, grouping: &Grouping) -> Option<String> {
+    let expected = member.config.as_ref()?.experts?;
+    let config = member.component().map_or_else(String::new, |component| format!("{component}/")) + "config.json";
     let experts = |stacks: &[Stack]| stacks.first()?.shape.dims().first().copied();
     grouping.groups.iter().find_map(|(name, stacks)| {
         let found = experts(stacks).filter(|found| *found != expected)?;
-        Some(format!("{name} has {found} experts, but config.json says {expected}"))
+        Some(format!("{name} has {found} experts, but {config} says {expected}"))
     })
 }
 
 /// Says where nothing tells whether fused experts are `[experts, out, in]`, as they are taken to be.
-fn unknown_orientation(source: &Source) -> Option<String> {
-    if source.architecture().is_some() {
+fn unknown_orientation(member: &Member, tensors: &[SourceTensor]) -> Option<String> {
+    if member.architecture().is_some() {
         return None;
     }
-    let tensor = source.tensors.iter().find(|tensor| experts::may_be_transposed(&tensor.name))?;
+    let tensor = tensors.iter().find(|tensor| experts::may_be_transposed(&tensor.name))?;
     Some(format!(
         "no configuration tells the architecture, so that {} and its like are taken as [experts, out, in]",
         tensor.name

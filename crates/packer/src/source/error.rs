@@ -153,6 +153,38 @@ pub enum SourceError {
         /// A weight file of another format, if there is one.
         foreign: Option<PathBuf>,
     },
+    /// A pipeline lists a component that its directory lacks.
+    #[error("source model is incomplete: {} not found, where {} says there is {class}", dir.display(), index.display())]
+    MissingComponent {
+        /// Where the component should be.
+        dir: PathBuf,
+        /// The pipeline's `model_index.json`.
+        index: PathBuf,
+        /// The library and class of the component.
+        class: String,
+    },
+    /// A pipeline's component is called as no directory can be.
+    #[error("{} lists a component {name:?}: expected letters, digits, '.', '_' and '-', at most 128", index.display())]
+    ComponentName {
+        /// The pipeline's `model_index.json`.
+        index: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// A pipeline has no component with weights.
+    #[error("{} lists no component that has weights", index.display())]
+    NoComponents {
+        /// The pipeline's `model_index.json`.
+        index: PathBuf,
+    },
+    /// A model cannot be the draft of another.
+    #[error("{} cannot be the draft model: {problem}", root.display())]
+    Draft {
+        /// The draft's directory or file.
+        root: PathBuf,
+        /// Why.
+        problem: String,
+    },
     /// The weight files declare no tensor.
     #[error("{} holds no tensor", path.display())]
     NoTensors {
@@ -181,9 +213,10 @@ impl SourceError {
                 Some(format!("a file can be imported by itself: {}", list(others)))
             }
             Self::NotSafetensors { path } | Self::NoWeights { foreign: Some(path), .. } => Some(conversion(path)),
-            Self::MissingShard { .. } | Self::MissingPart { .. } | Self::MissingTensor { .. } => {
-                Some("download the missing files, or the whole model again".to_owned())
-            }
+            Self::MissingShard { .. }
+            | Self::MissingPart { .. }
+            | Self::MissingTensor { .. }
+            | Self::MissingComponent { .. } => Some("download the missing files, or the whole model again".to_owned()),
             Self::Ambiguous { .. } => Some("keep one of them, or import one file by its own path".to_owned()),
             _ => None,
         }

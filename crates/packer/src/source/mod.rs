@@ -1,6 +1,9 @@
 //! A checkpoint on disk, as far as its headers and configuration describe it.
 
+mod draft;
 mod error;
+mod member;
+mod pipeline;
 pub(crate) mod walk;
 
 use std::{
@@ -13,6 +16,8 @@ use std::{
 
 pub use error::SourceError;
 use longshore_st_format::{Dtype, Limits, Shape};
+pub(crate) use member::DRAFT;
+pub use member::{Member, MemberRole};
 
 use crate::{
     classify::{self, Evidence, Kind},
@@ -30,17 +35,21 @@ use crate::{
 pub struct Source {
     /// The directory, or the single `.safetensors` file.
     pub root: PathBuf,
-    /// Every tensor, in byte order of the names, which are unique.
+    /// Every tensor: those of the first member, then those of the next, each in byte order of the names, which are unique
+    /// within a member.
     pub tensors: Vec<SourceTensor>,
-    /// The files that hold the tensors, in byte order of their names.
+    /// The files that hold the tensors: of each member those of its own, in byte order of their names.
     pub shards: Vec<Shard>,
     /// The files to be stored beside the weights, in byte order of their names.
     pub companions: Vec<Companion>,
-    /// What `config.json` says. `None` for a single file and for a pipeline.
+    /// The models that it is put together from: one for an ordinary checkpoint, and its draft model, if any, after it; one for
+    /// each component of a pipeline that has weights, in byte order of their names.
+    pub members: Vec<Member>,
+    /// What `config.json` says, or a pipeline's `model_index.json`. `None` for a single file.
     pub config: Option<ModelConfig>,
-    /// The shards' `__metadata__`, merged; where two disagree, the first shard's value stands.
+    /// The shards' `__metadata__`, merged; where two disagree, the first shard's value stands. A draft's is left out.
     pub metadata: BTreeMap<String, String>,
-    /// How the weights are stored.
+    /// How the weights are stored; [`Kind::Pipeline`] leaves it to each member.
     pub kind: Kind,
     /// Why it is of this kind. `None` for [`Kind::Float`].
     pub evidence: Option<Evidence>,
@@ -54,7 +63,7 @@ pub struct Source {
 pub struct Shard {
     /// Where to read it.
     pub path: PathBuf,
-    /// Its file name, such as `model-00001-of-00002.safetensors`.
+    /// Its path below the source's directory, such as `model-00001-of-00002.safetensors`.
     pub name: String,
     /// Its length in bytes when its header was read.
     pub file_len: u64,
@@ -93,7 +102,8 @@ impl Source {
     /// three directories deep, stores, directories below `path` that cannot be read. Headers are read in parallel, on the
     /// current rayon pool.
     ///
-    /// Opening succeeds for [kinds](Kind) that cannot be imported yet; planning refuses them.
+    /// A directory with a `model_index.json` is a pipeline, unless a `config.json` and weights lie beside it. Opening succeeds
+    /// for [kinds](Kind) that cannot be imported yet; planning refuses them.
     ///
     /// # Errors
     ///
@@ -113,66 +123,96 @@ impl Source {
 
     fn open_file(path: &Path, limits: &Limits) -> Result<Self, SourceError> {
         let inventory = inventory::read_file(path, limits)?;
-        Self::assemble(path, inventory, Vec::new(), None)
+        Self::whole(path, inventory, Vec::new(), None)
     }
 
     fn open_directory(dir: &Path, limits: &Limits) -> Result<Self, SourceError> {
         let entries = walk::walk(dir)?;
         let top_level = |name: &str| entries.iter().find(|entry| entry.name == name);
-        let Some(config) = top_level("config.json") else {
-            if let Some(index) = top_level("model_index.json") {
-                let evidence = classify::pipeline(&read_config_bytes(&index.path)?)
-                    .map_err(|source| SourceError::Config { path: index.path.clone(), source })?;
-                return Self::pipeline(dir, entries, evidence);
-            }
-            return Err(without_config(dir, &entries));
-        };
+        let config = top_level("config.json");
+        let pipeline = top_level("model_index.json");
+        if let Some(index) = pipeline.filter(|_| config.is_none() || !inventory::has_weights(&entries)) {
+            let index = index.path.clone();
+            return pipeline::open(dir, entries, &index, limits);
+        }
+        let Some(config) = config else { return Err(without_config(dir, &entries)) };
         let path = &config.path;
         let config = ModelConfig::parse(&read_config_bytes(path)?)
             .map_err(|source| SourceError::Config { path: path.clone(), source })?;
         let mut inventory = inventory::read_directory(dir, &entries, limits)?;
+        if pipeline.is_some() {
+            inventory
+                .warnings
+                .push("taken for the model of config.json, not for the pipeline of model_index.json".into());
+        }
         let used: Vec<_> =
             inventory.shards.iter().map(|shard| shard.name.clone()).chain(inventory.index.take()).collect();
         let companions = companions::collect(dir, entries, &used, &mut inventory.warnings)?;
-        Self::assemble(dir, inventory, companions, Some(config))
+        Self::whole(dir, inventory, companions, Some(config))
     }
 
-    fn pipeline(dir: &Path, entries: Vec<walk::Entry>, evidence: Evidence) -> Result<Self, SourceError> {
-        // The components' weights are no loss worth a warning: planning refuses the whole.
-        let companions = companions::collect(dir, entries, &[], &mut Vec::new())?;
-        Ok(Self {
-            root: dir.to_owned(),
-            tensors: Vec::new(),
-            shards: Vec::new(),
-            companions,
-            config: None,
-            metadata: BTreeMap::new(),
-            kind: Kind::Pipeline,
-            evidence: Some(evidence),
-            warnings: Vec::new(),
-        })
-    }
-
-    fn assemble(
+    /// A source of one member.
+    fn whole(
         root: &Path,
         inventory: Inventory,
         companions: Vec<Companion>,
         config: Option<ModelConfig>,
     ) -> Result<Self, SourceError> {
-        let Inventory { shards, tensors, metadata, mut warnings, index: _ } = inventory;
+        let mut source = Self {
+            root: root.to_owned(),
+            tensors: Vec::new(),
+            shards: Vec::new(),
+            companions,
+            members: Vec::new(),
+            config: config.clone(),
+            metadata: BTreeMap::new(),
+            kind: Kind::Float,
+            evidence: None,
+            warnings: Vec::new(),
+        };
+        let member = source.add(MemberRole::Whole, root.to_owned(), inventory, config, None)?;
+        let (kind, evidence) = (member.kind, member.evidence.clone());
+        (source.kind, source.evidence) = (kind, evidence);
+        Ok(source)
+    }
+
+    /// Adds a member and all that its files hold.
+    fn add(
+        &mut self,
+        role: MemberRole,
+        root: PathBuf,
+        inventory: Inventory,
+        config: Option<ModelConfig>,
+        class: Option<String>,
+    ) -> Result<&Member, SourceError> {
+        let Inventory { shards, tensors, metadata, warnings, index: _ } = inventory;
         if tensors.is_empty() {
-            let path = if let [only] = &*shards { only.path.clone() } else { root.to_owned() };
+            let path = if let [only] = &*shards { only.path.clone() } else { root };
             return Err(SourceError::NoTensors { path });
         }
         if tensors.iter().all(|tensor| tensor.name.contains("lora_")) {
             return Err(SourceError::Adapter { path: shards[0].path.clone() });
         }
         let (kind, evidence) = classify::classify(&tensors);
+        self.warnings.extend(warnings);
         if kind == Kind::Float && config.as_ref().is_some_and(|config| config.quantization.is_some()) {
-            warnings.push("config.json describes quantized weights, but the weights are not quantized".to_owned());
+            let path = match &role {
+                MemberRole::Component(name) => format!("{name}/config.json"),
+                MemberRole::Whole | MemberRole::Draft => "config.json".to_owned(),
+            };
+            self.warnings.push(format!("{path} describes quantized weights, but the weights are not quantized"));
         }
-        let root = root.to_owned();
-        Ok(Self { root, tensors, shards, companions, config, metadata, kind, evidence, warnings })
+        let first_shard = self.shards.len();
+        let first = self.tensors.len();
+        self.shards.extend(shards);
+        self.tensors
+            .extend(tensors.into_iter().map(|tensor| SourceTensor { shard: tensor.shard + first_shard, ..tensor }));
+        for (key, value) in metadata {
+            self.metadata.entry(key).or_insert(value);
+        }
+        let tensors = first..self.tensors.len();
+        self.members.push(Member { role, root, config, class, kind, evidence, tensors });
+        Ok(&self.members[self.members.len() - 1])
     }
 
     /// Bytes of all tensors, without headers.
@@ -181,7 +221,7 @@ impl Source {
         self.tensors.iter().map(SourceTensor::byte_len).fold(0, u64::saturating_add)
     }
 
-    /// What the model is, as [`ModelConfig::architecture`] says.
+    /// What the model is, as [`ModelConfig::architecture`] says; of a pipeline, its `_class_name`.
     #[must_use]
     pub fn architecture(&self) -> Option<&str> {
         self.config.as_ref()?.architecture.as_deref()

@@ -49,6 +49,18 @@ impl Entry {
     pub(crate) fn is_file(&self) -> bool {
         matches!(self.kind, EntryKind::File { .. })
     }
+
+    /// The same entry as the directory with this prefix, `transformer/` for example, has it. `None` if it lies elsewhere.
+    pub(crate) fn below(&self, prefix: &str) -> Option<Self> {
+        let name = self.name.strip_prefix(prefix)?.to_owned();
+        let kind = match &self.kind {
+            EntryKind::File { len } => EntryKind::File { len: *len },
+            EntryKind::Special => EntryKind::Special,
+            EntryKind::Skipped(why) => EntryKind::Skipped(why.clone()),
+            EntryKind::Broken(error) => EntryKind::Broken(error.kind().into()),
+        };
+        Some(Self { name, path: self.path.clone(), kind })
+    }
 }
 
 /// Lists what is below `root`, sorted by name. Entries whose name starts with a dot are not listed, symbolic links to

@@ -3,16 +3,15 @@
 mod companions;
 mod config;
 mod directory;
+mod drafts;
 mod export;
 mod failures;
 mod import;
 mod memory;
+mod pipelines;
 mod plan;
-<<<<<<< HEAD
-mod quantize;
-=======
 mod quantization;
->>>>>>> 1cac068 (Read what a checkpoint says about weights that are quantized already)
+mod quantize;
 mod round_trip;
 mod source;
 mod stores;

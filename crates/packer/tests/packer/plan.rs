@@ -327,7 +327,6 @@ fn what_is_not_a_float_checkpoint_is_refused_and_named() {
         ("gpt-oss-mxfp4", Kind::Prequantized, "MXFP4"),
         ("llama-modelopt-nvfp4", Kind::Prequantized, "NVFP4"),
         ("qwen3-mlx-4bit", Kind::Prequantized, "MLX"),
-        ("flux", Kind::Pipeline, "text_encoder, text_encoder_2, transformer, vae"),
     ] {
         let dir = fixture(model);
         let source = dir.open().unwrap_or_else(|error| panic!("{model}: {}", chain(&error)));

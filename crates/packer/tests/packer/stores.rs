@@ -162,6 +162,14 @@ pub(crate) fn part(store: &Store, model: &Model, tensor: &str, role: Role) -> Ve
     bytes[start..start + usize::try_from(part.length).expect("tests are small")].to_vec()
 }
 
+/// The values of a plain tensor of a component.
+pub(crate) fn part_in(store: &Store, model: &Model, component: Option<&str>, tensor: &str) -> Vec<u8> {
+    let mut options = OpenOptions::default();
+    options.component = component.map(str::to_owned);
+    let weights = Weights::open(store, model, &options).expect("it was imported");
+    weights.get(tensor).expect("the component has it").weight().data.to_vec()
+}
+
 pub(crate) fn float(dtype: Dtype) -> FloatType {
     dtype.name().parse().expect("it is one of the three")
 }

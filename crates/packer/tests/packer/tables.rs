@@ -116,13 +116,6 @@ fn elements_narrower_than_a_byte_are_not_transposed() {
 }
 
 #[test]
-fn components() {
-    let setting = Setting::new("none");
-    let error = setting.fails(|table| table.blobs[0].component = Some("vae".into()));
-    assert!(matches!(&error, ExportError::Component { component, .. } if component == "vae"), "{error}");
-}
-
-#[test]
 fn codes_that_do_not_fit_their_scheme() {
     let setting = Setting::new("int4");
     let find = |table: &TensorTable| {

@@ -1,0 +1,66 @@
+//! A draft model beside its target.
+
+use longshore_manifest::RelativePath;
+
+use super::{DRAFT, Member, MemberRole, Source, SourceError, SourceTensor};
+use crate::{classify::Kind, companions::Companion};
+
+impl Source {
+    /// The same source with a draft model: a second, small one that guesses what the target will say. Its tensors are stored as
+    /// `draft.<tensor>`, its files as `draft/<file>`.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError::Draft`] where `draft` is a pipeline, has quantized weights or no `config.json`, where the target is a
+    /// pipeline or has a draft, or where a file of the target would have the name of a draft's.
+    pub fn with_draft(mut self, draft: Self) -> Result<Self, SourceError> {
+        let root = draft.root.clone();
+        let fail = |problem: String| Err(SourceError::Draft { root: root.clone(), problem });
+        if self.kind == Kind::Pipeline {
+            return fail("a pipeline has no draft model".into());
+        }
+        if self.members.iter().any(Member::is_draft) {
+            return fail("the target has a draft model already".into());
+        }
+        let [member] = draft.members.as_slice() else {
+            return fail("it is a pipeline or has a draft model itself: expected one model".into());
+        };
+        if draft.kind == Kind::Pipeline {
+            return fail("it is a pipeline: expected one model".into());
+        }
+        if draft.config.is_none() {
+            return fail(
+                "it is a single file: expected a directory with a config.json, which says how to run it".into(),
+            );
+        }
+        if let Some(evidence) = &member.evidence {
+            return fail(format!("its weights are quantized ({evidence}): expected F32, F16 or BF16"));
+        }
+
+        let (first_shard, first) = (self.shards.len(), self.tensors.len());
+        self.members.push(Member {
+            role: MemberRole::Draft,
+            tensors: first..first + draft.tensors.len(),
+            ..member.clone()
+        });
+        let moved = |tensor: SourceTensor| SourceTensor { shard: tensor.shard + first_shard, ..tensor };
+        self.tensors.extend(draft.tensors.into_iter().map(moved));
+        self.shards.extend(draft.shards.into_iter().map(|mut shard| {
+            shard.name.insert_str(0, &format!("{DRAFT}/"));
+            shard
+        }));
+        for file in draft.companions {
+            let name = format!("{DRAFT}/{}", file.name);
+            let Ok(name) = RelativePath::parse(&name) else {
+                return fail(format!("the path of its file {} is too long", file.name));
+            };
+            if self.companions.iter().any(|other| other.name == name) {
+                return fail(format!("the target has a file {name} of its own"));
+            }
+            self.companions.push(Companion { name, ..file });
+        }
+        self.companions.sort_by(|a, b| a.name.cmp(&b.name));
+        self.warnings.extend(draft.warnings.into_iter().map(|warning| format!("{DRAFT}: {warning}")));
+        Ok(self)
+    }
+}

@@ -1,0 +1,137 @@
+//! A pipeline as diffusers writes it: `model_index.json` and a directory for each component.
+
+use std::{collections::BTreeMap, path::Path};
+
+use longshore_manifest::document::is_component;
+use longshore_st_format::Limits;
+use serde_json::{Map, Value};
+
+use super::{Source, SourceError, member::MemberRole, read_config_bytes, walk::Entry};
+use crate::{
+    classify::{Evidence, Kind},
+    companions::{self, has_suffix},
+    config::{self, ModelConfig},
+    inventory,
+};
+
+/// How the classes end that have no weights: schedulers, and what prepares text, pictures and sound.
+const WITHOUT_WEIGHTS: [&str; 8] = [
+    "Scheduler",
+    "Tokenizer",
+    "TokenizerFast",
+    "TokenizersBackend",
+    "Processor",
+    "ProcessorFast",
+    "FeatureExtractor",
+    "Guider",
+];
+/// The libraries whose other classes have some.
+const LIBRARIES: [&str; 2] = ["diffusers", "transformers"];
+
+/// One component as `model_index.json` lists it.
+#[derive(Debug, PartialEq, Eq)]
+struct Listed {
+    name: String,
+    library: String,
+    class: String,
+}
+
+/// Reads a pipeline's directory. `index` is its `model_index.json`.
+pub(super) fn open(dir: &Path, entries: Vec<Entry>, index: &Path, limits: &Limits) -> Result<Source, SourceError> {
+    let fail = |source| SourceError::Config { path: index.to_owned(), source };
+    let bytes = read_config_bytes(index)?;
+    let config = ModelConfig::parse(&bytes).map_err(fail)?;
+    let listed = listed(&config::parse_object(&bytes).map_err(fail)?);
+    let mut source = Source {
+        root: dir.to_owned(),
+        tensors: Vec::new(),
+        shards: Vec::new(),
+        companions: Vec::new(),
+        members: Vec::new(),
+        config: Some(config),
+        metadata: BTreeMap::new(),
+        kind: Kind::Pipeline,
+        evidence: Some(Evidence::Components { names: listed.iter().map(|found| found.name.clone()).collect() }),
+        warnings: Vec::new(),
+    };
+    let mut used = Vec::new();
+    for component in listed {
+        if !is_component(&component.name) {
+            return Err(SourceError::ComponentName { index: index.to_owned(), name: component.name });
+        }
+        used.extend(add(&mut source, component, &entries, limits)?);
+    }
+    if source.members.is_empty() {
+        return Err(SourceError::NoComponents { index: index.to_owned() });
+    }
+    used.extend(source.shards.iter().map(|shard| shard.name.clone()));
+    source.companions = companions::collect(dir, entries, &used, &mut source.warnings)?;
+    Ok(source)
+}
+
+/// Adds one component's tensors, if it has weights. Says which files beside the shards were read.
+fn add(
+    source: &mut Source,
+    component: Listed,
+    entries: &[Entry],
+    limits: &Limits,
+) -> Result<Option<String>, SourceError> {
+    let Listed { name, library, class } = component;
+    let dir = source.root.join(&name);
+    let prefix = format!("{name}/");
+    let own: Vec<Entry> = entries.iter().filter_map(|entry| entry.below(&prefix)).collect();
+    let is_weightless = WITHOUT_WEIGHTS.iter().any(|end| has_suffix(&class, end));
+    let has_weights = inventory::has_weights(&own);
+    let has_config = own.iter().any(|entry| entry.name == "config.json" && entry.is_file());
+    if !has_weights && (is_weightless || !(has_config || LIBRARIES.contains(&library.as_str()))) {
+        return Ok(None);
+    }
+    if own.is_empty() {
+        let index = source.root.join("model_index.json");
+        return Err(SourceError::MissingComponent { dir, index, class: format!("{library}'s {class}") });
+    }
+    let config = match own.iter().find(|entry| entry.name == "config.json") {
+        Some(entry) => Some(
+            ModelConfig::parse(&read_config_bytes(&entry.path)?)
+                .map_err(|source| SourceError::Config { path: entry.path.clone(), source })?,
+        ),
+        None => None,
+    };
+    let mut inventory = inventory::read_directory(&dir, &own, limits)?;
+    for shard in &mut inventory.shards {
+        shard.name.insert_str(0, &prefix);
+    }
+    let index = inventory.index.take().map(|index| format!("{prefix}{index}"));
+    for warning in &mut inventory.warnings {
+        warning.insert_str(0, &format!("{name}: "));
+    }
+    source.add(MemberRole::Component(name), dir, inventory, config, Some(class))?;
+    Ok(index)
+}
+
+/// The members that are a pair of library and class, in byte order. Others are settings, or absent components.
+fn listed(document: &Map<String, Value>) -> Vec<Listed> {
+    let pair = |(name, value): (&String, &Value)| {
+        let [library, class] = value.as_array()?.as_slice() else { return None };
+        Some(Listed { name: name.clone(), library: library.as_str()?.to_owned(), class: class.as_str()?.to_owned() })
+    };
+    let mut found: Vec<_> = document.iter().filter_map(pair).collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn components_are_pairs() {
+        let index = br#"{"_class_name":"P","vae":["diffusers","A"],"unet":["diffusers","U"],"x":[null,null],"n":4,
+            "y":["diffusers",null],"z":["a","b","c"]}"#;
+        let names: Vec<_> = listed(&config::parse_object(index).expect("it is an object"))
+            .into_iter()
+            .map(|found| found.name)
+            .collect();
+        assert_eq!(names, ["unet", "vae"]);
+    }
+}
