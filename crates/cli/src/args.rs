@@ -119,6 +119,9 @@ pub(crate) struct Import {
     /// CPU backend) or `mlx-metal` (those of its Metal kernels, as their source says)
     #[arg(long, value_name = "F", default_value = "plus", value_parser = parse_profile)]
     pub(crate) profile: Profile,
+    /// Quantize what is quantized already, once more: it loses twice
+    #[arg(long)]
+    pub(crate) requantize: bool,
     /// Give nvfp4 tensors a global scale each: lower error, but not every runtime has a slot for it
     #[arg(long)]
     pub(crate) global_scale: bool,

@@ -57,6 +57,7 @@
 #![forbid(unsafe_code)]
 
 mod classify;
+mod coding;
 mod companions;
 mod config;
 mod execute;
@@ -70,6 +71,7 @@ mod source;
 mod transpose;
 
 pub use classify::{Evidence, Kind};
+pub use coding::{Coding, CodingError, PackedLayout};
 pub use companions::{Companion, CompanionKind, MAX_COMPANION_BYTES, MAX_COMPANIONS};
 pub use config::{
     ConfigError, MAX_CONFIG_BYTES, ModelConfig, QuantizationMethod, SourceQuantization, WeightCoding, WeightGroup,

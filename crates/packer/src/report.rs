@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     classify::Kind,
-    plan::{Plan, PlannedBlob, PlannedTensor, Transform},
+    plan::{Plan, PlannedBlob, PlannedTensor},
     source::Source,
 };
 
@@ -43,7 +43,7 @@ struct TensorReport<'a> {
     dtype: Dtype,
     shape: &'a Shape,
     scheme: Option<String>,
-    transform: Transform,
+    transform: &'static str,
     sources: Vec<&'a str>,
     reason: &'a str,
 }
@@ -92,7 +92,7 @@ impl<'a> TensorReport<'a> {
             dtype: tensor.dtype,
             shape: &tensor.shape,
             scheme: tensor.scheme.map(|scheme| scheme.to_string()),
-            transform: tensor.transform,
+            transform: tensor.operation(),
             sources: tensor.sources.iter().map(name_of).collect(),
             reason: &tensor.rule,
         }

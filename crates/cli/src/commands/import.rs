@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode, sync::Arc, 
 
 use anyhow::Context as _;
 use longshore_manifest::{Digest, Store};
-use longshore_packer::{ImportOptions, ImportanceFile, Plan, PlanError, PlanOptions, PlanReport, Source};
+use longshore_packer::{ImportOptions, ImportanceFile, Plan, PlanOptions, PlanReport, Source};
 use longshore_quant::{Profile, Scheme};
 use longshore_st_format::Limits;
 use serde::Serialize;
@@ -55,12 +55,11 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
     check(args)?;
     let source = Source::open(&args.source, &Limits::default())?;
     let scheme = args.quantize.and_then(Quantize::scheme);
-    let plan = Plan::new(&source, &PlanOptions::new(scheme, args.policy.clone()).with_global_scale(args.global_scale));
-    let plan = match plan {
-        // It names the source itself.
-        Err(error @ PlanError::Unsupported { .. }) => return Err(error.into()),
-        other => other.with_context(|| format!("cannot import {}", args.source.display()))?,
-    };
+    let options = PlanOptions::new(scheme, args.policy.clone())
+        .with_floats(matches!(args.quantize, Some(Quantize::None)))
+        .with_requantize(args.requantize)
+        .with_global_scale(args.global_scale);
+    let plan = Plan::new(&source, &options).with_context(|| format!("cannot import {}", args.source.display()))?;
     let importance = args.importance.as_ref().map(ImportanceFile::open).transpose()?;
     if let Some(importance) = &importance {
         importance.check(&plan)?;

@@ -10,7 +10,7 @@ struct Coding {
     bits: u64,
     /// A scale and a bias of the tensor's own type for each group, rather than a scale in one byte.
     is_affine: bool,
-    /// Whether one F32 for the whole tensor may multiply the scales.
+    /// Whether one F32, for the whole tensor or for each expert of a stack, may multiply the scales.
     has_global_scale: bool,
 }
 
@@ -68,11 +68,17 @@ pub(super) fn check(tensor: &TensorEntry, quantization: &Quantization) -> Result
     }
     match tensor.part(Role::GlobalScale) {
         Some(_) if !coding.has_global_scale => Err(format!("it is {quant_type} and has a global scale")),
-        Some(part) if part.dtype != Dtype::F32 || part.shape.elements() != Some(1) => {
-            Err(format!("its GlobalScale is {} {}, expected one F32", part.dtype, part.shape))
+        Some(part) if !is_global_scale(part, tensor.shape.dims()) => {
+            Err(format!("its GlobalScale is {} {}, expected one F32, or one for each expert", part.dtype, part.shape))
         }
         _ => Ok(()),
     }
+}
+
+/// Whether it is one F32, or of a stack `[experts, out, in]` `[experts, 1, 1]`.
+fn is_global_scale(part: &Part, dims: &[u64]) -> bool {
+    let of_each = matches!((part.shape.dims(), dims), ([count, 1, 1], [experts, _, _]) if count == experts);
+    part.dtype == Dtype::F32 && (part.shape.elements() == Some(1) || of_each)
 }
 
 /// Checks that `part` has the extents of `tensor`, but for the last.

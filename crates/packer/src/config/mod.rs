@@ -4,6 +4,7 @@ mod lenient;
 mod quantization;
 
 use longshore_manifest::document::Facts;
+use longshore_st_format::Dtype;
 pub use quantization::{QuantizationMethod, SourceQuantization, WeightCoding, WeightGroup};
 use serde_json::{Map, Value};
 
@@ -58,6 +59,8 @@ pub struct ModelConfig {
     pub vocab_size: Option<u64>,
     /// Whether the output head is the token embedding.
     pub tied_embeddings: Option<bool>,
+    /// The type of the weights, or of those that are not quantized (`dtype`, `torch_dtype`).
+    pub dtype: Option<Dtype>,
     /// How the document says that weights are quantized (`quantization`, `quantization_config`, `compression_config`).
     pub quantization: Option<SourceQuantization>,
 }
@@ -168,6 +171,7 @@ impl ModelConfig {
             context_length: number(CONTEXT),
             vocab_size: number(VOCAB),
             tied_embeddings: levels.iter().find_map(|level| level.get("tie_word_embeddings")?.as_bool()),
+            dtype: levels.iter().find_map(|level| float_dtype(level)),
             quantization: SourceQuantization::find(&levels),
         }
     }
@@ -225,6 +229,17 @@ pub(crate) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, ConfigErr
     match serde_json::from_slice(&lenient::strict(bytes)).map_err(|source| ConfigError::Json { source })? {
         Value::Object(object) => Ok(object),
         other => Err(ConfigError::NotAnObject { found: kind_of(&other) }),
+    }
+}
+
+/// The float type that a document names, as torch does.
+fn float_dtype(level: &Map<String, Value>) -> Option<Dtype> {
+    let name = ["dtype", "torch_dtype"].iter().find_map(|key| level.get(*key)?.as_str())?;
+    match name.strip_prefix("torch.").unwrap_or(name) {
+        "float32" => Some(Dtype::F32),
+        "float16" => Some(Dtype::F16),
+        "bfloat16" => Some(Dtype::BF16),
+        _ => None,
     }
 }
 

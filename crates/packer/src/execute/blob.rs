@@ -11,8 +11,9 @@ use longshore_st_format::LayoutPart;
 use super::{
     ImportError, ImportOptions,
     quantize::{EncodedRun, Quantizer},
-    reader::{ReadBuffers, TensorReader},
+    repack::{Repacked, Repacker},
     shards::ShardFiles,
+    values::{ValueBuffers, ValueReader},
     warnings,
 };
 use crate::plan::{PlannedBlob, PlannedTensor};
@@ -31,7 +32,7 @@ pub(super) struct BlobBuilder<'a> {
 /// Memory that is used again.
 #[derive(Default)]
 pub(super) struct Buffers {
-    read: ReadBuffers,
+    read: ValueBuffers,
     encoded: EncodedRun,
 }
 
@@ -53,9 +54,15 @@ impl BlobBuilder<'_> {
         order.sort_by_key(|&at| part(blob, &blob.tensors[at], Role::Weight).range.start);
         let mut stats = vec![EncodeStats::default(); blob.tensors.len()];
         let mut losses = vec![None; blob.tensors.len()];
+        let mut mended = Vec::new();
         for at in order {
             let tensor = &blob.tensors[at];
             match tensor.scheme {
+                Some(scheme) if tensor.is_repacked() => {
+                    let repacked = self.repack(&mut writer, blob, tensor, scheme)?;
+                    stats[at] = repacked.stats;
+                    mended.extend((repacked.mended > 0).then(|| warnings::mended(&tensor.name, repacked.mended)));
+                }
                 None => self.copy(&mut writer, blob, tensor)?,
                 Some(scheme) => (stats[at], losses[at]) = self.quantize(&mut writer, blob, tensor, scheme)?,
             }
@@ -63,7 +70,23 @@ impl BlobBuilder<'_> {
         let added = writer.finish()?;
         assert_eq!(added.size, blob.layout.file_len(), "BUG: the blob {} is not as long as planned", blob.name);
         let warnings = blob.tensors.iter().zip(&stats).flat_map(|(tensor, stats)| warnings::of(&tensor.name, stats));
-        Ok(Done { added, warnings: warnings.collect(), losses })
+        Ok(Done { added, warnings: warnings.chain(mended).collect(), losses })
+    }
+
+    fn repack(
+        &self,
+        writer: &mut BlobWriter<'_>,
+        blob: &PlannedBlob,
+        tensor: &PlannedTensor,
+        scheme: Scheme,
+    ) -> Result<Repacked, ImportError> {
+        let (files, progress, stop) = (self.files, self.progress, self.stop);
+        let repacked = Repacker { files, blob, tensor, scheme, writer, progress, stop }.run()?;
+        let count = repacked.stats.non_finite;
+        if count > 0 && !self.options.allow_non_finite {
+            return Err(ImportError::NonFinite { tensor: tensor.name.clone(), count });
+        }
+        Ok(repacked)
     }
 
     fn copy(
@@ -73,14 +96,14 @@ impl BlobBuilder<'_> {
         tensor: &PlannedTensor,
     ) -> Result<(), ImportError> {
         let start = part(blob, tensor, Role::Weight).range.start;
-        let mut reader = TensorReader::new(self.files, tensor);
+        let mut reader = ValueReader::new(self.files, tensor);
         loop {
             check(self.stop)?;
             let Some(piece) = reader.next(&mut self.buffers.read)? else { return Ok(()) };
             for (at, bytes) in piece.runs() {
                 writer.write_at(start + at, bytes)?;
             }
-            self.progress.advance(piece.len());
+            self.progress.advance(piece.read_len());
         }
     }
 
@@ -98,7 +121,7 @@ impl BlobBuilder<'_> {
         };
         let mut quantizer = Quantizer::new(tensor, scheme, options.profile, importance.as_ref(), options.measure);
         let start = |role| part(blob, tensor, role).range.start;
-        if tensor.has_global_scale {
+        if tensor.global_scale.is_some() {
             let global = self.global_scale(tensor, quantizer.float())?;
             writer.write_at(start(Role::GlobalScale), &global.multiplier().to_le_bytes())?;
             quantizer = quantizer.with_global_scale(global);
@@ -106,7 +129,7 @@ impl BlobBuilder<'_> {
         let bias_start = if scheme.has_bias() { start(Role::Bias) } else { 0 };
         let places = [start(Role::Weight), start(Role::Scale), bias_start];
         let (group_bytes, group) = quantizer.group();
-        let mut reader = TensorReader::new(self.files, tensor);
+        let mut reader = ValueReader::new(self.files, tensor);
         let Buffers { read, encoded } = &mut self.buffers;
         loop {
             check(self.stop)?;
@@ -120,14 +143,14 @@ impl BlobBuilder<'_> {
                     writer.write_at(start + groups_before * each as u64, encoded)?;
                 }
             }
-            self.progress.advance(piece.len());
+            self.progress.advance(piece.read_len());
         }
     }
 
     /// Reads a tensor once to choose its global scale.
     fn global_scale(&mut self, tensor: &PlannedTensor, float: FloatType) -> Result<GlobalScale, ImportError> {
         let mut largest = 0.0_f32;
-        let mut reader = TensorReader::new(self.files, tensor);
+        let mut reader = ValueReader::new(self.files, tensor);
         loop {
             check(self.stop)?;
             let Some(piece) = reader.next(&mut self.buffers.read)? else { break };

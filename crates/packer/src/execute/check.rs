@@ -2,6 +2,7 @@
 
 use super::ImportError;
 use crate::{
+    coding::Coding,
     plan::{Plan, PlannedTensor},
     source::Source,
 };
@@ -18,7 +19,7 @@ fn of_tensor(source: &Source, tensor: &PlannedTensor) -> Result<(), String> {
         let Some(of_source) = source.tensors.get(at) else {
             return Err(format!("{:?} is made from tensor {at} of {}", tensor.name, source.tensors.len()));
         };
-        if of_source.dtype != tensor.dtype {
+        if tensor.coding == Coding::Plain && of_source.dtype != tensor.dtype {
             return Err(format!("{:?} is {}, expected {}", of_source.name, of_source.dtype, tensor.dtype));
         }
         found = found.saturating_add(of_source.byte_len());

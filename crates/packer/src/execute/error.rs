@@ -1,7 +1,7 @@
 use std::{io, path::PathBuf};
 
 use longshore_manifest::{FsError, store::IngestError};
-use longshore_quant::EncodeError;
+use longshore_quant::{EncodeError, layout::LayoutError};
 
 use super::{ImportanceFileError, ReadError};
 
@@ -33,6 +33,14 @@ pub enum ImportError {
         tensor: String,
         /// Why.
         source: EncodeError,
+    },
+    /// A tensor that is quantized in the source is not what its names and shapes promise.
+    #[error("cannot repack tensor {tensor:?}")]
+    Repack {
+        /// The tensor.
+        tensor: String,
+        /// What is wrong.
+        source: LayoutError,
     },
     /// A tensor that is to be quantized holds infinities or NaNs.
     #[error(

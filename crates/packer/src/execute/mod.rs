@@ -2,14 +2,18 @@
 
 mod blob;
 mod check;
+mod coded;
 mod error;
 mod importance;
 mod jobs;
+mod packed;
 mod quantize;
 mod reader;
+mod repack;
 mod shards;
 mod space;
 mod table;
+mod values;
 mod warnings;
 
 use std::{collections::HashMap, num::NonZero, sync::Arc};

@@ -32,11 +32,23 @@ pub(super) struct Piece<'b> {
     run: usize,
     /// The bytes of the tensor from the start of a run to the start of the next.
     stride: u64,
+    /// The bytes of the source that it was made from.
+    read: u64,
 }
 
 impl<'b> Piece<'b> {
+    /// One run, made from `read` bytes of the source.
+    pub(super) fn one_run(bytes: &'b [u8], at: u64, read: u64) -> Self {
+        Self { bytes, at, run: bytes.len(), stride: 0, read }
+    }
+
+    /// The bytes of the source that it was made from.
+    pub(super) fn read_len(&self) -> u64 {
+        self.read
+    }
+
     /// The bytes of all runs.
-    pub(super) fn len(&self) -> u64 {
+    fn len(&self) -> u64 {
         self.bytes.len() as u64
     }
 
@@ -96,7 +108,7 @@ impl<'a> TensorReader<'a> {
             filled = end;
         }
         let bytes = buffers.piece.as_slice();
-        Ok(Piece { bytes, at: self.at, run: bytes.len(), stride: 0 })
+        Ok(Piece::one_run(bytes, self.at, bytes.len() as u64))
     }
 
     /// A tile of `[experts, out, in]` from a source `[experts, in, out]`.
@@ -130,7 +142,7 @@ impl<'a> TensorReader<'a> {
         transpose(&buffers.tile, as_index(width), as_index(height), as_index(size), &mut buffers.piece);
         let run = if width == columns { bytes } else { as_index(width * size) };
         let at = (start + row * columns + column) * size;
-        Ok(Piece { bytes: &buffers.piece, at, run, stride: columns * size })
+        Ok(Piece { bytes: &buffers.piece, at, run, stride: columns * size, read: bytes as u64 })
     }
 }
 

@@ -27,17 +27,12 @@ pub(super) fn table(source: &Source, plan: &Plan, done: &[Done], options: &Impor
     let blobs = plan.blobs.iter().zip(done).map(|(blob, done)| BlobEntry {
         digest: done.added.digest,
         component: blob.component.clone(),
-        tensors: blob
-            .tensors
-            .iter()
-            .zip(&done.losses)
-            .map(|(tensor, loss)| entry(source, blob, tensor, *loss))
-            .collect(),
+        tensors: blob.tensors.iter().zip(&done.losses).map(|(tensor, loss)| entry(blob, tensor, *loss)).collect(),
     });
     TensorTable::new(facts, import, blobs.collect())
 }
 
-fn entry(source: &Source, blob: &PlannedBlob, tensor: &PlannedTensor, loss: Option<Loss>) -> TensorEntry {
+fn entry(blob: &PlannedBlob, tensor: &PlannedTensor, loss: Option<Loss>) -> TensorEntry {
     let place = |role| {
         let part = part(blob, tensor, role);
         let length = part.range.end - part.range.start;
@@ -47,9 +42,8 @@ fn entry(source: &Source, blob: &PlannedBlob, tensor: &PlannedTensor, loss: Opti
     if let Some(scheme) = tensor.scheme {
         parts.push(place(Role::Scale));
         parts.extend(scheme.has_bias().then(|| place(Role::Bias)));
-        parts.extend(tensor.has_global_scale.then(|| place(Role::GlobalScale)));
+        parts.extend(tensor.global_scale.is_some().then(|| place(Role::GlobalScale)));
     }
-    let sources: Vec<String> = tensor.sources.iter().map(|&at| source.tensors[at].name.clone()).collect();
     TensorEntry {
         name: tensor.name.clone(),
         dtype: tensor.dtype,
@@ -58,7 +52,7 @@ fn entry(source: &Source, blob: &PlannedBlob, tensor: &PlannedTensor, loss: Opti
             .scheme
             .map(|scheme| Quantization { quant_type: scheme.quant_type().into(), group_size: scheme.group_size() }),
         transform: tensor.transform,
-        sources: if sources == [tensor.name.as_str()] { Vec::new() } else { sources },
+        sources: if tensor.names == [tensor.name.as_str()] { Vec::new() } else { tensor.names.clone() },
         parts,
         loss,
     }

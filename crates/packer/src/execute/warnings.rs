@@ -13,3 +13,10 @@ pub(super) fn of(tensor: &str, stats: &EncodeStats) -> Vec<String> {
     let found = counts.into_iter().filter(|(count, _)| *count > 0);
     found.map(|(count, what)| format!("tensor {tensor:?}: {what}: {count}")).collect()
 }
+
+/// What is said of codes that were NaN by mistake.
+pub(super) fn mended(tensor: &str, count: u64) -> String {
+    format!(
+        "tensor {tensor:?}: codes that MLX before 0.32.2 wrote for its largest weights, and that later versions read as NaN: {count}; they became 448"
+    )
+}

@@ -60,6 +60,20 @@ pub enum ExpertError {
         /// Its dtype.
         found: Dtype,
     },
+    /// Quantized weights cannot be transposed.
+    #[error("expert tensor {tensor:?} is quantized: expected floats, as this architecture's are transposed")]
+    TransposeCoded {
+        /// The tensor.
+        tensor: String,
+    },
+    /// Experts' tensors of one projection are stored in different ways.
+    #[error("expert tensor {tensor:?} is not quantized in the same way as {first:?}: expected one way for all experts")]
+    Coding {
+        /// The tensor at fault.
+        tensor: String,
+        /// The first expert's tensor.
+        first: String,
+    },
     /// The projections of one group have different numbers of experts.
     #[error("{tensor:?} has {found} experts: expected {expected}, as {first:?} has")]
     Count {

@@ -9,7 +9,11 @@ pub use error::ExpertError;
 use longshore_st_format::{Dtype, Shape};
 
 use self::name::Role;
-use crate::{companions::has_suffix, plan::Transform, source::SourceTensor};
+use crate::{
+    coding::{Coding, ModelTensor, PackedLayout},
+    companions::has_suffix,
+    plan::Transform,
+};
 
 /// A checkpoint's tensors, told apart.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -28,8 +32,9 @@ pub(crate) struct Stack {
     /// After the transform.
     pub shape: Shape,
     pub transform: Transform,
+    pub coding: Coding,
     /// Indices of the tensors that it is made of, in the order of the experts.
-    pub sources: Vec<usize>,
+    pub tensors: Vec<usize>,
     /// Whether each expert has a weight matrix here, not a bias or another vector.
     pub is_matrix: bool,
 }
@@ -42,7 +47,7 @@ impl Stack {
 
 /// Groups `tensors`, whose names are unique. With `transposed`, fused weights under the names of gpt-oss and Llama 4 are
 /// `[experts, in, out]` and become `[experts, out, in]`.
-pub(crate) fn group(tensors: &[SourceTensor], transposed: bool) -> Result<Grouping, ExpertError> {
+pub(crate) fn group(tensors: &[ModelTensor], transposed: bool) -> Result<Grouping, ExpertError> {
     let mut grouping = Grouping::default();
     let mut singles: BTreeMap<(&str, &str), Vec<(u64, usize)>> = BTreeMap::new();
     let mut fused_biases = Vec::new();
@@ -81,18 +86,26 @@ pub(crate) fn group(tensors: &[SourceTensor], transposed: bool) -> Result<Groupi
 }
 
 /// A tensor that the checkpoint itself stores for all experts.
-fn fused(tensor: &SourceTensor, at: usize, transposed: bool) -> Result<Stack, ExpertError> {
+fn fused(tensor: &ModelTensor, at: usize, transposed: bool) -> Result<Stack, ExpertError> {
     let is_matrix = tensor.shape.rank() == 3 && !is_bias(&tensor.name);
     let (shape, transform) = match *tensor.shape.dims() {
+        // They lie as they should, but the float checkpoint's lie as these architectures have them.
+        _ if matches!(tensor.coding, Coding::Packed { layout: PackedLayout::Blocks, .. }) => {
+            (tensor.shape.clone(), Transform::Transpose)
+        }
         [experts, inner, outer] if transposed && may_be_transposed(&tensor.name) => {
             if !tensor.dtype.bits().is_multiple_of(8) {
                 return Err(ExpertError::Transpose { tensor: tensor.name.clone(), found: tensor.dtype });
+            }
+            if tensor.coding != Coding::Plain {
+                return Err(ExpertError::TransposeCoded { tensor: tensor.name.clone() });
             }
             (Shape::new([experts, outer, inner]), Transform::Transpose)
         }
         _ => (tensor.shape.clone(), Transform::None),
     };
-    Ok(Stack { name: tensor.name.clone(), dtype: tensor.dtype, shape, transform, sources: vec![at], is_matrix })
+    let ModelTensor { name, dtype, coding, .. } = tensor;
+    Ok(Stack { name: name.clone(), dtype: *dtype, shape, transform, coding: *coding, tensors: vec![at], is_matrix })
 }
 
 /// Whether gpt-oss and Llama 4 call a fused weight so. MLX writes these architectures with `.weight` at the end, and already
@@ -103,7 +116,7 @@ pub(crate) fn may_be_transposed(name: &str) -> bool {
 
 /// One projection's tensors, each with its expert's index.
 fn stack(
-    tensors: &[SourceTensor],
+    tensors: &[ModelTensor],
     group: &str,
     rest: &str,
     mut experts: Vec<(u64, usize)>,
@@ -129,6 +142,12 @@ fn stack(
             return Err(ExpertError::Shape { tensor: name(), found, first: first.name.clone(), expected });
         }
     }
+    for &(_, at) in &experts {
+        let tensor = &tensors[at];
+        if (tensor.coding, tensor.sources.len()) != (first.coding, first.sources.len()) {
+            return Err(ExpertError::Coding { tensor: tensor.name.clone(), first: first.name.clone() });
+        }
+    }
     let shape: Vec<u64> = std::iter::once(experts.len() as u64).chain(first.shape.dims().iter().copied()).collect();
     Ok(Stack {
         name: format!("{group}.{rest}"),
@@ -136,7 +155,8 @@ fn stack(
         shape: Shape::from(shape),
         transform: Transform::Stack,
         is_matrix: first.shape.rank() >= 2 && !is_bias(rest),
-        sources: experts.into_iter().map(|(_, at)| at).collect(),
+        coding: first.coding,
+        tensors: experts.into_iter().map(|(_, at)| at).collect(),
     })
 }
 

@@ -2,17 +2,17 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn tensor(name: &str, dims: &[u64]) -> SourceTensor {
-    SourceTensor {
+fn tensor(name: &str, dims: &[u64]) -> ModelTensor {
+    ModelTensor {
         name: name.to_owned(),
         dtype: Dtype::BF16,
         shape: Shape::from(dims),
-        shard: 0,
-        range: 0..2 * dims.iter().product::<u64>(),
+        coding: Coding::Plain,
+        sources: vec![0],
     }
 }
 
-fn tensors(list: &[(&str, &[u64])]) -> Vec<SourceTensor> {
+fn tensors(list: &[(&str, &[u64])]) -> Vec<ModelTensor> {
     list.iter().map(|(name, dims)| tensor(name, dims)).collect()
 }
 
@@ -24,7 +24,7 @@ fn experts_are_stacked_in_numeric_order() {
     let [stack] = &*grouping.groups["l.mlp.experts"] else { panic!("one projection") };
     assert_eq!((stack.name.as_str(), stack.shape.dims()), ("l.mlp.experts.w.weight", &[12, 3, 4][..]));
     assert_eq!((stack.transform, stack.is_matrix), (Transform::Stack, true));
-    assert_eq!(stack.sources, (0..12).rev().collect::<Vec<_>>());
+    assert_eq!(stack.tensors, (0..12).rev().collect::<Vec<_>>());
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn errors_name_the_tensors() {
     let mut other_type = tensors(&[("e.experts.0.w", &[2, 2]), ("e.experts.1.w", &[2, 2])]);
     other_type[1].dtype = Dtype::F32;
     let big = format!("e.experts.{}0.w", u64::MAX);
-    let cases: Vec<(Vec<SourceTensor>, &str)> = vec![
+    let cases: Vec<(Vec<ModelTensor>, &str)> = vec![
         (
             tensors(&[("e.experts.1.w", &[2, 2])]),
             r#"expert tensor "e.experts.0.w" not found, though "e.experts.1.w" is there"#,
@@ -169,8 +169,8 @@ proptest! {
             let names: Vec<_> = stacks.iter().map(|stack| stack.name[name.len()..].to_owned()).collect();
             prop_assert_eq!(names, [".w1.weight", ".w2.bias", ".w2.weight"]);
             for stack in stacks {
-                used.extend(&stack.sources);
-                for (expected, at) in (0_u64..).zip(&stack.sources) {
+                used.extend(&stack.tensors);
+                for (expected, at) in (0_u64..).zip(&stack.tensors) {
                     let rest = &list[*at].name[name.len() + 1..];
                     let index: u64 = rest.split('.').next().and_then(|index| index.parse().ok()).expect("a number");
                     prop_assert_eq!(index, expected);
@@ -186,7 +186,7 @@ proptest! {
     fn any_names(names in prop::collection::btree_set("(experts|switch_mlp|bias|[0-9]{1,3}|w)(\\.(experts|bias|[0-9]{1,2}|w|)){0,4}", 0..12), rank in 0_usize..5) {
         let list: Vec<_> = names.iter().map(|name| tensor(name, &[2, 2, 2, 2][..rank.min(4)])).collect();
         if let Ok(grouping) = group(&list, true) {
-            let stacks = grouping.groups.values().flatten().flat_map(|stack| stack.sources.iter().copied());
+            let stacks = grouping.groups.values().flatten().flat_map(|stack| stack.tensors.iter().copied());
             let mut used: Vec<_> = grouping.plain.iter().copied().chain(stacks).collect();
             used.sort_unstable();
             prop_assert_eq!(used, (0..list.len()).collect::<Vec<_>>());
@@ -196,7 +196,7 @@ proptest! {
 
 #[test]
 fn elements_narrower_than_a_byte_are_not_transposed() {
-    let fused = |dtype| SourceTensor { dtype, range: 0..12, ..tensor("l.mlp.experts.down_proj", &[2, 4, 3]) };
+    let fused = |dtype| ModelTensor { dtype, ..tensor("l.mlp.experts.down_proj", &[2, 4, 3]) };
     let error = group(&[fused(Dtype::F4)], true).expect_err("F4 has half bytes");
     assert!(
         matches!(error, ExpertError::Transpose { ref tensor, found: Dtype::F4 } if tensor == "l.mlp.experts.down_proj")

@@ -39,11 +39,37 @@ pub(super) enum Values<'w> {
 #[derive(Clone, Copy)]
 pub(super) struct Coded<'w> {
     pub(super) decoder: Decoder,
+    /// The global scale of each matrix, F32, where a stack has one for each; empty otherwise.
+    pub(super) global_scales: &'w [u8],
+    /// Elements that share one of them.
+    pub(super) matrix: u64,
     pub(super) weight: &'w [u8],
     pub(super) scale: &'w [u8],
     pub(super) bias: &'w [u8],
     /// The bytes of one group in each part.
     pub(super) group: EncodedLen,
+}
+
+impl Coded<'_> {
+    /// Decodes elements of one matrix, whole groups.
+    pub(super) fn decode(&self, from: u64, to: u64, out: &mut [u8]) {
+        let index = |count: u64| usize::try_from(count).expect("a mapped tensor fits the address space");
+        let group = u64::from(self.decoder.scheme().group_size());
+        let (first, end) = (index(from / group), index(to / group));
+        let mut decoder = self.decoder;
+        if let Some(bytes) = self.global_scales.chunks_exact(4).nth(index(from / self.matrix)) {
+            decoder = decoder.with_global_scale(f32::from_le_bytes(bytes.try_into().expect("chunks of four bytes")));
+        }
+        let EncodedLen { weight, scale, bias, .. } = self.group;
+        decoder
+            .decode(
+                &self.weight[first * weight..end * weight],
+                &self.scale[first * scale..end * scale],
+                &self.bias[first * bias..end * bias],
+                out,
+            )
+            .expect("BUG: parts of another length than restoring checked");
+    }
 }
 
 /// The tensors of the export in the order of the table, by the directory that they belong in: nothing, or one segment and a
@@ -152,17 +178,24 @@ fn coded<'w>(
         }
     }
     let mut decoder = Decoder::new(scheme, stored, output);
+    let mut global_scales = &[][..];
     if let Some(global) = tensor.companion(Role::GlobalScale) {
-        let bytes = global.data.try_into().ok().filter(|_| global.dtype == Dtype::F32 && scheme == Scheme::NVFP4);
-        let bytes = bytes.ok_or_else(|| {
-            format!("its global scale is {} {}, expected one F32 of nvfp4", global.dtype, global.shape)
-        })?;
-        decoder = decoder.with_global_scale(f32::from_le_bytes(bytes));
+        if global.dtype != Dtype::F32 || scheme != Scheme::NVFP4 {
+            return Err(format!("its global scale is {} {}, expected F32 of nvfp4", global.dtype, global.shape));
+        }
+        match global.data.try_into() {
+            Ok(bytes) => decoder = decoder.with_global_scale(f32::from_le_bytes(bytes)),
+            Err(_) => global_scales = global.data,
+        }
     }
+    let matrix = match entry.shape.dims() {
+        [experts, ..] if !global_scales.is_empty() => entry.elements() / (*experts).max(1),
+        _ => u64::MAX,
+    };
     let part = |role| tensor.companion(role).map_or(&[][..], |array| array.data);
     let group = scheme.encoded_len(1, stored).expect("a group is small");
     let weight = tensor.weight().data;
-    Ok(Coded { decoder, weight, scale: part(Role::Scale), bias: part(Role::Bias), group })
+    Ok(Coded { decoder, global_scales, matrix, weight, scale: part(Role::Scale), bias: part(Role::Bias), group })
 }
 
 fn name_of(role: Role) -> &'static str {

@@ -112,19 +112,17 @@ fn values<'b>(output: &Output<'b>, from: u64, to: u64, buffer: &'b mut Vec<u8>) 
         }
         Values::Coded(coded) => coded,
     };
-    let group = u64::from(coded.decoder.scheme().group_size());
-    let (first, end) = (as_index(from / group), as_index(to / group));
-    buffer.resize(as_index(to - from) * coded.decoder.output().size(), 0);
-    let part = |bytes: &'b [u8], each: usize| &bytes[first * each..end * each];
-    coded
-        .decoder
-        .decode(
-            part(coded.weight, coded.group.weight),
-            part(coded.scale, coded.group.scale),
-            part(coded.bias, coded.group.bias),
-            buffer,
-        )
-        .expect("BUG: parts of another length than restoring checked");
+    let size = coded.decoder.output().size();
+    buffer.resize(as_index(to - from) * size, 0);
+    let mut at = from;
+    let mut rest = buffer.as_mut_slice();
+    while at < to {
+        // Matrices with scales of their own are decoded one by one.
+        let end = to.min((at / coded.matrix).saturating_add(1).saturating_mul(coded.matrix));
+        let (here, after) = rest.split_at_mut(as_index(end - at) * size);
+        coded.decode(at, end, here);
+        (at, rest) = (end, after);
+    }
     buffer
 }
 

@@ -2,54 +2,72 @@
 
 use std::borrow::Cow;
 
-use longshore_quant::{
-    FloatType, Part, Scheme,
-    policy::{Policy, Query},
-};
+use longshore_quant::{FloatType, Part, Scheme, policy::Query};
 use longshore_st_format::{Dtype, Shape};
 
 use super::{PlanError, PlanOptions, PlannedTensor};
-use crate::source::Member;
+use crate::{coding::Coding, experts::Stack, source::Member};
 
-/// Asks the policy about the tensors of one member of a source.
+/// Decides what becomes of the tensors of one member of a source.
 pub(super) struct Decider<'a> {
-    policy: &'a Policy,
-    scheme: Option<Scheme>,
-    global_scale: bool,
+    options: &'a PlanOptions,
     member: &'a Member,
 }
 
+type Decision = (Option<Scheme>, Cow<'static, str>);
+
 impl<'a> Decider<'a> {
     pub(super) fn new(member: &'a Member, options: &'a PlanOptions) -> Self {
-        Self { policy: &options.policy, scheme: options.scheme, global_scale: options.global_scale, member }
+        Self { options, member }
     }
 
-    /// Whether a tensor of this scheme gets a global scale.
-    pub(super) fn has_global_scale(&self, scheme: Option<Scheme>) -> bool {
-        self.global_scale && scheme == Some(Scheme::NVFP4)
+    /// The shape of the global scale of a tensor that is quantized to nvfp4, if it gets one.
+    pub(super) fn global_scale(&self) -> Option<Shape> {
+        self.options.global_scale.then(|| Shape::new([]))
     }
 
-    /// The scheme of a tensor of this logical shape, and the rule that chose it.
-    pub(super) fn decide(
-        &self,
-        name: &str,
-        dtype: Dtype,
-        shape: &Shape,
-        stacked: bool,
-    ) -> (Option<Scheme>, Cow<'static, str>) {
-        if self.scheme.is_some() {
-            if float_type(dtype).is_none() {
-                return (None, format!("{dtype}: kept, only F32, F16 and BF16 are quantized").into());
+    /// The scheme of a tensor, or of a stack of experts, and the rule that chose it.
+    pub(super) fn decide(&self, tensor: &Stack, stacked: bool) -> Result<Decision, PlanError> {
+        let &PlanOptions { scheme, floats, requantize, .. } = self.options;
+        let kept = |rule: &'static str| (tensor.coding.exact_scheme(), rule.into());
+        Ok(match (tensor.coding, scheme) {
+            (Coding::Plain, _) | (Coding::Fp8 { .. }, Some(_)) => self.ask(tensor, stacked, scheme),
+            (Coding::Fp8 { .. }, None) if floats => (None, "FP8: decoded".into()),
+            (Coding::Fp8 { is_exact: true, .. }, None) => {
+                kept("FP8 whose scales are powers of two: repacked without loss")
             }
-            if shape.elements() == Some(0) {
+            (Coding::Fp8 { .. }, None) => self.ask(tensor, stacked, Some(self.options.policy.fp8())),
+            (_, Some(scheme)) if !requantize => {
+                let (tensor, found) = (tensor.name.clone(), tensor.coding.exact_scheme().unwrap_or(scheme));
+                return Err(PlanError::Requantize { tensor, found, asked: scheme });
+            }
+            (_, None) if floats && requantize => (None, "quantized in the source: decoded".into()),
+            (_, None) => kept("quantized in the source: repacked without loss"),
+            (coding, Some(_)) => match self.ask(tensor, stacked, scheme) {
+                (None, _) => kept("the policy does not quantize it: repacked as it is"),
+                (_, _) if matches!(coding, Coding::Transposed { .. }) => {
+                    let (tensor, found) = (tensor.name.clone(), coding.exact_scheme().unwrap_or(Scheme::INT4));
+                    return Err(PlanError::Transposed { tensor, found });
+                }
+                decision => decision,
+            },
+        })
+    }
+
+    fn ask(&self, tensor: &Stack, stacked: bool, scheme: Option<Scheme>) -> Decision {
+        if scheme.is_some() {
+            if float_type(tensor.dtype).is_none() {
+                return (None, format!("{}: kept, only F32, F16 and BF16 are quantized", tensor.dtype).into());
+            }
+            if tensor.shape.elements() == Some(0) {
                 return (None, "no elements: kept".into());
             }
         }
-        let query = Query::new(name, shape.dims())
+        let query = Query::new(&tensor.name, tensor.shape.dims())
             .stacked(stacked)
             .component(self.member.component_for_policy())
             .architecture(self.member.architecture());
-        let decision = self.policy.decide(&query, self.scheme);
+        let decision = self.options.policy.decide(&query, scheme);
         (decision.scheme, decision.rule)
     }
 }
@@ -67,7 +85,8 @@ pub(super) fn parts(tensor: &PlannedTensor) -> Result<Vec<(String, Dtype, Shape)
     };
     let companions = [(".scale", Some(parts.scale)), (".bias", parts.bias)];
     let companions = companions.into_iter().filter_map(|(suffix, part)| Some(stored(suffix, part?)));
-    let global = tensor.has_global_scale.then(|| (format!("{}.global_scale", tensor.name), Dtype::F32, Shape::new([])));
+    let global = tensor.global_scale.clone();
+    let global = global.map(|shape| (format!("{}.global_scale", tensor.name), Dtype::F32, shape));
     Ok(std::iter::once(stored("", parts.weight)).chain(companions).chain(global).collect())
 }
 

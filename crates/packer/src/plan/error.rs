@@ -1,27 +1,37 @@
-use std::path::PathBuf;
-
-use longshore_quant::SchemeError;
+use longshore_quant::{Scheme, SchemeError};
 use longshore_st_format::LayoutError;
 
-use crate::{
-    classify::{Evidence, Kind},
-    experts::ExpertError,
-    source::Member,
-};
+use crate::{coding::CodingError, experts::ExpertError};
 
 /// Why a source cannot be imported as asked. [`Self::hint`] says what to do next.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
-    /// The source stores its weights in a way that is not imported.
-    #[error("{}: {}, and only float checkpoints can be imported", root.display(), found(*kind, evidence.as_ref()))]
-    Unsupported {
-        /// The directory or file of the source, or of the component or draft model.
-        root: PathBuf,
-        /// What it is.
-        kind: Kind,
-        /// What it was recognised by.
-        evidence: Option<Evidence>,
+    /// Weights are packed in a way that is not read.
+    #[error("{}{source}", of(member.as_deref()))]
+    Coding {
+        /// The component of a pipeline that has them, or `draft`; `None` for the model itself.
+        member: Option<String>,
+        /// Which, and why not.
+        source: CodingError,
+    },
+    /// A scheme is asked for, and the weights have one already.
+    #[error("tensor {tensor:?} is quantized already ({found}): quantizing it to {asked} would lose a second time")]
+    Requantize {
+        /// The first such tensor.
+        tensor: String,
+        /// The scheme of its codes.
+        found: Scheme,
+        /// What was asked for.
+        asked: Scheme,
+    },
+    /// AWQ and GPTQ are repacked, but not decoded.
+    #[error("tensor {tensor:?} is stored as AWQ or GPTQ do ({found}), which is only repacked, not quantized again")]
+    Transposed {
+        /// The first such tensor.
+        tensor: String,
+        /// The scheme of its codes.
+        found: Scheme,
     },
     /// The experts of a layer cannot be stacked.
     #[error("the experts cannot be stacked")]
@@ -67,15 +77,18 @@ pub enum PlanError {
 }
 
 impl PlanError {
-    pub(super) fn unsupported(member: &Member) -> Self {
-        Self::Unsupported { root: member.root.clone(), kind: member.kind, evidence: member.evidence.clone() }
-    }
-
     /// What the user can do about it, if that is known.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Unsupported { .. } => Some("import the model's original checkpoint, in BF16, F16 or F32".to_owned()),
+            Self::Coding { source, .. } => source.hint().map(str::to_owned),
+            Self::Requantize { .. } => Some(
+                "leave out --quantize to store it as it is; --requantize quantizes it again all the same".to_owned(),
+            ),
+            Self::Transposed { .. } => Some(
+                "import it without --quantize, export it with --dequantize bf16, and import that with --quantize"
+                    .to_owned(),
+            ),
             Self::Reserved { .. } => Some("import it without --quantize".to_owned()),
             Self::Experts { source: ExpertError::Missing { .. } | ExpertError::Count { .. } } => {
                 Some("check that the checkpoint is complete, and import its directory".to_owned())
@@ -85,15 +98,6 @@ impl PlanError {
     }
 }
 
-fn found(kind: Kind, evidence: Option<&Evidence>) -> String {
-    let what = match kind {
-        Kind::Float => "a float checkpoint",
-        Kind::Fp8 => "an FP8 checkpoint",
-        Kind::Prequantized => "a quantized checkpoint",
-        Kind::Pipeline => "a pipeline",
-    };
-    match evidence {
-        None => format!("this is {what}"),
-        Some(evidence) => format!("this is {what} ({evidence})"),
-    }
+fn of(member: Option<&str>) -> String {
+    member.map(|member| format!("{member}: ")).unwrap_or_default()
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod decide;
+mod draft;
 mod error;
 
 use std::{borrow::Cow, collections::BTreeMap};
@@ -11,32 +12,45 @@ pub use longshore_manifest::document::Transform;
 use longshore_quant::{Scheme, policy::Policy};
 use longshore_st_format::{Dtype, Layout, Shape};
 
-use self::decide::Decider;
-use crate::{
-    classify::Kind,
-    companions::Companion,
-    experts::{self, Grouping, Stack},
-    source::{Member, Source, SourceTensor},
-};
+use self::draft::Draft;
+use crate::{classify::Kind, coding::Coding, companions::Companion, source::Source};
 
 /// What the user asked for.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PlanOptions {
-    /// The scheme to quantize to. `None` keeps every tensor as it is.
+    /// The scheme to quantize to. `None` keeps floats as they are, and codes where a scheme of ours holds the same values; for 8-bit
+    /// floats that none holds exactly, the policy says what becomes of them.
     pub scheme: Option<Scheme>,
     /// Which tensors get that scheme, another, or none.
     pub policy: Policy,
     /// Give every tensor that is quantized to nvfp4 a global scale, chosen from its largest weight. Not every consumer
     /// has a slot for one.
     pub global_scale: bool,
+    /// Without a scheme: decode 8-bit floats rather than choose a scheme for them, and with [`Self::requantize`] packed codes,
+    /// too.
+    pub floats: bool,
+    /// Decode codes that somebody has chosen already, and choose others: it loses twice.
+    pub requantize: bool,
 }
 
 impl PlanOptions {
     /// Quantizes to `scheme`, if any, where `policy` says so.
     #[must_use]
     pub fn new(scheme: Option<Scheme>, policy: Policy) -> Self {
-        Self { scheme, policy, global_scale: false }
+        Self { scheme, policy, global_scale: false, floats: false, requantize: false }
+    }
+
+    /// The same with [`floats`](Self::floats) as said.
+    #[must_use]
+    pub fn with_floats(self, floats: bool) -> Self {
+        Self { floats, ..self }
+    }
+
+    /// The same with [`requantize`](Self::requantize) as said.
+    #[must_use]
+    pub fn with_requantize(self, requantize: bool) -> Self {
+        Self { requantize, ..self }
     }
 
     /// The same with [`global_scale`](Self::global_scale) as said.
@@ -93,37 +107,76 @@ pub struct PlannedBlob {
 pub struct PlannedTensor {
     /// Its name in the blob.
     pub name: String,
-    /// The type of the elements that it is made from.
+    /// The type of its values; where the source has codes, of what they decode to.
     pub dtype: Dtype,
     /// Its logical extents, after the transform and before packing: `[experts, out, in]` for a stacked projection.
     pub shape: Shape,
-    /// What it is quantized to. `None` keeps the source's bytes.
+    /// How it is quantized in the store. `None` for plain values.
     pub scheme: Option<Scheme>,
-    /// Whether it gets a global scale, which nvfp4 alone can have.
-    pub has_global_scale: bool,
-    /// What happens to the sources before quantization.
+    /// The shape of its global scale, which nvfp4 alone can have: `[]`, or `[experts, 1, 1]` for experts that came with their own.
+    pub global_scale: Option<Shape>,
+    /// What happens to the values between the source and the store.
     pub transform: Transform,
-    /// Indices into [`Source::tensors`], in the order of the experts.
+    /// How the source stores them. Where this is [exactly](Coding::exact_scheme) the tensor's own scheme, codes are repacked;
+    /// otherwise they are decoded first.
+    pub coding: Coding,
+    /// Indices into [`Source::tensors`]: the weights of all experts in order, then, where the coding has more, the scales of all, and so
+    /// on.
     pub sources: Vec<usize>,
+    /// What a float checkpoint calls the tensors that this is made from, in the order of the experts.
+    pub names: Vec<String>,
     /// Which rule decided, for people.
     pub rule: Cow<'static, str>,
+    source_len: u64,
 }
 
 impl PlannedTensor {
     /// Bytes of the source tensors that it is made of.
     #[must_use]
     pub fn source_len(&self) -> u64 {
-        // Transforms move bytes and neither add nor drop any, so that what was read from files has a length.
-        self.shape.byte_len(self.dtype).unwrap_or(u64::MAX)
+        self.source_len
+    }
+
+    /// Whether the source's codes are kept, under other names or in another order.
+    #[must_use]
+    pub fn is_repacked(&self) -> bool {
+        self.scheme.is_some() && self.coding.exact_scheme() == self.scheme
+    }
+
+    /// Index into [`Source::tensors`] of what plays `role` (0 for the weight, then in the coding's order) in one of
+    /// [`Self::names`], if the source has it.
+    pub(crate) fn source(&self, role: usize, unit: usize) -> Option<usize> {
+        self.sources.get(role * self.names.len() + unit).copied()
+    }
+
+    /// What happens to the sources, in a word: `none`, `stack`, `transpose`; `decode` and `repack` for what is quantized in the
+    /// source, with `_stack` where the experts are stacked, too.
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        let is_stacked = self.transform == Transform::Stack;
+        match (self.coding, is_stacked) {
+            (Coding::Plain, true) => "stack",
+            (Coding::Plain, false) if self.transform == Transform::Transpose => "transpose",
+            (Coding::Plain, false) => "none",
+            (_, true) if self.is_repacked() => "repack_stack",
+            (_, false) if self.is_repacked() => "repack",
+            (_, true) => "decode_stack",
+            (_, false) => "decode",
+        }
     }
 }
 
 impl Plan {
     /// Decides what an import of `source` writes. Reads nothing.
     ///
+    /// Weights that the source has in 8-bit floats become what [`PlanOptions::scheme`] asks for; without a scheme, mxfp8 where
+    /// that holds the same values, else int8 (mxfp8 under the policy `v0.32`). Packed codes are kept: a scheme that is asked for would be
+    /// their second.
+    ///
     /// # Errors
     ///
-    /// - [`PlanError::Unsupported`]: the source, or a member of it, is not a float checkpoint;
+    /// - [`PlanError::Coding`]: weights are packed in a way that is not read;
+    /// - [`PlanError::Requantize`]: a scheme is asked for, and the weights have one already;
     /// - [`PlanError::Experts`]: its experts cannot be stacked;
     /// - [`PlanError::Clash`], [`PlanError::Reserved`]: two things would have one name;
     /// - [`PlanError::Scheme`], [`PlanError::Layout`]: a tensor cannot be stored as decided.
@@ -131,7 +184,7 @@ impl Plan {
         let mut warnings = source.warnings.clone();
         let mut drafts = Vec::new();
         for member in &source.members {
-            drafts.extend(blobs_of(member, source, options, &mut warnings)?);
+            drafts.extend(draft::blobs(member, source, options, &mut warnings)?);
         }
         check::names(&drafts, source)?;
         let blobs = drafts.into_iter().map(PlannedBlob::new).collect::<Result<_, _>>()?;
@@ -187,127 +240,4 @@ impl PlannedBlob {
             Err(source) => Err(PlanError::Layout { blob: name, source }),
         }
     }
-}
-
-/// A blob that is not laid out yet. All its quantized tensors have the same scheme.
-struct Draft {
-    name: String,
-    component: Option<String>,
-    tensors: Vec<PlannedTensor>,
-}
-
-impl Draft {
-    fn new(name: String, tensors: Vec<PlannedTensor>) -> Self {
-        Self { name, component: None, tensors }
-    }
-
-    /// As one of a member's blobs, whose tensors come after `first` others of the source.
-    fn of(mut self, member: &Member, first: usize) -> Self {
-        self.name = member.stored_name(self.name);
-        self.component = member.component().map(str::to_owned);
-        for tensor in &mut self.tensors {
-            tensor.name = member.stored_name(std::mem::take(&mut tensor.name));
-            tensor.sources.iter_mut().for_each(|at| *at += first);
-        }
-        self
-    }
-
-    /// The name of its layer.
-    fn layer(&self) -> String {
-        match &self.component {
-            Some(component) => format!("{component}/{}", self.name),
-            None => self.name.clone(),
-        }
-    }
-
-    fn scheme(&self) -> Option<Scheme> {
-        self.tensors.iter().find_map(|tensor| tensor.scheme)
-    }
-}
-
-/// The blobs of one member.
-fn blobs_of(
-    member: &Member,
-    source: &Source,
-    options: &PlanOptions,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<Draft>, PlanError> {
-    if member.kind != Kind::Float {
-        return Err(PlanError::unsupported(member));
-    }
-    let tensors = source.tensors_of(member);
-    let transposed = member.config.as_ref().is_some_and(crate::ModelConfig::experts_are_transposed);
-    let grouping = experts::group(tensors, transposed)?;
-    warnings.extend(unexpected_count(member, &grouping));
-    warnings.extend(unknown_orientation(member, tensors));
-
-    let decider = Decider::new(member, options);
-    let mut drafts = Vec::with_capacity(grouping.plain.len() + grouping.groups.len());
-    for at in grouping.plain {
-        let tensor = plain(&tensors[at], at, &decider);
-        drafts.push(Draft::new(tensor.name.clone(), vec![tensor]));
-    }
-    for (name, stacks) in grouping.groups {
-        drafts.extend(group(name, stacks, &decider));
-    }
-    Ok(drafts.into_iter().map(|draft| draft.of(member, member.tensors.start)).collect())
-}
-
-fn plain(tensor: &SourceTensor, at: usize, decider: &Decider<'_>) -> PlannedTensor {
-    let (scheme, rule) = decider.decide(&tensor.name, tensor.dtype, &tensor.shape, false);
-    PlannedTensor {
-        name: tensor.name.clone(),
-        dtype: tensor.dtype,
-        shape: tensor.shape.clone(),
-        scheme,
-        has_global_scale: decider.has_global_scale(scheme),
-        transform: Transform::None,
-        sources: vec![at],
-        rule,
-    }
-}
-
-/// One blob for a group whose matrices all have the same scheme; else one for each of its tensors.
-fn group(name: String, stacks: Vec<Stack>, decider: &Decider<'_>) -> Vec<Draft> {
-    let mut schemes = Vec::new();
-    let mut tensors = Vec::with_capacity(stacks.len());
-    for stack in stacks {
-        let (scheme, rule) = if stack.is_matrix {
-            let decision = decider.decide(&stack.name, stack.dtype, &stack.shape, true);
-            schemes.push(decision.0);
-            decision
-        } else {
-            (None, Cow::Borrowed("bias or vector of each expert: kept"))
-        };
-        let Stack { name, dtype, shape, transform, sources, is_matrix: _ } = stack;
-        let has_global_scale = decider.has_global_scale(scheme);
-        tensors.push(PlannedTensor { name, dtype, shape, scheme, has_global_scale, transform, sources, rule });
-    }
-    if schemes.windows(2).all(|pair| pair[0] == pair[1]) {
-        return vec![Draft::new(name, tensors)];
-    }
-    tensors.into_iter().map(|tensor| Draft::new(tensor.name.clone(), vec![tensor])).collect()
-}
-
-/// Says where a group has another number of experts than the configuration: the last ones may be missing.
-fn unexpected_count(member: &Member, grouping: &Grouping) -> Option<String> {
-    let expected = member.config.as_ref()?.experts?;
-    let config = member.component().map_or_else(String::new, |component| format!("{component}/")) + "config.json";
-    let experts = |stacks: &[Stack]| stacks.first()?.shape.dims().first().copied();
-    grouping.groups.iter().find_map(|(name, stacks)| {
-        let found = experts(stacks).filter(|found| *found != expected)?;
-        Some(format!("{name} has {found} experts, but {config} says {expected}"))
-    })
-}
-
-/// Says where nothing tells whether fused experts are `[experts, out, in]`, as they are taken to be.
-fn unknown_orientation(member: &Member, tensors: &[SourceTensor]) -> Option<String> {
-    if member.architecture().is_some() {
-        return None;
-    }
-    let tensor = tensors.iter().find(|tensor| experts::may_be_transposed(&tensor.name))?;
-    Some(format!(
-        "no configuration tells the architecture, so that {} and its like are taken as [experts, out, in]",
-        tensor.name
-    ))
 }

@@ -1,6 +1,6 @@
 //! The models that a source is put together from.
 
-use std::{ops::Range, path::PathBuf};
+use std::{collections::HashSet, ops::Range, path::PathBuf};
 
 use super::{Source, SourceTensor};
 use crate::{
@@ -33,6 +33,8 @@ pub struct Member {
     pub evidence: Option<Evidence>,
     /// Which of [`Source::tensors`] are its own.
     pub tensors: Range<usize>,
+    /// Which of these are scales that are powers of two throughout, counted from the first of its own.
+    pub(crate) exact_scales: HashSet<usize>,
 }
 
 /// What a [`Member`] is to its source.
@@ -55,6 +57,11 @@ impl Member {
             MemberRole::Component(name) => Some(name),
             MemberRole::Whole | MemberRole::Draft => None,
         }
+    }
+
+    /// What tells it from the source's other members: the component's name, or `draft`.
+    pub(crate) fn name(&self) -> Option<&str> {
+        if self.is_draft() { Some(DRAFT) } else { self.component() }
     }
 
     /// Whether it is the draft model.

@@ -21,6 +21,7 @@ pub use member::{Member, MemberRole};
 
 use crate::{
     classify::{self, Evidence, Kind},
+    coding,
     companions::{self, Companion, has_suffix},
     config::{MAX_CONFIG_BYTES, ModelConfig},
     inventory::{self, Inventory},
@@ -202,6 +203,7 @@ impl Source {
             };
             self.warnings.push(format!("{path} describes quantized weights, but the weights are not quantized"));
         }
+        let exact_scales = coding::powers_of_two(&tensors, &shards)?;
         let first_shard = self.shards.len();
         let first = self.tensors.len();
         self.shards.extend(shards);
@@ -211,7 +213,7 @@ impl Source {
             self.metadata.entry(key).or_insert(value);
         }
         let tensors = first..self.tensors.len();
-        self.members.push(Member { role, root, config, class, kind, evidence, tensors });
+        self.members.push(Member { role, root, config, class, kind, evidence, tensors, exact_scales });
         Ok(&self.members[self.members.len() - 1])
     }
 

@@ -108,5 +108,5 @@ fn a_quantized_target_is_still_refused() {
     target.typed_weights("model.safetensors", &[("a.weight", Dtype::F8E5M2, &[64, 64])]);
     let error =
         Plan::new(&both(&target, &draft()).expect("they fit"), &options("none", "default")).expect_err("it is FP8");
-    assert!(matches!(error, PlanError::Unsupported { .. }), "{error}");
+    assert!(matches!(error, PlanError::Coding { .. }), "{error}");
 }

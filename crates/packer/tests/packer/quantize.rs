@@ -129,7 +129,9 @@ fn only_nvfp4_has_a_global_scale() {
     for (scheme, expected) in [("nvfp4", true), ("mxfp4", false), ("int4", false)] {
         let plan = Plan::new(&source, &options(scheme, "uniform").with_global_scale(true)).expect("it fits");
         let quantized = plan.blobs.iter().flat_map(|blob| &blob.tensors).filter(|tensor| tensor.scheme.is_some());
-        assert!(quantized.clone().count() == 2 && quantized.clone().all(|tensor| tensor.has_global_scale == expected));
+        assert!(
+            quantized.clone().count() == 2 && quantized.clone().all(|tensor| tensor.global_scale.is_some() == expected)
+        );
     }
 }
 

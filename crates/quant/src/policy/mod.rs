@@ -125,6 +125,12 @@ impl Policy {
         self.name
     }
 
+    /// The scheme for 8-bit floats of a source that no scheme holds exactly, if none is requested.
+    #[must_use]
+    pub fn fp8(&self) -> Scheme {
+        Scheme::INT8
+    }
+
     /// What becomes of the tensor when `requested` is asked for. Without a request every tensor is kept.
     #[must_use]
     pub fn decide(&self, query: &Query<'_>, requested: Option<Scheme>) -> Decision {

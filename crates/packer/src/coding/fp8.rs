@@ -1,0 +1,151 @@
+//! Weights in 8-bit floats.
+
+use longshore_quant::Scheme;
+use longshore_st_format::{Dtype, Shape};
+
+use super::{Coding, CodingError, Files, ModelTensor, error::ORIGINAL};
+use crate::source::SourceTensor;
+
+/// The longest row that is decoded, in elements. Rows are decoded whole, so this bounds memory; real ones are far shorter.
+pub(crate) const MAX_ROW: u64 = 1 << 22;
+
+/// What the scales of a weight are called, after the weight's name and after its module's.
+const OF_WEIGHT: [&str; 2] = ["_scale_inv", "_scale"];
+const OF_MODULE: [&str; 1] = [".scale"];
+
+/// The model's tensor whose 8-bit floats are `files.tensors[at]`.
+pub(super) fn recognise(files: &Files<'_>, at: usize) -> Result<Option<ModelTensor>, CodingError> {
+    let tensor = &files.tensors[at];
+    if tensor.shape.rank() < 2 {
+        return Ok(None);
+    }
+    let refused = |packing, reason: Option<&str>| {
+        let (tensor, dtype, reason) = (tensor.name.clone(), tensor.dtype, reason.map(str::to_owned));
+        Err(CodingError::Packing { tensor, dtype, packing, reason, hint: ORIGINAL })
+    };
+    match tensor.dtype {
+        Dtype::F8E4M3 => {}
+        Dtype::F8E5M2 | Dtype::F8E5M2Fnuz => {
+            return refused("an FP8 E5M2 weight", Some("no scheme keeps its range, and only E4M3 is decoded"));
+        }
+        Dtype::F8E4M3Fnuz => return refused("an FP8 E4M3 FNUZ weight", None),
+        _ => return Ok(None),
+    }
+    let dims = tensor.shape.dims();
+    let (rows, columns) = (dims[dims.len() - 2], dims[dims.len() - 1]);
+    if dims.len() > 3 {
+        return refused("an FP8 weight", Some("it has more than three axes"));
+    }
+    if columns > MAX_ROW {
+        return refused("an FP8 weight", Some("its rows are longer than 4,194,304 elements"));
+    }
+    let scales = find_scales(files, tensor)?;
+    let coding = match scales {
+        None => Coding::Fp8 { block: [rows.max(1), columns.max(1)], is_exact: true },
+        Some(scales) => {
+            let block = block(files, tensor, &files.tensors[scales])?;
+            Coding::Fp8 { block, is_exact: files.exact_scales.contains(&scales) }
+        }
+    };
+    let coding = match coding {
+        Coding::Fp8 { block, is_exact } => Coding::Fp8 { block, is_exact: is_exact && whole_groups(block, columns) },
+        other => other,
+    };
+    let mut sources = vec![at];
+    sources.extend(scales);
+    Ok(Some(ModelTensor {
+        name: tensor.name.clone(),
+        dtype: Dtype::BF16,
+        shape: tensor.shape.clone(),
+        coding,
+        sources,
+    }))
+}
+
+/// Whether no group of mxfp8 has elements of two blocks, or of two rows.
+fn whole_groups([_, block]: [u64; 2], columns: u64) -> bool {
+    let group = u64::from(Scheme::MXFP8.group_size());
+    columns > 0 && columns.is_multiple_of(group) && (block >= columns || block.is_multiple_of(group))
+}
+
+fn find_scales(files: &Files<'_>, tensor: &SourceTensor) -> Result<Option<usize>, CodingError> {
+    let name = &tensor.name;
+    let module = name.strip_suffix(".weight").unwrap_or(name);
+    let mut candidates = OF_WEIGHT.iter().map(|suffix| format!("{name}{suffix}"));
+    let found = candidates.find_map(|name| files.find(&name));
+    let found = found.or_else(|| OF_MODULE.iter().find_map(|suffix| files.find(&format!("{module}{suffix}"))));
+    if found.is_some() {
+        return Ok(found);
+    }
+    // A scale under a name that nobody knows would be lost.
+    let beside = |other: &&SourceTensor| {
+        let rest = other.name.strip_prefix(module).unwrap_or_default();
+        let is_input = ["input", "activation"].iter().any(|word| rest.contains(word));
+        (rest.starts_with('.') || rest.starts_with('_')) && rest.contains("scale") && !is_input
+    };
+    match files.tensors.iter().find(beside) {
+        None => Ok(None),
+        Some(other) => Err(CodingError::Packing {
+            tensor: name.clone(),
+            dtype: tensor.dtype,
+            packing: "an FP8 weight",
+            reason: Some(format!("{:?} may be its scale, under a name that is not known", other.name)),
+            hint: ORIGINAL,
+        }),
+    }
+}
+
+/// The block that one scale is for, from the shapes where they say, else from the configuration.
+fn block(files: &Files<'_>, weight: &SourceTensor, scales: &SourceTensor) -> Result<[u64; 2], CodingError> {
+    let fail = |expected: String| CodingError::Companion {
+        tensor: scales.name.clone(),
+        dtype: scales.dtype,
+        shape: scales.shape.clone(),
+        expected,
+        weight: weight.name.clone(),
+    };
+    if !matches!(scales.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F8E8M0) {
+        return Err(fail("F32, F16, BF16 or F8_E8M0".into()));
+    }
+    let dims = weight.shape.dims();
+    let (outer, [rows, columns]) =
+        (&dims[..dims.len() - 2], [dims[dims.len() - 2].max(1), dims[dims.len() - 1].max(1)]);
+    let said = files.quantization.and_then(|quantization| quantization.block).map(|(rows, columns)| [rows, columns]);
+    let with = |tail: &[u64]| -> Vec<u64> { outer.iter().chain(tail).copied().collect() };
+    let found = scales.shape.dims();
+    let grid =
+        |[block_rows, block_columns]: [u64; 2]| with(&[rows.div_ceil(block_rows), columns.div_ceil(block_columns)]);
+    let whole = [rows, columns];
+    let is_one_each = scales.shape.elements() == Some(outer.iter().product())
+        && found.iter().all(|dim| *dim == 1 || outer.contains(dim));
+    let per_row = found == with(&[rows]) || found == with(&[rows, 1]);
+    let mut blocks = said.into_iter().chain([[128, 128]]);
+    if let Some(block) = blocks.clone().find(|block| found == grid(*block)) {
+        return Ok(block);
+    }
+    if per_row && rows > 1 {
+        return Ok([1, columns]);
+    }
+    if is_one_each {
+        return Ok(whole);
+    }
+    // Blocks of another size, where only one power of two fits.
+    if let ([.., grid_rows, grid_columns], true) = (found, found.len() == dims.len()) {
+        let fits = |count: u64, of: u64| {
+            let mut sizes = (0..32).map(|exponent| 1_u64 << exponent).filter(|size| of.div_ceil(*size) == count);
+            sizes.next().filter(|_| sizes.next().is_none())
+        };
+        if let (true, Some(rows), Some(columns)) =
+            (found[..found.len() - 2] == *outer, fits(*grid_rows, rows), fits(*grid_columns, columns))
+        {
+            return Ok([rows, columns]);
+        }
+    }
+    let example = blocks.next().unwrap_or([128, 128]);
+    Err(fail(format!(
+        "one scale for the tensor, for each row, or {} for blocks of {}x{}",
+        Shape::from(grid(example)),
+        example[0],
+        example[1]
+    )))
+}

@@ -1,0 +1,382 @@
+//! Weights in packed codes, as their writers name them.
+
+use longshore_quant::{Format, Scheme, layout::Packing};
+use longshore_st_format::{Dtype, Shape};
+
+use super::{Coding, CodingError, Files, MAX_ROW, ModelTensor, PackedLayout, error::ORIGINAL};
+use crate::{
+    config::{QuantizationMethod, WeightCoding},
+    source::SourceTensor,
+};
+
+const MLX: &str = "an MLX quantized weight";
+const NVFP4: &str = "a ModelOpt NVFP4 weight";
+const PACKED: &str = "a packed weight of compressed-tensors";
+const BLOCKS: &str = "a weight in MXFP4 blocks";
+const AWQ: &str = "an AWQ weight";
+const GPTQ: &str = "a GPTQ weight";
+const AS_NVFP4: &str = "import the original checkpoint, or one in NVFP4";
+
+type Recognised = Result<Option<ModelTensor>, CodingError>;
+
+/// The model's tensor whose codes are `files.tensors[at]`.
+pub(super) fn recognise(files: &Files<'_>, at: usize) -> Recognised {
+    let found = Found { files, at, tensor: &files.tensors[at] };
+    let (name, dtype) = (found.tensor.name.as_str(), found.tensor.dtype);
+    if matches!(dtype, Dtype::F4 | Dtype::F6E2M3 | Dtype::F6E3M2) {
+        return found.refused("a sub-byte float", None, ORIGINAL);
+    }
+    if let Some(module) = name.strip_suffix(".weight_packed") {
+        return match dtype {
+            Dtype::U8 => compressed_nvfp4(&found, module),
+            _ => pack_quantized(&found, module),
+        };
+    }
+    if let Some(module) = name.strip_suffix(".qweight") {
+        return transposed(&found, module);
+    }
+    let stem = name.strip_suffix("_blocks").filter(|_| dtype == Dtype::U8);
+    if let Some(stem) = stem.filter(|stem| files.find(&format!("{stem}_scales")).is_some()) {
+        return blocks(&found, stem);
+    }
+    let Some(module) = name.strip_suffix(".weight") else { return Ok(None) };
+    let beside = |suffix: &str| files.named(&format!("{module}.{suffix}"));
+    match dtype {
+        Dtype::U32 if beside("scales").is_some() => mlx(&found, module),
+        Dtype::U8 => match beside("weight_scale") {
+            Some(scale) if scale.dtype == Dtype::F8E4M3 => modelopt(&found, module),
+            Some(_) => found.refused("a packed weight with scales", None, AS_NVFP4),
+            None if beside("weight.absmax").is_some() => found.refused("a 4-bit bitsandbytes weight", None, ORIGINAL),
+            None => Ok(None),
+        },
+        Dtype::I8 if beside("SCB").is_some() => found.refused("an 8-bit bitsandbytes weight", None, ORIGINAL),
+        Dtype::I8 if beside("weight_scale").is_some() => found.refused("an 8-bit integer weight", None, ORIGINAL),
+        _ => Ok(None),
+    }
+}
+
+/// A tensor of codes.
+struct Found<'f, 's> {
+    files: &'f Files<'s>,
+    at: usize,
+    tensor: &'s SourceTensor,
+}
+
+impl Found<'_, '_> {
+    fn refused(&self, packing: &'static str, reason: Option<String>, hint: &'static str) -> Recognised {
+        let SourceTensor { name, dtype, .. } = self.tensor;
+        Err(CodingError::Packing { tensor: name.clone(), dtype: *dtype, packing, reason, hint })
+    }
+
+    fn problem(&self, packing: &'static str, problem: String) -> CodingError {
+        let SourceTensor { name, shape, .. } = self.tensor;
+        CodingError::Configuration { tensor: name.clone(), shape: shape.clone(), packing, problem }
+    }
+
+    /// The tensor of this name, which the weight needs.
+    fn need(&self, name: &str, packing: &'static str) -> Result<usize, CodingError> {
+        self.files.find(name).ok_or_else(|| CodingError::Missing {
+            tensor: self.tensor.name.clone(),
+            packing,
+            missing: name.to_owned(),
+        })
+    }
+
+    /// Makes sure of a companion's type and shape.
+    fn expect(&self, at: usize, dtypes: &[Dtype], dims: &[u64]) -> Result<(), CodingError> {
+        let tensor = &self.files.tensors[at];
+        if dtypes.contains(&tensor.dtype) && tensor.shape.dims() == dims {
+            return Ok(());
+        }
+        let types: Vec<String> = dtypes.iter().map(ToString::to_string).collect();
+        Err(self.unexpected(at, format!("{} {}", types.join(" or "), Shape::from(dims))))
+    }
+
+    fn unexpected(&self, at: usize, expected: String) -> CodingError {
+        let SourceTensor { name, dtype, shape, .. } = &self.files.tensors[at];
+        let weight = self.tensor.name.clone();
+        CodingError::Companion { tensor: name.clone(), dtype: *dtype, shape: shape.clone(), expected, weight }
+    }
+
+    /// The extents but the last, and the last, of a matrix or a stack of them.
+    fn matrix(&self, packing: &'static str) -> Result<(&[u64], u64), CodingError> {
+        match self.tensor.shape.dims() {
+            [outer @ .., last] if (1..=2).contains(&outer.len()) => Ok((outer, *last)),
+            _ => Err(self.problem(packing, "expected two or three axes".into())),
+        }
+    }
+
+    /// The columns of a weight whose rows take `units` of `bits` bits, of which codes take `code_bits`.
+    fn columns(&self, packing: &'static str, units: u64, bits: u64, code_bits: u64) -> Result<u64, CodingError> {
+        let columns =
+            units.checked_mul(bits).filter(|bits| bits.is_multiple_of(code_bits)).map(|bits| bits / code_bits);
+        columns.filter(|columns| *columns > 0).ok_or_else(|| {
+            self.problem(
+                packing,
+                format!("rows of {units} units of {bits} bits hold no whole number of {code_bits}-bit codes"),
+            )
+        })
+    }
+
+    fn said(&self, module: &str) -> Option<&WeightCoding> {
+        self.files.quantization?.of_module(module)
+    }
+
+    fn tensor(
+        &self,
+        name: String,
+        dtype: Dtype,
+        outer: &[u64],
+        columns: u64,
+        coding: Coding,
+        rest: Vec<usize>,
+    ) -> ModelTensor {
+        let dims: Vec<u64> = outer.iter().copied().chain([columns]).collect();
+        let sources = std::iter::once(self.at).chain(rest).collect();
+        ModelTensor { name, dtype, shape: Shape::from(dims), coding, sources }
+    }
+}
+
+/// `weight` U32, `scales`, and for affine schemes `biases`.
+fn mlx(found: &Found<'_, '_>, module: &str) -> Recognised {
+    const FLOATS: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::BF16];
+    let (outer, words) = found.matrix(MLX)?;
+    let scales = found.need(&format!("{module}.scales"), MLX)?;
+    let biases = found.files.find(&format!("{module}.biases"));
+    let groups = found.files.tensors[scales].shape.dims().last().copied().unwrap_or_default();
+    let scale_dtype = found.files.tensors[scales].dtype;
+    let said = found.said(module);
+    let scheme = if let Some(biases) = biases {
+        if !FLOATS.contains(&scale_dtype) {
+            return Err(found.unexpected(scales, "F32, F16 or BF16".into()));
+        }
+        found.expect(biases, &[scale_dtype], found.files.tensors[scales].shape.dims())?;
+        let (bits, group) = said.and_then(|said| said.bits.zip(said.group_size)).ok_or_else(|| {
+            found.problem(MLX, "config.json does not say its bits and group_size, which shapes do not tell".into())
+        })?;
+        let bits = u8::try_from(bits).unwrap_or(u8::MAX);
+        Scheme::affine(bits, group).map_err(|error| found.problem(MLX, error.to_string()))?
+    } else {
+        if scale_dtype != Dtype::U8 {
+            return Err(found.need(&format!("{module}.biases"), MLX).expect_err("it was looked for"));
+        }
+        // Groups of 16, 32 and 32 elements of 4, 4 and 8 bits: the ratio tells.
+        match words.checked_div(groups).filter(|_| groups > 0 && words % groups == 0) {
+            Some(2) => Scheme::NVFP4,
+            Some(4) => Scheme::MXFP4,
+            Some(8) => Scheme::MXFP8,
+            _ => return Err(found.problem(MLX, format!("{groups} scales for rows of {words} words are no scheme's"))),
+        }
+    };
+    if let Some(mode) = said.and_then(|said| said.mode.as_deref()).filter(|mode| *mode != mode_of(scheme)) {
+        return Err(found.problem(MLX, format!("config.json says mode {mode:?}, but its parts are those of {scheme}")));
+    }
+    let columns = found.columns(MLX, words, 32, u64::from(scheme.bits()))?;
+    if groups.checked_mul(u64::from(scheme.group_size())) != Some(columns) {
+        return Err(found.problem(
+            MLX,
+            format!("config.json says {scheme}, which makes {columns} columns of its words, but it has {groups} scales for each row"),
+        ));
+    }
+    let scale_dims: Vec<u64> = outer.iter().copied().chain([groups]).collect();
+    found.expect(scales, &[scale_dtype], &scale_dims)?;
+    let dtype = if scheme.is_affine() { scale_dtype } else { found.files.float };
+    let coding = Coding::Packed { scheme, layout: PackedLayout::Mlx };
+    let rest = std::iter::once(scales).chain(biases).collect();
+    Ok(Some(found.tensor(format!("{module}.weight"), dtype, outer, columns, coding, rest)))
+}
+
+fn mode_of(scheme: Scheme) -> &'static str {
+    match scheme.format() {
+        Format::Affine { .. } => "affine",
+        _ => scheme.quant_type(),
+    }
+}
+
+/// `weight` U8, two codes to a byte, `weight_scale` E4M3, and `weight_scale_2`.
+fn modelopt(found: &Found<'_, '_>, module: &str) -> Recognised {
+    let (outer, bytes) = found.matrix(NVFP4)?;
+    let columns = nvfp4_columns(found, NVFP4, bytes)?;
+    let scales = found.need(&format!("{module}.weight_scale"), NVFP4)?;
+    nvfp4_scales(found, scales, outer, columns)?;
+    let global = found.files.find(&format!("{module}.weight_scale_2"));
+    if let Some(global) = global {
+        one_f32(found, global)?;
+    }
+    let coding = Coding::Packed { scheme: Scheme::NVFP4, layout: PackedLayout::ModelOpt };
+    let rest = std::iter::once(scales).chain(global).collect();
+    Ok(Some(found.tensor(format!("{module}.weight"), found.files.float, outer, columns, coding, rest)))
+}
+
+/// `weight_packed` U8, `weight_scale` E4M3 and `weight_global_scale`, a divisor.
+fn compressed_nvfp4(found: &Found<'_, '_>, module: &str) -> Recognised {
+    let scales = found.need(&format!("{module}.weight_scale"), PACKED)?;
+    if found.files.tensors[scales].dtype != Dtype::F8E4M3 {
+        let reason = format!("its scales are {}, where NVFP4 has F8_E4M3", found.files.tensors[scales].dtype);
+        return found.refused(PACKED, Some(reason), AS_NVFP4);
+    }
+    let (outer, bytes) = found.matrix(PACKED)?;
+    let columns = nvfp4_columns(found, PACKED, bytes)?;
+    nvfp4_scales(found, scales, outer, columns)?;
+    let global = found.need(&format!("{module}.weight_global_scale"), PACKED)?;
+    one_f32(found, global)?;
+    let coding = Coding::Packed { scheme: Scheme::NVFP4, layout: PackedLayout::CompressedTensors };
+    let rest = vec![scales, global];
+    Ok(Some(found.tensor(format!("{module}.weight"), found.files.float, outer, columns, coding, rest)))
+}
+
+fn nvfp4_columns(found: &Found<'_, '_>, packing: &'static str, bytes: u64) -> Result<u64, CodingError> {
+    let columns = found.columns(packing, bytes, 8, 4)?;
+    if columns.is_multiple_of(u64::from(Scheme::NVFP4.group_size())) {
+        Ok(columns)
+    } else {
+        Err(found.problem(packing, format!("{columns} columns are no whole groups of 16")))
+    }
+}
+
+fn nvfp4_scales(found: &Found<'_, '_>, scales: usize, outer: &[u64], columns: u64) -> Result<(), CodingError> {
+    let dims: Vec<u64> = outer.iter().copied().chain([columns / 16]).collect();
+    found.expect(scales, &[Dtype::F8E4M3], &dims)
+}
+
+fn one_f32(found: &Found<'_, '_>, at: usize) -> Result<(), CodingError> {
+    let tensor = &found.files.tensors[at];
+    if (tensor.dtype, tensor.shape.elements()) == (Dtype::F32, Some(1)) {
+        return Ok(());
+    }
+    Err(found.unexpected(at, "one F32".into()))
+}
+
+/// `<stem>_blocks` U8 `[experts, out, groups, 16]` and `<stem>_scales` U8 `[experts, out, groups]`.
+fn blocks(found: &Found<'_, '_>, stem: &str) -> Recognised {
+    let [experts, rows, groups, 16] = *found.tensor.shape.dims() else {
+        return Err(found.problem(BLOCKS, "expected [experts, out, groups, 16]".into()));
+    };
+    let scales = found.need(&format!("{stem}_scales"), BLOCKS)?;
+    found.expect(scales, &[Dtype::U8], &[experts, rows, groups])?;
+    let columns = found.columns(BLOCKS, groups, 128, 4)?;
+    let coding = Coding::Packed { scheme: Scheme::MXFP4, layout: PackedLayout::Blocks };
+    Ok(Some(found.tensor(stem.to_owned(), found.files.float, &[experts, rows], columns, coding, vec![scales])))
+}
+
+/// `weight_packed` I32 and `weight_scale`.
+fn pack_quantized(found: &Found<'_, '_>, module: &str) -> Recognised {
+    if found.tensor.dtype != Dtype::I32 {
+        return found.refused(PACKED, None, AS_NVFP4);
+    }
+    for (suffix, reason) in [
+        ("weight_zero_point", "its codes have zero points; only symmetric ones can be repacked without loss"),
+        ("weight_g_idx", "its columns are in another order (actorder)"),
+    ] {
+        if found.files.find(&format!("{module}.{suffix}")).is_some() {
+            return found.refused(PACKED, Some(reason.into()), ORIGINAL);
+        }
+    }
+    let (outer, words) = found.matrix(PACKED)?;
+    let scales = found.need(&format!("{module}.weight_scale"), PACKED)?;
+    let scale = &found.files.tensors[scales];
+    let bits = found.said(module).and_then(|said| said.bits);
+    let Some(bits @ (4 | 8)) = bits else {
+        let problem = bits.map_or_else(
+            || "config.json does not say how many bits its codes have".to_owned(),
+            |bits| format!("config.json says {bits} bits, expected 4 or 8"),
+        );
+        return Err(found.problem(PACKED, problem));
+    };
+    let columns = found.columns(PACKED, words, 32, u64::from(bits))?;
+    let groups = scale.shape.dims().last().copied().unwrap_or_default();
+    let scheme = affine(found, PACKED, bits, columns, groups)?;
+    let dims: Vec<u64> = outer.iter().copied().chain([groups]).collect();
+    found.expect(scales, &[Dtype::F32, Dtype::F16, Dtype::BF16], &dims)?;
+    let coding = Coding::Packed { scheme, layout: PackedLayout::Symmetric };
+    Ok(Some(found.tensor(format!("{module}.weight"), scale.dtype, outer, columns, coding, vec![scales])))
+}
+
+/// The affine scheme of rows of `columns` with `groups` scales.
+fn affine(
+    found: &Found<'_, '_>,
+    packing: &'static str,
+    bits: u32,
+    columns: u64,
+    groups: u64,
+) -> Result<Scheme, CodingError> {
+    let group = columns.checked_div(groups).filter(|group| group * groups == columns);
+    let scheme = group
+        .and_then(|group| u32::try_from(group).ok())
+        .map(|group| Scheme::affine(u8::try_from(bits).unwrap_or(u8::MAX), group));
+    match scheme {
+        Some(Ok(scheme)) => Ok(scheme),
+        Some(Err(error)) => Err(CodingError::Packing {
+            tensor: found.tensor.name.clone(),
+            dtype: found.tensor.dtype,
+            packing,
+            reason: Some(format!("MLX's formats cannot hold it: {error}")),
+            hint: ORIGINAL,
+        }),
+        None => Err(found.problem(packing, format!("{groups} scales for rows of {columns} columns"))),
+    }
+}
+
+/// `qweight`, `qzeros` and `scales`, of AWQ or GPTQ.
+fn transposed(found: &Found<'_, '_>, module: &str) -> Recognised {
+    let quantization = found.files.quantization;
+    let method = quantization.map(|quantization| &quantization.method);
+    let order = found.files.find(&format!("{module}.g_idx"));
+    let scales = found.need(&format!("{module}.scales"), AWQ)?;
+    let zeros = found.need(&format!("{module}.qzeros"), AWQ)?;
+    let ([rows, columns], [groups, outputs]) = (found.tensor.shape.dims(), found.files.tensors[scales].shape.dims())
+    else {
+        return Err(found.problem(AWQ, "expected a matrix with a matrix of scales".into()));
+    };
+    let (rows, columns, groups, outputs) = (*rows, *columns, *groups, *outputs);
+    // The words of AWQ lie along the outputs, those of GPTQ along the inputs.
+    let is_awq = columns != outputs;
+    let name = if is_awq { AWQ } else { GPTQ };
+    if matches!((method, is_awq), (Some(QuantizationMethod::Awq), false) | (Some(QuantizationMethod::Gptq), true)) {
+        return Err(found.problem(name, "config.json says the other of AWQ and GPTQ".into()));
+    }
+    let layout = quantization.and_then(|quantization| quantization.format.as_deref());
+    if is_awq && layout.is_some_and(|layout| layout != "gemm") {
+        return found.refused(
+            AWQ,
+            Some(format!("its layout is {:?}, only gemm is read", layout.unwrap_or_default())),
+            ORIGINAL,
+        );
+    }
+    let bits = found.said(module).and_then(|said| said.bits).unwrap_or(4);
+    if bits != 4 && (is_awq || !matches!(bits, 2 | 8)) {
+        return found.refused(name, Some(format!("its codes have {bits} bits")), ORIGINAL);
+    }
+    if quantization.is_some_and(|quantization| quantization.desc_act == Some(true)) && !is_awq {
+        let reason = "its inputs are in the order of their activations (desc_act), which no affine scheme can hold";
+        return found.refused(GPTQ, Some(reason.into()), ORIGINAL);
+    }
+    let inputs = if is_awq { rows } else { found.columns(GPTQ, rows, 32, u64::from(bits))? };
+    if inputs > MAX_ROW {
+        return found.refused(name, Some("its rows are longer than 4,194,304 elements".into()), ORIGINAL);
+    }
+    let per_word = u64::from(32 / bits);
+    if !outputs.is_multiple_of(per_word) || outputs == 0 || is_awq && columns != outputs / per_word {
+        return Err(found.problem(name, format!("{outputs} outputs, by its scales, do not fit")));
+    }
+    let scheme = affine(found, name, bits, inputs, groups)?;
+    found.expect(zeros, &[Dtype::I32], &[groups, outputs / per_word])?;
+    found.expect(found.at, &[Dtype::I32], &[rows, columns])?;
+    let scale = &found.files.tensors[scales];
+    found.expect(scales, &[Dtype::F32, Dtype::F16, Dtype::BF16], &[groups, outputs])?;
+    if let Some(order) = order {
+        found.expect(order, &[Dtype::I32], &[inputs])?;
+    }
+    let is_v2 = layout == Some("gptq_v2");
+    let packing = match (is_awq, is_v2) {
+        (true, _) => Packing::Awq,
+        (false, false) => Packing::Gptq,
+        (false, true) => Packing::GptqV2,
+    };
+    // Biases, the products of zeros and scales, are exact in F32; in the type of the scales only where all zeros are the middle.
+    let is_symmetric = found.said(module).is_some_and(|said| said.symmetric == Some(true));
+    let dtype = if is_symmetric { scale.dtype } else { Dtype::F32 };
+    let rest = [Some(scales), Some(zeros), order].into_iter().flatten().collect();
+    let coding = Coding::Transposed { scheme, packing };
+    Ok(Some(found.tensor(format!("{module}.weight"), dtype, &[outputs], inputs, coding, rest)))
+}

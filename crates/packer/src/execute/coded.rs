@@ -1,0 +1,199 @@
+//! The values of tensors that are quantized in the source, decoded a few rows at a time.
+
+use longshore_manifest::document::Role;
+use longshore_quant::{
+    Decoder, FloatType, Scheme,
+    layout::{Fp8, Fp8Scales, ScaledFp8},
+};
+use longshore_st_format::Dtype;
+
+use super::{ImportError, packed::PackedParts, reader::Piece, shards::ShardFiles};
+use crate::{
+    coding::{Coding, SCALES, WEIGHT},
+    plan::PlannedTensor,
+};
+
+/// Elements that are decoded at a time, or one row if that has more.
+const CHUNK: u64 = 128 << 10;
+
+/// What is read into, used again for every piece.
+#[derive(Debug, Default)]
+pub(super) struct CodedBuffers {
+    weight: Vec<u8>,
+    scales: Vec<u8>,
+    bias: Vec<u8>,
+    values: Vec<u8>,
+}
+
+/// Decodes a planned tensor whose coding is not plain.
+pub(super) struct CodedReader<'a> {
+    files: &'a ShardFiles<'a>,
+    tensor: &'a PlannedTensor,
+    /// The type that it decodes to.
+    output: FloatType,
+    matrices: Matrices,
+    /// The next matrix and row.
+    at: (u64, u64),
+}
+
+/// A tensor as matrices, each from one of the source's tensors or a part of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Matrices {
+    pub(super) count: u64,
+    pub(super) rows: u64,
+    pub(super) columns: u64,
+    /// Of one tensor of the source.
+    per_unit: u64,
+}
+
+impl Matrices {
+    pub(super) fn of(tensor: &PlannedTensor) -> Self {
+        let [outer @ .., rows, columns] = tensor.shape.dims() else {
+            unreachable!("BUG: a coded tensor of rank {}", tensor.shape.rank())
+        };
+        let count: u64 = outer.iter().product();
+        let per_unit = count / (tensor.names.len() as u64).max(1);
+        Self { count, rows: *rows, columns: *columns, per_unit: per_unit.max(1) }
+    }
+
+    /// The unit that has this matrix, and which of its matrices it is.
+    pub(super) fn place(self, matrix: u64) -> (usize, u64) {
+        (as_index(matrix / self.per_unit), matrix % self.per_unit)
+    }
+
+    /// Rows to take at a time.
+    fn band(self) -> u64 {
+        (CHUNK / self.columns.max(1)).clamp(1, self.rows.max(1))
+    }
+}
+
+impl<'a> CodedReader<'a> {
+    pub(super) fn new(files: &'a ShardFiles<'a>, tensor: &'a PlannedTensor) -> Self {
+        let output = tensor.dtype.name().parse().expect("the plan decodes to float types");
+        let matrices = Matrices::of(tensor);
+        Self { files, tensor, output, matrices, at: (0, 0) }
+    }
+
+    /// The next rows; `None` after the last.
+    pub(super) fn next<'b>(&mut self, buffers: &'b mut CodedBuffers) -> Result<Option<Piece<'b>>, ImportError> {
+        let Matrices { count, rows, columns, .. } = self.matrices;
+        let (matrix, row) = self.at;
+        if matrix >= count || rows == 0 || columns == 0 {
+            return Ok(None);
+        }
+        let band = self.matrices.band().min(rows - row);
+        self.at = if row + band == rows { (matrix + 1, 0) } else { (matrix, row + band) };
+        let read = match self.tensor.coding {
+            Coding::Fp8 { block, .. } => self.decode_fp8(block, (matrix, row), band, buffers)?,
+            Coding::Packed { scheme, .. } => self.decode_packed(scheme, (matrix, row), band, buffers)?,
+            coding => unreachable!("BUG: {coding:?} is not decoded"),
+        };
+        let at = (matrix * rows + row) * columns * self.output.size() as u64;
+        Ok(Some(Piece::one_run(&buffers.values, at, read)))
+    }
+
+    fn decode_fp8(
+        &self,
+        block: [u64; 2],
+        (matrix, row): (u64, u64),
+        band: u64,
+        buffers: &mut CodedBuffers,
+    ) -> Result<u64, ImportError> {
+        let Matrices { rows, columns, .. } = self.matrices;
+        let (unit, within) = self.matrices.place(matrix);
+        let weight = self.files.tensor(self.tensor.source(WEIGHT, unit).expect("every unit has a weight"));
+        buffers.weight.resize(as_index(band * columns), 0);
+        self.files.read(weight, (within * rows + row) * columns, &mut buffers.weight)?;
+        let blocks = Fp8Blocks::new(self.files, self.tensor, self.matrices, block);
+        let (scaled, first) = blocks.rows((matrix, row), band, &mut buffers.scales)?;
+        buffers.values.resize(buffers.weight.len() * self.output.size(), 0);
+        scaled
+            .and_then(|scaled| scaled.decode_rows(first, &buffers.weight, self.output, &mut buffers.values))
+            .map_err(|source| ImportError::Repack { tensor: self.tensor.name.clone(), source })?;
+        Ok(buffers.weight.len() as u64)
+    }
+
+    fn decode_packed(
+        &self,
+        scheme: Scheme,
+        (matrix, row): (u64, u64),
+        band: u64,
+        buffers: &mut CodedBuffers,
+    ) -> Result<u64, ImportError> {
+        let parts = PackedParts::new(self.files, self.tensor, scheme);
+        let Matrices { rows, columns, .. } = self.matrices;
+        let groups = columns / u64::from(scheme.group_size());
+        let (first, count) = ((matrix * rows + row) * groups, band * groups);
+        let CodedBuffers { weight, scales, bias, values } = buffers;
+        parts.read(Role::Weight, first, count, weight)?;
+        parts.read(Role::Scale, first, count, scales)?;
+        bias.clear();
+        if scheme.has_bias() {
+            parts.read(Role::Bias, first, count, bias)?;
+        }
+        let mut decoder = Decoder::new(scheme, self.output, self.output);
+        if let Some(global) = parts.global_scale(self.matrices.place(matrix).0)? {
+            decoder = decoder.with_global_scale(global);
+        }
+        values.resize(as_index(band * columns) * self.output.size(), 0);
+        decoder.decode(weight, scales, bias, values).expect("BUG: parts of other lengths than were asked for");
+        Ok(weight.len() as u64)
+    }
+}
+
+/// The scales of a tensor of 8-bit floats.
+pub(super) struct Fp8Blocks<'a> {
+    files: &'a ShardFiles<'a>,
+    tensor: &'a PlannedTensor,
+    matrices: Matrices,
+    block: [u64; 2],
+}
+
+type Scaled<'b> = Result<ScaledFp8<'b>, longshore_quant::layout::LayoutError>;
+
+impl<'a> Fp8Blocks<'a> {
+    pub(super) fn new(
+        files: &'a ShardFiles<'a>,
+        tensor: &'a PlannedTensor,
+        matrices: Matrices,
+        block: [u64; 2],
+    ) -> Self {
+        Self { files, tensor, matrices, block }
+    }
+
+    /// The blocks that some rows of a matrix lie in, and the first of those rows counted from the first of these blocks.
+    pub(super) fn rows<'b>(
+        &self,
+        (matrix, row): (u64, u64),
+        count: u64,
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<(Scaled<'b>, usize), ImportError> {
+        let Matrices { rows, columns, .. } = self.matrices;
+        let [block_rows, block_columns] = self.block;
+        let (unit, within) = self.matrices.place(matrix);
+        let (first, end) = (row / block_rows, (row + count).div_ceil(block_rows));
+        let band = [as_index((end * block_rows).min(rows) - first * block_rows), as_index(columns)];
+        let block = [block_rows, block_columns].map(as_index);
+        let from = as_index(row - first * block_rows);
+        let scales = match self.tensor.source(SCALES, unit) {
+            None => Fp8Scales::PowerOfTwo(&[127]),
+            Some(at) => {
+                let scales = self.files.tensor(at);
+                let size = u64::from(scales.dtype.bits() / 8);
+                let (grid_rows, grid_columns) = (rows.div_ceil(block_rows), columns.div_ceil(block_columns));
+                buffer.resize(as_index((end - first) * grid_columns * size), 0);
+                self.files.read(scales, (within * grid_rows + first) * grid_columns * size, buffer)?;
+                match scales.dtype {
+                    Dtype::F8E8M0 => Fp8Scales::PowerOfTwo(buffer),
+                    dtype => Fp8Scales::Float(dtype.name().parse().expect("the coding was recognised by it"), buffer),
+                }
+            }
+        };
+        Ok((ScaledFp8::new(Fp8::E4m3, band, block, scales), from))
+    }
+}
+
+/// A count of what a buffer or the plan holds.
+pub(super) fn as_index(count: u64) -> usize {
+    usize::try_from(count).expect("no more than a few rows, or than a plan's sources")
+}

@@ -1,0 +1,97 @@
+//! The parts of tensors whose codes are packed in the source as they will be in the store.
+
+use longshore_manifest::document::Role;
+use longshore_quant::{
+    EncodedLen, FloatType, Scheme,
+    layout::{global_scale_of_divisor, symmetric_biases},
+};
+
+use super::{ImportError, coded::as_index, shards::ShardFiles};
+use crate::{
+    coding::{BIASES, Coding, GLOBAL, PackedLayout, SCALES, WEIGHT},
+    plan::PlannedTensor,
+};
+
+/// Reads any groups of any part, counted from the first group of the whole tensor.
+pub(super) struct PackedParts<'a> {
+    files: &'a ShardFiles<'a>,
+    tensor: &'a PlannedTensor,
+    layout: PackedLayout,
+    /// The type of the scales and biases of an affine scheme.
+    stored: FloatType,
+    /// The bytes of one group.
+    group: EncodedLen,
+    groups_per_unit: u64,
+}
+
+impl<'a> PackedParts<'a> {
+    /// The parts of a tensor that is packed in `scheme`.
+    pub(super) fn new(files: &'a ShardFiles<'a>, tensor: &'a PlannedTensor, scheme: Scheme) -> Self {
+        let Coding::Packed { layout, .. } = tensor.coding else {
+            unreachable!("BUG: {:?} has no parts of its own", tensor.coding)
+        };
+        let stored = tensor.dtype.name().parse().expect("the plan decodes to float types");
+        let elements = tensor.shape.elements().unwrap_or_default() / (tensor.names.len() as u64).max(1);
+        let group = scheme.encoded_len(1, stored).expect("a group is small");
+        Self { files, tensor, layout, stored, group, groups_per_unit: elements / u64::from(scheme.group_size()) }
+    }
+
+    /// All groups of the tensor.
+    pub(super) fn groups(&self) -> u64 {
+        self.groups_per_unit * self.tensor.names.len() as u64
+    }
+
+    /// The bytes of one group of a part.
+    pub(super) fn group_len(&self, part: Role) -> usize {
+        match part {
+            Role::Weight => self.group.weight,
+            Role::Scale => self.group.scale,
+            _ => self.group.bias,
+        }
+    }
+
+    /// Fills `out` with `count` groups of a part, from group `first` on.
+    pub(super) fn read(&self, part: Role, first: u64, count: u64, out: &mut Vec<u8>) -> Result<(), ImportError> {
+        let len = self.group_len(part);
+        out.resize(as_index(count) * len, 0);
+        let role = match (part, self.layout) {
+            (Role::Weight, _) => WEIGHT,
+            (Role::Bias, PackedLayout::Symmetric) | (Role::Scale, _) => SCALES,
+            _ => BIASES,
+        };
+        let mut group = first;
+        let mut rest = out.as_mut_slice();
+        while !rest.is_empty() {
+            let (unit, within) = (group / self.groups_per_unit, group % self.groups_per_unit);
+            let here = (self.groups_per_unit - within).min((rest.len() / len) as u64);
+            let source = self.tensor.source(role, as_index(unit)).expect("the coding was recognised by it");
+            let (head, tail) = rest.split_at_mut(as_index(here) * len);
+            self.files.read(self.files.tensor(source), within * len as u64, head)?;
+            group += here;
+            rest = tail;
+        }
+        if (part, self.layout) == (Role::Bias, PackedLayout::Symmetric) {
+            let scales = out.clone();
+            let bits = self.tensor.coding.exact_scheme().map_or(4, Scheme::bits);
+            symmetric_biases(&scales, self.stored, bits, out)
+                .map_err(|source| ImportError::Repack { tensor: self.tensor.name.clone(), source })?;
+        }
+        Ok(())
+    }
+
+    /// The global scale of one of the source's tensors, which multiplies, if it has one.
+    pub(super) fn global_scale(&self, unit: usize) -> Result<Option<f32>, ImportError> {
+        if !matches!(self.layout, PackedLayout::ModelOpt | PackedLayout::CompressedTensors) {
+            return Ok(None);
+        }
+        let Some(source) = self.tensor.source(GLOBAL, unit) else { return Ok(None) };
+        let mut bytes = [0; 4];
+        self.files.read(self.files.tensor(source), 0, &mut bytes)?;
+        let found = f32::from_le_bytes(bytes);
+        if self.layout == PackedLayout::ModelOpt {
+            return Ok(Some(found));
+        }
+        let multiplier = global_scale_of_divisor(found);
+        multiplier.map(Some).map_err(|source| ImportError::Repack { tensor: self.tensor.name.clone(), source })
+    }
+}
