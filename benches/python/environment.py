@@ -52,7 +52,7 @@ def _fingerprint(path: Path) -> str:
     text = path.read_text()
     lists = [path, *(path.parent / other for other in re.findall(r"^-r (\S+)$", text, re.MULTILINE))]
     sums = [f"{other.name} {hashlib.sha256(other.read_bytes()).hexdigest()}" for other in lists]
-    return "\n".join([f"{sys.executable} {sys.version}", *sums, ""])
+    return "\n".join([f"{sys.base_prefix} {sys.version}", *sums, ""])
 
 
 def _do(name: str, what: str, command: list[str]) -> None:
