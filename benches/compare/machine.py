@@ -34,7 +34,9 @@ def cores() -> int:
 
 def name() -> str:
     """A short name for a folder: `intel-xeon-6-207-2c`."""
-    text = re.sub(r"\((R|TM)\)|\bCPU\b|\bProcessor\b|@.*?(?=,|$)|\bfamily\b|\bmodel\b", " ", processor(), flags=re.IGNORECASE)
+    text = re.sub(
+        r"\((R|TM)\)|\bCPU\b|\bProcessor\b|@.*?(?=,|$)|\bfamily\b|\bmodel\b", " ", processor(), flags=re.IGNORECASE
+    )
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") + f"-{cores()}c"
 
 

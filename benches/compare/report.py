@@ -44,7 +44,12 @@ class Report:
 
     def text(self) -> str:
         """Everything, for a terminal."""
-        head = [f"{machine.describe()}; {self.load}", _source(), self.input, ", ".join(f"{k} {v}" for k, v in self.versions.items())]
+        head = [
+            f"{machine.describe()}; {self.load}",
+            _source(),
+            self.input,
+            ", ".join(f"{k} {v}" for k, v in self.versions.items()),
+        ]
         parts = ["\n".join(head), "Answers\n" + "\n".join(f"  {line}" for line in self.checks)]
         if self.unavailable:
             parts.append("Not measured\n" + "\n".join(f"  {peer}: {why}" for peer, why in self.unavailable.items()))
@@ -81,7 +86,11 @@ class Report:
         rows = [head]
         for task in self.tasks:
             about = [task.peer, task.operation, task.format, task.profile, task.cores, str(len(task.seconds))]
-            times = [f"{task.least * 1e3:.2f} ms", f"{task.median * 1e3:.2f} ms", f"{self.weights / task.least / 1e6:.1f} M"]
+            times = [
+                f"{task.least * 1e3:.2f} ms",
+                f"{task.median * 1e3:.2f} ms",
+                f"{self.weights / task.least / 1e6:.1f} M",
+            ]
             error = "" if task.error is None else f"{task.error * 100:.3f} %"
             rows.append([*about, *times, f"{task.bytes / task.least / 1e9:.2f} GB", error])
         return rows
@@ -109,6 +118,10 @@ def _aligned(rows: list[list[str]]) -> str:
 def _source() -> str:
     """The commit that was built."""
     asked = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return f"Longshore at {asked.stdout.strip() or 'an unknown commit'}"

@@ -59,9 +59,10 @@ def _do(name: str, what: str, command: list[str]) -> None:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode != 0:
         lines = [line for line in done.stdout.splitlines() if line.strip()] or ["it said nothing"]
-        # pip's reason stands in its last error, or in its first warning where it never reached the index.
-        reason = next((line for line in lines if "connection" in line.lower()), lines[-1])
-        raise EnvironmentFailure(f"the Python environment {name!r} in {folder(name)}: cannot {what}: {reason.strip()}")
+        # pip's last line says that it found no such package, even where it never reached the index.
+        broken = re.search(r"connection broken by '(.*)'", done.stdout)
+        reason = f"no connection: {broken[1]}" if broken else lines[-1].strip()
+        raise EnvironmentFailure(f"the Python environment {name!r} in {folder(name)}: cannot {what}: {reason}")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,9 @@ class Ggml:
 
     def encode(self, name: str, cores: str) -> Task:
         """Quantizes F32."""
-        return Task(NAME, "encode", name, "", cores, lambda: timed(lambda: self._encode(name, cores)), self._weights.nbytes)
+        return Task(
+            NAME, "encode", name, "", cores, lambda: timed(lambda: self._encode(name, cores)), self._weights.nbytes
+        )
 
     def decode(self, name: str) -> Task:
         """Restores F32 from what was encoded last."""
@@ -91,17 +93,35 @@ def _library(home: Path) -> Path:
         return library
     home.mkdir(parents=True, exist_ok=True)
     package = f"llama-cpp-python=={VERSION}"
-    fetch = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "llama-cpp-python", package]
+    fetch = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--no-binary",
+        "llama-cpp-python",
+        package,
+    ]
     build([*fetch, "--dest", home], home)
     archive = next(home.glob("*.tar.gz"))
     top = archive.name.removesuffix(".tar.gz")
     inside = f"{top}/vendor/llama.cpp/ggml/"
     with tarfile.open(archive) as packed:
-        packed.extractall(home, [entry for entry in packed.getmembers() if entry.name.startswith(inside)], filter="data")
+        packed.extractall(
+            home, [entry for entry in packed.getmembers() if entry.name.startswith(inside)], filter="data"
+        )
     tools = Path(sysconfig.get_path("scripts"))
     path = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
     # A build like any other, but that it may use every instruction of this processor, as candle may.
-    flags = ["-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=ON", "-DGGML_CPU=OFF", "-DGGML_METAL=OFF", "-DGGML_BLAS=OFF"]
+    flags = [
+        "-DCMAKE_BUILD_TYPE=Release",
+        "-DBUILD_SHARED_LIBS=ON",
+        "-DGGML_CPU=OFF",
+        "-DGGML_METAL=OFF",
+        "-DGGML_BLAS=OFF",
+    ]
     flags += ["-DCMAKE_C_FLAGS=-march=native", "-DCMAKE_CXX_FLAGS=-march=native", f"-DGGML_SOURCE={home / inside}"]
     build([tools / "cmake", "-G", "Ninja", "-S", HOME, "-B", home / "built", *flags], home, env=path)
     build([tools / "cmake", "--build", home / "built", "--target", "ggml-base"], home, env=path)

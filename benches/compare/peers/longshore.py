@@ -53,7 +53,9 @@ def target() -> Path:
 
 def version() -> str:
     """Cargo's."""
-    about = subprocess.run(["cargo", "pkgid", "-p", "longshore-quant"], cwd=ROOT, capture_output=True, text=True, check=True)
+    about = subprocess.run(
+        ["cargo", "pkgid", "-p", "longshore-quant"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     return about.stdout.strip().rpartition("@")[2]
 
 

@@ -26,7 +26,9 @@ class Coder:
         """The weight, scale and bias of profile `mlx`."""
         return self._ask(f"encode {scheme} {float_} mlx {level} {_bits(max_abs)}", source)
 
-    def decode(self, scheme: str, stored: str, output: str, level: str, multiplier: float | None, *parts: bytes) -> bytes:
+    def decode(
+        self, scheme: str, stored: str, output: str, level: str, multiplier: float | None, *parts: bytes
+    ) -> bytes:
         """The floats."""
         return self._ask(f"decode {scheme} {stored} {output} {level} {_bits(multiplier)}", *parts)[0]
 

@@ -119,7 +119,11 @@ class Fuzz:
         first = int(np.argmax(wrong))
         print(f"{what}: {wrong.sum()} of {wrong.size} groups differ, the first is group {first}")
         names = ["weight", "scale", "bias"] if len(ours) > 1 else ["output"]
-        rows = [*given.items(), *((f"ours {n}", p) for n, p in zip(names, ours)), *((f"MLX {n}", p) for n, p in zip(names, mlx))]
+        rows = [
+            *given.items(),
+            *((f"ours {n}", p) for n, p in zip(names, ours)),
+            *((f"MLX {n}", p) for n, p in zip(names, mlx)),
+        ]
         for label, part in rows:
             words = part.reshape(wrong.size, -1)[first]
             print(f"  {label:<12}", " ".join(f"{word:0{words.itemsize * 2}x}" for word in words))
