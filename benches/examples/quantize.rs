@@ -16,7 +16,7 @@ use std::{
     collections::HashMap,
     fs,
     io::{self, BufRead, Write},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, bail};

@@ -59,7 +59,7 @@ fn answer(line: &str, input: &mut impl Read) -> Result<Vec<Vec<u8>>, Failure> {
             if let Some(multiplier) = global_scale(global)? {
                 decoder = decoder.with_global_scale(multiplier);
             }
-            let elements = weight.len() * 8 / usize::try_from(scheme.bits())?;
+            let elements = weight.len() * 8 / usize::from(scheme.bits());
             let mut floats = vec![0; elements * output.size()];
             decoder.decode(&weight, &scale, &bias, &mut floats)?;
             Ok(vec![floats])
