@@ -24,8 +24,10 @@ class Task:
     profile: str
     cores: str  # `one` or `all`
     once: Callable[[], float]  # one run, in seconds as the program itself counts them
+    cpu: Callable[[], float | None]  # seconds that the program has spent on processors so far, where the system says
     bytes: int  # of the side that is not packed: read by encoding, written by decoding
     seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
     error: float | None = None  # relative RMSE of what it encodes
 
     @property
@@ -38,17 +40,30 @@ class Task:
         """The middle run."""
         return statistics.median(self.seconds)
 
+    @property
+    def least_cpu(self) -> float | None:
+        """The least time that a run spent on processors: what others run beside it does not count."""
+        return min(self.cpu_seconds, default=None)
+
     def turn(self) -> None:
         """Runs a few times. The first run of a turn brings the buffers back and is not counted, unless it takes long."""
         started = time.perf_counter()
-        first = self.once()
-        if first > TURN_SECONDS:
-            self.seconds.append(first)
+        if self._run() > TURN_SECONDS:
             return
+        self.seconds.pop()
+        del self.cpu_seconds[len(self.seconds) :]
         for _ in range(TURN_RUNS):
-            self.seconds.append(self.once())
+            self._run()
             if time.perf_counter() - started > TURN_SECONDS:
                 return
+
+    def _run(self) -> float:
+        before = self.cpu()
+        self.seconds.append(self.once())
+        after = self.cpu()
+        if before is not None and after is not None:
+            self.cpu_seconds.append(after - before)
+        return self.seconds[-1]
 
 
 def take_turns(tasks: list[Task], turns: int, progress: Callable[[str], None]) -> None:

@@ -36,11 +36,22 @@ class Candle:
 
     def encode(self, name: str) -> Task:
         """Quantizes F32."""
-        return Task(NAME, "encode", name, "", "one", lambda: self._worker.ask(f"quantize {name}"), self._size)
+        return Task(
+            NAME, "encode", name, "", "one", lambda: self._worker.ask(f"quantize {name}"), self._worker.cpu, self._size
+        )
 
     def decode(self, name: str) -> Task:
         """Restores F32 from what was encoded last."""
-        return Task(NAME, "decode", name, "", "one", lambda: self._worker.ask(f"dequantize {name}"), self._size)
+        return Task(
+            NAME,
+            "decode",
+            name,
+            "",
+            "one",
+            lambda: self._worker.ask(f"dequantize {name}"),
+            self._worker.cpu,
+            self._size,
+        )
 
     def decoded(self, name: str, scratch: Path) -> np.ndarray:
         """What it makes of what was encoded last."""

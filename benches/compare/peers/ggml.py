@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -50,12 +51,28 @@ class Ggml:
     def encode(self, name: str, cores: str) -> Task:
         """Quantizes F32."""
         return Task(
-            NAME, "encode", name, "", cores, lambda: timed(lambda: self._encode(name, cores)), self._weights.nbytes
+            NAME,
+            "encode",
+            name,
+            "",
+            cores,
+            lambda: timed(lambda: self._encode(name, cores)),
+            time.process_time,
+            self._weights.nbytes,
         )
 
     def decode(self, name: str) -> Task:
         """Restores F32 from what was encoded last."""
-        return Task(NAME, "decode", name, "", "one", lambda: timed(lambda: self.decoded(name)), self._weights.nbytes)
+        return Task(
+            NAME,
+            "decode",
+            name,
+            "",
+            "one",
+            lambda: timed(lambda: self.decoded(name)),
+            time.process_time,
+            self._weights.nbytes,
+        )
 
     def decoded(self, name: str) -> np.ndarray:
         """What it makes of what was encoded last, in a buffer that the next call overwrites."""

@@ -21,16 +21,34 @@ class Longshore:
 
     def memcpy(self, cores: str) -> Task:
         """Copies the weights."""
-        return Task("memcpy", "copy", "bytes", "", cores, lambda: self._worker.ask(f"memcpy {cores}"), self._size)
+        return Task(
+            "memcpy",
+            "copy",
+            "bytes",
+            "",
+            cores,
+            lambda: self._worker.ask(f"memcpy {cores}"),
+            self._worker.cpu,
+            self._size,
+        )
 
     def encode(self, scheme: str, profile: str, cores: str) -> Task:
         """Quantizes BF16."""
         ask = f"encode {scheme} {profile} {cores}"
-        return Task(NAME, "encode", scheme, profile, cores, lambda: self._worker.ask(ask), self._size)
+        return Task(NAME, "encode", scheme, profile, cores, lambda: self._worker.ask(ask), self._worker.cpu, self._size)
 
     def decode(self, scheme: str, cores: str) -> Task:
         """Restores BF16 from what was encoded last."""
-        return Task(NAME, "decode", scheme, "", cores, lambda: self._worker.ask(f"decode {scheme} {cores}"), self._size)
+        return Task(
+            NAME,
+            "decode",
+            scheme,
+            "",
+            cores,
+            lambda: self._worker.ask(f"decode {scheme} {cores}"),
+            self._worker.cpu,
+            self._size,
+        )
 
     def parts(self, scheme: str, scratch: Path) -> list[bytes]:
         """Weight, scale and bias, as encoded last."""

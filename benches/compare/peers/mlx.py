@@ -1,5 +1,7 @@
 """MLX through Python, on its CPU backend, which runs these on one core."""
 
+import time
+
 import mlx.core as mx
 import numpy as np
 from turns import Task, timed
@@ -31,11 +33,29 @@ class Mlx:
 
     def encode(self, name: str) -> Task:
         """Quantizes BF16."""
-        return Task(NAME, "encode", name, "", "one", lambda: timed(lambda: self._encode(name)), self._weights.nbytes)
+        return Task(
+            NAME,
+            "encode",
+            name,
+            "",
+            "one",
+            lambda: timed(lambda: self._encode(name)),
+            time.process_time,
+            self._weights.nbytes,
+        )
 
     def decode(self, name: str) -> Task:
         """Restores BF16 from what was encoded last."""
-        return Task(NAME, "decode", name, "", "one", lambda: timed(lambda: self._decode(name)), self._weights.nbytes)
+        return Task(
+            NAME,
+            "decode",
+            name,
+            "",
+            "one",
+            lambda: timed(lambda: self._decode(name)),
+            time.process_time,
+            self._weights.nbytes,
+        )
 
     def parts(self, name: str) -> list[np.ndarray]:
         """Weight, scale and bias, as encoded last, as bits."""
