@@ -10,6 +10,18 @@ import machine
 from turns import Task
 
 
+def _source() -> str:
+    """The commit that was built."""
+    asked = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return f"Longshore at {asked.stdout.strip() or 'an unknown commit'}"
+
+
 @dataclass
 class Figure:
     """A ratio that has a target: by the fastest runs, by the middle ones, and on one core by the time on processors."""
@@ -43,12 +55,13 @@ class Report:
     figures: list[Figure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     load: str = field(default_factory=machine.load)
+    source: str = field(default_factory=_source)
 
     def text(self) -> str:
         """Everything, for a terminal."""
         head = [
             f"{machine.describe()}; {self.load}",
-            _source(),
+            self.source,
             self.input,
             ", ".join(f"{k} {v}" for k, v in self.versions.items()),
         ]
@@ -118,15 +131,3 @@ def _aligned(rows: list[list[str]]) -> str:
         cells = (cell.rjust(width) if flush else cell.ljust(width) for cell, width, flush in zip(row, widths, right))
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
-
-
-def _source() -> str:
-    """The commit that was built."""
-    asked = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return f"Longshore at {asked.stdout.strip() or 'an unknown commit'}"

@@ -1,7 +1,7 @@
 //! Encoding and decoding a BF16 tensor of 4096 × 14336 on one core, with a memcpy of the same bytes in the same run.
 //!
 //! Throughput counts the bytes of the BF16 side, read or written. The answers of the levels are compared before
-//! anything is timed. All schemes, profiles and directions take about three minutes; a filter takes less:
+//! anything is timed. All schemes, profiles and directions take a few minutes; a filter takes less:
 //! `cargo bench -p longshore-quant --bench quant -- encode/avx2/plus`.
 
 use std::{hint::black_box, time::Duration};
