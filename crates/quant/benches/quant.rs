@@ -1,18 +1,24 @@
 //! Encoding and decoding a BF16 tensor of 4096 × 14336 on one core, with a memcpy of the same bytes in the same run.
 //!
 //! Throughput counts the bytes of the BF16 side, read or written. The answers of the levels are compared before
-//! anything is timed.
+//! anything is timed. All schemes, profiles and directions take a few minutes; a filter takes less:
+//! `cargo bench -p longshore-quant --bench quant -- encode/avx2/plus`.
 
 use std::{hint::black_box, time::Duration};
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
-use longshore_quant::{Decoder, EncodeBuffers, Encoder, FloatType, Level, Profile, Scheme};
+use longshore_quant::{Decoder, EncodeBuffers, Encoder, FloatType, Importance, Level, Profile, Scheme};
 
-const ELEMENTS: usize = 4096 * 14336;
+const COLUMNS: usize = 14336;
+const ELEMENTS: usize = 4096 * COLUMNS;
 /// A quarter of a row is enough to compare, and not a whole number of batches.
 const COMPARED: usize = 128 * 21;
 
-const SCHEMES: [&str; 8] = ["int2", "int3", "int4", "int6", "int8", "nvfp4", "mxfp4", "mxfp8"];
+/// How much of the tensor slow kernels get: the portable ones, which are an oracle, and searches. Neither is bound by
+/// memory, so that a part says as much as the whole.
+const SLOW_PART: usize = 16;
+
+const SCHEMES: [&str; 9] = ["int2", "int3", "int4", "int5", "int6", "int8", "nvfp4", "mxfp4", "mxfp8"];
 
 /// Roughly normal weights.
 fn source() -> Vec<u8> {
@@ -47,9 +53,14 @@ impl Parts {
         Self { weight: vec![1; len.weight], scale: vec![1; len.scale], bias: vec![1; len.bias] }
     }
 
-    fn encode(&mut self, encoder: &Encoder, src: &[u8]) {
+    fn encode(&mut self, encoder: &Encoder, src: &[u8], importance: Option<Importance<'_>>) {
         let Self { weight, scale, bias } = self;
-        encoder.encode(src, EncodeBuffers { weight, scale, bias }).expect("the buffers fit");
+        let out = EncodeBuffers { weight, scale, bias };
+        match importance {
+            Some(importance) => encoder.encode_weighted(src, importance, out),
+            None => encoder.encode(src, out),
+        }
+        .expect("the buffers fit");
     }
 
     fn decode(&self, decoder: &Decoder, out: &mut [u8]) {
@@ -57,11 +68,11 @@ impl Parts {
     }
 }
 
-fn compare(encoder: &Encoder, src: &[u8]) {
+fn compare(encoder: &Encoder, src: &[u8], importance: Option<Importance<'_>>) {
     let src = &src[..COMPARED * 2];
     let (mut expected, mut found) = (Parts::new(encoder.scheme(), COMPARED), Parts::new(encoder.scheme(), COMPARED));
-    expected.encode(&encoder.with_level(Level::PORTABLE), src);
-    found.encode(encoder, src);
+    expected.encode(&encoder.with_level(Level::PORTABLE), src, importance);
+    found.encode(encoder, src, importance);
     assert!(expected.weight == found.weight && expected.scale == found.scale && expected.bias == found.bias);
 }
 
@@ -72,34 +83,51 @@ fn group<'a>(criterion: &'a mut Criterion, name: &str, bytes: usize) -> Benchmar
     group
 }
 
+fn schemes() -> impl Iterator<Item = Scheme> {
+    SCHEMES.into_iter().map(|name| name.parse().expect("it exists"))
+}
+
+fn encode(criterion: &mut Criterion, level: Level, profile: Profile, src: &[u8], importance: Option<Importance<'_>>) {
+    let weighted = if importance.is_some() { "-weighted" } else { "" };
+    let mut group = group(criterion, &format!("encode/{}/{profile}{weighted}", level.name()), src.len());
+    for scheme in schemes() {
+        let encoder = Encoder::new(scheme, FloatType::BF16, profile).expect("every profile encodes every scheme");
+        let encoder = encoder.with_level(level);
+        compare(&encoder, src, importance);
+        let mut parts = Parts::new(scheme, src.len() / 2);
+        group.bench_function(scheme.to_string(), |bencher| {
+            bencher.iter(|| parts.encode(&encoder, black_box(src), importance));
+        });
+    }
+}
+
+fn decode(criterion: &mut Criterion, level: Level, src: &[u8], out: &mut [u8]) {
+    let mut group = group(criterion, &format!("decode/{}", level.name()), src.len());
+    for scheme in schemes() {
+        let mut parts = Parts::new(scheme, src.len() / 2);
+        parts.encode(&Encoder::new(scheme, FloatType::BF16, Profile::Plus).expect("it exists"), src, None);
+        let decoder = Decoder::new(scheme, FloatType::BF16, FloatType::BF16).with_level(level);
+        group.bench_function(scheme.to_string(), |bencher| bencher.iter(|| parts.decode(&decoder, black_box(out))));
+    }
+}
+
 fn run(criterion: &mut Criterion) {
     let src = source();
+    let part = &src[..src.len() / SLOW_PART];
     let mut out = vec![1; src.len()];
     let mut copies = group(criterion, "memcpy", src.len());
     copies.bench_function("all", |bencher| bencher.iter(|| out.copy_from_slice(black_box(&src))));
     copies.finish();
+    let per_column: Vec<f32> = (0..COLUMNS).map(|column| if column % 7 == 0 { 3.0 } else { 0.5 }).collect();
+    let importance = Importance::new(&per_column).expect("they are positive");
     for level in Level::available() {
-        // The portable kernels are an oracle; a part of the tensor says how fast they are.
-        let src = if level == Level::PORTABLE { &src[..src.len() / 16] } else { &src };
-        for profile in [Profile::Plus, Profile::Mlx, Profile::MlxMetal, Profile::Best] {
-            let mut group = group(criterion, &format!("encode/{}/{profile}", level.name()), src.len());
-            for scheme in SCHEMES.map(|name| name.parse::<Scheme>().expect("it exists")) {
-                let encoder = Encoder::new(scheme, FloatType::BF16, profile).with_level(level);
-                compare(&encoder, src);
-                let mut parts = Parts::new(scheme, src.len() / 2);
-                group.bench_function(scheme.to_string(), |bencher| {
-                    bencher.iter(|| parts.encode(&encoder, black_box(src)));
-                });
-            }
+        let fast = if level == Level::PORTABLE { part } else { &src };
+        for profile in [Profile::Plus, Profile::Mlx, Profile::MlxMetal] {
+            encode(criterion, level, profile, fast, None);
         }
-        let mut group = group(criterion, &format!("decode/{}", level.name()), src.len());
-        for scheme in SCHEMES.map(|name| name.parse::<Scheme>().expect("it exists")) {
-            let mut parts = Parts::new(scheme, src.len() / 2);
-            parts.encode(&Encoder::new(scheme, FloatType::BF16, Profile::Plus), src);
-            let decoder = Decoder::new(scheme, FloatType::BF16, FloatType::BF16).with_level(level);
-            let out = &mut out[..src.len()];
-            group.bench_function(scheme.to_string(), |bencher| bencher.iter(|| parts.decode(&decoder, black_box(out))));
-        }
+        encode(criterion, level, Profile::Best, part, None);
+        encode(criterion, level, Profile::Best, part, Some(importance));
+        decode(criterion, level, fast, &mut out[..fast.len()]);
     }
 }
 

@@ -1,0 +1,83 @@
+//! Times candle-core's `QTensor::quantize` for `benches/compare/run.py`, which asks over a pipe.
+//!
+//! `PROGRAM INPUT ROWS COLUMNS` reads BF16 weights, `[rows, columns]`, and widens them to F32, which is what candle's
+//! quantizers take, before anything is timed. Then each line asks one thing:
+//!
+//! ```text
+//! quantize TYPE        answered by  ok SECONDS
+//! dequantize TYPE      answered by  ok SECONDS        what was quantized last, to F32
+//! save TYPE PATH       answered by  ok 0              the same as bytes in a file
+//! ```
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{self, BufRead, Write},
+    time::Instant,
+};
+
+use candle_core::{
+    Device, Tensor,
+    quantized::{GgmlDType, QTensor},
+};
+
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> Result<(), Failure> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [input, rows, columns] = &args[..] else { return Err("expected INPUT ROWS COLUMNS".into()) };
+    let weights: Vec<f32> =
+        fs::read(input)?.chunks_exact(2).map(|pair| f32::from_le_bytes([0, 0, pair[0], pair[1]])).collect();
+    let source = Tensor::from_vec(weights, (rows.parse::<usize>()?, columns.parse::<usize>()?), &Device::Cpu)?;
+    let mut quantized = HashMap::new();
+    for line in io::stdin().lock().lines() {
+        let answer = answer(&line?, &source, &mut quantized);
+        let mut out = io::stdout().lock();
+        match answer {
+            Ok(seconds) => writeln!(out, "ok {seconds:.9}")?,
+            Err(failure) => writeln!(out, "error {failure}")?,
+        }
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn answer(line: &str, source: &Tensor, quantized: &mut HashMap<String, QTensor>) -> Result<f64, Failure> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    match words[..] {
+        ["quantize", name] => {
+            let kind = kind(name)?;
+            quantized.remove(name);
+            let started = Instant::now();
+            let tensor = QTensor::quantize(source, kind)?;
+            let took = started.elapsed();
+            quantized.insert(name.into(), tensor);
+            Ok(took.as_secs_f64())
+        }
+        ["dequantize", name] => {
+            let tensor = quantized.get(name).ok_or("nothing was quantized yet")?;
+            let started = Instant::now();
+            let restored = tensor.dequantize(&Device::Cpu)?;
+            let took = started.elapsed();
+            drop(restored);
+            Ok(took.as_secs_f64())
+        }
+        ["save", name, path] => {
+            let tensor = quantized.get(name).ok_or("nothing was quantized yet")?;
+            let restored = tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
+            fs::write(path, restored.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())?;
+            Ok(0.0)
+        }
+        _ => Err(format!("expected quantize, dequantize or save, found {line:?}").into()),
+    }
+}
+
+fn kind(name: &str) -> Result<GgmlDType, Failure> {
+    Ok(match name {
+        "Q4_0" => GgmlDType::Q4_0,
+        "Q4_1" => GgmlDType::Q4_1,
+        "Q8_0" => GgmlDType::Q8_0,
+        "Q4K" => GgmlDType::Q4K,
+        _ => return Err(format!("expected Q4_0, Q4_1, Q8_0 or Q4K, found {name:?}").into()),
+    })
+}

@@ -1,0 +1,83 @@
+"""Longshore itself, and memcpy on the same buffers: the example `quantize` of the benchmarks."""
+
+import json
+import subprocess
+from pathlib import Path
+
+from turns import Task
+from worker import Worker, build
+
+NAME = "longshore"
+ROOT = Path(__file__).resolve().parents[3]
+
+
+class Longshore:
+    """A running `quantize`."""
+
+    def __init__(self, source: Path, size: int) -> None:
+        build(["cargo", "build", "--release", "-p", "longshore-benches", "--example", "quantize"], ROOT)
+        self._worker = Worker([str(target() / "release" / "examples" / "quantize"), str(source)], ROOT)
+        self._size = size
+
+    def memcpy(self, cores: str) -> Task:
+        """Copies the weights."""
+        return Task(
+            "memcpy",
+            "copy",
+            "bytes",
+            "",
+            cores,
+            lambda: self._worker.ask(f"memcpy {cores}"),
+            self._worker.cpu,
+            self._size,
+        )
+
+    def encode(self, scheme: str, profile: str, cores: str) -> Task:
+        """Quantizes BF16."""
+        ask = f"encode {scheme} {profile} {cores}"
+        return Task(NAME, "encode", scheme, profile, cores, lambda: self._worker.ask(ask), self._worker.cpu, self._size)
+
+    def decode(self, scheme: str, cores: str) -> Task:
+        """Restores BF16 from what was encoded last."""
+        return Task(
+            NAME,
+            "decode",
+            scheme,
+            "",
+            cores,
+            lambda: self._worker.ask(f"decode {scheme} {cores}"),
+            self._worker.cpu,
+            self._size,
+        )
+
+    def parts(self, scheme: str, scratch: Path) -> list[bytes]:
+        """Weight, scale and bias, as encoded last."""
+        self._worker.ask(f"save {scheme} {scratch}")
+        return [_taken(scratch.with_name(f"{scratch.name}.{part}")) for part in ("weight", "scale", "bias")]
+
+    def output(self, scratch: Path) -> bytes:
+        """What was decoded last."""
+        self._worker.ask(f"save-output {scratch}")
+        return _taken(scratch)
+
+
+def target() -> Path:
+    """Cargo's folder for what it builds."""
+    about = subprocess.run(
+        ["cargo", "metadata", "--format-version", "1", "--no-deps"], cwd=ROOT, capture_output=True, check=True
+    )
+    return Path(json.loads(about.stdout)["target_directory"])
+
+
+def version() -> str:
+    """Cargo's."""
+    about = subprocess.run(
+        ["cargo", "pkgid", "-p", "longshore-quant"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return about.stdout.strip().rpartition("@")[2]
+
+
+def _taken(path: Path) -> bytes:
+    content = path.read_bytes()
+    path.unlink()
+    return content

@@ -1,0 +1,51 @@
+"""A program that times itself, asked over a pipe: a line there, a line back."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+class Worker:
+    """A running program that answers `ok SECONDS` or `error REASON` to each line."""
+
+    def __init__(self, command: list[str], cwd: Path) -> None:
+        self._process = subprocess.Popen(command, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, line: str) -> float:
+        """One run, in seconds."""
+        print(line, file=self._process.stdin, flush=True)
+        answer, _, rest = self._process.stdout.readline().strip().partition(" ")
+        if answer != "ok":
+            raise RuntimeError(f"{line}: expected ok, found {answer or 'the end of the pipe'} {rest}")
+        return float(rest)
+
+    def cpu(self) -> float | None:
+        """Seconds that its threads have spent on processors, or nothing where the system does not say."""
+        # The kernel counts a thread when it leaves its processor; after an answer it soon does.
+        time.sleep(0.001)
+        try:
+            threads = list(Path(f"/proc/{self._process.pid}/task").glob("*/schedstat"))
+            return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9 if threads else None
+        except (OSError, IndexError):
+            return None
+
+
+def last_line(done: subprocess.CalledProcessError) -> str:
+    """The reason in what a failed build printed."""
+    text = "\n".join(stream for stream in (done.stdout, done.stderr) if stream)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return next((line for line in lines if "error" in line.lower()), lines[-1] if lines else str(done))
+
+
+def build(command: list[str | Path], cwd: Path, **more) -> None:
+    """Runs a build, whose output is shown only where it fails: in the exception."""
+    subprocess.run([str(word) for word in command], cwd=cwd, check=True, capture_output=True, text=True, **more)
+
+
+def note(text: str) -> None:
+    """Says on the terminal what is going on, on one line that the next note replaces."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+    elif text and not text.startswith("turn"):
+        print(text, file=sys.stderr, flush=True)
