@@ -6,7 +6,7 @@
 use std::{hint::black_box, time::Duration};
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
-use longshore_quant::{Decoder, EncodeBuffers, Encoder, FloatType, Level, Profile, Scheme};
+use longshore_quant::{Decoder, EncodeBuffers, Encoder, ErrorMeasure, FloatType, Level, Profile, Scheme};
 
 const ELEMENTS: usize = 4096 * 14336;
 /// A quarter of a row is enough to compare, and not a whole number of batches.
@@ -78,6 +78,16 @@ fn run(criterion: &mut Criterion) {
     let mut copies = group(criterion, "memcpy", src.len());
     copies.bench_function("all", |bencher| bencher.iter(|| out.copy_from_slice(black_box(&src))));
     copies.finish();
+    let mut measures = group(criterion, "measure", src.len());
+    let int8 = Scheme::INT8;
+    let mut parts = Parts::new(int8, ELEMENTS);
+    parts.encode(&Encoder::new(int8, FloatType::BF16, Profile::Plus), &src);
+    parts.decode(&Decoder::new(int8, FloatType::BF16, FloatType::BF16), &mut out);
+    measures.bench_function("groups", |bencher| {
+        let (a, b) = (black_box(&src), &out);
+        bencher.iter(|| ErrorMeasure::between_groups(int8, FloatType::BF16, a, FloatType::BF16, b));
+    });
+    measures.finish();
     for level in Level::available() {
         // The portable kernels are an oracle; a part of the tensor says how fast they are.
         let src = if level == Level::PORTABLE { &src[..src.len() / 16] } else { &src };
