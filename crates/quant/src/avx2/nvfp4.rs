@@ -65,9 +65,10 @@ struct Prepared {
 /// Finds the scales of eight groups, or declines.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn prepare<R: Rule, T: Element>(params: &Params<GlobalScale>, src: &[u8]) -> Option<Prepared> {
+fn prepare<R: Rule, T: Element, const GLOBAL: bool>(params: &Params<GlobalScale>, src: &[u8]) -> Option<Prepared> {
     let largest = magnitudes::<T>(src, GROUP)?;
-    let factor = _mm256_set1_ps(factor(params));
+    // The compiler drops a multiplication by one.
+    let factor = _mm256_set1_ps(if GLOBAL { factor(params) } else { 1.0 });
     let zero = _mm256_cmp_ps::<_CMP_EQ_OQ>(largest, _mm256_setzero_ps());
     let sixth = _mm256_div_ps(largest, _mm256_set1_ps(6.0));
     let sixth = if matches!(R::PROFILE, Profile::Mlx) { round::<T>(sixth) } else { sixth };
@@ -85,7 +86,7 @@ fn prepare<R: Rule, T: Element>(params: &Params<GlobalScale>, src: &[u8]) -> Opt
     if !within(reached, 1.0, 7.9, zero) {
         return None;
     }
-    let steps = steps::<R, T>(params, scale, quotient, zero)?;
+    let steps = steps::<R, T, GLOBAL>(params, scale, quotient, zero)?;
     let clipped = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(reached, _mm256_set1_ps(7.0)));
     Some(Prepared { codes, steps, clipped: clipped.count_ones() })
 }
@@ -93,7 +94,7 @@ fn prepare<R: Rule, T: Element>(params: &Params<GlobalScale>, src: &[u8]) -> Opt
 /// Packs eight groups.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn finish<R: Rule, T: Element>(
+fn finish<R: Rule, T: Element, const GLOBAL: bool>(
     params: &Params<GlobalScale>,
     prepared: &Prepared,
     src: &[u8],
@@ -104,10 +105,15 @@ fn finish<R: Rule, T: Element>(
     let factors = bytemuck::cast::<__m256, [f32; GROUPS]>(prepared.steps.factors);
     let factor = _mm256_set1_ps(factor(params));
     let reciprocals = e2m1::Reciprocals::new(prepared.steps.factors);
-    let short = matches!(R::PROFILE, Profile::Plus) && T::SIZE == 2 && params.global.is_none();
+    let short = matches!(R::PROFILE, Profile::Plus | Profile::Mlx) && T::SIZE == 2 && !GLOBAL;
     for (i, (src, out)) in src.chunks_exact(32 * T::SIZE).zip(out.weight.chunks_exact_mut(16)).enumerate() {
         if short {
-            e2m1::encode::<T, false>(src, &reciprocals, [2 * i, 2 * i + 1], out);
+            let groups = [2 * i, 2 * i + 1];
+            if matches!(R::PROFILE, Profile::Mlx) {
+                e2m1::encode::<T, true>(src, &reciprocals, groups, out);
+            } else {
+                e2m1::encode::<T, false>(src, &reciprocals, groups, out);
+            }
             continue;
         }
         let (first, second) = src.split_at(GROUP * T::SIZE);
@@ -126,7 +132,7 @@ fn finish<R: Rule, T: Element>(
 /// The steps for eight groups, unless one of them is out of the range in which the shortcuts are exact.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn steps<R: Rule, T: Element>(
+fn steps<R: Rule, T: Element, const GLOBAL: bool>(
     params: &Params<GlobalScale>,
     scale: __m256,
     quotient: __m256,
@@ -146,7 +152,7 @@ fn steps<R: Rule, T: Element>(
         }
         // Zeros are multiplied with zero.
         Profile::MlxMetal => {
-            let factors = _mm256_div_ps(_mm256_set1_ps(factor(params)), scale);
+            let factors = _mm256_div_ps(_mm256_set1_ps(if GLOBAL { factor(params) } else { 1.0 }), scale);
             // A tiny global scale makes some of them infinite, which no code is prepared for.
             if !within(factors, f32::MIN_POSITIVE, f32::MAX, zero) {
                 return None;
@@ -183,12 +189,24 @@ pub(super) fn encode<R: Rule, T: Element>(
     src: &[u8],
     out: EncodeBuffers<'_>,
 ) -> EncodeStats {
+    match params.global {
+        Some(_) => encode_groups::<R, T, true>(params, src, out),
+        None => encode_groups::<R, T, false>(params, src, out),
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn encode_groups<R: Rule, T: Element, const GLOBAL: bool>(
+    params: &Params<GlobalScale>,
+    src: &[u8],
+    out: EncodeBuffers<'_>,
+) -> EncodeStats {
     let len = EncodedLen { weight: GROUP / 2, scale: 1, bias: 0 };
     let tensor = Tensor { params, src, out, src_len: GROUP * T::SIZE, len };
     batch::encode(
         tensor,
         nvfp4::encode::<R, T>,
-        |src| prepare::<R, T>(params, src),
-        |prepared, src, out| finish::<R, T>(params, prepared, src, out),
+        |src| prepare::<R, T, GLOBAL>(params, src),
+        |prepared, src, out| finish::<R, T, GLOBAL>(params, prepared, src, out),
     )
 }
