@@ -72,7 +72,7 @@ fn words<T: Element, const DOWN: bool>(magnitudes: __m256i, reciprocals: &Recipr
 }
 
 /// Encodes 32 elements of 16 bits, the first sixteen of one group and the second of another or the same. Quotients are
-/// below 8. With `DOWN`, ties go towards zero, and zero has no sign.
+/// below 1000: what is above the largest value has its code. With `DOWN`, ties go towards zero, and zero has no sign.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn encode<T: Element, const DOWN: bool>(

@@ -14,6 +14,7 @@ mod element;
 mod minifloat;
 mod mx;
 mod nvfp4;
+mod nvfp4_short;
 mod pack;
 mod reduce;
 mod search;

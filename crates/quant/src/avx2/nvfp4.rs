@@ -6,11 +6,11 @@
 //! ```
 //!
 //! What bounds it: the instructions, as many for the scales of eight groups as for their 128 codes. Zero scales and whatever
-//! lies far outside are the oracle's.
+//! lies far outside are the oracle's. This is for F32, for a global scale and for the `mlx-metal` profile, whose products must be
+//! rounded as they are; the rest goes a shorter way, [`nvfp4_short`].
 //!
 //! Tried and lost: one batch prepared and finished before the next, whose chain of divisions leaves a core waiting: a
-//! quarter slower. Rounding every code as [`signed`] does, where [`e2m1`] will do: a sixth. Scales from bits by way of
-//! subnormal numbers, of which each costs a hundred cycles: a third.
+//! quarter slower. Scales from bits by way of subnormal numbers, of which each costs a hundred cycles: a third.
 
 use std::arch::x86_64::{
     __m256, __m256i, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _CMP_LE_OQ, _mm256_and_ps, _mm256_andnot_ps, _mm256_blendv_ps,
@@ -21,9 +21,9 @@ use std::arch::x86_64::{
 use super::{
     batch::{self, Tensor},
     divide::{Divisor, reciprocals},
-    e2m1,
     element::{Sixteen, load, round, store_bytes},
     minifloat::{e4m3_values, nearest_even},
+    nvfp4_short,
     reduce::{GROUPS, magnitudes},
     signed,
 };
@@ -104,18 +104,7 @@ fn finish<R: Rule, T: Element, const GLOBAL: bool>(
     let divisors = bytemuck::cast::<__m256, [f32; GROUPS]>(prepared.steps.divisors);
     let factors = bytemuck::cast::<__m256, [f32; GROUPS]>(prepared.steps.factors);
     let factor = _mm256_set1_ps(factor(params));
-    let reciprocals = e2m1::Reciprocals::new(prepared.steps.factors);
-    let short = matches!(R::PROFILE, Profile::Plus | Profile::Mlx) && T::SIZE == 2 && !GLOBAL;
     for (i, (src, out)) in src.chunks_exact(32 * T::SIZE).zip(out.weight.chunks_exact_mut(16)).enumerate() {
-        if short {
-            let groups = [2 * i, 2 * i + 1];
-            if matches!(R::PROFILE, Profile::Mlx) {
-                e2m1::encode::<T, true>(src, &reciprocals, groups, out);
-            } else {
-                e2m1::encode::<T, false>(src, &reciprocals, groups, out);
-            }
-            continue;
-        }
         let (first, second) = src.split_at(GROUP * T::SIZE);
         let signs = [load::<T>(first), load::<T>(second)];
         let by = |i: usize| Divisor::new(divisors[i], factors[i]);
@@ -191,6 +180,9 @@ pub(super) fn encode<R: Rule, T: Element>(
 ) -> EncodeStats {
     match params.global {
         Some(_) => encode_groups::<R, T, true>(params, src, out),
+        None if T::SIZE == 2 && !matches!(R::PROFILE, Profile::MlxMetal) => {
+            nvfp4_short::encode::<R, T>(params, src, out)
+        }
         None => encode_groups::<R, T, false>(params, src, out),
     }
 }
