@@ -10,6 +10,7 @@ mod batch;
 mod block_decode;
 mod divide;
 mod e2m1;
+mod e2m1_keys;
 mod element;
 mod minifloat;
 mod mx;

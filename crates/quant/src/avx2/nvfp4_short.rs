@@ -1,8 +1,8 @@
 //! nvfp4 encoding of 16-bit floats without a global scale, for the profiles `plus` and `mlx`.
 //!
 //! ```text
-//! for eight groups: magnitudes, scales and their reciprocals   a lane each
-//!    for two groups: round to 32 codes by e2m1, pack
+//! for eight groups: magnitudes, scales     a lane each
+//!    for two groups: round to 32 codes, pack   by e2m1_keys, F16 by e2m1
 //! ```
 //!
 //! A scale has four bits, so a quarter and seven times of it are exact, and comparing the largest magnitude with them tells
@@ -15,21 +15,23 @@
 //! division, to compare that: a tenth.
 
 use std::arch::x86_64::{
-    __m256, __m256i, _CMP_GT_OQ, _mm256_and_ps, _mm256_andnot_ps, _mm256_castps_si256, _mm256_castsi256_ps,
-    _mm256_cmp_ps, _mm256_cmpgt_epi32, _mm256_div_ps, _mm256_max_epi32, _mm256_min_epi32, _mm256_min_ps,
-    _mm256_movemask_ps, _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256,
+    __m256, __m256i, _CMP_GT_OQ, _mm256_and_ps, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256,
+    _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cmpgt_epi32, _mm256_div_ps, _mm256_max_epi32, _mm256_min_epi32,
+    _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_setzero_si256,
 };
 
 use super::{
     batch::{self, Tensor},
     divide::reciprocals,
     e2m1,
+    e2m1_keys::Keys,
     element::{round, store_bytes},
     minifloat::{e4m3_values, nearest_even},
     reduce::magnitudes,
 };
 use crate::{
-    EncodeBuffers, EncodeStats, EncodedLen, GlobalScale, Profile,
+    EncodeBuffers, EncodeStats, EncodedLen, FloatType, GlobalScale, Profile,
     portable::{
         Params,
         element::Element,
@@ -41,6 +43,8 @@ const GROUP: usize = 16;
 
 /// The largest scale.
 const MOST: f32 = 448.0;
+/// Stands for a scale of zero. Its reciprocal is still a normal number.
+const LARGE: f32 = f32::from_bits((127 + 126) << 23);
 /// Beyond this quotients are too large for the words in which [`e2m1`] clamps them.
 const FAR: f32 = 1000.0 * MOST;
 
@@ -48,7 +52,7 @@ const FAR: f32 = 1000.0 * MOST;
 #[derive(Clone, Copy)]
 struct Prepared {
     codes: __m256i,
-    reciprocals: __m256,
+    scales: __m256,
     /// The groups, a bit each, whose weights are all rounded to zero, and those of which some are clipped.
     zeroed: u32,
     clipped: u32,
@@ -73,18 +77,19 @@ fn prepare<R: Rule, T: Element>(src: &[u8]) -> Option<Prepared> {
     if matches!(R::PROFILE, Profile::Plus) && _mm256_movemask_ps(some_scale) != 0xFF {
         return None;
     }
-    let scale = e4m3_values(codes);
-    let reciprocals = _mm256_and_ps(some_scale, reciprocals(scale));
-    let large = _mm256_cmp_ps::<_CMP_GT_OQ>(largest, _mm256_mul_ps(scale, _mm256_set1_ps(7.0)));
+    let scales = e4m3_values(codes);
+    let large = _mm256_cmp_ps::<_CMP_GT_OQ>(largest, _mm256_mul_ps(scales, _mm256_set1_ps(7.0)));
     let clipped = _mm256_movemask_ps(_mm256_and_ps(some_scale, large)).cast_unsigned();
     if clipped != 0 && _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(largest, _mm256_set1_ps(FAR))) != 0 {
         return None;
     }
-    let some_code = _mm256_cmp_ps::<_CMP_GT_OQ>(_mm256_mul_ps(largest, _mm256_set1_ps(4.0)), scale);
+    let some_code = _mm256_cmp_ps::<_CMP_GT_OQ>(_mm256_mul_ps(largest, _mm256_set1_ps(4.0)), scales);
     let some_weight = _mm256_cmp_ps::<_CMP_GT_OQ>(largest, _mm256_setzero_ps());
     let none = _mm256_andnot_ps(_mm256_and_ps(some_code, some_scale), some_weight);
     let zeroed = _mm256_movemask_ps(none).cast_unsigned();
-    Some(Prepared { codes, reciprocals, zeroed, clipped })
+    // Under a scale so large all codes are zero.
+    let scales = _mm256_blendv_ps(_mm256_set1_ps(LARGE), scales, some_scale);
+    Some(Prepared { codes, scales, zeroed, clipped })
 }
 
 /// Packs eight groups.
@@ -92,13 +97,26 @@ fn prepare<R: Rule, T: Element>(src: &[u8]) -> Option<Prepared> {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn finish<R: Rule, T: Element>(prepared: &Prepared, src: &[u8], out: &mut EncodeBuffers<'_>) -> EncodeStats {
     store_bytes(prepared.codes, out.scale);
-    let reciprocals = e2m1::Reciprocals::new(prepared.reciprocals);
-    for (i, (src, out)) in src.chunks_exact(32 * T::SIZE).zip(out.weight.chunks_exact_mut(16)).enumerate() {
-        let groups = [2 * i, 2 * i + 1];
-        if matches!(R::PROFILE, Profile::Mlx) {
-            e2m1::encode::<T, true>(src, &reciprocals, groups, out);
-        } else {
-            e2m1::encode::<T, false>(src, &reciprocals, groups, out);
+    let down = matches!(R::PROFILE, Profile::Mlx);
+    let pairs = src.chunks_exact(32 * T::SIZE).zip(out.weight.chunks_exact_mut(16));
+    if matches!(T::FLOAT, FloatType::BF16) {
+        let keys = Keys::new(prepared.scales);
+        for (i, (src, out)) in pairs.enumerate() {
+            if down {
+                keys.encode::<true, false>(src, i, out);
+            } else {
+                keys.encode::<false, false>(src, i, out);
+            }
+        }
+    } else {
+        let reciprocals = e2m1::Reciprocals::new(reciprocals(prepared.scales));
+        for (i, (src, out)) in pairs.enumerate() {
+            let groups = [2 * i, 2 * i + 1];
+            if down {
+                e2m1::encode::<T, true>(src, &reciprocals, groups, out);
+            } else {
+                e2m1::encode::<T, false>(src, &reciprocals, groups, out);
+            }
         }
     }
     let mut stats = EncodeStats::default();
