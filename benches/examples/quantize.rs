@@ -89,7 +89,7 @@ impl Bench {
 
     fn encode(&mut self, name: &str, profile: Profile, all: bool) -> anyhow::Result<Duration> {
         let scheme: Scheme = name.parse()?;
-        let encoder = Encoder::new(scheme, FloatType::BF16, profile)?;
+        let encoder = Encoder::new(scheme, FloatType::BF16, profile);
         if !self.parts.contains_key(name) {
             let groups = self.source.len() / FloatType::BF16.size() / usize::try_from(scheme.group_size())?;
             let len = scheme.encoded_len(groups, FloatType::BF16).context("the weights are too many")?;

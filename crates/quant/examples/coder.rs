@@ -42,7 +42,7 @@ fn answer(line: &str, input: &mut impl Read) -> Result<Vec<Vec<u8>>, Failure> {
         ["encode", scheme, float, profile, level, global, source] => {
             let source = take(input, source)?;
             let (scheme, float): (Scheme, FloatType) = (scheme.parse()?, float.parse()?);
-            let mut encoder = Encoder::new(scheme, float, profile.parse()?)?.with_level(find_level(level)?);
+            let mut encoder = Encoder::new(scheme, float, profile.parse()?).with_level(find_level(level)?);
             if let Some(max_abs) = global_scale(global)? {
                 encoder = encoder.with_global_scale(GlobalScale::from_max_abs(max_abs)?);
             }

@@ -20,7 +20,8 @@ const AHEAD: usize = 8192;
 #[expect(clippy::inline_always, reason = "it is two instructions for each line of a cache")]
 #[expect(unsafe_code, reason = "the instruction takes a pointer")]
 fn prefetch(src: &[u8]) {
-    for line in src.chunks(64) {
+    // What is left lies in a line that is asked for with the next bytes.
+    for line in src.as_chunks::<64>().0 {
         // SAFETY: a prefetch reads nothing that a program could see, and faults on no address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
     }
@@ -47,17 +48,18 @@ pub(super) fn encode<P: Copy>(
     let EncodeBuffers { mut weight, mut scale, mut bias } = out;
     let mut stats = EncodeStats::default();
     let batch_len = GROUPS * src_len;
-    let mut ahead = src.get(AHEAD..).unwrap_or_default();
-    for several in src.chunks(TOGETHER * batch_len) {
+    let mut ahead = src.get(AHEAD..).unwrap_or_default().chunks_exact(batch_len);
+    let (whole, rest) = src.split_at(src.len() - src.len() % batch_len);
+    for several in whole.chunks(TOGETHER * batch_len).chain((!rest.is_empty()).then_some(rest)) {
         let mut prepared = [None; TOGETHER];
         for (prepared, src) in prepared.iter_mut().zip(several.chunks_exact(batch_len)) {
             *prepared = prepare(src);
         }
         for (prepared, src) in prepared.iter().zip(several.chunks(batch_len)) {
             // Between batches, since a burst of prefetches would wait for each other.
-            let (next, rest) = ahead.split_at(src.len().min(ahead.len()));
-            ahead = rest;
-            prefetch(next);
+            if let Some(next) = ahead.next() {
+                prefetch(next);
+            }
             let groups = src.len() / src_len;
             let mut piece = EncodeBuffers { weight: &mut [], scale: &mut [], bias: &mut [] };
             (piece.weight, weight) = mem::take(&mut weight).split_at_mut(groups * len.weight);

@@ -9,9 +9,16 @@
 //! and rounding y to a whole number, ties to even, gives the code: each half-way point lands half-way, and between the
 //! same neighbours. So a code is three fused operations on |w| with 2/d, 1/d and 1/2d, two minima and one conversion.
 //!
-//! That 1/d is rounded moves y by less than 2^-21. Adding 64 first rounds y to multiples of 2^-17. A weight of 11 bits
-//! over a scale of 4 is either on a half-way point, and then restored to it, or more than 2^-16 from it. So this holds for F16
-//! and BF16 and for scales of few bits, not for F32 or under a global scale.
+//! That 1/d is rounded moves y by less than 2^-21. Adding 64 first rounds y to multiples of 2^-17. A half-way point h has at
+//! most 3 bits and a scale 4, so that h × d has 7, and lies on the grid of the weights of 8 or 11 bits around it. A
+//! weight above h × d is therefore a whole unit of its last bit above, 2^-11 of h or more, which is 2^-12 or more of y: it is
+//! either on a half-way point, and then restored to it, or more than 2^-13 from it. So this holds for F16 and BF16 and for
+//! scales of few bits, not for F32 or under a global scale.
+//!
+//! MLX's CPU backend rounds the quotient to the type of the elements before it looks for the nearest code. That changes no code:
+//! the quotient of the next weight above h × d exceeds h by a unit of the weight over d, which is more than half a unit of h since
+//! the mantissa of d is below 2, and so is not rounded to h. What lies below h is not rounded to more than h, which
+//! ties that go down treat alike.
 
 use std::arch::x86_64::{
     __m256, __m256i, _mm256_add_ps, _mm256_and_si256, _mm256_andnot_si256, _mm256_cmpeq_epi8, _mm256_cvtps_epi32,
@@ -65,7 +72,7 @@ fn words<T: Element, const DOWN: bool>(magnitudes: __m256i, reciprocals: &Recipr
 }
 
 /// Encodes 32 elements of 16 bits, the first sixteen of one group and the second of another or the same. Quotients are
-/// below 8. With `DOWN`, ties go towards zero, and zero has no sign.
+/// below 1000: what is above the largest value has its code. With `DOWN`, ties go towards zero, and zero has no sign.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn encode<T: Element, const DOWN: bool>(

@@ -9,11 +9,11 @@
 //! ```
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _MM_FROUND_TO_NEAREST_INT, _mm256_add_epi32, _mm256_and_si256, _mm256_andnot_ps,
-    _mm256_castps_si256, _mm256_castsi128_si256, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cvtph_ps,
-    _mm256_cvtps_ph, _mm256_extracti128_si256, _mm256_inserti128_si256, _mm256_packus_epi32, _mm256_permute2f128_ps,
-    _mm256_permute4x64_epi64, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256, _mm256_srli_epi32,
-    _mm256_unpackhi_epi16, _mm256_unpacklo_epi16,
+    __m128i, __m256, __m256i, _MM_FROUND_TO_NEAREST_INT, _mm_packus_epi16, _mm256_add_epi32, _mm256_and_si256,
+    _mm256_andnot_ps, _mm256_castps_si256, _mm256_castsi128_si256, _mm256_castsi256_ps, _mm256_castsi256_si128,
+    _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_extracti128_si256, _mm256_inserti128_si256, _mm256_packus_epi32,
+    _mm256_permute2f128_ps, _mm256_permute4x64_epi64, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256,
+    _mm256_srli_epi32, _mm256_unpackhi_epi16, _mm256_unpacklo_epi16,
 };
 
 use crate::{FloatType, portable::element::Element};
@@ -163,9 +163,9 @@ pub(super) fn write<const N: usize, V: bytemuck::NoUninit>(vector: V, out: &mut 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn store_bytes(lanes: __m256i, out: &mut [u8]) {
-    for (lane, out) in bytemuck::cast::<__m256i, [[u8; 4]; 8]>(lanes).iter().zip(out) {
-        *out = lane[0];
-    }
+    let halves = low_halves(_mm256_and_si256(lanes, _mm256_set1_epi32(0xFF)));
+    let bytes = bytemuck::cast::<__m128i, [u8; 16]>(_mm_packus_epi16(halves, halves));
+    write::<8, _>(*bytes.first_chunk::<8>().expect("it has sixteen"), out);
 }
 
 /// Magnitudes.

@@ -19,6 +19,7 @@ use std::arch::x86_64::{
 use super::{
     batch::{self, Tensor},
     e2m1,
+    e2m1_keys::Keys,
     element::{Sixteen, load, round, store_bytes},
     reduce::{GROUPS, magnitudes},
     signed,
@@ -45,7 +46,8 @@ fn scales<R: Rule, T: Element>(largest: Option<__m256>, max: f32) -> Option<(__m
     let zero = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_EQ_OQ>(largest, _mm256_setzero_ps()));
     // The least normal number of the type; of F32 where nothing has been rounded.
     let halves = matches!((R::PROFILE, T::FLOAT), (Profile::Mlx, FloatType::F16));
-    let normal = if halves { (127 - 14) << 23 } else { 1 << 23 };
+    // A little more, so that a quarter of a scale is a normal number.
+    let normal = if halves { (127 - 14) << 23 } else { 8 << 23 };
     let normal = _mm256_cmpgt_epi32(bits, _mm256_set1_epi32(normal - 1));
     if _mm256_movemask_epi8(_mm256_or_si256(zero, normal)) != -1 {
         return None;
@@ -70,6 +72,19 @@ fn finish<R: Rule, C: Code, T: Element>(
     store_bytes(codes, out.scale);
     let inverses = bytemuck::cast::<__m256i, [f32; GROUPS]>(inverse);
     let groups = src.chunks_exact(GROUP * T::SIZE).zip(out.weight.chunks_exact_mut(GROUP * C::BITS / 8));
+    if C::BITS == 4 && matches!(T::FLOAT, FloatType::BF16) {
+        // The reciprocal of a power of two is its exponent subtracted from this.
+        let scales = _mm256_sub_epi32(_mm256_set1_epi32(254 << 23), inverse);
+        let keys = Keys::new(_mm256_castsi256_ps(scales));
+        for (i, (src, out)) in groups.enumerate() {
+            if matches!(R::PROFILE, Profile::Mlx) {
+                keys.encode::<true, true>(src, i, out);
+            } else {
+                keys.encode::<false, true>(src, i, out);
+            }
+        }
+        return EncodeStats::default();
+    }
     let reciprocals = e2m1::Reciprocals::new(_mm256_castsi256_ps(inverse));
     for (i, (src, out)) in groups.enumerate() {
         if C::BITS == 4 && T::SIZE == 2 {

@@ -6,11 +6,11 @@
 //! ```
 //!
 //! What bounds it: the instructions, as many for the scales of eight groups as for their 128 codes. Zero scales and whatever
-//! lies far outside are the oracle's.
+//! lies far outside are the oracle's. This is for F32, for a global scale and for the `mlx-metal` profile, whose products must be
+//! rounded as they are; the rest goes a shorter way, [`nvfp4_short`].
 //!
 //! Tried and lost: one batch prepared and finished before the next, whose chain of divisions leaves a core waiting: a
-//! quarter slower. Rounding every code as [`signed`] does, where [`e2m1`] will do: a sixth. Scales from bits by way of
-//! subnormal numbers, of which each costs a hundred cycles: a third.
+//! quarter slower. Scales from bits by way of subnormal numbers, of which each costs a hundred cycles: a third.
 
 use std::arch::x86_64::{
     __m256, __m256i, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _CMP_LE_OQ, _mm256_and_ps, _mm256_andnot_ps, _mm256_blendv_ps,
@@ -21,9 +21,9 @@ use std::arch::x86_64::{
 use super::{
     batch::{self, Tensor},
     divide::{Divisor, reciprocals},
-    e2m1,
     element::{Sixteen, load, round, store_bytes},
     minifloat::{e4m3_values, nearest_even},
+    nvfp4_short,
     reduce::{GROUPS, magnitudes},
     signed,
 };
@@ -65,9 +65,10 @@ struct Prepared {
 /// Finds the scales of eight groups, or declines.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn prepare<R: Rule, T: Element>(params: &Params<GlobalScale>, src: &[u8]) -> Option<Prepared> {
+fn prepare<R: Rule, T: Element, const GLOBAL: bool>(params: &Params<GlobalScale>, src: &[u8]) -> Option<Prepared> {
     let largest = magnitudes::<T>(src, GROUP)?;
-    let factor = _mm256_set1_ps(factor(params));
+    // The compiler drops a multiplication by one.
+    let factor = _mm256_set1_ps(if GLOBAL { factor(params) } else { 1.0 });
     let zero = _mm256_cmp_ps::<_CMP_EQ_OQ>(largest, _mm256_setzero_ps());
     let sixth = _mm256_div_ps(largest, _mm256_set1_ps(6.0));
     let sixth = if matches!(R::PROFILE, Profile::Mlx) { round::<T>(sixth) } else { sixth };
@@ -85,7 +86,7 @@ fn prepare<R: Rule, T: Element>(params: &Params<GlobalScale>, src: &[u8]) -> Opt
     if !within(reached, 1.0, 7.9, zero) {
         return None;
     }
-    let steps = steps::<R, T>(params, scale, quotient, zero)?;
+    let steps = steps::<R, T, GLOBAL>(params, scale, quotient, zero)?;
     let clipped = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(reached, _mm256_set1_ps(7.0)));
     Some(Prepared { codes, steps, clipped: clipped.count_ones() })
 }
@@ -93,7 +94,7 @@ fn prepare<R: Rule, T: Element>(params: &Params<GlobalScale>, src: &[u8]) -> Opt
 /// Packs eight groups.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn finish<R: Rule, T: Element>(
+fn finish<R: Rule, T: Element, const GLOBAL: bool>(
     params: &Params<GlobalScale>,
     prepared: &Prepared,
     src: &[u8],
@@ -103,13 +104,7 @@ fn finish<R: Rule, T: Element>(
     let divisors = bytemuck::cast::<__m256, [f32; GROUPS]>(prepared.steps.divisors);
     let factors = bytemuck::cast::<__m256, [f32; GROUPS]>(prepared.steps.factors);
     let factor = _mm256_set1_ps(factor(params));
-    let reciprocals = e2m1::Reciprocals::new(prepared.steps.factors);
-    let short = matches!(R::PROFILE, Profile::Plus) && T::SIZE == 2 && params.global.is_none();
     for (i, (src, out)) in src.chunks_exact(32 * T::SIZE).zip(out.weight.chunks_exact_mut(16)).enumerate() {
-        if short {
-            e2m1::encode::<T, false>(src, &reciprocals, [2 * i, 2 * i + 1], out);
-            continue;
-        }
         let (first, second) = src.split_at(GROUP * T::SIZE);
         let signs = [load::<T>(first), load::<T>(second)];
         let by = |i: usize| Divisor::new(divisors[i], factors[i]);
@@ -126,7 +121,7 @@ fn finish<R: Rule, T: Element>(
 /// The steps for eight groups, unless one of them is out of the range in which the shortcuts are exact.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn steps<R: Rule, T: Element>(
+fn steps<R: Rule, T: Element, const GLOBAL: bool>(
     params: &Params<GlobalScale>,
     scale: __m256,
     quotient: __m256,
@@ -146,7 +141,7 @@ fn steps<R: Rule, T: Element>(
         }
         // Zeros are multiplied with zero.
         Profile::MlxMetal => {
-            let factors = _mm256_div_ps(_mm256_set1_ps(factor(params)), scale);
+            let factors = _mm256_div_ps(_mm256_set1_ps(if GLOBAL { factor(params) } else { 1.0 }), scale);
             // A tiny global scale makes some of them infinite, which no code is prepared for.
             if !within(factors, f32::MIN_POSITIVE, f32::MAX, zero) {
                 return None;
@@ -183,12 +178,27 @@ pub(super) fn encode<R: Rule, T: Element>(
     src: &[u8],
     out: EncodeBuffers<'_>,
 ) -> EncodeStats {
+    match params.global {
+        Some(_) => encode_groups::<R, T, true>(params, src, out),
+        None if T::SIZE == 2 && !matches!(R::PROFILE, Profile::MlxMetal) => {
+            nvfp4_short::encode::<R, T>(params, src, out)
+        }
+        None => encode_groups::<R, T, false>(params, src, out),
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn encode_groups<R: Rule, T: Element, const GLOBAL: bool>(
+    params: &Params<GlobalScale>,
+    src: &[u8],
+    out: EncodeBuffers<'_>,
+) -> EncodeStats {
     let len = EncodedLen { weight: GROUP / 2, scale: 1, bias: 0 };
     let tensor = Tensor { params, src, out, src_len: GROUP * T::SIZE, len };
     batch::encode(
         tensor,
         nvfp4::encode::<R, T>,
-        |src| prepare::<R, T>(params, src),
-        |prepared, src, out| finish::<R, T>(params, prepared, src, out),
+        |src| prepare::<R, T, GLOBAL>(params, src),
+        |prepared, src, out| finish::<R, T, GLOBAL>(params, prepared, src, out),
     )
 }

@@ -11,7 +11,8 @@ use std::arch::x86_64::{
     _mm256_max_ps, _mm256_min_epi16, _mm256_min_epi32, _mm256_min_ps, _mm256_movemask_epi8, _mm256_movemask_ps,
     _mm256_or_si256, _mm256_permute2x128_si256, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
     _mm256_setzero_ps, _mm256_setzero_si256, _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_srai_epi16,
-    _mm256_srai_epi32, _mm256_srli_epi16, _mm256_unpackhi_epi64, _mm256_unpacklo_epi64, _mm256_xor_si256,
+    _mm256_srai_epi32, _mm256_srli_epi16, _mm256_srli_epi32, _mm256_unpackhi_epi64, _mm256_unpacklo_epi64,
+    _mm256_xor_si256,
 };
 
 use super::element::{load_bytes, low_halves};
@@ -138,11 +139,17 @@ pub(super) fn magnitudes<T: Element>(src: &[u8], group: usize) -> Option<__m256>
         let too_large = _mm256_cmpgt_epi32(largest, _mm256_set1_epi32(LIMIT.to_bits().cast_signed() - 1));
         return (_mm256_movemask_epi8(too_large) == 0).then_some(_mm256_castsi256_ps(largest));
     }
-    let (upper, lower) = halves_of(join(largest, |a, b| _mm256_max_epi16(a, b)));
-    let largest = _mm256_max_epi32(upper, lower);
-    let limit = i32::from(limit_of_halves(T::FLOAT));
+    // Two magnitudes are left in each lane of 32 bits; the larger goes to the upper half, under which zeros lie.
+    let pairs = join(largest, |a, b| _mm256_max_epi16(a, b));
+    let upper = _mm256_and_si256(pairs, _mm256_set1_epi32(0x7FFF_0000));
+    let largest = _mm256_max_epi32(upper, _mm256_slli_epi32::<16>(pairs));
+    let limit = i32::from(limit_of_halves(T::FLOAT)) << 16;
     let too_large = _mm256_cmpgt_epi32(largest, _mm256_set1_epi32(limit - 1));
-    (_mm256_movemask_epi8(too_large) == 0).then_some(widen::<T>(largest))
+    let values = match T::FLOAT {
+        FloatType::F16 => _mm256_cvtph_ps(low_halves(_mm256_srli_epi32::<16>(largest))),
+        FloatType::BF16 | FloatType::F32 => _mm256_castsi256_ps(largest),
+    };
+    (_mm256_movemask_epi8(too_large) == 0).then_some(values)
 }
 
 /// Combines the lanes of each of eight vectors until one of 32 bits is left, and puts these side by side, in order.

@@ -1,6 +1,7 @@
 //! Error measures.
 
-use longshore_quant::{ErrorMeasure, FloatType, MeasureError};
+use longshore_quant::{ErrorMeasure, FloatType, MeasureError, Scheme};
+use proptest::prelude::*;
 
 use crate::support::bytes;
 
@@ -34,12 +35,79 @@ fn extremes() {
     assert_eq!(between(&[1e30], &[0.0]).relative_rmse(), Some(1.0));
 }
 
+proptest! {
+    /// To the last digit, in any order, whatever the numbers.
+    #[test]
+    fn pieces_add_up(
+        bits in prop::collection::vec(any::<[u32; 2]>(), 1..700),
+        cuts in prop::collection::vec(0usize..44, 0..5),
+        backwards in any::<bool>(),
+    ) {
+        let (original, restored): (Vec<f32>, Vec<f32>) =
+            bits.iter().map(|[a, b]| (f32::from_bits(*a), f32::from_bits(*b))).unzip();
+        let mut ends: Vec<usize> = cuts.into_iter().map(|cut| (cut * 16).min(bits.len())).collect();
+        ends.sort_unstable();
+        ends.push(bits.len());
+        let mut start = 0;
+        let mut pieces = Vec::new();
+        for end in ends {
+            pieces.push(between(&original[start..end], &restored[start..end]));
+            start = end;
+        }
+        if backwards {
+            pieces.reverse();
+        }
+        let whole = between(&original, &restored);
+        prop_assert_eq!(pieces.into_iter().sum::<ErrorMeasure>(), whole);
+        prop_assert_eq!(whole, slowly(&original, &restored, whole));
+    }
+}
+
+/// Checks figures against the plain definition.
+fn slowly(original: &[f32], restored: &[f32], measure: ErrorMeasure) -> ErrorMeasure {
+    let pairs: Vec<(f64, f64)> = original
+        .iter()
+        .zip(restored)
+        .filter(|(a, b)| a.is_finite() && b.is_finite())
+        .map(|(a, b)| (f64::from(*a), f64::from(*b)))
+        .collect();
+    let sum = |term: fn(&(f64, f64)) -> f64| pairs.iter().map(term).sum::<f64>();
+    let (error, signal) = (sum(|(a, b)| (a - b).powi(2)), sum(|(a, _)| a.powi(2)));
+    assert_eq!(measure.non_finite() + pairs.len() as u64, measure.elements());
+    let most = pairs.iter().fold(0.0, |most: f64, (a, b)| most.max((a - b).abs()));
+    assert_eq!(measure.max_abs().to_bits(), most.to_bits());
+    if let Some(found) = measure.relative_rmse() {
+        let expected = (error / signal).sqrt();
+        assert!((found - expected).abs() <= 1e-9 * expected, "{found:e}, expected {expected:e}");
+    }
+    measure
+}
+
 #[test]
-fn pieces_add_up() {
-    let (original, restored) = ([1.0, 2.0, 3.0, 4.0], [1.0, 2.5, 2.0, 4.0]);
-    let mut pieces = between(&original[..1], &restored[..1]);
-    pieces += between(&original[1..], &restored[1..]);
-    assert_eq!(pieces, between(&original, &restored));
+fn lost_groups_are_counted() {
+    let scheme = Scheme::NVFP4;
+    let mut original = vec![0.0; 16 * 6];
+    let mut restored = vec![0.0; 16 * 6];
+    // Of six groups: lost; zero before; kept in part; not finite; made up; lost but for a sign.
+    (original[3], original[16 * 2], original[16 * 2 + 1]) = (1e-9, 2.0, 1e-3);
+    restored[16 * 2] = 2.0;
+    (original[16 * 3], original[16 * 3 + 1]) = (f32::NAN, 1.0);
+    restored[16 * 4] = 1.0;
+    (original[16 * 5 + 15], restored[16 * 5 + 15]) = (-1e-9, -0.0);
+    let (original, restored) = (bytes(FloatType::F32, &original), bytes(FloatType::F32, &restored));
+    let of = |scheme, original: &[u8], restored: &[u8]| {
+        ErrorMeasure::between_groups(scheme, FloatType::F32, original, FloatType::F32, restored)
+    };
+    let whole = of(scheme, &original, &restored).expect("they are whole groups");
+    assert_eq!((whole.zeroed_groups(), whole.non_finite(), whole.elements()), (2, 1, 96));
+    // In groups of 32 the first two are one, and the last two.
+    let wide = of(Scheme::MXFP4, &original, &restored).expect("they are whole groups");
+    assert_eq!(wide.zeroed_groups(), 1);
+    let error = of(Scheme::INT4, &original, &restored).expect_err("they are one and a half");
+    assert_eq!(error.to_string(), "expected whole groups of 64 elements, found 96 elements");
+    let plain =
+        ErrorMeasure::between(FloatType::F32, &original, FloatType::F32, &restored).expect("they are of one length");
+    assert_eq!(plain.zeroed_groups(), 0);
 }
 
 #[test]

@@ -1,0 +1,144 @@
+//! nvfp4 encoding of 16-bit floats without a global scale, for the profiles `plus` and `mlx`.
+//!
+//! ```text
+//! for eight groups: magnitudes, scales     a lane each
+//!    for two groups: round to 32 codes, pack   by e2m1_keys, F16 by e2m1
+//! ```
+//!
+//! A scale has four bits, so a quarter and seven times of it are exact, and comparing the largest magnitude with them tells
+//! without a division whether a group has codes beyond zero, and whether it is clipped. Groups below the least scale
+//! need no oracle.
+//!
+//! What bounds it: the instructions, some 180 for 128 codes and 100 for their scales, and of those the vector ones.
+//!
+//! Tried and lost: rounding every code as [`signed`](super::signed) does, where [`e2m1`] will do: a sixth. Finding m / scale by a
+//! division, to compare that: a tenth.
+
+use std::arch::x86_64::{
+    __m256, __m256i, _CMP_GT_OQ, _mm256_and_ps, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256,
+    _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cmpgt_epi32, _mm256_div_ps, _mm256_max_epi32, _mm256_min_epi32,
+    _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_setzero_si256,
+};
+
+use super::{
+    batch::{self, Tensor},
+    divide::reciprocals,
+    e2m1,
+    e2m1_keys::Keys,
+    element::{round, store_bytes},
+    minifloat::{e4m3_values, nearest_even},
+    reduce::magnitudes,
+};
+use crate::{
+    EncodeBuffers, EncodeStats, EncodedLen, FloatType, GlobalScale, Profile,
+    portable::{
+        Params,
+        element::Element,
+        nvfp4::{self, Rule},
+    },
+};
+
+const GROUP: usize = 16;
+
+/// The largest scale.
+const MOST: f32 = 448.0;
+/// Stands for a scale of zero. Its reciprocal is still a normal number.
+const LARGE: f32 = f32::from_bits((127 + 126) << 23);
+/// Beyond this quotients are too large for the words in which [`e2m1`] clamps them.
+const FAR: f32 = 1000.0 * MOST;
+
+/// What is known of eight groups before they are packed.
+#[derive(Clone, Copy)]
+struct Prepared {
+    codes: __m256i,
+    scales: __m256,
+    /// The groups, a bit each, whose weights are all rounded to zero, and those of which some are clipped.
+    zeroed: u32,
+    clipped: u32,
+}
+
+/// Finds the scales of eight groups, or declines.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn prepare<R: Rule, T: Element>(src: &[u8]) -> Option<Prepared> {
+    let largest = magnitudes::<T>(src, GROUP)?;
+    let sixth = _mm256_div_ps(largest, _mm256_set1_ps(6.0));
+    let sixth = if matches!(R::PROFILE, Profile::Mlx) { round::<T>(sixth) } else { sixth };
+    let codes = nearest_even::<3, -6>(_mm256_min_ps(sixth, _mm256_set1_ps(MOST)));
+    let codes = if matches!(R::PROFILE, Profile::Plus) {
+        _mm256_max_epi32(codes, _mm256_min_epi32(_mm256_castps_si256(largest), _mm256_set1_epi32(1)))
+    } else {
+        codes
+    };
+    // Weights under a scale of zero have codes of zero: in `mlx` whatever they are, in `plus` they are zeros, whose signs
+    // `e2m1` would keep.
+    let some_scale = _mm256_castsi256_ps(_mm256_cmpgt_epi32(codes, _mm256_setzero_si256()));
+    if matches!(R::PROFILE, Profile::Plus) && _mm256_movemask_ps(some_scale) != 0xFF {
+        return None;
+    }
+    let scales = e4m3_values(codes);
+    let large = _mm256_cmp_ps::<_CMP_GT_OQ>(largest, _mm256_mul_ps(scales, _mm256_set1_ps(7.0)));
+    let clipped = _mm256_movemask_ps(_mm256_and_ps(some_scale, large)).cast_unsigned();
+    if clipped != 0 && _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(largest, _mm256_set1_ps(FAR))) != 0 {
+        return None;
+    }
+    let some_code = _mm256_cmp_ps::<_CMP_GT_OQ>(_mm256_mul_ps(largest, _mm256_set1_ps(4.0)), scales);
+    let some_weight = _mm256_cmp_ps::<_CMP_GT_OQ>(largest, _mm256_setzero_ps());
+    let none = _mm256_andnot_ps(_mm256_and_ps(some_code, some_scale), some_weight);
+    let zeroed = _mm256_movemask_ps(none).cast_unsigned();
+    // Under a scale so large all codes are zero.
+    let scales = _mm256_blendv_ps(_mm256_set1_ps(LARGE), scales, some_scale);
+    Some(Prepared { codes, scales, zeroed, clipped })
+}
+
+/// Packs eight groups.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn finish<R: Rule, T: Element>(prepared: &Prepared, src: &[u8], out: &mut EncodeBuffers<'_>) -> EncodeStats {
+    store_bytes(prepared.codes, out.scale);
+    let down = matches!(R::PROFILE, Profile::Mlx);
+    let pairs = src.chunks_exact(32 * T::SIZE).zip(out.weight.chunks_exact_mut(16));
+    if matches!(T::FLOAT, FloatType::BF16) {
+        let keys = Keys::new(prepared.scales);
+        for (i, (src, out)) in pairs.enumerate() {
+            if down {
+                keys.encode::<true, false>(src, i, out);
+            } else {
+                keys.encode::<false, false>(src, i, out);
+            }
+        }
+    } else {
+        let reciprocals = e2m1::Reciprocals::new(reciprocals(prepared.scales));
+        for (i, (src, out)) in pairs.enumerate() {
+            let groups = [2 * i, 2 * i + 1];
+            if down {
+                e2m1::encode::<T, true>(src, &reciprocals, groups, out);
+            } else {
+                e2m1::encode::<T, false>(src, &reciprocals, groups, out);
+            }
+        }
+    }
+    let mut stats = EncodeStats::default();
+    if prepared.zeroed | prepared.clipped != 0 {
+        stats.zeroed_groups = prepared.zeroed.count_ones().into();
+        stats.clipped_groups = prepared.clipped.count_ones().into();
+    }
+    stats
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn encode<R: Rule, T: Element>(
+    params: &Params<GlobalScale>,
+    src: &[u8],
+    out: EncodeBuffers<'_>,
+) -> EncodeStats {
+    let len = EncodedLen { weight: GROUP / 2, scale: 1, bias: 0 };
+    let tensor = Tensor { params, src, out, src_len: GROUP * T::SIZE, len };
+    batch::encode(
+        tensor,
+        nvfp4::encode::<R, T>,
+        |src| prepare::<R, T>(src),
+        |prepared, src, out| finish::<R, T>(prepared, src, out),
+    )
+}
