@@ -3,8 +3,9 @@
 use crate::{
     EncodeBuffers, EncodeStats, FloatType, GlobalScale, Importance, Profile, Scheme,
     level::{Kind, Level},
-    portable::{self, DecodeKernel, EncodeKernel, Params},
+    portable::{DecodeKernel, EncodeKernel, Params, Portable},
     search::{self, SearchKernel},
+    table::Kernels,
 };
 
 /// What encodes: a kernel that takes the weights as they come, or one that searches.
@@ -41,7 +42,7 @@ pub(crate) fn encoder(level: Level, scheme: Scheme, float: FloatType, profile: P
         .map(Encode::Search);
     }
     match level.0 {
-        Kind::Portable => portable::encoder(scheme, float, profile),
+        Kind::Portable => Portable.encoder(scheme, float, profile),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2(avx2) => avx2.encoder(scheme, float, profile),
     }
@@ -51,7 +52,7 @@ pub(crate) fn encoder(level: Level, scheme: Scheme, float: FloatType, profile: P
 /// The decode kernel for scales of type `stored` (affine schemes only) and an output of type `output`.
 pub(crate) fn decoder(level: Level, scheme: Scheme, stored: FloatType, output: FloatType) -> DecodeKernel {
     match level.0 {
-        Kind::Portable => portable::decoder(scheme, stored, output),
+        Kind::Portable => Portable.decoder(scheme, stored, output),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2(avx2) => avx2.decoder(scheme, stored, output),
     }

@@ -40,6 +40,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little")))]
+mod batch;
 mod decode;
 mod encode;
 mod float;
@@ -56,6 +58,7 @@ mod portable;
 mod profile;
 mod scheme;
 mod search;
+mod table;
 
 pub use decode::{DecodeError, Decoder};
 pub use encode::{EncodeBuffers, EncodeError, EncodeStats, Encoder, UnsupportedError};
