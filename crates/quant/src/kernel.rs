@@ -1,5 +1,7 @@
 //! The kernel for a level, looked up once per tensor.
 
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+use crate::neon::Neon;
 use crate::{
     EncodeBuffers, EncodeStats, FloatType, GlobalScale, Importance, Profile, Scheme,
     level::{Kind, Level},
@@ -38,6 +40,9 @@ pub(crate) fn encoder(level: Level, scheme: Scheme, float: FloatType, profile: P
             Kind::Portable => search::searcher(scheme, float),
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(avx2) => avx2.searcher(scheme, float),
+            // The portable build of a search uses these instructions.
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Kind::Neon => search::searcher(scheme, float),
         }
         .map(Encode::Search);
     }
@@ -45,6 +50,8 @@ pub(crate) fn encoder(level: Level, scheme: Scheme, float: FloatType, profile: P
         Kind::Portable => Portable.encoder(scheme, float, profile),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2(avx2) => avx2.encoder(scheme, float, profile),
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        Kind::Neon => Neon.encoder(scheme, float, profile),
     }
     .map(Encode::Direct)
 }
@@ -55,5 +62,7 @@ pub(crate) fn decoder(level: Level, scheme: Scheme, stored: FloatType, output: F
         Kind::Portable => Portable.decoder(scheme, stored, output),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2(avx2) => avx2.decoder(scheme, stored, output),
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        Kind::Neon => Neon.decoder(scheme, stored, output),
     }
 }

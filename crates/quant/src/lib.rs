@@ -51,6 +51,8 @@ mod kernel;
 pub mod layout;
 mod level;
 mod measure;
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod neon;
 #[cfg(feature = "rayon")]
 mod parallel;
 pub mod policy;
