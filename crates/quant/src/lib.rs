@@ -6,8 +6,8 @@
 //! same format. A [`Policy`](policy::Policy) says which scheme suits which tensor of a checkpoint, and
 //! [`layout`] reads what is quantized already, in the layouts of others.
 //!
-//! Everything here is pure Rust, needs no GPU, and encodes to the same bytes on every machine: kernels for AVX2 are chosen
-//! at run time where the processor has it. An [`ErrorMeasure`] says what was lost.
+//! Everything here is pure Rust, needs no GPU, and encodes to the same bytes on every machine: there are kernels for AVX2,
+//! chosen at run time where the processor has it, and for NEON on 64-bit Arm. An [`ErrorMeasure`] says what was lost.
 //!
 //! The feature `rayon`, off by default, adds functions that encode and decode a tensor on all threads.
 //!

@@ -71,8 +71,8 @@ fn codes<R: Rule>(quotients: float32x4_t) -> uint32x4_t {
 /// Fits eight groups, or declines.
 #[inline]
 #[target_feature(enable = "neon")]
-fn prepare<R: Rule, T: Element, const BITS: usize>(group: usize, src: &[u8]) -> Option<[Fit; 2]> {
-    let (min, max) = extremes::<T>(src, group)?;
+fn prepare<R: Rule, T: Element, const BITS: usize, const GROUP: usize>(src: &[u8]) -> Option<[Fit; 2]> {
+    let (min, max) = extremes::<T, GROUP>(src)?;
     let top = f32::from(u8::MAX >> (8 - BITS));
     Some([fit::<R>(min[0], max[0], top), fit::<R>(min[1], max[1], top)])
 }
@@ -80,8 +80,7 @@ fn prepare<R: Rule, T: Element, const BITS: usize>(group: usize, src: &[u8]) -> 
 /// Packs eight groups.
 #[inline]
 #[target_feature(enable = "neon")]
-fn finish<R: Rule, T: Element, const BITS: usize>(
-    group: usize,
+fn finish<R: Rule, T: Element, const BITS: usize, const GROUP: usize>(
     fits: &[Fit; 2],
     src: &[u8],
     out: &mut EncodeBuffers<'_>,
@@ -92,7 +91,7 @@ fn finish<R: Rule, T: Element, const BITS: usize>(
     let divisors = if R::STORED_SCALE { scales.map(|scale| round::<T>(scale)) } else { scales };
     let divisors = bytemuck::cast::<Eight, [f32; GROUPS]>(divisors);
     let biases = bytemuck::cast::<Eight, [f32; GROUPS]>(biases);
-    let groups = src.chunks_exact(group * T::SIZE).zip(out.weight.chunks_exact_mut(group * BITS / 8));
+    let groups = src.chunks_exact(GROUP * T::SIZE).zip(out.weight.chunks_exact_mut(GROUP * BITS / 8));
     for ((src, packed), (divisor, bias)) in groups.zip(divisors.into_iter().zip(biases)) {
         let (divisor, bias) = (vdupq_n_f32(divisor), vdupq_n_f32(bias));
         for (src, packed) in src.chunks_exact(16 * T::SIZE).zip(packed.chunks_exact_mut(2 * BITS)) {
@@ -110,13 +109,26 @@ pub(super) fn encode<R: Rule, T: Element, const BITS: usize>(
     src: &[u8],
     out: EncodeBuffers<'_>,
 ) -> EncodeStats {
-    let group = params.group;
-    let len = EncodedLen { weight: group * BITS / 8, scale: T::SIZE, bias: T::SIZE };
-    let tensor = Tensor { params, src, out, src_len: group * T::SIZE, len };
+    // A constant group size lets the compiler unroll.
+    match params.group {
+        32 => encode_groups::<R, T, BITS, 32>(params, src, out),
+        64 => encode_groups::<R, T, BITS, 64>(params, src, out),
+        _ => encode_groups::<R, T, BITS, 128>(params, src, out),
+    }
+}
+
+#[target_feature(enable = "neon")]
+fn encode_groups<R: Rule, T: Element, const BITS: usize, const GROUP: usize>(
+    params: &Params<GlobalScale>,
+    src: &[u8],
+    out: EncodeBuffers<'_>,
+) -> EncodeStats {
+    let len = EncodedLen { weight: GROUP * BITS / 8, scale: T::SIZE, bias: T::SIZE };
+    let tensor = Tensor { params, src, out, src_len: GROUP * T::SIZE, len };
     batch::encode(
         tensor,
         affine::encode::<R, T, BITS>,
-        |src| prepare::<R, T, BITS>(group, src),
-        |prepared, src, out| finish::<R, T, BITS>(group, prepared, src, out),
+        |src| prepare::<R, T, BITS, GROUP>(src),
+        |prepared, src, out| finish::<R, T, BITS, GROUP>(prepared, src, out),
     )
 }

@@ -1,4 +1,4 @@
-//! E2M1 codes of 16-bit floats, with fewer instructions than [`minifloat`](super::minifloat) takes.
+//! E2M1 codes of 16-bit floats without division.
 //!
 //! On a scale on which the codes are equally far apart, a value x = |w| / d lies at
 //!
@@ -24,21 +24,18 @@ use super::{
     pack::low_bytes,
 };
 
-/// Encodes sixteen elements of 16 bits, given 1/d for each. Quotients are below 8. With `DOWN`, ties go towards zero, and zero
-/// has no sign.
+/// Encodes sixteen elements of 16 bits, given 1/d for each. Quotients are below 8.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) fn encode<const DOWN: bool>(values: Sixteen, once: float32x4_t) -> uint8x16_t {
-    // Ties go down if everything is a little less.
-    let less = if DOWN { f32::from_bits((127 - 14) << 23) } else { 0.0 };
+pub(super) fn encode(values: Sixteen, once: float32x4_t) -> uint8x16_t {
     let (twice, half) = (vaddq_f32(once, once), vmulq_n_f32(once, 0.5));
     let codes = values.map(|value| {
         let magnitude = vabsq_f32(value);
-        let fine = vfmaq_f32(vdupq_n_f32(64.0 - less), magnitude, twice);
-        let middle = vfmaq_f32(vdupq_n_f32(66.0 - less), magnitude, once);
-        let coarse = vfmaq_f32(vdupq_n_f32(68.0 - less), magnitude, half);
+        let fine = vfmaq_f32(vdupq_n_f32(64.0), magnitude, twice);
+        let middle = vfmaq_f32(vdupq_n_f32(66.0), magnitude, once);
+        let coarse = vfmaq_f32(vdupq_n_f32(68.0), magnitude, half);
         vcvtnq_u32_f32(vminq_f32(vminq_f32(fine, middle), coarse))
     });
     let codes = vminq_u8(low_bytes(codes), vdupq_n_u8(64 + 7));
-    signed::<4, DOWN>(vandq_u8(codes, vdupq_n_u8(7)), top_bytes(values))
+    signed::<4, false>(vandq_u8(codes, vdupq_n_u8(7)), top_bytes(values))
 }

@@ -6,7 +6,7 @@
 use std::arch::aarch64::{
     float32x4_t, uint8x16_t, uint32x4_t, vabsq_f32, vaddq_f32, vaddq_u32, vandq_u8, vandq_u32, vbicq_u8, vceqzq_u8,
     vcgeq_f32, vdupq_n_f32, vdupq_n_u8, vdupq_n_u32, vmaxq_f32, vminq_u8, vmulq_f32, vorrq_u8, vreinterpretq_f32_u32,
-    vreinterpretq_u32_f32, vshrq_n_u8, vshrq_n_u32, vsubq_f32, vsubq_u32,
+    vreinterpretq_u32_f32, vshrq_n_u8, vsraq_n_u32, vsubq_f32, vsubq_u32,
 };
 
 use super::{
@@ -70,13 +70,15 @@ fn round<const MANTISSA: u32, const MIN: i32>(magnitude: float32x4_t) -> (uint32
     let exponent = vandq_u32(larger, vdupq_n_u32(0x7F80_0000));
     let power = vaddq_u32(exponent, vdupq_n_u32((23 - MANTISSA) << 23));
     let sum = vaddq_f32(magnitude, vreinterpretq_f32_u32(power));
-    let spacings = vsubq_u32(vreinterpretq_u32_f32(sum), power);
-    // For the least exponent the spacings are the code; each further one adds 2^MANTISSA.
-    let bits = match MANTISSA {
-        1 => vshrq_n_u32::<22>(exponent),
-        3 => vshrq_n_u32::<20>(exponent),
-        _ => vshrq_n_u32::<13>(exponent),
+    // The bits of the sum count the spacings above those of the power, which are those of the exponent and a constant. For
+    // the least exponent the spacings are the code; each further one adds 2^MANTISSA.
+    let above = vsubq_u32(vreinterpretq_u32_f32(sum), exponent);
+    let above = match MANTISSA {
+        1 => vsraq_n_u32::<22>(above, exponent),
+        3 => vsraq_n_u32::<20>(above, exponent),
+        _ => vsraq_n_u32::<13>(above, exponent),
     };
-    let codes = vaddq_u32(spacings, vsubq_u32(bits, vdupq_n_u32(least_exponent << MANTISSA)));
+    let constant = ((23 - MANTISSA) << 23) + (least_exponent << MANTISSA);
+    let codes = vsubq_u32(above, vdupq_n_u32(constant));
     (codes, vreinterpretq_f32_u32(power))
 }

@@ -16,7 +16,6 @@ use std::arch::aarch64::{
 };
 
 use super::{
-    e2m1,
     element::{load, round},
     minifloat,
     pack::pack,
@@ -67,7 +66,7 @@ fn scales<R: Rule, T: Element>(largest: float32x4_t, max: f32) -> Option<Scales>
 #[inline]
 #[target_feature(enable = "neon")]
 fn prepare<R: Rule, C: Code, T: Element>(src: &[u8]) -> Option<[Scales; 2]> {
-    let [low, high] = magnitudes::<T>(src, GROUP)?;
+    let [low, high] = magnitudes::<T, GROUP>(src)?;
     Some([scales::<R, T>(low, C::MAX)?, scales::<R, T>(high, C::MAX)?])
 }
 
@@ -86,13 +85,11 @@ fn finish<R: Rule, C: Code, T: Element>(scales: &[Scales; 2], src: &[u8], out: &
         let inverse = vdupq_n_f32(inverse);
         for (src, packed) in src.chunks_exact(16 * T::SIZE).zip(packed.chunks_exact_mut(2 * C::BITS)) {
             let values = load::<T>(src);
-            let products = || values.map(|value| vmulq_f32(value, inverse));
-            match (C::BITS, T::SIZE, R::PROFILE) {
-                (4, 2, Profile::Mlx) => pack::<4>(e2m1::encode::<true>(values, inverse), packed),
-                (4, 2, _) => pack::<4>(e2m1::encode::<false>(values, inverse), packed),
-                (4, _, Profile::Mlx) => pack::<4>(minifloat::encode::<4, true>(products(), values), packed),
-                (4, _, _) => pack::<4>(minifloat::encode::<4, false>(products(), values), packed),
-                _ => pack::<8>(minifloat::encode::<8, false>(products(), values), packed),
+            let products = values.map(|value| vmulq_f32(value, inverse));
+            match (C::BITS, R::PROFILE) {
+                (4, Profile::Mlx) => pack::<4>(minifloat::encode::<4, true>(products, values), packed),
+                (4, _) => pack::<4>(minifloat::encode::<4, false>(products, values), packed),
+                _ => pack::<8>(minifloat::encode::<8, false>(products, values), packed),
             }
         }
     }

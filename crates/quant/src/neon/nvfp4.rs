@@ -157,7 +157,7 @@ fn finish<R: Rule, T: Element>(
         let step = vdupq_n_f32(step);
         let values = load::<T>(src);
         let codes = match (by, R::PROFILE) {
-            (By::Distances, _) => e2m1::encode::<false>(values, step),
+            (By::Distances, _) => e2m1::encode(values, step),
             (By::Multiplication, _) => {
                 minifloat::encode::<4, false>(values.map(|value| vmulq_f32(value, step)), values)
             }
@@ -184,7 +184,7 @@ pub(super) fn encode<R: Rule, T: Element>(
         tensor,
         nvfp4::encode::<R, T>,
         |src| {
-            let [low, high] = magnitudes::<T>(src, GROUP)?;
+            let [low, high] = magnitudes::<T, GROUP>(src)?;
             Some([prepare::<R, T>(params, low)?, prepare::<R, T>(params, high)?])
         },
         |prepared, src, out| finish::<R, T>(params, prepared, src, out),

@@ -37,18 +37,18 @@ pub(super) fn all(lanes: uint32x4_t) -> bool {
 /// sign is arbitrary.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) fn extremes<T: Element>(src: &[u8], group: usize) -> Option<(Eight, Eight)> {
+pub(super) fn extremes<T: Element, const GROUP: usize>(src: &[u8]) -> Option<(Eight, Eight)> {
     match T::FLOAT {
-        FloatType::F32 => extremes_of_words(src, group),
-        FloatType::F16 | FloatType::BF16 => extremes_of_halves::<T>(src, group),
+        FloatType::F32 => extremes_of_words::<GROUP>(src),
+        FloatType::F16 | FloatType::BF16 => extremes_of_halves::<T, GROUP>(src),
     }
 }
 
 #[inline]
 #[target_feature(enable = "neon")]
-fn extremes_of_halves<T: Element>(src: &[u8], group: usize) -> Option<(Eight, Eight)> {
+fn extremes_of_halves<T: Element, const GROUP: usize>(src: &[u8]) -> Option<(Eight, Eight)> {
     let (mut least, mut greatest) = ([vdupq_n_s16(i16::MAX); GROUPS], [vdupq_n_s16(i16::MIN); GROUPS]);
-    for ((src, least), greatest) in src.chunks_exact(group * T::SIZE).zip(&mut least).zip(&mut greatest) {
+    for ((src, least), greatest) in src.chunks_exact(GROUP * T::SIZE).zip(&mut least).zip(&mut greatest) {
         for src in src.chunks_exact(16) {
             let key = flipped(read::<16, int16x8_t>(src));
             *least = vminq_s16(*least, key);
@@ -75,9 +75,9 @@ fn flipped(halves: int16x8_t) -> int16x8_t {
 
 #[inline]
 #[target_feature(enable = "neon")]
-fn extremes_of_words(src: &[u8], group: usize) -> Option<(Eight, Eight)> {
+fn extremes_of_words<const GROUP: usize>(src: &[u8]) -> Option<(Eight, Eight)> {
     let (mut least, mut greatest) = ([vdupq_n_f32(f32::INFINITY); GROUPS], [vdupq_n_f32(f32::NEG_INFINITY); GROUPS]);
-    for ((src, least), greatest) in src.chunks_exact(group * 4).zip(&mut least).zip(&mut greatest) {
+    for ((src, least), greatest) in src.chunks_exact(GROUP * 4).zip(&mut least).zip(&mut greatest) {
         for src in src.chunks_exact(16) {
             let values = read::<16, float32x4_t>(src);
             *least = vminq_f32(*least, values);
@@ -95,10 +95,10 @@ fn extremes_of_words(src: &[u8], group: usize) -> Option<(Eight, Eight)> {
 /// The largest magnitude of each of eight groups, if all elements are finite and below 2^100.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) fn magnitudes<T: Element>(src: &[u8], group: usize) -> Option<Eight> {
+pub(super) fn magnitudes<T: Element, const GROUP: usize>(src: &[u8]) -> Option<Eight> {
     if matches!(T::FLOAT, FloatType::F32) {
         let mut largest = [vdupq_n_f32(0.0); GROUPS];
-        for (src, largest) in src.chunks_exact(group * 4).zip(&mut largest) {
+        for (src, largest) in src.chunks_exact(GROUP * 4).zip(&mut largest) {
             for src in src.chunks_exact(16) {
                 *largest = vmaxq_f32(*largest, vabsq_f32(read::<16, float32x4_t>(src)));
             }
@@ -108,7 +108,7 @@ pub(super) fn magnitudes<T: Element>(src: &[u8], group: usize) -> Option<Eight> 
         return (fits == [true; 2]).then_some(largest);
     }
     let mut largest = [vdupq_n_u16(0); GROUPS];
-    for (src, largest) in src.chunks_exact(group * T::SIZE).zip(&mut largest) {
+    for (src, largest) in src.chunks_exact(GROUP * T::SIZE).zip(&mut largest) {
         for src in src.chunks_exact(16) {
             *largest = vmaxq_u16(*largest, vandq_u16(read::<16, uint16x8_t>(src), vdupq_n_u16(0x7FFF)));
         }
