@@ -50,5 +50,6 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 # would be another package's, of another patch level, and threads would hang as they start.
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=qemu-aarch64-static
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS='-D warnings'
-# In release, since the emulator is some ten times slower than a processor. The compiler has no matching rustdoc for doctests.
+# In release, since an emulator is slow: two minutes of processor time, after four of compiling where nothing was. Doctests are left
+# out: they would need a rustdoc of the same compiler.
 exec cargo test --release --lib --tests --target "$target" -- "$@"
