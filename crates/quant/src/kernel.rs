@@ -1,10 +1,13 @@
 //! The kernel for a level, looked up once per tensor.
 
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+use crate::neon::Neon;
 use crate::{
     EncodeBuffers, EncodeStats, FloatType, GlobalScale, Importance, Profile, Scheme,
     level::{Kind, Level},
-    portable::{self, DecodeKernel, EncodeKernel, Params},
+    portable::{DecodeKernel, EncodeKernel, Params, Portable},
     search::{self, SearchKernel},
+    table::Kernels,
 };
 
 /// What encodes: a kernel that takes the weights as they come, or one that searches.
@@ -37,13 +40,18 @@ pub(crate) fn encoder(level: Level, scheme: Scheme, float: FloatType, profile: P
             Kind::Portable => search::searcher(scheme, float),
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(avx2) => avx2.searcher(scheme, float),
+            // The portable build of a search uses these instructions.
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Kind::Neon => search::searcher(scheme, float),
         }
         .map(Encode::Search)
     } else {
         match level.0 {
-            Kind::Portable => portable::encoder(scheme, float, profile),
+            Kind::Portable => Portable.encoder(scheme, float, profile),
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(avx2) => avx2.encoder(scheme, float, profile),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Kind::Neon => Neon.encoder(scheme, float, profile),
         }
         .map(Encode::Direct)
     };
@@ -53,8 +61,10 @@ pub(crate) fn encoder(level: Level, scheme: Scheme, float: FloatType, profile: P
 /// The decode kernel for scales of type `stored` (affine schemes only) and an output of type `output`.
 pub(crate) fn decoder(level: Level, scheme: Scheme, stored: FloatType, output: FloatType) -> DecodeKernel {
     match level.0 {
-        Kind::Portable => portable::decoder(scheme, stored, output),
+        Kind::Portable => Portable.decoder(scheme, stored, output),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2(avx2) => avx2.decoder(scheme, stored, output),
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        Kind::Neon => Neon.decoder(scheme, stored, output),
     }
 }

@@ -14,6 +14,8 @@ pub(crate) enum Kind {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    Neon,
 }
 
 impl Level {
@@ -27,6 +29,9 @@ impl Level {
         if let Some(avx2) = Avx2::detect() {
             return Self(Kind::Avx2(avx2));
         }
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        return Self(Kind::Neon);
+        #[cfg(not(all(target_arch = "aarch64", target_endian = "little")))]
         Self::PORTABLE
     }
 
@@ -36,13 +41,15 @@ impl Level {
         std::iter::once(Self::PORTABLE).chain((best != Self::PORTABLE).then_some(best))
     }
 
-    /// `portable` or `avx2`.
+    /// `portable`, `avx2` or `neon`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self.0 {
             Kind::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(_) => "avx2",
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Kind::Neon => "neon",
         }
     }
 }

@@ -6,8 +6,8 @@
 //! same format. A [`Policy`](policy::Policy) says which scheme suits which tensor of a checkpoint, and
 //! [`layout`] reads what is quantized already, in the layouts of others.
 //!
-//! Everything here is pure Rust, needs no GPU, and encodes to the same bytes on every machine: kernels for AVX2 are chosen
-//! at run time where the processor has it. An [`ErrorMeasure`] says what was lost.
+//! Everything here is pure Rust, needs no GPU, and encodes to the same bytes on every machine: there are kernels for AVX2,
+//! chosen at run time where the processor has it, and for NEON on 64-bit Arm. An [`ErrorMeasure`] says what was lost.
 //!
 //! The feature `rayon`, off by default, adds functions that encode and decode a tensor on all threads.
 //!
@@ -40,6 +40,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little")))]
+mod batch;
 mod decode;
 mod encode;
 mod float;
@@ -49,6 +51,8 @@ mod kernel;
 pub mod layout;
 mod level;
 mod measure;
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod neon;
 #[cfg(feature = "rayon")]
 mod parallel;
 pub mod policy;
@@ -56,6 +60,7 @@ mod portable;
 mod profile;
 mod scheme;
 mod search;
+mod table;
 
 pub use decode::{DecodeError, Decoder};
 pub use encode::{EncodeBuffers, EncodeError, EncodeStats, Encoder};

@@ -6,7 +6,6 @@
 
 mod affine;
 mod affine_decode;
-mod batch;
 mod block_decode;
 mod divide;
 mod e2m1;
@@ -22,6 +21,8 @@ mod search;
 mod search_table;
 mod signed;
 mod table;
+
+use crate::batch;
 
 /// Proof that the machine has AVX2, FMA and F16C.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,11 +15,10 @@ use std::arch::x86_64::{
     _mm256_xor_si256,
 };
 
+/// Groups to a batch: one to a lane of 32 bits.
+pub(super) use super::batch::GROUPS;
 use super::element::{load_bytes, low_halves};
 use crate::{FloatType, portable::element::Element};
-
-/// Groups to a batch: one to a lane of 32 bits.
-pub(super) const GROUPS: usize = 8;
 
 /// Below this the kernels' arithmetic neither overflows nor has a subnormal reciprocal.
 const LIMIT: f32 = f32::from_bits((127 + 100) << 23);

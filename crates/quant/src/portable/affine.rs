@@ -15,11 +15,11 @@
 //! will multiply by.
 
 use super::{
-    DecodeKernel, EncodeKernel, MAX_GROUP, Params, bits,
-    element::{Bf16, Element, F16, F32},
+    MAX_GROUP, Params, bits,
+    element::Element,
     group::{Mlx, MlxMetal, Plus, extremes, non_finite},
 };
-use crate::{EncodeBuffers, EncodeStats, FloatType, GlobalScale};
+use crate::{EncodeBuffers, EncodeStats, GlobalScale};
 
 /// Below this MLX does not let a step fall.
 pub(crate) const EPSILON: f32 = 1e-7;
@@ -33,7 +33,7 @@ pub(crate) trait Rule: 'static {
     const STORED_SCALE: bool;
 
     /// Whether ties go away from zero, not to even.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only the kernels with intrinsics ask"))]
+    #[allow(dead_code, reason = "only the kernels with intrinsics ask")]
     const TIES_AWAY: bool;
 
     /// Rounds a quotient to a whole number.
@@ -184,55 +184,6 @@ pub(crate) fn decode<S: Element, A: Element, O: Element, const BITS: usize>(
         }
         O::write(values, out);
     }
-}
-
-/// The encode kernel for codes of `bits` bits.
-pub(super) fn encoder<R: Rule>(bits: u8, float: FloatType) -> Option<EncodeKernel> {
-    match float {
-        FloatType::F32 => encoder_of::<R, F32>(bits),
-        FloatType::F16 => encoder_of::<R, F16>(bits),
-        FloatType::BF16 => encoder_of::<R, Bf16>(bits),
-    }
-}
-
-fn encoder_of<R: Rule, T: Element>(bits: u8) -> Option<EncodeKernel> {
-    Some(match bits {
-        2 => encode::<R, T, 2>,
-        3 => encode::<R, T, 3>,
-        4 => encode::<R, T, 4>,
-        5 => encode::<R, T, 5>,
-        6 => encode::<R, T, 6>,
-        8 => encode::<R, T, 8>,
-        _ => return None,
-    })
-}
-
-/// The decode kernel for codes of `bits` bits. An F32 output is computed in `f32`; the others step by step in the
-/// type of the scales, as MLX's CPU backend does.
-pub(super) fn decoder(bits: u8, stored: FloatType, output: FloatType) -> Option<DecodeKernel> {
-    match (stored, output) {
-        (FloatType::F32, FloatType::F32) => decoder_of::<F32, F32, F32>(bits),
-        (FloatType::F32, FloatType::F16) => decoder_of::<F32, F32, F16>(bits),
-        (FloatType::F32, FloatType::BF16) => decoder_of::<F32, F32, Bf16>(bits),
-        (FloatType::F16, FloatType::F32) => decoder_of::<F16, F32, F32>(bits),
-        (FloatType::F16, FloatType::F16) => decoder_of::<F16, F16, F16>(bits),
-        (FloatType::F16, FloatType::BF16) => decoder_of::<F16, F16, Bf16>(bits),
-        (FloatType::BF16, FloatType::F32) => decoder_of::<Bf16, F32, F32>(bits),
-        (FloatType::BF16, FloatType::F16) => decoder_of::<Bf16, Bf16, F16>(bits),
-        (FloatType::BF16, FloatType::BF16) => decoder_of::<Bf16, Bf16, Bf16>(bits),
-    }
-}
-
-fn decoder_of<S: Element, A: Element, O: Element>(bits: u8) -> Option<DecodeKernel> {
-    Some(match bits {
-        2 => decode::<S, A, O, 2>,
-        3 => decode::<S, A, O, 3>,
-        4 => decode::<S, A, O, 4>,
-        5 => decode::<S, A, O, 5>,
-        6 => decode::<S, A, O, 6>,
-        8 => decode::<S, A, O, 8>,
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

@@ -3,9 +3,7 @@
 //! The scale and the product are rounded to the output's type, as MLX's CPU backend does. Where there is a global
 //! scale, MLX computes in `f32` and returns `f32`; here that is converted to the output's type at the end.
 
-use super::{DecodeKernel, MAX_GROUP, Params, bits, e2m1, e4m3, e8m0, element};
-use crate::{FloatType, Format};
-use element::{Bf16, Element, F16, F32};
+use super::{MAX_GROUP, Params, bits, e2m1, e4m3, e8m0, element::Element};
 
 /// The tables of one format.
 pub(crate) trait Codec: 'static {
@@ -71,23 +69,5 @@ pub(crate) fn decode<C: Codec, O: Element, const BITS: usize>(
             *value = C::value(*code) * scale;
         }
         O::write(values, out);
-    }
-}
-
-/// The decode kernel of a floating-point format, or `None` for an affine one.
-pub(super) fn decoder(format: Format, output: FloatType) -> Option<DecodeKernel> {
-    match output {
-        FloatType::F32 => decoder_to::<F32>(format),
-        FloatType::F16 => decoder_to::<F16>(format),
-        FloatType::BF16 => decoder_to::<Bf16>(format),
-    }
-}
-
-fn decoder_to<O: Element>(format: Format) -> Option<DecodeKernel> {
-    match format {
-        Format::Affine { .. } => None,
-        Format::Nvfp4 => Some(decode::<Nvfp4, O, 4>),
-        Format::Mxfp4 => Some(decode::<Mxfp4, O, 4>),
-        Format::Mxfp8 => Some(decode::<Mxfp8, O, 8>),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A kernel works on whole groups and trusts its caller, [`Encoder`](crate::Encoder) or
 //! [`Decoder`](crate::Decoder), to have checked the lengths. Kernels are monomorphic over the element type, the code
-//! width and the profile's arithmetic; `encoder` and `decoder` look one up once, so that nothing is chosen per group.
+//! width and the profile's arithmetic.
 
 pub(crate) mod affine;
 pub(crate) mod bits;
@@ -17,7 +17,7 @@ pub(crate) mod nvfp4;
 
 use element::Element;
 
-use crate::{EncodeBuffers, EncodeStats, FloatType, Format, GlobalScale, Profile, Scheme};
+use crate::{EncodeBuffers, EncodeStats, FloatType, GlobalScale, table::Kernels};
 
 /// The most elements that a group of any scheme has.
 pub(crate) const MAX_GROUP: usize = 128;
@@ -36,33 +36,30 @@ pub(crate) type EncodeKernel = fn(params: &Params<GlobalScale>, src: &[u8], out:
 /// Decodes whole groups: weight, scale, bias, the output.
 pub(crate) type DecodeKernel = fn(params: &Params<f32>, weight: &[u8], scale: &[u8], bias: &[u8], out: &mut [u8]);
 
-/// The encode kernel for elements of type `float`, if there is one.
-pub(crate) fn encoder(scheme: Scheme, float: FloatType, profile: Profile) -> Option<EncodeKernel> {
-    match profile {
-        Profile::Mlx => encoder_of::<group::Mlx>(scheme, float),
-        Profile::MlxMetal => encoder_of::<group::MlxMetal>(scheme, float),
-        Profile::Plus => encoder_of::<group::Plus>(scheme, float),
-        // That is a search.
-        Profile::Best => None,
-    }
-}
+/// The kernels of this module.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Portable;
 
-fn encoder_of<R: affine::Rule + nvfp4::Rule + mx::Rule>(scheme: Scheme, float: FloatType) -> Option<EncodeKernel> {
-    match scheme.format() {
-        Format::Affine { bits } => affine::encoder::<R>(bits, float),
-        Format::Nvfp4 => Some(nvfp4::encoder::<R>(float)),
-        Format::Mxfp4 => Some(mx::encoder::<R, mx::E2m1>(float)),
-        Format::Mxfp8 => Some(mx::encoder::<R, mx::E4m3>(float)),
+impl Kernels for Portable {
+    fn affine<R: affine::Rule, T: Element, const BITS: usize>(self) -> EncodeKernel {
+        affine::encode::<R, T, BITS>
     }
-}
 
-/// The decode kernel for scales of type `stored` (affine schemes only) and an output of type `output`.
-pub(crate) fn decoder(scheme: Scheme, stored: FloatType, output: FloatType) -> DecodeKernel {
-    match scheme.format() {
-        Format::Affine { bits } => affine::decoder(bits, stored, output),
-        format => block_decode::decoder(format, output),
+    fn nvfp4<R: nvfp4::Rule, T: Element>(self) -> EncodeKernel {
+        nvfp4::encode::<R, T>
     }
-    .expect("every scheme that can be made has a decode kernel")
+
+    fn mx<R: mx::Rule, C: mx::Code, T: Element>(self) -> EncodeKernel {
+        mx::encode::<R, C, T>
+    }
+
+    fn affine_decode<S: Element, A: Element, O: Element, const BITS: usize>(self) -> DecodeKernel {
+        affine::decode::<S, A, O, BITS>
+    }
+
+    fn block_decode<C: block_decode::Codec, O: Element, const BITS: usize>(self) -> DecodeKernel {
+        block_decode::decode::<C, O, BITS>
+    }
 }
 
 /// Reads `out.len()` elements of type `float`.

@@ -8,11 +8,11 @@
 //! MLX rounds the exponent up since version 0.32.2, so that nothing is clipped; this is that rule.
 
 use super::{
-    EncodeKernel, MAX_GROUP, Params, bits, e2m1, e4m3, e8m0,
-    element::{Bf16, Element, F16, F32},
+    MAX_GROUP, Params, bits, e2m1, e4m3, e8m0,
+    element::Element,
     group::{Magnitude, Mlx, MlxMetal, Plus, non_finite},
 };
-use crate::{EncodeBuffers, EncodeStats, FloatType, GlobalScale};
+use crate::{EncodeBuffers, EncodeStats, GlobalScale};
 
 /// The codes of one format.
 pub(crate) trait Code: 'static {
@@ -236,18 +236,10 @@ fn pack<C: Code>(codes: &[u8], out: &mut [u8]) {
     }
 }
 
-/// The encode kernel.
-pub(super) fn encoder<R: Rule, C: Code>(float: FloatType) -> EncodeKernel {
-    match float {
-        FloatType::F32 => encode::<R, C, F32>,
-        FloatType::F16 => encode::<R, C, F16>,
-        FloatType::BF16 => encode::<R, C, Bf16>,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::portable::element::F32;
 
     #[test]
     fn exponents_are_rounded_up() {

@@ -10,11 +10,11 @@
 //! The profiles differ in what is rounded in between, and how ties are broken.
 
 use super::{
-    EncodeKernel, MAX_GROUP, Params, bits, e2m1, e4m3,
-    element::{Bf16, Element, F16, F32},
+    MAX_GROUP, Params, bits, e2m1, e4m3,
+    element::Element,
     group::{Magnitude, Mlx, MlxMetal, Plus, non_finite},
 };
-use crate::{EncodeBuffers, EncodeStats, FloatType, GlobalScale};
+use crate::{EncodeBuffers, EncodeStats, GlobalScale};
 
 /// How one profile computes.
 pub(crate) trait Rule: Magnitude {
@@ -108,13 +108,4 @@ pub(crate) fn encode<R: Rule, T: Element>(
         }
     }
     stats
-}
-
-/// The encode kernel.
-pub(super) fn encoder<R: Rule>(float: FloatType) -> EncodeKernel {
-    match float {
-        FloatType::F32 => encode::<R, F32>,
-        FloatType::F16 => encode::<R, F16>,
-        FloatType::BF16 => encode::<R, Bf16>,
-    }
 }

@@ -202,6 +202,9 @@ fn levels_are_listed_slowest_first() {
     let levels: Vec<Level> = Level::available().collect();
     assert_eq!(levels.first(), Some(&Level::PORTABLE));
     assert_eq!(levels.last(), Some(&Level::detect()));
+    if cfg!(all(target_arch = "aarch64", target_endian = "little")) {
+        assert_eq!(Level::detect().name(), "neon");
+    }
 }
 
 /// Where no level is faster than the portable one, the tests above compare it with itself.

@@ -1,21 +1,23 @@
-//! Whole tensors as batches of eight groups.
+//! Whole tensors as batches of eight groups, for the kernels with intrinsics.
 
-use std::{
-    arch::x86_64::{_MM_HINT_T0, _mm_prefetch},
-    mem,
-};
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use std::mem;
 
-use super::reduce::GROUPS;
 use crate::{
     EncodeBuffers, EncodeStats, EncodedLen, GlobalScale,
     portable::{EncodeKernel, Params},
 };
 
+/// Groups to a batch.
+pub(crate) const GROUPS: usize = 8;
+
 /// How far ahead of the batch in work its successors are fetched, in bytes. Without this a core reads from memory at three
-/// fifths of the speed; 4 KiB and 12 KiB are a little slower.
+/// fifths of the speed; 4 KiB and 12 KiB are a little slower. That is x86-64; nothing is known of others, and they do without.
 const AHEAD: usize = 8192;
 
 /// Asks for all of `src`.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "it is two instructions for each line of a cache")]
 #[expect(unsafe_code, reason = "the instruction takes a pointer")]
@@ -26,6 +28,9 @@ fn prefetch(src: &[u8]) {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
     }
 }
+
+#[cfg(not(target_arch = "x86_64"))]
+fn prefetch(_src: &[u8]) {}
 
 /// Batches that are prepared together. What a batch's scales take is a chain of divisions, and several chains run side by
 /// side where one would leave a core waiting.
@@ -38,7 +43,7 @@ const TOGETHER: usize = 4;
 /// Always inlined, so that it is compiled with the instructions of its caller.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "a closure with vectors must not cross into code without them")]
-pub(super) fn encode<P: Copy>(
+pub(crate) fn encode<P: Copy>(
     tensor: Tensor<'_>,
     oracle: EncodeKernel,
     prepare: impl Fn(&[u8]) -> Option<P>,
@@ -75,12 +80,12 @@ pub(super) fn encode<P: Copy>(
 }
 
 /// Groups and the buffers for their parts.
-pub(super) struct Tensor<'a> {
-    pub(super) params: &'a Params<GlobalScale>,
-    pub(super) src: &'a [u8],
-    pub(super) out: EncodeBuffers<'a>,
+pub(crate) struct Tensor<'a> {
+    pub(crate) params: &'a Params<GlobalScale>,
+    pub(crate) src: &'a [u8],
+    pub(crate) out: EncodeBuffers<'a>,
     /// Bytes of one group's source.
-    pub(super) src_len: usize,
+    pub(crate) src_len: usize,
     /// Bytes of one group's parts.
-    pub(super) len: EncodedLen,
+    pub(crate) len: EncodedLen,
 }
