@@ -51,6 +51,7 @@ mod level;
 mod measure;
 #[cfg(feature = "rayon")]
 mod parallel;
+#[cfg(feature = "policy")]
 pub mod policy;
 mod portable;
 mod profile;
