@@ -44,6 +44,15 @@ impl<'a> Query<'a> {
         }
     }
 
+    /// The same question about another tensor of the model, an ordinary one.
+    #[must_use]
+    pub const fn tensor<'b>(self, name: &'b str, shape: &'b [u64]) -> Query<'b>
+    where
+        'a: 'b,
+    {
+        Query { name, shape, stacked: false, ..self }
+    }
+
     /// The same question with the pipeline's component named.
     #[must_use]
     pub const fn component(mut self, component: Option<&'a str>) -> Self {

@@ -43,10 +43,12 @@ pub(super) struct Sets<'s> {
 }
 
 pub(super) fn read(table: &Table<'_>, sets: &Sets<'_>) -> Result<Rule, PolicyError> {
+    let line = table.line();
     let then = table.text("action", action::read)?.ok_or_else(|| table.missing("action"))?;
     let fallback = table.list("fallback", action::read)?.unwrap_or_default();
-    let reason = table.text("reason", |text| prose(text).map(str::to_owned))?.unwrap_or_else(|| unexplained(then));
-    Ok(Rule { line: table.line(), when: tests(table, sets)?, then, fallback, reason })
+    let reason = table.text("reason", |text| prose(text).map(str::to_owned))?;
+    let reason = reason.unwrap_or_else(|| format!("rule of line {line}: {}", unexplained(then)));
+    Ok(Rule { line, when: tests(table, sets)?, then, fallback, reason })
 }
 
 /// What stands in for a reason that is not given.

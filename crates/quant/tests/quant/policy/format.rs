@@ -135,7 +135,7 @@ action = 'request'
     assert_eq!(decide("b.weight", &[64, 96]), (fallback.into(), Some(2)));
     let kept = "last dimension 48 is not a multiple of 64: kept";
     assert_eq!(decide("b.weight", &[64, 48]), (kept.into(), Some(2)));
-    assert_eq!(decide("a.weight", &[64, 64]), ("as requested".into(), Some(8)));
+    assert_eq!(decide("a.weight", &[64, 64]), ("rule of line 8: as requested".into(), Some(8)));
     assert_eq!(decide("c.weight", &[64, 64]), ("no rule matches: kept".into(), None));
     assert_eq!(decide("a.weight", &[64]), ("rank below 2: kept".into(), None));
     assert_eq!(decide("a.bias", &[64, 64]), ("bias: kept".into(), None));
@@ -244,7 +244,7 @@ fn mistakes_are_explained() {
         error.to_string().starts_with("line 3, column 1: a rule has no \"nmae\", expected one of name, not_name, role")
     );
     let error = Policy::parse("é = 1\n[[rule]\n", "mine").expect_err("it is no TOML");
-    assert!(error.to_string().starts_with("line 2, column 7: not TOML: "), "{error}");
+    assert!(error.to_string().starts_with("line 2, column 8: not TOML: "), "{error}");
 }
 
 #[test]
@@ -269,4 +269,34 @@ fn limits() {
         assert!(Policy::parse(&text, "mine").is_err());
     }
     assert!(Policy::parse(&format!("[{}x]", "a.".repeat(100_000)), "mine").is_err());
+}
+
+/// The page's examples are policies, and it has every key.
+#[test]
+fn the_page_about_the_format() {
+    let page = include_str!("../../../docs/policy.md");
+    let blocks: Vec<&str> = page.split("```toml\n").skip(1).filter_map(|block| block.split("```").next()).collect();
+    let [whole, sets] = blocks[..] else { panic!("the page has two examples") };
+    let first = parse(whole);
+    assert_eq!(decision(&first, &Query::new("model.layers.0.mlp.down_proj.weight", &[64, 64]), "int4"), "int8");
+    assert_eq!(decision(&first, &Query::new("model.norm.weight", &[64, 64]), "int4"), "-");
+    let tables = "role = ['down', 'expert']\nmodel = 'gemma4'\ncadence = 'usual'";
+    let second = parse(&format!("{sets}\n[[rule]]\naction = 'request'\n{tables}"));
+    let name = "model.layers.6.mlp.experts.down_proj.weight";
+    let query = Query::new(name, &[64, 64]).architecture(Some("Gemma4ForCausalLM"));
+    assert_eq!(decision(&second, &query.layers(Some(32)), "int4"), "int4");
+    assert_eq!(decision(&second, &query.layers(Some(40)), "int4"), "-");
+
+    for text in ["x = 1", "[role.a]\nx = 1", "[model.a]\nx = 1", "[cadence.a]\nx = 1", "[[rule]]\nx = 1"] {
+        let error = Policy::parse(text, "mine").expect_err("there is no x");
+        let PolicyProblem::UnknownKey { known, .. } = error.problem else { panic!("{error}") };
+        for key in known {
+            assert!(
+                [format!("`{key}"), format!("{key} ="), format!("[{key}."), format!("[[{key}]]")]
+                    .iter()
+                    .any(|form| page.contains(form)),
+                "{key}"
+            );
+        }
+    }
 }
