@@ -15,18 +15,19 @@ use crate::source::Source;
 pub(super) struct Decider<'a> {
     policy: &'a Policy,
     scheme: Option<Scheme>,
-    architecture: Option<&'a str>,
-    component: Option<&'a str>,
+    /// What is the same for all tensors of the source; its name and shape are those of none.
+    model: Query<'a>,
 }
 
 impl<'a> Decider<'a> {
     pub(super) fn new(source: &'a Source, options: &'a PlanOptions) -> Self {
-        Self {
-            policy: &options.policy,
-            scheme: options.scheme,
-            architecture: source.architecture(),
-            component: source.config.as_ref().and_then(crate::ModelConfig::component),
-        }
+        let config = source.config.as_ref();
+        let model = Query::new("", &[])
+            .architecture(source.architecture())
+            .component(config.and_then(crate::ModelConfig::component))
+            .layers(config.and_then(|config| config.layers))
+            .experts(config.and_then(|config| config.experts));
+        Self { policy: &options.policy, scheme: options.scheme, model }
     }
 
     /// The scheme of a tensor of this logical shape, and the rule that chose it.
@@ -45,8 +46,7 @@ impl<'a> Decider<'a> {
                 return (None, "no elements: kept".into());
             }
         }
-        let query =
-            Query::new(name, shape.dims()).stacked(stacked).component(self.component).architecture(self.architecture);
+        let query = self.model.tensor(name, shape.dims()).stacked(stacked);
         let decision = self.policy.decide(&query, self.scheme);
         (decision.scheme, decision.rule)
     }
