@@ -28,9 +28,10 @@ struct Report<'a> {
 
 pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
+    let policy = super::policy::open(&args.policy)?;
     let source = Source::open(&args.source, &Limits::default())?;
     let scheme = args.quantize.and_then(Quantize::scheme);
-    let plan = Plan::new(&source, &PlanOptions::new(scheme, args.policy.clone()));
+    let plan = Plan::new(&source, &PlanOptions::new(scheme, policy));
     let plan = match plan {
         // It names the source itself.
         Err(error @ PlanError::Unsupported { .. }) => return Err(error.into()),

@@ -8,6 +8,7 @@ mod import;
 mod inspect;
 mod list;
 mod load;
+mod policy;
 mod rm;
 mod shell;
 mod show;
@@ -38,6 +39,7 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> anyhow::Result<ExitCode> {
         Command::Copy(args) => copy::run(&args, &open(global)?, printer),
         Command::Rm(args) => rm::run(&args, &open(global)?, printer),
         Command::Gc(args) => gc::run(&args, &open(global)?, printer),
+        Command::Policy(verb) => policy::run(&verb, printer),
         Command::Completions(args) => shell::completions(&args, printer),
         Command::Man => shell::man(printer),
     }
