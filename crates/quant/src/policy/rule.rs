@@ -5,7 +5,7 @@ use std::cell::Cell;
 use super::{
     Query,
     cadence::{self, Cadence},
-    glob::Glob,
+    glob::{Glob, Name},
 };
 use crate::Scheme;
 
@@ -143,6 +143,7 @@ impl Rules {
             rules: self,
             query,
             requested,
+            name: Name::new(query.name),
             layer: cadence::layer(query.name),
             roles: Memo::default(),
             models: Memo::default(),
@@ -168,6 +169,7 @@ struct Case<'a> {
     rules: &'a Rules,
     query: &'a Query<'a>,
     requested: Scheme,
+    name: Name<'a>,
     layer: Option<u64>,
     roles: Memo,
     models: Memo,
@@ -175,7 +177,8 @@ struct Case<'a> {
 
 impl Case<'_> {
     fn holds(&self, test: &Test) -> bool {
-        let Query { name, shape, component, stacked, architecture, layers, experts, dense_layers, draft } = *self.query;
+        let Query { name: _, shape, component, stacked, architecture, layers, experts, dense_layers, draft } =
+            *self.query;
         let requested = self.requested;
         match test {
             Test::Family(family) => requested.is_affine() == (*family == Family::Integer),
@@ -189,9 +192,9 @@ impl Case<'_> {
             Test::ElementsBelow(count) => self.query.elements() < *count,
             Test::Experts(counts) => experts.is_some_and(|experts| counts.contains(&experts)),
             Test::LayersKnown(wanted) => layers.is_some_and(|layers| layers > 0) == *wanted,
-            Test::Component(globs) => component.is_some_and(|component| any(globs, component)),
+            Test::Component(globs) => component.is_some_and(|component| any(globs, Name::new(component))),
             Test::Model(models) => models.iter().any(|&model| self.is_model(model)),
-            Test::Architecture(globs) => architecture.is_some_and(|architecture| any(globs, architecture)),
+            Test::Architecture(globs) => architecture.is_some_and(|architecture| any(globs, Name::new(architecture))),
             Test::InLayer(wanted) => self.layer.is_some() == *wanted,
             Test::Layer(wanted) => self.layer.is_some_and(|layer| wanted.contains(&layer)),
             Test::Dense(wanted) => {
@@ -200,27 +203,28 @@ impl Case<'_> {
             Test::Cadence(cadence) => self.rules.cadences[*cadence].holds(self.layer, layers),
             Test::Role(roles) => roles.iter().any(|&role| self.has_role(role)),
             Test::NotRole(roles) => !roles.iter().any(|&role| self.has_role(role)),
-            Test::Name(globs) => any(globs, name),
-            Test::NotName(globs) => !any(globs, name),
+            Test::Name(globs) => any(globs, self.name),
+            Test::NotName(globs) => !any(globs, self.name),
         }
     }
 
     fn has_role(&self, role: usize) -> bool {
         self.roles.get(role, || {
             let Role { name, not_name, or_stacked } = &self.rules.roles[role];
-            (*or_stacked && self.query.stacked) || (any(name, self.query.name) && !any(not_name, self.query.name))
+            (*or_stacked && self.query.stacked) || (any(name, self.name) && !any(not_name, self.name))
         })
     }
 
     fn is_model(&self, model: usize) -> bool {
         self.models.get(model, || {
-            self.query.architecture.is_some_and(|architecture| any(&self.rules.models[model], architecture))
+            let globs = &self.rules.models[model];
+            self.query.architecture.is_some_and(|architecture| any(globs, Name::new(architecture)))
         })
     }
 }
 
-fn any(globs: &[Glob], text: &str) -> bool {
-    globs.iter().any(|glob| glob.matches(text))
+fn any(globs: &[Glob], name: Name<'_>) -> bool {
+    globs.iter().any(|glob| glob.matches(name))
 }
 
 /// Answers to up to [`MAX_SETS`] questions of yes or no: rules ask for the same roles again and again.
