@@ -21,7 +21,8 @@ pub(super) struct Rules {
     /// Architectures that rules name together.
     pub(super) models: Vec<Vec<Glob>>,
     pub(super) cadences: Vec<Cadence>,
-    pub(super) rules: Vec<Rule>,
+    /// In the order in which they are tried.
+    pub(super) list: Vec<Rule>,
 }
 
 /// Tensors that have one purpose, under whatever names.
@@ -148,7 +149,7 @@ impl Rules {
             roles: Memo::default(),
             models: Memo::default(),
         };
-        self.rules.iter().find(|rule| rule.when.iter().all(|test| case.holds(test)))
+        self.list.iter().find(|rule| rule.when.iter().all(|test| case.holds(test)))
     }
 }
 

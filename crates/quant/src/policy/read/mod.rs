@@ -50,9 +50,9 @@ pub(super) fn policy(text: &str, name: &str) -> Result<Policy, PolicyError> {
 
     let sets = Sets { roles: &role_names, models: &model_names, cadences: &cadence_names };
     let tables = top.tables("rule", "a rule", rule::KEYS, Policy::MAX_RULES)?;
-    let rules = tables.iter().map(|table| rule::read(table, &sets)).collect::<Result<_, _>>()?;
-    let rules = Rules { min_elements, roles, models, cadences, rules };
-    Ok(Policy(Inner { name, description, source: text.to_owned(), rules }.into()))
+    let list = tables.iter().map(|table| rule::read(table, &sets)).collect::<Result<_, _>>()?;
+    let checked = Rules { min_elements, roles, models, cadences, list };
+    Ok(Policy(Inner { name, description, source: text.to_owned(), rules: checked }.into()))
 }
 
 /// The error about a text that bears the name of a built-in policy, and is not that policy.

@@ -21,7 +21,7 @@ const MAX_ECHO: usize = 60;
 pub(super) struct Table<'t> {
     document: &'t Document<'t>,
     what: &'static str,
-    table: &'t DeTable<'t>,
+    values: &'t DeTable<'t>,
     span: Range<usize>,
 }
 
@@ -58,7 +58,7 @@ impl<'t> Table<'t> {
     ) -> Result<Self, PolicyError> {
         let unknown = table.keys().filter(|key| !known.contains(&key.get_ref().as_ref()));
         match unknown.min_by_key(|key| key.span().start) {
-            None => Ok(Self { document, what, table, span }),
+            None => Ok(Self { document, what, values: table, span }),
             Some(key) => {
                 let found = echo(key.get_ref());
                 Err(error(document.text, key.span().start, PolicyProblem::UnknownKey { table: what, found, known }))
@@ -175,7 +175,7 @@ impl<'t> Table<'t> {
     }
 
     fn get(&self, key: &str) -> Option<&'t Spanned<DeValue<'t>>> {
-        self.table.get(key)
+        self.values.get(key)
     }
 
     /// One value, or the values of an array.
@@ -232,7 +232,7 @@ pub(super) fn error(text: &str, at: usize, problem: PolicyProblem) -> PolicyErro
 /// Line and column of a byte, both counted from 1.
 fn position(text: &str, at: usize) -> (u32, u32) {
     let before = &text.as_bytes()[..at.min(text.len())];
-    let newlines = before.iter().filter(|byte| **byte == b'\n').count();
+    let newlines = before.split(|byte| *byte == b'\n').skip(1).count();
     let line = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX).saturating_add(1);
     (count(newlines), count(String::from_utf8_lossy(line).chars().count()))

@@ -102,7 +102,7 @@ fn gemma_4_without_a_number_of_layers() {
     assert_eq!(decisions(&named("default"), &query), INT8);
 }
 
-/// §3.5: Cohere2 MoE.
+/// §3.5: Cohere2.
 #[test]
 fn cohere2_moe() {
     let architecture = "Cohere2MoeForCausalLM";

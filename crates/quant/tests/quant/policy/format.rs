@@ -252,12 +252,12 @@ fn limits() {
     let rule = "[[rule]]\naction = 'keep'\n";
     assert!(Policy::parse(&rule.repeat(Policy::MAX_RULES), "mine").is_ok());
     let many = format!("name = [{}]", "'a',".repeat(10_001));
-    let roles: String = (0..65).map(|at| format!("[role.r{at}]\nname = 'x'\n")).collect();
+    let roles: Vec<String> = (0..65).map(|at| format!("[role.r{at}]\nname = 'x'\n")).collect();
     let rows = [
         (rule.repeat(Policy::MAX_RULES + 1), "at most 1000 rules in a policy, found 1001"),
         (" ".repeat(Policy::MAX_BYTES + 1), "at most 262144 bytes in a policy, found 262145"),
         (format!("{rule}{many}"), "at most 10000 entries of lists in a policy, found 10001"),
-        (roles, "at most 64 tables of one kind in a policy, found 65"),
+        (roles.concat(), "at most 64 tables of one kind in a policy, found 65"),
     ];
     for (text, expected) in rows {
         let error = Policy::parse(&text, "mine").expect_err("it is too much");
