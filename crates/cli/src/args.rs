@@ -1,6 +1,9 @@
 //! The arguments, and the help that explains them.
 
-use std::{num::NonZero, path::PathBuf};
+use std::{
+    num::NonZero,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use longshore_manifest::ModelName;
@@ -84,6 +87,8 @@ pub(crate) enum Command {
     Copy(Copy),
     Rm(Rm),
     Gc(Gc),
+    #[command(subcommand)]
+    Policy(PolicyVerb),
     Completions(Completions),
     /// Print the manual page
     Man,
@@ -112,9 +117,10 @@ pub(crate) struct Import {
     /// mxfp8, or none
     #[arg(long, value_name = "TYPE", value_parser = parse_quantize)]
     pub(crate) quantize: Option<Quantize>,
-    /// Which tensors get the type: `default` protects the sensitive ones, `uniform` quantizes every weight
+    /// Which tensors get the type: `default` protects the sensitive ones, `uniform` quantizes every weight, `v0.16` and
+    /// `v0.32` decide as these versions of ollama; or a TOML file, for which `longshore policy show` prints a start
     #[arg(long, value_name = "P", default_value = "default", value_parser = parse_policy)]
-    pub(crate) policy: Policy,
+    pub(crate) policy: PolicySource,
     /// How codes are chosen: `plus` (lower error at the same cost), `best` (searches, for the lowest), `mlx` (the bits of MLX's
     /// CPU backend) or `mlx-metal` (those of its Metal kernels, as their source says)
     #[arg(long, value_name = "F", default_value = "plus", value_parser = parse_profile)]
@@ -256,11 +262,43 @@ pub(crate) struct Gc {
     pub(crate) dry_run: bool,
 }
 
+/// Look at the policies that choose a type for each tensor
+///
+/// A policy is an ordered list of rules in TOML. The first rule that matches a tensor decides what becomes of it.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyVerb {
+    /// List the built-in policies
+    List,
+    Show(PolicyShow),
+}
+
+/// Print a policy: the TOML to start one's own from
+///
+/// A file is checked first. Where something is wrong with it, the error says what, and in which line.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  longshore policy show default > mine.toml
+  longshore policy show mine.toml                               is it a policy?
+  longshore import ./Qwen3-4B qwen3:mine --quantize int4 --policy mine.toml --dry-run")]
+pub(crate) struct PolicyShow {
+    /// default, uniform, v0.16, v0.32, or a TOML file
+    #[arg(value_name = "P", value_parser = parse_policy)]
+    pub(crate) policy: PolicySource,
+}
+
 /// Print a completion script for a shell
 #[derive(Debug, Args)]
 pub(crate) struct Completions {
     /// The shell
     pub(crate) shell: clap_complete::Shell,
+}
+
+/// Where a policy comes from.
+#[derive(Debug, Clone)]
+pub(crate) enum PolicySource {
+    BuiltIn(Policy),
+    File(PathBuf),
 }
 
 /// What `--quantize` asks for.
@@ -291,8 +329,16 @@ fn parse_quantize(text: &str) -> Result<Quantize, longshore_quant::SchemeError> 
     if text.trim().eq_ignore_ascii_case("none") { Ok(Quantize::None) } else { text.parse().map(Quantize::Scheme) }
 }
 
-fn parse_policy(text: &str) -> Result<Policy, longshore_quant::policy::UnknownPolicy> {
-    Policy::named(text)
+/// A built-in policy goes before a file of its name; `./default` is the file.
+fn parse_policy(text: &str) -> Result<PolicySource, String> {
+    let path = Path::new(text);
+    match Policy::named(text) {
+        Ok(policy) => Ok(PolicySource::BuiltIn(policy)),
+        Err(_) if path.extension().is_some_and(|end| end == "toml") || path.is_file() => {
+            Ok(PolicySource::File(path.to_owned()))
+        }
+        Err(error) => Err(format!("{error}; a policy of your own is a TOML file")),
+    }
 }
 
 fn parse_profile(text: &str) -> Result<Profile, longshore_quant::UnknownProfile> {

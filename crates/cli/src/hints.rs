@@ -4,6 +4,7 @@ use std::{error::Error, io};
 
 use longshore_manifest::store::{CopyError, ForeignStore, GcError, IngestError, ModelError, VerifyError};
 use longshore_packer::{ExportError, ImportError, PlanError, SourceError};
+use longshore_quant::policy::PolicyError;
 
 use crate::errors::{Advice, is_kind};
 
@@ -28,6 +29,9 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Vec<String> {
     hints.extend(cause.downcast_ref().and_then(of_import));
     hints.extend(cause.downcast_ref().and_then(of_export));
     hints.extend(cause.downcast_ref().and_then(of_gc));
+    if cause.is::<PolicyError>() {
+        hints.push("longshore policy show default prints a policy to start from".into());
+    }
     if matches!(model_error(cause), Some(ModelError::NotFound { .. })) {
         hints.push("longshore list shows the models of the store; --store DIR chooses another store".into());
     }

@@ -9,7 +9,8 @@
 //! Everything here is pure Rust, needs no GPU, and encodes to the same bytes on every machine: there are kernels for AVX2,
 //! chosen at run time where the processor has it, and for NEON on 64-bit Arm. An [`ErrorMeasure`] says what was lost.
 //!
-//! The feature `rayon`, off by default, adds functions that encode and decode a tensor on all threads.
+//! The feature `policy`, on by default, adds policies and the TOML that they are written in; the feature `rayon`, off by
+//! default, functions that encode and decode a tensor on all threads.
 //!
 //! ```
 //! use longshore_quant::{Decoder, EncodeBuffers, Encoder, FloatType, Profile, Scheme};
@@ -55,6 +56,7 @@ mod measure;
 mod neon;
 #[cfg(feature = "rayon")]
 mod parallel;
+#[cfg(feature = "policy")]
 pub mod policy;
 mod portable;
 mod profile;

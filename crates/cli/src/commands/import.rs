@@ -53,9 +53,10 @@ fn check(args: &Import) -> anyhow::Result<()> {
 pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     check(args)?;
+    let policy = super::policy::open(&args.policy)?;
     let source = Source::open(&args.source, &Limits::default())?;
     let scheme = args.quantize.and_then(Quantize::scheme);
-    let options = PlanOptions::new(scheme, args.policy.clone())
+    let options = PlanOptions::new(scheme, policy)
         .with_floats(matches!(args.quantize, Some(Quantize::None)))
         .with_requantize(args.requantize)
         .with_global_scale(args.global_scale);

@@ -9,6 +9,7 @@ mod inspect;
 mod list;
 mod load;
 mod loss;
+mod policy;
 mod rm;
 mod shell;
 mod show;
@@ -39,6 +40,7 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> anyhow::Result<ExitCode> {
         Command::Copy(args) => copy::run(&args, &open(global)?, printer),
         Command::Rm(args) => rm::run(&args, &open(global)?, printer),
         Command::Gc(args) => gc::run(&args, &open(global)?, printer),
+        Command::Policy(verb) => policy::run(&verb, printer),
         Command::Completions(args) => shell::completions(&args, printer),
         Command::Man => shell::man(printer),
     }

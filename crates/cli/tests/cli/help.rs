@@ -24,11 +24,13 @@ fn of_every_verb() {
         "copy",
         "rm",
         "gc",
+        "policy",
         "completions",
         "man",
     ] {
         snapshot!(format!("help-{verb}"), sandbox.ok([verb, "--help"]));
     }
+    snapshot!("help-policy-show", sandbox.ok(["policy", "show", "--help"]));
 }
 
 #[test]

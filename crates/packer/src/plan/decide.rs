@@ -11,14 +11,21 @@ use crate::{coding::Coding, experts::Stack, source::Member};
 /// Decides what becomes of the tensors of one member of a source.
 pub(super) struct Decider<'a> {
     options: &'a PlanOptions,
-    member: &'a Member,
+    /// What is the same for all tensors of the member; its name and shape are those of none.
+    model: Query<'a>,
 }
 
 type Decision = (Option<Scheme>, Cow<'static, str>);
 
 impl<'a> Decider<'a> {
     pub(super) fn new(member: &'a Member, options: &'a PlanOptions) -> Self {
-        Self { options, member }
+        let config = member.config.as_ref();
+        let model = Query::new("", &[])
+            .architecture(member.architecture())
+            .component(member.component_for_policy())
+            .layers(config.and_then(|config| config.layers))
+            .experts(config.and_then(|config| config.experts));
+        Self { options, model }
     }
 
     /// The shape of the global scale of a tensor that is quantized to nvfp4, if it gets one.
@@ -63,10 +70,7 @@ impl<'a> Decider<'a> {
                 return (None, "no elements: kept".into());
             }
         }
-        let query = Query::new(&tensor.name, tensor.shape.dims())
-            .stacked(stacked)
-            .component(self.member.component_for_policy())
-            .architecture(self.member.architecture());
+        let query = self.model.tensor(&tensor.name, tensor.shape.dims()).stacked(stacked);
         let decision = self.options.policy.decide(&query, scheme);
         (decision.scheme, decision.rule)
     }

@@ -1,8 +1,11 @@
 //! Which scheme suits which tensor.
 //!
-//! A [`Policy`] is an ordered list of rules about names and shapes. The first rule that matches a tensor decides
-//! whether it is kept, encoded as requested, or promoted to 8 bits; a last dimension that the chosen scheme's group
-//! does not divide keeps the tensor in any case.
+//! A [`Policy`] is an ordered list of rules about names, shapes and the model's architecture. The first rule that matches a
+//! tensor decides whether it is kept, encoded as requested, or as another scheme; where the chosen scheme's group does
+//! not divide the last dimension, the rule's fallback decides, and without one the tensor is kept. Policies are TOML: four
+//! are [built in](Policy::names), others are [read](Policy::parse) from a user's text. `docs/policy.md` explains the format.
+//!
+//! Two guards stand before all rules: a tensor of rank below 2, and one whose name ends in `bias`, is never quantized.
 //!
 //! ```
 //! use longshore_quant::{Scheme, policy::{Policy, Query}};
@@ -19,59 +22,20 @@
 //! ```
 
 mod builtin;
+mod cadence;
+mod error;
+mod glob;
+mod query;
+mod read;
 mod rule;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
-use rule::{Action, Rule};
+pub use error::{PolicyError, PolicyProblem, UnknownPolicy};
+pub use query::Query;
+use rule::{Rule, Rules};
 
 use crate::Scheme;
-
-/// A tensor, as far as a policy looks at it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Query<'a> {
-    /// Its name as the checkpoint has it, prefixes included. For experts that are stacked on import, the name that the
-    /// stack will have: `model.layers.0.mlp.experts.down_proj.weight`.
-    pub name: &'a str,
-    /// Its logical shape, before packing; for a stack `[experts, out, in]`.
-    pub shape: &'a [u64],
-    /// The component of a pipeline that it belongs to: `vae`, `transformer`, `text_encoder` and so on.
-    pub component: Option<&'a str>,
-    /// Whether it is a stack of experts, made on import or found in the checkpoint.
-    pub stacked: bool,
-    /// The model's architecture as its configuration names it.
-    pub architecture: Option<&'a str>,
-}
-
-impl<'a> Query<'a> {
-    /// The question about an ordinary tensor: no stack, of no component, architecture unknown.
-    #[must_use]
-    pub const fn new(name: &'a str, shape: &'a [u64]) -> Self {
-        Self { name, shape, component: None, stacked: false, architecture: None }
-    }
-
-    /// The same question with the pipeline's component named.
-    #[must_use]
-    pub const fn component(mut self, component: Option<&'a str>) -> Self {
-        self.component = component;
-        self
-    }
-
-    /// The same question about a stack of experts.
-    #[must_use]
-    pub const fn stacked(mut self, stacked: bool) -> Self {
-        self.stacked = stacked;
-        self
-    }
-
-    /// The same question with the architecture named.
-    #[must_use]
-    pub const fn architecture(mut self, architecture: Option<&'a str>) -> Self {
-        self.architecture = architecture;
-        self
-    }
-}
 
 /// What becomes of a tensor, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,29 +45,38 @@ pub struct Decision {
     pub scheme: Option<Scheme>,
     /// Which rule decided, in a few words: "down projection: 8-bit".
     pub rule: Cow<'static, str>,
+    /// The line of [`Policy::source`] that the rule begins on, counted from 1. `None` where no rule was needed.
+    pub line: Option<u32>,
 }
 
-/// An ordered list of rules, the first match deciding.
+impl Decision {
+    fn kept(rule: impl Into<Cow<'static, str>>, line: Option<u32>) -> Self {
+        Self { scheme: None, rule: rule.into(), line }
+    }
+}
+
+/// An ordered list of rules, the first match deciding. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Policy {
-    name: &'static str,
-    rules: &'static [Rule],
-}
+pub struct Policy(Arc<Inner>);
 
-/// A policy name that is not built in.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected a policy ({}), found {found:?}", Policy::names().join(", "))]
-#[non_exhaustive]
-pub struct UnknownPolicy {
-    /// What stood there instead.
-    pub found: String,
+#[derive(Debug)]
+struct Inner {
+    name: String,
+    description: String,
+    source: String,
+    rules: Rules,
 }
 
 impl Policy {
+    /// The largest text that [`parse`](Self::parse) reads, in bytes.
+    pub const MAX_BYTES: usize = 256 << 10;
+    /// The most rules of a policy.
+    pub const MAX_RULES: usize = 1000;
+
     /// The names of the built-in policies, the default one first.
     #[must_use]
     pub const fn names() -> &'static [&'static str] {
-        &["default", "uniform"]
+        builtin::NAMES
     }
 
     /// The built-in policy of that name.
@@ -112,55 +85,116 @@ impl Policy {
     ///
     /// [`UnknownPolicy`] where none is so called.
     pub fn named(name: &str) -> Result<Self, UnknownPolicy> {
-        match name {
-            "default" => Ok(Self { name: "default", rules: builtin::DEFAULT }),
-            "uniform" => Ok(Self { name: "uniform", rules: builtin::UNIFORM }),
-            _ => Err(UnknownPolicy { found: name.into() }),
+        builtin::find(name).cloned().ok_or_else(|| UnknownPolicy { found: name.into() })
+    }
+
+    /// The policy that a TOML text describes. It is called `name`, unless the text gives it another.
+    ///
+    /// ```
+    /// use longshore_quant::{Scheme, policy::{Policy, Query}};
+    ///
+    /// let text = r#"
+    /// [[rule]]
+    /// name = "*.down_proj.weight"
+    /// action = "int8"
+    /// reason = "down projections are sensitive"
+    ///
+    /// [[rule]]
+    /// name = "*.weight"
+    /// action = "request"
+    /// reason = "as requested"
+    /// "#;
+    /// let policy = Policy::parse(text, "mine")?;
+    /// let query = Query::new("model.layers.0.mlp.down_proj.weight", &[4096, 12288]);
+    /// let decision = policy.decide(&query, Some(Scheme::INT4));
+    /// assert_eq!((decision.scheme, decision.line), (Some(Scheme::INT8), Some(2)));
+    /// # Ok::<(), longshore_quant::policy::PolicyError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError`] says what is wrong with the text, and where. A policy with the name of a built-in one is refused
+    /// unless it is that one to the byte.
+    pub fn parse(text: &str, name: &str) -> Result<Self, PolicyError> {
+        let policy = read::policy(text, name)?;
+        match builtin::find(policy.name()) {
+            Some(builtin) if builtin.source() != text => Err(read::reserved(text, policy.name())),
+            _ => Ok(policy),
         }
     }
 
     /// The policy's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.name
+        &self.0.name
+    }
+
+    /// What it is for, in one line; empty where it does not say.
+    #[must_use]
+    pub fn description(&self) -> &str {
+        &self.0.description
+    }
+
+    /// The TOML that it was read from.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.0.source
     }
 
     /// The scheme for 8-bit floats of a source that no scheme holds exactly, if none is requested.
     #[must_use]
     pub fn fp8(&self) -> Scheme {
-        Scheme::INT8
+        self.0.rules.fp8
     }
 
     /// What becomes of the tensor when `requested` is asked for. Without a request every tensor is kept.
     #[must_use]
     pub fn decide(&self, query: &Query<'_>, requested: Option<Scheme>) -> Decision {
-        let Some(requested) = requested else {
-            return Decision { scheme: None, rule: "no quantization requested: kept".into() };
-        };
-        let Some(rule) = self.rules.iter().find(|rule| rule.matches(query, requested)) else {
-            return Decision { scheme: None, rule: "no rule matches: kept".into() };
-        };
-        let scheme = match rule.then {
-            Action::Keep => None,
-            Action::Request => Some(requested),
-            Action::Int8 => Some(rule::int8_for(requested)),
-        };
-        let Some(scheme) = scheme else {
-            return Decision { scheme: None, rule: rule.because.into() };
-        };
-        match query.shape.last() {
-            Some(last) if last.is_multiple_of(u64::from(scheme.group_size())) => {
-                Decision { scheme: Some(scheme), rule: rule.because.into() }
-            }
-            last => Decision {
-                scheme: None,
-                rule: format!(
-                    "last dimension {} is not a multiple of {}: kept",
-                    last.copied().unwrap_or_default(),
-                    scheme.group_size()
-                )
-                .into(),
-            },
+        let Some(requested) = requested else { return Decision::kept("no quantization requested: kept", None) };
+        let rules = &self.0.rules;
+        if query.shape.len() < 2 {
+            return Decision::kept("rank below 2: kept", None);
+        }
+        if query.name.ends_with("bias") {
+            return Decision::kept("bias: kept", None);
+        }
+        if query.elements() < rules.min_elements {
+            return Decision::kept(format!("fewer than {} elements: kept", thousands(rules.min_elements)), None);
+        }
+        match rules.find(query, requested) {
+            Some(rule) => apply(rule, query, requested),
+            None => Decision::kept("no rule matches: kept", None),
         }
     }
+}
+
+/// What a rule that matches does.
+fn apply(rule: &Rule, query: &Query<'_>, requested: Scheme) -> Decision {
+    let line = Some(rule.line);
+    let Some(first) = rule.then.scheme(requested) else { return Decision::kept(rule.reason.clone(), line) };
+    let last = query.shape.last().copied().unwrap_or_default();
+    let misfit = || format!("last dimension {last} is not a multiple of {}", first.group_size());
+    let fits = |scheme: &Scheme| last.is_multiple_of(u64::from(scheme.group_size()));
+    if fits(&first) {
+        return Decision { scheme: Some(first), rule: rule.reason.clone().into(), line };
+    }
+    // A fallback to keep ends the search as the list's end does.
+    let fallback = rule.fallback.iter().map_while(|action| action.scheme(requested)).find(fits);
+    match fallback {
+        Some(scheme) => {
+            let rule = format!("{} ({}: {scheme})", rule.reason, misfit()).into();
+            Decision { scheme: Some(scheme), rule, line }
+        }
+        None => Decision::kept(format!("{}: kept", misfit()), line),
+    }
+}
+
+/// A number with its thousands apart: `1,024`.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let lead = digits.len() % 3;
+    let (lead, rest) = digits.split_at(lead);
+    let groups = rest.as_bytes().chunks(3).map(|group| String::from_utf8_lossy(group).into_owned());
+    let parts: Vec<String> = (!lead.is_empty()).then(|| lead.to_owned()).into_iter().chain(groups).collect();
+    parts.join(",")
 }

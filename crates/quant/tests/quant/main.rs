@@ -8,6 +8,7 @@ mod level;
 mod measure;
 #[cfg(feature = "rayon")]
 mod parallel;
+#[cfg(feature = "policy")]
 mod policy;
 mod profile;
 mod scheme;

@@ -1,23 +1,14 @@
-//! Decisions of the built-in policies, a row for each tensor.
+//! Decisions of the policies `default` and `uniform`, a row for each tensor.
 
 use longshore_quant::{
     Scheme,
     policy::{Policy, Query, UnknownPolicy},
 };
 
-const REQUESTS: [&str; 5] = ["int4", "int8", "nvfp4", "mxfp4", "mxfp8"];
+use super::{REQUESTS, decisions, named};
 
 fn default() -> Policy {
-    Policy::named("default").expect("it is built in")
-}
-
-/// The scheme for each of [`REQUESTS`], `-` where the tensor is kept.
-fn decisions(policy: &Policy, query: &Query<'_>) -> String {
-    let decide = |request: &str| {
-        let requested = request.parse().expect("the request is valid");
-        policy.decide(query, Some(requested)).scheme.map_or_else(|| "-".to_owned(), |scheme| scheme.to_string())
-    };
-    REQUESTS.map(decide).join(" ")
+    named("default")
 }
 
 /// What ollama 0.32 decides, from an independent statement of its rules. Where the default policy departs, the row holds its own
@@ -45,8 +36,8 @@ fn ollamas_golden_decisions() {
         ("model.layers.4.self_attn.q_norm.weight", &[128], KEPT),
         ("model.layers.4.mlp.gate_proj.weight", &[12_288, 4096], REQUESTED),
         ("model.layers.4.mlp.down_proj.weight", &[4096, 12_288], PROMOTED),
-        // ollama: - - mxfp8 mxfp8 mxfp8. The group of int8 does not divide 1,440, that of mxfp8 does.
-        ("model.layers.4.mlp.down_proj.weight", &[2048, 1440], "- - - - mxfp8"),
+        // As ollama: the group of int8 does not divide 1,440, that of mxfp8 does.
+        ("model.layers.4.mlp.down_proj.weight", &[2048, 1440], "- - mxfp8 mxfp8 mxfp8"),
         ("model.layers.4.mlp.gate.weight", &[64, 2048], KEPT),
         ("model.layers.4.mlp.shared_expert_gate.weight", &[1, 2048], KEPT),
         // ollama: int8 int8 nvfp4 mxfp4 mxfp8, as for routed experts. Shared ones are ordinary layers here.
@@ -233,7 +224,7 @@ fn a_vae_and_small_and_odd_tensors_are_kept() {
 
 #[test]
 fn uniform_gives_the_request_wherever_it_fits() {
-    let uniform = Policy::named("uniform").expect("it is built in");
+    let uniform = named("uniform");
     let all = |query: Query<'_>| decisions(&uniform, &query);
     let requested = REQUESTS.join(" ");
     assert_eq!(all(Query::new("model.embed_tokens.weight", &[512, 128])), requested);
@@ -250,11 +241,11 @@ fn uniform_gives_the_request_wherever_it_fits() {
 #[test]
 fn no_request_keeps_everything() {
     for name in Policy::names() {
-        let policy = Policy::named(name).expect("it is listed");
+        let policy = named(name);
         assert_eq!(policy.name(), *name);
         let decision = policy.decide(&Query::new("a.weight", &[64, 64]), None);
         assert_eq!((decision.scheme, decision.rule.as_ref()), (None, "no quantization requested: kept"));
     }
     let error: UnknownPolicy = Policy::named("unifrom").expect_err("it is misspelt");
-    assert_eq!(error.to_string(), "expected a policy (default, uniform), found \"unifrom\"");
+    assert_eq!(error.to_string(), "expected a policy (default, uniform, v0.16, v0.32), found \"unifrom\"");
 }

@@ -1,0 +1,163 @@
+//! Which layers of a stack are sensitive, by their position.
+
+/// The largest factor, divisor, offset or step.
+const MAX_NUMBER: u64 = 1_000_000;
+
+/// Some first layers, some last ones, and some at regular steps between.
+#[derive(Debug, Clone)]
+pub(super) struct Cadence {
+    /// The layers before this are sensitive.
+    pub(super) first: Linear,
+    /// The layers from this on are sensitive.
+    pub(super) last: Linear,
+    /// Between `first` and this, every so many layers one is. `last` if it is not given.
+    pub(super) middle_end: Option<Linear>,
+    /// The step; not zero.
+    pub(super) every: u64,
+    /// Which of each step, counted from 0.
+    pub(super) at: u64,
+    /// The number of layers where the configuration does not say.
+    pub(super) layers: Option<u64>,
+}
+
+impl Cadence {
+    /// Whether the layer is one of these, in a model of so many layers.
+    pub(super) fn holds(&self, layer: Option<u64>, layers: Option<u64>) -> bool {
+        let (Some(layer), Some(layers)) = (layer, layers.or(self.layers).filter(|&layers| layers > 0)) else {
+            return false;
+        };
+        let (at, first, last) = (i128::from(layer), self.first.of(layers), self.last.of(layers));
+        let middle_end = self.middle_end.map_or(last, |end| end.of(layers));
+        let every = i128::from(self.every);
+        at < first || at >= last || (at < middle_end && (at - first).rem_euclid(every) == i128::from(self.at))
+    }
+}
+
+/// `factor × n / divisor + offset`, where n is the number of layers; the division rounds down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Linear {
+    factor: u64,
+    divisor: u64,
+    offset: i64,
+}
+
+impl Linear {
+    /// Reads `7n/8`, `n/2-4` and their like, or a number.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let text: String = text.chars().filter(|c| *c != ' ').collect();
+        let Some((factor, rest)) = text.split_once('n') else {
+            return Some(Self { factor: 0, divisor: 1, offset: number(&text)?.cast_signed() });
+        };
+        let factor = if factor.is_empty() { 1 } else { number(factor)? };
+        let sign = rest.find(['+', '-']).unwrap_or(rest.len());
+        let (divisor, offset) = rest.split_at(sign);
+        let divisor = match divisor.strip_prefix('/') {
+            Some(divisor) => number(divisor).filter(|&divisor| divisor > 0)?,
+            None if divisor.is_empty() => 1,
+            None => return None,
+        };
+        let offset = match offset.split_at_checked(1) {
+            Some(("-", offset)) => -number(offset)?.cast_signed(),
+            Some((_, offset)) => number(offset)?.cast_signed(),
+            None => 0,
+        };
+        Some(Self { factor, divisor, offset })
+    }
+
+    fn of(self, n: u64) -> i128 {
+        // A factor has 20 bits, so that no product comes near 127.
+        i128::from(n) * i128::from(self.factor) / i128::from(self.divisor) + i128::from(self.offset)
+    }
+}
+
+fn number(text: &str) -> Option<u64> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|&number| digits && number <= MAX_NUMBER)
+}
+
+/// The number after the first `layers` in a name: 5 in `model.layers.5.mlp.up_proj.weight`.
+pub(super) fn layer(name: &str) -> Option<u64> {
+    let mut segments = name.split('.').peekable();
+    while let Some(segment) = segments.next() {
+        let Some(next) = segments.peek().filter(|_| segment == "layers") else { continue };
+        if next.bytes().all(|byte| byte.is_ascii_digit()) && !next.is_empty() {
+            return next.parse().ok();
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn linear(text: &str) -> Linear {
+        Linear::parse(text).expect("it is linear")
+    }
+
+    fn promoted(middle_end: Option<&str>, layers: u64) -> Vec<u64> {
+        let cadence = Cadence {
+            first: linear("n/8"),
+            last: linear("7n/8"),
+            middle_end: middle_end.map(linear),
+            every: 3,
+            at: 2,
+            layers: None,
+        };
+        (0..layers).filter(|&layer| cadence.holds(Some(layer), Some(layers))).collect()
+    }
+
+    /// The reference's §3.4, every row.
+    #[test]
+    fn the_layers_that_ollama_promotes() {
+        assert_eq!(promoted(None, 30), [0, 1, 2, 5, 8, 11, 14, 17, 20, 23, 26, 27, 28, 29]);
+        assert_eq!(promoted(None, 32), [0, 1, 2, 3, 6, 9, 12, 15, 18, 21, 24, 27, 28, 29, 30, 31]);
+        assert_eq!(promoted(None, 40), [0, 1, 2, 3, 4, 7, 10, 13, 16, 19, 22, 25, 28, 31, 34, 35, 36, 37, 38, 39]);
+        let middle = |from: u64, to: u64| (from..to).step_by(3);
+        assert_eq!(promoted(None, 48), (0..6).chain(middle(8, 42)).chain(42..48).collect::<Vec<_>>()[..]);
+        assert_eq!(promoted(None, 52), (0..6).chain(middle(8, 45)).chain(45..52).collect::<Vec<_>>()[..]);
+        assert_eq!(promoted(Some("n/2-4"), 40), [0, 1, 2, 3, 4, 7, 10, 13, 35, 36, 37, 38, 39]);
+    }
+
+    #[test]
+    fn a_position_needs_a_layer_and_their_number() {
+        let mut cadence =
+            Cadence { first: linear("n"), last: linear("n"), middle_end: None, every: 1, at: 0, layers: None };
+        assert!(cadence.holds(Some(0), Some(1)));
+        assert!(cadence.holds(Some(u64::MAX), Some(u64::MAX)));
+        for (layer, layers) in [(None, Some(40)), (Some(0), None), (Some(0), Some(0))] {
+            assert!(!cadence.holds(layer, layers));
+        }
+        cadence.layers = Some(40);
+        assert!(cadence.holds(Some(0), None));
+    }
+
+    #[test]
+    fn linear_terms() {
+        assert_eq!(linear("7n/8").of(30), 26);
+        assert_eq!(linear("n / 2 - 4").of(40), 16);
+        assert_eq!(linear("n+1").of(2), 3);
+        assert_eq!(linear("n").of(u64::MAX), i128::from(u64::MAX));
+        assert_eq!(linear("12").of(40), 12);
+        for text in ["", "n/0", "x", "n*2", "n/", "n-", "+n", "-1", "n/2/2", "9999999n", "n/+2", "nn", "é"] {
+            assert_eq!(Linear::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn layers_in_names() {
+        for (name, expected) in [
+            ("model.layers.5.mlp.up_proj.weight", Some(5)),
+            ("layers.12.mlp", Some(12)),
+            ("encoder.layers.weight.layers.3.x", Some(3)),
+            ("model.layers.x.weight", None),
+            ("model.layers", None),
+            ("model.layers..x", None),
+            ("model.layers.99999999999999999999.x", None),
+            ("model.my_layers.3.x", None),
+            ("", None),
+        ] {
+            assert_eq!(layer(name), expected, "{name}");
+        }
+    }
+}
