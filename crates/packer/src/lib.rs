@@ -66,6 +66,7 @@ mod inventory;
 mod plan;
 mod positioned;
 mod report;
+mod runtime;
 mod source;
 mod transpose;
 

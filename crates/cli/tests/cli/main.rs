@@ -8,5 +8,6 @@ mod journey;
 mod json;
 mod large;
 mod models;
+mod pipelines;
 mod support;
 mod usage;

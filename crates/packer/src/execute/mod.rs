@@ -13,16 +13,14 @@ mod warnings;
 use std::{collections::HashMap, num::NonZero};
 
 use longshore_manifest::{
-    Config, Descriptor, Digest, Manifest, ModelName, Progress, Store,
-    document::{Draft, media_type},
-    store::Added,
+    Config, Descriptor, Digest, Manifest, ModelName, Progress, Store, document::media_type, store::Added,
 };
 use longshore_quant::Profile;
 
 pub(crate) use self::jobs::threads;
 use self::{blob::Done, shards::ShardFiles};
 pub use self::{error::ImportError, shards::ReadError};
-use crate::{companions::CompanionKind, plan::Plan, source::Source};
+use crate::{companions::CompanionKind, plan::Plan, runtime, source::Source};
 
 /// How to execute a plan.
 #[derive(Debug, Clone, Default)]
@@ -87,8 +85,7 @@ pub fn import(
     let layers = layers(plan, &done);
     let (blobs, _) = done.split_at(plan.blobs.len());
     let mut config = Config::new(table::table(source, plan, blobs, options.profile));
-    let draft = source.members.iter().find(|member| member.is_draft());
-    config.draft = draft.map(|draft| Draft::new(draft.architecture().unwrap_or_default()));
+    runtime::describe(source, &mut config);
     let config = ingest.add(&config.to_bytes())?;
     let config = Descriptor { name: None, ..describe(media_type::CONFIG, "", config) };
     let manifest = Manifest::new(config, layers);

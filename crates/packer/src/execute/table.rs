@@ -7,12 +7,14 @@ use super::blob::{Done, part};
 use crate::{
     ModelConfig,
     plan::{Plan, PlannedBlob, PlannedTensor},
-    source::Source,
+    source::{Member, Source},
 };
 
 /// The table of `plan`, whose blobs are `done`.
 pub(super) fn table(source: &Source, plan: &Plan, done: &[Done], profile: Profile) -> TensorTable {
-    let facts = source.config.as_ref().map_or_else(Facts::default, ModelConfig::facts);
+    let mut facts = source.config.as_ref().map_or_else(Facts::default, ModelConfig::facts);
+    let component = |member: &Member| Some((member.component()?.to_owned(), member.architecture()?.to_owned()));
+    facts.components = source.members.iter().filter_map(component).collect();
     let import = Import {
         kind: plan.kind.to_string(),
         quantize: plan.scheme.map(|scheme| scheme.to_string()),

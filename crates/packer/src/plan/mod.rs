@@ -16,6 +16,7 @@ use crate::{
     classify::Kind,
     companions::Companion,
     experts::{self, Grouping, Stack},
+    runtime::known,
     source::{Member, Source, SourceTensor},
 };
 
@@ -118,6 +119,7 @@ impl Plan {
     /// - [`PlanError::Scheme`], [`PlanError::Layout`]: a tensor cannot be stored as decided.
     pub fn new(source: &Source, options: &PlanOptions) -> Result<Self, PlanError> {
         let mut warnings = source.warnings.clone();
+        warnings.extend(source.config.as_ref().and_then(known::unknown));
         let mut drafts = Vec::new();
         for member in &source.members {
             drafts.extend(blobs_of(member, source, options, &mut warnings)?);

@@ -24,6 +24,7 @@ use crate::{
     companions::{self, Companion, has_suffix},
     config::{MAX_CONFIG_BYTES, ModelConfig},
     inventory::{self, Inventory},
+    runtime::ChatTemplate,
 };
 
 /// A checkpoint that could be imported: what its files hold, without their data.
@@ -55,6 +56,7 @@ pub struct Source {
     pub evidence: Option<Evidence>,
     /// What a user should know: tensors and files that are left out, for example.
     pub warnings: Vec<String>,
+    pub(crate) template: ChatTemplate,
 }
 
 /// One weight file.
@@ -159,6 +161,7 @@ impl Source {
         config: Option<ModelConfig>,
     ) -> Result<Self, SourceError> {
         let mut source = Self {
+            template: ChatTemplate::read(&companions),
             root: root.to_owned(),
             tensors: Vec::new(),
             shards: Vec::new(),

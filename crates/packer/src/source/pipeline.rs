@@ -12,6 +12,7 @@ use crate::{
     companions::{self, has_suffix},
     config::{self, ModelConfig},
     inventory,
+    runtime::ChatTemplate,
 };
 
 /// How the classes end that have no weights: schedulers, and what prepares text, pictures and sound.
@@ -53,6 +54,7 @@ pub(super) fn open(dir: &Path, entries: Vec<Entry>, index: &Path, limits: &Limit
         kind: Kind::Pipeline,
         evidence: Some(Evidence::Components { names: listed.iter().map(|found| found.name.clone()).collect() }),
         warnings: Vec::new(),
+        template: ChatTemplate::default(),
     };
     let mut used = Vec::new();
     for component in listed {
