@@ -1,5 +1,6 @@
 //! Importing and exporting, through the public interface.
 
+mod acceptance;
 mod companions;
 mod config;
 mod directory;
@@ -13,6 +14,7 @@ mod plan;
 mod quantization;
 mod round_trip;
 mod source;
+mod speech_and_text;
 mod stores;
 mod support;
 mod tables;
