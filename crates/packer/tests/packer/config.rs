@@ -29,16 +29,18 @@ fn the_fixtures() {
     assert_eq!(parse(&flux.json["text_encoder/config.json"]).component(), None);
 }
 
+/// Reads a configuration with so many layers, experts with those for each token, and tokens of context.
+fn check(text: &str, layers: u64, experts: Option<(u64, u64)>, context: Option<u64>) -> ModelConfig {
+    let config = parse(text);
+    assert_eq!(config.layers, Some(layers), "{text}");
+    assert_eq!(config.experts.zip(config.experts_per_token), experts, "{text}");
+    assert_eq!(config.context_length, context, "{text}");
+    config
+}
+
 /// The members that matter of each family's published configuration.
 #[test]
-fn families() {
-    let check = |text: &str, layers: u64, experts: Option<(u64, u64)>, context: Option<u64>| {
-        let config = parse(text);
-        assert_eq!(config.layers, Some(layers), "{text}");
-        assert_eq!(config.experts.zip(config.experts_per_token), experts, "{text}");
-        assert_eq!(config.context_length, context, "{text}");
-        config
-    };
+fn families_with_nested_configurations() {
     let qwen = check(
         r#"{"architectures": ["Qwen3_5MoeForConditionalGeneration"], "model_type": "qwen3_5_moe", "vision_config": {"depth": 27},
             "text_config": {"model_type": "qwen3_5_moe_text", "num_hidden_layers": 48, "hidden_size": 2048, "num_experts": 256,
@@ -84,6 +86,10 @@ fn families() {
     );
     assert!(omni.has_audio && omni.identifiers.contains(&"nemotron_h".to_owned()));
     assert_eq!(omni.shared_experts, Some(1));
+}
+
+#[test]
+fn families_of_one_level() {
     let oss = check(
         r#"{"model_type": "gpt_oss", "num_hidden_layers": 24, "num_local_experts": 32, "experts_per_token": 4, "rope_theta": 150000,
             "rope_scaling": {"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096},
@@ -150,6 +156,10 @@ fn families() {
         Some(448),
     );
     assert_eq!((whisper.decoder_layers, whisper.heads, whisper.intermediate_size), (Some(4), Some(20), Some(5120)));
+}
+
+#[test]
+fn models_that_talk() {
     let talking = check(
         r#"{"model_type": "qwen3_omni_moe", "thinker_config": {"audio_config": {}, "vision_config": {},
             "text_config": {"num_hidden_layers": 48, "num_experts": 128, "num_experts_per_tok": 8}}}"#,

@@ -1,6 +1,6 @@
 //! What checkpoints say about weights that are quantized already, in every form that is published.
 
-use longshore_packer::{ModelConfig, QuantizationMethod as Method, SourceQuantization};
+use longshore_packer::{ModelConfig, QuantizationMethod as Method, SourceQuantization, WeightCoding};
 use longshore_st_format::fixtures;
 use proptest::prelude::*;
 
@@ -116,7 +116,7 @@ fn odd_members_are_passed_over() {
         r#"{"quant_method": "fp8", "bits": -1, "group_size": 1e300, "weight_block_size": [0, 128], "ignore": "x",
             "config_groups": [1], "desc_act": "yes", "version": 2, "quantized_layers": 0, "modules_to_not_convert": [1, "a"]}"#,
     );
-    assert_eq!((odd.weights, odd.block, odd.desc_act), (Default::default(), None, None));
+    assert_eq!((odd.weights, odd.block, odd.desc_act), (WeightCoding::default(), None, None));
     assert_eq!((odd.skipped, odd.version.as_deref()), (vec!["a".to_owned()], Some("2")));
     for block in ["[1]", "[1, 2, 3]", "\"128\"", "\"0x4\"", "\"ax4\"", "128", "[1.5, 2]"] {
         let found = described(&format!(r#"{{"quant_method": "fp8", "weight_block_size": {block}}}"#));
