@@ -96,7 +96,8 @@ pub(crate) enum Command {
 
 /// Import a checkpoint into the store, quantized if asked
 ///
-/// SOURCE is a directory with config.json and safetensors files, a snapshot in a hub cache, or one .safetensors file. Tensors and
+/// SOURCE is a directory with config.json and safetensors files, a diffusers pipeline (a directory with a `model_index.json`), a
+/// snapshot in a hub cache, or one .safetensors file. Tensors and
 /// the files that a model needs to run (configuration, tokenizer, chat template, code, licence) are stored; a tensor that
 /// the store already holds is not stored again. The experts of a layer are stacked into one tensor per projection.
 ///
@@ -141,6 +142,10 @@ pub(crate) struct Import {
     /// Quantize tensors that hold infinities or NaNs rather than stop
     #[arg(long)]
     pub(crate) allow_nonfinite: bool,
+    /// A draft model's checkpoint directory, to be stored beside the target: its tensors as `draft.<tensor>`, its files as
+    /// `draft/<file>`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) draft: Option<PathBuf>,
     /// Threads to use [default: all]
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub(crate) threads: Option<NonZero<usize>>,

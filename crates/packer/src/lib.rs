@@ -67,6 +67,7 @@ mod inventory;
 mod plan;
 mod positioned;
 mod report;
+mod runtime;
 mod source;
 mod transpose;
 

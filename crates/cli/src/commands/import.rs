@@ -54,7 +54,10 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
     let started = Instant::now();
     check(args)?;
     let policy = super::policy::open(&args.policy)?;
-    let source = Source::open(&args.source, &Limits::default())?;
+    let mut source = Source::open(&args.source, &Limits::default())?;
+    if let Some(draft) = &args.draft {
+        source = source.with_draft(Source::open(draft, &Limits::default())?)?;
+    }
     let scheme = args.quantize.and_then(Quantize::scheme);
     let options = PlanOptions::new(scheme, policy)
         .with_floats(matches!(args.quantize, Some(Quantize::None)))
@@ -123,9 +126,10 @@ fn describe(plan: &Plan) -> String {
         ("RULE", Align::Left),
     ];
     let mut rows = Vec::new();
-    for tensor in plan.blobs.iter().flat_map(|blob| &blob.tensors) {
+    for (blob, tensor) in plan.blobs.iter().flat_map(|blob| blob.tensors.iter().map(move |tensor| (blob, tensor))) {
+        let component = blob.component.as_ref().map_or_else(String::new, |component| format!("{component}/"));
         rows.push(vec![
-            tensor.name.clone(),
+            component + &tensor.name,
             tensor.dtype.to_string(),
             tensor.shape.to_string(),
             tensor.scheme.map_or_else(|| "-".into(), |scheme| scheme.to_string()),

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _, process::ExitCode};
 
-use longshore_packer::{Source, SourceTensor};
+use longshore_packer::{Member, Source, SourceTensor};
 use longshore_st_format::Limits;
 use serde::Serialize;
 
@@ -21,10 +21,23 @@ struct Report<'a> {
     kind: String,
     architecture: Option<&'a str>,
     metadata: &'a BTreeMap<String, String>,
+    /// Of a pipeline.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    components: Vec<Component<'a>>,
     files: Vec<File<'a>>,
     parameters: u64,
     bytes: u64,
     tensors: Vec<Tensor<'a>>,
+}
+
+#[derive(Serialize)]
+struct Component<'a> {
+    name: &'a str,
+    architecture: Option<&'a str>,
+    kind: String,
+    parameters: u64,
+    bytes: u64,
+    tensors: usize,
 }
 
 #[derive(Serialize)]
@@ -35,6 +48,8 @@ struct File<'a> {
 
 #[derive(Serialize)]
 struct Tensor<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    component: Option<&'a str>,
     name: &'a str,
     dtype: longshore_st_format::Dtype,
     shape: &'a longshore_st_format::Shape,
@@ -43,7 +58,15 @@ struct Tensor<'a> {
 
 pub(super) fn run(args: &Inspect, printer: &Printer) -> anyhow::Result<ExitCode> {
     let source = Source::open(&args.path, &Limits::default())?;
-    let elements = |tensor: &SourceTensor| tensor.shape.elements().unwrap_or(u64::MAX);
+    let tensors = source.members.iter().flat_map(|member| {
+        source.tensors_of(member).iter().map(|tensor| Tensor {
+            component: member.component(),
+            name: &tensor.name,
+            dtype: tensor.dtype,
+            shape: &tensor.shape,
+            file: &source.shards[tensor.shard].name,
+        })
+    });
     let report = Report {
         version: VERSION,
         path: args.path.to_string_lossy(),
@@ -51,18 +74,10 @@ pub(super) fn run(args: &Inspect, printer: &Printer) -> anyhow::Result<ExitCode>
         architecture: source.architecture(),
         metadata: &source.metadata,
         files: source.shards.iter().map(|shard| File { name: &shard.name, size: shard.file_len }).collect(),
-        parameters: source.tensors.iter().map(elements).fold(0, u64::saturating_add),
+        components: source.members.iter().filter_map(|member| component(&source, member)).collect(),
+        parameters: parameters(&source.tensors),
         bytes: source.tensor_bytes(),
-        tensors: source
-            .tensors
-            .iter()
-            .map(|tensor| Tensor {
-                name: &tensor.name,
-                dtype: tensor.dtype,
-                shape: &tensor.shape,
-                file: &source.shards[tensor.shard].name,
-            })
-            .collect(),
+        tensors: tensors.collect(),
     };
     for warning in &source.warnings {
         printer.warn(warning);
@@ -71,18 +86,44 @@ pub(super) fn run(args: &Inspect, printer: &Printer) -> anyhow::Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
+fn parameters(tensors: &[SourceTensor]) -> u64 {
+    tensors.iter().map(|tensor| tensor.shape.elements().unwrap_or(u64::MAX)).fold(0, u64::saturating_add)
+}
+
+fn component<'a>(source: &'a Source, member: &'a Member) -> Option<Component<'a>> {
+    let tensors = source.tensors_of(member);
+    Some(Component {
+        name: member.component()?,
+        architecture: member.architecture(),
+        kind: member.kind.to_string(),
+        parameters: parameters(tensors),
+        bytes: tensors.iter().map(SourceTensor::byte_len).fold(0, u64::saturating_add),
+        tensors: tensors.len(),
+    })
+}
+
 fn human(report: &Report<'_>) -> String {
-    let mut lines = vec![("taken for", format!("{} checkpoint", report.kind))];
+    let mut lines = vec![(
+        "taken for",
+        if report.components.is_empty() { format!("{} checkpoint", report.kind) } else { report.kind.clone() },
+    )];
     lines.extend(report.architecture.map(|architecture| ("architecture", architecture.to_owned())));
     lines.push(("parameters", count(report.parameters)));
     lines.push(("tensors", format!("{}, {}", report.tensors.len(), size(report.bytes))));
+    lines.extend(report.components.iter().map(|component| {
+        let Component { name, architecture, kind, tensors, bytes, parameters } = component;
+        let what = architecture.map_or_else(String::new, |architecture| format!("{architecture}, "));
+        let found = format!("{}, {}, {} parameters", plural(*tensors, "tensor"), size(*bytes), count(*parameters));
+        ("component", format!("{name}: {what}{kind}, {found}"))
+    }));
     lines.push(("files", plural(report.files.len(), "safetensors file")));
     lines.extend(report.metadata.iter().map(|(key, value)| ("metadata", format!("{key} = {value}"))));
     let mut text = format!("{}\n{}", plain(&report.path), facts(&lines));
     if !report.tensors.is_empty() {
         let columns = [("TENSOR", Align::Left), ("DTYPE", Align::Left), ("SHAPE", Align::Left), ("FILE", Align::Left)];
         let row = |tensor: &Tensor<'_>| {
-            vec![tensor.name.to_owned(), tensor.dtype.to_string(), tensor.shape.to_string(), tensor.file.to_owned()]
+            let component = tensor.component.map_or_else(String::new, |component| format!("{component}/"));
+            vec![component + tensor.name, tensor.dtype.to_string(), tensor.shape.to_string(), tensor.file.to_owned()]
         };
         let _ = write!(text, "\n{}", table(&columns, &report.tensors.iter().map(row).collect::<Vec<_>>()));
     }

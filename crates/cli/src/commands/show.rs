@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use longshore_manifest::{
     Digest, ModelName, Store,
-    document::{BlobEntry, Facts, Import, Loss, TensorEntry, TensorTable},
+    document::{BlobEntry, Draft, Facts, Import, Loss, Rope, TensorEntry, TensorTable},
 };
 use serde::Serialize;
 
@@ -27,6 +27,13 @@ struct Report<'a> {
     #[serde(flatten)]
     facts: &'a Facts,
     parameters: u64,
+    capabilities: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    renderer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parser: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    draft: Option<&'a Draft>,
     import: &'a Import,
     size: u64,
     blobs: usize,
@@ -79,6 +86,10 @@ pub(super) fn run(args: &Show, store: &Store, printer: &Printer) -> anyhow::Resu
         digest: model.digest,
         facts: &found.facts,
         parameters: found.tensors().map(|(_, tensor)| tensor.elements()).fold(0, u64::saturating_add),
+        capabilities: &model.config.capabilities,
+        renderer: model.config.renderer.as_deref(),
+        parser: model.config.parser.as_deref(),
+        draft: model.config.draft.as_ref(),
         import: &found.import,
         size: model.manifest.blobs().map(|blob| (blob.digest, blob.size)).collect::<BTreeMap<_, _>>().values().sum(),
         blobs: found.blobs.len(),
@@ -139,17 +150,48 @@ fn schemes(table: &TensorTable) -> Vec<Coding> {
     schemes
 }
 
+/// The facts beside architecture and parameters, as far as they are known.
+fn what_it_is(facts: &Facts) -> Vec<(&'static str, String)> {
+    let mut lines: Vec<_> =
+        facts.components.iter().map(|(name, class)| ("component", format!("{name}: {class}"))).collect();
+    let with = |first: Option<u64>, others: &[(Option<u64>, &str)]| {
+        let others = others.iter().filter_map(|(number, what)| Some(format!(", {} {what}", (*number)?)));
+        first.map(|number| number.to_string() + &others.collect::<String>())
+    };
+    let Facts { layers, decoder_layers, heads, kv_heads, head_dim, experts, .. } = facts;
+    let numbers = [
+        ("layers", with(*layers, &[(*decoder_layers, "in the decoder")])),
+        ("hidden size", with(facts.hidden_size, &[(facts.intermediate_size, "within a feed-forward block")])),
+        ("heads", with(*heads, &[(*kv_heads, "for keys and values"), (*head_dim, "elements each")])),
+        ("experts", with(*experts, &[(facts.experts_per_token, "for each token"), (facts.shared_experts, "shared")])),
+        ("context", facts.context_length.map(|tokens| format!("{tokens} tokens"))),
+        ("rope", facts.rope.as_ref().map(rope)),
+        ("vocabulary", facts.vocabulary.map(|tokens| format!("{tokens} tokens"))),
+    ];
+    lines.extend(numbers.into_iter().filter_map(|(key, value)| Some((key, value?))));
+    lines
+}
+
+fn rope(rope: &Rope) -> String {
+    let mut parts = Vec::new();
+    parts.extend(rope.theta.as_ref().map(|theta| format!("theta {theta}")));
+    parts.extend(rope.local_theta.as_ref().map(|theta| format!("theta {theta} in local attention")));
+    parts.extend(rope.kind.clone());
+    parts.extend(rope.factor.as_ref().map(|factor| format!("factor {factor}")));
+    parts.extend(rope.original_context.map(|tokens| format!("from {tokens} tokens")));
+    parts.join(", ")
+}
+
 fn human(report: &Report<'_>) -> String {
-    let Facts { architecture, layers, experts, experts_per_token, context_length, .. } = report.facts;
     let mut lines = vec![("digest", report.digest.to_string())];
-    lines.extend(architecture.iter().map(|architecture| ("architecture", architecture.clone())));
+    lines.extend(report.facts.architecture.iter().map(|architecture| ("architecture", architecture.clone())));
     lines.push(("parameters", count(report.parameters)));
-    lines.extend(layers.iter().map(|layers| ("layers", layers.to_string())));
-    lines.extend(experts.iter().map(|experts| match experts_per_token {
-        Some(used) => ("experts", format!("{experts}, {used} for each token")),
-        None => ("experts", experts.to_string()),
-    }));
-    lines.extend(context_length.iter().map(|tokens| ("context", format!("{tokens} tokens"))));
+    lines.extend(what_it_is(report.facts));
+    if !report.capabilities.is_empty() {
+        lines.push(("can", report.capabilities.join(", ")));
+    }
+    lines.extend(report.parser.map(|parser| ("parser", parser.to_owned())));
+    lines.extend(report.draft.map(|draft| ("draft", draft.architecture.clone())));
     let Import { kind, quantize, policy, profile, .. } = report.import;
     let mut import = format!("{kind} source");
     for (flag, value) in [("quantize", quantize), ("policy", policy), ("profile", profile)] {

@@ -8,6 +8,7 @@ mod journey;
 mod json;
 mod large;
 mod models;
+mod pipelines;
 mod policy;
 mod support;
 mod usage;

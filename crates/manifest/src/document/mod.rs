@@ -5,6 +5,6 @@ mod config;
 mod manifest;
 mod table;
 
-pub use config::{Config, Draft, Facts, Import};
+pub use config::{Config, Draft, Facts, Import, Rope};
 pub use manifest::{Descriptor, DocumentError, Manifest, media_type};
 pub use table::{BlobEntry, Loss, Part, Quantization, Role, TensorEntry, TensorTable, Transform, is_component};

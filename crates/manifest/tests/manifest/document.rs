@@ -2,11 +2,11 @@ use std::collections::BTreeMap;
 
 use longshore_manifest::{
     Config, Descriptor, Digest, Manifest,
-    document::{DocumentError, Facts, Import, Role, TensorTable, Transform, media_type},
+    document::{DocumentError, Draft, Facts, Import, Role, Rope, TensorTable, Transform, media_type},
 };
 use longshore_st_format::{Dtype, Shape};
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 
 use crate::util::{Blob, chain, table};
 
@@ -42,13 +42,26 @@ pub(crate) fn config() -> Config {
     let TensorTable { blobs, .. } = table(&[Blob::plain("model.embed_tokens.weight", 3, 1), stacked, transposed]);
     let facts = Facts {
         architecture: Some("Qwen3MoeForCausalLM".into()),
+        model_type: Some("qwen3_moe".into()),
+        components: BTreeMap::from([("transformer".into(), "FluxTransformer2DModel".into())]),
         layers: Some(1),
+        decoder_layers: Some(2),
         hidden_size: Some(64),
+        intermediate_size: Some(256),
         heads: Some(4),
         kv_heads: Some(2),
+        head_dim: Some(16),
         experts: Some(2),
         experts_per_token: Some(1),
+        shared_experts: Some(1),
         context_length: Some(40_960),
+        rope: Some(Rope {
+            theta: Some(1_000_000.into()),
+            local_theta: Some(10_000.into()),
+            kind: Some("yarn".into()),
+            factor: Number::from_f64(4.5),
+            original_context: Some(8_192),
+        }),
         vocabulary: Some(3),
     };
     let import = Import {
@@ -60,7 +73,13 @@ pub(crate) fn config() -> Config {
         ..Import::default()
     };
     let mut config = Config::new(TensorTable::new(facts, import, blobs));
+    config.renderer = Some("qwen3-coder".into());
+    config.parser = Some("qwen3".into());
     config.requires = Some("0.19.0".into());
+    config.remote_host = Some("host".into());
+    config.remote_model = Some("remote".into());
+    config.base_name = Some("base".into());
+    config.draft = Some(Draft::new("SmallForCausalLM"));
     config
 }
 
@@ -75,6 +94,54 @@ fn documents_round_trip() {
     assert_eq!(Manifest::parse(MANIFEST).unwrap(), manifest());
     assert_eq!(Config::parse(CONFIG).unwrap(), config());
     assert_eq!(Config::parse(&Config::default().to_bytes()).unwrap(), Config::default());
+}
+
+/// Spec §1.4 and Appendix B: absent fields of ollama's leave no trace, and the others stand in its order.
+#[test]
+fn ollamas_fields_in_ollamas_order() {
+    let mut config = Config::default();
+    config.model_format = "safetensors".into();
+    config.file_type = "nvfp4".into();
+    config.renderer = Some("qwen3-coder".into());
+    config.parser = Some("qwen3".into());
+    config.requires = Some("0.19.0".into());
+    config.capabilities = ["completion", "tools", "thinking"].map(str::to_owned).to_vec();
+    let example = concat!(
+        r#"{"model_format":"safetensors","model_family":"","model_families":null,"model_type":"","file_type":"nvfp4","#,
+        r#""renderer":"qwen3-coder","parser":"qwen3","requires":"0.19.0","capabilities":["completion","tools","thinking"],"#,
+        r#""architecture":"","os":""}"#,
+    );
+    assert_eq!(String::from_utf8(config.to_bytes()).unwrap(), format!("{example}\n"));
+    let s1 = concat!(
+        r#"{"model_format":"safetensors","model_family":"","model_families":null,"model_type":"","file_type":"","#,
+        r#""requires":"0.14.0","capabilities":["completion"],"architecture":"","os":"","rootfs":{"type":"","diff_ids":null}}"#,
+    );
+    assert_eq!(s1.len(), 214);
+    assert_eq!(Config::parse(s1.as_bytes()).unwrap().requires.as_deref(), Some("0.14.0"));
+}
+
+/// Spec §1.4, `file_type` in column H.
+#[test]
+fn the_file_type_is_the_effective_one() {
+    let of = |quantize: Option<&str>, blobs: &[Blob]| {
+        let TensorTable { blobs, .. } = table(blobs);
+        let import = Import { quantize: quantize.map(str::to_owned), ..Import::default() };
+        Config::new(TensorTable::new(Facts::default(), import, blobs)).file_type
+    };
+    let (plain, int4, nvfp4) = (Blob::plain("a", 3, 1), Blob::int4("b", 2, 32, 3), Blob::nvfp4_of("c", &[2, 3], 5));
+    assert_eq!(of(None, std::slice::from_ref(&plain)), "");
+    assert_eq!(of(Some("int4"), std::slice::from_ref(&plain)), "", "nothing was quantized");
+    assert_eq!(of(Some("int4-g32"), &[plain.clone(), int4.clone()]), "int4");
+    assert_eq!(of(Some("nvfp4"), &[int4.clone(), nvfp4.clone()]), "nvfp4");
+    assert_eq!(of(None, &[plain, int4.clone()]), "int4");
+    assert_eq!(of(None, &[int4, nvfp4]), "", "a mixture has none");
+}
+
+#[test]
+fn a_draft_has_the_tensors_with_its_prefix() {
+    let draft = Draft::new("X");
+    assert!(draft.has("draft.w") && !draft.has("drafty") && !draft.has("w"));
+    assert!(!Draft::default().has("w"), "no prefix has none");
 }
 
 #[test]
@@ -122,12 +189,15 @@ fn unknown_fields_are_passed_over() {
     }
 }
 
-/// Puts an unknown field into every object but the source's metadata, which is free.
+/// Puts an unknown field into every object but those whose keys are free: the source's metadata and the components' classes.
 fn add_fields(value: &mut Value) -> usize {
     match value {
         Value::Object(fields) => {
-            let inner: usize =
-                fields.iter_mut().filter(|(key, _)| *key != "metadata").map(|(_, value)| add_fields(value)).sum();
+            let inner: usize = fields
+                .iter_mut()
+                .filter(|(key, _)| *key != "metadata" && *key != "components")
+                .map(|(_, value)| add_fields(value))
+                .sum();
             fields.insert("chunks".into(), json!({"size": 4_194_304, "digests": ["…"]}));
             inner + 1
         }

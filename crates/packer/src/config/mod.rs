@@ -1,9 +1,15 @@
 //! What `config.json` says about a model.
 
+mod keys;
 mod lenient;
 mod quantization;
+mod rope;
 
-use longshore_manifest::document::Facts;
+use keys::{
+    AUDIO, CONTEXT, DECODER_LAYERS, EXPERT_INTERMEDIATE, EXPERTS, EXPERTS_PER_TOKEN, HEAD_DIM, HEADS, HIDDEN,
+    INTERMEDIATE, KV_HEADS, LAYER_LISTS, LAYERS, NESTED, NESTING, SHARED_EXPERTS, VISION, VOCAB,
+};
+use longshore_manifest::document::{Facts, Rope};
 use longshore_st_format::Dtype;
 pub use quantization::{QuantizationMethod, SourceQuantization, WeightCoding, WeightGroup};
 use serde_json::{Map, Value};
@@ -35,14 +41,21 @@ pub struct ModelConfig {
     pub model_type: Option<String>,
     /// The family of the nested language model, such as `llama4_text`.
     pub text_model_type: Option<String>,
+    /// The names by which a runtime may know the model, in lower case: all of `architectures`, `model_type`, the `model_type`
+    /// under `llm_config`.
+    pub identifiers: Vec<String>,
     /// The class of a diffusers component, such as `FluxTransformer2DModel`.
     pub class_name: Option<String>,
-    /// Transformer layers, or blocks.
+    /// Transformer layers, or blocks; of a model with an encoder and a decoder, the encoder's.
     pub layers: Option<u64>,
+    /// Layers of the decoder, in a model that has an encoder too.
+    pub decoder_layers: Option<u64>,
     /// Elements of the residual stream.
     pub hidden_size: Option<u64>,
     /// Elements between the two projections of a dense feed-forward block.
     pub intermediate_size: Option<u64>,
+    /// The same within one routed expert.
+    pub expert_intermediate_size: Option<u64>,
     /// Query heads per layer.
     pub heads: Option<u64>,
     /// Key and value heads per layer.
@@ -53,10 +66,22 @@ pub struct ModelConfig {
     pub experts: Option<u64>,
     /// Routed experts that one token uses.
     pub experts_per_token: Option<u64>,
+    /// Experts that every token uses besides.
+    pub shared_experts: Option<u64>,
+    /// Which layers have one feed-forward block rather than experts, in ascending order, where the document tells: the `dense`
+    /// entries of `mlp_layer_types`, `mlp_only_layers`, and those before `first_k_dense_replace`. Of Laguna, the first if it
+    /// does not tell.
+    pub dense_layers: Option<Vec<u64>>,
     /// Tokens of the longest context.
     pub context_length: Option<u64>,
     /// Tokens of the vocabulary.
     pub vocab_size: Option<u64>,
+    /// How positions are turned into rotations.
+    pub rope: Option<Rope>,
+    /// Whether it sees pictures: it has a `vision_config`, or `has_vision` says so.
+    pub has_vision: bool,
+    /// Whether it hears: it has an `audio_config` or a `sound_config`.
+    pub has_audio: bool,
     /// Whether the output head is the token embedding.
     pub tied_embeddings: Option<bool>,
     /// The type of the weights, or of those that are not quantized (`dtype`, `torch_dtype`).
@@ -89,44 +114,10 @@ pub enum ConfigError {
     },
 }
 
-/// Members that hold the language model of a larger one, in the order in which they are looked into.
-const NESTED: &[&str] = &["text_config", "llm_config", "language_config", "language_model_config"];
-
-const LAYERS: &[&str] = &["num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_blocks"];
-/// Lists and patterns with one entry for each layer, where no number says how many there are.
-const LAYER_LISTS: &[&str] = &["layers_block_type", "layer_types", "hybrid_override_pattern"];
-const HIDDEN: &[&str] = &["hidden_size", "n_embd", "d_model", "dim"];
-const INTERMEDIATE: &[&str] = &["intermediate_size", "n_inner", "ffn_hidden_size", "ffn_dim", "d_ff"];
-const HEADS: &[&str] = &["num_attention_heads", "n_head", "n_heads", "num_heads"];
-const KV_HEADS: &[&str] = &["num_key_value_heads", "num_kv_heads", "n_kv_heads", "n_head_kv", "multi_query_group_num"];
-const HEAD_DIM: &[&str] = &["head_dim", "d_kv", "attention_head_dim", "kv_channels"];
-const EXPERTS: &[&str] = &[
-    "num_experts",
-    "num_local_experts",
-    "n_routed_experts",
-    "num_routed_experts",
-    "moe_num_experts",
-    "moe_num_primary_experts",
-];
-const EXPERTS_PER_TOKEN: &[&str] = &[
-    "num_experts_per_tok",
-    "num_experts_per_token",
-    "top_k_experts",
-    "moe_top_k",
-    "moe_topk",
-    "moe_k",
-    "moe_num_active_primary_experts",
-];
-const CONTEXT: &[&str] = &[
-    "max_position_embeddings",
-    "n_positions",
-    "n_ctx",
-    "max_sequence_length",
-    "max_seq_len",
-    "seq_length",
-    "model_max_length",
-];
-const VOCAB: &[&str] = &["vocab_size", "padded_vocab_size", "n_vocab"];
+/// The architecture whose first layer is dense unless its configuration says otherwise.
+const LAGUNA: &str = "LagunaForCausalLM";
+/// The most dense layers that are told apart; no model comes near.
+const MAX_DENSE: u64 = 4096;
 
 impl ModelConfig {
     /// Reads the document's bytes.
@@ -142,34 +133,45 @@ impl ModelConfig {
     }
 
     fn from_object(top: &Map<String, Value>) -> Self {
-        let nested = NESTED.iter().find_map(|key| top.get(*key)?.as_object());
-        let levels: Vec<_> = std::iter::once(top).chain(nested).collect();
+        let levels = levels(top);
+        let nested = &levels[1..];
         let number =
             |keys: &[&str]| levels.iter().find_map(|level| keys.iter().find_map(|key| level.get(*key)?.as_u64()));
 
         let first_architecture = |level: &Map<String, Value>| text(level.get("architectures")?.get(0)?);
         let member = |level: &Map<String, Value>, key: &str| text(level.get(key)?);
         let model_type = member(top, "model_type");
-        let text_model_type = nested.and_then(|level| member(level, "model_type"));
+        let text_model_type = nested.iter().rev().find_map(|level| member(level, "model_type"));
         let class_name = member(top, "_class_name");
+        let architecture = first_architecture(top)
+            .or_else(|| model_type.clone())
+            .or_else(|| text_model_type.clone())
+            .or_else(|| class_name.clone());
+        let has = |keys: &[&str]| levels.iter().any(|level| keys.iter().any(|key| is_object(level.get(*key))));
+        let says = |key: &str| levels.iter().any(|level| level.get(key).and_then(Value::as_bool) == Some(true));
         Self {
-            architecture: first_architecture(top)
-                .or_else(|| model_type.clone())
-                .or_else(|| text_model_type.clone())
-                .or_else(|| class_name.clone()),
+            dense_layers: dense_layers(&levels).or_else(|| (architecture.as_deref()? == LAGUNA).then(|| vec![0])),
+            identifiers: identifiers(top),
+            architecture,
             model_type,
             text_model_type,
             class_name,
             layers: number(LAYERS).or_else(|| levels.iter().find_map(|level| listed_layers(level))),
+            decoder_layers: number(DECODER_LAYERS),
             hidden_size: number(HIDDEN),
             intermediate_size: number(INTERMEDIATE),
+            expert_intermediate_size: number(EXPERT_INTERMEDIATE),
             heads: number(HEADS),
             kv_heads: number(KV_HEADS),
             head_dim: number(HEAD_DIM),
             experts: number(EXPERTS),
             experts_per_token: number(EXPERTS_PER_TOKEN),
+            shared_experts: number(SHARED_EXPERTS),
             context_length: number(CONTEXT),
             vocab_size: number(VOCAB),
+            rope: rope::read(&levels),
+            has_vision: has(VISION) || says("has_vision"),
+            has_audio: has(AUDIO),
             tied_embeddings: levels.iter().find_map(|level| level.get("tie_word_embeddings")?.as_bool()),
             dtype: levels.iter().find_map(|level| float_dtype(level)),
             quantization: SourceQuantization::find(&levels),
@@ -194,14 +196,21 @@ impl ModelConfig {
     pub fn facts(&self) -> Facts {
         Facts {
             architecture: self.architecture.clone(),
+            model_type: self.model_type.clone(),
             layers: self.layers,
+            decoder_layers: self.decoder_layers,
             hidden_size: self.hidden_size,
+            intermediate_size: self.intermediate_size,
             heads: self.heads,
             kv_heads: self.kv_heads,
+            head_dim: self.head_dim,
             experts: self.experts,
             experts_per_token: self.experts_per_token,
+            shared_experts: self.shared_experts,
             context_length: self.context_length,
+            rope: self.rope.clone(),
             vocabulary: self.vocab_size,
+            ..Facts::default()
         }
     }
 
@@ -220,10 +229,51 @@ impl ModelConfig {
     }
 }
 
+/// The document and the nested descriptions of its language model, from the outermost inwards.
+fn levels(top: &Map<String, Value>) -> Vec<&Map<String, Value>> {
+    let mut levels = vec![top];
+    while let Some(inner) = levels.last().and_then(|level| NESTED.iter().find_map(|key| level.get(*key)?.as_object())) {
+        levels.push(inner);
+        if levels.len() > NESTING {
+            break;
+        }
+    }
+    levels
+}
+
+/// See [`ModelConfig::identifiers`].
+fn identifiers(top: &Map<String, Value>) -> Vec<String> {
+    let architectures = top.get("architectures").and_then(Value::as_array).into_iter().flatten();
+    let nested = top.get("llm_config").and_then(|level| level.get("model_type"));
+    architectures.chain(top.get("model_type")).chain(nested).filter_map(text).map(|name| name.to_lowercase()).collect()
+}
+
+/// See [`ModelConfig::dense_layers`]. `None` if no level tells.
+fn dense_layers(levels: &[&Map<String, Value>]) -> Option<Vec<u64>> {
+    let member = |key: &str| levels.iter().find_map(|level| level.get(key));
+    let types = member("mlp_layer_types").and_then(Value::as_array);
+    let listed = member("mlp_only_layers").and_then(Value::as_array);
+    let first = member("first_k_dense_replace").and_then(Value::as_u64);
+    if types.is_none() && listed.is_none() && first.is_none() {
+        return None;
+    }
+    let of_types = (0..).zip(types.into_iter().flatten()).filter(|(_, kind)| kind.as_str() == Some("dense"));
+    let mut dense: Vec<u64> = of_types.map(|(at, _)| at).chain(0..first.unwrap_or(0).min(MAX_DENSE)).collect();
+    dense.extend(listed.into_iter().flatten().filter_map(Value::as_u64));
+    dense.sort_unstable();
+    dense.dedup();
+    Some(dense)
+}
+
 /// Reads a JSON object, with Python's words for numbers that JSON lacks.
 pub(crate) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, ConfigError> {
+    parse_object_of(bytes, MAX_CONFIG_BYTES)
+}
+
+/// The same of at most `limit` bytes.
+pub(crate) fn parse_object_of(bytes: &[u8], limit: u64) -> Result<Map<String, Value>, ConfigError> {
     let found = bytes.len() as u64;
-    if found > MAX_CONFIG_BYTES {
+    if found > limit {
         return Err(ConfigError::TooLarge { found });
     }
     match serde_json::from_slice(&lenient::strict(bytes)).map_err(|source| ConfigError::Json { source })? {
@@ -241,6 +291,10 @@ fn float_dtype(level: &Map<String, Value>) -> Option<Dtype> {
         "bfloat16" => Some(Dtype::BF16),
         _ => None,
     }
+}
+
+fn is_object(value: Option<&Value>) -> bool {
+    value.is_some_and(Value::is_object)
 }
 
 /// A text that is not empty.

@@ -20,7 +20,7 @@ use std::{collections::HashMap, num::NonZero, sync::Arc};
 
 use longshore_manifest::{
     Config, Descriptor, Digest, Manifest, ModelName, Progress, Store,
-    document::{Draft, Loss, media_type},
+    document::{Loss, media_type},
     store::Added,
 };
 use longshore_quant::Profile;
@@ -32,7 +32,7 @@ pub use self::{
     importance::{ImportanceFile, ImportanceFileError},
     shards::ReadError,
 };
-use crate::{companions::CompanionKind, plan::Plan, source::Source};
+use crate::{companions::CompanionKind, plan::Plan, runtime, source::Source};
 
 /// How to execute a plan.
 #[derive(Debug, Clone, Default)]
@@ -107,8 +107,7 @@ pub fn import(
     let layers = layers(plan, &done);
     let (blobs, _) = done.split_at(plan.blobs.len());
     let mut config = Config::new(table::table(source, plan, blobs, options));
-    let draft = source.members.iter().find(|member| member.is_draft());
-    config.draft = draft.map(|draft| Draft::new(draft.architecture().unwrap_or_default()));
+    runtime::describe(source, &mut config);
     let config = ingest.add(&config.to_bytes())?;
     let config = Descriptor { name: None, ..describe(media_type::CONFIG, "", config) };
     let manifest = Manifest::new(config, layers);

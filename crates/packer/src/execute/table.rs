@@ -7,7 +7,7 @@ use super::{
 use crate::{
     ModelConfig,
     plan::{Plan, PlannedBlob, PlannedTensor},
-    source::Source,
+    source::{Member, Source},
 };
 use longshore_manifest::document::{
     BlobEntry, Facts, Import, Loss, Part, Quantization, Role, TensorEntry, TensorTable,
@@ -15,7 +15,9 @@ use longshore_manifest::document::{
 
 /// The table of `plan`, whose blobs are `done`.
 pub(super) fn table(source: &Source, plan: &Plan, done: &[Done], options: &ImportOptions) -> TensorTable {
-    let facts = source.config.as_ref().map_or_else(Facts::default, ModelConfig::facts);
+    let mut facts = source.config.as_ref().map_or_else(Facts::default, ModelConfig::facts);
+    let component = |member: &Member| Some((member.component()?.to_owned(), member.architecture()?.to_owned()));
+    facts.components = source.members.iter().filter_map(component).collect();
     let import = Import {
         kind: plan.kind.to_string(),
         quantize: plan.scheme.map(|scheme| scheme.to_string()),

@@ -24,7 +24,9 @@ impl<'a> Decider<'a> {
             .architecture(member.architecture())
             .component(member.component_for_policy())
             .layers(config.and_then(|config| config.layers))
-            .experts(config.and_then(|config| config.experts));
+            .experts(config.and_then(|config| config.experts))
+            .dense_layers(config.and_then(|config| config.dense_layers.as_deref()))
+            .draft(member.is_draft());
         Self { options, model }
     }
 

@@ -13,7 +13,7 @@ use longshore_quant::{Scheme, policy::Policy};
 use longshore_st_format::{Dtype, Layout, Shape};
 
 use self::draft::Draft;
-use crate::{classify::Kind, coding::Coding, companions::Companion, source::Source};
+use crate::{classify::Kind, coding::Coding, companions::Companion, runtime::known, source::Source};
 
 /// What the user asked for.
 #[derive(Debug, Clone)]
@@ -182,6 +182,7 @@ impl Plan {
     /// - [`PlanError::Scheme`], [`PlanError::Layout`]: a tensor cannot be stored as decided.
     pub fn new(source: &Source, options: &PlanOptions) -> Result<Self, PlanError> {
         let mut warnings = source.warnings.clone();
+        warnings.extend(source.config.as_ref().and_then(known::unknown));
         let mut drafts = Vec::new();
         for member in &source.members {
             drafts.extend(draft::blobs(member, source, options, &mut warnings)?);

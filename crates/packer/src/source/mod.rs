@@ -23,9 +23,13 @@ use crate::{
     classify::{self, Evidence, Kind},
     coding,
     companions::{self, Companion, has_suffix},
-    config::{MAX_CONFIG_BYTES, ModelConfig},
+    config::{MAX_CONFIG_BYTES, ModelConfig, SourceQuantization},
     inventory::{self, Inventory},
+    runtime::ChatTemplate,
 };
+
+/// Where `ModelOpt` describes quantized weights.
+const SIDECAR: &str = "hf_quant_config.json";
 
 /// A checkpoint that could be imported: what its files hold, without their data.
 ///
@@ -56,6 +60,7 @@ pub struct Source {
     pub evidence: Option<Evidence>,
     /// What a user should know: tensors and files that are left out, for example.
     pub warnings: Vec<String>,
+    pub(crate) template: ChatTemplate,
 }
 
 /// One weight file.
@@ -137,9 +142,7 @@ impl Source {
             return pipeline::open(dir, entries, &index, limits);
         }
         let Some(config) = config else { return Err(without_config(dir, &entries)) };
-        let path = &config.path;
-        let config = ModelConfig::parse(&read_config_bytes(path)?)
-            .map_err(|source| SourceError::Config { path: path.clone(), source })?;
+        let config = read_config(config, &entries)?;
         let mut inventory = inventory::read_directory(dir, &entries, limits)?;
         if pipeline.is_some() {
             inventory
@@ -160,6 +163,7 @@ impl Source {
         config: Option<ModelConfig>,
     ) -> Result<Self, SourceError> {
         let mut source = Self {
+            template: ChatTemplate::read(&companions),
             root: root.to_owned(),
             tensors: Vec::new(),
             shards: Vec::new(),
@@ -244,6 +248,19 @@ pub(crate) fn read_small_file(path: &Path, limit: u64) -> Result<Vec<u8>, Source
         return Err(SourceError::TooLarge { path: path.to_owned(), found, limit });
     }
     Ok(bytes)
+}
+
+/// Reads a model's `config.json`. How weights are quantized may stand in `ModelOpt`'s own file beside it.
+fn read_config(config: &walk::Entry, entries: &[walk::Entry]) -> Result<ModelConfig, SourceError> {
+    let path = &config.path;
+    let mut parsed = ModelConfig::parse(&read_config_bytes(path)?)
+        .map_err(|source| SourceError::Config { path: path.clone(), source })?;
+    if let (None, Some(sidecar)) = (&parsed.quantization, entries.iter().find(|entry| entry.name == SIDECAR)) {
+        let bytes = read_config_bytes(&sidecar.path)?;
+        parsed.quantization = SourceQuantization::parse_sidecar(&bytes)
+            .map_err(|source| SourceError::Config { path: sidecar.path.clone(), source })?;
+    }
+    Ok(parsed)
 }
 
 fn read_config_bytes(path: &Path) -> Result<Vec<u8>, SourceError> {

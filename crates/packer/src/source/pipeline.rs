@@ -6,12 +6,13 @@ use longshore_manifest::document::is_component;
 use longshore_st_format::Limits;
 use serde_json::{Map, Value};
 
-use super::{Source, SourceError, member::MemberRole, read_config_bytes, walk::Entry};
+use super::{Source, SourceError, member::MemberRole, read_config, read_config_bytes, walk::Entry};
 use crate::{
     classify::{Evidence, Kind},
     companions::{self, has_suffix},
     config::{self, ModelConfig},
     inventory,
+    runtime::ChatTemplate,
 };
 
 /// How the classes end that have no weights: schedulers, and what prepares text, pictures and sound.
@@ -53,6 +54,7 @@ pub(super) fn open(dir: &Path, entries: Vec<Entry>, index: &Path, limits: &Limit
         kind: Kind::Pipeline,
         evidence: Some(Evidence::Components { names: listed.iter().map(|found| found.name.clone()).collect() }),
         warnings: Vec::new(),
+        template: ChatTemplate::default(),
     };
     let mut used = Vec::new();
     for component in listed {
@@ -90,13 +92,8 @@ fn add(
         let index = source.root.join("model_index.json");
         return Err(SourceError::MissingComponent { dir, index, class: format!("{library}'s {class}") });
     }
-    let config = match own.iter().find(|entry| entry.name == "config.json") {
-        Some(entry) => Some(
-            ModelConfig::parse(&read_config_bytes(&entry.path)?)
-                .map_err(|source| SourceError::Config { path: entry.path.clone(), source })?,
-        ),
-        None => None,
-    };
+    let config =
+        own.iter().find(|entry| entry.name == "config.json").map(|entry| read_config(entry, &own)).transpose()?;
     let mut inventory = inventory::read_directory(&dir, &own, limits)?;
     for shard in &mut inventory.shards {
         shard.name.insert_str(0, &prefix);

@@ -1,5 +1,6 @@
 //! Importing and exporting, through the public interface.
 
+mod acceptance;
 mod companions;
 mod config;
 mod directory;
@@ -14,6 +15,7 @@ mod quantization;
 mod quantize;
 mod round_trip;
 mod source;
+mod speech_and_text;
 mod stores;
 mod support;
 mod tables;

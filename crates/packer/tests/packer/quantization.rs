@@ -4,6 +4,8 @@ use longshore_packer::{ModelConfig, QuantizationMethod as Method, SourceQuantiza
 use longshore_st_format::fixtures;
 use proptest::prelude::*;
 
+use crate::support::fixture;
+
 fn config(text: &str) -> SourceQuantization {
     let parsed = ModelConfig::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}"));
     parsed.quantization.unwrap_or_else(|| panic!("{text} describes it"))
@@ -108,6 +110,17 @@ fn where_it_stands() {
     for text in ["{}", r#"{"quantization": {}}"#, r#"{"quantization": null, "quantization_config": 3}"#] {
         assert_eq!(ModelConfig::parse(text.as_bytes()).expect(text).quantization, None, "{text}");
     }
+}
+
+#[test]
+fn the_sidecar_stands_in_for_the_configuration() {
+    let dir = fixture("llama-modelopt-nvfp4");
+    dir.file("config.json", r#"{"architectures": ["LlamaForCausalLM"]}"#);
+    let config = dir.open().expect("it is a model").config.expect("it has one");
+    assert_eq!(config.quantization.expect("it is described").format.as_deref(), Some("nvfp4"));
+    dir.file("hf_quant_config.json", "[]");
+    let error = dir.open().expect_err("it is no object");
+    assert!(error.to_string().contains("hf_quant_config.json"), "{error}");
 }
 
 #[test]
