@@ -7,6 +7,31 @@ const REACH: f32 = 6.0 * 448.0;
 ///
 /// It multiplies: value = code × (scale × [`multiplier`](Self::multiplier)). MLX's argument of that name is 2,688 times
 /// larger, the magnitude that the tensor's largest weight may have.
+///
+/// A tensor that is read in pieces is read twice: once for its largest magnitude, once to be encoded. A tensor of zeros
+/// has no global scale and needs none.
+///
+/// ```
+/// use longshore_quant::{Decoder, EncodeBuffers, Encoder, FloatType, GlobalScale, Profile, Scheme};
+///
+/// // Weights that E4M3 scales alone would not reach down to.
+/// let weights: Vec<u8> = (0..64u8).flat_map(|i| ((f32::from(i) * 0.37).sin() * 1e-5).to_le_bytes()).collect();
+/// let pieces = || weights.chunks(128); // of a file, say
+///
+/// let max_abs = pieces().map(|piece| FloatType::F32.max_abs(piece)).fold(0.0, f32::max);
+/// let global = GlobalScale::from_max_abs(max_abs)?;
+/// let encoder = Encoder::new(Scheme::NVFP4, FloatType::F32, Profile::Best).with_global_scale(global);
+/// let (mut weight, mut scale) = ([0; 32], [0; 4]);
+/// for ((piece, weight), scale) in pieces().zip(weight.chunks_mut(16)).zip(scale.chunks_mut(2)) {
+///     encoder.encode(piece, EncodeBuffers { weight, scale, bias: &mut [] })?;
+/// }
+///
+/// let mut restored = [0; 256];
+/// let decoder = Decoder::new(Scheme::NVFP4, FloatType::F32, FloatType::F32).with_global_scale(global.multiplier());
+/// decoder.decode(&weight, &scale, &[], &mut restored)?;
+/// assert!(FloatType::F32.max_abs(&restored) > 0.9e-5);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GlobalScale {
     max_abs: f32,
@@ -24,8 +49,8 @@ pub struct InvalidGlobalScale {
 }
 
 impl GlobalScale {
-    /// The global scale under which a weight of magnitude `max_abs` is the largest that can be encoded. This is MLX's
-    /// `global_scale` argument.
+    /// The global scale under which a weight of magnitude `max_abs` is the largest that can be encoded: for all of a tensor,
+    /// its [largest magnitude](crate::FloatType::max_abs). This is MLX's `global_scale` argument.
     ///
     /// # Errors
     ///
