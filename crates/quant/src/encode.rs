@@ -120,7 +120,7 @@ impl Encoder {
     }
 
     /// This encoder with a global scale for an nvfp4 tensor, which the caller stores and hands to the
-    /// [`Decoder`](crate::Decoder). The other schemes have none and ignore it.
+    /// [`Decoder`](crate::Decoder). The other schemes have none and ignore it. [`GlobalScale`] tells how to choose one.
     #[must_use]
     pub fn with_global_scale(mut self, global: GlobalScale) -> Self {
         self.params.global = (self.scheme == Scheme::NVFP4).then_some(global);

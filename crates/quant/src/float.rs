@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use crate::portable;
+
 /// The element type of a tensor before it is encoded or after it is decoded, and of an affine scheme's scales and
 /// biases. Little-endian in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +38,37 @@ impl FloatType {
             Self::BF16 => "BF16",
         }
     }
+
+    /// The largest magnitude among little-endian elements of this type, those that are NaN or infinite aside, and zero where
+    /// there are none. For a tensor in pieces, the largest of theirs.
+    ///
+    /// What does not make a whole element at the end is not read.
+    #[must_use]
+    pub fn max_abs(self, src: &[u8]) -> f32 {
+        match self {
+            Self::F32 => {
+                let magnitudes = src.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes) & 0x7FFF_FFFF);
+                f32::from_bits(largest(magnitudes, 0x7F80_0000))
+            }
+            Self::F16 => {
+                let bits = largest(halves(src), 0x7C00);
+                let mut value = [0.0];
+                portable::read(self, &bits.to_le_bytes(), &mut value);
+                value[0]
+            }
+            Self::BF16 => f32::from_bits(u32::from(largest(halves(src), 0x7F80)) << 16),
+        }
+    }
+}
+
+/// The bits of elements of 16 bits without their sign.
+fn halves(src: &[u8]) -> impl Iterator<Item = u16> {
+    src.as_chunks().0.iter().map(|bytes| u16::from_le_bytes(*bytes) & 0x7FFF)
+}
+
+/// The largest of those below `infinite`: the bits of magnitudes are ordered like the magnitudes.
+fn largest<B: Copy + Default + Ord>(magnitudes: impl Iterator<Item = B>, infinite: B) -> B {
+    magnitudes.fold(B::default(), |largest, bits| largest.max(if bits < infinite { bits } else { B::default() }))
 }
 
 impl fmt::Display for FloatType {

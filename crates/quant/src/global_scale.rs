@@ -1,10 +1,5 @@
 //! nvfp4's scale for a whole tensor.
 
-use crate::{
-    FloatType,
-    portable::element::{Element as _, F16},
-};
-
 /// The most that a group can reach without a global scale: the largest E2M1 value times the largest E4M3 value.
 const REACH: f32 = 6.0 * 448.0;
 
@@ -12,6 +7,31 @@ const REACH: f32 = 6.0 * 448.0;
 ///
 /// It multiplies: value = code × (scale × [`multiplier`](Self::multiplier)). MLX's argument of that name is 2,688 times
 /// larger, the magnitude that the tensor's largest weight may have.
+///
+/// A tensor that is read in pieces is read twice: once for its largest magnitude, once to be encoded. A tensor of zeros
+/// has no global scale and needs none.
+///
+/// ```
+/// use longshore_quant::{Decoder, EncodeBuffers, Encoder, FloatType, GlobalScale, Profile, Scheme};
+///
+/// // Weights that E4M3 scales alone would not reach down to.
+/// let weights: Vec<u8> = (0..64u8).flat_map(|i| ((f32::from(i) * 0.37).sin() * 1e-5).to_le_bytes()).collect();
+/// let pieces = || weights.chunks(128); // of a file, say
+///
+/// let max_abs = pieces().map(|piece| FloatType::F32.max_abs(piece)).fold(0.0, f32::max);
+/// let global = GlobalScale::from_max_abs(max_abs)?;
+/// let encoder = Encoder::new(Scheme::NVFP4, FloatType::F32, Profile::Best).with_global_scale(global);
+/// let (mut weight, mut scale) = ([0; 32], [0; 4]);
+/// for ((piece, weight), scale) in pieces().zip(weight.chunks_mut(16)).zip(scale.chunks_mut(2)) {
+///     encoder.encode(piece, EncodeBuffers { weight, scale, bias: &mut [] })?;
+/// }
+///
+/// let mut restored = [0; 256];
+/// let decoder = Decoder::new(Scheme::NVFP4, FloatType::F32, FloatType::F32).with_global_scale(global.multiplier());
+/// decoder.decode(&weight, &scale, &[], &mut restored)?;
+/// assert!(FloatType::F32.max_abs(&restored) > 0.9e-5);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GlobalScale {
     max_abs: f32,
@@ -32,8 +52,8 @@ impl GlobalScale {
     /// The global scale that changes nothing: it multiplies by one.
     pub const ONE: Self = Self { max_abs: REACH };
 
-    /// The global scale under which a weight of magnitude `max_abs` is the largest that can be encoded. This is MLX's
-    /// `global_scale` argument.
+    /// The global scale under which a weight of magnitude `max_abs` is the largest that can be encoded: for all of a tensor,
+    /// its [largest magnitude](crate::FloatType::max_abs). This is MLX's `global_scale` argument.
     ///
     /// # Errors
     ///
@@ -66,46 +86,9 @@ impl GlobalScale {
     }
 }
 
-/// The largest magnitude among the finite elements of `src`, little-endian elements of type `float`; 0 where there are none.
-/// Bytes beyond the last whole element are not looked at.
-///
-/// A tensor may be cut anywhere: the largest of its pieces' answers is that of the whole, for
-/// [`GlobalScale::from_max_abs`].
-#[must_use]
-pub fn largest_magnitude(float: FloatType, src: &[u8]) -> f32 {
-    // Magnitudes of floats of one type are ordered like the integers of their bits.
-    let halves = |infinity: u16| {
-        let bits = src.chunks_exact(2).map(|half| u16::from_le_bytes([half[0], half[1]]) & 0x7FFF);
-        bits.filter(|bits| *bits < infinity).max().unwrap_or_default()
-    };
-    match float {
-        FloatType::F32 => {
-            let bits = src.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
-            let bits = bits.map(|bits| bits & 0x7FFF_FFFF).filter(|bits| *bits < 0x7F80_0000);
-            f32::from_bits(bits.max().unwrap_or_default())
-        }
-        FloatType::BF16 => f32::from_bits(u32::from(halves(0x7F80)) << 16),
-        FloatType::F16 => {
-            let mut value = [0.0];
-            F16::read(&halves(0x7C00).to_le_bytes(), &mut value);
-            value[0]
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_largest_of_what_is_finite() {
-        let of = |float, elements: &[&[u8]]| largest_magnitude(float, &elements.concat());
-        let f32s = [1.5f32, -2.5, f32::NAN, f32::INFINITY].map(f32::to_le_bytes);
-        assert_eq!(of(FloatType::F32, &[&f32s.concat()]).to_bits(), 2.5f32.to_bits());
-        assert_eq!(of(FloatType::BF16, &[&[0x80, 0xBF], &[0x00, 0x40], &[0x80, 0x7F], &[9]]).to_bits(), 2f32.to_bits());
-        assert_eq!(of(FloatType::F16, &[&[0xFF, 0xFB], &[0x00, 0x3C], &[0x00, 0x7C]]).to_bits(), 65504f32.to_bits());
-        assert_eq!(of(FloatType::F16, &[]).to_bits(), 0);
-    }
 
     #[test]
     fn one_changes_nothing() {

@@ -67,7 +67,7 @@ mod table;
 pub use decode::{DecodeError, Decoder};
 pub use encode::{EncodeBuffers, EncodeError, EncodeStats, Encoder};
 pub use float::{FloatType, UnknownFloatType};
-pub use global_scale::{GlobalScale, InvalidGlobalScale, largest_magnitude};
+pub use global_scale::{GlobalScale, InvalidGlobalScale};
 pub use importance::{Importance, ImportanceError};
 #[doc(hidden)]
 pub use level::Level;

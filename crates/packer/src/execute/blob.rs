@@ -5,7 +5,7 @@ use longshore_manifest::{
     document::{Loss, Role},
     store::{Added, BlobWriter, Ingest},
 };
-use longshore_quant::{EncodeStats, FloatType, GlobalScale, Scheme, largest_magnitude};
+use longshore_quant::{EncodeStats, FloatType, GlobalScale, Scheme};
 use longshore_st_format::LayoutPart;
 
 use super::{
@@ -155,7 +155,7 @@ impl BlobBuilder<'_> {
             check(self.stop)?;
             let Some(piece) = reader.next(&mut self.buffers.read)? else { break };
             for (_, bytes) in piece.runs() {
-                largest = largest.max(largest_magnitude(float, bytes));
+                largest = largest.max(float.max_abs(bytes));
             }
         }
         // Of a tensor of zeros, or of numbers too small or large to divide by, the scale changes nothing.

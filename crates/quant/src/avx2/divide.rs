@@ -7,11 +7,23 @@
 //! a / d ≈ q + (a − q × d) × y
 //! ```
 //!
-//! Three operations that start every half cycle, where a division starts every five or eight. The result can differ
-//! from the rounded quotient only if the true one lies within 2^-46 of half-way between two floats. What is asked of it
-//! here is on which side of a half or of a whole it lies, and the half-way points beside those are so few that
-//! [`tests`] tries every quotient that comes that near to one. A divisor of few bits, such as nvfp4's scales, has no quotient
-//! within 2^-30 of half-way, and all of its are exact.
+//! Three operations that start every half cycle, where a division starts every five or eight.
+//!
+//! How far off that is: with each e at most 2^-24, `y` is (1 + e1) / d and `q` is a × y × (1 + e2), so that `q` is a / d times
+//! 1 + e with |e| below 2^-22.99. The remainder a × −e is exact or rounded once more, by 1 + e3. So what the last operation
+//! rounds is a / d × (1 + e × (e1 + e3 + e1 × e3)), which is within 2^-45.9 of a / d, and the result is the rounded quotient unless a point
+//! half-way between two floats lies within 2^-45.9 of a / d.
+//!
+//! How near that can be: let the divisor have p bits, and write a = A × 2^i with A below 2^24, d = D × 2^k with D below 2^p, and the
+//! half-way point h = H × 2^j with H odd and of 25 bits. Near each other, a and h × d are both multiples of 2^(j + k), and
+//! they are never equal, since H × D has an odd factor above 2^24. So they differ by 2^(j + k) at least, which is 2^-(25 + p) of
+//! h × d. For p up to 20 that is more than 2^-45.9, and the quotient is the rounded one: so for all scales that are
+//! stored as E4M3 (p = 4), BF16 (8) or F16 (11). The [`tests`] try every dividend with every
+//! E4M3 scale.
+//!
+//! For a divisor of 24 bits it may be the neighbour. There, what is asked of the quotient is on which side of a half or of a
+//! whole it lies, and the half-way points beside those are so few that the tests try every quotient that comes that near to
+//! one.
 
 use std::arch::x86_64::{__m256, _mm256_div_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_mul_ps, _mm256_set1_ps};
 
@@ -61,6 +73,36 @@ mod tests {
         let reciprocal = 1.0 / divisor;
         let quotient = dividend * reciprocal;
         (-quotient).mul_add(divisor, dividend).mul_add(reciprocal, quotient)
+    }
+
+    /// Powers of two change nothing on either side.
+    #[test]
+    fn quotients_by_divisors_of_four_bits_are_the_rounded_ones() {
+        for divisor in (9u8..16).map(f32::from) {
+            for dividend in (0x80_0000u32..0x100_0000).map(|mantissa| f32::from_bits(mantissa + (126 << 23))) {
+                assert_eq!(
+                    divide(dividend, divisor).to_bits(),
+                    (dividend / divisor).to_bits(),
+                    "{dividend} / {divisor}"
+                );
+            }
+        }
+    }
+
+    /// The scales stored as BF16; of the dividends every seventeenth.
+    #[test]
+    fn so_are_those_by_divisors_of_eight_bits() {
+        for divisor in (1u8..=255).step_by(2).map(f32::from) {
+            for dividend in
+                (0x80_0000u32..0x100_0000).step_by(17).map(|mantissa| f32::from_bits(mantissa + (126 << 23)))
+            {
+                assert_eq!(
+                    divide(dividend, divisor).to_bits(),
+                    (dividend / divisor).to_bits(),
+                    "{dividend} / {divisor}"
+                );
+            }
+        }
     }
 
     /// The inverse of an odd number modulo 2^32.

@@ -270,8 +270,10 @@ pub(crate) fn encode<B: Block, T: Element>(
             } else {
                 let mlx = B::profile::<Mlx, T>(params, row, Mlx::largest(row, batch.non_finite[lane]));
                 let plus = B::profile::<Plus, T>(params, row, largest[lane]);
-                let found = ordinary.then(|| answer::<B>(params, row, best[lane]));
-                least([Some(mlx), Some(plus), found].into_iter().flatten(), |answer| {
+                // Under the scale of `plus` the nearest codes are its own, and often those of `mlx`.
+                let found = (ordinary && best[lane] != plus.stored).then(|| answer::<B>(params, row, best[lane]));
+                let plus = (plus != mlx).then_some(plus);
+                least([Some(mlx), plus, found].into_iter().flatten(), |answer| {
                     let step = B::step(params, answer.stored);
                     squared_error(row, batch.row_weights(lane), |i| B::value(answer.codes[i]) * step)
                 })

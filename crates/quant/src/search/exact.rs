@@ -1,7 +1,7 @@
 //! Squared errors without rounding that could decide.
 
 /// What a group would be encoded as.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct Answer<S> {
     pub(crate) stored: S,
     pub(crate) codes: [u8; crate::portable::MAX_GROUP],
@@ -22,11 +22,19 @@ pub(super) fn squared_error(
 }
 
 /// The answer of least error, the first of equals. An error that is NaN is beaten by any number.
-pub(super) fn least<S>(answers: impl IntoIterator<Item = Answer<S>>, error: impl Fn(&Answer<S>) -> f64) -> Answer<S> {
-    answers
-        .into_iter()
-        .map(|answer| (error(&answer), answer))
-        .reduce(|best, other| if other.0 < best.0 || best.0.is_nan() { other } else { best })
-        .expect("there are answers to choose from")
-        .1
+pub(super) fn least<S>(
+    answers: impl IntoIterator<Item = Answer<S>>,
+    mut error: impl FnMut(&Answer<S>) -> f64,
+) -> Answer<S> {
+    let mut answers = answers.into_iter();
+    let mut best = answers.next().expect("there are answers to choose from");
+    let mut least = None;
+    for answer in answers {
+        let so_far = *least.get_or_insert_with(|| error(&best));
+        let found = error(&answer);
+        if found < so_far || so_far.is_nan() {
+            (best, least) = (answer, Some(found));
+        }
+    }
+    best
 }

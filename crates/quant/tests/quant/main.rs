@@ -2,6 +2,7 @@
 
 mod decode;
 mod encode;
+mod float;
 mod golden;
 mod layout;
 mod level;
