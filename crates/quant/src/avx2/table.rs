@@ -4,9 +4,9 @@
 //! leave this module only through methods of [`Avx2`], which nobody can call who has not detected those instructions.
 #![expect(unsafe_code, reason = "calling functions with target features from functions without")]
 
-use super::{Avx2, affine, affine_decode, block_decode, mx, nvfp4};
+use super::{Avx2, affine, affine_decode, block_decode, measure, mx, nvfp4};
 use crate::{
-    EncodeBuffers, EncodeStats, FloatType, Format, GlobalScale, Profile, Scheme,
+    EncodeBuffers, EncodeStats, ErrorMeasure, FloatType, Format, GlobalScale, Profile, Scheme,
     portable::{
         self, DecodeKernel, EncodeKernel, Params,
         block_decode::{Codec, Mxfp4, Mxfp8, Nvfp4},
@@ -66,6 +66,12 @@ fn decode_block<C: Codec, O: Element, const BITS: usize>(
 
 #[expect(clippy::unused_self, reason = "holding it is the proof that the kernels may run")]
 impl Avx2 {
+    /// Adds whole groups to a measure.
+    pub(crate) fn measure(self, of: &mut ErrorMeasure, numbers: [&[f32]; 2], group: usize) {
+        // SAFETY: avx2 has been detected, or nobody would hold the `Avx2`.
+        unsafe { measure::add(of, numbers, group) }
+    }
+
     /// The encode kernel for elements of type `float`, if there is one.
     pub(crate) fn encoder(self, scheme: Scheme, float: FloatType, profile: Profile) -> Option<EncodeKernel> {
         match float {
