@@ -1,4 +1,5 @@
-//! E2M1 codes of 16-bit floats, at a third of what [`signed`](super::signed) takes.
+//! E2M1 codes of 16-bit floats, at a third of what [`signed`](super::signed) takes. BF16 has a shorter way still,
+//! [`e2m1_keys`](super::e2m1_keys), so that this is for F16.
 //!
 //! On a scale on which the codes are equally far apart, a value x = |w| / d lies at
 //!

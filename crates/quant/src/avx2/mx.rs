@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! for eight groups: magnitudes, exponents, reciprocals   a lane each
-//!     for 32 codes: multiply, round, pack
+//!     for 32 codes: multiply, round, pack                 mxfp4 of BF16: by e2m1_keys, F16 by e2m1
 //! ```
 //!
-//! What bounds it: the instructions, as in nvfp4. Dividing by a power of two is multiplying by another, and rounding the
+//! What bounds it: for mxfp4 of BF16 the memory, where it is in none of the caches; else the instructions. Dividing by a power of two is multiplying by another, and rounding the
 //! quotient to the type of the elements changes nothing that a code depends on: MLX's CPU backend differs only in how it
 //! breaks ties, and in what it does below the range of normal numbers, which is the oracle's.
 
@@ -44,9 +44,8 @@ fn scales<R: Rule, T: Element>(largest: Option<__m256>, max: f32) -> Option<(__m
     let step = if matches!(R::PROFILE, Profile::Mlx) { round::<T>(step) } else { step };
     let bits = _mm256_castps_si256(step);
     let zero = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_EQ_OQ>(largest, _mm256_setzero_ps()));
-    // The least normal number of the type; of F32 where nothing has been rounded.
+    // The least normal number of F16 where the step was rounded to that; else one of which a quarter is a normal F32.
     let halves = matches!((R::PROFILE, T::FLOAT), (Profile::Mlx, FloatType::F16));
-    // A little more, so that a quarter of a scale is a normal number.
     let normal = if halves { (127 - 14) << 23 } else { 8 << 23 };
     let normal = _mm256_cmpgt_epi32(bits, _mm256_set1_epi32(normal - 1));
     if _mm256_movemask_epi8(_mm256_or_si256(zero, normal)) != -1 {

@@ -4,9 +4,9 @@
 //! leave this module only through methods of [`Avx2`], which nobody can call who has not detected those instructions.
 #![expect(unsafe_code, reason = "calling functions with target features from functions without")]
 
-use super::{Avx2, affine, affine_decode, block_decode, mx, nvfp4};
+use super::{Avx2, affine, affine_decode, block_decode, measure, mx, nvfp4};
 use crate::{
-    EncodeBuffers, EncodeStats, GlobalScale,
+    EncodeBuffers, EncodeStats, ErrorMeasure, GlobalScale,
     portable::{self, DecodeKernel, EncodeKernel, Params, block_decode::Codec, element::Element},
     table::Kernels,
 };
@@ -58,6 +58,15 @@ fn decode_block<C: Codec, O: Element, const BITS: usize>(
 ) {
     // SAFETY: avx2, fma and f16c have been detected, or nobody would hold the `Avx2` through which this is reached.
     unsafe { block_decode::decode::<C, O, BITS>(params, weight, scale, bias, out) }
+}
+
+#[expect(clippy::unused_self, reason = "holding it is the proof that the kernels may run")]
+impl Avx2 {
+    /// Adds whole groups to a measure.
+    pub(crate) fn measure(self, of: &mut ErrorMeasure, numbers: [&[f32]; 2], group: usize) {
+        // SAFETY: avx2 has been detected, or nobody would hold the `Avx2`.
+        unsafe { measure::add(of, numbers, group) }
+    }
 }
 
 impl Kernels for Avx2 {

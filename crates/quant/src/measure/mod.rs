@@ -4,7 +4,9 @@ mod sum;
 
 use std::{iter::Sum, ops::AddAssign};
 
-use crate::{FloatType, Scheme, portable};
+#[cfg(target_arch = "x86_64")]
+use crate::level::Kind;
+use crate::{FloatType, Scheme, level::Level, portable};
 use sum::ExactSum;
 
 /// The error of a restored tensor, or of a piece of it.
@@ -73,30 +75,30 @@ fn elements(float: FloatType, bytes: &[u8]) -> Result<usize, MeasureError> {
 }
 
 /// Elements that are summed as floats, always in the same order. Every group is some of these.
-const UNIT: usize = 16;
+pub(crate) const UNIT: usize = 16;
 /// Elements that are widened at once. Every group divides it.
 const CHUNK: usize = 256;
 
 /// What a unit adds to a measure.
-struct Unit {
-    max_abs: f64,
-    squared_error: f64,
-    squared_original: f64,
+pub(crate) struct Unit {
+    pub(crate) max_abs: f64,
+    pub(crate) squared_error: f64,
+    pub(crate) squared_original: f64,
 }
 
 impl Unit {
-    /// Four sums side by side, which compilers make vectors of. All numbers are finite.
+    /// Four sums side by side, which every level adds up in the same order. All numbers are finite.
     #[inline]
     fn new(original: &[f32; UNIT], restored: &[f32; UNIT]) -> Self {
         const LANES: usize = 4;
         let (mut error, mut signal, mut largest) = ([0.0f64; LANES], [0.0f64; LANES], [0.0f64; LANES]);
         for (original, restored) in original.as_chunks::<LANES>().0.iter().zip(restored.as_chunks::<LANES>().0) {
             for lane in 0..LANES {
-                let (a, b) = (f64::from(original[lane]), f64::from(restored[lane]));
-                let difference = (a - b).abs();
+                let (original, restored) = (f64::from(original[lane]), f64::from(restored[lane]));
+                let difference = (original - restored).abs();
                 largest[lane] = if difference > largest[lane] { difference } else { largest[lane] };
                 error[lane] += difference * difference;
-                signal[lane] += a * a;
+                signal[lane] += original * original;
             }
         }
         let total = |lanes: [f64; LANES]| (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
@@ -109,9 +111,11 @@ impl Unit {
 }
 
 /// The largest of the bits without a sign: zero where all are zero, and [`INFINITE`] or more where not all are finite.
-#[inline]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "compiled with the instructions of its caller")]
 fn largest_bits(values: &[f32; UNIT]) -> u32 {
-    values.iter().fold(0, |largest, value| largest.max(value.abs().to_bits()))
+    // Signed numbers, of which more processors know the larger.
+    values.iter().fold(0, |largest: i32, value| largest.max(value.abs().to_bits().cast_signed())).cast_unsigned()
 }
 
 /// The bits of infinity; those of NaN are above.
@@ -131,7 +135,7 @@ impl ErrorMeasure {
         restored_type: FloatType,
         restored: &[u8],
     ) -> Result<Self, MeasureError> {
-        Self::compare([original_type, restored_type], [original, restored], None)
+        Self::compare(Level::detect(), [original_type, restored_type], [original, restored], None)
     }
 
     /// [`between`](Self::between), for tensors that are whole groups of `scheme`, of which those that were lost altogether are
@@ -147,10 +151,20 @@ impl ErrorMeasure {
         restored_type: FloatType,
         restored: &[u8],
     ) -> Result<Self, MeasureError> {
-        Self::compare([original_type, restored_type], [original, restored], Some(scheme.group_elements()))
+        Self::compare(
+            Level::detect(),
+            [original_type, restored_type],
+            [original, restored],
+            Some(scheme.group_elements()),
+        )
     }
 
-    fn compare(types: [FloatType; 2], tensors: [&[u8]; 2], group: Option<usize>) -> Result<Self, MeasureError> {
+    fn compare(
+        level: Level,
+        types: [FloatType; 2],
+        tensors: [&[u8]; 2],
+        group: Option<usize>,
+    ) -> Result<Self, MeasureError> {
         let (expected, found) = (elements(types[0], tensors[0])?, elements(types[1], tensors[1])?);
         if expected != found {
             return Err(MeasureError::Elements { expected, found });
@@ -168,7 +182,7 @@ impl ErrorMeasure {
             b[count..padded].fill(0.0);
             portable::read(types[0], original, &mut a[..count]);
             portable::read(types[1], restored, &mut b[..count]);
-            measure.add(&a[..padded], &b[..padded], group.unwrap_or(padded));
+            measure.add_at(level, [&a[..padded], &b[..padded]], group.unwrap_or(padded));
         }
         if group.is_none() {
             measure.zeroed_groups = 0;
@@ -176,24 +190,41 @@ impl ErrorMeasure {
         Ok(measure)
     }
 
-    /// Adds whole groups of whole units.
-    fn add(&mut self, original: &[f32], restored: &[f32], group: usize) {
+    fn add_at(&mut self, level: Level, numbers: [&[f32]; 2], group: usize) {
+        #[cfg(target_arch = "x86_64")]
+        if let Kind::Avx2(avx2) = level.0 {
+            return avx2.measure(self, numbers, group);
+        }
+        let _ = level;
+        self.add(numbers, group, Unit::new);
+    }
+
+    /// Adds whole groups of whole units, of which `unit` says what a finite one adds. Always inlined, so that it is compiled with
+    /// the instructions of its caller.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "each level compiles its own")]
+    pub(crate) fn add(
+        &mut self,
+        [original, restored]: [&[f32]; 2],
+        group: usize,
+        unit: impl Fn(&[f32; UNIT], &[f32; UNIT]) -> Unit,
+    ) {
         for (original, restored) in original.chunks_exact(group).zip(restored.chunks_exact(group)) {
             let (mut of_original, mut of_restored) = (0, 0);
             for (original, restored) in original.as_chunks::<UNIT>().0.iter().zip(restored.as_chunks::<UNIT>().0) {
                 let largest = [largest_bits(original), largest_bits(restored)];
-                let unit = if largest[0].max(largest[1]) < INFINITE {
-                    Unit::new(original, restored)
+                let found = if largest[0].max(largest[1]) < INFINITE {
+                    unit(original, restored)
                 } else {
                     let usable = |i: usize| original[i].is_finite() && restored[i].is_finite();
                     self.non_finite += (0..UNIT).map(|i| u64::from(!usable(i))).sum::<u64>();
                     let without =
                         |values: &[f32; UNIT]| std::array::from_fn(|i| if usable(i) { values[i] } else { 0.0 });
-                    Unit::new(&without(original), &without(restored))
+                    unit(&without(original), &without(restored))
                 };
-                self.max_abs = self.max_abs.max(unit.max_abs);
-                self.squared_error.add(unit.squared_error);
-                self.squared_original.add(unit.squared_original);
+                self.max_abs = self.max_abs.max(found.max_abs);
+                self.squared_error.add(found.squared_error);
+                self.squared_original.add(found.squared_original);
                 (of_original, of_restored) = (of_original.max(largest[0]), of_restored.max(largest[1]));
             }
             self.zeroed_groups += u64::from((1..INFINITE).contains(&of_original) && of_restored == 0);
@@ -259,5 +290,32 @@ impl Sum for ErrorMeasure {
             total += piece;
             total
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_agree() {
+        let mut state = 1u32;
+        let mut bytes = || -> Vec<u8> {
+            (0..16 * 100)
+                .flat_map(|_| {
+                    state = state.wrapping_mul(0x0019_660D).wrapping_add(0x3C6E_F35F);
+                    state.to_le_bytes()
+                })
+                .collect()
+        };
+        let (original, restored) = (bytes(), bytes());
+        for float in FloatType::ALL {
+            let of = |level| ErrorMeasure::compare(level, [float; 2], [&original, &restored], Some(16));
+            let expected = of(Level::PORTABLE).expect("they are whole groups");
+            assert!(expected.non_finite() > 0);
+            for level in Level::available() {
+                assert_eq!(of(level), Ok(expected), "{float} at {}", level.name());
+            }
+        }
     }
 }

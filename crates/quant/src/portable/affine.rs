@@ -34,28 +34,23 @@ pub(crate) trait Rule: 'static {
 
     /// Whether ties go away from zero, not to even.
     #[allow(dead_code, reason = "only the kernels with intrinsics ask")]
-    const TIES_AWAY: bool;
+    const TIES_AWAY: bool = false;
 
     /// Rounds a quotient to a whole number.
-    fn round(value: f32) -> f32;
+    fn round(value: f32) -> f32 {
+        value.round_ties_even()
+    }
 
     /// `value` rounded and clamped to `[0, max]`.
-    fn code(value: f32, max: f32) -> u8;
+    #[inline]
+    fn code(value: f32, max: f32) -> u8 {
+        nearest_even(value, max)
+    }
 }
 
 impl Rule for Mlx {
     const FLOOR: f32 = f32::NEG_INFINITY;
     const STORED_SCALE: bool = false;
-    const TIES_AWAY: bool = false;
-
-    fn round(value: f32) -> f32 {
-        value.round_ties_even()
-    }
-
-    #[inline]
-    fn code(value: f32, max: f32) -> u8 {
-        nearest_even(value, max)
-    }
 }
 
 /// A group of negative numbers gets the range up to zero.
@@ -77,16 +72,6 @@ impl Rule for MlxMetal {
 impl Rule for Plus {
     const FLOOR: f32 = f32::NEG_INFINITY;
     const STORED_SCALE: bool = true;
-    const TIES_AWAY: bool = false;
-
-    fn round(value: f32) -> f32 {
-        value.round_ties_even()
-    }
-
-    #[inline]
-    fn code(value: f32, max: f32) -> u8 {
-        nearest_even(value, max)
-    }
 }
 
 /// `value` clamped to `[0, max]` and rounded, ties to even; 0 for NaN. Clamping first gives the same code, and leaves
