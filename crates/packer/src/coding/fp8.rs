@@ -40,17 +40,11 @@ pub(super) fn recognise(files: &Files<'_>, at: usize) -> Result<Option<ModelTens
         return refused("an FP8 weight", Some("its rows are longer than 4,194,304 elements"));
     }
     let scales = find_scales(files, tensor)?;
-    let coding = match scales {
-        None => Coding::Fp8 { block: [rows.max(1), columns.max(1)], is_exact: true },
-        Some(scales) => {
-            let block = block(files, tensor, &files.tensors[scales])?;
-            Coding::Fp8 { block, is_exact: files.exact_scales.contains(&scales) }
-        }
+    let (block, is_exact) = match scales {
+        None => ([rows.max(1), columns.max(1)], true),
+        Some(scales) => (block(files, tensor, &files.tensors[scales])?, files.exact_scales.contains(&scales)),
     };
-    let coding = match coding {
-        Coding::Fp8 { block, is_exact } => Coding::Fp8 { block, is_exact: is_exact && whole_groups(block, columns) },
-        other => other,
-    };
+    let coding = Coding::Fp8 { block, is_exact };
     let mut sources = vec![at];
     sources.extend(scales);
     Ok(Some(ModelTensor {
@@ -60,6 +54,20 @@ pub(super) fn recognise(files: &Files<'_>, at: usize) -> Result<Option<ModelTens
         coding,
         sources,
     }))
+}
+
+/// Says of each tensor of 8-bit floats whether mxfp8 holds it exactly, where so far that is whether its scales are powers of two.
+///
+/// A checkpoint has such scales or has not: that one of them happens to be a power of two says nothing. Whether groups fit is
+/// each tensor's own affair.
+pub(super) fn settle(tensors: &mut [ModelTensor]) {
+    let has_other_scales = tensors.iter().any(|tensor| matches!(tensor.coding, Coding::Fp8 { is_exact: false, .. }));
+    for ModelTensor { coding, shape, .. } in tensors {
+        if let Coding::Fp8 { block, is_exact } = coding {
+            let columns = shape.dims().last().copied().unwrap_or_default();
+            *is_exact = !has_other_scales && whole_groups(*block, columns);
+        }
+    }
 }
 
 /// Whether no group of mxfp8 has elements of two blocks, or of two rows.
@@ -81,7 +89,9 @@ fn find_scales(files: &Files<'_>, tensor: &SourceTensor) -> Result<Option<usize>
     let beside = |other: &&SourceTensor| {
         let rest = other.name.strip_prefix(module).unwrap_or_default();
         let is_input = ["input", "activation"].iter().any(|word| rest.contains(word));
-        (rest.starts_with('.') || rest.starts_with('_')) && rest.contains("scale") && !is_input
+        let own = rest.strip_prefix(".weight").unwrap_or(rest);
+        let is_own = (own.starts_with('.') || own.starts_with('_')) && !own[1..].contains('.');
+        is_own && own.contains("scale") && !is_input
     };
     match files.tensors.iter().find(beside) {
         None => Ok(None),
@@ -129,9 +139,12 @@ fn block(files: &Files<'_>, weight: &SourceTensor, scales: &SourceTensor) -> Res
     if is_one_each {
         return Ok(whole);
     }
-    // Blocks of another size, where only one power of two fits.
+    // Blocks of another size, where all of it is one block or only one power of two fits.
     if let ([.., grid_rows, grid_columns], true) = (found, found.len() == dims.len()) {
         let fits = |count: u64, of: u64| {
+            if count == 1 {
+                return Some(of);
+            }
             let mut sizes = (0..32).map(|exponent| 1_u64 << exponent).filter(|size| of.div_ceil(*size) == count);
             sizes.next().filter(|_| sizes.next().is_none())
         };
@@ -143,7 +156,8 @@ fn block(files: &Files<'_>, weight: &SourceTensor, scales: &SourceTensor) -> Res
     }
     let example = blocks.next().unwrap_or([128, 128]);
     Err(fail(format!(
-        "one scale for the tensor, for each row, or {} for blocks of {}x{}",
+        "one scale for {}, for each row, or {} for blocks of {}x{}",
+        if outer.is_empty() { "the tensor" } else { "each matrix" },
         Shape::from(grid(example)),
         example[0],
         example[1]

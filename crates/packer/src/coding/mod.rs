@@ -166,14 +166,7 @@ pub(crate) fn read(
         let (first, second) = (source(&pair[0]), source(&pair[1]));
         return Err(CodingError::Clash { name: pair[0].name.clone(), first, second });
     }
-    // A checkpoint is exact or is not: whether one scale happens to be a power of two says nothing.
-    if found.tensors.iter().any(|tensor| matches!(tensor.coding, Coding::Fp8 { is_exact: false, .. })) {
-        for tensor in &mut found.tensors {
-            if let Coding::Fp8 { is_exact, .. } = &mut tensor.coding {
-                *is_exact = false;
-            }
-        }
-    }
+    fp8::settle(&mut found.tensors);
     Ok(found)
 }
 

@@ -36,13 +36,16 @@ pub(super) fn recognise(files: &Files<'_>, at: usize) -> Recognised {
         return transposed(&found, module);
     }
     let stem = name.strip_suffix("_blocks").filter(|_| dtype == Dtype::U8);
-    if let Some(stem) = stem.filter(|stem| files.find(&format!("{stem}_scales")).is_some()) {
+    let has_shape = matches!(found.tensor.shape.dims(), [_, _, _, 16]);
+    if let Some(stem) = stem.filter(|stem| has_shape || files.find(&format!("{stem}_scales")).is_some()) {
         return blocks(&found, stem);
     }
     let Some(module) = name.strip_suffix(".weight") else { return Ok(None) };
     let beside = |suffix: &str| files.named(&format!("{module}.{suffix}"));
     match dtype {
-        Dtype::U32 if beside("scales").is_some() => mlx(&found, module),
+        Dtype::U32 if beside("scales").is_some() || beside("biases").is_some() || found.is_said_to_be_mlx(module) => {
+            mlx(&found, module)
+        }
         Dtype::U8 => match beside("weight_scale") {
             Some(scale) if scale.dtype == Dtype::F8E4M3 => modelopt(&found, module),
             Some(_) => found.refused("a packed weight with scales", None, AS_NVFP4),
@@ -116,6 +119,12 @@ impl Found<'_, '_> {
                 format!("rows of {units} units of {bits} bits hold no whole number of {code_bits}-bit codes"),
             )
         })
+    }
+
+    /// Whether only its scales can be missing.
+    fn is_said_to_be_mlx(&self, module: &str) -> bool {
+        let is_mlx = self.files.quantization.is_some_and(|said| said.method == QuantizationMethod::Mlx);
+        is_mlx && self.tensor.shape.rank() >= 2 && self.said(module).is_some()
     }
 
     fn said(&self, module: &str) -> Option<&WeightCoding> {
@@ -285,7 +294,7 @@ fn pack_quantized(found: &Found<'_, '_>, module: &str) -> Recognised {
     };
     let columns = found.columns(PACKED, words, 32, u64::from(bits))?;
     let groups = scale.shape.dims().last().copied().unwrap_or_default();
-    let scheme = affine(found, PACKED, bits, columns, groups)?;
+    let scheme = affine(found, PACKED, module, bits, [columns, groups])?;
     let dims: Vec<u64> = outer.iter().copied().chain([groups]).collect();
     found.expect(scales, &[Dtype::F32, Dtype::F16, Dtype::BF16], &dims)?;
     let coding = Coding::Packed { scheme, layout: PackedLayout::Symmetric };
@@ -296,11 +305,20 @@ fn pack_quantized(found: &Found<'_, '_>, module: &str) -> Recognised {
 fn affine(
     found: &Found<'_, '_>,
     packing: &'static str,
+    module: &str,
     bits: u32,
-    columns: u64,
-    groups: u64,
+    [columns, groups]: [u64; 2],
 ) -> Result<Scheme, CodingError> {
     let group = columns.checked_div(groups).filter(|group| group * groups == columns);
+    // Another number of bits makes another number of columns of the same words.
+    let said = found.said(module).and_then(|said| said.group_size);
+    if let (Some(said), Some(group)) = (said, group.filter(|group| said.is_some_and(|said| *group != u64::from(said))))
+    {
+        let problem = format!(
+            "config.json says {bits} bits in groups of {said}, but {columns} columns with {groups} scales are in groups of {group}"
+        );
+        return Err(found.problem(packing, problem));
+    }
     let scheme = group
         .and_then(|group| u32::try_from(group).ok())
         .map(|group| Scheme::affine(u8::try_from(bits).unwrap_or(u8::MAX), group));
@@ -336,12 +354,10 @@ fn transposed(found: &Found<'_, '_>, module: &str) -> Recognised {
         return Err(found.problem(name, "config.json says the other of AWQ and GPTQ".into()));
     }
     let layout = quantization.and_then(|quantization| quantization.format.as_deref());
-    if is_awq && layout.is_some_and(|layout| layout != "gemm") {
-        return found.refused(
-            AWQ,
-            Some(format!("its layout is {:?}, only gemm is read", layout.unwrap_or_default())),
-            ORIGINAL,
-        );
+    let known: &[&str] = if is_awq { &["gemm"] } else { &["gptq", "gptq_v2"] };
+    if let Some(layout) = layout.filter(|layout| !known.contains(layout)) {
+        let reason = format!("its layout is {layout:?}, only {} is read", known.join(" or "));
+        return found.refused(name, Some(reason), ORIGINAL);
     }
     let bits = found.said(module).and_then(|said| said.bits).unwrap_or(4);
     if bits != 4 && (is_awq || !matches!(bits, 2 | 8)) {
@@ -359,7 +375,7 @@ fn transposed(found: &Found<'_, '_>, module: &str) -> Recognised {
     if !outputs.is_multiple_of(per_word) || outputs == 0 || is_awq && columns != outputs / per_word {
         return Err(found.problem(name, format!("{outputs} outputs, by its scales, do not fit")));
     }
-    let scheme = affine(found, name, bits, inputs, groups)?;
+    let scheme = affine(found, name, module, bits, [inputs, groups])?;
     found.expect(zeros, &[Dtype::I32], &[groups, outputs / per_word])?;
     found.expect(found.at, &[Dtype::I32], &[rows, columns])?;
     let scale = &found.files.tensors[scales];

@@ -11,7 +11,7 @@ use longshore_st_format::LayoutPart;
 use super::{
     ImportError, ImportOptions,
     quantize::{EncodedRun, Quantizer},
-    repack::{Repacked, Repacker},
+    repack::Repacker,
     shards::ShardFiles,
     values::{ValueBuffers, ValueReader},
     warnings,
@@ -45,6 +45,15 @@ pub(super) struct Done {
     pub(super) losses: Vec<Option<Loss>>,
 }
 
+/// What writing one tensor noticed.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Noticed {
+    pub(super) stats: EncodeStats,
+    pub(super) loss: Option<Loss>,
+    /// Codes of the source that were NaN by mistake, and were taken for the largest number.
+    pub(super) mended: u64,
+}
+
 impl BlobBuilder<'_> {
     /// Writes the header, then every tensor in the order of the blob's data, then hashes what was written ahead.
     pub(super) fn build(&mut self, blob: &PlannedBlob) -> Result<Done, ImportError> {
@@ -52,25 +61,24 @@ impl BlobBuilder<'_> {
         writer.write_at(0, blob.layout.header())?;
         let mut order: Vec<usize> = (0..blob.tensors.len()).collect();
         order.sort_by_key(|&at| part(blob, &blob.tensors[at], Role::Weight).range.start);
-        let mut stats = vec![EncodeStats::default(); blob.tensors.len()];
-        let mut losses = vec![None; blob.tensors.len()];
-        let mut mended = Vec::new();
+        let mut noticed = vec![Noticed::default(); blob.tensors.len()];
         for at in order {
             let tensor = &blob.tensors[at];
-            match tensor.scheme {
-                Some(scheme) if tensor.is_repacked() => {
-                    let repacked = self.repack(&mut writer, blob, tensor, scheme)?;
-                    stats[at] = repacked.stats;
-                    mended.extend((repacked.mended > 0).then(|| warnings::mended(&tensor.name, repacked.mended)));
-                }
+            noticed[at] = match tensor.scheme {
                 None => self.copy(&mut writer, blob, tensor)?,
-                Some(scheme) => (stats[at], losses[at]) = self.quantize(&mut writer, blob, tensor, scheme)?,
-            }
+                Some(scheme) if tensor.is_repacked() => self.repack(&mut writer, blob, tensor, scheme)?,
+                Some(scheme) => self.quantize(&mut writer, blob, tensor, scheme)?,
+            };
         }
         let added = writer.finish()?;
         assert_eq!(added.size, blob.layout.file_len(), "BUG: the blob {} is not as long as planned", blob.name);
-        let warnings = blob.tensors.iter().zip(&stats).flat_map(|(tensor, stats)| warnings::of(&tensor.name, stats));
-        Ok(Done { added, warnings: warnings.chain(mended).collect(), losses })
+        let all = || blob.tensors.iter().zip(&noticed);
+        let mended = all().filter(|(_, noticed)| noticed.mended > 0);
+        let warnings = all()
+            .flat_map(|(tensor, noticed)| warnings::of(&tensor.name, &noticed.stats))
+            .chain(mended.map(|(tensor, noticed)| warnings::mended(&tensor.name, noticed.mended)))
+            .collect();
+        Ok(Done { added, warnings, losses: noticed.into_iter().map(|noticed| noticed.loss).collect() })
     }
 
     fn repack(
@@ -79,7 +87,7 @@ impl BlobBuilder<'_> {
         blob: &PlannedBlob,
         tensor: &PlannedTensor,
         scheme: Scheme,
-    ) -> Result<Repacked, ImportError> {
+    ) -> Result<Noticed, ImportError> {
         let (files, progress, stop) = (self.files, self.progress, self.stop);
         let repacked = Repacker { files, blob, tensor, scheme, writer, progress, stop }.run()?;
         let count = repacked.stats.non_finite;
@@ -94,12 +102,14 @@ impl BlobBuilder<'_> {
         writer: &mut BlobWriter<'_>,
         blob: &PlannedBlob,
         tensor: &PlannedTensor,
-    ) -> Result<(), ImportError> {
+    ) -> Result<Noticed, ImportError> {
         let start = part(blob, tensor, Role::Weight).range.start;
         let mut reader = ValueReader::new(self.files, tensor);
         loop {
             check(self.stop)?;
-            let Some(piece) = reader.next(&mut self.buffers.read)? else { return Ok(()) };
+            let Some(piece) = reader.next(&mut self.buffers.read)? else {
+                return Ok(Noticed { mended: reader.mended(), ..Noticed::default() });
+            };
             for (at, bytes) in piece.runs() {
                 writer.write_at(start + at, bytes)?;
             }
@@ -113,7 +123,7 @@ impl BlobBuilder<'_> {
         blob: &PlannedBlob,
         tensor: &PlannedTensor,
         scheme: Scheme,
-    ) -> Result<(EncodeStats, Option<Loss>), ImportError> {
+    ) -> Result<Noticed, ImportError> {
         let options = self.options;
         let importance = match &options.importance {
             Some(file) => file.of(tensor)?,
@@ -133,7 +143,10 @@ impl BlobBuilder<'_> {
         let Buffers { read, encoded } = &mut self.buffers;
         loop {
             check(self.stop)?;
-            let Some(piece) = reader.next(read)? else { return Ok(quantizer.finish()) };
+            let Some(piece) = reader.next(read)? else {
+                let (stats, loss) = quantizer.finish();
+                return Ok(Noticed { stats, loss, mended: reader.mended() });
+            };
             for (at, bytes) in piece.runs() {
                 quantizer.encode(at, bytes, encoded, options.allow_non_finite)?;
                 let groups_before = at / group_bytes as u64;

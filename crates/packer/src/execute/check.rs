@@ -1,8 +1,10 @@
 //! Refusing a plan that was made from another source, before anything is written.
 
+use longshore_st_format::Dtype;
+
 use super::ImportError;
 use crate::{
-    coding::Coding,
+    coding::{Coding, SCALES},
     plan::{Plan, PlannedTensor},
     source::Source,
 };
@@ -15,12 +17,15 @@ pub(super) fn sources(source: &Source, plan: &Plan) -> Result<(), ImportError> {
 
 fn of_tensor(source: &Source, tensor: &PlannedTensor) -> Result<(), String> {
     let mut found = 0_u64;
-    for &at in &tensor.sources {
+    for (place, &at) in tensor.sources.iter().enumerate() {
         let Some(of_source) = source.tensors.get(at) else {
             return Err(format!("{:?} is made from tensor {at} of {}", tensor.name, source.tensors.len()));
         };
-        if tensor.coding == Coding::Plain && of_source.dtype != tensor.dtype {
-            return Err(format!("{:?} is {}, expected {}", of_source.name, of_source.dtype, tensor.dtype));
+        let expected = expected(tensor, place / tensor.names.len().max(1));
+        if !expected.is_empty() && !expected.contains(&of_source.dtype) {
+            let expected: Vec<_> = expected.iter().map(ToString::to_string).collect();
+            let expected = expected.join(" or ");
+            return Err(format!("{:?} is {}, expected {expected}", of_source.name, of_source.dtype));
         }
         found = found.saturating_add(of_source.byte_len());
     }
@@ -29,4 +34,17 @@ fn of_tensor(source: &Source, tensor: &PlannedTensor) -> Result<(), String> {
         return Err(format!("{:?} is made from {found} bytes, expected {expected}", tensor.name));
     }
     Ok(())
+}
+
+/// The types that what plays `role` can have; none if any will do.
+fn expected(tensor: &PlannedTensor, role: usize) -> Vec<Dtype> {
+    let floats = || vec![Dtype::F32, Dtype::F16, Dtype::BF16];
+    match (tensor.coding, role) {
+        (Coding::Plain, _) => vec![tensor.dtype],
+        (Coding::Fp8 { .. }, SCALES) => [floats(), vec![Dtype::F8E8M0]].concat(),
+        (Coding::Fp8 { .. }, _) => vec![Dtype::F8E4M3],
+        (Coding::Packed { scheme, .. }, SCALES) if scheme.is_affine() => vec![tensor.dtype],
+        (Coding::Transposed { .. }, SCALES) => floats(),
+        (Coding::Packed { .. } | Coding::Transposed { .. }, _) => Vec::new(),
+    }
 }

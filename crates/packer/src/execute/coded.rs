@@ -1,4 +1,4 @@
-//! The values of tensors that are quantized in the source, decoded a few rows at a time.
+//! The values of tensors that are quantized in the source, decoded a few rows or groups at a time.
 
 use longshore_manifest::document::Role;
 use longshore_quant::{
@@ -13,7 +13,7 @@ use crate::{
     plan::PlannedTensor,
 };
 
-/// Elements that are decoded at a time, or one row if that has more.
+/// Elements that are decoded at a time, or one row of 8-bit floats if that has more: whole groups of any scheme.
 const CHUNK: u64 = 128 << 10;
 
 /// What is read into, used again for every piece.
@@ -32,8 +32,11 @@ pub(super) struct CodedReader<'a> {
     /// The type that it decodes to.
     output: FloatType,
     matrices: Matrices,
-    /// The next matrix and row.
-    at: (u64, u64),
+    /// The next matrix and row of 8-bit floats.
+    row: (u64, u64),
+    /// The next group of packed codes.
+    group: u64,
+    mended: u64,
 }
 
 /// A tensor as matrices, each from one of the source's tensors or a part of it.
@@ -60,84 +63,85 @@ impl Matrices {
     pub(super) fn place(self, matrix: u64) -> (usize, u64) {
         (as_index(matrix / self.per_unit), matrix % self.per_unit)
     }
-
-    /// Rows to take at a time.
-    fn band(self) -> u64 {
-        (CHUNK / self.columns.max(1)).clamp(1, self.rows.max(1))
-    }
 }
 
 impl<'a> CodedReader<'a> {
     pub(super) fn new(files: &'a ShardFiles<'a>, tensor: &'a PlannedTensor) -> Self {
         let output = tensor.dtype.name().parse().expect("the plan decodes to float types");
         let matrices = Matrices::of(tensor);
-        Self { files, tensor, output, matrices, at: (0, 0) }
+        Self { files, tensor, output, matrices, row: (0, 0), group: 0, mended: 0 }
     }
 
-    /// The next rows; `None` after the last.
+    /// The next values; `None` after the last.
     pub(super) fn next<'b>(&mut self, buffers: &'b mut CodedBuffers) -> Result<Option<Piece<'b>>, ImportError> {
+        match self.tensor.coding {
+            Coding::Fp8 { block, .. } => self.next_rows(block, buffers),
+            Coding::Packed { scheme, .. } => self.next_groups(scheme, buffers),
+            coding => unreachable!("BUG: {coding:?} is not decoded"),
+        }
+    }
+
+    /// Codes so far that were NaN by mistake, and were taken for the largest number.
+    pub(super) fn mended(&self) -> u64 {
+        self.mended
+    }
+
+    fn next_rows<'b>(
+        &mut self,
+        block: [u64; 2],
+        buffers: &'b mut CodedBuffers,
+    ) -> Result<Option<Piece<'b>>, ImportError> {
         let Matrices { count, rows, columns, .. } = self.matrices;
-        let (matrix, row) = self.at;
+        let (matrix, row) = self.row;
         if matrix >= count || rows == 0 || columns == 0 {
             return Ok(None);
         }
-        let band = self.matrices.band().min(rows - row);
-        self.at = if row + band == rows { (matrix + 1, 0) } else { (matrix, row + band) };
-        let read = match self.tensor.coding {
-            Coding::Fp8 { block, .. } => self.decode_fp8(block, (matrix, row), band, buffers)?,
-            Coding::Packed { scheme, .. } => self.decode_packed(scheme, (matrix, row), band, buffers)?,
-            coding => unreachable!("BUG: {coding:?} is not decoded"),
-        };
-        let at = (matrix * rows + row) * columns * self.output.size() as u64;
-        Ok(Some(Piece::one_run(&buffers.values, at, read)))
-    }
-
-    fn decode_fp8(
-        &self,
-        block: [u64; 2],
-        (matrix, row): (u64, u64),
-        band: u64,
-        buffers: &mut CodedBuffers,
-    ) -> Result<u64, ImportError> {
-        let Matrices { rows, columns, .. } = self.matrices;
+        let band = (CHUNK / columns).clamp(1, rows - row);
+        self.row = if row + band == rows { (matrix + 1, 0) } else { (matrix, row + band) };
         let (unit, within) = self.matrices.place(matrix);
         let weight = self.files.tensor(self.tensor.source(WEIGHT, unit).expect("every unit has a weight"));
-        buffers.weight.resize(as_index(band * columns), 0);
-        self.files.read(weight, (within * rows + row) * columns, &mut buffers.weight)?;
+        let CodedBuffers { weight: codes, scales, values, .. } = buffers;
+        codes.resize(as_index(band * columns), 0);
+        self.files.read(weight, (within * rows + row) * columns, codes)?;
         let blocks = Fp8Blocks::new(self.files, self.tensor, self.matrices, block);
-        let (scaled, first) = blocks.rows((matrix, row), band, &mut buffers.scales)?;
-        buffers.values.resize(buffers.weight.len() * self.output.size(), 0);
+        let (scaled, first) = blocks.rows((matrix, row), band, scales)?;
+        values.resize(codes.len() * self.output.size(), 0);
         scaled
-            .and_then(|scaled| scaled.decode_rows(first, &buffers.weight, self.output, &mut buffers.values))
+            .and_then(|scaled| scaled.decode_rows(first, codes, self.output, values))
             .map_err(|source| ImportError::Repack { tensor: self.tensor.name.clone(), source })?;
-        Ok(buffers.weight.len() as u64)
+        let at = (matrix * rows + row) * columns * self.output.size() as u64;
+        Ok(Some(Piece::one_run(values, at, codes.len() as u64)))
     }
 
-    fn decode_packed(
-        &self,
+    /// Groups of one of the source's tensors, whatever row they are of.
+    fn next_groups<'b>(
+        &mut self,
         scheme: Scheme,
-        (matrix, row): (u64, u64),
-        band: u64,
-        buffers: &mut CodedBuffers,
-    ) -> Result<u64, ImportError> {
+        buffers: &'b mut CodedBuffers,
+    ) -> Result<Option<Piece<'b>>, ImportError> {
         let parts = PackedParts::new(self.files, self.tensor, scheme);
-        let Matrices { rows, columns, .. } = self.matrices;
-        let groups = columns / u64::from(scheme.group_size());
-        let (first, count) = ((matrix * rows + row) * groups, band * groups);
+        let (first, group) = (self.group, u64::from(scheme.group_size()));
+        if first >= parts.groups() {
+            return Ok(None);
+        }
+        let (unit, within) = (first / parts.groups_per_unit(), first % parts.groups_per_unit());
+        let count = (CHUNK / group).min(parts.groups_per_unit() - within);
+        self.group += count;
         let CodedBuffers { weight, scales, bias, values } = buffers;
-        parts.read(Role::Weight, first, count, weight)?;
+        self.mended += parts.read_codes(first, count, weight)?;
         parts.read(Role::Scale, first, count, scales)?;
         bias.clear();
         if scheme.has_bias() {
             parts.read(Role::Bias, first, count, bias)?;
         }
         let mut decoder = Decoder::new(scheme, self.output, self.output);
-        if let Some(global) = parts.global_scale(self.matrices.place(matrix).0)? {
+        if let Some(global) = parts.global_scale(as_index(unit))? {
             decoder = decoder.with_global_scale(global);
         }
-        values.resize(as_index(band * columns) * self.output.size(), 0);
+        let size = self.output.size();
+        values.resize(as_index(count * group) * size, 0);
         decoder.decode(weight, scales, bias, values).expect("BUG: parts of other lengths than were asked for");
-        Ok(weight.len() as u64)
+        Ok(Some(Piece::one_run(values, first * group * size as u64, weight.len() as u64)))
     }
 }
 

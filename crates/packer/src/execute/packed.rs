@@ -3,7 +3,7 @@
 use longshore_manifest::document::Role;
 use longshore_quant::{
     EncodedLen, FloatType, Scheme,
-    layout::{global_scale_of_divisor, symmetric_biases},
+    layout::{LayoutError, global_scale_of_divisor, symmetric_biases},
 };
 
 use super::{ImportError, coded::as_index, shards::ShardFiles};
@@ -79,6 +79,18 @@ impl<'a> PackedParts<'a> {
         Ok(())
     }
 
+    /// The groups of one of the source's tensors.
+    pub(super) fn groups_per_unit(&self) -> u64 {
+        self.groups_per_unit
+    }
+
+    /// The same as [`Self::read`], but that codes of MLX which are NaN by mistake become the largest number. Returns how many.
+    pub(super) fn read_codes(&self, first: u64, count: u64, out: &mut Vec<u8>) -> Result<u64, ImportError> {
+        self.read(Role::Weight, first, count, out)?;
+        let is_mended = (self.layout, self.tensor.coding.exact_scheme()) == (PackedLayout::Mlx, Some(Scheme::MXFP8));
+        Ok(if is_mended { mend(out) } else { 0 })
+    }
+
     /// The global scale of one of the source's tensors, which multiplies, if it has one.
     pub(super) fn global_scale(&self, unit: usize) -> Result<Option<f32>, ImportError> {
         if !matches!(self.layout, PackedLayout::ModelOpt | PackedLayout::CompressedTensors) {
@@ -88,10 +100,40 @@ impl<'a> PackedParts<'a> {
         let mut bytes = [0; 4];
         self.files.read(self.files.tensor(source), 0, &mut bytes)?;
         let found = f32::from_le_bytes(bytes);
-        if self.layout == PackedLayout::ModelOpt {
-            return Ok(Some(found));
-        }
-        let multiplier = global_scale_of_divisor(found);
+        let multiplier = match self.layout {
+            PackedLayout::CompressedTensors => global_scale_of_divisor(found),
+            _ if found >= 0.0 && found.is_finite() => Ok(found),
+            _ => Err(LayoutError::Lossy {
+                expected: "a finite global scale that is not negative",
+                found: found.to_string(),
+            }),
+        };
         multiplier.map(Some).map_err(|source| ImportError::Repack { tensor: self.tensor.name.clone(), source })
+    }
+}
+
+/// E4M3's NaN, but for the sign.
+pub(super) const NAN: u8 = 0x7F;
+
+/// Replaces the code that MLX up to 0.32.1 wrote for weights beyond the largest number, and that later versions read as NaN, by the
+/// largest number. Returns how many there were.
+fn mend(codes: &mut [u8]) -> u64 {
+    let mut found = 0;
+    for code in codes.iter_mut().filter(|code| **code & NAN == NAN) {
+        *code -= 1;
+        found += 1;
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_that_are_nan_become_the_largest() {
+        let mut codes = [0x7F, 0xFF, 0x7E, 0xFE, 0, 0x80, 0x3F];
+        assert_eq!(mend(&mut codes), 2);
+        assert_eq!(codes, [0x7E, 0xFE, 0x7E, 0xFE, 0, 0x80, 0x3F]);
     }
 }

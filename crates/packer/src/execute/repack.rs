@@ -2,19 +2,21 @@
 
 use longshore_manifest::{Progress, document::Role, store::BlobWriter};
 use longshore_quant::{
-    EncodeBuffers, EncodeStats, FloatType, Scheme,
+    EncodeBuffers, FloatType, Format, Scheme,
     layout::{LayoutError, Packing, Transposed, TransposedParts},
 };
 
+use longshore_st_format::Dtype;
+
 use super::{
     ImportError,
-    blob::part,
+    blob::{Noticed, part},
     coded::{Fp8Blocks, Matrices, as_index},
-    packed::PackedParts,
+    packed::{NAN, PackedParts},
     shards::ShardFiles,
 };
 use crate::{
-    coding::{Coding, GROUP_INDEX, PackedLayout, SCALES, WEIGHT, ZEROS},
+    coding::{Coding, GROUP_INDEX, SCALES, WEIGHT, ZEROS},
     plan::{PlannedBlob, PlannedTensor},
 };
 
@@ -22,8 +24,6 @@ use crate::{
 const CHUNK: u64 = 256 << 10;
 /// Bytes of the codes of AWQ or GPTQ that are turned at a time. Their source is read in short lines, the longer the larger this is.
 const SLAB: u64 = 2 << 20;
-/// E4M3's NaN, but for the sign.
-const NAN: u8 = 0x7F;
 
 /// Repacks one planned tensor.
 pub(super) struct Repacker<'a, 'w> {
@@ -36,20 +36,11 @@ pub(super) struct Repacker<'a, 'w> {
     pub(super) stop: &'a dyn Fn() -> bool,
 }
 
-/// What repacking noticed.
-#[derive(Debug, Default)]
-pub(super) struct Repacked {
-    /// NaN among the codes of 8-bit floats.
-    pub(super) stats: EncodeStats,
-    /// Codes that were NaN by mistake, and became the largest number.
-    pub(super) mended: u64,
-}
-
 impl Repacker<'_, '_> {
-    pub(super) fn run(mut self) -> Result<Repacked, ImportError> {
+    pub(super) fn run(mut self) -> Result<Noticed, ImportError> {
         match self.tensor.coding {
             Coding::Fp8 { block, .. } => self.fp8(block),
-            Coding::Packed { layout, .. } => self.packed(layout),
+            Coding::Packed { .. } => self.packed(),
             Coding::Transposed { packing, .. } => self.transposed(packing),
             Coding::Plain => unreachable!("BUG: plain values have no codes to repack"),
         }
@@ -68,7 +59,7 @@ impl Repacker<'_, '_> {
     }
 
     /// Bytes as they are, and a scale for each group instead of each block.
-    fn fp8(&mut self, block: [u64; 2]) -> Result<Repacked, ImportError> {
+    fn fp8(&mut self, block: [u64; 2]) -> Result<Noticed, ImportError> {
         let matrices = Matrices::of(self.tensor);
         let Matrices { count, rows, columns, .. } = matrices;
         let groups = columns / u64::from(self.scheme.group_size());
@@ -76,7 +67,7 @@ impl Repacker<'_, '_> {
         let band = (CHUNK / columns.max(1)).max(1);
         let blocks = Fp8Blocks::new(self.files, self.tensor, matrices, block);
         let (mut weight, mut scales, mut of_blocks) = (Vec::new(), Vec::new(), Vec::new());
-        let mut found = Repacked::default();
+        let mut found = Noticed::default();
         for matrix in 0..count {
             let (unit, within) = matrices.place(matrix);
             let source = self.files.tensor(self.tensor.source(WEIGHT, unit).expect("every unit has a weight"));
@@ -101,9 +92,9 @@ impl Repacker<'_, '_> {
         Ok(found)
     }
 
-    fn packed(&mut self, layout: PackedLayout) -> Result<Repacked, ImportError> {
+    fn packed(&mut self) -> Result<Noticed, ImportError> {
         let parts = PackedParts::new(self.files, self.tensor, self.scheme);
-        let mut found = Repacked::default();
+        let mut found = Noticed::default();
         let mut buffer = Vec::new();
         let mut roles = vec![Role::Weight, Role::Scale];
         roles.extend(self.scheme.has_bias().then_some(Role::Bias));
@@ -114,9 +105,12 @@ impl Repacker<'_, '_> {
             while group < parts.groups() {
                 self.check()?;
                 let count = each.min(parts.groups() - group);
-                parts.read(role, group, count, &mut buffer)?;
-                if (role, layout, self.scheme) == (Role::Weight, PackedLayout::Mlx, Scheme::MXFP8) {
-                    found.mended += mend(&mut buffer);
+                if role == Role::Weight {
+                    found.mended += parts.read_codes(group, count, &mut buffer)?;
+                } else {
+                    parts.read(role, group, count, &mut buffer)?;
+                    let spoilt = self.not_finite(&buffer) * u64::from(self.scheme.group_size());
+                    found.stats.non_finite = found.stats.non_finite.saturating_add(spoilt);
                 }
                 self.writer.write_at(start + group * len, &buffer)?;
                 self.progress.advance(buffer.len() as u64);
@@ -133,8 +127,26 @@ impl Repacker<'_, '_> {
         Ok(found)
     }
 
+    /// How many of these scales or biases are infinite or NaN.
+    fn not_finite(&self, scales: &[u8]) -> u64 {
+        let count = match (self.scheme.format(), self.tensor.dtype) {
+            (Format::Affine { .. }, Dtype::F32) => {
+                scales.chunks_exact(4).filter(|bytes| bytes[3] & 0x7F == 0x7F && bytes[2] & 0x80 != 0).count()
+            }
+            (Format::Affine { .. }, Dtype::F16) => {
+                scales.chunks_exact(2).filter(|bytes| bytes[1] & 0x7C == 0x7C).count()
+            }
+            (Format::Affine { .. }, _) => {
+                scales.chunks_exact(2).filter(|bytes| bytes[1] & 0x7F == 0x7F && bytes[0] & 0x80 != 0).count()
+            }
+            _ if self.scheme == Scheme::NVFP4 => scales.iter().filter(|byte| **byte & NAN == NAN).count(),
+            _ => scales.iter().filter(|byte| **byte == u8::MAX).count(),
+        };
+        count as u64
+    }
+
     /// A few outputs of one of the source's matrices at a time: columns there, rows here.
-    fn transposed(&mut self, packing: Packing) -> Result<Repacked, ImportError> {
+    fn transposed(&mut self, packing: Packing) -> Result<Noticed, ImportError> {
         let Matrices { rows: outputs, columns: inputs, .. } = Matrices::of(self.tensor);
         let width = u64::from(self.scheme.bits());
         let group = u64::from(self.scheme.group_size());
@@ -144,6 +156,7 @@ impl Repacker<'_, '_> {
         let most = (SLAB / (inputs * width / 8).max(1) / 32 * 32).clamp(32, outputs.max(32));
         let [mut codes, mut zeros, mut scales, mut order] = [const { Vec::new() }; 4];
         let [mut weight, mut scale, mut bias] = [const { Vec::new() }; 3];
+        let mut found = Noticed::default();
         for unit in 0..self.tensor.names.len() {
             let source = |role| self.tensor.source(role, unit).map(|at| self.files.tensor(at));
             let needed = |role| source(role).expect("the coding was recognised by it");
@@ -187,9 +200,13 @@ impl Repacker<'_, '_> {
                 Transposed::new(packing, self.scheme.bits(), shape, as_index(group), parts)
                     .and_then(|source| source.to_affine(0, stored, out))
                     .map_err(|source| self.fail(source))?;
-                if stored == float {
-                    in_the_middle(packing, self.scheme.bits(), &zeros).map_err(|source| self.fail(source))?;
-                }
+                let checked = match (stored, float) {
+                    (FloatType::F32, FloatType::F32) => biases_are_exact(&scale, &bias),
+                    (FloatType::F32, _) => Ok(()),
+                    _ => in_the_middle(packing, self.scheme.bits(), &zeros),
+                };
+                checked.map_err(|source| self.fail(source))?;
+                found.stats.non_finite += self.not_finite(&scale) * group;
                 let row = unit as u64 * outputs + from;
                 let of_scales = row * groups * stored.size() as u64;
                 for (start, at, bytes) in [
@@ -203,19 +220,8 @@ impl Repacker<'_, '_> {
                 from += taken;
             }
         }
-        Ok(Repacked::default())
+        Ok(found)
     }
-}
-
-/// Replaces the code that MLX up to 0.32.1 wrote for weights beyond the largest number, and that later versions read as NaN, by the
-/// largest number. Returns how many there were.
-fn mend(codes: &mut [u8]) -> u64 {
-    let mut found = 0;
-    for code in codes.iter_mut().filter(|code| **code & NAN == NAN) {
-        *code -= 1;
-        found += 1;
-    }
-    found
 }
 
 /// Makes sure that all zeros are the middle code, a power of two, whose products with scales are exact in the scales' type.
@@ -230,6 +236,22 @@ fn in_the_middle(packing: Packing, bits: u8, zeros: &[u8]) -> Result<(), LayoutE
             found: format!("the word of zeros {bytes:02x?}"),
         }),
     }
+}
+
+/// Makes sure that F32 biases are whole multiples of their scales, and not rounded.
+fn biases_are_exact(scales: &[u8], biases: &[u8]) -> Result<(), LayoutError> {
+    let read = |bytes: &[u8]| f64::from(f32::from_le_bytes(bytes.try_into().expect("chunks of this length")));
+    for (scale, bias) in scales.chunks_exact(4).zip(biases.chunks_exact(4)) {
+        let (scale, bias) = (read(scale), read(bias));
+        // Zeros have 9 bits at most and scales 24, so that rounding does not lead to another zero, and F64 has their products.
+        #[expect(clippy::float_cmp, reason = "exactness is what is asked")]
+        let is_exact = scale == 0.0 && bias == 0.0 || (bias / scale).round() * scale == bias;
+        if !is_exact && scale.is_finite() {
+            let found = format!("the scale {scale}, whose product with its zero F32 rounds to {bias}");
+            return Err(LayoutError::Lossy { expected: "scales whose products with zeros F32 holds", found });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -252,9 +274,13 @@ mod tests {
     }
 
     #[test]
-    fn codes_that_are_nan_become_the_largest() {
-        let mut codes = [0x7F, 0xFF, 0x7E, 0xFE, 0, 0x80, 0x3F];
-        assert_eq!(mend(&mut codes), 2);
-        assert_eq!(codes, [0x7E, 0xFE, 0x7E, 0xFE, 0, 0x80, 0x3F]);
+    fn rounded_biases_are_found() {
+        let check = |scale: f32, zero: f32| biases_are_exact(&scale.to_le_bytes(), &(-zero * scale).to_le_bytes());
+        for (scale, zero) in [(0.1, 8.0), (0.1, 128.0), (0.0, 7.0), (1.5, 11.0), (-0.25, 256.0), (f32::NAN, 3.0)] {
+            assert_eq!(check(scale, zero), Ok(()), "{scale} {zero}");
+        }
+        for (scale, zero) in [(0.1, 7.0), (1.000_000_1, 11.0), (f32::MAX, 2.0)] {
+            assert!(check(scale, zero).is_err(), "{scale} {zero}");
+        }
     }
 }

@@ -36,4 +36,12 @@ impl<'a> ValueReader<'a> {
             Self::Coded(reader) => reader.next(&mut buffers.coded),
         }
     }
+
+    /// Codes so far that were NaN by mistake, and were taken for the largest number.
+    pub(super) fn mended(&self) -> u64 {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Coded(reader) => reader.mended(),
+        }
+    }
 }

@@ -50,15 +50,20 @@ impl<'a> Decider<'a> {
                 let (tensor, found) = (tensor.name.clone(), tensor.coding.exact_scheme().unwrap_or(scheme));
                 return Err(PlanError::Requantize { tensor, found, asked: scheme });
             }
+            (Coding::Transposed { scheme, .. }, None) if floats && requantize => {
+                return Err(PlanError::Transposed { tensor: tensor.name.clone(), found: scheme });
+            }
             (_, None) if floats && requantize => (None, "quantized in the source: decoded".into()),
             (_, None) => kept("quantized in the source: repacked without loss"),
             (coding, Some(_)) => match self.ask(tensor, stacked, scheme) {
                 (None, _) => kept("the policy does not quantize it: repacked as it is"),
-                (_, _) if matches!(coding, Coding::Transposed { .. }) => {
-                    let (tensor, found) = (tensor.name.clone(), coding.exact_scheme().unwrap_or(Scheme::INT4));
-                    return Err(PlanError::Transposed { tensor, found });
-                }
-                decision => decision,
+                decision if decision.0 == coding.exact_scheme() => decision,
+                decision => match coding {
+                    Coding::Transposed { scheme, .. } => {
+                        return Err(PlanError::Transposed { tensor: tensor.name.clone(), found: scheme });
+                    }
+                    _ => decision,
+                },
             },
         })
     }

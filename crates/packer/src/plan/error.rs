@@ -8,7 +8,7 @@ use crate::{coding::CodingError, experts::ExpertError};
 #[non_exhaustive]
 pub enum PlanError {
     /// Weights are packed in a way that is not read.
-    #[error("{}{source}", of(member.as_deref()))]
+    #[error("{}a quantized weight cannot be read", of(member.as_deref()))]
     Coding {
         /// The component of a pipeline that has them, or `draft`; `None` for the model itself.
         member: Option<String>,

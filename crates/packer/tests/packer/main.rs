@@ -1,6 +1,7 @@
 //! Importing and exporting, through the public interface.
 
 mod acceptance;
+mod coded;
 mod companions;
 mod config;
 mod directory;

@@ -1,0 +1,14 @@
+//! Checkpoints that are quantized already, put together byte by byte. What they should decode to is computed here from the
+//! definitions of the formats, never by the code under test.
+
+mod blocks;
+mod checkpoint;
+mod fp8;
+mod hostile;
+mod integers;
+mod mlx;
+mod numbers;
+mod nvfp4;
+mod refused;
+mod requantize;
+mod shared;
