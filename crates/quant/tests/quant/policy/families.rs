@@ -134,7 +134,7 @@ fn pipelines() {
     }
 }
 
-/// GPT-2 has the same names as StarCoder, but the other way round.
+/// GPT-2 has the same names as `StarCoder`, but the other way round.
 #[test]
 fn matrices_that_are_stored_as_in_out() {
     let names = ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj", "crossattention.q_attn"];
