@@ -10,6 +10,7 @@
 //!   same for scripts.
 //! - [`import`] executes a plan: it reads, stacks, transposes, quantizes, hashes and writes, in memory that only the number of
 //!   threads bounds.
+//! - [`expert_groups`] says where one expert of a stored model lies, in every projection.
 //! - [`export`] undoes all that: a float checkpoint comes back with the names, types and bytes that it had.
 //!
 //! ```
@@ -78,7 +79,7 @@ pub use config::{
     ConfigError, MAX_CONFIG_BYTES, ModelConfig, QuantizationMethod, SourceQuantization, WeightCoding, WeightGroup,
 };
 pub use execute::{ImportError, ImportOptions, ImportOutcome, ImportanceFile, ImportanceFileError, ReadError, import};
-pub use experts::ExpertError;
+pub use experts::{ExpertError, ExpertGroup, ExpertTensor, expert_groups};
 pub use export::{ExportError, ExportOptions, ExportOutcome, export};
 pub use plan::{Plan, PlanError, PlanOptions, PlannedBlob, PlannedTensor, Transform};
 pub use report::PlanReport;

@@ -9,6 +9,7 @@ mod json;
 mod large;
 mod models;
 mod pipelines;
+mod plans;
 mod policy;
 mod support;
 mod usage;

@@ -2,6 +2,7 @@
 
 mod coding;
 mod config;
+mod expert;
 mod manifest;
 mod table;
 

@@ -3,6 +3,7 @@
 
 mod digest;
 mod document;
+mod expert;
 mod foreign;
 mod format_page;
 mod fs;

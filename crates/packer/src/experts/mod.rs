@@ -2,11 +2,13 @@
 
 mod error;
 mod name;
+mod stored;
 
 use std::collections::BTreeMap;
 
 pub use error::ExpertError;
 use longshore_st_format::{Dtype, Shape};
+pub use stored::{ExpertGroup, ExpertTensor, expert_groups};
 
 use self::name::Role;
 use crate::{

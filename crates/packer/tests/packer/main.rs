@@ -6,6 +6,7 @@ mod companions;
 mod config;
 mod directory;
 mod drafts;
+mod experts;
 mod export;
 mod failures;
 mod import;

@@ -4,6 +4,7 @@ mod acceptance;
 mod appendix;
 mod architectures;
 mod builtin_default;
+mod families;
 mod format;
 mod properties;
 

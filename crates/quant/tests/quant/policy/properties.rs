@@ -42,6 +42,14 @@ const NAMES: &[&str] = &[
     "layers.{}.mixer.out_proj.weight",
     "layers.{}.mixer.experts.down_proj.weight",
     "layers.{}.mixer.conv1d.weight",
+    "layers.{}.norm1.linear.weight",
+    "layers.{}.img_mod.1.weight",
+    "layers.{}.attn.c_attn.weight",
+    "layers.{}.attn.to_v.weight",
+    "layers.{}.attn.add_k_proj.weight",
+    "layers.{}.attention.self.key.weight",
+    "layers.{}.ff.net.2.weight",
+    "layers.{}.layer.1.DenseReluDense.wo.weight",
 ];
 
 const PREFIXES: &[&str] = &[
@@ -54,6 +62,7 @@ const PREFIXES: &[&str] = &[
 ];
 
 const ARCHITECTURES: &[&str] = &[
+    "GPT2LMHeadModel",
     "LlamaForCausalLM",
     "Qwen3NextForCausalLM",
     "Gemma4ForConditionalGeneration",
