@@ -211,26 +211,39 @@ pub(crate) struct Diff {
 
 /// Write a model as a directory that other tools load
 ///
-/// A model without quantized tensors comes out as it went in: names, types and bytes of every tensor, every companion file; only the cut
-/// into shards may differ. A quantized one needs --dequantize. Blobs are not hashed again: `longshore verify NAME` does that.
+/// As hf, a model without quantized tensors comes out as it went in: names, types and bytes of every tensor, every companion file;
+/// only the cut into shards may differ. A quantized one needs --dequantize; config.json then no longer says that it is quantized.
+///
+/// As mlx, quantized tensors keep their codes, under the names that mlx-lm gives them, and config.json says how they are
+/// quantized. This is known for these model types: llama, mistral, qwen2, qwen3, `qwen3_moe`, mixtral, `gemma3_text`, `gpt_oss`,
+/// `deepseek_v3`, `nemotron_h`. Tensors that mlx-lm does without, such as layers that predict further tokens, are left out.
+///
+/// Blobs are not hashed again: `longshore verify NAME` does that.
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  longshore export qwen3:4b ./out                              the checkpoint as it was
+  longshore export qwen3:int4 ./out --dequantize bf16          decoded, for transformers
+  longshore export qwen3:int4 ./out --format mlx               for mlx_lm.generate --model ./out")]
 pub(crate) struct Export {
     /// The model
     pub(crate) name: ModelName,
     /// The directory to make; it must not exist yet, or be empty
     pub(crate) dir: PathBuf,
-    /// The layout: hf is what transformers loads
+    /// Who is to load it: hf for transformers and its like, mlx for mlx-lm
     #[arg(long, value_enum, default_value = "hf", hide_possible_values = true)]
     pub(crate) format: ExportFormat,
-    /// Decode quantized tensors to f32, bf16 or f16
+    /// Decode quantized tensors to f32, bf16 or f16; of hf only
     #[arg(long, value_name = "D", value_parser = parse_float)]
     pub(crate) dequantize: Option<FloatType>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ExportFormat {
     /// Hugging Face: model.safetensors and the companion files
     Hf,
+    /// mlx-lm: the same with codes, scales and biases
+    Mlx,
 }
 
 /// Look into a safetensors file or a checkpoint directory, headers only

@@ -64,7 +64,16 @@ fn of_export(error: &ExportError) -> Option<String> {
         ExportError::NotEmpty { .. } | ExportError::NotADirectory { .. } => {
             "name a directory that is empty or does not exist yet; it is made"
         }
-        ExportError::Quantized { .. } => "--dequantize bf16 (or f16, f32) decodes them",
+        ExportError::Quantized { .. } => {
+            "--dequantize bf16 (or f16, f32) decodes them, --format mlx keeps them for mlx-lm"
+        }
+        ExportError::NotForMlx { .. } | ExportError::MlxArchitecture { .. } | ExportError::MlxTensor { .. } => {
+            "--format hf, with --dequantize bf16 where it is quantized, writes a directory that mlx_lm.convert may know"
+        }
+        ExportError::MlxQuantized { .. } => "import it again with --policy default, which keeps such tensors",
+        ExportError::MlxGlobalScale { .. } => {
+            "--format hf --dequantize bf16 decodes it; import that with --quantize nvfp4, without --global-scale"
+        }
         ExportError::Restore { .. } | ExportError::Size { .. } | ExportError::Read { .. } | ExportError::Weights(_) => {
             "longshore verify says what is damaged"
         }

@@ -80,7 +80,7 @@ pub use config::{
 };
 pub use execute::{ImportError, ImportOptions, ImportOutcome, ImportanceFile, ImportanceFileError, ReadError, import};
 pub use experts::{ExpertError, ExpertGroup, ExpertTensor, expert_groups};
-pub use export::{ExportError, ExportOptions, ExportOutcome, export};
+pub use export::{ExportError, ExportFormat, ExportOptions, ExportOutcome, export, mlx_architectures};
 pub use plan::{Plan, PlanError, PlanOptions, PlannedBlob, PlannedTensor, Transform};
 pub use report::PlanReport;
 pub use source::{Member, MemberRole, Shard, Source, SourceError, SourceTensor};

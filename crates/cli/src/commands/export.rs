@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::VERSION;
 use crate::{
     args::{Export, ExportFormat},
+    errors::Advice,
     format::{plural, size},
     printer::Printer,
     progress::Bar,
@@ -23,12 +24,20 @@ struct Report<'a> {
     shards: usize,
     files: usize,
     bytes: u64,
+    left_out: usize,
 }
 
 pub(super) fn run(args: &Export, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
-    let ExportFormat::Hf = args.format;
+    if args.format == ExportFormat::Mlx && args.dequantize.is_some() {
+        let advice = Advice::failure("--dequantize decodes, and --format mlx keeps the codes");
+        return Err(advice.hint("leave out one of the two").into());
+    }
     let model = store.model(&args.name)?;
     let mut options = ExportOptions::default();
+    options.format = match args.format {
+        ExportFormat::Hf => longshore_packer::ExportFormat::Hf,
+        ExportFormat::Mlx => longshore_packer::ExportFormat::Mlx,
+    };
     options.dequantize = args.dequantize;
     let outcome = {
         let bar = Bar::new(printer);
@@ -42,10 +51,15 @@ pub(super) fn run(args: &Export, store: &Store, printer: &Printer) -> anyhow::Re
         shards: outcome.shards,
         files: outcome.files,
         bytes: outcome.bytes,
+        left_out: outcome.left_out,
     };
     printer.report(&report, || {
+        let left_out = match outcome.left_out {
+            0 => String::new(),
+            count => format!("; left out {} that mlx-lm does without", plural(count, "tensor")),
+        };
         format!(
-            "{}: {} in {} and {}, {}\n",
+            "{}: {} in {} and {}, {}{left_out}\n",
             args.dir.display(),
             plural(outcome.tensors, "tensor"),
             plural(outcome.shards, "safetensors file"),

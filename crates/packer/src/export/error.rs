@@ -3,6 +3,8 @@ use std::{io, path::PathBuf};
 use longshore_manifest::weights::WeightsError;
 use longshore_st_format::LayoutError;
 
+use super::mlx_architectures;
+
 /// An export that failed. The directory is as it was before.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -34,6 +36,38 @@ pub enum ExportError {
         count: usize,
         /// The first of them.
         first: String,
+    },
+    /// The model as a whole has no form that mlx-lm loads.
+    #[error("there is no export for mlx-lm: {problem}")]
+    NotForMlx {
+        /// Why.
+        problem: String,
+    },
+    /// It is not known what mlx-lm calls the tensors of this architecture.
+    #[error("there is no export for mlx-lm of {found}: its names are known for {}", mlx_architectures().collect::<Vec<_>>().join(", "))]
+    MlxArchitecture {
+        /// The `model_type`, or the class.
+        found: String,
+    },
+    /// A tensor has no place in mlx-lm's class.
+    #[error("tensor {tensor:?} cannot be exported for mlx-lm: {problem}")]
+    MlxTensor {
+        /// The stored tensor.
+        tensor: String,
+        /// Why.
+        problem: String,
+    },
+    /// A tensor is quantized that mlx-lm's class has as floats only.
+    #[error("tensor {tensor:?} is quantized, and mlx-lm loads it as floats only")]
+    MlxQuantized {
+        /// The stored tensor.
+        tensor: String,
+    },
+    /// An nvfp4 tensor has a global scale.
+    #[error("tensor {tensor:?} has a global scale, and MLX's layers have none")]
+    MlxGlobalScale {
+        /// The stored tensor.
+        tensor: String,
     },
     /// A tensor cannot be turned back into what it was made from.
     #[error("cannot restore tensor {tensor:?}: {problem}")]

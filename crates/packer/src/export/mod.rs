@@ -1,6 +1,10 @@
 //! Writing a stored model as a directory that other tools load.
 
+mod claims;
+mod contents;
+mod document;
 mod error;
+mod mlx;
 mod names;
 mod partial;
 mod restore;
@@ -22,18 +26,35 @@ use longshore_manifest::{
 };
 use longshore_quant::FloatType;
 
-pub use self::error::ExportError;
-use self::{partial::Partial, shards::Shard};
+use self::{
+    contents::{Contents, Edit},
+    partial::Partial,
+    shards::Shard,
+};
+pub use self::{error::ExportError, mlx::mlx_architectures};
 use crate::{
     config::{MAX_CONFIG_BYTES, ModelConfig},
     execute::threads,
 };
 
+/// Who is to load an export.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ExportFormat {
+    /// transformers, and all that read such checkpoints: floats under the source's names.
+    #[default]
+    Hf,
+    /// mlx-lm: quantized modules as they are, under mlx-lm's names.
+    Mlx,
+}
+
 /// How to export a model.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ExportOptions {
-    /// Decode quantized tensors to this type. Without it a model that has any is refused.
+    /// Who is to load the directory.
+    pub format: ExportFormat,
+    /// Decode quantized tensors to this type, in [`ExportFormat::Hf`]. Without it a model that has any is refused.
     pub dequantize: Option<FloatType>,
     /// The most bytes of tensors in a file; a larger tensor gets a file of its own.
     pub shard_bytes: u64,
@@ -44,7 +65,7 @@ pub struct ExportOptions {
 impl Default for ExportOptions {
     /// Nothing is decoded; files of at most 5 GB, as the hub's tools write them.
     fn default() -> Self {
-        Self { dequantize: None, shard_bytes: 5_000_000_000, threads: None }
+        Self { format: ExportFormat::Hf, dequantize: None, shard_bytes: 5_000_000_000, threads: None }
     }
 }
 
@@ -60,6 +81,8 @@ pub struct ExportOutcome {
     pub files: usize,
     /// The bytes of all files.
     pub bytes: u64,
+    /// Stored tensors that were left out, as the format has no place for them.
+    pub left_out: usize,
 }
 
 /// Writes `model` into the directory `dir`: safetensors files, their index where there are several, and every companion file.
@@ -70,6 +93,16 @@ pub struct ExportOutcome {
 /// `diffusion_pytorch_model`, any others `model`. Each component of a pipeline gets a directory of its own, and so does a draft
 /// model, `draft`, which loads by itself. Memory is bounded by the number of threads, however large the tensors are.
 ///
+/// Of [`ExportFormat::Hf`], values are floats. Where they were decoded, by this export or at import, `config.json` does not say
+/// any more that weights are quantized (`quantization`, `quantization_config`, `compression_config`, also in the description of a
+/// nested language model), its `dtype` or `torch_dtype` becomes theirs, and `hf_quant_config.json` is left out. All else in it, the
+/// order and spelling of its members included, stays; and a checkpoint that was stored as floats keeps every file to the byte.
+///
+/// Of [`ExportFormat::Mlx`], modules keep their codes under mlx-lm's names ([`mlx_architectures`]): `.weight`, `.scales` and, if the
+/// scheme has them, `.biases`. `config.json` says how under `quantization` and `quantization_config`, and repeats members in
+/// the spelling that mlx-lm reads where newer configurations have another. No value is computed. Tensors that mlx-lm's class does
+/// without, such as layers for predicting further tokens, are left out and counted; one that it does not know is an error.
+///
 /// The lengths of all blobs are checked against the manifest. Their bytes are not hashed, as none of those who read a store
 /// do: [`Store::verify`] is for that.
 ///
@@ -78,6 +111,8 @@ pub struct ExportOutcome {
 /// Whichever it is, `dir` is as it was before:
 /// - [`ExportError::NotEmpty`], [`ExportError::NotADirectory`], [`ExportError::Write`]: the directory cannot be written;
 /// - [`ExportError::Quantized`], [`ExportError::Clash`]: the model has no such form;
+/// - [`ExportError::NotForMlx`], [`ExportError::MlxArchitecture`], [`ExportError::MlxTensor`], [`ExportError::MlxQuantized`],
+///   [`ExportError::MlxGlobalScale`]: mlx-lm cannot load it;
 /// - [`ExportError::Weights`], [`ExportError::Size`], [`ExportError::Read`]: blobs are missing, cut off, or not from us;
 /// - [`ExportError::Restore`], [`ExportError::Layout`]: the tensor table tells of transforms that no import makes;
 /// - [`ExportError::Cancelled`]: `progress` said so.
@@ -91,8 +126,8 @@ pub fn export(
     partial::check(dir)?;
     let weights = Weights::open(store, model, &OpenOptions::default())?;
     check_sizes(store, model)?;
-    let outputs = restore::outputs(&weights, model, options.dequantize)?;
-    let metadata = metadata(model);
+    let Contents { directories: outputs, edits, left_out } = contents::plan(store, model, &weights, options)?;
+    let metadata = metadata(model, options.format);
     let mut directories = Vec::with_capacity(outputs.len());
     for (directory, outputs) in outputs {
         let stem = format!("{directory}{}", stem(store, model, &directory));
@@ -100,13 +135,14 @@ pub fn export(
         directories.push((stem, shards));
     }
     let shards = || directories.iter().flat_map(|(_, shards)| shards);
-    let files: Vec<_> = model.manifest.files().collect();
+    let mut files: Vec<_> = model.manifest.files().collect();
+    files.retain(|(name, _)| edits.get(name.as_str()) != Some(&Edit::LeaveOut));
     let own: Vec<_> = directories.iter().flat_map(|(stem, shards)| shards::names(shards, stem)).collect();
     names::check(&own, files.iter().map(|(name, _)| name))?;
 
     let partial = Partial::create(dir)?;
     let check = |goes_on: bool| if goes_on { Ok(()) } else { Err(ExportError::Cancelled { dir: dir.to_path_buf() }) };
-    let mut outcome = ExportOutcome { tensors: 0, shards: shards().count(), files: 0, bytes: 0 };
+    let mut outcome = ExportOutcome { tensors: 0, shards: shards().count(), files: 0, bytes: 0, left_out };
     let sizes = shards().map(Shard::data_len).chain(files.iter().map(|(_, layer)| layer.size));
     progress.begin("exporting", sizes.fold(0, u64::saturating_add));
     for shard in shards() {
@@ -120,7 +156,10 @@ pub fn export(
     for (name, layer) in files {
         check(!progress.cancelled())?;
         let target = name.segments().fold(partial.path().to_path_buf(), |path, segment| path.join(segment));
-        outcome.bytes += copy_file(store, layer, &target)?;
+        outcome.bytes += match edits.get(name.as_str()) {
+            Some(Edit::Text(text)) => write_companion(&target, text)?,
+            _ => copy_file(store, layer, &target)?,
+        };
         progress.advance(layer.size);
         outcome.files += 1;
     }
@@ -169,10 +208,21 @@ fn stem(store: &Store, model: &Model, directory: &str) -> &'static str {
 }
 
 /// The metadata of the source's files; transformers wants to be told which framework the tensors are for.
-fn metadata(model: &Model) -> BTreeMap<String, String> {
+fn metadata(model: &Model, format: ExportFormat) -> BTreeMap<String, String> {
     let mut metadata = model.config.longshore.as_ref().map(|table| table.import.metadata.clone()).unwrap_or_default();
-    metadata.entry("format".into()).or_insert_with(|| "pt".into());
+    match format {
+        ExportFormat::Hf => metadata.entry("format".into()).or_insert_with(|| "pt".into()),
+        ExportFormat::Mlx => metadata.entry("format".into()).insert_entry("mlx".into()).into_mut(),
+    };
     metadata
+}
+
+/// Writes a companion file that was edited.
+fn write_companion(target: &Path, text: &str) -> Result<u64, ExportError> {
+    if let Some(parent) = target.parent() {
+        fs::create_dir_all(parent).map_err(|source| ExportError::Write { path: target.to_path_buf(), source })?;
+    }
+    write_file(target, text.as_bytes())
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<u64, ExportError> {

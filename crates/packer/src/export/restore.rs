@@ -10,7 +10,7 @@ use longshore_manifest::{
 use longshore_quant::{Decoder, EncodedLen, FloatType, Scheme};
 use longshore_st_format::{Dtype, Shape};
 
-use super::ExportError;
+use super::{ExportError, contents::part_name};
 
 /// A tensor of the export, and the part of a stored tensor that holds its values.
 pub(super) struct Output<'w> {
@@ -24,6 +24,23 @@ pub(super) struct Output<'w> {
     pub(super) start: u64,
     /// Whether its last two axes have to be swapped back.
     pub(super) is_transposed: bool,
+    /// Which elements of plain values it has; all if `None`.
+    pub(super) pick: Option<Pick>,
+}
+
+impl Output<'_> {
+    /// Whether its values are decoded while they are written.
+    pub(super) fn is_decoded(&self) -> bool {
+        matches!(self.values, Values::Coded(_))
+    }
+}
+
+/// Elements of a tensor: the first `run` of every `period` of them, counted from the element `first`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pick {
+    pub(super) run: u64,
+    pub(super) period: u64,
+    pub(super) first: u64,
 }
 
 /// The values of a stored tensor.
@@ -94,16 +111,20 @@ pub(super) fn outputs<'w>(
         restore(entry, tensor, dequantize, directory)
             .map_err(|problem| ExportError::Restore { tensor: entry.name.clone(), problem })?;
     }
-    for outputs in outputs.values() {
-        let mut names = HashSet::with_capacity(outputs.len());
-        if let Some(twice) = outputs.iter().find(|output| !names.insert(output.name.as_str())) {
-            return Err(ExportError::Restore {
-                tensor: twice.name.clone(),
-                problem: "two stored tensors were made from it".to_owned(),
-            });
-        }
-    }
+    outputs.values().try_for_each(|outputs| check_names(outputs))?;
     Ok(outputs)
+}
+
+/// Makes sure that no two tensors of a directory have one name.
+pub(super) fn check_names(outputs: &[Output<'_>]) -> Result<(), ExportError> {
+    let mut names = HashSet::with_capacity(outputs.len());
+    match outputs.iter().find(|output| !names.insert(output.name.as_str())) {
+        None => Ok(()),
+        Some(twice) => Err(ExportError::Restore {
+            tensor: twice.name.clone(),
+            problem: "two stored tensors would come back under this name".to_owned(),
+        }),
+    }
 }
 
 /// Where a tensor's file lies below the export's directory.
@@ -132,7 +153,8 @@ fn restore<'w>(
         let shape = Shape::from(dims);
         let bytes = shape.byte_len(dtype).map_err(|error| format!("{name:?}: {error}"))?;
         let elements = shape.elements().expect("a shape with a length in bytes has elements");
-        outputs.push(Output { name: name.to_owned(), dtype, shape, elements, bytes, values, start, is_transposed });
+        let name = name.to_owned();
+        outputs.push(Output { name, dtype, shape, elements, bytes, values, start, is_transposed, pick: None });
         Ok::<(), String>(())
     };
     let names: Vec<&str> = entry.source_names().collect();
@@ -174,7 +196,7 @@ fn coded<'w>(
         let found = entry.part(role).map_or(0, |part| part.length);
         if found != expected {
             let what = format!("{scheme} of {} {}", entry.dtype, entry.shape);
-            return Err(format!("its {} has {found} bytes, expected {expected} for {what}", name_of(role)));
+            return Err(format!("its {} has {found} bytes, expected {expected} for {what}", part_name(role)));
         }
     }
     let mut decoder = Decoder::new(scheme, stored, output);
@@ -196,13 +218,4 @@ fn coded<'w>(
     let group = scheme.encoded_len(1, stored).expect("a group is small");
     let weight = tensor.weight().data;
     Ok(Coded { decoder, global_scales, matrix, weight, scale: part(Role::Scale), bias: part(Role::Bias), group })
-}
-
-fn name_of(role: Role) -> &'static str {
-    match role {
-        Role::Weight => "weight",
-        Role::Scale => "scale",
-        Role::Bias => "bias",
-        _ => "companion",
-    }
 }

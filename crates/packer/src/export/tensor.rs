@@ -1,10 +1,10 @@
 //! Writing one restored tensor.
 
-use std::{fs::File, io};
+use std::{fs::File, io, ops::Range};
 
 use longshore_manifest::Progress;
 
-use super::restore::{Output, Values};
+use super::restore::{Output, Pick, Values};
 use crate::{
     positioned::write_all_at,
     transpose::{Tile, transpose},
@@ -107,6 +107,10 @@ fn stored_tile(rows: u64, columns: u64) -> Tile {
 fn values<'b>(output: &Output<'b>, from: u64, to: u64, buffer: &'b mut Vec<u8>) -> &'b [u8] {
     let coded = match &output.values {
         Values::Plain(bytes) => {
+            if let Some(pick) = output.pick {
+                picked(bytes, pick, u64::from(output.dtype.bits() / 8), from..to, buffer);
+                return buffer;
+            }
             let bits = u64::from(output.dtype.bits());
             return &bytes[as_index(from * bits / 8)..as_index(to * bits / 8)];
         }
@@ -126,6 +130,19 @@ fn values<'b>(output: &Output<'b>, from: u64, to: u64, buffer: &'b mut Vec<u8>) 
     buffer
 }
 
+/// Gathers the picked elements `range` of `bytes`, each of `size` bytes.
+fn picked(bytes: &[u8], pick: Pick, size: u64, range: Range<u64>, buffer: &mut Vec<u8>) {
+    buffer.clear();
+    let mut at = range.start;
+    while at < range.end {
+        let inside = at % pick.run;
+        let count = (pick.run - inside).min(range.end - at);
+        let from = (at / pick.run) * pick.period + pick.first + inside;
+        buffer.extend_from_slice(&bytes[as_index(from * size)..as_index((from + count) * size)]);
+        at += count;
+    }
+}
+
 fn as_index(count: u64) -> usize {
     usize::try_from(count).expect("a mapped tensor fits the address space")
 }
@@ -135,6 +152,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn picked_elements_are_those_of_the_runs() {
+        let bytes: Vec<u8> = (0..24).collect();
+        let picked = |pick, range| {
+            let mut buffer = vec![9];
+            picked(&bytes, pick, 2, range, &mut buffer);
+            buffer
+        };
+        // Every second of two elements.
+        let odd = Pick { run: 2, period: 4, first: 2 };
+        assert_eq!(picked(odd, 0..6), [4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23]);
+        assert_eq!(picked(odd, 1..3), [6, 7, 12, 13]);
+        assert_eq!(picked(Pick { first: 0, ..odd }, 2..3), [8, 9]);
+    }
 
     proptest! {
         #[test]

@@ -1,0 +1,95 @@
+//! What `config.json` says about quantized weights, once they are quantized no more.
+
+use std::collections::BTreeMap;
+
+use longshore_manifest::{Store, store::Model};
+use longshore_st_format::Dtype;
+
+use super::{
+    ExportError,
+    contents::{Edit, SIDECAR, read_config},
+    document::Document,
+    restore::Output,
+};
+
+/// Members by which a model says that its weights are quantized.
+const CLAIMS: [&str; 3] = ["quantization", "quantization_config", "compression_config"];
+/// Members that hold the description of a language model.
+const NESTED: [&str; 4] = ["text_config", "llm_config", "language_config", "thinker_config"];
+/// Members that name the weights' type.
+const DTYPES: [&str; 2] = ["dtype", "torch_dtype"];
+
+/// Edits the configuration of the directory `directory`, whose tensors are all plain, if values of it were decoded: it keeps no
+/// word about quantization, and the type that it names is theirs. `is_decoded` says that this export decodes.
+pub(super) fn edit(
+    store: &Store,
+    model: &Model,
+    directory: &str,
+    outputs: &[Output<'_>],
+    is_decoded: bool,
+    edits: &mut BTreeMap<String, Edit>,
+) -> Result<(), ExportError> {
+    let from_floats = model.config.longshore.as_ref().is_none_or(|table| table.import.kind == "float");
+    if from_floats && !is_decoded {
+        return Ok(());
+    }
+    let sidecar = format!("{directory}{SIDECAR}");
+    let has_sidecar = model.manifest.files().any(|(name, _)| name.as_str() == sidecar);
+    let path = format!("{directory}config.json");
+    if let Some(mut config) = read_config(store, model, &path)?
+        && (is_decoded || has_sidecar || claims(&config))
+    {
+        let dtype = dtype(outputs);
+        strip(&mut config);
+        retype(&mut config, dtype);
+        for name in NESTED {
+            if let Some(mut inner) = config.object(name) {
+                retype(&mut inner, dtype);
+                config.set(name, inner.to_text());
+            }
+        }
+        edits.insert(path, Edit::Text(config.to_text()));
+    }
+    if has_sidecar {
+        edits.insert(sidecar, Edit::LeaveOut);
+    }
+    Ok(())
+}
+
+/// Removes what is said about quantization, at the top and in the description of the language model.
+pub(super) fn strip(config: &mut Document) {
+    for name in CLAIMS {
+        config.remove(name);
+    }
+    for name in NESTED {
+        if let Some(mut inner) = config.object(name).filter(claims) {
+            strip(&mut inner);
+            config.set(name, inner.to_text());
+        }
+    }
+}
+
+fn claims(config: &Document) -> bool {
+    CLAIMS.iter().any(|name| config.get(name).is_some())
+        || NESTED.iter().any(|name| config.object(name).is_some_and(|inner| claims(&inner)))
+}
+
+fn retype(config: &mut Document, dtype: Option<&str>) {
+    let Some(dtype) = dtype else { return };
+    for name in DTYPES {
+        if config.has(name) {
+            config.set(name, format!("\"{dtype}\""));
+        }
+    }
+}
+
+/// The float type of most elements, as torch calls it.
+fn dtype(outputs: &[Output<'_>]) -> Option<&'static str> {
+    let types = [(Dtype::F32, "float32"), (Dtype::F16, "float16"), (Dtype::BF16, "bfloat16")];
+    let elements = |dtype| {
+        let of_type = outputs.iter().filter(|output| output.dtype == dtype);
+        of_type.map(|output| output.elements).fold(0, u64::saturating_add)
+    };
+    let most = types.into_iter().map(|(dtype, name)| (elements(dtype), name)).max_by_key(|(count, _)| *count)?;
+    (most.0 > 0).then_some(most.1)
+}

@@ -1,0 +1,73 @@
+//! The quantization in `config.json`, as mlx-lm reads it.
+
+use std::collections::BTreeMap;
+
+use longshore_quant::Scheme;
+
+use crate::export::document::Document;
+
+/// The scheme of every quantized module.
+pub(super) type Modules = BTreeMap<String, Scheme>;
+
+/// Says in `config` how the modules are quantized: what most of them have, and each that differs by its name. A module without
+/// scales is left alone by mlx-lm's loader and needs no word. What the source says of the same modules stays as it is where it
+/// means the same.
+pub(super) fn describe(config: &mut Document, modules: &Modules, elements: &BTreeMap<String, u64>) {
+    if config.object("quantization").is_some_and(|source| means(&source, modules)) {
+        let same = config.get("quantization").unwrap_or_default().to_owned();
+        super::super::claims::strip(config);
+        config.set("quantization", same.clone());
+        config.set("quantization_config", same);
+        return;
+    }
+    super::super::claims::strip(config);
+    let Some(base) = base(modules, elements) else { return };
+    let mut members = coding(base);
+    for (module, scheme) in modules.iter().filter(|(_, scheme)| **scheme != base) {
+        members.push((module.clone(), config.nested(&coding(*scheme))));
+    }
+    let text = config.nested(&members);
+    config.set("quantization", text.clone());
+    config.set("quantization_config", text);
+}
+
+/// The scheme of most elements.
+fn base(modules: &Modules, elements: &BTreeMap<String, u64>) -> Option<Scheme> {
+    let mut counts: Vec<(Scheme, u64)> = Vec::new();
+    for (module, scheme) in modules {
+        let elements = elements.get(module).copied().unwrap_or(0);
+        match counts.iter_mut().find(|(known, _)| known == scheme) {
+            Some((_, count)) => *count = count.saturating_add(elements),
+            None => counts.push((*scheme, elements)),
+        }
+    }
+    // The first in the order of names, of equals.
+    counts.into_iter().reduce(|best, next| if next.1 > best.1 { next } else { best }).map(|(scheme, _)| scheme)
+}
+
+fn coding(scheme: Scheme) -> Vec<(String, String)> {
+    let mode = if scheme.is_affine() { "affine" } else { scheme.quant_type() };
+    vec![
+        ("group_size".to_owned(), scheme.group_size().to_string()),
+        ("bits".to_owned(), scheme.bits().to_string()),
+        ("mode".to_owned(), format!("\"{mode}\"")),
+    ]
+}
+
+/// Whether mlx-lm reads `source` as these modules and no others.
+fn means(source: &Document, modules: &Modules) -> bool {
+    let number = |coding: &Document, name: &str| coding.get(name)?.parse::<u32>().ok();
+    let is = |coding: &Document, scheme: Scheme| {
+        let mode = coding.get("mode").unwrap_or("\"affine\"").trim_matches('"');
+        number(coding, "group_size") == Some(scheme.group_size())
+            && number(coding, "bits") == Some(scheme.bits().into())
+            && mode == if scheme.is_affine() { "affine" } else { scheme.quant_type() }
+    };
+    let named = |module: &str| source.object(module);
+    modules.iter().all(|(module, scheme)| is(&named(module).unwrap_or_else(|| source.clone()), *scheme))
+        && source.names().all(|name| match source.get(name) {
+            Some(value) if value.starts_with('{') => modules.contains_key(name),
+            Some("false") => !modules.contains_key(name),
+            _ => true,
+        })
+}
