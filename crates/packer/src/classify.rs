@@ -5,7 +5,10 @@ use std::{collections::HashMap, fmt};
 use longshore_st_format::Dtype;
 use serde::Serialize;
 
-use crate::source::SourceTensor;
+use crate::{
+    coding::form::{self, Packed},
+    source::SourceTensor,
+};
 
 /// How a checkpoint stores its weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -80,96 +83,35 @@ impl fmt::Display for Evidence {
 
 /// The kind of a checkpoint with these tensors, and why unless it is [`Kind::Float`].
 pub(crate) fn classify(tensors: &[SourceTensor]) -> (Kind, Option<Evidence>) {
-    let names = Names(tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.dtype)).collect());
-    let first = |test: &dyn Fn(&Names<'_>, &SourceTensor) -> Option<Found>| {
-        tensors.iter().find_map(|tensor| {
-            test(&names, tensor).map(|(format, companion)| Evidence::Tensor {
-                format,
-                tensor: tensor.name.clone(),
-                dtype: tensor.dtype,
-                companion,
-            })
-        })
+    let dtypes: HashMap<&str, Dtype> = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.dtype)).collect();
+    let dtype_of = |name: &str| dtypes.get(name).copied();
+    let exists = |name: &String| dtype_of(name).is_some();
+    let packed = |tensor: &SourceTensor| {
+        let Packed { form, scales, .. } = form::packed(dtype_of, tensor)?;
+        Some((form.label(), scales.filter(exists)))
     };
-    for (kind, test) in [
-        (Kind::Fp8, &e5m2 as &dyn Fn(&Names<'_>, &SourceTensor) -> Option<Found>),
-        (Kind::Prequantized, &packed),
-        (Kind::Fp8, &fp8),
-    ] {
-        if let Some(evidence) = first(test) {
-            return (kind, Some(evidence));
+    let e5m2 = |tensor: &SourceTensor| {
+        let is_e5m2 = matches!(tensor.dtype, Dtype::F8E5M2 | Dtype::F8E5M2Fnuz);
+        (is_e5m2 && tensor.shape.rank() >= 2).then_some(("FP8 E5M2", None))
+    };
+    let e4m3 = |tensor: &SourceTensor| {
+        let is_e4m3 = matches!(tensor.dtype, Dtype::F8E4M3 | Dtype::F8E4M3Fnuz);
+        (is_e4m3 && tensor.shape.rank() >= 2).then(|| ("FP8 E4M3", form::fp8_scales(&tensor.name).find(exists)))
+    };
+    // A weight that is not read comes first, then packed codes: their scales may be 8-bit floats, too.
+    let tests: [(Kind, &Test<'_>); 3] = [(Kind::Fp8, &e5m2), (Kind::Prequantized, &packed), (Kind::Fp8, &e4m3)];
+    for (kind, test) in tests {
+        let mut found = tensors.iter().filter_map(|tensor| Some((tensor, test(tensor)?)));
+        if let Some((tensor, (format, companion))) = found.next() {
+            let (tensor, dtype) = (tensor.name.clone(), tensor.dtype);
+            return (kind, Some(Evidence::Tensor { format, tensor, dtype, companion }));
         }
     }
     (Kind::Float, None)
 }
 
-/// The name of a format, and the companion by which it was recognised.
-type Found = (&'static str, Option<String>);
-
-struct Names<'a>(HashMap<&'a str, Dtype>);
-
-impl Names<'_> {
-    fn dtype(&self, name: &str) -> Option<Dtype> {
-        self.0.get(name).copied()
-    }
-
-    /// The first of these tensors that exists.
-    fn any(&self, candidates: impl IntoIterator<Item = String>) -> Option<String> {
-        candidates.into_iter().find(|name| self.0.contains_key(name.as_str()))
-    }
-}
-
-fn e5m2(_: &Names<'_>, tensor: &SourceTensor) -> Option<Found> {
-    let is_weight = tensor.shape.rank() >= 2;
-    (is_weight && matches!(tensor.dtype, Dtype::F8E5M2 | Dtype::F8E5M2Fnuz)).then_some(("FP8 E5M2", None))
-}
-
-fn fp8(names: &Names<'_>, tensor: &SourceTensor) -> Option<Found> {
-    if !matches!(tensor.dtype, Dtype::F8E4M3 | Dtype::F8E4M3Fnuz) || tensor.shape.rank() < 2 {
-        return None;
-    }
-    let name = &tensor.name;
-    let module = name.strip_suffix(".weight").unwrap_or(name);
-    let scales = [format!("{name}_scale_inv"), format!("{name}_scale"), format!("{module}.scale")];
-    Some(("FP8 E4M3", names.any(scales)))
-}
-
-/// Weights in packed codes, by the suffixes that their writers use.
-fn packed(names: &Names<'_>, tensor: &SourceTensor) -> Option<Found> {
-    let (name, dtype) = (tensor.name.as_str(), tensor.dtype);
-    if matches!(dtype, Dtype::F4 | Dtype::F6E2M3 | Dtype::F6E3M2) {
-        return Some(("a sub-byte float", None));
-    }
-    if let Some(module) = name.strip_suffix(".weight_packed") {
-        let scale = names.any([format!("{module}.weight_scale")]);
-        return Some(("a packed weight of compressed-tensors", scale));
-    }
-    if let Some(module) = name.strip_suffix(".qweight") {
-        return Some(match names.any([format!("{module}.g_idx")]) {
-            Some(order) => ("a GPTQ weight", Some(order)),
-            None => ("an AWQ weight", names.any([format!("{module}.scales"), format!("{module}.qzeros")])),
-        });
-    }
-    if let Some(module) = name.strip_suffix("_blocks") {
-        let scales = names.any([format!("{module}_scales")]).filter(|_| dtype == Dtype::U8);
-        return scales.map(|scales| ("a weight in MXFP4 blocks", Some(scales)));
-    }
-    let module = name.strip_suffix(".weight")?;
-    let companion = |suffix: &str| names.any([format!("{module}.{suffix}")]);
-    match dtype {
-        Dtype::U32 => companion("scales").map(|scales| ("an MLX quantized weight", Some(scales))),
-        Dtype::U8 => companion("weight_scale")
-            .map(|scale| match names.dtype(&scale) {
-                Some(Dtype::F8E4M3) => ("a ModelOpt NVFP4 weight", Some(scale)),
-                _ => ("a packed weight with scales", Some(scale)),
-            })
-            .or_else(|| companion("weight.absmax").map(|absmax| ("a 4-bit bitsandbytes weight", Some(absmax)))),
-        Dtype::I8 => companion("SCB")
-            .map(|scale| ("an 8-bit bitsandbytes weight", Some(scale)))
-            .or_else(|| companion("weight_scale").map(|scale| ("an 8-bit integer weight", Some(scale)))),
-        _ => None,
-    }
-}
+/// Finds the name of a format, and the companion by which it was recognised.
+type Test<'a> = dyn Fn(&SourceTensor) -> Option<(&'static str, Option<String>)> + 'a;
 
 #[cfg(test)]
 mod tests {

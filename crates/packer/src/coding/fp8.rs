@@ -3,15 +3,11 @@
 use longshore_quant::Scheme;
 use longshore_st_format::{Dtype, Shape};
 
-use super::{Coding, CodingError, Files, ModelTensor, error::ORIGINAL};
+use super::{Coding, CodingError, Files, ModelTensor, error::ORIGINAL, form};
 use crate::source::SourceTensor;
 
 /// The longest row that is decoded, in elements. Rows are decoded whole, so this bounds memory; real ones are far shorter.
-pub(crate) const MAX_ROW: u64 = 1 << 22;
-
-/// What the scales of a weight are called, after the weight's name and after its module's.
-const OF_WEIGHT: [&str; 2] = ["_scale_inv", "_scale"];
-const OF_MODULE: [&str; 1] = [".scale"];
+pub(crate) const MAX_ROW: u64 = 1 << 20;
 
 /// The model's tensor whose 8-bit floats are `files.tensors[at]`.
 pub(super) fn recognise(files: &Files<'_>, at: usize) -> Result<Option<ModelTensor>, CodingError> {
@@ -32,27 +28,22 @@ pub(super) fn recognise(files: &Files<'_>, at: usize) -> Result<Option<ModelTens
         _ => return Ok(None),
     }
     let dims = tensor.shape.dims();
-    let (rows, columns) = (dims[dims.len() - 2], dims[dims.len() - 1]);
     if dims.len() > 3 {
         return refused("an FP8 weight", Some("it has more than three axes"));
     }
-    if columns > MAX_ROW {
-        return refused("an FP8 weight", Some("its rows are longer than 4,194,304 elements"));
+    if dims[dims.len() - 1] > MAX_ROW {
+        return refused("an FP8 weight", Some(&format!("its rows are longer than {MAX_ROW} elements")));
     }
-    let scales = find_scales(files, tensor)?;
-    let (block, is_exact) = match scales {
-        None => ([rows.max(1), columns.max(1)], true),
-        Some(scales) => (block(files, tensor, &files.tensors[scales])?, files.exact_scales.contains(&scales)),
-    };
+    let Some(scales) = find_scales(files, tensor)? else { return Ok(None) };
+    let block = block(files, tensor, &files.tensors[scales])?;
+    let is_exact = files.exact_scales.contains(&scales);
     let coding = Coding::Fp8 { block, is_exact };
-    let mut sources = vec![at];
-    sources.extend(scales);
     Ok(Some(ModelTensor {
         name: tensor.name.clone(),
         dtype: Dtype::BF16,
         shape: tensor.shape.clone(),
         coding,
-        sources,
+        sources: vec![at, scales],
     }))
 }
 
@@ -79,11 +70,8 @@ fn whole_groups([_, block]: [u64; 2], columns: u64) -> bool {
 fn find_scales(files: &Files<'_>, tensor: &SourceTensor) -> Result<Option<usize>, CodingError> {
     let name = &tensor.name;
     let module = name.strip_suffix(".weight").unwrap_or(name);
-    let mut candidates = OF_WEIGHT.iter().map(|suffix| format!("{name}{suffix}"));
-    let found = candidates.find_map(|name| files.find(&name));
-    let found = found.or_else(|| OF_MODULE.iter().find_map(|suffix| files.find(&format!("{module}{suffix}"))));
-    if found.is_some() {
-        return Ok(found);
+    if let Some(found) = form::fp8_scales(name).find_map(|name| files.find(&name)) {
+        return Ok(Some(found));
     }
     // A scale under a name that nobody knows would be lost.
     let beside = |other: &&SourceTensor| {

@@ -4,6 +4,7 @@
 //! type and shape that it has in a float checkpoint, so that stacking and policies need not know how it is stored.
 
 mod error;
+pub(crate) mod form;
 mod fp8;
 mod packed;
 mod scales;
@@ -28,8 +29,7 @@ use crate::{
 pub enum Coding {
     /// As elements of the tensor's own type. One source.
     Plain,
-    /// As E4M3 bytes, each times the scale of its block. Sources: the weight and its scales; the weight alone where all scales are
-    /// one.
+    /// As E4M3 bytes, each times the scale of its block. Sources: the weight and its scales.
     Fp8 {
         /// Rows and columns of the last two axes that share a scale.
         block: [u64; 2],
@@ -146,10 +146,12 @@ pub(crate) fn read(
             }
         }
     }
-    let mut unscaled =
-        found.tensors.iter().filter(|tensor| tensor.sources.len() == 1).map(|tensor| tensor.name.clone());
-    if let Some(first) = unscaled.next() {
-        let count = 1 + unscaled.count();
+    let is_unscaled = |(at, tensor): &(usize, &SourceTensor)| {
+        !used.contains(at) && tensor.dtype == Dtype::F8E4M3 && tensor.shape.rank() >= 2
+    };
+    let mut unscaled = tensors.iter().enumerate().filter(is_unscaled);
+    if let Some((_, first)) = unscaled.next() {
+        let (count, first) = (1 + unscaled.count(), &first.name);
         found.warnings.push(format!("{count} FP8 tensors have no scale and are taken as they are, {first} first"));
     }
     let plain = tensors.iter().enumerate().filter(|(at, _)| !used.contains(at)).map(|(at, tensor)| ModelTensor {

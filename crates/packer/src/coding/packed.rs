@@ -3,16 +3,20 @@
 use longshore_quant::{Format, Scheme, layout::Packing};
 use longshore_st_format::{Dtype, Shape};
 
-use super::{Coding, CodingError, Files, MAX_ROW, ModelTensor, PackedLayout, error::ORIGINAL};
+use super::{
+    Coding, CodingError, Files, MAX_ROW, ModelTensor, PackedLayout,
+    error::ORIGINAL,
+    form::{self, Form, Packed},
+};
 use crate::{
     config::{QuantizationMethod, WeightCoding},
     source::SourceTensor,
 };
 
-const MLX: &str = "an MLX quantized weight";
-const NVFP4: &str = "a ModelOpt NVFP4 weight";
-const PACKED: &str = "a packed weight of compressed-tensors";
-const BLOCKS: &str = "a weight in MXFP4 blocks";
+const MLX: &str = Form::Mlx.label();
+const NVFP4: &str = Form::ModelOptNvfp4.label();
+const PACKED: &str = Form::CompressedTensors.label();
+const BLOCKS: &str = Form::Blocks.label();
 const AWQ: &str = "an AWQ weight";
 const GPTQ: &str = "a GPTQ weight";
 const AS_NVFP4: &str = "import the original checkpoint, or one in NVFP4";
@@ -23,38 +27,23 @@ type Recognised = Result<Option<ModelTensor>, CodingError>;
 pub(super) fn recognise(files: &Files<'_>, at: usize) -> Recognised {
     let found = Found { files, at, tensor: &files.tensors[at] };
     let (name, dtype) = (found.tensor.name.as_str(), found.tensor.dtype);
-    if matches!(dtype, Dtype::F4 | Dtype::F6E2M3 | Dtype::F6E3M2) {
-        return found.refused("a sub-byte float", None, ORIGINAL);
-    }
-    if let Some(module) = name.strip_suffix(".weight_packed") {
-        return match dtype {
-            Dtype::U8 => compressed_nvfp4(&found, module),
-            _ => pack_quantized(&found, module),
-        };
-    }
-    if let Some(module) = name.strip_suffix(".qweight") {
-        return transposed(&found, module);
-    }
-    let stem = name.strip_suffix("_blocks").filter(|_| dtype == Dtype::U8);
-    let has_shape = matches!(found.tensor.shape.dims(), [_, _, _, 16]);
-    if let Some(stem) = stem.filter(|stem| has_shape || files.find(&format!("{stem}_scales")).is_some()) {
-        return blocks(&found, stem);
-    }
-    let Some(module) = name.strip_suffix(".weight") else { return Ok(None) };
-    let beside = |suffix: &str| files.named(&format!("{module}.{suffix}"));
-    match dtype {
-        Dtype::U32 if beside("scales").is_some() || beside("biases").is_some() || found.is_said_to_be_mlx(module) => {
-            mlx(&found, module)
+    let Some(Packed { form, stem, .. }) =
+        form::packed(|name| files.named(name).map(|tensor| tensor.dtype), found.tensor)
+    else {
+        let module = name.strip_suffix(".weight").filter(|module| found.is_said_to_be_mlx(module));
+        return module.map_or(Ok(None), |module| mlx(&found, module));
+    };
+    match form {
+        Form::CompressedTensors if dtype == Dtype::U8 => compressed_nvfp4(&found, stem),
+        Form::CompressedTensors => pack_quantized(&found, stem),
+        Form::Qweight => transposed(&found, stem),
+        Form::Blocks => blocks(&found, stem),
+        Form::Mlx => mlx(&found, stem),
+        Form::ModelOptNvfp4 => modelopt(&found, stem),
+        Form::ScaledBytes => found.refused(form.label(), None, AS_NVFP4),
+        Form::SubByteFloat | Form::BitsAndBytes4 | Form::BitsAndBytes8 | Form::Integers => {
+            found.refused(form.label(), None, ORIGINAL)
         }
-        Dtype::U8 => match beside("weight_scale") {
-            Some(scale) if scale.dtype == Dtype::F8E4M3 => modelopt(&found, module),
-            Some(_) => found.refused("a packed weight with scales", None, AS_NVFP4),
-            None if beside("weight.absmax").is_some() => found.refused("a 4-bit bitsandbytes weight", None, ORIGINAL),
-            None => Ok(None),
-        },
-        Dtype::I8 if beside("SCB").is_some() => found.refused("an 8-bit bitsandbytes weight", None, ORIGINAL),
-        Dtype::I8 if beside("weight_scale").is_some() => found.refused("an 8-bit integer weight", None, ORIGINAL),
-        _ => Ok(None),
     }
 }
 
@@ -124,7 +113,7 @@ impl Found<'_, '_> {
     /// Whether only its scales can be missing.
     fn is_said_to_be_mlx(&self, module: &str) -> bool {
         let is_mlx = self.files.quantization.is_some_and(|said| said.method == QuantizationMethod::Mlx);
-        is_mlx && self.tensor.shape.rank() >= 2 && self.said(module).is_some()
+        is_mlx && self.tensor.dtype == Dtype::U32 && self.tensor.shape.rank() >= 2 && self.said(module).is_some()
     }
 
     fn said(&self, module: &str) -> Option<&WeightCoding> {
@@ -340,11 +329,11 @@ fn transposed(found: &Found<'_, '_>, module: &str) -> Recognised {
     let quantization = found.files.quantization;
     let method = quantization.map(|quantization| &quantization.method);
     let order = found.files.find(&format!("{module}.g_idx"));
-    let scales = found.need(&format!("{module}.scales"), AWQ)?;
-    let zeros = found.need(&format!("{module}.qzeros"), AWQ)?;
+    let scales = found.need(&format!("{module}.scales"), Form::Qweight.label())?;
+    let zeros = found.need(&format!("{module}.qzeros"), Form::Qweight.label())?;
     let ([rows, columns], [groups, outputs]) = (found.tensor.shape.dims(), found.files.tensors[scales].shape.dims())
     else {
-        return Err(found.problem(AWQ, "expected a matrix with a matrix of scales".into()));
+        return Err(found.problem(Form::Qweight.label(), "expected a matrix with a matrix of scales".into()));
     };
     let (rows, columns, groups, outputs) = (*rows, *columns, *groups, *outputs);
     // The words of AWQ lie along the outputs, those of GPTQ along the inputs.
@@ -369,7 +358,7 @@ fn transposed(found: &Found<'_, '_>, module: &str) -> Recognised {
     }
     let inputs = if is_awq { rows } else { found.columns(GPTQ, rows, 32, u64::from(bits))? };
     if inputs > MAX_ROW {
-        return found.refused(name, Some("its rows are longer than 4,194,304 elements".into()), ORIGINAL);
+        return found.refused(name, Some(format!("its rows are longer than {MAX_ROW} elements")), ORIGINAL);
     }
     let per_word = u64::from(32 / bits);
     if !outputs.is_multiple_of(per_word) || outputs == 0 || is_awq && columns != outputs / per_word {

@@ -7,6 +7,7 @@ use std::{
 
 use longshore_st_format::Dtype;
 
+use super::form;
 use crate::{
     positioned::read_exact_at,
     source::{Shard, SourceError, SourceTensor},
@@ -18,21 +19,12 @@ const CHUNK: usize = 1 << 20;
 /// Those tensors among the scales of 8-bit floats whose elements are all powers of two from 2^-127 to 2^127, by their index.
 /// These are read; they are the only data that is read before an import is planned, some thousandth of the weights.
 pub(crate) fn powers_of_two(tensors: &[SourceTensor], shards: &[Shard]) -> Result<HashSet<usize>, SourceError> {
-    let weights: HashSet<&str> =
-        tensors.iter().filter(|tensor| tensor.dtype == Dtype::F8E4M3).map(|tensor| tensor.name.as_str()).collect();
-    let is_scale = |name: &str| {
-        let of_weight = ["_scale_inv", "_scale"].iter().find_map(|suffix| name.strip_suffix(suffix));
-        let of_module = || name.strip_suffix(".scale").map(|module| format!("{module}.weight"));
-        of_weight.is_some_and(|weight| weights.contains(weight))
-            || of_module().is_some_and(|weight| weights.contains(weight.as_str()))
-    };
+    let weights = tensors.iter().filter(|tensor| tensor.dtype == Dtype::F8E4M3);
+    let names: HashSet<String> = weights.flat_map(|tensor| form::fp8_scales(&tensor.name)).collect();
     let mut found = HashSet::new();
-    if weights.is_empty() {
-        return Ok(found);
-    }
     let mut files: HashMap<usize, File> = HashMap::new();
-    let mut buffer = vec![0; CHUNK];
-    for (at, tensor) in tensors.iter().enumerate().filter(|(_, tensor)| is_scale(&tensor.name)) {
+    let mut buffer = Vec::new();
+    for (at, tensor) in tensors.iter().enumerate().filter(|(_, tensor)| names.contains(&tensor.name)) {
         let fail = |source| SourceError::Io { path: shards[tensor.shard].path.clone(), source };
         let file = match files.entry(tensor.shard) {
             Entry::Occupied(open) => open.into_mut(),
@@ -42,8 +34,9 @@ pub(crate) fn powers_of_two(tensors: &[SourceTensor], shards: &[Shard]) -> Resul
         let mut holds = true;
         while from < tensor.range.end && holds {
             let len = usize::try_from(tensor.range.end - from).unwrap_or(usize::MAX).min(CHUNK);
-            read_exact_at(file, &mut buffer[..len], from).map_err(fail)?;
-            holds = are_powers(tensor.dtype, &buffer[..len]);
+            buffer.resize(len, 0);
+            read_exact_at(file, &mut buffer, from).map_err(fail)?;
+            holds = are_powers(tensor.dtype, &buffer);
             from += len as u64;
         }
         if holds {

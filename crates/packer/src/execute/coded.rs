@@ -179,19 +179,14 @@ impl<'a> Fp8Blocks<'a> {
         let band = [as_index((end * block_rows).min(rows) - first * block_rows), as_index(columns)];
         let block = [block_rows, block_columns].map(as_index);
         let from = as_index(row - first * block_rows);
-        let scales = match self.tensor.source(SCALES, unit) {
-            None => Fp8Scales::PowerOfTwo(&[127]),
-            Some(at) => {
-                let scales = self.files.tensor(at);
-                let size = u64::from(scales.dtype.bits() / 8);
-                let (grid_rows, grid_columns) = (rows.div_ceil(block_rows), columns.div_ceil(block_columns));
-                buffer.resize(as_index((end - first) * grid_columns * size), 0);
-                self.files.read(scales, (within * grid_rows + first) * grid_columns * size, buffer)?;
-                match scales.dtype {
-                    Dtype::F8E8M0 => Fp8Scales::PowerOfTwo(buffer),
-                    dtype => Fp8Scales::Float(dtype.name().parse().expect("the coding was recognised by it"), buffer),
-                }
-            }
+        let scales = self.files.tensor(self.tensor.source(SCALES, unit).expect("the coding was recognised by them"));
+        let size = u64::from(scales.dtype.bits() / 8);
+        let (grid_rows, grid_columns) = (rows.div_ceil(block_rows), columns.div_ceil(block_columns));
+        buffer.resize(as_index((end - first) * grid_columns * size), 0);
+        self.files.read(scales, (within * grid_rows + first) * grid_columns * size, buffer)?;
+        let scales = match scales.dtype {
+            Dtype::F8E8M0 => Fp8Scales::PowerOfTwo(buffer),
+            dtype => Fp8Scales::Float(dtype.name().parse().expect("the coding was recognised by it"), buffer),
         };
         Ok((ScaledFp8::new(Fp8::E4m3, band, block, scales), from))
     }

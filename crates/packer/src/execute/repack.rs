@@ -153,7 +153,7 @@ impl Repacker<'_, '_> {
         let (groups, per_word) = (inputs / group, 32 / width);
         let stored: FloatType = self.tensor.dtype.name().parse().expect("the plan decodes to float types");
         let starts = [Role::Weight, Role::Scale, Role::Bias].map(|role| self.start(role));
-        let most = (SLAB / (inputs * width / 8).max(1) / 32 * 32).clamp(32, outputs.max(32));
+        let most = (SLAB / (inputs * width / 8).max(1) / per_word * per_word).max(per_word);
         let [mut codes, mut zeros, mut scales, mut order] = [const { Vec::new() }; 4];
         let [mut weight, mut scale, mut bias] = [const { Vec::new() }; 3];
         let mut found = Noticed::default();
@@ -206,7 +206,7 @@ impl Repacker<'_, '_> {
                     _ => in_the_middle(packing, self.scheme.bits(), &zeros),
                 };
                 checked.map_err(|source| self.fail(source))?;
-                found.stats.non_finite += self.not_finite(&scale) * group;
+                found.stats.non_finite += self.not_finite(&scale).max(self.not_finite(&bias)) * group;
                 let row = unit as u64 * outputs + from;
                 let of_scales = row * groups * stored.size() as u64;
                 for (start, at, bytes) in [
@@ -245,7 +245,7 @@ fn biases_are_exact(scales: &[u8], biases: &[u8]) -> Result<(), LayoutError> {
         let (scale, bias) = (read(scale), read(bias));
         // Zeros have 9 bits at most and scales 24, so that rounding does not lead to another zero, and F64 has their products.
         #[expect(clippy::float_cmp, reason = "exactness is what is asked")]
-        let is_exact = scale == 0.0 && bias == 0.0 || (bias / scale).round() * scale == bias;
+        let is_exact = bias.is_finite() && (bias == 0.0 || (bias / scale).round() * scale == bias);
         if !is_exact && scale.is_finite() {
             let found = format!("the scale {scale}, whose product with its zero F32 rounds to {bias}");
             return Err(LayoutError::Lossy { expected: "scales whose products with zeros F32 holds", found });

@@ -19,8 +19,8 @@ use crate::{
 
 /// Names the directory for the process that is measured.
 const VARIABLE: &str = "LONGSHORE_TEST_MEMORY";
-const MIB: u64 = 1 << 20;
-const BOUND: u64 = 32 * MIB;
+pub(crate) const MIB: u64 = 1 << 20;
+pub(crate) const BOUND: u64 = 32 * MIB;
 
 /// A process of its own, so that no other test's memory counts.
 #[test]
@@ -84,18 +84,18 @@ fn import_and_export(store: &Store, source: &Source, scheme: &str, out: &Path) {
 }
 
 /// Asks after every chunk, while all buffers of the thread that tells are in use.
-struct Peak {
+pub(crate) struct Peak {
     before: u64,
     highest: AtomicU64,
 }
 
 impl Peak {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let before = private_bytes().expect("the test was started where this is known");
         Self { before, highest: AtomicU64::new(before) }
     }
 
-    fn above(&self) -> u64 {
+    pub(crate) fn above(&self) -> u64 {
         self.highest.load(Ordering::Relaxed) - self.before
     }
 }
@@ -107,7 +107,7 @@ impl Progress for Peak {
 }
 
 /// Memory of this process that no file backs, in bytes.
-fn private_bytes() -> Option<u64> {
+pub(crate) fn private_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

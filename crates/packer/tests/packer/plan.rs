@@ -331,7 +331,7 @@ fn codes_are_not_quantized_again_unasked() {
         let source = dir.open().unwrap_or_else(|error| panic!("{model}: {}", chain(&error)));
         assert_eq!(source.kind, kind, "{model}");
         let error = Plan::new(&source, &options("int4", "default")).expect_err(model);
-        let message = error.to_string();
+        let message = chain(&error);
         assert!(message.contains(words), "{message}");
         assert!(error.hint().is_some());
     }

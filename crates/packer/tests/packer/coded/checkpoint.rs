@@ -170,6 +170,13 @@ impl Imported {
         values(&crate::support::open(&out.join("out")).expect("an export is a model"))
     }
 
+    /// The same of one component of a pipeline.
+    pub(super) fn exported_of(&self, component: &str) -> BTreeMap<String, Values> {
+        let out = Dir::new();
+        export_to(&store(&self.target), "m", &out.join("out"), &dequantize(FloatType::F32));
+        values(&crate::support::open(&out.join("out").join(component)).expect("a component is a model"))
+    }
+
     /// The stored scheme of a tensor, such as `int4-g32`; `none` for plain values.
     pub(super) fn scheme(&self, tensor: &str) -> String {
         let planned = self.plan.blobs.iter().flat_map(|blob| &blob.tensors).find(|planned| planned.name == tensor);

@@ -311,7 +311,7 @@ fn other_writers() {
 }
 
 #[test]
-fn without_a_scale_codes_are_values() {
+fn without_a_scale_codes_stay() {
     let codes = e4m3_noise(4, 32 * 64);
     let checkpoint = Checkpoint::new()
         .add("a.weight", Dtype::F8E4M3, &[32, 64], codes.clone())
@@ -321,13 +321,17 @@ fn without_a_scale_codes_are_values() {
     // A scale that nobody knows might be meant.
     let refusal = checkpoint.refusal();
     assert!(refusal.contains("\"a.weight\"") && refusal.contains("\"a.norm_scale\" may be its scale"), "{refusal}");
-    let imported = Checkpoint::new()
-        .add("a.weight", Dtype::F8E4M3, &[32, 64], codes.clone())
-        .add("a.child.weight_scale", Dtype::F32, &[1], f32_bytes(&[2.0]))
-        .import();
-    imported.has("a.weight", &[32, 64], &codes.iter().map(|code| e4m3(*code)).collect::<Vec<_>>());
-    assert!(imported.warnings.iter().any(|warning| warning.contains("no scale") && warning.contains("a.weight")));
-    assert_eq!(imported.scheme("a.weight"), "mxfp8");
+    let checkpoint = Checkpoint::new().add("a.weight", Dtype::F8E4M3, &[32, 64], codes.clone()).add(
+        "a.child.weight_scale",
+        Dtype::F32,
+        &[1],
+        f32_bytes(&[2.0]),
+    );
+    for imported in [checkpoint.import(), checkpoint.import_floats(), checkpoint.import_as("int4", "uniform")] {
+        assert!(imported.warnings.iter().any(|warning| warning.contains("no scale") && warning.contains("a.weight")));
+        assert_eq!((imported.scheme("a.weight"), imported.entry("a.weight").dtype), ("none".into(), Dtype::F8E4M3));
+        assert_eq!(imported.part("a.weight", Role::Weight), codes);
+    }
 }
 
 /// One tensor that mxfp8 does not fit does not make the others lossy; one scale that is no power of two does, as it tells that the
@@ -432,9 +436,30 @@ fn scales_that_do_not_fit() {
         (weight().zeros("a.weight_scale", Dtype::I32, &[1]), "is I32 [1], expected F32, F16, BF16 or F8_E8M0"),
         (weight().zeros("a.weight_scale", Dtype::F8E4M3, &[64, 256]), "is F8_E4M3 [64, 256], expected F32"),
         (Checkpoint::new().zeros("a.weight", Dtype::F8E4M3, &[2, 2, 2, 32]), "more than three axes"),
-        (Checkpoint::new().zeros("a.weight", Dtype::F8E4M3, &[1, (4 << 20) + 32]), "rows are longer"),
+        (Checkpoint::new().zeros("a.weight", Dtype::F8E4M3, &[1, (1 << 20) + 32]), "rows are longer"),
     ] {
         let refusal = checkpoint.refusal();
         assert!(refusal.contains(words) && refusal.contains("\"a.weight\""), "{refusal}");
     }
+}
+
+/// In a component of a pipeline, whose scales are told by its own files.
+#[test]
+fn text_encoders() {
+    let dir = crate::support::Dir::new();
+    dir.file(
+        "model_index.json",
+        r#"{"_class_name": "FluxPipeline", "text_encoder": ["transformers", "T5EncoderModel"], "transformer": ["diffusers", "FluxTransformer2DModel"]}"#,
+    );
+    let codes = e4m3_noise(6, 64 * 64);
+    Checkpoint::new()
+        .add("a.weight", Dtype::F8E4M3, &[64, 64], codes.clone())
+        .add("a.weight_scale", Dtype::F32, &[1], f32_bytes(&[0.25]))
+        .write_to(&dir, "text_encoder/");
+    dir.file("transformer/config.json", r#"{"_class_name": "FluxTransformer2DModel"}"#);
+    dir.typed_weights("transformer/diffusion_pytorch_model.safetensors", &[("z.weight", Dtype::BF16, &[4, 32])]);
+    let imported = super::checkpoint::Imported::new(&dir, &options("none", "default"), false);
+    assert_eq!((imported.scheme("a.weight"), imported.scheme("z.weight")), ("mxfp8".into(), "none".into()));
+    let values: Vec<f32> = codes.iter().map(|code| e4m3(*code) * 0.25).collect();
+    same("a.weight", &imported.exported_of("text_encoder")["a.weight"], &[64, 64], &values);
 }

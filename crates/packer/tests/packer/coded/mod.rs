@@ -6,6 +6,7 @@ mod checkpoint;
 mod fp8;
 mod hostile;
 mod integers;
+mod memory;
 mod mlx;
 mod numbers;
 mod nvfp4;

@@ -13,7 +13,7 @@ const COMPRESSED: &str = r#""quantization_config": {"quant_method": "compressed-
 /// Two codes to a byte, the first in the low half; a scale for 16; one for all.
 fn values(codes: &[u8], scales: &[u8], global: f32) -> Vec<f32> {
     let code = |at: usize| codes[at / 2] >> (at % 2 * 4) & 15;
-    (0..codes.len() * 2).map(|at| e2m1(code(at)) * e4m3(scales[at / 16]) * global).collect()
+    (0..codes.len() * 2).map(|at| e2m1(code(at)) * (e4m3(scales[at / 16]) * global)).collect()
 }
 
 fn modelopt(to: Checkpoint, module: &str, seed: u64, global: f32) -> (Checkpoint, Vec<f32>) {

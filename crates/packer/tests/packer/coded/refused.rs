@@ -44,7 +44,6 @@ fn integers_that_do_not_fit() {
         let checkpoint = Checkpoint::with_config(&config).zeros("m.qweight", Dtype::I32, &[128, 4]);
         match more {
             "" => checkpoint,
-            "row" => checkpoint.zeros("m.qzeros", Dtype::I32, &[1, 4]).zeros("m.scales", Dtype::F16, &[1, 32]),
             _ => checkpoint.zeros("m.qzeros", Dtype::I32, &[2, 4]).zeros("m.scales", Dtype::F16, &[2, 32]),
         }
     };
