@@ -132,8 +132,8 @@ pub(crate) struct Import {
     /// Give nvfp4 tensors a global scale each: lower error, but not every runtime has a slot for it
     #[arg(long)]
     pub(crate) global_scale: bool,
-    /// How much each input channel matters to --profile best: a safetensors file with an F32 tensor [in] of the mean of x² for
-    /// each weight's name ([experts, in] for stacked experts)
+    /// How much each input channel matters to --profile best: a safetensors file with an F32 tensor `[in]` of the mean of x² for
+    /// each weight's name (`[experts, in]` for stacked experts)
     #[arg(long, value_name = "FILE")]
     pub(crate) importance: Option<PathBuf>,
     /// Measure what quantization loses, tensor by tensor; `show --tensors` shows it

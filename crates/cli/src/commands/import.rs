@@ -32,15 +32,17 @@ struct Report<'a> {
     losses: Option<BTreeMap<&'a str, Lost>>,
 }
 
-/// Refuses options that would do nothing.
-fn check(args: &Import) -> anyhow::Result<()> {
-    let scheme = args.quantize.and_then(Quantize::scheme);
-    let useless = if args.global_scale && scheme != Some(Scheme::NVFP4) {
-        Some(("--global-scale", "add --quantize nvfp4, the only type that has one"))
-    } else if args.importance.is_some() && (args.profile != Profile::Best || scheme.is_none()) {
-        Some(("--importance", "add --quantize TYPE --profile best, the only profile that searches"))
-    } else if args.measure && scheme.is_none() {
-        Some(("--measure", "add --quantize TYPE; nothing else loses anything"))
+/// Refuses options that would do nothing to this plan.
+fn check(args: &Import, plan: &Plan) -> anyhow::Result<()> {
+    let tensors = || plan.blobs.iter().flat_map(|blob| &blob.tensors);
+    let encoded = || tensors().filter(|tensor| tensor.scheme.is_some() && !tensor.is_repacked());
+    let is_searched = |scheme: Scheme| args.profile == Profile::Best && scheme != Scheme::MXFP8;
+    let useless = if args.global_scale && !encoded().any(|tensor| tensor.scheme == Some(Scheme::NVFP4)) {
+        Some(("--global-scale", "no tensor becomes nvfp4, the only type that has one: --quantize nvfp4"))
+    } else if args.importance.is_some() && !encoded().any(|tensor| tensor.scheme.is_some_and(is_searched)) {
+        Some(("--importance", "no tensor's codes are searched for: add --quantize TYPE --profile best"))
+    } else if args.measure && encoded().next().is_none() {
+        Some(("--measure", "no tensor is quantized, so that nothing is lost: --quantize TYPE"))
     } else {
         None
     };
@@ -52,7 +54,6 @@ fn check(args: &Import) -> anyhow::Result<()> {
 
 pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    check(args)?;
     let policy = super::policy::open(&args.policy)?;
     let mut source = Source::open(&args.source, &Limits::default())?;
     if let Some(draft) = &args.draft {
@@ -64,9 +65,12 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
         .with_requantize(args.requantize)
         .with_global_scale(args.global_scale);
     let plan = Plan::new(&source, &options).with_context(|| format!("cannot import {}", args.source.display()))?;
+    check(args, &plan)?;
     let importance = args.importance.as_ref().map(ImportanceFile::open).transpose()?;
     if let Some(importance) = &importance {
-        importance.check(&plan)?;
+        for warning in importance.check(&plan)? {
+            printer.warn(&warning);
+        }
     }
     for warning in &plan.warnings {
         printer.warn(warning);

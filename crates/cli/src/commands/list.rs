@@ -42,6 +42,11 @@ struct Unreadable {
     problem: String,
 }
 
+/// What was asked for, else what its quantized tensors are.
+fn scheme(asked: Option<String>, file_type: String) -> String {
+    asked.unwrap_or(if file_type.is_empty() { "none".into() } else { file_type })
+}
+
 pub(super) fn run(store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
     let mut report = Report { version: VERSION, models: Vec::new(), unreadable: Vec::new() };
     for entry in store.list()? {
@@ -51,7 +56,7 @@ pub(super) fn run(store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> 
                 digest: found.digest,
                 size: found.size,
                 unique_size: found.unique_size,
-                scheme: found.import.and_then(|import| import.quantize).unwrap_or_else(|| "none".into()),
+                scheme: scheme(found.import.and_then(|import| import.quantize), found.file_type),
                 architecture: found.facts.architecture.unwrap_or_default(),
                 modified: entry.modified.and_then(since_1970),
             }),

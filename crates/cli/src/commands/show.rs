@@ -4,14 +4,11 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use longshore_manifest::{
     Digest, ModelName, Store,
-    document::{BlobEntry, Draft, Facts, Import, Loss, Rope, TensorEntry, TensorTable},
+    document::{BlobEntry, Draft, Facts, Import, Role, Rope, TensorEntry, TensorTable},
 };
 use serde::Serialize;
 
-use super::{
-    VERSION,
-    loss::{self, Lost},
-};
+use super::{VERSION, loss::Lost};
 use crate::{
     args::Show,
     errors::Advice,
@@ -39,8 +36,9 @@ struct Report<'a> {
     blobs: usize,
     schemes: Vec<Coding>,
     files: Vec<File>,
-    #[serde(skip)]
-    worst: Option<String>,
+    /// The largest loss of a tensor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loss: Option<Worst<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tensors: Option<Vec<Tensor<'a>>>,
 }
@@ -69,6 +67,9 @@ struct Tensor<'a> {
     dtype: longshore_st_format::Dtype,
     shape: &'a longshore_st_format::Shape,
     scheme: Option<String>,
+    /// Whether it has one, which not every runtime can read.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    global_scale: bool,
     bytes: u64,
     blob: Digest,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,7 +96,7 @@ pub(super) fn run(args: &Show, store: &Store, printer: &Printer) -> anyhow::Resu
         blobs: found.blobs.len(),
         schemes: schemes(found),
         files: model.manifest.files().map(|(name, blob)| File { name: name.to_string(), size: blob.size }).collect(),
-        worst: worst(found),
+        loss: worst(found),
         tensors: args.tensors.then(|| found.tensors().map(|(blob, tensor)| describe(blob, tensor)).collect()),
     };
     printer.report(&report, || human(&report))?;
@@ -109,20 +110,32 @@ fn describe<'a>(blob: &'a BlobEntry, tensor: &'a TensorEntry) -> Tensor<'a> {
         dtype: tensor.dtype,
         shape: &tensor.shape,
         scheme: tensor.quantization.as_ref().map(ToString::to_string),
+        global_scale: tensor.part(Role::GlobalScale).is_some(),
         bytes: tensor.byte_len(),
         blob: blob.digest,
         loss: tensor.loss.as_ref().map(Lost::from),
     }
 }
 
-/// The tensor that lost most, with its component, and the groups that all tensors lost; where import measured it.
-fn worst(table: &TensorTable) -> Option<String> {
-    let losses = || table.tensors().filter_map(|(blob, tensor)| Some((blob, tensor, tensor.loss.as_ref()?)));
-    let by_ratio = |(.., loss): &(_, _, &Loss)| loss.relative_rmse.unwrap_or_default();
-    let (blob, tensor, loss) = losses().max_by(|a, b| by_ratio(a).total_cmp(&by_ratio(b)))?;
-    let zeroed = losses().map(|(.., loss)| loss.zeroed_groups).fold(0, u64::saturating_add);
-    let at_most = format!("at most {} in {}", loss::ratio(loss), qualified(blob.component.as_deref(), &tensor.name));
-    Some(if zeroed == 0 { at_most } else { format!("{at_most}; {zeroed} groups zeroed") })
+/// The tensor that lost most, where import measured it.
+#[derive(Serialize)]
+struct Worst<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    component: Option<&'a str>,
+    tensor: &'a str,
+    #[serde(flatten)]
+    loss: Lost,
+}
+
+fn worst(table: &TensorTable) -> Option<Worst<'_>> {
+    let losses = table.tensors().filter_map(|(blob, tensor)| {
+        let loss = Lost::from(tensor.loss.as_ref()?);
+        Some(Worst { component: blob.component.as_deref(), tensor: &tensor.name, loss })
+    });
+    losses.max_by(|a, b| {
+        let ((a_not, a), (b_not, b)) = (a.loss.rank(), b.loss.rank());
+        a_not.cmp(&b_not).then(a.total_cmp(&b))
+    })
 }
 
 fn qualified(component: Option<&str>, name: &str) -> String {
@@ -198,7 +211,10 @@ fn human(report: &Report<'_>) -> String {
         import.extend(value.iter().map(|value| format!(" --{flag} {value}")));
     }
     lines.push(("imported", import));
-    lines.extend(report.worst.iter().map(|worst| ("loss", worst.clone())));
+    lines.extend(report.loss.iter().map(|worst| {
+        let tensor = qualified(worst.component, worst.tensor);
+        ("loss", format!("at most {} in {tensor}", worst.loss.describe()))
+    }));
     lines.push(("size", format!("{} in {}", size(report.size), plural(report.blobs, "tensor blob"))));
     let names: Vec<&str> = report.files.iter().map(|file| file.name.as_str()).collect();
     lines.push(("files", if names.is_empty() { "none".into() } else { names.join(", ") }));
@@ -238,7 +254,7 @@ fn human(report: &Report<'_>) -> String {
             ("SIZE", Align::Right),
             ("BLOB", Align::Left),
         ];
-        if report.worst.is_some() {
+        if report.loss.is_some() {
             columns.push(("LOSS", Align::Left));
         }
         let row = |tensor: &Tensor<'_>| {
@@ -246,11 +262,12 @@ fn human(report: &Report<'_>) -> String {
                 qualified(tensor.component, tensor.name),
                 tensor.dtype.to_string(),
                 tensor.shape.to_string(),
-                tensor.scheme.clone().unwrap_or_else(|| "-".into()),
+                tensor.scheme.clone().unwrap_or_else(|| "-".into())
+                    + if tensor.global_scale { " + global" } else { "" },
                 size(tensor.bytes),
                 tensor.blob.short(),
             ];
-            if report.worst.is_some() {
+            if report.loss.is_some() {
                 row.push(tensor.loss.map_or_else(|| "-".into(), Lost::describe));
             }
             row

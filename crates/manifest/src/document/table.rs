@@ -73,6 +73,14 @@ pub struct Loss {
     pub relative_rmse: Option<f64>,
     /// The number of groups, not all zero, that decode to nothing but zeros.
     pub zeroed_groups: u64,
+    /// The number of values that are infinite or NaN, before or after. The other figures leave them out.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub non_finite: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Loss {

@@ -99,6 +99,8 @@ pub struct Summary {
     pub unique_size: u64,
     /// `safetensors`, `gguf`, or empty.
     pub format: String,
+    /// The type of its quantized tensors; empty where none is, or several are and none was asked for.
+    pub file_type: String,
     /// What the model is, as far as its config says.
     pub facts: Facts,
     /// How it was imported; `None` where another program did it.
@@ -184,6 +186,7 @@ impl Store {
             size: blobs.values().copied().fold(0, u64::saturating_add),
             unique_size: unique.map(|(_, size)| *size).fold(0, u64::saturating_add),
             format: head.model_format,
+            file_type: head.file_type,
             facts,
             import,
         })

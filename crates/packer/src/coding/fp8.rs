@@ -12,7 +12,9 @@ pub(crate) const MAX_ROW: u64 = 1 << 20;
 /// The model's tensor whose 8-bit floats are `files.tensors[at]`.
 pub(super) fn recognise(files: &Files<'_>, at: usize) -> Result<Option<ModelTensor>, CodingError> {
     let tensor = &files.tensors[at];
-    if tensor.shape.rank() < 2 {
+    // Scales of something that is not known are no weights.
+    let is_scale = ["scale", "scales", "scale_inv", "scale_2"].iter().any(|end| tensor.name.ends_with(end));
+    if tensor.shape.rank() < 2 || is_scale {
         return Ok(None);
     }
     let refused = |packing, reason: Option<&str>| {
@@ -81,7 +83,10 @@ fn find_scales(files: &Files<'_>, tensor: &SourceTensor) -> Result<Option<usize>
         let is_own = (own.starts_with('.') || own.starts_with('_')) && !own[1..].contains('.');
         is_own && own.contains("scale") && !is_input
     };
-    match files.tensors.iter().find(beside) {
+    // Names are in order: those that begin alike stand together.
+    let first = files.tensors.partition_point(|other| other.name.as_str() < module);
+    let mut alike = files.tensors[first..].iter().take_while(|other| other.name.starts_with(module));
+    match alike.find(beside) {
         None => Ok(None),
         Some(other) => Err(CodingError::Packing {
             tensor: name.clone(),

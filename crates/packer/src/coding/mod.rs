@@ -8,6 +8,7 @@ pub(crate) mod form;
 mod fp8;
 mod packed;
 mod scales;
+mod unknown;
 
 use std::collections::{HashMap, HashSet};
 
@@ -29,6 +30,8 @@ use crate::{
 pub enum Coding {
     /// As elements of the tensor's own type. One source.
     Plain,
+    /// As F64, which becomes F32. One source.
+    Double,
     /// As E4M3 bytes, each times the scale of its block. Sources: the weight and its scales.
     Fp8 {
         /// Rows and columns of the last two axes that share a scale.
@@ -74,7 +77,7 @@ impl Coding {
     #[must_use]
     pub fn exact_scheme(self) -> Option<Scheme> {
         match self {
-            Self::Plain | Self::Fp8 { is_exact: false, .. } => None,
+            Self::Plain | Self::Double | Self::Fp8 { is_exact: false, .. } => None,
             Self::Fp8 { is_exact: true, .. } => Some(Scheme::MXFP8),
             Self::Packed { scheme, .. } | Self::Transposed { scheme, .. } => Some(scheme),
         }
@@ -121,16 +124,18 @@ pub(crate) struct ModelTensors {
     pub warnings: Vec<String>,
 }
 
-/// The tensors of a model whose files hold `tensors`, in byte order of the names.
+/// The tensors of a model whose files hold `tensors`, in byte order of the names. Eight-bit floats without scales are values
+/// as any others, unless `decodes` asks for floats to quantize or to keep.
 pub(crate) fn read(
     tensors: &[SourceTensor],
     exact_scales: &HashSet<usize>,
     config: Option<&ModelConfig>,
+    decodes: bool,
 ) -> Result<ModelTensors, CodingError> {
     let names = tensors.iter().enumerate().map(|(at, tensor)| (tensor.name.as_str(), at)).collect();
     let quantization = config.and_then(|config| config.quantization.as_ref());
     let float = config.and_then(|config| config.dtype).unwrap_or(Dtype::BF16);
-    let files = Files { tensors, names, exact_scales, quantization, float };
+    let files = Files { tensors, names, exact_scales, quantization, float, decodes };
     let mut used = HashSet::new();
     let mut found = ModelTensors::default();
     // Packed codes first: their scales may be 8-bit floats, too.
@@ -156,9 +161,9 @@ pub(crate) fn read(
     }
     let plain = tensors.iter().enumerate().filter(|(at, _)| !used.contains(at)).map(|(at, tensor)| ModelTensor {
         name: tensor.name.clone(),
-        dtype: tensor.dtype,
+        dtype: if tensor.dtype == Dtype::F64 { Dtype::F32 } else { tensor.dtype },
         shape: tensor.shape.clone(),
-        coding: Coding::Plain,
+        coding: if tensor.dtype == Dtype::F64 { Coding::Double } else { Coding::Plain },
         sources: vec![at],
     });
     found.tensors.extend(plain);
@@ -191,6 +196,8 @@ struct Files<'s> {
     quantization: Option<&'s SourceQuantization>,
     /// The type of decoded values where scales have none.
     float: Dtype,
+    /// Whether 8-bit floats without scales are decoded.
+    decodes: bool,
 }
 
 impl<'s> Files<'s> {

@@ -178,16 +178,18 @@ impl ModelConfig {
         }
     }
 
-    /// Whether the checkpoint's fused expert weights are stored as `[experts, in, out]`, as gpt-oss and Llama 4 do.
+    /// Whether the checkpoint's fused expert weights are stored as `[experts, in, out]`, as gpt-oss, Llama 4 and Qwen3-VL-MoE do.
     #[must_use]
     pub fn experts_are_transposed(&self) -> bool {
         let family = |name: &Option<String>| {
-            name.as_deref().is_some_and(|name| matches!(name, "gpt_oss" | "llama4" | "llama4_text"))
+            name.as_deref().is_some_and(|name| {
+                matches!(name, "gpt_oss" | "llama4" | "llama4_text" | "qwen3_vl_moe" | "qwen3_vl_moe_text")
+            })
         };
         let class = self.architecture.as_deref().unwrap_or_default();
         family(&self.model_type)
             || family(&self.text_model_type)
-            || ["GptOss", "Llama4"].iter().any(|prefix| class.starts_with(prefix))
+            || ["GptOss", "Llama4", "Qwen3VLMoe"].iter().any(|prefix| class.starts_with(prefix))
             || family(&self.architecture)
     }
 
@@ -219,6 +221,11 @@ impl ModelConfig {
     #[must_use]
     pub fn component(&self) -> Option<&'static str> {
         let class = self.class_name.as_deref().filter(|class| !class.ends_with("Pipeline"))?;
+        Self::component_of_class(class)
+    }
+
+    /// The same for the name of a class.
+    pub(crate) fn component_of_class(class: &str) -> Option<&'static str> {
         Some(if class.contains("Autoencoder") || class.contains("VAE") || class.starts_with("VQ") {
             "vae"
         } else if class.starts_with("UNet") {

@@ -51,6 +51,12 @@ pub(super) struct Matrices {
 
 impl Matrices {
     pub(super) fn of(tensor: &PlannedTensor) -> Self {
+        if tensor.coding == Coding::Double {
+            // Elements that have no rows in common: any number of them can be read at a time.
+            let units = (tensor.names.len() as u64).max(1);
+            let rows = tensor.shape.elements().unwrap_or_default() / units;
+            return Self { count: units, rows, columns: 1, per_unit: 1 };
+        }
         let [outer @ .., rows, columns] = tensor.shape.dims() else {
             unreachable!("BUG: a coded tensor of rank {}", tensor.shape.rank())
         };

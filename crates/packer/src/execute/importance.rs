@@ -1,6 +1,6 @@
 //! How much each input channel matters, from a file.
 
-use std::path::PathBuf;
+use std::{collections::HashSet, path::PathBuf};
 
 use longshore_manifest::Digest;
 use longshore_quant::{Importance, ImportanceError};
@@ -116,24 +116,34 @@ impl ImportanceFile {
     }
 
     /// Whether it fits the weights that `plan` quantizes. [`import`](crate::import) asks this first; who only shows a plan should
-    /// do so too.
+    /// do so too. Returns what a user should know where only some names are those of such weights.
     ///
     /// # Errors
     ///
     /// [`ImportanceFileError::Shape`] for the first tensor that does not fit, [`ImportanceFileError::Unused`] where none belongs to
     /// a weight that is quantized.
-    pub fn check(&self, plan: &Plan) -> Result<(), ImportanceFileError> {
+    pub fn check(&self, plan: &Plan) -> Result<Option<String>, ImportanceFileError> {
         let tensors = plan.blobs.iter().flat_map(|blob| &blob.tensors);
         let mut quantized = tensors.filter(|tensor| tensor.scheme.is_some()).peekable();
-        let Some(example) = quantized.peek().map(|tensor| tensor.name.clone()) else { return Ok(()) };
-        let mut used = 0;
+        let Some(example) = quantized.peek().map(|tensor| tensor.name.clone()) else { return Ok(None) };
+        let (mut used, mut unweighted) = (HashSet::new(), 0);
         for tensor in quantized {
-            if let Some(view) = self.view(tensor) {
-                self.extents(tensor, view)?;
-                used += 1;
+            match self.view(tensor) {
+                None => unweighted += 1,
+                Some(view) => {
+                    self.extents(tensor, view)?;
+                    used.insert(view.name);
+                }
             }
         }
-        if used > 0 { Ok(()) } else { Err(ImportanceFileError::Unused { path: self.path.clone(), example }) }
+        if used.is_empty() {
+            return Err(ImportanceFileError::Unused { path: self.path.clone(), example });
+        }
+        let other = self.file.header().len() - used.len();
+        Ok((other > 0 || unweighted > 0).then(|| {
+            let path = self.path.display();
+            format!("{path}: {other} of its tensors belong to no weight that is quantized, {unweighted} such weights have none")
+        }))
     }
 
     /// What it says of a planned tensor.

@@ -137,6 +137,7 @@ impl<'a> Quantizer<'a> {
             max_abs: self.measure.max_abs(),
             relative_rmse: self.measure.relative_rmse(),
             zeroed_groups: self.stats.zeroed_groups,
+            non_finite: self.measure.non_finite(),
         });
         (self.stats, loss)
     }

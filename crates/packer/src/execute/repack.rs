@@ -42,7 +42,7 @@ impl Repacker<'_, '_> {
             Coding::Fp8 { block, .. } => self.fp8(block),
             Coding::Packed { .. } => self.packed(),
             Coding::Transposed { packing, .. } => self.transposed(packing),
-            Coding::Plain => unreachable!("BUG: plain values have no codes to repack"),
+            Coding::Plain | Coding::Double => unreachable!("BUG: plain values have no codes to repack"),
         }
     }
 

@@ -18,12 +18,14 @@ pub(super) fn table(source: &Source, plan: &Plan, done: &[Done], options: &Impor
     let mut facts = source.config.as_ref().map_or_else(Facts::default, ModelConfig::facts);
     let component = |member: &Member| Some((member.component()?.to_owned(), member.architecture()?.to_owned()));
     facts.components = source.members.iter().filter_map(component).collect();
+    let mut planned = plan.blobs.iter().flat_map(|blob| &blob.tensors);
+    let is_encoded = planned.any(|tensor| tensor.scheme.is_some() && !tensor.is_repacked());
     let import = Import {
         kind: plan.kind.to_string(),
         quantize: plan.scheme.map(|scheme| scheme.to_string()),
-        policy: plan.scheme.map(|_| plan.policy.clone()),
-        profile: plan.scheme.map(|_| options.profile.to_string()),
-        importance: plan.scheme.and(options.importance.as_ref()).map(|file| file.digest()),
+        policy: is_encoded.then(|| plan.policy.clone()),
+        profile: is_encoded.then(|| options.profile.to_string()),
+        importance: options.importance.as_ref().filter(|_| is_encoded).map(|file| file.digest()),
         metadata: source.metadata.clone(),
     };
     let blobs = plan.blobs.iter().zip(done).map(|(blob, done)| BlobEntry {

@@ -28,9 +28,16 @@ fn expert(name: &str) -> Option<Role<'_>> {
     })
 }
 
+/// Projections that Step-3 has directly in a module of this name.
+const MOE_TENSORS: [&str; 3] = [".moe.gate_proj.weight", ".moe.up_proj.weight", ".moe.down_proj.weight"];
+
 fn fused(name: &str) -> Option<Role<'_>> {
+    let in_moe = || {
+        let of_layer = MOE_TENSORS.iter().find_map(|suffix| name.strip_suffix(suffix))?;
+        Some(&name[..of_layer.len() + ".moe".len()])
+    };
     let by_module = modules(name).find(|(module, ..)| FUSED_MODULES.contains(module)).map(|(_, group, _)| group);
-    let by_tensor = || FUSED_TENSORS.iter().find_map(|suffix| name.strip_suffix(suffix));
+    let by_tensor = || FUSED_TENSORS.iter().find_map(|suffix| name.strip_suffix(suffix)).or_else(in_moe);
     Some(Role::Fused { group: by_module.or_else(by_tensor)? })
 }
 

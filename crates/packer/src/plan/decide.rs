@@ -40,12 +40,12 @@ impl<'a> Decider<'a> {
         let &PlanOptions { scheme, floats, requantize, .. } = self.options;
         let kept = |rule: &'static str| (tensor.coding.exact_scheme(), rule.into());
         Ok(match (tensor.coding, scheme) {
-            (Coding::Plain, _) | (Coding::Fp8 { .. }, Some(_)) => self.ask(tensor, stacked, scheme),
+            (Coding::Plain | Coding::Double, _) | (Coding::Fp8 { .. }, Some(_)) => self.ask(tensor, stacked, scheme),
             (Coding::Fp8 { .. }, None) if floats => (None, "FP8: decoded".into()),
             (Coding::Fp8 { is_exact: true, .. }, None) => {
                 kept("FP8 whose scales are powers of two: repacked without loss")
             }
-            (Coding::Fp8 { .. }, None) => self.ask(tensor, stacked, Some(self.options.policy.fp8())),
+            (Coding::Fp8 { .. }, None) => by_default(tensor, self.options.policy.fp8()),
             (_, Some(scheme)) if !requantize => {
                 let (tensor, found) = (tensor.name.clone(), tensor.coding.exact_scheme().unwrap_or(scheme));
                 return Err(PlanError::Requantize { tensor, found, asked: scheme });
@@ -81,6 +81,19 @@ impl<'a> Decider<'a> {
         let decision = self.options.policy.decide(&query, scheme);
         (decision.scheme, decision.rule)
     }
+}
+
+/// What 8-bit floats become that no scheme holds exactly, if nothing is asked for: they are 8-bit already, so that nothing is
+/// protected from it.
+fn by_default(tensor: &Stack, scheme: Scheme) -> Decision {
+    let columns = tensor.shape.dims().last().copied().unwrap_or_default();
+    if tensor.shape.elements() == Some(0) || !columns.is_multiple_of(u64::from(scheme.group_size())) {
+        return (
+            None,
+            format!("FP8, and last dimension {columns} is not a multiple of {}: decoded", scheme.group_size()).into(),
+        );
+    }
+    (Some(scheme), format!("FP8 that no type holds exactly: {scheme}").into())
 }
 
 /// The parts that a tensor is stored as: itself, or its packed codes with their companions.

@@ -8,7 +8,7 @@ use longshore_st_format::Shape;
 use super::{PlanError, PlanOptions, PlannedTensor, Transform, decide::Decider};
 use crate::{
     coding::{self, Coding, ModelTensor, ModelTensors},
-    experts::{self, Grouping, Stack},
+    experts::{self, ExpertError, Grouping, Stack},
     source::{Member, Source, SourceTensor},
 };
 
@@ -57,13 +57,20 @@ pub(super) fn blobs(
 ) -> Result<Vec<Draft>, PlanError> {
     let files = source.tensors_of(member);
     let ModelTensors { tensors, warnings: found } =
-        coding::read(files, &member.exact_scales, member.config.as_ref())
+        coding::read(files, &member.exact_scales, member.config.as_ref(), options.scheme.is_some() || options.floats)
             .map_err(|source| PlanError::Coding { member: member.name().map(str::to_owned), source })?;
     warnings.extend(found);
     let transposed = member.config.as_ref().is_some_and(crate::ModelConfig::experts_are_transposed);
     let grouping = experts::group(&tensors, transposed)?;
+    missing_experts(member, &grouping, &tensors)?;
     warnings.extend(unexpected_count(member, &grouping));
     warnings.extend(unknown_orientation(member, &tensors));
+
+    let mut doubles = tensors.iter().filter(|tensor| tensor.coding == Coding::Double);
+    if let Some(first) = doubles.next() {
+        let count = 1 + doubles.count();
+        warnings.push(format!("tensors of F64 become F32: {count} of them, the first is {}", first.name));
+    }
 
     let planner = Planner { files, tensors: &tensors, decider: Decider::new(member, options) };
     let mut drafts = Vec::with_capacity(grouping.plain.len() + grouping.groups.len());
@@ -152,6 +159,22 @@ impl Planner<'_> {
         let own = || if tensor.transform == Transform::Stack { stacked() } else { Shape::new([]) };
         if tensor.is_repacked() { coding::has_global_scale(tensor).then(own) } else { self.decider.global_scale() }
     }
+}
+
+/// Refuses a group that has fewer experts than the configuration says, where each has tensors of its own: the last are missing.
+fn missing_experts(member: &Member, grouping: &Grouping, tensors: &[ModelTensor]) -> Result<(), PlanError> {
+    let Some(expected) = member.config.as_ref().and_then(|config| config.experts) else { return Ok(()) };
+    for (name, stacks) in &grouping.groups {
+        let Some(stack) = stacks.iter().find(|stack| stack.transform == Transform::Stack) else { continue };
+        let found = stack.tensors.len() as u64;
+        if found < expected && found > 0 {
+            let rest = stack.name.strip_prefix(name).unwrap_or_default();
+            let last = tensors[stack.tensors[stack.tensors.len() - 1]].name.clone();
+            let source = ExpertError::Missing { missing: format!("{name}.{found}{rest}"), found: last };
+            return Err(PlanError::Experts { source });
+        }
+    }
+    Ok(())
 }
 
 /// Says where a group has another number of experts than the configuration: the last ones may be missing.

@@ -150,7 +150,7 @@ impl PlannedTensor {
     }
 
     /// What happens to the sources, in a word: `none`, `stack`, `transpose`; `decode` and `repack` for what is quantized in the
-    /// source, with `_stack` where the experts are stacked, too.
+    /// source, `f32` for F64, with `_stack` where the experts are stacked, too.
     #[must_use]
     pub fn operation(&self) -> &'static str {
         let is_stacked = self.transform == Transform::Stack;
@@ -158,6 +158,8 @@ impl PlannedTensor {
             (Coding::Plain, true) => "stack",
             (Coding::Plain, false) if self.transform == Transform::Transpose => "transpose",
             (Coding::Plain, false) => "none",
+            (Coding::Double, false) => "f32",
+            (Coding::Double, true) => "f32_stack",
             (_, true) if self.is_repacked() => "repack_stack",
             (_, false) if self.is_repacked() => "repack",
             (_, true) => "decode_stack",

@@ -37,7 +37,8 @@ pub(crate) fn describe(source: &Source, config: &mut Config) {
 
 /// In ollama's order.
 fn capabilities(model: &ModelConfig, dialect: Option<&Dialect>, template: &ChatTemplate) -> Vec<String> {
-    let is_encoder = |name: &String| name.contains("bert") || name.ends_with("encodermodel");
+    let is_bert = |name: &str| name.contains("bert") && !name.contains("hubert");
+    let is_encoder = |name: &String| is_bert(name) || name.ends_with("encodermodel");
     if model.identifiers.first().is_some_and(|name| is_encoder(name) && !name.ends_with("forcausallm")) {
         // It completes nothing, so that ollama, which would say so, is not followed.
         return vec!["embedding".to_owned()];

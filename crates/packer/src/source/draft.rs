@@ -33,9 +33,6 @@ impl Source {
                 "it is a single file: expected a directory with a config.json, which says how to run it".into(),
             );
         }
-        if let Some(evidence) = &member.evidence {
-            return fail(format!("its weights are quantized ({evidence}): expected F32, F16 or BF16"));
-        }
 
         let (first_shard, first) = (self.shards.len(), self.tensors.len());
         self.members.push(Member {

@@ -139,7 +139,7 @@ pub(crate) fn encode<R: Rule, T: Element, const BITS: usize>(
         stats.non_finite += non_finite;
         if non_finite == 0 {
             // No code was found for the edge: the whole group is below half of EPSILON.
-            stats.zeroed_groups += u64::from(bias == 0.0 && min.abs().max(max.abs()) > 0.0);
+            stats.zeroed_groups += u64::from(rounded.is_finite() && bias == 0.0 && min.abs().max(max.abs()) > 0.0);
             stats.overflowed_groups += u64::from(!rounded.is_finite());
         }
     }
