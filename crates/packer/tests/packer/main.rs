@@ -6,6 +6,8 @@ mod config;
 mod directory;
 mod drafts;
 mod export;
+mod export_claims;
+mod export_mlx;
 mod failures;
 mod import;
 mod memory;
