@@ -10,7 +10,8 @@
 //!   same for scripts.
 //! - [`import`] executes a plan: it reads, stacks, transposes, quantizes, hashes and writes, in memory that only the number of
 //!   threads bounds.
-//! - [`export`] undoes all that: a float checkpoint comes back with the names, types and bytes that it had.
+//! - [`export`] undoes all that: a float checkpoint comes back with the names, types and bytes that it had. Or it writes the codes
+//!   as they are, under the names that mlx-lm has for them.
 //!
 //! ```
 //! use std::{collections::BTreeMap, fs};
