@@ -215,8 +215,8 @@ pub(crate) struct Diff {
 /// only the cut into shards may differ. A quantized one needs --dequantize; config.json then no longer says that it is quantized.
 ///
 /// As mlx, quantized tensors keep their codes, under the names that mlx-lm gives them, and config.json says how they are
-/// quantized. This is known for these model types: llama, mistral, qwen2, qwen3, `qwen3_moe`, mixtral, `gemma3_text`, `gpt_oss`,
-/// `deepseek_v3`, `nemotron_h`. Tensors that mlx-lm does without, such as layers that predict further tokens, are left out.
+/// quantized. This is known for these model types: `llama`, `mistral`, `qwen2`, `qwen3`, `qwen3_moe`, `mixtral`, `gemma3_text`,
+/// `gpt_oss`, `deepseek_v3`, `nemotron_h`. Tensors that mlx-lm does without, such as layers that predict further tokens, are left out.
 ///
 /// Blobs are not hashed again: `longshore verify NAME` does that.
 #[derive(Debug, Args)]

@@ -11,7 +11,8 @@
 //! - [`import`] executes a plan: it reads, stacks, transposes, quantizes, hashes and writes, in memory that only the number of
 //!   threads bounds.
 //! - [`expert_groups`] says where one expert of a stored model lies, in every projection.
-//! - [`export`] undoes all that: a float checkpoint comes back with the names, types and bytes that it had.
+//! - [`export`] undoes all that: a float checkpoint comes back with the names, types and bytes that it had. Or it writes the codes
+//!   as they are, under the names that mlx-lm has for them.
 //!
 //! ```
 //! use std::{collections::BTreeMap, fs};

@@ -34,6 +34,14 @@ fn of_every_verb() {
 }
 
 #[test]
+fn every_model_type_that_an_export_for_mlx_knows_is_listed() {
+    let help = Sandbox::new().ok(["export", "--help"]);
+    for known in longshore_packer::mlx_architectures() {
+        assert!(help.contains(&format!("`{known}`")), "{known}: {help}");
+    }
+}
+
+#[test]
 fn completions_and_the_manual_page_come_from_the_arguments() {
     let sandbox = Sandbox::new();
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {

@@ -28,6 +28,8 @@ fn from_a_checkpoint_to_the_store_and_back() {
     step("export", &["export", "qwen3-moe", "out"]);
     step("export-not-empty", &["export", "qwen3-moe", "out"]);
     step("export-dequantized", &["export", "qwen3-moe:int4", "decoded", "--dequantize", "bf16"]);
+    step("export-mlx", &["export", "qwen3-moe:int4", "for-mlx", "--format", "mlx"]);
+    step("export-mlx-dequantized", &["export", "qwen3-moe:int4", "no", "--format", "mlx", "--dequantize", "bf16"]);
     step("copy", &["copy", "qwen3-moe", "mine/qwen3:v1"]);
     step("verify", &["verify"]);
     step("rm-shared", &["rm", "qwen3-moe"]);

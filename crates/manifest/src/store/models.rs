@@ -274,6 +274,8 @@ struct ConfigHead {
     #[serde(default)]
     model_format: String,
     #[serde(default)]
+    file_type: String,
+    #[serde(default)]
     longshore: Option<TableHead>,
 }
 

@@ -210,10 +210,11 @@ fn stem(store: &Store, model: &Model, directory: &str) -> &'static str {
 /// The metadata of the source's files; transformers wants to be told which framework the tensors are for.
 fn metadata(model: &Model, format: ExportFormat) -> BTreeMap<String, String> {
     let mut metadata = model.config.longshore.as_ref().map(|table| table.import.metadata.clone()).unwrap_or_default();
-    match format {
-        ExportFormat::Hf => metadata.entry("format".into()).or_insert_with(|| "pt".into()),
-        ExportFormat::Mlx => metadata.entry("format".into()).insert_entry("mlx".into()).into_mut(),
-    };
+    if format == ExportFormat::Mlx {
+        metadata.insert("format".into(), "mlx".into());
+    } else {
+        metadata.entry("format".into()).or_insert_with(|| "pt".into());
+    }
     metadata
 }
 

@@ -8,6 +8,8 @@ mod directory;
 mod drafts;
 mod experts;
 mod export;
+mod export_claims;
+mod export_mlx;
 mod failures;
 mod import;
 mod memory;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use longshore_quant::Scheme;
 
-use crate::export::document::Document;
+use crate::export::{claims, document::Document};
 
 /// The scheme of every quantized module.
 pub(super) type Modules = BTreeMap<String, Scheme>;
@@ -15,12 +15,11 @@ pub(super) type Modules = BTreeMap<String, Scheme>;
 pub(super) fn describe(config: &mut Document, modules: &Modules, elements: &BTreeMap<String, u64>) {
     if config.object("quantization").is_some_and(|source| means(&source, modules)) {
         let same = config.get("quantization").unwrap_or_default().to_owned();
-        super::super::claims::strip(config);
-        config.set("quantization", same.clone());
         config.set("quantization_config", same);
+        config.remove("compression_config");
         return;
     }
-    super::super::claims::strip(config);
+    claims::strip(config);
     let Some(base) = base(modules, elements) else { return };
     let mut members = coding(base);
     for (module, scheme) in modules.iter().filter(|(_, scheme)| **scheme != base) {
