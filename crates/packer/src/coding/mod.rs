@@ -8,6 +8,7 @@ pub(crate) mod form;
 mod fp8;
 mod packed;
 mod scales;
+mod transposed;
 
 use std::collections::{HashMap, HashSet};
 
