@@ -68,7 +68,7 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
     check(args, &plan)?;
     let importance = args.importance.as_ref().map(ImportanceFile::open).transpose()?;
     if let Some(importance) = &importance {
-        for warning in importance.check(&plan)? {
+        if let Some(warning) = importance.check(&plan)? {
             printer.warn(&warning);
         }
     }

@@ -1,5 +1,7 @@
 //! What quantization lost, for reports.
 
+use std::fmt::Write as _;
+
 use longshore_manifest::document::Loss;
 use serde::Serialize;
 
@@ -35,7 +37,7 @@ impl Lost {
         for (count, noun, what) in [(self.zeroed_groups, "group", "zeroed"), (self.non_finite, "value", "not finite")] {
             if count > 0 {
                 let plural = if count == 1 { "" } else { "s" };
-                text += &format!(", {count} {noun}{plural} {what}");
+                let _ = write!(text, ", {count} {noun}{plural} {what}");
             }
         }
         text

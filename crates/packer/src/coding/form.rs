@@ -50,10 +50,10 @@ pub(crate) struct Packed<'n> {
 }
 
 /// What `tensor` is, if it holds codes. `dtype_of` is the type of the tensor of a name, where there is one.
-pub(crate) fn packed<'n>(
+pub(crate) fn packed(
     dtype_of: impl Fn(&str) -> Option<Dtype>,
-    SourceTensor { name, dtype, shape, .. }: &'n SourceTensor,
-) -> Option<Packed<'n>> {
+    SourceTensor { name, dtype, shape, .. }: &SourceTensor,
+) -> Option<Packed<'_>> {
     let found = |form, stem, scales: String| Some(Packed { form, stem, scales: Some(scales) });
     if matches!(dtype, Dtype::F4 | Dtype::F6E2M3 | Dtype::F6E3M2) {
         return Some(Packed { form: Form::SubByteFloat, stem: name, scales: None });

@@ -8,6 +8,7 @@ pub(crate) mod form;
 mod fp8;
 mod packed;
 mod scales;
+mod transposed;
 mod unknown;
 
 use std::collections::{HashMap, HashSet};
@@ -125,17 +126,16 @@ pub(crate) struct ModelTensors {
 }
 
 /// The tensors of a model whose files hold `tensors`, in byte order of the names. Eight-bit floats without scales are values
-/// as any others, unless `decodes` asks for floats to quantize or to keep.
+/// as any others.
 pub(crate) fn read(
     tensors: &[SourceTensor],
     exact_scales: &HashSet<usize>,
     config: Option<&ModelConfig>,
-    decodes: bool,
 ) -> Result<ModelTensors, CodingError> {
     let names = tensors.iter().enumerate().map(|(at, tensor)| (tensor.name.as_str(), at)).collect();
     let quantization = config.and_then(|config| config.quantization.as_ref());
     let float = config.and_then(|config| config.dtype).unwrap_or(Dtype::BF16);
-    let files = Files { tensors, names, exact_scales, quantization, float, decodes };
+    let files = Files { tensors, names, exact_scales, quantization, float };
     let mut used = HashSet::new();
     let mut found = ModelTensors::default();
     // Packed codes first: their scales may be 8-bit floats, too.
@@ -150,6 +150,10 @@ pub(crate) fn read(
                 found.tensors.push(coded);
             }
         }
+    }
+    if let Some(at) = (0..tensors.len()).find(|at| !used.contains(at) && unknown::is_packed(&files, *at)) {
+        let SourceTensor { name, dtype, .. } = &tensors[at];
+        return Err(unknown::refusal(name, *dtype, quantization));
     }
     let is_unscaled = |(at, tensor): &(usize, &SourceTensor)| {
         !used.contains(at) && tensor.dtype == Dtype::F8E4M3 && tensor.shape.rank() >= 2
@@ -196,8 +200,6 @@ struct Files<'s> {
     quantization: Option<&'s SourceQuantization>,
     /// The type of decoded values where scales have none.
     float: Dtype,
-    /// Whether 8-bit floats without scales are decoded.
-    decodes: bool,
 }
 
 impl<'s> Files<'s> {

@@ -1,12 +1,13 @@
 //! Weights in packed codes, as their writers name them.
 
-use longshore_quant::{Format, Scheme, layout::Packing};
+use longshore_quant::{Format, Scheme};
 use longshore_st_format::{Dtype, Shape};
 
 use super::{
-    Coding, CodingError, Files, MAX_ROW, ModelTensor, PackedLayout,
+    Coding, CodingError, Files, ModelTensor, PackedLayout,
     error::ORIGINAL,
     form::{self, Form, Packed},
+    transposed,
 };
 use crate::{
     config::{QuantizationMethod, WeightCoding},
@@ -17,11 +18,9 @@ const MLX: &str = Form::Mlx.label();
 const NVFP4: &str = Form::ModelOptNvfp4.label();
 const PACKED: &str = Form::CompressedTensors.label();
 const BLOCKS: &str = Form::Blocks.label();
-const AWQ: &str = "an AWQ weight";
-const GPTQ: &str = "a GPTQ weight";
 const AS_NVFP4: &str = "import the original checkpoint, or one in NVFP4";
 
-type Recognised = Result<Option<ModelTensor>, CodingError>;
+pub(super) type Recognised = Result<Option<ModelTensor>, CodingError>;
 
 /// The model's tensor whose codes are `files.tensors[at]`.
 pub(super) fn recognise(files: &Files<'_>, at: usize) -> Recognised {
@@ -36,7 +35,7 @@ pub(super) fn recognise(files: &Files<'_>, at: usize) -> Recognised {
     match form {
         Form::CompressedTensors if dtype == Dtype::U8 => compressed_nvfp4(&found, stem),
         Form::CompressedTensors => pack_quantized(&found, stem),
-        Form::Qweight => transposed(&found, stem),
+        Form::Qweight => transposed::recognise(&found, stem),
         Form::Blocks => blocks(&found, stem),
         Form::Mlx => mlx(&found, stem),
         Form::ModelOptNvfp4 => modelopt(&found, stem),
@@ -48,25 +47,25 @@ pub(super) fn recognise(files: &Files<'_>, at: usize) -> Recognised {
 }
 
 /// A tensor of codes.
-struct Found<'f, 's> {
-    files: &'f Files<'s>,
-    at: usize,
-    tensor: &'s SourceTensor,
+pub(super) struct Found<'f, 's> {
+    pub(super) files: &'f Files<'s>,
+    pub(super) at: usize,
+    pub(super) tensor: &'s SourceTensor,
 }
 
 impl Found<'_, '_> {
-    fn refused(&self, packing: &'static str, reason: Option<String>, hint: &'static str) -> Recognised {
+    pub(super) fn refused(&self, packing: &'static str, reason: Option<String>, hint: &'static str) -> Recognised {
         let SourceTensor { name, dtype, .. } = self.tensor;
         Err(CodingError::Packing { tensor: name.clone(), dtype: *dtype, packing, reason, hint })
     }
 
-    fn problem(&self, packing: &'static str, problem: String) -> CodingError {
+    pub(super) fn problem(&self, packing: &'static str, problem: String) -> CodingError {
         let SourceTensor { name, shape, .. } = self.tensor;
         CodingError::Configuration { tensor: name.clone(), shape: shape.clone(), packing, problem }
     }
 
     /// The tensor of this name, which the weight needs.
-    fn need(&self, name: &str, packing: &'static str) -> Result<usize, CodingError> {
+    pub(super) fn need(&self, name: &str, packing: &'static str) -> Result<usize, CodingError> {
         self.files.find(name).ok_or_else(|| CodingError::Missing {
             tensor: self.tensor.name.clone(),
             packing,
@@ -75,7 +74,7 @@ impl Found<'_, '_> {
     }
 
     /// Makes sure of a companion's type and shape.
-    fn expect(&self, at: usize, dtypes: &[Dtype], dims: &[u64]) -> Result<(), CodingError> {
+    pub(super) fn expect(&self, at: usize, dtypes: &[Dtype], dims: &[u64]) -> Result<(), CodingError> {
         let tensor = &self.files.tensors[at];
         if dtypes.contains(&tensor.dtype) && tensor.shape.dims() == dims {
             return Ok(());
@@ -99,7 +98,13 @@ impl Found<'_, '_> {
     }
 
     /// The columns of a weight whose rows take `units` of `bits` bits, of which codes take `code_bits`.
-    fn columns(&self, packing: &'static str, units: u64, bits: u64, code_bits: u64) -> Result<u64, CodingError> {
+    pub(super) fn columns(
+        &self,
+        packing: &'static str,
+        units: u64,
+        bits: u64,
+        code_bits: u64,
+    ) -> Result<u64, CodingError> {
         let columns =
             units.checked_mul(bits).filter(|bits| bits.is_multiple_of(code_bits)).map(|bits| bits / code_bits);
         columns.filter(|columns| *columns > 0).ok_or_else(|| {
@@ -116,11 +121,11 @@ impl Found<'_, '_> {
         is_mlx && self.tensor.dtype == Dtype::U32 && self.tensor.shape.rank() >= 2 && self.said(module).is_some()
     }
 
-    fn said(&self, module: &str) -> Option<&WeightCoding> {
+    pub(super) fn said(&self, module: &str) -> Option<&WeightCoding> {
         self.files.quantization?.of_module(module)
     }
 
-    fn tensor(
+    pub(super) fn tensor(
         &self,
         name: String,
         dtype: Dtype,
@@ -291,7 +296,7 @@ fn pack_quantized(found: &Found<'_, '_>, module: &str) -> Recognised {
 }
 
 /// The affine scheme of rows of `columns` with `groups` scales.
-fn affine(
+pub(super) fn affine(
     found: &Found<'_, '_>,
     packing: &'static str,
     module: &str,
@@ -322,66 +327,4 @@ fn affine(
         }),
         None => Err(found.problem(packing, format!("{groups} scales for rows of {columns} columns"))),
     }
-}
-
-/// `qweight`, `qzeros` and `scales`, of AWQ or GPTQ.
-fn transposed(found: &Found<'_, '_>, module: &str) -> Recognised {
-    let quantization = found.files.quantization;
-    let method = quantization.map(|quantization| &quantization.method);
-    let order = found.files.find(&format!("{module}.g_idx"));
-    let scales = found.need(&format!("{module}.scales"), Form::Qweight.label())?;
-    let zeros = found.need(&format!("{module}.qzeros"), Form::Qweight.label())?;
-    let ([rows, columns], [groups, outputs]) = (found.tensor.shape.dims(), found.files.tensors[scales].shape.dims())
-    else {
-        return Err(found.problem(Form::Qweight.label(), "expected a matrix with a matrix of scales".into()));
-    };
-    let (rows, columns, groups, outputs) = (*rows, *columns, *groups, *outputs);
-    // The words of AWQ lie along the outputs, those of GPTQ along the inputs.
-    let is_awq = columns != outputs;
-    let name = if is_awq { AWQ } else { GPTQ };
-    if matches!((method, is_awq), (Some(QuantizationMethod::Awq), false) | (Some(QuantizationMethod::Gptq), true)) {
-        return Err(found.problem(name, "config.json says the other of AWQ and GPTQ".into()));
-    }
-    let layout = quantization.and_then(|quantization| quantization.format.as_deref());
-    let known: &[&str] = if is_awq { &["gemm"] } else { &["gptq", "gptq_v2"] };
-    if let Some(layout) = layout.filter(|layout| !known.contains(layout)) {
-        let reason = format!("its layout is {layout:?}, only {} is read", known.join(" or "));
-        return found.refused(name, Some(reason), ORIGINAL);
-    }
-    let bits = found.said(module).and_then(|said| said.bits).unwrap_or(4);
-    if bits != 4 && (is_awq || !matches!(bits, 2 | 8)) {
-        return found.refused(name, Some(format!("its codes have {bits} bits")), ORIGINAL);
-    }
-    if quantization.is_some_and(|quantization| quantization.desc_act == Some(true)) && !is_awq {
-        let reason = "its inputs are in the order of their activations (desc_act), which no affine scheme can hold";
-        return found.refused(GPTQ, Some(reason.into()), ORIGINAL);
-    }
-    let inputs = if is_awq { rows } else { found.columns(GPTQ, rows, 32, u64::from(bits))? };
-    if inputs > MAX_ROW {
-        return found.refused(name, Some(format!("its rows are longer than {MAX_ROW} elements")), ORIGINAL);
-    }
-    let per_word = u64::from(32 / bits);
-    if !outputs.is_multiple_of(per_word) || outputs == 0 || is_awq && columns != outputs / per_word {
-        return Err(found.problem(name, format!("{outputs} outputs, by its scales, do not fit")));
-    }
-    let scheme = affine(found, name, module, bits, [inputs, groups])?;
-    found.expect(zeros, &[Dtype::I32], &[groups, outputs / per_word])?;
-    found.expect(found.at, &[Dtype::I32], &[rows, columns])?;
-    let scale = &found.files.tensors[scales];
-    found.expect(scales, &[Dtype::F32, Dtype::F16, Dtype::BF16], &[groups, outputs])?;
-    if let Some(order) = order {
-        found.expect(order, &[Dtype::I32], &[inputs])?;
-    }
-    let is_v2 = layout == Some("gptq_v2");
-    let packing = match (is_awq, is_v2) {
-        (true, _) => Packing::Awq,
-        (false, false) => Packing::Gptq,
-        (false, true) => Packing::GptqV2,
-    };
-    // Biases, the products of zeros and scales, are exact in F32; in the type of the scales only where all zeros are the middle.
-    let is_symmetric = found.said(module).is_some_and(|said| said.symmetric == Some(true));
-    let dtype = if is_symmetric { scale.dtype } else { Dtype::F32 };
-    let rest = [Some(scales), Some(zeros), order].into_iter().flatten().collect();
-    let coding = Coding::Transposed { scheme, packing };
-    Ok(Some(found.tensor(format!("{module}.weight"), dtype, &[outputs], inputs, coding, rest)))
 }

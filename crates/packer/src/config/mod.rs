@@ -221,18 +221,18 @@ impl ModelConfig {
     #[must_use]
     pub fn component(&self) -> Option<&'static str> {
         let class = self.class_name.as_deref().filter(|class| !class.ends_with("Pipeline"))?;
-        Self::component_of_class(class)
+        Some(Self::component_of_class(class))
     }
 
     /// The same for the name of a class.
-    pub(crate) fn component_of_class(class: &str) -> Option<&'static str> {
-        Some(if class.contains("Autoencoder") || class.contains("VAE") || class.starts_with("VQ") {
+    pub(crate) fn component_of_class(class: &str) -> &'static str {
+        if class.contains("Autoencoder") || class.contains("VAE") || class.starts_with("VQ") {
             "vae"
         } else if class.starts_with("UNet") {
             "unet"
         } else {
             "transformer"
-        })
+        }
     }
 }
 

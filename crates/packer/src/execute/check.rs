@@ -41,6 +41,7 @@ fn expected(tensor: &PlannedTensor, role: usize) -> Vec<Dtype> {
     let floats = || vec![Dtype::F32, Dtype::F16, Dtype::BF16];
     match (tensor.coding, role) {
         (Coding::Plain, _) => vec![tensor.dtype],
+        (Coding::Double, _) => vec![Dtype::F64],
         (Coding::Fp8 { .. }, SCALES) => [floats(), vec![Dtype::F8E8M0]].concat(),
         (Coding::Fp8 { .. }, _) => vec![Dtype::F8E4M3],
         (Coding::Packed { scheme, .. }, SCALES) if scheme.is_affine() => vec![tensor.dtype],

@@ -140,7 +140,8 @@ impl Repacker<'_, '_> {
                 scales.chunks_exact(2).filter(|bytes| bytes[1] & 0x7F == 0x7F && bytes[0] & 0x80 != 0).count()
             }
             _ if self.scheme == Scheme::NVFP4 => scales.iter().filter(|byte| **byte & NAN == NAN).count(),
-            _ => scales.iter().filter(|byte| **byte == u8::MAX).count(),
+            // E8M0's NaN.
+            _ => scales.iter().map(|byte| usize::from(*byte == u8::MAX)).sum(),
         };
         count as u64
     }

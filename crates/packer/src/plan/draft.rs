@@ -57,7 +57,7 @@ pub(super) fn blobs(
 ) -> Result<Vec<Draft>, PlanError> {
     let files = source.tensors_of(member);
     let ModelTensors { tensors, warnings: found } =
-        coding::read(files, &member.exact_scales, member.config.as_ref(), options.scheme.is_some() || options.floats)
+        coding::read(files, &member.exact_scales, member.config.as_ref())
             .map_err(|source| PlanError::Coding { member: member.name().map(str::to_owned), source })?;
     warnings.extend(found);
     let transposed = member.config.as_ref().is_some_and(crate::ModelConfig::experts_are_transposed);

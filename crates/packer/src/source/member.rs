@@ -79,7 +79,7 @@ impl Member {
 
     /// What a policy calls it: `vae` whatever its directory is called, else the component's name.
     pub(crate) fn component_for_policy(&self) -> Option<&str> {
-        let listed = self.class.as_deref().and_then(ModelConfig::component_of_class);
+        let listed = self.class.as_deref().map(ModelConfig::component_of_class);
         let by_class = self.config.as_ref().and_then(ModelConfig::component).or(listed);
         match self.component() {
             Some(name) if by_class != Some("vae") => Some(name),

@@ -214,13 +214,13 @@ impl Imported {
 pub(super) struct Values {
     pub(super) dtype: Dtype,
     pub(super) dims: Vec<u64>,
-    pub(super) values: Vec<f32>,
+    pub(super) elements: Vec<f32>,
 }
 
 pub(super) fn same(name: &str, found: &Values, dims: &[u64], expected: &[f32]) {
     assert_eq!(found.dims, dims, "{name}");
-    assert_eq!(found.values.len(), expected.len(), "{name}");
-    for (at, (found, expected)) in found.values.iter().zip(expected).enumerate() {
+    assert_eq!(found.elements.len(), expected.len(), "{name}");
+    for (at, (found, expected)) in found.elements.iter().zip(expected).enumerate() {
         assert_eq!(found.to_bits(), expected.to_bits(), "{name} at {at}: {found}, expected {expected}");
     }
 }
@@ -235,7 +235,7 @@ pub(super) fn values(source: &Source) -> BTreeMap<String, Values> {
         }
     };
     let tensors = tensors(source).into_iter().filter_map(|(name, (dtype, shape, bytes))| {
-        Some((name, Values { dtype, dims: shape.dims().to_vec(), values: widen(dtype, &bytes)? }))
+        Some((name, Values { dtype, dims: shape.dims().to_vec(), elements: widen(dtype, &bytes)? }))
     });
     tensors.collect()
 }

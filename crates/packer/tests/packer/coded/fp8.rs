@@ -206,7 +206,7 @@ fn other_scales() {
         if elements >= 1024 && row.dims.len() == 2 && row.dims[1].is_multiple_of(64) {
             let eight = checkpoint.import();
             assert_eq!(eight.scheme(NAME), "int8", "{}", row.what);
-            let found = &eight.exported()[NAME].values;
+            let found = &eight.exported()[NAME].elements;
             let (mut error, mut power) = (0.0, 0.0);
             for (found, value) in found.iter().zip(&values) {
                 error += f64::from(found - value).powi(2);
@@ -231,7 +231,7 @@ fn other_scales() {
 fn a_scheme_that_is_asked_for_sees_the_decoded_weights() {
     let (codes, scales) = (e4m3_noise(1, 192 * 320), short_floats(2, 6));
     let values = products(&codes, [192, 320], [128, 128], &scales);
-    let coded = Checkpoint::new().add(NAME, Dtype::F8E4M3, &[192, 320], codes).add(
+    let quantized = Checkpoint::new().add(NAME, Dtype::F8E4M3, &[192, 320], codes).add(
         &format!("{NAME}_scale_inv"),
         Dtype::F32,
         &[2, 3],
@@ -239,9 +239,9 @@ fn a_scheme_that_is_asked_for_sees_the_decoded_weights() {
     );
     let plain = Checkpoint::new().add(NAME, Dtype::BF16, &[192, 320], bf16_bytes(&values));
     for scheme in ["int4", "int8", "nvfp4", "mxfp4", "mxfp8"] {
-        let (coded, plain) = (coded.import_as(scheme, "uniform"), plain.import_as(scheme, "uniform"));
+        let (decoded, plain) = (quantized.import_as(scheme, "uniform"), plain.import_as(scheme, "uniform"));
         for role in [Role::Weight, Role::Scale] {
-            assert_eq!(coded.part(NAME, role), plain.part(NAME, role), "{scheme} {role:?}");
+            assert_eq!(decoded.part(NAME, role), plain.part(NAME, role), "{scheme} {role:?}");
         }
     }
 }
@@ -370,7 +370,7 @@ fn nan_codes_are_refused_unless_allowed() {
         let refusal = checkpoint.refusal();
         assert!(refusal.contains("\"a.weight\" holds infinities or NaNs (1 so far)"), "{refusal}");
         let imported = checkpoint.import_non_finite();
-        assert!(scale < 0.5 || imported.exported()["a.weight"].values[77].is_nan());
+        assert!(scale < 0.5 || imported.exported()["a.weight"].elements[77].is_nan());
         assert!(imported.warnings.iter().any(|warning| warning.contains("infinite or NaN")), "{:?}", imported.warnings);
     }
 }
@@ -403,7 +403,7 @@ fn products_may_overflow() {
     let refusal = checkpoint.refusal();
     assert!(refusal.contains("\"a.weight\" holds infinities"), "{refusal}");
     let floats = checkpoint.import_floats();
-    assert_eq!(floats.exported()["a.weight"].values[4095].to_bits(), f32::INFINITY.to_bits());
+    assert_eq!(floats.exported()["a.weight"].elements[4095].to_bits(), f32::INFINITY.to_bits());
     // The largest power of two is beyond the bound in one element only.
     let exact = Checkpoint::new()
         .add("a.weight", Dtype::F8E4M3, &[1, 32], [vec![0x08; 31], vec![0x38]].concat())

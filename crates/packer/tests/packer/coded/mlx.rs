@@ -160,7 +160,7 @@ fn codes_that_are_nan_by_mistake() {
     let floats = crate::support::options("none", "default").with_floats(true).with_requantize(true);
     for imported in [checkpoint.import(), checkpoint.import_with(&floats)] {
         let exported = imported.exported();
-        let values = &exported["m.weight"].values;
+        let values = &exported["m.weight"].elements;
         assert_eq!((values[3], values[40]), (448.0, -896.0));
         assert!(imported.warnings.iter().any(|warning| warning.contains("read as NaN: 2")), "{:?}", imported.warnings);
     }
@@ -171,9 +171,9 @@ fn codes_that_are_nan_by_mistake() {
 
 #[test]
 fn what_does_not_fit() {
+    const FOUR: &str = r#""quantization": {"bits": 4, "group_size": 64}"#;
     let affine = |config: &str| Affine::new(1, &[4, 256], 4, 64).add(Checkpoint::with_config(config), "m", Dtype::BF16);
     let weight = |config: &str| Checkpoint::with_config(config).zeros("m.weight", Dtype::U32, &[4, 32]);
-    const FOUR: &str = r#""quantization": {"bits": 4, "group_size": 64}"#;
     for (checkpoint, words) in [
         (affine(""), "config.json does not say its bits and group_size"),
         (affine(r#""quantization": {"bits": 4}"#), "config.json does not say its bits and group_size"),

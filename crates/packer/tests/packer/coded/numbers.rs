@@ -5,7 +5,7 @@ pub(super) fn noise(seed: u64, count: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        state.to_be_bytes()[0]
+        state.to_le_bytes()[7]
     };
     std::iter::repeat_with(next).take(count).collect()
 }
@@ -71,7 +71,7 @@ pub(super) fn f16_bytes(values: &[f32]) -> Vec<u8> {
     let half = |value: f32| {
         let bits = value.to_bits();
         let exponent = (bits >> 23 & 0xFF).wrapping_sub(112);
-        assert!((1..=30).contains(&exponent) && bits & 0x1FFF == 0, "{value} is no normal F16");
+        assert!((1..=30).contains(&exponent) && bits.trailing_zeros() >= 13, "{value} is no normal F16");
         let half = bits >> 16 & 0x8000 | exponent << 10 | bits >> 13 & 0x3FF;
         u16::try_from(half).expect("it has 16 bits")
     };

@@ -45,7 +45,7 @@ fn only_with_the_flag() {
     // As if the decoded values had been the source.
     let plain = Checkpoint::new().add(NAME, Dtype::BF16, &[64, 128], bf16_bytes(&values)).import_as("int8", "v0.16");
     let (again, plain) = (again.exported(), plain.exported());
-    assert_eq!(again[NAME].values, plain[NAME].values);
+    assert_eq!(again[NAME].elements, plain[NAME].elements);
     // The same scheme is no second loss.
     let same = checkpoint.import_with(&asked("nvfp4", "uniform"));
     same.has(NAME, &[64, 128], &values);

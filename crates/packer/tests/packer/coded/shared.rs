@@ -32,7 +32,7 @@ fn values_of_whole_models() {
         let imported = Imported::new(&dir, &options("none", "default").with_floats(is_fp8), false);
         let found = imported.exported();
         assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{model}");
-        for (name, Values { dims, values, .. }) in &expected {
+        for (name, Values { dims, elements: values, .. }) in &expected {
             let values: Vec<f32> =
                 if is_fp8 { values.iter().map(|value| round_bf16(*value)).collect() } else { values.clone() };
             super::checkpoint::same(&format!("{model} {name}"), &found[name], dims, &values);
