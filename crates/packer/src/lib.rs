@@ -1,6 +1,6 @@
 //! Imports model checkpoints into a content-addressed store, and exports them again.
 //!
-//! An import has two halves. Planning reads headers and configuration, no weights, and makes every decision; execution makes
+//! An import has two halves. Planning reads headers and configuration (and of 8-bit floats the scales), no weights, and makes every decision; execution makes
 //! none. So a plan can be shown, compared with an expected one, and executed by any number of threads with the same bytes as
 //! the result.
 //!

@@ -45,7 +45,8 @@ pub struct EncodeStats {
     /// Groups of finite weights of which some lie more than half a step beyond the largest value that a
     /// floating-point format reaches under the largest scale that it has.
     pub clipped_groups: u64,
-    /// Groups of finite weights whose scale overflows, so that they decode to NaN, infinity or noise.
+    /// Groups of finite weights whose scale overflows, so that they decode to NaN, infinity or noise. F16 weights near the type's
+    /// largest may overflow when they are decoded to F16 all the same, since MLX rounds each step of that: those are not counted.
     pub overflowed_groups: u64,
 }
 

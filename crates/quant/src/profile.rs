@@ -14,8 +14,9 @@ pub enum Profile {
     /// and a group of nvfp4 that MLX would round to zero for want of a small enough scale gets the least one.
     #[default]
     Plus,
-    /// Searches for the scale and bias, of those that can be stored, of least squared error. Never worse for any group
-    /// than [`Mlx`](Self::Mlx), and far slower than [`Plus`](Self::Plus).
+    /// Searches for the scale and bias, of those that can be stored, of least squared error, decoded in `f32`. Never worse for any
+    /// group than [`Mlx`](Self::Mlx) so; a decoder that rounds each step to BF16 or F16, as MLX's does for these types, adds its own
+    /// error to both. Far slower than [`Plus`](Self::Plus).
     /// [`Encoder::encode_weighted`](crate::Encoder::encode_weighted) weights the search by column. mxfp8 is as
     /// good as it gets with MLX's scale.
     Best,

@@ -67,10 +67,8 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
     let plan = Plan::new(&source, &options).with_context(|| format!("cannot import {}", args.source.display()))?;
     check(args, &plan)?;
     let importance = args.importance.as_ref().map(ImportanceFile::open).transpose()?;
-    if let Some(importance) = &importance {
-        if let Some(warning) = importance.check(&plan)? {
-            printer.warn(&warning);
-        }
+    if let Some(warning) = importance.as_ref().map(|file| file.check(&plan)).transpose()?.flatten() {
+        printer.warn(&warning);
     }
     for warning in &plan.warnings {
         printer.warn(warning);

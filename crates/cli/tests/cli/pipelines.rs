@@ -109,10 +109,10 @@ fn a_draft_beside_its_target() {
     assert_eq!(json(&sandbox, &["inspect", out.join("draft").to_str().unwrap()])["architecture"], "LlamaForCausalLM");
     assert_eq!(json(&sandbox, &["verify"])["bad"], serde_json::json!([]));
 
-    let quantized = sandbox.checkpoint("qwen3-mlx-4bit");
+    let pipeline = sandbox.checkpoint("flux");
     let empty = sandbox.path().join("empty");
     fs::create_dir(&empty).unwrap();
-    for (path, words) in [(&quantized, "cannot be the draft model"), (&empty, "is empty")] {
+    for (path, words) in [(&pipeline, "cannot be the draft model"), (&empty, "is empty")] {
         let run = sandbox.run(["import", target, "m", "--draft", path.to_str().unwrap()]);
         assert_eq!(run.code, 1, "{run:?}");
         assert!(run.stderr.contains(words) && run.stderr.contains(path.to_str().unwrap()), "{run:?}");

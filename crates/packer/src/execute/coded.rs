@@ -83,6 +83,7 @@ impl<'a> CodedReader<'a> {
         match self.tensor.coding {
             Coding::Fp8 { block, .. } => self.next_rows(block, buffers),
             Coding::Packed { scheme, .. } => self.next_groups(scheme, buffers),
+            Coding::Double => self.next_doubles(buffers),
             coding => unreachable!("BUG: {coding:?} is not decoded"),
         }
     }
@@ -117,6 +118,29 @@ impl<'a> CodedReader<'a> {
             .map_err(|source| ImportError::Repack { tensor: self.tensor.name.clone(), source })?;
         let at = (matrix * rows + row) * columns * self.output.size() as u64;
         Ok(Some(Piece::one_run(values, at, codes.len() as u64)))
+    }
+
+    /// Elements of one of the source's tensors, each rounded to the nearest F32.
+    fn next_doubles<'b>(&mut self, buffers: &'b mut CodedBuffers) -> Result<Option<Piece<'b>>, ImportError> {
+        let Matrices { count, rows, .. } = self.matrices;
+        let (unit, from) = self.row;
+        if unit >= count || rows == 0 {
+            return Ok(None);
+        }
+        let taken = CHUNK.min(rows - from);
+        self.row = if from + taken == rows { (unit + 1, 0) } else { (unit, from + taken) };
+        let source = self.tensor.source(WEIGHT, as_index(unit)).expect("every unit has a weight");
+        let CodedBuffers { weight, values, .. } = buffers;
+        weight.resize(as_index(8 * taken), 0);
+        self.files.read(self.files.tensor(source), 8 * from, weight)?;
+        values.clear();
+        for bytes in weight.chunks_exact(8) {
+            let wide = f64::from_le_bytes(bytes.try_into().expect("chunks of eight bytes"));
+            #[expect(clippy::cast_possible_truncation, reason = "rounding to the nearest F32 is what is asked for")]
+            let narrow = wide as f32;
+            values.extend_from_slice(&narrow.to_le_bytes());
+        }
+        Ok(Some(Piece::one_run(values, 4 * (unit * rows + from), weight.len() as u64)))
     }
 
     /// Groups of one of the source's tensors, whatever row they are of.

@@ -83,17 +83,22 @@ impl<'a> Decider<'a> {
     }
 }
 
+/// Tensors with fewer elements are not worth quantizing.
+const SMALL: u64 = 1024;
+
 /// What 8-bit floats become that no scheme holds exactly, if nothing is asked for: they are 8-bit already, so that nothing is
-/// protected from it.
+/// protected from it. Where the groups of `scheme` do not fit, mxfp8's may.
 fn by_default(tensor: &Stack, scheme: Scheme) -> Decision {
     let columns = tensor.shape.dims().last().copied().unwrap_or_default();
-    if tensor.shape.elements() == Some(0) || !columns.is_multiple_of(u64::from(scheme.group_size())) {
-        return (
-            None,
-            format!("FP8, and last dimension {columns} is not a multiple of {}: decoded", scheme.group_size()).into(),
-        );
+    let elements = tensor.shape.elements().unwrap_or(u64::MAX);
+    if elements < SMALL {
+        return (None, format!("FP8, and fewer than {SMALL} elements: decoded").into());
     }
-    (Some(scheme), format!("FP8 that no type holds exactly: {scheme}").into())
+    let fits = |scheme: &Scheme| columns.is_multiple_of(u64::from(scheme.group_size()));
+    match [scheme, Scheme::MXFP8].into_iter().find(fits) {
+        Some(scheme) => (Some(scheme), format!("FP8 that no type holds exactly: {scheme}").into()),
+        None => (None, format!("FP8, and no group divides the last dimension {columns}: decoded").into()),
+    }
 }
 
 /// The parts that a tensor is stored as: itself, or its packed codes with their companions.

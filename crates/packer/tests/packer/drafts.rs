@@ -75,6 +75,19 @@ fn real_shapes_beside_each_other() {
 }
 
 #[test]
+fn a_draft_may_be_quantized_already() {
+    let (target, draft, place) = (fixture("llama"), fixture("qwen3-mlx-4bit"), Dir::new());
+    let source = both(&target, &draft).expect("they fit");
+    let store = store(&place);
+    import_as(&store, "m", &source, "none");
+    is_clean(&store);
+    let table = read(&store, "m").config.longshore.expect("it was imported");
+    let found =
+        table.tensors().find(|(_, tensor)| tensor.name == "draft.lm_head.weight").expect("it is stored").1.clone();
+    assert_eq!(found.quantization.expect("it is quantized").to_string(), "int8-g64");
+}
+
+#[test]
 fn what_is_no_draft() {
     let refused = |target: &Dir, draft: Source, words: &str| {
         let error = target.open().expect("it is a model").with_draft(draft).expect_err(words);
@@ -87,8 +100,6 @@ fn what_is_no_draft() {
     refused(&pipeline, draft.open().expect("it is a model"), "a pipeline has no draft");
     refused(&target, both(&target, &draft).expect("they fit"), "has a draft model itself");
     refused(&target, open(&draft.join("model.safetensors")).expect("it is a file"), "expected a directory");
-    let quantized = fixture("qwen3-mlx-4bit");
-    refused(&target, quantized.open().expect("it is a model"), "expected F32, F16 or BF16");
     target.file("draft/config.json", "{}");
     refused(&target, draft.open().expect("it is a model"), "a file draft/config.json of its own");
     assert!(matches!(Dir::new().open(), Err(SourceError::Empty { .. })));

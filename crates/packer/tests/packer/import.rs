@@ -242,7 +242,8 @@ fn writable(path: &PathBuf) -> File {
 fn every_dtype_beside_the_floats() {
     let (dir, target) = (Dir::new(), Dir::new());
     dir.file("config.json", "{}");
-    let list: Vec<_> = Dtype::ALL.iter().filter(|dtype| !matches!(dtype.bits(), 4 | 6)).collect();
+    let list: Vec<_> =
+        Dtype::ALL.iter().filter(|dtype| !matches!(dtype.bits(), 4 | 6) && **dtype != Dtype::F64).collect();
     let names: Vec<_> = list.iter().map(|dtype| format!("t.{dtype}")).collect();
     let mut all: Vec<(&str, Dtype, &[u64])> =
         names.iter().zip(&list).map(|(name, dtype)| (name.as_str(), **dtype, &[5][..])).collect();
@@ -315,5 +316,35 @@ fn transposed_experts_of_every_shape() {
             obeys(&store, &model, &source, &plan);
         }
     }
+    is_clean(&store);
+}
+
+#[test]
+fn doubles_become_floats() {
+    let (dir, target) = (Dir::new(), Dir::new());
+    dir.file("config.json", "{}");
+    let wide: Vec<f64> = (0..64 * 64u16).map(|at| f64::from(at).sin() * 1e-2).collect();
+    let bytes: Vec<u8> = wide.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let experts = ["l.experts.0.w.weight", "l.experts.1.w.weight"];
+    let rows = [("a.weight", &[64, 64][..], &bytes[..]), ("b", &[], &bytes[..8])];
+    let stacked = experts.map(|name| (name, &[2, 64][..], &bytes[..1024]));
+    let all: Vec<_> =
+        rows.into_iter().chain(stacked).map(|(name, dims, bytes)| (name, Dtype::F64, dims, bytes)).collect();
+    dir.bytes("model.safetensors", &all);
+    let source = dir.open().expect("it is a model");
+    let plan = plan(&source, "none", "default");
+    assert!(
+        plan.warnings[0].starts_with("tensors of F64 become F32: 4 of them, the first is a.weight"),
+        "{:?}",
+        plan.warnings
+    );
+    let store = store(&target);
+    try_import(&store, "m", &source, &plan, &threads(2)).expect("it can be imported");
+    let stored = read(&store, "m");
+    #[expect(clippy::cast_possible_truncation, reason = "rounding to F32 is what is tested")]
+    let narrow: Vec<u8> = wide.iter().flat_map(|value| (*value as f32).to_le_bytes()).collect();
+    assert_eq!(part(&store, &stored, "a.weight", Role::Weight), narrow);
+    assert_eq!(part(&store, &stored, "b", Role::Weight), narrow[..4]);
+    assert_eq!(part(&store, &stored, "l.experts.w.weight", Role::Weight), [&narrow[..512], &narrow[..512]].concat());
     is_clean(&store);
 }

@@ -259,12 +259,12 @@ fn variants_are_left_out_with_a_note() {
 #[test]
 fn experts_are_counted_per_component() {
     let dir = pipeline();
-    dir.file("text_encoder/config.json", r#"{"num_experts": 3}"#);
+    dir.file("text_encoder/config.json", r#"{"num_experts": 1}"#);
     let experts: &[(&str, &[u64])] = &[("l.experts.0.w.weight", &[4, 4]), ("l.experts.1.w.weight", &[4, 4])];
     dir.weights("text_encoder/model.safetensors", experts);
     dir.weights("unet/diffusion_pytorch_model.safetensors", experts);
     let planned = plan(&dir.open().expect("it is a pipeline"), "none", "default");
-    assert_eq!(planned.warnings, ["l.experts has 2 experts, but text_encoder/config.json says 3"]);
+    assert_eq!(planned.warnings, ["l.experts has 2 experts, but text_encoder/config.json says 1"]);
     assert_eq!(planned.blobs[0].name, "text_encoder/l.experts");
     assert_eq!(planned.blobs[1].name, "unet/l.experts");
 }
