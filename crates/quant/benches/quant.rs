@@ -107,6 +107,10 @@ fn decode(criterion: &mut Criterion, level: Level, src: &[u8], out: &mut [u8]) {
         let mut parts = Parts::new(scheme, src.len() / 2);
         parts.encode(&Encoder::new(scheme, FloatType::BF16, Profile::Plus), src, None);
         let decoder = Decoder::new(scheme, FloatType::BF16, FloatType::BF16).with_level(level);
+        let mut expected = vec![0; out.len()];
+        parts.decode(&decoder.with_level(Level::PORTABLE), &mut expected);
+        parts.decode(&decoder, out);
+        assert!(*expected == *out, "{scheme} is decoded to other bytes");
         group.bench_function(scheme.to_string(), |bencher| bencher.iter(|| parts.decode(&decoder, black_box(out))));
     }
 }
