@@ -33,7 +33,8 @@ const SIDECAR: &str = "hf_quant_config.json";
 
 /// A checkpoint that could be imported: what its files hold, without their data.
 ///
-/// Opening one reads `config.json`, the shard index and the shards' headers. The same files give the same `Source`
+/// Opening one reads `config.json`, the shard index, the shards' headers, and of 8-bit floats the scales, which say whether they can be
+/// repacked without loss. The same files give the same `Source`
 /// whatever the order in which the file system lists them.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -109,7 +110,7 @@ impl Source {
     /// current rayon pool.
     ///
     /// A directory with a `model_index.json` is a pipeline, unless a `config.json` and weights lie beside it. Opening succeeds
-    /// for [kinds](Kind) that cannot be imported yet; planning refuses them.
+    /// for packings that cannot be imported; planning refuses them.
     ///
     /// # Errors
     ///
