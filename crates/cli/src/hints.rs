@@ -84,7 +84,6 @@ fn of_export(error: &ExportError) -> Option<String> {
 
 fn of_gc(error: &GcError) -> Option<String> {
     match error {
-        GcError::Busy { .. } => Some("try again when it has finished".into()),
         GcError::Unreadable { name, .. } => Some(format!(
             "longshore verify says what is wrong; longshore rm {name} removes the name, and then gc can go on"
         )),

@@ -202,8 +202,8 @@ impl Store {
         self.check_own()?;
         // An unknown name is no reason to make a store.
         self.read_manifest(from)?;
-        let ingest = self.ingest()?;
-        // Read again now that nobody can delete its blobs.
+        let ingest = self.begin(false)?;
+        // What another process does to `from` meanwhile, the commit finds out: it makes sure of every blob.
         let bytes = self.read_manifest_bytes(from)?;
         let manifest = self.parse_manifest(from, &bytes)?;
         Ok(ingest.commit_document(to, &manifest, &bytes)?)

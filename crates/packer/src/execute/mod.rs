@@ -56,10 +56,12 @@ pub struct ImportOptions {
 pub struct ImportOutcome {
     /// The digest of the manifest: the model's identity.
     pub digest: Digest,
-    /// The bytes of blobs that the store did not hold before.
+    /// The bytes of blobs that were written: the store did not hold them before.
     pub new_bytes: u64,
-    /// The bytes of blobs that it held already, each counted once.
+    /// The bytes of blobs that it held already or that a killed import had finished, each counted once.
     pub reused_bytes: u64,
+    /// Those of them that a killed import had finished.
+    pub taken_over_bytes: u64,
     /// What quantization lost beyond rounding, in the order of the plan: groups that underflow, for example.
     pub warnings: Vec<String>,
     /// What quantization lost of each tensor that was quantized, by its name and in the order of the plan, if
@@ -97,7 +99,7 @@ pub fn import(
         importance.check(plan)?;
     }
     let shards = ShardFiles::open(source)?;
-    // This sweeps what killed imports have left, so it comes before the free space is measured.
+    // This takes over what killed imports have left, so it comes before the free space is measured.
     let ingest = store.ingest()?;
     space::check(store, &ingest, plan)?;
     let files = plan.files.iter().map(|file| file.size).fold(0, u64::saturating_add);
@@ -122,8 +124,9 @@ pub fn import(
     let losses = losses.filter_map(|(tensor, loss)| Some((tensor.name.clone(), (*loss)?))).collect();
     Ok(ImportOutcome {
         digest: committed.digest,
-        new_bytes: committed.new_bytes,
-        reused_bytes: distinct.values().sum::<u64>() - committed.new_bytes,
+        new_bytes: committed.new_bytes - committed.taken_over_bytes,
+        reused_bytes: distinct.values().sum::<u64>() - committed.new_bytes + committed.taken_over_bytes,
+        taken_over_bytes: committed.taken_over_bytes,
         warnings: done.into_iter().flat_map(|done| done.warnings).collect(),
         losses,
     })
