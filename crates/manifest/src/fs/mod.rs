@@ -1,6 +1,8 @@
 //! File operations whose errors name the path: reading here, changes through a [`Disk`].
 
 mod disk;
+#[cfg(test)]
+pub(crate) mod record;
 mod system;
 
 pub(crate) use disk::Disk;
