@@ -1,6 +1,7 @@
 //! The store on disk: blobs by digest, manifests by name.
 
 mod blob;
+mod foreign;
 mod gc;
 mod ingest;
 mod models;
@@ -14,6 +15,7 @@ use std::{
 };
 
 pub use blob::BlobWriter;
+pub use foreign::TableError;
 pub use gc::{GcError, GcOutcome, Removed};
 pub use ingest::{Added, Committed, Ingest, IngestError};
 pub use models::{CopyError, ListEntry, Model, ModelError, Summary};
