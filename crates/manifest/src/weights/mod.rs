@@ -182,6 +182,12 @@ impl Weights {
         Ok(Self { table: Arc::clone(table), blobs, others, tensors, bytes })
     }
 
+    /// The model's tensor table: its own, or the one that [`Store::table`] made.
+    #[must_use]
+    pub fn table(&self) -> &Arc<TensorTable> {
+        &self.table
+    }
+
     /// The number of tensors.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -3,7 +3,7 @@ use std::{fs, path::PathBuf};
 use longshore_manifest::{
     Descriptor, Digest, Manifest, Store, Weights,
     document::{Role, media_type},
-    store::{CopyError, GcError, IngestError},
+    store::{CopyError, GcError, IngestError, Owner},
     weights::OpenOptions,
 };
 
@@ -83,4 +83,41 @@ fn either_directory_makes_it_one() {
     let empty = scratch.beside("empty");
     fs::create_dir(&empty).unwrap();
     assert!(!Store::open(&empty).unwrap().is_foreign());
+}
+
+/// No directory of somebody's files becomes a store by accident.
+#[test]
+fn other_directories_are_known_and_never_written() {
+    let scratch = Scratch::new();
+    let rows: [(&str, &[&str], Option<Owner>); 9] = [
+        ("hub", &["models--org--m/snapshots/1/config.json", "models--org--m/refs/main"], Some(Owner::HubCache)),
+        ("hub/models--org--n", &["snapshots/1/config.json", "blobs/1", "refs/main"], Some(Owner::HubCache)),
+        ("checkpoint", &["config.json", "model.safetensors"], Some(Owner::Nobody)),
+        ("home", &[".profile", "Documents/letter"], Some(Owner::Nobody)),
+        ("studio", &["publisher/model/model.gguf"], Some(Owner::Nobody)),
+        ("work", &["tmp/thesis.tex"], Some(Owner::Nobody)),
+        ("disk", &["lost+found/x", ".Trash-1000/y"], None),
+        ("unfinished", &["tmp/marker-1-2-0"], None),
+        ("store", &["tmp/marker-1-2-0", "longshore.json", "notes"], None),
+    ];
+    for (dir, files, expected) in rows {
+        let root = scratch.beside(dir).join("own");
+        for file in files {
+            let marker: &[u8] = b"{\"longshore\":\"store\",\"version\":1}\n";
+            put(&root.join(file), if *file == "longshore.json" { marker } else { b"" });
+        }
+        let before = snapshot(&root);
+        let store = Store::open(&root).unwrap();
+        assert_eq!(store.owner(), expected, "{dir}");
+        match store.ingest().map(drop) {
+            Ok(()) => assert!(expected.is_none() && Store::open(&root).unwrap().owner().is_none(), "{dir}"),
+            Err(IngestError::Foreign(refused)) => {
+                assert_eq!(Some(refused.owner), expected, "{dir}");
+                assert!(matches!(store.gc(false), Err(GcError::Foreign(_))));
+                assert!(store.list().unwrap().is_empty());
+                assert_eq!(snapshot(&root), before, "{dir}");
+            }
+            Err(error) => panic!("{dir}: {error}"),
+        }
+    }
 }
