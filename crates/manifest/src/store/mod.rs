@@ -2,6 +2,8 @@
 
 mod blob;
 mod commit;
+mod directory;
+mod foreign;
 mod free;
 mod gc;
 mod ingest;
@@ -22,6 +24,8 @@ use std::{
 
 pub use blob::BlobWriter;
 pub use commit::Committed;
+pub use directory::Owner;
+pub use foreign::TableError;
 pub use gc::{GcError, GcOptions, GcOutcome};
 pub use ingest::{Added, Ingest, IngestError};
 pub use models::{CopyError, ListEntry, Model, ModelError, Summary};
@@ -45,7 +49,7 @@ pub const MARKER_NAME: &str = "longshore.json";
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
-    foreign: bool,
+    owner: Option<Owner>,
     disk: Disk,
 }
 
@@ -72,20 +76,27 @@ pub enum StoreError {
     Fs(#[from] FsError),
 }
 
-/// A store of another program, which is read and never written.
+/// A directory that is not ours to write to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} belongs to another program and is only read", root.display())]
+#[error("{} {}", root.display(), match owner {
+    Owner::OtherProgram => "belongs to another program and is only read",
+    Owner::HubCache => "is a Hugging Face hub cache and is only read",
+    Owner::Nobody => "is no store and not empty: a store is made in a directory of its own",
+})]
 #[non_exhaustive]
 pub struct ForeignStore {
-    /// The store's directory.
+    /// The directory.
     pub root: PathBuf,
+    /// Whose it is.
+    pub owner: Owner,
 }
 
 impl Store {
     /// Opens the store in `root`.
     ///
     /// A directory that holds blobs or manifests and no marker of ours belongs to another program: it can be read, and every
-    /// change is refused with [`ForeignStore`].
+    /// change is refused with [`ForeignStore`]. So is every change to a Hugging Face hub cache and to a directory that holds
+    /// anything else, in which no models are found: see [`Self::owner`].
     ///
     /// # Errors
     ///
@@ -99,14 +110,14 @@ impl Store {
         match root.metadata() {
             Ok(found) if !found.is_dir() => return Err(StoreError::NotADirectory { path: root }),
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { root, foreign: false, disk }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { root, owner: None, disk }),
             Err(error) => return Err(FsError::at("open the store", &root)(error).into()),
         }
         let marker = match fs::read_at_most(&root.join(MARKER_NAME), 4096) {
             Ok(content) => content.unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let foreign = root.join("blobs").exists() || root.join("manifests").exists();
-                return Ok(Self { root, foreign, disk });
+                let owner = directory::owner_of(&root)?;
+                return Ok(Self { root, owner, disk });
             }
             Err(error) => return Err(error.into()),
         };
@@ -114,7 +125,7 @@ impl Store {
             let found = String::from_utf8_lossy(&marker).chars().take(80).collect();
             return Err(StoreError::Marker { path: root, found });
         }
-        Ok(Self { root, foreign: false, disk })
+        Ok(Self { root, owner: None, disk })
     }
 
     /// The store's directory.
@@ -123,10 +134,16 @@ impl Store {
         &self.root
     }
 
-    /// Whether another program owns the store, so that it is only read.
+    /// Whether the directory is not ours, so that it is only read.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
-        self.foreign
+        self.owner.is_some()
+    }
+
+    /// What the directory is, if it is no store of ours and was not empty when it was opened.
+    #[must_use]
+    pub fn owner(&self) -> Option<Owner> {
+        self.owner
     }
 
     /// The file of a blob, whether or not it exists.
@@ -154,7 +171,10 @@ impl Store {
     }
 
     fn check_own(&self) -> Result<(), ForeignStore> {
-        if self.foreign { Err(ForeignStore { root: self.root.clone() }) } else { Ok(()) }
+        match self.owner {
+            None => Ok(()),
+            Some(owner) => Err(ForeignStore { root: self.root.clone(), owner }),
+        }
     }
 
     /// Makes the marker and the directories where they are missing, durably.

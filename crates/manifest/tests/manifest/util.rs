@@ -132,6 +132,7 @@ impl Blob {
                 shape: part.shape.clone(),
                 offset: part.range.start,
                 length: part.range.end - part.range.start,
+                blob: None,
             }
         });
         let entry = TensorEntry {

@@ -40,7 +40,7 @@ fn entry(blob: &PlannedBlob, tensor: &PlannedTensor, loss: Option<Loss>) -> Tens
     let place = |role| {
         let part = part(blob, tensor, role);
         let length = part.range.end - part.range.start;
-        Part { role, dtype: part.dtype, shape: part.shape.clone(), offset: part.range.start, length }
+        Part { role, dtype: part.dtype, shape: part.shape.clone(), offset: part.range.start, length, blob: None }
     };
     let mut parts = vec![place(Role::Weight)];
     if let Some(scheme) = tensor.scheme {

@@ -83,7 +83,7 @@ impl Store {
     }
 
     /// Whether the model is what it was when its manifest was read, and not removed or replaced meanwhile.
-    fn still_reaches(&self, model: &Reached) -> bool {
+    pub(super) fn still_reaches(&self, model: &Reached) -> bool {
         self.read_manifest(&model.name).is_ok_and(|(digest, _)| digest == model.digest)
     }
 }

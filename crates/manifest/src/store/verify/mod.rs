@@ -1,6 +1,7 @@
 //! Checking: every blob against its digest, every header against its table, every document against the others.
 
 mod blob;
+mod foreign;
 mod header;
 mod outcome;
 
@@ -69,6 +70,9 @@ impl Store {
         for (size, bad) in checked {
             outcome.bytes += size;
             outcome.bad.extend(bad);
+        }
+        if self.is_foreign() {
+            self.check_foreign(&models, &mut outcome.bad);
         }
         Ok(outcome)
     }

@@ -69,6 +69,8 @@ pub enum Problem {
         /// How they differ.
         detail: String,
     },
+    /// The tensors of a model that another program stored cannot be told.
+    Tensors(String),
     /// The file cannot be read.
     Read(FsError),
 }
@@ -82,6 +84,7 @@ impl fmt::Display for Problem {
             Self::Header { detail } => write!(f, "its header does not match the tensor table: {detail}"),
             Self::Model(error) => f.write_str(&chain(error)),
             Self::Table { detail } => write!(f, "the tensor table does not match the manifest: {detail}"),
+            Self::Tensors(detail) => f.write_str(detail),
             Self::Read(error) => f.write_str(&chain(error)),
         }
     }
