@@ -36,7 +36,7 @@ pub struct BlobWriter<'i> {
     written: u64,
     /// All bytes before this one are on their way to the disk.
     written_back: u64,
-    /// The blob that was expected to be the same and is not.
+    /// The blob that was expected to be the same and is not, or that is to be replaced.
     other: Option<Digest>,
 }
 
@@ -64,6 +64,13 @@ impl<'i> BlobWriter<'i> {
             Ok(file) => Ok(Self::to(ingest, Target::Twin { file, path, digest, buffer: Vec::new() })),
             Err(_) => Self::new(ingest),
         }
+    }
+
+    /// A writer of what takes the place of the blob `digest`, which is not trusted.
+    pub(super) fn replacing(ingest: &'i Ingest<'i>, digest: Digest) -> Result<Self, FsError> {
+        let mut writer = Self::new(ingest)?;
+        writer.other = Some(digest);
+        Ok(writer)
     }
 
     fn to(ingest: &'i Ingest<'i>, target: Target) -> Self {

@@ -212,6 +212,29 @@ impl Ingest<'_> {
         blob.finish()
     }
 
+    /// A new blob that takes the place of the store's blob `digest`, which is missing or damaged: what the store has there is not
+    /// trusted. It is put there by [`Self::mend`] or [`Self::commit`], if its bytes turn out to have that digest.
+    ///
+    /// # Errors
+    ///
+    /// [`FsError`] if the temporary file cannot be made.
+    pub fn replacement(&self, digest: Digest) -> Result<BlobWriter<'_>, FsError> {
+        BlobWriter::replacing(self, digest)
+    }
+
+    /// Makes those of the added blobs durable that have one of these digests, and puts them in place; drops the others. No name
+    /// changes what it points at. Returns the digests and sizes in bytes of the blobs that were put in place, in the order of `digests`.
+    ///
+    /// # Errors
+    ///
+    /// [`FsError`] for anything that the file system refuses. Some of the blobs may be in place then, and each of those is whole.
+    pub fn mend(self, digests: &[Digest]) -> Result<Vec<(Digest, u64)>, FsError> {
+        let mut pending = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
+        pending.retain(|digest, _| digests.contains(digest));
+        self.settle(&pending, None)?;
+        Ok(digests.iter().filter_map(|digest| Some((*digest, pending.remove(digest)?.size))).collect())
+    }
+
     /// Makes the blobs durable and points `name` at them. Blobs that were added and that the manifest does not name are dropped.
     ///
     /// # Errors
@@ -243,9 +266,17 @@ impl Ingest<'_> {
         let temporary = self.dir.join("manifest");
         std::fs::write(&temporary, document).map_err(FsError::at("write to", &temporary))?;
 
-        self.sync(pending.values().map(|blob| blob.path.as_path()).chain([temporary.as_path()]))?;
+        let (new_blobs, new_bytes) = self.settle(&pending, Some(&temporary))?;
+        place(&temporary, &target)?;
+        Ok(Committed { digest: Digest::of(document), new_blobs, new_bytes })
+    }
+
+    /// Syncs the blobs, and the document with them, and renames the blobs to their names. Returns how many of them the store did not
+    /// hold before, or held damaged, and their size in bytes.
+    fn settle(&self, pending: &HashMap<Digest, Pending>, document: Option<&Path>) -> Result<(usize, u64), FsError> {
+        self.sync(pending.values().map(|blob| blob.path.as_path()).chain(document))?;
         let (mut new_blobs, mut new_bytes) = (0, 0_u64);
-        for (digest, blob) in &pending {
+        for (digest, blob) in pending {
             let target = self.store.blob_path(digest);
             if blob.repairs || !fs::is_file_of(&target, blob.size) {
                 new_blobs += 1;
@@ -254,8 +285,7 @@ impl Ingest<'_> {
             fs::rename(&blob.path, &target)?;
         }
         fs::sync_dir(&self.store.blobs())?;
-        place(&temporary, &target)?;
-        Ok(Committed { digest: Digest::of(document), new_blobs, new_bytes })
+        Ok((new_blobs, new_bytes))
     }
 
     /// One system call for any number of files.
