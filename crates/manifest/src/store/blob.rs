@@ -40,7 +40,7 @@ pub struct BlobWriter<'i> {
     written: u64,
     /// All bytes before this one are on their way to the disk.
     written_back: u64,
-    /// The blob that was expected to be the same and is not.
+    /// The blob that was expected to be the same and is not, or that is to be replaced.
     other: Option<Digest>,
     /// The layer that it is to be, if that is known.
     layer: Option<String>,
@@ -82,6 +82,13 @@ impl<'i> BlobWriter<'i> {
     pub(super) fn for_layer(mut self, name: &str) -> Self {
         self.layer = Some(name.to_owned());
         self
+    }
+
+    /// A writer of what takes the place of the blob `digest`, which is not trusted.
+    pub(super) fn replacing(ingest: &'i Ingest<'i>, digest: Digest) -> Result<Self, FsError> {
+        let mut writer = Self::new(ingest)?;
+        writer.other = Some(digest);
+        Ok(writer)
     }
 
     fn to(ingest: &'i Ingest<'i>, target: Target) -> Self {

@@ -120,6 +120,15 @@ impl Store {
         Ok(Model { name: name.clone(), digest, manifest, config })
     }
 
+    /// Reads the manifest of a model, and its digest. The config, which may be missing, is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::model`].
+    pub fn manifest(&self, name: &ModelName) -> Result<(Digest, Manifest), ModelError> {
+        self.read_manifest(name)
+    }
+
     pub(super) fn config(&self, manifest: &Manifest) -> Result<Config, ModelError> {
         let (path, bytes) = self.read_config(manifest)?;
         Config::parse(&bytes).map_err(|source| ModelError::Document { path, source })

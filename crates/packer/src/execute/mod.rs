@@ -9,6 +9,7 @@ mod jobs;
 mod packed;
 mod quantize;
 mod reader;
+mod rebuild;
 mod repack;
 mod shards;
 mod space;
@@ -26,7 +27,8 @@ use longshore_manifest::{
 use longshore_quant::Profile;
 
 pub(crate) use self::jobs::threads;
-use self::{blob::Done, shards::ShardFiles};
+pub(crate) use self::rebuild::{Rebuild, config, entries};
+use self::{blob::Done, jobs::Work, shards::ShardFiles};
 pub use self::{
     error::ImportError,
     importance::{ImportanceFile, ImportanceFileError},
@@ -104,13 +106,11 @@ pub fn import(
     space::check(store, &ingest, plan)?;
     let files = plan.files.iter().map(|file| file.size).fold(0, u64::saturating_add);
     progress.begin("importing", plan.source_bytes().saturating_add(files));
-    let done = jobs::run(&ingest, &shards, plan, options, progress)?;
+    let done = Work { ingest: &ingest, files: &shards, plan, options, progress, replaces: None }.run()?;
 
     let layers = layers(plan, &done);
     let (blobs, _) = done.split_at(plan.blobs.len());
-    let mut config = Config::new(table::table(source, plan, blobs, options));
-    runtime::describe(source, &mut config);
-    let config = ingest.add(&config.to_bytes())?;
+    let config = ingest.add(&document(source, plan, blobs, options).to_bytes())?;
     let config = Descriptor { name: None, ..describe(media_type::CONFIG, "", config) };
     let manifest = Manifest::new(config, layers);
     if progress.cancelled() {
@@ -130,6 +130,13 @@ pub fn import(
         warnings: done.into_iter().flat_map(|done| done.warnings).collect(),
         losses,
     })
+}
+
+/// The config document of `plan`, whose blobs are `done`.
+fn document(source: &Source, plan: &Plan, done: &[Done], options: &ImportOptions) -> Config {
+    let mut config = Config::new(table::table(source, plan, done, options));
+    runtime::describe(source, &mut config);
+    config
 }
 
 /// The manifest's layers: blobs, then files.

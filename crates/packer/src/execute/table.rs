@@ -36,7 +36,7 @@ pub(super) fn table(source: &Source, plan: &Plan, done: &[Done], options: &Impor
     TensorTable::new(facts, import, blobs.collect())
 }
 
-fn entry(blob: &PlannedBlob, tensor: &PlannedTensor, loss: Option<Loss>) -> TensorEntry {
+pub(super) fn entry(blob: &PlannedBlob, tensor: &PlannedTensor, loss: Option<Loss>) -> TensorEntry {
     let place = |role| {
         let part = part(blob, tensor, role);
         let length = part.range.end - part.range.start;

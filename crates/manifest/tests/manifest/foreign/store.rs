@@ -3,7 +3,7 @@ use std::{fs, path::PathBuf};
 use longshore_manifest::{
     Descriptor, Digest, Manifest, Store, Weights,
     document::{Role, media_type},
-    store::{CopyError, GcError, IngestError, Owner},
+    store::{CopyError, GcError, GcOptions, IngestError, Owner},
     weights::OpenOptions,
 };
 
@@ -113,7 +113,7 @@ fn other_directories_are_known_and_never_written() {
             Ok(()) => assert!(expected.is_none() && Store::open(&root).unwrap().owner().is_none(), "{dir}"),
             Err(IngestError::Foreign(refused)) => {
                 assert_eq!(Some(refused.owner), expected, "{dir}");
-                assert!(matches!(store.gc(false), Err(GcError::Foreign(_))));
+                assert!(matches!(store.gc(&GcOptions::default()), Err(GcError::Foreign(_))));
                 assert!(store.list().unwrap().is_empty());
                 assert_eq!(snapshot(&root), before, "{dir}");
             }
