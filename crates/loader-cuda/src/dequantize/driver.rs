@@ -23,12 +23,15 @@ pub struct Dequantizer {
 #[derive(Clone, Copy, Debug)]
 struct Handle<T>(T);
 
-// SAFETY: a handle is a name, which only the driver follows, and the driver lets every thread use contexts and modules.
+// SAFETY: a handle is a name, which only the driver follows, and the driver lets every thread use a context and its modules.
 #[expect(unsafe_code, reason = "handles of the driver are raw pointers")]
-unsafe impl<T> Send for Handle<T> {}
+unsafe impl Send for Handle<sys::CUcontext> {}
 // SAFETY: as above.
 #[expect(unsafe_code, reason = "handles of the driver are raw pointers")]
-unsafe impl<T> Sync for Handle<T> {}
+unsafe impl Sync for Handle<sys::CUcontext> {}
+// SAFETY: as above.
+#[expect(unsafe_code, reason = "handles of the driver are raw pointers")]
+unsafe impl Send for Handle<sys::CUmodule> {}
 
 impl Dequantizer {
     /// The functions of the driver that are called, and have to be there.

@@ -16,8 +16,10 @@ pub enum DequantizeError {
         /// Elements of a row.
         columns: u64,
     },
-    /// The extents multiply to more than can be addressed or launched.
-    #[error("expected a tensor that a grid of 2^31 - 1 blocks covers, found {matrices} x {rows} x {columns} elements")]
+    /// The extents multiply to more than can be launched, or a part ends behind the last address.
+    #[error(
+        "expected a tensor that a grid of 2^31 - 1 blocks covers and 64 bits address, found {matrices} x {rows} x {columns} elements"
+    )]
     TooLarge {
         /// The number of matrices.
         matrices: u64,
@@ -60,7 +62,7 @@ pub enum DequantizeError {
         /// The address.
         address: u64,
     },
-    /// The output would be written over a part that is still to be read, or ends behind the last address.
+    /// The output would be written over a part that is still to be read.
     #[error("expected the output, {bytes} bytes at {output:#x}, apart from the {part} at {address:#x}")]
     Overlap {
         /// `weight`, `scale`, `bias` or `global scale`.

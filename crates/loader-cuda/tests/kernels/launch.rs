@@ -68,7 +68,7 @@ fn sizes_are_64_bits_wide() {
     assert_eq!(launch(Dequantize::new(Scheme::INT4, BF16, BF16, 1, most), &at).grid, [i32::MAX.unsigned_abs(), 1]);
     assert_eq!(
         refused(Dequantize::new(Scheme::INT4, BF16, BF16, 1, most + 64), &at),
-        "expected a tensor that a grid of 2^31 - 1 blocks covers, found 1 x 1 x 8796093018176 elements"
+        "expected a tensor that a grid of 2^31 - 1 blocks covers and 64 bits address, found 1 x 1 x 8796093018176 elements"
     );
     for tensor in [
         Dequantize::new(Scheme::INT4, BF16, BF16, u64::MAX, 64),
