@@ -46,6 +46,15 @@ template <u32 BITS> __device__ __forceinline__ float integer(u32 code_and_above)
     return __fadd_rn(float_of(0x4B000000 | code), -8388608.0f);
 }
 
+/// Codes `index` and `index + 1` as a pair of `T`, in the same way: with 2^10, or 2^7 for bf16, whose codes have 6 bits at most.
+template <u32 BITS, class T> __device__ __forceinline__ u32 integer_pair(const Window &window, u32 index) {
+    static_assert(SAME<T, f16> || (SAME<T, bf16> && BITS < 8), "the mantissa has to hold a code");
+    constexpr u32 MASK = (1u << BITS) - 1;
+    const u32 low = code_and_above<BITS>(window, index) & MASK;
+    const u32 high = code_and_above<BITS>(window, index + 1) << 16 & MASK << 16;
+    return SAME<T, f16> ? add_pairs<T>(0x64006400 | low | high, 0xE400E400) : add_pairs<T>(0x43004300 | low | high, 0xC300C300);
+}
+
 /// E2M1, four bits. Exponent and mantissa go to their places in an f32, whose bias 2^126 corrects, exactly, for the subnormal 0.5 too.
 __device__ __forceinline__ float e2m1(u32 code_and_above) {
     const u32 magnitude = (code_and_above << 22) & 0x01C00000, sign = (code_and_above << 28) & 0x80000000;

@@ -4,8 +4,8 @@
 // store of a warp is 512 bytes in a row, and each byte of codes and output moves once. A unit lies in one group, as groups are multiples of
 // 8. A thread has STEPS units, a block's width apart, and loads for all of them before it decodes any.
 //
-// The source includes no header of CUDA's, and computes with the intrinsics that are never fused into a multiply-add. Which kernels are made
-// is said from outside, by the macro KERNELS: `AFFINE_ALL(4)`, or `BLOCK_ALL(nvfp4, Nvfp4)`.
+// The source includes no header of CUDA's, and computes with intrinsics and instructions that are never fused into others. Which kernels are
+// made is said from outside, by the macro KERNELS: `AFFINE_ALL(4)`, or `BLOCK_ALL(nvfp4, Nvfp4)`.
 
 #include "schemes.cuh"
 
@@ -42,13 +42,13 @@ __device__ __forceinline__ void dequantize(
             u32 words[4];
 #pragma unroll
             for (u32 i = 0; i < COUNT; i += 2) {
-                float one, two;
-                Scheme::template decode<O>(windows[step], i, groups[step], one, two);
                 if constexpr (SAME<O, f32>) {
+                    float one, two;
+                    Scheme::decode(windows[step], i, groups[step], one, two);
                     words[i] = bits_of(one);
                     words[i + 1] = bits_of(two);
                 } else {
-                    words[i / 2] = narrow<O>(one, two);
+                    words[i / 2] = Scheme::template decode_pair<O>(windows[step], i, groups[step]);
                 }
             }
             out[before + unit] = make_uint4(words[0], words[1], words[2], words[3]);

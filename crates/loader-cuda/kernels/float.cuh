@@ -1,8 +1,9 @@
 // The three float types: f32 in arithmetic, 16 or 32 bits in memory.
 //
 // Widening is exact. Narrowing rounds to nearest, ties to even, keeps subnormal numbers and makes a NaN of a NaN. On the device it is one
-// instruction for two elements, `cvt.rn` of the PTX ISA, which says just that. The functions in `model` say the same in integer
-// arithmetic; the host build computes with them, so what it proves is everything but those two instructions.
+// instruction for two elements, `cvt.rn` of the PTX ISA, which says just that. So does arithmetic on pairs of 16-bit elements: each
+// instruction rounds its exact result once. The functions in `model` say the same in integer arithmetic; the host build computes with them,
+// so what it proves is everything but those instructions.
 
 #pragma once
 
@@ -101,6 +102,52 @@ template <> __device__ __forceinline__ float widen<f16>(u32 half) {
     return model::widen_f16(half & 0xFFFF);
 #endif
 }
+
+/// The sums of two pairs of 16-bit elements, each rounded once. For bf16 there is only the fused form, with a factor of one.
+template <class T> __device__ __forceinline__ u32 add_pairs(u32 a, u32 b);
+
+/// The products of two pairs of 16-bit elements, each rounded once. For bf16 with a term of -0, which changes no product, not even the sign
+/// of a zero.
+template <class T> __device__ __forceinline__ u32 multiply_pairs(u32 a, u32 b);
+
+#ifdef __CUDA_ARCH__
+
+template <> __device__ __forceinline__ u32 add_pairs<bf16>(u32 a, u32 b) {
+    u32 pair;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(pair) : "r"(a), "r"(0x3F803F80), "r"(b));
+    return pair;
+}
+
+template <> __device__ __forceinline__ u32 add_pairs<f16>(u32 a, u32 b) {
+    u32 pair;
+    asm("add.rn.f16x2 %0, %1, %2;" : "=r"(pair) : "r"(a), "r"(b));
+    return pair;
+}
+
+template <> __device__ __forceinline__ u32 multiply_pairs<bf16>(u32 a, u32 b) {
+    u32 pair;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(pair) : "r"(a), "r"(b), "r"(0x80008000));
+    return pair;
+}
+
+template <> __device__ __forceinline__ u32 multiply_pairs<f16>(u32 a, u32 b) {
+    u32 pair;
+    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(pair) : "r"(a), "r"(b));
+    return pair;
+}
+
+#else
+
+// In f32 a product is exact, and rounding a sum twice is rounding it once: 24 bits are at least twice the 11 of f16, and two.
+template <class T> inline u32 add_pairs(u32 a, u32 b) {
+    return narrow<T>(widen<T>(a & 0xFFFF) + widen<T>(b & 0xFFFF), widen<T>(a >> 16) + widen<T>(b >> 16));
+}
+
+template <class T> inline u32 multiply_pairs(u32 a, u32 b) {
+    return narrow<T>(widen<T>(a & 0xFFFF) * widen<T>(b & 0xFFFF), widen<T>(a >> 16) * widen<T>(b >> 16));
+}
+
+#endif
 
 /// Rounds two values to `T`, as storing and loading them would.
 template <class T> __device__ __forceinline__ void round_pair(float &first, float &second) {

@@ -8,24 +8,51 @@
 /// product is fused with a sum.
 template <u32 WIDTH, class S> struct Affine {
     static constexpr u32 BITS = WIDTH;
+
+    /// Whether steps are rounded to a 16-bit type that holds every code: then arithmetic is in that type, on pairs.
+    template <class O> static constexpr bool PAIRED = !SAME<O, f32> && (SAME<S, f16> || (SAME<S, bf16> && WIDTH < 8));
+
+    /// Two of the same 16-bit element, or an f32.
     struct Group {
-        float scale, bias;
+        u32 scale, bias;
     };
 
     template <class O>
     __device__ __forceinline__ static Group group(const void *scale, const void *bias, u64 index, float) {
-        return {load_float<S>(scale, index), load_float<S>(bias, index)};
+        if constexpr (PAIRED<O>) {
+            return {0x10001u * __ldg(static_cast<const u16 *>(scale) + index), 0x10001u * __ldg(static_cast<const u16 *>(bias) + index)};
+        } else {
+            return {bits_of(load_float<S>(scale, index)), bits_of(load_float<S>(bias, index))};
+        }
     }
 
-    /// Codes `index` and `index + 1`, not yet narrowed to `O`.
-    template <class O>
+    /// Codes `index` and `index + 1` to 16-bit elements.
+    template <class O> __device__ __forceinline__ static u32 decode_pair(const Window &window, u32 index, Group group) {
+        if constexpr (PAIRED<O>) {
+            const u32 pair = add_pairs<S>(multiply_pairs<S>(integer_pair<BITS, S>(window, index), group.scale), group.bias);
+            if constexpr (SAME<O, S>) return pair;
+            return narrow<O>(widen<S>(pair & 0xFFFF), widen<S>(pair >> 16));
+        } else {
+            float first, second;
+            products(window, index, group, first, second);
+            round_pair<S>(first, second);
+            first = __fadd_rn(first, float_of(group.bias));
+            second = __fadd_rn(second, float_of(group.bias));
+            if constexpr (!SAME<O, S>) round_pair<S>(first, second);
+            return narrow<O>(first, second);
+        }
+    }
+
+    /// Codes `index` and `index + 1` to f32.
     __device__ __forceinline__ static void decode(const Window &window, u32 index, Group group, float &first, float &second) {
-        first = __fmul_rn(integer<BITS>(code_and_above<BITS>(window, index)), group.scale);
-        second = __fmul_rn(integer<BITS>(code_and_above<BITS>(window, index + 1)), group.scale);
-        if constexpr (!SAME<O, f32>) round_pair<S>(first, second);
-        first = __fadd_rn(first, group.bias);
-        second = __fadd_rn(second, group.bias);
-        if constexpr (!SAME<O, f32> && !SAME<O, S>) round_pair<S>(first, second);
+        products(window, index, group, first, second);
+        first = __fadd_rn(first, float_of(group.bias));
+        second = __fadd_rn(second, float_of(group.bias));
+    }
+
+    __device__ __forceinline__ static void products(const Window &window, u32 index, Group group, float &first, float &second) {
+        first = __fmul_rn(integer<BITS>(code_and_above<BITS>(window, index)), float_of(group.scale));
+        second = __fmul_rn(integer<BITS>(code_and_above<BITS>(window, index + 1)), float_of(group.scale));
     }
 
     /// There is none.
@@ -42,7 +69,12 @@ template <class Codec> struct Block {
         return Codec::template scale<O>(__ldg(static_cast<const u8 *>(scale) + index), global);
     }
 
-    template <class O>
+    template <class O> __device__ __forceinline__ static u32 decode_pair(const Window &window, u32 index, Group scale) {
+        float first, second;
+        decode(window, index, scale, first, second);
+        return narrow<O>(first, second);
+    }
+
     __device__ __forceinline__ static void decode(const Window &window, u32 index, Group scale, float &first, float &second) {
         first = __fmul_rn(Codec::value(code_and_above<BITS>(window, index)), scale);
         second = __fmul_rn(Codec::value(code_and_above<BITS>(window, index + 1)), scale);

@@ -106,12 +106,14 @@ impl Thread<'_> {
         let get = |index: usize| self.value(from[index]);
         let word = |index: usize| low(get(index));
         let float = |index: usize| f32::from_bits(word(index));
+        let half_float = |index: usize, half: usize| f16::from_bits(halves(word(index))[half]).to_f32();
         match operation {
             "mov.u32" | "mov.b32" | "mov.f32" | "ld.param.u32" | "cvt.u32.u64" | "cvt.u64.u32" => word(0).into(),
             "ld.param.u64" | "cvta.to.global.u64" => get(0),
             "cvt.u16.u32" | "cvt.u32.u16" => get(0) & 0xFFFF,
             "add.s32" => word(0).wrapping_add(word(1)).into(),
             "add.s64" => get(0).wrapping_add(get(1)),
+            "mul.lo.s32" => word(0).wrapping_mul(word(1)).into(),
             "mul.lo.s64" => get(0).wrapping_mul(get(1)),
             "mul.wide.u32" => u64::from(word(0)) * u64::from(word(1)),
             "and.b32" => (word(0) & word(1)).into(),
@@ -132,13 +134,15 @@ impl Thread<'_> {
             "mul.rn.f32" => canonical(float(0) * float(1)).into(),
             "cvt.f32.f16" => canonical(f16::from_bits(halves(word(0))[0]).to_f32()).into(),
             // The first of the two goes to the upper half.
-            "cvt.rn.bf16x2.f32" => pair([1, 0].map(|index| {
-                let value = float(index);
-                if value.is_nan() { 0x7FFF } else { bf16::from_f32(value).to_bits() }
-            })),
-            "cvt.rn.f16x2.f32" => pair([1, 0].map(|index| {
-                let value = float(index);
-                if value.is_nan() { 0x7FFF } else { f16::from_f32(value).to_bits() }
+            "cvt.rn.bf16x2.f32" => pair([1, 0].map(|index| to_bf16(float(index)))),
+            "cvt.rn.f16x2.f32" => pair([1, 0].map(|index| to_f16(float(index)))),
+            // In f32 a product of two is exact, and a sum rounded twice is a sum rounded once.
+            "add.rn.f16x2" => pair([0, 1].map(|half| to_f16(half_float(0, half) + half_float(1, half)))),
+            "mul.rn.f16x2" => pair([0, 1].map(|half| to_f16(half_float(0, half) * half_float(1, half)))),
+            "fma.rn.bf16x2" => pair([0, 1].map(|half| {
+                let [a, b, c] = [0, 1, 2].map(|index| bf16::from_bits(halves(word(index))[half]).to_f32());
+                assert!(b.to_bits() == 1f32.to_bits() || c.to_bits() == (-0f32).to_bits(), "it rounds once");
+                to_bf16(a * b + c)
             })),
             other => panic!("{other} is not known"),
         }
@@ -148,6 +152,14 @@ impl Thread<'_> {
 /// The bits of a result of arithmetic, in which all NaN are the same.
 fn canonical(value: f32) -> u32 {
     if value.is_nan() { 0x7FFF_FFFF } else { value.to_bits() }
+}
+
+fn to_bf16(value: f32) -> u16 {
+    if value.is_nan() { 0x7FFF } else { bf16::from_f32(value).to_bits() }
+}
+
+fn to_f16(value: f32) -> u16 {
+    if value.is_nan() { 0x7FFF } else { f16::from_f32(value).to_bits() }
 }
 
 fn low(value: u64) -> u32 {
