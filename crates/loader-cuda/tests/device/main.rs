@@ -9,7 +9,7 @@ mod device;
 
 use longshore_quant::{FloatType, Scheme};
 
-use cases::{Numbers, affine_cases, block_cases, golden_cases, narrowing_cases, random_case, schemes};
+use cases::{Numbers, affine_cases, block_cases, edge_cases, golden_cases, narrowing_cases, random_case, schemes};
 use device::Device;
 
 #[test]
@@ -53,6 +53,12 @@ fn any_tensor_decodes_as_on_the_host() {
             }
         }
     }
+}
+
+#[test]
+fn the_last_unit_of_a_block_decodes() {
+    let Some(mut device) = Device::open() else { return };
+    edge_cases(|case| case.check(&mut device));
 }
 
 /// More elements than 32 bits count, with something to see at both ends and nowhere else.

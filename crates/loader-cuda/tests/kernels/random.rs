@@ -3,7 +3,7 @@
 use longshore_quant::FloatType;
 
 use crate::{
-    cases::{Numbers, random_case, schemes},
+    cases::{Numbers, edge_cases, random_case, schemes},
     harness::Harness,
 };
 
@@ -20,4 +20,10 @@ fn any_tensor_decodes_as_on_the_host() {
             }
         }
     }
+}
+
+#[test]
+fn the_last_unit_of_a_block_decodes() {
+    let Some(mut harness) = Harness::start() else { return };
+    edge_cases(|case| case.check(&mut harness));
 }

@@ -130,3 +130,25 @@ pub(crate) fn random_case(scheme: Scheme, source: FloatType, target: FloatType, 
     }
     case
 }
+
+/// Random tensors of one row whose units, of which a block has 512, end at the end of a block, one before it or one behind it, as far as groups
+/// end there.
+pub(crate) fn edge_cases(mut each: impl FnMut(&Case)) {
+    let mut numbers = Numbers::new(3);
+    for scheme in [Scheme::affine(3, 32).expect("it exists"), Scheme::INT8, Scheme::NVFP4, Scheme::MXFP4] {
+        for target in FloatType::ALL {
+            let group_bytes = target.size() * usize::try_from(scheme.group_size()).expect("it is small");
+            for blocks in 1..4 {
+                for groups in
+                    [blocks * 8192 / group_bytes - 1, blocks * 8192 / group_bytes, blocks * 8192 / group_bytes + 1]
+                {
+                    let mut case = Case::groups(scheme, FloatType::F16, target, groups);
+                    numbers.fill(&mut case.weight);
+                    numbers.fill(&mut case.scale);
+                    numbers.fill(&mut case.bias);
+                    each(&case);
+                }
+            }
+        }
+    }
+}

@@ -7,7 +7,7 @@ use longshore_loader_cuda::dequantize::Dequantize;
 use longshore_quant::{Decoder, FloatType, Scheme};
 
 pub(crate) use golden::golden_cases;
-pub(crate) use make::{affine_cases, block_cases, narrowing_cases, random_case};
+pub(crate) use make::{affine_cases, block_cases, edge_cases, narrowing_cases, random_case};
 
 /// What decodes a case: the kernels on the host, or on a device.
 pub(crate) trait Run {

@@ -77,11 +77,11 @@ impl Thread<'_> {
         let [ref to @ .., from] = operands[..] else { panic!("a load has an address") };
         let from = self.value(from);
         let loaded = match operation.as_str() {
-            "ld.global.nc.u8" => vec![u64::from(self.memory.at::<1>(from)[0])],
-            "ld.global.nc.u16" => vec![u64::from(u16::from_le_bytes(*self.memory.at(from)))],
-            "ld.global.nc.u32" => vec![u64::from(u32::from_le_bytes(*self.memory.at(from)))],
+            "ld.global.nc.u8" => vec![u64::from(self.memory.load::<1>(from)[0])],
+            "ld.global.nc.u16" => vec![u64::from(u16::from_le_bytes(self.memory.load(from)))],
+            "ld.global.nc.u32" => vec![u64::from(u32::from_le_bytes(self.memory.load(from)))],
             "ld.global.nc.v2.u32" => {
-                let both = u64::from_le_bytes(*self.memory.at(from));
+                let both = u64::from_le_bytes(self.memory.load(from));
                 vec![low(both).into(), both >> 32]
             }
             other => panic!("{other} is not known"),
@@ -98,7 +98,7 @@ impl Thread<'_> {
         let [to, words @ ..] = operands.as_slice() else { panic!("a store has an address") };
         let bytes: Vec<u8> = words.iter().flat_map(|word| low(self.value(*word)).to_le_bytes()).collect();
         let to = self.value(*to);
-        *self.memory.at(to) = <[u8; 16]>::try_from(bytes).expect("a vector has four words");
+        self.memory.store(to, <[u8; 16]>::try_from(bytes).expect("a vector has four words"));
     }
 
     /// The result of an operation on registers, immediates and parameters.

@@ -1,9 +1,12 @@
 //! Device memory: buffers with nothing between them.
 
+use std::collections::HashSet;
+
 /// Buffers at addresses of their own, far apart.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     buffers: Vec<Vec<u8>>,
+    stored: HashSet<u64>,
 }
 
 /// Buffer i lies at (i + 1) times this.
@@ -23,7 +26,17 @@ impl Memory {
     }
 
     /// `N` bytes, which have to be aligned and inside of a buffer.
-    pub(super) fn at<const N: usize>(&mut self, address: u64) -> &mut [u8; N] {
+    pub(super) fn load<const N: usize>(&mut self, address: u64) -> [u8; N] {
+        *self.at(address)
+    }
+
+    /// Stores so many bytes, where none were stored before.
+    pub(super) fn store<const N: usize>(&mut self, address: u64, bytes: [u8; N]) {
+        assert!(self.stored.insert(address), "{address:#x} is stored twice");
+        *self.at(address) = bytes;
+    }
+
+    fn at<const N: usize>(&mut self, address: u64) -> &mut [u8; N] {
         let (index, offset) = split(address);
         assert!(offset.is_multiple_of(N), "{N} bytes at {address:#x}, which is not aligned");
         let buffer = self.buffers.get_mut(index).unwrap_or_else(|| panic!("nothing lies at {address:#x}"));

@@ -1,6 +1,7 @@
 //! The PTX itself, instruction by instruction, against `longshore-quant`: what the crate contains is what was proved.
 //!
-//! Slow, and only for the instructions that the kernels have; any other is a panic, as is an access beyond a buffer.
+//! Slow, and only for the instructions that the kernels have; any other is a panic, as is an access beyond a buffer, one that is not
+//! aligned, or a second store to the same place.
 
 mod execute;
 mod memory;
@@ -9,7 +10,9 @@ mod parse;
 use longshore_loader_cuda::dequantize::{Addresses, GlobalScaleAddress};
 use longshore_quant::{FloatType, Scheme};
 
-use crate::cases::{Case, Global, Numbers, Run, affine_cases, block_cases, golden_cases, random_case, schemes};
+use crate::cases::{
+    Case, Global, Numbers, Run, affine_cases, block_cases, edge_cases, golden_cases, random_case, schemes,
+};
 use memory::Memory;
 
 /// Runs launches one thread after another.
@@ -50,6 +53,11 @@ fn any_tensor_decodes_as_on_the_host() {
             }
         }
     }
+}
+
+#[test]
+fn every_unit_is_stored_once_at_the_ends_of_blocks() {
+    edge_cases(|case| case.check(&mut Emulator));
 }
 
 #[test]
