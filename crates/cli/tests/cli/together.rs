@@ -68,7 +68,7 @@ fn imports_of_one_model_all_succeed() {
         for import in imports {
             succeeded(&import.wait_with_output().unwrap());
         }
-        assert_eq!(sandbox.ok(["list", "-q"]).lines().count(), 1);
+        assert_eq!(sandbox.ok(["list"]).lines().count(), 2);
         sandbox.ok(["verify", "m"]);
     }
     clean(&sandbox);
