@@ -296,6 +296,8 @@ impl Store {
 
 impl Drop for Ingest<'_> {
     fn drop(&mut self) {
+        self.lease.close();
+        self.handle = None;
         // Nothing here can be reported; what stays is swept by a later import.
         let _ = self.store.discard(&self.dir);
     }
