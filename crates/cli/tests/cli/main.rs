@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod disk;
+mod foreign;
 mod help;
 mod journey;
 mod json;

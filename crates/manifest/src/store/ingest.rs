@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, OnceLock, PoisonError},
 };
 
-use super::{BlobWriter, ForeignStore, Store, models::distinct_blobs, unique_name};
+use super::{BlobWriter, ForeignStore, SpellingError, Store, models::distinct_blobs, unique_name};
 use crate::{Descriptor, Digest, FsError, Manifest, ModelName, fs};
 
 /// A model that is being added. Dropped without [`Ingest::commit`], it leaves nothing behind.
@@ -53,6 +53,9 @@ pub enum IngestError {
     /// The store belongs to another program.
     #[error(transparent)]
     Foreign(#[from] ForeignStore),
+    /// The store has the name in another spelling.
+    #[error(transparent)]
+    Spelling(#[from] Box<SpellingError>),
     /// The manifest names a blob that was neither added nor there before.
     #[error("the manifest names {digest} ({size} bytes), which is not in the store")]
     MissingBlob {
@@ -230,6 +233,7 @@ impl Ingest<'_> {
         manifest: &Manifest,
         document: &[u8],
     ) -> Result<Committed, IngestError> {
+        self.store.check_spelling(name)?;
         let mut pending = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
         let named = distinct_blobs(manifest);
         pending.retain(|digest, _| named.contains_key(digest));

@@ -6,6 +6,7 @@ mod gc;
 mod ingest;
 mod models;
 mod owner;
+mod spelling;
 mod sweep;
 mod verify;
 
@@ -21,6 +22,7 @@ pub use gc::{GcError, GcOutcome, Removed};
 pub use ingest::{Added, Committed, Ingest, IngestError};
 pub use models::{CopyError, ListEntry, Model, ModelError, Summary};
 pub use owner::Owner;
+pub use spelling::SpellingError;
 pub use verify::{Bad, Problem, VerifyError, VerifyOptions, VerifyOutcome};
 
 use crate::{Digest, FsError, ModelName, fs};
