@@ -4,6 +4,7 @@ mod blob;
 mod foreign;
 mod gc;
 mod ingest;
+mod list;
 mod models;
 mod owner;
 mod spelling;
