@@ -98,9 +98,10 @@ pub(crate) enum Command {
 /// Import a checkpoint into the store, quantized if asked
 ///
 /// SOURCE is a directory with config.json and safetensors files, a diffusers pipeline (a directory with a `model_index.json`), a
-/// snapshot in a hub cache, or one .safetensors file. Tensors and
-/// the files that a model needs to run (configuration, tokenizer, chat template, code, licence) are stored; a tensor that
-/// the store already holds is not stored again. The experts of a layer are stacked into one tensor per projection.
+/// snapshot in a hub cache, one .safetensors file, or the manifest of a model in another store
+/// (`~/.ollama/models/manifests/registry.ollama.ai/library/qwen3/4b`). Tensors and the files that a model needs to run
+/// (configuration, tokenizer, chat template, code, licence) are stored; a tensor that the store already holds is not stored
+/// again. The experts of a layer are stacked into one tensor per projection.
 ///
 /// Nothing is left behind if the import fails or is interrupted.
 #[derive(Debug, Args)]
@@ -111,7 +112,7 @@ Examples:
   longshore import ./Qwen3-4B qwen3:int4 --quantize int4 --dry-run    only what would be done")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Import {
-    /// A checkpoint directory or one .safetensors file
+    /// A checkpoint directory, one .safetensors file, or a stored model's manifest
     pub(crate) source: PathBuf,
     /// The name to give it: `model`, `model:tag` or `host/namespace/model:tag`
     pub(crate) name: ModelName,

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod disk;
+mod foreign;
 mod gc;
 mod help;
 mod journey;

@@ -66,6 +66,7 @@ impl Ingest<'_> {
         manifest: &Manifest,
         document: &[u8],
     ) -> Result<Committed, IngestError> {
+        self.store().check_spelling(name)?;
         let target = self.store().manifest_path(name);
         let mut placed = Vec::new();
         let done = self.carry_out(&target, manifest, document, &mut placed);

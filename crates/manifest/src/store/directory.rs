@@ -39,7 +39,8 @@ pub(super) fn owner_of(root: &Path) -> Result<Option<Owner>, FsError> {
             return Ok(Some(Owner::HubCache));
         }
         let is_system = SYSTEM.contains(&&*name) || SYSTEM_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-        if !is_system && !(name == "tmp" && is_unfinished(&root.join("tmp"))) {
+        let is_ours = name == "tmp" && is_unfinished(&root.join("tmp"));
+        if !is_system && !is_ours {
             owner = Some(Owner::Nobody);
         }
     }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    BlobWriter, ForeignStore, Store,
+    BlobWriter, ForeignStore, SpellingError, Store,
     lease::{Lease, Line},
     takeover::Leftovers,
 };
@@ -63,6 +63,9 @@ pub enum IngestError {
     /// The store belongs to another program.
     #[error(transparent)]
     Foreign(#[from] ForeignStore),
+    /// The store has the name in another spelling.
+    #[error(transparent)]
+    Spelling(#[from] Box<SpellingError>),
     /// The manifest names a blob that was neither added nor there before.
     #[error("the manifest names {digest} ({size} bytes), which is not in the store")]
     MissingBlob {
