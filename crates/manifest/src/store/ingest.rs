@@ -33,15 +33,15 @@ pub struct Ingest<'s> {
     /// Opened before anything is written: `syncfs` reports the write errors since then.
     #[cfg(target_os = "linux")]
     dir_handle: File,
-    pending: Mutex<HashMap<Digest, Pending>>,
+    pub(super) pending: Mutex<HashMap<Digest, Pending>>,
     /// The store's layers by name and size, read when first needed.
     twins: OnceLock<HashMap<String, HashMap<u64, Digest>>>,
 }
 
 #[derive(Debug)]
-struct Pending {
-    path: PathBuf,
-    size: u64,
+pub(super) struct Pending {
+    pub(super) path: PathBuf,
+    pub(super) size: u64,
     /// Whether the store's blob of this digest is known to hold other bytes.
     repairs: bool,
 }
@@ -212,29 +212,6 @@ impl Ingest<'_> {
         blob.finish()
     }
 
-    /// A new blob that takes the place of the store's blob `digest`, which is missing or damaged: what the store has there is not
-    /// trusted. It is put there by [`Self::mend`] or [`Self::commit`], if its bytes turn out to have that digest.
-    ///
-    /// # Errors
-    ///
-    /// [`FsError`] if the temporary file cannot be made.
-    pub fn replacement(&self, digest: Digest) -> Result<BlobWriter<'_>, FsError> {
-        BlobWriter::replacing(self, digest)
-    }
-
-    /// Makes those of the added blobs durable that have one of these digests, and puts them in place; drops the others. No name
-    /// changes what it points at. Returns the digests and sizes in bytes of the blobs that were put in place, in the order of `digests`.
-    ///
-    /// # Errors
-    ///
-    /// [`FsError`] for anything that the file system refuses. Some of the blobs may be in place then, and each of those is whole.
-    pub fn mend(self, digests: &[Digest]) -> Result<Vec<(Digest, u64)>, FsError> {
-        let mut pending = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
-        pending.retain(|digest, _| digests.contains(digest));
-        self.settle(&pending, None)?;
-        Ok(digests.iter().filter_map(|digest| Some((*digest, pending.remove(digest)?.size))).collect())
-    }
-
     /// Makes the blobs durable and points `name` at them. Blobs that were added and that the manifest does not name are dropped.
     ///
     /// # Errors
@@ -266,17 +243,9 @@ impl Ingest<'_> {
         let temporary = self.dir.join("manifest");
         std::fs::write(&temporary, document).map_err(FsError::at("write to", &temporary))?;
 
-        let (new_blobs, new_bytes) = self.settle(&pending, Some(&temporary))?;
-        place(&temporary, &target)?;
-        Ok(Committed { digest: Digest::of(document), new_blobs, new_bytes })
-    }
-
-    /// Syncs the blobs, and the document with them, and renames the blobs to their names. Returns how many of them the store did not
-    /// hold before, or held damaged, and their size in bytes.
-    fn settle(&self, pending: &HashMap<Digest, Pending>, document: Option<&Path>) -> Result<(usize, u64), FsError> {
-        self.sync(pending.values().map(|blob| blob.path.as_path()).chain(document))?;
+        self.sync(pending.values().map(|blob| blob.path.as_path()).chain([temporary.as_path()]))?;
         let (mut new_blobs, mut new_bytes) = (0, 0_u64);
-        for (digest, blob) in pending {
+        for (digest, blob) in &pending {
             let target = self.store.blob_path(digest);
             if blob.repairs || !fs::is_file_of(&target, blob.size) {
                 new_blobs += 1;
@@ -285,17 +254,18 @@ impl Ingest<'_> {
             fs::rename(&blob.path, &target)?;
         }
         fs::sync_dir(&self.store.blobs())?;
-        Ok((new_blobs, new_bytes))
+        place(&temporary, &target)?;
+        Ok(Committed { digest: Digest::of(document), new_blobs, new_bytes })
     }
 
     /// One system call for any number of files.
     #[cfg(target_os = "linux")]
-    fn sync<'p>(&self, _files: impl Iterator<Item = &'p Path>) -> Result<(), FsError> {
+    pub(super) fn sync<'p>(&self, _files: impl Iterator<Item = &'p Path>) -> Result<(), FsError> {
         rustix::fs::syncfs(&self.dir_handle).map_err(|error| FsError::at("sync", &self.dir)(error.into()))
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn sync<'p>(&self, files: impl Iterator<Item = &'p Path>) -> Result<(), FsError> {
+    pub(super) fn sync<'p>(&self, files: impl Iterator<Item = &'p Path>) -> Result<(), FsError> {
         for path in files {
             fs::open(path)?.sync_all().map_err(FsError::at("sync", path))?;
         }

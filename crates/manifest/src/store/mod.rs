@@ -3,6 +3,7 @@
 mod blob;
 mod gc;
 mod ingest;
+mod mend;
 mod models;
 mod sweep;
 mod verify;
