@@ -4,8 +4,9 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
 };
 
 use clap::Parser;
@@ -69,7 +70,7 @@ fn main() -> anyhow::Result<()> {
     println!("{}", line("sha256 of the same bytes, all cores", &hashing, bytes));
     println!("{}", line("verify", &verifying, bytes));
     println!("{}", line("load, verified", &loading, bytes));
-    let best = |times: &[std::time::Duration]| times.iter().min().map_or(0.0, std::time::Duration::as_secs_f64);
+    let best = |times: &[Duration]| times.iter().min().map_or(0.0, Duration::as_secs_f64);
     println!("verify runs at {:.2} of the limit (the best runs of both)", best(&hashing) / best(&verifying));
     println!("a verified load runs at {:.2} of the limit", best(&hashing) / best(&loading));
     Ok(())
@@ -104,9 +105,9 @@ fn blob(ingest: &Ingest<'_>, name: &str, size: u64) -> anyhow::Result<(Added, Bl
     let mut writer = ingest.blob()?;
     writer.write_at(0, layout.header())?;
     let start = layout.data_start();
-    let mut pattern: Vec<u8> = (0..PIECE).map(|at| (at % 251) as u8).collect();
-    let digest = Digest::of(name.as_bytes());
-    pattern[..32].copy_from_slice(digest.as_bytes());
+    // Other bytes in each blob.
+    let mut pattern: Vec<u8> = (0..=250).cycle().take(PIECE).collect();
+    pattern[..32].copy_from_slice(Digest::of(name.as_bytes()).as_bytes());
     let mut at = 0;
     while at < size {
         let want = usize::try_from(size - at)?.min(PIECE);
@@ -146,7 +147,7 @@ fn hash(pieces: &[&[u8]]) -> usize {
 }
 
 #[expect(unsafe_code, reason = "the benchmark owns its files")]
-fn map(path: &std::path::Path) -> anyhow::Result<Mmap> {
+fn map(path: &Path) -> anyhow::Result<Mmap> {
     // SAFETY: nothing else writes to the scratch directory while the benchmark runs.
     Ok(unsafe { Mmap::map(&File::open(path)?) }?)
 }

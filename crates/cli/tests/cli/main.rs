@@ -11,5 +11,6 @@ mod models;
 mod pipelines;
 mod plans;
 mod policy;
+mod repair;
 mod support;
 mod usage;
