@@ -172,7 +172,9 @@ fn hints(report: &Report, store: &Store, printer: &Printer) {
         let mut hints: Vec<&String> = report.bad.iter().filter_map(|bad| bad.hint.as_ref()).collect();
         hints.sort_unstable();
         hints.dedup();
-        hints.into_iter().for_each(|hint| printer.hint(hint));
+        for hint in hints {
+            printer.hint(hint);
+        }
         return;
     }
     let is_needed = |bad: &&Bad| bad.digest.is_some() && !bad.models.is_empty();
