@@ -183,7 +183,7 @@ pub(crate) struct Load {
     /// Only this component of a pipeline
     #[arg(long, value_name = "C")]
     pub(crate) component: Option<String>,
-    /// Hash the blobs first
+    /// Hash the blobs that are loaded, in the same pass
     #[arg(long)]
     pub(crate) verify: bool,
     /// Load so many times
@@ -194,10 +194,28 @@ pub(crate) struct Load {
 /// Hash blobs again and check that all documents agree
 ///
 /// Without names, the whole store is checked, blobs that no model reaches included. Each bad blob is named with the models that need it.
+///
+/// With --repair, blobs that are damaged or missing are built again from the checkpoint that the models were imported from, as they
+/// were imported, and put in place if they have the digest that they had. The exit status is 0 if nothing bad is left.
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     /// Only these models
     pub(crate) names: Vec<ModelName>,
+    /// Build bad blobs again from this checkpoint: what was SOURCE at the import
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) repair: Option<PathBuf>,
+    /// The policy's file, if the import used one that is not built in
+    #[arg(long, value_name = "P", requires = "repair", value_parser = parse_policy)]
+    pub(crate) policy: Option<PolicySource>,
+    /// The importance file, if the import used one
+    #[arg(long, value_name = "FILE", requires = "repair")]
+    pub(crate) importance: Option<PathBuf>,
+    /// The draft model's checkpoint, if the import used one
+    #[arg(long, value_name = "DIR", requires = "repair")]
+    pub(crate) draft: Option<PathBuf>,
+    /// Threads that build blobs [default: all]
+    #[arg(long, value_name = "N", requires = "repair", value_parser = parse_count)]
+    pub(crate) threads: Option<NonZero<usize>>,
 }
 
 /// Compare two models tensor by tensor

@@ -14,6 +14,7 @@ mod models;
 mod pipelines;
 mod plans;
 mod policy;
+mod repair;
 mod support;
 mod together;
 mod usage;

@@ -255,16 +255,6 @@ impl Ingest<'_> {
         blob.write_at(0, bytes)?;
         blob.finish()
     }
-
-    /// A new blob that takes the place of the store's blob `digest`, which is missing or damaged: what the store has there is not
-    /// trusted. It is put there by [`Self::mend`] or [`Self::commit`], if its bytes turn out to have that digest.
-    ///
-    /// # Errors
-    ///
-    /// [`FsError`] if the temporary file cannot be made.
-    pub fn replacement(&self, digest: Digest) -> Result<BlobWriter<'_>, FsError> {
-        BlobWriter::replacing(self, digest)
-    }
 }
 
 /// A complete temporary file.

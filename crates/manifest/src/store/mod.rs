@@ -9,6 +9,7 @@ mod gc;
 mod ingest;
 mod lease;
 mod list;
+mod mend;
 mod models;
 mod owner;
 mod remove;

@@ -9,6 +9,7 @@ mod format_page;
 mod fs;
 mod gc;
 mod ingest;
+mod mend;
 mod models;
 mod name;
 mod store;
