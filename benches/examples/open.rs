@@ -1,0 +1,133 @@
+//! Opening a model for loading against a plain loop over its files, in turns.
+#![expect(clippy::print_stdout, reason = "a program for the terminal")]
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Read as _,
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::Parser;
+use longshore_benches::stats::time;
+use longshore_manifest::{
+    Config, Descriptor, Manifest, ModelName, Store,
+    document::{BlobEntry, Facts, Import, Part, Role, TensorEntry, TensorTable, Transform, media_type},
+    store::{Added, Ingest},
+    weights::{OpenOptions, Weights},
+};
+use longshore_st_format::{Dtype, Layout, Shape};
+
+/// Compare opening a stored model (its manifest, its table, its blobs) with opening the same files, asking their sizes, and reading
+/// and parsing their headers
+#[derive(Parser)]
+struct Args {
+    /// An empty directory; what is written there is removed
+    scratch: PathBuf,
+    #[arg(long, default_value = "600")]
+    blobs: usize,
+    #[arg(long, default_value = "20000")]
+    tensors: usize,
+    /// How many times
+    #[arg(long, default_value = "25")]
+    runs: usize,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let root = args.scratch.join("store");
+    let store = Store::open(&root)?;
+    let name: ModelName = "bench:latest".parse()?;
+    fill(&store, &name, &args)?;
+    let model = store.model(&name)?;
+    let blobs = model.manifest.layers.iter().map(|layer| store.blob_path(&layer.digest)).collect::<Vec<_>>();
+
+    let (mut plain, mut open) = (Duration::MAX, Duration::MAX);
+    for _ in 0..args.runs {
+        let (took, tensors) = time(|| plain_loop(&blobs))?;
+        anyhow::ensure!(tensors == args.tensors, "{tensors} tensors in the headers");
+        plain = plain.min(took);
+        let (took, weights) = time(|| Ok(Weights::open(&store, &store.model(&name)?, &OpenOptions::default())?))?;
+        anyhow::ensure!(weights.len() == args.tensors, "{} tensors opened", weights.len());
+        open = open.min(took);
+    }
+    fs::remove_dir_all(&root)?;
+    println!("{} tensors in {} blobs, least of {} runs", args.tensors, blobs.len(), args.runs);
+    println!("open, size, read and parse each header, one thread {plain:?}");
+    println!(
+        "manifest, table, every blob opened and mapped {open:?}, ratio {:.2}",
+        open.as_secs_f64() / plain.as_secs_f64()
+    );
+    Ok(())
+}
+
+/// Opens every file, asks its size, reads its header and parses it; returns the number of tensors.
+fn plain_loop(paths: &[PathBuf]) -> anyhow::Result<usize> {
+    let mut tensors = 0;
+    for path in paths {
+        let mut file = File::open(path)?;
+        let size = file.metadata()?.len();
+        let mut length = [0; 8];
+        file.read_exact(&mut length)?;
+        let mut header = vec![0; usize::try_from(u64::from_le_bytes(length).min(size))?];
+        file.read_exact(&mut header)?;
+        let header: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&header)?;
+        tensors += header.len();
+    }
+    Ok(tensors)
+}
+
+fn fill(store: &Store, name: &ModelName, args: &Args) -> anyhow::Result<()> {
+    let ingest = store.ingest()?;
+    let (mut layers, mut entries) = (Vec::new(), Vec::new());
+    for at in 0..args.blobs {
+        let here = (at + 1) * args.tensors / args.blobs - at * args.tensors / args.blobs;
+        let (added, entry) = blob(&ingest, at, here)?;
+        layers.push(descriptor(media_type::TENSOR, Some(format!("model.layers.{at}")), added));
+        entries.push(entry);
+    }
+    let config = Config::new(TensorTable::new(Facts::default(), Import::default(), entries));
+    let config = ingest.add(&config.to_bytes())?;
+    ingest.commit(name, &Manifest::new(descriptor(media_type::CONFIG, None, config), layers))?;
+    Ok(())
+}
+
+/// A blob of so many plain tensors.
+fn blob(ingest: &Ingest<'_>, at: usize, tensors: usize) -> anyhow::Result<(Added, BlobEntry)> {
+    let shape = Shape::new([8, 16]);
+    let names: Vec<_> = (0..tensors).map(|tensor| format!("model.layers.{at}.mlp.experts.{tensor}.weight")).collect();
+    let layout = Layout::new(&BTreeMap::new(), names.iter().map(|name| (name.as_str(), Dtype::BF16, shape.clone())))?;
+    let mut writer = ingest.blob()?;
+    writer.write_at(0, layout.header())?;
+    let mut entries = Vec::new();
+    for name in names {
+        let range = layout.get(&name).expect("it was planned above").range.clone();
+        let length = range.end - range.start;
+        writer.write_at(range.start, &vec![u8::try_from(at % 251)?; usize::try_from(length)?])?;
+        let part = Part {
+            blob: None,
+            role: Role::Weight,
+            dtype: Dtype::BF16,
+            shape: shape.clone(),
+            offset: range.start,
+            length,
+        };
+        entries.push(TensorEntry {
+            name,
+            dtype: Dtype::BF16,
+            shape: shape.clone(),
+            quantization: None,
+            transform: Transform::None,
+            sources: Vec::new(),
+            parts: vec![part],
+            loss: None,
+        });
+    }
+    let added = writer.finish()?;
+    Ok((added, BlobEntry { digest: added.digest, component: None, tensors: entries }))
+}
+
+fn descriptor(kind: &str, name: Option<String>, added: Added) -> Descriptor {
+    Descriptor { media_type: kind.into(), digest: added.digest, size: added.size, name }
+}
