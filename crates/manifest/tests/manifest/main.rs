@@ -11,6 +11,7 @@ mod gc;
 mod ingest;
 mod models;
 mod name;
+mod plan;
 mod store;
 mod sweep;
 mod twin;
