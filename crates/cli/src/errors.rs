@@ -3,6 +3,7 @@
 use std::{io, process::ExitCode};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use longshore_loader_cuda::CudaError;
 use longshore_manifest::store::{GcError, VerifyError};
 use longshore_packer::{ExportError, ImportError};
 
@@ -120,7 +121,8 @@ fn code(error: &anyhow::Error) -> u8 {
         }
         let cancelled = matches!(cause.downcast_ref(), Some(ImportError::Cancelled))
             || matches!(cause.downcast_ref(), Some(ExportError::Cancelled { .. }))
-            || matches!(cause.downcast_ref(), Some(VerifyError::Cancelled));
+            || matches!(cause.downcast_ref(), Some(VerifyError::Cancelled))
+            || matches!(cause.downcast_ref(), Some(CudaError::Cancelled));
         if cancelled {
             return INTERRUPTED;
         }
