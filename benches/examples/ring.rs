@@ -113,6 +113,7 @@ fn make(store: &Store, args: &Args) -> anyhow::Result<TensorTable> {
             shape: shape.clone(),
             offset: range.start,
             length: range.end - range.start,
+            blob: None,
         };
         layers.push(Descriptor {
             media_type: media_type::TENSOR.into(),

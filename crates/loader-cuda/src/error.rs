@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use longshore_manifest::{Digest, weights::plan::PlanError};
+use longshore_manifest::{Digest, store::TableError, weights::plan::PlanError};
 
 use crate::driver::{CallError, OpenError, ProbeError};
 
@@ -21,12 +21,9 @@ pub enum CudaError {
         /// What the driver answered.
         source: CallError,
     },
-    /// The model has no tensor table: another program imported it.
-    #[error("{name} has no tensor table: another program imported it")]
-    NoTable {
-        /// The model's name.
-        name: String,
-    },
+    /// Another program stored the model, and its tensors are not known.
+    #[error(transparent)]
+    Table(#[from] TableError),
     /// What is selected cannot be planned.
     #[error(transparent)]
     Plan(#[from] PlanError),

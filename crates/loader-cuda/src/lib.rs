@@ -23,6 +23,7 @@
 //! - [`CudaWeights`], [`CudaTensor`] and [`CudaArray`] are the result. [`LoadReport`] says what it cost.
 //! - What is loaded is handed on as addresses with a stream and an event, as [`dlpack`] capsules that keep it alive, or as a copy that cudarc
 //!   owns ([`CudaArray::to_cuda_slice`]).
+//! - [`dequantize`] decodes what lies in device memory quantized; [`CudaTensor::dequantize`] does so with a tensor that was loaded.
 //!
 //! # How
 //!
@@ -50,11 +51,15 @@
 //! | an error while freeing comes out of the next call that has nothing to do with it | it is kept, and [`CudaWeights::release`] gives it |
 //! | a code that the bindings do not know is undefined behaviour | codes are plain integers |
 //! | lengths that do not fit each other panic | no length comes from outside: copies go where the plan says, which was checked |
+//! | the same of the calls that launch kernels, which are cudarc's | their symbols are looked up before the first of them |
 //! | a toolkit's stub is found before the driver | the versioned name is looked for first, and a stub that is found is an error that says so |
 //!
 //! Tests put a driver without a device in the place of the real one, which fails any call, runs copies as late as it may, and counts what is
 //! left.
 
+#[cfg(any(target_os = "linux", windows))]
+mod decoded;
+pub mod dequantize;
 mod device;
 pub mod dlpack;
 mod driver;
@@ -66,6 +71,8 @@ mod weights;
 
 pub use cudarc;
 
+#[cfg(any(target_os = "linux", windows))]
+pub use decoded::{CudaFloat, CudaFloats, DecodeError};
 pub use device::Device;
 pub use driver::{CallError, Driver, ProbeError};
 pub use error::CudaError;

@@ -290,6 +290,10 @@ impl<'w> CudaTensor<'w> {
         self.part(role)
     }
 
+    pub(crate) fn loader(&self) -> &'w Loader {
+        &self.weights.loader
+    }
+
     fn part(&self, role: Role) -> Option<CudaArray<'w>> {
         let at = self.view.parts.iter().position(|part| part.role == role)?;
         let PartView { dtype, shape, len, .. } = &self.view.parts[at];

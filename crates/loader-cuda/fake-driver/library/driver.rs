@@ -10,8 +10,8 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 use std::{
-    cell::Cell,
-    collections::{BTreeMap, HashMap, VecDeque},
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     ffi::{c_char, c_int, c_uint, c_void},
     sync::{Mutex, MutexGuard},
 };
@@ -38,6 +38,7 @@ struct State {
     streams: HashMap<usize, VecDeque<Work>>,
     /// How many records of each event have not been reached.
     events: HashMap<usize, u64>,
+    modules: HashSet<usize>,
     next_handle: usize,
     capacity: usize,
     used: usize,
@@ -56,12 +57,16 @@ enum Work {
     Copy { to: usize, from: usize, len: usize },
     Record { event: usize },
     Wait { event: usize },
+    /// A kernel that fills its output.
+    Fill { at: usize, len: usize },
 }
 
 static STATE: Mutex<Option<State>> = Mutex::new(None);
 
 thread_local! {
     static CURRENT: Cell<usize> = const { Cell::new(0) };
+    /// What was current before each push.
+    static STACK: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
 struct Locked(MutexGuard<'static, Option<State>>);
@@ -123,6 +128,13 @@ impl State {
                 }
             }
             Work::Wait { event } => self.reach(event),
+            Work::Fill { at, len } => {
+                if !self.is_live(at, len) {
+                    self.hazards += 1;
+                    return;
+                }
+                unsafe { (at as *mut u8).write_bytes(0x3F, len) };
+            }
         }
     }
 
@@ -180,6 +192,7 @@ impl State {
         let touches = |start: usize, len: usize| start < address + size && address < start + len;
         self.streams.values().flatten().any(|work| match work {
             Work::Copy { to, from, len } => touches(*to, *len) || touches(*from, *len),
+            Work::Fill { at, len } => touches(*at, *len),
             _ => false,
         })
     }
@@ -499,6 +512,83 @@ extern "C" fn cuEventSynchronize(event: *mut c_void) -> c_int {
     0
 }
 
+#[unsafe(no_mangle)]
+extern "C" fn cuCtxPushCurrent_v2(context: *mut c_void) -> c_int {
+    let _state = begin!("cuCtxPushCurrent_v2");
+    STACK.with_borrow_mut(|stack| stack.push(CURRENT.replace(context as usize)));
+    0
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuCtxPopCurrent_v2(context: *mut *mut c_void) -> c_int {
+    let _state = begin!("cuCtxPopCurrent_v2");
+    let Some(below) = STACK.with_borrow_mut(Vec::pop) else { return INVALID_CONTEXT };
+    unsafe { *context = CURRENT.replace(below) as *mut c_void };
+    0
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuModuleLoadData(module: *mut *mut c_void, image: *const c_void) -> c_int {
+    let mut state = begin!("cuModuleLoadData", current);
+    let text = unsafe { std::ffi::CStr::from_ptr(image.cast()) };
+    if !text.to_bytes().windows(8).any(|window| window == b".version") {
+        return INVALID_VALUE;
+    }
+    let handle = state.handle();
+    state.modules.insert(handle);
+    unsafe { *module = handle as *mut c_void };
+    0
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuModuleGetFunction(
+    function: *mut *mut c_void,
+    module: *mut c_void,
+    _name: *const c_char,
+) -> c_int {
+    let state = begin!("cuModuleGetFunction", current);
+    if !state.modules.contains(&(module as usize)) {
+        return INVALID_HANDLE;
+    }
+    unsafe { *function = module };
+    0
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuModuleUnload(module: *mut c_void) -> c_int {
+    let (mut state, fault) = begin!("cuModuleUnload", frees);
+    if !state.modules.remove(&(module as usize)) {
+        state.hazards += 1;
+    }
+    fault
+}
+
+/// No kernel can run here. Those that dequantize have the same arguments, of which the fourth is the address of the output and the fifth
+/// the number of its units of 16 bytes in each block along y: the output is filled with one byte.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuLaunchKernel(
+    _function: *mut c_void,
+    _grid_x: c_uint,
+    grid_y: c_uint,
+    _grid_z: c_uint,
+    _block_x: c_uint,
+    _block_y: c_uint,
+    _block_z: c_uint,
+    _shared: c_uint,
+    stream: *mut c_void,
+    arguments: *mut *mut c_void,
+    _extra: *mut *mut c_void,
+) -> c_int {
+    let mut state = begin!("cuLaunchKernel", current);
+    let argument = |index| unsafe { *(*arguments.add(index)).cast::<u64>() };
+    let (at, len) = (argument(3) as usize, argument(4) as usize * 16 * grid_y as usize);
+    if [argument(0), argument(1)].iter().any(|part| !state.is_live(*part as usize, 1)) || !state.is_live(at, len) {
+        state.hazards += 1;
+        return INVALID_VALUE;
+    }
+    state.submit(stream as usize, Work::Fill { at, len })
+}
+
 /// What tests set and read; see the crate's `Control`.
 #[repr(C)]
 pub struct Counters {
@@ -507,6 +597,7 @@ pub struct Counters {
     host: u64,
     streams: u64,
     events: u64,
+    modules: u64,
     hazards: u64,
     copies: u64,
     copied: u64,
@@ -523,6 +614,7 @@ unsafe extern "C" fn fake_counters(counters: *mut Counters) {
         host: state.host.len() as u64,
         streams: state.streams.len() as u64,
         events: state.events.len() as u64,
+        modules: state.modules.len() as u64,
         hazards: state.hazards,
         copies: state.copies,
         copied: state.copied,

@@ -65,6 +65,8 @@ pub struct Counters {
     pub streams: u64,
     /// Events that are not destroyed.
     pub events: u64,
+    /// Modules that are not unloaded.
+    pub modules: u64,
     /// What would have hurt a real device: work on memory that is freed or was never there, something freed twice.
     pub hazards: u64,
     /// Copies that have run, to a device or on one.
@@ -160,8 +162,8 @@ impl Control {
     ///
     /// If something is left, or was done wrong.
     pub fn assert_clean(&self) {
-        let Counters { contexts, device, host, streams, events, hazards, .. } = self.counters();
-        let left = [contexts, device, host, streams, events, hazards];
-        assert_eq!(left, [0; 6], "contexts, device, host, streams, events, hazards");
+        let Counters { contexts, device, host, streams, events, modules, hazards, .. } = self.counters();
+        let left = [contexts, device, host, streams, events, modules, hazards];
+        assert_eq!(left, [0; 7], "contexts, device, host, streams, events, modules, hazards");
     }
 }

@@ -13,10 +13,14 @@ mod stream;
 mod table;
 
 use std::{
-    ffi::{CStr, c_int},
-    fmt, ptr,
+    ffi::{CStr, c_int, c_void},
+    fmt,
+    mem::ManuallyDrop,
+    ptr,
     sync::Arc,
 };
+
+use libloading::Library;
 
 pub(crate) use context::{Context, OpenError};
 pub(crate) use memory::DeviceMemory;
@@ -35,6 +39,8 @@ pub struct Driver {
 
 struct Inner {
     functions: Functions,
+    /// Never unloaded: the driver starts threads.
+    opened: ManuallyDrop<Library>,
     /// What the library was opened as.
     library: String,
     version: i32,
@@ -85,6 +91,15 @@ impl Driver {
     #[must_use]
     pub fn symbols() -> &'static [&'static str] {
         SYMBOLS
+    }
+
+    /// Whether the driver has the function `symbol`, and whether cudarc, which looks for a driver by itself, finds one.
+    #[cfg(any(target_os = "linux", windows))]
+    pub(crate) fn has(&self, symbol: &CStr) -> bool {
+        // SAFETY: the symbol is looked up and not called.
+        let found = unsafe { self.inner.opened.get::<*const c_void>(symbol.to_bytes_with_nul()) }.is_ok();
+        // SAFETY: it opens the library and calls nothing of it.
+        found && unsafe { cudarc::driver::sys::is_culib_present() }
     }
 
     fn functions(&self) -> &Functions {

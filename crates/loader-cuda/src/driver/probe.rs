@@ -123,7 +123,6 @@ impl Driver {
         let opened = unsafe { Library::new(path) };
         let opened =
             opened.map_err(|error| ProbeError::NoDriver { library: library.clone(), reason: error.to_string() })?;
-        // The driver starts threads and is never unloaded.
         let opened = ManuallyDrop::new(opened);
         let functions = Functions::resolve(&opened)
             .map_err(|symbol| ProbeError::MissingSymbol { library: library.clone(), symbol })?;
@@ -148,7 +147,7 @@ impl Driver {
         let code = unsafe { (functions.device_count)(&raw mut devices) };
         check(&functions, "cuDeviceGetCount", code).map_err(init)?;
         match u32::try_from(devices) {
-            Ok(devices @ 1..) => Ok(Self { inner: Arc::new(Inner { functions, library, version, devices }) }),
+            Ok(devices @ 1..) => Ok(Self { inner: Arc::new(Inner { functions, opened, library, version, devices }) }),
             _ => Err(ProbeError::NoDevice),
         }
     }

@@ -50,6 +50,6 @@ impl Arenas {
 }
 
 /// A place in an arena as an index. An arena that was allocated has no more bytes than can be indexed.
-pub(super) fn index(at: u64) -> usize {
+pub(crate) fn index(at: u64) -> usize {
     usize::try_from(at).expect("an arena fits in memory")
 }

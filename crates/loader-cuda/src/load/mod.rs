@@ -19,12 +19,14 @@ use longshore_manifest::{
 };
 
 pub use alone::read_alone;
-pub(crate) use arena::Arena;
-use arena::{Arenas, index};
+use arena::Arenas;
+pub(crate) use arena::{Arena, index};
 pub use limit::LimitError;
 pub use options::{LoadOptions, LoaderOptions};
 pub use report::LoadReport;
 use transfer::Transfer;
+
+pub(crate) use longshore_manifest::weights::plan::ALIGNMENT;
 
 use crate::{
     CudaError, CudaWeights, Device,
@@ -44,6 +46,9 @@ pub struct Loader {
 
 #[derive(Debug)]
 struct Inner {
+    /// Made when it is first needed. It goes first, as it does not keep the context.
+    #[cfg(any(target_os = "linux", windows))]
+    dequantizer: std::sync::OnceLock<crate::dequantize::Dequantizer>,
     device: Device,
     options: LoaderOptions,
     streams: Vec<Arc<Stream>>,
@@ -70,7 +75,17 @@ impl Loader {
         let count = options.threads.saturating_mul(options.slots_per_thread);
         let slots = Slot::ring(context, count, options.slot_bytes).map_err(CudaError::setup("pin the ring"))?;
         let (device, slots) = (device.clone(), Mutex::new(slots));
-        Ok(Self { inner: Arc::new(Inner { device, options, streams, slots, arenas: Arenas::default() }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                #[cfg(any(target_os = "linux", windows))]
+                dequantizer: std::sync::OnceLock::new(),
+                device,
+                options,
+                streams,
+                slots,
+                arenas: Arenas::default(),
+            }),
+        })
     }
 
     /// The process's loader for device `ordinal`, counted from 0, of the system's driver, with [`LoaderOptions::default`]. It is made when
@@ -119,20 +134,14 @@ impl Loader {
         selection: &Selection,
         options: &LoadOptions<'_>,
     ) -> Result<CudaWeights, CudaError> {
-        let table = model.config.longshore.as_deref();
-        self.load_table(
-            store,
-            table.ok_or_else(|| CudaError::NoTable { name: model.name.to_string() })?,
-            selection,
-            options,
-        )
+        self.load_table(store, &*store.table(model)?, selection, options)
     }
 
     /// As [`Self::load`], for a model whose table is at hand.
     ///
     /// # Errors
     ///
-    /// As [`Self::load`], but for [`CudaError::NoTable`].
+    /// As [`Self::load`], but for [`CudaError::Table`].
     pub fn load_table(
         &self,
         store: &Store,
@@ -217,6 +226,19 @@ impl Loader {
             tensor: plan.tensor_at(0).map_or_else(String::new, |tensor| tensor.name.clone()),
             source,
         })
+    }
+
+    /// What decodes on the device, made when it is first asked for.
+    #[cfg(any(target_os = "linux", windows))]
+    #[expect(unsafe_code, reason = "the context is given as a raw handle")]
+    pub(crate) fn dequantizer(&self) -> Result<&crate::dequantize::Dequantizer, crate::DecodeError> {
+        use crate::dequantize::Dequantizer;
+        let context = self.device().context();
+        if let Some(symbol) = Dequantizer::SYMBOLS.into_iter().find(|symbol| !context.driver().has(symbol)) {
+            return Err(crate::DecodeError::MissingSymbol { symbol: symbol.to_string_lossy().into_owned() });
+        }
+        // SAFETY: the driver is initialised and has the symbols; the context is retained by the device, which is dropped after.
+        Ok(self.inner.dequantizer.get_or_init(|| unsafe { Dequantizer::new(context.handle()) }))
     }
 
     pub(crate) fn stream(&self) -> &Arc<Stream> {

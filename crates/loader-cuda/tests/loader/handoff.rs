@@ -1,8 +1,10 @@
 //! Tensors in other hands.
 #![expect(unsafe_code, reason = "whoever takes a capsule follows its pointers")]
 
+use longshore_fake_cuda_driver::Behaviour;
 use longshore_loader_cuda::{CudaWeights, LoadOptions, dlpack::NoDlPackType};
 use longshore_manifest::{document::Role, weights::plan::Selection};
+use longshore_quant::FloatType;
 use longshore_st_format::Dtype;
 
 use crate::util::{Fixture, Given, driver, loader, model};
@@ -80,5 +82,58 @@ fn handles_are_there_to_wait_for() {
     let (_control, driver) = driver();
     let weights = load(&loader(&driver), &fixture);
     assert!(!weights.stream().is_null() && !weights.event().is_null());
-    assert_eq!(weights.get("model.empty").unwrap().weight().to_host().unwrap(), []);
+    assert!(weights.get("model.empty").unwrap().weight().to_host().unwrap().is_empty());
+}
+
+#[test]
+fn tensors_are_decoded_where_they_lie() {
+    let fixture = model();
+    let (control, driver) = driver();
+    {
+        let weights = load(&loader(&driver), &fixture);
+        let mut behaviour = Behaviour::default();
+        behaviour.deferred = true;
+        control.behave(&behaviour);
+        let floats = weights.dequantize(FloatType::BF16).unwrap();
+        assert_eq!(floats.iter().len(), 6);
+        assert_eq!(control.calls("cuLaunchKernel"), 6);
+        assert_eq!(control.calls("cuModuleLoadData"), 1, "all are int4");
+        let experts = floats.get("model.layers.2.mlp.experts.up_proj.weight").unwrap();
+        assert_eq!((experts.dtype(), experts.shape().dims()), (Dtype::BF16, &[4, 32, 64][..]));
+        assert_eq!(experts.address() % 256, 0);
+        drop(weights);
+        // The driver has no device to run kernels on; it fills what they would write.
+        for float in floats.iter() {
+            let bytes = float.to_host().unwrap();
+            let elements: u64 = float.shape().dims().iter().product();
+            assert_eq!(bytes.len() as u64, 2 * elements);
+            assert!(bytes.iter().all(|byte| *byte == 0x3F));
+        }
+        assert_eq!(floats.bytes(), 3 * 2 * (33 * 64 + 4 * 32 * 64));
+    }
+    control.assert_clean();
+}
+
+#[test]
+fn decoding_that_fails_leaves_nothing_behind() {
+    let fixture = model();
+    let (control, driver) = driver();
+    {
+        let weights = load(&loader(&driver), &fixture);
+        for function in
+            ["cuMemAlloc_v2", "cuModuleLoadData", "cuModuleGetFunction", "cuLaunchKernel", "cuStreamSynchronize"]
+        {
+            let mut behaviour = Behaviour::default();
+            (behaviour.deferred, behaviour.fault) = (true, Some((function, 1, 700)));
+            control.behave(&behaviour);
+            weights.dequantize(FloatType::F32).unwrap_err();
+            assert_eq!(control.counters().device, 1, "{function}: the weights");
+            assert_eq!(control.counters().hazards, 0, "{function}");
+        }
+        let plain = weights.get("model.norm.weight").unwrap();
+        assert_eq!(plain.dequantize(FloatType::F32).unwrap().iter().len(), 0);
+        let tensor = weights.get("model.layers.0.q_proj.weight").unwrap();
+        assert_eq!(tensor.dequantize(FloatType::F32).unwrap().bytes(), 33 * 64 * 4);
+    }
+    control.assert_clean();
 }

@@ -154,7 +154,7 @@ fn blob(tensors: &[Given], seed: u32) -> (Vec<u8>, BlobEntry) {
         let parts = given.parts.iter().map(|(role, ..)| {
             let part = layout.get(&part_name(given, *role)).unwrap();
             let (offset, length) = (part.range.start, part.range.end - part.range.start);
-            Part { role: *role, dtype: part.dtype, shape: part.shape.clone(), offset, length }
+            Part { role: *role, dtype: part.dtype, shape: part.shape.clone(), offset, length, blob: None }
         });
         TensorEntry {
             name: given.name.clone(),

@@ -81,7 +81,7 @@ impl Given {
         let parts = parts.into_iter().map(|(role, dtype, dims)| {
             let shape = Shape::from(dims);
             let length = shape.byte_len(dtype).unwrap();
-            let part = Part { role, dtype, shape, offset: *end, length };
+            let part = Part { role, dtype, shape, offset: *end, length, blob: None };
             *end += length;
             part
         });
@@ -382,6 +382,23 @@ fn what_cannot_be_planned_says_why() {
     selection.experts = Some(vec![0]);
     let error = LoadPlan::new(&table, &selection, &PlanOptions::default()).unwrap_err();
     assert_eq!(error, PlanError::NoExperts);
+}
+
+#[test]
+fn scales_in_blobs_of_their_own_are_read_from_there() {
+    let mut table = small();
+    let (codes, scales) = (Digest::of(b"codes"), Digest::of(b"scales"));
+    table.blobs = vec![table.blobs[2].clone()];
+    table.blobs[0].digest = codes;
+    for part in &mut table.blobs[0].tensors[0].parts[1..2] {
+        (part.blob, part.offset) = (Some(scales), 8);
+    }
+    let plan = LoadPlan::new(&table, &Selection::default(), &PlanOptions::default()).unwrap();
+    let found: Vec<_> = plan.blobs.iter().map(|blob| (blob.digest, blob.is_whole)).collect();
+    assert_eq!(found, [(codes, true), (scales, true)]);
+    let parts = &plan.tensors[0].parts;
+    assert_eq!((parts[1].source.digest, parts[2].source.digest), (scales, codes));
+    assert_eq!(plan.reads.last().unwrap().extent.offset, 8);
 }
 
 #[test]

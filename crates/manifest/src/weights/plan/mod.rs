@@ -14,10 +14,7 @@ mod select;
 mod selection;
 mod shard;
 
-use std::{
-    collections::{HashMap, HashSet},
-    ops::Range,
-};
+use std::collections::{HashMap, HashSet};
 
 use longshore_st_format::{Dtype, Shape};
 
@@ -30,7 +27,7 @@ use crate::{
     Digest,
     document::{Quantization, Role, TensorTable},
 };
-use select::{Selected, SelectedPart, select};
+use select::{Selected, SelectedPart, SelectedTensor, select};
 
 /// Every view starts at a multiple of so many bytes from the start of the arena.
 pub const ALIGNMENT: u64 = 256;
@@ -192,85 +189,93 @@ impl LoadPlan {
             return Err(PlanError::Dtype { found });
         }
         let mut plan = Self { blobs: Vec::new(), reads: Vec::new(), tensors: Vec::new(), arena_bytes: 0 };
-        let mut placed = HashMap::new();
         // A blob may be listed twice, by two components of a pipeline.
         let mut digests = HashSet::new();
         let may_repeat = !table.blobs.iter().all(|blob| digests.insert(blob.digest));
+        let mut placed = may_repeat.then(HashMap::new);
         for Selected { blob, mut tensors } in select(table, selection)? {
-            let entry = &table.blobs[blob];
+            let own = table.blobs[blob].digest;
             let mut order = Vec::new();
             for (at, tensor) in tensors.iter_mut().enumerate() {
                 for (part, selected) in tensor.parts.iter_mut().enumerate() {
                     if let Some(to) = options.dtype {
                         selected.cast_to(to, tensor.view.quantization.is_some());
                     }
-                    order.push((selected.first(), at, part));
+                    // Parts in blobs of their own come behind those in the tensor's.
+                    order.push((selected.digest != own, selected.digest, selected.first(), at, part));
                 }
             }
             order.sort_unstable();
-            plan.place(entry.digest, &mut tensors, &order, may_repeat.then_some(&mut placed), options)?;
-            let read = tensors.iter().flat_map(|tensor| &tensor.parts).filter(|part| part.is_read);
-            let read: u64 = read.map(select::SelectedPart::bytes).fold(0, u64::saturating_add);
-            if let Some(blob) = plan.blobs.last_mut().filter(|planned| planned.digest == entry.digest && read > 0) {
-                let parts = entry.tensors.iter().flat_map(|tensor| &tensor.parts);
-                blob.is_whole =
-                    read == parts.map(|part| part.length).fold(0, u64::saturating_add) && is_apart(&order, &tensors);
+            for (.., tensor, part) in order {
+                let SelectedTensor { view, parts } = &mut tensors[tensor];
+                plan.place(&view.name, &mut parts[part], placed.as_mut(), options)?;
             }
-            plan.tensors.extend(tensors.into_iter().map(|tensor| tensor.finish(entry.digest)));
+            plan.tensors.extend(tensors.into_iter().map(SelectedTensor::finish));
         }
+        plan.find_whole(table);
         plan.tensors.sort_by(|a, b| (&a.name, &a.component).cmp(&(&b.name, &b.component)));
         Ok(plan)
     }
 
-    /// Gives the parts of one blob, in `order`, their places.
+    /// Gives a part of `tensor` its place, behind all others, and says what is read for it.
     fn place(
         &mut self,
-        digest: Digest,
-        tensors: &mut [select::SelectedTensor],
-        order: &[(u64, usize, usize)],
-        mut placed: Option<&mut HashMap<Source, Option<u64>>>,
+        tensor: &str,
+        part: &mut SelectedPart,
+        placed: Option<&mut HashMap<Source, Option<u64>>>,
         options: &PlanOptions<'_>,
     ) -> Result<(), PlanError> {
-        let blob = self.blobs.len();
-        for &(_, tensor, part) in order {
-            let tensor = &mut tensors[tensor];
-            let too_large = || PlanError::TooLarge { tensor: tensor.view.name.clone() };
-            let part = &mut tensor.parts[part];
-            let source = || Source { digest, extents: part.extents.clone().into(), cast: part.cast };
-            if placed.is_some() || options.held.is_some() {
-                let source = source();
-                if options.held.is_some_and(|held| held(&source)) {
-                    continue;
+        let too_large = || PlanError::TooLarge { tensor: tensor.to_owned() };
+        let start = self.arena_bytes.checked_next_multiple_of(ALIGNMENT).ok_or_else(too_large)?;
+        let end = start.checked_add(part.len).ok_or_else(too_large)?;
+        if placed.is_some() || options.held.is_some() {
+            let source = part.source();
+            if options.held.is_some_and(|held| held(&source)) {
+                return Ok(());
+            }
+            if let Some(placed) = placed {
+                if let Some(place) = placed.get(&source) {
+                    part.arena = *place;
+                    return Ok(());
                 }
-                if let Some(placed) = placed.as_deref_mut() {
-                    if let Some(place) = placed.get(&source) {
-                        part.arena = *place;
-                        continue;
-                    }
-                    placed.insert(source, self.arena_bytes.checked_next_multiple_of(ALIGNMENT));
-                }
-            }
-            let start = self.arena_bytes.checked_next_multiple_of(ALIGNMENT).ok_or_else(too_large)?;
-            let end = start.checked_add(part.len).ok_or_else(too_large)?;
-            part.arena = Some(start);
-            part.is_read = true;
-            self.arena_bytes = end;
-            if part.len == 0 {
-                continue;
-            }
-            if self.blobs.len() == blob {
-                let tensor = tensor.view.name.clone();
-                self.blobs.push(PlannedBlob { digest, tensor, end: 0, is_whole: false });
-            }
-            let mut arena = start;
-            for extent in &part.extents {
-                let read = Read { blob, extent: *extent, arena, cast: part.cast };
-                arena += read.arena_len();
-                self.blobs[blob].end = self.blobs[blob].end.max(extent.end());
-                self.reads.push(read);
+                placed.insert(source, Some(start));
             }
         }
+        (part.arena, self.arena_bytes) = (Some(start), end);
+        if part.len == 0 {
+            return Ok(());
+        }
+        if self.blobs.last().is_none_or(|last| last.digest != part.digest) {
+            let tensor = tensor.to_owned();
+            self.blobs.push(PlannedBlob { digest: part.digest, tensor, end: 0, is_whole: false });
+        }
+        let blob = self.blobs.len() - 1;
+        let mut arena = start;
+        for extent in &part.extents {
+            let read = Read { blob, extent: *extent, arena, cast: part.cast };
+            arena += read.arena_len();
+            self.blobs[blob].end = self.blobs[blob].end.max(extent.end());
+            self.reads.push(read);
+        }
         Ok(())
+    }
+
+    /// Finds the blobs of which every part is read, once and in the order of the file.
+    fn find_whole(&mut self, table: &TensorTable) {
+        let mut lengths = HashMap::<_, u64>::new();
+        let mut seen = HashSet::new();
+        for blob in table.blobs.iter().filter(|blob| seen.insert(blob.digest)) {
+            for part in blob.tensors.iter().flat_map(|tensor| &tensor.parts) {
+                let length = lengths.entry(part.blob.unwrap_or(blob.digest)).or_default();
+                *length = length.saturating_add(part.length);
+            }
+        }
+        for reads in self.reads.chunk_by(|a, b| a.blob == b.blob) {
+            let in_order = reads.windows(2).all(|pair| pair[0].extent.end() <= pair[1].extent.offset);
+            let read = reads.iter().map(|read| read.extent.len()).fold(0, u64::saturating_add);
+            let blob = &mut self.blobs[reads[0].blob];
+            blob.is_whole = in_order && lengths.get(&blob.digest) == Some(&read);
+        }
     }
 
     /// The bytes that are read from blobs for the arena.
@@ -308,14 +313,6 @@ impl LoadPlan {
     pub fn pieces_by_blob(&self, cut: &Cut) -> Vec<Vec<Piece>> {
         self.reads.chunk_by(|a, b| a.blob == b.blob).map(|reads| piece::cut(reads, cut)).collect()
     }
-}
-
-/// Whether parts in this order have no bytes in common.
-fn is_apart(order: &[(u64, usize, usize)], tensors: &[select::SelectedTensor]) -> bool {
-    let span = |&(start, tensor, part): &(u64, usize, usize)| -> Range<u64> {
-        start..tensors[tensor].parts[part].extents.iter().map(Extent::end).max().unwrap_or(start)
-    };
-    order.windows(2).all(|pair| span(&pair[0]).end <= span(&pair[1]).start)
 }
 
 impl SelectedPart {

@@ -33,12 +33,13 @@ pub(super) struct SelectedPart {
     role: Role,
     dtype: Dtype,
     shape: Shape,
+    /// The blob that it lies in.
+    pub(super) digest: Digest,
     pub(super) extents: Vec<Extent>,
     /// In bytes, after any cast.
     pub(super) len: u64,
     pub(super) cast: Option<Cast>,
     pub(super) arena: Option<u64>,
-    pub(super) is_read: bool,
 }
 
 /// A selection whose globs are compiled.
@@ -64,7 +65,7 @@ pub(super) fn select(table: &TensorTable, selection: &Selection) -> Result<Vec<S
             has_experts |= chooser.is_stack(tensor) || expert(&tensor.name).is_some();
             missing.remove(tensor.name.as_str());
             if chooser.wants(&tensor.name) {
-                tensors.push(chooser.take(tensor, entry.component.clone())?);
+                tensors.push(chooser.take(entry.digest, tensor, entry.component.clone())?);
             }
         }
         if !tensors.is_empty() {
@@ -133,7 +134,8 @@ impl<'s> Chooser<'s> {
         tensor.shape.rank() > 1 && (tensor.transform == Transform::Stack || counts() && of_experts())
     }
 
-    fn take(&self, tensor: &TensorEntry, component: Option<String>) -> Result<SelectedTensor, PlanError> {
+    /// `blob` is the tensor's.
+    fn take(&self, blob: Digest, tensor: &TensorEntry, component: Option<String>) -> Result<SelectedTensor, PlanError> {
         let is_stack = self.is_stack(tensor);
         let experts = self.selection.experts.as_deref().filter(|_| is_stack);
         let count = tensor.shape.dims().first().copied().unwrap_or_default();
@@ -172,11 +174,11 @@ impl<'s> Chooser<'s> {
                 role: part.role,
                 dtype: part.dtype,
                 shape: shape.into(),
+                digest: part.blob.unwrap_or(blob),
                 extents,
                 len,
                 cast: None,
                 arena: None,
-                is_read: false,
             });
         }
         let view = View {
@@ -218,21 +220,20 @@ impl SelectedPart {
         }
     }
 
-    /// The bytes that it has in the blob.
-    pub(super) fn bytes(&self) -> u64 {
-        self.extents.iter().map(Extent::len).fold(0, u64::saturating_add)
+    pub(super) fn source(&self) -> Source {
+        Source { digest: self.digest, extents: self.extents.clone().into(), cast: self.cast }
     }
 
-    fn finish(self, digest: Digest) -> PartView {
-        let Self { role, dtype, shape, extents, len, cast, arena, .. } = self;
+    fn finish(self) -> PartView {
+        let Self { role, dtype, shape, digest, extents, len, cast, arena } = self;
         PartView { role, dtype, shape, len, source: Source { digest, extents: extents.into(), cast }, arena }
     }
 }
 
 impl SelectedTensor {
-    pub(super) fn finish(self, digest: Digest) -> View {
+    pub(super) fn finish(self) -> View {
         let Self { mut view, parts } = self;
-        view.parts = parts.into_iter().map(|part| part.finish(digest)).collect();
+        view.parts = parts.into_iter().map(SelectedPart::finish).collect();
         if let [part] = &view.parts[..]
             && view.quantization.is_none()
         {
