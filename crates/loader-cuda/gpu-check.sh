@@ -16,13 +16,15 @@ prepare() {
     mkdir -p "$kit/wheels"
     # Binaries by what cargo says of them; their names carry hashes.
     (cd "$root" && cargo build --release -p longshore -p longshore-benches --bins --examples)
-    (cd "$root" && cargo build --release -p longshore-loader-cuda --example dequantize_bandwidth)
+    (cd "$root" && cargo build --release -p longshore-loader-cuda --examples)
     (cd "$root" && cargo test --release -p longshore-loader-cuda --test device --no-run --message-format json) |
         python3 "$here/gpu-check/executable.py" device > "$kit/device-test.path"
     cp "$(cat "$kit/device-test.path")" "$kit/device-test"
     rm "$kit/device-test.path"
     cp "$root/target/release/longshore" "$root/target/release/examples/checkpoint" \
-        "$root/target/release/examples/dequantize_bandwidth" "$root/target/release/examples/ring" "$kit/"
+        "$root/target/release/examples/dequantize_bandwidth" "$root/target/release/examples/decode_model" \
+        "$root/target/release/examples/ring" "$kit/"
+    cp -r "$root/crates/cli/demo/qwen3-moe" "$kit/demo"
     cp "$here/gpu-check.sh" "$kit/"
     cp -r "$here/gpu-check" "$kit/"
     python3 -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
@@ -85,13 +87,13 @@ run() {
     local gib=${GPU_CHECK_GIB:-16}
     step make-dense 60 "$kit/checkpoint" "$work/dense" --bytes $((gib << 30))
     step import-dense 90 "$kit/longshore" import "$work/dense" dense
-    step sanitizer-load 40 sanitized "$kit" dense
+    step sanitizer-load 40 "$here/gpu-check.sh" sanitized "$kit" dense
     step load-dense 60 "$kit/longshore" load dense --device cuda:0 --repeat 5 --json
     step load-dense-verified 40 "$kit/longshore" load dense --device cuda:0 --verify --json
     step make-moe 60 "$kit/checkpoint" "$work/moe" --bytes $((gib << 28)) --small 19000
     step import-moe 60 "$kit/longshore" import "$work/moe" moe
     step load-moe 40 "$kit/longshore" load moe --device cuda:0 --repeat 5 --json
-    step load-dense-cold 60 cold "$kit/longshore" load dense --device cuda:0 --json
+    step load-dense-cold 60 "$here/gpu-check.sh" cold "$kit/longshore" load dense --device cuda:0 --json
 
     # Peers on the same bytes, each in a process of its own; a peer that cannot be installed or run is a row with the reason.
     if python3 -c 'import torch' 2> /dev/null; then
@@ -102,7 +104,8 @@ run() {
             step "peer-$peer" 40 env PYTHONPATH="$work/peers" python3 "$kit/gpu-check/peer.py" "$peer" "$work/dense"
             grep -h "^$peer," "$out/peer-$peer.log" >> "$out/peers.csv" || echo "$peer,,,,,failed" >> "$out/peers.csv"
         done
-        step torch 60 env PYTHONPATH="$work/peers" python3 "$kit/gpu-check/compare_torch.py" "$kit/longshore" "$work"
+        # What the kernels decode, against PyTorch.
+        step torch 60 python3 "$kit/gpu-check/compare_torch.py" "$kit" "$kit/demo" "$work"
     else
         echo "peers,left out: no PyTorch,0" >> "$out/summary.csv"
     fi
@@ -132,5 +135,7 @@ PY
 case ${1:-} in
     prepare) prepare "${2:?KIT}" ;;
     run) run "${2:?KIT}" "${3:-}" ;;
+    # The steps of `run` that are more than one command.
+    sanitized | cold) "$@" ;;
     *) sed -n 2,9p "$0" >&2; exit 2 ;;
 esac
