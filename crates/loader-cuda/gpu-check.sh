@@ -65,7 +65,7 @@ run() {
         nproc
         nvidia-smi --query-gpu=name,driver_version,memory.total,pcie.link.gen.current,pcie.link.width.current --format=csv || true
         python3 -c 'import torch; print("torch", torch.__version__)' || true
-        "$kit/longshore" --version
+        "$kit/longshore" --version || true
     } > "$out/machine.txt" 2>&1
     if ! nvidia-smi -L > /dev/null 2>&1; then
         echo "no device" >&2
