@@ -31,16 +31,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut count = 0;
     for tensor in weights.iter() {
         let Some(code) = tensor.quantization() else { continue };
-        let mut write = |part: &str, dtype: &str, dims: &[u64], bytes: &[u8]| -> Result<(), Box<dyn std::error::Error>> {
-            let file = format!("{count}.bin");
-            fs::write(directory.join(&file), bytes)?;
-            let dims: Vec<_> = dims.iter().map(u64::to_string).collect();
-            let (quant_type, group) = (&code.quant_type, code.group_size);
-            let dims = dims.join(",");
-            writeln!(index, "{}\t{quant_type}\t{group}\t{part}\t{dtype}\t{dims}\t{file}", tensor.name())?;
-            count += 1;
-            Ok(())
-        };
+        let mut write =
+            |part: &str, dtype: &str, dims: &[u64], bytes: &[u8]| -> Result<(), Box<dyn std::error::Error>> {
+                let file = format!("{count}.bin");
+                fs::write(directory.join(&file), bytes)?;
+                let dims: Vec<_> = dims.iter().map(u64::to_string).collect();
+                let (quant_type, group) = (&code.quant_type, code.group_size);
+                let dims = dims.join(",");
+                writeln!(index, "{}\t{quant_type}\t{group}\t{part}\t{dtype}\t{dims}\t{file}", tensor.name())?;
+                count += 1;
+                Ok(())
+            };
         for role in [Role::Weight, Role::Scale, Role::Bias, Role::GlobalScale] {
             if let Some(part) = tensor.companion(role) {
                 write(&format!("{role:?}"), part.dtype.name(), part.shape.dims(), &part.to_host()?)?;

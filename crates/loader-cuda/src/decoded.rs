@@ -110,6 +110,7 @@ impl CudaFloats {
     }
 
     /// The tensors, sorted by name and then by component.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = CudaFloat<'_>> {
         self.tensors.iter().map(|decoded| CudaFloat { floats: self, decoded })
     }

@@ -79,3 +79,8 @@ pub use error::CudaError;
 pub use load::{LimitError, LoadOptions, LoadReport, Loader, LoaderOptions, read_alone};
 pub use read::ColdReads;
 pub use weights::{CudaArray, CudaComponent, CudaTensor, CudaWeights};
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

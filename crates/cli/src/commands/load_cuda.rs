@@ -80,7 +80,7 @@ pub(super) fn run(
         limit: Limit { what: "pinned memory copied to the device, on the same streams", gb_per_s: 0.0 },
         verified: None,
         peak_rss: None,
-        device_name: device.name().map_err(driver_error)?,
+        device_name: device.name().map_err(|error| driver_error(&error))?,
     };
 
     let mut selection = Selection::default();
@@ -107,12 +107,12 @@ pub(super) fn run(
         (report.tensors, report.bytes) = (tensors, bytes);
         report.verified = args.verify.then_some(Verified { blobs: verified_blobs, partly_read: partly_read_blobs });
         // Before the next, which would share what is on the device.
-        weights.release().map_err(driver_error)?;
+        weights.release().map_err(|error| driver_error(&error))?;
     }
     drop(bar);
     if let Some(loader) = loader {
         let enough = report.bytes.clamp(64 << 20, 4 << 30);
-        report.limit.gb_per_s = loader.limit(enough).map_err(|error| driver_error(error.source))? / 1e9;
+        report.limit.gb_per_s = loader.limit(enough).map_err(|error| driver_error(&error.source))? / 1e9;
     }
     report.steady_seconds = median(&report.seconds[1..]);
     report.peak_rss = peak_rss();
@@ -169,7 +169,7 @@ fn median(times: &[f64]) -> Option<f64> {
     sorted.get(sorted.len() / 2).copied()
 }
 
-fn driver_error(error: CallError) -> anyhow::Error {
+fn driver_error(error: &CallError) -> anyhow::Error {
     Advice::failure(format!("the device failed: {error}")).into()
 }
 

@@ -13,9 +13,7 @@ fn load(fixture: &Fixture, driver: &Driver) -> Result<CudaWeights, CudaError> {
 }
 
 fn behave(control: &Control, deferred: bool, fault: Option<(&'static str, u64, i32)>) {
-    let mut behaviour = Behaviour::default();
-    (behaviour.deferred, behaviour.fault) = (deferred, fault);
-    control.behave(&behaviour);
+    control.behave(&Behaviour { deferred, fault, ..Behaviour::default() });
 }
 
 #[test]
@@ -99,9 +97,7 @@ fn a_loader_works_again_after_a_failure() {
 fn memory_that_is_used_up_is_an_error_with_the_sizes() {
     let fixture = model();
     let (control, driver) = driver();
-    let mut behaviour = Behaviour::default();
-    behaviour.capacity = 10_000;
-    control.behave(&behaviour);
+    control.behave(&Behaviour { capacity: 10_000, ..Behaviour::default() });
     let error = load(&fixture, &driver).unwrap_err();
     let CudaError::Allocate { bytes, free, tensor, source, .. } = &error else { panic!("{error}") };
     assert_eq!((*free, tensor.as_str()), (10_000, "model.embed_tokens.weight"));

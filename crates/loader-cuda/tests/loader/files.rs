@@ -177,8 +177,8 @@ fn a_blob_that_changes_midway_is_found() {
             let progress = Midway::new(1, change);
             let mut options = LoadOptions::default();
             options.progress = &progress;
-            let loaded = loader.load(&fixture.store, &fixture.model, &Selection::default(), &options);
-            match loaded {
+            let result = loader.load(&fixture.store, &fixture.model, &Selection::default(), &options);
+            match result {
                 Err(CudaError::Changed { tensor, .. } | CudaError::Short { tensor, .. }) => {
                     assert_eq!(tensor, "model.embed_tokens.weight");
                 }

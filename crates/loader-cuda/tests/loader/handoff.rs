@@ -31,9 +31,10 @@ fn a_capsule_keeps_the_memory() {
         assert_eq!((tensor.data as u64, tensor.byte_offset, tensor.ndim), (address, 0, 3));
         assert_eq!((tensor.device.device_type, tensor.device.device_id), (2, 0));
         assert_eq!((tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes), (1, 32, 1));
-        // SAFETY: both arrays have a number for each of the three axes.
-        let (shape, strides) =
-            unsafe { (std::slice::from_raw_parts(tensor.shape, 3), std::slice::from_raw_parts(tensor.strides, 3)) };
+        // SAFETY: there is a number for each of the three axes.
+        let shape = unsafe { std::slice::from_raw_parts(tensor.shape, 3) };
+        // SAFETY: as above.
+        let strides = unsafe { std::slice::from_raw_parts(tensor.strides, 3) };
         assert_eq!((shape, strides), (&[4, 32, 8][..], &[256, 8, 1][..]));
         // SAFETY: the memory of this device is memory of the host.
         let found = unsafe { std::slice::from_raw_parts(tensor.data.cast::<u8>(), bytes.len()) };
@@ -91,9 +92,7 @@ fn tensors_are_decoded_where_they_lie() {
     let (control, driver) = driver();
     {
         let weights = load(&loader(&driver), &fixture);
-        let mut behaviour = Behaviour::default();
-        behaviour.deferred = true;
-        control.behave(&behaviour);
+        control.behave(&Behaviour { deferred: true, ..Behaviour::default() });
         let floats = weights.dequantize(FloatType::BF16).unwrap();
         assert_eq!(floats.iter().len(), 6);
         assert_eq!(control.calls("cuLaunchKernel"), 6);
@@ -123,9 +122,7 @@ fn decoding_that_fails_leaves_nothing_behind() {
         for function in
             ["cuMemAlloc_v2", "cuModuleLoadData", "cuModuleGetFunction", "cuLaunchKernel", "cuStreamSynchronize"]
         {
-            let mut behaviour = Behaviour::default();
-            (behaviour.deferred, behaviour.fault) = (true, Some((function, 1, 700)));
-            control.behave(&behaviour);
+            control.behave(&Behaviour { deferred: true, fault: Some((function, 1, 700)), ..Behaviour::default() });
             weights.dequantize(FloatType::F32).unwrap_err();
             assert_eq!(control.counters().device, 1, "{function}: the weights");
             assert_eq!(control.counters().hazards, 0, "{function}");

@@ -242,9 +242,7 @@ fn progress_reaches_the_end() {
 #[test]
 fn the_link_is_measured_without_a_trace() {
     let (control, driver) = driver();
-    let mut behaviour = Behaviour::default();
-    behaviour.deferred = true;
-    control.behave(&behaviour);
+    control.behave(&Behaviour { deferred: true, ..Behaviour::default() });
     {
         let loader: Loader = loader(&driver);
         assert!(loader.limit(1 << 20).unwrap() > 0.0);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use longshore_fake_cuda_driver::{Control, Variant, library};
+use longshore_fake_cuda_driver::{Behaviour, Control, Variant, library};
 use longshore_loader_cuda::{CudaError, Device, Driver, ProbeError};
 
 fn error(variant: Variant) -> ProbeError {
@@ -50,10 +50,8 @@ fn a_driver_has_devices() {
 fn faults_while_a_driver_starts_are_errors() {
     for function in ["cuInit", "cuDriverGetVersion", "cuDeviceGetCount"] {
         let control = Control::take();
-        let mut behaviour = longshore_fake_cuda_driver::Behaviour::default();
         // A code that no release of the driver has had yet.
-        behaviour.fault = Some((function, 1, 99_999));
-        control.behave(&behaviour);
+        control.behave(&Behaviour { fault: Some((function, 1, 99_999)), ..Behaviour::default() });
         let error = Driver::open(&library(Variant::Whole)).unwrap_err();
         let ProbeError::Init { source, .. } = error else { panic!("{error}") };
         assert_eq!(source.to_string(), format!("{function} answered an unknown code (99999)"));

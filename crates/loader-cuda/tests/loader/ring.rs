@@ -11,9 +11,7 @@ fn a_copy_that_runs_late_finds_its_bytes() {
     let fixture = model();
     let (control, driver) = driver();
     for (threads, slots, streams) in [(1, 1, 1), (1, 2, 2), (2, 2, 2), (4, 3, 3)] {
-        let mut behaviour = Behaviour::default();
-        behaviour.deferred = true;
-        control.behave(&behaviour);
+        control.behave(&Behaviour { deferred: true, ..Behaviour::default() });
         {
             let mut made = options();
             (made.threads, made.slots_per_thread, made.streams) = (threads, slots, streams);
