@@ -4,10 +4,11 @@ use std::{error::Error, io};
 
 use longshore_loader_cuda::CudaError;
 use longshore_manifest::{
+    Store,
     store::{CopyError, ForeignStore, GcError, IngestError, ModelError, TableError, VerifyError},
     weights::WeightsError,
 };
-use longshore_packer::{ExportError, ImportError, PlanError, SourceError};
+use longshore_packer::{ExportError, ImportError, PlanError, RepairError, SourceError};
 use longshore_quant::policy::PolicyError;
 
 use crate::errors::{Advice, is_kind};
@@ -36,8 +37,16 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Vec<String> {
     if cause.is::<PolicyError>() {
         hints.push("longshore policy show default prints a policy to start from".into());
     }
-    if matches!(model_error(cause), Some(ModelError::NotFound { .. })) {
+    if let Some(ModelError::NotFound { name, root, .. }) = model_error(cause) {
+        let near = Store::open(root).map(|store| store.near(name)).unwrap_or_default();
+        if !near.is_empty() {
+            let near: Vec<String> = near.iter().map(ToString::to_string).collect();
+            hints.push(format!("did you mean {}?", near.join(" or ")));
+        }
         hints.push("longshore list shows the models of the store; --store DIR chooses another store".into());
+    }
+    if matches!(cause.downcast_ref(), Some(WeightsError::Blob { .. } | WeightsError::Short { .. })) {
+        hints.push("longshore verify says what is damaged".into());
     }
     if is_foreign(cause) {
         hints.push("--store DIR or LONGSHORE_STORE chooses a store of your own".into());
@@ -101,6 +110,9 @@ fn of_gc(error: &GcError) -> Option<String> {
 
 /// The error about a model that a cause is, or passes on as it is.
 fn model_error<'e>(cause: &'e (dyn Error + 'static)) -> Option<&'e ModelError> {
+    if let Some(RepairError::Verify(VerifyError::NotFound(error))) = cause.downcast_ref() {
+        return Some(error);
+    }
     match (cause.downcast_ref(), cause.downcast_ref(), cause.downcast_ref()) {
         (Some(GcError::Model(error)), _, _) | (_, Some(CopyError::Model(error)), _) => Some(error),
         (_, _, Some(VerifyError::NotFound(error))) => Some(error),
@@ -126,6 +138,7 @@ fn is_foreign(cause: &(dyn Error + 'static)) -> bool {
     };
     cause.is::<ForeignStore>()
         || matches!(ingest, Some(IngestError::Foreign(_)))
+        || matches!(cause.downcast_ref(), Some(RepairError::Ingest(IngestError::Foreign(_))))
         || matches!(cause.downcast_ref(), Some(GcError::Foreign(_)))
         || matches!(cause.downcast_ref(), Some(CopyError::Foreign(_)))
 }

@@ -2,6 +2,7 @@
 
 mod map;
 pub mod plan;
+mod verify;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -19,6 +20,7 @@ use crate::{
 };
 use map::{Dir, MappedBlob};
 pub use map::{MapError, plain_loop};
+pub use verify::CorruptError;
 
 /// The tensors of a model, or of one component of it, in host memory.
 ///
