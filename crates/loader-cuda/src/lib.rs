@@ -38,7 +38,7 @@
 //!
 //! # What is done about the hazards of the bindings
 //!
-//! The types of the driver's handles are [cudarc](cudarc)'s, so that they can be used with it; its contexts are the same primary contexts. Its
+//! The types of the driver's handles are [cudarc]'s, so that they can be used with it; its contexts are the same primary contexts. Its
 //! calls are not used for loading, for reasons found in its version 0.19.10:
 //!
 //! | hazard | what is done here |

@@ -1,7 +1,7 @@
 //! A CUDA driver without a device, for tests.
 //!
 //! Libraries named `libcuda.so.1`, one whole and some that are of no use in one way each, are built from `library/driver.rs`. A test opens one by its
-//! [path](library), or runs a program with its [directory](directory) on the search path. [`Control`] says how the whole one behaves and
+//! [path](library), or runs a program with its [directory] on the search path. [`Control`] says how the whole one behaves and
 //! what it has counted.
 //!
 //! There is one driver in a process, and what it counts is everybody's: [`Control::take`] lets one test at a time use it.
