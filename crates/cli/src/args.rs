@@ -177,6 +177,9 @@ pub(crate) struct Load {
     /// Where to: host, mlx, cuda or cuda:N
     #[arg(long, value_name = "D", default_value = "host", value_parser = parse_device)]
     pub(crate) device: Device,
+    /// Convert plain float tensors: f32, bf16 or f16; not on the host, where they are mapped
+    #[arg(long, value_name = "D", value_parser = parse_float)]
+    pub(crate) dtype: Option<FloatType>,
     /// Only tensors whose name matches; may be given several times
     #[arg(long, value_name = "GLOB")]
     pub(crate) select: Vec<String>,

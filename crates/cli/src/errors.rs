@@ -3,6 +3,7 @@
 use std::{io, process::ExitCode};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use longshore_loader_cuda::CudaError;
 use longshore_manifest::{store::VerifyError, weights::CorruptError};
 use longshore_packer::{ExportError, ImportError, RepairError};
 
@@ -122,7 +123,8 @@ fn code(error: &anyhow::Error) -> u8 {
             || matches!(cause.downcast_ref(), Some(ExportError::Cancelled { .. }))
             || matches!(cause.downcast_ref(), Some(VerifyError::Cancelled))
             || matches!(cause.downcast_ref(), Some(RepairError::Cancelled))
-            || matches!(cause.downcast_ref(), Some(CorruptError::Cancelled));
+            || matches!(cause.downcast_ref(), Some(CorruptError::Cancelled))
+            || matches!(cause.downcast_ref(), Some(CudaError::Cancelled));
         if cancelled {
             return INTERRUPTED;
         }

@@ -2,6 +2,7 @@
 
 use std::{error::Error, io};
 
+use longshore_loader_cuda::CudaError;
 use longshore_manifest::{
     Store,
     store::{CopyError, ForeignStore, GcError, IngestError, ModelError, TableError, VerifyError},
@@ -121,10 +122,10 @@ fn model_error<'e>(cause: &'e (dyn Error + 'static)) -> Option<&'e ModelError> {
 
 /// The error about a tensor table that a cause is, or passes on as it is.
 fn table_error<'e>(cause: &'e (dyn Error + 'static)) -> Option<&'e TableError> {
-    match (cause.downcast_ref(), cause.downcast_ref()) {
-        (Some(WeightsError::Table(error)), _) | (_, Some(ExportError::Weights(WeightsError::Table(error)))) => {
-            Some(error)
-        }
+    match (cause.downcast_ref(), cause.downcast_ref(), cause.downcast_ref()) {
+        (Some(WeightsError::Table(error)), _, _)
+        | (_, Some(ExportError::Weights(WeightsError::Table(error))), _)
+        | (_, _, Some(CudaError::Table(error))) => Some(error),
         _ => cause.downcast_ref(),
     }
 }

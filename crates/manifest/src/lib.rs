@@ -7,6 +7,7 @@
 //!   [`Store::list`], [`Store::model`] and [`Store::copy`] read and name; [`Store::remove`] and [`Store::gc`] delete;
 //!   [`Store::verify`] hashes everything again.
 //! - [`Weights`] maps a model's blobs and gives its tensors as arrays, without a copy.
+//! - [`weights::plan`] decides what a loader reads and where it goes, down to one expert or one share of a tensor.
 //! - [`ModelName`], [`Digest`] and [`RelativePath`] are checked when they are parsed; no path is made from any other text.
 //! - [`document`] has the two JSON documents, [`Manifest`] and [`Config`].
 //! - [`Progress`] watches long work and stops it.

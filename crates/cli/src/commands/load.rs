@@ -3,7 +3,6 @@
 use std::{fmt::Write as _, hint::black_box, process::ExitCode, time::Instant};
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use longshore_loader_cuda::CudaWeights;
 use longshore_loader_mlx::MlxWeights;
 use longshore_manifest::{
     ModelName, Store,
@@ -12,7 +11,7 @@ use longshore_manifest::{
 };
 use serde::Serialize;
 
-use super::VERSION;
+use super::{VERSION, load_cuda};
 use crate::{
     args::{Device, Load},
     errors::Advice,
@@ -20,6 +19,9 @@ use crate::{
     printer::Printer,
     progress::Bar,
 };
+
+/// What to do about a pattern that is none.
+pub(super) const QUOTE: &str = "quote the pattern: --select '*.self_attn.*'";
 
 #[derive(Serialize)]
 struct Report {
@@ -43,16 +45,18 @@ struct Limit {
 pub(super) fn run(args: &Load, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
     let model = store.model(&args.name)?;
     match args.device {
+        Device::Host if args.dtype.is_some() => {
+            return Err(Advice::failure("--dtype converts values, and --device host maps them as they are stored")
+                .hint("--device cuda converts")
+                .into());
+        }
         Device::Host => {}
         Device::Mlx => {
             return MlxWeights::load(store, &model)
                 .map(|weights| match weights {})
                 .map_err(|error| device_error(&error));
         }
-        Device::Cuda(ordinal) => {
-            let loaded = CudaWeights::load(store, &model, ordinal);
-            return loaded.map(|weights| match weights {}).map_err(|error| device_error(&error));
-        }
+        Device::Cuda(ordinal) => return load_cuda::run(args, ordinal, store, &model, printer),
     }
     let globs = globs(&args.select)?;
     let select = |name: &str| globs.is_match(name);
@@ -84,9 +88,7 @@ pub(super) fn run(args: &Load, store: &Store, printer: &Printer) -> anyhow::Resu
         report.tensors = weights.len();
         report.bytes = weights.bytes();
         if weights.is_empty() {
-            return Err(Advice::input(format!("no tensor of {} matches", args.name))
-                .hint(format!("longshore show {} --tensors lists the names", args.name))
-                .into());
+            return Err(no_match(args));
         }
         let blobs: Vec<_> = weights.digests().map(|digest| store.blob_path(&digest)).collect();
         drop(weights);
@@ -137,26 +139,32 @@ fn corrupt(error: CorruptError, name: &ModelName) -> anyhow::Error {
     }
 }
 
+pub(super) fn no_match(args: &Load) -> anyhow::Error {
+    Advice::input(format!("no tensor of {} matches", args.name))
+        .hint(format!("longshore show {} --tensors lists the names", args.name))
+        .into()
+}
+
 fn globs(patterns: &[String]) -> anyhow::Result<GlobSet> {
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
-        let glob = Glob::new(pattern)
-            .map_err(|error| Advice::failure(error.to_string()).hint("quote the pattern: --select '*.self_attn.*'"))?;
+        let glob = Glob::new(pattern).map_err(|error| Advice::failure(error.to_string()).hint(QUOTE))?;
         set.add(glob);
     }
     Ok(set.build()?)
 }
 
+/// The error of a device that this machine or this build does not have.
 fn device_error(error: &dyn std::error::Error) -> anyhow::Error {
     Advice::failure(error.to_string()).hint("--device host loads into host memory").into()
 }
 
-fn rate(bytes: u64, seconds: f64) -> f64 {
+pub(super) fn rate(bytes: u64, seconds: f64) -> f64 {
     to_f64(bytes) / 1e9 / seconds.max(1e-9)
 }
 
 /// The most memory that the process has held at once, mapped pages that were touched included, in bytes.
-fn peak_rss() -> Option<u64> {
+pub(super) fn peak_rss() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)

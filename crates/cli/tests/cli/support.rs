@@ -57,12 +57,7 @@ impl Sandbox {
     }
 
     pub(crate) fn run(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Run {
-        let output = self.command(args).output().unwrap();
-        Run {
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-            code: output.status.code().unwrap_or(-1),
-        }
+        Run::of(&mut self.command(args))
     }
 
     /// Runs what has to succeed; returns what it printed.
@@ -86,6 +81,16 @@ impl Sandbox {
 }
 
 impl Run {
+    /// What a command prints.
+    pub(crate) fn of(command: &mut Command) -> Self {
+        let output = command.output().unwrap();
+        Self {
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+            code: output.status.code().unwrap_or(-1),
+        }
+    }
+
     /// The snapshot of a run: status, then what went to stdout and to stderr.
     pub(crate) fn transcript(&self, sandbox: &Sandbox) -> String {
         let Self { stdout, stderr, code } = self;

@@ -23,7 +23,6 @@ fn wrong_arguments_say_what_was_expected() {
         ("usage-bad-glob", &["load", "m", "--select", "[a"]),
         ("usage-no-threads", &["import", DEMO, "m", "--threads", "0"]),
         ("usage-json-man", &["man", "--json"]),
-        ("usage-cuda", &["load", "m", "--device", "cuda"]),
     ] {
         if name == "usage-bad-glob" {
             sandbox.ok(["import", DEMO, "m"]);

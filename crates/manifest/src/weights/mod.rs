@@ -1,6 +1,7 @@
 //! A model's tensors as arrays in host memory, mapped and not copied.
 
 mod map;
+pub mod plan;
 mod verify;
 
 use std::{

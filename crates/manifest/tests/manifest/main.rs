@@ -12,6 +12,7 @@ mod ingest;
 mod mend;
 mod models;
 mod name;
+mod plan;
 mod store;
 mod surroundings;
 mod sweep;

@@ -1,0 +1,262 @@
+//! Quantized tensors that were loaded, decoded on the device.
+
+use longshore_manifest::document::Role;
+use longshore_quant::{FloatType, Scheme};
+use longshore_st_format::{Dtype, Shape};
+
+use crate::{
+    CallError, CudaTensor, CudaWeights, Loader,
+    dequantize::{Addresses, Dequantize, DequantizeError, Dequantizer, GlobalScaleAddress},
+    driver::DeviceMemory,
+    load::{ALIGNMENT, index},
+};
+
+/// Decoded tensors, in memory of their own: the weights that they were decoded from may go.
+#[derive(Debug)]
+pub struct CudaFloats {
+    loader: Loader,
+    memory: Option<DeviceMemory>,
+    dtype: Dtype,
+    tensors: Vec<Decoded>,
+}
+
+/// One decoded tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Decoded {
+    name: String,
+    component: Option<String>,
+    shape: Shape,
+    at: usize,
+    len: usize,
+}
+
+/// One decoded array in device memory.
+#[derive(Debug, Clone, Copy)]
+pub struct CudaFloat<'f> {
+    floats: &'f CudaFloats,
+    decoded: &'f Decoded,
+}
+
+/// Tensors that cannot be decoded on the device.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The tensor is coded in no way that there is a kernel for.
+    #[error("tensor {tensor:?} is coded as {found}, for which there is no kernel")]
+    Scheme {
+        /// The tensor.
+        tensor: String,
+        /// How it is coded.
+        found: String,
+    },
+    /// The driver lacks a function that kernels need.
+    #[error("the CUDA driver has no function {symbol}, which kernels need")]
+    MissingSymbol {
+        /// The function.
+        symbol: String,
+    },
+    /// The device does not give the memory for the decoded tensors.
+    #[error("cannot allocate {bytes} bytes for the decoded tensors")]
+    Allocate {
+        /// The size that was asked for.
+        bytes: u64,
+        /// What the driver answered.
+        source: CallError,
+    },
+    /// A kernel cannot be launched.
+    #[error("cannot decode tensor {tensor:?}")]
+    Launch {
+        /// The tensor.
+        tensor: String,
+        /// Why.
+        source: DequantizeError,
+    },
+    /// The kernels failed.
+    #[error("decoding failed on the device")]
+    Run {
+        /// What the driver answered.
+        source: CallError,
+    },
+}
+
+impl CudaWeights {
+    /// Decodes every quantized tensor to `target`, on the device and in one piece of memory. The bits are those of
+    /// [`longshore_quant::Decoder`]. Plain tensors are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`]; nothing stays allocated then.
+    pub fn dequantize(&self, target: FloatType) -> Result<CudaFloats, DecodeError> {
+        decode(self.loader(), self.iter().filter(|tensor| tensor.quantization().is_some()), target)
+    }
+}
+
+impl CudaTensor<'_> {
+    /// Decodes the tensor to `target`, on the device; nothing where it is plain.
+    ///
+    /// # Errors
+    ///
+    /// As [`CudaWeights::dequantize`].
+    pub fn dequantize(&self, target: FloatType) -> Result<CudaFloats, DecodeError> {
+        decode(self.loader(), self.quantization().map(|_| *self).into_iter(), target)
+    }
+}
+
+impl CudaFloats {
+    /// The tensor of this name, of the first component that has one.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<CudaFloat<'_>> {
+        self.iter().find(|float| float.name() == name)
+    }
+
+    /// The tensors, sorted by name and then by component.
+    #[must_use]
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = CudaFloat<'_>> {
+        self.tensors.iter().map(|decoded| CudaFloat { floats: self, decoded })
+    }
+
+    /// The bytes of all tensors.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.tensors.iter().map(|decoded| decoded.len as u64).sum()
+    }
+}
+
+impl<'f> CudaFloat<'f> {
+    /// The name, without a component's prefix.
+    #[must_use]
+    pub fn name(&self) -> &'f str {
+        &self.decoded.name
+    }
+
+    /// The pipeline component that it belongs to.
+    #[must_use]
+    pub fn component(&self) -> Option<&'f str> {
+        self.decoded.component.as_deref()
+    }
+
+    /// The type of the elements.
+    #[must_use]
+    pub fn dtype(&self) -> Dtype {
+        self.floats.dtype
+    }
+
+    /// The shape.
+    #[must_use]
+    pub fn shape(&self) -> &'f Shape {
+        &self.decoded.shape
+    }
+
+    /// The address of the first byte in the device's memory, a multiple of 256; 0 where there is no byte.
+    #[must_use]
+    pub fn address(&self) -> u64 {
+        self.floats.memory.as_ref().map_or(0, |memory| memory.address() + self.decoded.at as u64)
+    }
+
+    /// The bytes, copied to the host.
+    ///
+    /// # Errors
+    ///
+    /// What the driver answered.
+    pub fn to_host(&self) -> Result<Vec<u8>, CallError> {
+        let mut out = vec![0; self.decoded.len];
+        if let Some(memory) = &self.floats.memory {
+            memory.read(self.decoded.at, &mut out, self.floats.loader.stream())?;
+        }
+        Ok(out)
+    }
+}
+
+fn decode<'w>(
+    loader: &Loader,
+    tensors: impl Iterator<Item = CudaTensor<'w>>,
+    target: FloatType,
+) -> Result<CudaFloats, DecodeError> {
+    let mut jobs = Vec::new();
+    let mut end = 0_u64;
+    for tensor in tensors {
+        let job = job(&tensor, target)?;
+        let fail = |source| DecodeError::Launch { tensor: tensor.name().to_owned(), source };
+        let len = job.part_bytes().map_err(fail)?.output;
+        let at = end.next_multiple_of(ALIGNMENT);
+        // Never more than 16 times the bytes of codes that are on the device.
+        end = at + len;
+        jobs.push((tensor, job, at, len));
+    }
+    let mut memory = None;
+    if end > 0 {
+        let dequantizer = loader.dequantizer()?;
+        let len = usize::try_from(end).unwrap_or(usize::MAX);
+        let allocated = DeviceMemory::new(loader.device().context(), len);
+        let allocated = allocated.map_err(|source| DecodeError::Allocate { bytes: end, source })?;
+        let launched = jobs.iter().try_for_each(|(tensor, job, at, _)| {
+            let launched = launch(loader, dequantizer, tensor, job, allocated.address() + at);
+            launched.map_err(|source| DecodeError::Launch { tensor: tensor.name().to_owned(), source })
+        });
+        // Whatever happened, no kernel runs once this is left: codes and output may go.
+        let ran = loader.stream().finish().map_err(|source| DecodeError::Run { source });
+        launched.and(ran)?;
+        memory = Some(allocated);
+    }
+    let decoded = jobs.into_iter().map(|(tensor, _, at, len)| Decoded {
+        name: tensor.name().to_owned(),
+        component: tensor.component().map(ToOwned::to_owned),
+        shape: tensor.shape().clone(),
+        at: index(at),
+        len: index(len),
+    });
+    let dtype = dtype(target);
+    Ok(CudaFloats { loader: loader.clone(), memory, dtype, tensors: decoded.collect() })
+}
+
+/// What is to be decoded, as matrices.
+fn job(tensor: &CudaTensor<'_>, target: FloatType) -> Result<Dequantize, DecodeError> {
+    let code = tensor.quantization().expect("only quantized tensors are decoded");
+    let no_kernel = || DecodeError::Scheme { tensor: tensor.name().to_owned(), found: code.to_string() };
+    let scheme: Scheme = code.to_string().parse().map_err(|_| no_kernel())?;
+    if scheme.group_size() != code.group_size {
+        return Err(no_kernel());
+    }
+    let source = match tensor.dtype() {
+        Dtype::F16 => FloatType::F16,
+        Dtype::BF16 => FloatType::BF16,
+        _ => FloatType::F32,
+    };
+    let [stack @ .., rows, columns] = tensor.shape().dims() else { return Err(no_kernel()) };
+    let matrices = stack.iter().try_fold(1_u64, |product, dim| product.checked_mul(*dim)).ok_or_else(no_kernel)?;
+    Ok(Dequantize::new(scheme, source, target, *rows, *columns).with_matrices(matrices))
+}
+
+#[expect(unsafe_code, reason = "addresses in device memory")]
+fn launch(
+    loader: &Loader,
+    dequantizer: &Dequantizer,
+    tensor: &CudaTensor<'_>,
+    job: &Dequantize,
+    output: u64,
+) -> Result<(), DequantizeError> {
+    let address = |role| tensor.companion(role).map(|part| part.address());
+    let global_scale = tensor.companion(Role::GlobalScale).map(|part| match part.shape.dims() {
+        [_, 1, 1] if part.len() > 4 => GlobalScaleAddress::PerMatrix(part.address()),
+        _ => GlobalScaleAddress::One(part.address()),
+    });
+    let at = Addresses {
+        weight: tensor.weight().address(),
+        scale: address(Role::Scale).unwrap_or_default(),
+        bias: address(Role::Bias),
+        global_scale,
+        output,
+    };
+    // SAFETY: the stream is of the dequantizer's context. The parts are in memory that the weights keep and as long as their shapes say,
+    // which the table's check and the plan derived from the tensor's; the output was allocated for it. The caller waits for the
+    // stream before any of them can go.
+    unsafe { dequantizer.launch(loader.stream().handle(), job, &at) }
+}
+
+fn dtype(float: FloatType) -> Dtype {
+    match float {
+        FloatType::F32 => Dtype::F32,
+        FloatType::F16 => Dtype::F16,
+        FloatType::BF16 => Dtype::BF16,
+    }
+}

@@ -1,0 +1,140 @@
+//! The driver: found, checked and called without a panic.
+//!
+//! This is the only part of the crate that calls foreign code. Three storeys: the [table](table) of functions, calls that answer with a
+//! `Result`, and owners that free what they hold.
+
+#![expect(unsafe_code, reason = "calls of the driver are foreign calls; they are all in this module")]
+
+mod context;
+mod memory;
+mod probe;
+mod slot;
+mod stream;
+mod table;
+
+use std::{
+    ffi::{CStr, c_int, c_void},
+    fmt,
+    mem::ManuallyDrop,
+    ptr,
+    sync::Arc,
+};
+
+use libloading::Library;
+
+pub(crate) use context::{Context, OpenError};
+pub(crate) use memory::DeviceMemory;
+use memory::PinnedMemory;
+pub use probe::ProbeError;
+pub(crate) use slot::Slot;
+pub(crate) use stream::{Event, Stream};
+use table::Functions;
+pub(crate) use table::SYMBOLS;
+
+/// A driver that was found, has every function that this crate calls, and answers. Cheap to clone.
+#[derive(Clone)]
+pub struct Driver {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    functions: Functions,
+    /// Never unloaded: the driver starts threads.
+    opened: ManuallyDrop<Library>,
+    /// What the library was opened as.
+    library: String,
+    version: i32,
+    devices: u32,
+}
+
+/// A call of the driver that failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{call} answered {name} ({code})")]
+#[non_exhaustive]
+pub struct CallError {
+    /// The driver's function.
+    pub call: &'static str,
+    /// The driver's code: 2 for memory that is used up, for example.
+    pub code: i32,
+    /// The driver's name for the code, such as `CUDA_ERROR_OUT_OF_MEMORY`.
+    pub name: String,
+}
+
+impl CallError {
+    /// Whether the device's or the host's memory was used up.
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        self.code == 2
+    }
+}
+
+impl Driver {
+    /// The driver's version: 1000 for each major and 10 for each minor, so that 12080 is CUDA 12.8.
+    #[must_use]
+    pub fn version(&self) -> i32 {
+        self.inner.version
+    }
+
+    /// The number of devices; at least 1.
+    #[must_use]
+    pub fn devices(&self) -> u32 {
+        self.inner.devices
+    }
+
+    /// What the driver's library was opened as: a name that the system searched for, or a path.
+    #[must_use]
+    pub fn library(&self) -> &str {
+        &self.inner.library
+    }
+
+    /// The functions of the driver that this crate calls. A driver that lacks one is refused with [`ProbeError::MissingSymbol`].
+    #[must_use]
+    pub fn symbols() -> &'static [&'static str] {
+        SYMBOLS
+    }
+
+    /// Whether the driver has the function `symbol`, and whether cudarc, which looks for a driver by itself, finds one.
+    #[cfg(any(target_os = "linux", windows))]
+    pub(crate) fn has(&self, symbol: &CStr) -> bool {
+        // SAFETY: the symbol is looked up and not called.
+        let found = unsafe { self.inner.opened.get::<*const c_void>(symbol.to_bytes_with_nul()) }.is_ok();
+        // SAFETY: it opens the library and calls nothing of it.
+        found && unsafe { cudarc::driver::sys::is_culib_present() }
+    }
+
+    fn functions(&self) -> &Functions {
+        &self.inner.functions
+    }
+
+    /// Turns the answer of `call` into a `Result`.
+    fn check(&self, call: &'static str, code: c_int) -> Result<(), CallError> {
+        check(self.functions(), call, code)
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { library, version, devices, .. } = &*self.inner;
+        f.debug_struct("Driver")
+            .field("library", library)
+            .field("version", version)
+            .field("devices", devices)
+            .finish_non_exhaustive()
+    }
+}
+
+fn check(functions: &Functions, call: &'static str, code: c_int) -> Result<(), CallError> {
+    if code == 0 { Ok(()) } else { Err(CallError { call, code, name: name(functions, code) }) }
+}
+
+/// The driver's name for a code.
+fn name(functions: &Functions, code: c_int) -> String {
+    let mut text = ptr::null();
+    // SAFETY: `text` is a place for one pointer. The driver answers for any code, with an error for one that it does not know.
+    let known = unsafe { (functions.error_name)(code, &raw mut text) } == 0;
+    if !known || text.is_null() {
+        return "an unknown code".into();
+    }
+    // SAFETY: the driver gave a pointer to a constant text that ends with a zero.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}

@@ -1,0 +1,49 @@
+//! What a load did.
+
+use std::time::Duration;
+
+use longshore_manifest::weights::plan::LoadPlan;
+
+/// What a load did. Bytes are counted with every companion of a quantized tensor.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoadReport {
+    /// The tensors.
+    pub tensors: usize,
+    /// Their bytes on the device.
+    pub bytes: u64,
+    /// Of those, the bytes that were on the device already.
+    pub reused_bytes: u64,
+    /// The bytes that were read from blobs.
+    pub read_bytes: u64,
+    /// Of those, the bytes that were read past the page cache.
+    pub direct_bytes: u64,
+    /// The bytes that were allocated on the device: the tensors, and padding between them.
+    pub arena_bytes: u64,
+    /// The blobs that were read.
+    pub blobs: usize,
+    /// The blobs whose digest was checked.
+    pub verified_blobs: usize,
+    /// The blobs whose digest was to be checked and could not be, as only a part of them was wanted.
+    pub partly_read_blobs: usize,
+    /// How long it took, from the plan to the last byte on the device.
+    pub time: Duration,
+}
+
+impl LoadReport {
+    pub(super) fn of(plan: &LoadPlan, verify: bool) -> Self {
+        let whole = plan.blobs.iter().filter(|blob| verify && blob.is_whole).count();
+        let parts = || plan.tensors.iter().flat_map(|tensor| &tensor.parts);
+        Self {
+            tensors: plan.tensors.len(),
+            bytes: plan.bytes(),
+            reused_bytes: parts().filter(|part| part.arena.is_none()).map(|part| part.len).sum(),
+            read_bytes: plan.read_bytes(),
+            arena_bytes: plan.arena_bytes,
+            blobs: plan.blobs.len(),
+            verified_blobs: whole,
+            partly_read_blobs: if verify { plan.blobs.len() - whole } else { 0 },
+            ..Self::default()
+        }
+    }
+}

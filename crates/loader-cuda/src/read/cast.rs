@@ -1,0 +1,80 @@
+//! Float types, one into another, on the way into the staging buffer.
+
+use half::{bf16, f16};
+use longshore_manifest::weights::plan::Cast;
+use longshore_st_format::Dtype;
+
+/// Writes the elements of `from`, little-endian, as `to`, rounded once to the nearest, ties to even.
+///
+/// # Panics
+///
+/// If the lengths do not fit each other, or the types are none that a plan has.
+pub(super) fn convert(cast: Cast, from: &[u8], to: &mut [u8]) {
+    let (before, after) = cast.widths();
+    assert_eq!(from.len() as u64 / before, to.len() as u64 / after, "BUG: a cast of unequal lengths");
+    match (cast.from, cast.to) {
+        (Dtype::F64, Dtype::F32) => each::<8, 4>(from, to, |value| narrow(f64::from_le_bytes(value)).to_le_bytes()),
+        (Dtype::F64, Dtype::F16) => {
+            each::<8, 2>(from, to, |value| f16::from_f64(f64::from_le_bytes(value)).to_le_bytes());
+        }
+        (Dtype::F64, Dtype::BF16) => {
+            each::<8, 2>(from, to, |value| bf16::from_f64(f64::from_le_bytes(value)).to_le_bytes());
+        }
+        (Dtype::F32, Dtype::F16) => {
+            each::<4, 2>(from, to, |value| f16::from_f32(f32::from_le_bytes(value)).to_le_bytes());
+        }
+        (Dtype::F32, Dtype::BF16) => {
+            each::<4, 2>(from, to, |value| bf16::from_f32(f32::from_le_bytes(value)).to_le_bytes());
+        }
+        (Dtype::F16, Dtype::F32) => each::<2, 4>(from, to, |value| f16::from_le_bytes(value).to_f32().to_le_bytes()),
+        (Dtype::F16, Dtype::BF16) => {
+            each::<2, 2>(from, to, |value| bf16::from_f32(f16::from_le_bytes(value).to_f32()).to_le_bytes());
+        }
+        (Dtype::BF16, Dtype::F32) => each::<2, 4>(from, to, |value| bf16::from_le_bytes(value).to_f32().to_le_bytes()),
+        (Dtype::BF16, Dtype::F16) => {
+            each::<2, 2>(from, to, |value| f16::from_f32(bf16::from_le_bytes(value).to_f32()).to_le_bytes());
+        }
+        (from, to) => unreachable!("BUG: no plan casts {from} to {to}"),
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "rounding to the nearest is what is asked for")]
+fn narrow(value: f64) -> f32 {
+    value as f32
+}
+
+fn each<const FROM: usize, const TO: usize>(from: &[u8], to: &mut [u8], convert: impl Fn([u8; FROM]) -> [u8; TO]) {
+    for (from, to) in from.as_chunks::<FROM>().0.iter().zip(to.as_chunks_mut::<TO>().0) {
+        *to = convert(*from);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cast<const N: usize>(from: Dtype, to: Dtype, value: [u8; N]) -> Vec<u8> {
+        let cast = Cast { from, to };
+        let mut out = vec![0; usize::try_from(cast.widths().1).expect("it is small")];
+        convert(cast, &value, &mut out);
+        out
+    }
+
+    #[test]
+    fn values_are_rounded_once_to_the_nearest() {
+        // Halfway between two BF16s goes to the even one; a little more goes up. From F64 the little is lost in F32.
+        let half = 1.0 + f64::powi(2.0, -8);
+        let more = half + f64::powi(2.0, -40);
+        assert_eq!(cast(Dtype::F64, Dtype::BF16, half.to_le_bytes()), bf16::ONE.to_le_bytes());
+        assert_eq!(cast(Dtype::F64, Dtype::BF16, more.to_le_bytes()), 0x3f81_u16.to_le_bytes());
+        let half = narrow(half);
+        assert_eq!(cast(Dtype::F32, Dtype::BF16, half.to_le_bytes()), bf16::ONE.to_le_bytes());
+        assert_eq!(cast(Dtype::F32, Dtype::F16, 65520_f32.to_le_bytes()), f16::INFINITY.to_le_bytes());
+        assert_eq!(cast(Dtype::F16, Dtype::F32, f16::MAX.to_le_bytes()), 65504_f32.to_le_bytes());
+        assert_eq!(cast(Dtype::BF16, Dtype::F16, bf16::MAX.to_le_bytes()), f16::INFINITY.to_le_bytes());
+        assert_eq!(cast(Dtype::F16, Dtype::BF16, f16::ONE.to_le_bytes()), bf16::ONE.to_le_bytes());
+        assert_eq!(cast(Dtype::F64, Dtype::F32, f64::MAX.to_le_bytes()), f32::INFINITY.to_le_bytes());
+        let nan = cast(Dtype::F32, Dtype::BF16, f32::NAN.to_le_bytes());
+        assert!(bf16::from_le_bytes([nan[0], nan[1]]).is_nan());
+    }
+}

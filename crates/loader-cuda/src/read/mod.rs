@@ -1,0 +1,91 @@
+//! From blobs to a staging buffer: the half of loading that needs no device.
+
+mod cast;
+mod file;
+mod fill;
+
+use std::{path::PathBuf, sync::OnceLock};
+
+use longshore_manifest::{Store, weights::plan::LoadPlan};
+
+use crate::CudaError;
+use file::{BlobFile, Identity};
+pub(crate) use fill::Filler;
+
+/// How bytes that are not in memory are read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ColdReads {
+    /// Past the page cache (`O_DIRECT`), where the system can: fastest from disk, and leaves nothing behind for the next load.
+    #[default]
+    Direct,
+    /// Through the page cache: slower from disk, and the next load finds the bytes in memory.
+    Buffered,
+}
+
+/// The blobs of a plan, as files.
+#[derive(Debug)]
+pub(crate) struct Blobs<'p> {
+    store: &'p Store,
+    pub(crate) plan: &'p LoadPlan,
+    /// What each blob was when it was first opened.
+    identities: Vec<OnceLock<Identity>>,
+    cold: ColdReads,
+}
+
+impl<'p> Blobs<'p> {
+    pub(crate) fn new(store: &'p Store, plan: &'p LoadPlan, cold: ColdReads) -> Self {
+        let identities = plan.blobs.iter().map(|_| OnceLock::new()).collect();
+        Self { store, plan, identities, cold }
+    }
+
+    fn path(&self, blob: usize) -> PathBuf {
+        self.store.blob_path(&self.plan.blobs[blob].digest)
+    }
+
+    /// Opens a blob, which has to be the file that it was when it was first opened, and as long as the plan needs.
+    fn open(&self, blob: usize) -> Result<BlobFile, CudaError> {
+        let path = self.path(blob);
+        let file = BlobFile::open(&path).and_then(|file| file.identity().map(|identity| (file, identity)));
+        let (file, identity) = file.map_err(|source| self.read_error("open", blob, None, source))?;
+        let planned = &self.plan.blobs[blob];
+        if identity.size < planned.end {
+            let tensor = self.tensor_before(blob, identity.size);
+            return Err(CudaError::Short { path, tensor, found: identity.size, expected: planned.end });
+        }
+        if *self.identities[blob].get_or_init(|| identity) != identity {
+            return Err(CudaError::Changed { path, tensor: planned.tensor.clone() });
+        }
+        Ok(file)
+    }
+
+    /// Checks that the file is still as long as it was.
+    fn check(&self, blob: usize, file: &BlobFile) -> Result<(), CudaError> {
+        let identity = file.identity().map_err(|source| self.read_error("read the size of", blob, None, source))?;
+        if self.identities[blob].get().is_some_and(|first| *first != identity) {
+            return Err(CudaError::Changed { path: self.path(blob), tensor: self.plan.blobs[blob].tensor.clone() });
+        }
+        Ok(())
+    }
+
+    /// The error of a read that failed, at `arena` if that is known.
+    fn read_error(&self, action: &'static str, blob: usize, arena: Option<u64>, source: std::io::Error) -> CudaError {
+        CudaError::Read { action, path: self.path(blob), tensor: self.tensor(blob, arena), source }
+    }
+
+    /// The error of a file that ends at `found`.
+    fn short(&self, blob: usize, arena: u64, found: u64, expected: u64) -> CudaError {
+        CudaError::Short { path: self.path(blob), tensor: self.tensor(blob, Some(arena)), found, expected }
+    }
+
+    fn tensor(&self, blob: usize, arena: Option<u64>) -> String {
+        let found = arena.and_then(|arena| self.plan.tensor_at(arena));
+        found.map_or_else(|| self.plan.blobs[blob].tensor.clone(), |tensor| tensor.name.clone())
+    }
+
+    /// The first tensor whose bytes end behind `size`.
+    fn tensor_before(&self, blob: usize, size: u64) -> String {
+        let mut reads = self.plan.reads.iter().filter(|read| read.blob == blob);
+        self.tensor(blob, reads.find(|read| read.extent.end() > size).map(|read| read.arena))
+    }
+}

@@ -1,0 +1,227 @@
+//! Blobs that are gone, cut, exchanged or corrupt, and loads that are told to stop.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use longshore_loader_cuda::{ColdReads, CudaError, LoadOptions, Loader};
+use longshore_manifest::{Progress, weights::plan::Selection};
+
+use crate::util::{Fixture, driver, loader, model};
+
+const TENSOR: &str = "model.layers.1.q_proj.weight";
+
+fn load(loader: &Loader, fixture: &Fixture, options: &LoadOptions<'_>) -> CudaError {
+    loader.load(&fixture.store, &fixture.model, &Selection::default(), options).unwrap_err()
+}
+
+/// Lets `change` loose on a blob, loads, and gives the error; checks that nothing stays and that the loader still works.
+fn error_of(change: impl FnOnce(&Path), options: &LoadOptions<'_>) -> (CudaError, PathBuf) {
+    let fixture = model();
+    let path = fixture.blob(TENSOR);
+    let (control, driver) = driver();
+    let error = {
+        let loader = loader(&driver);
+        let before = fs::read(&path).unwrap();
+        writable(&path);
+        change(&path);
+        let error = load(&loader, &fixture, options);
+        assert_eq!(control.counters().device, 0);
+        let _ = fs::remove_file(&path);
+        let _ = fs::remove_dir(&path);
+        fs::write(&path, before).unwrap();
+        let weights =
+            loader.load(&fixture.store, &fixture.model, &Selection::default(), &LoadOptions::default()).unwrap();
+        fixture.assert_same(&weights);
+        error
+    };
+    control.assert_clean();
+    (error, path)
+}
+
+fn writable(path: &Path) {
+    let mut permissions = fs::metadata(path).unwrap().permissions();
+    #[expect(clippy::permissions_set_readonly_false, reason = "in a test's own directory")]
+    permissions.set_readonly(false);
+    fs::set_permissions(path, permissions).unwrap();
+}
+
+#[test]
+fn a_blob_that_is_gone_or_cut_names_its_tensor() {
+    let options = LoadOptions::default();
+    let (error, at) = error_of(|path| fs::remove_file(path).unwrap(), &options);
+    let CudaError::Read { action: "open", path, tensor, .. } = &error else { panic!("{error}") };
+    assert_eq!((path, tensor.as_str()), (&at, TENSOR));
+
+    let (error, at) =
+        error_of(|path| fs::File::options().write(true).open(path).unwrap().set_len(200).unwrap(), &options);
+    let CudaError::Short { path, tensor, found: 200, expected } = &error else { panic!("{error}") };
+    assert_eq!((path, tensor.as_str()), (&at, TENSOR));
+    assert!(*expected > 200);
+
+    let (error, _) = error_of(
+        |path| {
+            fs::remove_file(path).unwrap();
+            fs::create_dir(path).unwrap();
+        },
+        &options,
+    );
+    assert!(error.to_string().contains(TENSOR), "{error}");
+}
+
+#[test]
+fn a_digest_that_differs_is_found_where_asked() {
+    let flip = |path: &Path| {
+        let mut bytes = fs::read(path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(path, bytes).unwrap();
+    };
+    let mut options = LoadOptions::default();
+    options.verify = true;
+    let (error, at) = error_of(flip, &options);
+    let CudaError::Digest { path, tensor, found, expected } = &error else { panic!("{error}") };
+    assert_eq!((path, tensor.as_str()), (&at, TENSOR));
+    assert_ne!(found, expected);
+
+    // In the header, of which nothing is loaded, too; and what comes behind the last tensor.
+    let (error, _) = error_of(
+        |path| {
+            let mut bytes = fs::read(path).unwrap();
+            bytes[9] ^= 1;
+            fs::write(path, bytes).unwrap();
+        },
+        &options,
+    );
+    assert!(matches!(error, CudaError::Digest { .. }), "{error}");
+    let (error, _) = error_of(
+        |path| {
+            let mut bytes = fs::read(path).unwrap();
+            bytes.push(0);
+            fs::write(path, bytes).unwrap();
+        },
+        &options,
+    );
+    assert!(matches!(error, CudaError::Digest { .. }), "{error}");
+}
+
+/// Does something once, when so many bytes are loaded.
+struct Midway<F> {
+    after: u64,
+    done: AtomicU64,
+    acted: AtomicBool,
+    act: F,
+}
+
+impl<F> Midway<F> {
+    fn new(after: u64, act: F) -> Self {
+        Self { after, done: AtomicU64::new(0), acted: AtomicBool::new(false), act }
+    }
+}
+
+impl<F: Fn() -> bool + Sync> Progress for Midway<F> {
+    fn advance(&self, bytes: u64) {
+        self.done.fetch_add(bytes, Ordering::Relaxed);
+    }
+    fn cancelled(&self) -> bool {
+        self.done.load(Ordering::Relaxed) >= self.after && !self.acted.swap(true, Ordering::Relaxed) && (self.act)()
+    }
+}
+
+#[test]
+fn a_load_stops_when_it_is_told_to() {
+    let fixture = model();
+    let (control, driver) = driver();
+    {
+        let loader = loader(&driver);
+        for after in [0, 10_000, 40_000] {
+            let progress = Midway::new(after, || true);
+            let mut options = LoadOptions::default();
+            options.progress = &progress;
+            assert!(matches!(load(&loader, &fixture, &options), CudaError::Cancelled));
+            assert_eq!(control.counters().device, 0);
+        }
+    }
+    control.assert_clean();
+}
+
+#[test]
+fn a_blob_that_changes_midway_is_found() {
+    let fixture = model();
+    // The largest blob, so that it takes several pieces.
+    let path = fixture.blob("model.embed_tokens.weight");
+    writable(&path);
+    let before = fs::read(&path).unwrap();
+    let (control, driver) = driver();
+    {
+        let loader = loader(&driver);
+        let cut = || {
+            fs::File::options().write(true).open(&path).unwrap().set_len(12_000).unwrap();
+            false
+        };
+        let grow = || {
+            let file = fs::File::options().write(true).open(&path).unwrap();
+            file.set_len(before.len() as u64 + 1).unwrap();
+            false
+        };
+        let exchange = || {
+            let other = path.with_extension("other");
+            fs::write(&other, &before).unwrap();
+            fs::rename(&other, &path).unwrap();
+            false
+        };
+        let changes: [&(dyn Fn() -> bool + Sync); 3] = [&cut, &grow, &exchange];
+        for (at, change) in changes.into_iter().enumerate() {
+            fs::write(&path, &before).unwrap();
+            let progress = Midway::new(1, change);
+            let mut options = LoadOptions::default();
+            options.progress = &progress;
+            let result = loader.load(&fixture.store, &fixture.model, &Selection::default(), &options);
+            match result {
+                Err(CudaError::Changed { tensor, .. } | CudaError::Short { tensor, .. }) => {
+                    assert_eq!(tensor, "model.embed_tokens.weight");
+                }
+                Err(error) => panic!("{error}"),
+                // Both threads may have opened it before it was exchanged; then they have read the right file.
+                Ok(weights) => {
+                    assert_eq!(at, 2);
+                    fixture.assert_same(&weights);
+                }
+            }
+            assert_eq!(control.counters().device, 0);
+        }
+    }
+    control.assert_clean();
+}
+
+#[test]
+fn cold_bytes_are_the_same_bytes() {
+    let fixture = model();
+    let (_control, driver) = driver();
+    let loader = loader(&driver);
+    for (cold, verify) in [(ColdReads::Direct, false), (ColdReads::Direct, true), (ColdReads::Buffered, false)] {
+        for blob in &fixture.model.manifest.layers {
+            evict(&fixture.store.blob_path(&blob.digest));
+        }
+        let mut options = LoadOptions::default();
+        (options.cold, options.verify, options.reuse) = (cold, verify, false);
+        let weights = loader.load(&fixture.store, &fixture.model, &Selection::default(), &options).unwrap();
+        fixture.assert_same(&weights);
+        if cold == ColdReads::Buffered {
+            assert_eq!(weights.report().direct_bytes, 0);
+        }
+    }
+    // What is in memory by now is not read past it.
+    let mut options = LoadOptions::default();
+    options.reuse = false;
+    let weights = loader.load(&fixture.store, &fixture.model, &Selection::default(), &options).unwrap();
+    assert_eq!(weights.report().direct_bytes, 0);
+}
+
+/// Drops the file from the page cache, where the system does so.
+fn evict(path: &Path) {
+    let file = fs::File::open(path).unwrap();
+    let _ = file.sync_all();
+    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+}

@@ -1,0 +1,11 @@
+//! The loader against a driver without a device, which finds what a real one punishes only sometimes.
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
+
+mod faults;
+mod files;
+mod handoff;
+mod load;
+mod probe;
+mod ring;
+mod util;

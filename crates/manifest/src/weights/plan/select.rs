@@ -1,0 +1,244 @@
+//! The tensors of a table that a selection takes, with the bytes of each.
+
+use std::collections::HashSet;
+
+use globset::{Glob, GlobMatcher, GlobSet, GlobSetBuilder};
+use longshore_st_format::{Dtype, Shape};
+
+use super::{
+    Cast, Extent, PartView, PlanError, Selection, Shard, ShardAxis, Source, View,
+    selection::expert,
+    shard::{Body, ShareProblem},
+};
+use crate::{
+    Digest,
+    document::{Part, Role, TensorEntry, TensorTable, Transform},
+};
+
+/// What is taken from one blob of the table.
+pub(super) struct Selected {
+    /// An index into the table's blobs.
+    pub(super) blob: usize,
+    pub(super) tensors: Vec<SelectedTensor>,
+}
+
+/// A tensor that is taken. The view's parts are made last, from these.
+pub(super) struct SelectedTensor {
+    pub(super) view: View,
+    pub(super) parts: Vec<SelectedPart>,
+}
+
+/// A part that is taken.
+pub(super) struct SelectedPart {
+    role: Role,
+    dtype: Dtype,
+    shape: Shape,
+    /// The blob that it lies in.
+    pub(super) digest: Digest,
+    pub(super) extents: Vec<Extent>,
+    /// In bytes, after any cast.
+    pub(super) len: u64,
+    pub(super) cast: Option<Cast>,
+    pub(super) arena: Option<u64>,
+}
+
+/// A selection whose globs are compiled.
+struct Chooser<'s> {
+    selection: &'s Selection,
+    names: HashSet<&'s str>,
+    globs: GlobSet,
+    shards: Vec<(GlobMatcher, Shard)>,
+    /// The number of the model's experts, where it is known.
+    experts: Option<u64>,
+}
+
+pub(super) fn select(table: &TensorTable, selection: &Selection) -> Result<Vec<Selected>, PlanError> {
+    let chooser = Chooser::new(table, selection)?;
+    let mut selected = Vec::new();
+    let (mut missing, mut has_experts) = (chooser.names.clone(), false);
+    for (blob, entry) in table.blobs.iter().enumerate() {
+        if selection.component.is_some() && selection.component != entry.component {
+            continue;
+        }
+        let mut tensors = Vec::new();
+        for tensor in &entry.tensors {
+            has_experts |= chooser.is_stack(tensor) || expert(&tensor.name).is_some();
+            missing.remove(tensor.name.as_str());
+            if chooser.wants(&tensor.name) {
+                tensors.push(chooser.take(entry.digest, tensor, entry.component.clone())?);
+            }
+        }
+        if !tensors.is_empty() {
+            selected.push(Selected { blob, tensors });
+        }
+    }
+    if let Some(name) = selection.names.iter().find(|name| missing.contains(name.as_str())) {
+        return Err(PlanError::UnknownTensor { name: name.clone() });
+    }
+    if selection.experts.is_some() && !has_experts {
+        return Err(PlanError::NoExperts);
+    }
+    Ok(selected)
+}
+
+impl<'s> Chooser<'s> {
+    fn new(table: &TensorTable, selection: &'s Selection) -> Result<Self, PlanError> {
+        if let Some(component) = &selection.component {
+            let mut found: Vec<_> = table.blobs.iter().filter_map(|blob| blob.component.clone()).collect();
+            found.sort_unstable();
+            found.dedup();
+            if !found.contains(component) {
+                return Err(PlanError::Component { component: component.clone(), found });
+            }
+        }
+        let glob = |pattern: &str| {
+            Glob::new(pattern).map_err(|error| PlanError::Glob { pattern: pattern.into(), reason: error.to_string() })
+        };
+        let mut globs = GlobSetBuilder::new();
+        for pattern in &selection.globs {
+            globs.add(glob(pattern)?);
+        }
+        let globs = globs.build().map_err(|error| PlanError::Glob {
+            pattern: error.glob().unwrap_or_default().to_owned(),
+            reason: error.to_string(),
+        })?;
+        let mut shards = Vec::new();
+        for (pattern, shard) in &selection.shards {
+            if shard.rank >= shard.of {
+                return Err(PlanError::Rank { pattern: pattern.clone(), rank: shard.rank, of: shard.of });
+            }
+            shards.push((glob(pattern)?.compile_matcher(), *shard));
+        }
+        let mut seen = HashSet::new();
+        if let Some(expert) = selection.experts.iter().flatten().find(|expert| !seen.insert(**expert)) {
+            return Err(PlanError::ExpertTwice { expert: *expert });
+        }
+        let names = selection.names.iter().map(String::as_str).collect();
+        Ok(Self { selection, names, globs, shards, experts: table.facts.experts })
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        let Selection { names, globs, layers, experts, .. } = self.selection;
+        let is_named = names.is_empty() && globs.is_empty() || self.names.contains(name) || self.globs.is_match(name);
+        let of_experts = || match (experts, expert(name)) {
+            (Some(experts), Some(expert)) => experts.contains(&expert),
+            _ => true,
+        };
+        is_named && layers.as_ref().is_none_or(|layers| layers.contains(name)) && of_experts()
+    }
+
+    /// Whether the first axis counts the experts of a layer.
+    fn is_stack(&self, tensor: &TensorEntry) -> bool {
+        let counts = || tensor.shape.dims().first().is_some_and(|first| self.experts == Some(*first));
+        let of_experts = || tensor.name.split('.').any(|part| part == "experts") && expert(&tensor.name).is_none();
+        tensor.shape.rank() > 1 && (tensor.transform == Transform::Stack || counts() && of_experts())
+    }
+
+    /// `blob` is the tensor's.
+    fn take(&self, blob: Digest, tensor: &TensorEntry, component: Option<String>) -> Result<SelectedTensor, PlanError> {
+        let is_stack = self.is_stack(tensor);
+        let experts = self.selection.experts.as_deref().filter(|_| is_stack);
+        let count = tensor.shape.dims().first().copied().unwrap_or_default();
+        if let Some(expert) = experts.into_iter().flatten().find(|expert| **expert >= count) {
+            return Err(PlanError::Expert { tensor: tensor.name.clone(), expert: *expert, experts: count });
+        }
+        let shard = self.shards.iter().find(|(glob, _)| glob.is_match(&tensor.name)).map(|(_, shard)| *shard);
+        let fail = |problem, shape: &Shape| PlanError::of_share(problem, tensor, shape, shard);
+        let body = |shape, bits, offset| Body { dims: Shape::dims(shape), is_stack, bits, offset };
+
+        // The logical shape, by elements of which every one is a byte: only the counting matters.
+        let (_, shape) =
+            body(&tensor.shape, 8, 0).take(experts, shard).map_err(|problem| fail(problem, &tensor.shape))?;
+        let group = tensor.quantization.as_ref().map_or(1, |found| u64::from(found.group_size));
+        if shard.is_some_and(|shard| shard.axis == ShardAxis::Columns)
+            && shape.last().is_some_and(|columns| !columns.is_multiple_of(group))
+        {
+            return Err(fail(ShareProblem::Uneven, &tensor.shape));
+        }
+
+        let mut parts = Vec::with_capacity(tensor.parts.len());
+        for part in &tensor.parts {
+            let fail = |problem| fail(problem, &part.shape);
+            let (extents, shape) = if part.role == Role::GlobalScale {
+                take_global_scale(part, experts, count).map_err(fail)?
+            } else {
+                body(&part.shape, u64::from(part.dtype.bits()), part.offset).take(experts, shard).map_err(fail)?
+            };
+            let end = part.offset.saturating_add(part.length);
+            if extents.iter().any(|extent| extent.end() > end) {
+                return Err(PlanError::Part { tensor: tensor.name.clone(), role: part.role });
+            }
+            let len = extents.iter().map(Extent::len).try_fold(0_u64, u64::checked_add);
+            let len = len.ok_or_else(|| fail(ShareProblem::TooLarge))?;
+            parts.push(SelectedPart {
+                role: part.role,
+                dtype: part.dtype,
+                shape: shape.into(),
+                digest: part.blob.unwrap_or(blob),
+                extents,
+                len,
+                cast: None,
+                arena: None,
+            });
+        }
+        let view = View {
+            name: tensor.name.clone(),
+            component,
+            dtype: tensor.dtype,
+            shape: shape.into(),
+            quantization: tensor.quantization.clone(),
+            parts: Vec::new(),
+        };
+        Ok(SelectedTensor { view, parts })
+    }
+}
+
+/// A global scale is one number for all shares; there may be one for each expert.
+fn take_global_scale(
+    part: &Part,
+    experts: Option<&[u64]>,
+    count: u64,
+) -> Result<(Vec<Extent>, Vec<u64>), ShareProblem> {
+    let of_each = part.shape.dims().first() == Some(&count) && part.shape.rank() > 1;
+    let bits = u64::from(part.dtype.bits());
+    let body = Body { dims: part.shape.dims(), is_stack: of_each, bits, offset: part.offset };
+    body.take(experts.filter(|_| of_each), None)
+}
+
+impl SelectedPart {
+    /// Gives a plain tensor's float values the type `to`.
+    pub(super) fn cast_to(&mut self, to: Dtype, is_quantized: bool) {
+        let from = self.dtype;
+        if is_quantized || from == to || !matches!(from, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+            return;
+        }
+        let cast = Cast { from, to };
+        let (before, after) = cast.widths();
+        // A widening to four bytes from two: table lengths are below 2^63, so that it cannot pass the largest number by much.
+        if let Some(len) = (self.len / before).checked_mul(after) {
+            (self.dtype, self.len, self.cast) = (to, len, Some(cast));
+        }
+    }
+
+    pub(super) fn source(&self) -> Source {
+        Source { digest: self.digest, extents: self.extents.clone().into(), cast: self.cast }
+    }
+
+    fn finish(self) -> PartView {
+        let Self { role, dtype, shape, digest, extents, len, cast, arena } = self;
+        PartView { role, dtype, shape, len, source: Source { digest, extents: extents.into(), cast }, arena }
+    }
+}
+
+impl SelectedTensor {
+    pub(super) fn finish(self) -> View {
+        let Self { mut view, parts } = self;
+        view.parts = parts.into_iter().map(SelectedPart::finish).collect();
+        if let [part] = &view.parts[..]
+            && view.quantization.is_none()
+        {
+            view.dtype = part.dtype;
+        }
+        view
+    }
+}
