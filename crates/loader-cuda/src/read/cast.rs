@@ -15,10 +15,10 @@ pub(super) fn convert(cast: Cast, from: &[u8], to: &mut [u8]) {
     match (cast.from, cast.to) {
         (Dtype::F64, Dtype::F32) => each::<8, 4>(from, to, |value| narrow(f64::from_le_bytes(value)).to_le_bytes()),
         (Dtype::F64, Dtype::F16) => {
-            each::<8, 2>(from, to, |value| f16::from_f64(f64::from_le_bytes(value)).to_le_bytes());
+            each::<8, 2>(from, to, |value| f16::from_f32(narrow_to_odd(f64::from_le_bytes(value))).to_le_bytes());
         }
         (Dtype::F64, Dtype::BF16) => {
-            each::<8, 2>(from, to, |value| bf16::from_f64(f64::from_le_bytes(value)).to_le_bytes());
+            each::<8, 2>(from, to, |value| bf16::from_f32(narrow_to_odd(f64::from_le_bytes(value))).to_le_bytes());
         }
         (Dtype::F32, Dtype::F16) => {
             each::<4, 2>(from, to, |value| f16::from_f32(f32::from_le_bytes(value)).to_le_bytes());
@@ -41,6 +41,18 @@ pub(super) fn convert(cast: Cast, from: &[u8], to: &mut [u8]) {
 #[expect(clippy::cast_possible_truncation, reason = "rounding to the nearest is what is asked for")]
 fn narrow(value: f64) -> f32 {
     value as f32
+}
+
+/// The float of odd significand next to `value`, where none equals it: rounded once more, to fewer bits, it gives what `value` itself
+/// would. (`half` looks at the upper half of an `f64` only.)
+fn narrow_to_odd(value: f64) -> f32 {
+    let nearest = narrow(value);
+    let back = f64::from(nearest);
+    if back == value || !nearest.is_finite() {
+        return nearest;
+    }
+    let towards_zero = nearest.to_bits() - u32::from(back.abs() > value.abs());
+    f32::from_bits(towards_zero | 1)
 }
 
 fn each<const FROM: usize, const TO: usize>(from: &[u8], to: &mut [u8], convert: impl Fn([u8; FROM]) -> [u8; TO]) {
@@ -67,6 +79,15 @@ mod tests {
         let more = half + f64::powi(2.0, -40);
         assert_eq!(cast(Dtype::F64, Dtype::BF16, half.to_le_bytes()), bf16::ONE.to_le_bytes());
         assert_eq!(cast(Dtype::F64, Dtype::BF16, more.to_le_bytes()), 0x3f81_u16.to_le_bytes());
+        assert_eq!(cast(Dtype::F64, Dtype::BF16, (-more).to_le_bytes()), 0xbf81_u16.to_le_bytes());
+        let less = half - f64::powi(2.0, -40);
+        assert_eq!(cast(Dtype::F64, Dtype::BF16, less.to_le_bytes()), bf16::ONE.to_le_bytes());
+        assert_eq!(
+            cast(Dtype::F64, Dtype::F16, (1.0 + f64::powi(2.0, -11) + 1e-12).to_le_bytes()),
+            0x3c01_u16.to_le_bytes()
+        );
+        assert_eq!(cast(Dtype::F64, Dtype::F16, 1e-300_f64.to_le_bytes()), f16::ZERO.to_le_bytes());
+        assert_eq!(cast(Dtype::F64, Dtype::BF16, f64::MAX.to_le_bytes()), bf16::INFINITY.to_le_bytes());
         let half = narrow(half);
         assert_eq!(cast(Dtype::F32, Dtype::BF16, half.to_le_bytes()), bf16::ONE.to_le_bytes());
         assert_eq!(cast(Dtype::F32, Dtype::F16, 65520_f32.to_le_bytes()), f16::INFINITY.to_le_bytes());
