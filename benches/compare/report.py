@@ -10,7 +10,7 @@ import machine
 from turns import Task
 
 
-def _source() -> str:
+def source() -> str:
     """The commit that was built."""
     asked = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12"],
@@ -55,7 +55,7 @@ class Report:
     figures: list[Figure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     load: str = field(default_factory=machine.load)
-    source: str = field(default_factory=_source)
+    source: str = field(default_factory=source)
 
     def text(self) -> str:
         """Everything, for a terminal."""
@@ -69,7 +69,7 @@ class Report:
         if self.unavailable:
             parts.append("Not measured\n" + "\n".join(f"  {peer}: {why}" for peer, why in self.unavailable.items()))
         if not self.wrong:
-            parts += [_aligned(self._measured()), _aligned(self._figures())]
+            parts += [aligned(self._measured()), aligned(self._figures())]
             parts.append("\n".join(self.notes))
         return "\n\n".join(part for part in parts if part)
 
@@ -122,7 +122,7 @@ class Report:
         return rows
 
 
-def _aligned(rows: list[list[str]]) -> str:
+def aligned(rows: list[list[str]]) -> str:
     """Columns two blanks apart, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     right = [all(row[at][:1].isdigit() or not row[at] for row in rows[1:]) for at in range(len(widths))]
