@@ -37,6 +37,7 @@ class Run:
     sync: float = 0.0  # seconds that making its files durable took afterwards
     open: float | None = None  # seconds until the program had tensors, before their bytes were read
     answer: dict = field(default_factory=dict)  # what the program printed, if that is JSON
+    printed: str = ""
 
 
 @dataclass
@@ -160,6 +161,7 @@ def execute(command: list[str | Path], environment: dict[str, str] | None = None
         watch.private,
         open=answer.get("open"),
         answer=answer,
+        printed=printed,
     )
 
 
