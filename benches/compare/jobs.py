@@ -147,7 +147,8 @@ def execute(command: list[str | Path], environment: dict[str, str] | None = None
         printed, said = out.read().decode(errors="replace"), err.read().decode(errors="replace")
     if process.returncode:
         lines = [line for line in (said or printed).splitlines() if line.strip()] or ["it said nothing"]
-        raise Failed(f"{Path(words[0]).name} ended with {process.returncode}: {lines[-1].strip()}")
+        reason = next((line for line in lines if line.startswith("error:")), lines[-1])
+        raise Failed(f"{Path(words[0]).name} ended with {process.returncode}: {reason.strip()}")
     # The kernel counts what this process held before the other program took its place, so that its own figure is of use only
     # where nothing else is to be had.
     largest = watch.rss or usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -53,3 +53,18 @@ def of_jobs(rows: list[dict[str, object]]) -> dict[str, list[Bar]]:
         group = ", ".join(word for word in (str(row["model"]), str(row["start"]), "GB/s") if word)
         groups.setdefault(group, []).append(Bar(f"{peer}{row['operation']}{threads}", rate, f"{rate:.2f}", kind))
     return groups
+
+
+def of_weights(rows: list[dict[str, str]]) -> dict[str, list[Bar]]:
+    """The rate at which each program quantizes, by the size of what it makes."""
+    groups: dict[str, list[Bar]] = {}
+    for row in rows:
+        if row["operation"] != "encode" or row["profile"] not in ("plus", ""):
+            continue
+        bits = "8 bits" if "8" in row["format"] else "4 bits"
+        rate = float(row["weights_per_s"]) / 1e6
+        kind = "ours" if row["peer"] == "longshore" else "peer"
+        cores = {"one": "one core", "all": "all cores"}[row["cores"]]
+        bar = Bar(f"{row['peer']}: {row['format']}, {cores}", rate, f"{rate:,.0f}", kind)
+        groups.setdefault(f"{bits}, millions of weights a second", []).append(bar)
+    return {group: sorted(bars, key=lambda bar: -bar.value) for group, bars in groups.items()}

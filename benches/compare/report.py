@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import machine
+import plot
 from turns import Task
 
 
@@ -74,10 +75,10 @@ class Report:
         return "\n\n".join(part for part in parts if part)
 
     def record(self, home: Path) -> list[Path]:
-        """Writes the rows as CSV, and beside them what the terminal shows; those of the same machine and day are replaced."""
+        """Writes the rows, the picture and what the terminal shows; those of the same machine and day are replaced."""
         folder = home / machine.name() / datetime.date.today().isoformat()
         folder.mkdir(parents=True, exist_ok=True)
-        rows, shown = folder / f"{self.subject}.csv", folder / f"{self.subject}.txt"
+        rows, shown, picture = (folder / f"{self.subject}.{end}" for end in ("csv", "txt", "svg"))
         with rows.open("w", newline="") as file:
             out = csv.writer(file, lineterminator="\n")
             out.writerow(
@@ -88,7 +89,9 @@ class Report:
             for peer, why in self.unavailable.items():
                 out.writerow([peer, self.versions.get(peer, ""), *[""] * 12, f"not measured: {why}"])
         shown.write_text(self.text() + "\n")
-        return [rows, shown]
+        with rows.open(newline="") as file:
+            picture.write_text(plot.bars("Quantizing a matrix in memory", plot.of_weights(list(csv.DictReader(file)))))
+        return [rows, shown, picture]
 
     def _row(self, task: Task) -> list[object]:
         error = "" if task.error is None else f"{task.error:.6f}"

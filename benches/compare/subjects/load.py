@@ -35,8 +35,8 @@ TORCH = {
     "fastsafetensors": ("fastsafetensors", "up to 16", "reads into memory, without GPUDirect"),
 }
 WANTS_TORCH = (
-    "needs PyTorch; on Linux PyPI has only its build for CUDA, 0.54 GB to download and about 5 GB installed with what it needs: "
-    "--torch install, or --torch PYTHON for an interpreter that has the packages of benches/python/requirements/torch.txt"
+    "they need PyTorch; for Linux PyPI has only its build for CUDA, about 5 GB with what it needs: `--torch install`, or `--torch PYTHON` "
+    "for an interpreter that has it and the packages of benches/python/requirements/torch.txt"
 )
 
 
@@ -88,8 +88,7 @@ def _model(ledger: Ledger, args: argparse.Namespace, model: Model, quantize: str
     race.enter(contest.LIMIT, "read: reads the files into fresh memory", [program], ["read", *map(str, files)], files, plain=True)
     _python(race, "peers", LOADERS, files)
     if args.torch is None:
-        for peer, _, _ in TORCH.values():
-            ledger.unavailable[peer] = WANTS_TORCH
+        ledger.unavailable[", ".join(peer for peer, _, _ in TORCH.values())] = WANTS_TORCH
     else:
         _python(race, args.torch, TORCH, files)
     _mlx(ledger, race, store, blobs)
@@ -197,6 +196,6 @@ class _Race:
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
         if done.returncode:
             raise Failed(done.stderr.strip().splitlines()[-1])
-        found = dict(line.rsplit(" ", 1) for line in done.stdout.splitlines())
+        found = dict(line.replace(" sha256:", " ").rsplit(" ", 1) for line in done.stdout.splitlines())
         return tensors.different(found, self.hashes)
 
