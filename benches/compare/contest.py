@@ -27,7 +27,7 @@ DRIVES = "the guest's cache was empty; a host below it may still hold the bytes,
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What can be asked for beside the number of turns."""
-    size = {"type": lambda text: int(float(text)), "default": 1_000_000_000, "metavar": "N"}
+    size = {"type": lambda text: int(float(text)), "default": 700_000_000, "metavar": "N"}
     parser.add_argument("--bytes", help="of each checkpoint (%(default)s)", **size)
 
 

@@ -33,7 +33,9 @@ class Run:
     seconds: float
     cpu: float
     rss: int  # bytes: the largest resident set of any of its processes, mapped files included
-    private: int | None  # bytes: the most that its processes held at once and that no file backs; unknown where the system does not say
+    private: (
+        int | None
+    )  # bytes: the most that its processes held at once and that no file backs; unknown where the system does not say
     sync: float = 0.0  # seconds that making its files durable took afterwards
     open: float | None = None  # seconds until the program had tensors, before their bytes were read
     answer: dict = field(default_factory=dict)  # what the program printed, if that is JSON

@@ -41,7 +41,8 @@ def resident(paths: Iterable[Path]) -> float:
         size = path.stat().st_size
         if not size:
             continue
-        with path.open("r+b") as file, mmap.mmap(file.fileno(), size, flags=mmap.MAP_PRIVATE) as mapped:
+        # A private mapping may be written, which ctypes asks for, even of a file that may not.
+        with path.open("rb") as file, mmap.mmap(file.fileno(), size, flags=mmap.MAP_PRIVATE) as mapped:
             seen = ctypes.create_string_buffer(-(-size // mmap.PAGESIZE))
             view = (ctypes.c_char * size).from_buffer(mapped)
             failed = libc.mincore(ctypes.addressof(view), size, seen)

@@ -30,7 +30,9 @@ def quantize(rows: Rows) -> list[list[str]]:
         ("mxfp4", ("mlx", "mxfp4"), ("ggml", "MXFP4"), None),
         ("mxfp8", ("mlx", "mxfp8"), None, None),
     ]
-    found = {(row["peer"], row["format"], row["profile"], row["cores"]): row for row in rows if row["operation"] == "encode"}
+    found = {
+        (row["peer"], row["format"], row["profile"], row["cores"]): row for row in rows if row["operation"] == "encode"
+    }
 
     def speed(peer: str, name: str, profile: str, cores: str) -> str:
         row = found.get((peer, name, profile, cores))
@@ -38,7 +40,11 @@ def quantize(rows: Rows) -> list[list[str]]:
 
     table = [["", "Longshore, one core", "all cores", "MLX", "ggml, one core", "all cores", "candle"]]
     for name, mlx, ggml, candle in pairs:
-        cells = [speed("longshore", name, "plus", "one"), speed("longshore", name, "plus", "all"), speed(*mlx, "", "one")]
+        cells = [
+            speed("longshore", name, "plus", "one"),
+            speed("longshore", name, "plus", "all"),
+            speed(*mlx, "", "one"),
+        ]
         cells += [speed(*ggml, "", cores) if ggml else "—" for cores in ("one", "all")]
         table.append([name, *cells, speed(*candle, "", "one") if candle else "—"])
     return table
@@ -91,8 +97,16 @@ SECTIONS: dict[str, tuple[str, Callable[[Rows], list[list[str]]], str]] = {
         quantize,
         "The formats of ggml and candle (Q4_1, Q8_0, MXFP4) are others of a similar size, and read F32.",
     ),
-    "import": ("Importing a checkpoint as it is", ledger, "cp and sha256sum leave the files unsynced: the time of fsync is added."),
-    "save": ("Quantizing a checkpoint and saving it", ledger, "Only Longshore hashes and syncs what it writes; the time of fsync is added to the others."),
+    "import": (
+        "Importing a checkpoint as it is",
+        ledger,
+        "cp and sha256sum leave the files unsynced: the time of fsync is added.",
+    ),
+    "save": (
+        "Quantizing a checkpoint and saving it",
+        ledger,
+        "Only Longshore hashes and syncs what it writes; the time of fsync is added to the others.",
+    ),
     "verify": ("Verifying what is stored", ledger, ""),
     "load": ("Loading into host memory, until every byte was read once by one thread", ledger, ""),
     "dedup": ("Variants and fine-tunes of one model, stored together", dedup, ""),
@@ -120,7 +134,9 @@ def section(home: Path) -> str:
 
 
 def _newest(home: Path, subject: str) -> Path | None:
-    return max(home.glob(f"*/*/{subject}.csv"), key=lambda path: (path.parent.name, path.parent.parent.name), default=None)
+    return max(
+        home.glob(f"*/*/{subject}.csv"), key=lambda path: (path.parent.name, path.parent.parent.name), default=None
+    )
 
 
 def _markdown(table: list[list[str]]) -> str:

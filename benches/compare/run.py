@@ -13,6 +13,7 @@ them alike; quote the ratios.
 import argparse
 import importlib
 import os
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -31,6 +32,8 @@ def main() -> int:
     verbs = parser.add_subparsers(dest="subject", required=True, metavar="SUBJECT")
     _inside_environment()
     import contest
+    import inputs
+    import jobs
 
     modules = {name: importlib.import_module(f"subjects.{name}") for name in subjects}
     for name, module in modules.items():
@@ -44,7 +47,12 @@ def main() -> int:
 
     wrong = False
     for name in ORDER if args.subject == "all" else [args.subject]:
-        report = modules[name].run(_filled(args, modules[name]))
+        try:
+            report = modules[name].run(_filled(args, modules[name]))
+        except jobs.Failed as failure:
+            sys.exit(f"error: {name}: {failure}")
+        finally:
+            shutil.rmtree(inputs.home() / "scratch", ignore_errors=True)
         print(report.text(), end="\n\n", flush=True)
         if args.record is not None:
             print("recorded in", *report.record(args.record), flush=True)

@@ -28,7 +28,7 @@ arguments = contest.arguments
 SCHEMES = ["int8", "int4", "nvfp4", "mxfp4"]
 # What a fine-tune changed: the words in the names of the tensors.
 TUNED = {"tuned-attention": ("self_attn.q_proj", "self_attn.v_proj"), "tuned-head": ("lm_head", "model.norm")}
-COLUMNS = ["model", "files_bytes", "size_bytes", "unique_bytes", "new_bytes", "blobs", "new_blobs", "chunks", "new_chunk_bytes"]
+COLUMNS = "model,files_bytes,size_bytes,unique_bytes,new_bytes,blobs,new_blobs,chunks,new_chunk_bytes".split(",")
 
 
 @dataclass
@@ -111,7 +111,9 @@ def run(args: argparse.Namespace) -> Shares:
     """Stores the models, and cuts their files."""
     base = inputs.model("llama", args.bytes)
     tuned = [inputs.tuned(base, name, words, seed) for seed, (name, words) in enumerate(TUNED.items(), 1)]
-    shares = Shares([base.describe(), *(f"{m.name}: the same, values moved in {' and '.join(TUNED[m.name])}" for m in tuned)])
+    shares = Shares(
+        [base.describe(), *(f"{m.name}: the same, values moved in {' and '.join(TUNED[m.name])}" for m in tuned)]
+    )
     store = contest.fresh("variants")
     models = [_stored(shares, store, base, "float"), *(_quantized(shares, store, base, scheme) for scheme in SCHEMES)]
     models += [_stored(shares, store, model, model.name) for model in tuned]
@@ -138,7 +140,8 @@ def _quantized(shares: Shares, store: Path, model: Model, scheme: str) -> Model:
     out = contest.fresh(f"export-{scheme}")
     contest.ask("export", scheme, out, "--format", "mlx", store=store)
     found = jobs.execute([longshore.example("load"), "longshore", store, scheme]).answer["sum"]
-    shares.say(found == tensors.total(out), f"{scheme}: exported for mlx-lm, its tensors have the bytes that are stored, by their sum")
+    right = found == tensors.total(out)
+    shares.say(right, f"{scheme}: exported for mlx-lm, its tensors have the bytes that are stored, by their sum")
     return Model(scheme, out)
 
 

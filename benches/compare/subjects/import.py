@@ -9,13 +9,12 @@ import shutil
 
 import contest
 import inputs
-import jobs
 import tensors
 from contest import CORES
 from inputs import Model
 from jobs import Job
 from ledger import Ledger
-from peers import longshore
+from peers import hub, longshore
 from worker import note
 
 TURNS = 3
@@ -31,7 +30,7 @@ def run(args: argparse.Namespace) -> Ledger:
         note(f"checking {model.name}")
         _ours(ledger, model)
         _copies(ledger, model)
-        _hub(ledger, model)
+        contest.attempt(ledger, hub.NAME, lambda: hub.verify(ledger, model, contest.starts(cold=False)))
         ledger.jobs += contest.limits(model, "memcpy", "read", "sha256", "sha256 all", "write")
     contest.measure(ledger, args.turns)
     ledger.notes = [
@@ -51,7 +50,9 @@ def _ours(ledger: Ledger, model: Model) -> None:
     contest.ask("export", "m", back, store=kept)
     problem = tensors.different(tensors.hashes(back), tensors.hashes(model.path))
     count = len(list(tensors.every(model.path)))
-    ledger.say(not problem, f"{model.name}: {count} tensors exported again are the source's, {problem or 'byte for byte'}")
+    ledger.say(
+        not problem, f"{model.name}: {count} tensors exported again are the source's, {problem or 'byte for byte'}"
+    )
     shutil.rmtree(back)
     about = {"threads": str(CORES), "bytes": model.bytes, "model": model.name}
     ledger.jobs.append(
@@ -106,29 +107,3 @@ def _copies(ledger: Ledger, model: Model) -> None:
         job.runs.clear()
         ledger.jobs.append(job)
     shutil.rmtree(out)
-
-
-def _hub(ledger: Ledger, model: Model) -> None:
-    sums = contest.write_json(inputs.home() / "scratch" / f"{model.name}-sums.json", tensors.digests(model.path))
-
-    def check() -> None:
-        python = contest.interpreter("peers")
-        ledger.versions["huggingface_hub"] = contest.version(python, "huggingface_hub")
-        job = Job(
-            "huggingface_hub",
-            "verify the cache",
-            "hashes the files where they lie, writes nothing",
-            "1",
-            [python, contest.PROGRAMS / "hub_verify.py", model.path, sums],
-            model.bytes,
-            model.files,
-            model=model.name,
-            verdict=lambda answer: f"it finds {answer['bad'][0]} bad" if answer["bad"] else None,
-        )
-        checked = jobs.execute(job.command).answer
-        right = not checked["bad"] and checked["checked"] == len(model.files)
-        ledger.say(right, f"{model.name}: huggingface_hub finds {checked['checked']} files and none of them bad")
-        ledger.jobs.append(job)
-
-    contest.attempt(ledger, "huggingface_hub", check)
-

@@ -6,6 +6,7 @@ once, on one thread, and WALL is both together. Every run's bytes have the same 
 
 import argparse
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import contest
@@ -82,10 +83,28 @@ def _model(ledger: Ledger, args: argparse.Namespace, model: Model, quantize: str
     blobs = sorted((store / "blobs").iterdir())
     program = longshore.example("load")
     stacked = any(".experts." in name for name in race.hashes)
-    race.enter("longshore", "maps each blob", [program], ["longshore", str(store), "m"], blobs, named=not (quantize or stacked))
-    race.enter("safetensors Rust", "maps the files and parses them", [program], ["safetensors", *map(str, files)], files)
-    race.enter(contest.LIMIT, "map: maps the files and knows nothing of them", [program], ["map", *map(str, files)], files, plain=True)
-    race.enter(contest.LIMIT, "read: reads the files into fresh memory", [program], ["read", *map(str, files)], files, plain=True)
+    race.enter(
+        "longshore", "maps each blob", [program], ["longshore", str(store), "m"], blobs, named=not (quantize or stacked)
+    )
+    race.enter(
+        "safetensors Rust", "maps the files and parses them", [program], ["safetensors", *map(str, files)], files
+    )
+    race.enter(
+        contest.LIMIT,
+        "map: maps the files and knows nothing of them",
+        [program],
+        ["map", *map(str, files)],
+        files,
+        plain=True,
+    )
+    race.enter(
+        contest.LIMIT,
+        "read into fresh memory: reads the files as a whole",
+        [program],
+        ["read", *map(str, files)],
+        files,
+        plain=True,
+    )
     _python(race, "peers", LOADERS, files)
     if args.torch is None:
         ledger.unavailable[", ".join(peer for peer, _, _ in TORCH.values())] = WANTS_TORCH
@@ -98,18 +117,19 @@ def _model(ledger: Ledger, args: argparse.Namespace, model: Model, quantize: str
 
 
 def _python(race: "_Race", where: str, kinds: dict[str, tuple[str, str, str]], files: list[Path]) -> None:
-    """The loaders of one environment."""
+    """The loaders of one environment, or of an interpreter that has them."""
     for kind, (peer, threads, how) in kinds.items():
-
-        def enter() -> None:
-            python = {"install": "torch", "peers": "peers"}.get(where)
-            begin = [contest.interpreter(python) if python else where, PROGRAMS / "loaders.py", kind]
-            race.ledger.versions[peer] = jobs.execute([*begin, "--version"]).answer["version"]
-            out = contest.fresh(f"files-{kind}-{race.name.replace(' ', '-')}")
-            made = [Path(path) for path in jobs.execute([*begin, "--prepare", out, *files]).answer["files"]]
-            race.enter(peer, how, begin, list(map(str, made)), made, threads=threads)
-
+        enter = partial(_enter, race, {"install": "torch"}.get(where, where), kind, peer, how, threads, files)
         contest.attempt(race.ledger, peer, enter)
+
+
+def _enter(race: "_Race", where: str, kind: str, peer: str, how: str, threads: str, files: list[Path]) -> None:
+    python = contest.interpreter(where) if where in ("peers", "torch") else where
+    begin = [python, PROGRAMS / "loaders.py", kind]
+    race.ledger.versions[peer] = jobs.execute([*begin, "--version"]).answer["version"]
+    out = contest.fresh(f"files-{kind}-{race.name.replace(' ', '-')}")
+    made = [Path(path) for path in jobs.execute([*begin, "--prepare", out, *files]).answer["files"]]
+    race.enter(peer, how, begin, list(map(str, made)), made, threads=threads)
 
 
 def _mlx(ledger: Ledger, race: "_Race", store: Path, blobs: list[Path]) -> None:
@@ -119,7 +139,10 @@ def _mlx(ledger: Ledger, race: "_Race", store: Path, blobs: list[Path]) -> None:
     def enter() -> None:
         answer = jobs.execute(command).answer
         wrong = _counted(answer, race.size)
-        ledger.say(not wrong, f"{race.name}: longshore load --device mlx holds {answer['bytes']} bytes, {wrong or 'as many as are stored'}")
+        ledger.say(
+            not wrong,
+            f"{race.name}: longshore load --device mlx holds {answer['bytes']} bytes, {wrong or 'as many as are stored'}",
+        )
         ledger.jobs.append(
             Job(
                 "longshore to MLX",
@@ -170,7 +193,8 @@ class _Race:
             wrong = self._wrong(jobs.execute(command).answer)
             what = "has the tensors' bytes by their sum"
             if named and not wrong:
-                what, wrong = f"has {len(self.hashes)} tensors by their SHA-256", self._differs([*begin, "--hashes", *rest])
+                what = f"has {len(self.hashes)} tensors by their SHA-256"
+                wrong = self._differs([*begin, "--hashes", *rest])
         if not plain:
             self.ledger.say(not wrong, f"{self.name}: {peer} {what}{': ' + wrong if wrong else ''}")
         self.ledger.jobs.append(
@@ -198,4 +222,3 @@ class _Race:
             raise Failed(done.stderr.strip().splitlines()[-1])
         found = dict(line.replace(" sha256:", " ").rsplit(" ", 1) for line in done.stdout.splitlines())
         return tensors.different(found, self.hashes)
-

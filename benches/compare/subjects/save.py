@@ -31,7 +31,9 @@ ERRORS = {"Q4_0": (0.06, 0.11), "Q8_0": (0.003, 0.01)}
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What can be asked for beside the number of turns."""
     contest.arguments(parser)
-    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=["int4", "int8", "nvfp4"], help="(%(default)s)")
+    parser.add_argument(
+        "--formats", nargs="+", choices=FORMATS, default=["int4", "int8", "nvfp4"], help="(%(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> Ledger:
@@ -152,7 +154,13 @@ def _ggml(ledger: Ledger, job: Job) -> None:
     name, out = job.operation, job.writes
     job.prepare()
     jobs.execute(job.command)
-    look = [contest.interpreter("peers"), PROGRAMS / "gguf_convert.py", job.reads[0].parent, out / "model.gguf", "--error"]
+    look = [
+        contest.interpreter("peers"),
+        PROGRAMS / "gguf_convert.py",
+        job.reads[0].parent,
+        out / "model.gguf",
+        "--error",
+    ]
     error = jobs.execute(look).answer["error"]
     low, high = ERRORS[name]
     expected = f"expected {low * 100:g} to {high * 100:g} %"

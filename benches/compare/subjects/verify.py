@@ -6,17 +6,17 @@
 import argparse
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import contest
 import inputs
 import jobs
-import tensors
 from contest import CORES
 from inputs import Model
 from jobs import Failed, Job
 from ledger import Ledger
-from peers import longshore
+from peers import hub, longshore
 from worker import note
 
 TURNS = 3
@@ -85,43 +85,20 @@ def _sums(ledger: Ledger, blobs: Model) -> None:
             blobs.bytes,
             blobs.files,
             model=blobs.name,
-            starts=contest.starts(),
+            starts=contest.starts(threads == "1"),
         )
         jobs.execute(job.command)
         ledger.say(True, f"{blobs.name}: sha256sum, {threads} at a time, finds no blob bad")
-        _notices(ledger, f"sha256sum, {threads} at a time,", blobs, _largest(blobs), lambda: jobs.execute(job.command))
+        _notices(ledger, f"sha256sum, {threads} at a time,", blobs, _largest(blobs), partial(jobs.execute, job.command))
         ledger.jobs.append(job)
 
 
 def _hub(ledger: Ledger, model: Model) -> None:
-    sums = contest.write_json(inputs.home() / "scratch" / f"{model.name}-sums.json", tensors.digests(model.path))
+    def enter() -> None:
+        job = hub.verify(ledger, model, contest.starts(cold=False))
+        _notices(ledger, hub.NAME, model, _largest(model), lambda: jobs.execute(job.command).answer)
 
-    def check() -> None:
-        python = contest.interpreter("peers")
-        ledger.versions["huggingface_hub"] = contest.version(python, "huggingface_hub")
-        command = [python, contest.PROGRAMS / "hub_verify.py", model.path, sums]
-        job = Job(
-            "huggingface_hub",
-            "verify the cache",
-            "the checkpoint's files, with checksums from a file",
-            "1",
-            command,
-            model.bytes,
-            model.files,
-            model=model.name,
-            starts=contest.starts(),
-            verdict=lambda answer: f"it finds {answer['bad'][0]} bad" if answer["bad"] else None,
-        )
-
-        def look() -> dict:
-            return jobs.execute(command).answer
-
-        found = look()
-        ledger.say(not found["bad"], f"{model.name}: huggingface_hub finds {found['checked']} files and none of them bad")
-        _notices(ledger, "huggingface_hub", model, _largest(model), look)
-        ledger.jobs.append(job)
-
-    contest.attempt(ledger, "huggingface_hub", check)
+    contest.attempt(ledger, hub.NAME, enter)
 
 
 def _notices(ledger: Ledger, who: str, model: Model, path: Path, look: Callable[[], object]) -> None:
@@ -150,4 +127,3 @@ def _flip(path: Path) -> None:
 
 def _largest(model: Model) -> Path:
     return max(model.files, key=lambda path: path.stat().st_size)
-
