@@ -89,7 +89,7 @@ def limits(model: Model, *verbs: str) -> Iterator[Job]:
             "read": "into one buffer that is used again",
             "sha256": "OpenSSL's, on pieces that were read into one buffer",
             "memcpy": "between two buffers of 16 MiB",
-            "write": "files of 16 MiB, then fsync each",
+            "write": "files of 16 MiB, then one syncfs",
         }[word]
         yield Job(LIMIT, what, how, threads, command, model.bytes, reads, writes, model=model.name, starts=begin)
 

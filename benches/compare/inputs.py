@@ -55,20 +55,15 @@ def model(name: str, size: int) -> Model:
     return Model(name, path)
 
 
-def tuned(base: Model, name: str, changed: tuple[str, ...], seed: int) -> Model:
+def tuned(base: Model, path: Path, changed: tuple[str, ...], seed: int) -> Model:
     """A fine-tune of a model: in tensors whose names have one of these words, values have moved by about a hundredth; the others are shared."""
-    path = base.path.with_name(f"{base.path.name}-{name}")
-    if not path.exists():
-        note(f"making {path.name}")
-        partial = path.with_name("partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(base.path, partial)
-        random = np.random.default_rng(seed)
-        for tensor in tensors.every(partial):
-            if any(word in tensor.name for word in changed):
-                _move(tensor, random)
-        partial.rename(path)
-    return Model(name, path)
+    note(f"making {path.name}")
+    shutil.copytree(base.path, path)
+    random = np.random.default_rng(seed)
+    for tensor in tensors.every(path):
+        if any(word in tensor.name for word in changed):
+            _move(tensor, random)
+    return Model(path.name, path)
 
 
 def _move(tensor: tensors.Tensor, random: np.random.Generator) -> None:

@@ -36,7 +36,7 @@ class Run:
     private: (
         int | None
     )  # bytes: the most that its processes held at once and that no file backs; unknown where the system does not say
-    sync: float = 0.0  # seconds that making its files durable took afterwards
+    sync: float = 0.0  # seconds that making everything durable took afterwards
     open: float | None = None  # seconds until the program had tensors, before their bytes were read
     answer: dict = field(default_factory=dict)  # what the program printed, if that is JSON
     printed: str = ""
@@ -58,7 +58,6 @@ class Job:
     bytes: int  # of the input: what rates are counted in
     reads: list[Path] = field(default_factory=list)  # files that are warm or cold
     writes: Path | None = None  # a directory that it makes; removed before each run
-    makes: str = ""  # other directories inside `writes` that have to exist, empty, before each run
     model: str = ""
     starts: tuple[str, ...] = ("warm",)
     environment: dict[str, str] = field(default_factory=dict)
@@ -81,17 +80,16 @@ class Job:
             raise Failed(f"{self.peer}, {self.operation}: {wrong}")
         if self.writes:
             started = time.perf_counter()
-            made = sync(self.writes)
-            run.sync, self.left = time.perf_counter() - started, made
+            pages.settle(self.writes)
+            run.sync, self.left = time.perf_counter() - started, _size(self.writes)
         self.runs.setdefault(start, []).append(run)
         return run
 
     def prepare(self) -> None:
-        """Leaves nothing of an earlier run."""
+        """Leaves nothing of an earlier run, on the disk too."""
         if self.writes:
             shutil.rmtree(self.writes, ignore_errors=True)
-            if self.makes:
-                (self.writes / self.makes).mkdir(parents=True)
+            pages.settle(self.writes.parent)
 
     def clear(self) -> None:
         """Removes what it wrote."""
@@ -179,16 +177,9 @@ def _json(printed: str) -> dict:
     return {}
 
 
-def sync(path: Path) -> int:
-    """Makes every file under a directory durable, and says how many bytes they have."""
-    total = 0
-    for folder, _, names in os.walk(path):
-        for name in [*names, "."]:
-            descriptor = os.open(Path(folder) / name, os.O_RDONLY)
-            os.fsync(descriptor)
-            total += os.fstat(descriptor).st_size if name != "." else 0
-            os.close(descriptor)
-    return total
+def _size(path: Path) -> int:
+    """Bytes of all files under a directory."""
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 class _Watch:

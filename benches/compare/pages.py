@@ -1,4 +1,4 @@
-"""The system's cache of a file: bringing it in, dropping it, and seeing how much of it is there."""
+"""The system's cache of files: bringing one in, dropping it, seeing how much of it is there, and writing all of it to the disk."""
 
 import ctypes
 import mmap
@@ -30,6 +30,19 @@ def drop(paths: Iterable[Path]) -> None:
         with path.open("rb") as file:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def settle(path: Path) -> None:
+    """Makes everything durable that was written to the file system on which a directory lies."""
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:
+        os.sync()
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    failed = syncfs(descriptor)
+    os.close(descriptor)
+    if failed:
+        raise OSError(ctypes.get_errno(), f"syncfs of {path}")
 
 
 def resident(paths: Iterable[Path]) -> float:

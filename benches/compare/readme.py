@@ -100,12 +100,12 @@ SECTIONS: dict[str, tuple[str, Callable[[Rows], list[list[str]]], str]] = {
     "import": (
         "Importing a checkpoint as it is",
         ledger,
-        "cp and sha256sum leave the files unsynced: the time of fsync is added.",
+        "cp and sha256sum leave the files unsynced: the time of syncing is added.",
     ),
     "save": (
         "Quantizing a checkpoint and saving it",
         ledger,
-        "Only Longshore hashes and syncs what it writes; the time of fsync is added to the others.",
+        "Only Longshore hashes and syncs what it writes; the time of syncing is added to the others.",
     ),
     "verify": ("Verifying what is stored", ledger, ""),
     "load": ("Loading into host memory, until every byte was read once by one thread", ledger, ""),

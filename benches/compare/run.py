@@ -62,9 +62,8 @@ def main() -> int:
 
 def _common(verb: argparse.ArgumentParser, module: ModuleType | None) -> None:
     """What can be asked for of every subject."""
-    turns = module.TURNS if module else None
-    shown = "how often each program has its turn" + (" (%(default)s)" if module else "")
-    verb.add_argument("--turns", type=int, default=turns, help=shown)
+    turns = module.TURNS if module else 3
+    verb.add_argument("--turns", type=int, default=turns, help="how often each program has its turn (%(default)s)")
     where = HERE.parent / "record"
     help_ = "write rows, tables and pictures under DIR/MACHINE/DATE/ (DIR: benches/record)"
     verb.add_argument("--record", type=Path, nargs="?", const=where, metavar="DIR", help=help_)

@@ -23,13 +23,16 @@ use longshore_manifest::{Digest, Store, Weights, document::Role, weights::OpenOp
 use memmap2::Mmap;
 use safetensors::SafeTensors;
 
+/// A name and bytes.
+type Slice<'a> = (&'a str, &'a [u8]);
+
 fn main() -> anyhow::Result<()> {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
     let hashes = args.first().is_some_and(|word| word == "--hashes");
     if hashes {
         args.remove(0);
     }
-    let report: fn(Instant, &[(&str, &[u8])]) = if hashes { print_hashes } else { print_times };
+    let report: fn(Instant, &[Slice<'_>]) = if hashes { print_hashes } else { print_times };
     let started = Instant::now();
     let (verb, rest) = args.split_first().context("expected longshore, safetensors, map or read")?;
     let paths: Vec<PathBuf> = rest.iter().map(PathBuf::from).collect();
@@ -61,7 +64,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// All parts of all tensors.
-fn stored(weights: &Weights) -> Vec<(&str, &[u8])> {
+fn stored(weights: &Weights) -> Vec<Slice<'_>> {
     let companions = [Role::Scale, Role::Bias, Role::GlobalScale];
     let mut slices = Vec::new();
     for tensor in weights.iter() {
@@ -71,7 +74,7 @@ fn stored(weights: &Weights) -> Vec<(&str, &[u8])> {
     slices
 }
 
-fn print_times(started: Instant, slices: &[(&str, &[u8])]) {
+fn print_times(started: Instant, slices: &[Slice<'_>]) {
     let open = started.elapsed().as_secs_f64();
     let sum = slices.iter().fold(0_u64, |sum, (_, bytes)| sum.wrapping_add(words(bytes)));
     let seconds = started.elapsed().as_secs_f64();
@@ -80,7 +83,7 @@ fn print_times(started: Instant, slices: &[(&str, &[u8])]) {
     println!(r#"{{"open":{open},"seconds":{seconds},"bytes":{bytes},"tensors":{tensors},"sum":"{sum:016x}"}}"#);
 }
 
-fn print_hashes(_: Instant, slices: &[(&str, &[u8])]) {
+fn print_hashes(_: Instant, slices: &[Slice<'_>]) {
     for (name, bytes) in slices {
         println!("{name} {}", Digest::of(bytes));
     }

@@ -3,7 +3,7 @@
     limits.py memcpy THREADS BYTES       copies memory that is there already, from one buffer to another
     limits.py read THREADS FILE…         reads files into a buffer that is used again
     limits.py sha256 THREADS FILE…       the same, hashing what was read in pieces
-    limits.py write THREADS BYTES DIR    writes files, then syncs them
+    limits.py write THREADS BYTES DIR    writes files, then syncs the file system once
 
 The answer is a line of JSON with seconds of time and of processors.
 """
@@ -17,6 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import pages  # noqa: E402
 
 PIECE = 16 << 20
 
@@ -51,17 +54,14 @@ def main() -> None:
             hashlib.sha256(one.data[:length]).digest()
         free.append((one, other))
 
-    def write(at: int, length: int) -> int:
-        file = os.open(Path(rest[1]) / str(at), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        os.write(file, others[0].data[:length])
-        return file
+    def write(at: int, length: int) -> None:
+        (Path(rest[1]) / str(at)).write_bytes(others[0].data[:length])
 
     work = {"memcpy": copy, "read": read, "sha256": read, "write": write}[verb]
     started, spent = time.perf_counter(), time.process_time()
-    answers = list(pool.map(lambda piece: work(*piece), pieces))
+    list(pool.map(lambda piece: work(*piece), pieces))
     if verb == "write":
-        for file in answers:
-            os.fsync(file)
+        pages.settle(Path(rest[1]))
     print(json.dumps({"seconds": time.perf_counter() - started, "cpu": time.process_time() - spent}))
 
 

@@ -110,7 +110,7 @@ def bars(rows: list[dict[str, int | str]]) -> list[plot.Bar]:
 def run(args: argparse.Namespace) -> Shares:
     """Stores the models, and cuts their files."""
     base = inputs.model("llama", args.bytes)
-    tuned = [inputs.tuned(base, name, words, seed) for seed, (name, words) in enumerate(TUNED.items(), 1)]
+    tuned = [inputs.tuned(base, contest.fresh(name), words, seed) for seed, (name, words) in enumerate(TUNED.items(), 1)]
     shares = Shares(
         [base.describe(), *(f"{m.name}: the same, values moved in {' and '.join(TUNED[m.name])}" for m in tuned)]
     )

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> Ledger:
         ledger.jobs += contest.limits(model, "memcpy", "read", "sha256", "sha256 all", "write")
     contest.measure(ledger, args.turns)
     ledger.notes = [
-        "GB/S counts the checkpoint's bytes over WALL + SYNC, of the fastest run. SYNC is how long fsync of every file took that the program had left:",
+        "GB/S counts the checkpoint's bytes over WALL + SYNC, of the fastest run. SYNC is how long one syncfs took afterwards, for what the program had left:",
         "what it does itself is in WALL. RSS includes mapped files; PRIVATE is what no file backs. CPU is the least of any run.",
         f"cold: {contest.DRIVES}.",
         "`hf cache verify` asks the hub for the checksums; here the function that it calls gets them from a file.",

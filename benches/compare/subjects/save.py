@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> Ledger:
         ledger.jobs += contest.limits(model, "memcpy", "read", "sha256 all", "write")
     contest.measure(ledger, args.turns)
     ledger.notes = [
-        "GB/S counts the checkpoint's bytes over WALL + SYNC. SYNC is how long fsync of every file took that the program had left: only longshore",
+        "GB/S counts the checkpoint's bytes over WALL + SYNC. SYNC is how long one syncfs took afterwards, for what the program had left: only longshore",
         "syncs, and only it hashes what it writes. Times of mlx-lm and gguf leave out what Python imports; those of longshore and candle are whole.",
         "All quantize every matrix, the embeddings and routers included (--policy uniform); vectors stay as they are.",
         f"A program whose first run takes more than {jobs.LONG_SECONDS:.0f} s has no other.",
