@@ -31,6 +31,7 @@ class Ledger:
     notes: list[str] = field(default_factory=list)
     load: str = field(default_factory=machine.load)
     source: str = field(default_factory=source)
+    command: str = ""
 
     def say(self, right: bool, line: str) -> None:
         """Notes whether an answer is right."""
@@ -40,7 +41,8 @@ class Ledger:
     def text(self) -> str:
         """Everything, for a terminal."""
         versions = ", ".join(f"{peer} {version}" for peer, version in self.versions.items())
-        parts = ["\n".join([f"{machine.describe()}; {self.load}", self.source, *self.input, versions])]
+        head = [f"$ {self.command}", f"{machine.describe()}; {self.load}", self.source, *self.input, versions]
+        parts = ["\n".join(head)]
         parts.append("Answers\n" + "\n".join(f"  {line}" for line in self.checks))
         if self.unavailable:
             parts.append("Not measured\n" + "\n".join(f"  {peer}: {why}" for peer, why in self.unavailable.items()))

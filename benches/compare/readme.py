@@ -57,13 +57,16 @@ def ledger(rows: Rows) -> list[list[str]]:
     for row in rows:
         if row["start"] and row["model"] == rows[0]["model"]:
             merged.setdefault(tuple(row[key] for key in keys), {})[row["start"]] = row
-    table = [["program", "threads", "warm", "cold", "processors", "private memory"]]
+    opens = any(row["open_seconds"] for row in rows)
+    table = [["program", "threads", *(["open"] if opens else []), "warm", "cold", "processors", "private memory"]]
     for (peer, operation, threads), starts in merged.items():
         row = starts.get("warm") or starts["cold"]
         who = operation if peer == "limit" else f"{peer}: {operation}"
         who = f"**{who}**" if peer.startswith("longshore") else f"*{who}*" if peer == "limit" else who
         memory = f"{int(row['peak_private_bytes']) / 1e6:,.0f} MB" if row["peak_private_bytes"] else "—"
         times = [_rate(starts.get(start)) for start in ("warm", "cold")]
+        if opens:
+            times.insert(0, _seconds(row["open_seconds"]) if row["open_seconds"] else "—")
         table.append([who, threads, *times, _seconds(row["cpu_seconds"]), memory])
     return table
 
@@ -77,7 +80,7 @@ def _rate(row: dict[str, str] | None) -> str:
 
 def _seconds(text: str) -> str:
     value = float(text)
-    return f"{value:.2f} s" if value >= 0.1 else f"{value * 1e3:.1f} ms"
+    return f"{value:.2f} s" if value >= 0.1 else f"{value * 1e3:.2g} ms" if value < 0.01 else f"{value * 1e3:.0f} ms"
 
 
 def dedup(rows: Rows) -> list[list[str]]:
@@ -123,14 +126,22 @@ def section(home: Path) -> str:
         with newest.open(newline="") as file:
             rows = list(csv.DictReader(file))
         machine, date = newest.parent.parent.name, newest.parent.name
-        shown = newest.with_suffix(".txt").relative_to(home.parents[1])
+        shown = newest.with_suffix(".txt")
         picture = newest.with_suffix(".svg")
-        head = f"### {title}\n\nOn `{machine}`, {date}: `{COMMAND.format(subject=subject)}`; the rest is in [the record]({shown})."
+        size = f", {rows[0]['model']} of {int(rows[0]['bytes']) / 1e9:.2f} GB" if rows[0].get("start") else ""
+        link = f"[the record]({shown.relative_to(home.parents[1])})"
+        head = f"### {title}\n\nOn `{machine}`, {date}{size}: `{_command(shown, subject)}`; the rest is in {link}."
         parts.append(f"{head} {remark}".rstrip())
         parts.append(_markdown(make(rows)))
         if picture.exists():
             parts.append(f"![{title}]({picture.relative_to(home.parents[1])})")
     return "\n\n".join(parts)
+
+
+def _command(shown: Path, subject: str) -> str:
+    """The command that made a record: its first line."""
+    first = shown.read_text().partition("\n")[0]
+    return first.removeprefix("$ ") if first.startswith("$ ") else COMMAND.format(subject=subject)
 
 
 def _newest(home: Path, subject: str) -> Path | None:

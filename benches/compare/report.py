@@ -57,10 +57,12 @@ class Report:
     notes: list[str] = field(default_factory=list)
     load: str = field(default_factory=machine.load)
     source: str = field(default_factory=source)
+    command: str = ""
 
     def text(self) -> str:
         """Everything, for a terminal."""
         head = [
+            f"$ {self.command}",
             f"{machine.describe()}; {self.load}",
             self.source,
             self.input,

@@ -53,6 +53,7 @@ def main() -> int:
             sys.exit(f"error: {name}: {failure}")
         finally:
             shutil.rmtree(inputs.home() / "scratch", ignore_errors=True)
+        report.command = _command(name, args, modules[name])
         print(report.text(), end="\n\n", flush=True)
         if args.record is not None:
             print("recorded in", *report.record(args.record), flush=True)
@@ -67,6 +68,19 @@ def _common(verb: argparse.ArgumentParser, module: ModuleType | None) -> None:
     where = HERE.parent / "record"
     help_ = "write rows, tables and pictures under DIR/MACHINE/DATE/ (DIR: benches/record)"
     verb.add_argument("--record", type=Path, nargs="?", const=where, metavar="DIR", help=help_)
+
+
+def _command(name: str, args: argparse.Namespace, module: ModuleType) -> str:
+    """What would run this subject alone, as it ran."""
+    words = ["python3 benches/compare/run.py", name]
+    own = argparse.ArgumentParser()
+    _common(own, module)
+    module.arguments(own)
+    for key, default in vars(own.parse_args([])).items():
+        value = getattr(args, key, None)
+        if key != "record" and value not in (None, default):
+            words += [f"--{key}", *map(str, value if isinstance(value, list) else [value])]
+    return " ".join([*words, *(["--record"] if args.record else [])])
 
 
 def _filled(args: argparse.Namespace, module: ModuleType) -> argparse.Namespace:

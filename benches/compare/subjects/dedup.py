@@ -42,6 +42,7 @@ class Shares:
     wrong: bool = False
     disk: int = 0
     source: str = field(default_factory=source)
+    command: str = ""
     subject: str = "dedup"
 
     def say(self, right: bool, line: str) -> None:
@@ -62,7 +63,7 @@ class Shares:
 
     def text(self) -> str:
         """Everything, for a terminal."""
-        parts = ["\n".join([machine.describe(), self.source, *self.input])]
+        parts = ["\n".join([f"$ {self.command}", machine.describe(), self.source, *self.input])]
         parts.append("Answers\n" + "\n".join(f"  {line}" for line in self.checks))
         if self.wrong:
             return "\n\n".join(parts)
@@ -73,7 +74,7 @@ class Shares:
         parts.append(aligned(table))
         ways = [f"{way}: {saved * 100:.1f} % of their sum is saved" for way, saved in self.savings().items()]
         parts.append("\n".join([*ways, f"on disk, with manifests and companion files: {self.disk / 1e6:.1f} MB"]))
-        shown = [["BYTES", "SHARED BY"], *([f"{size / 1e6:.1f} MB", names] for _, size, names in self.shared)]
+        shown = [["BYTES", "SHARED BY"], *([_cell(("bytes", size)), names] for _, size, names in self.shared)]
         parts.append(aligned(shown))
         parts.append(
             "SIZE and UNIQUE are those of `longshore list`; UNIQUE is shared with no other. NEW is what a model added to those above it.\n"
@@ -110,7 +111,9 @@ def bars(rows: list[dict[str, int | str]]) -> list[plot.Bar]:
 def run(args: argparse.Namespace) -> Shares:
     """Stores the models, and cuts their files."""
     base = inputs.model("llama", args.bytes)
-    tuned = [inputs.tuned(base, contest.fresh(name), words, seed) for seed, (name, words) in enumerate(TUNED.items(), 1)]
+    tuned = [
+        inputs.tuned(base, contest.fresh(name), words, seed) for seed, (name, words) in enumerate(TUNED.items(), 1)
+    ]
     shares = Shares(
         [base.describe(), *(f"{m.name}: the same, values moved in {' and '.join(TUNED[m.name])}" for m in tuned)]
     )
@@ -190,4 +193,6 @@ def _chunks(models: list[Model]) -> dict[str, tuple[int, int, int]]:
 
 def _cell(entry: tuple[str, int | str]) -> str:
     column, value = entry
-    return f"{int(value) / 1e6:.1f} MB" if column.endswith("bytes") else str(value)
+    if not column.endswith("bytes"):
+        return str(value)
+    return f"{int(value) / 1e6:.1f} MB" if int(value) >= 1e5 else f"{int(value) / 1e3:.1f} kB"
