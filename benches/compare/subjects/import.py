@@ -6,6 +6,7 @@ same bytes twice and know whether they are right, unsynced; the hub client reads
 
 import argparse
 import shutil
+from functools import partial
 
 import contest
 import inputs
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> Ledger:
         note(f"checking {model.name}")
         _ours(ledger, model)
         _copies(ledger, model)
-        contest.attempt(ledger, hub.NAME, lambda: hub.verify(ledger, model, contest.starts(cold=False)))
+        contest.attempt(ledger, hub.NAME, partial(hub.verify, ledger, model, contest.starts(cold=False)))
         ledger.jobs += contest.limits(model, "memcpy", "read", "sha256", "sha256 all", "write")
     contest.measure(ledger, args.turns)
     ledger.notes = [
