@@ -1,6 +1,10 @@
 //! From safetensors to GGUF, as candle's own `tensor-tools quantize` goes about it.
 
-use std::{fs::File, io::{BufWriter, Write}, path::Path};
+use std::{
+    fs::File,
+    io::{BufWriter, Write},
+    path::Path,
+};
 
 use candle_core::{
     DType, Device,
