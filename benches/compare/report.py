@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import machine
+import plot
 from turns import Task
 
 
-def _source() -> str:
+def source() -> str:
     """The commit that was built."""
     asked = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12"],
@@ -55,11 +56,13 @@ class Report:
     figures: list[Figure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     load: str = field(default_factory=machine.load)
-    source: str = field(default_factory=_source)
+    source: str = field(default_factory=source)
+    command: str = ""
 
     def text(self) -> str:
         """Everything, for a terminal."""
         head = [
+            f"$ {self.command}",
             f"{machine.describe()}; {self.load}",
             self.source,
             self.input,
@@ -69,15 +72,15 @@ class Report:
         if self.unavailable:
             parts.append("Not measured\n" + "\n".join(f"  {peer}: {why}" for peer, why in self.unavailable.items()))
         if not self.wrong:
-            parts += [_aligned(self._measured()), _aligned(self._figures())]
+            parts += [aligned(self._measured()), aligned(self._figures())]
             parts.append("\n".join(self.notes))
         return "\n\n".join(part for part in parts if part)
 
     def record(self, home: Path) -> list[Path]:
-        """Writes the rows as CSV, and beside them what the terminal shows; those of the same machine and day are replaced."""
+        """Writes the rows, the picture and what the terminal shows; those of the same machine and day are replaced."""
         folder = home / machine.name() / datetime.date.today().isoformat()
         folder.mkdir(parents=True, exist_ok=True)
-        rows, shown = folder / f"{self.subject}.csv", folder / f"{self.subject}.txt"
+        rows, shown, picture = (folder / f"{self.subject}.{end}" for end in ("csv", "txt", "svg"))
         with rows.open("w", newline="") as file:
             out = csv.writer(file, lineterminator="\n")
             out.writerow(
@@ -88,7 +91,9 @@ class Report:
             for peer, why in self.unavailable.items():
                 out.writerow([peer, self.versions.get(peer, ""), *[""] * 12, f"not measured: {why}"])
         shown.write_text(self.text() + "\n")
-        return [rows, shown]
+        with rows.open(newline="") as file:
+            picture.write_text(plot.bars("Quantizing a matrix in memory", plot.of_weights(list(csv.DictReader(file)))))
+        return [rows, shown, picture]
 
     def _row(self, task: Task) -> list[object]:
         error = "" if task.error is None else f"{task.error:.6f}"
@@ -122,7 +127,7 @@ class Report:
         return rows
 
 
-def _aligned(rows: list[list[str]]) -> str:
+def aligned(rows: list[list[str]]) -> str:
     """Columns two blanks apart, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     right = [all(row[at][:1].isdigit() or not row[at] for row in rows[1:]) for at in range(len(widths))]

@@ -3,10 +3,10 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use longshore_benches::checkpoint;
 
-/// Write a BF16 checkpoint: Llama-like, or of many small tensors
+/// Write a BF16 checkpoint: a Llama, a model of experts, or many small tensors
 #[derive(Parser)]
 struct Args {
     /// The directory to make
@@ -14,16 +14,27 @@ struct Args {
     /// About how many bytes of tensors
     #[arg(long, default_value = "4000000000")]
     bytes: u64,
+    /// Whose names and shapes
+    #[arg(long, value_enum, default_value = "llama")]
+    like: Like,
     /// Instead, so many tensors of 8 KiB
     #[arg(long, value_name = "COUNT")]
     small: Option<usize>,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Like {
+    Llama,
+    /// Qwen 3 with experts
+    Moe,
+}
+
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let bytes = match args.small {
-        Some(count) => checkpoint::small_tensors(&args.dir, count, 4096)?,
-        None => checkpoint::llama(&args.dir, args.bytes)?,
+    let bytes = match (args.small, args.like) {
+        (Some(count), _) => checkpoint::small_tensors(&args.dir, count, 4096)?,
+        (None, Like::Llama) => checkpoint::llama(&args.dir, args.bytes)?,
+        (None, Like::Moe) => checkpoint::moe(&args.dir, args.bytes)?,
     };
     println!("{}: {bytes} bytes of tensors", args.dir.display());
     Ok(())

@@ -3,50 +3,38 @@
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use longshore_st_format::{Dtype, Shape, fixtures};
+use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 
-/// The tensors of a layer of a 4096-wide Llama, in elements.
-const LAYER: [(&str, &[u64]); 9] = [
-    ("input_layernorm.weight", &[4096]),
-    ("mlp.down_proj.weight", &[4096, 14336]),
-    ("mlp.gate_proj.weight", &[14336, 4096]),
-    ("mlp.up_proj.weight", &[14336, 4096]),
-    ("post_attention_layernorm.weight", &[4096]),
-    ("self_attn.k_proj.weight", &[1024, 4096]),
-    ("self_attn.o_proj.weight", &[4096, 4096]),
-    ("self_attn.q_proj.weight", &[4096, 4096]),
-    ("self_attn.v_proj.weight", &[1024, 4096]),
-];
+mod llama;
+mod moe;
 
-/// Writes a BF16 checkpoint with the tensors of a Llama 3 8B and as many layers as make about `bytes`, a few layers to a
-/// file. Values are deterministic and roughly Gaussian. Returns the bytes of all tensors.
+type Tensor = (String, Dtype, Shape);
+
+/// A checkpoint that is not written yet: its shards, and the text of its `config.json`.
+struct Checkpoint {
+    shards: Vec<Vec<Tensor>>,
+    config: String,
+}
+
+/// Writes a BF16 checkpoint with the tensors of a Llama and as many layers as make about `bytes`, four layers to a file: as wide as
+/// Llama 3 8B where two layers of it fit, else a half or a quarter of that. Values are deterministic and roughly Gaussian. Returns the
+/// bytes of all tensors.
 ///
 /// # Errors
 ///
 /// Whatever writing the files answers.
 pub fn llama(dir: &Path, bytes: u64) -> io::Result<u64> {
-    fs::create_dir_all(dir)?;
-    let vocabulary = 32_768;
-    let ends = [("model.embed_tokens.weight", [vocabulary, 4096]), ("lm_head.weight", [vocabulary, 4096])];
-    let layer_bytes: u64 = LAYER.iter().map(|(_, dims)| 2 * dims.iter().product::<u64>()).sum();
-    let end_bytes = 2 * 2 * vocabulary * 4096;
-    let layers = bytes.saturating_sub(end_bytes) / layer_bytes;
-    let mut shards: Vec<Vec<(String, Dtype, Shape)>> = Vec::new();
-    let name = |(name, dims): (&str, &[u64]), at| (format!("model.layers.{at}.{name}"), Dtype::BF16, Shape::new(dims));
-    for first in (0..layers).step_by(4) {
-        let layers = first..layers.min(first + 4);
-        shards.push(layers.flat_map(|at| LAYER.into_iter().map(move |tensor| name(tensor, at))).collect());
-    }
-    shards.push(ends.map(|(name, dims)| (name.to_owned(), Dtype::BF16, Shape::new(dims))).into());
-    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-    for (at, tensors) in shards.iter().enumerate() {
-        let path = dir.join(format!("model-{:05}-of-{:05}.safetensors", at + 1, shards.len()));
-        fixtures::write_file(path, &metadata, tensors)?;
-    }
-    fs::write(
-        dir.join("config.json"),
-        format!("{{\"architectures\":[\"LlamaForCausalLM\"],\"num_hidden_layers\":{layers},\"hidden_size\":4096}}\n"),
-    )?;
-    Ok(layers * layer_bytes + end_bytes)
+    llama::checkpoint(bytes).write(dir)
+}
+
+/// Writes a BF16 checkpoint with the tensors of a Qwen 3 with experts and as many layers as make about `bytes`, one layer to a file: with the
+/// experts of its 30B model where two layers of it fit, else fewer and narrower ones. Returns the bytes of all tensors.
+///
+/// # Errors
+///
+/// Whatever writing the files answers.
+pub fn moe(dir: &Path, bytes: u64) -> io::Result<u64> {
+    moe::checkpoint(bytes).write(dir)
 }
 
 /// Writes a checkpoint of so many small BF16 tensors, each of which becomes a blob. Returns the bytes of all tensors.
@@ -56,9 +44,73 @@ pub fn llama(dir: &Path, bytes: u64) -> io::Result<u64> {
 /// Whatever writing the files answers.
 pub fn small_tensors(dir: &Path, count: usize, elements: u64) -> io::Result<u64> {
     fs::create_dir_all(dir)?;
-    let tensor = |at| (format!("model.layers.{at}.proj.weight"), Dtype::BF16, Shape::new([elements / 64, 64]));
+    let tensor = |at| bf16(format!("model.layers.{at}.proj.weight"), &[elements / 64, 64]);
     let tensors: Vec<_> = (0..count).map(tensor).collect();
     fixtures::write_file(dir.join("model.safetensors"), &BTreeMap::new(), &tensors)?;
     fs::write(dir.join("config.json"), "{\"architectures\":[\"LlamaForCausalLM\"]}\n")?;
-    Ok(tensors.iter().filter_map(|(_, dtype, shape)| shape.byte_len(*dtype).ok()).sum())
+    Ok(bytes_of(&tensors))
+}
+
+impl Checkpoint {
+    fn write(&self, dir: &Path) -> io::Result<u64> {
+        fs::create_dir_all(dir)?;
+        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        self.shards.par_iter().enumerate().try_for_each(|(at, tensors)| {
+            let path = dir.join(format!("model-{:05}-of-{:05}.safetensors", at + 1, self.shards.len()));
+            fixtures::write_file(path, &metadata, tensors)
+        })?;
+        fs::write(dir.join("config.json"), &self.config)?;
+        Ok(self.shards.iter().map(|tensors| bytes_of(tensors)).sum())
+    }
+}
+
+/// The first of `sizes`, largest first, of which two layers fit into `bytes`, with the number of layers that fit; else the last, with one.
+fn fitting<S: Copy>(sizes: &[S], bytes: u64, ends_and_layer: impl Fn(S) -> (u64, u64)) -> (S, u64) {
+    let layers = |size| {
+        let (ends, layer) = ends_and_layer(size);
+        bytes.saturating_sub(ends) / layer
+    };
+    let last = *sizes.last().expect("there is a smallest size");
+    let size = sizes.iter().copied().find(|&size| layers(size) >= 2).unwrap_or(last);
+    (size, layers(size).max(1))
+}
+
+fn bf16(name: String, dims: &[u64]) -> Tensor {
+    (name, Dtype::BF16, Shape::new(dims))
+}
+
+fn bytes_of(tensors: &[Tensor]) -> u64 {
+    tensors.iter().filter_map(|(_, dtype, shape)| shape.byte_len(*dtype).ok()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(checkpoint: &Checkpoint) -> u64 {
+        checkpoint.shards.iter().map(|tensors| bytes_of(tensors)).sum()
+    }
+
+    #[test]
+    fn about_as_many_bytes_as_asked() {
+        for asked in [200_000_000, 1_000_000_000, 4_000_000_000_u64] {
+            for made in [llama::checkpoint(asked), moe::checkpoint(asked)] {
+                let found = bytes(&made);
+                assert!(found <= asked && found > asked / 2, "asked for {asked}, made {found}");
+            }
+        }
+    }
+
+    #[test]
+    fn too_few_bytes_make_one_layer() {
+        assert_eq!(llama::checkpoint(0).shards.len(), 2);
+        assert_eq!(moe::checkpoint(0).shards.len(), 2);
+    }
+
+    #[test]
+    fn the_widest_llama_is_a_llama_3_8b() {
+        let made = llama::checkpoint(4_000_000_000);
+        let down = made.shards[0].iter().find(|(name, ..)| name == "model.layers.0.mlp.down_proj.weight");
+        assert_eq!(down.expect("it is in the first layer").2, Shape::new([4096, 14336]));
+    }
 }

@@ -1,4 +1,5 @@
-//! What the benchmarks share: synthetic checkpoints, times and medians.
+//! What the benchmarks share: synthetic checkpoints, chunks, times and medians.
 
 pub mod checkpoint;
+pub mod chunks;
 pub mod stats;

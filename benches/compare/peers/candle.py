@@ -23,14 +23,7 @@ class Candle:
     """A running program."""
 
     def __init__(self, source: Path, shape: tuple[int, int], scratch: Path) -> None:
-        built = scratch / "candle"
-        flags = {**os.environ, "RUSTFLAGS": "-C target-cpu=native", "CARGO_TARGET_DIR": str(built)}
-        try:
-            build(["cargo", "build", "--release", "--locked"], HOME, env=flags)
-        except (subprocess.CalledProcessError, OSError) as failure:
-            why = last_line(failure) if isinstance(failure, subprocess.CalledProcessError) else str(failure)
-            raise Unavailable(f"it does not build: {why}") from failure
-        command = [built / "release" / "longshore-compare-candle", source, *shape]
+        command = [program(scratch), source, *shape]
         self._worker = Worker([str(word) for word in command], HOME)
         self._size = shape[0] * shape[1] * 4
 
@@ -59,3 +52,15 @@ class Candle:
         values = np.fromfile(scratch, np.float32)
         scratch.unlink()
         return values
+
+
+def program(scratch: Path) -> Path:
+    """The program in ../candle, built."""
+    built = scratch / "candle"
+    flags = {**os.environ, "RUSTFLAGS": "-C target-cpu=native", "CARGO_TARGET_DIR": str(built)}
+    try:
+        build(["cargo", "build", "--release", "--locked"], HOME, env=flags)
+    except (subprocess.CalledProcessError, OSError) as failure:
+        why = last_line(failure) if isinstance(failure, subprocess.CalledProcessError) else str(failure)
+        raise Unavailable(f"it does not build: {why}") from failure
+    return built / "release" / "longshore-compare-candle"

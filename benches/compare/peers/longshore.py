@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from functools import cache
 from pathlib import Path
 
 from turns import Task
@@ -15,8 +16,7 @@ class Longshore:
     """A running `quantize`."""
 
     def __init__(self, source: Path, size: int) -> None:
-        build(["cargo", "build", "--release", "-p", "longshore-benches", "--example", "quantize"], ROOT)
-        self._worker = Worker([str(target() / "release" / "examples" / "quantize"), str(source)], ROOT)
+        self._worker = Worker([str(example("quantize")), str(source)], ROOT)
         self._size = size
 
     def memcpy(self, cores: str) -> Task:
@@ -61,6 +61,21 @@ class Longshore:
         return _taken(scratch)
 
 
+@cache
+def program() -> Path:
+    """The command line, built as anyone would build it."""
+    build(["cargo", "build", "--release", "-p", "longshore"], ROOT)
+    return target() / "release" / "longshore"
+
+
+@cache
+def example(name: str) -> Path:
+    """An example of the benchmarks, built."""
+    build(["cargo", "build", "--release", "-p", "longshore-benches", "--example", name], ROOT)
+    return target() / "release" / "examples" / name
+
+
+@cache
 def target() -> Path:
     """Cargo's folder for what it builds."""
     about = subprocess.run(

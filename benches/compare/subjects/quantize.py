@@ -16,6 +16,7 @@ from report import Figure, Report
 from turns import Task, Unavailable, take_turns
 from worker import note
 
+TURNS = 7
 SEED = 3
 SIGMA = 0.02
 SCHEMES = list(mlx.FORMATS)

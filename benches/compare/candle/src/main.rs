@@ -8,6 +8,10 @@
 //! dequantize TYPE      answered by  ok SECONDS        what was quantized last, to F32
 //! save TYPE PATH       answered by  ok 0              the same as bytes in a file
 //! ```
+//!
+//! `PROGRAM convert OUT TYPE FILE…` instead makes a GGUF file of a checkpoint, once.
+
+mod convert;
 
 use std::{
     collections::HashMap,
@@ -25,6 +29,11 @@ type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [verb, out, name, files @ ..] = &args[..]
+        && verb == "convert"
+    {
+        return convert::convert(out.as_ref(), kind(name)?, files);
+    }
     let [input, rows, columns] = &args[..] else { return Err("expected INPUT ROWS COLUMNS".into()) };
     let weights: Vec<f32> =
         fs::read(input)?.chunks_exact(2).map(|pair| f32::from_le_bytes([0, 0, pair[0], pair[1]])).collect();

@@ -1,0 +1,125 @@
+"""What subjects whose jobs are whole programs have in common."""
+
+import argparse
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import environment
+import inputs
+import jobs
+import machine
+import pages
+from inputs import Model
+from jobs import Failed, Job
+from ledger import Ledger
+from peers import longshore
+from worker import note
+
+PROGRAMS = Path(__file__).resolve().parent / "programs"
+CORES = machine.cores()
+# Rates of what the machine can do are in all tables beside the times.
+LIMIT = "limit"
+DRIVES = "the guest's cache was empty; a host below it may still hold the bytes, which is why reading them cold stands beside"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be asked for beside the number of turns."""
+    size = {"type": lambda text: int(float(text)), "default": 700_000_000, "metavar": "N"}
+    parser.add_argument("--bytes", help="of each checkpoint (%(default)s)", **size)
+
+
+def interpreter(name: str) -> Path:
+    """The Python of an environment; what cannot be installed makes the peers that need it unavailable."""
+    try:
+        return environment.interpreter(name)
+    except environment.EnvironmentFailure as failure:
+        raise Failed(str(failure)) from failure
+
+
+def version(python: Path, package: str) -> str:
+    """Of a package in an environment."""
+    asked = f"import importlib.metadata as m; print(m.version({package!r}))"
+    return subprocess.run([str(python), "-c", asked], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def ours(*words: str | Path, store: Path) -> list[str | Path]:
+    """A command of ours."""
+    return [longshore.program(), "--quiet", "--json", "--store", store, *words]
+
+
+def ask(*words: str | Path, store: Path) -> dict:
+    """What a command of ours answers."""
+    return jobs.execute(ours(*words, store=store)).answer
+
+
+def fresh(name: str) -> Path:
+    """A directory that does not exist yet."""
+    path = inputs.home() / "scratch" / name
+    shutil.rmtree(path, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def starts(cold: bool = True) -> tuple[str, ...]:
+    """From what a job starts: files in memory, and files that are not."""
+    return ("warm", "cold") if cold and pages.can_drop() else ("warm",)
+
+
+def limits(model: Model, *verbs: str) -> Iterator[Job]:
+    """The physical limits, on a model's files: `read`, `sha256`, `sha256 all`, `memcpy` or `write`."""
+    python = interpreter("compare")
+    for verb in verbs:
+        word, _, many = verb.partition(" ")
+        threads = str(CORES if many else 1)
+        command = [python, PROGRAMS / "limits.py", word, threads]
+        reads, writes, begin = [], None, ("warm",)
+        if word in ("memcpy", "write"):
+            command.append(str(model.bytes))
+        else:
+            command += model.files
+            reads, begin = model.files, starts(word == "read")
+        if word == "write":
+            writes = inputs.home() / "scratch" / "written"
+            command.append(writes)
+        what = {"write": "write + sync", "memcpy": "memcpy"}.get(word, word)
+        how = {
+            "read": "into one buffer that is used again",
+            "sha256": "OpenSSL's, on pieces that were read into one buffer",
+            "memcpy": "between two buffers of 16 MiB",
+            "write": "files of 16 MiB, then one syncfs",
+        }[word]
+        yield Job(LIMIT, what, how, threads, command, model.bytes, reads, writes, model=model.name, starts=begin)
+
+
+def measure(ledger: Ledger, turns: int) -> None:
+    """Takes the times, if the answers are right."""
+    if ledger.wrong:
+        return
+    ledger.unavailable |= jobs.take_turns(ledger.jobs, turns, note)
+    ledger.jobs = [job for job in ledger.jobs if job.runs]
+
+
+def attempt(ledger: Ledger, peer: str, work: Callable[[], None]) -> bool:
+    """Does what prepares or checks a peer; a peer that fails is not measured, and the reason is a row."""
+    try:
+        work()
+    except (Failed, OSError, subprocess.CalledProcessError) as failure:
+        ledger.unavailable[peer] = str(failure)
+        return False
+    return True
+
+
+def coreutils() -> str:
+    """The version of the system's sha256sum."""
+    asked = subprocess.run(["sha256sum", "--version"], capture_output=True, text=True, check=True)
+    return asked.stdout.splitlines()[0].removeprefix("sha256sum ")
+
+
+def write_json(path: Path, value: object) -> Path:
+    """A file for a program to read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+    return path

@@ -1,0 +1,221 @@
+"""Programs that run once from start to end, and what each run costs: seconds, seconds on processors, memory, and what is left to sync."""
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pages
+from turns import Unavailable
+
+# A job whose first run takes longer has only that run.
+LONG_SECONDS = 20.0
+# Of the pages of dropped files, so many may still be in memory: others map them too.
+FEW = 0.01
+
+
+class Failed(Exception):
+    """A program that did not do its job: its name, and the last that it said."""
+
+
+@dataclass
+class Run:
+    """What one run cost."""
+
+    seconds: float
+    cpu: float
+    rss: int  # bytes: the largest resident set of any of its processes, mapped files included
+    private: (
+        int | None
+    )  # bytes: the most that its processes held at once and that no file backs; unknown where the system does not say
+    sync: float = 0.0  # seconds that making everything durable took afterwards
+    open: float | None = None  # seconds until the program had tensors, before their bytes were read
+    answer: dict = field(default_factory=dict)  # what the program printed, if that is JSON
+    printed: str = ""
+
+
+@dataclass
+class Job:
+    """One thing that one program does.
+
+    A program may print a line of JSON: its `seconds` and `cpu` then count instead of those of the process, so that a
+    Python program does not pay for what it imports.
+    """
+
+    peer: str
+    operation: str
+    detail: str  # what it does, in a few words
+    threads: str  # `1`, or how many
+    command: list[str | Path]
+    bytes: int  # of the input: what rates are counted in
+    reads: list[Path] = field(default_factory=list)  # files that are warm or cold
+    writes: Path | None = None  # a directory that it makes; removed before each run
+    model: str = ""
+    starts: tuple[str, ...] = ("warm",)
+    environment: dict[str, str] = field(default_factory=dict)
+    verdict: Callable[[dict], str | None] = lambda _: None  # what is wrong with the answer of a run, if anything is
+    left: int = 0  # bytes on disk after the last run
+    runs: dict[str, list[Run]] = field(default_factory=dict)
+
+    def run(self, start: str) -> Run:
+        """Runs it once, with its files in memory or not, and keeps the result."""
+        self.prepare()
+        if start == "cold":
+            pages.drop(self.reads)
+            if pages.resident(self.reads) > FEW:
+                raise Unavailable("the files stay in memory: warm only")
+        else:
+            pages.bring_in(self.reads)
+        run = execute(self.command, self.environment)
+        wrong = self.verdict(run.answer)
+        if wrong:
+            raise Failed(f"{self.peer}, {self.operation}: {wrong}")
+        if self.writes:
+            started = time.perf_counter()
+            pages.settle(self.writes)
+            run.sync, self.left = time.perf_counter() - started, _size(self.writes)
+        self.runs.setdefault(start, []).append(run)
+        return run
+
+    def prepare(self) -> None:
+        """Leaves nothing of an earlier run, on the disk too."""
+        if self.writes:
+            shutil.rmtree(self.writes, ignore_errors=True)
+            pages.settle(self.writes.parent)
+
+    def clear(self) -> None:
+        """Removes what it wrote."""
+        if self.writes:
+            shutil.rmtree(self.writes, ignore_errors=True)
+
+
+def take_turns(jobs: list[Job], turns: int, progress: Callable[[str], None]) -> dict[str, str]:
+    """Lets every job run once, warm and then cold, then every job again. Answers which of them could not start cold, and why."""
+    refused = {}
+    for turn in range(turns):
+        for start in ("warm", "cold"):
+            for job in jobs:
+                if start not in job.starts or job.peer in refused and start == "cold":
+                    continue
+                if turn and _long(job.runs.get(start, [])):
+                    continue
+                progress(f"turn {turn + 1} of {turns}: {job.peer}, {job.operation} {job.model}, {start}")
+                try:
+                    job.run(start)
+                except Unavailable as why:
+                    refused[job.peer] = str(why)
+                job.clear()
+    progress("")
+    return refused
+
+
+def _long(runs: list[Run]) -> bool:
+    return any(run.seconds > LONG_SECONDS for run in runs)
+
+
+def least(runs: Iterable[Run]) -> Run:
+    """The run that took the least time, syncing included."""
+    return min(runs, key=lambda run: run.seconds + run.sync)
+
+
+def median(runs: Iterable[Run]) -> float:
+    """The middle of the times, syncing included, in seconds."""
+    return statistics.median(run.seconds + run.sync for run in runs)
+
+
+def execute(command: list[str | Path], environment: dict[str, str] | None = None) -> Run:
+    """Runs a program to its end and measures it. A failure carries the last line that it said."""
+    words = [str(word) for word in command]
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        started = time.perf_counter()
+        process = subprocess.Popen(words, stdout=out, stderr=err, env={**os.environ, **(environment or {})})
+        watch = _Watch(process.pid)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
+        watch.stop()
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        err.seek(0)
+        printed, said = out.read().decode(errors="replace"), err.read().decode(errors="replace")
+    if process.returncode:
+        lines = [line for line in (said or printed).splitlines() if line.strip()] or ["it said nothing"]
+        reason = next((line for line in lines if line.startswith("error:")), lines[-1])
+        raise Failed(f"{Path(words[0]).name} ended with {process.returncode}: {reason.strip()}")
+    # The kernel counts what this process held before the other program took its place, so that its own figure is of use only
+    # where nothing else is to be had.
+    largest = watch.rss or usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    answer = _json(printed)
+    times = (answer.get("seconds"), answer.get("cpu"))
+    own, cpu = (value if isinstance(value, float) else None for value in times)
+    return Run(
+        seconds if own is None else own,
+        usage.ru_utime + usage.ru_stime if cpu is None else cpu,
+        largest,
+        watch.private,
+        open=answer.get("open"),
+        answer=answer,
+        printed=printed,
+    )
+
+
+def _json(printed: str) -> dict:
+    for text in (printed, *reversed(printed.splitlines())):
+        try:
+            found = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+def _size(path: Path) -> int:
+    """Bytes of all files under a directory."""
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+class _Watch:
+    """Looks at a program's memory every few milliseconds, and at that of the programs that it starts."""
+
+    def __init__(self, pid: int) -> None:
+        self.rss: int | None = None  # bytes: the most that one process has held at once
+        self.private: int | None = None  # bytes: the most that all held at once and that no file backs
+        self._pid, self._stop = pid, threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Looks no more."""
+        self._stop.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._stop.wait(0.005):
+            seen = list(_memory(self._pid))
+            if seen:
+                self.rss = max(self.rss or 0, *(rss for rss, _ in seen))
+                self.private = max(self.private or 0, sum(private for _, private in seen))
+
+
+def _memory(pid: int) -> Iterator[tuple[int, int]]:
+    """Of a process and those that it started: the most that it has held, and what it holds now that no file backs, in bytes."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return
+    lines = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    sizes = {key: int(lines[key].split()[0]) * 1024 for key in ("VmHWM", "RssAnon", "RssShmem") if key in lines}
+    if "VmHWM" in sizes:
+        # Shared memory counts too: no file on a disk backs it.
+        yield sizes["VmHWM"], sizes.get("RssAnon", 0) + sizes.get("RssShmem", 0)
+    for child in children:
+        yield from _memory(int(child))

@@ -1,0 +1,224 @@
+"""Loading into host memory: beside the safetensors library, MLX and the loaders that need PyTorch.
+
+OPEN is the time until a program has its tensors; a loader that maps files has read nothing by then. So every program then reads all bytes
+once, on one thread, and WALL is both together. Every run's bytes have the same sum, or there is no table.
+"""
+
+import argparse
+import subprocess
+from functools import partial
+from pathlib import Path
+
+import contest
+import inputs
+import jobs
+import tensors
+from contest import PROGRAMS
+from inputs import Model
+from jobs import Failed, Job
+from ledger import Ledger
+from peers import longshore
+from worker import note
+
+TURNS = 5
+# What a kind of programs/loaders.py is called in the table, its threads, and what it does.
+LOADERS = {
+    "numpy": ("safetensors numpy", "1", "copies each tensor"),
+    "mlx": ("mlx", "up to 4", "mx.load and mx.eval on its CPU backend: reads each file into memory"),
+}
+TORCH = {
+    "torch-mmap": ("torch", "1", "torch.load(mmap=True) of a file of its own: maps it"),
+    "torch-safetensors": ("safetensors torch", "1", "maps the files"),
+    "torch-safetensors-pread": ("safetensors torch, pread", "1", "reads into memory"),
+    "flashpack": ("flashpack", "1", "maps a file of its own"),
+    "runai": ("run:ai streamer", "up to 16", "reads into memory "),
+    "tensorizer": ("tensorizer", "1", "reads a file of its own into memory"),
+    "fastsafetensors": ("fastsafetensors", "up to 16", "reads into memory, without GPUDirect"),
+}
+WANTS_TORCH = (
+    "they need PyTorch; for Linux PyPI has only its build for CUDA, about 5 GB with what it needs: `--torch install`, or `--torch PYTHON` "
+    "for an interpreter that has it and the packages of benches/python/requirements/torch.txt"
+)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be asked for beside the number of turns."""
+    contest.arguments(parser)
+    help_ = "`install` PyTorch and the loaders that need it, or use the interpreter PYTHON, which has them"
+    parser.add_argument("--torch", metavar="PYTHON", help=help_)
+
+
+def run(args: argparse.Namespace) -> Ledger:
+    """Checks the answers, and if they are right takes the times."""
+    models = [inputs.model(name, args.bytes) for name in inputs.LIKE]
+    ledger = Ledger("load", "Loading into host memory", [model.describe() for model in models], {})
+    ledger.versions["longshore"] = longshore.version()
+    for model, quantize in ((models[0], None), (models[0], "int4"), (models[1], None)):
+        _model(ledger, args, model, quantize)
+    contest.measure(ledger, args.turns)
+    ledger.notes = [
+        "GB/S counts the bytes of all tensors over WALL: until every byte was read once. Where OPEN is a small part of it, reading is what takes time.",
+        "RSS includes the pages of mapped files, which other processes share; PRIVATE is what no file backs: a copy of the weights, where there is one.",
+        "Python's imports and start are in neither time; a program starts anew for each run.",
+        f"cold: {contest.DRIVES}.",
+    ]
+    return ledger
+
+
+def _model(ledger: Ledger, args: argparse.Namespace, model: Model, quantize: str | None) -> None:
+    """One stored model, and files that hold the same tensors."""
+    name = f"{model.name} {quantize or 'BF16'}"
+    note(f"checking {name}")
+    store = contest.fresh(f"kept-{model.name}-{quantize}")
+    how = ["--quantize", quantize, "--policy", "uniform"] if quantize else []
+    contest.ask("import", model.path, "m", *how, store=store)
+    if quantize:
+        out = contest.fresh(f"export-{model.name}")
+        contest.ask("export", "m", out, "--format", "mlx", store=store)
+        model = Model(name, out)
+        ledger.input.append(f"{name}: {quantize} of every matrix, and what longshore exports of it for mlx-lm")
+    files = tensors.files(model.path)
+    size = sum(tensor.end - tensor.start for tensor in tensors.every(model.path))
+    race = _Race(ledger, name, size, tensors.total(model.path), tensors.hashes(model.path))
+    blobs = sorted((store / "blobs").iterdir())
+    program = longshore.example("load")
+    stacked = any(".experts." in name for name in race.hashes)
+    race.enter(
+        "longshore", "maps each blob", [program], ["longshore", str(store), "m"], blobs, named=not (quantize or stacked)
+    )
+    race.enter(
+        "safetensors Rust", "maps the files and parses them", [program], ["safetensors", *map(str, files)], files
+    )
+    race.enter(
+        contest.LIMIT,
+        "map: maps the files and knows nothing of them",
+        [program],
+        ["map", *map(str, files)],
+        files,
+        plain=True,
+    )
+    race.enter(
+        contest.LIMIT,
+        "read into fresh memory: reads the files as a whole",
+        [program],
+        ["read", *map(str, files)],
+        files,
+        plain=True,
+    )
+    _python(race, "peers", LOADERS, files)
+    if args.torch is None:
+        ledger.unavailable[", ".join(peer for peer, _, _ in TORCH.values())] = WANTS_TORCH
+    else:
+        _python(race, args.torch, TORCH, files)
+    _mlx(ledger, race, store, blobs)
+    ledger.jobs += contest.limits(model, "memcpy", "read")
+    for job in ledger.jobs[-2:]:
+        job.model = name
+
+
+def _python(race: "_Race", where: str, kinds: dict[str, tuple[str, str, str]], files: list[Path]) -> None:
+    """The loaders of one environment, or of an interpreter that has them."""
+    for kind, (peer, threads, how) in kinds.items():
+        enter = partial(_enter, race, {"install": "torch"}.get(where, where), kind, peer, how, threads, files)
+        contest.attempt(race.ledger, peer, enter)
+
+
+def _enter(race: "_Race", where: str, kind: str, peer: str, how: str, threads: str, files: list[Path]) -> None:
+    python = contest.interpreter(where) if where in ("peers", "torch") else where
+    begin = [python, PROGRAMS / "loaders.py", kind]
+    race.ledger.versions[peer] = jobs.execute([*begin, "--version"]).answer["version"]
+    out = contest.fresh(f"files-{kind}-{race.name.replace(' ', '-')}")
+    made = [Path(path) for path in jobs.execute([*begin, "--prepare", out, *files]).answer["files"]]
+    race.enter(peer, how, begin, list(map(str, made)), made, threads=threads)
+
+
+def _mlx(ledger: Ledger, race: "_Race", store: Path, blobs: list[Path]) -> None:
+    """Ours as MLX arrays, where that is built."""
+    command = contest.ours("load", "m", "--device", "mlx", store=store)
+
+    def enter() -> None:
+        answer = jobs.execute(command).answer
+        wrong = _counted(answer, race.size)
+        ledger.say(
+            not wrong,
+            f"{race.name}: longshore load --device mlx holds {answer['bytes']} bytes, {wrong or 'as many as are stored'}",
+        )
+        ledger.jobs.append(
+            Job(
+                "longshore to MLX",
+                "load",
+                "as arrays of MLX; WALL is that of the process",
+                "1",
+                command,
+                race.size,
+                blobs,
+                model=race.name,
+                starts=contest.starts(),
+                verdict=lambda answer: _counted(answer, race.size),
+            )
+        )
+
+    contest.attempt(ledger, "longshore to MLX", enter)
+
+
+def _counted(answer: dict, size: int) -> str | None:
+    return None if answer["bytes"] == size else f"expected {size} bytes, found {answer['bytes']}"
+
+
+class _Race:
+    """The loaders of one model, all of which have to come to the same bytes."""
+
+    def __init__(self, ledger: Ledger, name: str, size: int, total: str, hashes: dict[str, str]) -> None:
+        self.ledger, self.name, self.size, self.total = ledger, name, size, total
+        self.hashes = {tensor: text.rpartition(" ")[2] for tensor, text in hashes.items()}
+
+    def enter(
+        self,
+        peer: str,
+        how: str,
+        begin: list[str | Path],
+        rest: list[str],
+        reads: list[Path],
+        *,
+        threads: str = "1",
+        named: bool = True,
+        plain: bool = False,
+    ) -> None:
+        """Checks a program and adds its job. `plain` files are read headers and all; tensors that are not `named` as the files name them, or
+        cut otherwise, are compared by their sum."""
+        command = [*begin, *rest]
+        if plain:
+            what, wrong = "reads all bytes", None
+        else:
+            wrong = self._wrong(jobs.execute(command).answer)
+            what = "has the tensors' bytes by their sum"
+            if named and not wrong:
+                what = f"has {len(self.hashes)} tensors by their SHA-256"
+                wrong = self._differs([*begin, "--hashes", *rest])
+        if not plain:
+            self.ledger.say(not wrong, f"{self.name}: {peer} {what}{': ' + wrong if wrong else ''}")
+        self.ledger.jobs.append(
+            Job(
+                peer,
+                how.partition(":")[0] if plain else "load",
+                how.partition(": ")[2] if plain else how,
+                threads,
+                command,
+                self.size,
+                reads,
+                model=self.name,
+                starts=contest.starts(),
+                verdict=(lambda _: None) if plain else self._wrong,
+            )
+        )
+
+    def _wrong(self, answer: dict) -> str | None:
+        found = answer.get("sum")
+        return None if found == self.total else f"expected bytes whose sum is {self.total}, found {found}"
+
+    def _differs(self, command: list) -> str | None:
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Failed(done.stderr.strip().splitlines()[-1])
+        found = dict(line.replace(" sha256:", " ").rsplit(" ", 1) for line in done.stdout.splitlines())
+        return tensors.different(found, self.hashes)

@@ -1,0 +1,105 @@
+//! Loads weights into host memory for `benches/compare/run.py load`: Longshore, the crate `safetensors`, and what is the least to do.
+//!
+//! ```text
+//! PROGRAM longshore STORE NAME     opens a stored model
+//! PROGRAM safetensors FILE…        maps files and parses them
+//! PROGRAM map FILE…                maps files and knows nothing of them
+//! PROGRAM read FILE…               reads files into fresh memory
+//! ```
+//!
+//! Then every byte is read once, by one thread, as words of 64 bits whose sum is printed: so that nothing counts as loaded that is not
+//! in memory, and that all programs can be seen to hold the same. The answer is a line of JSON. With `--hashes` before the verb the SHA-256 of
+//! each tensor is printed instead.
+#![expect(clippy::print_stdout, reason = "a program for the terminal")]
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use anyhow::{Context, bail};
+use longshore_manifest::{Digest, Store, Weights, document::Role, weights::OpenOptions};
+use memmap2::Mmap;
+use safetensors::SafeTensors;
+
+/// A name and bytes.
+type Slice<'a> = (&'a str, &'a [u8]);
+
+fn main() -> anyhow::Result<()> {
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    let hashes = args.first().is_some_and(|word| word == "--hashes");
+    if hashes {
+        args.remove(0);
+    }
+    let report: fn(Instant, &[Slice<'_>]) = if hashes { print_hashes } else { print_times };
+    let started = Instant::now();
+    let (verb, rest) = args.split_first().context("expected longshore, safetensors, map or read")?;
+    let paths: Vec<PathBuf> = rest.iter().map(PathBuf::from).collect();
+    match verb.as_str() {
+        "longshore" => {
+            let [root, name] = rest else { bail!("expected STORE NAME") };
+            let store = Store::open(root)?;
+            let weights = Weights::open(&store, &store.model(&name.parse()?)?, &OpenOptions::default())?;
+            report(started, &stored(&weights));
+        }
+        "safetensors" => {
+            let maps = paths.iter().map(|path| map(path)).collect::<anyhow::Result<Vec<_>>>()?;
+            let files = maps.iter().map(|map| SafeTensors::deserialize(map)).collect::<Result<Vec<_>, _>>()?;
+            let tensors: Vec<_> = files.iter().flat_map(SafeTensors::iter).collect();
+            let slices: Vec<_> = tensors.iter().map(|(name, view)| (*name, view.data())).collect();
+            report(started, &slices);
+        }
+        "map" => {
+            let maps = paths.iter().map(|path| map(path)).collect::<anyhow::Result<Vec<_>>>()?;
+            report(started, &maps.iter().map(|map| ("", &map[..])).collect::<Vec<_>>());
+        }
+        "read" => {
+            let files = paths.iter().map(fs::read).collect::<Result<Vec<_>, _>>()?;
+            report(started, &files.iter().map(|bytes| ("", &bytes[..])).collect::<Vec<_>>());
+        }
+        _ => bail!("expected longshore, safetensors, map or read, found {verb:?}"),
+    }
+    Ok(())
+}
+
+/// All parts of all tensors.
+fn stored(weights: &Weights) -> Vec<Slice<'_>> {
+    let companions = [Role::Scale, Role::Bias, Role::GlobalScale];
+    let mut slices = Vec::new();
+    for tensor in weights.iter() {
+        slices.push((tensor.name(), tensor.weight().data));
+        slices.extend(companions.iter().filter_map(|role| Some((tensor.name(), tensor.companion(*role)?.data))));
+    }
+    slices
+}
+
+fn print_times(started: Instant, slices: &[Slice<'_>]) {
+    let open = started.elapsed().as_secs_f64();
+    let sum = slices.iter().fold(0_u64, |sum, (_, bytes)| sum.wrapping_add(words(bytes)));
+    let seconds = started.elapsed().as_secs_f64();
+    let bytes: usize = slices.iter().map(|(_, bytes)| bytes.len()).sum();
+    let tensors = slices.len();
+    println!(r#"{{"open":{open},"seconds":{seconds},"bytes":{bytes},"tensors":{tensors},"sum":"{sum:016x}"}}"#);
+}
+
+fn print_hashes(_: Instant, slices: &[Slice<'_>]) {
+    for (name, bytes) in slices {
+        println!("{name} {}", Digest::of(bytes));
+    }
+}
+
+/// The sum of all words, the last one filled up with zeros.
+fn words(bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    words.iter().fold(u64::from_le_bytes(last), |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)))
+}
+
+#[expect(unsafe_code, reason = "mapping is what is measured")]
+fn map(path: &Path) -> anyhow::Result<Mmap> {
+    let file = File::open(path).with_context(|| path.display().to_string())?;
+    // SAFETY: the benchmark's own input, which nobody changes while it runs.
+    Ok(unsafe { Mmap::map(&file) }?)
+}
