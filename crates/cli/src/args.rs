@@ -167,7 +167,8 @@ pub(crate) struct Show {
 /// Load a model and say how fast that was
 ///
 /// On the host, loading maps every blob and copies nothing; the limit that is printed beside it is a plain loop that opens, maps and
-/// touches the same files in the same run.
+/// touches the same files in the same run. As MLX arrays, they are views of the mapped blobs on Metal and copied once on the CPU, and the
+/// limit reads every byte once.
 #[derive(Debug, Args)]
 pub(crate) struct Load {
     /// The model
@@ -175,6 +176,9 @@ pub(crate) struct Load {
     /// Where to: host, mlx, cuda or cuda:N
     #[arg(long, value_name = "D", default_value = "host", value_parser = parse_device)]
     pub(crate) device: Device,
+    /// Floats become f32, bf16 or f16; of mlx only. Quantized codes stay as they are
+    #[arg(long, value_name = "D", value_parser = parse_float)]
+    pub(crate) dtype: Option<FloatType>,
     /// Only tensors whose name matches; may be given several times
     #[arg(long, value_name = "GLOB")]
     pub(crate) select: Vec<String>,
@@ -336,7 +340,7 @@ impl Quantize {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Device {
     Host,
     Mlx,

@@ -4,7 +4,6 @@ use std::{fmt::Write as _, hint::black_box, process::ExitCode, time::Instant};
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use longshore_loader_cuda::CudaWeights;
-use longshore_loader_mlx::MlxWeights;
 use longshore_manifest::{
     Store,
     store::{Model, VerifyOptions},
@@ -12,7 +11,7 @@ use longshore_manifest::{
 };
 use serde::Serialize;
 
-use super::VERSION;
+use super::{VERSION, load_mlx};
 use crate::{
     args::{Device, Load},
     errors::Advice,
@@ -22,37 +21,39 @@ use crate::{
 };
 
 #[derive(Serialize)]
-struct Report {
+pub(super) struct Report {
     version: u32,
     device: &'static str,
-    tensors: usize,
-    bytes: u64,
-    seconds: Vec<f64>,
-    limit: Limit,
+    pub(super) tensors: usize,
+    pub(super) bytes: u64,
+    pub(super) seconds: Vec<f64>,
+    pub(super) limit: Limit,
     /// In bytes; absent where the platform does not say.
-    peak_rss: Option<u64>,
+    pub(super) peak_rss: Option<u64>,
 }
 
 #[derive(Serialize)]
-struct Limit {
-    what: &'static str,
-    gb_per_s: f64,
-    seconds: f64,
+pub(super) struct Limit {
+    pub(super) what: &'static str,
+    pub(super) gb_per_s: f64,
+    pub(super) seconds: f64,
+}
+
+impl Report {
+    pub(super) fn new(device: &'static str, limit: Limit) -> Self {
+        Self { version: VERSION, device, tensors: 0, bytes: 0, seconds: Vec::new(), limit, peak_rss: None }
+    }
 }
 
 pub(super) fn run(args: &Load, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
     let model = store.model(&args.name)?;
-    match args.device {
-        Device::Host => {}
-        Device::Mlx => {
-            return MlxWeights::load(store, &model)
-                .map(|weights| match weights {})
-                .map_err(|error| device_error(&error));
-        }
-        Device::Cuda(ordinal) => {
-            let loaded = CudaWeights::load(store, &model, ordinal);
-            return loaded.map(|weights| match weights {}).map_err(|error| device_error(&error));
-        }
+    if let Device::Cuda(ordinal) = args.device {
+        let loaded = CudaWeights::load(store, &model, ordinal);
+        return loaded.map(|weights| match weights {}).map_err(|error| device_error(&error));
+    }
+    if args.dtype.is_some() && args.device == Device::Host {
+        let advice = Advice::failure("--dtype casts, and host arrays are the stored bytes");
+        return Err(advice.hint("--device mlx loads as another type").into());
     }
     if args.verify {
         verify(args, store, printer)?;
@@ -64,19 +65,11 @@ pub(super) fn run(args: &Load, store: &Store, printer: &Printer) -> anyhow::Resu
     if !args.select.is_empty() {
         options.select = Some(&select);
     }
-    let mut report = Report {
-        version: VERSION,
-        device: "host",
-        tensors: 0,
-        bytes: 0,
-        seconds: Vec::new(),
-        limit: Limit {
-            what: "open, stat, map and touch a page of the same blobs, one thread",
-            gb_per_s: 0.0,
-            seconds: f64::MAX,
-        },
-        peak_rss: None,
-    };
+    if args.device == Device::Mlx {
+        return load_mlx::run(args, store, &model, &options, printer);
+    }
+    let what = "open, stat, map and touch a page of the same blobs, one thread";
+    let mut report = Report::new("host", Limit { what, gb_per_s: 0.0, seconds: f64::MAX });
     for _ in 0..args.repeat.get() {
         let started = Instant::now();
         let weights = black_box(Weights::open(store, &store.model(&args.name)?, &options)?);
@@ -84,9 +77,7 @@ pub(super) fn run(args: &Load, store: &Store, printer: &Printer) -> anyhow::Resu
         report.tensors = weights.len();
         report.bytes = weights.bytes();
         if weights.is_empty() {
-            return Err(Advice::input(format!("no tensor of {} matches", args.name))
-                .hint(format!("longshore show {} --tensors lists the names", args.name))
-                .into());
+            return Err(nothing_matches(args));
         }
         let blobs: Vec<_> = weights.digests().map(|digest| store.blob_path(&digest)).collect();
         drop(weights);
@@ -105,16 +96,7 @@ fn human(args: &Load, model: &Model, report: &Report) -> String {
         plural(report.tensors, "tensor"),
         size(report.bytes)
     );
-    for time in &report.seconds {
-        let _ = writeln!(text, "  loaded in {} ({} GB/s)", seconds(*time), three_digits(rate(report.bytes, *time)));
-    }
-    let _ = writeln!(
-        text,
-        "  limit     {} ({} GB/s): {}",
-        seconds(report.limit.seconds),
-        three_digits(report.limit.gb_per_s),
-        report.limit.what
-    );
+    timings(&mut text, report);
     if let Some(peak) = report.peak_rss {
         let _ = writeln!(
             text,
@@ -142,6 +124,26 @@ fn verify(args: &Load, store: &Store, printer: &Printer) -> anyhow::Result<()> {
     }
 }
 
+/// How long it took each time, and the limit beside it.
+pub(super) fn timings(text: &mut String, report: &Report) {
+    for time in &report.seconds {
+        let _ = writeln!(text, "  loaded in {} ({} GB/s)", seconds(*time), three_digits(rate(report.bytes, *time)));
+    }
+    let _ = writeln!(
+        text,
+        "  limit     {} ({} GB/s): {}",
+        seconds(report.limit.seconds),
+        three_digits(report.limit.gb_per_s),
+        report.limit.what
+    );
+}
+
+pub(super) fn nothing_matches(args: &Load) -> anyhow::Error {
+    Advice::input(format!("no tensor of {} matches", args.name))
+        .hint(format!("longshore show {} --tensors lists the names", args.name))
+        .into()
+}
+
 fn globs(patterns: &[String]) -> anyhow::Result<GlobSet> {
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
@@ -156,12 +158,12 @@ fn device_error(error: &dyn std::error::Error) -> anyhow::Error {
     Advice::failure(error.to_string()).hint("--device host loads into host memory").into()
 }
 
-fn rate(bytes: u64, seconds: f64) -> f64 {
+pub(super) fn rate(bytes: u64, seconds: f64) -> f64 {
     to_f64(bytes) / 1e9 / seconds.max(1e-9)
 }
 
 /// The most memory that the process has held at once, mapped pages that were touched included, in bytes.
-fn peak_rss() -> Option<u64> {
+pub(super) fn peak_rss() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)

@@ -8,6 +8,7 @@ mod import;
 mod inspect;
 mod list;
 mod load;
+mod load_mlx;
 mod loss;
 mod policy;
 mod rm;
