@@ -1,7 +1,7 @@
 //! How fast weights become MLX arrays, against MLX's own loader and against copying memory, in one run and in turns:
 //!
 //! ```text
-//! cargo run --release -p longshore-loader-mlx --example rate -- [GIGABYTES] [ROUNDS]
+//! cargo run --release -p longshore-loader-mlx --example rate -- [GIGABYTES] [ROUNDS] [THREADS]
 //! ```
 //!
 //! The file is made in the system's directory for temporary files, and is in the page cache when it is loaded. Printed are the best of all rounds,
@@ -40,6 +40,8 @@ mod rate {
         let mut args = std::env::args().skip(1);
         let gigabytes: u64 = args.next().as_deref().unwrap_or("2").parse()?;
         let rounds: usize = args.next().as_deref().unwrap_or("7").parse()?;
+        let mut options = LoadOptions::default();
+        options.threads = args.next().map(|threads| threads.parse()).transpose()?;
         let dir = tempfile::tempdir()?;
         let path = dir.path().join("model.safetensors");
         let bytes = write(&path, gigabytes * 1_000_000_000 / TENSOR)?;
@@ -48,7 +50,7 @@ mod rate {
         for _ in 0..rounds {
             ours.time(|| {
                 let mut weights = MlxWeights::open_files([&path])?;
-                weights.load(&LoadOptions::default())?;
+                weights.load(&options)?;
                 Ok(weights)
             })?;
             theirs.time(|| {
@@ -64,24 +66,30 @@ mod rate {
             let seconds = best.took.as_secs_f64();
             #[expect(clippy::cast_precision_loss, reason = "figures to read")]
             let (rate, grown) = (bytes as f64 / seconds / 1e9, best.grown as f64 / bytes as f64);
-            writeln!(out, "{what:15} {seconds:.3} s  {rate:6.2} GB/s  private memory grew by {grown:.3} of the bytes")?;
+            let cpu = best.cpu;
+            writeln!(
+                out,
+                "{what:15} {seconds:.3} s  {rate:6.2} GB/s  {cpu:.2} s of cores  private memory grew by {grown:.3}"
+            )?;
         }
         Ok(())
     }
 
     struct Best {
         took: Duration,
+        /// Seconds of all cores together.
+        cpu: f64,
         /// In bytes.
         grown: u64,
     }
 
     impl Best {
         fn new() -> Self {
-            Self { took: Duration::MAX, grown: 0 }
+            Self { took: Duration::MAX, cpu: f64::MAX, grown: 0 }
         }
 
         fn time<T>(&mut self, run: impl FnOnce() -> Result<T, Box<dyn Error>>) -> Result<(), Box<dyn Error>> {
-            let before = private_bytes();
+            let (before, cpu) = (private_bytes(), cpu_seconds());
             let (is_done, most) = (AtomicBool::new(false), AtomicU64::new(0));
             let (took, result) = thread::scope(|scope| {
                 scope.spawn(|| {
@@ -96,6 +104,7 @@ mod rate {
                 is_done.store(true, Ordering::Relaxed);
                 (took, result)
             });
+            self.cpu = self.cpu.min(cpu_seconds() - cpu);
             let most = most.into_inner().max(private_bytes());
             drop(result?);
             self.took = self.took.min(took);
@@ -109,6 +118,14 @@ mod rate {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
         line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse().ok()).map_or(0, |kib: u64| kib * 1024)
+    }
+
+    /// What the process has computed so far, in hundredths; 0 where the system does not say.
+    fn cpu_seconds() -> f64 {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        // The fields after the name, which may hold blanks: user and system time are the 12th and 13th.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+        fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
     }
 
     fn write(path: &Path, tensors: u64) -> Result<u64, Box<dyn Error>> {

@@ -42,4 +42,4 @@ mod weights;
 pub use backend::{MlxError, QuantizedTensor, Tensor};
 pub use map::FileError;
 pub use source::OpenError;
-pub use weights::{GetError, LoadError, LoadOptions, LoadOutcome, MlxWeights};
+pub use weights::{GetError, LoadError, LoadOptions, LoadOutcome, Memory, MlxWeights};

@@ -8,6 +8,7 @@ use std::{
 
 use longshore_st_format::{Header, HeaderError, Limits};
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
+use rustix::param::page_size;
 
 /// A mapped file.
 ///
@@ -18,6 +19,22 @@ use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 pub(crate) struct MappedFile {
     map: MmapRaw,
     path: PathBuf,
+    id: FileId,
+}
+
+/// What tells a file from another that has got its name.
+type FileId = (u64, u64, u64);
+
+#[cfg(unix)]
+fn id(file: &File) -> io::Result<FileId> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    file.metadata().map(|metadata| (metadata.dev(), metadata.ino(), metadata.len()))
+}
+
+#[cfg(not(unix))]
+fn id(file: &File) -> io::Result<FileId> {
+    file.metadata().map(|metadata| (0, 0, metadata.len()))
 }
 
 /// A file that cannot be mapped, or is no safetensors file.
@@ -74,7 +91,7 @@ impl MappedFile {
         let map = unsafe { options.map_copy(&file) }.map_err(|source| FileError::Map { path: path.into(), source })?;
         let header = Header::parse(&map, map.len() as u64, &Limits::default())
             .map_err(|source| FileError::Header { path: path.into(), source })?;
-        Ok((Self { map: map.into(), path: path.into() }, header))
+        Ok((Self { map: map.into(), path: path.into(), id: id(&file).map_err(fail)? }, header))
     }
 
     /// The file.
@@ -103,15 +120,42 @@ impl MappedFile {
         let _ = self.map.advise_range(Advice::WillNeed, offset, len);
     }
 
-    /// Gives back the pages of `len` bytes from `offset`, which nobody has written. They stay in the page cache, and what is read once
-    /// more is mapped once more.
+    /// Reads bytes of the file from `offset`, as many as `to` holds, without the mapping. The file is opened for that: a model may have more
+    /// files than a process may have open.
+    #[cfg_attr(not(any(target_os = "macos", longshore_mlx)), expect(dead_code, reason = "only the back end reads"))]
+    pub(crate) fn read(&self, offset: usize, to: &mut [u8]) -> io::Result<()> {
+        let file = File::open(&self.path)?;
+        if id(&file)? != self.id {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "another file has its name"));
+        }
+        #[cfg(unix)]
+        return std::os::unix::fs::FileExt::read_exact_at(&file, to, offset as u64);
+        #[cfg(not(unix))]
+        {
+            let _ = (offset, to);
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    /// As [`Self::read_ahead`], of the pages that a range of any bounds touches.
+    #[cfg_attr(not(any(target_os = "macos", longshore_mlx)), expect(dead_code, reason = "only the back end reads"))]
+    pub(crate) fn read_ahead_pages(&self, offset: usize, len: usize) {
+        let start = offset / page_size() * page_size();
+        self.read_ahead(start, offset + len - start);
+    }
+
+    /// Gives back the pages that lie in `len` bytes from `offset` whole, which nobody has written. They stay in the page cache, and what
+    /// is read once more is mapped once more.
     #[cfg_attr(not(any(target_os = "macos", longshore_mlx)), expect(dead_code, reason = "only the back end reads"))]
     #[expect(unsafe_code, reason = "pages that were written would lose what was written")]
     pub(crate) fn forget(&self, offset: usize, len: usize) {
-        let len = len.min(self.len().saturating_sub(offset));
-        // SAFETY: on Linux a private page that was not written is read again from the file. Nobody has written these: MLX has only
-        // read them, as it made a copy, and nothing else has their address. A hint elsewhere.
-        let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, len) };
+        let start = offset.next_multiple_of(page_size());
+        let end = if offset + len >= self.len() { self.len() } else { (offset + len) / page_size() * page_size() };
+        if start < end {
+            // SAFETY: on Linux a private page that was not written is read again from the file. Nobody has written these: MLX has only
+            // read them, as it has a copy, and nothing else has their address. A hint elsewhere.
+            let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
+        }
     }
 
     /// Copies bytes of the file from `offset`, as many as `to` holds and the file has.

@@ -4,9 +4,12 @@ use rustix::param::page_size;
 
 use crate::source::Index;
 
-/// The length in bytes up to which neighbours share a window. A window is what one thread reads at a time, and what is freed at
-/// once: many of them keep all threads busy, few of them are few buffers for a GPU to keep track of.
-const WINDOW: usize = 256 << 20;
+/// The length in bytes up to which neighbours share a window that MLX takes as it is: few of them are few buffers for a GPU to keep
+/// track of.
+const MAPPED: usize = 256 << 20;
+/// The same of windows that MLX copies: many of them keep all threads busy. The C library takes allocations of this size from memory that
+/// it has, where there is some, and longer ones from the system.
+const COPIED: usize = 24 << 20;
 /// The longest stretch in bytes that nobody asked for in the middle of a window.
 const GAP: usize = 64 << 10;
 /// The most elements of an array's axis.
@@ -52,8 +55,9 @@ pub(crate) struct TooLong {
 }
 
 impl Plan {
-    pub(crate) fn new(index: &Index) -> Result<Self, TooLong> {
-        Self::with_window(index, WINDOW)
+    /// A plan for windows that MLX takes as they are, or for those that it copies.
+    pub(crate) fn new(index: &Index, is_mapped: bool) -> Result<Self, TooLong> {
+        Self::with_window(index, if is_mapped { MAPPED } else { COPIED })
     }
 
     fn with_window(index: &Index, window_len: usize) -> Result<Self, TooLong> {
@@ -144,7 +148,8 @@ mod tests {
 
     #[test]
     fn what_is_not_aligned_or_has_no_bytes_is_in_no_window() {
-        let plan = Plan::new(&index(&[(0, 66, 8, Element::F32, &[2]), (0, 72, 0, Element::F32, &[0, 4])]));
+        let plan =
+            Plan::with_window(&index(&[(0, 66, 8, Element::F32, &[2]), (0, 72, 0, Element::F32, &[0, 4])]), MAPPED);
         let plan = plan.expect("nothing is long");
         assert_eq!(plan.windows, []);
         assert_eq!(plan.loose, [Place { tensor: 0, part: 0 }]);
@@ -156,7 +161,7 @@ mod tests {
         let page = page_size();
         let long = (1 << 32) + 2;
         let unit = |offset, element, last| {
-            let plan = Plan::new(&index(&[(0, offset, long, element, &[1, last])]));
+            let plan = Plan::with_window(&index(&[(0, offset, long, element, &[1, last])]), MAPPED);
             plan.map(|plan| plan.windows[0].unit).map_err(|error| error.bytes)
         };
         assert_eq!(unit(page, Element::BF16, 4), Ok(8));

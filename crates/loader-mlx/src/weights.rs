@@ -35,6 +35,21 @@ pub struct LoadOptions {
     pub dtype: Option<FloatType>,
     /// How many threads read; `None` is one for each core, and eight at most.
     pub threads: Option<NonZero<usize>>,
+    /// Whose memory the arrays have.
+    pub memory: Memory,
+}
+
+/// Whose memory loaded arrays have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Memory {
+    /// The files', where MLX runs on a GPU; MLX's own, where it runs on the CPU.
+    #[default]
+    Automatic,
+    /// The files', mapped. MLX makes a copy all the same where it cannot take them.
+    Mapped,
+    /// MLX's own, into which the files are copied once. They may be deleted or overwritten then.
+    Copied,
 }
 
 /// What loading did.
@@ -144,7 +159,11 @@ impl MlxWeights {
     )]
     pub fn load(&mut self, options: &LoadOptions) -> Result<LoadOutcome, LoadError> {
         self.release();
-        let plan = Plan::new(&self.index).map_err(|error| LoadError::TooLong {
+        #[cfg(any(target_os = "macos", longshore_mlx))]
+        let is_mapped = backend::is_mapped(options);
+        #[cfg(not(any(target_os = "macos", longshore_mlx)))]
+        let is_mapped = false;
+        let plan = Plan::new(&self.index, is_mapped).map_err(|error| LoadError::TooLong {
             tensor: self.index.tensors[error.place.tensor].name.clone(),
             bytes: error.bytes,
         })?;

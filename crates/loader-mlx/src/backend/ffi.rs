@@ -105,6 +105,12 @@ pub(super) fn eval<'a>(arrays: impl IntoIterator<Item = &'a Array>) -> Result<()
     if status == 0 { Ok(()) } else { Err(error("evaluate the arrays")) }
 }
 
+/// Whether operations run on a GPU, which takes mapped memory. The CPU copies.
+pub(super) fn has_gpu() -> bool {
+    let kind = mlx_rs::Device::try_default().and_then(|device| device.get_type());
+    matches!(kind, Ok(mlx_rs::DeviceType::Gpu))
+}
+
 /// A handle without an array, which the C interface takes for none.
 pub(super) fn handle(array: Option<&Array>) -> mlx_array {
     array.map_or(mlx_array { ctx: ptr::null_mut() }, Array::as_ptr)

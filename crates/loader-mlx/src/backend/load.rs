@@ -17,16 +17,17 @@ use super::{
     base::Base,
     ffi::{self, MlxError},
     quantized::{GLOBAL_SCALE, QuantizedTensor, mlx_dtype},
+    reader,
     view::{cast, copied, empty, multiply, view},
 };
 use crate::{
-    LoadError, LoadOptions, LoadOutcome,
-    plan::{Place, Plan},
+    LoadError, LoadOptions, LoadOutcome, Memory,
+    plan::{Place, Plan, Window},
     source::{Index, Indexed, IndexedPart},
 };
 
 /// More threads than this do not read faster.
-const MAX_THREADS: usize = 8;
+const MAX_THREADS: NonZero<usize> = NonZero::new(8).expect("it is not zero");
 
 /// The tensors of `index`, in its order.
 pub(crate) fn load(index: &Index, plan: &Plan, options: &LoadOptions) -> Result<(Vec<Tensor>, LoadOutcome), LoadError> {
@@ -39,12 +40,25 @@ pub(crate) fn load(index: &Index, plan: &Plan, options: &LoadOptions) -> Result<
         arrays.put(*place, |part| copied(&index.files[part.file], part))?;
         outcome.copied_bytes += index.tensors[place.tensor].parts[place.part].len as u64;
     }
-    arrays.windows(plan, &mut outcome)?;
+    if is_mapped(options) {
+        arrays.map(plan, &mut outcome)?;
+    } else {
+        arrays.read(plan, &mut outcome)?;
+    }
     let fail = |source| LoadError::Mlx { tensor: None, source };
     let tensors = index.tensors.iter().zip(arrays.made).map(|(tensor, parts)| assemble(tensor, parts));
     let tensors = tensors.collect::<Result<Vec<_>, _>>().map_err(fail)?;
     ffi::eval(tensors.iter().flat_map(Tensor::arrays)).map_err(fail)?;
     Ok((tensors, outcome))
+}
+
+/// Whether MLX is to take the memory of windows as it is.
+pub(crate) fn is_mapped(options: &LoadOptions) -> bool {
+    match options.memory {
+        Memory::Mapped => true,
+        Memory::Copied => false,
+        Memory::Automatic => ffi::has_gpu(),
+    }
 }
 
 /// The arrays that are made, by tensor and part.
@@ -55,11 +69,28 @@ struct Arrays<'l> {
 }
 
 impl Arrays<'_> {
-    /// Makes the arrays that lie in windows. At any time at most as many windows as there are threads are made and not yet used, and
-    /// as many again are being made.
-    fn windows(&mut self, plan: &Plan, outcome: &mut LoadOutcome) -> Result<(), LoadError> {
+    /// Makes the arrays of windows that MLX reads itself, on its own threads and in the one evaluation at the end. Where some are cast, a
+    /// few windows at a time are read before, so that no more is there of what they were than of what they become.
+    fn read(&mut self, plan: &Plan, outcome: &mut LoadOutcome) -> Result<(), LoadError> {
+        let threads = self.threads();
+        let at_a_time = if self.options.dtype.is_some() { threads.get() } else { usize::MAX };
+        for windows in plan.windows.chunks(at_a_time.min(plan.windows.len()).max(1)) {
+            let mut casts = Vec::new();
+            for window in windows {
+                let base = reader::array(&self.index.files[window.file], window, threads);
+                casts.extend(self.views(&base.map_err(|source| self.failed(window, source))?, window)?);
+                outcome.copied_bytes += window.len as u64;
+            }
+            self.eval(&casts).map_err(|source| self.failed(&windows[0], source))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the arrays of windows that MLX takes as they are. Several threads read ahead; at any time at most as many windows as there are
+    /// threads are made and not yet used, and as many again are being made.
+    fn map(&mut self, plan: &Plan, outcome: &mut LoadOutcome) -> Result<(), LoadError> {
         let (index, next) = (self.index, AtomicUsize::new(0));
-        let threads = self.threads().min(plan.windows.len());
+        let threads = self.threads().get().min(plan.windows.len());
         let (sender, receiver) = mpsc::sync_channel(threads);
         let read = |sender: mpsc::SyncSender<_>| {
             while let Some(window) = plan.windows.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -79,30 +110,43 @@ impl Arrays<'_> {
             // Owned by this closure, so that the threads stop where it returns early.
             let receiver = receiver;
             for (window, base) in &receiver {
-                let place = window.parts[0];
-                let fail = |source| LoadError::Mlx { tensor: Some(index.tensors[place.tensor].name.clone()), source };
-                let base = base.map_err(fail)?;
+                let base = base.map_err(|source| self.failed(window, source))?;
                 let bytes = if base.is_copy { &mut outcome.copied_bytes } else { &mut outcome.mapped_bytes };
                 *bytes += window.len as u64;
-                let mut casts = Vec::new();
-                for &place in &window.parts {
-                    if self.put(place, |part| view(&base.array, window, part))? {
-                        casts.push(place);
-                    }
-                }
                 // What is cast has other memory of its own. Done at once, so that the window's can be freed before the next.
-                let made = casts.iter().filter_map(|place| self.made[place.tensor][place.part].as_ref());
-                if !casts.is_empty() {
-                    ffi::eval(made).map_err(fail)?;
-                }
+                let casts = self.views(&base.array, window)?;
+                self.eval(&casts).map_err(|source| self.failed(window, source))?;
             }
             Ok(())
         })
     }
 
-    fn threads(&self) -> usize {
-        let all = || thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS);
-        self.options.threads.map_or_else(all, NonZero::get)
+    /// Makes what lies in a window, and says what of it was cast.
+    fn views(&mut self, base: &Array, window: &Window) -> Result<Vec<Place>, LoadError> {
+        let mut casts = Vec::new();
+        for &place in &window.parts {
+            if self.put(place, |part| view(base, window, part))? {
+                casts.push(place);
+            }
+        }
+        Ok(casts)
+    }
+
+    fn eval(&self, places: &[Place]) -> Result<(), MlxError> {
+        if places.is_empty() {
+            return Ok(());
+        }
+        ffi::eval(places.iter().filter_map(|place| self.made[place.tensor][place.part].as_ref()))
+    }
+
+    /// An error about a window, by the first tensor that lies in it.
+    fn failed(&self, window: &Window, source: MlxError) -> LoadError {
+        LoadError::Mlx { tensor: Some(self.index.tensors[window.parts[0].tensor].name.clone()), source }
+    }
+
+    fn threads(&self) -> NonZero<usize> {
+        let all = || thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN).min(MAX_THREADS);
+        self.options.threads.unwrap_or_else(all)
     }
 
     /// Makes an array, and says whether it was cast.

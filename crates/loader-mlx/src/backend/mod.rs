@@ -4,10 +4,11 @@ mod base;
 mod ffi;
 mod load;
 mod quantized;
+mod reader;
 mod tensor;
 mod view;
 
 pub use ffi::MlxError;
-pub(crate) use load::load;
+pub(crate) use load::{is_mapped, load};
 pub use quantized::QuantizedTensor;
 pub use tensor::Tensor;

@@ -1,6 +1,6 @@
 //! Every array is what MLX's own loader makes of the same blob, and every quantized tensor decodes to what our decoder gives.
 
-use longshore_loader_mlx::{MlxWeights, QuantizedTensor, Tensor};
+use longshore_loader_mlx::{Memory, MlxWeights, QuantizedTensor, Tensor};
 use longshore_manifest::{
     document::{Role, TensorEntry},
     weights::{OpenOptions, Weights},
@@ -10,7 +10,7 @@ use longshore_st_format::{Dtype, fixtures};
 use mlx_rs::Array;
 
 use crate::{
-    peer::{assert_same, bytes, load, loaded},
+    peer::{assert_same, bytes, load, loaded, loaded_into},
     support::{SCHEMES, Stored},
 };
 
@@ -54,7 +54,9 @@ fn check(model: &str, scheme: &str) -> usize {
     for component in components {
         let mut options = OpenOptions::default();
         options.component.clone_from(&component);
-        let weights = loaded(MlxWeights::open(&stored.store, &stored_model, &options).unwrap());
+        let open = || MlxWeights::open(&stored.store, &stored_model, &options).unwrap();
+        let weights = loaded_into(open(), Memory::Copied);
+        let mapped = loaded_into(open(), Memory::Mapped);
         let host = Weights::open(&stored.store, &stored_model, &options).unwrap();
         assert!(weights.names().eq(host.names()), "{model} {scheme}");
         assert_eq!(weights.bytes(), host.bytes(), "{model} {scheme}");
@@ -64,6 +66,7 @@ fn check(model: &str, scheme: &str) -> usize {
                 let what = format!("{model} {scheme} {}", entry.name);
                 let found = weights.get(&entry.name).unwrap();
                 same_parts(found, entry, &expected, &what);
+                same_parts(mapped.get(&entry.name).unwrap(), entry, &expected, &what);
                 if let Some(parts) = found.quantized() {
                     decodes(parts, host.get(&entry.name).unwrap(), &what);
                     quantized += 1;

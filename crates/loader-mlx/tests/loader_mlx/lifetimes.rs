@@ -1,11 +1,11 @@
 //! Who holds the memory, how often it is copied, and what is answered when it is not there.
 
-use longshore_loader_mlx::{GetError, LoadOptions, MlxWeights};
+use longshore_loader_mlx::{GetError, LoadOptions, Memory, MlxWeights};
 use longshore_st_format::Dtype;
 use mlx_rs::Array;
 
 use crate::{
-    peer::{address, bytes, load, loaded},
+    peer::{address, bytes, load, loaded, loaded_into},
     support::{Dir, Stored},
 };
 
@@ -49,8 +49,16 @@ fn tensors_of_a_file_share_one_copy_or_none() {
     let dir = Dir::new();
     let file =
         dir.fill("a.safetensors", &[("a", Dtype::F32, &[256, 64]), ("b", Dtype::F32, &[64]), ("c", Dtype::U8, &[5])]);
-    let mut weights = MlxWeights::open_files([&file]).unwrap();
-    let outcome = weights.load(&LoadOptions::default()).unwrap();
+    for memory in [Memory::Mapped, Memory::Copied] {
+        shares_memory(&file, memory);
+    }
+}
+
+fn shares_memory(file: &std::path::Path, memory: Memory) {
+    let mut weights = MlxWeights::open_files([file]).unwrap();
+    let mut options = LoadOptions::default();
+    options.memory = memory;
+    let outcome = weights.load(&options).unwrap();
     let is_copied = outcome.copied_bytes > 0;
     assert_eq!(is_copied, outcome.mapped_bytes == 0);
     let size = file.metadata().unwrap().len();
@@ -60,8 +68,26 @@ fn tensors_of_a_file_share_one_copy_or_none() {
     assert_eq!(at("b") - at("a"), 256 * 64 * 4);
     assert_eq!(at("c") - at("b"), 64 * 4);
     // Whether Metal maps is the other test's to say; the CPU backend is known to copy.
-    if cfg!(target_os = "linux") {
+    if cfg!(target_os = "linux") || memory == Memory::Copied {
         assert!(is_copied);
+    }
+}
+
+/// What MLX has not read yet is still there when the file has been deleted, and what it has read when it is overwritten.
+#[test]
+fn a_deleted_file_is_loaded_from_its_mapping() {
+    let dir = Dir::new();
+    let file = dir.fill("a.safetensors", &[("a", Dtype::F32, &[1 << 16]), ("b", Dtype::U8, &[3])]);
+    let expected = load(&file);
+    for memory in [Memory::Mapped, Memory::Copied] {
+        let again = dir.fill("b.safetensors", &[("a", Dtype::F32, &[1 << 16]), ("b", Dtype::U8, &[3])]);
+        let weights = MlxWeights::open_files([&again]).unwrap();
+        std::fs::remove_file(&again).unwrap();
+        dir.fill("b.safetensors", &[("c", Dtype::U8, &[5])]);
+        let weights = loaded_into(weights, memory);
+        for (name, expected) in &expected {
+            crate::peer::assert_same(weights.get(name).unwrap().weight(), expected, name);
+        }
     }
 }
 

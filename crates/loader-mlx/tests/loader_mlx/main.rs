@@ -10,6 +10,8 @@ mod directories;
 #[cfg(any(target_os = "macos", longshore_mlx))]
 mod experts;
 #[cfg(any(target_os = "macos", longshore_mlx))]
+mod foreign;
+#[cfg(any(target_os = "macos", longshore_mlx))]
 mod lifetimes;
 mod open;
 #[cfg(any(target_os = "macos", longshore_mlx))]

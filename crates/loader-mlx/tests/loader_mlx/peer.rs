@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, path::Path};
 
-use longshore_loader_mlx::{LoadOptions, MlxWeights};
+use longshore_loader_mlx::{LoadOptions, Memory, MlxWeights};
 use mlx_rs::Array;
 
 use crate::support::{Dir, chain};
@@ -19,8 +19,15 @@ pub(crate) fn load(blob: &Path) -> HashMap<String, Array> {
     arrays
 }
 
-pub(crate) fn loaded(mut weights: MlxWeights) -> MlxWeights {
-    weights.load(&LoadOptions::default()).unwrap_or_else(|error| panic!("{}", chain(&error)));
+pub(crate) fn loaded(weights: MlxWeights) -> MlxWeights {
+    loaded_into(weights, Memory::Automatic)
+}
+
+/// Loads as a Mac does, or as Linux does.
+pub(crate) fn loaded_into(mut weights: MlxWeights, memory: Memory) -> MlxWeights {
+    let mut options = LoadOptions::default();
+    options.memory = memory;
+    weights.load(&options).unwrap_or_else(|error| panic!("{}", chain(&error)));
     weights
 }
 
