@@ -46,7 +46,7 @@ if ! command -v bindgen >/dev/null || ! bindgen --version >/dev/null 2>&1; then
     apt-get update -qq
     clang=$(apt-cache depends libclang1 | sed -n 's/.*Depends: libclang1-\([0-9]*\).*/\1/p' | head -n 1)
     DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
-      bindgen "libclang1-${clang:-14}" "libclang-common-${clang:-14}-dev" >/dev/null
+      bindgen "libclang1-${clang:-14}" "libclang-common-${clang:-14}-dev" >/dev/null 2>&1
   else
     fail "bindgen is missing: install it with libclang (Debian: apt-get install bindgen libclang1-14 libclang-common-14-dev)"
   fi
