@@ -3,6 +3,7 @@
 use std::{
     num::NonZero,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -97,9 +98,10 @@ pub(crate) enum Command {
 /// Import a checkpoint into the store, quantized if asked
 ///
 /// SOURCE is a directory with config.json and safetensors files, a diffusers pipeline (a directory with a `model_index.json`), a
-/// snapshot in a hub cache, or one .safetensors file. Tensors and
-/// the files that a model needs to run (configuration, tokenizer, chat template, code, licence) are stored; a tensor that
-/// the store already holds is not stored again. The experts of a layer are stacked into one tensor per projection.
+/// snapshot in a hub cache, one .safetensors file, or the manifest of a model in another store
+/// (`~/.ollama/models/manifests/registry.ollama.ai/library/qwen3/4b`). Tensors and the files that a model needs to run
+/// (configuration, tokenizer, chat template, code, licence) are stored; a tensor that the store already holds is not stored
+/// again. The experts of a layer are stacked into one tensor per projection.
 ///
 /// Nothing is left behind if the import fails or is interrupted.
 #[derive(Debug, Args)]
@@ -110,7 +112,7 @@ Examples:
   longshore import ./Qwen3-4B qwen3:int4 --quantize int4 --dry-run    only what would be done")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Import {
-    /// A checkpoint directory or one .safetensors file
+    /// A checkpoint directory, one .safetensors file, or a stored model's manifest
     pub(crate) source: PathBuf,
     /// The name to give it: `model`, `model:tag` or `host/namespace/model:tag`
     pub(crate) name: ModelName,
@@ -276,12 +278,17 @@ pub(crate) struct Rm {
 
 /// Delete what no name reaches
 ///
-/// Blobs without a name are what a killed import or a removal beside a running import leaves. Refused while a manifest cannot be read.
+/// Blobs without a name are what is left where a name was given to another model, or where a removal ran beside an import that needed
+/// them and was given up. It runs beside imports and takes nothing from them. Refused while a manifest cannot be read.
 #[derive(Debug, Args)]
 pub(crate) struct Gc {
     /// Only say what would be deleted
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Keep what was written or reused less than this ago: 0s, 10m, 1h, 2d. Where several machines share the store over a network,
+    /// this protects their imports
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = crate::duration::parse)]
+    pub(crate) grace: Duration,
 }
 
 /// Look at the policies that choose a type for each tensor

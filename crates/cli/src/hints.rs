@@ -3,6 +3,7 @@
 use std::{error::Error, io};
 
 use longshore_manifest::{
+    Store,
     store::{CopyError, ForeignStore, GcError, IngestError, ModelError, TableError, VerifyError},
     weights::WeightsError,
 };
@@ -35,7 +36,12 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Vec<String> {
     if cause.is::<PolicyError>() {
         hints.push("longshore policy show default prints a policy to start from".into());
     }
-    if matches!(model_error(cause), Some(ModelError::NotFound { .. })) {
+    if let Some(ModelError::NotFound { name, root, .. }) = model_error(cause) {
+        let near = Store::open(root).map(|store| store.near(name)).unwrap_or_default();
+        if !near.is_empty() {
+            let near: Vec<String> = near.iter().map(ToString::to_string).collect();
+            hints.push(format!("did you mean {}?", near.join(" or ")));
+        }
         hints.push("longshore list shows the models of the store; --store DIR chooses another store".into());
     }
     if is_foreign(cause) {
@@ -91,7 +97,6 @@ fn of_export(error: &ExportError) -> Option<String> {
 
 fn of_gc(error: &GcError) -> Option<String> {
     match error {
-        GcError::Busy { .. } => Some("try again when it has finished".into()),
         GcError::Unreadable { name, .. } => Some(format!(
             "longshore verify says what is wrong; longshore rm {name} removes the name, and then gc can go on"
         )),

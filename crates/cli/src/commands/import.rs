@@ -26,6 +26,7 @@ struct Report<'a> {
     digest: Digest,
     new_bytes: u64,
     reused_bytes: u64,
+    taken_over_bytes: u64,
     seconds: f64,
     /// What quantization lost, by tensor.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,6 +96,7 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
         digest: outcome.digest,
         new_bytes: outcome.new_bytes,
         reused_bytes: outcome.reused_bytes,
+        taken_over_bytes: outcome.taken_over_bytes,
         seconds: started.elapsed().as_secs_f64(),
         losses: args
             .measure
@@ -113,6 +115,10 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
             size(outcome.reused_bytes),
             seconds(report.seconds),
         );
+        if outcome.taken_over_bytes > 0 {
+            let bytes = size(outcome.taken_over_bytes);
+            let _ = writeln!(text, "{bytes} of them had been finished by an import that was killed");
+        }
         text
     })?;
     Ok(ExitCode::SUCCESS)

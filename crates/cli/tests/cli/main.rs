@@ -3,13 +3,17 @@
 
 mod bad_input;
 mod disk;
+mod foreign;
+mod gc;
 mod help;
 mod journey;
 mod json;
+mod kill;
 mod large;
 mod models;
 mod pipelines;
 mod plans;
 mod policy;
 mod support;
+mod together;
 mod usage;

@@ -1,29 +1,45 @@
 //! The store on disk: blobs by digest, manifests by name.
 
 mod blob;
+mod commit;
+mod directory;
 mod foreign;
+mod free;
 mod gc;
 mod ingest;
+mod lease;
+mod list;
 mod models;
 mod owner;
+mod remove;
+mod spelling;
 mod sweep;
+mod takeover;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use std::{
-    fs::File,
     io,
     path::{Path, PathBuf},
 };
 
 pub use blob::BlobWriter;
+pub use commit::Committed;
+pub use directory::Owner;
 pub use foreign::TableError;
-pub use gc::{GcError, GcOutcome, Removed};
-pub use ingest::{Added, Committed, Ingest, IngestError};
+pub use gc::{GcError, GcOptions, GcOutcome};
+pub use ingest::{Added, Ingest, IngestError};
 pub use models::{CopyError, ListEntry, Model, ModelError, Summary};
-pub use owner::Owner;
+pub use remove::Removed;
+pub use spelling::SpellingError;
 pub use verify::{Bad, Problem, VerifyError, VerifyOptions, VerifyOutcome};
 
-use crate::{Digest, FsError, ModelName, fs};
+use crate::{
+    Digest, FsError, ModelName,
+    fs::{self, Disk},
+};
+use owner::unique_name;
 
 /// What the marker file of a store holds.
 const MARKER: &str = "{\"longshore\":\"store\",\"version\":1}\n";
@@ -37,6 +53,7 @@ pub const MARKER_NAME: &str = "longshore.json";
 pub struct Store {
     root: PathBuf,
     owner: Option<Owner>,
+    disk: Disk,
 }
 
 /// A store that cannot be opened.
@@ -88,18 +105,22 @@ impl Store {
     ///
     /// [`StoreError::NotADirectory`], [`StoreError::Marker`] for a later version, [`StoreError::Fs`].
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
-        let root = root.into();
+        Self::open_on(root.into(), Disk::default())
+    }
+
+    /// Opens the store in `root`, and changes it through `disk`.
+    fn open_on(root: PathBuf, disk: Disk) -> Result<Self, StoreError> {
         match root.metadata() {
             Ok(found) if !found.is_dir() => return Err(StoreError::NotADirectory { path: root }),
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { root, owner: None }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { root, owner: None, disk }),
             Err(error) => return Err(FsError::at("open the store", &root)(error).into()),
         }
         let marker = match fs::read_at_most(&root.join(MARKER_NAME), 4096) {
             Ok(content) => content.unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let owner = owner::owner_of(&root)?;
-                return Ok(Self { root, owner });
+                let owner = directory::owner_of(&root)?;
+                return Ok(Self { root, owner, disk });
             }
             Err(error) => return Err(error.into()),
         };
@@ -107,7 +128,7 @@ impl Store {
             let found = String::from_utf8_lossy(&marker).chars().take(80).collect();
             return Err(StoreError::Marker { path: root, found });
         }
-        Ok(Self { root, owner: None })
+        Ok(Self { root, owner: None, disk })
     }
 
     /// The store's directory.
@@ -164,31 +185,44 @@ impl Store {
         let make = |dirs: &[PathBuf]| {
             let mut changed = Vec::new();
             for dir in dirs {
-                changed.extend(fs::create_dir_all(dir)?);
+                changed.extend(self.disk.create_dir_all(dir)?);
             }
             changed.sort_unstable();
             changed.dedup();
-            changed.iter().try_for_each(|dir| fs::sync_dir(dir))
+            changed.iter().try_for_each(|dir| self.disk.sync_dir(dir))
         };
         make(&[self.temporary()])?;
         let marker = self.root.join(MARKER_NAME);
         if !marker.exists() {
             // The marker comes first: a directory with blobs and without it would be taken for another program's after a
             // crash. Whoever comes second writes the same bytes over it.
-            let unique = self.temporary().join(format!("{}{}", owner::MARKER_TEMPORARY, unique_name()));
+            let unique = self.temporary().join(unique_name());
             let write = || {
-                std::fs::write(&unique, MARKER).map_err(FsError::at("write to", &unique))?;
-                fs::open(&unique)?.sync_all().map_err(FsError::at("sync", &unique))?;
-                fs::rename(&unique, &marker)
+                self.disk.write_new(&unique, MARKER.as_bytes())?;
+                self.disk.sync_file(&unique)?;
+                self.disk.rename(&unique, &marker)
             };
-            match write() {
-                // No lock is held yet: once another process has made the store, `gc` may take the temporary away.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && marker.exists() => {}
-                other => other?,
+            if let Err(error) = write() {
+                // The error before is the one to report; what stays is swept by a later import.
+                let _ = self.disk.remove_file(&unique);
+                return Err(error);
             }
-            fs::sync_dir(&self.root)?;
+            self.disk.sync_dir(&self.root)?;
         }
         make(&[self.blobs(), self.manifests()])
+    }
+
+    /// Makes a directory in `tmp` for this process alone.
+    fn create_temporary(&self) -> Result<PathBuf, FsError> {
+        let dir = self.temporary().join(unique_name());
+        match self.disk.create_dir(&dir) {
+            // Somebody has removed `tmp`, which holds nothing that must stay.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.disk.create_dir_all(&dir)?;
+            }
+            other => other?,
+        }
+        Ok(dir)
     }
 
     /// Every blob file, sorted by digest, with its size in bytes. Other files in `blobs/` are left out.
@@ -208,28 +242,4 @@ impl Store {
         }
         Ok(found)
     }
-
-    /// The lock file: shared by those who add blobs, exclusive for those who delete them.
-    fn lock_file(&self) -> Result<File, FsError> {
-        let path = self.root.join("lock");
-        File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(FsError::at("open the lock", &path))
-    }
-}
-
-/// A file name that no other writer uses: the process, the time and a count.
-fn unique_name() -> String {
-    use std::{
-        sync::atomic::{AtomicU64, Ordering},
-        time::{SystemTime, UNIX_EPOCH},
-    };
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("{}-{since:x}-{count}", std::process::id())
 }

@@ -12,6 +12,7 @@ mod ingest;
 mod models;
 mod name;
 mod store;
+mod surroundings;
 mod sweep;
 mod twin;
 mod util;

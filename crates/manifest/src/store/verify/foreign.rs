@@ -2,7 +2,11 @@
 
 use std::collections::HashSet;
 
-use super::{super::Store, Bad, Problem, Reached, outcome::chain};
+use super::{
+    super::Store,
+    Bad, Problem, Reached,
+    outcome::{chain, distinct},
+};
 
 impl Store {
     /// Adds what keeps another program's models from being read, if their blobs are as their digests say: of each model the
@@ -16,7 +20,9 @@ impl Store {
             if digest.is_some_and(|digest| known.contains(&digest)) || !self.still_reaches(model) {
                 continue;
             }
-            bad.push(Bad { digest, problem: Problem::Tensors(chain(&error)), models: vec![model.name.clone()] });
+            let layers = model.manifest.layers.iter().filter(|layer| Some(layer.digest) == digest);
+            let names = distinct(layers.filter_map(|layer| layer.name.clone()));
+            bad.push(Bad { digest, problem: Problem::Tensors(chain(&error)), names, models: vec![model.name.clone()] });
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::super::ModelError;
+use super::{super::ModelError, blob::Use};
 use crate::{Digest, FsError, ModelName};
 
 /// What to verify.
@@ -35,8 +35,30 @@ pub struct Bad {
     pub digest: Option<Digest>,
     /// What is wrong.
     pub problem: Problem,
+    /// What these models call it: a tensor, a group of experts or a file, each once and sorted. The config has no name.
+    pub names: Vec<String>,
     /// The models that need it, sorted.
     pub models: Vec<ModelName>,
+}
+
+impl Bad {
+    /// A problem of a blob that is used so.
+    pub(super) fn of(digest: Digest, problem: Problem, uses: &[Use<'_>]) -> Self {
+        Self {
+            digest: Some(digest),
+            problem,
+            names: distinct(uses.iter().flat_map(|blob| &blob.names).map(|name| (*name).to_owned())),
+            models: distinct(uses.iter().map(|blob| blob.model.name.clone())),
+        }
+    }
+}
+
+/// Sorted, each once.
+pub(super) fn distinct<T: Ord>(all: impl Iterator<Item = T>) -> Vec<T> {
+    let mut all: Vec<_> = all.collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// What is wrong with a blob or document.
