@@ -1,11 +1,10 @@
 //! Stored model weights as MLX arrays, quantized as they are.
 //!
 //! [`MlxWeights`] opens a model of a [store](longshore_manifest::Store), a directory or some safetensors files, and loads its tensors as
-//! arrays of [`mlx_rs`](https://docs.rs/mlx-rs). Each file is mapped once. An array over the mapping is handed to MLX, and the tensors
-//! are views of that: nothing is copied where MLX takes foreign memory (Metal), and everything once where it does not (the CPU).
-//! [`LoadOutcome`] tells which it was.
+//! arrays of [`mlx-rs`](https://docs.rs/mlx-rs). Each file is mapped once, and tensors are views of windows of it: nothing is copied where
+//! MLX takes foreign memory (Metal), and everything once where it does not (the CPU). [`LoadOutcome`] tells which it was.
 //!
-//! Quantized tensors come as [`QuantizedTensor`]s, whose parts fit MLX's `quantized_matmul` and `gather_qmm` in every mode.
+//! Quantized tensors come as `QuantizedTensor`s, whose parts fit MLX's `quantized_matmul` and `gather_qmm` in every mode.
 //!
 //! # Where there is MLX
 //!

@@ -170,4 +170,43 @@ mod tests {
         assert_eq!(unit(page, Element::BF16, 3), Err(long));
         assert_eq!(unit(page, Element::U8, 3), Err(long));
     }
+
+    proptest::proptest! {
+        /// Whatever lies in a file, each part of it lies in one window, and windows are pages that do not hold much else.
+        #[test]
+        fn every_part_lies_in_one_window(
+            parts in proptest::collection::vec((0..200_000_usize, 0..300_000_usize, 0..3_usize, 0..2_usize), 1..40),
+            window_len in 1..1_000_000_usize,
+        ) {
+            let elements = [Element::U8, Element::BF16, Element::F32];
+            let mut ends = [8, 8];
+            let dims = [1];
+            let list: Vec<_> = parts.iter().map(|&(gap, len, element, file)| {
+                let (offset, element) = (ends[file] + gap, elements[element]);
+                let len = len / element.size() * element.size();
+                ends[file] = offset + len;
+                (file, offset, len, element, &dims[..])
+            }).collect();
+            let index = index(&list);
+            let plan = Plan::with_window(&index, window_len).expect("nothing is long");
+            let mut seen = vec![0; list.len()];
+            for window in &plan.windows {
+                assert!(window.offset.is_multiple_of(page_size()) && window.len.is_multiple_of(page_size()));
+                assert!(window.len <= window_len || window.parts.len() == 1);
+                for place in &window.parts {
+                    let part = &index.tensors[place.tensor].parts[place.part];
+                    assert_eq!(part.file, window.file);
+                    assert!(part.offset >= window.offset && part.offset + part.len <= window.offset + window.len);
+                    assert!((part.offset - window.offset).is_multiple_of(part.element.size()));
+                    seen[place.tensor] += 1;
+                }
+                let last = &index.tensors[window.parts.last().expect("none is empty").tensor].parts[0];
+                assert!(window.offset + window.len < last.offset + last.len + page_size());
+            }
+            for place in plan.loose.iter().chain(&plan.empty) {
+                seen[place.tensor] += 1;
+            }
+            assert!(seen.iter().all(|&count| count == 1));
+        }
+    }
 }

@@ -8,7 +8,7 @@ use longshore_manifest::{Store, store::Model, weights::OpenOptions};
 use super::load::{Limit, Report, nothing_matches, peak_rss, rate, timings};
 use crate::{
     args::Load,
-    errors::Advice,
+    errors::{Advice, text},
     format::{plural, size},
     printer::Printer,
 };
@@ -52,13 +52,13 @@ fn human(args: &Load, outcome: Option<LoadOutcome>, report: &Report) -> String {
         Some(outcome) if outcome.copied_bytes == 0 => "mapped and not copied",
         _ => "mapped in part",
     };
-    let mut text =
+    let mut out =
         format!("{}: {}, {} as MLX arrays, {how}\n", args.name, plural(report.tensors, "tensor"), size(report.bytes));
-    timings(&mut text, report);
+    timings(&mut out, report);
     if let Some(peak) = report.peak_rss {
-        let _ = writeln!(text, "  peak memory {}", size(peak));
+        let _ = writeln!(out, "  peak memory {}", size(peak));
     }
-    text
+    out
 }
 
 fn advice(error: LoadError) -> anyhow::Error {
@@ -71,6 +71,7 @@ fn advice(error: LoadError) -> anyhow::Error {
             };
             Advice::failure(error.to_string()).hint(hint).into()
         }
-        error => error.into(),
+        // What was at fault with the input was found before: this is the machine, or MLX.
+        error => Advice::failure(text(&error)).into(),
     }
 }

@@ -10,6 +10,7 @@ mod journey;
 mod json;
 mod kill;
 mod large;
+mod mlx;
 mod models;
 mod pipelines;
 mod plans;

@@ -30,6 +30,7 @@ impl Base {
             c_int::try_from(window.len / window.unit).expect("the plan counts in elements that are few enough");
         // SAFETY: the plan's windows lie in the mapping, whose last page is there to its end.
         let data = unsafe { file.start().add(window.offset) };
+        // Where this fails, MLX does not say whether it has dropped the payload: it is kept, and the mapping with it, to be safe.
         let array = made("make an array of mapped memory", || {
             let payload = Box::into_raw(Box::new(Arc::clone(file))).cast::<c_void>();
             // SAFETY: `data` is the first of as many bytes as the shape and type say. They stay where they are until the payload is

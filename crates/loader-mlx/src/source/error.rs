@@ -14,7 +14,7 @@ pub enum OpenError {
     #[error(transparent)]
     Table(#[from] TableError),
     /// No tensor is in the component.
-    #[error("no tensors in the component {component:?} of {name}; it has {found:?}")]
+    #[error("no tensors in the component {component:?} of {name}; {}", components(found))]
     Component {
         /// The model's name.
         name: String,
@@ -118,4 +118,8 @@ pub enum OpenError {
         /// The other.
         second: PathBuf,
     },
+}
+
+fn components(found: &[String]) -> String {
+    if found.is_empty() { "it has no components".into() } else { format!("it has {found:?}") }
 }
