@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     y.eval()?;
 
     // The same with the values that the codes stand for.
-    let dense = x.matmul(&weight.dequantize(Some(longshore_quant::FloatType::F32))?.t())?;
+    let dense = x.matmul(weight.dequantize(Some(longshore_quant::FloatType::F32))?.t())?;
     let worst = dense.subtract(&y)?.abs()?.max(None)?.item_cast::<f32>();
     let mut out = std::io::stdout();
     writeln!(out, "{name}: {} in groups of {}", weight.scheme, weight.group_size())?;

@@ -82,10 +82,10 @@ impl QuantizedTensor {
         };
         let values = op("dequantize", |result, stream| {
             let (weight, scale, bias) = (self.weight.as_ptr(), self.scale.as_ptr(), handle(self.bias.as_ref()));
-            let (group, bits, mode) = (some(self.group_size()), some(self.bits()), self.c_mode().as_ptr());
+            let (group, width, mode) = (some(self.group_size()), some(self.bits()), self.c_mode().as_ptr());
             let global = handle(single.as_ref());
             // SAFETY: the handles are those of live arrays or of none, and the mode ends in a zero byte.
-            unsafe { mlx_sys::mlx_dequantize(result, weight, scale, bias, group, bits, mode, global, asked, stream) }
+            unsafe { mlx_sys::mlx_dequantize(result, weight, scale, bias, group, width, mode, global, asked, stream) }
         })?;
         let values = if is_single { values } else { self.scaled(values)? };
         to.map_or_else(|| Ok(values.clone()), |to| cast(&values, to))
@@ -100,10 +100,10 @@ impl QuantizedTensor {
     pub fn matmul(&self, x: &Array) -> Result<Array, MlxError> {
         let product = op("multiply by a quantized weight", |result, stream| {
             let (weight, scale, bias) = (self.weight.as_ptr(), self.scale.as_ptr(), handle(self.bias.as_ref()));
-            let (group, bits, mode) = (some(self.group_size()), some(self.bits()), self.c_mode().as_ptr());
+            let (group, width, mode) = (some(self.group_size()), some(self.bits()), self.c_mode().as_ptr());
             // SAFETY: the handles are those of live arrays or of none, and the mode ends in a zero byte.
             unsafe {
-                mlx_sys::mlx_quantized_matmul(result, x.as_ptr(), weight, scale, bias, true, group, bits, mode, stream)
+                mlx_sys::mlx_quantized_matmul(result, x.as_ptr(), weight, scale, bias, true, group, width, mode, stream)
             }
         })?;
         if self.global_scale.is_none() { Ok(product) } else { same_type(&self.scaled(product.clone())?, &product) }
@@ -124,12 +124,12 @@ impl QuantizedTensor {
     ) -> Result<Array, MlxError> {
         let product = op("multiply by quantized experts", |result, stream| {
             let (weight, scale, bias) = (self.weight.as_ptr(), self.scale.as_ptr(), handle(self.bias.as_ref()));
-            let (group, bits, mode) = (some(self.group_size()), some(self.bits()), self.c_mode().as_ptr());
+            let (group, width, mode) = (some(self.group_size()), some(self.bits()), self.c_mode().as_ptr());
             let (x, left, right) = (x.as_ptr(), handle(matrices), experts.as_ptr());
             // SAFETY: the handles are those of live arrays or of none, and the mode ends in a zero byte.
             unsafe {
                 mlx_sys::mlx_gather_qmm(
-                    result, x, weight, scale, bias, left, right, true, group, bits, mode, is_sorted, stream,
+                    result, x, weight, scale, bias, left, right, true, group, width, mode, is_sorted, stream,
                 )
             }
         })?;

@@ -1,6 +1,6 @@
 //! Arrays that MLX reads, where it cannot take mapped memory.
 //!
-//! Such an array is to MLX one that it loads from a file in NumPy's format. MLX allocates it and asks the file for the data, on threads of
+//! Such an array is to MLX one that it loads from a file in the format of `NumPy`. MLX allocates it and asks the file for the data, on threads of
 //! its own and for several arrays at a time. The file is ours.
 //!
 //! It is read rather than copied out of the mapping: the system then makes the pages of the array and fills them at once, and none of the
@@ -60,7 +60,7 @@ pub(super) fn array(file: &Arc<MappedFile>, window: &Window, threads: NonZero<us
     })
 }
 
-/// The header of NumPy's format, version 1.0.
+/// The header of `NumPy`'s format, version 1.0.
 fn header(window: &Window) -> Vec<u8> {
     let element = match window.unit {
         8 => "<u8",

@@ -160,8 +160,8 @@ fn check(scheme: Scheme, weight: &Array<'_>, companions: &[(Role, Array<'_>)]) -
     };
     let mut dims = weight.info.shape().dims().to_vec();
     let last = dims.last_mut().ok_or("it is a scalar")?;
-    let bits = last.checked_mul(32).ok_or_else(|| format!("it is {}", weight.info.shape()))?;
-    *last = bits / u64::from(scheme.bits());
+    let code_bits = last.checked_mul(32).ok_or_else(|| format!("it is {}", weight.info.shape()))?;
+    *last = code_bits / u64::from(scheme.bits());
     let parts = scheme.parts(float, &dims).map_err(|error| error.to_string())?;
     expect("weight", weight.info, &[Dtype::U32], &parts.weight.shape)?;
     for (role, array) in companions {

@@ -61,7 +61,7 @@ fn codes_stay_codes() {
                     assert_same(&found.weight, &before.weight, name);
                     assert_eq!(found.scale.dtype(), scale, "{name}");
                     assert_eq!(
-                        found.bias.as_ref().map(|bias| bias.dtype()),
+                        found.bias.as_ref().map(mlx_rs::Array::dtype),
                         before.bias.as_ref().map(|_| scale),
                         "{name}"
                     );

@@ -31,7 +31,7 @@ fn experts_are_picked() {
             let x = input(&[4, 2, columns]);
             let found = stack.gather_matmul(&x, None, &indices, false).unwrap();
             let dense = values.take_axis(&indices, 0).unwrap();
-            let expected = x.matmul(&dense.swap_axes(1, 2).unwrap()).unwrap();
+            let expected = x.matmul(dense.swap_axes(1, 2).unwrap()).unwrap();
             let worst = error(&found, &expected);
             // Affine codes are decoded in the eight bits of their scales' type in one of the two.
             let tolerance = if scheme.starts_with("int") { 2e-2 } else { 1e-5 };

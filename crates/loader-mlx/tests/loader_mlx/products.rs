@@ -58,7 +58,7 @@ fn products_are_those_of_the_decoded_weights() {
                 let x = if in_f32 { x } else { x.as_dtype(Dtype::Bfloat16).unwrap() };
                 let found = weight.matmul(&x).unwrap();
                 assert_eq!(found.dtype(), x.dtype(), "{scheme} {name}");
-                let expected = x.as_dtype(Dtype::Float32).unwrap().matmul(&dense.t()).unwrap();
+                let expected = x.as_dtype(Dtype::Float32).unwrap().matmul(dense.t()).unwrap();
                 // In BF16 the product itself is rounded to eight bits, and affine values are decoded in eight.
                 let tolerance = if in_f32 { 1e-5 } else { 4e-2 };
                 let worst = error(&found, &expected);
@@ -83,6 +83,6 @@ fn what_does_not_fit_is_an_error() {
     assert!(weight.dequantize(None).is_ok());
     assert!(weight.expert(0).unwrap_err().message.contains("index"));
     // mlx-rs still sees its own.
-    let own = input(&[2, 3]).matmul(&input(&[2, 3])).unwrap_err();
+    let own = input(&[2, 3]).matmul(input(&[2, 3])).unwrap_err();
     assert!(own.what().contains("matmul"), "{own}");
 }
