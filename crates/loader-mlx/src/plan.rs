@@ -39,6 +39,10 @@ pub(crate) struct Place {
 
 /// How an index is loaded.
 #[derive(Debug)]
+#[cfg_attr(
+    not(any(target_os = "macos", longshore_mlx, test)),
+    expect(dead_code, reason = "without the back end, planning only finds what is too long")
+)]
 pub(crate) struct Plan {
     pub(crate) windows: Vec<Window>,
     /// Parts that lie at no multiple of their elements' width in a file by others. Each is copied, as MLX would do with it anyway.

@@ -153,10 +153,6 @@ impl MlxWeights {
     /// # Errors
     ///
     /// [`LoadError`]; nothing stays loaded then.
-    #[cfg_attr(
-        not(any(target_os = "macos", longshore_mlx)),
-        expect(clippy::needless_pass_by_ref_mut, reason = "with MLX it changes")
-    )]
     pub fn load(&mut self, options: &LoadOptions) -> Result<LoadOutcome, LoadError> {
         self.release();
         #[cfg(any(target_os = "macos", longshore_mlx))]

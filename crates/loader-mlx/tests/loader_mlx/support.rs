@@ -15,6 +15,7 @@ use longshore_st_format::{Dtype, Layout, Limits, Shape, fixtures};
 use tempfile::TempDir;
 
 /// One scheme of each kind.
+#[cfg(any(target_os = "macos", longshore_mlx))]
 pub(crate) const SCHEMES: [&str; 5] = ["int4", "int8", "nvfp4", "mxfp4", "mxfp8"];
 
 pub(crate) struct Dir(TempDir);
