@@ -1,42 +1,44 @@
-//! Stored model weights as MLX arrays.
+//! Stored model weights as MLX arrays, quantized as they are.
 //!
-//! This release holds the crate's types and no back end: [`MlxWeights::load`] always answers [`MlxError::NotBuilt`]. Weights in host memory
-//! are [`longshore_manifest::Weights`].
+//! [`MlxWeights`] opens a model of a [store](longshore_manifest::Store), a directory or some safetensors files, and loads its tensors as
+//! arrays of [`mlx-rs`](https://docs.rs/mlx-rs). Each file is mapped once, and tensors are views of windows of it: nothing is copied where
+//! MLX takes foreign memory (Metal), and everything once where it does not (the CPU). [`LoadOutcome`] tells which it was.
 //!
-//! ```
-//! use longshore_loader_mlx::{MlxWeights, MlxError};
-//! use longshore_manifest::{ModelName, Store};
+//! Quantized tensors come as `QuantizedTensor`s, whose parts fit MLX's `quantized_matmul` and `gather_qmm` in every mode.
+//!
+//! # Where there is MLX
+//!
+//! On macOS the crate builds MLX with Metal, with nothing else to do. On Linux the script `linux/setup.sh` of this crate prepares MLX's CPU
+//! back end once, and sets `cfg(longshore_mlx)`. Everywhere else, and before, the crate builds without MLX: weights open, and
+//! [`MlxWeights::load`] answers [`LoadError::NotBuilt`].
+//!
+//! # Files must not change
+//!
+//! Nobody may truncate or change a file while it is mapped: a read beyond its new end kills the process. A store never does. Arrays cannot
+//! be written through to the files: the mapping is private.
+//!
+//! ```no_run
+//! use longshore_loader_mlx::{LoadOptions, MlxWeights};
+//! use longshore_manifest::{ModelName, Store, weights::OpenOptions};
 //!
 //! fn load(store: &Store, name: &ModelName) -> Result<MlxWeights, Box<dyn std::error::Error>> {
-//!     let model = store.model(name)?;
-//!     Ok(MlxWeights::load(store, &model)?)
+//!     let mut weights = MlxWeights::open(store, &store.model(name)?, &OpenOptions::default())?;
+//!     weights.load(&LoadOptions::default())?;
+//!     Ok(weights)
 //! }
 //! ```
-#![forbid(unsafe_code)]
 
-use longshore_manifest::{Model, Store};
+#[cfg(any(target_os = "macos", longshore_mlx))]
+mod backend;
+mod dtype;
+mod limit;
+mod map;
+mod plan;
+mod source;
+mod weights;
 
-/// The tensors of a model in MLX memory. There is none yet, as no back end is built.
-#[derive(Debug)]
-pub enum MlxWeights {}
-
-/// Weights that cannot be loaded.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum MlxError {
-    /// This build has no MLX back end.
-    #[error("the MLX loader is not built yet in this release")]
-    NotBuilt,
-}
-
-impl MlxWeights {
-    /// Loads `model` from `store`.
-    ///
-    /// # Errors
-    ///
-    /// [`MlxError::NotBuilt`], always.
-    pub fn load(store: &Store, model: &Model) -> Result<Self, MlxError> {
-        let _ = (store, model);
-        Err(MlxError::NotBuilt)
-    }
-}
+#[cfg(any(target_os = "macos", longshore_mlx))]
+pub use backend::{MlxError, QuantizedTensor, Tensor};
+pub use map::FileError;
+pub use source::OpenError;
+pub use weights::{GetError, LoadError, LoadOptions, LoadOutcome, Memory, MlxWeights};

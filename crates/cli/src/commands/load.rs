@@ -3,7 +3,6 @@
 use std::{fmt::Write as _, hint::black_box, process::ExitCode, time::Instant};
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use longshore_loader_mlx::MlxWeights;
 use longshore_manifest::{
     ModelName, Store,
     store::Model,
@@ -11,7 +10,7 @@ use longshore_manifest::{
 };
 use serde::Serialize;
 
-use super::{VERSION, load_cuda};
+use super::{VERSION, load_cuda, load_mlx};
 use crate::{
     args::{Device, Load},
     errors::Advice,
@@ -24,22 +23,28 @@ use crate::{
 pub(super) const QUOTE: &str = "quote the pattern: --select '*.self_attn.*'";
 
 #[derive(Serialize)]
-struct Report {
+pub(super) struct Report {
     version: u32,
     device: &'static str,
-    tensors: usize,
-    bytes: u64,
-    seconds: Vec<f64>,
-    limit: Limit,
+    pub(super) tensors: usize,
+    pub(super) bytes: u64,
+    pub(super) seconds: Vec<f64>,
+    pub(super) limit: Limit,
     /// In bytes; absent where the platform does not say.
-    peak_rss: Option<u64>,
+    pub(super) peak_rss: Option<u64>,
 }
 
 #[derive(Serialize)]
-struct Limit {
-    what: &'static str,
-    gb_per_s: f64,
-    seconds: f64,
+pub(super) struct Limit {
+    pub(super) what: &'static str,
+    pub(super) gb_per_s: f64,
+    pub(super) seconds: f64,
+}
+
+impl Report {
+    pub(super) fn new(device: &'static str, limit: Limit) -> Self {
+        Self { version: VERSION, device, tensors: 0, bytes: 0, seconds: Vec::new(), limit, peak_rss: None }
+    }
 }
 
 pub(super) fn run(args: &Load, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
@@ -47,15 +52,10 @@ pub(super) fn run(args: &Load, store: &Store, printer: &Printer) -> anyhow::Resu
     match args.device {
         Device::Host if args.dtype.is_some() => {
             return Err(Advice::failure("--dtype converts values, and --device host maps them as they are stored")
-                .hint("--device cuda converts")
+                .hint("--device mlx and --device cuda convert")
                 .into());
         }
-        Device::Host => {}
-        Device::Mlx => {
-            return MlxWeights::load(store, &model)
-                .map(|weights| match weights {})
-                .map_err(|error| device_error(&error));
-        }
+        Device::Host | Device::Mlx => {}
         Device::Cuda(ordinal) => return load_cuda::run(args, ordinal, store, &model, printer),
     }
     let globs = globs(&args.select)?;
@@ -65,19 +65,11 @@ pub(super) fn run(args: &Load, store: &Store, printer: &Printer) -> anyhow::Resu
     if !args.select.is_empty() {
         options.select = Some(&select);
     }
-    let mut report = Report {
-        version: VERSION,
-        device: "host",
-        tensors: 0,
-        bytes: 0,
-        seconds: Vec::new(),
-        limit: Limit {
-            what: "open, stat, map and touch a page of the same blobs, one thread",
-            gb_per_s: 0.0,
-            seconds: f64::MAX,
-        },
-        peak_rss: None,
-    };
+    if args.device == Device::Mlx {
+        return load_mlx::run(args, store, &model, &options, printer);
+    }
+    let what = "open, stat, map and touch a page of the same blobs, one thread";
+    let mut report = Report::new("host", Limit { what, gb_per_s: 0.0, seconds: f64::MAX });
     for _ in 0..args.repeat.get() {
         let started = Instant::now();
         let weights = black_box(Weights::open(store, &store.model(&args.name)?, &options)?);
@@ -107,17 +99,7 @@ fn human(args: &Load, model: &Model, report: &Report) -> String {
         plural(report.tensors, "tensor"),
         size(report.bytes)
     );
-    let loaded = if args.verify { "loaded and verified" } else { "loaded" };
-    for time in &report.seconds {
-        let _ = writeln!(text, "  {loaded} in {} ({} GB/s)", seconds(*time), three_digits(rate(report.bytes, *time)));
-    }
-    let _ = writeln!(
-        text,
-        "  limit     {} ({} GB/s): {}",
-        seconds(report.limit.seconds),
-        three_digits(report.limit.gb_per_s),
-        report.limit.what
-    );
+    timings(&mut text, args, report);
     if let Some(peak) = report.peak_rss {
         let _ = writeln!(
             text,
@@ -129,8 +111,23 @@ fn human(args: &Load, model: &Model, report: &Report) -> String {
     text
 }
 
+/// How long it took each time, and the limit beside it.
+pub(super) fn timings(text: &mut String, args: &Load, report: &Report) {
+    let loaded = if args.verify { "loaded and verified" } else { "loaded" };
+    for time in &report.seconds {
+        let _ = writeln!(text, "  {loaded} in {} ({} GB/s)", seconds(*time), three_digits(rate(report.bytes, *time)));
+    }
+    let _ = writeln!(
+        text,
+        "  limit     {} ({} GB/s): {}",
+        seconds(report.limit.seconds),
+        three_digits(report.limit.gb_per_s),
+        report.limit.what
+    );
+}
+
 /// Says what can be done about it.
-fn corrupt(error: CorruptError, name: &ModelName) -> anyhow::Error {
+pub(super) fn corrupt(error: CorruptError, name: &ModelName) -> anyhow::Error {
     match error {
         CorruptError::Blob { .. } => Advice::input(error.to_string())
             .hint(format!("longshore verify {name} --repair SOURCE builds it again from what was imported"))
@@ -152,11 +149,6 @@ fn globs(patterns: &[String]) -> anyhow::Result<GlobSet> {
         set.add(glob);
     }
     Ok(set.build()?)
-}
-
-/// The error of a device that this machine or this build does not have.
-fn device_error(error: &dyn std::error::Error) -> anyhow::Error {
-    Advice::failure(error.to_string()).hint("--device host loads into host memory").into()
 }
 
 pub(super) fn rate(bytes: u64, seconds: f64) -> f64 {

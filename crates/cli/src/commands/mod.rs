@@ -9,6 +9,7 @@ mod inspect;
 mod list;
 mod load;
 mod load_cuda;
+mod load_mlx;
 mod loss;
 mod policy;
 mod rm;

@@ -1,0 +1,193 @@
+//! Loading: several threads make the windows, and this one makes the tensors of them.
+
+use std::{
+    num::NonZero,
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+};
+
+use longshore_manifest::document::Role;
+use mlx_rs::Array;
+
+use super::{
+    Tensor,
+    base::Base,
+    ffi::{self, MlxError},
+    quantized::{GLOBAL_SCALE, QuantizedTensor, mlx_dtype},
+    reader,
+    view::{cast, copied, empty, multiply, view},
+};
+use crate::{
+    LoadError, LoadOptions, LoadOutcome, Memory,
+    plan::{Place, Plan, Window},
+    source::{Index, Indexed, IndexedPart},
+};
+
+/// More threads than this do not read faster.
+const MAX_THREADS: NonZero<usize> = NonZero::new(8).expect("it is not zero");
+
+/// The tensors of `index`, in its order.
+pub(crate) fn load(index: &Index, plan: &Plan, options: &LoadOptions) -> Result<(Vec<Tensor>, LoadOutcome), LoadError> {
+    let mut arrays = Arrays { index, options, made: vec![[const { None }; 4]; index.tensors.len()] };
+    let mut outcome = LoadOutcome { tensors: index.tensors.len(), mapped_bytes: 0, copied_bytes: 0 };
+    for place in &plan.empty {
+        arrays.put(*place, empty)?;
+    }
+    for place in &plan.loose {
+        arrays.put(*place, |part| copied(&index.files[part.file], part))?;
+        outcome.copied_bytes += index.tensors[place.tensor].parts[place.part].len as u64;
+    }
+    if is_mapped(options) {
+        arrays.map(plan, &mut outcome)?;
+    } else {
+        arrays.read(plan, &mut outcome)?;
+    }
+    let fail = |source| LoadError::Mlx { tensor: None, source };
+    let tensors = index.tensors.iter().zip(arrays.made).map(|(tensor, parts)| assemble(tensor, parts));
+    let tensors = tensors.collect::<Result<Vec<_>, _>>().map_err(fail)?;
+    ffi::eval(tensors.iter().flat_map(Tensor::arrays)).map_err(fail)?;
+    Ok((tensors, outcome))
+}
+
+/// Whether MLX is to take the memory of windows as it is.
+pub(crate) fn is_mapped(options: &LoadOptions) -> bool {
+    match options.memory {
+        Memory::Mapped => true,
+        Memory::Copied => false,
+        Memory::Automatic => ffi::has_gpu(),
+    }
+}
+
+/// The arrays that are made, by tensor and part.
+struct Arrays<'l> {
+    index: &'l Index,
+    options: &'l LoadOptions,
+    made: Vec<[Option<Array>; 4]>,
+}
+
+impl Arrays<'_> {
+    /// Makes the arrays of windows that MLX reads itself, on its own threads and in the one evaluation at the end. Where some are cast, a
+    /// few windows at a time are read before, so that no more is there of what they were than of what they become.
+    fn read(&mut self, plan: &Plan, outcome: &mut LoadOutcome) -> Result<(), LoadError> {
+        let threads = self.threads();
+        let at_a_time = if self.options.dtype.is_some() { threads.get() } else { usize::MAX };
+        for windows in plan.windows.chunks(at_a_time.min(plan.windows.len()).max(1)) {
+            let mut casts = Vec::new();
+            for window in windows {
+                let base = reader::array(&self.index.files[window.file], window, threads);
+                casts.extend(self.views(&base.map_err(|source| self.failed(window, source))?, window)?);
+                outcome.copied_bytes += window.len as u64;
+            }
+            self.eval(&casts).map_err(|source| self.failed(&windows[0], source))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the arrays of windows that MLX takes as they are. Several threads read ahead; at any time at most as many windows as there are
+    /// threads are made and not yet used, and as many again are being made.
+    fn map(&mut self, plan: &Plan, outcome: &mut LoadOutcome) -> Result<(), LoadError> {
+        let (index, next) = (self.index, AtomicUsize::new(0));
+        let threads = self.threads().get().min(plan.windows.len());
+        let (sender, receiver) = mpsc::sync_channel(threads);
+        let read = |sender: mpsc::SyncSender<_>| {
+            while let Some(window) = plan.windows.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let base = Base::new(&index.files[window.file], window);
+                // Nobody listens any more where another window has failed.
+                if sender.send((window, base)).is_err() {
+                    break;
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                let sender = sender.clone();
+                scope.spawn(|| read(sender));
+            }
+            drop(sender);
+            // Owned by this closure, so that the threads stop where it returns early.
+            let receiver = receiver;
+            for (window, base) in &receiver {
+                let base = base.map_err(|source| self.failed(window, source))?;
+                let bytes = if base.is_copy { &mut outcome.copied_bytes } else { &mut outcome.mapped_bytes };
+                *bytes += window.len as u64;
+                // What is cast has other memory of its own. Done at once, so that the window's can be freed before the next.
+                let casts = self.views(&base.array, window)?;
+                self.eval(&casts).map_err(|source| self.failed(window, source))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes what lies in a window, and says what of it was cast.
+    fn views(&mut self, base: &Array, window: &Window) -> Result<Vec<Place>, LoadError> {
+        let mut casts = Vec::new();
+        for &place in &window.parts {
+            if self.put(place, |part| view(base, window, part))? {
+                casts.push(place);
+            }
+        }
+        Ok(casts)
+    }
+
+    fn eval(&self, places: &[Place]) -> Result<(), MlxError> {
+        if places.is_empty() {
+            return Ok(());
+        }
+        ffi::eval(places.iter().filter_map(|place| self.made[place.tensor][place.part].as_ref()))
+    }
+
+    /// An error about a window, by the first tensor that lies in it.
+    fn failed(&self, window: &Window, source: MlxError) -> LoadError {
+        LoadError::Mlx { tensor: Some(self.index.tensors[window.parts[0].tensor].name.clone()), source }
+    }
+
+    fn threads(&self) -> NonZero<usize> {
+        let all = || thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN).min(MAX_THREADS);
+        self.options.threads.unwrap_or_else(all)
+    }
+
+    /// Makes an array, and says whether it was cast.
+    fn put(
+        &mut self,
+        place: Place,
+        make: impl FnOnce(&IndexedPart) -> Result<Array, MlxError>,
+    ) -> Result<bool, LoadError> {
+        let tensor = &self.index.tensors[place.tensor];
+        let fail = |source| LoadError::Mlx { tensor: Some(tensor.name.clone()), source };
+        let part = &tensor.parts[place.part];
+        let mut array = make(part).map_err(fail)?;
+        let target = self.options.dtype.map(mlx_dtype).filter(|_| is_cast(tensor, part));
+        let target = target.filter(|target| u32::from(array.dtype()) != *target);
+        if let Some(target) = target {
+            array = cast(&array, target).map_err(fail)?;
+        }
+        self.made[place.tensor][place.part] = Some(array);
+        Ok(target.is_some())
+    }
+}
+
+/// Whether a target type replaces that of `part`: it does that of floats, and among those of a quantized tensor that of affine scales and
+/// biases, which are floats like any other to MLX.
+fn is_cast(tensor: &Indexed, part: &IndexedPart) -> bool {
+    let is_values = tensor.coding.is_none() || matches!(part.role, Role::Scale | Role::Bias);
+    is_values && part.element.is_float()
+}
+
+fn assemble(tensor: &Indexed, parts: [Option<Array>; 4]) -> Result<Tensor, MlxError> {
+    let mut by_role = tensor.parts.iter().map(|part| part.role).zip(parts).collect::<Vec<_>>();
+    let mut take =
+        |wanted: Role| by_role.iter_mut().find(|(role, _)| *role == wanted).and_then(|(_, part)| part.take());
+    let weight = take(Role::Weight).expect("every part is in a window, is loose or is empty");
+    let Some(coding) = &tensor.coding else { return Ok(Tensor::Plain(weight)) };
+    let global_scale = take(Role::GlobalScale).map(|stored| multiply(&stored, &Array::from_f32(GLOBAL_SCALE)));
+    Ok(Tensor::Quantized(QuantizedTensor {
+        weight,
+        scale: take(Role::Scale).expect("a quantized tensor was checked to have a scale"),
+        bias: take(Role::Bias),
+        global_scale: global_scale.transpose()?,
+        scheme: coding.scheme,
+    }))
+}

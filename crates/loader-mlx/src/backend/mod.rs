@@ -1,0 +1,14 @@
+//! What needs MLX itself.
+
+mod base;
+mod ffi;
+mod load;
+mod quantized;
+mod reader;
+mod tensor;
+mod view;
+
+pub use ffi::MlxError;
+pub(crate) use load::{is_mapped, load};
+pub use quantized::QuantizedTensor;
+pub use tensor::Tensor;

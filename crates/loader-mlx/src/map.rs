@@ -1,0 +1,173 @@
+//! A file's bytes, mapped so that nothing can write through to the file.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use longshore_st_format::{Header, HeaderError, Limits};
+use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
+use rustix::param::page_size;
+
+/// A mapped file.
+///
+/// The mapping is private and writable: MLX may hand the memory of an array that nobody else holds to the operation that reads it,
+/// and that operation writes. In a read-only mapping it would end the process. Here the system gives the writer a page of its own,
+/// and the file and its other readers keep theirs. Pages that nobody writes are those of the page cache.
+#[derive(Debug)]
+pub(crate) struct MappedFile {
+    map: MmapRaw,
+    path: PathBuf,
+    id: FileId,
+}
+
+/// What tells a file from another that has got its name.
+type FileId = (u64, u64, u64);
+
+#[cfg(unix)]
+fn id(file: &File) -> io::Result<FileId> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    file.metadata().map(|metadata| (metadata.dev(), metadata.ino(), metadata.len()))
+}
+
+#[cfg(not(unix))]
+fn id(file: &File) -> io::Result<FileId> {
+    file.metadata().map(|metadata| (0, 0, metadata.len()))
+}
+
+/// A file that cannot be mapped, or is no safetensors file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// It cannot be opened.
+    #[error("cannot open {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is a directory, a pipe or a device.
+    #[error("{}: expected a regular file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// It cannot be mapped into memory.
+    #[error("cannot map {} into memory", path.display())]
+    Map {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Its header is not one that we accept.
+    #[error("{} is not a valid safetensors file", path.display())]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with the header.
+        source: HeaderError,
+    },
+}
+
+impl MappedFile {
+    /// Maps the file at `path` and parses its header, which checks that the file is as long as the header says. Reads no data.
+    pub(crate) fn open(path: &Path) -> Result<(Self, Header), FileError> {
+        let fail = |source| FileError::Open { path: path.into(), source };
+        // Asked before the file is opened: opening a pipe waits for someone who writes to it.
+        if !std::fs::metadata(path).map_err(fail)?.is_file() {
+            return Err(FileError::NotAFile { path: path.into() });
+        }
+        let file = File::open(path).map_err(fail)?;
+        let mut options = MmapOptions::new();
+        // What is written is not known in advance, and is nothing as a rule.
+        options.no_reserve_swap();
+        #[expect(unsafe_code, reason = "a map of a file is how a model is read without copying it")]
+        // SAFETY: the references below end before anyone else has the address. Later only raw pointers are used. That nobody truncates
+        // or changes the file meanwhile is the obligation that the crate's documentation states; a store never does.
+        let map = unsafe { options.map_copy(&file) }.map_err(|source| FileError::Map { path: path.into(), source })?;
+        let header = Header::parse(&map, map.len() as u64, &Limits::default())
+            .map_err(|source| FileError::Header { path: path.into(), source })?;
+        Ok((Self { map: map.into(), path: path.into(), id: id(&file).map_err(fail)? }, header))
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The length of the file in bytes. The mapping goes on to the end of its last page, where it holds zeros.
+    pub(crate) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// The first byte, at the start of a page.
+    pub(crate) fn start(&self) -> *mut u8 {
+        self.map.as_mut_ptr()
+    }
+
+    /// Asks for the pages of `len` bytes from `offset`, and returns when they are there, as far as the system has a call for that.
+    /// Elsewhere it starts to read them. It is a hint: what is not read yet is read when it is touched.
+    pub(crate) fn read_ahead(&self, offset: usize, len: usize) {
+        let len = len.min(self.len().saturating_sub(offset));
+        #[cfg(target_os = "linux")]
+        if self.map.advise_range(Advice::PopulateRead, offset, len).is_ok() {
+            return;
+        }
+        let _ = self.map.advise_range(Advice::WillNeed, offset, len);
+    }
+
+    /// Reads bytes of the file from `offset`, as many as `to` holds, without the mapping. The file is opened for that: a model may have more
+    /// files than a process may have open.
+    #[cfg_attr(not(any(target_os = "macos", longshore_mlx)), expect(dead_code, reason = "only the back end reads"))]
+    pub(crate) fn read(&self, offset: usize, to: &mut [u8]) -> io::Result<()> {
+        let file = File::open(&self.path)?;
+        if id(&file)? != self.id {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "another file has its name"));
+        }
+        #[cfg(unix)]
+        return std::os::unix::fs::FileExt::read_exact_at(&file, to, offset as u64);
+        #[cfg(not(unix))]
+        {
+            let _ = (offset, to);
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    /// As [`Self::read_ahead`], of the pages that a range of any bounds touches.
+    #[cfg_attr(not(any(target_os = "macos", longshore_mlx)), expect(dead_code, reason = "only the back end reads"))]
+    pub(crate) fn read_ahead_pages(&self, offset: usize, len: usize) {
+        let start = offset / page_size() * page_size();
+        self.read_ahead(start, offset + len - start);
+    }
+
+    /// Gives back the pages that lie in `len` bytes from `offset` whole, which nobody has written. They stay in the page cache, and what
+    /// is read once more is mapped once more.
+    #[cfg_attr(not(any(target_os = "macos", longshore_mlx)), expect(dead_code, reason = "only the back end reads"))]
+    #[expect(unsafe_code, reason = "pages that were written would lose what was written")]
+    pub(crate) fn forget(&self, offset: usize, len: usize) {
+        let start = offset.next_multiple_of(page_size());
+        let end = if offset + len >= self.len() { self.len() } else { (offset + len) / page_size() * page_size() };
+        if start < end {
+            // SAFETY: on Linux a private page that was not written is read again from the file. Nobody has written these: MLX has only
+            // read them, as it has a copy, and nothing else has their address. A hint elsewhere.
+            let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
+        }
+    }
+
+    /// Copies bytes of the file from `offset`, as many as `to` holds and the file has.
+    #[expect(unsafe_code, reason = "the bytes may be those of an array, which nobody may borrow")]
+    pub(crate) fn copy(&self, offset: usize, to: &mut [u8]) {
+        let len = to.len().min(self.len().saturating_sub(offset));
+        if len > 0 {
+            // SAFETY: the offset is below the length.
+            let from = unsafe { self.start().add(offset) };
+            // SAFETY: the bytes lie in the mapping, and in `to`, which is somebody else's memory. Arrays over them are written by
+            // operations at most, and then what is read here means nothing to anybody.
+            unsafe { std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), len) };
+        }
+    }
+}

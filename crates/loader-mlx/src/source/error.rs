@@ -1,0 +1,125 @@
+use std::{io, path::PathBuf};
+
+use longshore_manifest::store::TableError;
+use longshore_quant::SchemeError;
+use longshore_st_format::{Dtype, IndexError, Shape};
+
+use crate::map::FileError;
+
+/// Weights that cannot be opened. There is no array yet where this is the answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The model has no tensor table, and its blobs make none.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// No tensor is in the component.
+    #[error("no tensors in the component {component:?} of {name}; {}", components(found))]
+    Component {
+        /// The model's name.
+        name: String,
+        /// The component that was asked for.
+        component: String,
+        /// The components that the model has; none in a model of one part.
+        found: Vec<String>,
+    },
+    /// A file is missing, or is no safetensors file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A blob is not what the model's tensor table says.
+    #[error("{} does not hold tensor {tensor:?} as its model says: expected {expected}, found {found}", path.display())]
+    Disagreement {
+        /// The blob's file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// What the table says.
+        expected: String,
+        /// What the blob's header says.
+        found: String,
+    },
+    /// MLX has no such type.
+    #[error("MLX has no type for tensor {tensor:?} of {}: found {dtype}", path.display())]
+    Dtype {
+        /// The tensor.
+        tensor: String,
+        /// Its type.
+        dtype: Dtype,
+        /// The file.
+        path: PathBuf,
+    },
+    /// MLX counts in 32 bits.
+    #[error("tensor {tensor:?} of {} is {shape}, expected extents below 2^31", path.display())]
+    Extent {
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        shape: Shape,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A tensor is quantized in a way that is not known.
+    #[error("the quantization of tensor {tensor:?} of {} is not known", path.display())]
+    Scheme {
+        /// The tensor.
+        tensor: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: SchemeError,
+    },
+    /// The parts of a quantized tensor do not fit each other.
+    #[error("the parts of the quantized tensor {tensor:?} of {} do not fit: {problem}", path.display())]
+    Parts {
+        /// The tensor.
+        tensor: String,
+        /// The file.
+        path: PathBuf,
+        /// What was expected and found.
+        problem: String,
+    },
+    /// A document or a directory cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The document or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The index of a sharded checkpoint is not one.
+    #[error("{} is no index of shards", path.display())]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: IndexError,
+    },
+    /// `config.json` does not say how the tensors are quantized.
+    #[error("{} does not say how the tensors are quantized: {problem}", path.display())]
+    Config {
+        /// The document.
+        path: PathBuf,
+        /// What was expected and found.
+        problem: String,
+    },
+    /// There is no file to open.
+    #[error("no weights in {}: expected .safetensors files", path.display())]
+    NoFiles {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Two files have a tensor of the same name.
+    #[error("tensor {tensor:?} is in {} and in {}", first.display(), second.display())]
+    Duplicate {
+        /// The tensor.
+        tensor: String,
+        /// One file.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+}
+
+fn components(found: &[String]) -> String {
+    if found.is_empty() { "it has no components".into() } else { format!("it has {found:?}") }
+}

@@ -1,0 +1,193 @@
+//! Which tensors of plain files are parts of a quantized one.
+//!
+//! Two conventions are known. A blob of ours says in its metadata what `name`, `name.scale`, `name.bias` and `name.global_scale` are. A directory
+//! of mlx-lm says it in `config.json`, for every module or for one, and has `module.weight`, `module.scales` and `module.biases`,
+//! perhaps in several files.
+
+use std::collections::{BTreeMap, HashSet};
+
+use longshore_manifest::document::{Quantization, Role};
+use longshore_quant::{FloatType, Scheme, SchemeError};
+use longshore_st_format::{Dtype, Header, Shape, TensorInfo};
+use serde_json::{Map, Value};
+
+use super::{Coding, Described, Indexed, OpenError};
+use crate::map::MappedFile;
+
+/// What `config.json` says of modules. None are quantized by default.
+#[derive(Debug, Default)]
+pub(super) struct Modules {
+    all: Option<(String, u32)>,
+    of: BTreeMap<String, Option<(String, u32)>>,
+}
+
+impl Modules {
+    /// Reads `quantization`, as MLX's tools write it. Other programs' `quantization_config` is not meant.
+    pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
+        let config: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        let Some(Value::Object(found)) = config.get("quantization") else { return Ok(Self::default()) };
+        let all = code(found)?;
+        let each = found.iter().filter_map(|(module, value)| match value {
+            Value::Object(own) => Some(code(own).map(|own| (module.clone(), Some(own)))),
+            Value::Bool(false) => Some(Ok((module.clone(), None))),
+            _ => None,
+        });
+        Ok(Self { all: Some(all), of: each.collect::<Result<_, _>>()? })
+    }
+
+    fn get(&self, module: &str) -> Option<&(String, u32)> {
+        self.of.get(module).map_or(self.all.as_ref(), Option::as_ref)
+    }
+}
+
+/// The `quant_type` and group size that one entry of `quantization` means.
+fn code(entry: &Map<String, Value>) -> Result<(String, u32), String> {
+    let number = |key: &str| {
+        let found = entry.get(key).and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok());
+        found.ok_or_else(|| {
+            format!("expected a whole number as {key:?} of \"quantization\", found {:?}", entry.get(key))
+        })
+    };
+    let quant_type = match entry.get("mode").and_then(Value::as_str) {
+        None | Some("affine") => format!("int{}", number("bits")?),
+        Some(mode) => mode.to_owned(),
+    };
+    Ok((quant_type, number("group_size")?))
+}
+
+/// One array of one file.
+#[derive(Clone, Copy)]
+struct Array<'a> {
+    file: usize,
+    header: &'a Header,
+    info: &'a TensorInfo,
+}
+
+/// The tensors of these files, each with its companions.
+pub(super) fn collect(mapped: &[(MappedFile, Header)], modules: &Modules) -> Result<Vec<Indexed>, OpenError> {
+    let mut arrays = BTreeMap::new();
+    for (file, (path, header)) in mapped.iter().enumerate() {
+        for info in header.iter() {
+            if let Some(Array { file: first, .. }) = arrays.insert(info.name(), Array { file, header, info }) {
+                let [first, second] = [&mapped[first].0, path].map(|file| file.path().to_owned());
+                return Err(OpenError::Duplicate { tensor: info.name().into(), first, second });
+            }
+        }
+    }
+    let mut companions = HashSet::new();
+    let mut quantized = BTreeMap::new();
+    for (&name, weight) in &arrays {
+        let Some(found) = code_of(name, weight, modules, &arrays) else { continue };
+        companions.extend(found.companions.iter().map(|(_, companion)| companion.info.name()));
+        quantized.insert(name, found);
+    }
+    let plain = |(name, _): &(&&str, &Array<'_>)| !companions.contains(**name);
+    let tensors = arrays.iter().filter(plain).map(|(&name, weight)| {
+        let path = mapped[weight.file].0.path();
+        let part = |role, array: &Array<'_>| {
+            let (info, range) = (array.info, array.info.file_range(array.header));
+            let (dtype, shape) = (info.dtype(), info.shape());
+            Described { tensor: info.name(), role, dtype, shape, offset: range.start, len: range.end - range.start }
+                .part(array.file, &mapped[array.file].0)
+        };
+        let mut parts = vec![part(Role::Weight, weight)?];
+        let mut coding = None;
+        if let Some(found) = quantized.get(name) {
+            let scheme = found.scheme.clone().map_err(|source| OpenError::Scheme {
+                tensor: name.into(),
+                path: path.into(),
+                source,
+            })?;
+            check(scheme, weight, &found.companions).map_err(|problem| OpenError::Parts {
+                tensor: name.into(),
+                path: path.into(),
+                problem,
+            })?;
+            for (role, array) in &found.companions {
+                parts.push(part(*role, array)?);
+            }
+            let (quant_type, group_size) = (scheme.quant_type().to_owned(), scheme.group_size());
+            coding = Some(Coding { quantization: Quantization { quant_type, group_size }, scheme });
+        }
+        Ok(Indexed { name: name.into(), component: None, coding, parts })
+    });
+    tensors.collect()
+}
+
+/// A weight that has companions.
+struct Found<'a> {
+    scheme: Result<Scheme, SchemeError>,
+    companions: Vec<(Role, Array<'a>)>,
+}
+
+/// What `weight` is by either convention, if it is quantized.
+fn code_of<'a>(
+    name: &str,
+    weight: &Array<'a>,
+    modules: &Modules,
+    arrays: &BTreeMap<&'a str, Array<'a>>,
+) -> Option<Found<'a>> {
+    let metadata = weight.header.metadata();
+    if let (Some(quant_type), Some(group)) = (metadata.get("quant_type"), metadata.get("group_size")) {
+        let roles = [Role::Scale, Role::Bias, Role::GlobalScale];
+        let companion = |role: Role| {
+            let array = arrays.get(format!("{name}{}", role.suffix()).as_str())?;
+            (array.file == weight.file).then_some((role, *array))
+        };
+        let companions: Vec<_> = roles.into_iter().filter_map(companion).collect();
+        if companions.first()?.0 == Role::Scale {
+            let group = group.parse().unwrap_or(0);
+            return Some(Found { scheme: Scheme::from_metadata(quant_type, group), companions });
+        }
+    }
+    let module = name.strip_suffix(".weight")?;
+    let (quant_type, group) = modules.get(module)?;
+    let companion = |(role, end): (Role, &str)| Some((role, *arrays.get(format!("{module}{end}").as_str())?));
+    let companions: Vec<_> =
+        [(Role::Scale, ".scales"), (Role::Bias, ".biases")].into_iter().filter_map(companion).collect();
+    (companions.first()?.0 == Role::Scale)
+        .then(|| Found { scheme: Scheme::from_metadata(quant_type, *group), companions })
+}
+
+/// Whether the arrays are the parts of a tensor of this scheme.
+fn check(scheme: Scheme, weight: &Array<'_>, companions: &[(Role, Array<'_>)]) -> Result<(), String> {
+    let scale = companions.first().map(|(_, scale)| scale.info).ok_or("it has no scale")?;
+    let float = match (scheme.is_affine(), scale.dtype()) {
+        (true, Dtype::F32) => FloatType::F32,
+        (true, Dtype::F16) => FloatType::F16,
+        (true, Dtype::BF16) | (false, Dtype::U8 | Dtype::F8E4M3 | Dtype::F8E8M0) => FloatType::BF16,
+        (_, found) => return Err(format!("its scale is {found}")),
+    };
+    let mut dims = weight.info.shape().dims().to_vec();
+    let last = dims.last_mut().ok_or("it is a scalar")?;
+    let code_bits = last.checked_mul(32).ok_or_else(|| format!("it is {}", weight.info.shape()))?;
+    *last = code_bits / u64::from(scheme.bits());
+    let parts = scheme.parts(float, &dims).map_err(|error| error.to_string())?;
+    expect("weight", weight.info, &[Dtype::U32], &parts.weight.shape)?;
+    for (role, array) in companions {
+        let info = array.info;
+        match (role, &parts.bias) {
+            (Role::Scale, _) => expect("scale", info, &[scale.dtype()], &parts.scale.shape)?,
+            (Role::Bias, Some(bias)) => expect("bias", info, &[scale.dtype()], &bias.shape)?,
+            (Role::GlobalScale, None) if scheme == Scheme::NVFP4 => {
+                let count = if info.shape().rank() == 3 { dims[0] } else { 1 };
+                if info.dtype() != Dtype::F32 || info.shape().elements() != Some(count) {
+                    return Err(format!("its global scale is {} {}", info.dtype(), info.shape()));
+                }
+            }
+            _ => return Err(format!("it is {scheme} and has {:?}", info.name())),
+        }
+    }
+    if parts.bias.is_some() && !companions.iter().any(|(role, _)| *role == Role::Bias) {
+        return Err(format!("it is {scheme} and has no bias for each group"));
+    }
+    Ok(())
+}
+
+fn expect(what: &str, info: &TensorInfo, dtypes: &[Dtype], dims: &[u64]) -> Result<(), String> {
+    if dtypes.contains(&info.dtype()) && info.shape().dims() == dims {
+        return Ok(());
+    }
+    let expected = Shape::from(dims);
+    Err(format!("its {what} is {} {}, expected {} {expected}", info.dtype(), info.shape(), dtypes[0]))
+}
