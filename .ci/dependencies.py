@@ -3,9 +3,8 @@
 
     python3 .ci/dependencies.py
 
-deny.toml is cargo-deny's file, and `cargo deny check` reads more of it than this does. cargo-deny takes longer to build than all
-tests; this needs cargo and Python 3.11. Advisories need their database (https://github.com/rustsec/advisory-db), which is fetched
-from the network: `cargo deny check advisories` reads them.
+deny.toml is cargo-deny's file. cargo-deny checks more (advisories, for one), and takes minutes to build where it is not installed;
+this needs nothing but cargo and Python 3.11. Where cargo-deny is there, `.ci/run` asks it as well.
 """
 
 import json
@@ -50,14 +49,19 @@ def main() -> None:
 
 
 def dependencies(targets: list[str]) -> list[dict]:
-    """Every package that is not ours and is needed on one of the targets, for any feature, tests and benchmarks included."""
-    found = {}
+    """Every package that is not ours and is built on one of the targets, for any feature, tests and benchmarks included."""
+    metadata = json.loads(cargo("metadata", "--format-version=1", "--all-features"))
+    # The metadata also hold what only a feature that nobody asks for would need; the tree is exact, and knows no licences.
+    built = set()
     for target in targets:
-        command = ["cargo", "metadata", "--format-version=1", "--locked", "--all-features", f"--filter-platform={target}"]
-        metadata = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
-        ours, needed = set(metadata["workspace_members"]), {node["id"] for node in metadata["resolve"]["nodes"]}
-        found.update({package["id"]: package for package in metadata["packages"] if package["id"] in needed - ours})
-    return [found[id] for id in sorted(found)]
+        tree = cargo("tree", "--workspace", "--all-features", f"--target={target}", "--prefix=none", "--format={p}")
+        built |= {tuple(line.split()[:2]) for line in tree.splitlines() if line}
+    others = [package for package in metadata["packages"] if package["id"] not in metadata["workspace_members"]]
+    return [package for package in others if (package["name"], f"v{package['version']}") in built]
+
+
+def cargo(verb: str, *arguments: str) -> str:
+    return subprocess.run(["cargo", verb, "--locked", *arguments], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def satisfied(expression: str, allowed: set[str]) -> bool:
