@@ -74,7 +74,7 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
         printer.warn(warning);
     }
     if args.dry_run {
-        printer.report(&PlanReport::new(&plan, &source), || describe(&plan))?;
+        printer.report(&PlanReport::new(&plan, &source), || describe(&plan, printer.columns()))?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut options = ImportOptions::default();
@@ -101,7 +101,7 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
             .then(|| outcome.losses.iter().map(|(tensor, loss)| (tensor.as_str(), Lost::from(loss))).collect()),
     };
     printer.report(&report, || {
-        let mut text = format!("{STRONG}{}{STRONG:#}  {}\n", args.name, outcome.digest);
+        let mut text = format!("{STRONG}{}{STRONG:#}  {}\n", args.name, outcome.digest.short());
         let _ = writeln!(
             text,
             "{} in {} and {} from {}: {} new, {} already there, {}",
@@ -119,7 +119,7 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
 }
 
 /// What a dry run prints: every tensor with the rule that decided it.
-fn describe(plan: &Plan) -> String {
+fn describe(plan: &Plan, room: Option<usize>) -> String {
     let columns = [
         ("TENSOR", Align::Left),
         ("DTYPE", Align::Left),
@@ -138,7 +138,7 @@ fn describe(plan: &Plan) -> String {
             tensor.rule.to_string(),
         ]);
     }
-    let mut text = table(&columns, &rows);
+    let mut text = table(&columns, &rows, room);
     for file in &plan.files {
         let _ = writeln!(text, "{FAINT}file{FAINT:#} {}  {}", file.name, size(file.size));
     }

@@ -48,7 +48,7 @@ pub(super) fn run(verb: &PolicyVerb, printer: &Printer) -> anyhow::Result<ExitCo
             printer.report(&report, || {
                 let row = |entry: &Entry<'_>| vec![entry.name.to_owned(), entry.description.to_owned()];
                 let rows: Vec<_> = report.policies.iter().map(row).collect();
-                table(&[("NAME", Align::Left), ("DESCRIPTION", Align::Left)], &rows)
+                table(&[("NAME", Align::Left), ("DESCRIPTION", Align::Left)], &rows, printer.columns())
             })?;
         }
         PolicyVerb::Show(args) => {

@@ -99,7 +99,7 @@ pub(super) fn run(args: &Show, store: &Store, printer: &Printer) -> anyhow::Resu
         loss: worst(found),
         tensors: args.tensors.then(|| found.tensors().map(|(blob, tensor)| describe(blob, tensor)).collect()),
     };
-    printer.report(&report, || human(&report))?;
+    printer.report(&report, || human(&report, printer.columns()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -195,8 +195,11 @@ fn rope(rope: &Rope) -> String {
     parts.join(", ")
 }
 
-fn human(report: &Report<'_>) -> String {
-    let mut lines = vec![("digest", report.digest.to_string())];
+fn human(report: &Report<'_>, room: Option<usize>) -> String {
+    // Below its algorithm the whole digest fits a line of 80 columns.
+    let digest = report.digest.to_string();
+    let mut lines =
+        vec![digest.split_once(':').map_or(("digest", digest.clone()), |(_, hex)| ("sha256", hex.to_owned()))];
     lines.extend(report.facts.architecture.iter().map(|architecture| ("architecture", architecture.clone())));
     lines.push(("parameters", count(report.parameters)));
     lines.extend(what_it_is(report.facts));
@@ -244,7 +247,8 @@ fn human(report: &Report<'_>) -> String {
         bytes,
         bits_per_weight: to_f64(bytes) * 8.0 / to_f64(report.parameters.max(1)),
     }));
-    let mut text = format!("{STRONG}{}{STRONG:#}\n{}\n{}", report.name, facts(&lines), table(&columns, &rows));
+    let facts = facts(&lines, room);
+    let mut text = format!("{STRONG}{}{STRONG:#}\n{facts}\n{}", report.name, table(&columns, &rows, room));
     if let Some(tensors) = &report.tensors {
         let mut columns = vec![
             ("TENSOR", Align::Left),
@@ -273,7 +277,7 @@ fn human(report: &Report<'_>) -> String {
             row
         };
         text.push('\n');
-        text.push_str(&table(&columns, &tensors.iter().map(row).collect::<Vec<_>>()));
+        text.push_str(&table(&columns, &tensors.iter().map(row).collect::<Vec<_>>(), room));
     }
     text
 }

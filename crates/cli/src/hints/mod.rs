@@ -1,12 +1,20 @@
 //! What to do next, for the likeliest mistakes.
 
-use std::{error::Error, io};
+mod nearest;
+mod source;
+pub(crate) mod usage;
 
-use longshore_manifest::store::{CopyError, ForeignStore, GcError, IngestError, ModelError, VerifyError};
-use longshore_packer::{ExportError, ImportError, PlanError, SourceError};
+use std::{error::Error, io, path::Path};
+
+use longshore_manifest::{
+    ModelName, Store,
+    store::{CopyError, ForeignStore, GcError, IngestError, ModelError, VerifyError},
+};
+use longshore_packer::{ExportError, ImportError, PlanError};
 use longshore_quant::policy::PolicyError;
 
 use crate::errors::{Advice, is_kind};
+use nearest::nearest;
 
 /// The hints of an error and of its causes, each once.
 pub(crate) fn of(error: &anyhow::Error) -> Vec<String> {
@@ -24,7 +32,8 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Vec<String> {
         return advice.hints.clone();
     }
     let mut hints = Vec::new();
-    hints.extend(cause.downcast_ref().and_then(SourceError::hint));
+    hints.extend(cause.downcast_ref().and_then(source::of_source));
+    hints.extend(cause.downcast_ref().and_then(source::of_file));
     hints.extend(cause.downcast_ref().and_then(PlanError::hint));
     hints.extend(cause.downcast_ref().and_then(of_import));
     hints.extend(cause.downcast_ref().and_then(of_export));
@@ -32,7 +41,8 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Vec<String> {
     if cause.is::<PolicyError>() {
         hints.push("longshore policy show default prints a policy to start from".into());
     }
-    if matches!(model_error(cause), Some(ModelError::NotFound { .. })) {
+    if let Some(ModelError::NotFound { name, root }) = model_error(cause) {
+        hints.extend(meant(name, root).map(|names| format!("did you mean {names}?")));
         hints.push("longshore list shows the models of the store; --store DIR chooses another store".into());
     }
     if is_foreign(cause) {
@@ -90,6 +100,20 @@ fn of_gc(error: &GcError) -> Option<String> {
         )),
         _ => None,
     }
+}
+
+/// The names in a store that somebody may have meant: the same model with another tag, at most a few of them, or a name much like it.
+fn meant(name: &ModelName, root: &Path) -> Option<String> {
+    const MOST: usize = 3;
+    let found = Store::open(root).ok()?.list().ok()?;
+    let names: Vec<&ModelName> = found.iter().map(|entry| &entry.name).collect();
+    let is_tagged = |other: &&&ModelName| (other.model(), other.namespace()) == (name.model(), name.namespace());
+    let tagged: Vec<String> = names.iter().filter(is_tagged).take(MOST).map(ToString::to_string).collect();
+    if !tagged.is_empty() {
+        return Some(tagged.join(" or "));
+    }
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    nearest(&name.to_string(), names.iter().map(String::as_str)).map(str::to_owned)
 }
 
 /// The error about a model that a cause is, or passes on as it is.
