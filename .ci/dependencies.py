@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Checks licences, sources and doubled versions of everything that the workspace depends on, as deny.toml says.
+"""Checks licences, sources and doubled versions of everything that the workspace depends on, as .deny.toml says.
 
     python3 .ci/dependencies.py
 
-deny.toml is cargo-deny's file. cargo-deny checks more (advisories, for one), and takes minutes to build where it is not installed;
+.deny.toml is cargo-deny's file. cargo-deny checks more (advisories, for one), and takes minutes to build where it is not installed;
 this needs nothing but cargo and Python 3.11. Where cargo-deny is there, `.ci/run` asks it as well.
 """
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
-    rules = tomllib.loads((ROOT / "deny.toml").read_text())
+    rules = tomllib.loads((ROOT / ".deny.toml").read_text())
     allowed = set(rules["licenses"]["allow"])
     exceptions = {entry["crate"]: set(entry["allow"]) for entry in rules["licenses"].get("exceptions", [])}
     registries = {f"registry+{address}" for address in rules["sources"]["allow-registry"]}
@@ -29,23 +29,23 @@ def main() -> None:
         name = f"{package['name']} {package['version']}"
         versions.setdefault(package["name"], []).append(package["version"])
         if package["source"] not in registries:
-            problems.append(f"{name}: expected a source that deny.toml allows, found {package['source']}")
+            problems.append(f"{name}: expected a source that .deny.toml allows, found {package['source']}")
         licence = package["license"]
         if licence is None:
             problems.append(f"{name}: expected a licence, found none in its Cargo.toml")
         elif not satisfied(licence, allowed):
             used.add(package["name"])
             if not satisfied(licence, allowed | exceptions.get(package["name"], set())):
-                problems.append(f"{name}: expected a licence that deny.toml allows, found {licence}")
+                problems.append(f"{name}: expected a licence that .deny.toml allows, found {licence}")
     doubled = {name for name, found in versions.items() if len(found) > 1}
     problems += [f"{name}: expected one version, found {' and '.join(versions[name])}" for name in sorted(doubled - skipped)]
-    problems += [f"deny.toml: the exception for {name} is not needed" for name in sorted(exceptions.keys() - used)]
-    problems += [f"deny.toml: {name} is skipped and has one version" for name in sorted(skipped - doubled)]
+    problems += [f".deny.toml: the exception for {name} is not needed" for name in sorted(exceptions.keys() - used)]
+    problems += [f".deny.toml: {name} is skipped and has one version" for name in sorted(skipped - doubled)]
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     if problems:
         sys.exit("hint: `cargo tree --invert CRATE --target all` says what depends on it")
-    print(f"{len(packages)} dependencies: licences, sources and versions are as deny.toml says")
+    print(f"{len(packages)} dependencies: licences, sources and versions are as .deny.toml says")
 
 
 def dependencies(targets: list[str]) -> list[dict]:

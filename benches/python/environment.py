@@ -3,8 +3,8 @@
 
     python3 benches/python/environment.py mlx        # prints …/target/python/mlx/bin/python
 
-It lies in benches/ because everything that needs a package from PyPI compares Longshore with somebody else's program. NAME is a
-list in requirements/. An environment is made again when its list, or the interpreter that makes it, changes. It needs nothing but
+It lies in benches/ because what needs a package from PyPI compares Longshore with somebody else's program, but for the compiler of
+the CUDA kernels. NAME is a list in requirements/. An environment is made again when its list, or the interpreter that makes it, changes. It needs nothing but
 Python 3.10 with `venv`, and says plainly when a package cannot be installed.
 """
 

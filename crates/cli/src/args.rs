@@ -3,6 +3,7 @@
 use std::{
     num::NonZero,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -90,8 +91,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Policy(PolicyVerb),
     Completions(Completions),
-    /// Print the manual page
-    Man,
+    Man(Man),
 }
 
 /// Import a checkpoint into the store, quantized if asked
@@ -272,12 +272,17 @@ pub(crate) struct Rm {
 
 /// Delete what no name reaches
 ///
-/// Blobs without a name are what a killed import or a removal beside a running import leaves. Refused while a manifest cannot be read.
+/// Blobs without a name are what is left where a name was given to another model, or where a removal ran beside an import that needed
+/// them and was given up. It runs beside imports and takes nothing from them. Refused while a manifest cannot be read.
 #[derive(Debug, Args)]
 pub(crate) struct Gc {
     /// Only say what would be deleted
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Keep what was written or reused less than this ago: 0s, 10m, 1h, 2d. Where several machines share the store over a network,
+    /// this protects their imports
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = crate::duration::parse)]
+    pub(crate) grace: Duration,
 }
 
 /// Look at the policies that choose a type for each tensor
@@ -310,6 +315,16 @@ pub(crate) struct PolicyShow {
 pub(crate) struct Completions {
     /// The shell
     pub(crate) shell: clap_complete::Shell,
+}
+
+/// Print the manual page, or a verb's
+///
+/// For roff: `longshore man | man -l -` shows it, and `longshore man import > longshore-import.1` keeps the page that the first
+/// refers to.
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// The verb whose page to print
+    pub(crate) verb: Option<String>,
 }
 
 /// Where a policy comes from.

@@ -3,7 +3,7 @@
 use std::{io, process::ExitCode};
 
 use clap::error::ErrorKind;
-use longshore_manifest::store::{GcError, VerifyError};
+use longshore_manifest::store::VerifyError;
 use longshore_packer::{ExportError, ImportError};
 
 use crate::{hints, printer};
@@ -115,7 +115,6 @@ fn code(error: &anyhow::Error) -> u8 {
             return INTERRUPTED;
         }
         let failed = matches!(cause.downcast_ref(), Some(ImportError::Space { .. }))
-            || matches!(cause.downcast_ref(), Some(GcError::Busy { .. }))
             || is_kind(cause, |kind| !is_about_input(kind));
         if failed {
             return FAILED;

@@ -238,8 +238,8 @@ mod tests {
         assert_eq!(
             text,
             "TENSOR                   DTYPE      SIZE\n\
-             model.layer…_proj.weight  BF16   1.00 MiB\n\
-             lm_head.weight            F32        10 B\n"
+             model.layer…proj.weight  BF16   1.00 MiB\n\
+             lm_head.weight           F32        10 B\n"
         );
         assert_eq!(shown(&table(&columns, &rows, Some(200))), shown(&table(&columns, &rows, None)));
         // Numbers are never cut, nor are texts below a dozen characters.

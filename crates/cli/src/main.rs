@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod duration;
 mod errors;
 mod format;
 mod hints;

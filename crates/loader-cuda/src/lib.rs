@@ -3,6 +3,8 @@
 //! This release holds the crate's types and no back end: [`CudaWeights::load`] always answers [`CudaError::NotBuilt`]. Weights in host memory
 //! are [`longshore_manifest::Weights`].
 //!
+//! [`dequantize`] decodes quantized tensors that lie in CUDA memory already.
+//!
 //! ```
 //! use longshore_loader_cuda::{CudaWeights, CudaError};
 //! use longshore_manifest::{ModelName, Store};
@@ -12,7 +14,8 @@
 //!     Ok(CudaWeights::load(store, &model, 0)?)
 //! }
 //! ```
-#![forbid(unsafe_code)]
+
+pub mod dequantize;
 
 use longshore_manifest::{Model, Store};
 

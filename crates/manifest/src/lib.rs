@@ -45,6 +45,7 @@
 //!     shape: Shape::new([3]),
 //!     offset: part.start,
 //!     length: part.end - part.start,
+//!     blob: None,
 //! };
 //! let tensor = TensorEntry {
 //!     name: "weight".into(),

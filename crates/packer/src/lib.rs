@@ -1,8 +1,8 @@
 //! Imports model checkpoints into a content-addressed store, and exports them again.
 //!
-//! An import has two halves. Planning reads headers and configuration (and of 8-bit floats the scales), no weights, and makes every decision; execution makes
-//! none. So a plan can be shown, compared with an expected one, and executed by any number of threads with the same bytes as
-//! the result.
+//! An import has two halves. Planning reads headers and configuration (and of 8-bit floats the scales), no weights, and makes
+//! every decision; execution makes none. So a plan can be shown, compared with an expected one, and executed by any number of
+//! threads with the same bytes as the result.
 //!
 //! - [`Source`] is a checkpoint on disk: a directory, a hub cache's snapshot, or one file. It knows its [`Shard`]s, the
 //!   [`SourceTensor`]s in them, its [`Companion`] files, what its [`ModelConfig`] says and which [`Kind`] it is.
@@ -10,6 +10,7 @@
 //!   same for scripts.
 //! - [`import`] executes a plan: it reads, stacks, transposes, quantizes, hashes and writes, in memory that only the number of
 //!   threads bounds.
+//! - [`repair`] builds the blobs of stored models that are damaged or missing again, from the source.
 //! - [`expert_groups`] says where one expert of a stored model lies, in every projection.
 //! - [`export`] undoes all that: a float checkpoint comes back with the names, types and bytes that it had. Or it writes the codes
 //!   as they are, under the names that mlx-lm has for them.
@@ -68,6 +69,7 @@ mod export;
 mod inventory;
 mod plan;
 mod positioned;
+mod repair;
 mod report;
 mod runtime;
 mod source;
@@ -83,6 +85,7 @@ pub use execute::{ImportError, ImportOptions, ImportOutcome, ImportanceFile, Imp
 pub use experts::{ExpertError, ExpertGroup, ExpertTensor, expert_groups};
 pub use export::{ExportError, ExportFormat, ExportOptions, ExportOutcome, export, mlx_architectures};
 pub use plan::{Plan, PlanError, PlanOptions, PlannedBlob, PlannedTensor, Transform};
+pub use repair::{RepairError, RepairOptions, RepairOutcome, RepairProblem, Repaired, Unrepaired, repair};
 pub use report::PlanReport;
 pub use source::{Member, MemberRole, Shard, Source, SourceError, SourceTensor};
 

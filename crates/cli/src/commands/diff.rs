@@ -36,7 +36,7 @@ pub(super) fn run(args: &Diff, store: &Store, printer: &Printer) -> anyhow::Resu
     let (a, b) = (store.model(&args.a)?, store.model(&args.b)?);
     let (a_weights, b_weights) =
         (Weights::open(store, &a, &OpenOptions::default())?, Weights::open(store, &b, &OpenOptions::default())?);
-    let (left, right) = (tensors(&a, &a_weights), tensors(&b, &b_weights));
+    let (left, right) = (tensors(&a_weights), tensors(&b_weights));
     let mut report = Report {
         version: VERSION,
         a: &args.a,
@@ -83,10 +83,9 @@ struct Found<'m> {
 }
 
 /// The tensors by name, after `<component>/` in a pipeline.
-fn tensors<'m>(model: &'m Model, weights: &'m Weights) -> BTreeMap<String, Found<'m>> {
+fn tensors(weights: &Weights) -> BTreeMap<String, Found<'_>> {
     let opened: HashMap<_, _> = weights.iter().map(|tensor| ((tensor.component(), tensor.name()), tensor)).collect();
-    let tables = model.config.longshore.iter().flat_map(|table| table.tensors());
-    let found = tables.filter_map(|(blob, entry)| {
+    let found = weights.table().tensors().filter_map(|(blob, entry)| {
         let component = blob.component.as_deref();
         let tensor = *opened.get(&(component, entry.name.as_str()))?;
         let prefix = component.map_or_else(String::new, |component| format!("{component}/"));

@@ -2,12 +2,16 @@
 
 use std::{fmt::Write as _, process::ExitCode};
 
-use longshore_manifest::{Digest, Store};
+use longshore_manifest::{
+    Digest, Store,
+    store::{GcOptions, GcOutcome},
+};
 use serde::Serialize;
 
 use super::VERSION;
 use crate::{
     args::Gc,
+    duration,
     format::{plural, size},
     printer::Printer,
 };
@@ -19,6 +23,8 @@ struct Report {
     blobs: Vec<Blob>,
     temporary_bytes: u64,
     freed_bytes: u64,
+    kept_blobs: usize,
+    kept_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -28,13 +34,15 @@ struct Blob {
 }
 
 pub(super) fn run(args: &Gc, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
-    let outcome = store.gc(args.dry_run)?;
+    let outcome = store.gc(&GcOptions::default().with_dry_run(args.dry_run).with_grace(args.grace))?;
     let report = Report {
         version: VERSION,
         dry_run: args.dry_run,
         blobs: outcome.blobs.iter().map(|&(digest, size)| Blob { digest, size }).collect(),
         temporary_bytes: outcome.temporary_bytes,
         freed_bytes: outcome.bytes(),
+        kept_blobs: outcome.young.len() + outcome.in_use.len(),
+        kept_bytes: outcome.young_bytes() + in_use_bytes(&outcome),
     };
     printer.report(&report, || {
         let mut text = String::new();
@@ -52,7 +60,20 @@ pub(super) fn run(args: &Gc, store: &Store, printer: &Printer) -> anyhow::Result
                 size(left)
             ),
         };
+        if !outcome.young.is_empty() {
+            let (blobs, bytes) = (plural(outcome.young.len(), "blob"), size(outcome.young_bytes()));
+            let grace = duration::text(args.grace);
+            let _ = writeln!(text, "kept {blobs}, {bytes}, younger than {grace}; --grace 0s deletes such blobs too");
+        }
+        if !outcome.in_use.is_empty() {
+            let (blobs, bytes) = (plural(outcome.in_use.len(), "blob"), size(in_use_bytes(&outcome)));
+            let _ = writeln!(text, "kept {blobs}, {bytes}, needed by a running import");
+        }
         text
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn in_use_bytes(outcome: &GcOutcome) -> u64 {
+    outcome.in_use.iter().map(|(_, size)| *size).sum()
 }

@@ -13,7 +13,7 @@ use super::loss::Lost;
 use crate::{
     args::{Import, Quantize},
     errors::Advice,
-    format::{Align, plural, seconds, size, table},
+    format::{Align, facts, plural, seconds, size, table},
     printer::{FAINT, Printer, STRONG},
     progress::Bar,
 };
@@ -26,6 +26,7 @@ struct Report<'a> {
     digest: Digest,
     new_bytes: u64,
     reused_bytes: u64,
+    taken_over_bytes: u64,
     seconds: f64,
     /// What quantization lost, by tensor.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,25 +96,27 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
         digest: outcome.digest,
         new_bytes: outcome.new_bytes,
         reused_bytes: outcome.reused_bytes,
+        taken_over_bytes: outcome.taken_over_bytes,
         seconds: started.elapsed().as_secs_f64(),
         losses: args
             .measure
             .then(|| outcome.losses.iter().map(|(tensor, loss)| (tensor.as_str(), Lost::from(loss))).collect()),
     };
     printer.report(&report, || {
-        let mut text = format!("{STRONG}{}{STRONG:#}  {}\n", args.name, outcome.digest.short());
-        let _ = writeln!(
-            text,
-            "{} in {} and {} from {}: {} new, {} already there, {}",
-            size(plan.stored_bytes()),
-            plural(plan.blobs.len(), "blob"),
-            plural(plan.files.len(), "file"),
-            size(plan.source_bytes()),
-            size(outcome.new_bytes),
-            size(outcome.reused_bytes),
-            seconds(report.seconds),
-        );
-        text
+        let (blobs, files) = (plural(plan.blobs.len(), "blob"), plural(plan.files.len(), "file"));
+        let (stored, read) = (size(plan.stored_bytes()), size(plan.source_bytes()));
+        let (new, reused) = (size(outcome.new_bytes), size(outcome.reused_bytes));
+        let mut lines = vec![
+            ("stored", format!("{stored} in {blobs} and {files}, from {read}")),
+            ("new", format!("{new}, beside {reused} that were there")),
+        ];
+        if outcome.taken_over_bytes > 0 {
+            let bytes = size(outcome.taken_over_bytes);
+            lines.push(("taken over", format!("{bytes} of these, finished by an import that was killed")));
+        }
+        lines.push(("took", seconds(report.seconds)));
+        let digest = outcome.digest.short();
+        format!("{STRONG}{}{STRONG:#}  {digest}\n{}", args.name, facts(&lines, printer.columns()))
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -30,6 +30,9 @@ struct Model {
     digest: Digest,
     size: u64,
     unique_size: u64,
+    /// `gguf`, where it is that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<String>,
     scheme: String,
     architecture: String,
     /// Seconds since 1970.
@@ -56,6 +59,7 @@ pub(super) fn run(store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> 
                 digest: found.digest,
                 size: found.size,
                 unique_size: found.unique_size,
+                format: Some(found.format).filter(|format| format == "gguf"),
                 scheme: scheme(found.import.and_then(|import| import.quantize), found.file_type),
                 architecture: found.facts.architecture.unwrap_or_default(),
                 modified: entry.modified.and_then(since_1970),
@@ -98,7 +102,7 @@ fn human(report: &Report, room: Option<usize>) -> String {
             model.digest.short(),
             size(model.size),
             size(model.unique_size),
-            model.scheme.clone(),
+            model.format.as_ref().map_or_else(String::new, |format| format!("{format} ")) + &model.scheme,
             short(&model.architecture).to_owned(),
             model.modified.map_or_else(String::new, ago),
         ]

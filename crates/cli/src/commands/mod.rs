@@ -15,9 +15,12 @@ mod shell;
 mod show;
 mod verify;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use longshore_manifest::Store;
+use longshore_manifest::{Store, store::Owner};
 
 use crate::{
     args::{Cli, Command, Global},
@@ -42,7 +45,7 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> anyhow::Result<ExitCode> {
         Command::Gc(args) => gc::run(&args, &open(global)?, printer),
         Command::Policy(verb) => policy::run(&verb, printer),
         Command::Completions(args) => shell::completions(&args, printer),
-        Command::Man => shell::man(printer),
+        Command::Man(args) => shell::man(&args, printer),
     }
 }
 
@@ -60,5 +63,36 @@ fn open(global: &Global) -> anyhow::Result<Store> {
             })?
             .join("longshore"),
     };
-    Ok(Store::open(root)?)
+    let store = Store::open(root)?;
+    match store.owner() {
+        None | Some(Owner::OtherProgram) => Ok(store),
+        Some(owner) => Err(no_store(store.root(), owner).into()),
+    }
+}
+
+/// Says what a directory is that can be no store.
+fn no_store(root: &Path, owner: Owner) -> Advice {
+    let path = root.display();
+    let choose = "--store DIR or LONGSHORE_STORE names a store, or a directory that is empty or does not exist yet";
+    if owner == Owner::HubCache {
+        let snapshot = snapshot(root).unwrap_or_else(|| root.join("models--ORG--MODEL/snapshots/REVISION"));
+        return Advice::input(format!("{path} is a Hugging Face hub cache, not a store"))
+            .hint(format!("longshore import {} NAME imports a model from it", snapshot.display()))
+            .hint(choose);
+    }
+    Advice::input(format!("{path} is not a store: it holds other files")).hint(choose)
+}
+
+/// The first snapshot in a hub cache or in a model's directory of one, in byte order.
+fn snapshot(root: &Path) -> Option<PathBuf> {
+    let below = |dir: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let mut found: Vec<_> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+        found.sort_unstable();
+        found
+    };
+    let models = below(root);
+    std::iter::once(root)
+        .chain(models.iter().map(PathBuf::as_path))
+        .find_map(|model| below(&model.join("snapshots")).into_iter().next())
 }

@@ -19,16 +19,21 @@ struct Report {
     removed: Vec<ModelName>,
     freed_blobs: usize,
     freed_bytes: u64,
+    kept_blobs: usize,
+    kept_bytes: u64,
 }
 
 pub(super) fn run(args: &Rm, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
-    let mut report = Report { version: VERSION, removed: Vec::new(), freed_blobs: 0, freed_bytes: 0 };
+    let mut report =
+        Report { version: VERSION, removed: Vec::new(), freed_blobs: 0, freed_bytes: 0, kept_blobs: 0, kept_bytes: 0 };
     let mut failed = 0;
     for name in &args.names {
         match store.remove(name) {
             Ok(removed) => {
                 report.freed_blobs += removed.blobs.len();
                 report.freed_bytes += removed.bytes();
+                report.kept_blobs += removed.in_use.len();
+                report.kept_bytes += removed.in_use.iter().map(|(_, size)| *size).sum::<u64>();
                 report.removed.push(name.clone());
                 if let Some(reason) = removed.left {
                     printer.warn(&format!(
@@ -48,6 +53,10 @@ pub(super) fn run(args: &Rm, store: &Store, printer: &Printer) -> anyhow::Result
         }
         if !report.removed.is_empty() {
             let _ = writeln!(text, "freed {} ({})", size(report.freed_bytes), plural(report.freed_blobs, "blob"));
+        }
+        if report.kept_blobs > 0 {
+            let (blobs, bytes) = (plural(report.kept_blobs, "blob"), size(report.kept_bytes));
+            let _ = writeln!(text, "kept {blobs}, {bytes}, needed by a running import");
         }
         text
     })?;

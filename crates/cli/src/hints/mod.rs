@@ -8,7 +8,8 @@ use std::{error::Error, io, path::Path};
 
 use longshore_manifest::{
     ModelName, Store,
-    store::{CopyError, ForeignStore, GcError, IngestError, ModelError, VerifyError},
+    store::{CopyError, ForeignStore, GcError, IngestError, ModelError, TableError, VerifyError},
+    weights::WeightsError,
 };
 use longshore_packer::{ExportError, ImportError, PlanError};
 use longshore_quant::policy::PolicyError;
@@ -48,6 +49,9 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Vec<String> {
     if is_foreign(cause) {
         hints.push("--store DIR or LONGSHORE_STORE chooses a store of your own".into());
     }
+    if matches!(table_error(cause), Some(TableError::Gguf { .. })) {
+        hints.push("GGUF weights are listed and verified, not read: import the model's safetensors checkpoint".into());
+    }
     if is_kind(cause, |kind| kind == io::ErrorKind::StorageFull) {
         hints.push("longshore gc frees what no model needs; --store DIR chooses another disk".into());
     }
@@ -84,6 +88,7 @@ fn of_export(error: &ExportError) -> Option<String> {
         ExportError::MlxGlobalScale { .. } => {
             "--format hf --dequantize bf16 decodes it; import that with --quantize nvfp4, without --global-scale"
         }
+        ExportError::Weights(WeightsError::Table(TableError::Gguf { .. })) => return None,
         ExportError::Restore { .. } | ExportError::Size { .. } | ExportError::Read { .. } | ExportError::Weights(_) => {
             "longshore verify says what is damaged"
         }
@@ -94,7 +99,6 @@ fn of_export(error: &ExportError) -> Option<String> {
 
 fn of_gc(error: &GcError) -> Option<String> {
     match error {
-        GcError::Busy { .. } => Some("try again when it has finished".into()),
         GcError::Unreadable { name, .. } => Some(format!(
             "longshore verify says what is wrong; longshore rm {name} removes the name, and then gc can go on"
         )),
@@ -121,6 +125,16 @@ fn model_error<'e>(cause: &'e (dyn Error + 'static)) -> Option<&'e ModelError> {
     match (cause.downcast_ref(), cause.downcast_ref(), cause.downcast_ref()) {
         (Some(GcError::Model(error)), _, _) | (_, Some(CopyError::Model(error)), _) => Some(error),
         (_, _, Some(VerifyError::NotFound(error))) => Some(error),
+        _ => cause.downcast_ref(),
+    }
+}
+
+/// The error about a tensor table that a cause is, or passes on as it is.
+fn table_error<'e>(cause: &'e (dyn Error + 'static)) -> Option<&'e TableError> {
+    match (cause.downcast_ref(), cause.downcast_ref()) {
+        (Some(WeightsError::Table(error)), _) | (_, Some(ExportError::Weights(WeightsError::Table(error)))) => {
+            Some(error)
+        }
         _ => cause.downcast_ref(),
     }
 }

@@ -5,19 +5,21 @@ use longshore_st_format::{Dtype, Shape};
 use super::{Part, Quantization, Role, TensorEntry};
 
 /// What a code makes of a tensor `[…, K]`. Its weight is U32 `[…, K × bits / 32]`.
-struct Coding {
+pub(crate) struct Coding {
     /// Of the code of one element.
-    bits: u64,
+    pub(crate) bits: u64,
     /// A scale and a bias of the tensor's own type for each group, rather than a scale in one byte.
-    is_affine: bool,
+    pub(crate) is_affine: bool,
+    /// The number of elements of a group, where the code has only one.
+    pub(crate) group_size: Option<u32>,
     /// Whether one F32, for the whole tensor or for each expert of a stack, may multiply the scales.
     has_global_scale: bool,
 }
 
 impl Coding {
-    fn of(quant_type: &str) -> Option<Self> {
-        let affine = |bits| Some(Self { bits, is_affine: true, has_global_scale: false });
-        let float = |bits| Some(Self { bits, is_affine: false, has_global_scale: false });
+    pub(crate) fn of(quant_type: &str) -> Option<Self> {
+        let affine = |bits| Some(Self { bits, is_affine: true, group_size: None, has_global_scale: false });
+        let float = |bits, size| Some(Self { bits, is_affine: false, group_size: Some(size), has_global_scale: false });
         match quant_type {
             "int2" => affine(2),
             "int3" => affine(3),
@@ -25,9 +27,9 @@ impl Coding {
             "int5" => affine(5),
             "int6" => affine(6),
             "int8" => affine(8),
-            "nvfp4" => float(4).map(|nvfp4| Self { has_global_scale: true, ..nvfp4 }),
-            "mxfp4" => float(4),
-            "mxfp8" => float(8),
+            "nvfp4" => float(4, 16).map(|nvfp4| Self { has_global_scale: true, ..nvfp4 }),
+            "mxfp4" => float(4, 32),
+            "mxfp8" => float(8, 32),
             _ => None,
         }
     }

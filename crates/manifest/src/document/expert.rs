@@ -36,7 +36,7 @@ impl Part {
             return None;
         }
         let offset = index.checked_mul(length)?.checked_add(self.offset)?;
-        Some(Self { role: self.role, dtype: self.dtype, shape, offset, length })
+        Some(Self { role: self.role, dtype: self.dtype, shape, offset, length, blob: self.blob })
     }
 
     /// Whether it is the one global scale of all experts.

@@ -14,6 +14,8 @@ pub mod media_type {
     pub const CONFIG: &str = "application/vnd.docker.container.image.v1+json";
     /// A safetensors blob of one tensor or one expert group.
     pub const TENSOR: &str = "application/vnd.ollama.image.tensor";
+    /// A GGUF file, which ollama's other models are.
+    pub const GGUF: &str = "application/vnd.ollama.image.model";
     /// A companion file that is JSON.
     pub const JSON: &str = "application/vnd.ollama.image.json";
     /// A companion file that is not JSON.

@@ -6,6 +6,7 @@ mod expert;
 mod manifest;
 mod table;
 
+pub(crate) use coding::Coding;
 pub use config::{Config, Draft, Facts, Import, Rope};
 pub use manifest::{Descriptor, DocumentError, Manifest, media_type};
 pub use table::{BlobEntry, Loss, Part, Quantization, Role, TensorEntry, TensorTable, Transform, is_component};

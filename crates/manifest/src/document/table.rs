@@ -128,6 +128,10 @@ pub struct Part {
     pub offset: u64,
     /// The length of the array in bytes.
     pub length: u64,
+    /// The blob that it lies in, where that is not the tensor's own: some that ollama wrote have their scales in blobs of their
+    /// own. Never in a document.
+    #[serde(skip)]
+    pub blob: Option<Digest>,
 }
 
 /// What an array is to the tensor whose part it is.
@@ -187,7 +191,7 @@ impl TensorTable {
     }
 
     /// Checks what every reader relies on.
-    pub(super) fn check(&self) -> Result<(), DocumentError> {
+    pub(crate) fn check(&self) -> Result<(), DocumentError> {
         if self.version != VERSION {
             return Err(DocumentError::Version { what: "tensor table", found: self.version, expected: VERSION });
         }
@@ -269,7 +273,7 @@ impl TensorEntry {
         ))
     }
 
-    fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         if self.shape.elements().is_none() {
             return Err(format!("the shape {} has more elements than can be counted", self.shape));
         }

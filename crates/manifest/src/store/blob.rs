@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Added, ingest::Ingest};
+use super::{
+    Added,
+    ingest::{Complete, Ingest},
+};
 use crate::{Digest, FsError, Hasher, fs};
 
 /// Bytes after which the system is told to start writing a file to the disk, so that the disk works while the next bytes
@@ -22,7 +25,8 @@ const COPY: usize = 256 << 10;
 /// file.
 ///
 /// A writer [beside](Ingest::blob_like) a blob that the store holds compares and writes nothing until a byte differs; a tensor
-/// that is already stored costs a read and a hash, and a stored blob that is damaged is found and replaced.
+/// that is already stored costs a read and a hash, and a stored blob that is damaged is found and replaced. It does the same
+/// beside a file that a killed import had finished, and takes that file over.
 #[derive(Debug)]
 pub struct BlobWriter<'i> {
     ingest: &'i Ingest<'i>,
@@ -36,16 +40,18 @@ pub struct BlobWriter<'i> {
     written: u64,
     /// All bytes before this one are on their way to the disk.
     written_back: u64,
-    /// The blob that was expected to be the same and is not.
+    /// The blob that was expected to be the same and is not, or that is to be replaced.
     other: Option<Digest>,
+    /// The layer that it is to be, if that is known.
+    layer: Option<String>,
 }
 
 #[derive(Debug)]
 enum Target {
     /// A temporary file that becomes the blob.
     New { file: File, path: PathBuf },
-    /// A blob of the store that has had the same bytes so far.
-    Twin { file: File, path: PathBuf, digest: Digest, buffer: Vec<u8> },
+    /// A file that has had the same bytes so far: the blob `digest` of the store, or one that a killed import had finished.
+    Twin { file: File, path: PathBuf, digest: Option<Digest>, buffer: Vec<u8> },
     /// Nothing: the blob is finished.
     Done,
 }
@@ -53,21 +59,50 @@ enum Target {
 impl<'i> BlobWriter<'i> {
     pub(super) fn new(ingest: &'i Ingest<'i>) -> Result<Self, FsError> {
         let path = ingest.temporary();
-        let file = fs::create_new(&path)?;
+        let file = ingest.store().disk.create(&path)?;
         Ok(Self::to(ingest, Target::New { file, path }))
     }
 
     /// A writer that compares with the blob `digest`, if that can be read.
-    pub(super) fn beside(ingest: &'i Ingest<'i>, digest: Digest) -> Result<Self, FsError> {
-        let path = ingest.store().blob_path(&digest);
-        match fs::open(&path) {
-            Ok(file) => Ok(Self::to(ingest, Target::Twin { file, path, digest, buffer: Vec::new() })),
-            Err(_) => Self::new(ingest),
-        }
+    pub(super) fn beside(ingest: &'i Ingest<'i>, digest: Digest) -> Option<Self> {
+        Self::beside_file(ingest, ingest.store().blob_path(&digest), Some(digest))
+    }
+
+    /// A writer that compares with a file that a killed import had finished, if that can be read.
+    pub(super) fn beside_leftover(ingest: &'i Ingest<'i>, path: PathBuf) -> Option<Self> {
+        Self::beside_file(ingest, path, None)
+    }
+
+    fn beside_file(ingest: &'i Ingest<'i>, path: PathBuf, digest: Option<Digest>) -> Option<Self> {
+        let file = fs::open(&path).ok()?;
+        Some(Self::to(ingest, Target::Twin { file, path, digest, buffer: Vec::new() }))
+    }
+
+    /// Notes which layer it is to be: another import can go on from there if this one is killed.
+    pub(super) fn for_layer(mut self, name: &str) -> Self {
+        self.layer = Some(name.to_owned());
+        self
+    }
+
+    /// A writer of what takes the place of the blob `digest`, which is not trusted.
+    pub(super) fn replacing(ingest: &'i Ingest<'i>, digest: Digest) -> Result<Self, FsError> {
+        let mut writer = Self::new(ingest)?;
+        writer.other = Some(digest);
+        Ok(writer)
     }
 
     fn to(ingest: &'i Ingest<'i>, target: Target) -> Self {
-        Self { ingest, target, hasher: Hasher::default(), hashed: 0, end: 0, written: 0, written_back: 0, other: None }
+        Self {
+            ingest,
+            target,
+            hasher: Hasher::default(),
+            hashed: 0,
+            end: 0,
+            written: 0,
+            written_back: 0,
+            other: None,
+            layer: None,
+        }
     }
 
     /// Writes `bytes` at `offset`, both in bytes from the start of the blob. Every byte is to be written once.
@@ -86,11 +121,12 @@ impl<'i> BlobWriter<'i> {
         let Some(end) = offset.checked_add(bytes.len() as u64) else {
             return Err(self.refuse("write to", format!("{} bytes at {offset} pass 2^64", bytes.len())));
         };
+        self.ingest.lease().beat();
         if !self.equals_twin(offset, bytes) {
             self.part_from_twin()?;
         }
         if let Target::New { file, path } = &self.target {
-            write_all_at(file, bytes, offset).map_err(FsError::at("write to", path))?;
+            self.ingest.store().disk.write_at(file, path, offset, bytes)?;
             if end >= self.written_back + WRITE_BACK {
                 start_write_back(file, self.written_back, end - self.written_back);
                 self.written_back = end;
@@ -120,12 +156,17 @@ impl<'i> BlobWriter<'i> {
         self.hash_rest()?;
         let digest = std::mem::take(&mut self.hasher).finish();
         if let Target::Twin { file, digest: twin, .. } = &self.target {
-            let size = file.metadata().map(|found| found.len()).ok();
-            if *twin == digest && size == Some(self.end) && self.ingest.store().holds(&digest, self.end) {
-                return Ok(Added { digest, size: self.end, reused: true });
+            let same_size = file.metadata().is_ok_and(|found| found.len() == self.end);
+            let (size, layer) = (self.end, self.layer.as_deref());
+            match twin {
+                Some(twin) if same_size && *twin == digest && self.ingest.reuses(digest, size, layer)? => {
+                    return Ok(Added { digest, size, reused: true });
+                }
+                None if same_size => return self.complete(digest, size, true),
+                // The bytes are equal and the digest is not: the twin is damaged in the same way as the source. Or it is
+                // longer.
+                _ => self.part_from_twin()?,
             }
-            // The bytes are equal and the digest is not: the twin is damaged in the same way as the source. Or it is longer.
-            self.part_from_twin()?;
         }
         let Target::New { file, path } = &self.target else {
             unreachable!("BUG: a writer that parted from its twin has a file")
@@ -135,11 +176,24 @@ impl<'i> BlobWriter<'i> {
             let problem = format!("it has {size} bytes, expected the {} that were written", self.end);
             return Err(self.refuse("complete", problem));
         }
-        let Target::New { file, path } = std::mem::replace(&mut self.target, Target::Done) else {
-            unreachable!("BUG: it was a file just now")
+        self.complete(digest, size, false)
+    }
+
+    /// Hands the file over to the import.
+    fn complete(&mut self, digest: Digest, size: u64, is_taken_over: bool) -> Result<Added, FsError> {
+        let (Target::New { file, path } | Target::Twin { file, path, .. }) =
+            std::mem::replace(&mut self.target, Target::Done)
+        else {
+            unreachable!("BUG: finished twice")
         };
         drop(file);
-        self.ingest.take(&path, digest, size, self.other)
+        let layer = self.layer.as_deref();
+        let done = self.ingest.take(Complete { path: &path, digest, size, layer, is_taken_over }, self.other);
+        if done.is_err() {
+            // The error before is the one to report.
+            let _ = self.ingest.store().disk.remove_file(&path);
+        }
+        done
     }
 
     /// An error of our own about the file that is being written.
@@ -171,7 +225,11 @@ impl<'i> BlobWriter<'i> {
             read_exact_at(twin, &mut buffer[..want], own.end).map_err(FsError::at("read", twin_path))?;
             own.write_at(own.end, &buffer[..want])?;
         }
-        self.other = Some(*digest);
+        self.other = *digest;
+        if digest.is_none() {
+            // Nobody will want it.
+            self.ingest.store().disk.remove_file(twin_path)?;
+        }
         self.written_back = own.written_back;
         self.target = std::mem::replace(&mut own.target, Target::Done);
         Ok(())
@@ -196,7 +254,7 @@ impl<'i> BlobWriter<'i> {
 impl Drop for BlobWriter<'_> {
     fn drop(&mut self) {
         if let Target::New { path, .. } = &self.target {
-            let _ = std::fs::remove_file(path);
+            let _ = self.ingest.store().disk.remove_file(path);
         }
     }
 }
@@ -213,20 +271,8 @@ fn start_write_back(file: &File, offset: u64, length: u64) {
 fn start_write_back(_file: &File, _offset: u64, _length: u64) {}
 
 #[cfg(unix)]
-fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
-}
-
-#[cfg(unix)]
 fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
-}
-
-#[cfg(not(unix))]
-fn write_all_at(mut file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    use std::io::{Seek, SeekFrom, Write};
-    file.seek(SeekFrom::Start(offset))?;
-    file.write_all(bytes)
 }
 
 #[cfg(not(unix))]

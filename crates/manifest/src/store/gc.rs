@@ -1,9 +1,9 @@
-//! Deleting: names, and blobs that no name reaches.
+//! `gc`: deleting blobs that nobody needs, and what killed imports left.
 
-use std::{collections::HashSet, fs::File, io, path::Path, time::Duration};
+use std::time::Duration;
 
-use super::{ForeignStore, ModelError, Store};
-use crate::{Digest, FsError, ModelName, fs};
+use super::{ForeignStore, ModelError, Store, sweep::weigh};
+use crate::{Digest, FsError, ModelName};
 
 /// Blobs that cannot be deleted now.
 #[derive(Debug, thiserror::Error)]
@@ -12,12 +12,6 @@ pub enum GcError {
     /// The store belongs to another program.
     #[error(transparent)]
     Foreign(#[from] ForeignStore),
-    /// An import is running; its blobs have no name yet.
-    #[error("another process is adding to or deleting from {}", root.display())]
-    Busy {
-        /// The store's directory.
-        root: std::path::PathBuf,
-    },
     /// A manifest cannot be read, so nobody knows which blobs it needs.
     #[error("the manifest of {name} cannot be read, so its blobs are not known")]
     Unreadable {
@@ -29,9 +23,40 @@ pub enum GcError {
     /// A name to be removed that does not exist.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// A file operation failed.
+    /// A file operation failed; reading the lease of a running import is one.
     #[error(transparent)]
     Fs(#[from] FsError),
+}
+
+/// How [`Store::gc`] deletes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GcOptions {
+    /// Only say what would be deleted.
+    pub dry_run: bool,
+    /// Blobs that were written or reused less than this ago stay, although nobody is known to need them. An hour by default. It
+    /// is what protects the import of another machine where a network file system shows its lease too late.
+    pub grace: Duration,
+}
+
+impl Default for GcOptions {
+    fn default() -> Self {
+        Self { dry_run: false, grace: Duration::from_secs(60 * 60) }
+    }
+}
+
+impl GcOptions {
+    /// Whether to only say what would be deleted.
+    #[must_use]
+    pub fn with_dry_run(self, dry_run: bool) -> Self {
+        Self { dry_run, ..self }
+    }
+
+    /// How long unneeded blobs stay.
+    #[must_use]
+    pub fn with_grace(self, grace: Duration) -> Self {
+        Self { grace, ..self }
+    }
 }
 
 /// What [`Store::gc`] deleted, or would delete.
@@ -42,142 +67,91 @@ pub struct GcOutcome {
     pub blobs: Vec<(Digest, u64)>,
     /// The size of temporaries of killed imports, in bytes.
     pub temporary_bytes: u64,
+    /// The blobs that no name reaches and that stay because they are younger than [`GcOptions::grace`], with their sizes in bytes.
+    pub young: Vec<(Digest, u64)>,
+    /// The blobs that no name reaches and that stay because a running import needs them, with their sizes in bytes.
+    pub in_use: Vec<(Digest, u64)>,
 }
 
 impl GcOutcome {
     /// The space freed, in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.blobs.iter().map(|(_, size)| size).sum::<u64>() + self.temporary_bytes
+        total(&self.blobs).saturating_add(self.temporary_bytes)
     }
-}
 
-/// What [`Store::remove`] did.
-#[derive(Debug, Default)]
-#[non_exhaustive]
-pub struct Removed {
-    /// The blobs that only the removed name reached, now deleted, with their sizes in bytes.
-    pub blobs: Vec<(Digest, u64)>,
-    /// Why blobs were left for a later [`Store::gc`], if they were. The name is removed all the same.
-    pub left: Option<GcError>,
-}
-
-impl Removed {
-    /// The space freed, in bytes.
+    /// The size in bytes of the blobs that are too young.
     #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.blobs.iter().map(|(_, size)| size).sum()
+    pub fn young_bytes(&self) -> u64 {
+        total(&self.young)
     }
+}
+
+pub(super) fn total(blobs: &[(Digest, u64)]) -> u64 {
+    blobs.iter().map(|(_, size)| *size).fold(0, u64::saturating_add)
 }
 
 impl Store {
-    /// Deletes the blobs that no name reaches, and what killed imports left. With `dry_run` only says which; while an import
-    /// runs, temporaries are then not counted.
+    /// Deletes the blobs that no name reaches and no running import needs, and what killed imports left. It runs beside imports,
+    /// removals and others of its kind.
     ///
     /// # Errors
     ///
-    /// [`GcError::Busy`] while an import runs, [`GcError::Unreadable`] if a manifest cannot be read: then nothing is deleted.
-    pub fn gc(&self, dry_run: bool) -> Result<GcOutcome, GcError> {
+    /// [`GcError::Unreadable`] if a manifest cannot be read: then no blob is deleted; [`GcError::Foreign`], [`GcError::Fs`].
+    pub fn gc(&self, options: &GcOptions) -> Result<GcOutcome, GcError> {
         self.check_own()?;
         if !self.blobs().exists() {
             return Ok(GcOutcome::default());
         }
-        let lock = self.lock_exclusive();
-        if dry_run {
-            // Without the lock an import may be running, and the temporaries may be its own.
-            let temporaries = if lock.is_ok() { self.temporaries(Duration::ZERO)? } else { Vec::new() };
-            let temporary_bytes = temporaries.iter().map(|(_, size)| size).sum();
-            return Ok(GcOutcome { blobs: self.unreferenced()?, temporary_bytes });
+        if options.dry_run {
+            let dead = self.temporaries()?.into_iter().filter(|found| found.is_dead);
+            let temporary_bytes = dead.map(|found| weigh(&found.path).bytes).sum();
+            return Ok(GcOutcome { temporary_bytes, ..self.sort_out(options.grace)? });
         }
-        let _lock = lock?;
-        let blobs = self.unreferenced()?;
-        let temporary_bytes = self.remove_temporaries(Duration::ZERO)?;
-        self.delete(&blobs)?;
-        Ok(GcOutcome { blobs, temporary_bytes })
+        // First of all, whether blobs can be deleted at all.
+        self.mark(None)?;
+        let temporary_bytes = self.sweep()?;
+        let mut outcome = self.sort_out(options.grace)?;
+        let candidates = std::mem::take(&mut outcome.blobs);
+        let freed = self.free(&candidates, None, |digest| !self.is_young(digest, options.grace))?;
+        // What is needed since is either; a name may have come for it.
+        outcome.in_use.extend(freed.needed);
+        Ok(GcOutcome { blobs: freed.deleted, temporary_bytes, ..outcome })
     }
 
-    /// Removes a name, and deletes the blobs that only it reached.
-    ///
-    /// # Errors
-    ///
-    /// [`GcError::Foreign`], [`GcError::Model`] for an unknown name, [`GcError::Fs`]. Blobs that cannot be deleted now are no error,
-    /// see [`Removed::left`].
-    pub fn remove(&self, name: &ModelName) -> Result<Removed, GcError> {
-        self.check_own()?;
-        let path = self.manifest_path(name);
-        // A manifest that cannot be parsed can be removed too.
-        let manifest = match self.read_manifest(name) {
-            Err(error @ ModelError::NotFound { .. }) => return Err(error.into()),
-            other => other.ok(),
-        };
-        fs::remove_file(&path)?;
-        self.remove_empty_parents(&path)?;
-        let own: HashSet<Digest> =
-            manifest.iter().flat_map(|(_, manifest)| manifest.blobs()).map(|blob| blob.digest).collect();
-        match self.delete_unreferenced(|digest| own.contains(digest)) {
-            Ok(blobs) => Ok(Removed { blobs, left: None }),
-            Err(error) => Ok(Removed { blobs: Vec::new(), left: Some(error) }),
+    /// Removes what dead owners have left in `tmp`; returns its size in bytes.
+    fn sweep(&self) -> Result<u64, FsError> {
+        if !self.temporaries()?.iter().any(|found| found.is_dead) {
+            return Ok(0);
         }
+        let own = self.create_temporary()?;
+        let freed = self.take_dead(&own).map(|taken| taken.iter().map(|path| weigh(path).bytes).sum());
+        self.discard(&own)?;
+        freed
     }
 
-    /// Removes the directories that a removed manifest leaves empty, and makes that durable: a name that came back after a crash
-    /// would have lost its blobs.
-    fn remove_empty_parents(&self, manifest: &Path) -> Result<(), FsError> {
-        let root = self.manifests();
-        for dir in manifest.ancestors().skip(1).take_while(|dir| *dir != root) {
-            match std::fs::remove_dir(dir) {
-                Ok(()) => {}
-                // Another process has removed it, or it is not empty: `sync_dir` tells which.
-                Err(_) => match fs::sync_dir(dir) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    other => return other,
-                },
-            }
+    /// What no name reaches: blobs to delete, those too young, those in use.
+    fn sort_out(&self, grace: Duration) -> Result<GcOutcome, GcError> {
+        // The blobs are listed first: one that comes into the store after the leases were read is no candidate.
+        let files = self.blob_files()?;
+        let marked = self.mark(None)?;
+        let mut outcome = GcOutcome::default();
+        for blob in files.into_iter().filter(|(digest, _)| !marked.named.contains(digest)) {
+            let kind = if marked.leased.contains(&blob.0) {
+                &mut outcome.in_use
+            } else if self.is_young(&blob.0, grace) {
+                &mut outcome.young
+            } else {
+                &mut outcome.blobs
+            };
+            kind.push(blob);
         }
-        fs::sync_dir(&root)
+        Ok(outcome)
     }
 
-    fn delete_unreferenced(&self, filter: impl Fn(&Digest) -> bool) -> Result<Vec<(Digest, u64)>, GcError> {
-        let _lock = self.lock_exclusive()?;
-        let mut blobs = self.unreferenced()?;
-        blobs.retain(|(digest, _)| filter(digest));
-        self.delete(&blobs)?;
-        Ok(blobs)
-    }
-
-    /// Deletes blobs, once it is certain that no manifest which names them can come back after a crash: whoever removed or
-    /// replaced it may have been killed before it was durable.
-    fn delete(&self, blobs: &[(Digest, u64)]) -> Result<(), FsError> {
-        if blobs.is_empty() {
-            return Ok(());
-        }
-        // Host, namespace, model.
-        fs::sync_tree(&self.manifests(), 3)?;
-        blobs.iter().try_for_each(|(digest, _)| fs::remove_file(&self.blob_path(digest)))
-    }
-
-    /// The blobs that no manifest names, with their sizes in bytes.
-    fn unreferenced(&self) -> Result<Vec<(Digest, u64)>, GcError> {
-        let mut used = HashSet::new();
-        for name in self.names()? {
-            match self.read_manifest(&name) {
-                Ok((_, manifest)) => used.extend(manifest.blobs().map(|blob| blob.digest)),
-                // Removed since it was listed.
-                Err(ModelError::NotFound { .. }) => {}
-                Err(source) => return Err(GcError::Unreadable { name: Box::new(name), source }),
-            }
-        }
-        let mut blobs = self.blob_files()?;
-        blobs.retain(|(digest, _)| !used.contains(digest));
-        Ok(blobs)
-    }
-
-    fn lock_exclusive(&self) -> Result<File, GcError> {
-        let lock = self.lock_file()?;
-        match lock.try_lock() {
-            Ok(()) => Ok(lock),
-            Err(std::fs::TryLockError::WouldBlock) => Err(GcError::Busy { root: self.root().to_path_buf() }),
-            Err(std::fs::TryLockError::Error(error)) => Err(FsError::at("lock", self.root())(error).into()),
-        }
+    /// Whether a blob was written or reused less than `grace` ago. A time in the future is as good as now.
+    fn is_young(&self, digest: &Digest, grace: Duration) -> bool {
+        let modified = self.blob_path(digest).metadata().and_then(|found| found.modified());
+        !grace.is_zero() && modified.is_ok_and(|time| time.elapsed().unwrap_or_default() < grace)
     }
 }

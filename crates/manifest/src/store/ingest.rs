@@ -1,49 +1,59 @@
-//! Adding a model: blobs first, the manifest last, one sync for all.
+//! Adding a model: a directory and a lease of its own, blobs by name or content.
 
 use std::{
     collections::HashMap,
     fs::File,
-    io,
     path::{Path, PathBuf},
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use super::{BlobWriter, ForeignStore, Store, models::distinct_blobs, unique_name};
-use crate::{Descriptor, Digest, FsError, Manifest, ModelName, fs};
+use super::{
+    BlobWriter, ForeignStore, Store,
+    lease::{Lease, Line},
+    takeover::Leftovers,
+};
+use crate::{Digest, FsError, RelativePath, fs};
 
 /// A model that is being added. Dropped without [`Ingest::commit`], it leaves nothing behind.
 ///
 /// # Order of writes
 ///
-/// 1. Every blob goes to a temporary file of its own in `tmp/<unique>/`, hashed as it is written. One whose digest and
-///    size the store already holds is dropped again.
+/// 1. Every blob goes to a temporary file of its own in `tmp/<unique>/`, hashed as it is written. A line in the import's lease
+///    says so, which keeps [`Store::gc`] and [`Store::remove`] from deleting it. One whose digest and size the store already
+///    holds is dropped again.
 /// 2. [`Ingest::commit`] writes the manifest to a temporary file too, and syncs all of them: with one `syncfs` on Linux,
 ///    with a sync per file elsewhere.
-/// 3. The blobs that the manifest names are renamed to their digests, and `blobs/` is synced.
+/// 3. The blobs that the manifest names are renamed to their digests. Once all that it names are there, `blobs/` is synced.
 /// 4. The directories above the manifest are made and synced, the manifest is renamed to its name, and its directory is synced.
 ///
 /// So a manifest that can be read has all its blobs, whole and durable; a crash leaves the previous state or the new one, and
-/// at most temporary files and unreferenced blobs.
+/// at most temporary files and unreferenced blobs. Of an import that is killed, the next one takes over what was finished.
 #[derive(Debug)]
 pub struct Ingest<'s> {
     store: &'s Store,
     dir: PathBuf,
-    /// Shared while blobs are added: nobody deletes blobs meanwhile.
-    _lock: File,
-    /// Opened before anything is written: `syncfs` reports the write errors since then.
-    #[cfg(target_os = "linux")]
-    dir_handle: File,
-    pending: Mutex<HashMap<Digest, Pending>>,
+    lease: Lease,
+    /// The directory, opened before anything is written: `syncfs` reports the write errors since then.
+    handle: Option<File>,
+    pub(super) pending: Mutex<HashMap<Digest, Pending>>,
     /// The store's layers by name and size, read when first needed.
     twins: OnceLock<HashMap<String, HashMap<u64, Digest>>>,
+    leftovers: Leftovers,
+    files: AtomicU64,
 }
 
+/// A blob whose file is complete.
 #[derive(Debug)]
-struct Pending {
-    path: PathBuf,
-    size: u64,
+pub(super) struct Pending {
+    pub(super) path: PathBuf,
+    pub(super) size: u64,
     /// Whether the store's blob of this digest is known to hold other bytes.
-    repairs: bool,
+    pub(super) repairs: bool,
+    /// Whether a killed import wrote the file.
+    pub(super) is_taken_over: bool,
 }
 
 /// An import that cannot go on.
@@ -77,43 +87,50 @@ pub struct Added {
     pub reused: bool,
 }
 
-/// What [`Ingest::commit`] did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Committed {
-    /// The digest of the manifest document.
-    pub digest: Digest,
-    /// The number of blobs that the store did not hold before, or held damaged. One that another import has put there in the
-    /// meantime is not new.
-    pub new_blobs: usize,
-    /// Their size in bytes.
-    pub new_bytes: u64,
-}
-
 impl Store {
-    /// Starts to add a model. Sweeps what killed imports have left, and takes a shared lock that keeps `gc` and `rm` from
-    /// deleting blobs meanwhile.
+    /// Starts to add a model. Takes over what killed imports have left: their finished blobs are used where they are
+    /// [the right ones](Ingest::blob_like), the rest is removed.
     ///
     /// # Errors
     ///
     /// [`IngestError::Foreign`] for a store of another program, [`IngestError::Fs`] if the store cannot be made or written.
     pub fn ingest(&self) -> Result<Ingest<'_>, IngestError> {
+        self.begin(true)
+    }
+
+    /// Starts to add a model; one that brings no blobs of its own takes nothing over.
+    pub(super) fn begin(&self, take_over: bool) -> Result<Ingest<'_>, IngestError> {
         self.check_own()?;
         self.create()?;
-        self.sweep();
-        let lock = self.lock_file()?;
-        lock.lock_shared().map_err(FsError::at("lock", &self.root))?;
-        let dir = self.temporary().join(unique_name());
-        std::fs::create_dir(&dir).map_err(FsError::at("create the directory", &dir))?;
-        Ok(Ingest {
+        let dir = self.create_temporary()?;
+        let lease = match Lease::create(&self.disk, &dir) {
+            Ok(lease) => lease,
+            Err(error) => {
+                // The error before is the one to report; what stays is swept by a later import.
+                let _ = self.disk.remove_tree(&dir);
+                return Err(error.into());
+            }
+        };
+        let mut ingest = Ingest {
             store: self,
-            _lock: lock,
-            #[cfg(target_os = "linux")]
-            dir_handle: fs::open_dir(&dir).map_err(FsError::at("open", &dir))?,
+            lease,
+            handle: None,
             dir,
             pending: Mutex::default(),
             twins: OnceLock::new(),
-        })
+            leftovers: Leftovers::default(),
+            files: AtomicU64::new(0),
+        };
+        #[cfg(unix)]
+        {
+            ingest.handle = Some(fs::open_dir(&ingest.dir).map_err(FsError::at("open", &ingest.dir))?);
+        }
+        if take_over {
+            // What cannot be taken over stays for the next time: it is no reason to refuse an import.
+            let taken = self.take_dead(&ingest.dir).unwrap_or_default();
+            ingest.leftovers = Leftovers::of(&self.disk, &taken).unwrap_or_default();
+        }
+        Ok(ingest)
     }
 
     /// The free space for this store's files, in bytes; `None` where the system does not say.
@@ -146,23 +163,24 @@ impl Ingest<'_> {
     }
 
     /// A new blob of `size` bytes that is to be a layer called `name`. If a model of the store has a layer of that name and
-    /// size, its blob is likely the same: then nothing is written while the bytes are equal.
+    /// size, or a killed import had finished one, that is likely the same: then nothing is written while the bytes are equal.
     ///
     /// # Errors
     ///
     /// [`FsError`] if the temporary file cannot be made.
     pub fn blob_like(&self, name: &str, size: u64) -> Result<BlobWriter<'_>, FsError> {
-        match self.twin(name, size) {
-            Some(digest) => BlobWriter::beside(self, digest),
-            None => BlobWriter::new(self),
-        }
+        let stored = self.twin(name, size).and_then(|digest| BlobWriter::beside(self, digest));
+        let left = || self.leftovers.take(name, size).and_then(|path| BlobWriter::beside_leftover(self, path));
+        let writer = stored.or_else(left).map_or_else(|| BlobWriter::new(self), Ok)?;
+        Ok(writer.for_layer(name))
     }
 
     /// Whether a blob of `size` bytes that is to be a layer called `name` is likely there already, so that it costs no room: a
-    /// model of the store has a layer of that name and size, and its blob has that size too.
+    /// model of the store has a layer of that name and size, and its blob has that size too, or a killed import had finished it.
     #[must_use]
     pub fn has_like(&self, name: &str, size: u64) -> bool {
         self.twin(name, size).is_some_and(|digest| fs::is_file_of(&self.store.blob_path(&digest), size))
+            || self.leftovers.has(name, size)
     }
 
     /// The blob of a layer of this name and size.
@@ -175,27 +193,49 @@ impl Ingest<'_> {
         self.store
     }
 
-    /// A path for a temporary file that no other writer uses.
-    pub(super) fn temporary(&self) -> PathBuf {
-        self.dir.join(unique_name())
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
-    /// Takes over a complete temporary file, or drops it if the blob is there already.
+    pub(super) fn handle(&self) -> Option<&File> {
+        self.handle.as_ref()
+    }
+
+    pub(super) fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// A path for a temporary file that no other writer uses.
+    pub(super) fn temporary(&self) -> PathBuf {
+        self.dir.join(self.files.fetch_add(1, Ordering::Relaxed).to_string())
+    }
+
+    /// Whether the store has a blob. From here on nobody deletes it.
+    pub(super) fn reuses(&self, digest: Digest, size: u64, layer: Option<&str>) -> Result<bool, FsError> {
+        // In this order; see `Store::free`.
+        self.lease.add([Line { digest, size, name: layer.map(ToOwned::to_owned), file: None }])?;
+        Ok(self.store.holds(&digest, size))
+    }
+
+    /// Takes a complete temporary file, or drops it if the blob is there already.
     ///
     /// A blob of the store with the digest `damaged` is known to hold other bytes: it is not trusted but replaced.
-    pub(super) fn take(
-        &self,
-        path: &Path,
-        digest: Digest,
-        size: u64,
-        damaged: Option<Digest>,
-    ) -> Result<Added, FsError> {
+    pub(super) fn take(&self, file: Complete<'_>, damaged: Option<Digest>) -> Result<Added, FsError> {
+        let Complete { path, digest, size, layer, is_taken_over } = file;
+        let below = path.strip_prefix(&self.dir).ok().and_then(Path::to_str);
+        // Two files of one blob are sorted out under the lock, and their lines are written under it.
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        let reused = pending.contains_key(&digest) || damaged != Some(digest) && self.store.holds(&digest, size);
+        let reused = pending.contains_key(&digest) || {
+            let name = layer.map(ToOwned::to_owned);
+            let file = below.and_then(|below| RelativePath::parse(&below.replace(std::path::MAIN_SEPARATOR, "/")).ok());
+            self.lease.add([Line { digest, size, name, file }])?;
+            damaged != Some(digest) && self.store.holds(&digest, size)
+        };
         if reused {
-            fs::remove_file(path)?;
+            self.store.disk.remove_file(path)?;
         } else {
-            pending.insert(digest, Pending { path: path.to_path_buf(), size, repairs: damaged == Some(digest) });
+            let repairs = damaged == Some(digest);
+            pending.insert(digest, Pending { path: path.to_path_buf(), size, repairs, is_taken_over });
         }
         Ok(Added { digest, size, reused })
     }
@@ -207,94 +247,34 @@ impl Ingest<'_> {
     ///
     /// [`FsError`] if it cannot be written.
     pub fn add(&self, bytes: &[u8]) -> Result<Added, FsError> {
-        let mut blob = BlobWriter::beside(self, Digest::of(bytes))?;
+        let beside = BlobWriter::beside(self, Digest::of(bytes));
+        let mut blob = beside.map_or_else(|| BlobWriter::new(self), Ok)?;
         blob.write_at(0, bytes)?;
         blob.finish()
     }
 
-    /// Makes the blobs durable and points `name` at them. Blobs that were added and that the manifest does not name are dropped.
+    /// A new blob that takes the place of the store's blob `digest`, which is missing or damaged: what the store has there is not
+    /// trusted. It is put there by [`Self::mend`] or [`Self::commit`], if its bytes turn out to have that digest.
     ///
     /// # Errors
     ///
-    /// [`IngestError::MissingBlob`] if the manifest names a blob that was not added, [`IngestError::Fs`] for anything that the
-    /// file system refuses. Every name then points at what it did before; blobs that no name reaches may be left for
-    /// [`Store::gc`].
-    pub fn commit(self, name: &ModelName, manifest: &Manifest) -> Result<Committed, IngestError> {
-        self.commit_document(name, manifest, &manifest.to_bytes())
-    }
-
-    /// Commits `document`, of which `manifest` is the meaning.
-    pub(super) fn commit_document(
-        self,
-        name: &ModelName,
-        manifest: &Manifest,
-        document: &[u8],
-    ) -> Result<Committed, IngestError> {
-        let mut pending = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
-        let named = distinct_blobs(manifest);
-        pending.retain(|digest, _| named.contains_key(digest));
-        for Descriptor { digest, size, .. } in manifest.blobs() {
-            let known = pending.get(digest).is_some_and(|blob| blob.size == *size) || self.store.holds(digest, *size);
-            if !known {
-                return Err(IngestError::MissingBlob { digest: *digest, size: *size });
-            }
-        }
-        let target = self.store.manifest_path(name);
-        let temporary = self.dir.join("manifest");
-        std::fs::write(&temporary, document).map_err(FsError::at("write to", &temporary))?;
-
-        self.sync(pending.values().map(|blob| blob.path.as_path()).chain([temporary.as_path()]))?;
-        let (mut new_blobs, mut new_bytes) = (0, 0_u64);
-        for (digest, blob) in &pending {
-            let target = self.store.blob_path(digest);
-            if blob.repairs || !fs::is_file_of(&target, blob.size) {
-                new_blobs += 1;
-                new_bytes = new_bytes.saturating_add(blob.size);
-            }
-            fs::rename(&blob.path, &target)?;
-        }
-        fs::sync_dir(&self.store.blobs())?;
-        place(&temporary, &target)?;
-        Ok(Committed { digest: Digest::of(document), new_blobs, new_bytes })
-    }
-
-    /// One system call for any number of files.
-    #[cfg(target_os = "linux")]
-    fn sync<'p>(&self, _files: impl Iterator<Item = &'p Path>) -> Result<(), FsError> {
-        rustix::fs::syncfs(&self.dir_handle).map_err(|error| FsError::at("sync", &self.dir)(error.into()))
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn sync<'p>(&self, files: impl Iterator<Item = &'p Path>) -> Result<(), FsError> {
-        for path in files {
-            fs::open(path)?.sync_all().map_err(FsError::at("sync", path))?;
-        }
-        fs::sync_dir(&self.dir)
+    /// [`FsError`] if the temporary file cannot be made.
+    pub fn replacement(&self, digest: Digest) -> Result<BlobWriter<'_>, FsError> {
+        BlobWriter::replacing(self, digest)
     }
 }
 
-/// Renames a manifest to its name, durably.
-fn place(temporary: &Path, target: &Path) -> Result<(), FsError> {
-    let parent = target.parent().expect("a manifest's path has four segments");
-    let attempt = || {
-        fs::create_dir_all(parent)?;
-        // Whoever made them may not have synced them yet: the model's, the namespace's, the host's and `manifests`.
-        parent.ancestors().take(4).try_for_each(fs::sync_dir)?;
-        fs::rename(temporary, target)
-    };
-    let mut left = 16;
-    loop {
-        match attempt() {
-            // The removal of another name takes directories away that are empty, until there is a manifest in them.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && left > 0 => left -= 1,
-            other => break other?,
-        }
-    }
-    match fs::sync_dir(parent) {
-        // The name has been removed again.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
+/// A complete temporary file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Complete<'p> {
+    pub(super) path: &'p Path,
+    pub(super) digest: Digest,
+    /// In bytes.
+    pub(super) size: u64,
+    /// The layer that it is to be, if that is known.
+    pub(super) layer: Option<&'p str>,
+    /// Whether a killed import wrote it.
+    pub(super) is_taken_over: bool,
 }
 
 impl Store {
@@ -312,24 +292,11 @@ impl Store {
         }
         layers
     }
-
-    /// Whether there is a blob of this digest with the right size, and if so, marks it as used now.
-    pub(super) fn holds(&self, digest: &Digest, size: u64) -> bool {
-        let path = self.blob_path(digest);
-        if !fs::is_file_of(&path, size) {
-            return false;
-        }
-        // Only a hint to whoever looks for blobs that nobody uses; a read-only file of another user keeps its time.
-        if let Ok(file) = fs::open(&path) {
-            let _ = file.set_modified(std::time::SystemTime::now());
-        }
-        true
-    }
 }
 
 impl Drop for Ingest<'_> {
     fn drop(&mut self) {
         // Nothing here can be reported; what stays is swept by a later import.
-        let _ = std::fs::remove_dir_all(&self.dir);
+        let _ = self.store.discard(&self.dir);
     }
 }

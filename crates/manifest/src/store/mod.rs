@@ -1,25 +1,42 @@
 //! The store on disk: blobs by digest, manifests by name.
 
 mod blob;
+mod commit;
+mod directory;
+mod foreign;
+mod free;
 mod gc;
 mod ingest;
+mod lease;
 mod models;
+mod owner;
+mod remove;
 mod sweep;
+mod takeover;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use std::{
-    fs::File,
     io,
     path::{Path, PathBuf},
 };
 
 pub use blob::BlobWriter;
-pub use gc::{GcError, GcOutcome, Removed};
-pub use ingest::{Added, Committed, Ingest, IngestError};
+pub use commit::Committed;
+pub use directory::Owner;
+pub use foreign::TableError;
+pub use gc::{GcError, GcOptions, GcOutcome};
+pub use ingest::{Added, Ingest, IngestError};
 pub use models::{CopyError, ListEntry, Model, ModelError, Summary};
+pub use remove::Removed;
 pub use verify::{Bad, Problem, VerifyError, VerifyOptions, VerifyOutcome};
 
-use crate::{Digest, FsError, ModelName, fs};
+use crate::{
+    Digest, FsError, ModelName,
+    fs::{self, Disk},
+};
+use owner::unique_name;
 
 /// What the marker file of a store holds.
 const MARKER: &str = "{\"longshore\":\"store\",\"version\":1}\n";
@@ -32,7 +49,8 @@ pub const MARKER_NAME: &str = "longshore.json";
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
-    foreign: bool,
+    owner: Option<Owner>,
+    disk: Disk,
 }
 
 /// A store that cannot be opened.
@@ -58,37 +76,48 @@ pub enum StoreError {
     Fs(#[from] FsError),
 }
 
-/// A store of another program, which is read and never written.
+/// A directory that is not ours to write to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} belongs to another program and is only read", root.display())]
+#[error("{} {}", root.display(), match owner {
+    Owner::OtherProgram => "belongs to another program and is only read",
+    Owner::HubCache => "is a Hugging Face hub cache and is only read",
+    Owner::Nobody => "is no store and not empty: a store is made in a directory of its own",
+})]
 #[non_exhaustive]
 pub struct ForeignStore {
-    /// The store's directory.
+    /// The directory.
     pub root: PathBuf,
+    /// Whose it is.
+    pub owner: Owner,
 }
 
 impl Store {
     /// Opens the store in `root`.
     ///
     /// A directory that holds blobs or manifests and no marker of ours belongs to another program: it can be read, and every
-    /// change is refused with [`ForeignStore`].
+    /// change is refused with [`ForeignStore`]. So is every change to a Hugging Face hub cache and to a directory that holds
+    /// anything else, in which no models are found: see [`Self::owner`].
     ///
     /// # Errors
     ///
     /// [`StoreError::NotADirectory`], [`StoreError::Marker`] for a later version, [`StoreError::Fs`].
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
-        let root = root.into();
+        Self::open_on(root.into(), Disk::default())
+    }
+
+    /// Opens the store in `root`, and changes it through `disk`.
+    fn open_on(root: PathBuf, disk: Disk) -> Result<Self, StoreError> {
         match root.metadata() {
             Ok(found) if !found.is_dir() => return Err(StoreError::NotADirectory { path: root }),
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { root, foreign: false }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { root, owner: None, disk }),
             Err(error) => return Err(FsError::at("open the store", &root)(error).into()),
         }
         let marker = match fs::read_at_most(&root.join(MARKER_NAME), 4096) {
             Ok(content) => content.unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let foreign = root.join("blobs").exists() || root.join("manifests").exists();
-                return Ok(Self { root, foreign });
+                let owner = directory::owner_of(&root)?;
+                return Ok(Self { root, owner, disk });
             }
             Err(error) => return Err(error.into()),
         };
@@ -96,7 +125,7 @@ impl Store {
             let found = String::from_utf8_lossy(&marker).chars().take(80).collect();
             return Err(StoreError::Marker { path: root, found });
         }
-        Ok(Self { root, foreign: false })
+        Ok(Self { root, owner: None, disk })
     }
 
     /// The store's directory.
@@ -105,10 +134,16 @@ impl Store {
         &self.root
     }
 
-    /// Whether another program owns the store, so that it is only read.
+    /// Whether the directory is not ours, so that it is only read.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
-        self.foreign
+        self.owner.is_some()
+    }
+
+    /// What the directory is, if it is no store of ours and was not empty when it was opened.
+    #[must_use]
+    pub fn owner(&self) -> Option<Owner> {
+        self.owner
     }
 
     /// The file of a blob, whether or not it exists.
@@ -136,7 +171,10 @@ impl Store {
     }
 
     fn check_own(&self) -> Result<(), ForeignStore> {
-        if self.foreign { Err(ForeignStore { root: self.root.clone() }) } else { Ok(()) }
+        match self.owner {
+            None => Ok(()),
+            Some(owner) => Err(ForeignStore { root: self.root.clone(), owner }),
+        }
     }
 
     /// Makes the marker and the directories where they are missing, durably.
@@ -144,31 +182,44 @@ impl Store {
         let make = |dirs: &[PathBuf]| {
             let mut changed = Vec::new();
             for dir in dirs {
-                changed.extend(fs::create_dir_all(dir)?);
+                changed.extend(self.disk.create_dir_all(dir)?);
             }
             changed.sort_unstable();
             changed.dedup();
-            changed.iter().try_for_each(|dir| fs::sync_dir(dir))
+            changed.iter().try_for_each(|dir| self.disk.sync_dir(dir))
         };
         make(&[self.temporary()])?;
         let marker = self.root.join(MARKER_NAME);
         if !marker.exists() {
             // The marker comes first: a directory with blobs and without it would be taken for another program's after a
             // crash. Whoever comes second writes the same bytes over it.
-            let unique = self.temporary().join(format!("marker-{}", unique_name()));
+            let unique = self.temporary().join(unique_name());
             let write = || {
-                std::fs::write(&unique, MARKER).map_err(FsError::at("write to", &unique))?;
-                fs::open(&unique)?.sync_all().map_err(FsError::at("sync", &unique))?;
-                fs::rename(&unique, &marker)
+                self.disk.write_new(&unique, MARKER.as_bytes())?;
+                self.disk.sync_file(&unique)?;
+                self.disk.rename(&unique, &marker)
             };
-            match write() {
-                // No lock is held yet: once another process has made the store, `gc` may take the temporary away.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && marker.exists() => {}
-                other => other?,
+            if let Err(error) = write() {
+                // The error before is the one to report; what stays is swept by a later import.
+                let _ = self.disk.remove_file(&unique);
+                return Err(error);
             }
-            fs::sync_dir(&self.root)?;
+            self.disk.sync_dir(&self.root)?;
         }
         make(&[self.blobs(), self.manifests()])
+    }
+
+    /// Makes a directory in `tmp` for this process alone.
+    fn create_temporary(&self) -> Result<PathBuf, FsError> {
+        let dir = self.temporary().join(unique_name());
+        match self.disk.create_dir(&dir) {
+            // Somebody has removed `tmp`, which holds nothing that must stay.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.disk.create_dir_all(&dir)?;
+            }
+            other => other?,
+        }
+        Ok(dir)
     }
 
     /// Every blob file, sorted by digest, with its size in bytes. Other files in `blobs/` are left out.
@@ -188,28 +239,4 @@ impl Store {
         }
         Ok(found)
     }
-
-    /// The lock file: shared by those who add blobs, exclusive for those who delete them.
-    fn lock_file(&self) -> Result<File, FsError> {
-        let path = self.root.join("lock");
-        File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(FsError::at("open the lock", &path))
-    }
-}
-
-/// A file name that no other writer uses: the process, the time and a count.
-fn unique_name() -> String {
-    use std::{
-        sync::atomic::{AtomicU64, Ordering},
-        time::{SystemTime, UNIX_EPOCH},
-    };
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("{}-{since:x}-{count}", std::process::id())
 }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, io, path::PathBuf, time::SystemTime};
 
 use serde::Deserialize;
 
-use super::{Committed, ForeignStore, IngestError, Store};
+use super::{Committed, ForeignStore, IngestError, Store, foreign};
 use crate::{
     Config, Digest, FsError, Manifest, ModelName,
     document::{DocumentError, Facts, Import},
@@ -99,7 +99,8 @@ pub struct Summary {
     pub unique_size: u64,
     /// `safetensors`, `gguf`, or empty.
     pub format: String,
-    /// The type of its quantized tensors; empty where none is, or several are and none was asked for.
+    /// The type of its quantized tensors; empty where none is, or several are and none was asked for. Of a GGUF model what it
+    /// says of itself, such as `Q4_K_M`.
     pub file_type: String,
     /// What the model is, as far as its config says.
     pub facts: Facts,
@@ -117,6 +118,15 @@ impl Store {
         let (digest, manifest) = self.read_manifest(name)?;
         let config = self.config(&manifest)?;
         Ok(Model { name: name.clone(), digest, manifest, config })
+    }
+
+    /// Reads the manifest of a model, and its digest. The config, which may be missing, is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::model`].
+    pub fn manifest(&self, name: &ModelName) -> Result<(Digest, Manifest), ModelError> {
+        self.read_manifest(name)
     }
 
     pub(super) fn config(&self, manifest: &Manifest) -> Result<Config, ModelError> {
@@ -177,7 +187,11 @@ impl Store {
         let (path, bytes) = self.read_config(manifest)?;
         let head: ConfigHead = serde_json::from_slice(&bytes)
             .map_err(|source| ModelError::Document { path, source: DocumentError::Json { what: "config", source } })?;
-        let (facts, import) = head.longshore.map_or_else(Default::default, |ours| (ours.facts, Some(ours.import)));
+        let (facts, import) = match head.longshore {
+            Some(ours) => (ours.facts, Some(ours.import)),
+            None if head.model_family.is_empty() => (foreign::facts(self, manifest), None),
+            None => (Facts { architecture: Some(head.model_family), ..Facts::default() }, None),
+        };
         let blobs = distinct_blobs(manifest);
         let unique = blobs.iter().filter(|(digest, _)| uses.get(*digest) == Some(&1));
         Ok(Summary {
@@ -202,8 +216,8 @@ impl Store {
         self.check_own()?;
         // An unknown name is no reason to make a store.
         self.read_manifest(from)?;
-        let ingest = self.ingest()?;
-        // Read again now that nobody can delete its blobs.
+        let ingest = self.begin(false)?;
+        // What another process does to `from` meanwhile, the commit finds out: it makes sure of every blob.
         let bytes = self.read_manifest_bytes(from)?;
         let manifest = self.parse_manifest(from, &bytes)?;
         Ok(ingest.commit_document(to, &manifest, &bytes)?)
@@ -273,6 +287,9 @@ fn is_absent(kind: io::ErrorKind) -> bool {
 struct ConfigHead {
     #[serde(default)]
     model_format: String,
+    /// Of a GGUF model its architecture; of others it is empty.
+    #[serde(default)]
+    model_family: String,
     #[serde(default)]
     file_type: String,
     #[serde(default)]

@@ -1,77 +1,118 @@
-//! Removing what killed imports left in `tmp/`.
+//! What lies in `tmp`, and what of it nobody works with any more.
 
 use std::{
-    io,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
-use super::Store;
-use crate::{FsError, fs};
+use super::{
+    Store,
+    owner::{Fate, Owner, is_local},
+};
+use crate::{Digest, FsError, fs};
 
-/// Files that nobody has written to for this long belong to no running import.
-const EXPIRY: Duration = Duration::from_secs(60 * 60);
+/// Where nobody can tell whether the owner of a temporary is alive, it is given up when nothing was written to it for this long.
+const EXPIRY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A file or directory in `tmp`.
+#[derive(Debug)]
+pub(super) struct Temporary {
+    pub(super) path: PathBuf,
+    /// Nobody works with it any more: its owner is certainly gone, or has not been heard of for a day.
+    pub(super) is_dead: bool,
+}
 
 impl Store {
-    /// Removes expired temporaries, unless an import that holds the lock is running. What cannot be removed stays for the
-    /// next time: it is no reason to refuse an import.
-    pub(super) fn sweep(&self) {
-        let Ok(lock) = self.lock_file() else { return };
-        if lock.try_lock().is_ok() {
-            let _ = self.remove_temporaries(EXPIRY);
-        }
+    /// Everything in `tmp`.
+    pub(super) fn temporaries(&self) -> Result<Vec<Temporary>, FsError> {
+        let (me, dir) = (Owner::current(), self.temporary());
+        let local = is_local(&dir);
+        let found = fs::entries(&dir)?.into_iter().map(|(name, _)| {
+            let path = dir.join(&name);
+            let owner = Owner::of(&name);
+            let fate = me.as_ref().zip(owner).map_or(Fate::Unknown, |(me, owner)| owner.fate(me, local));
+            let is_dead = match fate {
+                Fate::Running => false,
+                Fate::Gone => true,
+                Fate::Unknown => is_expired(&path),
+            };
+            Temporary { path, is_dead }
+        });
+        Ok(found.collect())
     }
 
-    /// Removes temporaries last written to at least `age` ago; returns their size in bytes.
+    /// Moves everything dead from `tmp` into `own`, where nobody else will touch it, puts blobs back that a dead `gc` had moved
+    /// away, and returns what it took.
     ///
-    /// The first failure is reported after all others have been removed.
-    pub(super) fn remove_temporaries(&self, age: Duration) -> Result<u64, FsError> {
-        let mut freed = 0;
-        let mut failed = None;
-        for (path, bytes) in self.temporaries(age)? {
-            match remove(&path) {
-                Ok(()) => freed += bytes,
-                Err(error) => failed = failed.or(Some(error)),
+    /// Of two that try, one renames and the other finds nothing.
+    pub(super) fn take_dead(&self, own: &Path) -> Result<Vec<PathBuf>, FsError> {
+        let mut taken = Vec::new();
+        for dead in self.temporaries()?.into_iter().filter(|found| found.is_dead) {
+            let Some(name) = dead.path.file_name() else { continue };
+            let mine = own.join(name);
+            match self.disk.rename(&dead.path, &mine) {
+                Ok(()) => {
+                    self.put_back_all(&mine)?;
+                    taken.push(mine);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
         }
-        failed.map_or(Ok(freed), Err)
+        Ok(taken)
     }
 
-    /// The temporaries last written to at least `age` ago, with their sizes in bytes.
-    pub(super) fn temporaries(&self, age: Duration) -> Result<Vec<(PathBuf, u64)>, FsError> {
-        let mut found = Vec::new();
-        for (name, _) in fs::entries(&self.temporary())? {
-            let path = self.temporary().join(name);
-            let (bytes, newest) = weigh(&path);
-            // A time in the future is as good as now.
-            if newest.is_some_and(|time| time.elapsed().unwrap_or_default() >= age) {
-                found.push((path, bytes));
+    /// Removes a directory in `tmp` with everything in it, but for blobs that a `gc` had moved there: these are put back.
+    pub(super) fn discard(&self, dir: &Path) -> Result<(), FsError> {
+        self.put_back_all(dir)?;
+        self.disk.remove_tree(dir)
+    }
+
+    /// Gives every moved blob at any depth below `dir` its place in the store again. One that is there again is left here.
+    pub(super) fn put_back_all(&self, dir: &Path) -> Result<(), FsError> {
+        if !dir.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+            return Ok(());
+        }
+        for (name, kind) in fs::entries(dir)? {
+            let path = dir.join(&name);
+            if let Some(digest) = Digest::from_file_name(&name) {
+                self.disk.rename_new(&path, &self.blob_path(&digest))?;
+            } else if kind.is_dir() && !path.is_symlink() {
+                self.put_back_all(&path)?;
             }
         }
-        Ok(found)
+        Ok(())
     }
 }
 
-/// Removes a file or a directory; one that is gone already is no error.
-fn remove(path: &Path) -> Result<(), FsError> {
-    if !path.is_dir() {
-        return fs::remove_file(path);
-    }
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FsError::at("remove", path)(error)),
-        _ => Ok(()),
-    }
+fn is_expired(path: &Path) -> bool {
+    // A time in the future is as good as now.
+    weigh(path).newest.is_some_and(|time| time.elapsed().unwrap_or_default() >= EXPIRY)
 }
 
-/// The size of a temporary in bytes, and when it was last written to: the newest of its files, or itself if it has none.
-fn weigh(path: &Path) -> (u64, Option<SystemTime>) {
-    let Ok(itself) = path.symlink_metadata() else { return (0, None) };
-    if !itself.is_dir() {
-        return (itself.len(), itself.modified().ok());
+/// A temporary's size and age.
+#[derive(Debug, Default)]
+pub(super) struct Weight {
+    /// The size of its files in bytes, without blobs that are only to be put back.
+    pub(super) bytes: u64,
+    /// When it was last written to, or a file made or removed in it.
+    pub(super) newest: Option<SystemTime>,
+}
+
+/// Weighs a file, or a directory with everything in it.
+pub(super) fn weigh(path: &Path) -> Weight {
+    let Ok(itself) = path.symlink_metadata() else { return Weight::default() };
+    let mut weight = Weight { bytes: 0, newest: itself.modified().ok() };
+    if itself.is_dir() {
+        for (name, _) in fs::entries(path).unwrap_or_default() {
+            let inner = weigh(&path.join(&name));
+            weight.newest = weight.newest.max(inner.newest);
+            if Digest::from_file_name(&name).is_none() {
+                weight.bytes = weight.bytes.saturating_add(inner.bytes);
+            }
+        }
+    } else {
+        weight.bytes = itself.len();
     }
-    let files = fs::entries(path).unwrap_or_default();
-    let found = files.iter().filter_map(|(name, _)| path.join(name).symlink_metadata().ok());
-    let (bytes, newest) = found
-        .fold((0, None), |(bytes, newest), metadata| (bytes + metadata.len(), newest.max(metadata.modified().ok())));
-    (bytes, newest.or_else(|| itself.modified().ok()))
+    weight
 }

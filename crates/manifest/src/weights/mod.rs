@@ -2,14 +2,19 @@
 
 mod map;
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use longshore_st_format::{Dtype, Shape};
 
 use crate::{
     Digest, Store,
-    document::{BlobEntry, Quantization, Role, TensorEntry, TensorTable},
-    store::Model,
+    document::{Part, Quantization, Role, TensorEntry, TensorTable},
+    store::{Model, TableError},
 };
 use map::{Dir, MappedBlob};
 pub use map::{MapError, plain_loop};
@@ -23,6 +28,8 @@ pub use map::{MapError, plain_loop};
 pub struct Weights {
     table: Arc<TensorTable>,
     blobs: Vec<(Digest, MappedBlob)>,
+    /// Those that hold only parts of tensors of other blobs.
+    others: HashMap<Digest, MappedBlob>,
     /// Sorted by name.
     tensors: Vec<Located>,
     /// Of all tensors, companions included.
@@ -74,18 +81,16 @@ pub struct Tensor<'w> {
     entry: &'w TensorEntry,
     component: Option<&'w str>,
     blob: &'w [u8],
+    others: &'w HashMap<Digest, MappedBlob>,
 }
 
 /// Weights that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WeightsError {
-    /// The model has no tensor table: another program imported it.
-    #[error("{name} has no tensor table: another program imported it")]
-    NoTable {
-        /// The model's name.
-        name: String,
-    },
+    /// The model has no tensor table, and its blobs make none.
+    #[error(transparent)]
+    Table(#[from] TableError),
     /// No tensor is in the component.
     #[error("no tensors in the component {component:?} of {name}; {}", components(found))]
     Component {
@@ -129,11 +134,10 @@ impl Weights {
     ///
     /// # Errors
     ///
-    /// [`WeightsError::NoTable`], [`WeightsError::Component`] for a component that the model does not have, [`WeightsError::Blob`] and
-    /// [`WeightsError::Short`] for a blob that is missing or cut off.
+    /// [`WeightsError::Table`] for a model without tensors that can be read, [`WeightsError::Component`] for a component that the
+    /// model does not have, [`WeightsError::Blob`] and [`WeightsError::Short`] for a blob that is missing or cut off.
     pub fn open(store: &Store, model: &Model, options: &OpenOptions<'_>) -> Result<Self, WeightsError> {
-        let table =
-            model.config.longshore.as_ref().ok_or_else(|| WeightsError::NoTable { name: model.name.to_string() })?;
+        let table = &store.table(model)?;
         let wanted = |component: &Option<String>| options.component.is_none() || *component == options.component;
         let selected = |tensor: &TensorEntry| options.select.is_none_or(|select| select(&tensor.name));
         let mut wanted_blobs = Vec::new();
@@ -143,7 +147,7 @@ impl Weights {
             let of_blob = entry.tensors.iter().enumerate().filter(|(_, tensor)| selected(tensor));
             tensors.extend(of_blob.map(|(tensor, _)| Located { blob, tensor, map }));
             if tensors.len() > before {
-                wanted_blobs.push((entry, &entry.tensors[tensors[before].tensor].name));
+                wanted_blobs.push((entry.digest, &entry.tensors[tensors[before].tensor].name));
             }
         }
         let mut found: Vec<_> = table.blobs.iter().filter_map(|blob| blob.component.clone()).collect();
@@ -152,23 +156,36 @@ impl Weights {
         if let Some(component) = options.component.as_ref().filter(|component| !found.contains(component)) {
             return Err(WeightsError::Component { name: model.name.to_string(), component: component.clone(), found });
         }
+        let entry = |located: &Located| &table.blobs[located.blob].tensors[located.tensor];
+        let mut seen = HashSet::new();
+        let elsewhere =
+            tensors.iter().map(entry).flat_map(|tensor| tensor.parts.iter().map(move |part| (part, tensor)));
+        let elsewhere = elsewhere.filter_map(|(part, tensor)| Some((part.blob?, &tensor.name)));
+        let elsewhere: Vec<_> = elsewhere.filter(|(digest, _)| seen.insert(*digest)).collect();
         let blobs = map_all(store, &wanted_blobs)?;
+        let others: HashMap<_, _> = map_all(store, &elsewhere)?.into_iter().collect();
         let mut bytes = 0_u64;
         for located in &tensors {
-            let found = blobs[located.map].1.len() as u64;
-            let tensor = &table.blobs[located.blob].tensors[located.tensor];
-            for part in &tensor.parts {
-                let expected = part.offset.saturating_add(part.length);
+            let (digest, own) = &blobs[located.map];
+            for part in &entry(located).parts {
+                let blob = part.blob.map_or(own, |digest| &others[&digest]);
+                let (found, expected) = (blob.len() as u64, part.offset.saturating_add(part.length));
                 if expected > found {
-                    let path = store.blob_path(&blobs[located.map].0);
-                    return Err(WeightsError::Short { path, found, expected, tensor: tensor.name.clone() });
+                    let path = store.blob_path(&part.blob.unwrap_or(*digest));
+                    return Err(WeightsError::Short { path, found, expected, tensor: entry(located).name.clone() });
                 }
                 bytes = bytes.saturating_add(part.length);
             }
         }
         tensors
             .sort_unstable_by_key(|located| (name_in(table, *located), table.blobs[located.blob].component.as_deref()));
-        Ok(Self { table: Arc::clone(table), blobs, tensors, bytes })
+        Ok(Self { table: Arc::clone(table), blobs, others, tensors, bytes })
+    }
+
+    /// The model's tensor table: its own, or the one that [`Store::table`] made.
+    #[must_use]
+    pub fn table(&self) -> &Arc<TensorTable> {
+        &self.table
     }
 
     /// The number of tensors.
@@ -218,7 +235,7 @@ impl Weights {
 
     /// The blobs that are mapped.
     pub fn digests(&self) -> impl Iterator<Item = Digest> {
-        self.blobs.iter().map(|(digest, _)| *digest)
+        self.blobs.iter().map(|(digest, _)| *digest).chain(self.others.keys().copied())
     }
 
     /// How the quantized tensors are coded, if all are coded alike; `None` if there are none or they differ. Ask each
@@ -244,19 +261,20 @@ impl Weights {
             entry: &described.tensors[located.tensor],
             component: described.component.as_deref(),
             blob: &self.blobs[located.map].1,
+            others: &self.others,
         }
     }
 }
 
 /// Maps blobs, each given with the name of a tensor in it, in their order. On one thread: in a process with several, every
 /// open and map costs more, and two cores took as long as one.
-fn map_all(store: &Store, blobs: &[(&BlobEntry, &String)]) -> Result<Vec<(Digest, MappedBlob)>, WeightsError> {
-    let Some((first, tensor)) = blobs.first() else { return Ok(Vec::new()) };
+fn map_all(store: &Store, blobs: &[(Digest, &String)]) -> Result<Vec<(Digest, MappedBlob)>, WeightsError> {
+    let Some(&(first, tensor)) = blobs.first() else { return Ok(Vec::new()) };
     let fail = |digest, tensor: &String, source| WeightsError::Blob { digest, tensor: tensor.clone(), source };
-    let dir = Dir::open(store.blobs()).map_err(|source| fail(first.digest, tensor, source))?;
-    let map = |(entry, tensor): &(&BlobEntry, &String)| {
-        let mapped = MappedBlob::open(&dir, &entry.digest.file_name());
-        mapped.map(|mapped| (entry.digest, mapped)).map_err(|source| fail(entry.digest, tensor, source))
+    let dir = Dir::open(store.blobs()).map_err(|source| fail(first, tensor, source))?;
+    let map = |&(digest, tensor): &(Digest, &String)| {
+        let mapped = MappedBlob::open(&dir, &digest.file_name());
+        mapped.map(|mapped| (digest, mapped)).map_err(|source| fail(digest, tensor, source))
     };
     blobs.iter().map(map).collect()
 }
@@ -299,20 +317,22 @@ impl<'w> Tensor<'w> {
     /// The values, or the packed codes.
     #[must_use]
     pub fn weight(&self) -> Array<'w> {
-        let part = self.entry.weight();
-        Array { dtype: part.dtype, shape: &part.shape, data: self.slice(part.offset, part.length) }
+        self.array(self.entry.weight())
     }
 
     /// A companion of a quantized tensor: its scales, biases or global scale.
     #[must_use]
     pub fn companion(&self, role: Role) -> Option<Array<'w>> {
-        let part = self.entry.part(role)?;
-        Some(Array { dtype: part.dtype, shape: &part.shape, data: self.slice(part.offset, part.length) })
+        self.entry.part(role).map(|part| self.array(part))
     }
 
-    fn slice(&self, offset: u64, length: u64) -> &'w [u8] {
-        let start = usize::try_from(offset).expect("open checked that the part lies in the mapping");
-        let length = usize::try_from(length).expect("open checked that the part lies in the mapping");
-        &self.blob[start..start + length]
+    fn array(&self, part: &'w Part) -> Array<'w> {
+        let blob = match &part.blob {
+            None => self.blob,
+            Some(digest) => self.others.get(digest).map(|blob| &**blob).expect("open mapped the blobs of all parts"),
+        };
+        let start = usize::try_from(part.offset).expect("open checked that the part lies in the mapping");
+        let length = usize::try_from(part.length).expect("open checked that the part lies in the mapping");
+        Array { dtype: part.dtype, shape: &part.shape, data: &blob[start..start + length] }
     }
 }

@@ -14,7 +14,7 @@ fn stack(experts: u64, shape: &[u64], quantization: Option<(&str, u32)>, specs: 
         let shape = Shape::from([&[experts][..], dims].concat());
         let length = shape.byte_len(*dtype).unwrap();
         offset += length + 3;
-        Part { role: *role, dtype: *dtype, shape, offset: offset - length, length }
+        Part { role: *role, dtype: *dtype, shape, offset: offset - length, length, blob: None }
     });
     TensorEntry {
         name: "experts.up.weight".into(),

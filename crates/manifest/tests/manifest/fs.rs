@@ -14,7 +14,7 @@ use longshore_manifest::{
     weights::{OpenOptions, WeightsError},
 };
 
-use crate::util::{Blob, Scratch, commit, name, verify};
+use crate::util::{Blob, Scratch, at_once, commit, name, verify};
 
 /// What can be put in the place of a file.
 const OTHERS: [fn(&Path); 3] = [pipe, socket, device];
@@ -60,7 +60,7 @@ fn a_manifest_is_a_regular_file() {
         let ModelError::Fs(error) = store.model(&name("m")).unwrap_err() else { panic!("another error") };
         assert_refused(&error, &path);
         assert!(matches!(store.list().unwrap()[0].summary, Err(ModelError::Fs(_))));
-        assert!(matches!(store.gc(false), Err(GcError::Unreadable { .. })));
+        assert!(matches!(store.gc(&at_once(false)), Err(GcError::Unreadable { .. })));
         let bad = verify(store).bad;
         assert!(matches!(&bad[..], [bad] if matches!(bad.problem, Problem::Model(_))), "{bad:?}");
         store.remove(&name("m")).unwrap();
@@ -78,7 +78,7 @@ fn a_config_is_a_regular_file() {
         assert!(matches!(scratch.store.list().unwrap()[0].summary, Err(ModelError::Fs(_))));
         let bad = verify(&scratch.store).bad;
         assert!(matches!(&bad[..], [bad] if matches!(bad.problem, Problem::Read(_))), "{bad:?}");
-        assert_eq!(scratch.store.gc(false).unwrap().blobs, []);
+        assert_eq!(scratch.store.gc(&at_once(false)).unwrap().blobs, []);
     }
 }
 
@@ -115,7 +115,8 @@ fn the_marker_is_a_regular_file() {
 
 #[test]
 fn the_directory_of_the_blobs_is_one() {
-    let (scratch, ..) = with(|store| store.root().join("lock"), |_| {});
+    let scratch = Scratch::new();
+    commit(&scratch.store, "m", &[Blob::plain("w", 4, 1)]);
     let model = scratch.store.model(&name("m")).unwrap();
     let blobs = scratch.store.root().join("blobs");
     fs::remove_dir_all(&blobs).unwrap();

@@ -1,11 +1,12 @@
 use std::fs;
 
 use longshore_manifest::{
-    Digest,
-    store::{GcError, GcOutcome, ModelError},
+    Digest, Manifest,
+    document::media_type,
+    store::{GcError, GcOptions, GcOutcome, ModelError},
 };
 
-use crate::util::{Blob, Scratch, chain, commit, name, put, snapshot, verify};
+use crate::util::{Blob, Scratch, age, at_once, chain, commit, describe, name, put, snapshot, verify};
 
 /// Adds a model and takes its name away behind the store's back.
 fn orphan(scratch: &Scratch, text: &str, seed: u8) -> Vec<Digest> {
@@ -29,15 +30,15 @@ fn what_no_name_reaches_is_deleted() {
     let expected: Vec<_> = orphans.iter().map(|digest| (*digest, size(digest))).collect();
 
     let before = snapshot(scratch.store.root());
-    let dry = scratch.store.gc(true).unwrap();
+    let dry = scratch.store.gc(&at_once(true)).unwrap();
     assert_eq!(dry.blobs, expected);
     assert_eq!(snapshot(scratch.store.root()), before);
 
-    let done = scratch.store.gc(false).unwrap();
+    let done = scratch.store.gc(&at_once(false)).unwrap();
     assert_eq!(done, dry);
     assert_eq!(done.bytes(), expected.iter().map(|(_, size)| size).sum::<u64>());
     assert_eq!(scratch.blobs(), [kept, vec!["sha256-partial".into()]].concat());
-    assert!(scratch.store.gc(false).unwrap().blobs.is_empty());
+    assert!(scratch.store.gc(&at_once(false)).unwrap().blobs.is_empty());
     scratch.store.model(&name("kept")).unwrap();
 }
 
@@ -49,11 +50,50 @@ fn temporaries_of_killed_imports_are_deleted_and_counted() {
     put(&tmp.join("1-2-3/blob"), &[0; 100]);
     put(&tmp.join("marker-1-2-3"), &[0; 11]);
     fs::create_dir(tmp.join("4-5-6")).unwrap();
-    assert_eq!(scratch.store.gc(true).unwrap().temporary_bytes, 111);
+    // Nobody can tell whether their owners are alive: they are given a day.
+    assert_eq!(scratch.store.gc(&at_once(false)).unwrap().temporary_bytes, 0);
     assert_eq!(scratch.temporaries().len(), 3);
-    let done = scratch.store.gc(false).unwrap();
+    for path in ["1-2-3/blob", "1-2-3", "marker-1-2-3", "4-5-6"] {
+        age(&tmp.join(path), 24 * 60 + 1);
+    }
+    assert_eq!(scratch.store.gc(&at_once(true)).unwrap().temporary_bytes, 111);
+    assert_eq!(scratch.temporaries().len(), 3);
+    let done = scratch.store.gc(&at_once(false)).unwrap();
     assert_eq!((done.temporary_bytes, done.bytes()), (111, 111));
     assert!(scratch.temporaries().is_empty());
+}
+
+#[test]
+fn what_is_younger_than_the_grace_stays() {
+    let scratch = Scratch::new();
+    let orphans = orphan(&scratch, "orphan", 2);
+    let old = scratch.store.blob_path(&orphans[0]);
+    age(&old, 61);
+    let dry = scratch.store.gc(&GcOptions::default().with_dry_run(true)).unwrap();
+    let done = scratch.store.gc(&GcOptions::default()).unwrap();
+    assert_eq!(done, dry);
+    assert_eq!(done.blobs.iter().map(|(digest, _)| *digest).collect::<Vec<_>>(), orphans[..1]);
+    // The other, and the companion file, which has no other model here.
+    assert_eq!(done.young.len(), 2);
+    assert!(done.young_bytes() > 0 && done.in_use.is_empty());
+    assert!(!old.exists() && scratch.store.blob_path(&orphans[1]).exists());
+    assert_eq!(scratch.store.gc(&at_once(false)).unwrap().blobs.len(), 2);
+    assert!(scratch.blobs().is_empty());
+}
+
+#[test]
+fn a_blob_that_is_reused_is_young_again() {
+    let scratch = Scratch::new();
+    let orphans = orphan(&scratch, "orphan", 2);
+    for digest in &orphans {
+        age(&scratch.store.blob_path(digest), 61);
+    }
+    let ingest = scratch.store.ingest().unwrap();
+    assert!(ingest.add(&fs::read(scratch.store.blob_path(&orphans[0])).unwrap()).unwrap().reused);
+    // Given up: the lease is gone, the time is new.
+    drop(ingest);
+    let done = scratch.store.gc(&GcOptions::default()).unwrap();
+    assert_eq!(done.blobs.iter().map(|(digest, _)| *digest).collect::<Vec<_>>(), orphans[1..]);
 }
 
 #[test]
@@ -64,7 +104,7 @@ fn an_unreadable_manifest_stops_it() {
     fs::write(scratch.store.manifest_path(&name("bad")), b"").unwrap();
     let before = snapshot(scratch.store.root());
     for dry_run in [false, true] {
-        let error = scratch.store.gc(dry_run).unwrap_err();
+        let error = scratch.store.gc(&at_once(dry_run)).unwrap_err();
         assert!(matches!(&error, GcError::Unreadable { name: bad, .. } if **bad == name("bad")), "{error}");
         assert_eq!(chain(&error)[0], "the manifest of bad:latest cannot be read, so its blobs are not known");
     }
@@ -73,39 +113,64 @@ fn an_unreadable_manifest_stops_it() {
     // Its name can be removed, and then its blobs go too.
     let removed = scratch.store.remove(&name("bad")).unwrap();
     assert!(removed.blobs.is_empty() && removed.left.is_none());
-    assert_eq!(scratch.store.gc(false).unwrap().blobs.len(), 5);
+    assert_eq!(scratch.store.gc(&at_once(false)).unwrap().blobs.len(), 5);
     assert!(scratch.blobs().is_empty());
 }
 
 #[test]
-fn it_waits_for_no_import_and_deletes_nothing_under_one() {
+fn what_a_running_import_needs_stays() {
     let scratch = Scratch::new();
     let orphans = orphan(&scratch, "orphan", 2);
     commit(&scratch.store, "m", &[Blob::plain("m", 10, 1)]);
+    let content = fs::read(scratch.store.blob_path(&orphans[0])).unwrap();
     let ingest = scratch.store.ingest().unwrap();
     let added = ingest.add(b"has no name yet").unwrap();
-    assert!(matches!(scratch.store.gc(false), Err(GcError::Busy { .. })));
-    // What would be deleted can be asked all the same; what the import has written is not it.
-    let dry = scratch.store.gc(true).unwrap();
-    assert_eq!((dry.blobs.len(), dry.temporary_bytes), (orphans.len(), 0));
-    // A name can be removed; its blobs stay for later.
-    let removed = scratch.store.remove(&name("m")).unwrap();
-    assert!(removed.blobs.is_empty() && matches!(removed.left, Some(GcError::Busy { .. })));
-    assert_eq!(removed.bytes(), 0);
-    assert!(matches!(scratch.store.model(&name("m")), Err(ModelError::NotFound { .. })));
+    let reused = ingest.add(&content).unwrap();
+    assert!(!added.reused && reused.reused);
+    for dry_run in [true, false] {
+        let done = scratch.store.gc(&at_once(dry_run)).unwrap();
+        assert_eq!(done.blobs.iter().map(|(digest, _)| *digest).collect::<Vec<_>>(), orphans[1..]);
+        assert_eq!(done.in_use, [(reused.digest, reused.size)]);
+        assert_eq!(done.temporary_bytes, 0);
+    }
     assert_eq!(scratch.temporaries().len(), 1);
+
+    // So does what a name reached that is removed meanwhile.
+    let kept = ingest.add(b"{}\n").unwrap();
+    let removed = scratch.store.remove(&name("m")).unwrap();
+    assert_eq!((removed.blobs.len(), removed.in_use), (2, vec![(kept.digest, 3)]));
+    assert!(removed.left.is_none());
+    assert!(matches!(scratch.store.model(&name("m")), Err(ModelError::NotFound { .. })));
+
+    let config = describe(media_type::CONFIG, None, added);
+    let layers = vec![describe(media_type::FILE, Some("a"), reused), describe(media_type::FILE, Some("b"), kept)];
+    ingest.commit(&name("n"), &Manifest::new(config, layers)).unwrap();
+    assert!(scratch.store.gc(&at_once(false)).unwrap().blobs.is_empty());
+    assert_eq!(scratch.blobs().len(), 3);
+}
+
+#[test]
+fn a_lease_that_cannot_be_read_stops_it() {
+    let scratch = Scratch::new();
+    orphan(&scratch, "orphan", 2);
+    let ingest = scratch.store.ingest().unwrap();
+    let lease = scratch.store.root().join("tmp").join(&scratch.temporaries()[0]).join("lease");
+    fs::write(&lease, b"{\"later\":\"version\"}\n").unwrap();
+    for dry_run in [true, false] {
+        let error = scratch.store.gc(&at_once(dry_run)).unwrap_err();
+        assert!(matches!(&error, GcError::Fs(error) if error.path == lease), "{error}");
+    }
     drop(ingest);
-    assert_eq!(scratch.store.gc(false).unwrap().blobs.len(), 5);
-    assert!(!scratch.store.blob_path(&added.digest).exists());
+    assert_eq!(scratch.store.gc(&at_once(false)).unwrap().blobs.len(), 3);
 }
 
 #[test]
 fn a_store_that_does_not_exist_is_not_made() {
     let scratch = Scratch::new();
-    assert_eq!(scratch.store.gc(false).unwrap(), GcOutcome::default());
+    assert_eq!(scratch.store.gc(&at_once(false)).unwrap(), GcOutcome::default());
     assert!(!scratch.store.root().exists());
     fs::create_dir(scratch.store.root()).unwrap();
-    assert_eq!(scratch.store.gc(false).unwrap(), GcOutcome::default());
+    assert_eq!(scratch.store.gc(&at_once(false)).unwrap(), GcOutcome::default());
     assert!(fs::read_dir(scratch.store.root()).unwrap().next().is_none());
 }
 
@@ -185,28 +250,54 @@ fn empty_directories_go_with_the_last_name_in_them() {
 }
 
 #[test]
-fn a_blob_that_two_threads_add_while_a_third_collects_is_never_lost() {
+fn nothing_is_lost_among_imports_removals_and_two_that_collect() {
     let scratch = Scratch::new();
+    let collecting = std::sync::atomic::AtomicBool::new(true);
     std::thread::scope(|scope| {
-        for text in ["a", "b"] {
-            let store = &scratch.store;
-            scope.spawn(move || {
-                for round in 0..15 {
-                    commit(store, text, &[Blob::plain("shared", 10, round), Blob::plain(text, 10, round)]);
-                    let outcome = store.model(&name(text)).unwrap();
-                    assert!(outcome.manifest.blobs().all(|blob| store.blob_path(&blob.digest).exists()));
+        let imports: Vec<_> = ["a", "b", "same", "same"]
+            .into_iter()
+            .enumerate()
+            .map(|(at, text)| {
+                let store = &scratch.store;
+                scope.spawn(move || {
+                    for round in 0..12 {
+                        commit(store, text, &[Blob::plain("shared", 10, round), Blob::plain(text, 10, round)]);
+                        if text != "same" {
+                            let model = store.model(&name(text)).unwrap();
+                            assert!(model.manifest.blobs().all(|blob| store.blob_path(&blob.digest).exists()));
+                        }
+                        if at == 1 && round % 3 == 2 {
+                            let removed = store.remove(&name(text)).unwrap();
+                            assert!(removed.left.is_none(), "{:?}", removed.left);
+                        }
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while collecting.load(std::sync::atomic::Ordering::Relaxed) {
+                    scratch.store.gc(&at_once(false)).unwrap_or_else(|error| panic!("{:?}", chain(&error)));
+                    scratch.store.list().unwrap();
                 }
             });
         }
-        scope.spawn(|| {
-            for _ in 0..40 {
-                match scratch.store.gc(false) {
-                    Ok(_) | Err(GcError::Busy { .. }) => std::thread::yield_now(),
-                    Err(error) => panic!("{:?}", chain(&error)),
-                }
-            }
-        });
+        let done: Vec<_> = imports.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        collecting.store(false, std::sync::atomic::Ordering::Relaxed);
+        done.into_iter().for_each(|done| done.unwrap());
     });
     let outcome = verify(&scratch.store);
     assert!(outcome.bad.is_empty(), "{:?}", outcome.bad);
+    scratch.store.gc(&at_once(false)).unwrap();
+    let reached: std::collections::BTreeSet<_> = scratch
+        .store
+        .names()
+        .unwrap()
+        .iter()
+        .flat_map(|name| {
+            scratch.store.model(name).unwrap().manifest.blobs().map(|blob| blob.digest).collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(scratch.blobs().len(), reached.len());
+    assert!(scratch.temporaries().is_empty());
 }

@@ -6,7 +6,9 @@ use longshore_manifest::{
     store::{CopyError, ModelError},
 };
 
-use crate::util::{Blob, Scratch, add, add_with_config, chain, commit, describe, name, put, replace, snapshot, table};
+use crate::util::{
+    Blob, Scratch, add, add_with_config, at_once, chain, commit, describe, name, put, replace, snapshot, table,
+};
 
 #[test]
 fn a_model_is_what_was_committed() {
@@ -224,7 +226,7 @@ fn a_symbolic_link_counts_as_what_it_leads_to() {
     fs::rename(&host, &moved).unwrap();
     symlink(&moved, &host).unwrap();
     assert_eq!(scratch.store.names().unwrap(), [name("h/ns/m")]);
-    assert!(scratch.store.gc(false).unwrap().blobs.is_empty());
+    assert!(scratch.store.gc(&at_once(false)).unwrap().blobs.is_empty());
     scratch.store.model(&name("h/ns/m")).unwrap();
 
     // One that leads nowhere, as to a disk that is not mounted, is a model that cannot be read.
@@ -232,7 +234,7 @@ fn a_symbolic_link_counts_as_what_it_leads_to() {
     fs::remove_file(&path).unwrap();
     symlink(scratch.beside("unmounted"), &path).unwrap();
     assert!(scratch.store.list().unwrap()[0].summary.is_err());
-    assert!(scratch.store.gc(false).is_err());
+    assert!(scratch.store.gc(&at_once(false)).is_err());
     scratch.store.remove(&name("h/ns/m")).unwrap();
-    assert_eq!(scratch.store.gc(false).unwrap().blobs.len(), 3);
+    assert_eq!(scratch.store.gc(&at_once(false)).unwrap().blobs.len(), 3);
 }

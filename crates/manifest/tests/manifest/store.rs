@@ -16,7 +16,7 @@ fn a_store_is_made_by_the_first_import() {
     assert_eq!(fs::read_to_string(root.join("longshore.json")).unwrap(), MARKER);
     let mut entries: Vec<_> = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     entries.sort_unstable();
-    assert_eq!(entries, ["blobs", "lock", "longshore.json", "manifests", "tmp"]);
+    assert_eq!(entries, ["blobs", "longshore.json", "manifests", "tmp"]);
     assert!(!Store::open(&root).unwrap().is_foreign());
     assert_eq!(store.root(), root);
 }

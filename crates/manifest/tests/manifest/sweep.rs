@@ -1,56 +1,54 @@
 use std::fs;
 
-use crate::util::{Blob, Scratch, age, commit, put};
+use longshore_manifest::{Digest, Manifest, document::media_type, store::Ingest};
+
+use crate::util::{Blob, Scratch, age, at_once, bytes, commit, describe, name, put, verify};
+
+const DAY: u64 = 24 * 60;
 
 #[test]
-fn the_next_import_removes_expired_temporaries_and_no_fresh_ones() {
+fn what_nobody_has_written_to_for_a_day_is_removed_and_nothing_younger() {
     let scratch = Scratch::new();
     commit(&scratch.store, "m", &[Blob::plain("a", 1, 1)]);
     let tmp = scratch.store.root().join("tmp");
-    for (dir, minutes) in [("old", 61), ("fresh", 59)] {
+    for (dir, minutes) in [("old", DAY + 1), ("fresh", DAY - 1)] {
         put(&tmp.join(dir).join("blob"), b"half");
         age(&tmp.join(dir).join("blob"), minutes);
+        age(&tmp.join(dir), minutes);
     }
-    // One old file does not make a directory old in which another was written just now.
+    // One old file does not make a directory old in which another was written, or from which one was taken, just now.
     put(&tmp.join("running/first"), b"whole");
     put(&tmp.join("running/second"), b"half");
-    age(&tmp.join("running/first"), 600);
-    put(&tmp.join("marker-old"), b"{}");
-    age(&tmp.join("marker-old"), 61);
+    age(&tmp.join("running/first"), 10 * DAY);
+    age(&tmp.join("running"), 10 * DAY);
+    put(&tmp.join("taking/first"), b"whole");
+    age(&tmp.join("taking/first"), 10 * DAY);
+    put(&tmp.join("file-old"), b"{}");
+    age(&tmp.join("file-old"), DAY + 1);
     // A clock that was wrong makes nothing old.
     put(&tmp.join("future/blob"), b"half");
     let ahead = std::time::SystemTime::now() + std::time::Duration::from_secs(7200);
     fs::File::open(tmp.join("future/blob")).unwrap().set_modified(ahead).unwrap();
 
     drop(scratch.store.ingest().unwrap());
-    assert_eq!(scratch.temporaries(), ["fresh", "future", "running"]);
-}
-
-#[cfg(unix)]
-#[test]
-fn an_empty_directory_counts_by_its_own_time() {
-    let scratch = Scratch::new();
-    commit(&scratch.store, "m", &[Blob::plain("a", 1, 1)]);
-    let tmp = scratch.store.root().join("tmp");
-    for (dir, minutes) in [("old", 61), ("fresh", 59)] {
-        fs::create_dir(tmp.join(dir)).unwrap();
-        age(&tmp.join(dir), minutes);
-    }
-    drop(scratch.store.ingest().unwrap());
-    assert_eq!(scratch.temporaries(), ["fresh"]);
+    assert_eq!(scratch.temporaries(), ["fresh", "future", "running", "taking"]);
 }
 
 #[test]
-fn nothing_is_swept_beside_an_import_that_runs() {
+fn an_import_that_runs_is_left_alone_however_long_it_sleeps() {
     let scratch = Scratch::new();
     let running = scratch.store.ingest().unwrap();
     let mut blob = running.blob().unwrap();
-    blob.write_at(0, b"an import that sleeps for hours").unwrap();
+    blob.write_at(0, b"an import that sleeps for days").unwrap();
     let dir = scratch.store.root().join("tmp").join(&scratch.temporaries()[0]);
-    for file in fs::read_dir(dir).unwrap() {
-        age(&file.unwrap().path(), 600);
+    if cfg!(target_os = "linux") {
+        for file in fs::read_dir(&dir).unwrap() {
+            age(&file.unwrap().path(), 10 * DAY);
+        }
+        age(&dir, 10 * DAY);
     }
     drop(scratch.store.ingest().unwrap());
+    scratch.store.gc(&at_once(false)).unwrap();
     assert_eq!(scratch.temporaries().len(), 1);
     blob.finish().unwrap();
     drop(running);
@@ -64,8 +62,195 @@ fn a_link_in_the_directory_is_removed_and_not_followed() {
     commit(&scratch.store, "m", &[Blob::plain("a", 1, 1)]);
     let elsewhere = scratch.beside("elsewhere");
     put(&elsewhere.join("precious"), b"of somebody else");
-    std::os::unix::fs::symlink(&elsewhere, scratch.store.root().join("tmp/link")).unwrap();
-    scratch.store.gc(false).unwrap();
+    let digest = Digest::of(b"x");
+    put(&elsewhere.join(digest.file_name()), b"x");
+    let old = scratch.store.root().join("tmp/old");
+    fs::create_dir(&old).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, old.join("link")).unwrap();
+    age(&elsewhere.join("precious"), 10 * DAY);
+    age(&elsewhere.join(digest.file_name()), 10 * DAY);
+    age(&elsewhere, 10 * DAY);
+    kill(&scratch, &old);
+    drop(scratch.store.ingest().unwrap());
     assert!(scratch.temporaries().is_empty());
-    assert!(elsewhere.join("precious").exists());
+    assert!(elsewhere.join("precious").exists() && elsewhere.join(digest.file_name()).exists());
+    assert!(!scratch.store.blob_path(&digest).exists());
+}
+
+/// Makes a directory look as if whoever made it were gone.
+fn kill(scratch: &Scratch, dir: &std::path::Path) {
+    age(dir, 10 * DAY);
+    // Links have a time of their own, which counts and cannot be set here.
+    if cfg!(target_os = "linux") {
+        let own = scratch.store.ingest().unwrap();
+        let running = scratch.temporaries().into_iter().find(|name| name.matches('-').count() == 5).unwrap();
+        drop(own);
+        let mut parts: Vec<_> = running.split('-').collect();
+        parts[1] = "1";
+        fs::rename(dir, dir.with_file_name(parts.join("-"))).unwrap();
+    }
+}
+
+/// What an import leaves that is killed after it has finished the layers `w0`, `w1`, … and has begun another.
+fn killed(scratch: &Scratch, layers: &[Vec<u8>]) {
+    let ingest = scratch.store.ingest().unwrap();
+    for (at, content) in layers.iter().enumerate() {
+        write(&ingest, &format!("w{at}"), content);
+    }
+    let mut half = ingest.blob_like("half", 1000).unwrap();
+    half.write_at(0, &[1; 500]).unwrap();
+    let tmp = scratch.store.root().join("tmp");
+    let dir = tmp.join(scratch.temporaries().last().unwrap());
+    // Out of reach of the end that it comes to here.
+    let aside = scratch.beside("aside");
+    fs::rename(&dir, &aside).unwrap();
+    drop(half);
+    drop(ingest);
+    let old = tmp.join("old");
+    fs::rename(&aside, &old).unwrap();
+    for file in fs::read_dir(&old).unwrap() {
+        let path = file.unwrap().path();
+        age(&path, 10 * DAY);
+        if path.is_dir() {
+            for file in fs::read_dir(&path).unwrap() {
+                age(&file.unwrap().path(), 10 * DAY);
+            }
+            age(&path, 10 * DAY);
+        }
+    }
+    age(&old, 10 * DAY);
+}
+
+fn write(ingest: &Ingest<'_>, layer: &str, content: &[u8]) -> longshore_manifest::store::Added {
+    let mut blob = ingest.blob_like(layer, content.len() as u64).unwrap();
+    blob.write_at(0, content).unwrap();
+    blob.finish().unwrap()
+}
+
+fn files(scratch: &Scratch) -> usize {
+    fn count(dir: &std::path::Path) -> usize {
+        let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        entries.map(|path| if path.is_dir() { count(&path) } else { usize::from(!path.ends_with("lease")) }).sum()
+    }
+    count(&scratch.store.root().join("tmp"))
+}
+
+#[test]
+fn the_next_import_goes_on_from_what_a_killed_one_had_finished() {
+    let scratch = Scratch::new();
+    let layers: Vec<Vec<u8>> = (0..4).map(|seed| bytes(5000, seed)).collect();
+    killed(&scratch, &layers);
+
+    let ingest = scratch.store.ingest().unwrap();
+    // What was half written is gone at once.
+    assert_eq!(files(&scratch), 4);
+    assert!(ingest.has_like("w0", 5000) && !ingest.has_like("w0", 4999) && !ingest.has_like("half", 1000));
+    let mut blob = ingest.blob_like("w0", 5000).unwrap();
+    blob.write_at(3000, &layers[0][3000..]).unwrap();
+    blob.write_at(0, &layers[0][..3000]).unwrap();
+    assert_eq!(files(&scratch), 4);
+    let first = blob.finish().unwrap();
+    assert!(!first.reused);
+    // Another layer of that name is one of its own.
+    let mut other = layers[1].clone();
+    other[4999] ^= 1;
+    let second = write(&ingest, "w1", &other);
+    assert_eq!((second.digest, files(&scratch)), (Digest::of(&other), 4));
+    // A file is there for one writer.
+    let third = write(&ingest, "w2", &layers[2]);
+    assert!(write(&ingest, "w2", &layers[2]).reused);
+
+    let layers = [first, second, third].map(|added| describe(media_type::TENSOR, Some("w"), added)).to_vec();
+    let config = describe(media_type::CONFIG, None, ingest.add(b"{}").unwrap());
+    let done = ingest.commit(&name("m"), &Manifest::new(config, layers)).unwrap();
+    assert_eq!((done.new_blobs, done.new_bytes), (4, 15_002));
+    assert_eq!((done.taken_over_blobs, done.taken_over_bytes), (2, 10_000));
+    assert!(scratch.temporaries().is_empty());
+    assert_eq!(scratch.blobs().len(), 4);
+    for (blob, size) in scratch.store.gc(&at_once(true)).unwrap().blobs {
+        panic!("{blob} of {size} bytes is left");
+    }
+    for blob in scratch.store.model(&name("m")).unwrap().manifest.blobs() {
+        let content = fs::read(scratch.store.blob_path(&blob.digest)).unwrap();
+        assert_eq!(Digest::of(&content), blob.digest);
+    }
+}
+
+#[test]
+fn one_that_took_over_and_is_killed_too_loses_nothing() {
+    let scratch = Scratch::new();
+    let layers: Vec<Vec<u8>> = (0..3).map(|seed| bytes(5000, seed)).collect();
+    killed(&scratch, &layers);
+    // This one takes `w0` over, and neither `w1` nor `w2`.
+    killed(&scratch, &layers[..1]);
+    killed(&scratch, &[]);
+    let ingest = scratch.store.ingest().unwrap();
+    assert_eq!(files(&scratch), 3);
+    for (at, content) in layers.iter().enumerate() {
+        let layer = format!("w{at}");
+        assert!(ingest.has_like(&layer, 5000));
+        write(&ingest, &layer, content);
+        assert_eq!(files(&scratch), 3);
+    }
+}
+
+#[test]
+fn a_lease_leads_to_no_file_outside_its_directory() {
+    let scratch = Scratch::new();
+    killed(&scratch, &[]);
+    let old = scratch.store.root().join("tmp/old");
+    put(&scratch.beside("precious"), b"x");
+    let line =
+        |file: &str| format!("{{\"digest\":\"{}\",\"size\":1,\"name\":\"w\",\"file\":{file:?}}}\n", Digest::of(b"x"));
+    for file in ["../../../precious", "/etc/passwd", "a/../b"] {
+        fs::create_dir_all(&old).unwrap();
+        fs::write(old.join("lease"), line(file)).unwrap();
+        age(&old.join("lease"), 10 * DAY);
+        age(&old, 10 * DAY);
+        let ingest = scratch.store.ingest().unwrap();
+        assert!(!ingest.has_like("w", 1), "{file}");
+    }
+    assert!(scratch.beside("precious").exists());
+}
+
+#[test]
+fn a_copy_leaves_finished_work_to_the_import_that_wants_it() {
+    let scratch = Scratch::new();
+    commit(&scratch.store, "m", &[Blob::plain("a", 1, 1)]);
+    killed(&scratch, &[bytes(5000, 1)]);
+    scratch.store.copy(&name("m"), &name("n")).unwrap();
+    assert_eq!(files(&scratch), 2);
+    assert!(scratch.store.ingest().unwrap().has_like("w0", 5000));
+    assert!(scratch.temporaries().is_empty());
+}
+
+#[test]
+fn what_a_killed_gc_had_moved_is_put_back() {
+    let scratch = Scratch::new();
+    commit(&scratch.store, "m", &[Blob::plain("a", 10, 1)]);
+    let digest = scratch.store.model(&name("m")).unwrap().manifest.layers[0].digest;
+    let moved = scratch.store.root().join("tmp/old").join(digest.file_name());
+    for again in [false, true] {
+        let content = fs::read(scratch.store.blob_path(&digest)).unwrap();
+        fs::create_dir_all(moved.parent().unwrap()).unwrap();
+        fs::rename(scratch.store.blob_path(&digest), &moved).unwrap();
+        if again {
+            // Somebody has written it anew; the moved one may be the damaged one that they replaced.
+            put(&scratch.store.blob_path(&digest), &content);
+            fs::remove_file(&moved).unwrap();
+            put(&moved, b"damaged");
+        }
+        age(&moved, 10 * DAY);
+        age(moved.parent().unwrap(), 10 * DAY);
+        drop(scratch.store.ingest().unwrap());
+        assert!(scratch.temporaries().is_empty());
+        assert!(verify(&scratch.store).bad.is_empty());
+    }
+    // One that runs is left alone, and whoever needs the blob fetches it.
+    fs::create_dir_all(moved.parent().unwrap()).unwrap();
+    fs::rename(scratch.store.blob_path(&digest), &moved).unwrap();
+    drop(scratch.store.ingest().unwrap());
+    assert!(moved.exists());
+    scratch.store.copy(&name("m"), &name("n")).unwrap();
+    assert!(!moved.exists() && verify(&scratch.store).bad.is_empty());
 }

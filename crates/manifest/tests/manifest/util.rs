@@ -11,7 +11,7 @@ use std::{
 use longshore_manifest::{
     Config, Descriptor, Manifest, ModelName, Silent, Store,
     document::{BlobEntry, Facts, Import, Part, Quantization, Role, TensorEntry, TensorTable, Transform, media_type},
-    store::{Added, Committed, Ingest, VerifyOptions, VerifyOutcome},
+    store::{Added, Committed, GcOptions, Ingest, VerifyOptions, VerifyOutcome},
 };
 use longshore_st_format::{Dtype, Layout, Shape, Writer};
 use tempfile::TempDir;
@@ -132,6 +132,7 @@ impl Blob {
                 shape: part.shape.clone(),
                 offset: part.range.start,
                 length: part.range.end - part.range.start,
+                blob: None,
             }
         });
         let entry = TensorEntry {
@@ -221,6 +222,11 @@ pub(crate) fn commit(store: &Store, text: &str, blobs: &[Blob]) -> Committed {
 /// Verifies the whole store.
 pub(crate) fn verify(store: &Store) -> VerifyOutcome {
     store.verify(&VerifyOptions::default(), &Silent).unwrap()
+}
+
+/// A `gc` that spares nothing for being new.
+pub(crate) fn at_once(dry_run: bool) -> GcOptions {
+    GcOptions::default().with_dry_run(dry_run).with_grace(Duration::ZERO)
 }
 
 /// Puts other bytes where a read-only file is.

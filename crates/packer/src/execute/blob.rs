@@ -3,7 +3,7 @@
 use longshore_manifest::{
     Progress,
     document::{Loss, Role},
-    store::{Added, BlobWriter, Ingest},
+    store::{Added, BlobWriter},
 };
 use longshore_quant::{EncodeStats, FloatType, GlobalScale, Scheme};
 use longshore_st_format::LayoutPart;
@@ -20,7 +20,6 @@ use crate::plan::{PlannedBlob, PlannedTensor};
 
 /// What writes blobs: one for each thread, its buffers used again for every blob.
 pub(super) struct BlobBuilder<'a> {
-    pub(super) ingest: &'a Ingest<'a>,
     pub(super) files: &'a ShardFiles<'a>,
     pub(super) options: &'a ImportOptions,
     pub(super) progress: &'a dyn Progress,
@@ -56,8 +55,7 @@ pub(super) struct Noticed {
 
 impl BlobBuilder<'_> {
     /// Writes the header, then every tensor in the order of the blob's data, then hashes what was written ahead.
-    pub(super) fn build(&mut self, blob: &PlannedBlob) -> Result<Done, ImportError> {
-        let mut writer = self.ingest.blob_like(&blob.name, blob.layout.file_len())?;
+    pub(super) fn build(&mut self, blob: &PlannedBlob, mut writer: BlobWriter<'_>) -> Result<Done, ImportError> {
         writer.write_at(0, blob.layout.header())?;
         let mut order: Vec<usize> = (0..blob.tensors.len()).collect();
         order.sort_by_key(|&at| part(blob, &blob.tensors[at], Role::Weight).range.start);

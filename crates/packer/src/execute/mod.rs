@@ -9,6 +9,7 @@ mod jobs;
 mod packed;
 mod quantize;
 mod reader;
+mod rebuild;
 mod repack;
 mod shards;
 mod space;
@@ -26,7 +27,8 @@ use longshore_manifest::{
 use longshore_quant::Profile;
 
 pub(crate) use self::jobs::threads;
-use self::{blob::Done, shards::ShardFiles};
+pub(crate) use self::rebuild::{Rebuild, config, entries};
+use self::{blob::Done, jobs::Work, shards::ShardFiles};
 pub use self::{
     error::ImportError,
     importance::{ImportanceFile, ImportanceFileError},
@@ -56,10 +58,12 @@ pub struct ImportOptions {
 pub struct ImportOutcome {
     /// The digest of the manifest: the model's identity.
     pub digest: Digest,
-    /// The bytes of blobs that the store did not hold before.
+    /// The bytes of blobs that were written: the store did not hold them before.
     pub new_bytes: u64,
-    /// The bytes of blobs that it held already, each counted once.
+    /// The bytes of blobs that it held already or that a killed import had finished, each counted once.
     pub reused_bytes: u64,
+    /// Those of them that a killed import had finished.
+    pub taken_over_bytes: u64,
     /// What quantization lost beyond rounding, in the order of the plan: groups that underflow, for example.
     pub warnings: Vec<String>,
     /// What quantization lost of each tensor that was quantized, by its name and in the order of the plan, if
@@ -97,18 +101,16 @@ pub fn import(
         importance.check(plan)?;
     }
     let shards = ShardFiles::open(source)?;
-    // This sweeps what killed imports have left, so it comes before the free space is measured.
+    // This takes over what killed imports have left, so it comes before the free space is measured.
     let ingest = store.ingest()?;
     space::check(store, &ingest, plan)?;
     let files = plan.files.iter().map(|file| file.size).fold(0, u64::saturating_add);
     progress.begin("importing", plan.source_bytes().saturating_add(files));
-    let done = jobs::run(&ingest, &shards, plan, options, progress)?;
+    let done = Work { ingest: &ingest, files: &shards, plan, options, progress, replaces: None }.run()?;
 
     let layers = layers(plan, &done);
     let (blobs, _) = done.split_at(plan.blobs.len());
-    let mut config = Config::new(table::table(source, plan, blobs, options));
-    runtime::describe(source, &mut config);
-    let config = ingest.add(&config.to_bytes())?;
+    let config = ingest.add(&document(source, plan, blobs, options).to_bytes())?;
     let config = Descriptor { name: None, ..describe(media_type::CONFIG, "", config) };
     let manifest = Manifest::new(config, layers);
     if progress.cancelled() {
@@ -122,11 +124,19 @@ pub fn import(
     let losses = losses.filter_map(|(tensor, loss)| Some((tensor.name.clone(), (*loss)?))).collect();
     Ok(ImportOutcome {
         digest: committed.digest,
-        new_bytes: committed.new_bytes,
-        reused_bytes: distinct.values().sum::<u64>() - committed.new_bytes,
+        new_bytes: committed.new_bytes - committed.taken_over_bytes,
+        reused_bytes: distinct.values().sum::<u64>() - committed.new_bytes + committed.taken_over_bytes,
+        taken_over_bytes: committed.taken_over_bytes,
         warnings: done.into_iter().flat_map(|done| done.warnings).collect(),
         losses,
     })
+}
+
+/// The config document of `plan`, whose blobs are `done`.
+fn document(source: &Source, plan: &Plan, done: &[Done], options: &ImportOptions) -> Config {
+    let mut config = Config::new(table::table(source, plan, done, options));
+    runtime::describe(source, &mut config);
+    config
 }
 
 /// The manifest's layers: blobs, then files.

@@ -36,11 +36,11 @@ pub(super) fn table(source: &Source, plan: &Plan, done: &[Done], options: &Impor
     TensorTable::new(facts, import, blobs.collect())
 }
 
-fn entry(blob: &PlannedBlob, tensor: &PlannedTensor, loss: Option<Loss>) -> TensorEntry {
+pub(super) fn entry(blob: &PlannedBlob, tensor: &PlannedTensor, loss: Option<Loss>) -> TensorEntry {
     let place = |role| {
         let part = part(blob, tensor, role);
         let length = part.range.end - part.range.start;
-        Part { role, dtype: part.dtype, shape: part.shape.clone(), offset: part.range.start, length }
+        Part { role, dtype: part.dtype, shape: part.shape.clone(), offset: part.range.start, length, blob: None }
     };
     let mut parts = vec![place(Role::Weight)];
     if let Some(scheme) = tensor.scheme {

@@ -96,7 +96,7 @@ pub(super) fn outputs<'w>(
     model: &Model,
     dequantize: Option<FloatType>,
 ) -> Result<BTreeMap<String, Vec<Output<'w>>>, ExportError> {
-    let table = model.config.longshore.as_ref().expect("weights were opened from this table");
+    let table = weights.table();
     if dequantize.is_none() {
         let mut quantized = table.tensors().filter(|(_, tensor)| tensor.quantization.is_some());
         if let Some((_, first)) = quantized.next() {

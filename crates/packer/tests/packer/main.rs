@@ -17,6 +17,7 @@ mod pipelines;
 mod plan;
 mod quantization;
 mod quantize;
+mod repair;
 mod round_trip;
 mod source;
 mod speech_and_text;

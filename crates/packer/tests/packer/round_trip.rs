@@ -12,7 +12,7 @@ use crate::{
 };
 
 #[derive(Debug, Clone)]
-struct Tensor {
+pub(crate) struct Tensor {
     name: String,
     dtype: Dtype,
     dims: Vec<u64>,
@@ -62,8 +62,13 @@ fn transposed() -> impl Strategy<Value = Vec<Tensor>> {
     })
 }
 
+/// The tensors of a checkpoint.
+pub(crate) fn groups() -> impl Strategy<Value = Vec<Vec<Tensor>>> {
+    prop::collection::vec(prop_oneof![3 => plain(), 1 => experts(), 1 => transposed()], 1..12)
+}
+
 /// Writes the tensors that have names of their own; `None` if there is none.
-fn write(groups: &[Vec<Tensor>], is_indexed: bool) -> Option<Dir> {
+pub(crate) fn write(groups: &[Vec<Tensor>], is_indexed: bool) -> Option<Dir> {
     let dir = Dir::new();
     dir.file("config.json", r#"{"architectures": ["GptOssForCausalLM"]}"#);
     let mut names = BTreeSet::new();
@@ -90,7 +95,7 @@ proptest! {
 
     #[test]
     fn whatever_is_imported_comes_back(
-        groups in prop::collection::vec(prop_oneof![3 => plain(), 1 => experts(), 1 => transposed()], 1..12),
+        groups in groups(),
         is_indexed in any::<bool>(),
         shard_bytes in prop_oneof![Just(u64::MAX), 0_u64..40_000],
         count in 1_usize..5,

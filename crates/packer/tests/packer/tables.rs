@@ -160,7 +160,8 @@ fn a_global_scale_multiplies() {
     bytes.extend_from_slice(&0.375_f32.to_le_bytes());
     let digest = Digest::of(&bytes);
     fs::write(store.blob_path(&digest), bytes).expect("the store is ours");
-    let global = Part { role: Role::GlobalScale, dtype: Dtype::F32, shape: Shape::new([]), offset, length: 4 };
+    let global =
+        Part { role: Role::GlobalScale, dtype: Dtype::F32, shape: Shape::new([]), offset, length: 4, blob: None };
     let at = table.blobs.iter().position(|found| found.digest == blob.digest).expect("it is in the table");
     let scaled = edited(model, |table| {
         table.blobs[at].digest = digest;

@@ -15,16 +15,18 @@ use super::{
     header::disagreement,
     outcome::chain,
 };
-use crate::{Digest, FsError, Hasher, ModelName, Progress, document::BlobEntry, fs};
+use crate::{Digest, FsError, Hasher, Progress, document::BlobEntry, fs};
 
-/// Bytes read and hashed at a time.
-const CHUNK: usize = 1 << 20;
+/// Bytes read and hashed at a time: what lies in a core's own cache when it is hashed.
+pub(super) const CHUNK: usize = 256 << 10;
 
 /// What one model expects of a blob.
 pub(super) struct Use<'m> {
     pub(super) model: &'m Reached,
     /// In bytes, from the manifest.
     pub(super) size: u64,
+    /// What it calls the blob: the names of layers.
+    pub(super) names: Vec<&'m str>,
     /// From the table: more than one where components share the blob.
     pub(super) entries: Vec<&'m BlobEntry>,
     /// Why the config in the blob cannot be used.
@@ -32,14 +34,15 @@ pub(super) struct Use<'m> {
 }
 
 impl Store {
-    /// Everything that is bad about one blob. Models that expect different things of it are harmed by different problems.
+    /// Everything that is bad about one blob, which is read through `buffer`. Models that expect different things of it are harmed by different problems.
     pub(super) fn check_blob(
         &self,
         digest: Digest,
         uses: &mut [Use<'_>],
+        buffer: &mut [u8],
         progress: &dyn Progress,
     ) -> Result<Vec<Bad>, Stop> {
-        let bad = |problem, uses: &[Use<'_>]| Bad { digest: Some(digest), problem, models: sorted(uses) };
+        let bad = |problem, uses: &[Use<'_>]| Bad::of(digest, problem, uses);
         let path = self.blob_path(&digest);
         let file = match fs::open(&path) {
             Ok(file) => file,
@@ -62,7 +65,7 @@ impl Store {
         if right.is_empty() && !wrong.is_empty() {
             return Ok(problems);
         }
-        let actual = hash(&file, &path, progress)?;
+        let actual = hash(&file, &path, buffer, progress)?;
         if actual != digest {
             problems.push(bad(Problem::Content { found: actual }, right));
             return Ok(problems);
@@ -83,19 +86,18 @@ impl Store {
     }
 
     /// Whether the model is what it was when its manifest was read, and not removed or replaced meanwhile.
-    fn still_reaches(&self, model: &Reached) -> bool {
+    pub(super) fn still_reaches(&self, model: &Reached) -> bool {
         self.read_manifest(&model.name).is_ok_and(|(digest, _)| digest == model.digest)
     }
 }
 
-fn hash(mut file: &File, path: &Path, progress: &dyn Progress) -> Result<Digest, Stop> {
+fn hash(mut file: &File, path: &Path, buffer: &mut [u8], progress: &dyn Progress) -> Result<Digest, Stop> {
     let mut hasher = Hasher::default();
-    let mut buffer = vec![0; CHUNK];
     loop {
         if progress.cancelled() {
             return Err(Stop::Cancelled);
         }
-        match file.read(&mut buffer) {
+        match file.read(buffer) {
             Ok(0) => return Ok(hasher.finish()),
             Ok(read) => {
                 hasher.update(&buffer[..read]);
@@ -105,14 +107,6 @@ fn hash(mut file: &File, path: &Path, progress: &dyn Progress) -> Result<Digest,
             Err(error) => return Err(FsError::at("read", path)(error).into()),
         }
     }
-}
-
-/// The names of the models, each once.
-pub(super) fn sorted(uses: &[Use<'_>]) -> Vec<ModelName> {
-    let mut names: Vec<_> = uses.iter().map(|blob| blob.model.name.clone()).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
 }
 
 /// Why a blob was not checked to the end.

@@ -1,16 +1,20 @@
 //! Checking: every blob against its digest, every header against its table, every document against the others.
 
 mod blob;
+mod foreign;
 mod header;
 mod outcome;
 
-use std::collections::{BTreeMap, HashMap};
-
-use rayon::prelude::*;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, PoisonError},
+};
 
 use super::{ModelError, Store};
 use crate::{Config, Descriptor, Digest, Manifest, ModelName, Progress, document::BlobEntry};
-use blob::{Stop, Use, sorted};
+use blob::{CHUNK, Stop, Use};
+use outcome::distinct;
 pub use outcome::{Bad, Problem, VerifyError, VerifyOptions, VerifyOutcome};
 
 /// A model whose manifest can be read.
@@ -23,7 +27,7 @@ pub(super) struct Reached {
 }
 
 impl Store {
-    /// Hashes blobs on all threads and checks that headers, tables and manifests agree.
+    /// Hashes blobs on all threads of the rayon pool, the largest first, and checks that headers, tables and manifests agree.
     ///
     /// # Errors
     ///
@@ -50,7 +54,7 @@ impl Store {
                 Err(error @ ModelError::NotFound { .. }) => return Err(VerifyError::NotFound(Box::new(error))),
                 Err(error) => {
                     let problem = Problem::Model(Box::new(error));
-                    outcome.bad.push(Bad { digest: None, problem, models: vec![name] });
+                    outcome.bad.push(Bad { digest: None, problem, names: Vec::new(), models: vec![name] });
                 }
             }
         }
@@ -70,6 +74,9 @@ impl Store {
             outcome.bytes += size;
             outcome.bad.extend(bad);
         }
+        if self.is_foreign() {
+            self.check_foreign(&models, &mut outcome.bad);
+        }
         Ok(outcome)
     }
 
@@ -82,22 +89,28 @@ impl Store {
         let size_of = |digest: &Digest| self.blob_path(digest).metadata().map_or(0, |found| found.len());
         let mut blobs: Vec<_> = expected.into_iter().map(|(digest, uses)| (size_of(&digest), digest, uses)).collect();
         progress.begin("verifying", blobs.iter().map(|(size, ..)| size).sum());
-        // The largest first, so that no thread is left alone with one at the end.
-        blobs.sort_by_key(|(size, digest, _)| (std::cmp::Reverse(*size), *digest));
-        let checked: Result<Vec<_>, VerifyError> = blobs
-            .into_par_iter()
-            .map(|(size, digest, mut uses)| {
-                let bad = match self.check_blob(digest, &mut uses, progress) {
+        // The largest first, and each thread takes the next, so that none is left alone with a large one at the end.
+        blobs.sort_by_key(|(size, digest, _)| (Reverse(*size), *digest));
+        let queue = Mutex::new(blobs.into_iter());
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = |_: rayon::BroadcastContext<'_>| {
+            let mut buffer = vec![0; CHUNK];
+            let mut checked = Vec::new();
+            while let Some((size, digest, mut uses)) = next() {
+                let bad = match self.check_blob(digest, &mut uses, &mut buffer, progress) {
                     Ok(bad) => bad,
-                    Err(Stop::Cancelled) => return Err(VerifyError::Cancelled),
-                    Err(Stop::Read(error)) => {
-                        vec![Bad { digest: Some(digest), problem: Problem::Read(error), models: sorted(&uses) }]
+                    Err(Stop::Cancelled) => {
+                        while next().is_some() {}
+                        return Err(VerifyError::Cancelled);
                     }
+                    Err(Stop::Read(error)) => vec![Bad::of(digest, Problem::Read(error), &uses)],
                 };
-                Ok((digest, size, bad))
-            })
-            .collect();
-        let mut checked = checked?;
+                checked.push((digest, size, bad));
+            }
+            Ok(checked)
+        };
+        let checked: Result<Vec<_>, VerifyError> = rayon::broadcast(work).into_iter().collect();
+        let mut checked: Vec<_> = checked?.into_iter().flatten().collect();
         checked.sort_by_key(|(digest, ..)| *digest);
         Ok(checked.into_iter().map(|(_, size, bad)| (size, bad)).collect())
     }
@@ -115,8 +128,12 @@ fn expect<'m>(
     let own = |blob: &&mut Use<'_>| std::ptr::eq(blob.model, model);
     for layer in model.manifest.blobs() {
         let uses = expected.entry(layer.digest).or_default();
-        if !uses.iter_mut().filter(own).any(|blob| blob.size == layer.size) {
-            uses.push(Use { model, size: layer.size, entries: Vec::new(), unusable: None });
+        match uses.iter_mut().filter(own).find(|blob| blob.size == layer.size) {
+            Some(blob) => blob.names.extend(layer.name.as_deref()),
+            None => {
+                let names = layer.name.as_deref().into_iter().collect();
+                uses.push(Use { model, size: layer.size, names, entries: Vec::new(), unusable: None });
+            }
         }
     }
     let config = expected.get_mut(&model.manifest.config.digest).and_then(|uses| uses.iter_mut().rev().find(own));
@@ -125,8 +142,10 @@ fn expect<'m>(
     }
     let Some(config) = &model.config else { return };
     let mut differ = |digest, detail: String| {
+        let layers = model.manifest.blobs().filter(|layer| layer.digest == digest);
+        let names = distinct(layers.filter_map(|layer| layer.name.clone()));
         let problem = Problem::Table { detail };
-        bad.push(Bad { digest: Some(digest), problem, models: vec![model.name.clone()] });
+        bad.push(Bad { digest: Some(digest), problem, names, models: vec![model.name.clone()] });
     };
     let Some(table) = &config.longshore else {
         // Another program's models have none.

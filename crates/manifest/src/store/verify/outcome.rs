@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::super::ModelError;
+use super::{super::ModelError, blob::Use};
 use crate::{Digest, FsError, ModelName};
 
 /// What to verify.
@@ -35,8 +35,30 @@ pub struct Bad {
     pub digest: Option<Digest>,
     /// What is wrong.
     pub problem: Problem,
+    /// What these models call it: a tensor, a group of experts or a file, each once and sorted. The config has no name.
+    pub names: Vec<String>,
     /// The models that need it, sorted.
     pub models: Vec<ModelName>,
+}
+
+impl Bad {
+    /// A problem of a blob that is used so.
+    pub(super) fn of(digest: Digest, problem: Problem, uses: &[Use<'_>]) -> Self {
+        Self {
+            digest: Some(digest),
+            problem,
+            names: distinct(uses.iter().flat_map(|blob| &blob.names).map(|name| (*name).to_owned())),
+            models: distinct(uses.iter().map(|blob| blob.model.name.clone())),
+        }
+    }
+}
+
+/// Sorted, each once.
+pub(super) fn distinct<T: Ord>(all: impl Iterator<Item = T>) -> Vec<T> {
+    let mut all: Vec<_> = all.collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// What is wrong with a blob or document.
@@ -47,9 +69,9 @@ pub enum Problem {
     Missing,
     /// The file's size is not the one in the manifest, both in bytes.
     Size {
-        /// The size on disk.
+        /// The size on disk, in bytes.
         found: u64,
-        /// The size in the manifest.
+        /// The size in the manifest, in bytes.
         expected: u64,
     },
     /// The bytes hash to something else.
@@ -69,6 +91,8 @@ pub enum Problem {
         /// How they differ.
         detail: String,
     },
+    /// The tensors of a model that another program stored cannot be told.
+    Tensors(String),
     /// The file cannot be read.
     Read(FsError),
 }
@@ -82,6 +106,7 @@ impl fmt::Display for Problem {
             Self::Header { detail } => write!(f, "its header does not match the tensor table: {detail}"),
             Self::Model(error) => f.write_str(&chain(error)),
             Self::Table { detail } => write!(f, "the tensor table does not match the manifest: {detail}"),
+            Self::Tensors(detail) => f.write_str(detail),
             Self::Read(error) => f.write_str(&chain(error)),
         }
     }

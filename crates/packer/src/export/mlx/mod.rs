@@ -35,7 +35,7 @@ pub fn mlx_architectures() -> impl Iterator<Item = &'static str> {
 
 /// The tensors under mlx-lm's names, and the configuration that tells how they are quantized.
 pub(super) fn contents<'w>(store: &Store, model: &Model, weights: &'w Weights) -> Result<Contents<'w>, ExportError> {
-    let table = model.config.longshore.as_ref().expect("weights were opened from this table");
+    let table = weights.table();
     let whole = |problem: &str| ExportError::NotForMlx { problem: problem.to_owned() };
     if table.blobs.iter().any(|blob| blob.component.is_some()) {
         return Err(whole("it is a pipeline, and mlx-lm loads language models"));

@@ -1,4 +1,11 @@
-//! File operations whose errors name the path.
+//! File operations whose errors name the path: reading here, changes through a [`Disk`].
+
+mod disk;
+#[cfg(test)]
+pub(crate) mod record;
+mod system;
+
+pub(crate) use disk::Disk;
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -77,15 +84,6 @@ pub(crate) fn open_dir(path: &Path) -> io::Result<File> {
     std::os::unix::fs::OpenOptionsExt::custom_flags(options.read(true), flags).open(path)
 }
 
-/// Creates a new file that only its owner may write, and nobody after it is closed.
-pub(crate) fn create_new(path: &Path) -> Result<File, FsError> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o444);
-    options.open(path).map_err(FsError::at("create", path))
-}
-
 /// Whether there is a regular file of this size in bytes.
 pub(crate) fn is_file_of(path: &Path, size: u64) -> bool {
     path.metadata().is_ok_and(|found| found.is_file() && found.len() == size)
@@ -103,61 +101,6 @@ pub(crate) fn read_at_most(path: &Path, limit: u64) -> Result<Result<Vec<u8>, u6
     file.by_ref().take(limit + 1).read_to_end(&mut bytes).map_err(FsError::at("read", path))?;
     let read = bytes.len() as u64;
     Ok(if read > limit { Err(read) } else { Ok(bytes) })
-}
-
-/// Makes a directory and its parents; returns the parents whose entries changed, to be synced.
-pub(crate) fn create_dir_all(path: &Path) -> Result<Vec<PathBuf>, FsError> {
-    let mut missing = Vec::new();
-    let mut at = path;
-    while !at.is_dir() {
-        missing.push(at);
-        match at.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => at = parent,
-            _ => break,
-        }
-    }
-    fs::create_dir_all(path).map_err(FsError::at("create the directory", path))?;
-    Ok(missing.into_iter().filter_map(|dir| dir.parent().map(directory_or_here)).collect())
-}
-
-fn directory_or_here(path: &Path) -> PathBuf {
-    if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_path_buf() }
-}
-
-pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), FsError> {
-    fs::rename(from, to).map_err(FsError::at("rename a temporary file to", to))
-}
-
-/// Removes a file; one that is not there is no error.
-pub(crate) fn remove_file(path: &Path) -> Result<(), FsError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FsError::at("remove", path)(error)),
-        _ => Ok(()),
-    }
-}
-
-/// Makes the entries of a directory durable.
-pub(crate) fn sync_dir(path: &Path) -> Result<(), FsError> {
-    // Windows has no handle to sync a directory with; NTFS journals its entries.
-    #[cfg(unix)]
-    open_dir(path).map_err(FsError::at("open", path))?.sync_all().map_err(FsError::at("sync the directory", path))?;
-    #[cfg(not(unix))]
-    let _ = path;
-    Ok(())
-}
-
-/// Makes the entries of a directory and of its subdirectories durable, `depth` levels down.
-pub(crate) fn sync_tree(path: &Path, depth: usize) -> Result<(), FsError> {
-    if depth > 0 {
-        for (name, _) in entries(path)?.into_iter().filter(|(_, kind)| kind.is_dir()) {
-            sync_tree(&path.join(name), depth - 1)?;
-        }
-    }
-    match sync_dir(path) {
-        // Removed meanwhile, or not there yet: whoever does it syncs the parent.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
 }
 
 /// The entries of a directory, sorted by name; none where it does not exist. A symbolic link counts as what it leads to.

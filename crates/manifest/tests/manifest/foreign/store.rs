@@ -2,12 +2,12 @@ use std::{fs, path::PathBuf};
 
 use longshore_manifest::{
     Descriptor, Digest, Manifest, Store, Weights,
-    document::media_type,
-    store::{CopyError, GcError, IngestError},
-    weights::{OpenOptions, WeightsError},
+    document::{Role, media_type},
+    store::{CopyError, GcError, GcOptions, IngestError, Owner},
+    weights::OpenOptions,
 };
 
-use crate::util::{Blob, Scratch, name, put, snapshot, verify};
+use crate::util::{Blob, Scratch, at_once, name, put, snapshot, verify};
 
 /// A directory as ollama leaves it: no marker, a manifest without longshore's table, a file that is no blob.
 fn ollama() -> (Scratch, Store, PathBuf) {
@@ -50,8 +50,8 @@ fn it_is_read() {
     assert_eq!((summary.format.as_str(), summary.import), ("safetensors", None));
     let outcome = verify(&store);
     assert_eq!((outcome.blobs, outcome.bad.len()), (4, 0));
-    let error = Weights::open(&store, &model, &OpenOptions::default()).unwrap_err();
-    assert!(matches!(error, WeightsError::NoTable { .. }));
+    let weights = Weights::open(&store, &model, &OpenOptions::default()).unwrap();
+    assert_eq!(weights.get("w").unwrap().weight().data, Blob::plain("w", 2, 1).data(Role::Weight));
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn it_is_never_written() {
     assert!(matches!(store.remove(&name("m")), Err(GcError::Foreign(_))));
     assert!(matches!(store.remove(&name("unknown")), Err(GcError::Foreign(_))));
     for dry_run in [false, true] {
-        assert!(matches!(store.gc(dry_run), Err(GcError::Foreign(_))));
+        assert!(matches!(store.gc(&at_once(dry_run)), Err(GcError::Foreign(_))));
     }
     store.list().unwrap();
     verify(&store);
@@ -83,4 +83,41 @@ fn either_directory_makes_it_one() {
     let empty = scratch.beside("empty");
     fs::create_dir(&empty).unwrap();
     assert!(!Store::open(&empty).unwrap().is_foreign());
+}
+
+/// No directory of somebody's files becomes a store by accident.
+#[test]
+fn other_directories_are_known_and_never_written() {
+    let scratch = Scratch::new();
+    let rows: [(&str, &[&str], Option<Owner>); 9] = [
+        ("hub", &["models--org--m/snapshots/1/config.json", "models--org--m/refs/main"], Some(Owner::HubCache)),
+        ("hub/models--org--n", &["snapshots/1/config.json", "blobs/1", "refs/main"], Some(Owner::HubCache)),
+        ("checkpoint", &["config.json", "model.safetensors"], Some(Owner::Nobody)),
+        ("home", &[".profile", "Documents/letter"], Some(Owner::Nobody)),
+        ("studio", &["publisher/model/model.gguf"], Some(Owner::Nobody)),
+        ("work", &["tmp/thesis.tex"], Some(Owner::Nobody)),
+        ("disk", &["lost+found/x", ".Trash-1000/y"], None),
+        ("unfinished", &["tmp/marker-1-2-0"], None),
+        ("store", &["tmp/marker-1-2-0", "longshore.json", "notes"], None),
+    ];
+    for (dir, files, expected) in rows {
+        let root = scratch.beside(dir).join("own");
+        for file in files {
+            let marker: &[u8] = b"{\"longshore\":\"store\",\"version\":1}\n";
+            put(&root.join(file), if *file == "longshore.json" { marker } else { b"" });
+        }
+        let before = snapshot(&root);
+        let store = Store::open(&root).unwrap();
+        assert_eq!(store.owner(), expected, "{dir}");
+        match store.ingest().map(drop) {
+            Ok(()) => assert!(expected.is_none() && Store::open(&root).unwrap().owner().is_none(), "{dir}"),
+            Err(IngestError::Foreign(refused)) => {
+                assert_eq!(Some(refused.owner), expected, "{dir}");
+                assert!(matches!(store.gc(&GcOptions::default()), Err(GcError::Foreign(_))));
+                assert!(store.list().unwrap().is_empty());
+                assert_eq!(snapshot(&root), before, "{dir}");
+            }
+            Err(error) => panic!("{dir}: {error}"),
+        }
+    }
 }

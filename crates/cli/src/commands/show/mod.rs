@@ -1,17 +1,20 @@
 //! `show NAME`: what a model is.
 
+mod foreign;
+mod gguf;
+
 use std::{collections::BTreeMap, process::ExitCode};
 
 use longshore_manifest::{
     Digest, ModelName, Store,
     document::{BlobEntry, Draft, Facts, Import, Role, Rope, TensorEntry, TensorTable},
+    store::Model,
 };
 use serde::Serialize;
 
 use super::{VERSION, loss::Lost};
 use crate::{
     args::Show,
-    errors::Advice,
     format::{Align, count, facts, plural, size, table, to_f64},
     printer::{Printer, STRONG},
 };
@@ -31,7 +34,8 @@ struct Report<'a> {
     parser: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     draft: Option<&'a Draft>,
-    import: &'a Import,
+    /// `None` where another program did it.
+    import: Option<&'a Import>,
     size: u64,
     blobs: usize,
     schemes: Vec<Coding>,
@@ -78,22 +82,25 @@ struct Tensor<'a> {
 
 pub(super) fn run(args: &Show, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
     let model = store.model(&args.name)?;
-    let Some(found) = &model.config.longshore else {
-        return Err(Advice::input(format!("{} has no tensor table: another program imported it", args.name)).into());
-    };
+    if model.is_gguf() {
+        return gguf::run(args, &model, printer);
+    }
+    let found = &store.table(&model)?;
+    let is_foreign = model.config.longshore.is_none();
+    let told = if is_foreign { foreign::facts(store, &model, &found.facts) } else { None };
     let report = Report {
         version: VERSION,
         name: &args.name,
         digest: model.digest,
-        facts: &found.facts,
+        facts: told.as_ref().unwrap_or(&found.facts),
         parameters: found.tensors().map(|(_, tensor)| tensor.elements()).fold(0, u64::saturating_add),
         capabilities: &model.config.capabilities,
         renderer: model.config.renderer.as_deref(),
         parser: model.config.parser.as_deref(),
         draft: model.config.draft.as_ref(),
-        import: &found.import,
-        size: model.manifest.blobs().map(|blob| (blob.digest, blob.size)).collect::<BTreeMap<_, _>>().values().sum(),
-        blobs: found.blobs.len(),
+        import: if is_foreign { None } else { Some(&found.import) },
+        size: stored_size(&model),
+        blobs: model.manifest.layers.iter().filter(|layer| layer.is_tensor()).count(),
         schemes: schemes(found),
         files: model.manifest.files().map(|(name, blob)| File { name: name.to_string(), size: blob.size }).collect(),
         loss: worst(found),
@@ -195,11 +202,28 @@ fn rope(rope: &Rope) -> String {
     parts.join(", ")
 }
 
+fn imported(import: &Import) -> String {
+    let Import { kind, quantize, policy, profile, .. } = import;
+    let mut text = format!("{kind} source");
+    for (flag, value) in [("quantize", quantize), ("policy", policy), ("profile", profile)] {
+        text.extend(value.iter().map(|value| format!(" --{flag} {value}")));
+    }
+    text
+}
+
+/// The digest beside its algorithm, so that the whole of it fits a line of 80 columns.
+fn digest(digest: &Digest) -> (&'static str, String) {
+    let text = digest.to_string();
+    text.strip_prefix("sha256:").map_or_else(|| ("digest", text.clone()), |hex| ("sha256", hex.to_owned()))
+}
+
+/// The bytes of its blobs, each counted once.
+fn stored_size(model: &Model) -> u64 {
+    model.manifest.blobs().map(|blob| (blob.digest, blob.size)).collect::<BTreeMap<_, _>>().values().sum()
+}
+
 fn human(report: &Report<'_>, room: Option<usize>) -> String {
-    // Below its algorithm the whole digest fits a line of 80 columns.
-    let digest = report.digest.to_string();
-    let mut lines =
-        vec![digest.split_once(':').map_or(("digest", digest.clone()), |(_, hex)| ("sha256", hex.to_owned()))];
+    let mut lines = vec![digest(&report.digest)];
     lines.extend(report.facts.architecture.iter().map(|architecture| ("architecture", architecture.clone())));
     lines.push(("parameters", count(report.parameters)));
     lines.extend(what_it_is(report.facts));
@@ -208,12 +232,7 @@ fn human(report: &Report<'_>, room: Option<usize>) -> String {
     }
     lines.extend(report.parser.map(|parser| ("parser", parser.to_owned())));
     lines.extend(report.draft.map(|draft| ("draft", draft.architecture.clone())));
-    let Import { kind, quantize, policy, profile, .. } = report.import;
-    let mut import = format!("{kind} source");
-    for (flag, value) in [("quantize", quantize), ("policy", policy), ("profile", profile)] {
-        import.extend(value.iter().map(|value| format!(" --{flag} {value}")));
-    }
-    lines.push(("imported", import));
+    lines.push(("imported", report.import.map_or_else(|| "by another program".to_owned(), imported)));
     lines.extend(report.loss.iter().map(|worst| {
         let tensor = qualified(worst.component, worst.tensor);
         ("loss", format!("at most {} in {tensor}", worst.loss.describe()))

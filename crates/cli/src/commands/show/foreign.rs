@@ -1,0 +1,13 @@
+//! What a model is that another program stored: its own `config.json` says more than the table that its blobs make.
+
+use longshore_manifest::{Store, document::Facts, store::Model};
+use longshore_packer::{MAX_CONFIG_BYTES, ModelConfig};
+
+/// What `config.json` says, where it can be read; what the table says of components is kept.
+pub(super) fn facts(store: &Store, model: &Model, found: &Facts) -> Option<Facts> {
+    let (_, layer) = model.manifest.files().find(|(name, _)| name.as_str() == "config.json")?;
+    let path = Some(store.blob_path(&layer.digest))
+        .filter(|path| path.metadata().is_ok_and(|found| found.is_file() && found.len() <= MAX_CONFIG_BYTES))?;
+    let config = ModelConfig::parse(&std::fs::read(path).ok()?).ok()?;
+    Some(Facts { components: found.components.clone(), ..config.facts() })
+}

@@ -1,0 +1,113 @@
+//! Writes the seeds of the fuzzers, `corpus/<target>/<name>`, from what the crates themselves write.
+//!
+//!     cargo run -p longshore-fuzz --example seeds
+
+#![expect(clippy::unwrap_used, reason = "a program for developers says what is wrong by failing")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use longshore_manifest::{Digest, ModelName, Silent, Store};
+use longshore_packer::{ImportOptions, Plan, PlanOptions, Source, import};
+use longshore_quant::policy::Policy;
+use longshore_st_format::{Dtype, Limits, Shape, ShardIndex, fixtures::write_file};
+
+fn main() {
+    checkpoints();
+    index();
+    texts();
+}
+
+fn seed(target: &str, name: &str, bytes: &[u8]) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target).join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+/// Documents and blobs of small imports.
+fn checkpoints() {
+    for (name, scheme) in [("float", None), ("int4", Some("int4-g32")), ("nvfp4", Some("nvfp4"))] {
+        let dir = tempfile::tempdir().unwrap();
+        let tensors: &[(&str, &[u64])] = match name {
+            "float" => &[("norm.weight", &[3]), ("w.weight", &[2, 2])],
+            _ => &[("e.experts.0.up.weight", &[1, 32]), ("e.experts.1.up.weight", &[1, 32]), ("w.weight", &[2, 32])],
+        };
+        documents(name, scheme, &checkpoint(&dir.path().join("source"), tensors), dir.path());
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("source");
+    checkpoint(&source.join("vae"), &[("w.weight", &[2, 32])]);
+    fs::write(source.join("model_index.json"), r#"{"_class_name": "P", "vae": ["diffusers", "AutoencoderKL"]}"#)
+        .unwrap();
+    documents("pipeline", Some("mxfp8"), &source, dir.path());
+}
+
+fn checkpoint(dir: &Path, tensors: &[(&str, &[u64])]) -> PathBuf {
+    fs::create_dir_all(dir).unwrap();
+    fs::write(dir.join("config.json"), r#"{"architectures": ["T"]}"#).unwrap();
+    let tensors: Vec<_> =
+        tensors.iter().map(|(name, dims)| ((*name).to_owned(), Dtype::BF16, Shape::from(*dims))).collect();
+    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    write_file(dir.join("model.safetensors"), &metadata, &tensors).unwrap();
+    dir.to_path_buf()
+}
+
+fn documents(seed_name: &str, scheme: Option<&str>, source: &Path, dir: &Path) {
+    let store = Store::open(dir.join("store")).unwrap();
+    let name: ModelName = "seed".parse().unwrap();
+    let source = Source::open(source, &Limits::default()).unwrap();
+    let options = PlanOptions::new(scheme.map(|scheme| scheme.parse().unwrap()), Policy::named("uniform").unwrap())
+        .with_global_scale(scheme == Some("nvfp4"));
+    let plan = Plan::new(&source, &options).unwrap();
+    import(&store, &name, &source, &plan, &ImportOptions::default(), &Silent).unwrap();
+    let model = store.model(&name).unwrap();
+    seed("manifest", seed_name, &fs::read(store.manifest_path(&name)).unwrap());
+    seed("config", seed_name, &fs::read(store.blob_path(&model.manifest.config.digest)).unwrap());
+    for (at, entry) in model.config.longshore.as_ref().unwrap().blobs.iter().enumerate() {
+        let bytes = fs::read(store.blob_path(&entry.digest)).unwrap();
+        let json_len = usize::try_from(u64::from_le_bytes(*bytes.first_chunk().unwrap())).unwrap();
+        let mut with_table = serde_json::to_vec(&entry.tensors).unwrap();
+        with_table.push(b'\n');
+        with_table.extend_from_slice(&bytes);
+        seed("blob", &format!("{seed_name}-{at}"), &with_table);
+        seed("safetensors", &format!("{seed_name}-{at}"), &bytes);
+        seed("header", &format!("{seed_name}-{at}"), bytes[8..8 + json_len].trim_ascii_end());
+    }
+}
+
+fn index() {
+    let entries = [("a.weight", "model-00001-of-00002.safetensors"), ("b.weight", "model-00002-of-00002.safetensors")];
+    seed("shard_index", "two", ShardIndex::new(Some(24), entries).unwrap().to_json().as_bytes());
+    seed("shard_index", "none", br#"{"weight_map": {}}"#);
+    let float = br#"{"metadata": {"total_size": 1.2e1, "x": [{}]}, "weight_map": {"a": "m.safetensors"}, "y": null}"#;
+    seed("shard_index", "float_size", float);
+}
+
+/// What is no document of ours.
+fn texts() {
+    seed("header", "empty", b"{}");
+    seed("header", "null_metadata", br#"{"__metadata__":null,"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]}}"#);
+    let holes = br#"{"b":{"data_offsets":[4,6],"dtype":"BOOL","shape":[1,2]},"a\u00e9":{"shape":[2],"dtype":"F16","data_offsets":[0,4]}}"#;
+    seed("header", "other_order", holes);
+    let small = br#"{"a":{"dtype":"F4","shape":[2],"data_offsets":[0,1]},"z":{"dtype":"U64","shape":[0,7],"data_offsets":[1,1]}}"#;
+    seed("header", "small_types", small);
+    for (at, name) in ["qwen3", "qwen3:4b", "me/m", "localhost:5000/me/m:v1.0", "a.b-c_d/E/f:g"].iter().enumerate() {
+        seed("model_name", &at.to_string(), name.as_bytes());
+    }
+    for (at, path) in ["config.json", "1_Pooling/config.json", "a b/ü.jinja", "..x/y"].iter().enumerate() {
+        seed("relative_path", &at.to_string(), path.as_bytes());
+    }
+    let digest = Digest::of(b"");
+    seed("digest", "digest", digest.to_string().as_bytes());
+    seed("digest", "file", digest.file_name().as_bytes());
+    for name in ["uniform", "v0.16"] {
+        seed("policy", name, Policy::named(name).unwrap().source().as_bytes());
+    }
+    seed("policy", "conditions", CONDITIONS.as_bytes());
+}
+
+/// One of everything that the documentation of policies lists.
+const CONDITIONS: &str = include_str!("conditions.toml");

@@ -1,0 +1,167 @@
+//! File systems for tests: one that records, one that fails, one that stops.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use super::system::{FileSystem, Op, Real};
+
+/// A change that was carried out, with everything that it takes to do it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Done {
+    Create(PathBuf),
+    Write(PathBuf, u64, Vec<u8>),
+    SyncFile(PathBuf),
+    SyncDir(PathBuf),
+    SyncAll,
+    Rename(PathBuf, PathBuf),
+    RemoveFile(PathBuf),
+    CreateDir(PathBuf),
+    RemoveDir(PathBuf),
+}
+
+/// Carries out everything but syncs, and writes it down. Times are left out: they decide nothing after a crash that a sync could
+/// make sure of.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    pub(crate) log: Mutex<Vec<Done>>,
+    pub(crate) can_sync_all: bool,
+}
+
+impl Recording {
+    pub(crate) fn new(can_sync_all: bool) -> Self {
+        Self { log: Mutex::default(), can_sync_all }
+    }
+}
+
+impl FileSystem for Recording {
+    fn run(&self, op: Op<'_>) -> io::Result<Option<File>> {
+        let done = match op {
+            Op::Create { path, .. } => Done::Create(path.into()),
+            Op::Write { path, offset, bytes, .. } => Done::Write(path.into(), offset, bytes.into()),
+            Op::SetModified { .. } => return Real.run(op),
+            Op::SyncFile { path } => Done::SyncFile(path.into()),
+            Op::SyncDir { path } => Done::SyncDir(path.into()),
+            Op::SyncAll { .. } => Done::SyncAll,
+            Op::Rename { from, to } | Op::RenameNew { from, to } => Done::Rename(from.into(), to.into()),
+            Op::RemoveFile { path } => Done::RemoveFile(path.into()),
+            Op::CreateDir { path } => Done::CreateDir(path.into()),
+            Op::RemoveDir { path } => Done::RemoveDir(path.into()),
+        };
+        // The order of two changes is that in which they were made.
+        let mut log = self.log.lock().unwrap();
+        let result = without_syncs(op)?;
+        log.push(done);
+        Ok(result)
+    }
+
+    fn can_sync_all(&self) -> bool {
+        self.can_sync_all
+    }
+}
+
+/// The system without its syncs, which tests need not wait for. What would be missing is.
+#[derive(Debug)]
+pub(crate) struct Quick;
+
+impl FileSystem for Quick {
+    fn run(&self, op: Op<'_>) -> io::Result<Option<File>> {
+        without_syncs(op)
+    }
+
+    fn can_sync_all(&self) -> bool {
+        true
+    }
+}
+
+fn without_syncs(op: Op<'_>) -> io::Result<Option<File>> {
+    match op {
+        Op::SyncFile { path } | Op::SyncDir { path } => path.metadata().map(|_| None),
+        Op::SyncAll { .. } => Ok(None),
+        other => Real.run(other),
+    }
+}
+
+/// Lets one change fail. A write that fails has written half of its bytes before.
+#[derive(Debug)]
+pub(crate) struct Faulty {
+    pub(crate) error: io::ErrorKind,
+    /// Which change fails, counted from 0; all from there on if `for_good`.
+    pub(crate) at: usize,
+    pub(crate) for_good: bool,
+    pub(crate) can_sync_all: bool,
+    pub(crate) count: AtomicUsize,
+    /// What failed: the action and the path.
+    pub(crate) failed: Mutex<Vec<(&'static str, PathBuf)>>,
+}
+
+impl Faulty {
+    pub(crate) fn new(error: io::ErrorKind, at: usize) -> Self {
+        Self { error, at, for_good: false, can_sync_all: true, count: AtomicUsize::new(0), failed: Mutex::default() }
+    }
+
+    /// One that cannot be written to at all.
+    pub(crate) fn read_only() -> Self {
+        Self { for_good: true, ..Self::new(io::ErrorKind::ReadOnlyFilesystem, 0) }
+    }
+}
+
+impl FileSystem for Faulty {
+    fn run(&self, op: Op<'_>) -> io::Result<Option<File>> {
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        if count == self.at || self.for_good && count > self.at {
+            if let Op::Write { file, path, offset, bytes } = op
+                && !self.for_good
+            {
+                Real.run(Op::Write { file, path, offset, bytes: &bytes[..bytes.len() / 2] })?;
+            }
+            let (action, path) = op.target();
+            self.failed.lock().unwrap().push((action, path.into()));
+            return Err(self.error.into());
+        }
+        without_syncs(op)
+    }
+
+    fn can_sync_all(&self) -> bool {
+        self.can_sync_all
+    }
+}
+
+/// Calls back before and after each change: with twice its number, and that plus 1.
+pub(crate) struct Stops<F> {
+    pub(crate) at: F,
+    pub(crate) count: AtomicUsize,
+}
+
+impl<F: Fn(usize, &Path) + Send + Sync> Stops<F> {
+    pub(crate) fn new(at: F) -> Self {
+        Self { at, count: AtomicUsize::new(0) }
+    }
+}
+
+impl<F> std::fmt::Debug for Stops<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stops").field("count", &self.count).finish_non_exhaustive()
+    }
+}
+
+impl<F: Fn(usize, &Path) + Send + Sync> FileSystem for Stops<F> {
+    fn run(&self, op: Op<'_>) -> io::Result<Option<File>> {
+        let number = 2 * self.count.fetch_add(1, Ordering::Relaxed);
+        let (_, path) = op.target();
+        (self.at)(number, path);
+        let done = without_syncs(op);
+        (self.at)(number + 1, path);
+        done
+    }
+
+    fn can_sync_all(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,60 @@
+//! Whose a directory is that has no marker of ours.
+
+use std::{io, path::Path};
+
+use super::owner as process;
+use crate::FsError;
+
+/// What a directory is, if it is no store of ours and not empty. None is ever written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Owner {
+    /// A store in our layout that another program keeps, as ollama does. Its models are read.
+    OtherProgram,
+    /// A Hugging Face hub cache, or the directory of one of its models. Its snapshots can be imported.
+    HubCache,
+    /// A directory with other files: no store at all. A store is made only in a directory of its own.
+    Nobody,
+}
+
+/// Files that systems put into directories by themselves.
+const SYSTEM: [&str; 6] = ["lost+found", ".DS_Store", ".localized", "Thumbs.db", "desktop.ini", ".directory"];
+const SYSTEM_PREFIXES: [&str; 3] = [".Trash", ".nfs", ".fuse_hidden"];
+
+/// Who owns the directory `root`, which has no marker; `None` where a store may be made in it.
+pub(super) fn owner_of(root: &Path) -> Result<Option<Owner>, FsError> {
+    let has = |name: &str| root.join(name).is_dir();
+    if has("snapshots") && (has("refs") || has("blobs")) {
+        return Ok(Some(Owner::HubCache));
+    }
+    if root.join("blobs").exists() || root.join("manifests").exists() {
+        return Ok(Some(Owner::OtherProgram));
+    }
+    let list = |dir: &Path| std::fs::read_dir(dir).map_err(FsError::at("list", dir));
+    let mut owner = None;
+    for entry in list(root)? {
+        let name = entry.map_err(FsError::at("list", root))?.file_name();
+        let name = name.to_string_lossy();
+        if ["models--", "datasets--", "spaces--"].iter().any(|prefix| name.starts_with(prefix)) {
+            return Ok(Some(Owner::HubCache));
+        }
+        let is_system = SYSTEM.contains(&&*name) || SYSTEM_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        if !is_system && !(name == "tmp" && is_unfinished(&root.join("tmp"))) {
+            owner = Some(Owner::Nobody);
+        }
+    }
+    Ok(owner)
+}
+
+/// Whether a store's directory for temporary files holds only what is there before the store has its marker, or right after:
+/// somebody is making it, or was stopped.
+fn is_unfinished(dir: &Path) -> bool {
+    let is_ours = |entry: io::Result<std::fs::DirEntry>| {
+        entry.is_ok_and(|entry| process::Owner::of(&entry.file_name().to_string_lossy()).is_some())
+    };
+    match std::fs::read_dir(dir) {
+        Ok(mut entries) => entries.all(is_ours),
+        // Whoever made it has gone on; or a file is in the way, which whoever makes the store is told.
+        Err(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+    }
+}

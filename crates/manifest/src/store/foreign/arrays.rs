@@ -1,0 +1,181 @@
+//! The arrays of a model's blobs, by component.
+
+use std::collections::{HashMap, HashSet};
+
+use longshore_st_format::{Dtype, Header, Limits, TensorInfo};
+use rayon::prelude::*;
+
+use super::{Store, TableError};
+use crate::{
+    Digest, Manifest,
+    document::{Role, is_component},
+};
+
+/// What ollama called the only array of a blob before v0.16. The layer's name is the tensor's.
+const DATA: &str = "data";
+
+/// The headers of a model's tensor blobs.
+pub(super) type Headers = HashMap<Digest, Header>;
+
+/// The tensor layers of a pipeline's component, or of a model of one part.
+pub(super) struct Component<'m> {
+    pub(super) name: Option<&'m str>,
+    /// In the manifest's order.
+    pub(super) blobs: Vec<Blob<'m>>,
+}
+
+/// A tensor layer.
+pub(super) struct Blob<'m> {
+    pub(super) digest: Digest,
+    component: Option<&'m str>,
+    /// The layer's name without the component.
+    layer: &'m str,
+    header: &'m Header,
+}
+
+/// One array of a blob: a tensor, or a part of one.
+#[derive(Clone, Copy)]
+pub(super) struct Array<'m> {
+    /// The tensor's name, or the part's, without a component's prefix.
+    pub(super) name: &'m str,
+    pub(super) blob: Digest,
+    pub(super) info: &'m TensorInfo,
+    pub(super) header: &'m Header,
+    /// Whether it has its name from the layer, as the blob calls it [`DATA`].
+    is_unnamed: bool,
+}
+
+/// All arrays of a component, by name.
+pub(super) struct Arrays<'m>(HashMap<&'m str, Array<'m>>);
+
+impl Store {
+    /// The headers of the tensor blobs, read in parallel. The error is that of the first layer that has one.
+    pub(super) fn headers(&self, manifest: &Manifest) -> Result<Headers, TableError> {
+        let (limits, mut seen) = (Limits::default(), HashSet::new());
+        let is_new = |digest| seen.insert(digest);
+        let layers: Vec<_> = tensor_layers(manifest, is_new).collect();
+        let read: Vec<_> = layers
+            .par_iter()
+            .map(|(layer, digest)| match Header::open(self.blob_path(digest), &limits) {
+                Ok((_, header)) => Ok((*digest, header)),
+                Err(source) => {
+                    Err(TableError::Header { digest: *digest, layer: (*layer).to_owned(), source: Box::new(source) })
+                }
+            })
+            .collect();
+        read.into_iter().collect()
+    }
+}
+
+fn tensor_layers(manifest: &Manifest, mut wanted: impl FnMut(Digest) -> bool) -> impl Iterator<Item = (&str, Digest)> {
+    let layers = manifest.layers.iter().filter(move |layer| layer.is_tensor() && wanted(layer.digest));
+    layers.map(|layer| (layer.name.as_deref().unwrap_or_default(), layer.digest))
+}
+
+/// The model's components, in the order of their first layers: one without a name for a model of one part.
+pub(super) fn components<'m>(manifest: &'m Manifest, headers: &'m Headers) -> Vec<Component<'m>> {
+    let mut components: Vec<Component<'m>> = Vec::new();
+    let mut places = HashMap::new();
+    for (layer, digest) in tensor_layers(manifest, |_| true) {
+        let Some(header) = headers.get(&digest) else { continue };
+        let (name, layer) = match layer.split_once('/') {
+            Some((component, rest)) if is_component(component) => (Some(component), rest),
+            _ => (None, layer),
+        };
+        let at = *places.entry(name).or_insert_with(|| {
+            components.push(Component { name, blobs: Vec::new() });
+            components.len() - 1
+        });
+        components[at].blobs.push(Blob { digest, component: name, layer, header });
+    }
+    components
+}
+
+impl<'m> Blob<'m> {
+    /// Its arrays, in byte order of the names in the blob.
+    pub(super) fn arrays(&self) -> impl Iterator<Item = Array<'m>> {
+        let Self { digest, component, layer, header } = *self;
+        let is_unnamed = header.len() == 1 && header.get(DATA).is_some() && layer != DATA;
+        header.names().filter_map(move |key| {
+            let own = || component.and_then(|component| key.strip_prefix(component)?.strip_prefix('/')).unwrap_or(key);
+            let name = if is_unnamed { layer } else { own() };
+            Some(Array { name, blob: digest, info: header.get(key)?, header, is_unnamed })
+        })
+    }
+}
+
+impl<'m> Arrays<'m> {
+    pub(super) fn of(component: &Component<'m>) -> Self {
+        Self(component.blobs.iter().flat_map(Blob::arrays).map(|array| (array.name, array)).collect())
+    }
+
+    /// A part of the tensor whose codes are `weight`. A scale stands in the same blob, or in another if neither blob has names;
+    /// biases and global scales are parts only of what has a scale.
+    pub(super) fn companion(&self, weight: &Array<'m>, role: Role) -> Option<Array<'m>> {
+        if weight.info.dtype() != Dtype::U32 {
+            return None;
+        }
+        if weight.is_unnamed {
+            let find = |suffix: &str| self.0.get(&*format!("{}{suffix}", weight.name)).filter(|array| array.is_unnamed);
+            let scale = find("_scale")?;
+            return match role {
+                Role::Scale => Some(*scale),
+                Role::Bias => find("_qbias").copied(),
+                Role::Weight | Role::GlobalScale => None,
+            };
+        }
+        let find = |role: Role| weight.beside(role.suffix());
+        let scale = find(Role::Scale)?;
+        if role == Role::Scale { Some(scale) } else { find(role) }
+    }
+
+    /// The second scale of NVFP4 codes under the name that `ModelOpt` gives it, in a blob of its own.
+    pub(super) fn second_scale(&self, weight: &Array<'m>) -> Option<Array<'m>> {
+        let found = self.0.get(&*format!("{}_scale_2", weight.name))?;
+        let scale = self.companion(weight, Role::Scale)?;
+        let last = |array: &Array<'_>| array.info.shape().dims().last().copied();
+        // A group of 16 codes takes two words and one byte of scale.
+        let is_nvfp4 = scale.info.dtype() == Dtype::U8 && last(weight) == last(&scale)?.checked_mul(2);
+        (is_nvfp4 && found.info.dtype() == Dtype::F32).then_some(*found)
+    }
+
+    /// Whether it is a part of another array's tensor.
+    pub(super) fn is_companion(&self, array: &Array<'m>) -> bool {
+        let is_part = |suffix: &str, role: Role| {
+            let Some(weight) = array.name.strip_suffix(suffix).and_then(|weight| self.0.get(weight)) else {
+                return false;
+            };
+            let own = self.companion(weight, role);
+            let found = if suffix == "_scale_2" && own.is_none() { self.second_scale(weight) } else { own };
+            found.is_some_and(|found| (found.name, found.blob) == (array.name, array.blob))
+        };
+        if is_part("_scale_2", Role::GlobalScale) {
+            return true;
+        }
+        if array.is_unnamed {
+            return is_part("_scale", Role::Scale) || is_part("_qbias", Role::Bias);
+        }
+        [Role::Scale, Role::Bias, Role::GlobalScale].into_iter().any(|role| is_part(role.suffix(), role))
+    }
+}
+
+impl<'m> Array<'m> {
+    /// The array of the same blob whose name goes on with `suffix`.
+    pub(super) fn beside(&self, suffix: &str) -> Option<Self> {
+        let info = self.header.get(&format!("{}{suffix}", self.info.name()))?;
+        // A prefix that the one name lacks, the other lacks too.
+        let name = &info.name()[self.info.name().len() - self.name.len()..];
+        Some(Self { name, info, ..*self })
+    }
+
+    /// What the blob's metadata says of it: of itself, or of all that the blob holds.
+    pub(super) fn metadata(&self, key: &str) -> [Option<&'m str>; 2] {
+        let metadata = self.header.metadata();
+        [format!("{}.{key}", self.info.name()), key.to_owned()].map(|key| metadata.get(&key).map(String::as_str))
+    }
+
+    /// Its type and shape, for messages.
+    pub(super) fn describe(&self) -> String {
+        format!("{} {}", self.info.dtype(), self.info.shape())
+    }
+}

@@ -1,0 +1,139 @@
+//! The tensors of a model that has no table: another program stored it. The headers of its blobs tell.
+
+mod arrays;
+mod error;
+mod hints;
+mod scheme;
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::{Model, Store};
+use crate::{
+    Config, Manifest,
+    document::{BlobEntry, Import, Part, Role, TensorEntry, TensorTable, Transform, media_type},
+};
+use arrays::{Array, Arrays, Component};
+pub use error::TableError;
+use hints::Hints;
+pub(super) use hints::facts;
+use scheme::Parts;
+
+/// The `model_format` of a model that is one GGUF file.
+const GGUF: &str = "gguf";
+
+impl Model {
+    /// Whether its weights are one file in the format GGUF, which is listed and verified, and not read.
+    #[must_use]
+    pub fn is_gguf(&self) -> bool {
+        is_gguf(&self.config, &self.manifest)
+    }
+}
+
+fn is_gguf(config: &Config, manifest: &Manifest) -> bool {
+    config.model_format == GGUF || manifest.layers.iter().any(|layer| layer.media_type == media_type::GGUF)
+}
+
+impl Store {
+    /// The tensor table of `model`: its own, or where another program stored it, one made from the headers of its blobs, which are
+    /// read in parallel on the current rayon pool.
+    ///
+    /// All three ways in which ollama has written tensors are read: a blob of one array called `data`, with scales and biases in
+    /// layers of their own; a blob of named arrays with `.scale`, `.bias` and `.global_scale`; and groups of several tensors,
+    /// whose metadata is for all of them or for each. What metadata says of a tensor's type beats what shapes say; where nothing
+    /// says it and shapes leave a choice, that is an error.
+    ///
+    /// # Errors
+    ///
+    /// [`TableError::Gguf`] for a model that is a GGUF file, [`TableError::NoTensors`] for one without tensors;
+    /// [`TableError::Header`] for a blob that is missing or whose header is not valid; the other variants for tensors that
+    /// contradict themselves.
+    pub fn table(&self, model: &Model) -> Result<Arc<TensorTable>, TableError> {
+        if let Some(table) = &model.config.longshore {
+            return Ok(Arc::clone(table));
+        }
+        if model.is_gguf() {
+            return Err(TableError::Gguf { name: model.name.to_string() });
+        }
+        let table = self.read_table(&model.config, &model.manifest)?;
+        let table = table.ok_or_else(|| TableError::NoTensors { name: model.name.to_string() })?;
+        Ok(Arc::new(table))
+    }
+
+    /// The table that the headers of the model's blobs make; `None` where it has no blob of tensors.
+    pub(super) fn read_table(&self, config: &Config, manifest: &Manifest) -> Result<Option<TensorTable>, TableError> {
+        let headers = self.headers(manifest)?;
+        if headers.is_empty() {
+            return Ok(None);
+        }
+        let mut blobs = Vec::new();
+        for component in arrays::components(manifest, &headers) {
+            let hints = Hints::read(self, config, manifest, component.name);
+            add(&component, &hints, &mut blobs)?;
+        }
+        let table = TensorTable::new(facts(self, manifest), Import::default(), blobs);
+        table.check().map_err(|source| TableError::Table { source })?;
+        Ok(Some(table))
+    }
+}
+
+/// Adds what the blobs of one component hold.
+fn add(component: &Component<'_>, hints: &Hints, blobs: &mut Vec<BlobEntry>) -> Result<(), TableError> {
+    let arrays = Arrays::of(component);
+    let mut seen = HashSet::new();
+    for blob in &component.blobs {
+        let mut tensors = Vec::new();
+        for array in blob.arrays() {
+            // A layer that is listed twice is one blob.
+            if arrays.is_companion(&array) || !seen.insert((array.name, array.blob)) {
+                continue;
+            }
+            tensors.push(tensor(&arrays, &array, hints)?);
+        }
+        if !tensors.is_empty() {
+            blobs.push(BlobEntry { digest: blob.digest, component: component.name.map(str::to_owned), tensors });
+        }
+    }
+    Ok(())
+}
+
+/// One tensor, from its weight.
+fn tensor(arrays: &Arrays<'_>, weight: &Array<'_>, hints: &Hints) -> Result<TensorEntry, TableError> {
+    let plain = || TensorEntry {
+        name: weight.name.to_owned(),
+        dtype: weight.info.dtype(),
+        shape: weight.info.shape().clone(),
+        quantization: None,
+        transform: Transform::None,
+        sources: Vec::new(),
+        parts: vec![part(weight, weight, Role::Weight)],
+        loss: None,
+    };
+    let Some(scale) = arrays.companion(weight, Role::Scale) else {
+        return scheme::check_plain(weight).map(|()| plain());
+    };
+    let bias = arrays.companion(weight, Role::Bias);
+    let parts = Parts { weight, scale: &scale, bias: bias.as_ref() };
+    let (found, dtype, shape) = scheme::of(&parts, hints)?;
+    let global = arrays.companion(weight, Role::GlobalScale).or_else(|| arrays.second_scale(weight));
+    let companions = [(Role::Scale, Some(scale)), (Role::Bias, bias), (Role::GlobalScale, global)];
+    let companions = companions.iter().filter_map(|(role, array)| Some(part(array.as_ref()?, weight, *role)));
+    let parts = std::iter::once(part(weight, weight, Role::Weight)).chain(companions).collect();
+    let tensor = TensorEntry { dtype, shape, quantization: Some(found), parts, ..plain() };
+    match tensor.check() {
+        Ok(()) => Ok(tensor),
+        Err(problem) => Err(TableError::Tensor { digest: weight.blob, tensor: tensor.name, problem }),
+    }
+}
+
+/// Where an array of the tensor whose weight is `weight` lies.
+fn part(array: &Array<'_>, weight: &Array<'_>, role: Role) -> Part {
+    let range = array.info.file_range(array.header);
+    Part {
+        role,
+        dtype: array.info.dtype(),
+        shape: array.info.shape().clone(),
+        offset: range.start,
+        length: range.end - range.start,
+        blob: (array.blob != weight.blob).then_some(array.blob),
+    }
+}

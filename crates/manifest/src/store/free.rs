@@ -1,0 +1,130 @@
+//! Deleting blobs beside imports that may need them.
+
+use std::{collections::HashSet, io, path::Path};
+
+use super::{GcError, ModelError, Store, lease};
+use crate::{Digest, FsError};
+
+/// What became of blobs that were to be deleted, each with its size in bytes.
+#[derive(Debug, Default)]
+pub(super) struct Freed {
+    /// Gone.
+    pub(super) deleted: Vec<(Digest, u64)>,
+    /// Still there: a name or a running import needs them.
+    pub(super) needed: Vec<(Digest, u64)>,
+}
+
+/// Which blobs must stay.
+#[derive(Debug, Default)]
+pub(super) struct Marked {
+    pub(super) named: HashSet<Digest>,
+    pub(super) leased: HashSet<Digest>,
+}
+
+impl Marked {
+    pub(super) fn contains(&self, digest: &Digest) -> bool {
+        self.named.contains(digest) || self.leased.contains(digest)
+    }
+}
+
+impl Store {
+    /// The blobs that a name reaches or a running import needs. The lease in `own` does not count.
+    ///
+    /// Leases are read before manifests: an import gives up its lease after it has placed its manifest, so that its blobs are in
+    /// one of the two.
+    pub(super) fn mark(&self, own: Option<&Path>) -> Result<Marked, GcError> {
+        let mut marked = Marked::default();
+        for running in self.temporaries()?.iter().filter(|found| !found.is_dead && Some(&*found.path) != own) {
+            marked.leased.extend(lease::read(&running.path)?.into_iter().map(|line| line.digest));
+        }
+        for name in self.names()? {
+            match self.read_manifest(&name) {
+                Ok((_, manifest)) => marked.named.extend(manifest.blobs().map(|blob| blob.digest)),
+                // Removed since it was listed.
+                Err(ModelError::NotFound { .. }) => {}
+                Err(source) => return Err(GcError::Unreadable { name: Box::new(name), source }),
+            }
+        }
+        Ok(marked)
+    }
+
+    /// Deletes those of the `candidates` that nobody needs, and for which `is_free` says so once more.
+    ///
+    /// # No interleaving loses a blob
+    ///
+    /// An import that uses a blob of the store (1) adds a line to its lease, and then (2) checks that the blob is there. This
+    /// (A) moves the blob away, and then (B) reads all leases. If 1 comes before B, the blob is put back. Else 2 comes after 1,
+    /// after B, after A: the import sees that the blob is not there, and writes its own.
+    pub(super) fn free(
+        &self,
+        candidates: &[(Digest, u64)],
+        own: Option<&Path>,
+        is_free: impl Fn(&Digest) -> bool,
+    ) -> Result<Freed, GcError> {
+        if candidates.is_empty() {
+            return Ok(Freed::default());
+        }
+        // A manifest that could come back after a crash must not lose its blobs: whoever removed or replaced it may have been
+        // killed before that was durable. Host, namespace, model.
+        self.disk.sync_tree(&self.manifests(), 3)?;
+        let dir = self.create_temporary()?;
+        let done = self.free_through(&dir, candidates, own, is_free);
+        if done.is_err() {
+            // The error before is the one to report. What cannot be put back now is by the next import or `gc`.
+            let _ = self.discard(&dir);
+        }
+        done
+    }
+
+    fn free_through(
+        &self,
+        dir: &Path,
+        candidates: &[(Digest, u64)],
+        own: Option<&Path>,
+        is_free: impl Fn(&Digest) -> bool,
+    ) -> Result<Freed, GcError> {
+        let mut moved = Vec::new();
+        for (digest, size) in candidates {
+            if is_free(digest) && exists(self.disk.rename(&self.blob_path(digest), &dir.join(digest.file_name())))? {
+                moved.push((*digest, *size));
+            }
+        }
+        let marked = self.mark(own)?;
+        let (needed, deleted): (Vec<_>, Vec<_>) = moved.into_iter().partition(|(digest, _)| marked.contains(digest));
+        for (digest, _) in &needed {
+            // Where it is there again, or an import has fetched it already, there is nothing to do.
+            exists(self.disk.rename_new(&dir.join(digest.file_name()), &self.blob_path(digest)).map(drop))?;
+        }
+        self.disk.remove_tree(dir)?;
+        Ok(Freed { deleted, needed })
+    }
+
+    /// Puts a blob back that a `gc`, running or dead, has moved away. Says whether there is a blob of that size then.
+    ///
+    /// The `gc` that moved it has yet to read the lease of whoever asks, or it is dead; it takes no harm.
+    pub(super) fn rescue(&self, digest: &Digest, size: u64) -> Result<bool, FsError> {
+        let target = self.blob_path(digest);
+        // It may be put back by its owner between two looks.
+        for _ in 0..3 {
+            if crate::fs::is_file_of(&target, size) {
+                return Ok(true);
+            }
+            for found in self.temporaries()? {
+                let moved = found.path.join(digest.file_name());
+                if crate::fs::is_file_of(&moved, size) {
+                    exists(self.disk.rename_new(&moved, &target).map(drop))?;
+                }
+            }
+        }
+        Ok(crate::fs::is_file_of(&target, size))
+    }
+}
+
+/// Whether a rename found its file.
+fn exists(renamed: Result<(), FsError>) -> Result<bool, FsError> {
+    match renamed {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,234 @@
+//! Who a temporary belongs to, and whether that process is certainly gone.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// A process, in a way that no other process ever has: part of the name of everything that it makes in `tmp`.
+///
+/// The name is there as soon as the file is, whole, and needs no sync; a file with the same content might be empty after a crash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Owner {
+    process: u32,
+    /// In clock ticks since the system was started.
+    started: u64,
+    /// The inodes of the namespaces in which the two numbers above count.
+    namespaces: (u64, u64),
+    /// The system's random id of this boot, 32 hexadecimal digits.
+    boot: String,
+}
+
+/// What is known of an owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// The process is there.
+    Running,
+    /// It is certainly gone.
+    Gone,
+    /// It may be on another machine or in another container.
+    Unknown,
+}
+
+impl Owner {
+    /// This process, where the system has what it takes to tell.
+    #[cfg(target_os = "linux")]
+    pub(super) fn current() -> Option<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        let namespace = |kind: &str| std::fs::metadata(format!("/proc/self/ns/{kind}")).map(|found| found.ino()).ok();
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let boot: String = boot.trim().chars().filter(|c| *c != '-').collect();
+        let process = std::process::id();
+        Some(Self {
+            process,
+            started: linux::stat(process)?.started,
+            // Systems without namespaces for clocks have one clock.
+            namespaces: (namespace("pid")?, namespace("time").unwrap_or(0)),
+            boot: is_boot(&boot).then_some(boot)?,
+        })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn current() -> Option<Self> {
+        None
+    }
+
+    /// The owner of a temporary of this name.
+    pub(super) fn of(name: &str) -> Option<Self> {
+        let parts: Vec<&str> = name.split('-').collect();
+        let [process, started, pids, clock, boot, _count] = parts[..] else { return None };
+        Some(Self {
+            process: process.parse().ok()?,
+            started: started.parse().ok()?,
+            namespaces: (pids.parse().ok()?, clock.parse().ok()?),
+            boot: is_boot(boot).then(|| boot.to_owned())?,
+        })
+    }
+
+    /// What `me` can say about this owner. `local` where no other machine can write to the store: then another boot is an
+    /// earlier one.
+    pub(super) fn fate(&self, me: &Self, local: bool) -> Fate {
+        if self.boot != me.boot {
+            return if local { Fate::Gone } else { Fate::Unknown };
+        }
+        if self.namespaces != me.namespaces {
+            return Fate::Unknown;
+        }
+        process_fate(self.process, self.started)
+    }
+}
+
+fn is_boot(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) && text.bytes().any(|byte| byte != b'0')
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (pids, clock) = self.namespaces;
+        write!(f, "{}-{}-{pids}-{clock}-{}", self.process, self.started, self.boot)
+    }
+}
+
+/// A name that no other writer uses: the owner and a count.
+pub(super) fn unique_name() -> String {
+    use std::time::{SystemTime, UNIX_EPOCH};
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    if let Some(owner) = Owner::current() {
+        return format!("{owner}-{count}");
+    }
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    format!("{}-{since:x}-{count}", std::process::id())
+}
+
+/// Whether only this machine can write to the file system of a path.
+#[cfg(target_os = "linux")]
+pub(super) fn is_local(path: &std::path::Path) -> bool {
+    // ext2 to ext4, XFS, Btrfs, F2FS, ZFS, bcachefs, tmpfs, overlayfs. Whatever else there is may be shared.
+    const LOCAL: [u64; 8] =
+        [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010, 0x2FC1_2FC1, 0xCA45_1A4E, 0x0102_1994, 0x794C_7630];
+    rustix::fs::statfs(path).is_ok_and(|found| u64::try_from(found.f_type).is_ok_and(|kind| LOCAL.contains(&kind)))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn is_local(_path: &std::path::Path) -> bool {
+    false
+}
+
+#[cfg(target_os = "linux")]
+fn process_fate(process: u32, started: u64) -> Fate {
+    let Some(id) = i32::try_from(process).ok().and_then(rustix::process::Pid::from_raw) else { return Fate::Unknown };
+    // `/proc` may hide the processes of others, so that it cannot say that there is none.
+    if rustix::process::test_kill_process(id) == Err(rustix::io::Errno::SRCH) {
+        return Fate::Gone;
+    }
+    match linux::stat(process) {
+        Some(found) if found.started != started || found.is_dead => Fate::Gone,
+        Some(_) => Fate::Running,
+        None => Fate::Unknown,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn process_fate(_process: u32, _started: u64) -> Fate {
+    Fate::Unknown
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    /// What `/proc/<process>/stat` says.
+    #[derive(Debug, PartialEq, Eq)]
+    pub(super) struct Stat {
+        /// In clock ticks since the system was started.
+        pub(super) started: u64,
+        /// It has ended, and its parent has not asked for the outcome yet.
+        pub(super) is_dead: bool,
+    }
+
+    pub(super) fn stat(process: u32) -> Option<Stat> {
+        parse(&std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?)
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Stat> {
+        // The second field is the program's name in parentheses, which may hold anything.
+        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+        let (state, threads, started) = (*fields.first()?, *fields.get(17)?, *fields.get(19)?);
+        // The first thread may have ended before the others.
+        let is_dead = matches!(state, "Z" | "X") && threads.parse::<u64>().ok()? <= 1;
+        Some(Stat { started: started.parse().ok()?, is_dead })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn somebody(process: u32, started: u64, boot: char) -> Owner {
+        Owner { process, started, namespaces: (1, 2), boot: boot.to_string().repeat(32) }
+    }
+
+    #[test]
+    fn a_name_says_who_made_it() {
+        let owner = somebody(7, 8, 'a');
+        assert_eq!(Owner::of(&format!("{owner}-3")), Some(owner));
+        let zeros = format!("7-8-1-2-{}-3", "0".repeat(32));
+        for other in ["", "7-18b0-3", "marker-7-8", "7-8-1-2-xyz-3", "a-8-1-2-b-3", "sha256-00", &zeros] {
+            assert_eq!(Owner::of(other), None, "{other}");
+        }
+        assert_ne!(unique_name(), unique_name());
+    }
+
+    #[test]
+    fn only_a_process_that_could_be_seen_is_gone() {
+        let me = somebody(1, 1, 'a');
+        // Another boot, on a disk that several machines write to or only this one.
+        assert_eq!(somebody(1, 1, 'b').fate(&me, false), Fate::Unknown);
+        assert_eq!(somebody(1, 1, 'b').fate(&me, true), Fate::Gone);
+        let elsewhere = Owner { namespaces: (9, 2), ..me.clone() };
+        assert_eq!(elsewhere.fate(&me, true), Fate::Unknown);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_process_itself_runs_and_one_with_another_start_does_not() {
+        let me = Owner::current().unwrap();
+        assert_eq!(Owner::of(&unique_name()).as_ref(), Some(&me));
+        assert_eq!(me.fate(&me, false), Fate::Running);
+        let earlier = Owner { started: me.started + 1, ..me.clone() };
+        assert_eq!(earlier.fate(&me, false), Fate::Gone);
+        // Beyond the largest number that a process can have.
+        let nobody = Owner { process: 1 << 30, ..me.clone() };
+        assert_eq!(nobody.fate(&me, false), Fate::Gone);
+        // The first process belongs to somebody else, and runs.
+        let first = Owner { process: 1, started: linux::stat(1).unwrap().started, ..me.clone() };
+        assert_eq!(first.fate(&me, false), Fate::Running);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_killed_child_is_gone_before_its_parent_asks() {
+        let me = Owner::current().unwrap();
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let started = linux::stat(child.id()).unwrap().started;
+        let owner = Owner { process: child.id(), started, ..me.clone() };
+        assert_eq!(owner.fate(&me, false), Fate::Running);
+        child.kill().unwrap();
+        while owner.fate(&me, false) != Fate::Gone {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        assert_eq!(owner.fate(&me, false), Fate::Gone);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_program_may_have_any_name() {
+        let stat =
+            |state, threads| format!("5 (a) b) {state} 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 {threads} 17 4711 19");
+        let found = |is_dead| Some(linux::Stat { started: 4711, is_dead });
+        assert_eq!(linux::parse(&stat("S", 4)), found(false));
+        assert_eq!(linux::parse(&stat("Z", 1)), found(true));
+        assert_eq!(linux::parse(&stat("Z", 4)), found(false));
+        assert_eq!(linux::parse("5 (a) S"), None);
+    }
+}

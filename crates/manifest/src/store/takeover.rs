@@ -1,0 +1,89 @@
+//! What killed imports had finished, for the next one to go on with.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use super::lease;
+use crate::{
+    FsError,
+    fs::{self, Disk},
+};
+
+/// Complete blob files that dead imports have left, by the name and size in bytes of the layer that they were to be.
+///
+/// Nobody vouches for their bytes. They are compared with what is written, and synced before they count.
+#[derive(Debug, Default)]
+pub(super) struct Leftovers(Mutex<HashMap<(String, u64), Vec<PathBuf>>>);
+
+impl Leftovers {
+    /// Looks through directories that were taken over, and removes whatever is no complete file.
+    pub(super) fn of(disk: &Disk, taken: &[PathBuf]) -> Result<Self, FsError> {
+        let mut found = HashMap::new();
+        let mut kept = HashSet::new();
+        for dir in taken {
+            collect(dir, &mut found, &mut kept)?;
+            remove_others(disk, dir, &kept)?;
+        }
+        Ok(Self(Mutex::new(found)))
+    }
+
+    pub(super) fn has(&self, name: &str, size: u64) -> bool {
+        self.files().get(&(name.to_owned(), size)).is_some_and(|files| !files.is_empty())
+    }
+
+    /// A file for one writer alone.
+    pub(super) fn take(&self, name: &str, size: u64) -> Option<PathBuf> {
+        self.files().get_mut(&(name.to_owned(), size))?.pop()
+    }
+
+    fn files(&self) -> std::sync::MutexGuard<'_, HashMap<(String, u64), Vec<PathBuf>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn collect(
+    dir: &Path,
+    found: &mut HashMap<(String, u64), Vec<PathBuf>>,
+    kept: &mut HashSet<PathBuf>,
+) -> Result<(), FsError> {
+    // What a damaged lease listed is lost work and nothing worse.
+    for line in lease::read(dir).unwrap_or_default() {
+        let (Some(name), Some(file)) = (line.name, line.file) else { continue };
+        let path = dir.join(file.as_str());
+        let is_whole = path.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() == line.size);
+        if is_whole && kept.insert(path.clone()) {
+            found.entry((name, line.size)).or_default().push(path);
+        }
+    }
+    for inner in directories(dir)? {
+        collect(&inner, found, kept)?;
+    }
+    Ok(())
+}
+
+/// Leaves only what is kept, and the leases: whoever takes over from here needs them.
+fn remove_others(disk: &Disk, path: &Path, kept: &HashSet<PathBuf>) -> Result<(), FsError> {
+    if !path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        return disk.remove_file(path);
+    }
+    for (name, kind) in fs::entries(path)? {
+        let inner = path.join(&name);
+        if kind.is_dir() && !inner.is_symlink() {
+            remove_others(disk, &inner, kept)?;
+        } else if name != lease::NAME && !kept.contains(&inner) {
+            disk.remove_file(&inner)?;
+        }
+    }
+    Ok(())
+}
+
+fn directories(dir: &Path) -> Result<Vec<PathBuf>, FsError> {
+    if !dir.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        return Ok(Vec::new());
+    }
+    let inner = fs::entries(dir)?.into_iter().map(|(name, _)| dir.join(name));
+    Ok(inner.filter(|path| path.symlink_metadata().is_ok_and(|found| found.is_dir())).collect())
+}

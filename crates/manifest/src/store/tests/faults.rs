@@ -1,0 +1,122 @@
+//! Every change of the disk may fail: then the state before stays, and nothing else.
+
+use std::{
+    error::Error as _,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering},
+};
+
+use super::{
+    super::{GcError, IngestError, Store},
+    scenario::{
+        A, B, C, SCENARIOS, Scenario, bury, collect, entries, import, name, quick, remove, scratch, try_import,
+    },
+};
+use crate::fs::{Disk, record::Faulty};
+
+/// A store of which one change fails, and that one.
+fn faulty(dir: &Path, faulty: Faulty) -> (Store, Arc<Faulty>) {
+    let faulty = Arc::new(faulty);
+    (Store::open_on(dir.join("store"), Disk::of(faulty.clone())).unwrap(), faulty)
+}
+
+/// What failed at each place, and whether that was reported.
+fn fail_everywhere(scenario: &Scenario, error: io::ErrorKind, can_sync_all: bool) {
+    for at in 0.. {
+        let dir = scratch();
+        (scenario.before)(&quick(dir.path()));
+        let (store, faulty) = faulty(dir.path(), Faulty { can_sync_all, ..Faulty::new(error, at) });
+        let done = (scenario.act)(&store);
+        let failed = faulty.failed.lock().unwrap().first().cloned();
+        let Some((action, path)) = failed else {
+            assert_eq!(faulty.count.load(Ordering::Relaxed), at, "{}", scenario.what);
+            done.unwrap();
+            assert!(at > 10, "{}", scenario.what);
+            return;
+        };
+        let what = format!("{}, {action} {} as number {at}: {done:?}", scenario.what, path.display());
+        match &done {
+            // Times are hints, and what cannot be taken over or removed stays for the next time.
+            Ok(()) => assert!(is_optional(action, &path), "{what}"),
+            Err(text) => assert!(text.contains(&path.display().to_string()), "{what}"),
+        }
+        let again = quick(dir.path());
+        scenario.check(&again).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let left = entries(&again.temporary());
+        // What a killed import had left may stay where it is.
+        assert!(action == "remove" || left.iter().all(|name| name == "one"), "{what}: {left:?}");
+        if done.is_err() && action != "remove" && !scenario.what.contains("collection") {
+            assert_eq!(strays(&again, scenario), [""; 0], "{what}");
+        }
+        bury(&again.temporary());
+        scenario.go_on(&again).unwrap_or_else(|error| panic!("{what}: {error}"));
+    }
+}
+
+/// Whether an import or a removal does its work although this fails: times are hints, and what cannot be taken over, put back or
+/// removed stays for the next time.
+fn is_optional(action: &str, path: &Path) -> bool {
+    let is_manifest = path.ends_with("latest");
+    let is_put_back = path.to_string_lossy().contains("blobs/sha256-");
+    match action {
+        "set the time of" => true,
+        "remove" => !is_manifest,
+        _ => action.starts_with("rename") && (path.ends_with("one") || is_put_back),
+    }
+}
+
+/// The blobs that were not there before and that no name reaches.
+fn strays(store: &Store, scenario: &Scenario) -> Vec<String> {
+    let before = scratch();
+    (scenario.before)(&quick(before.path()));
+    let mut known = entries(&quick(before.path()).blobs());
+    for name in store.names().unwrap() {
+        known.extend(store.model(&name).unwrap().manifest.blobs().map(|blob| blob.digest.file_name()));
+    }
+    // A removal that fails leaves what it was to remove; a dead `gc` left one that comes back.
+    known.insert(crate::Digest::of(b"moved").file_name());
+    entries(&store.blobs()).into_iter().filter(|name| !known.contains(name)).collect()
+}
+
+#[test]
+fn a_full_disk_at_any_time() {
+    SCENARIOS.iter().for_each(|scenario| fail_everywhere(scenario, io::ErrorKind::StorageFull, true));
+}
+
+#[test]
+fn a_broken_disk_at_any_time() {
+    SCENARIOS.iter().for_each(|scenario| fail_everywhere(scenario, io::ErrorKind::Other, false));
+}
+
+#[test]
+fn a_store_that_cannot_be_written_to() {
+    let dir = scratch();
+    import(&quick(dir.path()), "m", &[A, B]).unwrap();
+    let (store, _) = faulty(dir.path(), Faulty::read_only());
+    let root = dir.path().join("store");
+    let is_read_only = |error: &crate::FsError| {
+        assert!(error.path.starts_with(&root), "{}", error.path.display());
+        error.kind() == io::ErrorKind::ReadOnlyFilesystem
+    };
+    let error = try_import(&store, "n", &[C]).unwrap_err();
+    assert!(matches!(&error, IngestError::Fs(error) if is_read_only(error)), "{error}");
+    let error = store.remove(&name("m")).unwrap_err();
+    assert!(matches!(&error, GcError::Fs(error) if is_read_only(error)), "{error}");
+    assert!(store.copy(&name("m"), &name("n")).unwrap_err().source().is_some());
+    // There is nothing to delete, so there is nothing to write.
+    collect(&store).unwrap();
+    store.model(&name("m")).unwrap();
+    assert!(entries(&store.temporary()).is_empty());
+    remove(&quick(dir.path()), "m").unwrap();
+}
+
+#[test]
+fn a_store_that_cannot_be_made() {
+    let dir = scratch();
+    let (store, faulty) = faulty(dir.path(), Faulty::read_only());
+    let error = try_import(&store, "n", &[C]).unwrap_err();
+    assert!(matches!(&error, IngestError::Fs(error) if error.path.ends_with("store")), "{error}");
+    assert_eq!(faulty.failed.lock().unwrap()[0], ("create the directory", PathBuf::from(store.root())));
+    assert!(!store.root().exists());
+}

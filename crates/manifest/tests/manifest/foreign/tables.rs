@@ -1,0 +1,211 @@
+//! The three ways in which ollama has written tensors, as one table.
+
+use longshore_manifest::{
+    Weights,
+    document::{Role, TensorTable},
+    store::TableError,
+    weights::OpenOptions,
+};
+
+use super::{Arrays, Ollama};
+use crate::util::{name, verify};
+
+/// Name, type, shape and code of every tensor, in the table's order.
+fn tensors(table: &TensorTable) -> Vec<String> {
+    let describe = |(blob, tensor): (&longshore_manifest::document::BlobEntry, _)| {
+        let tensor: &longshore_manifest::document::TensorEntry = tensor;
+        let component = blob.component.as_ref().map_or_else(String::new, |component| format!("{component}: "));
+        let code = tensor.quantization.as_ref().map_or_else(|| "plain".to_owned(), ToString::to_string);
+        format!("{component}{} {} {} {code}", tensor.name, tensor.dtype, tensor.shape)
+    };
+    table.tensors().map(describe).collect()
+}
+
+fn read(ollama: Ollama) -> Result<Vec<String>, TableError> {
+    let store = ollama.done().store_kept();
+    let model = store.1.model(&name("m")).unwrap();
+    store.1.table(&model).map(|table| tensors(&table))
+}
+
+impl Ollama {
+    /// The store, which lives as long as its directory.
+    pub(super) fn store_kept(self) -> (Self, longshore_manifest::Store) {
+        let store = self.store();
+        (self, store)
+    }
+}
+
+#[test]
+fn parts_in_blobs_of_their_own() {
+    let ollama = Ollama::new()
+        .unnamed("a.weight", "U32", &[2, 8])
+        .unnamed("a.weight_scale", "BF16", &[2, 2])
+        .unnamed("a.weight_qbias", "BF16", &[2, 2])
+        .unnamed("b.weight_qbias", "F16", &[2, 1])
+        .unnamed("b.weight", "U32", &[2, 16])
+        .unnamed("b.weight_scale", "F16", &[2, 1])
+        .unnamed("c.weight", "U32", &[4, 4])
+        .unnamed("c.weight_scale", "U8", &[4, 2])
+        .unnamed("norm.weight", "BF16", &[4])
+        // No scale of anything: they are tensors of their own.
+        .unnamed("norm.weight_scale", "BF16", &[4])
+        .unnamed("router.per_expert_scale", "F32", &[4])
+        .done();
+    let store = ollama.store();
+    let model = store.model(&name("m")).unwrap();
+    let table = store.table(&model).unwrap();
+    assert_eq!(
+        tensors(&table),
+        [
+            "a.weight BF16 [2, 64] int4-g32",
+            "b.weight F16 [2, 64] int8-g64",
+            "c.weight BF16 [4, 32] nvfp4",
+            "norm.weight BF16 [4] plain",
+            "norm.weight_scale BF16 [4] plain",
+            "router.per_expert_scale F32 [4] plain",
+        ]
+    );
+    let weights = Weights::open(&store, &model, &OpenOptions::default()).unwrap();
+    assert_eq!((weights.len(), weights.digests().count()), (6, 11));
+    let layer = |of: &str| model.manifest.layers.iter().find(|layer| layer.name.as_deref() == Some(of)).unwrap();
+    for (tensor, role, of) in [
+        ("a.weight", Role::Scale, "a.weight_scale"),
+        ("b.weight", Role::Bias, "b.weight_qbias"),
+        ("c.weight", Role::Scale, "c.weight_scale"),
+    ] {
+        let blob = std::fs::read(store.blob_path(&layer(of).digest)).unwrap();
+        let data = weights.get(tensor).unwrap().companion(role).unwrap().data;
+        assert!(!data.is_empty() && blob.ends_with(data) && blob.len() > data.len(), "{of}");
+    }
+    let mut options = OpenOptions::default();
+    options.select = Some(&|name| name == "a.weight");
+    assert_eq!(Weights::open(&store, &model, &options).unwrap().digests().count(), 3);
+    assert!(verify(&store).bad.is_empty());
+}
+
+/// Blobs without names are told by their bytes alone, so that two tensors may share one.
+#[test]
+fn tensors_that_share_a_blob() {
+    let blob = Arrays::new().array("data", "BF16", &[4]).encoded();
+    let found = read(Ollama::new().tensor("a.weight", &blob).tensor("b.weight", &blob).tensor("b.weight", &blob));
+    assert_eq!(found.unwrap(), ["a.weight BF16 [4] plain", "b.weight BF16 [4] plain"]);
+    // A tensor may be called `data`.
+    assert_eq!(read(Ollama::new().tensor("data", &blob)).unwrap(), ["data BF16 [4] plain"]);
+}
+
+#[test]
+fn names_with_companions() {
+    let int4 =
+        Arrays::new().metadata("quant_type", "int4").metadata("group_size", "64").affine("q.weight", 4, 64, &[8], 128);
+    let mx = Arrays::new().metadata("quant_type", "mxfp8").float("k.weight", 8, 32, &[8], 128);
+    // A layer's own bias and scale are no parts of a weight.
+    let bias = Arrays::new().array("q.bias", "BF16", &[8]);
+    let router = Arrays::new().array("router.scale", "F32", &[8]);
+    let both = Arrays::new().array("gate", "BF16", &[8, 8]).array("gate.scale", "BF16", &[8]);
+    let found = read(
+        Ollama::new()
+            .tensor("q.weight", &int4.mlx())
+            .tensor("k.weight", &mx.encoded())
+            .tensor("q.bias", &bias.mlx())
+            .tensor("router.scale", &router.encoded())
+            .tensor("gate", &both.encoded()),
+    );
+    assert_eq!(
+        found.unwrap(),
+        [
+            "q.weight BF16 [8, 128] int4-g64",
+            "k.weight BF16 [8, 128] mxfp8",
+            "q.bias BF16 [8] plain",
+            "router.scale F32 [8] plain",
+            "gate BF16 [8, 8] plain",
+            "gate.scale BF16 [8] plain",
+        ]
+    );
+}
+
+#[test]
+fn groups() {
+    // One type for all; a type for each; and no word, as until March 2026.
+    let uniform = Arrays::new()
+        .metadata("quant_type", "int8")
+        .metadata("group_size", "64")
+        .affine("l.0.mlp.experts.gate_proj.weight", 8, 64, &[4, 8], 64)
+        .affine("l.0.mlp.experts.up_proj.weight", 8, 64, &[4, 8], 64);
+    let each = Arrays::new()
+        .metadata("l.1.mlp.experts.down_proj.weight.quant_type", "int8")
+        .metadata("l.1.mlp.experts.down_proj.weight.group_size", "64")
+        .metadata("l.1.mlp.experts.gate_proj.weight.quant_type", "int4")
+        .metadata("l.1.mlp.experts.gate_proj.weight.group_size", "64")
+        .affine("l.1.mlp.experts.down_proj.weight", 8, 64, &[4, 8], 64)
+        .affine("l.1.mlp.experts.gate_proj.weight", 4, 64, &[4, 8], 64);
+    let silent = Arrays::new()
+        .affine("l.2.mlp.experts.0.down_proj.weight", 8, 64, &[8], 64)
+        .affine("l.2.mlp.experts.0.up_proj.weight", 4, 32, &[8], 64)
+        .array("l.2.mlp.experts.1.up_proj.weight", "BF16", &[8, 64]);
+    let found = read(
+        Ollama::new()
+            .tensor("l.0.mlp.experts", &uniform.mlx())
+            .tensor("l.1.mlp.experts", &each.mlx())
+            .tensor("l.2.mlp.experts", &silent.mlx()),
+    );
+    assert_eq!(
+        found.unwrap(),
+        [
+            "l.0.mlp.experts.gate_proj.weight BF16 [4, 8, 64] int8-g64",
+            "l.0.mlp.experts.up_proj.weight BF16 [4, 8, 64] int8-g64",
+            "l.1.mlp.experts.down_proj.weight BF16 [4, 8, 64] int8-g64",
+            "l.1.mlp.experts.gate_proj.weight BF16 [4, 8, 64] int4-g64",
+            "l.2.mlp.experts.0.down_proj.weight BF16 [8, 64] int8-g64",
+            "l.2.mlp.experts.0.up_proj.weight BF16 [8, 64] int4-g32",
+            "l.2.mlp.experts.1.up_proj.weight BF16 [8, 64] plain",
+        ]
+    );
+}
+
+#[test]
+fn global_scales() {
+    let one = Arrays::new().metadata("quant_type", "nvfp4").float("a.weight", 4, 16, &[8], 32).array(
+        "a.weight.global_scale",
+        "F32",
+        &[1],
+    );
+    let stacked = Arrays::new().float("b.weight", 4, 16, &[2, 8], 32).array("b.weight.global_scale", "F32", &[2, 1, 1]);
+    let apart = Arrays::new().float("c.weight", 4, 16, &[8], 32);
+    let second = Arrays::new().array("c.weight_scale_2", "F32", &[]);
+    let ollama = Ollama::new()
+        .tensor("a.weight", &one.encoded())
+        .tensor("b.weight", &stacked.encoded())
+        .tensor("c.weight", &apart.encoded())
+        .tensor("c.weight_scale_2", &second.encoded())
+        .done();
+    let store = ollama.store();
+    let weights = Weights::open(&store, &store.model(&name("m")).unwrap(), &OpenOptions::default()).unwrap();
+    assert_eq!(weights.names().collect::<Vec<_>>(), ["a.weight", "b.weight", "c.weight"]);
+    let lengths = weights.iter().map(|tensor| tensor.companion(Role::GlobalScale).unwrap().data.len());
+    assert_eq!(lengths.collect::<Vec<_>>(), [4, 8, 4]);
+}
+
+#[test]
+fn pipelines_and_drafts() {
+    let named = |key: &str| Arrays::new().array(key, "BF16", &[4]).encoded();
+    let found = read(
+        Ollama::new()
+            .tensor("text_encoder/a.weight", &named("text_encoder/a.weight"))
+            .tensor("transformer/a.weight", &named("a.weight"))
+            .tensor("vae/b.weight", &named("data"))
+            .tensor("text_encoder/b.weight", &named("b.weight"))
+            .json("model_index.json", "{\"architecture\":\"FluxPipeline\",\"vae\":[\"diffusers\",\"AutoencoderKL\"]}"),
+    );
+    assert_eq!(
+        found.unwrap(),
+        [
+            "text_encoder: a.weight BF16 [4] plain",
+            "text_encoder: b.weight BF16 [4] plain",
+            "transformer: a.weight BF16 [4] plain",
+            "vae: b.weight BF16 [4] plain",
+        ]
+    );
+    let found =
+        read(Ollama::new().tensor("draft.a.weight", &named("draft.a.weight")).tensor("a.weight", &named("a.weight")));
+    assert_eq!(found.unwrap(), ["draft.a.weight BF16 [4] plain", "a.weight BF16 [4] plain"]);
+}

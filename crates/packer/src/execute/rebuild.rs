@@ -1,0 +1,89 @@
+//! Building single blobs of a plan again, in place of damaged ones.
+
+use longshore_manifest::{
+    Config, Descriptor, Digest, Progress,
+    document::TensorEntry,
+    store::{Added, Ingest},
+};
+
+use super::{ImportError, ImportOptions, blob::Done, check, document, jobs::Work, shards::ShardFiles, table};
+use crate::{
+    companions::Companion,
+    plan::{Plan, PlannedBlob},
+    source::Source,
+};
+
+/// Blobs of a plan, and files, that are to take the place of the store's blobs.
+pub(crate) struct Rebuild<'a> {
+    source: &'a Source,
+    plan: Plan,
+    /// Of the plan's blobs, then of its files.
+    blobs: Vec<Digest>,
+    files: Vec<Digest>,
+}
+
+impl<'a> Rebuild<'a> {
+    /// Nothing yet, of plans for `source` such as `plan`.
+    pub(crate) fn new(source: &'a Source, plan: &Plan) -> Self {
+        let mut plan = plan.clone();
+        plan.blobs.clear();
+        plan.files.clear();
+        Self { source, plan, blobs: Vec::new(), files: Vec::new() }
+    }
+
+    pub(crate) fn blob(&mut self, blob: &PlannedBlob, digest: Digest) {
+        self.plan.blobs.push(blob.clone());
+        self.blobs.push(digest);
+    }
+
+    pub(crate) fn file(&mut self, file: &Companion, digest: Digest) {
+        self.plan.files.push(file.clone());
+        self.files.push(digest);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.blobs.is_empty() && self.files.is_empty()
+    }
+
+    /// Builds all of them. Returns for each the digest that it was to have and the one that it has, or why it cannot be built. What
+    /// has another digest is in the ingest too, and for its owner to drop.
+    ///
+    /// # Errors
+    ///
+    /// What ends the work: the store's errors, and [`ImportError::Cancelled`].
+    pub(crate) fn run(
+        self,
+        ingest: &Ingest<'_>,
+        options: &ImportOptions,
+        progress: &dyn Progress,
+    ) -> Result<Vec<(Digest, Result<Digest, ImportError>)>, ImportError> {
+        let Self { source, plan, blobs, files } = self;
+        check::sources(source, &plan)?;
+        let shards = ShardFiles::open(source)?;
+        let wanted = [blobs, files].concat();
+        let copied = plan.files.iter().map(|file| file.size);
+        let read = plan.blobs.iter().map(PlannedBlob::source_len).chain(copied).fold(0, u64::saturating_add);
+        progress.begin("rebuilding", read);
+        let work = Work { ingest, files: &shards, plan: &plan, options, progress, replaces: Some(&wanted) };
+        let is_fatal =
+            |error: &ImportError| matches!(error, ImportError::Cancelled | ImportError::Ingest(_) | ImportError::Fs(_));
+        let done = work.attempt(&is_fatal)?;
+        Ok(wanted.into_iter().zip(done.into_iter().map(|done| done.map(|done| done.added.digest))).collect())
+    }
+}
+
+/// What the table says of the tensors of `blob`.
+pub(crate) fn entries(blob: &PlannedBlob) -> Vec<TensorEntry> {
+    blob.tensors.iter().map(|tensor| table::entry(blob, tensor, None)).collect()
+}
+
+/// The config document that an import of `plan` without measuring writes if its blobs are those of `layers`, one for each blob
+/// and in the same order.
+pub(crate) fn config(source: &Source, plan: &Plan, layers: &[Descriptor], options: &ImportOptions) -> Config {
+    let done = plan.blobs.iter().zip(layers).map(|(blob, layer)| Done {
+        added: Added { digest: layer.digest, size: layer.size, reused: true },
+        warnings: Vec::new(),
+        losses: vec![None; blob.tensors.len()],
+    });
+    document(source, plan, &done.collect::<Vec<_>>(), options)
+}

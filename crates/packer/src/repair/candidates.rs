@@ -1,0 +1,80 @@
+//! The options that a model may have been imported with.
+
+use longshore_manifest::document::Import;
+use longshore_quant::{Format, Scheme, policy::Policy};
+
+use super::RepairOptions;
+use crate::plan::PlanOptions;
+
+/// The options that agree with a model's record. It does not have all of them: what it leaves out has left its marks in the table.
+pub(super) fn recorded(record: &Import, options: &RepairOptions) -> Vec<PlanOptions> {
+    let scheme = record.quantize.as_ref().and_then(|scheme| scheme.parse().ok());
+    let named = record.policy.as_deref().and_then(|name| Policy::named(name).ok());
+    // A policy that quantized nothing is not recorded.
+    let policies = match (&options.policy, named) {
+        (Some(given), _) if record.policy.as_deref().is_none_or(|name| name == given.name()) => vec![given.clone()],
+        (_, Some(named)) => vec![named],
+        (_, None) => built_in(),
+    };
+    policies.iter().flat_map(|policy| variants(scheme, policy)).collect()
+}
+
+/// All options that there are, the likeliest first.
+pub(super) fn all(options: &RepairOptions) -> impl Iterator<Item = PlanOptions> {
+    let policies: Vec<_> = options.policy.iter().cloned().chain(built_in()).collect();
+    let schemes: Vec<_> = std::iter::once(None).chain(schemes().map(Some)).collect();
+    policies.into_iter().flat_map(move |policy| {
+        schemes.clone().into_iter().flat_map(move |scheme| variants(scheme, &policy)).collect::<Vec<_>>()
+    })
+}
+
+fn built_in() -> Vec<Policy> {
+    Policy::names().iter().filter_map(|name| Policy::named(name).ok()).collect()
+}
+
+/// The ways to ask for `scheme`.
+fn variants(scheme: Option<Scheme>, policy: &Policy) -> Vec<PlanOptions> {
+    let plain = PlanOptions::new(scheme, policy.clone());
+    let mut ways = vec![plain.clone()];
+    match scheme {
+        None => ways.push(plain.with_floats(true)),
+        Some(scheme) if scheme.format() == Format::Nvfp4 => ways.push(plain.with_global_scale(true)),
+        Some(_) => {}
+    }
+    let again: Vec<_> = ways.iter().map(|way| way.clone().with_requantize(true)).collect();
+    ways.into_iter().chain(again).collect()
+}
+
+/// Every scheme that can be asked for, those of the default group first.
+fn schemes() -> impl Iterator<Item = Scheme> {
+    let floats = [Scheme::NVFP4, Scheme::MXFP4, Scheme::MXFP8];
+    let groups = [64, 32, 128].into_iter();
+    let affine = groups.flat_map(|group| Scheme::AFFINE_BITS.map(|bits| format!("int{bits}-g{group}")));
+    affine.filter_map(|name| name.parse().ok()).chain(floats)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scheme_is_tried_once() {
+        let all: Vec<_> = schemes().collect();
+        let expected = Scheme::AFFINE_BITS.len() * Scheme::AFFINE_GROUPS.len() + 3;
+        let mut distinct: Vec<_> = all.iter().map(ToString::to_string).collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!((all.len(), distinct.len()), (expected, expected));
+    }
+
+    #[test]
+    fn a_record_narrows_the_options() {
+        let record = Import { quantize: Some("int4".into()), policy: Some("v0.16".into()), ..Import::default() };
+        let found = recorded(&record, &RepairOptions::default());
+        assert_eq!(found.len(), 2);
+        assert!(found.iter().all(|options| options.scheme == Some(Scheme::INT4) && options.policy.name() == "v0.16"));
+        // The name of a user's policy alone says nothing about its rules.
+        let record = Import { policy: Some("mine".into()), ..record };
+        assert_eq!(recorded(&record, &RepairOptions::default()).len(), 2 * Policy::names().len());
+    }
+}

@@ -1,0 +1,118 @@
+//! What a model's documents say of a blob, against what a plan has for it.
+
+use std::collections::HashMap;
+
+use longshore_manifest::{
+    Digest, Manifest,
+    document::{TensorEntry, TensorTable},
+};
+
+use super::RepairProblem;
+use crate::{
+    execute::{Rebuild, entries},
+    plan::{Plan, PlannedBlob},
+};
+
+/// What a model's documents say of one of its blobs.
+#[derive(Default)]
+pub(super) struct Described<'m> {
+    /// Of its layers: more than one where parts of the model share it.
+    pub(super) names: Vec<&'m str>,
+    is_file: bool,
+    /// From the table: more than one where components share the blob.
+    tensors: Vec<&'m [TensorEntry]>,
+}
+
+/// What the documents say of every blob but the config.
+pub(super) fn describe<'m>(manifest: &'m Manifest, table: &'m TensorTable) -> HashMap<Digest, Described<'m>> {
+    let mut described: HashMap<Digest, Described<'m>> = HashMap::new();
+    for layer in &manifest.layers {
+        let blob = described.entry(layer.digest).or_default();
+        blob.names.extend(layer.name.as_deref());
+        blob.is_file |= layer.is_file();
+    }
+    for entry in &table.blobs {
+        described.entry(entry.digest).or_default().tensors.push(&entry.tensors);
+    }
+    described
+}
+
+/// The blobs by the names of their layers.
+pub(super) fn by_name(plan: &Plan) -> HashMap<&str, &PlannedBlob> {
+    plan.blobs.iter().map(|blob| (blob.name.as_str(), blob)).collect()
+}
+
+/// Adds what the plan has for a blob, if that is what the documents say of it.
+pub(super) fn add(
+    rebuild: &mut Rebuild<'_>,
+    digest: Digest,
+    described: &HashMap<Digest, Described<'_>>,
+    planned: &HashMap<&str, &PlannedBlob>,
+    plan: &Plan,
+) -> bool {
+    let Some(blob) = described.get(&digest) else { return false };
+    for name in &blob.names {
+        if let Some(file) = plan.files.iter().find(|file| blob.is_file && file.name.as_str() == *name) {
+            rebuild.file(file, digest);
+            return true;
+        }
+        let Some(found) = planned.get(name) else { continue };
+        let entries = entries(found);
+        if blob.tensors.iter().any(|tensors| first_difference(&entries, tensors).is_none()) {
+            rebuild.blob(found, digest);
+            return true;
+        }
+    }
+    false
+}
+
+/// The first two tensors that differ in more than what quantization lost.
+fn first_difference<'t>(
+    found: &'t [TensorEntry],
+    expected: &'t [TensorEntry],
+) -> Option<(Option<&'t TensorEntry>, Option<&'t TensorEntry>)> {
+    let is_same = |found: &TensorEntry, expected: &TensorEntry| {
+        let TensorEntry { name, dtype, shape, quantization, transform, sources, parts, loss: _ } = expected;
+        (name, dtype, shape, quantization) == (&found.name, &found.dtype, &found.shape, &found.quantization)
+            && (transform, sources, parts) == (&found.transform, &found.sources, &found.parts)
+    };
+    let differ = |at: &usize| match (found.get(*at), expected.get(*at)) {
+        (Some(found), Some(expected)) => !is_same(found, expected),
+        _ => true,
+    };
+    let at = (0..found.len().max(expected.len())).find(differ)?;
+    Some((found.get(at), expected.get(at)))
+}
+
+/// Why the plan has nothing for a blob.
+pub(super) fn difference(
+    digest: Digest,
+    described: &HashMap<Digest, Described<'_>>,
+    planned: &HashMap<&str, &PlannedBlob>,
+) -> RepairProblem {
+    let Some(blob) = described.get(&digest) else { return RepairProblem::Documents };
+    let name = blob.names.first().copied().unwrap_or_default();
+    let Some(found) = blob.names.iter().find_map(|name| planned.get(name)) else {
+        return RepairProblem::Absent { name: name.to_owned() };
+    };
+    let found = entries(found);
+    let expected = blob.tensors.first().copied().unwrap_or_default();
+    match first_difference(&found, expected) {
+        Some((found, expected)) => RepairProblem::Differs {
+            tensor: found.or(expected).map_or_else(String::new, |tensor| tensor.name.clone()),
+            found: found.map_or_else(|| "nothing".into(), in_words),
+            expected: expected.map_or_else(|| "nothing".into(), in_words),
+        },
+        None => RepairProblem::Documents,
+    }
+}
+
+fn in_words(tensor: &TensorEntry) -> String {
+    let code = tensor.quantization.as_ref().map(|code| format!(" as {code}")).unwrap_or_default();
+    let sources = match tensor.sources.len() {
+        0 => String::new(),
+        1 => format!(" from {:?}", tensor.sources[0]),
+        count => format!(" from {count} tensors"),
+    };
+    format!("{} {}{code}{sources}", tensor.dtype, tensor.shape)
+}

@@ -1,0 +1,244 @@
+//! One model: how it was imported, and its blobs built again.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use longshore_manifest::{Config, Digest, Manifest, ModelName, Progress, Store, document::Import, store::Ingest};
+use longshore_quant::{Profile, policy::Policy};
+
+use super::{
+    AGAIN, RepairError, RepairOptions, RepairProblem, candidates,
+    described::{Described, add, by_name, describe, difference},
+};
+use crate::{
+    execute::{ImportOptions, Rebuild, config},
+    plan::Plan,
+    source::Source,
+};
+
+/// Why blobs are not repaired, and what to do about it.
+pub(super) type Failures = HashMap<Digest, (RepairProblem, Option<String>)>;
+
+/// Builds the damaged blobs of one model after the other.
+pub(super) struct Mender<'a> {
+    store: &'a Store,
+    ingest: &'a Ingest<'a>,
+    source: &'a Source,
+    options: &'a RepairOptions,
+    progress: &'a dyn Progress,
+    /// The damaged blobs.
+    damaged: BTreeSet<Digest>,
+    /// Those of them that lie whole in the ingest.
+    mended: BTreeSet<Digest>,
+}
+
+impl<'a> Mender<'a> {
+    pub(super) fn new(
+        store: &'a Store,
+        ingest: &'a Ingest<'a>,
+        source: &'a Source,
+        options: &'a RepairOptions,
+        progress: &'a dyn Progress,
+        damaged: BTreeSet<Digest>,
+    ) -> Self {
+        Self { store, ingest, source, options, progress, damaged, mended: BTreeSet::new() }
+    }
+
+    pub(super) fn mended(self) -> Vec<Digest> {
+        self.mended.into_iter().collect()
+    }
+
+    /// Builds what `name` needs, if its config document is whole (`with_record`) or damaged (not).
+    pub(super) fn mend(
+        &mut self,
+        name: &ModelName,
+        with_record: bool,
+        failures: &mut Failures,
+    ) -> Result<(), RepairError> {
+        // One that has gone since it was verified needs nothing.
+        let Ok((_, manifest)) = self.store.manifest(name) else { return Ok(()) };
+        if self.damaged.contains(&manifest.config.digest) == with_record {
+            return Ok(());
+        }
+        let wanted: BTreeSet<Digest> = manifest
+            .blobs()
+            .map(|layer| layer.digest)
+            .filter(|digest| self.damaged.contains(digest) && !self.mended.contains(digest))
+            .collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        if with_record {
+            self.by_record(name, &manifest, wanted, failures)
+        } else {
+            self.by_guess(&manifest, &wanted, failures)
+        }
+    }
+
+    /// Finds the options by the record and the table in the config.
+    fn by_record(
+        &mut self,
+        name: &ModelName,
+        manifest: &Manifest,
+        mut wanted: BTreeSet<Digest>,
+        failures: &mut Failures,
+    ) -> Result<(), RepairError> {
+        let known = self.store.model(name).ok().map(|model| model.config);
+        let Some((config, table)) = known.as_ref().and_then(|config| Some((config, config.longshore.as_deref()?)))
+        else {
+            failures.extend(wanted.into_iter().map(|digest| (digest, (RepairProblem::NoRecord, Some(AGAIN.into())))));
+            return Ok(());
+        };
+        let described = describe(manifest, table);
+        let mut error = None;
+        let mut first: Option<Plan> = None;
+        let mut rebuild: Option<Rebuild<'_>> = None;
+        for options in candidates::recorded(&table.import, self.options) {
+            let plan = match Plan::new(self.source, &options) {
+                Ok(plan) => plan,
+                Err(found) => {
+                    error.get_or_insert_with(|| Arc::new(found));
+                    continue;
+                }
+            };
+            let rebuild = rebuild.get_or_insert_with(|| Rebuild::new(self.source, &plan));
+            let planned = by_name(&plan);
+            wanted.retain(|digest| !add(rebuild, *digest, &described, &planned, &plan));
+            first.get_or_insert(plan);
+            if wanted.is_empty() {
+                break;
+            }
+        }
+        let hint = self.hint(config, &table.import);
+        let planned = first.as_ref().map(by_name);
+        for digest in wanted {
+            let why = match &planned {
+                Some(planned) => difference(digest, &described, planned),
+                None => RepairProblem::Plan(Arc::clone(error.as_ref().expect("what has no plan has an error"))),
+            };
+            failures.insert(digest, (why, Some(hint.clone())));
+        }
+        let profile = table.import.profile.as_ref().and_then(|profile| profile.parse().ok()).unwrap_or_default();
+        let importance = self.options.importance.as_ref();
+        let mut options = self.import_options(profile);
+        options.importance = importance.filter(|file| Some(file.digest()) == table.import.importance).cloned();
+        match rebuild {
+            Some(rebuild) => self.build(rebuild, &options, &described, &hint, failures),
+            None => Ok(()),
+        }
+    }
+
+    /// Finds the options by trying all: they are right if the config document that comes of them has the digest that is wanted.
+    fn by_guess(
+        &mut self,
+        manifest: &Manifest,
+        wanted: &BTreeSet<Digest>,
+        failures: &mut Failures,
+    ) -> Result<(), RepairError> {
+        let Some((plan, options, config)) = self.guess(manifest) else {
+            if self.progress.cancelled() {
+                return Err(RepairError::Cancelled);
+            }
+            for digest in wanted {
+                failures.entry(*digest).or_insert_with(|| (RepairProblem::Config, Some(AGAIN.into())));
+            }
+            return Ok(());
+        };
+        let digest = manifest.config.digest;
+        let bytes = config.to_bytes();
+        let mut writer = self.ingest.replacement(digest)?;
+        writer.write_at(0, &bytes)?;
+        writer.finish()?;
+        self.mended.insert(digest);
+        let table = config.longshore.as_deref().expect("it was made with a table");
+        let described = describe(manifest, table);
+        let planned = by_name(&plan);
+        let mut rebuild = Rebuild::new(self.source, &plan);
+        for digest in wanted.iter().filter(|other| **other != digest) {
+            if !add(&mut rebuild, *digest, &described, &planned, &plan) {
+                failures.insert(*digest, (difference(*digest, &described, &planned), None));
+            }
+        }
+        let hint = self.hint(&config, &table.import);
+        self.build(rebuild, &options, &described, &hint, failures)
+    }
+
+    fn guess(&self, manifest: &Manifest) -> Option<(Plan, ImportOptions, Config)> {
+        for options in candidates::all(self.options) {
+            if self.progress.cancelled() {
+                return None;
+            }
+            let Ok(plan) = Plan::new(self.source, &options) else { continue };
+            let blobs = plan.blobs.iter().map(|blob| (Some(blob.name.as_str()), blob.layout.file_len()));
+            let files = plan.files.iter().map(|file| (Some(file.name.as_str()), file.size));
+            if !manifest.layers.iter().map(|layer| (layer.name.as_deref(), layer.size)).eq(blobs.chain(files)) {
+                continue;
+            }
+            for profile in [Profile::default()].into_iter().chain(Profile::ALL) {
+                for importance in [None, self.options.importance.clone()] {
+                    let mut options = self.import_options(profile);
+                    options.importance = importance;
+                    let config = config(self.source, &plan, &manifest.layers, &options);
+                    if Digest::of(&config.to_bytes()) == manifest.config.digest {
+                        return Some((plan, options, config));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn import_options(&self, profile: Profile) -> ImportOptions {
+        // Numbers that are not finite were allowed, or there are none: the digest tells.
+        ImportOptions { profile, threads: self.options.threads, allow_non_finite: true, ..ImportOptions::default() }
+    }
+
+    fn build(
+        &mut self,
+        rebuild: Rebuild<'_>,
+        options: &ImportOptions,
+        described: &HashMap<Digest, Described<'_>>,
+        hint: &str,
+        failures: &mut Failures,
+    ) -> Result<(), RepairError> {
+        if rebuild.is_empty() {
+            return Ok(());
+        }
+        for (digest, built) in rebuild.run(self.ingest, options, self.progress)? {
+            let why = match built {
+                Ok(found) if found == digest => {
+                    self.mended.insert(digest);
+                    failures.remove(&digest);
+                    continue;
+                }
+                Ok(found) => {
+                    let name = described.get(&digest).and_then(|blob| blob.names.first());
+                    RepairProblem::Bytes { name: name.map(|name| (*name).to_owned()), found }
+                }
+                Err(error) => RepairProblem::Build(Box::new(error)),
+            };
+            failures.insert(digest, (why, Some(hint.to_owned())));
+        }
+        Ok(())
+    }
+
+    /// What may be the reason if the source gives something else.
+    fn hint(&self, config: &Config, record: &Import) -> String {
+        let given = |name: &str| self.options.policy.as_ref().is_some_and(|policy| policy.name() == name);
+        let policy = record.policy.as_deref().filter(|name| Policy::named(name).is_err() && !given(name));
+        let importance = record
+            .importance
+            .filter(|digest| self.options.importance.as_ref().is_none_or(|file| file.digest() != *digest));
+        if config.draft.is_some() && !self.source.members.iter().any(crate::Member::is_draft) {
+            "the model was imported with a draft model: --draft DIR".to_owned()
+        } else if let Some(name) = policy {
+            format!("the model was imported with the policy {name:?}, which is not built in: --policy FILE")
+        } else if let Some(digest) = importance {
+            format!("the model was imported with an importance file of digest {digest}: --importance FILE")
+        } else {
+            "is it the same version of the checkpoint, and was the model imported by this release?".to_owned()
+        }
+    }
+}
