@@ -118,18 +118,19 @@ def picture(screen: Screen) -> str:
             while end < len(line) and line[end][1] == style:
                 end += 1
             run = "".join(character for character, _ in line[column:end])
-            if run.strip():
+            # Not every renderer keeps spaces that follow each other.
+            for words in re.finditer(r"\S+(?: \S+)*", run):
                 colour = next((COLOURS[name] for name in COLOURS if name in style), "#e6edf3")
                 marks = f' fill="{colour}"'
                 marks += ' font-weight="bold"' if "bold" in style else ""
-                place = f'x="{margin + column * width:g}" y="{margin + 14 + row * height}" textLength="{len(run) * width:g}"'
-                text.append(f"<text {place}{marks}>{escape(run)}</text>")
+                at, length = (column + words.start()) * width, len(words[0]) * width
+                place = f'x="{margin + at:g}" y="{margin + 14 + row * height}" textLength="{length:g}"'
+                text.append(f"<text {place}{marks}>{escape(words[0])}</text>")
             column = end
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{size[0]:g}" height="{size[1]:g}" viewBox="0 0 {size[0]:g} {size[1]:g}">',
-            "<style>text { font: 14px ui-monospace, 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace;"
-            " white-space: pre }</style>",
+            "<style>text { font: 14px ui-monospace, 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace }</style>",
             '<rect width="100%" height="100%" rx="8" fill="#0d1117"/>',
             *text,
             "</svg>",

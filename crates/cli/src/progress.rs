@@ -53,10 +53,11 @@ impl Drop for Bar {
 
 impl Progress for Bar {
     fn begin(&self, stage: &'static str, total: u64) {
-        self.bar.set_style(style(total, self.is_coloured));
-        self.bar.set_message(stage);
+        // Whatever is set may be drawn at once, the style last.
         self.bar.reset();
         self.bar.set_length(total);
+        self.bar.set_message(stage);
+        self.bar.set_style(style(total, self.is_coloured));
         // Without a tick the time left would stand still where a tensor takes long.
         self.bar.enable_steady_tick(Duration::from_millis(200));
     }

@@ -105,11 +105,11 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
     printer.report(&report, || {
         let (blobs, files) = (plural(plan.blobs.len(), "blob"), plural(plan.files.len(), "file"));
         let (stored, read) = (size(plan.stored_bytes()), size(plan.source_bytes()));
-        let (new, reused) = (size(outcome.new_bytes), size(outcome.reused_bytes));
-        let mut lines = vec![
-            ("stored", format!("{stored} in {blobs} and {files}, from {read}")),
-            ("new", format!("{new}, beside {reused} that were there")),
-        ];
+        let new = match outcome.reused_bytes {
+            0 => size(outcome.new_bytes),
+            reused => format!("{}; {} were there already", size(outcome.new_bytes), size(reused)),
+        };
+        let mut lines = vec![("stored", format!("{stored} in {blobs} and {files}, from {read}")), ("new", new)];
         if outcome.taken_over_bytes > 0 {
             let bytes = size(outcome.taken_over_bytes);
             lines.push(("taken over", format!("{bytes} of these, finished by an import that was killed")));

@@ -70,7 +70,7 @@ pub(super) fn run(args: &Load, store: &Store, printer: &Printer) -> anyhow::Resu
         tensors: 0,
         bytes: 0,
         seconds: Vec::new(),
-        limit: Limit { what: "open, map and touch a page of each blob, 1 thread", gb_per_s: 0.0, seconds: f64::MAX },
+        limit: Limit { what: "open, map, touch a page of each blob, 1 thread", gb_per_s: 0.0, seconds: f64::MAX },
         peak_rss: None,
     };
     for _ in 0..args.repeat.get() {
