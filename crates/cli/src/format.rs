@@ -94,7 +94,7 @@ pub(crate) enum Align {
 
 /// Rows under a heading, each column as wide as its widest cell, two spaces between.
 ///
-/// Where that passes `room` columns, the widest columns of text give way: their cells lose their middle.
+/// Where that passes `room` columns, the widest columns of text give way.
 pub(crate) fn table(columns: &[(&str, Align)], rows: &[Vec<String>], room: Option<usize>) -> String {
     let rows: Vec<Vec<Cow<'_, str>>> = rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
     let width = |at: usize| {
@@ -138,17 +138,18 @@ fn narrow(columns: &[(&str, Align)], widths: &mut [usize], room: usize) {
     }
 }
 
-/// Text of at most `width` characters: from a longer one the middle is left out, since names differ at their ends.
+/// Text of at most `width` characters. Of a name the end is kept, which is where names differ; of a sentence the beginning.
 fn elide(text: &str, width: usize) -> Cow<'_, str> {
     let length = text.chars().count();
     if length <= width {
         return Cow::Borrowed(text);
     }
     let kept = width.saturating_sub(1);
-    let head = kept / 2;
-    let tail = length - (kept - head);
-    let end = text.chars().skip(tail);
-    Cow::Owned(text.chars().take(head).chain(['…']).chain(end).collect())
+    Cow::Owned(if text.contains(' ') {
+        text.chars().take(kept).chain(['…']).collect()
+    } else {
+        ['…'].into_iter().chain(text.chars().skip(length - kept)).collect()
+    })
 }
 
 /// Lines of a faint key and a value, the values below each other; a value that passes `room` columns goes on in the next line.
@@ -238,13 +239,13 @@ mod tests {
         assert_eq!(
             text,
             "TENSOR                   DTYPE      SIZE\n\
-             model.layer…proj.weight  BF16   1.00 MiB\n\
+             …perts.down_proj.weight  BF16   1.00 MiB\n\
              lm_head.weight           F32        10 B\n"
         );
         assert_eq!(shown(&table(&columns, &rows, Some(200))), shown(&table(&columns, &rows, None)));
         // Numbers are never cut, nor are texts below a dozen characters.
         let narrowest = shown(&table(&columns, &rows, Some(1)));
-        assert!(narrowest.contains("model…weight  BF16   1.00 MiB"), "{narrowest}");
+        assert!(narrowest.contains("…proj.weight  BF16   1.00 MiB"), "{narrowest}");
     }
 
     #[test]
