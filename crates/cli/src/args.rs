@@ -97,9 +97,10 @@ pub(crate) enum Command {
 /// Import a checkpoint into the store, quantized if asked
 ///
 /// SOURCE is a directory with config.json and safetensors files, a diffusers pipeline (a directory with a `model_index.json`), a
-/// snapshot in a hub cache, or one .safetensors file. Tensors and
-/// the files that a model needs to run (configuration, tokenizer, chat template, code, licence) are stored; a tensor that
-/// the store already holds is not stored again. The experts of a layer are stacked into one tensor per projection.
+/// snapshot in a hub cache, one .safetensors file, or the manifest of a model in another store
+/// (`~/.ollama/models/manifests/registry.ollama.ai/library/qwen3/4b`). Tensors and the files that a model needs to run
+/// (configuration, tokenizer, chat template, code, licence) are stored; a tensor that the store already holds is not stored
+/// again. The experts of a layer are stacked into one tensor per projection.
 ///
 /// Nothing is left behind if the import fails or is interrupted.
 #[derive(Debug, Args)]
@@ -110,7 +111,7 @@ Examples:
   longshore import ./Qwen3-4B qwen3:int4 --quantize int4 --dry-run    only what would be done")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Import {
-    /// A checkpoint directory or one .safetensors file
+    /// A checkpoint directory, one .safetensors file, or a stored model's manifest
     pub(crate) source: PathBuf,
     /// The name to give it: `model`, `model:tag` or `host/namespace/model:tag`
     pub(crate) name: ModelName,
@@ -181,7 +182,7 @@ pub(crate) struct Load {
     /// Only this component of a pipeline
     #[arg(long, value_name = "C")]
     pub(crate) component: Option<String>,
-    /// Hash the blobs first
+    /// Hash the blobs that are loaded, in the same pass
     #[arg(long)]
     pub(crate) verify: bool,
     /// Load so many times
@@ -192,10 +193,28 @@ pub(crate) struct Load {
 /// Hash blobs again and check that all documents agree
 ///
 /// Without names, the whole store is checked, blobs that no model reaches included. Each bad blob is named with the models that need it.
+///
+/// With --repair, blobs that are damaged or missing are built again from the checkpoint that the models were imported from, as they
+/// were imported, and put in place if they have the digest that they had. The exit status is 0 if nothing bad is left.
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     /// Only these models
     pub(crate) names: Vec<ModelName>,
+    /// Build bad blobs again from this checkpoint: what was SOURCE at the import
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) repair: Option<PathBuf>,
+    /// The policy's file, if the import used one that is not built in
+    #[arg(long, value_name = "P", requires = "repair", value_parser = parse_policy)]
+    pub(crate) policy: Option<PolicySource>,
+    /// The importance file, if the import used one
+    #[arg(long, value_name = "FILE", requires = "repair")]
+    pub(crate) importance: Option<PathBuf>,
+    /// The draft model's checkpoint, if the import used one
+    #[arg(long, value_name = "DIR", requires = "repair")]
+    pub(crate) draft: Option<PathBuf>,
+    /// Threads that build blobs [default: all]
+    #[arg(long, value_name = "N", requires = "repair", value_parser = parse_count)]
+    pub(crate) threads: Option<NonZero<usize>>,
 }
 
 /// Compare two models tensor by tensor

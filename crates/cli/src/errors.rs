@@ -3,8 +3,8 @@
 use std::{io, process::ExitCode};
 
 use clap::error::ErrorKind;
-use longshore_manifest::store::VerifyError;
-use longshore_packer::{ExportError, ImportError};
+use longshore_manifest::{store::VerifyError, weights::CorruptError};
+use longshore_packer::{ExportError, ImportError, RepairError};
 
 use crate::{hints, printer};
 
@@ -110,7 +110,9 @@ fn code(error: &anyhow::Error) -> u8 {
         }
         let cancelled = matches!(cause.downcast_ref(), Some(ImportError::Cancelled))
             || matches!(cause.downcast_ref(), Some(ExportError::Cancelled { .. }))
-            || matches!(cause.downcast_ref(), Some(VerifyError::Cancelled));
+            || matches!(cause.downcast_ref(), Some(VerifyError::Cancelled))
+            || matches!(cause.downcast_ref(), Some(RepairError::Cancelled))
+            || matches!(cause.downcast_ref(), Some(CorruptError::Cancelled));
         if cancelled {
             return INTERRUPTED;
         }

@@ -31,10 +31,10 @@ pub(super) fn blob(data: &[u8]) {
     let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return };
     let (line, blob) = (&data[..end], &data[end + 1..]);
     let Ok(tensors) = serde_json::from_slice::<Value>(line) else { return };
-    SCRATCH.with(|dir| stored(dir.path(), tensors, blob));
+    SCRATCH.with(|dir| stored(dir.path(), &tensors, blob));
 }
 
-fn stored(root: &Path, tensors: Value, blob: &[u8]) {
+fn stored(root: &Path, tensors: &Value, blob: &[u8]) {
     let store = Store::open(root).expect("the scratch store is ours");
     let digest = Digest::of(blob);
     let name = tensors.get(0).and_then(|tensor| tensor.get("name")).and_then(Value::as_str).map(str::to_owned);

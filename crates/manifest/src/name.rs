@@ -20,8 +20,10 @@ const MAX_PART: usize = 80;
 ///
 /// A host with its port is 1 to 255 characters, every other part 1 to 80: each is the name of a directory or a file. A part
 /// starts with an ASCII letter, a digit or `_` and goes on with those, `-` and (except in a namespace) `.`; a host may end in
-/// `:` and a port. So no part is `.` or `..`, and a path made from a name stays inside the store. Two names that differ only in
-/// case are different names; on a file system that ignores case they are the same file, and the one written last wins.
+/// `:` and a port. So no part is `.` or `..`, and a path made from a name stays inside the store.
+///
+/// Names keep their case, and two that differ only in case are different names. A store holds one of them at most, as they are
+/// one file where a file system ignores case: see [`Store::check_spelling`](crate::Store::check_spelling).
 ///
 /// ```
 /// use longshore_manifest::ModelName;

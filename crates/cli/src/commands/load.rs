@@ -6,9 +6,9 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use longshore_loader_cuda::CudaWeights;
 use longshore_loader_mlx::MlxWeights;
 use longshore_manifest::{
-    Store,
-    store::{Model, VerifyOptions},
-    weights::{OpenOptions, Weights, plain_loop},
+    ModelName, Store,
+    store::Model,
+    weights::{CorruptError, OpenOptions, Weights, plain_loop},
 };
 use serde::Serialize;
 
@@ -54,9 +54,6 @@ pub(super) fn run(args: &Load, store: &Store, printer: &Printer) -> anyhow::Resu
             return loaded.map(|weights| match weights {}).map_err(|error| device_error(&error));
         }
     }
-    if args.verify {
-        verify(args, store, printer)?;
-    }
     let globs = globs(&args.select)?;
     let select = |name: &str| globs.is_match(name);
     let mut options = OpenOptions::default();
@@ -76,6 +73,9 @@ pub(super) fn run(args: &Load, store: &Store, printer: &Printer) -> anyhow::Resu
     for _ in 0..args.repeat.get() {
         let started = Instant::now();
         let weights = black_box(Weights::open(store, &store.model(&args.name)?, &options)?);
+        if args.verify {
+            weights.verify(&Bar::new(printer)).map_err(|error| corrupt(error, &args.name))?;
+        }
         report.seconds.push(started.elapsed().as_secs_f64());
         report.tensors = weights.len();
         report.bytes = weights.bytes();
@@ -101,8 +101,9 @@ fn human(args: &Load, model: &Model, report: &Report) -> String {
         plural(report.tensors, "tensor"),
         size(report.bytes)
     );
+    let loaded = if args.verify { "loaded and verified" } else { "loaded" };
     for time in &report.seconds {
-        let _ = writeln!(text, "  loaded in {} ({} GB/s)", seconds(*time), three_digits(rate(report.bytes, *time)));
+        let _ = writeln!(text, "  {loaded} in {} ({} GB/s)", seconds(*time), three_digits(rate(report.bytes, *time)));
     }
     let _ = writeln!(
         text,
@@ -122,19 +123,13 @@ fn human(args: &Load, model: &Model, report: &Report) -> String {
     text
 }
 
-fn verify(args: &Load, store: &Store, printer: &Printer) -> anyhow::Result<()> {
-    let mut options = VerifyOptions::default();
-    options.names = vec![args.name.clone()];
-    let outcome = store.verify(&options, &Bar::new(printer))?;
-    match outcome.bad.first() {
-        None => Ok(()),
-        Some(bad) => {
-            let blob = bad.digest.map(|digest| digest.to_string()).unwrap_or_default();
-            let count = plural(outcome.bad.len(), "bad blob");
-            Err(Advice::input(format!("{count} in {}, {blob}: {}", args.name, bad.problem))
-                .hint(format!("longshore verify {} names them all", args.name))
-                .into())
-        }
+/// Says what can be done about it.
+fn corrupt(error: CorruptError, name: &ModelName) -> anyhow::Error {
+    match error {
+        CorruptError::Blob { .. } => Advice::input(error.to_string())
+            .hint(format!("longshore verify {name} --repair SOURCE builds it again from what was imported"))
+            .into(),
+        _ => error.into(),
     }
 }
 

@@ -1,14 +1,19 @@
-//! `verify`: hash blobs again and check that all documents agree.
+//! `verify`: hash blobs again and check that all documents agree; with `--repair`, build bad blobs again.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode, sync::Arc};
 
-use longshore_manifest::{Digest, ModelName, Store, store::VerifyOptions};
+use longshore_manifest::{
+    Digest, ModelName, Store,
+    store::{self, VerifyOptions, VerifyOutcome},
+};
+use longshore_packer::{ImportanceFile, RepairOptions, RepairOutcome, Source, Unrepaired};
+use longshore_st_format::Limits;
 use serde::Serialize;
 
 use super::VERSION;
 use crate::{
     args::Verify,
-    errors::NO,
+    errors::{NO, text},
     format::{plural, size},
     printer::Printer,
     progress::Bar,
@@ -21,61 +26,160 @@ struct Report {
     bytes: u64,
     models: usize,
     bad: Vec<Bad>,
+    /// With `--repair` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repaired: Option<Vec<Repaired>>,
 }
 
 #[derive(Serialize)]
 struct Bad {
     digest: Option<Digest>,
     problem: String,
+    /// What its models call it.
+    names: Vec<String>,
+    models: Vec<ModelName>,
+    /// Why it was not repaired.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_repaired: Option<String>,
+    #[serde(skip)]
+    hint: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Repaired {
+    digest: Digest,
+    size: u64,
+    problem: String,
+    names: Vec<String>,
     models: Vec<ModelName>,
 }
 
 pub(super) fn run(args: Verify, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
-    let mut options = VerifyOptions::default();
-    options.names = args.names;
-    let outcome = {
-        let bar = Bar::new(printer);
-        store.verify(&options, &bar)?
+    let report = match &args.repair {
+        Some(source) => repair(&args, source, store, printer)?,
+        None => verify(args.names, store, printer)?,
     };
-    let bad = outcome.bad.iter().map(|bad| Bad {
-        digest: bad.digest,
-        problem: bad.problem.to_string(),
-        models: bad.models.clone(),
-    });
-    let report = Report {
-        version: VERSION,
-        blobs: outcome.blobs,
-        bytes: outcome.bytes,
-        models: outcome.models,
-        bad: bad.collect(),
-    };
-    printer.report(&report, || {
-        let bad: String = report.bad.iter().map(line).collect();
-        let checked = format!(
-            "{} in {} checked, {}",
-            size(report.bytes),
-            plural(report.blobs, "blob"),
-            plural(report.models, "model")
-        );
-        match report.bad.len() {
-            0 => format!("{checked}: all good\n"),
-            bad_count => format!("{bad}{checked}: {bad_count} bad\n"),
-        }
-    })?;
+    printer.report(&report, || human(&report))?;
     if report.bad.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    let can_import = report.bad.iter().any(|bad| bad.digest.is_some() && !bad.models.is_empty());
-    if can_import && !store.is_foreign() && !printer.is_json() {
-        printer.hint("importing a harmed model's source again under its name replaces its bad blobs");
+    if !printer.is_json() {
+        hints(&report, store, printer);
     }
     Ok(ExitCode::from(NO))
 }
 
-fn line(bad: &Bad) -> String {
-    let digest = bad.digest.map_or_else(String::new, |digest| format!("{digest}  "));
-    let models: Vec<String> = bad.models.iter().map(ToString::to_string).collect();
-    let needed =
-        if models.is_empty() { "no model needs it".into() } else { format!("needed by {}", models.join(", ")) };
-    format!("{digest}{}  ({needed})\n", bad.problem)
+fn verify(names: Vec<ModelName>, store: &Store, printer: &Printer) -> anyhow::Result<Report> {
+    let mut options = VerifyOptions::default();
+    options.names = names;
+    let bar = Bar::new(printer);
+    let mut outcome = store.verify(&options, &bar)?;
+    let bad = std::mem::take(&mut outcome.bad).into_iter().map(Bad::from).collect();
+    Ok(Report::new(&outcome, bad, None))
+}
+
+fn repair(args: &Verify, source: &Path, store: &Store, printer: &Printer) -> anyhow::Result<Report> {
+    let mut options = RepairOptions::default();
+    options.names.clone_from(&args.names);
+    options.policy = args.policy.as_ref().map(super::policy::open).transpose()?;
+    options.importance = args.importance.as_ref().map(ImportanceFile::open).transpose()?.map(Arc::new);
+    options.threads = args.threads;
+    let mut source = Source::open(source, &Limits::default())?;
+    if let Some(draft) = &args.draft {
+        source = source.with_draft(Source::open(draft, &Limits::default())?)?;
+    }
+    let RepairOutcome { repaired, left, verified, .. } = {
+        let bar = Bar::new(printer);
+        longshore_packer::repair(store, &source, &options, &bar)?
+    };
+    let repaired = repaired.into_iter().map(|blob| Repaired {
+        digest: blob.digest,
+        size: blob.size,
+        problem: blob.problem,
+        names: blob.names,
+        models: blob.models,
+    });
+    Ok(Report::new(&verified, left.into_iter().map(Bad::from).collect(), Some(repaired.collect())))
+}
+
+impl Report {
+    fn new(outcome: &VerifyOutcome, bad: Vec<Bad>, repaired: Option<Vec<Repaired>>) -> Self {
+        let VerifyOutcome { blobs, bytes, models, .. } = *outcome;
+        Self { version: VERSION, blobs, bytes, models, bad, repaired }
+    }
+}
+
+impl From<store::Bad> for Bad {
+    fn from(bad: store::Bad) -> Self {
+        let store::Bad { digest, problem, names, models, .. } = bad;
+        Self { digest, problem: problem.to_string(), names, models, not_repaired: None, hint: None }
+    }
+}
+
+impl From<Unrepaired> for Bad {
+    fn from(left: Unrepaired) -> Self {
+        let Unrepaired { bad, why, hint, .. } = left;
+        Self { not_repaired: Some(text(&why)), hint, ..Self::from(bad) }
+    }
+}
+
+fn human(report: &Report) -> String {
+    let mut lines: String = report.bad.iter().map(Bad::line).collect();
+    let mut repaired = String::new();
+    if let Some(blobs) = &report.repaired {
+        lines.extend(blobs.iter().map(|blob| {
+            let Repaired { digest, problem, names, models, .. } = blob;
+            format!("{digest}  {}repaired; before: {problem}  ({})\n", called(names), needed(models))
+        }));
+        repaired = format!("{} repaired, ", blobs.len());
+    }
+    let checked = format!(
+        "{} in {} checked, {}",
+        size(report.bytes),
+        plural(report.blobs, "blob"),
+        plural(report.models, "model")
+    );
+    match report.bad.len() {
+        0 => format!("{lines}{checked}: {repaired}all good\n"),
+        bad => format!("{lines}{checked}: {repaired}{bad} bad\n"),
+    }
+}
+
+impl Bad {
+    fn line(&self) -> String {
+        let digest = self.digest.map_or_else(String::new, |digest| format!("{digest}  "));
+        let why = self.not_repaired.as_ref().map(|why| format!("; not repaired: {why}")).unwrap_or_default();
+        format!("{digest}{}{}{why}  ({})\n", called(&self.names), self.problem, needed(&self.models))
+    }
+}
+
+/// What models call a blob, if they have a name for it.
+fn called(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [name] => format!("{name}  "),
+        [name, others @ ..] => format!("{name} and {} more  ", others.len()),
+    }
+}
+
+fn needed(models: &[ModelName]) -> String {
+    let models: Vec<String> = models.iter().map(ToString::to_string).collect();
+    if models.is_empty() { "no model needs it".into() } else { format!("needed by {}", models.join(", ")) }
+}
+
+fn hints(report: &Report, store: &Store, printer: &Printer) {
+    if report.repaired.is_some() {
+        let mut hints: Vec<&String> = report.bad.iter().filter_map(|bad| bad.hint.as_ref()).collect();
+        hints.sort_unstable();
+        hints.dedup();
+        for hint in hints {
+            printer.hint(hint);
+        }
+        return;
+    }
+    let is_needed = |bad: &&Bad| bad.digest.is_some() && !bad.models.is_empty();
+    if let Some(bad) = report.bad.iter().find(is_needed).filter(|_| !store.is_foreign()) {
+        let name = &bad.models[0];
+        printer.hint(&format!("longshore verify {name} --repair SOURCE builds bad blobs again from what was imported"));
+    }
 }

@@ -4,18 +4,17 @@ mod nearest;
 mod source;
 pub(crate) mod usage;
 
-use std::{error::Error, io, path::Path};
+use std::{error::Error, io};
 
 use longshore_manifest::{
-    ModelName, Store,
+    Store,
     store::{CopyError, ForeignStore, GcError, IngestError, ModelError, TableError, VerifyError},
     weights::WeightsError,
 };
-use longshore_packer::{ExportError, ImportError, PlanError};
+use longshore_packer::{ExportError, ImportError, PlanError, RepairError};
 use longshore_quant::policy::PolicyError;
 
 use crate::errors::{Advice, is_kind};
-use nearest::nearest;
 
 /// The hints of an error and of its causes, each once.
 pub(crate) fn of(error: &anyhow::Error) -> Vec<String> {
@@ -42,9 +41,16 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Vec<String> {
     if cause.is::<PolicyError>() {
         hints.push("longshore policy show default prints a policy to start from".into());
     }
-    if let Some(ModelError::NotFound { name, root }) = model_error(cause) {
-        hints.extend(meant(name, root).map(|names| format!("did you mean {names}?")));
+    if let Some(ModelError::NotFound { name, root, .. }) = model_error(cause) {
+        let near = Store::open(root).map(|store| store.near(name)).unwrap_or_default();
+        if !near.is_empty() {
+            let near: Vec<String> = near.iter().map(ToString::to_string).collect();
+            hints.push(format!("did you mean {}?", near.join(" or ")));
+        }
         hints.push("longshore list shows the models of the store; --store DIR chooses another store".into());
+    }
+    if matches!(cause.downcast_ref(), Some(WeightsError::Blob { .. } | WeightsError::Short { .. })) {
+        hints.push("longshore verify says what is damaged".into());
     }
     if is_foreign(cause) {
         hints.push("--store DIR or LONGSHORE_STORE chooses a store of your own".into());
@@ -106,22 +112,11 @@ fn of_gc(error: &GcError) -> Option<String> {
     }
 }
 
-/// The names in a store that somebody may have meant: the same model with another tag, at most a few of them, or a name much like it.
-fn meant(name: &ModelName, root: &Path) -> Option<String> {
-    const MOST: usize = 3;
-    let found = Store::open(root).ok()?.list().ok()?;
-    let names: Vec<&ModelName> = found.iter().map(|entry| &entry.name).collect();
-    let is_tagged = |other: &&&ModelName| (other.model(), other.namespace()) == (name.model(), name.namespace());
-    let tagged: Vec<String> = names.iter().filter(is_tagged).take(MOST).map(ToString::to_string).collect();
-    if !tagged.is_empty() {
-        return Some(tagged.join(" or "));
-    }
-    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    nearest(&name.to_string(), names.iter().map(String::as_str)).map(str::to_owned)
-}
-
 /// The error about a model that a cause is, or passes on as it is.
 fn model_error<'e>(cause: &'e (dyn Error + 'static)) -> Option<&'e ModelError> {
+    if let Some(RepairError::Verify(VerifyError::NotFound(error))) = cause.downcast_ref() {
+        return Some(error);
+    }
     match (cause.downcast_ref(), cause.downcast_ref(), cause.downcast_ref()) {
         (Some(GcError::Model(error)), _, _) | (_, Some(CopyError::Model(error)), _) => Some(error),
         (_, _, Some(VerifyError::NotFound(error))) => Some(error),
@@ -147,6 +142,7 @@ fn is_foreign(cause: &(dyn Error + 'static)) -> bool {
     };
     cause.is::<ForeignStore>()
         || matches!(ingest, Some(IngestError::Foreign(_)))
+        || matches!(cause.downcast_ref(), Some(RepairError::Ingest(IngestError::Foreign(_))))
         || matches!(cause.downcast_ref(), Some(GcError::Foreign(_)))
         || matches!(cause.downcast_ref(), Some(CopyError::Foreign(_)))
 }

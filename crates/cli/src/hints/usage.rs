@@ -4,7 +4,7 @@ use clap::error::{ContextKind, ContextValue};
 use longshore_manifest::ModelName;
 use longshore_quant::{Profile, policy::Policy};
 
-use super::nearest;
+use super::nearest::nearest;
 
 /// The hints of a usage error; the verb is what the help is about.
 pub(crate) fn of(error: &clap::Error, verb: Option<&str>) -> Vec<String> {

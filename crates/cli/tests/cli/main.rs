@@ -3,6 +3,8 @@
 
 mod bad_input;
 mod disk;
+mod foreign;
+mod gc;
 mod help;
 mod journey;
 mod json;
@@ -13,6 +15,7 @@ mod models;
 mod pipelines;
 mod plans;
 mod policy;
+mod repair;
 mod support;
 mod together;
 mod usage;

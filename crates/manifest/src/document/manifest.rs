@@ -104,28 +104,11 @@ impl Manifest {
         if manifest.schema_version != 2 {
             return Err(DocumentError::Version { what: "manifest", found: manifest.schema_version, expected: 2 });
         }
-        match manifest.files_problem() {
+        let files = manifest.layers.iter().filter(|layer| layer.is_file());
+        match check_files(files.map(|layer| layer.name.as_deref().unwrap_or_default())) {
             Some(problem) => Err(DocumentError::Inconsistent { what: "manifest", problem }),
             None => Ok(manifest),
         }
-    }
-
-    /// Why the companion files cannot all lie in one directory.
-    fn files_problem(&self) -> Option<String> {
-        let mut paths = HashSet::new();
-        for layer in self.layers.iter().filter(|layer| layer.is_file()) {
-            let name = layer.name.as_deref().unwrap_or_default();
-            if let Err(error) = RelativePath::parse(name) {
-                return Some(error.to_string());
-            }
-            if !paths.insert(name) {
-                return Some(format!("the file {name:?} is listed twice"));
-            }
-        }
-        let mut above = paths.iter().flat_map(|path| path.match_indices('/').map(|(at, _)| (*path, &path[..at])));
-        // The least of all, so that the message is the same each time.
-        let (path, file) = above.by_ref().filter(|(_, dir)| paths.contains(dir)).min()?;
-        Some(format!("the file {path:?} lies below {file:?}, which is a file too"))
     }
 
     /// The document: one line of JSON and a newline.
@@ -146,6 +129,23 @@ impl Manifest {
             Some((RelativePath::parse(name).ok()?, layer))
         })
     }
+}
+
+/// Why companion files with these paths cannot all lie in one directory.
+pub(crate) fn check_files<'n>(files: impl Iterator<Item = &'n str>) -> Option<String> {
+    let mut paths = HashSet::new();
+    for name in files {
+        if let Err(error) = RelativePath::parse(name) {
+            return Some(error.to_string());
+        }
+        if !paths.insert(name) {
+            return Some(format!("the file {name:?} is listed twice"));
+        }
+    }
+    let mut above = paths.iter().flat_map(|path| path.match_indices('/').map(|(at, _)| (*path, &path[..at])));
+    // The least of all, so that the message is the same each time.
+    let (path, file) = above.by_ref().filter(|(_, dir)| paths.contains(dir)).min()?;
+    Some(format!("the file {path:?} lies below {file:?}, which is a file too"))
 }
 
 impl Descriptor {

@@ -8,5 +8,6 @@ mod table;
 
 pub(crate) use coding::Coding;
 pub use config::{Config, Draft, Facts, Import, Rope};
+pub(crate) use manifest::check_files;
 pub use manifest::{Descriptor, DocumentError, Manifest, media_type};
 pub use table::{BlobEntry, Loss, Part, Quantization, Role, TensorEntry, TensorTable, Transform, is_component};

@@ -1,4 +1,5 @@
 //! File systems for tests: one that records, one that fails, one that stops.
+#![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
 use std::{
     fs::File,

@@ -42,23 +42,6 @@ impl Ingest<'_> {
         self.commit_document(name, manifest, &manifest.to_bytes())
     }
 
-    /// Makes those of the added blobs durable that have one of these digests, and puts them in place; drops the others. No name
-    /// changes what it points at. Returns the digests and sizes in bytes of the blobs that were put in place, in the order of `digests`.
-    ///
-    /// # Errors
-    ///
-    /// [`FsError`] for anything that the file system refuses. Some of the blobs may be in place then, and each of those is whole.
-    pub fn mend(self, digests: &[Digest]) -> Result<Vec<(Digest, u64)>, FsError> {
-        let mut pending = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
-        pending.retain(|digest, _| digests.contains(digest));
-        self.sync(&pending, None)?;
-        for (digest, blob) in &pending {
-            self.store().disk.rename(&blob.path, &self.store().blob_path(digest))?;
-        }
-        self.store().disk.sync_dir(&self.store().blobs())?;
-        Ok(digests.iter().filter_map(|digest| Some((*digest, pending.remove(digest)?.size))).collect())
-    }
-
     /// Commits `document`, of which `manifest` is the meaning.
     pub(super) fn commit_document(
         self,
@@ -66,6 +49,7 @@ impl Ingest<'_> {
         manifest: &Manifest,
         document: &[u8],
     ) -> Result<Committed, IngestError> {
+        self.store().check_spelling(name)?;
         let target = self.store().manifest_path(name);
         let mut placed = Vec::new();
         let done = self.carry_out(&target, manifest, document, &mut placed);
@@ -155,7 +139,7 @@ impl Ingest<'_> {
         Ok(())
     }
 
-    fn sync(&self, pending: &HashMap<Digest, Pending>, manifest: Option<&Path>) -> Result<(), FsError> {
+    pub(super) fn sync(&self, pending: &HashMap<Digest, Pending>, manifest: Option<&Path>) -> Result<(), FsError> {
         let disk = &self.store().disk;
         let files = pending.values().map(|blob| blob.path.as_path()).chain(manifest);
         disk.sync_files(self.handle(), self.dir(), files)?;

@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use super::owner as process;
+use super::owner::is_unique_name;
 use crate::FsError;
 
 /// What a directory is, if it is no store of ours and not empty. None is ever written to.
@@ -39,7 +39,8 @@ pub(super) fn owner_of(root: &Path) -> Result<Option<Owner>, FsError> {
             return Ok(Some(Owner::HubCache));
         }
         let is_system = SYSTEM.contains(&&*name) || SYSTEM_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-        if !is_system && !(name == "tmp" && is_unfinished(&root.join("tmp"))) {
+        let is_ours = name == "tmp" && is_unfinished(&root.join("tmp"));
+        if !is_system && !is_ours {
             owner = Some(Owner::Nobody);
         }
     }
@@ -50,7 +51,7 @@ pub(super) fn owner_of(root: &Path) -> Result<Option<Owner>, FsError> {
 /// somebody is making it, or was stopped.
 fn is_unfinished(dir: &Path) -> bool {
     let is_ours = |entry: io::Result<std::fs::DirEntry>| {
-        entry.is_ok_and(|entry| process::Owner::of(&entry.file_name().to_string_lossy()).is_some())
+        entry.is_ok_and(|entry| is_unique_name(&entry.file_name().to_string_lossy()))
     };
     match std::fs::read_dir(dir) {
         Ok(mut entries) => entries.all(is_ours),

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    BlobWriter, ForeignStore, Store,
+    BlobWriter, ForeignStore, SpellingError, Store,
     lease::{Lease, Line},
     takeover::Leftovers,
 };
@@ -63,6 +63,9 @@ pub enum IngestError {
     /// The store belongs to another program.
     #[error(transparent)]
     Foreign(#[from] ForeignStore),
+    /// The store has the name in another spelling.
+    #[error(transparent)]
+    Spelling(#[from] Box<SpellingError>),
     /// The manifest names a blob that was neither added nor there before.
     #[error("the manifest names {digest} ({size} bytes), which is not in the store")]
     MissingBlob {
@@ -252,16 +255,6 @@ impl Ingest<'_> {
         blob.write_at(0, bytes)?;
         blob.finish()
     }
-
-    /// A new blob that takes the place of the store's blob `digest`, which is missing or damaged: what the store has there is not
-    /// trusted. It is put there by [`Self::mend`] or [`Self::commit`], if its bytes turn out to have that digest.
-    ///
-    /// # Errors
-    ///
-    /// [`FsError`] if the temporary file cannot be made.
-    pub fn replacement(&self, digest: Digest) -> Result<BlobWriter<'_>, FsError> {
-        BlobWriter::replacing(self, digest)
-    }
 }
 
 /// A complete temporary file.
@@ -296,6 +289,8 @@ impl Store {
 
 impl Drop for Ingest<'_> {
     fn drop(&mut self) {
+        self.lease.close();
+        self.handle = None;
         // Nothing here can be reported; what stays is swept by a later import.
         let _ = self.store.discard(&self.dir);
     }

@@ -53,7 +53,8 @@ pub(super) struct Lease {
 
 #[derive(Debug)]
 struct Written {
-    file: File,
+    /// Open until the import ends.
+    file: Option<File>,
     /// In bytes.
     length: u64,
     /// The blobs that have a line, and whether it gives a file.
@@ -64,7 +65,7 @@ impl Lease {
     pub(super) fn create(disk: &Disk, dir: &Path) -> Result<Self, FsError> {
         let path = dir.join(NAME);
         let file = disk.create_writable(&path)?;
-        let written = Mutex::new(Written { file, length: 0, digests: HashMap::new() });
+        let written = Mutex::new(Written { file: Some(file), length: 0, digests: HashMap::new() });
         Ok(Self { disk: disk.clone(), path, written, begun: Instant::now(), beat: AtomicU64::new(0) })
     }
 
@@ -86,13 +87,19 @@ impl Lease {
         if text.is_empty() {
             return Ok(());
         }
-        let done = self.disk.write_at(&written.file, &self.path, written.length, &text);
+        let file = written.file.as_ref().expect("BUG: a lease is not written to after its end");
+        let done = self.disk.write_at(file, &self.path, written.length, &text);
         match done {
             Ok(()) => written.length += text.len() as u64,
             Err(_) => written.digests.retain(|digest, _| !added.contains(digest)),
         }
         self.beat.store(self.begun.elapsed().as_secs(), Ordering::Relaxed);
         done
+    }
+
+    /// Closes the file, so that it can be removed; on Windows an open one cannot.
+    pub(super) fn close(&mut self) {
+        self.written.get_mut().unwrap_or_else(PoisonError::into_inner).file = None;
     }
 
     /// Shows that the import is alive, if it is time to.
@@ -133,6 +140,7 @@ pub(super) fn read(dir: &Path) -> Result<Vec<Line>, FsError> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 mod tests {
     use super::*;
 
@@ -164,7 +172,7 @@ mod tests {
             std::fs::write(dir.path().join(NAME), &whole[..cut]).unwrap();
             assert_eq!(read(dir.path()).unwrap(), []);
         }
-        for wrong in [&b"{}\n"[..], b"\n", &[b'x'; 1 << 20]] {
+        for wrong in [&b"{}\n"[..], b"\n", &vec![b'x'; 1 << 20]] {
             std::fs::write(dir.path().join(NAME), wrong).unwrap();
             let error = read(dir.path()).unwrap_err();
             assert_eq!((error.kind(), error.path.ends_with(NAME)), (io::ErrorKind::InvalidData, true));

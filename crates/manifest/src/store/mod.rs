@@ -8,9 +8,12 @@ mod free;
 mod gc;
 mod ingest;
 mod lease;
+mod list;
+mod mend;
 mod models;
 mod owner;
 mod remove;
+mod spelling;
 mod sweep;
 mod takeover;
 #[cfg(test)]
@@ -30,6 +33,7 @@ pub use gc::{GcError, GcOptions, GcOutcome};
 pub use ingest::{Added, Ingest, IngestError};
 pub use models::{CopyError, ListEntry, Model, ModelError, Summary};
 pub use remove::Removed;
+pub use spelling::SpellingError;
 pub use verify::{Bad, Problem, VerifyError, VerifyOptions, VerifyOutcome};
 
 use crate::{

@@ -1,10 +1,8 @@
-//! Names and the models behind them: read, list, copy.
+//! Names and the models behind them: read and copy.
 
 use std::{collections::HashMap, io, path::PathBuf, time::SystemTime};
 
-use serde::Deserialize;
-
-use super::{Committed, ForeignStore, IngestError, Store, foreign};
+use super::{Committed, ForeignStore, IngestError, Store};
 use crate::{
     Config, Digest, FsError, Manifest, ModelName,
     document::{DocumentError, Facts, Import},
@@ -156,56 +154,6 @@ impl Store {
         Ok(names)
     }
 
-    /// Every name with a summary of its model, sorted by name. A model that cannot be read is listed with the error.
-    ///
-    /// # Errors
-    ///
-    /// [`FsError`] if a directory cannot be listed.
-    pub fn list(&self) -> Result<Vec<ListEntry>, FsError> {
-        let names = self.names()?;
-        let read: Vec<_> = names.iter().map(|name| self.read_manifest(name)).collect();
-        let mut uses: HashMap<Digest, usize> = HashMap::new();
-        for (_, manifest) in read.iter().flatten() {
-            for (digest, _) in distinct_blobs(manifest) {
-                *uses.entry(digest).or_default() += 1;
-            }
-        }
-        let entries = names.into_iter().zip(read).map(|(name, read)| {
-            let modified = self.manifest_path(&name).metadata().and_then(|found| found.modified()).ok();
-            let summary = read.and_then(|(digest, manifest)| self.summary(digest, &manifest, &uses));
-            ListEntry { name, modified, summary }
-        });
-        Ok(entries.collect())
-    }
-
-    fn summary(
-        &self,
-        digest: Digest,
-        manifest: &Manifest,
-        uses: &HashMap<Digest, usize>,
-    ) -> Result<Summary, ModelError> {
-        let (path, bytes) = self.read_config(manifest)?;
-        let head: ConfigHead = serde_json::from_slice(&bytes)
-            .map_err(|source| ModelError::Document { path, source: DocumentError::Json { what: "config", source } })?;
-        let (facts, import) = match head.longshore {
-            Some(ours) => (ours.facts, Some(ours.import)),
-            None if head.model_family.is_empty() => (foreign::facts(self, manifest), None),
-            None => (Facts { architecture: Some(head.model_family), ..Facts::default() }, None),
-        };
-        let blobs = distinct_blobs(manifest);
-        let unique = blobs.iter().filter(|(digest, _)| uses.get(*digest) == Some(&1));
-        Ok(Summary {
-            digest,
-            // The sizes are whatever the manifest says.
-            size: blobs.values().copied().fold(0, u64::saturating_add),
-            unique_size: unique.map(|(_, size)| *size).fold(0, u64::saturating_add),
-            format: head.model_format,
-            file_type: head.file_type,
-            facts,
-            import,
-        })
-    }
-
     /// Gives a model a second name; a name that exists is pointed at the model instead. The manifest is the same byte for
     /// byte, so that both names have one digest.
     ///
@@ -228,7 +176,7 @@ impl Store {
         Ok((Digest::of(&bytes), self.parse_manifest(name, &bytes)?))
     }
 
-    fn read_manifest_bytes(&self, name: &ModelName) -> Result<Vec<u8>, ModelError> {
+    pub(super) fn read_manifest_bytes(&self, name: &ModelName) -> Result<Vec<u8>, ModelError> {
         let path = self.manifest_path(name);
         match read_document(path.clone(), MAX_MANIFEST) {
             // A link that leads nowhere is a manifest that cannot be read, not a name without one.
@@ -280,24 +228,4 @@ fn read_document(path: PathBuf, limit: u64) -> Result<Vec<u8>, ModelError> {
 fn is_absent(kind: io::ErrorKind) -> bool {
     // A part of the path may be a file, or the name a directory, where another program keeps other things.
     matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory)
-}
-
-/// The part of a config that a list needs; the tables, by far the largest part, are skipped.
-#[derive(Deserialize)]
-struct ConfigHead {
-    #[serde(default)]
-    model_format: String,
-    /// Of a GGUF model its architecture; of others it is empty.
-    #[serde(default)]
-    model_family: String,
-    #[serde(default)]
-    file_type: String,
-    #[serde(default)]
-    longshore: Option<TableHead>,
-}
-
-#[derive(Deserialize)]
-struct TableHead {
-    facts: Facts,
-    import: Import,
 }

@@ -101,6 +101,13 @@ pub(super) fn unique_name() -> String {
     format!("{}-{since:x}-{count}", std::process::id())
 }
 
+/// Whether a file name is one that [`unique_name`] makes, on any system.
+pub(super) fn is_unique_name(name: &str) -> bool {
+    let parts: Vec<&str> = name.split('-').collect();
+    let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    matches!(parts.len(), 3 | 6) && parts.iter().all(is_number)
+}
+
 /// Whether only this machine can write to the file system of a path.
 #[cfg(target_os = "linux")]
 pub(super) fn is_local(path: &std::path::Path) -> bool {
@@ -160,6 +167,7 @@ mod linux {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 mod tests {
     use super::*;
 
@@ -176,6 +184,10 @@ mod tests {
             assert_eq!(Owner::of(other), None, "{other}");
         }
         assert_ne!(unique_name(), unique_name());
+        assert!(is_unique_name(&unique_name()) && is_unique_name("17-18f2a-0"));
+        for other in ["thesis.tex", "a-b-letter", "1-2", "1--2", ""] {
+            assert!(!is_unique_name(other), "{other}");
+        }
     }
 
     #[test]

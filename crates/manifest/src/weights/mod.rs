@@ -1,6 +1,7 @@
 //! A model's tensors as arrays in host memory, mapped and not copied.
 
 mod map;
+mod verify;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,6 +19,7 @@ use crate::{
 };
 use map::{Dir, MappedBlob};
 pub use map::{MapError, plain_loop};
+pub use verify::CorruptError;
 
 /// The tensors of a model, or of one component of it, in host memory.
 ///

@@ -24,7 +24,8 @@ fn examples() -> Vec<String> {
 
 #[test]
 fn the_examples_are_exact() {
-    let [manifest, config] = <[String; 2]>::try_from(examples()).unwrap();
+    let [manifest, config, lease] = <[String; 3]>::try_from(examples()).unwrap();
+    assert!(serde_json::from_str::<Value>(&lease).unwrap()["digest"].is_string());
     let written = Manifest::parse(manifest.as_bytes()).unwrap().to_bytes();
     assert_eq!(String::from_utf8(written).unwrap(), manifest + "\n");
     let written = Config::parse(config.as_bytes()).unwrap().to_bytes();

@@ -284,7 +284,9 @@ fn nothing_is_lost_among_imports_removals_and_two_that_collect() {
         }
         let done: Vec<_> = imports.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         collecting.store(false, std::sync::atomic::Ordering::Relaxed);
-        done.into_iter().for_each(|done| done.unwrap());
+        for done in done {
+            done.unwrap();
+        }
     });
     let outcome = verify(&scratch.store);
     assert!(outcome.bad.is_empty(), "{:?}", outcome.bad);

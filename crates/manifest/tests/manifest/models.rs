@@ -3,7 +3,7 @@ use std::fs;
 use longshore_manifest::{
     Config, Descriptor, Digest, Manifest, Store,
     document::{DocumentError, media_type},
-    store::{CopyError, ModelError},
+    store::{CopyError, IngestError, ModelError},
 };
 
 use crate::util::{
@@ -237,4 +237,41 @@ fn a_symbolic_link_counts_as_what_it_leads_to() {
     assert!(scratch.store.gc(&at_once(false)).is_err());
     scratch.store.remove(&name("h/ns/m")).unwrap();
     assert_eq!(scratch.store.gc(&at_once(false)).unwrap().blobs.len(), 3);
+}
+
+/// A file system that ignores case would have one file for both.
+#[test]
+fn a_name_has_one_spelling() {
+    let scratch = Scratch::new();
+    commit(&scratch.store, "me/Llama:7B", &[Blob::plain("w", 2, 1)]);
+    for same in ["me/Llama:7B", "me/llama:8b", "you/llama:7b", "llama:7b"] {
+        assert_eq!(scratch.store.check_spelling(&name(same)), Ok(()), "{same}");
+    }
+    for other in ["me/llama:7B", "me/Llama:7b", "ME/LLAMA:7B", "Registry.ollama.ai/me/Llama:7B"] {
+        let refused = scratch.store.check_spelling(&name(other)).unwrap_err();
+        assert_eq!((&refused.name, &refused.existing), (&name(other), &name("me/Llama:7B")));
+        assert!(refused.to_string().contains("has me/Llama:7B, which differs from"), "{refused}");
+        assert!(matches!(
+            scratch.store.copy(&name("me/Llama:7B"), &name(other)),
+            Err(CopyError::Ingest(IngestError::Spelling(_)))
+        ));
+    }
+    commit(&scratch.store, "me/Llama:7B", &[Blob::plain("w", 2, 2)]);
+    assert_eq!(scratch.store.names().unwrap(), [name("me/Llama:7B")]);
+}
+
+#[test]
+fn names_that_may_have_been_meant() {
+    let scratch = Scratch::new();
+    for text in ["qwen3:4b", "qwen3:8b", "me/llama", "Mistral", "x"] {
+        commit(&scratch.store, text, &[Blob::plain("w", 2, 1)]);
+    }
+    let near =
+        |text: &str| -> Vec<String> { scratch.store.near(&name(text)).iter().map(ToString::to_string).collect() };
+    assert_eq!(near("qwen3:4B"), ["qwen3:4b", "qwen3:8b"]);
+    assert_eq!(near("qwen3"), ["qwen3:4b", "qwen3:8b"]);
+    assert_eq!(near("qewn3:4b"), ["qwen3:4b", "qwen3:8b"]);
+    assert_eq!(near("mistral"), ["Mistral:latest"]);
+    assert_eq!(near("me/lama"), ["me/llama:latest"]);
+    assert!(near("gemma").is_empty());
 }

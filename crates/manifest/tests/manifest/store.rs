@@ -40,7 +40,7 @@ fn a_relative_path_that_names_no_parent_works() {
 #[test]
 fn a_crash_while_it_is_made_leaves_a_store_of_ours() {
     // The marker comes before `blobs` and `manifests`, so these are all the states.
-    for state in [&[][..], &["tmp/marker-1"], &["tmp/marker-1", "longshore.json"]] {
+    for state in [&[][..], &["tmp/1-2a-0"], &["tmp/1-2a-0", "longshore.json"]] {
         let scratch = Scratch::new();
         fs::create_dir(scratch.store.root()).unwrap();
         for file in state {

@@ -28,6 +28,12 @@ impl Scratch {
         Self { store: Store::open(dir.path().join("store")).unwrap(), dir }
     }
 
+    /// One in memory, where the system has that, for very many files.
+    pub(crate) fn of_many_files() -> Self {
+        let dir = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap();
+        Self { store: Store::open(dir.path().join("store")).unwrap(), dir }
+    }
+
     /// A path beside the store.
     pub(crate) fn beside(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

@@ -22,7 +22,7 @@ pub(crate) use scales::powers_of_two;
 use crate::{
     config::{ModelConfig, SourceQuantization},
     plan::PlannedTensor,
-    source::SourceTensor,
+    source::{SourceTensor, Stored},
 };
 
 /// How the source stores a tensor's values.
@@ -69,6 +69,8 @@ pub enum PackedLayout {
     CompressedTensors,
     /// gpt-oss's MXFP4 blocks, `[experts, out, in]` where the float checkpoint has `[experts, in, out]`.
     Blocks,
+    /// A store's own: biases if the scheme has them, else a global scale, for all or for each expert, if there is one.
+    Stored,
     /// compressed-tensors' symmetric integers, offset by half their range: biases follow from the scales.
     Symmetric,
 }
@@ -181,9 +183,28 @@ pub(crate) fn read(
     Ok(found)
 }
 
+/// The tensors of a model of a store, as its table says.
+pub(crate) fn of_store(stored: &Stored) -> ModelTensors {
+    let tensors = stored.tensors.iter().map(|tensor| ModelTensor {
+        name: tensor.name.clone(),
+        dtype: if tensor.dtype == Dtype::F64 { Dtype::F32 } else { tensor.dtype },
+        shape: tensor.shape.clone(),
+        coding: match tensor.scheme {
+            Some(scheme) => Coding::Packed { scheme, layout: PackedLayout::Stored },
+            None if tensor.dtype == Dtype::F64 => Coding::Double,
+            None => Coding::Plain,
+        },
+        sources: tensor.parts.clone(),
+    });
+    ModelTensors { tensors: tensors.collect(), warnings: Vec::new() }
+}
+
 /// Whether the source has a global scale for each of the tensors that `tensor`, packed NVFP4, is made of.
 pub(crate) fn has_global_scale(tensor: &PlannedTensor) -> bool {
     match tensor.coding {
+        Coding::Packed { scheme, layout: PackedLayout::Stored } => {
+            !scheme.has_bias() && tensor.source(GLOBAL, 0).is_some()
+        }
         Coding::Packed { layout: PackedLayout::ModelOpt | PackedLayout::CompressedTensors, .. } => {
             tensor.source(GLOBAL, 0).is_some()
         }

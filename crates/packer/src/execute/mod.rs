@@ -22,7 +22,7 @@ use std::{collections::HashMap, num::NonZero, sync::Arc};
 use longshore_manifest::{
     Config, Descriptor, Digest, Manifest, ModelName, Progress, Store,
     document::{Loss, media_type},
-    store::Added,
+    store::{Added, IngestError},
 };
 use longshore_quant::Profile;
 
@@ -100,6 +100,8 @@ pub fn import(
     if let Some(importance) = &options.importance {
         importance.check(plan)?;
     }
+    // Before anything is read, rather than at the end.
+    store.check_spelling(name).map_err(IngestError::from)?;
     let shards = ShardFiles::open(source)?;
     // This takes over what killed imports have left, so it comes before the free space is measured.
     let ingest = store.ingest()?;

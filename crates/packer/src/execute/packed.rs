@@ -79,26 +79,42 @@ impl<'a> PackedParts<'a> {
         Ok(())
     }
 
-    /// The groups of one of the source's tensors.
+    /// The groups of one of the source's tensors that have one global scale, if any.
     pub(super) fn groups_per_unit(&self) -> u64 {
-        self.groups_per_unit
+        self.groups_per_unit / self.experts_in_unit().max(1)
+    }
+
+    /// The global scales in one of the source's arrays: a store has those of a stack's experts in one.
+    fn experts_in_unit(&self) -> u64 {
+        match (self.layout, self.tensor.source(GLOBAL, 0)) {
+            (PackedLayout::Stored, Some(at)) if self.group.bias == 0 => {
+                self.files.tensor(at).shape.elements().unwrap_or(1)
+            }
+            _ => 1,
+        }
     }
 
     /// The same as [`Self::read`], but that codes of MLX which are NaN by mistake become the largest number. Returns how many.
     pub(super) fn read_codes(&self, first: u64, count: u64, out: &mut Vec<u8>) -> Result<u64, ImportError> {
         self.read(Role::Weight, first, count, out)?;
-        let is_mended = (self.layout, self.tensor.coding.exact_scheme()) == (PackedLayout::Mlx, Some(Scheme::MXFP8));
+        let is_of_mlx = matches!(self.layout, PackedLayout::Mlx | PackedLayout::Stored);
+        let is_mended = is_of_mlx && self.tensor.coding.exact_scheme() == Some(Scheme::MXFP8);
         Ok(if is_mended { mend(out) } else { 0 })
     }
 
-    /// The global scale of one of the source's tensors, which multiplies, if it has one.
-    pub(super) fn global_scale(&self, unit: usize) -> Result<Option<f32>, ImportError> {
-        if !matches!(self.layout, PackedLayout::ModelOpt | PackedLayout::CompressedTensors) {
+    /// The global scale of one of the source's tensors, or of one expert of its stack, which multiplies, if it has one.
+    pub(super) fn global_scale(&self, at: usize) -> Result<Option<f32>, ImportError> {
+        let has_one = match self.layout {
+            PackedLayout::Stored => self.group.bias == 0,
+            layout => matches!(layout, PackedLayout::ModelOpt | PackedLayout::CompressedTensors),
+        };
+        if !has_one {
             return Ok(None);
         }
-        let Some(source) = self.tensor.source(GLOBAL, unit) else { return Ok(None) };
+        let each = as_index(self.experts_in_unit().max(1));
+        let Some(source) = self.tensor.source(GLOBAL, at / each) else { return Ok(None) };
         let mut bytes = [0; 4];
-        self.files.read(self.files.tensor(source), 0, &mut bytes)?;
+        self.files.read(self.files.tensor(source), 4 * (at % each) as u64, &mut bytes)?;
         let found = f32::from_le_bytes(bytes);
         let multiplier = match self.layout {
             PackedLayout::CompressedTensors => global_scale_of_divisor(found),

@@ -22,6 +22,9 @@ pub(crate) struct Rebuild<'a> {
     files: Vec<Digest>,
 }
 
+/// The digest that a blob was to have, and the one that it has, or why it cannot be built.
+pub(crate) type Rebuilt = (Digest, Result<Digest, ImportError>);
+
 impl<'a> Rebuild<'a> {
     /// Nothing yet, of plans for `source` such as `plan`.
     pub(crate) fn new(source: &'a Source, plan: &Plan) -> Self {
@@ -45,8 +48,7 @@ impl<'a> Rebuild<'a> {
         self.blobs.is_empty() && self.files.is_empty()
     }
 
-    /// Builds all of them. Returns for each the digest that it was to have and the one that it has, or why it cannot be built. What
-    /// has another digest is in the ingest too, and for its owner to drop.
+    /// Builds all of them. What has another digest than it was to have is in the ingest too, and for its owner to drop.
     ///
     /// # Errors
     ///
@@ -56,7 +58,7 @@ impl<'a> Rebuild<'a> {
         ingest: &Ingest<'_>,
         options: &ImportOptions,
         progress: &dyn Progress,
-    ) -> Result<Vec<(Digest, Result<Digest, ImportError>)>, ImportError> {
+    ) -> Result<Vec<Rebuilt>, ImportError> {
         let Self { source, plan, blobs, files } = self;
         check::sources(source, &plan)?;
         let shards = ShardFiles::open(source)?;

@@ -117,9 +117,9 @@ impl Repacker<'_, '_> {
                 group += count;
             }
         }
-        if self.tensor.global_scale.is_some() {
+        if let Some(shape) = &self.tensor.global_scale {
             let start = self.start(Role::GlobalScale);
-            for unit in 0..self.tensor.names.len() {
+            for unit in 0..as_index(shape.elements().unwrap_or_default()) {
                 let global = parts.global_scale(unit)?.expect("the plan asked the same");
                 self.writer.write_at(start + 4 * unit as u64, &global.to_le_bytes())?;
             }

@@ -48,17 +48,27 @@ pub enum ReadError {
     },
 }
 
+/// The most files that are kept open. A store has one for every tensor, and systems allow a process 1,024 or fewer.
+const KEPT: usize = 256;
+
 /// The source's weight files, open for positioned reads from many threads.
 #[derive(Debug)]
 pub(super) struct ShardFiles<'s> {
     source: &'s Source,
+    /// The first of them; the others are opened for every read.
     files: Vec<File>,
 }
 
 impl<'s> ShardFiles<'s> {
     /// Opens all of them; one that has changed its length is found before anything is written.
     pub(super) fn open(source: &'s Source) -> Result<Self, ReadError> {
-        let files = (0..source.shards.len()).map(|shard| open(source, shard)).collect::<Result<_, _>>()?;
+        let mut files = Vec::new();
+        for shard in 0..source.shards.len() {
+            let file = open(source, shard)?;
+            if files.len() < KEPT {
+                files.push(file);
+            }
+        }
         Ok(Self { source, files })
     }
 
@@ -69,18 +79,24 @@ impl<'s> ShardFiles<'s> {
 
     /// Fills `buffer` from `offset`, in bytes from the start of the tensor.
     pub(super) fn read(&self, tensor: &SourceTensor, offset: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
-        positioned::read_exact_at(&self.files[tensor.shard], buffer, tensor.range.start + offset).map_err(|error| {
-            ReadError::Read {
-                path: self.source.shards[tensor.shard].path.clone(),
-                tensor: tensor.name.clone(),
-                source: match error.kind() {
-                    io::ErrorKind::UnexpectedEof => io::Error::new(
-                        io::ErrorKind::UnexpectedEof,
-                        format!("the file ends before byte {}; it changed since its header was read", tensor.range.end),
-                    ),
-                    _ => error,
-                },
+        let opened;
+        let file = match self.files.get(tensor.shard) {
+            Some(file) => file,
+            None => {
+                opened = open(self.source, tensor.shard)?;
+                &opened
             }
+        };
+        positioned::read_exact_at(file, buffer, tensor.range.start + offset).map_err(|error| ReadError::Read {
+            path: self.source.shards[tensor.shard].path.clone(),
+            tensor: tensor.name.clone(),
+            source: match error.kind() {
+                io::ErrorKind::UnexpectedEof => io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    format!("the file ends before byte {}; it changed since its header was read", tensor.range.end),
+                ),
+                _ => error,
+            },
         })
     }
 }

@@ -1,5 +1,7 @@
 //! The tensor table of an import: where every planned tensor came to lie.
 
+use std::collections::HashMap;
+
 use super::{
     ImportOptions,
     blob::{Done, part},
@@ -7,7 +9,7 @@ use super::{
 use crate::{
     ModelConfig,
     plan::{Plan, PlannedBlob, PlannedTensor},
-    source::{Member, Source},
+    source::{Member, Source, StoredTensor},
 };
 use longshore_manifest::document::{
     BlobEntry, Facts, Import, Loss, Part, Quantization, Role, TensorEntry, TensorTable,
@@ -28,12 +30,31 @@ pub(super) fn table(source: &Source, plan: &Plan, done: &[Done], options: &Impor
         importance: options.importance.as_ref().filter(|_| is_encoded).map(|file| file.digest()),
         metadata: source.metadata.clone(),
     };
-    let blobs = plan.blobs.iter().zip(done).map(|(blob, done)| BlobEntry {
-        digest: done.added.digest,
-        component: blob.component.clone(),
-        tensors: blob.tensors.iter().zip(&done.losses).map(|(tensor, loss)| entry(blob, tensor, *loss)).collect(),
+    let origins = origins(source);
+    let blobs = plan.blobs.iter().zip(done).map(|(blob, done)| {
+        let tensors = blob.tensors.iter().zip(&done.losses).map(|(tensor, loss)| {
+            let mut entry = entry(blob, tensor, *loss);
+            if let Some(origin) = origins.get(&(blob.component.as_deref(), tensor.name.clone())) {
+                entry.transform = origin.transform;
+                entry.sources.clone_from(&origin.sources);
+            }
+            entry
+        });
+        BlobEntry { digest: done.added.digest, component: blob.component.clone(), tensors: tensors.collect() }
     });
     TensorTable::new(facts, import, blobs.collect())
+}
+
+/// What an earlier import did to the tensors of a store of ours, by component and name: this one does nothing more to their
+/// arrangement.
+fn origins(source: &Source) -> HashMap<(Option<&str>, String), &StoredTensor> {
+    let mut found = HashMap::new();
+    for member in &source.members {
+        for tensor in member.stored.iter().filter(|stored| stored.is_ours).flat_map(|stored| &stored.tensors) {
+            found.insert((member.component(), member.stored_name(tensor.name.clone())), tensor);
+        }
+    }
+    found
 }
 
 pub(super) fn entry(blob: &PlannedBlob, tensor: &PlannedTensor, loss: Option<Loss>) -> TensorEntry {

@@ -56,11 +56,14 @@ pub(super) fn blobs(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Draft>, PlanError> {
     let files = source.tensors_of(member);
-    let ModelTensors { tensors, warnings: found } =
-        coding::read(files, &member.exact_scales, member.config.as_ref())
-            .map_err(|source| PlanError::Coding { member: member.name().map(str::to_owned), source })?;
+    let ModelTensors { tensors, warnings: found } = match &member.stored {
+        Some(stored) => coding::of_store(stored),
+        None => coding::read(files, &member.exact_scales, member.config.as_ref())
+            .map_err(|source| PlanError::Coding { member: member.name().map(str::to_owned), source })?,
+    };
     warnings.extend(found);
-    let transposed = member.config.as_ref().is_some_and(crate::ModelConfig::experts_are_transposed);
+    let is_ours = member.stored.as_ref().is_some_and(|stored| stored.is_ours);
+    let transposed = !is_ours && member.config.as_ref().is_some_and(crate::ModelConfig::experts_are_transposed);
     let grouping = experts::group(&tensors, transposed)?;
     missing_experts(member, &grouping, &tensors)?;
     warnings.extend(unexpected_count(member, &grouping));
@@ -157,7 +160,15 @@ impl Planner<'_> {
         }
         let stacked = || Shape::new([tensor.names.len() as u64, 1, 1]);
         let own = || if tensor.transform == Transform::Stack { stacked() } else { Shape::new([]) };
-        if tensor.is_repacked() { coding::has_global_scale(tensor).then(own) } else { self.decider.global_scale() }
+        if !tensor.is_repacked() {
+            return self.decider.global_scale();
+        }
+        if !coding::has_global_scale(tensor) {
+            return None;
+        }
+        // A stack of a store has one for each expert in one array.
+        let found = tensor.source(coding::GLOBAL, 0).map(|at| &self.files[at].shape);
+        found.filter(|shape| shape.elements() != Some(1)).cloned().or_else(|| Some(own()))
     }
 }
 

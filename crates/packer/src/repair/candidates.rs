@@ -9,13 +9,11 @@ use crate::plan::PlanOptions;
 /// The options that agree with a model's record. It does not have all of them: what it leaves out has left its marks in the table.
 pub(super) fn recorded(record: &Import, options: &RepairOptions) -> Vec<PlanOptions> {
     let scheme = record.quantize.as_ref().and_then(|scheme| scheme.parse().ok());
+    let is_recorded = |policy: &&Policy| record.policy.as_deref().is_none_or(|name| name == policy.name());
+    let given = options.policy.iter().filter(is_recorded).cloned();
+    // A policy that quantized nothing is not recorded, and of a user's own there is the name alone.
     let named = record.policy.as_deref().and_then(|name| Policy::named(name).ok());
-    // A policy that quantized nothing is not recorded.
-    let policies = match (&options.policy, named) {
-        (Some(given), _) if record.policy.as_deref().is_none_or(|name| name == given.name()) => vec![given.clone()],
-        (_, Some(named)) => vec![named],
-        (_, None) => built_in(),
-    };
+    let policies: Vec<_> = given.chain(named.map_or_else(built_in, |policy| vec![policy])).collect();
     policies.iter().flat_map(|policy| variants(scheme, policy)).collect()
 }
 

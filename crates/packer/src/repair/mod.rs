@@ -57,12 +57,12 @@ pub fn repair(
             mender.mend(name, with_record, &mut failures)?;
         }
     }
-    let mended = mender.mended();
+    let whole = mender.mended();
     if progress.cancelled() {
         return Err(RepairError::Cancelled);
     }
     progress.begin("making durable", 0);
-    let placed = ingest.mend(&mended)?;
+    let placed = ingest.mend(&whole)?;
     let repaired = placed.into_iter().map(|(digest, size)| {
         let Bad { problem, names, models, .. } = damaged[&digest];
         Repaired { digest, size, problem: problem.to_string(), names: names.clone(), models: models.clone() }

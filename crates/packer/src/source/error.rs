@@ -191,6 +191,28 @@ pub enum SourceError {
         /// A weight file, or the source's directory where there are several.
         path: PathBuf,
     },
+    /// The directory is a store, or one of a store's with manifests: which model is meant is not said.
+    #[error("{} belongs to a store: expected the manifest of one of its models", path.display())]
+    Store {
+        /// The directory.
+        path: PathBuf,
+        /// Manifests of models in it, at most a few.
+        models: Vec<PathBuf>,
+    },
+    /// A store's model cannot be read.
+    #[error("cannot read the stored model {}: {problem}", path.display())]
+    Stored {
+        /// The model's manifest.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
+    /// A store's model is a GGUF file.
+    #[error("{} is the manifest of a GGUF model", path.display())]
+    Gguf {
+        /// The model's manifest.
+        path: PathBuf,
+    },
     /// The weights are an adapter: they change a model and are none.
     #[error("{} is an adapter, not a model", path.display())]
     Adapter {
@@ -204,6 +226,10 @@ impl SourceError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Store { models, .. } if models.is_empty() => Some("it has no model".to_owned()),
+            Self::Store { models, .. } => Some(format!("name a model by its manifest: {}", list(models))),
+            Self::Stored { .. } => Some("longshore verify --store DIR says what is damaged in its store".to_owned()),
+            Self::Gguf { .. } => Some("GGUF files are not read: import the model's safetensors checkpoint".to_owned()),
             Self::Adapter { .. } => Some("merge it into its base model, and import the result".to_owned()),
             Self::NoConfig { below, .. } if !below.is_empty() => {
                 Some(format!("these directories below it have one: {}", list(below)))

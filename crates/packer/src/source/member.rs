@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, ops::Range, path::PathBuf};
 
-use super::{Source, SourceTensor};
+use super::{Source, SourceTensor, stored::Stored};
 use crate::{
     classify::{Evidence, Kind},
     config::ModelConfig,
@@ -35,6 +35,8 @@ pub struct Member {
     pub tensors: Range<usize>,
     /// Which of these are scales that are powers of two throughout, counted from the first of its own.
     pub(crate) exact_scales: HashSet<usize>,
+    /// What the store says of its tensors that it comes from; `None` for a checkpoint.
+    pub(crate) stored: Option<Stored>,
 }
 
 /// What a [`Member`] is to its source.

@@ -4,6 +4,7 @@ mod draft;
 mod error;
 mod member;
 mod pipeline;
+mod stored;
 pub(crate) mod walk;
 
 use std::{
@@ -18,6 +19,7 @@ pub use error::SourceError;
 use longshore_st_format::{Dtype, Limits, Shape};
 pub(crate) use member::DRAFT;
 pub use member::{Member, MemberRole};
+pub(crate) use stored::{Stored, StoredTensor};
 
 use crate::{
     classify::{self, Evidence, Kind},
@@ -102,7 +104,8 @@ impl SourceTensor {
 
 impl Source {
     /// Reads what is at `path`: a directory as Hugging Face, diffusers or MLX write it, a snapshot of a hub cache, whose
-    /// files are symbolic links, or one `.safetensors` file.
+    /// files are symbolic links, one `.safetensors` file, or the manifest of a model in a store, ours or ollama's
+    /// (`~/.ollama/models/manifests/registry.ollama.ai/library/qwen3/4b`), whose quantized tensors keep their codes.
     ///
     /// Symbolic links to files are followed, those to directories are not. Entries whose names start with a dot are
     /// passed over. What else is not taken is named in [`Self::warnings`]: files that no model needs, what lies more than
@@ -117,9 +120,14 @@ impl Source {
     /// [`SourceError`]; the variant says what is missing, invalid, incomplete or ambiguous, and in which file.
     pub fn open(path: &Path, limits: &Limits) -> Result<Self, SourceError> {
         match fs::metadata(path) {
-            Ok(meta) if meta.is_dir() => Self::open_directory(path, limits),
+            Ok(meta) if meta.is_dir() => match stored::refuse(path) {
+                Some(error) => Err(error),
+                None => Self::open_directory(path, limits),
+            },
             Ok(meta) if meta.is_file() && is_safetensors(path) => Self::open_file(path, limits),
-            Ok(meta) if meta.is_file() => Err(SourceError::NotSafetensors { path: path.to_owned() }),
+            Ok(meta) if meta.is_file() => {
+                stored::open(path).unwrap_or_else(|| Err(SourceError::NotSafetensors { path: path.to_owned() }))
+            }
             Ok(_) => Err(SourceError::NotRegular { path: path.to_owned() }),
             Err(source) if source.kind() == io::ErrorKind::NotFound => {
                 Err(SourceError::NotFound { path: path.to_owned() })
@@ -218,7 +226,7 @@ impl Source {
             self.metadata.entry(key).or_insert(value);
         }
         let tensors = first..self.tensors.len();
-        self.members.push(Member { role, root, config, class, kind, evidence, tensors, exact_scales });
+        self.members.push(Member { role, root, config, class, kind, evidence, tensors, exact_scales, stored: None });
         Ok(&self.members[self.members.len() - 1])
     }
 

@@ -11,6 +11,7 @@ mod export;
 mod export_claims;
 mod export_mlx;
 mod failures;
+mod from_stores;
 mod import;
 mod memory;
 mod pipelines;

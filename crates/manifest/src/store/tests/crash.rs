@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     replay::{Disk as Crashed, Tree},
-    scenario::{SCENARIOS, Scenario, age, buried, quick, scratch, try_quick},
+    scenario::{SCENARIOS, Scenario, age, buried, go_on, quick, scratch, try_quick},
 };
 use crate::{
     fs::{
@@ -44,7 +44,7 @@ fn crash(scenario: &Scenario, root: &Path, before: &Tree, log: &[Done]) -> (usiz
         if bad.len() < 3 {
             let dir = scratch();
             write(dir.path(), tree);
-            let works = |store: Store| scenario.check(&store).and_then(|()| scenario.go_on(&store));
+            let works = |store: Store| scenario.check(&store).and_then(|()| go_on(&store));
             if let Err(error) = try_quick(dir.path()).and_then(works) {
                 let last = log.get(steps.wrapping_sub(1));
                 bad.push(format!("{}, after step {steps}, {last:?}: {error}", scenario.what));
@@ -84,7 +84,7 @@ fn write(root: &Path, tree: &Tree) {
     let tmp = root.join("store/tmp");
     if tmp.exists() {
         // Where owners cannot be told from each other, it is the time that counts.
-        fs::read_dir(tmp).unwrap().for_each(|entry| age(&entry.unwrap().path()));
+        age(&tmp);
     }
 }
 

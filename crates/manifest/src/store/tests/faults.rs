@@ -10,7 +10,7 @@ use std::{
 use super::{
     super::{GcError, IngestError, Store},
     scenario::{
-        A, B, C, SCENARIOS, Scenario, bury, collect, entries, import, name, quick, remove, scratch, try_import,
+        A, B, C, SCENARIOS, Scenario, bury, collect, entries, go_on, import, name, quick, remove, scratch, try_import,
     },
 };
 use crate::fs::{Disk, record::Faulty};
@@ -50,7 +50,7 @@ fn fail_everywhere(scenario: &Scenario, error: io::ErrorKind, can_sync_all: bool
             assert_eq!(strays(&again, scenario), [""; 0], "{what}");
         }
         bury(&again.temporary());
-        scenario.go_on(&again).unwrap_or_else(|error| panic!("{what}: {error}"));
+        go_on(&again).unwrap_or_else(|error| panic!("{what}: {error}"));
     }
 }
 
@@ -81,12 +81,16 @@ fn strays(store: &Store, scenario: &Scenario) -> Vec<String> {
 
 #[test]
 fn a_full_disk_at_any_time() {
-    SCENARIOS.iter().for_each(|scenario| fail_everywhere(scenario, io::ErrorKind::StorageFull, true));
+    for scenario in &SCENARIOS {
+        fail_everywhere(scenario, io::ErrorKind::StorageFull, true);
+    }
 }
 
 #[test]
 fn a_broken_disk_at_any_time() {
-    SCENARIOS.iter().for_each(|scenario| fail_everywhere(scenario, io::ErrorKind::Other, false));
+    for scenario in &SCENARIOS {
+        fail_everywhere(scenario, io::ErrorKind::Other, false);
+    }
 }
 
 #[test]

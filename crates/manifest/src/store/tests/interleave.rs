@@ -82,24 +82,19 @@ fn run(pair: &Pair, order: [usize; 2], at: [usize; 2]) -> [usize; 2] {
     counts.map(|count| count.load(Ordering::Relaxed))
 }
 
-/// Tries every pair of stops, in both orders.
+/// Tries every pair of stops, in both orders. How many there are depends on what the other one has done before.
 fn everywhere(pair: &Pair) {
     for order in [[0, 1], [1, 0]] {
-        let mut first = 0;
-        loop {
-            let mut second = 0;
-            let mut counts;
-            loop {
-                counts = run(pair, order, [first, second]);
+        let (mut first, mut last_first) = (0, 0);
+        while first <= last_first {
+            let (mut second, mut last_second) = (0, 0);
+            while second <= last_second {
+                let counts = run(pair, order, [first, second]);
+                last_first = last_first.max(counts[order[0]]);
+                last_second = last_second.max(counts[order[1]]);
                 second += 1;
-                if second > counts[order[1]] {
-                    break;
-                }
             }
             first += 1;
-            if first > counts[order[0]] {
-                break;
-            }
         }
     }
 }

@@ -1,4 +1,5 @@
 //! What a crash, a fault or another process may do to the store.
+#![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
 mod crash;
 mod faults;

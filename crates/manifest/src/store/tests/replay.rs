@@ -106,7 +106,9 @@ impl Disk {
                     continue;
                 }
                 Done::SyncAll => {
-                    effects.iter_mut().for_each(|effect| effect.durable = effect.durable.or(Some(step + 1)));
+                    for effect in &mut effects {
+                        effect.durable = effect.durable.or(Some(step + 1));
+                    }
                     continue;
                 }
             };

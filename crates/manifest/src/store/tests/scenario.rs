@@ -215,7 +215,9 @@ fn left_behind(store: &Store, dir: &str, files: Files<'_>) {
 pub(super) fn age(path: &Path) {
     let long_ago = SystemTime::now() - Duration::from_secs(10 * 24 * 60 * 60);
     if path.is_dir() {
-        std::fs::read_dir(path).unwrap().for_each(|entry| age(&entry.unwrap().path()));
+        for entry in std::fs::read_dir(path).unwrap() {
+            age(&entry.unwrap().path());
+        }
     }
     let file = std::fs::File::open(path).unwrap();
     file.set_modified(long_ago).unwrap();
@@ -277,23 +279,23 @@ impl Scenario {
             None => Ok(()),
         }
     }
+}
 
-    /// Goes on working with the store, and says what stays in it that should not.
-    pub(super) fn go_on(&self, store: &Store) -> Result<(), String> {
-        import(store, "m", &[A, B])?;
-        collect(store)?;
-        let names = store.names().map_err(|error| text(&error))?;
-        let mut reached = BTreeSet::new();
-        for name in &names {
-            let model = store.model(name).map_err(|error| text(&error))?;
-            reached.extend(model.manifest.blobs().map(|blob| blob.digest.file_name()));
-        }
-        if entries(&store.blobs()) != reached {
-            return Err(format!("{:?} are there, {reached:?} are reached", entries(&store.blobs())));
-        }
-        let left = entries(&store.temporary());
-        if left.is_empty() { Ok(()) } else { Err(format!("{left:?} is left")) }
+/// Goes on working with the store, and says what stays in it that should not.
+pub(super) fn go_on(store: &Store) -> Result<(), String> {
+    import(store, "m", &[A, B])?;
+    collect(store)?;
+    let names = store.names().map_err(|error| text(&error))?;
+    let mut reached = BTreeSet::new();
+    for name in &names {
+        let model = store.model(name).map_err(|error| text(&error))?;
+        reached.extend(model.manifest.blobs().map(|blob| blob.digest.file_name()));
     }
+    if entries(&store.blobs()) != reached {
+        return Err(format!("{:?} are there, {reached:?} are reached", entries(&store.blobs())));
+    }
+    let left = entries(&store.temporary());
+    if left.is_empty() { Ok(()) } else { Err(format!("{left:?} is left")) }
 }
 
 pub(super) fn entries(dir: &Path) -> BTreeSet<String> {

@@ -128,12 +128,11 @@ fn expect<'m>(
     let own = |blob: &&mut Use<'_>| std::ptr::eq(blob.model, model);
     for layer in model.manifest.blobs() {
         let uses = expected.entry(layer.digest).or_default();
-        match uses.iter_mut().filter(own).find(|blob| blob.size == layer.size) {
-            Some(blob) => blob.names.extend(layer.name.as_deref()),
-            None => {
-                let names = layer.name.as_deref().into_iter().collect();
-                uses.push(Use { model, size: layer.size, names, entries: Vec::new(), unusable: None });
-            }
+        if let Some(blob) = uses.iter_mut().filter(own).find(|blob| blob.size == layer.size) {
+            blob.names.extend(layer.name.as_deref());
+        } else {
+            let names = layer.name.as_deref().into_iter().collect();
+            uses.push(Use { model, size: layer.size, names, entries: Vec::new(), unusable: None });
         }
     }
     let config = expected.get_mut(&model.manifest.config.digest).and_then(|uses| uses.iter_mut().rev().find(own));

@@ -97,8 +97,8 @@ fn other_directories_are_known_and_never_written() {
         ("studio", &["publisher/model/model.gguf"], Some(Owner::Nobody)),
         ("work", &["tmp/thesis.tex"], Some(Owner::Nobody)),
         ("disk", &["lost+found/x", ".Trash-1000/y"], None),
-        ("unfinished", &["tmp/marker-1-2-0"], None),
-        ("store", &["tmp/marker-1-2-0", "longshore.json", "notes"], None),
+        ("unfinished", &["tmp/1-2a-0"], None),
+        ("store", &["tmp/1-2a-0", "longshore.json", "notes"], None),
     ];
     for (dir, files, expected) in rows {
         let root = scratch.beside(dir).join("own");

@@ -1,0 +1,97 @@
+//! Many small blobs in one import, against making each of them durable by itself: sync, rename, sync the directory.
+#![expect(clippy::print_stdout, reason = "a program for the terminal")]
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::ensure;
+use clap::Parser;
+use longshore_benches::stats::{line, time};
+use longshore_manifest::{Descriptor, Digest, Manifest, ModelName, Store, document::media_type, store::Added};
+
+/// Compare one import of many small blobs with syncing and renaming each of them, in turn
+#[derive(Parser)]
+struct Args {
+    /// An empty directory on the disk to measure; what is written there is removed. A file system in memory tells nothing
+    scratch: PathBuf,
+    /// How many blobs
+    #[arg(long, default_value = "2000")]
+    blobs: usize,
+    /// The size of each in bytes
+    #[arg(long, default_value = "8192")]
+    size: usize,
+    /// How many times
+    #[arg(long, default_value = "3")]
+    runs: usize,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let blobs: Vec<Vec<u8>> = (0..args.blobs).map(|number| content(number, args.size)).collect();
+    let bytes = args.blobs as u64 * args.size as u64;
+    let (mut single, mut batch) = (Vec::new(), Vec::new());
+    for _ in 0..args.runs {
+        let dir = args.scratch.join("single");
+        single.push(time(|| one_by_one(&blobs, &dir))?.0);
+        fs::remove_dir_all(&dir)?;
+        let root = args.scratch.join("store");
+        batch.push(time(|| together(&blobs, &root))?.0);
+        fs::remove_dir_all(&root)?;
+    }
+    println!("{}", line("a sync, a rename and a sync of the directory for each", &single, bytes));
+    println!("{}", line("one import", &batch, bytes));
+    let ratios: Vec<f64> =
+        single.iter().zip(&batch).map(|(single, batch)| single.as_secs_f64() / batch.as_secs_f64()).collect();
+    let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+    println!("one import is {least:.1} times as fast at least, of {ratios:.1?}");
+    Ok(())
+}
+
+/// Bytes that are different for each number.
+fn content(number: usize, size: usize) -> Vec<u8> {
+    let mut state = number as u64 ^ 0x9e37_79b9_7f4a_7c15;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state.to_le_bytes()[7]
+    };
+    (0..size).map(|_| next()).collect()
+}
+
+/// What a careful program does for each file.
+fn one_by_one(blobs: &[Vec<u8>], dir: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(dir)?;
+    let entries = File::open(dir)?;
+    for bytes in blobs {
+        let temporary = dir.join("temporary");
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, dir.join(Digest::of(bytes).file_name()))?;
+        entries.sync_all()?;
+    }
+    Ok(())
+}
+
+fn together(blobs: &[Vec<u8>], root: &Path) -> anyhow::Result<()> {
+    let store = Store::open(root)?;
+    let ingest = store.ingest()?;
+    let mut layers = Vec::with_capacity(blobs.len());
+    for (number, bytes) in blobs.iter().enumerate() {
+        let name = format!("tensor.{number}");
+        let mut blob = ingest.blob_like(&name, bytes.len() as u64)?;
+        blob.write_at(0, bytes)?;
+        layers.push(describe(media_type::TENSOR, Some(name), blob.finish()?));
+    }
+    let config = describe(media_type::CONFIG, None, ingest.add(b"{}")?);
+    let name: ModelName = "bench:latest".parse()?;
+    let done = ingest.commit(&name, &Manifest::new(config, layers))?;
+    ensure!(done.new_blobs == blobs.len() + 1, "{} blobs are new", done.new_blobs);
+    Ok(())
+}
+
+fn describe(kind: &str, name: Option<String>, Added { digest, size, .. }: Added) -> Descriptor {
+    Descriptor { media_type: kind.into(), digest, size, name }
+}

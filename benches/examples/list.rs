@@ -1,0 +1,107 @@
+//! Listing a store against `cat` of the same manifests, in turns.
+#![expect(clippy::print_stdout, reason = "a program for the terminal")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use clap::Parser;
+use longshore_benches::stats::time;
+use longshore_manifest::{
+    Config, Descriptor, Digest, Manifest, ModelName, Store,
+    document::{BlobEntry, Facts, Import, Part, Role, TensorEntry, TensorTable, Transform, media_type},
+};
+use longshore_st_format::{Dtype, Shape};
+
+/// Compare `longshore list` with `cat` of the manifests that it reads
+#[derive(Parser)]
+struct Args {
+    /// A directory that does not exist yet: the store to list is made there, without its blobs of tensors
+    scratch: PathBuf,
+    /// The program to run; without it the library is called
+    #[arg(long)]
+    longshore: Option<PathBuf>,
+    #[arg(long, default_value = "200")]
+    models: usize,
+    #[arg(long, default_value = "500")]
+    layers: usize,
+    /// How many times
+    #[arg(long, default_value = "25")]
+    runs: usize,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let manifests = make(&args)?;
+    let store = Store::open(&args.scratch)?;
+    let (mut cat, mut list) = (Duration::MAX, Duration::MAX);
+    for _ in 0..args.runs {
+        let mut command = Command::new("cat");
+        command.args(&manifests).stdout(Stdio::null());
+        cat = cat.min(time(|| Ok(command.status()?.success()))?.0);
+        let listed = time(|| match &args.longshore {
+            Some(program) => run(program, &args.scratch),
+            None => Ok(store.list()?.iter().filter(|entry| entry.summary.is_ok()).count()),
+        })?;
+        anyhow::ensure!(listed.1 == args.models, "listed {} models", listed.1);
+        list = list.min(listed.0);
+    }
+    let bytes = manifests.iter().map(|path| Ok(path.metadata()?.len())).sum::<std::io::Result<u64>>()?;
+    println!("{} manifests of {} layers, {bytes} bytes", manifests.len(), args.layers);
+    println!("least of {}: cat {cat:?}, list {list:?}, ratio {:.2}", args.runs, list.as_secs_f64() / cat.as_secs_f64());
+    Ok(())
+}
+
+fn run(program: &Path, store: &Path) -> anyhow::Result<usize> {
+    let output = Command::new(program).arg("--store").arg(store).arg("list").output()?;
+    Ok(String::from_utf8(output.stdout)?.lines().count().saturating_sub(1))
+}
+
+/// Makes the store; returns the manifests.
+fn make(args: &Args) -> anyhow::Result<Vec<PathBuf>> {
+    fs::create_dir_all(args.scratch.join("blobs"))?;
+    fs::write(args.scratch.join("longshore.json"), "{\"longshore\":\"store\",\"version\":1}\n")?;
+    let store = Store::open(&args.scratch)?;
+    let mut paths = Vec::new();
+    for model in 0..args.models {
+        let name: ModelName = format!("model-{model}:latest").parse()?;
+        let layer = |at: usize| {
+            let name = format!("model.layers.{}.mlp.experts.{}.weight", at / 8, at % 8);
+            let digest = Digest::of(format!("{} {at}", if at.is_multiple_of(2) { 0 } else { model }).as_bytes());
+            Descriptor { media_type: media_type::TENSOR.into(), digest, size: 4096, name: Some(name) }
+        };
+        let layers: Vec<_> = (0..args.layers).map(layer).collect();
+        let config =
+            Config::new(TensorTable::new(Facts::default(), Import::default(), layers.iter().map(entry).collect()));
+        let config = config.to_bytes();
+        let digest = Digest::of(&config);
+        fs::write(store.blob_path(&digest), &config)?;
+        let config =
+            Descriptor { media_type: media_type::CONFIG.into(), digest, size: config.len() as u64, name: None };
+        let path = store.manifest_path(&name);
+        fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+        fs::write(&path, Manifest::new(config, layers).to_bytes())?;
+        paths.push(path);
+    }
+    Ok(paths)
+}
+
+fn entry(layer: &Descriptor) -> BlobEntry {
+    let shape = Shape::new([32, 64]);
+    let part =
+        Part { role: Role::Weight, dtype: Dtype::BF16, shape: shape.clone(), offset: 0, length: 4096, blob: None };
+    let tensor = TensorEntry {
+        name: layer.name.clone().unwrap_or_default(),
+        dtype: Dtype::BF16,
+        shape,
+        quantization: None,
+        transform: Transform::None,
+        sources: Vec::new(),
+        parts: vec![part],
+        loss: None,
+    };
+    BlobEntry { digest: layer.digest, component: None, tensors: vec![tensor] }
+}

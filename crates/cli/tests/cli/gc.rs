@@ -1,0 +1,30 @@
+//! `gc` and what it keeps.
+
+use std::fs;
+
+use crate::support::{DEMO, Sandbox};
+
+#[test]
+fn what_is_new_stays_until_it_is_asked_for() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["import", DEMO, "m"]);
+    let blob = sandbox.store().join("blobs").join(format!("sha256-{}", "0".repeat(64)));
+    fs::write(&blob, [0; 2048]).unwrap();
+    let kept = "kept 1 blob, 2.00 KiB, younger than 1h; --grace 0s deletes such blobs too\n";
+    assert_eq!(sandbox.ok(["gc"]), format!("freed 0 B (0 blobs)\n{kept}"));
+    let document: serde_json::Value = serde_json::from_str(&sandbox.ok(["gc", "--grace", "2d", "--json"])).unwrap();
+    assert_eq!((&document["kept_blobs"], &document["kept_bytes"]), (&1.into(), &2048.into()));
+    assert!(blob.exists());
+    assert_eq!(sandbox.ok(["gc", "--grace", "0s"]), "freed 2.00 KiB (1 blob)\n");
+    assert!(!blob.exists());
+    sandbox.ok(["verify"]);
+}
+
+#[test]
+fn a_grace_is_a_number_and_a_unit() {
+    let sandbox = Sandbox::new();
+    for wrong in ["5", "h", "1.5h", "1w", "-1h"] {
+        let run = sandbox.run(["gc", &format!("--grace={wrong}")]);
+        assert!(run.stderr.contains("expected a whole number and s, m, h or d"), "{run:?}");
+    }
+}

@@ -1,0 +1,310 @@
+//! The models of a store, each in one line. Manifests are read without keeping what a line does not say, and of a config only its
+//! beginning: the table, by far the largest part, comes last.
+
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasherDefault, Hasher},
+    io::Read as _,
+    path::PathBuf,
+    time::SystemTime,
+};
+
+use rayon::prelude::*;
+use serde::{
+    Deserialize,
+    de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor},
+};
+
+use super::{ListEntry, ModelError, Store, Summary, foreign, models::MAX_CONFIG};
+use crate::{
+    Digest, FsError, Manifest, ModelName,
+    document::{DocumentError, Facts, Import, check_files, media_type},
+    fs,
+};
+
+/// The bytes of a config that are read first: room for all but its table.
+const HEAD: u64 = 16 << 10;
+
+impl Store {
+    /// Every name with a summary of its model, sorted by name. A model that cannot be read is listed with the error. Documents are
+    /// read in parallel, on the current rayon pool.
+    ///
+    /// # Errors
+    ///
+    /// [`FsError`] if a directory cannot be listed.
+    pub fn list(&self) -> Result<Vec<ListEntry>, FsError> {
+        let names = self.names()?;
+        let mut read: Vec<_> = names.par_iter().map(|name| self.line(name)).collect();
+        let mut uses: HashMap<Digest, usize, BuildHasherDefault<FirstBytes>> = HashMap::default();
+        for (digest, _) in read.iter().flatten().flat_map(|line| &line.blobs) {
+            *uses.entry(*digest).or_default() += 1;
+        }
+        for line in read.iter_mut().flatten() {
+            if let Ok(summary) = &mut line.summary {
+                let own = line.blobs.iter().filter(|(digest, _)| uses.get(digest) == Some(&1));
+                // The sizes are whatever the manifest says.
+                summary.unique_size = own.map(|(_, size)| *size).fold(0, u64::saturating_add);
+            }
+        }
+        let entry = |(name, read): (ModelName, Result<Line, ModelError>)| {
+            let (modified, summary) = match read {
+                Ok(line) => (line.modified, line.summary),
+                Err(error) => (self.modified(&name), Err(error)),
+            };
+            ListEntry { name, modified, summary }
+        };
+        Ok(names.into_iter().zip(read).map(entry).collect())
+    }
+
+    fn modified(&self, name: &ModelName) -> Option<SystemTime> {
+        self.manifest_path(name).metadata().and_then(|found| found.modified()).ok()
+    }
+
+    fn line(&self, name: &ModelName) -> Result<Line, ModelError> {
+        let path = self.manifest_path(name);
+        let bytes = self.read_manifest_bytes(name)?;
+        let fail = |source| ModelError::Document { path: path.clone(), source };
+        let layers = Lean::parse(&bytes).map_err(fail)?;
+        let mut blobs: Vec<_> =
+            std::iter::once(&layers.config).chain(&layers.layers).map(|blob| (blob.digest, blob.size)).collect();
+        blobs.sort_unstable();
+        // Of one digest with two sizes the last was counted.
+        blobs.dedup_by(|next, kept| {
+            let is_same = next.0 == kept.0;
+            kept.1 = if is_same { next.1 } else { kept.1 };
+            is_same
+        });
+        let head = self.head(&layers.config);
+        let summary = head.and_then(|(path, head)| {
+            let (facts, import) = match (head.facts, head.import) {
+                (Some(facts), Some(import)) => (facts, Some(import)),
+                _ if head.model_family.is_empty() => {
+                    let manifest = Manifest::parse(&bytes).map_err(|source| ModelError::Document { path, source })?;
+                    (foreign::facts(self, &manifest), None)
+                }
+                _ => (Facts { architecture: Some(head.model_family), ..Facts::default() }, None),
+            };
+            Ok(Summary {
+                digest: Digest::of(&bytes),
+                size: blobs.iter().map(|(_, size)| *size).fold(0, u64::saturating_add),
+                unique_size: 0,
+                format: head.model_format,
+                file_type: head.file_type,
+                facts,
+                import,
+            })
+        });
+        Ok(Line { modified: self.modified(name), blobs, summary })
+    }
+
+    /// What a line says of a config, and the config's file.
+    fn head(&self, config: &Layer<'_>) -> Result<(PathBuf, Head), ModelError> {
+        let path = self.blob_path(&config.digest);
+        let file = fs::open(&path)?;
+        let size = file.metadata().map_err(FsError::at("read the size of", &path))?.len();
+        if size > MAX_CONFIG {
+            return Err(ModelError::TooLarge { path, size, limit: MAX_CONFIG });
+        }
+        if size != config.size {
+            return Err(ModelError::Size { path, found: size, expected: config.size });
+        }
+        let mut bytes = Vec::new();
+        let read = |bytes: &mut Vec<u8>, limit| (&file).take(limit).read_to_end(bytes);
+        read(&mut bytes, HEAD).map_err(FsError::at("read", &path))?;
+        if let Some(head) = Some(&bytes).filter(|_| size > HEAD).and_then(|bytes| Head::of_beginning(bytes)) {
+            return Ok((path, head));
+        }
+        read(&mut bytes, MAX_CONFIG).map_err(FsError::at("read", &path))?;
+        match Head::of_all(&bytes) {
+            Ok(head) => Ok((path, head)),
+            Err(source) => Err(ModelError::Document { path, source: DocumentError::Json { what: "config", source } }),
+        }
+    }
+}
+
+/// What is known of a model whose manifest can be read.
+struct Line {
+    modified: Option<SystemTime>,
+    /// Each once, by digest, with its size in bytes.
+    blobs: Vec<(Digest, u64)>,
+    /// Without the unique size.
+    summary: Result<Summary, ModelError>,
+}
+
+/// A manifest, borrowed.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Lean<'d> {
+    schema_version: u32,
+    #[serde(borrow)]
+    config: Layer<'d>,
+    #[serde(borrow)]
+    layers: Vec<Layer<'d>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Layer<'d> {
+    #[serde(borrow)]
+    media_type: Cow<'d, str>,
+    digest: Digest,
+    size: u64,
+    #[serde(default, borrow)]
+    name: Option<Cow<'d, str>>,
+}
+
+impl<'d> Lean<'d> {
+    /// Accepts what [`Manifest::parse`] does.
+    fn parse(bytes: &'d [u8]) -> Result<Self, DocumentError> {
+        let parsed = match str::from_utf8(bytes) {
+            Ok(text) => serde_json::from_str::<Self>(text),
+            Err(_) => serde_json::from_slice(bytes),
+        };
+        let found = parsed.map_err(|source| DocumentError::Json { what: "manifest", source })?;
+        if found.schema_version != 2 {
+            return Err(DocumentError::Version { what: "manifest", found: found.schema_version, expected: 2 });
+        }
+        let is_file = |layer: &&Layer<'_>| matches!(&*layer.media_type, media_type::JSON | media_type::FILE);
+        let files = found.layers.iter().filter(is_file).map(|layer| layer.name.as_deref().unwrap_or_default());
+        match check_files(files) {
+            Some(problem) => Err(DocumentError::Inconsistent { what: "manifest", problem }),
+            None => Ok(found),
+        }
+    }
+}
+
+/// The fields of a config that a line is made of.
+#[derive(Default)]
+struct Head {
+    model_format: String,
+    /// Of a GGUF model its architecture; of others it is empty.
+    model_family: String,
+    file_type: String,
+    facts: Option<Facts>,
+    import: Option<Import>,
+    /// Whether reading stopped at the table because nothing more is wanted.
+    is_enough: bool,
+}
+
+impl Head {
+    fn of_all(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        let mut head = Self::default();
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        Document { head: &mut head, stops: false }.deserialize(&mut json)?;
+        json.end()?;
+        Ok(head)
+    }
+
+    /// From a config that is cut off; `None` if what is left does not tell.
+    fn of_beginning(bytes: &[u8]) -> Option<Self> {
+        let mut head = Self::default();
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let _ = Document { head: &mut head, stops: true }.deserialize(&mut json);
+        head.is_enough.then_some(head)
+    }
+}
+
+/// The whole document.
+struct Document<'h> {
+    head: &'h mut Head,
+    /// Whether to stop at the tensors of the table.
+    stops: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Document<'_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Document<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a config")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { head, stops } = self;
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            match &*key {
+                "model_format" => head.model_format = map.next_value()?,
+                "model_family" => head.model_family = map.next_value()?,
+                "file_type" => head.file_type = map.next_value()?,
+                "longshore" => map.next_value_seed(Table { head, stops })?,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The table, or null.
+struct Table<'h> {
+    head: &'h mut Head,
+    stops: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Table<'_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Table<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a tensor table")
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { head, stops } = self;
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            match &*key {
+                "facts" => head.facts = Some(map.next_value()?),
+                "import" => head.import = Some(map.next_value()?),
+                _ if stops && head.facts.is_some() && head.import.is_some() => {
+                    head.is_enough = true;
+                    return Err(A::Error::custom("the rest is not wanted"));
+                }
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        match (&head.facts, &head.import) {
+            (None, _) => Err(A::Error::missing_field("facts")),
+            (_, None) => Err(A::Error::missing_field("import")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A hash of a digest, which is one already.
+#[derive(Default)]
+struct FirstBytes(u64);
+
+impl Hasher for FirstBytes {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

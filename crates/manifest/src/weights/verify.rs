@@ -1,0 +1,99 @@
+//! Hashing what was loaded.
+
+use std::{
+    cmp::Reverse,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use super::{Weights, name_in};
+use crate::{Digest, Hasher, Progress};
+
+/// Bytes hashed between two looks at the progress.
+const CHUNK: usize = 256 << 10;
+/// The most tensors that an error names.
+const NAMED: usize = 4;
+
+/// Loaded weights that are not what was stored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CorruptError {
+    /// The bytes of a blob hash to something else.
+    #[error("the blob {digest} of {} is corrupt: its bytes have the digest {found}{}", list(tensors), more(*others))]
+    Blob {
+        /// The blob.
+        digest: Digest,
+        /// The digest of its bytes.
+        found: Digest,
+        /// The tensors in it that were loaded.
+        tensors: Vec<String>,
+        /// How many other blobs are corrupt.
+        others: usize,
+    },
+    /// It was told to stop.
+    #[error("stopped before everything was verified")]
+    Cancelled,
+}
+
+fn list(tensors: &[String]) -> String {
+    let named: Vec<_> = tensors.iter().take(NAMED).map(|name| format!("{name:?}")).collect();
+    match tensors.len().saturating_sub(NAMED) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more tensors", named.join(", ")),
+    }
+}
+
+fn more(others: usize) -> String {
+    match others {
+        0 => String::new(),
+        1 => "; one other is corrupt too".into(),
+        others => format!("; {others} others are corrupt too"),
+    }
+}
+
+impl Weights {
+    /// Hashes every blob that is mapped, whole and on all threads of the rayon pool, the largest first. The bytes are those that
+    /// the tensors are made of, not a second reading of the files, and are in memory afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`CorruptError::Blob`] for the first that has another digest, [`CorruptError::Cancelled`].
+    pub fn verify(&self, progress: &dyn Progress) -> Result<(), CorruptError> {
+        progress.begin("verifying", self.blobs.iter().map(|(_, blob)| blob.len() as u64).sum());
+        let mut order: Vec<usize> = (0..self.blobs.len()).collect();
+        order.sort_by_key(|&at| Reverse(self.blobs[at].1.len()));
+        let next = AtomicUsize::new(0);
+        let work = |_: rayon::BroadcastContext<'_>| {
+            let mut corrupt = Vec::new();
+            while let Some(&at) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let (digest, blob) = &self.blobs[at];
+                let found = hash(blob, progress)?;
+                if found != *digest {
+                    corrupt.push((at, found));
+                }
+            }
+            Ok(corrupt)
+        };
+        let corrupt: Result<Vec<_>, CorruptError> = rayon::broadcast(work).into_iter().collect();
+        let corrupt: Vec<_> = corrupt?.into_iter().flatten().collect();
+        let Some(&(at, found)) = corrupt.iter().min_by_key(|(at, _)| *at) else { return Ok(()) };
+        let of_blob = self.tensors.iter().filter(|located| located.map == at);
+        Err(CorruptError::Blob {
+            digest: self.blobs[at].0,
+            found,
+            tensors: of_blob.map(|located| name_in(&self.table, *located).to_owned()).collect(),
+            others: corrupt.len() - 1,
+        })
+    }
+}
+
+fn hash(blob: &[u8], progress: &dyn Progress) -> Result<Digest, CorruptError> {
+    let mut hasher = Hasher::default();
+    for chunk in blob.chunks(CHUNK) {
+        if progress.cancelled() {
+            return Err(CorruptError::Cancelled);
+        }
+        hasher.update(chunk);
+        progress.advance(chunk.len() as u64);
+    }
+    Ok(hasher.finish())
+}

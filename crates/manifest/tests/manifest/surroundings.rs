@@ -1,0 +1,180 @@
+//! Where a store may lie, whom it may belong to, and how large it may be.
+
+use std::{fs, path::Path, time::Duration};
+
+use longshore_manifest::{
+    Descriptor, Digest, Manifest, Store,
+    document::media_type,
+    store::{GcError, GcOptions, IngestError},
+};
+
+use crate::util::{Blob, Scratch, add, at_once, chain, commit, describe, name, put, verify};
+
+/// Everything that can be done to a store whose directories are not where they seem.
+fn works(store: &Store) {
+    commit(store, "m", &[Blob::plain("a", 10, 1)]);
+    commit(store, "n", &[Blob::plain("b", 10, 2)]);
+    store.copy(&name("m"), &name("o")).unwrap();
+    assert_eq!(store.remove(&name("n")).unwrap().blobs.len(), 2);
+    put(&store.blob_path(&Digest::of(b"x")), b"x");
+    assert_eq!(store.gc(&at_once(false)).unwrap().blobs, [(Digest::of(b"x"), 1)]);
+    assert_eq!(store.names().unwrap(), [name("m"), name("o")]);
+    assert!(verify(store).bad.is_empty());
+    assert_eq!(fs::read_dir(store.root().join("tmp")).unwrap().count(), 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn links_to_directories_are_followed() {
+    for linked in ["", "blobs", "manifests", "tmp"] {
+        let scratch = Scratch::new();
+        let real = scratch.beside("elsewhere");
+        fs::create_dir(&real).unwrap();
+        if !linked.is_empty() {
+            // Made, so that it is ours.
+            commit(&scratch.store, "first", &[Blob::plain("a", 1, 1)]);
+            scratch.store.remove(&name("first")).unwrap();
+            fs::remove_dir(scratch.store.root().join(linked)).unwrap();
+        }
+        std::os::unix::fs::symlink(&real, scratch.store.root().join(linked).components().as_path()).unwrap();
+        works(&Store::open(scratch.store.root()).unwrap());
+        assert!(linked == "tmp" || fs::read_dir(&real).unwrap().count() > 0, "{linked}");
+    }
+}
+
+#[test]
+fn directories_that_are_missing_are_made_again() {
+    for missing in ["tmp", "blobs", "manifests"] {
+        let scratch = Scratch::new();
+        let store = &scratch.store;
+        commit(store, "first", &[Blob::plain("a", 1, 1)]);
+        store.remove(&name("first")).unwrap();
+        fs::remove_dir(store.root().join(missing)).unwrap();
+        store.gc(&at_once(false)).unwrap();
+        assert!(store.list().unwrap().is_empty());
+        works(store);
+    }
+    // Also in the middle of it, where nothing lies that is needed.
+    let scratch = Scratch::new();
+    commit(&scratch.store, "m", &[Blob::plain("a", 1, 1)]);
+    fs::remove_dir(scratch.store.root().join("tmp")).unwrap();
+    assert_eq!(scratch.store.remove(&name("m")).unwrap().blobs.len(), 3);
+}
+
+#[test]
+fn a_store_that_goes_away_is_an_error() {
+    let scratch = Scratch::new();
+    commit(&scratch.store, "m", &[Blob::plain("a", 1, 1)]);
+    let ingest = scratch.store.ingest().unwrap();
+    let manifest = add(&ingest, &[Blob::plain("b", 1, 2)]);
+    fs::rename(scratch.store.root(), scratch.beside("moved")).unwrap();
+    let error = ingest.commit(&name("n"), &manifest).unwrap_err();
+    assert!(matches!(&error, IngestError::Fs(_) | IngestError::MissingBlob { .. }), "{error}");
+    assert!(!scratch.store.root().exists());
+    // A parent that is a file.
+    put(&scratch.beside("file"), b"");
+    assert!(Store::open(scratch.beside("file/store")).is_err());
+}
+
+/// A store that this process may read and not write.
+#[cfg(unix)]
+fn is_only_read(store: &Store) {
+    let root = store.root();
+    let is_denied = |error: &longshore_manifest::FsError| {
+        assert!(error.path.starts_with(root), "{}", error.path.display());
+        error.kind() == std::io::ErrorKind::PermissionDenied
+    };
+    assert_eq!(store.list().unwrap().len(), 1);
+    store.model(&name("m")).unwrap();
+    assert!(verify(store).bad.is_empty());
+    let error = store.ingest().unwrap_err();
+    assert!(matches!(&error, IngestError::Fs(error) if is_denied(error)), "{:?}", chain(&error));
+    for error in [store.remove(&name("m")).unwrap_err(), store.gc(&at_once(false)).unwrap_err()] {
+        assert!(matches!(&error, GcError::Fs(error) if is_denied(error)), "{:?}", chain(&error));
+    }
+    assert!(store.copy(&name("m"), &name("n")).is_err());
+    assert_eq!(store.gc(&at_once(true)).unwrap().blobs, [(Digest::of(b"orphan"), 6)]);
+    assert!(store.model(&name("m")).is_ok());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_store_of_another_user_is_only_read() {
+    use std::os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _},
+        process::CommandExt as _,
+    };
+
+    const VARIABLE: &str = "LONGSHORE_TEST_OTHERS_STORE";
+    if let Some(path) = std::env::var_os(VARIABLE) {
+        return is_only_read(&Store::open(path).unwrap());
+    }
+    let scratch = Scratch::new();
+    commit(&scratch.store, "m", &[Blob::plain("a", 1, 1)]);
+    put(&scratch.store.blob_path(&Digest::of(b"orphan")), b"orphan");
+    let allow = |dir: &Path, mode| fs::set_permissions(dir, fs::Permissions::from_mode(mode)).unwrap();
+    let root = scratch.store.root().to_path_buf();
+    let mut all = vec![root.clone()];
+    while let Some(dir) = all.pop() {
+        let inner = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path());
+        all.extend(inner.filter(|path| path.is_dir()));
+        allow(&dir, 0o555);
+    }
+    if root.metadata().unwrap().uid() == 0 {
+        // Nothing is forbidden to this user; another one looks at it.
+        allow(root.parent().unwrap(), 0o755);
+        let program = scratch.beside("tests");
+        fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+        let mut other = std::process::Command::new(program);
+        other.args(["--exact", "surroundings::a_store_of_another_user_is_only_read"]).env(VARIABLE, &root);
+        let done = other.uid(65_534).gid(65_534).current_dir("/").output().unwrap();
+        let text = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success() && text.contains("1 passed"), "{text}");
+    } else {
+        is_only_read(&scratch.store);
+    }
+    let mut all = vec![root];
+    while let Some(dir) = all.pop() {
+        allow(&dir, 0o755);
+        let inner = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path());
+        all.extend(inner.filter(|path| path.is_dir()));
+    }
+}
+
+#[test]
+fn a_manifest_of_fifty_thousand_layers() {
+    let scratch = Scratch::new();
+    let ingest = scratch.store.ingest().unwrap();
+    let added: Vec<_> = (0..100_u8).map(|seed| ingest.add(&[seed; 10]).unwrap()).collect();
+    let layer = |at: usize| describe(media_type::TENSOR, Some(&format!("model.layers.{at}.weight")), added[at % 100]);
+    let layers: Vec<Descriptor> = (0..50_000).map(layer).collect();
+    let config = describe(media_type::CONFIG, None, ingest.add(b"{}").unwrap());
+    let done = ingest.commit(&name("m"), &Manifest::new(config, layers)).unwrap();
+    assert_eq!(done.new_blobs, 101);
+    let listed = scratch.store.list().unwrap();
+    assert_eq!(listed[0].summary.as_ref().unwrap().size, 1002);
+    // Its layers are known to the next import.
+    let ingest = scratch.store.ingest().unwrap();
+    assert!(ingest.has_like("model.layers.49999.weight", 10));
+    drop(ingest);
+    assert_eq!(scratch.store.gc(&at_once(false)).unwrap().blobs, []);
+    assert_eq!(scratch.store.copy(&name("m"), &name("n")).unwrap().new_blobs, 0);
+    assert_eq!(scratch.store.remove(&name("m")).unwrap().blobs, []);
+    assert_eq!(scratch.store.remove(&name("n")).unwrap().blobs.len(), 101);
+}
+
+#[test]
+fn a_hundred_thousand_blobs() {
+    let scratch = Scratch::of_many_files();
+    commit(&scratch.store, "m", &[Blob::plain("a", 1, 1)]);
+    for number in 0..100_000_u32 {
+        let digest = Digest::of(&number.to_string().into_bytes());
+        fs::File::create_new(scratch.store.blob_path(&digest)).unwrap();
+    }
+    let young = scratch.store.gc(&GcOptions::default()).unwrap();
+    assert_eq!((young.young.len(), young.blobs.len()), (100_000, 0));
+    let done = scratch.store.gc(&GcOptions::default().with_grace(Duration::ZERO)).unwrap();
+    assert_eq!((done.blobs.len(), done.young.len()), (100_000, 0));
+    assert_eq!(scratch.blobs().len(), 3);
+    scratch.store.model(&name("m")).unwrap();
+}

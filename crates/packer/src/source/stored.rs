@@ -1,0 +1,282 @@
+//! A model of a store as a source: its manifest's file tells the store, and the store's table what the blobs hold.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+};
+
+use longshore_manifest::{
+    ModelName, Store,
+    document::{Draft, TensorEntry, TensorTable, Transform, media_type},
+    store::Model,
+};
+use longshore_quant::Scheme;
+use longshore_st_format::{Dtype, Shape};
+
+use super::{Member, MemberRole, Shard, Source, SourceError, SourceTensor, read_config_bytes};
+use crate::{
+    classify::{Evidence, Kind},
+    companions::{Companion, CompanionKind},
+    config::ModelConfig,
+    runtime::ChatTemplate,
+};
+
+/// The most models that a hint names.
+const NAMED: usize = 5;
+/// What stands before the draft's names where nothing says it.
+const DRAFT_CONFIG: &str = "draft/config.json";
+
+/// What a store says of a member's tensors.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    /// In byte order of the names.
+    pub(crate) tensors: Vec<StoredTensor>,
+    /// Whether this program imported them, so that experts lie as they should and transforms are recorded.
+    pub(crate) is_ours: bool,
+}
+
+/// A tensor of a store.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredTensor {
+    /// Without a draft's prefix.
+    pub(crate) name: String,
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Shape,
+    pub(crate) scheme: Option<Scheme>,
+    /// Its parts, weight first, among the member's tensors.
+    pub(crate) parts: Vec<usize>,
+    /// What import did to it, and to what.
+    pub(crate) transform: Transform,
+    pub(crate) sources: Vec<String>,
+}
+
+/// Opens the model whose manifest is the file at `path`; `None` if it lies in no store.
+pub(super) fn open(path: &Path) -> Option<Result<Source, SourceError>> {
+    let (root, below) = in_store(path)?;
+    let [host, namespace, model, tag] = &*below else { return None };
+    let name = ModelName::from_parts(host, namespace, model, tag)?;
+    Some(read(path, &root, &name))
+}
+
+/// Why a directory that is a store, or holds manifests of one, is no source; `None` for any other.
+pub(super) fn refuse(dir: &Path) -> Option<SourceError> {
+    let root = if is_store(dir) { dir.to_owned() } else { in_store(dir)?.0 };
+    let store = Store::open(&root).ok()?;
+    let paths = store.names().unwrap_or_default().into_iter().map(|name| store.manifest_path(&name));
+    let is_root = root == dir;
+    let dir_path = std::path::absolute(dir).ok()?;
+    let models = paths.filter(|path| is_root || path.starts_with(&dir_path)).take(NAMED).collect();
+    Some(SourceError::Store { path: dir.to_owned(), models })
+}
+
+fn is_store(dir: &Path) -> bool {
+    dir.join("manifests").is_dir() && dir.join("blobs").is_dir()
+}
+
+/// The root of the store in whose `manifests` directory `path` lies, and the segments below that.
+fn in_store(path: &Path) -> Option<(PathBuf, Vec<String>)> {
+    let path = std::path::absolute(path).ok()?;
+    let manifests = path.ancestors().take(5).find(|above| {
+        above.file_name().is_some_and(|name| name == "manifests") && above.parent().is_some_and(is_store)
+    })?;
+    let below = path.strip_prefix(manifests).ok()?.iter();
+    let below = below.map(|segment| segment.to_str().map(str::to_owned)).collect::<Option<_>>()?;
+    Some((manifests.parent()?.to_owned(), below))
+}
+
+fn read(path: &Path, root: &Path, name: &ModelName) -> Result<Source, SourceError> {
+    let fail = |problem: String| SourceError::Stored { path: path.to_owned(), problem };
+    let store = Store::open(root).map_err(|error| fail(chain(&error)))?;
+    let model = store.model(name).map_err(|error| fail(chain(&error)))?;
+    if model.is_gguf() {
+        return Err(SourceError::Gguf { path: path.to_owned() });
+    }
+    let table = store.table(&model).map_err(|error| fail(chain(&error)))?;
+    let (companions, warnings) = files(&store, &model);
+    let is_pipeline = table.blobs.iter().any(|blob| blob.component.is_some());
+    let documents = Documents(&companions);
+    let config = documents.config(if is_pipeline { "model_index.json" } else { "config.json" })?;
+    let mut source = Source {
+        root: path.to_owned(),
+        tensors: Vec::new(),
+        shards: Vec::new(),
+        members: Vec::new(),
+        config,
+        metadata: table.import.metadata.clone(),
+        kind: if is_pipeline { Kind::Pipeline } else { Kind::Float },
+        evidence: None,
+        warnings,
+        template: ChatTemplate::read(&companions),
+        companions: Vec::new(),
+    };
+    let mut shards = Shards { store: &store, model: &model, places: HashMap::new() };
+    for (role, tensors) in members(&model, &table) {
+        let config = match &role {
+            MemberRole::Whole => source.config.clone(),
+            MemberRole::Component(component) => documents.config(&format!("{component}/config.json"))?,
+            MemberRole::Draft => documents.config(&draft_of(&model).unwrap_or_default().config)?,
+        };
+        let class = match &role {
+            MemberRole::Component(component) => table.facts.components.get(component).cloned(),
+            MemberRole::Whole | MemberRole::Draft => None,
+        };
+        let is_ours = model.config.longshore.is_some();
+        add(&mut source, &mut shards, role, tensors, is_ours).map_err(fail)?;
+        let member = source.members.last_mut().expect("it was added");
+        (member.config, member.class, member.root) = (config, class, path.to_owned());
+    }
+    if let [only] | [only, _] = &*source.members
+        && !is_pipeline
+    {
+        (source.kind, source.evidence) = (only.kind, only.evidence.clone());
+    }
+    source.companions = companions;
+    Ok(source)
+}
+
+type OfMember<'t> = Vec<(&'t longshore_manifest::document::BlobEntry, &'t TensorEntry, String)>;
+
+/// The tensors of each member, with their names in it: components in byte order, a draft after its target.
+fn members<'t>(model: &Model, table: &'t TensorTable) -> Vec<(MemberRole, OfMember<'t>)> {
+    let draft = draft_of(model);
+    let mut found: BTreeMap<(bool, Option<&str>), OfMember<'t>> = BTreeMap::new();
+    for (blob, tensor) in table.tensors() {
+        let prefix = draft.as_ref().filter(|draft| blob.component.is_none() && draft.has(&tensor.name));
+        let name = prefix.and_then(|draft| tensor.name.strip_prefix(&draft.tensor_prefix)).unwrap_or(&tensor.name);
+        let of_member = found.entry((prefix.is_some(), blob.component.as_deref())).or_default();
+        of_member.push((blob, tensor, name.to_owned()));
+    }
+    let role = |(is_draft, component): (bool, Option<&str>)| match component {
+        _ if is_draft => MemberRole::Draft,
+        Some(component) => MemberRole::Component(component.to_owned()),
+        None => MemberRole::Whole,
+    };
+    found.into_iter().map(|(key, tensors)| (role(key), tensors)).collect()
+}
+
+/// The draft model as the config says it, or as its own `config.json` shows.
+fn draft_of(model: &Model) -> Option<Draft> {
+    let has_config = || model.manifest.files().any(|(name, _)| name.as_str() == DRAFT_CONFIG);
+    model.config.draft.clone().or_else(|| has_config().then(|| Draft::new("")))
+}
+
+/// The blobs as weight files.
+struct Shards<'m> {
+    store: &'m Store,
+    model: &'m Model,
+    places: HashMap<longshore_manifest::Digest, usize>,
+}
+
+impl Shards<'_> {
+    /// The place of a blob among the source's shards, where it is put if it is not there.
+    fn place(&mut self, digest: longshore_manifest::Digest, shards: &mut Vec<Shard>) -> Result<usize, String> {
+        if let Some(at) = self.places.get(&digest) {
+            return Ok(*at);
+        }
+        let layer = self.model.manifest.layers.iter().find(|layer| layer.digest == digest);
+        let layer = layer.ok_or_else(|| format!("its table names the blob {digest}, which its manifest does not"))?;
+        shards.push(Shard { path: self.store.blob_path(&digest), name: digest.file_name(), file_len: layer.size });
+        self.places.insert(digest, shards.len() - 1);
+        Ok(shards.len() - 1)
+    }
+}
+
+/// Adds a member with its tensors, whose parts are tensors of the source.
+fn add(
+    source: &mut Source,
+    shards: &mut Shards<'_>,
+    role: MemberRole,
+    mut of_member: OfMember<'_>,
+    is_ours: bool,
+) -> Result<(), String> {
+    of_member.sort_by(|a, b| a.2.cmp(&b.2));
+    let first = source.tensors.len();
+    let mut tensors = Vec::with_capacity(of_member.len());
+    for (blob, entry, name) in of_member {
+        let quantization = entry.quantization.as_ref();
+        let scheme = quantization.map(|found| {
+            Scheme::from_metadata(&found.quant_type, found.group_size)
+                .map_err(|error| format!("tensor {:?}: {error}", entry.name))
+        });
+        let mut parts = Vec::with_capacity(entry.parts.len());
+        for part in &entry.parts {
+            let shard = shards.place(part.blob.unwrap_or(blob.digest), &mut source.shards)?;
+            let end = part.offset.checked_add(part.length).ok_or("a part ends beyond any file")?;
+            parts.push(source.tensors.len() - first);
+            source.tensors.push(SourceTensor {
+                name: format!("{name}{}", part.role.suffix()),
+                dtype: part.dtype,
+                shape: part.shape.clone(),
+                shard,
+                range: part.offset..end,
+            });
+        }
+        tensors.push(StoredTensor {
+            name,
+            dtype: entry.dtype,
+            shape: entry.shape.clone(),
+            scheme: scheme.transpose()?,
+            parts,
+            transform: entry.transform,
+            sources: entry.sources.clone(),
+        });
+    }
+    let coded = tensors.iter().find(|tensor| tensor.scheme.is_some()).map(|tensor| Evidence::Tensor {
+        format: "a quantized tensor of a store",
+        tensor: tensor.name.clone(),
+        dtype: Dtype::U32,
+        companion: Some(format!("{}.scale", tensor.name)),
+    });
+    source.members.push(Member {
+        role,
+        root: PathBuf::new(),
+        config: None,
+        class: None,
+        kind: if coded.is_some() { Kind::Prequantized } else { Kind::Float },
+        evidence: coded,
+        tensors: first..source.tensors.len(),
+        exact_scales: std::collections::HashSet::new(),
+        stored: Some(Stored { tensors, is_ours }),
+    });
+    Ok(())
+}
+
+/// The model's files, and what is left out.
+fn files(store: &Store, model: &Model) -> (Vec<Companion>, Vec<String>) {
+    let mut companions: Vec<_> = model
+        .manifest
+        .files()
+        .map(|(name, layer)| Companion {
+            name,
+            path: store.blob_path(&layer.digest),
+            size: layer.size,
+            kind: if layer.media_type == media_type::JSON { CompanionKind::Json } else { CompanionKind::Other },
+        })
+        .collect();
+    companions.sort_by(|a, b| a.name.cmp(&b.name));
+    let others = model.manifest.layers.iter().filter(|layer| !layer.is_tensor() && !layer.is_file());
+    let kinds: Vec<&str> = others.map(|layer| layer.media_type.rsplit('.').next().unwrap_or_default()).collect();
+    let warning = format!("left out layers that are neither weights nor files: {}", kinds.join(", "));
+    (companions, if kinds.is_empty() { Vec::new() } else { vec![warning] })
+}
+
+struct Documents<'c>(&'c [Companion]);
+
+impl Documents<'_> {
+    /// What a configuration among the files says; `None` where there is none.
+    fn config(&self, name: &str) -> Result<Option<ModelConfig>, SourceError> {
+        let Some(file) = self.0.iter().find(|file| file.name.as_str() == name) else { return Ok(None) };
+        let parsed = ModelConfig::parse(&read_config_bytes(&file.path)?);
+        parsed.map(Some).map_err(|source| SourceError::Config { path: file.path.clone(), source })
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(found) = cause {
+        text = format!("{text}: {found}");
+        cause = found.source();
+    }
+    text
+}
