@@ -3,3 +3,8 @@
 pub mod checkpoint;
 pub mod chunks;
 pub mod stats;
+
+/// Compiles the example of the repository's README.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

@@ -91,8 +91,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Policy(PolicyVerb),
     Completions(Completions),
-    /// Print the manual page
-    Man,
+    Man(Man),
 }
 
 /// Import a checkpoint into the store, quantized if asked
@@ -339,6 +338,16 @@ pub(crate) struct PolicyShow {
 pub(crate) struct Completions {
     /// The shell
     pub(crate) shell: clap_complete::Shell,
+}
+
+/// Print the manual page, or a verb's
+///
+/// For roff: `longshore man | man -l -` shows it, and `longshore man import > longshore-import.1` keeps the page that the first
+/// refers to.
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// The verb whose page to print
+    pub(crate) verb: Option<String>,
 }
 
 /// Where a policy comes from.

@@ -2,7 +2,7 @@
 
 use std::{io, process::ExitCode};
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::ErrorKind;
 use longshore_loader_cuda::CudaError;
 use longshore_manifest::{store::VerifyError, weights::CorruptError};
 use longshore_packer::{ExportError, ImportError, RepairError};
@@ -89,18 +89,8 @@ pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
     let rendered = error.to_string();
     let first = rendered.split("\n\n").next().unwrap_or_default();
     let text = first.strip_prefix("error: ").unwrap_or(first);
-    let mut hints = Vec::new();
-    for kind in [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue] {
-        match error.get(kind) {
-            Some(ContextValue::String(value)) => hints.push(format!("did you mean {value}?")),
-            Some(ContextValue::Strings(values)) if !values.is_empty() => {
-                hints.push(format!("did you mean {}?", values.join(" or ")));
-            }
-            _ => {}
-        }
-    }
     let verb = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).filter(|verb| is_verb(verb));
-    hints.push(format!("longshore {}--help", verb.map(|verb| verb + " ").unwrap_or_default()));
+    let hints = hints::usage::of(error, verb.as_deref());
     printer::error(&one_line(text), &hints);
     ExitCode::from(FAILED)
 }

@@ -1,6 +1,6 @@
 //! Numbers and tables for people.
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::{borrow::Cow, fmt::Write as _, time::Duration};
 
 use crate::printer::{FAINT, STRONG};
 
@@ -40,6 +40,16 @@ pub(crate) fn seconds(value: f64) -> String {
         v if v >= 0.9995 => format!("{} s", three_digits(v)),
         v if v >= 0.000_999_5 => format!("{} ms", three_digits(v * 1e3)),
         v => format!("{} µs", three_digits(v * 1e6)),
+    }
+}
+
+/// A time left or an age: `12 s`, `3 min`, `5 h`, `2 days`, rounded down.
+pub(crate) fn clock(time: Duration) -> String {
+    match time.as_secs() {
+        s @ 0..60 => format!("{s} s"),
+        s @ 60..3600 => format!("{} min", s / 60),
+        s @ 3600..86_400 => format!("{} h", s / 3600),
+        s => plural(usize::try_from(s / 86_400).unwrap_or(usize::MAX), "day"),
     }
 }
 
@@ -83,15 +93,21 @@ pub(crate) enum Align {
 }
 
 /// Rows under a heading, each column as wide as its widest cell, two spaces between.
-pub(crate) fn table(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String {
+///
+/// Where that passes `room` columns, the widest columns of text give way.
+pub(crate) fn table(columns: &[(&str, Align)], rows: &[Vec<String>], room: Option<usize>) -> String {
     let rows: Vec<Vec<Cow<'_, str>>> = rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
     let width = |at: usize| {
         rows.iter().map(|row| row[at].chars().count()).chain([columns[at].0.chars().count()]).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let mut widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    if let Some(room) = room {
+        narrow(columns, &mut widths, room);
+    }
     let line = |cells: &[&str]| {
         let mut line = String::new();
-        for ((cell, (_, align)), width) in cells.iter().zip(columns).zip(&widths) {
+        for ((cell, (_, align)), &width) in cells.iter().zip(columns).zip(&widths) {
+            let cell = elide(cell, width);
             let _ = match align {
                 Align::Left => write!(line, "{cell:<width$}  "),
                 Align::Right => write!(line, "{cell:>width$}  "),
@@ -109,13 +125,62 @@ pub(crate) fn table(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Lines of a faint key and a value, the values below each other.
-pub(crate) fn facts(facts: &[(&str, String)]) -> String {
+/// Takes from the widest columns of text until the line fits, or until none has more than a dozen characters.
+fn narrow(columns: &[(&str, Align)], widths: &mut [usize], room: usize) {
+    const LEAST: usize = 12;
+    let gaps = 2 * widths.len().saturating_sub(1);
+    while widths.iter().sum::<usize>() + gaps > room {
+        let texts = widths.iter_mut().zip(columns).filter(|(_, (_, align))| matches!(align, Align::Left));
+        match texts.map(|(width, _)| width).max() {
+            Some(widest) if *widest > LEAST => *widest -= 1,
+            _ => return,
+        }
+    }
+}
+
+/// Text of at most `width` characters. Of a name the end is kept, which is where names differ; of a sentence the beginning.
+fn elide(text: &str, width: usize) -> Cow<'_, str> {
+    let length = text.chars().count();
+    if length <= width {
+        return Cow::Borrowed(text);
+    }
+    let kept = width.saturating_sub(1);
+    Cow::Owned(if text.contains(' ') {
+        text.chars().take(kept).chain(['…']).collect()
+    } else {
+        ['…'].into_iter().chain(text.chars().skip(length - kept)).collect()
+    })
+}
+
+/// Lines of a faint key and a value, the values below each other; a value that passes `room` columns goes on in the next line.
+pub(crate) fn facts(facts: &[(&str, String)], room: Option<usize>) -> String {
     let width = facts.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+    let value_room = room.map_or(usize::MAX, |room| room.saturating_sub(width + 4));
     facts.iter().fold(String::new(), |mut text, (key, value)| {
-        let _ = writeln!(text, "  {FAINT}{key:<width$}{FAINT:#}  {}", plain(value));
+        let mut key = *key;
+        for line in wrap(&plain(value), value_room) {
+            let _ = writeln!(text, "  {FAINT}{key:<width$}{FAINT:#}  {line}");
+            key = "";
+        }
         text
     })
+}
+
+/// The lines of a text that is broken at spaces; a word that is longer than a line stays whole.
+fn wrap(text: &str, room: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is a line from the start");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= room {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -140,22 +205,59 @@ mod tests {
         for (value, text) in [(1.0, "1.00 s"), (0.0361, "36.1 ms"), (0.00082, "820 µs"), (62.0, "62.0 s")] {
             assert_eq!(seconds(value), text);
         }
+        for (time, text) in
+            [(0, "0 s"), (59, "59 s"), (61, "1 min"), (7200, "2 h"), (86_400, "1 day"), (172_800, "2 days")]
+        {
+            assert_eq!(clock(Duration::from_secs(time)), text);
+        }
     }
 
     #[test]
     fn what_a_checkpoint_says_stays_on_its_line() {
         assert_eq!(plain("model.layers.0"), "model.layers.0");
         assert_eq!(plain("a\nb\u{1b}[31m\u{202e}c"), "a\\nb\\u{1b}[31m\\u{202e}c");
-        let text = table(&[("NAME", Align::Left)], &[vec!["a\nerror: fake".into()]]);
+        let text = table(&[("NAME", Align::Left)], &[vec!["a\nerror: fake".into()]], None);
         assert_eq!(text.lines().count(), 2);
-        assert_eq!(facts(&[("key", "a\rb".into())]).lines().count(), 1);
+        assert_eq!(facts(&[("key", "a\rb".into())], None).lines().count(), 1);
     }
 
     #[test]
     fn columns_line_up() {
         let rows = [vec!["a".into(), "10".into()], vec!["bcd".into(), "1".into()]];
-        let text = table(&[("NAME", Align::Left), ("N", Align::Right)], &rows);
-        let plain = anstream::adapter::strip_str(&text).to_string();
-        assert_eq!(plain, "NAME   N\na     10\nbcd    1\n");
+        let text = table(&[("NAME", Align::Left), ("N", Align::Right)], &rows, None);
+        assert_eq!(shown(&text), "NAME   N\na     10\nbcd    1\n");
+    }
+
+    #[test]
+    fn a_table_fits_its_room_where_it_can() {
+        let columns = [("TENSOR", Align::Left), ("DTYPE", Align::Left), ("SIZE", Align::Right)];
+        let rows = [
+            vec!["model.layers.11.mlp.experts.down_proj.weight".into(), "BF16".into(), "1.00 MiB".into()],
+            vec!["lm_head.weight".into(), "F32".into(), "10 B".into()],
+        ];
+        let text = shown(&table(&columns, &rows, Some(40)));
+        assert_eq!(
+            text,
+            "TENSOR                   DTYPE      SIZE\n\
+             …perts.down_proj.weight  BF16   1.00 MiB\n\
+             lm_head.weight           F32        10 B\n"
+        );
+        assert_eq!(shown(&table(&columns, &rows, Some(200))), shown(&table(&columns, &rows, None)));
+        // Numbers are never cut, nor are texts below a dozen characters.
+        let narrowest = shown(&table(&columns, &rows, Some(1)));
+        assert!(narrowest.contains("…proj.weight  BF16   1.00 MiB"), "{narrowest}");
+    }
+
+    #[test]
+    fn long_facts_go_on_below_their_beginning() {
+        let lines = [("files", "config.json, tokenizer.json, merges.txt".into()), ("size", "1 B".into())];
+        let text = shown(&facts(&lines, Some(32)));
+        assert_eq!(text, "  files  config.json,\n         tokenizer.json,\n         merges.txt\n  size   1 B\n");
+        assert_eq!(shown(&facts(&lines, None)).lines().count(), 2);
+    }
+
+    /// Without colours.
+    fn shown(text: &str) -> String {
+        anstream::adapter::strip_str(text).to_string()
     }
 }

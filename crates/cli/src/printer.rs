@@ -36,9 +36,21 @@ impl Printer {
         self.verbose
     }
 
-    /// Whether progress may be drawn.
+    /// Whether progress may be drawn: on a terminal that can move its cursor.
     pub(crate) fn shows_progress(&self) -> bool {
-        !self.quiet && io::stderr().is_terminal()
+        !self.quiet && io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    }
+
+    /// Whether what is drawn on stderr may have colours.
+    #[expect(clippy::unused_self, reason = "how a command talks is asked of the printer")]
+    pub(crate) fn colours_stderr(&self) -> bool {
+        anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
+    }
+
+    /// How many columns there are for data; `None` where stdout is no terminal, and lines may be as long as they are.
+    #[expect(clippy::unused_self, reason = "how a command talks is asked of the printer")]
+    pub(crate) fn columns(&self) -> Option<usize> {
+        terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0))
     }
 
     /// Prints a report: the JSON document with `--json`, otherwise the text that `human` makes.

@@ -1,14 +1,21 @@
 //! Progress on the terminal, and stopping on an interrupt.
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    fmt,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use longshore_manifest::Progress;
 
-use crate::printer::Printer;
+use crate::{
+    format::{clock, size},
+    printer::Printer,
+};
 
 /// Set by the first interrupt.
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -17,6 +24,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 #[derive(Debug)]
 pub(crate) struct Bar {
     bar: ProgressBar,
+    is_coloured: bool,
 }
 
 impl Bar {
@@ -33,7 +41,7 @@ impl Bar {
             });
         });
         let target = if printer.shows_progress() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        Self { bar: ProgressBar::with_draw_target(None, target) }
+        Self { bar: ProgressBar::with_draw_target(None, target), is_coloured: printer.colours_stderr() }
     }
 }
 
@@ -45,19 +53,13 @@ impl Drop for Bar {
 
 impl Progress for Bar {
     fn begin(&self, stage: &'static str, total: u64) {
-        let template = if total == 0 {
-            "{msg} {spinner} {elapsed}"
-        } else {
-            "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}"
-        };
-        let style = ProgressStyle::with_template(template).expect("the templates are valid").progress_chars("=> ");
-        self.bar.set_style(style);
-        self.bar.set_message(stage);
+        // Whatever is set may be drawn at once, the style last.
         self.bar.reset();
         self.bar.set_length(total);
-        if total == 0 {
-            self.bar.enable_steady_tick(std::time::Duration::from_millis(100));
-        }
+        self.bar.set_message(stage);
+        self.bar.set_style(style(total, self.is_coloured));
+        // Without a tick the time left would stand still where a tensor takes long.
+        self.bar.enable_steady_tick(Duration::from_millis(200));
     }
 
     fn advance(&self, bytes: u64) {
@@ -67,4 +69,32 @@ impl Progress for Bar {
     fn cancelled(&self) -> bool {
         STOP.load(Ordering::Relaxed)
     }
+}
+
+/// A bar for a stage of so many bytes, or a spinner for one of which nobody knows how long it takes.
+fn style(total: u64, is_coloured: bool) -> ProgressStyle {
+    let template = match (total, is_coloured) {
+        (0, _) => "{msg} {spinner} {elapsed}",
+        (_, false) => "{msg} {wide_bar} {percent:>3}%  {done}  {rate}  {left}",
+        (_, true) => "{msg} {wide_bar:.cyan} {percent:>3}%  {done}  {rate}  {left}",
+    };
+    ProgressStyle::with_template(template)
+        .expect("the templates are valid")
+        .progress_chars("━╸ ")
+        .with_key("done", |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let _ = write!(out, "{} of {}", size(state.pos()), size(state.len().unwrap_or_default()));
+        })
+        .with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a rate is not negative, and is shown in three digits"
+            )]
+            let bytes = state.per_sec() as u64;
+            let _ = write!(out, "{}/s", size(bytes));
+        })
+        .with_key("left", |state: &ProgressState, out: &mut dyn fmt::Write| {
+            // Before the first bytes there is no rate to tell it from.
+            let _ = if state.pos() == 0 { Ok(()) } else { write!(out, "{} left", clock(state.eta())) };
+        })
 }

@@ -1,8 +1,8 @@
 //! Imports model checkpoints into a content-addressed store, and exports them again.
 //!
-//! An import has two halves. Planning reads headers and configuration (and of 8-bit floats the scales), no weights, and makes every decision; execution makes
-//! none. So a plan can be shown, compared with an expected one, and executed by any number of threads with the same bytes as
-//! the result.
+//! An import has two halves. Planning reads headers and configuration (and of 8-bit floats the scales), no weights, and makes
+//! every decision; execution makes none. So a plan can be shown, compared with an expected one, and executed by any number of
+//! threads with the same bytes as the result.
 //!
 //! - [`Source`] is a checkpoint on disk: a directory, a hub cache's snapshot, or one file. It knows its [`Shard`]s, the
 //!   [`SourceTensor`]s in them, its [`Companion`] files, what its [`ModelConfig`] says and which [`Kind`] it is.

@@ -69,7 +69,7 @@ pub enum LayoutError {
     TooManyTensors {
         /// Tensors given.
         found: usize,
-        /// The limit.
+        /// The most tensors.
         limit: usize,
     },
     /// More dimensions than the default [`Limits::rank`].
@@ -79,7 +79,7 @@ pub enum LayoutError {
         tensor: Box<str>,
         /// Its dimensions.
         found: usize,
-        /// The limit.
+        /// The most dimensions.
         limit: usize,
     },
     /// A longer name than the default [`Limits::name_bytes`].
@@ -89,7 +89,7 @@ pub enum LayoutError {
         start: Box<str>,
         /// Its length in bytes.
         found: usize,
-        /// The limit.
+        /// The most bytes.
         limit: usize,
     },
     /// The header would be longer than the default [`Limits::header_bytes`], which no reader accepts.
@@ -97,7 +97,7 @@ pub enum LayoutError {
     HeaderTooLong {
         /// Bytes of the header, padding included.
         found: u64,
-        /// The limit.
+        /// The most bytes.
         limit: u64,
     },
 }

@@ -13,7 +13,7 @@ use super::loss::Lost;
 use crate::{
     args::{Import, Quantize},
     errors::Advice,
-    format::{Align, plural, seconds, size, table},
+    format::{Align, facts, plural, seconds, size, table},
     printer::{FAINT, Printer, STRONG},
     progress::Bar,
 };
@@ -75,7 +75,7 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
         printer.warn(warning);
     }
     if args.dry_run {
-        printer.report(&PlanReport::new(&plan, &source), || describe(&plan))?;
+        printer.report(&PlanReport::new(&plan, &source), || describe(&plan, printer.columns()))?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut options = ImportOptions::default();
@@ -103,29 +103,26 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
             .then(|| outcome.losses.iter().map(|(tensor, loss)| (tensor.as_str(), Lost::from(loss))).collect()),
     };
     printer.report(&report, || {
-        let mut text = format!("{STRONG}{}{STRONG:#}  {}\n", args.name, outcome.digest);
-        let _ = writeln!(
-            text,
-            "{} in {} and {} from {}: {} new, {} already there, {}",
-            size(plan.stored_bytes()),
-            plural(plan.blobs.len(), "blob"),
-            plural(plan.files.len(), "file"),
-            size(plan.source_bytes()),
-            size(outcome.new_bytes),
-            size(outcome.reused_bytes),
-            seconds(report.seconds),
-        );
+        let (blobs, files) = (plural(plan.blobs.len(), "blob"), plural(plan.files.len(), "file"));
+        let (stored, read) = (size(plan.stored_bytes()), size(plan.source_bytes()));
+        let new = match outcome.reused_bytes {
+            0 => size(outcome.new_bytes),
+            reused => format!("{}; {} were there already", size(outcome.new_bytes), size(reused)),
+        };
+        let mut lines = vec![("stored", format!("{stored} in {blobs} and {files}, from {read}")), ("new", new)];
         if outcome.taken_over_bytes > 0 {
             let bytes = size(outcome.taken_over_bytes);
-            let _ = writeln!(text, "{bytes} of them had been finished by an import that was killed");
+            lines.push(("taken over", format!("{bytes} of these, finished by an import that was killed")));
         }
-        text
+        lines.push(("took", seconds(report.seconds)));
+        let digest = outcome.digest.short();
+        format!("{STRONG}{}{STRONG:#}  {digest}\n{}", args.name, facts(&lines, printer.columns()))
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// What a dry run prints: every tensor with the rule that decided it.
-fn describe(plan: &Plan) -> String {
+fn describe(plan: &Plan, room: Option<usize>) -> String {
     let columns = [
         ("TENSOR", Align::Left),
         ("DTYPE", Align::Left),
@@ -144,7 +141,7 @@ fn describe(plan: &Plan) -> String {
             tensor.rule.to_string(),
         ]);
     }
-    let mut text = table(&columns, &rows);
+    let mut text = table(&columns, &rows, room);
     for file in &plan.files {
         let _ = writeln!(text, "{FAINT}file{FAINT:#} {}  {}", file.name, size(file.size));
     }

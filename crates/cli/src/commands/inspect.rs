@@ -82,7 +82,7 @@ pub(super) fn run(args: &Inspect, printer: &Printer) -> anyhow::Result<ExitCode>
     for warning in &source.warnings {
         printer.warn(warning);
     }
-    printer.report(&report, || human(&report))?;
+    printer.report(&report, || human(&report, printer.columns()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -102,7 +102,7 @@ fn component<'a>(source: &'a Source, member: &'a Member) -> Option<Component<'a>
     })
 }
 
-fn human(report: &Report<'_>) -> String {
+fn human(report: &Report<'_>, room: Option<usize>) -> String {
     let mut lines = vec![(
         "taken for",
         if report.components.is_empty() { format!("{} checkpoint", report.kind) } else { report.kind.clone() },
@@ -118,14 +118,14 @@ fn human(report: &Report<'_>) -> String {
     }));
     lines.push(("files", plural(report.files.len(), "safetensors file")));
     lines.extend(report.metadata.iter().map(|(key, value)| ("metadata", format!("{key} = {value}"))));
-    let mut text = format!("{}\n{}", plain(&report.path), facts(&lines));
+    let mut text = format!("{}\n{}", plain(&report.path), facts(&lines, room));
     if !report.tensors.is_empty() {
         let columns = [("TENSOR", Align::Left), ("DTYPE", Align::Left), ("SHAPE", Align::Left), ("FILE", Align::Left)];
         let row = |tensor: &Tensor<'_>| {
             let component = tensor.component.map_or_else(String::new, |component| format!("{component}/"));
             vec![component + tensor.name, tensor.dtype.to_string(), tensor.shape.to_string(), tensor.file.to_owned()]
         };
-        let _ = write!(text, "\n{}", table(&columns, &report.tensors.iter().map(row).collect::<Vec<_>>()));
+        let _ = write!(text, "\n{}", table(&columns, &report.tensors.iter().map(row).collect::<Vec<_>>(), room));
     }
     text
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::VERSION;
 use crate::{
     errors,
-    format::{Align, size, table},
+    format::{Align, clock, size, table},
     printer::Printer,
 };
 
@@ -73,7 +73,7 @@ pub(super) fn run(store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> 
     }
     // As they are read: names without a host stand among those with one.
     report.models.sort_by_cached_key(|model| model.name.to_string());
-    printer.report(&report, || human(&report))?;
+    printer.report(&report, || human(&report, printer.columns()))?;
     if report.models.is_empty() && report.unreadable.is_empty() {
         printer.note(&format!("no models in {}", store.root().display()));
         if !printer.is_json() {
@@ -83,7 +83,7 @@ pub(super) fn run(store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-fn human(report: &Report) -> String {
+fn human(report: &Report, room: Option<usize>) -> String {
     if report.models.is_empty() {
         return String::new();
     }
@@ -94,7 +94,7 @@ fn human(report: &Report) -> String {
         ("UNIQUE", Align::Right),
         ("SCHEME", Align::Left),
         ("ARCHITECTURE", Align::Left),
-        ("MODIFIED", Align::Left),
+        ("AGE", Align::Right),
     ];
     let row = |model: &Model| {
         vec![
@@ -103,27 +103,26 @@ fn human(report: &Report) -> String {
             size(model.size),
             size(model.unique_size),
             model.format.as_ref().map_or_else(String::new, |format| format!("{format} ")) + &model.scheme,
-            model.architecture.clone(),
+            short(&model.architecture).to_owned(),
             model.modified.map_or_else(String::new, ago),
         ]
     };
-    table(&columns, &report.models.iter().map(row).collect::<Vec<_>>())
+    table(&columns, &report.models.iter().map(row).collect::<Vec<_>>(), room)
 }
 
 fn since_1970(time: SystemTime) -> Option<u64> {
     time.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
-/// `5 minutes ago`: what a list is read for.
+/// How long ago that was.
 fn ago(seconds: u64) -> String {
-    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    let passed = then.elapsed().unwrap_or_default().as_secs();
-    let (number, unit) = match passed {
-        0..60 => return "just now".into(),
-        60..3600 => (passed / 60, "minute"),
-        3600..86_400 => (passed / 3600, "hour"),
-        86_400..5_184_000 => (passed / 86_400, "day"),
-        5_184_000.. => (passed / 2_592_000, "month"),
-    };
-    format!("{number} {unit}{} ago", if number == 1 { "" } else { "s" })
+    clock((SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).elapsed().unwrap_or_default())
+}
+
+/// An architecture without what most of them end in; `show` and `--json` have the whole name.
+fn short(architecture: &str) -> &str {
+    ["ForCausalLM", "ForConditionalGeneration"]
+        .iter()
+        .find_map(|end| architecture.strip_suffix(end))
+        .unwrap_or(architecture)
 }

@@ -68,7 +68,7 @@ pub(super) fn run(args: &Load, store: &Store, printer: &Printer) -> anyhow::Resu
     if args.device == Device::Mlx {
         return load_mlx::run(args, store, &model, &options, printer);
     }
-    let what = "open, stat, map and touch a page of the same blobs, one thread";
+    let what = "open, map, touch a page of each blob, 1 thread";
     let mut report = Report::new("host", Limit { what, gb_per_s: 0.0, seconds: f64::MAX });
     for _ in 0..args.repeat.get() {
         let started = Instant::now();

@@ -47,7 +47,7 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> anyhow::Result<ExitCode> {
         Command::Gc(args) => gc::run(&args, &open(global)?, printer),
         Command::Policy(verb) => policy::run(&verb, printer),
         Command::Completions(args) => shell::completions(&args, printer),
-        Command::Man => shell::man(printer),
+        Command::Man(args) => shell::man(&args, printer),
     }
 }
 

@@ -10,7 +10,7 @@ use super::VERSION;
 use crate::{
     args::{PolicySource, PolicyVerb},
     errors::Advice,
-    format::{Align, table},
+    format::facts,
     printer::Printer,
 };
 
@@ -46,9 +46,9 @@ pub(super) fn run(verb: &PolicyVerb, printer: &Printer) -> anyhow::Result<ExitCo
             let policies: Vec<Policy> = Policy::names().iter().filter_map(|name| Policy::named(name).ok()).collect();
             let report = List { version: VERSION, policies: policies.iter().map(Entry::from).collect() };
             printer.report(&report, || {
-                let row = |entry: &Entry<'_>| vec![entry.name.to_owned(), entry.description.to_owned()];
-                let rows: Vec<_> = report.policies.iter().map(row).collect();
-                table(&[("NAME", Align::Left), ("DESCRIPTION", Align::Left)], &rows)
+                let lines: Vec<_> =
+                    report.policies.iter().map(|entry| (entry.name, entry.description.to_owned())).collect();
+                facts(&lines, printer.columns())
             })?;
         }
         PolicyVerb::Show(args) => {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::CommandFactory as _;
 
 use crate::{
-    args::{Cli, Completions},
+    args::{Cli, Completions, Man},
     errors::Advice,
     printer::Printer,
 };
@@ -18,10 +18,18 @@ pub(super) fn completions(args: &Completions, printer: &Printer) -> anyhow::Resu
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn man(printer: &Printer) -> anyhow::Result<ExitCode> {
+pub(super) fn man(args: &Man, printer: &Printer) -> anyhow::Result<ExitCode> {
     check_plain(printer, "a manual page")?;
+    let mut command = Cli::command().disable_help_subcommand(true);
+    // Gives verbs the global options, and pages their names.
+    command.build();
+    if let Some(verb) = &args.verb {
+        let found = command.find_subcommand(verb).cloned();
+        let unknown = || Advice::failure(format!("no verb {verb:?}")).hint("longshore --help lists the verbs");
+        command = found.ok_or_else(unknown)?;
+    }
     let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+    clap_mangen::Man::new(command).render(&mut page)?;
     printer.data(&String::from_utf8_lossy(&page))?;
     Ok(ExitCode::SUCCESS)
 }

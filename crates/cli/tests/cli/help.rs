@@ -47,5 +47,16 @@ fn completions_and_the_manual_page_come_from_the_arguments() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         assert!(sandbox.ok(["completions", shell]).contains("quantize"), "{shell}");
     }
-    assert!(sandbox.ok(["man"]).starts_with(".ie"));
+    let page = sandbox.ok(["man"]);
+    assert!(page.starts_with(".ie"));
+    // Every page that this one refers to can be printed.
+    let verbs: Vec<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("longshore\\-")?.strip_suffix("(1)")).collect();
+    assert!(verbs.contains(&"import"), "{page}");
+    for verb in verbs {
+        let page = sandbox.ok(["man", verb]);
+        assert!(page.contains(&format!(".TH longshore-{verb} 1")), "{page}");
+        assert!(page.contains("\\-\\-store"), "{page}");
+    }
+    assert_eq!(sandbox.run(["man", "imprt"]).code, 2);
 }

@@ -39,9 +39,9 @@ pub enum LayoutError {
     Dimension {
         /// Which dimension.
         what: &'static str,
-        /// What divides it.
+        /// What should divide it, in elements.
         multiple: usize,
-        /// Its size.
+        /// Its size in elements.
         found: usize,
     },
     /// Dimensions whose product is more than any memory.

@@ -18,9 +18,9 @@ pub enum HeaderError {
     /// The header is longer than [`Limits::header_bytes`](crate::Limits::header_bytes).
     #[error("the header length is {found}: expected at most {limit} bytes")]
     HeaderTooLong {
-        /// The header length as found.
+        /// The header length as found, in bytes.
         found: u64,
-        /// The limit.
+        /// The most bytes.
         limit: u64,
     },
     /// The header ends beyond the file.
@@ -28,7 +28,7 @@ pub enum HeaderError {
         "truncated: expected a header of {header_len} bytes after the 8-byte prefix, found a file of {file_len} bytes"
     )]
     HeaderBeyondFile {
-        /// The header length as found.
+        /// The header length as found, in bytes.
         header_len: u64,
         /// Bytes in the file.
         file_len: u64,
@@ -121,7 +121,7 @@ pub enum HeaderError {
     /// More tensors than [`Limits::tensors`](crate::Limits::tensors).
     #[error("the header declares more than {limit} tensors")]
     TooManyTensors {
-        /// The limit.
+        /// The most tensors.
         limit: usize,
     },
     /// More dimensions than [`Limits::rank`](crate::Limits::rank).
@@ -129,7 +129,7 @@ pub enum HeaderError {
     RankTooLarge {
         /// The tensor.
         tensor: Box<str>,
-        /// The limit.
+        /// The most dimensions.
         limit: usize,
     },
     /// A longer name than [`Limits::name_bytes`](crate::Limits::name_bytes).
@@ -139,13 +139,13 @@ pub enum HeaderError {
         start: Box<str>,
         /// Its length in bytes.
         found: usize,
-        /// The limit.
+        /// The most bytes.
         limit: usize,
     },
     /// More metadata than [`Limits::metadata_bytes`](crate::Limits::metadata_bytes).
     #[error("`__metadata__` holds more than {limit} bytes of keys and values")]
     MetadataTooLarge {
-        /// The limit.
+        /// The most bytes.
         limit: usize,
     },
     /// A range that ends before it begins.
@@ -189,9 +189,9 @@ pub enum HeaderError {
     Gap {
         /// The tensor after the gap.
         tensor: Box<str>,
-        /// Where it should begin.
+        /// Where it should begin, in bytes from the start of the data section.
         expected: u64,
-        /// Where it begins.
+        /// Where it begins, in the same bytes.
         found: u64,
     },
     /// Bytes that belong to two tensors.
@@ -201,9 +201,9 @@ pub enum HeaderError {
         tensor: Box<str>,
         /// The tensor before it.
         previous: Box<str>,
-        /// Where it should begin.
+        /// Where it should begin, in bytes from the start of the data section.
         expected: u64,
-        /// Where it begins.
+        /// Where it begins, in the same bytes.
         found: u64,
     },
     /// Bytes after the last tensor.

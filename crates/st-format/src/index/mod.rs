@@ -26,7 +26,7 @@ pub enum IndexError {
     TooLong {
         /// Bytes of the document.
         found: u64,
-        /// The limit.
+        /// The most bytes.
         limit: u64,
     },
     /// The document is not JSON of the right form.
@@ -65,7 +65,7 @@ pub enum IndexError {
     /// More entries than [`Limits::tensors`](crate::Limits::tensors).
     #[error("the tensor index has more than {limit} tensors")]
     TooManyTensors {
-        /// The limit.
+        /// The most tensors.
         limit: usize,
     },
     /// A longer name than [`Limits::name_bytes`](crate::Limits::name_bytes).
@@ -75,7 +75,7 @@ pub enum IndexError {
         start: Box<str>,
         /// Its length in bytes.
         found: usize,
-        /// The limit.
+        /// The most bytes.
         limit: usize,
     },
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use longshore_manifest::{Digest, ModelName, store::Model};
 use serde::Serialize;
 
-use super::{VERSION, stored_size};
+use super::{VERSION, digest, stored_size};
 use crate::{
     args::Show,
     errors::Advice,
@@ -47,13 +47,13 @@ pub(super) fn run(args: &Show, model: &Model, printer: &Printer) -> anyhow::Resu
         context_length: config.context_length,
         size: stored_size(model),
     };
-    printer.report(&report, || human(&report))?;
+    printer.report(&report, || human(&report, printer.columns()))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn human(report: &Report<'_>) -> String {
+fn human(report: &Report<'_>, room: Option<usize>) -> String {
     let lines = [
-        ("digest", report.digest.to_string()),
+        digest(&report.digest),
         ("architecture", report.architecture.to_owned()),
         ("parameters", report.parameters.to_owned()),
         ("scheme", report.scheme.to_owned()),
@@ -63,5 +63,5 @@ fn human(report: &Report<'_>) -> String {
         ("weights", "one GGUF file, which is listed and verified, and not read".to_owned()),
     ];
     let known: Vec<_> = lines.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-    format!("{STRONG}{}{STRONG:#}\n{}", report.name, facts(&known))
+    format!("{STRONG}{}{STRONG:#}\n{}", report.name, facts(&known, room))
 }

@@ -106,7 +106,7 @@ pub(super) fn run(args: &Show, store: &Store, printer: &Printer) -> anyhow::Resu
         loss: worst(found),
         tensors: args.tensors.then(|| found.tensors().map(|(blob, tensor)| describe(blob, tensor)).collect()),
     };
-    printer.report(&report, || human(&report))?;
+    printer.report(&report, || human(&report, printer.columns()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -211,13 +211,19 @@ fn imported(import: &Import) -> String {
     text
 }
 
+/// The digest beside its algorithm, so that the whole of it fits a line of 80 columns.
+fn digest(digest: &Digest) -> (&'static str, String) {
+    let text = digest.to_string();
+    text.strip_prefix("sha256:").map_or_else(|| ("digest", text.clone()), |hex| ("sha256", hex.to_owned()))
+}
+
 /// The bytes of its blobs, each counted once.
 fn stored_size(model: &Model) -> u64 {
     model.manifest.blobs().map(|blob| (blob.digest, blob.size)).collect::<BTreeMap<_, _>>().values().sum()
 }
 
-fn human(report: &Report<'_>) -> String {
-    let mut lines = vec![("digest", report.digest.to_string())];
+fn human(report: &Report<'_>, room: Option<usize>) -> String {
+    let mut lines = vec![digest(&report.digest)];
     lines.extend(report.facts.architecture.iter().map(|architecture| ("architecture", architecture.clone())));
     lines.push(("parameters", count(report.parameters)));
     lines.extend(what_it_is(report.facts));
@@ -260,7 +266,8 @@ fn human(report: &Report<'_>) -> String {
         bytes,
         bits_per_weight: to_f64(bytes) * 8.0 / to_f64(report.parameters.max(1)),
     }));
-    let mut text = format!("{STRONG}{}{STRONG:#}\n{}\n{}", report.name, facts(&lines), table(&columns, &rows));
+    let facts = facts(&lines, room);
+    let mut text = format!("{STRONG}{}{STRONG:#}\n{facts}\n{}", report.name, table(&columns, &rows, room));
     if let Some(tensors) = &report.tensors {
         let mut columns = vec![
             ("TENSOR", Align::Left),
@@ -289,7 +296,7 @@ fn human(report: &Report<'_>) -> String {
             row
         };
         text.push('\n');
-        text.push_str(&table(&columns, &tensors.iter().map(row).collect::<Vec<_>>()));
+        text.push_str(&table(&columns, &tensors.iter().map(row).collect::<Vec<_>>(), room));
     }
     text
 }

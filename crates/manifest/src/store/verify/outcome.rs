@@ -69,9 +69,9 @@ pub enum Problem {
     Missing,
     /// The file's size is not the one in the manifest, both in bytes.
     Size {
-        /// The size on disk.
+        /// The size on disk, in bytes.
         found: u64,
-        /// The size in the manifest.
+        /// The size in the manifest, in bytes.
         expected: u64,
     },
     /// The bytes hash to something else.

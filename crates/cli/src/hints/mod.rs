@@ -1,5 +1,9 @@
 //! What to do next, for the likeliest mistakes.
 
+mod nearest;
+mod source;
+pub(crate) mod usage;
+
 use std::{error::Error, io};
 
 use longshore_loader_cuda::CudaError;
@@ -8,7 +12,7 @@ use longshore_manifest::{
     store::{CopyError, ForeignStore, GcError, IngestError, ModelError, TableError, VerifyError},
     weights::WeightsError,
 };
-use longshore_packer::{ExportError, ImportError, PlanError, RepairError, SourceError};
+use longshore_packer::{ExportError, ImportError, PlanError, RepairError};
 use longshore_quant::policy::PolicyError;
 
 use crate::errors::{Advice, is_kind};
@@ -29,7 +33,8 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Vec<String> {
         return advice.hints.clone();
     }
     let mut hints = Vec::new();
-    hints.extend(cause.downcast_ref().and_then(SourceError::hint));
+    hints.extend(cause.downcast_ref().and_then(source::of_source));
+    hints.extend(cause.downcast_ref().and_then(source::of_file));
     hints.extend(cause.downcast_ref().and_then(PlanError::hint));
     hints.extend(cause.downcast_ref().and_then(of_import));
     hints.extend(cause.downcast_ref().and_then(of_export));

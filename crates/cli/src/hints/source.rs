@@ -1,0 +1,55 @@
+//! What to do next where a checkpoint cannot be read.
+
+use std::{
+    fs::File,
+    io::Read as _,
+    path::{Component, Path},
+};
+
+use longshore_packer::SourceError;
+use longshore_st_format::{HeaderError, OpenError};
+
+/// The hint of an error about a source, where the source's own is not enough.
+pub(super) fn of_source(error: &SourceError) -> Option<String> {
+    match error {
+        SourceError::NotFound { path } => Some(of_absent(path)),
+        SourceError::Weights { source } => of_file(source),
+        other => other.hint(),
+    }
+}
+
+/// A name on a hub looks like a path; everything else is a path that leads nowhere.
+fn of_absent(path: &Path) -> String {
+    let parts: Vec<Component<'_>> = path.components().collect();
+    let path = path.display();
+    match parts.as_slice() {
+        [Component::Normal(_), Component::Normal(_)] => format!(
+            "a path is read, not a hub: hf download {path} --local-dir DIR fetches a model of that name; then import DIR"
+        ),
+        _ => "name a checkpoint's directory, or one .safetensors file; a relative path starts at the current directory"
+            .into(),
+    }
+}
+
+/// The hint about a weight file whose header is not valid.
+pub(super) fn of_file(error: &OpenError) -> Option<String> {
+    let OpenError::Header { path, source } = error else { return None };
+    if is_lfs_pointer(path) {
+        return Some("this is a Git LFS pointer in place of the weights: git lfs pull fetches them".into());
+    }
+    let is_cut = matches!(
+        source,
+        HeaderError::PrefixTruncated { .. }
+            | HeaderError::HeaderBeyondFile { .. }
+            | HeaderError::BytesTruncated { .. }
+            | HeaderError::RangeBeyondData { .. }
+    );
+    is_cut.then(|| "the file ends too early, as after a download that was cut off: download it again".into())
+}
+
+/// Whether a file is what Git leaves where large files are kept elsewhere and were not fetched.
+fn is_lfs_pointer(path: &Path) -> bool {
+    const START: &[u8] = b"version https://git-lfs";
+    let mut start = [0; START.len()];
+    File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == START
+}

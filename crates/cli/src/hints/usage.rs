@@ -1,0 +1,92 @@
+//! What to do next where the arguments are wrong.
+
+use clap::error::{ContextKind, ContextValue};
+use longshore_manifest::ModelName;
+use longshore_quant::{Profile, policy::Policy};
+
+use super::nearest::nearest;
+
+/// The hints of a usage error; the verb is what the help is about.
+pub(crate) fn of(error: &clap::Error, verb: Option<&str>) -> Vec<String> {
+    let mut hints = Vec::new();
+    for kind in [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue] {
+        match error.get(kind) {
+            Some(ContextValue::String(value)) => hints.push(did_you_mean(value)),
+            Some(ContextValue::Strings(values)) if !values.is_empty() => hints.push(did_you_mean(&values.join(" or "))),
+            _ => {}
+        }
+    }
+    match (error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue)) {
+        (Some(ContextValue::String(argument)), Some(ContextValue::String(value))) => {
+            hints.extend(of_value(argument, value));
+        }
+        (Some(ContextValue::Strings(missing)), None) if verb == Some("import") && missing == &["<NAME>"] => {
+            hints.push("the name is yours to choose: longshore import SOURCE qwen3:int4, for example".into());
+        }
+        _ => {}
+    }
+    hints.push(match verb {
+        Some(verb) => format!("longshore {verb} --help"),
+        None => "longshore --help".into(),
+    });
+    hints
+}
+
+fn did_you_mean(what: &str) -> String {
+    format!("did you mean {what}?")
+}
+
+/// The hint about a value that an argument does not take.
+fn of_value(argument: &str, value: &str) -> Option<String> {
+    match argument.split_whitespace().next().unwrap_or_default() {
+        "--quantize" => Some(of_type(value)),
+        "--policy" | "<P>" => nearest(value, Policy::names().iter().copied()).map(did_you_mean),
+        "--profile" => nearest(value, Profile::ALL.map(Profile::name)).map(did_you_mean),
+        "--device" => nearest(value, ["host", "mlx", "cuda"]).map(did_you_mean),
+        "<NAME>" | "<NAMES>..." | "<FROM>" | "<TO>" | "<A>" | "<B>" => of_name(value),
+        _ => None,
+    }
+}
+
+/// A type is told by its bits: `q4_k_m` of another program is `int4` here, or what comes nearest to it.
+fn of_type(value: &str) -> String {
+    let bits = value.chars().find_map(|letter| letter.to_digit(10));
+    match bits {
+        Some(bits @ (2 | 3 | 4 | 5 | 6 | 8)) => did_you_mean(&format!("int{bits}")),
+        Some(7) => did_you_mean("int8"),
+        _ => "int4 is the usual choice; int8 loses hardly anything".into(),
+    }
+}
+
+/// The name with everything replaced that a name cannot have.
+fn of_name(value: &str) -> Option<String> {
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '.' | ':' | '/');
+    let replaced: String = value.chars().map(|letter| if allowed(letter) { letter } else { '-' }).collect();
+    let parts = replaced.split('/').map(|part| part.trim_matches(['-', '.'])).filter(|part| !part.is_empty());
+    let name = parts.collect::<Vec<_>>().join("/");
+    name.parse::<ModelName>().is_ok().then(|| did_you_mean(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_of_another_program_is_told_by_its_bits() {
+        for (value, meant) in
+            [("q4_k_m", "int4"), ("Q8_0", "int8"), ("int7", "int8"), ("iq2_xs", "int2"), ("6bit", "int6")]
+        {
+            assert_eq!(of_type(value), did_you_mean(meant), "{value}");
+        }
+        assert!(of_type("fast").starts_with("int4 "));
+    }
+
+    #[test]
+    fn a_name_is_mended_where_it_can_be() {
+        assert_eq!(of_name("my model!"), Some(did_you_mean("my-model")));
+        assert_eq!(of_name("../m"), Some(did_you_mean("m")));
+        assert_eq!(of_name("Qwen/Qwen3 4B:int4"), Some(did_you_mean("Qwen/Qwen3-4B:int4")));
+        assert_eq!(of_name("!!!"), None);
+        assert_eq!(of_name("a:b:c:d"), None);
+    }
+}
