@@ -71,7 +71,7 @@ fn a_killed_import_leaves_the_old_model_or_the_new() {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        thread::sleep(whole.mul_f64((random % 1000) as f64 / 900.0).min(Duration::from_secs(10)));
+        thread::sleep((whole * u32::try_from(random % 1000).unwrap() / 900).min(Duration::from_secs(10)));
         child.kill().unwrap();
         killed += u32::from(!child.wait().unwrap().success());
 

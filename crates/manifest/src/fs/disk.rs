@@ -81,6 +81,11 @@ impl Disk {
         self.run(Op::SyncDir { path }).map(drop)
     }
 
+    /// See [`FileSystem::between_reads`].
+    pub(crate) fn between_reads(&self) {
+        self.0.between_reads();
+    }
+
     /// Makes the contents of all `files` durable: with one call for any number of them where the system has it. `handle` is the
     /// directory `dir` in which they lie, opened before they were written: the call reports the write errors since then.
     pub(crate) fn sync_files<'p>(

@@ -162,6 +162,11 @@ impl<F: Fn(usize, &Path) + Send + Sync> FileSystem for Stops<F> {
         done
     }
 
+    fn between_reads(&self) {
+        let number = 2 * self.count.fetch_add(1, Ordering::Relaxed);
+        (self.at)(number, Path::new("between reads"));
+    }
+
     fn can_sync_all(&self) -> bool {
         true
     }

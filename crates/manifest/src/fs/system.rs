@@ -55,6 +55,9 @@ pub(crate) trait FileSystem: std::fmt::Debug + Send + Sync {
     /// Carries out one change. The answer to [`Op::Create`] is the open file.
     fn run(&self, op: Op<'_>) -> io::Result<Option<File>>;
 
+    /// Called between two readings whose order matters, for tests to step in.
+    fn between_reads(&self) {}
+
     /// Whether there is [`Op::SyncAll`]. Otherwise every file is synced by itself.
     fn can_sync_all(&self) -> bool;
 }

@@ -37,7 +37,8 @@ impl Store {
         for running in self.temporaries()?.iter().filter(|found| !found.is_dead && Some(&*found.path) != own) {
             marked.leased.extend(lease::read(&running.path)?.into_iter().map(|line| line.digest));
         }
-        for name in self.names()? {
+        self.disk.between_reads();
+        for name in self.all_names()? {
             match self.read_manifest(&name) {
                 Ok((_, manifest)) => marked.named.extend(manifest.blobs().map(|blob| blob.digest)),
                 // Removed since it was listed.

@@ -22,7 +22,7 @@ use crate::{
 /// The name of a lease in the directory of its import.
 pub(super) const NAME: &str = "lease";
 /// A running import shows that it is alive at least this often, whatever it does: far more often than others give up on it.
-const BEAT: Duration = Duration::from_secs(10 * 60);
+pub(super) const BEAT: Duration = Duration::from_secs(10 * 60);
 /// The longest line that is read, in bytes.
 const MAX_LINE: u64 = 1 << 20;
 

@@ -121,7 +121,11 @@ impl Store {
             Ok(content) => content.unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let owner = directory::owner_of(&root)?;
-                return Ok(Self { root, owner, disk });
+                // Another process may have made the store in between.
+                if owner.is_none() || !root.join(MARKER_NAME).exists() {
+                    return Ok(Self { root, owner, disk });
+                }
+                fs::read_at_most(&root.join(MARKER_NAME), 4096)?.unwrap_or_default()
             }
             Err(error) => return Err(error.into()),
         };
@@ -210,7 +214,9 @@ impl Store {
             }
             self.disk.sync_dir(&self.root)?;
         }
-        make(&[self.blobs(), self.manifests()])
+        // A store without manifests has no blobs: where there are some, the manifests are out of reach.
+        make(&[self.manifests()])?;
+        make(&[self.blobs()])
     }
 
     /// Makes a directory in `tmp` for this process alone.

@@ -1,6 +1,11 @@
 //! Names and the models behind them: read and copy.
 
-use std::{collections::HashMap, io, path::PathBuf, time::SystemTime};
+use std::{
+    collections::HashMap,
+    io,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use super::{Committed, ForeignStore, IngestError, Store};
 use crate::{
@@ -138,12 +143,37 @@ impl Store {
     ///
     /// [`FsError`] if a directory cannot be listed.
     pub fn names(&self) -> Result<Vec<ModelName>, FsError> {
+        self.find_names(|_| Ok(()))
+    }
+
+    /// As [`Self::names`], for those who conclude from a name's absence: nothing may hide names. There must be a directory of
+    /// manifests, and no link in the place of one may lead nowhere, as it does while another disk is not mounted.
+    pub(super) fn all_names(&self) -> Result<Vec<ModelName>, FsError> {
+        let root = self.manifests();
+        // Every store has one before it has its first blob.
+        root.metadata().map_err(FsError::at("find the manifests in", &root))?;
+        self.find_names(|link| link.metadata().map(drop).map_err(FsError::at("follow the link", link)))
+    }
+
+    /// Calls `dangling` for every link in the place of a directory that leads nowhere.
+    fn find_names(&self, dangling: impl Fn(&Path) -> Result<(), FsError>) -> Result<Vec<ModelName>, FsError> {
+        let directories = |path: &Path| -> Result<Vec<String>, FsError> {
+            let mut found = Vec::new();
+            for (name, kind) in fs::entries(path)? {
+                if kind.is_dir() {
+                    found.push(name);
+                } else if kind.is_symlink() {
+                    dangling(&path.join(name))?;
+                }
+            }
+            Ok(found)
+        };
         let mut names = Vec::new();
         let root = self.manifests();
-        for (host, _) in fs::entries(&root)?.into_iter().filter(|(_, kind)| kind.is_dir()) {
-            for (namespace, _) in fs::entries(&root.join(&host))?.into_iter().filter(|(_, kind)| kind.is_dir()) {
+        for host in directories(&root)? {
+            for namespace in directories(&root.join(&host))? {
                 let models = root.join(&host).join(&namespace);
-                for (model, _) in fs::entries(&models)?.into_iter().filter(|(_, kind)| kind.is_dir()) {
+                for model in directories(&models)? {
                     let tags = fs::entries(&models.join(&model))?;
                     let files = tags.iter().filter(|(_, kind)| !kind.is_dir());
                     names.extend(files.filter_map(|(tag, _)| ModelName::from_parts(&host, &namespace, &model, tag)));

@@ -26,6 +26,8 @@ pub(super) enum Fate {
     Running,
     /// It is certainly gone.
     Gone,
+    /// It was started in another boot, of this machine or of another one that has the same disk.
+    OtherBoot,
     /// It may be on another machine or in another container.
     Unknown,
 }
@@ -65,11 +67,10 @@ impl Owner {
         })
     }
 
-    /// What `me` can say about this owner. `local` where no other machine can write to the store: then another boot is an
-    /// earlier one.
-    pub(super) fn fate(&self, me: &Self, local: bool) -> Fate {
+    /// What `me` can say about this owner.
+    pub(super) fn fate(&self, me: &Self) -> Fate {
         if self.boot != me.boot {
-            return if local { Fate::Gone } else { Fate::Unknown };
+            return Fate::OtherBoot;
         }
         if self.namespaces != me.namespaces {
             return Fate::Unknown;
@@ -108,7 +109,21 @@ pub(super) fn is_unique_name(name: &str) -> bool {
     matches!(parts.len(), 3 | 6) && parts.iter().all(is_number)
 }
 
-/// Whether only this machine can write to the file system of a path.
+/// When the system was started; `None` where that is not known.
+#[cfg(target_os = "linux")]
+pub(super) fn boot_time() -> Option<std::time::SystemTime> {
+    let running = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let running = std::time::Duration::new(running.tv_sec.try_into().ok()?, running.tv_nsec.try_into().ok()?);
+    std::time::SystemTime::now().checked_sub(running)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn boot_time() -> Option<std::time::SystemTime> {
+    None
+}
+
+/// Whether the file system of a path is one of a local disk. Other machines may still write to it, if this one or the one that
+/// it runs on lends it to them.
 #[cfg(target_os = "linux")]
 pub(super) fn is_local(path: &std::path::Path) -> bool {
     // ext2 to ext4, XFS, Btrfs, F2FS, ZFS, bcachefs, tmpfs, overlayfs. Whatever else there is may be shared.
@@ -193,11 +208,9 @@ mod tests {
     #[test]
     fn only_a_process_that_could_be_seen_is_gone() {
         let me = somebody(1, 1, 'a');
-        // Another boot, on a disk that several machines write to or only this one.
-        assert_eq!(somebody(1, 1, 'b').fate(&me, false), Fate::Unknown);
-        assert_eq!(somebody(1, 1, 'b').fate(&me, true), Fate::Gone);
+        assert_eq!(somebody(1, 1, 'b').fate(&me), Fate::OtherBoot);
         let elsewhere = Owner { namespaces: (9, 2), ..me.clone() };
-        assert_eq!(elsewhere.fate(&me, true), Fate::Unknown);
+        assert_eq!(elsewhere.fate(&me), Fate::Unknown);
     }
 
     #[cfg(target_os = "linux")]
@@ -205,15 +218,15 @@ mod tests {
     fn the_process_itself_runs_and_one_with_another_start_does_not() {
         let me = Owner::current().unwrap();
         assert_eq!(Owner::of(&unique_name()).as_ref(), Some(&me));
-        assert_eq!(me.fate(&me, false), Fate::Running);
+        assert_eq!(me.fate(&me), Fate::Running);
         let earlier = Owner { started: me.started + 1, ..me.clone() };
-        assert_eq!(earlier.fate(&me, false), Fate::Gone);
+        assert_eq!(earlier.fate(&me), Fate::Gone);
         // Beyond the largest number that a process can have.
         let nobody = Owner { process: 1 << 30, ..me.clone() };
-        assert_eq!(nobody.fate(&me, false), Fate::Gone);
+        assert_eq!(nobody.fate(&me), Fate::Gone);
         // The first process belongs to somebody else, and runs.
         let first = Owner { process: 1, started: linux::stat(1).unwrap().started, ..me.clone() };
-        assert_eq!(first.fate(&me, false), Fate::Running);
+        assert_eq!(first.fate(&me), Fate::Running);
     }
 
     #[cfg(target_os = "linux")]
@@ -223,13 +236,13 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         let started = linux::stat(child.id()).unwrap().started;
         let owner = Owner { process: child.id(), started, ..me.clone() };
-        assert_eq!(owner.fate(&me, false), Fate::Running);
+        assert_eq!(owner.fate(&me), Fate::Running);
         child.kill().unwrap();
-        while owner.fate(&me, false) != Fate::Gone {
+        while owner.fate(&me) != Fate::Gone {
             std::thread::yield_now();
         }
         child.wait().unwrap();
-        assert_eq!(owner.fate(&me, false), Fate::Gone);
+        assert_eq!(owner.fate(&me), Fate::Gone);
     }
 
     #[cfg(target_os = "linux")]

@@ -7,12 +7,15 @@ use std::{
 
 use super::{
     Store,
-    owner::{Fate, Owner, is_local},
+    lease::BEAT,
+    owner::{Fate, Owner, boot_time, is_local},
 };
 use crate::{Digest, FsError, fs};
 
 /// Where nobody can tell whether the owner of a temporary is alive, it is given up when nothing was written to it for this long.
 const EXPIRY: Duration = Duration::from_secs(24 * 60 * 60);
+/// A running import is never silent for this long.
+const SILENCE: Duration = Duration::from_secs(3 * BEAT.as_secs());
 
 /// A file or directory in `tmp`.
 #[derive(Debug)]
@@ -26,14 +29,15 @@ impl Store {
     /// Everything in `tmp`.
     pub(super) fn temporaries(&self) -> Result<Vec<Temporary>, FsError> {
         let (me, dir) = (Owner::current(), self.temporary());
-        let local = is_local(&dir);
+        let (local, booted) = (is_local(&dir), boot_time());
         let found = fs::entries(&dir)?.into_iter().map(|(name, _)| {
             let path = dir.join(&name);
             let owner = Owner::of(&name);
-            let fate = me.as_ref().zip(owner).map_or(Fate::Unknown, |(me, owner)| owner.fate(me, local));
+            let fate = me.as_ref().zip(owner).map_or(Fate::Unknown, |(me, owner)| owner.fate(me));
             let is_dead = match fate {
                 Fate::Running => false,
                 Fate::Gone => true,
+                Fate::OtherBoot => local && is_from_before(&path, booted) || is_expired(&path),
                 Fate::Unknown => is_expired(&path),
             };
             Temporary { path, is_dead }
@@ -83,6 +87,13 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Whether nothing was written to a temporary since this system was started, nor for as long as a running import may be silent:
+/// whatever other systems may reach the disk, nobody works with it.
+fn is_from_before(path: &Path, booted: Option<SystemTime>) -> bool {
+    let (Some(newest), Some(booted)) = (weigh(path).newest, booted) else { return false };
+    newest < booted && newest.elapsed().unwrap_or_default() >= SILENCE
 }
 
 fn is_expired(path: &Path) -> bool {

@@ -303,3 +303,26 @@ fn nothing_is_lost_among_imports_removals_and_two_that_collect() {
     assert_eq!(scratch.blobs().len(), reached.len());
     assert!(scratch.temporaries().is_empty());
 }
+
+/// A disk that is not mounted hides names: nothing may be concluded from their absence.
+#[cfg(unix)]
+#[test]
+fn names_that_are_out_of_reach_keep_their_blobs() {
+    for hidden in ["manifests", "manifests/registry.ollama.ai", "manifests/registry.ollama.ai/library"] {
+        let scratch = Scratch::new();
+        commit(&scratch.store, "m", &[Blob::plain("a", 1, 1)]);
+        let before = snapshot(&scratch.store.root().join("blobs"));
+        let place = scratch.store.root().join(hidden);
+        let away = scratch.beside("away");
+        fs::rename(&place, &away).unwrap();
+        std::os::unix::fs::symlink(scratch.beside("not-mounted"), &place).unwrap();
+        let spare_nothing = GcOptions::default().with_grace(Duration::ZERO);
+        assert!(matches!(scratch.store.gc(&spare_nothing), Err(GcError::Fs(_))), "{hidden}");
+        assert!(scratch.store.verify(&VerifyOptions::default(), &Silent).is_err(), "{hidden}");
+        assert_eq!(snapshot(&scratch.store.root().join("blobs")), before, "{hidden}");
+        fs::remove_file(&place).unwrap();
+        fs::rename(&away, &place).unwrap();
+        assert!(scratch.store.gc(&spare_nothing).unwrap().blobs.is_empty(), "{hidden}");
+        scratch.store.model(&name("m")).unwrap();
+    }
+}

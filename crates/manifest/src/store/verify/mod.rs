@@ -35,7 +35,14 @@ impl Store {
     /// store cannot be listed. What is bad is no error, see [`VerifyOutcome::bad`].
     pub fn verify(&self, options: &VerifyOptions, progress: &dyn Progress) -> Result<VerifyOutcome, VerifyError> {
         let whole = options.names.is_empty();
-        let mut names = if whole { self.names()? } else { options.names.clone() };
+        let mut names = if whole && !self.is_foreign() && self.blobs().exists() {
+            // A model that is out of sight is not verified.
+            self.all_names()?
+        } else if whole {
+            self.names()?
+        } else {
+            options.names.clone()
+        };
         names.sort_unstable();
         names.dedup();
         let mut outcome = VerifyOutcome { models: names.len(), ..VerifyOutcome::default() };
