@@ -1,9 +1,9 @@
-use std::fs;
+use std::{fs, time::Duration};
 
 use longshore_manifest::{
-    Digest, Manifest,
+    Digest, Manifest, Silent,
     document::media_type,
-    store::{GcError, GcOptions, GcOutcome, ModelError},
+    store::{GcError, GcOptions, GcOutcome, ModelError, VerifyOptions},
 };
 
 use crate::util::{Blob, Scratch, age, at_once, chain, commit, describe, name, put, snapshot, verify};

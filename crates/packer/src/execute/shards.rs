@@ -80,12 +80,11 @@ impl<'s> ShardFiles<'s> {
     /// Fills `buffer` from `offset`, in bytes from the start of the tensor.
     pub(super) fn read(&self, tensor: &SourceTensor, offset: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
         let opened;
-        let file = match self.files.get(tensor.shard) {
-            Some(file) => file,
-            None => {
-                opened = open(self.source, tensor.shard)?;
-                &opened
-            }
+        let file = if let Some(file) = self.files.get(tensor.shard) {
+            file
+        } else {
+            opened = open(self.source, tensor.shard)?;
+            &opened
         };
         positioned::read_exact_at(file, buffer, tensor.range.start + offset).map_err(|error| ReadError::Read {
             path: self.source.shards[tensor.shard].path.clone(),
