@@ -6,18 +6,33 @@ use longshore_manifest::{Digest, ModelName, Store};
 use serde::Serialize;
 
 use super::VERSION;
-use crate::{args::Copy, printer::Printer};
+use crate::{
+    args::Copy,
+    format::{plural, size},
+    printer::Printer,
+};
 
 #[derive(Serialize)]
 struct Report<'a> {
     version: u32,
     name: &'a ModelName,
     digest: Digest,
+    freed_bytes: u64,
 }
 
 pub(super) fn run(args: &Copy, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
     let committed = store.copy(&args.from, &args.to)?;
-    let report = Report { version: VERSION, name: &args.to, digest: committed.digest };
-    printer.report(&report, || format!("{} is now {} too\n", args.from, args.to))?;
+    if let Some(reason) = &committed.left {
+        super::warn_of_left(printer, reason);
+    }
+    let report =
+        Report { version: VERSION, name: &args.to, digest: committed.digest, freed_bytes: committed.freed_bytes };
+    printer.report(&report, || {
+        let freed = match report.freed_bytes {
+            0 => String::new(),
+            bytes => format!("freed {} ({})\n", size(bytes), plural(committed.freed_blobs, "blob")),
+        };
+        format!("{} is now {} too\n{freed}", args.from, args.to)
+    })?;
     Ok(ExitCode::SUCCESS)
 }

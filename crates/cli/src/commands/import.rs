@@ -27,6 +27,7 @@ struct Report<'a> {
     new_bytes: u64,
     reused_bytes: u64,
     taken_over_bytes: u64,
+    freed_bytes: u64,
     seconds: f64,
     /// What quantization lost, by tensor.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,12 +92,16 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
     for warning in &outcome.warnings {
         printer.warn(warning);
     }
+    if let Some(reason) = &outcome.left {
+        super::warn_of_left(printer, reason);
+    }
     let report = Report {
         plan: PlanReport::new(&plan, &source),
         digest: outcome.digest,
         new_bytes: outcome.new_bytes,
         reused_bytes: outcome.reused_bytes,
         taken_over_bytes: outcome.taken_over_bytes,
+        freed_bytes: outcome.freed_bytes,
         seconds: started.elapsed().as_secs_f64(),
         losses: args
             .measure
@@ -113,6 +118,9 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
         if outcome.taken_over_bytes > 0 {
             let bytes = size(outcome.taken_over_bytes);
             lines.push(("taken over", format!("{bytes} of these, finished by an import that was killed")));
+        }
+        if outcome.freed_bytes > 0 {
+            lines.push(("freed", size(outcome.freed_bytes)));
         }
         lines.push(("took", seconds(report.seconds)));
         let digest = outcome.digest.short();

@@ -22,11 +22,14 @@ use std::{
     process::ExitCode,
 };
 
-use longshore_manifest::{Store, store::Owner};
+use longshore_manifest::{
+    Store,
+    store::{GcError, Owner},
+};
 
 use crate::{
     args::{Cli, Command, Global},
-    errors::Advice,
+    errors::{self, Advice},
     printer::Printer,
 };
 
@@ -49,6 +52,11 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> anyhow::Result<ExitCode> {
         Command::Completions(args) => shell::completions(&args, printer),
         Command::Man(args) => shell::man(&args, printer),
     }
+}
+
+/// Says that blobs that nobody needs stay: no reason for a command to fail.
+fn warn_of_left(printer: &Printer, reason: &GcError) {
+    printer.warn(&format!("blobs that nobody needs were left for a later `longshore gc`: {}", errors::text(reason)));
 }
 
 /// The version of every JSON document.

@@ -50,7 +50,7 @@ fn of_import() {
     assert_eq!(group["tensors"][0]["scheme"], Value::Null);
 
     let done = document(&sandbox, &["import", DEMO, "m", "--quantize", "none"]);
-    for field in ["digest", "new_bytes", "reused_bytes", "seconds"] {
+    for field in ["digest", "new_bytes", "reused_bytes", "freed_bytes", "seconds"] {
         assert!(!done[field].is_null(), "{field}");
     }
     assert_eq!(done["quantize"], Value::Null);
@@ -84,6 +84,11 @@ fn of_the_other_verbs() {
     assert_eq!((&inspect["kind"], inspect["tensors"].as_array().unwrap().len()), (&"float".into(), 69));
     assert_eq!(document(&sandbox, &["export", "m", "out", "--dequantize", "f32"])["tensors"], 69);
     assert_eq!(document(&sandbox, &["copy", "m", "n"])["name"], "n:latest");
+    // A name that gets another model gives up what only it had.
+    sandbox.ok(["import", DEMO, "other", "--quantize", "int8"]);
+    let again = document(&sandbox, &["copy", "m", "other"]);
+    assert!(again["freed_bytes"].as_u64().unwrap() > 0, "{again}");
+    sandbox.ok(["rm", "other"]);
     assert_eq!(document(&sandbox, &["rm", "m"])["freed_bytes"], 0);
     assert_eq!(document(&sandbox, &["rm", "n"])["removed"], serde_json::json!(["n:latest"]));
     assert_eq!(document(&sandbox, &["gc", "--dry-run"])["freed_bytes"], 0);

@@ -7,14 +7,16 @@ use std::{
     sync::PoisonError,
 };
 
-use super::{Ingest, IngestError, Store, ingest::Pending, lease::Line, models::distinct_blobs};
+use super::{
+    GcError, Ingest, IngestError, Store, ingest::Pending, lease::Line, models::distinct_blobs, remove::Removed,
+};
 use crate::{
     Digest, FsError, Manifest, ModelName,
     fs::{self, Disk},
 };
 
 /// What [`Ingest::commit`] did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub struct Committed {
     /// The digest of the manifest document.
@@ -28,10 +30,18 @@ pub struct Committed {
     pub taken_over_blobs: usize,
     /// Their size in bytes.
     pub taken_over_bytes: u64,
+    /// The number of blobs that are deleted since nobody needs them any more: those of what the name was before, and those that
+    /// killed imports had brought into the store.
+    pub freed_blobs: usize,
+    /// Their size in bytes.
+    pub freed_bytes: u64,
+    /// Why such blobs were left for a later [`Store::gc`], if they were. The name points at the manifest all the same.
+    pub left: Option<GcError>,
 }
 
 impl Ingest<'_> {
     /// Makes the blobs durable and points `name` at them. Blobs that were added and that the manifest does not name are dropped.
+    /// Blobs that only the name's manifest before this one reached are deleted, as [`Store::remove`] does it.
     ///
     /// # Errors
     ///
@@ -52,23 +62,48 @@ impl Ingest<'_> {
         self.store().check_spelling(name)?;
         let target = self.store().manifest_path(name);
         let mut placed = Vec::new();
-        let done = self.carry_out(&target, manifest, document, &mut placed);
-        if done.is_err() {
-            // The error before is the one to report; `gc` deletes what stays.
-            let _ = self.store().remove_empty_parents(&target);
-            let _ = self.store().free(&placed, Some(self.dir()), |_| true);
+        match self.carry_out(name, manifest, document, &mut placed) {
+            Ok((mut done, replaced)) => {
+                match self.free_unneeded(replaced) {
+                    Ok(freed) => (done.freed_blobs, done.freed_bytes) = (freed.blobs.len(), freed.bytes()),
+                    Err(error) => done.left = Some(error),
+                }
+                Ok(done)
+            }
+            Err(error) => {
+                // This error is the one to report; `gc` deletes what stays.
+                let _ = self.store().remove_empty_parents(&target);
+                let _ = self.store().free(&placed, Some(self.dir()), |_| true);
+                Err(error)
+            }
         }
-        done
     }
 
-    /// Notes in `placed` which blobs it has brought into the store.
+    /// Deletes those of these blobs, and of what dead owners' leases list, that no name reaches and no other import needs.
+    pub(super) fn free_unneeded(&self, mut blobs: HashSet<Digest>) -> Result<Removed, GcError> {
+        blobs.extend(self.orphans.lock().unwrap_or_else(PoisonError::into_inner).drain());
+        if blobs.is_empty() { Ok(Removed::default()) } else { self.store().free_unnamed(blobs, Some(self.dir())) }
+    }
+
+    /// Lists the blobs in the lease that `name` reaches and `kept` does not have: should this import be killed once it has placed
+    /// its manifest, the next one deletes them.
+    fn list_replaced(&self, name: &ModelName, kept: &HashMap<Digest, u64>) -> Result<HashSet<Digest>, FsError> {
+        // What cannot be read has blobs that nobody knows.
+        let Ok((_, manifest)) = self.store().read_manifest(name) else { return Ok(HashSet::new()) };
+        let mut replaced = distinct_blobs(&manifest);
+        replaced.retain(|digest, _| !kept.contains_key(digest));
+        self.lease().add(replaced.iter().map(|(&digest, &size)| Line { digest, size, name: None, file: None }))?;
+        Ok(replaced.into_keys().collect())
+    }
+
+    /// Notes in `placed` which blobs it has brought into the store. Returns those that the name does not reach any more, too.
     fn carry_out(
         &self,
-        target: &Path,
+        name: &ModelName,
         manifest: &Manifest,
         document: &[u8],
         placed: &mut Vec<(Digest, u64)>,
-    ) -> Result<Committed, IngestError> {
+    ) -> Result<(Committed, HashSet<Digest>), IngestError> {
         let store = self.store();
         let named = distinct_blobs(manifest);
         let mut pending = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
@@ -84,6 +119,9 @@ impl Ingest<'_> {
             new_bytes: 0,
             taken_over_blobs: 0,
             taken_over_bytes: 0,
+            freed_blobs: 0,
+            freed_bytes: 0,
+            left: None,
         };
         for (digest, blob) in &pending {
             let target = store.blob_path(digest);
@@ -109,8 +147,9 @@ impl Ingest<'_> {
         }
         // This covers blobs that were put back, and those that another import has renamed and not yet synced.
         store.disk.sync_dir(&store.blobs())?;
-        place(&store.disk, &temporary, target)?;
-        Ok(done)
+        let replaced = self.list_replaced(name, &named)?;
+        place(&store.disk, &temporary, &store.manifest_path(name))?;
+        Ok((done, replaced))
     }
 
     /// Makes sure that what the manifest names is there or pending, with the size that it gives.

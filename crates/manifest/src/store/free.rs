@@ -1,9 +1,13 @@
 //! Deleting blobs beside imports that may need them.
 
-use std::{collections::HashSet, io, path::Path};
+use std::{
+    collections::HashSet,
+    io,
+    path::{Path, PathBuf},
+};
 
 use super::{GcError, ModelError, Store, lease};
-use crate::{Digest, FsError};
+use crate::{Digest, FsError, fs};
 
 /// What became of blobs that were to be deleted, each with its size in bytes.
 #[derive(Debug, Default)]
@@ -107,18 +111,38 @@ impl Store {
         let target = self.blob_path(digest);
         // It may be put back by its owner between two looks.
         for _ in 0..3 {
-            if crate::fs::is_file_of(&target, size) {
+            if fs::is_file_of(&target, size) {
                 return Ok(true);
             }
             for found in self.temporaries()? {
-                let moved = found.path.join(digest.file_name());
-                if crate::fs::is_file_of(&moved, size) {
+                if let Some(moved) = find(&found.path, &digest.file_name(), size)? {
                     exists(self.disk.rename_new(&moved, &target).map(drop))?;
                 }
             }
         }
-        Ok(crate::fs::is_file_of(&target, size))
+        Ok(fs::is_file_of(&target, size))
     }
+}
+
+/// A file of this name and size in bytes at any depth: whoever takes over the directory of a dead `gc` has it below its own for a moment.
+fn find(dir: &Path, name: &str, size: u64) -> Result<Option<PathBuf>, FsError> {
+    let path = dir.join(name);
+    if fs::is_file_of(&path, size) {
+        return Ok(Some(path));
+    }
+    if !dir.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        return Ok(None);
+    }
+    for (inner, kind) in fs::entries(dir)? {
+        let inner = dir.join(inner);
+        if kind.is_dir()
+            && !inner.is_symlink()
+            && let Some(found) = find(&inner, name, size)?
+        {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether a rename found its file.

@@ -1,6 +1,6 @@
 //! `gc`: deleting blobs that nobody needs, and what killed imports left.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use super::{ForeignStore, ModelError, Store, sweep::weigh};
 use crate::{Digest, FsError, ModelName};
@@ -105,33 +105,36 @@ impl Store {
         }
         if options.dry_run {
             let dead = self.temporaries()?.into_iter().filter(|found| found.is_dead);
-            let temporary_bytes = dead.map(|found| weigh(&found.path).bytes).sum();
-            return Ok(GcOutcome { temporary_bytes, ..self.sort_out(options.grace)? });
+            let dead: Vec<_> = dead.map(|found| found.path).collect();
+            let temporary_bytes = dead.iter().map(|path| weigh(path).bytes).sum();
+            return Ok(GcOutcome { temporary_bytes, ..self.sort_out(options.grace, &self.orphans(&dead))? });
         }
         // First of all, whether blobs can be deleted at all.
         self.mark(None)?;
-        let temporary_bytes = self.sweep()?;
-        let mut outcome = self.sort_out(options.grace)?;
+        let (temporary_bytes, orphans) = self.sweep()?;
+        let mut outcome = self.sort_out(options.grace, &orphans)?;
         let candidates = std::mem::take(&mut outcome.blobs);
-        let freed = self.free(&candidates, None, |digest| !self.is_young(digest, options.grace))?;
+        let is_free = |digest: &Digest| orphans.contains(digest) || !self.is_young(digest, options.grace);
+        let freed = self.free(&candidates, None, is_free)?;
         // What is needed since is either; a name may have come for it.
         outcome.in_use.extend(freed.needed);
         Ok(GcOutcome { blobs: freed.deleted, temporary_bytes, ..outcome })
     }
 
-    /// Removes what dead owners have left in `tmp`; returns its size in bytes.
-    fn sweep(&self) -> Result<u64, FsError> {
+    /// Removes what dead owners have left in `tmp`; returns its size in bytes, and the blobs that their leases list.
+    fn sweep(&self) -> Result<(u64, HashSet<Digest>), FsError> {
         if !self.temporaries()?.iter().any(|found| found.is_dead) {
-            return Ok(0);
+            return Ok((0, HashSet::new()));
         }
         let own = self.create_temporary()?;
-        let freed = self.take_dead(&own).map(|taken| taken.iter().map(|path| weigh(path).bytes).sum());
+        let freed =
+            self.take_dead(&own).map(|taken| (taken.iter().map(|path| weigh(path).bytes).sum(), self.orphans(&taken)));
         self.discard(&own)?;
         freed
     }
 
-    /// What no name reaches: blobs to delete, those too young, those in use.
-    fn sort_out(&self, grace: Duration) -> Result<GcOutcome, GcError> {
+    /// What no name reaches: blobs to delete, those too young, those in use. The `orphans` of dead owners are never too young.
+    fn sort_out(&self, grace: Duration, orphans: &HashSet<Digest>) -> Result<GcOutcome, GcError> {
         // The blobs are listed first: one that comes into the store after the leases were read is no candidate.
         let files = self.blob_files()?;
         let marked = self.mark(None)?;
@@ -139,7 +142,7 @@ impl Store {
         for blob in files.into_iter().filter(|(digest, _)| !marked.named.contains(digest)) {
             let kind = if marked.leased.contains(&blob.0) {
                 &mut outcome.in_use
-            } else if self.is_young(&blob.0, grace) {
+            } else if !orphans.contains(&blob.0) && self.is_young(&blob.0, grace) {
                 &mut outcome.young
             } else {
                 &mut outcome.blobs

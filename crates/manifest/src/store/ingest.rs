@@ -1,7 +1,7 @@
 //! Adding a model: a directory and a lease of its own, blobs by name or content.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::File,
     path::{Path, PathBuf},
     sync::{
@@ -28,6 +28,7 @@ use crate::{Digest, FsError, RelativePath, fs};
 ///    with a sync per file elsewhere.
 /// 3. The blobs that the manifest names are renamed to their digests. Once all that it names are there, `blobs/` is synced.
 /// 4. The directories above the manifest are made and synced, the manifest is renamed to its name, and its directory is synced.
+/// 5. Blobs are deleted that only the name's manifest before this one reached, or that killed imports had brought in for nobody.
 ///
 /// So a manifest that can be read has all its blobs, whole and durable; a crash leaves the previous state or the new one, and
 /// at most temporary files and unreferenced blobs. Of an import that is killed, the next one takes over what was finished.
@@ -42,6 +43,8 @@ pub struct Ingest<'s> {
     /// The store's layers by name and size, read when first needed.
     twins: OnceLock<HashMap<String, HashMap<u64, Digest>>>,
     leftovers: Leftovers,
+    /// What the leases of dead owners list, to be deleted at the end where nobody needs it.
+    pub(super) orphans: Mutex<HashSet<Digest>>,
     files: AtomicU64,
 }
 
@@ -122,6 +125,7 @@ impl Store {
             pending: Mutex::default(),
             twins: OnceLock::new(),
             leftovers: Leftovers::default(),
+            orphans: Mutex::default(),
             files: AtomicU64::new(0),
         };
         #[cfg(unix)]
@@ -131,6 +135,7 @@ impl Store {
         if take_over {
             // What cannot be taken over stays for the next time: it is no reason to refuse an import.
             let taken = self.take_dead(&ingest.dir).unwrap_or_default();
+            ingest.orphans = Mutex::new(self.orphans(&taken));
             ingest.leftovers = Leftovers::of(&self.disk, &taken).unwrap_or_default();
         }
         Ok(ingest)
@@ -184,6 +189,15 @@ impl Ingest<'_> {
     pub fn has_like(&self, name: &str, size: u64) -> bool {
         self.twin(name, size).is_some_and(|digest| fs::is_file_of(&self.store.blob_path(&digest), size))
             || self.leftovers.has(name, size)
+    }
+
+    /// Removes what killed imports had finished of other layers than those wanted, by name and size in bytes, so that it takes no room
+    /// while this one works. Without this it is removed at the end.
+    pub fn keep_leftovers(&self, is_wanted: impl Fn(&str, u64) -> bool) {
+        for path in self.leftovers.take_others(is_wanted) {
+            // What cannot be removed now is at the end, or by a later import.
+            let _ = self.store.disk.remove_file(&path);
+        }
     }
 
     /// The blob of a layer of this name and size.
@@ -289,9 +303,11 @@ impl Store {
 
 impl Drop for Ingest<'_> {
     fn drop(&mut self) {
+        // Nothing here can be reported. Blobs that stay are deleted by `gc`, and temporaries swept by a later import. A commit
+        // has left nothing to free.
+        let _ = self.free_unneeded(HashSet::new());
         self.lease.close();
         self.handle = None;
-        // Nothing here can be reported; what stays is swept by a later import.
         let _ = self.store.discard(&self.dir);
     }
 }

@@ -44,12 +44,12 @@ impl Store {
         self.remove_empty_parents(&path)?;
         let own: HashSet<Digest> =
             manifest.iter().flat_map(|(_, manifest)| manifest.blobs()).map(|blob| blob.digest).collect();
-        Ok(self.free_unnamed(own).unwrap_or_else(|error| Removed { left: Some(error), ..Removed::default() }))
+        Ok(self.free_unnamed(own, None).unwrap_or_else(|error| Removed { left: Some(error), ..Removed::default() }))
     }
 
-    /// Deletes those of the blobs that no name reaches.
-    fn free_unnamed(&self, blobs: HashSet<Digest>) -> Result<Removed, GcError> {
-        let marked = self.mark(None)?;
+    /// Deletes those of the blobs that no name reaches and no running import needs. The lease in `own` does not count.
+    pub(super) fn free_unnamed(&self, blobs: HashSet<Digest>, own: Option<&Path>) -> Result<Removed, GcError> {
+        let marked = self.mark(own)?;
         let mut candidates = Vec::new();
         let mut removed = Removed::default();
         for digest in blobs.into_iter().filter(|digest| !marked.named.contains(digest)) {
@@ -58,7 +58,7 @@ impl Store {
             kind.push((digest, found.len()));
         }
         candidates.sort_unstable();
-        let freed = self.free(&candidates, None, |_| true)?;
+        let freed = self.free(&candidates, own, |_| true)?;
         removed.in_use.extend(freed.needed);
         removed.in_use.sort_unstable();
         Ok(Removed { blobs: freed.deleted, ..removed })

@@ -6,9 +6,9 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::lease;
+use super::{Store, lease, owner::is_local};
 use crate::{
-    FsError,
+    Digest, FsError,
     fs::{self, Disk},
 };
 
@@ -39,9 +39,41 @@ impl Leftovers {
         self.files().get_mut(&(name.to_owned(), size))?.pop()
     }
 
+    /// The files of the layers that nobody wants.
+    pub(super) fn take_others(&self, is_wanted: impl Fn(&str, u64) -> bool) -> Vec<PathBuf> {
+        let mut others = Vec::new();
+        self.files().retain(|(name, size), files| {
+            let keep = is_wanted(name, *size);
+            if !keep {
+                others.append(files);
+            }
+            keep
+        });
+        others
+    }
+
     fn files(&self) -> std::sync::MutexGuard<'_, HashMap<(String, u64), Vec<PathBuf>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Store {
+    /// The blobs that the leases below these directories list. Their owners are dead: what they had brought into the store, and
+    /// what they were about to delete, is among them, and need not wait for the grace of a `gc`. None on a file system that may be
+    /// shared: there another machine may reuse such a blob, and its lease be seen too late.
+    pub(super) fn orphans(&self, taken: &[PathBuf]) -> HashSet<Digest> {
+        if is_local(&self.temporary()) { listed(taken) } else { HashSet::new() }
+    }
+}
+
+fn listed<'d>(dirs: impl IntoIterator<Item = &'d PathBuf>) -> HashSet<Digest> {
+    let mut found = HashSet::new();
+    for dir in dirs {
+        // What cannot be read only stays for a `gc` to find.
+        found.extend(lease::read(dir).unwrap_or_default().into_iter().map(|line| line.digest));
+        found.extend(listed(&directories(dir).unwrap_or_default()));
+    }
+    found
 }
 
 fn collect(

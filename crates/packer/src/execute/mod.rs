@@ -22,7 +22,7 @@ use std::{collections::HashMap, num::NonZero, sync::Arc};
 use longshore_manifest::{
     Config, Descriptor, Digest, Manifest, ModelName, Progress, Store,
     document::{Loss, media_type},
-    store::{Added, IngestError},
+    store::{Added, GcError, IngestError},
 };
 use longshore_quant::Profile;
 
@@ -53,7 +53,7 @@ pub struct ImportOptions {
 }
 
 /// What an import did.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ImportOutcome {
     /// The digest of the manifest: the model's identity.
@@ -64,6 +64,11 @@ pub struct ImportOutcome {
     pub reused_bytes: u64,
     /// Those of them that a killed import had finished.
     pub taken_over_bytes: u64,
+    /// The bytes of blobs that are deleted since nobody needs them any more: what the name was before, and what killed imports had
+    /// brought into the store.
+    pub freed_bytes: u64,
+    /// Why such blobs were left for a later [`Store::gc`], if they were.
+    pub left: Option<Arc<GcError>>,
     /// What quantization lost beyond rounding, in the order of the plan: groups that underflow, for example.
     pub warnings: Vec<String>,
     /// What quantization lost of each tensor that was quantized, by its name and in the order of the plan, if
@@ -105,6 +110,7 @@ pub fn import(
     let shards = ShardFiles::open(source)?;
     // This takes over what killed imports have left, so it comes before the free space is measured.
     let ingest = store.ingest()?;
+    space::drop_others(&ingest, plan);
     space::check(store, &ingest, plan)?;
     let files = plan.files.iter().map(|file| file.size).fold(0, u64::saturating_add);
     progress.begin("importing", plan.source_bytes().saturating_add(files));
@@ -129,6 +135,8 @@ pub fn import(
         new_bytes: committed.new_bytes - committed.taken_over_bytes,
         reused_bytes: distinct.values().sum::<u64>() - committed.new_bytes + committed.taken_over_bytes,
         taken_over_bytes: committed.taken_over_bytes,
+        freed_bytes: committed.freed_bytes,
+        left: committed.left.map(Arc::new),
         warnings: done.into_iter().flat_map(|done| done.warnings).collect(),
         losses,
     })

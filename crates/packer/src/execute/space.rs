@@ -1,5 +1,7 @@
 //! Whether the store's disk has room for what an import writes.
 
+use std::collections::HashSet;
+
 use longshore_manifest::{Store, store::Ingest};
 
 use super::ImportError;
@@ -11,12 +13,23 @@ use crate::plan::Plan;
 /// nothing. So an import that starts may still run out of room, but none that fits is refused.
 pub(super) fn check(store: &Store, ingest: &Ingest<'_>, plan: &Plan) -> Result<(), ImportError> {
     let Some(available) = store.available_bytes() else { return Ok(()) };
-    let blobs = plan.blobs.iter().map(|blob| (blob.name.as_str(), blob.layout.file_len()));
-    let files = plan.files.iter().map(|file| (file.name.as_str(), file.size));
-    match shortage(blobs.chain(files), available, |name, size| ingest.has_like(name, size)) {
+    match shortage(layers(plan), available, |name, size| ingest.has_like(name, size)) {
         None => Ok(()),
         Some(needed) => Err(ImportError::Space { path: store.root().to_path_buf(), needed, available }),
     }
+}
+
+/// Removes what killed imports have left of layers that this one does not write: their room is its own.
+pub(super) fn drop_others(ingest: &Ingest<'_>, plan: &Plan) {
+    let layers: HashSet<(&str, u64)> = layers(plan).collect();
+    ingest.keep_leftovers(|name, size| layers.contains(&(name, size)));
+}
+
+/// The plan's layers: their names and sizes in bytes.
+fn layers(plan: &Plan) -> impl Iterator<Item = (&str, u64)> + Clone {
+    let blobs = plan.blobs.iter().map(|blob| (blob.name.as_str(), blob.layout.file_len()));
+    let files = plan.files.iter().map(|file| (file.name.as_str(), file.size));
+    blobs.chain(files)
 }
 
 /// The bytes that are needed, if these are more than `available`. Asks what is `stored` only where that matters.

@@ -143,6 +143,8 @@ fn every_sync_that_is_left_out_is_found() {
     assert!(without(2, false, &|done| of_dir(done, "blobs")));
     // A removal must be durable before the blobs go.
     assert!(without(5, true, &|done| matches!(done, Done::SyncDir(_))));
+    // So must another manifest in a name's place.
+    assert!(without(2, true, &|done| of_dir(done, "m")));
     // A file that was taken over, of which nobody knows whether it is durable.
     assert!(without(7, true, &|done| matches!(done, Done::SyncAll)));
 }

@@ -130,6 +130,12 @@ fn a_copy_of_what_is_being_removed_is_whole_or_refused() {
 }
 
 #[test]
+fn a_blob_is_reused_while_its_only_name_gets_a_new_version() {
+    let before = |store: &Store| import(store, "m", &[A, B]).unwrap();
+    everywhere(&Pair { before, acts: [reuse, |store| import(store, "m", &[C])], names: &["m", "n"], may_fail: false });
+}
+
+#[test]
 fn two_collect() {
     everywhere(&Pair { before: with_orphans, acts: [collect, collect], names: &["m"], may_fail: false });
 }

@@ -3,6 +3,7 @@
 
 mod crash;
 mod faults;
+mod freed;
 mod interleave;
 mod replay;
 mod scenario;

@@ -9,7 +9,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::super::{GcOptions, Ingest, IngestError, ModelError, Store};
+use super::super::{Committed, GcOptions, Ingest, IngestError, ModelError, Store};
 use crate::{
     Config, Descriptor, Digest, Manifest, ModelName, Silent,
     document::{Facts, Import, TensorTable, media_type},
@@ -39,7 +39,7 @@ pub(super) struct Scenario {
     pub(super) damaged: Option<&'static [u8]>,
 }
 
-pub(super) const SCENARIOS: [Scenario; 8] = [
+pub(super) const SCENARIOS: [Scenario; 10] = [
     Scenario {
         what: "the first import",
         before: |_| {},
@@ -79,7 +79,7 @@ pub(super) const SCENARIOS: [Scenario; 8] = [
     Scenario {
         what: "a copy",
         before: |store| import(store, "m", &[A]).unwrap(),
-        act: |store| store.copy(&name("m"), &name("host/space/n:tag")).map(drop).map_err(|error| text(&error)),
+        act: |store| copy(store, "m", "host/space/n:tag"),
         names: &[("m", &[Some(&[A])]), ("host/space/n:tag", &[None, Some(&[A])])],
         damaged: None,
     },
@@ -113,6 +113,27 @@ pub(super) const SCENARIOS: [Scenario; 8] = [
         },
         act: |store| import(store, "n", &[A, B]),
         names: &[("m", &[Some(&[A])]), ("n", &[None, Some(&[A, B])])],
+        damaged: None,
+    },
+    Scenario {
+        what: "a copy over a name",
+        before: |store| {
+            import(store, "m", &[A]).unwrap();
+            import(store, "n", &[A, B]).unwrap();
+        },
+        act: |store| copy(store, "m", "n"),
+        names: &[("m", &[Some(&[A])]), ("n", &[Some(&[A, B]), Some(&[A])])],
+        damaged: None,
+    },
+    Scenario {
+        what: "an import after one that was killed at its commit",
+        before: |store| {
+            import(store, "m", &[A]).unwrap();
+            left_behind(store, "one", &[B, C]);
+            orphan(store, B.1);
+        },
+        act: |store| import(store, "n", &[A]),
+        names: &[("m", &[Some(&[A])]), ("n", &[None, Some(&[A])])],
         damaged: None,
     },
 ];
@@ -164,15 +185,21 @@ fn write(ingest: &Ingest<'_>, files: Files<'_>) -> Result<(), IngestError> {
     Ok(())
 }
 
-pub(super) fn try_import(store: &Store, to: &str, files: Files<'_>) -> Result<(), IngestError> {
+pub(super) fn try_import(store: &Store, to: &str, files: Files<'_>) -> Result<Committed, IngestError> {
     let ingest = store.ingest()?;
     write(&ingest, files)?;
     ingest.add(&config())?;
-    ingest.commit(&name(to), &manifest(files)).map(drop)
+    ingest.commit(&name(to), &manifest(files))
 }
 
 pub(super) fn import(store: &Store, to: &str, files: Files<'_>) -> Result<(), String> {
-    try_import(store, to, files).map_err(|error| text(&error))
+    let done = try_import(store, to, files).map_err(|error| text(&error))?;
+    done.left.map_or(Ok(()), |error| Err(text(&error)))
+}
+
+pub(super) fn copy(store: &Store, from: &str, to: &str) -> Result<(), String> {
+    let done = store.copy(&name(from), &name(to)).map_err(|error| text(&error))?;
+    done.left.map_or(Ok(()), |error| Err(text(&error)))
 }
 
 pub(super) fn remove(store: &Store, from: &str) -> Result<(), String> {
@@ -196,12 +223,12 @@ pub(super) fn text(error: &dyn std::error::Error) -> String {
 }
 
 /// A blob that no name reaches.
-fn orphan(store: &Store, content: &[u8]) {
+pub(super) fn orphan(store: &Store, content: &[u8]) {
     std::fs::write(store.blob_path(&Digest::of(content)), content).unwrap();
 }
 
 /// What an import leaves that is killed after it has finished these, and a `gc` that is killed with a blob moved away.
-fn left_behind(store: &Store, dir: &str, files: Files<'_>) {
+pub(super) fn left_behind(store: &Store, dir: &str, files: Files<'_>) {
     let ingest = store.ingest().unwrap();
     write(&ingest, files).unwrap();
     let dead = store.temporary().join(dir);
