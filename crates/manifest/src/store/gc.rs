@@ -1,8 +1,8 @@
 //! `gc`: deleting blobs that nobody needs, and what killed imports left.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use super::{ForeignStore, ModelError, Store, sweep::weigh};
+use super::{ForeignStore, ModelError, SplitStore, Store, sweep::weigh};
 use crate::{Digest, FsError, ModelName};
 
 /// Blobs that cannot be deleted now.
@@ -12,6 +12,9 @@ pub enum GcError {
     /// The store belongs to another program.
     #[error(transparent)]
     Foreign(#[from] ForeignStore),
+    /// Its directories lie on several file systems.
+    #[error(transparent)]
+    Split(#[from] Box<SplitStore>),
     /// A manifest cannot be read, so nobody knows which blobs it needs.
     #[error("the manifest of {name} cannot be read, so its blobs are not known")]
     Unreadable {
@@ -20,10 +23,18 @@ pub enum GcError {
         /// Why it cannot be read.
         source: ModelError,
     },
+    /// What a running import needs cannot be read. It runs, or nobody can tell whether it does.
+    #[error("the lease in {} cannot be read, so the blobs that its import needs are not known", dir.display())]
+    Lease {
+        /// The import's directory.
+        dir: PathBuf,
+        /// Why it cannot be read.
+        source: FsError,
+    },
     /// A name to be removed that does not exist.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// A file operation failed; reading the lease of a running import is one.
+    /// A file operation failed.
     #[error(transparent)]
     Fs(#[from] FsError),
 }
@@ -60,7 +71,7 @@ impl GcOptions {
 }
 
 /// What [`Store::gc`] deleted, or would delete.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct GcOutcome {
     /// The blobs that no name reaches, with their sizes in bytes.
@@ -71,6 +82,8 @@ pub struct GcOutcome {
     pub young: Vec<(Digest, u64)>,
     /// The blobs that no name reaches and that stay because a running import needs them, with their sizes in bytes.
     pub in_use: Vec<(Digest, u64)>,
+    /// Why something that killed imports left is still there, if it is: the first failure.
+    pub left: Option<FsError>,
 }
 
 impl GcOutcome {
@@ -97,7 +110,9 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`GcError::Unreadable`] if a manifest cannot be read: then no blob is deleted; [`GcError::Foreign`], [`GcError::Fs`].
+    /// [`GcError::Unreadable`] or [`GcError::Lease`] if a manifest or a lease cannot be read: then no blob is deleted;
+    /// [`GcError::Foreign`], [`GcError::Split`], [`GcError::Fs`]. A temporary that cannot be removed is no error, see
+    /// [`GcOutcome::left`].
     pub fn gc(&self, options: &GcOptions) -> Result<GcOutcome, GcError> {
         self.check_own()?;
         if !self.blobs().exists() {
@@ -108,26 +123,29 @@ impl Store {
             let temporary_bytes = dead.map(|found| weigh(&found.path).bytes).sum();
             return Ok(GcOutcome { temporary_bytes, ..self.sort_out(options.grace)? });
         }
+        self.check_whole()?;
         // First of all, whether blobs can be deleted at all.
         self.mark(None)?;
-        let temporary_bytes = self.sweep()?;
+        let (temporary_bytes, left) = self.sweep()?;
         let mut outcome = self.sort_out(options.grace)?;
         let candidates = std::mem::take(&mut outcome.blobs);
         let freed = self.free(&candidates, None, |digest| !self.is_young(digest, options.grace))?;
         // What is needed since is either; a name may have come for it.
         outcome.in_use.extend(freed.needed);
-        Ok(GcOutcome { blobs: freed.deleted, temporary_bytes, ..outcome })
+        Ok(GcOutcome { blobs: freed.deleted, temporary_bytes, left, ..outcome })
     }
 
-    /// Removes what dead owners have left in `tmp`; returns its size in bytes.
-    fn sweep(&self) -> Result<u64, FsError> {
+    /// Removes what dead owners have left in `tmp`; returns its size in bytes, and the first reason why not all of it is gone.
+    fn sweep(&self) -> Result<(u64, Option<FsError>), FsError> {
         if !self.temporaries()?.iter().any(|found| found.is_dead) {
-            return Ok(0);
+            return Ok((0, None));
         }
         let own = self.create_temporary()?;
-        let freed = self.take_dead(&own).map(|taken| taken.iter().map(|path| weigh(path).bytes).sum());
-        self.discard(&own)?;
-        freed
+        let taken = self.take_dead(&own);
+        let bytes = taken.iter().flat_map(|taken| &taken.paths).map(|path| weigh(path).bytes).sum();
+        let discarded = self.discard(&own);
+        let failed = taken?.failed;
+        Ok((bytes, failed.or(discarded.err())))
     }
 
     /// What no name reaches: blobs to delete, those too young, those in use.
