@@ -16,7 +16,11 @@ use std::{
 
 /// A file operation that failed, and on which path.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}{}", from.as_deref().map(|from| format!("{} to ", from.display())).unwrap_or_default(), path.display())]
+#[error(
+    "cannot {action} {}{}",
+    from.as_deref().map(|from| format!("{} to ", from.display())).unwrap_or_default(),
+    path.display()
+)]
 #[non_exhaustive]
 pub struct FsError {
     /// What was tried: `open`, `create`, `write to`, …

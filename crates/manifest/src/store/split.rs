@@ -6,7 +6,11 @@ use super::Store;
 
 /// A store with directories on two file systems: a file of the one cannot be renamed into the other.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} is on another file system than {}: files cannot be renamed from one to the other", other.display(), temporary.display())]
+#[error(
+    "{} is on another file system than {}: files cannot be renamed from one to the other",
+    other.display(),
+    temporary.display()
+)]
 #[non_exhaustive]
 pub struct SplitStore {
     /// The store's `tmp`.
