@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::VERSION;
 use crate::{
     args::Gc,
-    duration,
+    duration, errors,
     format::{plural, size},
     printer::Printer,
 };
@@ -35,6 +35,9 @@ struct Blob {
 
 pub(super) fn run(args: &Gc, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
     let outcome = store.gc(&GcOptions::default().with_dry_run(args.dry_run).with_grace(args.grace))?;
+    if let Some(reason) = &outcome.left {
+        printer.warn(&format!("not all that interrupted imports left is removed: {}", errors::text(reason)));
+    }
     let report = Report {
         version: VERSION,
         dry_run: args.dry_run,

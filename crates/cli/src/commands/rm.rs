@@ -10,6 +10,7 @@ use crate::{
     args::Rm,
     errors,
     format::{plural, size},
+    hints,
     printer::Printer,
 };
 
@@ -40,6 +41,7 @@ pub(super) fn run(args: &Rm, store: &Store, printer: &Printer) -> anyhow::Result
                         "the blobs of {name} were left for a later `longshore gc`: {}",
                         errors::text(&reason)
                     ));
+                    hints::of(&reason.into()).iter().for_each(|hint| printer.hint(hint));
                 }
             }
             // The others are removed all the same.

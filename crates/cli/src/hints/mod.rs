@@ -9,7 +9,7 @@ use std::{error::Error, io};
 use longshore_loader_cuda::CudaError;
 use longshore_manifest::{
     Store,
-    store::{CopyError, ForeignStore, GcError, IngestError, ModelError, TableError, VerifyError},
+    store::{CopyError, ForeignStore, GcError, IngestError, ModelError, SplitStore, TableError, VerifyError},
     weights::WeightsError,
 };
 use longshore_packer::{ExportError, ImportError, PlanError, RepairError};
@@ -55,6 +55,9 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Vec<String> {
     }
     if is_foreign(cause) {
         hints.push("--store DIR or LONGSHORE_STORE chooses a store of your own".into());
+    }
+    if is_split(cause) {
+        hints.push("link the whole store, or choose it with --store DIR, not `blobs` or `manifests` alone".into());
     }
     if matches!(table_error(cause), Some(TableError::Gguf { .. })) {
         hints.push("GGUF weights are listed and verified, not read: import the model's safetensors checkpoint".into());
@@ -109,8 +112,17 @@ fn of_gc(error: &GcError) -> Option<String> {
         GcError::Unreadable { name, .. } => Some(format!(
             "longshore verify says what is wrong; longshore rm {name} removes the name, and then gc can go on"
         )),
+        GcError::Lease { dir, .. } => Some(format!("if no import is running, remove {}", dir.display())),
         _ => None,
     }
+}
+
+/// Whether a cause is, or passes on, the refusal to change a store that lies on several file systems.
+fn is_split(cause: &(dyn Error + 'static)) -> bool {
+    let is_ingest = |error: Option<&IngestError>| matches!(error, Some(IngestError::Split(_)));
+    cause.is::<SplitStore>()
+        || is_ingest(ingest_error(cause))
+        || matches!(cause.downcast_ref(), Some(GcError::Split(_)))
 }
 
 /// The error about a model that a cause is, or passes on as it is.
@@ -135,15 +147,20 @@ fn table_error<'e>(cause: &'e (dyn Error + 'static)) -> Option<&'e TableError> {
     }
 }
 
+/// The error about writing to a store that a cause is, or passes on as it is.
+fn ingest_error<'e>(cause: &'e (dyn Error + 'static)) -> Option<&'e IngestError> {
+    match (cause.downcast_ref(), cause.downcast_ref(), cause.downcast_ref()) {
+        (Some(ImportError::Ingest(error)), _, _)
+        | (_, Some(CopyError::Ingest(error)), _)
+        | (_, _, Some(RepairError::Ingest(error))) => Some(error),
+        _ => cause.downcast_ref(),
+    }
+}
+
 /// Whether a cause is, or passes on, the refusal to change another program's store.
 fn is_foreign(cause: &(dyn Error + 'static)) -> bool {
-    let ingest = match (cause.downcast_ref(), cause.downcast_ref()) {
-        (Some(ImportError::Ingest(error)), _) | (_, Some(CopyError::Ingest(error))) => Some(error),
-        _ => cause.downcast_ref(),
-    };
     cause.is::<ForeignStore>()
-        || matches!(ingest, Some(IngestError::Foreign(_)))
-        || matches!(cause.downcast_ref(), Some(RepairError::Ingest(IngestError::Foreign(_))))
+        || matches!(ingest_error(cause), Some(IngestError::Foreign(_)))
         || matches!(cause.downcast_ref(), Some(GcError::Foreign(_)))
         || matches!(cause.downcast_ref(), Some(CopyError::Foreign(_)))
 }

@@ -28,3 +28,19 @@ fn a_grace_is_a_number_and_a_unit() {
         assert!(run.stderr.contains("expected a whole number and s, m, h or d"), "{run:?}");
     }
 }
+
+#[test]
+fn a_lease_that_cannot_be_read_is_for_people_to_remove() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["import", DEMO, "m"]);
+    let dir = sandbox.store().join("tmp").join("unknown");
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("lease"), "no line of JSON\n").unwrap();
+    let hint = format!("if no import is running, remove {}", dir.display());
+    let run = sandbox.run(["gc"]);
+    assert!(run.code != 0 && run.stderr.contains(&hint), "{run:?}");
+    let run = sandbox.run(["rm", "m"]);
+    assert!(run.stderr.contains("were left for a later `longshore gc`") && run.stderr.contains(&hint), "{run:?}");
+    fs::remove_dir_all(&dir).unwrap();
+    sandbox.ok(["gc", "--grace", "0s"]);
+}

@@ -42,6 +42,6 @@ fn what_is_not_there_is_refused_with_mlx_or_without() {
     };
     refused(&["load", "m", "--device", "mlx", "--select", "nothing"], 1, "no tensor of m:latest matches");
     refused(&["load", "m", "--device", "mlx", "--component", "vae"], 1, "no tensors in the component \"vae\"");
-    refused(&["load", "m", "--dtype", "f16"], 2, "--device mlx loads as another type");
+    refused(&["load", "m", "--dtype", "f16"], 2, "--device mlx and --device cuda convert");
     refused(&["load", "m", "--device", "mlx", "--dtype", "int4"], 2, "expected f32, bf16 or f16");
 }

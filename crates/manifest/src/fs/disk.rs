@@ -38,7 +38,7 @@ impl Disk {
     fn run(&self, op: Op<'_>) -> Result<Option<File>, FsError> {
         self.0.run(op).map_err(|source| {
             let (action, path) = op.target();
-            FsError { action, path: path.to_path_buf(), source }
+            FsError { action, path: path.to_path_buf(), from: op.from().map(Path::to_path_buf), source }
         })
     }
 

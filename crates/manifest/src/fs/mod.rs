@@ -8,6 +8,7 @@ mod system;
 pub(crate) use disk::Disk;
 
 use std::{
+    ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{self, Read as _},
     path::{Path, PathBuf},
@@ -15,13 +16,19 @@ use std::{
 
 /// A file operation that failed, and on which path.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}", path.display())]
+#[error(
+    "cannot {action} {}{}",
+    from.as_deref().map(|from| format!("{} to ", from.display())).unwrap_or_default(),
+    path.display()
+)]
 #[non_exhaustive]
 pub struct FsError {
     /// What was tried: `open`, `create`, `write to`, …
     pub action: &'static str,
-    /// The file or directory.
+    /// The file or directory; where it was to be renamed, its new path.
     pub path: PathBuf,
+    /// The path that was to be renamed; `None` for any other action.
+    pub from: Option<PathBuf>,
     /// What the system answered.
     pub source: io::Error,
 }
@@ -29,7 +36,7 @@ pub struct FsError {
 impl FsError {
     /// An error of `action` on `path`, for use in `map_err`.
     pub(crate) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self { action, path: path.to_path_buf(), source }
+        move |source| Self { action, path: path.to_path_buf(), from: None, source }
     }
 
     /// The system's kind of error.
@@ -106,6 +113,12 @@ pub(crate) fn read_at_most(path: &Path, limit: u64) -> Result<Result<Vec<u8>, u6
 /// The entries of a directory, sorted by name; none where it does not exist. A symbolic link counts as what it leads to.
 /// Names that are not UTF-8 are left out: nothing that this crate writes has one.
 pub(crate) fn entries(path: &Path) -> Result<Vec<(String, fs::FileType)>, FsError> {
+    let named = all_entries(path)?.into_iter().filter_map(|(name, kind)| Some((name.into_string().ok()?, kind)));
+    Ok(named.collect())
+}
+
+/// As [`entries`], and with names that are not UTF-8.
+pub(crate) fn all_entries(path: &Path) -> Result<Vec<(OsString, fs::FileType)>, FsError> {
     let reader = match fs::read_dir(path) {
         Ok(reader) => reader,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -119,9 +132,7 @@ pub(crate) fn entries(path: &Path) -> Result<Vec<(String, fs::FileType)>, FsErro
             // One that leads nowhere stays a link.
             kind = entry.path().metadata().map_or(kind, |target| target.file_type());
         }
-        if let Ok(name) = entry.file_name().into_string() {
-            found.push((name, kind));
-        }
+        found.push((entry.file_name(), kind));
     }
     found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     Ok(found)

@@ -35,7 +35,7 @@ pub(crate) enum Op<'a> {
 }
 
 impl Op<'_> {
-    /// What is tried, for errors, and on which path.
+    /// What is tried, for errors, and on which path: the new one of a rename.
     pub(crate) fn target(&self) -> (&'static str, &Path) {
         match *self {
             Op::Create { path, .. } => ("create", path),
@@ -43,9 +43,17 @@ impl Op<'_> {
             Op::SetModified { path, .. } => ("set the time of", path),
             Op::SyncFile { path } | Op::SyncAll { path, .. } => ("sync", path),
             Op::SyncDir { path } => ("sync the directory", path),
-            Op::Rename { to, .. } | Op::RenameNew { to, .. } => ("rename a temporary file to", to),
+            Op::Rename { to, .. } | Op::RenameNew { to, .. } => ("rename", to),
             Op::RemoveFile { path } | Op::RemoveDir { path } => ("remove", path),
             Op::CreateDir { path } => ("create the directory", path),
+        }
+    }
+
+    /// The old path of a rename, for errors.
+    pub(crate) fn from(&self) -> Option<&Path> {
+        match *self {
+            Op::Rename { from, .. } | Op::RenameNew { from, .. } => Some(from),
+            _ => None,
         }
     }
 }

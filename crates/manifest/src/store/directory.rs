@@ -18,7 +18,19 @@ pub enum Owner {
 }
 
 /// Files that systems put into directories by themselves.
-const SYSTEM: [&str; 6] = ["lost+found", ".DS_Store", ".localized", "Thumbs.db", "desktop.ini", ".directory"];
+const SYSTEM: [&str; 11] = [
+    "lost+found",
+    ".directory",
+    ".DS_Store",
+    ".localized",
+    ".Spotlight-V100",
+    ".fseventsd",
+    ".TemporaryItems",
+    "Thumbs.db",
+    "desktop.ini",
+    "System Volume Information",
+    "$RECYCLE.BIN",
+];
 const SYSTEM_PREFIXES: [&str; 3] = [".Trash", ".nfs", ".fuse_hidden"];
 
 /// Who owns the directory `root`, which has no marker; `None` where a store may be made in it.

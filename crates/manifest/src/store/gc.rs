@@ -1,8 +1,8 @@
 //! `gc`: deleting blobs that nobody needs, and what killed imports left.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, path::PathBuf, time::Duration};
 
-use super::{ForeignStore, ModelError, Store, sweep::weigh};
+use super::{ForeignStore, ModelError, SplitStore, Store, sweep::weigh};
 use crate::{Digest, FsError, ModelName};
 
 /// Blobs that cannot be deleted now.
@@ -12,6 +12,9 @@ pub enum GcError {
     /// The store belongs to another program.
     #[error(transparent)]
     Foreign(#[from] ForeignStore),
+    /// Its directories lie on several file systems.
+    #[error(transparent)]
+    Split(#[from] Box<SplitStore>),
     /// A manifest cannot be read, so nobody knows which blobs it needs.
     #[error("the manifest of {name} cannot be read, so its blobs are not known")]
     Unreadable {
@@ -20,10 +23,18 @@ pub enum GcError {
         /// Why it cannot be read.
         source: ModelError,
     },
+    /// What a running import needs cannot be read. It runs, or nobody can tell whether it does.
+    #[error("the lease in {} cannot be read, so the blobs that its import needs are not known", dir.display())]
+    Lease {
+        /// The import's directory.
+        dir: PathBuf,
+        /// Why it cannot be read.
+        source: FsError,
+    },
     /// A name to be removed that does not exist.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// A file operation failed; reading the lease of a running import is one.
+    /// A file operation failed.
     #[error(transparent)]
     Fs(#[from] FsError),
 }
@@ -60,7 +71,7 @@ impl GcOptions {
 }
 
 /// What [`Store::gc`] deleted, or would delete.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct GcOutcome {
     /// The blobs that no name reaches, with their sizes in bytes.
@@ -71,6 +82,8 @@ pub struct GcOutcome {
     pub young: Vec<(Digest, u64)>,
     /// The blobs that no name reaches and that stay because a running import needs them, with their sizes in bytes.
     pub in_use: Vec<(Digest, u64)>,
+    /// Why something that killed imports left is still there, if it is: the first failure.
+    pub left: Option<FsError>,
 }
 
 impl GcOutcome {
@@ -91,13 +104,26 @@ pub(super) fn total(blobs: &[(Digest, u64)]) -> u64 {
     blobs.iter().map(|(_, size)| *size).fold(0, u64::saturating_add)
 }
 
+/// What was removed of `tmp`.
+#[derive(Default)]
+struct Swept {
+    /// Its size.
+    bytes: u64,
+    /// The blobs that the leases of dead owners list.
+    orphans: HashSet<Digest>,
+    /// The first reason why not all of it is gone.
+    left: Option<FsError>,
+}
+
 impl Store {
     /// Deletes the blobs that no name reaches and no running import needs, and what killed imports left. It runs beside imports,
     /// removals and others of its kind.
     ///
     /// # Errors
     ///
-    /// [`GcError::Unreadable`] if a manifest cannot be read: then no blob is deleted; [`GcError::Foreign`], [`GcError::Fs`].
+    /// [`GcError::Unreadable`] or [`GcError::Lease`] if a manifest or a lease cannot be read: then no blob is deleted;
+    /// [`GcError::Foreign`], [`GcError::Split`], [`GcError::Fs`]. A temporary that cannot be removed is no error, see
+    /// [`GcOutcome::left`].
     pub fn gc(&self, options: &GcOptions) -> Result<GcOutcome, GcError> {
         self.check_own()?;
         if !self.blobs().exists() {
@@ -109,28 +135,31 @@ impl Store {
             let temporary_bytes = dead.iter().map(|path| weigh(path).bytes).sum();
             return Ok(GcOutcome { temporary_bytes, ..self.sort_out(options.grace, &self.orphans(&dead))? });
         }
+        self.check_whole()?;
         // First of all, whether blobs can be deleted at all.
         self.mark(None)?;
-        let (temporary_bytes, orphans) = self.sweep()?;
+        let Swept { bytes: temporary_bytes, orphans, left } = self.sweep()?;
         let mut outcome = self.sort_out(options.grace, &orphans)?;
         let candidates = std::mem::take(&mut outcome.blobs);
         let is_free = |digest: &Digest| orphans.contains(digest) || !self.is_young(digest, options.grace);
         let freed = self.free(&candidates, None, is_free)?;
         // What is needed since is either; a name may have come for it.
         outcome.in_use.extend(freed.needed);
-        Ok(GcOutcome { blobs: freed.deleted, temporary_bytes, ..outcome })
+        Ok(GcOutcome { blobs: freed.deleted, temporary_bytes, left, ..outcome })
     }
 
-    /// Removes what dead owners have left in `tmp`; returns its size in bytes, and the blobs that their leases list.
-    fn sweep(&self) -> Result<(u64, HashSet<Digest>), FsError> {
+    /// Removes what dead owners have left in `tmp`.
+    fn sweep(&self) -> Result<Swept, FsError> {
         if !self.temporaries()?.iter().any(|found| found.is_dead) {
-            return Ok((0, HashSet::new()));
+            return Ok(Swept::default());
         }
         let own = self.create_temporary()?;
-        let freed =
-            self.take_dead(&own).map(|taken| (taken.iter().map(|path| weigh(path).bytes).sum(), self.orphans(&taken)));
-        self.discard(&own)?;
-        freed
+        let taken = self.take_dead(&own);
+        let bytes = taken.iter().flat_map(|taken| &taken.paths).map(|path| weigh(path).bytes).sum();
+        let orphans = taken.as_ref().map(|taken| self.orphans(&taken.paths)).unwrap_or_default();
+        let discarded = self.discard(&own);
+        let left = taken?.failed.or(discarded.err());
+        Ok(Swept { bytes, orphans, left })
     }
 
     /// What no name reaches: blobs to delete, those too young, those in use. The `orphans` of dead owners are never too young.

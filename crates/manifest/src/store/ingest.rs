@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    BlobWriter, ForeignStore, SpellingError, Store,
+    BlobWriter, ForeignStore, SpellingError, SplitStore, Store,
     lease::{Lease, Line},
     takeover::Leftovers,
 };
@@ -66,6 +66,9 @@ pub enum IngestError {
     /// The store belongs to another program.
     #[error(transparent)]
     Foreign(#[from] ForeignStore),
+    /// Its directories lie on several file systems.
+    #[error(transparent)]
+    Split(#[from] Box<SplitStore>),
     /// The store has the name in another spelling.
     #[error(transparent)]
     Spelling(#[from] Box<SpellingError>),
@@ -99,7 +102,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`IngestError::Foreign`] for a store of another program, [`IngestError::Fs`] if the store cannot be made or written.
+    /// [`IngestError::Foreign`] for a store of another program, [`IngestError::Split`] for one that lies on several file systems,
+    /// [`IngestError::Fs`] if the store cannot be made or written.
     pub fn ingest(&self) -> Result<Ingest<'_>, IngestError> {
         self.begin(true)
     }
@@ -108,6 +112,7 @@ impl Store {
     pub(super) fn begin(&self, take_over: bool) -> Result<Ingest<'_>, IngestError> {
         self.check_own()?;
         self.create()?;
+        self.check_whole()?;
         let dir = self.create_temporary()?;
         let lease = match Lease::create(&self.disk, &dir) {
             Ok(lease) => lease,
@@ -135,8 +140,8 @@ impl Store {
         if take_over {
             // What cannot be taken over stays for the next time: it is no reason to refuse an import.
             let taken = self.take_dead(&ingest.dir).unwrap_or_default();
-            ingest.orphans = Mutex::new(self.orphans(&taken));
-            ingest.leftovers = Leftovers::of(&self.disk, &taken).unwrap_or_default();
+            ingest.orphans = Mutex::new(self.orphans(&taken.paths));
+            ingest.leftovers = Leftovers::of(&self.disk, &taken.paths).unwrap_or_default();
         }
         Ok(ingest)
     }

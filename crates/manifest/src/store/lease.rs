@@ -14,6 +14,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::GcError;
 use crate::{
     Digest, FsError, RelativePath,
     fs::{self, Disk},
@@ -114,9 +115,27 @@ impl Lease {
     }
 }
 
+/// A lease that cannot be read.
+#[derive(Debug)]
+pub(super) struct Unreadable {
+    /// The directory that it is in.
+    dir: PathBuf,
+    source: FsError,
+}
+
+impl From<Unreadable> for GcError {
+    fn from(error: Unreadable) -> Self {
+        Self::Lease { dir: error.dir, source: error.source }
+    }
+}
+
 /// The lines of the lease in a directory; none where there is none, or not yet. A line that is not complete is left out: its
 /// writer has not gone on from there.
-pub(super) fn read(dir: &Path) -> Result<Vec<Line>, FsError> {
+pub(super) fn read(dir: &Path) -> Result<Vec<Line>, Unreadable> {
+    read_lines(dir).map_err(|source| Unreadable { dir: dir.to_path_buf(), source })
+}
+
+fn read_lines(dir: &Path) -> Result<Vec<Line>, FsError> {
     let path = dir.join(NAME);
     let file = match fs::open(&path) {
         Ok(file) => file,
@@ -174,8 +193,9 @@ mod tests {
         }
         for wrong in [&b"{}\n"[..], b"\n", &vec![b'x'; 1 << 20]] {
             std::fs::write(dir.path().join(NAME), wrong).unwrap();
-            let error = read(dir.path()).unwrap_err();
-            assert_eq!((error.kind(), error.path.ends_with(NAME)), (io::ErrorKind::InvalidData, true));
+            let Unreadable { dir: found, source } = read(dir.path()).unwrap_err();
+            assert_eq!((source.kind(), source.path), (io::ErrorKind::InvalidData, found.join(NAME)));
+            assert_eq!(found, dir.path());
         }
     }
 }

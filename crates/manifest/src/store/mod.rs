@@ -14,6 +14,7 @@ mod models;
 mod owner;
 mod remove;
 mod spelling;
+mod split;
 mod sweep;
 mod takeover;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use ingest::{Added, Ingest, IngestError};
 pub use models::{CopyError, ListEntry, Model, ModelError, Summary};
 pub use remove::Removed;
 pub use spelling::SpellingError;
+pub use split::SplitStore;
 pub use verify::{Bad, Problem, VerifyError, VerifyOptions, VerifyOutcome};
 
 use crate::{

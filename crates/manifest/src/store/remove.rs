@@ -30,10 +30,11 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`GcError::Foreign`], [`GcError::Model`] for an unknown name, [`GcError::Fs`]. Blobs that cannot be deleted now are no error,
+    /// [`GcError::Foreign`], [`GcError::Split`], [`GcError::Model`] for an unknown name, [`GcError::Fs`]. Blobs that cannot be deleted now are no error,
     /// see [`Removed::left`].
     pub fn remove(&self, name: &ModelName) -> Result<Removed, GcError> {
         self.check_own()?;
+        self.check_whole()?;
         let path = self.manifest_path(name);
         // A manifest that cannot be parsed can be removed too.
         let manifest = match self.read_manifest(name) {

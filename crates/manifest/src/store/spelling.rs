@@ -1,61 +1,99 @@
-//! Names that differ from the names of the store: in case only, or by a slip.
+//! Names that differ from the names of the store: in case only, in whole or in part, or by a slip.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::Store;
 use crate::{FsError, ModelName, fs};
 
-/// A name that the store has in another spelling.
+/// A name whose path in the store differs from that of another name only in case.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} has {existing}, which differs from {name} only in case: file systems that ignore case cannot hold both", root.display())]
+#[error(
+    "{} has {existing}, whose {} differs from that of {name} only in case: file systems that ignore case cannot hold both",
+    root.display(),
+    self.part()
+)]
 #[non_exhaustive]
 pub struct SpellingError {
     /// The name that was asked for.
     pub name: ModelName,
-    /// The name as the store has it.
+    /// A name of the store that spells its host, namespace, model or tag in another case.
     pub existing: ModelName,
     /// The store's directory.
     pub root: PathBuf,
 }
 
+impl SpellingError {
+    /// What the two spell in different cases first.
+    fn part(&self) -> &'static str {
+        let pairs = segments(&self.name).into_iter().zip(segments(&self.existing));
+        let mut parts = ["host", "namespace", "model", "tag"].into_iter().zip(pairs);
+        parts.find(|(_, (asked, found))| asked != found).map_or("name", |(part, _)| part)
+    }
+}
+
+/// What a name's path consists of.
+fn segments(name: &ModelName) -> [&str; 4] {
+    [name.host(), name.namespace(), name.model(), name.tag()]
+}
+
 impl Store {
-    /// Makes sure that `name` may be written: the store has it as it is, or has none that differs from it only in ASCII case.
-    /// Where a file system ignores case the two would be one file, and a store must mean the same wherever it is copied.
+    /// Makes sure that `name` may be written: the store has it as it is, or has none whose host, namespace, model or tag differs
+    /// from its own only in ASCII case, after the same parts before. Where a file system ignores case two such directories or
+    /// files would be one, and a store must mean the same wherever it is copied.
+    ///
+    /// Two processes that write two spellings at the same moment, on a file system that tells case apart, do not see each other.
     ///
     /// # Errors
     ///
     /// [`SpellingError`] with the other spelling. A directory that cannot be listed is no reason to refuse: writing to it fails
     /// by itself.
     pub fn check_spelling(&self, name: &ModelName) -> Result<(), Box<SpellingError>> {
-        let found = self.spellings(name).unwrap_or_default();
-        match found.first() {
-            Some(existing) if !found.contains(name) => Err(Box::new(SpellingError {
-                name: name.clone(),
-                existing: existing.clone(),
-                root: self.root().to_path_buf(),
-            })),
-            _ => Ok(()),
+        match self.other_spelling(name).unwrap_or_default() {
+            Some(existing) => {
+                Err(Box::new(SpellingError { name: name.clone(), existing, root: self.root().to_path_buf() }))
+            }
+            None => Ok(()),
         }
     }
 
-    /// The names of the store that differ from `name` in ASCII case at most, sorted.
-    fn spellings(&self, name: &ModelName) -> Result<Vec<ModelName>, FsError> {
-        let mut found: Vec<Vec<String>> = vec![Vec::new()];
-        let segments = [name.host(), name.namespace(), name.model(), name.tag()];
-        for (depth, segment) in segments.into_iter().enumerate() {
-            let mut deeper = Vec::new();
-            for above in found {
-                let dir = above.iter().fold(self.manifests(), |dir, part| dir.join(part));
-                for entry in alike(&dir, segment, depth + 1 < segments.len())? {
-                    deeper.push([above.as_slice(), &[entry]].concat());
+    /// A name of the store beside which there is no place for `name`; `None` if the store has `name` already.
+    fn other_spelling(&self, name: &ModelName) -> Result<Option<ModelName>, FsError> {
+        let (mut other, mut above) = (None, Vec::new());
+        for segment in segments(name) {
+            let found = fs::entries(&self.directory_of(&above))?;
+            let is_other = |entry: &str| entry.eq_ignore_ascii_case(segment) && entry != segment;
+            for (entry, _) in found.iter().filter(|(entry, _)| is_other(entry)) {
+                if other.is_none() {
+                    other = self.first_below(&[&above[..], &[entry]].concat())?;
                 }
             }
-            found = deeper;
+            if !found.iter().any(|(entry, _)| entry == segment) {
+                return Ok(other);
+            }
+            above.push(segment);
         }
-        let names = found.iter().filter_map(|parts| ModelName::from_parts(&parts[0], &parts[1], &parts[2], &parts[3]));
-        let mut names: Vec<_> = names.collect();
-        names.sort_unstable();
-        Ok(names)
+        Ok(None)
+    }
+
+    /// The first name whose path starts with `parts`.
+    fn first_below(&self, parts: &[&str]) -> Result<Option<ModelName>, FsError> {
+        let is_file = self.directory_of(parts).metadata().is_ok_and(|found| !found.is_dir());
+        if let [host, namespace, model, tag] = parts {
+            return Ok(ModelName::from_parts(host, namespace, model, tag).filter(|_| is_file));
+        }
+        if is_file {
+            return Ok(None);
+        }
+        for (entry, _) in fs::entries(&self.directory_of(parts))? {
+            if let Some(name) = self.first_below(&[parts, &[&entry]].concat())? {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
+    fn directory_of(&self, parts: &[&str]) -> PathBuf {
+        self.manifests().join(parts.iter().collect::<PathBuf>())
     }
 
     /// Names of the store that someone who typed `name` may have meant, the likeliest first, at most three: the same in another
@@ -82,12 +120,6 @@ impl Store {
         near.sort_unstable();
         near.into_iter().map(|(_, name)| name).take(3).collect()
     }
-}
-
-/// The entries of a directory that are `segment` but for case; only directories, or only what is none.
-fn alike(dir: &Path, segment: &str, directories: bool) -> Result<Vec<String>, FsError> {
-    let entries = fs::entries(dir)?.into_iter().filter(|(_, kind)| kind.is_dir() == directories);
-    Ok(entries.map(|(entry, _)| entry).filter(|entry| entry.eq_ignore_ascii_case(segment)).collect())
 }
 
 /// The least number of letters to insert, remove, replace, or swap with the next, that makes `b` of `a`.

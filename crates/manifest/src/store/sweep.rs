@@ -1,6 +1,7 @@
 //! What lies in `tmp`, and what of it nobody works with any more.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -25,14 +26,23 @@ pub(super) struct Temporary {
     pub(super) is_dead: bool,
 }
 
+/// What was taken from dead owners.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// Where it is now.
+    pub(super) paths: Vec<PathBuf>,
+    /// Why something was not taken, or not all blobs in it put back: the first failure.
+    pub(super) failed: Option<FsError>,
+}
+
 impl Store {
     /// Everything in `tmp`.
     pub(super) fn temporaries(&self) -> Result<Vec<Temporary>, FsError> {
         let (me, dir) = (Owner::current(), self.temporary());
         let (local, booted) = (is_local(&dir), boot_time());
-        let found = fs::entries(&dir)?.into_iter().map(|(name, _)| {
+        let found = fs::all_entries(&dir)?.into_iter().map(|(name, _)| {
             let path = dir.join(&name);
-            let owner = Owner::of(&name);
+            let owner = name.to_str().and_then(Owner::of);
             let fate = me.as_ref().zip(owner).map_or(Fate::Unknown, |(me, owner)| owner.fate(me));
             let is_dead = match fate {
                 Fate::Running => false,
@@ -48,19 +58,16 @@ impl Store {
     /// Moves everything dead from `tmp` into `own`, where nobody else will touch it, puts blobs back that a dead `gc` had moved
     /// away, and returns what it took.
     ///
-    /// Of two that try, one renames and the other finds nothing.
-    pub(super) fn take_dead(&self, own: &Path) -> Result<Vec<PathBuf>, FsError> {
-        let mut taken = Vec::new();
+    /// Of two that try, one renames and the other finds nothing. What cannot be taken stays: another user's, say.
+    pub(super) fn take_dead(&self, own: &Path) -> Result<Taken, FsError> {
+        let mut taken = Taken::default();
         for dead in self.temporaries()?.into_iter().filter(|found| found.is_dead) {
             let Some(name) = dead.path.file_name() else { continue };
             let mine = own.join(name);
-            match self.disk.rename(&dead.path, &mine) {
-                Ok(()) => {
-                    self.put_back_all(&mine)?;
-                    taken.push(mine);
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+            match self.disk.rename(&dead.path, &mine).map(|()| self.put_back_all(&mine)) {
+                Ok(Ok(())) => taken.paths.push(mine),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Ok(Err(error)) | Err(error) => taken.failed = taken.failed.or(Some(error)),
             }
         }
         Ok(taken)
@@ -77,9 +84,9 @@ impl Store {
         if !dir.symlink_metadata().is_ok_and(|found| found.is_dir()) {
             return Ok(());
         }
-        for (name, kind) in fs::entries(dir)? {
+        for (name, kind) in fs::all_entries(dir)? {
             let path = dir.join(&name);
-            if let Some(digest) = Digest::from_file_name(&name) {
+            if let Some(digest) = name.to_str().and_then(Digest::from_file_name) {
                 self.disk.rename_new(&path, &self.blob_path(&digest))?;
             } else if kind.is_dir() && !path.is_symlink() {
                 self.put_back_all(&path)?;
@@ -97,8 +104,12 @@ fn is_from_before(path: &Path, booted: Option<SystemTime>) -> bool {
 }
 
 fn is_expired(path: &Path) -> bool {
-    // A time in the future is as good as now.
-    weigh(path).newest.is_some_and(|time| time.elapsed().unwrap_or_default() >= EXPIRY)
+    let weight = weigh(path);
+    match weight.newest {
+        // A time in the near future is as good as now.
+        Some(time) => time.elapsed().unwrap_or_default() >= EXPIRY,
+        None => weight.is_ahead,
+    }
 }
 
 /// A temporary's size and age.
@@ -106,19 +117,26 @@ fn is_expired(path: &Path) -> bool {
 pub(super) struct Weight {
     /// The size of its files in bytes, without blobs that are only to be put back.
     pub(super) bytes: u64,
-    /// When it was last written to, or a file made or removed in it.
+    /// When it was last written to, or a file made or removed in it. Times more than [`EXPIRY`] ahead do not count: they come
+    /// from a clock that was wrong, and would keep it for ever.
     pub(super) newest: Option<SystemTime>,
+    /// Whether such a time did not count.
+    is_ahead: bool,
 }
 
 /// Weighs a file, or a directory with everything in it.
 pub(super) fn weigh(path: &Path) -> Weight {
     let Ok(itself) = path.symlink_metadata() else { return Weight::default() };
-    let mut weight = Weight { bytes: 0, newest: itself.modified().ok() };
+    let latest = SystemTime::now() + EXPIRY;
+    let modified = itself.modified().ok();
+    let newest = modified.filter(|time| *time <= latest);
+    let mut weight = Weight { bytes: 0, newest, is_ahead: modified != newest };
     if itself.is_dir() {
-        for (name, _) in fs::entries(path).unwrap_or_default() {
+        for (name, _) in fs::all_entries(path).unwrap_or_default() {
             let inner = weigh(&path.join(&name));
             weight.newest = weight.newest.max(inner.newest);
-            if Digest::from_file_name(&name).is_none() {
+            weight.is_ahead |= inner.is_ahead;
+            if name.to_str().and_then(Digest::from_file_name).is_none() {
                 weight.bytes = weight.bytes.saturating_add(inner.bytes);
             }
         }

@@ -125,6 +125,24 @@ fn the_directory_of_the_blobs_is_one() {
     assert!(matches!(opened, Err(WeightsError::Blob { .. })), "{opened:?}");
 }
 
+/// Nobody needs them, and nobody removes them.
+#[test]
+fn what_has_a_blobs_name_and_is_no_file_is_bad() {
+    let scratch = Scratch::new();
+    commit(&scratch.store, "m", &[Blob::plain("w", 4, 1)]);
+    let (dir, queue) = (Digest::of(b"directory"), Digest::of(b"pipe"));
+    fs::create_dir(scratch.store.blob_path(&dir)).unwrap();
+    pipe(&scratch.store.blob_path(&queue));
+    let found = verify(&scratch.store);
+    let of = |digest| found.bad.iter().find(|bad| bad.digest == Some(digest)).unwrap();
+    for (digest, text) in [(dir, "it is a directory"), (queue, "it is not a regular file")] {
+        assert!(of(digest).problem.to_string().ends_with(text) && of(digest).models.is_empty(), "{:?}", of(digest));
+    }
+    assert_eq!(found.bad.len(), 2);
+    assert_eq!(scratch.store.gc(&at_once(false)).unwrap().blobs, []);
+    assert!(scratch.store.blob_path(&dir).exists() && scratch.store.blob_path(&queue).exists());
+}
+
 #[test]
 fn a_directory_is_not_taken_for_a_blob() {
     let digest = Digest::of(&Blob::plain("w", 4, 1).bytes);

@@ -244,13 +244,23 @@ fn a_symbolic_link_counts_as_what_it_leads_to() {
 fn a_name_has_one_spelling() {
     let scratch = Scratch::new();
     commit(&scratch.store, "me/Llama:7B", &[Blob::plain("w", 2, 1)]);
-    for same in ["me/Llama:7B", "me/llama:8b", "you/llama:7b", "llama:7b"] {
+    for same in ["me/Llama:7B", "me/Llama:8B", "you/llama:7b", "llama:7b"] {
         assert_eq!(scratch.store.check_spelling(&name(same)), Ok(()), "{same}");
     }
-    for other in ["me/llama:7B", "me/Llama:7b", "ME/LLAMA:7B", "Registry.ollama.ai/me/Llama:7B"] {
+    for (other, part) in [
+        ("me/llama:7B", "model"),
+        ("me/Llama:7b", "tag"),
+        ("ME/LLAMA:7B", "namespace"),
+        ("Registry.ollama.ai/me/Llama:7B", "host"),
+        // Their directories would be one.
+        ("me/llama:8b", "model"),
+        ("Me/other:8b", "namespace"),
+        ("Registry.Ollama.ai/you/other:8b", "host"),
+    ] {
         let refused = scratch.store.check_spelling(&name(other)).unwrap_err();
         assert_eq!((&refused.name, &refused.existing), (&name(other), &name("me/Llama:7B")));
-        assert!(refused.to_string().contains("has me/Llama:7B, which differs from"), "{refused}");
+        let text = format!("has me/Llama:7B, whose {part} differs from that of {} only in case", name(other));
+        assert!(refused.to_string().contains(&text), "{refused}");
         assert!(matches!(
             scratch.store.copy(&name("me/Llama:7B"), &name(other)),
             Err(CopyError::Ingest(IngestError::Spelling(_)))
@@ -258,6 +268,13 @@ fn a_name_has_one_spelling() {
     }
     commit(&scratch.store, "me/Llama:7B", &[Blob::plain("w", 2, 2)]);
     assert_eq!(scratch.store.names().unwrap(), [name("me/Llama:7B")]);
+    // Directories without a model in them are in nobody's way, and neither is a file in the place of one.
+    let models = scratch.store.manifest_path(&name("me/Llama:7B")).parent().unwrap().with_file_name("EMPTY");
+    std::fs::create_dir(&models).unwrap();
+    std::fs::write(models.with_file_name("FILE"), "").unwrap();
+    for free in ["me/empty", "me/file"] {
+        assert_eq!(scratch.store.check_spelling(&name(free)), Ok(()), "{free}");
+    }
 }
 
 #[test]

@@ -42,6 +42,41 @@ fn links_to_directories_are_followed() {
     }
 }
 
+/// Nothing is written to a store that lies on two file systems, as the last step would fail.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_store_on_two_file_systems_is_refused() {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let device = |path: &Path| path.metadata().map(|found| found.dev());
+    for linked in ["blobs", "manifests"] {
+        let scratch = Scratch::new();
+        commit(&scratch.store, "first", &[Blob::plain("a", 1, 1)]);
+        let Ok(other) = tempfile::tempdir_in("/dev/shm") else { return };
+        if device(other.path()).unwrap() == device(scratch.store.root()).unwrap() {
+            return;
+        }
+        let dir = scratch.store.root().join(linked);
+        let far = other.path().join(linked);
+        assert!(std::process::Command::new("cp").arg("-r").args([&dir, &far]).status().unwrap().success());
+        fs::remove_dir_all(&dir).unwrap();
+        std::os::unix::fs::symlink(&far, &dir).unwrap();
+        let store = Store::open(scratch.store.root()).unwrap();
+        let names_both = |error: &dyn std::error::Error| {
+            let text = error.to_string();
+            text.contains(&*dir.to_string_lossy()) && text.contains(&*store.root().join("tmp").to_string_lossy())
+        };
+        let error = store.ingest().unwrap_err();
+        assert!(matches!(error, IngestError::Split(_)) && names_both(&error), "{error}");
+        assert!(store.copy(&name("first"), &name("second")).is_err());
+        for error in [store.gc(&at_once(false)).unwrap_err(), store.remove(&name("first")).unwrap_err()] {
+            assert!(matches!(error, GcError::Split(_)) && names_both(&error), "{error}");
+        }
+        assert!(verify(&store).bad.is_empty() && scratch.temporaries().is_empty());
+        assert_eq!(store.names().unwrap(), [name("first")]);
+    }
+}
+
 #[test]
 fn directories_that_are_missing_are_made_again() {
     for missing in ["tmp", "blobs", "manifests"] {

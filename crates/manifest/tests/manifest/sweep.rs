@@ -29,9 +29,19 @@ fn what_nobody_has_written_to_for_a_day_is_removed_and_nothing_younger() {
     put(&tmp.join("future/blob"), b"half");
     let ahead = std::time::SystemTime::now() + std::time::Duration::from_secs(7200);
     fs::File::open(tmp.join("future/blob")).unwrap().set_modified(ahead).unwrap();
+    // One that is wrong by days keeps nothing, and what was written to since is not old for it.
+    let far = std::time::SystemTime::now() + std::time::Duration::from_secs(60 * (DAY + 60));
+    for dir in ["far", "far-and-fresh"] {
+        put(&tmp.join(dir).join("lease"), b"");
+        put(&tmp.join(dir).join("blob"), b"half");
+        age(&tmp.join(dir).join("blob"), DAY + 1);
+        fs::File::open(tmp.join(dir).join("lease")).unwrap().set_modified(far).unwrap();
+        age(&tmp.join(dir), DAY + 1);
+    }
+    age(&tmp.join("far-and-fresh/blob"), 1);
 
     drop(scratch.store.ingest().unwrap());
-    assert_eq!(scratch.temporaries(), ["fresh", "future", "running", "taking"]);
+    assert_eq!(scratch.temporaries(), ["far-and-fresh", "fresh", "future", "running", "taking"]);
 }
 
 #[test]
@@ -251,4 +261,89 @@ fn what_a_killed_gc_had_moved_is_put_back() {
     assert!(moved.exists());
     scratch.store.copy(&name("m"), &name("n")).unwrap();
     assert!(!moved.exists() && verify(&scratch.store).bad.is_empty());
+}
+
+/// Another user's dead temporary keeps nobody from the rest.
+#[cfg(unix)]
+#[test]
+fn what_cannot_be_taken_is_left_and_the_rest_goes() {
+    use std::os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _},
+        process::CommandExt as _,
+    };
+
+    const VARIABLE: &str = "LONGSHORE_TEST_OTHERS_TEMPORARY";
+    let sweep = |root: &std::path::Path| {
+        let store = longshore_manifest::Store::open(root).unwrap();
+        let done = store.gc(&at_once(false)).unwrap();
+        let left = done.left.unwrap();
+        assert_eq!((left.kind(), left.from), (std::io::ErrorKind::PermissionDenied, Some(root.join("tmp/b-theirs"))));
+        assert_eq!((done.blobs, done.temporary_bytes), (vec![(Digest::of(b"orphan"), 6)], 8));
+        drop(store.ingest().unwrap());
+    };
+    if let Some(path) = std::env::var_os(VARIABLE) {
+        return sweep(path.as_ref());
+    }
+    let scratch = Scratch::new();
+    commit(&scratch.store, "m", &[Blob::plain("a", 1, 1)]);
+    put(&scratch.store.blob_path(&Digest::of(b"orphan")), b"orphan");
+    let root = scratch.store.root().to_path_buf();
+    for dir in ["a-mine", "b-theirs", "c-mine"] {
+        let dir = root.join("tmp").join(dir);
+        put(&dir.join("blob"), b"half");
+        age(&dir.join("blob"), 10 * DAY);
+        age(&dir, 10 * DAY);
+    }
+    // A directory that may not be written to cannot be moved to another.
+    let allow = |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let theirs = root.join("tmp/b-theirs");
+    if root.metadata().unwrap().uid() == 0 {
+        // Nothing is forbidden to this user; another one owns the rest.
+        let mut all = vec![root.clone()];
+        while let Some(path) = all.pop() {
+            if path != theirs {
+                std::os::unix::fs::chown(&path, Some(65_534), Some(65_534)).unwrap();
+                let inner = fs::read_dir(&path).into_iter().flatten().map(|entry| entry.unwrap().path());
+                all.extend(inner);
+            }
+        }
+        allow(root.parent().unwrap(), 0o755);
+        let program = scratch.beside("tests");
+        fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+        let mut other = std::process::Command::new(program);
+        other.args(["--exact", "sweep::what_cannot_be_taken_is_left_and_the_rest_goes"]).env(VARIABLE, &root);
+        let done = other.uid(65_534).gid(65_534).current_dir("/").output().unwrap();
+        let text = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success() && text.contains("1 passed"), "{text}");
+    } else {
+        allow(&theirs, 0o555);
+        sweep(&root);
+        allow(&theirs, 0o755);
+    }
+    assert_eq!(scratch.temporaries(), ["b-theirs"]);
+    assert!(verify(&scratch.store).bad.is_empty());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_are_no_text_are_swept_too() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let scratch = Scratch::new();
+    commit(&scratch.store, "m", &[Blob::plain("a", 10, 1)]);
+    let digest = scratch.store.model(&name("m")).unwrap().manifest.layers[0].digest;
+    let odd = std::ffi::OsStr::from_bytes(b"\xff");
+    let dir = scratch.store.root().join("tmp").join(odd);
+    let moved = dir.join(odd).join(digest.file_name());
+    fs::create_dir_all(moved.parent().unwrap()).unwrap();
+    fs::rename(scratch.store.blob_path(&digest), &moved).unwrap();
+    for (path, minutes) in [(moved.as_path(), 2 * DAY), (moved.parent().unwrap(), 2 * DAY), (&dir, DAY - 1)] {
+        age(path, minutes);
+    }
+    scratch.store.gc(&at_once(false)).unwrap();
+    assert!(dir.exists());
+    age(&dir, 2 * DAY);
+    scratch.store.gc(&at_once(false)).unwrap();
+    // The blob in it is back.
+    assert!(!dir.exists() && verify(&scratch.store).bad.is_empty());
 }

@@ -24,13 +24,15 @@ pub(super) struct Component<'m> {
     pub(super) blobs: Vec<Blob<'m>>,
 }
 
-/// A tensor layer.
+/// A tensor blob: the first layer that has it, or each of them where the layer gives its array the name.
 pub(super) struct Blob<'m> {
     pub(super) digest: Digest,
     component: Option<&'m str>,
     /// The layer's name without the component.
     layer: &'m str,
     header: &'m Header,
+    /// Whether its only array has its name from the layer.
+    is_unnamed: bool,
 }
 
 /// One array of a blob: a tensor, or a part of one.
@@ -75,7 +77,7 @@ fn tensor_layers(manifest: &Manifest, mut wanted: impl FnMut(Digest) -> bool) ->
 /// The model's components, in the order of their first layers: one without a name for a model of one part.
 pub(super) fn components<'m>(manifest: &'m Manifest, headers: &'m Headers) -> Vec<Component<'m>> {
     let mut components: Vec<Component<'m>> = Vec::new();
-    let mut places = HashMap::new();
+    let (mut places, mut seen) = (HashMap::new(), HashSet::new());
     for (layer, digest) in tensor_layers(manifest, |_| true) {
         let Some(header) = headers.get(&digest) else { continue };
         let (name, layer) = match layer.split_once('/') {
@@ -86,7 +88,11 @@ pub(super) fn components<'m>(manifest: &'m Manifest, headers: &'m Headers) -> Ve
             components.push(Component { name, blobs: Vec::new() });
             components.len() - 1
         });
-        components[at].blobs.push(Blob { digest, component: name, layer, header });
+        let is_unnamed = header.len() == 1 && header.get(DATA).is_some() && layer != DATA;
+        // However many layers name a blob, its header is gone through once.
+        if seen.insert((at, digest, is_unnamed.then_some(layer))) {
+            components[at].blobs.push(Blob { digest, component: name, layer, header, is_unnamed });
+        }
     }
     components
 }
@@ -94,8 +100,7 @@ pub(super) fn components<'m>(manifest: &'m Manifest, headers: &'m Headers) -> Ve
 impl<'m> Blob<'m> {
     /// Its arrays, in byte order of the names in the blob.
     pub(super) fn arrays(&self) -> impl Iterator<Item = Array<'m>> {
-        let Self { digest, component, layer, header } = *self;
-        let is_unnamed = header.len() == 1 && header.get(DATA).is_some() && layer != DATA;
+        let Self { digest, component, layer, header, is_unnamed } = *self;
         header.names().filter_map(move |key| {
             let own = || component.and_then(|component| key.strip_prefix(component)?.strip_prefix('/')).unwrap_or(key);
             let name = if is_unnamed { layer } else { own() };

@@ -14,8 +14,8 @@ use crate::{
 };
 use arrays::{Array, Arrays, Component};
 pub use error::TableError;
-use hints::Hints;
 pub(super) use hints::facts;
+use hints::{Files, Hints};
 use scheme::Parts;
 
 /// The `model_format` of a model that is one GGUF file.
@@ -65,9 +65,10 @@ impl Store {
         if headers.is_empty() {
             return Ok(None);
         }
-        let mut blobs = Vec::new();
+        let (mut blobs, files) = (Vec::new(), Files::of(self, manifest));
+        let index = files.object("model_index.json").unwrap_or_default();
         for component in arrays::components(manifest, &headers) {
-            let hints = Hints::read(self, config, manifest, component.name);
+            let hints = Hints::read(&files, &index, config, component.name);
             add(&component, &hints, &mut blobs)?;
         }
         let table = TensorTable::new(facts(self, manifest), Import::default(), blobs);
@@ -83,7 +84,7 @@ fn add(component: &Component<'_>, hints: &Hints, blobs: &mut Vec<BlobEntry>) -> 
     for blob in &component.blobs {
         let mut tensors = Vec::new();
         for array in blob.arrays() {
-            // A layer that is listed twice is one blob.
+            // A blob may hold a tensor with the component's prefix and without.
             if arrays.is_companion(&array) || !seen.insert((array.name, array.blob)) {
                 continue;
             }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{ModelError, Store};
-use crate::{Config, Descriptor, Digest, Manifest, ModelName, Progress, document::BlobEntry};
+use crate::{Config, Descriptor, Digest, Manifest, ModelName, Progress, document::BlobEntry, fs};
 use blob::{CHUNK, Stop, Use};
 use outcome::distinct;
 pub use outcome::{Bad, Problem, VerifyError, VerifyOptions, VerifyOutcome};
@@ -71,7 +71,9 @@ impl Store {
             expect(model, !self.is_foreign(), unusable.take(), &mut expected, &mut outcome.bad);
         }
         if whole {
-            for (digest, _) in self.blob_files()? {
+            // Whatever has a blob's name is to be one: a directory or a pipe is bad.
+            for (name, _) in fs::entries(&self.blobs())? {
+                let Some(digest) = Digest::from_file_name(&name) else { continue };
                 expected.entry(digest).or_default();
             }
         }
@@ -93,7 +95,10 @@ impl Store {
         expected: BTreeMap<Digest, Vec<Use<'_>>>,
         progress: &dyn Progress,
     ) -> Result<Vec<(u64, Vec<Bad>)>, VerifyError> {
-        let size_of = |digest: &Digest| self.blob_path(digest).metadata().map_or(0, |found| found.len());
+        let size_of = |digest: &Digest| {
+            let found = self.blob_path(digest).metadata().ok().filter(std::fs::Metadata::is_file);
+            found.map_or(0, |found| found.len())
+        };
         let mut blobs: Vec<_> = expected.into_iter().map(|(digest, uses)| (size_of(&digest), digest, uses)).collect();
         progress.begin("verifying", blobs.iter().map(|(size, ..)| size).sum());
         // The largest first, and each thread takes the next, so that none is left alone with a large one at the end.

@@ -142,6 +142,16 @@ impl Ollama {
         self.layer(media_type::TENSOR, Some(name), bytes)
     }
 
+    /// Another layer of the same blob, which is written once.
+    pub(crate) fn same(mut self, name: &str, bytes: &[u8]) -> Self {
+        let last = self.layers.last().filter(|last| last.size == bytes.len() as u64).cloned();
+        match last {
+            Some(last) => self.layers.push(Descriptor { name: Some(name.into()), ..last }),
+            None => return self.tensor(name, bytes),
+        }
+        self
+    }
+
     /// One blob as it was before v0.16, with no name of its own.
     pub(crate) fn unnamed(self, name: &str, dtype: &'static str, dims: &[u64]) -> Self {
         let seed = name.bytes().fold(0, u8::wrapping_add);

@@ -96,7 +96,11 @@ fn other_directories_are_known_and_never_written() {
         ("home", &[".profile", "Documents/letter"], Some(Owner::Nobody)),
         ("studio", &["publisher/model/model.gguf"], Some(Owner::Nobody)),
         ("work", &["tmp/thesis.tex"], Some(Owner::Nobody)),
-        ("disk", &["lost+found/x", ".Trash-1000/y"], None),
+        (
+            "disk",
+            &["lost+found/x", ".Trash-1000/y", ".Spotlight-V100/x", "System Volume Information/x", "$RECYCLE.BIN/x"],
+            None,
+        ),
         ("unfinished", &["tmp/1-2a-0"], None),
         ("store", &["tmp/1-2a-0", "longshore.json", "notes"], None),
     ];

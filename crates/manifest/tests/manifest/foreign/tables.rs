@@ -209,3 +209,31 @@ fn pipelines_and_drafts() {
         read(Ollama::new().tensor("draft.a.weight", &named("draft.a.weight")).tensor("a.weight", &named("a.weight")));
     assert_eq!(found.unwrap(), ["draft.a.weight BF16 [4] plain", "a.weight BF16 [4] plain"]);
 }
+
+/// Each would take minutes if a blob's header were gone through once for every layer that names it.
+#[test]
+fn many_layers_name_one_blob() {
+    const MANY: usize = 3000;
+    let key = |at: usize| format!("l.{at}.weight");
+    let blob = (0..MANY).fold(Arrays::new(), |blob, at| blob.data(&key(at), "BF16", &[1], vec![0; 2])).encoded();
+    let index = r#"{"architecture":"FluxPipeline"}"#;
+    let many = |name: &dyn Fn(usize) -> String| {
+        (0..MANY)
+            .fold(Ollama::new().tensor("other", &Arrays::new().array("other", "BF16", &[1]).encoded()), |made, at| {
+                made.same(&name(at), &blob)
+            })
+    };
+    for made in [many(&|_| "l".to_owned()), many(&|at| format!("l.{at}"))] {
+        let found = read(made.json("model_index.json", index)).unwrap();
+        assert_eq!((found.len(), &*found[0]), (MANY + 1, "other BF16 [1] plain"));
+    }
+}
+
+/// A blob whose only array is called `data` is a tensor of each layer that names it.
+#[test]
+fn layers_that_name_one_blob_without_a_name() {
+    let blob = Arrays::new().array("data", "BF16", &[4]).encoded();
+    let made = (0..3000).fold(Ollama::new(), |made, at| made.same(&format!("l.{at}.weight"), &blob));
+    let found = read(made).unwrap();
+    assert_eq!((found.len(), &*found[2999]), (3000, "l.2999.weight BF16 [4] plain"));
+}
