@@ -41,7 +41,9 @@ pub(super) fn run(args: &Rm, store: &Store, printer: &Printer) -> anyhow::Result
                         "the blobs of {name} were left for a later `longshore gc`: {}",
                         errors::text(&reason)
                     ));
-                    hints::of(&reason.into()).iter().for_each(|hint| printer.hint(hint));
+                    for hint in hints::of(&reason.into()) {
+                        printer.hint(&hint);
+                    }
                 }
             }
             // The others are removed all the same.

@@ -48,7 +48,7 @@ fn narrow(value: f64) -> f32 {
 fn narrow_to_odd(value: f64) -> f32 {
     let nearest = narrow(value);
     let back = f64::from(nearest);
-    if back == value || !nearest.is_finite() {
+    if back.to_bits() == value.to_bits() || !nearest.is_finite() {
         return nearest;
     }
     let towards_zero = nearest.to_bits() - u32::from(back.abs() > value.abs());
