@@ -151,7 +151,10 @@ impl Store {
     pub(super) fn all_names(&self) -> Result<Vec<ModelName>, FsError> {
         let root = self.manifests();
         // Every store has one before it has its first blob.
-        root.metadata().map_err(FsError::at("find the manifests in", &root))?;
+        if let Err(error) = root.metadata() {
+            let is_empty = error.kind() == io::ErrorKind::NotFound && self.blob_files()?.is_empty();
+            return if is_empty { Ok(Vec::new()) } else { Err(FsError::at("find the manifests in", &root)(error)) };
+        }
         self.find_names(|link| link.metadata().map(drop).map_err(FsError::at("follow the link", link)))
     }
 
