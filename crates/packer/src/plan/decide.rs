@@ -45,7 +45,10 @@ impl<'a> Decider<'a> {
             (Coding::Fp8 { is_exact: true, .. }, None) => {
                 kept("FP8 whose scales are powers of two: repacked without loss")
             }
-            (Coding::Fp8 { .. }, None) => by_default(tensor, self.options.policy.fp8()),
+            (Coding::Fp8 { .. }, None) => {
+                let decision = self.options.policy.decide_fp8(tensor.shape.dims());
+                (decision.scheme, decision.rule)
+            }
             (_, Some(scheme)) if !requantize => {
                 let (tensor, found) = (tensor.name.clone(), tensor.coding.exact_scheme().unwrap_or(scheme));
                 return Err(PlanError::Requantize { tensor, found, asked: scheme });
@@ -80,24 +83,6 @@ impl<'a> Decider<'a> {
         let query = self.model.tensor(&tensor.name, tensor.shape.dims()).stacked(stacked);
         let decision = self.options.policy.decide(&query, scheme);
         (decision.scheme, decision.rule)
-    }
-}
-
-/// Tensors with fewer elements are not worth quantizing.
-const SMALL: u64 = 1024;
-
-/// What 8-bit floats become that no scheme holds exactly, if nothing is asked for: they are 8-bit already, so that nothing is
-/// protected from it. Where the groups of `scheme` do not fit, mxfp8's may.
-fn by_default(tensor: &Stack, scheme: Scheme) -> Decision {
-    let columns = tensor.shape.dims().last().copied().unwrap_or_default();
-    let elements = tensor.shape.elements().unwrap_or(u64::MAX);
-    if elements < SMALL {
-        return (None, format!("FP8, and fewer than {SMALL} elements: decoded").into());
-    }
-    let fits = |scheme: &Scheme| columns.is_multiple_of(u64::from(scheme.group_size()));
-    match [scheme, Scheme::MXFP8].into_iter().find(fits) {
-        Some(scheme) => (Some(scheme), format!("FP8 that no type holds exactly: {scheme}").into()),
-        None => (None, format!("FP8, and no group divides the last dimension {columns}: decoded").into()),
     }
 }
 
