@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use longshore_manifest::document::Role;
 use longshore_quant::{FloatType, Part, Scheme, policy::Query};
 use longshore_st_format::{Dtype, Shape};
 
@@ -93,23 +94,18 @@ pub(super) fn parts(tensor: &PlannedTensor) -> Result<Vec<(String, Dtype, Shape)
     let parts = scheme
         .parts(float, tensor.shape.dims())
         .map_err(|source| PlanError::Scheme { tensor: tensor.name.clone(), source })?;
-    let stored = |suffix: &str, part: Part| {
+    let name = |role: Role| format!("{}{}", tensor.name, role.suffix());
+    let stored = |(role, part): (Role, Option<Part>)| {
+        let part = part?;
         let dtype = part.kind.dtype().parse().expect("parts have the names of safetensors dtypes");
-        (format!("{}{suffix}", tensor.name), dtype, Shape::from(part.shape))
+        Some((name(role), dtype, Shape::from(part.shape)))
     };
-    let companions = [(".scale", Some(parts.scale)), (".bias", parts.bias)];
-    let companions = companions.into_iter().filter_map(|(suffix, part)| Some(stored(suffix, part?)));
-    let global = tensor.global_scale.clone();
-    let global = global.map(|shape| (format!("{}.global_scale", tensor.name), Dtype::F32, shape));
-    Ok(std::iter::once(stored("", parts.weight)).chain(companions).chain(global).collect())
+    let coded = [(Role::Weight, Some(parts.weight)), (Role::Scale, Some(parts.scale)), (Role::Bias, parts.bias)];
+    let global = tensor.global_scale.clone().map(|shape| (name(Role::GlobalScale), Dtype::F32, shape));
+    Ok(coded.into_iter().filter_map(stored).chain(global).collect())
 }
 
 /// The dtype as one that can be quantized.
-fn float_type(dtype: Dtype) -> Option<FloatType> {
-    match dtype {
-        Dtype::F32 => Some(FloatType::F32),
-        Dtype::F16 => Some(FloatType::F16),
-        Dtype::BF16 => Some(FloatType::BF16),
-        _ => None,
-    }
+pub(super) fn float_type(dtype: Dtype) -> Option<FloatType> {
+    dtype.name().parse().ok()
 }
