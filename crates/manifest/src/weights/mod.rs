@@ -72,7 +72,7 @@ impl fmt::Debug for OpenOptions<'_> {
 pub struct Array<'w> {
     /// The type of the elements.
     pub dtype: Dtype,
-    /// The shape.
+    /// The extents, outermost first: of packed codes in words, `[…, out, in × bits / 32]`.
     pub shape: &'w Shape,
     /// The elements, little-endian, row-major.
     pub data: &'w [u8],
