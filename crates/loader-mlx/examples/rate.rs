@@ -73,7 +73,7 @@ mod rate {
                 let at = (at + round) % WAYS.len();
                 let mut command = Command::new(std::env::current_exe()?);
                 command.args(["--turn", WAYS[at].0]).arg(&path).arg(&threads);
-                turns[at].push(Turn::parse(command.output()?)?);
+                turns[at].push(Turn::parse(&command.output()?)?);
             }
         }
 
@@ -133,7 +133,7 @@ mod rate {
     }
 
     impl Turn {
-        fn parse(output: std::process::Output) -> Result<Self, Box<dyn Error>> {
+        fn parse(output: &std::process::Output) -> Result<Self, Box<dyn Error>> {
             let text = String::from_utf8_lossy(&output.stdout);
             let figures = text.split_whitespace().map(str::parse).collect::<Result<Vec<f64>, _>>();
             match figures.as_deref() {
@@ -190,10 +190,7 @@ mod rate {
     fn by_us(path: &Path, options: &LoadOptions) -> Result<Vec<Array>, Box<dyn Error>> {
         let mut weights = MlxWeights::open_files([path])?;
         weights.load(options)?;
-        Ok(weights
-            .names()
-            .map(|name| Ok(weights.get(name)?.weight().clone()))
-            .collect::<Result<_, Box<dyn Error>>>()?)
+        weights.names().map(|name| Ok(weights.get(name)?.weight().clone())).collect()
     }
 
     fn by_mlx(path: &Path) -> Result<Vec<Array>, Box<dyn Error>> {
