@@ -49,12 +49,6 @@ pub enum DecodeError {
         /// How it is coded.
         found: String,
     },
-    /// The driver lacks a function that kernels need.
-    #[error("the CUDA driver has no function {symbol}, which kernels need")]
-    MissingSymbol {
-        /// The function.
-        symbol: String,
-    },
     /// The device does not give the memory for the decoded tensors.
     #[error("cannot allocate {bytes} bytes for the decoded tensors")]
     Allocate {
@@ -185,7 +179,7 @@ fn decode<'w>(
     }
     let mut memory = None;
     if end > 0 {
-        let dequantizer = loader.dequantizer()?;
+        let dequantizer = loader.dequantizer();
         let len = usize::try_from(end).unwrap_or(usize::MAX);
         let allocated = DeviceMemory::new(loader.device().context(), len);
         let allocated = allocated.map_err(|source| DecodeError::Allocate { bytes: end, source })?;

@@ -147,7 +147,9 @@ impl Driver {
         let code = unsafe { (functions.device_count)(&raw mut devices) };
         check(&functions, "cuDeviceGetCount", code).map_err(init)?;
         match u32::try_from(devices) {
-            Ok(devices @ 1..) => Ok(Self { inner: Arc::new(Inner { functions, opened, library, version, devices }) }),
+            Ok(devices @ 1..) => {
+                Ok(Self { inner: Arc::new(Inner { functions, _opened: opened, library, version, devices }) })
+            }
             _ => Err(ProbeError::NoDevice),
         }
     }

@@ -30,6 +30,7 @@ pub(crate) use longshore_manifest::weights::plan::ALIGNMENT;
 
 use crate::{
     CudaError, CudaWeights, Device,
+    dequantize::Dequantizer,
     driver::{DeviceMemory, Event, Slot, Stream},
     read::Blobs,
     weights::Place,
@@ -46,10 +47,8 @@ pub struct Loader {
 
 #[derive(Debug)]
 struct Inner {
-    /// Made when it is first needed. It goes first, as it does not keep the context.
-    #[cfg(any(target_os = "linux", windows))]
-    dequantizer: std::sync::OnceLock<crate::dequantize::Dequantizer>,
     device: Device,
+    dequantizer: Dequantizer,
     options: LoaderOptions,
     streams: Vec<Arc<Stream>>,
     /// Each thread of a load has so many in a row as its own.
@@ -77,8 +76,7 @@ impl Loader {
         let (device, slots) = (device.clone(), Mutex::new(slots));
         Ok(Self {
             inner: Arc::new(Inner {
-                #[cfg(any(target_os = "linux", windows))]
-                dequantizer: std::sync::OnceLock::new(),
+                dequantizer: Dequantizer::new(&device),
                 device,
                 options,
                 streams,
@@ -228,17 +226,9 @@ impl Loader {
         })
     }
 
-    /// What decodes on the device, made when it is first asked for.
-    #[cfg(any(target_os = "linux", windows))]
-    #[expect(unsafe_code, reason = "the context is given as a raw handle")]
-    pub(crate) fn dequantizer(&self) -> Result<&crate::dequantize::Dequantizer, crate::DecodeError> {
-        use crate::dequantize::Dequantizer;
-        let context = self.device().context();
-        if let Some(symbol) = Dequantizer::SYMBOLS.into_iter().find(|symbol| !context.driver().has(symbol)) {
-            return Err(crate::DecodeError::MissingSymbol { symbol: symbol.to_string_lossy().into_owned() });
-        }
-        // SAFETY: the driver is initialised and has the symbols; the context is retained by the device, which is dropped after.
-        Ok(self.inner.dequantizer.get_or_init(|| unsafe { Dequantizer::new(context.handle()) }))
+    /// What decodes on the device.
+    pub(crate) fn dequantizer(&self) -> &Dequantizer {
+        &self.inner.dequantizer
     }
 
     pub(crate) fn stream(&self) -> &Arc<Stream> {
