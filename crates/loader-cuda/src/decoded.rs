@@ -144,7 +144,8 @@ impl<'f> CudaFloat<'f> {
     /// The address of the first byte in the device's memory, a multiple of 256; 0 where there is no byte.
     #[must_use]
     pub fn address(&self) -> u64 {
-        self.floats.memory.as_ref().map_or(0, |memory| memory.address() + self.decoded.at as u64)
+        let memory = self.floats.memory.as_ref().filter(|_| self.decoded.len > 0);
+        memory.map_or(0, |memory| memory.address() + self.decoded.at as u64)
     }
 
     /// The bytes, copied to the host.

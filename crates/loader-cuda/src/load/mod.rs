@@ -147,6 +147,8 @@ impl Loader {
         selection: &Selection,
         options: &LoadOptions<'_>,
     ) -> Result<CudaWeights, CudaError> {
+        // Before anything is planned or allocated: what the load before this one brings is shared, not loaded beside it.
+        let mut slots = self.inner.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let started = Instant::now();
         let held = if options.reuse { self.inner.arenas.alive() } else { Vec::new() };
         let is_held = |source: &_| held.iter().any(|arena| arena.find(source).is_some());
@@ -157,7 +159,7 @@ impl Loader {
         }
         let plan = LoadPlan::new(table, selection, &plan_options)?;
         let mut report = LoadReport::of(&plan, options.verify);
-        let (arena, ready) = self.fill(store, &plan, options, &mut report)?;
+        let (arena, ready) = self.fill(store, &plan, options, &mut slots, &mut report)?;
 
         let mut arenas = Vec::new();
         let mut of = |arena: &Arc<Arena>| {
@@ -192,9 +194,10 @@ impl Loader {
         store: &Store,
         plan: &LoadPlan,
         options: &LoadOptions<'_>,
+        slots: &mut [Slot],
         report: &mut LoadReport,
     ) -> Result<(Option<Arc<Arena>>, Event), CudaError> {
-        let Inner { device, options: made, streams, slots, .. } = &*self.inner;
+        let Inner { device, options: made, streams, .. } = &*self.inner;
         let context = device.context();
         let mark = |error| CudaError::setup("mark the end of the load")(error);
         let ready = Event::new(context).map_err(mark)?;
@@ -202,11 +205,10 @@ impl Loader {
         if plan.arena_bytes > 0 {
             let memory = self.allocate(plan)?;
             let blobs = Blobs::new(store, plan, options.cold);
-            let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
             options.progress.begin("load", plan.arena_bytes);
             let transfer = Transfer::new(&blobs, &memory, options, made.slot_bytes as u64);
-            transfer.run(&mut slots, made.slots_per_thread, streams);
-            report.direct_bytes = transfer.finish()?;
+            transfer.run(slots, made.slots_per_thread, streams);
+            transfer.finish(report)?;
             arena = Some(Arc::new(Arena::new(memory, plan)));
         }
         // Nothing is in flight: all slots are settled.
