@@ -25,7 +25,7 @@ mod bandwidth {
 
     use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, result, sys};
     use longshore_loader_cuda::{
-        Device,
+        Device, Driver,
         dequantize::{Addresses, Dequantize, Dequantizer, PartBytes},
     };
     use longshore_quant::{Decoder, FloatType, Scheme};
@@ -35,12 +35,9 @@ mod bandwidth {
     const ROUNDS: usize = 8;
     const LAUNCHES: u16 = 10;
 
-    #[expect(unsafe_code, reason = "the driver is looked for")]
     pub(crate) fn main() -> Result<(), Box<dyn Error>> {
-        // SAFETY: it opens a library, and nothing of it is called.
-        if !unsafe { sys::is_culib_present() } {
-            return Err("there is no CUDA driver".into());
-        }
+        // Where there is no driver, cudarc panics.
+        Driver::get()?;
         let ordinal = std::env::args().nth(1).map_or(Ok(0), |ordinal| ordinal.parse())?;
         let context = CudaContext::new(ordinal)?;
         let stream = context.new_stream()?;
