@@ -84,7 +84,7 @@ fn measure(args: &Args, root: &Path) -> anyhow::Result<()> {
     let memory = if args.cold { Vec::new() } else { vec![1_u8; usize::try_from(bytes)?] };
     let mut limit = Way::new(if args.cold { "the same files, O_DIRECT" } else { "memcpy" });
     let ways: &[(&str, ColdReads)] = if args.cold {
-        &[("io_uring into buffers", ColdReads::Direct), ("pread into buffers", ColdReads::DirectPread)]
+        &[("pread into buffers", ColdReads::Direct), ("io_uring into buffers", ColdReads::DirectRing)]
     } else {
         &[("read into buffers", ColdReads::Direct)]
     };

@@ -31,7 +31,7 @@
 //! buffer. Each of a few threads takes the next piece, reads all of it, of however many blobs, right to its places in a pinned buffer of its
 //! own, and queues one copy to the device with an event behind it. It fills its second buffer while the first is copied, and waits for a
 //! buffer's event before it fills that one again. So there is one allocation for a load, one copy for each 2 MiB, and no call for a
-//! tensor. What is in the page cache is read from there; what is not, past it.
+//! tensor. What is in the page cache is read from there; what is not, past it, a read of each thread at a time or many ([`ColdReads`]).
 //!
 //! Where it fails, every thread waits for its own copies, and then the memory goes. Tensors that another load has on the device already
 //! are shared with it.

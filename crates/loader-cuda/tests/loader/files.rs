@@ -154,14 +154,15 @@ fn a_panic_of_who_is_told_leaves_no_copy_behind() {
     let (control, driver) = driver();
     {
         let loader = loader(&driver);
-        for cold in [false, true] {
+        for cold in [None, Some(ColdReads::Direct), Some(ColdReads::DirectRing)] {
             control.behave(&Behaviour { deferred: true, ..Behaviour::default() });
-            if cold {
+            if cold.is_some() {
                 evict_all(&fixture);
             }
             let progress = Midway::new(20_000, || panic!("by a test"));
             let mut options = LoadOptions::default();
             options.progress = &progress;
+            options.cold = cold.unwrap_or_default();
             let load = || loader.load(&fixture.store, &fixture.model, &Selection::default(), &options);
             std::panic::catch_unwind(AssertUnwindSafe(load)).unwrap_err();
             assert_eq!((control.counters().device, control.counters().hazards), (0, 0));
@@ -226,7 +227,7 @@ fn cold_bytes_are_the_same_bytes() {
     let fixture = model();
     let (_control, driver) = driver();
     let loader = loader(&driver);
-    let ways = [ColdReads::Direct, ColdReads::DirectPread, ColdReads::Buffered];
+    let ways = [ColdReads::Direct, ColdReads::DirectRing, ColdReads::Buffered];
     for (cold, verify) in ways.into_iter().flat_map(|cold| [(cold, false), (cold, true)]) {
         evict_all(&fixture);
         let mut options = LoadOptions::default();
@@ -237,7 +238,7 @@ fn cold_bytes_are_the_same_bytes() {
         assert!(report.ring_bytes <= report.direct_bytes && report.direct_bytes <= report.read_bytes + 100_000);
         match cold {
             ColdReads::Buffered => assert_eq!(report.direct_bytes, 0),
-            ColdReads::DirectPread => assert_eq!(report.ring_bytes, 0),
+            ColdReads::Direct => assert_eq!(report.ring_bytes, 0),
             _ => {}
         }
     }

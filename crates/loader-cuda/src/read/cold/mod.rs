@@ -54,7 +54,7 @@ pub(super) trait Reader: fmt::Debug {
 /// The best reader that there is and that `reads` allows.
 pub(super) fn reader(reads: ColdReads) -> Box<dyn Reader> {
     #[cfg(target_os = "linux")]
-    if reads == ColdReads::Direct
+    if reads == ColdReads::DirectRing
         && let Some(ring) = ring::Ring::new()
     {
         return Box::new(ring);

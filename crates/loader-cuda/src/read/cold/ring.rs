@@ -30,7 +30,7 @@ const AHEAD: usize = 6 << 20;
 ///
 /// The kernel writes to the buffers of the reads that are in `begun`, until their chunks come back; none leaves `begun` before that.
 pub(super) struct Ring {
-    ring: IoUring,
+    queues: IoUring,
     /// The reads that are not finished, oldest first.
     begun: VecDeque<Begun>,
     /// The number of the first of them.
@@ -82,9 +82,9 @@ impl Ring {
         if !is_allowed() {
             return None;
         }
-        let ring = IoUring::new(ENTRIES).ok()?;
+        let queues = IoUring::new(ENTRIES).ok()?;
         let (begun, waiting) = (VecDeque::new(), VecDeque::new());
-        Some(Self { ring, begun, first: 0, waiting, in_flight: 0 })
+        Some(Self { queues, begun, first: 0, waiting, in_flight: 0 })
     }
 
     /// Waits until nothing is in flight; whether that is so.
@@ -115,7 +115,7 @@ impl Ring {
                 .user_data(u64::from(read) << 32 | u64::from(chunk));
             // SAFETY: the file and the buffer stay in `begun` until the chunk has come back; where it does not, they are leaked. The buffer's
             // memory does not move, and nobody looks at it before.
-            let pushed = unsafe { self.ring.submission().push(&entry) };
+            let pushed = unsafe { self.queues.submission().push(&entry) };
             if pushed.is_err() {
                 self.waiting.push_front(Chunk { read, chunk });
                 break;
@@ -124,13 +124,13 @@ impl Ring {
         }
         if self.in_flight > 0 {
             // What the kernel does not take now, it takes when it is waited for.
-            let _ = self.ring.submit();
+            let _ = self.queues.submit();
         }
     }
 
     /// Waits for one chunk at least, and notes those that came back.
     fn wait(&mut self) -> io::Result<()> {
-        match self.ring.submit_and_wait(1) {
+        match self.queues.submit_and_wait(1) {
             Ok(_) => {}
             // Interrupted, or short of memory or of room: the chunks that are in flight end all the same.
             Err(error)
@@ -148,8 +148,8 @@ impl Ring {
     }
 
     fn note(&mut self) {
-        let Self { ring, begun, first, in_flight, .. } = self;
-        for entry in ring.completion() {
+        let Self { queues, begun, first, in_flight, .. } = self;
+        for entry in queues.completion() {
             let tag = entry.user_data();
             let (read, chunk) = ((tag >> 32) as u32, (tag & 0xFFFF_FFFF) as usize);
             let begun = &mut begun[read.wrapping_sub(*first) as usize];
