@@ -1,15 +1,7 @@
 //! The models of a store, each in one line. Manifests are read without keeping what a line does not say, and of a config only its
 //! beginning: the table, by far the largest part, comes last.
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    fmt,
-    hash::{BuildHasherDefault, Hasher},
-    io::Read as _,
-    path::PathBuf,
-    time::SystemTime,
-};
+use std::{borrow::Cow, collections::HashMap, fmt, io::Read as _, path::PathBuf, time::SystemTime};
 
 use rayon::prelude::*;
 use serde::{
@@ -26,6 +18,8 @@ use crate::{
 
 /// The bytes of a config that are read first: room for all but its table.
 const HEAD: u64 = 16 << 10;
+/// Into how many parts the digests of all models are split to be counted: each is small enough for a core's own cache.
+const PARTS: u8 = 16;
 
 impl Store {
     /// Every name with a summary of its model, sorted by name. A model that cannot be read is listed with the error. Documents are
@@ -37,15 +31,10 @@ impl Store {
     pub fn list(&self) -> Result<Vec<ListEntry>, FsError> {
         let names = self.names()?;
         let mut read: Vec<_> = names.par_iter().map(|name| self.line(name)).collect();
-        let mut uses: HashMap<Digest, usize, BuildHasherDefault<FirstBytes>> = HashMap::default();
-        for (digest, _) in read.iter().flatten().flat_map(|line| &line.blobs) {
-            *uses.entry(*digest).or_default() += 1;
-        }
-        for line in read.iter_mut().flatten() {
-            if let Ok(summary) = &mut line.summary {
-                let own = line.blobs.iter().filter(|(digest, _)| uses.get(digest) == Some(&1));
-                // The sizes are whatever the manifest says.
-                summary.unique_size = own.map(|(_, size)| *size).fold(0, u64::saturating_add);
+        let unique_sizes = unique_sizes(&read);
+        for (line, unique_size) in read.iter_mut().zip(unique_sizes) {
+            if let Ok(Line { summary: Ok(summary), .. }) = line {
+                summary.unique_size = unique_size;
             }
         }
         let entry = |(name, read): (ModelName, Result<Line, ModelError>)| {
@@ -69,7 +58,9 @@ impl Store {
         let layers = Lean::parse(&bytes).map_err(fail)?;
         let mut blobs: Vec<_> =
             std::iter::once(&layers.config).chain(&layers.layers).map(|blob| (blob.digest, blob.size)).collect();
-        blobs.sort_unstable();
+        // Nearly always the first bytes tell two digests apart.
+        let beginning = |digest: &Digest| digest.as_bytes().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+        blobs.sort_unstable_by(|a, b| beginning(&a.0).cmp(&beginning(&b.0)).then_with(|| a.cmp(b)));
         // Of one digest with two sizes the last was counted.
         blobs.dedup_by(|next, kept| {
             let is_same = next.0 == kept.0;
@@ -152,8 +143,13 @@ struct Layer<'d> {
     digest: Digest,
     size: u64,
     #[serde(default, borrow)]
-    name: Option<Cow<'d, str>>,
+    name: Option<Text<'d>>,
 }
+
+/// A text that is borrowed where it can be: serde does so with a `Cow` in a field, and not with one in an `Option`.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'d>(#[serde(borrow)] Cow<'d, str>);
 
 impl<'d> Lean<'d> {
     /// Accepts what [`Manifest::parse`] does.
@@ -167,7 +163,7 @@ impl<'d> Lean<'d> {
             return Err(DocumentError::Version { what: "manifest", found: found.schema_version, expected: 2 });
         }
         let is_file = |layer: &&Layer<'_>| matches!(&*layer.media_type, media_type::JSON | media_type::FILE);
-        let files = found.layers.iter().filter(is_file).map(|layer| layer.name.as_deref().unwrap_or_default());
+        let files = found.layers.iter().filter(is_file).map(|layer| layer.name.as_ref().map_or("", |name| &name.0));
         match check_files(files) {
             Some(problem) => Err(DocumentError::Inconsistent { what: "manifest", problem }),
             None => Ok(found),
@@ -293,18 +289,31 @@ impl<'de> Visitor<'de> for Table<'_> {
     }
 }
 
-/// A hash of a digest, which is one already.
-#[derive(Default)]
-struct FirstBytes(u64);
-
-impl Hasher for FirstBytes {
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(first) = bytes.first_chunk() {
-            self.0 = u64::from_le_bytes(*first);
+/// For each line the size in bytes of the blobs that no other line has. In parallel: a store may name a million blobs.
+fn unique_sizes(lines: &[Result<Line, ModelError>]) -> Vec<u64> {
+    let part_of = |digest: &Digest| digest.as_bytes()[0] / (u8::MAX / PARTS + 1);
+    let count = |part: u8| {
+        // Who has a blob, as far as has been seen: one line, or several.
+        let mut owners: HashMap<&Digest, Option<(usize, u64)>> = HashMap::new();
+        for (at, line) in lines.iter().enumerate() {
+            let blobs = line.as_ref().map_or(&[][..], |line| &line.blobs);
+            // They are sorted.
+            let begin = blobs.partition_point(|(digest, _)| part_of(digest) < part);
+            let of_part = blobs[begin..].iter().take_while(|(digest, _)| part_of(digest) == part);
+            for (digest, size) in of_part {
+                owners.entry(digest).and_modify(|owner| *owner = None).or_insert(Some((at, *size)));
+            }
         }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
+        let mut sizes = vec![0_u64; lines.len()];
+        for (at, size) in owners.into_values().flatten() {
+            // The sizes are whatever the manifest says.
+            sizes[at] = sizes[at].saturating_add(size);
+        }
+        sizes
+    };
+    let add = |mut a: Vec<u64>, b: Vec<u64>| {
+        a.iter_mut().zip(b).for_each(|(a, b)| *a = a.saturating_add(b));
+        a
+    };
+    (0..PARTS).into_par_iter().map(count).reduce(|| vec![0; lines.len()], add)
 }
