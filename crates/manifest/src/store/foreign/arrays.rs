@@ -97,6 +97,13 @@ pub(super) fn components<'m>(manifest: &'m Manifest, headers: &'m Headers) -> Ve
     components
 }
 
+impl Component<'_> {
+    /// The number of arrays in its blobs.
+    pub(super) fn len(&self) -> usize {
+        self.blobs.iter().map(|blob| blob.header.len()).fold(0, usize::saturating_add)
+    }
+}
+
 impl<'m> Blob<'m> {
     /// Its arrays, in byte order of the names in the blob.
     pub(super) fn arrays(&self) -> impl Iterator<Item = Array<'m>> {

@@ -18,6 +18,14 @@ pub enum TableError {
         /// The model's name.
         name: String,
     },
+    /// Its components have more arrays together than any real model.
+    #[error("its components have {arrays} arrays together, expected at most {limit}")]
+    TooLarge {
+        /// How many they have: those of a blob count once for each component that names it.
+        arrays: usize,
+        /// The most that a table is made of.
+        limit: usize,
+    },
     /// A blob is missing, or is no safetensors file.
     #[error("cannot read the header of the blob of layer {layer:?}")]
     Header {
@@ -82,7 +90,7 @@ impl TableError {
             | Self::Ambiguous { digest, .. }
             | Self::Contradiction { digest, .. }
             | Self::Tensor { digest, .. } => Some(*digest),
-            Self::Gguf { .. } | Self::NoTensors { .. } | Self::Table { .. } => None,
+            Self::Gguf { .. } | Self::NoTensors { .. } | Self::TooLarge { .. } | Self::Table { .. } => None,
         }
     }
 }

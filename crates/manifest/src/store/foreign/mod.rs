@@ -20,6 +20,9 @@ use scheme::Parts;
 
 /// The `model_format` of a model that is one GGUF file.
 const GGUF: &str = "gguf";
+/// The most arrays that a table is made of. Each component that names a blob has its arrays, so that a manifest and a blob, both small,
+/// could ask for any number.
+const MAX_ARRAYS: usize = 1 << 20;
 
 impl Model {
     /// Whether its weights are one file in the format GGUF, which is listed and verified, and not read.
@@ -65,9 +68,14 @@ impl Store {
         if headers.is_empty() {
             return Ok(None);
         }
+        let components = arrays::components(manifest, &headers);
+        let arrays = components.iter().map(Component::len).fold(0, usize::saturating_add);
+        if arrays > MAX_ARRAYS {
+            return Err(TableError::TooLarge { arrays, limit: MAX_ARRAYS });
+        }
         let (mut blobs, files) = (Vec::new(), Files::of(self, manifest));
         let index = files.object("model_index.json").unwrap_or_default();
-        for component in arrays::components(manifest, &headers) {
+        for component in components {
             let hints = Hints::read(&files, &index, config, component.name);
             add(&component, &hints, &mut blobs)?;
         }

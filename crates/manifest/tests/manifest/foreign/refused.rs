@@ -73,6 +73,16 @@ fn blobs_that_are_cut_off_missing_or_no_safetensors() {
     assert_eq!(bad.len(), 1, "{bad:?}");
 }
 
+/// A blob of some arrays is gone through for each component that names it.
+#[test]
+fn more_arrays_than_any_model_has() {
+    let arrays = (0..2_000).fold(Arrays::new(), |arrays, at| arrays.data(&format!("x{at}"), "U8", &[1], vec![1]));
+    let blob = arrays.encoded();
+    let ollama = (0..525).fold(Ollama::new(), |ollama, at| ollama.same(&format!("component{at}/x0"), &blob));
+    let error = refusal(ollama);
+    assert!(matches!(error, TableError::TooLarge { arrays: 1_050_000, limit: 1_048_576 }), "{error}");
+}
+
 /// Verification tells what a reader would be told, but not twice what is wrong with a blob.
 #[test]
 fn verify_checks_the_headers() {
