@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context as _;
 use clap::Parser;
 use longshore_benches::stats::time;
 use longshore_manifest::{
@@ -32,6 +33,9 @@ struct Args {
     /// How many times
     #[arg(long, default_value = "25")]
     runs: usize,
+    /// Drop what the system has cached of disks before each, directories included. Linux only, and it takes root
+    #[arg(long)]
+    cold: bool,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -45,9 +49,11 @@ fn main() -> anyhow::Result<()> {
 
     let (mut plain, mut open) = (Duration::MAX, Duration::MAX);
     for _ in 0..args.runs {
+        prepare(args.cold)?;
         let (took, tensors) = time(|| plain_loop(&blobs))?;
         anyhow::ensure!(tensors == args.tensors, "{tensors} tensors in the headers");
         plain = plain.min(took);
+        prepare(args.cold)?;
         let (took, weights) = time(|| Ok(Weights::open(&store, &store.model(&name)?, &OpenOptions::default())?))?;
         anyhow::ensure!(weights.len() == args.tensors, "{} tensors opened", weights.len());
         open = open.min(took);
@@ -59,6 +65,13 @@ fn main() -> anyhow::Result<()> {
         "manifest, table, every blob opened and mapped {open:?}, ratio {:.2}",
         open.as_secs_f64() / plain.as_secs_f64()
     );
+    Ok(())
+}
+
+fn prepare(cold: bool) -> anyhow::Result<()> {
+    if cold {
+        fs::write("/proc/sys/vm/drop_caches", "3").context("cannot drop the caches")?;
+    }
     Ok(())
 }
 

@@ -216,7 +216,11 @@ impl Store {
     /// Whether there is a blob of this digest with the right size, and if so, marks it as used now.
     pub(super) fn holds(&self, digest: &Digest, size: u64) -> bool {
         let path = self.blob_path(digest);
-        // Only a hint to whoever looks for blobs that nobody uses; a read-only file of another user keeps its time.
+        if !fs::is_file_of(&path, size) {
+            return false;
+        }
+        // Only a hint to whoever looks for blobs that nobody uses; a read-only file of another user keeps its time. It is looked at
+        // again as it may have been moved before it had the new time.
         let _ = self.disk.set_modified(&path, std::time::SystemTime::now());
         fs::is_file_of(&path, size)
     }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use longshore_st_format::{Dtype, Shape};
+use rayon::prelude::*;
 
 use crate::{
     Digest, Store,
@@ -21,8 +22,12 @@ use crate::{
 };
 pub use limit::plain_loop;
 pub use map::MapError;
+pub(crate) use map::MappedPart;
 use map::{Dir, MappedBlob};
 pub use verify::CorruptError;
+
+/// So many blobs are opened by several threads. Fewer take less time than waking them.
+const MANY: usize = 128;
 
 /// The tensors of a model, or of one component of it, in host memory.
 ///
@@ -271,8 +276,8 @@ impl Weights {
     }
 }
 
-/// Maps blobs, each given with the name of a tensor in it, in their order. On one thread: in a process with several, every
-/// open and map costs more, and two cores took as long as one.
+/// Maps blobs, each given with the name of a tensor in it, in their order; many on all threads of the rayon pool, since each
+/// may wait for a disk or a server.
 fn map_all(store: &Store, blobs: &[(Digest, &String)]) -> Result<Vec<(Digest, MappedBlob)>, WeightsError> {
     let Some(&(first, tensor)) = blobs.first() else { return Ok(Vec::new()) };
     let fail = |digest, tensor: &String, source| WeightsError::Blob { digest, tensor: tensor.clone(), source };
@@ -281,7 +286,12 @@ fn map_all(store: &Store, blobs: &[(Digest, &String)]) -> Result<Vec<(Digest, Ma
         let mapped = MappedBlob::open(&dir, &digest.file_name());
         mapped.map(|mapped| (digest, mapped)).map_err(|source| fail(digest, tensor, source))
     };
-    blobs.iter().map(map).collect()
+    if blobs.len() < MANY {
+        return blobs.iter().map(map).collect();
+    }
+    // The error is that of the first blob that has one.
+    let mapped: Vec<_> = blobs.par_iter().with_min_len(MANY / 4).map(map).collect();
+    mapped.into_iter().collect()
 }
 
 fn name_in(table: &TensorTable, located: Located) -> &str {
