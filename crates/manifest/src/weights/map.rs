@@ -74,6 +74,40 @@ impl MappedBlob {
     }
 }
 
+/// A part of a blob of a store of our own, for whoever reads it once: its pages are there when this is made, so that a part that
+/// cannot be read is an error and not a signal.
+#[derive(Debug)]
+pub(crate) struct MappedPart(Mmap);
+
+impl MappedPart {
+    /// Maps the `length` bytes at `offset` in bytes, a multiple of the page size, and waits for them.
+    ///
+    /// # Errors
+    ///
+    /// What the system answers: the file ends before, its disk fails, or the system cannot say (only Linux from 5.14 on can).
+    #[cfg(target_os = "linux")]
+    #[expect(unsafe_code, reason = "mapping a file is unsafe; this is the only place that does it")]
+    pub(crate) fn read(file: &File, offset: u64, length: usize) -> io::Result<Self> {
+        // SAFETY: as for a whole blob.
+        let map = unsafe { memmap2::MmapOptions::new().offset(offset).len(length).map(file) }?;
+        map.advise(memmap2::Advice::PopulateRead)?;
+        Ok(Self(map))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn read(_file: &File, _offset: u64, _length: usize) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+impl Deref for MappedPart {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl Deref for MappedBlob {
     type Target = [u8];
 

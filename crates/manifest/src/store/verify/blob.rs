@@ -3,22 +3,24 @@
 use std::{
     cell::OnceCell,
     fs::File,
-    io::{self, Read as _},
+    io::{self, Read as _, Seek as _, SeekFrom},
     path::Path,
 };
 
 use longshore_st_format::{Header, Limits};
 
 use super::{
-    super::{ModelError, Store},
+    super::{ModelError, Store, owner::is_local},
     Bad, Problem, Reached,
     header::disagreement,
     outcome::chain,
 };
-use crate::{Digest, FsError, Hasher, Progress, document::BlobEntry, fs};
+use crate::{Digest, FsError, Hasher, Progress, document::BlobEntry, fs, weights::MappedPart};
 
 /// Bytes read and hashed at a time: what lies in a core's own cache when it is hashed.
 pub(super) const CHUNK: usize = 256 << 10;
+/// Bytes that are mapped at a time, where files are: little of the memory of who asks, and long against the time to map them.
+const PART: usize = 4 << 20;
 
 /// What one model expects of a blob.
 pub(super) struct Use<'m> {
@@ -65,7 +67,7 @@ impl Store {
         if right.is_empty() && !wrong.is_empty() {
             return Ok(problems);
         }
-        let actual = hash(&file, &path, buffer, progress)?;
+        let actual = hash(&file, &path, if self.may_map() { found } else { 0 }, buffer, progress)?;
         if actual != digest {
             problems.push(bad(Problem::Content { found: actual }, right));
             return Ok(problems);
@@ -85,24 +87,45 @@ impl Store {
         Ok(problems)
     }
 
+    /// Whether blobs may be mapped to be hashed, which saves a copy: those of a store of our own, which are never written again, on a
+    /// local disk. A server could take their pages away.
+    fn may_map(&self) -> bool {
+        !self.is_foreign() && is_local(&self.blobs())
+    }
+
     /// Whether the model is what it was when its manifest was read, and not removed or replaced meanwhile.
     pub(super) fn still_reaches(&self, model: &Reached) -> bool {
         self.read_manifest(&model.name).is_ok_and(|(digest, _)| digest == model.digest)
     }
 }
 
-fn hash(mut file: &File, path: &Path, buffer: &mut [u8], progress: &dyn Progress) -> Result<Digest, Stop> {
+/// Hashes a file: the first `mappable` bytes from a mapping as far as that goes, the rest through `buffer`.
+fn hash(
+    mut file: &File,
+    path: &Path,
+    mappable: u64,
+    buffer: &mut [u8],
+    progress: &dyn Progress,
+) -> Result<Digest, Stop> {
     let mut hasher = Hasher::default();
+    let mut add = |bytes: &[u8]| {
+        hasher.update(bytes);
+        progress.advance(bytes.len() as u64);
+        if progress.cancelled() { Err(Stop::Cancelled) } else { Ok(()) }
+    };
+    let mut at = 0;
+    // What cannot be mapped, as the file is cut off by now or the disk fails, is read below, and the error is that of reading.
+    while mappable - at >= PART as u64
+        && let Ok(part) = MappedPart::read(file, at, PART)
+    {
+        part.chunks(CHUNK).try_for_each(&mut add)?;
+        at += part.len() as u64;
+    }
+    file.seek(SeekFrom::Start(at)).map_err(FsError::at("read", path))?;
     loop {
-        if progress.cancelled() {
-            return Err(Stop::Cancelled);
-        }
         match file.read(buffer) {
             Ok(0) => return Ok(hasher.finish()),
-            Ok(read) => {
-                hasher.update(&buffer[..read]);
-                progress.advance(read as u64);
-            }
+            Ok(read) => add(&buffer[..read])?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(FsError::at("read", path)(error).into()),
         }
