@@ -1,6 +1,6 @@
 """Variants and fine-tunes of one model in one store: what they take together, against their sum and against chunks of 64 KiB.
 
-One model as it is and quantized four ways, and two fine-tunes that changed some of its tensors. Longshore keeps a tensor once. The same models as
+One model as it is and quantized five ways, and two fine-tunes that changed some of its tensors. Longshore keeps a tensor once. The same models as
 files, the checkpoints and what is exported of the quantized ones, are cut into chunks by their content, as Hugging Face's Xet cuts them.
 """
 
@@ -25,7 +25,7 @@ from worker import note
 TURNS = 1
 arguments = contest.arguments
 
-SCHEMES = ["int8", "int4", "nvfp4", "mxfp4"]
+SCHEMES = ["int8", "int4", "nvfp4", "mxfp4", "mxfp8"]
 # What a fine-tune changed: the words in the names of the tensors.
 TUNED = {"tuned-attention": ("self_attn.q_proj", "self_attn.v_proj"), "tuned-head": ("lm_head", "model.norm")}
 COLUMNS = "model,files_bytes,size_bytes,unique_bytes,new_bytes,blobs,new_blobs,chunks,new_chunk_bytes".split(",")
@@ -92,7 +92,7 @@ class Shares:
             out.writeheader()
             out.writerows(self.rows)
         shown.write_text(self.text() + "\n")
-        picture.write_text(plot.bars("Seven models that share tensors, MB", {"": bars(self.rows)}))
+        picture.write_text(plot.bars("Eight models that share tensors, MB", {"": bars(self.rows)}))
         return [rows, shown, picture]
 
 
