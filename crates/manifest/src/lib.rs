@@ -12,7 +12,8 @@
 //! - [`document`] has the two JSON documents, [`Manifest`] and [`Config`].
 //! - [`Progress`] watches long work and stops it.
 //!
-//! The layout, every field of the documents, and the order of writes are in `docs/format.md`.
+//! The layout, every field of the documents, and the order of writes are in `docs/format.md`. Shapes and element types are those
+//! of [`st_format`].
 //!
 //! ```
 //! use std::collections::BTreeMap;
@@ -95,6 +96,8 @@ pub use path::{PathError, RelativePath};
 pub use progress::{Progress, Silent};
 pub use store::{Model, Store};
 pub use weights::Weights;
+
+pub use longshore_st_format as st_format;
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

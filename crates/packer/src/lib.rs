@@ -15,6 +15,9 @@
 //! - [`export`] undoes all that: a float checkpoint comes back with the names, types and bytes that it had. Or it writes the codes
 //!   as they are, under the names that mlx-lm has for them.
 //!
+//! The crates whose types are part of this interface are here as [`manifest`], [`quant`] and [`st_format`], so that a program needs
+//! only this one.
+//!
 //! ```
 //! use std::{collections::BTreeMap, fs};
 //!
@@ -88,6 +91,10 @@ pub use plan::{Plan, PlanError, PlanOptions, PlannedBlob, PlannedTensor, Transfo
 pub use repair::{RepairError, RepairOptions, RepairOutcome, RepairProblem, Repaired, Unrepaired, repair};
 pub use report::PlanReport;
 pub use source::{Member, MemberRole, Shard, Source, SourceError, SourceTensor};
+
+pub use longshore_manifest as manifest;
+pub use longshore_quant as quant;
+pub use longshore_st_format as st_format;
 
 /// Compiles the example of the README.
 #[cfg(doctest)]
