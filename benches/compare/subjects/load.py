@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> Ledger:
     contest.measure(ledger, args.turns)
     ledger.notes = [
         "GB/S counts the bytes of all tensors over WALL: until every byte was read once. Where OPEN is a small part of it, reading is what takes time.",
-        "RSS includes the pages of mapped files, which other processes share; PRIVATE is what no file backs: a copy of the weights, where there is one.",
+        "RSS includes the pages of mapped files, which other processes share; PRIVATE is what no file backs: a copy of the weights, where there is one, and what Python and PyTorch take themselves.",
         "fastsafetensors, flashpack, run:ai's streamer and tensorizer are made to fill a GPU; here they bring tensors to host memory, without one.",
         "They have the first model alone, as each takes seconds to start. MLX runs on its CPU backend where there is no Metal.",
         "Python's imports and start are in neither time; a program starts anew for each run.",
