@@ -2,12 +2,15 @@
 //!
 //! ```text
 //! cargo run --release -p longshore-benches --example ring -- DIR [--mib 2048] [--threads N] [--rounds 9] [--tensors 600] [--cold]
+//! cargo run --release -p longshore-benches --example ring -- DIR --disk
 //! ```
 //!
 //! It stores a model of so many BF16 tensors, one to a blob, in DIR, which has to be on a real disk, and takes the store away again. Then in turns: the
 //! reading half of a load to a device, and `memcpy` from memory that is resident into buffers of the same size. With `--cold` the
-//! blobs are dropped from the page cache before each turn and read past it, beside as many threads that do nothing but read the same files
-//! with `O_DIRECT`. It prints the best of each and their ratio.
+//! blobs are dropped from the page cache before each turn and read past it, by `io_uring` and by `pread`, beside as many threads that do
+//! nothing but read the same files with `O_DIRECT`. It prints the best and the median of each, and their ratios to the limit.
+//!
+//! With `--disk` it makes nothing: it reads the files in DIR with `O_DIRECT`, after they were dropped from the page cache, and prints the rate.
 #![expect(clippy::print_stdout, reason = "it is a program")]
 #![expect(clippy::cast_precision_loss, reason = "rates are not exact")]
 
@@ -20,7 +23,7 @@ use std::{
 };
 
 use clap::Parser;
-use longshore_loader_cuda::{LoadOptions, LoaderOptions, read_alone};
+use longshore_loader_cuda::{ColdReads, LoadOptions, LoaderOptions, read_alone};
 use longshore_manifest::{
     Config, Descriptor, Manifest, ModelName, Store,
     document::{BlobEntry, Facts, Import, Part, Role, TensorEntry, TensorTable, Transform, media_type},
@@ -46,10 +49,22 @@ struct Args {
     /// From the disk rather than from the page cache
     #[arg(long)]
     cold: bool,
+    /// Only read the files that are in the directory
+    #[arg(long, conflicts_with = "cold")]
+    disk: bool,
+}
+
+/// The times of one way, one per round.
+struct Way {
+    name: &'static str,
+    times: Vec<Duration>,
 }
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    if args.disk {
+        return disk(&args);
+    }
     let root = args.dir.join("longshore-ring");
     anyhow::ensure!(!root.exists(), "{} is there already", root.display());
     let measured = measure(&args, &root);
@@ -62,30 +77,90 @@ fn measure(args: &Args, root: &Path) -> anyhow::Result<()> {
     let table = make(&store, args)?;
     let paths: Vec<_> = table.blobs.iter().map(|blob| store.blob_path(&blob.digest)).collect();
     let bytes: u64 = table.tensors().map(|(_, tensor)| tensor.byte_len()).sum();
-    let mut made = LoaderOptions::default();
-    made.threads = args.threads.unwrap_or(made.threads);
+    let made = made(args);
     let (threads, slot) = (made.threads, made.slot_bytes);
     println!("{} tensors, {} MB, {threads} threads, buffers of {} KiB", args.tensors, bytes / 1_000_000, slot >> 10);
 
     let memory = if args.cold { Vec::new() } else { vec![1_u8; usize::try_from(bytes)?] };
-    let (mut ours, mut limit) = (Duration::MAX, Duration::MAX);
+    let mut limit = Way::new(if args.cold { "the same files, O_DIRECT" } else { "memcpy" });
+    let ways: &[(&str, ColdReads)] = if args.cold {
+        &[("pread into buffers", ColdReads::Direct), ("io_uring into buffers", ColdReads::DirectRing)]
+    } else {
+        &[("read into buffers", ColdReads::Direct)]
+    };
+    let mut ways: Vec<_> = ways.iter().map(|(name, cold)| (Way::new(name), *cold, 0, 0)).collect();
     for _ in 0..args.rounds {
         if args.cold {
             evict(&paths)?;
-            limit = limit.min(direct(&paths, threads, slot)?);
-            evict(&paths)?;
+            limit.times.push(direct(&paths, threads, slot)?);
         } else {
-            limit = limit.min(copy(&memory, threads, slot));
+            limit.times.push(copy(&memory, threads, slot));
         }
-        let took = read_alone(&store, &table, &Selection::default(), &made, &LoadOptions::default())?;
-        ours = ours.min(took);
+        for (way, cold, past, ring) in &mut ways {
+            if args.cold {
+                evict(&paths)?;
+            }
+            let mut options = LoadOptions::default();
+            options.cold = *cold;
+            let report = read_alone(&store, &table, &Selection::default(), &made, &options)?;
+            way.times.push(report.time);
+            (*past, *ring) = (report.direct_bytes, report.ring_bytes);
+        }
     }
-    let rate = |time: Duration| bytes as f64 / 1e9 / time.as_secs_f64();
-    let what = if args.cold { "the same files, O_DIRECT" } else { "memcpy" };
-    println!("read into buffers  {:7.2} GB/s", rate(ours));
-    println!("{what:18} {:7.2} GB/s", rate(limit));
-    println!("ratio              {:7.2}", rate(ours) / rate(limit));
+    limit.print(bytes, &limit, "");
+    for (way, _, past, ring) in &ways {
+        let share = |part: u64| part as f64 / bytes as f64;
+        let note = format!("  {:.2} past the page cache, {:.2} by io_uring", share(*past), share(*ring));
+        way.print(bytes, &limit, if args.cold { &note } else { "" });
+    }
     Ok(())
+}
+
+fn made(args: &Args) -> LoaderOptions {
+    let mut made = LoaderOptions::default();
+    made.threads = args.threads.unwrap_or(made.threads);
+    made
+}
+
+/// The rate of the disk that the files in the directory are on.
+fn disk(args: &Args) -> anyhow::Result<()> {
+    let mut paths = Vec::new();
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(&args.dir)? {
+        let entry = entry?;
+        let found = entry.metadata()?;
+        if found.is_file() {
+            paths.push(entry.path());
+            bytes += found.len();
+        }
+    }
+    evict(&paths)?;
+    let made = made(args);
+    let mut way = Way::new("the files, O_DIRECT");
+    way.times.push(direct(&paths, made.threads, made.slot_bytes)?);
+    way.print(bytes, &way, "");
+    Ok(())
+}
+
+impl Way {
+    fn new(name: &'static str) -> Self {
+        Self { name, times: Vec::new() }
+    }
+
+    fn print(&self, bytes: u64, limit: &Self, note: &str) {
+        let rates = |way: &Self| {
+            let mut times = way.times.clone();
+            times.sort_unstable();
+            [times[0], times[times.len() / 2]].map(|time| bytes as f64 / 1e9 / time.as_secs_f64())
+        };
+        let ([best, median], [limit_best, limit_median]) = (rates(self), rates(limit));
+        println!(
+            "{:24} best {best:6.2} GB/s ({:.2} of the limit), median {median:6.2} ({:.2}){note}",
+            self.name,
+            best / limit_best,
+            median / limit_median
+        );
+    }
 }
 
 /// Stores the model; its bytes are random.

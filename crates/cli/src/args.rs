@@ -173,7 +173,7 @@ pub(crate) struct Show {
 /// Load a model and say how fast that was
 ///
 /// On the host, loading maps every blob and copies nothing; the limit that is printed beside it is a plain loop that opens, maps and
-/// touches the same files in the same run. As MLX arrays, they are views of the mapped blobs on Metal and copied once on the CPU, and the
+/// touches the same files in the same run. As MLX arrays, they are views of the mapped blobs or of one copy, as MLX takes them, and the
 /// limit reads every byte once.
 #[derive(Debug, Args)]
 pub(crate) struct Load {

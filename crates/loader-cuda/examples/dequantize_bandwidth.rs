@@ -24,7 +24,10 @@ mod bandwidth {
     use std::{error::Error, sync::Arc};
 
     use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, result, sys};
-    use longshore_loader_cuda::dequantize::{Addresses, Dequantize, Dequantizer, PartBytes};
+    use longshore_loader_cuda::{
+        Device, Driver,
+        dequantize::{Addresses, Dequantize, Dequantizer, PartBytes},
+    };
     use longshore_quant::{Decoder, FloatType, Scheme};
 
     const ROWS: u64 = 28_672;
@@ -32,17 +35,14 @@ mod bandwidth {
     const ROUNDS: usize = 8;
     const LAUNCHES: u16 = 10;
 
-    #[expect(unsafe_code, reason = "raw handles of the driver")]
     pub(crate) fn main() -> Result<(), Box<dyn Error>> {
-        // SAFETY: it opens a library, and nothing of it is called.
-        if !unsafe { sys::is_culib_present() } {
-            return Err("there is no CUDA driver".into());
-        }
+        // Where there is no driver, cudarc panics.
+        Driver::get()?;
         let ordinal = std::env::args().nth(1).map_or(Ok(0), |ordinal| ordinal.parse())?;
         let context = CudaContext::new(ordinal)?;
         let stream = context.new_stream()?;
-        // SAFETY: the context is the driver's, which is initialized, and dropped later.
-        let dequantizer = unsafe { Dequantizer::new(context.cu_ctx()) };
+        // cudarc's context and this crate's are the same primary context.
+        let dequantizer = Dequantizer::new(&Device::open(u32::try_from(ordinal)?)?);
         println!("device,scheme,source,target,bytes,gb_per_s,copy_gb_per_s,ratio");
         let device = context.name()?;
         let schemes =

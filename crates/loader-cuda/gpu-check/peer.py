@@ -57,19 +57,32 @@ def fastsafetensors(files):
 
     def load():
         with fastsafe_open(filenames=files, nogds=True, device="cuda:0") as opened:
-            return [opened.get_tensor(key).clone() for key in opened.keys()]
+            # They keep the memory that they are in.
+            return [opened.get_tensor(key) for key in opened.keys()]
 
     return "fastsafetensors", load
 
 
-def instanttensor(files):
+def instanttensor(files, backend=None):
     import instanttensor
 
     def load():
-        with instanttensor.safe_open(files, framework="pt", device=0) as opened:
+        with instanttensor.safe_open(files, framework="pt", device=0, backend=backend) as opened:
             return [tensor for _, tensor in opened.tensors()]
 
     return "instanttensor", load
+
+
+def instanttensor_buffered(files):
+    from instanttensor import BackendPolicy
+
+    return instanttensor(files, BackendPolicy.BUFFERED)
+
+
+def instanttensor_mmap(files):
+    from instanttensor import Backend
+
+    return instanttensor(files, Backend.MMAP)
 
 
 def runai(files):
@@ -78,8 +91,9 @@ def runai(files):
 
     def load():
         with SafetensorsStreamer() as streamer:
+            # Each owns its memory, which is the default.
             streamer.stream_files(files, device="cuda:0")
-            return [tensor.clone() for _, tensor in streamer.get_tensors()]
+            return [tensor for _, tensor in streamer.get_tensors()]
 
     return "runai-model-streamer", load
 
@@ -90,6 +104,8 @@ PEERS = {
     "safetensors-prefetch": safetensors_prefetch,
     "fastsafetensors": fastsafetensors,
     "instanttensor": instanttensor,
+    "instanttensor-buffered": instanttensor_buffered,
+    "instanttensor-mmap": instanttensor_mmap,
     "runai": runai,
 }
 

@@ -49,12 +49,6 @@ pub enum DecodeError {
         /// How it is coded.
         found: String,
     },
-    /// The driver lacks a function that kernels need.
-    #[error("the CUDA driver has no function {symbol}, which kernels need")]
-    MissingSymbol {
-        /// The function.
-        symbol: String,
-    },
     /// The device does not give the memory for the decoded tensors.
     #[error("cannot allocate {bytes} bytes for the decoded tensors")]
     Allocate {
@@ -150,7 +144,8 @@ impl<'f> CudaFloat<'f> {
     /// The address of the first byte in the device's memory, a multiple of 256; 0 where there is no byte.
     #[must_use]
     pub fn address(&self) -> u64 {
-        self.floats.memory.as_ref().map_or(0, |memory| memory.address() + self.decoded.at as u64)
+        let memory = self.floats.memory.as_ref().filter(|_| self.decoded.len > 0);
+        memory.map_or(0, |memory| memory.address() + self.decoded.at as u64)
     }
 
     /// The bytes, copied to the host.
@@ -185,7 +180,7 @@ fn decode<'w>(
     }
     let mut memory = None;
     if end > 0 {
-        let dequantizer = loader.dequantizer()?;
+        let dequantizer = loader.dequantizer();
         let len = usize::try_from(end).unwrap_or(usize::MAX);
         let allocated = DeviceMemory::new(loader.device().context(), len);
         let allocated = allocated.map_err(|source| DecodeError::Allocate { bytes: end, source })?;

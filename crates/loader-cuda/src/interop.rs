@@ -27,9 +27,10 @@ impl CudaArray<'_> {
             let (to, _guard) = copy.device_ptr_mut(stream);
             // SAFETY: the target has as many bytes; the source is in memory that the weights keep, and the copy is waited for before
             // their borrow ends.
-            unsafe { result::memcpy_dtod_async(to, self.address(), self.len(), stream.cu_stream()) }?;
+            let queued = unsafe { result::memcpy_dtod_async(to, self.address(), self.len(), stream.cu_stream()) };
+            // An error may be that of earlier work, and the copy queued all the same.
+            stream.synchronize().and(queued)?;
         }
-        stream.synchronize()?;
         Ok(copy)
     }
 }

@@ -31,15 +31,15 @@
 //! buffer. Each of a few threads takes the next piece, reads all of it, of however many blobs, right to its places in a pinned buffer of its
 //! own, and queues one copy to the device with an event behind it. It fills its second buffer while the first is copied, and waits for a
 //! buffer's event before it fills that one again. So there is one allocation for a load, one copy for each 2 MiB, and no call for a
-//! tensor. What is in the page cache is read from there; what is not, past it.
+//! tensor. What is in the page cache is read from there; what is not, past it, a read of each thread at a time or many ([`ColdReads`]).
 //!
 //! Where it fails, every thread waits for its own copies, and then the memory goes. Tensors that another load has on the device already
 //! are shared with it.
 //!
 //! # What is done about the hazards of the bindings
 //!
-//! The types of the driver's handles are [cudarc]'s, so that they can be used with it; its contexts are the same primary contexts. Its
-//! calls are not used for loading, for reasons found in its version 0.19.10:
+//! The types of the driver's handles are [cudarc]'s, so that they can be used with it; its contexts are the same primary contexts. Of its
+//! calls only the copy that it is to own is made by it ([`CudaArray::to_cuda_slice`]), for reasons found in its version 0.19.10:
 //!
 //! | hazard | what is done here |
 //! |---|---|
@@ -51,13 +51,11 @@
 //! | an error while freeing comes out of the next call that has nothing to do with it | it is kept, and [`CudaWeights::release`] gives it |
 //! | a code that the bindings do not know is undefined behaviour | codes are plain integers |
 //! | lengths that do not fit each other panic | no length comes from outside: copies go where the plan says, which was checked |
-//! | the same of the calls that launch kernels, which are cudarc's | their symbols are looked up before the first of them |
-//! | a toolkit's stub is found before the driver | the versioned name is looked for first, and a stub that is found is an error that says so |
+//! | a toolkit's stub is found before the driver | the versioned name is looked for first, kernels are launched by what was found there, and a stub that is found is an error that says so |
 //!
 //! Tests put a driver without a device in the place of the real one, which fails any call, runs copies as late as it may, and counts what is
 //! left.
 
-#[cfg(any(target_os = "linux", windows))]
 mod decoded;
 pub mod dequantize;
 mod device;
@@ -71,7 +69,6 @@ mod weights;
 
 pub use cudarc;
 
-#[cfg(any(target_os = "linux", windows))]
 pub use decoded::{CudaFloat, CudaFloats, DecodeError};
 pub use device::Device;
 pub use driver::{CallError, Driver, ProbeError};

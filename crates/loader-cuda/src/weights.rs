@@ -313,7 +313,8 @@ impl<'w> CudaArray<'w> {
     /// weights, or a capsule of this array, live.
     #[must_use]
     pub fn address(&self) -> u64 {
-        self.arena().map_or(0, |arena| arena.memory.address() + self.place.at as u64)
+        let arena = self.arena().filter(|_| !self.is_empty());
+        arena.map_or(0, |arena| arena.memory.address() + self.place.at as u64)
     }
 
     /// The number of bytes.

@@ -64,11 +64,11 @@ if [ ! -e "$wheel/mlx/lib/libmlx.so" ]; then
 fi
 mlx=$wheel/mlx
 
-# 4. libmlxc.so: every source of mlx-c in one translation unit, which takes a tenth of the time. With an absolute soname, what links it
+# 4. libmlxc.so: every source of mlx-c and what we add to it, in one translation unit, which takes a tenth of the time. With an absolute soname, what links it
 #    finds it without an rpath or LD_LIBRARY_PATH.
 {
   for source in "$mlxc"/mlx/c/*.cpp; do echo "#include \"mlx/c/$(basename "$source")\""; done
-  cat "$here/support/clock.cpp"
+  cat "$here"/support/*.cpp
 } > "$out/mlxc.cpp"
 "${CXX:-g++}" -std=c++20 -O1 -fPIC -shared -include "$here/support/compat.h" -I"$mlxc" -isystem "$mlx/include" \
   -o "$out/libmlxc.so" "$out/mlxc.cpp" -L"$mlx/lib" -lmlx \

@@ -2,7 +2,8 @@
 //!
 //! [`MlxWeights`] opens a model of a [store](longshore_manifest::Store), a directory or some safetensors files, and loads its tensors as
 //! arrays of [`mlx-rs`](https://docs.rs/mlx-rs). Each file is mapped once, and tensors are views of windows of it: nothing is copied where
-//! MLX takes foreign memory (Metal), and everything once where it does not (the CPU). [`LoadOutcome`] tells which it was.
+//! MLX takes foreign memory, on Metal and as `linux/setup.sh` builds it, and everything once where it does not or where [`Memory::Copied`] asks for
+//! it. [`LoadOutcome`] tells which it was.
 //!
 //! Quantized tensors come as `QuantizedTensor`s, whose parts fit MLX's `quantized_matmul` and `gather_qmm` in every mode.
 //!
@@ -14,8 +15,8 @@
 //!
 //! # Files must not change
 //!
-//! Nobody may truncate or change a file while it is mapped: a read beyond its new end kills the process. A store never does. Arrays cannot
-//! be written through to the files: the mapping is private.
+//! Nobody may truncate or change a file while it is mapped, by weights that are open or by arrays: a read beyond its new end kills the process. A store
+//! never does. Arrays cannot be written through to the files: the mapping is private.
 //!
 //! ```no_run
 //! use longshore_loader_mlx::{LoadOptions, MlxWeights};
@@ -25,6 +26,13 @@
 //!     let mut weights = MlxWeights::open(store, &store.model(name)?, &OpenOptions::default())?;
 //!     weights.load(&LoadOptions::default())?;
 //!     Ok(weights)
+//! }
+//!
+//! # #[cfg(any(target_os = "macos", longshore_mlx))]
+//! /// Feeds experts that are picked by index, without decoding their weights.
+//! fn feed(weights: &MlxWeights, x: &mlx_rs::Array, picked: &mlx_rs::Array) -> Result<mlx_rs::Array, Box<dyn std::error::Error>> {
+//!     let up = weights.get("model.layers.0.mlp.experts.up_proj.weight")?.quantized().ok_or("it is not quantized")?;
+//!     Ok(up.gather_matmul(x, None, picked, false)?)
 //! }
 //! ```
 

@@ -4,10 +4,11 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use longshore_st_format::{Header, HeaderError, Limits};
-use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
+use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
 use rustix::param::page_size;
 
 /// A mapped file.
@@ -20,21 +21,36 @@ pub(crate) struct MappedFile {
     map: MmapRaw,
     path: PathBuf,
     id: FileId,
+    /// Whether an array has had this memory, and operations may have written into it.
+    is_lent: AtomicBool,
 }
 
 /// What tells a file from another that has got its name.
-type FileId = (u64, u64, u64);
+type FileId = (u64, u64);
 
 #[cfg(unix)]
 fn id(file: &File) -> io::Result<FileId> {
     use std::os::unix::fs::MetadataExt as _;
 
-    file.metadata().map(|metadata| (metadata.dev(), metadata.ino(), metadata.len()))
+    file.metadata().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 #[cfg(not(unix))]
-fn id(file: &File) -> io::Result<FileId> {
-    file.metadata().map(|metadata| (0, 0, metadata.len()))
+fn id(_: &File) -> io::Result<FileId> {
+    Ok((0, 0))
+}
+
+/// A private and writable mapping of a whole file.
+fn map(file: &File) -> io::Result<MmapMut> {
+    let mut options = MmapOptions::new();
+    // What is written is not known in advance, and is nothing as a rule.
+    options.no_reserve_swap();
+    #[expect(unsafe_code, reason = "a map of a file is how a model is read without copying it")]
+    // SAFETY: references into it end before anyone else has its address. Later only raw pointers are used. That nobody truncates or changes the
+    // file meanwhile is the obligation that the crate's documentation states; a store never does.
+    unsafe {
+        options.map_copy(file)
+    }
 }
 
 /// A file that cannot be mapped, or is no safetensors file.
@@ -71,6 +87,20 @@ pub enum FileError {
         /// What is wrong with the header.
         source: HeaderError,
     },
+    /// Since it was opened, another file has got its name, or it has got another length.
+    #[error("{} is not the file any more that was opened", path.display())]
+    Changed {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The system cannot read it.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
 impl MappedFile {
@@ -82,16 +112,39 @@ impl MappedFile {
             return Err(FileError::NotAFile { path: path.into() });
         }
         let file = File::open(path).map_err(fail)?;
-        let mut options = MmapOptions::new();
-        // What is written is not known in advance, and is nothing as a rule.
-        options.no_reserve_swap();
-        #[expect(unsafe_code, reason = "a map of a file is how a model is read without copying it")]
-        // SAFETY: the references below end before anyone else has the address. Later only raw pointers are used. That nobody truncates
-        // or changes the file meanwhile is the obligation that the crate's documentation states; a store never does.
-        let map = unsafe { options.map_copy(&file) }.map_err(|source| FileError::Map { path: path.into(), source })?;
+        let map = map(&file).map_err(|source| FileError::Map { path: path.into(), source })?;
         let header = Header::parse(&map, map.len() as u64, &Limits::default())
             .map_err(|source| FileError::Header { path: path.into(), source })?;
-        Ok((Self { map: map.into(), path: path.into(), id: id(&file).map_err(fail)? }, header))
+        Ok((Self::new(map, path, id(&file).map_err(fail)?), header))
+    }
+
+    fn new(map: MmapMut, path: &Path, id: FileId) -> Self {
+        Self { map: map.into(), path: path.into(), id, is_lent: AtomicBool::new(false) }
+    }
+
+    /// Says that an array has this memory.
+    #[cfg_attr(not(any(target_os = "macos", longshore_mlx)), expect(dead_code, reason = "only the back end lends"))]
+    pub(crate) fn lend(&self) {
+        self.is_lent.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether an array has had this memory. Then it need not be what the file holds any more.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.is_lent.load(Ordering::Relaxed)
+    }
+
+    /// The same file mapped once more, with memory of its own.
+    pub(crate) fn again(&self) -> Result<Self, FileError> {
+        let path = || self.path.clone();
+        let file = File::open(&self.path).map_err(|source| FileError::Open { path: path(), source })?;
+        if id(&file).map_err(|source| FileError::Open { path: path(), source })? != self.id {
+            return Err(FileError::Changed { path: path() });
+        }
+        let map = map(&file).map_err(|source| FileError::Map { path: path(), source })?;
+        if map.len() != self.len() {
+            return Err(FileError::Changed { path: path() });
+        }
+        Ok(Self::new(map, &self.path, self.id))
     }
 
     /// The file.
@@ -120,21 +173,33 @@ impl MappedFile {
         let _ = self.map.advise_range(Advice::WillNeed, offset, len);
     }
 
-    /// Reads bytes of the file from `offset`, as many as `to` holds, without the mapping. The file is opened for that: a model may have more
-    /// files than a process may have open.
+    /// Opens the file, to be read without the mapping; it is not held open, as a model may have more files than a process may have open. `None`
+    /// where it cannot be opened or another file has its name: the mapping still has the bytes then.
     #[cfg_attr(not(any(target_os = "macos", longshore_mlx)), expect(dead_code, reason = "only the back end reads"))]
-    pub(crate) fn read(&self, offset: usize, to: &mut [u8]) -> io::Result<()> {
-        let file = File::open(&self.path)?;
-        if id(&file)? != self.id {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "another file has its name"));
+    pub(crate) fn reopen(&self) -> Result<Option<File>, FileError> {
+        let Ok(file) = File::open(&self.path) else { return Ok(None) };
+        let fail = |source| FileError::Read { path: self.path.clone(), source };
+        if !cfg!(unix) || id(&file).map_err(fail)? != self.id {
+            return Ok(None);
         }
+        // Where it is shorter than it was, the mapping does not have the bytes either: who touches them is ended by the system.
+        if file.metadata().map_err(fail)?.len() != self.len() as u64 {
+            return Err(FileError::Changed { path: self.path.clone() });
+        }
+        Ok(Some(file))
+    }
+
+    /// Reads bytes from `offset`, as many as `to` holds, of the file as it was opened again.
+    #[cfg_attr(not(any(target_os = "macos", longshore_mlx)), expect(dead_code, reason = "only the back end reads"))]
+    pub(crate) fn read(&self, file: &File, offset: usize, to: &mut [u8]) -> Result<(), FileError> {
         #[cfg(unix)]
-        return std::os::unix::fs::FileExt::read_exact_at(&file, to, offset as u64);
+        let outcome = std::os::unix::fs::FileExt::read_exact_at(file, to, offset as u64);
         #[cfg(not(unix))]
-        {
-            let _ = (offset, to);
+        let outcome = {
+            let _ = (file, offset, to);
             Err(io::ErrorKind::Unsupported.into())
-        }
+        };
+        outcome.map_err(|source| FileError::Read { path: self.path.clone(), source })
     }
 
     /// As [`Self::read_ahead`], of the pages that a range of any bounds touches.
@@ -151,9 +216,9 @@ impl MappedFile {
     pub(crate) fn forget(&self, offset: usize, len: usize) {
         let start = offset.next_multiple_of(page_size());
         let end = if offset + len >= self.len() { self.len() } else { (offset + len) / page_size() * page_size() };
-        if start < end {
-            // SAFETY: on Linux a private page that was not written is read again from the file. Nobody has written these: MLX has only
-            // read them, as it has a copy, and nothing else has their address. A hint elsewhere.
+        if start < end && !self.is_lent() {
+            // SAFETY: on Linux a private page that was not written is read again from the file. Nobody has written these: no array has
+            // them, and nothing else writes. A hint elsewhere.
             let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
         }
     }

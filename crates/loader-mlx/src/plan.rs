@@ -1,5 +1,7 @@
 //! Which stretches of the files become one array each, of which the tensors are views.
 
+use std::cmp::Reverse;
+
 use rustix::param::page_size;
 
 use crate::source::Index;
@@ -81,7 +83,7 @@ impl Plan {
             }
         }
         let part = |place: Place| &index.tensors[place.tensor].parts[place.part];
-        aligned.sort_by_key(|place| (part(*place).file, part(*place).offset));
+        aligned.sort_by_key(|place| (part(*place).file, part(*place).offset, Reverse(part(*place).len)));
         let page = page_size();
         let mut windows: Vec<Window> = Vec::new();
         for place in aligned {
@@ -90,7 +92,10 @@ impl Plan {
             if let Some(last) = windows.last_mut() {
                 let last_end = last.offset + last.len;
                 let joined = end.max(last_end) - last.offset;
-                if last.file == found.file && found.offset <= last_end + GAP && joined <= window_len {
+                // What lies in the window anyway joins it, however long that is: an array that is the only one to have its memory may be
+                // written by an operation, and another array must not have the same memory without MLX's knowing.
+                let is_near = found.offset <= last_end + GAP && joined <= window_len;
+                if last.file == found.file && (end <= last_end || is_near) {
                     last.len = joined;
                     last.parts.push(place);
                     continue;
@@ -100,16 +105,18 @@ impl Plan {
             windows.push(Window { file: found.file, offset, len: end - offset, unit: 1, parts: vec![place] });
         }
         for window in windows.iter_mut().filter(|window| window.len > MAX_EXTENT) {
-            // Longer than the windows that are shared: there is one part.
-            let place = window.parts[0];
-            let found = part(place);
-            let last = found.dims.last().map_or(1, |&dim| dim.unsigned_abs() as usize);
-            let divides = |unit: &usize| {
-                (found.offset - window.offset).is_multiple_of(*unit)
-                    && (last * found.element.size()).is_multiple_of(*unit)
-                    && window.len / unit <= MAX_EXTENT
+            let divides = |unit: usize, place: Place| {
+                let found = part(place);
+                let last = found.dims.last().map_or(1, |&dim| dim.unsigned_abs() as usize);
+                (found.offset - window.offset).is_multiple_of(unit)
+                    && (last * found.element.size()).is_multiple_of(unit)
             };
-            window.unit = [8, 4, 2].into_iter().find(divides).ok_or(TooLong { place, bytes: found.len })?;
+            // As a rule there is one part: such a window is longer than those that are shared.
+            let unit = [8, 4, 2].into_iter().find(|&unit| {
+                window.len / unit <= MAX_EXTENT && window.parts.iter().all(|&place| divides(unit, place))
+            });
+            let place = window.parts[0];
+            window.unit = unit.ok_or_else(|| TooLong { place, bytes: part(place).len })?;
         }
         Ok(Self { windows, loose, empty })
     }
@@ -148,6 +155,21 @@ mod tests {
         let far = (64 + GAP + 2 * page) / page * page;
         assert_eq!(found, [(0, 4 * page, 3 * page), (0, 7 * page, page), (1, 0, page), (1, far, page)]);
         assert_eq!(plan.windows[0].parts, [Place { tensor: 0, part: 0 }, Place { tensor: 1, part: 0 }]);
+    }
+
+    #[test]
+    fn what_two_tensors_have_in_common_is_in_one_window() {
+        let page = page_size();
+        let dims = &[1][..];
+        let parts = [
+            (0, page, 8, Element::U8, dims),
+            (0, page, 8 * page, Element::U8, dims),
+            (0, 2 * page, 8, Element::U8, dims),
+            (0, 9 * page, 8, Element::U8, dims),
+        ];
+        let plan = Plan::with_window(&index(&parts), page).expect("nothing is long");
+        let found: Vec<_> = plan.windows.iter().map(|window| (window.offset, window.len, window.parts.len())).collect();
+        assert_eq!(found, [(page, 8 * page, 3), (9 * page, page, 1)]);
     }
 
     #[test]
@@ -196,7 +218,9 @@ mod tests {
             let mut seen = vec![0; list.len()];
             for window in &plan.windows {
                 assert!(window.offset.is_multiple_of(page_size()) && window.len.is_multiple_of(page_size()));
-                assert!(window.len <= window_len || window.parts.len() == 1);
+                let first = &index.tensors[window.parts[0].tensor].parts[0];
+                let alone = (first.offset + first.len).next_multiple_of(page_size()) - window.offset;
+                assert!(window.len <= window_len.max(alone));
                 for place in &window.parts {
                     let part = &index.tensors[place.tensor].parts[place.part];
                     assert_eq!(part.file, window.file);

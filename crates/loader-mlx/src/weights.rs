@@ -11,6 +11,7 @@ use longshore_quant::FloatType;
 #[cfg(any(target_os = "macos", longshore_mlx))]
 use crate::backend::{self, MlxError, Tensor};
 use crate::{
+    map::FileError,
     plan::Plan,
     source::{Index, OpenError},
 };
@@ -43,7 +44,7 @@ pub struct LoadOptions {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Memory {
-    /// The files', where MLX runs on a GPU; MLX's own, where it runs on the CPU.
+    /// The files', where MLX takes them; MLX's own otherwise. It takes them with Metal, and on Linux in a build that `linux/setup.sh` prepared.
     #[default]
     Automatic,
     /// The files', mapped. MLX makes a copy all the same where it cannot take them.
@@ -79,6 +80,9 @@ pub enum LoadError {
         /// Its length.
         bytes: usize,
     },
+    /// A file cannot be read any more, or is another one.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// MLX failed.
     #[cfg(any(target_os = "macos", longshore_mlx))]
     #[error("cannot load {}", tensor.as_ref().map_or("the tensors".into(), |name| format!("tensor {name:?}")))]
@@ -147,14 +151,18 @@ impl MlxWeights {
         }
     }
 
-    /// Makes the arrays, in place of any that were loaded before: every file is mapped once, and arrays are views of the mapping on
-    /// Metal and of one copy of it on the CPU. All are evaluated when this returns.
+    /// Makes the arrays, in place of any that were loaded before: every file is mapped once, and arrays are views of the mapping, or of
+    /// one copy of it where MLX does not take that. All are evaluated when this returns.
+    ///
+    /// What arrays have had the memory of is mapped once more when it is loaded once more, as operations may write into the memory of
+    /// an array that nobody else holds. So those files must still have their names then.
     ///
     /// # Errors
     ///
     /// [`LoadError`]; nothing stays loaded then.
     pub fn load(&mut self, options: &LoadOptions) -> Result<LoadOutcome, LoadError> {
         self.release();
+        self.index.renew()?;
         #[cfg(any(target_os = "macos", longshore_mlx))]
         let is_mapped = backend::is_mapped(options);
         #[cfg(not(any(target_os = "macos", longshore_mlx)))]

@@ -12,6 +12,10 @@
 //! - [`document`] has the two JSON documents, [`Manifest`] and [`Config`].
 //! - [`Progress`] watches long work and stops it.
 //!
+//! Errors name the file, the blob and what it is called in its models. [`DocumentError`](document::DocumentError) is about the two documents,
+//! [`WeightsError`](weights::WeightsError) about opening a model, and each operation of a store has one in [`store`]. What
+//! [`Store::verify`] finds is no error but its [outcome](store::VerifyOutcome).
+//!
 //! The layout, every field of the documents, and the order of writes are in `docs/format.md`. Shapes and element types are those
 //! of [`st_format`].
 //!

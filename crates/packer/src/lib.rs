@@ -15,6 +15,10 @@
 //! - [`export`] undoes all that: a float checkpoint comes back with the names, types and bytes that it had. Or it writes the codes
 //!   as they are, under the names that mlx-lm has for them.
 //!
+//! Each of these has an error of its own, which names the file or tensor: [`SourceError`], [`PlanError`], [`ImportError`],
+//! [`ExportError`], [`RepairError`]; [`SourceError::hint`] and [`PlanError::hint`] say what to do next. After any of them a store has the
+//! models that it had.
+//!
 //! The crates whose types are part of this interface are here as [`manifest`], [`quant`] and [`st_format`], so that a program needs
 //! only this one.
 //!

@@ -1,5 +1,8 @@
 //! Transposing a matrix of fixed-size elements, by tiles that fit in memory.
 
+/// Elements at a multiple of which a row may be cut: a multiple of every scheme's group.
+pub(crate) const QUANTUM: u64 = 128;
+
 /// Transposes a matrix `[rows, columns]` of elements of `size` bytes into `to`, which has as many bytes as `from`.
 pub(crate) fn transpose(from: &[u8], rows: usize, columns: usize, size: usize, to: &mut [u8]) {
     match size {
@@ -56,20 +59,28 @@ impl Tile {
 
 #[cfg(test)]
 mod tests {
+    use longshore_quant::Scheme;
     use proptest::prelude::*;
 
     use super::*;
 
     #[test]
-    fn transposing_twice_gives_the_matrix_back() {
+    fn rows_become_columns() {
         // 33 and 65 straddle a block's edge.
         for (rows, columns, size) in [(1, 1, 2), (3, 5, 1), (33, 65, 2), (32, 64, 4), (65, 1, 2), (7, 34, 8)] {
             let matrix: Vec<u8> = (0..=250).cycle().take(rows * columns * size).collect();
-            let (mut once, mut twice) = (vec![0; matrix.len()], vec![0; matrix.len()]);
-            transpose(&matrix, rows, columns, size, &mut once);
-            transpose(&once, columns, rows, size, &mut twice);
-            assert_eq!(twice, matrix, "{rows} x {columns} of {size} bytes");
-            assert_eq!(once[..size], matrix[..size]);
+            let mut found = vec![0; matrix.len()];
+            transpose(&matrix, rows, columns, size, &mut found);
+            let element = |row: usize, column: usize| &matrix[(row * columns + column) * size..][..size];
+            let expected = (0..columns).flat_map(|column| (0..rows).flat_map(move |row| element(row, column)));
+            assert!(found.iter().eq(expected), "{rows} x {columns} of {size} bytes");
+        }
+    }
+
+    #[test]
+    fn a_row_is_cut_between_groups() {
+        for scheme in Scheme::all() {
+            assert!(QUANTUM.is_multiple_of(u64::from(scheme.group_size())), "{scheme}");
         }
     }
 

@@ -3,10 +3,8 @@
 use std::{iter::Sum, ops::AddAssign};
 
 use crate::{
-    EncodedLen, FloatType, GlobalScale, Importance, Profile, Scheme,
-    kernel::{self, Encode},
-    level::Level,
-    portable::Params,
+    EncodedLen, FloatType, GlobalScale, Importance, Profile, Scheme, kernel, level::Level, portable::Params,
+    table::Encode,
 };
 
 /// Turns whole groups of floats into a scheme's packed parts.

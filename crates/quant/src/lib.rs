@@ -1,13 +1,19 @@
 //! MLX's quantized tensor formats, exactly: float tensors in, packed codes with scales and biases out, and back.
 //!
-//! A [`Scheme`] names a format and its group size. An [`Encoder`] turns rows of floats into the scheme's packed
-//! parts, a [`Decoder`] turns the parts into floats again; both stream over byte slices that the caller owns and
-//! allocate nothing. How an encoder picks codes is its [`Profile`]: the bits of MLX itself, or better codes in the
-//! same format. A [`Policy`](policy::Policy) says which scheme suits which tensor of a checkpoint, and
-//! [`layout`] reads what is quantized already, in the layouts of others.
+//! - A [`Scheme`] names a format and its group size, and says which [`Parts`] a tensor is encoded into.
+//! - An [`Encoder`] turns rows of floats into these parts, a [`Decoder`] turns them into floats again. Both stream over byte slices
+//!   that the caller owns and allocate nothing. How an encoder picks codes is its [`Profile`]: the bits of MLX itself, or
+//!   better codes in the same format. [`GlobalScale`] and [`Importance`] steer it.
+//! - An [`ErrorMeasure`] says what was lost.
+//! - [`policy`] says which scheme suits which tensor of a checkpoint.
+//! - [`layout`] reads what is quantized already, in the layouts of others.
 //!
 //! Everything here is pure Rust, needs no GPU, and encodes to the same bytes on every machine: there are kernels for AVX2,
-//! chosen at run time where the processor has it, and for NEON on 64-bit Arm. An [`ErrorMeasure`] says what was lost.
+//! chosen at run time where the processor has it, and for NEON on 64-bit Arm.
+//!
+//! Lengths are checked before anything is written: [`EncodeError`], [`DecodeError`] and [`LayoutError`](layout::LayoutError) say which
+//! part was expected to have how many bytes. [`SchemeError`] is about names and shapes, [`PolicyError`](policy::PolicyError) about lines
+//! of a policy. Values that no scheme can hold are no error but counted, in [`EncodeStats`].
 //!
 //! The feature `policy`, on by default, adds policies and the TOML that they are written in; the feature `rayon`, off by
 //! default, functions that encode and decode a tensor on all threads.

@@ -1,15 +1,56 @@
-//! Which kernel encodes or decodes what. The question has the same answer at every level.
+//! Which kernel encodes, searches or decodes what. The question has the same answer at every level.
 
 use crate::{
-    FloatType, Format, Profile, Scheme,
+    EncodeBuffers, EncodeStats, FloatType, Format, GlobalScale, Importance, Profile, Scheme,
     portable::{
-        DecodeKernel, EncodeKernel, affine,
+        DecodeKernel, EncodeKernel, Params, affine,
         block_decode::{Codec, Mxfp4, Mxfp8, Nvfp4},
         element::{Bf16, Element, F16, F32},
         group::{Mlx, MlxMetal, Plus},
         mx, nvfp4,
     },
+    search::{self, SearchKernel},
 };
+
+/// `$kernel` with the width of affine codes as a constant that it calls `$width`; `None` is returned for a width that MLX has
+/// not. This is the one list of widths that kernels are compiled for.
+macro_rules! of_width {
+    ($bits:expr, $width:ident => $kernel:expr) => {
+        of_width!($bits, $width => $kernel, 2 3 4 5 6 8)
+    };
+    ($bits:expr, $width:ident => $kernel:expr, $($known:literal)*) => {
+        match $bits {
+            $($known => {
+                const $width: usize = $known;
+                $kernel
+            })*
+            _ => return None,
+        }
+    };
+}
+
+/// What encodes: a kernel that takes the weights as they come, or one that searches.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Encode {
+    Direct(EncodeKernel),
+    Search(SearchKernel),
+}
+
+impl Encode {
+    /// Encodes whole groups. Only a search makes use of an importance.
+    pub(crate) fn run(
+        self,
+        params: &Params<GlobalScale>,
+        importance: Option<Importance<'_>>,
+        src: &[u8],
+        out: EncodeBuffers<'_>,
+    ) -> EncodeStats {
+        match self {
+            Self::Direct(kernel) => kernel(params, src, out),
+            Self::Search(kernel) => kernel(params, importance, src, out),
+        }
+    }
+}
 
 /// The kernels of one level. They are monomorphic, and looked up once, so that nothing is chosen per group.
 ///
@@ -30,8 +71,19 @@ pub(crate) trait Kernels: Copy {
     /// Decodes the floating-point formats.
     fn block_decode<C: Codec, O: Element, const BITS: usize>(self) -> DecodeKernel;
 
-    /// The encode kernel for elements of type `float`, if there is one.
-    fn encoder(self, scheme: Scheme, float: FloatType, profile: Profile) -> Option<EncodeKernel> {
+    /// Searches for the scales and biases of affine groups. The source is the same at every level, loops over arrays that
+    /// compilers turn into vectors: a level whose instructions the target guarantees has nothing of its own.
+    fn affine_search<T: Element, const BITS: usize>(self) -> SearchKernel {
+        search::affine::encode::<T, BITS>
+    }
+
+    /// Searches for the scales of groups of floating-point codes, as [`affine_search`](Self::affine_search) does.
+    fn block_search<B: search::block::Block, T: Element>(self) -> SearchKernel {
+        search::block::encode::<B, T>
+    }
+
+    /// What encodes elements of type `float`, if anything does.
+    fn encoder(self, scheme: Scheme, float: FloatType, profile: Profile) -> Option<Encode> {
         match float {
             FloatType::F32 => encoder_from::<F32>(self, scheme, profile),
             FloatType::F16 => encoder_from::<F16>(self, scheme, profile),
@@ -53,13 +105,12 @@ pub(crate) trait Kernels: Copy {
     }
 }
 
-fn encoder_from<T: Element>(kernels: impl Kernels, scheme: Scheme, profile: Profile) -> Option<EncodeKernel> {
+fn encoder_from<T: Element>(kernels: impl Kernels, scheme: Scheme, profile: Profile) -> Option<Encode> {
     match profile {
-        Profile::Mlx => encoder_of::<Mlx, T>(kernels, scheme),
-        Profile::MlxMetal => encoder_of::<MlxMetal, T>(kernels, scheme),
-        Profile::Plus => encoder_of::<Plus, T>(kernels, scheme),
-        // That is a search.
-        Profile::Best => None,
+        Profile::Mlx => encoder_of::<Mlx, T>(kernels, scheme).map(Encode::Direct),
+        Profile::MlxMetal => encoder_of::<MlxMetal, T>(kernels, scheme).map(Encode::Direct),
+        Profile::Plus => encoder_of::<Plus, T>(kernels, scheme).map(Encode::Direct),
+        Profile::Best => searcher_of::<T>(kernels, scheme).map(Encode::Search),
     }
 }
 
@@ -68,16 +119,19 @@ where
     R: affine::Rule + nvfp4::Rule + mx::Rule,
 {
     Some(match scheme.format() {
-        Format::Affine { bits: 2 } => kernels.affine::<R, T, 2>(),
-        Format::Affine { bits: 3 } => kernels.affine::<R, T, 3>(),
-        Format::Affine { bits: 4 } => kernels.affine::<R, T, 4>(),
-        Format::Affine { bits: 5 } => kernels.affine::<R, T, 5>(),
-        Format::Affine { bits: 6 } => kernels.affine::<R, T, 6>(),
-        Format::Affine { bits: 8 } => kernels.affine::<R, T, 8>(),
-        Format::Affine { .. } => return None,
+        Format::Affine { bits } => of_width!(bits, BITS => kernels.affine::<R, T, BITS>()),
         Format::Nvfp4 => kernels.nvfp4::<R, T>(),
         Format::Mxfp4 => kernels.mx::<R, mx::E2m1, T>(),
         Format::Mxfp8 => kernels.mx::<R, mx::E4m3, T>(),
+    })
+}
+
+fn searcher_of<T: Element>(kernels: impl Kernels, scheme: Scheme) -> Option<SearchKernel> {
+    Some(match scheme.format() {
+        Format::Affine { bits } => of_width!(bits, BITS => kernels.affine_search::<T, BITS>()),
+        Format::Nvfp4 => kernels.block_search::<search::block::Nvfp4, T>(),
+        Format::Mxfp4 => kernels.block_search::<mx::E2m1, T>(),
+        Format::Mxfp8 => kernels.block_search::<mx::E4m3, T>(),
     })
 }
 
@@ -107,13 +161,5 @@ fn affine_decoder(kernels: impl Kernels, bits: u8, stored: FloatType, output: Fl
 }
 
 fn affine_decoder_of<S: Element, A: Element, O: Element>(kernels: impl Kernels, bits: u8) -> Option<DecodeKernel> {
-    Some(match bits {
-        2 => kernels.affine_decode::<S, A, O, 2>(),
-        3 => kernels.affine_decode::<S, A, O, 3>(),
-        4 => kernels.affine_decode::<S, A, O, 4>(),
-        5 => kernels.affine_decode::<S, A, O, 5>(),
-        6 => kernels.affine_decode::<S, A, O, 6>(),
-        8 => kernels.affine_decode::<S, A, O, 8>(),
-        _ => return None,
-    })
+    Some(of_width!(bits, BITS => kernels.affine_decode::<S, A, O, BITS>()))
 }

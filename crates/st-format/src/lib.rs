@@ -9,6 +9,9 @@
 //! - [`ShardIndex`] is the `model.safetensors.index.json` of a checkpoint in several files.
 //! - [`Layout`] plans a file and [`Writer`] streams it, in bounded memory and with an aligned data section.
 //!
+//! Every operation has an error of its own, which says what, on which tensor, expected and found: [`HeaderError`],
+//! [`IndexError`], [`LayoutError`], [`WriteError`]; [`OpenError`] and [`ReadError`] add the file. Nothing panics on input.
+//!
 //! The byte diagrams, and each place where this reader is stricter than the `safetensors` crate, are in `docs/format.md`.
 //!
 //! ```

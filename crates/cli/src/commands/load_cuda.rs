@@ -37,6 +37,9 @@ struct Report {
     /// To find the driver and make the device's context, which no load counts.
     context_seconds: f64,
     limit: Limit,
+    /// Of the first load; absent where all was in the page cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cold: Option<Cold>,
     /// Of the last load; absent without `--verify`.
     #[serde(skip_serializing_if = "Option::is_none")]
     verified: Option<Verified>,
@@ -50,6 +53,14 @@ struct Report {
 struct Limit {
     what: &'static str,
     gb_per_s: f64,
+}
+
+/// What was read past the page cache.
+#[derive(Serialize)]
+struct Cold {
+    bytes: u64,
+    /// Of those, what was read many reads at once; the others a read at a time.
+    io_uring_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -78,6 +89,7 @@ pub(super) fn run(
         steady_seconds: None,
         context_seconds,
         limit: Limit { what: "pinned memory copied to the device, on the same streams", gb_per_s: 0.0 },
+        cold: None,
         verified: None,
         peak_rss: None,
         device_name: device.name().map_err(|error| driver_error(&error))?,
@@ -103,7 +115,11 @@ pub(super) fn run(
         if weights.is_empty() {
             return Err(no_match(args));
         }
-        let LoadReport { tensors, bytes, verified_blobs, partly_read_blobs, .. } = *weights.report();
+        let LoadReport { tensors, bytes, verified_blobs, partly_read_blobs, direct_bytes, ring_bytes, .. } =
+            *weights.report();
+        if report.seconds.len() == 1 && direct_bytes > 0 {
+            report.cold = Some(Cold { bytes: direct_bytes, io_uring_bytes: ring_bytes });
+        }
         (report.tensors, report.bytes) = (tensors, bytes);
         report.verified = args.verify.then_some(Verified { blobs: verified_blobs, partly_read: partly_read_blobs });
         // Before the next, which would share what is on the device.
@@ -142,6 +158,10 @@ fn human(args: &Load, report: &Report) -> String {
         let _ = writeln!(text, "  steady    {}, the median of {}", line(steady), report.seconds.len() - 1);
     }
     let _ = writeln!(text, "  limit     {} GB/s: {}", three_digits(report.limit.gb_per_s), report.limit.what);
+    if let Some(Cold { bytes, io_uring_bytes }) = &report.cold {
+        let how = if *io_uring_bytes > 0 { "by io_uring" } else { "by pread" };
+        let _ = writeln!(text, "  cold      {} of the first read past the page cache, {how}", size(*bytes));
+    }
     if let Some(Verified { blobs, partly_read }) = &report.verified {
         let _ = write!(text, "  verified  {}", plural(*blobs, "blob"));
         if *partly_read > 0 {

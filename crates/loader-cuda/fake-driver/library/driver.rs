@@ -5,7 +5,7 @@
 //! - copies are checked against what is allocated, and copies that are queued against what is freed meanwhile;
 //! - in deferred mode a queued copy runs only when something waits for it, and then takes what the source holds by then;
 //! - memory is full of rubbish before it is written and after it is freed;
-//! - a call that frees does so even where a fault is injected: the real driver reports errors of earlier work from such calls.
+//! - a call that frees or queues does so even where a fault is injected: the real driver reports errors of earlier work from such calls.
 #![allow(non_snake_case, clippy::all, missing_docs)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
@@ -237,7 +237,7 @@ macro_rules! begin {
         state
     }};
     // The fault comes after the work.
-    ($name:literal, frees) => {{
+    ($name:literal, does) => {{
         let mut state = state();
         let fault = state.call($name);
         if CURRENT.get() == 0 {
@@ -245,6 +245,11 @@ macro_rules! begin {
         }
         (state, fault)
     }};
+}
+
+/// The first of two answers that is an error.
+fn either(first: c_int, second: c_int) -> c_int {
+    if first == 0 { second } else { first }
 }
 
 #[unsafe(no_mangle)]
@@ -381,7 +386,7 @@ unsafe extern "C" fn cuMemAlloc_v2(address: *mut u64, size: usize) -> c_int {
 
 #[unsafe(no_mangle)]
 extern "C" fn cuMemFree_v2(address: u64) -> c_int {
-    let (mut state, fault) = begin!("cuMemFree_v2", frees);
+    let (mut state, fault) = begin!("cuMemFree_v2", does);
     let Some(size) = state.device.remove(&(address as usize)) else {
         state.hazards += 1;
         return INVALID_VALUE;
@@ -405,7 +410,7 @@ unsafe extern "C" fn cuMemHostAlloc(address: *mut *mut c_void, size: usize, _fla
 
 #[unsafe(no_mangle)]
 extern "C" fn cuMemFreeHost(address: *mut c_void) -> c_int {
-    let (mut state, fault) = begin!("cuMemFreeHost", frees);
+    let (mut state, fault) = begin!("cuMemFreeHost", does);
     let Some(size) = state.host.remove(&(address as usize)) else {
         state.hazards += 1;
         return INVALID_VALUE;
@@ -416,12 +421,12 @@ extern "C" fn cuMemFreeHost(address: *mut c_void) -> c_int {
 
 #[unsafe(no_mangle)]
 extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, len: usize, stream: *mut c_void) -> c_int {
-    let mut state = begin!("cuMemcpyHtoDAsync_v2", current);
+    let (mut state, fault) = begin!("cuMemcpyHtoDAsync_v2", does);
     if !state.is_live(to as usize, len) || !state.is_live(from as usize, len) {
         state.hazards += 1;
         return INVALID_VALUE;
     }
-    state.submit(stream as usize, Work::Copy { to: to as usize, from: from as usize, len })
+    either(state.submit(stream as usize, Work::Copy { to: to as usize, from: from as usize, len }), fault)
 }
 
 #[unsafe(no_mangle)]
@@ -458,7 +463,7 @@ unsafe extern "C" fn cuStreamCreate(stream: *mut *mut c_void, _flags: c_uint) ->
 
 #[unsafe(no_mangle)]
 extern "C" fn cuStreamDestroy_v2(stream: *mut c_void) -> c_int {
-    let (mut state, fault) = begin!("cuStreamDestroy_v2", frees);
+    let (mut state, fault) = begin!("cuStreamDestroy_v2", does);
     state.drain(stream as usize);
     if state.streams.remove(&(stream as usize)).is_none() {
         state.hazards += 1;
@@ -488,7 +493,7 @@ unsafe extern "C" fn cuEventCreate(event: *mut *mut c_void, _flags: c_uint) -> c
 
 #[unsafe(no_mangle)]
 extern "C" fn cuEventDestroy_v2(event: *mut c_void) -> c_int {
-    let (mut state, fault) = begin!("cuEventDestroy_v2", frees);
+    let (mut state, fault) = begin!("cuEventDestroy_v2", does);
     if state.events.remove(&(event as usize)).is_none() {
         state.hazards += 1;
     }
@@ -497,12 +502,12 @@ extern "C" fn cuEventDestroy_v2(event: *mut c_void) -> c_int {
 
 #[unsafe(no_mangle)]
 extern "C" fn cuEventRecord(event: *mut c_void, stream: *mut c_void) -> c_int {
-    let mut state = begin!("cuEventRecord", current);
+    let (mut state, fault) = begin!("cuEventRecord", does);
     match state.events.get_mut(&(event as usize)) {
         Some(pending) => *pending += 1,
         None => return INVALID_HANDLE,
     }
-    state.submit(stream as usize, Work::Record { event: event as usize })
+    either(state.submit(stream as usize, Work::Record { event: event as usize }), fault)
 }
 
 #[cfg(not(without_event))]
@@ -556,7 +561,7 @@ unsafe extern "C" fn cuModuleGetFunction(
 
 #[unsafe(no_mangle)]
 extern "C" fn cuModuleUnload(module: *mut c_void) -> c_int {
-    let (mut state, fault) = begin!("cuModuleUnload", frees);
+    let (mut state, fault) = begin!("cuModuleUnload", does);
     if !state.modules.remove(&(module as usize)) {
         state.hazards += 1;
     }
@@ -579,14 +584,14 @@ unsafe extern "C" fn cuLaunchKernel(
     arguments: *mut *mut c_void,
     _extra: *mut *mut c_void,
 ) -> c_int {
-    let mut state = begin!("cuLaunchKernel", current);
+    let (mut state, fault) = begin!("cuLaunchKernel", does);
     let argument = |index| unsafe { *(*arguments.add(index)).cast::<u64>() };
     let (at, len) = (argument(3) as usize, argument(4) as usize * 16 * grid_y as usize);
     if [argument(0), argument(1)].iter().any(|part| !state.is_live(*part as usize, 1)) || !state.is_live(at, len) {
         state.hazards += 1;
         return INVALID_VALUE;
     }
-    state.submit(stream as usize, Work::Fill { at, len })
+    either(state.submit(stream as usize, Work::Fill { at, len }), fault)
 }
 
 /// What tests set and read; see the crate's `Control`.

@@ -2,6 +2,8 @@
 
 use longshore_quant::Scheme;
 
+use crate::CallError;
+
 /// Tensors that cannot be dequantized on a device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -75,15 +77,11 @@ pub enum DequantizeError {
         bytes: u64,
     },
     /// The driver refuses a call.
-    #[error("{call} for {kernel}: the driver answers {code} ({name})")]
+    #[error("the driver refuses the kernel {kernel}")]
     Driver {
-        /// The driver's function.
-        call: &'static str,
         /// The kernel that was asked for.
         kernel: &'static str,
-        /// The driver's error number.
-        code: u32,
-        /// The driver's name for it.
-        name: String,
+        /// What the driver answered.
+        source: CallError,
     },
 }

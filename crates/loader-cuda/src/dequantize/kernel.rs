@@ -59,7 +59,6 @@ impl Kernel {
     }
 
     /// The number of its module, below [`MODULES`].
-    #[cfg_attr(not(any(target_os = "linux", windows)), allow(dead_code, reason = "only a driver asks"))]
     pub(crate) fn module(self) -> usize {
         TABLE[self.index].module
     }
@@ -88,7 +87,6 @@ struct Entry {
 }
 
 /// The number of modules.
-#[cfg_attr(not(any(target_os = "linux", windows)), allow(dead_code, reason = "only a driver asks"))]
 pub(crate) const MODULES: usize = PTX.len();
 
 macro_rules! ptx {

@@ -22,14 +22,11 @@
 //! compute capability 8.0 or later, with a driver of CUDA 12.1 or later. There is a kernel for each scheme, type of scales and type of
 //! output, and a module of PTX for each scheme, which is loaded when it is first needed.
 
+mod driver;
 mod error;
 mod kernel;
 mod launch;
 
-#[cfg(any(target_os = "linux", windows))]
-mod driver;
-
-#[cfg(any(target_os = "linux", windows))]
 pub use driver::Dequantizer;
 pub use error::DequantizeError;
 pub use kernel::Kernel;

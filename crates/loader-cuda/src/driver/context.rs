@@ -64,11 +64,6 @@ impl Context {
         &self.driver
     }
 
-    #[cfg(any(target_os = "linux", windows))]
-    pub(crate) fn handle(&self) -> sys::CUcontext {
-        self.handle
-    }
-
     pub(crate) fn ordinal(&self) -> u32 {
         self.ordinal
     }

@@ -7,13 +7,14 @@
 
 mod context;
 mod memory;
+mod module;
 mod probe;
 mod slot;
 mod stream;
 mod table;
 
 use std::{
-    ffi::{CStr, c_int, c_void},
+    ffi::{CStr, c_int},
     fmt,
     mem::ManuallyDrop,
     ptr,
@@ -25,11 +26,12 @@ use libloading::Library;
 pub(crate) use context::{Context, OpenError};
 pub(crate) use memory::DeviceMemory;
 use memory::PinnedMemory;
+pub(crate) use module::Module;
 pub use probe::ProbeError;
 pub(crate) use slot::Slot;
 pub(crate) use stream::{Event, Stream};
 use table::Functions;
-pub(crate) use table::SYMBOLS;
+use table::SYMBOLS;
 
 /// A driver that was found, has every function that this crate calls, and answers. Cheap to clone.
 #[derive(Clone)]
@@ -40,7 +42,7 @@ pub struct Driver {
 struct Inner {
     functions: Functions,
     /// Never unloaded: the driver starts threads.
-    opened: ManuallyDrop<Library>,
+    _opened: ManuallyDrop<Library>,
     /// What the library was opened as.
     library: String,
     version: i32,
@@ -91,15 +93,6 @@ impl Driver {
     #[must_use]
     pub fn symbols() -> &'static [&'static str] {
         SYMBOLS
-    }
-
-    /// Whether the driver has the function `symbol`, and whether cudarc, which looks for a driver by itself, finds one.
-    #[cfg(any(target_os = "linux", windows))]
-    pub(crate) fn has(&self, symbol: &CStr) -> bool {
-        // SAFETY: the symbol is looked up and not called.
-        let found = unsafe { self.inner.opened.get::<*const c_void>(symbol.to_bytes_with_nul()) }.is_ok();
-        // SAFETY: it opens the library and calls nothing of it.
-        found && unsafe { cudarc::driver::sys::is_culib_present() }
     }
 
     fn functions(&self) -> &Functions {

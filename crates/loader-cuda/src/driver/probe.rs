@@ -1,6 +1,7 @@
 //! Finds the driver.
 
 use std::{
+    error::Error as _,
     mem::ManuallyDrop,
     path::Path,
     sync::{Arc, OnceLock},
@@ -121,8 +122,11 @@ impl Driver {
         let library = library.to_owned();
         // SAFETY: loading runs the initialisers of the driver, which are made to be loaded so.
         let opened = unsafe { Library::new(path) };
-        let opened =
-            opened.map_err(|error| ProbeError::NoDriver { library: library.clone(), reason: error.to_string() })?;
+        let opened = opened.map_err(|error| {
+            // What the system said stands behind what failed.
+            let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            ProbeError::NoDriver { library: library.clone(), reason }
+        })?;
         let opened = ManuallyDrop::new(opened);
         let functions = Functions::resolve(&opened)
             .map_err(|symbol| ProbeError::MissingSymbol { library: library.clone(), symbol })?;
@@ -147,7 +151,9 @@ impl Driver {
         let code = unsafe { (functions.device_count)(&raw mut devices) };
         check(&functions, "cuDeviceGetCount", code).map_err(init)?;
         match u32::try_from(devices) {
-            Ok(devices @ 1..) => Ok(Self { inner: Arc::new(Inner { functions, opened, library, version, devices }) }),
+            Ok(devices @ 1..) => {
+                Ok(Self { inner: Arc::new(Inner { functions, _opened: opened, library, version, devices }) })
+            }
             _ => Err(ProbeError::NoDevice),
         }
     }

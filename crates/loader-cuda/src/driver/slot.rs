@@ -55,13 +55,14 @@ impl Slot {
         // it is dropped, and the caller keeps the target as long.
         let code =
             unsafe { (driver.functions().copy_to_device)(to, from.as_ptr().cast::<c_void>(), len, stream.handle()) };
-        driver.check("cuMemcpyHtoDAsync_v2", code)?;
-        self.in_flight = Some(Arc::clone(stream));
-        self.event.record(stream).inspect_err(|_| {
-            // Without the mark, only the stream tells when the copy is done.
-            self.in_flight = None;
-            drop(stream.finish());
-        })
+        let queued = driver.check("cuMemcpyHtoDAsync_v2", code).and_then(|()| self.event.record(stream));
+        match queued {
+            Ok(()) => self.in_flight = Some(Arc::clone(stream)),
+            // An error may be that of earlier work, and the copy queued all the same. Without a mark behind it, only the stream tells
+            // when it is done.
+            Err(_) => drop(stream.finish()),
+        }
+        queued
     }
 
     /// Waits for the copy that may be in flight. Whatever this answers, there is none afterwards.

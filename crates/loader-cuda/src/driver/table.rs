@@ -10,7 +10,7 @@ use libloading::Library;
 /// Every function answers with a `CUresult`. It is read as a plain integer: a driver newer than the bindings may answer with a code
 /// that their enumeration lacks, and such a value of a Rust enumeration is undefined behaviour.
 macro_rules! functions {
-    ($($field:ident = $symbol:literal ($($argument:ty),*);)*) => {
+    ($($field:ident = $symbol:literal ($($argument:ty),* $(,)?);)*) => {
         /// The resolved functions. Copying a function pointer is sound because the library is never unloaded.
         pub(crate) struct Functions {
             $(pub(crate) $field: unsafe extern "C" fn($($argument),*) -> c_int,)*
@@ -64,4 +64,10 @@ functions! {
     event_destroy = "cuEventDestroy_v2" (sys::CUevent);
     event_record = "cuEventRecord" (sys::CUevent, sys::CUstream);
     event_synchronize = "cuEventSynchronize" (sys::CUevent);
+    module_load = "cuModuleLoadData" (*mut sys::CUmodule, *const c_void);
+    module_function = "cuModuleGetFunction" (*mut sys::CUfunction, sys::CUmodule, *const c_char);
+    module_unload = "cuModuleUnload" (sys::CUmodule);
+    launch_kernel = "cuLaunchKernel" (
+        sys::CUfunction, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, sys::CUstream, *mut *mut c_void, *mut *mut c_void
+    );
 }

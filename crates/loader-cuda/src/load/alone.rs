@@ -1,24 +1,25 @@
 //! The reading half of a load, without a device.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
-    time::{Duration, Instant},
+    ops::ControlFlow,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Instant,
 };
 
 use longshore_manifest::{
     Store,
     document::TensorTable,
-    weights::plan::{Cut, LoadPlan, PlanOptions, Selection},
+    weights::plan::{LoadPlan, PlanOptions, Selection},
 };
 
-use super::{LoadOptions, LoaderOptions};
+use super::{LoadOptions, LoadReport, LoaderOptions};
 use crate::{
     CudaError,
-    read::{Blobs, Filler},
+    read::{Blobs, Filler, Schedule},
 };
 
-/// Reads what a load would, with as many threads into as many buffers of the same size, and copies it nowhere; how long that took, the
-/// making of the plan and of the buffers not counted. A yardstick: no load is faster than this, and it needs no device.
+/// Reads what a load would, with as many threads into as many buffers of the same size, and copies it nowhere. The report's time is that
+/// of the reading; the plan and the buffers are made before. A yardstick: no load is faster than this, and it needs no device.
 ///
 /// # Errors
 ///
@@ -29,33 +30,38 @@ pub fn read_alone(
     selection: &Selection,
     made: &LoaderOptions,
     options: &LoadOptions<'_>,
-) -> Result<Duration, CudaError> {
+) -> Result<LoadReport, CudaError> {
     let made = made.sensible();
     let mut plan_options = PlanOptions::default();
     plan_options.dtype = options.dtype;
     let plan = LoadPlan::new(table, selection, &plan_options)?;
-    let pieces = plan.pieces(&Cut::new(made.slot_bytes as u64));
+    let mut report = LoadReport::of(&plan, options.verify);
     let blobs = Blobs::new(store, &plan, options.cold);
-    let next = AtomicUsize::new(0);
-    let mut ring = vec![1_u8; made.threads * made.slots_per_thread * made.slot_bytes];
+    let schedule = Schedule::new(&plan, options.verify, made.slot_bytes as u64);
+    let (direct_bytes, ring_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+    let group = made.slots_per_thread.saturating_mul(made.slot_bytes);
+    let mut ring = vec![1_u8; made.threads.saturating_mul(group)];
     let work = &|slots: &mut [u8]| -> Result<(), CudaError> {
         let mut filler = Filler::new(&blobs);
-        let mut turn = 0;
-        while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
+        let mut turn = (0..made.slots_per_thread).cycle();
+        schedule.work(&mut filler, |filler, piece, next| {
+            let at = turn.next().expect("a thread has slots") * made.slot_bytes;
             let len = usize::try_from(piece.arena.end - piece.arena.start).expect("a piece fits in a slot");
-            filler.fill(piece, &mut slots[turn * made.slot_bytes..][..len])?;
-            turn = (turn + 1) % made.slots_per_thread;
-        }
-        filler.close()
+            filler.fill(piece, next, &mut slots[at..][..len])?;
+            Ok(ControlFlow::Continue(()))
+        })?;
+        direct_bytes.fetch_add(filler.direct_bytes, Ordering::Relaxed);
+        ring_bytes.fetch_add(filler.ring_bytes, Ordering::Relaxed);
+        Ok(())
     };
     let started = Instant::now();
     let read = std::thread::scope(|scope| {
-        let groups = ring.chunks_mut(made.slots_per_thread * made.slot_bytes);
-        let threads: Vec<_> = groups.map(|slots| scope.spawn(move || work(slots))).collect();
+        let threads: Vec<_> = ring.chunks_mut(group).map(|slots| scope.spawn(move || work(slots))).collect();
         let joined =
             threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         joined.fold(Ok(()), Result::and)
     });
-    let time = started.elapsed();
-    read.map(|()| time)
+    report.time = started.elapsed();
+    (report.direct_bytes, report.ring_bytes) = (direct_bytes.into_inner(), ring_bytes.into_inner());
+    read.map(|()| report)
 }

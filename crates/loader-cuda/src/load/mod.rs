@@ -30,6 +30,7 @@ pub(crate) use longshore_manifest::weights::plan::ALIGNMENT;
 
 use crate::{
     CudaError, CudaWeights, Device,
+    dequantize::Dequantizer,
     driver::{DeviceMemory, Event, Slot, Stream},
     read::Blobs,
     weights::Place,
@@ -46,10 +47,8 @@ pub struct Loader {
 
 #[derive(Debug)]
 struct Inner {
-    /// Made when it is first needed. It goes first, as it does not keep the context.
-    #[cfg(any(target_os = "linux", windows))]
-    dequantizer: std::sync::OnceLock<crate::dequantize::Dequantizer>,
     device: Device,
+    dequantizer: Dequantizer,
     options: LoaderOptions,
     streams: Vec<Arc<Stream>>,
     /// Each thread of a load has so many in a row as its own.
@@ -77,8 +76,7 @@ impl Loader {
         let (device, slots) = (device.clone(), Mutex::new(slots));
         Ok(Self {
             inner: Arc::new(Inner {
-                #[cfg(any(target_os = "linux", windows))]
-                dequantizer: std::sync::OnceLock::new(),
+                dequantizer: Dequantizer::new(&device),
                 device,
                 options,
                 streams,
@@ -149,6 +147,8 @@ impl Loader {
         selection: &Selection,
         options: &LoadOptions<'_>,
     ) -> Result<CudaWeights, CudaError> {
+        // Before anything is planned or allocated: what the load before this one brings is shared, not loaded beside it.
+        let mut slots = self.inner.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let started = Instant::now();
         let held = if options.reuse { self.inner.arenas.alive() } else { Vec::new() };
         let is_held = |source: &_| held.iter().any(|arena| arena.find(source).is_some());
@@ -159,7 +159,7 @@ impl Loader {
         }
         let plan = LoadPlan::new(table, selection, &plan_options)?;
         let mut report = LoadReport::of(&plan, options.verify);
-        let (arena, ready) = self.fill(store, &plan, options, &mut report)?;
+        let (arena, ready) = self.fill(store, &plan, options, &mut slots, &mut report)?;
 
         let mut arenas = Vec::new();
         let mut of = |arena: &Arc<Arena>| {
@@ -194,9 +194,10 @@ impl Loader {
         store: &Store,
         plan: &LoadPlan,
         options: &LoadOptions<'_>,
+        slots: &mut [Slot],
         report: &mut LoadReport,
     ) -> Result<(Option<Arc<Arena>>, Event), CudaError> {
-        let Inner { device, options: made, streams, slots, .. } = &*self.inner;
+        let Inner { device, options: made, streams, .. } = &*self.inner;
         let context = device.context();
         let mark = |error| CudaError::setup("mark the end of the load")(error);
         let ready = Event::new(context).map_err(mark)?;
@@ -204,11 +205,10 @@ impl Loader {
         if plan.arena_bytes > 0 {
             let memory = self.allocate(plan)?;
             let blobs = Blobs::new(store, plan, options.cold);
-            let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
             options.progress.begin("load", plan.arena_bytes);
             let transfer = Transfer::new(&blobs, &memory, options, made.slot_bytes as u64);
-            transfer.run(&mut slots, made.slots_per_thread, streams);
-            report.direct_bytes = transfer.finish()?;
+            transfer.run(slots, made.slots_per_thread, streams);
+            transfer.finish(report)?;
             arena = Some(Arc::new(Arena::new(memory, plan)));
         }
         // Nothing is in flight: all slots are settled.
@@ -228,17 +228,9 @@ impl Loader {
         })
     }
 
-    /// What decodes on the device, made when it is first asked for.
-    #[cfg(any(target_os = "linux", windows))]
-    #[expect(unsafe_code, reason = "the context is given as a raw handle")]
-    pub(crate) fn dequantizer(&self) -> Result<&crate::dequantize::Dequantizer, crate::DecodeError> {
-        use crate::dequantize::Dequantizer;
-        let context = self.device().context();
-        if let Some(symbol) = Dequantizer::SYMBOLS.into_iter().find(|symbol| !context.driver().has(symbol)) {
-            return Err(crate::DecodeError::MissingSymbol { symbol: symbol.to_string_lossy().into_owned() });
-        }
-        // SAFETY: the driver is initialised and has the symbols; the context is retained by the device, which is dropped after.
-        Ok(self.inner.dequantizer.get_or_init(|| unsafe { Dequantizer::new(context.handle()) }))
+    /// What decodes on the device.
+    pub(crate) fn dequantizer(&self) -> &Dequantizer {
+        &self.inner.dequantizer
     }
 
     pub(crate) fn stream(&self) -> &Arc<Stream> {

@@ -18,6 +18,8 @@ pub struct LoadReport {
     pub read_bytes: u64,
     /// Of those, the bytes that were read past the page cache.
     pub direct_bytes: u64,
+    /// Of those, the bytes that were read many reads at once, by `io_uring`; the others a read at a time, by `pread`.
+    pub ring_bytes: u64,
     /// The bytes that were allocated on the device: the tensors, and padding between them.
     pub arena_bytes: u64,
     /// The blobs that were read.

@@ -1,14 +1,12 @@
 //! A blob's file: what it is, and reads of it.
 
 use std::{
+    cell::{Cell, OnceCell},
     fs::File,
     io::{self, IoSliceMut},
     ops::Range,
     path::{Path, PathBuf},
 };
-
-/// What `O_DIRECT` reads begin and end at multiples of, in the file and in memory; 4 KiB does for every disk.
-const BLOCK: usize = 4096;
 
 /// What tells a file from another that took its place, and from itself after it was written to or cut.
 ///
@@ -20,23 +18,18 @@ pub(super) struct Identity {
     pub(super) size: u64,
 }
 
-/// A blob's open file.
+/// A blob's open file, of one thread.
 #[derive(Debug)]
 pub(super) struct BlobFile {
     path: PathBuf,
     file: File,
-    direct: Direct,
+    /// The same file, past the page cache, once it was tried to open it.
+    direct: OnceCell<Option<File>>,
+    refused: Cell<bool>,
+    /// Whether it was asked before what is in memory.
+    probed: Cell<bool>,
     /// Of a walk over offsets that looks random.
-    probe: u64,
-}
-
-/// The same file, past the page cache.
-#[derive(Debug)]
-enum Direct {
-    NotTried,
-    Open(File),
-    /// The file system or the system has none.
-    None,
+    walk: Cell<u64>,
 }
 
 impl BlobFile {
@@ -56,8 +49,9 @@ impl BlobFile {
         }
         // Where nothing is known about the file, its address in memory and the time do as a seed.
         let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let probe = u64::from(seed.subsec_nanos()) | 1;
-        Ok(Self { path: path.to_owned(), file, direct: Direct::NotTried, probe })
+        let walk = Cell::new(u64::from(seed.subsec_nanos()) | 1);
+        let (direct, refused, probed) = (OnceCell::new(), Cell::new(false), Cell::new(false));
+        Ok(Self { path: path.to_owned(), file, direct, refused, probed, walk })
     }
 
     pub(super) fn identity(&self) -> io::Result<Identity> {
@@ -108,13 +102,18 @@ impl BlobFile {
     /// Whether the range seems to be in memory: a few bytes of it can be read without waiting. At places that change from call to
     /// call, as asking brings the page of a byte into memory soon after.
     #[cfg(target_os = "linux")]
-    pub(super) fn is_warm(&mut self, range: &Range<u64>) -> bool {
+    pub(super) fn is_warm(&self, range: &Range<u64>) -> bool {
         use rustix::io::ReadWriteFlags;
+        if !self.probed.replace(true) {
+            // No more than the page of the byte that is asked for.
+            let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::Random);
+        }
         let len = range.end - range.start;
         let probes = if len > 64 << 10 { 4 } else { 1 };
         (0..probes).all(|_| {
-            self.probe = self.probe.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let at = range.start + (self.probe >> 33) % len.max(1);
+            let next = self.walk.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            self.walk.set(next);
+            let at = range.start + (next >> 33) % len.max(1);
             let mut byte = [0];
             let mut out = [IoSliceMut::new(&mut byte)];
             match rustix::io::preadv2(&self.file, &mut out, at, ReadWriteFlags::NOWAIT) {
@@ -126,52 +125,28 @@ impl BlobFile {
     }
 
     #[cfg(not(target_os = "linux"))]
-    pub(super) fn is_warm(&mut self, _: &Range<u64>) -> bool {
-        let _ = self.probe;
+    pub(super) fn is_warm(&self, _: &Range<u64>) -> bool {
+        let _ = (&self.walk, &self.probed);
         true
     }
 
-    /// Reads `range` past the page cache into `scratch`; where in it the range starts and how many of its bytes there are. `None`
-    /// where the system or the file system cannot.
-    pub(super) fn read_direct(
-        &mut self,
-        range: &Range<u64>,
-        scratch: &mut Vec<u8>,
-    ) -> io::Result<Option<(usize, usize)>> {
-        if matches!(self.direct, Direct::NotTried) {
-            self.direct = open_direct(&self.path, &self.file)?.map_or(Direct::None, Direct::Open);
-        }
-        let Direct::Open(file) = &self.direct else { return Ok(None) };
-        let block = BLOCK as u64;
-        let start = range.start / block * block;
-        let skip = usize::try_from(range.start - start).expect("it is less than a block");
-        let wanted = usize::try_from(range.end - start).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        let whole = wanted.next_multiple_of(BLOCK);
-        if scratch.len() < whole + BLOCK {
-            scratch.resize(whole + BLOCK, 0);
-        }
-        let at = scratch.as_ptr().align_offset(BLOCK);
-        let out = &mut scratch[at..at + whole];
-        let mut done = 0;
-        while done < wanted {
-            match read_at(file, &mut out[done..], start + done as u64) {
-                Ok(0) => break,
-                Ok(read) => {
-                    done += read;
-                    // Only the end of the file is no multiple of a block.
-                    if !done.is_multiple_of(BLOCK) {
-                        break;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                    self.direct = Direct::None;
-                    return Ok(None);
-                }
-                Err(error) => return Err(error),
+    /// The same file, for reads past the page cache; `None` where the system or the file system has no such reads.
+    pub(super) fn direct(&self) -> io::Result<Option<&File>> {
+        if self.direct.get().is_none() {
+            let opened = open_direct(&self.path, &self.file)?;
+            let _ = self.direct.set(opened);
+            if matches!(self.direct.get(), Some(None)) {
+                self.refuse_direct();
             }
         }
-        Ok(Some((at + skip, done.min(wanted).saturating_sub(skip))))
+        Ok(self.direct.get().and_then(Option::as_ref).filter(|_| !self.refused.get()))
+    }
+
+    /// Has [`Self::direct`] give nothing from here on: the file system took the flag, and refuses the reads.
+    pub(super) fn refuse_direct(&self) {
+        self.refused.set(true);
+        #[cfg(target_os = "linux")]
+        let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::Normal);
     }
 }
 
@@ -190,12 +165,12 @@ fn read_with(len: usize, mut read: impl FnMut(usize) -> io::Result<usize>) -> io
 }
 
 #[cfg(unix)]
-fn read_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<usize> {
+pub(super) fn read_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<usize> {
     std::os::unix::fs::FileExt::read_at(file, out, offset)
 }
 
 #[cfg(windows)]
-fn read_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<usize> {
+pub(super) fn read_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<usize> {
     std::os::windows::fs::FileExt::seek_read(file, out, offset)
 }
 

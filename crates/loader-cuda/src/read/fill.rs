@@ -1,69 +1,127 @@
 //! Fills one staging buffer after another.
 
-use std::io::IoSliceMut;
+use std::{collections::VecDeque, io::IoSliceMut, ops::Range, rc::Rc};
 
 use longshore_manifest::{
     Hasher,
     weights::plan::{Fetch, Piece, Take},
 };
 
-use super::{BlobFile, Blobs, ColdReads, cast};
+use super::{
+    BlobFile, Blobs, ColdReads, cast,
+    cold::{self, Buffers, ColdRead, Found, Reader},
+};
 use crate::CudaError;
 
 /// What one thread reads with. It keeps the last blob open, as the next piece is often of the same.
 #[derive(Debug)]
 pub(crate) struct Filler<'p> {
     blobs: &'p Blobs<'p>,
-    open: Option<(usize, BlobFile)>,
+    /// The fetches that were begun and are not finished, oldest first.
+    begun: VecDeque<Begun>,
+    /// The blob of the fetch that was begun last.
+    newest: Option<Rc<Opened>>,
+    /// The blob of the fetch that was finished last, which is to be checked when it is left.
+    oldest: Option<Rc<Opened>>,
+    /// Made when something is not in memory.
+    cold: Option<Box<dyn Reader>>,
+    buffers: Buffers,
     /// For bytes that are not read right into their places.
     scratch: Vec<u8>,
     /// Of the blob whose digest is being checked.
     hashing: Option<Hashing>,
+    /// Whether the fetch that was begun last is of bytes that are not in memory.
+    is_cold: bool,
     /// Bytes that were read past the page cache.
     pub(crate) direct_bytes: u64,
+    /// Of those, the bytes that were read many at once.
+    pub(crate) ring_bytes: u64,
+}
+
+/// An open blob.
+#[derive(Debug)]
+struct Opened {
+    blob: usize,
+    file: Rc<BlobFile>,
+}
+
+/// A fetch that was begun.
+#[derive(Debug)]
+struct Begun {
+    opened: Rc<Opened>,
+    /// What is read, in bytes from the start of the blob: that of the fetch, and what is hashed before it.
+    range: Range<u64>,
+    is_cold: bool,
 }
 
 #[derive(Debug)]
 struct Hashing {
     blob: usize,
     hasher: Hasher,
+    /// Everything before it is read, or will be by what was begun.
+    begun: u64,
     /// Everything before it is hashed.
     done: u64,
 }
 
 impl<'p> Filler<'p> {
     pub(crate) fn new(blobs: &'p Blobs<'p>) -> Self {
-        Self { blobs, open: None, scratch: Vec::new(), hashing: None, direct_bytes: 0 }
+        Self {
+            blobs,
+            begun: VecDeque::new(),
+            newest: None,
+            oldest: None,
+            cold: None,
+            buffers: Buffers::default(),
+            scratch: Vec::new(),
+            hashing: None,
+            is_cold: false,
+            direct_bytes: 0,
+            ring_bytes: 0,
+        }
     }
 
-    /// Fills `out`, which is as long as the piece, with the bytes of the piece; padding becomes zero.
-    pub(crate) fn fill(&mut self, piece: &Piece, out: &mut [u8]) -> Result<(), CudaError> {
-        let mut done = 0;
-        for fetch in &piece.fetches {
+    /// Fills `out`, which is as long as the piece, with the bytes of the piece; padding becomes zero. `next` is the piece of the next call,
+    /// where it is known: some of it may be read already.
+    pub(crate) fn fill(&mut self, piece: &Piece, next: Option<&Piece>, out: &mut [u8]) -> Result<(), CudaError> {
+        let mut filled = 0;
+        for (at, fetch) in piece.fetches.iter().enumerate() {
             for take in &fetch.takes {
                 let (start, end) = place(take);
-                out[done..start].fill(0);
-                done = end;
+                out[filled..start].fill(0);
+                filled = end;
             }
-            self.fetch(piece.arena.start, fetch, out)?;
+            let rest = piece.fetches[at..].iter().map(|fetch| (piece.arena.start, fetch));
+            let after = next.into_iter().flat_map(|next| next.fetches.iter().map(|fetch| (next.arena.start, fetch)));
+            let mut upcoming = rest.chain(after).skip(self.begun.len());
+            while self.begun.len() < self.depth()
+                && let Some((arena, fetch)) = upcoming.next()
+            {
+                self.begin(arena, fetch)?;
+            }
+            self.finish(piece.arena.start, fetch, out)?;
         }
-        out[done..].fill(0);
+        out[filled..].fill(0);
         Ok(())
+    }
+
+    /// Whether the piece after one is worth knowing while that is filled.
+    pub(crate) fn looks_ahead(&self) -> bool {
+        self.depth() > 1
     }
 
     /// Hashes the blob of the next pieces, all of which have to be given to [`Self::fill`] in their order, with nothing between.
     pub(crate) fn start_digest(&mut self, blob: usize) {
-        self.hashing = Some(Hashing { blob, hasher: Hasher::default(), done: 0 });
+        self.hashing = Some(Hashing { blob, hasher: Hasher::default(), begun: 0, done: 0 });
     }
 
     /// Hashes the rest of the blob, and compares.
     pub(crate) fn finish_digest(&mut self) -> Result<(), CudaError> {
-        let Some(Hashing { blob, mut hasher, mut done }) = self.hashing.take() else { return Ok(()) };
-        self.open(blob)?;
-        let file = &self.open.as_ref().expect("it was opened above").1;
+        let Some(Hashing { blob, mut hasher, mut done, .. }) = self.hashing.take() else { return Ok(()) };
+        let opened = self.open(blob)?;
         self.scratch.resize(self.scratch.len().max(1 << 16), 0);
         loop {
-            let read = file.read(done, &mut self.scratch);
+            let read = opened.file.read(done, &mut self.scratch);
             let read = read.map_err(|source| self.blobs.read_error("read", blob, None, source))?;
             if read == 0 {
                 break;
@@ -82,57 +140,81 @@ impl<'p> Filler<'p> {
 
     /// Closes the last blob; an error if it changed while it was read.
     pub(crate) fn close(&mut self) -> Result<(), CudaError> {
-        match self.open.take() {
-            Some((blob, file)) => self.blobs.check(blob, &file),
-            None => Ok(()),
-        }
+        self.newest = None;
+        let oldest = self.oldest.take();
+        oldest.map_or(Ok(()), |opened| self.blobs.check(opened.blob, &opened.file))
     }
 
-    fn open(&mut self, blob: usize) -> Result<(), CudaError> {
-        if self.open.as_ref().is_none_or(|(open, _)| *open != blob) {
-            self.close()?;
-            self.open = Some((blob, self.blobs.open(blob)?));
+    fn open(&mut self, blob: usize) -> Result<Rc<Opened>, CudaError> {
+        if let Some(newest) = self.newest.as_ref().filter(|newest| newest.blob == blob) {
+            return Ok(Rc::clone(newest));
         }
+        let opened = Rc::new(Opened { blob, file: Rc::new(self.blobs.open(blob)?) });
+        self.newest = Some(Rc::clone(&opened));
+        Ok(opened)
+    }
+
+    /// How many fetches may be begun before one is finished.
+    fn depth(&self) -> usize {
+        self.cold.as_ref().filter(|_| self.is_cold).map_or(1, |cold| cold.depth())
+    }
+
+    /// Opens the blob of a fetch, and begins to read it where it is not in memory.
+    fn begin(&mut self, arena: u64, fetch: &Fetch) -> Result<(), CudaError> {
+        let opened = self.open(fetch.blob)?;
+        // What is hashed is read without a hole.
+        let mut range = fetch.file.clone();
+        if let Some(hashing) = &mut self.hashing {
+            range.start = range.start.min(hashing.begun);
+            hashing.begun = range.end;
+        }
+        let fail = |source| self.blobs.read_error("read", fetch.blob, Some(first(arena, fetch)), source);
+        let file = &opened.file;
+        let may = self.blobs.cold != ColdReads::Buffered;
+        self.is_cold = may && !file.is_warm(&range) && file.direct().map_err(fail)?.is_some();
+        if self.is_cold {
+            let read = ColdRead::new(Rc::clone(file), &range, &mut self.buffers).map_err(fail)?;
+            self.cold.get_or_insert_with(|| cold::reader(self.blobs.cold)).begin(read);
+        }
+        self.begun.push_back(Begun { opened, range, is_cold: self.is_cold });
         Ok(())
     }
 
-    fn fetch(&mut self, arena: u64, fetch: &Fetch, out: &mut [u8]) -> Result<(), CudaError> {
-        self.open(fetch.blob)?;
-        let (blobs, blob) = (self.blobs, fetch.blob);
-        let file = &mut self.open.as_mut().expect("it was opened above").1;
-        let at = arena + fetch.takes.first().map_or(0, |take| take.at);
+    /// Reads the fetch that was begun first, and puts its bytes to their places in `out`.
+    fn finish(&mut self, arena: u64, fetch: &Fetch, out: &mut [u8]) -> Result<(), CudaError> {
+        let Begun { opened, range, is_cold } = self.begun.pop_front().expect("it was begun before");
+        let (blobs, blob, file) = (self.blobs, fetch.blob, &opened.file);
+        assert_eq!(opened.blob, blob, "BUG: another piece was announced");
+        if let Some(left) = self.oldest.replace(Rc::clone(&opened)).filter(|left| !Rc::ptr_eq(left, &opened)) {
+            blobs.check(left.blob, &left.file)?;
+        }
+        let at = first(arena, fetch);
         let fail = |source| blobs.read_error("read", blob, Some(at), source);
-
-        // What is hashed is read without a hole.
-        let mut range = fetch.file.clone();
-        if let Some(hashing) = &self.hashing {
-            range.start = range.start.min(hashing.done);
-        }
         let len = usize::try_from(range.end - range.start).map_err(|_| fail(std::io::ErrorKind::OutOfMemory.into()))?;
-        let is_cold = blobs.cold == ColdReads::Direct && !file.is_warm(&range);
-        let mut direct = None;
-        if is_cold {
-            direct = file.read_direct(&range, &mut self.scratch).map_err(fail)?;
+        let mut found = None;
+        if let Some(cold) = self.cold.as_mut().filter(|_| is_cold) {
+            found = cold.finish().map_err(fail)?;
         }
-        let (start, read) = match direct {
-            Some((start, read)) => {
-                self.direct_bytes += read as u64;
-                (start, read)
+        let bytes = match &found {
+            Some(found) => {
+                self.direct_bytes += found.bytes().len() as u64;
+                self.ring_bytes += found.ring_bytes as u64;
+                found.bytes()
             }
             None if self.hashing.is_none() && fetch.is_direct() => {
                 let read = scatter(file, fetch, out, &mut self.scratch).map_err(fail)?;
-                let found = range.start + read as u64;
-                return if read == len { Ok(()) } else { Err(blobs.short(blob, at, found, range.end)) };
+                let end = range.start + read as u64;
+                return if read == len { Ok(()) } else { Err(blobs.short(blob, at, end, range.end)) };
             }
             None => {
                 self.scratch.resize(self.scratch.len().max(len), 0);
-                (0, file.read(range.start, &mut self.scratch[..len]).map_err(fail)?)
+                let read = file.read(range.start, &mut self.scratch[..len]).map_err(fail)?;
+                &self.scratch[..read]
             }
         };
-        if read < len {
-            return Err(blobs.short(blob, at, range.start + read as u64, range.end));
+        if bytes.len() < len {
+            return Err(blobs.short(blob, at, range.start + bytes.len() as u64, range.end));
         }
-        let bytes = &self.scratch[start..start + len];
         if let Some(hashing) = &mut self.hashing {
             let new = usize::try_from(hashing.done - range.start).expect("it is within what was read");
             hashing.hasher.update(&bytes[new..]);
@@ -142,8 +224,16 @@ impl<'p> Filler<'p> {
             let (from, to) = place(take);
             distribute(take, range.start, bytes, &mut out[from..to]);
         }
+        if let Some(buffer) = found.map(Found::into_buffer) {
+            self.buffers.give(buffer);
+        }
         Ok(())
     }
+}
+
+/// Where in the arena the first bytes of a fetch go.
+fn first(arena: u64, fetch: &Fetch) -> u64 {
+    arena + fetch.takes.first().map_or(0, |take| take.at)
 }
 
 /// Where in the piece a take goes.

@@ -1,8 +1,10 @@
 //! From blobs to a staging buffer: the half of loading that needs no device.
 
 mod cast;
+mod cold;
 mod file;
 mod fill;
+mod schedule;
 
 use std::{path::PathBuf, sync::OnceLock};
 
@@ -11,14 +13,19 @@ use longshore_manifest::{Store, weights::plan::LoadPlan};
 use crate::CudaError;
 use file::{BlobFile, Identity};
 pub(crate) use fill::Filler;
+pub(crate) use schedule::Schedule;
 
 /// How bytes that are not in memory are read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ColdReads {
-    /// Past the page cache (`O_DIRECT`), where the system can: fastest from disk, and leaves nothing behind for the next load.
+    /// Past the page cache (`O_DIRECT`), where the system can: fastest from disk, and leaves nothing behind for the next load. Each thread
+    /// waits for one read at a time, by `pread`.
     #[default]
     Direct,
+    /// As [`Self::Direct`], and each thread has many reads in flight, those of the piece that comes next among them, by `io_uring`. Where the
+    /// kernel does not let this process do so, by `pread`. For disks that want many requests; a virtual disk was faster without.
+    DirectRing,
     /// Through the page cache: slower from disk, and the next load finds the bytes in memory.
     Buffered,
 }

@@ -2,8 +2,11 @@
 
 use std::{env, sync::Arc};
 
-use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, result, sys};
-use longshore_loader_cuda::dequantize::{Addresses, Dequantize, Dequantizer, GlobalScaleAddress};
+use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, result};
+use longshore_loader_cuda::{
+    Driver,
+    dequantize::{Addresses, Dequantize, Dequantizer, GlobalScaleAddress},
+};
 use longshore_quant::{Decoder, FloatType, Scheme};
 
 use crate::cases::{Case, Global, Run};
@@ -16,7 +19,6 @@ const GUARD: usize = 256;
 const UNTOUCHED: u8 = 0xA5;
 
 pub(crate) struct Device {
-    // Before the context, which it must not outlive.
     dequantizer: Dequantizer,
     stream: Arc<CudaStream>,
     context: Arc<CudaContext>,
@@ -35,17 +37,15 @@ impl Device {
         }
     }
 
-    #[expect(unsafe_code, reason = "the driver is looked for, and given raw handles")]
     fn try_open() -> Result<Self, String> {
-        // SAFETY: it opens a library, and nothing of it is called.
-        if !unsafe { sys::is_culib_present() } {
-            return Err("there is no CUDA driver".into());
-        }
+        // Where there is no driver, cudarc panics.
+        Driver::get().map_err(|error| error.to_string())?;
         let context = CudaContext::new(0).map_err(|error| format!("there is no CUDA device: {error:?}"))?;
         let stream = context.new_stream().expect("a stream is made");
-        // SAFETY: the context is the driver's, which is initialized, and lives as long as `self`; a driver that has a device has the
-        // symbols.
-        let dequantizer = unsafe { Dequantizer::new(context.cu_ctx()) };
+        // cudarc's context and this crate's are the same primary context.
+        let device =
+            longshore_loader_cuda::Device::open(0).map_err(|error| format!("there is no CUDA device: {error}"))?;
+        let dequantizer = Dequantizer::new(&device);
         Ok(Self { dequantizer, stream, context })
     }
 

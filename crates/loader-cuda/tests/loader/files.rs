@@ -2,10 +2,12 @@
 
 use std::{
     fs,
+    panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
+use longshore_fake_cuda_driver::Behaviour;
 use longshore_loader_cuda::{ColdReads, CudaError, LoadOptions, Loader};
 use longshore_manifest::{Progress, weights::plan::Selection};
 
@@ -147,6 +149,31 @@ fn a_load_stops_when_it_is_told_to() {
 }
 
 #[test]
+fn a_panic_of_who_is_told_leaves_no_copy_behind() {
+    let fixture = model();
+    let (control, driver) = driver();
+    {
+        let loader = loader(&driver);
+        for cold in [None, Some(ColdReads::Direct), Some(ColdReads::DirectRing)] {
+            control.behave(&Behaviour { deferred: true, ..Behaviour::default() });
+            if cold.is_some() {
+                evict_all(&fixture);
+            }
+            let progress = Midway::new(20_000, || panic!("by a test"));
+            let mut options = LoadOptions::default();
+            options.progress = &progress;
+            options.cold = cold.unwrap_or_default();
+            let load = || loader.load(&fixture.store, &fixture.model, &Selection::default(), &options);
+            std::panic::catch_unwind(AssertUnwindSafe(load)).unwrap_err();
+            assert_eq!((control.counters().device, control.counters().hazards), (0, 0));
+            let options = LoadOptions::default();
+            fixture.assert_same(&loader.load(&fixture.store, &fixture.model, &Selection::default(), &options).unwrap());
+        }
+    }
+    control.assert_clean();
+}
+
+#[test]
 fn a_blob_that_changes_midway_is_found() {
     let fixture = model();
     // The largest blob, so that it takes several pieces.
@@ -200,16 +227,19 @@ fn cold_bytes_are_the_same_bytes() {
     let fixture = model();
     let (_control, driver) = driver();
     let loader = loader(&driver);
-    for (cold, verify) in [(ColdReads::Direct, false), (ColdReads::Direct, true), (ColdReads::Buffered, false)] {
-        for blob in &fixture.model.manifest.layers {
-            evict(&fixture.store.blob_path(&blob.digest));
-        }
+    let ways = [ColdReads::Direct, ColdReads::DirectRing, ColdReads::Buffered];
+    for (cold, verify) in ways.into_iter().flat_map(|cold| [(cold, false), (cold, true)]) {
+        evict_all(&fixture);
         let mut options = LoadOptions::default();
         (options.cold, options.verify, options.reuse) = (cold, verify, false);
         let weights = loader.load(&fixture.store, &fixture.model, &Selection::default(), &options).unwrap();
         fixture.assert_same(&weights);
-        if cold == ColdReads::Buffered {
-            assert_eq!(weights.report().direct_bytes, 0);
+        let report = weights.report();
+        assert!(report.ring_bytes <= report.direct_bytes && report.direct_bytes <= report.read_bytes + 100_000);
+        match cold {
+            ColdReads::Buffered => assert_eq!(report.direct_bytes, 0),
+            ColdReads::Direct => assert_eq!(report.ring_bytes, 0),
+            _ => {}
         }
     }
     // What is in memory by now is not read past it.
@@ -217,6 +247,12 @@ fn cold_bytes_are_the_same_bytes() {
     options.reuse = false;
     let weights = loader.load(&fixture.store, &fixture.model, &Selection::default(), &options).unwrap();
     assert_eq!(weights.report().direct_bytes, 0);
+}
+
+fn evict_all(fixture: &Fixture) {
+    for blob in &fixture.model.manifest.layers {
+        evict(&fixture.store.blob_path(&blob.digest));
+    }
 }
 
 /// Drops the file from the page cache, where the system does so.

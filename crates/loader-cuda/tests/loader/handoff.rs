@@ -2,7 +2,10 @@
 #![expect(unsafe_code, reason = "whoever takes a capsule follows its pointers")]
 
 use longshore_fake_cuda_driver::Behaviour;
-use longshore_loader_cuda::{CudaWeights, LoadOptions, dlpack::NoDlPackType};
+use longshore_loader_cuda::{
+    CudaWeights, DecodeError, LoadOptions, cudarc::driver::CudaContext, dequantize::DequantizeError,
+    dlpack::NoDlPackType,
+};
 use longshore_manifest::{document::Role, weights::plan::Selection};
 use longshore_quant::FloatType;
 use longshore_st_format::Dtype;
@@ -109,6 +112,50 @@ fn tensors_are_decoded_where_they_lie() {
             assert!(bytes.iter().all(|byte| *byte == 0x3F));
         }
         assert_eq!(floats.bytes(), 3 * 2 * (33 * 64 + 4 * 32 * 64));
+    }
+    control.assert_clean();
+}
+
+#[test]
+fn an_answer_that_no_release_knows_is_an_error() {
+    let fixture = model();
+    let (control, driver) = driver();
+    {
+        let weights = load(&loader(&driver), &fixture);
+        control.behave(&Behaviour { fault: Some(("cuLaunchKernel", 1, 99_999)), ..Behaviour::default() });
+        let error = weights.dequantize(FloatType::F32).unwrap_err();
+        let DecodeError::Launch { tensor, source: DequantizeError::Driver { source, .. } } = &error else {
+            panic!("{error}")
+        };
+        assert_eq!(tensor, "model.layers.0.mlp.experts.up_proj.weight");
+        assert_eq!(source.to_string(), "cuLaunchKernel answered an unknown code (99999)");
+    }
+    control.assert_clean();
+}
+
+#[test]
+fn an_array_of_no_byte_is_nowhere() {
+    let fixture = model();
+    let (_control, driver) = driver();
+    let weights = load(&loader(&driver), &fixture);
+    assert_eq!(weights.get("model.empty").unwrap().weight().address(), 0);
+}
+
+#[test]
+fn cudarc_gets_a_copy_of_its_own() {
+    let fixture = model();
+    let (control, driver) = driver();
+    {
+        let weights = load(&loader(&driver), &fixture);
+        // The driver was opened by its path above; cudarc finds it by the name inside it.
+        let context = CudaContext::new(0).unwrap();
+        let stream = context.new_stream().unwrap();
+        let array = weights.get("model.embed_tokens.weight").unwrap().weight();
+        let copy = array.to_cuda_slice(&stream).unwrap();
+        assert_eq!(stream.clone_dtoh(&copy).unwrap(), array.to_host().unwrap());
+        assert_eq!(weights.get("model.empty").unwrap().weight().to_cuda_slice(&stream).unwrap().len(), 1);
+        drop(weights);
+        assert_eq!(control.counters().device, 1, "the copy is there");
     }
     control.assert_clean();
 }

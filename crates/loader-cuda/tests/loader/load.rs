@@ -1,6 +1,12 @@
 //! What is loaded is what is stored.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::{
+        Barrier,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
 
 use longshore_fake_cuda_driver::Behaviour;
 use longshore_loader_cuda::{LoadOptions, Loader};
@@ -192,6 +198,29 @@ fn what_is_on_the_device_is_shared() {
         assert_eq!(load(&tuned, &LoadOptions::default()).report().reused_bytes, 0);
     }
     drop(driver);
+    control.assert_clean();
+}
+
+#[test]
+fn loads_at_the_same_time_share_as_loads_one_after_another() {
+    let fixture = model();
+    let (control, driver) = driver();
+    {
+        let loader = loader(&driver);
+        let start = Barrier::new(4);
+        let load = || {
+            start.wait();
+            loader.load(&fixture.store, &fixture.model, &Selection::default(), &LoadOptions::default()).unwrap()
+        };
+        let weights: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(load)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(control.counters().allocations, 1);
+        let reused: u64 = weights.iter().map(|weights| weights.report().reused_bytes).sum();
+        assert_eq!(reused, 3 * weights[0].bytes());
+        fixture.assert_same(&weights[3]);
+    }
     control.assert_clean();
 }
 

@@ -14,6 +14,7 @@ fn what_is_no_driver_says_so() {
     let missing = Driver::open(Path::new("/nowhere/libcuda.so.1")).unwrap_err();
     assert!(matches!(missing, ProbeError::NoDriver { .. }), "{missing}");
     assert!(missing.to_string().starts_with("no CUDA driver: /nowhere/libcuda.so.1 cannot be opened: "), "{missing}");
+    assert!(missing.to_string().contains("No such file"), "{missing}");
 
     let error = error(Variant::NoEvent);
     assert!(matches!(&error, ProbeError::MissingSymbol { symbol: "cuEventSynchronize", .. }), "{error}");

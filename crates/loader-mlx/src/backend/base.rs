@@ -1,4 +1,7 @@
 //! Arrays over mapped memory.
+//!
+//! Of all ways to load this is the one whose cost is not a copy: mapping 2 GB that the page cache has took 0.01 s where copying them took 0.6 s
+//! (`reader`), and reading every byte of the arrays afterwards took as long as with arrays of MLX's own memory.
 
 #![expect(unsafe_code, reason = "MLX is handed memory that it does not own")]
 
@@ -8,10 +11,41 @@ use std::{
 };
 
 use mlx_rs::Array;
+#[cfg(not(target_os = "macos"))]
+use mlx_sys::mlx_array;
 use mlx_sys::mlx_dtype;
 
+#[cfg(target_os = "macos")]
+use super::ffi::has_gpu;
 use super::ffi::{MlxError, made};
 use crate::{map::MappedFile, plan::Window};
+
+/// Makes an array of memory that is not MLX's: without a copy on Metal and, by what `linux/support` adds to the C interface, on Linux.
+#[cfg(target_os = "macos")]
+use mlx_sys::mlx_array_new_data_managed_payload as array_of_foreign_memory;
+
+#[cfg(not(target_os = "macos"))]
+unsafe extern "C" {
+    fn longshore_takes_foreign_memory() -> bool;
+    #[link_name = "longshore_array_of_foreign_memory"]
+    fn array_of_foreign_memory(
+        data: *mut c_void,
+        shape: *const c_int,
+        dim: c_int,
+        dtype: mlx_dtype,
+        payload: *mut c_void,
+        release: Option<unsafe extern "C" fn(*mut c_void)>,
+    ) -> mlx_array;
+}
+
+/// Whether MLX makes arrays of mapped memory without a copy.
+pub(super) fn is_taken() -> bool {
+    #[cfg(target_os = "macos")]
+    return has_gpu();
+    #[cfg(not(target_os = "macos"))]
+    // SAFETY: it takes nothing, and answers the same each time.
+    return unsafe { longshore_takes_foreign_memory() };
+}
 
 /// A window of a file as an array of one axis.
 #[derive(Debug)]
@@ -36,7 +70,7 @@ impl Base {
             // SAFETY: `data` is the first of as many bytes as the shape and type say. They stay where they are until the payload is
             // dropped, and may be written, as they are private to this mapping. They start at a page, aligned for any type.
             unsafe {
-                mlx_sys::mlx_array_new_data_managed_payload(
+                array_of_foreign_memory(
                     data.cast(),
                     &raw const extent,
                     1,
@@ -51,6 +85,8 @@ impl Base {
         let is_copy = !std::ptr::eq(found, data);
         if is_copy {
             file.forget(window.offset, window.len);
+        } else {
+            file.lend();
         }
         Ok(Self { array, is_copy })
     }

@@ -47,7 +47,8 @@ extern "C" fn keep(message: *const c_char, data: *mut c_void) {
     unsafe { default_mlx_error_handler(message, data) };
 }
 
-/// Makes sure that errors come back rather than end the process. Before the first call of the C interface.
+/// Makes sure that errors come back rather than end the process, and that none from before is taken for the next one's. Before a call of
+/// the C interface.
 fn prepare() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -56,6 +57,7 @@ fn prepare() {
         // SAFETY: the handler is a function that is always there, and needs no data.
         unsafe { mlx_sys::mlx_set_error_handler(Some(keep), ptr::null_mut(), None) };
     });
+    LAST.with(|last| last.borrow_mut().take());
 }
 
 fn error(operation: &'static str) -> MlxError {
@@ -94,18 +96,18 @@ pub(super) fn eval<'a>(arrays: impl IntoIterator<Item = &'a Array>) -> Result<()
     prepare();
     // SAFETY: makes an empty vector.
     let vector = unsafe { mlx_sys::mlx_vector_array_new() };
-    for array in arrays {
-        // SAFETY: both handles are live; the vector takes a reference of its own.
-        unsafe { mlx_sys::mlx_vector_array_append_value(vector, array.as_ptr()) };
-    }
+    // SAFETY: both handles are live; the vector takes a reference of its own.
+    let append = |array: &Array| unsafe { mlx_sys::mlx_vector_array_append_value(vector, array.as_ptr()) };
+    let is_whole = arrays.into_iter().all(|array| append(array) == 0);
     // SAFETY: the vector is live.
-    let status = unsafe { mlx_sys::mlx_eval(vector) };
+    let status = if is_whole { unsafe { mlx_sys::mlx_eval(vector) } } else { -1 };
     // SAFETY: it is ours, and not used again.
     unsafe { mlx_sys::mlx_vector_array_free(vector) };
     if status == 0 { Ok(()) } else { Err(error("evaluate the arrays")) }
 }
 
-/// Whether operations run on a GPU, which takes mapped memory. The CPU copies.
+/// Whether operations run on a GPU.
+#[cfg(target_os = "macos")]
 pub(super) fn has_gpu() -> bool {
     let kind = mlx_rs::Device::try_default().and_then(|device| device.get_type());
     matches!(kind, Ok(mlx_rs::DeviceType::Gpu))

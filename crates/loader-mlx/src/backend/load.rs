@@ -3,6 +3,7 @@
 use std::{
     num::NonZero,
     sync::{
+        Arc,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
@@ -14,10 +15,10 @@ use mlx_rs::Array;
 
 use super::{
     Tensor,
-    base::Base,
+    base::{Base, is_taken},
     ffi::{self, MlxError},
     quantized::{GLOBAL_SCALE, QuantizedTensor, mlx_dtype},
-    reader,
+    reader::{self, Failure},
     view::{cast, copied, empty, multiply, view},
 };
 use crate::{
@@ -31,7 +32,9 @@ const MAX_THREADS: NonZero<usize> = NonZero::new(8).expect("it is not zero");
 
 /// The tensors of `index`, in its order.
 pub(crate) fn load(index: &Index, plan: &Plan, options: &LoadOptions) -> Result<(Vec<Tensor>, LoadOutcome), LoadError> {
-    let mut arrays = Arrays { index, options, made: vec![[const { None }; 4]; index.tensors.len()] };
+    let failure = Arc::<Failure>::default();
+    let made = vec![[const { None }; 4]; index.tensors.len()];
+    let mut arrays = Arrays { index, options, made, failure: Arc::clone(&failure) };
     let mut outcome = LoadOutcome { tensors: index.tensors.len(), mapped_bytes: 0, copied_bytes: 0 };
     for place in &plan.empty {
         arrays.put(*place, empty)?;
@@ -49,7 +52,7 @@ pub(crate) fn load(index: &Index, plan: &Plan, options: &LoadOptions) -> Result<
     let tensors = index.tensors.iter().zip(arrays.made).map(|(tensor, parts)| assemble(tensor, parts));
     let tensors = tensors.collect::<Result<Vec<_>, _>>().map_err(fail)?;
     ffi::eval(tensors.iter().flat_map(Tensor::arrays)).map_err(fail)?;
-    Ok((tensors, outcome))
+    failure.take().map_or(Ok((tensors, outcome)), |error| Err(error.into()))
 }
 
 /// Whether MLX is to take the memory of windows as it is.
@@ -57,7 +60,7 @@ pub(crate) fn is_mapped(options: &LoadOptions) -> bool {
     match options.memory {
         Memory::Mapped => true,
         Memory::Copied => false,
-        Memory::Automatic => ffi::has_gpu(),
+        Memory::Automatic => is_taken(),
     }
 }
 
@@ -66,6 +69,8 @@ struct Arrays<'l> {
     index: &'l Index,
     options: &'l LoadOptions,
     made: Vec<[Option<Array>; 4]>,
+    /// Where readers say what went wrong.
+    failure: Arc<Failure>,
 }
 
 impl Arrays<'_> {
@@ -77,11 +82,14 @@ impl Arrays<'_> {
         for windows in plan.windows.chunks(at_a_time.min(plan.windows.len()).max(1)) {
             let mut casts = Vec::new();
             for window in windows {
-                let base = reader::array(&self.index.files[window.file], window, threads);
+                let base = reader::array(&self.index.files[window.file], window, threads, &self.failure);
                 casts.extend(self.views(&base.map_err(|source| self.failed(window, source))?, window)?);
                 outcome.copied_bytes += window.len as u64;
             }
             self.eval(&casts).map_err(|source| self.failed(&windows[0], source))?;
+            if let Some(error) = self.failure.take() {
+                return Err(error.into());
+            }
         }
         Ok(())
     }

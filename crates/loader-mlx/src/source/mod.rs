@@ -12,7 +12,10 @@ use longshore_manifest::document::{Quantization, Role};
 use longshore_quant::Scheme;
 use longshore_st_format::{Dtype, Shape};
 
-use crate::{dtype::Element, map::MappedFile};
+use crate::{
+    dtype::Element,
+    map::{FileError, MappedFile},
+};
 
 /// The tensors of a model and the mapped files that they lie in.
 #[derive(Debug)]
@@ -67,6 +70,14 @@ impl Index {
             }
         }
         Ok(Self { files: files.into_iter().map(Arc::new).collect(), tensors })
+    }
+
+    /// Maps again what arrays have had: an operation may have written into it, or may yet.
+    pub(crate) fn renew(&mut self) -> Result<(), FileError> {
+        for file in self.files.iter_mut().filter(|file| file.is_lent()) {
+            *file = Arc::new(file.again()?);
+        }
+        Ok(())
     }
 
     /// The tensor of this name; of several, the one of the first component.

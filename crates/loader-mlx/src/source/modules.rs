@@ -170,8 +170,10 @@ fn check(scheme: Scheme, weight: &Array<'_>, companions: &[(Role, Array<'_>)]) -
             (Role::Scale, _) => expect("scale", info, &[scale.dtype()], &parts.scale.shape)?,
             (Role::Bias, Some(bias)) => expect("bias", info, &[scale.dtype()], &bias.shape)?,
             (Role::GlobalScale, None) if scheme == Scheme::NVFP4 => {
-                let count = if info.shape().rank() == 3 { dims[0] } else { 1 };
-                if info.dtype() != Dtype::F32 || info.shape().elements() != Some(count) {
+                // One, or one for each expert in the shape that multiplies them.
+                let of_each =
+                    matches!((info.shape().dims(), &dims[..]), ([count, 1, 1], [experts, _, _]) if count == experts);
+                if info.dtype() != Dtype::F32 || !(of_each || info.shape().elements() == Some(1)) {
                     return Err(format!("its global scale is {} {}", info.dtype(), info.shape()));
                 }
             }

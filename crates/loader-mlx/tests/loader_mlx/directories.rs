@@ -98,6 +98,28 @@ fn a_blob_says_in_its_metadata_how_it_is_quantized() {
     assert!(matches!(open(&[2, 3]), Err(OpenError::Parts { tensor, .. }) if tensor == "w"));
 }
 
+/// One for all experts, or one that multiplies each: another shape would multiply something else.
+#[test]
+fn global_scales_have_the_shape_that_multiplies() {
+    let dir = Dir::new();
+    let bytes = [1; 2 * 4 * 4 * 4];
+    let open = |dims: &[u64]| {
+        let count = usize::try_from(dims.iter().product::<u64>()).unwrap();
+        let tensors: [(&str, Dtype, &[u64], &[u8]); 3] = [
+            ("w", Dtype::U32, &[2, 4, 4], &bytes),
+            ("w.scale", Dtype::U8, &[2, 4, 2], &bytes[..16]),
+            ("w.global_scale", Dtype::F32, dims, &bytes[..count * 4]),
+        ];
+        MlxWeights::open_files([dir.write("blob", &[("quant_type", "nvfp4"), ("group_size", "16")], &tensors)])
+    };
+    for dims in [&[][..], &[1], &[1, 1, 1], &[2, 1, 1]] {
+        assert!(open(dims).is_ok(), "{dims:?}");
+    }
+    for dims in [&[2][..], &[1, 2, 1], &[4, 1, 1], &[0]] {
+        assert!(matches!(open(dims), Err(OpenError::Parts { .. })), "{dims:?}");
+    }
+}
+
 #[test]
 fn what_is_no_directory_of_weights_is_refused() {
     let dir = Dir::new();

@@ -1,6 +1,6 @@
 //! Who holds the memory, how often it is copied, and what is answered when it is not there.
 
-use longshore_loader_mlx::{GetError, LoadOptions, Memory, MlxWeights};
+use longshore_loader_mlx::{FileError, GetError, LoadError, LoadOptions, Memory, MlxWeights};
 use longshore_st_format::Dtype;
 use mlx_rs::Array;
 
@@ -67,10 +67,31 @@ fn shares_memory(file: &std::path::Path, memory: Memory) {
     let at = |name: &str| address(weights.get(name).unwrap().weight()).addr();
     assert_eq!(at("b") - at("a"), 256 * 64 * 4);
     assert_eq!(at("c") - at("b"), 64 * 4);
-    // Whether Metal maps is the other test's to say; the CPU backend is known to copy.
-    if cfg!(target_os = "linux") || memory == Memory::Copied {
-        assert!(is_copied);
+    // Whether Metal maps is the other test's to say.
+    if cfg!(target_os = "linux") {
+        assert_eq!(is_copied, memory == Memory::Copied);
+        let found = mapped_file(at("a"));
+        assert_eq!(found.as_deref(), (!is_copied).then_some(file));
     }
+}
+
+/// The file that memory at an address is a private mapping of.
+#[cfg(target_os = "linux")]
+fn mapped_file(address: usize) -> Option<std::path::PathBuf> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let line = maps.lines().find(|line| {
+        let (start, end) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
+        let [start, end] = [start, end].map(|hex| usize::from_str_radix(hex, 16).unwrap());
+        (start..end).contains(&address)
+    })?;
+    let mut fields = line.split_whitespace().skip(1);
+    let path = fields.clone().nth(4).filter(|path| path.starts_with('/'))?;
+    assert_eq!(fields.next().unwrap(), "rw-p");
+    Some(path.into())
+}
+#[cfg(not(target_os = "linux"))]
+fn mapped_file(_: usize) -> Option<std::path::PathBuf> {
+    None
 }
 
 /// What MLX has not read yet is still there when the file has been deleted, and what it has read when it is overwritten.
@@ -91,24 +112,76 @@ fn a_deleted_file_is_loaded_from_its_mapping() {
     }
 }
 
-/// An operation that gets an array for itself may write into its memory. The file stays as it is.
+/// An operation that gets an array for itself may write into its memory. The file stays as it is, and so do what else is loaded of it,
+/// and what is loaded of it later by the same weights.
 #[test]
 fn nothing_is_written_to_the_file() {
     let dir = Dir::new();
     let file = dir.fill("a.safetensors", &[("a", Dtype::F32, &[1 << 14])]);
     let before = std::fs::read(&file).unwrap();
-    let weights = loaded(MlxWeights::open_files([&file]).unwrap());
+    let values = bytes(&load(&file)["a"]);
+    let mut weights = loaded(MlxWeights::open_files([&file]).unwrap());
     let array = weights.get("a").unwrap().weight().clone();
+    let place = address(&array);
     let expected = array.add(Array::from_f32(1.0)).unwrap();
     expected.eval().unwrap();
-    drop(weights);
+    // Loaded again while an array of the first time lives.
+    weights.load(&LoadOptions::default()).unwrap();
     // Ours is the only reference from here on, and then the operation's.
     let sum = array.add(Array::from_f32(1.0)).unwrap();
     drop(array);
     assert_eq!(bytes(&sum), bytes(&expected));
+    if cfg!(target_os = "linux") {
+        assert_eq!(address(&sum), place, "MLX did not write where this test would have it write");
+    }
     assert!(std::fs::read(&file).unwrap() == before);
+    assert!(bytes(weights.get("a").unwrap().weight()) == values);
+    for memory in [Memory::Copied, Memory::Mapped] {
+        weights = loaded_into(weights, memory);
+        assert!(bytes(weights.get("a").unwrap().weight()) == values, "{memory:?}");
+    }
     let again = loaded(MlxWeights::open_files([&file]).unwrap());
-    assert!(bytes(again.get("a").unwrap().weight()) == bytes(&load(&file)["a"]));
+    assert!(bytes(again.get("a").unwrap().weight()) == values);
+}
+
+/// What arrays have had may have been written, and is not the file any more. It is loaded again from the file, or not at all.
+#[test]
+fn a_file_that_is_not_there_any_more_is_not_loaded_again() {
+    let dir = Dir::new();
+    let tensors: [(&str, Dtype, &[u64]); 1] = [("a", Dtype::U8, &[1 << 14])];
+    let file = dir.fill("a.safetensors", &tensors);
+    let mut options = LoadOptions::default();
+    options.memory = Memory::Mapped;
+    let mut weights = MlxWeights::open_files([&file]).unwrap();
+    let is_mapped = weights.load(&options).unwrap().mapped_bytes > 0;
+    let array = weights.get("a").unwrap().weight().clone();
+    let before = bytes(&array);
+    std::fs::remove_file(&file).unwrap();
+    let gone = weights.load(&options);
+    dir.fill("a.safetensors", &tensors);
+    let other = weights.load(&options);
+    if is_mapped {
+        assert!(matches!(gone, Err(LoadError::File(FileError::Open { .. }))), "{gone:?}");
+        assert!(matches!(other, Err(LoadError::File(FileError::Changed { .. }))), "{other:?}");
+        assert!(!weights.is_loaded());
+    }
+    assert!(bytes(&array) == before);
+}
+
+/// Nobody may do that, but an error is a better answer than a dead process where there is time for one.
+#[test]
+fn a_file_that_was_cut_off_after_it_was_opened() {
+    let dir = Dir::new();
+    let file = dir.fill("a.safetensors", &[("a", Dtype::F32, &[1 << 14])]);
+    let mut weights = MlxWeights::open_files([&file]).unwrap();
+    std::fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(1 << 12).unwrap();
+    for dtype in [None, Some(longshore_quant::FloatType::F16)] {
+        let mut options = LoadOptions::default();
+        (options.memory, options.dtype) = (Memory::Copied, dtype);
+        let error = weights.load(&options).unwrap_err();
+        assert!(matches!(&error, LoadError::File(FileError::Changed { path }) if *path == file), "{error}");
+        assert!(!weights.is_loaded());
+    }
 }
 
 /// A part may lie anywhere in a file that others have written.
@@ -154,6 +227,37 @@ fn threads_change_nothing() {
             let (found, expected) = (weights.get(name).unwrap(), expected.get(name).unwrap());
             assert!(bytes(found.weight()) == bytes(expected.weight()), "{name}");
         }
+    }
+}
+
+#[test]
+fn a_long_array_is_filled_by_several_threads() {
+    let dir = Dir::new();
+    let mut values = vec![0_u8; 70 << 20];
+    for (at, piece) in values.chunks_mut(1 << 16).enumerate() {
+        piece.fill(u8::try_from(at % 251).unwrap());
+    }
+    let file = dir.write("a.safetensors", &[], &[("a", Dtype::U8, &[70, 1 << 20], &values)]);
+    for threads in [1, 3] {
+        let mut weights = MlxWeights::open_files([&file]).unwrap();
+        let mut options = LoadOptions::default();
+        (options.memory, options.threads) = (Memory::Copied, std::num::NonZero::new(threads));
+        weights.load(&options).unwrap();
+        assert!(bytes(weights.get("a").unwrap().weight()) == values);
+    }
+}
+
+/// A process may have some thousand files open, and a model may have more blobs.
+#[test]
+#[cfg(target_os = "linux")]
+fn no_file_stays_open() {
+    let dir = Dir::new();
+    let file = dir.fill("a.safetensors", &[("a", Dtype::F32, &[4])]);
+    for memory in [Memory::Mapped, Memory::Copied] {
+        let weights = loaded_into(MlxWeights::open_files([&file]).unwrap(), memory);
+        let open = std::fs::read_dir("/proc/self/fd").unwrap();
+        assert!(open.flatten().all(|entry| !std::fs::read_link(entry.path()).is_ok_and(|target| target == file)));
+        assert!(weights.is_loaded());
     }
 }
 

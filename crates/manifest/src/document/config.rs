@@ -19,13 +19,13 @@ pub struct Config {
     /// `safetensors` for models of this store, `gguf` for others.
     #[serde(default)]
     pub model_format: String,
-    /// Unused by safetensors models.
+    /// The family of a GGUF model, such as `llama`; empty in safetensors models.
     #[serde(default)]
     pub model_family: String,
-    /// Unused by safetensors models.
+    /// All families of a GGUF model, those of its encoders included; `None` in safetensors models.
     #[serde(default)]
     pub model_families: Option<Vec<String>>,
-    /// Unused by safetensors models.
+    /// The size of a GGUF model in words, such as `8.0B`; empty in safetensors models.
     #[serde(default)]
     pub model_type: String,
     /// How the weights are coded, such as `int4`, if all that are quantized are meant to be coded alike; else empty.
@@ -52,7 +52,7 @@ pub struct Config {
     /// The longest context, in tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_length: Option<u64>,
-    /// The hidden size.
+    /// Elements of the residual stream: the hidden size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedding_length: Option<u64>,
     /// The model that this one was made from: unused.
@@ -105,10 +105,10 @@ pub struct Facts {
     /// The number of the decoder's layers, in a model that has an encoder too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decoder_layers: Option<u64>,
-    /// The hidden size.
+    /// Elements of the residual stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hidden_size: Option<u64>,
-    /// The width of a dense feed-forward block.
+    /// Elements between the two projections of a dense feed-forward block.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intermediate_size: Option<u64>,
     /// The number of attention heads.

@@ -74,12 +74,12 @@ pub struct Loss {
     /// The number of groups, not all zero, that decode to nothing but zeros.
     pub zeroed_groups: u64,
     /// The number of values that are infinite or NaN, before or after. The other figures leave them out.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub non_finite: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-fn is_none(count: &u64) -> bool {
+fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
@@ -122,7 +122,7 @@ pub struct Part {
     pub role: Role,
     /// The type of the array's elements.
     pub dtype: Dtype,
-    /// The shape of the array.
+    /// The array's extents, outermost first: of packed codes in words, `[…, out, in × bits / 32]`.
     pub shape: Shape,
     /// Where the array starts, in bytes from the start of the blob.
     pub offset: u64,
@@ -145,7 +145,7 @@ pub enum Role {
     Scale,
     /// One bias per group.
     Bias,
-    /// One F32 that multiplies every scale.
+    /// What multiplies the scales: one F32 for all of them, or `[experts, 1, 1]`, one for those of each expert of a stack.
     GlobalScale,
 }
 

@@ -1,13 +1,6 @@
 //! The one place that maps blobs into memory.
 
-use std::{
-    fs::File,
-    hint::black_box,
-    io,
-    ops::Deref,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{fs::File, io, ops::Deref, path::PathBuf};
 
 use memmap2::Mmap;
 
@@ -73,34 +66,12 @@ impl MappedBlob {
     }
 
     #[expect(unsafe_code, reason = "mapping a file is unsafe; this is the only place that does it")]
-    fn map(file: &File) -> io::Result<Self> {
+    pub(super) fn map(file: &File) -> io::Result<Self> {
         // SAFETY: a blob of the store has mode 0444 and is never written again once it has its name: it is replaced by a
         // rename or deleted, and both leave the mapped file as it is. Programs that share the layout do the same.
         let map = unsafe { Mmap::map(file) }?;
         Ok(Self(map))
     }
-}
-
-/// The least that any loader does for these files: opens each, asks its size, maps it and touches its first page, on one
-/// thread. A yardstick for [`Weights::open`](super::Weights::open).
-///
-/// # Errors
-///
-/// [`MapError`] for the first file that cannot be mapped.
-pub fn plain_loop(paths: &[PathBuf]) -> Result<Duration, MapError> {
-    let started = Instant::now();
-    // Mapping asks for the size.
-    let map = |path: &PathBuf| File::open(path).and_then(|file| MappedBlob::map(&file));
-    let mut maps = Vec::with_capacity(paths.len());
-    for path in paths {
-        maps.push(map(path).map_err(|source| MapError { action: "map", path: path.clone(), source })?);
-    }
-    for map in &maps {
-        black_box(map.first());
-    }
-    let took = started.elapsed();
-    drop(maps);
-    Ok(took)
 }
 
 impl Deref for MappedBlob {

@@ -1,5 +1,6 @@
 //! A model's tensors as arrays in host memory, mapped and not copied.
 
+mod limit;
 mod map;
 pub mod plan;
 mod verify;
@@ -18,8 +19,9 @@ use crate::{
     document::{Part, Quantization, Role, TensorEntry, TensorTable},
     store::{Model, TableError},
 };
+pub use limit::plain_loop;
+pub use map::MapError;
 use map::{Dir, MappedBlob};
-pub use map::{MapError, plain_loop};
 pub use verify::CorruptError;
 
 /// The tensors of a model, or of one component of it, in host memory.
@@ -72,7 +74,7 @@ impl fmt::Debug for OpenOptions<'_> {
 pub struct Array<'w> {
     /// The type of the elements.
     pub dtype: Dtype,
-    /// The shape.
+    /// The extents, outermost first: of packed codes in words, `[…, out, in × bits / 32]`.
     pub shape: &'w Shape,
     /// The elements, little-endian, row-major.
     pub data: &'w [u8],

@@ -51,23 +51,26 @@ fn more(others: usize) -> String {
 }
 
 impl Weights {
-    /// Hashes every blob that is mapped, whole and on all threads of the rayon pool, the largest first. The bytes are those that
-    /// the tensors are made of, not a second reading of the files, and are in memory afterwards.
+    /// Hashes every blob that is mapped, those of companions included, whole and on all threads of the rayon pool, the largest
+    /// first. The bytes are those that the tensors are made of, not a second reading of the files, and are in memory afterwards.
     ///
     /// # Errors
     ///
     /// [`CorruptError::Blob`] for the first that has another digest, [`CorruptError::Cancelled`].
     pub fn verify(&self, progress: &dyn Progress) -> Result<(), CorruptError> {
-        progress.begin("verifying", self.blobs.iter().map(|(_, blob)| blob.len() as u64).sum());
-        let mut order: Vec<usize> = (0..self.blobs.len()).collect();
-        order.sort_by_key(|&at| Reverse(self.blobs[at].1.len()));
+        let mut others: Vec<_> = self.others.iter().map(|(digest, blob)| (*digest, blob)).collect();
+        others.sort_unstable_by_key(|(digest, _)| *digest);
+        let blobs: Vec<_> = self.blobs.iter().map(|(digest, blob)| (*digest, blob)).chain(others).collect();
+        progress.begin("verifying", blobs.iter().map(|(_, blob)| blob.len() as u64).sum());
+        let mut order: Vec<usize> = (0..blobs.len()).collect();
+        order.sort_by_key(|&at| Reverse(blobs[at].1.len()));
         let next = AtomicUsize::new(0);
         let work = |_: rayon::BroadcastContext<'_>| {
             let mut corrupt = Vec::new();
             while let Some(&at) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let (digest, blob) = &self.blobs[at];
+                let (digest, blob) = blobs[at];
                 let found = hash(blob, progress)?;
-                if found != *digest {
+                if found != digest {
                     corrupt.push((at, found));
                 }
             }
@@ -76,9 +79,11 @@ impl Weights {
         let corrupt: Result<Vec<_>, CorruptError> = rayon::broadcast(work).into_iter().collect();
         let corrupt: Vec<_> = corrupt?.into_iter().flatten().collect();
         let Some(&(at, found)) = corrupt.iter().min_by_key(|(at, _)| *at) else { return Ok(()) };
-        let of_blob = self.tensors.iter().filter(|located| located.map == at);
+        let digest = blobs[at].0;
+        let has_part = |located| self.tensor(located).entry.parts.iter().any(|part| part.blob == Some(digest));
+        let of_blob = self.tensors.iter().filter(|located| located.map == at || has_part(**located));
         Err(CorruptError::Blob {
-            digest: self.blobs[at].0,
+            digest,
             found,
             tensors: of_blob.map(|located| name_in(&self.table, *located).to_owned()).collect(),
             others: corrupt.len() - 1,

@@ -382,6 +382,32 @@ fn what_cannot_be_planned_says_why() {
     selection.experts = Some(vec![0]);
     let error = LoadPlan::new(&table, &selection, &PlanOptions::default()).unwrap_err();
     assert_eq!(error, PlanError::NoExperts);
+
+    let mut table = small();
+    table.blobs.drain(..4);
+    selection.experts = Some(vec![1, 2]);
+    let error = LoadPlan::new(&table, &selection, &PlanOptions::default()).unwrap_err();
+    assert_eq!(error, PlanError::UnknownExpert { expert: 2 });
+}
+
+#[test]
+fn a_cut_of_an_odd_size_cuts_no_element() {
+    let (table, bytes) = model(&[vec![Given::new("a.weight", &[3, 100], Kind::Plain(Dtype::F32))]]);
+    let blobs: BTreeMap<_, _> = bytes.iter().map(|bytes| (Digest::of(bytes), &bytes[..])).collect();
+    let mut options = PlanOptions::default();
+    options.dtype = Some(Dtype::BF16);
+    let plan = LoadPlan::new(&table, &Selection::default(), &options).unwrap();
+    let whole = fill(&plan, &blobs, &Cut::new(1 << 20), false);
+    let mut odd = Cut::new(256);
+    let small = plan.pieces(&odd);
+    for size in [0, 1, 257, 511, 513] {
+        odd.piece = size;
+        if size < 512 {
+            assert_eq!(plan.pieces(&odd), small, "{size}");
+        } else {
+            assert_eq!(fill(&plan, &blobs, &odd, false), whole, "{size}");
+        }
+    }
 }
 
 #[test]

@@ -85,12 +85,6 @@ impl Coding {
             Self::Packed { scheme, .. } | Self::Transposed { scheme, .. } => Some(scheme),
         }
     }
-
-    /// Whether somebody has chosen codes for these values, so that choosing others loses twice.
-    #[must_use]
-    pub fn is_quantized(self) -> bool {
-        matches!(self, Self::Packed { .. } | Self::Transposed { .. })
-    }
 }
 
 /// Roles of sources, by their place in the order that a [`Coding`] says.

@@ -1,10 +1,17 @@
 //! What the families call the same thing.
 
 /// Members that hold the language model of a larger one, in the order in which they are looked into.
-pub(super) const NESTED: &[&str] =
+pub(crate) const NESTED: &[&str] =
     &["text_config", "llm_config", "language_config", "language_model_config", "thinker_config", "decoder"];
 /// How deep they nest: `thinker_config.text_config`.
 pub(super) const NESTING: usize = 3;
+
+/// Members that say how weights are quantized, in the order in which they are looked at.
+pub(crate) const QUANTIZATION: &[&str] = &["quantization", "quantization_config", "compression_config"];
+/// `ModelOpt`'s document of its own that says the same.
+pub(crate) const QUANTIZATION_FILE: &str = "hf_quant_config.json";
+/// Members that name the type of the weights, as torch calls it.
+pub(crate) const DTYPE: &[&str] = &["dtype", "torch_dtype"];
 
 pub(super) const LAYERS: &[&str] =
     &["num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_blocks", "encoder_layers"];

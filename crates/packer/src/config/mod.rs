@@ -1,12 +1,12 @@
 //! What `config.json` says about a model.
 
-mod keys;
+pub(crate) mod keys;
 mod lenient;
 mod quantization;
 mod rope;
 
 use keys::{
-    AUDIO, CONTEXT, DECODER_LAYERS, EXPERT_INTERMEDIATE, EXPERTS, EXPERTS_PER_TOKEN, HEAD_DIM, HEADS, HIDDEN,
+    AUDIO, CONTEXT, DECODER_LAYERS, DTYPE, EXPERT_INTERMEDIATE, EXPERTS, EXPERTS_PER_TOKEN, HEAD_DIM, HEADS, HIDDEN,
     INTERMEDIATE, KV_HEADS, LAYER_LISTS, LAYERS, NESTED, NESTING, SHARED_EXPERTS, VISION, VOCAB,
 };
 use longshore_manifest::document::{Facts, Rope};
@@ -291,7 +291,7 @@ pub(crate) fn parse_object_of(bytes: &[u8], limit: u64) -> Result<Map<String, Va
 
 /// The float type that a document names, as torch does.
 fn float_dtype(level: &Map<String, Value>) -> Option<Dtype> {
-    let name = ["dtype", "torch_dtype"].iter().find_map(|key| level.get(*key)?.as_str())?;
+    let name = DTYPE.iter().find_map(|key| level.get(*key)?.as_str())?;
     match name.strip_prefix("torch.").unwrap_or(name) {
         "float32" => Some(Dtype::F32),
         "float16" => Some(Dtype::F16),

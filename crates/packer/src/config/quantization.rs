@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{ConfigError, parse_object, text};
+use super::{ConfigError, keys::QUANTIZATION, parse_object, text};
 
 /// How a checkpoint says that its weights are stored, from `quantization`, `quantization_config` or `compression_config` of
 /// its `config.json`, or from `ModelOpt`'s `hf_quant_config.json`.
@@ -105,8 +105,6 @@ pub struct WeightGroup {
     pub block: Option<(u64, u64)>,
 }
 
-/// Members of `config.json` that hold a description, in the order in which they are looked at.
-const MEMBERS: &[&str] = &["quantization", "quantization_config", "compression_config"];
 const SKIPPED: &[&str] =
     &["ignore", "ignored_layers", "modules_to_not_convert", "exclude_modules", "llm_int8_skip_modules"];
 
@@ -140,7 +138,8 @@ impl SourceQuantization {
 
     /// The description among the members of these objects: the first that names a method or bits, else the first.
     pub(super) fn find(levels: &[&Map<String, Value>]) -> Option<Self> {
-        let members = levels.iter().flat_map(|level| MEMBERS.iter().filter_map(|key| level.get(*key)?.as_object()));
+        let members =
+            levels.iter().flat_map(|level| QUANTIZATION.iter().filter_map(|key| level.get(*key)?.as_object()));
         let mut all = members.filter(|object| !object.is_empty()).map(Self::from_object);
         let first = all.next()?;
         let tells = |found: &Self| found.method != QuantizationMethod::Other(String::new());

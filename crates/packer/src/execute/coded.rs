@@ -7,7 +7,12 @@ use longshore_quant::{
 };
 use longshore_st_format::Dtype;
 
-use super::{ImportError, packed::PackedParts, reader::Piece, shards::ShardFiles};
+use super::{
+    ImportError,
+    packed::PackedParts,
+    reader::{Piece, as_index},
+    shards::ShardFiles,
+};
 use crate::{
     coding::{Coding, SCALES, WEIGHT},
     plan::PlannedTensor,
@@ -73,8 +78,7 @@ impl Matrices {
 
 impl<'a> CodedReader<'a> {
     pub(super) fn new(files: &'a ShardFiles<'a>, tensor: &'a PlannedTensor) -> Self {
-        let output = tensor.dtype.name().parse().expect("the plan decodes to float types");
-        let matrices = Matrices::of(tensor);
+        let (output, matrices) = (tensor.float(), Matrices::of(tensor));
         Self { files, tensor, output, matrices, row: (0, 0), group: 0, mended: 0 }
     }
 
@@ -84,7 +88,7 @@ impl<'a> CodedReader<'a> {
             Coding::Fp8 { block, .. } => self.next_rows(block, buffers),
             Coding::Packed { scheme, .. } => self.next_groups(scheme, buffers),
             Coding::Double => self.next_doubles(buffers),
-            coding => unreachable!("BUG: {coding:?} is not decoded"),
+            coding @ (Coding::Plain | Coding::Transposed { .. }) => unreachable!("BUG: {coding:?} is not decoded"),
         }
     }
 
@@ -220,9 +224,4 @@ impl<'a> Fp8Blocks<'a> {
         };
         Ok((ScaledFp8::new(Fp8::E4m3, band, block, scales), from))
     }
-}
-
-/// A count of what a buffer or the plan holds.
-pub(super) fn as_index(count: u64) -> usize {
-    usize::try_from(count).expect("no more than a few rows, or than a plan's sources")
 }

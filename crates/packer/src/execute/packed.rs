@@ -6,7 +6,7 @@ use longshore_quant::{
     layout::{LayoutError, global_scale_of_divisor, symmetric_biases},
 };
 
-use super::{ImportError, coded::as_index, shards::ShardFiles};
+use super::{ImportError, reader::as_index, shards::ShardFiles};
 use crate::{
     coding::{BIASES, Coding, GLOBAL, PackedLayout, SCALES, WEIGHT},
     plan::PlannedTensor,
@@ -30,7 +30,7 @@ impl<'a> PackedParts<'a> {
         let Coding::Packed { layout, .. } = tensor.coding else {
             unreachable!("BUG: {:?} has no parts of its own", tensor.coding)
         };
-        let stored = tensor.dtype.name().parse().expect("the plan decodes to float types");
+        let stored = tensor.float();
         let elements = tensor.shape.elements().unwrap_or_default() / (tensor.names.len() as u64).max(1);
         let group = scheme.encoded_len(1, stored).expect("a group is small");
         Self { files, tensor, layout, stored, group, groups_per_unit: elements / u64::from(scheme.group_size()) }

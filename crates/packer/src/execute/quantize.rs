@@ -39,7 +39,7 @@ impl<'a> Quantizer<'a> {
         importance: Option<&'a TensorImportance>,
         is_measured: bool,
     ) -> Self {
-        let float = tensor.dtype.name().parse().expect("the plan quantizes float tensors only");
+        let float = tensor.float();
         let encoder = Encoder::new(scheme, float, profile);
         let decoder = is_measured.then(|| Decoder::new(scheme, float, FloatType::F32));
         let (measure, stats) = (ErrorMeasure::default(), EncodeStats::default());

@@ -3,15 +3,13 @@
 use super::{ReadError, shards::ShardFiles};
 use crate::{
     plan::{PlannedTensor, Transform},
-    transpose::{Tile, transpose},
+    transpose::{QUANTUM, Tile, transpose},
 };
 
 /// Bytes of a tensor that are read, quantized, hashed and written at a time: whole groups of any scheme.
 const CHUNK: usize = 256 << 10;
 /// The same for a transposed tensor. Its source is read in short lines, which are the longer the larger this is.
 const TRANSPOSE_CHUNK: u64 = 4 << 20;
-/// Elements at a multiple of which a row may be cut: a multiple of every scheme's group.
-const QUANTUM: u64 = 128;
 
 /// What is read into, used again for every piece of every tensor.
 #[derive(Debug, Default)]
@@ -147,6 +145,6 @@ impl<'a> TensorReader<'a> {
 }
 
 /// A count of what a buffer or the plan holds.
-fn as_index(count: u64) -> usize {
-    usize::try_from(count).expect("no more than a chunk, or than a plan's sources")
+pub(super) fn as_index(count: u64) -> usize {
+    usize::try_from(count).expect("no more than a chunk or a few rows, or than a plan's sources")
 }

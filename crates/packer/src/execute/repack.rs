@@ -5,14 +5,14 @@ use longshore_quant::{
     EncodeBuffers, FloatType, Format, Scheme,
     layout::{LayoutError, Packing, Transposed, TransposedParts},
 };
-
 use longshore_st_format::Dtype;
 
 use super::{
     ImportError,
     blob::{Noticed, part},
-    coded::{Fp8Blocks, Matrices, as_index},
+    coded::{Fp8Blocks, Matrices},
     packed::{NAN, PackedParts},
+    reader::as_index,
     shards::ShardFiles,
 };
 use crate::{
@@ -152,7 +152,7 @@ impl Repacker<'_, '_> {
         let width = u64::from(self.scheme.bits());
         let group = u64::from(self.scheme.group_size());
         let (groups, per_word) = (inputs / group, 32 / width);
-        let stored: FloatType = self.tensor.dtype.name().parse().expect("the plan decodes to float types");
+        let stored = self.tensor.float();
         let starts = [Role::Weight, Role::Scale, Role::Bias].map(|role| self.start(role));
         let most = (SLAB / (inputs * width / 8).max(1) / per_word * per_word).max(per_word);
         let [mut codes, mut zeros, mut scales, mut order] = [const { Vec::new() }; 4];

@@ -25,7 +25,9 @@ impl<'a> ValueReader<'a> {
     pub(super) fn new(files: &'a ShardFiles<'a>, tensor: &'a PlannedTensor) -> Self {
         match tensor.coding {
             Coding::Plain => Self::Plain(TensorReader::new(files, tensor)),
-            _ => Self::Coded(CodedReader::new(files, tensor)),
+            Coding::Double | Coding::Fp8 { .. } | Coding::Packed { .. } | Coding::Transposed { .. } => {
+                Self::Coded(CodedReader::new(files, tensor))
+            }
         }
     }
 

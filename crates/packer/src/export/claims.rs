@@ -7,17 +7,11 @@ use longshore_st_format::Dtype;
 
 use super::{
     ExportError,
-    contents::{Edit, SIDECAR, read_config},
+    contents::{Edit, read_config},
     document::Document,
     restore::Output,
 };
-
-/// Members by which a model says that its weights are quantized.
-const CLAIMS: [&str; 3] = ["quantization", "quantization_config", "compression_config"];
-/// Members that hold the description of a language model.
-const NESTED: [&str; 4] = ["text_config", "llm_config", "language_config", "thinker_config"];
-/// Members that name the weights' type.
-const DTYPES: [&str; 2] = ["dtype", "torch_dtype"];
+use crate::config::keys::{DTYPE, NESTED, QUANTIZATION, QUANTIZATION_FILE};
 
 /// Edits the configuration of the directory `directory`, whose tensors are all plain, if values of it were decoded: it keeps no
 /// word about quantization, and the type that it names is theirs. `is_decoded` says that this export decodes.
@@ -33,7 +27,7 @@ pub(super) fn edit(
     if from_floats && !is_decoded {
         return Ok(());
     }
-    let sidecar = format!("{directory}{SIDECAR}");
+    let sidecar = format!("{directory}{QUANTIZATION_FILE}");
     let has_sidecar = model.manifest.files().any(|(name, _)| name.as_str() == sidecar);
     let path = format!("{directory}config.json");
     if let Some(mut config) = read_config(store, model, &path)?
@@ -58,7 +52,7 @@ pub(super) fn edit(
 
 /// Removes what is said about quantization, at the top and in the description of the language model.
 pub(super) fn strip(config: &mut Document) {
-    for name in CLAIMS {
+    for name in QUANTIZATION {
         config.remove(name);
     }
     for name in NESTED {
@@ -70,13 +64,13 @@ pub(super) fn strip(config: &mut Document) {
 }
 
 fn claims(config: &Document) -> bool {
-    CLAIMS.iter().any(|name| config.get(name).is_some())
+    QUANTIZATION.iter().any(|name| config.get(name).is_some())
         || NESTED.iter().any(|name| config.object(name).is_some_and(|inner| claims(&inner)))
 }
 
 fn retype(config: &mut Document, dtype: Option<&str>) {
     let Some(dtype) = dtype else { return };
-    for name in DTYPES {
+    for name in DTYPE {
         if config.has(name) {
             config.set(name, format!("\"{dtype}\""));
         }

@@ -10,9 +10,6 @@ use super::{
 };
 use crate::config::MAX_CONFIG_BYTES;
 
-/// `ModelOpt`'s description of quantized weights.
-pub(super) const SIDECAR: &str = "hf_quant_config.json";
-
 /// What becomes of a companion file that does not stay as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Edit {

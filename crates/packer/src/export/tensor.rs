@@ -7,13 +7,11 @@ use longshore_manifest::Progress;
 use super::restore::{Output, Pick, Values};
 use crate::{
     positioned::write_all_at,
-    transpose::{Tile, transpose},
+    transpose::{QUANTUM, Tile, transpose},
 };
 
 /// Elements that are decoded and written at a time; a multiple of every group size.
 const CHUNK: u64 = 256 << 10;
-/// Elements at a multiple of which a row may be cut: a multiple of every scheme's group.
-const QUANTUM: u64 = 128;
 
 /// Writes all of `output` at `at`, in bytes from the start of the file. Returns early, with no error, once `stop` says so.
 pub(super) fn write(

@@ -2,12 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
+use longshore_manifest::document::Role;
+
 use super::{Draft, PlanError};
 use crate::source::Source;
 
-/// What a quantized tensor's companions are called after its own name. A reader takes a tensor so called for one of
-/// them.
-const COMPANIONS: [&str; 3] = [".scale", ".bias", ".global_scale"];
+/// What a quantized tensor's companions are. A reader takes a tensor that is called as one for it.
+const COMPANIONS: [Role; 3] = [Role::Scale, Role::Bias, Role::GlobalScale];
 
 /// Refuses names that two blobs or two tensors have, and tensors that are called like the companion of a quantized one.
 pub(super) fn names(blobs: &[Draft], source: &Source) -> Result<(), PlanError> {
@@ -38,7 +39,8 @@ pub(super) fn names(blobs: &[Draft], source: &Source) -> Result<(), PlanError> {
                 Some(_) => tensor_names.contains_key(&(component, name)),
                 None => in_blob.contains(name),
             };
-            let taken = COMPANIONS.iter().map(|suffix| format!("{}{suffix}", tensor.name)).find(|name| is_taken(name));
+            let mut names = COMPANIONS.iter().map(|role| format!("{}{}", tensor.name, role.suffix()));
+            let taken = names.find(|name| is_taken(name));
             if let Some(taken) = taken {
                 return Err(PlanError::Reserved { tensor: taken, owner: tensor.name.clone() });
             }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use longshore_manifest::document::Role;
 use longshore_quant::{FloatType, Part, Scheme, policy::Query};
 use longshore_st_format::{Dtype, Shape};
 
@@ -45,7 +46,10 @@ impl<'a> Decider<'a> {
             (Coding::Fp8 { is_exact: true, .. }, None) => {
                 kept("FP8 whose scales are powers of two: repacked without loss")
             }
-            (Coding::Fp8 { .. }, None) => by_default(tensor, self.options.policy.fp8()),
+            (Coding::Fp8 { .. }, None) => {
+                let decision = self.options.policy.decide_fp8(tensor.shape.dims());
+                (decision.scheme, decision.rule)
+            }
             (_, Some(scheme)) if !requantize => {
                 let (tensor, found) = (tensor.name.clone(), tensor.coding.exact_scheme().unwrap_or(scheme));
                 return Err(PlanError::Requantize { tensor, found, asked: scheme });
@@ -83,24 +87,6 @@ impl<'a> Decider<'a> {
     }
 }
 
-/// Tensors with fewer elements are not worth quantizing.
-const SMALL: u64 = 1024;
-
-/// What 8-bit floats become that no scheme holds exactly, if nothing is asked for: they are 8-bit already, so that nothing is
-/// protected from it. Where the groups of `scheme` do not fit, mxfp8's may.
-fn by_default(tensor: &Stack, scheme: Scheme) -> Decision {
-    let columns = tensor.shape.dims().last().copied().unwrap_or_default();
-    let elements = tensor.shape.elements().unwrap_or(u64::MAX);
-    if elements < SMALL {
-        return (None, format!("FP8, and fewer than {SMALL} elements: decoded").into());
-    }
-    let fits = |scheme: &Scheme| columns.is_multiple_of(u64::from(scheme.group_size()));
-    match [scheme, Scheme::MXFP8].into_iter().find(fits) {
-        Some(scheme) => (Some(scheme), format!("FP8 that no type holds exactly: {scheme}").into()),
-        None => (None, format!("FP8, and no group divides the last dimension {columns}: decoded").into()),
-    }
-}
-
 /// The parts that a tensor is stored as: itself, or its packed codes with their companions.
 pub(super) fn parts(tensor: &PlannedTensor) -> Result<Vec<(String, Dtype, Shape)>, PlanError> {
     let plain = || (tensor.name.clone(), tensor.dtype, tensor.shape.clone());
@@ -108,23 +94,18 @@ pub(super) fn parts(tensor: &PlannedTensor) -> Result<Vec<(String, Dtype, Shape)
     let parts = scheme
         .parts(float, tensor.shape.dims())
         .map_err(|source| PlanError::Scheme { tensor: tensor.name.clone(), source })?;
-    let stored = |suffix: &str, part: Part| {
+    let name = |role: Role| format!("{}{}", tensor.name, role.suffix());
+    let stored = |(role, part): (Role, Option<Part>)| {
+        let part = part?;
         let dtype = part.kind.dtype().parse().expect("parts have the names of safetensors dtypes");
-        (format!("{}{suffix}", tensor.name), dtype, Shape::from(part.shape))
+        Some((name(role), dtype, Shape::from(part.shape)))
     };
-    let companions = [(".scale", Some(parts.scale)), (".bias", parts.bias)];
-    let companions = companions.into_iter().filter_map(|(suffix, part)| Some(stored(suffix, part?)));
-    let global = tensor.global_scale.clone();
-    let global = global.map(|shape| (format!("{}.global_scale", tensor.name), Dtype::F32, shape));
-    Ok(std::iter::once(stored("", parts.weight)).chain(companions).chain(global).collect())
+    let coded = [(Role::Weight, Some(parts.weight)), (Role::Scale, Some(parts.scale)), (Role::Bias, parts.bias)];
+    let global = tensor.global_scale.clone().map(|shape| (name(Role::GlobalScale), Dtype::F32, shape));
+    Ok(coded.into_iter().filter_map(stored).chain(global).collect())
 }
 
 /// The dtype as one that can be quantized.
-fn float_type(dtype: Dtype) -> Option<FloatType> {
-    match dtype {
-        Dtype::F32 => Some(FloatType::F32),
-        Dtype::F16 => Some(FloatType::F16),
-        Dtype::BF16 => Some(FloatType::BF16),
-        _ => None,
-    }
+pub(super) fn float_type(dtype: Dtype) -> Option<FloatType> {
+    dtype.name().parse().ok()
 }

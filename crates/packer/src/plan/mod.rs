@@ -9,7 +9,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 pub use error::PlanError;
 pub use longshore_manifest::document::Transform;
-use longshore_quant::{Scheme, policy::Policy};
+use longshore_quant::{FloatType, Scheme, policy::Policy};
 use longshore_st_format::{Dtype, Layout, Shape};
 
 use self::draft::Draft;
@@ -141,6 +141,11 @@ impl PlannedTensor {
     #[must_use]
     pub fn is_repacked(&self) -> bool {
         self.scheme.is_some() && self.coding.exact_scheme() == self.scheme
+    }
+
+    /// The type of its values, if they are quantized or decoded: it is a float's then.
+    pub(crate) fn float(&self) -> FloatType {
+        decide::float_type(self.dtype).expect("the plan quantizes floats and decodes to floats")
     }
 
     /// Index into [`Source::tensors`] of what plays `role` (0 for the weight, then in the coding's order) in one of

@@ -20,7 +20,7 @@ pub(super) fn recorded(record: &Import, options: &RepairOptions) -> Vec<PlanOpti
 /// All options that there are, the likeliest first.
 pub(super) fn all(options: &RepairOptions) -> impl Iterator<Item = PlanOptions> {
     let policies: Vec<_> = options.policy.iter().cloned().chain(built_in()).collect();
-    let schemes: Vec<_> = std::iter::once(None).chain(schemes().map(Some)).collect();
+    let schemes: Vec<_> = std::iter::once(None).chain(Scheme::all().map(Some)).collect();
     policies.into_iter().flat_map(move |policy| {
         schemes.clone().into_iter().flat_map(move |scheme| variants(scheme, &policy)).collect::<Vec<_>>()
     })
@@ -43,27 +43,9 @@ fn variants(scheme: Option<Scheme>, policy: &Policy) -> Vec<PlanOptions> {
     ways.into_iter().chain(again).collect()
 }
 
-/// Every scheme that can be asked for, those of the default group first.
-fn schemes() -> impl Iterator<Item = Scheme> {
-    let floats = [Scheme::NVFP4, Scheme::MXFP4, Scheme::MXFP8];
-    let groups = [64, 32, 128].into_iter();
-    let affine = groups.flat_map(|group| Scheme::AFFINE_BITS.map(|bits| format!("int{bits}-g{group}")));
-    affine.filter_map(|name| name.parse().ok()).chain(floats)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_scheme_is_tried_once() {
-        let all: Vec<_> = schemes().collect();
-        let expected = Scheme::AFFINE_BITS.len() * Scheme::AFFINE_GROUPS.len() + 3;
-        let mut distinct: Vec<_> = all.iter().map(ToString::to_string).collect();
-        distinct.sort_unstable();
-        distinct.dedup();
-        assert_eq!((all.len(), distinct.len()), (expected, expected));
-    }
 
     #[test]
     fn a_record_narrows_the_options() {

@@ -25,13 +25,10 @@ use crate::{
     classify::{self, Evidence, Kind},
     coding,
     companions::{self, Companion, has_suffix},
-    config::{MAX_CONFIG_BYTES, ModelConfig, SourceQuantization},
+    config::{MAX_CONFIG_BYTES, ModelConfig, SourceQuantization, keys::QUANTIZATION_FILE},
     inventory::{self, Inventory},
     runtime::ChatTemplate,
 };
-
-/// Where `ModelOpt` describes quantized weights.
-const SIDECAR: &str = "hf_quant_config.json";
 
 /// A checkpoint that could be imported: what its files hold, without their data.
 ///
@@ -264,7 +261,8 @@ fn read_config(config: &walk::Entry, entries: &[walk::Entry]) -> Result<ModelCon
     let path = &config.path;
     let mut parsed = ModelConfig::parse(&read_config_bytes(path)?)
         .map_err(|source| SourceError::Config { path: path.clone(), source })?;
-    if let (None, Some(sidecar)) = (&parsed.quantization, entries.iter().find(|entry| entry.name == SIDECAR)) {
+    if let (None, Some(sidecar)) = (&parsed.quantization, entries.iter().find(|entry| entry.name == QUANTIZATION_FILE))
+    {
         let bytes = read_config_bytes(&sidecar.path)?;
         parsed.quantization = SourceQuantization::parse_sidecar(&bytes)
             .map_err(|source| SourceError::Config { path: sidecar.path.clone(), source })?;

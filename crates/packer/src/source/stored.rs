@@ -7,7 +7,7 @@ use std::{
 
 use longshore_manifest::{
     ModelName, Store,
-    document::{Draft, TensorEntry, TensorTable, Transform, media_type},
+    document::{Draft, Role, TensorEntry, TensorTable, Transform, media_type},
     store::Model,
 };
 use longshore_quant::Scheme;
@@ -225,7 +225,7 @@ fn add(
         format: "a quantized tensor of a store",
         tensor: tensor.name.clone(),
         dtype: Dtype::U32,
-        companion: Some(format!("{}.scale", tensor.name)),
+        companion: Some(format!("{}{}", tensor.name, Role::Scale.suffix())),
     });
     source.members.push(Member {
         role,

@@ -66,19 +66,25 @@ fn only_the_type_changes_where_nothing_else_was_said() {
     assert_eq!(found, text(dir.path()).replace("\"bfloat16\"", "\"float32\""));
 }
 
+/// Wherever an import reads that weights are quantized, an export says so no more.
 #[test]
 fn a_nested_language_model_is_looked_at() {
-    let dir = Dir::new();
-    let before = concat!(
-        "{\n  \"architectures\": [\"TestForCausalLM\"],\n  \"text_config\": {\n    \"torch_dtype\": \"bfloat16\",\n",
-        "    \"quantization_config\": {\"quant_method\": \"fp8\"},\n    \"rms_norm_eps\": 1e-06\n  }\n}\n"
-    );
-    dir.file("config.json", before);
-    dir.weights("model.safetensors", &[("a.weight", &[64, 64])]);
-    let source = dir.open().expect("it is a model");
-    let (_target, found) = exported(&source, "int8", Some(FloatType::F32));
-    let expected = before.replace("bfloat16", "float32");
-    assert_eq!(found, expected.replace("    \"quantization_config\": {\"quant_method\": \"fp8\"},\n", ""));
+    for member in ["text_config", "llm_config", "language_config", "language_model_config", "thinker_config", "decoder"]
+    {
+        let dir = Dir::new();
+        let before = concat!(
+            "{\n  \"architectures\": [\"TestForCausalLM\"],\n  \"MEMBER\": {\n    \"torch_dtype\": \"bfloat16\",\n",
+            "    \"quantization_config\": {\"quant_method\": \"fp8\"},\n    \"rms_norm_eps\": 1e-06\n  }\n}\n"
+        )
+        .replace("MEMBER", member);
+        dir.file("config.json", &before);
+        dir.weights("model.safetensors", &[("a.weight", &[64, 64])]);
+        let source = dir.open().expect("it is a model");
+        assert!(source.config.as_ref().is_some_and(|config| config.quantization.is_some()), "{member}");
+        let (_target, found) = exported(&source, "int8", Some(FloatType::F32));
+        let expected = before.replace("bfloat16", "float32");
+        assert_eq!(found, expected.replace("    \"quantization_config\": {\"quant_method\": \"fp8\"},\n", ""));
+    }
 }
 
 #[test]

@@ -19,7 +19,6 @@ mod nvfp4_short;
 mod pack;
 mod reduce;
 mod search;
-mod search_table;
 mod signed;
 mod table;
 

@@ -4,10 +4,11 @@
 //! leave this module only through methods of [`Avx2`], which nobody can call who has not detected those instructions.
 #![expect(unsafe_code, reason = "calling functions with target features from functions without")]
 
-use super::{Avx2, affine, affine_decode, block_decode, measure, mx, nvfp4};
+use super::{Avx2, affine, affine_decode, block_decode, measure, mx, nvfp4, search};
 use crate::{
-    EncodeBuffers, EncodeStats, ErrorMeasure, GlobalScale,
+    EncodeBuffers, EncodeStats, ErrorMeasure, GlobalScale, Importance,
     portable::{self, DecodeKernel, EncodeKernel, Params, block_decode::Codec, element::Element},
+    search::{SearchKernel, block::Block},
     table::Kernels,
 };
 
@@ -36,6 +37,26 @@ fn encode_mx<R: portable::mx::Rule, C: portable::mx::Code, T: Element>(
 ) -> EncodeStats {
     // SAFETY: avx2, fma and f16c have been detected, or nobody would hold the `Avx2` through which this is reached.
     unsafe { mx::encode::<R, C, T>(params, src, out) }
+}
+
+fn search_affine<T: Element, const BITS: usize>(
+    params: &Params<GlobalScale>,
+    importance: Option<Importance<'_>>,
+    src: &[u8],
+    out: EncodeBuffers<'_>,
+) -> EncodeStats {
+    // SAFETY: avx2, fma and f16c have been detected, or nobody would hold the `Avx2` through which this is reached.
+    unsafe { search::encode_affine::<T, BITS>(params, importance, src, out) }
+}
+
+fn search_block<B: Block, T: Element>(
+    params: &Params<GlobalScale>,
+    importance: Option<Importance<'_>>,
+    src: &[u8],
+    out: EncodeBuffers<'_>,
+) -> EncodeStats {
+    // SAFETY: avx2, fma and f16c have been detected, or nobody would hold the `Avx2` through which this is reached.
+    unsafe { search::encode_block::<B, T>(params, importance, src, out) }
 }
 
 fn decode_affine<S: Element, A: Element, O: Element, const BITS: usize>(
@@ -88,5 +109,13 @@ impl Kernels for Avx2 {
 
     fn block_decode<C: Codec, O: Element, const BITS: usize>(self) -> DecodeKernel {
         decode_block::<C, O, BITS>
+    }
+
+    fn affine_search<T: Element, const BITS: usize>(self) -> SearchKernel {
+        search_affine::<T, BITS>
+    }
+
+    fn block_search<B: Block, T: Element>(self) -> SearchKernel {
+        search_block::<B, T>
     }
 }

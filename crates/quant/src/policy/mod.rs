@@ -141,10 +141,35 @@ impl Policy {
         &self.0.source
     }
 
-    /// The scheme for 8-bit floats of a source that no scheme holds exactly, if none is requested.
+    /// The scheme for 8-bit floats of a source that no scheme holds exactly, if none is requested: what
+    /// [`decide_fp8`](Self::decide_fp8) chooses where it fits.
     #[must_use]
     pub fn fp8(&self) -> Scheme {
         self.0.rules.fp8
+    }
+
+    /// What becomes of a tensor of `shape` whose source has 8-bit floats that no scheme holds exactly, if none is requested.
+    /// They have 8 bits already, so that nothing is protected from that and no rule is asked. Where the group of
+    /// [`fp8`](Self::fp8) does not divide the last dimension, mxfp8's may.
+    ///
+    /// `None`, of the [`Decision`], decodes them: there are fewer than 1,024 elements, whatever `min_elements` says of
+    /// others, or no group fits.
+    #[must_use]
+    pub fn decide_fp8(&self, shape: &[u64]) -> Decision {
+        /// Decoding fewer elements costs less than it takes to tell them from others.
+        const SMALL: u64 = 1024;
+        if Query::new("", shape).elements() < SMALL {
+            return Decision::kept(format!("FP8, and fewer than {SMALL} elements: decoded"), None);
+        }
+        let last = shape.last().copied().unwrap_or_default();
+        let fits = |scheme: &Scheme| last.is_multiple_of(u64::from(scheme.group_size()));
+        match [self.fp8(), Scheme::MXFP8].into_iter().find(fits) {
+            Some(scheme) => {
+                let rule = format!("FP8 that no type holds exactly: {scheme}").into();
+                Decision { scheme: Some(scheme), rule, line: None }
+            }
+            None => Decision::kept(format!("FP8, and no group divides the last dimension {last}: decoded"), None),
+        }
     }
 
     /// What becomes of the tensor when `requested` is asked for. Without a request every tensor is kept.

@@ -85,6 +85,16 @@ impl Scheme {
     /// The group sizes that affine schemes come in, in elements.
     pub const AFFINE_GROUPS: [u32; 3] = [32, 64, 128];
 
+    /// Every scheme: the affine ones of the default group, those of the others, then the floating-point ones.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let default = Format::Affine { bits: 8 }.default_group_size();
+        let others = Self::AFFINE_GROUPS.into_iter().filter(move |group| *group != default);
+        let affine = std::iter::once(default).chain(others).flat_map(|group_size| {
+            Self::AFFINE_BITS.into_iter().map(move |bits| Self { format: Format::Affine { bits }, group_size })
+        });
+        affine.chain([Self::NVFP4, Self::MXFP4, Self::MXFP8])
+    }
+
     /// The affine scheme with `bits` per code and `group_size` elements to a group.
     ///
     /// # Errors

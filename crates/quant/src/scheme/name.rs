@@ -93,3 +93,19 @@ impl fmt::Display for Scheme {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_of_a_scheme_that_is_listed() {
+        for (name, format) in NAMES {
+            let named = Scheme::all().find(|scheme| scheme.format() == format);
+            let named = named.unwrap_or_else(|| panic!("Scheme::all has no {name}"));
+            // An alias comes after the name that it stands for.
+            let canonical = NAMES.iter().find(|(_, other)| *other == format).map(|(name, _)| *name);
+            assert_eq!(canonical, Some(named.quant_type()));
+        }
+    }
+}

@@ -3,10 +3,10 @@
 use longshore_quant::{EncodeBuffers, EncodeError, Encoder, FloatType, GlobalScale, Level, Profile, Scheme};
 use proptest::prelude::*;
 
-use crate::support::{PROFILES, affine_schemes, bytes, decode, encode, floats, gaussian, schemes, squared_error};
+use crate::support::{PROFILES, affine_schemes, bytes, decode, encode, floats, gaussian, squared_error};
 
 fn any_scheme() -> impl Strategy<Value = Scheme> {
-    proptest::sample::select(schemes().collect::<Vec<_>>())
+    proptest::sample::select(Scheme::all().collect::<Vec<_>>())
 }
 
 fn any_float() -> impl Strategy<Value = FloatType> {
@@ -78,7 +78,7 @@ proptest! {
 
 #[test]
 fn plus_loses_no_more_than_mlx() {
-    for scheme in schemes() {
+    for scheme in Scheme::all() {
         for float in FloatType::ALL {
             for sigma in [0.02, 1.0] {
                 let src = bytes(float, &gaussian(7, 64 * 1024, sigma));
@@ -138,7 +138,7 @@ fn nvfp4_underflows_where_mlx_does_and_plus_does_not() {
 
 #[test]
 fn degenerate_groups() {
-    for scheme in schemes() {
+    for scheme in Scheme::all() {
         let group = usize::try_from(scheme.group_size()).expect("it is small");
         for float in FloatType::ALL {
             for profile in PROFILES {
@@ -179,7 +179,7 @@ fn epsilon_decides_what_is_zero() {
 
 #[test]
 fn what_cannot_be_encoded_is_counted() {
-    for scheme in schemes() {
+    for scheme in Scheme::all() {
         let group = usize::try_from(scheme.group_size()).expect("it is small");
         for profile in PROFILES {
             let mut values = vec![0.25; 2 * group];
@@ -226,7 +226,7 @@ fn buffers_of_the_wrong_length_are_refused() {
 
 #[test]
 fn every_profile_encodes_every_scheme() {
-    for scheme in schemes() {
+    for scheme in Scheme::all() {
         for float in FloatType::ALL {
             for profile in Profile::ALL {
                 for level in Level::available() {

@@ -6,7 +6,7 @@
 use longshore_quant::{Decoder, Encoder, FloatType, GlobalScale, Level, Profile, Scheme};
 use proptest::prelude::*;
 
-use crate::support::{PROFILES, decode_with, encode, schemes};
+use crate::support::{PROFILES, decode_with, encode};
 
 /// A fast generator for tests that want millions of numbers.
 struct Random(u64);
@@ -71,7 +71,7 @@ fn source(float: FloatType, random: &mut Random, elements: usize, group: usize) 
 #[test]
 fn ordinary_numbers_and_their_limits() {
     let mut random = Random(0x1234_5678_9ABC_DEF1);
-    for scheme in schemes() {
+    for scheme in Scheme::all() {
         let group = usize::try_from(scheme.group_size()).expect("it is small");
         for float in FloatType::ALL {
             for profile in Profile::ALL {
@@ -163,7 +163,7 @@ fn ties_of_small_floats() {
 proptest! {
     #[test]
     fn raw_bits_encode_alike(
-        scheme in proptest::sample::select(schemes().collect::<Vec<_>>()),
+        scheme in proptest::sample::select(Scheme::all().collect::<Vec<_>>()),
         float in proptest::sample::select(FloatType::ALL.to_vec()),
         profile in proptest::sample::select(Profile::ALL.to_vec()),
         seed in 1u64..,
@@ -176,7 +176,7 @@ proptest! {
 
     #[test]
     fn raw_bits_decode_alike(
-        scheme in proptest::sample::select(schemes().collect::<Vec<_>>()),
+        scheme in proptest::sample::select(Scheme::all().collect::<Vec<_>>()),
         stored in proptest::sample::select(FloatType::ALL.to_vec()),
         output in proptest::sample::select(FloatType::ALL.to_vec()),
         global in proptest::option::of(any::<f32>()),

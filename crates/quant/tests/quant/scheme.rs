@@ -2,11 +2,19 @@
 
 use longshore_quant::{FloatType, Format, PartKind, Scheme, SchemeError};
 
-use crate::support::schemes;
+#[test]
+fn every_scheme_is_listed_once() {
+    let mut names: Vec<String> = Scheme::all().map(|scheme| scheme.to_string()).collect();
+    assert_eq!(names[..7], ["int2", "int3", "int4", "int5", "int6", "int8", "int2-g32"]);
+    assert_eq!(names[18..], ["nvfp4", "mxfp4", "mxfp8"]);
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), 21);
+}
 
 #[test]
 fn requests_parse_and_display() {
-    for scheme in schemes() {
+    for scheme in Scheme::all() {
         assert_eq!(scheme.to_string().parse(), Ok(scheme));
         assert_eq!(format!("  {}\n", scheme.to_string().to_uppercase()).parse(), Ok(scheme));
         assert_eq!(Scheme::from_metadata(scheme.quant_type(), scheme.group_size()), Ok(scheme));
@@ -112,7 +120,7 @@ fn parts_have_the_shapes_that_readers_expect() {
 
 #[test]
 fn the_lengths_of_parts_are_those_of_their_buffers() {
-    for scheme in schemes() {
+    for scheme in Scheme::all() {
         for float in FloatType::ALL {
             let parts = scheme.parts(float, &[6, 256]).expect("it fits");
             let groups = 6 * 256 / usize::try_from(scheme.group_size()).expect("it is small");

@@ -6,7 +6,7 @@ use longshore_quant::{
 };
 use proptest::prelude::*;
 
-use crate::support::{Encoded, bytes, decode, decode_with, encode, floats, gaussian, schemes};
+use crate::support::{Encoded, bytes, decode, decode_with, encode, floats, gaussian};
 
 /// Numbers with the heavy tails of Student's t with four degrees of freedom.
 fn student(seed: u64, count: usize, sigma: f64) -> Vec<f32> {
@@ -100,7 +100,7 @@ proptest! {
     /// Ordinary weights, few different ones, and groups that lie far from zero.
     #[test]
     fn best_is_never_worse_than_mlx(
-        scheme in proptest::sample::select(schemes().collect::<Vec<_>>()),
+        scheme in proptest::sample::select(Scheme::all().collect::<Vec<_>>()),
         float in proptest::sample::select(FloatType::ALL.to_vec()),
         seed in any::<u64>(),
         sigma in -14i32..10,
@@ -119,7 +119,7 @@ proptest! {
     /// Whatever the bits.
     #[test]
     fn nor_on_raw_bits(
-        scheme in proptest::sample::select(schemes().collect::<Vec<_>>()),
+        scheme in proptest::sample::select(Scheme::all().collect::<Vec<_>>()),
         float in proptest::sample::select(FloatType::ALL.to_vec()),
         src in prop::collection::vec(any::<u8>(), 4 * 128 * 3),
     ) {
@@ -130,7 +130,7 @@ proptest! {
     /// A matrix may be cut at any group, if each piece knows where it begins.
     #[test]
     fn weighted_pieces_make_the_whole(
-        scheme in proptest::sample::select(schemes().collect::<Vec<_>>()),
+        scheme in proptest::sample::select(Scheme::all().collect::<Vec<_>>()),
         seed in any::<u64>(),
         cut in 0usize..=21,
     ) {

@@ -110,14 +110,7 @@ pub(crate) fn squared_error(a: &[f32], b: &[f32]) -> f64 {
 
 /// Every affine scheme.
 pub(crate) fn affine_schemes() -> impl Iterator<Item = Scheme> {
-    Scheme::AFFINE_BITS
-        .into_iter()
-        .flat_map(|bits| Scheme::AFFINE_GROUPS.map(|group| Scheme::affine(bits, group).expect("it is listed")))
-}
-
-/// Every scheme.
-pub(crate) fn schemes() -> impl Iterator<Item = Scheme> {
-    affine_schemes().chain([Scheme::NVFP4, Scheme::MXFP4, Scheme::MXFP8])
+    Scheme::all().filter(|scheme| scheme.is_affine())
 }
 
 /// The profiles that take weights as they come.

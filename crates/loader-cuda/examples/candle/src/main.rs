@@ -4,7 +4,6 @@ use std::error::Error;
 
 use candle_core::{
     CudaDevice, CudaStorage, Storage, Tensor,
-    backend::BackendDevice,
     cuda_backend::{CudaDType, cudarc::driver::DeviceRepr},
     op::BackpropOp,
 };

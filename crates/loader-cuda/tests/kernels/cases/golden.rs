@@ -1,17 +1,16 @@
 //! Vectors of MLX.
 
-use std::{fs, path::Path};
-
 use longshore_quant::{FloatType, GlobalScale, Scheme};
 use longshore_st_format::SafeTensors;
 
 use super::{Case, Global, Run, assert_same};
 
+/// Part of the program, which runs on machines that do not have this tree.
+const VECTORS: &[u8] = include_bytes!("../../../../quant/tests/quant/vectors/decode_cpu.safetensors");
+
 /// Decodes the vectors captured from MLX and compares with what MLX made of them; returns how many tensors there were.
 pub(crate) fn golden_cases(run: &mut impl Run) -> usize {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../quant/tests/quant/vectors/decode_cpu.safetensors");
-    let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let set = SafeTensors::new(bytes).expect("the vectors are safetensors");
+    let set = SafeTensors::new(VECTORS).expect("the vectors are safetensors");
     let part = |stem: &str, name: &str| set.tensor(&format!("{stem}.{name}")).map_or(vec![], |view| view.data.to_vec());
     let mut checked = 0;
     for expected in set.iter() {

@@ -44,6 +44,12 @@ pub enum PlanError {
         /// The number of experts.
         experts: u64,
     },
+    /// An expert that no tensor belongs to, of a model without stacks.
+    #[error("no tensor belongs to expert {expert}")]
+    UnknownExpert {
+        /// The expert that was asked for.
+        expert: u64,
+    },
     /// An expert was asked for twice.
     #[error("expert {expert} is selected twice")]
     ExpertTwice {

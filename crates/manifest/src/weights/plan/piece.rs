@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use super::{Cast, Extent, Read};
+use super::{ALIGNMENT, Cast, Extent, Read};
 
 /// How reads are cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cut {
-    /// The most bytes of a piece: the size of a staging buffer. A multiple of [`ALIGNMENT`](super::ALIGNMENT), more than 0.
+    /// The most bytes of a piece: the size of a staging buffer. What is no multiple of [`ALIGNMENT`] counts as the one below it, and 0 as the first.
     pub piece: u64,
     /// Bytes that nobody wants are read through where so many or fewer lie between two that are wanted.
     pub gap: u64,
@@ -81,6 +81,7 @@ impl Fetch {
 }
 
 pub(super) fn cut(reads: &[Read], cut: &Cut) -> Vec<Piece> {
+    let cut = &Cut { piece: (cut.piece / ALIGNMENT).max(1) * ALIGNMENT, ..*cut };
     let mut pieces: Vec<Piece> = Vec::new();
     for read in reads {
         let (len, mut done) = (read.arena_len(), 0);

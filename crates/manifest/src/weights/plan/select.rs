@@ -55,14 +55,15 @@ struct Chooser<'s> {
 pub(super) fn select(table: &TensorTable, selection: &Selection) -> Result<Vec<Selected>, PlanError> {
     let chooser = Chooser::new(table, selection)?;
     let mut selected = Vec::new();
-    let (mut missing, mut has_experts) = (chooser.names.clone(), false);
+    let (mut missing, mut has_stacks, mut experts) = (chooser.names.clone(), false, HashSet::new());
     for (blob, entry) in table.blobs.iter().enumerate() {
         if selection.component.is_some() && selection.component != entry.component {
             continue;
         }
         let mut tensors = Vec::new();
         for tensor in &entry.tensors {
-            has_experts |= chooser.is_stack(tensor) || expert(&tensor.name).is_some();
+            has_stacks |= chooser.is_stack(tensor);
+            experts.extend(expert(&tensor.name));
             missing.remove(tensor.name.as_str());
             if chooser.wants(&tensor.name) {
                 tensors.push(chooser.take(entry.digest, tensor, entry.component.clone())?);
@@ -75,8 +76,13 @@ pub(super) fn select(table: &TensorTable, selection: &Selection) -> Result<Vec<S
     if let Some(name) = selection.names.iter().find(|name| missing.contains(name.as_str())) {
         return Err(PlanError::UnknownTensor { name: name.clone() });
     }
-    if selection.experts.is_some() && !has_experts {
-        return Err(PlanError::NoExperts);
+    if let Some(wanted) = selection.experts.as_ref().filter(|_| !has_stacks) {
+        if experts.is_empty() {
+            return Err(PlanError::NoExperts);
+        }
+        if let Some(expert) = wanted.iter().find(|expert| !experts.contains(expert)) {
+            return Err(PlanError::UnknownExpert { expert: *expert });
+        }
     }
     Ok(selected)
 }

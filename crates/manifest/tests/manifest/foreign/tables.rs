@@ -1,14 +1,14 @@
 //! The three ways in which ollama has written tensors, as one table.
 
 use longshore_manifest::{
-    Weights,
+    Digest, Silent, Weights,
     document::{Role, TensorTable},
     store::TableError,
-    weights::OpenOptions,
+    weights::{CorruptError, OpenOptions},
 };
 
 use super::{Arrays, Ollama};
-use crate::util::{name, verify};
+use crate::util::{name, put, verify};
 
 /// Name, type, shape and code of every tensor, in the table's order.
 fn tensors(table: &TensorTable) -> Vec<String> {
@@ -81,6 +81,17 @@ fn parts_in_blobs_of_their_own() {
     options.select = Some(&|name| name == "a.weight");
     assert_eq!(Weights::open(&store, &model, &options).unwrap().digests().count(), 3);
     assert!(verify(&store).bad.is_empty());
+
+    // What is loaded is hashed, a scale in a blob of its own as much as the codes.
+    let weights = || Weights::open(&store, &model, &OpenOptions::default()).unwrap();
+    assert_eq!(weights().verify(&Silent), Ok(()));
+    let scale = layer("a.weight_scale");
+    let mut bytes = std::fs::read(store.blob_path(&scale.digest)).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    put(&store.blob_path(&scale.digest), &bytes);
+    let (digest, found) = (scale.digest, Digest::of(&bytes));
+    let tensors = vec!["a.weight".to_owned()];
+    assert_eq!(weights().verify(&Silent), Err(CorruptError::Blob { digest, found, tensors, others: 0 }));
 }
 
 /// Blobs without names are told by their bytes alone, so that two tensors may share one.

@@ -21,10 +21,10 @@ use self::{
 };
 use super::{
     ExportError,
-    contents::{Contents, Edit, SIDECAR, read_config},
+    contents::{Contents, Edit, read_config},
     restore::{Output, Pick, Values, check_names},
 };
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, keys::QUANTIZATION_FILE};
 
 const CONFIG: &str = "config.json";
 
@@ -74,7 +74,7 @@ pub(super) fn contents<'w>(store: &Store, model: &Model, weights: &'w Weights) -
     check_names(&parts.outputs)?;
     config::spell(&mut config, architecture.name(), architecture.ties_head().then_some(has_head));
     quantization::describe(&mut config, &parts.modules, &parts.elements);
-    let edits = [(CONFIG, Edit::Text(config.to_text())), (SIDECAR, Edit::LeaveOut)];
+    let edits = [(CONFIG, Edit::Text(config.to_text())), (QUANTIZATION_FILE, Edit::LeaveOut)];
     Ok(Contents {
         directories: BTreeMap::from([(String::new(), parts.outputs)]),
         edits: edits.map(|(name, edit)| (name.to_owned(), edit)).into(),

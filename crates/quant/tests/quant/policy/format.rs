@@ -143,6 +143,27 @@ action = 'request'
 }
 
 #[test]
+fn eight_bit_floats_that_no_scheme_holds() {
+    let own = parse("min_elements = 1\nfp8 = 'int4'\n[[rule]]\naction = 'keep'");
+    for (policy, shape, scheme, rule) in [
+        (&named("default"), &[16, 64][..], Some("int8"), "FP8 that no type holds exactly: int8"),
+        (&named("uniform"), &[8, 2, 64], Some("int8"), "FP8 that no type holds exactly: int8"),
+        (&named("v0.32"), &[16, 64], Some("mxfp8"), "FP8 that no type holds exactly: mxfp8"),
+        (&own, &[16, 64], Some("int4"), "FP8 that no type holds exactly: int4"),
+        // Groups of 64 do not fit, those of 32 do.
+        (&own, &[16, 96], Some("mxfp8"), "FP8 that no type holds exactly: mxfp8"),
+        (&own, &[64, 48], None, "FP8, and no group divides the last dimension 48: decoded"),
+        // One row less than is worth it, whatever the policy calls small.
+        (&own, &[15, 64], None, "FP8, and fewer than 1024 elements: decoded"),
+        (&named("uniform"), &[15, 64], None, "FP8, and fewer than 1024 elements: decoded"),
+    ] {
+        let found = policy.decide_fp8(shape);
+        assert_eq!(found.scheme.map(|scheme| scheme.to_string()).as_deref(), scheme, "{} {shape:?}", policy.name());
+        assert_eq!((found.rule.as_ref(), found.line), (rule, None));
+    }
+}
+
+#[test]
 fn names_and_descriptions() {
     let rule = "[[rule]]\naction = 'keep'\n";
     assert_eq!(parse(rule).name(), "mine");

@@ -73,8 +73,7 @@ const ARCHITECTURES: &[&str] = &[
 ];
 
 fn schemes() -> impl Strategy<Value = Scheme> {
-    let names = ["int2", "int3", "int4", "int5", "int6", "int8", "int4-g32", "int4-g128", "nvfp4", "mxfp4", "mxfp8"];
-    select(names.to_vec()).prop_map(|name| name.parse().expect("it is a scheme"))
+    select(Scheme::all().collect::<Vec<_>>())
 }
 
 fn shapes() -> impl Strategy<Value = Vec<u64>> {
