@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from html import escape
 
-ROW, GAP, LABEL, BAR, WIDTH = 20, 10, 330, 330, 760
+ROW, GAP, LABEL, BAR, WIDTH = 20, 10, 330, 300, 760
+# How far a scale reaches, in lengths of the longest bar of a program: limits beyond it are cut.
+REACH = 1.25
 STYLE = (
-    "text{font:12px system-ui,sans-serif;fill:#24292f}.t{font-weight:600;font-size:14px}.n{fill:#57606a}"
+    "text{font:12px system-ui,sans-serif;fill:#24292f}.t{font-weight:600;font-size:14px}.n{fill:#57606a}.c{opacity:.45}"
     "rect{fill:#9aa4af}.o{fill:#0969da}.l{fill:#d4a72c}"
     "@media(prefers-color-scheme:dark){text{fill:#e6edf3}.n{fill:#8d96a0}rect{fill:#57606a}.o{fill:#4493f8}.l{fill:#9e6a03}}"
 )
@@ -19,40 +21,67 @@ class Bar:
     value: float
     text: str
     kind: str = "peer"
+    cold: float | None = None  # how long a paler bar below it is
 
 
 def bars(title: str, groups: dict[str, list[Bar]]) -> str:
-    """A picture. Each group has its own scale, from 0 to its longest bar."""
+    """A picture. Each group has its own scale, from 0 to its longest bar; a limit that is much longer than that of any program is cut."""
     lines, y = [], 28
     for name, group in groups.items():
         if name:
             y += GAP
             lines.append(f'<text class="n" x="0" y="{y + 13}">{escape(name)}</text>')
             y += ROW
-        most = max((bar.value for bar in group), default=0) or 1
+        most = _scale(group)
         for bar in group:
-            long = max(1.0, bar.value / most * BAR)
-            kind = {"ours": ' class="o"', "limit": ' class="l"'}.get(bar.kind, "")
+            long = max(_length(bar.value, most), _length(bar.cold or 0, most))
+            kind = {"ours": "o", "limit": "l"}.get(bar.kind, "")
             lines.append(f'<text x="{LABEL - 8}" y="{y + 13}" text-anchor="end">{escape(bar.label)}</text>')
-            lines.append(f'<rect{kind} x="{LABEL}" y="{y + 2}" width="{long:.1f}" height="{ROW - 6}" rx="2"/>')
-            lines.append(f'<text class="n" x="{LABEL + long + 6:.1f}" y="{y + 13}">{escape(bar.text)}</text>')
+            lines.append(_rectangle(kind, y + 2, _length(bar.value, most), ROW - 6 if bar.cold is None else 8))
+            if bar.cold is not None:
+                lines.append(_rectangle(f"{kind} c".strip(), y + 11, _length(bar.cold, most), 6))
+            text = bar.text if max(bar.value, bar.cold or 0) <= most else f"{bar.text} →"
+            lines.append(f'<text class="n" x="{LABEL + long + 6:.1f}" y="{y + 13}">{escape(text)}</text>')
             y += ROW
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y + GAP}" viewBox="0 0 {WIDTH} {y + GAP}" role="img">'
     name = f'<title>{escape(title)}</title><style>{STYLE}</style><text class="t" x="0" y="16">{escape(title)}</text>'
     return "\n".join([head, name, *lines, "</svg>", ""])
 
 
+def _scale(group: list[Bar]) -> float:
+    """The value whose bar is the longest that there may be."""
+    longest = max((max(bar.value, bar.cold or 0) for bar in group), default=0) or 1
+    programs = [max(bar.value, bar.cold or 0) for bar in group if bar.kind != "limit"]
+    return min(longest, max(programs) * REACH) if programs else longest
+
+
+def _length(value: float, most: float) -> float:
+    return max(1.0, min(1.0, value / most) * BAR)
+
+
+def _rectangle(kind: str, y: int, long: float, high: int) -> str:
+    mark = f' class="{kind}"' if kind else ""
+    return f'<rect{mark} x="{LABEL}" y="{y}" width="{long:.1f}" height="{high}" rx="2"/>'
+
+
 def of_jobs(rows: list[dict[str, object]]) -> dict[str, list[Bar]]:
-    """The rate of each row of a ledger, by model and start."""
-    groups: dict[str, list[Bar]] = {}
+    """The rate of each program with the first model, the fastest first, warm and below it cold; then what the machine can do at most."""
+    found: dict[tuple[str, ...], dict[str, float]] = {}
     for row in rows:
-        kind = {"longshore": "ours", "limit": "limit"}.get(str(row["peer"]), "peer")
-        rate = float(str(row["gb_per_s"]))
-        peer = "" if kind == "limit" else f"{row['peer']}: "
-        threads = {"1": "", "": ""}.get(str(row["threads"]), f", {row['threads']} threads")
-        group = ", ".join(word for word in (str(row["model"]), str(row["start"]), "GB/s") if word)
-        groups.setdefault(group, []).append(Bar(f"{peer}{row['operation']}{threads}", rate, f"{rate:.2f}", kind))
-    return groups
+        if row["model"] == rows[0]["model"]:
+            key = str(row["peer"]), str(row["operation"]), str(row["threads"])
+            found.setdefault(key, {})[str(row["start"])] = float(str(row["gb_per_s"]))
+    programs: list[Bar] = []
+    for (peer, operation, threads), rates in found.items():
+        kind = "limit" if peer == "limit" else "ours" if peer.startswith("longshore") else "peer"
+        who = operation if kind == "limit" else f"{peer}: {operation}"
+        label = who if threads in ("1", "") else f"{who}, {threads} threads"
+        warm, cold = rates.get("warm", 0.0), rates.get("cold")
+        text = f"{warm:.2f}" if cold is None else f"{warm:.2f}, {cold:.2f} cold"
+        programs.append(Bar(label, warm, text, kind, cold))
+    programs.sort(key=lambda bar: (bar.kind == "limit", -bar.value))
+    model = str(rows[0]["model"]) if rows else ""
+    return {f"{model}, GB/s; pale: files not in memory; blue: Longshore, yellow: limits of the machine": programs}
 
 
 def of_weights(rows: list[dict[str, str]]) -> dict[str, list[Bar]]:

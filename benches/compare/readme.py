@@ -98,7 +98,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Rows], list[list[str]]], str]] = {
     "quantize": (
         "Quantizing a matrix in memory, weights per second",
         quantize,
-        "The formats of ggml and candle (Q4_1, Q8_0, MXFP4) are others of a similar size, and read F32.",
+        "The formats of ggml and candle (Q4_1, Q8_0, MXFP4) are others of a similar size, and read F32. MLX is its CPU backend, on one core; what it is made for is Metal.",
     ),
     "import": (
         "Importing a checkpoint as it is",
@@ -108,10 +108,10 @@ SECTIONS: dict[str, tuple[str, Callable[[Rows], list[list[str]]], str]] = {
     "save": (
         "Quantizing a checkpoint and saving it",
         ledger,
-        "Only Longshore hashes and syncs what it writes; the time of syncing is added to the others.",
+        "Only Longshore hashes and syncs what it writes; the time of syncing is added to the others. mlx-lm runs on MLX's CPU backend; what it is made for is Metal.",
     ),
     "verify": ("Verifying what is stored", ledger, ""),
-    "load": ("Loading into host memory, until every byte was read once by one thread", ledger, ""),
+    "load": ("Loading into host memory, until every byte was read once by one thread", ledger, "The loaders that need PyTorch are made to fill a GPU; here they bring tensors to host memory, without one."),
     "dedup": ("Variants and fine-tunes of one model, stored together", dedup, ""),
 }
 

@@ -43,6 +43,7 @@ def main() -> int:
     verb = verbs.add_parser("all", help="Every subject, one after the other, with what is the default of each.")
     _common(verb, None)
     contest.arguments(verb)
+    modules["load"].torch(verb)
     args = parser.parse_args()
 
     wrong = False

@@ -19,6 +19,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use longshore_benches::words;
 use longshore_manifest::{Digest, Store, Weights, document::Role, weights::OpenOptions};
 use memmap2::Mmap;
 use safetensors::SafeTensors;
@@ -75,26 +76,13 @@ fn stored(weights: &Weights) -> Vec<Slice<'_>> {
 }
 
 fn print_times(started: Instant, slices: &[Slice<'_>]) {
-    let open = started.elapsed().as_secs_f64();
-    let sum = slices.iter().fold(0_u64, |sum, (_, bytes)| sum.wrapping_add(words(bytes)));
-    let seconds = started.elapsed().as_secs_f64();
-    let bytes: usize = slices.iter().map(|(_, bytes)| bytes.len()).sum();
-    let tensors = slices.len();
-    println!(r#"{{"open":{open},"seconds":{seconds},"bytes":{bytes},"tensors":{tensors},"sum":"{sum:016x}"}}"#);
+    println!("{}", words::report(started, &slices.iter().map(|(_, bytes)| *bytes).collect::<Vec<_>>()));
 }
 
 fn print_hashes(_: Instant, slices: &[Slice<'_>]) {
     for (name, bytes) in slices {
         println!("{name} {}", Digest::of(bytes));
     }
-}
-
-/// The sum of all words, the last one filled up with zeros.
-fn words(bytes: &[u8]) -> u64 {
-    let (words, rest) = bytes.as_chunks();
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    words.iter().fold(u64::from_le_bytes(last), |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)))
 }
 
 #[expect(unsafe_code, reason = "mapping is what is measured")]

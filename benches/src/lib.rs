@@ -1,10 +1,11 @@
-//! What the benchmarks share: synthetic checkpoints, chunks, times and medians.
+//! What the benchmarks share: synthetic checkpoints, chunks, sums, times and medians.
 
 pub mod checkpoint;
 pub mod chunks;
 pub mod stats;
+pub mod words;
 
-/// Compiles the example of the repository's README.
+/// Compiles the examples of the repository's README.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;

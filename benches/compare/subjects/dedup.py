@@ -1,6 +1,6 @@
 """Variants and fine-tunes of one model in one store: what they take together, against their sum and against chunks of 64 KiB.
 
-One model as it is and quantized four ways, and two fine-tunes that changed some of its tensors. Longshore keeps a tensor once. The same models as
+One model as it is and quantized five ways, and two fine-tunes that changed some of its tensors. Longshore keeps a tensor once. The same models as
 files, the checkpoints and what is exported of the quantized ones, are cut into chunks by their content, as Hugging Face's Xet cuts them.
 """
 
@@ -25,7 +25,7 @@ from worker import note
 TURNS = 1
 arguments = contest.arguments
 
-SCHEMES = ["int8", "int4", "nvfp4", "mxfp4"]
+SCHEMES = ["int8", "int4", "nvfp4", "mxfp4", "mxfp8"]
 # What a fine-tune changed: the words in the names of the tensors.
 TUNED = {"tuned-attention": ("self_attn.q_proj", "self_attn.v_proj"), "tuned-head": ("lm_head", "model.norm")}
 COLUMNS = "model,files_bytes,size_bytes,unique_bytes,new_bytes,blobs,new_blobs,chunks,new_chunk_bytes".split(",")
@@ -67,7 +67,7 @@ class Shares:
         parts.append("Answers\n" + "\n".join(f"  {line}" for line in self.checks))
         if self.wrong:
             return "\n\n".join(parts)
-        head = "MODEL FILES SIZE UNIQUE NEW BLOBS NEW CHUNKS NEW-CHUNKS".split()
+        head = "MODEL FILES SIZE UNIQUE NEW BLOBS NEW-BLOBS CHUNKS IN-NEW-CHUNKS".split()
         table = [head, *([str(row["model"]), *map(_cell, list(row.items())[1:])] for row in self.rows)]
         table.append(["together", *(_cell((column, self.total(column))) for column in COLUMNS[1:])])
         table[-1][3] = ""
@@ -78,7 +78,8 @@ class Shares:
         parts.append(aligned(shown))
         parts.append(
             "SIZE and UNIQUE are those of `longshore list`; UNIQUE is shared with no other. NEW is what a model added to those above it.\n"
-            "CHUNKS are cut by a rolling hash, expected every 64 KiB, from 8 to 128 KiB long, of the model's files: FILES bytes."
+            "CHUNKS are cut by a rolling hash, expected every 64 KiB, from 8 to 128 KiB long, of the model's files: FILES bytes.\n"
+            "Chunks can share a part of a tensor too, where a fine-tune changed a few rows of it; here each changed whole tensors."
         )
         return "\n\n".join(parts)
 
@@ -92,7 +93,7 @@ class Shares:
             out.writeheader()
             out.writerows(self.rows)
         shown.write_text(self.text() + "\n")
-        picture.write_text(plot.bars("Seven models that share tensors, MB", {"": bars(self.rows)}))
+        picture.write_text(plot.bars("Eight models that share tensors, MB", {"": bars(self.rows)}))
         return [rows, shown, picture]
 
 
@@ -100,9 +101,9 @@ def bars(rows: list[dict[str, int | str]]) -> list[plot.Bar]:
     """What all take together, each way."""
     sums = {column: sum(int(row[column]) for row in rows) / 1e6 for column in COLUMNS[1:]}
     lines = [
-        ("each by itself, as files", "files_bytes", "limit"),
+        ("each by itself, as files", "files_bytes", "peer"),
         ("files, in chunks of 64 KiB", "new_chunk_bytes", "peer"),
-        ("each by itself, in a store", "size_bytes", "limit"),
+        ("each by itself, in a store", "size_bytes", "peer"),
         ("together in one store", "new_bytes", "ours"),
     ]
     return [plot.Bar(label, sums[column], f"{sums[column]:.0f} MB", kind) for label, column, kind in lines]

@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> Ledger:
     ledger.notes = [
         "GB/S counts the checkpoint's bytes over WALL + SYNC. SYNC is how long one syncfs took afterwards, for what the program had left: only longshore",
         "syncs, and only it hashes what it writes. Times of mlx-lm and gguf leave out what Python imports; those of longshore and candle are whole.",
+        "mlx-lm runs on MLX's CPU backend, on one core; what it is made for is Metal. gguf and candle are on one core too; longshore uses all.",
         "All quantize every matrix, the embeddings and routers included (--policy uniform); vectors stay as they are.",
         f"A program whose first run takes more than {jobs.LONG_SECONDS:.0f} s has no other.",
     ]

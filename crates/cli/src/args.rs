@@ -10,6 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use longshore_manifest::ModelName;
 use longshore_quant::{FloatType, Profile, Scheme, policy::Policy};
 
+use crate::candidates::{self, offers};
+
 /// Model weights from a published checkpoint to device memory
 ///
 /// Longshore imports a checkpoint (safetensors files as Hugging Face publishes them), quantizes it if asked, and keeps it in a
@@ -25,13 +27,13 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  longshore import ./Qwen3-4B qwen3:int4 --quantize int4   quantize and store a checkpoint
-  longshore show qwen3:int4                                what it is, bits per weight
-  longshore load qwen3:int4                                map it, say how fast that was
-  longshore export qwen3:int4 ./out --dequantize bf16      a directory for other tools
+  longshore import ./Qwen3-4B qwen3:int4 --quantize int4   quantize and store
+  longshore show qwen3:int4                                what it is
+  longshore load qwen3:int4                                map it, timed
+  longshore export qwen3:int4 ./out --dequantize bf16      for other tools
 
-Exit status: 0 done; 1 the input is at fault or the answer is no; 2 wrong usage, or the machine
-failed; 130 interrupted.";
+Exit status: 0 done; 1 the input is at fault or the answer is no; 2 wrong usage,
+or the machine failed; 130 interrupted.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Global {
@@ -106,9 +108,9 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  longshore import ./Qwen3-4B qwen3:4b                          as it is
-  longshore import ./Qwen3-4B qwen3:int4 --quantize int4        4 bits, sensitive tensors 8
-  longshore import ./Qwen3-4B qwen3:int4 --quantize int4 --dry-run    only what would be done")]
+  longshore import ./Qwen3-4B qwen3:4b                               as it is
+  longshore import ./Qwen3-4B qwen3:int4 --quantize int4             4 bits
+  longshore import ./Qwen3-4B qwen3:int4 --quantize int4 --dry-run   only a plan")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Import {
     /// A checkpoint directory, one .safetensors file, or a stored model's manifest
@@ -117,15 +119,18 @@ pub(crate) struct Import {
     pub(crate) name: ModelName,
     /// int2, int3, int4, int5, int6 or int8, each with an optional group size (int4-g32; 64 if not given), nvfp4, mxfp4,
     /// mxfp8, or none
-    #[arg(long, value_name = "TYPE", value_parser = parse_quantize)]
+    #[arg(long, value_name = "TYPE", value_parser = offers(candidates::TYPES, parse_quantize))]
+    #[arg(hide_possible_values = true)]
     pub(crate) quantize: Option<Quantize>,
     /// Which tensors get the type: `default` protects the sensitive ones, `uniform` quantizes every weight, `v0.16` and
     /// `v0.32` decide as these versions of ollama; or a TOML file, for which `longshore policy show` prints a start
-    #[arg(long, value_name = "P", default_value = "default", value_parser = parse_policy)]
+    #[arg(long, value_name = "P", default_value = "default", value_parser = offers(candidates::POLICIES, parse_policy))]
+    #[arg(hide_possible_values = true)]
     pub(crate) policy: PolicySource,
     /// How codes are chosen: `plus` (lower error at the same cost), `best` (searches, for the lowest), `mlx` (the bits of MLX's
     /// CPU backend) or `mlx-metal` (those of its Metal kernels, as their source says)
-    #[arg(long, value_name = "F", default_value = "plus", value_parser = parse_profile)]
+    #[arg(long, value_name = "F", default_value = "plus", value_parser = offers(candidates::PROFILES, parse_profile))]
+    #[arg(hide_possible_values = true)]
     pub(crate) profile: Profile,
     /// Quantize what is quantized already, once more: it loses twice
     #[arg(long)]
@@ -175,10 +180,12 @@ pub(crate) struct Load {
     /// The model
     pub(crate) name: ModelName,
     /// Where to: host, mlx, cuda or cuda:N
-    #[arg(long, value_name = "D", default_value = "host", value_parser = parse_device)]
+    #[arg(long, value_name = "D", default_value = "host", value_parser = offers(candidates::DEVICES, parse_device))]
+    #[arg(hide_possible_values = true)]
     pub(crate) device: Device,
     /// Convert plain float tensors: f32, bf16 or f16; not on the host, where they are mapped
-    #[arg(long, value_name = "D", value_parser = parse_float)]
+    #[arg(long, value_name = "D", value_parser = offers(candidates::FLOATS, parse_float))]
+    #[arg(hide_possible_values = true)]
     pub(crate) dtype: Option<FloatType>,
     /// Only tensors whose name matches; may be given several times
     #[arg(long, value_name = "GLOB")]
@@ -208,7 +215,8 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "SOURCE")]
     pub(crate) repair: Option<PathBuf>,
     /// The policy's file, if the import used one that is not built in
-    #[arg(long, value_name = "P", requires = "repair", value_parser = parse_policy)]
+    #[arg(long, value_name = "P", requires = "repair", value_parser = offers(candidates::POLICIES, parse_policy))]
+    #[arg(hide_possible_values = true)]
     pub(crate) policy: Option<PolicySource>,
     /// The importance file, if the import used one
     #[arg(long, value_name = "FILE", requires = "repair")]
@@ -245,9 +253,9 @@ pub(crate) struct Diff {
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  longshore export qwen3:4b ./out                              the checkpoint as it was
-  longshore export qwen3:int4 ./out --dequantize bf16          decoded, for transformers
-  longshore export qwen3:int4 ./out --format mlx               for mlx_lm.generate --model ./out")]
+  longshore export qwen3:4b ./out                       the checkpoint as it was
+  longshore export qwen3:int4 ./out --dequantize bf16   for transformers
+  longshore export qwen3:int4 ./out --format mlx        for mlx-lm")]
 pub(crate) struct Export {
     /// The model
     pub(crate) name: ModelName,
@@ -257,7 +265,8 @@ pub(crate) struct Export {
     #[arg(long, value_enum, default_value = "hf", hide_possible_values = true)]
     pub(crate) format: ExportFormat,
     /// Decode quantized tensors to f32, bf16 or f16; of hf only
-    #[arg(long, value_name = "D", value_parser = parse_float)]
+    #[arg(long, value_name = "D", value_parser = offers(candidates::FLOATS, parse_float))]
+    #[arg(hide_possible_values = true)]
     pub(crate) dequantize: Option<FloatType>,
 }
 
@@ -325,11 +334,12 @@ pub(crate) enum PolicyVerb {
 #[command(after_long_help = "\
 Examples:
   longshore policy show default > mine.toml
-  longshore policy show mine.toml                               is it a policy?
-  longshore import ./Qwen3-4B qwen3:mine --quantize int4 --policy mine.toml --dry-run")]
+  longshore policy show mine.toml      is it a policy?
+  longshore import ./Qwen3-4B q --quantize int4 --policy mine.toml --dry-run")]
 pub(crate) struct PolicyShow {
     /// default, uniform, v0.16, v0.32, or a TOML file
-    #[arg(value_name = "P", value_parser = parse_policy)]
+    #[arg(value_name = "P", value_parser = offers(candidates::POLICIES, parse_policy))]
+    #[arg(hide_possible_values = true)]
     pub(crate) policy: PolicySource,
 }
 

@@ -94,7 +94,7 @@ pub(crate) enum Align {
 
 /// Rows under a heading, each column as wide as its widest cell, two spaces between.
 ///
-/// Where that passes `room` columns, the widest columns of text give way.
+/// Where that passes `room` columns, the widest columns of text give way, and where that is not enough, the last columns.
 pub(crate) fn table(columns: &[(&str, Align)], rows: &[Vec<String>], room: Option<usize>) -> String {
     let rows: Vec<Vec<Cow<'_, str>>> = rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
     let width = |at: usize| {
@@ -103,6 +103,9 @@ pub(crate) fn table(columns: &[(&str, Align)], rows: &[Vec<String>], room: Optio
     let mut widths: Vec<usize> = (0..columns.len()).map(width).collect();
     if let Some(room) = room {
         narrow(columns, &mut widths, room);
+        while widths.len() > 1 && line_width(&widths) > room {
+            widths.pop();
+        }
     }
     let line = |cells: &[&str]| {
         let mut line = String::new();
@@ -125,11 +128,15 @@ pub(crate) fn table(columns: &[(&str, Align)], rows: &[Vec<String>], room: Optio
     text
 }
 
+/// Columns of these widths, with two spaces between.
+fn line_width(widths: &[usize]) -> usize {
+    widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1)
+}
+
 /// Takes from the widest columns of text until the line fits, or until none has more than a dozen characters.
 fn narrow(columns: &[(&str, Align)], widths: &mut [usize], room: usize) {
     const LEAST: usize = 12;
-    let gaps = 2 * widths.len().saturating_sub(1);
-    while widths.iter().sum::<usize>() + gaps > room {
+    while line_width(widths) > room {
         let texts = widths.iter_mut().zip(columns).filter(|(_, (_, align))| matches!(align, Align::Left));
         match texts.map(|(width, _)| width).max() {
             Some(widest) if *widest > LEAST => *widest -= 1,
@@ -138,17 +145,36 @@ fn narrow(columns: &[(&str, Align)], widths: &mut [usize], room: usize) {
     }
 }
 
-/// Text of at most `width` characters. Of a name the end is kept, which is where names differ; of a sentence the beginning.
+/// Text of at most `width` characters. Of a name the end is kept, which is where names differ, and of a tensor's name the number of
+/// its layer; of a sentence the beginning.
 fn elide(text: &str, width: usize) -> Cow<'_, str> {
     let length = text.chars().count();
     if length <= width {
         return Cow::Borrowed(text);
     }
     let kept = width.saturating_sub(1);
+    let end = |kept: usize| text.chars().skip(length - kept).collect::<String>();
     Cow::Owned(if text.contains(' ') {
         text.chars().take(kept).chain(['…']).collect()
     } else {
-        ['…'].into_iter().chain(text.chars().skip(length - kept)).collect()
+        let numbered = number(text).filter(|(from, _)| text[*from..].chars().count() > kept).map(|(_, number)| {
+            let number = format!("…{number}.…");
+            let left = width.saturating_sub(number.chars().count());
+            number + &end(left)
+        });
+        // Where there is hardly room for more, a number alone tells nothing.
+        numbered.filter(|_| width >= 12).unwrap_or_else(|| format!("…{}", end(kept)))
+    })
+}
+
+/// The first part of a dotted name that is a number, the layer's, and where it begins, in bytes.
+fn number(text: &str) -> Option<(usize, &str)> {
+    let mut from = 0;
+    text.split('.').find_map(|part| {
+        let start = from;
+        from += part.len() + 1;
+        let is_number = !part.is_empty() && part.len() <= 4 && part.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then_some((start, part))
     })
 }
 
@@ -239,13 +265,30 @@ mod tests {
         assert_eq!(
             text,
             "TENSOR                   DTYPE      SIZE\n\
-             …perts.down_proj.weight  BF16   1.00 MiB\n\
+             …11.…s.down_proj.weight  BF16   1.00 MiB\n\
              lm_head.weight           F32        10 B\n"
         );
         assert_eq!(shown(&table(&columns, &rows, Some(200))), shown(&table(&columns, &rows, None)));
-        // Numbers are never cut, nor are texts below a dozen characters.
+        // Numbers are never cut, nor are texts below a dozen characters: the last columns go.
+        let narrow = shown(&table(&columns, &rows, Some(29)));
+        assert!(narrow.contains("…11.….weight  BF16   1.00 MiB\n"), "{narrow}");
+        let narrower = shown(&table(&columns, &rows, Some(28)));
+        assert!(narrower.contains("…11.….weight  BF16\n"), "{narrower}");
         let narrowest = shown(&table(&columns, &rows, Some(1)));
-        assert!(narrowest.contains("…proj.weight  BF16   1.00 MiB"), "{narrowest}");
+        assert!(narrowest.starts_with("TENSOR\n"), "{narrowest}");
+    }
+
+    #[test]
+    fn a_name_that_is_cut_keeps_its_end_and_the_number_of_its_layer() {
+        let name = "model.layers.7.self_attn.k_norm.weight";
+        assert_eq!(elide(name, 38), name);
+        assert_eq!(elide(name, 37), "…del.layers.7.self_attn.k_norm.weight");
+        assert_eq!(elide(name, 26), "…7.self_attn.k_norm.weight");
+        assert_eq!(elide(name, 25), "…7.…lf_attn.k_norm.weight");
+        assert_eq!(elide("model.layers.0.mlp.experts.7.up_proj.weight", 24), "…0.…rts.7.up_proj.weight");
+        assert_eq!(elide("Qwen/Qwen3-30B-A3B-Instruct-2507:int8", 20), "…-Instruct-2507:int8");
+        assert_eq!(elide("key or value projection: 8-bit", 12), "key or valu…");
+        assert_eq!(elide("1.weight_of_something", 4), "…ing");
     }
 
     #[test]

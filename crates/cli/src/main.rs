@@ -1,6 +1,7 @@
 //! The command line: parse, run, map to an exit status.
 
 mod args;
+mod candidates;
 mod commands;
 mod duration;
 mod errors;

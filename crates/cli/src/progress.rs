@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        OnceLock,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -23,7 +23,9 @@ static STOP: AtomicBool = AtomicBool::new(false);
 /// A bar with bytes, rate and time left; invisible where stderr is no terminal.
 #[derive(Debug)]
 pub(crate) struct Bar {
-    bar: ProgressBar,
+    /// That of the stage: a new one for each, as whatever is changed of one that is drawn may be seen half changed.
+    bar: Mutex<ProgressBar>,
+    is_drawn: bool,
     is_coloured: bool,
 }
 
@@ -40,30 +42,39 @@ impl Bar {
                 }
             });
         });
-        let target = if printer.shows_progress() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        Self { bar: ProgressBar::with_draw_target(None, target), is_coloured: printer.colours_stderr() }
+        Self {
+            bar: Mutex::new(ProgressBar::hidden()),
+            is_drawn: printer.shows_progress(),
+            is_coloured: printer.colours_stderr(),
+        }
+    }
+
+    fn bar(&self) -> MutexGuard<'_, ProgressBar> {
+        // A bar is whole whatever happened to who held it.
+        self.bar.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        self.bar().finish_and_clear();
     }
 }
 
 impl Progress for Bar {
     fn begin(&self, stage: &'static str, total: u64) {
-        // Whatever is set may be drawn at once, the style last.
-        self.bar.reset();
-        self.bar.set_length(total);
-        self.bar.set_message(stage);
-        self.bar.set_style(style(total, self.is_coloured));
+        let mut bar = self.bar();
+        bar.finish_and_clear();
+        let target = if self.is_drawn { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        *bar = ProgressBar::with_draw_target(Some(total), target)
+            .with_style(style(total, self.is_coloured))
+            .with_message(stage);
         // Without a tick the time left would stand still where a tensor takes long.
-        self.bar.enable_steady_tick(Duration::from_millis(200));
+        bar.enable_steady_tick(Duration::from_millis(200));
     }
 
     fn advance(&self, bytes: u64) {
-        self.bar.inc(bytes);
+        self.bar().inc(bytes);
     }
 
     fn cancelled(&self) -> bool {

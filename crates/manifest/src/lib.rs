@@ -16,7 +16,8 @@
 //! [`WeightsError`](weights::WeightsError) about opening a model, and each operation of a store has one in [`store`]. What
 //! [`Store::verify`] finds is no error but its [outcome](store::VerifyOutcome).
 //!
-//! The layout, every field of the documents, and the order of writes are in `docs/format.md`.
+//! The layout, every field of the documents, and the order of writes are in `docs/format.md`. Shapes and element types are those
+//! of [`st_format`].
 //!
 //! ```
 //! use std::collections::BTreeMap;
@@ -99,6 +100,8 @@ pub use path::{PathError, RelativePath};
 pub use progress::{Progress, Silent};
 pub use store::{Model, Store};
 pub use weights::Weights;
+
+pub use longshore_st_format as st_format;
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

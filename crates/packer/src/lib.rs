@@ -19,6 +19,9 @@
 //! [`ExportError`], [`RepairError`]; [`SourceError::hint`] and [`PlanError::hint`] say what to do next. After any of them a store has the
 //! models that it had.
 //!
+//! The crates whose types are part of this interface are here as [`manifest`], [`quant`] and [`st_format`], so that a program needs
+//! only this one.
+//!
 //! ```
 //! use std::{collections::BTreeMap, fs};
 //!
@@ -92,6 +95,10 @@ pub use plan::{Plan, PlanError, PlanOptions, PlannedBlob, PlannedTensor, Transfo
 pub use repair::{RepairError, RepairOptions, RepairOutcome, RepairProblem, Repaired, Unrepaired, repair};
 pub use report::PlanReport;
 pub use source::{Member, MemberRole, Shard, Source, SourceError, SourceTensor};
+
+pub use longshore_manifest as manifest;
+pub use longshore_quant as quant;
+pub use longshore_st_format as st_format;
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use longshore_manifest::{Digest, ModelName, Store};
+use longshore_manifest::{Digest, ModelName, Store, document::Import};
 use serde::Serialize;
 
 use super::VERSION;
@@ -45,9 +45,15 @@ struct Unreadable {
     problem: String,
 }
 
-/// What was asked for, else what its quantized tensors are.
-fn scheme(asked: Option<String>, file_type: String) -> String {
-    asked.unwrap_or(if file_type.is_empty() { "none".into() } else { file_type })
+/// What was asked for, else what its quantized tensors are: those of a source that was quantized may be of several types.
+fn scheme(import: Option<Import>, file_type: String) -> String {
+    let is_coded = import.as_ref().is_some_and(|import| import.kind == "prequantized");
+    match import.and_then(|import| import.quantize) {
+        Some(asked) => asked,
+        None if !file_type.is_empty() => file_type,
+        None if is_coded => "mixed".into(),
+        None => "none".into(),
+    }
 }
 
 pub(super) fn run(store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
@@ -60,7 +66,7 @@ pub(super) fn run(store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> 
                 size: found.size,
                 unique_size: found.unique_size,
                 format: Some(found.format).filter(|format| format == "gguf"),
-                scheme: scheme(found.import.and_then(|import| import.quantize), found.file_type),
+                scheme: scheme(found.import, found.file_type),
                 architecture: found.facts.architecture.unwrap_or_default(),
                 modified: entry.modified.and_then(since_1970),
             }),
@@ -75,7 +81,9 @@ pub(super) fn run(store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> 
     report.models.sort_by_cached_key(|model| model.name.to_string());
     printer.report(&report, || human(&report, printer.columns()))?;
     if report.models.is_empty() && report.unreadable.is_empty() {
-        printer.note(&format!("no models in {}", store.root().display()));
+        let root = store.root();
+        let what = if root.exists() { "no models in" } else { "no store yet at" };
+        printer.note(&format!("{what} {}", root.display()));
         if !printer.is_json() {
             printer.hint("longshore import SOURCE NAME adds one");
         }
@@ -125,4 +133,21 @@ fn short(architecture: &str) -> &str {
         .iter()
         .find_map(|end| architecture.strip_suffix(end))
         .unwrap_or(architecture)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scheme_is_never_none_where_there_are_codes() {
+        let import = |kind: &str, quantize: Option<&str>| {
+            Some(Import { kind: kind.into(), quantize: quantize.map(Into::into), ..Import::default() })
+        };
+        assert_eq!(scheme(import("float", None), String::new()), "none");
+        assert_eq!(scheme(import("float", Some("int4-g32")), "int4".into()), "int4-g32");
+        assert_eq!(scheme(import("prequantized", None), "nvfp4".into()), "nvfp4");
+        assert_eq!(scheme(import("prequantized", None), String::new()), "mixed");
+        assert_eq!(scheme(None, "Q4_K_M".into()), "Q4_K_M");
+    }
 }

@@ -137,9 +137,16 @@ pub(super) fn corrupt(error: CorruptError, name: &ModelName) -> anyhow::Error {
 }
 
 pub(super) fn no_match(args: &Load) -> anyhow::Error {
-    Advice::input(format!("no tensor of {} matches", args.name))
-        .hint(format!("longshore show {} --tensors lists the names", args.name))
-        .into()
+    let advice = Advice::input(format!("no tensor of {} matches", args.name));
+    let advice = match args.select.iter().find_map(|pattern| pattern.split_once('/')) {
+        // `show` puts the component before a name.
+        Some((component, rest)) => advice.hint(format!(
+            "names have no component here: --component {component} --select '{}'",
+            if rest.is_empty() { "*" } else { rest }
+        )),
+        None => advice,
+    };
+    advice.hint(format!("longshore show {} --tensors lists the names", args.name)).into()
 }
 
 fn globs(patterns: &[String]) -> anyhow::Result<GlobSet> {

@@ -91,7 +91,10 @@ fn of_export(error: &ExportError) -> Option<String> {
         ExportError::Quantized { .. } => {
             "--dequantize bf16 (or f16, f32) decodes them, --format mlx keeps them for mlx-lm"
         }
-        ExportError::NotForMlx { .. } | ExportError::MlxArchitecture { .. } | ExportError::MlxTensor { .. } => {
+        ExportError::NotForMlx { .. } => {
+            "--format hf, with --dequantize bf16 where it is quantized, writes what was imported"
+        }
+        ExportError::MlxArchitecture { .. } | ExportError::MlxTensor { .. } => {
             "--format hf, with --dequantize bf16 where it is quantized, writes a directory that mlx_lm.convert may know"
         }
         ExportError::MlxQuantized { .. } => "import it again with --policy default, which keeps such tensors",

@@ -9,11 +9,16 @@ use std::{
 use longshore_packer::SourceError;
 use longshore_st_format::{HeaderError, OpenError};
 
+const NO_MODEL: &str = "name the directory that holds a checkpoint's config.json and .safetensors files";
+
 /// The hint of an error about a source, where the source's own is not enough.
 pub(super) fn of_source(error: &SourceError) -> Option<String> {
     match error {
         SourceError::NotFound { path } => Some(of_absent(path)),
         SourceError::Weights { source } => of_file(source),
+        // Weights without a configuration lack only that; other directories are no model's.
+        SourceError::NoConfig { dir, below } if below.is_empty() && !has_weights(dir) => Some(NO_MODEL.into()),
+        SourceError::Empty { .. } => Some(NO_MODEL.into()),
         other => other.hint(),
     }
 }
@@ -23,12 +28,21 @@ fn of_absent(path: &Path) -> String {
     let parts: Vec<Component<'_>> = path.components().collect();
     let path = path.display();
     match parts.as_slice() {
+        [Component::Normal(home), ..] if *home == "~" => {
+            "~ is the shell's: it stands for a home directory only where it is not quoted".into()
+        }
         [Component::Normal(_), Component::Normal(_)] => format!(
             "a path is read, not a hub: hf download {path} --local-dir DIR fetches a model of that name; then import DIR"
         ),
         _ => "name a checkpoint's directory, or one .safetensors file; a relative path starts at the current directory"
             .into(),
     }
+}
+
+/// Whether a directory holds safetensors files.
+fn has_weights(dir: &Path) -> bool {
+    let mut entries = dir.read_dir().into_iter().flatten().flatten();
+    entries.any(|entry| Path::new(&entry.file_name()).extension().is_some_and(|end| end == "safetensors"))
 }
 
 /// The hint about a weight file whose header is not valid.

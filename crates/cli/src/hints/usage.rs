@@ -16,6 +16,12 @@ pub(crate) fn of(error: &clap::Error, verb: Option<&str>) -> Vec<String> {
             _ => {}
         }
     }
+    if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) {
+        // What is meant is better than what is spelled alike.
+        if let Some(hint) = of_verb(word) {
+            hints = vec![hint.into()];
+        }
+    }
     match (error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue)) {
         (Some(ContextValue::String(argument)), Some(ContextValue::String(value))) => {
             hints.extend(of_value(argument, value));
@@ -30,6 +36,29 @@ pub(crate) fn of(error: &clap::Error, verb: Option<&str>) -> Vec<String> {
         None => "longshore --help".into(),
     });
     hints
+}
+
+/// What does here what a word does elsewhere.
+fn of_verb(word: &str) -> Option<&'static str> {
+    let hint = match word {
+        "pull" | "push" | "download" | "upload" => {
+            "Longshore has no network: hf download fetches a checkpoint, and longshore import DIR NAME stores it"
+        }
+        "run" | "chat" | "generate" | "serve" => {
+            "Longshore runs no models: longshore export NAME DIR writes one for what does"
+        }
+        "add" | "create" | "convert" | "quantize" | "pack" => "longshore import SOURCE NAME --quantize TYPE does that",
+        "delete" | "remove" | "del" => "longshore rm NAME does that",
+        "cp" | "tag" | "mv" | "rename" => {
+            "longshore copy A B gives a model a second name, and longshore rm A takes the first"
+        }
+        "info" | "describe" | "view" => "longshore show NAME does that",
+        "check" | "fsck" | "repair" => "longshore verify does that, with --repair SOURCE",
+        "prune" | "clean" => "longshore gc does that",
+        "version" => "longshore --version",
+        _ => return None,
+    };
+    Some(hint)
 }
 
 fn did_you_mean(what: &str) -> String {
@@ -50,6 +79,10 @@ fn of_value(argument: &str, value: &str) -> Option<String> {
 
 /// A type is told by its bits: `q4_k_m` of another program is `int4` here, or what comes nearest to it.
 fn of_type(value: &str) -> String {
+    let floats = ["bf16", "fp16", "f16", "fp32", "f32", "float16", "bfloat16", "float32"];
+    if floats.contains(&value.to_ascii_lowercase().as_str()) {
+        return "none keeps floats as they are, and so does leaving out --quantize".into();
+    }
     let bits = value.chars().find_map(|letter| letter.to_digit(10));
     match bits {
         Some(bits @ (2 | 3 | 4 | 5 | 6 | 8)) => did_you_mean(&format!("int{bits}")),
@@ -72,6 +105,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn words_of_other_programs_lead_to_ours() {
+        for (word, verb) in [("pull", "import"), ("delete", "rm"), ("create", "import"), ("version", "--version")] {
+            assert!(of_verb(word).is_some_and(|hint| hint.contains(verb)), "{word}");
+        }
+        assert_eq!(of_verb("inport"), None);
+    }
+
+    #[test]
     fn a_type_of_another_program_is_told_by_its_bits() {
         for (value, meant) in
             [("q4_k_m", "int4"), ("Q8_0", "int8"), ("int7", "int8"), ("iq2_xs", "int2"), ("6bit", "int6")]
@@ -79,6 +120,7 @@ mod tests {
             assert_eq!(of_type(value), did_you_mean(meant), "{value}");
         }
         assert!(of_type("fast").starts_with("int4 "));
+        assert!(of_type("BF16").starts_with("none "));
     }
 
     #[test]

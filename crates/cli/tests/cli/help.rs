@@ -28,7 +28,11 @@ fn of_every_verb() {
         "completions",
         "man",
     ] {
-        snapshot!(format!("help-{verb}"), sandbox.ok([verb, "--help"]));
+        let help = sandbox.ok([verb, "--help"]);
+        // Examples are not broken into lines as the rest is.
+        let examples = help.split("Examples:").nth(1).unwrap_or_default();
+        assert!(examples.lines().all(|line| line.chars().count() <= 80), "{examples}");
+        snapshot!(format!("help-{verb}"), help);
     }
     snapshot!("help-policy-show", sandbox.ok(["policy", "show", "--help"]));
 }
@@ -46,6 +50,11 @@ fn completions_and_the_manual_page_come_from_the_arguments() {
     let sandbox = Sandbox::new();
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         assert!(sandbox.ok(["completions", shell]).contains("quantize"), "{shell}");
+    }
+    // What an option takes is offered, though it takes more than that.
+    let bash = sandbox.ok(["completions", "bash"]);
+    for words in ["int4 int8 nvfp4", "plus best mlx", "default uniform", "host mlx cuda", "bf16 f16 f32"] {
+        assert!(bash.contains(words), "{words}");
     }
     let page = sandbox.ok(["man"]);
     assert!(page.starts_with(".ie"));

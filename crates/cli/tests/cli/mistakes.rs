@@ -30,6 +30,11 @@ fn a_source_that_is_not_there() {
     let sandbox = Sandbox::new();
     answers(&sandbox, "wrong-path", 1, &["import", "./Qwen3-4B", "m"]);
     answers(&sandbox, "hub-name", 1, &["import", "Qwen/Qwen3-4B", "m"]);
+    answers(&sandbox, "quoted-home", 1, &["import", "~/Qwen3-4B", "m"]);
+    fs::create_dir(sandbox.path().join("photos")).unwrap();
+    answers(&sandbox, "empty-directory", 1, &["import", "photos", "m"]);
+    fs::write(sandbox.path().join("photos/sea.jpg"), "").unwrap();
+    answers(&sandbox, "no-checkpoint", 1, &["import", "photos", "m"]);
 }
 
 #[test]
@@ -39,6 +44,7 @@ fn a_model_that_is_not_there() {
     sandbox.ok(["import", DEMO, "qwen3-moe:int4", "--quantize", "int4"]);
     answers(&sandbox, "other-tag", 1, &["show", "qwen3-moe"]);
     answers(&sandbox, "mistyped-model", 1, &["load", "qwen3-meo:int4"]);
+    answers(&sandbox, "beginning-of-a-model", 1, &["load", "qwen"]);
 }
 
 #[test]
@@ -78,6 +84,7 @@ fn arguments_that_are_nearly_right() {
         ("name", &["import", DEMO, "my model!"]),
         ("no-name", &["import", DEMO]),
         ("verb", &["inport", DEMO, "m"]),
+        ("verb-of-another", &["pull", "qwen3"]),
     ] {
         answers(&sandbox, name, 2, args);
     }

@@ -57,6 +57,8 @@ fn every_verb_knows_pipelines() {
     let of_vae: Vec<_> =
         shown["tensors"].as_array().unwrap().iter().filter(|tensor| tensor["component"] == "vae").collect();
     assert!(!of_vae.is_empty() && of_vae.iter().all(|tensor| tensor["scheme"].is_null()));
+    let slashed = sandbox.run(["load", "flux:int4", "--select", "vae/*"]);
+    assert!(slashed.code == 1 && slashed.stderr.contains("--component vae --select '*'"), "{slashed:?}");
     let text = sandbox.run(["show", "flux:int4"]).stdout;
     assert!(text.contains("text_encoder: CLIPTextModel"), "{text}");
 

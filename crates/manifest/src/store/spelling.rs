@@ -97,7 +97,7 @@ impl Store {
     }
 
     /// Names of the store that someone who typed `name` may have meant, the likeliest first, at most three: the same in another
-    /// case, other tags of the same model, and what is a letter or two away. Empty where the store cannot be listed.
+    /// case, other tags of the same model, what is a letter or two away, and what goes on as it begins. Empty where the store cannot be listed.
     #[must_use]
     pub fn near(&self, name: &ModelName) -> Vec<ModelName> {
         let asked = name.to_string().to_ascii_lowercase();
@@ -107,13 +107,21 @@ impl Store {
                 return Some(0);
             }
             let is_same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
-            let is_tag = is_same(other.model(), name.model())
-                && is_same(other.namespace(), name.namespace())
-                && is_same(other.host(), name.host());
-            // A slip in a short name makes another name.
-            let allowed = if asked.len() < 8 { 1 } else { 2 };
+            let beside = is_same(other.namespace(), name.namespace()) && is_same(other.host(), name.host());
+            let models = (name.model().to_ascii_lowercase(), other.model().to_ascii_lowercase());
+            let is_tag = beside && distance(&models.0, &models.1) <= usize::from(models.0.len() >= 5);
+            // A slip in a short name makes another name, and the tag that is implied makes none longer.
+            let written = asked.strip_suffix(":latest").unwrap_or(&asked);
+            let allowed = if written.len() < 8 { 1 } else { 2 };
             let distance = distance(&asked, &text);
-            if distance <= allowed { Some(distance) } else { is_tag.then_some(3) }
+            let is_longer = written.len() >= 3 && text.starts_with(written);
+            if distance <= allowed {
+                Some(distance)
+            } else if is_tag {
+                Some(3)
+            } else {
+                is_longer.then_some(4)
+            }
         };
         let names = self.names().unwrap_or_default();
         let mut near: Vec<_> = names.into_iter().filter_map(|other| Some((rank(&other)?, other))).collect();

@@ -290,5 +290,7 @@ fn names_that_may_have_been_meant() {
     assert_eq!(near("qewn3:4b"), ["qwen3:4b", "qwen3:8b"]);
     assert_eq!(near("mistral"), ["Mistral:latest"]);
     assert_eq!(near("me/lama"), ["me/llama:latest"]);
-    assert!(near("gemma").is_empty());
+    assert_eq!(near("qewn3"), ["qwen3:4b", "qwen3:8b"]);
+    assert_eq!(near("qwe"), ["qwen3:4b", "qwen3:8b"]);
+    assert!(near("qw").is_empty() && near("gemma").is_empty());
 }

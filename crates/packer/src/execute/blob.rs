@@ -39,7 +39,7 @@ pub(super) struct Buffers {
 pub(super) struct Done {
     pub(super) added: Added,
     /// What a user should know of its tensors.
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<warnings::Warning>,
     /// What quantization lost, for each tensor of a blob; empty for a file.
     pub(super) losses: Vec<Option<Loss>>,
 }

@@ -69,7 +69,8 @@ pub struct ImportOutcome {
     pub freed_bytes: u64,
     /// Why such blobs were left for a later [`Store::gc`], if they were.
     pub left: Option<Arc<GcError>>,
-    /// What quantization lost beyond rounding, in the order of the plan: groups that underflow, for example.
+    /// What quantization lost beyond rounding, in the order of the plan: groups that underflow, for example. What holds of many
+    /// tensors is one line.
     pub warnings: Vec<String>,
     /// What quantization lost of each tensor that was quantized, by its name and in the order of the plan, if
     /// [`ImportOptions::measure`] asked.
@@ -137,7 +138,7 @@ pub fn import(
         taken_over_bytes: committed.taken_over_bytes,
         freed_bytes: committed.freed_bytes,
         left: committed.left.map(Arc::new),
-        warnings: done.into_iter().flat_map(|done| done.warnings).collect(),
+        warnings: warnings::lines(&done.into_iter().flat_map(|done| done.warnings).collect::<Vec<_>>()),
         losses,
     })
 }
