@@ -134,6 +134,9 @@ impl FileSystem for Faulty {
     }
 }
 
+/// What [`Stops`] gives for a path between two readings.
+pub(crate) const BETWEEN_READS: &str = "between reads";
+
 /// Calls back before and after each change: with twice its number, and that plus 1.
 pub(crate) struct Stops<F> {
     pub(crate) at: F,
@@ -164,7 +167,7 @@ impl<F: Fn(usize, &Path) + Send + Sync> FileSystem for Stops<F> {
 
     fn between_reads(&self) {
         let number = 2 * self.count.fetch_add(1, Ordering::Relaxed);
-        (self.at)(number, Path::new("between reads"));
+        (self.at)(number, Path::new(BETWEEN_READS));
     }
 
     fn can_sync_all(&self) -> bool {

@@ -1,17 +1,20 @@
 //! Two at once, in every order: one goes up to some change, the other up to some other, then the first to its end, and then the
-//! second.
+//! second. Or the first goes on to where it is between two readings, and waits there until the second is at its end.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
-    mpsc,
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
 };
 
 use super::{
     super::Store,
     scenario::{A, B, C, age, collect, entries, import, name, quick, remove, scratch, stopping, text},
 };
-use crate::{Digest, Silent, store::VerifyOptions};
+use crate::{Digest, Silent, fs::record::BETWEEN_READS, store::VerifyOptions};
 
 type Act = fn(&Store) -> Result<(), String>;
 
@@ -27,41 +30,71 @@ struct Pair {
 /// Where one waits, and what for.
 struct Stop {
     at: usize,
+    /// Whether it also waits when it is between two readings the next time.
+    again: bool,
+    /// How often it has waited.
+    waits: AtomicUsize,
     reached: mpsc::Sender<()>,
     go_on: Mutex<mpsc::Receiver<()>>,
 }
 
-fn run(pair: &Pair, order: [usize; 2], at: [usize; 2]) -> [usize; 2] {
+impl Stop {
+    /// A stop, what tells that it is reached, and what lets go on.
+    fn new(at: usize, again: bool) -> (Self, mpsc::Receiver<()>, mpsc::Sender<()>) {
+        let ((reached, is_reached), (go_on, may_go_on)) = (mpsc::channel(), mpsc::channel());
+        let stop = Self { at, again, waits: AtomicUsize::new(0), reached, go_on: Mutex::new(may_go_on) };
+        (stop, is_reached, go_on)
+    }
+
+    fn pass(&self, number: usize, path: &Path) {
+        let is_here = match self.waits.load(Ordering::Relaxed) {
+            0 => number == self.at,
+            1 => self.again && path == Path::new(BETWEEN_READS),
+            _ => false,
+        };
+        if is_here {
+            self.waits.fetch_add(1, Ordering::Relaxed);
+            let _ = self.reached.send(());
+            let _ = self.go_on.lock().unwrap().recv();
+        }
+    }
+}
+
+fn run(pair: &Pair, order: [usize; 2], at: [usize; 2], again: bool) -> [usize; 2] {
     let dir = scratch();
     (pair.before)(&quick(dir.path()));
     if dir.path().join("store").exists() {
         age(&dir.path().join("store"));
     }
     let counts = [Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0))];
-    let actor = |who: usize, stop: Option<Stop>| {
+    let actor = |who: usize, stop: Stop| {
         let count = counts[who].clone();
-        let store = stopping(dir.path(), move |number, _| {
+        let store = stopping(dir.path(), move |number, path| {
             count.store(number, Ordering::Relaxed);
-            if let Some(stop) = stop.as_ref().filter(|stop| stop.at == number) {
-                let _ = stop.reached.send(());
-                let _ = stop.go_on.lock().unwrap().recv();
-            }
+            stop.pass(number, path);
         });
         move || pair.acts[who](&store)
     };
-    let (first, second) = (order[0], order[1]);
     let done = std::thread::scope(|scope| {
-        let ((reached, is_reached), (go_on, may_go_on)) = (mpsc::channel(), mpsc::channel());
-        let one = scope.spawn(actor(first, Some(Stop { at: at[0], reached, go_on: Mutex::new(may_go_on) })));
-        // At its stop, or at its end.
-        let _ = is_reached.recv();
-        let ((reached, is_reached), (two_go_on, may_go_on)) = (mpsc::channel(), mpsc::channel());
-        let two = scope.spawn(actor(second, Some(Stop { at: at[1], reached, go_on: Mutex::new(may_go_on) })));
-        let _ = is_reached.recv();
-        drop(go_on);
-        let one = one.join().unwrap();
-        drop(two_go_on);
-        [one, two.join().unwrap()]
+        // Each wait is for a stop, or for the end.
+        let (stop, one_is_reached, one_goes_on) = Stop::new(at[0], again);
+        let one = scope.spawn(actor(order[0], stop));
+        let _ = one_is_reached.recv();
+        let (stop, two_is_reached, two_goes_on) = Stop::new(at[1], false);
+        let two = scope.spawn(actor(order[1], stop));
+        let _ = two_is_reached.recv();
+        let _ = one_goes_on.send(());
+        if again {
+            let _ = one_is_reached.recv();
+            drop(two_goes_on);
+            let two = two.join().unwrap();
+            drop(one_goes_on);
+            [one.join().unwrap(), two]
+        } else {
+            let one = one.join().unwrap();
+            drop(two_goes_on);
+            [one, two.join().unwrap()]
+        }
     });
     let what = format!("{order:?} at {at:?}: {done:?}");
     for (who, done) in order.iter().zip(&done) {
@@ -82,20 +115,25 @@ fn run(pair: &Pair, order: [usize; 2], at: [usize; 2]) -> [usize; 2] {
     counts.map(|count| count.load(Ordering::Relaxed))
 }
 
-/// Tries every pair of stops, in both orders. How many there are depends on what the other one has done before.
+/// Tries every pair of stops, in both orders.
 fn everywhere(pair: &Pair) {
     for order in [[0, 1], [1, 0]] {
-        let (mut first, mut last_first) = (0, 0);
-        while first <= last_first {
-            let (mut second, mut last_second) = (0, 0);
-            while second <= last_second {
-                let counts = run(pair, order, [first, second]);
-                last_first = last_first.max(counts[order[0]]);
-                last_second = last_second.max(counts[order[1]]);
-                second += 1;
-            }
-            first += 1;
+        everywhere_in(pair, order, false);
+    }
+}
+
+/// Tries every pair of stops. How many there are depends on what the other one has done before.
+fn everywhere_in(pair: &Pair, order: [usize; 2], again: bool) {
+    let (mut first, mut last_first) = (0, 0);
+    while first <= last_first {
+        let (mut second, mut last_second) = (0, 0);
+        while second <= last_second {
+            let counts = run(pair, order, [first, second], again);
+            last_first = last_first.max(counts[order[0]]);
+            last_second = last_second.max(counts[order[1]]);
+            second += 1;
         }
+        first += 1;
     }
 }
 
@@ -113,6 +151,16 @@ fn with_orphans(store: &Store) {
 #[test]
 fn an_import_reuses_what_is_being_collected() {
     everywhere(&Pair { before: with_orphans, acts: [reuse, collect], names: &["m", "n"], may_fail: false });
+}
+
+/// An import that had its line in time may have its manifest placed, and its lease given up, while whoever deletes is between the two.
+#[test]
+fn an_import_ends_between_the_readings_of_who_deletes() {
+    everywhere_in(
+        &Pair { before: with_orphans, acts: [reuse, collect], names: &["m", "n"], may_fail: false },
+        [1, 0],
+        true,
+    );
 }
 
 #[test]
