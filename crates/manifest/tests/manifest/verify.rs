@@ -49,6 +49,27 @@ fn a_sound_store_is_all_good() {
     assert!(verify(&Scratch::new(), &[]).bad.is_empty());
 }
 
+/// Long blobs are hashed in mapped parts where they can be, and what is left after the last of them is read.
+#[test]
+fn a_flipped_byte_is_found_anywhere_in_a_long_blob() {
+    const PART: usize = 4 << 20;
+    let scratch = Scratch::new();
+    let blob = Blob::plain("long", 2 * PART as u64 / 16 + 1, 1);
+    commit(&scratch.store, "m", std::slice::from_ref(&blob));
+    let path = scratch.store.blob_path(&Digest::of(&blob.bytes));
+    let length = blob.bytes.len();
+    assert!(length > 2 * PART && verify(&scratch, &[]).bad.is_empty());
+    for at in [PART - 1, PART, 2 * PART - 1, 2 * PART, length - 1] {
+        let mut bytes = blob.bytes.clone();
+        bytes[at] ^= 1;
+        replace(&path, &bytes);
+        let bad = only(&scratch);
+        assert!(matches!(bad.problem, Problem::Content { found } if found == Digest::of(&bytes)), "{bad:?}");
+    }
+    replace(&path, &blob.bytes);
+    assert!(verify(&scratch, &[]).bad.is_empty());
+}
+
 fn size_of_blob(scratch: &Scratch, blob: &str) -> u64 {
     scratch.store.root().join("blobs").join(blob).metadata().unwrap().len()
 }
