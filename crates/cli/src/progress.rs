@@ -24,7 +24,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 #[derive(Debug)]
 pub(crate) struct Bar {
     /// That of the stage: a new one for each, as whatever is changed of one that is drawn may be seen half changed.
-    bar: Mutex<ProgressBar>,
+    stage: Mutex<ProgressBar>,
     is_drawn: bool,
     is_coloured: bool,
 }
@@ -43,7 +43,7 @@ impl Bar {
             });
         });
         Self {
-            bar: Mutex::new(ProgressBar::hidden()),
+            stage: Mutex::new(ProgressBar::hidden()),
             is_drawn: printer.shows_progress(),
             is_coloured: printer.colours_stderr(),
         }
@@ -51,7 +51,7 @@ impl Bar {
 
     fn bar(&self) -> MutexGuard<'_, ProgressBar> {
         // A bar is whole whatever happened to who held it.
-        self.bar.lock().unwrap_or_else(PoisonError::into_inner)
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
 /// The bytes of a config that are read first: room for all but its table.
 const HEAD: u64 = 16 << 10;
 /// Into how many parts the digests of all models are split to be counted: each is small enough for a core's own cache.
-const PARTS: u8 = 16;
+const PARTS: u64 = 16;
 
 impl Store {
     /// Every name with a summary of its model, sorted by name. A model that cannot be read is listed with the error. Documents are
@@ -58,8 +58,6 @@ impl Store {
         let layers = Lean::parse(&bytes).map_err(fail)?;
         let mut blobs: Vec<_> =
             std::iter::once(&layers.config).chain(&layers.layers).map(|blob| (blob.digest, blob.size)).collect();
-        // Nearly always the first bytes tell two digests apart.
-        let beginning = |digest: &Digest| digest.as_bytes().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
         blobs.sort_unstable_by(|a, b| beginning(&a.0).cmp(&beginning(&b.0)).then_with(|| a.cmp(b)));
         // Of one digest with two sizes the last was counted.
         blobs.dedup_by(|next, kept| {
@@ -118,7 +116,7 @@ impl Store {
 /// What is known of a model whose manifest can be read.
 struct Line {
     modified: Option<SystemTime>,
-    /// Each once, by digest, with its size in bytes.
+    /// Each once, sorted by [`beginning`], with its size in bytes.
     blobs: Vec<(Digest, u64)>,
     /// Without the unique size.
     summary: Result<Summary, ModelError>,
@@ -289,15 +287,20 @@ impl<'de> Visitor<'de> for Table<'_> {
     }
 }
 
+/// What nearly always tells two digests apart, and sorts them.
+fn beginning(digest: &Digest) -> u64 {
+    digest.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
 /// For each line the size in bytes of the blobs that no other line has. In parallel: a store may name a million blobs.
 fn unique_sizes(lines: &[Result<Line, ModelError>]) -> Vec<u64> {
-    let part_of = |digest: &Digest| digest.as_bytes()[0] / (u8::MAX / PARTS + 1);
-    let count = |part: u8| {
+    let part_of = |digest: &Digest| beginning(digest) / (u64::MAX / PARTS + 1);
+    let count = |part: u64| {
         // Who has a blob, as far as has been seen: one line, or several.
         let mut owners: HashMap<&Digest, Option<(usize, u64)>> = HashMap::new();
         for (at, line) in lines.iter().enumerate() {
             let blobs = line.as_ref().map_or(&[][..], |line| &line.blobs);
-            // They are sorted.
+            // They are sorted by their beginnings.
             let begin = blobs.partition_point(|(digest, _)| part_of(digest) < part);
             let of_part = blobs[begin..].iter().take_while(|(digest, _)| part_of(digest) == part);
             for (digest, size) in of_part {
