@@ -33,16 +33,17 @@ fn main() -> anyhow::Result<()> {
     let blobs: Vec<Vec<u8>> = (0..args.blobs).map(|number| content(number, args.size)).collect();
     let bytes = args.blobs as u64 * args.size as u64;
     let (mut single, mut batch) = (Vec::new(), Vec::new());
-    for _ in 0..args.runs {
-        let dir = args.scratch.join("single");
-        settle(&args.scratch)?;
-        single.push(time(|| one_by_one(&blobs, &dir))?.0);
-        fs::remove_dir_all(&dir)?;
-        let root = args.scratch.join("store");
-        settle(&args.scratch)?;
-        batch.push(time(|| together(&blobs, &root))?.0);
-        fs::remove_dir_all(&root)?;
+    // What a run has made stays until the end: ext4 does not use the inodes of removed files again for minutes, and looks through all of
+    // them for each new file meanwhile.
+    fs::create_dir_all(&args.scratch)?;
+    let runs = tempfile::tempdir_in(&args.scratch)?;
+    for run in 0..args.runs {
+        settle(runs.path())?;
+        single.push(time(|| one_by_one(&blobs, &runs.path().join(format!("single-{run}"))))?.0);
+        settle(runs.path())?;
+        batch.push(time(|| together(&blobs, &runs.path().join(format!("store-{run}"))))?.0);
     }
+    runs.close()?;
     println!("{}", line("a sync, a rename and a sync of the directory for each", &single, bytes));
     println!("{}", line("one import", &batch, bytes));
     let ratios: Vec<f64> =
@@ -55,7 +56,6 @@ fn main() -> anyhow::Result<()> {
 
 /// Writes out what others have left to be written, which the one sync of an import would else wait for.
 fn settle(dir: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(dir)?;
     #[cfg(target_os = "linux")]
     rustix::fs::syncfs(File::open(dir)?)?;
     Ok(())
