@@ -295,6 +295,7 @@ fn a_table_that_contradicts_itself_is_refused() {
     let plain = "/longshore/blobs/0/tensors/0";
     let int4 = "/longshore/blobs/1/tensors/0";
     let nvfp4 = "/longshore/blobs/2/tensors/0";
+    let global_scales = |experts: u64| json!({"role": "global_scale", "dtype": "F32", "shape": [experts, 1, 1], "offset": 0, "length": 4 * experts});
     let cases: &[(&str, Value, &str)] = &[
         (&format!("{plain}/parts"), json!([]), "it has no weight"),
         (&format!("{plain}/parts/0/role"), json!("scale"), "it has no weight"),
@@ -327,6 +328,12 @@ fn a_table_that_contradicts_itself_is_refused() {
         (&format!("{nvfp4}/quantization/scheme"), json!("mxfp8"), "expected U32 [2, 3, 8] for BF16 [2, 3, 32]"),
         (&format!("{nvfp4}/parts/2/role"), json!("bias"), "it is nvfp4 and has a bias for each group"),
         (&format!("{nvfp4}/parts/2/shape"), json!([1, 1]), ""),
+        (&format!("{nvfp4}/parts/2"), global_scales(2), ""),
+        (
+            &format!("{nvfp4}/parts/2"),
+            global_scales(3),
+            "its GlobalScale is F32 [3, 1, 1], expected one F32, or one for",
+        ),
         (&format!("{nvfp4}/parts/2/dtype"), json!("I32"), "its GlobalScale is I32 [], expected one F32"),
         (&format!("{nvfp4}/shape"), json!([3, 2, 32]), "its Weight is U32 [2, 3, 4], expected U32 [3, 2, 4]"),
         (&format!("{int4}/parts/2/role"), json!("scale"), "it has two parts of role Scale"),

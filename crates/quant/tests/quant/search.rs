@@ -203,6 +203,12 @@ fn unusable_importances_are_refused() {
     let out = EncodeBuffers { weight: &mut weight, scale: &mut scale, bias: &mut bias };
     let found = encoder.encode_weighted(&[0; 128], importance, out);
     assert_eq!(found.map(|_| ()), Err(EncodeError::Importance { group: 64, columns: 96, first: 0 }));
+    // Rows are whole groups here, but the source begins within one.
+    let per_column = [1.0; 128];
+    let importance = Importance::new(&per_column).expect("they are usable").starting_at(128 + 32);
+    let out = EncodeBuffers { weight: &mut weight, scale: &mut scale, bias: &mut bias };
+    let found = encoder.encode_weighted(&[0; 128], importance, out);
+    assert_eq!(found.map(|_| ()), Err(EncodeError::Importance { group: 64, columns: 128, first: 32 }));
 }
 
 /// A group that is of one value, or two, is restored exactly where the format can.

@@ -93,10 +93,12 @@ fn limits_hold() {
         set(&mut limits);
         ShardIndex::parse(SAMPLE.as_bytes(), &limits)
     };
-    assert!(matches!(with(|l| l.header_bytes = 10), Err(E::TooLong { limit: 10, .. })));
+    assert!(matches!(with(|l| l.header_bytes = SAMPLE.len() as u64 - 1), Err(E::TooLong { .. })));
+    assert!(with(|l| l.header_bytes = SAMPLE.len() as u64).is_ok());
     assert!(matches!(with(|l| l.tensors = 2), Err(E::TooManyTensors { limit: 2 })));
     assert!(with(|l| l.tensors = 3).is_ok());
     assert!(matches!(with(|l| l.name_bytes = 0), Err(E::NameTooLong { found: 1, limit: 0, .. })));
+    assert!(with(|l| l.name_bytes = 1).is_ok());
 }
 
 proptest! {

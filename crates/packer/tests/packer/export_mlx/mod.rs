@@ -183,6 +183,21 @@ fn what_mlx_lm_does_without_is_left_out_and_counted() {
     assert!(!out.join("hf_quant_config.json").exists());
 }
 
+/// `config.json` of a checkpoint may say of its weights what is not so of those that are stored.
+#[test]
+fn another_quantization_than_the_source_describes() {
+    for (scheme, group, bits, mode) in
+        [("int8-g32", 32, 8, "affine"), ("int4", 64, 4, "affine"), ("mxfp8", 32, 8, "mxfp8")]
+    {
+        let (dir, target) = (Dir::new(), Dir::new());
+        dir.file("config.json", r#"{"model_type": "llama", "quantization": {"group_size": 64, "bits": 8}}"#);
+        dir.weights("model.safetensors", &[("model.embed_tokens.weight", &[32, 64])]);
+        exported(&dir, &target, scheme, "uniform").expect("it is known");
+        let expected = serde_json::json!({"group_size": group, "bits": bits, "mode": mode});
+        assert_eq!(config(&target.join("out"))["quantization"], expected, "{scheme}");
+    }
+}
+
 /// A model of one tensor; the error that refuses it.
 fn refusal(config: &str, tensor: &str, dims: &[u64], scheme: &str) -> ExportError {
     let (dir, target) = (Dir::new(), Dir::new());
