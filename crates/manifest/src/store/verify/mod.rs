@@ -29,6 +29,9 @@ pub(super) struct Reached {
 impl Store {
     /// Hashes blobs on all threads of the rayon pool, the largest first, and checks that headers, tables and manifests agree.
     ///
+    /// On Linux long blobs of a store of our own that lies on a local disk are hashed from mappings, a few megabytes at a time, and all
+    /// others are read. A blob must not be cut off meanwhile, which nothing does to a store's own.
+    ///
     /// # Errors
     ///
     /// [`VerifyError::NotFound`] for a name in the options that does not exist, [`VerifyError::Cancelled`], [`VerifyError::Fs`] if the
