@@ -12,7 +12,6 @@ use clap::Parser;
 use longshore_benches::stats::{line, median, time};
 use longshore_manifest::{Digest, ModelName, Silent, Store};
 use longshore_packer::{ImportOptions, Plan, PlanOptions, Source};
-use longshore_quant::policy::Policy;
 use longshore_st_format::Limits;
 use memmap2::Mmap;
 
@@ -34,8 +33,8 @@ const PIECE: usize = 16 << 20;
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let source = Source::open(&args.source, &Limits::default())?;
-    let plan = Plan::new(&source, &PlanOptions::new(None, Policy::named("default")?))?;
-    let maps = source.shards.iter().map(|shard| map(&shard.path)).collect::<anyhow::Result<Vec<_>>>()?;
+    let plan = Plan::new(source, &PlanOptions::default())?;
+    let maps = plan.source().shards.iter().map(|shard| map(&shard.path)).collect::<anyhow::Result<Vec<_>>>()?;
     let pieces: Vec<&[u8]> = maps.iter().flat_map(|map| map.chunks(PIECE)).collect();
     let bytes = plan.source_bytes();
     hash(&pieces);
@@ -50,7 +49,7 @@ fn main() -> anyhow::Result<()> {
         hashing.push(time(|| Ok(hash(&pieces)))?.0);
         let root = args.scratch.join("store");
         let store = Store::open(&root)?;
-        let run = || Ok(longshore_packer::import(&store, &name, &source, &plan, &ImportOptions::default(), &Silent)?);
+        let run = || Ok(plan.import(&store, &name, &ImportOptions::default(), &Silent)?);
         let (took, outcome) = time(run)?;
         anyhow::ensure!(outcome.new_bytes >= bytes, "imported {} of {bytes} bytes", outcome.new_bytes);
         importing.push(took);

@@ -13,7 +13,7 @@ use clap::Parser;
 use longshore_benches::stats::{line, time};
 use longshore_manifest::{
     Config, Descriptor, Digest, Manifest, ModelName, Silent, Store,
-    document::{BlobEntry, Facts, Import, Part, Role, TensorEntry, TensorTable, Transform, media_type},
+    document::{BlobEntry, Facts, Import, Part, Role, TensorEntry, TensorTable, Arrangement, media_type},
     store::{Added, Ingest, VerifyOptions},
     weights::{OpenOptions, Weights},
 };
@@ -122,7 +122,7 @@ fn blob(ingest: &Ingest<'_>, name: &str, size: u64) -> anyhow::Result<(Added, Bl
         dtype: Dtype::U8,
         shape,
         quantization: None,
-        transform: Transform::None,
+        arrangement: Arrangement::None,
         sources: Vec::new(),
         parts: vec![part],
         loss: None,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use longshore_manifest::{Digest, ModelName, Silent, Store};
-use longshore_packer::{ImportOptions, Plan, PlanOptions, Source, import};
+use longshore_packer::{ImportOptions, Plan, PlanOptions, Source};
 use longshore_quant::policy::Policy;
 use longshore_st_format::{Dtype, Limits, Shape, ShardIndex, fixtures::write_file};
 
@@ -59,10 +59,14 @@ fn documents(seed_name: &str, scheme: Option<&str>, source: &Path, dir: &Path) {
     let store = Store::open(dir.join("store")).unwrap();
     let name: ModelName = "seed".parse().unwrap();
     let source = Source::open(source, &Limits::default()).unwrap();
-    let options = PlanOptions::new(scheme.map(|scheme| scheme.parse().unwrap()), Policy::named("uniform").unwrap())
-        .with_global_scale(scheme == Some("nvfp4"));
-    let plan = Plan::new(&source, &options).unwrap();
-    import(&store, &name, &source, &plan, &ImportOptions::default(), &Silent).unwrap();
+    let options = PlanOptions {
+        scheme: scheme.map(|scheme| scheme.parse().unwrap()),
+        policy: Policy::named("uniform").unwrap(),
+        global_scale: scheme == Some("nvfp4"),
+        ..PlanOptions::default()
+    };
+    let plan = Plan::new(source, &options).unwrap();
+    plan.import(&store, &name, &ImportOptions::default(), &Silent).unwrap();
     let model = store.model(&name).unwrap();
     seed("manifest", seed_name, &fs::read(store.manifest_path(&name)).unwrap());
     seed("config", seed_name, &fs::read(store.blob_path(&model.manifest.config.digest)).unwrap());

@@ -24,7 +24,7 @@
 //!
 //! use longshore_manifest::{
 //!     Config, Descriptor, Manifest, ModelName, Silent, Store, Weights,
-//!     document::{BlobEntry, Facts, Import, Part, Role, TensorEntry, TensorTable, Transform, media_type},
+//!     document::{BlobEntry, Facts, Import, Part, Role, TensorEntry, TensorTable, Arrangement, media_type},
 //!     store::{Added, VerifyOptions},
 //!     weights::OpenOptions,
 //! };
@@ -58,7 +58,7 @@
 //!     dtype: Dtype::U8,
 //!     shape: Shape::new([3]),
 //!     quantization: None,
-//!     transform: Transform::None,
+//!     arrangement: Arrangement::None,
 //!     sources: vec![],
 //!     parts: vec![part],
 //!     loss: None,

@@ -66,37 +66,66 @@
 
 #![forbid(unsafe_code)]
 
-mod classify;
-mod coding;
-mod companions;
-mod config;
-mod execute;
-mod experts;
-mod export;
-mod inventory;
-mod plan;
-mod positioned;
-mod repair;
-mod report;
-mod runtime;
-mod source;
+// From the ground up: a file imports only from its own floor, or from one that stands above it in this list.
+mod io;
+mod tensor;
 mod transpose;
 
-pub use classify::{Evidence, Kind};
-pub use coding::{Coding, CodingError, PackedLayout};
-pub use companions::{Companion, CompanionKind, MAX_COMPANION_BYTES, MAX_COMPANIONS};
-pub use config::{
-    ConfigError, MAX_CONFIG_BYTES, ModelConfig, QuantizationMethod, SourceQuantization, WeightCoding, WeightGroup,
+mod source;
+
+mod model;
+
+mod plan;
+
+mod execute;
+
+mod export;
+mod repair;
+
+pub use execute::{
+    error::ImportError,
+    importance::{ImportanceFile, ImportanceFileError},
+    options::{ImportOptions, ImportOutcome},
+    read::shards::ReadError,
+    sink::{Sink, SinkBlob, SinkImport},
 };
-pub use execute::{ImportError, ImportOptions, ImportOutcome, ImportanceFile, ImportanceFileError, ReadError, import};
-pub use experts::{ExpertError, ExpertGroup, ExpertTensor, expert_groups};
-pub use export::{ExportError, ExportFormat, ExportOptions, ExportOutcome, export, mlx_architectures};
-pub use plan::{Plan, PlanError, PlanOptions, PlannedBlob, PlannedTensor, Transform};
-pub use repair::{RepairError, RepairOptions, RepairOutcome, RepairProblem, Repaired, Unrepaired, repair};
-pub use report::PlanReport;
-pub use source::{Member, MemberRole, Shard, Source, SourceError, SourceTensor};
+pub use export::{
+    directory::export,
+    error::ExportError,
+    mlx::architecture::mlx_architectures,
+    options::{ExportFormat, ExportOptions, ExportOutcome},
+};
+pub use io::data::{Data, OpenData};
+pub use longshore_manifest::document::Arrangement;
+pub use model::{
+    coding::{
+        error::CodingError,
+        kind::{Coding, PackedLayout},
+    },
+    experts::error::StackError,
+};
+pub use plan::{
+    error::PlanError,
+    options::PlanOptions,
+    planned::{Plan, PlannedBlob, PlannedTensor, Unit},
+    report::PlanReport,
+};
+pub use repair::{
+    outcome::{RepairError, RepairOptions, RepairOutcome, RepairProblem, Repaired, Unrepaired},
+    run::repair,
+};
+pub use source::{
+    checkpoint::Source,
+    classify::{Evidence, Kind},
+    companions::{Companion, CompanionKind, MAX_COMPANION_BYTES, MAX_COMPANIONS},
+    error::SourceError,
+    inventory::Inventory,
+    member::{Member, MemberRole},
+};
+pub use tensor::{Shard, SourceParts, SourceTensor};
 
 pub use longshore_manifest as manifest;
+pub use longshore_model;
 pub use longshore_quant as quant;
 pub use longshore_st_format as st_format;
 

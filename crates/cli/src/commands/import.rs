@@ -62,11 +62,14 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
         source = source.with_draft(Source::open(draft, &Limits::default())?)?;
     }
     let scheme = args.quantize.and_then(Quantize::scheme);
-    let options = PlanOptions::new(scheme, policy)
-        .with_floats(matches!(args.quantize, Some(Quantize::None)))
-        .with_requantize(args.requantize)
-        .with_global_scale(args.global_scale);
-    let plan = Plan::new(&source, &options).with_context(|| format!("cannot import {}", args.source.display()))?;
+    let options = PlanOptions {
+        scheme,
+        policy,
+        floats: matches!(args.quantize, Some(Quantize::None)),
+        requantize: args.requantize,
+        global_scale: args.global_scale,
+    };
+    let plan = Plan::new(source, &options).with_context(|| format!("cannot import {}", args.source.display()))?;
     check(args, &plan)?;
     let importance = args.importance.as_ref().map(ImportanceFile::open).transpose()?;
     if let Some(warning) = importance.as_ref().map(|file| file.check(&plan)).transpose()?.flatten() {
@@ -76,18 +79,19 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
         printer.warn(warning);
     }
     if args.dry_run {
-        printer.report(&PlanReport::new(&plan, &source), || describe(&plan, printer.columns()))?;
+        printer.report(&PlanReport::new(&plan), || describe(&plan, printer.columns()))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut options = ImportOptions::default();
-    options.profile = args.profile;
-    options.threads = args.threads;
-    options.allow_non_finite = args.allow_nonfinite;
-    options.importance = importance.map(Arc::new);
-    options.measure = args.measure;
+    let options = ImportOptions {
+        profile: args.profile,
+        threads: args.threads,
+        allow_non_finite: args.allow_nonfinite,
+        importance: importance.map(Arc::new),
+        measure: args.measure,
+    };
     let outcome = {
         let bar = Bar::new(printer);
-        longshore_packer::import(store, &args.name, &source, &plan, &options, &bar)?
+        plan.import(store, &args.name, &options, &bar)?
     };
     for warning in &outcome.warnings {
         printer.warn(warning);
@@ -96,7 +100,7 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
         super::warn_of_left(printer, reason);
     }
     let report = Report {
-        plan: PlanReport::new(&plan, &source),
+        plan: PlanReport::new(&plan),
         digest: outcome.digest,
         new_bytes: outcome.new_bytes,
         reused_bytes: outcome.reused_bytes,

@@ -79,18 +79,19 @@ fn verify(names: Vec<ModelName>, store: &Store, printer: &Printer) -> anyhow::Re
 }
 
 fn repair(args: &Verify, source: &Path, store: &Store, printer: &Printer) -> anyhow::Result<Report> {
-    let mut options = RepairOptions::default();
-    options.names.clone_from(&args.names);
-    options.policy = args.policy.as_ref().map(super::policy::open).transpose()?;
-    options.importance = args.importance.as_ref().map(ImportanceFile::open).transpose()?.map(Arc::new);
-    options.threads = args.threads;
+    let options = RepairOptions {
+        names: args.names.clone(),
+        policy: args.policy.as_ref().map(super::policy::open).transpose()?,
+        importance: args.importance.as_ref().map(ImportanceFile::open).transpose()?.map(Arc::new),
+        threads: args.threads,
+    };
     let mut source = Source::open(source, &Limits::default())?;
     if let Some(draft) = &args.draft {
         source = source.with_draft(Source::open(draft, &Limits::default())?)?;
     }
     let RepairOutcome { repaired, left, verified, .. } = {
         let bar = Bar::new(printer);
-        longshore_packer::repair(store, &source, &options, &bar)?
+        longshore_packer::repair(store, source, &options, &bar)?
     };
     let repaired = repaired.into_iter().map(|blob| Repaired {
         digest: blob.digest,

@@ -73,7 +73,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Vec<String> {
 
 fn of_import(error: &ImportError) -> Option<String> {
     let hint = match error {
-        ImportError::OtherSource { .. } | ImportError::Read(_) | ImportError::Companion { .. } => {
+        ImportError::Read(_) | ImportError::Companion { .. } => {
             "import it again once nothing changes the source's files"
         }
         ImportError::NonFinite { .. } => "--allow-nonfinite quantizes it all the same",

@@ -6,7 +6,7 @@ use longshore_fake_cuda_driver::{self as fake, Control, Variant};
 use longshore_loader_cuda::{CudaWeights, Device, Driver, Loader, LoaderOptions};
 use longshore_manifest::{
     Config, Descriptor, Digest, Manifest, Model, ModelName, Store,
-    document::{BlobEntry, Facts, Import, Part, Quantization, Role, TensorEntry, TensorTable, Transform, media_type},
+    document::{Arrangement, BlobEntry, Facts, Import, Part, Quantization, Role, TensorEntry, TensorTable, media_type},
     weights::{OpenOptions, Weights},
 };
 use longshore_st_format::{Dtype, Layout, Shape, Writer};
@@ -163,7 +163,7 @@ fn blob(tensors: &[Given], seed: u32) -> (Vec<u8>, BlobEntry) {
             quantization: given
                 .code
                 .map(|(quant_type, group_size)| Quantization { quant_type: quant_type.into(), group_size }),
-            transform: Transform::None,
+            arrangement: Arrangement::None,
             sources: Vec::new(),
             parts: parts.collect(),
             loss: None,

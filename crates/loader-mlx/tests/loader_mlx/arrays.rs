@@ -145,8 +145,11 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
 #[test]
 fn global_scales_are_those_of_mlx() {
     let stored = Stored::new();
-    let model = stored.import_with("qwen3-moe", |policy| {
-        longshore_packer::PlanOptions::new(Some(Scheme::NVFP4), policy).with_global_scale(true)
+    let model = stored.import_with("qwen3-moe", |policy| longshore_packer::PlanOptions {
+        scheme: Some(Scheme::NVFP4),
+        policy,
+        global_scale: true,
+        ..Default::default()
     });
     let weights = loaded(stored.open(&model));
     let host = Weights::open(&stored.store, &model, &OpenOptions::default()).unwrap();

@@ -16,7 +16,12 @@ fn experts_are_picked() {
     for (scheme, global) in SCHEMES.map(|scheme| (scheme, false)).into_iter().chain([("nvfp4", true)]) {
         let model = stored.import_with("qwen3-moe", |_| {
             let scheme: Scheme = scheme.parse().unwrap();
-            PlanOptions::new(Some(scheme), Policy::named("uniform").unwrap()).with_global_scale(global)
+            PlanOptions {
+                scheme: Some(scheme),
+                policy: Policy::named("uniform").unwrap(),
+                global_scale: global,
+                ..PlanOptions::default()
+            }
         });
         let weights = loaded(stored.open(&model));
         let mut stacks = 0;

@@ -33,8 +33,10 @@ fn names_sizes_and_schemes_are_those_of_the_host() {
 #[test]
 fn one_scheme_for_all_is_the_scheme_of_the_weights() {
     let stored = Stored::new();
-    let model = stored.import_with("llama", |_| {
-        PlanOptions::new(Some(Scheme::MXFP4), longshore_quant::policy::Policy::named("uniform").unwrap())
+    let model = stored.import_with("llama", |_| PlanOptions {
+        scheme: Some(Scheme::MXFP4),
+        policy: longshore_quant::policy::Policy::named("uniform").unwrap(),
+        ..PlanOptions::default()
     });
     let weights = stored.open(&model);
     let quantization = weights.quantization().unwrap();

@@ -39,7 +39,12 @@ fn products_are_those_of_the_decoded_weights() {
     for (scheme, global) in SCHEMES.map(|scheme| (scheme, false)).into_iter().chain([("nvfp4", true)]) {
         let model = stored.import_with("llama", |_| {
             let scheme: Scheme = scheme.parse().unwrap();
-            PlanOptions::new(Some(scheme), Policy::named("uniform").unwrap()).with_global_scale(global)
+            PlanOptions {
+                scheme: Some(scheme),
+                policy: Policy::named("uniform").unwrap(),
+                global_scale: global,
+                ..PlanOptions::default()
+            }
         });
         let mut weights = loaded(stored.open(&model));
         let mut checked = 0;

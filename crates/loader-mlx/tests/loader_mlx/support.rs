@@ -9,7 +9,7 @@ use std::{
 
 use longshore_loader_mlx::MlxWeights;
 use longshore_manifest::{Model, ModelName, Silent, Store, weights::OpenOptions};
-use longshore_packer::{ImportOptions, Plan, PlanOptions, Source, import};
+use longshore_packer::{ImportOptions, Plan, PlanOptions, Source};
 use longshore_quant::policy::Policy;
 use longshore_st_format::{Dtype, Layout, Limits, Shape, fixtures};
 use tempfile::TempDir;
@@ -78,7 +78,7 @@ impl Stored {
     pub(crate) fn import(&self, model: &str, scheme: &str) -> Model {
         self.import_with(model, |policy| {
             let scheme = (scheme != "none").then(|| scheme.parse().unwrap());
-            PlanOptions::new(scheme, policy).with_requantize(scheme.is_some())
+            PlanOptions { scheme, policy, requantize: scheme.is_some(), ..PlanOptions::default() }
         })
     }
 
@@ -90,11 +90,10 @@ impl Stored {
 
     pub(crate) fn import_dir(&self, dir: &Dir, options: &PlanOptions) -> Model {
         let source = Source::open(dir.path(), &Limits::default()).unwrap();
-        let plan = Plan::new(&source, options).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let plan = Plan::new(source, options).unwrap_or_else(|error| panic!("{}", chain(&error)));
         let name: ModelName = "m".parse().unwrap();
-        let mut how = ImportOptions::default();
-        how.allow_non_finite = true;
-        import(&self.store, &name, &source, &plan, &how, &Silent).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let how = ImportOptions { allow_non_finite: true, ..ImportOptions::default() };
+        plan.import(&self.store, &name, &how, &Silent).unwrap_or_else(|error| panic!("{}", chain(&error)));
         self.store.model(&name).unwrap()
     }
 

@@ -3,11 +3,14 @@
 mod coding;
 mod config;
 mod expert;
+mod experts;
 mod manifest;
 mod table;
 
 pub(crate) use coding::Coding;
-pub use config::{Config, Draft, Facts, Import, Rope};
+pub use config::{Config, Draft, Import};
+pub use experts::{ExpertGroup, ExpertTensor, expert_groups};
+pub use longshore_model::{Facts, Rope};
 pub(crate) use manifest::check_files;
 pub use manifest::{Descriptor, DocumentError, Manifest, media_type};
-pub use table::{BlobEntry, Loss, Part, Quantization, Role, TensorEntry, TensorTable, Transform, is_component};
+pub use table::{Arrangement, BlobEntry, Loss, Part, Quantization, Role, TensorEntry, TensorTable, is_component};

@@ -49,9 +49,9 @@ pub struct TensorEntry {
     /// How the values are coded; absent for a plain tensor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization: Option<Quantization>,
-    /// What import did to the source's values before any quantization.
-    #[serde(default)]
-    pub transform: Transform,
+    /// How import arranged the source's values before any quantization. The document calls it `transform`.
+    #[serde(default, rename = "transform")]
+    pub arrangement: Arrangement,
     /// The source's tensors that it was made from, in order; empty where that is one tensor of the same name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<String>,
@@ -101,11 +101,11 @@ pub struct Quantization {
     pub group_size: u32,
 }
 
-/// What import did to the source's values.
+/// The arrangement of a tensor's values, which are those of its sources.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Transform {
+pub enum Arrangement {
     /// Nothing.
     #[default]
     None,
@@ -258,18 +258,18 @@ impl TensorEntry {
     }
 
     /// Whether the sources can have become one tensor of this shape.
-    fn check_transform(&self) -> Result<(), String> {
+    fn check_arrangement(&self) -> Result<(), String> {
         let (sources, rank) = (self.source_names().count() as u64, self.shape.rank());
-        let expected = match self.transform {
-            Transform::Stack if self.shape.dims().first() == Some(&sources) => return Ok(()),
-            Transform::Stack => "as many sources as its first extent",
-            Transform::Transpose if rank < 3 => "three axes or more",
-            Transform::Transpose | Transform::None if sources > 1 => "one source at most",
-            Transform::Transpose | Transform::None => return Ok(()),
+        let expected = match self.arrangement {
+            Arrangement::Stack if self.shape.dims().first() == Some(&sources) => return Ok(()),
+            Arrangement::Stack => "as many sources as its first extent",
+            Arrangement::Transpose if rank < 3 => "three axes or more",
+            Arrangement::Transpose | Arrangement::None if sources > 1 => "one source at most",
+            Arrangement::Transpose | Arrangement::None => return Ok(()),
         };
         Err(format!(
             "it is {} of {sources} sources with the transform {:?}, expected {expected}",
-            self.shape, self.transform
+            self.shape, self.arrangement
         ))
     }
 
@@ -295,7 +295,7 @@ impl TensorEntry {
         let Some(weight) = self.part(Role::Weight) else {
             return Err("it has no weight".into());
         };
-        self.check_transform()?;
+        self.check_arrangement()?;
         if let Some(quantization) = &self.quantization {
             return coding::check(self, quantization);
         }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use longshore_manifest::{
     Config, Descriptor, Digest, Manifest,
-    document::{DocumentError, Draft, Facts, Import, Role, Rope, TensorTable, Transform, media_type},
+    document::{Arrangement, DocumentError, Draft, Facts, Import, Role, Rope, TensorTable, media_type},
 };
 use longshore_st_format::{Dtype, Shape};
 use proptest::prelude::*;
@@ -34,10 +34,10 @@ pub(crate) fn manifest() -> Manifest {
 /// A config that uses every field.
 pub(crate) fn config() -> Config {
     let mut stacked = Blob::int4("model.layers.0.mlp.experts.down_proj.weight", 2, 32, 3);
-    stacked.tensors[0].transform = Transform::Stack;
+    stacked.tensors[0].arrangement = Arrangement::Stack;
     stacked.tensors[0].sources = vec!["experts.0.down_proj.weight".into(), "experts.1.down_proj.weight".into()];
     let mut transposed = Blob::nvfp4_of("up.weight", &[2, 3], 5).in_component("transformer");
-    transposed.tensors[0].transform = Transform::Transpose;
+    transposed.tensors[0].arrangement = Arrangement::Transpose;
     transposed.tensors[0].sources = vec!["up".into()];
     let TensorTable { blobs, .. } = table(&[Blob::plain("model.embed_tokens.weight", 3, 1), stacked, transposed]);
     let facts = Facts {

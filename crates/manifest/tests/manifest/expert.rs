@@ -1,6 +1,6 @@
 //! Where the experts of a stack lie.
 
-use longshore_manifest::document::{Part, Quantization, Role, TensorEntry, Transform};
+use longshore_manifest::document::{Arrangement, Part, Quantization, Role, TensorEntry};
 use longshore_st_format::{Dtype, Shape};
 use proptest::{prelude::*, sample::select};
 
@@ -23,7 +23,7 @@ fn stack(experts: u64, shape: &[u64], quantization: Option<(&str, u32)>, specs: 
         parts: parts.collect(),
         quantization: quantization
             .map(|(quant_type, group_size)| Quantization { quant_type: quant_type.into(), group_size }),
-        transform: Transform::Stack,
+        arrangement: Arrangement::Stack,
         sources: (0..experts).map(|expert| format!("experts.{expert}.up.weight")).collect(),
         loss: None,
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use longshore_manifest::{
     Digest,
-    document::{BlobEntry, Facts, Import, Part, Quantization, Role, TensorEntry, TensorTable, Transform},
+    document::{Arrangement, BlobEntry, Facts, Import, Part, Quantization, Role, TensorEntry, TensorTable},
     weights::plan::{ALIGNMENT, Cast, Cut, Layers, LoadPlan, PlanError, PlanOptions, Selection, Shard, ShardAxis},
 };
 use longshore_st_format::{Dtype, Shape};
@@ -90,7 +90,7 @@ impl Given {
             dtype,
             shape: Shape::from(self.dims.clone()),
             quantization,
-            transform: Transform::None,
+            arrangement: Arrangement::None,
             sources: Vec::new(),
             parts: parts.collect(),
             loss: None,

@@ -10,7 +10,7 @@ use std::{
 
 use longshore_manifest::{
     Config, Descriptor, Manifest, ModelName, Silent, Store,
-    document::{BlobEntry, Facts, Import, Part, Quantization, Role, TensorEntry, TensorTable, Transform, media_type},
+    document::{Arrangement, BlobEntry, Facts, Import, Part, Quantization, Role, TensorEntry, TensorTable, media_type},
     store::{Added, Committed, GcOptions, Ingest, VerifyOptions, VerifyOutcome},
 };
 use longshore_st_format::{Dtype, Layout, Shape, Writer};
@@ -147,7 +147,7 @@ impl Blob {
             shape: Shape::new(shape),
             quantization: code
                 .map(|(quant_type, group_size)| Quantization { quant_type: quant_type.to_owned(), group_size }),
-            transform: Transform::None,
+            arrangement: Arrangement::None,
             sources: Vec::new(),
             parts: parts.collect(),
             loss: None,

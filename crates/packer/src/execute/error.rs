@@ -3,18 +3,12 @@ use std::{io, path::PathBuf};
 use longshore_manifest::{FsError, store::IngestError};
 use longshore_quant::{EncodeError, layout::LayoutError};
 
-use super::{ImportanceFileError, ReadError};
+use super::{importance::ImportanceFileError, read::shards::ReadError};
 
 /// An import that failed. No name points at anything new, and nothing of it is left in the store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
-    /// The plan was made from another source than the one to be imported.
-    #[error("the plan was not made from this source: {problem}")]
-    OtherSource {
-        /// What does not agree.
-        problem: String,
-    },
     /// A weight file is not what it was when the source was opened.
     #[error(transparent)]
     Read(#[from] ReadError),

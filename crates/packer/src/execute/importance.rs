@@ -7,7 +7,7 @@ use longshore_quant::{Importance, ImportanceError};
 use longshore_st_format::{Dtype, OpenError, SafeTensors, Shape, TensorView, open};
 use memmap2::Mmap;
 
-use crate::plan::{Plan, PlannedTensor};
+use crate::plan::planned::{Plan, PlannedTensor};
 
 /// The importance of each input channel of a model's weights: the mean of x² over the activations x that a weight is multiplied
 /// with, as a calibration run measures it.
@@ -115,7 +115,7 @@ impl ImportanceFile {
         self.digest
     }
 
-    /// Whether it fits the weights that `plan` quantizes. [`import`](crate::import) asks this first; who only shows a plan should
+    /// Whether it fits the weights that `plan` quantizes. [`Plan::import`] asks this first; who only shows a plan should
     /// do so too. Returns what a user should know where only some names are those of such weights.
     ///
     /// # Errors

@@ -1,43 +1,42 @@
 //! Sharing the blobs and files of a plan among threads.
 
 use std::{
-    fs::File,
-    io::{self, Read as _},
-    num::NonZero,
+    io,
     sync::{
         Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
-use longshore_manifest::{
-    Digest, FsError, Progress,
-    store::{BlobWriter, Ingest},
-};
+use longshore_manifest::{FsError, Progress};
 
 use super::{
-    ImportError, ImportOptions,
-    blob::{BlobBuilder, Buffers, Done},
-    shards::ShardFiles,
+    error::ImportError,
+    options::ImportOptions,
+    read::shards::ShardFiles,
+    sink::SinkBlob,
+    write::blob::{BlobBuilder, Buffers, Done},
 };
 use crate::{
-    companions::Companion,
-    plan::{Plan, PlannedBlob},
+    io::threads::threads,
+    plan::planned::{Plan, PlannedBlob},
+    source::companions::Companion,
 };
 
 /// Bytes of a companion file that are copied at a time.
 const COPY: usize = 256 << 10;
 
-/// The blobs and files of a plan, to be built in an ingest.
+/// Starts the blob of a job, given the job, the name of its layer and its size in bytes.
+pub(super) type OpenBlob<'a> = dyn Fn(usize, &str, u64) -> Result<Box<dyn SinkBlob + 'a>, FsError> + Sync + 'a;
+
+/// The blobs and files of a plan, to be built. A job is one of them, counted in the order of the plan, blobs first.
 #[derive(Clone, Copy)]
 pub(super) struct Work<'a> {
-    pub(super) ingest: &'a Ingest<'a>,
+    pub(super) open: &'a OpenBlob<'a>,
     pub(super) files: &'a ShardFiles<'a>,
     pub(super) plan: &'a Plan,
     pub(super) options: &'a ImportOptions,
     pub(super) progress: &'a dyn Progress,
-    /// The blobs of the store whose place they take, in the order of the plan, blobs first; `None` in an import.
-    pub(super) replaces: Option<&'a [Digest]>,
 }
 
 impl Work<'_> {
@@ -65,8 +64,7 @@ impl Work<'_> {
             let mut builder = BlobBuilder { files, options, progress, stop: &stop, buffers: Buffers::default() };
             while let Some(&job) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let result = match plan.blobs.get(job) {
-                    Some(blob) => self
-                        .writer(job, &blob.name, blob.layout.file_len())
+                    Some(blob) => (self.open)(job, &blob.name, blob.layout.file_len())
                         .map_err(ImportError::from)
                         .and_then(|writer| builder.build(blob, writer)),
                     None => self.copy_file(job, &plan.files[job - plan.blobs.len()], &stop),
@@ -95,47 +93,35 @@ impl Work<'_> {
         }
     }
 
-    fn writer(&self, job: usize, name: &str, size: u64) -> Result<BlobWriter<'_>, FsError> {
-        match self.replaces {
-            None => self.ingest.blob_like(name, size),
-            Some(digests) => self.ingest.replacement(digests[job]),
-        }
-    }
-
     /// Copies a companion file, which must be as long as it was when it was listed.
     fn copy_file(&self, job: usize, file: &Companion, stop: &dyn Fn() -> bool) -> Result<Done, ImportError> {
         let fail = |source| ImportError::Companion { path: file.path.clone(), source };
-        // One byte more than expected tells that it has grown, and ends the copy of what never ends.
-        let mut from = File::open(&file.path).map_err(fail)?.take(file.size.saturating_add(1));
-        let mut to = self.writer(job, file.name.as_str(), file.size)?;
-        let mut buffer = vec![0; usize::try_from(file.size).unwrap_or(COPY).clamp(1, COPY)];
+        let from = file.data.open().map_err(fail)?;
+        let check = |found: u64| {
+            let problem = format!("it has {found} bytes, expected the {} that it had when it was listed", file.size);
+            if found == file.size { Ok(()) } else { Err(fail(io::Error::new(io::ErrorKind::InvalidData, problem))) }
+        };
+        check(from.byte_len().map_err(fail)?)?;
+        let mut to = (self.open)(job, file.name.as_str(), file.size)?;
+        let mut buffer = vec![0; usize::try_from(file.size).unwrap_or(COPY).min(COPY)];
         let mut at = 0;
-        loop {
+        while at < file.size {
             if stop() {
                 return Err(ImportError::Cancelled);
             }
-            match from.read(&mut buffer) {
-                Ok(0) if at == file.size => {
-                    return Ok(Done { added: to.finish()?, warnings: Vec::new(), losses: Vec::new() });
+            let len = usize::try_from(file.size - at).unwrap_or(usize::MAX).min(COPY);
+            from.read_exact_at(&mut buffer[..len], at).map_err(|error| match error.kind() {
+                // The file was cut off a moment ago: its length says so better.
+                io::ErrorKind::UnexpectedEof => {
+                    from.byte_len().map_err(fail).and_then(check).err().unwrap_or_else(|| fail(error))
                 }
-                Ok(read) if read > 0 && at + read as u64 <= file.size => {
-                    to.write_at(at, &buffer[..read])?;
-                    at += read as u64;
-                    self.progress.advance(read as u64);
-                }
-                Ok(read) => {
-                    let found = if read == 0 { format!("{at} bytes") } else { "more".to_owned() };
-                    let problem = format!("it has {found}, expected the {} that it had when it was listed", file.size);
-                    return Err(fail(io::Error::new(io::ErrorKind::InvalidData, problem)));
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(fail(error)),
-            }
+                _ => fail(error),
+            })?;
+            to.write_at(at, &buffer[..len])?;
+            at += len as u64;
+            self.progress.advance(len as u64);
         }
+        check(from.byte_len().map_err(fail)?)?;
+        Ok(Done { added: to.finish()?, warnings: Vec::new(), losses: Vec::new() })
     }
-}
-
-/// How many threads to use where `asked` were asked for: all that the machine has if none.
-pub(crate) fn threads(asked: Option<NonZero<usize>>) -> usize {
-    asked.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZero::get)
 }

@@ -1,21 +1,22 @@
 //! Building single blobs of a plan again, in place of damaged ones.
 
 use longshore_manifest::{
-    Config, Descriptor, Digest, Progress,
+    Config, Descriptor, Digest, FsError, Progress,
     document::TensorEntry,
     store::{Added, Ingest},
 };
 
-use super::{ImportError, ImportOptions, blob::Done, check, document, jobs::Work, shards::ShardFiles, table};
+use super::{
+    document, error::ImportError, jobs::Work, options::ImportOptions, read::shards::ShardFiles, sink::SinkBlob, table,
+    write::blob::Done,
+};
 use crate::{
-    companions::Companion,
-    plan::{Plan, PlannedBlob},
-    source::Source,
+    plan::planned::{Plan, PlannedBlob},
+    source::companions::Companion,
 };
 
 /// Blobs of a plan, and files, that are to take the place of the store's blobs.
-pub(crate) struct Rebuild<'a> {
-    source: &'a Source,
+pub(crate) struct Rebuild {
     plan: Plan,
     /// Of the plan's blobs, then of its files.
     blobs: Vec<Digest>,
@@ -25,13 +26,13 @@ pub(crate) struct Rebuild<'a> {
 /// The digest that a blob was to have, and the one that it has, or why it cannot be built.
 pub(crate) type Rebuilt = (Digest, Result<Digest, ImportError>);
 
-impl<'a> Rebuild<'a> {
-    /// Nothing yet, of plans for `source` such as `plan`.
-    pub(crate) fn new(source: &'a Source, plan: &Plan) -> Self {
+impl Rebuild {
+    /// Nothing yet, of plans for one source such as `plan`.
+    pub(crate) fn new(plan: &Plan) -> Self {
         let mut plan = plan.clone();
         plan.blobs.clear();
         plan.files.clear();
-        Self { source, plan, blobs: Vec::new(), files: Vec::new() }
+        Self { plan, blobs: Vec::new(), files: Vec::new() }
     }
 
     pub(crate) fn blob(&mut self, blob: &PlannedBlob, digest: Digest) {
@@ -59,14 +60,16 @@ impl<'a> Rebuild<'a> {
         options: &ImportOptions,
         progress: &dyn Progress,
     ) -> Result<Vec<Rebuilt>, ImportError> {
-        let Self { source, plan, blobs, files } = self;
-        check::sources(source, &plan)?;
-        let shards = ShardFiles::open(source)?;
+        let Self { plan, blobs, files } = self;
+        let shards = ShardFiles::open(plan.source())?;
         let wanted = [blobs, files].concat();
         let copied = plan.files.iter().map(|file| file.size);
         let read = plan.blobs.iter().map(PlannedBlob::source_len).chain(copied).fold(0, u64::saturating_add);
         progress.begin("rebuilding", read);
-        let work = Work { ingest, files: &shards, plan: &plan, options, progress, replaces: Some(&wanted) };
+        let open = |job: usize, _: &str, _: u64| -> Result<Box<dyn SinkBlob + '_>, FsError> {
+            Ok(Box::new(ingest.replacement(wanted[job])?))
+        };
+        let work = Work { open: &open, files: &shards, plan: &plan, options, progress };
         let is_fatal =
             |error: &ImportError| matches!(error, ImportError::Cancelled | ImportError::Ingest(_) | ImportError::Fs(_));
         let done = work.attempt(&is_fatal)?;
@@ -81,11 +84,11 @@ pub(crate) fn entries(blob: &PlannedBlob) -> Vec<TensorEntry> {
 
 /// The config document that an import of `plan` without measuring writes if its blobs are those of `layers`, one for each blob
 /// and in the same order.
-pub(crate) fn config(source: &Source, plan: &Plan, layers: &[Descriptor], options: &ImportOptions) -> Config {
+pub(crate) fn config(plan: &Plan, layers: &[Descriptor], options: &ImportOptions) -> Config {
     let done = plan.blobs.iter().zip(layers).map(|(blob, layer)| Done {
         added: Added { digest: layer.digest, size: layer.size, reused: true },
         warnings: Vec::new(),
         losses: vec![None; blob.tensors.len()],
     });
-    document(source, plan, &done.collect::<Vec<_>>(), options)
+    document::config(plan, &done.collect::<Vec<_>>(), options)
 }

@@ -1,28 +1,26 @@
-//! Whether the store's disk has room for what an import writes.
+//! The room that an import needs on the disk.
 
 use std::collections::HashSet;
 
-use longshore_manifest::{Store, store::Ingest};
-
-use super::ImportError;
-use crate::plan::Plan;
+use super::{error::ImportError, sink::SinkImport};
+use crate::plan::planned::Plan;
 
 /// Refuses to start what cannot end.
 ///
 /// A layer that a model of the store has under the same name and with the same size is likely the same blob, which costs
 /// nothing. So an import that starts may still run out of room, but none that fits is refused.
-pub(super) fn check(store: &Store, ingest: &Ingest<'_>, plan: &Plan) -> Result<(), ImportError> {
-    let Some(available) = store.available_bytes() else { return Ok(()) };
-    match shortage(layers(plan), available, |name, size| ingest.has_like(name, size)) {
+pub(super) fn check(import: &dyn SinkImport, plan: &Plan) -> Result<(), ImportError> {
+    let Some((path, available)) = import.room() else { return Ok(()) };
+    match shortage(layers(plan), available, |name, size| import.has_like(name, size)) {
         None => Ok(()),
-        Some(needed) => Err(ImportError::Space { path: store.root().to_path_buf(), needed, available }),
+        Some(needed) => Err(ImportError::Space { path, needed, available }),
     }
 }
 
 /// Removes what killed imports have left of layers that this one does not write: their room is its own.
-pub(super) fn drop_others(ingest: &Ingest<'_>, plan: &Plan) {
+pub(super) fn drop_others(import: &dyn SinkImport, plan: &Plan) {
     let layers: HashSet<(&str, u64)> = layers(plan).collect();
-    ingest.keep_leftovers(|name, size| layers.contains(&(name, size)));
+    import.keep_leftovers(&|name, size| layers.contains(&(name, size)));
 }
 
 /// The plan's layers: their names and sizes in bytes.

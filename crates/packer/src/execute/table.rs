@@ -2,28 +2,27 @@
 
 use std::collections::HashMap;
 
-use super::{
-    ImportOptions,
-    blob::{Done, part},
-};
-use crate::{
-    ModelConfig,
-    plan::{Plan, PlannedBlob, PlannedTensor},
-    source::{Member, Source, StoredTensor},
-};
 use longshore_manifest::document::{
     BlobEntry, Facts, Import, Loss, Part, Quantization, Role, TensorEntry, TensorTable,
 };
+use longshore_model::ModelConfig;
+
+use super::{options::ImportOptions, write::blob::Done};
+use crate::{
+    plan::planned::{Plan, PlannedBlob, PlannedTensor},
+    source::{checkpoint::Source, inventory::StoredTensor, member::Member},
+};
 
 /// The table of `plan`, whose blobs are `done`.
-pub(super) fn table(source: &Source, plan: &Plan, done: &[Done], options: &ImportOptions) -> TensorTable {
+pub(super) fn table(plan: &Plan, done: &[Done], options: &ImportOptions) -> TensorTable {
+    let source = plan.source();
     let mut facts = source.config.as_ref().map_or_else(Facts::default, ModelConfig::facts);
     let component = |member: &Member| Some((member.component()?.to_owned(), member.architecture()?.to_owned()));
     facts.components = source.members.iter().filter_map(component).collect();
     let mut planned = plan.blobs.iter().flat_map(|blob| &blob.tensors);
     let is_encoded = planned.any(|tensor| tensor.scheme.is_some() && !tensor.is_repacked());
     let import = Import {
-        kind: plan.kind.to_string(),
+        kind: source.kind.to_string(),
         quantize: plan.scheme.map(|scheme| scheme.to_string()),
         policy: is_encoded.then(|| plan.policy.clone()),
         profile: is_encoded.then(|| options.profile.to_string()),
@@ -35,7 +34,7 @@ pub(super) fn table(source: &Source, plan: &Plan, done: &[Done], options: &Impor
         let tensors = blob.tensors.iter().zip(&done.losses).map(|(tensor, loss)| {
             let mut entry = entry(blob, tensor, *loss);
             if let Some(origin) = origins.get(&(blob.component.as_deref(), tensor.name.clone())) {
-                entry.transform = origin.transform;
+                entry.arrangement = origin.arrangement;
                 entry.sources.clone_from(&origin.sources);
             }
             entry
@@ -50,7 +49,7 @@ pub(super) fn table(source: &Source, plan: &Plan, done: &[Done], options: &Impor
 fn origins(source: &Source) -> HashMap<(Option<&str>, String), &StoredTensor> {
     let mut found = HashMap::new();
     for member in &source.members {
-        for tensor in member.stored.iter().filter(|stored| stored.is_ours).flat_map(|stored| &stored.tensors) {
+        for tensor in member.stored().into_iter().filter(|stored| stored.is_ours).flat_map(|stored| &stored.tensors) {
             found.insert((member.component(), member.stored_name(tensor.name.clone())), tensor);
         }
     }
@@ -59,7 +58,7 @@ fn origins(source: &Source) -> HashMap<(Option<&str>, String), &StoredTensor> {
 
 pub(super) fn entry(blob: &PlannedBlob, tensor: &PlannedTensor, loss: Option<Loss>) -> TensorEntry {
     let place = |role| {
-        let part = part(blob, tensor, role);
+        let part = blob.part(tensor, role);
         let length = part.range.end - part.range.start;
         Part { role, dtype: part.dtype, shape: part.shape.clone(), offset: part.range.start, length, blob: None }
     };
@@ -76,8 +75,11 @@ pub(super) fn entry(blob: &PlannedBlob, tensor: &PlannedTensor, loss: Option<Los
         quantization: tensor
             .scheme
             .map(|scheme| Quantization { quant_type: scheme.quant_type().into(), group_size: scheme.group_size() }),
-        transform: tensor.transform,
-        sources: if tensor.names == [tensor.name.as_str()] { Vec::new() } else { tensor.names.clone() },
+        arrangement: tensor.arrangement,
+        sources: match &*tensor.units {
+            [unit] if unit.name == tensor.name => Vec::new(),
+            units => units.iter().map(|unit| unit.name.clone()).collect(),
+        },
         parts,
         loss,
     }

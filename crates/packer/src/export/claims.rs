@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use longshore_manifest::{Store, store::Model};
+use longshore_model::keys::{DTYPE, NESTED, QUANTIZATION, QUANTIZATION_FILE};
 use longshore_st_format::Dtype;
 
 use super::{
-    ExportError,
     contents::{Edit, read_config},
     document::Document,
+    error::ExportError,
     restore::Output,
 };
-use crate::config::keys::{DTYPE, NESTED, QUANTIZATION, QUANTIZATION_FILE};
 
 /// Edits the configuration of the directory `directory`, whose tensors are all plain, if values of it were decoded: it keeps no
 /// word about quantization, and the type that it names is theirs. `is_decoded` says that this export decodes.

@@ -2,13 +2,10 @@
 
 use std::{collections::BTreeMap, fs};
 
-use longshore_manifest::{Store, document::Role, store::Model, weights::Weights};
-use longshore_quant::FloatType;
+use longshore_manifest::{Descriptor, Store, store::Model};
+use longshore_model::MAX_CONFIG_BYTES;
 
-use super::{
-    ExportError, ExportFormat, ExportOptions, claims, document::Document, mlx, name_of, restore, restore::Output,
-};
-use crate::config::MAX_CONFIG_BYTES;
+use super::{document::Document, error::ExportError, restore::Output};
 
 /// What becomes of a companion file that does not stay as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,34 +26,6 @@ pub(super) struct Contents<'w> {
     pub(super) left_out: usize,
 }
 
-/// Decides everything about an export.
-pub(super) fn plan<'w>(
-    store: &Store,
-    model: &Model,
-    weights: &'w Weights,
-    options: &ExportOptions,
-) -> Result<Contents<'w>, ExportError> {
-    match options.format {
-        ExportFormat::Hf => huggingface(store, model, weights, options.dequantize),
-        ExportFormat::Mlx => mlx::contents(store, model, weights),
-    }
-}
-
-fn huggingface<'w>(
-    store: &Store,
-    model: &Model,
-    weights: &'w Weights,
-    dequantize: Option<FloatType>,
-) -> Result<Contents<'w>, ExportError> {
-    let directories = restore::outputs(weights, model, dequantize)?;
-    let mut edits = BTreeMap::new();
-    for (directory, outputs) in &directories {
-        let is_decoded = outputs.iter().any(Output::is_decoded);
-        claims::edit(store, model, directory, outputs, is_decoded, &mut edits)?;
-    }
-    Ok(Contents { directories, edits, left_out: 0 })
-}
-
 /// A configuration among the model's files. `None` if there is none of this path, or one that no reader of configurations
 /// takes: too long, not UTF-8, or not an object.
 pub(super) fn read_config(store: &Store, model: &Model, path: &str) -> Result<Option<Document>, ExportError> {
@@ -68,12 +37,7 @@ pub(super) fn read_config(store: &Store, model: &Model, path: &str) -> Result<Op
     Ok(text.as_deref().and_then(|text| Document::parse(text.trim_start_matches('\u{feff}'))))
 }
 
-/// What messages call a part of a tensor.
-pub(super) fn part_name(role: Role) -> &'static str {
-    match role {
-        Role::Weight => "weight",
-        Role::Scale => "scale",
-        Role::Bias => "bias",
-        _ => "companion",
-    }
+/// What messages call a layer.
+pub(super) fn name_of(layer: &Descriptor) -> String {
+    layer.name.clone().unwrap_or_default()
 }

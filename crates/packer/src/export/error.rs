@@ -3,7 +3,7 @@ use std::{io, path::PathBuf};
 use longshore_manifest::weights::WeightsError;
 use longshore_st_format::LayoutError;
 
-use super::mlx_architectures;
+use super::mlx::architecture::mlx_architectures;
 
 /// An export that failed. The directory is as it was before.
 #[derive(Debug, thiserror::Error)]

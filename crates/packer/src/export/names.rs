@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use longshore_manifest::RelativePath;
 
-use super::ExportError;
+use super::error::ExportError;
 
 /// Refuses companion files that are called alike, as a file that export writes itself, or as a directory above another.
 /// `own` are the names of the files that export writes.

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::ExportError;
+use super::error::ExportError;
 
 const END: &str = ".partial";
 /// How such a directory begins inside of the one that is to be filled.

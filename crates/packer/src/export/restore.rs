@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use longshore_manifest::{
-    document::{BlobEntry, Quantization, Role, TensorEntry, Transform},
+    document::{Arrangement, BlobEntry, Quantization, Role, TensorEntry},
     store::Model,
     weights::{Tensor, Weights},
 };
 use longshore_quant::{Decoder, EncodedLen, FloatType, Scheme};
 use longshore_st_format::{Dtype, Shape};
 
-use super::{ExportError, contents::part_name};
+use super::error::ExportError;
 
 /// A tensor of the export, and the part of a stored tensor that holds its values.
 pub(super) struct Output<'w> {
@@ -158,18 +158,18 @@ fn restore<'w>(
         Ok::<(), String>(())
     };
     let names: Vec<&str> = entry.source_names().collect();
-    match (entry.transform, entry.shape.dims(), &names[..]) {
-        (Transform::None, dims, [name]) => output(name, dims, 0, false),
-        (Transform::Stack, [count, rest @ ..], names) if *count == names.len() as u64 => {
+    match (entry.arrangement, entry.shape.dims(), &names[..]) {
+        (Arrangement::None, dims, [name]) => output(name, dims, 0, false),
+        (Arrangement::Stack, [count, rest @ ..], names) if *count == names.len() as u64 => {
             let each = entry.elements() / *count;
             (0..).zip(names).try_for_each(|(at, name)| output(name, rest, at * each, false))
         }
-        (Transform::Transpose, [outer @ .., rows, columns], [name]) if dtype.bits().is_multiple_of(8) => {
+        (Arrangement::Transpose, [outer @ .., rows, columns], [name]) if dtype.bits().is_multiple_of(8) => {
             let dims: Vec<u64> = outer.iter().copied().chain([*columns, *rows]).collect();
             output(name, &dims, 0, true)
         }
-        (transform, _, names) => Err(format!(
-            "{transform:?} of {} source tensors does not make {} {}",
+        (arrangement, _, names) => Err(format!(
+            "{arrangement:?} of {} source tensors does not make {} {}",
             names.len(),
             entry.dtype,
             entry.shape
@@ -218,4 +218,14 @@ fn coded<'w>(
     let group = scheme.encoded_len(1, stored).expect("a group is small");
     let weight = tensor.weight().data;
     Ok(Coded { decoder, global_scales, matrix, weight, scale: part(Role::Scale), bias: part(Role::Bias), group })
+}
+
+/// What messages call a part of a tensor.
+fn part_name(role: Role) -> &'static str {
+    match role {
+        Role::Weight => "weight",
+        Role::Scale => "scale",
+        Role::Bias => "bias",
+        _ => "companion",
+    }
 }

@@ -11,8 +11,8 @@ use std::{
 use longshore_manifest::Progress;
 use longshore_st_format::{Dtype, Layout, Shape, ShardIndex};
 
-use super::{ExportError, restore::Output, tensor};
-use crate::positioned;
+use super::{error::ExportError, restore::Output, tensor};
+use crate::io::positioned;
 
 /// A file to be written.
 pub(super) struct Shard<'w> {

@@ -6,7 +6,7 @@ use longshore_manifest::Progress;
 
 use super::restore::{Output, Pick, Values};
 use crate::{
-    positioned::write_all_at,
+    io::positioned::write_all_at,
     transpose::{QUANTUM, Tile, transpose},
 };
 

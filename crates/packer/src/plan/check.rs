@@ -4,19 +4,22 @@ use std::collections::{HashMap, HashSet};
 
 use longshore_manifest::document::Role;
 
-use super::{Draft, PlanError};
-use crate::source::Source;
+use super::{error::PlanError, layout::Draft, planned::PlannedTensor};
+use crate::source::checkpoint::Source;
 
 /// What a quantized tensor's companions are. A reader takes a tensor that is called as one for it.
 const COMPANIONS: [Role; 3] = [Role::Scale, Role::Bias, Role::GlobalScale];
 
 /// Refuses names that two blobs or two tensors have, and tensors that are called like the companion of a quantized one.
 pub(super) fn names(blobs: &[Draft], source: &Source) -> Result<(), PlanError> {
-    let origin = |sources: &[usize]| sources.first().map(|at| source.tensors[*at].name.clone()).unwrap_or_default();
-    let first_tensor = |blob: &Draft| origin(&blob.tensors[0].sources);
+    let origin = |tensor: &PlannedTensor| {
+        let first = tensor.units.first();
+        first.map(|unit| source.tensors[unit.parts.weight].name.clone()).unwrap_or_default()
+    };
+    let first_tensor = |blob: &Draft| origin(&blob.tensors[0]);
     // Within a component: another may use the same names.
     let mut blob_names: HashMap<(Option<&str>, &str), &Draft> = HashMap::with_capacity(blobs.len());
-    let mut tensor_names: HashMap<(Option<&str>, &str), &[usize]> = HashMap::with_capacity(blobs.len());
+    let mut tensor_names: HashMap<(Option<&str>, &str), &PlannedTensor> = HashMap::with_capacity(blobs.len());
     for blob in blobs {
         let component = blob.component.as_deref();
         if let Some(other) = blob_names.insert((component, &blob.name), blob) {
@@ -24,9 +27,9 @@ pub(super) fn names(blobs: &[Draft], source: &Source) -> Result<(), PlanError> {
             return Err(PlanError::Clash { name, first: first_tensor(other), second: first_tensor(blob) });
         }
         for tensor in &blob.tensors {
-            if let Some(other) = tensor_names.insert((component, &tensor.name), &tensor.sources) {
+            if let Some(other) = tensor_names.insert((component, &tensor.name), tensor) {
                 let name = tensor.name.clone();
-                return Err(PlanError::Clash { name, first: origin(other), second: origin(&tensor.sources) });
+                return Err(PlanError::Clash { name, first: origin(other), second: origin(tensor) });
             }
         }
     }

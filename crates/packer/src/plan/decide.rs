@@ -1,13 +1,15 @@
-//! Which scheme a tensor gets, and what it is stored as.
+//! Choosing the scheme of a tensor.
 
 use std::borrow::Cow;
 
-use longshore_manifest::document::Role;
-use longshore_quant::{FloatType, Part, Scheme, policy::Query};
-use longshore_st_format::{Dtype, Shape};
+use longshore_quant::{Scheme, policy::Query};
+use longshore_st_format::Shape;
 
-use super::{PlanError, PlanOptions, PlannedTensor};
-use crate::{coding::Coding, experts::Stack, source::Member};
+use super::{error::PlanError, options::PlanOptions, planned::float_type};
+use crate::{
+    model::{coding::kind::Coding, experts::stack::Stack},
+    source::member::Member,
+};
 
 /// Decides what becomes of the tensors of one member of a source.
 pub(super) struct Decider<'a> {
@@ -85,27 +87,4 @@ impl<'a> Decider<'a> {
         let decision = self.options.policy.decide(&query, scheme);
         (decision.scheme, decision.rule)
     }
-}
-
-/// The parts that a tensor is stored as: itself, or its packed codes with their companions.
-pub(super) fn parts(tensor: &PlannedTensor) -> Result<Vec<(String, Dtype, Shape)>, PlanError> {
-    let plain = || (tensor.name.clone(), tensor.dtype, tensor.shape.clone());
-    let (Some(scheme), Some(float)) = (tensor.scheme, float_type(tensor.dtype)) else { return Ok(vec![plain()]) };
-    let parts = scheme
-        .parts(float, tensor.shape.dims())
-        .map_err(|source| PlanError::Scheme { tensor: tensor.name.clone(), source })?;
-    let name = |role: Role| format!("{}{}", tensor.name, role.suffix());
-    let stored = |(role, part): (Role, Option<Part>)| {
-        let part = part?;
-        let dtype = part.kind.dtype().parse().expect("parts have the names of safetensors dtypes");
-        Some((name(role), dtype, Shape::from(part.shape)))
-    };
-    let coded = [(Role::Weight, Some(parts.weight)), (Role::Scale, Some(parts.scale)), (Role::Bias, parts.bias)];
-    let global = tensor.global_scale.clone().map(|shape| (name(Role::GlobalScale), Dtype::F32, shape));
-    Ok(coded.into_iter().filter_map(stored).chain(global).collect())
-}
-
-/// The dtype as one that can be quantized.
-pub(super) fn float_type(dtype: Dtype) -> Option<FloatType> {
-    dtype.name().parse().ok()
 }

@@ -1,7 +1,8 @@
+use longshore_model::experts::ExpertError;
 use longshore_quant::{Scheme, SchemeError};
 use longshore_st_format::LayoutError;
 
-use crate::{coding::CodingError, experts::ExpertError};
+use crate::model::{coding::error::CodingError, experts::error::StackError};
 
 /// Why a source cannot be imported as asked. [`Self::hint`] says what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +39,7 @@ pub enum PlanError {
     Experts {
         /// Which tensor is at fault, and why.
         #[from]
-        source: ExpertError,
+        source: StackError,
     },
     /// Two blobs, or two tensors, would have one name.
     #[error("clashing name {name:?}: it would be given to what is made from {first:?} and from {second:?}")]
@@ -90,7 +91,7 @@ impl PlanError {
                     .to_owned(),
             ),
             Self::Reserved { .. } => Some("import it without --quantize".to_owned()),
-            Self::Experts { source: ExpertError::Missing { .. } | ExpertError::Count { .. } } => {
+            Self::Experts { source: StackError::Group(ExpertError::Missing { .. } | ExpertError::Count { .. }) } => {
                 Some("check that the checkpoint is complete, and import its directory".to_owned())
             }
             _ => None,

@@ -3,8 +3,8 @@
 use longshore_manifest::document::Import;
 use longshore_quant::{Format, Scheme, policy::Policy};
 
-use super::RepairOptions;
-use crate::plan::PlanOptions;
+use super::outcome::RepairOptions;
+use crate::plan::options::PlanOptions;
 
 /// The options that agree with a model's record. It does not have all of them: what it leaves out has left its marks in the table.
 pub(super) fn recorded(record: &Import, options: &RepairOptions) -> Vec<PlanOptions> {
@@ -32,14 +32,14 @@ fn built_in() -> Vec<Policy> {
 
 /// The ways to ask for `scheme`.
 fn variants(scheme: Option<Scheme>, policy: &Policy) -> Vec<PlanOptions> {
-    let plain = PlanOptions::new(scheme, policy.clone());
+    let plain = PlanOptions { scheme, policy: policy.clone(), ..PlanOptions::default() };
     let mut ways = vec![plain.clone()];
     match scheme {
-        None => ways.push(plain.with_floats(true)),
-        Some(scheme) if scheme.format() == Format::Nvfp4 => ways.push(plain.with_global_scale(true)),
+        None => ways.push(PlanOptions { floats: true, ..plain }),
+        Some(scheme) if scheme.format() == Format::Nvfp4 => ways.push(PlanOptions { global_scale: true, ..plain }),
         Some(_) => {}
     }
-    let again: Vec<_> = ways.iter().map(|way| way.clone().with_requantize(true)).collect();
+    let again: Vec<_> = ways.iter().map(|way| PlanOptions { requantize: true, ..way.clone() }).collect();
     ways.into_iter().chain(again).collect()
 }
 

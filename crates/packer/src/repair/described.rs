@@ -7,10 +7,10 @@ use longshore_manifest::{
     document::{TensorEntry, TensorTable},
 };
 
-use super::RepairProblem;
+use super::outcome::RepairProblem;
 use crate::{
-    execute::{Rebuild, entries},
-    plan::{Plan, PlannedBlob},
+    execute::rebuild::{Rebuild, entries},
+    plan::planned::{Plan, PlannedBlob},
 };
 
 /// What a model's documents say of one of its blobs.
@@ -44,7 +44,7 @@ pub(super) fn by_name(plan: &Plan) -> HashMap<&str, &PlannedBlob> {
 
 /// Adds what the plan has for a blob, if that is what the documents say of it.
 pub(super) fn add(
-    rebuild: &mut Rebuild<'_>,
+    rebuild: &mut Rebuild,
     digest: Digest,
     described: &HashMap<Digest, Described<'_>>,
     planned: &HashMap<&str, &PlannedBlob>,
@@ -72,9 +72,9 @@ fn first_difference<'t>(
     expected: &'t [TensorEntry],
 ) -> Option<(Option<&'t TensorEntry>, Option<&'t TensorEntry>)> {
     let is_same = |found: &TensorEntry, expected: &TensorEntry| {
-        let TensorEntry { name, dtype, shape, quantization, transform, sources, parts, loss: _ } = expected;
+        let TensorEntry { name, dtype, shape, quantization, arrangement, sources, parts, loss: _ } = expected;
         (name, dtype, shape, quantization) == (&found.name, &found.dtype, &found.shape, &found.quantization)
-            && (transform, sources, parts) == (&found.transform, &found.sources, &found.parts)
+            && (arrangement, sources, parts) == (&found.arrangement, &found.sources, &found.parts)
     };
     let differ = |at: &usize| match (found.get(*at), expected.get(*at)) {
         (Some(found), Some(expected)) => !is_same(found, expected),

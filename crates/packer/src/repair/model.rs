@@ -9,13 +9,17 @@ use longshore_manifest::{Config, Digest, Manifest, ModelName, Progress, Store, d
 use longshore_quant::{Profile, policy::Policy};
 
 use super::{
-    AGAIN, RepairError, RepairOptions, RepairProblem, candidates,
+    candidates,
     described::{Described, add, by_name, describe, difference},
+    outcome::{AGAIN, RepairError, RepairOptions, RepairProblem},
 };
 use crate::{
-    execute::{ImportOptions, Rebuild, config},
-    plan::Plan,
-    source::Source,
+    execute::{
+        options::ImportOptions,
+        rebuild::{Rebuild, config},
+    },
+    plan::planned::Plan,
+    source::{checkpoint::Source, member::Member},
 };
 
 /// Why blobs are not repaired, and what to do about it.
@@ -25,7 +29,7 @@ pub(super) type Failures = HashMap<Digest, (RepairProblem, Option<String>)>;
 pub(super) struct Mender<'a> {
     store: &'a Store,
     ingest: &'a Ingest<'a>,
-    source: &'a Source,
+    source: &'a Arc<Source>,
     options: &'a RepairOptions,
     progress: &'a dyn Progress,
     /// The damaged blobs.
@@ -38,7 +42,7 @@ impl<'a> Mender<'a> {
     pub(super) fn new(
         store: &'a Store,
         ingest: &'a Ingest<'a>,
-        source: &'a Source,
+        source: &'a Arc<Source>,
         options: &'a RepairOptions,
         progress: &'a dyn Progress,
         damaged: BTreeSet<Digest>,
@@ -94,16 +98,16 @@ impl<'a> Mender<'a> {
         let described = describe(manifest, table);
         let mut error = None;
         let mut first: Option<Plan> = None;
-        let mut rebuild: Option<Rebuild<'_>> = None;
+        let mut rebuild: Option<Rebuild> = None;
         for options in candidates::recorded(&table.import, self.options) {
-            let plan = match Plan::new(self.source, &options) {
+            let plan = match Plan::new(Arc::clone(self.source), &options) {
                 Ok(plan) => plan,
                 Err(found) => {
                     error.get_or_insert_with(|| Arc::new(found));
                     continue;
                 }
             };
-            let rebuild = rebuild.get_or_insert_with(|| Rebuild::new(self.source, &plan));
+            let rebuild = rebuild.get_or_insert_with(|| Rebuild::new(&plan));
             let planned = by_name(&plan);
             wanted.retain(|digest| !add(rebuild, *digest, &described, &planned, &plan));
             first.get_or_insert(plan);
@@ -155,7 +159,7 @@ impl<'a> Mender<'a> {
         let table = config.longshore.as_deref().expect("it was made with a table");
         let described = describe(manifest, table);
         let planned = by_name(&plan);
-        let mut rebuild = Rebuild::new(self.source, &plan);
+        let mut rebuild = Rebuild::new(&plan);
         for digest in wanted.iter().filter(|other| **other != digest) {
             if !add(&mut rebuild, *digest, &described, &planned, &plan) {
                 failures.insert(*digest, (difference(*digest, &described, &planned), None));
@@ -170,7 +174,7 @@ impl<'a> Mender<'a> {
             if self.progress.cancelled() {
                 return None;
             }
-            let Ok(plan) = Plan::new(self.source, &options) else { continue };
+            let Ok(plan) = Plan::new(Arc::clone(self.source), &options) else { continue };
             let blobs = plan.blobs.iter().map(|blob| (Some(blob.name.as_str()), blob.layout.file_len()));
             let files = plan.files.iter().map(|file| (Some(file.name.as_str()), file.size));
             if !manifest.layers.iter().map(|layer| (layer.name.as_deref(), layer.size)).eq(blobs.chain(files)) {
@@ -180,7 +184,7 @@ impl<'a> Mender<'a> {
                 for importance in [None, self.options.importance.clone()] {
                     let mut options = self.import_options(profile);
                     options.importance = importance;
-                    let config = config(self.source, &plan, &manifest.layers, &options);
+                    let config = config(&plan, &manifest.layers, &options);
                     if Digest::of(&config.to_bytes()) == manifest.config.digest {
                         return Some((plan, options, config));
                     }
@@ -197,7 +201,7 @@ impl<'a> Mender<'a> {
 
     fn build(
         &mut self,
-        rebuild: Rebuild<'_>,
+        rebuild: Rebuild,
         options: &ImportOptions,
         described: &HashMap<Digest, Described<'_>>,
         hint: &str,
@@ -231,7 +235,7 @@ impl<'a> Mender<'a> {
         let importance = record
             .importance
             .filter(|digest| self.options.importance.as_ref().is_none_or(|file| file.digest() != *digest));
-        if config.draft.is_some() && !self.source.members.iter().any(crate::Member::is_draft) {
+        if config.draft.is_some() && !self.source.members.iter().any(Member::is_draft) {
             "the model was imported with a draft model: --draft DIR".to_owned()
         } else if let Some(name) = policy {
             format!("the model was imported with the policy {name:?}, which is not built in: --policy FILE")

@@ -8,11 +8,16 @@ use longshore_manifest::{
 };
 use longshore_quant::policy::Policy;
 
-use crate::{ImportError, ImportanceFile, PlanError};
+use crate::{
+    execute::{error::ImportError, importance::ImportanceFile},
+    plan::error::PlanError,
+};
+
+/// What to do where documents are lost.
+pub(super) const AGAIN: &str = "import the model again under its name";
 
 /// What to repair, and what a model's own record does not have.
 #[derive(Debug, Clone, Default)]
-#[non_exhaustive]
 pub struct RepairOptions {
     /// Only these models; empty for the whole store.
     pub names: Vec<ModelName>,

@@ -2,8 +2,14 @@
 
 use longshore_manifest::RelativePath;
 
-use super::{DRAFT, Member, MemberRole, Source, SourceError, SourceTensor};
-use crate::{classify::Kind, companions::Companion};
+use super::{
+    checkpoint::Source,
+    classify::Kind,
+    companions::Companion,
+    error::SourceError,
+    member::{DRAFT, Member, MemberRole},
+};
+use crate::tensor::SourceTensor;
 
 impl Source {
     /// The same source with a draft model: a second, small one that guesses what the target will say. Its tensors are stored as

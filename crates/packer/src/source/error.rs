@@ -3,9 +3,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use longshore_model::ConfigError;
 use longshore_st_format::{IndexError, OpenError};
 
-use crate::{companions::has_suffix, config::ConfigError};
+use crate::io::{has_suffix, small::SmallFileError};
 
 /// Why a path is not a source that can be read. Every message names the file; [`Self::hint`] says what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -245,6 +246,18 @@ impl SourceError {
             | Self::MissingComponent { .. } => Some("download the missing files, or the whole model again".to_owned()),
             Self::Ambiguous { .. } => Some("keep one of them, or import one file by its own path".to_owned()),
             _ => None,
+        }
+    }
+}
+
+impl SourceError {
+    /// The error of a document at `path`, of which at most `limit` bytes are read.
+    pub(crate) fn of_small_file(error: SmallFileError, path: &Path, limit: u64) -> Self {
+        let path = path.to_owned();
+        match error {
+            SmallFileError::Io(source) => Self::Io { path, source },
+            SmallFileError::NotRegular => Self::NotRegular { path },
+            SmallFileError::TooLarge { found } => Self::TooLarge { path, found, limit },
         }
     }
 }

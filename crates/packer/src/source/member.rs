@@ -1,17 +1,18 @@
 //! The models that a source is put together from.
 
-use std::{collections::HashSet, ops::Range, path::PathBuf};
+use std::{ops::Range, path::PathBuf};
 
-use super::{Source, SourceTensor, stored::Stored};
-use crate::{
+use longshore_model::ModelConfig;
+
+use super::{
     classify::{Evidence, Kind},
-    config::ModelConfig,
+    inventory::{Contents, Stored},
 };
 
 /// What stands before a draft model's names: `draft.` for tensors, `draft/` for files.
 pub(crate) const DRAFT: &str = "draft";
 
-/// One of the models that a [`Source`] is put together from: the only one of an ordinary checkpoint, a component of a
+/// One of the models that a [`Source`](crate::Source) is put together from: the only one of an ordinary checkpoint, a component of a
 /// pipeline, or the draft model beside a target.
 ///
 /// Members know nothing of each other: two may have tensors of one name, and each has its own experts and its own way to
@@ -31,12 +32,10 @@ pub struct Member {
     pub kind: Kind,
     /// Why it is of this kind. `None` for [`Kind::Float`].
     pub evidence: Option<Evidence>,
-    /// Which of [`Source::tensors`] are its own.
+    /// Which of [`Source::tensors`](crate::Source::tensors) are its own.
     pub tensors: Range<usize>,
-    /// Which of these are scales that are powers of two throughout, counted from the first of its own.
-    pub(crate) exact_scales: HashSet<usize>,
-    /// What the store says of its tensors that it comes from; `None` for a checkpoint.
-    pub(crate) stored: Option<Stored>,
+    /// What its kind of source knows of its tensors.
+    pub(crate) contents: Contents,
 }
 
 /// What a [`Member`] is to its source.
@@ -89,20 +88,16 @@ impl Member {
         }
     }
 
+    /// The table of the store that it comes from; `None` for a checkpoint.
+    pub(crate) fn stored(&self) -> Option<&Stored> {
+        match &self.contents {
+            Contents::Stored(stored) => Some(stored),
+            Contents::Checkpoint { .. } => None,
+        }
+    }
+
     /// The tensor's name in a store, from that in the member's own files.
     pub(crate) fn stored_name(&self, name: String) -> String {
         if self.is_draft() { format!("{DRAFT}.{name}") } else { name }
-    }
-}
-
-impl Source {
-    /// The tensors of one of [`Self::members`], in byte order of the names, which are unique among them.
-    ///
-    /// # Panics
-    ///
-    /// May panic for another source's member.
-    #[must_use]
-    pub fn tensors_of(&self, member: &Member) -> &[SourceTensor] {
-        &self.tensors[member.tensors.clone()]
     }
 }

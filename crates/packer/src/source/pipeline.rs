@@ -3,17 +3,20 @@
 use std::{collections::BTreeMap, path::Path};
 
 use longshore_manifest::document::is_component;
+use longshore_model::{ChatTemplate, PipelineComponent, PipelineIndex};
 use longshore_st_format::Limits;
-use serde_json::{Map, Value};
 
-use super::{Source, SourceError, member::MemberRole, read_config, read_config_bytes, walk::Entry};
-use crate::{
+use super::{
+    checkpoint::Source,
     classify::{Evidence, Kind},
-    companions::{self, has_suffix},
-    config::{self, ModelConfig},
-    inventory,
-    runtime::ChatTemplate,
+    companions,
+    config::{read_config, read_config_bytes},
+    error::SourceError,
+    member::MemberRole,
+    read, select,
+    walk::Entry,
 };
+use crate::io::has_suffix;
 
 /// How the classes end that have no weights: schedulers, and what prepares text, pictures and sound.
 const WITHOUT_WEIGHTS: [&str; 8] = [
@@ -29,20 +32,11 @@ const WITHOUT_WEIGHTS: [&str; 8] = [
 /// The libraries whose other classes have some.
 const LIBRARIES: [&str; 2] = ["diffusers", "transformers"];
 
-/// One component as `model_index.json` lists it.
-#[derive(Debug, PartialEq, Eq)]
-struct Listed {
-    name: String,
-    library: String,
-    class: String,
-}
-
 /// Reads a pipeline's directory. `index` is its `model_index.json`.
 pub(super) fn open(dir: &Path, entries: Vec<Entry>, index: &Path, limits: &Limits) -> Result<Source, SourceError> {
     let fail = |source| SourceError::Config { path: index.to_owned(), source };
     let bytes = read_config_bytes(index)?;
-    let config = ModelConfig::parse(&bytes).map_err(fail)?;
-    let listed = listed(&config::parse_object(&bytes).map_err(fail)?);
+    let PipelineIndex { config, components: listed, .. } = PipelineIndex::parse(&bytes).map_err(fail)?;
     let mut source = Source {
         root: dir.to_owned(),
         tensors: Vec::new(),
@@ -74,16 +68,16 @@ pub(super) fn open(dir: &Path, entries: Vec<Entry>, index: &Path, limits: &Limit
 /// Adds one component's tensors, if it has weights. Says which files beside the shards were read.
 fn add(
     source: &mut Source,
-    component: Listed,
+    component: PipelineComponent,
     entries: &[Entry],
     limits: &Limits,
 ) -> Result<Option<String>, SourceError> {
-    let Listed { name, library, class } = component;
+    let PipelineComponent { name, library, class } = component;
     let dir = source.root.join(&name);
     let prefix = format!("{name}/");
     let own: Vec<Entry> = entries.iter().filter_map(|entry| entry.below(&prefix)).collect();
     let is_weightless = WITHOUT_WEIGHTS.iter().any(|end| has_suffix(&class, end));
-    let has_weights = inventory::has_weights(&own);
+    let has_weights = select::has_weights(&own);
     let has_config = own.iter().any(|entry| entry.name == "config.json" && entry.is_file());
     if !has_weights && (is_weightless || !(has_config || LIBRARIES.contains(&library.as_str()))) {
         return Ok(None);
@@ -94,7 +88,7 @@ fn add(
     }
     let config =
         own.iter().find(|entry| entry.name == "config.json").map(|entry| read_config(entry, &own)).transpose()?;
-    let mut inventory = inventory::read_directory(&dir, &own, limits)?;
+    let mut inventory = read::read_directory(&dir, &own, limits)?;
     for shard in &mut inventory.shards {
         shard.name.insert_str(0, &prefix);
     }
@@ -104,31 +98,4 @@ fn add(
     }
     source.add(MemberRole::Component(name), dir, inventory, config, Some(class))?;
     Ok(index)
-}
-
-/// The members that are a pair of library and class, in byte order. Others are settings, or absent components.
-fn listed(document: &Map<String, Value>) -> Vec<Listed> {
-    let pair = |(name, value): (&String, &Value)| {
-        let [library, class] = value.as_array()?.as_slice() else { return None };
-        Some(Listed { name: name.clone(), library: library.as_str()?.to_owned(), class: class.as_str()?.to_owned() })
-    };
-    let mut found: Vec<_> = document.iter().filter_map(pair).collect();
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn components_are_pairs() {
-        let index = br#"{"_class_name":"P","vae":["diffusers","A"],"unet":["diffusers","U"],"x":[null,null],"n":4,
-            "y":["diffusers",null],"z":["a","b","c"]}"#;
-        let names: Vec<_> = listed(&config::parse_object(index).expect("it is an object"))
-            .into_iter()
-            .map(|found| found.name)
-            .collect();
-        assert_eq!(names, ["unet", "vae"]);
-    }
 }

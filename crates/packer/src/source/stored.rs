@@ -3,52 +3,33 @@
 use std::{
     collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use longshore_manifest::{
-    ModelName, Store,
-    document::{Draft, Role, TensorEntry, TensorTable, Transform, media_type},
+    Digest, ModelName, Store,
+    document::{BlobEntry, Draft, Part, Role, TensorEntry, TensorTable, media_type},
     store::Model,
 };
+use longshore_model::ModelConfig;
 use longshore_quant::Scheme;
-use longshore_st_format::{Dtype, Shape};
+use longshore_st_format::Dtype;
 
-use super::{Member, MemberRole, Shard, Source, SourceError, SourceTensor, read_config_bytes};
-use crate::{
+use super::{
+    checkpoint::{self, Source},
     classify::{Evidence, Kind},
     companions::{Companion, CompanionKind},
-    config::ModelConfig,
-    runtime::ChatTemplate,
+    config::read_config_bytes,
+    error::SourceError,
+    inventory::{Contents, Stored, StoredTensor},
+    member::{Member, MemberRole},
 };
+use crate::tensor::{Shard, SourceParts, SourceTensor};
 
 /// The most models that a hint names.
 const NAMED: usize = 5;
 /// What stands before the draft's names where nothing says it.
 const DRAFT_CONFIG: &str = "draft/config.json";
-
-/// What a store says of a member's tensors.
-#[derive(Debug, Clone)]
-pub(crate) struct Stored {
-    /// In byte order of the names.
-    pub(crate) tensors: Vec<StoredTensor>,
-    /// Whether this program imported them, so that experts lie as they should and transforms are recorded.
-    pub(crate) is_ours: bool,
-}
-
-/// A tensor of a store.
-#[derive(Debug, Clone)]
-pub(crate) struct StoredTensor {
-    /// Without a draft's prefix.
-    pub(crate) name: String,
-    pub(crate) dtype: Dtype,
-    pub(crate) shape: Shape,
-    pub(crate) scheme: Option<Scheme>,
-    /// Its parts, weight first, among the member's tensors.
-    pub(crate) parts: Vec<usize>,
-    /// What import did to it, and to what.
-    pub(crate) transform: Transform,
-    pub(crate) sources: Vec<String>,
-}
 
 /// Opens the model whose manifest is the file at `path`; `None` if it lies in no store.
 pub(super) fn open(path: &Path) -> Option<Result<Source, SourceError>> {
@@ -106,7 +87,7 @@ fn read(path: &Path, root: &Path, name: &ModelName) -> Result<Source, SourceErro
         kind: if is_pipeline { Kind::Pipeline } else { Kind::Float },
         evidence: None,
         warnings,
-        template: ChatTemplate::read(&companions),
+        template: checkpoint::template(&companions),
         companions: Vec::new(),
     };
     let mut shards = Shards { store: &store, model: &model, places: HashMap::new() };
@@ -134,7 +115,7 @@ fn read(path: &Path, root: &Path, name: &ModelName) -> Result<Source, SourceErro
     Ok(source)
 }
 
-type OfMember<'t> = Vec<(&'t longshore_manifest::document::BlobEntry, &'t TensorEntry, String)>;
+type OfMember<'t> = Vec<(&'t BlobEntry, &'t TensorEntry, String)>;
 
 /// The tensors of each member, with their names in it: components in byte order, a draft after its target.
 fn members<'t>(model: &Model, table: &'t TensorTable) -> Vec<(MemberRole, OfMember<'t>)> {
@@ -164,18 +145,18 @@ fn draft_of(model: &Model) -> Option<Draft> {
 struct Shards<'m> {
     store: &'m Store,
     model: &'m Model,
-    places: HashMap<longshore_manifest::Digest, usize>,
+    places: HashMap<Digest, usize>,
 }
 
 impl Shards<'_> {
     /// The place of a blob among the source's shards, where it is put if it is not there.
-    fn place(&mut self, digest: longshore_manifest::Digest, shards: &mut Vec<Shard>) -> Result<usize, String> {
+    fn place(&mut self, digest: Digest, shards: &mut Vec<Shard>) -> Result<usize, String> {
         if let Some(at) = self.places.get(&digest) {
             return Ok(*at);
         }
         let layer = self.model.manifest.layers.iter().find(|layer| layer.digest == digest);
         let layer = layer.ok_or_else(|| format!("its table names the blob {digest}, which its manifest does not"))?;
-        shards.push(Shard { path: self.store.blob_path(&digest), name: digest.file_name(), file_len: layer.size });
+        shards.push(Shard::file(self.store.blob_path(&digest), digest.file_name(), layer.size));
         self.places.insert(digest, shards.len() - 1);
         Ok(shards.len() - 1)
     }
@@ -198,11 +179,12 @@ fn add(
             Scheme::from_metadata(&found.quant_type, found.group_size)
                 .map_err(|error| format!("tensor {:?}: {error}", entry.name))
         });
-        let mut parts = Vec::with_capacity(entry.parts.len());
+        let mut parts = SourceParts::default();
         for part in &entry.parts {
             let shard = shards.place(part.blob.unwrap_or(blob.digest), &mut source.shards)?;
             let end = part.offset.checked_add(part.length).ok_or("a part ends beyond any file")?;
-            parts.push(source.tensors.len() - first);
+            *place(&mut parts, part).ok_or_else(|| format!("tensor {:?} has a part of no known role", entry.name))? =
+                source.tensors.len() - first;
             source.tensors.push(SourceTensor {
                 name: format!("{name}{}", part.role.suffix()),
                 dtype: part.dtype,
@@ -217,7 +199,7 @@ fn add(
             shape: entry.shape.clone(),
             scheme: scheme.transpose()?,
             parts,
-            transform: entry.transform,
+            arrangement: entry.arrangement,
             sources: entry.sources.clone(),
         });
     }
@@ -235,10 +217,20 @@ fn add(
         kind: if coded.is_some() { Kind::Prequantized } else { Kind::Float },
         evidence: coded,
         tensors: first..source.tensors.len(),
-        exact_scales: std::collections::HashSet::new(),
-        stored: Some(Stored { tensors, is_ours }),
+        contents: Contents::Stored(Arc::new(Stored { tensors, is_ours })),
     });
     Ok(())
+}
+
+/// The field for a part of a stored tensor.
+fn place<'p>(parts: &'p mut SourceParts, part: &Part) -> Option<&'p mut usize> {
+    Some(match part.role {
+        Role::Weight => &mut parts.weight,
+        Role::Scale => parts.scales.insert(0),
+        Role::Bias => parts.biases.insert(0),
+        Role::GlobalScale => parts.global_scale.insert(0),
+        _ => return None,
+    })
 }
 
 /// The model's files, and what is left out.
@@ -246,11 +238,10 @@ fn files(store: &Store, model: &Model) -> (Vec<Companion>, Vec<String>) {
     let mut companions: Vec<_> = model
         .manifest
         .files()
-        .map(|(name, layer)| Companion {
-            name,
-            path: store.blob_path(&layer.digest),
-            size: layer.size,
-            kind: if layer.media_type == media_type::JSON { CompanionKind::Json } else { CompanionKind::Other },
+        .map(|(name, layer)| {
+            let is_json = layer.media_type == media_type::JSON;
+            let kind = if is_json { CompanionKind::Json } else { CompanionKind::Other };
+            Companion::file(name, store.blob_path(&layer.digest), layer.size, kind)
         })
         .collect();
     companions.sort_by(|a, b| a.name.cmp(&b.name));

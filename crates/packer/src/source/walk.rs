@@ -7,7 +7,7 @@ use std::{
 
 use longshore_manifest::store::MARKER_NAME;
 
-use super::SourceError;
+use super::error::SourceError;
 
 /// The most directories that may stand above a file below the model's directory.
 pub(crate) const MAX_DEPTH: usize = 3;

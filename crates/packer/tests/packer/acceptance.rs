@@ -177,7 +177,8 @@ fn loading() {
 fn groups(names: &[String]) -> Vec<String> {
     let listed: Vec<_> = names.iter().map(|name| (name.as_str(), &[2, 2][..])).collect();
     let source: Source = Dir::model(&listed).open().expect("it is a model");
-    let planned = Plan::new(&source, &options("none", "default")).unwrap_or_else(|error| panic!("{}", chain(&error)));
+    let planned =
+        Plan::new(source.clone(), &options("none", "default")).unwrap_or_else(|error| panic!("{}", chain(&error)));
     let groups = planned.blobs.iter().filter(|blob| blob.tensors[0].name != blob.name);
     groups.map(|blob| blob.name.clone()).collect()
 }

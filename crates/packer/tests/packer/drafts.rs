@@ -109,7 +109,7 @@ fn what_is_no_draft() {
 fn a_tensor_called_like_a_drafts_clashes() {
     let target = Dir::model(&[("draft.model.layers.0.mlp.up_proj.weight", &[2, 2])]);
     let error =
-        Plan::new(&both(&target, &draft()).expect("they fit"), &options("none", "default")).expect_err("they clash");
+        Plan::new(both(&target, &draft()).expect("they fit"), &options("none", "default")).expect_err("they clash");
     assert!(matches!(error, PlanError::Clash { .. }), "{error}");
 }
 
@@ -118,6 +118,6 @@ fn a_quantized_target_is_still_refused() {
     let target = Dir::model(&[]);
     target.typed_weights("model.safetensors", &[("a.weight", Dtype::F8E5M2, &[64, 64])]);
     let error =
-        Plan::new(&both(&target, &draft()).expect("they fit"), &options("none", "default")).expect_err("it is FP8");
+        Plan::new(both(&target, &draft()).expect("they fit"), &options("none", "default")).expect_err("it is FP8");
     assert!(matches!(error, PlanError::Coding { .. }), "{error}");
 }

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use longshore_manifest::document::{Role, TensorTable};
-use longshore_packer::{ExpertGroup, ImportOptions, expert_groups};
+use longshore_manifest::document::{ExpertGroup, Role, TensorTable, expert_groups};
+use longshore_packer::ImportOptions;
 use longshore_st_format::{Dtype, fixtures};
 use proptest::{prelude::*, sample::select};
 
@@ -59,7 +59,7 @@ proptest! {
         let source = dir.open().expect("it is a model");
         let plan = plan(&source, scheme, "uniform");
         let options = crate::stores::threads(threads);
-        try_import(&store, "m", &source, &plan, &options).expect("it can be imported");
+        try_import(&store, "m", &plan, &options).expect("it can be imported");
         let model = read(&store, "m");
         let table = model.config.longshore.as_ref().expect("it was imported");
 
@@ -95,7 +95,7 @@ fn table(dir: &Dir, scheme: &str) -> TensorTable {
     let store = store(&target);
     let source = dir.open().expect("it is a model");
     let plan = plan(&source, scheme, "default");
-    try_import(&store, "m", &source, &plan, &ImportOptions::default()).expect("it can be imported");
+    try_import(&store, "m", &plan, &ImportOptions::default()).expect("it can be imported");
     (**read(&store, "m").config.longshore.as_ref().expect("it was imported")).clone()
 }
 

@@ -149,7 +149,7 @@ fn check_decoded(store: &Store, source: &Source, scheme: &str, exported: &BTreeM
     assert!(exported.keys().eq(originals.keys()));
     let stored = read(store, "m");
     for planned in plan(source, scheme, "default").blobs.iter().flat_map(|blob| &blob.tensors) {
-        let names: Vec<_> = planned.sources.iter().map(|&at| &source.tensors[at].name).collect();
+        let names: Vec<_> = planned.sources().map(|at| &source.tensors[at].name).collect();
         let Some(scheme) = planned.scheme else {
             assert!(names.iter().all(|name| exported[*name] == originals[*name]), "{}", planned.name);
             continue;
@@ -201,7 +201,7 @@ fn transposed_experts_of_every_shape() {
         for scheme in ["none", "int4"] {
             let model = format!("m{at}-{scheme}");
             let plan = plan(&source, scheme, "uniform");
-            try_import(&store, &model, &source, &plan, &threads(2)).expect("it can be imported");
+            try_import(&store, &model, &plan, &threads(2)).expect("it can be imported");
             let out = target.join(&model);
             export_to(&store, &model, &out, &dequantize(FloatType::F32));
             let exported = tensors(&open(&out).expect("it is a model"));

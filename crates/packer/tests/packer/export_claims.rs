@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use longshore_packer::{ExportOptions, Plan, Source};
+use longshore_packer::{ExportOptions, Plan, PlanOptions, Source};
 use longshore_quant::FloatType;
 
 use crate::{
@@ -47,8 +47,9 @@ fn values_decoded_at_import_count_as_well() {
     let dir = fixture("deepseek-v3-fp8");
     let (source, target) = (dir.open().expect("a fixture is a model"), Dir::new());
     let store = store(&target);
-    let plan = Plan::new(&source, &options("none", "default").with_floats(true)).expect("it can be planned");
-    try_import(&store, "m", &source, &plan, &threads(2)).expect("it can be imported");
+    let plan = Plan::new(source.clone(), &PlanOptions { floats: true, ..options("none", "default") })
+        .expect("it can be planned");
+    try_import(&store, "m", &plan, &threads(2)).expect("it can be imported");
     let out = target.join("out");
     export_to(&store, "m", &out, &ExportOptions::default());
     let (before, after) = (text(dir.path()), text(&out));

@@ -6,7 +6,7 @@ use std::{
 };
 
 use longshore_manifest::{Progress, Store};
-use longshore_packer::{ImportError, ImportOptions, Plan, ReadError, Source, import};
+use longshore_packer::{ImportError, ImportOptions, Plan, ReadError, Source};
 use longshore_quant::Profile;
 use longshore_st_format::Dtype;
 
@@ -37,7 +37,7 @@ impl Setting {
     /// Imports, which fails and leaves the store as it was.
     fn fails(&self, options: &ImportOptions) -> ImportError {
         let before = files(self.store.root());
-        let error = try_import(&self.store, "m", &self.source, &self.plan, options).expect_err("it cannot be imported");
+        let error = try_import(&self.store, "m", &self.plan, options).expect_err("it cannot be imported");
         assert_eq!(files(self.store.root()), before, "{}", chain(&error));
         is_clean(&self.store);
         error
@@ -91,8 +91,8 @@ fn a_source_that_shrinks_meanwhile() {
     let setting = Setting::new("none");
     let before = files(setting.store.root());
     let progress = CutMeanwhile(&setting.source, AtomicUsize::new(0));
-    let Setting { store, source, plan, .. } = &setting;
-    let error = import(store, &name("m"), source, plan, &threads(2), &progress).expect_err("most of it is gone");
+    let Setting { store, plan, .. } = &setting;
+    let error = plan.import(store, &name("m"), &threads(2), &progress).expect_err("most of it is gone");
     let ImportError::Read(ReadError::Read { path, tensor, .. }) = &error else { panic!("{error:?}") };
     let found = source.tensors.iter().find(|found| found.name == *tensor).expect("it is of the source");
     assert_eq!(*path, source.shards[found.shard].path);
@@ -120,23 +120,13 @@ fn a_companion_that_changes_or_vanishes() {
 }
 
 #[test]
-fn a_plan_of_another_source() {
-    let setting = Setting::new("int4");
-    let others = fixture("llama");
-    let source = others.open().expect("a fixture is a model");
-    let error = try_import(&setting.store, "m", &source, &setting.plan, &ImportOptions::default());
-    assert!(matches!(error, Err(ImportError::OtherSource { .. })), "{error:?}");
-    is_clean(&setting.store);
-}
-
-#[test]
 fn every_profile_imports() {
     for scheme in ["none", "int4", "nvfp4"] {
         let setting = Setting::new(scheme);
         for profile in Profile::ALL {
             let mut options = ImportOptions::default();
             options.profile = profile;
-            try_import(&setting.store, "m", &setting.source, &setting.plan, &options).expect("it has kernels");
+            try_import(&setting.store, "m", &setting.plan, &options).expect("it has kernels");
             is_clean(&setting.store);
         }
     }
@@ -146,10 +136,10 @@ fn every_profile_imports() {
 fn it_stops_when_told_to() {
     let setting = Setting::new("int8");
     let before = files(setting.store.root());
-    let Setting { store, source, plan, .. } = &setting;
+    let Setting { store, plan, .. } = &setting;
     for bytes in [0, 1, plan.source_bytes() / 2, plan.source_bytes()] {
         for count in [1, 4] {
-            let stopped = import(store, &name("m"), source, plan, &threads(count), &StopAfter::new(bytes));
+            let stopped = plan.import(store, &name("m"), &threads(count), &StopAfter::new(bytes));
             assert!(matches!(stopped, Err(ImportError::Cancelled)), "{stopped:?}");
             assert_eq!(files(store.root()), before);
             is_clean(store);
@@ -157,7 +147,7 @@ fn it_stops_when_told_to() {
     }
     // One that goes on beyond the end of all files.
     let progress = StopAfter::new(u64::from(u32::MAX));
-    import(store, &name("m"), source, plan, &threads(4), &progress).expect("nobody stops it");
+    plan.import(store, &name("m"), &threads(4), &progress).expect("nobody stops it");
 }
 
 #[test]
@@ -171,20 +161,20 @@ fn numbers_that_are_not_finite() {
     dir.bytes("model.safetensors", &[("a.weight", Dtype::BF16, &[64, 64], &bytes)]);
     let (source, store) = (dir.open().expect("it is a model"), store(&target));
     let quantized = plan(&source, "int4", "uniform");
-    let error = try_import(&store, "m", &source, &quantized, &ImportOptions::default()).expect_err("it is not finite");
+    let error = try_import(&store, "m", &quantized, &ImportOptions::default()).expect_err("it is not finite");
     assert!(matches!(&error, ImportError::NonFinite { tensor, count: 2 } if tensor == "a.weight"), "{error:?}");
     assert_eq!(store.names().expect("it is ours"), []);
     is_clean(&store);
 
     let mut options = ImportOptions::default();
     options.allow_non_finite = true;
-    let outcome = try_import(&store, "m", &source, &quantized, &options).expect("it is allowed");
+    let outcome = try_import(&store, "m", &quantized, &options).expect("it is allowed");
     assert_eq!(
         outcome.warnings,
         [r#"tensor "a.weight": elements that are infinite or NaN, and spoil their groups: 2"#]
     );
     // What is not quantized may hold anything.
-    let kept = try_import(&store, "n", &source, &plan(&source, "none", "default"), &ImportOptions::default());
+    let kept = try_import(&store, "n", &plan(&source, "none", "default"), &ImportOptions::default());
     assert!(kept.expect("it is kept as it is").warnings.is_empty());
     is_clean(&store);
 }
@@ -203,7 +193,7 @@ fn what_quantization_loses_is_told_in_the_order_of_the_plan() {
     let mut found = Vec::new();
     for count in [1, 4] {
         let model = format!("m{count}");
-        let outcome = try_import(&store, &model, &source, &plan, &threads(count)).expect("it can be imported");
+        let outcome = try_import(&store, &model, &plan, &threads(count)).expect("it can be imported");
         found.push(outcome.warnings);
     }
     assert_eq!(

@@ -6,7 +6,7 @@ use longshore_manifest::{
     Config, Descriptor, Digest, Manifest, Store,
     document::{Role, TensorTable, media_type},
 };
-use longshore_packer::{ExportOptions, Kind, SourceError};
+use longshore_packer::{ExportOptions, Kind, PlanOptions, SourceError};
 use longshore_quant::FloatType;
 use longshore_st_format::{Dtype, Layout, Shape};
 
@@ -169,21 +169,11 @@ fn codes_of_another_program_are_kept() {
     assert_eq!((part(experts, Role::Weight), part(experts, Role::GlobalScale)), (stack, globals));
 
     // Each expert is decoded with its own scale: decoding on the way gives what a loader gets.
-    let options =
-        longshore_packer::PlanOptions::new(None, longshore_quant::policy::Policy::named("default").expect("it exists"))
-            .with_floats(true)
-            .with_requantize(true);
-    let plan = longshore_packer::Plan::new(&source, &options).expect("it can be decoded");
+    let options = PlanOptions { floats: true, requantize: true, ..PlanOptions::default() };
+    let plan = longshore_packer::Plan::new(source.clone(), &options).expect("it can be decoded");
     let name = "decoded".parse().expect("it is a name");
-    longshore_packer::import(
-        &store,
-        &name,
-        &source,
-        &plan,
-        &longshore_packer::ImportOptions::default(),
-        &longshore_manifest::Silent,
-    )
-    .expect("it can be stored");
+    let import = longshore_packer::ImportOptions::default();
+    plan.import(&store, &name, &import, &longshore_manifest::Silent).expect("it can be stored");
     for (model, to) in [("m", "from-codes"), ("decoded", "from-floats")] {
         let mut options = ExportOptions::default();
         options.dequantize = Some(FloatType::BF16);

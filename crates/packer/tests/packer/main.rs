@@ -3,7 +3,6 @@
 mod acceptance;
 mod coded;
 mod companions;
-mod config;
 mod directory;
 mod drafts;
 mod experts;
@@ -16,7 +15,6 @@ mod import;
 mod memory;
 mod pipelines;
 mod plan;
-mod quantization;
 mod quantize;
 mod repair;
 mod round_trip;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use longshore_manifest::{Progress, Store};
-use longshore_packer::{ExportOptions, Source, export, import};
+use longshore_packer::{ExportOptions, Source, export};
 use longshore_quant::FloatType;
 use longshore_st_format::Dtype;
 
@@ -70,7 +70,7 @@ fn import_and_export(store: &Store, source: &Source, scheme: &str, out: &Path) {
     assert_eq!(plan.blobs.iter().any(|blob| blob.scheme.is_some()), scheme != "none");
     let options = threads(2);
     let peak = Peak::new();
-    import(store, &name("m"), source, &plan, &options, &peak).expect("it can be imported");
+    plan.import(store, &name("m"), &options, &peak).expect("it can be imported");
     assert!(peak.above() < BOUND, "{} bytes to import {scheme}", peak.above());
 
     let model = read(store, "m");

@@ -109,7 +109,7 @@ fn what_becomes_of_each_component() {
             ("vae/proj.weight", "proj.weight", None),
         ]
     );
-    assert_eq!((planned.kind, planned.architecture.as_deref()), (Kind::Pipeline, Some("TestPipeline")));
+    assert_eq!((planned.source().kind, planned.source().architecture()), (Kind::Pipeline, Some("TestPipeline")));
 }
 
 #[test]
@@ -317,6 +317,6 @@ fn a_quantized_component_is_named() {
     dir.typed_weights("unet/diffusion_pytorch_model.safetensors", &[("a.weight", Dtype::F8E5M2, &[64, 64])]);
     let source = dir.open().expect("it is a pipeline");
     assert_eq!((source.kind, source.members[1].kind), (Kind::Pipeline, Kind::Fp8));
-    let error = Plan::new(&source, &options("none", "default")).expect_err("it cannot be imported");
+    let error = Plan::new(source.clone(), &options("none", "default")).expect_err("it cannot be imported");
     assert!(error.to_string().contains("unet"), "{error}");
 }

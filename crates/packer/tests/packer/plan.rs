@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use longshore_packer::{ExpertError, Kind, Plan, PlanError, PlanReport, PlannedBlob, Source, Transform};
+use longshore_packer::{
+    Arrangement, Kind, Plan, PlanError, PlanReport, PlannedBlob, Source, StackError,
+    longshore_model::experts::ExpertError,
+};
 use longshore_quant::Scheme;
 use longshore_st_format::{Dtype, Header, Limits};
 use proptest::prelude::*;
@@ -13,14 +16,14 @@ use crate::support::{Dir, FLOAT_MODELS, chain, fixture, open, options, plan};
 /// What holds for every plan.
 fn obeys(plan: &Plan, source: &Source) {
     let mut used: Vec<usize> =
-        plan.blobs.iter().flat_map(|blob| &blob.tensors).flat_map(|tensor| tensor.sources.iter().copied()).collect();
+        plan.blobs.iter().flat_map(|blob| &blob.tensors).flat_map(|tensor| tensor.sources()).collect();
     used.sort_unstable();
     assert_eq!(used, (0..source.tensors.len()).collect::<Vec<_>>(), "every tensor is used once");
 
     let stored: u64 = plan.blobs.iter().map(|blob| blob.layout.file_len()).sum();
     assert_eq!(plan.stored_bytes(), stored);
     assert_eq!(plan.source_bytes(), plan.blobs.iter().map(PlannedBlob::source_len).sum::<u64>());
-    assert_eq!(plan.files, source.companions);
+    assert!(plan.files.iter().map(|file| &file.name).eq(source.companions.iter().map(|file| &file.name)));
 
     let names: BTreeSet<_> = plan.blobs.iter().map(|blob| &blob.name).collect();
     assert_eq!(names.len(), plan.blobs.len(), "blobs have names of their own");
@@ -33,14 +36,13 @@ fn obeys(plan: &Plan, source: &Source) {
 
         let mut parts = 0;
         for tensor in &blob.tensors {
-            let elements: u64 =
-                tensor.sources.iter().map(|at| source.tensors[*at].shape.elements().expect("it fits")).sum();
+            let elements: u64 = tensor.sources().map(|at| source.tensors[at].shape.elements().expect("it fits")).sum();
             assert_eq!(tensor.shape.elements(), Some(elements));
-            assert!(tensor.sources.iter().all(|at| source.tensors[*at].dtype == tensor.dtype));
+            assert!(tensor.sources().all(|at| source.tensors[at].dtype == tensor.dtype));
             assert!(!tensor.rule.is_empty());
             assert_eq!(
-                tensor.transform == Transform::Stack,
-                tensor.shape.rank() > source.tensors[tensor.sources[0]].shape.rank()
+                tensor.arrangement == Arrangement::Stack,
+                tensor.shape.rank() > source.tensors[tensor.units[0].parts.weight].shape.rank()
             );
             let has = |suffix: &str| header.get(&format!("{}{suffix}", tensor.name));
             let weight = has("").expect("it has a place");
@@ -123,7 +125,7 @@ fn plain_tensors_come_first_and_groups_after_them() {
             ("model.layers.0.mlp.experts.up_proj.weight", &[8, 64, 128]),
         ]
     );
-    let sources = group.tensors[0].sources.iter().map(|at| source.tensors[*at].name.clone());
+    let sources = group.tensors[0].sources().map(|at| source.tensors[at].name.clone());
     assert!(sources.eq((0..8).map(|index| format!("model.layers.0.mlp.experts.{index}.down_proj.weight"))));
 }
 
@@ -166,13 +168,13 @@ fn fused_projections_follow_the_same_rule() {
     let found: Vec<_> = plan(&source, "int4", "default")
         .blobs
         .into_iter()
-        .map(|blob| (blob.name, blob.scheme, blob.tensors[0].transform))
+        .map(|blob| (blob.name, blob.scheme, blob.tensors[0].arrangement))
         .collect();
     assert_eq!(
         found,
         [
-            ("l.mlp.experts.down_proj".to_owned(), Some(Scheme::INT8), Transform::None),
-            ("l.mlp.experts.gate_up_proj".to_owned(), Some(Scheme::INT4), Transform::None),
+            ("l.mlp.experts.down_proj".to_owned(), Some(Scheme::INT8), Arrangement::None),
+            ("l.mlp.experts.gate_up_proj".to_owned(), Some(Scheme::INT4), Arrangement::None),
         ]
     );
     assert_eq!(plan(&source, "none", "default").blobs.len(), 1);
@@ -215,16 +217,21 @@ fn fused_experts_of_gpt_oss_are_transposed() {
         .tensors
         .iter()
         .map(|tensor| {
-            (&tensor.name["model.layers.1.mlp.experts.".len()..], tensor.shape.dims(), tensor.transform, tensor.scheme)
+            (
+                &tensor.name["model.layers.1.mlp.experts.".len()..],
+                tensor.shape.dims(),
+                tensor.arrangement,
+                tensor.scheme,
+            )
         })
         .collect();
     assert_eq!(
         found,
         [
-            ("down_proj", &[4, 128, 256][..], Transform::Transpose, Some(Scheme::INT4)),
-            ("down_proj_bias", &[4, 128], Transform::None, None),
-            ("gate_up_proj", &[4, 512, 128], Transform::Transpose, Some(Scheme::INT4)),
-            ("gate_up_proj_bias", &[4, 512], Transform::None, None),
+            ("down_proj", &[4, 128, 256][..], Arrangement::Transpose, Some(Scheme::INT4)),
+            ("down_proj_bias", &[4, 128], Arrangement::None, None),
+            ("gate_up_proj", &[4, 512, 128], Arrangement::Transpose, Some(Scheme::INT4)),
+            ("gate_up_proj_bias", &[4, 512], Arrangement::None, None),
         ]
     );
     let part = group.layout.get("model.layers.1.mlp.experts.gate_up_proj.bias").expect("int4 has biases");
@@ -267,7 +274,7 @@ fn experts_that_only_the_configuration_misses() {
     let dir = Dir::model(&[("l.experts.0.w.weight", &[4, 4]), ("l.experts.1.w.weight", &[4, 4])]);
     dir.file("config.json", r#"{"num_experts": 8}"#);
     let error =
-        Plan::new(&dir.open().expect("it is a model"), &options("none", "default")).expect_err("six are missing");
+        Plan::new(dir.open().expect("it is a model"), &options("none", "default")).expect_err("six are missing");
     assert!(chain(&error).contains(r#""l.experts.2.w.weight" not found, though "l.experts.1.w.weight""#), "{error:?}");
 
     // More than it says, or fused ones, of which none can be missing by itself.
@@ -320,7 +327,7 @@ fn names_that_clash_are_refused() {
     ];
     for (scheme, tensors, expected) in cases {
         let source = Dir::model(tensors).open().expect("it is a model");
-        let error = Plan::new(&source, &options(scheme, "uniform")).expect_err(expected);
+        let error = Plan::new(source.clone(), &options(scheme, "uniform")).expect_err(expected);
         assert!(matches!(error, PlanError::Clash { .. } | PlanError::Reserved { .. }));
         assert!(error.to_string().starts_with(expected), "{error}\n{expected}");
     }
@@ -332,8 +339,8 @@ fn names_that_clash_are_refused() {
 #[test]
 fn experts_that_cannot_be_stacked_are_refused() {
     let source = Dir::model(&[("e.experts.0.w", &[4, 4]), ("e.experts.2.w", &[4, 4])]).open().expect("it is a model");
-    let error = Plan::new(&source, &options("none", "default")).expect_err("an expert is missing");
-    assert!(matches!(&error, PlanError::Experts { source: ExpertError::Missing { .. } }));
+    let error = Plan::new(source.clone(), &options("none", "default")).expect_err("an expert is missing");
+    assert!(matches!(&error, PlanError::Experts { source: StackError::Group(ExpertError::Missing { .. }) }));
     assert!(chain(&error).contains("\"e.experts.1.w\" not found"), "{}", chain(&error));
 }
 
@@ -348,7 +355,7 @@ fn codes_are_not_quantized_again_unasked() {
         let dir = fixture(model);
         let source = dir.open().unwrap_or_else(|error| panic!("{model}: {}", chain(&error)));
         assert_eq!(source.kind, kind, "{model}");
-        let error = Plan::new(&source, &options("int4", "default")).expect_err(model);
+        let error = Plan::new(source.clone(), &options("int4", "default")).expect_err(model);
         let message = chain(&error);
         assert!(message.contains(words), "{message}");
         assert!(error.hint().is_some());
@@ -364,7 +371,7 @@ fn the_report_is_the_document_of_a_dry_run() {
     ]);
     let source = dir.open().expect("it is a model");
     let plan = plan(&source, "int4-g32", "uniform");
-    let report = serde_json::to_value(PlanReport::new(&plan, &source)).expect("it is plain data");
+    let report = serde_json::to_value(PlanReport::new(&plan)).expect("it is plain data");
     let expected = json!({
         "version": 1,
         "kind": "float",
@@ -395,14 +402,14 @@ fn the_report_is_the_document_of_a_dry_run() {
         "stored_bytes": plan.stored_bytes(),
     });
     assert_eq!(report, expected);
-    let text = serde_json::to_string(&PlanReport::new(&plan, &source)).expect("it is plain data");
+    let text = serde_json::to_string(&PlanReport::new(&plan)).expect("it is plain data");
     let order =
         ["version", "kind", "architecture", "quantize", "policy", "blobs", "files", "source_bytes", "stored_bytes"];
     let at: Vec<_> = order.iter().map(|key| text.find(&format!("\"{key}\":"))).collect();
     assert!(at.is_sorted() && at[0] == Some(1), "{text}");
 
     let unquantized = crate::support::plan(&source, "none", "default");
-    let report = serde_json::to_value(PlanReport::new(&unquantized, &source)).expect("it is plain data");
+    let report = serde_json::to_value(PlanReport::new(&unquantized)).expect("it is plain data");
     assert_eq!(report["quantize"], Value::Null);
 }
 
@@ -427,7 +434,7 @@ proptest! {
         }
         let report = |dir: &Dir| {
             let source = dir.open().expect("it is a model");
-            serde_json::to_value(PlanReport::new(&plan(&source, "int4", "default"), &source)).expect("it is plain data")
+            serde_json::to_value(PlanReport::new(&plan(&source, "int4", "default"))).expect("it is plain data")
         };
         prop_assert_eq!(report(&one), report(&cut));
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use longshore_manifest::document::{Loss, Role};
-use longshore_packer::{ImportError, ImportOptions, ImportanceFile, ImportanceFileError, Plan};
+use longshore_packer::{ImportError, ImportOptions, ImportanceFile, ImportanceFileError, Plan, PlanOptions};
 use longshore_quant::{Decoder, ErrorMeasure, FloatType, Profile, Scheme};
 use longshore_st_format::Dtype;
 
@@ -45,12 +45,12 @@ fn error(source: &[u8], restored: &[u8], columns: usize, weights: &[f32]) -> f64
 fn the_loss_is_that_of_the_stored_codes() {
     let (dir, target) = (model(), Dir::new());
     let source = dir.open().expect("it is a model");
-    let plan = Plan::new(&source, &options("int4", "uniform")).expect("it fits");
+    let plan = Plan::new(source.clone(), &options("int4", "uniform")).expect("it fits");
     let store = store(&target);
     for count in [1, 2] {
         let mut options = threads(count);
         options.measure = true;
-        let outcome = try_import(&store, "m", &source, &plan, &options).expect("it is imported");
+        let outcome = try_import(&store, "m", &plan, &options).expect("it is imported");
         let names: Vec<&str> = outcome.losses.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, [UP, STACK]);
         let stored = read(&store, "m");
@@ -78,9 +78,9 @@ fn the_loss_is_that_of_the_stored_codes() {
 fn nothing_is_measured_unasked() {
     let (dir, target) = (model(), Dir::new());
     let source = dir.open().expect("it is a model");
-    let plan = Plan::new(&source, &options("int4", "uniform")).expect("it fits");
+    let plan = Plan::new(source.clone(), &options("int4", "uniform")).expect("it fits");
     let store = store(&target);
-    let outcome = try_import(&store, "m", &source, &plan, &ImportOptions::default()).expect("it is imported");
+    let outcome = try_import(&store, "m", &plan, &ImportOptions::default()).expect("it is imported");
     assert_eq!(outcome.losses, []);
     let stored = read(&store, "m");
     assert!(stored.config.longshore.expect("it was imported").tensors().all(|(_, tensor)| tensor.loss.is_none()));
@@ -101,10 +101,11 @@ fn a_global_scale_reaches_small_weights() {
     let source = dir.open().expect("it is a model");
     let store = store(&target);
     for global_scale in [false, true] {
-        let plan = Plan::new(&source, &options("nvfp4", "uniform").with_global_scale(global_scale)).expect("it fits");
+        let plan =
+            Plan::new(source.clone(), &PlanOptions { global_scale, ..options("nvfp4", "uniform") }).expect("it fits");
         let mut options = ImportOptions::default();
         options.measure = true;
-        let outcome = try_import(&store, "m", &source, &plan, &options).expect("it is imported");
+        let outcome = try_import(&store, "m", &plan, &options).expect("it is imported");
         let (tiny, zeros) = (outcome.losses[0].1, outcome.losses[1].1);
         assert_eq!((zeros.max_abs.to_bits(), zeros.relative_rmse), (0, None));
         let ratio = tiny.relative_rmse.expect("it has weights");
@@ -127,7 +128,8 @@ fn only_nvfp4_has_a_global_scale() {
     let dir = model();
     let source = dir.open().expect("it is a model");
     for (scheme, expected) in [("nvfp4", true), ("mxfp4", false), ("int4", false)] {
-        let plan = Plan::new(&source, &options(scheme, "uniform").with_global_scale(true)).expect("it fits");
+        let plan = Plan::new(source.clone(), &PlanOptions { global_scale: true, ..options(scheme, "uniform") })
+            .expect("it fits");
         let quantized = plan.blobs.iter().flat_map(|blob| &blob.tensors).filter(|tensor| tensor.scheme.is_some());
         assert!(
             quantized.clone().count() == 2 && quantized.clone().all(|tensor| tensor.global_scale.is_some() == expected)
@@ -139,7 +141,7 @@ fn only_nvfp4_has_a_global_scale() {
 fn importance_steers_the_search() {
     let (dir, target) = (model(), Dir::new());
     let source = dir.open().expect("it is a model");
-    let plan = Plan::new(&source, &options("int3", "uniform")).expect("it fits");
+    let plan = Plan::new(source.clone(), &options("int3", "uniform")).expect("it fits");
     // One column of each group counts, and in the two experts another one.
     let mut up = vec![1e-3; 256];
     up.iter_mut().step_by(64).for_each(|weight| *weight = 1.0);
@@ -156,8 +158,8 @@ fn importance_steers_the_search() {
     );
     let file = || ImportanceFile::open(dir.join("importance/all.safetensors")).expect("it is valid");
     let store = store(&target);
-    try_import(&store, "plain", &source, &plan, &best(None)).expect("it is imported");
-    try_import(&store, "steered", &source, &plan, &best(Some(file()))).expect("it is imported");
+    try_import(&store, "plain", &plan, &best(None)).expect("it is imported");
+    try_import(&store, "steered", &plan, &best(Some(file()))).expect("it is imported");
     let originals = tensors(&source);
     let decoded = |model: &str, name: &str| {
         let stored = read(&store, model);
@@ -187,7 +189,7 @@ fn an_importance_that_does_not_fit() {
     type Row<'a> = (&'a str, Dtype, &'a [u64], &'a [u8], &'a str);
     let (dir, target) = (model(), Dir::new());
     let source = dir.open().expect("it is a model");
-    let plan = Plan::new(&source, &options("int4", "uniform")).expect("it fits");
+    let plan = Plan::new(source.clone(), &options("int4", "uniform")).expect("it fits");
     let store = store(&target);
     let ones = |count: usize| floats(&vec![1.0; count]);
     let negative = floats(&[-1.0, 1.0]);
@@ -203,7 +205,7 @@ fn an_importance_that_does_not_fit() {
         dir.bytes("importance/bad.safetensors", &[(name, *dtype, dims, bytes)]);
         let error = match ImportanceFile::open(dir.join("importance/bad.safetensors")) {
             Err(error) => chain(&error),
-            Ok(file) => match try_import(&store, "m", &source, &plan, &best(Some(file))) {
+            Ok(file) => match try_import(&store, "m", &plan, &best(Some(file))) {
                 Err(error @ ImportError::Importance(_)) => chain(&error),
                 other => panic!("{words}: {other:?}"),
             },

@@ -63,7 +63,7 @@ fn damage(store: &Store, digests: impl IntoIterator<Item = Digest>) {
 }
 
 fn mend(store: &Store, source: &Source, options: &RepairOptions) -> RepairOutcome {
-    repair(store, source, options, &Silent).unwrap_or_else(|error| panic!("{}", chain(&error)))
+    repair(store, source.clone(), options, &Silent).unwrap_or_else(|error| panic!("{}", chain(&error)))
 }
 
 fn mend_all(store: &Store, source: &Source) -> RepairOutcome {
@@ -112,20 +112,30 @@ fn every_kind_of_source() {
 fn every_option() {
     let with = |scheme, change: fn(PlanOptions) -> PlanOptions| change(options(scheme, "default"));
     for (what, model, plan_options, profile) in [
-        ("floats", "deepseek-v3-fp8", with("none", |options| options.with_floats(true)), Profile::Plus),
-        ("global scale", "llama", with("nvfp4", |options| options.with_global_scale(true)), Profile::Plus),
-        ("again", "qwen3-mlx-4bit", with("int8", |options| options.with_requantize(true)), Profile::Mlx),
-        ("decoded", "qwen3-mlx-4bit", with("none", |o| o.with_requantize(true).with_floats(true)), Profile::Plus),
+        ("floats", "deepseek-v3-fp8", with("none", |options| PlanOptions { floats: true, ..options }), Profile::Plus),
+        (
+            "global scale",
+            "llama",
+            with("nvfp4", |options| PlanOptions { global_scale: true, ..options }),
+            Profile::Plus,
+        ),
+        ("again", "qwen3-mlx-4bit", with("int8", |options| PlanOptions { requantize: true, ..options }), Profile::Mlx),
+        (
+            "decoded",
+            "qwen3-mlx-4bit",
+            with("none", |o| PlanOptions { floats: true, requantize: true, ..o }),
+            Profile::Plus,
+        ),
         ("metal", "llama", options("int6-g128", "uniform"), Profile::MlxMetal),
         ("best", "llama", options("mxfp4", "v0.32"), Profile::Best),
         ("old", "deepseek-v3-fp8", options("none", "v0.32"), Profile::Plus),
     ] {
         let (dir, target) = (fixture(model), Dir::new());
         let (store, source) = (store(&target), dir.open().expect("a fixture is a model"));
-        let plan = Plan::new(&source, &plan_options).unwrap_or_else(|error| panic!("{what}: {}", chain(&error)));
+        let plan = Plan::new(source.clone(), &plan_options).unwrap_or_else(|error| panic!("{what}: {}", chain(&error)));
         let mut import = ImportOptions::default();
         import.profile = profile;
-        try_import(&store, "m", &source, &plan, &import).unwrap_or_else(|error| panic!("{what}: {}", chain(&error)));
+        try_import(&store, "m", &plan, &import).unwrap_or_else(|error| panic!("{what}: {}", chain(&error)));
         survives(what, &store, &source);
     }
 }
@@ -141,12 +151,12 @@ proptest! {
     ) {
         let Some(dir) = write(&groups, false) else { return Ok(()) };
         let Ok(source) = dir.open() else { return Ok(()) };
-        let Ok(plan) = Plan::new(&source, &options(scheme, "uniform")) else { return Ok(()) };
+        let Ok(plan) = Plan::new(source.clone(), &options(scheme, "uniform")) else { return Ok(()) };
         let target = Dir::new();
         let store = store(&target);
         let mut import = ImportOptions::default();
         import.allow_non_finite = true;
-        let Ok(imported) = try_import(&store, "m", &source, &plan, &import) else { return Ok(()) };
+        let Ok(imported) = try_import(&store, "m", &plan, &import) else { return Ok(()) };
         let before = blobs(&store);
         let all: Vec<_> = before.keys().copied().collect();
         let mut damaged = BTreeMap::new();
@@ -261,7 +271,7 @@ fn only_the_named_models() {
     assert!(outcome.left.is_empty() && blobs(&store) == before);
 
     only.names = vec![name("three")];
-    let error = repair(&store, &one.open().expect("it is a model"), &only, &Silent).expect_err("there is none");
+    let error = repair(&store, one.open().expect("it is a model"), &only, &Silent).expect_err("there is none");
     assert!(matches!(error, RepairError::Verify(VerifyError::NotFound(_))), "{error:?}");
 }
 
@@ -288,8 +298,12 @@ fn a_policy_of_ones_own_is_given_again() {
     let policy = Policy::parse(text, "mine").expect("it is valid");
     let (dir, target) = (small(), Dir::new());
     let (store, source) = (store(&target), dir.open().expect("it is a model"));
-    let plan = Plan::new(&source, &PlanOptions::new("int4".parse().ok(), policy.clone())).expect("it can be planned");
-    try_import(&store, "m", &source, &plan, &ImportOptions::default()).expect("it can be imported");
+    let plan = Plan::new(
+        source.clone(),
+        &PlanOptions { scheme: "int4".parse().ok(), policy: policy.clone(), ..PlanOptions::default() },
+    )
+    .expect("it can be planned");
+    try_import(&store, "m", &plan, &ImportOptions::default()).expect("it can be imported");
     let mut given = RepairOptions::default();
     given.policy = Some(Policy::parse("[[rule]]\naction = \"keep\"\n", "mine").expect("it is valid"));
     let up = blob(&store, "m", UP);
@@ -337,7 +351,7 @@ fn what_cannot_be_repaired() {
     let plan = crate::support::plan(&source, "int4", "default");
     let mut import = ImportOptions::default();
     import.measure = true;
-    try_import(&store, "m", &source, &plan, &import).expect("it can be imported");
+    try_import(&store, "m", &plan, &import).expect("it can be imported");
     let up = blob(&store, "m", UP);
     damage(&store, [up]);
     assert_eq!(mend_all(&store, &source).repaired.len(), 1);
@@ -380,7 +394,7 @@ fn a_store_of_another_program() {
     damage(&store, [blob(&store, "m", UP)]);
     fs::remove_file(store.root().join(longshore_manifest::store::MARKER_NAME)).expect("it is there");
     let foreign = Store::open(store.root()).expect("it can be read");
-    let error = repair(&foreign, &dir.open().expect("it is a model"), &RepairOptions::default(), &Silent);
+    let error = repair(&foreign, dir.open().expect("it is a model"), &RepairOptions::default(), &Silent);
     assert!(matches!(error, Err(RepairError::Ingest(IngestError::Foreign(_)))), "{error:?}");
 }
 
@@ -410,7 +424,7 @@ fn stopped_half_way() {
     let damaged = blobs(&store);
     for stages in [1, 2] {
         let stop = StopAt(stages.into());
-        let error = repair(&store, &source, &RepairOptions::default(), &stop).expect_err("it was stopped");
+        let error = repair(&store, source.clone(), &RepairOptions::default(), &stop).expect_err("it was stopped");
         assert!(matches!(error, RepairError::Cancelled), "{error:?}");
         assert!(blobs(&store) == damaged);
         assert_eq!(fs::read_dir(store.root().join("tmp")).expect("the store is ours").count(), 0);

@@ -103,10 +103,10 @@ proptest! {
         let Some(dir) = write(&groups, is_indexed) else { return Ok(()) };
         // Names may be what no checkpoint has, and two groups may not fit each other: those are refused.
         let Ok(source) = dir.open() else { return Ok(()) };
-        let Ok(plan) = Plan::new(&source, &options("none", "default")) else { return Ok(()) };
+        let Ok(plan) = Plan::new(source.clone(), &options("none", "default")) else { return Ok(()) };
         let target = Dir::new();
         let store = store(&target);
-        let outcome = try_import(&store, "m", &source, &plan, &threads(count)).expect("it was planned");
+        let outcome = try_import(&store, "m", &plan, &threads(count)).expect("it was planned");
         prop_assert!(outcome.warnings.is_empty());
         let mut options = ExportOptions::default();
         options.shard_bytes = shard_bytes;

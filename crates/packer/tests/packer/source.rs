@@ -365,3 +365,14 @@ mod links {
         refused_path(&snapshot, |e| matches!(e, SourceError::Io { .. }), &["config.json"]);
     }
 }
+
+#[test]
+fn the_sidecar_stands_in_for_the_configuration() {
+    let dir = fixture("llama-modelopt-nvfp4");
+    dir.file("config.json", r#"{"architectures": ["LlamaForCausalLM"]}"#);
+    let config = dir.open().expect("it is a model").config.expect("it has one");
+    assert_eq!(config.quantization.expect("it is described").format.as_deref(), Some("nvfp4"));
+    dir.file("hf_quant_config.json", "[]");
+    let error = dir.open().expect_err("it is no object");
+    assert!(error.to_string().contains("hf_quant_config.json"), "{error}");
+}

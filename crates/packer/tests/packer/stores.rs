@@ -15,8 +15,8 @@ use longshore_manifest::{
     weights::{OpenOptions, Weights},
 };
 use longshore_packer::{
-    ExportError, ExportOptions, ExportOutcome, ImportError, ImportOptions, ImportOutcome, Plan, PlannedTensor, Source,
-    Transform, export, import,
+    Arrangement, ExportError, ExportOptions, ExportOutcome, ImportError, ImportOptions, ImportOutcome, Plan,
+    PlannedTensor, Source, export,
 };
 use longshore_quant::{ErrorMeasure, FloatType};
 use longshore_st_format::{Dtype, Shape};
@@ -26,18 +26,17 @@ use crate::support::{Dir, chain, plan};
 /// Imports with one scheme by its name, as `model`.
 pub(crate) fn import_as(store: &Store, model: &str, source: &Source, scheme: &str) -> ImportOutcome {
     let plan = plan(source, scheme, "default");
-    try_import(store, model, source, &plan, &ImportOptions::default())
+    try_import(store, model, &plan, &ImportOptions::default())
         .unwrap_or_else(|error| panic!("{model} {scheme}: {}", chain(&error)))
 }
 
 pub(crate) fn try_import(
     store: &Store,
     model: &str,
-    source: &Source,
     plan: &Plan,
     options: &ImportOptions,
 ) -> Result<ImportOutcome, ImportError> {
-    import(store, &name(model), source, plan, options, &Silent)
+    plan.import(store, &name(model), options, &Silent)
 }
 
 pub(crate) fn export_to(store: &Store, model: &str, dir: &Path, options: &ExportOptions) -> ExportOutcome {
@@ -54,15 +53,11 @@ pub(crate) fn try_export(
 }
 
 pub(crate) fn threads(count: usize) -> ImportOptions {
-    let mut options = ImportOptions::default();
-    options.threads = NonZero::new(count);
-    options
+    ImportOptions { threads: NonZero::new(count), ..ImportOptions::default() }
 }
 
 pub(crate) fn dequantize(output: FloatType) -> ExportOptions {
-    let mut options = ExportOptions::default();
-    options.dequantize = Some(output);
-    options
+    ExportOptions { dequantize: Some(output), ..ExportOptions::default() }
 }
 
 pub(crate) fn store(dir: &Dir) -> Store {
@@ -132,9 +127,9 @@ pub(crate) fn companions(source: &Source) -> BTreeMap<String, Vec<u8>> {
 
 /// The bytes of a planned tensor before quantization, put together element by element.
 pub(crate) fn by_hand(source: &Source, tensors: &BTreeMap<String, Plain>, planned: &PlannedTensor) -> Vec<u8> {
-    let parts = planned.sources.iter().map(|&at| tensors[&source.tensors[at].name].2.as_slice());
+    let parts = planned.sources().map(|at| tensors[&source.tensors[at].name].2.as_slice());
     let stacked: Vec<u8> = parts.flatten().copied().collect();
-    if planned.transform != Transform::Transpose {
+    if planned.arrangement != Arrangement::Transpose {
         return stacked;
     }
     let [matrices, rows, columns] = *planned.shape.dims() else { panic!("a transposed tensor has three axes") };

@@ -87,12 +87,13 @@ pub(crate) fn open(path: &Path) -> Result<Source, SourceError> {
 /// Plans with a scheme and policy by their names; `none` is no scheme.
 pub(crate) fn plan(source: &Source, scheme: &str, policy: &str) -> Plan {
     let options = options(scheme, policy);
-    Plan::new(source, &options).unwrap_or_else(|error| panic!("{scheme} {policy}: {}", chain(&error)))
+    Plan::new(source.clone(), &options).unwrap_or_else(|error| panic!("{scheme} {policy}: {}", chain(&error)))
 }
 
 pub(crate) fn options(scheme: &str, policy: &str) -> PlanOptions {
     let scheme = (scheme != "none").then(|| scheme.parse().expect("tests name schemes that exist"));
-    PlanOptions::new(scheme, Policy::named(policy).expect("tests name policies that exist"))
+    let policy = Policy::named(policy).expect("tests name policies that exist");
+    PlanOptions { scheme, policy, ..PlanOptions::default() }
 }
 
 /// An error and its causes, as one line.

@@ -7,7 +7,7 @@ use longshore_manifest::{
     document::{Part, Role, TensorTable},
     store::Model,
 };
-use longshore_packer::{ExportError, ExportOptions, Transform, export};
+use longshore_packer::{Arrangement, ExportError, ExportOptions, export};
 use longshore_quant::{Decoder, FloatType, Scheme};
 use longshore_st_format::{Dtype, Shape};
 
@@ -68,15 +68,15 @@ fn is_restore(error: &ExportError, name: &str) -> bool {
 #[test]
 fn transforms_that_do_not_fit_their_shapes() {
     let setting = Setting::new("none");
-    for transform in [Transform::Stack, Transform::Transpose] {
+    for transform in [Arrangement::Stack, Arrangement::Transpose] {
         let error = setting.fails(|table| {
             let tensor = &mut table.blobs[0].tensors[0];
-            tensor.transform = transform;
+            tensor.arrangement = transform;
             tensor.sources = vec!["x".into(), "y".into(), "z".into()];
         });
         assert!(is_restore(&error, "a.weight"), "{error}");
     }
-    let error = setting.fails(|table| table.blobs[2].tensors[0].transform = Transform::None);
+    let error = setting.fails(|table| table.blobs[2].tensors[0].arrangement = Arrangement::None);
     assert!(is_restore(&error, "l.experts.w.weight"), "{error}");
     assert!(error.to_string().contains("None of 2 source tensors does not make BF16 [2, 64, 64]"), "{error}");
 }
@@ -98,7 +98,7 @@ fn shapes_that_overflow_the_other_way_round() {
         // No elements, but only counted from the left.
         tensor.shape = Shape::new([1 << 40, 0, 1 << 40]);
         tensor.parts[0].shape = tensor.shape.clone();
-        tensor.transform = Transform::Transpose;
+        tensor.arrangement = Arrangement::Transpose;
     });
     assert!(is_restore(&error, "b.empty"), "{error}");
 }
@@ -110,7 +110,7 @@ fn elements_narrower_than_a_byte_are_not_transposed() {
         let tensor = &mut table.blobs[0].tensors[0];
         (tensor.dtype, tensor.shape) = (Dtype::F4, Shape::new([128, 128]));
         (tensor.parts[0].dtype, tensor.parts[0].shape) = (Dtype::F4, tensor.shape.clone());
-        tensor.transform = Transform::Transpose;
+        tensor.arrangement = Arrangement::Transpose;
     });
     assert!(is_restore(&error, "a.weight"), "{error}");
 }

@@ -67,6 +67,13 @@ struct Inner {
     rules: Rules,
 }
 
+impl Default for Policy {
+    /// The built-in policy `default`.
+    fn default() -> Self {
+        Self::named("default").expect("the built-in policies have this one")
+    }
+}
+
 impl Policy {
     /// The largest text that [`parse`](Self::parse) reads, in bytes.
     pub const MAX_BYTES: usize = 256 << 10;

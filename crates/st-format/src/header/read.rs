@@ -1,4 +1,8 @@
-use std::{fs::File, io, path::Path};
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
 
 use super::{Header, HeaderError, PREFIX_LEN, parse};
 use crate::{Limits, OpenError};
@@ -21,6 +25,18 @@ pub enum ReadError {
     Header(#[from] HeaderError),
 }
 
+impl ReadError {
+    /// The same error of the file at `path`.
+    #[must_use]
+    pub fn at(self, path: PathBuf) -> OpenError {
+        match self {
+            Self::Io { source } => OpenError::Read { path, source },
+            Self::NotAFile => OpenError::NotAFile { path },
+            Self::Header(source) => OpenError::Header { path, source },
+        }
+    }
+}
+
 impl Header {
     /// Reads prefix and header of an open file, and nothing of the data. On Unix and Windows it reads at offsets, so threads may
     /// share the file; on Unix its cursor stays where it was.
@@ -30,16 +46,29 @@ impl Header {
     /// [`ReadError::Io`], [`ReadError::NotAFile`], or [`ReadError::Header`] as [`Self::parse`] does.
     pub fn read_from(file: &File, limits: &Limits) -> Result<Self, ReadError> {
         let file_len = regular_len(file).map_err(|source| ReadError::Io { source })?.ok_or(ReadError::NotAFile)?;
+        Self::read_at(file_len, limits, |buffer, offset| read_exact_at(file, buffer, offset))
+    }
+
+    /// Reads prefix and header of a file that anything may hold. `read_exact_at` fills a buffer from an offset in bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read_from`], but never [`ReadError::NotAFile`].
+    pub fn read_at(
+        file_len: u64,
+        limits: &Limits,
+        read_exact_at: impl Fn(&mut [u8], u64) -> io::Result<()>,
+    ) -> Result<Self, ReadError> {
         if file_len < PREFIX_LEN {
             return Err(HeaderError::PrefixTruncated { file_len }.into());
         }
         let mut prefix = [0; size_of::<u64>()];
-        read_exact_at(file, &mut prefix, 0).map_err(|source| ReadError::Io { source })?;
+        read_exact_at(&mut prefix, 0).map_err(|source| ReadError::Io { source })?;
         let data_start = parse::data_start(prefix, file_len, limits)?;
         let len = usize::try_from(data_start)
             .map_err(|_| HeaderError::HeaderTooLong { found: data_start - PREFIX_LEN, limit: usize::MAX as u64 })?;
         let mut bytes = vec![0; len];
-        read_exact_at(file, &mut bytes, 0).map_err(|source| ReadError::Io { source })?;
+        read_exact_at(&mut bytes, 0).map_err(|source| ReadError::Io { source })?;
         Ok(Self::parse(&bytes, file_len, limits)?)
     }
 
@@ -53,9 +82,7 @@ impl Header {
         let file = open_file(path)?;
         match Self::read_from(&file, limits) {
             Ok(header) => Ok((file, header)),
-            Err(ReadError::Io { source }) => Err(OpenError::Read { path: path.into(), source }),
-            Err(ReadError::NotAFile) => Err(OpenError::NotAFile { path: path.into() }),
-            Err(ReadError::Header(source)) => Err(OpenError::Header { path: path.into(), source }),
+            Err(error) => Err(error.at(path.into())),
         }
     }
 }

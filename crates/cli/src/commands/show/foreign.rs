@@ -1,7 +1,7 @@
 //! What a model is that another program stored: its own `config.json` says more than the table that its blobs make.
 
 use longshore_manifest::{Store, document::Facts, store::Model};
-use longshore_packer::{MAX_CONFIG_BYTES, ModelConfig};
+use longshore_model::{MAX_CONFIG_BYTES, ModelConfig};
 
 /// What `config.json` says, where it can be read; what the table says of components is kept.
 pub(super) fn facts(store: &Store, model: &Model, found: &Facts) -> Option<Facts> {

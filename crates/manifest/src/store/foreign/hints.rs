@@ -2,14 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use longshore_model::{MAX_CONFIG_BYTES, ModelConfig, PipelineIndex, QuantizationMethod, SourceQuantization};
 use longshore_st_format::Dtype;
 use serde_json::{Map, Value};
 
 use super::{Store, scheme::Said};
 use crate::{Config, Digest, Manifest, document::Facts};
-
-/// The largest file that is read, in bytes.
-const MAX_FILE: u64 = 16 << 20;
 
 /// What to go by for tensors whose blobs say nothing.
 pub(super) struct Hints {
@@ -18,7 +16,7 @@ pub(super) struct Hints {
     /// What is said of the model as a whole, for where shapes leave a choice: most certain first.
     pub(super) weak: Vec<Said>,
     /// MLX's description of the weights that it quantized.
-    quantization: Map<String, Value>,
+    quantization: Option<SourceQuantization>,
 }
 
 impl Hints {
@@ -31,64 +29,52 @@ impl Hints {
         component: Option<&str>,
     ) -> Self {
         let prefix = component.map_or_else(String::new, |component| format!("{component}/"));
-        let mut own = files.object(&format!("{prefix}config.json")).unwrap_or_default();
-        let float = ["dtype", "torch_dtype"].iter().find_map(|key| match own.get(*key)?.as_str()? {
-            "float32" => Some(Dtype::F32),
-            "float16" => Some(Dtype::F16),
-            "bfloat16" => Some(Dtype::BF16),
-            _ => None,
-        });
+        let own = files.config(&format!("{prefix}config.json")).unwrap_or_default();
         let text =
             |key: &str| index.get(key).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
         let of_index = text("quantization").map(|name| Said::new(&name, text("group_size").as_deref()));
         let of_config = Some(Said::new(&config.file_type, None)).filter(|said| !said.quant_type.is_empty());
-        let said = ["quantization", "quantization_config"].iter().find_map(|key| match own.remove(*key) {
-            // Others describe weights that ollama does not keep as they are.
-            Some(Value::Object(found)) if found.contains_key("bits") && !found.contains_key("quant_method") => {
-                Some(found)
-            }
-            _ => None,
-        });
+        // Other descriptions are of weights that ollama does not keep as they are.
+        let is_of_mlx = |said: &SourceQuantization| said.method == QuantizationMethod::Mlx;
         Self {
-            float: float.unwrap_or(Dtype::BF16),
+            float: own.dtype.unwrap_or(Dtype::BF16),
             weak: of_index.into_iter().chain(of_config).collect(),
-            quantization: said.unwrap_or_default(),
+            quantization: own.quantization.filter(is_of_mlx),
         }
     }
 
     /// What `config.json` says of a tensor: of its module, or of all.
     pub(super) fn said(&self, tensor: &str) -> Option<Said> {
+        let quantization = self.quantization.as_ref()?;
         let module = tensor.strip_suffix(".weight").unwrap_or(tensor);
-        let own = self.quantization.get(module).and_then(Value::as_object);
-        let found = own.unwrap_or(&self.quantization);
-        let quant_type = match found.get("mode").and_then(Value::as_str) {
-            None | Some("affine") => format!("int{}", found.get("bits")?.as_u64()?),
+        let own = quantization.overrides.get(module).and_then(Option::as_ref);
+        let found = own.unwrap_or(&quantization.weights);
+        let quant_type = match found.mode.as_deref() {
+            None | Some("affine") => format!("int{}", found.bits?),
             Some(mode) => mode.to_owned(),
         };
-        let group_size = found.get("group_size").map(ToString::to_string);
+        let group_size = found.group_size.map(|size| size.to_string());
         Some(Said::new(&quant_type, group_size.as_deref()))
     }
 }
 
 /// What the model is, as its `config.json` or a pipeline's `model_index.json` says.
 pub(in crate::store) fn facts(store: &Store, manifest: &Manifest) -> Facts {
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
     let files = Files::of(store, manifest);
-    if let Some(own) = files.object("config.json") {
-        let first = own.get("architectures").and_then(Value::as_array).and_then(|names| names.first());
-        return Facts { architecture: text(first), model_type: text(own.get("model_type")), ..Facts::default() };
+    if let Some(own) = files.config("config.json") {
+        return Facts { architecture: own.architecture, model_type: own.model_type, ..Facts::default() };
     }
-    let Some(index) = files.object("model_index.json") else { return Facts::default() };
+    let Some(bytes) = files.bytes("model_index.json") else { return Facts::default() };
+    let Ok(index) = PipelineIndex::parse(&bytes) else { return Facts::default() };
     // ollama writes the one for the other.
-    let architecture = text(index.get("_class_name")).or_else(|| text(index.get("architecture")));
-    let class = |(name, value): (&String, &Value)| match value.as_array()?.as_slice() {
-        [Value::String(_), Value::String(class)] => Some((name.clone(), class.clone())),
-        _ => None,
-    };
+    let of_ollama = || files.object("model_index.json")?.get("architecture")?.as_str().map(str::to_owned);
+    let architecture = index.config.class_name.or_else(of_ollama);
     let tensors = manifest.layers.iter().filter(|layer| layer.is_tensor());
     let with_tensors: HashSet<&str> =
         tensors.filter_map(|layer| Some(layer.name.as_deref()?.split_once('/')?.0)).collect();
-    let components = index.iter().filter_map(class).filter(|(name, _)| with_tensors.contains(&**name)).collect();
+    let with_tensors = |name: &str| with_tensors.contains(name);
+    let components = index.components.into_iter().filter(|component| with_tensors(&component.name));
+    let components = components.map(|component| (component.name, component.class)).collect();
     Facts { architecture, components, ..Facts::default() }
 }
 
@@ -107,10 +93,19 @@ impl<'m> Files<'m> {
         Self { store, by_name }
     }
 
-    /// One of its JSON files, if it is there, readable and an object.
-    pub(super) fn object(&self, name: &str) -> Option<Map<String, Value>> {
+    /// The bytes of one of its JSON files, if the file is there and readable.
+    fn bytes(&self, name: &str) -> Option<Vec<u8>> {
         let path = self.store.blob_path(self.by_name.get(name)?);
-        let bytes = crate::fs::read_at_most(&path, MAX_FILE).ok()?.ok()?;
-        serde_json::from_slice(&bytes).ok()
+        crate::fs::read_at_most(&path, MAX_CONFIG_BYTES).ok()?.ok()
+    }
+
+    /// One of its JSON files, if it is an object.
+    pub(super) fn object(&self, name: &str) -> Option<Map<String, Value>> {
+        serde_json::from_slice(&self.bytes(name)?).ok()
+    }
+
+    /// One of its model configurations.
+    fn config(&self, name: &str) -> Option<ModelConfig> {
+        ModelConfig::parse(&self.bytes(name)?).ok()
     }
 }

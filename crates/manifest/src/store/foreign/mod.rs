@@ -10,7 +10,7 @@ use std::{collections::HashSet, sync::Arc};
 use super::{Model, Store};
 use crate::{
     Config, Manifest,
-    document::{BlobEntry, Import, Part, Role, TensorEntry, TensorTable, Transform, media_type},
+    document::{Arrangement, BlobEntry, Import, Part, Role, TensorEntry, TensorTable, media_type},
 };
 use arrays::{Array, Arrays, Component};
 pub use error::TableError;
@@ -112,7 +112,7 @@ fn tensor(arrays: &Arrays<'_>, weight: &Array<'_>, hints: &Hints) -> Result<Tens
         dtype: weight.info.dtype(),
         shape: weight.info.shape().clone(),
         quantization: None,
-        transform: Transform::None,
+        arrangement: Arrangement::None,
         sources: Vec::new(),
         parts: vec![part(weight, weight, Role::Weight)],
         loss: None,

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Digest,
-    document::{Part, Role, TensorEntry, TensorTable, Transform},
+    document::{Arrangement, Part, Role, TensorEntry, TensorTable},
 };
 
 /// What is taken from one blob of the table.
@@ -137,7 +137,7 @@ impl<'s> Chooser<'s> {
     fn is_stack(&self, tensor: &TensorEntry) -> bool {
         let counts = || tensor.shape.dims().first().is_some_and(|first| self.experts == Some(*first));
         let of_experts = || tensor.name.split('.').any(|part| part == "experts") && expert(&tensor.name).is_none();
-        tensor.shape.rank() > 1 && (tensor.transform == Transform::Stack || counts() && of_experts())
+        tensor.shape.rank() > 1 && (tensor.arrangement == Arrangement::Stack || counts() && of_experts())
     }
 
     /// `blob` is the tensor's.

@@ -64,6 +64,11 @@ pub(super) enum Place {
     LeftOut,
 }
 
+/// The values of `model_type` that an export for mlx-lm knows the names for.
+pub fn mlx_architectures() -> impl Iterator<Item = &'static str> {
+    Architecture::known()
+}
+
 impl Architecture {
     /// The one of a `model_type`.
     pub(super) fn of_type(model_type: &str) -> Option<&'static Self> {

@@ -1,6 +1,7 @@
 //! gpt-oss's MXFP4 blocks.
 
 use longshore_manifest::document::Role;
+use longshore_packer::PlanOptions;
 use longshore_st_format::Dtype;
 
 use super::{
@@ -51,7 +52,7 @@ fn blocks_become_stacked_experts() {
     imported.has(UP, &[3, 96, 64], &values(&up, &up_scales, [3, 64, 96]));
     imported.has(DOWN, &[3, 32, 48], &values(&down, &down_scales, [3, 48, 32]));
     imported.has(&format!("{UP}_bias"), &[3, 64], &short_floats(5, 192));
-    let asked = crate::support::options("none", "default").with_floats(true).with_requantize(true);
+    let asked = PlanOptions { floats: true, requantize: true, ..crate::support::options("none", "default") };
     let floats = checkpoint.import_with(&asked);
     assert_eq!(floats.scheme(UP), "none");
     floats.has(UP, &[3, 96, 64], &values(&up, &up_scales, [3, 64, 96]));

@@ -271,7 +271,7 @@ fn experts_are_stacked() {
         assert_eq!(planned.shape.dims(), [11, 130, 64]);
         let dir = checkpoint.write();
         let source = dir.open().expect("it is a model");
-        let names: Vec<_> = planned.sources.iter().map(|at| source.tensors[*at].name.clone()).collect();
+        let names: Vec<_> = planned.sources().map(|at| source.tensors[at].name.clone()).collect();
         let weights: Vec<_> = expected.iter().map(|(name, _)| name.clone()).collect();
         let scales: Vec<_> = weights.iter().map(|name| format!("{name}_scale")).collect();
         assert_eq!(names, [weights, scales].concat());

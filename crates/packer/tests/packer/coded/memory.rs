@@ -3,7 +3,7 @@
 use std::{path::Path, process::Command};
 
 use longshore_manifest::Store;
-use longshore_packer::{Plan, import};
+use longshore_packer::{Plan, PlanOptions};
 use longshore_st_format::Dtype;
 
 use super::{checkpoint::Checkpoint, numbers::f32_bytes};
@@ -69,11 +69,11 @@ fn measure(dir: &Path) {
         ("awq", "none", false, false),
     ] {
         let source = open(&dir.join(checkpoint)).expect("it is a model");
-        let asked = options(scheme, "uniform").with_floats(floats).with_requantize(requantize);
-        let plan = Plan::new(&source, &asked).expect("it can be imported");
+        let asked = PlanOptions { floats, requantize, ..options(scheme, "uniform") };
+        let plan = Plan::new(source.clone(), &asked).expect("it can be imported");
         assert!(plan.blobs[0].source_len() >= 64 * MIB);
         let peak = Peak::new();
-        import(&store, &name("m"), &source, &plan, &threads(2), &peak).expect("it can be imported");
+        plan.import(&store, &name("m"), &threads(2), &peak).expect("it can be imported");
         assert!(peak.above() < BOUND, "{} bytes to import {checkpoint} as {scheme}", peak.above());
     }
 }

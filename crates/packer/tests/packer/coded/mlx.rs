@@ -1,6 +1,7 @@
 //! MLX's own quantized weights.
 
 use longshore_manifest::document::Role;
+use longshore_packer::PlanOptions;
 use longshore_st_format::Dtype;
 
 use super::{
@@ -157,7 +158,7 @@ fn codes_that_are_nan_by_mistake() {
         &[1, 2],
         vec![127, 128],
     );
-    let floats = crate::support::options("none", "default").with_floats(true).with_requantize(true);
+    let floats = PlanOptions { floats: true, requantize: true, ..crate::support::options("none", "default") };
     for imported in [checkpoint.import(), checkpoint.import_with(&floats)] {
         let exported = imported.exported();
         let values = &exported["m.weight"].elements;

@@ -160,7 +160,7 @@ fn members_are_named() {
     dir.typed_weights("transformer/diffusion_pytorch_model.safetensors", &[("a.weight", Dtype::BF16, &[4, 32])]);
     let source = dir.open();
     let error = match &source {
-        Ok(source) => chain(&Plan::new(source, &options("none", "default")).expect_err("E5M2 is not read")),
+        Ok(source) => chain(&Plan::new(source.clone(), &options("none", "default")).expect_err("E5M2 is not read")),
         Err(error) => chain(error),
     };
     assert!(error.contains("text_encoder") && error.contains("\"a.weight\"") && error.contains("E5M2"), "{error}");

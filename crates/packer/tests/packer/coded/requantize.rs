@@ -28,7 +28,7 @@ fn nvfp4() -> (Checkpoint, Vec<f32>) {
 }
 
 fn asked(scheme: &str, policy: &str) -> PlanOptions {
-    options(scheme, policy).with_requantize(true)
+    PlanOptions { requantize: true, ..options(scheme, policy) }
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn only_with_the_flag() {
 fn to_floats() {
     let (checkpoint, values) = nvfp4();
     assert_eq!(checkpoint.import_floats().scheme(NAME), "nvfp4");
-    let floats = checkpoint.import_with(&asked("none", "default").with_floats(true));
+    let floats = checkpoint.import_with(&PlanOptions { floats: true, ..asked("none", "default") });
     assert_eq!(floats.scheme(NAME), "none");
     let rounded: Vec<f32> = values.iter().map(|value| super::numbers::round_bf16(*value)).collect();
     floats.has(NAME, &[64, 128], &rounded);
@@ -69,7 +69,7 @@ fn transposed_codes() {
         Dtype::F16,
         &[2, 64],
     );
-    for asked in [asked("int8", "uniform"), asked("none", "default").with_floats(true)] {
+    for asked in [asked("int8", "uniform"), PlanOptions { floats: true, ..asked("none", "default") }] {
         let refusal = awq.refusal_of(&asked);
         assert!(
             refusal.contains("\"m.weight\" is stored as AWQ or GPTQ do (int4)") && refusal.contains("--dequantize"),

@@ -7,6 +7,7 @@ use super::{
     numbers::round_bf16,
 };
 use crate::support::{Dir, open, options};
+use longshore_packer::PlanOptions;
 
 fn models() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/models"))
@@ -29,7 +30,7 @@ fn values_of_whole_models() {
             let entry = entry.expect("it is there");
             std::fs::copy(entry.path(), dir.join(&entry.file_name().to_string_lossy())).expect("the directory is ours");
         }
-        let imported = Imported::new(&dir, &options("none", "default").with_floats(is_fp8), false);
+        let imported = Imported::new(&dir, &PlanOptions { floats: is_fp8, ..options("none", "default") }, false);
         let found = imported.exported();
         assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{model}");
         for (name, Values { dims, elements: values, .. }) in &expected {

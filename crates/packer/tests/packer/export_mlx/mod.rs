@@ -21,8 +21,8 @@ fn mlx() -> ExportOptions {
 /// Imports a directory with a scheme and the policy `policy`, and exports it.
 fn exported(dir: &Dir, target: &Dir, scheme: &str, policy: &str) -> Result<(Store, usize), ExportError> {
     let (source, store) = (dir.open().expect("it is a model"), store(target));
-    let plan = longshore_packer::Plan::new(&source, &options(scheme, policy)).expect("it can be planned");
-    try_import(&store, "m", &source, &plan, &threads(2)).expect("it can be imported");
+    let plan = longshore_packer::Plan::new(source.clone(), &options(scheme, policy)).expect("it can be planned");
+    try_import(&store, "m", &plan, &threads(2)).expect("it can be imported");
     let outcome = try_export(&store, "m", &target.join("out"), &mlx())?;
     Ok((store, outcome.left_out))
 }

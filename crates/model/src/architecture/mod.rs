@@ -1,0 +1,91 @@
+//! The table of architectures: those that some runtime runs, and the peculiarities of families.
+
+use crate::ModelConfig;
+
+/// Families, by `model_type`, whose checkpoints store fused expert weights as `[experts, in, out]`.
+const TRANSPOSED_FAMILIES: [&str; 5] = ["gpt_oss", "llama4", "llama4_text", "qwen3_vl_moe", "qwen3_vl_moe_text"];
+/// The beginnings of these families' classes.
+const TRANSPOSED_CLASSES: [&str; 3] = ["GptOss", "Llama4", "Qwen3VLMoe"];
+/// The architecture whose first layer is dense unless its configuration says otherwise.
+const LAGUNA: &str = "LagunaForCausalLM";
+
+/// One name in a line; the file says where each list comes from.
+const KNOWN: &str = include_str!("known.txt");
+/// What classes are called after their architecture.
+const ENDINGS: [&str; 4] = ["forcausallm", "forconditionalgeneration", "lmheadmodel", "model"];
+
+/// Whether some runtime that reads a store runs the model: one of [`ModelConfig::identifiers`] is in the table. A model without a
+/// name counts as known.
+#[must_use]
+pub fn is_known(config: &ModelConfig) -> bool {
+    let known = || KNOWN.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).map(plain);
+    let is_known = |name: &String| known().any(|known| known == plain(name));
+    config.identifiers.is_empty() || config.identifiers.iter().any(is_known)
+}
+
+/// Whether checkpoints of this architecture store fused expert weights as `[experts, in, out]`.
+pub(crate) fn has_transposed_experts(config: &ModelConfig) -> bool {
+    let family = |name: &Option<String>| name.as_deref().is_some_and(|name| TRANSPOSED_FAMILIES.contains(&name));
+    let class = config.architecture.as_deref().unwrap_or_default();
+    family(&config.model_type)
+        || family(&config.text_model_type)
+        || family(&config.architecture)
+        || TRANSPOSED_CLASSES.iter().any(|prefix| class.starts_with(prefix))
+}
+
+/// The dense layers of an architecture whose configuration does not name them.
+pub(crate) fn dense_layers(architecture: &str) -> Option<Vec<u64>> {
+    (architecture == LAGUNA).then(|| vec![0])
+}
+
+/// The component of a pipeline that a diffusers class is.
+pub(crate) fn component_of_class(class: &str) -> &'static str {
+    if class.contains("Autoencoder") || class.contains("VAE") || class.starts_with("VQ") {
+        "vae"
+    } else if class.starts_with("UNet") {
+        "unet"
+    } else {
+        "transformer"
+    }
+}
+
+/// A name without case, punctuation and ending: `Qwen3MoeForCausalLM` and `qwen3_moe` are one.
+fn plain(name: &str) -> String {
+    let letters = name.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase());
+    let mut plain: String = letters.collect();
+    if let Some(ending) = ENDINGS.iter().find(|ending| plain.len() > ending.len() && plain.ends_with(*ending)) {
+        plain.truncate(plain.len() - ending.len());
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn architectures_and_model_types() {
+        let is_known = |names: &[&str]| {
+            let document = serde_json::json!({"architectures": names}).to_string();
+            is_known(&ModelConfig::parse(document.as_bytes()).expect("it is an object"))
+        };
+        for names in [
+            &["LlamaForCausalLM"][..],
+            &["Qwen3MoeForCausalLM", "qwen3_moe"],
+            &["GptOssForCausalLM"],
+            &["DeepseekV3ForCausalLM"],
+            &["NemotronH_Nano_VL_V2"],
+            &["MuseGlimmerForConditionalGeneration"],
+            &["GPT2LMHeadModel"],
+            &["MiniMaxM2ForCausalLM"],
+            &["MistralForCausalLM"],
+            &["OwnForCausalLM", "llama"],
+            &[],
+        ] {
+            assert!(is_known(names), "{names:?}");
+        }
+        for name in ["BertModel", "WhisperForConditionalGeneration", "NoSuchForCausalLM", "Model"] {
+            assert!(!is_known(&[name]), "{name}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Names that the families give to the same member of a configuration.
+
+/// Members that hold the language model of a larger one, in the order in which they are looked into.
+pub const NESTED: &[&str] =
+    &["text_config", "llm_config", "language_config", "language_model_config", "thinker_config", "decoder"];
+/// How deep they nest: `thinker_config.text_config`.
+pub(super) const NESTING: usize = 3;
+
+/// Members that say how weights are quantized, in the order in which they are looked at.
+pub const QUANTIZATION: &[&str] = &["quantization", "quantization_config", "compression_config"];
+/// `ModelOpt`'s document of its own that says the same.
+pub const QUANTIZATION_FILE: &str = "hf_quant_config.json";
+/// Members that name the type of the weights, as torch calls it.
+pub const DTYPE: &[&str] = &["dtype", "torch_dtype"];
+
+pub(super) const LAYERS: &[&str] =
+    &["num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_blocks", "encoder_layers"];
+/// Lists and patterns with one entry for each layer, where no number says how many there are.
+pub(super) const LAYER_LISTS: &[&str] =
+    &["layers_block_type", "layer_types", "hybrid_override_pattern", "mlp_layer_types", "block_types"];
+pub(super) const DECODER_LAYERS: &[&str] = &["num_decoder_layers", "decoder_layers"];
+pub(super) const HIDDEN: &[&str] = &["hidden_size", "n_embd", "d_model", "dim"];
+pub(super) const INTERMEDIATE: &[&str] =
+    &["intermediate_size", "n_inner", "ffn_hidden_size", "ffn_dim", "d_ff", "encoder_ffn_dim", "decoder_ffn_dim"];
+pub(super) const EXPERT_INTERMEDIATE: &[&str] = &["moe_intermediate_size", "expert_ffn_hidden_size", "moe_ffn_dim"];
+pub(super) const HEADS: &[&str] =
+    &["num_attention_heads", "n_head", "n_heads", "num_heads", "encoder_attention_heads", "decoder_attention_heads"];
+pub(super) const KV_HEADS: &[&str] = &[
+    "num_key_value_heads",
+    "num_kv_heads",
+    "n_kv_heads",
+    "n_head_kv",
+    "multi_query_group_num",
+    "num_attention_groups",
+];
+pub(super) const HEAD_DIM: &[&str] = &["head_dim", "d_kv", "attention_head_dim", "kv_channels"];
+pub(super) const EXPERTS: &[&str] = &[
+    "num_experts",
+    "num_local_experts",
+    "n_routed_experts",
+    "num_routed_experts",
+    "moe_num_experts",
+    "moe_num_primary_experts",
+];
+pub(super) const EXPERTS_PER_TOKEN: &[&str] = &[
+    "num_experts_per_tok",
+    "num_experts_per_token",
+    "experts_per_token",
+    "top_k_experts",
+    "moe_top_k",
+    "moe_topk",
+    "moe_k",
+    "moe_num_active_primary_experts",
+];
+pub(super) const SHARED_EXPERTS: &[&str] = &["n_shared_experts", "num_shared_experts", "num_shared_expert"];
+pub(super) const CONTEXT: &[&str] = &[
+    "max_position_embeddings",
+    "n_positions",
+    "n_ctx",
+    "max_sequence_length",
+    "max_seq_len",
+    "seq_length",
+    "model_max_length",
+    "max_target_positions",
+];
+pub(super) const VOCAB: &[&str] = &["vocab_size", "padded_vocab_size", "n_vocab"];
+
+/// Encoders of pictures and of sound: a member that is an object tells that there is one.
+pub(super) const VISION: &[&str] = &["vision_config"];
+pub(super) const AUDIO: &[&str] = &["audio_config", "sound_config"];

@@ -1,0 +1,316 @@
+//! What `config.json` says about a model.
+
+pub mod keys;
+mod lenient;
+mod pipeline;
+mod quantization;
+mod rope;
+
+use keys::{
+    AUDIO, CONTEXT, DECODER_LAYERS, DTYPE, EXPERT_INTERMEDIATE, EXPERTS, EXPERTS_PER_TOKEN, HEAD_DIM, HEADS, HIDDEN,
+    INTERMEDIATE, KV_HEADS, LAYER_LISTS, LAYERS, NESTED, NESTING, SHARED_EXPERTS, VISION, VOCAB,
+};
+use longshore_st_format::Dtype;
+pub use pipeline::{PipelineComponent, PipelineIndex};
+pub use quantization::{QuantizationMethod, SourceQuantization, WeightCoding, WeightGroup};
+use serde_json::{Map, Value};
+
+use crate::{Facts, Rope, architecture};
+
+/// The largest `config.json` that is read, in bytes. Real ones are below 100 KiB.
+pub const MAX_CONFIG_BYTES: u64 = 16 << 20;
+
+/// The facts that planning and display need from a model's `config.json`.
+///
+/// A field that the document lacks, or has with another type than a whole number, is `None`: a document with nothing
+/// but `architectures` is enough. A field is looked for at the top level and then in the nested description of the
+/// language model (`text_config`, `llm_config` and their like).
+///
+/// ```
+/// use longshore_model::ModelConfig;
+///
+/// let config = ModelConfig::parse(br#"{"model_type": "llama", "text_config": {"n_layer": 32}}"#)?;
+/// assert_eq!(config.architecture.as_deref(), Some("llama"));
+/// assert_eq!(config.layers, Some(32));
+/// # Ok::<(), longshore_model::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ModelConfig {
+    /// What the model is, such as `LlamaForCausalLM`: the first of `architectures`, else `model_type`, else the nested
+    /// `model_type`, else the `_class_name` of a diffusers component.
+    pub architecture: Option<String>,
+    /// The family, such as `llama`.
+    pub model_type: Option<String>,
+    /// The family of the nested language model, such as `llama4_text`.
+    pub text_model_type: Option<String>,
+    /// The names by which a runtime may know the model, in lower case: all of `architectures`, `model_type`, the `model_type`
+    /// under `llm_config`.
+    pub identifiers: Vec<String>,
+    /// The class of a diffusers component, such as `FluxTransformer2DModel`.
+    pub class_name: Option<String>,
+    /// Transformer layers, or blocks; of a model with an encoder and a decoder, the encoder's.
+    pub layers: Option<u64>,
+    /// Layers of the decoder, in a model that has an encoder too.
+    pub decoder_layers: Option<u64>,
+    /// Elements of the residual stream.
+    pub hidden_size: Option<u64>,
+    /// Elements between the two projections of a dense feed-forward block.
+    pub intermediate_size: Option<u64>,
+    /// The same within one routed expert.
+    pub expert_intermediate_size: Option<u64>,
+    /// Query heads per layer.
+    pub heads: Option<u64>,
+    /// Key and value heads per layer.
+    pub kv_heads: Option<u64>,
+    /// Elements per head.
+    pub head_dim: Option<u64>,
+    /// Routed experts per layer.
+    pub experts: Option<u64>,
+    /// Routed experts that one token uses.
+    pub experts_per_token: Option<u64>,
+    /// Experts that every token uses besides.
+    pub shared_experts: Option<u64>,
+    /// Which layers have one feed-forward block rather than experts, in ascending order, where the document tells: the `dense`
+    /// entries of `mlp_layer_types`, `mlp_only_layers`, and those before `first_k_dense_replace`. Of Laguna, the first if it
+    /// does not tell.
+    pub dense_layers: Option<Vec<u64>>,
+    /// Tokens of the longest context.
+    pub context_length: Option<u64>,
+    /// Tokens of the vocabulary.
+    pub vocab_size: Option<u64>,
+    /// How positions are turned into rotations.
+    pub rope: Option<Rope>,
+    /// Whether it sees pictures: it has a `vision_config`, or `has_vision` says so.
+    pub has_vision: bool,
+    /// Whether it hears: it has an `audio_config` or a `sound_config`.
+    pub has_audio: bool,
+    /// Whether the output head is the token embedding.
+    pub tied_embeddings: Option<bool>,
+    /// The type of the weights, or of those that are not quantized (`dtype`, `torch_dtype`).
+    pub dtype: Option<Dtype>,
+    /// How the document says that weights are quantized (`quantization`, `quantization_config`, `compression_config`).
+    pub quantization: Option<SourceQuantization>,
+}
+
+/// Why a document is not a [`ModelConfig`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The document is longer than [`MAX_CONFIG_BYTES`].
+    #[error("it has {found} bytes, more than the {MAX_CONFIG_BYTES} that are read")]
+    TooLarge {
+        /// Its length in bytes.
+        found: u64,
+    },
+    /// The bytes are not JSON.
+    #[error("it is not JSON")]
+    Json {
+        /// What the parser found, and where.
+        source: serde_json::Error,
+    },
+    /// The JSON is not an object.
+    #[error("expected a JSON object, found {found}")]
+    NotAnObject {
+        /// The kind of value found.
+        found: &'static str,
+    },
+}
+
+/// The most dense layers that are told apart; no model comes near.
+const MAX_DENSE: u64 = 4096;
+
+impl ModelConfig {
+    /// Reads the document's bytes.
+    ///
+    /// `NaN`, `Infinity` and `-Infinity`, which Python's `json` writes for such numbers, are read as null.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::TooLarge`], [`ConfigError::Json`] (nesting deeper than 128 included) or
+    /// [`ConfigError::NotAnObject`]. A member of an unexpected type is no error.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
+        Ok(Self::from_object(&parse_object(bytes)?))
+    }
+
+    pub(crate) fn from_object(top: &Map<String, Value>) -> Self {
+        let levels = levels(top);
+        let nested = &levels[1..];
+        let number =
+            |keys: &[&str]| levels.iter().find_map(|level| keys.iter().find_map(|key| level.get(*key)?.as_u64()));
+
+        let first_architecture = |level: &Map<String, Value>| text(level.get("architectures")?.get(0)?);
+        let member = |level: &Map<String, Value>, key: &str| text(level.get(key)?);
+        let model_type = member(top, "model_type");
+        let text_model_type = nested.iter().rev().find_map(|level| member(level, "model_type"));
+        let class_name = member(top, "_class_name");
+        let architecture = first_architecture(top)
+            .or_else(|| model_type.clone())
+            .or_else(|| text_model_type.clone())
+            .or_else(|| class_name.clone());
+        let has = |keys: &[&str]| levels.iter().any(|level| keys.iter().any(|key| is_object(level.get(*key))));
+        let says = |key: &str| levels.iter().any(|level| level.get(key).and_then(Value::as_bool) == Some(true));
+        Self {
+            dense_layers: dense_layers(&levels).or_else(|| architecture::dense_layers(architecture.as_deref()?)),
+            identifiers: identifiers(top),
+            architecture,
+            model_type,
+            text_model_type,
+            class_name,
+            layers: number(LAYERS).or_else(|| levels.iter().find_map(|level| listed_layers(level))),
+            decoder_layers: number(DECODER_LAYERS),
+            hidden_size: number(HIDDEN),
+            intermediate_size: number(INTERMEDIATE),
+            expert_intermediate_size: number(EXPERT_INTERMEDIATE),
+            heads: number(HEADS),
+            kv_heads: number(KV_HEADS),
+            head_dim: number(HEAD_DIM),
+            experts: number(EXPERTS),
+            experts_per_token: number(EXPERTS_PER_TOKEN),
+            shared_experts: number(SHARED_EXPERTS),
+            context_length: number(CONTEXT),
+            vocab_size: number(VOCAB),
+            rope: rope::read(&levels),
+            has_vision: has(VISION) || says("has_vision"),
+            has_audio: has(AUDIO),
+            tied_embeddings: levels.iter().find_map(|level| level.get("tie_word_embeddings")?.as_bool()),
+            dtype: levels.iter().find_map(|level| float_dtype(level)),
+            quantization: SourceQuantization::find(&levels),
+        }
+    }
+
+    /// Whether the checkpoint's fused expert weights are stored as `[experts, in, out]`, as gpt-oss, Llama 4 and Qwen3-VL-MoE do.
+    #[must_use]
+    pub fn experts_are_transposed(&self) -> bool {
+        architecture::has_transposed_experts(self)
+    }
+
+    /// The facts that a stored model's configuration repeats.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        Facts {
+            architecture: self.architecture.clone(),
+            model_type: self.model_type.clone(),
+            layers: self.layers,
+            decoder_layers: self.decoder_layers,
+            hidden_size: self.hidden_size,
+            intermediate_size: self.intermediate_size,
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            head_dim: self.head_dim,
+            experts: self.experts,
+            experts_per_token: self.experts_per_token,
+            shared_experts: self.shared_experts,
+            context_length: self.context_length,
+            rope: self.rope.clone(),
+            vocabulary: self.vocab_size,
+            ..Facts::default()
+        }
+    }
+
+    /// Which part of a diffusion pipeline this is: `vae`, `unet` or `transformer`. `None` for any other model, and for the
+    /// `model_index.json` of a whole pipeline.
+    #[must_use]
+    pub fn component(&self) -> Option<&'static str> {
+        let class = self.class_name.as_deref().filter(|class| !class.ends_with("Pipeline"))?;
+        Some(Self::component_of_class(class))
+    }
+
+    /// The component of a pipeline that the diffusers class `class` is: `vae`, `unet` or `transformer`.
+    #[must_use]
+    pub fn component_of_class(class: &str) -> &'static str {
+        architecture::component_of_class(class)
+    }
+}
+
+/// The document and the nested descriptions of its language model, from the outermost inwards.
+fn levels(top: &Map<String, Value>) -> Vec<&Map<String, Value>> {
+    let mut levels = vec![top];
+    while let Some(inner) = levels.last().and_then(|level| NESTED.iter().find_map(|key| level.get(*key)?.as_object())) {
+        levels.push(inner);
+        if levels.len() > NESTING {
+            break;
+        }
+    }
+    levels
+}
+
+/// See [`ModelConfig::identifiers`].
+fn identifiers(top: &Map<String, Value>) -> Vec<String> {
+    let architectures = top.get("architectures").and_then(Value::as_array).into_iter().flatten();
+    let nested = top.get("llm_config").and_then(|level| level.get("model_type"));
+    architectures.chain(top.get("model_type")).chain(nested).filter_map(text).map(|name| name.to_lowercase()).collect()
+}
+
+/// See [`ModelConfig::dense_layers`]. `None` if no level tells.
+fn dense_layers(levels: &[&Map<String, Value>]) -> Option<Vec<u64>> {
+    let member = |key: &str| levels.iter().find_map(|level| level.get(key));
+    let types = member("mlp_layer_types").and_then(Value::as_array);
+    let listed = member("mlp_only_layers").and_then(Value::as_array);
+    let first = member("first_k_dense_replace").and_then(Value::as_u64);
+    if types.is_none() && listed.is_none() && first.is_none() {
+        return None;
+    }
+    let of_types = (0..).zip(types.into_iter().flatten()).filter(|(_, kind)| kind.as_str() == Some("dense"));
+    let mut dense: Vec<u64> = of_types.map(|(at, _)| at).chain(0..first.unwrap_or(0).min(MAX_DENSE)).collect();
+    dense.extend(listed.into_iter().flatten().filter_map(Value::as_u64));
+    dense.sort_unstable();
+    dense.dedup();
+    Some(dense)
+}
+
+/// Reads a JSON object, with Python's words for numbers that JSON lacks.
+pub(crate) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, ConfigError> {
+    parse_object_of(bytes, MAX_CONFIG_BYTES)
+}
+
+/// The same of at most `limit` bytes.
+pub(crate) fn parse_object_of(bytes: &[u8], limit: u64) -> Result<Map<String, Value>, ConfigError> {
+    let found = bytes.len() as u64;
+    if found > limit {
+        return Err(ConfigError::TooLarge { found });
+    }
+    match serde_json::from_slice(&lenient::strict(bytes)).map_err(|source| ConfigError::Json { source })? {
+        Value::Object(object) => Ok(object),
+        other => Err(ConfigError::NotAnObject { found: kind_of(&other) }),
+    }
+}
+
+/// The float type that a document names, as torch does.
+fn float_dtype(level: &Map<String, Value>) -> Option<Dtype> {
+    let name = DTYPE.iter().find_map(|key| level.get(*key)?.as_str())?;
+    match name.strip_prefix("torch.").unwrap_or(name) {
+        "float32" => Some(Dtype::F32),
+        "float16" => Some(Dtype::F16),
+        "bfloat16" => Some(Dtype::BF16),
+        _ => None,
+    }
+}
+
+fn is_object(value: Option<&Value>) -> bool {
+    value.is_some_and(Value::is_object)
+}
+
+/// A text that is not empty.
+fn text(value: &Value) -> Option<String> {
+    value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+fn listed_layers(level: &Map<String, Value>) -> Option<u64> {
+    LAYER_LISTS.iter().find_map(|key| match level.get(*key)? {
+        Value::Array(entries) => Some(entries.len() as u64),
+        Value::String(pattern) => Some(pattern.chars().count() as u64),
+        _ => None,
+    })
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}

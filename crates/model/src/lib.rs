@@ -1,0 +1,45 @@
+//! A model by its configuration.
+//!
+//! A checkpoint's `config.json` is written differently by every family, and so are the names of its tensors. This crate reads both
+//! and gives one vocabulary for all families. It opens no file and knows no weights: callers hand it the bytes of documents, and the
+//! names, dtypes and shapes of tensors.
+//!
+//! - [`ModelConfig`] is a parsed `config.json`: sizes, heads, experts, rotation, and how the document says that weights are quantized.
+//!   [`Facts`] is the part of it that a store keeps.
+//! - [`ChatTemplate`] and [`Runtime`] tell what the model can do and how a runtime speaks with it.
+//! - [`architecture`] is the table of architectures.
+//! - [`experts`] finds the experts of a layer by the names and shapes of tensors, and groups them.
+//! - [`mlx`] recognises weights that MLX has quantized.
+//! - [`PipelineIndex`] is the `model_index.json` of a diffusers pipeline.
+//!
+//! ```
+//! use longshore_model::ModelConfig;
+//!
+//! let config = ModelConfig::parse(br#"{"model_type": "llama", "text_config": {"n_layer": 32}}"#)?;
+//! assert_eq!(config.architecture.as_deref(), Some("llama"));
+//! assert_eq!(config.layers, Some(32));
+//! # Ok::<(), longshore_model::ConfigError>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod architecture;
+mod config;
+pub mod experts;
+mod facts;
+pub mod mlx;
+mod runtime;
+
+pub use config::{
+    ConfigError, MAX_CONFIG_BYTES, ModelConfig, PipelineComponent, PipelineIndex, QuantizationMethod,
+    SourceQuantization, WeightCoding, WeightGroup, keys,
+};
+pub use facts::{Facts, Rope};
+pub use runtime::{ChatTemplate, Runtime};
+
+pub use longshore_st_format as st_format;
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -1,0 +1,73 @@
+//! What a runtime has to know of a model: ollama's fields of a config document.
+
+mod dialect;
+mod template;
+
+use self::dialect::Dialect;
+pub use self::template::ChatTemplate;
+use crate::ModelConfig;
+
+/// The oldest ollama that reads what this project writes.
+const REQUIRES: &str = "0.19.0";
+/// The one pipeline that takes pictures as well as it makes them.
+const SEEING_PIPELINE: &str = "Flux2KleinPipeline";
+
+/// What a runtime goes by: ollama's fields of these names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Runtime {
+    /// The oldest runtime version that can run the model. `None` for a pipeline.
+    pub requires: Option<&'static str>,
+    /// What the model can do, in ollama's order: `completion` first.
+    pub capabilities: Vec<String>,
+    /// The name of the renderer that turns messages into a prompt.
+    pub renderer: Option<&'static str>,
+    /// The name of the parser that reads the model's answers.
+    pub parser: Option<&'static str>,
+}
+
+impl Runtime {
+    /// The fields of a model with this configuration and chat template.
+    #[must_use]
+    pub fn of_model(config: &ModelConfig, template: &ChatTemplate) -> Self {
+        let dialect = Dialect::of(&config.identifiers, template);
+        Self {
+            requires: Some(REQUIRES),
+            capabilities: capabilities(config, dialect.as_ref(), template),
+            renderer: dialect.map(|dialect| dialect.renderer),
+            parser: dialect.map(|dialect| dialect.parser),
+        }
+    }
+
+    /// The fields of a diffusion pipeline of this class.
+    #[must_use]
+    pub fn of_pipeline(class: Option<&str>) -> Self {
+        let sees = class == Some(SEEING_PIPELINE);
+        let capabilities = ["image"].into_iter().chain(sees.then_some("vision")).map(str::to_owned).collect();
+        Self { capabilities, ..Self::default() }
+    }
+}
+
+/// In ollama's order.
+fn capabilities(model: &ModelConfig, dialect: Option<&Dialect>, template: &ChatTemplate) -> Vec<String> {
+    let is_bert = |name: &str| name.contains("bert") && !name.contains("hubert");
+    let is_encoder = |name: &String| is_bert(name) || name.ends_with("encodermodel");
+    if model.identifiers.first().is_some_and(|name| is_encoder(name) && !name.ends_with("forcausallm")) {
+        // It completes nothing, so that ollama, which would say so, is not followed.
+        return vec!["embedding".to_owned()];
+    }
+    let always_thinks = || model.identifiers.iter().any(|name| dialect::is_qwen3_5(name));
+    let thinks = template.thinks() || dialect.is_some_and(|dialect| dialect.thinks) || always_thinks();
+    // Every parser reads calls of tools.
+    let found = [
+        ("completion", true),
+        ("vision", model.has_vision),
+        ("audio", model.has_audio),
+        ("tools", dialect.is_some()),
+        ("thinking", thinks),
+    ];
+    found.into_iter().filter(|(_, is)| *is).map(|(name, _)| name.to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests;

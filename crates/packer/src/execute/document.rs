@@ -1,0 +1,54 @@
+//! The documents of an imported model: its config and the layers of its manifest.
+
+use longshore_manifest::{
+    Config, Descriptor,
+    document::{Draft, media_type},
+    store::Added,
+};
+use longshore_model::{ModelConfig, Runtime};
+
+use super::{options::ImportOptions, table, write::blob::Done};
+use crate::{
+    plan::planned::Plan,
+    source::{checkpoint::Source, classify::Kind, companions::CompanionKind, member::Member},
+};
+
+/// The config document of `plan`, whose blobs are `done`.
+pub(super) fn config(plan: &Plan, done: &[Done], options: &ImportOptions) -> Config {
+    let mut config = Config::new(table::table(plan, done, options));
+    describe(plan.source(), &mut config);
+    config
+}
+
+/// Fills in the fields that a runtime goes by.
+fn describe(source: &Source, config: &mut Config) {
+    let draft = source.members.iter().find(|member| Member::is_draft(member));
+    config.draft = draft.map(|draft| Draft::new(draft.architecture().unwrap_or_default()));
+    let nothing = ModelConfig::default();
+    let runtime = match source.kind {
+        Kind::Pipeline => Runtime::of_pipeline(source.architecture()),
+        _ => Runtime::of_model(source.config.as_ref().unwrap_or(&nothing), &source.template),
+    };
+    config.requires = runtime.requires.map(str::to_owned);
+    config.capabilities = runtime.capabilities;
+    config.renderer = runtime.renderer.map(str::to_owned);
+    config.parser = runtime.parser.map(str::to_owned);
+}
+
+/// The manifest's layers: blobs, then files.
+pub(super) fn layers(plan: &Plan, done: &[Done]) -> Vec<Descriptor> {
+    let (blobs, files) = done.split_at(plan.blobs.len());
+    let blobs = plan.blobs.iter().zip(blobs).map(|(blob, done)| descriptor(media_type::TENSOR, &blob.name, done.added));
+    let files = plan.files.iter().zip(files).map(|(file, done)| {
+        let kind = match file.kind {
+            CompanionKind::Json => media_type::JSON,
+            CompanionKind::Other => media_type::FILE,
+        };
+        descriptor(kind, file.name.as_str(), done.added)
+    });
+    blobs.chain(files).collect()
+}
+
+pub(super) fn descriptor(kind: &str, name: &str, added: Added) -> Descriptor {
+    Descriptor { media_type: kind.into(), digest: added.digest, size: added.size, name: Some(name.into()) }
+}

@@ -1,0 +1,81 @@
+//! Importing a planned source.
+
+use std::{collections::HashMap, sync::Arc};
+
+use longshore_manifest::{Descriptor, Digest, Manifest, ModelName, Progress, document::media_type};
+
+use super::{
+    document,
+    error::ImportError,
+    jobs::Work,
+    options::{ImportOptions, ImportOutcome},
+    read::shards::ShardFiles,
+    sink::Sink,
+    space, warnings,
+};
+use crate::plan::planned::Plan;
+
+impl Plan {
+    /// Imports the source into `sink` and names it `name`.
+    ///
+    /// A thread takes one blob at a time, the largest first, and holds a few chunks of at most 4 MiB of it, however large its
+    /// tensors and their rows are. So memory is bounded by the number of threads. The bytes of the result do not depend on that
+    /// number.
+    ///
+    /// A blob that a model of the store has under the same name is compared rather than written, and replaced if it is damaged.
+    ///
+    /// # Errors
+    ///
+    /// Whichever it is, no name points at anything new, and what was written is removed again:
+    /// - [`ImportError::Read`], [`ImportError::Companion`]: the source is not what it was when it was opened;
+    /// - [`ImportError::NonFinite`]: its tensors cannot be quantized as asked;
+    /// - [`ImportError::Importance`]: the importance is not that of its weights;
+    /// - [`ImportError::Space`], [`ImportError::Ingest`], [`ImportError::Fs`]: the store cannot take it;
+    /// - [`ImportError::Cancelled`]: `progress` said so.
+    pub fn import(
+        &self,
+        sink: &dyn Sink,
+        name: &ModelName,
+        options: &ImportOptions,
+        progress: &dyn Progress,
+    ) -> Result<ImportOutcome, ImportError> {
+        if let Some(importance) = &options.importance {
+            importance.check(self)?;
+        }
+        sink.check_name(name)?;
+        let shards = ShardFiles::open(&self.source)?;
+        // This takes over leftovers of killed imports, so it comes before the free space is measured.
+        let import = sink.begin()?;
+        space::drop_others(&*import, self);
+        space::check(&*import, self)?;
+        let files = self.files.iter().map(|file| file.size).fold(0, u64::saturating_add);
+        progress.begin("importing", self.source_bytes().saturating_add(files));
+        let open = |_: usize, name: &str, size: u64| import.blob(name, size);
+        let done = Work { open: &open, files: &shards, plan: self, options, progress }.run()?;
+
+        let layers = document::layers(self, &done);
+        let (blobs, _) = done.split_at(self.blobs.len());
+        let config = import.add(&document::config(self, blobs, options).to_bytes())?;
+        let config = Descriptor { name: None, ..document::descriptor(media_type::CONFIG, "", config) };
+        let manifest = Manifest::new(config, layers);
+        if progress.cancelled() {
+            return Err(ImportError::Cancelled);
+        }
+        progress.begin("making durable", 0);
+        let committed = import.commit(name, &manifest)?;
+        let distinct: HashMap<Digest, u64> = manifest.blobs().map(|blob| (blob.digest, blob.size)).collect();
+        let tensors = self.blobs.iter().flat_map(|blob| &blob.tensors);
+        let losses = tensors.zip(done.iter().flat_map(|done| &done.losses));
+        let losses = losses.filter_map(|(tensor, loss)| Some((tensor.name.clone(), (*loss)?))).collect();
+        Ok(ImportOutcome {
+            digest: committed.digest,
+            new_bytes: committed.new_bytes - committed.taken_over_bytes,
+            reused_bytes: distinct.values().sum::<u64>() - committed.new_bytes + committed.taken_over_bytes,
+            taken_over_bytes: committed.taken_over_bytes,
+            freed_bytes: committed.freed_bytes,
+            left: committed.left.map(Arc::new),
+            warnings: warnings::lines(&done.into_iter().flat_map(|done| done.warnings).collect::<Vec<_>>()),
+            losses,
+        })
+    }
+}

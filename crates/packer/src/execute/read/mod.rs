@@ -1,0 +1,10 @@
+//! Reading a planned tensor's values or codes, a piece at a time.
+
+pub(super) mod coded;
+pub(super) mod fp8;
+pub(super) mod matrices;
+pub(super) mod packed;
+pub(super) mod piece;
+mod plain;
+pub(crate) mod shards;
+pub(super) mod values;

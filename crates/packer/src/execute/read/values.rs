@@ -1,0 +1,52 @@
+//! A planned tensor's values, whichever way the source stores them.
+
+use super::{
+    coded::{CodedBuffers, CodedReader},
+    piece::Piece,
+    plain::{ReadBuffers, TensorReader},
+    shards::ShardFiles,
+};
+use crate::{execute::error::ImportError, model::coding::kind::Coding, plan::planned::PlannedTensor};
+
+/// What is read into, used again for every piece of every tensor.
+#[derive(Debug, Default)]
+pub(in crate::execute) struct ValueBuffers {
+    plain: ReadBuffers,
+    coded: CodedBuffers,
+}
+
+/// Reads a planned tensor's values.
+pub(in crate::execute) enum ValueReader<'a> {
+    Plain(TensorReader<'a>),
+    Coded(CodedReader<'a>),
+}
+
+impl<'a> ValueReader<'a> {
+    pub(in crate::execute) fn new(files: &'a ShardFiles<'a>, tensor: &'a PlannedTensor) -> Self {
+        match tensor.coding {
+            Coding::Plain => Self::Plain(TensorReader::new(files, tensor)),
+            Coding::Double | Coding::Fp8 { .. } | Coding::Packed { .. } | Coding::Transposed { .. } => {
+                Self::Coded(CodedReader::new(files, tensor))
+            }
+        }
+    }
+
+    /// The next piece; `None` after the last.
+    pub(in crate::execute) fn next<'b>(
+        &mut self,
+        buffers: &'b mut ValueBuffers,
+    ) -> Result<Option<Piece<'b>>, ImportError> {
+        match self {
+            Self::Plain(reader) => Ok(reader.next(&mut buffers.plain)?),
+            Self::Coded(reader) => reader.next(&mut buffers.coded),
+        }
+    }
+
+    /// Codes so far that were NaN by mistake, and were taken for the largest number.
+    pub(in crate::execute) fn mended(&self) -> u64 {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Coded(reader) => reader.mended(),
+        }
+    }
+}

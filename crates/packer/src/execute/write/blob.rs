@@ -1,0 +1,84 @@
+//! Writing one planned blob.
+
+use longshore_manifest::{
+    Progress,
+    document::{Loss, Role},
+    store::Added,
+};
+
+use super::{
+    copy, quantize,
+    quantizer::EncodedRun,
+    repack,
+    target::{Noticed, Target},
+};
+use crate::{
+    execute::{
+        error::ImportError,
+        options::ImportOptions,
+        read::{shards::ShardFiles, values::ValueBuffers},
+        sink::SinkBlob,
+        warnings,
+    },
+    plan::planned::PlannedBlob,
+};
+
+/// A writer of blobs: one for each thread, its buffers used again for every blob.
+pub(in crate::execute) struct BlobBuilder<'a> {
+    pub(in crate::execute) files: &'a ShardFiles<'a>,
+    pub(in crate::execute) options: &'a ImportOptions,
+    pub(in crate::execute) progress: &'a dyn Progress,
+    /// Asked before every chunk.
+    pub(in crate::execute) stop: &'a (dyn Fn() -> bool + Sync),
+    pub(in crate::execute) buffers: Buffers,
+}
+
+/// Memory that is used again.
+#[derive(Default)]
+pub(in crate::execute) struct Buffers {
+    read: ValueBuffers,
+    encoded: EncodedRun,
+}
+
+/// A blob or file that is in the ingest.
+pub(in crate::execute) struct Done {
+    pub(in crate::execute) added: Added,
+    /// What a user should know of its tensors.
+    pub(in crate::execute) warnings: Vec<warnings::Warning>,
+    /// What quantization lost, for each tensor of a blob; empty for a file.
+    pub(in crate::execute) losses: Vec<Option<Loss>>,
+}
+
+impl BlobBuilder<'_> {
+    /// Writes the header, then every tensor in the order of the blob's data, then hashes what was written ahead.
+    pub(in crate::execute) fn build(
+        &mut self,
+        blob: &PlannedBlob,
+        mut sink: Box<dyn SinkBlob + '_>,
+    ) -> Result<Done, ImportError> {
+        sink.write_at(0, blob.layout.header())?;
+        let mut order: Vec<usize> = (0..blob.tensors.len()).collect();
+        order.sort_by_key(|&at| blob.part(&blob.tensors[at], Role::Weight).range.start);
+        let mut noticed = vec![Noticed::default(); blob.tensors.len()];
+        let Self { files, options, progress, stop, .. } = *self;
+        let Buffers { read, encoded } = &mut self.buffers;
+        for at in order {
+            let tensor = &blob.tensors[at];
+            let target = Target { files, options, progress, stop, blob, tensor, sink: &mut *sink };
+            noticed[at] = match tensor.scheme {
+                None => copy::copy(target, read)?,
+                Some(scheme) if tensor.is_repacked() => repack::repack(target, scheme)?,
+                Some(scheme) => quantize::quantize(target, scheme, read, encoded)?,
+            };
+        }
+        let added = sink.finish()?;
+        assert_eq!(added.size, blob.layout.file_len(), "BUG: the blob {} is not as long as planned", blob.name);
+        let all = || blob.tensors.iter().zip(&noticed);
+        let mended = all().filter(|(_, noticed)| noticed.mended > 0);
+        let warnings = all()
+            .flat_map(|(tensor, noticed)| warnings::of(&tensor.name, &noticed.stats))
+            .chain(mended.map(|(tensor, noticed)| warnings::mended(&tensor.name, noticed.mended)))
+            .collect();
+        Ok(Done { added, warnings, losses: noticed.into_iter().map(|noticed| noticed.loss).collect() })
+    }
+}

@@ -1,0 +1,23 @@
+//! Counting scales that are no numbers.
+
+use longshore_quant::{Format, Scheme};
+use longshore_st_format::Dtype;
+
+use crate::execute::read::packed::NAN;
+
+/// How many of these scales or biases are infinite or NaN.
+pub(super) fn not_finite(scheme: Scheme, dtype: Dtype, scales: &[u8]) -> u64 {
+    let count = match (scheme.format(), dtype) {
+        (Format::Affine { .. }, Dtype::F32) => {
+            scales.chunks_exact(4).filter(|bytes| bytes[3] & 0x7F == 0x7F && bytes[2] & 0x80 != 0).count()
+        }
+        (Format::Affine { .. }, Dtype::F16) => scales.chunks_exact(2).filter(|bytes| bytes[1] & 0x7C == 0x7C).count(),
+        (Format::Affine { .. }, _) => {
+            scales.chunks_exact(2).filter(|bytes| bytes[1] & 0x7F == 0x7F && bytes[0] & 0x80 != 0).count()
+        }
+        _ if scheme == Scheme::NVFP4 => scales.iter().filter(|byte| **byte & NAN == NAN).count(),
+        // E8M0's NaN.
+        _ => scales.iter().map(|byte| usize::from(*byte == u8::MAX)).sum(),
+    };
+    count as u64
+}

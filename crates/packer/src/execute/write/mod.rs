@@ -1,0 +1,10 @@
+//! Writing a planned tensor into its blob: copied, quantized, or with the codes that it has.
+
+pub(super) mod blob;
+mod copy;
+mod finite;
+mod quantize;
+mod quantizer;
+mod repack;
+mod target;
+mod transposed;

@@ -1,0 +1,72 @@
+//! Quantizing one planned tensor, a piece at a time.
+
+use longshore_manifest::document::Role;
+use longshore_quant::{FloatType, GlobalScale, Scheme};
+
+use super::{
+    quantizer::{EncodedRun, Quantizer},
+    target::{Noticed, Target},
+};
+use crate::execute::{
+    error::ImportError,
+    read::values::{ValueBuffers, ValueReader},
+};
+
+/// Quantizes the tensor to `scheme`.
+pub(super) fn quantize(
+    mut target: Target<'_, '_>,
+    scheme: Scheme,
+    read: &mut ValueBuffers,
+    encoded: &mut EncodedRun,
+) -> Result<Noticed, ImportError> {
+    let (tensor, options) = (target.tensor, target.options);
+    let importance = match &options.importance {
+        Some(file) => file.of(tensor)?,
+        None => None,
+    };
+    let mut quantizer = Quantizer::new(tensor, scheme, options.profile, importance.as_ref(), options.measure);
+    if tensor.global_scale.is_some() {
+        let global = global_scale(&target, quantizer.float(), read)?;
+        target.write_at(target.start(Role::GlobalScale), &global.multiplier().to_le_bytes())?;
+        quantizer = quantizer.with_global_scale(global);
+    }
+    let bias_start = if scheme.has_bias() { target.start(Role::Bias) } else { 0 };
+    let places = [target.start(Role::Weight), target.start(Role::Scale), bias_start];
+    let (group_bytes, group) = quantizer.group();
+    let mut reader = ValueReader::new(target.files, tensor);
+    loop {
+        target.check()?;
+        let Some(piece) = reader.next(read)? else {
+            let (stats, loss) = quantizer.finish();
+            return Ok(Noticed { stats, loss, mended: reader.mended() });
+        };
+        for (at, bytes) in piece.runs() {
+            quantizer.encode(at, bytes, encoded, options.allow_non_finite)?;
+            let groups_before = at / group_bytes as u64;
+            let parts = [(group.weight, &encoded.weight), (group.scale, &encoded.scale), (group.bias, &encoded.bias)];
+            for (start, (each, encoded)) in places.into_iter().zip(parts) {
+                target.write_at(start + groups_before * each as u64, encoded)?;
+            }
+        }
+        target.progress.advance(piece.read_len());
+    }
+}
+
+/// Reads a tensor once to choose its global scale.
+fn global_scale(
+    target: &Target<'_, '_>,
+    float: FloatType,
+    buffers: &mut ValueBuffers,
+) -> Result<GlobalScale, ImportError> {
+    let mut largest = 0.0_f32;
+    let mut reader = ValueReader::new(target.files, target.tensor);
+    loop {
+        target.check()?;
+        let Some(piece) = reader.next(buffers)? else { break };
+        for (_, bytes) in piece.runs() {
+            largest = largest.max(float.max_abs(bytes));
+        }
+    }
+    // The global scale changes nothing of a tensor of zeros, or of numbers too small or large to divide by.
+    Ok(GlobalScale::from_max_abs(largest).unwrap_or(GlobalScale::ONE))
+}

@@ -1,0 +1,164 @@
+//! Encoding a tensor run by run, and measuring the loss.
+
+use longshore_manifest::document::Loss;
+use longshore_quant::{
+    Decoder, EncodeBuffers, EncodeStats, EncodedLen, Encoder, ErrorMeasure, FloatType, GlobalScale, Importance,
+    Profile, Scheme,
+};
+
+use crate::{
+    execute::{error::ImportError, importance::TensorImportance},
+    plan::planned::PlannedTensor,
+};
+
+/// What quantizes the pieces of one tensor, and what it noticed.
+pub(super) struct Quantizer<'a> {
+    tensor: &'a PlannedTensor,
+    scheme: Scheme,
+    float: FloatType,
+    encoder: Encoder,
+    importance: Option<&'a TensorImportance>,
+    /// Decodes what was encoded, where the loss is to be measured.
+    decoder: Option<Decoder>,
+    measure: ErrorMeasure,
+    stats: EncodeStats,
+}
+
+/// What runs of a tensor are encoded to, and decoded for the measure.
+#[derive(Debug, Default)]
+pub(in crate::execute) struct EncodedRun {
+    pub(super) weight: Vec<u8>,
+    pub(super) scale: Vec<u8>,
+    pub(super) bias: Vec<u8>,
+    decoded: Vec<u8>,
+}
+
+impl<'a> Quantizer<'a> {
+    pub(super) fn new(
+        tensor: &'a PlannedTensor,
+        scheme: Scheme,
+        profile: Profile,
+        importance: Option<&'a TensorImportance>,
+        is_measured: bool,
+    ) -> Self {
+        let float = tensor.float();
+        let encoder = Encoder::new(scheme, float, profile);
+        let decoder = is_measured.then(|| Decoder::new(scheme, float, FloatType::F32));
+        let (measure, stats) = (ErrorMeasure::default(), EncodeStats::default());
+        Self { tensor, scheme, float, encoder, importance, decoder, measure, stats }
+    }
+
+    /// The type of the elements that it reads.
+    pub(super) fn float(&self) -> FloatType {
+        self.float
+    }
+
+    /// The same with a global scale.
+    pub(super) fn with_global_scale(mut self, global: GlobalScale) -> Self {
+        self.encoder = self.encoder.with_global_scale(global);
+        self.decoder = self.decoder.map(|decoder| decoder.with_global_scale(global.multiplier()));
+        self
+    }
+
+    /// The bytes of one group: of the source, and of each part.
+    pub(super) fn group(&self) -> (usize, EncodedLen) {
+        (self.scheme.group_size() as usize * self.float.size(), self.encoded_len(1))
+    }
+
+    fn encoded_len(&self, groups: usize) -> EncodedLen {
+        self.scheme.encoded_len(groups, self.float).expect("codes take less memory than the floats that they are for")
+    }
+
+    /// Encodes a run of whole groups, whose first byte is byte `at` of the tensor.
+    pub(super) fn encode(
+        &mut self,
+        at: u64,
+        run: &[u8],
+        out: &mut EncodedRun,
+        allow_non_finite: bool,
+    ) -> Result<(), ImportError> {
+        let (group_bytes, _) = self.group();
+        let len = self.encoded_len(run.len() / group_bytes);
+        out.weight.resize(len.weight, 0);
+        out.scale.resize(len.scale, 0);
+        out.bias.resize(len.bias, 0);
+        let mut buffers = Buffers { weight: &mut out.weight, scale: &mut out.scale, bias: &mut out.bias };
+        match self.importance {
+            None => self.encode_groups(run, None, &mut buffers)?,
+            Some(importance) => {
+                // A run may begin in one expert's matrix and end in another's, each with an importance of its own.
+                let size = self.float.size();
+                let mut element = at / size as u64;
+                let mut rest = run;
+                while !rest.is_empty() {
+                    let (of_matrix, left) = importance.at(element);
+                    let len = usize::try_from(left).unwrap_or(usize::MAX).saturating_mul(size).min(rest.len());
+                    let (head, tail) = rest.split_at(len);
+                    self.encode_groups(head, Some(of_matrix), &mut buffers)?;
+                    element += (len / size) as u64;
+                    rest = tail;
+                }
+            }
+        }
+        if self.stats.non_finite > 0 && !allow_non_finite {
+            let (tensor, count) = (self.tensor.name.clone(), self.stats.non_finite);
+            return Err(ImportError::NonFinite { tensor, count });
+        }
+        self.measure(run, out);
+        Ok(())
+    }
+
+    fn encode_groups(
+        &mut self,
+        src: &[u8],
+        importance: Option<Importance<'_>>,
+        buffers: &mut Buffers<'_>,
+    ) -> Result<(), ImportError> {
+        let (group_bytes, _) = self.group();
+        let out = buffers.take(self.encoded_len(src.len() / group_bytes));
+        let encoded = match importance {
+            None => self.encoder.encode(src, out),
+            Some(importance) => self.encoder.encode_weighted(src, importance, out),
+        };
+        let tensor = || self.tensor.name.clone();
+        self.stats += encoded.map_err(|source| ImportError::Encode { tensor: tensor(), source })?;
+        Ok(())
+    }
+
+    fn measure(&mut self, run: &[u8], out: &mut EncodedRun) {
+        let Some(decoder) = &self.decoder else { return };
+        out.decoded.resize(run.len() / self.float.size() * FloatType::F32.size(), 0);
+        decoder.decode(&out.weight, &out.scale, &out.bias, &mut out.decoded).expect("BUG: parts that encoding made");
+        self.measure += ErrorMeasure::between(self.float, run, FloatType::F32, &out.decoded)
+            .expect("BUG: as many elements as were encoded");
+    }
+
+    /// What quantization did to the tensor.
+    pub(super) fn finish(self) -> (EncodeStats, Option<Loss>) {
+        let loss = self.decoder.map(|_| Loss {
+            max_abs: self.measure.max_abs(),
+            relative_rmse: self.measure.relative_rmse(),
+            zeroed_groups: self.stats.zeroed_groups,
+            non_finite: self.measure.non_finite(),
+        });
+        (self.stats, loss)
+    }
+}
+
+/// What is left of the buffers of a run.
+struct Buffers<'b> {
+    weight: &'b mut [u8],
+    scale: &'b mut [u8],
+    bias: &'b mut [u8],
+}
+
+impl<'b> Buffers<'b> {
+    /// Cuts off the beginning.
+    fn take(&mut self, len: EncodedLen) -> EncodeBuffers<'b> {
+        let weight = self.weight.split_off_mut(..len.weight);
+        let scale = self.scale.split_off_mut(..len.scale);
+        let bias = self.bias.split_off_mut(..len.bias);
+        let why = "the buffers are as long as all their pieces";
+        EncodeBuffers { weight: weight.expect(why), scale: scale.expect(why), bias: bias.expect(why) }
+    }
+}

@@ -1,0 +1,50 @@
+//! The place of one tensor in the blob that is being written.
+
+use longshore_manifest::{
+    Progress,
+    document::{Loss, Role},
+};
+use longshore_quant::EncodeStats;
+
+use crate::{
+    execute::{error::ImportError, options::ImportOptions, read::shards::ShardFiles, sink::SinkBlob},
+    plan::planned::{PlannedBlob, PlannedTensor},
+};
+
+/// One tensor, its source and its place in a blob.
+pub(super) struct Target<'a, 's> {
+    pub(super) files: &'a ShardFiles<'a>,
+    pub(super) options: &'a ImportOptions,
+    pub(super) progress: &'a dyn Progress,
+    /// Asked before every chunk.
+    pub(super) stop: &'a (dyn Fn() -> bool + Sync),
+    pub(super) blob: &'a PlannedBlob,
+    pub(super) tensor: &'a PlannedTensor,
+    pub(super) sink: &'a mut (dyn SinkBlob + 's),
+}
+
+/// What writing one tensor noticed.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Noticed {
+    pub(super) stats: EncodeStats,
+    pub(super) loss: Option<Loss>,
+    /// Codes of the source that were NaN by mistake, and were taken for the largest number.
+    pub(super) mended: u64,
+}
+
+impl Target<'_, '_> {
+    /// The first byte of a part, from the start of the blob.
+    pub(super) fn start(&self, role: Role) -> u64 {
+        self.blob.part(self.tensor, role).range.start
+    }
+
+    /// Writes bytes at an offset from the start of the blob.
+    pub(super) fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), ImportError> {
+        Ok(self.sink.write_at(offset, bytes)?)
+    }
+
+    /// Stops if the import is to stop.
+    pub(super) fn check(&self) -> Result<(), ImportError> {
+        if (self.stop)() { Err(ImportError::Cancelled) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,196 @@
+//! Exporting a model into a directory.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs::{self, File},
+    io::{self, Write as _},
+    path::Path,
+};
+
+use longshore_manifest::{
+    Descriptor, Progress, Store,
+    store::Model,
+    weights::{OpenOptions, Weights},
+};
+use longshore_model::{MAX_CONFIG_BYTES, ModelConfig};
+
+use super::{
+    contents::{Contents, Edit, name_of},
+    error::ExportError,
+    huggingface, mlx, names,
+    options::{ExportFormat, ExportOptions, ExportOutcome},
+    partial::{self, Partial},
+    shards::{self, Shard},
+};
+use crate::io::threads::threads;
+
+/// Writes `model` into the directory `dir`: safetensors files, their index where there are several, and every companion file.
+///
+/// Import's arrangements are undone: stacked experts come back under their own names, transposed ones in their own
+/// orientation. The directory appears whole, under its own name, or not at all; what is written meanwhile lies beside it, or
+/// inside where it exists and is empty. The weight files of a diffusers component, as its `config.json` tells, are called
+/// `diffusion_pytorch_model`, any others `model`. Each component of a pipeline gets a directory of its own, and so does a draft
+/// model, `draft`, which loads by itself. Memory is bounded by the number of threads, however large the tensors are.
+///
+/// Of [`ExportFormat::Hf`], values are floats. Where they were decoded, by this export or at import, `config.json` does not say
+/// any more that weights are quantized (`quantization`, `quantization_config`, `compression_config`, also in the description of a
+/// nested language model), its `dtype` or `torch_dtype` becomes theirs, and `hf_quant_config.json` is left out. All else in it, the
+/// order and spelling of its members included, stays; and a checkpoint that was stored as floats keeps every file to the byte.
+///
+/// Of [`ExportFormat::Mlx`], modules keep their codes under mlx-lm's names ([`mlx_architectures`](crate::mlx_architectures)): `.weight`, `.scales` and, if the
+/// scheme has them, `.biases`. `config.json` says how under `quantization` and `quantization_config`, and repeats members in
+/// the spelling that mlx-lm reads where newer configurations have another. No value is computed. Tensors that mlx-lm's class does
+/// without, such as layers for predicting further tokens, are left out and counted; one that it does not know is an error.
+///
+/// The lengths of all blobs are checked against the manifest. Their bytes are not hashed, as none of those who read a store
+/// do: [`Store::verify`] is for that.
+///
+/// # Errors
+///
+/// Whichever it is, `dir` is as it was before:
+/// - [`ExportError::NotEmpty`], [`ExportError::NotADirectory`], [`ExportError::Write`]: the directory cannot be written;
+/// - [`ExportError::Quantized`], [`ExportError::Clash`]: the model has no such form;
+/// - [`ExportError::NotForMlx`], [`ExportError::MlxArchitecture`], [`ExportError::MlxTensor`], [`ExportError::MlxQuantized`],
+///   [`ExportError::MlxGlobalScale`]: mlx-lm cannot load it;
+/// - [`ExportError::Weights`], [`ExportError::Size`], [`ExportError::Read`]: blobs are missing, cut off, or not from us;
+/// - [`ExportError::Restore`], [`ExportError::Layout`]: the tensor table tells of arrangements that no import makes;
+/// - [`ExportError::Cancelled`]: `progress` said so.
+pub fn export(
+    store: &Store,
+    model: &Model,
+    dir: &Path,
+    options: &ExportOptions,
+    progress: &dyn Progress,
+) -> Result<ExportOutcome, ExportError> {
+    partial::check(dir)?;
+    let weights = Weights::open(store, model, &OpenOptions::default())?;
+    check_sizes(store, model)?;
+    let Contents { directories: outputs, edits, left_out } = contents(store, model, &weights, options)?;
+    let metadata = metadata(model, options.format);
+    let mut directories = Vec::with_capacity(outputs.len());
+    for (directory, outputs) in outputs {
+        let stem = format!("{directory}{}", stem(store, model, &directory));
+        let shards = shards::cut(outputs, options.shard_bytes, &stem, &metadata)?;
+        directories.push((stem, shards));
+    }
+    let shards = || directories.iter().flat_map(|(_, shards)| shards);
+    let mut files: Vec<_> = model.manifest.files().collect();
+    files.retain(|(name, _)| edits.get(name.as_str()) != Some(&Edit::LeaveOut));
+    let own: Vec<_> = directories.iter().flat_map(|(stem, shards)| shards::names(shards, stem)).collect();
+    names::check(&own, files.iter().map(|(name, _)| name))?;
+
+    let partial = Partial::create(dir)?;
+    let check = |goes_on: bool| if goes_on { Ok(()) } else { Err(ExportError::Cancelled { dir: dir.to_path_buf() }) };
+    let mut outcome = ExportOutcome { tensors: 0, shards: shards().count(), files: 0, bytes: 0, left_out };
+    let sizes = shards().map(Shard::data_len).chain(files.iter().map(|(_, layer)| layer.size));
+    progress.begin("exporting", sizes.fold(0, u64::saturating_add));
+    for shard in shards() {
+        check(shard.write(partial.path(), threads(options.threads), progress)?)?;
+        outcome.tensors += shard.len();
+        outcome.bytes += shard.file_len();
+    }
+    for (name, text) in directories.iter().filter_map(|(stem, shards)| shards::index(shards, stem)) {
+        outcome.bytes += write_file(&partial.path().join(name), text.as_bytes())?;
+    }
+    for (name, layer) in files {
+        check(!progress.cancelled())?;
+        let target = name.segments().fold(partial.path().to_path_buf(), |path, segment| path.join(segment));
+        outcome.bytes += match edits.get(name.as_str()) {
+            Some(Edit::Text(text)) => write_companion(&target, text)?,
+            _ => copy_file(store, layer, &target)?,
+        };
+        progress.advance(layer.size);
+        outcome.files += 1;
+    }
+    check(!progress.cancelled())?;
+    partial.complete()?;
+    Ok(outcome)
+}
+
+/// Makes sure that the blobs of tensors and files are as long as the manifest says.
+fn check_sizes(store: &Store, model: &Model) -> Result<(), ExportError> {
+    let mut seen = HashSet::new();
+    let layers = model.manifest.layers.iter().filter(|layer| layer.is_tensor() || layer.is_file());
+    for layer in layers.filter(|layer| seen.insert(layer.digest)) {
+        let path = store.blob_path(&layer.digest);
+        let found = match path.metadata() {
+            Ok(metadata) => metadata.len(),
+            Err(source) => return Err(ExportError::Read { path, layer: name_of(layer), source }),
+        };
+        check_size(store, layer, found)?;
+    }
+    Ok(())
+}
+
+fn check_size(store: &Store, layer: &Descriptor, found: u64) -> Result<(), ExportError> {
+    let expected = layer.size;
+    if found == expected {
+        return Ok(());
+    }
+    Err(ExportError::Size { path: store.blob_path(&layer.digest), layer: name_of(layer), found, expected })
+}
+
+/// How the weight files of a directory begin. What loads them goes by the `config.json` beside them, and so does this.
+fn stem(store: &Store, model: &Model, directory: &str) -> &'static str {
+    let mut files = model.manifest.files();
+    let is_config = |name: &str| name.strip_prefix(directory) == Some("config.json");
+    let config = files.find(|(name, layer)| is_config(name.as_str()) && layer.size <= MAX_CONFIG_BYTES);
+    let bytes = config.and_then(|(_, layer)| fs::read(store.blob_path(&layer.digest)).ok());
+    match bytes.and_then(|bytes| ModelConfig::parse(&bytes).ok()) {
+        Some(config) if config.component().is_some() => "diffusion_pytorch_model",
+        _ => "model",
+    }
+}
+
+/// The metadata of the source's files; transformers wants to be told which framework the tensors are for.
+fn metadata(model: &Model, format: ExportFormat) -> BTreeMap<String, String> {
+    let mut metadata = model.config.longshore.as_ref().map(|table| table.import.metadata.clone()).unwrap_or_default();
+    if format == ExportFormat::Mlx {
+        metadata.insert("format".into(), "mlx".into());
+    } else {
+        metadata.entry("format".into()).or_insert_with(|| "pt".into());
+    }
+    metadata
+}
+
+/// Writes a companion file that was edited.
+fn write_companion(target: &Path, text: &str) -> Result<u64, ExportError> {
+    if let Some(parent) = target.parent() {
+        fs::create_dir_all(parent).map_err(|source| ExportError::Write { path: target.to_path_buf(), source })?;
+    }
+    write_file(target, text.as_bytes())
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> Result<u64, ExportError> {
+    let fail = |source| ExportError::Write { path: path.to_path_buf(), source };
+    File::create_new(path).and_then(|mut file| file.write_all(bytes)).map_err(fail)?;
+    Ok(bytes.len() as u64)
+}
+
+/// Copies a companion file's bytes, not its permissions: blobs are read-only.
+fn copy_file(store: &Store, layer: &Descriptor, target: &Path) -> Result<u64, ExportError> {
+    let fail = |source| ExportError::Write { path: target.to_path_buf(), source };
+    if let Some(parent) = target.parent() {
+        fs::create_dir_all(parent).map_err(fail)?;
+    }
+    let blob = store.blob_path(&layer.digest);
+    let mut from =
+        File::open(&blob).map_err(|source| ExportError::Read { path: blob.clone(), layer: name_of(layer), source })?;
+    let mut to = File::create_new(target).map_err(fail)?;
+    let copied = io::copy(&mut from, &mut to).map_err(fail)?;
+    check_size(store, layer, copied)?;
+    Ok(copied)
+}
+
+/// Decides everything about an export.
+fn contents<'w>(
+    store: &Store,
+    model: &Model,
+    weights: &'w Weights,
+    options: &ExportOptions,
+) -> Result<Contents<'w>, ExportError> {
+    match options.format {
+        ExportFormat::Hf => huggingface::contents(store, model, weights, options.dequantize),
+        ExportFormat::Mlx => mlx::contents::contents(store, model, weights),
+    }
+}

@@ -1,0 +1,29 @@
+//! A model as transformers and diffusers load it.
+
+use std::collections::BTreeMap;
+
+use longshore_manifest::{Store, store::Model, weights::Weights};
+use longshore_quant::FloatType;
+
+use super::{
+    claims,
+    contents::Contents,
+    error::ExportError,
+    restore::{self, Output},
+};
+
+/// The tensors under the source's names, and the configurations without claims that are no longer true.
+pub(super) fn contents<'w>(
+    store: &Store,
+    model: &Model,
+    weights: &'w Weights,
+    dequantize: Option<FloatType>,
+) -> Result<Contents<'w>, ExportError> {
+    let directories = restore::outputs(weights, model, dequantize)?;
+    let mut edits = BTreeMap::new();
+    for (directory, outputs) in &directories {
+        let is_decoded = outputs.iter().any(Output::is_decoded);
+        claims::edit(store, model, directory, outputs, is_decoded, &mut edits)?;
+    }
+    Ok(Contents { directories, edits, left_out: 0 })
+}

@@ -1,0 +1,201 @@
+//! A model as mlx-lm loads it.
+
+use std::collections::BTreeMap;
+
+use longshore_manifest::{
+    Store,
+    document::{Quantization, Role, TensorEntry},
+    store::Model,
+    weights::{Tensor, Weights},
+};
+use longshore_model::{ModelConfig, keys::QUANTIZATION_FILE};
+use longshore_quant::Scheme;
+use longshore_st_format::{Dtype, Shape};
+
+use super::{
+    architecture::{Architecture, Place},
+    config,
+    quantization::{self, Modules},
+};
+use crate::export::{
+    contents::{Contents, Edit, read_config},
+    error::ExportError,
+    restore::{Output, Pick, Values, check_names},
+};
+
+const CONFIG: &str = "config.json";
+
+/// The tensors under mlx-lm's names, and the configuration that tells how they are quantized.
+pub(in crate::export) fn contents<'w>(
+    store: &Store,
+    model: &Model,
+    weights: &'w Weights,
+) -> Result<Contents<'w>, ExportError> {
+    let table = weights.table();
+    let whole = |problem: &str| ExportError::NotForMlx { problem: problem.to_owned() };
+    if table.blobs.iter().any(|blob| blob.component.is_some()) {
+        return Err(whole("it is a pipeline, and mlx-lm loads language models"));
+    }
+    if model.config.draft.is_some() {
+        return Err(whole("it has a draft model, which mlx-lm loads from a directory of its own"));
+    }
+    let mut config = read_config(store, model, CONFIG)?
+        .ok_or_else(|| whole("it has no config.json that can be read, which mlx-lm needs"))?;
+    let facts = ModelConfig::parse(config.to_text().as_bytes())
+        .map_err(|error| ExportError::NotForMlx { problem: format!("its config.json cannot be read: {error}") })?;
+    let architecture = architecture(&facts)?;
+
+    let has_head = table.tensors().any(|(_, entry)| entry.name == "lm_head.weight");
+    let is_tied = facts.tied_embeddings == Some(true);
+    let tensors: BTreeMap<_, _> = weights.iter().map(|tensor| (tensor.name(), tensor)).collect();
+    let mut parts = Parts::default();
+    let mut left_out = 0;
+    for (_, entry) in table.tensors() {
+        let fail = |problem| ExportError::MlxTensor { tensor: entry.name.clone(), problem };
+        let place = architecture
+            .place(&entry.name, facts.layers, is_tied)
+            .ok_or_else(|| fail(format!("mlx-lm's {} has no such tensor", architecture.name())))?;
+        if place == Place::LeftOut {
+            left_out += 1;
+            continue;
+        }
+        if entry.part(Role::GlobalScale).is_some() {
+            return Err(ExportError::MlxGlobalScale { tensor: entry.name.clone() });
+        }
+        if entry.quantization.is_some() && matches!(place, Place::Raw { .. } | Place::Conv { .. }) {
+            return Err(ExportError::MlxQuantized { tensor: entry.name.clone() });
+        }
+        parts.add(entry, tensors[entry.name.as_str()], place).map_err(fail)?;
+    }
+    check_names(&parts.outputs)?;
+    config::spell(&mut config, architecture.name(), architecture.ties_head().then_some(has_head));
+    quantization::describe(&mut config, &parts.modules, &parts.elements);
+    let edits = [(CONFIG, Edit::Text(config.to_text())), (QUANTIZATION_FILE, Edit::LeaveOut)];
+    Ok(Contents {
+        directories: BTreeMap::from([(String::new(), parts.outputs)]),
+        edits: edits.map(|(name, edit)| (name.to_owned(), edit)).into(),
+        left_out,
+    })
+}
+
+fn architecture(facts: &ModelConfig) -> Result<&'static Architecture, ExportError> {
+    let class = facts.architecture.as_deref();
+    let found = match facts.model_type.as_deref() {
+        Some(model_type) => Architecture::of_type(model_type),
+        None => class.and_then(Architecture::of_class),
+    };
+    found.ok_or_else(|| ExportError::MlxArchitecture {
+        found: facts.model_type.as_deref().or(class).unwrap_or("a model of no named architecture").to_owned(),
+    })
+}
+
+/// The tensors so far, and what is known of those that are quantized.
+#[derive(Default)]
+struct Parts<'w> {
+    outputs: Vec<Output<'w>>,
+    modules: Modules,
+    /// Of each quantized module.
+    elements: BTreeMap<String, u64>,
+}
+
+impl<'w> Parts<'w> {
+    fn add(&mut self, entry: &TensorEntry, tensor: Tensor<'w>, place: Place) -> Result<(), String> {
+        let weight = tensor.weight();
+        match place {
+            Place::LeftOut => Ok(()),
+            Place::Raw { name } => self.push(name, weight.dtype, weight.shape, weight.data, None),
+            Place::Conv { name } => {
+                let shape = match *entry.shape.dims() {
+                    // Either extent is 1, so that the bytes stay where they are.
+                    [channels, 1, width] | [channels, width, 1] => Shape::new([channels, width, 1]),
+                    _ => return Err(format!("expected the shape [channels, 1, width], found {}", entry.shape)),
+                };
+                self.push(name, weight.dtype, &shape, weight.data, None)
+            }
+            Place::Weight { module } => self.weight(&module, entry, tensor, None),
+            Place::Split { modules, is_bias, take_turns } => {
+                let &[_, rows, ref rest @ ..] = entry.shape.dims() else {
+                    return Err(format!("expected the projection of all experts, found {}", entry.shape));
+                };
+                if rest.len() != usize::from(!is_bias) || rows % 2 != 0 {
+                    return Err(format!("expected an even number of rows for each expert, found {}", entry.shape));
+                }
+                for (at, module) in (0..).zip(modules) {
+                    let run = if take_turns { 1 } else { rows / 2 };
+                    let half = Half { first: at * run, run };
+                    if is_bias {
+                        self.half(format!("{module}.bias"), weight.dtype, weight.shape, weight.data, half)?;
+                    } else {
+                        self.weight(&module, entry, tensor, Some(half))?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// All parts of a module's weight, or half of each.
+    fn weight(
+        &mut self,
+        module: &str,
+        entry: &TensorEntry,
+        tensor: Tensor<'w>,
+        half: Option<Half>,
+    ) -> Result<(), String> {
+        let roles = [(Role::Weight, "weight"), (Role::Scale, "scales"), (Role::Bias, "biases")];
+        for (role, suffix) in roles {
+            let Some(array) = (if role == Role::Weight { Some(tensor.weight()) } else { tensor.companion(role) })
+            else {
+                continue;
+            };
+            let name = format!("{module}.{suffix}");
+            match half {
+                Some(half) => self.half(name, array.dtype, array.shape, array.data, half)?,
+                None => self.push(name, array.dtype, array.shape, array.data, None)?,
+            }
+        }
+        if let Some(Quantization { quant_type, group_size }) = &entry.quantization {
+            let scheme = Scheme::from_metadata(quant_type, *group_size).map_err(|error| error.to_string())?;
+            self.modules.insert(module.to_owned(), scheme);
+            self.elements.insert(module.to_owned(), entry.elements());
+        }
+        Ok(())
+    }
+
+    /// Half of the rows of `[experts, rows, …]`.
+    fn half(&mut self, name: String, dtype: Dtype, shape: &Shape, data: &'w [u8], half: Half) -> Result<(), String> {
+        let &[experts, rows, ref rest @ ..] = shape.dims() else {
+            return Err(format!("expected the projection of all experts, found {shape}"));
+        };
+        if !dtype.bits().is_multiple_of(8) {
+            return Err(format!("{dtype} elements are no whole bytes"));
+        }
+        let row: u64 = rest.iter().product();
+        let pick = Pick { run: half.run * row, period: 2 * half.run * row, first: half.first * row };
+        let dims: Vec<u64> = [experts, rows / 2].iter().chain(rest).copied().collect();
+        self.push(name, dtype, &Shape::new(dims), data, Some(pick))
+    }
+
+    fn push(
+        &mut self,
+        name: String,
+        dtype: Dtype,
+        shape: &Shape,
+        data: &'w [u8],
+        pick: Option<Pick>,
+    ) -> Result<(), String> {
+        let bytes = shape.byte_len(dtype).map_err(|error| error.to_string())?;
+        let elements = shape.elements().expect("a shape with a length in bytes has elements");
+        let values = Values::Plain(data);
+        let shape = shape.clone();
+        self.outputs.push(Output { name, dtype, shape, elements, bytes, values, start: 0, is_transposed: false, pick });
+        Ok(())
+    }
+}
+
+/// Rows of every expert: runs of `run`, as many left out between them, from the row `first` on.
+#[derive(Clone, Copy)]
+struct Half {
+    first: u64,
+    run: u64,
+}

@@ -1,0 +1,32 @@
+//! Reading documents whole.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _},
+    path::Path,
+};
+
+/// A document that cannot be read.
+pub(crate) enum SmallFileError {
+    /// The system's answer.
+    Io(io::Error),
+    /// The path is a pipe, a socket, a device or a directory.
+    NotRegular,
+    /// The file has `found` bytes, more than allowed.
+    TooLarge { found: u64 },
+}
+
+/// The whole file, if it has at most `limit` bytes. A pipe or a device is refused, as opening it may never end.
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, SmallFileError> {
+    if !fs::metadata(path).map_err(SmallFileError::Io)?.is_file() {
+        return Err(SmallFileError::NotRegular);
+    }
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes));
+    let found = read.map_err(SmallFileError::Io)? as u64;
+    if found > limit {
+        let found = fs::metadata(path).map_or(found, |meta| meta.len().max(found));
+        return Err(SmallFileError::TooLarge { found });
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,102 @@
+//! The tensors of a model, out of what its kind of source gives.
+
+use std::collections::HashSet;
+
+use longshore_model::ModelConfig;
+use longshore_st_format::Dtype;
+
+use super::{
+    error::CodingError,
+    files::Files,
+    fp8,
+    kind::{Coding, PackedLayout},
+    packed, unknown,
+};
+use crate::{
+    model::tensor::{ModelTensor, ModelTensors},
+    source::{
+        inventory::{Contents, Stored},
+        member::Member,
+    },
+    tensor::{SourceParts, SourceTensor},
+};
+
+/// The tensors of the model that `member` is. `tensors` are its own of the source.
+pub(crate) fn read(member: &Member, tensors: &[SourceTensor]) -> Result<ModelTensors, CodingError> {
+    match &member.contents {
+        Contents::Checkpoint { exact_scales } => of_files(tensors, exact_scales, member.config.as_ref()),
+        Contents::Stored(stored) => Ok(of_store(stored)),
+    }
+}
+
+/// The tensors of a model whose files hold `tensors`, in byte order of the names. Eight-bit floats without scales are values
+/// as any others.
+fn of_files(
+    tensors: &[SourceTensor],
+    exact_scales: &HashSet<usize>,
+    config: Option<&ModelConfig>,
+) -> Result<ModelTensors, CodingError> {
+    let names = tensors.iter().enumerate().map(|(at, tensor)| (tensor.name.as_str(), at)).collect();
+    let quantization = config.and_then(|config| config.quantization.as_ref());
+    let float = config.and_then(|config| config.dtype).unwrap_or(Dtype::BF16);
+    let files = Files { tensors, names, exact_scales, quantization, float };
+    let mut used = HashSet::new();
+    let mut found = ModelTensors::default();
+    // Packed codes first: their scales may be 8-bit floats, too.
+    for recognise in [packed::recognise, fp8::recognise] {
+        for at in 0..tensors.len() {
+            if used.contains(&at) {
+                continue;
+            }
+            if let Some(coded) = recognise(&files, at)? {
+                used.extend(coded.parts.iter().map(|(_, at)| at));
+                used.extend(files.unused(&coded.name));
+                found.tensors.push(coded);
+            }
+        }
+    }
+    if let Some(at) = (0..tensors.len()).find(|at| !used.contains(at) && unknown::is_packed(&files, *at)) {
+        let SourceTensor { name, dtype, .. } = &tensors[at];
+        return Err(unknown::refusal(name, *dtype, quantization));
+    }
+    let is_unscaled = |(at, tensor): &(usize, &SourceTensor)| {
+        !used.contains(at) && tensor.dtype == Dtype::F8E4M3 && tensor.shape.rank() >= 2
+    };
+    let mut unscaled = tensors.iter().enumerate().filter(is_unscaled);
+    if let Some((_, first)) = unscaled.next() {
+        let (count, first) = (1 + unscaled.count(), &first.name);
+        found.warnings.push(format!("{count} FP8 tensors have no scale and are taken as they are, {first} first"));
+    }
+    let plain = tensors.iter().enumerate().filter(|(at, _)| !used.contains(at)).map(|(at, tensor)| ModelTensor {
+        name: tensor.name.clone(),
+        dtype: if tensor.dtype == Dtype::F64 { Dtype::F32 } else { tensor.dtype },
+        shape: tensor.shape.clone(),
+        coding: if tensor.dtype == Dtype::F64 { Coding::Double } else { Coding::Plain },
+        parts: SourceParts::plain(at),
+    });
+    found.tensors.extend(plain);
+    found.tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    if let Some(pair) = found.tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        let source = |tensor: &ModelTensor| tensors[tensor.parts.weight].name.clone();
+        let (first, second) = (source(&pair[0]), source(&pair[1]));
+        return Err(CodingError::Clash { name: pair[0].name.clone(), first, second });
+    }
+    fp8::settle(&mut found.tensors);
+    Ok(found)
+}
+
+/// The tensors of a model of a store, as its table says.
+fn of_store(stored: &Stored) -> ModelTensors {
+    let tensors = stored.tensors.iter().map(|tensor| ModelTensor {
+        name: tensor.name.clone(),
+        dtype: if tensor.dtype == Dtype::F64 { Dtype::F32 } else { tensor.dtype },
+        shape: tensor.shape.clone(),
+        coding: match tensor.scheme {
+            Some(scheme) => Coding::Packed { scheme, layout: PackedLayout::Stored },
+            None if tensor.dtype == Dtype::F64 => Coding::Double,
+            None => Coding::Plain,
+        },
+        parts: tensor.parts,
+    });
+    ModelTensors { tensors: tensors.collect(), warnings: Vec::new() }
+}

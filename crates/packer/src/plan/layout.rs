@@ -1,0 +1,261 @@
+//! Dividing a model's tensors into blobs, and laying these out.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use longshore_manifest::document::{Arrangement, Role};
+use longshore_model::{
+    ModelConfig,
+    experts::{ExpertError, may_be_transposed},
+};
+use longshore_quant::{Part, Scheme};
+use longshore_st_format::{Dtype, Layout, Shape};
+
+use super::{
+    decide::Decider,
+    error::PlanError,
+    options::PlanOptions,
+    planned::{PlannedBlob, PlannedTensor, Unit, float_type},
+};
+use crate::{
+    model::{
+        coding::{kind::Coding, read},
+        experts::stack::{Stack, Stacks, stack},
+        tensor::{ModelTensor, ModelTensors},
+    },
+    source::{checkpoint::Source, member::Member},
+    tensor::SourceTensor,
+};
+
+/// A blob that is not laid out yet. All its quantized tensors have the same scheme.
+pub(super) struct Draft {
+    pub(super) name: String,
+    pub(super) component: Option<String>,
+    pub(super) tensors: Vec<PlannedTensor>,
+}
+
+impl Draft {
+    fn new(name: String, tensors: Vec<PlannedTensor>) -> Self {
+        Self { name, component: None, tensors }
+    }
+
+    /// As one of a member's blobs, whose tensors come after `first` others of the source.
+    fn of(mut self, member: &Member, first: usize) -> Self {
+        self.name = member.stored_name(self.name);
+        self.component = member.component().map(str::to_owned);
+        for tensor in &mut self.tensors {
+            tensor.name = member.stored_name(std::mem::take(&mut tensor.name));
+            tensor.units.iter_mut().for_each(|unit| unit.parts = unit.parts.after(first));
+        }
+        self
+    }
+
+    /// The name of its layer.
+    pub(super) fn layer(&self) -> String {
+        match &self.component {
+            Some(component) => format!("{component}/{}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
+    pub(super) fn scheme(&self) -> Option<Scheme> {
+        self.tensors.iter().find_map(|tensor| tensor.scheme)
+    }
+}
+
+/// The blobs of one member.
+pub(super) fn blobs(
+    member: &Member,
+    source: &Source,
+    options: &PlanOptions,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Draft>, PlanError> {
+    let files = source.tensors_of(member);
+    let ModelTensors { tensors, warnings: found } = read::read(member, files)
+        .map_err(|source| PlanError::Coding { member: member.name().map(str::to_owned), source })?;
+    warnings.extend(found);
+    let is_ours = member.stored().is_some_and(|stored| stored.is_ours);
+    let transposed = !is_ours && member.config.as_ref().is_some_and(ModelConfig::experts_are_transposed);
+    let stacks = stack(&tensors, transposed)?;
+    missing_experts(member, &stacks, &tensors)?;
+    warnings.extend(unexpected_count(member, &stacks));
+    warnings.extend(unknown_orientation(member, &tensors));
+
+    let mut doubles = tensors.iter().filter(|tensor| tensor.coding == Coding::Double);
+    if let Some(first) = doubles.next() {
+        let count = 1 + doubles.count();
+        warnings.push(format!("tensors of F64 become F32: {count} of them, the first is {}", first.name));
+    }
+
+    let planner = Planner { files, tensors: &tensors, decider: Decider::new(member, options) };
+    let mut drafts = Vec::with_capacity(stacks.plain.len() + stacks.groups.len());
+    for at in stacks.plain {
+        let tensor = planner.plain(at)?;
+        drafts.push(Draft::new(tensor.name.clone(), vec![tensor]));
+    }
+    for (name, stacks) in stacks.groups {
+        drafts.extend(planner.group(name, stacks)?);
+    }
+    Ok(drafts.into_iter().map(|draft| draft.of(member, member.tensors.start)).collect())
+}
+
+/// Plans the tensors of one member.
+struct Planner<'a> {
+    files: &'a [SourceTensor],
+    tensors: &'a [ModelTensor],
+    decider: Decider<'a>,
+}
+
+impl Planner<'_> {
+    fn plain(&self, at: usize) -> Result<PlannedTensor, PlanError> {
+        let ModelTensor { name, dtype, shape, coding, .. } = &self.tensors[at];
+        let stack = Stack {
+            name: name.clone(),
+            dtype: *dtype,
+            shape: shape.clone(),
+            arrangement: Arrangement::None,
+            coding: *coding,
+            tensors: vec![at],
+            is_matrix: true,
+        };
+        let (scheme, rule) = self.decider.decide(&stack, false)?;
+        Ok(self.tensor(stack, scheme, rule))
+    }
+
+    /// One blob for a group whose matrices all have the same scheme; else one for each of its tensors.
+    fn group(&self, name: String, stacks: Vec<Stack>) -> Result<Vec<Draft>, PlanError> {
+        let mut schemes = Vec::new();
+        let mut tensors = Vec::with_capacity(stacks.len());
+        for stack in stacks {
+            let (scheme, rule) = if stack.is_matrix {
+                let decision = self.decider.decide(&stack, true)?;
+                schemes.push(decision.0);
+                decision
+            } else {
+                (None, Cow::Borrowed("bias or vector of each expert: kept"))
+            };
+            tensors.push(self.tensor(stack, scheme, rule));
+        }
+        if schemes.windows(2).all(|pair| pair[0] == pair[1]) {
+            return Ok(vec![Draft::new(name, tensors)]);
+        }
+        Ok(tensors.into_iter().map(|tensor| Draft::new(tensor.name.clone(), vec![tensor])).collect())
+    }
+
+    fn tensor(&self, stack: Stack, scheme: Option<Scheme>, rule: Cow<'static, str>) -> PlannedTensor {
+        let Stack { name, dtype, shape, arrangement, coding, tensors, is_matrix: _ } = stack;
+        let units = tensors.iter().map(|at| &self.tensors[*at]);
+        let units: Vec<Unit> = units.map(|unit| Unit { name: unit.name.clone(), parts: unit.parts }).collect();
+        let sources = units.iter().flat_map(|unit| unit.parts.iter());
+        let source_len = sources.map(|(_, at)| self.files[at].byte_len()).fold(0, u64::saturating_add);
+        let mut tensor = PlannedTensor {
+            name,
+            dtype,
+            shape,
+            scheme,
+            global_scale: None,
+            arrangement,
+            coding,
+            units,
+            rule,
+            source_len,
+        };
+        tensor.global_scale = self.global_scale(&tensor);
+        tensor
+    }
+
+    fn global_scale(&self, tensor: &PlannedTensor) -> Option<Shape> {
+        if tensor.scheme != Some(Scheme::NVFP4) {
+            return None;
+        }
+        let stacked = || Shape::new([tensor.units.len() as u64, 1, 1]);
+        let own = || if tensor.arrangement == Arrangement::Stack { stacked() } else { Shape::new([]) };
+        if !tensor.is_repacked() {
+            return self.decider.global_scale();
+        }
+        if !tensor.has_global_scale() {
+            return None;
+        }
+        // A stack of a store has one for each expert in one array.
+        let found = tensor.units[0].parts.global_scale.map(|at| &self.files[at].shape);
+        found.filter(|shape| shape.elements() != Some(1)).cloned().or_else(|| Some(own()))
+    }
+}
+
+/// Refuses a group that has fewer experts than the configuration says, where each has tensors of its own: the last are missing.
+fn missing_experts(member: &Member, stacks: &Stacks, tensors: &[ModelTensor]) -> Result<(), PlanError> {
+    let Some(expected) = member.config.as_ref().and_then(|config| config.experts) else { return Ok(()) };
+    for (name, group) in &stacks.groups {
+        let Some(stack) = group.iter().find(|stack| stack.arrangement == Arrangement::Stack) else { continue };
+        let found = stack.tensors.len() as u64;
+        if found < expected && found > 0 {
+            let rest = stack.name.strip_prefix(name).unwrap_or_default();
+            let last = tensors[stack.tensors[stack.tensors.len() - 1]].name.clone();
+            let source = ExpertError::Missing { missing: format!("{name}.{found}{rest}"), found: last };
+            return Err(PlanError::Experts { source: source.into() });
+        }
+    }
+    Ok(())
+}
+
+/// Says where a group has another number of experts than the configuration: the last ones may be missing.
+fn unexpected_count(member: &Member, stacks: &Stacks) -> Option<String> {
+    let expected = member.config.as_ref()?.experts?;
+    let config = member.component().map_or_else(String::new, |component| format!("{component}/")) + "config.json";
+    let experts = |stacks: &[Stack]| stacks.first()?.shape.dims().first().copied();
+    stacks.groups.iter().find_map(|(name, stacks)| {
+        let found = experts(stacks).filter(|found| *found != expected)?;
+        Some(format!("{name} has {found} experts, but {config} says {expected}"))
+    })
+}
+
+/// Says where nothing tells whether fused experts are `[experts, out, in]`, as they are taken to be.
+fn unknown_orientation(member: &Member, tensors: &[ModelTensor]) -> Option<String> {
+    if member.architecture().is_some() {
+        return None;
+    }
+    let tensor = tensors.iter().find(|tensor| tensor.coding == Coding::Plain && may_be_transposed(&tensor.name))?;
+    Some(format!(
+        "no configuration tells the architecture, so that {} and its like are taken as [experts, out, in]",
+        tensor.name
+    ))
+}
+
+/// Gives the parts of a blob their places.
+pub(super) fn lay_out(draft: Draft) -> Result<PlannedBlob, PlanError> {
+    let scheme = draft.scheme();
+    let name = draft.layer();
+    let Draft { name: _, component, tensors } = draft;
+    let metadata = match scheme {
+        None => BTreeMap::new(),
+        Some(scheme) => BTreeMap::from([
+            ("quant_type".to_owned(), scheme.quant_type().to_owned()),
+            ("group_size".to_owned(), scheme.group_size().to_string()),
+        ]),
+    };
+    let mut parts = Vec::new();
+    for tensor in &tensors {
+        parts.extend(stored_parts(tensor)?);
+    }
+    match Layout::new(&metadata, parts) {
+        Ok(layout) => Ok(PlannedBlob { name, component, scheme, layout, tensors }),
+        Err(source) => Err(PlanError::Layout { blob: name, source }),
+    }
+}
+
+/// The parts that a tensor is stored as: itself, or its packed codes with their companions.
+fn stored_parts(tensor: &PlannedTensor) -> Result<Vec<(String, Dtype, Shape)>, PlanError> {
+    let plain = || (tensor.name.clone(), tensor.dtype, tensor.shape.clone());
+    let (Some(scheme), Some(float)) = (tensor.scheme, float_type(tensor.dtype)) else { return Ok(vec![plain()]) };
+    let parts = scheme
+        .parts(float, tensor.shape.dims())
+        .map_err(|source| PlanError::Scheme { tensor: tensor.name.clone(), source })?;
+    let name = |role: Role| format!("{}{}", tensor.name, role.suffix());
+    let stored = |(role, part): (Role, Option<Part>)| {
+        let part = part?;
+        let dtype = part.kind.dtype().parse().expect("parts have the names of safetensors dtypes");
+        Some((name(role), dtype, Shape::from(part.shape)))
+    };
+    let coded = [(Role::Weight, Some(parts.weight)), (Role::Scale, Some(parts.scale)), (Role::Bias, parts.bias)];
+    let global = tensor.global_scale.clone().map(|shape| (name(Role::GlobalScale), Dtype::F32, shape));
+    Ok(coded.into_iter().filter_map(stored).chain(global).collect())
+}

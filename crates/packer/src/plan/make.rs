@@ -1,0 +1,50 @@
+//! Making a plan.
+
+use std::sync::Arc;
+
+use longshore_model::{ModelConfig, architecture};
+
+use super::{check, error::PlanError, layout, options::PlanOptions, planned::Plan};
+use crate::source::checkpoint::Source;
+
+impl Plan {
+    /// Decides what an import of `source` writes. Reads nothing. The plan holds the source; several plans of one source share it in an
+    /// [`Arc`].
+    ///
+    /// Weights that the source has in 8-bit floats become what [`PlanOptions::scheme`] asks for; without a scheme, mxfp8 where
+    /// that holds the same values, else int8 (mxfp8 under the policy `v0.32`). Packed codes are kept: a scheme that is asked for would be
+    /// their second.
+    ///
+    /// # Errors
+    ///
+    /// - [`PlanError::Coding`]: weights are packed in a way that is not read;
+    /// - [`PlanError::Requantize`]: a scheme is asked for, and the weights have one already;
+    /// - [`PlanError::Experts`]: its experts cannot be stacked;
+    /// - [`PlanError::Clash`], [`PlanError::Reserved`]: two things would have one name;
+    /// - [`PlanError::Scheme`], [`PlanError::Layout`]: a tensor cannot be stored as decided.
+    pub fn new(source: impl Into<Arc<Source>>, options: &PlanOptions) -> Result<Self, PlanError> {
+        let source = source.into();
+        let mut warnings = source.warnings.clone();
+        warnings.extend(source.config.as_ref().and_then(unknown));
+        let mut drafts = Vec::new();
+        for member in &source.members {
+            drafts.extend(layout::blobs(member, &source, options, &mut warnings)?);
+        }
+        check::names(&drafts, &source)?;
+        let blobs = drafts.into_iter().map(layout::lay_out).collect::<Result<_, _>>()?;
+        Ok(Self {
+            scheme: options.scheme,
+            policy: options.policy.name().to_owned(),
+            blobs,
+            files: source.companions.clone(),
+            warnings,
+            source,
+        })
+    }
+}
+
+/// A warning if no runtime is known that runs the model.
+fn unknown(config: &ModelConfig) -> Option<String> {
+    let name = config.architecture.as_ref().filter(|_| !architecture::is_known(config))?;
+    Some(format!("no runtime known to read this store runs {name}; an export gives the checkpoint back to what does"))
+}

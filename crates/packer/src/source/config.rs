@@ -1,0 +1,26 @@
+//! Reading a model's configuration.
+
+use std::path::Path;
+
+use longshore_model::{MAX_CONFIG_BYTES, ModelConfig, SourceQuantization, keys::QUANTIZATION_FILE};
+
+use super::{error::SourceError, walk::Entry};
+use crate::io::small;
+
+/// Reads a model's `config.json`. How weights are quantized may stand in `ModelOpt`'s own file beside it.
+pub(super) fn read_config(config: &Entry, entries: &[Entry]) -> Result<ModelConfig, SourceError> {
+    let path = &config.path;
+    let mut parsed = ModelConfig::parse(&read_config_bytes(path)?)
+        .map_err(|source| SourceError::Config { path: path.clone(), source })?;
+    if let (None, Some(sidecar)) = (&parsed.quantization, entries.iter().find(|entry| entry.name == QUANTIZATION_FILE))
+    {
+        let bytes = read_config_bytes(&sidecar.path)?;
+        parsed.quantization = SourceQuantization::parse_sidecar(&bytes)
+            .map_err(|source| SourceError::Config { path: sidecar.path.clone(), source })?;
+    }
+    Ok(parsed)
+}
+
+pub(super) fn read_config_bytes(path: &Path) -> Result<Vec<u8>, SourceError> {
+    small::read(path, MAX_CONFIG_BYTES).map_err(|error| SourceError::of_small_file(error, path, MAX_CONFIG_BYTES))
+}

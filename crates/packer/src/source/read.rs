@@ -1,0 +1,167 @@
+//! Reading the headers of a checkpoint's weight files, and checking them against its index.
+
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::Entry as Slot},
+    path::{Path, PathBuf},
+};
+
+use longshore_st_format::{Header, Limits, OpenError, ShardIndex};
+use rayon::prelude::*;
+
+use super::{
+    error::SourceError,
+    inventory::{Contents, Inventory},
+    scales,
+    select::{self, Selection},
+    walk::Entry,
+};
+use crate::{
+    io::small,
+    tensor::{Shard, SourceTensor},
+};
+
+impl Inventory {
+    /// Reads the headers of shards that are safetensors files, whatever holds them.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError::Weights`] for a shard whose header cannot be read or is not valid, [`SourceError::DuplicateTensor`] for two tensors
+    /// of one name.
+    pub fn read(shards: Vec<Shard>, limits: &Limits) -> Result<Self, SourceError> {
+        let headers = shards.iter().map(|shard| header(shard, limits)).collect::<Result<Vec<_>, _>>()?;
+        join(shards.into_iter().zip(headers).collect(), None)
+    }
+}
+
+/// The header of a shard, which need not be a file.
+fn header(shard: &Shard, limits: &Limits) -> Result<Header, SourceError> {
+    let path = || shard.path.clone();
+    let weights = |source| SourceError::Weights { source };
+    let data = shard.data.open().map_err(|source| weights(OpenError::Open { path: path(), source }))?;
+    let read = |buffer: &mut [u8], offset| data.read_exact_at(buffer, offset);
+    Header::read_at(shard.file_len, limits, read).map_err(|error| weights(error.at(path())))
+}
+
+/// Reads one weight file.
+pub(super) fn read_file(path: &Path, limits: &Limits) -> Result<Inventory, SourceError> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut warnings = Vec::new();
+    if let Some(part) = select::part_of(&name).filter(|part| part.total > 1) {
+        warnings.push(format!("{name} is one of {} parts of a model; only this part is read", part.total));
+    }
+    let (_, header) = Header::open(path, limits).map_err(|source| SourceError::Weights { source })?;
+    let shard = Shard::file(path.to_owned(), name, header.file_len());
+    let mut inventory = join(vec![(shard, header)], None)?;
+    inventory.warnings.splice(..0, warnings);
+    Ok(inventory)
+}
+
+/// Reads the weight files of a directory.
+pub(super) fn read_directory(dir: &Path, entries: &[Entry], limits: &Limits) -> Result<Inventory, SourceError> {
+    let read_index = |path: &Path| {
+        let limit = limits.header_bytes;
+        let bytes = small::read(path, limit).map_err(|error| SourceError::of_small_file(error, path, limit))?;
+        ShardIndex::parse(&bytes, limits).map_err(|source| SourceError::Index { path: path.to_owned(), source })
+    };
+    match select::select(dir, entries, read_index)? {
+        Selection::Indexed { name, index } => {
+            let path = dir.join(&name);
+            let names = index.shards().map(str::to_owned).collect();
+            let files = read_headers(dir, names, limits).map_err(|error| incomplete(error, &path, &index))?;
+            let mut inventory = join(files, Some(&index))?;
+            inventory.index = Some(name);
+            Ok(inventory)
+        }
+        Selection::Named(names) => join(read_headers(dir, names, limits)?, None),
+    }
+}
+
+/// The headers of files in `dir`, read in parallel. The error is that of the first file that has one.
+fn read_headers(dir: &Path, names: Vec<String>, limits: &Limits) -> Result<Vec<(Shard, Header)>, SourceError> {
+    let headers: Vec<_> = names.par_iter().map(|name| Header::open(dir.join(name), limits)).collect();
+    names
+        .into_iter()
+        .zip(headers)
+        .map(|(name, header)| match header {
+            Ok((_, header)) => {
+                let shard = Shard::file(dir.join(&name), name, header.file_len());
+                Ok((shard, header))
+            }
+            Err(source) => Err(SourceError::Weights { source }),
+        })
+        .collect()
+}
+
+/// Says which tensor is missed where a shard that the index names cannot be opened.
+fn incomplete(error: SourceError, index_path: &Path, index: &ShardIndex) -> SourceError {
+    match error {
+        SourceError::Weights { source: OpenError::Open { path, source } } => {
+            let name = path.file_name().map(|name| name.to_string_lossy());
+            let tensor = index.iter().find(|(_, shard)| Some(*shard) == name.as_deref());
+            let tensor = tensor.map(|(tensor, _)| tensor.to_owned()).unwrap_or_default();
+            SourceError::MissingShard { shard: path, index: index_path.to_owned(), tensor, source }
+        }
+        other => other,
+    }
+}
+
+/// One list of the tensors of all files. With an index, exactly the tensors that it lists, each in its place.
+fn join(files: Vec<(Shard, Header)>, index: Option<&ShardIndex>) -> Result<Inventory, SourceError> {
+    let mut metadata = BTreeMap::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    let mut tensors = Vec::new();
+    let mut unlisted = Vec::new();
+    for (at, (shard, header)) in files.iter().enumerate() {
+        for (key, value) in header.metadata() {
+            metadata.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        for info in header.iter() {
+            if index.is_some_and(|index| index.shard_of(info.name()).is_none()) {
+                unlisted.push((info.name(), &shard.name));
+                continue;
+            }
+            match places.entry(info.name()) {
+                Slot::Occupied(first) => {
+                    return Err(SourceError::DuplicateTensor {
+                        tensor: info.name().to_owned(),
+                        first: files[*first.get()].0.path.clone(),
+                        second: shard.path.clone(),
+                    });
+                }
+                Slot::Vacant(slot) => {
+                    slot.insert(at);
+                }
+            }
+            tensors.push(SourceTensor {
+                name: info.name().to_owned(),
+                dtype: info.dtype(),
+                shape: info.shape().clone(),
+                shard: at,
+                range: info.file_range(header),
+            });
+        }
+    }
+    for (tensor, shard) in index.iter().flat_map(|index| index.iter()) {
+        let found = places.get(tensor).map(|at| &files[*at].0);
+        if found.is_none_or(|found| found.name != shard) {
+            let path = files.iter().find(|(file, _)| file.name == shard).map(|(file, _)| file.path.clone());
+            return Err(SourceError::MissingTensor {
+                tensor: tensor.to_owned(),
+                shard: path.unwrap_or_else(|| PathBuf::from(shard)),
+                found: found.map(|found| found.path.clone()),
+            });
+        }
+    }
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    unlisted.sort_unstable();
+    let warnings = unlisted.first().map(|(tensor, file)| {
+        format!(
+            "left out tensors that the index does not list: {} of them, the first is {tensor} in {file}",
+            unlisted.len()
+        )
+    });
+    let warnings = warnings.into_iter().collect();
+    let shards: Vec<Shard> = files.into_iter().map(|(shard, _)| shard).collect();
+    let exact_scales = scales::powers_of_two(&tensors, &shards)?;
+    Ok(Inventory { shards, tensors, metadata, index: None, warnings, contents: Contents::Checkpoint { exact_scales } })
+}

@@ -1,0 +1,101 @@
+//! Which scales are powers of two.
+
+use std::collections::{HashMap, HashSet, hash_map::Entry};
+
+use longshore_st_format::Dtype;
+
+use super::{error::SourceError, form};
+use crate::{
+    io::data::OpenData,
+    tensor::{Shard, SourceTensor},
+};
+
+/// Scales that are read at a time, in bytes.
+const CHUNK: usize = 1 << 20;
+
+/// Those tensors among the scales of 8-bit floats whose elements are all powers of two from 2^-127 to 2^127, by their index.
+/// These are read; they are the only data that is read before an import is planned, some thousandth of the weights.
+pub(crate) fn powers_of_two(tensors: &[SourceTensor], shards: &[Shard]) -> Result<HashSet<usize>, SourceError> {
+    let weights = tensors.iter().filter(|tensor| tensor.dtype == Dtype::F8E4M3);
+    let names: HashSet<String> = weights.flat_map(|tensor| form::fp8_scales(&tensor.name)).collect();
+    let mut found = HashSet::new();
+    let mut files: HashMap<usize, Box<dyn OpenData>> = HashMap::new();
+    let mut buffer = Vec::new();
+    for (at, tensor) in tensors.iter().enumerate().filter(|(_, tensor)| names.contains(&tensor.name)) {
+        let fail = |source| SourceError::Io { path: shards[tensor.shard].path.clone(), source };
+        let file = match files.entry(tensor.shard) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(closed) => closed.insert(shards[tensor.shard].data.open().map_err(fail)?),
+        };
+        let mut from = tensor.range.start;
+        let mut holds = true;
+        while from < tensor.range.end && holds {
+            let len = usize::try_from(tensor.range.end - from).unwrap_or(usize::MAX).min(CHUNK);
+            buffer.resize(len, 0);
+            file.read_exact_at(&mut buffer, from).map_err(fail)?;
+            holds = are_powers(tensor.dtype, &buffer);
+            from += len as u64;
+        }
+        if holds {
+            found.insert(at);
+        }
+    }
+    Ok(found)
+}
+
+fn are_powers(dtype: Dtype, bytes: &[u8]) -> bool {
+    match dtype {
+        Dtype::F8E8M0 => bytes.iter().all(|byte| *byte != u8::MAX),
+        Dtype::F32 => floats(bytes, u32::from_le_bytes),
+        Dtype::BF16 => floats(bytes, |bytes| u32::from(u16::from_le_bytes(bytes)) << 16),
+        Dtype::F16 => floats(bytes, |bytes| half(u16::from_le_bytes(bytes))),
+        _ => false,
+    }
+}
+
+/// Whether the bits of F32s are those of positive powers of two that E8M0 has.
+fn floats<const N: usize>(bytes: &[u8], widen: impl Fn([u8; N]) -> u32) -> bool {
+    bytes.chunks_exact(N).all(|bytes| is_power_of_two(widen(bytes.try_into().expect("chunks of this length"))))
+}
+
+fn is_power_of_two(bits: u32) -> bool {
+    // 2^-127 is subnormal.
+    bits == 1 << 22 || (bits.trailing_zeros() >= 23 && (1..255).contains(&(bits >> 23)))
+}
+
+/// The F32 bits of a positive power of two, or of something that is none.
+fn half(bits: u16) -> u32 {
+    let (exponent, mantissa) = (u32::from(bits >> 10), u32::from(bits & 0x3FF));
+    match (exponent, mantissa) {
+        (1..=30, 0) => (exponent + 112) << 23,
+        (0, mantissa) if mantissa.is_power_of_two() => (mantissa.ilog2() + 103) << 23,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn powers_of_two_in_every_type() {
+        for exponent in -127..=127 {
+            let value = 2f64.powi(exponent);
+            #[expect(clippy::cast_possible_truncation, reason = "a power of two that F32 has")]
+            let bits = (value as f32).to_bits();
+            assert!(is_power_of_two(bits), "{exponent}");
+            assert!(!is_power_of_two(bits | 1) && !is_power_of_two(bits | 1 << 31), "{exponent}");
+        }
+        for bits in [0, 1, 0x7F80_0000, 0x7FC0_0000, 1.5f32.to_bits()] {
+            assert!(!is_power_of_two(bits));
+        }
+        for (bits, value) in
+            [(0x3C00, 1.0f32), (0x3800, 0.5), (0x0400, 2f32.powi(-14)), (1, 2f32.powi(-24)), (2, 2f32.powi(-23))]
+        {
+            assert_eq!(half(bits), value.to_bits());
+        }
+        for bits in [0, 3, 0x7C00, 0x7E00, 0xBC00, 0x3C01] {
+            assert!(!is_power_of_two(half(bits)), "{bits:x}");
+        }
+    }
+}

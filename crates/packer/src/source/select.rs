@@ -1,0 +1,199 @@
+//! Which files of a directory are the model's weights.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use longshore_st_format::ShardIndex;
+
+use super::{error::SourceError, walk::Entry};
+use crate::io::has_suffix;
+
+/// How a model's own weight files are called: by transformers and MLX, and by diffusers.
+const STEMS: [&str; 2] = ["model", "diffusion_pytorch_model"];
+const SUFFIX: &str = ".safetensors";
+const FOREIGN: [&str; 8] = [".bin", ".gguf", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx"];
+
+/// The weight files of a directory.
+pub(super) enum Selection {
+    /// Those that an index names.
+    Indexed { name: String, index: ShardIndex },
+    /// Those that are called as a model's weights are, in byte order.
+    Named(Vec<String>),
+}
+
+/// Chooses the weight files. An index that lists anything decides; otherwise the names do.
+pub(super) fn select(
+    dir: &Path,
+    entries: &[Entry],
+    read_index: impl Fn(&Path) -> Result<ShardIndex, SourceError>,
+) -> Result<Selection, SourceError> {
+    let top_level = || entries.iter().filter(|entry| entry.is_top_level());
+    for stem in STEMS {
+        let name = format!("{stem}{SUFFIX}.index.json");
+        if let Some(entry) = top_level().find(|entry| entry.name == name) {
+            let index = read_index(&entry.path)?;
+            if !index.is_empty() {
+                return Ok(Selection::Indexed { name, index });
+            }
+        }
+        let names: Vec<_> = top_level()
+            .map(|entry| &entry.name)
+            .filter(|name| name.starts_with(stem) && has_suffix(name, SUFFIX))
+            .cloned()
+            .collect();
+        if !names.is_empty() {
+            let names = one_variant(dir, stem, names)?;
+            one_model(dir, stem, &names)?;
+            return Ok(Selection::Named(names));
+        }
+    }
+
+    Err(no_weights(dir, entries))
+}
+
+/// Whether a directory has files that are called as a model's weights are.
+pub(crate) fn has_weights(entries: &[Entry]) -> bool {
+    let is_named = |name: &str| STEMS.iter().any(|stem| name.starts_with(stem)) && has_suffix(name, SUFFIX);
+    entries.iter().any(|entry| entry.is_top_level() && is_named(&entry.name))
+}
+
+/// Which error tells best why a directory has no weights of its own.
+pub(crate) fn no_weights(dir: &Path, entries: &[Entry]) -> SourceError {
+    let names = || entries.iter().filter(|entry| entry.is_top_level() && entry.is_file()).map(|entry| &entry.name);
+    let adapter = |name: &&String| name.starts_with("adapter_model.");
+    if let Some(adapter) = names().find(adapter).filter(|_| names().any(|name| name == "adapter_config.json")) {
+        return SourceError::Adapter { path: dir.join(adapter) };
+    }
+    let paths = |suffixes: &[&str]| -> Vec<PathBuf> {
+        let wanted = |name: &&String| suffixes.iter().any(|suffix| has_suffix(name, suffix));
+        names().filter(wanted).take(3).map(|name| dir.join(name)).collect()
+    };
+    SourceError::NoWeights { dir: dir.to_owned(), others: paths(&[SUFFIX]), foreign: paths(&FOREIGN).pop() }
+}
+
+/// Of the same model in several variants, such as `model.fp16.safetensors` beside `model.safetensors`, the plain one; those left
+/// out are noted with the directory's other files. Without a plain one, the only variant.
+fn one_variant(dir: &Path, stem: &str, names: Vec<String>) -> Result<Vec<String>, SourceError> {
+    let (variants, plain): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| variant_of(stem, name).is_some());
+    if !plain.is_empty() {
+        return Ok(plain);
+    }
+    match variants.iter().find(|name| variant_of(stem, name) != variant_of(stem, &variants[0])) {
+        None => Ok(variants),
+        Some(other) => Err(SourceError::Ambiguous { first: dir.join(&variants[0]), second: dir.join(other) }),
+    }
+}
+
+/// The `fp16` of `model.fp16.safetensors` and `model.fp16-00001-of-00002.safetensors`.
+fn variant_of<'n>(stem: &str, name: &'n str) -> Option<&'n str> {
+    let of = part_of(name).map_or_else(|| name.strip_suffix(SUFFIX), |part| Some(part.stem))?;
+    let variant = of.strip_prefix(stem)?.strip_prefix('.')?;
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    (!variant.is_empty() && variant.bytes().all(is_word)).then_some(variant)
+}
+
+/// Refuses names that cannot be the files of one model: a whole model beside others, two sets of numbered parts, or a set
+/// that is not complete.
+fn one_model(dir: &Path, stem: &str, names: &[String]) -> Result<(), SourceError> {
+    let whole = format!("{stem}{SUFFIX}");
+    if let (true, Some(other)) = (names.contains(&whole), names.iter().find(|name| **name != whole)) {
+        return Err(SourceError::Ambiguous { first: dir.join(whole), second: dir.join(other) });
+    }
+    let mut sets: BTreeMap<(&str, u32), BTreeMap<u32, &String>> = BTreeMap::new();
+    for name in names {
+        if let Some(part) = part_of(name) {
+            sets.entry((part.stem, part.total)).or_default().insert(part.number, name);
+        }
+    }
+    let mut firsts = sets.values().filter_map(|parts| parts.values().next()).map(|name| dir.join(name));
+    let (first, second) = (firsts.next(), firsts.next());
+    if let (Some(first), Some(second)) = (first, second) {
+        return Err(SourceError::Ambiguous { first, second });
+    }
+    for ((stem, total), parts) in sets {
+        let missing = (1..=total).find(|number| !parts.contains_key(number));
+        if let (Some(number), Some(found)) = (missing, parts.values().next()) {
+            let missing = dir.join(format!("{stem}-{number:05}-of-{total:05}{SUFFIX}"));
+            return Err(SourceError::MissingPart { missing, found: dir.join(found) });
+        }
+    }
+    Ok(())
+}
+
+/// One of several numbered files, such as `model-00001-of-00002.safetensors`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Part<'a> {
+    pub stem: &'a str,
+    /// From 1.
+    pub number: u32,
+    pub total: u32,
+}
+
+/// Reads a numbered file's name. `None` if it is not numbered as transformers and diffusers do.
+pub(super) fn part_of(name: &str) -> Option<Part<'_>> {
+    let (rest, total) = name.strip_suffix(SUFFIX)?.rsplit_once("-of-")?;
+    let (stem, number) = rest.rsplit_once('-')?;
+    let digits = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let five_digits = |text: &str| if digits(text) { text.parse().ok() } else { None };
+    Some(Part { stem, number: five_digits(number)?, total: five_digits(total)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbered_names() {
+        assert_eq!(
+            part_of("model.fp16-00002-of-00010.safetensors"),
+            Some(Part { stem: "model.fp16", number: 2, total: 10 })
+        );
+        for name in ["model.safetensors", "model-1-of-2.safetensors", "model-00001-of-00002.bin", "-of-.safetensors"] {
+            assert_eq!(part_of(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn variants() {
+        for (name, variant) in [
+            ("model.safetensors", None),
+            ("model.fp16.safetensors", Some("fp16")),
+            ("model.non_ema-00001-of-00002.safetensors", Some("non_ema")),
+            ("model-00001-of-00002.safetensors", None),
+            ("model..safetensors", None),
+            ("model.a-b.safetensors", None),
+            ("model_2.fp16.safetensors", None),
+        ] {
+            assert_eq!(variant_of("model", name), variant, "{name}");
+        }
+        let choose = |names: &[&str]| {
+            one_variant(Path::new("d"), "model", names.iter().map(|&name| name.to_owned()).collect()).ok()
+        };
+        let fp16 = "model.fp16.safetensors";
+        assert_eq!(choose(&[fp16, "model.safetensors"]), Some(vec!["model.safetensors".to_owned()]));
+        assert_eq!(choose(&[fp16]), Some(vec![fp16.to_owned()]));
+        assert_eq!(choose(&["model.bf16.safetensors", fp16]), None);
+    }
+
+    #[test]
+    fn sets_of_names() {
+        let check = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+            one_model(Path::new("d"), "model", &names)
+        };
+        assert!(check(&["model.safetensors"]).is_ok());
+        assert!(check(&["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]).is_ok());
+        assert!(check(&["model-a.safetensors", "model-b.safetensors"]).is_ok());
+        assert!(matches!(check(&["model-a.safetensors", "model.safetensors"]), Err(SourceError::Ambiguous { .. })));
+        assert!(matches!(
+            check(&["model-00001-of-00001.safetensors", "model_b-00001-of-00001.safetensors"]),
+            Err(SourceError::Ambiguous { .. })
+        ));
+        let error = check(&["model-00001-of-00003.safetensors", "model-00003-of-00003.safetensors"]);
+        assert!(
+            matches!(&error, Err(SourceError::MissingPart { missing, .. }) if missing.ends_with("model-00002-of-00003.safetensors"))
+        );
+    }
+}
