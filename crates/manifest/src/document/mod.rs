@@ -3,6 +3,7 @@
 mod coding;
 mod config;
 mod expert;
+mod make;
 mod manifest;
 mod table;
 

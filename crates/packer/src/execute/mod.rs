@@ -17,12 +17,12 @@ mod table;
 mod values;
 mod warnings;
 
-use std::{collections::HashMap, num::NonZero, sync::Arc};
+use std::{num::NonZero, sync::Arc};
 
 use longshore_manifest::{
     Config, Descriptor, Digest, Manifest, ModelName, Progress, Store,
-    document::{Loss, media_type},
-    store::{Added, GcError, IngestError},
+    document::Loss,
+    store::{GcError, IngestError},
 };
 use longshore_quant::Profile;
 
@@ -120,21 +120,19 @@ pub fn import(
     let layers = layers(plan, &done);
     let (blobs, _) = done.split_at(plan.blobs.len());
     let config = ingest.add(&document(source, plan, blobs, options).to_bytes())?;
-    let config = Descriptor { name: None, ..describe(media_type::CONFIG, "", config) };
-    let manifest = Manifest::new(config, layers);
+    let manifest = Manifest::new(Descriptor::config(config), layers);
     if progress.cancelled() {
         return Err(ImportError::Cancelled);
     }
     progress.begin("making durable", 0);
     let committed = ingest.commit(name, &manifest)?;
-    let distinct: HashMap<Digest, u64> = manifest.blobs().map(|blob| (blob.digest, blob.size)).collect();
     let tensors = plan.blobs.iter().flat_map(|blob| &blob.tensors);
     let losses = tensors.zip(done.iter().flat_map(|done| &done.losses));
     let losses = losses.filter_map(|(tensor, loss)| Some((tensor.name.clone(), (*loss)?))).collect();
     Ok(ImportOutcome {
         digest: committed.digest,
-        new_bytes: committed.new_bytes - committed.taken_over_bytes,
-        reused_bytes: distinct.values().sum::<u64>() - committed.new_bytes + committed.taken_over_bytes,
+        new_bytes: committed.new_bytes,
+        reused_bytes: committed.reused_bytes,
         taken_over_bytes: committed.taken_over_bytes,
         freed_bytes: committed.freed_bytes,
         left: committed.left.map(Arc::new),
@@ -153,17 +151,10 @@ fn document(source: &Source, plan: &Plan, done: &[Done], options: &ImportOptions
 /// The manifest's layers: blobs, then files.
 fn layers(plan: &Plan, done: &[Done]) -> Vec<Descriptor> {
     let (blobs, files) = done.split_at(plan.blobs.len());
-    let blobs = plan.blobs.iter().zip(blobs).map(|(blob, done)| describe(media_type::TENSOR, &blob.name, done.added));
-    let files = plan.files.iter().zip(files).map(|(file, done)| {
-        let kind = match file.kind {
-            CompanionKind::Json => media_type::JSON,
-            CompanionKind::Other => media_type::FILE,
-        };
-        describe(kind, file.name.as_str(), done.added)
+    let blobs = plan.blobs.iter().zip(blobs).map(|(blob, done)| Descriptor::tensor(&blob.name, done.added));
+    let files = plan.files.iter().zip(files).map(|(file, done)| match file.kind {
+        CompanionKind::Json => Descriptor::json(&file.name, done.added),
+        CompanionKind::Other => Descriptor::file(&file.name, done.added),
     });
     blobs.chain(files).collect()
-}
-
-fn describe(kind: &str, name: &str, added: Added) -> Descriptor {
-    Descriptor { media_type: kind.into(), digest: added.digest, size: added.size, name: Some(name.into()) }
 }
