@@ -10,7 +10,7 @@ use std::{
 use anyhow::ensure;
 use clap::Parser;
 use longshore_benches::stats::{line, median, time};
-use longshore_manifest::{Descriptor, Digest, Manifest, ModelName, Store, document::media_type, store::Added};
+use longshore_manifest::{Descriptor, Digest, Manifest, ModelName, Store};
 
 /// Compare one import of many small blobs with syncing and renaming each of them, in turn
 #[derive(Parser)]
@@ -94,15 +94,11 @@ fn together(blobs: &[Vec<u8>], root: &Path) -> anyhow::Result<()> {
         let name = format!("tensor.{number}");
         let mut blob = ingest.blob_like(&name, bytes.len() as u64)?;
         blob.write_at(0, bytes)?;
-        layers.push(describe(media_type::TENSOR, Some(name), blob.finish()?));
+        layers.push(Descriptor::tensor(name, blob.finish()?));
     }
-    let config = describe(media_type::CONFIG, None, ingest.add(b"{}")?);
+    let config = Descriptor::config(ingest.add(b"{}")?);
     let name: ModelName = "bench:latest".parse()?;
     let done = ingest.commit(&name, &Manifest::new(config, layers))?;
     ensure!(done.new_blobs == blobs.len() + 1, "{} blobs are new", done.new_blobs);
     Ok(())
-}
-
-fn describe(kind: &str, name: Option<String>, Added { digest, size, .. }: Added) -> Descriptor {
-    Descriptor { media_type: kind.into(), digest, size, name }
 }

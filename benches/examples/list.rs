@@ -12,7 +12,8 @@ use clap::Parser;
 use longshore_benches::stats::time;
 use longshore_manifest::{
     Config, Descriptor, Digest, Manifest, ModelName, Store,
-    document::{BlobEntry, Facts, Import, Part, Role, TensorEntry, TensorTable, Transform, media_type},
+    document::{BlobEntry, Facts, Import, Part, Role, TensorEntry, TensorTable},
+    store::Added,
 };
 use longshore_st_format::{Dtype, Shape};
 
@@ -71,7 +72,7 @@ fn make(args: &Args) -> anyhow::Result<Vec<PathBuf>> {
         let layer = |at: usize| {
             let name = format!("model.layers.{}.mlp.experts.{}.weight", at / 8, at % 8);
             let digest = Digest::of(format!("{} {at}", if at.is_multiple_of(2) { 0 } else { model }).as_bytes());
-            Descriptor { media_type: media_type::TENSOR.into(), digest, size: 4096, name: Some(name) }
+            Descriptor::tensor(name, Added { digest, size: 4096, reused: false })
         };
         let layers: Vec<_> = (0..args.layers).map(layer).collect();
         let config =
@@ -79,8 +80,7 @@ fn make(args: &Args) -> anyhow::Result<Vec<PathBuf>> {
         let config = config.to_bytes();
         let digest = Digest::of(&config);
         fs::write(store.blob_path(&digest), &config)?;
-        let config =
-            Descriptor { media_type: media_type::CONFIG.into(), digest, size: config.len() as u64, name: None };
+        let config = Descriptor::config(Added { digest, size: config.len() as u64, reused: false });
         let path = store.manifest_path(&name);
         fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
         fs::write(&path, Manifest::new(config, layers).to_bytes())?;
@@ -93,15 +93,6 @@ fn entry(layer: &Descriptor) -> BlobEntry {
     let shape = Shape::new([32, 64]);
     let part =
         Part { role: Role::Weight, dtype: Dtype::BF16, shape: shape.clone(), offset: 0, length: 4096, blob: None };
-    let tensor = TensorEntry {
-        name: layer.name.clone().unwrap_or_default(),
-        dtype: Dtype::BF16,
-        shape,
-        quantization: None,
-        transform: Transform::None,
-        sources: Vec::new(),
-        parts: vec![part],
-        loss: None,
-    };
-    BlobEntry { digest: layer.digest, component: None, tensors: vec![tensor] }
+    let name = layer.name.clone().unwrap_or_default();
+    BlobEntry::new(layer.digest, vec![TensorEntry::new(name, Dtype::BF16, shape, vec![part])])
 }

@@ -14,7 +14,7 @@ use clap::Parser;
 use longshore_benches::stats::time;
 use longshore_manifest::{
     Config, Descriptor, Manifest, ModelName, Store,
-    document::{BlobEntry, Facts, Import, Part, Role, TensorEntry, TensorTable, Transform, media_type},
+    document::{BlobEntry, Facts, Import, TensorEntry, TensorTable},
     store::{Added, Ingest},
     weights::{OpenOptions, Weights},
 };
@@ -97,50 +97,26 @@ fn fill(store: &Store, name: &ModelName, args: &Args) -> anyhow::Result<()> {
     for at in 0..args.blobs {
         let here = (at + 1) * args.tensors / args.blobs - at * args.tensors / args.blobs;
         let (added, entry) = blob(&ingest, at, here)?;
-        layers.push(descriptor(media_type::TENSOR, Some(format!("model.layers.{at}")), added));
+        layers.push(Descriptor::tensor(format!("model.layers.{at}"), added));
         entries.push(entry);
     }
     let config = Config::new(TensorTable::new(Facts::default(), Import::default(), entries));
     let config = ingest.add(&config.to_bytes())?;
-    ingest.commit(name, &Manifest::new(descriptor(media_type::CONFIG, None, config), layers))?;
+    ingest.commit(name, &Manifest::new(Descriptor::config(config), layers))?;
     Ok(())
 }
 
 /// A blob of so many plain tensors.
 fn blob(ingest: &Ingest<'_>, at: usize, tensors: usize) -> anyhow::Result<(Added, BlobEntry)> {
     let shape = Shape::new([8, 16]);
-    let names: Vec<_> = (0..tensors).map(|tensor| format!("model.layers.{at}.mlp.experts.{tensor}.weight")).collect();
-    let layout = Layout::new(&BTreeMap::new(), names.iter().map(|name| (name.as_str(), Dtype::BF16, shape.clone())))?;
+    let names = (0..tensors).map(|tensor| format!("model.layers.{at}.mlp.experts.{tensor}.weight"));
+    let layout = Layout::new(&BTreeMap::new(), names.map(|name| (name, Dtype::BF16, shape.clone())))?;
     let mut writer = ingest.blob()?;
     writer.write_at(0, layout.header())?;
-    let mut entries = Vec::new();
-    for name in names {
-        let range = layout.get(&name).expect("it was planned above").range.clone();
-        let length = range.end - range.start;
-        writer.write_at(range.start, &vec![u8::try_from(at % 251)?; usize::try_from(length)?])?;
-        let part = Part {
-            blob: None,
-            role: Role::Weight,
-            dtype: Dtype::BF16,
-            shape: shape.clone(),
-            offset: range.start,
-            length,
-        };
-        entries.push(TensorEntry {
-            name,
-            dtype: Dtype::BF16,
-            shape: shape.clone(),
-            quantization: None,
-            transform: Transform::None,
-            sources: Vec::new(),
-            parts: vec![part],
-            loss: None,
-        });
+    for part in layout.parts() {
+        let length = usize::try_from(part.range.end - part.range.start)?;
+        writer.write_at(part.range.start, &vec![u8::try_from(at % 251)?; length])?;
     }
     let added = writer.finish()?;
-    Ok((added, BlobEntry { digest: added.digest, component: None, tensors: entries }))
-}
-
-fn descriptor(kind: &str, name: Option<String>, added: Added) -> Descriptor {
-    Descriptor { media_type: kind.into(), digest: added.digest, size: added.size, name }
+    Ok((added, BlobEntry::new(added.digest, layout.parts().map(TensorEntry::plain).collect())))
 }

@@ -26,7 +26,7 @@ use clap::Parser;
 use longshore_loader_cuda::{ColdReads, LoadOptions, LoaderOptions, read_alone};
 use longshore_manifest::{
     Config, Descriptor, Manifest, ModelName, Store,
-    document::{BlobEntry, Facts, Import, Part, Role, TensorEntry, TensorTable, Transform, media_type},
+    document::{BlobEntry, Facts, Import, TensorEntry, TensorTable},
     weights::plan::Selection,
 };
 use longshore_st_format::{Dtype, Layout, Shape};
@@ -170,8 +170,8 @@ fn make(store: &Store, args: &Args) -> anyhow::Result<TensorTable> {
     let (mut blobs, mut layers) = (Vec::new(), Vec::new());
     let mut state = 1_u64;
     for index in 0..args.tensors {
-        let (name, shape) = (format!("layers.{index:05}.weight"), Shape::new([rows, 64]));
-        let layout = Layout::new(&BTreeMap::new(), [(name.as_str(), Dtype::BF16, shape.clone())])?;
+        let name = format!("layers.{index:05}.weight");
+        let layout = Layout::new(&BTreeMap::new(), [(name.as_str(), Dtype::BF16, Shape::new([rows, 64]))])?;
         let range = layout.get(&name).expect("it was planned above").range;
         let mut bytes = vec![0; usize::try_from(range.end - range.start)?];
         for word in bytes.as_chunks_mut::<8>().0 {
@@ -182,37 +182,12 @@ fn make(store: &Store, args: &Args) -> anyhow::Result<TensorTable> {
         blob.write_at(0, layout.header())?;
         blob.write_at(range.start, &bytes)?;
         let added = blob.finish()?;
-        let part = Part {
-            role: Role::Weight,
-            dtype: Dtype::BF16,
-            shape: shape.clone(),
-            offset: range.start,
-            length: range.end - range.start,
-            blob: None,
-        };
-        layers.push(Descriptor {
-            media_type: media_type::TENSOR.into(),
-            digest: added.digest,
-            size: added.size,
-            name: Some(name.clone()),
-        });
-        let tensor = TensorEntry {
-            name,
-            dtype: Dtype::BF16,
-            shape,
-            quantization: None,
-            transform: Transform::None,
-            sources: Vec::new(),
-            parts: vec![part],
-            loss: None,
-        };
-        blobs.push(BlobEntry { digest: added.digest, component: None, tensors: vec![tensor] });
+        layers.push(Descriptor::tensor(name, added));
+        blobs.push(BlobEntry::new(added.digest, layout.parts().map(TensorEntry::plain).collect()));
     }
     let table = TensorTable::new(Facts::default(), Import::default(), blobs);
     let config = ingest.add(&Config::new(table.clone()).to_bytes())?;
-    let (digest, size) = (config.digest, config.size);
-    let config = Descriptor { media_type: media_type::CONFIG.into(), digest, size, name: None };
-    ingest.commit(&"bench:ring".parse::<ModelName>()?, &Manifest::new(config, layers))?;
+    ingest.commit(&"bench:ring".parse::<ModelName>()?, &Manifest::new(Descriptor::config(config), layers))?;
     Ok(table)
 }
 

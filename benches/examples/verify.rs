@@ -13,7 +13,7 @@ use clap::Parser;
 use longshore_benches::stats::{line, time};
 use longshore_manifest::{
     Config, Descriptor, Digest, Manifest, ModelName, Silent, Store,
-    document::{BlobEntry, Facts, Import, Part, Role, TensorEntry, TensorTable, Arrangement, media_type},
+    document::{BlobEntry, Facts, Import, TensorEntry, TensorTable},
     store::{Added, Ingest, VerifyOptions},
     weights::{OpenOptions, Weights},
 };
@@ -85,7 +85,7 @@ fn fill(store: &Store, name: &ModelName, bytes: u64) -> anyhow::Result<()> {
     for (at, size) in sizes.enumerate() {
         let size = size.min(left);
         let (added, entry) = blob(&ingest, &format!("tensor.{at}"), size)?;
-        layers.push(descriptor(media_type::TENSOR, Some(&entry.tensors[0].name), added));
+        layers.push(Descriptor::tensor(&entry.tensors[0].name, added));
         entries.push(entry);
         left -= size;
         if left == 0 {
@@ -94,14 +94,13 @@ fn fill(store: &Store, name: &ModelName, bytes: u64) -> anyhow::Result<()> {
     }
     let config = Config::new(TensorTable::new(Facts::default(), Import::default(), entries));
     let config = ingest.add(&config.to_bytes())?;
-    ingest.commit(name, &Manifest::new(descriptor(media_type::CONFIG, None, config), layers))?;
+    ingest.commit(name, &Manifest::new(Descriptor::config(config), layers))?;
     Ok(())
 }
 
 /// One plain tensor.
 fn blob(ingest: &Ingest<'_>, name: &str, size: u64) -> anyhow::Result<(Added, BlobEntry)> {
-    let shape = Shape::new([size]);
-    let layout = Layout::new(&BTreeMap::new(), [(name, Dtype::U8, shape.clone())])?;
+    let layout = Layout::new(&BTreeMap::new(), [(name, Dtype::U8, Shape::new([size]))])?;
     let mut writer = ingest.blob()?;
     writer.write_at(0, layout.header())?;
     let start = layout.data_start();
@@ -115,23 +114,7 @@ fn blob(ingest: &Ingest<'_>, name: &str, size: u64) -> anyhow::Result<(Added, Bl
         at += want as u64;
     }
     let added = writer.finish()?;
-    let part =
-        Part { blob: None, role: Role::Weight, dtype: Dtype::U8, shape: shape.clone(), offset: start, length: size };
-    let tensor = TensorEntry {
-        name: name.to_owned(),
-        dtype: Dtype::U8,
-        shape,
-        quantization: None,
-        arrangement: Arrangement::None,
-        sources: Vec::new(),
-        parts: vec![part],
-        loss: None,
-    };
-    Ok((added, BlobEntry { digest: added.digest, component: None, tensors: vec![tensor] }))
-}
-
-fn descriptor(kind: &str, name: Option<&str>, added: Added) -> Descriptor {
-    Descriptor { media_type: kind.into(), digest: added.digest, size: added.size, name: name.map(str::to_owned) }
+    Ok((added, BlobEntry::new(added.digest, layout.parts().map(TensorEntry::plain).collect())))
 }
 
 /// Hashes every piece by itself, on all cores.

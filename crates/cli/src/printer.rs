@@ -1,4 +1,4 @@
-//! The one place that writes: data to stdout, everything else to stderr.
+//! What a command prints: data to stdout, everything else to stderr.
 
 use std::io::{self, IsTerminal as _, Write as _};
 

@@ -4,8 +4,8 @@ use std::{fs, path::Path};
 
 use longshore_manifest::{
     Descriptor, Digest, Manifest, Silent, Store, Weights,
-    document::{BlobEntry, Role, media_type},
-    store::VerifyOptions,
+    document::{BlobEntry, Role},
+    store::{Added, VerifyOptions},
     weights::OpenOptions,
 };
 use longshore_st_format::SafeTensors;
@@ -43,14 +43,9 @@ fn stored(root: &Path, tensors: &Value, blob: &[u8]) {
         "longshore": {"version": 1, "facts": {}, "import": {}, "blobs": [{"digest": digest, "tensors": tensors}]},
     });
     let config = config.to_string().into_bytes();
-    let describe = |kind: &str, bytes: &[u8], name| Descriptor {
-        media_type: kind.into(),
-        digest: Digest::of(bytes),
-        size: bytes.len() as u64,
-        name,
-    };
-    let layers = vec![describe(media_type::TENSOR, blob, name)];
-    let manifest = Manifest::new(describe(media_type::CONFIG, &config, None), layers);
+    let added = |bytes: &[u8]| Added { digest: Digest::of(bytes), size: bytes.len() as u64, reused: false };
+    let layer = Descriptor { name, ..Descriptor::tensor("", added(blob)) };
+    let manifest = Manifest::new(Descriptor::config(added(&config)), vec![layer]);
     let model = "fuzzed".parse().expect("a name");
     let files = [
         (store.manifest_path(&model), manifest.to_bytes()),

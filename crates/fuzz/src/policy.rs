@@ -17,8 +17,14 @@ pub(super) fn policy(data: &[u8]) {
     let shapes: [&[u64]; 5] = [&[], &[7], &[64, 256], &[8, 128, 64], &[u64::MAX, u64::MAX, 32]];
     let names = ["model.layers.3.self_attn.v_proj.weight", "lm_head.weight", "a.bias", "", "*"];
     for (shape, name) in shapes.into_iter().flat_map(|shape| names.map(|name| (shape, name))) {
-        let query = Query::new(name, shape).layers(Some(8)).experts(Some(4)).architecture(Some("TestForCausalLM"));
-        for query in [query, query.component(Some("vae")), query.stacked(true), query.draft(true)] {
+        let query = Query {
+            layers: Some(8),
+            experts: Some(4),
+            architecture: Some("TestForCausalLM"),
+            ..Query::new(name, shape)
+        };
+        let vae = Query { component: Some("vae"), ..query };
+        for query in [query, vae, Query { stacked: true, ..query }, Query { draft: true, ..query }] {
             for scheme in [None, Some(Scheme::INT4), Some(Scheme::NVFP4), Some(Scheme::MXFP8)] {
                 let decision = policy.decide(&query, scheme);
                 assert_eq!(decision, policy.decide(&query, scheme), "the same question, another answer");

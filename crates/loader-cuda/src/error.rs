@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use longshore_manifest::{Digest, store::TableError, weights::plan::PlanError};
+use longshore_manifest::{Digest, store::TableError, weights::plan::LoadPlanError};
 
 use crate::driver::{CallError, OpenError, ProbeError};
 
@@ -26,7 +26,7 @@ pub enum CudaError {
     Table(#[from] TableError),
     /// What is selected cannot be planned.
     #[error(transparent)]
-    Plan(#[from] PlanError),
+    Plan(#[from] LoadPlanError),
     /// The device does not give the memory for the tensors.
     #[error(
         "cannot allocate {bytes} bytes on device {ordinal} for {tensor:?} and what follows it, {free} bytes being free"

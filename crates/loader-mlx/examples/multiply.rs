@@ -22,8 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Only what is needed is opened: a blob that holds nothing of it is never touched.
     let is_wanted = |name: &str| tensor.as_deref().is_none_or(|wanted| name == wanted);
-    let mut options = OpenOptions::default();
-    options.select = Some(&is_wanted);
+    let options = OpenOptions { select: Some(&is_wanted), ..OpenOptions::default() };
     let mut weights = MlxWeights::open(&store, &model, &options)?;
     let is_matrix = |name: &&str| weights.quantization_of(name).is_some() && !name.contains("experts");
     let name = weights.names().find(is_matrix).ok_or("there is no quantized matrix")?.to_owned();

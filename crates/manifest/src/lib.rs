@@ -19,69 +19,18 @@
 //! The layout, every field of the documents, and the order of writes are in `docs/format.md`. Shapes and element types are those
 //! of [`st_format`].
 //!
-//! ```
-//! use std::collections::BTreeMap;
+//! ```no_run
+//! use longshore_manifest::{Store, Weights, weights::OpenOptions};
 //!
-//! use longshore_manifest::{
-//!     Config, Descriptor, Manifest, ModelName, Silent, Store, Weights,
-//!     document::{BlobEntry, Facts, Import, Part, Role, TensorEntry, TensorTable, Arrangement, media_type},
-//!     store::{Added, VerifyOptions},
-//!     weights::OpenOptions,
-//! };
-//! use longshore_st_format::{Dtype, Layout, Shape};
-//!
-//! # let dir = tempfile::tempdir()?;
-//! # let root = dir.path().join("store");
-//! let store = Store::open(root)?;
-//! let name: ModelName = "demo:tiny".parse()?;
-//!
-//! // One tensor: the blob is planned, then written at any offsets.
-//! let layout = Layout::new(&BTreeMap::new(), [("weight", Dtype::U8, Shape::new([3]))])?;
-//! let part = layout.get("weight").expect("it was planned above").range;
-//! let ingest = store.ingest()?;
-//! let mut blob = ingest.blob()?;
-//! blob.write_at(part.start, &[7, 8, 9])?;
-//! blob.write_at(0, layout.header())?;
-//! let blob = blob.finish()?;
-//!
-//! // The table says where it lies.
-//! let part = Part {
-//!     role: Role::Weight,
-//!     dtype: Dtype::U8,
-//!     shape: Shape::new([3]),
-//!     offset: part.start,
-//!     length: part.end - part.start,
-//!     blob: None,
-//! };
-//! let tensor = TensorEntry {
-//!     name: "weight".into(),
-//!     dtype: Dtype::U8,
-//!     shape: Shape::new([3]),
-//!     quantization: None,
-//!     arrangement: Arrangement::None,
-//!     sources: vec![],
-//!     parts: vec![part],
-//!     loss: None,
-//! };
-//! let entry = BlobEntry { digest: blob.digest, component: None, tensors: vec![tensor] };
-//! let table = TensorTable::new(Facts::default(), Import::default(), vec![entry]);
-//! let config = ingest.add(&Config::new(table).to_bytes())?;
-//!
-//! // The manifest comes last, and all becomes durable at once.
-//! let describe = |kind: &str, name: Option<&str>, Added { digest, size, .. }| Descriptor {
-//!     media_type: kind.into(),
-//!     digest,
-//!     size,
-//!     name: name.map(Into::into),
-//! };
-//! let layers = vec![describe(media_type::TENSOR, Some("weight"), blob)];
-//! ingest.commit(&name, &Manifest::new(describe(media_type::CONFIG, None, config), layers))?;
-//!
-//! let weights = Weights::open(&store, &store.model(&name)?, &OpenOptions::default())?;
-//! assert_eq!(weights.get("weight").expect("it was stored above").weight().data, [7, 8, 9]);
-//! assert!(store.verify(&VerifyOptions::default(), &Silent)?.bad.is_empty());
+//! let store = Store::open("models")?;
+//! let model = store.model(&"qwen3-moe:int4".parse()?)?;
+//! let weights = Weights::open(&store, &model, &OpenOptions::default())?;
+//! let norm = weights.get("model.norm.weight").ok_or("no such tensor")?;
+//! println!("{} {}: {} bytes, mapped", norm.dtype(), norm.shape(), norm.weight().data.len());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! [`Ingest`](store::Ingest) shows how a tensor gets into a store.
 
 mod digest;
 pub mod document;

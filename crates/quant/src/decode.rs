@@ -1,7 +1,7 @@
 //! Packed codes to floats.
 
 use crate::{
-    EncodedLen, FloatType, Scheme, kernel,
+    EncodedLen, FloatType, Scheme, dispatch,
     level::Level,
     portable::{DecodeKernel, Params},
 };
@@ -52,14 +52,14 @@ impl Decoder {
     #[must_use]
     pub fn new(scheme: Scheme, stored: FloatType, output: FloatType) -> Self {
         let params = Params { group: scheme.group_elements(), global: None };
-        Self { scheme, stored, output, params, kernel: kernel::decoder(Level::detect(), scheme, stored, output) }
+        Self { scheme, stored, output, params, kernel: dispatch::decoder(Level::detect(), scheme, stored, output) }
     }
 
     /// This decoder with the kernel of another level, which gives the same bytes.
     #[doc(hidden)]
     #[must_use]
     pub fn with_level(mut self, level: Level) -> Self {
-        self.kernel = kernel::decoder(level, self.scheme, self.stored, self.output);
+        self.kernel = dispatch::decoder(level, self.scheme, self.stored, self.output);
         self
     }
 

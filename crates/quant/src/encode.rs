@@ -3,8 +3,8 @@
 use std::{iter::Sum, ops::AddAssign};
 
 use crate::{
-    EncodedLen, FloatType, GlobalScale, Importance, Profile, Scheme, kernel, level::Level, portable::Params,
-    table::Encode,
+    EncodedLen, FloatType, GlobalScale, Importance, Profile, Scheme, dispatch, kernels::Encode, level::Level,
+    portable::Params,
 };
 
 /// Turns whole groups of floats into a scheme's packed parts.
@@ -107,14 +107,14 @@ impl Encoder {
     #[must_use]
     pub fn new(scheme: Scheme, float: FloatType, profile: Profile) -> Self {
         let params = Params { group: scheme.group_elements(), global: None };
-        Self { scheme, float, profile, params, kernel: kernel::encoder(Level::detect(), scheme, float, profile) }
+        Self { scheme, float, profile, params, kernel: dispatch::encoder(Level::detect(), scheme, float, profile) }
     }
 
     /// This encoder with the kernel of another level, which gives the same bytes.
     #[doc(hidden)]
     #[must_use]
     pub fn with_level(mut self, level: Level) -> Self {
-        self.kernel = kernel::encoder(level, self.scheme, self.float, self.profile);
+        self.kernel = dispatch::encoder(level, self.scheme, self.float, self.profile);
         self
     }
 

@@ -50,11 +50,12 @@ mod avx2;
 #[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little")))]
 mod batch;
 mod decode;
+mod dispatch;
 mod encode;
 mod float;
 mod global_scale;
 mod importance;
-mod kernel;
+mod kernels;
 pub mod layout;
 mod level;
 mod measure;
@@ -68,7 +69,6 @@ mod portable;
 mod profile;
 mod scheme;
 mod search;
-mod table;
 
 pub use decode::{DecodeError, Decoder};
 pub use encode::{EncodeBuffers, EncodeError, EncodeStats, Encoder};

@@ -1,4 +1,4 @@
-//! The one place that maps files into memory.
+//! Opening a file as a map in memory.
 
 use std::{
     io,

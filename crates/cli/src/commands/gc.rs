@@ -34,7 +34,7 @@ struct Blob {
 }
 
 pub(super) fn run(args: &Gc, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
-    let outcome = store.gc(&GcOptions::default().with_dry_run(args.dry_run).with_grace(args.grace))?;
+    let outcome = store.gc(&GcOptions { dry_run: args.dry_run, grace: args.grace })?;
     if let Some(reason) = &outcome.left {
         printer.warn(&format!("not all that interrupted imports left is removed: {}", errors::text(reason)));
     }

@@ -60,11 +60,8 @@ pub(super) fn run(args: &Load, store: &Store, printer: &Printer) -> anyhow::Resu
     }
     let globs = globs(&args.select)?;
     let select = |name: &str| globs.is_match(name);
-    let mut options = OpenOptions::default();
-    options.component.clone_from(&args.component);
-    if !args.select.is_empty() {
-        options.select = Some(&select);
-    }
+    let select: Option<&dyn Fn(&str) -> bool> = if args.select.is_empty() { None } else { Some(&select) };
+    let options = OpenOptions { component: args.component.clone(), select };
     if args.device == Device::Mlx {
         return load_mlx::run(args, store, &model, &options, printer);
     }

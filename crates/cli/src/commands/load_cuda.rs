@@ -6,7 +6,7 @@ use longshore_loader_cuda::{CallError, CudaError, Device, LoadOptions, LoadRepor
 use longshore_manifest::{
     Store,
     store::Model,
-    weights::plan::{PlanError, Selection},
+    weights::plan::{LoadPlanError, Selection},
 };
 use longshore_quant::FloatType;
 use longshore_st_format::Dtype;
@@ -95,9 +95,8 @@ pub(super) fn run(
         device_name: device.name().map_err(|error| driver_error(&error))?,
     };
 
-    let mut selection = Selection::default();
-    selection.component.clone_from(&args.component);
-    selection.globs.clone_from(&args.select);
+    let (component, globs) = (args.component.clone(), args.select.clone());
+    let selection = Selection { component, globs, ..Selection::default() };
     let bar = Bar::new(printer);
     let mut options = LoadOptions::default();
     options.dtype = args.dtype.map(dtype);
@@ -214,7 +213,7 @@ fn advise(error: CudaError) -> anyhow::Error {
             .hint("--select GLOB loads some of the tensors; other processes may hold memory of the device")
             .into(),
         CudaError::Copy { .. } => Advice::failure(crate::errors::text(&error)).into(),
-        CudaError::Plan(PlanError::Glob { .. }) => Advice::failure(error.to_string()).hint(QUOTE).into(),
+        CudaError::Plan(LoadPlanError::Glob { .. }) => Advice::failure(error.to_string()).hint(QUOTE).into(),
         CudaError::Digest { .. } | CudaError::Short { .. } => {
             Advice::input(error.to_string()).hint("longshore verify says what is damaged").into()
         }

@@ -70,10 +70,8 @@ pub(super) fn run(args: Verify, store: &Store, printer: &Printer) -> anyhow::Res
 }
 
 fn verify(names: Vec<ModelName>, store: &Store, printer: &Printer) -> anyhow::Result<Report> {
-    let mut options = VerifyOptions::default();
-    options.names = names;
     let bar = Bar::new(printer);
-    let mut outcome = store.verify(&options, &bar)?;
+    let mut outcome = store.verify(&VerifyOptions { names }, &bar)?;
     let bad = std::mem::take(&mut outcome.bad).into_iter().map(Bad::from).collect();
     Ok(Report::new(&outcome, bad, None))
 }

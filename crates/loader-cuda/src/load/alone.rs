@@ -9,7 +9,7 @@ use std::{
 use longshore_manifest::{
     Store,
     document::TensorTable,
-    weights::plan::{LoadPlan, PlanOptions, Selection},
+    weights::plan::{LoadPlan, LoadPlanOptions, Selection},
 };
 
 use super::{LoadOptions, LoadReport, LoaderOptions};
@@ -32,8 +32,7 @@ pub fn read_alone(
     options: &LoadOptions<'_>,
 ) -> Result<LoadReport, CudaError> {
     let made = made.sensible();
-    let mut plan_options = PlanOptions::default();
-    plan_options.dtype = options.dtype;
+    let plan_options = LoadPlanOptions { dtype: options.dtype, ..LoadPlanOptions::default() };
     let plan = LoadPlan::new(table, selection, &plan_options)?;
     let mut report = LoadReport::of(&plan, options.verify);
     let blobs = Blobs::new(store, &plan, options.cold);

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use longshore_manifest::weights::plan::{LoadPlan, Source};
+use longshore_manifest::weights::plan::{LoadPlan, Origin};
 
 use crate::driver::DeviceMemory;
 
@@ -13,8 +13,8 @@ use crate::driver::DeviceMemory;
 #[derive(Debug)]
 pub(crate) struct Arena {
     pub(crate) memory: DeviceMemory,
-    /// Where the bytes of each source are.
-    sources: HashMap<Source, usize>,
+    /// Where the bytes of each origin are.
+    origins: HashMap<Origin, usize>,
 }
 
 /// The arenas that are alive on a device.
@@ -26,13 +26,13 @@ pub(super) struct Arenas {
 impl Arena {
     pub(super) fn new(memory: DeviceMemory, plan: &LoadPlan) -> Self {
         let parts = plan.tensors.iter().flat_map(|tensor| &tensor.parts);
-        let placed = parts.filter_map(|part| Some((part.source.clone(), index(part.arena?))));
-        Self { memory, sources: placed.collect() }
+        let placed = parts.filter_map(|part| Some((part.origin.clone(), index(part.arena?))));
+        Self { memory, origins: placed.collect() }
     }
 
-    /// Where the bytes of `source` start in it.
-    pub(super) fn find(&self, source: &Source) -> Option<usize> {
-        self.sources.get(source).copied()
+    /// Where the bytes of `origin` start in it.
+    pub(super) fn find(&self, origin: &Origin) -> Option<usize> {
+        self.origins.get(origin).copied()
     }
 }
 

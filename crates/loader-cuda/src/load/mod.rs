@@ -15,7 +15,7 @@ use std::{
 use longshore_manifest::{
     Model, Store,
     document::TensorTable,
-    weights::plan::{LoadPlan, PlanOptions, Selection},
+    weights::plan::{LoadPlan, LoadPlanOptions, Selection},
 };
 
 pub use alone::read_alone;
@@ -151,12 +151,9 @@ impl Loader {
         let mut slots = self.inner.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let started = Instant::now();
         let held = if options.reuse { self.inner.arenas.alive() } else { Vec::new() };
-        let is_held = |source: &_| held.iter().any(|arena| arena.find(source).is_some());
-        let mut plan_options = PlanOptions::default();
-        plan_options.dtype = options.dtype;
-        if !held.is_empty() {
-            plan_options.held = Some(&is_held);
-        }
+        let is_held = |origin: &_| held.iter().any(|arena| arena.find(origin).is_some());
+        let is_held: Option<&dyn Fn(&_) -> bool> = if held.is_empty() { None } else { Some(&is_held) };
+        let plan_options = LoadPlanOptions { dtype: options.dtype, held: is_held };
         let plan = LoadPlan::new(table, selection, &plan_options)?;
         let mut report = LoadReport::of(&plan, options.verify);
         let (arena, ready) = self.fill(store, &plan, options, &mut slots, &mut report)?;
@@ -175,7 +172,7 @@ impl Loader {
                 // Every part is empty, so that nothing was allocated.
                 (Some(_), None) => Place::NOWHERE,
                 (None, _) => {
-                    let found = held.iter().find_map(|arena| Some((arena, arena.find(&part.source)?)));
+                    let found = held.iter().find_map(|arena| Some((arena, arena.find(&part.origin)?)));
                     let (arena, at) = found.expect("the plan leaves out only what is held");
                     Place { arena: of(arena), at }
                 }

@@ -82,9 +82,11 @@ fn a_part_of_a_model_costs_its_own_bytes() {
     let (_control, driver) = driver();
     let loader = loader(&driver);
     let host = Weights::open(&fixture.store, &fixture.model, &OpenOptions::default()).unwrap();
-    let mut selection = Selection::default();
-    selection.globs = vec!["model.layers.1.mlp.experts.*".into()];
-    selection.experts = Some(vec![3, 1]);
+    let selection = Selection {
+        globs: vec!["model.layers.1.mlp.experts.*".into()],
+        experts: Some(vec![3, 1]),
+        ..Selection::default()
+    };
     let mut options = LoadOptions::default();
     options.verify = true;
     let weights = loader.load(&fixture.store, &fixture.model, &selection, &options).unwrap();
@@ -105,9 +107,11 @@ fn a_part_of_a_model_costs_its_own_bytes() {
     assert_eq!((report.verified_blobs, report.partly_read_blobs), (0, 1));
     assert_eq!(report.read_bytes, weights.bytes());
 
-    let mut selection = Selection::default();
-    selection.names = vec!["model.layers.0.q_proj.weight".into()];
-    selection.shards = vec![("*".into(), Shard::columns(1, 2))];
+    let selection = Selection {
+        names: vec!["model.layers.0.q_proj.weight".into()],
+        shards: vec![("*".into(), Shard::columns(1, 2))],
+        ..Selection::default()
+    };
     let weights = loader.load(&fixture.store, &fixture.model, &selection, &LoadOptions::default()).unwrap();
     let stored = host.get("model.layers.0.q_proj.weight").unwrap().weight();
     let expected: Vec<_> = stored.data.chunks_exact(32).flat_map(|row| &row[16..]).copied().collect();
@@ -238,8 +242,7 @@ fn components_keep_their_names_apart() {
     assert!(weights.component("unet").is_none());
     assert!(vae.get("other").is_none() && !weights.contains("other") && weights.contains("norm.weight"));
 
-    let mut selection = Selection::default();
-    selection.component = Some("vae".into());
+    let selection = Selection { component: Some("vae".into()), ..Selection::default() };
     let weights = loader.load(&fixture.store, &fixture.model, &selection, &LoadOptions::default()).unwrap();
     assert_eq!(weights.len(), 1);
 }

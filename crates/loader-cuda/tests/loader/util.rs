@@ -6,7 +6,7 @@ use longshore_fake_cuda_driver::{self as fake, Control, Variant};
 use longshore_loader_cuda::{CudaWeights, Device, Driver, Loader, LoaderOptions};
 use longshore_manifest::{
     Config, Descriptor, Digest, Manifest, Model, ModelName, Store,
-    document::{Arrangement, BlobEntry, Facts, Import, Part, Quantization, Role, TensorEntry, TensorTable, media_type},
+    document::{BlobEntry, Facts, Import, Part, Quantization, Role, TensorEntry, TensorTable},
     weights::{OpenOptions, Weights},
 };
 use longshore_st_format::{Dtype, Layout, Shape, Writer};
@@ -126,21 +126,14 @@ pub(crate) fn add(store: &Store, name: &str, blobs: &[Vec<Given>], seed: u32) ->
             Some(component) => format!("{component}/{}", tensors[0].name),
             None => tensors[0].name.clone(),
         };
-        layers.push(Descriptor {
-            media_type: media_type::TENSOR.into(),
-            digest: added.digest,
-            size: added.size,
-            name: Some(layer),
-        });
+        layers.push(Descriptor::tensor(layer, added));
         entries.push(entry);
     }
     let facts = Facts { experts: Some(4), ..Facts::default() };
     let table = TensorTable::new(facts, Import::default(), entries);
     let config = ingest.add(&Config::new(table).to_bytes()).unwrap();
-    let config =
-        Descriptor { media_type: media_type::CONFIG.into(), digest: config.digest, size: config.size, name: None };
     let name: ModelName = name.parse().unwrap();
-    ingest.commit(&name, &Manifest::new(config, layers)).unwrap();
+    ingest.commit(&name, &Manifest::new(Descriptor::config(config), layers)).unwrap();
     store.model(&name).unwrap()
 }
 
@@ -151,22 +144,13 @@ fn blob(tensors: &[Given], seed: u32) -> (Vec<u8>, BlobEntry) {
     });
     let layout = Layout::new(&BTreeMap::new(), arrays).unwrap();
     let entries = tensors.iter().map(|given| {
-        let parts = given.parts.iter().map(|(role, ..)| {
-            let part = layout.get(&part_name(given, *role)).unwrap();
-            let (offset, length) = (part.range.start, part.range.end - part.range.start);
-            Part { role: *role, dtype: part.dtype, shape: part.shape.clone(), offset, length, blob: None }
-        });
+        let place = |role| Part::new(role, layout.get(&part_name(given, role)).unwrap());
+        let parts = given.parts.iter().map(|(role, ..)| place(*role)).collect();
         TensorEntry {
-            name: given.name.clone(),
-            dtype: given.dtype,
-            shape: Shape::new(given.shape.clone()),
             quantization: given
                 .code
                 .map(|(quant_type, group_size)| Quantization { quant_type: quant_type.into(), group_size }),
-            arrangement: Arrangement::None,
-            sources: Vec::new(),
-            parts: parts.collect(),
-            loss: None,
+            ..TensorEntry::new(&given.name, given.dtype, Shape::new(given.shape.clone()), parts)
         }
     });
     let entries: Vec<_> = entries.collect();
@@ -174,7 +158,8 @@ fn blob(tensors: &[Given], seed: u32) -> (Vec<u8>, BlobEntry) {
     let mut writer = Writer::new(Vec::new(), layout).unwrap();
     writer.write(&bytes(len, seed)).unwrap();
     let bytes = writer.finish().unwrap();
-    let entry = BlobEntry { digest: Digest::of(&bytes), component: tensors[0].component.clone(), tensors: entries };
+    let component = tensors[0].component.clone();
+    let entry = BlobEntry { component, ..BlobEntry::new(Digest::of(&bytes), entries) };
     (bytes, entry)
 }
 

@@ -52,8 +52,7 @@ fn check(model: &str, scheme: &str) -> usize {
     components.dedup();
     let mut quantized = 0;
     for component in components {
-        let mut options = OpenOptions::default();
-        options.component.clone_from(&component);
+        let options = OpenOptions { component: component.clone(), ..OpenOptions::default() };
         let open = || MlxWeights::open(&stored.store, &stored_model, &options).unwrap();
         let weights = loaded_into(open(), Memory::Copied);
         let mapped = loaded_into(open(), Memory::Mapped);

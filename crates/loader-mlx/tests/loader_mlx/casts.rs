@@ -46,12 +46,12 @@ fn codes_stay_codes() {
     for (scheme, scale) in [("int4", MlxDtype::Float16), ("nvfp4", MlxDtype::Uint8), ("mxfp8", MlxDtype::Uint8)] {
         let model = stored.import_with("qwen3-moe", |_| {
             let scheme: Scheme = scheme.parse().unwrap();
-            let options = longshore_packer::PlanOptions {
+            longshore_packer::PlanOptions {
                 scheme: Some(scheme),
                 policy: Policy::named("uniform").unwrap(),
+                global_scale: scheme == Scheme::NVFP4,
                 ..Default::default()
-            };
-            options.with_global_scale(scheme == Scheme::NVFP4)
+            }
         });
         let same = loaded(stored.open(&model));
         let mut cast = stored.open(&model);

@@ -49,8 +49,7 @@ fn one_scheme_for_all_is_the_scheme_of_the_weights() {
 fn a_component_is_chosen_by_its_name_and_is_no_prefix() {
     let stored = Stored::new();
     let model = stored.import("flux", "none");
-    let mut options = OpenOptions::default();
-    options.component = Some("text_encoder".into());
+    let mut options = OpenOptions { component: Some("text_encoder".into()), ..OpenOptions::default() };
     let weights = MlxWeights::open(&stored.store, &model, &options).unwrap();
     assert!(!weights.is_empty());
     assert!(weights.names().all(|name| !name.starts_with("text_encoder")));
@@ -66,8 +65,7 @@ fn tensors_are_selected_by_their_names() {
     let stored = Stored::new();
     let model = stored.import("llama", "int4");
     let select = |name: &str| name.contains("layers.0.");
-    let mut options = OpenOptions::default();
-    options.select = Some(&select);
+    let mut options = OpenOptions { select: Some(&select), ..OpenOptions::default() };
     let weights = MlxWeights::open(&stored.store, &model, &options).unwrap();
     assert!(!weights.is_empty() && weights.names().all(|name| name.contains("layers.0.")));
     let none = |_: &str| false;

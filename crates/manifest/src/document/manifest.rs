@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Digest, RelativePath};
+use crate::{Digest, RelativePath, store::Added};
 
 /// Media types of the documents and layers, from ollama's layout.
 pub mod media_type {
@@ -149,6 +149,34 @@ pub(crate) fn check_files<'n>(files: impl Iterator<Item = &'n str>) -> Option<St
 }
 
 impl Descriptor {
+    /// A blob of tensors, called after its tensor or group, behind `<component>/` where it belongs to one.
+    #[must_use]
+    pub fn tensor(name: impl Into<String>, blob: Added) -> Self {
+        Self::new(media_type::TENSOR, Some(name.into()), blob)
+    }
+
+    /// A companion file that is JSON.
+    #[must_use]
+    pub fn json(path: &RelativePath, blob: Added) -> Self {
+        Self::new(media_type::JSON, Some(path.as_str().to_owned()), blob)
+    }
+
+    /// A companion file that is not JSON.
+    #[must_use]
+    pub fn file(path: &RelativePath, blob: Added) -> Self {
+        Self::new(media_type::FILE, Some(path.as_str().to_owned()), blob)
+    }
+
+    /// The config document.
+    #[must_use]
+    pub fn config(blob: Added) -> Self {
+        Self::new(media_type::CONFIG, None, blob)
+    }
+
+    fn new(media_type: &str, name: Option<String>, Added { digest, size, .. }: Added) -> Self {
+        Self { media_type: media_type.to_owned(), digest, size, name }
+    }
+
     /// Whether the blob is a companion file rather than tensors.
     #[must_use]
     pub fn is_file(&self) -> bool {
@@ -184,14 +212,9 @@ mod tests {
     use super::*;
 
     fn sample() -> Manifest {
-        let layer = |kind: &str, name: &str| Descriptor {
-            media_type: kind.into(),
-            digest: Digest::of(name.as_bytes()),
-            size: 7,
-            name: Some(name.into()),
-        };
-        let config = Descriptor { name: None, ..layer(media_type::CONFIG, "config") };
-        Manifest::new(config, vec![layer(media_type::TENSOR, "a.weight"), layer(media_type::JSON, "config.json")])
+        let blob = |text: &str| Added { digest: Digest::of(text.as_bytes()), size: 7, reused: false };
+        let file = Descriptor::json(&RelativePath::parse("config.json").unwrap(), blob("config.json"));
+        Manifest::new(Descriptor::config(blob("config")), vec![Descriptor::tensor("a.weight", blob("a.weight")), file])
     }
 
     #[test]

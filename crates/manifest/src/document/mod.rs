@@ -4,6 +4,7 @@ mod coding;
 mod config;
 mod expert;
 mod experts;
+mod make;
 mod manifest;
 mod table;
 

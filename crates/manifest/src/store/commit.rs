@@ -21,12 +21,17 @@ use crate::{
 pub struct Committed {
     /// The digest of the manifest document.
     pub digest: Digest,
-    /// The number of blobs that the store did not hold before, or held damaged. One that another import has put there in the
-    /// meantime is not new.
+    /// The number of blobs that were written: the store did not hold them before, or held them damaged. One that another import
+    /// has put there in the meantime is not new.
     pub new_blobs: usize,
     /// Their size in bytes.
     pub new_bytes: u64,
-    /// The number of those new blobs that a killed import had written, so that this one only compared them.
+    /// The number of blobs that the store held already or that a killed import had written, each counted once. These and the new
+    /// ones are all that the manifest names.
+    pub reused_blobs: usize,
+    /// Their size in bytes.
+    pub reused_bytes: u64,
+    /// The number of those reused blobs that a killed import had written, so that this one only compared them.
     pub taken_over_blobs: usize,
     /// Their size in bytes.
     pub taken_over_bytes: u64,
@@ -37,6 +42,25 @@ pub struct Committed {
     pub freed_bytes: u64,
     /// Why such blobs were left for a later [`Store::gc`], if they were. The name points at the manifest all the same.
     pub left: Option<GcError>,
+}
+
+impl Committed {
+    /// The commit of a manifest document with this digest, which wrote and reused nothing.
+    #[must_use]
+    pub fn new(digest: Digest) -> Self {
+        Self {
+            digest,
+            new_blobs: 0,
+            new_bytes: 0,
+            reused_blobs: 0,
+            reused_bytes: 0,
+            taken_over_blobs: 0,
+            taken_over_bytes: 0,
+            freed_blobs: 0,
+            freed_bytes: 0,
+            left: None,
+        }
+    }
 }
 
 impl Ingest<'_> {
@@ -114,25 +138,21 @@ impl Ingest<'_> {
         self.sync(&pending, Some(&temporary))?;
 
         let mut done = Committed {
-            digest: Digest::of(document),
-            new_blobs: 0,
-            new_bytes: 0,
-            taken_over_blobs: 0,
-            taken_over_bytes: 0,
-            freed_blobs: 0,
-            freed_bytes: 0,
-            left: None,
+            reused_blobs: named.len(),
+            reused_bytes: named.values().fold(0, |sum, size| sum.saturating_add(*size)),
+            ..Committed::new(Digest::of(document))
         };
         for (digest, blob) in &pending {
             let target = store.blob_path(digest);
             let is_new = !fs::is_file_of(&target, blob.size);
-            if is_new || blob.repairs {
+            if (is_new || blob.repairs) && blob.is_taken_over {
+                done.taken_over_blobs += 1;
+                done.taken_over_bytes = done.taken_over_bytes.saturating_add(blob.size);
+            } else if is_new || blob.repairs {
                 done.new_blobs += 1;
                 done.new_bytes = done.new_bytes.saturating_add(blob.size);
-                if blob.is_taken_over {
-                    done.taken_over_blobs += 1;
-                    done.taken_over_bytes = done.taken_over_bytes.saturating_add(blob.size);
-                }
+                done.reused_blobs -= 1;
+                done.reused_bytes = done.reused_bytes.saturating_sub(blob.size);
             }
             store.disk.rename(&blob.path, &target)?;
             if is_new {

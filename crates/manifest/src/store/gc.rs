@@ -40,8 +40,14 @@ pub enum GcError {
 }
 
 /// How [`Store::gc`] deletes.
+///
+/// ```
+/// use longshore_manifest::store::GcOptions;
+///
+/// let options = GcOptions { dry_run: true, ..GcOptions::default() };
+/// assert_eq!(options.grace.as_secs(), 3600);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct GcOptions {
     /// Only say what would be deleted.
     pub dry_run: bool,
@@ -53,20 +59,6 @@ pub struct GcOptions {
 impl Default for GcOptions {
     fn default() -> Self {
         Self { dry_run: false, grace: Duration::from_secs(60 * 60) }
-    }
-}
-
-impl GcOptions {
-    /// Whether to only say what would be deleted.
-    #[must_use]
-    pub fn with_dry_run(self, dry_run: bool) -> Self {
-        Self { dry_run, ..self }
-    }
-
-    /// How long unneeded blobs stay.
-    #[must_use]
-    pub fn with_grace(self, grace: Duration) -> Self {
-        Self { grace, ..self }
     }
 }
 

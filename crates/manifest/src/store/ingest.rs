@@ -19,6 +19,40 @@ use crate::{Digest, FsError, RelativePath, fs};
 
 /// A model that is being added. Dropped without [`Ingest::commit`], it leaves nothing behind.
 ///
+/// ```
+/// use longshore_manifest::{
+///     Config, Descriptor, Manifest, ModelName, Store, Weights,
+///     document::{BlobEntry, TensorEntry, TensorTable},
+///     weights::OpenOptions,
+/// };
+/// use longshore_st_format::{Dtype, Layout, Shape};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let root = dir.path().join("store");
+/// let store = Store::open(root)?;
+/// let name: ModelName = "demo:tiny".parse()?;
+///
+/// // One tensor: its blob is planned, then written, at any offsets.
+/// let layout = Layout::new(&Default::default(), [("weight", Dtype::U8, Shape::new([3]))])?;
+/// let ingest = store.ingest()?;
+/// let mut blob = ingest.blob()?;
+/// blob.write_at(layout.data_start(), &[7, 8, 9])?;
+/// blob.write_at(0, layout.header())?;
+/// let blob = blob.finish()?;
+///
+/// // The table says where it lies.
+/// let entry = BlobEntry::new(blob.digest, layout.parts().map(TensorEntry::plain).collect());
+/// let table = TensorTable::new(Default::default(), Default::default(), vec![entry]);
+/// let config = ingest.add(&Config::new(table).to_bytes())?;
+///
+/// // The manifest comes last, and all becomes durable at once.
+/// ingest.commit(&name, &Manifest::new(Descriptor::config(config), vec![Descriptor::tensor("weight", blob)]))?;
+///
+/// let weights = Weights::open(&store, &store.model(&name)?, &OpenOptions::default())?;
+/// assert_eq!(weights.get("weight").ok_or("it was stored above")?.weight().data, [7, 8, 9]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Order of writes
 ///
 /// 1. Every blob goes to a temporary file of its own in `tmp/<unique>/`, hashed as it is written. A line in the import's lease

@@ -1,4 +1,4 @@
-//! The one place that maps blobs into memory.
+//! Blobs mapped into memory: a whole one for [`Weights`](super::Weights), a part of one for whoever hashes it.
 
 use std::{fs::File, io, ops::Deref, path::PathBuf};
 
@@ -65,7 +65,7 @@ impl MappedBlob {
         Self::map(&file).map_err(fail("map"))
     }
 
-    #[expect(unsafe_code, reason = "mapping a file is unsafe; this is the only place that does it")]
+    #[expect(unsafe_code, reason = "a map of a blob is how its tensors are there without a copy")]
     pub(super) fn map(file: &File) -> io::Result<Self> {
         // SAFETY: a blob of the store has mode 0444 and is never written again once it has its name: it is replaced by a
         // rename or deleted, and both leave the mapped file as it is. Programs that share the layout do the same.
@@ -86,7 +86,7 @@ impl MappedPart {
     ///
     /// What the system answers: the file ends before, its disk fails, or the system cannot say (only Linux from 5.14 on can).
     #[cfg(target_os = "linux")]
-    #[expect(unsafe_code, reason = "mapping a file is unsafe; this is the only place that does it")]
+    #[expect(unsafe_code, reason = "a map of a part is hashed without a copy")]
     pub(crate) fn read(file: &File, offset: u64, length: usize) -> io::Result<Self> {
         // SAFETY: as for a whole blob.
         let map = unsafe { memmap2::MmapOptions::new().offset(offset).len(length).map(file) }?;

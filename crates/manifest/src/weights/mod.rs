@@ -59,7 +59,6 @@ struct Located {
 
 /// Which tensors of a model to open. What is left out costs nothing: a blob is mapped only if one of its tensors is wanted.
 #[derive(Clone, Default)]
-#[non_exhaustive]
 pub struct OpenOptions<'f> {
     /// Only this component's tensors, such as `text_encoder`; their names never carry the component as a prefix.
     pub component: Option<String>,

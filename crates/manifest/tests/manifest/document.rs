@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 
 use longshore_manifest::{
-    Config, Descriptor, Digest, Manifest,
+    Config, Descriptor, Digest, Manifest, RelativePath,
     document::{Arrangement, DocumentError, Draft, Facts, Import, Role, Rope, TensorTable, media_type},
+    store::Added,
 };
 use longshore_st_format::{Dtype, Shape};
 use proptest::prelude::*;
@@ -15,18 +16,14 @@ const CONFIG: &[u8] = include_bytes!("golden/config.json");
 
 /// A manifest with a layer of each kind.
 pub(crate) fn manifest() -> Manifest {
-    let layer = |kind: &str, name: Option<&str>, size| Descriptor {
-        media_type: kind.to_owned(),
-        digest: Digest::of(kind.as_bytes()),
-        size,
-        name: name.map(ToOwned::to_owned),
-    };
+    let blob = |kind: &str, size| Added { digest: Digest::of(kind.as_bytes()), size, reused: false };
+    let path = |text| RelativePath::parse(text).unwrap();
     Manifest::new(
-        layer(media_type::CONFIG, None, 2048),
+        Descriptor::config(blob(media_type::CONFIG, 2048)),
         vec![
-            layer(media_type::TENSOR, Some("model.embed_tokens.weight"), 4096),
-            layer(media_type::JSON, Some("config.json"), 640),
-            layer(media_type::FILE, Some("1_Pooling/vocab.txt"), u64::MAX),
+            Descriptor::tensor("model.embed_tokens.weight", blob(media_type::TENSOR, 4096)),
+            Descriptor::json(&path("config.json"), blob(media_type::JSON, 640)),
+            Descriptor::file(&path("1_Pooling/vocab.txt"), blob(media_type::FILE, u64::MAX)),
         ],
     )
 }

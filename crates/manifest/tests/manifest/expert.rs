@@ -16,16 +16,13 @@ fn stack(experts: u64, shape: &[u64], quantization: Option<(&str, u32)>, specs: 
         offset += length + 3;
         Part { role: *role, dtype: *dtype, shape, offset: offset - length, length, blob: None }
     });
+    let shape = Shape::from([&[experts][..], shape].concat());
     TensorEntry {
-        name: "experts.up.weight".into(),
-        dtype: Dtype::BF16,
-        shape: Shape::from([&[experts][..], shape].concat()),
-        parts: parts.collect(),
         quantization: quantization
             .map(|(quant_type, group_size)| Quantization { quant_type: quant_type.into(), group_size }),
         arrangement: Arrangement::Stack,
         sources: (0..experts).map(|expert| format!("experts.{expert}.up.weight")).collect(),
-        loss: None,
+        ..TensorEntry::new("experts.up.weight", Dtype::BF16, shape, parts.collect())
     }
 }
 

@@ -1,12 +1,11 @@
-use std::{fs, time::Duration};
+use std::fs;
 
 use longshore_manifest::{
-    Digest, Manifest, Silent,
-    document::media_type,
+    Descriptor, Digest, Manifest, Silent,
     store::{GcError, GcOptions, GcOutcome, ModelError, VerifyOptions},
 };
 
-use crate::util::{Blob, Scratch, age, at_once, chain, commit, describe, name, put, snapshot, verify};
+use crate::util::{Blob, Scratch, age, at_once, chain, commit, file, name, put, snapshot, verify};
 
 /// Adds a model and takes its name away behind the store's back.
 fn orphan(scratch: &Scratch, text: &str, seed: u8) -> Vec<Digest> {
@@ -72,7 +71,7 @@ fn what_is_younger_than_the_grace_stays() {
     let orphans = orphan(&scratch, "orphan", 2);
     let old = scratch.store.blob_path(&orphans[0]);
     age(&old, 61);
-    let dry = scratch.store.gc(&GcOptions::default().with_dry_run(true)).unwrap();
+    let dry = scratch.store.gc(&GcOptions { dry_run: true, ..GcOptions::default() }).unwrap();
     let done = scratch.store.gc(&GcOptions::default()).unwrap();
     let all =
         |found: &GcOutcome| (found.blobs.clone(), found.temporary_bytes, found.young.clone(), found.in_use.clone());
@@ -148,8 +147,8 @@ fn what_a_running_import_needs_stays() {
     assert!(removed.left.is_none());
     assert!(matches!(scratch.store.model(&name("m")), Err(ModelError::NotFound { .. })));
 
-    let config = describe(media_type::CONFIG, None, added);
-    let layers = vec![describe(media_type::FILE, Some("a"), reused), describe(media_type::FILE, Some("b"), kept)];
+    let config = Descriptor::config(added);
+    let layers = vec![file("a", reused), file("b", kept)];
     ingest.commit(&name("n"), &Manifest::new(config, layers)).unwrap();
     assert!(scratch.store.gc(&at_once(false)).unwrap().blobs.is_empty());
     assert_eq!(scratch.blobs().len(), 3);
@@ -323,7 +322,7 @@ fn names_that_are_out_of_reach_keep_their_blobs() {
         let away = scratch.beside("away");
         fs::rename(&place, &away).unwrap();
         std::os::unix::fs::symlink(scratch.beside("not-mounted"), &place).unwrap();
-        let spare_nothing = GcOptions::default().with_grace(Duration::ZERO);
+        let spare_nothing = at_once(false);
         assert!(matches!(scratch.store.gc(&spare_nothing), Err(GcError::Fs(_))), "{hidden}");
         assert!(scratch.store.verify(&VerifyOptions::default(), &Silent).is_err(), "{hidden}");
         assert_eq!(snapshot(&scratch.store.root().join("blobs")), before, "{hidden}");

@@ -2,12 +2,11 @@ use std::{fs, sync::Barrier};
 
 use longshore_manifest::{
     Descriptor, Digest, Manifest, Store,
-    document::media_type,
     store::{Added, IngestError},
 };
 use proptest::prelude::*;
 
-use crate::util::{Blob, Scratch, add, bytes, chain, commit, describe, name, put, replace, snapshot, verify};
+use crate::util::{Blob, Scratch, add, bytes, chain, commit, name, put, replace, snapshot, verify};
 
 /// Writes the pieces `(offset, end)` of `content` in this order.
 fn write(store: &Store, content: &[u8], pieces: &[(usize, usize)]) -> Added {
@@ -60,7 +59,7 @@ proptest! {
         let added = blob.finish().unwrap();
         prop_assert_eq!(added.digest, Digest::of(&content));
         // And the file that is committed holds these bytes.
-        let config = describe(media_type::CONFIG, None, added);
+        let config = Descriptor::config(added);
         ingest.commit(&name("m"), &Manifest::new(config, vec![])).unwrap();
         prop_assert_eq!(fs::read(scratch.store.blob_path(&added.digest)).unwrap(), content);
     }
@@ -109,9 +108,10 @@ fn a_blob_is_stored_once() {
     assert!(!first.reused);
     let again = ingest.add(b"same").unwrap();
     assert_eq!(again, Added { reused: true, ..first });
-    let manifest = Manifest::new(describe(media_type::CONFIG, None, first), vec![]);
+    let manifest = Manifest::new(Descriptor::config(first), vec![Descriptor::tensor("a", again)]);
     let done = ingest.commit(&name("m"), &manifest).unwrap();
     assert_eq!((done.new_blobs, done.new_bytes), (1, 4));
+    assert_eq!((done.reused_blobs, done.reused_bytes), (0, 0));
     assert_eq!(done.digest, Digest::of(&manifest.to_bytes()));
 
     // Another import finds it in the store.
@@ -119,6 +119,7 @@ fn a_blob_is_stored_once() {
     assert_eq!(ingest.add(b"same").unwrap(), again);
     let done = ingest.commit(&name("other"), &manifest).unwrap();
     assert_eq!((done.new_blobs, done.new_bytes), (0, 0));
+    assert_eq!((done.reused_blobs, done.reused_bytes), (1, 4));
     assert_eq!(scratch.blobs(), [first.digest.file_name()]);
 }
 
@@ -131,6 +132,7 @@ fn a_second_import_adds_no_bytes() {
     let before = snapshot(&scratch.store.root().join("blobs"));
     let second = commit(&scratch.store, "m:two", &blobs);
     assert_eq!((second.new_blobs, second.new_bytes, second.digest), (0, 0, first.digest));
+    assert_eq!((second.reused_blobs, second.reused_bytes), (4, first.new_bytes));
     assert_eq!(snapshot(&scratch.store.root().join("blobs")), before);
 }
 
@@ -145,6 +147,9 @@ fn a_blob_that_another_import_has_put_there_meanwhile_is_not_new() {
     let (config, own) = (second.config.size, blobs[1].bytes.len() as u64);
     let second = two.commit(&name("two"), &second).unwrap();
     assert_eq!((second.new_blobs, second.new_bytes), (2, config + own));
+    // The first tensor and `config.json`.
+    assert_eq!((second.reused_blobs, second.reused_bytes), (2, blobs[0].bytes.len() as u64 + 3));
+    assert_eq!((second.taken_over_blobs, second.taken_over_bytes), (0, 0));
 }
 
 #[test]
@@ -157,6 +162,7 @@ fn a_file_of_the_wrong_size_is_replaced() {
         replace(&path, wrong);
         let done = commit(&scratch.store, "m", std::slice::from_ref(&blob));
         assert_eq!((done.new_blobs, done.new_bytes), (1, blob.bytes.len() as u64));
+        assert_eq!(done.reused_blobs, 2);
         assert_eq!(fs::read(&path).unwrap(), blob.bytes);
     }
 }
@@ -200,8 +206,7 @@ fn a_manifest_with_a_missing_blob_is_refused() {
     let ingest = scratch.store.ingest().unwrap();
     let mut manifest = add(&ingest, &[Blob::plain("b", 9, 2)]);
     let missing = Digest::of(b"nobody added this");
-    let layer = Descriptor { media_type: media_type::TENSOR.into(), digest: missing, size: 17, name: Some("c".into()) };
-    manifest.layers.push(layer);
+    manifest.layers.push(Descriptor::tensor("c", Added { digest: missing, size: 17, reused: false }));
     let error = ingest.commit(&name("m"), &manifest).unwrap_err();
     assert!(matches!(error, IngestError::MissingBlob { digest, size: 17 } if digest == missing), "{error}");
     assert_eq!(snapshot(scratch.store.root()), before);

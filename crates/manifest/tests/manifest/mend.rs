@@ -109,9 +109,8 @@ fn weights_are_hashed_as_they_are_loaded() {
     let error = open(&OpenOptions::default()).verify(&Silent).unwrap_err();
     assert!(matches!(&error, CorruptError::Blob { digest: found, others: 1, .. } if *found == digest), "{error}");
     // What is not loaded is not hashed.
-    let mut options = OpenOptions::default();
     let is_a = |name: &str| name == a.name;
-    options.select = Some(&is_a);
+    let options = OpenOptions { select: Some(&is_a), ..OpenOptions::default() };
     assert_eq!(open(&options).verify(&Silent), Ok(()));
 }
 

@@ -6,9 +6,7 @@ use longshore_manifest::{
     store::{CopyError, IngestError, ModelError},
 };
 
-use crate::util::{
-    Blob, Scratch, add, add_with_config, at_once, chain, commit, describe, name, put, replace, snapshot, table,
-};
+use crate::util::{Blob, Scratch, add, add_with_config, at_once, chain, commit, name, put, replace, snapshot, table};
 
 #[test]
 fn a_model_is_what_was_committed() {
@@ -198,7 +196,7 @@ fn what_cannot_be_copied_changes_nothing() {
 fn a_model_without_tensors_is_a_model() {
     let scratch = Scratch::new();
     let ingest = scratch.store.ingest().unwrap();
-    let config = describe(media_type::CONFIG, None, ingest.add(b"{}").unwrap());
+    let config = Descriptor::config(ingest.add(b"{}").unwrap());
     ingest.commit(&name("m"), &Manifest::new(config, vec![])).unwrap();
     let summary = scratch.store.list().unwrap().remove(0).summary.unwrap();
     assert_eq!((summary.format.as_str(), summary.import, summary.size), ("", None, 2));

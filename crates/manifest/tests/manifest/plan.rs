@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use longshore_manifest::{
     Digest,
-    document::{Arrangement, BlobEntry, Facts, Import, Part, Quantization, Role, TensorEntry, TensorTable},
-    weights::plan::{ALIGNMENT, Cast, Cut, Layers, LoadPlan, PlanError, PlanOptions, Selection, Shard, ShardAxis},
+    document::{BlobEntry, Facts, Import, Part, Quantization, Role, TensorEntry, TensorTable},
+    weights::plan::{
+        ALIGNMENT, Cast, Cut, Layers, LoadPlan, LoadPlanError, LoadPlanOptions, Origin, Selection, Shard, ShardAxis,
+    },
 };
 use longshore_st_format::{Dtype, Shape};
 use proptest::prelude::*;
@@ -37,7 +39,7 @@ fn model(blobs: &[Vec<Given>]) -> (TensorTable, Vec<Vec<u8>>) {
         let data = util::bytes(usize::try_from(end).unwrap(), u8::try_from(index).unwrap());
         let digest = Digest::of(&data);
         bytes.push(data);
-        BlobEntry { digest, component: None, tensors }
+        BlobEntry::new(digest, tensors)
     });
     let facts = Facts { experts: Some(3), ..Facts::default() };
     let table = TensorTable::new(facts, Import::default(), entries.collect());
@@ -85,16 +87,8 @@ impl Given {
             *end += length;
             part
         });
-        TensorEntry {
-            name: self.name.clone(),
-            dtype,
-            shape: Shape::from(self.dims.clone()),
-            quantization,
-            arrangement: Arrangement::None,
-            sources: Vec::new(),
-            parts: parts.collect(),
-            loss: None,
-        }
+        let shape = Shape::from(self.dims.clone());
+        TensorEntry { quantization, ..TensorEntry::new(&self.name, dtype, shape, parts.collect()) }
     }
 }
 
@@ -202,12 +196,9 @@ fn selection() -> impl Strategy<Value = Selection> {
             .prop_flat_map(|ids| (0..=ids.len()).prop_map(move |count| ids[..count].to_vec())),
     );
     (shard, experts).prop_map(|(shard, experts)| {
-        let mut selection = Selection::default();
-        selection.experts = experts;
-        if let Some((rows, rank)) = shard {
-            selection.shards.push(("*".into(), if rows { Shard::rows(rank, 2) } else { Shard::columns(rank, 2) }));
-        }
-        selection
+        let shard = shard.map(|(rows, rank)| if rows { Shard::rows(rank, 2) } else { Shard::columns(rank, 2) });
+        let shards = shard.map(|shard| ("*".into(), shard)).into_iter().collect();
+        Selection { experts, shards, ..Selection::default() }
     })
 }
 
@@ -229,11 +220,9 @@ proptest! {
         blobs.push(vec![Given::new("last.experts.up", &[3, 2, 128], Kind::Int4)]);
         let (table, bytes) = model(&blobs);
         let by_digest = table.blobs.iter().map(|blob| blob.digest).zip(bytes.iter().map(Vec::as_slice)).collect();
-        let mut options = PlanOptions::default();
-        options.dtype = dtype;
+        let options = LoadPlanOptions { dtype, ..LoadPlanOptions::default() };
         let plan = LoadPlan::new(&table, &selection, &options).unwrap();
-        let mut cut = Cut::new(piece * ALIGNMENT);
-        (cut.gap, cut.fetch) = (gap, fetch);
+        let cut = Cut { piece: piece * ALIGNMENT, gap, fetch };
         let (arena, written) = fill(&plan, &by_digest, &cut, by_blob);
 
         let mut wanted = vec![0_u8; arena.len()];
@@ -244,7 +233,7 @@ proptest! {
             count += 1;
             for (part, view_part) in entry.parts.iter().zip(&view.parts) {
                 let shard = selection.shards.first().map(|(_, shard)| *shard);
-                let expected = cast(&naive(part, blob, is_stack, &selection, shard), view_part.source.cast);
+                let expected = cast(&naive(part, blob, is_stack, &selection, shard), view_part.origin.cast);
                 let at = view_part.arena.unwrap();
                 prop_assert_eq!(at % ALIGNMENT, 0);
                 prop_assert_eq!(view_part.shape.byte_len(view_part.dtype).unwrap(), view_part.len);
@@ -256,7 +245,7 @@ proptest! {
         prop_assert_eq!(count, plan.tensors.len());
         prop_assert_eq!(&wanted, &written);
         prop_assert!(wanted.iter().all(|count| *count <= 1));
-        prop_assert_eq!(plan.read_bytes() == plan.bytes(), plan.tensors.iter().all(|view| view.parts.iter().all(|part| part.source.cast.is_none() || part.len == 0)));
+        prop_assert_eq!(plan.read_bytes() == plan.bytes(), plan.tensors.iter().all(|view| view.parts.iter().all(|part| part.origin.cast.is_none() || part.len == 0)));
         let first = plan.tensors.iter().flat_map(|view| &view.parts).filter(|part| part.len > 0).find_map(|part| part.arena);
         if let Some(at) = first {
             prop_assert!(plan.tensor_at(at).unwrap().parts.iter().any(|part| part.arena == Some(at)));
@@ -277,24 +266,25 @@ fn small() -> TensorTable {
     model(&blobs).0
 }
 
-fn names(selection: &Selection) -> Result<Vec<String>, PlanError> {
-    let plan = LoadPlan::new(&small(), selection, &PlanOptions::default())?;
+fn names(selection: &Selection) -> Result<Vec<String>, LoadPlanError> {
+    let plan = LoadPlan::new(&small(), selection, &LoadPlanOptions::default())?;
     Ok(plan.tensors.into_iter().map(|view| view.name).collect())
 }
 
 #[test]
 fn fields_of_a_selection_narrow_it() {
-    let mut selection = Selection::default();
-    selection.globs = vec!["*.q_proj.*".into()];
-    selection.names = vec!["model.embed_tokens.weight".into()];
+    let mut selection = Selection {
+        globs: vec!["*.q_proj.*".into()],
+        names: vec!["model.embed_tokens.weight".into()],
+        ..Selection::default()
+    };
     assert_eq!(names(&selection).unwrap().len(), 4);
     selection.layers = Some(Layers { range: 1..12, others: false });
     assert_eq!(names(&selection).unwrap(), ["model.layers.11.q_proj.weight"]);
     selection.layers = Some(Layers { range: 0..0, others: true });
     assert_eq!(names(&selection).unwrap(), ["model.embed_tokens.weight"]);
 
-    let mut selection = Selection::default();
-    selection.experts = Some(vec![1]);
+    let selection = Selection { experts: Some(vec![1]), ..Selection::default() };
     let found = names(&selection).unwrap();
     assert!(found.contains(&"model.layers.11.mlp.experts.1.up_proj.weight".to_owned()));
     assert!(!found.contains(&"model.layers.11.mlp.experts.0.up_proj.weight".to_owned()));
@@ -302,12 +292,12 @@ fn fields_of_a_selection_narrow_it() {
 
 #[test]
 fn an_expert_costs_its_own_bytes() {
-    let mut selection = Selection::default();
-    selection.names = vec!["model.layers.1.mlp.experts.up_proj.weight".into()];
-    let whole = LoadPlan::new(&small(), &selection, &PlanOptions::default()).unwrap();
+    let mut selection =
+        Selection { names: vec!["model.layers.1.mlp.experts.up_proj.weight".into()], ..Selection::default() };
+    let whole = LoadPlan::new(&small(), &selection, &LoadPlanOptions::default()).unwrap();
     assert!(whole.blobs[0].is_whole);
     selection.experts = Some(vec![2]);
-    let one = LoadPlan::new(&small(), &selection, &PlanOptions::default()).unwrap();
+    let one = LoadPlan::new(&small(), &selection, &LoadPlanOptions::default()).unwrap();
     assert_eq!(one.read_bytes() * 3, whole.read_bytes());
     assert_eq!(one.tensors[0].shape, Shape::new([1, 4, 64]));
     assert!(!one.blobs[0].is_whole);
@@ -317,9 +307,8 @@ fn an_expert_costs_its_own_bytes() {
 fn held_bytes_are_not_read() {
     let table = small();
     let held = table.blobs[0].digest;
-    let is_held = |source: &longshore_manifest::weights::plan::Source| source.digest == held;
-    let mut options = PlanOptions::default();
-    options.held = Some(&is_held);
+    let is_held = |origin: &Origin| origin.digest == held;
+    let options = LoadPlanOptions { held: Some(&is_held), ..LoadPlanOptions::default() };
     let plan = LoadPlan::new(&table, &Selection::default(), &options).unwrap();
     assert!(plan.blobs.iter().all(|blob| blob.digest != held));
     let embed = plan.tensors.iter().find(|view| view.name == "model.embed_tokens.weight").unwrap();
@@ -334,13 +323,12 @@ fn a_blob_of_two_components_is_read_once() {
     table.blobs.push(table.blobs[0].clone());
     table.blobs[0].component = Some("a".into());
     table.blobs[1].component = Some("b".into());
-    let plan = LoadPlan::new(&table, &Selection::default(), &PlanOptions::default()).unwrap();
+    let plan = LoadPlan::new(&table, &Selection::default(), &LoadPlanOptions::default()).unwrap();
     assert_eq!(plan.tensors.len(), 2);
     assert_eq!(plan.tensors[0].parts[0].arena, plan.tensors[1].parts[0].arena);
     assert_eq!((plan.arena_bytes, plan.blobs.len()), (768, 1));
-    let mut selection = Selection::default();
-    selection.component = Some("b".into());
-    let plan = LoadPlan::new(&table, &selection, &PlanOptions::default()).unwrap();
+    let selection = Selection { component: Some("b".into()), ..Selection::default() };
+    let plan = LoadPlan::new(&table, &selection, &LoadPlanOptions::default()).unwrap();
     assert_eq!(plan.tensors[0].component.as_deref(), Some("b"));
 }
 
@@ -371,31 +359,28 @@ fn what_cannot_be_planned_says_why() {
         let found = names(&selection).unwrap_err().to_string();
         assert!(found.contains(expected), "{found}");
     }
-    let mut options = PlanOptions::default();
-    options.dtype = Some(Dtype::I32);
+    let options = LoadPlanOptions { dtype: Some(Dtype::I32), ..LoadPlanOptions::default() };
     let error = LoadPlan::new(&small(), &Selection::default(), &options).unwrap_err();
-    assert_eq!(error, PlanError::Dtype { found: Dtype::I32 });
+    assert_eq!(error, LoadPlanError::Dtype { found: Dtype::I32 });
 
     let mut table = small();
     table.blobs.truncate(1);
-    let mut selection = Selection::default();
-    selection.experts = Some(vec![0]);
-    let error = LoadPlan::new(&table, &selection, &PlanOptions::default()).unwrap_err();
-    assert_eq!(error, PlanError::NoExperts);
+    let mut selection = Selection { experts: Some(vec![0]), ..Selection::default() };
+    let error = LoadPlan::new(&table, &selection, &LoadPlanOptions::default()).unwrap_err();
+    assert_eq!(error, LoadPlanError::NoExperts);
 
     let mut table = small();
     table.blobs.drain(..4);
     selection.experts = Some(vec![1, 2]);
-    let error = LoadPlan::new(&table, &selection, &PlanOptions::default()).unwrap_err();
-    assert_eq!(error, PlanError::UnknownExpert { expert: 2 });
+    let error = LoadPlan::new(&table, &selection, &LoadPlanOptions::default()).unwrap_err();
+    assert_eq!(error, LoadPlanError::UnknownExpert { expert: 2 });
 }
 
 #[test]
 fn a_cut_of_an_odd_size_cuts_no_element() {
     let (table, bytes) = model(&[vec![Given::new("a.weight", &[3, 100], Kind::Plain(Dtype::F32))]]);
     let blobs: BTreeMap<_, _> = bytes.iter().map(|bytes| (Digest::of(bytes), &bytes[..])).collect();
-    let mut options = PlanOptions::default();
-    options.dtype = Some(Dtype::BF16);
+    let options = LoadPlanOptions { dtype: Some(Dtype::BF16), ..LoadPlanOptions::default() };
     let plan = LoadPlan::new(&table, &Selection::default(), &options).unwrap();
     let whole = fill(&plan, &blobs, &Cut::new(1 << 20), false);
     let mut odd = Cut::new(256);
@@ -419,11 +404,11 @@ fn scales_in_blobs_of_their_own_are_read_from_there() {
     for part in &mut table.blobs[0].tensors[0].parts[1..2] {
         (part.blob, part.offset) = (Some(scales), 8);
     }
-    let plan = LoadPlan::new(&table, &Selection::default(), &PlanOptions::default()).unwrap();
+    let plan = LoadPlan::new(&table, &Selection::default(), &LoadPlanOptions::default()).unwrap();
     let found: Vec<_> = plan.blobs.iter().map(|blob| (blob.digest, blob.is_whole)).collect();
     assert_eq!(found, [(codes, true), (scales, true)]);
     let parts = &plan.tensors[0].parts;
-    assert_eq!((parts[1].source.digest, parts[2].source.digest), (scales, codes));
+    assert_eq!((parts[1].origin.digest, parts[2].origin.digest), (scales, codes));
     assert_eq!(plan.reads.last().unwrap().extent.offset, 8);
 }
 
@@ -431,7 +416,7 @@ fn scales_in_blobs_of_their_own_are_read_from_there() {
 fn small_tensors_of_many_blobs_share_a_piece() {
     let norm = |at: usize| vec![Given::new(&format!("layers.{at}.norm.weight"), &[64], Kind::Plain(Dtype::BF16))];
     let (table, _) = model(&(0..100).map(norm).collect::<Vec<_>>());
-    let plan = LoadPlan::new(&table, &Selection::default(), &PlanOptions::default()).unwrap();
+    let plan = LoadPlan::new(&table, &Selection::default(), &LoadPlanOptions::default()).unwrap();
     assert_eq!(plan.pieces(&Cut::new(1 << 20)).len(), 1);
     assert_eq!(plan.pieces_by_blob(&Cut::new(1 << 20)).len(), 100);
 }

@@ -1,14 +1,13 @@
 //! Where a store may lie, whom it may belong to, and how large it may be.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
 use longshore_manifest::{
     Descriptor, Digest, Manifest, Store,
-    document::media_type,
     store::{GcError, GcOptions, IngestError},
 };
 
-use crate::util::{Blob, Scratch, add, at_once, chain, commit, describe, name, put, verify};
+use crate::util::{Blob, Scratch, add, at_once, chain, commit, name, put, verify};
 
 /// Everything that can be done to a store whose directories are not where they seem.
 fn works(store: &Store) {
@@ -181,9 +180,9 @@ fn a_manifest_of_fifty_thousand_layers() {
     let scratch = Scratch::new();
     let ingest = scratch.store.ingest().unwrap();
     let added: Vec<_> = (0..100_u8).map(|seed| ingest.add(&[seed; 10]).unwrap()).collect();
-    let layer = |at: usize| describe(media_type::TENSOR, Some(&format!("model.layers.{at}.weight")), added[at % 100]);
+    let layer = |at: usize| Descriptor::tensor(format!("model.layers.{at}.weight"), added[at % 100]);
     let layers: Vec<Descriptor> = (0..50_000).map(layer).collect();
-    let config = describe(media_type::CONFIG, None, ingest.add(b"{}").unwrap());
+    let config = Descriptor::config(ingest.add(b"{}").unwrap());
     let done = ingest.commit(&name("m"), &Manifest::new(config, layers)).unwrap();
     assert_eq!(done.new_blobs, 101);
     let listed = scratch.store.list().unwrap();
@@ -208,7 +207,7 @@ fn a_hundred_thousand_blobs() {
     }
     let young = scratch.store.gc(&GcOptions::default()).unwrap();
     assert_eq!((young.young.len(), young.blobs.len()), (100_000, 0));
-    let done = scratch.store.gc(&GcOptions::default().with_grace(Duration::ZERO)).unwrap();
+    let done = scratch.store.gc(&at_once(false)).unwrap();
     assert_eq!((done.blobs.len(), done.young.len()), (100_000, 0));
     assert_eq!(scratch.blobs().len(), 3);
     scratch.store.model(&name("m")).unwrap();

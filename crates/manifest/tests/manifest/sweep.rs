@@ -1,8 +1,8 @@
 use std::fs;
 
-use longshore_manifest::{Digest, Manifest, document::media_type, store::Ingest};
+use longshore_manifest::{Descriptor, Digest, Manifest, store::Ingest};
 
-use crate::util::{Blob, Scratch, age, at_once, bytes, commit, describe, name, put, verify};
+use crate::util::{Blob, Scratch, age, at_once, bytes, commit, name, put, verify};
 
 const DAY: u64 = 24 * 60;
 
@@ -170,10 +170,12 @@ fn the_next_import_goes_on_from_what_a_killed_one_had_finished() {
     let third = write(&ingest, "w2", &layers[2]);
     assert!(write(&ingest, "w2", &layers[2]).reused);
 
-    let layers = [first, second, third].map(|added| describe(media_type::TENSOR, Some("w"), added)).to_vec();
-    let config = describe(media_type::CONFIG, None, ingest.add(b"{}").unwrap());
+    let layers = [first, second, third].map(|added| Descriptor::tensor("w", added)).to_vec();
+    let config = Descriptor::config(ingest.add(b"{}").unwrap());
     let done = ingest.commit(&name("m"), &Manifest::new(config, layers)).unwrap();
-    assert_eq!((done.new_blobs, done.new_bytes), (4, 15_002));
+    // The other one and the config; what was taken over counts as reused, each blob once.
+    assert_eq!((done.new_blobs, done.new_bytes), (2, 5_002));
+    assert_eq!((done.reused_blobs, done.reused_bytes), (2, 10_000));
     assert_eq!((done.taken_over_blobs, done.taken_over_bytes), (2, 10_000));
     assert!(scratch.temporaries().is_empty());
     assert_eq!(scratch.blobs().len(), 4);

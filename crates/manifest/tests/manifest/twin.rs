@@ -1,16 +1,16 @@
 use std::fs;
 
-use longshore_manifest::{Digest, Manifest, document::media_type, store::Ingest};
+use longshore_manifest::{Descriptor, Digest, Manifest, store::Ingest};
 use proptest::prelude::*;
 
-use crate::util::{Blob, Scratch, bytes, chain, commit, describe, name, replace};
+use crate::util::{Blob, Scratch, bytes, chain, commit, file, name, replace};
 
 /// A store with a blob of `content` that is the layer `w`.
 fn with_layer(content: &[u8]) -> Scratch {
     let scratch = Scratch::new();
     let ingest = scratch.store.ingest().unwrap();
-    let layer = describe(media_type::FILE, Some("w"), ingest.add(content).unwrap());
-    let config = describe(media_type::CONFIG, None, ingest.add(b"{}").unwrap());
+    let layer = file("w", ingest.add(content).unwrap());
+    let config = Descriptor::config(ingest.add(b"{}").unwrap());
     ingest.commit(&name("m"), &Manifest::new(config, vec![layer])).unwrap();
     scratch
 }
@@ -22,8 +22,8 @@ fn files(scratch: &Scratch) -> usize {
 }
 
 fn commit_layer(ingest: Ingest<'_>, added: longshore_manifest::store::Added) -> u64 {
-    let layer = describe(media_type::FILE, Some("w"), added);
-    let config = describe(media_type::CONFIG, None, ingest.add(b"{}").unwrap());
+    let layer = file("w", added);
+    let config = Descriptor::config(ingest.add(b"{}").unwrap());
     ingest.commit(&name("m"), &Manifest::new(config, vec![layer])).unwrap().new_bytes
 }
 
@@ -72,7 +72,7 @@ fn a_blob_that_differs_becomes_one_of_its_own() {
         }
         let added = blob.finish().unwrap();
         assert_eq!((added.digest, added.reused), (Digest::of(&other), false), "{at}");
-        let config = describe(media_type::CONFIG, None, added);
+        let config = Descriptor::config(added);
         ingest.commit(&name("other"), &Manifest::new(config, vec![])).unwrap();
         assert_eq!(fs::read(scratch.store.blob_path(&added.digest)).unwrap(), other);
     }

@@ -9,8 +9,8 @@ use std::{
 };
 
 use longshore_manifest::{
-    Config, Descriptor, Manifest, ModelName, Silent, Store,
-    document::{Arrangement, BlobEntry, Facts, Import, Part, Quantization, Role, TensorEntry, TensorTable, media_type},
+    Config, Descriptor, Digest, Manifest, ModelName, RelativePath, Silent, Store,
+    document::{BlobEntry, Facts, Import, Part, Quantization, Role, TensorEntry, TensorTable},
     store::{Added, Committed, GcOptions, Ingest, VerifyOptions, VerifyOutcome},
 };
 use longshore_st_format::{Dtype, Layout, Shape, Writer};
@@ -130,27 +130,11 @@ impl Blob {
         let part_name = |role: Role| format!("{name}{}", role.suffix());
         let arrays = parts.iter().map(|(role, dtype, dims)| (part_name(*role), *dtype, Shape::new(dims.clone())));
         let layout = Layout::new(&metadata, arrays).unwrap();
-        let parts = parts.iter().map(|(role, ..)| {
-            let part = layout.get(&part_name(*role)).unwrap();
-            Part {
-                role: *role,
-                dtype: part.dtype,
-                shape: part.shape.clone(),
-                offset: part.range.start,
-                length: part.range.end - part.range.start,
-                blob: None,
-            }
-        });
+        let parts = parts.iter().map(|(role, ..)| Part::new(*role, layout.get(&part_name(*role)).unwrap()));
         let entry = TensorEntry {
-            name: name.to_owned(),
-            dtype,
-            shape: Shape::new(shape),
             quantization: code
                 .map(|(quant_type, group_size)| Quantization { quant_type: quant_type.to_owned(), group_size }),
-            arrangement: Arrangement::None,
-            sources: Vec::new(),
-            parts: parts.collect(),
-            loss: None,
+            ..TensorEntry::new(name, dtype, Shape::new(shape), parts.collect())
         };
         let data_len = usize::try_from(layout.file_len() - layout.data_start()).unwrap();
         let mut writer = Writer::new(Vec::new(), layout).unwrap();
@@ -178,21 +162,16 @@ pub(crate) fn bytes(len: usize, seed: u8) -> Vec<u8> {
     (0..len).map(|_| next()).collect()
 }
 
-pub(crate) fn describe(kind: &str, name: Option<&str>, added: Added) -> Descriptor {
-    Descriptor {
-        media_type: kind.to_owned(),
-        digest: added.digest,
-        size: added.size,
-        name: name.map(ToOwned::to_owned),
-    }
+/// A layer that is a companion file.
+pub(crate) fn file(path: &str, added: Added) -> Descriptor {
+    Descriptor::file(&RelativePath::parse(path).unwrap(), added)
 }
 
 /// The table of these blobs.
 pub(crate) fn table(blobs: &[Blob]) -> TensorTable {
     let entries = blobs.iter().map(|blob| BlobEntry {
-        digest: longshore_manifest::Digest::of(&blob.bytes),
         component: blob.component.clone(),
-        tensors: blob.tensors.clone(),
+        ..BlobEntry::new(Digest::of(&blob.bytes), blob.tensors.clone())
     });
     TensorTable::new(facts(), import(), entries.collect())
 }
@@ -211,12 +190,10 @@ pub(crate) fn add(ingest: &Ingest<'_>, blobs: &[Blob]) -> Manifest {
 }
 
 pub(crate) fn add_with_config(ingest: &Ingest<'_>, blobs: &[Blob], config: &[u8]) -> Manifest {
-    let mut layers: Vec<Descriptor> = blobs
-        .iter()
-        .map(|blob| describe(media_type::TENSOR, Some(&blob.layer()), ingest.add(&blob.bytes).unwrap()))
-        .collect();
-    layers.push(describe(media_type::JSON, Some("config.json"), ingest.add(b"{}\n").unwrap()));
-    Manifest::new(describe(media_type::CONFIG, None, ingest.add(config).unwrap()), layers)
+    let mut layers: Vec<_> =
+        blobs.iter().map(|blob| Descriptor::tensor(blob.layer(), ingest.add(&blob.bytes).unwrap())).collect();
+    layers.push(Descriptor::json(&RelativePath::parse("config.json").unwrap(), ingest.add(b"{}\n").unwrap()));
+    Manifest::new(Descriptor::config(ingest.add(config).unwrap()), layers)
 }
 
 pub(crate) fn commit(store: &Store, text: &str, blobs: &[Blob]) -> Committed {
@@ -232,7 +209,7 @@ pub(crate) fn verify(store: &Store) -> VerifyOutcome {
 
 /// A `gc` that spares nothing for being new.
 pub(crate) fn at_once(dry_run: bool) -> GcOptions {
-    GcOptions::default().with_dry_run(dry_run).with_grace(Duration::ZERO)
+    GcOptions { dry_run, grace: Duration::ZERO }
 }
 
 /// Puts other bytes where a read-only file is.

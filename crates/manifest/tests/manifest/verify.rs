@@ -13,8 +13,7 @@ use longshore_st_format::Shape;
 use crate::util::{Blob, Scratch, add, add_with_config, commit, name, put, replace, table};
 
 fn verify(scratch: &Scratch, names: &[&str]) -> VerifyOutcome {
-    let mut options = VerifyOptions::default();
-    options.names = names.iter().map(|text| name(text)).collect();
+    let options = VerifyOptions { names: names.iter().map(|text| name(text)).collect() };
     scratch.store.verify(&options, &Silent).unwrap()
 }
 
@@ -259,7 +258,7 @@ fn a_tensor_blob_that_is_no_safetensors_file_is_found() {
 fn a_table_that_is_not_about_the_blobs_of_the_manifest_is_found() {
     let scratch = Scratch::new();
     let (listed, other) = (Blob::plain("a", 1, 1), Blob::plain("b", 1, 2));
-    let unlisted = BlobEntry { digest: Digest::of(&other.bytes), component: None, tensors: other.tensors.clone() };
+    let unlisted = BlobEntry::new(Digest::of(&other.bytes), other.tensors.clone());
     commit_changed(&scratch, "m", std::slice::from_ref(&listed), |entries| *entries = vec![unlisted.clone()]);
     let bad = verify(&scratch, &[]).bad;
     let texts: Vec<_> = bad.iter().map(|bad| (bad.digest.unwrap(), bad.problem.to_string())).collect();
@@ -412,8 +411,7 @@ fn components_may_share_a_blob() {
 #[test]
 fn a_name_that_does_not_exist_is_an_error() {
     let (scratch, _) = two_models();
-    let mut options = VerifyOptions::default();
-    options.names = vec![name("a"), name("nobody")];
+    let options = VerifyOptions { names: vec![name("a"), name("nobody")] };
     let error = scratch.store.verify(&options, &Silent).unwrap_err();
     assert!(matches!(&error, VerifyError::NotFound(_)), "{error}");
     assert!(error.to_string().starts_with("no model nobody:latest in "), "{error}");

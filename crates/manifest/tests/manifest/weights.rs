@@ -133,8 +133,7 @@ fn pipeline() -> Scratch {
 #[test]
 fn one_component_can_be_opened() {
     let scratch = pipeline();
-    let mut options = OpenOptions::default();
-    options.component = Some("transformer".into());
+    let mut options = OpenOptions { component: Some("transformer".into()), ..OpenOptions::default() };
     let weights = open(&scratch, &options).unwrap();
     assert_eq!(weights.names().collect::<Vec<_>>(), ["other", "weight"]);
     assert_eq!(weights.get("weight").unwrap().shape().dims(), [9, 4]);
@@ -157,8 +156,7 @@ fn all_components_together_are_in_a_fixed_order() {
 
 #[test]
 fn an_unknown_component_is_an_error_that_names_the_known_ones() {
-    let mut options = OpenOptions::default();
-    options.component = Some("vae".into());
+    let options = OpenOptions { component: Some("vae".into()), ..OpenOptions::default() };
     let error = open(&pipeline(), &options).unwrap_err();
     let expected = "no tensors in the component \"vae\" of m:latest; \
         it has [\"text_encoder\", \"text_encoder_2\", \"transformer\"]";
@@ -174,8 +172,7 @@ fn what_is_not_selected_is_not_opened() {
     let scratch = with_blobs(&blobs);
     fs::remove_file(scratch.store.blob_path(&Digest::of(&blobs[0].bytes))).unwrap();
     let select = |name: &str| name != "z.weight";
-    let mut options = OpenOptions::default();
-    options.select = Some(&select);
+    let mut options = OpenOptions { select: Some(&select), ..OpenOptions::default() };
     let weights = open(&scratch, &options).unwrap();
     assert_eq!(weights.names().collect::<Vec<_>>(), ["a.weight", "m.weight"]);
     assert_eq!(weights.digests().collect::<Vec<_>>(), [&blobs[1], &blobs[2]].map(|blob| Digest::of(&blob.bytes)));

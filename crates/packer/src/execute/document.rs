@@ -1,10 +1,6 @@
 //! The documents of an imported model: its config and the layers of its manifest.
 
-use longshore_manifest::{
-    Config, Descriptor,
-    document::{Draft, media_type},
-    store::Added,
-};
+use longshore_manifest::{Config, Descriptor, document::Draft};
 use longshore_model::{ModelConfig, Runtime};
 
 use super::{options::ImportOptions, table, write::blob::Done};
@@ -38,17 +34,10 @@ fn describe(source: &Source, config: &mut Config) {
 /// The manifest's layers: blobs, then files.
 pub(super) fn layers(plan: &Plan, done: &[Done]) -> Vec<Descriptor> {
     let (blobs, files) = done.split_at(plan.blobs.len());
-    let blobs = plan.blobs.iter().zip(blobs).map(|(blob, done)| descriptor(media_type::TENSOR, &blob.name, done.added));
-    let files = plan.files.iter().zip(files).map(|(file, done)| {
-        let kind = match file.kind {
-            CompanionKind::Json => media_type::JSON,
-            CompanionKind::Other => media_type::FILE,
-        };
-        descriptor(kind, file.name.as_str(), done.added)
+    let blobs = plan.blobs.iter().zip(blobs).map(|(blob, done)| Descriptor::tensor(&blob.name, done.added));
+    let files = plan.files.iter().zip(files).map(|(file, done)| match file.kind {
+        CompanionKind::Json => Descriptor::json(&file.name, done.added),
+        CompanionKind::Other => Descriptor::file(&file.name, done.added),
     });
     blobs.chain(files).collect()
-}
-
-pub(super) fn descriptor(kind: &str, name: &str, added: Added) -> Descriptor {
-    Descriptor { media_type: kind.into(), digest: added.digest, size: added.size, name: Some(name.into()) }
 }

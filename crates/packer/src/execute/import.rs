@@ -1,8 +1,8 @@
 //! Importing a planned source.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use longshore_manifest::{Descriptor, Digest, Manifest, ModelName, Progress, document::media_type};
+use longshore_manifest::{Descriptor, Manifest, ModelName, Progress};
 
 use super::{
     document,
@@ -56,21 +56,19 @@ impl Plan {
         let layers = document::layers(self, &done);
         let (blobs, _) = done.split_at(self.blobs.len());
         let config = import.add(&document::config(self, blobs, options).to_bytes())?;
-        let config = Descriptor { name: None, ..document::descriptor(media_type::CONFIG, "", config) };
-        let manifest = Manifest::new(config, layers);
+        let manifest = Manifest::new(Descriptor::config(config), layers);
         if progress.cancelled() {
             return Err(ImportError::Cancelled);
         }
         progress.begin("making durable", 0);
         let committed = import.commit(name, &manifest)?;
-        let distinct: HashMap<Digest, u64> = manifest.blobs().map(|blob| (blob.digest, blob.size)).collect();
         let tensors = self.blobs.iter().flat_map(|blob| &blob.tensors);
         let losses = tensors.zip(done.iter().flat_map(|done| &done.losses));
         let losses = losses.filter_map(|(tensor, loss)| Some((tensor.name.clone(), (*loss)?))).collect();
         Ok(ImportOutcome {
             digest: committed.digest,
-            new_bytes: committed.new_bytes - committed.taken_over_bytes,
-            reused_bytes: distinct.values().sum::<u64>() - committed.new_bytes + committed.taken_over_bytes,
+            new_bytes: committed.new_bytes,
+            reused_bytes: committed.reused_bytes,
             taken_over_bytes: committed.taken_over_bytes,
             freed_bytes: committed.freed_bytes,
             left: committed.left.map(Arc::new),

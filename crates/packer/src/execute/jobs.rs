@@ -98,7 +98,8 @@ impl Work<'_> {
         let fail = |source| ImportError::Companion { path: file.path.clone(), source };
         let from = file.data.open().map_err(fail)?;
         let check = |found: u64| {
-            let problem = format!("it has {found} bytes, expected the {} that it had when it was listed", file.size);
+            let has = if found > file.size { "more".to_owned() } else { format!("{found} bytes") };
+            let problem = format!("it has {has}, expected the {} that it had when it was listed", file.size);
             if found == file.size { Ok(()) } else { Err(fail(io::Error::new(io::ErrorKind::InvalidData, problem))) }
         };
         check(from.byte_len().map_err(fail)?)?;

@@ -57,11 +57,7 @@ fn origins(source: &Source) -> HashMap<(Option<&str>, String), &StoredTensor> {
 }
 
 pub(super) fn entry(blob: &PlannedBlob, tensor: &PlannedTensor, loss: Option<Loss>) -> TensorEntry {
-    let place = |role| {
-        let part = blob.part(tensor, role);
-        let length = part.range.end - part.range.start;
-        Part { role, dtype: part.dtype, shape: part.shape.clone(), offset: part.range.start, length, blob: None }
-    };
+    let place = |role| Part::new(role, blob.part(tensor, role));
     let mut parts = vec![place(Role::Weight)];
     if let Some(scheme) = tensor.scheme {
         parts.push(place(Role::Scale));

@@ -77,7 +77,8 @@ impl SinkBlob for MemoryBlob<'_> {
 fn source() -> Source {
     let shard = |expert: u8| {
         let name = format!("model.layers.0.mlp.experts.{expert}.up_proj.weight");
-        let layout = Layout::new(&BTreeMap::new(), [(name, Dtype::BF16, Shape::new([2, 64]))]).expect("it is one tensor");
+        let layout =
+            Layout::new(&BTreeMap::new(), [(name, Dtype::BF16, Shape::new([2, 64]))]).expect("it is one tensor");
         let mut bytes = layout.header().to_vec();
         bytes.resize(bytes.len() + 256, expert + 0x3f);
         Shard::new(format!("{expert}.safetensors"), bytes.len() as u64, Arc::new(Arc::<[u8]>::from(bytes)))

@@ -23,13 +23,15 @@ type Decision = (Option<Scheme>, Cow<'static, str>);
 impl<'a> Decider<'a> {
     pub(super) fn new(member: &'a Member, options: &'a PlanOptions) -> Self {
         let config = member.config.as_ref();
-        let model = Query::new("", &[])
-            .architecture(member.architecture())
-            .component(member.component_for_policy())
-            .layers(config.and_then(|config| config.layers))
-            .experts(config.and_then(|config| config.experts))
-            .dense_layers(config.and_then(|config| config.dense_layers.as_deref()))
-            .draft(member.is_draft());
+        let model = Query {
+            architecture: member.architecture(),
+            component: member.component_for_policy(),
+            layers: config.and_then(|config| config.layers),
+            experts: config.and_then(|config| config.experts),
+            dense_layers: config.and_then(|config| config.dense_layers.as_deref()),
+            draft: member.is_draft(),
+            ..Query::default()
+        };
         Self { options, model }
     }
 
@@ -83,7 +85,7 @@ impl<'a> Decider<'a> {
                 return (None, "no elements: kept".into());
             }
         }
-        let query = self.model.tensor(&tensor.name, tensor.shape.dims()).stacked(stacked);
+        let query = Query { name: &tensor.name, shape: tensor.shape.dims(), stacked, ..self.model };
         let decision = self.options.policy.decide(&query, scheme);
         (decision.scheme, decision.rule)
     }

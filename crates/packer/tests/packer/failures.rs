@@ -94,8 +94,8 @@ fn a_source_that_shrinks_meanwhile() {
     let Setting { store, plan, .. } = &setting;
     let error = plan.import(store, &name("m"), &threads(2), &progress).expect_err("most of it is gone");
     let ImportError::Read(ReadError::Read { path, tensor, .. }) = &error else { panic!("{error:?}") };
-    let found = source.tensors.iter().find(|found| found.name == *tensor).expect("it is of the source");
-    assert_eq!(*path, source.shards[found.shard].path);
+    let found = setting.source.tensors.iter().find(|found| found.name == *tensor).expect("it is of the source");
+    assert_eq!(*path, setting.source.shards[found.shard].path);
     assert!(chain(&error).contains("the file ends before byte"), "{}", chain(&error));
     assert_eq!(files(store.root()), before);
     is_clean(store);

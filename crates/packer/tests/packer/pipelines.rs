@@ -235,8 +235,7 @@ fn one_component_loads_by_itself() {
     let (dir, target) = (pipeline(), Dir::new());
     let store = store(&target);
     import_as(&store, "m", &dir.open().expect("it is a pipeline"), "int4");
-    let mut options = OpenOptions::default();
-    options.component = Some("unet".into());
+    let options = OpenOptions { component: Some("unet".into()), ..OpenOptions::default() };
     let weights = Weights::open(&store, &read(&store, "m"), &options).expect("it is there");
     assert_eq!(weights.names().collect::<Vec<_>>(), ["conv.weight", "proj.weight"]);
     assert_eq!(weights.get("proj.weight").expect("it is there").shape().dims(), [64, 128]);

@@ -159,8 +159,7 @@ pub(crate) fn part(store: &Store, model: &Model, tensor: &str, role: Role) -> Ve
 
 /// The values of a plain tensor of a component.
 pub(crate) fn part_in(store: &Store, model: &Model, component: Option<&str>, tensor: &str) -> Vec<u8> {
-    let mut options = OpenOptions::default();
-    options.component = component.map(str::to_owned);
+    let options = OpenOptions { component: component.map(str::to_owned), ..OpenOptions::default() };
     let weights = Weights::open(store, model, &options).expect("it was imported");
     weights.get(tensor).expect("the component has it").weight().data.to_vec()
 }

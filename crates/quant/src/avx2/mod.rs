@@ -11,6 +11,7 @@ mod divide;
 mod e2m1;
 mod e2m1_keys;
 mod element;
+mod kernels;
 mod measure;
 mod minifloat;
 mod mx;
@@ -20,7 +21,6 @@ mod pack;
 mod reduce;
 mod search;
 mod signed;
-mod table;
 
 use crate::batch;
 

@@ -27,12 +27,12 @@ mod affine_decode;
 mod block_decode;
 mod e2m1;
 mod element;
+mod kernels;
 mod minifloat;
 mod mx;
 mod nvfp4;
 mod pack;
 mod reduce;
-mod table;
 mod values;
 
-pub(crate) use table::Neon;
+pub(crate) use kernels::Neon;

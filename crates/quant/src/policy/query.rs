@@ -1,8 +1,17 @@
 //! What a policy is asked.
 
 /// A tensor, as far as a policy looks at it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
+///
+/// ```
+/// use longshore_quant::policy::Query;
+///
+/// let name = "model.layers.0.mlp.experts.down_proj.weight";
+/// let query = Query { stacked: true, experts: Some(8), ..Query::new(name, &[8, 64, 128]) };
+/// // Another tensor of the same model.
+/// let norm = Query { name: "model.norm.weight", shape: &[64], stacked: false, ..query };
+/// # assert_eq!(norm.experts, Some(8));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Query<'a> {
     /// Its name as the checkpoint has it, prefixes included. For experts that are stacked on import, the name that the
     /// stack will have: `model.layers.0.mlp.experts.down_proj.weight`.
@@ -42,64 +51,6 @@ impl<'a> Query<'a> {
             dense_layers: None,
             draft: false,
         }
-    }
-
-    /// The same question about another tensor of the model, an ordinary one.
-    #[must_use]
-    pub const fn tensor<'b>(self, name: &'b str, shape: &'b [u64]) -> Query<'b>
-    where
-        'a: 'b,
-    {
-        Query { name, shape, stacked: false, ..self }
-    }
-
-    /// The same question with the pipeline's component named.
-    #[must_use]
-    pub const fn component(mut self, component: Option<&'a str>) -> Self {
-        self.component = component;
-        self
-    }
-
-    /// The same question about a stack of experts.
-    #[must_use]
-    pub const fn stacked(mut self, stacked: bool) -> Self {
-        self.stacked = stacked;
-        self
-    }
-
-    /// The same question with the architecture named.
-    #[must_use]
-    pub const fn architecture(mut self, architecture: Option<&'a str>) -> Self {
-        self.architecture = architecture;
-        self
-    }
-
-    /// The same question with the number of layers given.
-    #[must_use]
-    pub const fn layers(mut self, layers: Option<u64>) -> Self {
-        self.layers = layers;
-        self
-    }
-
-    /// The same question with the number of routed experts given.
-    #[must_use]
-    pub const fn experts(mut self, experts: Option<u64>) -> Self {
-        self.experts = experts;
-        self
-    }
-
-    /// The same question with the layers given that have no routed experts.
-    #[must_use]
-    pub const fn dense_layers(mut self, dense_layers: Option<&'a [u64]>) -> Self {
-        self.dense_layers = dense_layers;
-        self
-    }
-
-    /// The same question about a draft model.
-    #[must_use]
-    pub const fn draft(mut self, draft: bool) -> Self {
-        self.draft = draft;
-        self
     }
 
     /// The number of elements, or the largest number where it is larger.

@@ -17,7 +17,7 @@ pub(crate) mod nvfp4;
 
 use element::Element;
 
-use crate::{EncodeBuffers, EncodeStats, FloatType, GlobalScale, table::Kernels};
+use crate::{EncodeBuffers, EncodeStats, FloatType, GlobalScale, kernels::Kernels};
 
 /// The most elements that a group of any scheme has.
 pub(crate) const MAX_GROUP: usize = 128;

@@ -16,8 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<_> = std::env::args().skip(1).collect();
     let [store, name, tensor] = &args[..] else { return Err("expected STORE NAME TENSOR".into()) };
     let store = Store::open(store)?;
-    let mut selection = Selection::default();
-    selection.names = vec![tensor.clone()];
+    let selection = Selection { names: vec![tensor.clone()], ..Selection::default() };
     let weights = CudaWeights::load(&store, &store.model(&name.parse()?)?, 0, &selection, &LoadOptions::default())?;
     let array = weights.get(tensor).ok_or("there is no such tensor")?.weight();
     let device = CudaDevice::new_with_stream(0)?;

@@ -10,7 +10,7 @@ use std::{collections::HashSet, sync::Arc};
 use super::{Model, Store};
 use crate::{
     Config, Manifest,
-    document::{Arrangement, BlobEntry, Import, Part, Role, TensorEntry, TensorTable, media_type},
+    document::{BlobEntry, Import, Part, Role, TensorEntry, TensorTable, media_type},
 };
 use arrays::{Array, Arrays, Component};
 pub use error::TableError;
@@ -107,18 +107,10 @@ fn add(component: &Component<'_>, hints: &Hints, blobs: &mut Vec<BlobEntry>) -> 
 
 /// One tensor, from its weight.
 fn tensor(arrays: &Arrays<'_>, weight: &Array<'_>, hints: &Hints) -> Result<TensorEntry, TableError> {
-    let plain = || TensorEntry {
-        name: weight.name.to_owned(),
-        dtype: weight.info.dtype(),
-        shape: weight.info.shape().clone(),
-        quantization: None,
-        arrangement: Arrangement::None,
-        sources: Vec::new(),
-        parts: vec![part(weight, weight, Role::Weight)],
-        loss: None,
-    };
+    let stored = part(weight, weight, Role::Weight);
     let Some(scale) = arrays.companion(weight, Role::Scale) else {
-        return scheme::check_plain(weight).map(|()| plain());
+        let (dtype, shape) = (stored.dtype, stored.shape.clone());
+        return scheme::check_plain(weight).map(|()| TensorEntry::new(weight.name, dtype, shape, vec![stored]));
     };
     let bias = arrays.companion(weight, Role::Bias);
     let parts = Parts { weight, scale: &scale, bias: bias.as_ref() };
@@ -126,8 +118,8 @@ fn tensor(arrays: &Arrays<'_>, weight: &Array<'_>, hints: &Hints) -> Result<Tens
     let global = arrays.companion(weight, Role::GlobalScale).or_else(|| arrays.second_scale(weight));
     let companions = [(Role::Scale, Some(scale)), (Role::Bias, bias), (Role::GlobalScale, global)];
     let companions = companions.iter().filter_map(|(role, array)| Some(part(array.as_ref()?, weight, *role)));
-    let parts = std::iter::once(part(weight, weight, Role::Weight)).chain(companions).collect();
-    let tensor = TensorEntry { dtype, shape, quantization: Some(found), parts, ..plain() };
+    let parts = std::iter::once(stored).chain(companions).collect();
+    let tensor = TensorEntry { quantization: Some(found), ..TensorEntry::new(weight.name, dtype, shape, parts) };
     match tensor.check() {
         Ok(()) => Ok(tensor),
         Err(problem) => Err(TableError::Tensor { digest: weight.blob, tensor: tensor.name, problem }),

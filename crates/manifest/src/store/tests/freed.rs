@@ -76,7 +76,7 @@ fn what_a_killed_import_had_brought_in_is_freed() {
     // `gc` does too, however young it is.
     killed();
     let options = GcOptions::default();
-    let expected = store.gc(&options.clone().with_dry_run(true)).unwrap();
+    let expected = store.gc(&GcOptions { dry_run: true, ..options.clone() }).unwrap();
     let found = store.gc(&options).unwrap();
     assert!(found.blobs.contains(&(Digest::of(B.1), B.1.len() as u64)));
     assert_eq!((found.blobs, found.temporary_bytes), (expected.blobs, expected.temporary_bytes));

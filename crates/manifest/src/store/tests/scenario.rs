@@ -9,10 +9,10 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::super::{Committed, GcOptions, Ingest, IngestError, ModelError, Store};
+use super::super::{Added, Committed, GcOptions, Ingest, IngestError, ModelError, Store};
 use crate::{
-    Config, Descriptor, Digest, Manifest, ModelName, Silent,
-    document::{Facts, Import, TensorTable, media_type},
+    Config, Descriptor, Digest, Manifest, ModelName, RelativePath, Silent,
+    document::{Facts, Import, TensorTable},
     fs::{
         Disk,
         record::{Quick, Stops},
@@ -166,14 +166,11 @@ fn config() -> Vec<u8> {
     Config::new(TensorTable::new(Facts::default(), Import::default(), Vec::new())).to_bytes()
 }
 
-fn describe(kind: &str, name: Option<&str>, content: &[u8]) -> Descriptor {
-    let (digest, size) = (Digest::of(content), content.len() as u64);
-    Descriptor { media_type: kind.into(), digest, size, name: name.map(Into::into) }
-}
-
 fn manifest(files: Files<'_>) -> Manifest {
-    let layers = files.iter().map(|(name, content)| describe(media_type::FILE, Some(name), content));
-    Manifest::new(describe(media_type::CONFIG, None, &config()), layers.collect())
+    let blob = |content: &[u8]| Added { digest: Digest::of(content), size: content.len() as u64, reused: false };
+    let path = |name: &str| RelativePath::parse(name).unwrap();
+    let layers = files.iter().map(|(name, content)| Descriptor::file(&path(name), blob(content)));
+    Manifest::new(Descriptor::config(blob(&config())), layers.collect())
 }
 
 fn write(ingest: &Ingest<'_>, files: Files<'_>) -> Result<(), IngestError> {
@@ -208,7 +205,7 @@ pub(super) fn remove(store: &Store, from: &str) -> Result<(), String> {
 }
 
 pub(super) fn collect(store: &Store) -> Result<(), String> {
-    store.gc(&GcOptions::default().with_grace(Duration::ZERO)).map(drop).map_err(|error| text(&error))
+    store.gc(&GcOptions { grace: Duration::ZERO, ..GcOptions::default() }).map(drop).map_err(|error| text(&error))
 }
 
 /// The message of an error with its causes.

@@ -7,7 +7,6 @@ use crate::{Digest, FsError, ModelName};
 
 /// What to verify.
 #[derive(Debug, Clone, Default)]
-#[non_exhaustive]
 pub struct VerifyOptions {
     /// Only these models, and the blobs that they reach; empty for the whole store, blobs that no model reaches included.
     pub names: Vec<ModelName>,

@@ -8,7 +8,7 @@ use crate::document::{Role, TensorEntry};
 /// A plan that cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum PlanError {
+pub enum LoadPlanError {
     /// No tensor is in the component.
     #[error("no tensors in the component {component:?}; the model has {found:?}")]
     Component {
@@ -126,7 +126,7 @@ fn group(size: Option<u32>) -> String {
     size.map_or_else(String::new, |size| format!(" in groups of {size}"))
 }
 
-impl PlanError {
+impl LoadPlanError {
     pub(super) fn of_share(problem: ShareProblem, tensor: &TensorEntry, shape: &Shape, shard: Option<Shard>) -> Self {
         let (name, shape) = (tensor.name.clone(), shape.clone());
         match (problem, shard) {

@@ -18,7 +18,7 @@ use std::collections::{HashMap, HashSet};
 
 use longshore_st_format::{Dtype, Shape};
 
-pub use error::PlanError;
+pub use error::LoadPlanError;
 pub use extent::Extent;
 pub use piece::{Cut, Fetch, Piece, Take};
 pub use selection::{Layers, Selection, Shard, ShardAxis};
@@ -34,25 +34,24 @@ pub const ALIGNMENT: u64 = 256;
 
 /// How a [`LoadPlan`] is made.
 #[derive(Clone, Copy, Default)]
-#[non_exhaustive]
-pub struct PlanOptions<'f> {
+pub struct LoadPlanOptions<'f> {
     /// The type that plain tensors of F64, F32, F16 and BF16 get: one of the last three. Quantized tensors, their scales, 8-bit
     /// floats and integers stay as they are.
     pub dtype: Option<Dtype>,
     /// Whether these bytes are at hand already, so that they are neither read nor given a place.
-    pub held: Option<&'f dyn Fn(&Source) -> bool>,
+    pub held: Option<&'f dyn Fn(&Origin) -> bool>,
 }
 
-impl std::fmt::Debug for PlanOptions<'_> {
+impl std::fmt::Debug for LoadPlanOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let held = self.held.map(|_| "…");
-        f.debug_struct("PlanOptions").field("dtype", &self.dtype).field("held", &held).finish()
+        f.debug_struct("LoadPlanOptions").field("dtype", &self.dtype).field("held", &held).finish()
     }
 }
 
-/// Which bytes an array is made of. Equal sources are equal bytes, in any model: blobs are named by their content.
+/// Which bytes an array is made of. Equal origins are equal bytes, in any model: blobs are named by their content.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Source {
+pub struct Origin {
     /// The blob.
     pub digest: Digest,
     /// The bytes of it, in the order of the array.
@@ -75,7 +74,7 @@ pub struct Cast {
 #[non_exhaustive]
 pub struct LoadPlan {
     /// The blobs that are read, in the order of the table.
-    pub blobs: Vec<PlannedBlob>,
+    pub blobs: Vec<ReadBlob>,
     /// What is read, in the order of the arena, which is that of the blobs and of the bytes within each.
     pub reads: Vec<Read>,
     /// The selected tensors, sorted by name and then by component.
@@ -87,7 +86,7 @@ pub struct LoadPlan {
 /// A blob that is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct PlannedBlob {
+pub struct ReadBlob {
     /// The blob.
     pub digest: Digest,
     /// The first tensor that is read from it.
@@ -143,7 +142,7 @@ pub struct PartView {
     /// Its bytes after any cast.
     pub len: u64,
     /// Which bytes it is made of.
-    pub source: Source,
+    pub origin: Origin,
     /// Where it starts in the arena; `None` where it is held already.
     pub arena: Option<u64>,
 }
@@ -171,8 +170,8 @@ impl Read {
 impl PartView {
     /// The bytes that it has in the blob, before any cast.
     #[must_use]
-    pub fn source_len(&self) -> u64 {
-        self.source.extents.iter().map(Extent::len).sum()
+    pub fn stored_len(&self) -> u64 {
+        self.origin.extents.iter().map(Extent::len).sum()
     }
 }
 
@@ -181,12 +180,16 @@ impl LoadPlan {
     ///
     /// # Errors
     ///
-    /// [`PlanError`]; each names the tensor, the name or the pattern that it is about.
-    pub fn new(table: &TensorTable, selection: &Selection, options: &PlanOptions<'_>) -> Result<Self, PlanError> {
+    /// [`LoadPlanError`]; each names the tensor, the name or the pattern that it is about.
+    pub fn new(
+        table: &TensorTable,
+        selection: &Selection,
+        options: &LoadPlanOptions<'_>,
+    ) -> Result<Self, LoadPlanError> {
         if let Some(found) = options.dtype
             && !matches!(found, Dtype::F32 | Dtype::F16 | Dtype::BF16)
         {
-            return Err(PlanError::Dtype { found });
+            return Err(LoadPlanError::Dtype { found });
         }
         let mut plan = Self { blobs: Vec::new(), reads: Vec::new(), tensors: Vec::new(), arena_bytes: 0 };
         // A blob may be listed twice, by two components of a pipeline.
@@ -222,23 +225,23 @@ impl LoadPlan {
         &mut self,
         tensor: &str,
         part: &mut SelectedPart,
-        placed: Option<&mut HashMap<Source, Option<u64>>>,
-        options: &PlanOptions<'_>,
-    ) -> Result<(), PlanError> {
-        let too_large = || PlanError::TooLarge { tensor: tensor.to_owned() };
+        placed: Option<&mut HashMap<Origin, Option<u64>>>,
+        options: &LoadPlanOptions<'_>,
+    ) -> Result<(), LoadPlanError> {
+        let too_large = || LoadPlanError::TooLarge { tensor: tensor.to_owned() };
         let start = self.arena_bytes.checked_next_multiple_of(ALIGNMENT).ok_or_else(too_large)?;
         let end = start.checked_add(part.len).ok_or_else(too_large)?;
         if placed.is_some() || options.held.is_some() {
-            let source = part.source();
-            if options.held.is_some_and(|held| held(&source)) {
+            let origin = part.origin();
+            if options.held.is_some_and(|held| held(&origin)) {
                 return Ok(());
             }
             if let Some(placed) = placed {
-                if let Some(place) = placed.get(&source) {
+                if let Some(place) = placed.get(&origin) {
                     part.arena = *place;
                     return Ok(());
                 }
-                placed.insert(source, Some(start));
+                placed.insert(origin, Some(start));
             }
         }
         (part.arena, self.arena_bytes) = (Some(start), end);
@@ -247,7 +250,7 @@ impl LoadPlan {
         }
         if self.blobs.last().is_none_or(|last| last.digest != part.digest) {
             let tensor = tensor.to_owned();
-            self.blobs.push(PlannedBlob { digest: part.digest, tensor, end: 0, is_whole: false });
+            self.blobs.push(ReadBlob { digest: part.digest, tensor, end: 0, is_whole: false });
         }
         let blob = self.blobs.len() - 1;
         let mut arena = start;

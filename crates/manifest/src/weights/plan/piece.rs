@@ -6,7 +6,6 @@ use super::{ALIGNMENT, Cast, Extent, Read};
 
 /// How reads are cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Cut {
     /// The most bytes of a piece: the size of a staging buffer. What is no multiple of [`ALIGNMENT`] counts as the one below it, and 0 as the first.
     pub piece: u64,

@@ -6,7 +6,7 @@ use globset::{Glob, GlobMatcher, GlobSet, GlobSetBuilder};
 use longshore_st_format::{Dtype, Shape};
 
 use super::{
-    Cast, Extent, PartView, PlanError, Selection, Shard, ShardAxis, Source, View,
+    Cast, Extent, LoadPlanError, Origin, PartView, Selection, Shard, ShardAxis, View,
     selection::expert,
     shard::{Body, ShareProblem},
 };
@@ -52,7 +52,7 @@ struct Chooser<'s> {
     experts: Option<u64>,
 }
 
-pub(super) fn select(table: &TensorTable, selection: &Selection) -> Result<Vec<Selected>, PlanError> {
+pub(super) fn select(table: &TensorTable, selection: &Selection) -> Result<Vec<Selected>, LoadPlanError> {
     let chooser = Chooser::new(table, selection)?;
     let mut selected = Vec::new();
     let (mut missing, mut has_stacks, mut experts) = (chooser.names.clone(), false, HashSet::new());
@@ -74,50 +74,51 @@ pub(super) fn select(table: &TensorTable, selection: &Selection) -> Result<Vec<S
         }
     }
     if let Some(name) = selection.names.iter().find(|name| missing.contains(name.as_str())) {
-        return Err(PlanError::UnknownTensor { name: name.clone() });
+        return Err(LoadPlanError::UnknownTensor { name: name.clone() });
     }
     if let Some(wanted) = selection.experts.as_ref().filter(|_| !has_stacks) {
         if experts.is_empty() {
-            return Err(PlanError::NoExperts);
+            return Err(LoadPlanError::NoExperts);
         }
         if let Some(expert) = wanted.iter().find(|expert| !experts.contains(expert)) {
-            return Err(PlanError::UnknownExpert { expert: *expert });
+            return Err(LoadPlanError::UnknownExpert { expert: *expert });
         }
     }
     Ok(selected)
 }
 
 impl<'s> Chooser<'s> {
-    fn new(table: &TensorTable, selection: &'s Selection) -> Result<Self, PlanError> {
+    fn new(table: &TensorTable, selection: &'s Selection) -> Result<Self, LoadPlanError> {
         if let Some(component) = &selection.component {
             let mut found: Vec<_> = table.blobs.iter().filter_map(|blob| blob.component.clone()).collect();
             found.sort_unstable();
             found.dedup();
             if !found.contains(component) {
-                return Err(PlanError::Component { component: component.clone(), found });
+                return Err(LoadPlanError::Component { component: component.clone(), found });
             }
         }
         let glob = |pattern: &str| {
-            Glob::new(pattern).map_err(|error| PlanError::Glob { pattern: pattern.into(), reason: error.to_string() })
+            Glob::new(pattern)
+                .map_err(|error| LoadPlanError::Glob { pattern: pattern.into(), reason: error.to_string() })
         };
         let mut globs = GlobSetBuilder::new();
         for pattern in &selection.globs {
             globs.add(glob(pattern)?);
         }
-        let globs = globs.build().map_err(|error| PlanError::Glob {
+        let globs = globs.build().map_err(|error| LoadPlanError::Glob {
             pattern: error.glob().unwrap_or_default().to_owned(),
             reason: error.to_string(),
         })?;
         let mut shards = Vec::new();
         for (pattern, shard) in &selection.shards {
             if shard.rank >= shard.of {
-                return Err(PlanError::Rank { pattern: pattern.clone(), rank: shard.rank, of: shard.of });
+                return Err(LoadPlanError::Rank { pattern: pattern.clone(), rank: shard.rank, of: shard.of });
             }
             shards.push((glob(pattern)?.compile_matcher(), *shard));
         }
         let mut seen = HashSet::new();
         if let Some(expert) = selection.experts.iter().flatten().find(|expert| !seen.insert(**expert)) {
-            return Err(PlanError::ExpertTwice { expert: *expert });
+            return Err(LoadPlanError::ExpertTwice { expert: *expert });
         }
         let names = selection.names.iter().map(String::as_str).collect();
         Ok(Self { selection, names, globs, shards, experts: table.facts.experts })
@@ -141,15 +142,20 @@ impl<'s> Chooser<'s> {
     }
 
     /// `blob` is the tensor's.
-    fn take(&self, blob: Digest, tensor: &TensorEntry, component: Option<String>) -> Result<SelectedTensor, PlanError> {
+    fn take(
+        &self,
+        blob: Digest,
+        tensor: &TensorEntry,
+        component: Option<String>,
+    ) -> Result<SelectedTensor, LoadPlanError> {
         let is_stack = self.is_stack(tensor);
         let experts = self.selection.experts.as_deref().filter(|_| is_stack);
         let count = tensor.shape.dims().first().copied().unwrap_or_default();
         if let Some(expert) = experts.into_iter().flatten().find(|expert| **expert >= count) {
-            return Err(PlanError::Expert { tensor: tensor.name.clone(), expert: *expert, experts: count });
+            return Err(LoadPlanError::Expert { tensor: tensor.name.clone(), expert: *expert, experts: count });
         }
         let shard = self.shards.iter().find(|(glob, _)| glob.is_match(&tensor.name)).map(|(_, shard)| *shard);
-        let fail = |problem, shape: &Shape| PlanError::of_share(problem, tensor, shape, shard);
+        let fail = |problem, shape: &Shape| LoadPlanError::of_share(problem, tensor, shape, shard);
         let body = |shape, bits, offset| Body { dims: Shape::dims(shape), is_stack, bits, offset };
 
         // The logical shape, by elements of which every one is a byte: only the counting matters.
@@ -172,7 +178,7 @@ impl<'s> Chooser<'s> {
             };
             let end = part.offset.saturating_add(part.length);
             if extents.iter().any(|extent| extent.end() > end) {
-                return Err(PlanError::Part { tensor: tensor.name.clone(), role: part.role });
+                return Err(LoadPlanError::Part { tensor: tensor.name.clone(), role: part.role });
             }
             let len = extents.iter().map(Extent::len).try_fold(0_u64, u64::checked_add);
             let len = len.ok_or_else(|| fail(ShareProblem::TooLarge))?;
@@ -226,13 +232,13 @@ impl SelectedPart {
         }
     }
 
-    pub(super) fn source(&self) -> Source {
-        Source { digest: self.digest, extents: self.extents.clone().into(), cast: self.cast }
+    pub(super) fn origin(&self) -> Origin {
+        Origin { digest: self.digest, extents: self.extents.clone().into(), cast: self.cast }
     }
 
     fn finish(self) -> PartView {
         let Self { role, dtype, shape, digest, extents, len, cast, arena } = self;
-        PartView { role, dtype, shape, len, source: Source { digest, extents: extents.into(), cast }, arena }
+        PartView { role, dtype, shape, len, origin: Origin { digest, extents: extents.into(), cast }, arena }
     }
 }
 

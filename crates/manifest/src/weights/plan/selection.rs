@@ -9,16 +9,17 @@ use std::ops::Range;
 /// use longshore_manifest::weights::plan::{Layers, Selection, Shard};
 ///
 /// // The second half of a pipeline of two, without the embeddings and the output head, for the first of four tensor-parallel devices.
-/// let mut selection = Selection::default();
-/// selection.layers = Some(Layers { range: 16..32, others: false });
-/// selection.shards = vec![
-///     ("*.o_proj.*".into(), Shard::columns(0, 4)),
-///     ("*.down_proj.*".into(), Shard::columns(0, 4)),
-///     ("*_proj.*".into(), Shard::rows(0, 4)),
-/// ];
+/// let selection = Selection {
+///     layers: Some(Layers { range: 16..32, others: false }),
+///     shards: vec![
+///         ("*.o_proj.*".into(), Shard::columns(0, 4)),
+///         ("*.down_proj.*".into(), Shard::columns(0, 4)),
+///         ("*_proj.*".into(), Shard::rows(0, 4)),
+///     ],
+///     ..Selection::default()
+/// };
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Selection {
     /// Only this component's tensors, such as `text_encoder`; their names never carry the component as a prefix.
     pub component: Option<String>,

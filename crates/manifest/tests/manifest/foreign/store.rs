@@ -1,13 +1,16 @@
 use std::{fs, path::PathBuf};
 
 use longshore_manifest::{
-    Descriptor, Digest, Manifest, Store, Weights,
-    document::{Role, media_type},
-    store::{CopyError, GcError, GcOptions, IngestError, Owner},
+    Descriptor, Digest, Manifest, RelativePath, Store, Weights,
+    document::Role,
+    store::{Added, CopyError, GcError, GcOptions, IngestError, Owner},
     weights::OpenOptions,
 };
 
 use crate::util::{Blob, Scratch, at_once, name, put, snapshot, verify};
+
+/// The media type of a layer that is nothing to us.
+const TEMPLATE: &str = "application/vnd.ollama.image.template";
 
 /// A directory as ollama leaves it: no marker, a manifest without longshore's table, a file that is no blob.
 fn ollama() -> (Scratch, Store, PathBuf) {
@@ -16,24 +19,18 @@ fn ollama() -> (Scratch, Store, PathBuf) {
     let put_blob = |bytes: &[u8]| {
         let digest = Digest::of(bytes);
         put(&root.join("blobs").join(digest.file_name()), bytes);
-        (digest, bytes.len() as u64)
-    };
-    let describe = |kind: &str, name: Option<&str>, (digest, size)| Descriptor {
-        media_type: kind.into(),
-        digest,
-        size,
-        name: name.map(Into::into),
+        Added { digest, size: bytes.len() as u64, reused: false }
     };
     let config = put_blob(
         br#"{"model_format":"safetensors","model_family":"","model_families":null,"model_type":"",
         "file_type":"","requires":"0.19.0","capabilities":["completion"],"architecture":"amd64","os":"linux"}"#,
     );
     let layers = vec![
-        describe(media_type::TENSOR, Some("w"), put_blob(&Blob::plain("w", 2, 1).bytes)),
-        describe(media_type::JSON, Some("config.json"), put_blob(b"{}")),
-        describe("application/vnd.ollama.image.template", None, put_blob(b"{{ .Prompt }}")),
+        Descriptor::tensor("w", put_blob(&Blob::plain("w", 2, 1).bytes)),
+        Descriptor::json(&RelativePath::parse("config.json").unwrap(), put_blob(b"{}")),
+        Descriptor { media_type: TEMPLATE.into(), ..Descriptor::config(put_blob(b"{{ .Prompt }}")) },
     ];
-    let manifest = Manifest::new(describe(media_type::CONFIG, None, config), layers);
+    let manifest = Manifest::new(Descriptor::config(config), layers);
     put(&root.join("manifests/registry.ollama.ai/library/m/latest"), &manifest.to_bytes());
     put(&root.join("blobs/sha256-123-partial-0"), b"half");
     let store = Store::open(&root).unwrap();

@@ -77,8 +77,7 @@ fn parts_in_blobs_of_their_own() {
         let data = weights.get(tensor).unwrap().companion(role).unwrap().data;
         assert!(!data.is_empty() && blob.ends_with(data) && blob.len() > data.len(), "{of}");
     }
-    let mut options = OpenOptions::default();
-    options.select = Some(&|name| name == "a.weight");
+    let options = OpenOptions { select: Some(&|name| name == "a.weight"), ..OpenOptions::default() };
     assert_eq!(Weights::open(&store, &model, &options).unwrap().digests().count(), 3);
     assert!(verify(&store).bad.is_empty());
 

@@ -2,7 +2,7 @@
 
 mod action;
 mod rule;
-mod table;
+mod toml_table;
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use toml::de::DeTable;
 
 use self::{
     rule::Sets,
-    table::{Document, Table},
+    toml_table::{Document, Table},
 };
 use crate::Scheme;
 
@@ -37,7 +37,7 @@ const CADENCE: &[&str] = &["first", "last", "middle_end", "every", "at", "layers
 pub(super) fn policy(text: &str, name: &str) -> Result<Policy, PolicyError> {
     if text.len() > Policy::MAX_BYTES {
         let problem = PolicyProblem::TooMany { what: "bytes", limit: Policy::MAX_BYTES, found: text.len() };
-        return Err(table::error(text, 0, problem));
+        return Err(toml_table::error(text, 0, problem));
     }
     let document = DeTable::parse(text).map_err(|error| syntax(text, &error))?;
     let shared = Document::new(text);
@@ -61,12 +61,12 @@ pub(super) fn policy(text: &str, name: &str) -> Result<Policy, PolicyError> {
 /// The error about a text that bears the name of a built-in policy, and is not that policy.
 pub(super) fn reserved(text: &str, name: &str) -> PolicyError {
     let at = DeTable::parse(text).ok().and_then(|table| table.get_ref().get("name").map(|name| name.span().start));
-    table::error(text, at.unwrap_or(0), PolicyProblem::Reserved { found: name.to_owned() })
+    toml_table::error(text, at.unwrap_or(0), PolicyProblem::Reserved { found: name.to_owned() })
 }
 
 fn syntax(text: &str, error: &toml::de::Error) -> PolicyError {
     let at = error.span().map_or(0, |span| span.start);
-    table::error(text, at, PolicyProblem::Syntax { message: error.message().to_owned() })
+    toml_table::error(text, at, PolicyProblem::Syntax { message: error.message().to_owned() })
 }
 
 /// The indices of named tables in the list of what they were read as.

@@ -1,6 +1,6 @@
 //! One rule, read.
 
-use super::{Names, action, prose, table::Table};
+use super::{Names, action, prose, toml_table::Table};
 use crate::policy::{
     PolicyError,
     glob::Glob,

@@ -14,7 +14,7 @@ const EIGHT_BIT: &str = "int8 int8 mxfp8 mxfp8 mxfp8";
 fn a6_names_in_0_16() {
     let policy = named("v0.16");
     let component = |name: &'static str, component| {
-        decisions(&policy, &Query::new(name, &[128, 128]).component(component).stacked(false))
+        decisions(&policy, &Query { component, stacked: false, ..Query::new(name, &[128, 128]) })
     };
     for name in ["decoder.conv.weight", "decoder.conv.bias"] {
         assert_eq!(component(name, Some("vae")), KEPT, "{name}");
@@ -68,10 +68,10 @@ fn a7_shapes_in_0_16() {
         assert_eq!(decision(&policy, &Query::new(name, shape), request), "-", "{name} {shape:?} {request}");
     }
     // Overruled by the issue for stacks of experts: 3-D is none there, and stacking is the same under every policy here.
-    let stack = Query::new("model.layers.0.mlp.experts.gate_proj.weight", &[64, 64, 64]).stacked(true);
+    let stack = Query { stacked: true, ..Query::new("model.layers.0.mlp.experts.gate_proj.weight", &[64, 64, 64]) };
     assert_eq!(decisions(&policy, &stack), REQUESTED);
     // §3.2: the name has to end in `.weight`, so that experts which a checkpoint stores together may stay.
-    let fused = Query::new("model.layers.0.mlp.experts.gate_up_proj", &[64, 64, 64]).stacked(true);
+    let fused = Query { stacked: true, ..Query::new("model.layers.0.mlp.experts.gate_up_proj", &[64, 64, 64]) };
     assert_eq!(decisions(&policy, &fused), KEPT);
 }
 
@@ -80,7 +80,7 @@ fn a7_shapes_in_0_16() {
 fn pipelines_in_0_16() {
     let policy = named("v0.16");
     let of = |name: &'static str, shape: &'static [u64]| {
-        decisions(&policy, &Query::new(name, shape).component(Some("text_encoder")))
+        decisions(&policy, &Query { component: Some("text_encoder"), ..Query::new(name, shape) })
     };
     assert_eq!(of("model.layers.0.mlp.down_proj.weight", &[128, 128]), REQUESTED);
     assert_eq!(of("model.layers.0.self_attn.q_a_proj.weight", &[128, 128]), REQUESTED);
@@ -124,7 +124,8 @@ fn b12_the_default_policy_of_0_32() {
     for (name, shape, expected) in rows {
         assert_eq!(decisions(&policy, &query(name, shape)), *expected, "{name} {shape:?}");
     }
-    let granite = Query::new("model.layers.0.block_sparse_moe.output_linear.weight", &[8, 128, 128]).stacked(true);
+    let granite =
+        Query { stacked: true, ..Query::new("model.layers.0.block_sparse_moe.output_linear.weight", &[8, 128, 128]) };
     assert_eq!(decisions(&policy, &granite), KEPT);
 }
 
@@ -154,15 +155,15 @@ fn b16_drafts() {
         for prefix in ["", "draft."] {
             for name in ["model.embed_tokens.weight", "lm_head.weight"] {
                 let name = format!("{prefix}{name}");
-                let of = |shape, draft| decisions(&policy, &Query::new(&name, shape).draft(draft));
+                let of = |shape, draft| decisions(&policy, &Query { draft, ..Query::new(&name, shape) });
                 assert_eq!(of(&[1024, 1024], true), REQUESTED, "{name}");
                 assert_eq!(of(&[1024, 24], true), KEPT, "{name}");
                 assert_ne!(of(&[1024, 1024], false), REQUESTED, "{name}");
             }
             // "Otherwise the architecture policy."
             let name = format!("{prefix}model.layers.4.mlp.down_proj.weight");
-            let query = Query::new(&name, &[1024, 1024]).draft(true);
-            let gemma = query.architecture(Some("Gemma4AssistantForCausalLM")).layers(Some(30));
+            let query = Query { draft: true, ..Query::new(&name, &[1024, 1024]) };
+            let gemma = Query { architecture: Some("Gemma4AssistantForCausalLM"), layers: Some(30), ..query };
             assert_eq!(decision(&policy, &query, "int4"), "int8");
             assert_eq!(decision(&policy, &gemma, "int4"), "int4");
         }

@@ -130,14 +130,14 @@ fn of<'a>(model: &str, query: Query<'a>) -> Query<'a> {
         Some("Nemotron") => "NemotronHForCausalLM",
         other => panic!("{other:?} is in no row"),
     };
-    let mut query = query.architecture(Some(architecture));
+    let mut query = Query { architecture: Some(architecture), ..query };
     for word in words {
         match word.split_once('=') {
-            Some(("n", layers)) => query = query.layers(layers.parse().ok()),
-            Some(("E", experts)) => query = query.experts(experts.parse().ok()),
+            Some(("n", layers)) => query.layers = layers.parse().ok(),
+            Some(("E", experts)) => query.experts = experts.parse().ok(),
             _ => {
                 assert_eq!(word, "dense{0}");
-                query = query.dense_layers(Some(&[0]));
+                query.dense_layers = Some(&[0]);
             }
         }
     }

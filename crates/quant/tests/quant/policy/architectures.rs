@@ -28,7 +28,8 @@ fn in_layer(layer: u64, rest: &str) -> String {
 fn promoted(policy: &Policy, architecture: &str, layers: u64, rest: &str, request: &str) -> Vec<u64> {
     let eight_bit = |layer: &u64| {
         let name = in_layer(*layer, rest);
-        let query = Query::new(&name, &[1024, 1024]).architecture(Some(architecture)).layers(Some(layers));
+        let query =
+            Query { architecture: Some(architecture), layers: Some(layers), ..Query::new(&name, &[1024, 1024]) };
         decision(policy, &query, request).contains('8')
     };
     (0..layers).filter(eight_bit).collect()
@@ -78,8 +79,12 @@ fn b14_roles_of_gemma_4() {
         ("model.language_model.norm.weight", 128, KEPT, None),
     ];
     for (name, experts, expected, ours) in rows {
-        let query =
-            Query::new(name, &[1024, 1024]).architecture(Some(GEMMA4[0])).layers(Some(30)).experts(Some(*experts));
+        let query = Query {
+            architecture: Some(GEMMA4[0]),
+            layers: Some(30),
+            experts: Some(*experts),
+            ..Query::new(name, &[1024, 1024])
+        };
         assert_eq!(decisions(&named("v0.32"), &query), *expected, "{name}");
         assert_eq!(decisions(&named("default"), &query), ours.unwrap_or(expected), "{name}");
     }
@@ -87,8 +92,8 @@ fn b14_roles_of_gemma_4() {
     for policy in ["v0.32", "default"] {
         for (layer, expected) in [(5, EIGHT_BIT), (4, REQUESTED)] {
             let name = in_layer(layer, "experts.down_proj");
-            let query = Query::new(&name, &[128, 1024, 704]).stacked(true).architecture(Some(GEMMA4[0]));
-            assert_eq!(decisions(&named(policy), &query.layers(Some(30)).experts(Some(128))), expected);
+            let query = Query { stacked: true, architecture: Some(GEMMA4[0]), ..Query::new(&name, &[128, 1024, 704]) };
+            assert_eq!(decisions(&named(policy), &Query { layers: Some(30), experts: Some(128), ..query }), expected);
         }
     }
 }
@@ -97,7 +102,7 @@ fn b14_roles_of_gemma_4() {
 #[test]
 fn gemma_4_without_a_number_of_layers() {
     let name = in_layer(0, "mlp.down_proj.weight");
-    let query = Query::new(&name, &[1024, 1024]).architecture(Some(GEMMA4[0]));
+    let query = Query { architecture: Some(GEMMA4[0]), ..Query::new(&name, &[1024, 1024]) };
     assert_eq!(decisions(&named("v0.32"), &query), REQUESTED);
     assert_eq!(decisions(&named("default"), &query), INT8);
 }
@@ -111,7 +116,7 @@ fn cohere2_moe() {
             assert_eq!(promoted(&named(policy), architecture, 30, rest, "int4"), OF_30, "{rest}");
         }
     }
-    let of = |name, shape| Query::new(name, shape).architecture(Some(architecture)).layers(Some(30));
+    let of = |name, shape| Query { architecture: Some(architecture), layers: Some(30), ..Query::new(name, shape) };
     let v0_32 = named("v0.32");
     assert_eq!(decisions(&v0_32, &of("model.embed_tokens.weight", &[1024, 1024])), EIGHT_BIT);
     assert_eq!(decisions(&v0_32, &of("model.embed_tokens.weight", &[1024, 48])), KEPT);
@@ -134,7 +139,7 @@ fn b15_glimmer() {
             assert_eq!(promoted(&named(policy), architecture, 52, &rest, "mxfp4").len(), 52, "{rest}");
         }
         for name in ["model.vision_adapter.fc1.weight", "model.visual.blocks.0.attn.qkv.weight"] {
-            let query = Query::new(name, &[1024, 1024]).architecture(Some(architecture)).layers(Some(52));
+            let query = Query { architecture: Some(architecture), layers: Some(52), ..Query::new(name, &[1024, 1024]) };
             assert_eq!(decisions(&named(policy), &query), KEPT, "{name}");
         }
     }
@@ -145,7 +150,10 @@ fn b15_glimmer() {
 fn b15_nemotron() {
     for architecture in ["NemotronH_Nano_VL_V2", "NemotronH_Nano_Omni_Reasoning_V3", "NemotronHForCausalLM"] {
         let of = |policy: &str, name, shape| {
-            decisions(&named(policy), &Query::new(name, shape).architecture(Some(architecture)).layers(Some(52)))
+            decisions(
+                &named(policy),
+                &Query { architecture: Some(architecture), layers: Some(52), ..Query::new(name, shape) },
+            )
         };
         let rows: &[(&str, &[u64], &str, &str)] = &[
             ("backbone.embeddings.weight", &[4096, 4096], EIGHT_BIT, INT8),
@@ -193,8 +201,11 @@ fn b15_nemotron() {
 fn b15_laguna() {
     let of = |policy: &str, name: &str, dense: Option<&[u64]>| {
         let shape: &[u64] = if name.contains(".experts.") { &[64, 1024, 1024] } else { &[1024, 1024] };
-        let query = Query::new(name, shape).stacked(shape.len() == 3);
-        decisions(&named(policy), &query.architecture(Some("LagunaForCausalLM")).layers(Some(40)).dense_layers(dense))
+        let query = Query { stacked: shape.len() == 3, ..Query::new(name, shape) };
+        decisions(
+            &named(policy),
+            &Query { architecture: Some("LagunaForCausalLM"), layers: Some(40), dense_layers: dense, ..query },
+        )
     };
     // Name, v0.32, default where it differs.
     let rows: &[(&str, &str, Option<&str>)] = &[
@@ -232,7 +243,10 @@ fn b15_laguna() {
     assert_eq!(of("v0.32", "model.layers.0.mlp.down_proj.weight", Some(&[])), "int8 int8 - - -");
     // Where nothing says how many layers there are, there are 40.
     let query = Query::new("model.layers.35.mlp.shared_expert.down_proj.weight", &[1024, 1024]);
-    assert_eq!(decision(&named("v0.32"), &query.architecture(Some("LagunaForCausalLM")), "nvfp4"), "mxfp8");
+    assert_eq!(
+        decision(&named("v0.32"), &Query { architecture: Some("LagunaForCausalLM"), ..query }, "nvfp4"),
+        "mxfp8"
+    );
 }
 
 /// §3.5: Qwen3-Next and Qwen3.5.
@@ -244,7 +258,11 @@ fn qwen3_next() {
             for gate in ["in_proj_a", "in_proj_b", "in_proj_ba"] {
                 let name = format!("model.layers.0.linear_attn.{gate}.weight");
                 let query = Query::new(&name, &[64, 1024]);
-                assert_eq!(decisions(&named("v0.32"), &query.architecture(Some(&architecture))), KEPT, "{name}");
+                assert_eq!(
+                    decisions(&named("v0.32"), &Query { architecture: Some(&architecture), ..query }),
+                    KEPT,
+                    "{name}"
+                );
                 assert_eq!(decisions(&named("v0.32"), &query), REQUESTED, "{name}");
                 assert_eq!(decisions(&named("default"), &query), KEPT, "{name}");
             }

@@ -55,7 +55,7 @@ fn ollamas_golden_decisions() {
     ];
     for (name, shape, expected) in table {
         let stacked = name.contains(".experts.") && shape.len() == 3;
-        assert_eq!(decisions(&default(), &Query::new(name, shape).stacked(stacked)), *expected, "{name} {shape:?}");
+        assert_eq!(decisions(&default(), &Query { stacked, ..Query::new(name, shape) }), *expected, "{name} {shape:?}");
     }
 }
 
@@ -119,7 +119,7 @@ fn roles_have_many_names() {
         "model.layers.0.mlp.switch_mlp.down_proj.weight",
     ];
     for name in down {
-        let query = Query::new(name, &[8, 256, 2048]).stacked(true);
+        let query = Query { stacked: true, ..Query::new(name, &[8, 256, 2048]) };
         assert_eq!(decisions(&default(), &query), "int8 int8 nvfp4 mxfp4 mxfp8", "{name}");
     }
     let query = Query::new("model.layers.0.feed_forward.w2.weight", &[256, 2048]);
@@ -172,8 +172,8 @@ fn what_ollama_asserts() {
     let quantized = |query: Query<'_>| default().decide(&query, Some(Scheme::NVFP4)).scheme.is_some();
     let square: &[u64] = &[128, 128];
     for name in ["q_proj.weight", "self_attn.weight", "mlp.gate_proj.weight", "encoder.weight", "layers.0.weight"] {
-        assert!(quantized(Query::new(name, square).component(Some("text_encoder"))), "{name}");
-        assert!(!quantized(Query::new(name, square).component(Some("vae"))), "{name}");
+        assert!(quantized(Query { component: Some("text_encoder"), ..Query::new(name, square) }), "{name}");
+        assert!(!quantized(Query { component: Some("vae"), ..Query::new(name, square) }), "{name}");
     }
     for name in [
         "embed_tokens.weight",
@@ -209,8 +209,11 @@ fn a_decision_says_why() {
 #[test]
 fn a_vae_and_small_and_odd_tensors_are_kept() {
     let all = |query: Query<'_>| decisions(&default(), &query);
-    assert_eq!(all(Query::new("decoder.conv.weight", &[64, 64]).component(Some("vae"))), "- - - - -");
-    assert_eq!(all(Query::new("decoder.conv.weight", &[64, 64]).component(Some("transformer"))), REQUESTS.join(" "));
+    assert_eq!(all(Query { component: Some("vae"), ..Query::new("decoder.conv.weight", &[64, 64]) }), "- - - - -");
+    assert_eq!(
+        all(Query { component: Some("transformer"), ..Query::new("decoder.conv.weight", &[64, 64]) }),
+        REQUESTS.join(" ")
+    );
     assert_eq!(all(Query::new("a.weight", &[])), "- - - - -");
     assert_eq!(all(Query::new("a.weight", &[1 << 20])), "- - - - -");
     assert_eq!(all(Query::new("a.weight", &[15, 64])), "- - - - -");
@@ -219,7 +222,7 @@ fn a_vae_and_small_and_odd_tensors_are_kept() {
     // Shapes whose product does not fit in 64 bits are as good as any other.
     assert_eq!(all(Query::new("a.weight", &[u64::MAX, 64])), REQUESTS.join(" "));
     assert_eq!(all(Query::new("a.weight", &[4, 64, 64])), "- - - - -");
-    assert_eq!(all(Query::new("a.experts.b.weight", &[2, 4, 64, 64]).stacked(true)), "- - - - -");
+    assert_eq!(all(Query { stacked: true, ..Query::new("a.experts.b.weight", &[2, 4, 64, 64]) }), "- - - - -");
 }
 
 #[test]
@@ -230,8 +233,14 @@ fn uniform_gives_the_request_wherever_it_fits() {
     assert_eq!(all(Query::new("model.embed_tokens.weight", &[512, 128])), requested);
     assert_eq!(all(Query::new("model.layers.0.mlp.gate.weight", &[1, 64])), requested);
     assert_eq!(all(Query::new("conv.weight", &[64, 3, 3, 64])), requested);
-    assert_eq!(all(Query::new("model.layers.0.mlp.experts.down_proj", &[4, 64, 64]).stacked(true)), requested);
-    assert_eq!(all(Query::new("model.layers.0.mlp.experts.down_proj_bias", &[4, 64]).stacked(true)), "- - - - -");
+    assert_eq!(
+        all(Query { stacked: true, ..Query::new("model.layers.0.mlp.experts.down_proj", &[4, 64, 64]) }),
+        requested
+    );
+    assert_eq!(
+        all(Query { stacked: true, ..Query::new("model.layers.0.mlp.experts.down_proj_bias", &[4, 64]) }),
+        "- - - - -"
+    );
     assert_eq!(all(Query::new("model.layers.0.self_attn.sinks", &[64, 64])), "- - - - -");
     assert_eq!(all(Query::new("model.norm.weight", &[64])), "- - - - -");
     assert_eq!(all(Query::new("conv.weight", &[64, 16, 3, 3])), "- - - - -");

@@ -11,7 +11,7 @@ const PROMOTED: &str = "int8 int8 int8 int8 mxfp8";
 /// The decisions for a tensor of a pipeline's component; of none for the empty name.
 fn decide(component: &str, architecture: Option<&str>, name: &str, shape: &[u64]) -> String {
     let component = (!component.is_empty()).then_some(component);
-    decisions(&named("default"), &Query::new(name, shape).component(component).architecture(architecture))
+    decisions(&named("default"), &Query { component, architecture, ..Query::new(name, shape) })
 }
 
 #[test]

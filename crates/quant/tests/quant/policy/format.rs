@@ -40,9 +40,9 @@ fn every_condition() {
         ("[role.up]\nname = '*up_proj*'\nnot_name = 'm*'\n[[rule]]\nrole = 'up'", q, "int4", false),
         ("[role.up]\nname = '*up_proj*'\n[[rule]]\nnot_role = 'up'", q, "int4", false),
         ("[role.s]\nor_stacked = true\n[[rule]]\nrole = 's'", q, "int4", false),
-        ("[role.s]\nor_stacked = true\n[[rule]]\nrole = 's'", q.stacked(true), "int4", true),
+        ("[role.s]\nor_stacked = true\n[[rule]]\nrole = 's'", Query { stacked: true, ..q }, "int4", true),
         ("[[rule]]\nstacked = true", q, "int4", false),
-        ("[[rule]]\nstacked = true", q.stacked(true), "int4", true),
+        ("[[rule]]\nstacked = true", Query { stacked: true, ..q }, "int4", true),
         ("[[rule]]\nrank = 2", q, "int4", true),
         ("[[rule]]\nrank = [3, 4]", q, "int4", false),
         ("[[rule]]\nrank_below = 3", q, "int4", true),
@@ -50,26 +50,36 @@ fn every_condition() {
         ("[[rule]]\nelements_below = 4_097", q, "int4", true),
         ("[[rule]]\nelements_below = 0x1000", q, "int4", false),
         ("[[rule]]\ncomponent = 'text_encoder*'", q, "int4", false),
-        ("[[rule]]\ncomponent = 'text_encoder*'", q.component(Some("text_encoder_2")), "int4", true),
+        ("[[rule]]\ncomponent = 'text_encoder*'", Query { component: Some("text_encoder_2"), ..q }, "int4", true),
         ("[[rule]]\narchitecture = 'Gemma4*'", q, "int4", false),
-        ("[[rule]]\narchitecture = 'Gemma4*'", q.architecture(Some("Gemma4ForCausalLM")), "int4", true),
-        ("[model.g]\narchitecture = 'G*'\n[[rule]]\nmodel = 'g'", q.architecture(Some("G")), "int4", true),
-        ("[model.g]\narchitecture = 'G*'\n[[rule]]\nmodel = 'g'", q.architecture(Some("H")), "int4", false),
+        ("[[rule]]\narchitecture = 'Gemma4*'", Query { architecture: Some("Gemma4ForCausalLM"), ..q }, "int4", true),
+        ("[model.g]\narchitecture = 'G*'\n[[rule]]\nmodel = 'g'", Query { architecture: Some("G"), ..q }, "int4", true),
+        (
+            "[model.g]\narchitecture = 'G*'\n[[rule]]\nmodel = 'g'",
+            Query { architecture: Some("H"), ..q },
+            "int4",
+            false,
+        ),
         ("[[rule]]\ndraft = true", q, "int4", false),
-        ("[[rule]]\ndraft = true", q.draft(true), "int4", true),
-        ("[[rule]]\nexperts = [8, 16]", q.experts(Some(16)), "int4", true),
+        ("[[rule]]\ndraft = true", Query { draft: true, ..q }, "int4", true),
+        ("[[rule]]\nexperts = [8, 16]", Query { experts: Some(16), ..q }, "int4", true),
         ("[[rule]]\nexperts = 8", q, "int4", false),
         ("[[rule]]\nlayer = 3", q, "int4", true),
         ("[[rule]]\nlayer = 2", q, "int4", false),
         ("[[rule]]\nin_layer = true", q, "int4", true),
         ("[[rule]]\nlayers_known = true", q, "int4", false),
-        ("[[rule]]\nlayers_known = true", q.layers(Some(4)), "int4", true),
-        ("[[rule]]\ndense = true", q.dense_layers(Some(&[3])), "int4", true),
+        ("[[rule]]\nlayers_known = true", Query { layers: Some(4), ..q }, "int4", true),
+        ("[[rule]]\ndense = true", Query { dense_layers: Some(&[3]), ..q }, "int4", true),
         ("[[rule]]\ndense = true", q, "int4", false),
-        ("[cadence.c]\nfirst = 'n/2'\nlast = 'n'\n[[rule]]\ncadence = 'c'", q.layers(Some(8)), "int4", true),
+        (
+            "[cadence.c]\nfirst = 'n/2'\nlast = 'n'\n[[rule]]\ncadence = 'c'",
+            Query { layers: Some(8), ..q },
+            "int4",
+            true,
+        ),
         (
             "[cadence.c]\nfirst = 'n/2'\nlast = 'n'\nevery = 2\nat = 1\n[[rule]]\ncadence = 'c'",
-            q.layers(Some(6)),
+            Query { layers: Some(6), ..q },
             "int4",
             false,
         ),
@@ -304,9 +314,9 @@ fn the_page_about_the_format() {
     let tables = "role = ['down', 'expert']\nmodel = 'gemma4'\ncadence = 'usual'";
     let second = parse(&format!("{sets}\n[[rule]]\naction = 'request'\n{tables}"));
     let name = "model.layers.6.mlp.experts.down_proj.weight";
-    let query = Query::new(name, &[64, 64]).architecture(Some("Gemma4ForCausalLM"));
-    assert_eq!(decision(&second, &query.layers(Some(32)), "int4"), "int4");
-    assert_eq!(decision(&second, &query.layers(Some(40)), "int4"), "-");
+    let query = Query { architecture: Some("Gemma4ForCausalLM"), ..Query::new(name, &[64, 64]) };
+    assert_eq!(decision(&second, &Query { layers: Some(32), ..query }, "int4"), "int4");
+    assert_eq!(decision(&second, &Query { layers: Some(40), ..query }, "int4"), "-");
 
     for text in ["x = 1", "[role.a]\nx = 1", "[model.a]\nx = 1", "[cadence.a]\nx = 1", "[[rule]]\nx = 1"] {
         let error = Policy::parse(text, "mine").expect_err("there is no x");

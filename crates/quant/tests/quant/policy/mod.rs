@@ -31,5 +31,5 @@ fn decision(policy: &Policy, query: &Query<'_>, request: &str) -> String {
 /// What packer knows of a name and a shape: three dimensions are a stack where the name says experts.
 fn query<'a>(name: &'a str, shape: &'a [u64]) -> Query<'a> {
     let is_stack = shape.len() == 3 && [".experts.", ".switch_mlp."].iter().any(|part| name.contains(part));
-    Query::new(name, shape).stacked(is_stack)
+    Query { stacked: is_stack, ..Query::new(name, shape) }
 }

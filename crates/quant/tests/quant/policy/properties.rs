@@ -149,8 +149,8 @@ proptest! {
         let prefixed = format!("{prefix}{bare}");
         let policy = named(policy);
         let of = |name: &str| {
-            let query = Query::new(name, &shape).stacked(stacked).draft(draft).architecture(Some(architecture));
-            policy.decide(&query.layers(layers).experts(experts), Some(scheme))
+            let query = Query { stacked, draft, architecture: Some(architecture), ..Query::new(name, &shape) };
+            policy.decide(&Query { layers, experts, ..query }, Some(scheme))
         };
         prop_assert_eq!(of(&bare), of(&prefixed), "{} {}", prefixed, architecture);
     }
@@ -165,7 +165,7 @@ proptest! {
         architecture in select(ARCHITECTURES.to_vec()),
     ) {
         let of = |name: &str| {
-            let query = Query::new(name, &shape).stacked(stacked).architecture(Some(architecture));
+            let query = Query { stacked, architecture: Some(architecture), ..Query::new(name, &shape) };
             named(policy).decide(&query, Some(scheme)).scheme
         };
         prop_assert_eq!(of(&format!("{name}bias")), None);
@@ -182,7 +182,7 @@ proptest! {
     #[test]
     fn no_text_panics(text in prop::collection::vec(select(PIECES.to_vec()), 0..30), name in "[a-zA-Z0-9._*]{0,40}", shape in shapes(), scheme in schemes()) {
         if let Ok(policy) = Policy::parse(&text.concat(), "mine") {
-            let query = Query::new(&name, &shape).layers(Some(7)).architecture(Some("b"));
+            let query = Query { layers: Some(7), architecture: Some("b"), ..Query::new(&name, &shape) };
             let _ = policy.decide(&query, Some(scheme));
         }
     }

@@ -7,9 +7,9 @@
 use super::{Avx2, affine, affine_decode, block_decode, measure, mx, nvfp4, search};
 use crate::{
     EncodeBuffers, EncodeStats, ErrorMeasure, GlobalScale, Importance,
+    kernels::Kernels,
     portable::{self, DecodeKernel, EncodeKernel, Params, block_decode::Codec, element::Element},
     search::{SearchKernel, block::Block},
-    table::Kernels,
 };
 
 fn encode_affine<R: portable::affine::Rule, T: Element, const BITS: usize>(

@@ -4,9 +4,9 @@
 use crate::neon::Neon;
 use crate::{
     FloatType, Profile, Scheme,
+    kernels::{Encode, Kernels},
     level::{Kind, Level},
     portable::{DecodeKernel, Portable},
-    table::{Encode, Kernels},
 };
 
 /// What encodes elements of type `float`.

@@ -6,8 +6,8 @@
 use super::{affine, affine_decode, block_decode, mx, nvfp4};
 use crate::{
     EncodeBuffers, EncodeStats, GlobalScale,
+    kernels::Kernels,
     portable::{self, DecodeKernel, EncodeKernel, Params, block_decode::Codec, element::Element},
-    table::Kernels,
 };
 
 const _: () = assert!(cfg!(target_feature = "neon"), "the target guarantees the instructions of these kernels");
