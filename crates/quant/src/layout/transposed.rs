@@ -27,7 +27,7 @@ pub enum Packing {
     Awq,
     /// Codes of 2, 4 or 8 bits along the inputs, in order. Zero points lie along the outputs and are stored less one.
     Gptq,
-    /// As [`Gptq`](Self::Gptq), but zero points are stored as they are.
+    /// The packing of [`Gptq`](Self::Gptq), but zero points are stored as they are.
     GptqV2,
 }
 

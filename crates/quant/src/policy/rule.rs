@@ -50,7 +50,7 @@ pub(super) struct Rule {
     pub(super) reason: String,
 }
 
-/// What a rule does with a tensor, provided that the group of the scheme divides the last dimension.
+/// Effect of a rule on a tensor, provided that the group of the scheme divides the last dimension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     /// Keep the tensor as it is.

@@ -36,7 +36,7 @@ fn ollamas_golden_decisions() {
         ("model.layers.4.self_attn.q_norm.weight", &[128], KEPT),
         ("model.layers.4.mlp.gate_proj.weight", &[12_288, 4096], REQUESTED),
         ("model.layers.4.mlp.down_proj.weight", &[4096, 12_288], PROMOTED),
-        // As ollama: the group of int8 does not divide 1,440, and the group of mxfp8 does.
+        // The decision of ollama too: the group of int8 does not divide 1,440, and the group of mxfp8 does.
         ("model.layers.4.mlp.down_proj.weight", &[2048, 1440], "- - mxfp8 mxfp8 mxfp8"),
         ("model.layers.4.mlp.gate.weight", &[64, 2048], KEPT),
         ("model.layers.4.mlp.shared_expert_gate.weight", &[1, 2048], KEPT),
