@@ -256,7 +256,7 @@ impl fmt::Debug for Kept {
     }
 }
 
-/// Returns the specification's name for an element type.
+/// Converts an element type to that of the specification, or returns `None` where it has none.
 fn data_type(dtype: Dtype) -> Option<DlDataType> {
     let (code, bits) = match dtype {
         Dtype::I8 => (0, 8),

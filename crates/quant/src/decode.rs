@@ -10,8 +10,8 @@ use crate::{
 ///
 /// For an F32 output every step is computed in `f32`. An affine value is code × scale, rounded, plus bias, rounded. A
 /// value of the floating-point formats is code × (scale × global scale). An F16 or BF16 output has the bits of
-/// `mx.dequantize` on MLX's CPU backend, which rounds each step of an affine scheme to the type of the scales and then
-/// converts the result to the output type.
+/// `mx.dequantize` on MLX's CPU backend, which rounds each step of an affine scheme to the type of the scales, and then
+/// converts the result if the output type is another one.
 ///
 /// A decoder is a small value and keeps nothing between calls, like an [`Encoder`](crate::Encoder): a tensor may be cut
 /// at any group boundary.

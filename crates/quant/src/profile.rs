@@ -16,7 +16,7 @@ pub enum Profile {
     Plus,
     /// Searches the scales and biases that can be stored for the least squared error, decoded in `f32`. By that measure
     /// no group is worse than under [`Mlx`](Self::Mlx). A decoder that rounds each step to BF16 or F16, as MLX's does
-    /// for these types, adds the same kind of error to both. Far slower than [`Plus`](Self::Plus).
+    /// for these types, adds its own error to both. Far slower than [`Plus`](Self::Plus).
     /// [`Encoder::encode_weighted`](crate::Encoder::encode_weighted) weights the search by column. mxfp8 is not
     /// searched: MLX's scale is already the best.
     Best,

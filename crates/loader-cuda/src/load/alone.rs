@@ -19,8 +19,8 @@ use crate::{
 };
 
 /// Reads the bytes of a load, with the same number of threads and buffers of the same size, without copying them to a
-/// device. The report's time covers only the reading; the plan and the buffers are made before. No load can be faster
-/// than this.
+/// device, so none is needed. The report's time covers only the reading; the plan and the buffers are made before. No
+/// load can be faster than this.
 ///
 /// # Errors
 ///

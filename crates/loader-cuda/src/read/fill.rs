@@ -30,7 +30,7 @@ pub(crate) struct Filler<'p> {
     scratch: Vec<u8>,
     /// Hashing state of the blob whose digest is being verified.
     hashing: Option<Hashing>,
-    /// True where the fetch that was begun last is of bytes that are not in memory.
+    /// True where the newest fetch reads bytes that are not in memory.
     is_cold: bool,
     /// Bytes that were read past the page cache.
     pub(crate) direct_bytes: u64,

@@ -103,7 +103,7 @@ mod tests {
         let mut sum = ExactSum::default();
         sum.add(2f64.powi(200));
         let before = sum;
-        // Sets all 512 bits from the lowest up, then adds the lowest bit once more, which carries through them.
+        // Adds a number with the 512 lowest bits set, then the lowest bit once more, which carries through all of them.
         for place in (0..512).step_by(32) {
             sum.add(f64::from(u32::MAX) * 2f64.powi(LOWEST + place));
         }

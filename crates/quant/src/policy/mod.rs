@@ -158,7 +158,7 @@ impl Policy {
     /// whatever `min_elements` says, or neither group fits.
     #[must_use]
     pub fn decide_fp8(&self, shape: &[u64]) -> Decision {
-        /// Number of elements below which decoding costs less than describing a quantized tensor.
+        /// Tensors with fewer elements are decoded, because keeping them quantized would not pay.
         const SMALL: u64 = 1024;
         if Query::new("", shape).elements() < SMALL {
             return Decision::kept(format!("FP8, and fewer than {SMALL} elements: decoded"), None);

@@ -37,7 +37,8 @@ pub(crate) fn nearest_even(value: f32) -> u8 {
 #[inline]
 pub(crate) fn first_nearest(value: f32) -> u8 {
     let magnitude = value.abs();
-    // Below this magnitude, every difference that decides is exact, so the half-way points decide in the same way.
+    // Below this magnitude the differences that decide are exact, so comparing with the half-way points gives the same
+    // code.
     if magnitude < 8.0 {
         let code: u8 = MIDDLES.iter().map(|&middle| u8::from(magnitude > middle)).sum();
         let sign = if value < 0.0 && code != 0 { 8 } else { 0 };

@@ -11,8 +11,8 @@ pub(super) const LANES: usize = 8;
 /// One number for each group of a batch.
 pub(super) type Lanes = [f32; LANES];
 
-/// Largest magnitudes of a group that can be searched. Outside of this range, squares of differences leave the range of
-/// `f32`.
+/// Range of a group's largest magnitude in which the group is searched. Outside of it, squares of differences leave the
+/// range of `f32`.
 const MAGNITUDES: std::ops::Range<f32> = 1e-12..1e12;
 
 /// Up to eight groups, with the weight of each element.

@@ -22,8 +22,8 @@ fn ollamas_golden_decisions() {
     let table: &[(&str, &[u64], &str)] = &[
         ("model.embed_tokens.weight", &[151_936, 4096], KEPT),
         ("lm_head.weight", &[151_936, 4096], PROMOTED),
-        // ollama first tests whether the promoted type fits, whatever was requested, and keeps the tensor. `default`
-        // does the same for the types that it promotes; mxfp8 itself does not fit.
+        // ollama first tests whether the promoted type fits, whatever was requested, and keeps the tensor if not.
+        // `default` does the same for the types that it promotes; mxfp8 itself does not fit.
         ("lm_head.weight", &[151_936, 4080], KEPT),
         ("model.layers.4.self_attn.q_proj.weight", &[4096, 4096], REQUESTED),
         ("model.layers.4.self_attn.k_proj.weight", &[1024, 4096], PROMOTED),
