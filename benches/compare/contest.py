@@ -1,4 +1,4 @@
-"""What subjects whose jobs are whole programs have in common."""
+"""Functions shared by the subjects whose jobs are whole programs."""
 
 import argparse
 import json
@@ -20,19 +20,19 @@ from worker import note
 
 PROGRAMS = Path(__file__).resolve().parent / "programs"
 CORES = machine.cores()
-# Rates of what the machine can do are in all tables beside the times.
+# Peer name of the rows that show the limits of the machine.
 LIMIT = "limit"
 DRIVES = "the guest's cache was empty; a host below it may still hold the bytes, which is why reading them cold stands beside"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What can be asked for beside the number of turns."""
+    """Adds the options of these subjects, besides the number of turns."""
     size = {"type": lambda text: int(float(text)), "default": 700_000_000, "metavar": "N"}
     parser.add_argument("--bytes", help="of each checkpoint (%(default)s)", **size)
 
 
 def interpreter(name: str) -> Path:
-    """The Python of an environment; what cannot be installed makes the peers that need it unavailable."""
+    """Returns the Python of an environment. A failed installation makes the peers that need it unavailable."""
     try:
         return environment.interpreter(name)
     except environment.EnvironmentFailure as failure:
@@ -40,23 +40,23 @@ def interpreter(name: str) -> Path:
 
 
 def version(python: Path, package: str) -> str:
-    """Of a package in an environment."""
+    """Returns the version of a package in an environment."""
     asked = f"import importlib.metadata as m; print(m.version({package!r}))"
     return subprocess.run([str(python), "-c", asked], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def ours(*words: str | Path, store: Path) -> list[str | Path]:
-    """A command of ours."""
+    """Builds a command line of longshore."""
     return [longshore.program(), "--quiet", "--json", "--store", store, *words]
 
 
 def ask(*words: str | Path, store: Path) -> dict:
-    """What a command of ours answers."""
+    """Runs a command of longshore and returns its JSON."""
     return jobs.execute(ours(*words, store=store)).answer
 
 
 def fresh(name: str) -> Path:
-    """A directory that does not exist yet."""
+    """Returns the path of a scratch directory, after removing its earlier contents. The directory does not exist."""
     path = inputs.home() / "scratch" / name
     shutil.rmtree(path, ignore_errors=True)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,12 +64,15 @@ def fresh(name: str) -> Path:
 
 
 def starts(cold: bool = True) -> tuple[str, ...]:
-    """From what a job starts: files in memory, and files that are not."""
+    """Returns the states from which a job starts: files in memory, and files that are not in memory."""
     return ("warm", "cold") if cold and pages.can_drop() else ("warm",)
 
 
 def limits(model: Model, *verbs: str) -> Iterator[Job]:
-    """The physical limits, on a model's files: `read`, `sha256`, `sha256 all`, `memcpy` or `write`."""
+    """Yields the jobs that measure limits of the machine on a model's files.
+
+    Verbs are `read`, `sha256`, `sha256 all`, `memcpy` and `write`.
+    """
     python = interpreter("compare")
     for verb in verbs:
         word, _, many = verb.partition(" ")
@@ -86,8 +89,8 @@ def limits(model: Model, *verbs: str) -> Iterator[Job]:
             command.append(writes)
         what = {"write": "write + sync", "memcpy": "memcpy"}.get(word, word)
         how = {
-            "read": "into one buffer that is used again",
-            "sha256": "OpenSSL's, on pieces that were read into one buffer",
+            "read": "into one reused buffer",
+            "sha256": "OpenSSL's, on pieces that are read into one buffer",
             "memcpy": "between two buffers of 16 MiB",
             "write": "files of 16 MiB, then one syncfs",
         }[word]
@@ -95,7 +98,7 @@ def limits(model: Model, *verbs: str) -> Iterator[Job]:
 
 
 def measure(ledger: Ledger, turns: int) -> None:
-    """Takes the times, if the answers are right."""
+    """Times all jobs, provided that all answers are right."""
     if ledger.wrong:
         return
     ledger.unavailable |= jobs.take_turns(ledger.jobs, turns, note)
@@ -103,7 +106,7 @@ def measure(ledger: Ledger, turns: int) -> None:
 
 
 def attempt(ledger: Ledger, peer: str, work: Callable[[], None]) -> bool:
-    """Does what prepares or checks a peer; a peer that fails is not measured, and the reason is a row."""
+    """Runs the preparation or the check of a peer. A peer that fails is not measured; a row gives the reason."""
     try:
         work()
     except (Failed, OSError, subprocess.CalledProcessError) as failure:
@@ -113,13 +116,13 @@ def attempt(ledger: Ledger, peer: str, work: Callable[[], None]) -> bool:
 
 
 def coreutils() -> str:
-    """The version of the system's sha256sum."""
+    """Returns the version of the system's sha256sum."""
     asked = subprocess.run(["sha256sum", "--version"], capture_output=True, text=True, check=True)
     return asked.stdout.splitlines()[0].removeprefix("sha256sum ")
 
 
 def write_json(path: Path, value: object) -> Path:
-    """A file for a program to read."""
+    """Writes `value` as a JSON file for a program to read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value))
     return path

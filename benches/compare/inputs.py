@@ -1,4 +1,4 @@
-"""The checkpoints that subjects work on: made once for each size, the same on every machine."""
+"""The checkpoints of the subjects. They are written once per size, and are the same on every machine."""
 
 import shutil
 from dataclasses import dataclass
@@ -21,30 +21,30 @@ class Model:
 
     @property
     def files(self) -> list[Path]:
-        """All its files, `config.json` included."""
+        """All files of the checkpoint, `config.json` included."""
         return sorted(path for path in self.path.iterdir() if path.is_file())
 
     @property
     def bytes(self) -> int:
-        """Of all its files."""
+        """Total size of all files in bytes."""
         return sum(path.stat().st_size for path in self.files)
 
     def describe(self) -> str:
-        """For the head of a table."""
+        """Describes the checkpoint for the head of a table."""
         count = len(list(tensors.every(self.path)))
         like = LIKE.get(self.name, "a checkpoint")
         return f"{self.name}: {like}, BF16, {self.bytes / 1e9:.3f} GB in {count} tensors in {len(self.files) - 1} files"
 
 
 def home() -> Path:
-    """Where everything is written."""
+    """Returns the directory below which the comparison writes all files."""
     path = longshore.target() / "compare"
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def model(name: str, size: int) -> Model:
-    """A checkpoint of about so many bytes."""
+    """Returns a checkpoint of about `size` bytes."""
     path = home() / "input" / f"{name}-{size}"
     if not path.exists():
         note(f"making {path.name}")
@@ -56,7 +56,10 @@ def model(name: str, size: int) -> Model:
 
 
 def tuned(base: Model, path: Path, changed: tuple[str, ...], seed: int) -> Model:
-    """A fine-tune of a model: in tensors whose names have one of these words, values have moved by about a hundredth; the others are shared."""
+    """Writes a fine-tune of a model.
+
+    Tensors whose names contain one of the words `changed` differ by about a hundredth. All other tensors are those of the model.
+    """
     note(f"making {path.name}")
     shutil.copytree(base.path, path)
     random = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Programs that run once from start to end, and what each run costs: seconds, seconds on processors, memory, and what is left to sync."""
+"""Runs whole programs and measures the cost of each run: wall time, processor time, memory, and time to sync."""
 
 import json
 import os
@@ -16,19 +16,19 @@ from pathlib import Path
 import pages
 from turns import Unavailable
 
-# A job whose first run takes longer has only that run.
+# A job whose first run takes longer than this is not run again.
 LONG_SECONDS = 20.0
-# Of the pages of dropped files, so many may still be in memory: others map them too.
+# Share of the pages of dropped files that may stay in memory, because other programs map them too.
 FEW = 0.01
 
 
 class Failed(Exception):
-    """A program that did not do its job: its name, and the last that it said."""
+    """A program failed. The message has its name and the last line of its output."""
 
 
 @dataclass
 class Run:
-    """What one run cost."""
+    """Cost of one run."""
 
     seconds: float
     cpu: float
@@ -44,10 +44,10 @@ class Run:
 
 @dataclass
 class Job:
-    """One thing that one program does.
+    """One operation of one program.
 
-    A program may print a line of JSON: its `seconds` and `cpu` then count instead of those of the process, so that a
-    Python program does not pay for what it imports.
+    A program may print a line of JSON. Its `seconds` and `cpu` then replace those of the process, so a Python program
+    does not pay for its imports.
     """
 
     peer: str
@@ -66,12 +66,12 @@ class Job:
     runs: dict[str, list[Run]] = field(default_factory=dict)
 
     def run(self, start: str) -> Run:
-        """Runs it once, with its files in memory or not, and keeps the result."""
+        """Runs the program once, with its files in memory or not, and stores the result."""
         self.prepare()
         if start == "cold":
             pages.drop(self.reads)
             if pages.resident(self.reads) > FEW:
-                raise Unavailable("the files stay in memory: warm only")
+                raise Unavailable("the files stay in memory, so only warm runs are measured")
         else:
             pages.bring_in(self.reads)
         run = execute(self.command, self.environment)
@@ -86,19 +86,22 @@ class Job:
         return run
 
     def prepare(self) -> None:
-        """Leaves nothing of an earlier run, on the disk too."""
+        """Removes the output of an earlier run, and waits until the disk has done so too."""
         if self.writes:
             shutil.rmtree(self.writes, ignore_errors=True)
             pages.settle(self.writes.parent)
 
     def clear(self) -> None:
-        """Removes what it wrote."""
+        """Removes the output of the last run."""
         if self.writes:
             shutil.rmtree(self.writes, ignore_errors=True)
 
 
 def take_turns(jobs: list[Job], turns: int, progress: Callable[[str], None]) -> dict[str, str]:
-    """Lets every job run once, warm and then cold, then every job again. Answers which of them could not start cold, and why."""
+    """Runs every job once, warm and then cold, and repeats that `turns` times.
+
+    Returns the jobs that could not start cold, with the reasons.
+    """
     refused = {}
     for turn in range(turns):
         for start in ("warm", "cold"):
@@ -122,17 +125,17 @@ def _long(runs: list[Run]) -> bool:
 
 
 def least(runs: Iterable[Run]) -> Run:
-    """The run that took the least time, syncing included."""
+    """Returns the fastest run, syncing included."""
     return min(runs, key=lambda run: run.seconds + run.sync)
 
 
 def median(runs: Iterable[Run]) -> float:
-    """The middle of the times, syncing included, in seconds."""
+    """Returns the median time in seconds, syncing included."""
     return statistics.median(run.seconds + run.sync for run in runs)
 
 
 def execute(command: list[str | Path], environment: dict[str, str] | None = None) -> Run:
-    """Runs a program to its end and measures it. A failure carries the last line that it said."""
+    """Runs a program to its end and measures it. A failure has the last line of the program's output."""
     words = [str(word) for word in command]
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         started = time.perf_counter()
@@ -146,11 +149,11 @@ def execute(command: list[str | Path], environment: dict[str, str] | None = None
         err.seek(0)
         printed, said = out.read().decode(errors="replace"), err.read().decode(errors="replace")
     if process.returncode:
-        lines = [line for line in (said or printed).splitlines() if line.strip()] or ["it said nothing"]
+        lines = [line for line in (said or printed).splitlines() if line.strip()] or ["no output"]
         reason = next((line for line in lines if line.startswith("error:")), lines[-1])
         raise Failed(f"{Path(words[0]).name} ended with {process.returncode}: {reason.strip()}")
-    # The kernel counts what this process held before the other program took its place, so that its own figure is of use only
-    # where nothing else is to be had.
+    # The kernel's figure includes the memory of this process before the other program replaced it, so it is used only
+    # where no other figure exists.
     largest = watch.rss or usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     answer = _json(printed)
     times = (answer.get("seconds"), answer.get("cpu"))
@@ -178,22 +181,22 @@ def _json(printed: str) -> dict:
 
 
 def _size(path: Path) -> int:
-    """Bytes of all files under a directory."""
+    """Returns the total bytes of all files below a directory."""
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 class _Watch:
-    """Looks at a program's memory every few milliseconds, and at that of the programs that it starts."""
+    """Samples the memory of a program, and of the programs that it starts, every few milliseconds."""
 
     def __init__(self, pid: int) -> None:
-        self.rss: int | None = None  # bytes: the most that one process has held at once
+        self.rss: int | None = None  # largest memory of a single process, in bytes
         self.private: int | None = None  # bytes: the most that all held at once and that no file backs
         self._pid, self._stop = pid, threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Looks no more."""
+        """Stops sampling."""
         self._stop.set()
         self._thread.join()
 
@@ -206,7 +209,10 @@ class _Watch:
 
 
 def _memory(pid: int) -> Iterator[tuple[int, int]]:
-    """Of a process and those that it started: the most that it has held, and what it holds now that no file backs, in bytes."""
+    """Yields two numbers of bytes for a process and for each process that it started.
+
+    They are the largest memory so far, and the current memory that no file backs.
+    """
     try:
         status = Path(f"/proc/{pid}/status").read_text()
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -215,7 +221,7 @@ def _memory(pid: int) -> Iterator[tuple[int, int]]:
     lines = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
     sizes = {key: int(lines[key].split()[0]) * 1024 for key in ("VmHWM", "RssAnon", "RssShmem") if key in lines}
     if "VmHWM" in sizes:
-        # Shared memory counts too: no file on a disk backs it.
+        # Shared memory counts as well, because no file on a disk backs it.
         yield sizes["VmHWM"], sizes.get("RssAnon", 0) + sizes.get("RssShmem", 0)
     for child in children:
         yield from _memory(int(child))

@@ -1,4 +1,4 @@
-"""The table that jobs make: on a terminal, as CSV, and as a picture."""
+"""The results of jobs as a table: on a terminal, as CSV, and as a picture."""
 
 import csv
 import datetime
@@ -18,7 +18,7 @@ COLUMNS = (
 
 @dataclass
 class Ledger:
-    """What a subject found out."""
+    """Answers and times of one subject."""
 
     subject: str
     title: str
@@ -34,12 +34,12 @@ class Ledger:
     command: str = ""
 
     def say(self, right: bool, line: str) -> None:
-        """Notes whether an answer is right."""
+        """Records whether an answer is right."""
         self.wrong |= not right
         self.checks.append(f"{'right' if right else 'WRONG'}  {line}")
 
     def text(self) -> str:
-        """Everything, for a terminal."""
+        """Formats all results for a terminal."""
         versions = ", ".join(f"{peer} {version}" for peer, version in self.versions.items())
         head = [f"$ {self.command}", f"{machine.describe()}; {self.load}", self.source, *self.input, versions]
         parts = ["\n".join(head)]
@@ -51,7 +51,7 @@ class Ledger:
         return "\n\n".join(part for part in parts if part)
 
     def record(self, home: Path) -> list[Path]:
-        """Writes the rows, the picture and what the terminal shows; those of the same machine and day are replaced."""
+        """Writes the rows, the picture and the terminal's text. Files of the same machine and day are replaced."""
         folder = home / machine.name() / datetime.date.today().isoformat()
         folder.mkdir(parents=True, exist_ok=True)
         rows, shown, picture = (folder / f"{self.subject}.{end}" for end in ("csv", "txt", "svg"))
@@ -66,7 +66,7 @@ class Ledger:
         return [rows, shown, picture]
 
     def rows(self) -> list[dict[str, object]]:
-        """One for each job and start."""
+        """Returns one row per job and start."""
         return [self._row(job, start, runs) for job in self.jobs for start, runs in job.runs.items()]
 
     def _row(self, job: Job, start: str, runs: list[Run]) -> dict[str, object]:

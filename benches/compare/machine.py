@@ -1,4 +1,4 @@
-"""Which machine this is."""
+"""Describes the machine that the comparison runs on."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def _facts() -> dict[str, str]:
-    """The first processor's lines of /proc/cpuinfo."""
+    """Returns the lines of /proc/cpuinfo about the first processor."""
     path = Path("/proc/cpuinfo")
     if not path.exists():
         return {}
@@ -17,7 +17,7 @@ def _facts() -> dict[str, str]:
 
 
 def processor() -> str:
-    """The processor's model as the system names it, with family and model number where the name says little."""
+    """Returns the system's name of the processor, with family and model number where the name is vague."""
     if platform.system() == "Darwin":
         asked = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=True)
         return asked.stdout.strip()
@@ -28,12 +28,12 @@ def processor() -> str:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def name() -> str:
-    """A short name for a folder: `intel-xeon-6-207-2c`."""
+    """Returns a short name for a folder, such as `intel-xeon-6-207-2c`."""
     text = re.sub(
         r"\((R|TM)\)|\bCPU\b|\bProcessor\b|@.*?(?=,|$)|\bfamily\b|\bmodel\b", " ", processor(), flags=re.IGNORECASE
     )
@@ -41,10 +41,10 @@ def name() -> str:
 
 
 def describe() -> str:
-    """One line for a record."""
+    """Describes the machine in one line, for a record."""
     return f"{processor()}, {cores()} cores, {platform.system()} {platform.machine()}"
 
 
 def load() -> str:
-    """What else runs: the load average of the last minute."""
+    """Returns the load average of the last minute, as a measure of other programs' work."""
     return f"load average {os.getloadavg()[0]:.1f} at the start"

@@ -1,4 +1,4 @@
-"""The system's cache of files: bringing one in, dropping it, seeing how much of it is there, and writing all of it to the disk."""
+"""The system's page cache: load files, drop them, measure their share in it, and write it to disk."""
 
 import ctypes
 import mmap
@@ -11,12 +11,12 @@ PIECE = 8 << 20
 
 
 def can_drop() -> bool:
-    """Whether this system lets a program drop a file from the cache and look."""
+    """Returns true where a program can drop a file from the cache and check the result."""
     return sys.platform == "linux"
 
 
 def bring_in(paths: Iterable[Path]) -> None:
-    """Reads every file once."""
+    """Reads every file once, so that it is in the cache."""
     buffer = bytearray(PIECE)
     for path in paths:
         with path.open("rb", buffering=0) as file:
@@ -25,7 +25,7 @@ def bring_in(paths: Iterable[Path]) -> None:
 
 
 def drop(paths: Iterable[Path]) -> None:
-    """Drops every file from the cache, after what was written of it has reached the disk."""
+    """Drops every file from the cache, after its written bytes have reached the disk."""
     for path in paths:
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -33,7 +33,7 @@ def drop(paths: Iterable[Path]) -> None:
 
 
 def settle(path: Path) -> None:
-    """Makes everything durable that was written to the file system on which a directory lies."""
+    """Makes everything durable that was written to the file system of a directory."""
     syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
     if syncfs is None:
         os.sync()
@@ -46,7 +46,7 @@ def settle(path: Path) -> None:
 
 
 def resident(paths: Iterable[Path]) -> float:
-    """The share of the files' pages that lie in memory, from 0 to 1."""
+    """Returns the share of the files' pages that are in memory, from 0 to 1."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
     there = pages = 0
@@ -54,7 +54,7 @@ def resident(paths: Iterable[Path]) -> float:
         size = path.stat().st_size
         if not size:
             continue
-        # A private mapping may be written, which ctypes asks for, even of a file that may not.
+        # ctypes requires a writable mapping. A private mapping is writable even where the file is not.
         with path.open("rb") as file, mmap.mmap(file.fileno(), size, flags=mmap.MAP_PRIVATE) as mapped:
             seen = ctypes.create_string_buffer(-(-size // mmap.PAGESIZE))
             view = (ctypes.c_char * size).from_buffer(mapped)

@@ -1,10 +1,10 @@
-"""Bars, as an SVG that needs nothing."""
+"""Draws bar charts as self-contained SVG."""
 
 from dataclasses import dataclass
 from html import escape
 
 ROW, GAP, LABEL, BAR, WIDTH = 20, 10, 330, 300, 760
-# How far a scale reaches, in lengths of the longest bar of a program: limits beyond it are cut.
+# Length of a scale, as a multiple of the longest bar of a program. Bars of limits are cut at its end.
 REACH = 1.25
 STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#24292f}.t{font-weight:600;font-size:14px}.n{fill:#57606a}.c{opacity:.45}"
@@ -15,7 +15,7 @@ STYLE = (
 
 @dataclass
 class Bar:
-    """A label, how long the bar is, what stands at its end, and whose it is: ours, a limit or a peer's."""
+    """One bar: its label, its length, the text at its end, and its kind: ours, a limit or a peer's."""
 
     label: str
     value: float
@@ -25,7 +25,10 @@ class Bar:
 
 
 def bars(title: str, groups: dict[str, list[Bar]]) -> str:
-    """A picture. Each group has its own scale, from 0 to its longest bar; a limit that is much longer than that of any program is cut."""
+    """Draws a chart.
+
+    Each group has its own scale, from 0 to its longest bar; a limit much longer than all programs is cut.
+    """
     lines, y = [], 28
     for name, group in groups.items():
         if name:
@@ -49,7 +52,7 @@ def bars(title: str, groups: dict[str, list[Bar]]) -> str:
 
 
 def _scale(group: list[Bar]) -> float:
-    """The value whose bar is the longest that there may be."""
+    """Returns the value at the end of the group's scale."""
     longest = max((max(bar.value, bar.cold or 0) for bar in group), default=0) or 1
     programs = [max(bar.value, bar.cold or 0) for bar in group if bar.kind != "limit"]
     return min(longest, max(programs) * REACH) if programs else longest
@@ -65,7 +68,7 @@ def _rectangle(kind: str, y: int, long: float, high: int) -> str:
 
 
 def of_jobs(rows: list[dict[str, object]]) -> dict[str, list[Bar]]:
-    """The rate of each program with the first model, the fastest first, warm and below it cold; then what the machine can do at most."""
+    """Returns bars of each program's rate with the first model, fastest first; the machine's limits come last."""
     found: dict[tuple[str, ...], dict[str, float]] = {}
     for row in rows:
         if row["model"] == rows[0]["model"]:
@@ -85,7 +88,7 @@ def of_jobs(rows: list[dict[str, object]]) -> dict[str, list[Bar]]:
 
 
 def of_weights(rows: list[dict[str, str]]) -> dict[str, list[Bar]]:
-    """The rate at which each program quantizes, by the size of what it makes."""
+    """Returns bars of each program's quantization rate, grouped by the size of the formats."""
     groups: dict[str, list[Bar]] = {}
     for row in rows:
         if row["operation"] != "encode" or row["profile"] not in ("plus", ""):

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Writes the record's section of the top-level README from the CSV files under benches/record/.
 
-    python3 benches/compare/readme.py              # between the lines `<!-- begin record -->` and `<!-- end record -->`
-    python3 benches/compare/readme.py --check      # exit status 1 if it is not what the files say
+    python3 benches/compare/readme.py              # writes it between `<!-- begin record -->` and `<!-- end record -->`
+    python3 benches/compare/readme.py --check      # exits with 1 if the section differs from the files
 
-Of each subject the newest record is shown. It needs nothing but Python 3.10.
+The section shows the newest record of each subject. The program needs only Python 3.10.
 """
 
 import argparse
@@ -22,7 +22,7 @@ Rows = list[dict[str, str]]
 
 
 def quantize(rows: Rows) -> list[list[str]]:
-    """Weights per second: each format of ours beside what others do of the same size."""
+    """Returns the table of weights per second: each scheme beside other programs' formats of similar size."""
     pairs = [
         ("int4", ("mlx", "int4"), ("ggml", "Q4_1"), ("candle", "Q4_1")),
         ("int8", ("mlx", "int8"), ("ggml", "Q8_0"), ("candle", "Q8_0")),
@@ -51,7 +51,7 @@ def quantize(rows: Rows) -> list[list[str]]:
 
 
 def ledger(rows: Rows) -> list[list[str]]:
-    """What each program took with the first model, warm and cold."""
+    """Returns the table of each program's times with the first model, warm and cold."""
     keys = ("peer", "operation", "threads")
     merged: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
     for row in rows:
@@ -84,7 +84,7 @@ def _seconds(text: str) -> str:
 
 
 def dedup(rows: Rows) -> list[list[str]]:
-    """What each model adds, and what all take together."""
+    """Returns the table of the bytes that each model adds, and of the total."""
     table = [["model", "alone, in a store", "adds to those above", "alone, as files", "adds in chunks of 64 KiB"]]
     columns = ("size_bytes", "new_bytes", "files_bytes", "new_chunk_bytes")
     for row in rows:
@@ -117,7 +117,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Rows], list[list[str]]], str]] = {
 
 
 def section(home: Path) -> str:
-    """The text between the two lines."""
+    """Returns the text between the two markers."""
     parts = []
     for subject, (title, make, remark) in SECTIONS.items():
         newest = _newest(home, subject)
@@ -139,7 +139,7 @@ def section(home: Path) -> str:
 
 
 def _command(shown: Path, subject: str) -> str:
-    """The command that made a record: its first line."""
+    """Returns the command that made a record, from the record's first line."""
     first = shown.read_text().partition("\n")[0]
     return first.removeprefix("$ ") if first.startswith("$ ") else COMMAND.format(subject=subject)
 
@@ -159,7 +159,7 @@ def _markdown(table: list[list[str]]) -> str:
 
 
 def main() -> int:
-    """Writes the section, or says whether it is written."""
+    """Writes the section, or checks it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="change nothing")
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="(README.md of the repository)")
@@ -173,7 +173,7 @@ def main() -> int:
         return 2
     wanted = f"{before}{BEGIN}\n{section(args.home)}\n{END}{after}"
     if args.check and wanted != text:
-        print(f"error: {args.readme}: the record's section is not what {args.home} says", file=sys.stderr)
+        print(f"error: {args.readme}: the record's section differs from the files in {args.home}", file=sys.stderr)
         print("hint: python3 benches/compare/readme.py writes it", file=sys.stderr)
         return 1
     if not args.check:

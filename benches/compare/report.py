@@ -12,7 +12,7 @@ from turns import Task
 
 
 def source() -> str:
-    """The commit that was built."""
+    """Describes the commit that was built."""
     asked = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12"],
         cwd=Path(__file__).parent,
@@ -25,7 +25,7 @@ def source() -> str:
 
 @dataclass
 class Figure:
-    """A ratio that has a target: by the fastest runs, by the middle ones, and on one core by the time on processors."""
+    """A ratio with a target: by the fastest runs, by the median runs, and on one core by processor time."""
 
     what: str
     target: float
@@ -36,14 +36,14 @@ class Figure:
 
     @property
     def met(self) -> bool:
-        """Whether the target is met by the time on processors, where that is known, or else by the fastest runs."""
+        """True where processor time meets the target, or where it is unknown, the fastest runs do."""
         ratio = self.least if self.cpu is None else self.cpu
         return ratio <= self.target if self.at_most else ratio >= self.target
 
 
 @dataclass
 class Report:
-    """What a subject found out."""
+    """Answers, times and figures of one subject."""
 
     subject: str
     input: str
@@ -60,7 +60,7 @@ class Report:
     command: str = ""
 
     def text(self) -> str:
-        """Everything, for a terminal."""
+        """Formats all results for a terminal."""
         head = [
             f"$ {self.command}",
             f"{machine.describe()}; {self.load}",
@@ -77,7 +77,7 @@ class Report:
         return "\n\n".join(part for part in parts if part)
 
     def record(self, home: Path) -> list[Path]:
-        """Writes the rows, the picture and what the terminal shows; those of the same machine and day are replaced."""
+        """Writes the rows, the picture and the terminal's text. Files of the same machine and day are replaced."""
         folder = home / machine.name() / datetime.date.today().isoformat()
         folder.mkdir(parents=True, exist_ok=True)
         rows, shown, picture = (folder / f"{self.subject}.{end}" for end in ("csv", "txt", "svg"))
@@ -128,7 +128,7 @@ class Report:
 
 
 def aligned(rows: list[list[str]]) -> str:
-    """Columns two blanks apart, numbers to the right."""
+    """Formats rows in columns two blanks apart, with numbers right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     right = [all(row[at][:1].isdigit() or not row[at] for row in rows[1:]) for at in range(len(widths))]
     lines = []

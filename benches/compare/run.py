@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Longshore beside the programs that do the same, in one run on this machine.
+"""Compares Longshore with programs for the same tasks, in one run on this machine.
 
     python3 benches/compare/run.py all                   # checks the answers, then times them; prints tables
-    python3 benches/compare/run.py all --record          # and writes them under benches/record/
+    python3 benches/compare/run.py all --record          # and writes the tables under benches/record/
     python3 benches/compare/run.py import --bytes 4e9    # one subject, on larger checkpoints
 
-Needs Python 3.10, Rust, a C++ compiler and the network, no packages: it makes its own environment under target/. Answers are
-compared before anything is timed. The times of all programs are taken in turns, so that whatever else the machine does meets all of
-them alike; quote the ratios.
+Needs Python 3.10, Rust, a C++ compiler and the network, but no packages: the program creates its own environment under
+target/. Answers are compared before anything is timed. All programs are timed in turn, so other work of the machine
+affects all of them alike. Quote the ratios.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main() -> int:
         verb = verbs.add_parser(name, help=module.__doc__.splitlines()[0])
         _common(verb, module)
         module.arguments(verb)
-    verb = verbs.add_parser("all", help="Every subject, one after the other, with what is the default of each.")
+    verb = verbs.add_parser("all", help="Every subject in turn, each with its defaults.")
     _common(verb, None)
     contest.arguments(verb)
     modules["load"].torch(verb)
@@ -63,16 +63,16 @@ def main() -> int:
 
 
 def _common(verb: argparse.ArgumentParser, module: ModuleType | None) -> None:
-    """What can be asked for of every subject."""
+    """Adds the options of every subject."""
     turns = module.TURNS if module else 3
-    verb.add_argument("--turns", type=int, default=turns, help="how often each program has its turn (%(default)s)")
+    verb.add_argument("--turns", type=int, default=turns, help="number of turns of each program (%(default)s)")
     where = HERE.parent / "record"
     help_ = "write rows, tables and pictures under DIR/MACHINE/DATE/ (DIR: benches/record)"
     verb.add_argument("--record", type=Path, nargs="?", const=where, metavar="DIR", help=help_)
 
 
 def _command(name: str, args: argparse.Namespace, module: ModuleType) -> str:
-    """What would run this subject alone, as it ran."""
+    """Returns the command that runs this subject alone with the same options."""
     words = ["python3 benches/compare/run.py", name]
     own = argparse.ArgumentParser()
     _common(own, module)
@@ -85,7 +85,7 @@ def _command(name: str, args: argparse.Namespace, module: ModuleType) -> str:
 
 
 def _filled(args: argparse.Namespace, module: ModuleType) -> argparse.Namespace:
-    """The arguments of a subject: those that were given, and its own defaults."""
+    """Returns the arguments of a subject: the given ones, and the subject's defaults for the others."""
     own = argparse.ArgumentParser()
     _common(own, module)
     module.arguments(own)
@@ -94,7 +94,7 @@ def _filled(args: argparse.Namespace, module: ModuleType) -> argparse.Namespace:
 
 
 def _inside_environment() -> None:
-    """Continues as the interpreter of the environment `compare`, if this is another."""
+    """Restarts this program with the interpreter of the environment `compare`, unless it runs there."""
     if Path(sys.prefix) == environment.folder("compare"):
         return
     try:

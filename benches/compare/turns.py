@@ -1,22 +1,22 @@
-"""What is timed, and how the programs take turns."""
+"""Timed tasks, and the order in which the programs take turns."""
 
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-# In its turn a program runs until so many seconds have passed, and at most so often.
+# In its turn a program runs until this many seconds have passed, and at most this often.
 TURN_SECONDS = 0.3
 TURN_RUNS = 6
 
 
 class Unavailable(Exception):
-    """A peer that cannot be built or used on this machine, and why."""
+    """A peer cannot be built or used on this machine. The message gives the reason."""
 
 
 @dataclass
 class Task:
-    """One thing that one program does, and the seconds that its runs took."""
+    """One operation of one program, and the seconds that its runs took."""
 
     peer: str
     operation: str
@@ -32,21 +32,24 @@ class Task:
 
     @property
     def least(self) -> float:
-        """The fastest run."""
+        """Seconds of the fastest run."""
         return min(self.seconds)
 
     @property
     def median(self) -> float:
-        """The middle run."""
+        """Median seconds of the runs."""
         return statistics.median(self.seconds)
 
     @property
     def least_cpu(self) -> float | None:
-        """The least time that a run spent on processors: what others run beside it does not count."""
+        """Least processor time of a run, in seconds. The work of other programs does not count."""
         return min(self.cpu_seconds, default=None)
 
     def turn(self) -> None:
-        """Runs a few times. The first run of a turn brings the buffers back and is not counted, unless it takes long."""
+        """Runs a few times.
+
+        The first run of a turn brings the buffers into the caches, and counts only if it takes long.
+        """
         started = time.perf_counter()
         if self._run() > TURN_SECONDS:
             return
@@ -67,7 +70,7 @@ class Task:
 
 
 def take_turns(tasks: list[Task], turns: int, progress: Callable[[str], None]) -> None:
-    """Lets every task have its turn, then every task again: A B C A B C. A task that is named twice has two turns."""
+    """Runs all tasks in turn, `turns` times: A B C A B C. A task that is listed twice has two turns."""
     for turn in range(turns):
         for task in tasks:
             progress(f"turn {turn + 1} of {turns}: {task.peer} {task.operation} {task.format}")
@@ -76,7 +79,7 @@ def take_turns(tasks: list[Task], turns: int, progress: Callable[[str], None]) -
 
 
 def timed(work: Callable[[], object]) -> float:
-    """How long it took, in seconds."""
+    """Runs `work` and returns its time in seconds."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""A program that times itself, asked over a pipe: a line there, a line back."""
+"""Client of a program that times itself: it sends a request line over a pipe and reads an answer line."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ class Worker:
         self._process = subprocess.Popen(command, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, line: str) -> float:
-        """One run, in seconds."""
+        """Requests one run and returns its time in seconds."""
         print(line, file=self._process.stdin, flush=True)
         answer, _, rest = self._process.stdout.readline().strip().partition(" ")
         if answer != "ok":
@@ -21,8 +21,8 @@ class Worker:
         return float(rest)
 
     def cpu(self) -> float | None:
-        """Seconds that its threads have spent on processors, or nothing where the system does not say."""
-        # The kernel counts a thread when it leaves its processor; after an answer it soon does.
+        """Returns the processor seconds of the program's threads, or None where the system does not report them."""
+        # The kernel updates a thread's count when the thread leaves its processor, which it does soon after an answer.
         time.sleep(0.001)
         try:
             threads = list(Path(f"/proc/{self._process.pid}/task").glob("*/schedstat"))
@@ -32,19 +32,19 @@ class Worker:
 
 
 def last_line(done: subprocess.CalledProcessError) -> str:
-    """The reason in what a failed build printed."""
+    """Returns the line of a failed build's output that gives the reason."""
     text = "\n".join(stream for stream in (done.stdout, done.stderr) if stream)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return next((line for line in lines if "error" in line.lower()), lines[-1] if lines else str(done))
 
 
 def build(command: list[str | Path], cwd: Path, **more) -> None:
-    """Runs a build, whose output is shown only where it fails: in the exception."""
+    """Runs a build. Its output is shown only on failure, in the exception."""
     subprocess.run([str(word) for word in command], cwd=cwd, check=True, capture_output=True, text=True, **more)
 
 
 def note(text: str) -> None:
-    """Says on the terminal what is going on, on one line that the next note replaces."""
+    """Shows the current step on the terminal, on one line that the next note replaces."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
     elif text and not text.startswith("turn"):

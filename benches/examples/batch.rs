@@ -1,4 +1,4 @@
-//! Many small blobs in one import, against making each of them durable by itself: sync, rename, sync the directory.
+//! Compares one import of many small blobs with making each blob durable by itself: sync, rename, sync the directory.
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
 use std::{
@@ -12,18 +12,19 @@ use clap::Parser;
 use longshore_benches::stats::{line, median, time};
 use longshore_manifest::{Descriptor, Digest, Manifest, ModelName, Store};
 
-/// Compare one import of many small blobs with syncing and renaming each of them, in turn
+/// Compare one import of many small blobs with syncing and renaming each blob, in turn
 #[derive(Parser)]
 struct Args {
-    /// An empty directory on the disk to measure; what is written there is removed. A file system in memory tells nothing
+    /// Empty directory on the disk to measure; its contents are removed. On a file system in memory the result is
+    /// meaningless
     scratch: PathBuf,
-    /// How many blobs
+    /// Number of blobs
     #[arg(long, default_value = "2000")]
     blobs: usize,
-    /// The size of each in bytes
+    /// Size of each blob in bytes
     #[arg(long, default_value = "8192")]
     size: usize,
-    /// How many times
+    /// Number of runs
     #[arg(long, default_value = "7")]
     runs: usize,
 }
@@ -33,8 +34,8 @@ fn main() -> anyhow::Result<()> {
     let blobs: Vec<Vec<u8>> = (0..args.blobs).map(|number| content(number, args.size)).collect();
     let bytes = args.blobs as u64 * args.size as u64;
     let (mut single, mut batch) = (Vec::new(), Vec::new());
-    // What a run has made stays until the end: ext4 does not use the inodes of removed files again for minutes, and looks through all of
-    // them for each new file meanwhile.
+    // The files of a run stay until the end: ext4 does not reuse the inodes of removed files for minutes, and until
+    // then scans all of them for each new file.
     fs::create_dir_all(&args.scratch)?;
     let runs = tempfile::tempdir_in(&args.scratch)?;
     for run in 0..args.runs {
@@ -54,14 +55,14 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes out what others have left to be written, which the one sync of an import would else wait for.
+/// Writes out what other programs have left unwritten. Otherwise the single sync of an import would wait for it.
 fn settle(dir: &Path) -> anyhow::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::fs::syncfs(File::open(dir)?)?;
     Ok(())
 }
 
-/// Bytes that are different for each number.
+/// Generates bytes that differ for each `number`.
 fn content(number: usize, size: usize) -> Vec<u8> {
     let mut state = number as u64 ^ 0x9e37_79b9_7f4a_7c15;
     let mut next = || {
@@ -71,7 +72,7 @@ fn content(number: usize, size: usize) -> Vec<u8> {
     (0..size).map(|_| next()).collect()
 }
 
-/// What a careful program does for each file.
+/// Stores each blob as a careful program would: write, sync, rename, sync the directory.
 fn one_by_one(blobs: &[Vec<u8>], dir: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(dir)?;
     let entries = File::open(dir)?;

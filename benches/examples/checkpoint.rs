@@ -1,4 +1,4 @@
-//! Writes a synthetic checkpoint, for benchmarks and for trying things out.
+//! Writes a synthetic checkpoint, for benchmarks and experiments.
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
 use std::path::PathBuf;
@@ -6,18 +6,18 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use longshore_benches::checkpoint;
 
-/// Write a BF16 checkpoint: a Llama, a model of experts, or many small tensors
+/// Write a BF16 checkpoint: a Llama, a model with experts, or many small tensors
 #[derive(Parser)]
 struct Args {
-    /// The directory to make
+    /// Directory to create
     dir: PathBuf,
-    /// About how many bytes of tensors
+    /// Approximate number of bytes of all tensors
     #[arg(long, default_value = "4000000000")]
     bytes: u64,
-    /// Whose names and shapes
+    /// Model whose names and shapes are used
     #[arg(long, value_enum, default_value = "llama")]
     like: Like,
-    /// Instead, so many tensors of 8 KiB
+    /// Write this number of tensors of 8 KiB instead
     #[arg(long, value_name = "COUNT")]
     small: Option<usize>,
 }

@@ -1,7 +1,7 @@
-//! What content-defined chunking would save of some files, for `benches/compare/run.py dedup`.
+//! Measures the savings of content-defined chunking, for `benches/compare/run.py dedup`.
 //!
-//! `PROGRAM DIR…` cuts every file under the directories, and counts each chunk that was not met before. It prints a line for each directory,
-//! in order: `NAME BYTES NEW_BYTES CHUNKS`.
+//! `PROGRAM DIR…` cuts every file under the directories into chunks, and counts each distinct chunk once. It prints one
+//! line per directory, in order: `NAME BYTES NEW_BYTES CHUNKS`.
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
 use std::{

@@ -1,4 +1,5 @@
-//! Import against what the machine can do at most: writing the same bytes with one sync, and hashing them on all cores.
+//! Compares an import with the limits of the machine: writing the same bytes with one sync, and hashing them on all
+//! cores.
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
 use std::{
@@ -18,11 +19,11 @@ use memmap2::Mmap;
 /// Compare an unquantized import with writing and with hashing the same bytes, in turn
 #[derive(Parser)]
 struct Args {
-    /// A checkpoint directory; it is read once first, so that all runs find it in memory
+    /// Checkpoint directory; it is read once first, so that all runs find it in memory
     source: PathBuf,
-    /// An empty directory on the disk to measure; what is written there is removed
+    /// Empty directory on the disk to measure; its contents are removed
     scratch: PathBuf,
-    /// How many times
+    /// Number of runs
     #[arg(long, default_value = "5")]
     runs: usize,
 }
@@ -66,7 +67,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes every piece to a file of its own and syncs once.
+/// Writes every piece to a file of its own, and syncs once.
 fn write(pieces: &[&[u8]], dir: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(dir)?;
     let failed = in_parallel(pieces, |at, piece| {
@@ -83,7 +84,7 @@ fn hash(pieces: &[&[u8]]) -> Vec<Digest> {
     in_parallel(pieces, |_, piece| Digest::of(piece))
 }
 
-/// Makes everything that was written durable, so that one measurement does not pay for another.
+/// Makes everything durable that was written, so that one measurement does not pay for another.
 fn settle(dir: &Path) -> anyhow::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::fs::syncfs(File::open(dir)?)?;
@@ -116,6 +117,6 @@ fn in_parallel<T: Send>(pieces: &[&[u8]], work: impl Fn(usize, &[u8]) -> T + Syn
 #[expect(unsafe_code, reason = "the limits are measured on mapped bytes, without the cost of reading them")]
 fn map(path: &Path) -> anyhow::Result<Mmap> {
     let file = File::open(path)?;
-    // SAFETY: the benchmark's own input, which nobody changes while it runs.
+    // SAFETY: the file is the benchmark's own input, and nobody changes it while the benchmark runs.
     Ok(unsafe { Mmap::map(&file) }?)
 }

@@ -1,4 +1,4 @@
-//! Listing a store against `cat` of the same manifests, in turns.
+//! Compares listing a store with `cat` of the same manifests, in turn.
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
 use std::{
@@ -20,16 +20,16 @@ use longshore_st_format::{Dtype, Shape};
 /// Compare `longshore list` with `cat` of the manifests that it reads
 #[derive(Parser)]
 struct Args {
-    /// A directory that does not exist yet: the store to list is made there, without its blobs of tensors
+    /// Directory to create, with a store whose tensor blobs are missing
     scratch: PathBuf,
-    /// The program to run; without it the library is called
+    /// Program to run; default: call the library
     #[arg(long)]
     longshore: Option<PathBuf>,
     #[arg(long, default_value = "200")]
     models: usize,
     #[arg(long, default_value = "500")]
     layers: usize,
-    /// How many times
+    /// Number of runs
     #[arg(long, default_value = "25")]
     runs: usize,
 }
@@ -61,7 +61,7 @@ fn run(program: &Path, store: &Path) -> anyhow::Result<usize> {
     Ok(String::from_utf8(output.stdout)?.lines().count().saturating_sub(1))
 }
 
-/// Makes the store; returns the manifests.
+/// Creates the store; returns the paths of the manifests.
 fn make(args: &Args) -> anyhow::Result<Vec<PathBuf>> {
     fs::create_dir_all(args.scratch.join("blobs"))?;
     fs::write(args.scratch.join("longshore.json"), "{\"longshore\":\"store\",\"version\":1}\n")?;

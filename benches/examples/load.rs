@@ -1,15 +1,16 @@
-//! Loads weights into host memory for `benches/compare/run.py load`: Longshore, the crate `safetensors`, and what is the least to do.
+//! Loads weights into host memory for `benches/compare/run.py load`: Longshore, the crate `safetensors`, and the least
+//! possible work.
 //!
 //! ```text
 //! PROGRAM longshore STORE NAME     opens a stored model
 //! PROGRAM safetensors FILE…        maps files and parses them
-//! PROGRAM map FILE…                maps files and knows nothing of them
+//! PROGRAM map FILE…                maps files without parsing them
 //! PROGRAM read FILE…               reads files into fresh memory
 //! ```
 //!
-//! Then every byte is read once, by one thread, as words of 64 bits whose sum is printed: so that nothing counts as loaded that is not
-//! in memory, and that all programs can be seen to hold the same. The answer is a line of JSON. With `--hashes` before the verb the SHA-256 of
-//! each tensor is printed instead.
+//! One thread then reads every byte once, as 64-bit words, and the program prints their sum. The sum proves that all
+//! bytes are in memory, and that all programs hold the same bytes. The answer is a line of JSON. With `--hashes` before
+//! the verb, the program prints the SHA-256 of each tensor instead.
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
 use std::{
@@ -24,7 +25,7 @@ use longshore_manifest::{Digest, Store, Weights, document::Role, weights::OpenOp
 use memmap2::Mmap;
 use safetensors::SafeTensors;
 
-/// A name and bytes.
+/// A name and its bytes.
 type Slice<'a> = (&'a str, &'a [u8]);
 
 fn main() -> anyhow::Result<()> {
@@ -64,7 +65,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All parts of all tensors.
+/// Collects all parts of all tensors.
 fn stored(weights: &Weights) -> Vec<Slice<'_>> {
     let companions = [Role::Scale, Role::Bias, Role::GlobalScale];
     let mut slices = Vec::new();
@@ -88,6 +89,6 @@ fn print_hashes(_: Instant, slices: &[Slice<'_>]) {
 #[expect(unsafe_code, reason = "mapping is what is measured")]
 fn map(path: &Path) -> anyhow::Result<Mmap> {
     let file = File::open(path).with_context(|| path.display().to_string())?;
-    // SAFETY: the benchmark's own input, which nobody changes while it runs.
+    // SAFETY: the file is the benchmark's own input, and nobody changes it while the benchmark runs.
     Ok(unsafe { Mmap::map(&file) }?)
 }

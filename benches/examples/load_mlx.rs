@@ -1,6 +1,7 @@
 //! Loads a stored model as MLX arrays for `benches/compare/run.py load`: `PROGRAM STORE NAME`.
 //!
-//! As its neighbour `load` does, it then reads every byte once and prints their sum with the times, as a line of JSON.
+//! Like the example `load`, it then reads every byte once and prints the sum of the bytes with the times, as a line of
+//! JSON.
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
 #[cfg(any(target_os = "macos", longshore_mlx))]
@@ -28,7 +29,7 @@ fn main() -> anyhow::Result<()> {
         arrays.extend(tensor.quantized().map(|tensor| &tensor.scale));
         arrays.extend(tensor.quantized().and_then(|tensor| tensor.bias.as_ref()));
     }
-    // Views of the same memory; making them is not what is measured.
+    // Views of the same memory. Their creation is not part of the measured time.
     let views = arrays.iter().map(|array| array.view::<u8>()).collect::<Result<Vec<_>, _>>()?;
     let bytes: Vec<&[u8]> = views.iter().map(|view| view.try_as_slice::<u8>()).collect::<Result<_, _>>()?;
     let until_now = started.elapsed().checked_sub(loaded).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Opening a model for loading against a plain loop over its files, in turns.
+//! Compares opening a model for loading with a plain loop over its files, in turn.
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
 use std::{
@@ -20,20 +20,20 @@ use longshore_manifest::{
 };
 use longshore_st_format::{Dtype, Layout, Shape};
 
-/// Compare opening a stored model (its manifest, its table, its blobs) with opening the same files, asking their sizes, and reading
-/// and parsing their headers
+/// Compare opening a stored model (manifest, table, blobs) with a plain loop that opens the same files, queries their
+/// sizes, and reads and parses their headers
 #[derive(Parser)]
 struct Args {
-    /// An empty directory; what is written there is removed
+    /// Empty directory; its contents are removed
     scratch: PathBuf,
     #[arg(long, default_value = "600")]
     blobs: usize,
     #[arg(long, default_value = "20000")]
     tensors: usize,
-    /// How many times
+    /// Number of runs
     #[arg(long, default_value = "25")]
     runs: usize,
-    /// Drop what the system has cached of disks before each, directories included. Linux only, and it takes root
+    /// Drop the system's caches of disks before each run, directories included. Linux only; requires root
     #[arg(long)]
     cold: bool,
 }
@@ -75,7 +75,7 @@ fn prepare(cold: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opens every file, asks its size, reads its header and parses it; returns the number of tensors.
+/// Opens every file, queries its size, reads its header and parses it. Returns the number of tensors.
 fn plain_loop(paths: &[PathBuf]) -> anyhow::Result<usize> {
     let mut tensors = 0;
     for path in paths {
@@ -106,7 +106,7 @@ fn fill(store: &Store, name: &ModelName, args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A blob of so many plain tensors.
+/// Stores a blob with this number of plain tensors.
 fn blob(ingest: &Ingest<'_>, at: usize, tensors: usize) -> anyhow::Result<(Added, BlobEntry)> {
     let shape = Shape::new([8, 16]);
     let names = (0..tensors).map(|tensor| format!("model.layers.{at}.mlp.experts.{tensor}.weight"));

@@ -1,16 +1,16 @@
-//! Times the quantization kernels and memcpy for `benches/compare/run.py`, which asks over a pipe.
+//! Times the quantization kernels and memcpy. `benches/compare/run.py` sends requests over a pipe.
 //!
-//! `PROGRAM INPUT` reads BF16 weights. Then each line asks one thing, once; CORES is `one` or `all`:
+//! `PROGRAM INPUT` reads BF16 weights. Each line is then one request, which is run once. CORES is `one` or `all`:
 //!
 //! ```text
-//! memcpy CORES                     answered by  ok SECONDS        the weights, to the buffer that decoding writes
-//! encode SCHEME PROFILE CORES      answered by  ok SECONDS
-//! decode SCHEME CORES              answered by  ok SECONDS        what was encoded last, to BF16
-//! save SCHEME PATH                 answered by  ok 0              the parts, in PATH.weight, PATH.scale and PATH.bias
-//! save-output PATH                 answered by  ok 0              what was decoded last
+//! memcpy CORES                     answer  ok SECONDS        copies the weights to the buffer that decoding writes
+//! encode SCHEME PROFILE CORES      answer  ok SECONDS
+//! decode SCHEME CORES              answer  ok SECONDS        decodes the last encoded parts to BF16
+//! save SCHEME PATH                 answer  ok 0              writes the parts to PATH.weight, PATH.scale and PATH.bias
+//! save-output PATH                 answer  ok 0              writes the last decoded output
 //! ```
 //!
-//! Buffers are kept from one request to the next, so that all but the first run of a kind find them in memory.
+//! Buffers are kept from one request to the next, so all but the first run of a kind find them in memory.
 
 use std::{
     collections::HashMap,
@@ -49,7 +49,7 @@ struct Bench {
 
 impl Bench {
     fn new(source: Vec<u8>) -> Self {
-        // Ones, not zeros: pages of zeros would be mapped only when they are first written.
+        // Ones, not zeros: the system would map pages of zeros only when they are first written.
         Self { output: vec![1; source.len()], source, parts: HashMap::new() }
     }
 
@@ -95,7 +95,7 @@ impl Bench {
             let len = scheme.encoded_len(groups, FloatType::BF16).context("the weights are too many")?;
             self.parts.insert(name.into(), [len.weight, len.scale, len.bias].map(|len| vec![1; len]));
         }
-        let [weight, scale, bias] = self.parts.get_mut(name).expect("it was inserted");
+        let [weight, scale, bias] = self.parts.get_mut(name).expect("the parts were inserted above");
         let out = EncodeBuffers { weight, scale, bias };
         let source = &self.source;
         time(|| {
@@ -110,7 +110,7 @@ impl Bench {
 
     fn decode(&mut self, name: &str, all: bool) -> anyhow::Result<Duration> {
         let decoder = Decoder::new(name.parse()?, FloatType::BF16, FloatType::BF16);
-        let [weight, scale, bias] = self.parts.get(name).context("nothing was encoded yet")?;
+        let [weight, scale, bias] = self.parts.get(name).context("nothing has been encoded with this scheme")?;
         let output = &mut self.output;
         time(|| {
             if all {
@@ -123,7 +123,7 @@ impl Bench {
     }
 
     fn parts(&self, name: &str) -> anyhow::Result<&[Vec<u8>; 3]> {
-        self.parts.get(name).context("nothing was encoded yet")
+        self.parts.get(name).context("nothing has been encoded with this scheme")
     }
 }
 

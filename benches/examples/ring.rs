@@ -1,16 +1,18 @@
-//! How fast a stored model is read into staging buffers, beside a copy of memory by as many threads.
+//! Measures reading a stored model into staging buffers, beside a memory copy by the same number of threads.
 //!
 //! ```text
 //! cargo run --release -p longshore-benches --example ring -- DIR [--mib 2048] [--threads N] [--rounds 9] [--tensors 600] [--cold]
 //! cargo run --release -p longshore-benches --example ring -- DIR --disk
 //! ```
 //!
-//! It stores a model of so many BF16 tensors, one to a blob, in DIR, which has to be on a real disk, and takes the store away again. Then in turns: the
-//! reading half of a load to a device, and `memcpy` from memory that is resident into buffers of the same size. With `--cold` the
-//! blobs are dropped from the page cache before each turn and read past it, by `io_uring` and by `pread`, beside as many threads that do
-//! nothing but read the same files with `O_DIRECT`. It prints the best and the median of each, and their ratios to the limit.
+//! The program stores a model of BF16 tensors, one per blob, in DIR, which must be on a real disk, and removes the
+//! store at the end. It measures in turn the reading half of a load to a device, and `memcpy` from resident memory into
+//! buffers of the same size. With `--cold`, the blobs are dropped from the page cache before each turn and read past
+//! it, by `io_uring` and by `pread`. The limit is then the same number of threads that only read the same files with
+//! `O_DIRECT`. The program prints the best and the median of each, and their ratios to the limit.
 //!
-//! With `--disk` it makes nothing: it reads the files in DIR with `O_DIRECT`, after they were dropped from the page cache, and prints the rate.
+//! With `--disk` the program stores nothing: it drops the files in DIR from the page cache, reads them with `O_DIRECT`,
+//! and prints the rate.
 #![expect(clippy::print_stdout, reason = "it is a program")]
 #![expect(clippy::cast_precision_loss, reason = "rates are not exact")]
 
@@ -33,28 +35,28 @@ use longshore_st_format::{Dtype, Layout, Shape};
 
 #[derive(Parser)]
 struct Args {
-    /// Where the store is made
+    /// Directory in which the store is created
     dir: PathBuf,
-    /// The size of the model
+    /// Size of the model in MiB
     #[arg(long, default_value_t = 2048)]
     mib: u64,
-    /// Threads; as a load has them, if not given
+    /// Number of threads; default: as in a load
     #[arg(long)]
     threads: Option<usize>,
     #[arg(long, default_value_t = 9)]
     rounds: usize,
-    /// The number of tensors
+    /// Number of tensors
     #[arg(long, default_value_t = 600)]
     tensors: u64,
-    /// From the disk rather than from the page cache
+    /// Read from the disk, not from the page cache
     #[arg(long)]
     cold: bool,
-    /// Only read the files that are in the directory
+    /// Only read the files in the directory
     #[arg(long, conflicts_with = "cold")]
     disk: bool,
 }
 
-/// The times of one way, one per round.
+/// One method to read or copy, with its times, one per round.
 struct Way {
     name: &'static str,
     times: Vec<Duration>,
@@ -122,7 +124,7 @@ fn made(args: &Args) -> LoaderOptions {
     made
 }
 
-/// The rate of the disk that the files in the directory are on.
+/// Measures the rate of the disk that holds the files in the directory.
 fn disk(args: &Args) -> anyhow::Result<()> {
     let mut paths = Vec::new();
     let mut bytes = 0;
@@ -163,7 +165,7 @@ impl Way {
     }
 }
 
-/// Stores the model; its bytes are random.
+/// Stores a model of random bytes.
 fn make(store: &Store, args: &Args) -> anyhow::Result<TensorTable> {
     let rows = (args.mib << 20) / args.tensors / 128;
     let ingest = store.ingest()?;
@@ -191,7 +193,7 @@ fn make(store: &Store, args: &Args) -> anyhow::Result<TensorTable> {
     Ok(table)
 }
 
-/// Each thread takes the next piece of `memory` and copies it into the next of its two buffers.
+/// Copies `memory`: each thread takes the next piece and copies it into the next of its two buffers.
 fn copy(memory: &[u8], threads: usize, slot: usize) -> Duration {
     let mut ring = vec![1_u8; threads * 2 * slot];
     let (next, pieces) = (&AtomicUsize::new(0), memory.chunks(slot).collect::<Vec<_>>());
@@ -211,7 +213,7 @@ fn copy(memory: &[u8], threads: usize, slot: usize) -> Duration {
     started.elapsed()
 }
 
-/// Each thread takes the next file and reads it past the page cache, `slot` bytes at once.
+/// Reads the files past the page cache: each thread takes the next file and reads it, `slot` bytes at a time.
 #[cfg(target_os = "linux")]
 fn direct(paths: &[PathBuf], threads: usize, slot: usize) -> anyhow::Result<Duration> {
     use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
@@ -237,7 +239,7 @@ fn direct(paths: &[PathBuf], threads: usize, slot: usize) -> anyhow::Result<Dura
     let started = Instant::now();
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().try_for_each(|thread| thread.join().expect("it does not panic"))
+        threads.into_iter().try_for_each(|thread| thread.join().expect("a reading thread does not panic"))
     })?;
     Ok(started.elapsed())
 }

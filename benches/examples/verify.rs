@@ -1,4 +1,4 @@
-//! Verify against what the machine can do at most: hashing the same bytes on all cores.
+//! Compares `verify` with the limit of the machine: hashing the same bytes on all cores.
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
 use std::{
@@ -23,17 +23,17 @@ use memmap2::Mmap;
 /// Compare `verify` of a store of blobs of mixed sizes with hashing the same bytes in equal pieces, in turn
 #[derive(Parser)]
 struct Args {
-    /// An empty directory; what is written there is removed
+    /// Empty directory; its contents are removed
     scratch: PathBuf,
-    /// The size of the store in bytes
+    /// Size of the store in bytes
     #[arg(long, default_value = "2000000000")]
     bytes: u64,
-    /// How many times
+    /// Number of runs
     #[arg(long, default_value = "7")]
     runs: usize,
 }
 
-/// Bytes that a thread takes at a time where it may choose.
+/// Bytes that a thread hashes at a time where blobs need not be hashed as a whole.
 const PIECE: usize = 4 << 20;
 
 fn main() -> anyhow::Result<()> {
@@ -76,7 +76,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A model of one blob with an eighth of the bytes, and blobs of many sizes with the rest.
+/// Stores a model: one blob with an eighth of the bytes, and blobs of many sizes with the rest.
 fn fill(store: &Store, name: &ModelName, bytes: u64) -> anyhow::Result<()> {
     let ingest = store.ingest()?;
     let (mut layers, mut entries) = (Vec::new(), Vec::new());
@@ -98,13 +98,13 @@ fn fill(store: &Store, name: &ModelName, bytes: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One plain tensor.
+/// Stores a blob with one plain tensor.
 fn blob(ingest: &Ingest<'_>, name: &str, size: u64) -> anyhow::Result<(Added, BlobEntry)> {
     let layout = Layout::new(&BTreeMap::new(), [(name, Dtype::U8, Shape::new([size]))])?;
     let mut writer = ingest.blob()?;
     writer.write_at(0, layout.header())?;
     let start = layout.data_start();
-    // Other bytes in each blob.
+    // The bytes differ from blob to blob.
     let mut pattern: Vec<u8> = (0..=250).cycle().take(PIECE).collect();
     pattern[..32].copy_from_slice(Digest::of(name.as_bytes()).as_bytes());
     let mut at = 0;

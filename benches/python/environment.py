@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Makes a virtual environment under target/python/ from a pinned list, once, and says where its interpreter lies.
+"""Creates a virtual environment under target/python/ from a pinned list, once, and prints the path of its interpreter.
 
     python3 benches/python/environment.py mlx        # prints …/target/python/mlx/bin/python
 
-It lies in benches/ because what needs a package from PyPI compares Longshore with somebody else's program, but for the compiler of
-the CUDA kernels. NAME is a list in requirements/. An environment is made again when its list, or the interpreter that makes it, changes. It needs nothing but
-Python 3.10 with `venv`, and says plainly when a package cannot be installed.
+The program is in benches/ because, apart from the compiler of the CUDA kernels, packages from PyPI are needed only to
+compare Longshore with other programs. The argument names a list in requirements/. An environment is created again when
+its list, or the interpreter that creates it, changes. The program needs only Python 3.10 with `venv`, and reports a
+package that cannot be installed.
 """
 
 import hashlib
@@ -20,16 +21,16 @@ HOME = LISTS.parents[2] / "target" / "python"
 
 
 class EnvironmentFailure(Exception):
-    """A line for the user: which environment, what failed, and why."""
+    """An environment cannot be created. The message names the environment, the step and the reason."""
 
 
 def folder(name: str) -> Path:
-    """Where the environment lies, whether it exists or not."""
+    """Returns the path of an environment, whether it exists or not."""
     return HOME / name
 
 
 def interpreter(name: str) -> Path:
-    """The interpreter of an environment that has every package of the list, which is made first if need be."""
+    """Returns the interpreter of an environment with every package of the list. Creates it if needed."""
     home = folder(name)
     python, stamp = home / "bin" / "python", home / "made-from"
     wanted = _fingerprint(LISTS / f"{name}.txt")
@@ -45,7 +46,7 @@ def interpreter(name: str) -> Path:
 
 
 def _fingerprint(path: Path) -> str:
-    """What the environment is made from: the interpreter, the list and those that it includes."""
+    """Returns a fingerprint of the interpreter, the list and the lists that it includes."""
     if not path.exists():
         known = ", ".join(sorted(other.stem for other in LISTS.glob("*.txt")))
         raise EnvironmentFailure(f"expected the name of a list in {LISTS} ({known}), found {path.stem!r}")
@@ -58,8 +59,8 @@ def _fingerprint(path: Path) -> str:
 def _do(name: str, what: str, command: list[str]) -> None:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode != 0:
-        lines = [line for line in done.stdout.splitlines() if line.strip()] or ["it said nothing"]
-        # pip's last line says that it found no such package, even where it never reached the index.
+        lines = [line for line in done.stdout.splitlines() if line.strip()] or ["no output"]
+        # pip's last line says that the package was not found, even where pip could not reach the index.
         broken = re.search(r"connection broken by '(.*)'", done.stdout)
         reason = f"no connection: {broken[1]}" if broken else lines[-1].strip()
         raise EnvironmentFailure(f"the Python environment {name!r} in {folder(name)}: cannot {what}: {reason}")

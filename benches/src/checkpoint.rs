@@ -10,38 +10,40 @@ mod moe;
 
 type Tensor = (String, Dtype, Shape);
 
-/// A checkpoint that is not written yet: its shards, and the text of its `config.json`.
+/// A checkpoint before it is written: its shards, and the text of its `config.json`.
 struct Checkpoint {
     shards: Vec<Vec<Tensor>>,
     config: String,
 }
 
-/// Writes a BF16 checkpoint with the tensors of a Llama and as many layers as make about `bytes`, four layers to a file: as wide as
-/// Llama 3 8B where two layers of it fit, else a half or a quarter of that. Values are deterministic and roughly Gaussian. Returns the
-/// bytes of all tensors.
+/// Writes a BF16 checkpoint with the tensors of a Llama, four layers per file. The number of layers makes the tensors
+/// about `bytes` long. The model is as wide as Llama 3 8B where two such layers fit, else half or a quarter as wide.
+/// Values are deterministic and roughly Gaussian. Returns the number of bytes of all tensors.
 ///
 /// # Errors
 ///
-/// Whatever writing the files answers.
+/// Any error from writing the files.
 pub fn llama(dir: &Path, bytes: u64) -> io::Result<u64> {
     llama::checkpoint(bytes).write(dir)
 }
 
-/// Writes a BF16 checkpoint with the tensors of a Qwen 3 with experts and as many layers as make about `bytes`, one layer to a file: with the
-/// experts of its 30B model where two layers of it fit, else fewer and narrower ones. Returns the bytes of all tensors.
+/// Writes a BF16 checkpoint with the tensors of a Qwen 3 with experts, one layer per file. The number of layers makes
+/// the tensors about `bytes` long. The experts are those of the 30B model where two such layers fit, else fewer and
+/// narrower ones. Returns the number of bytes of all tensors.
 ///
 /// # Errors
 ///
-/// Whatever writing the files answers.
+/// Any error from writing the files.
 pub fn moe(dir: &Path, bytes: u64) -> io::Result<u64> {
     moe::checkpoint(bytes).write(dir)
 }
 
-/// Writes a checkpoint of so many small BF16 tensors, each of which becomes a blob. Returns the bytes of all tensors.
+/// Writes a checkpoint of `count` BF16 tensors with `elements` elements each. Each tensor becomes a blob on import.
+/// Returns the number of bytes of all tensors.
 ///
 /// # Errors
 ///
-/// Whatever writing the files answers.
+/// Any error from writing the files.
 pub fn small_tensors(dir: &Path, count: usize, elements: u64) -> io::Result<u64> {
     fs::create_dir_all(dir)?;
     let tensor = |at| bf16(format!("model.layers.{at}.proj.weight"), &[elements / 64, 64]);
@@ -64,7 +66,8 @@ impl Checkpoint {
     }
 }
 
-/// The first of `sizes`, largest first, of which two layers fit into `bytes`, with the number of layers that fit; else the last, with one.
+/// Returns the first of `sizes`, ordered from the largest, of which two layers fit into `bytes`, and the number of
+/// layers that fit. Where no size fits, returns the last one, with one layer.
 fn fitting<S: Copy>(sizes: &[S], bytes: u64, ends_and_layer: impl Fn(S) -> (u64, u64)) -> (S, u64) {
     let layers = |size| {
         let (ends, layer) = ends_and_layer(size);

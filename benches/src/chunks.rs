@@ -1,6 +1,7 @@
-//! Content-defined chunking, as a measure of what it would save.
+//! Content-defined chunking, to measure how much it would save.
 //!
-//! The parameters are those of Hugging Face's Xet: a cut is expected every 64 KiB, and a chunk has at least 8 and at most 128 KiB.
+//! The parameters are those of Hugging Face's Xet: a cut is expected every 64 KiB, and a chunk has at least 8 and at
+//! most 128 KiB.
 
 use std::io::{self, Read};
 
@@ -8,18 +9,19 @@ use longshore_manifest::Digest;
 
 const LEAST: usize = 8 << 10;
 const MOST: usize = 128 << 10;
-/// Sixteen bits, the upper ones: they depend on all of the last 64 bytes.
+/// Mask of the sixteen upper bits of the hash, which depend on all of the last 64 bytes.
 const MASK: u64 = 0xffff << 48;
-/// Bytes that the hash remembers: each step shifts it by a bit.
+/// Number of bytes that the hash depends on: each step shifts it by one bit.
 const WINDOW: usize = 64;
-/// Bytes that are read at a time, many chunks.
+/// Bytes that are read at a time; they make many chunks.
 const PIECE: usize = 16 << 20;
 
-/// Cuts what a reader gives where a rolling hash of the last 64 bytes says so. Returns the digest and the length of each chunk, in order.
+/// Cuts a file into chunks at positions that a rolling hash of the last 64 bytes determines. Returns the digest and the
+/// length of each chunk, in order.
 ///
 /// # Errors
 ///
-/// What reading answers.
+/// Any error from reading the file.
 pub fn chunks(mut file: impl Read) -> io::Result<Vec<(Digest, usize)>> {
     let gear = gear();
     let mut found = Vec::new();
@@ -29,7 +31,7 @@ pub fn chunks(mut file: impl Read) -> io::Result<Vec<(Digest, usize)>> {
         file.by_ref().take(PIECE as u64).read_to_end(&mut held)?;
         let ended = held.len() == before;
         let mut start = 0;
-        // What is left of a piece may go on in the next one, unless it is a chunk of the largest size.
+        // The rest of a piece may continue in the next piece, unless it is a chunk of the largest size.
         while held.len() - start >= MOST || (ended && start < held.len()) {
             let len = cut(&held[start..], &gear);
             found.push((Digest::of(&held[start..start + len]), len));
@@ -42,7 +44,7 @@ pub fn chunks(mut file: impl Read) -> io::Result<Vec<(Digest, usize)>> {
     }
 }
 
-/// The length of the first chunk.
+/// Returns the length of the first chunk.
 fn cut(bytes: &[u8], gear: &[u64; 256]) -> usize {
     let most = bytes.len().min(MOST);
     let mut hash = 0_u64;
@@ -55,7 +57,7 @@ fn cut(bytes: &[u8], gear: &[u64; 256]) -> usize {
     most
 }
 
-/// A random number for each byte, the same on every machine: `SplitMix64`.
+/// Computes a random number for each byte value with `SplitMix64`. The numbers are the same on every machine.
 fn gear() -> [u64; 256] {
     let mut state = 0_u64;
     std::array::from_fn(|_| {

@@ -1,4 +1,4 @@
-//! What the benchmarks share: synthetic checkpoints, chunks, sums, times and medians.
+//! Code that the benchmarks share: synthetic checkpoints, chunks, sums, times and medians.
 
 pub mod checkpoint;
 pub mod chunks;

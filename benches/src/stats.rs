@@ -1,19 +1,19 @@
-//! Times, and what is printed of them.
+//! Measures times and formats them.
 
 use std::time::{Duration, Instant};
 
-/// How long `work` took, and its answer.
+/// Runs `work`. Returns the elapsed time and the result of `work`.
 ///
 /// # Errors
 ///
-/// What `work` answers.
+/// The error of `work`.
 pub fn time<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<(Duration, T)> {
     let started = Instant::now();
     let answer = work()?;
     Ok((started.elapsed(), answer))
 }
 
-/// The middle one of some times, in seconds.
+/// Median of `times`, in seconds.
 #[must_use]
 pub fn median(times: &[Duration]) -> f64 {
     let mut times: Vec<f64> = times.iter().map(Duration::as_secs_f64).collect();
@@ -21,7 +21,7 @@ pub fn median(times: &[Duration]) -> f64 {
     times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// `label  1.234 s  (0.9 … 1.5)  3.21 GB/s`.
+/// Formats times and the rate for `bytes` as `label 1.234 s (0.9 … 1.5) 3.21 GB/s`.
 #[must_use]
 pub fn line(label: &str, times: &[Duration], bytes: u64) -> String {
     let seconds: Vec<f64> = times.iter().map(Duration::as_secs_f64).collect();

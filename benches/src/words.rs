@@ -1,8 +1,9 @@
-//! What makes sure that bytes were read, and which: their sum as words of 64 bits.
+//! Sums of bytes as 64-bit words, which prove that all bytes were read, and that they are the expected ones.
 
 use std::time::Instant;
 
-/// The sum of all words, the last one filled up with zeros. Sums of several pieces wrap around and may be added in any order.
+/// Sums all words of `bytes`; zeros fill up the last word. Sums wrap around, so sums of pieces may be added in any
+/// order.
 #[must_use]
 pub fn words(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks();
@@ -11,8 +12,8 @@ pub fn words(bytes: &[u8]) -> u64 {
     words.iter().fold(u64::from_le_bytes(last), |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)))
 }
 
-/// Reads every byte once, on one thread, and says as a line of JSON how long it was since `started` until `slices` were there (`open`) and until they were
-/// read (`seconds`), how many they are, how many bytes they have, and their sum.
+/// Reads every byte once, on one thread. Returns a line of JSON: the time from `started` until this call (`open`) and
+/// until all bytes were read (`seconds`), the number of slices, the number of their bytes, and the sum.
 #[must_use]
 pub fn report(started: Instant, slices: &[&[u8]]) -> String {
     let open = started.elapsed().as_secs_f64();

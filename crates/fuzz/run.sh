@@ -1,6 +1,7 @@
 #!/bin/sh
-# Fuzzes every target for so many seconds (600 if not given), as many at a time as there are cores, and prints the number of
-# executions and of finds of each. JOBS=1 runs one at a time. Further arguments name the targets; all if there are none.
+# Fuzzes every target for a number of seconds (default 600), with one job per core, and prints each target's number of
+# executions and of findings. JOBS=1 runs one target at a time. Further arguments name the targets to run; the default
+# is all.
 #
 #     crates/fuzz/run.sh [SECONDS [TARGET...]]
 set -eu
@@ -8,11 +9,11 @@ cd "$(dirname "$0")/../.."
 seconds=${1:-600}
 [ $# -eq 0 ] || shift
 fuzz=crates/fuzz/libfuzzer
-# The same place whatever the surroundings say: cargo-fuzz looks for the binaries there.
+# A fixed target directory, whatever the environment says, because cargo-fuzz looks for the binaries there.
 out=$PWD/target/fuzz
 export CARGO_TARGET_DIR="$out"
 command -v cargo-fuzz >/dev/null || { echo "cargo-fuzz is missing: cargo install cargo-fuzz" >&2; exit 2; }
-# No sanitizer: the code under test is safe Rust, and stable compilers have none.
+# No sanitizer: the code under test is safe Rust, and stable compilers have no sanitizers.
 cargo fuzz build -s none --fuzz-dir "$fuzz"
 bins=$out/$(rustc -vV | sed -n 's/^host: //p')/release
 targets=${*:-$(sed -n 's/^name = "\([a-z_]*\)"$/\1/p' "$fuzz/Cargo.toml")}
@@ -20,16 +21,16 @@ targets=${*:-$(sed -n 's/^name = "\([a-z_]*\)"$/\1/p' "$fuzz/Cargo.toml")}
 one() {
     found=$out/found/$1
     mkdir -p "$out/corpus/$1" "$found"
-    # What an earlier run has found is for it to tell.
+    # Removes the findings of earlier runs, so that this run reports only its own.
     find "$found" -type f -delete
-    # A fork that stops at a find begins again, until the time is over. Inputs are small: these are parsers of text. The seeds of the
-    # blob reader are the longest.
+    # A fork that stops at a finding starts again until the time is over. The inputs are small, because most parsers
+    # read text. The seeds of the blob reader are the longest.
     "$bins/$1" -fork=1 -ignore_crashes=1 -ignore_timeouts=1 -ignore_ooms=1 -max_total_time="$seconds" -timeout=10 \
         -rss_limit_mb=4096 -max_len=8192 -artifact_prefix="$found/" \
         "$out/corpus/$1" "crates/fuzz/corpus/$1" >"$out/$1.log" 2>&1 || true
     runs=$(sed -n 's/^#\([0-9]*\): cov: .*/\1/p' "$out/$1.log" | tail -n 1)
     finds=$(find "$found" -type f | wc -l)
-    printf '%-14s %14s executions %6s finds\n' "$1" "${runs:-0}" "$finds"
+    printf '%-14s %14s executions %6s findings\n' "$1" "${runs:-0}" "$finds"
     [ "$finds" -eq 0 ] || find "$found" -type f
 }
 

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Everything that needs a device, in one go: tests, sanitizer, kernels, and loads beside the peers.
+# Runs everything that needs a device: tests, sanitizer, kernels, and loads beside other projects' loaders.
 #
-#   crates/loader-cuda/gpu-check.sh prepare KIT     here, with a network and no device: fills the directory KIT
-#   crates/loader-cuda/gpu-check.sh run KIT [OUT]   there, with a device and no network: uses KIT, writes CSV and logs to OUT
+#   gpu-check.sh prepare KIT    with a network and no device: fills the directory KIT
+#   gpu-check.sh run KIT [OUT]  with a device and no network: uses KIT, writes CSV and logs to OUT
 #
-# KIT is what a bare machine lacks: the test and example binaries, the peers' wheels, and the scripts beside this one. The machine has to have a
-# driver; PyTorch and the sanitizer are used where they are. The second step keeps to eight minutes (GPU_CHECK_SECONDS): a step that would go
-# past is left out, and summary.csv says so. It ends with status 1 if a step that ran failed, and with 2 if there is no device.
-# What is written to disk, about four times GPU_CHECK_GIB, is as much as the disk takes in a minute, of a model of 16 GiB at most.
+# KIT holds what a bare machine lacks: test and example binaries, the wheels of other loaders, and these scripts. The
+# machine needs a driver; PyTorch and the sanitizer are used where installed. `run` keeps to eight minutes
+# (GPU_CHECK_SECONDS): it leaves out steps that would take longer, and says so in summary.csv. It exits with 1 if a step
+# failed, and with 2 if there is no device. It writes about four times GPU_CHECK_GIB to disk; the default is a model of
+# at most 16 GiB of which the disk takes four copies in a minute.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -16,7 +17,7 @@ prepare() {
     root=$(cd "$here/../.." && pwd)
     mkdir -p "$kit/wheels"
     kit=$(cd "$kit" && pwd)
-    # Binaries by what cargo says of them; their names carry hashes.
+    # Finds binaries through cargo's messages, because their names contain hashes.
     (cd "$root" && cargo build --release -p longshore -p longshore-benches --bins --examples)
     (cd "$root" && cargo build --release -p longshore-loader-cuda --examples)
     (cd "$root" && cargo test --release -p longshore-loader-cuda --test device --no-run --message-format json) |
@@ -26,7 +27,7 @@ prepare() {
     cp "$root/target/release/longshore" "$root/target/release/examples/checkpoint" \
         "$root/target/release/examples/dequantize_bandwidth" "$root/target/release/examples/decode_model" \
         "$root/target/release/examples/compare_loads" "$root/target/release/examples/ring" "$kit/"
-    # What is carried is small; lines of code are of no use there.
+    # Debug information is stripped to keep the kit small.
     (cd "$kit" && strip --strip-debug device-test longshore checkpoint dequantize_bandwidth decode_model compare_loads ring) || true
     rm -rf "$kit/demo" "$kit/gpu-check"
     cp -r "$root/crates/cli/demo/qwen3-moe" "$kit/demo"
@@ -41,7 +42,7 @@ prepare() {
 
 run() {
     local kit=$1 out=${2:-$1/out} failed=0
-    # Where a toolkit is, with the sanitizer in it.
+    # Usual place of a toolkit, which contains the sanitizer.
     PATH=$PATH:/usr/local/cuda/bin
     kit=$(cd "$kit" && pwd)
     mkdir -p "$out"
@@ -52,7 +53,7 @@ run() {
     export LONGSHORE_STORE=$work/store
     echo "step,status,seconds" > "$out/summary.csv"
 
-    # step NAME LIMIT COMMAND…: runs it with its output in NAME.log, unless the time is up.
+    # step NAME LIMIT COMMAND…: runs COMMAND with its output in NAME.log, unless too little time is left.
     step() {
         local name=$1 limit=$2 status=0 started=$SECONDS
         shift 2
@@ -79,7 +80,7 @@ run() {
         exit 2
     fi
 
-    # Correctness first.
+    # Correctness comes first.
     step device-tests 60 env LONGSHORE_TEST_DEVICE=1 "$kit/device-test" --nocapture
     if command -v compute-sanitizer > /dev/null; then
         step sanitizer 60 env LONGSHORE_TEST_DEVICE=1 compute-sanitizer --error-exitcode 9 --leak-check full \
@@ -90,7 +91,8 @@ run() {
     step kernels 60 "$kit/dequantize_bandwidth"
     grep -h , "$out/kernels.log" > "$out/kernels.csv" 2> /dev/null || true
 
-    # Models: one of few large tensors, the same quantized, and one of many experts, which are packed. As large as the disk allows.
+    # Models as large as the disk allows: one of few large tensors, the same one quantized, and one of many experts,
+    # which are packed.
     local gib
     gib=${GPU_CHECK_GIB:-$(size "$work")}
     echo "models of $gib GiB" >> "$out/machine.txt"
@@ -107,14 +109,15 @@ run() {
     step make-moe 60 "$kit/checkpoint" "$work/moe" --like moe --bytes $((gib << 29))
     step import-moe 60 "$kit/longshore" import "$work/moe" moe --json
     step load-moe 40 "$kit/longshore" load moe --device cuda:0 --repeat 5 --json
-    # The reading half alone, and past the page cache.
+    # The reading half alone, from the page cache and past it.
     mkdir "$work/ring" "$work/ring-cold"
     step ring 40 "$kit/ring" "$work/ring" --rounds 5
     step ring-cold 40 "$kit/ring" "$work/ring-cold" --rounds 3 --cold
 
-    # Peers on the same bytes, each in a process of its own; a peer that cannot be installed or run is a row with the reason.
+    # Other projects' loaders on the same bytes, each in its own process. A loader that cannot be installed or run gets
+    # a row with the reason.
     if python3 -c 'import torch' 2> /dev/null; then
-        # One by one: what does not suit the machine leaves the others.
+        # Wheels are installed one by one, so one that does not suit the machine does not prevent the others.
         local peer wheel
         for wheel in "$kit"/wheels/*.whl; do
             python3 -m pip install --quiet --no-index --no-deps --upgrade --target "$work/peers" "$wheel" >> "$out/pip.log" 2>&1 || true
@@ -125,7 +128,7 @@ run() {
             step "peer-$peer" 40 env PYTHONPATH="$work/peers" python3 "$kit/gpu-check/peer.py" "$peer" "$work/dense"
             grep -h "^$peer," "$out/peer-$peer.log" >> "$out/peers.csv" || echo "$peer,,,,,failed" >> "$out/peers.csv"
         done
-        # What the kernels decode, against PyTorch.
+        # Compares the kernels' results with PyTorch's.
         step torch 60 python3 "$kit/gpu-check/compare_torch.py" "$kit" "$kit/demo" "$work"
     else
         echo "peers,left out: no PyTorch,0" >> "$out/summary.csv"
@@ -135,7 +138,7 @@ run() {
     exit "$failed"
 }
 
-# The GiB of a model of which four can be written to the directory in a minute, 16 at most, 1 at least.
+# Size in GiB, from 1 to 16, of a model of which four copies can be written to the directory in a minute.
 size() {
     python3 - "$1" << 'PY'
 import os, sys, time
@@ -153,13 +156,13 @@ print(max(1, min(16, int(rate * 15) >> 30, int(room) >> 30)))
 PY
 }
 
-# A load under the sanitizer, of one tensor kind, as every call costs a thousand times what it does.
+# Runs a load under the sanitizer. It selects one kind of tensor, because every call takes a thousand times as long.
 sanitized() {
     command -v compute-sanitizer > /dev/null || { echo "not installed"; return 0; }
     compute-sanitizer --error-exitcode 9 --leak-check full "$1/longshore" load "$2" --device cuda:0 --select '*norm*' --json
 }
 
-# A command after the store's blobs were dropped from the page cache.
+# Runs a command after the store's blobs were dropped from the page cache.
 cold() {
     python3 - "$LONGSHORE_STORE/blobs" << 'PY'
 import os, sys
@@ -174,7 +177,7 @@ PY
 case ${1:-} in
     prepare) prepare "${2:?KIT}" ;;
     run) run "${2:?KIT}" "${3:-}" ;;
-    # The steps of `run` that are more than one command.
+    # Steps of `run` that are more than one command.
     sanitized | cold) "$@" ;;
     *) sed -n 2,11p "$0" >&2; exit 2 ;;
 esac

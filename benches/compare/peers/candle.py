@@ -1,4 +1,4 @@
-"""candle-core's `QTensor::quantize`, which runs on one core: the program in ../candle, built for this machine's processor."""
+"""candle-core's `QTensor::quantize`, on one core, through the program in ../candle, built for this processor."""
 
 import os
 import re
@@ -15,12 +15,12 @@ FORMATS = ["Q4_0", "Q4_1", "Q8_0", "Q4K"]
 
 
 def version() -> str:
-    """candle-core's, as locked."""
+    """Returns the locked version of candle-core."""
     return re.search(r'name = "candle-core"\nversion = "(.*?)"', (HOME / "Cargo.lock").read_text()).group(1)
 
 
 class Candle:
-    """A running program."""
+    """A running program of ../candle."""
 
     def __init__(self, source: Path, shape: tuple[int, int], scratch: Path) -> None:
         command = [program(scratch), source, *shape]
@@ -28,13 +28,13 @@ class Candle:
         self._size = shape[0] * shape[1] * 4
 
     def encode(self, name: str) -> Task:
-        """Quantizes F32."""
+        """Returns the task that quantizes F32."""
         return Task(
             NAME, "encode", name, "", "one", lambda: self._worker.ask(f"quantize {name}"), self._worker.cpu, self._size
         )
 
     def decode(self, name: str) -> Task:
-        """Restores F32 from what was encoded last."""
+        """Returns the task that decodes the last encoded tensor to F32."""
         return Task(
             NAME,
             "decode",
@@ -47,7 +47,7 @@ class Candle:
         )
 
     def decoded(self, name: str, scratch: Path) -> np.ndarray:
-        """What it makes of what was encoded last."""
+        """Returns the decoded values of the last encoded tensor."""
         self._worker.ask(f"save {name} {scratch}")
         values = np.fromfile(scratch, np.float32)
         scratch.unlink()
@@ -55,12 +55,12 @@ class Candle:
 
 
 def program(scratch: Path) -> Path:
-    """The program in ../candle, built."""
+    """Builds the program in ../candle and returns its path."""
     built = scratch / "candle"
     flags = {**os.environ, "RUSTFLAGS": "-C target-cpu=native", "CARGO_TARGET_DIR": str(built)}
     try:
         build(["cargo", "build", "--release", "--locked"], HOME, env=flags)
     except (subprocess.CalledProcessError, OSError) as failure:
         why = last_line(failure) if isinstance(failure, subprocess.CalledProcessError) else str(failure)
-        raise Unavailable(f"it does not build: {why}") from failure
+        raise Unavailable(f"candle does not build: {why}") from failure
     return built / "release" / "longshore-compare-candle"

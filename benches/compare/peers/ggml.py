@@ -1,6 +1,7 @@
 """ggml's `ggml_quantize_chunk`, from the source that llama-cpp-python publishes, built for this machine's processor.
 
-It is called through ctypes, which lets go of Python's lock, so that rows go to several threads as llama.cpp's own converter does it.
+The function is called through ctypes, which releases Python's lock, so rows are spread over several threads as in
+llama.cpp's converter.
 """
 
 import ctypes
@@ -20,25 +21,25 @@ from worker import build, last_line
 NAME = "ggml"
 VERSION = "0.3.36"
 HOME = Path(__file__).resolve().parents[1] / "ggml"
-# ggml's number of a type, elements in a block, bytes of a block.
+# For each format: ggml's number of the type, elements per block, bytes per block.
 FORMATS = {"Q4_0": (2, 32, 18), "Q4_1": (3, 32, 20), "Q8_0": (8, 32, 34), "MXFP4": (39, 32, 17)}
 
 
 def version() -> str:
-    """That of the package which holds the source."""
+    """Returns the version of the package that holds the source."""
     return f"of llama-cpp-python {VERSION}"
 
 
 class Ggml:
-    """The library, the weights in F32, and the buffers that it fills."""
+    """The loaded library, the weights in F32, and the output buffers."""
 
     def __init__(self, weights: np.ndarray, threads: int, scratch: Path) -> None:
         try:
             self._library = ctypes.CDLL(str(_library(scratch / f"ggml-{VERSION}")))
         except subprocess.CalledProcessError as failure:
-            raise Unavailable(f"it does not build: {last_line(failure)}") from failure
+            raise Unavailable(f"ggml does not build: {last_line(failure)}") from failure
         except (OSError, StopIteration, tarfile.TarError) as failure:
-            raise Unavailable(f"it does not build or load: {failure!r}") from failure
+            raise Unavailable(f"ggml does not build or load: {failure!r}") from failure
         self._quantize = self._library.ggml_quantize_chunk
         self._quantize.restype = ctypes.c_size_t
         pointer, long = ctypes.c_void_p, ctypes.c_int64
@@ -49,7 +50,7 @@ class Ggml:
         self._restored = np.ones(weights.size, np.float32)
 
     def encode(self, name: str, cores: str) -> Task:
-        """Quantizes F32."""
+        """Returns the task that quantizes F32."""
         return Task(
             NAME,
             "encode",
@@ -62,7 +63,7 @@ class Ggml:
         )
 
     def decode(self, name: str) -> Task:
-        """Restores F32 from what was encoded last."""
+        """Returns the task that decodes the last encoded tensor to F32."""
         return Task(
             NAME,
             "decode",
@@ -75,7 +76,7 @@ class Ggml:
         )
 
     def decoded(self, name: str) -> np.ndarray:
-        """What it makes of what was encoded last, in a buffer that the next call overwrites."""
+        """Returns the decoded values of the last encoded tensor, in a buffer that the next call overwrites."""
         restore = getattr(self._library, f"dequantize_row_{name.lower()}")
         restore.argtypes, restore.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64], None
         restore(self._packed[name].ctypes.data, self._restored.ctypes.data, self._weights.size)
@@ -103,7 +104,7 @@ class Ggml:
 
 
 def _library(home: Path) -> Path:
-    """The shared library, which is downloaded and built where it does not lie there yet."""
+    """Returns the path of the shared library. Downloads and builds the library where it is missing."""
     suffix = "dylib" if sys.platform == "darwin" else "so"
     library = home / "built" / "ggml" / "src" / f"libggml-base.{suffix}"
     if library.exists():
@@ -131,7 +132,7 @@ def _library(home: Path) -> Path:
         )
     tools = Path(sysconfig.get_path("scripts"))
     path = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
-    # A build like any other, but that it may use every instruction of this processor, as candle may.
+    # An ordinary release build that may use every instruction of this processor, as candle's build may.
     flags = [
         "-DCMAKE_BUILD_TYPE=Release",
         "-DBUILD_SHARED_LIBS=ON",

@@ -1,4 +1,4 @@
-"""Longshore itself, and memcpy on the same buffers: the example `quantize` of the benchmarks."""
+"""Longshore, and memcpy on the same buffers, through the example `quantize` of the benchmarks."""
 
 import json
 import subprocess
@@ -13,14 +13,14 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 class Longshore:
-    """A running `quantize`."""
+    """A running example `quantize`."""
 
     def __init__(self, source: Path, size: int) -> None:
         self._worker = Worker([str(example("quantize")), str(source)], ROOT)
         self._size = size
 
     def memcpy(self, cores: str) -> Task:
-        """Copies the weights."""
+        """Returns the task that copies the weights."""
         return Task(
             "memcpy",
             "copy",
@@ -33,12 +33,12 @@ class Longshore:
         )
 
     def encode(self, scheme: str, profile: str, cores: str) -> Task:
-        """Quantizes BF16."""
+        """Returns the task that quantizes BF16."""
         ask = f"encode {scheme} {profile} {cores}"
         return Task(NAME, "encode", scheme, profile, cores, lambda: self._worker.ask(ask), self._worker.cpu, self._size)
 
     def decode(self, scheme: str, cores: str) -> Task:
-        """Restores BF16 from what was encoded last."""
+        """Returns the task that decodes the last encoded tensor to BF16."""
         return Task(
             NAME,
             "decode",
@@ -51,33 +51,33 @@ class Longshore:
         )
 
     def parts(self, scheme: str, scratch: Path) -> list[bytes]:
-        """Weight, scale and bias, as encoded last."""
+        """Returns weight, scale and bias of the last encoded tensor."""
         self._worker.ask(f"save {scheme} {scratch}")
         return [_taken(scratch.with_name(f"{scratch.name}.{part}")) for part in ("weight", "scale", "bias")]
 
     def output(self, scratch: Path) -> bytes:
-        """What was decoded last."""
+        """Returns the bytes of the last decoded tensor."""
         self._worker.ask(f"save-output {scratch}")
         return _taken(scratch)
 
 
 @cache
 def program() -> Path:
-    """The command line, built as anyone would build it."""
+    """Builds the command line with default settings and returns its path."""
     build(["cargo", "build", "--release", "-p", "longshore"], ROOT)
     return target() / "release" / "longshore"
 
 
 @cache
 def example(name: str) -> Path:
-    """An example of the benchmarks, built."""
+    """Builds an example of the benchmarks and returns its path."""
     build(["cargo", "build", "--release", "-p", "longshore-benches", "--example", name], ROOT)
     return target() / "release" / "examples" / name
 
 
 @cache
 def target() -> Path:
-    """Cargo's folder for what it builds."""
+    """Returns Cargo's target directory."""
     about = subprocess.run(
         ["cargo", "metadata", "--format-version", "1", "--no-deps"], cwd=ROOT, capture_output=True, check=True
     )
@@ -85,7 +85,7 @@ def target() -> Path:
 
 
 def version() -> str:
-    """Cargo's."""
+    """Returns the version of the crates, as Cargo reports it."""
     about = subprocess.run(
         ["cargo", "pkgid", "-p", "longshore-quant"], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -1,4 +1,4 @@
-"""MLX through Python, on its CPU backend, which runs these on one core."""
+"""MLX through Python, on its CPU backend, which runs quantization on one core."""
 
 import time
 
@@ -7,7 +7,7 @@ import numpy as np
 from turns import Task, timed
 
 NAME = "mlx"
-# Longshore's name, then MLX's arguments.
+# Longshore's name of a scheme, and MLX's arguments for it.
 FORMATS = {
     "int4": {"bits": 4, "group_size": 64},
     "int8": {"bits": 8, "group_size": 64},
@@ -18,12 +18,12 @@ FORMATS = {
 
 
 def version() -> str:
-    """MLX's."""
+    """Returns the version of MLX."""
     return mx.__version__
 
 
 class Mlx:
-    """The weights as an array, and what each format made of them."""
+    """The weights as an array, and the parts of each format."""
 
     def __init__(self, bits: np.ndarray) -> None:
         mx.set_default_device(mx.cpu)
@@ -32,7 +32,7 @@ class Mlx:
         self._parts: dict[str, tuple[mx.array, ...]] = {}
 
     def encode(self, name: str) -> Task:
-        """Quantizes BF16."""
+        """Returns the task that quantizes BF16."""
         return Task(
             NAME,
             "encode",
@@ -45,7 +45,7 @@ class Mlx:
         )
 
     def decode(self, name: str) -> Task:
-        """Restores BF16 from what was encoded last."""
+        """Returns the task that decodes the last encoded tensor to BF16."""
         return Task(
             NAME,
             "decode",
@@ -58,12 +58,12 @@ class Mlx:
         )
 
     def parts(self, name: str) -> list[np.ndarray]:
-        """Weight, scale and bias, as encoded last, as bits."""
+        """Returns the bits of weight, scale and bias of the last encoded tensor."""
         parts = [part.view(mx.uint16) if part.dtype == mx.bfloat16 else part for part in self._parts[name]]
         return [np.array(part) for part in parts]
 
     def decoded(self, name: str, parts: list[np.ndarray] | None = None) -> np.ndarray:
-        """The bits of the BF16 that MLX makes of its own parts, or of these."""
+        """Decodes MLX's own parts, or the given ones, with MLX, and returns the bits of the BF16 values."""
         if parts is not None:
             self._parts[name] = tuple(
                 mx.array(part).view(mx.bfloat16) if part.dtype == np.uint16 else mx.array(part) for part in parts

@@ -1,9 +1,9 @@
-"""gguf's quantizer, which is numpy on one core, from a checkpoint to a GGUF file.
+"""Converts a checkpoint to a GGUF file with gguf's quantizer, which is numpy on one core.
 
     gguf_convert.py SOURCE OUT FORMAT          converts
-    gguf_convert.py SOURCE FILE --error        the relative RMSE of the quantized tensors in FILE, by gguf's own decoder
+    gguf_convert.py SOURCE FILE --error        prints the relative RMSE of the tensors in FILE, by gguf's decoder
 
-Matrices are quantized, vectors become F32; names are the checkpoint's.
+Matrices are quantized, and vectors become F32. Tensors keep the names of the checkpoint.
 """
 
 import json
@@ -17,7 +17,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tensors  # noqa: E402
 
-# Elements of a tensor that the error is computed of.
+# Number of elements per tensor from which the error is computed.
 SAMPLE = 1 << 22
 
 
@@ -49,7 +49,7 @@ def _widened(tensor: tensors.Tensor) -> np.ndarray:
 
 
 def _error(source: Path, file: Path) -> float:
-    """Over the first elements of each matrix."""
+    """Computes the error over the first elements of each matrix."""
     sources = {tensor.name: tensor for tensor in tensors.every(source)}
     square = norm = 0.0
     for found in gguf.GGUFReader(file).tensors:

@@ -1,9 +1,10 @@
-"""The hub client's verification of its cache, on files whose checksums are known.
+"""Runs the hub client's verification of its cache on files with known checksums.
 
     hub_verify.py DIR SUMS
 
-`hf cache verify` asks the hub for the checksums of a repository and then calls `verify_maps`; this calls it with those in SUMS, a JSON object of
-names and SHA-256, so that no network is needed. A file that differs is named in the answer.
+`hf cache verify` asks the hub for the checksums of a repository and then calls `verify_maps`. This program calls
+`verify_maps` with the checksums in SUMS, a JSON object of names and SHA-256, so it needs no network. The answer names
+the files that differ.
 """
 
 import json

@@ -1,11 +1,11 @@
-"""What the machine can do at most, for one kind of work at a time.
+"""Measures a limit of the machine, for one kind of work at a time.
 
-    limits.py memcpy THREADS BYTES       copies memory that is there already, from one buffer to another
-    limits.py read THREADS FILE…         reads files into a buffer that is used again
-    limits.py sha256 THREADS FILE…       the same, hashing what was read in pieces
+    limits.py memcpy THREADS BYTES       copies resident memory from one buffer to another
+    limits.py read THREADS FILE…         reads files into a reused buffer
+    limits.py sha256 THREADS FILE…       reads files into a reused buffer and hashes them, piece by piece
     limits.py write THREADS BYTES DIR    writes files, then syncs the file system once
 
-The answer is a line of JSON with seconds of time and of processors.
+The answer is a line of JSON with wall time and processor time in seconds.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ PIECE = 16 << 20
 
 
 def main() -> None:
-    """Prepares, and then measures."""
+    """Prepares the buffers, and then measures."""
     verb, threads, *rest = sys.argv[1:]
     pool = ThreadPoolExecutor(int(threads))
     buffers = [np.ones(PIECE, np.uint8) for _ in range(int(threads))]

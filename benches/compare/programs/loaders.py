@@ -1,12 +1,12 @@
-"""Other loaders, from files to arrays in host memory.
+"""Loads files into arrays in host memory with other projects' loaders.
 
     loaders.py KIND FILE…                 loads once
     loaders.py KIND --hashes FILE…        prints the SHA-256 of each tensor instead
-    loaders.py KIND --prepare OUT FILE…   writes the files in a format that the loader needs, and names them
-    loaders.py KIND --version             of the package
+    loaders.py KIND --prepare OUT FILE…   converts the files to the loader's own format, and prints their names
+    loaders.py KIND --version             prints the version of the package
 
-After `open`, the time until the arrays are there, every byte is read once by one thread, as words of 64 bits whose sum is printed. The
-answer is a line of JSON. Nothing that is imported counts.
+`open` is the time until the arrays exist. One thread then reads every byte once, as 64-bit words, and the program
+prints their sum. The answer is a line of JSON. The time of imports does not count.
 """
 
 import gc
@@ -29,7 +29,7 @@ PREPARED: dict[str, Callable[[Path, list[str]], list[Path]]] = {}
 
 
 def kind(name: str, package: str):
-    """Registers a loader: a function that imports what it needs and answers the one that is timed."""
+    """Registers a loader: a function that imports its packages and returns the function to time."""
 
     def register(make: Callable[[], Callable[[list[str]], Arrays]]):
         KINDS[name] = (package, make)
@@ -58,7 +58,7 @@ def _mlx():
     def load(files: list[str]) -> Arrays:
         loaded = [pair for file in files for pair in mx.load(file).items()]
         mx.eval([array for _, array in loaded])
-        # A view of the same memory: numpy knows no bfloat16.
+        # A view of the same memory as bytes, because numpy has no bfloat16.
         return [(name, np.array(array.view(mx.uint8), copy=False)) for name, array in loaded]
 
     return load
@@ -184,7 +184,7 @@ PREPARED |= {"torch-mmap": _to_pt, "flashpack": _to_flashpack, "tensorizer": _to
 
 
 def main() -> None:
-    """Does what is asked once."""
+    """Handles one request."""
     name, *rest = sys.argv[1:]
     package, make = KINDS[name]
     if rest[0] == "--version":
@@ -211,7 +211,7 @@ def _load(load: Callable[[list[str]], Arrays], files: list[str]) -> dict:
     times = {"open": opened, "seconds": time.perf_counter() - started, "cpu": time.process_time() - spent}
     late = sorted(set(sys.modules) - before)
     if late:
-        raise SystemExit(f"error: {late[0]} was imported within the time, and should be before")
+        raise SystemExit(f"error: {late[0]} was imported within the measured time, but should be imported before")
     return {**times, "tensors": len(loaded), "sum": f"{total:016x}"}
 
 

@@ -1,9 +1,9 @@
-"""What `mlx_lm.convert` does with the weights: loads lazily, quantizes, saves.
+"""Converts weights as `mlx_lm.convert` does: loads them lazily, quantizes and saves them.
 
     mlx_convert.py SOURCE OUT FORMAT
 
-It is that function without the tokenizer, which a synthetic checkpoint lacks. Every module that can be quantized is, so that a router gets
-the bits that were asked for, as Longshore's policy `uniform` has it.
+The program is `mlx_lm.convert` without the tokenizer, which a synthetic checkpoint lacks. It quantizes every module
+that can be quantized, so routers get the requested bits too, as under Longshore's policy `uniform`.
 """
 
 import contextlib

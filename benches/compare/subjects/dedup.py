@@ -1,7 +1,8 @@
-"""Variants and fine-tunes of one model in one store: what they take together, against their sum and against chunks of 64 KiB.
+"""Variants and fine-tunes of one model in one store: their size together, against their sum and against 64 KiB chunks.
 
-One model as it is and quantized five ways, and two fine-tunes that changed some of its tensors. Longshore keeps a tensor once. The same models as
-files, the checkpoints and what is exported of the quantized ones, are cut into chunks by their content, as Hugging Face's Xet cuts them.
+The store has one model unquantized and quantized in five schemes, and two fine-tunes that changed some of its tensors.
+Longshore stores each tensor once. For comparison, the same models as files (the checkpoints, and exports of the
+quantized models) are cut into content-defined chunks, as Hugging Face's Xet cuts them.
 """
 
 import argparse
@@ -26,14 +27,14 @@ TURNS = 1
 arguments = contest.arguments
 
 SCHEMES = ["int8", "int4", "nvfp4", "mxfp4", "mxfp8"]
-# What a fine-tune changed: the words in the names of the tensors.
+# The fine-tunes, and words in the names of the tensors that each has changed.
 TUNED = {"tuned-attention": ("self_attn.q_proj", "self_attn.v_proj"), "tuned-head": ("lm_head", "model.norm")}
 COLUMNS = "model,files_bytes,size_bytes,unique_bytes,new_bytes,blobs,new_blobs,chunks,new_chunk_bytes".split(",")
 
 
 @dataclass
 class Shares:
-    """What is stored, model by model in the order in which they were added."""
+    """The stored models, in the order in which they were added, with their sizes."""
 
     input: list[str]
     rows: list[dict[str, int | str]] = field(default_factory=list)
@@ -46,23 +47,23 @@ class Shares:
     subject: str = "dedup"
 
     def say(self, right: bool, line: str) -> None:
-        """Notes whether an answer is right."""
+        """Records whether an answer is right."""
         self.wrong |= not right
         self.checks.append(f"{'right' if right else 'WRONG'}  {line}")
 
     def total(self, column: str) -> int:
-        """The sum of a column."""
+        """Returns the sum of a column."""
         return sum(int(row[column]) for row in self.rows)
 
     def savings(self) -> dict[str, float]:
-        """What each way leaves out of the sum of what it was given, from 0 to 1."""
+        """Returns the share of the input's bytes that each method saves, from 0 to 1."""
         return {
             "tensors kept once": 1 - self.total("new_bytes") / self.total("size_bytes"),
             "64 KiB chunks": 1 - self.total("new_chunk_bytes") / self.total("files_bytes"),
         }
 
     def text(self) -> str:
-        """Everything, for a terminal."""
+        """Formats all results for a terminal."""
         parts = ["\n".join([f"$ {self.command}", machine.describe(), self.source, *self.input])]
         parts.append("Answers\n" + "\n".join(f"  {line}" for line in self.checks))
         if self.wrong:
@@ -77,14 +78,14 @@ class Shares:
         shown = [["BYTES", "SHARED BY"], *([_cell(("bytes", size)), names] for _, size, names in self.shared)]
         parts.append(aligned(shown))
         parts.append(
-            "SIZE and UNIQUE are those of `longshore list`; UNIQUE is shared with no other. NEW is what a model added to those above it.\n"
-            "CHUNKS are cut by a rolling hash, expected every 64 KiB, from 8 to 128 KiB long, of the model's files: FILES bytes.\n"
-            "Chunks can share a part of a tensor too, where a fine-tune changed a few rows of it; here each changed whole tensors."
+            "SIZE and UNIQUE are those of `longshore list`; UNIQUE bytes belong to no other model. NEW bytes are in no model above.\n"
+            "A rolling hash cuts the model's files, FILES bytes, into CHUNKS of 8 to 128 KiB, expected every 64 KiB.\n"
+            "Chunks can also share a part of a tensor, where a fine-tune changed a few rows; here each changed whole tensors."
         )
         return "\n\n".join(parts)
 
     def record(self, home: Path) -> list[Path]:
-        """Writes the rows, the picture and what the terminal shows; those of the same machine and day are replaced."""
+        """Writes the rows, the picture and the terminal's text. Files of the same machine and day are replaced."""
         folder = home / machine.name() / datetime.date.today().isoformat()
         folder.mkdir(parents=True, exist_ok=True)
         rows, shown, picture = (folder / f"{self.subject}.{end}" for end in ("csv", "txt", "svg"))
@@ -98,7 +99,7 @@ class Shares:
 
 
 def bars(rows: list[dict[str, int | str]]) -> list[plot.Bar]:
-    """What all take together, each way."""
+    """Returns bars of the total size under each method."""
     sums = {column: sum(int(row[column]) for row in rows) / 1e6 for column in COLUMNS[1:]}
     lines = [
         ("each by itself, as files", "files_bytes", "peer"),
@@ -110,7 +111,7 @@ def bars(rows: list[dict[str, int | str]]) -> list[plot.Bar]:
 
 
 def run(args: argparse.Namespace) -> Shares:
-    """Stores the models, and cuts their files."""
+    """Stores the models, and cuts their files into chunks."""
     base = inputs.model("llama", args.bytes)
     tuned = [
         inputs.tuned(base, contest.fresh(name), words, seed) for seed, (name, words) in enumerate(TUNED.items(), 1)
@@ -177,14 +178,14 @@ def _count(shares: Shares, store: Path, models: list[Model]) -> None:
 
 
 def _layers(store: Path, name: str) -> dict[str, int]:
-    """The blobs of a model and their sizes, by its manifest."""
+    """Returns the blobs of a model and their sizes, from its manifest."""
     (path,) = (path for path in (store / "manifests").rglob("latest") if path.parent.name == name)
     manifest = json.loads(path.read_text())
     return {layer["digest"]: layer["size"] for layer in [manifest["config"], *manifest["layers"]]}
 
 
 def _chunks(models: list[Model]) -> dict[str, tuple[int, int, int]]:
-    """Of each model the bytes of its files, those in chunks that no model before it has, and how many chunks there are."""
+    """Returns per model the bytes of its files, the bytes in chunks of no earlier model, and the chunks' number."""
     note("cutting chunks")
     command = [longshore.example("chunks"), *(model.path for model in models)]
     done = jobs.execute(command)

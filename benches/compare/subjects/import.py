@@ -1,7 +1,8 @@
-"""Importing a checkpoint as it is: beside copying and hashing it, and beside the hub client's verification of its cache.
+"""Importing a checkpoint unquantized, beside copying and hashing it, and beside the hub client's verification.
 
-An import leaves every tensor in a file of its own, hashed, synced and named by its hash. The peers do parts of that: cp and sha256sum leave the
-same bytes twice and know whether they are right, unsynced; the hub client reads what lies there and compares.
+An import stores every tensor in a file of its own, hashed, synced and named by its hash. The peers do parts of that. cp
+and sha256sum make a second copy of the bytes and hash it, without syncing. The hub client reads the existing files and
+compares.
 """
 
 import argparse
@@ -23,7 +24,7 @@ arguments = contest.arguments
 
 
 def run(args: argparse.Namespace) -> Ledger:
-    """Checks the answers, and if they are right takes the times."""
+    """Checks the answers, and times the jobs if all answers are right."""
     models = [inputs.model(name, args.bytes) for name in inputs.LIKE]
     ledger = Ledger("import", "Importing a checkpoint as it is", [model.describe() for model in models], {})
     ledger.versions["longshore"] = longshore.version()
@@ -35,8 +36,8 @@ def run(args: argparse.Namespace) -> Ledger:
         ledger.jobs += contest.limits(model, "memcpy", "read", "sha256", "sha256 all", "write")
     contest.measure(ledger, args.turns)
     ledger.notes = [
-        "GB/S counts the checkpoint's bytes over WALL + SYNC, of the fastest run. SYNC is how long one syncfs took afterwards, for what the program had left:",
-        "what it does itself is in WALL. RSS includes mapped files; PRIVATE is what no file backs. CPU is the least of any run.",
+        "GB/S counts the checkpoint's bytes over WALL + SYNC, of the fastest run. SYNC is the time of one syncfs afterwards, for the bytes that the program had not synced;",
+        "syncs of the program itself are in WALL. RSS includes mapped files; PRIVATE is memory that no file backs. CPU is the least of any run.",
         f"cold: {contest.DRIVES}.",
         "`hf cache verify` asks the hub for the checksums; here the function that it calls gets them from a file.",
     ]

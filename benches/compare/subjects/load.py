@@ -1,7 +1,8 @@
-"""Loading into host memory: beside the safetensors library, MLX and the loaders that need PyTorch.
+"""Loading into host memory, beside the safetensors library, MLX and the loaders that need PyTorch.
 
-OPEN is the time until a program has its tensors; a loader that maps files has read nothing by then. So every program then reads all bytes
-once, on one thread, and WALL is both together. Every run's bytes have the same sum, or there is no table.
+OPEN is the time until a program has its tensors. A loader that maps files has read nothing by then, so every program
+then reads all bytes once, on one thread. WALL is both together. There is no table unless the bytes of every run have
+the same sum.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from peers import longshore
 from worker import note
 
 TURNS = 5
-# What a kind of programs/loaders.py is called in the table, its threads, and what it does.
+# For each kind of programs/loaders.py: its name in the table, its threads, and its method.
 LOADERS = {
     "numpy": ("safetensors numpy", "1", "copies each tensor"),
     "mlx": ("mlx", "up to 4", "mx.load and mx.eval: on its CPU backend, reads each file into memory"),
@@ -36,25 +37,25 @@ TORCH = {
     "fastsafetensors": ("fastsafetensors", "up to 16", "reads into memory, without GPUDirect"),
 }
 WANTS_TORCH = (
-    "they need PyTorch; for Linux PyPI has only its build for CUDA, about 5 GB with what it needs: `--torch install`, or `--torch PYTHON` "
-    "for an interpreter that has it and the packages of benches/python/requirements/torch.txt"
+    "they need PyTorch; for Linux PyPI has only the build for CUDA, about 5 GB with its dependencies: `--torch install`, or "
+    "`--torch PYTHON` for an interpreter with PyTorch and the packages of benches/python/requirements/torch.txt"
 )
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What can be asked for beside the number of turns."""
+    """Adds the options of this subject, besides the number of turns."""
     contest.arguments(parser)
     torch(parser)
 
 
 def torch(parser: argparse.ArgumentParser) -> None:
-    """Where the loaders that need PyTorch are to be had."""
-    help_ = "`install` PyTorch and the loaders that need it, or use the interpreter PYTHON, which has them"
+    """Adds the option that gives the interpreter for the loaders that need PyTorch."""
+    help_ = "`install` PyTorch and the loaders that need it, or the path of a Python interpreter that has them"
     parser.add_argument("--torch", metavar="PYTHON", help=help_)
 
 
 def run(args: argparse.Namespace) -> Ledger:
-    """Checks the answers, and if they are right takes the times."""
+    """Checks the answers, and times the jobs if all answers are right."""
     models = [inputs.model(name, args.bytes) for name in inputs.LIKE]
     ledger = Ledger("load", "Loading into host memory", [model.describe() for model in models], {})
     ledger.versions["longshore"] = longshore.version()
@@ -62,10 +63,10 @@ def run(args: argparse.Namespace) -> Ledger:
         _model(ledger, args, model, quantize)
     contest.measure(ledger, args.turns)
     ledger.notes = [
-        "GB/S counts the bytes of all tensors over WALL: until every byte was read once. Where OPEN is a small part of it, reading is what takes time.",
-        "RSS includes the pages of mapped files, which other processes share; PRIVATE is what no file backs: a copy of the weights, where there is one, and what Python and PyTorch take themselves.",
+        "GB/S counts the bytes of all tensors over WALL, the time until every byte was read once. Where OPEN is a small part of WALL, reading dominates.",
+        "RSS includes the pages of mapped files, which other processes share; PRIVATE is memory that no file backs: a copy of the weights, where there is one, and the memory of Python and PyTorch themselves.",
         "fastsafetensors, flashpack, run:ai's streamer and tensorizer are made to fill a GPU; here they bring tensors to host memory, without one.",
-        "They have the first model alone, as each takes seconds to start. MLX runs on its CPU backend where there is no Metal.",
+        "They load only the first model, because each takes seconds to start. MLX runs on its CPU backend where there is no Metal.",
         "Python's imports and start are in neither time; a program starts anew for each run.",
         f"cold: {contest.DRIVES}.",
     ]
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> Ledger:
 
 
 def _model(ledger: Ledger, args: argparse.Namespace, model: Model, quantize: str | None) -> None:
-    """One stored model, and files that hold the same tensors."""
+    """Compares the loaders on one stored model, and on files with the same tensors."""
     name = f"{model.name} {quantize or 'BF16'}"
     note(f"checking {name}")
     store = contest.fresh(f"kept-{model.name}-{quantize}")
@@ -114,7 +115,7 @@ def _model(ledger: Ledger, args: argparse.Namespace, model: Model, quantize: str
     )
     _mlx(ledger, race, store, blobs)
     _python(race, "peers", LOADERS, files)
-    # Each of these takes seconds to start: the first model has to do.
+    # Each of these loaders takes seconds to start, so they load only the first model.
     if name == ledger.jobs[0].model:
         if args.torch is None:
             ledger.unavailable[", ".join(peer for peer, _, _ in TORCH.values())] = WANTS_TORCH
@@ -126,7 +127,7 @@ def _model(ledger: Ledger, args: argparse.Namespace, model: Model, quantize: str
 
 
 def _python(race: "_Race", where: str, kinds: dict[str, tuple[str, str, str]], files: list[Path]) -> None:
-    """The loaders of one environment, or of an interpreter that has them."""
+    """Adds the loaders of one environment, or of an interpreter that has them."""
     for kind, (peer, threads, how) in kinds.items():
         enter = partial(_enter, race, {"install": "torch"}.get(where, where), kind, peer, how, threads, files)
         contest.attempt(race.ledger, peer, enter)
@@ -142,7 +143,7 @@ def _enter(race: "_Race", where: str, kind: str, peer: str, how: str, threads: s
 
 
 def _mlx(ledger: Ledger, race: "_Race", store: Path, blobs: list[Path]) -> None:
-    """Ours as MLX arrays, where that is built."""
+    """Adds Longshore's loader of MLX arrays, where it is built."""
 
     def enter() -> None:
         program = longshore.example("load_mlx")
@@ -153,7 +154,7 @@ def _mlx(ledger: Ledger, race: "_Race", store: Path, blobs: list[Path]) -> None:
 
 
 class _Race:
-    """The loaders of one model, all of which have to come to the same bytes."""
+    """The loaders of one model. All of them must load the same bytes."""
 
     def __init__(self, ledger: Ledger, name: str, size: int, total: str, hashes: dict[str, str]) -> None:
         self.ledger, self.name, self.size, self.total = ledger, name, size, total
@@ -171,8 +172,11 @@ class _Race:
         named: bool = True,
         plain: bool = False,
     ) -> None:
-        """Checks a program and adds its job. `plain` files are read headers and all; tensors that are not `named` as the files name them, or
-        cut otherwise, are compared by their sum."""
+        """Checks a program and adds its job.
+
+        A `plain` program reads files including their headers. Tensors that are not `named` as in the files, or are cut
+        in another way, are compared by their sum.
+        """
         command = [*begin, *rest]
         if plain:
             what, wrong = "reads all bytes", None

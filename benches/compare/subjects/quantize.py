@@ -1,8 +1,8 @@
-"""Quantizing a matrix and back: MLX, candle, ggml and memcpy beside Longshore.
+"""Quantizing a matrix and decoding it: MLX, candle, ggml and memcpy beside Longshore.
 
-Weights are BF16, drawn from a normal distribution, and warm. MLX and Longshore read BF16; candle and ggml read the same weights widened
-to F32 beforehand, which is their interface and is not timed. Their formats are others, of a similar size. So the unit in which
-programs are compared is weights per second, and bytes are compared only with memcpy, on the same buffers.
+Weights are BF16, normally distributed, and in memory. MLX and Longshore read BF16. candle and ggml read the same
+weights widened to F32, their input type; the widening is not timed. Their formats are different ones of a similar size.
+The programs are therefore compared in weights per second. Bytes are compared only with memcpy, on the same buffers.
 """
 
 import argparse
@@ -22,7 +22,7 @@ SIGMA = 0.02
 SCHEMES = list(mlx.FORMATS)
 PROFILES = ["mlx", "plus"]
 CORES = ["one", "all"]
-# The relative RMSE of normal weights in each format, far enough apart to notice any nonsense and nothing else.
+# Range of the relative RMSE of normal weights in each format, wide enough that only nonsense fails.
 ERRORS = {
     "int4": (0.06, 0.11), "int8": (0.003, 0.01), "nvfp4": (0.07, 0.12), "mxfp4": (0.09, 0.14), "mxfp8": (0.015, 0.04),
     "Q4_0": (0.06, 0.11), "Q4_1": (0.05, 0.10), "Q8_0": (0.003, 0.01), "Q4K": (0.05, 0.10), "MXFP4": (0.09, 0.17),
@@ -30,13 +30,13 @@ ERRORS = {
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What can be asked for beside the number of turns."""
+    """Adds the options of this subject, besides the number of turns."""
     parser.add_argument("--rows", type=int, default=4096, help="(%(default)s)")
     parser.add_argument("--columns", type=int, default=14336, help="a multiple of 256 (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Checks the answers, and if they are right takes the times."""
+    """Checks the answers, and times the tasks if all answers are right."""
     scratch = longshore.target() / "compare"
     scratch.mkdir(parents=True, exist_ok=True)
     shape = (args.rows, args.columns)
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> Report:
 
 
 def _weights(shape: tuple[int, int]) -> np.ndarray:
-    """The bits of normal weights, rounded to the nearest BF16, ties to even."""
+    """Returns the bits of normal weights, rounded to the nearest BF16, ties to even."""
     words = (np.random.default_rng(SEED).standard_normal(shape, np.float32) * np.float32(SIGMA)).view(np.uint32)
     return ((words + np.uint32(0x7FFF) + ((words >> 16) & 1)) >> 16).astype(np.uint16)
 
@@ -69,7 +69,7 @@ def _widened(bits: np.ndarray) -> np.ndarray:
 
 
 class Contest:
-    """The programs, and what each of them does."""
+    """The programs, and the tasks of each."""
 
     def __init__(self, report: Report, bits: np.ndarray, source: Path, scratch: Path) -> None:
         self.report, self.scratch, self.weights = report, scratch / "answer", _widened(bits)
@@ -92,7 +92,7 @@ class Contest:
             return None
 
     def _all(self) -> Iterator[Task]:
-        """In the order of the table."""
+        """Yields all tasks in the order of the table."""
         yield from (self.ours.memcpy(cores) for cores in CORES)
         for scheme in SCHEMES:
             yield self.mlx.encode(scheme)
@@ -110,7 +110,7 @@ class Contest:
             yield from (self.candle.decode(name) for name in candle.FORMATS)
 
     def order(self) -> list[Task]:
-        """A turn: memcpy comes before each scheme, since it is what most figures are counted against."""
+        """Returns the tasks of one turn. memcpy comes before each scheme, because most figures are relative to it."""
         copies = [self.tasks["memcpy", "copy", "bytes", "", cores] for cores in CORES]
         others = [task for task in self.tasks.values() if task not in copies]
         order = []
@@ -121,7 +121,7 @@ class Contest:
     # Answers
 
     def check(self) -> None:
-        """Every answer, before any time."""
+        """Checks every answer, before anything is timed."""
         for scheme in SCHEMES:
             note(f"checking {scheme}")
             self._check_scheme(scheme)
@@ -152,7 +152,7 @@ class Contest:
                 self._say(same, f"{scheme} encode, profile mlx, {_cores(task.cores)}: the bits of mx.quantize")
             restored = self.mlx.decoded(scheme, found)
             for cores in CORES:
-                # The same buffer, so that nothing of the decoding before is left in it.
+                # memcpy writes to the same buffer, so nothing of the previous decoding is left in it.
                 self.tasks["memcpy", "copy", "bytes", "", "one"].once()
                 self.tasks["longshore", "decode", scheme, "", cores].once()
                 decoded = np.frombuffer(self.ours.output(self.scratch), np.uint16)
@@ -182,7 +182,7 @@ class Contest:
     # Figures
 
     def compare(self) -> None:
-        """The figures that have a target."""
+        """Computes the figures that have a target."""
         for schemes, target in ((["int4", "int8"], 12), (["nvfp4", "mxfp4"], 250), (["mxfp8"], 20)):
             for scheme in schemes:
                 theirs = ("mlx", "encode", scheme, "", "one")
@@ -209,11 +209,11 @@ class Contest:
         best, plus = (("longshore", "encode", "int4", profile, "one") for profile in ("best", "plus"))
         self._figure("int4 encode, one core, time of best over that of plus", 30, plus, best, at_most=True)
         self.report.notes = [
-            "Ratios are of weights per second, or of the bytes of the BF16 side against memcpy, which copies as many.",
-            "candle and ggml read F32, widened beforehand: BYTES/S counts what they read, twice as much for each weight.",
+            "Ratios are of weights per second, or of the bytes of the BF16 side against memcpy of the same number of bytes.",
+            "candle and ggml read F32, widened beforehand: BYTES/S counts the bytes that they read, twice as many per weight.",
             "MIN is the fastest of RUNS, taken in turns with all the others; BY MIN and BY MEDIAN compare like with like.",
-            "CPU is the least time that a run spent on processors: on a machine that is not quiet a long run never has one to itself,",
-            "so that MIN flatters whoever is fast. Figures on one core are judged by it, the others by MIN.",
+            "CPU is the least processor time of a run: on a machine that is not quiet, a long run never has a processor to itself,",
+            "so MIN flatters fast programs. Figures on one core are judged by CPU, the others by MIN.",
         ]
 
     def _figure(self, what: str, target: float, ours: tuple, theirs: tuple, *, at_most: bool = False) -> None:

@@ -1,7 +1,7 @@
-"""Quantizing a checkpoint and saving it: beside mlx-lm's convert, gguf's quantizer and candle's.
+"""Quantizing a checkpoint and saving it, beside mlx-lm's convert, gguf's quantizer and candle's.
 
-With the profile `mlx` Longshore and mlx-lm write the same codes and scales, which is checked tensor by tensor. candle and gguf write formats of
-their own, of a similar size, whose error is measured by gguf's decoder.
+Under the profile `mlx`, Longshore and mlx-lm write the same codes and scales, which is checked tensor by tensor. candle
+and gguf write other formats of a similar size. gguf's decoder measures the error of these.
 """
 
 import argparse
@@ -22,14 +22,14 @@ from worker import note
 
 TURNS = 3
 FORMATS = ["int4", "int8", "nvfp4", "mxfp4", "mxfp8"]
-# Of the model with experts only this: the others differ there as they do in the other model.
+# The only format that is measured on the model with experts. The others compare there as they do on the other model.
 EXPERTS = "int4"
-# The relative RMSE of normal weights, far enough apart to notice any nonsense and nothing else.
+# Range of the relative RMSE of normal weights, wide enough that only nonsense fails.
 ERRORS = {"Q4_0": (0.06, 0.11), "Q8_0": (0.003, 0.01)}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What can be asked for beside the number of turns."""
+    """Adds the options of this subject, besides the number of turns."""
     contest.arguments(parser)
     parser.add_argument(
         "--formats", nargs="+", choices=FORMATS, default=["int4", "int8", "nvfp4"], help="(%(default)s)"
@@ -37,7 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Ledger:
-    """Checks the answers, and if they are right takes the times."""
+    """Checks the answers, and times the jobs if all answers are right."""
     models = [inputs.model(name, args.bytes) for name in inputs.LIKE]
     ledger = Ledger("save", "Quantizing a checkpoint and saving it", [model.describe() for model in models], {})
     ledger.versions["longshore"] = longshore.version()
@@ -52,11 +52,11 @@ def run(args: argparse.Namespace) -> Ledger:
         ledger.jobs += contest.limits(model, "memcpy", "read", "sha256 all", "write")
     contest.measure(ledger, args.turns)
     ledger.notes = [
-        "GB/S counts the checkpoint's bytes over WALL + SYNC. SYNC is how long one syncfs took afterwards, for what the program had left: only longshore",
-        "syncs, and only it hashes what it writes. Times of mlx-lm and gguf leave out what Python imports; those of longshore and candle are whole.",
-        "mlx-lm runs on MLX's CPU backend, on one core; what it is made for is Metal. gguf and candle are on one core too; longshore uses all.",
+        "GB/S counts the checkpoint's bytes over WALL + SYNC. SYNC is the time of one syncfs afterwards, for the bytes that the program had not synced: only longshore",
+        "syncs, and only longshore hashes its output. Times of mlx-lm and gguf leave out Python's imports; those of longshore and candle are whole.",
+        "mlx-lm runs on MLX's CPU backend, on one core, but is made for Metal. gguf and candle run on one core too; longshore uses all.",
         "All quantize every matrix, the embeddings and routers included (--policy uniform); vectors stay as they are.",
-        f"A program whose first run takes more than {jobs.LONG_SECONDS:.0f} s has no other.",
+        f"A program whose first run takes more than {jobs.LONG_SECONDS:.0f} s is not run again.",
     ]
     return ledger
 
@@ -108,7 +108,7 @@ def _mlx(ledger: Ledger, model: Model, name: str) -> None:
 
 
 def _same(ledger: Ledger, model: Model, name: str, theirs: Path) -> None:
-    """Ours, exported for mlx-lm, against what mlx-lm saved."""
+    """Compares Longshore's export for mlx-lm with the arrays that mlx-lm saved."""
     store, out = contest.fresh("store"), contest.fresh("export")
     how = "--quantize", name, "--policy", "uniform", "--profile", "mlx"
     contest.ask("import", model.path, "m", *how, store=store)
@@ -151,7 +151,7 @@ def _candle(ledger: Ledger, model: Model) -> None:
 
 
 def _ggml(ledger: Ledger, job: Job) -> None:
-    """A job that writes a GGUF file, if the error of what it writes is as expected."""
+    """Adds a job that writes a GGUF file, provided that the error of the file is as expected."""
     name, out = job.operation, job.writes
     job.prepare()
     jobs.execute(job.command)

@@ -1,6 +1,7 @@
-"""Verifying what is stored: beside sha256sum over the same blobs, and the hub client over the checkpoint they came from.
+"""Verifying a store, beside sha256sum over the same blobs, and the hub client over the checkpoint that they came from.
 
-`longshore verify` re-hashes every blob and compares headers, tables and manifests. Each program is first shown a file with one bit flipped.
+`longshore verify` hashes every blob again and compares headers, tables and manifests. First, each program has to find a
+file with one flipped bit.
 """
 
 import argparse
@@ -24,7 +25,7 @@ arguments = contest.arguments
 
 
 def run(args: argparse.Namespace) -> Ledger:
-    """Checks the answers, and if they are right takes the times."""
+    """Checks the answers, and times the jobs if all answers are right."""
     models = [inputs.model(name, args.bytes) for name in inputs.LIKE]
     ledger = Ledger("verify", "Verifying what is stored", [model.describe() for model in models], {})
     ledger.versions["longshore"] = longshore.version()
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> Ledger:
         ledger.jobs += contest.limits(blobs, "read", "sha256", "sha256 all")
     contest.measure(ledger, args.turns)
     ledger.notes = [
-        "GB/S counts the bytes that were hashed. All but longshore know only that a file has the sum in its name or in a list.",
+        "GB/S counts the hashed bytes. All programs but longshore check only that a file has the sum in its name or in a list.",
         f"cold: {contest.DRIVES}.",
     ]
     return ledger
@@ -57,7 +58,7 @@ def _ours(ledger: Ledger, blobs: Model, store: Path) -> None:
         blobs.files,
         model=blobs.name,
         starts=contest.starts(),
-        verdict=lambda answer: f"it finds {answer['bad'][0]}" if answer["bad"] else None,
+        verdict=lambda answer: f"longshore finds {answer['bad'][0]}" if answer["bad"] else None,
     )
     ledger.say(not found["bad"], f"{blobs.name}: longshore verify finds {found['blobs']} blobs and none of them bad")
     bad = _largest(blobs)
@@ -67,7 +68,7 @@ def _ours(ledger: Ledger, blobs: Model, store: Path) -> None:
 
 def _sums(ledger: Ledger, blobs: Model) -> None:
     if not shutil.which("sha256sum"):
-        ledger.unavailable["sha256sum"] = "this system has none"
+        ledger.unavailable["sha256sum"] = "this system has no sha256sum"
         return
     ledger.versions["sha256sum"] = contest.coreutils()
     names = [file.name for file in blobs.files]
@@ -102,7 +103,7 @@ def _hub(ledger: Ledger, model: Model) -> None:
 
 
 def _notices(ledger: Ledger, who: str, model: Model, path: Path, look: Callable[[], object]) -> None:
-    """Whether a program notices that a bit in the middle of a file is another, and has nothing against the file afterwards."""
+    """Checks that a program notices a flipped bit in the middle of a file, and accepts the restored file."""
     _flip(path)
     try:
         answer = look()

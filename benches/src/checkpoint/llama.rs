@@ -1,8 +1,8 @@
-//! A Llama.
+//! The names and shapes of a Llama.
 
 use super::{Checkpoint, Tensor, bf16, bytes_of, fitting};
 
-/// Elements across. The others follow: 3.5 times as many within a feed-forward block, and a head is 128.
+/// Hidden sizes, largest first. A feed-forward block is 3.5 times as wide, and a head has 128 elements.
 const WIDTHS: [u64; 3] = [4096, 2048, 1024];
 const VOCABULARY: u64 = 32_768;
 const LAYERS_IN_SHARD: usize = 4;

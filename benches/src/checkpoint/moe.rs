@@ -1,4 +1,4 @@
-//! A Qwen 3 with experts.
+//! The names and shapes of a Qwen 3 with experts.
 
 use super::{Checkpoint, Tensor, bf16, bytes_of, fitting};
 
@@ -6,11 +6,11 @@ use super::{Checkpoint, Tensor, bf16, bytes_of, fitting};
 struct Size {
     width: u64,
     experts: u64,
-    /// Elements within one expert.
+    /// Width of the feed-forward block of one expert.
     inner: u64,
 }
 
-/// The first is Qwen 3 30B A3B.
+/// Model sizes, largest first. The first is Qwen 3 30B A3B.
 const SIZES: [Size; 3] = [
     Size { width: 2048, experts: 128, inner: 768 },
     Size { width: 1024, experts: 64, inner: 384 },

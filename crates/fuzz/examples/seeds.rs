@@ -1,4 +1,4 @@
-//! Writes the seeds of the fuzzers, `corpus/<target>/<name>`, from what the crates themselves write.
+//! Writes the seeds of the fuzzers, `corpus/<target>/<name>`. The crates under test write their contents.
 //!
 //!     cargo run -p longshore-fuzz --example seeds
 
@@ -27,7 +27,7 @@ fn seed(target: &str, name: &str, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Documents and blobs of small imports.
+/// Writes the documents and blobs of small imports.
 fn checkpoints() {
     for (name, scheme) in [("float", None), ("int4", Some("int4-g32")), ("nvfp4", Some("nvfp4"))] {
         let dir = tempfile::tempdir().unwrap();
@@ -90,7 +90,7 @@ fn index() {
     seed("shard_index", "float_size", float);
 }
 
-/// What is no document of ours.
+/// Writes seeds that are not documents of a store.
 fn texts() {
     seed("header", "empty", b"{}");
     seed("header", "null_metadata", br#"{"__metadata__":null,"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]}}"#);
@@ -113,5 +113,5 @@ fn texts() {
     seed("policy", "conditions", CONDITIONS.as_bytes());
 }
 
-/// One of everything that the documentation of policies lists.
+/// A policy with every key that the documentation of policies lists.
 const CONDITIONS: &str = include_str!("conditions.toml");

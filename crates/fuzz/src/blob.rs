@@ -1,4 +1,4 @@
-//! The blob reader: a blob's bytes and what a table says of them, stored, verified and loaded.
+//! Tests the blob reader: stores, verifies and loads a blob together with its description in a table.
 
 use std::{fs, path::Path};
 
@@ -13,20 +13,20 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 thread_local! {
-    /// A store that every input of this thread is put into, and taken out of again.
+    /// Store into which every input of this thread is put, and from which it is removed again.
     static SCRATCH: TempDir = scratch();
 }
 
 fn scratch() -> TempDir {
     let dir = tempfile::tempdir().expect("the system has room for temporary files");
-    let store = Store::open(dir.path()).expect("it is empty");
-    drop(store.ingest().expect("it is ours"));
+    let store = Store::open(dir.path()).expect("an empty directory is a store");
+    drop(store.ingest().expect("the scratch store is ours"));
     dir
 }
 
-/// `data` is one line of JSON, the tensors of a table's blob, and after it the blob.
+/// Tests one blob. `data` is one line of JSON, the tensors of the blob in a table, followed by the blob.
 ///
-/// The store is made by hand around them: what import would never write must be read too.
+/// The store is built by hand around them, because readers must also handle what an import would never write.
 pub(super) fn blob(data: &[u8]) {
     let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return };
     let (line, blob) = (&data[..end], &data[end + 1..]);
@@ -53,25 +53,25 @@ fn stored(root: &Path, tensors: &Value, blob: &[u8]) {
         (store.blob_path(&digest), blob.to_vec()),
     ];
     for (path, bytes) in &files {
-        fs::create_dir_all(path.parent().expect("it lies in the store")).expect("the scratch store is ours");
+        fs::create_dir_all(path.parent().expect("the path lies in the store")).expect("the scratch store is ours");
         fs::write(path, bytes).expect("the scratch store is ours");
     }
     check(&store, &model, blob);
     for (path, _) in &files {
-        fs::remove_file(path).expect("it was written above");
+        fs::remove_file(path).expect("the file was written above");
     }
 }
 
 fn check(store: &Store, name: &longshore_manifest::ModelName, blob: &[u8]) {
     let found = store.verify(&VerifyOptions::default(), &Silent).expect("a store of one model can be verified");
     let Ok(model) = store.model(name) else {
-        assert!(!found.bad.is_empty(), "verify passes what cannot be read");
+        assert!(!found.bad.is_empty(), "verify passes a file that cannot be read");
         return;
     };
-    let table = model.config.longshore.as_deref().expect("it was written above");
+    let table = model.config.longshore.as_deref().expect("the table was written above");
     let entries: &[BlobEntry] = &table.blobs;
     let Ok(weights) = Weights::open(store, &model, &OpenOptions::default()) else {
-        assert!(!found.bad.is_empty(), "verify passes what cannot be opened: {entries:?}");
+        assert!(!found.bad.is_empty(), "verify passes blobs that cannot be opened: {entries:?}");
         return;
     };
     let file = SafeTensors::new(blob);
@@ -84,9 +84,11 @@ fn check(store: &Store, name: &longshore_manifest::ModelName, blob: &[u8]) {
         for (role, array) in arrays {
             assert_eq!(array.shape.byte_len(array.dtype), Ok(array.data.len() as u64));
             if found.bad.is_empty() {
-                // What verify passes is what any safetensors reader sees.
+                // Every safetensors reader sees the same tensors in a file that verify passes.
                 let file = file.as_ref().expect("verify passes only files that can be read");
-                let view = file.tensor(&format!("{}{}", tensor.name(), role.suffix())).expect("verify passes it");
+                let view = file
+                    .tensor(&format!("{}{}", tensor.name(), role.suffix()))
+                    .expect("verify passes only files with this tensor");
                 assert_eq!((view.dtype, view.shape, view.data), (array.dtype, array.shape, array.data));
             }
         }

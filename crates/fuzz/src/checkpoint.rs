@@ -1,10 +1,10 @@
-//! The index of a checkpoint in several files.
+//! Tests the shard index of a checkpoint in several files.
 
 use std::path::{Component, Path};
 
 use longshore_st_format::{Limits, ShardIndex};
 
-/// `data` is an index document.
+/// Tests `data` as an index document.
 pub(super) fn shard_index(data: &[u8]) {
     let Ok(index) = ShardIndex::parse(data, &Limits::default()) else { return };
     for (tensor, shard) in index.iter() {

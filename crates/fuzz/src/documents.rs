@@ -1,4 +1,4 @@
-//! The two documents of a stored model.
+//! Tests the two documents of a stored model.
 
 use std::collections::HashSet;
 
@@ -6,7 +6,7 @@ use longshore_manifest::{Config, Manifest, document::Role};
 
 use crate::names::check_path;
 
-/// `data` is a manifest.
+/// Tests `data` as a manifest.
 pub(super) fn manifest(data: &[u8]) {
     let Ok(manifest) = Manifest::parse(data) else { return };
     let mut paths = HashSet::new();
@@ -21,18 +21,22 @@ pub(super) fn manifest(data: &[u8]) {
         let file = blob.digest.file_name();
         assert!(file.len() == 71 && file.bytes().all(|b| b == b'-' || b.is_ascii_alphanumeric()), "{file:?}");
     }
-    assert_eq!(Manifest::parse(&manifest.to_bytes()).expect("ours"), manifest);
+    assert_eq!(Manifest::parse(&manifest.to_bytes()).expect("a written document can be parsed"), manifest);
 }
 
-/// `data` is a config document.
+/// Tests `data` as a config document.
 pub(super) fn config(data: &[u8]) {
     let Ok(config) = Config::parse(data) else { return };
-    let again = Config::parse(&config.to_bytes()).expect("ours");
+    let again = Config::parse(&config.to_bytes()).expect("a written document can be parsed");
     assert_eq!(again.to_bytes(), config.to_bytes());
     let Some(table) = &config.longshore else { return };
     let mut names = HashSet::new();
     for (blob, tensor) in table.tensors() {
-        assert!(names.insert((blob.component.as_deref(), tensor.name.as_str())), "{:?} is there twice", tensor.name);
+        assert!(
+            names.insert((blob.component.as_deref(), tensor.name.as_str())),
+            "tensor {:?} is listed twice",
+            tensor.name
+        );
         let weight = tensor.weight();
         assert_eq!(weight.role, Role::Weight);
         for part in &tensor.parts {
@@ -44,7 +48,7 @@ pub(super) fn config(data: &[u8]) {
             let _ = quantization.to_string();
         }
         for index in [0, 1, u64::MAX] {
-            // A part of an expert lies in the part.
+            // The part of an expert lies inside the tensor's part.
             for (whole, part) in tensor.parts.iter().zip(tensor.expert_parts(index).into_iter().flatten()) {
                 assert!(part.offset >= whole.offset && part.offset + part.length <= whole.offset + whole.length);
             }

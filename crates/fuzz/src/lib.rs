@@ -1,8 +1,9 @@
-//! What the fuzzers assert of the parsers that read input from anybody.
+//! Fuzz targets: properties of the parsers that read untrusted input.
 //!
-//! A target takes any bytes and panics where a promise is broken: a parser may refuse, but not panic, and what it accepts keeps
-//! the promises of its type. The binaries in `libfuzzer/` call these functions with bytes that libFuzzer makes up;
-//! `tests/replay.rs` calls them with every file in `corpus/` and `regressions/`, so that `cargo test` replays what was found.
+//! A target takes arbitrary bytes and panics where a promise is broken. A parser may refuse its input but must not
+//! panic, and a value that it returns keeps the promises of its type. The binaries in `libfuzzer/` call these functions
+//! with bytes from libFuzzer. `tests/replay.rs` calls them with every file in `corpus/` and `regressions/`, so
+//! `cargo test` replays all findings.
 
 mod blob;
 mod checkpoint;
@@ -11,10 +12,10 @@ mod names;
 mod policy;
 mod safetensors_file;
 
-/// A function that takes any bytes.
+/// A fuzz target: a function that takes arbitrary bytes.
 pub type Target = fn(&[u8]);
 
-/// Every target with the name of its folder in `corpus/`.
+/// All targets, each with the name of its folder in `corpus/`.
 pub const TARGETS: &[(&str, Target)] = &[
     ("header", safetensors_file::header),
     ("safetensors", safetensors_file::file),
@@ -28,7 +29,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("blob", blob::blob),
 ];
 
-/// The target of this name.
+/// Returns the target called `name`.
 #[must_use]
 pub fn target(name: &str) -> Option<Target> {
     TARGETS.iter().find(|(known, _)| *known == name).map(|(_, target)| *target)

@@ -1,10 +1,10 @@
-//! What becomes a path: names, companion files and digests.
+//! Tests the texts that become paths: model names, paths of companion files, and digests.
 
 use std::path::{Component, Path, PathBuf};
 
 use longshore_manifest::{Digest, ModelName, RelativePath, Store};
 
-/// `data` is a model's name.
+/// Tests `data` as a model's name.
 pub(super) fn model_name(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let Ok(name) = text.parse::<ModelName>() else { return };
@@ -15,11 +15,11 @@ pub(super) fn model_name(data: &[u8]) {
         "the parts are the name"
     );
     stays_below(&name.path(), 4);
-    let store = Store::open("a store that does not exist").expect("it is an empty one");
+    let store = Store::open("a store that does not exist").expect("a missing directory is an empty store");
     assert_eq!(store.manifest_path(&name), store.root().join("manifests").join(name.path()));
 }
 
-/// `data` is a companion file's path.
+/// Tests `data` as the path of a companion file.
 pub(super) fn relative_path(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let Ok(path) = RelativePath::parse(text) else { return };
@@ -27,7 +27,7 @@ pub(super) fn relative_path(data: &[u8]) {
     check_path(&path);
 }
 
-/// `data` is a digest, or the name of a blob's file.
+/// Tests `data` as a digest, and as the name of a blob's file.
 pub(super) fn digest(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     if let Ok(digest) = text.parse::<Digest>() {
@@ -41,14 +41,14 @@ pub(super) fn digest(data: &[u8]) {
     }
 }
 
-/// What holding a relative path means.
+/// Checks the promises of a relative path.
 pub(super) fn check_path(path: &RelativePath) {
     let joined: PathBuf = path.segments().collect();
     stays_below(&joined, path.segments().count());
     stays_below(Path::new(path.as_str()), path.segments().count());
 }
 
-/// Whether every part of the path goes one step down.
+/// Checks that every component of `path` goes one step down.
 fn stays_below(path: &Path, depth: usize) {
     let is_normal = |part: &Component<'_>| matches!(part, Component::Normal(name) if *name != ".." && *name != ".");
     assert!(path.components().all(|part| is_normal(&part)), "{} leaves its directory", path.display());

@@ -1,11 +1,11 @@
-//! The policy file.
+//! Tests policy files.
 
 use longshore_quant::{
     Scheme,
     policy::{Policy, Query},
 };
 
-/// `data` is a policy's text.
+/// Tests `data` as the text of a policy.
 pub(super) fn policy(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let policy = match Policy::parse(text, "fuzzed") {
@@ -27,7 +27,7 @@ pub(super) fn policy(data: &[u8]) {
         for query in [query, vae, Query { stacked: true, ..query }, Query { draft: true, ..query }] {
             for scheme in [None, Some(Scheme::INT4), Some(Scheme::NVFP4), Some(Scheme::MXFP8)] {
                 let decision = policy.decide(&query, scheme);
-                assert_eq!(decision, policy.decide(&query, scheme), "the same question, another answer");
+                assert_eq!(decision, policy.decide(&query, scheme), "the same query has two decisions");
                 assert!(decision.line.is_none_or(|line| line >= 1 && line as usize <= lines));
                 if let Some(chosen) = decision.scheme {
                     let last = shape.last().copied().unwrap_or_default();
@@ -37,7 +37,7 @@ pub(super) fn policy(data: &[u8]) {
             }
         }
     }
-    // A policy's text is what is kept of it.
-    let again = Policy::parse(policy.source(), policy.name()).expect("it was read before");
+    // The source text of a policy parses to the same policy.
+    let again = Policy::parse(policy.source(), policy.name()).expect("the text was parsed before");
     assert_eq!((again.name(), again.description(), again.fp8()), (policy.name(), policy.description(), policy.fp8()));
 }

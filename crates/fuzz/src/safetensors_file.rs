@@ -1,12 +1,12 @@
-//! The header parser and files, against their promises and against the `safetensors` crate.
+//! Tests headers and files against their promises and against the `safetensors` crate.
 
 use longshore_st_format::{Header, Layout, Limits, SafeTensors};
 
-/// Longest data section that is made up for a header, in bytes.
+/// Longest data section that is generated for a header, in bytes.
 const MAX_DATA: u64 = 1 << 16;
 
-/// `data` is the JSON of a header. Its length is put before it, and it is given as many bytes of data as it claims, so that
-/// what is mutated is the JSON and not two numbers that depend on it.
+/// Tests `data` as the JSON of a header. The length prefix and the number of data bytes are derived from the JSON, so
+/// that the fuzzer mutates the JSON, and not two numbers that depend on it.
 pub(super) fn header(data: &[u8]) {
     let mut bytes = (data.len() as u64).to_le_bytes().to_vec();
     bytes.extend_from_slice(data);
@@ -14,12 +14,12 @@ pub(super) fn header(data: &[u8]) {
     let claimed = claimed_len(data);
     let file_len = start.saturating_add(claimed);
     let parsed = Header::parse(&bytes, file_len, &Limits::default());
-    // The end of the data is a promise too: one byte less or more is another file.
+    // The end of the data is a promise too: the same header is refused in a file that is one byte shorter or longer.
     for other in [file_len.checked_sub(1), file_len.checked_add(1)].into_iter().flatten() {
         let found = Header::parse(&bytes, other, &Limits::default());
         assert!(parsed.is_err() || found.is_err(), "accepted with {file_len} bytes and with {other}");
     }
-    // Limits are only ever a reason to refuse.
+    // Tighter limits may refuse a header, but must not change it.
     let mut tight = Limits::default();
     (tight.tensors, tight.rank, tight.name_bytes, tight.metadata_bytes) = (2, 2, 8, 8);
     if let Ok(header) = Header::parse(&bytes, file_len, &tight) {
@@ -36,7 +36,7 @@ pub(super) fn header(data: &[u8]) {
     }
 }
 
-/// `data` is a whole file.
+/// Tests `data` as a whole file.
 pub(super) fn file(data: &[u8]) {
     let Ok(file) = SafeTensors::new(data) else { return };
     let header = file.header();
@@ -54,7 +54,7 @@ pub(super) fn file(data: &[u8]) {
     assert_eq!(read, header.data_len(), "the tensors cover the data");
 }
 
-/// What holding a header means.
+/// Checks the promises of a header.
 fn check(header: &Header, file_len: u64) {
     assert_eq!(header.file_len(), file_len);
     let mut at = 0;
@@ -69,7 +69,8 @@ fn check(header: &Header, file_len: u64) {
     }
     assert_eq!(at, header.data_len(), "the tensors cover the data");
     assert!(header.names().is_sorted_by(|a, b| a < b), "names are unique");
-    // What was read can be written, unless the layout has a rule of its own against it; then the same tensors are read.
+    // A parsed header can be written again, unless a rule of the layout refuses it. The written header parses to the
+    // same tensors.
     let parts = header.iter().map(|tensor| (tensor.name(), tensor.dtype(), tensor.shape().clone()));
     let Ok(layout) = Layout::new(header.metadata(), parts) else { return };
     let again = Header::parse(layout.header(), layout.file_len(), &Limits::default()).expect("a layout is a header");
@@ -81,14 +82,14 @@ fn check(header: &Header, file_len: u64) {
     }
 }
 
-/// Whatever ours accepts, the `safetensors` crate accepts, with the same tensors.
+/// Checks that the `safetensors` crate accepts a file that this project accepts, and sees the same tensors.
 fn agrees_with_incumbent(file: &[u8], ours: &Header) {
-    let (json_len, theirs) = safetensors::SafeTensors::read_metadata(file).expect("ours accepts it");
+    let (json_len, theirs) = safetensors::SafeTensors::read_metadata(file).expect("this project accepts the file");
     assert_eq!(ours.data_start(), 8 + json_len as u64);
     let tensors = theirs.tensors();
     assert_eq!(ours.len(), tensors.len());
     for (name, info) in tensors {
-        let tensor = ours.get(&name).expect("theirs has it");
+        let tensor = ours.get(&name).expect("the `safetensors` crate has listed the tensor");
         assert_eq!(tensor.dtype().name(), info.dtype.to_string());
         assert!(tensor.shape().dims().iter().eq(info.shape.iter().map(|dim| *dim as u64).collect::<Vec<_>>().iter()));
         assert_eq!(tensor.range(), info.data_offsets.0 as u64..info.data_offsets.1 as u64);
@@ -97,7 +98,7 @@ fn agrees_with_incumbent(file: &[u8], ours: &Header) {
     assert!(ours.metadata().iter().eq(theirs.into_iter().collect::<std::collections::BTreeMap<_, _>>().iter()));
 }
 
-/// The largest end of a tensor that the JSON gives.
+/// Returns the largest end of a tensor that the JSON declares.
 fn claimed_len(json: &[u8]) -> u64 {
     let Ok(serde_json::Value::Object(entries)) = serde_json::from_slice(json) else { return 0 };
     let ends = entries.values().filter_map(|entry| entry.get("data_offsets")?.get(1)?.as_u64());

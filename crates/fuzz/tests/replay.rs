@@ -1,4 +1,4 @@
-//! Every seed and every find goes through its target again.
+//! Runs every seed and every finding through its target.
 #![expect(clippy::print_stdout, reason = "a target that panics does not know which file it was")]
 
 use std::{fs, path::PathBuf};
@@ -25,8 +25,8 @@ fn seeds_and_finds_pass() {
     }
 }
 
-/// A seed in which a bit is turned, a byte left out or put in twice, or which is cut off, is one more input: a little of what the
-/// fuzzers do, in every run of the tests.
+/// Runs damaged copies of every seed: with a bit flipped, a byte removed or doubled, or the end cut off. Every test run
+/// thus does a little of the fuzzers' work.
 #[test]
 fn damaged_seeds_pass() {
     for (name, run) in TARGETS {
@@ -48,7 +48,7 @@ fn damaged_seeds_pass() {
     }
 }
 
-/// The fuzzers' package is no member of the workspace: it lists the same targets.
+/// Checks that the package of the fuzzers, which is not a member of the workspace, lists the same targets.
 #[test]
 fn the_fuzzers_are_these_targets() {
     let manifest = include_str!("../libfuzzer/Cargo.toml");

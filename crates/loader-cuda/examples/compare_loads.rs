@@ -1,11 +1,13 @@
-//! Loads a stored model in the ways whose times are compared: whole, with most of it on the device, and quantized with decoding. Prints CSV.
+//! Times three kinds of load of a stored model: whole, with most of it already on the device, and quantized with
+//! decoding. Prints CSV.
 //!
 //! ```text
 //! cargo run --release -p longshore-loader-cuda --example compare_loads -- STORE NAME [QUANTIZED]
 //! ```
 //!
-//! Each time is the median of some rounds after a first. `shared` loads the model while nine tenths of its bytes are on the device, in
-//! other weights; `decoded` loads QUANTIZED, the same model, and decodes it to BF16 there. The last column is the time over that of `whole`.
+//! Each time is the median of several rounds after a first one. `shared` loads the model while other weights hold nine
+//! tenths of its bytes on the device. `decoded` loads QUANTIZED, the same model, and decodes it to BF16 on the device.
+//! The last column is the time divided by that of `whole`.
 #![expect(clippy::print_stdout, reason = "it is a program")]
 
 use std::{
@@ -85,7 +87,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// How long `run` takes; what it gives is freed after that.
+/// Returns the time that `run` takes. Its result is freed afterwards.
 fn timed<T>(mut run: impl FnMut() -> Result<T, Box<dyn Error>>) -> Result<Duration, Box<dyn Error>> {
     let started = Instant::now();
     let made = run()?;

@@ -1,11 +1,12 @@
-//! Decodes the quantized tensors of a stored model on the device and writes them out, beside their codes, for another program to compare.
+//! Decodes the quantized tensors of a stored model on the device, and writes the results and the codes for another
+//! program to compare.
 //!
 //! ```text
 //! cargo run --release -p longshore-loader-cuda --example decode_model -- STORE NAME DIRECTORY
 //! ```
 //!
-//! The directory gets a file of raw bytes for each array and `arrays.tsv`: tensor, scheme, group size, part, type, extents, file. Parts are
-//! those of the stored tensor and `F32` and `BF16`, what it was decoded to.
+//! The directory gets a file of raw bytes per array, and `arrays.tsv` with the columns tensor, scheme, group size,
+//! part, type, extents, file. The parts are those of the stored tensor, and its decoded values as `F32` and `BF16`.
 #![expect(clippy::print_stdout, reason = "it is a program")]
 
 #[cfg(not(any(target_os = "linux", windows)))]

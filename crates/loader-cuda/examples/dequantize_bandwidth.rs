@@ -1,12 +1,13 @@
-//! How fast the kernels move bytes, beside a copy within the device. Prints CSV.
+//! Measures the bandwidth of the kernels, beside a copy within the device. Prints CSV.
 //!
 //! ```text
 //! cargo run --release -p longshore-loader-cuda --example dequantize_bandwidth [DEVICE]
 //! ```
 //!
-//! A line for each scheme and type: bytes read and written, the best of some rounds, and their ratio to a copy of as many bytes, read and
-//! written, in the same process. The tensor, 235 million weights, is larger than any cache. A part of each output is compared with what
-//! `longshore-quant` decodes before it is timed.
+//! There is a line per scheme and type: bytes read and written, the best rate of several rounds, and its ratio to a
+//! copy that reads and writes the same number of bytes in the same process. The tensor has 235 million weights and is
+//! larger than any cache. Before the timing, a part of each output is compared with the values that `longshore-quant`
+//! decodes.
 #![expect(clippy::print_stdout, reason = "it is a program")]
 
 #[cfg(not(any(target_os = "linux", windows)))]
@@ -36,12 +37,12 @@ mod bandwidth {
     const LAUNCHES: u16 = 10;
 
     pub(crate) fn main() -> Result<(), Box<dyn Error>> {
-        // Where there is no driver, cudarc panics.
+        // cudarc panics where there is no driver, so the driver is opened here first.
         Driver::get()?;
         let ordinal = std::env::args().nth(1).map_or(Ok(0), |ordinal| ordinal.parse())?;
         let context = CudaContext::new(ordinal)?;
         let stream = context.new_stream()?;
-        // cudarc's context and this crate's are the same primary context.
+        // cudarc's context and this crate's context are the same primary context.
         let dequantizer = Dequantizer::new(&Device::open(u32::try_from(ordinal)?)?);
         println!("device,scheme,source,target,bytes,gb_per_s,copy_gb_per_s,ratio");
         let device = context.name()?;
@@ -64,7 +65,7 @@ mod bandwidth {
         Ok(())
     }
 
-    /// Bytes that a launch moves, and the best rate in 10^9 bytes a second.
+    /// Returns the bytes that a launch moves, and the best rate in 10^9 bytes per second.
     #[expect(unsafe_code, reason = "addresses in device memory")]
     fn measure(
         stream: &Arc<CudaStream>,
@@ -75,7 +76,7 @@ mod bandwidth {
     ) -> Result<(u64, f64), Box<dyn Error>> {
         let tensor = Dequantize::new(scheme, source, target, ROWS, COLUMNS);
         let PartBytes { weight, scale, bias, output, .. } = tensor.part_bytes()?;
-        // 2^-7 as a power of two, 256 as E4M3: zero times infinity would be NaN.
+        // The scale is 2^-7 as a power of two, and 256 as E4M3. An infinite scale would make NaN of zeros.
         let of_scale = (!scheme.is_affine()).then_some(0x78);
         let (host, device) = [(weight, None), (scale, of_scale), (bias, None)]
             .into_iter()
@@ -90,7 +91,8 @@ mod bandwidth {
             global_scale: None,
             output: at(&out),
         };
-        // SAFETY: the stream is of the context, the buffers have the tensor's lengths and live until the stream has been waited for.
+        // SAFETY: the stream belongs to the context. The buffers have the tensor's lengths, and live until the stream
+        // has been waited for.
         let launch = || unsafe { dequantizer.launch(stream.cu_stream(), &tensor, &addresses) };
         launch()?;
         compare(&stream.clone_dtoh(&out)?, &host, scheme, source, target)?;
@@ -99,7 +101,7 @@ mod bandwidth {
         Ok((bytes, rate))
     }
 
-    /// Random bytes, or all the same, here and on the device.
+    /// Creates random bytes, or `len` times the same byte, here and on the device.
     fn upload(
         stream: &Arc<CudaStream>,
         len: usize,
@@ -111,7 +113,7 @@ mod bandwidth {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
-            // No exponent has the highest bit, so no number is NaN, which need not be the same.
+            // No exponent has the highest bit set, so no number is NaN, for which results may differ.
             *bytes = byte.map_or((state & 0xBFBF_BFBF_BFBF_BFBF).to_le_bytes(), |byte| [byte; 8]);
         }
         bytes.truncate(len);
@@ -119,7 +121,7 @@ mod bandwidth {
         Ok((bytes, device))
     }
 
-    /// Compares the first and the last row with the decoder's.
+    /// Compares the first and the last row with the results of the decoder.
     fn compare(
         found: &[u8],
         parts: &[Vec<u8>],
@@ -140,19 +142,19 @@ mod bandwidth {
         Ok(())
     }
 
-    /// The best rate of copies of `len` bytes, which read and write as many.
+    /// Returns the best rate of copies of `len` bytes. Each reads and writes `len` bytes.
     #[expect(unsafe_code, reason = "addresses in device memory")]
     fn measure_copy(stream: &Arc<CudaStream>, len: u64) -> Result<f64, Box<dyn Error>> {
         let len = usize::try_from(len)?;
         let (from, to) = (stream.alloc_zeros::<u8>(len)?, stream.alloc_zeros::<u8>(len)?);
         let (from, to) = (from.device_ptr(stream).0, to.device_ptr(stream).0);
         best_rate(stream, 2 * u64::try_from(len)?, || {
-            // SAFETY: both are allocations of that length, which live until the stream has been waited for.
+            // SAFETY: both are allocations of that length, and live until the stream has been waited for.
             Ok(unsafe { result::memcpy_dtod_async(to, from, len, stream.cu_stream()) }?)
         })
     }
 
-    /// The best rate of some rounds of launches that move `bytes` each, in 10^9 bytes a second.
+    /// Returns the best rate of several rounds of launches that move `bytes` each, in 10^9 bytes per second.
     fn best_rate(
         stream: &Arc<CudaStream>,
         bytes: u64,

@@ -1,9 +1,11 @@
-//! Compiles the libraries that stand in for the driver. Not a target of the workspace: cargo puts its targets' directory on the search path of
-//! what it runs, where a `libcuda` would stand in for the real driver everywhere.
+//! Compiles the libraries that replace the driver. They are not a target of the workspace, because cargo puts the
+//! directory of its targets on the search path of programs that it runs, where a `libcuda` would replace the real
+//! driver everywhere.
 
 use std::{env, fs, path::Path, process::Command};
 
-/// The whole driver, and one for each way in which a driver is of no use: a name and the condition that `driver.rs` is compiled with.
+/// The complete driver, and one driver for each way in which a driver is unusable: a name, and the condition that
+/// `driver.rs` is compiled with.
 const VARIANTS: &[(&str, &str)] = &[
     ("whole", "whole"),
     ("no-event", "without_event"),
@@ -32,8 +34,8 @@ fn main() {
                 "-Cpanic=abort",
             ])
             .args(["--target", &target, "--cfg", condition])
-            // The name inside the library is one that is looked for by name, so that whoever looks for the driver after this one was
-            // opened by its path finds this one.
+            // The name inside the library is one of the names that are looked for. A program that looks for the driver
+            // after this one was opened by its path therefore finds this one.
             .args(["-C", "link-arg=-Wl,-soname,libcuda.so", "-o"])
             .arg(directory.join("libcuda.so.1"))
             .arg("library/driver.rs")

@@ -1,7 +1,7 @@
-"""Compares what the kernels decode with PyTorch's own arithmetic, to the bit: `compare_torch.py KIT DEMO WORK`.
+"""Compares the kernels' results with PyTorch's own arithmetic, to the bit: `compare_torch.py KIT DEMO WORK`.
 
-DEMO is a checkpoint. It is imported once for each scheme, loaded and decoded on the device by `decode_model`, and decoded again here from the
-codes, on the device, one operation of PyTorch for each rounding.
+DEMO is a checkpoint. It is imported in each scheme, and `decode_model` loads it and decodes it on the device. This
+program decodes the codes again on the device, with one operation of PyTorch per rounding.
 """
 
 import os
@@ -16,7 +16,7 @@ E2M1 = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6], device="cuda:0")
 
 
 def read(directory):
-    """Tensors by name: scheme, group size and arrays by part."""
+    """Returns tensors by name: scheme, group size and arrays by part."""
     found = {}
     for line in (directory / "arrays.tsv").read_text().splitlines():
         name, scheme, group, part, dtype, dims, file = line.split("\t")
@@ -28,7 +28,7 @@ def read(directory):
 
 
 def codes(weight, bits):
-    """The codes of each row: a row is a stream of bits, the lowest of each word first."""
+    """Returns the codes of each row. A row is a stream of bits, with the lowest bit of each word first."""
     stream = weight.contiguous().view(torch.uint8).reshape(*weight.shape[:-1], -1, 1)
     places = torch.arange(8, device=stream.device, dtype=torch.uint8)
     stream = ((stream >> places) & 1).reshape(*weight.shape[:-1], -1, bits).to(torch.int32)
@@ -39,7 +39,8 @@ def decode(scheme, group, parts, target):
     spread = lambda array: array.repeat_interleave(group, dim=-1)
     scale = parts["Scale"]
     if scheme.startswith("int"):
-        # In the type of the scales, or in F32 where that is asked for; a rounding for the product and one for the sum.
+        # Computes in the type of the scales, or in F32 where F32 is requested, with one rounding for the product and
+        # one for the sum.
         kind = torch.float32 if target == torch.float32 else scale.dtype
         values = codes(parts["Weight"], int(scheme[3:])).to(kind)
         return (values * spread(scale.to(kind)) + spread(parts["Bias"].to(kind))).to(target)

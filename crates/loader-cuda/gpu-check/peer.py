@@ -1,7 +1,7 @@
-"""Loads a checkpoint onto the first device with one peer, several times: `peer.py PEER DIRECTORY`.
+"""Loads a checkpoint onto the first device several times, with another project's loader: `peer.py PEER DIRECTORY`.
 
-Prints one row: peer, version, seconds of the first load, median seconds of the rest, GB/s of those, note. The context is made and one
-kernel run before anything is timed.
+Prints one row: peer, version, seconds of the first load, median seconds of the others, GB/s of the others, note. Before
+anything is timed, the context is created and one kernel is run.
 """
 
 import glob
@@ -17,7 +17,7 @@ REPEATS = 5
 
 
 def pinned(files):
-    """The limit: as many bytes as the files have, from one pinned buffer."""
+    """Measures the limit: copies as many bytes as the files have from one pinned buffer."""
     size = 1 << 30
     host = torch.empty(size, dtype=torch.uint8).pin_memory()
     device = torch.empty(size, dtype=torch.uint8, device="cuda:0")
@@ -57,7 +57,7 @@ def fastsafetensors(files):
 
     def load():
         with fastsafe_open(filenames=files, nogds=True, device="cuda:0") as opened:
-            # They keep the memory that they are in.
+            # The tensors keep their memory alive after the file is closed.
             return [opened.get_tensor(key) for key in opened.keys()]
 
     return "fastsafetensors", load
@@ -91,7 +91,7 @@ def runai(files):
 
     def load():
         with SafetensorsStreamer() as streamer:
-            # Each owns its memory, which is the default.
+            # By default, each tensor owns its memory.
             streamer.stream_files(files, device="cuda:0")
             return [tensor for _, tensor in streamer.get_tensors()]
 

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Compiles the kernels to PTX with a pinned compiler, or checks that the PTX here is what it makes.
+"""Compiles the kernels to PTX with a pinned compiler, or checks that the stored PTX is what the compiler produces.
 
     python=$(python3 benches/python/environment.py cuda-kernels)
     $python crates/loader-cuda/kernels/build.py            # writes ptx/
-    $python crates/loader-cuda/kernels/build.py --check    # writes nothing; what differs makes the exit status 1
+    $python crates/loader-cuda/kernels/build.py --check    # writes nothing; exits with 1 if the PTX differs
 
-Both assemble the PTX for every architecture in ARCHITECTURES and print what each kernel takes: registers, and the instructions of a
-thread. A warning of the assembler, a spilled register, a stack frame or a fused multiply-add makes the exit status 1.
+Both commands assemble the PTX for every architecture in ARCHITECTURES, and print each kernel's registers and the
+instructions of a thread. The exit status is 1 on a warning of the assembler, a spilled register, a stack frame or a
+fused multiply-add.
 """
 
 import argparse
@@ -23,27 +24,27 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PACKAGES = Path(sysconfig.get_path("purelib")) / "nvidia"
 
-# PTX of this virtual architecture runs on it and on all that come later: cvt.rn.bf16x2 needs it.
+# PTX of this virtual architecture runs on it and on all later ones. cvt.rn.bf16x2 requires it.
 VIRTUAL = "compute_80"
 ARCHITECTURES = ["sm_80", "sm_90", "sm_100", "sm_120"]
 
-# A file of PTX for each scheme, as a driver compiles all of a file when it loads it.
+# One PTX file per scheme, because a driver compiles a whole file when it loads it.
 MODULES = {f"int{bits}": f"AFFINE_ALL({bits})" for bits in (2, 3, 4, 5, 6, 8)} | {
     "nvfp4": "BLOCK_ALL(nvfp4, Nvfp4)",
     "mxfp4": "BLOCK_ALL(mxfp4, Mxfp4)",
     "mxfp8": "BLOCK_ALL(mxfp8, Mxfp8)",
 }
 
-# More than this and fewer than 2,048 threads fit on a multiprocessor.
+# Largest number of registers per thread with which 2,048 threads fit on a multiprocessor.
 MOST_REGISTERS = 32
 
 
 class BuildFailure(Exception):
-    """A line for the user: what failed, and why."""
+    """A build failed. The message names the step and the reason."""
 
 
 class Nvrtc:
-    """The run-time compiler, through its C interface."""
+    """The run-time compiler (NVRTC), through its C interface."""
 
     def __init__(self) -> None:
         folder = PACKAGES / "cuda_nvrtc" / "lib"
@@ -53,14 +54,14 @@ class Nvrtc:
                 f"expected the compiler in {folder}; run this with the interpreter that "
                 "`python3 benches/python/environment.py cuda-kernels` prints"
             )
-        # The compiler opens it by name, and finds the one that is open.
+        # The compiler opens this library by name, and finds the one that is already open.
         for builtins in folder.glob("libnvrtc-builtins.so.*"):
             ctypes.CDLL(str(builtins), mode=ctypes.RTLD_GLOBAL)
         self.library = ctypes.CDLL(str(path))
         self.library.nvrtcGetErrorString.restype = ctypes.c_char_p
 
     def compile(self, name: str, kernels: str) -> str:
-        """The PTX of the kernels that a macro call names."""
+        """Returns the PTX of the kernels that a macro call lists."""
         program = ctypes.c_void_p()
         headers = sorted(HERE.glob("*.cuh"))
         texts = (ctypes.c_char_p * len(headers))(*(header.read_bytes() for header in headers))
@@ -94,7 +95,7 @@ class Nvrtc:
 
 
 def without_clutter(text: str) -> str:
-    """The PTX without notes on inline assembly, blank lines, and constants that no kernel reads."""
+    """Returns the PTX without notes on inline assembly, blank lines, and constants that no kernel reads."""
     kept = []
     for line in text.splitlines():
         constant = re.match(r"\.global \.align \d+ \.\w+ (\w+)", line)
@@ -105,7 +106,7 @@ def without_clutter(text: str) -> str:
 
 
 def assemble(ptx: Path, architecture: str, into: Path) -> dict[str, int]:
-    """The registers of each kernel of a file, as assembled for one architecture."""
+    """Assembles a file for one architecture and returns the registers of each kernel."""
     ptxas = PACKAGES / "cuda_nvcc" / "bin" / "ptxas"
     output = into / f"{ptx.stem}.{architecture}.cubin"
     command = [str(ptxas), "-v", "-Werror", f"-arch={architecture}", str(ptx), "-o", str(output)]
@@ -123,14 +124,14 @@ def assemble(ptx: Path, architecture: str, into: Path) -> dict[str, int]:
 
 
 def check_text(name: str, text: str) -> None:
-    """The promises of the source that can be read off the text."""
+    """Checks the promises of the source that can be read off the PTX."""
     for line in text.splitlines():
         if re.match(r"\s*(@\S+\s+)?(fma|mad)\S*\.f32|\s*(mul|add|sub)\.f32|.*\.ftz", line):
             raise BuildFailure(f"{name}: expected every product and sum rounded by itself, subnormal numbers kept, found: {line.strip()}")
 
 
 def report(name: str, text: str, folder: Path) -> None:
-    """Assembles the PTX for every architecture and prints a line for each kernel."""
+    """Assembles the PTX for every architecture and prints a line per kernel."""
     path = folder / f"{name}.ptx"
     path.write_text(text)
     with ThreadPoolExecutor() as pool:
@@ -145,9 +146,9 @@ def report(name: str, text: str, folder: Path) -> None:
 
 
 def main() -> int:
-    """Compiles all, writes or compares; returns the exit status."""
+    """Compiles all kernels, and writes or compares the PTX. Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="compare with the PTX here instead of writing it")
+    parser.add_argument("--check", action="store_true", help="compare with the stored PTX instead of writing it")
     check = parser.parse_args().check
     compiler, folder, stale = Nvrtc(), HERE / "ptx", False
     expected = {f"{name}.ptx" for name in MODULES}
@@ -169,7 +170,7 @@ def main() -> int:
                 lines = difflib.unified_diff(committed.splitlines(), text.splitlines(), f"ptx/{name}.ptx", "compiled now", lineterm="")
                 print("\n".join(list(lines)[:40]))
     if stale:
-        print("error: the PTX here is not what the source compiles to; run build.py without --check", file=sys.stderr)
+        print("error: the stored PTX differs from the compiled source; run build.py without --check", file=sys.stderr)
     return int(stale)
 
 

@@ -1,20 +1,21 @@
-// Dequantize kernels: packed codes with scales and biases to floats.
+// Dequantize kernels: they decode packed codes with scales and biases to floats.
 //
-// A thread writes 16 bytes at a time, a unit: 8 elements of 16 bits or 4 of 32. Neighbouring threads write neighbouring units, so every
-// store of a warp is 512 bytes in a row, and each byte of codes and output moves once. A unit lies in one group, as groups are multiples of
-// 8. A thread has STEPS units, a block's width apart, and loads for all of them before it decodes any.
+// A thread writes 16 bytes at a time, called a unit: 8 elements of 16 bits or 4 of 32. Neighbouring threads write
+// neighbouring units, so every store of a warp is 512 bytes in a row, and each byte of codes and output moves once. A
+// unit lies in one group, because groups are multiples of 8 elements. A thread has STEPS units, a block's width apart,
+// and loads for all of them before it decodes any.
 //
-// The source includes no header of CUDA's, and computes with intrinsics and instructions that are never fused into others. Which kernels are
-// made is said from outside, by the macro KERNELS: `AFFINE_ALL(4)`, or `BLOCK_ALL(nvfp4, Nvfp4)`.
+// The source includes no header of CUDA. It computes with intrinsics and instructions that are never fused with others.
+// The macro KERNELS, which the build defines, selects the kernels: `AFFINE_ALL(4)`, or `BLOCK_ALL(nvfp4, Nvfp4)`.
 
 #include "schemes.cuh"
 
-/// Threads of a block and units of a thread; `src/dequantize/launch.rs` has the same numbers.
+/// Threads per block, and units per thread. `src/dequantize/launch.rs` has the same numbers.
 constexpr u32 BLOCK = 256;
 constexpr u32 STEPS = 2;
 
-/// One matrix for each block row of the grid: `units` units of output, whose groups are 2^`group_shift` units each. `extra` is the
-/// biases, or the global scales, one for each matrix, or null.
+/// Decodes one matrix per block row of the grid: `units` units of output, whose groups are 2^`group_shift` units each.
+/// `extra` points to the biases, or to the global scales, one per matrix, or is null.
 template <class Scheme, class O>
 __device__ __forceinline__ void dequantize(
     const u32 *weight, const void *scale, const void *extra, uint4 *out, u64 units, u32 group_shift
@@ -64,7 +65,8 @@ __device__ __forceinline__ void dequantize(
         dequantize<SCHEME, O>(weight, scale, extra, out, units, group_shift);                                              \
     }
 
-/// From scales and biases of type `S` to `O`. The parentheses of WHOLE keep a comma from ending a macro's argument.
+/// Kernels from scales and biases of type `S` to `O`. The parentheses of WHOLE keep a comma from ending a macro's
+/// argument.
 #define AFFINE(BITS, S, O) KERNEL(dequantize_int##BITS##_##S##_to_##O, WHOLE(Affine<BITS, S>), O)
 #define WHOLE(...) __VA_ARGS__
 #define AFFINE_FROM(BITS, S) AFFINE(BITS, S, f32) AFFINE(BITS, S, f16) AFFINE(BITS, S, bf16)

@@ -1,9 +1,10 @@
 // The three float types: f32 in arithmetic, 16 or 32 bits in memory.
 //
-// Widening is exact. Narrowing rounds to nearest, ties to even, keeps subnormal numbers and makes a NaN of a NaN. On the device it is one
-// instruction for two elements, `cvt.rn` of the PTX ISA, which says just that. So does arithmetic on pairs of 16-bit elements: each
-// instruction rounds its exact result once. The functions in `model` say the same in integer arithmetic; the host build computes with them,
-// so what it proves is everything but those instructions.
+// Widening is exact. Narrowing rounds to nearest, ties to even, keeps subnormal numbers, and turns a NaN into a NaN. On
+// the device, narrowing is one instruction for two elements, `cvt.rn` of the PTX ISA, which is defined to do exactly
+// that. Arithmetic on pairs of 16-bit elements is defined in the same way: each instruction rounds its exact result
+// once. The functions in `model` do the same in integer arithmetic. The host build computes with them, so its tests
+// prove everything except these instructions.
 
 #pragma once
 
@@ -35,7 +36,7 @@ namespace model {
 inline u32 narrow_bf16(float value) {
     const u32 bits = bits_of(value);
     if ((bits & 0x7FFFFFFF) > 0x7F800000) return (bits >> 16 & 0x8000) | 0x7FC0;
-    // Half a unit less one, and one more where the kept part is odd: the carry is the rounding.
+    // Adds half a unit less one, and one more where the kept part is odd. The carry does the rounding.
     return (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
 }
 
@@ -46,7 +47,7 @@ inline u32 narrow_f16(float value) {
     if (magnitude >= 0x38800000) {                     // 2^-14, the least normal number
         return sign | (magnitude - (112u << 23) + 0xFFF + (magnitude >> 13 & 1)) >> 13;
     }
-    // Units of 2^-24. What is shifted out decides, as a fraction of 2^shift.
+    // The result counts units of 2^-24. The bits that are shifted out, as a fraction of 2^shift, decide the rounding.
     const u32 exponent = magnitude >> 23;
     if (exponent < 102) return sign; // below 2^-25
     const u32 shift = 126 - exponent, mantissa = (magnitude & 0x7FFFFF) | 0x800000;
@@ -65,7 +66,7 @@ inline float widen_f16(u32 half) {
 } // namespace model
 #endif
 
-/// Two values narrowed to 16-bit elements, the first in the low half.
+/// Narrows two values to 16-bit elements. The first is in the low half of the result.
 template <class T> __device__ __forceinline__ u32 narrow(float first, float second);
 
 template <> __device__ __forceinline__ u32 narrow<bf16>(float first, float second) {
@@ -88,7 +89,7 @@ template <> __device__ __forceinline__ u32 narrow<f16>(float first, float second
 #endif
 }
 
-/// The value of a 16-bit element in the low half of a word. For bf16 the high half must be zero.
+/// Widens the 16-bit element in the low half of a word. For bf16 the high half must be zero.
 template <class T> __device__ __forceinline__ float widen(u32 half);
 
 template <> __device__ __forceinline__ float widen<bf16>(u32 half) { return float_of(half << 16); }
@@ -103,11 +104,11 @@ template <> __device__ __forceinline__ float widen<f16>(u32 half) {
 #endif
 }
 
-/// The sums of two pairs of 16-bit elements, each rounded once. For bf16 there is only the fused form, with a factor of one.
+/// Adds two pairs of 16-bit elements; each sum is rounded once. bf16 has only the fused form, with a factor of one.
 template <class T> __device__ __forceinline__ u32 add_pairs(u32 a, u32 b);
 
-/// The products of two pairs of 16-bit elements, each rounded once. For bf16 with a term of -0, which changes no product, not even the sign
-/// of a zero.
+/// Multiplies two pairs of 16-bit elements; each product is rounded once. bf16 uses the fused form with a term of -0,
+/// which changes no product, not even the sign of a zero.
 template <class T> __device__ __forceinline__ u32 multiply_pairs(u32 a, u32 b);
 
 #ifdef __CUDA_ARCH__
@@ -138,7 +139,8 @@ template <> __device__ __forceinline__ u32 multiply_pairs<f16>(u32 a, u32 b) {
 
 #else
 
-// In f32 a product is exact, and rounding a sum twice is rounding it once: 24 bits are at least twice the 11 of f16, and two.
+// In f32 a product is exact. Rounding a sum twice equals rounding it once, because 24 bits are at least twice the 11 of
+// f16, plus two.
 template <class T> inline u32 add_pairs(u32 a, u32 b) {
     return narrow<T>(widen<T>(a & 0xFFFF) + widen<T>(b & 0xFFFF), widen<T>(a >> 16) + widen<T>(b >> 16));
 }
@@ -163,7 +165,7 @@ template <class T> __device__ __forceinline__ void round_pair(float &first, floa
     }
 }
 
-/// Element `index` of an array of `T`.
+/// Loads element `index` of an array of `T`.
 template <class T> __device__ __forceinline__ float load_float(const void *array, u64 index) {
     if constexpr (SAME<T, f32>) {
         return float_of(__ldg(static_cast<const u32 *>(array) + index));

@@ -1,18 +1,18 @@
-// What the schemes make of a code: value = code * scale + bias, or code * scale. They round where longshore-quant rounds.
+// Decodes codes by scheme: value = code * scale + bias, or code * scale, rounded where longshore-quant rounds.
 
 #pragma once
 
 #include "codes.cuh"
 
-/// Integers with a scale and a bias of type `S` for each group. A 16-bit output has each step rounded to `S`, an f32 output to f32, and no
-/// product is fused with a sum.
+/// Integers with a scale and a bias of type `S` per group. For a 16-bit output each step is rounded to `S`, for an f32
+/// output to f32. No product is fused with a sum.
 template <u32 WIDTH, class S> struct Affine {
     static constexpr u32 BITS = WIDTH;
 
-    /// Whether steps are rounded to a 16-bit type that holds every code: then arithmetic is in that type, on pairs.
+    /// True where steps are rounded to a 16-bit type that holds every code. Arithmetic is then in that type, on pairs.
     template <class O> static constexpr bool PAIRED = !SAME<O, f32> && (SAME<S, f16> || (SAME<S, bf16> && WIDTH < 8));
 
-    /// Two of the same 16-bit element, or an f32.
+    /// Scale and bias of a group: two copies of a 16-bit element, or an f32.
     struct Group {
         u32 scale, bias;
     };
@@ -26,7 +26,7 @@ template <u32 WIDTH, class S> struct Affine {
         }
     }
 
-    /// Codes `index` and `index + 1` to 16-bit elements.
+    /// Decodes the codes `index` and `index + 1` to 16-bit elements.
     template <class O> __device__ __forceinline__ static u32 decode_pair(const Window &window, u32 index, Group group) {
         if constexpr (PAIRED<O>) {
             const u32 pair = add_pairs<S>(multiply_pairs<S>(integer_pair<BITS, S>(window, index), group.scale), group.bias);
@@ -43,7 +43,7 @@ template <u32 WIDTH, class S> struct Affine {
         }
     }
 
-    /// Codes `index` and `index + 1` to f32.
+    /// Decodes the codes `index` and `index + 1` to f32.
     __device__ __forceinline__ static void decode(const Window &window, u32 index, Group group, float &first, float &second) {
         products(window, index, group, first, second);
         first = __fadd_rn(first, float_of(group.bias));
@@ -55,11 +55,11 @@ template <u32 WIDTH, class S> struct Affine {
         second = __fmul_rn(integer<BITS>(code_and_above<BITS>(window, index + 1)), float_of(group.scale));
     }
 
-    /// There is none.
+    /// Affine schemes have no global scale.
     __device__ __forceinline__ static float global_scale(const void *, u64) { return 1.0f; }
 };
 
-/// Small floats with a scale of one byte for each group.
+/// Small floats with a scale of one byte per group.
 template <class Codec> struct Block {
     static constexpr u32 BITS = Codec::BITS;
     using Group = float;
@@ -85,7 +85,8 @@ template <class Codec> struct Block {
     }
 };
 
-/// E2M1 under E4M3, times a global scale, which is 1 where there is none: that changes no scale. E4M3 numbers are numbers of all three types.
+/// E2M1 codes under E4M3 scales, times a global scale. Without one the factor is 1, which changes no scale. All three
+/// types can represent every E4M3 number.
 struct Nvfp4 {
     static constexpr u32 BITS = 4;
     static constexpr bool HAS_GLOBAL_SCALE = true;
@@ -95,7 +96,8 @@ struct Nvfp4 {
     }
 };
 
-/// A power of two, rounded to the output's type: to f16 it overflows above 2^15 and is zero below 2^-24, to the others it is exact.
+/// A power of two, rounded to the output's type. For f16 it overflows above 2^15 and is zero below 2^-24; for the other
+/// types it is exact.
 template <class O> __device__ __forceinline__ float power_of_two(u32 code) {
     float scale = e8m0(code), same = scale;
     if constexpr (SAME<O, f16>) round_pair<f16>(scale, same);

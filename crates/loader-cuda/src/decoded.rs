@@ -1,4 +1,4 @@
-//! Quantized tensors that were loaded, decoded on the device.
+//! Decodes loaded quantized tensors on the device.
 
 use longshore_manifest::document::Role;
 use longshore_quant::{FloatType, Scheme};
@@ -11,7 +11,7 @@ use crate::{
     load::{ALIGNMENT, index},
 };
 
-/// Decoded tensors, in memory of their own: the weights that they were decoded from may go.
+/// Decoded tensors in device memory of their own. The weights that they were decoded from may be dropped.
 #[derive(Debug)]
 pub struct CudaFloats {
     loader: Loader,
@@ -37,79 +37,79 @@ pub struct CudaFloat<'f> {
     decoded: &'f Decoded,
 }
 
-/// Tensors that cannot be decoded on the device.
+/// Error from decoding tensors on the device.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// The tensor is coded in no way that there is a kernel for.
+    /// No kernel decodes the encoding of the tensor.
     #[error("tensor {tensor:?} is coded as {found}, for which there is no kernel")]
     Scheme {
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
-        /// How it is coded.
+        /// Encoding of the tensor.
         found: String,
     },
-    /// The device does not give the memory for the decoded tensors.
+    /// The device cannot allocate the memory for the decoded tensors.
     #[error("cannot allocate {bytes} bytes for the decoded tensors")]
     Allocate {
-        /// The size that was asked for.
+        /// Requested size in bytes.
         bytes: u64,
-        /// What the driver answered.
+        /// The driver's error.
         source: CallError,
     },
     /// A kernel cannot be launched.
     #[error("cannot decode tensor {tensor:?}")]
     Launch {
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
-        /// Why.
+        /// Reason why the launch is impossible.
         source: DequantizeError,
     },
-    /// The kernels failed.
+    /// The kernels failed on the device.
     #[error("decoding failed on the device")]
     Run {
-        /// What the driver answered.
+        /// The driver's error.
         source: CallError,
     },
 }
 
 impl CudaWeights {
-    /// Decodes every quantized tensor to `target`, on the device and in one piece of memory. The bits are those of
+    /// Decodes every quantized tensor to `target` on the device, into one allocation. The bits are those of
     /// [`longshore_quant::Decoder`]. Plain tensors are left out.
     ///
     /// # Errors
     ///
-    /// [`DecodeError`]; nothing stays allocated then.
+    /// [`DecodeError`]. Nothing stays allocated then.
     pub fn dequantize(&self, target: FloatType) -> Result<CudaFloats, DecodeError> {
         decode(self.loader(), self.iter().filter(|tensor| tensor.quantization().is_some()), target)
     }
 }
 
 impl CudaTensor<'_> {
-    /// Decodes the tensor to `target`, on the device; nothing where it is plain.
+    /// Decodes the tensor to `target` on the device. The result is empty where the tensor is plain.
     ///
     /// # Errors
     ///
-    /// As [`CudaWeights::dequantize`].
+    /// The errors of [`CudaWeights::dequantize`].
     pub fn dequantize(&self, target: FloatType) -> Result<CudaFloats, DecodeError> {
         decode(self.loader(), self.quantization().map(|_| *self).into_iter(), target)
     }
 }
 
 impl CudaFloats {
-    /// The tensor of this name, of the first component that has one.
+    /// Looks a tensor up by name. Where several components have it, returns that of the first component.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<CudaFloat<'_>> {
         self.iter().find(|float| float.name() == name)
     }
 
-    /// The tensors, sorted by name and then by component.
+    /// Iterates over the tensors, sorted by name and then by component.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = CudaFloat<'_>> {
         self.tensors.iter().map(|decoded| CudaFloat { floats: self, decoded })
     }
 
-    /// The bytes of all tensors.
+    /// Total bytes of all tensors.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.tensors.iter().map(|decoded| decoded.len as u64).sum()
@@ -117,42 +117,42 @@ impl CudaFloats {
 }
 
 impl<'f> CudaFloat<'f> {
-    /// The name, without a component's prefix.
+    /// Name of the tensor, without a component's prefix.
     #[must_use]
     pub fn name(&self) -> &'f str {
         &self.decoded.name
     }
 
-    /// The pipeline component that it belongs to.
+    /// Pipeline component that the tensor belongs to.
     #[must_use]
     pub fn component(&self) -> Option<&'f str> {
         self.decoded.component.as_deref()
     }
 
-    /// The type of the elements.
+    /// Type of the elements.
     #[must_use]
     pub fn dtype(&self) -> Dtype {
         self.floats.dtype
     }
 
-    /// The shape.
+    /// Shape of the tensor.
     #[must_use]
     pub fn shape(&self) -> &'f Shape {
         &self.decoded.shape
     }
 
-    /// The address of the first byte in the device's memory, a multiple of 256; 0 where there is no byte.
+    /// Device address of the first byte, a multiple of 256; 0 where the array has no bytes.
     #[must_use]
     pub fn address(&self) -> u64 {
         let memory = self.floats.memory.as_ref().filter(|_| self.decoded.len > 0);
         memory.map_or(0, |memory| memory.address() + self.decoded.at as u64)
     }
 
-    /// The bytes, copied to the host.
+    /// Copies the bytes to the host.
     ///
     /// # Errors
     ///
-    /// What the driver answered.
+    /// The driver's error.
     pub fn to_host(&self) -> Result<Vec<u8>, CallError> {
         let mut out = vec![0; self.decoded.len];
         if let Some(memory) = &self.floats.memory {
@@ -174,7 +174,7 @@ fn decode<'w>(
         let fail = |source| DecodeError::Launch { tensor: tensor.name().to_owned(), source };
         let len = job.part_bytes().map_err(fail)?.output;
         let at = end.next_multiple_of(ALIGNMENT);
-        // Never more than 16 times the bytes of codes that are on the device.
+        // The output is at most 16 times as long as the codes on the device, so the sum cannot overflow.
         end = at + len;
         jobs.push((tensor, job, at, len));
     }
@@ -188,7 +188,7 @@ fn decode<'w>(
             let launched = launch(loader, dequantizer, tensor, job, allocated.address() + at);
             launched.map_err(|source| DecodeError::Launch { tensor: tensor.name().to_owned(), source })
         });
-        // Whatever happened, no kernel runs once this is left: codes and output may go.
+        // Whether or not a launch failed, no kernel runs after this wait, so codes and output may be freed.
         let ran = loader.stream().finish().map_err(|source| DecodeError::Run { source });
         launched.and(ran)?;
         memory = Some(allocated);
@@ -204,7 +204,7 @@ fn decode<'w>(
     Ok(CudaFloats { loader: loader.clone(), memory, dtype, tensors: decoded.collect() })
 }
 
-/// What is to be decoded, as matrices.
+/// Describes the tensor as matrices to decode.
 fn job(tensor: &CudaTensor<'_>, target: FloatType) -> Result<Dequantize, DecodeError> {
     let code = tensor.quantization().expect("only quantized tensors are decoded");
     let no_kernel = || DecodeError::Scheme { tensor: tensor.name().to_owned(), found: code.to_string() };
@@ -242,9 +242,9 @@ fn launch(
         global_scale,
         output,
     };
-    // SAFETY: the stream is of the dequantizer's context. The parts are in memory that the weights keep and as long as their shapes say,
-    // which the table's check and the plan derived from the tensor's; the output was allocated for it. The caller waits for the
-    // stream before any of them can go.
+    // SAFETY: the stream belongs to the dequantizer's context. The weights keep the memory of the parts. The parts are
+    // as long as their shapes require: the table's check and the plan derived the shapes from the tensor's. The output
+    // was allocated for this tensor. The caller waits for the stream before any of these can be freed.
     unsafe { dequantizer.launch(loader.stream().handle(), job, &at) }
 }
 

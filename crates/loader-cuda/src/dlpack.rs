@@ -1,4 +1,4 @@
-//! Arrays as `DLPack` capsules, which `PyTorch`, `JAX`, `CuPy` and others take without a copy.
+//! Exports arrays as `DLPack` capsules, which `PyTorch`, `JAX`, `CuPy` and others import without a copy.
 //!
 //! The structures are those of version 1.1 of the [specification](https://dmlc.github.io/dlpack/latest/c_api.html).
 
@@ -10,30 +10,30 @@ use longshore_st_format::Dtype;
 
 use crate::{CudaArray, load::Arena};
 
-/// `kDLCUDA`.
+/// `kDLCUDA`, the device type of CUDA.
 const CUDA: i32 = 2;
-/// Bit of [`ManagedTensorVersioned::flags`]: who takes the array must not write to it.
+/// Bit of [`ManagedTensorVersioned::flags`] that forbids writes to the array.
 const READ_ONLY: u64 = 1;
 
-/// `DLDevice`: where memory is.
+/// `DLDevice`: the device that holds the memory.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DlDevice {
-    /// The kind of device: 2 for CUDA.
+    /// Kind of device: 2 for CUDA.
     pub device_type: i32,
-    /// The number of the device, counted from 0.
+    /// Number of the device, counted from 0.
     pub device_id: i32,
 }
 
-/// `DLDataType`: the type of elements.
+/// `DLDataType`: the type of the elements.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DlDataType {
-    /// The kind of number.
+    /// Kind of number.
     pub code: u8,
-    /// Bits of one.
+    /// Bits per number.
     pub bits: u8,
-    /// Numbers to an element; 1.
+    /// Numbers per element; always 1.
     pub lanes: u16,
 }
 
@@ -41,31 +41,32 @@ pub struct DlDataType {
 #[repr(C)]
 #[derive(Debug)]
 pub struct DlTensor {
-    /// The address of the memory in the device.
+    /// Device address of the memory.
     pub data: *mut c_void,
-    /// The device.
+    /// Device that holds the memory.
     pub device: DlDevice,
-    /// The number of axes.
+    /// Number of axes.
     pub ndim: i32,
-    /// The type of the elements.
+    /// Type of the elements.
     pub dtype: DlDataType,
-    /// The extents, `ndim` of them.
+    /// Extents, `ndim` of them.
     pub shape: *mut i64,
-    /// The distances between neighbours along each axis, in elements, `ndim` of them.
+    /// Distances between neighbours along each axis, in elements, `ndim` of them.
     pub strides: *mut i64,
-    /// Where the array starts, in bytes from `data`.
+    /// Start of the array, in bytes from `data`.
     pub byte_offset: u64,
 }
 
-/// `DLManagedTensor`: an array and how to let it go. What Python calls a capsule named `dltensor` points to one.
+/// `DLManagedTensor`: an array and the function that releases it. Python's capsules named `dltensor` point to this
+/// structure.
 #[repr(C)]
 #[derive(Debug)]
 pub struct ManagedTensor {
     /// The array.
     pub dl_tensor: DlTensor,
-    /// The owner's own.
+    /// Data of the owner.
     pub manager_ctx: *mut c_void,
-    /// Lets the array go; called once, by whoever took it.
+    /// Releases the array. The consumer calls it exactly once.
     pub deleter: Option<unsafe extern "C" fn(*mut Self)>,
 }
 
@@ -73,40 +74,42 @@ pub struct ManagedTensor {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DlPackVersion {
-    /// Structures of another major version differ.
+    /// Major version. Structures of another major version have another layout.
     pub major: u32,
-    /// Later minor versions add types.
+    /// Minor version. A higher minor version adds types.
     pub minor: u32,
 }
 
-/// `DLManagedTensorVersioned`: an array with flags. What Python calls a capsule named `dltensor_versioned` points to one.
+/// `DLManagedTensorVersioned`: an array with flags. Python's capsules named `dltensor_versioned` point to this
+/// structure.
 #[repr(C)]
 #[derive(Debug)]
 pub struct ManagedTensorVersioned {
-    /// The version of the structures.
+    /// Version of the structures.
     pub version: DlPackVersion,
-    /// The owner's own.
+    /// Data of the owner.
     pub manager_ctx: *mut c_void,
-    /// Lets the array go; called once, by whoever took it.
+    /// Releases the array. The consumer calls it exactly once.
     pub deleter: Option<unsafe extern "C" fn(*mut Self)>,
-    /// Bit 0: not to be written to.
+    /// Flags. Bit 0 forbids writes to the array.
     pub flags: u64,
     /// The array.
     pub dl_tensor: DlTensor,
 }
 
-/// A capsule that nobody has taken yet: it keeps the array's memory, and lets it go when it is dropped.
+/// A capsule that has not been handed to a consumer. It keeps the array's memory alive, and releases it when it is
+/// dropped.
 ///
-/// The array is shared with the weights and must not be written to.
+/// The array is shared with the weights, so consumers must not write to it.
 #[derive(Debug)]
 pub struct Capsule<T: Managed> {
     owned: ptr::NonNull<T>,
 }
 
-// SAFETY: what it owns is an `Arc` and plain numbers.
+// SAFETY: the capsule owns an `Arc` and plain numbers.
 unsafe impl<T: Managed> Send for Capsule<T> {}
 
-/// One of the two structures.
+/// One of the two managed structures of `DLPack`.
 pub trait Managed: sealed::Sealed {}
 
 impl Managed for ManagedTensor {}
@@ -140,24 +143,24 @@ mod sealed {
     }
 }
 
-/// What a capsule keeps alive.
+/// Objects that a capsule keeps alive.
 struct Kept {
     _arena: Option<Arc<Arena>>,
-    /// The extents, then the strides.
+    /// Extents, followed by the strides.
     numbers: Box<[i64]>,
 }
 
-/// A type of elements that `DLPack` has no name for, or an array of elements that are no whole bytes.
+/// Error from exporting an array whose element type `DLPack` does not have, or whose elements are not whole bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("DLPack has no arrays of {dtype}")]
 #[non_exhaustive]
 pub struct NoDlPackType {
-    /// The type.
+    /// Element type of the array.
     pub dtype: Dtype,
 }
 
 impl CudaArray<'_> {
-    /// The array as a `DLManagedTensor`, which every library knows.
+    /// Exports the array as a `DLManagedTensor`, which every library supports.
     ///
     /// # Errors
     ///
@@ -166,7 +169,7 @@ impl CudaArray<'_> {
         self.capsule()
     }
 
-    /// The array as a `DLManagedTensorVersioned`, which also says that it must not be written to.
+    /// Exports the array as a `DLManagedTensorVersioned`, which also forbids writes.
     ///
     /// # Errors
     ///
@@ -179,7 +182,7 @@ impl CudaArray<'_> {
         let no_type = NoDlPackType { dtype: self.dtype };
         let dtype = data_type(self.dtype).ok_or(no_type)?;
         let extents = self.shape.dims().iter().map(|dim| i64::try_from(*dim)).collect::<Result<Vec<_>, _>>();
-        // More elements than an i64 counts are more bytes than a device has, but for arrays without any.
+        // An extent beyond `i64` means more bytes than a device has, unless the array is empty.
         let extents = extents.map_err(|_| no_type)?;
         let mut strides = vec![1_i64; extents.len()];
         for axis in (1..extents.len()).rev() {
@@ -200,7 +203,7 @@ impl CudaArray<'_> {
             ndim: i32::try_from(rank).map_err(|_| no_type)?,
             dtype,
             shape: start,
-            // SAFETY: there are twice as many numbers as axes.
+            // SAFETY: the allocation has twice as many numbers as axes.
             strides: unsafe { start.add(rank) },
             byte_offset: 0,
         };
@@ -210,7 +213,7 @@ impl CudaArray<'_> {
 }
 
 impl<T: Managed> Capsule<T> {
-    /// Gives the structure away. Whoever takes it calls its `deleter` once; until then the memory stays.
+    /// Hands the structure to a consumer, who must call its `deleter` exactly once. The memory stays until then.
     #[must_use = "what is not deleted is never freed"]
     pub fn into_raw(self) -> *mut T {
         let owned = self.owned.as_ptr();
@@ -218,7 +221,7 @@ impl<T: Managed> Capsule<T> {
         owned
     }
 
-    /// The structure, to look at.
+    /// Pointer to the structure, for inspection.
     #[must_use]
     pub fn as_ptr(&self) -> *const T {
         self.owned.as_ptr()
@@ -227,23 +230,23 @@ impl<T: Managed> Capsule<T> {
 
 impl<T: Managed> Drop for Capsule<T> {
     fn drop(&mut self) {
-        // SAFETY: the structure was made here, and was not given away.
+        // SAFETY: the structure was created here, and was not handed to a consumer.
         unsafe { delete(self.owned.as_ptr()) };
     }
 }
 
-/// Frees a structure and what it keeps.
+/// Frees a structure and the objects that it keeps alive.
 ///
 /// # Safety
 ///
-/// `managed` was made by [`CudaArray::capsule`] and is not used again.
+/// `managed` must come from [`CudaArray::capsule`], and must not be used again.
 unsafe extern "C" fn delete<T: Managed>(managed: *mut T) {
     if managed.is_null() {
         return;
     }
-    // SAFETY: it is the box that was leaked.
+    // SAFETY: `managed` is the box that was leaked on creation.
     let managed = unsafe { Box::from_raw(managed) };
-    // SAFETY: the same of what it keeps.
+    // SAFETY: `context` is the second box that was leaked on creation.
     drop(unsafe { Box::from_raw(managed.context().cast::<Kept>()) });
 }
 
@@ -253,7 +256,7 @@ impl fmt::Debug for Kept {
     }
 }
 
-/// The specification's name for a type of elements.
+/// Converts an element type to that of the specification, or returns `None` where it has none.
 fn data_type(dtype: Dtype) -> Option<DlDataType> {
     let (code, bits) = match dtype {
         Dtype::I8 => (0, 8),

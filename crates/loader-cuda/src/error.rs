@@ -1,4 +1,4 @@
-//! Why weights cannot be loaded.
+//! Errors from loading weights.
 
 use std::{io, path::PathBuf};
 
@@ -6,104 +6,104 @@ use longshore_manifest::{Digest, store::TableError, weights::plan::LoadPlanError
 
 use crate::driver::{CallError, OpenError, ProbeError};
 
-/// Weights that cannot be loaded. Whatever it is, nothing stays allocated for them.
+/// Error from loading weights. Nothing stays allocated for them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CudaError {
-    /// There is no driver or no device to work with.
+    /// There is no usable driver or no device.
     #[error(transparent)]
     Probe(#[from] ProbeError),
     /// A device cannot be prepared for loading: its context, its streams or the pinned ring.
     #[error("cannot {action}")]
     Setup {
-        /// What was tried.
+        /// The failed step.
         action: &'static str,
-        /// What the driver answered.
+        /// The driver's error.
         source: CallError,
     },
-    /// Another program stored the model, and its tensors are not known.
+    /// Another program stored the model, so its tensors are not known.
     #[error(transparent)]
     Table(#[from] TableError),
-    /// What is selected cannot be planned.
+    /// The selection cannot be planned.
     #[error(transparent)]
     Plan(#[from] LoadPlanError),
-    /// The device does not give the memory for the tensors.
+    /// The device cannot allocate the memory for the tensors.
     #[error(
-        "cannot allocate {bytes} bytes on device {ordinal} for {tensor:?} and what follows it, {free} bytes being free"
+        "cannot allocate {bytes} bytes on device {ordinal} for {tensor:?} and later tensors: {free} bytes are free"
     )]
     Allocate {
-        /// The device, counted from 0.
+        /// Number of the device, counted from 0.
         ordinal: u32,
-        /// The size that was asked for.
+        /// Requested size in bytes.
         bytes: u64,
-        /// What the device had left.
+        /// Free memory of the device in bytes.
         free: u64,
-        /// The first tensor that would have been there.
+        /// First tensor of the allocation.
         tensor: String,
-        /// What the driver answered.
+        /// The driver's error.
         source: CallError,
     },
     /// A blob cannot be opened or read.
-    #[error("cannot {action} {}, which has tensor {tensor:?}", path.display())]
+    #[error("cannot {action} {}, which holds tensor {tensor:?}", path.display())]
     Read {
-        /// What was tried.
+        /// The failed operation.
         action: &'static str,
-        /// The blob's file.
+        /// Path of the blob's file.
         path: PathBuf,
-        /// The tensor.
+        /// A tensor of the blob.
         tensor: String,
-        /// What the system answered.
+        /// The underlying I/O error.
         source: io::Error,
     },
-    /// A blob is shorter than its table says, or became so.
-    #[error("{} has {found} bytes, expected at least {expected}, of tensor {tensor:?}", path.display())]
+    /// A blob is shorter than its table says, or became shorter.
+    #[error("{} has {found} bytes, expected at least {expected} for tensor {tensor:?}", path.display())]
     Short {
-        /// The blob's file.
+        /// Path of the blob's file.
         path: PathBuf,
-        /// The tensor.
+        /// The first tensor that does not fit.
         tensor: String,
-        /// The bytes that there are.
+        /// Number of bytes in the file.
         found: u64,
-        /// The end of what is wanted, in bytes from the start of the blob.
+        /// End of the requested range, in bytes from the start of the blob.
         expected: u64,
     },
     /// A blob's file was replaced or resized while it was read.
-    #[error("{}, which has tensor {tensor:?}, changed while it was read", path.display())]
+    #[error("{}, which holds tensor {tensor:?}, changed while it was read", path.display())]
     Changed {
-        /// The blob's file.
+        /// Path of the blob's file.
         path: PathBuf,
-        /// The tensor.
+        /// A tensor of the blob.
         tensor: String,
     },
-    /// A blob is not what its name says.
-    #[error("{} has the digest {found}, expected {expected}; tensor {tensor:?} is in it", path.display())]
+    /// The digest of a blob differs from its name.
+    #[error("{}, which holds tensor {tensor:?}, has the digest {found}, expected {expected}", path.display())]
     Digest {
-        /// The blob's file.
+        /// Path of the blob's file.
         path: PathBuf,
-        /// The first tensor that is in it.
+        /// First tensor in the blob.
         tensor: String,
-        /// The digest that its bytes have.
+        /// Digest of the blob's bytes.
         found: Digest,
-        /// The digest in its name.
+        /// Digest in the blob's name.
         expected: Digest,
     },
-    /// The device did not take the bytes of a tensor, or of one close by.
+    /// The device did not accept the bytes of a tensor, or of one close to it.
     #[error("cannot copy tensor {tensor:?} to device {ordinal}")]
     Copy {
-        /// The device, counted from 0.
+        /// Number of the device, counted from 0.
         ordinal: u32,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
-        /// What the driver answered.
+        /// The driver's error.
         source: CallError,
     },
-    /// The load was told to stop.
+    /// The load was cancelled through its progress.
     #[error("loading was cancelled")]
     Cancelled,
 }
 
 impl CudaError {
-    /// For `map_err`: a call that prepares a device failed.
+    /// Converts the error of a call that prepares a device; for `map_err`.
     pub(crate) fn setup(action: &'static str) -> impl FnOnce(CallError) -> Self {
         move |source| Self::Setup { action, source }
     }

@@ -1,8 +1,9 @@
 //! Stored model weights in CUDA memory, as fast as the link to the device allows.
 //!
-//! [`CudaWeights::load`] reads what a [`Selection`](longshore_manifest::weights::plan::Selection) takes of a stored model into one piece of device
-//! memory, still quantized, and gives its tensors as typed views. Nothing but a driver is needed, and that only when it is called: the crate builds
-//! anywhere, without a toolkit, and where there is no driver or no device it says so ([`ProbeError`]).
+//! [`CudaWeights::load`] reads a [`Selection`](longshore_manifest::weights::plan::Selection) of a stored model into one
+//! allocation of device memory, still quantized, and returns its tensors as typed views. Only a driver is needed, and
+//! only at run time: the crate builds anywhere, without a toolkit. Where there is no driver or no device, calls return
+//! a [`ProbeError`].
 //!
 //! ```no_run
 //! use longshore_loader_cuda::{CudaWeights, LoadOptions};
@@ -19,42 +20,46 @@
 //! }
 //! ```
 //!
-//! - [`Driver`] and [`Device`] are found without a panic. [`Loader`] holds what outlives a load: streams and a ring of pinned buffers.
-//! - [`CudaWeights`], [`CudaTensor`] and [`CudaArray`] are the result. [`LoadReport`] says what it cost.
-//! - What is loaded is handed on as addresses with a stream and an event, as [`dlpack`] capsules that keep it alive, or as a copy that cudarc
-//!   owns ([`CudaArray::to_cuda_slice`]).
-//! - [`dequantize`] decodes what lies in device memory quantized; [`CudaTensor::dequantize`] does so with a tensor that was loaded.
+//! - [`Driver`] and [`Device`] are opened without a panic. A [`Loader`] holds what outlives a load: streams and a ring
+//!   of pinned buffers.
+//! - [`CudaWeights`], [`CudaTensor`] and [`CudaArray`] are the result of a load. [`LoadReport`] describes its cost.
+//! - Loaded arrays are handed on as addresses with a stream and an event, as [`dlpack`] capsules that keep the memory
+//!   alive, or as copies that cudarc owns ([`CudaArray::to_cuda_slice`]).
+//! - [`dequantize`] decodes quantized tensors in device memory. [`CudaTensor::dequantize`] decodes a loaded tensor.
 //!
-//! # How
+//! # Implementation
 //!
-//! A [load plan](longshore_manifest::weights::plan) lays the tensors out in the order of the files and cuts that layout into pieces of the size of a
-//! buffer. Each of a few threads takes the next piece, reads all of it, of however many blobs, right to its places in a pinned buffer of its
-//! own, and queues one copy to the device with an event behind it. It fills its second buffer while the first is copied, and waits for a
-//! buffer's event before it fills that one again. So there is one allocation for a load, one copy for each 2 MiB, and no call for a
-//! tensor. What is in the page cache is read from there; what is not, past it, a read of each thread at a time or many ([`ColdReads`]).
+//! A [load plan](longshore_manifest::weights::plan) lays the tensors out in the order of the files, and cuts this
+//! layout into pieces of the size of a buffer. Each of a few threads takes the next piece and reads all of it, from one
+//! or more blobs, directly to its place in one of the thread's pinned buffers. The thread then queues one copy to the
+//! device, followed by an event. It fills its second buffer while the first is copied, and waits for a buffer's event
+//! before it fills that buffer again. A load therefore makes one allocation and one copy per 2 MiB, and no call per
+//! tensor. Bytes in the page cache are read from there. Other bytes are read past it, one read or many reads at a time
+//! per thread ([`ColdReads`]).
 //!
-//! Where it fails, every thread waits for its own copies, and then the memory goes. Tensors that another load has on the device already
-//! are shared with it.
+//! If a load fails, every thread waits for its own copies before the memory is freed. Tensors that another load already
+//! has on the device are shared with it.
 //!
-//! # What is done about the hazards of the bindings
+//! # Hazards of the bindings
 //!
-//! The types of the driver's handles are [cudarc]'s, so that they can be used with it; its contexts are the same primary contexts. Of its
-//! calls only the copy that it is to own is made by it ([`CudaArray::to_cuda_slice`]), for reasons found in its version 0.19.10:
+//! The driver's handles have [cudarc]'s types, so they can be used with cudarc, and the contexts are the same primary
+//! contexts. This crate calls cudarc itself only for the copy that cudarc owns ([`CudaArray::to_cuda_slice`]). Its
+//! version 0.19.10 has these hazards:
 //!
-//! | hazard | what is done here |
+//! | hazard in cudarc | in this crate |
 //! |---|---|
-//! | a missing library or symbol panics | every symbol is resolved once, by the probe, and its absence is a [`ProbeError`] |
-//! | a pinned buffer's own event is recorded only under some settings | every buffer has an event of this crate's, always recorded, always waited for; where that fails the stream is waited for |
-//! | a copy from registered pages outlives the borrow of them | buffers are owned by a slot that gives its bytes out only when no copy is in flight |
-//! | pinned memory is write-combined, slow to read back | it is not |
-//! | device memory leaks where making its events fails | memory has an owner from the moment it is allocated, and no events of its own |
-//! | an error while freeing comes out of the next call that has nothing to do with it | it is kept, and [`CudaWeights::release`] gives it |
-//! | a code that the bindings do not know is undefined behaviour | codes are plain integers |
-//! | lengths that do not fit each other panic | no length comes from outside: copies go where the plan says, which was checked |
-//! | a toolkit's stub is found before the driver | the versioned name is looked for first, kernels are launched by what was found there, and a stub that is found is an error that says so |
+//! | a missing library or symbol panics | the probe resolves every symbol once; a missing one is a [`ProbeError`] |
+//! | a pinned buffer's own event is recorded only under some settings | every buffer has an event of this crate, always recorded and always waited for; where that fails, the stream is waited for |
+//! | a copy from registered pages outlives the borrow of the pages | a slot owns its buffer, and exposes the bytes only when no copy is in flight |
+//! | pinned memory is write-combined, which is slow to read back | pinned memory is not write-combined |
+//! | device memory leaks where the creation of its events fails | memory has an owner from its allocation on, and no events of its own |
+//! | an error from freeing is reported by a later, unrelated call | the error is stored, and [`CudaWeights::release`] returns it |
+//! | an error code that the bindings do not know is undefined behaviour | codes are plain integers |
+//! | lengths that do not match panic | lengths do not come from callers: copies go to the places of the checked plan |
+//! | a toolkit's stub is found before the driver | the versioned name is tried first, the driver found there launches the kernels, and a stub is reported as such |
 //!
-//! Tests put a driver without a device in the place of the real one, which fails any call, runs copies as late as it may, and counts what is
-//! left.
+//! The tests replace the driver by one without a device. It fails any call on request, runs copies as late as possible,
+//! and counts leaks.
 
 mod decoded;
 pub mod dequantize;

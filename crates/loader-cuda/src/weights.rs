@@ -14,28 +14,28 @@ use crate::{CallError, CudaError, Device, LoadOptions, LoadReport, Loader, drive
 
 /// The tensors of a model, or of a selection of it, in the memory of one device.
 ///
-/// Their memory is freed when the weights are dropped and nobody else has a tensor in it: weights that were loaded later and share it, or a
-/// `DLPack` capsule.
+/// The memory is freed when the weights are dropped and nothing else uses a tensor in it: neither weights that were
+/// loaded later and share it, nor a `DLPack` capsule.
 pub struct CudaWeights {
     loader: Loader,
     arenas: Vec<Arc<Arena>>,
-    /// Sorted by name and then by component, with the place of its first part.
+    /// Tensors sorted by name and then by component, each with the index of its first part in `places`.
     tensors: Vec<(View, usize)>,
     places: Vec<Place>,
     ready: Event,
     report: LoadReport,
 }
 
-/// Where an array lies.
+/// Place of an array.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
-    /// An index into the arenas.
+    /// Index into the arenas.
     pub(crate) arena: usize,
-    /// In bytes from the arena's start.
+    /// Offset in bytes from the arena's start.
     pub(crate) at: usize,
 }
 
-/// One tensor in device memory: its weight and, where it is quantized, its companions.
+/// One tensor in device memory: its weight, and its companions where it is quantized.
 #[derive(Debug, Clone, Copy)]
 pub struct CudaTensor<'w> {
     weights: &'w CudaWeights,
@@ -46,9 +46,9 @@ pub struct CudaTensor<'w> {
 /// One array in device memory.
 #[derive(Clone, Copy)]
 pub struct CudaArray<'w> {
-    /// The type of the elements.
+    /// Type of the elements.
     pub dtype: Dtype,
-    /// The shape.
+    /// Shape of the array.
     pub shape: &'w Shape,
     weights: &'w CudaWeights,
     place: Place,
@@ -63,16 +63,16 @@ pub struct CudaComponent<'w> {
 }
 
 impl Place {
-    /// Of an array without bytes, where nothing was allocated.
+    /// Place of an array without bytes, where nothing was allocated.
     pub(crate) const NOWHERE: Self = Self { arena: usize::MAX, at: 0 };
 }
 
 impl CudaWeights {
-    /// Loads what `selection` takes of `model`, with the process's loader for device `ordinal`, counted from 0.
+    /// Loads a `selection` of `model` with the process's loader for device `ordinal`, counted from 0.
     ///
     /// # Errors
     ///
-    /// As [`Loader::shared`] and [`Loader::load`].
+    /// The errors of [`Loader::shared`] and [`Loader::load`].
     pub fn load(
         store: &Store,
         model: &Model,
@@ -83,7 +83,7 @@ impl CudaWeights {
         Loader::shared(ordinal)?.load(store, model, selection, options)
     }
 
-    /// `places` are those of all parts of the tensors, in their order.
+    /// Creates weights from the loaded arenas. `places` are the places of all parts of the tensors, in order.
     pub(crate) fn new(
         loader: Loader,
         arenas: Vec<Arc<Arena>>,
@@ -102,69 +102,70 @@ impl CudaWeights {
         Self { loader, arenas, tensors, places: places.to_vec(), ready, report }
     }
 
-    /// The number of tensors.
+    /// Number of tensors.
     #[must_use]
     pub fn len(&self) -> usize {
         self.tensors.len()
     }
 
-    /// Whether there is no tensor.
+    /// Returns true where there is no tensor.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.tensors.is_empty()
     }
 
-    /// The size of all tensors in bytes, companions included.
+    /// Total size of all tensors in bytes, companions included.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.report.bytes
     }
 
-    /// What the load did.
+    /// Report of the load.
     #[must_use]
     pub fn report(&self) -> &LoadReport {
         &self.report
     }
 
-    /// The device.
+    /// Device that holds the tensors.
     #[must_use]
     pub fn device(&self) -> &Device {
         self.loader.device()
     }
 
-    /// The names, sorted.
+    /// Iterates over the names of the tensors, sorted.
     #[must_use]
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.tensors.iter().map(|(view, _)| view.name.as_str())
     }
 
-    /// Whether there is a tensor of this name.
+    /// Returns true where there is a tensor of this name.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
-    /// The tensor of this name; where several components have one, that of the first component in byte order.
+    /// Looks a tensor up by name. Where several components have it, returns that of the first component in byte order.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<CudaTensor<'_>> {
         let at = self.tensors.partition_point(|(view, _)| view.name.as_str() < name);
         self.tensors.get(at).filter(|(view, _)| view.name == name).map(|entry| self.tensor(entry))
     }
 
-    /// The tensors, sorted by name and then by component.
+    /// Iterates over the tensors, sorted by name and then by component.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = CudaTensor<'_>> {
         self.tensors.iter().map(|entry| self.tensor(entry))
     }
 
-    /// The tensors of one component of a pipeline, such as `text_encoder`; `None` where it has none here.
+    /// Returns the tensors of one component of a pipeline, such as `text_encoder`, or `None` where no loaded tensor
+    /// belongs to it.
     #[must_use]
     pub fn component<'w>(&'w self, name: &'w str) -> Option<CudaComponent<'w>> {
         let component = CudaComponent { weights: self, name };
         component.iter().next().is_some().then_some(component)
     }
 
-    /// How the quantized tensors are coded, if all are coded alike; `None` if there are none or they differ.
+    /// Encoding of the quantized tensors, if it is the same for all; `None` if there are none or they differ.
     #[must_use]
     pub fn quantization(&self) -> Option<&Quantization> {
         let mut all = self.tensors.iter().filter_map(|(view, _)| view.quantization.as_ref());
@@ -172,7 +173,7 @@ impl CudaWeights {
         all.all(|other| other == first).then_some(first)
     }
 
-    /// The number of elements that share a scale, if that is the same for all quantized tensors.
+    /// Number of elements that share a scale, if it is the same for all quantized tensors.
     #[must_use]
     pub fn group_size(&self) -> Option<u32> {
         let mut all =
@@ -181,24 +182,27 @@ impl CudaWeights {
         all.all(|other| other == first).then_some(first)
     }
 
-    /// A stream of the loader's, in the device's primary context, as the driver names it. It lives as long as the loader does.
+    /// A stream of the loader, in the device's primary context, as a handle of the driver. It lives as long as the
+    /// loader.
     #[must_use]
     pub fn stream(&self) -> sys::CUstream {
         self.loader.stream().handle()
     }
 
-    /// An event on [`Self::stream`] behind all copies, for a library that wants one to wait for. The copies are done when a load returns, so
-    /// that nothing has to wait. It lives as long as the weights do.
+    /// An event on [`Self::stream`] after all copies, for libraries that need an event to wait for. The copies are done
+    /// when a load returns, so no wait is necessary. The event lives as long as the weights.
     #[must_use]
     pub fn event(&self) -> sys::CUevent {
         self.ready.handle()
     }
 
-    /// Frees the memory, as dropping does, and tells of an error. What others still use is freed when they let it go.
+    /// Frees the memory as dropping the weights does, and reports an error. Memory that others still use is freed when
+    /// they release it.
     ///
     /// # Errors
     ///
-    /// The first error of a call that freed something on this device since it was last asked for; what could be freed is freed.
+    /// The first error of a call that freed something on this device since errors were last asked for. Everything that
+    /// could be freed is freed.
     pub fn release(self) -> Result<(), CallError> {
         let context = Arc::clone(self.loader.device().context());
         drop(self);
@@ -224,13 +228,13 @@ impl fmt::Debug for CudaWeights {
 }
 
 impl<'w> CudaComponent<'w> {
-    /// The component's name.
+    /// Name of the component.
     #[must_use]
     pub fn name(&self) -> &'w str {
         self.name
     }
 
-    /// The tensor of this name in the component.
+    /// Looks a tensor of the component up by name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<CudaTensor<'w>> {
         let tensors = &self.weights.tensors;
@@ -240,7 +244,7 @@ impl<'w> CudaComponent<'w> {
         found.map(|entry| self.weights.tensor(entry))
     }
 
-    /// The component's tensors, sorted by name.
+    /// Iterates over the component's tensors, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = CudaTensor<'w>> + use<'w> {
         let (weights, name) = (self.weights, self.name);
         weights.tensors.iter().map(|entry| weights.tensor(entry)).filter(move |tensor| tensor.component() == Some(name))
@@ -248,43 +252,43 @@ impl<'w> CudaComponent<'w> {
 }
 
 impl<'w> CudaTensor<'w> {
-    /// The name, without a component's prefix.
+    /// Name of the tensor, without a component's prefix.
     #[must_use]
     pub fn name(&self) -> &'w str {
         &self.view.name
     }
 
-    /// The pipeline component that it belongs to; `None` in a model of one part.
+    /// Pipeline component that the tensor belongs to; `None` in a model of one part.
     #[must_use]
     pub fn component(&self) -> Option<&'w str> {
         self.view.component.as_deref()
     }
 
-    /// The type of the values: of a quantized tensor, the float type that it was quantized from.
+    /// Type of the values. For a quantized tensor, the float type that it was quantized from.
     #[must_use]
     pub fn dtype(&self) -> Dtype {
         self.view.dtype
     }
 
-    /// The logical shape in elements, of what was selected.
+    /// Logical shape in elements of the selected part of the tensor.
     #[must_use]
     pub fn shape(&self) -> &'w Shape {
         &self.view.shape
     }
 
-    /// How the values are coded; `None` for a plain tensor.
+    /// Encoding of the values; `None` for a plain tensor.
     #[must_use]
     pub fn quantization(&self) -> Option<&'w Quantization> {
         self.view.quantization.as_ref()
     }
 
-    /// The values, or the packed codes.
+    /// The values, or the packed codes of a quantized tensor.
     #[must_use]
     pub fn weight(&self) -> CudaArray<'w> {
         self.part(Role::Weight).expect("every table was checked to have a weight for each tensor")
     }
 
-    /// A companion of a quantized tensor: its scales, biases or global scale.
+    /// A companion of a quantized tensor: its scales, its biases or its global scale.
     #[must_use]
     pub fn companion(&self, role: Role) -> Option<CudaArray<'w>> {
         self.part(role)
@@ -309,7 +313,7 @@ impl<'w> CudaTensor<'w> {
 }
 
 impl<'w> CudaArray<'w> {
-    /// The address of the first byte in the device's memory, a multiple of 256; 0 where there is no byte. Valid as long as the
+    /// Device address of the first byte, a multiple of 256; 0 where the array has no bytes. Valid as long as the
     /// weights, or a capsule of this array, live.
     #[must_use]
     pub fn address(&self) -> u64 {
@@ -317,23 +321,23 @@ impl<'w> CudaArray<'w> {
         arena.map_or(0, |arena| arena.memory.address() + self.place.at as u64)
     }
 
-    /// The number of bytes.
+    /// Number of bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is no byte.
+    /// Returns true where the array has no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The bytes, copied to the host.
+    /// Copies the bytes to the host.
     ///
     /// # Errors
     ///
-    /// What the driver answered.
+    /// The driver's error.
     pub fn to_host(&self) -> Result<Vec<u8>, CallError> {
         let mut out = vec![0; self.len];
         if let Some(arena) = self.arena() {
@@ -342,13 +346,13 @@ impl<'w> CudaArray<'w> {
         Ok(out)
     }
 
-    /// The number of the device, counted from 0.
+    /// Number of the device, counted from 0.
     #[must_use]
     pub fn ordinal(&self) -> u32 {
         self.weights.device().ordinal()
     }
 
-    /// What keeps the bytes where they are.
+    /// Arena that keeps the bytes in place.
     pub(crate) fn arena(&self) -> Option<&'w Arc<Arena>> {
         self.weights.arenas.get(self.place.arena)
     }

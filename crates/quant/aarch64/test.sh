@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Runs this crate's tests as 64-bit Arm runs them, at every level that it has: natively there, elsewhere under qemu's user-mode
-# emulation, with a compiler and libraries from Debian's packages, which are installed where they are missing.
+# Runs this crate's tests on 64-bit Arm at every level: natively on an Arm machine, elsewhere under qemu's user-mode
+# emulation. The emulation needs a compiler and libraries from Debian's packages, which this script installs where they
+# are missing.
 #
-# Exits with 3 where that is not possible, and says why. Arguments are the test binaries', such as the name of a test.
+# Exits with 3 and a reason where that is not possible. Arguments go to the test binaries, such as the name of a test.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,7 +15,7 @@ unable() {
 if [ "$(uname -m)" = aarch64 ]; then
     exec cargo test --release --lib --tests -- "$@"
 fi
-[ "$(uname -m)" = x86_64 ] || unable "the packages are those of x86-64, this is $(uname -m)"
+[ "$(uname -m)" = x86_64 ] || unable "the packages need an x86-64 machine, this is $(uname -m)"
 
 packages=(
     qemu-user-static:amd64
@@ -30,7 +31,7 @@ if command -v dpkg-query apt-get >/dev/null; then
         [ "$status" = installed ] || missing+=("${package%:all}")
     done
 else
-    unable "this is not Debian, whose packages it takes: ${packages[*]}"
+    unable "this is not Debian, so these packages cannot be installed: ${packages[*]}"
 fi
 if [ "${#missing[@]}" -gt 0 ]; then
     [ "$(id -u)" = 0 ] || unable "only root can install ${missing[*]}"
@@ -43,13 +44,13 @@ fi
 target=aarch64-unknown-linux-gnu
 export RUSTC=/usr/bin/rustc
 [ -d "$("$RUSTC" --print target-libdir --target "$target")" ] || unable "$RUSTC has no standard library for $target"
-# A directory of its own, so that another compiler's work elsewhere is not redone.
+# A separate target directory keeps the builds of other compilers.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/../../target/aarch64}
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
-# Without -L: the packages of the standard library bring Arm's C library and its loader, both where they belong. With -L the loader
-# would be another package's, of another patch level, and threads would hang as they start.
+# No -L option: the packages of the standard library put Arm's C library and its loader in their usual places. With -L,
+# the loader of another package and patch level would be used, and threads would hang on start.
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=qemu-aarch64-static
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS='-D warnings'
-# In release, since an emulator is slow: two minutes of processor time, after four of compiling where nothing was. Doctests are left
-# out: they would need a rustdoc of the same compiler.
+# Release mode, because an emulator is slow: the tests take two minutes of processor time, and a first compilation takes
+# four. Doctests are left out: they would need a rustdoc of the same compiler.
 exec cargo test --release --lib --tests --target "$target" -- "$@"

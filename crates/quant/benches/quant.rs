@@ -1,7 +1,8 @@
-//! Encoding and decoding a BF16 tensor of 4096 × 14336 on one core, with a memcpy of the same bytes in the same run.
+//! Measures encoding and decoding of a BF16 tensor of 4096 × 14336 on one core, beside a memcpy of the same bytes in
+//! the same run.
 //!
-//! Throughput counts the bytes of the BF16 side, read or written. The answers of the levels are compared before
-//! anything is timed. All schemes, profiles and directions take a few minutes; a filter takes less:
+//! Throughput counts the bytes of the BF16 side, read or written. The results of all levels are compared before
+//! anything is timed. All schemes, profiles and directions take a few minutes. A filter takes less:
 //! `cargo bench -p longshore-quant --bench quant -- encode/avx2/plus`.
 
 use std::{hint::black_box, time::Duration};
@@ -11,16 +12,16 @@ use longshore_quant::{Decoder, EncodeBuffers, Encoder, FloatType, Importance, Le
 
 const COLUMNS: usize = 14336;
 const ELEMENTS: usize = 4096 * COLUMNS;
-/// A quarter of a row is enough to compare, and not a whole number of batches.
+/// Elements that the levels are compared on: a quarter of a row suffices, and is not a whole number of batches.
 const COMPARED: usize = 128 * 21;
 
-/// How much of the tensor slow kernels get: the portable ones, which are an oracle, and searches. Neither is bound by
-/// memory, so that a part says as much as the whole.
+/// Fraction of the tensor that slow kernels get: the portable kernels and the searches. They are not bound by memory,
+/// so a part has the same throughput as the whole.
 const SLOW_PART: usize = 16;
 
 const SCHEMES: [&str; 9] = ["int2", "int3", "int4", "int5", "int6", "int8", "nvfp4", "mxfp4", "mxfp8"];
 
-/// Roughly normal weights.
+/// Roughly normally distributed weights.
 fn source() -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15u64;
     let mut next = || {

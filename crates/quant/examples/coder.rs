@@ -1,6 +1,6 @@
-//! Encodes and decodes for a program at the other end of a pipe, until the pipe ends.
+//! Encodes and decodes on request for a program at the other end of a pipe, until the pipe closes.
 //!
-//! `tests/mlx/fuzz.py` compares this with MLX. A request is a line of words, and then bytes:
+//! `tests/mlx/fuzz.py` compares this program with MLX. A request is a line of words, followed by bytes:
 //!
 //! ```text
 //! levels                                                                                  (no bytes)
@@ -8,8 +8,8 @@
 //! decode SCHEME STORED OUTPUT LEVEL GLOBAL WEIGHT-LEN SCALE-LEN BIAS-LEN                  then the three parts
 //! ```
 //!
-//! GLOBAL is `-`, or the bits of an F32 in hexadecimal: for `encode` the largest magnitude, as MLX counts it, for `decode` the
-//! multiplier. An answer is `ok` with the length of each buffer that follows, or `error` with a reason.
+//! GLOBAL is `-`, or the bits of an F32 in hexadecimal: for `encode` the largest magnitude, as MLX counts it, for
+//! `decode` the multiplier. The answer is `ok` with the length of each buffer that follows, or `error` with a reason.
 
 use std::io::{self, BufRead, Read, Write};
 

@@ -1,4 +1,4 @@
-//! Whole tensors as batches of eight groups, for the kernels with intrinsics.
+//! Encodes whole tensors in batches of eight groups, for the kernels with intrinsics.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -9,22 +9,23 @@ use crate::{
     portable::{EncodeKernel, Params},
 };
 
-/// Groups to a batch.
+/// Groups per batch.
 pub(crate) const GROUPS: usize = 8;
 
-/// How far ahead of the batch in work its successors are fetched, in bytes. Without this a core reads from memory at three
-/// fifths of the speed; 4 KiB and 12 KiB are a little slower. That is x86-64; nothing is known of others, and they do without.
+/// Distance in bytes between the batch in work and the bytes that are prefetched, measured on x86-64. Without
+/// prefetching, a core reads from memory at three fifths of the speed; distances of 4 KiB and 12 KiB are a little
+/// slower. Other architectures do not prefetch, because nothing was measured on them.
 const AHEAD: usize = 8192;
 
-/// Asks for all of `src`.
+/// Prefetches all of `src` into the cache.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it is two instructions for each line of a cache")]
+#[expect(clippy::inline_always, reason = "the body is two instructions per cache line")]
 #[expect(unsafe_code, reason = "the instruction takes a pointer")]
 fn prefetch(src: &[u8]) {
-    // What is left lies in a line that is asked for with the next bytes.
+    // A remainder shorter than a cache line lies in the line that the next batch prefetches.
     for line in src.as_chunks::<64>().0 {
-        // SAFETY: a prefetch reads nothing that a program could see, and faults on no address.
+        // SAFETY: a prefetch has no effect that the program can observe, and does not fault on any address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
     }
 }
@@ -32,13 +33,13 @@ fn prefetch(src: &[u8]) {
 #[cfg(not(target_arch = "x86_64"))]
 fn prefetch(_src: &[u8]) {}
 
-/// Batches that are prepared together. What a batch's scales take is a chain of divisions, and several chains run side by
-/// side where one would leave a core waiting.
+/// Batches that are prepared together. A batch's scales need a chain of dependent divisions; several chains overlap
+/// where a single one would leave the core waiting.
 const TOGETHER: usize = 4;
 
-/// Splits a tensor into batches of eight groups. Each is prepared, which finds its scales, and finished, which packs its
-/// codes. What `prepare` declines, a batch with numbers that its shortcuts do not cover, and what is left at the end,
-/// `oracle` encodes.
+/// Encodes a tensor in batches of eight groups. For each batch, `prepare` finds the scales and `finish` packs the
+/// codes. `oracle` encodes the batches that `prepare` declines, because their numbers are outside of its shortcuts, and
+/// the incomplete batch at the end.
 ///
 /// Always inlined, so that it is compiled with the instructions of its caller.
 #[inline(always)]
@@ -61,7 +62,7 @@ pub(crate) fn encode<P: Copy>(
             *prepared = prepare(src);
         }
         for (prepared, src) in prepared.iter().zip(several.chunks(batch_len)) {
-            // Between batches, since a burst of prefetches would wait for each other.
+            // One batch is prefetched at a time, because the prefetches of a burst would wait for each other.
             if let Some(next) = ahead.next() {
                 prefetch(next);
             }
@@ -79,13 +80,13 @@ pub(crate) fn encode<P: Copy>(
     stats
 }
 
-/// Groups and the buffers for their parts.
+/// The groups to encode, and the buffers for their parts.
 pub(crate) struct Tensor<'a> {
     pub(crate) params: &'a Params<GlobalScale>,
     pub(crate) src: &'a [u8],
     pub(crate) out: EncodeBuffers<'a>,
-    /// Bytes of one group's source.
+    /// Bytes of one group in `src`.
     pub(crate) src_len: usize,
-    /// Bytes of one group's parts.
+    /// Bytes of each part of one group.
     pub(crate) len: EncodedLen,
 }

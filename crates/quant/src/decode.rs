@@ -1,4 +1,4 @@
-//! Packed codes to floats.
+//! Decodes packed codes to floats.
 
 use crate::{
     EncodedLen, FloatType, Scheme, dispatch,
@@ -6,13 +6,15 @@ use crate::{
     portable::{DecodeKernel, Params},
 };
 
-/// Turns whole groups of a scheme's packed parts into floats.
+/// Decodes whole groups of a scheme's packed parts to floats.
 ///
-/// For an F32 output every step is computed in `f32`: code × scale, rounded, + bias, rounded; for the floating-point
-/// formats code × (scale × global scale). An F16 or BF16 output has the bits of `mx.dequantize` on MLX's CPU backend,
-/// which rounds each step of an affine scheme to the type of the scales, converted if that is another type.
+/// For an F32 output every step is computed in `f32`. An affine value is code × scale, rounded, plus bias, rounded. A
+/// value of the floating-point formats is code × (scale × global scale). An F16 or BF16 output has the bits of
+/// `mx.dequantize` on MLX's CPU backend, which rounds each step of an affine scheme to the type of the scales, and then
+/// converts the result if the output type is another one.
 ///
-/// Like an [`Encoder`](crate::Encoder) it is a small value without memory: a tensor may be cut at any group boundary.
+/// A decoder is a small value and keeps nothing between calls, like an [`Encoder`](crate::Encoder): a tensor may be cut
+/// at any group boundary.
 #[derive(Clone, Copy, Debug)]
 pub struct Decoder {
     scheme: Scheme,
@@ -22,7 +24,7 @@ pub struct Decoder {
     kernel: DecodeKernel,
 }
 
-/// Parts or an output that do not fit each other.
+/// Error from decoding parts into an output of another size.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -34,12 +36,12 @@ pub enum DecodeError {
         /// The output's length in bytes.
         found: usize,
     },
-    /// A part is too short or too long for the output.
+    /// A part has another length than the output requires.
     #[error("expected {expected} bytes of {part}, found {found}")]
     PartLength {
         /// `weight`, `scale` or `bias`.
         part: &'static str,
-        /// The length that fits, in bytes.
+        /// The required length in bytes.
         expected: usize,
         /// The part's length in bytes.
         found: usize,
@@ -47,15 +49,15 @@ pub enum DecodeError {
 }
 
 impl Decoder {
-    /// A decoder of `scheme` to elements of type `output`. `stored` is the type of the scales and biases of an affine
-    /// scheme, and means nothing to the others.
+    /// Creates a decoder from `scheme` to elements of type `output`. `stored` is the type of the scales and biases of
+    /// an affine scheme; the other schemes ignore it.
     #[must_use]
     pub fn new(scheme: Scheme, stored: FloatType, output: FloatType) -> Self {
         let params = Params { group: scheme.group_elements(), global: None };
         Self { scheme, stored, output, params, kernel: dispatch::decoder(Level::detect(), scheme, stored, output) }
     }
 
-    /// This decoder with the kernel of another level, which gives the same bytes.
+    /// Returns this decoder with the kernel of another level. All levels give the same bytes.
     #[doc(hidden)]
     #[must_use]
     pub fn with_level(mut self, level: Level) -> Self {
@@ -63,8 +65,8 @@ impl Decoder {
         self
     }
 
-    /// This decoder with the global scale that is stored beside an nvfp4 tensor: the number that multiplies. The other
-    /// schemes have none and ignore it.
+    /// Returns this decoder with the global scale that is stored beside an nvfp4 tensor. Decoded values are multiplied
+    /// by it. The other schemes have no global scale and ignore it.
     #[must_use]
     pub fn with_global_scale(mut self, multiplier: f32) -> Self {
         self.params.global = (self.scheme == Scheme::NVFP4).then_some(multiplier);
@@ -77,26 +79,26 @@ impl Decoder {
         self.scheme
     }
 
-    /// The element type that it writes.
+    /// The element type that this decoder writes.
     #[must_use]
     pub const fn output(&self) -> FloatType {
         self.output
     }
 
-    /// Decodes as many groups as `out` holds, without regard to alignment. Allocates nothing. `bias` is empty where the
-    /// scheme has none.
+    /// Decodes as many groups as `out` holds. The buffers need no alignment, and nothing is allocated. `bias` is empty
+    /// where the scheme has no biases.
     ///
     /// # Errors
     ///
-    /// [`DecodeError::PartialGroup`] where `out` is not whole groups, [`DecodeError::PartLength`] where a part has
-    /// another length than [`Scheme::encoded_len`] gives. Nothing has been written then.
+    /// [`DecodeError::PartialGroup`] where `out` is not whole groups, [`DecodeError::PartLength`] where a part does not
+    /// have the length of [`Scheme::encoded_len`]. Nothing has been written then.
     pub fn decode(&self, weight: &[u8], scale: &[u8], bias: &[u8], out: &mut [u8]) -> Result<(), DecodeError> {
         self.check(weight, scale, bias, out)?;
         self.run(weight, scale, bias, out);
         Ok(())
     }
 
-    /// The number of groups, if everything fits.
+    /// Checks the lengths of all buffers and returns the number of groups.
     pub(crate) fn check(&self, weight: &[u8], scale: &[u8], bias: &[u8], out: &[u8]) -> Result<usize, DecodeError> {
         let group_bytes = self.params.group * self.output.size();
         if !out.len().is_multiple_of(group_bytes) {
@@ -117,12 +119,12 @@ impl Decoder {
         Ok(groups)
     }
 
-    /// Decodes what [`check`](Self::check) has found to fit.
+    /// Decodes buffers whose lengths [`check`](Self::check) has accepted.
     pub(crate) fn run(&self, weight: &[u8], scale: &[u8], bias: &[u8], out: &mut [u8]) {
         (self.kernel)(&self.params, weight, scale, bias, out);
     }
 
-    /// The lengths of the parts of a single group.
+    /// Lengths of the parts of a single group.
     #[cfg(feature = "rayon")]
     pub(crate) fn group_len(&self) -> EncodedLen {
         self.scheme.group_len(self.stored)

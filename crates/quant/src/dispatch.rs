@@ -1,4 +1,4 @@
-//! The kernel for a level, looked up once per tensor.
+//! Selects the kernels of a level, once per tensor.
 
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 use crate::neon::Neon;
@@ -9,7 +9,7 @@ use crate::{
     portable::{DecodeKernel, Portable},
 };
 
-/// What encodes elements of type `float`.
+/// Returns the encode kernel for elements of type `float`.
 pub(crate) fn encoder(level: Level, scheme: Scheme, float: FloatType, profile: Profile) -> Encode {
     match level.0 {
         Kind::Portable => Portable.encoder(scheme, float, profile),
@@ -21,7 +21,7 @@ pub(crate) fn encoder(level: Level, scheme: Scheme, float: FloatType, profile: P
     .expect("every level has a kernel for every scheme that can be made, in every profile")
 }
 
-/// The decode kernel for scales of type `stored` (affine schemes only) and an output of type `output`.
+/// Returns the decode kernel for scales of type `stored` (affine schemes only) and an output of type `output`.
 pub(crate) fn decoder(level: Level, scheme: Scheme, stored: FloatType, output: FloatType) -> DecodeKernel {
     match level.0 {
         Kind::Portable => Portable.decoder(scheme, stored, output),

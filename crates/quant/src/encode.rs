@@ -1,4 +1,4 @@
-//! Floats to packed codes.
+//! Encodes floats to packed codes.
 
 use std::{iter::Sum, ops::AddAssign};
 
@@ -7,10 +7,11 @@ use crate::{
     portable::Params,
 };
 
-/// Turns whole groups of floats into a scheme's packed parts.
+/// Encodes whole groups of floats to a scheme's packed parts.
 ///
-/// An encoder is a small value, chosen once per tensor and shared freely between threads. It keeps nothing between
-/// calls: a tensor may be cut at any group boundary and its pieces encoded in any order, and the bytes are the same.
+/// An encoder is a small value that is created once per tensor and shared freely between threads. It keeps nothing
+/// between calls: a tensor may be cut at any group boundary and its pieces encoded in any order, and the bytes are the
+/// same.
 #[derive(Clone, Copy, Debug)]
 pub struct Encoder {
     scheme: Scheme,
@@ -20,31 +21,32 @@ pub struct Encoder {
     kernel: Encode,
 }
 
-/// The buffers that one call of [`Encoder::encode`] fills. Each must have exactly the length that
-/// [`Scheme::encoded_len`] gives.
+/// Output buffers for one call of [`Encoder::encode`]. Each must have exactly the length that [`Scheme::encoded_len`]
+/// gives.
 #[derive(Debug)]
 pub struct EncodeBuffers<'a> {
-    /// For the packed codes: little-endian 32-bit words, `[groups, group × bits / 32]`.
+    /// Packed codes: little-endian 32-bit words, `[groups, group × bits / 32]`.
     pub weight: &'a mut [u8],
-    /// For the scales, `[groups]`.
+    /// Scales, `[groups]`.
     pub scale: &'a mut [u8],
-    /// For the biases, `[groups]`; empty where the scheme has none.
+    /// Biases, `[groups]`; empty where the scheme has none.
     pub bias: &'a mut [u8],
 }
 
-/// What an encoder noticed on the way. Stats of pieces add up to those of the whole.
+/// Counts of inputs that a scheme cannot represent well. The stats of pieces add up to those of the whole tensor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EncodeStats {
-    /// Elements that are NaN or infinite. Their groups decode to arbitrary numbers: callers should refuse them.
+    /// Elements that are NaN or infinite. Their groups decode to arbitrary numbers, so callers should refuse the
+    /// tensor.
     pub non_finite: u64,
-    /// Groups of finite weights, not all zero, that decode to nothing but zeros.
+    /// Groups of finite weights, not all zero, that decode to zeros only.
     pub zeroed_groups: u64,
-    /// Groups of finite weights of which some lie more than half a step beyond the largest value that a
-    /// floating-point format reaches under the largest scale that it has.
+    /// Groups of finite weights that the largest scale of a floating-point format cannot reach: some weights lie more
+    /// than half a step beyond its largest value.
     pub clipped_groups: u64,
-    /// Groups of finite weights whose scale overflows, so that they decode to NaN, infinity or noise. F16 weights near the type's
-    /// largest may overflow when they are decoded to F16 all the same, since MLX rounds each step of that: those are not counted.
+    /// Groups of finite weights whose scale overflows, so that they decode to NaN, infinity or noise. F16 weights near
+    /// the type's largest value are not counted where only MLX's rounding of each step to F16 makes them overflow.
     pub overflowed_groups: u64,
 }
 
@@ -66,7 +68,7 @@ impl Sum for EncodeStats {
     }
 }
 
-/// Buffers that do not fit each other.
+/// Error from encoding with buffers of the wrong size or an importance that does not fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
@@ -78,39 +80,40 @@ pub enum EncodeError {
         /// The source's length in bytes.
         found: usize,
     },
-    /// A buffer is too short or too long for the source.
+    /// A buffer has another length than the source requires.
     #[error("expected {expected} bytes in the {part} buffer, found {found}")]
     BufferLength {
         /// `weight`, `scale` or `bias`.
         part: &'static str,
-        /// The length that fits, in bytes.
+        /// The required length in bytes.
         expected: usize,
         /// The buffer's length in bytes.
         found: usize,
     },
-    /// An importance is that of a matrix whose rows are not whole groups, or of a source that does not begin with one.
+    /// The importance has rows that are not whole groups, or the source does not begin at a group boundary of its row.
     #[error(
         "expected the importance of whole groups of {group} columns, found {columns} columns and a start in {first}"
     )]
     Importance {
         /// Elements per group.
         group: usize,
-        /// The number of columns.
+        /// Number of columns of the importance.
         columns: usize,
-        /// The column of the source's first element.
+        /// Column of the source's first element.
         first: usize,
     },
 }
 
 impl Encoder {
-    /// An encoder of elements of type `float`, whose codes are chosen as `profile` says. Every profile has every scheme.
+    /// Creates an encoder of elements of type `float`, which chooses codes by `profile`. Every profile supports every
+    /// scheme.
     #[must_use]
     pub fn new(scheme: Scheme, float: FloatType, profile: Profile) -> Self {
         let params = Params { group: scheme.group_elements(), global: None };
         Self { scheme, float, profile, params, kernel: dispatch::encoder(Level::detect(), scheme, float, profile) }
     }
 
-    /// This encoder with the kernel of another level, which gives the same bytes.
+    /// Returns this encoder with the kernel of another level. All levels give the same bytes.
     #[doc(hidden)]
     #[must_use]
     pub fn with_level(mut self, level: Level) -> Self {
@@ -118,8 +121,9 @@ impl Encoder {
         self
     }
 
-    /// This encoder with a global scale for an nvfp4 tensor, which the caller stores and hands to the
-    /// [`Decoder`](crate::Decoder). The other schemes have none and ignore it. [`GlobalScale`] tells how to choose one.
+    /// Returns this encoder with a global scale for an nvfp4 tensor. The caller stores its
+    /// [`multiplier`](GlobalScale::multiplier) and passes it to the [`Decoder`](crate::Decoder). The other schemes have
+    /// no global scale and ignore it. [`GlobalScale`] tells how to choose one.
     #[must_use]
     pub fn with_global_scale(mut self, global: GlobalScale) -> Self {
         self.params.global = (self.scheme == Scheme::NVFP4).then_some(global);
@@ -132,32 +136,33 @@ impl Encoder {
         self.scheme
     }
 
-    /// The element type that it reads.
+    /// The element type that this encoder reads.
     #[must_use]
     pub const fn float(&self) -> FloatType {
         self.float
     }
 
-    /// Encodes `src`, little-endian elements that make whole groups, without regard to alignment. Allocates nothing.
+    /// Encodes `src`, little-endian elements that make whole groups. The buffers need no alignment, and nothing is
+    /// allocated.
     ///
-    /// Input that no scheme can hold is encoded all the same, as MLX would, and counted in the stats.
+    /// Values that no scheme can represent are encoded as MLX would encode them, and counted in the returned stats.
     ///
     /// # Errors
     ///
-    /// [`EncodeError::PartialGroup`] where `src` is not whole groups, [`EncodeError::BufferLength`] where a buffer has
-    /// another length than [`Scheme::encoded_len`] gives. Nothing has been written then.
+    /// [`EncodeError::PartialGroup`] where `src` is not whole groups, [`EncodeError::BufferLength`] where a buffer does
+    /// not have the length of [`Scheme::encoded_len`]. Nothing has been written then.
     pub fn encode(&self, src: &[u8], out: EncodeBuffers<'_>) -> Result<EncodeStats, EncodeError> {
         self.check(src, None, &out)?;
         Ok(self.run(Piece { src, importance: None, out }))
     }
 
-    /// [`encode`](Self::encode), with the importance of each column to steer the search of [`Profile::Best`]. The other
-    /// profiles do not search and make no use of it.
+    /// Encodes `src` like [`encode`](Self::encode), and weights the search of [`Profile::Best`] by the importance of
+    /// each column. The other profiles do not search and ignore the importance.
     ///
     /// # Errors
     ///
-    /// Those of `encode`, and [`EncodeError::Importance`] where the columns, or the column of the source's first element,
-    /// are not a whole number of groups. Nothing has been written then.
+    /// The errors of `encode`, and [`EncodeError::Importance`] where the number of columns, or the column of the
+    /// source's first element, is not a multiple of the group. Nothing has been written then.
     pub fn encode_weighted(
         &self,
         src: &[u8],
@@ -169,7 +174,7 @@ impl Encoder {
         Ok(self.run(Piece { src, importance, out }))
     }
 
-    /// The number of groups, if everything fits.
+    /// Checks the lengths of all buffers and returns the number of groups.
     pub(crate) fn check(
         &self,
         src: &[u8],
@@ -200,13 +205,13 @@ impl Encoder {
         Ok(groups)
     }
 
-    /// Encodes what [`check`](Self::check) has found to fit.
+    /// Encodes a piece whose lengths [`check`](Self::check) has accepted.
     pub(crate) fn run(&self, piece: Piece<'_>) -> EncodeStats {
         self.kernel.run(&self.params, piece.importance, piece.src, piece.out)
     }
 }
 
-/// Groups with the buffers for their parts.
+/// Consecutive groups, and the buffers for their parts.
 pub(crate) struct Piece<'a> {
     pub(crate) src: &'a [u8],
     pub(crate) importance: Option<Importance<'a>>,
@@ -215,7 +220,7 @@ pub(crate) struct Piece<'a> {
 
 #[cfg(feature = "rayon")]
 impl<'a> Piece<'a> {
-    /// The first `at` groups and the others.
+    /// Splits the piece into its first `at` groups and the others.
     pub(crate) fn split_at(self, at: usize, encoder: &Encoder) -> (Self, Self) {
         let one = encoder.scheme.group_len(encoder.float);
         let (src, tail_src) = self.src.split_at(at * encoder.params.group * encoder.float.size());

@@ -1,23 +1,23 @@
-//! The float types that are quantized as they are.
+//! The float types that can be quantized.
 
 use std::{fmt, str::FromStr};
 
 use crate::portable;
 
-/// The element type of a tensor before it is encoded or after it is decoded, and of an affine scheme's scales and
-/// biases. Little-endian in memory.
+/// Element type of a tensor before it is encoded or after it is decoded, and of an affine scheme's scales and biases.
+/// Elements are little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FloatType {
     /// IEEE 754 binary32.
     F32,
     /// IEEE 754 binary16.
     F16,
-    /// The upper half of a binary32.
+    /// Bfloat16: the upper half of a binary32.
     BF16,
 }
 
 impl FloatType {
-    /// All three, widest first.
+    /// All float types, widest first.
     pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::BF16];
 
     /// Bytes per element: 4 or 2.
@@ -29,7 +29,7 @@ impl FloatType {
         }
     }
 
-    /// The name that safetensors headers use: `F32`, `F16` or `BF16`.
+    /// The name in safetensors headers: `F32`, `F16` or `BF16`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -39,10 +39,11 @@ impl FloatType {
         }
     }
 
-    /// The largest magnitude among little-endian elements of this type, those that are NaN or infinite aside, and zero where
-    /// there are none. For a tensor in pieces, the largest of theirs.
+    /// Computes the largest magnitude among little-endian elements of this type. NaN and infinite elements are skipped;
+    /// the result is zero where no others remain. The value for a tensor in pieces is the largest of the pieces'
+    /// values.
     ///
-    /// What does not make a whole element at the end is not read.
+    /// Bytes at the end that do not make a whole element are ignored.
     #[must_use]
     pub fn max_abs(self, src: &[u8]) -> f32 {
         match self {
@@ -61,12 +62,13 @@ impl FloatType {
     }
 }
 
-/// The bits of elements of 16 bits without their sign.
+/// Iterates over the bits of 16-bit elements with the sign bit cleared.
 fn halves(src: &[u8]) -> impl Iterator<Item = u16> {
     src.as_chunks().0.iter().map(|bytes| u16::from_le_bytes(*bytes) & 0x7FFF)
 }
 
-/// The largest of those below `infinite`: the bits of magnitudes are ordered like the magnitudes.
+/// Returns the largest of `magnitudes` below `infinite`, or zero. The bits of magnitudes have the order of the
+/// magnitudes.
 fn largest<B: Copy + Default + Ord>(magnitudes: impl Iterator<Item = B>, infinite: B) -> B {
     magnitudes.fold(B::default(), |largest, bits| largest.max(if bits < infinite { bits } else { B::default() }))
 }
@@ -77,16 +79,16 @@ impl fmt::Display for FloatType {
     }
 }
 
-/// A type name that is none of the three that can be quantized.
+/// Error from parsing a type name other than `F32`, `F16` and `BF16`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected a float type (F32, F16 or BF16), found {found:?}")]
 #[non_exhaustive]
 pub struct UnknownFloatType {
-    /// What stood there instead.
+    /// The name as found.
     pub found: String,
 }
 
-/// Parses the exact upper-case name that a safetensors header holds.
+/// Parses the exact upper-case name that a safetensors header uses.
 impl FromStr for FloatType {
     type Err = UnknownFloatType;
 

@@ -1,15 +1,15 @@
-//! nvfp4's scale for a whole tensor.
+//! The scale of a whole nvfp4 tensor.
 
-/// The most that a group can reach without a global scale: the largest E2M1 value times the largest E4M3 value.
+/// Largest magnitude that a group can hold without a global scale: the largest E2M1 value times the largest E4M3 value.
 const REACH: f32 = 6.0 * 448.0;
 
-/// A second, F32 scale for all of an nvfp4 tensor, which brings its group scales into the range of E4M3.
+/// A second, F32 scale for a whole nvfp4 tensor, which brings the group scales into the range of E4M3.
 ///
-/// It multiplies: value = code × (scale × [`multiplier`](Self::multiplier)). MLX's argument of that name is 2,688 times
-/// larger, the magnitude that the tensor's largest weight may have.
+/// A decoded value is code × (scale × [`multiplier`](Self::multiplier)). MLX's `global_scale` argument is 2,688 times
+/// larger: it is the largest magnitude that the tensor's weights may have.
 ///
 /// A tensor that is read in pieces is read twice: once for its largest magnitude, once to be encoded. A tensor of zeros
-/// has no global scale and needs none.
+/// needs no global scale, and none can be computed for it.
 ///
 /// ```
 /// use longshore_quant::{Decoder, EncodeBuffers, Encoder, FloatType, GlobalScale, Profile, Scheme};
@@ -37,27 +37,27 @@ pub struct GlobalScale {
     max_abs: f32,
 }
 
-/// A number that cannot be a global scale.
+/// Error from choosing a number that cannot be a global scale.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error(
     "expected a global scale that is positive, finite and neither too small nor too large to divide by, found {found}"
 )]
 #[non_exhaustive]
 pub struct InvalidGlobalScale {
-    /// The number.
+    /// The rejected number.
     pub found: f32,
 }
 
 impl GlobalScale {
-    /// The global scale that changes nothing: it multiplies by one.
+    /// The global scale that changes nothing: its multiplier is one.
     pub const ONE: Self = Self { max_abs: REACH };
 
-    /// The global scale under which a weight of magnitude `max_abs` is the largest that can be encoded: for all of a tensor,
-    /// its [largest magnitude](crate::FloatType::max_abs). This is MLX's `global_scale` argument.
+    /// Creates the global scale under which `max_abs` is the largest magnitude that can be encoded. Pass the tensor's
+    /// [largest magnitude](crate::FloatType::max_abs). The number is MLX's `global_scale` argument.
     ///
     /// # Errors
     ///
-    /// [`InvalidGlobalScale`] unless `max_abs` is positive and finite, and so are its quotients with 2,688.
+    /// [`InvalidGlobalScale`] unless `max_abs`, `max_abs` / 2,688 and 2,688 / `max_abs` are positive and finite.
     pub fn from_max_abs(max_abs: f32) -> Result<Self, InvalidGlobalScale> {
         let scale = Self { max_abs };
         let usable = |value: f32| value > 0.0 && value.is_finite();
@@ -68,19 +68,19 @@ impl GlobalScale {
         }
     }
 
-    /// What a decoded value is multiplied by; the number to store beside the tensor.
+    /// Factor that decoded values are multiplied by. Store this number beside the tensor.
     #[must_use]
     pub fn multiplier(self) -> f32 {
         self.max_abs / REACH
     }
 
-    /// What to pass to MLX as `global_scale`.
+    /// The number to pass to MLX as `global_scale`.
     #[must_use]
     pub const fn max_abs(self) -> f32 {
         self.max_abs
     }
 
-    /// What an encoder multiplies group scales by, as MLX rounds it.
+    /// Factor that an encoder multiplies group scales by, rounded as MLX rounds it.
     pub(crate) fn encoding_factor(self) -> f32 {
         REACH / self.max_abs
     }

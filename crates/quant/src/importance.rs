@@ -1,10 +1,10 @@
-//! Weights for the search of [`Profile::Best`](crate::Profile::Best).
+//! Column weights for the search of [`Profile::Best`](crate::Profile::Best).
 
-/// How much each column of a matrix matters: how heavily its squared error counts in the search for a scale.
+/// Importance of each column of a matrix: the weight of the column's squared error in the search for a scale.
 ///
-/// For weights that are multiplied with activations x, E\[x²\] per input channel is what minimizes the error of the
-/// product. Only the ratios within a group count. A group whose columns all count nothing is searched as if all counted
-/// alike.
+/// For weights that are multiplied with activations x, E\[x²\] per input channel minimizes the error of the product.
+/// Only the ratios within a group matter. A group whose columns all have importance zero is searched as if all had the
+/// same importance.
 ///
 /// ```
 /// use longshore_quant::Importance;
@@ -22,11 +22,11 @@ pub struct Importance<'a> {
     first: usize,
 }
 
-/// Numbers that cannot weight anything.
+/// Error from building an importance of numbers that cannot be weights.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportanceError {
-    /// There are no columns.
+    /// The slice has no columns.
     #[error("expected the importance of at least one column, found none")]
     Empty,
     /// A number is negative or not finite.
@@ -34,13 +34,13 @@ pub enum ImportanceError {
     Value {
         /// The column, from 0.
         column: usize,
-        /// Its number.
+        /// The column's importance.
         found: f32,
     },
 }
 
 impl<'a> Importance<'a> {
-    /// The importance of each column of a matrix, `[columns]`, for a source that begins in column 0.
+    /// Creates an importance from one number per column of a matrix, `[columns]`, for a source that begins in column 0.
     ///
     /// # Errors
     ///
@@ -55,26 +55,26 @@ impl<'a> Importance<'a> {
         }
     }
 
-    /// The same for a source whose first element lies in column `column`, counted from the start of any row: of a piece
-    /// that begins at element `i` of a matrix, that is `i` or `i` modulo the number of columns.
+    /// Returns this importance for a source whose first element lies in column `column`, counted from the start of any
+    /// row. A piece that begins at element `i` of a matrix passes `i`, or `i` modulo the number of columns.
     #[must_use]
     pub fn starting_at(self, column: usize) -> Self {
         Self { first: column % self.per_column.len(), ..self }
     }
 
-    /// The number of columns.
+    /// Number of columns.
     #[must_use]
     pub const fn columns(&self) -> usize {
         self.per_column.len()
     }
 
-    /// The column of the source's first element.
+    /// Column of the source's first element.
     #[must_use]
     pub const fn first_column(&self) -> usize {
         self.first
     }
 
-    /// The importance of the elements of group `index` of the source. Rows are whole groups.
+    /// Returns the importance of the elements of group `index` of the source, `[group]`. Rows are whole groups.
     pub(crate) fn of_group(&self, index: usize, group: usize) -> &'a [f32] {
         let groups = self.per_column.len() / group;
         let at = (self.first / group + index % groups) % groups * group;

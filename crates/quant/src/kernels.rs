@@ -1,4 +1,4 @@
-//! Which kernel encodes, searches or decodes what. The question has the same answer at every level.
+//! Chooses the kernel for a scheme, a profile and element types. The choice is the same at every level.
 
 use crate::{
     EncodeBuffers, EncodeStats, FloatType, Format, GlobalScale, Importance, Profile, Scheme,
@@ -12,8 +12,8 @@ use crate::{
     search::{self, SearchKernel},
 };
 
-/// `$kernel` with the width of affine codes as a constant that it calls `$width`; `None` is returned for a width that MLX has
-/// not. This is the one list of widths that kernels are compiled for.
+/// Instantiates `$kernel` with the width of affine codes as the constant `$width`. The result is `None` for a width
+/// that MLX does not have. This macro holds the only list of the widths that kernels are compiled for.
 macro_rules! of_width {
     ($bits:expr, $width:ident => $kernel:expr) => {
         of_width!($bits, $width => $kernel, 2 3 4 5 6 8)
@@ -29,7 +29,7 @@ macro_rules! of_width {
     };
 }
 
-/// What encodes: a kernel that takes the weights as they come, or one that searches.
+/// An encode kernel: one that encodes directly, or one that searches.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Encode {
     Direct(EncodeKernel),
@@ -37,7 +37,7 @@ pub(crate) enum Encode {
 }
 
 impl Encode {
-    /// Encodes whole groups. Only a search makes use of an importance.
+    /// Encodes whole groups. Only a search uses the importance.
     pub(crate) fn run(
         self,
         params: &Params<GlobalScale>,
@@ -52,37 +52,40 @@ impl Encode {
     }
 }
 
-/// The kernels of one level. They are monomorphic, and looked up once, so that nothing is chosen per group.
+/// The kernels of one level. They are monomorphic and looked up once per tensor, so nothing is chosen per group.
 ///
-/// The methods take `self` because to hold it can be the proof that the machine has the kernels' instructions.
+/// The methods take `self` because holding it can be the proof that the machine has the kernels' instructions.
 pub(crate) trait Kernels: Copy {
-    /// Encodes affine groups of codes of `BITS` bits.
+    /// Returns the kernel that encodes affine groups with codes of `BITS` bits.
     fn affine<R: affine::Rule, T: Element, const BITS: usize>(self) -> EncodeKernel;
 
-    /// Encodes nvfp4.
+    /// Returns the kernel that encodes nvfp4.
     fn nvfp4<R: nvfp4::Rule, T: Element>(self) -> EncodeKernel;
 
-    /// Encodes mxfp4 and mxfp8.
+    /// Returns the kernel that encodes mxfp4 and mxfp8.
     fn mx<R: mx::Rule, C: mx::Code, T: Element>(self) -> EncodeKernel;
 
-    /// Decodes affine groups: scales and biases of type `S`, each step rounded to `A`, an output of type `O`.
+    /// Returns the kernel that decodes affine groups: scales and biases of type `S`, each step rounded to `A`, an
+    /// output of type `O`.
     fn affine_decode<S: Element, A: Element, O: Element, const BITS: usize>(self) -> DecodeKernel;
 
-    /// Decodes the floating-point formats.
+    /// Returns the kernel that decodes the floating-point formats.
     fn block_decode<C: Codec, O: Element, const BITS: usize>(self) -> DecodeKernel;
 
-    /// Searches for the scales and biases of affine groups. The source is the same at every level, loops over arrays that
-    /// compilers turn into vectors: a level whose instructions the target guarantees has nothing of its own.
+    /// Returns the kernel that searches for the scales and biases of affine groups. Every level compiles the same
+    /// source, loops over arrays that compilers turn into vectors. A level whose instructions the target guarantees
+    /// uses this default.
     fn affine_search<T: Element, const BITS: usize>(self) -> SearchKernel {
         search::affine::encode::<T, BITS>
     }
 
-    /// Searches for the scales of groups of floating-point codes, as [`affine_search`](Self::affine_search) does.
+    /// Returns the kernel that searches for the scales of groups of floating-point codes. The default is that of
+    /// [`affine_search`](Self::affine_search).
     fn block_search<B: search::block::Block, T: Element>(self) -> SearchKernel {
         search::block::encode::<B, T>
     }
 
-    /// What encodes elements of type `float`, if anything does.
+    /// Returns the kernel that encodes elements of type `float`, or `None` where there is none.
     fn encoder(self, scheme: Scheme, float: FloatType, profile: Profile) -> Option<Encode> {
         match float {
             FloatType::F32 => encoder_from::<F32>(self, scheme, profile),
@@ -91,7 +94,7 @@ pub(crate) trait Kernels: Copy {
         }
     }
 
-    /// The decode kernel for scales of type `stored` (affine schemes only) and an output of type `output`.
+    /// Returns the decode kernel for scales of type `stored` (affine schemes only) and an output of type `output`.
     fn decoder(self, scheme: Scheme, stored: FloatType, output: FloatType) -> DecodeKernel {
         match scheme.format() {
             Format::Affine { bits } => affine_decoder(self, bits, stored, output),
@@ -144,8 +147,8 @@ fn block_decoder<O: Element>(kernels: impl Kernels, format: Format) -> Option<De
     }
 }
 
-/// The decode kernel for codes of `bits` bits. An F32 output is computed in `f32`; the others step by step in the
-/// type of the scales, as MLX's CPU backend does.
+/// Returns the decode kernel for codes of `bits` bits. An F32 output is computed in `f32`. Other outputs are computed
+/// step by step in the type of the scales, as MLX's CPU backend does.
 fn affine_decoder(kernels: impl Kernels, bits: u8, stored: FloatType, output: FloatType) -> Option<DecodeKernel> {
     match (stored, output) {
         (FloatType::F32, FloatType::F32) => affine_decoder_of::<F32, F32, F32>(kernels, bits),

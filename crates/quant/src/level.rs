@@ -1,11 +1,11 @@
-//! Which instructions the kernels may use.
+//! Instruction sets that the kernels may use.
 
 #[cfg(target_arch = "x86_64")]
 use crate::avx2::Avx2;
 
-/// A set of instructions that this machine has: holding one is the proof.
+/// A set of instructions that this machine has. Holding a value is the proof that the machine has them.
 ///
-/// Every level gives the same bytes, so that nobody but a test or a benchmark has reason to name one.
+/// Every level gives the same bytes, so only tests and benchmarks need to name one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Level(pub(crate) Kind);
 
@@ -19,10 +19,10 @@ pub(crate) enum Kind {
 }
 
 impl Level {
-    /// No more than the target guarantees.
+    /// Only the instructions that the compilation target guarantees.
     pub const PORTABLE: Self = Self(Kind::Portable);
 
-    /// The fastest level of this machine. The question is asked once and the answer kept by the standard library.
+    /// Returns the fastest level of this machine. The standard library caches the detection.
     #[must_use]
     pub fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
@@ -35,13 +35,13 @@ impl Level {
         Self::PORTABLE
     }
 
-    /// All levels of this machine, slowest first.
+    /// Iterates over all levels of this machine, slowest first.
     pub fn available() -> impl Iterator<Item = Self> {
         let best = Self::detect();
         std::iter::once(Self::PORTABLE).chain((best != Self::PORTABLE).then_some(best))
     }
 
-    /// `portable`, `avx2` or `neon`.
+    /// Name of the level: `portable`, `avx2` or `neon`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self.0 {

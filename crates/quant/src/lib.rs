@@ -1,27 +1,29 @@
 //! MLX's quantized tensor formats, exactly: float tensors in, packed codes with scales and biases out, and back.
 //!
-//! - A [`Scheme`] names a format and its group size, and says which [`Parts`] a tensor is encoded into.
-//! - An [`Encoder`] turns rows of floats into these parts, a [`Decoder`] turns them into floats again. Both stream over byte slices
-//!   that the caller owns and allocate nothing. How an encoder picks codes is its [`Profile`]: the bits of MLX itself, or
-//!   better codes in the same format. [`GlobalScale`] and [`Importance`] steer it.
-//! - An [`ErrorMeasure`] says what was lost.
-//! - [`policy`] says which scheme suits which tensor of a checkpoint.
-//! - [`layout`] reads what is quantized already, in the layouts of others.
+//! - A [`Scheme`] is a format with a group size. It determines the [`Parts`] that a tensor is encoded into.
+//! - An [`Encoder`] turns rows of floats into these parts, and a [`Decoder`] turns the parts into floats again. Both
+//!   stream over byte slices that the caller owns, and allocate nothing. The [`Profile`] determines how an encoder
+//!   picks codes: the bits of MLX itself, or better codes in the same format. [`GlobalScale`] and [`Importance`] steer
+//!   an encoder.
+//! - An [`ErrorMeasure`] measures what quantization has lost.
+//! - A [`policy`] chooses a scheme for each tensor of a checkpoint.
+//! - [`layout`] reads weights that other tools have quantized already.
 //!
-//! Everything here is pure Rust, needs no GPU, and encodes to the same bytes on every machine: there are kernels for AVX2,
+//! The crate is pure Rust, needs no GPU, and encodes to the same bytes on every machine. It has kernels for AVX2,
 //! chosen at run time where the processor has it, and for NEON on 64-bit Arm.
 //!
-//! Lengths are checked before anything is written: [`EncodeError`], [`DecodeError`] and [`LayoutError`](layout::LayoutError) say which
-//! part was expected to have how many bytes. [`SchemeError`] is about names and shapes, [`PolicyError`](policy::PolicyError) about lines
-//! of a policy. Values that no scheme can hold are no error but counted, in [`EncodeStats`].
+//! Lengths are checked before anything is written: [`EncodeError`], [`DecodeError`] and
+//! [`LayoutError`](layout::LayoutError) name the part, and the expected and actual number of bytes. [`SchemeError`] is
+//! about names and shapes, and [`PolicyError`](policy::PolicyError) about lines of a policy. Values that no scheme can
+//! hold are not an error; [`EncodeStats`] counts them.
 //!
-//! The feature `policy`, on by default, adds policies and the TOML that they are written in; the feature `rayon`, off by
-//! default, functions that encode and decode a tensor on all threads.
+//! The feature `policy`, on by default, adds policies and the parser of their TOML. The feature `rayon`, off by
+//! default, adds functions that encode and decode a tensor on all threads.
 //!
 //! ```
 //! use longshore_quant::{Decoder, EncodeBuffers, Encoder, FloatType, Profile, Scheme};
 //!
-//! // Two rows of 64 weights, F32, as they lie in a file.
+//! // Two rows of 64 F32 weights, as they lie in a file.
 //! let weights: Vec<f32> = (0..128u8).map(|i| (f32::from(i) * 0.37).sin() * 0.02).collect();
 //! let source: Vec<u8> = weights.iter().flat_map(|w| w.to_le_bytes()).collect();
 //!

@@ -1,27 +1,28 @@
-//! Whole tensors on all threads of a rayon pool.
+//! Encodes and decodes whole tensors on all threads of a rayon pool.
 //!
-//! Groups do not depend on each other, so a tensor is halved until the pieces are small, wherever it came from: rows, or
-//! the stacked rows of `[experts, out, in]`. The bytes are those of a single call, at any number of threads.
+//! Groups do not depend on each other, so a tensor is halved until the pieces are small. The groups may be those of
+//! rows, or of the stacked rows of `[experts, out, in]`. The bytes are those of a single call, with any number of
+//! threads.
 
 use crate::{
     DecodeError, Decoder, EncodeBuffers, EncodeError, EncodeStats, EncodedLen, Encoder, Importance, encode::Piece,
 };
 
-/// Groups that are not split further: some hundred microseconds of work. A multiple of what kernels take at once.
+/// Groups that are not split further: some hundred microseconds of work. A multiple of the kernels' batches.
 const GROUPS: usize = 4096;
 
-/// Half of `groups`, whole batches.
+/// Half of `groups`, rounded up to whole batches of eight.
 fn middle(groups: usize) -> usize {
     groups.div_ceil(16) * 8
 }
 
 impl Encoder {
-    /// [`encode`](Self::encode), or with an importance [`encode_weighted`](Self::encode_weighted), on all threads of the current
-    /// rayon pool. Allocates nothing.
+    /// Encodes on all threads of the current rayon pool, like [`encode`](Self::encode), or with an importance like
+    /// [`encode_weighted`](Self::encode_weighted). Allocates nothing.
     ///
     /// # Errors
     ///
-    /// Those of the functions named. Nothing has been written then.
+    /// The errors of these two functions. Nothing has been written then.
     pub fn encode_parallel(
         &self,
         src: &[u8],
@@ -45,11 +46,11 @@ fn encode(encoder: &Encoder, groups: usize, piece: Piece<'_>) -> EncodeStats {
 }
 
 impl Decoder {
-    /// [`decode`](Self::decode) on all threads of the current rayon pool. Allocates nothing.
+    /// Decodes on all threads of the current rayon pool, like [`decode`](Self::decode). Allocates nothing.
     ///
     /// # Errors
     ///
-    /// Those of `decode`. Nothing has been written then.
+    /// The errors of `decode`. Nothing has been written then.
     pub fn decode_parallel(&self, weight: &[u8], scale: &[u8], bias: &[u8], out: &mut [u8]) -> Result<(), DecodeError> {
         let groups = self.check(weight, scale, bias, out)?;
         decode(self, groups, [weight, scale, bias], out);

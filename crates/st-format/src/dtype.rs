@@ -2,19 +2,19 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The type of a tensor's elements, by the names that safetensors gives them.
+/// Element type of a tensor, under the name that safetensors gives it.
 ///
-/// Elements are little-endian. Those narrower than a byte are packed, so that only a whole tensor has a length in bytes.
+/// Elements are little-endian. Elements narrower than a byte are packed, so only a whole tensor has a length in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Dtype {
     /// One byte, 0 or 1.
     Bool,
-    /// 4-bit float of the OCP microscaling formats (two exponent bits, one mantissa bit).
+    /// 4-bit float of the OCP microscaling formats: two exponent bits, one mantissa bit.
     F4,
-    /// 6-bit float of the OCP microscaling formats with two exponent bits.
+    /// 6-bit float of the OCP microscaling formats: two exponent bits, three mantissa bits.
     F6E2M3,
-    /// 6-bit float of the OCP microscaling formats with three exponent bits.
+    /// 6-bit float of the OCP microscaling formats: three exponent bits, two mantissa bits.
     F6E3M2,
     /// Unsigned byte.
     U8,
@@ -24,11 +24,11 @@ pub enum Dtype {
     F8E5M2,
     /// 8-bit float with four exponent bits, no infinity.
     F8E4M3,
-    /// [`Self::F8E5M2`] with another bias, no infinity and no negative zero.
+    /// 8-bit float with the bits of [`Self::F8E5M2`] but another bias, no infinity and no negative zero.
     F8E5M2Fnuz,
-    /// [`Self::F8E4M3`] with another bias and no negative zero.
+    /// 8-bit float with the bits of [`Self::F8E4M3`] but another bias and no negative zero.
     F8E4M3Fnuz,
-    /// 8-bit power of two, the scale of the OCP microscaling formats.
+    /// 8-bit power of two: the scale of the OCP microscaling formats.
     F8E8M0,
     /// Signed 16-bit integer.
     I16,
@@ -36,7 +36,7 @@ pub enum Dtype {
     U16,
     /// IEEE 754 half precision.
     F16,
-    /// The upper half of an [`Self::F32`].
+    /// Bfloat16: the upper half of an [`Self::F32`].
     BF16,
     /// Signed 32-bit integer.
     I32,
@@ -44,7 +44,7 @@ pub enum Dtype {
     U32,
     /// IEEE 754 single precision.
     F32,
-    /// Complex number of two [`Self::F32`].
+    /// Complex number of two [`Self::F32`]: real part, then imaginary part.
     C64,
     /// IEEE 754 double precision.
     F64,
@@ -55,7 +55,7 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// Every dtype.
+    /// All dtypes.
     pub const ALL: &'static [Self] = &[
         Self::Bool,
         Self::F4,
@@ -81,7 +81,7 @@ impl Dtype {
         Self::U64,
     ];
 
-    /// The width of one element in bits.
+    /// Width of one element in bits.
     #[must_use]
     pub const fn bits(self) -> u32 {
         match self {
@@ -101,7 +101,7 @@ impl Dtype {
         }
     }
 
-    /// The name in a safetensors header, `"F8_E4M3"` for example.
+    /// Name of the dtype in a safetensors header, such as `"F8_E4M3"`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -130,7 +130,7 @@ impl Dtype {
         }
     }
 
-    /// Whether elements are real floating-point numbers, of any width. Complex numbers are not.
+    /// Returns true where elements are real floating-point numbers of any width. Complex numbers do not count.
     #[must_use]
     pub const fn is_float(self) -> bool {
         match self {
@@ -166,7 +166,7 @@ impl fmt::Display for Dtype {
     }
 }
 
-/// A dtype name that safetensors does not know. Names are case-sensitive.
+/// Error from parsing a dtype name that safetensors does not define. Names are case-sensitive.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown dtype {found:?}: expected a safetensors name such as \"BF16\"")]
 #[non_exhaustive]

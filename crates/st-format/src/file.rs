@@ -1,6 +1,6 @@
 use crate::{Dtype, Header, HeaderError, Limits, Shape, TensorInfo};
 
-/// A whole safetensors file over any bytes: a [`Vec`], a slice, or a memory map.
+/// A safetensors file with all its bytes, over any byte container: a [`Vec`], a slice, or a memory map.
 ///
 /// ```
 /// use longshore_st_format::SafeTensors;
@@ -19,13 +19,13 @@ pub struct SafeTensors<B> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TensorView<'a> {
-    /// The tensor's name.
+    /// Name of the tensor.
     pub name: &'a str,
-    /// The type of its elements.
+    /// Type of the tensor's elements.
     pub dtype: Dtype,
-    /// Its extents, outermost first.
+    /// Extents of the tensor, outermost first.
     pub shape: &'a Shape,
-    /// Its elements, row-major and little-endian. Their alignment in memory is that of the file.
+    /// The tensor's elements, row-major and little-endian. Their alignment in memory is that of the file's bytes.
     pub data: &'a [u8],
 }
 
@@ -34,47 +34,48 @@ impl<B: AsRef<[u8]>> SafeTensors<B> {
     ///
     /// # Errors
     ///
-    /// As [`Header::parse`].
+    /// The errors of [`Header::parse`].
     pub fn new(bytes: B) -> Result<Self, HeaderError> {
         Self::with_limits(bytes, &Limits::default())
     }
 
-    /// [`Self::new`] under limits of one's own.
+    /// Parses the header of `bytes`, a whole file, under the given limits.
     ///
     /// # Errors
     ///
-    /// As [`Header::parse`].
+    /// The errors of [`Header::parse`].
     pub fn with_limits(bytes: B, limits: &Limits) -> Result<Self, HeaderError> {
         let all = bytes.as_ref();
         let header = Header::parse(all, all.len() as u64, limits)?;
         Ok(Self { header, bytes })
     }
 
-    /// The header.
+    /// The parsed header.
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// The tensor called `name`, in O(log n).
+    /// Looks the tensor called `name` up, in O(log n).
     #[must_use]
     pub fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
         self.view(self.header.get(name)?)
     }
 
-    /// The tensors in the order of their bytes in the file.
+    /// Iterates over the tensors in the order of their bytes in the file.
     #[must_use]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = TensorView<'_>> {
         self.header.iter().filter_map(|tensor| self.view(tensor))
     }
 
-    /// Gives the bytes back.
+    /// Returns the byte container and drops the header.
     #[must_use]
     pub fn into_inner(self) -> B {
         self.bytes
     }
 
-    /// `None` only for a `B` that has fewer bytes than it had at first, which no sane one does.
+    /// Cuts the view of `tensor` out of the bytes. Returns `None` only where `B` now yields fewer bytes than it did
+    /// when the file was parsed; no sensible container does.
     fn view<'a>(&'a self, tensor: &'a TensorInfo) -> Option<TensorView<'a>> {
         let range = tensor.file_range(&self.header);
         let range = usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?;

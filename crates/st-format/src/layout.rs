@@ -7,16 +7,17 @@ use crate::{
     header::{METADATA_KEY, PREFIX_LEN},
 };
 
-/// From this many bytes of data on, the data section starts on a page.
+/// Length of the data in bytes from which the data section starts on a page.
 const LARGE_DATA: u64 = 1 << 20;
 const LARGE_ALIGNMENT: usize = 4_096;
 const SMALL_ALIGNMENT: usize = 64;
 
-/// The plan of a safetensors file: its whole header, and where each tensor goes. [`Writer`](crate::Writer) streams it.
+/// Plan of a safetensors file: its whole header, and the place of each tensor. [`Writer`](crate::Writer) streams the
+/// file.
 ///
-/// The plan is a function of the arguments as sets: the order in which tensors are given does not count. Data is ordered by
-/// width of element, widest first, and by name within a width, without holes. It starts on a 64-byte boundary, or on a
-/// 4,096-byte boundary where it is 1 MiB or more; so every tensor is aligned to its element.
+/// The order in which tensors are given does not matter: equal sets of arguments give equal plans. Data is ordered by
+/// element width, widest first, and by name within a width, without holes. The data section starts on a 64-byte
+/// boundary, or on a 4,096-byte boundary where it has 1 MiB or more, so every tensor is aligned to its element.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     bytes: Box<[u8]>,
@@ -27,89 +28,90 @@ pub struct Layout {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LayoutPart<'a> {
-    /// The tensor's name.
+    /// Name of the tensor.
     pub name: &'a str,
-    /// The type of its elements.
+    /// Type of the tensor's elements.
     pub dtype: Dtype,
-    /// Its extents, outermost first.
+    /// Extents of the tensor, outermost first.
     pub shape: &'a Shape,
-    /// Its bytes, counted from the start of the **file**.
+    /// Byte range of the tensor, counted from the start of the **file**.
     pub range: Range<u64>,
 }
 
-/// Why tensors cannot be one safetensors file.
+/// Error from planning a safetensors file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayoutError {
     /// Two tensors have the same name.
     #[error("tensor {tensor:?} is given twice")]
     DuplicateTensor {
-        /// The name.
+        /// The repeated name.
         tensor: Box<str>,
     },
     /// A tensor is called `__metadata__`.
     #[error("`__metadata__` cannot be the name of a tensor")]
     ReservedName,
-    /// A dtype and shape that have no length in bytes.
+    /// A tensor has a dtype and a shape that together have no length in bytes.
     #[error("tensor {tensor:?} has an impossible shape")]
     Shape {
         /// The tensor.
         tensor: Box<str>,
-        /// Overflow, or a partial byte.
+        /// The overflow or the partial byte.
         source: ShapeError,
     },
     /// The file would pass [`u64::MAX`] bytes.
     #[error("the file passes 2^64 bytes at tensor {tensor:?}")]
     FileTooLong {
-        /// The tensor that does not fit any more.
+        /// The first tensor that does not fit.
         tensor: Box<str>,
     },
-    /// More tensors than the default [`Limits::tensors`].
+    /// There are more tensors than the default [`Limits::tensors`].
     #[error("{found} tensors: expected at most {limit}")]
     TooManyTensors {
-        /// Tensors given.
+        /// Number of tensors given.
         found: usize,
-        /// The most tensors.
+        /// The largest permitted number of tensors.
         limit: usize,
     },
-    /// More dimensions than the default [`Limits::rank`].
+    /// A tensor has more dimensions than the default [`Limits::rank`].
     #[error("tensor {tensor:?} has {found} dimensions: expected at most {limit}")]
     RankTooLarge {
         /// The tensor.
         tensor: Box<str>,
-        /// Its dimensions.
+        /// Number of dimensions of the tensor.
         found: usize,
-        /// The most dimensions.
+        /// The largest permitted number of dimensions.
         limit: usize,
     },
-    /// A longer name than the default [`Limits::name_bytes`].
+    /// A tensor's name is longer than the default [`Limits::name_bytes`].
     #[error("the tensor name that begins {start:?} has {found} bytes: expected at most {limit}")]
     NameTooLong {
         /// The first characters of the name.
         start: Box<str>,
-        /// Its length in bytes.
+        /// Length of the name in bytes.
         found: usize,
-        /// The most bytes.
+        /// The largest permitted length in bytes.
         limit: usize,
     },
-    /// The header would be longer than the default [`Limits::header_bytes`], which no reader accepts.
+    /// The header would be longer than the default [`Limits::header_bytes`], so readers would refuse the file.
     #[error("the header has {found} bytes: expected at most {limit}")]
     HeaderTooLong {
-        /// Bytes of the header, padding included.
+        /// Length of the header in bytes, padding included.
         found: u64,
-        /// The most bytes.
+        /// The largest permitted length in bytes.
         limit: u64,
     },
 }
 
 impl Layout {
-    /// Plans a file of these tensors, each a name, a dtype and a shape. `__metadata__` is left out where `metadata` is empty.
+    /// Plans a file of `tensors`, each given by name, dtype and shape. The header has no `__metadata__` where
+    /// `metadata` is empty.
     ///
-    /// What it makes is accepted by [`Header::parse`] under default [`Limits`] and by the `safetensors` crate.
+    /// [`Header::parse`] under default [`Limits`] and the `safetensors` crate accept every file that follows the plan.
     ///
     /// # Errors
     ///
-    /// Every variant of [`LayoutError`], with the tensor at fault.
+    /// [`LayoutError`], with the tensor at fault.
     pub fn new<N: Into<Box<str>>>(
         metadata: &BTreeMap<String, String>,
         tensors: impl IntoIterator<Item = (N, Dtype, Shape)>,
@@ -136,7 +138,7 @@ impl Layout {
         }
         let last = tensors.last().map(|tensor| tensor.name.clone()).unwrap_or_default();
 
-        // Positions in the file are filled in below, when the length of the JSON is known.
+        // The positions in the file are filled in below, once the length of the JSON is known.
         let mut header = Header::assemble(tensors, metadata.clone(), 0, data_len)
             .map_err(|tensor| LayoutError::DuplicateTensor { tensor })?;
         let bytes = encode(&header, data_len)?;
@@ -146,43 +148,43 @@ impl Layout {
         Ok(Self { bytes: bytes.into(), header })
     }
 
-    /// The first bytes of the file: prefix, JSON and padding. The data section follows at once.
+    /// First bytes of the file: prefix, JSON and padding. The data section follows directly.
     #[must_use]
     pub fn header(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The same header as a reader of the file will see it.
+    /// The header as a reader of the file parses it.
     #[must_use]
     pub fn parsed(&self) -> &Header {
         &self.header
     }
 
-    /// Where the data section starts, in bytes from the start of the file.
+    /// Start of the data section, in bytes from the start of the file.
     #[must_use]
     pub fn data_start(&self) -> u64 {
         self.header.data_start()
     }
 
-    /// The length of the whole file in bytes.
+    /// Length of the whole file in bytes.
     #[must_use]
     pub fn file_len(&self) -> u64 {
         self.header.file_len()
     }
 
-    /// The tensors in the order in which their bytes must be written.
+    /// Iterates over the tensors in the order in which their bytes must be written.
     #[must_use]
     pub fn parts(&self) -> impl ExactSizeIterator<Item = LayoutPart<'_>> + DoubleEndedIterator + Clone {
         self.header.iter().map(|tensor| self.part(tensor))
     }
 
-    /// The tensor called `name`, in O(log n).
+    /// Looks the tensor called `name` up, in O(log n).
     #[must_use]
     pub fn get(&self, name: &str) -> Option<LayoutPart<'_>> {
         self.header.get(name).map(|tensor| self.part(tensor))
     }
 
-    /// The part at `index` in data order.
+    /// Returns the tensor at `index` in data order.
     pub(crate) fn nth(&self, index: usize) -> Option<LayoutPart<'_>> {
         self.header.nth(index).map(|tensor| self.part(tensor))
     }
@@ -197,7 +199,7 @@ impl Layout {
     }
 }
 
-/// A tensor with its length as a range from 0.
+/// Checks one tensor against `limits`. Its range in the result starts at 0; `Layout::new` moves it to its place.
 fn measure(name: Box<str>, dtype: Dtype, shape: Shape, limits: &Limits) -> Result<TensorInfo, LayoutError> {
     if &*name == METADATA_KEY {
         return Err(LayoutError::ReservedName);
@@ -215,7 +217,7 @@ fn measure(name: Box<str>, dtype: Dtype, shape: Shape, limits: &Limits) -> Resul
     }
 }
 
-/// Prefix, JSON and padding.
+/// Encodes the header: prefix, JSON and padding.
 fn encode(header: &Header, data_len: u64) -> Result<Vec<u8>, LayoutError> {
     let mut bytes = vec![0; size_of::<u64>()];
     serde_json::to_writer(&mut bytes, &Json(header)).expect("strings and integers become JSON, and a Vec takes it");
@@ -230,7 +232,7 @@ fn encode(header: &Header, data_len: u64) -> Result<Vec<u8>, LayoutError> {
     Ok(bytes)
 }
 
-/// `__metadata__` first, then the tensors in byte order of their names.
+/// The header's JSON: `__metadata__` first, then the tensors in byte order of their names.
 struct Json<'a>(&'a Header);
 
 impl Serialize for Json<'_> {

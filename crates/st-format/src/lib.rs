@@ -1,18 +1,21 @@
 //! A strict safetensors layer.
 //!
-//! A safetensors file is an eight-byte length, a JSON header and the tensors' bytes. This crate reads the header of a file that
-//! may come from anybody, and writes files whose bytes are a function of their contents alone.
+//! A safetensors file is an eight-byte length, a JSON header and the bytes of the tensors. This crate reads headers
+//! from untrusted sources, and writes files whose bytes depend on their contents alone.
 //!
-//! - [`Header`] is a checked header: whoever holds one knows that every range lies inside the file, that every length is its
-//!   dtype times its shape, and that the ranges cover the data section once. [`Limits`] bounds what parsing may cost.
-//! - [`SafeTensors`] is a header over any bytes: a [`Vec`], a slice, or a memory map made by [`open`].
+//! - [`Header`] is a checked header: every range lies inside the file, every length is dtype times shape, and the
+//!   ranges cover the data section once. [`Limits`] bounds the cost of parsing.
+//! - [`SafeTensors`] is a header together with all bytes of its file: a [`Vec`], a slice, or a memory map made by
+//!   [`open`].
 //! - [`ShardIndex`] is the `model.safetensors.index.json` of a checkpoint in several files.
 //! - [`Layout`] plans a file and [`Writer`] streams it, in bounded memory and with an aligned data section.
 //!
-//! Every operation has an error of its own, which says what, on which tensor, expected and found: [`HeaderError`],
-//! [`IndexError`], [`LayoutError`], [`WriteError`]; [`OpenError`] and [`ReadError`] add the file. Nothing panics on input.
+//! Every operation has its own error type, which names the fault, the tensor, and what was expected and found:
+//! [`HeaderError`], [`IndexError`], [`LayoutError`], [`WriteError`]. [`OpenError`] adds the path of the file, and
+//! [`ReadError`] covers an open file without a path. Nothing panics on input.
 //!
-//! The byte diagrams, and each place where this reader is stricter than the `safetensors` crate, are in `docs/format.md`.
+//! `docs/format.md` has the byte diagrams, and lists each case in which this reader is stricter than the `safetensors`
+//! crate.
 //!
 //! ```
 //! use std::collections::BTreeMap;

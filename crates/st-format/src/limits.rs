@@ -1,4 +1,4 @@
-/// What a header, or an index, may cost before it is refused. The defaults admit every model that is known.
+/// Bounds on the size of a header or a shard index; a larger one is refused. The defaults admit every known model.
 ///
 /// ```
 /// let mut limits = longshore_st_format::Limits::default();
@@ -7,16 +7,17 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Bytes of JSON in a header, padding included, and bytes of an index document. Default 100,000,000, as in the
-    /// `safetensors` crate.
+    /// Largest length in bytes of a header's JSON, padding included, and of an index document. Default 100,000,000, as
+    /// in the `safetensors` crate.
     pub header_bytes: u64,
-    /// Tensors in one header, and entries in one index. Default 4,194,304.
+    /// Largest number of tensors in one header, and of entries in one index. Default 4,194,304.
     pub tensors: usize,
-    /// Dimensions of one tensor. Default 64, which is numpy's limit.
+    /// Largest number of dimensions of one tensor. Default 64, which is numpy's limit.
     pub rank: usize,
-    /// Bytes of one tensor's name. Default 4,096.
+    /// Largest length in bytes of one tensor's name. Default 4,096.
     pub name_bytes: usize,
-    /// Bytes of all keys and values of `__metadata__` together. Default 100,000,000, so that only the header's size counts.
+    /// Largest total length in bytes of the keys and values of `__metadata__`. Default 100,000,000, so only the
+    /// header's size counts.
     pub metadata_bytes: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Opening a file as a map in memory.
+//! Opens a safetensors file as a memory map.
 
 use std::{
     io,
@@ -12,52 +12,52 @@ use crate::{
     header::{open_file, regular_len},
 };
 
-/// Why a file could not be opened as a safetensors file.
+/// Error from opening a file as a safetensors file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// It cannot be opened.
+    /// The file cannot be opened.
     #[error("cannot open {}", path.display())]
     Open {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// The underlying I/O error.
         source: io::Error,
     },
-    /// It is a directory, a pipe or a device.
+    /// The path names a directory, a pipe or a device.
     #[error("{}: expected a regular file", path.display())]
     NotAFile {
         /// The path.
         path: PathBuf,
     },
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read {}", path.display())]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// The underlying I/O error.
         source: io::Error,
     },
-    /// It cannot be mapped into memory.
+    /// The file cannot be mapped into memory.
     #[error("cannot map {} into memory", path.display())]
     Map {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// The underlying I/O error.
         source: io::Error,
     },
-    /// Its header is not one that we accept.
+    /// The file's header is not valid.
     #[error("{} is not a valid safetensors file", path.display())]
     Header {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong with the header.
+        /// The fault of the header.
         source: HeaderError,
     },
 }
 
 impl OpenError {
-    /// The file that it is about.
+    /// Path of the file that the error is about.
     #[must_use]
     pub fn path(&self) -> &Path {
         match self {
@@ -70,11 +70,12 @@ impl OpenError {
     }
 }
 
-/// Maps the file at `path` into memory and parses its header. Tensors are views of the map: nothing is copied, and pages are read
-/// when they are touched.
+/// Maps the file at `path` into memory and parses its header. Tensors are views of the map: nothing is copied, and
+/// pages are read when they are touched.
 ///
-/// Nobody may truncate or change the file while it is mapped: a read beyond its new end kills the process. Read a file from
-/// an untrusted source, or one that others write, into a [`Vec`] instead, or through the file that [`Header::open`] returns.
+/// Nobody may truncate or change the file while it is mapped: a read beyond its new end kills the process. Read a file
+/// from an untrusted source, or one that others write, into a [`Vec`] instead, or through the file that
+/// [`Header::open`] returns.
 ///
 /// # Errors
 ///
@@ -84,15 +85,15 @@ impl OpenError {
 pub fn open(path: impl AsRef<Path>) -> Result<SafeTensors<Mmap>, OpenError> {
     let path = path.as_ref();
     let file = open_file(path)?;
-    // The file could have been replaced since it was asked what it is.
+    // The file could have been replaced between `open_file`'s check of its kind and its opening.
     match regular_len(&file) {
         Ok(Some(_)) => {}
         Ok(None) => return Err(OpenError::NotAFile { path: path.into() }),
         Err(source) => return Err(OpenError::Read { path: path.into(), source }),
     }
     #[expect(unsafe_code, reason = "a map of a file is how a model is read without copying it")]
-    // SAFETY: the map is read-only and lives no longer than the `Mmap`, which holds it. That nobody changes the file meanwhile
-    // cannot be proved here; it is the documented obligation of the caller, as with every map of a file.
+    // SAFETY: the map is read-only, and no slice of it outlives the `Mmap` that owns it. That nobody changes the file
+    // meanwhile cannot be proved here; the documentation makes it the caller's obligation, as for every map of a file.
     let map = unsafe { Mmap::map(&file) }.map_err(|source| OpenError::Map { path: path.into(), source })?;
     SafeTensors::new(map).map_err(|source| OpenError::Header { path: path.into(), source })
 }

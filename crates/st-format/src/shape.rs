@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Dtype;
 
-/// The extents of a tensor, outermost first; `[]` is a scalar of one element.
+/// Extents of a tensor, outermost first. `[]` is a scalar of one element.
 ///
 /// ```
 /// use longshore_st_format::{Dtype, Shape};
@@ -19,7 +19,7 @@ use crate::Dtype;
 pub struct Shape(Box<[u64]>);
 
 impl Shape {
-    /// A shape of these extents.
+    /// Creates a shape from its extents, outermost first.
     #[must_use]
     pub fn new(dims: impl Into<Box<[u64]>>) -> Self {
         Self(dims.into())
@@ -31,25 +31,25 @@ impl Shape {
         &self.0
     }
 
-    /// The number of dimensions; 0 for a scalar.
+    /// Number of dimensions; 0 for a scalar.
     #[must_use]
     pub fn rank(&self) -> usize {
         self.0.len()
     }
 
-    /// The number of elements: the product of the extents, 1 for a scalar. `None` where a product from the left passes
-    /// [`u64::MAX`], even if a later extent is 0.
+    /// Number of elements: the product of the extents, 1 for a scalar. `None` where the product, taken from the left,
+    /// passes [`u64::MAX`], even if a later extent is 0.
     #[must_use]
     pub fn elements(&self) -> Option<u64> {
         self.0.iter().try_fold(1_u64, |product, &dim| product.checked_mul(dim))
     }
 
-    /// The length in bytes of this many elements of `dtype`, packed.
+    /// Length in bytes of a tensor of this shape with elements of `dtype`, packed.
     ///
     /// # Errors
     ///
-    /// [`ShapeError::Overflow`] where the number of bits passes [`u64::MAX`]; [`ShapeError::PartialByte`] where elements
-    /// narrower than a byte do not fill the last one.
+    /// [`ShapeError::Overflow`] where the number of bits passes [`u64::MAX`]; [`ShapeError::PartialByte`] where
+    /// elements narrower than a byte do not fill the last byte.
     pub fn byte_len(&self, dtype: Dtype) -> Result<u64, ShapeError> {
         let bits = self
             .elements()
@@ -87,11 +87,11 @@ impl fmt::Display for Shape {
     }
 }
 
-/// Why a dtype and a shape have no length in bytes.
+/// Error from computing the length in bytes of a dtype and a shape.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShapeError {
-    /// The number of bits does not fit.
+    /// The number of bits does not fit in 64 bits.
     #[error("{dtype} × {shape} passes 2^64 bits")]
     Overflow {
         /// The element type.
@@ -99,7 +99,7 @@ pub enum ShapeError {
         /// The extents.
         shape: Shape,
     },
-    /// Elements narrower than a byte do not fill the last one.
+    /// Elements narrower than a byte do not fill the last byte.
     #[error("{dtype} × {shape} is {bits} bits: expected whole bytes")]
     PartialByte {
         /// The element type.

@@ -4,53 +4,54 @@ use crate::{Layout, LayoutPart};
 
 /// Streams the file that a [`Layout`] plans, in one pass and without a buffer of its own.
 ///
-/// Bytes come in the order of [`Layout::parts`], in pieces of any size. A piece may span several tensors.
+/// The caller passes bytes in the order of [`Layout::parts`], in pieces of any size. A piece may span several tensors.
 #[derive(Debug)]
 pub struct Writer<W> {
     inner: W,
     layout: Layout,
     /// Bytes written, header included.
     position: u64,
-    /// The first part that is not whole yet, in data order.
+    /// Index in data order of the first tensor that is not written in full.
     next: usize,
 }
 
-/// Why a file could not be written as planned.
+/// Error from writing a planned file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// The writer below failed. What has reached it is not known, so the file must be thrown away.
+    /// The underlying writer failed. An unknown part of the last piece has reached it, so the file must be thrown away.
     #[error("cannot write the file at byte {position}{}", in_tensor(tensor.as_deref()))]
     Io {
-        /// The bytes that are known to be written, header included.
+        /// Number of bytes that are known to be written, header included.
         position: u64,
-        /// The tensor that was being written; none in the header.
+        /// The tensor that was being written; `None` in the header.
         tensor: Option<Box<str>>,
-        /// What the system said.
+        /// The underlying I/O error.
         source: io::Error,
     },
-    /// More bytes than planned. None of this piece was written.
+    /// A piece has more bytes than the plan has left. No byte of the piece was written.
     #[error("{found} more bytes for a file that has room for {room}")]
     TooLong {
-        /// Bytes still planned.
+        /// Number of bytes that the plan has left.
         room: u64,
-        /// Bytes in this piece.
+        /// Number of bytes in the piece.
         found: u64,
     },
-    /// Fewer bytes than planned.
+    /// The file was finished with fewer bytes than planned.
     #[error("the file ends in tensor {tensor:?} after {found} bytes: expected {expected}")]
     TooShort {
-        /// The first tensor that is not whole.
+        /// The first tensor that is not written in full.
         tensor: Box<str>,
-        /// Bytes of the planned file.
+        /// Length of the planned file in bytes.
         expected: u64,
-        /// Bytes written.
+        /// Number of bytes written.
         found: u64,
     },
 }
 
 impl<W: Write> Writer<W> {
-    /// Writes the header. Give it a [`io::BufWriter`] or pieces of some size, as each piece goes to `inner` at once.
+    /// Writes the header to `inner`. Each piece goes to `inner` directly, so pass an [`io::BufWriter`] or pieces of
+    /// some size.
     ///
     /// # Errors
     ///
@@ -63,7 +64,7 @@ impl<W: Write> Writer<W> {
         Ok(writer)
     }
 
-    /// The plan.
+    /// The plan that this writer follows.
     #[must_use]
     pub fn layout(&self) -> &Layout {
         &self.layout
@@ -75,7 +76,7 @@ impl<W: Write> Writer<W> {
         self.position
     }
 
-    /// The tensor that the next byte belongs to, or `None` where the file is whole. Empty tensors are passed over.
+    /// The tensor that the next byte belongs to, or `None` where the file is complete. Empty tensors are skipped.
     #[must_use]
     pub fn current(&self) -> Option<LayoutPart<'_>> {
         self.layout.nth(self.next)
@@ -85,7 +86,7 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     ///
-    /// [`WriteError::TooLong`] where they pass the end of the planned file; [`WriteError::Io`].
+    /// [`WriteError::TooLong`] where `bytes` pass the end of the planned file; [`WriteError::Io`].
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
         let (room, found) = (self.layout.file_len() - self.position, bytes.len() as u64);
         if found > room {
@@ -101,7 +102,7 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Flushes, and gives the writer below back. Making the file durable is the caller's work.
+    /// Flushes the underlying writer and returns it. The caller must make the file durable.
     ///
     /// # Errors
     ///

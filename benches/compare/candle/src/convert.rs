@@ -1,4 +1,4 @@
-//! From safetensors to GGUF, as candle's own `tensor-tools quantize` goes about it.
+//! Converts safetensors to GGUF in the way of candle's own `tensor-tools quantize`.
 
 use std::{
     fs::File,
@@ -14,11 +14,11 @@ use candle_core::{
 
 use crate::Failure;
 
-/// Quantizes the matrices, keeps vectors as F32, and writes all to `out/model.gguf` under the names that they have.
+/// Quantizes the matrices, keeps vectors as F32, and writes all of them to `out/model.gguf` under their original names.
 pub fn convert(out: &Path, kind: GgmlDType, files: &[String]) -> Result<(), Failure> {
     std::fs::create_dir_all(out)?;
     let mut tensors = Vec::new();
-    // SAFETY: the comparison's own input, which nobody changes while it runs.
+    // SAFETY: the files are the comparison's own input, and nobody changes them while the program runs.
     let source = unsafe { MmapedSafetensors::multi(files)? };
     for (name, _) in source.tensors() {
         let tensor = source.load(&name, &Device::Cpu)?.to_dtype(DType::F32)?;

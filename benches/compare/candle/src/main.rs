@@ -1,15 +1,15 @@
-//! Times candle-core's `QTensor::quantize` for `benches/compare/run.py`, which asks over a pipe.
+//! Times candle-core's `QTensor::quantize`. `benches/compare/run.py` sends requests over a pipe.
 //!
-//! `PROGRAM INPUT ROWS COLUMNS` reads BF16 weights, `[rows, columns]`, and widens them to F32, which is what candle's
-//! quantizers take, before anything is timed. Then each line asks one thing:
+//! `PROGRAM INPUT ROWS COLUMNS` reads BF16 weights, `[rows, columns]`, and widens them to F32, the input type of
+//! candle's quantizers, before anything is timed. Each line is then one request:
 //!
 //! ```text
-//! quantize TYPE        answered by  ok SECONDS
-//! dequantize TYPE      answered by  ok SECONDS        what was quantized last, to F32
-//! save TYPE PATH       answered by  ok 0              the same as bytes in a file
+//! quantize TYPE        answer  ok SECONDS
+//! dequantize TYPE      answer  ok SECONDS        decodes the last quantized tensor to F32
+//! save TYPE PATH       answer  ok 0              writes the decoded tensor to a file, as bytes
 //! ```
 //!
-//! `PROGRAM convert OUT TYPE FILE…` instead makes a GGUF file of a checkpoint, once.
+//! `PROGRAM convert OUT TYPE FILE…` converts a checkpoint to a GGUF file instead, once.
 
 mod convert;
 
@@ -64,7 +64,7 @@ fn answer(line: &str, source: &Tensor, quantized: &mut HashMap<String, QTensor>)
             Ok(took.as_secs_f64())
         }
         ["dequantize", name] => {
-            let tensor = quantized.get(name).ok_or("nothing was quantized yet")?;
+            let tensor = quantized.get(name).ok_or("nothing has been quantized to this type")?;
             let started = Instant::now();
             let restored = tensor.dequantize(&Device::Cpu)?;
             let took = started.elapsed();
@@ -72,7 +72,7 @@ fn answer(line: &str, source: &Tensor, quantized: &mut HashMap<String, QTensor>)
             Ok(took.as_secs_f64())
         }
         ["save", name, path] => {
-            let tensor = quantized.get(name).ok_or("nothing was quantized yet")?;
+            let tensor = quantized.get(name).ok_or("nothing has been quantized to this type")?;
             let restored = tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
             fs::write(path, restored.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())?;
             Ok(0.0)

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| longshore_fuzz::target("digest").expect("it is listed")(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| longshore_fuzz::target("digest").expect("the target is listed")(data));

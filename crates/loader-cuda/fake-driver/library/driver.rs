@@ -1,11 +1,13 @@
-//! The driver's functions, on memory of the host.
+//! The driver's functions, on host memory.
 //!
-//! What it is strict about, so that tests find what a real device would only sometimes punish:
+//! The driver is strict, so that tests find errors that a real device would only sometimes punish:
 //! - a call without a current context fails;
-//! - copies are checked against what is allocated, and copies that are queued against what is freed meanwhile;
-//! - in deferred mode a queued copy runs only when something waits for it, and then takes what the source holds by then;
+//! - copies are checked against live allocations, and queued copies against allocations that are freed meanwhile;
+//! - in deferred mode a queued copy runs only when something waits for it, and then copies the source's bytes of that
+//!   time;
 //! - memory is full of rubbish before it is written and after it is freed;
-//! - a call that frees or queues does so even where a fault is injected: the real driver reports errors of earlier work from such calls.
+//! - a call that frees or queues something does so even where a fault is injected, because the real driver reports
+//!   errors of earlier work from such calls.
 #![allow(non_snake_case, clippy::all, missing_docs)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
@@ -25,28 +27,28 @@ const INVALID_CONTEXT: c_int = 201;
 const INVALID_HANDLE: c_int = 400;
 
 const DEVICES: c_int = 2;
-/// The handle of each device's primary context.
+/// Handle of each device's primary context.
 const CONTEXT: usize = 0xC0DE;
 
 #[derive(Default)]
 struct State {
     retained: usize,
-    /// Live allocations of the device and of the host by address, with their sizes.
+    /// Live allocations of the devices and of the host, by address, with their sizes.
     device: BTreeMap<usize, usize>,
     host: BTreeMap<usize, usize>,
-    /// Work that waits, by stream, oldest first.
+    /// Waiting work of each stream, oldest first.
     streams: HashMap<usize, VecDeque<Work>>,
-    /// How many records of each event have not been reached.
+    /// Number of records of each event that have not been reached.
     events: HashMap<usize, u64>,
     modules: HashSet<usize>,
     next_handle: usize,
     capacity: usize,
     used: usize,
     deferred: bool,
-    /// The function, which of its calls, and what it answers.
+    /// Injected fault: the function, the number of the call to it, and the code that this call returns.
     fault: Option<(String, u64, c_int)>,
     calls: HashMap<&'static str, u64>,
-    /// What a real device would have been hurt by.
+    /// Actions that would have hurt a real device.
     hazards: u64,
     copies: u64,
     copied: u64,
@@ -65,7 +67,7 @@ static STATE: Mutex<Option<State>> = Mutex::new(None);
 
 thread_local! {
     static CURRENT: Cell<usize> = const { Cell::new(0) };
-    /// What was current before each push.
+    /// Contexts that were current before each push.
     static STACK: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -96,7 +98,7 @@ fn state() -> Locked {
 }
 
 impl State {
-    /// Counts a call; the injected fault, if this is the one.
+    /// Counts a call. Returns the code of the injected fault if it is due, else 0.
     fn call(&mut self, name: &'static str) -> c_int {
         let count = self.calls.entry(name).or_default();
         *count += 1;
@@ -138,7 +140,7 @@ impl State {
         }
     }
 
-    /// Whether the bytes lie in one live allocation, of a device or of pinned memory.
+    /// Returns true where the bytes lie in a single live allocation, of a device or of pinned memory.
     fn is_live(&self, address: usize, len: usize) -> bool {
         let within = |map: &BTreeMap<usize, usize>| {
             map.range(..=address).next_back().is_some_and(|(start, size)| address + len <= start + size)
@@ -178,7 +180,7 @@ impl State {
         streams.into_iter().for_each(|stream| self.drain(stream));
     }
 
-    /// Runs no more than what stands before the event's last record.
+    /// Runs the work before the last record of the event, and no more.
     fn reach(&mut self, event: usize) {
         let is_record = |work: &Work| matches!(work, Work::Record { event: other } if *other == event);
         let found = self.streams.iter().find(|(_, queue)| queue.iter().any(is_record)).map(|(stream, _)| *stream);
@@ -187,7 +189,7 @@ impl State {
         }
     }
 
-    /// Whether queued work still uses these bytes.
+    /// Returns true where queued work still uses these bytes.
     fn is_in_use(&self, address: usize, size: usize) -> bool {
         let touches = |start: usize, len: usize| start < address + size && address < start + len;
         self.streams.values().flatten().any(|work| match work {
@@ -219,7 +221,8 @@ fn layout(size: usize) -> std::alloc::Layout {
     std::alloc::Layout::from_size_align(size, 4096).unwrap()
 }
 
-/// Starts a call: counts it, checks the context where there has to be one, and leaves with the fault if one is injected.
+/// Starts a call: counts it, checks the context where one is required, and returns from the function with an injected
+/// fault.
 macro_rules! begin {
     ($name:literal) => {{
         let mut state = state();
@@ -236,7 +239,7 @@ macro_rules! begin {
         }
         state
     }};
-    // The fault comes after the work.
+    // A fault is returned after the work.
     ($name:literal, does) => {{
         let mut state = state();
         let fault = state.call($name);
@@ -247,7 +250,7 @@ macro_rules! begin {
     }};
 }
 
-/// The first of two answers that is an error.
+/// Returns the first of two codes that is an error.
 fn either(first: c_int, second: c_int) -> c_int {
     if first == 0 { second } else { first }
 }
@@ -315,7 +318,7 @@ unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, room: c_int, _device: c_
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_int, _device: c_int) -> c_int {
     let _state = begin!("cuDeviceGetAttribute");
-    // 75 and 76 are the compute capability; there is no pool of memory (115).
+    // The attributes 75 and 76 are the compute capability, here 9.0. There is no memory pool (115).
     unsafe { *value = i32::from(attribute != 76 && attribute != 115) * if attribute == 75 { 9 } else { 1 } };
     0
 }
@@ -439,7 +442,7 @@ extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, len: usize, stream: *mut 
     state.submit(stream as usize, Work::Copy { to: to as usize, from: from as usize, len })
 }
 
-/// To memory that is not pinned, so that the copy is done when the call is, as with the real driver.
+/// Copies to memory that is not pinned, so the copy is done when the call returns, as with the real driver.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, len: usize, stream: *mut c_void) -> c_int {
     let mut state = begin!("cuMemcpyDtoHAsync_v2", current);
@@ -568,8 +571,8 @@ extern "C" fn cuModuleUnload(module: *mut c_void) -> c_int {
     fault
 }
 
-/// No kernel can run here. Those that dequantize have the same arguments, of which the fourth is the address of the output and the fifth
-/// the number of its units of 16 bytes in each block along y: the output is filled with one byte.
+/// Runs no kernel. All dequantize kernels have the same arguments: the fourth is the address of the output, and the
+/// fifth the number of its 16-byte units in each block along y. The call fills the output with one byte.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuLaunchKernel(
     _function: *mut c_void,
@@ -594,7 +597,7 @@ unsafe extern "C" fn cuLaunchKernel(
     either(state.submit(stream as usize, Work::Fill { at, len }), fault)
 }
 
-/// What tests set and read; see the crate's `Control`.
+/// Counters that tests read through the crate's `Control`.
 #[repr(C)]
 pub struct Counters {
     contexts: u64,
@@ -629,7 +632,7 @@ unsafe extern "C" fn fake_counters(counters: *mut Counters) {
     unsafe { counters.write(found) };
 }
 
-/// Sets the counts of calls, copies and hazards to zero, and how the driver behaves from here on.
+/// Resets the counts of calls, copies and hazards, and sets the behaviour from here on.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fake_behave(capacity: usize, deferred: bool, function: *const c_char, nth: u64, code: c_int) {
     let mut state = state();
@@ -645,7 +648,7 @@ unsafe extern "C" fn fake_behave(capacity: usize, deferred: bool, function: *con
     });
 }
 
-/// How often `function` was called.
+/// Number of calls of `function`.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fake_calls(function: *const c_char) -> u64 {
     let name = unsafe { std::ffi::CStr::from_ptr(function) };

@@ -1,10 +1,10 @@
 //! A CUDA driver without a device, for tests.
 //!
-//! Libraries named `libcuda.so.1`, one whole and some that are of no use in one way each, are built from `library/driver.rs`. A test opens one by its
-//! [path](library), or runs a program with its [directory] on the search path. [`Control`] says how the whole one behaves and
-//! what it has counted.
+//! The build script compiles several libraries named `libcuda.so.1` from `library/driver.rs`: a complete one, and some
+//! that are unusable in one way each. A test opens a library by its [path](library), or runs a program with its
+//! [directory] on the search path. [`Control`] sets the behaviour of the complete driver and reads its counters.
 //!
-//! There is one driver in a process, and what it counts is everybody's: [`Control::take`] lets one test at a time use it.
+//! A process has one such driver, and its counters are shared. [`Control::take`] lets one test at a time use it.
 #![expect(unsafe_code, reason = "the library is called through its C interface")]
 
 use std::{
@@ -17,10 +17,10 @@ use std::{
 
 use libloading::Library;
 
-/// A way to be a driver.
+/// Variants of the driver's library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Variant {
-    /// A driver with two devices.
+    /// A complete driver with two devices.
     Whole,
     /// A driver without `cuEventSynchronize`.
     NoEvent,
@@ -32,7 +32,7 @@ pub enum Variant {
     NoDevice,
 }
 
-/// The directory of the variant's library.
+/// Directory that holds the variant's library.
 #[must_use]
 pub fn directory(variant: Variant) -> PathBuf {
     let name = match variant {
@@ -45,13 +45,13 @@ pub fn directory(variant: Variant) -> PathBuf {
     Path::new(env!("OUT_DIR")).join(name)
 }
 
-/// The variant's library. It is there on Linux only.
+/// Path of the variant's library. The library exists on Linux only.
 #[must_use]
 pub fn library(variant: Variant) -> PathBuf {
     directory(variant).join("libcuda.so.1")
 }
 
-/// What the driver has counted.
+/// Counters of the driver.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -67,37 +67,38 @@ pub struct Counters {
     pub events: u64,
     /// Modules that are not unloaded.
     pub modules: u64,
-    /// What would have hurt a real device: work on memory that is freed or was never there, something freed twice.
+    /// Actions that would have hurt a real device: use of memory that was freed or never allocated, or a double free.
     pub hazards: u64,
-    /// Copies that have run, to a device or on one.
+    /// Copies that have run, to a device or on a device.
     pub copies: u64,
-    /// The bytes of those.
+    /// Bytes of these copies.
     pub copied: u64,
-    /// Allocations on devices that were made.
+    /// Allocations on devices since the last reset, freed or not.
     pub allocations: u64,
-    /// The bytes of allocations on devices that are not freed.
+    /// Bytes of allocations on devices that are not freed.
     pub used: u64,
 }
 
-/// How the driver is to behave.
+/// Behaviour of the driver.
 #[derive(Debug, Clone)]
 pub struct Behaviour {
     /// The memory of each device, in bytes.
     pub capacity: usize,
-    /// Whether queued work runs only when something waits for it.
+    /// With `true`, queued work runs only when something waits for it.
     pub deferred: bool,
-    /// A function, which of its calls, counted from 1, and the code that it answers instead of 0.
+    /// Fault to inject: a function, the number of the call to it, counted from 1, and the code that this call returns
+    /// in place of 0.
     pub fault: Option<(&'static str, u64, i32)>,
 }
 
 impl Default for Behaviour {
-    /// 1 GiB, at once, without a fault.
+    /// 1 GiB per device, immediate execution, no fault.
     fn default() -> Self {
         Self { capacity: 1 << 30, deferred: false, fault: None }
     }
 }
 
-/// The whole driver, for one test at a time.
+/// Control over the complete driver, held by one test at a time.
 #[derive(Debug)]
 pub struct Control {
     library: ManuallyDrop<Library>,
@@ -105,11 +106,11 @@ pub struct Control {
 }
 
 impl Control {
-    /// Waits for the test before, if there is one, and sets everything back.
+    /// Waits until no other test holds the driver, and resets the driver.
     ///
     /// # Panics
     ///
-    /// If the library cannot be opened.
+    /// Panics if the library cannot be opened.
     #[must_use]
     pub fn take() -> Self {
         static TURN: Mutex<()> = Mutex::new(());
@@ -121,46 +122,46 @@ impl Control {
         control
     }
 
-    /// Starts the counts of calls, copies, allocations and hazards anew, and behaves so from here on.
+    /// Resets the counters of calls, copies, allocations and hazards, and sets the behaviour from here on.
     pub fn behave(&self, behaviour: &Behaviour) {
         type Behave = unsafe extern "C" fn(usize, bool, *const c_char, u64, c_int);
         let (function, nth, code) = behaviour.fault.unwrap_or(("", 0, 0));
         let name = CString::new(function).expect("a function's name has no zero byte");
         let name = if behaviour.fault.is_some() { name.as_ptr() } else { ptr::null() };
-        // SAFETY: `library/driver.rs` defines it so.
+        // SAFETY: `library/driver.rs` defines the function with this type.
         let behave = unsafe { self.library.get::<Behave>(b"fake_behave\0") }.expect("the library has it");
         // SAFETY: the text lives until the end of this function.
         unsafe { behave(behaviour.capacity, behaviour.deferred, name, nth, code) };
     }
 
-    /// What the driver has counted.
+    /// Reads the counters.
     #[must_use]
     pub fn counters(&self) -> Counters {
         let mut counters = Counters::default();
-        // SAFETY: `library/driver.rs` defines it so, with the same fields.
+        // SAFETY: `library/driver.rs` defines the function with this type, and the structure with the same fields.
         let read = unsafe { self.library.get::<unsafe extern "C" fn(*mut Counters)>(b"fake_counters\0") };
         let read = read.expect("the library has it");
-        // SAFETY: the pointer is to one value.
+        // SAFETY: the pointer refers to one value.
         unsafe { read(&raw mut counters) };
         counters
     }
 
-    /// How often `function` was called.
+    /// Number of calls of `function` since the last reset.
     #[must_use]
     pub fn calls(&self, function: &str) -> u64 {
         let name = CString::new(function).expect("a function's name has no zero byte");
-        // SAFETY: `library/driver.rs` defines it so.
+        // SAFETY: `library/driver.rs` defines the function with this type.
         let calls = unsafe { self.library.get::<unsafe extern "C" fn(*const c_char) -> u64>(b"fake_calls\0") };
         let calls = calls.expect("the library has it");
         // SAFETY: the text lives until the end of this function.
         unsafe { calls(name.as_ptr()) }
     }
 
-    /// Asserts that nothing is left and that nothing would have hurt a device.
+    /// Asserts that nothing is left allocated, and that no action would have hurt a real device.
     ///
     /// # Panics
     ///
-    /// If something is left, or was done wrong.
+    /// Panics if something is left, or if there was a hazard.
     pub fn assert_clean(&self) {
         let Counters { contexts, device, host, streams, events, modules, hazards, .. } = self.counters();
         let left = [contexts, device, host, streams, events, modules, hazards];

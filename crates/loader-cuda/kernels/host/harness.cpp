@@ -1,7 +1,7 @@
 // Runs the kernels on the host, for tests that compare them with longshore-quant.
 //
-// Launches come on the standard input, one after another, and the output of each goes to the standard output. All numbers are
-// little-endian:
+// Reads launches from standard input, one after another, and writes the output of each to standard output. All numbers
+// are little-endian:
 //
 //     u32 length of the kernel's name, the name
 //     u32 grid x, u32 grid y, u32 threads of a block
@@ -9,7 +9,7 @@
 //     weight, scale, extra, each u64 length and bytes; the length 2^64 - 1 is a null pointer
 //     u64 length of the output
 //
-// Every buffer is an allocation of its own and exact length, so that AddressSanitizer sees a step beyond it.
+// Every buffer is a separate allocation of exact length, so that AddressSanitizer detects any access beyond it.
 
 #include "shim.h"
 
@@ -40,11 +40,11 @@ const Named TABLE[] = {KERNELS};
     std::exit(2);
 }
 
-/// False at the end of the input, if that is allowed here.
+/// Reads `length` bytes. Returns false at the end of the input, if the input may end here.
 bool read_bytes(void *into, size_t length, bool may_end = false) {
     const size_t found = std::fread(into, 1, length, stdin);
     if (found == 0 && may_end && length > 0) return false;
-    if (found != length) fail("the input ends within a launch");
+    if (found != length) fail("the input ends inside of a launch");
     return true;
 }
 

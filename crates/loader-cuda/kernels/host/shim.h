@@ -1,11 +1,12 @@
-// What the kernels need of CUDA, as plain C++: a thread is an iteration, arithmetic is the compiler's, without fused multiply-adds.
+// The parts of CUDA that the kernels need, as plain C++: a thread is an iteration, and arithmetic is the compiler's,
+// without fused multiply-adds.
 
 #pragma once
 
 #include <cstring>
 
 #if defined(__FAST_MATH__) || defined(__CUDACC__)
-#error "this is for a host compiler that keeps to IEEE 754; build with -ffp-contract=off"
+#error "this file needs a host compiler that keeps to IEEE 754; build with -ffp-contract=off"
 #endif
 
 #define __device__
@@ -40,7 +41,7 @@ inline unsigned __float_as_uint(float value) {
     return bits;
 }
 
-/// The low word of `high:low` shifted right by `shift` mod 32.
+/// Returns the low word of `high:low` shifted right by `shift` mod 32.
 inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned shift) {
     const unsigned long long both = static_cast<unsigned long long>(high) << 32 | low;
     return static_cast<unsigned>(both >> (shift & 31));

@@ -1,4 +1,4 @@
-//! Launches by the driver.
+//! Launches kernels through the driver.
 
 use std::{
     ffi::c_void,
@@ -11,9 +11,10 @@ use cudarc::driver::sys;
 use super::{Addresses, Arguments, Dequantize, DequantizeError, Kernel, Launch, kernel::MODULES};
 use crate::{CallError, Device, driver::Module};
 
-/// Dequantizes on one device, in its primary context. Modules are loaded when they are first needed, which takes some time, and kept.
+/// Dequantizes tensors on one device, in its primary context. A module is loaded on its first use, which takes some
+/// time, and then kept.
 ///
-/// It may be used from any number of threads.
+/// A dequantizer may be used from any number of threads.
 #[derive(Debug)]
 pub struct Dequantizer {
     device: Device,
@@ -21,34 +22,36 @@ pub struct Dequantizer {
 }
 
 impl Dequantizer {
-    /// A dequantizer for `device`. Calls nothing yet.
+    /// Creates a dequantizer for `device`, without calling the driver.
     #[must_use]
     pub fn new(device: &Device) -> Self {
         Self { device: device.clone(), modules: Mutex::new([const { None }; MODULES]) }
     }
 
-    /// Loads what `tensor` needs, so that its first launch does not have to.
+    /// Loads the module for `tensor`, so that the first launch does not have to load it.
     ///
     /// # Errors
     ///
-    /// [`DequantizeError::Columns`] and [`DequantizeError::TooLarge`] as for [`Dequantize::part_bytes`], [`DequantizeError::Driver`] where the
-    /// driver refuses, as it does for devices before compute capability 8.0.
+    /// [`DequantizeError::Columns`] and [`DequantizeError::TooLarge`] as for [`Dequantize::part_bytes`];
+    /// [`DequantizeError::Driver`] where the driver refuses the module, as it does for devices below compute capability
+    /// 8.0.
     pub fn prepare(&self, tensor: &Dequantize) -> Result<(), DequantizeError> {
         tensor.part_bytes()?;
         self.with_module(tensor.kernel(), |_| Ok(()))
     }
 
-    /// Decodes `tensor` on `stream`, and returns as soon as that is queued.
+    /// Queues the decoding of `tensor` on `stream`, and returns without waiting for it.
     ///
     /// # Errors
     ///
-    /// Those of [`Dequantize::launch`] before anything is launched; [`DequantizeError::Driver`] where the driver refuses.
+    /// The errors of [`Dequantize::launch`], before anything is launched; [`DequantizeError::Driver`] where the driver
+    /// refuses a call.
     ///
     /// # Safety
     ///
-    /// `stream` is a stream of the device's primary context. The addresses are those of memory that the device can access, of at least the
-    /// [lengths](Dequantize::part_bytes) that the tensor has. Until the stream is done, nobody frees them, writes the parts, or uses the
-    /// output elsewhere.
+    /// `stream` must belong to the device's primary context. The addresses must be those of memory that the device can
+    /// access, with at least the tensor's [lengths](Dequantize::part_bytes). Until the stream has finished, nobody may
+    /// free this memory, write the parts, or use the output elsewhere.
     #[expect(unsafe_code, reason = "addresses in device memory cannot be checked")]
     pub unsafe fn launch(
         &self,
@@ -68,13 +71,14 @@ impl Dequantizer {
         ];
         self.with_module(kernel, |module| {
             let function = module.function(kernel.c_name())?;
-            // SAFETY: every kernel has parameters of these types, and the launch was made for this one; the caller vouches for the stream
-            // and the addresses. The module stays loaded as long as `self` lives, and the driver unloads none that a kernel runs of.
+            // SAFETY: every kernel has parameters of these types, and the launch was computed for this kernel. The
+            // caller vouches for the stream and the addresses. The module stays loaded as long as `self` lives, and the
+            // driver unloads no module of a running kernel.
             unsafe { function.launch(grid, block, &mut parameters, stream) }
         })
     }
 
-    /// Does something with the module of a kernel, which is loaded if need be.
+    /// Calls `work` with the module of a kernel, after loading the module if necessary.
     fn with_module<T>(
         &self,
         kernel: Kernel,

@@ -1,87 +1,87 @@
-//! What can be wrong with a request to dequantize.
+//! Errors from requests to dequantize.
 
 use longshore_quant::Scheme;
 
 use crate::CallError;
 
-/// Tensors that cannot be dequantized on a device.
+/// Error from dequantizing a tensor on a device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DequantizeError {
     /// Rows are not whole groups.
     #[error("expected columns that are a multiple of the group of {group_size} of {scheme}, found {columns}")]
     Columns {
-        /// The scheme.
+        /// Scheme of the tensor.
         scheme: Scheme,
-        /// Elements of a group.
+        /// Elements per group.
         group_size: u32,
-        /// Elements of a row.
+        /// Elements per row.
         columns: u64,
     },
-    /// The extents multiply to more than can be launched, or a part ends behind the last address.
+    /// The tensor has more elements than a grid can cover, or a part ends beyond the last address.
     #[error(
         "expected a tensor that a grid of 2^31 - 1 blocks covers and 64 bits address, found {matrices} x {rows} x {columns} elements"
     )]
     TooLarge {
-        /// The number of matrices.
+        /// Number of matrices.
         matrices: u64,
-        /// Rows of a matrix.
+        /// Rows per matrix.
         rows: u64,
-        /// Elements of a row.
+        /// Elements per row.
         columns: u64,
     },
-    /// More matrices with a global scale each than one launch has room for.
+    /// There are more matrices with their own global scales than a launch supports.
     #[error("expected at most {most} matrices with a global scale each, found {found}")]
     Matrices {
-        /// The most that a grid has.
+        /// Largest number of matrices with their own global scales.
         most: u32,
-        /// The number of matrices.
+        /// Number of matrices.
         found: u64,
     },
-    /// A part that the scheme has is not given.
+    /// The address of a part that the scheme has is missing.
     #[error("expected an address for the {part} of {scheme}, found none")]
     MissingPart {
         /// `weight`, `scale`, `bias`, `global scale` or `output`.
         part: &'static str,
-        /// The scheme.
+        /// Scheme of the tensor.
         scheme: Scheme,
     },
-    /// A part is given that the scheme does not have.
+    /// There is an address for a part that the scheme does not have.
     #[error("expected no {part} for {scheme}, found one")]
     UnexpectedPart {
         /// `bias` or `global scale`.
         part: &'static str,
-        /// The scheme.
+        /// Scheme of the tensor.
         scheme: Scheme,
     },
-    /// An address does not suit the width of the accesses.
+    /// An address is not aligned to the width of the accesses.
     #[error("expected the {part} at a multiple of {expected} bytes, found {address:#x}")]
     Misaligned {
         /// `weight`, `scale`, `bias`, `global scale` or `output`.
         part: &'static str,
-        /// The alignment, in bytes.
+        /// Required alignment in bytes.
         expected: u64,
-        /// The address.
+        /// The misaligned address.
         address: u64,
     },
-    /// The output would be written over a part that is still to be read.
+    /// The output overlaps a part, so it would be written over bytes that are still to be read.
     #[error("expected the output, {bytes} bytes at {output:#x}, apart from the {part} at {address:#x}")]
     Overlap {
         /// `weight`, `scale`, `bias` or `global scale`.
         part: &'static str,
-        /// Where that part lies.
+        /// Address of the part.
         address: u64,
-        /// Where the output lies.
+        /// Address of the output.
         output: u64,
-        /// The length of the output.
+        /// Length of the output in bytes.
         bytes: u64,
     },
-    /// The driver refuses a call.
+    /// The driver refused a call.
     #[error("the driver refuses the kernel {kernel}")]
     Driver {
-        /// The kernel that was asked for.
+        /// Name of the kernel.
         kernel: &'static str,
-        /// What the driver answered.
+        /// The driver's error.
         source: CallError,
     },
 }

@@ -1,17 +1,18 @@
-//! The kernels that there are, and the PTX that holds them.
+//! Table of the kernels, and of the PTX that holds them.
 
 use std::{ffi::CStr, fmt};
 
 use longshore_quant::{FloatType, Format, Scheme};
 
-/// A kernel: codes of one format under scales of one type to elements of one type. Group sizes share a kernel.
+/// A kernel. It decodes one format, with one type of scales, to one type of elements, for all group sizes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Kernel {
     index: usize,
 }
 
 impl Kernel {
-    /// The kernel for a scheme. `source` is the type of the scales and biases of an affine scheme, and means nothing to the others.
+    /// Returns the kernel for a scheme. `source` is the type of an affine scheme's scales and biases; the other schemes
+    /// ignore it.
     #[must_use]
     pub(crate) fn new(scheme: Scheme, source: FloatType, target: FloatType) -> Self {
         let wanted = |entry: &&Entry| {
@@ -23,47 +24,47 @@ impl Kernel {
         Self { index }
     }
 
-    /// Every kernel, those of a module together.
+    /// Iterates over all kernels. The kernels of a module follow each other.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..TABLE.len()).map(|index| Self { index })
     }
 
-    /// The name of its entry in the PTX, such as `dequantize_int4_bf16_to_f32` or `dequantize_nvfp4_to_bf16`.
+    /// Name of the kernel's entry in the PTX, such as `dequantize_int4_bf16_to_f32` or `dequantize_nvfp4_to_bf16`.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.c_name().to_str().expect("names are ASCII")
     }
 
-    /// [`name`](Self::name) as the driver takes it.
+    /// [`name`](Self::name) as a C string for the driver.
     #[must_use]
     pub fn c_name(self) -> &'static CStr {
         TABLE[self.index].name
     }
 
-    /// The format that it decodes.
+    /// Format that the kernel decodes.
     #[must_use]
     pub fn format(self) -> Format {
         TABLE[self.index].format
     }
 
-    /// The type of scales and biases that it reads; `None` where scales are bytes.
+    /// Type of the scales and biases that the kernel reads; `None` where scales are bytes.
     #[must_use]
     pub fn source(self) -> Option<FloatType> {
         TABLE[self.index].source
     }
 
-    /// The type that it writes.
+    /// Type that the kernel writes.
     #[must_use]
     pub fn target(self) -> FloatType {
         TABLE[self.index].target
     }
 
-    /// The number of its module, below [`MODULES`].
+    /// Index of the kernel's module, below [`MODULES`].
     pub(crate) fn module(self) -> usize {
         TABLE[self.index].module
     }
 
-    /// The PTX of its module, which holds the kernels of its format for all types.
+    /// PTX of the kernel's module, which holds the kernels of one format for all types.
     #[must_use]
     pub fn ptx(self) -> &'static CStr {
         CStr::from_bytes_with_nul(PTX[TABLE[self.index].module].as_bytes())
@@ -86,7 +87,7 @@ struct Entry {
     module: usize,
 }
 
-/// The number of modules.
+/// Number of modules.
 pub(crate) const MODULES: usize = PTX.len();
 
 macro_rules! ptx {
@@ -97,7 +98,7 @@ macro_rules! ptx {
 
 const PTX: [&str; 9] = ptx!["int2" "int3" "int4" "int5" "int6" "int8" "nvfp4" "mxfp4" "mxfp8"];
 
-/// Entries from the parts of names, which a constant cannot put together otherwise.
+/// Builds the entries from the parts of their names, because a constant cannot concatenate strings in another way.
 macro_rules! table {
     (@c $($part:expr),*) => {
         match CStr::from_bytes_with_nul(concat!($($part,)* "\0").as_bytes()) {
@@ -188,7 +189,8 @@ mod tests {
         }
     }
 
-    /// Drivers read what they are old enough for: neither the PTX nor the device may become newer unnoticed.
+    /// A driver reads PTX only up to its own version, so neither the PTX version nor the target device may become newer
+    /// unnoticed.
     #[test]
     fn modules_need_no_newer_driver_and_device_than_is_said() {
         for ptx in PTX {

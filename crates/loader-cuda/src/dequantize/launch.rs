@@ -1,20 +1,20 @@
-//! What is launched for a tensor: checked extents, grid and arguments.
+//! Computes launches from tensors: checked extents, grid and arguments.
 
 use longshore_quant::{FloatType, Scheme};
 
 use super::{DequantizeError, Kernel};
 
-/// What a thread writes at once.
+/// Bytes that a thread writes at a time.
 const UNIT_BYTES: u64 = 16;
-/// Threads of a block, as `kernels/dequantize.cu` has it.
+/// Threads per block. `kernels/dequantize.cu` has the same number.
 const BLOCK: u32 = 256;
-/// Units of a block: two for each thread.
+/// Units per block: two for each thread.
 const UNITS_OF_BLOCK: u64 = 2 * BLOCK as u64;
-/// The most blocks of a grid, along its first axis and along its second.
+/// Largest number of blocks of a grid, along its first and along its second axis.
 const MOST_BLOCKS: u64 = (1 << 31) - 1;
 const MOST_MATRICES: u32 = 65_535;
 
-/// A tensor to decode: `[matrices, rows, columns]`, row-major, and what its parts are.
+/// A tensor to decode: its extents `[matrices, rows, columns]`, row-major, its scheme and its types.
 ///
 /// ```
 /// use longshore_loader_cuda::dequantize::{Addresses, Dequantize};
@@ -37,41 +37,41 @@ pub struct Dequantize {
     columns: u64,
 }
 
-/// Where the parts of a tensor lie in device memory, and where the floats go. Arrays without gaps.
+/// Device addresses of a tensor's parts and of the output. All of them are arrays without gaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
-    /// Packed codes, 32-bit words: at a multiple of 4 bytes, of 8 where codes have 8 bits and the output 16.
+    /// Packed codes in 32-bit words, at a multiple of 4 bytes, or of 8 where codes have 8 bits and the output 16.
     pub weight: u64,
     /// Scales, at a multiple of their size.
     pub scale: u64,
-    /// Biases, at a multiple of their size. Affine schemes have them, and no others.
+    /// Biases, at a multiple of their size. Only affine schemes have biases.
     pub bias: Option<u64>,
-    /// The F32 that multiplies the scales of nvfp4, where there is one.
+    /// Optional F32 number that multiplies the scales of nvfp4.
     pub global_scale: Option<GlobalScaleAddress>,
     /// The output, at a multiple of 16 bytes.
     pub output: u64,
 }
 
-/// Where a global scale lies, at a multiple of 4 bytes.
+/// Address of one or more global scales, a multiple of 4 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GlobalScaleAddress {
-    /// One for the tensor.
+    /// One global scale for the whole tensor.
     One(u64),
-    /// One for each matrix, `[matrices, 1, 1]`.
+    /// One global scale for each matrix, `[matrices, 1, 1]`.
     PerMatrix(u64),
 }
 
-/// The lengths of the parts, in bytes.
+/// Lengths of the parts in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PartBytes {
-    /// Of the packed codes.
+    /// Length of the packed codes.
     pub weight: u64,
-    /// Of the scales.
+    /// Length of the scales.
     pub scale: u64,
-    /// Of the biases; 0 where the scheme has none.
+    /// Length of the biases; 0 where the scheme has none.
     pub bias: u64,
-    /// Of the output.
+    /// Length of the output.
     pub output: u64,
 }
 
@@ -81,57 +81,59 @@ pub struct PartBytes {
 pub struct Launch {
     /// The kernel.
     pub kernel: Kernel,
-    /// Blocks along x and y; 1 along z.
+    /// Blocks along x and y; there is 1 along z.
     pub grid: [u32; 2],
-    /// Threads of a block, along x. There is no dynamic shared memory.
+    /// Threads per block, along x. The kernels use no dynamic shared memory.
     pub block: u32,
-    /// What the kernel is called with.
+    /// Arguments of the kernel.
     pub arguments: Arguments,
 }
 
-/// The arguments of every kernel, in order.
+/// Arguments of every kernel, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Arguments {
-    /// The address of the packed codes.
+    /// Address of the packed codes.
     pub weight: u64,
-    /// The address of the scales.
+    /// Address of the scales.
     pub scale: u64,
-    /// The address of the biases, or of a global scale for each block along y, or 0.
+    /// Address of the biases, or of one global scale per block along y, or 0.
     pub extra: u64,
-    /// The address of the output.
+    /// Address of the output.
     pub output: u64,
-    /// Units of 16 bytes of output for each block along y. Those blocks' parts follow each other without gaps.
+    /// Number of 16-byte units of output per block along y. The parts of these blocks follow each other without gaps.
     pub units: u64,
-    /// The base-2 logarithm of the units of a group.
+    /// Base-2 logarithm of the number of units per group.
     pub group_shift: u32,
 }
 
 impl Dequantize {
-    /// One matrix `[rows, columns]`. `source` is the type of the scales and biases of an affine scheme, and means nothing to the others.
+    /// Describes one matrix `[rows, columns]`. `source` is the type of an affine scheme's scales and biases; the other
+    /// schemes ignore it.
     #[must_use]
     pub const fn new(scheme: Scheme, source: FloatType, target: FloatType, rows: u64, columns: u64) -> Self {
         Self { scheme, source, target, matrices: 1, rows, columns }
     }
 
-    /// A stack `[matrices, rows, columns]` of such matrices.
+    /// Describes a stack `[matrices, rows, columns]` of such matrices.
     #[must_use]
     pub const fn with_matrices(mut self, matrices: u64) -> Self {
         self.matrices = matrices;
         self
     }
 
-    /// The kernel that decodes it.
+    /// Kernel that decodes the tensor.
     #[must_use]
     pub fn kernel(&self) -> Kernel {
         Kernel::new(self.scheme, self.source, self.target)
     }
 
-    /// The lengths of the parts.
+    /// Computes the lengths of the parts.
     ///
     /// # Errors
     ///
-    /// [`DequantizeError::Columns`] where rows are not whole groups, [`DequantizeError::TooLarge`] where there are too many elements.
+    /// [`DequantizeError::Columns`] where rows are not whole groups, [`DequantizeError::TooLarge`] where there are too
+    /// many elements.
     pub fn part_bytes(&self) -> Result<PartBytes, DequantizeError> {
         let Self { scheme, columns, .. } = *self;
         let group_size = scheme.group_size();
@@ -141,17 +143,17 @@ impl Dequantize {
         let elements = self.elements()?;
         let output = elements.checked_mul(size(self.target)).ok_or(self.too_large())?;
         let of_scale = if scheme.is_affine() { size(self.source) } else { 1 };
-        // Neither is longer than the output: a code has at most 8 bits, and a group at least 16 elements.
+        // Neither part is longer than the output: a code has at most 8 bits, and a group at least 16 elements.
         let weight = elements / 8 * u64::from(scheme.bits());
         let scale = elements / u64::from(group_size) * of_scale;
         Ok(PartBytes { weight, scale, bias: if scheme.has_bias() { scale } else { 0 }, output })
     }
 
-    /// The launch that decodes it, or `None` where there is nothing to decode.
+    /// Computes the launch that decodes the tensor, or `None` where the tensor has no elements.
     ///
     /// # Errors
     ///
-    /// All of [`DequantizeError`] but for [`DequantizeError::Driver`].
+    /// Every [`DequantizeError`] except [`DequantizeError::Driver`].
     pub fn launch(&self, at: &Addresses) -> Result<Option<Launch>, DequantizeError> {
         let bytes = self.part_bytes()?;
         if bytes.output == 0 {
@@ -166,7 +168,7 @@ impl Dequantize {
         if matrices > MOST_MATRICES {
             return Err(DequantizeError::Matrices { most: MOST_MATRICES, found: self.matrices });
         }
-        // A matrix is whole groups, and a group is a power of two of units.
+        // A matrix is whole groups, and the number of units per group is a power of two.
         let units = bytes.output / u64::from(matrices) / UNIT_BYTES;
         let blocks = Some(units.div_ceil(UNITS_OF_BLOCK)).filter(|blocks| *blocks <= MOST_BLOCKS);
         let blocks = blocks.and_then(|blocks| u32::try_from(blocks).ok()).ok_or(self.too_large())?;
@@ -186,7 +188,7 @@ impl Dequantize {
         }))
     }
 
-    /// Checks that what is there is what the scheme has, aligned, and apart from the output.
+    /// Checks that the addresses are those of the scheme's parts, aligned, and that no part overlaps the output.
     fn check(&self, bytes: &PartBytes, at: &Addresses) -> Result<(), DequantizeError> {
         let scheme = self.scheme;
         let missing = |part| DequantizeError::MissingPart { part, scheme };

@@ -1,4 +1,4 @@
-//! A device's primary context, which every library in the process shares.
+//! Primary contexts of devices, which all libraries of the process share.
 
 use std::{
     ffi::{CStr, c_int},
@@ -12,30 +12,31 @@ use cudarc::driver::sys;
 
 use super::{CallError, Driver, ProbeError};
 
-/// A retained primary context. What is made in it must be gone before the last owner is: each holds an `Arc` of it.
+/// A retained primary context. Everything that is created in it holds an `Arc` of it, so the context is released last.
 pub(crate) struct Context {
     driver: Driver,
     ordinal: u32,
     device: sys::CUdevice,
     handle: sys::CUcontext,
-    /// The first error of a call that frees, which had nobody to be given to.
+    /// First error of a call that frees something. No caller could receive it at the time.
     release_error: Mutex<Option<CallError>>,
 }
 
-// SAFETY: the driver's functions may be called from any thread; a context handle is a name and is not tied to a thread.
+// SAFETY: the driver's functions may be called from any thread. A context handle is only a name and is not tied to a
+// thread.
 unsafe impl Send for Context {}
-// SAFETY: as above; nothing behind the handle is changed without the driver's own locks.
+// SAFETY: as for `Send`. Only the driver changes the object behind the handle, under its own locks.
 unsafe impl Sync for Context {}
 
-/// While it lives, the context is this thread's current one. The one before comes back after it.
+/// Guard during which the context is current in this thread. Dropping it restores the previous context.
 pub(crate) struct Entered<'c> {
     context: &'c Context,
     before: sys::CUcontext,
-    /// The current context is a thread's own.
+    /// The current context is a property of the thread, so the guard must not leave it.
     not_send: PhantomData<*const ()>,
 }
 
-/// Why a context cannot be had.
+/// Error from opening a context.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
     #[error(transparent)]
@@ -50,11 +51,11 @@ impl Context {
         let number = c_int::try_from(ordinal).ok().filter(|_| ordinal < devices);
         let number = number.ok_or(ProbeError::Ordinal { ordinal, devices })?;
         let mut device = 0;
-        // SAFETY: the pointer is to one device number.
+        // SAFETY: the pointer refers to one device number.
         let code = unsafe { (driver.functions().device)(&raw mut device, number) };
         driver.check("cuDeviceGet", code)?;
         let mut handle = ptr::null_mut();
-        // SAFETY: the pointer is to one handle, and the device is the driver's.
+        // SAFETY: the pointer refers to one handle, and the device number comes from the driver.
         let code = unsafe { (driver.functions().context_retain)(&raw mut handle, device) };
         driver.check("cuDevicePrimaryCtxRetain", code)?;
         Ok(Self { driver: driver.clone(), ordinal, device, handle, release_error: Mutex::default() })
@@ -68,23 +69,23 @@ impl Context {
         self.ordinal
     }
 
-    /// The device's name, as people know it.
+    /// Product name of the device.
     pub(crate) fn name(&self) -> Result<String, CallError> {
         let mut text = [0; 256];
         let room = c_int::try_from(text.len() - 1).expect("255 is an integer");
         // SAFETY: the driver writes at most `room` bytes, and the last byte stays zero.
         let code = unsafe { (self.driver.functions().device_name)(text.as_mut_ptr(), room, self.device) };
         self.driver.check("cuDeviceGetName", code)?;
-        // SAFETY: the array ends with a zero that the driver did not write over.
+        // SAFETY: the array ends with a zero that the driver has not overwritten.
         Ok(unsafe { CStr::from_ptr(text.as_ptr()) }.to_string_lossy().into_owned())
     }
 
-    /// The major and minor number of what the device can do.
+    /// Major and minor number of the device's compute capability.
     pub(crate) fn compute_capability(&self) -> Result<(u32, u32), CallError> {
         use sys::CUdevice_attribute_enum as Attribute;
         let ask = |attribute: Attribute| {
             let mut value = 0;
-            // SAFETY: the pointer is to one integer.
+            // SAFETY: the pointer refers to one integer.
             let code =
                 unsafe { (self.driver.functions().device_attribute)(&raw mut value, attribute as c_int, self.device) };
             self.driver.check("cuDeviceGetAttribute", code).map(|()| u32::try_from(value).unwrap_or_default())
@@ -93,11 +94,11 @@ impl Context {
         Ok((major, ask(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?))
     }
 
-    /// The device's free and whole memory, in bytes.
+    /// Free and total memory of the device, in bytes.
     pub(crate) fn memory(&self) -> Result<(u64, u64), CallError> {
         let _entered = self.enter()?;
         let (mut free, mut whole) = (0, 0);
-        // SAFETY: the pointers are to one size each.
+        // SAFETY: the pointers refer to one size each.
         let code = unsafe { (self.driver.functions().memory_info)(&raw mut free, &raw mut whole) };
         self.driver.check("cuMemGetInfo_v2", code)?;
         Ok((free as u64, whole as u64))
@@ -106,7 +107,7 @@ impl Context {
     /// Makes the context current in this thread.
     pub(crate) fn enter(&self) -> Result<Entered<'_>, CallError> {
         let mut before = ptr::null_mut();
-        // SAFETY: the pointer is to one handle.
+        // SAFETY: the pointer refers to one handle.
         let code = unsafe { (self.driver.functions().context_current)(&raw mut before) };
         self.driver.check("cuCtxGetCurrent", code)?;
         if before != self.handle {
@@ -115,7 +116,7 @@ impl Context {
         Ok(Entered { context: self, before, not_send: PhantomData })
     }
 
-    /// Waits for all work in the context, whoever gave it.
+    /// Waits for all work in the context, including that of other libraries.
     pub(crate) fn synchronize(&self) -> Result<(), CallError> {
         let _entered = self.enter()?;
         // SAFETY: the context is current.
@@ -123,9 +124,10 @@ impl Context {
         self.driver.check("cuCtxSynchronize", code)
     }
 
-    /// Runs `free`, whatever happens, in this context if it can be entered, and keeps its error for [`Self::take_release_error`].
+    /// Runs `free` in this context, or without it if it cannot be entered, and stores an error for
+    /// [`Self::take_release_error`].
     pub(super) fn release(&self, free: impl FnOnce() -> Result<(), CallError>) {
-        // Nothing else can be done about what is to be freed than to try once more.
+        // Entering once more is the only remedy; the object has to be freed either way.
         let entered = self.enter().or_else(|_| self.enter());
         let freed = free();
         if let Some(error) = entered.err().or(freed.err()) {
@@ -133,7 +135,7 @@ impl Context {
         }
     }
 
-    /// The first error of a call that freed something, if there was one since the last time.
+    /// Returns the first error of a call that freed something since the last call of this function.
     pub(crate) fn take_release_error(&self) -> Option<CallError> {
         self.release_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
     }
@@ -161,7 +163,7 @@ impl Drop for Entered<'_> {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        // SAFETY: it was retained once when this value was made. There is nobody left to be told of an error.
+        // SAFETY: the context was retained once, when this value was created. No caller is left to receive an error.
         unsafe { (self.driver.functions().context_release)(self.device) };
     }
 }

@@ -1,7 +1,7 @@
-//! The driver: found, checked and called without a panic.
+//! Finds, checks and calls the driver without a panic.
 //!
-//! This is the only part of the crate that calls foreign code. Three storeys: the [table](table) of functions, calls that answer with a
-//! `Result`, and owners that free what they hold.
+//! Only this module of the crate calls foreign code. It has three layers: the [table](table) of functions, calls that
+//! return a `Result`, and owners that free what they hold.
 
 #![expect(unsafe_code, reason = "calls of the driver are foreign calls; they are all in this module")]
 
@@ -33,7 +33,7 @@ pub(crate) use stream::{Event, Stream};
 use table::Functions;
 use table::SYMBOLS;
 
-/// A driver that was found, has every function that this crate calls, and answers. Cheap to clone.
+/// A driver that was found, has every function that this crate calls, and responds. Cheap to clone.
 #[derive(Clone)]
 pub struct Driver {
     inner: Arc<Inner>,
@@ -41,29 +41,29 @@ pub struct Driver {
 
 struct Inner {
     functions: Functions,
-    /// Never unloaded: the driver starts threads.
+    /// The library is never unloaded, because the driver starts threads.
     _opened: ManuallyDrop<Library>,
-    /// What the library was opened as.
+    /// Name or path under which the library was opened.
     library: String,
     version: i32,
     devices: u32,
 }
 
-/// A call of the driver that failed.
+/// Error from a call of the driver.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{call} answered {name} ({code})")]
 #[non_exhaustive]
 pub struct CallError {
-    /// The driver's function.
+    /// Name of the driver's function.
     pub call: &'static str,
-    /// The driver's code: 2 for memory that is used up, for example.
+    /// The driver's error code: 2 for exhausted memory, for example.
     pub code: i32,
-    /// The driver's name for the code, such as `CUDA_ERROR_OUT_OF_MEMORY`.
+    /// The driver's name for the error code, such as `CUDA_ERROR_OUT_OF_MEMORY`.
     pub name: String,
 }
 
 impl CallError {
-    /// Whether the device's or the host's memory was used up.
+    /// Returns true where the memory of the device or the host is exhausted.
     #[must_use]
     pub fn is_out_of_memory(&self) -> bool {
         self.code == 2
@@ -71,25 +71,26 @@ impl CallError {
 }
 
 impl Driver {
-    /// The driver's version: 1000 for each major and 10 for each minor, so that 12080 is CUDA 12.8.
+    /// Version of the driver: 1000 for each major and 10 for each minor number, so 12080 is CUDA 12.8.
     #[must_use]
     pub fn version(&self) -> i32 {
         self.inner.version
     }
 
-    /// The number of devices; at least 1.
+    /// Number of devices; at least 1.
     #[must_use]
     pub fn devices(&self) -> u32 {
         self.inner.devices
     }
 
-    /// What the driver's library was opened as: a name that the system searched for, or a path.
+    /// Name or path under which the driver's library was opened. A name was searched for by the system.
     #[must_use]
     pub fn library(&self) -> &str {
         &self.inner.library
     }
 
-    /// The functions of the driver that this crate calls. A driver that lacks one is refused with [`ProbeError::MissingSymbol`].
+    /// Functions of the driver that this crate calls. A driver without one of them is refused with
+    /// [`ProbeError::MissingSymbol`].
     #[must_use]
     pub fn symbols() -> &'static [&'static str] {
         SYMBOLS
@@ -99,7 +100,7 @@ impl Driver {
         &self.inner.functions
     }
 
-    /// Turns the answer of `call` into a `Result`.
+    /// Converts the return code of `call` into a `Result`.
     fn check(&self, call: &'static str, code: c_int) -> Result<(), CallError> {
         check(self.functions(), call, code)
     }
@@ -120,14 +121,14 @@ fn check(functions: &Functions, call: &'static str, code: c_int) -> Result<(), C
     if code == 0 { Ok(()) } else { Err(CallError { call, code, name: name(functions, code) }) }
 }
 
-/// The driver's name for a code.
+/// Returns the driver's name for an error code.
 fn name(functions: &Functions, code: c_int) -> String {
     let mut text = ptr::null();
-    // SAFETY: `text` is a place for one pointer. The driver answers for any code, with an error for one that it does not know.
+    // SAFETY: `text` has room for one pointer. The driver accepts any code, and returns an error for an unknown one.
     let known = unsafe { (functions.error_name)(code, &raw mut text) } == 0;
     if !known || text.is_null() {
         return "an unknown code".into();
     }
-    // SAFETY: the driver gave a pointer to a constant text that ends with a zero.
+    // SAFETY: the driver returned a pointer to a constant text that ends with a zero.
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }

@@ -1,4 +1,4 @@
-//! Kernels: loaded, found and queued.
+//! Loads modules of kernels, and queues launches.
 
 use std::{
     ffi::{CStr, c_void},
@@ -10,13 +10,13 @@ use cudarc::driver::sys;
 
 use super::{CallError, Context};
 
-/// Kernels that the driver has compiled for the device.
+/// A module of kernels that the driver has compiled for the device.
 pub(crate) struct Module {
     context: Arc<Context>,
     handle: sys::CUmodule,
 }
 
-/// One kernel of a module, which has to be there as long as it is used.
+/// One kernel of a module. The module stays loaded while the kernel is used.
 #[derive(Clone, Copy)]
 pub(crate) struct Function<'m> {
     module: &'m Module,
@@ -25,27 +25,27 @@ pub(crate) struct Function<'m> {
 
 // SAFETY: the driver's functions may be called with a module from any thread.
 unsafe impl Send for Module {}
-// SAFETY: as above.
+// SAFETY: as for `Send`.
 unsafe impl Sync for Module {}
 
 impl Module {
-    /// Has the driver compile `ptx`, which takes some time.
+    /// Loads `ptx`, which the driver compiles for the device. This takes some time.
     pub(crate) fn load(context: &Arc<Context>, ptx: &CStr) -> Result<Self, CallError> {
         let _entered = context.enter()?;
         let driver = context.driver();
         let mut handle = ptr::null_mut();
-        // SAFETY: the pointer is to one handle, a context is current, and the text ends with a zero.
+        // SAFETY: the pointer refers to one handle, a context is current, and the text ends with a zero.
         let code = unsafe { (driver.functions().module_load)(&raw mut handle, ptx.as_ptr().cast::<c_void>()) };
         driver.check("cuModuleLoadData", code)?;
         Ok(Self { context: Arc::clone(context), handle })
     }
 
-    /// The kernel of this name.
+    /// Looks a kernel up by name.
     pub(crate) fn function(&self, name: &CStr) -> Result<Function<'_>, CallError> {
         let _entered = self.context.enter()?;
         let driver = self.context.driver();
         let mut handle = ptr::null_mut();
-        // SAFETY: the pointer is to one handle, the module is loaded, and the name ends with a zero.
+        // SAFETY: the pointer refers to one handle, the module is loaded, and the name ends with a zero.
         let code = unsafe { (driver.functions().module_function)(&raw mut handle, self.handle, name.as_ptr()) };
         driver.check("cuModuleGetFunction", code)?;
         Ok(Function { module: self, handle })
@@ -57,8 +57,9 @@ impl Function<'_> {
     ///
     /// # Safety
     ///
-    /// `stream` is of the module's context. The parameters are pointers to values of the types that the kernel has, in their order, and what they
-    /// point the kernel to is there, and used by nobody else, until the stream is done.
+    /// `stream` must belong to the module's context. The parameters must be pointers to values of the kernel's
+    /// parameter types, in order. The memory that these values refer to must exist, and nobody else may use it, until
+    /// the stream has finished.
     pub(crate) unsafe fn launch(
         &self,
         [x, y]: [u32; 2],
@@ -69,7 +70,7 @@ impl Function<'_> {
         let context = &self.module.context;
         let _entered = context.enter()?;
         let driver = context.driver();
-        // SAFETY: the driver copies the parameters before it returns; the caller vouches for the rest.
+        // SAFETY: the driver copies the parameters before it returns. The caller vouches for everything else.
         let code = unsafe {
             (driver.functions().launch_kernel)(
                 self.handle,
@@ -93,7 +94,7 @@ impl Drop for Module {
     fn drop(&mut self) {
         let driver = self.context.driver();
         self.context.release(|| {
-            // SAFETY: it was made by `load` and is unloaded once.
+            // SAFETY: the module was loaded by `load` and is unloaded once.
             let code = unsafe { (driver.functions().module_unload)(self.handle) };
             driver.check("cuModuleUnload", code)
         });

@@ -1,4 +1,4 @@
-//! Queues of work on the device, and marks in them.
+//! Streams, which are queues of work on the device, and events, which mark positions in them.
 
 use std::{fmt, ptr, sync::Arc};
 
@@ -6,7 +6,7 @@ use cudarc::driver::sys;
 
 use super::{CallError, Context};
 
-/// A queue of work, of its own: it does not wait for the default stream.
+/// A queue of work that does not wait for the default stream.
 pub(crate) struct Stream {
     context: Arc<Context>,
     handle: sys::CUstream,
@@ -14,7 +14,7 @@ pub(crate) struct Stream {
 
 // SAFETY: the driver's functions may be called with a stream from any thread.
 unsafe impl Send for Stream {}
-// SAFETY: as above.
+// SAFETY: as for `Send`.
 unsafe impl Sync for Stream {}
 
 impl Stream {
@@ -23,7 +23,7 @@ impl Stream {
         let driver = context.driver();
         let mut handle = ptr::null_mut();
         let flags = sys::CUstream_flags_enum::CU_STREAM_NON_BLOCKING as u32;
-        // SAFETY: the pointer is to one handle, and a context is current.
+        // SAFETY: the pointer refers to one handle, and a context is current.
         let code = unsafe { (driver.functions().stream_create)(&raw mut handle, flags) };
         driver.check("cuStreamCreate", code)?;
         Ok(Self { context: Arc::clone(context), handle })
@@ -42,12 +42,12 @@ impl Stream {
         driver.check("cuStreamSynchronize", code)
     }
 
-    /// As [`Self::synchronize`], but where that fails the whole context is waited for, so that memory that the work uses may be
-    /// freed or used again. The error is that of the first wait.
+    /// Waits for all work in the stream like [`Self::synchronize`]. Where that fails, waits for the whole context, so
+    /// that memory of the work may be freed or reused in any case. The error is that of the first wait.
     pub(crate) fn finish(&self) -> Result<(), CallError> {
         self.synchronize().inspect_err(|_| {
             if let Err(error) = self.context.synchronize() {
-                // A context whose work cannot be waited for has died, and its work with it.
+                // A context that cannot be waited for has died, and its work with it.
                 drop(error);
             }
         })
@@ -58,7 +58,7 @@ impl Drop for Stream {
     fn drop(&mut self) {
         let driver = self.context.driver();
         self.context.release(|| {
-            // SAFETY: it was made by `new` and is destroyed once.
+            // SAFETY: the stream was created by `new` and is destroyed once.
             let code = unsafe { (driver.functions().stream_destroy)(self.handle) };
             driver.check("cuStreamDestroy_v2", code)
         });
@@ -79,18 +79,18 @@ pub(crate) struct Event {
 
 // SAFETY: the driver's functions may be called with an event from any thread.
 unsafe impl Send for Event {}
-// SAFETY: as above.
+// SAFETY: as for `Send`.
 unsafe impl Sync for Event {}
 
 impl Event {
-    /// An event that a thread waits for asleep, and that takes no time stamps.
+    /// Creates an event without time stamps. A thread that waits for it sleeps.
     pub(crate) fn new(context: &Arc<Context>) -> Result<Self, CallError> {
         use sys::CUevent_flags_enum as Flags;
         let _entered = context.enter()?;
         let driver = context.driver();
         let mut handle = ptr::null_mut();
         let flags = Flags::CU_EVENT_BLOCKING_SYNC as u32 | Flags::CU_EVENT_DISABLE_TIMING as u32;
-        // SAFETY: the pointer is to one handle, and a context is current.
+        // SAFETY: the pointer refers to one handle, and a context is current.
         let code = unsafe { (driver.functions().event_create)(&raw mut handle, flags) };
         driver.check("cuEventCreate", code)?;
         Ok(Self { context: Arc::clone(context), handle })
@@ -104,16 +104,16 @@ impl Event {
         &self.context
     }
 
-    /// Puts the mark behind all work that is in the stream now.
+    /// Records the event after all work that is in the stream now.
     pub(crate) fn record(&self, stream: &Stream) -> Result<(), CallError> {
         let _entered = self.context.enter()?;
         let driver = self.context.driver();
-        // SAFETY: both live as long as the references.
+        // SAFETY: the event and the stream live as long as the references.
         let code = unsafe { (driver.functions().event_record)(self.handle, stream.handle) };
         driver.check("cuEventRecord", code)
     }
 
-    /// Waits until the device has passed the mark; at once where it was never put anywhere.
+    /// Waits until the device has reached the event. Returns at once where the event was never recorded.
     pub(crate) fn synchronize(&self) -> Result<(), CallError> {
         let _entered = self.context.enter()?;
         let driver = self.context.driver();
@@ -127,7 +127,7 @@ impl Drop for Event {
     fn drop(&mut self) {
         let driver = self.context.driver();
         self.context.release(|| {
-            // SAFETY: it was made by `new` and is destroyed once.
+            // SAFETY: the event was created by `new` and is destroyed once.
             let code = unsafe { (driver.functions().event_destroy)(self.handle) };
             driver.check("cuEventDestroy_v2", code)
         });

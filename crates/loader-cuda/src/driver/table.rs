@@ -1,14 +1,14 @@
-//! The functions of the driver that this crate calls, resolved once.
+//! Table of the driver's functions that this crate calls, resolved once.
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
 
 use cudarc::driver::sys;
 use libloading::Library;
 
-/// Declares the table: each line is a field, the driver's symbol, and the types of its arguments.
+/// Declares the table. Each line has a field, the driver's symbol, and the types of the function's arguments.
 ///
-/// Every function answers with a `CUresult`. It is read as a plain integer: a driver newer than the bindings may answer with a code
-/// that their enumeration lacks, and such a value of a Rust enumeration is undefined behaviour.
+/// Every function returns a `CUresult`, which is read as a plain integer. A driver newer than the bindings may return a
+/// code that their enumeration lacks, and such a value of a Rust enumeration would be undefined behaviour.
 macro_rules! functions {
     ($($field:ident = $symbol:literal ($($argument:ty),* $(,)?);)*) => {
         /// The resolved functions. Copying a function pointer is sound because the library is never unloaded.
@@ -16,16 +16,16 @@ macro_rules! functions {
             $(pub(crate) $field: unsafe extern "C" fn($($argument),*) -> c_int,)*
         }
 
-        /// Every symbol that a driver must have.
+        /// Symbols that a driver must have.
         pub(crate) const SYMBOLS: &[&str] = &[$($symbol),*];
 
         impl Functions {
-            /// Looks every symbol up; the error is the first that is missing.
+            /// Looks all symbols up. The error is the first missing symbol.
             pub(super) fn resolve(library: &Library) -> Result<Self, &'static str> {
                 Ok(Self {
                     $($field: {
-                        // SAFETY: the type is that of this symbol in NVIDIA's driver API, whose signatures never change: a new one
-                        // gets a new suffix.
+                        // SAFETY: the type is that of this symbol in NVIDIA's driver API. Its signatures never change:
+                        // a new signature gets a new suffix.
                         let symbol = unsafe {
                             library.get::<unsafe extern "C" fn($($argument),*) -> c_int>(concat!($symbol, "\0").as_bytes())
                         };

@@ -1,4 +1,4 @@
-//! The reading half of a load, without a device.
+//! Measures the reading half of a load, without a device.
 
 use std::{
     ops::ControlFlow,
@@ -18,12 +18,13 @@ use crate::{
     read::{Blobs, Filler, Schedule},
 };
 
-/// Reads what a load would, with as many threads into as many buffers of the same size, and copies it nowhere. The report's time is that
-/// of the reading; the plan and the buffers are made before. A yardstick: no load is faster than this, and it needs no device.
+/// Reads the bytes of a load, with the same number of threads and buffers of the same size, without copying them to a
+/// device, so none is needed. The report's time covers only the reading; the plan and the buffers are made before. No
+/// load can be faster than this.
 ///
 /// # Errors
 ///
-/// Those of [`Loader::load`](crate::Loader::load) that are about the selection and the blobs.
+/// The errors of [`Loader::load`](crate::Loader::load) about the selection and the blobs.
 pub fn read_alone(
     store: &Store,
     table: &TensorTable,

@@ -1,4 +1,4 @@
-//! The device memory of one load, and what lies in it.
+//! Arenas: the device memory of one load, and the places of its tensors.
 
 use std::{
     collections::HashMap,
@@ -9,11 +9,11 @@ use longshore_manifest::weights::plan::{LoadPlan, Origin};
 
 use crate::driver::DeviceMemory;
 
-/// The memory of one load. It goes when nobody has a tensor in it any more: no weights, no capsule.
+/// Memory of one load. It is freed when no weights and no capsule use a tensor in it.
 #[derive(Debug)]
 pub(crate) struct Arena {
     pub(crate) memory: DeviceMemory,
-    /// Where the bytes of each origin are.
+    /// Offset of each origin's bytes in the arena.
     origins: HashMap<Origin, usize>,
 }
 
@@ -30,14 +30,14 @@ impl Arena {
         Self { memory, origins: placed.collect() }
     }
 
-    /// Where the bytes of `origin` start in it.
+    /// Offset of the bytes of `origin` in the arena.
     pub(super) fn find(&self, origin: &Origin) -> Option<usize> {
         self.origins.get(origin).copied()
     }
 }
 
 impl Arenas {
-    /// Those that are alive, and stay so while the caller has them.
+    /// Returns the arenas that are alive. They stay alive while the caller holds them.
     pub(super) fn alive(&self) -> Vec<Arc<Arena>> {
         let mut alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
         alive.retain(|arena| arena.strong_count() > 0);
@@ -49,7 +49,7 @@ impl Arenas {
     }
 }
 
-/// A place in an arena as an index. An arena that was allocated has no more bytes than can be indexed.
+/// Converts an offset in an arena to an index. An allocated arena has no more bytes than a `usize` can index.
 pub(crate) fn index(at: u64) -> usize {
     usize::try_from(at).expect("an arena fits in memory")
 }

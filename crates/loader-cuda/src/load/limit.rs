@@ -1,23 +1,24 @@
-//! How fast the link to the device is, by copying what is pinned already.
+//! Measures the speed of the link to the device, by copying memory that is already pinned.
 
 use std::{sync::PoisonError, time::Instant};
 
 use super::Loader;
 use crate::{CallError, driver::DeviceMemory};
 
-/// A limit that cannot be measured.
+/// Error from measuring the link to the device.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot measure the link to the device")]
 #[non_exhaustive]
 pub struct LimitError {
-    /// What the driver answered.
+    /// The driver's error.
     #[from]
     pub source: CallError,
 }
 
 impl Loader {
-    /// The rate in bytes per second at which the device takes pinned memory: the loader's own ring, copied over and over until `bytes` are,
-    /// on the loader's streams. No load can be faster. Needs 256 MiB of the device, or an eighth of what is free.
+    /// Measures the rate at which the device takes pinned memory, in bytes per second. It copies the loader's own ring
+    /// over and over, on the loader's streams, until `bytes` are copied. No load can be faster. Needs 256 MiB of device
+    /// memory, or an eighth of the free memory if that is less.
     ///
     /// # Errors
     ///
@@ -37,7 +38,7 @@ impl Loader {
             for (((slot_number, target), stream), _) in
                 (0..slots.len()).cycle().zip(targets).zip(streams).zip(0..copies)
             {
-                // No waiting: nobody writes to the ring.
+                // No wait is needed before the copy, because nothing writes to the ring.
                 slots[slot_number].send(slot, &memory, target * slot, stream)?;
             }
             inner.streams.iter().try_for_each(|stream| stream.synchronize())
@@ -48,7 +49,7 @@ impl Loader {
             run(&mut slots, copies)?;
             Ok(started.elapsed())
         });
-        // Whatever happened, nothing is in flight when the memory goes.
+        // Whether or not a copy failed, nothing may be in flight when the memory is freed.
         let settled = inner.streams.iter().map(|stream| stream.finish()).fold(Ok(()), Result::and);
         let settled = slots.iter_mut().map(super::Slot::settle).fold(settled, Result::and);
         let time = measured?;

@@ -1,4 +1,4 @@
-//! Loads what is selected of a stored model.
+//! Loads a selection of a stored model.
 
 mod alone;
 mod arena;
@@ -36,10 +36,10 @@ use crate::{
     weights::Place,
 };
 
-/// What loading needs besides memory for the tensors: streams and a ring of pinned staging buffers. Made once and used for many
-/// loads, as pinning costs more than many a load. Cheap to clone.
+/// The resources of loads besides the tensors' memory: streams and a ring of pinned staging buffers. Create a loader
+/// once and use it for many loads, because pinning can cost more than a load. Cheap to clone.
 ///
-/// Loads with one loader wait for each other: the link to the device is one.
+/// Loads with the same loader wait for each other, since they share the link to the device.
 #[derive(Debug, Clone)]
 pub struct Loader {
     inner: Arc<Inner>,
@@ -51,20 +51,20 @@ struct Inner {
     dequantizer: Dequantizer,
     options: LoaderOptions,
     streams: Vec<Arc<Stream>>,
-    /// Each thread of a load has so many in a row as its own.
+    /// Ring of slots. Each thread of a load owns a run of them.
     slots: Mutex<Vec<Slot>>,
     arenas: Arenas,
 }
 
-/// The loaders that [`Loader::shared`] has made, by device.
+/// Loaders that [`Loader::shared`] has created, one per device.
 static SHARED: Mutex<Vec<Loader>> = Mutex::new(Vec::new());
 
 impl Loader {
-    /// A loader for `device`, with its ring pinned.
+    /// Creates a loader for `device`, and pins its ring.
     ///
     /// # Errors
     ///
-    /// [`CudaError::Setup`] where a stream, an event or the pinned memory cannot be had.
+    /// [`CudaError::Setup`] where a stream, an event or the pinned memory cannot be created.
     pub fn new(device: &Device, options: &LoaderOptions) -> Result<Self, CudaError> {
         let options = options.sensible();
         let context = device.context();
@@ -86,12 +86,12 @@ impl Loader {
         })
     }
 
-    /// The process's loader for device `ordinal`, counted from 0, of the system's driver, with [`LoaderOptions::default`]. It is made when
-    /// it is first asked for, and stays until [`Self::release_shared`].
+    /// Returns the process's loader for device `ordinal`, counted from 0, with the system's driver and
+    /// [`LoaderOptions::default`]. The first call creates the loader. It stays until [`Self::release_shared`].
     ///
     /// # Errors
     ///
-    /// As [`Device::open`] and [`Self::new`].
+    /// The errors of [`Device::open`] and [`Self::new`].
     pub fn shared(ordinal: u32) -> Result<Self, CudaError> {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = shared.iter().find(|loader| loader.device().ordinal() == ordinal) {
@@ -102,29 +102,29 @@ impl Loader {
         Ok(loader)
     }
 
-    /// Lets the process's loaders go. Pinned memory is freed once nobody else has them.
+    /// Drops the process's loaders. Their pinned memory is freed once nobody else holds them.
     pub fn release_shared() {
         let released = std::mem::take(&mut *SHARED.lock().unwrap_or_else(PoisonError::into_inner));
         drop(released);
     }
 
-    /// The device.
+    /// Device that the loader loads to.
     #[must_use]
     pub fn device(&self) -> &Device {
         &self.inner.device
     }
 
-    /// What the loader is made of.
+    /// Sizes and counts of the loader's resources.
     #[must_use]
     pub fn options(&self) -> &LoaderOptions {
         &self.inner.options
     }
 
-    /// Loads what `selection` takes of `model`. When this returns, all of it is in the device's memory, and any stream may use it.
+    /// Loads a `selection` of `model`. On return all of it is in device memory, and any stream may use it.
     ///
     /// # Errors
     ///
-    /// Every [`CudaError`] but [`CudaError::Probe`]. Nothing stays allocated then, and no copy is in flight.
+    /// Every [`CudaError`] except [`CudaError::Probe`]. Nothing stays allocated then, and no copy is in flight.
     pub fn load(
         &self,
         store: &Store,
@@ -135,11 +135,11 @@ impl Loader {
         self.load_table(store, &*store.table(model)?, selection, options)
     }
 
-    /// As [`Self::load`], for a model whose table is at hand.
+    /// Loads like [`Self::load`], for a model whose table has been read already.
     ///
     /// # Errors
     ///
-    /// As [`Self::load`], but for [`CudaError::Table`].
+    /// The errors of [`Self::load`] except [`CudaError::Table`].
     pub fn load_table(
         &self,
         store: &Store,
@@ -147,7 +147,8 @@ impl Loader {
         selection: &Selection,
         options: &LoadOptions<'_>,
     ) -> Result<CudaWeights, CudaError> {
-        // Before anything is planned or allocated: what the load before this one brings is shared, not loaded beside it.
+        // The lock is taken before anything is planned or allocated, so that tensors of the load before this one are
+        // shared, and not loaded again.
         let mut slots = self.inner.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let started = Instant::now();
         let held = if options.reuse { self.inner.arenas.alive() } else { Vec::new() };
@@ -169,7 +170,7 @@ impl Loader {
         for part in plan.tensors.iter().flat_map(|tensor| &tensor.parts) {
             places.push(match (part.arena, &arena) {
                 (Some(at), Some(arena)) => Place { arena: of(arena), at: index(at) },
-                // Every part is empty, so that nothing was allocated.
+                // Nothing was allocated, because every part is empty.
                 (Some(_), None) => Place::NOWHERE,
                 (None, _) => {
                     let found = held.iter().find_map(|arena| Some((arena, arena.find(&part.origin)?)));
@@ -185,7 +186,7 @@ impl Loader {
         Ok(CudaWeights::new(self.clone(), arenas, plan.tensors, &places, ready, report))
     }
 
-    /// Reads what the plan wants into an arena of its own, if it wants anything; and a mark behind all copies.
+    /// Reads the plan's bytes into a new arena, unless there are none, and records an event after all copies.
     fn fill(
         &self,
         store: &Store,
@@ -208,7 +209,7 @@ impl Loader {
             transfer.finish(report)?;
             arena = Some(Arc::new(Arena::new(memory, plan)));
         }
-        // Nothing is in flight: all slots are settled.
+        // Nothing is in flight here, because all slots are settled.
         ready.record(&streams[0]).map_err(mark)?;
         Ok((arena, ready))
     }
@@ -225,7 +226,7 @@ impl Loader {
         })
     }
 
-    /// What decodes on the device.
+    /// Dequantizer for the loader's device.
     pub(crate) fn dequantizer(&self) -> &Dequantizer {
         &self.inner.dequantizer
     }

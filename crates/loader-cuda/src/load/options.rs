@@ -1,22 +1,23 @@
-//! How weights are loaded.
+//! Options of loaders and of loads.
 
 use longshore_manifest::{Progress, Silent};
 use longshore_st_format::Dtype;
 
 use crate::ColdReads;
 
-/// What a [`Loader`](crate::Loader) is made of.
+/// Sizes and counts of the resources of a [`Loader`](crate::Loader).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoaderOptions {
-    /// The size of a staging buffer in bytes, which is also the most that is copied at once; rounded up to a multiple of 4 KiB.
-    /// Larger ones cost cache, smaller ones cost calls; the default is 2 MiB.
+    /// Size of a staging buffer in bytes, which is also the largest copy. It is rounded up to a multiple of 4 KiB.
+    /// Larger buffers use more cache, smaller buffers need more calls. Default 2 MiB.
     pub slot_bytes: usize,
-    /// The most threads that read, the calling one included; 12, or as many as there are processors if that is fewer.
+    /// Largest number of reading threads, including the calling thread. Default 12, or the number of processors if that
+    /// is less.
     pub threads: usize,
-    /// The staging buffers of each thread; 2, so that one is filled while the other is copied.
+    /// Staging buffers per thread. Default 2, so that one is filled while the other is copied.
     pub slots_per_thread: usize,
-    /// The streams that copies are spread over; 2.
+    /// Number of streams over which copies are spread. Default 2.
     pub streams: usize,
 }
 
@@ -28,7 +29,7 @@ impl Default for LoaderOptions {
 }
 
 impl LoaderOptions {
-    /// With each count at least 1, and buffers of whole pages.
+    /// Returns these options with each count at least 1, and with buffers of whole pages.
     pub(super) fn sensible(&self) -> Self {
         Self {
             slot_bytes: self.slot_bytes.clamp(4096, 1 << 30).next_multiple_of(4096),
@@ -39,21 +40,22 @@ impl LoaderOptions {
     }
 }
 
-/// How one load goes.
+/// Options of one load.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct LoadOptions<'p> {
-    /// The type that plain float tensors get: F32, F16 or BF16. Quantized tensors stay as they are stored. Values are converted by the
-    /// reading threads, so that what is copied is what is kept.
+    /// Type to convert plain float tensors to: F32, F16 or BF16. Quantized tensors stay as they are stored. The reading
+    /// threads convert the values, so the copied bytes are the final ones.
     pub dtype: Option<Dtype>,
-    /// Whether blobs that are read wholly are hashed on the way. A blob that is read in part cannot be checked; the report counts
-    /// both kinds.
+    /// With `true`, blobs that are read as a whole are hashed on the way. A blob that is read in part cannot be
+    /// verified; the report counts both kinds.
     pub verify: bool,
-    /// Whether tensors that are on the device already are shared with the weights that hold them rather than loaded again.
+    /// With `true`, tensors that are already on the device are shared with the weights that hold them, and not loaded
+    /// again.
     pub reuse: bool,
-    /// How bytes that are not in memory are read.
+    /// Method to read bytes that are not in the page cache.
     pub cold: ColdReads,
-    /// Told of every piece, in bytes of the device; asked before each whether to stop.
+    /// Receives the progress in bytes of device memory after each piece, and can cancel the load before each piece.
     pub progress: &'p dyn Progress,
 }
 

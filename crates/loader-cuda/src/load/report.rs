@@ -1,34 +1,35 @@
-//! What a load did.
+//! Reports of loads.
 
 use std::time::Duration;
 
 use longshore_manifest::weights::plan::LoadPlan;
 
-/// What a load did. Bytes are counted with every companion of a quantized tensor.
+/// Numbers about one load. Bytes include all companions of quantized tensors.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoadReport {
-    /// The tensors.
+    /// Number of tensors.
     pub tensors: usize,
-    /// Their bytes on the device.
+    /// Bytes of the tensors on the device.
     pub bytes: u64,
-    /// Of those, the bytes that were on the device already.
+    /// Part of `bytes` that was already on the device.
     pub reused_bytes: u64,
-    /// The bytes that were read from blobs.
+    /// Bytes that were read from blobs.
     pub read_bytes: u64,
-    /// Of those, the bytes that were read past the page cache.
+    /// Part of `read_bytes` that was read past the page cache.
     pub direct_bytes: u64,
-    /// Of those, the bytes that were read many reads at once, by `io_uring`; the others a read at a time, by `pread`.
+    /// Part of `direct_bytes` that `io_uring` read, with many reads at once. `pread` read the others, one read at a
+    /// time.
     pub ring_bytes: u64,
-    /// The bytes that were allocated on the device: the tensors, and padding between them.
+    /// Bytes that were allocated on the device: the tensors, and the padding between them.
     pub arena_bytes: u64,
-    /// The blobs that were read.
+    /// Number of blobs that were read.
     pub blobs: usize,
-    /// The blobs whose digest was checked.
+    /// Number of blobs whose digest was verified.
     pub verified_blobs: usize,
-    /// The blobs whose digest was to be checked and could not be, as only a part of them was wanted.
+    /// Number of blobs whose digest could not be verified, because only a part of the blob was read.
     pub partly_read_blobs: usize,
-    /// How long it took, from the plan to the last byte on the device.
+    /// Time from the start of planning until the last byte is on the device.
     pub time: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Fills an arena: threads read pieces into their own slots and queue the copies.
+//! Fills an arena: threads read pieces into their own slots, and queue the copies.
 
 use std::{
     ops::ControlFlow,
@@ -14,24 +14,24 @@ use crate::{
     read::{Blobs, Filler, Schedule},
 };
 
-/// What one load does, for all of its threads.
+/// State of one load that all of its threads share.
 pub(super) struct Transfer<'l> {
     pub(super) blobs: &'l Blobs<'l>,
     pub(super) memory: &'l DeviceMemory,
     pub(super) options: &'l LoadOptions<'l>,
     schedule: Schedule,
-    /// The first error; the rest follow from it, or are of no more use.
+    /// The first error. Later errors follow from it, or do not matter.
     error: Mutex<Option<CudaError>>,
     failed: AtomicBool,
     direct_bytes: AtomicU64,
     ring_bytes: AtomicU64,
 }
 
-/// One thread's slots.
+/// Slots of one thread.
 struct Mine<'s> {
     transfer: &'s Transfer<'s>,
     slots: &'s mut [Slot],
-    /// Where in the arena the bytes go that were last in each slot.
+    /// Arena offset of the last bytes in each slot.
     sent: Vec<u64>,
 }
 
@@ -54,7 +54,8 @@ impl<'l> Transfer<'l> {
         }
     }
 
-    /// Runs on as many threads as there are groups of slots, this one included. Afterwards no copy is in flight.
+    /// Runs the load on as many threads as there are groups of slots, including this thread. No copy is in flight
+    /// afterwards.
     pub(super) fn run(&self, slots: &mut [Slot], per_thread: usize, streams: &[Arc<Stream>]) {
         let threads = self.schedule.len().max(1);
         let mut groups = slots.chunks_mut(per_thread).take(threads).zip(streams.iter().cycle());
@@ -62,7 +63,7 @@ impl<'l> Transfer<'l> {
         std::thread::scope(|scope| {
             for (slots, stream) in groups {
                 let name = "longshore-load".to_owned();
-                // Where no more threads can be had, those that there are do the work.
+                // Where no more threads can be started, the running ones do all the work.
                 let spawned =
                     std::thread::Builder::new().name(name).spawn_scoped(scope, move || self.work(slots, stream));
                 if spawned.is_err() {
@@ -75,13 +76,13 @@ impl<'l> Transfer<'l> {
         });
     }
 
-    /// Notes how bytes were read, or gives the first error.
+    /// Adds to the report how bytes were read, or returns the first error.
     pub(super) fn finish(self, report: &mut LoadReport) -> Result<(), CudaError> {
         (report.direct_bytes, report.ring_bytes) = (self.direct_bytes.into_inner(), self.ring_bytes.into_inner());
         self.error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
-    /// One thread's work.
+    /// Work of one thread.
     fn work(&self, slots: &mut [Slot], stream: &Arc<Stream>) {
         let mut mine = Mine { transfer: self, sent: vec![0; slots.len()], slots };
         let worked = match self.memory.context().enter() {
@@ -131,8 +132,7 @@ impl<'l> Transfer<'l> {
 }
 
 impl Drop for Mine<'_> {
-    /// Whatever happened, a panic of whoever is told of the progress included, nothing reads the slots and nothing writes to the
-    /// arena after this.
+    /// Waits until nothing reads the slots or writes to the arena, even after a panic in the caller's progress.
     fn drop(&mut self) {
         for (slot, at) in self.slots.iter_mut().zip(&self.sent) {
             if let Err(error) = slot.settle() {

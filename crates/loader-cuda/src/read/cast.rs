@@ -1,14 +1,14 @@
-//! Float types, one into another, on the way into the staging buffer.
+//! Converts elements between float types on the way into the staging buffer.
 
 use half::{bf16, f16};
 use longshore_manifest::weights::plan::Cast;
 use longshore_st_format::Dtype;
 
-/// Writes the elements of `from`, little-endian, as `to`, rounded once to the nearest, ties to even.
+/// Converts the little-endian elements of `from` and writes them to `to`, rounded once to nearest, ties to even.
 ///
 /// # Panics
 ///
-/// If the lengths do not fit each other, or the types are none that a plan has.
+/// Panics if the lengths do not match, or if no plan has this pair of types.
 pub(super) fn convert(cast: Cast, from: &[u8], to: &mut [u8]) {
     let (before, after) = cast.widths();
     assert_eq!(from.len() as u64 / before, to.len() as u64 / after, "BUG: a cast of unequal lengths");
@@ -43,8 +43,9 @@ fn narrow(value: f64) -> f32 {
     value as f32
 }
 
-/// The float of odd significand next to `value`, where none equals it: rounded once more, to fewer bits, it gives what `value` itself
-/// would. (`half` looks at the upper half of an `f64` only.)
+/// Narrows `value` to `f32`. An inexact result is replaced by the neighbouring float with an odd significand, so that
+/// rounding it once more, to fewer bits, gives the same as rounding `value` itself. (`half` looks only at the upper
+/// half of an `f64`.)
 fn narrow_to_odd(value: f64) -> f32 {
     let nearest = narrow(value);
     let back = f64::from(nearest);
@@ -74,7 +75,8 @@ mod tests {
 
     #[test]
     fn values_are_rounded_once_to_the_nearest() {
-        // Halfway between two BF16s goes to the even one; a little more goes up. From F64 the little is lost in F32.
+        // A value halfway between two BF16s rounds to the even one, and a little more rounds up. A conversion by way of
+        // F32 would lose that little.
         let half = 1.0 + f64::powi(2.0, -8);
         let more = half + f64::powi(2.0, -40);
         assert_eq!(cast(Dtype::F64, Dtype::BF16, half.to_le_bytes()), bf16::ONE.to_le_bytes());

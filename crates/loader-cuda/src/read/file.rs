@@ -1,4 +1,4 @@
-//! A blob's file: what it is, and reads of it.
+//! Files of blobs: their identity, and reads of them.
 
 use std::{
     cell::{Cell, OnceCell},
@@ -8,9 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What tells a file from another that took its place, and from itself after it was written to or cut.
+/// Properties that distinguish a file from another one that took its place, and from itself after it was written to or
+/// truncated.
 ///
-/// Not the time of the last change: imports that find a blob in the store renew it.
+/// The time of the last change does not count, because imports that find a blob in the store renew it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     device: u64,
@@ -18,17 +19,17 @@ pub(super) struct Identity {
     pub(super) size: u64,
 }
 
-/// A blob's open file, of one thread.
+/// A blob's open file, used by one thread.
 #[derive(Debug)]
 pub(super) struct BlobFile {
     path: PathBuf,
     file: File,
-    /// The same file, past the page cache, once it was tried to open it.
+    /// The same file opened for reads past the page cache, once that was tried.
     direct: OnceCell<Option<File>>,
     refused: Cell<bool>,
-    /// Whether it was asked before what is in memory.
+    /// True once it was asked which bytes are in memory.
     probed: Cell<bool>,
-    /// Of a walk over offsets that looks random.
+    /// State of a pseudo-random walk over offsets.
     walk: Cell<u64>,
 }
 
@@ -39,15 +40,16 @@ impl BlobFile {
         #[cfg(unix)]
         {
             use std::os::unix::fs::OpenOptionsExt as _;
-            // A pipe that stands in for a blob is opened at once rather than when someone writes to it, and refused below.
+            // With these flags, opening a pipe in place of a blob does not wait for a writer. The pipe is refused
+            // below.
             let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
             options.custom_flags(flags.bits().cast_signed());
         }
         let file = options.open(path)?;
         if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"));
         }
-        // Where nothing is known about the file, its address in memory and the time do as a seed.
+        // Without any knowledge of the file, the current time serves as the seed.
         let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let walk = Cell::new(u64::from(seed.subsec_nanos()) | 1);
         let (direct, refused, probed) = (OnceCell::new(), Cell::new(false), Cell::new(false));
@@ -65,15 +67,16 @@ impl BlobFile {
         Ok(Identity { device: 0, inode: 0, size: found.len() })
     }
 
-    /// Reads from `offset` into `out` until it is full or the file ends; the number of bytes.
+    /// Reads from `offset` into `out` until it is full or the file ends. Returns the number of bytes.
     pub(super) fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
         read_with(out.len(), |done| read_at(&self.file, &mut out[done..], offset + done as u64))
     }
 
-    /// Reads from `offset` into the buffers, one after another, until they are full or the file ends; the number of bytes.
+    /// Reads from `offset` into the buffers, in order, until they are full or the file ends. Returns the number of
+    /// bytes.
     #[cfg(target_os = "linux")]
     pub(super) fn read_scattered(&self, offset: u64, out: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        /// The most buffers of one call.
+        /// Largest number of buffers per call.
         const MOST: usize = 1024;
         let len = out.iter().map(|slice| slice.len()).sum();
         let mut rest = out;
@@ -85,7 +88,7 @@ impl BlobFile {
         })
     }
 
-    /// As above, by one call for each buffer.
+    /// Like the version for Linux, with one call per buffer.
     #[cfg(not(target_os = "linux"))]
     pub(super) fn read_scattered(&self, offset: u64, out: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         let mut done = 0;
@@ -99,13 +102,14 @@ impl BlobFile {
         Ok(done)
     }
 
-    /// Whether the range seems to be in memory: a few bytes of it can be read without waiting. At places that change from call to
-    /// call, as asking brings the page of a byte into memory soon after.
+    /// Returns true where the range seems to be in memory, that is, where a few of its bytes can be read without
+    /// waiting. The places change from call to call, because the test itself brings the page of a byte into memory soon
+    /// after.
     #[cfg(target_os = "linux")]
     pub(super) fn is_warm(&self, range: &Range<u64>) -> bool {
         use rustix::io::ReadWriteFlags;
         if !self.probed.replace(true) {
-            // No more than the page of the byte that is asked for.
+            // With this advice, a test brings in no more than the page of its byte.
             let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::Random);
         }
         let len = range.end - range.start;
@@ -118,7 +122,8 @@ impl BlobFile {
             let mut out = [IoSliceMut::new(&mut byte)];
             match rustix::io::preadv2(&self.file, &mut out, at, ReadWriteFlags::NOWAIT) {
                 Ok(_) => true,
-                // What cannot be asked counts as in memory, so that it is read in the way that always works.
+                // Where the test is not possible, the bytes count as being in memory, so they are read in the way that
+                // always works.
                 Err(error) => error != rustix::io::Errno::AGAIN,
             }
         })
@@ -130,7 +135,8 @@ impl BlobFile {
         true
     }
 
-    /// The same file, for reads past the page cache; `None` where the system or the file system has no such reads.
+    /// Returns the same file opened for reads past the page cache, or `None` where the system or the file system does
+    /// not support them.
     pub(super) fn direct(&self) -> io::Result<Option<&File>> {
         if self.direct.get().is_none() {
             let opened = open_direct(&self.path, &self.file)?;
@@ -142,7 +148,8 @@ impl BlobFile {
         Ok(self.direct.get().and_then(Option::as_ref).filter(|_| !self.refused.get()))
     }
 
-    /// Has [`Self::direct`] give nothing from here on: the file system took the flag, and refuses the reads.
+    /// Makes [`Self::direct`] return `None` from here on, because the file system accepted the flag but refuses the
+    /// reads.
     pub(super) fn refuse_direct(&self) {
         self.refused.set(true);
         #[cfg(target_os = "linux")]
@@ -150,7 +157,7 @@ impl BlobFile {
     }
 }
 
-/// Calls `read` with the bytes done until there are `len`, or it gives none.
+/// Calls `read` with the number of bytes read so far, until there are `len` bytes or it returns none.
 fn read_with(len: usize, mut read: impl FnMut(usize) -> io::Result<usize>) -> io::Result<usize> {
     let mut done = 0;
     while done < len {
@@ -174,7 +181,7 @@ pub(super) fn read_at(file: &File, out: &mut [u8], offset: u64) -> io::Result<us
     std::os::windows::fs::FileExt::seek_read(file, out, offset)
 }
 
-/// The file once more, past the page cache; the same file, whatever has its name by now.
+/// Opens the file again, for reads past the page cache. It is the same file, even if another one has taken its name.
 #[cfg(target_os = "linux")]
 fn open_direct(path: &Path, file: &File) -> io::Result<Option<File>> {
     use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};

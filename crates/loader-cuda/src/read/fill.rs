@@ -1,4 +1,4 @@
-//! Fills one staging buffer after another.
+//! Fills staging buffers with the bytes of pieces.
 
 use std::{collections::VecDeque, io::IoSliceMut, ops::Range, rc::Rc};
 
@@ -13,28 +13,28 @@ use super::{
 };
 use crate::CudaError;
 
-/// What one thread reads with. It keeps the last blob open, as the next piece is often of the same.
+/// Reading state of one thread. It keeps the last blob open, because the next piece often belongs to the same blob.
 #[derive(Debug)]
 pub(crate) struct Filler<'p> {
     blobs: &'p Blobs<'p>,
-    /// The fetches that were begun and are not finished, oldest first.
+    /// Fetches in progress, oldest first.
     begun: VecDeque<Begun>,
-    /// The blob of the fetch that was begun last.
+    /// Blob of the fetch that was begun last.
     newest: Option<Rc<Opened>>,
-    /// The blob of the fetch that was finished last, which is to be checked when it is left.
+    /// Blob of the fetch that was finished last. It is checked when the next blob begins.
     oldest: Option<Rc<Opened>>,
-    /// Made when something is not in memory.
+    /// Reader of bytes that are not in memory, created on first use.
     cold: Option<Box<dyn Reader>>,
     buffers: Buffers,
-    /// For bytes that are not read right into their places.
+    /// Buffer for bytes that are not read directly to their places.
     scratch: Vec<u8>,
-    /// Of the blob whose digest is being checked.
+    /// Hashing state of the blob whose digest is being verified.
     hashing: Option<Hashing>,
-    /// Whether the fetch that was begun last is of bytes that are not in memory.
+    /// True where the newest fetch reads bytes that are not in memory.
     is_cold: bool,
     /// Bytes that were read past the page cache.
     pub(crate) direct_bytes: u64,
-    /// Of those, the bytes that were read many at once.
+    /// Part of `direct_bytes` that was read with many reads at once.
     pub(crate) ring_bytes: u64,
 }
 
@@ -45,11 +45,11 @@ struct Opened {
     file: Rc<BlobFile>,
 }
 
-/// A fetch that was begun.
+/// A fetch in progress.
 #[derive(Debug)]
 struct Begun {
     opened: Rc<Opened>,
-    /// What is read, in bytes from the start of the blob: that of the fetch, and what is hashed before it.
+    /// Range to read, in bytes from the start of the blob: the fetch, and bytes before it that have to be hashed.
     range: Range<u64>,
     is_cold: bool,
 }
@@ -58,9 +58,9 @@ struct Begun {
 struct Hashing {
     blob: usize,
     hasher: Hasher,
-    /// Everything before it is read, or will be by what was begun.
+    /// Everything before this offset is read, or will be read by fetches in progress.
     begun: u64,
-    /// Everything before it is hashed.
+    /// Everything before this offset is hashed.
     done: u64,
 }
 
@@ -81,8 +81,8 @@ impl<'p> Filler<'p> {
         }
     }
 
-    /// Fills `out`, which is as long as the piece, with the bytes of the piece; padding becomes zero. `next` is the piece of the next call,
-    /// where it is known: some of it may be read already.
+    /// Fills `out`, which is as long as the piece, with the bytes of the piece; padding becomes zero. `next` is the
+    /// piece of the next call, where it is known; some of it may be read already.
     pub(crate) fn fill(&mut self, piece: &Piece, next: Option<&Piece>, out: &mut [u8]) -> Result<(), CudaError> {
         let mut filled = 0;
         for (at, fetch) in piece.fetches.iter().enumerate() {
@@ -105,17 +105,17 @@ impl<'p> Filler<'p> {
         Ok(())
     }
 
-    /// Whether the piece after one is worth knowing while that is filled.
+    /// Returns true where it helps to know the next piece while one is filled.
     pub(crate) fn looks_ahead(&self) -> bool {
         self.depth() > 1
     }
 
-    /// Hashes the blob of the next pieces, all of which have to be given to [`Self::fill`] in their order, with nothing between.
+    /// Starts to hash `blob`. All of its pieces must be given to [`Self::fill`] in order, with nothing between them.
     pub(crate) fn start_digest(&mut self, blob: usize) {
         self.hashing = Some(Hashing { blob, hasher: Hasher::default(), begun: 0, done: 0 });
     }
 
-    /// Hashes the rest of the blob, and compares.
+    /// Hashes the rest of the blob, and compares the digest.
     pub(crate) fn finish_digest(&mut self) -> Result<(), CudaError> {
         let Some(Hashing { blob, mut hasher, mut done, .. }) = self.hashing.take() else { return Ok(()) };
         let opened = self.open(blob)?;
@@ -138,7 +138,7 @@ impl<'p> Filler<'p> {
         Ok(())
     }
 
-    /// Closes the last blob; an error if it changed while it was read.
+    /// Closes the last blob. Returns an error if the blob changed while it was read.
     pub(crate) fn close(&mut self) -> Result<(), CudaError> {
         self.newest = None;
         let oldest = self.oldest.take();
@@ -154,15 +154,15 @@ impl<'p> Filler<'p> {
         Ok(opened)
     }
 
-    /// How many fetches may be begun before one is finished.
+    /// Number of fetches that may be begun before one is finished.
     fn depth(&self) -> usize {
         self.cold.as_ref().filter(|_| self.is_cold).map_or(1, |cold| cold.depth())
     }
 
-    /// Opens the blob of a fetch, and begins to read it where it is not in memory.
+    /// Opens the blob of a fetch, and begins to read the fetch where it is not in memory.
     fn begin(&mut self, arena: u64, fetch: &Fetch) -> Result<(), CudaError> {
         let opened = self.open(fetch.blob)?;
-        // What is hashed is read without a hole.
+        // Bytes to be hashed are read without gaps.
         let mut range = fetch.file.clone();
         if let Some(hashing) = &mut self.hashing {
             range.start = range.start.min(hashing.begun);
@@ -180,7 +180,7 @@ impl<'p> Filler<'p> {
         Ok(())
     }
 
-    /// Reads the fetch that was begun first, and puts its bytes to their places in `out`.
+    /// Reads the oldest fetch in progress, and puts its bytes into their places in `out`.
     fn finish(&mut self, arena: u64, fetch: &Fetch, out: &mut [u8]) -> Result<(), CudaError> {
         let Begun { opened, range, is_cold } = self.begun.pop_front().expect("it was begun before");
         let (blobs, blob, file) = (self.blobs, fetch.blob, &opened.file);
@@ -231,18 +231,18 @@ impl<'p> Filler<'p> {
     }
 }
 
-/// Where in the arena the first bytes of a fetch go.
+/// Arena offset of the first bytes of a fetch.
 fn first(arena: u64, fetch: &Fetch) -> u64 {
     arena + fetch.takes.first().map_or(0, |take| take.at)
 }
 
-/// Where in the piece a take goes.
+/// Range of the piece that a take fills.
 fn place(take: &Take) -> (usize, usize) {
     let index = |at: u64| usize::try_from(at).expect("a piece is as long as a buffer at most");
     (index(take.at), index(take.at + take.len()))
 }
 
-/// Reads the takes of `fetch` right into their places, and what lies between them into `scratch`.
+/// Reads the takes of `fetch` directly to their places, and the bytes between them into `scratch`.
 fn scatter(file: &BlobFile, fetch: &Fetch, out: &mut [u8], scratch: &mut Vec<u8>) -> std::io::Result<usize> {
     if let [take] = &fetch.takes[..] {
         let (from, to) = place(take);
@@ -268,7 +268,8 @@ fn scatter(file: &BlobFile, fetch: &Fetch, out: &mut [u8], scratch: &mut Vec<u8>
     file.read_scattered(fetch.file.start, &mut slices)
 }
 
-/// Copies or converts the runs of `take` out of `bytes`, which start at `start` in the blob, one after another into `out`.
+/// Copies or converts the runs of `take` from `bytes`, which start at `start` in the blob, one after another into
+/// `out`.
 fn distribute(take: &Take, start: u64, bytes: &[u8], out: &mut [u8]) {
     let index = |at: u64| usize::try_from(at).expect("a fetch fits in memory");
     let run = index(take.extent.run);

@@ -1,4 +1,4 @@
-//! From blobs to a staging buffer: the half of loading that needs no device.
+//! Reads blobs into staging buffers: the half of loading that needs no device.
 
 mod cast;
 mod cold;
@@ -15,18 +15,19 @@ use file::{BlobFile, Identity};
 pub(crate) use fill::Filler;
 pub(crate) use schedule::Schedule;
 
-/// How bytes that are not in memory are read.
+/// Method to read bytes that are not in memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ColdReads {
-    /// Past the page cache (`O_DIRECT`), where the system can: fastest from disk, and leaves nothing behind for the next load. Each thread
-    /// waits for one read at a time, by `pread`.
+    /// Past the page cache (`O_DIRECT`), where the system supports it. This is the fastest way from disk, and leaves
+    /// nothing in memory for the next load. Each thread waits for one read at a time, by `pread`.
     #[default]
     Direct,
-    /// As [`Self::Direct`], and each thread has many reads in flight, those of the piece that comes next among them, by `io_uring`. Where the
-    /// kernel does not let this process do so, by `pread`. For disks that want many requests; a virtual disk was faster without.
+    /// Like [`Self::Direct`], but each thread has many reads in flight by `io_uring`, including those of the next
+    /// piece. Where the kernel does not permit `io_uring`, `pread` reads. This is for disks that need many requests; a
+    /// virtual disk was faster without it.
     DirectRing,
-    /// Through the page cache: slower from disk, and the next load finds the bytes in memory.
+    /// Through the page cache: slower from disk, but the next load finds the bytes in memory.
     Buffered,
 }
 
@@ -35,7 +36,7 @@ pub enum ColdReads {
 pub(crate) struct Blobs<'p> {
     store: &'p Store,
     pub(crate) plan: &'p LoadPlan,
-    /// What each blob was when it was first opened.
+    /// Identity of each blob's file when it was first opened.
     identities: Vec<OnceLock<Identity>>,
     cold: ColdReads,
 }
@@ -50,7 +51,7 @@ impl<'p> Blobs<'p> {
         self.store.blob_path(&self.plan.blobs[blob].digest)
     }
 
-    /// Opens a blob, which has to be the file that it was when it was first opened, and as long as the plan needs.
+    /// Opens a blob. Its file must be the same as when it was first opened, and as long as the plan requires.
     fn open(&self, blob: usize) -> Result<BlobFile, CudaError> {
         let path = self.path(blob);
         let file = BlobFile::open(&path).and_then(|file| file.identity().map(|identity| (file, identity)));
@@ -66,7 +67,7 @@ impl<'p> Blobs<'p> {
         Ok(file)
     }
 
-    /// Checks that the file is still as long as it was.
+    /// Checks that the file has not changed since it was first opened.
     fn check(&self, blob: usize, file: &BlobFile) -> Result<(), CudaError> {
         let identity = file.identity().map_err(|source| self.read_error("read the size of", blob, None, source))?;
         if self.identities[blob].get().is_some_and(|first| *first != identity) {
@@ -75,12 +76,12 @@ impl<'p> Blobs<'p> {
         Ok(())
     }
 
-    /// The error of a read that failed, at `arena` if that is known.
+    /// Builds the error of a failed read, with the tensor at arena offset `arena` if it is given.
     fn read_error(&self, action: &'static str, blob: usize, arena: Option<u64>, source: std::io::Error) -> CudaError {
         CudaError::Read { action, path: self.path(blob), tensor: self.tensor(blob, arena), source }
     }
 
-    /// The error of a file that ends at `found`.
+    /// Builds the error of a file that ends at `found`.
     fn short(&self, blob: usize, arena: u64, found: u64, expected: u64) -> CudaError {
         CudaError::Short { path: self.path(blob), tensor: self.tensor(blob, Some(arena)), found, expected }
     }
@@ -90,7 +91,7 @@ impl<'p> Blobs<'p> {
         found.map_or_else(|| self.plan.blobs[blob].tensor.clone(), |tensor| tensor.name.clone())
     }
 
-    /// The first tensor whose bytes end behind `size`.
+    /// Returns the first tensor whose bytes end beyond `size`.
     fn tensor_before(&self, blob: usize, size: u64) -> String {
         let mut reads = self.plan.reads.iter().filter(|read| read.blob == blob);
         self.tensor(blob, reads.find(|read| read.extent.end() > size).map(|read| read.arena))

@@ -1,4 +1,4 @@
-//! What is left to read, handed out to threads.
+//! Hands the pieces of a plan out to threads.
 
 use std::{
     ops::ControlFlow,
@@ -10,23 +10,24 @@ use longshore_manifest::weights::plan::{Cut, LoadPlan, Piece};
 use super::Filler;
 use crate::CudaError;
 
-/// The pieces of a plan, of which each goes to one thread.
+/// Tasks of a plan. Each task goes to one thread.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     tasks: Vec<Task>,
     next: AtomicUsize,
 }
 
-/// Pieces that go to one thread, in their order.
+/// Pieces that go to one thread, in order.
 #[derive(Debug)]
 struct Task {
     pieces: Vec<Piece>,
-    /// The blob whose digest is to be checked; all pieces are of it.
+    /// Blob whose digest is to be verified. All pieces of the task belong to it.
     digest: Option<usize>,
 }
 
 impl Schedule {
-    /// Pieces one by one; or, to be hashed, whole blobs, the largest first so that no thread ends with one that all others wait for.
+    /// Creates a task per piece, or per whole blob where blobs are to be hashed. The largest blobs come first, so that
+    /// no thread ends with one that all others wait for.
     pub(crate) fn new(plan: &LoadPlan, verify: bool, slot_bytes: u64) -> Self {
         let cut = Cut::new(slot_bytes);
         let blob = |pieces: &[Piece]| pieces.first().and_then(|piece| piece.fetches.first()).map(|fetch| fetch.blob);
@@ -44,12 +45,13 @@ impl Schedule {
         Self { tasks, next: AtomicUsize::new(0) }
     }
 
-    /// How many threads have something to do.
+    /// Number of tasks, and of threads that have something to do.
     pub(crate) fn len(&self) -> usize {
         self.tasks.len()
     }
 
-    /// One thread's work: calls `each` with a piece, and with the one after it where that helps, until nothing is left or it breaks off.
+    /// Work of one thread. Calls `each` with a piece, and with the next piece where that helps, until nothing is left
+    /// or `each` breaks off.
     pub(crate) fn work<'p>(
         &'p self,
         filler: &mut Filler<'p>,
@@ -64,7 +66,7 @@ impl Schedule {
                 let mut next = task.pieces.get(at + 1);
                 if next.is_none() && task.digest.is_none() && filler.looks_ahead() {
                     ahead = self.take();
-                    // What is hashed begins with the hashing.
+                    // The first piece of a hashed blob must not be read ahead, because its hashing has not started.
                     next = ahead.filter(|ahead| ahead.digest.is_none()).and_then(|ahead| ahead.pieces.first());
                 }
                 if each(filler, piece, next)?.is_break() {

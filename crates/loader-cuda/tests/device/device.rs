@@ -1,4 +1,4 @@
-//! The first device, if there is one.
+//! Access to the first device, if there is one.
 
 use std::{env, sync::Arc};
 
@@ -11,10 +11,10 @@ use longshore_quant::{Decoder, FloatType, Scheme};
 
 use crate::cases::{Case, Global, Run};
 
-/// Set where there has to be a device.
+/// Environment variable that requires a device.
 const REQUIRED: &str = "LONGSHORE_TEST_DEVICE";
 
-/// What lies behind an output, which no kernel may touch.
+/// Length of the guard behind an output, which no kernel may write.
 const GUARD: usize = 256;
 const UNTOUCHED: u8 = 0xA5;
 
@@ -38,11 +38,11 @@ impl Device {
     }
 
     fn try_open() -> Result<Self, String> {
-        // Where there is no driver, cudarc panics.
+        // cudarc panics where there is no driver, so the driver is opened here first.
         Driver::get().map_err(|error| error.to_string())?;
         let context = CudaContext::new(0).map_err(|error| format!("there is no CUDA device: {error:?}"))?;
         let stream = context.new_stream().expect("a stream is made");
-        // cudarc's context and this crate's are the same primary context.
+        // cudarc's context and this crate's context are the same primary context.
         let device =
             longshore_loader_cuda::Device::open(0).map_err(|error| format!("there is no CUDA device: {error}"))?;
         let dequantizer = Dequantizer::new(&device);
@@ -50,7 +50,7 @@ impl Device {
     }
 
     fn upload(&self, bytes: &[u8]) -> CudaSlice<u8> {
-        // Nothing is allocated for nothing.
+        // Uploads one byte in place of an empty slice, because an allocation must not be empty.
         self.stream.clone_htod(if bytes.is_empty() { &[0][..] } else { bytes }).expect("the device has room")
     }
 
@@ -58,16 +58,17 @@ impl Device {
         slice.device_ptr(&self.stream).0
     }
 
-    /// Launches and waits.
+    /// Launches the decoding, and waits for it.
     #[expect(unsafe_code, reason = "addresses in device memory")]
     fn launch(&self, tensor: &Dequantize, at: &Addresses) {
-        // SAFETY: the stream is of the context; the callers' buffers are as long as the tensor's parts and are kept until the stream is
-        // done, which is waited for.
+        // SAFETY: the stream belongs to the context. The callers' buffers are as long as the tensor's parts, and live
+        // until the stream has finished, which is waited for here.
         unsafe { self.dequantizer.launch(self.stream.cu_stream(), tensor, at) }.expect("the kernel is launched");
         self.context.synchronize().expect("the kernel runs");
     }
 
-    /// Codes of all ones at both ends of 2^32 + 8,192 elements, zeros between them. A device without room for that is passed over.
+    /// Decodes codes of all ones at both ends of 2^32 + 8,192 elements, with zeros between them. Skips a device without
+    /// room for that.
     #[expect(clippy::print_stderr, reason = "a test that checks nothing says so")]
     pub(crate) fn check_ends_of_a_large_tensor(&mut self) {
         let scheme = Scheme::affine(2, 128).expect("it exists");
@@ -86,7 +87,7 @@ impl Device {
         weight[..row].fill(0xFF);
         let end = weight.len() - row;
         weight[end..].fill(0xFF);
-        // 1.0 and 0.0 in bf16.
+        // The numbers 1.0 and 0.0 in bf16.
         let scale = [0x80, 0x3F].repeat(len(bytes.scale / 2));
         let (weight, scale) = (self.upload(&weight), self.upload(&scale));
         let bias = self.stream.alloc_zeros::<u8>(len(bytes.bias)).expect("the device has room");

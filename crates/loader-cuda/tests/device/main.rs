@@ -1,6 +1,7 @@
-//! The kernels on a device, against `longshore-quant`: the same cases as `tests/kernels` runs on the host.
+//! Runs the kernels on a device and compares with `longshore-quant`, on the cases that `tests/kernels` runs on the
+//! host.
 //!
-//! Without a driver or a device nothing is checked, which is said; with `LONGSHORE_TEST_DEVICE=1` that is a failure.
+//! Without a driver or a device the tests check nothing and say so. With `LONGSHORE_TEST_DEVICE=1` they fail instead.
 #![cfg(any(target_os = "linux", windows))]
 
 #[path = "../kernels/cases/mod.rs"]
@@ -61,7 +62,7 @@ fn the_last_unit_of_a_block_decodes() {
     edge_cases(|case| case.check(&mut device));
 }
 
-/// More elements than 32 bits count, with something to see at both ends and nowhere else.
+/// A tensor with more elements than 32 bits can count, and non-zero codes only at both ends.
 #[test]
 fn a_tensor_of_more_than_2_32_elements() {
     let Some(mut device) = Device::open() else { return };

@@ -1,4 +1,4 @@
-//! Every code under every scale, as far as they can be counted.
+//! Exhaustive tests: every code under every scale, as far as they can be enumerated.
 
 use longshore_quant::{FloatType, Scheme};
 

@@ -1,4 +1,4 @@
-//! What MLX itself decodes.
+//! Compares with the values that MLX itself decodes.
 
 use crate::{cases::golden_cases, harness::Harness};
 

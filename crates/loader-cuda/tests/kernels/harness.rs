@@ -1,4 +1,4 @@
-//! The kernels compiled by `g++`, in a process of their own.
+//! Runs the kernels as compiled by `g++`, in a separate process.
 
 use std::{
     env, fs,
@@ -12,24 +12,24 @@ use longshore_loader_cuda::dequantize::{Addresses, GlobalScaleAddress, Launch};
 
 use crate::cases::{Case, Global, Run};
 
-/// Set where the compiler has to be there.
+/// Environment variable that requires the compiler.
 const REQUIRED: &str = "LONGSHORE_TEST_KERNELS";
 
-/// A running harness; `kernels/host/harness.cpp` says what it reads and writes.
+/// A running harness. `kernels/host/harness.cpp` describes its input and output.
 #[derive(Debug)]
 pub(crate) struct Harness {
     child: Child,
 }
 
 impl Harness {
-    /// A harness that stops at any step beyond a buffer and any undefined behaviour, or `None` where there is no compiler and none is
-    /// required.
+    /// Starts a harness that stops at any access beyond a buffer and at any undefined behaviour. Returns `None` where
+    /// there is no compiler and none is required.
     pub(crate) fn start() -> Option<Self> {
         static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
         Some(Self::spawn(PROGRAM.get_or_init(|| compile("checked", &SANITIZERS)).as_deref()?))
     }
 
-    /// A harness that checks nothing, for many elements.
+    /// Starts a harness without these checks, for many elements.
     pub(crate) fn start_fast() -> Option<Self> {
         static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
         Some(Self::spawn(PROGRAM.get_or_init(|| compile("fast", &[])).as_deref()?))
@@ -108,7 +108,7 @@ impl Drop for Harness {
 
 const SANITIZERS: [&str; 3] = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
 
-/// The harness, compiled with further options.
+/// Compiles the harness with additional options.
 #[expect(clippy::print_stderr, reason = "a test that checks nothing says so")]
 fn compile(what: &str, options: &[&str]) -> Option<PathBuf> {
     let required = env::var_os(REQUIRED).is_some_and(|value| value == "1");
@@ -119,7 +119,7 @@ fn compile(what: &str, options: &[&str]) -> Option<PathBuf> {
     }
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     fs::create_dir_all(folder).expect("the target's folder is writable");
-    // Two runs at once must not replace each other's program.
+    // The program is built under a temporary name, because two test runs at once must not replace each other's program.
     let (program, made) =
         (folder.join(format!("kernels-{what}")), folder.join(format!("kernels-{what}-{}", process::id())));
     let done = Command::new("g++")

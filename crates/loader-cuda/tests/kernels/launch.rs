@@ -1,4 +1,4 @@
-//! What is launched for which tensor, and what is refused.
+//! Tests of launches, and of the errors about unsuitable tensors.
 
 use longshore_loader_cuda::dequantize::{
     Addresses, Dequantize, DequantizeError, GlobalScaleAddress, Launch, PartBytes,
@@ -10,7 +10,7 @@ use crate::cases::schemes;
 
 const BF16: FloatType = FloatType::BF16;
 
-/// Parts far from each other.
+/// Addresses of parts that are far from each other.
 fn addresses(scheme: Scheme) -> Addresses {
     Addresses {
         weight: 1 << 44,
@@ -31,7 +31,7 @@ fn refused(tensor: Dequantize, at: &Addresses) -> String {
 
 #[test]
 fn grids_cover_every_unit_once() {
-    // 8 elements of 16 bits or 4 of 32 to a unit, 512 units to a block.
+    // A unit has 8 elements of 16 bits or 4 of 32, and a block has 512 units.
     for (target, columns, blocks) in
         [(BF16, 64, 1), (BF16, 4096, 1), (BF16, 4096 + 64, 2), (FloatType::F32, 2048, 1), (FloatType::F32, 4096, 2)]
     {
@@ -55,14 +55,14 @@ fn groups_are_powers_of_two_of_units() {
 
 #[test]
 fn sizes_are_64_bits_wide() {
-    // 2^36 elements.
+    // A tensor of 2^36 elements.
     let tensor = Dequantize::new(Scheme::INT8, BF16, BF16, 1 << 20, 1 << 14).with_matrices(4);
     let found = launch(tensor, &addresses(Scheme::INT8));
     assert_eq!((found.grid, found.arguments.units), ([1 << 24, 1], 1 << 33));
     let bytes = tensor.part_bytes().expect("it fits");
     let PartBytes { weight, scale, bias, output, .. } = bytes;
     assert_eq!((weight, scale, bias, output), (1 << 36, 1 << 31, 1 << 31, 1 << 37));
-    // A grid has 2^31 - 1 blocks of 4,096 elements of 16 bits.
+    // A grid has at most 2^31 - 1 blocks of 4,096 elements of 16 bits.
     let at = Addresses { weight: 8, scale: 2, bias: Some(2), global_scale: None, output: 1 << 60 };
     let most = (1 << 43) - 4096;
     assert_eq!(launch(Dequantize::new(Scheme::INT4, BF16, BF16, 1, most), &at).grid, [i32::MAX.unsigned_abs(), 1]);
@@ -150,7 +150,7 @@ fn what_is_wrong_is_said() {
 }
 
 proptest! {
-    /// Lengths are those that the encoder writes.
+    /// The lengths of parts are those that the encoder writes.
     #[test]
     fn lengths_are_those_of_the_scheme(
         scheme in prop::sample::select(schemes().collect::<Vec<_>>()),
@@ -168,7 +168,7 @@ proptest! {
         prop_assert_eq!(found.output, matrices * rows * columns * u64::try_from(target.size()).expect("it is small"));
     }
 
-    /// Any request has an answer, and a launch covers its units with less than a block to spare.
+    /// Every request gives a launch or an error, and a launch covers its units with less than a block to spare.
     #[test]
     fn any_request_has_an_answer(
         scheme in prop::sample::select(schemes().collect::<Vec<_>>()),

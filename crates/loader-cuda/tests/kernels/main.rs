@@ -1,4 +1,4 @@
-//! The kernels, compiled for the host and as PTX, against `longshore-quant`; and what is launched for which tensor.
+//! Compares the kernels, compiled for the host and as PTX, with `longshore-quant`, and tests the launches.
 
 mod cases;
 mod exhaustive;

@@ -1,4 +1,4 @@
-//! Random tensors of all schemes, types and sizes.
+//! Tests with random tensors of all schemes, types and sizes.
 
 use longshore_quant::FloatType;
 

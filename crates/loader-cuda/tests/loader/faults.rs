@@ -1,4 +1,5 @@
-//! Every call of the driver fails once, at every occurrence: an error, and nothing stays.
+//! Makes every call of the driver fail once, at every occurrence: each failure is an error, and nothing stays
+//! allocated.
 
 use longshore_fake_cuda_driver::{Behaviour, Control};
 use longshore_loader_cuda::{CudaError, CudaWeights, Device, Driver, LoadOptions, Loader};
@@ -6,7 +7,7 @@ use longshore_manifest::weights::plan::Selection;
 
 use crate::util::{Fixture, driver, model, options};
 
-/// Loads and lets go; `None` where the loader could not be made.
+/// Creates a loader and loads the model.
 fn load(fixture: &Fixture, driver: &Driver) -> Result<CudaWeights, CudaError> {
     let loader = Loader::new(&Device::of(driver, 0)?, &options())?;
     loader.load(&fixture.store, &fixture.model, &Selection::default(), &LoadOptions::default())
@@ -26,7 +27,7 @@ fn a_call_that_fails_leaves_nothing_behind() {
         load(&fixture, &driver).unwrap().release().unwrap();
         let calls: Vec<_> = Driver::symbols().iter().map(|function| (*function, control.calls(function))).collect();
         for (function, count) in calls {
-            // Threads take turns as they like, so that the counts differ a little; the first and the last calls are all tried.
+            // Threads take turns in any order, so the counts vary a little. The first and the last calls are all tried.
             let every = (count / 40).max(1);
             for nth in (1..=count).filter(|nth| *nth <= 20 || *nth + 20 > count || nth % every == 0) {
                 behave(&control, deferred, Some((function, nth, 700)));
@@ -37,7 +38,7 @@ fn a_call_that_fails_leaves_nothing_behind() {
                         failures += 1;
                         assert_names_the_cause(&error, function);
                     }
-                    // The call frees something, or comes later, or does not come.
+                    // The failing call frees something, or comes later, or does not happen in this run.
                     Ok(weights) if is_reached => drop(weights.release()),
                     Ok(weights) => {
                         behave(&control, deferred, None);

@@ -1,4 +1,4 @@
-//! Blobs that are gone, cut, exchanged or corrupt, and loads that are told to stop.
+//! Tests of blobs that are missing, truncated, replaced or corrupt, and of loads that are cancelled.
 
 use std::{
     fs,
@@ -19,7 +19,8 @@ fn load(loader: &Loader, fixture: &Fixture, options: &LoadOptions<'_>) -> CudaEr
     loader.load(&fixture.store, &fixture.model, &Selection::default(), options).unwrap_err()
 }
 
-/// Lets `change` loose on a blob, loads, and gives the error; checks that nothing stays and that the loader still works.
+/// Changes a blob with `change`, loads, and returns the error. Checks that nothing stays allocated and that the loader
+/// still works.
 fn error_of(change: impl FnOnce(&Path), options: &LoadOptions<'_>) -> (CudaError, PathBuf) {
     let fixture = model();
     let path = fixture.blob(TENSOR);
@@ -87,7 +88,7 @@ fn a_digest_that_differs_is_found_where_asked() {
     assert_eq!((path, tensor.as_str()), (&at, TENSOR));
     assert_ne!(found, expected);
 
-    // In the header, of which nothing is loaded, too; and what comes behind the last tensor.
+    // Also in the header, of which nothing is loaded, and in bytes after the last tensor.
     let (error, _) = error_of(
         |path| {
             let mut bytes = fs::read(path).unwrap();
@@ -108,7 +109,7 @@ fn a_digest_that_differs_is_found_where_asked() {
     assert!(matches!(error, CudaError::Digest { .. }), "{error}");
 }
 
-/// Does something once, when so many bytes are loaded.
+/// Progress that acts once, when `after` bytes are loaded.
 struct Midway<F> {
     after: u64,
     done: AtomicU64,
@@ -210,7 +211,7 @@ fn a_blob_that_changes_midway_is_found() {
                     assert_eq!(tensor, "model.embed_tokens.weight");
                 }
                 Err(error) => panic!("{error}"),
-                // Both threads may have opened it before it was exchanged; then they have read the right file.
+                // Both threads may have opened the blob before it was replaced. They have then read the right file.
                 Ok(weights) => {
                     assert_eq!(at, 2);
                     fixture.assert_same(&weights);
@@ -242,7 +243,7 @@ fn cold_bytes_are_the_same_bytes() {
             _ => {}
         }
     }
-    // What is in memory by now is not read past it.
+    // Bytes that are in memory by now are not read past the page cache.
     let mut options = LoadOptions::default();
     options.reuse = false;
     let weights = loader.load(&fixture.store, &fixture.model, &Selection::default(), &options).unwrap();
@@ -255,7 +256,7 @@ fn evict_all(fixture: &Fixture) {
     }
 }
 
-/// Drops the file from the page cache, where the system does so.
+/// Drops the file from the page cache, where the system supports it.
 fn evict(path: &Path) {
     let file = fs::File::open(path).unwrap();
     let _ = file.sync_all();

@@ -1,4 +1,4 @@
-//! Tensors in other hands.
+//! Tests of tensors that are handed to other libraries.
 #![expect(unsafe_code, reason = "whoever takes a capsule follows its pointers")]
 
 use longshore_fake_cuda_driver::Behaviour;
@@ -29,25 +29,25 @@ fn a_capsule_keeps_the_memory() {
         let taken = capsule.into_raw();
         drop(weights);
         assert_eq!(control.counters().device, 1);
-        // SAFETY: the structure is there until its deleter is called.
+        // SAFETY: the structure exists until its deleter is called.
         let tensor = unsafe { &(*taken).dl_tensor };
         assert_eq!((tensor.data as u64, tensor.byte_offset, tensor.ndim), (address, 0, 3));
         assert_eq!((tensor.device.device_type, tensor.device.device_id), (2, 0));
         assert_eq!((tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes), (1, 32, 1));
-        // SAFETY: there is a number for each of the three axes.
+        // SAFETY: there is one number for each of the three axes.
         let shape = unsafe { std::slice::from_raw_parts(tensor.shape, 3) };
-        // SAFETY: as above.
+        // SAFETY: there is one number for each of the three axes.
         let strides = unsafe { std::slice::from_raw_parts(tensor.strides, 3) };
         assert_eq!((shape, strides), (&[4, 32, 8][..], &[256, 8, 1][..]));
-        // SAFETY: the memory of this device is memory of the host.
+        // SAFETY: the memory of this device is host memory.
         let found = unsafe { std::slice::from_raw_parts(tensor.data.cast::<u8>(), bytes.len()) };
         assert_eq!(found, bytes);
-        // SAFETY: as above.
+        // SAFETY: the structure exists until its deleter is called.
         let deleter = unsafe { (*taken).deleter }.unwrap();
-        // SAFETY: it is called once.
+        // SAFETY: the deleter is called once.
         unsafe { deleter(taken) };
         assert_eq!(control.counters().device, 1, "the other capsule is there");
-        // SAFETY: the capsule has not been given away.
+        // SAFETY: the capsule has not been handed to a consumer.
         let versioned = unsafe { &*scales.as_ptr() };
         assert_eq!((versioned.version.major, versioned.flags, versioned.dl_tensor.dtype.code), (1, 1, 4));
         drop(scales);
@@ -70,10 +70,10 @@ fn capsules_of_odd_arrays() {
     let (_control, driver) = driver();
     let weights = load(&loader(&driver), &fixture);
     let capsule = weights.get("scalar").unwrap().weight().to_dlpack().unwrap();
-    // SAFETY: the capsule is there.
+    // SAFETY: the capsule is alive.
     assert_eq!(unsafe { &(*capsule.as_ptr()).dl_tensor }.ndim, 0);
     let capsule = weights.get("empty").unwrap().weight().to_dlpack().unwrap();
-    // SAFETY: the capsule is there.
+    // SAFETY: the capsule is alive.
     let tensor = unsafe { &(*capsule.as_ptr()).dl_tensor };
     assert_eq!((tensor.ndim, tensor.dtype.code), (2, 10));
     let error = weights.get("narrow").unwrap().weight().to_dlpack().unwrap_err();
@@ -104,7 +104,7 @@ fn tensors_are_decoded_where_they_lie() {
         assert_eq!((experts.dtype(), experts.shape().dims()), (Dtype::BF16, &[4, 32, 64][..]));
         assert_eq!(experts.address() % 256, 0);
         drop(weights);
-        // The driver has no device to run kernels on; it fills what they would write.
+        // The driver cannot run kernels; it fills the memory that they would write.
         for float in floats.iter() {
             let bytes = float.to_host().unwrap();
             let elements: u64 = float.shape().dims().iter().product();
@@ -147,7 +147,7 @@ fn cudarc_gets_a_copy_of_its_own() {
     let (control, driver) = driver();
     {
         let weights = load(&loader(&driver), &fixture);
-        // The driver was opened by its path above; cudarc finds it by the name inside it.
+        // The driver was opened by its path above. cudarc finds it by the name inside the library.
         let context = CudaContext::new(0).unwrap();
         let stream = context.new_stream().unwrap();
         let array = weights.get("model.embed_tokens.weight").unwrap().weight();

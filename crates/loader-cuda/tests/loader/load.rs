@@ -1,4 +1,4 @@
-//! What is loaded is what is stored.
+//! Checks that the loaded tensors are the stored ones.
 
 use std::{
     sync::{
@@ -56,7 +56,7 @@ fn the_ring_and_the_streams_are_made_once() {
         weights.unwrap().release().unwrap();
     }
     let after = ["cuMemHostAlloc", "cuStreamCreate", "cuEventCreate"].map(|function| control.calls(function));
-    // One event for each load, to wait for.
+    // Each load creates one event, to wait for.
     assert_eq!(after, [made[0], made[1], made[2] + 3]);
     assert_eq!(control.calls("cuMemAlloc_v2"), 3);
 }
@@ -69,9 +69,9 @@ fn small_tensors_share_copies() {
     let loader = loader(&driver);
     let weights = loader.load(&fixture.store, &fixture.model, &Selection::default(), &LoadOptions::default()).unwrap();
     fixture.assert_same(&weights);
-    // 256 bytes each, with padding, in slots of 4 KiB.
+    // The tensors have 256 bytes each, with padding, and share slots of 4 KiB.
     assert_eq!(control.counters().copies, 13);
-    // One wait for each copy: before its slot is used again, or at the end.
+    // There is one wait per copy: before its slot is reused, or at the end.
     assert_eq!(control.calls("cuEventSynchronize"), 13);
     assert_eq!(control.calls("cuStreamSynchronize"), 200, "one for each read back by this test");
 }
@@ -179,20 +179,20 @@ fn what_is_on_the_device_is_shared() {
             base.get("head.weight").unwrap().weight().to_host().unwrap()
         );
 
-        // All of it is there: nothing is read, nothing allocated.
+        // All tensors are on the device already, so nothing is read and nothing is allocated.
         let allocations = control.counters().allocations;
         let again = load(&tuned, &LoadOptions::default());
         assert_eq!((again.report().read_bytes, again.report().reused_bytes), (0, again.bytes()));
         assert_eq!(control.counters().allocations, allocations);
 
-        // A cast is other bytes.
+        // Converted tensors are other bytes, so they are not shared.
         let mut options = LoadOptions::default();
         options.dtype = Some(Dtype::F32);
         assert_eq!(load(&tuned, &options).report().reused_bytes, shared as u64);
         options.reuse = false;
         assert_eq!(load(&tuned, &options).report().reused_bytes, 0);
 
-        // What is shared stays until the last has let it go.
+        // Shared tensors stay until the last owner has released them.
         let bytes = body.weight().to_host().unwrap();
         base.release().unwrap();
         drop(again);

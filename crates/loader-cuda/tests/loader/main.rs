@@ -1,4 +1,4 @@
-//! The loader against a driver without a device, which finds what a real one punishes only sometimes.
+//! Runs the loader against a driver without a device, which finds errors that a real device punishes only sometimes.
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 

@@ -1,4 +1,4 @@
-//! Drivers that are of no use, each with an error of its own.
+//! Tests of unusable drivers, each of which has its own error.
 
 use std::path::Path;
 
@@ -51,7 +51,7 @@ fn a_driver_has_devices() {
 fn faults_while_a_driver_starts_are_errors() {
     for function in ["cuInit", "cuDriverGetVersion", "cuDeviceGetCount"] {
         let control = Control::take();
-        // A code that no release of the driver has had yet.
+        // A code that no release of the driver has.
         control.behave(&Behaviour { fault: Some((function, 1, 99_999)), ..Behaviour::default() });
         let error = Driver::open(&library(Variant::Whole)).unwrap_err();
         let ProbeError::Init { source, .. } = error else { panic!("{error}") };

@@ -1,4 +1,4 @@
-//! Slots are used again only when the device has read them: copies run as late as they can.
+//! Checks that slots are reused only after the device has read them: copies run as late as possible.
 
 use longshore_fake_cuda_driver::Behaviour;
 use longshore_loader_cuda::{Device, LoadOptions, Loader};

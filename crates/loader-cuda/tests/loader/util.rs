@@ -12,14 +12,14 @@ use longshore_manifest::{
 use longshore_st_format::{Dtype, Layout, Shape, Writer};
 use tempfile::TempDir;
 
-/// A stored model, in a directory that goes away with it.
+/// A stored model in a directory that is removed with it.
 pub(crate) struct Fixture {
     pub(crate) store: Store,
     pub(crate) model: Model,
     _dir: TempDir,
 }
 
-/// A tensor of a blob: its name, its parts, and how it is coded.
+/// A tensor of a blob: its name, its parts, and its encoding.
 #[derive(Clone)]
 pub(crate) struct Given {
     name: String,
@@ -36,7 +36,7 @@ impl Given {
         Self { name: name.into(), dtype, shape: dims.to_vec(), code: None, parts, component: None }
     }
 
-    /// Int4 in groups of 32, of BF16 values `[.., columns]`.
+    /// An int4 tensor in groups of 32, of BF16 values `[.., columns]`.
     pub(crate) fn int4(name: &str, dims: &[u64]) -> Self {
         let last = |columns| {
             let mut dims = dims.to_vec();
@@ -59,7 +59,7 @@ impl Given {
     }
 }
 
-/// A model of a few layers: small and large, plain and quantized tensors, more bytes than the ring of [`loader`] holds.
+/// A model of a few layers: small and large, plain and quantized tensors, with more bytes than the ring of [`loader`].
 pub(crate) fn model() -> Fixture {
     let mut blobs = vec![
         vec![Given::plain("model.embed_tokens.weight", Dtype::BF16, &[300, 64])],
@@ -93,7 +93,7 @@ impl Fixture {
         self.store.blob_path(&blob.digest)
     }
 
-    /// Asserts that every array of `weights` has the bytes that the store has.
+    /// Asserts that every array of `weights` has the stored bytes.
     pub(crate) fn assert_same(&self, weights: &CudaWeights) {
         let host = Weights::open(&self.store, &self.model, &OpenOptions::default()).unwrap();
         for (expected, found) in host.iter().zip(weights.iter()) {
@@ -113,7 +113,7 @@ impl Fixture {
     }
 }
 
-/// Stores a model; `seed` changes the bytes of its first blob.
+/// Stores a model. `seed` changes the bytes of its first blob.
 pub(crate) fn add(store: &Store, name: &str, blobs: &[Vec<Given>], seed: u32) -> Model {
     let ingest = store.ingest().unwrap();
     let mut layers = Vec::new();
@@ -163,7 +163,7 @@ fn blob(tensors: &[Given], seed: u32) -> (Vec<u8>, BlobEntry) {
     (bytes, entry)
 }
 
-/// Bytes that look random and are the same for the same seed.
+/// Pseudo-random bytes, which are the same for the same seed.
 fn bytes(len: usize, seed: u32) -> Vec<u8> {
     let mut state = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9) | 1;
     let mut next = || {
@@ -175,14 +175,14 @@ fn bytes(len: usize, seed: u32) -> Vec<u8> {
     (0..len).map(|_| next()).collect()
 }
 
-/// Takes the driver for one test. A loader on it has to go before the control does.
+/// Takes the driver for one test. A loader on it must be dropped before the control.
 pub(crate) fn driver() -> (Control, Driver) {
     let control = Control::take();
     let driver = Driver::open(&fake::library(Variant::Whole)).unwrap();
     (control, driver)
 }
 
-/// Two threads with two slots of 4 KiB each, so that every slot is used many times.
+/// Options with two threads and two slots of 4 KiB each, so that every slot is reused many times.
 pub(crate) fn options() -> LoaderOptions {
     let mut options = LoaderOptions::default();
     (options.slot_bytes, options.threads, options.slots_per_thread) = (4096, 2, 2);

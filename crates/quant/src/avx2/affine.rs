@@ -1,4 +1,4 @@
-//! Affine encoding. The arithmetic is that of [`portable::affine`]; see there.
+//! Encodes affine groups, with the arithmetic of [`portable::affine`].
 //!
 //! ```text
 //! for eight groups: extremes of each         integer comparisons; one vector of minima, one of maxima
@@ -7,12 +7,12 @@
 //!                   pack
 //! ```
 //!
-//! What bounds it: the instructions. A core reads 16 bytes, eight BF16 weights, in about five cycles; of data in memory it
-//! reads a tenth less. Gains and losses below were measured on a Sapphire Rapids core, data in cache.
+//! Bound: instructions. A core reads 16 bytes, eight BF16 weights, in about five cycles; from memory it reads a tenth
+//! less. The gains and losses below were measured on a Sapphire Rapids core with data in cache.
 //!
-//! Tried and lost: dividing by `vdivps`, which starts once in five cycles there and once in eight elsewhere: int8 loses 30 %,
-//! int4 23 %, int6 7 %. One batch prepared and finished before the next: a tenth. Widening by `vpmovzxwd` and a shift was not
-//! tried: it is one instruction more than unpacking against zeros, and leaves codes to be put in order.
+//! Tried and lost: dividing by `vdivps`, which starts once in five cycles there and once in eight elsewhere: int8 loses
+//! 30 %, int4 23 %, int6 7 %. Preparing and finishing one batch before the next: loses a tenth. Not tried: widening by
+//! `vpmovzxwd` and a shift. It is one instruction more than unpacking against zeros, and leaves the codes out of order.
 
 use std::arch::x86_64::{
     __m256, __m256i, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT,
@@ -37,21 +37,21 @@ use crate::{
     },
 };
 
-/// Scales and biases of eight groups, a lane each.
+/// Scales and biases of eight groups, one per lane.
 #[derive(Clone, Copy)]
 struct Fit {
     scale: __m256,
     bias: __m256,
-    /// Groups with a weight that is not zero and no code for their edge.
+    /// Number of groups whose weights are not all zero, but whose edge has no code.
     zeroed: u32,
 }
 
-/// Rounds to whole numbers.
+/// Rounds to integers as the profile `R` does.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn whole<R: Rule>(values: __m256) -> __m256 {
     if R::TIES_AWAY {
-        // The largest float below a half: a whole number stays below the next, and a tie reaches it.
+        // The largest float below one half. With it, an integer stays below the next integer, and a tie reaches it.
         let half = _mm256_set1_ps(0.5f32.next_down());
         let half = _mm256_or_ps(half, _mm256_and_ps(values, _mm256_set1_ps(-0.0)));
         _mm256_round_ps::<{ _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC }>(_mm256_add_ps(values, half))
@@ -80,7 +80,7 @@ fn fit<R: Rule>(min: __m256, max: __m256, top: f32) -> Fit {
     }
 }
 
-/// Quotients as codes in lanes of 32 bits, not yet clamped.
+/// Rounds quotients to codes in lanes of 32 bits, not yet clamped.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn codes<R: Rule>(quotients: __m256) -> __m256i {
@@ -88,13 +88,13 @@ fn codes<R: Rule>(quotients: __m256) -> __m256i {
     if !R::TIES_AWAY {
         return even;
     }
-    // The difference is exact, and a half only where a tie went down.
+    // The difference is exact. It is one half only where a tie was rounded down.
     let rounded = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(quotients);
     let tie = _mm256_cmp_ps::<_CMP_GE_OQ>(_mm256_sub_ps(quotients, rounded), _mm256_set1_ps(0.5));
     _mm256_sub_epi32(even, _mm256_castps_si256(tie))
 }
 
-/// What is known of eight groups before they are packed.
+/// Numbers of eight groups that `prepare` computes and `finish` packs with.
 #[derive(Clone, Copy)]
 struct Prepared {
     fit: Fit,
@@ -102,7 +102,7 @@ struct Prepared {
     inverse: __m256,
 }
 
-/// Fits eight groups, or declines.
+/// Fits eight groups. Returns `None` where the portable kernel must encode them.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn prepare<R: Rule, T: Element, const BITS: usize>(group: usize, src: &[u8]) -> Option<Prepared> {
@@ -112,7 +112,7 @@ fn prepare<R: Rule, T: Element, const BITS: usize>(group: usize, src: &[u8]) -> 
     Some(Prepared { fit, divisor, inverse: reciprocals(divisor) })
 }
 
-/// Packs eight groups.
+/// Packs the codes of eight groups.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn finish<R: Rule, T: Element, const BITS: usize>(

@@ -1,4 +1,5 @@
-//! Affine decoding: code × scale, rounded, + bias, rounded. See [`portable::affine`] for which type rounds.
+//! Decodes affine groups: code × scale, rounded, plus bias, rounded. [`portable::affine`] says to which type each step
+//! is rounded.
 //!
 //! ```text
 //! for 16 codes: to lanes of their own    broadcast, two shuffles, two variable shifts
@@ -6,12 +7,11 @@
 //!               round, write
 //! ```
 //!
-//! With codes of 4 bits and outputs of 16, the sixteen values that a group can have are computed once and looked up, a byte at
-//! a time, by shuffles.
+//! With codes of 4 bits and 16-bit outputs, the sixteen possible values of a group are computed once and looked up, a
+//! byte at a time, by shuffles.
 //!
-//! What bounds it: the memory that is written, for those; for the others rounding to BF16, five instructions a vector, twice.
-//! A group whose scale or bias is not finite is the
-//! oracle's, so that no NaN reaches the rounding.
+//! Bound: for these look-ups the memory that is written; otherwise rounding to BF16, five instructions per vector,
+//! twice. A group whose scale or bias is not finite is left to the portable kernel, so no NaN reaches the rounding.
 
 use std::arch::x86_64::{
     __m256i, _mm256_add_ps, _mm256_and_si256, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16, _mm256_mul_ps, _mm256_or_si256,
@@ -29,7 +29,7 @@ use crate::{
     portable::{Params, affine, element::Element},
 };
 
-/// One stored number.
+/// Reads one stored number.
 #[inline]
 fn number<S: Element>(bytes: &[u8]) -> f32 {
     let mut value = [0.0];
@@ -37,7 +37,8 @@ fn number<S: Element>(bytes: &[u8]) -> f32 {
     value[0]
 }
 
-/// The sixteen values that a group of 4 bits can have, as a table of their low and one of their high bytes, each twice.
+/// The sixteen possible values of a group with 4-bit codes: a table of their low bytes and one of their high bytes,
+/// each repeated in both halves of the vector.
 #[derive(Clone, Copy)]
 struct Table {
     low: __m256i,
@@ -49,7 +50,7 @@ impl Table {
     #[target_feature(enable = "avx2,fma,f16c")]
     fn new(values: __m256i) -> Self {
         let (low, high) = (_mm256_and_si256(values, _mm256_set1_epi16(0xFF)), _mm256_srli_epi16::<8>(values));
-        // Packing a vector with itself leaves each half twice in its own lane.
+        // Packing a vector with itself leaves each of its halves twice in its own lane.
         Self {
             low: _mm256_permute4x64_epi64::<0b10_00_10_00>(_mm256_packus_epi16(low, low)),
             high: _mm256_permute4x64_epi64::<0b10_00_10_00>(_mm256_packus_epi16(high, high)),
@@ -60,7 +61,7 @@ impl Table {
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     fn look_up(self, packed: &[u8], out: &mut [u8]) {
-        // A byte in each word; its high nibble moves to the word's high byte.
+        // Each byte becomes a word, and its high nibble moves to the word's high byte.
         let words = _mm256_cvtepu8_epi16(load_half(packed));
         let codes = _mm256_or_si256(words, _mm256_slli_epi16::<4>(words));
         let codes = _mm256_and_si256(codes, _mm256_set1_epi8(15));
@@ -82,7 +83,7 @@ pub(super) fn decode<S: Element, A: Element, O: Element, const BITS: usize>(
     out: &mut [u8],
 ) {
     let group = params.group;
-    // Writing rounds to the output's type, which is often the type of the last step.
+    // `store` rounds to the output's type, which is often the type of the last step.
     let rounded_by_store = A::FLOAT == O::FLOAT || A::FLOAT == FloatType::F32;
     let parts = scale.chunks_exact(S::SIZE).zip(bias.chunks_exact(S::SIZE));
     let parts = parts.zip(weight.chunks_exact(group * BITS / 8));
@@ -99,7 +100,7 @@ pub(super) fn decode<S: Element, A: Element, O: Element, const BITS: usize>(
             if rounded_by_store { sum } else { round::<A>(sum) }
         };
         if BITS == 4 && O::SIZE == 2 {
-            // Elements 0 to 15 are also the codes of that name.
+            // The elements 0 to 15 of `Sixteen` are also the codes 0 to 15.
             let low = value(_mm256_setr_epi32(0, 1, 2, 3, 8, 9, 10, 11));
             let high = value(_mm256_setr_epi32(4, 5, 6, 7, 12, 13, 14, 15));
             let table = Table::new(narrow::<O>(Sixteen { low, high }));

@@ -1,11 +1,12 @@
-//! Decoding the floating-point formats: code × scale. See [`portable::block_decode`].
+//! Decodes the floating-point formats: code × scale, as in [`portable::block_decode`].
 //!
 //! ```text
 //! for 16 codes: to lanes of their own, then to values   E2M1: a table of eight; E4M3: as F16
 //!               multiply, round, write
 //! ```
 //!
-//! What bounds it: rounding to BF16, and the store port. Scales and codes of NaN or infinity are the oracle's.
+//! Bound: rounding to BF16, and the store port. Groups with a scale or a code that is NaN or infinite are left to the
+//! portable kernel.
 
 use std::arch::x86_64::{
     _mm256_and_si256, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmpeq_epi8, _mm256_cvtepu8_epi16,
@@ -24,13 +25,13 @@ use crate::portable::{
     element::{Element, F16},
 };
 
-/// The values of the sixteen E2M1 codes in the first eight bytes.
+/// Returns the values of the sixteen E2M1 codes in the first eight bytes.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn e2m1(packed: &[u8]) -> Sixteen {
     let codes = unpack::<4>(packed);
     let value = |codes| {
-        // Only the low three bits select, which leaves the sign.
+        // Only the low three bits of a lane select, so the sign bit is ignored.
         let magnitudes = _mm256_setr_ps(0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0);
         let magnitudes = _mm256_castps_si256(_mm256_permutevar8x32_ps(magnitudes, codes));
         let sign = _mm256_and_si256(_mm256_slli_epi32::<28>(codes), _mm256_set1_epi32(i32::MIN));
@@ -39,11 +40,11 @@ fn e2m1(packed: &[u8]) -> Sixteen {
     Sixteen { low: value(codes.low), high: value(codes.high) }
 }
 
-/// What the values of [`e4m3`] must be multiplied by.
+/// Factor that brings the values of [`e4m3`] to scale.
 const E4M3_UNIT: f32 = 256.0;
 
-/// The values of the sixteen E4M3 codes in the first sixteen bytes, divided by [`E4M3_UNIT`]. Shifted by seven bits a
-/// code is an F16, but for the exponent's bias; widening those stops for no subnormal number.
+/// Returns the values of the sixteen E4M3 codes in the first sixteen bytes, divided by [`E4M3_UNIT`]. A code shifted by
+/// seven bits is an F16 with another exponent bias. Widening an F16 has no penalty for subnormal numbers.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn e4m3(packed: &[u8]) -> Sixteen {
@@ -53,7 +54,7 @@ fn e4m3(packed: &[u8]) -> Sixteen {
     widen::<F16>(_mm256_or_si256(magnitudes, signs))
 }
 
-/// Whether any of the E4M3 codes of a group of 32 is NaN.
+/// Returns true where any of the 32 E4M3 codes of a group is NaN.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn has_nan(codes: &[u8]) -> bool {

@@ -1,4 +1,4 @@
-//! Division by a number that divides many others.
+//! Divides many numbers by one divisor.
 //!
 //! With `y` = 1 / `d`, correctly rounded, and exact remainders from fused operations:
 //!
@@ -7,23 +7,23 @@
 //! a / d ≈ q + (a − q × d) × y
 //! ```
 //!
-//! Three operations that start every half cycle, where a division starts every five or eight.
+//! These are three operations that start every half cycle. A division starts every five or eight cycles.
 //!
-//! How far off that is: with each e at most 2^-24, `y` is (1 + e1) / d and `q` is a × y × (1 + e2), so that `q` is a / d times
-//! 1 + e with |e| below 2^-22.99. The remainder a × −e is exact or rounded once more, by 1 + e3. So what the last operation
-//! rounds is a / d × (1 + e × (e1 + e3 + e1 × e3)), which is within 2^-45.9 of a / d, and the result is the rounded quotient unless a point
-//! half-way between two floats lies within 2^-45.9 of a / d.
+//! Error bound: with each e at most 2^-24, `y` is (1 + e1) / d and `q` is a × y × (1 + e2), so `q` is a / d times 1 + e
+//! with |e| below 2^-22.99. The remainder a × −e is exact, or rounded once more by 1 + e3. The last operation therefore
+//! rounds a / d × (1 + e × (e1 + e3 + e1 × e3)), which is within 2^-45.9 of a / d. The result is the correctly rounded
+//! quotient unless a half-way point between two floats lies within 2^-45.9 of a / d.
 //!
-//! How near that can be: let the divisor have p bits, and write a = A × 2^i with A below 2^24, d = D × 2^k with D below 2^p, and the
-//! half-way point h = H × 2^j with H odd and of 25 bits. Near each other, a and h × d are both multiples of 2^(j + k), and
-//! they are never equal, since H × D has an odd factor above 2^24. So they differ by 2^(j + k) at least, which is 2^-(25 + p) of
-//! h × d. For p up to 20 that is more than 2^-45.9, and the quotient is the rounded one: so for all scales that are
-//! stored as E4M3 (p = 4), BF16 (8) or F16 (11). The [`tests`] try every dividend with every
-//! E4M3 scale.
+//! Distance of half-way points: let the divisor have p bits. Write a = A × 2^i with A below 2^24, d = D × 2^k with D
+//! below 2^p, and the half-way point h = H × 2^j with H odd and of 25 bits. Near each other, a and h × d are both
+//! multiples of 2^(j + k), and they are never equal, since H × D has an odd factor above 2^24. They therefore differ by
+//! at least 2^(j + k), which is 2^-(25 + p) of h × d. For p up to 20 that is more than 2^-45.9, so the result is the
+//! correctly rounded quotient. This covers all scales that are stored as E4M3 (p = 4), BF16 (8) or F16 (11). The
+//! [`tests`] try every dividend with every E4M3 scale.
 //!
-//! For a divisor of 24 bits it may be the neighbour. There, what is asked of the quotient is on which side of a half or of a
-//! whole it lies, and the half-way points beside those are so few that the tests try every quotient that comes that near to
-//! one.
+//! For a divisor of 24 bits the result may be a neighbour of the rounded quotient. The kernels only need to know on
+//! which side of a half or of an integer such a quotient lies. The half-way points beside these numbers are few, and
+//! the tests try every quotient that comes that near to one of them.
 
 use std::arch::x86_64::{__m256, _mm256_div_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_mul_ps, _mm256_set1_ps};
 
@@ -34,7 +34,7 @@ pub(super) struct Divisor {
     reciprocal: __m256,
 }
 
-/// The reciprocals of eight divisors, each neither so large nor so small that its own is subnormal or infinite.
+/// Returns the reciprocals of eight divisors. The reciprocal of each divisor must be a finite, normal number.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn reciprocals(divisors: __m256) -> __m256 {
@@ -42,14 +42,14 @@ pub(super) fn reciprocals(divisors: __m256) -> __m256 {
 }
 
 impl Divisor {
-    /// One divisor, and what [`reciprocals`] gave for it, for all lanes.
+    /// Broadcasts one divisor, with its reciprocal from [`reciprocals`], to all lanes.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     pub(super) fn new(divisor: f32, reciprocal: f32) -> Self {
         Self { divisor: _mm256_set1_ps(divisor), reciprocal: _mm256_set1_ps(reciprocal) }
     }
 
-    /// `dividend` / divisor.
+    /// Divides `dividend` by the divisor.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     pub(super) fn divide(self, dividend: __m256) -> __m256 {
@@ -58,7 +58,7 @@ impl Divisor {
         _mm256_fmadd_ps(remainder, self.reciprocal, quotient)
     }
 
-    /// `value` × reciprocal.
+    /// Multiplies `value` by the reciprocal.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     pub(super) fn multiply(self, value: __m256) -> __m256 {
@@ -68,14 +68,15 @@ impl Divisor {
 
 #[cfg(test)]
 mod tests {
-    /// The quotient as the vector computes it.
+    /// Computes the quotient as a lane of the vector does.
     fn divide(dividend: f32, divisor: f32) -> f32 {
         let reciprocal = 1.0 / divisor;
         let quotient = dividend * reciprocal;
         (-quotient).mul_add(divisor, dividend).mul_add(reciprocal, quotient)
     }
 
-    /// Powers of two change nothing on either side.
+    /// Multiplying the dividend or the divisor by a power of two changes nothing, so one binade of dividends and odd
+    /// divisors suffice.
     #[test]
     fn quotients_by_divisors_of_four_bits_are_the_rounded_ones() {
         for divisor in (9u8..16).map(f32::from) {
@@ -89,7 +90,7 @@ mod tests {
         }
     }
 
-    /// The scales stored as BF16; of the dividends every seventeenth.
+    /// The divisors of BF16 scales, with every seventeenth dividend.
     #[test]
     fn so_are_those_by_divisors_of_eight_bits() {
         for divisor in (1u8..=255).step_by(2).map(f32::from) {
@@ -105,18 +106,20 @@ mod tests {
         }
     }
 
-    /// The inverse of an odd number modulo 2^32.
+    /// Inverse of an odd number modulo 2^32.
     fn inverse(odd: u32) -> u32 {
         (0..5).fold(odd, |x, _| x.wrapping_mul(2u32.wrapping_sub(odd.wrapping_mul(x))))
     }
 
-    /// Half-way points have 25 bits, so divisor × point − dividend is a whole number of units 2^25 below the dividend's
-    /// last bit, and the divisors for which it is `n` units are those congruent to `n` / point modulo 2^25 or 2^24.
+    /// Half-way points have 25 bits, so divisor × point − dividend is an integer number of units of 2^-25 of the
+    /// dividend's last bit. The divisors with a difference of `n` units are those congruent to `n` / point modulo 2^25
+    /// or 2^24.
     #[test]
     fn nothing_near_a_half_way_point_that_matters_is_rounded_otherwise() {
         let mut tried = 0;
         for half in 1u32..=511 {
-            // The float `half` / 2 as 24 bits; beside it lie the points 2 × this ± 1, or below a power of two ± 1/2.
+            // The float `half` / 2 as 24 bits. The half-way points beside it are 2 × `float` ± 1, or ± 1/2 below a
+            // power of two.
             let exponent = half.ilog2();
             let float = half << (23 - exponent);
             let mut points = vec![(u64::from(float) * 2 + 1, 0), (u64::from(float) * 2 - 1, 0)];
@@ -125,7 +128,8 @@ mod tests {
             }
             for (point, scale) in points {
                 for n in -64i64..=64 {
-                    // divisor × point ≡ n modulo 2^24 covers both positions of the dividend's leading bit.
+                    // The congruence divisor × point ≡ n modulo 2^24 covers both positions of the dividend's leading
+                    // bit.
                     let point_low = u32::try_from(point & 0x1FF_FFFF).expect("25 bits");
                     let residue = u32::try_from(n.rem_euclid(1 << 32)).expect("32 bits");
                     let base = inverse(point_low).wrapping_mul(residue) & 0xFF_FFFF;

@@ -1,18 +1,18 @@
-//! E2M1 codes of BF16 elements, found by comparing bits.
+//! Finds E2M1 codes of BF16 elements by comparing bits.
 //!
-//! The bits of magnitudes are ordered like the magnitudes. So with t, the distance of the bits of |w| from those of half
-//! a step, d / 2, a code is the number of half-way points whose distances t exceeds:
+//! The bits of magnitudes have the order of the magnitudes. Let t be the distance of the bits of |w| from the bits of
+//! half a step, d / 2. The code of w is the number of half-way points whose distances t exceeds:
 //!
 //! ```text
 //! code = (|w| > d / 4) + below[t / 32] + (t mod 32 > point[t / 32])
 //! ```
 //!
-//! All are on the grid of BF16, since a half-way point has 3 bits and a scale at most 4. From d / 2 to 5 d are at most 14 runs
-//! of 32, which hold one point each at most, for these lie 52 or more apart: two look-ups of sixteen bytes serve 32 elements. What
-//! they hold depends on the mantissa of d alone.
+//! All half-way points lie on the grid of BF16, since such a point has 3 bits and a scale at most 4. From d / 2 to 5 d
+//! there are at most 14 runs of 32 bit patterns. Each run holds at most one point, because points lie 52 or more apart.
+//! Two look-ups of sixteen bytes therefore serve 32 elements. The tables depend only on the mantissa of d.
 //!
-//! What bounds it: vector instructions of any kind, 36 for 32 elements, where [`e2m1`](super::e2m1) takes 55. Neither divides. MLX's
-//! CPU backend rounds quotients to BF16 first, which changes no code; see there.
+//! Bound: vector instructions of any kind, 36 for 32 elements; [`e2m1`](super::e2m1) takes 55. Neither divides. MLX's
+//! CPU backend rounds quotients to BF16 first, which changes no code, as `e2m1` shows.
 
 use std::arch::x86_64::{
     __m128i, __m256, __m256i, _mm_packus_epi16, _mm256_and_si256, _mm256_andnot_si256, _mm256_broadcastsi128_si256,
@@ -28,7 +28,8 @@ use super::{
     reduce::GROUPS,
 };
 
-/// For a mantissa of d: how many of the half-way points from 3/4 d on lie below each run, and the place of the one in it.
+/// Tables for one mantissa of d. For each run: the number of half-way points, from 3/4 d on, below the run, and the
+/// place of the point in the run.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Runs {
@@ -36,22 +37,22 @@ struct Runs {
     point: [u8; 16],
 }
 
-/// The half-way points from 3/4 on, in quarters. Rounding to even, every other tie goes up.
+/// Half-way points from 3/4 on, in quarters. With ties to even, every other tie goes up.
 const POINTS: [u32; 6] = [3, 5, 7, 10, 14, 20];
 
-/// The bits of a BF16 that is `number` / 32; it has at most 8 significant ones.
+/// Bits of the BF16 that is `number` / 32. The number must have at most 8 significant bits.
 const fn key(number: u32) -> u32 {
     let exponent = number.ilog2();
     (127 - 5 + exponent) << 7 | ((number << 7) >> exponent) & 0x7F
 }
 
-/// The runs for d = 1 + `mantissa` / 8.
+/// Tables for d = 1 + `mantissa` / 8.
 const fn runs(mantissa: u32, down: bool) -> Runs {
     let mut runs = Runs { below: [0; 16], point: [31; 16] };
     let start = key((8 + mantissa) * 2);
     let mut i = 0;
     while i < POINTS.len() {
-        // The last distance that the point does not let pass.
+        // The largest distance that does not exceed the point.
         let up = i % 2 == 0 && !down;
         let last = key((8 + mantissa) * POINTS[i]) - start - if up { 1 } else { 0 };
         let mut run = 0;
@@ -82,16 +83,16 @@ const fn all_runs(down: bool) -> [Runs; 8] {
 static TO_EVEN: [Runs; 8] = all_runs(false);
 static DOWNWARDS: [Runs; 8] = all_runs(true);
 
-/// Eight scales d, as what their groups are compared with.
+/// Eight scales d, in the form with which the elements of their groups are compared.
 #[derive(Clone, Copy)]
 pub(super) struct Keys {
-    /// The bits of d / 2 as BF16, in both halves of a lane.
+    /// Bits of d / 2 as BF16, in both halves of a lane.
     halves: __m256i,
     mantissas: [u32; GROUPS],
 }
 
 impl Keys {
-    /// The keys of scales of at most four bits, from 2^-120 on.
+    /// Computes the keys of scales of at most four bits, 2^-120 or larger.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     pub(super) fn new(scales: __m256) -> Self {
@@ -104,8 +105,8 @@ impl Keys {
         }
     }
 
-    /// Encodes 32 elements, the first sixteen of one group and the second of the next, or of the same where `WIDE`. With
-    /// `DOWN`, ties go towards zero, and zero has no sign.
+    /// Encodes 32 elements. The first sixteen belong to one group and the others to the next, or with `WIDE` to the
+    /// same. With `DOWN`, ties go towards zero, and zero has no sign.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     pub(super) fn encode<const DOWN: bool, const WIDE: bool>(&self, src: &[u8], pair: usize, out: &mut [u8]) {
@@ -114,7 +115,7 @@ impl Keys {
             _mm256_set_m128i(bytemuck::cast::<_, __m128i>(second), bytemuck::cast::<_, __m128i>(first))
         };
         let (below, point) = if WIDE {
-            // Powers of two.
+            // All scales are powers of two, so one table serves them.
             let spread = |run: [u8; 16]| _mm256_broadcastsi128_si256(bytemuck::cast::<_, __m128i>(run));
             (spread(all[0].below), spread(all[0].point))
         } else {
@@ -126,23 +127,23 @@ impl Keys {
         let half = _mm256_permutevar8x32_epi32(self.halves, bytemuck::cast::<_, __m256i>(lanes));
         let quarter = _mm256_sub_epi16(half, _mm256_set1_epi16(1 << 7));
 
-        // A group to each half, so that packing leaves them in order.
+        // Each half of a vector holds elements of one group, so packing leaves the codes in order.
         let low = _mm256_set_m128i(load_half(&src[32..]), load_half(src));
         let high = _mm256_set_m128i(load_half(&src[48..]), load_half(&src[16..]));
         let below_sign = _mm256_set1_epi16(i16::MAX);
         let magnitudes = [_mm256_and_si256(low, below_sign), _mm256_and_si256(high, below_sign)];
         let distances = magnitudes.map(|magnitude| _mm256_subs_epu16(magnitude, half));
         let run = distances.map(|distance| _mm256_srli_epi16::<5>(distance));
-        // The last two runs hold no point, so what is beyond them is as well in the last.
+        // The last two runs hold no point, so elements beyond them may count to the last run.
         let run = _mm256_min_epu8(_mm256_packus_epi16(run[0], run[1]), _mm256_set1_epi8(15));
         let place = distances.map(|distance| _mm256_and_si256(distance, _mm256_set1_epi16(31)));
         let place = _mm256_packus_epi16(place[0], place[1]);
-        // True is −1.
+        // A true comparison is −1.
         let beyond = _mm256_cmpgt_epi8(place, _mm256_shuffle_epi8(point, run));
         let some = magnitudes.map(|magnitude| _mm256_cmpgt_epi16(magnitude, quarter));
         let some = _mm256_packs_epi16(some[0], some[1]);
         let codes = _mm256_sub_epi8(_mm256_sub_epi8(_mm256_shuffle_epi8(below, run), beyond), some);
-        // Saturating keeps the sign bit of a word, and what lies below it does not matter.
+        // Saturation keeps the sign bit of a word. The bits below it do not matter.
         let signs = _mm256_srli_epi16::<4>(_mm256_packs_epi16(low, high));
         let signs = _mm256_and_si256(signs, _mm256_set1_epi8(8));
         let signs =
@@ -153,7 +154,7 @@ impl Keys {
     }
 }
 
-/// Which lanes the scales of 32 elements come from: of one group each, and of two.
+/// Lanes that hold the scales of the elements of a pair: of one group, and of two groups.
 static ONE_SCALE: [[u32; 8]; 8] = lanes(1);
 static TWO_SCALES: [[u32; 8]; 4] = lanes(2);
 
@@ -162,7 +163,7 @@ const fn lanes<const N: usize>(scales: usize) -> [[u32; 8]; N] {
     let mut i = 0;
     while i < 8 * N {
         let second = if i % 8 < 4 { 0 } else { scales - 1 };
-        #[expect(clippy::cast_possible_truncation, reason = "it is below 8")]
+        #[expect(clippy::cast_possible_truncation, reason = "a lane is below 8")]
         let lane = (scales * (i / 8) + second) as u32;
         lanes[i / 8][i % 8] = lane;
         i += 1;
@@ -175,7 +176,7 @@ mod tests {
     use super::*;
     use crate::portable::e2m1;
 
-    /// What the vectors compute, for one element.
+    /// Computes the code of one element as the vectors do.
     fn code(runs: &Runs, weight: u16, scale: f32) -> u8 {
         let half = u16::try_from((scale / 2.0).to_bits() >> 16).expect("sixteen bits");
         let distance = weight.saturating_sub(half);

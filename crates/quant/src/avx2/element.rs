@@ -1,7 +1,7 @@
-//! Sixteen elements between memory and two vectors of `f32`.
+//! Moves sixteen elements between memory and two vectors of `f32`.
 //!
-//! The vectors hold them in the order that `_mm256_packs_epi32` undoes, since what is made of them is packed sooner or
-//! later. For BF16 that is the order in which unpacking against zeros widens them too:
+//! The vectors hold elements in the order that `_mm256_packs_epi32` undoes, since results are packed sooner or later.
+//! For BF16, unpacking against zeros widens into the same order:
 //!
 //! ```text
 //! low  = 0  1  2  3 |  8  9 10 11
@@ -18,27 +18,27 @@ use std::arch::x86_64::{
 
 use crate::{FloatType, portable::element::Element};
 
-/// Sixteen elements in the order above.
+/// Sixteen elements in the order of the module's diagram.
 #[derive(Clone, Copy)]
 pub(super) struct Sixteen {
     pub(super) low: __m256,
     pub(super) high: __m256,
 }
 
-/// The first `N` bytes as a vector.
+/// Returns the first `N` bytes as a vector.
 #[inline]
 fn vector<const N: usize, V: bytemuck::Pod>(src: &[u8]) -> V {
     bytemuck::cast::<[u8; N], V>(*src.first_chunk().expect("callers cut pieces of whole vectors"))
 }
 
-/// The first 32 bytes.
+/// Loads the first 32 bytes.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn load_bytes(src: &[u8]) -> __m256i {
     vector::<32, __m256i>(src)
 }
 
-/// The first 16 bytes.
+/// Loads the first 16 bytes.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn load_half(src: &[u8]) -> __m128i {
@@ -61,7 +61,7 @@ pub(super) fn load<T: Element>(src: &[u8]) -> Sixteen {
     }
 }
 
-/// Sixteen elements of 16 bits.
+/// Widens sixteen elements of 16 bits.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn widen<T: Element>(halves: __m256i) -> Sixteen {
@@ -80,7 +80,7 @@ pub(super) fn widen<T: Element>(halves: __m256i) -> Sixteen {
     }
 }
 
-/// What carries exactly where rounding to BF16 goes up has been added; the upper halves are the answer.
+/// Adds the amount whose carry rounds to BF16, ties to even. The upper halves of the result are the rounded numbers.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn carry_to_bf16(values: __m256) -> __m256i {
@@ -89,7 +89,7 @@ fn carry_to_bf16(values: __m256) -> __m256i {
     _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7FFF)), odd)
 }
 
-/// The nearest values of type `T`, ties to even. The values are not NaN.
+/// Rounds to the nearest values of type `T`, ties to even. No value may be NaN.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn round<T: Element>(values: __m256) -> __m256 {
@@ -103,7 +103,7 @@ pub(super) fn round<T: Element>(values: __m256) -> __m256 {
     }
 }
 
-/// Rounds sixteen numbers, none of them NaN, to `T` and writes them.
+/// Rounds sixteen numbers to `T` and writes them. No number may be NaN.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn store<T: Element>(values: Sixteen, out: &mut [u8]) {
@@ -118,7 +118,7 @@ pub(super) fn store<T: Element>(values: Sixteen, out: &mut [u8]) {
     }
 }
 
-/// Rounds sixteen numbers, none of them NaN, to a `T` of 16 bits, in their natural order.
+/// Rounds sixteen numbers to a `T` of 16 bits and returns them in their natural order. No number may be NaN.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn narrow<T: Element>(values: Sixteen) -> __m256i {
@@ -134,7 +134,7 @@ pub(super) fn narrow<T: Element>(values: Sixteen) -> __m256i {
     }
 }
 
-/// Rounds eight numbers in their natural order, none of them NaN, to `T` and writes them.
+/// Rounds eight numbers in their natural order to `T` and writes them. No number may be NaN.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn store8<T: Element>(values: __m256, out: &mut [u8]) {
@@ -145,7 +145,7 @@ pub(super) fn store8<T: Element>(values: __m256, out: &mut [u8]) {
     }
 }
 
-/// Eight lanes of 32 bits, each below 2^16, as lanes of 16 bits.
+/// Narrows eight lanes of 32 bits, each below 2^16, to lanes of 16 bits.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn low_halves(lanes: __m256i) -> __m128i {
@@ -153,7 +153,7 @@ pub(super) fn low_halves(lanes: __m256i) -> __m128i {
     _mm256_castsi256_si128(_mm256_permute4x64_epi64::<0b11_01_10_00>(packed))
 }
 
-/// Writes a vector, or several, to the first `N` bytes.
+/// Writes one or more vectors to the first `N` bytes.
 #[inline]
 pub(super) fn write<const N: usize, V: bytemuck::NoUninit>(vector: V, out: &mut [u8]) {
     *out.first_chunk_mut::<N>().expect("callers cut pieces of whole vectors") = bytemuck::cast(vector);
@@ -165,10 +165,10 @@ pub(super) fn write<const N: usize, V: bytemuck::NoUninit>(vector: V, out: &mut 
 pub(super) fn store_bytes(lanes: __m256i, out: &mut [u8]) {
     let halves = low_halves(_mm256_and_si256(lanes, _mm256_set1_epi32(0xFF)));
     let bytes = bytemuck::cast::<__m128i, [u8; 16]>(_mm_packus_epi16(halves, halves));
-    write::<8, _>(*bytes.first_chunk::<8>().expect("it has sixteen"), out);
+    write::<8, _>(*bytes.first_chunk::<8>().expect("the array has sixteen bytes"), out);
 }
 
-/// Magnitudes.
+/// Clears the signs.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn magnitude(values: __m256) -> __m256 {

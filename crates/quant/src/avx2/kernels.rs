@@ -1,7 +1,7 @@
-//! The kernels as [`Kernels`].
+//! Implements [`Kernels`] with the kernels of this module.
 //!
-//! The functions here cross into code compiled with more instructions than the target guarantees. They are private and
-//! leave this module only through methods of [`Avx2`], which nobody can call who has not detected those instructions.
+//! The functions here call code that is compiled with more instructions than the target guarantees. They are private
+//! and leave this module only through methods of [`Avx2`], which exists only where the instructions have been detected.
 #![expect(unsafe_code, reason = "calling functions with target features from functions without")]
 
 use super::{Avx2, affine, affine_decode, block_decode, measure, mx, nvfp4, search};
@@ -17,7 +17,7 @@ fn encode_affine<R: portable::affine::Rule, T: Element, const BITS: usize>(
     src: &[u8],
     out: EncodeBuffers<'_>,
 ) -> EncodeStats {
-    // SAFETY: avx2, fma and f16c have been detected, or nobody would hold the `Avx2` through which this is reached.
+    // SAFETY: this is reached only through an `Avx2`, which exists only where avx2, fma and f16c have been detected.
     unsafe { affine::encode::<R, T, BITS>(params, src, out) }
 }
 
@@ -26,7 +26,7 @@ fn encode_nvfp4<R: portable::nvfp4::Rule, T: Element>(
     src: &[u8],
     out: EncodeBuffers<'_>,
 ) -> EncodeStats {
-    // SAFETY: avx2, fma and f16c have been detected, or nobody would hold the `Avx2` through which this is reached.
+    // SAFETY: this is reached only through an `Avx2`, which exists only where avx2, fma and f16c have been detected.
     unsafe { nvfp4::encode::<R, T>(params, src, out) }
 }
 
@@ -35,7 +35,7 @@ fn encode_mx<R: portable::mx::Rule, C: portable::mx::Code, T: Element>(
     src: &[u8],
     out: EncodeBuffers<'_>,
 ) -> EncodeStats {
-    // SAFETY: avx2, fma and f16c have been detected, or nobody would hold the `Avx2` through which this is reached.
+    // SAFETY: this is reached only through an `Avx2`, which exists only where avx2, fma and f16c have been detected.
     unsafe { mx::encode::<R, C, T>(params, src, out) }
 }
 
@@ -45,7 +45,7 @@ fn search_affine<T: Element, const BITS: usize>(
     src: &[u8],
     out: EncodeBuffers<'_>,
 ) -> EncodeStats {
-    // SAFETY: avx2, fma and f16c have been detected, or nobody would hold the `Avx2` through which this is reached.
+    // SAFETY: this is reached only through an `Avx2`, which exists only where avx2, fma and f16c have been detected.
     unsafe { search::encode_affine::<T, BITS>(params, importance, src, out) }
 }
 
@@ -55,7 +55,7 @@ fn search_block<B: Block, T: Element>(
     src: &[u8],
     out: EncodeBuffers<'_>,
 ) -> EncodeStats {
-    // SAFETY: avx2, fma and f16c have been detected, or nobody would hold the `Avx2` through which this is reached.
+    // SAFETY: this is reached only through an `Avx2`, which exists only where avx2, fma and f16c have been detected.
     unsafe { search::encode_block::<B, T>(params, importance, src, out) }
 }
 
@@ -66,7 +66,7 @@ fn decode_affine<S: Element, A: Element, O: Element, const BITS: usize>(
     bias: &[u8],
     out: &mut [u8],
 ) {
-    // SAFETY: avx2, fma and f16c have been detected, or nobody would hold the `Avx2` through which this is reached.
+    // SAFETY: this is reached only through an `Avx2`, which exists only where avx2, fma and f16c have been detected.
     unsafe { affine_decode::decode::<S, A, O, BITS>(params, weight, scale, bias, out) }
 }
 
@@ -77,7 +77,7 @@ fn decode_block<C: Codec, O: Element, const BITS: usize>(
     bias: &[u8],
     out: &mut [u8],
 ) {
-    // SAFETY: avx2, fma and f16c have been detected, or nobody would hold the `Avx2` through which this is reached.
+    // SAFETY: this is reached only through an `Avx2`, which exists only where avx2, fma and f16c have been detected.
     unsafe { block_decode::decode::<C, O, BITS>(params, weight, scale, bias, out) }
 }
 
@@ -85,7 +85,7 @@ fn decode_block<C: Codec, O: Element, const BITS: usize>(
 impl Avx2 {
     /// Adds whole groups to a measure.
     pub(crate) fn measure(self, of: &mut ErrorMeasure, numbers: [&[f32]; 2], group: usize) {
-        // SAFETY: avx2 has been detected, or nobody would hold the `Avx2`.
+        // SAFETY: `self` exists only where avx2 has been detected.
         unsafe { measure::add(of, numbers, group) }
     }
 }

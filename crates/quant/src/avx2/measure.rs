@@ -1,7 +1,9 @@
-//! The sums of [`ErrorMeasure`](crate::ErrorMeasure), four lanes of doubles at a time, in the order of the portable ones.
+//! Computes the sums of [`ErrorMeasure`](crate::ErrorMeasure) with four lanes of doubles, in the order of the portable
+//! kernel.
 //!
-//! What bounds it: the integer sums that sixteen elements are added to, and finding what is not finite. Compilers do not find
-//! these vectors by themselves: the portable source, compiled with AVX2, takes half as many instructions again.
+//! Bound: the integer sums to which sixteen elements at a time are added, and the search for numbers that are not
+//! finite. Compilers do not find these vectors by themselves: the portable source, compiled with AVX2, takes half as
+//! many instructions again.
 
 use std::arch::x86_64::{
     __m128, __m256d, _mm_add_pd, _mm256_add_pd, _mm256_andnot_pd, _mm256_castpd256_pd128, _mm256_cvtps_pd,
@@ -13,7 +15,7 @@ use crate::{
     measure::{UNIT, Unit},
 };
 
-/// Lanes 0 and 2, and 1 and 3, and of those the sum.
+/// Adds lanes 0 and 2, adds lanes 1 and 3, and adds the two sums.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn total(lanes: __m256d) -> f64 {
@@ -42,7 +44,7 @@ fn unit(original: &[f32; UNIT], restored: &[f32; UNIT]) -> Unit {
     }
 }
 
-/// Adds whole groups.
+/// Adds whole groups to `measure`.
 #[target_feature(enable = "avx2")]
 pub(super) fn add(measure: &mut ErrorMeasure, numbers: [&[f32]; 2], group: usize) {
     measure.add(numbers, group, |original, restored| unit(original, restored));

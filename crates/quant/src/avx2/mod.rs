@@ -1,8 +1,8 @@
 //! Kernels for x86-64 with AVX2, FMA and F16C.
 //!
-//! The bits are those of the portable kernels. Each kernel has shortcuts that hold for ordinary numbers and leaves the
-//! rest, group by group or batch by batch, to the portable one, so that no rule about NaN, infinities or overflow exists
-//! twice. Vectors are read and written by value, from arrays: what is unsafe is one call of each kernel.
+//! The results have the bits of the portable kernels. Each kernel takes shortcuts for ordinary numbers and leaves all
+//! other groups or batches to the portable kernel, so no rule about NaN, infinities or overflow exists twice. Vectors
+//! are read and written by value, from arrays, so the only unsafe operation is the call of each kernel.
 
 mod affine;
 mod affine_decode;
@@ -29,7 +29,7 @@ use crate::batch;
 pub(crate) struct Avx2(());
 
 impl Avx2 {
-    /// The proof, where it holds.
+    /// Returns the proof where the machine has these instructions.
     pub(crate) fn detect() -> Option<Self> {
         let found =
             is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");

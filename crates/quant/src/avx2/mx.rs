@@ -1,13 +1,14 @@
-//! mxfp4 and mxfp8 encoding. The arithmetic is that of [`portable::mx`]; see there.
+//! Encodes mxfp4 and mxfp8, with the arithmetic of [`portable::mx`].
 //!
 //! ```text
 //! for eight groups: magnitudes, exponents, reciprocals   a lane each
 //!     for 32 codes: multiply, round, pack                 mxfp4 of BF16: by e2m1_keys, F16 by e2m1
 //! ```
 //!
-//! What bounds it: for mxfp4 of BF16 the memory, where it is in none of the caches; else the instructions. Dividing by a power of two is multiplying by another, and rounding the
-//! quotient to the type of the elements changes nothing that a code depends on: MLX's CPU backend differs only in how it
-//! breaks ties, and in what it does below the range of normal numbers, which is the oracle's.
+//! Bound: for mxfp4 of BF16 the memory, where the data is in no cache; otherwise the instructions. Dividing by a power
+//! of two is multiplying by another one. Rounding the quotient to the type of the elements changes no code. MLX's CPU
+//! backend differs only in how it breaks ties, and below the range of normal numbers, which is left to the portable
+//! kernel.
 
 use std::arch::x86_64::{
     __m256, __m256i, _CMP_EQ_OQ, _mm256_add_epi32, _mm256_andnot_si256, _mm256_blendv_epi8, _mm256_castps_si256,
@@ -35,7 +36,7 @@ use crate::{
 
 const GROUP: usize = 32;
 
-/// The scales' codes, and the reciprocals of the scales, unless one of them is out of range.
+/// Returns the codes of the scales and the reciprocals of the scales, or `None` where a scale is out of range.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn scales<R: Rule, T: Element>(largest: Option<__m256>, max: f32) -> Option<(__m256i, __m256i)> {
@@ -44,14 +45,15 @@ fn scales<R: Rule, T: Element>(largest: Option<__m256>, max: f32) -> Option<(__m
     let step = if matches!(R::PROFILE, Profile::Mlx) { round::<T>(step) } else { step };
     let bits = _mm256_castps_si256(step);
     let zero = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_EQ_OQ>(largest, _mm256_setzero_ps()));
-    // The least normal number of F16 where the step was rounded to that; else one of which a quarter is a normal F32.
+    // Bits of the least normal number of F16 where the step was rounded to F16, else of a number of which a quarter is
+    // a normal F32.
     let halves = matches!((R::PROFILE, T::FLOAT), (Profile::Mlx, FloatType::F16));
     let normal = if halves { (127 - 14) << 23 } else { 8 << 23 };
     let normal = _mm256_cmpgt_epi32(bits, _mm256_set1_epi32(normal - 1));
     if _mm256_movemask_epi8(_mm256_or_si256(zero, normal)) != -1 {
         return None;
     }
-    // Just under a unit of the exponent carries unless the step is a power of two. It is below 2^100.
+    // Adding just under a unit of the exponent carries unless the step is a power of two. The step is below 2^100.
     let codes = _mm256_srli_epi32::<23>(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7F_FFFF)));
     let one = _mm256_set1_epi32(127);
     let codes_or_one = _mm256_blendv_epi8(codes, one, zero);
@@ -60,7 +62,7 @@ fn scales<R: Rule, T: Element>(largest: Option<__m256>, max: f32) -> Option<(__m
     Some((codes, inverse))
 }
 
-/// Packs eight groups.
+/// Packs the codes of eight groups.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn finish<R: Rule, C: Code, T: Element>(
@@ -72,7 +74,7 @@ fn finish<R: Rule, C: Code, T: Element>(
     let inverses = bytemuck::cast::<__m256i, [f32; GROUPS]>(inverse);
     let groups = src.chunks_exact(GROUP * T::SIZE).zip(out.weight.chunks_exact_mut(GROUP * C::BITS / 8));
     if C::BITS == 4 && matches!(T::FLOAT, FloatType::BF16) {
-        // The reciprocal of a power of two is its exponent subtracted from this.
+        // The reciprocal of a power of two has this constant minus its exponent bits.
         let scales = _mm256_sub_epi32(_mm256_set1_epi32(254 << 23), inverse);
         let keys = Keys::new(_mm256_castsi256_ps(scales));
         for (i, (src, out)) in groups.enumerate() {

@@ -1,16 +1,17 @@
-//! nvfp4 encoding. The arithmetic is that of [`portable::nvfp4`]; see there.
+//! Encodes nvfp4, with the arithmetic of [`portable::nvfp4`].
 //!
 //! ```text
 //! for eight groups: magnitudes, scales and their reciprocals   a lane each
 //!    for two groups: scale, round to 32 codes, pack
 //! ```
 //!
-//! What bounds it: the instructions, as many for the scales of eight groups as for their 128 codes. Zero scales and whatever
-//! lies far outside are the oracle's. This is for F32, for a global scale and for the `mlx-metal` profile, whose products must be
-//! rounded as they are; the rest goes a shorter way, [`nvfp4_short`].
+//! Bound: the instructions, as many for the scales of eight groups as for their 128 codes. Zero scales and numbers far
+//! outside of the usual range are left to the portable kernel. This module serves F32, global scales and the profile
+//! `mlx-metal`, whose products must be rounded as they are. Everything else takes the shorter way of [`nvfp4_short`].
 //!
-//! Tried and lost: one batch prepared and finished before the next, whose chain of divisions leaves a core waiting: a
-//! quarter slower. Scales from bits by way of subnormal numbers, of which each costs a hundred cycles: a third.
+//! Tried and lost: preparing and finishing one batch before the next, whose chain of divisions leaves a core waiting: a
+//! quarter slower. Computing scales from bits by way of subnormal numbers, each of which costs a hundred cycles: a
+//! third slower.
 
 use std::arch::x86_64::{
     __m256, __m256i, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _CMP_LE_OQ, _mm256_and_ps, _mm256_andnot_ps, _mm256_blendv_ps,
@@ -38,7 +39,7 @@ use crate::{
 
 const GROUP: usize = 16;
 
-/// Whether all lanes lie in `[from, to]`, or in `otherwise`.
+/// Returns true where all lanes lie in `[from, to]` or are set in `otherwise`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn within(values: __m256, from: f32, to: f32, otherwise: __m256) -> bool {
@@ -47,14 +48,14 @@ fn within(values: __m256, from: f32, to: f32, otherwise: __m256) -> bool {
     _mm256_movemask_ps(_mm256_or_ps(otherwise, _mm256_and_ps(above, below))) == 0xFF
 }
 
-/// What the numbers of a group are divided by, and what they are multiplied with.
+/// Divisors and factors for the elements of eight groups.
 #[derive(Clone, Copy)]
 struct Steps {
     divisors: __m256,
     factors: __m256,
 }
 
-/// What is known of eight groups before they are packed.
+/// Numbers of eight groups that `prepare` computes and `finish` packs with.
 #[derive(Clone, Copy)]
 struct Prepared {
     codes: __m256i,
@@ -62,12 +63,12 @@ struct Prepared {
     clipped: u32,
 }
 
-/// Finds the scales of eight groups, or declines.
+/// Finds the scales of eight groups. Returns `None` where the portable kernel must encode them.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn prepare<R: Rule, T: Element, const GLOBAL: bool>(params: &Params<GlobalScale>, src: &[u8]) -> Option<Prepared> {
     let largest = magnitudes::<T>(src, GROUP)?;
-    // The compiler drops a multiplication by one.
+    // Without a global scale, the compiler drops the multiplication by one.
     let factor = _mm256_set1_ps(if GLOBAL { factor(params) } else { 1.0 });
     let zero = _mm256_cmp_ps::<_CMP_EQ_OQ>(largest, _mm256_setzero_ps());
     let sixth = _mm256_div_ps(largest, _mm256_set1_ps(6.0));
@@ -91,7 +92,7 @@ fn prepare<R: Rule, T: Element, const GLOBAL: bool>(params: &Params<GlobalScale>
     Some(Prepared { codes, steps, clipped: clipped.count_ones() })
 }
 
-/// Packs eight groups.
+/// Packs the codes of eight groups.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn finish<R: Rule, T: Element, const GLOBAL: bool>(
@@ -118,7 +119,8 @@ fn finish<R: Rule, T: Element, const GLOBAL: bool>(
     EncodeStats { clipped_groups: u64::from(prepared.clipped), ..EncodeStats::default() }
 }
 
-/// The steps for eight groups, unless one of them is out of the range in which the shortcuts are exact.
+/// Computes the steps of eight groups. Returns `None` where one of them is out of the range in which the shortcuts are
+/// exact.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn steps<R: Rule, T: Element, const GLOBAL: bool>(
@@ -130,7 +132,7 @@ fn steps<R: Rule, T: Element, const GLOBAL: bool>(
     const SMALL: f32 = f32::from_bits((127 - 100) << 23);
     let one = _mm256_set1_ps(1.0);
     let (divisor, inverse) = match R::PROFILE {
-        // Zeros are divided by one.
+        // Groups of zeros are divided by one.
         Profile::Mlx => {
             let (from, to) = if matches!(T::FLOAT, FloatType::F16) { (0.001, 60_000.0) } else { (SMALL, f32::MAX) };
             if !within(quotient, from, to, zero) {
@@ -139,16 +141,16 @@ fn steps<R: Rule, T: Element, const GLOBAL: bool>(
             let divisor = _mm256_blendv_ps(scale, one, zero);
             (divisor, reciprocals(divisor))
         }
-        // Zeros are multiplied with zero.
+        // Groups of zeros are multiplied by zero.
         Profile::MlxMetal => {
             let factors = _mm256_div_ps(_mm256_set1_ps(if GLOBAL { factor(params) } else { 1.0 }), scale);
-            // A tiny global scale makes some of them infinite, which no code is prepared for.
+            // A tiny global scale can make a factor infinite, which the codes below cannot handle.
             if !within(factors, f32::MIN_POSITIVE, f32::MAX, zero) {
                 return None;
             }
             (scale, _mm256_andnot_ps(zero, factors))
         }
-        // A group of zeros gets codes without a sign.
+        // In this profile a group of zeros gets codes without a sign, which the portable kernel writes.
         _ => {
             let step = params.global.map_or(scale, |global| _mm256_mul_ps(scale, _mm256_set1_ps(global.multiplier())));
             if !within(step, SMALL, 1.0 / SMALL, _mm256_setzero_ps()) {
@@ -160,7 +162,7 @@ fn steps<R: Rule, T: Element, const GLOBAL: bool>(
     Some(Steps { divisors: divisor, factors: inverse })
 }
 
-/// A group divided by its step.
+/// Divides sixteen elements by the step of their group, as the profile `R` does.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn scaled<R: Rule, T: Element>(pair: Sixteen, divisor: Divisor, factor: __m256) -> Sixteen {

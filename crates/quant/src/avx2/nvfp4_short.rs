@@ -1,19 +1,19 @@
-//! nvfp4 encoding of 16-bit floats without a global scale, for the profiles `plus` and `mlx`.
+//! Encodes nvfp4 from 16-bit floats without a global scale, for the profiles `plus` and `mlx`.
 //!
 //! ```text
 //! for eight groups: magnitudes, scales     a lane each
 //!    for two groups: round to 32 codes, pack   by e2m1_keys, F16 by e2m1
 //! ```
 //!
-//! A scale has four bits, so a quarter and seven times of it are exact, and comparing the largest magnitude with them tells
-//! without a division whether a group has codes beyond zero, and whether it is clipped. Groups below the least scale
-//! need no oracle.
+//! A scale has four bits, so a quarter of it and seven times it are exact. Comparing the largest magnitude with these
+//! two shows without a division whether a group has codes beyond zero, and whether it is clipped. Groups below the
+//! least scale do not need the portable kernel.
 //!
-//! What bounds it: the instructions, 360 to a batch, two fifths of them for its scales and for going from batch to batch.
+//! Bound: the instructions, 360 per batch, two fifths of them for the scales and for the step from batch to batch.
 //!
-//! Tried and lost: rounding every code as [`signed`](super::signed) does, where [`e2m1`] will do: a sixth. Branching to count clipped
-//! groups, which ordinary weights have at random: an eighth. Finding m / scale by a
-//! division, to compare that: a tenth.
+//! Tried and lost: rounding every code as [`signed`](super::signed) does, where [`e2m1`] suffices: a sixth slower.
+//! Branching to count clipped groups, which ordinary weights have at random: an eighth slower. Comparing the quotient m
+//! / scale, found by a division: a tenth slower.
 
 use std::arch::x86_64::{
     __m256, __m256i, _CMP_GT_OQ, _mm256_and_ps, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256,
@@ -42,24 +42,24 @@ use crate::{
 
 const GROUP: usize = 16;
 
-/// The largest scale.
+/// Largest scale.
 const MOST: f32 = 448.0;
-/// Stands for a scale of zero. Its reciprocal is still a normal number.
+/// Replaces a scale of zero. Its reciprocal is still a normal number.
 const LARGE: f32 = f32::from_bits((127 + 126) << 23);
-/// Beyond this quotients are too large for the words in which [`e2m1`] clamps them.
+/// Largest magnitude of a group. Beyond it, quotients are too large for the words in which [`e2m1`] clamps them.
 const FAR: f32 = 1000.0 * MOST;
 
-/// What is known of eight groups before they are packed.
+/// Numbers of eight groups that `prepare` computes and `finish` packs with.
 #[derive(Clone, Copy)]
 struct Prepared {
     codes: __m256i,
     scales: __m256,
-    /// The groups, a bit each, whose weights are all rounded to zero, and those of which some are clipped.
+    /// Bit masks of the groups whose weights all round to zero, and of the groups with clipped weights.
     zeroed: u32,
     clipped: u32,
 }
 
-/// Finds the scales of eight groups, or declines.
+/// Finds the scales of eight groups. Returns `None` where the portable kernel must encode them.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn prepare<R: Rule, T: Element>(src: &[u8]) -> Option<Prepared> {
@@ -75,8 +75,8 @@ fn prepare<R: Rule, T: Element>(src: &[u8]) -> Option<Prepared> {
     } else {
         codes
     };
-    // Weights under a scale of zero have codes of zero: in `mlx` whatever they are, in `plus` they are zeros, whose signs
-    // `e2m1` would keep.
+    // Weights under a scale of zero have codes of zero. In `mlx` the weights may be anything; in `plus` they are zeros,
+    // whose signs `e2m1` would keep.
     let some_scale = _mm256_castsi256_ps(_mm256_cmpgt_epi32(codes, _mm256_setzero_si256()));
     if matches!(R::PROFILE, Profile::Plus) && _mm256_movemask_ps(some_scale) != 0xFF {
         return None;
@@ -88,12 +88,12 @@ fn prepare<R: Rule, T: Element>(src: &[u8]) -> Option<Prepared> {
     let some_weight = _mm256_cmp_ps::<_CMP_GT_OQ>(largest, _mm256_setzero_ps());
     let none = _mm256_andnot_ps(_mm256_and_ps(some_code, some_scale), some_weight);
     let zeroed = _mm256_movemask_ps(none).cast_unsigned();
-    // Under a scale so large all codes are zero.
+    // Under a scale as large as `LARGE`, all codes are zero.
     let scales = _mm256_blendv_ps(_mm256_set1_ps(LARGE), scales, some_scale);
     Some(Prepared { codes, scales, zeroed, clipped })
 }
 
-/// Packs eight groups.
+/// Packs the codes of eight groups.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn finish<R: Rule, T: Element>(prepared: &Prepared, src: &[u8], out: &mut EncodeBuffers<'_>) -> EncodeStats {
@@ -127,7 +127,8 @@ fn finish<R: Rule, T: Element>(prepared: &Prepared, src: &[u8], out: &mut Encode
     }
 }
 
-/// How many of eight bits are set. Whether any is can hardly be predicted: scales near the least clip a fifth of ordinary groups.
+/// Counts the set bits of an eight-bit mask. A branch on zero would be unpredictable: scales near the least one clip a
+/// fifth of ordinary groups.
 #[inline]
 fn ones(mask: u32) -> u64 {
     static ONES: [u8; 256] = {

@@ -1,8 +1,8 @@
-//! Codes to and from the bit stream of [`portable::bits`](crate::portable), a vector at a time.
+//! Converts codes to and from the bit stream of [`portable::bits`](crate::portable), a vector at a time.
 //!
-//! Packing joins neighbours as the portable packer does, each step one multiply-and-add: `a + b × 2^BITS` on pairs of
-//! bytes, then `a + b × 4^BITS` on pairs of those. Unpacking brings the two bytes that hold a code into a lane of its
-//! own with one shuffle, and shifts each lane by its own count; that serves every width alike.
+//! Packing joins neighbours as the portable packer does. Each step is one multiply-and-add: `a + b × 2^BITS` on pairs
+//! of bytes, then `a + b × 4^BITS` on pairs of those. Unpacking brings the two bytes that hold a code into a lane of
+//! its own with one shuffle, and shifts each lane by its own count. That serves every width alike.
 
 use std::arch::x86_64::{
     __m128i, __m256i, _mm_set_epi64x, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_castsi256_si128,
@@ -14,13 +14,13 @@ use std::arch::x86_64::{
 
 use super::element::write;
 
-/// The largest code of `bits` bits, as a signed byte.
+/// Largest code of `bits` bits, as a signed byte.
 const fn top(bits: usize) -> i8 {
     (u8::MAX >> (8 - bits)).cast_signed()
 }
 
-/// Bytes as they come out of packing two vectors of sixteen words: eight of the first, eight of the second, and again.
-/// Saturates to `[0, 255]`.
+/// Packs two vectors of sixteen words into bytes, saturated to `[0, 255]`. The result has eight bytes of the first
+/// vector, eight of the second, and once more eight of each.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn bytes(first: __m256i, second: __m256i) -> __m256i {
@@ -43,7 +43,7 @@ pub(super) fn pack<const BITS: usize>(codes: __m256i, out: &mut [u8]) {
         write::<16, _>(_mm256_castsi256_si128(ordered), out);
         return;
     }
-    // Four codes to a lane of 32 bits, then eight to one of 64.
+    // Joins four codes into a lane of 32 bits, then eight into a lane of 64 bits.
     let four = _mm256_madd_epi16(pair, _mm256_set1_epi32(1 | 1 << (16 + 2 * BITS)));
     let four = _mm256_permute4x64_epi64::<0b11_01_10_00>(four);
     let low = _mm256_and_si256(four, _mm256_set1_epi64x(0xFFFF_FFFF));
@@ -60,15 +60,16 @@ pub(super) fn pack<const BITS: usize>(codes: __m256i, out: &mut [u8]) {
     }
 }
 
-/// Sixteen codes in lanes of their own, in the order of [`Sixteen`](super::element::Sixteen).
+/// Sixteen codes, each in a lane of 32 bits, in the order of [`Sixteen`](super::element::Sixteen).
 #[derive(Clone, Copy)]
 pub(super) struct Codes {
     pub(super) low: __m256i,
     pub(super) high: __m256i,
 }
 
-/// For each lane of one of the two vectors, the bytes that it takes from a run of sixteen codes, and the shift. Lanes
-/// `from..from + 4` are the first half of the vector, those eight further on the second.
+/// Tables for one of the two vectors: for each lane, the bytes that it takes from a run of sixteen codes, and its
+/// shift. The first half of the vector holds the codes from `from` to `from + 3`, the second half the codes eight
+/// further on.
 const fn lanes(bits: usize, from: usize) -> ([u8; 32], [u32; 8]) {
     let (mut bytes, mut shifts) = ([0x80; 32], [0; 8]);
     let mut lane = 0;
@@ -87,7 +88,7 @@ const fn lanes(bits: usize, from: usize) -> ([u8; 32], [u32; 8]) {
     (bytes, shifts)
 }
 
-/// Splits the sixteen codes in the first 2 × `BITS` bytes.
+/// Unpacks the sixteen codes in the first 2 × `BITS` bytes.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn unpack<const BITS: usize>(packed: &[u8]) -> Codes {
@@ -100,7 +101,7 @@ pub(super) fn unpack<const BITS: usize>(packed: &[u8]) -> Codes {
     Codes { low: take(const { lanes(BITS, 0) }), high: take(const { lanes(BITS, 4) }) }
 }
 
-/// The first 2 × `BITS` bytes and zeros.
+/// Loads the first 2 × `BITS` bytes, followed by zeros.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn run<const BITS: usize>(packed: &[u8]) -> __m128i {

@@ -1,9 +1,10 @@
-//! The extremes of eight groups at once.
+//! Finds the extremes of eight groups at once.
 //!
-//! Elements are compared as integers where that is cheaper: the bits of a float, with those below the sign inverted if it
-//! is set, are ordered like the floats, and infinities and NaN lie at both ends. So the extremes also say whether any
-//! element is special. Each group leaves one vector; eight of those are joined as one would transpose a matrix, halving
-//! their number and their width in each step, so that a group costs four or five instructions and no shuffle chain.
+//! Where it is cheaper, elements are compared as integers. The bits of a float, with all bits below the sign inverted
+//! if the sign is set, have the order of the floats, and infinities and NaN lie at both ends. The extremes therefore
+//! also show whether any element is special. Each group leaves one vector. Eight of these are joined as in transposing
+//! a matrix: each step halves their number and their width. A group costs four or five instructions and no shuffle
+//! chain.
 
 use std::arch::x86_64::{
     __m256, __m256i, _CMP_LT_OQ, _CMP_ORD_Q, _mm256_and_ps, _mm256_and_si256, _mm256_castps_si256, _mm256_castsi256_ps,
@@ -15,15 +16,15 @@ use std::arch::x86_64::{
     _mm256_xor_si256,
 };
 
-/// Groups to a batch: one to a lane of 32 bits.
+/// Groups per batch, one for each lane of 32 bits.
 pub(super) use super::batch::GROUPS;
 use super::element::{load_bytes, low_halves};
 use crate::{FloatType, portable::element::Element};
 
-/// Below this the kernels' arithmetic neither overflows nor has a subnormal reciprocal.
+/// Below this magnitude, the kernels' arithmetic neither overflows nor has a subnormal reciprocal.
 const LIMIT: f32 = f32::from_bits((127 + 100) << 23);
 
-/// The upper half of [`LIMIT`], or where elements are F16, infinity.
+/// Upper half of [`LIMIT`], or infinity where elements are F16.
 const fn limit_of_halves(float: FloatType) -> i16 {
     match float {
         FloatType::F16 => 0x7C00,
@@ -31,8 +32,8 @@ const fn limit_of_halves(float: FloatType) -> i16 {
     }
 }
 
-/// The least and the greatest element of each of eight groups, if all elements are finite and below 2^100. Of zeros the
-/// sign is arbitrary.
+/// Returns the least and the greatest element of each of eight groups. Returns `None` unless all elements are finite
+/// and below 2^100. The sign of a zero is arbitrary.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn extremes<T: Element>(src: &[u8], group: usize) -> Option<(__m256, __m256)> {
@@ -60,7 +61,7 @@ fn extremes_of_halves<T: Element>(src: &[u8], group: usize) -> Option<(__m256, _
     }
     let least = join(least, |a, b| _mm256_min_epi16(a, b));
     let greatest = join(greatest, |a, b| _mm256_max_epi16(a, b));
-    // Two keys are left in each lane of 32 bits.
+    // Each lane of 32 bits still holds two keys.
     let (upper, lower) = halves_of(least);
     let least = _mm256_min_epi32(upper, lower);
     let (upper, lower) = halves_of(greatest);
@@ -80,7 +81,7 @@ fn halves_of(lanes: __m256i) -> (__m256i, __m256i) {
     (_mm256_srai_epi32::<16>(lanes), _mm256_srai_epi32::<16>(_mm256_slli_epi32::<16>(lanes)))
 }
 
-/// Keys in lanes of 32 bits as the numbers that they stand for.
+/// Converts keys in lanes of 32 bits to the numbers that they stand for.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn widen<T: Element>(keys: __m256i) -> __m256 {
@@ -92,7 +93,8 @@ fn widen<T: Element>(keys: __m256i) -> __m256 {
     }
 }
 
-/// Words are compared as floats; adding each, times zero, to a sum finds the special ones.
+/// Finds the extremes of 32-bit elements by float comparisons. The sum of each element times zero shows the special
+/// ones.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn extremes_of_words(src: &[u8], group: usize) -> Option<(__m256, __m256)> {
@@ -120,7 +122,8 @@ fn extremes_of_words(src: &[u8], group: usize) -> Option<(__m256, __m256)> {
     (_mm256_movemask_ps(fits) == 0xFF).then_some((least, greatest))
 }
 
-/// The largest magnitude of each of eight groups, if all elements are finite and below 2^100.
+/// Returns the largest magnitude of each of eight groups. Returns `None` unless all elements are finite and below
+/// 2^100.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn magnitudes<T: Element>(src: &[u8], group: usize) -> Option<__m256> {
@@ -138,7 +141,7 @@ pub(super) fn magnitudes<T: Element>(src: &[u8], group: usize) -> Option<__m256>
         let too_large = _mm256_cmpgt_epi32(largest, _mm256_set1_epi32(LIMIT.to_bits().cast_signed() - 1));
         return (_mm256_movemask_epi8(too_large) == 0).then_some(_mm256_castsi256_ps(largest));
     }
-    // Two magnitudes are left in each lane of 32 bits; the larger goes to the upper half, under which zeros lie.
+    // Each lane of 32 bits still holds two magnitudes. The larger goes to the upper half, above zeros.
     let pairs = join(largest, |a, b| _mm256_max_epi16(a, b));
     let upper = _mm256_and_si256(pairs, _mm256_set1_epi32(0x7FFF_0000));
     let largest = _mm256_max_epi32(upper, _mm256_slli_epi32::<16>(pairs));
@@ -151,7 +154,8 @@ pub(super) fn magnitudes<T: Element>(src: &[u8], group: usize) -> Option<__m256>
     (_mm256_movemask_epi8(too_large) == 0).then_some(values)
 }
 
-/// Combines the lanes of each of eight vectors until one of 32 bits is left, and puts these side by side, in order.
+/// Combines the lanes of each of eight vectors until one lane of 32 bits is left, and puts these lanes side by side, in
+/// order.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn join(vectors: [__m256i; GROUPS], combine: impl Fn(__m256i, __m256i) -> __m256i) -> __m256i {

@@ -1,8 +1,10 @@
-//! The searches of [`Profile::Best`](crate::Profile::Best), compiled with AVX2.
+//! Compiles the searches of [`Profile::Best`](crate::Profile::Best) with AVX2.
 //!
-//! The source is that of the portable search, loops over arrays of eight lanes, which become vectors of eight here and of
-//! four in the portable build. FMA is not enabled, though the bits would be the same: nothing is fused that was not written so.
-//! What bounds it: the passes over the elements, one for each scale that is tried.
+//! The source is that of the portable search: loops over arrays of eight lanes, which become vectors of eight here and
+//! of four in the portable build. FMA is not enabled, though the bits would be the same, because the compiler fuses
+//! nothing that is not written as fused.
+//!
+//! Bound: the passes over the elements, one for each scale that is tried.
 
 use crate::{
     EncodeBuffers, EncodeStats, GlobalScale, Importance,

@@ -1,4 +1,4 @@
-//! Codes with a sign above a magnitude: E2M1 and E4M3.
+//! Finds codes that have a sign above a magnitude: E2M1 and E4M3.
 
 use std::arch::x86_64::{
     __m256, _mm256_and_si256, _mm256_andnot_si256, _mm256_castps_si256, _mm256_cmpeq_epi8, _mm256_min_epu8,
@@ -11,8 +11,8 @@ use super::{
     pack::{bytes, pack},
 };
 
-/// Encodes 32 numbers of magnitudes below twice the largest value as codes of `BITS` bits, E2M1 in 4 or E4M3 in 8, and packs
-/// them. The signs are those of `signs`. With `DOWN`, ties of E2M1 go towards zero, and zero has no sign.
+/// Encodes 32 numbers as codes of `BITS` bits, E2M1 in 4 or E4M3 in 8, with the signs of `signs`, and packs them.
+/// Magnitudes must be below twice the largest value. With `DOWN`, ties of E2M1 go towards zero, and zero has no sign.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn encode<const BITS: usize, const DOWN: bool>(values: [Sixteen; 2], signs: [Sixteen; 2], out: &mut [u8]) {
@@ -28,7 +28,7 @@ pub(super) fn encode<const BITS: usize, const DOWN: bool>(values: [Sixteen; 2], 
     let second = _mm256_packs_epi32(code(values[1].low), code(values[1].high));
     let largest = if BITS == 4 { 7 } else { 0x7E };
     let codes = _mm256_min_epu8(bytes(first, second), _mm256_set1_epi8(largest));
-    // Saturating keeps the sign bit of a word, and what lies below it does not matter.
+    // Saturation keeps the sign bit of a word. The bits below it do not matter.
     let sign = |pair: Sixteen| _mm256_packs_epi32(_mm256_castps_si256(pair.low), _mm256_castps_si256(pair.high));
     let signs = _mm256_packs_epi16(sign(signs[0]), sign(signs[1]));
     let signs = if BITS == 4 {

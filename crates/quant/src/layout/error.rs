@@ -1,92 +1,92 @@
-//! What can be wrong with a published layout.
+//! Errors from reading published layouts.
 
-/// Parts that do not fit each other, or numbers that a format cannot hold.
+/// Error from decoding or repacking a published layout: buffers of the wrong size, or values that a format cannot hold.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayoutError {
-    /// A part, or a buffer, is too short or too long.
+    /// A part or a buffer has the wrong length.
     #[error("expected {expected} bytes of {part}, found {found}")]
     Length {
-        /// What it is.
+        /// Name of the part or the buffer.
         part: &'static str,
-        /// The length that fits, in bytes.
+        /// The required length in bytes.
         expected: usize,
-        /// Its length in bytes.
+        /// The actual length in bytes.
         found: usize,
     },
     /// A buffer is not a whole number of rows.
     #[error("expected whole rows of {row} bytes of {part}, found {found} bytes")]
     PartialRow {
-        /// What it is.
+        /// Name of the part or the buffer.
         part: &'static str,
         /// Bytes per row.
         row: usize,
-        /// Its length in bytes.
+        /// The actual length in bytes.
         found: usize,
     },
-    /// Rows beyond the last.
+    /// The requested rows go beyond the last row.
     #[error("expected rows below {rows}, found rows {first} to {end}")]
     Rows {
-        /// The number of rows that there are.
+        /// Number of rows of the matrix.
         rows: usize,
-        /// The first row asked for.
+        /// First requested row.
         first: usize,
-        /// The row after the last one asked for.
+        /// One past the last requested row.
         end: usize,
     },
-    /// A dimension is zero, or not divisible by what it must be.
+    /// A dimension is zero, or is not a multiple of the required number.
     #[error("expected {what} to be a positive multiple of {multiple}, found {found}")]
     Dimension {
-        /// Which dimension.
+        /// Name of the dimension.
         what: &'static str,
-        /// What should divide it, in elements.
+        /// Number that must divide the dimension, in elements.
         multiple: usize,
-        /// Its size in elements.
+        /// Size of the dimension in elements.
         found: usize,
     },
-    /// Dimensions whose product is more than any memory.
+    /// The product of two dimensions does not fit in memory.
     #[error("expected {what} to fit in memory, found {} × {}", factors[0], factors[1])]
     TooLarge {
-        /// What has them.
+        /// Name of the thing with these dimensions.
         what: &'static str,
-        /// The dimensions.
+        /// The two dimensions.
         factors: [usize; 2],
     },
-    /// A width that is not packed in this way.
-    #[error("expected codes of 4 bits, or in GPTQ 2, 4 or 8, found {found}")]
+    /// The packing does not support this code width.
+    #[error("expected 4 bits per code, or for GPTQ 2, 4 or 8, found {found}")]
     Bits {
         /// Bits per code.
         found: u8,
     },
-    /// A scale is no power of two from 2^-127 to 2^127.
+    /// A scale is not a power of two from 2^-127 to 2^127.
     #[error("expected a power of two as the scale of block {block}, found {found}")]
     ScaleNotPowerOfTwo {
-        /// The index of the block, row-major.
+        /// Index of the block, row-major.
         block: usize,
-        /// Its scale.
+        /// Scale of the block.
         found: f32,
     },
-    /// A layout that no format of MLX can hold exactly.
+    /// No format of MLX can hold the layout exactly.
     #[error("expected {expected} to repack without loss, found {found}")]
     Lossy {
-        /// What would fit.
+        /// The layout that would fit.
         expected: &'static str,
-        /// What there is.
+        /// The layout as found.
         found: String,
     },
-    /// A group index beyond the last group.
+    /// A group index is beyond the last group.
     #[error("expected a group below {groups} for input {input}, found {found}")]
     GroupIndex {
-        /// The column of the weight matrix.
+        /// Input channel: the column of the weight matrix.
         input: usize,
-        /// The number of groups.
+        /// Number of groups.
         groups: usize,
-        /// The index.
+        /// The group index as found.
         found: i32,
     },
 }
 
-/// The product of dimensions, each at least one.
+/// Multiplies two dimensions. Both must be at least one.
 pub(super) fn product(what: &'static str, factors: [usize; 2]) -> Result<usize, LayoutError> {
     match factors[0].checked_mul(factors[1]) {
         Some(0) => Err(LayoutError::Dimension { what, multiple: 1, found: 0 }),
@@ -95,12 +95,13 @@ pub(super) fn product(what: &'static str, factors: [usize; 2]) -> Result<usize, 
     }
 }
 
-/// Checks a length.
+/// Checks that `found` bytes are the `expected` ones.
 pub(super) fn expect_len(part: &'static str, expected: usize, found: usize) -> Result<(), LayoutError> {
     if expected == found { Ok(()) } else { Err(LayoutError::Length { part, expected, found }) }
 }
 
-/// How many rows of `row` bytes `len` bytes are, if they lie below `rows` when they begin at `first`.
+/// Returns the number of rows of `row` bytes in `len` bytes. Checks that the rows are whole, and that they lie below
+/// `rows` where they begin at row `first`.
 pub(super) fn expect_rows(
     part: &'static str,
     row: usize,

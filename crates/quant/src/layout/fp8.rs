@@ -1,4 +1,4 @@
-//! 8-bit floats with a scale for each block, row or tensor.
+//! Decodes 8-bit floats with one scale per block, row or tensor.
 
 use super::error::{LayoutError, expect_len, expect_rows, product};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// The group of mxfp8.
+/// Group size of mxfp8, in elements.
 const GROUP: usize = 32;
 
 /// An 8-bit float type.
@@ -24,7 +24,7 @@ pub enum Fp8 {
 }
 
 impl Fp8 {
-    /// The value of each byte.
+    /// Computes the value of each byte.
     fn values(self) -> [f32; 256] {
         let mut values = [0.0; 256];
         for (byte, value) in (0..=u8::MAX).zip(&mut values) {
@@ -37,14 +37,15 @@ impl Fp8 {
     }
 }
 
-/// The scales of blocks, row-major, `[ceil(rows / block rows), ceil(columns / block columns)]`. They multiply, as
-/// `weight_scale` and `weight_scale_inv` do.
+/// Scales of the blocks, row-major, `[ceil(rows / block rows), ceil(columns / block columns)]`. A decoded value is byte
+/// × scale, as for `weight_scale` and `weight_scale_inv` in published checkpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fp8Scales<'a> {
     /// Little-endian floats.
     Float(FloatType, &'a [u8]),
-    /// Exponents biased by 127: a byte e stands for 2^(e − 127), and 255, which published E8M0 scales use for NaN, for infinity.
+    /// Exponents biased by 127: a byte e stands for 2^(e − 127). Byte 255, which published E8M0 scales use for NaN,
+    /// stands for infinity.
     PowerOfTwo(&'a [u8]),
 }
 
@@ -68,8 +69,8 @@ impl Fp8Scales<'_> {
     }
 }
 
-/// How a matrix of 8-bit floats is scaled: in blocks of any size, which may be a row (per channel) or everything (per
-/// tensor). The last block of a row or column may be cut short.
+/// A matrix of 8-bit floats with one scale per block. A block may have any size: a row (scales per channel) or the
+/// whole matrix (a scale per tensor). The last block of a row or a column may be incomplete.
 #[derive(Clone, Copy, Debug)]
 pub struct ScaledFp8<'a> {
     fp8: Fp8,
@@ -79,12 +80,12 @@ pub struct ScaledFp8<'a> {
 }
 
 impl<'a> ScaledFp8<'a> {
-    /// A matrix of `shape` (`[rows, columns]`) with a scale for each `block` (`[rows, columns]`).
+    /// Creates a matrix of `shape` (`[rows, columns]`) with a scale for each `block` (`[rows, columns]`).
     ///
     /// # Errors
     ///
-    /// [`LayoutError::Dimension`] where a dimension is zero, [`LayoutError::TooLarge`] where a product of them does not fit in
-    /// memory, [`LayoutError::Length`] unless there is one scale for each block.
+    /// [`LayoutError::Dimension`] where a dimension is zero, [`LayoutError::TooLarge`] where a product of dimensions
+    /// does not fit in memory, [`LayoutError::Length`] unless there is one scale per block.
     pub fn new(fp8: Fp8, shape: [usize; 2], block: [usize; 2], scales: Fp8Scales<'a>) -> Result<Self, LayoutError> {
         product("the shape", shape)?;
         for dimension in block {
@@ -96,19 +97,19 @@ impl<'a> ScaledFp8<'a> {
         Ok(Self { fp8, shape, block, scales })
     }
 
-    /// The index of the block of an element.
+    /// Index of the block that holds an element.
     fn block_of(&self, row: usize, column: usize) -> usize {
         row / self.block[0] * self.shape[1].div_ceil(self.block[1]) + column / self.block[1]
     }
 
-    /// Decodes rows of `src` that begin with row `first`: byte × scale in `f32`, rounded to elements of type `output`.
-    /// Allocates nothing.
+    /// Decodes rows of `src`, starting with row `first` of the matrix: byte × scale in `f32`, rounded to elements of
+    /// type `output`. Allocates nothing.
     ///
     /// # Errors
     ///
-    /// [`LayoutError::PartialRow`] where `src` is not whole rows, [`LayoutError::Rows`] where those go beyond the last,
-    /// [`LayoutError::TooLarge`] and [`LayoutError::Length`] unless `out` has room for just these. Nothing has been written
-    /// then.
+    /// [`LayoutError::PartialRow`] where `src` is not whole rows, [`LayoutError::Rows`] where the rows go beyond the
+    /// last one, [`LayoutError::TooLarge`] and [`LayoutError::Length`] unless `out` has exactly the decoded size.
+    /// Nothing has been written then.
     pub fn decode_rows(&self, first: usize, src: &[u8], output: FloatType, out: &mut [u8]) -> Result<(), LayoutError> {
         expect_rows("source", self.shape[1], src.len(), first, self.shape[0])?;
         let too_large = LayoutError::TooLarge { what: "the output", factors: [src.len(), output.size()] };
@@ -126,7 +127,7 @@ impl<'a> ScaledFp8<'a> {
         let table = self.fp8.values();
         let mut values = [0.0; CHUNK];
         if src.is_empty() {
-            // Only a row that is there has a length that fits memory.
+            // Without a row, the length of a row need not fit in memory, so the slices below could not be cut.
             return;
         }
         let rows = src.chunks_exact(self.shape[1]).zip(out.chunks_exact_mut(self.shape[1] * O::SIZE));
@@ -144,14 +145,14 @@ impl<'a> ScaledFp8<'a> {
         }
     }
 
-    /// Writes mxfp8's scales, `[rows, columns / 32]`, for rows that begin with row `first`, as many as `out` has room for.
-    /// With the bytes of the matrix as they are, that is the same matrix in mxfp8: nothing is rounded.
+    /// Writes mxfp8's scales, `[rows, columns / 32]`, for as many rows as `out` holds, starting with row `first`.
+    /// Together with the unchanged bytes of the matrix, these scales are the same matrix in mxfp8: nothing is rounded.
     ///
     /// # Errors
     ///
     /// [`LayoutError::Lossy`] for E5M2, and where a group of 32 columns would cross a block;
-    /// [`LayoutError::ScaleNotPowerOfTwo`] at the first scale that mxfp8 has not; [`LayoutError::PartialRow`] and
-    /// [`LayoutError::Rows`] where `out` does not fit. The scales before that one may have been written.
+    /// [`LayoutError::ScaleNotPowerOfTwo`] at the first scale that mxfp8 cannot represent; [`LayoutError::PartialRow`]
+    /// and [`LayoutError::Rows`] where `out` does not fit. The scales before the failing one may have been written.
     pub fn mxfp8_scales(&self, first: usize, out: &mut [u8]) -> Result<(), LayoutError> {
         let lossy = |expected, found| Err(LayoutError::Lossy { expected, found });
         if self.fp8 != Fp8::E4m3 {
@@ -176,7 +177,7 @@ impl<'a> ScaledFp8<'a> {
     }
 }
 
-/// The code of a power of two.
+/// Returns the E8M0 code of a power of two, or `None` for any other number.
 fn exponent(scale: f32) -> Option<u8> {
     let code = (scale.to_bits() >> 23).to_le_bytes()[0];
     (code < 255 && e8m0::decode(code).to_bits() == scale.to_bits()).then_some(code)

@@ -1,7 +1,7 @@
-//! Quantized weights as published checkpoints store them: decoded to floats, and repacked without loss where MLX's
-//! formats can hold the same values.
+//! Reads quantized weights in the layouts of published checkpoints: decodes them to floats, or repacks them without
+//! loss where MLX's formats can hold the same values.
 //!
-//! | published as | here | into MLX's formats |
+//! | published as | here | in MLX's formats |
 //! |---|---|---|
 //! | FP8 in blocks, per channel or per tensor | [`ScaledFp8`] | mxfp8, exactly, under power-of-two scales for whole groups |
 //! | NVFP4 of `ModelOpt` or compressed-tensors | the bytes are nvfp4's; [`global_scale_of_divisor`] | nvfp4, exactly |
@@ -9,12 +9,12 @@
 //! | AWQ, GPTQ | [`Transposed`] | affine, exactly but for the rounding of its biases |
 //! | compressed-tensors `pack-quantized`, symmetric | the bytes are affine's; [`symmetric_biases`] | affine, exactly |
 //!
-//! Everything streams: a range of rows at a time, from and into byte slices that the caller owns.
+//! All functions stream: they process a range of rows at a time, from and into byte slices that the caller owns.
 //!
 //! ```
 //! use longshore_quant::{FloatType, layout::{Fp8, Fp8Scales, ScaledFp8}};
 //!
-//! // Two rows of 32, one scale for all: 0x38 is 1.
+//! // Two rows of 32 elements with one scale for all. The byte 0x38 is 1.0.
 //! let scale = 0.25f32.to_le_bytes();
 //! let weights = ScaledFp8::new(Fp8::E4m3, [2, 32], [2, 32], Fp8Scales::Float(FloatType::F32, &scale))?;
 //! let mut out = [0; 32 * 4];

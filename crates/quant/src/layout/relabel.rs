@@ -1,4 +1,4 @@
-//! Layouts whose bytes are those of MLX's, but for a number or an order of rows.
+//! Layouts that have the bytes of MLX's formats and differ only in one number or in the order of rows.
 
 use super::error::{LayoutError, expect_len, expect_rows, product};
 use crate::{
@@ -6,14 +6,14 @@ use crate::{
     portable::element::{Bf16, Element, F16, F32},
 };
 
-/// The global scale of nvfp4, which multiplies, for the divisor that compressed-tensors stores as
-/// `weight_global_scale`. `ModelOpt`'s `weight_scale_2` multiplies as it is.
+/// Converts the divisor that compressed-tensors stores as `weight_global_scale` to the multiplier that is nvfp4's
+/// global scale. `ModelOpt`'s `weight_scale_2` is such a multiplier already.
 ///
-/// Codes and scales of both are nvfp4's byte for byte: low nibble first, E4M3 row by row.
+/// The codes and scales of both layouts are nvfp4's byte for byte: low nibble first, E4M3 row by row.
 ///
 /// # Errors
 ///
-/// [`LayoutError::Lossy`] unless the divisor is positive and finite, and its reciprocal too.
+/// [`LayoutError::Lossy`] unless both the divisor and its reciprocal are positive and finite.
 pub fn global_scale_of_divisor(divisor: f32) -> Result<f32, LayoutError> {
     let multiplier = 1.0 / divisor;
     if divisor > 0.0 && divisor.is_finite() && multiplier > 0.0 && multiplier.is_finite() {
@@ -23,16 +23,17 @@ pub fn global_scale_of_divisor(divisor: f32) -> Result<f32, LayoutError> {
     }
 }
 
-/// Copies rows `index`, `index + n`, `index + 2n` … of `src`, rows of `row` bytes, into `out`.
+/// Copies rows `index`, `index + n`, `index + 2n` … of `src` into `out`. A row has `row` bytes.
 ///
-/// gpt-oss stores the gate and up projections interleaved: with `n` = 2, gate is at `index` 0, up at 1, of `*_blocks`, of
-/// `*_scales` and of the biases alike. Of several experts in one source, each has an even number of rows, so that they
-/// stay apart.
+/// gpt-oss stores the gate and up projections interleaved. With `n` = 2, `index` 0 gives the gate and `index` 1 the up
+/// projection, for `*_blocks`, `*_scales` and the biases alike. One source may hold several experts, because each has
+/// an even number of rows.
 ///
 /// # Errors
 ///
-/// [`LayoutError::Dimension`] where `row` or `n` is zero or `src` is not a multiple of `n` rows, [`LayoutError::TooLarge`] where
-/// those do not fit in memory, [`LayoutError::Rows`] unless `index` is below `n`, [`LayoutError::Length`] unless `out` has room for just these rows. Nothing has been written then.
+/// [`LayoutError::Dimension`] where `row` or `n` is zero or `src` is not a multiple of `n` rows,
+/// [`LayoutError::TooLarge`] where `n` rows do not fit in memory, [`LayoutError::Rows`] unless `index` is below `n`,
+/// [`LayoutError::Length`] unless `out` has exactly the size of the copied rows. Nothing has been written then.
 pub fn every_nth_row(src: &[u8], row: usize, n: usize, index: usize, out: &mut [u8]) -> Result<(), LayoutError> {
     let stride = product("the rows", [row, n])?;
     if !src.len().is_multiple_of(stride) {
@@ -48,16 +49,16 @@ pub fn every_nth_row(src: &[u8], row: usize, n: usize, index: usize, out: &mut [
     Ok(())
 }
 
-/// The biases that turn codes offset by half their range into MLX's affine codes: −2^(`bits` − 1) × scale, exact unless that is
-/// beyond the type (an F16 scale from 8,192 at 4 bits).
+/// Computes the affine biases for codes that are offset by half their range: −2^(`bits` − 1) × scale. A bias is exact
+/// unless it overflows the type, as with an F16 scale of 8,192 or more at 4 bits.
 ///
-/// compressed-tensors' symmetric `pack-quantized` weights are stored so, in affine's bit stream: `weight_packed` is the
-/// weight and `weight_scale` the scale, byte for byte.
+/// compressed-tensors stores symmetric `pack-quantized` weights in this way, in affine's bit stream: `weight_packed` is
+/// the weight and `weight_scale` the scale, byte for byte.
 ///
 /// # Errors
 ///
-/// [`LayoutError::Bits`] unless `bits` is 4 or 8, [`LayoutError::PartialRow`] where `scales` is not whole elements of type `float`,
-/// [`LayoutError::Length`] unless `out` is as long. Nothing has been written then.
+/// [`LayoutError::Bits`] unless `bits` is 4 or 8, [`LayoutError::PartialRow`] where `scales` is not whole elements of
+/// type `float`, [`LayoutError::Length`] unless `out` is as long as `scales`. Nothing has been written then.
 pub fn symmetric_biases(scales: &[u8], float: FloatType, bits: u8, out: &mut [u8]) -> Result<(), LayoutError> {
     let factor = match bits {
         4 => -8.0,

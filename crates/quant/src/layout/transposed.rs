@@ -1,5 +1,5 @@
-//! AWQ and GPTQ: integer codes of a transposed matrix, `[inputs, outputs]`, with a scale and a zero for each group of
-//! inputs of each output.
+//! Reads AWQ and GPTQ: integer codes of a transposed matrix, `[inputs, outputs]`, with a scale and a zero point for
+//! each group of inputs of each output.
 //!
 //! ```text
 //! weight[output, input] = (code[input, output] − zero[group, output]) × scale[group, output]
@@ -19,15 +19,15 @@ use crate::{
     },
 };
 
-/// How codes and zeros are packed.
+/// Order in which codes and zero points are packed into 32-bit words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Packing {
     /// Eight codes of 4 bits along the outputs, in the order 0, 2, 4, 6, 1, 3, 5, 7 from the low bits.
     Awq,
-    /// Codes of 2, 4 or 8 bits along the inputs, in order; zeros along the outputs, stored less one.
+    /// Codes of 2, 4 or 8 bits along the inputs, in order. Zero points lie along the outputs and are stored less one.
     Gptq,
-    /// [`Gptq`](Self::Gptq), but zeros are stored as they are.
+    /// The packing of [`Gptq`](Self::Gptq), but zero points are stored as they are.
     GptqV2,
 }
 
@@ -40,10 +40,10 @@ pub struct TransposedParts<'a> {
     pub zeros: &'a [u8],
     /// `scales`, `[inputs / group, outputs]`.
     pub scales: &'a [u8],
-    /// The type of the scales.
+    /// Element type of the scales.
     pub float: FloatType,
-    /// `g_idx`, I32 `[inputs]`: the group of each input, where inputs were reordered (act-order). Without it they are
-    /// in order.
+    /// `g_idx`, I32 `[inputs]`: the group of each input, where inputs were reordered (act-order). Where it is `None`,
+    /// groups are runs of consecutive inputs.
     pub group_index: Option<&'a [u8]>,
 }
 
@@ -59,7 +59,7 @@ pub struct Transposed<'a> {
     reordered: bool,
 }
 
-/// Where the code of each output lies in a word of AWQ.
+/// Position of each output's code in a 32-bit word of AWQ.
 const AWQ_PLACES: [usize; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
 
 fn word(bytes: &[u8], index: usize) -> u32 {
@@ -68,14 +68,16 @@ fn word(bytes: &[u8], index: usize) -> u32 {
 }
 
 impl<'a> Transposed<'a> {
-    /// A weight of `shape` (`[outputs, inputs]`, as the matrix is multiplied) with a scale for each `group` inputs.
+    /// Creates a weight of `shape` (`[outputs, inputs]`, as the matrix is multiplied) with a scale for each `group`
+    /// inputs.
     ///
     /// # Errors
     ///
-    /// [`LayoutError::Bits`] for a width that `packing` has not, [`LayoutError::Dimension`] where the group is zero, the inputs are no
-    /// multiple of it or either dimension none of the codes in a word, [`LayoutError::TooLarge`] where a part would not fit in
-    /// memory, [`LayoutError::Length`] where a part does not fit these,
-    /// [`LayoutError::GroupIndex`] where an input is assigned a group that there is not.
+    /// [`LayoutError::Bits`] for a width that `packing` does not support; [`LayoutError::Dimension`] where `group` is
+    /// zero, does not divide the inputs, or a dimension is not a multiple of the codes per word;
+    /// [`LayoutError::TooLarge`] where a part would not fit in memory; [`LayoutError::Length`] where a part has another
+    /// length than these numbers require; [`LayoutError::GroupIndex`] where an input is assigned to a group that does
+    /// not exist.
     pub fn new(
         packing: Packing,
         bits: u8,
@@ -116,7 +118,7 @@ impl<'a> Transposed<'a> {
         Ok(Self { packing, bits: usize::from(bits), inputs, outputs, group, parts, reordered })
     }
 
-    /// One of the codes that are packed along the outputs.
+    /// Returns one of the codes that are packed along the outputs.
     fn along_outputs(&self, words: &[u8], row: usize, output: usize) -> u8 {
         let per_word = 32 / self.bits;
         let word = word(words, row * (self.outputs / per_word) + output / per_word);
@@ -133,7 +135,7 @@ impl<'a> Transposed<'a> {
         (word >> (input % per_word * self.bits)).to_le_bytes()[0] & (u8::MAX >> (8 - self.bits))
     }
 
-    /// The zero of a group of an output, at most 256.
+    /// Zero point of a group of an output, at most 256.
     fn zero(&self, group: usize, output: usize) -> u16 {
         let stored = u16::from(self.along_outputs(self.parts.zeros, group, output));
         stored + u16::from(self.packing == Packing::Gptq)
@@ -147,24 +149,24 @@ impl<'a> Transposed<'a> {
 
     fn group_of(&self, input: usize) -> usize {
         match self.parts.group_index {
-            Some(index) => usize::try_from(word(index, input)).expect("it was checked"),
+            Some(index) => usize::try_from(word(index, input)).expect("`new` has checked the group index"),
             None => input / self.group,
         }
     }
 
-    /// Whether inputs were reordered, so that the groups are not runs of them.
+    /// Returns true where inputs were reordered, so that groups are not runs of consecutive inputs.
     #[must_use]
     pub const fn is_reordered(&self) -> bool {
         self.reordered
     }
 
-    /// Decodes rows of the matrix as it is multiplied, `[outputs, inputs]`, that begin with row `first`, as many as `out` has
-    /// room for: (code − zero) × scale in `f32`, rounded to elements of type `output`. Allocates nothing.
+    /// Decodes as many rows as `out` holds, starting with row `first` of the matrix as it is multiplied,
+    /// `[outputs, inputs]`: (code − zero) × scale in `f32`, rounded to elements of type `output`. Allocates nothing.
     ///
     /// # Errors
     ///
-    /// [`LayoutError::PartialRow`] where `out` is not whole rows, [`LayoutError::Rows`] where those go beyond the last.
-    /// Nothing has been written then.
+    /// [`LayoutError::PartialRow`] where `out` is not whole rows, [`LayoutError::Rows`] where the rows go beyond the
+    /// last one. Nothing has been written then.
     pub fn decode_rows(&self, first: usize, output: FloatType, out: &mut [u8]) -> Result<(), LayoutError> {
         let row = product("a row", [self.inputs, output.size()])?;
         expect_rows("output", row, out.len(), first, self.outputs)?;
@@ -186,23 +188,23 @@ impl<'a> Transposed<'a> {
         }
     }
 
-    /// The affine scheme with these codes, if MLX has it.
+    /// The affine scheme that holds these codes.
     ///
     /// # Errors
     ///
-    /// [`SchemeError::GroupSize`] where it has not.
+    /// [`SchemeError::GroupSize`] where MLX has no such group.
     pub fn scheme(&self) -> Result<Scheme, SchemeError> {
         let group = u32::try_from(self.group).unwrap_or(u32::MAX);
-        Scheme::affine(u8::try_from(self.bits).expect("it has at most 8 bits"), group)
+        Scheme::affine(u8::try_from(self.bits).expect("a code has at most 8 bits"), group)
     }
 
-    /// Repacks rows of the matrix as it is multiplied, `[outputs, inputs]`, that begin with row `first`, into
-    /// [`scheme`](Self::scheme)'s parts, with scales and biases of type `stored`. The codes are the same. The bias is
-    /// −zero × scale: exact in F32 where scales are F16 or BF16, rounded in those. Allocates nothing.
+    /// Repacks rows of the matrix as it is multiplied, `[outputs, inputs]`, into the parts of [`scheme`](Self::scheme),
+    /// starting with row `first`. Scales and biases have type `stored`. The codes stay the same. The bias is −zero ×
+    /// scale: exact in F32 where scales are F16 or BF16, rounded in F16 and BF16. Allocates nothing.
     ///
     /// # Errors
     ///
-    /// [`LayoutError::Lossy`] where inputs were reordered, or MLX has no such group; [`LayoutError::PartialRow`],
+    /// [`LayoutError::Lossy`] where inputs were reordered or MLX has no such group; [`LayoutError::PartialRow`],
     /// [`LayoutError::Rows`] and [`LayoutError::Length`] where the buffers do not fit. Nothing has been written then.
     pub fn to_affine(&self, first: usize, stored: FloatType, out: EncodeBuffers<'_>) -> Result<(), LayoutError> {
         if self.reordered {
@@ -212,7 +214,7 @@ impl<'a> Transposed<'a> {
             });
         }
         if let Err(error) = self.scheme() {
-            return Err(LayoutError::Lossy { expected: "a group of MLX's", found: error.to_string() });
+            return Err(LayoutError::Lossy { expected: "a group size of MLX's", found: error.to_string() });
         }
         let rows = expect_rows("weight", self.inputs * self.bits / 8, out.weight.len(), first, self.outputs)?;
         let scales = rows * (self.inputs / self.group) * stored.size();

@@ -1,4 +1,4 @@
-//! How far a tensor is from what it was.
+//! Measures the difference between a tensor and its restored copy.
 
 mod sum;
 
@@ -11,9 +11,8 @@ use sum::ExactSum;
 
 /// The error of a restored tensor, or of a piece of it.
 ///
-/// Measures of pieces add up to that of the whole, to the last digit, whatever the order in which they are added: pieces may be
-/// of any size, and measured on any threads, so long as all but the last are a multiple of 16 elements, as whole
-/// groups are.
+/// The measures of pieces add up to that of the whole tensor exactly, in any order. Pieces may have any size and be
+/// measured on any thread, as long as all but the last are a multiple of 16 elements. Whole groups are.
 ///
 /// ```
 /// use longshore_quant::{ErrorMeasure, FloatType};
@@ -36,7 +35,7 @@ pub struct ErrorMeasure {
     squared_original: ExactSum,
 }
 
-/// Tensors that cannot be compared.
+/// Error from comparing tensors of different lengths.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MeasureError {
@@ -56,7 +55,7 @@ pub enum MeasureError {
         /// Elements of the restored tensor.
         found: usize,
     },
-    /// The tensors are not a whole number of groups.
+    /// The tensors are not whole groups.
     #[error("expected whole groups of {group} elements, found {found} elements")]
     PartialGroup {
         /// Elements per group.
@@ -74,12 +73,12 @@ fn elements(float: FloatType, bytes: &[u8]) -> Result<usize, MeasureError> {
     }
 }
 
-/// Elements that are summed as floats, always in the same order. Every group is some of these.
+/// Elements that are summed as floats, always in the same order. Every group size is a multiple of it.
 pub(crate) const UNIT: usize = 16;
-/// Elements that are widened at once. Every group divides it.
+/// Elements that are widened to `f32` at once. Every group size divides it.
 const CHUNK: usize = 256;
 
-/// What a unit adds to a measure.
+/// Contribution of one unit to a measure.
 pub(crate) struct Unit {
     pub(crate) max_abs: f64,
     pub(crate) squared_error: f64,
@@ -87,7 +86,7 @@ pub(crate) struct Unit {
 }
 
 impl Unit {
-    /// Four sums side by side, which every level adds up in the same order. All numbers are finite.
+    /// Adds a unit up in four parallel sums, whose order is the same at every level. All numbers must be finite.
     #[inline]
     fn new(original: &[f32; UNIT], restored: &[f32; UNIT]) -> Self {
         const LANES: usize = 4;
@@ -110,25 +109,26 @@ impl Unit {
     }
 }
 
-/// The largest of the bits without a sign: zero where all are zero, and [`INFINITE`] or more where not all are finite.
+/// Largest bits of `values` without the sign: zero where all are zero, and [`INFINITE`] or more where not all are
+/// finite.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "compiled with the instructions of its caller")]
 fn largest_bits(values: &[f32; UNIT]) -> u32 {
-    // Signed numbers, of which more processors know the larger.
+    // The maximum is taken of signed numbers, because more processors have an instruction for that.
     values.iter().fold(0, |largest: i32, value| largest.max(value.abs().to_bits().cast_signed())).cast_unsigned()
 }
 
-/// The bits of infinity; those of NaN are above.
+/// Bits of infinity. The bits of NaN are larger.
 const INFINITE: u32 = f32::INFINITY.to_bits();
 
 impl ErrorMeasure {
-    /// Compares two tensors of little-endian elements, each of its own type, without regard to alignment. Allocates
-    /// nothing.
+    /// Compares two tensors of little-endian elements, each of its own type. The buffers need no alignment, and nothing
+    /// is allocated.
     ///
     /// # Errors
     ///
-    /// [`MeasureError::PartialElement`] where either is not whole elements, [`MeasureError::Elements`] where they differ in
-    /// number.
+    /// [`MeasureError::PartialElement`] where a tensor is not whole elements, [`MeasureError::Elements`] where the
+    /// numbers of elements differ.
     pub fn between(
         original_type: FloatType,
         original: &[u8],
@@ -138,12 +138,12 @@ impl ErrorMeasure {
         Self::compare(Level::detect(), [original_type, restored_type], [original, restored], None)
     }
 
-    /// [`between`](Self::between), for tensors that are whole groups of `scheme`, of which those that were lost altogether are
-    /// counted too.
+    /// Compares two tensors like [`between`](Self::between), and also counts the groups of `scheme` that were lost
+    /// altogether. The tensors must be whole groups.
     ///
     /// # Errors
     ///
-    /// Those of `between`, and [`MeasureError::PartialGroup`] where the tensors are not whole groups.
+    /// The errors of `between`, and [`MeasureError::PartialGroup`] where the tensors are not whole groups.
     pub fn between_groups(
         scheme: Scheme,
         original_type: FloatType,
@@ -199,8 +199,8 @@ impl ErrorMeasure {
         self.add(numbers, group, Unit::new);
     }
 
-    /// Adds whole groups of whole units, of which `unit` says what a finite one adds. Always inlined, so that it is compiled with
-    /// the instructions of its caller.
+    /// Adds groups of `group` elements, made of whole units. `unit` computes the contribution of a finite unit. Always
+    /// inlined, so that it is compiled with the instructions of its caller.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "each level compiles its own")]
     pub(crate) fn add(
@@ -231,41 +231,41 @@ impl ErrorMeasure {
         }
     }
 
-    /// How many elements were compared.
+    /// Number of compared elements.
     #[must_use]
     pub const fn elements(&self) -> u64 {
         self.elements
     }
 
-    /// How many of them were NaN or infinite on either side; no other figure includes them.
+    /// Number of elements that were NaN or infinite in either tensor. No other figure includes them.
     #[must_use]
     pub const fn non_finite(&self) -> u64 {
         self.non_finite
     }
 
-    /// How many groups, of finite numbers not all zero, were restored as nothing but zeros. Only
+    /// Number of groups of finite numbers, not all zero, that were restored as zeros only. Only
     /// [`between_groups`](Self::between_groups) counts them.
     #[must_use]
     pub const fn zeroed_groups(&self) -> u64 {
         self.zeroed_groups
     }
 
-    /// The largest absolute error, in the unit of the elements.
+    /// Largest absolute error, in the unit of the elements.
     #[must_use]
     pub const fn max_abs(&self) -> f64 {
         self.max_abs
     }
 
-    /// The root of the squared errors' sum over that of the squared originals' sum: 0.01 is one percent. `None` where
-    /// the original is all zero.
+    /// Relative root-mean-square error: the square root of the sum of squared errors over the sum of squared originals.
+    /// 0.01 is one percent. `None` where the original is all zero.
     #[must_use]
     pub fn relative_rmse(&self) -> Option<f64> {
         let original = self.squared_original.value();
         (original > 0.0).then(|| (self.squared_error.value() / original).sqrt())
     }
 
-    /// The signal-to-quantization-noise ratio in decibels: infinite where nothing is lost, `None` where the original is
-    /// all zero.
+    /// Signal-to-quantization-noise ratio in decibels: infinite where nothing is lost, `None` where the original is all
+    /// zero.
     #[must_use]
     pub fn sqnr_db(&self) -> Option<f64> {
         let original = self.squared_original.value();

@@ -1,14 +1,15 @@
-//! Sums that do not depend on the order of what is summed.
+//! Sums of floats that do not depend on the order of the summands.
 //!
-//! A sum is a wide fixed-point number, and adding integers rounds nothing. So pieces may be measured on any threads and
-//! merged in any order. It is as wide as squares of `f32` need: from 2^-298, the square of the least, to 2^256.
+//! A sum is a wide fixed-point number, because adding integers rounds nothing. Pieces may therefore be measured on any
+//! thread and merged in any order. The number is wide enough for squares of `f32`: from 2^-298, the square of the
+//! smallest, to 2^256.
 
-/// The place of the lowest bit. What a number has below is dropped: the square of the least `f32` keeps 22 bits.
+/// Exponent of the lowest bit. Smaller bits of a summand are dropped; the square of the smallest `f32` keeps 22 bits.
 const LOWEST: i32 = -320;
-/// Up to 2^320, which leaves room for 2^60 of the largest numbers.
+/// 64-bit words of a sum. They reach up to 2^320, which leaves room for 2^60 of the largest summands.
 const LIMBS: usize = 10;
 
-/// A sum of numbers that are not negative, and smaller than 2^261.
+/// A sum of non-negative numbers below 2^261.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct ExactSum([u64; LIMBS]);
 
@@ -18,7 +19,7 @@ impl ExactSum {
     pub(super) fn add(&mut self, number: f64) {
         let bits = number.to_bits();
         let (exponent, fraction) = ((bits >> 52) & 0x7FF, bits & ((1 << 52) - 1));
-        // Subnormal numbers lie far below the lowest bit.
+        // Subnormal numbers lie far below the lowest bit and count as zero.
         let mantissa = if exponent == 0 { 0 } else { fraction | 1 << 52 };
         let place = i32::try_from(exponent).expect("eleven bits") - 1075 - LOWEST;
         let (mantissa, place) = match u32::try_from(place) {
@@ -33,7 +34,7 @@ impl ExactSum {
         self.carry(limb + 1, high + u64::from(carry));
     }
 
-    /// Adds to a limb and those above.
+    /// Adds `carry` to the limb `from`, and propagates the overflow to the limbs above.
     #[inline]
     fn carry(&mut self, from: usize, mut carry: u64) {
         for limb in &mut self.0[from..] {
@@ -55,7 +56,7 @@ impl ExactSum {
         }
     }
 
-    /// The sum, but for rounding in the last digits.
+    /// Converts the sum to `f64`, rounded in the last digits.
     pub(super) fn value(&self) -> f64 {
         let mut value = 0.0;
         let mut unit = 2f64.powi(LOWEST);
@@ -102,7 +103,7 @@ mod tests {
         let mut sum = ExactSum::default();
         sum.add(2f64.powi(200));
         let before = sum;
-        // One less than a power of two in all bits, and the one that is missing.
+        // Adds a number with the 512 lowest bits set, then the lowest bit once more, which carries through all of them.
         for place in (0..512).step_by(32) {
             sum.add(f64::from(u32::MAX) * 2f64.powi(LOWEST + place));
         }
@@ -110,7 +111,7 @@ mod tests {
         let mut expected = before;
         expected.add(2f64.powi(LOWEST + 512));
         assert_eq!(sum, expected);
-        // Below the lowest bit there is nothing.
+        // Numbers below the lowest bit add nothing.
         sum.add(2f64.powi(LOWEST - 1));
         sum.add(2f64.powi(-1060));
         assert_eq!(sum, expected);

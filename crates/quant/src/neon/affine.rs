@@ -1,4 +1,4 @@
-//! Affine encoding. The arithmetic is that of [`portable::affine`](crate::portable); see there.
+//! Encodes affine groups, with the arithmetic of [`portable::affine`](crate::portable).
 //!
 //! ```text
 //! for eight groups: extremes of each         one vector of minima, one of maxima, in two halves
@@ -7,8 +7,8 @@
 //!                   pack
 //! ```
 //!
-//! What bounds it: one division for four weights on processors whose divider is slow, the instructions elsewhere. The
-//! three fused operations by which the AVX2 kernels divide are the alternative; which is faster where has not been measured.
+//! Bound: one division per four weights on processors with a slow divider, the instructions on others. The alternative
+//! is to divide by three fused operations as the AVX2 kernels do. Which of the two is faster has not been measured.
 
 use std::arch::aarch64::{
     float32x4_t, uint32x4_t, vabsq_f32, vaddvq_u32, vandq_u32, vbicq_u32, vbslq_f32, vceqzq_f32, vcgtq_f32, vcgtzq_f32,
@@ -31,12 +31,12 @@ use crate::{
     },
 };
 
-/// Scales and biases of four groups, a lane each.
+/// Scales and biases of four groups, one per lane.
 #[derive(Clone, Copy)]
 struct Fit {
     scale: float32x4_t,
     bias: float32x4_t,
-    /// Groups with a weight that is not zero and no code for their edge.
+    /// Number of groups whose weights are not all zero, but whose edge has no code.
     zeroed: u32,
 }
 
@@ -61,14 +61,14 @@ fn fit<R: Rule>(min: float32x4_t, max: float32x4_t, top: f32) -> Fit {
     }
 }
 
-/// Quotients below 2^16 as codes, not yet clamped to the largest. What lies below zero becomes zero.
+/// Rounds quotients below 2^16 to codes, not yet clamped to the largest code. Negative quotients become zero.
 #[inline]
 #[target_feature(enable = "neon")]
 fn codes<R: Rule>(quotients: float32x4_t) -> uint32x4_t {
     if R::TIES_AWAY { vcvtaq_u32_f32(quotients) } else { vcvtnq_u32_f32(quotients) }
 }
 
-/// Fits eight groups, or declines.
+/// Fits eight groups. Returns `None` where the portable kernel must encode them.
 #[inline]
 #[target_feature(enable = "neon")]
 fn prepare<R: Rule, T: Element, const BITS: usize, const GROUP: usize>(src: &[u8]) -> Option<[Fit; 2]> {
@@ -77,7 +77,7 @@ fn prepare<R: Rule, T: Element, const BITS: usize, const GROUP: usize>(src: &[u8
     Some([fit::<R>(min[0], max[0], top), fit::<R>(min[1], max[1], top)])
 }
 
-/// Packs eight groups.
+/// Packs the codes of eight groups.
 #[inline]
 #[target_feature(enable = "neon")]
 fn finish<R: Rule, T: Element, const BITS: usize, const GROUP: usize>(
@@ -95,7 +95,7 @@ fn finish<R: Rule, T: Element, const BITS: usize, const GROUP: usize>(
     for ((src, packed), (divisor, bias)) in groups.zip(divisors.into_iter().zip(biases)) {
         let (divisor, bias) = (vdupq_n_f32(divisor), vdupq_n_f32(bias));
         for (src, packed) in src.chunks_exact(16 * T::SIZE).zip(packed.chunks_exact_mut(2 * BITS)) {
-            // A scale is at least half a step, so that no quotient is much above twice the largest code.
+            // A scale is at least half a step, so no quotient is much above twice the largest code.
             let words = load::<T>(src).map(|values| codes::<R>(vdivq_f32(vsubq_f32(values, bias), divisor)));
             pack::<BITS>(vminq_u8(saturated_bytes(words), vdupq_n_u8(u8::MAX >> (8 - BITS))), packed);
         }

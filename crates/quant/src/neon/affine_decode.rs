@@ -1,4 +1,5 @@
-//! Affine decoding: code × scale, rounded, + bias, rounded. See [`portable::affine`](crate::portable) for which type rounds.
+//! Decodes affine groups: code × scale, rounded, plus bias, rounded. [`portable::affine`](crate::portable) says to
+//! which type each step is rounded.
 //!
 //! ```text
 //! for 16 codes: to bytes of their own              two look-ups and shifts; less for 4 and 8 bits
@@ -6,11 +7,12 @@
 //!               round, write
 //! ```
 //!
-//! With codes of up to 4 bits and outputs of 16, the sixteen values that a group can have are computed once and looked up.
+//! With codes of up to 4 bits and 16-bit outputs, the sixteen possible values of a group are computed once and looked
+//! up.
 //!
-//! What bounds it: the memory that is written, for those; for the others rounding, which takes four instructions a vector
-//! for BF16 and a dozen for F16. A group whose scale or bias is not finite, or whose values leave the range of F16 where that
-//! rounds, is the oracle's.
+//! Bound: for these look-ups the memory that is written; otherwise rounding, which takes four instructions per vector
+//! for BF16 and a dozen for F16. A group is left to the portable kernel where its scale or bias is not finite, or where
+//! its values would leave the range of an F16 that a step is rounded to.
 
 use std::arch::aarch64::{
     float32x4_t, uint8x16_t, uint32x4_t, vaddq_f32, vcvtq_f32_u32, vdupq_n_f32, vdupq_n_u8, vmulq_f32,
@@ -27,7 +29,7 @@ use crate::{
     portable::{Params, affine, element::Element},
 };
 
-/// One stored number.
+/// Reads one stored number.
 #[inline]
 fn number<S: Element>(bytes: &[u8]) -> f32 {
     let mut value = [0.0];
@@ -35,7 +37,7 @@ fn number<S: Element>(bytes: &[u8]) -> f32 {
     value[0]
 }
 
-/// Sixteen bytes as words.
+/// Widens sixteen bytes to words.
 #[inline]
 #[target_feature(enable = "neon")]
 fn words(bytes: uint8x16_t) -> [uint32x4_t; 4] {
@@ -47,7 +49,7 @@ fn words(bytes: uint8x16_t) -> [uint32x4_t; 4] {
         .map(|words| vreinterpretq_u32_u16(words))
 }
 
-/// Whether a group's values can be rounded without regard to what is not finite.
+/// Returns true where all values of a group are finite and can be rounded to `A`.
 fn is_ordinary<A: Element, const BITS: usize>(scale: f32, bias: f32) -> bool {
     let limit = if matches!(A::FLOAT, FloatType::F16) { 65_000.0 } else { f32::INFINITY };
     scale.is_finite() && bias.is_finite() && scale.abs() * f32::from(u8::MAX >> (8 - BITS)) + bias.abs() < limit
@@ -62,7 +64,7 @@ pub(super) fn decode<S: Element, A: Element, O: Element, const BITS: usize>(
     out: &mut [u8],
 ) {
     let group = params.group;
-    // Writing rounds to the output's type, which is often the type of the last step.
+    // `store` rounds to the output's type, which is often the type of the last step.
     let rounded_by_store = A::FLOAT == O::FLOAT || A::FLOAT == FloatType::F32;
     let parts = scale.chunks_exact(S::SIZE).zip(bias.chunks_exact(S::SIZE));
     let parts = parts.zip(weight.chunks_exact(group * BITS / 8));

@@ -1,4 +1,4 @@
-//! Decoding the floating-point formats: code × scale. See [`portable::block_decode`](crate::portable).
+//! Decodes the floating-point formats: code × scale, as in [`portable::block_decode`](crate::portable).
 //!
 //! ```text
 //! E2M1 to 16 bits: sixteen products for each group, which its codes look up
@@ -6,8 +6,8 @@
 //!                          multiply, round, write
 //! ```
 //!
-//! What bounds it: for E2M1 the sixteen products, which is all that a group of nvfp4 has, and the memory that is written; for
-//! E4M3 rounding. Scales and codes of NaN or infinity are the oracle's.
+//! Bound: for E2M1 the sixteen products, which are as many as the elements of a group of nvfp4, and the memory that is
+//! written; for E4M3 rounding. Groups with a scale or a code that is NaN or infinite are left to the portable kernel.
 
 use std::arch::aarch64::{
     uint8x16_t, uint32x4_t, vandq_u8, vandq_u32, vdupq_n_f32, vdupq_n_u8, vdupq_n_u32, vmaxq_u8, vmaxvq_u8, vmulq_f32,
@@ -26,16 +26,16 @@ use crate::portable::{
     element::{Bf16, Element},
 };
 
-/// The values of the E2M1 codes, in order, as BF16.
+/// Values of the E2M1 codes, in order, as BF16.
 const E2M1: [u16; 16] = [
     0x0000, 0x3F00, 0x3F80, 0x3FC0, 0x4000, 0x4040, 0x4080, 0x40C0, //
     0x8000, 0xBF00, 0xBF80, 0xBFC0, 0xC000, 0xC040, 0xC080, 0xC0C0,
 ];
 
-/// What the values of [`e4m3`] must be multiplied by.
+/// Factor that brings the values of [`e4m3`] to scale.
 const E4M3_UNIT: f32 = f32::from_bits((127 + 120) << 23);
 
-/// The values of sixteen E4M3 codes, divided by [`E4M3_UNIT`]: in place but for the exponent's bias.
+/// Returns the values of sixteen E4M3 codes, divided by [`E4M3_UNIT`]: their bits in place under another exponent bias.
 #[inline]
 #[target_feature(enable = "neon")]
 fn e4m3(codes: uint8x16_t) -> Sixteen {
@@ -45,14 +45,14 @@ fn e4m3(codes: uint8x16_t) -> Sixteen {
     let [a, b] = halves;
     let tops = [vzip1q_u16(zero, a), vzip2q_u16(zero, a), vzip1q_u16(zero, b), vzip2q_u16(zero, b)];
     tops.map(|tops| {
-        // The shift leaves the sign at the top, and four copies to clear.
+        // The shift leaves the sign at the top, and four copies of it to clear.
         let shifted: uint32x4_t =
             vreinterpretq_u32_s32(vshrq_n_s32::<4>(vreinterpretq_s32_u32(vreinterpretq_u32_u16(tops))));
         vreinterpretq_f32_u32(vandq_u32(shifted, vdupq_n_u32(0x87F0_0000)))
     })
 }
 
-/// Whether any of the E4M3 codes of a group of 32 is NaN.
+/// Returns true where any of the 32 E4M3 codes of a group is NaN.
 #[inline]
 #[target_feature(enable = "neon")]
 fn has_nan(codes: &[u8]) -> bool {

@@ -1,17 +1,18 @@
-//! E2M1 codes of 16-bit floats without division.
+//! Finds E2M1 codes of 16-bit floats without division.
 //!
-//! On a scale on which the codes are equally far apart, a value x = |w| / d lies at
+//! On an axis on which the codes are equally spaced, a value x = |w| / d lies at
 //!
 //! ```text
 //! y = min(2x, x + 2, x/2 + 4)      0 to 2 in halves, to 4 in ones, to 6 in twos
 //! ```
 //!
-//! and rounding y to a whole number, ties to even, gives the code: each half-way point lands half-way, and between the
-//! same neighbours. So a code is three fused operations on |w| with 2/d, 1/d and 1/2d, two minima and one conversion.
+//! Rounding y to an integer, ties to even, gives the code: each half-way point between two values becomes a half-way
+//! point between the same two codes. A code therefore costs three fused operations on |w| with 2/d, 1/d and 1/2d, two
+//! minima and one conversion.
 //!
-//! That 1/d is rounded moves y by less than 2^-21. Adding 64 first rounds y to multiples of 2^-17. A weight of 11 bits
-//! over a scale of 4 is either on a half-way point, and then restored to it, or more than 2^-16 from it. So this holds for F16
-//! and BF16 and for scales of few bits, not for F32 or under a global scale.
+//! The rounding of 1/d moves y by less than 2^-21, and adding 64 first rounds y to multiples of 2^-17. A weight of 11
+//! bits over a scale of 4 is either on a half-way point, to which rounding restores it, or more than 2^-16 away from
+//! it. This holds for F16 and BF16 and for scales of few bits, not for F32 or under a global scale.
 
 use std::arch::aarch64::{
     float32x4_t, uint8x16_t, vabsq_f32, vaddq_f32, vandq_u8, vcvtnq_u32_f32, vdupq_n_f32, vdupq_n_u8, vfmaq_f32,
@@ -24,7 +25,7 @@ use super::{
     pack::low_bytes,
 };
 
-/// Encodes sixteen elements of 16 bits, given 1/d for each. Quotients are below 8.
+/// Encodes sixteen elements of 16 bits. `once` is 1/d of their group. Quotients must be below 8.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn encode(values: Sixteen, once: float32x4_t) -> uint8x16_t {

@@ -1,7 +1,7 @@
-//! Elements between memory and vectors of `f32`, in their natural order.
+//! Moves elements between memory and vectors of `f32`, in their natural order.
 //!
-//! Instructions that convert F16 exist, but not yet as functions of the oldest compiler that is supported. Widening does
-//! without them at three instructions a vector; narrowing takes some twelve.
+//! Instructions that convert F16 exist, but the oldest supported compiler has no functions for them. Widening does
+//! without them at three instructions per vector; narrowing takes some twelve.
 
 use std::arch::aarch64::{
     float32x4_t, uint8x16_t, uint16x8_t, uint32x4_t, vabsq_f32, vaddq_u32, vandq_u32, vbslq_u16, vdupq_n_f32,
@@ -14,13 +14,13 @@ use std::arch::aarch64::{
 use super::minifloat::nearest_even;
 use crate::{FloatType, portable::element::Element};
 
-/// Eight numbers.
+/// Eight numbers in two vectors.
 pub(super) type Eight = [float32x4_t; 2];
 
-/// Sixteen numbers.
+/// Sixteen numbers in four vectors.
 pub(super) type Sixteen = [float32x4_t; 4];
 
-/// The first `N` bytes as vectors.
+/// Returns the first `N` bytes as vectors.
 #[inline]
 pub(super) fn read<const N: usize, V: bytemuck::AnyBitPattern>(src: &[u8]) -> V {
     bytemuck::cast::<[u8; N], V>(*src.first_chunk().expect("callers cut pieces of whole vectors"))
@@ -32,7 +32,7 @@ pub(super) fn write<const N: usize, V: bytemuck::NoUninit>(vectors: V, out: &mut
     *out.first_chunk_mut::<N>().expect("callers cut pieces of whole vectors") = bytemuck::cast(vectors);
 }
 
-/// Reads sixteen elements, of which F16 are finite.
+/// Loads sixteen elements. F16 elements must be finite.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn load<T: Element>(src: &[u8]) -> Sixteen {
@@ -46,7 +46,7 @@ pub(super) fn load<T: Element>(src: &[u8]) -> Sixteen {
     }
 }
 
-/// Eight elements of 16 bits, of which F16 are finite.
+/// Widens eight elements of 16 bits. F16 elements must be finite.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn widen<T: Element>(halves: uint16x8_t) -> Eight {
@@ -54,8 +54,8 @@ pub(super) fn widen<T: Element>(halves: uint16x8_t) -> Eight {
         let zero = vdupq_n_u16(0);
         return [vreinterpretq_f32_u16(vzip1q_u16(zero, halves)), vreinterpretq_f32_u16(vzip2q_u16(zero, halves))];
     }
-    // Extending the sign leaves it at the top, and three copies to clear. The exponent's bias is then corrected by a
-    // multiplication, which makes normal numbers of subnormal ones, exactly.
+    // Extending the sign leaves it at the top, and three copies of it to clear. A multiplication then corrects the
+    // exponent's bias. It also makes subnormal numbers normal, exactly.
     let kept = vdupq_n_u32(0x8FFF_E000);
     let unit = vdupq_n_f32(f32::from_bits((127 + 112) << 23));
     let halves = vreinterpretq_s16_u16(halves);
@@ -66,7 +66,7 @@ pub(super) fn widen<T: Element>(halves: uint16x8_t) -> Eight {
     [value(vshll_n_s16::<13>(vget_low_s16(halves))), value(vshll_high_n_s16::<13>(halves))]
 }
 
-/// What carries exactly where rounding to BF16 goes up has been added; the upper halves are the answer.
+/// Adds the amount whose carry rounds to BF16, ties to even. The upper halves of the result are the rounded numbers.
 #[inline]
 #[target_feature(enable = "neon")]
 fn carry_to_bf16(values: float32x4_t) -> uint32x4_t {
@@ -75,7 +75,7 @@ fn carry_to_bf16(values: float32x4_t) -> uint32x4_t {
     vaddq_u32(vaddq_u32(bits, vdupq_n_u32(0x7FFF)), odd)
 }
 
-/// Rounds eight numbers, none of them NaN, to a `T` of 16 bits, ties to even.
+/// Rounds eight numbers to a `T` of 16 bits, ties to even. No number may be NaN.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn narrow<T: Element>(values: Eight) -> uint16x8_t {
@@ -83,7 +83,7 @@ pub(super) fn narrow<T: Element>(values: Eight) -> uint16x8_t {
         let carried = values.map(|values| vreinterpretq_u16_u32(carry_to_bf16(values)));
         return vuzp2q_u16(carried[0], carried[1]);
     }
-    // The first power that no longer fits has the code of infinity.
+    // The first power of two that no longer fits has the code of infinity.
     let codes = values.map(|values| {
         let magnitude = vminq_f32(vabsq_f32(values), vdupq_n_f32(65_536.0));
         vreinterpretq_u16_u32(nearest_even::<10, -14>(magnitude))
@@ -92,7 +92,7 @@ pub(super) fn narrow<T: Element>(values: Eight) -> uint16x8_t {
     vbslq_u16(vdupq_n_u16(0x8000), signs, vuzp1q_u16(codes[0], codes[1]))
 }
 
-/// The nearest values of type `T`, ties to even. No value is NaN, nor too large for F16.
+/// Rounds to the nearest values of type `T`, ties to even. No value may be NaN, or too large for F16.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn round<T: Element>(values: float32x4_t) -> float32x4_t {
@@ -103,7 +103,7 @@ pub(super) fn round<T: Element>(values: float32x4_t) -> float32x4_t {
     }
 }
 
-/// Rounds eight numbers, none of them NaN, to `T` and writes them.
+/// Rounds eight numbers to `T` and writes them. No number may be NaN.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn store<T: Element>(values: Eight, out: &mut [u8]) {
@@ -113,7 +113,7 @@ pub(super) fn store<T: Element>(values: Eight, out: &mut [u8]) {
     }
 }
 
-/// The byte of each number that holds its sign.
+/// Returns the byte of each number that holds its sign.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn top_bytes(values: Sixteen) -> uint8x16_t {

@@ -1,6 +1,6 @@
-//! The kernels as [`Kernels`].
+//! Implements [`Kernels`] with the kernels of this module.
 //!
-//! The functions here cross into code that names the instructions it uses.
+//! The functions here call code that is compiled with named target features.
 #![expect(unsafe_code, reason = "calling functions with target features from functions without")]
 
 use super::{affine, affine_decode, block_decode, mx, nvfp4};
@@ -17,7 +17,7 @@ fn encode_affine<R: portable::affine::Rule, T: Element, const BITS: usize>(
     src: &[u8],
     out: EncodeBuffers<'_>,
 ) -> EncodeStats {
-    // SAFETY: the function needs NEON, which the target has: asserted above.
+    // SAFETY: the function needs NEON. The assertion above proves that the target has it.
     unsafe { affine::encode::<R, T, BITS>(params, src, out) }
 }
 
@@ -26,7 +26,7 @@ fn encode_nvfp4<R: portable::nvfp4::Rule, T: Element>(
     src: &[u8],
     out: EncodeBuffers<'_>,
 ) -> EncodeStats {
-    // SAFETY: the function needs NEON, which the target has: asserted above.
+    // SAFETY: the function needs NEON. The assertion above proves that the target has it.
     unsafe { nvfp4::encode::<R, T>(params, src, out) }
 }
 
@@ -35,7 +35,7 @@ fn encode_mx<R: portable::mx::Rule, C: portable::mx::Code, T: Element>(
     src: &[u8],
     out: EncodeBuffers<'_>,
 ) -> EncodeStats {
-    // SAFETY: the function needs NEON, which the target has: asserted above.
+    // SAFETY: the function needs NEON. The assertion above proves that the target has it.
     unsafe { mx::encode::<R, C, T>(params, src, out) }
 }
 
@@ -46,7 +46,7 @@ fn decode_affine<S: Element, A: Element, O: Element, const BITS: usize>(
     bias: &[u8],
     out: &mut [u8],
 ) {
-    // SAFETY: the function needs NEON, which the target has: asserted above.
+    // SAFETY: the function needs NEON. The assertion above proves that the target has it.
     unsafe { affine_decode::decode::<S, A, O, BITS>(params, weight, scale, bias, out) }
 }
 
@@ -57,11 +57,11 @@ fn decode_block<C: Codec, O: Element, const BITS: usize>(
     bias: &[u8],
     out: &mut [u8],
 ) {
-    // SAFETY: the function needs NEON, which the target has: asserted above.
+    // SAFETY: the function needs NEON. The assertion above proves that the target has it.
     unsafe { block_decode::decode::<C, O, BITS>(params, weight, scale, bias, out) }
 }
 
-/// The kernels of this module. To hold it proves nothing, since every machine of the target has NEON.
+/// The kernels of this module. Unlike `Avx2`, it proves nothing: every machine of the target has NEON.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Neon;
 

@@ -1,18 +1,19 @@
 //! Kernels for 64-bit Arm with NEON, which every such processor has.
 //!
-//! The bits are those of the portable kernels. As with AVX2, each kernel has shortcuts that hold for ordinary numbers and
-//! leaves the rest, group by group or batch by batch, to the portable one, so that no rule about NaN, infinities or overflow
-//! exists twice.
+//! The results have the bits of the portable kernels. As with AVX2, each kernel takes shortcuts for ordinary numbers
+//! and leaves all other groups or batches to the portable kernel, so no rule about NaN, infinities or overflow exists
+//! twice.
 //!
-//! Vectors are of 128 bits. A unit of work is sixteen elements in four vectors of `f32`, always in their natural order, whose
-//! codes are one vector of bytes. Division is true division, and what is read, written, widened or looked up goes by value:
-//! what is unsafe is one call of each kernel.
+//! Vectors have 128 bits. A unit of work is sixteen elements in four vectors of `f32`, always in their natural order,
+//! whose codes are one vector of bytes. Division is true division. Vectors are read, written, widened and looked up by
+//! value, so the only unsafe operation is the call of each kernel.
 //!
-//! The searches of [`Profile::Best`](crate::Profile::Best) have nothing to gain here: they are loops over arrays, which
-//! compilers turn into these instructions in the portable build. Prefetching is left to the processor.
+//! The searches of [`Profile::Best`](crate::Profile::Best) have no kernels here: they are loops over arrays, which
+//! compilers turn into NEON instructions in the portable build. Prefetching is left to the processor.
 //!
-//! Nothing has been measured on hardware. Instead of speed, here are the instructions that an emulator executes for each
-//! BF16 weight, of which int4 and int8 are in groups of 64; int8 encodes as `mlx`, the others as `plus`:
+//! Nothing has been measured on hardware. In place of speed, this table gives the instructions that an emulator
+//! executes per BF16 weight. int4 and int8 have groups of 64; int8 is encoded with the profile `mlx`, the others with
+//! `plus`:
 //!
 //! ```text
 //!                     int4   int8   nvfp4   mxfp4   mxfp8

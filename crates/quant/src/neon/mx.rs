@@ -1,13 +1,13 @@
-//! mxfp4 and mxfp8 encoding. The arithmetic is that of [`portable::mx`](crate::portable); see there.
+//! Encodes mxfp4 and mxfp8, with the arithmetic of [`portable::mx`](crate::portable).
 //!
 //! ```text
 //! for eight groups: magnitudes, exponents, reciprocals   a lane each
 //!     for 16 codes: multiply, round, pack
 //! ```
 //!
-//! What bounds it: the instructions. Dividing by a power of two is multiplying by another, and rounding the
-//! quotient to the type of the elements changes nothing that a code depends on: MLX's CPU backend differs only in how it
-//! breaks ties, and in what it does below the range of normal numbers, which is the oracle's.
+//! Bound: the instructions. Dividing by a power of two is multiplying by another one. Rounding the quotient to the type
+//! of the elements changes no code. MLX's CPU backend differs only in how it breaks ties, and below the range of normal
+//! numbers, which is left to the portable kernel.
 
 use std::arch::aarch64::{
     float32x4_t, uint32x4_t, vaddq_u32, vbicq_u32, vbslq_u32, vceqzq_f32, vcgtq_u32, vdivq_f32, vdupq_n_f32,
@@ -33,14 +33,14 @@ use crate::{
 
 const GROUP: usize = 32;
 
-/// The codes of four groups' scales, and the reciprocals of the scales.
+/// Codes of the scales of four groups, and reciprocals of the scales.
 #[derive(Clone, Copy)]
 struct Scales {
     codes: uint32x4_t,
     inverse: uint32x4_t,
 }
 
-/// The scales of four groups, unless one of them is out of range.
+/// Computes the scales of four groups. Returns `None` where a scale is out of range.
 #[inline]
 #[target_feature(enable = "neon")]
 fn scales<R: Rule, T: Element>(largest: float32x4_t, max: f32) -> Option<Scales> {
@@ -48,13 +48,13 @@ fn scales<R: Rule, T: Element>(largest: float32x4_t, max: f32) -> Option<Scales>
     let step = if matches!(R::PROFILE, Profile::Mlx) { round::<T>(step) } else { step };
     let bits = vreinterpretq_u32_f32(step);
     let zero = vceqzq_f32(largest);
-    // The least normal number of the type; of F32 where nothing has been rounded.
+    // Bits of the least normal number of F16 where the step was rounded to F16, else of F32.
     let halves = matches!((R::PROFILE, T::FLOAT), (Profile::Mlx, FloatType::F16));
     let normal = if halves { (127 - 14) << 23 } else { 1 << 23 };
     if !all(vorrq_u32(zero, vcgtq_u32(bits, vdupq_n_u32(normal - 1)))) {
         return None;
     }
-    // Just under a unit of the exponent carries unless the step is a power of two. It is below 2^100.
+    // Adding just under a unit of the exponent carries unless the step is a power of two. The step is below 2^100.
     let codes = vshrq_n_u32::<23>(vaddq_u32(bits, vdupq_n_u32(0x7F_FFFF)));
     let codes_or_one = vbslq_u32(zero, vdupq_n_u32(127), codes);
     let inverse = vshlq_n_u32::<23>(vsubq_u32(vdupq_n_u32(254), codes_or_one));
@@ -62,7 +62,7 @@ fn scales<R: Rule, T: Element>(largest: float32x4_t, max: f32) -> Option<Scales>
     Some(Scales { codes, inverse })
 }
 
-/// Finds the scales of eight groups, or declines.
+/// Finds the scales of eight groups. Returns `None` where the portable kernel must encode them.
 #[inline]
 #[target_feature(enable = "neon")]
 fn prepare<R: Rule, C: Code, T: Element>(src: &[u8]) -> Option<[Scales; 2]> {
@@ -70,7 +70,7 @@ fn prepare<R: Rule, C: Code, T: Element>(src: &[u8]) -> Option<[Scales; 2]> {
     Some([scales::<R, T>(low, C::MAX)?, scales::<R, T>(high, C::MAX)?])
 }
 
-/// Packs eight groups.
+/// Packs the codes of eight groups.
 #[inline]
 #[target_feature(enable = "neon")]
 fn finish<R: Rule, C: Code, T: Element>(scales: &[Scales; 2], src: &[u8], out: &mut EncodeBuffers<'_>) -> EncodeStats {

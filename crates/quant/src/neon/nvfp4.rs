@@ -1,12 +1,13 @@
-//! nvfp4 encoding. The arithmetic is that of [`portable::nvfp4`](crate::portable); see there.
+//! Encodes nvfp4, with the arithmetic of [`portable::nvfp4`](crate::portable).
 //!
 //! ```text
-//! for eight groups: magnitudes, scales and what to divide by   a lane each
+//! for eight groups: magnitudes, scales and divisors   a lane each
 //!     for 16 codes: scale, round, pack
 //! ```
 //!
-//! What bounds it: the instructions, and for `mlx`, and where the elements are F32 or there is a global scale, one division
-//! for four weights on processors whose divider is slow. Zero scales and whatever lies far outside are the oracle's.
+//! Bound: the instructions. For the profile `mlx`, for F32 elements and under a global scale, the bound is one division
+//! per four weights on processors with a slow divider. Zero scales and numbers far outside of the usual range are left
+//! to the portable kernel.
 
 use std::arch::aarch64::{
     float32x4_t, uint32x4_t, vaddvq_u32, vandq_u32, vbicq_u32, vbslq_f32, vceqzq_f32, vcgeq_f32, vcgtq_f32, vcgtzq_f32,
@@ -33,7 +34,7 @@ use crate::{
 
 const GROUP: usize = 16;
 
-/// Whether all lanes lie in `[from, to]`, or in `otherwise`.
+/// Returns true where all lanes lie in `[from, to]` or are set in `otherwise`.
 #[inline]
 #[target_feature(enable = "neon")]
 fn within(values: float32x4_t, from: f32, to: f32, otherwise: uint32x4_t) -> bool {
@@ -41,7 +42,7 @@ fn within(values: float32x4_t, from: f32, to: f32, otherwise: uint32x4_t) -> boo
     all(vorrq_u32(otherwise, vandq_u32(above, below)))
 }
 
-/// The values of positive E4M3 codes in lanes of 32 bits; that of NaN is 480.
+/// Returns the values of positive E4M3 codes in lanes of 32 bits. The value of NaN is 480.
 #[inline]
 #[target_feature(enable = "neon")]
 fn e4m3_values(codes: uint32x4_t) -> float32x4_t {
@@ -49,14 +50,14 @@ fn e4m3_values(codes: uint32x4_t) -> float32x4_t {
     vmulq_n_f32(in_place, f32::from_bits((127 + 120) << 23))
 }
 
-/// How the codes of a group come of its elements.
+/// Method by which the codes of a group are computed from its elements.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum By {
-    /// Elements divided by the step.
+    /// Elements are divided by the step.
     Division,
-    /// Elements multiplied by its reciprocal.
+    /// Elements are multiplied by the reciprocal of the step.
     Multiplication,
-    /// As [`e2m1`] has it, given its reciprocal.
+    /// The method of [`e2m1`], which takes the reciprocal of the step.
     Distances,
 }
 
@@ -69,16 +70,17 @@ fn by<R: Rule, T: Element>(params: &Params<GlobalScale>) -> By {
     }
 }
 
-/// What is known of four groups before they are packed.
+/// Numbers of four groups that `prepare` computes and `finish` packs with.
 #[derive(Clone, Copy)]
 struct Prepared {
     codes: uint32x4_t,
-    /// What the elements are divided by or multiplied with.
+    /// Divisors or factors for the elements, one per group.
     steps: float32x4_t,
     clipped: u32,
 }
 
-/// Finds the scales of four groups, given their largest magnitudes, or declines.
+/// Finds the scales of four groups from their largest magnitudes. Returns `None` where the portable kernel must encode
+/// them.
 #[inline]
 #[target_feature(enable = "neon")]
 fn prepare<R: Rule, T: Element>(params: &Params<GlobalScale>, largest: float32x4_t) -> Option<Prepared> {
@@ -104,7 +106,8 @@ fn prepare<R: Rule, T: Element>(params: &Params<GlobalScale>, largest: float32x4
     Some(Prepared { codes, steps, clipped: vaddvq_u32(vshrq_n_u32::<31>(clipped)) })
 }
 
-/// The steps for four groups, or their reciprocals, unless one of them is out of the range in which the shortcuts are exact.
+/// Computes the steps of four groups, or their reciprocals. Returns `None` where one of them is out of the range in
+/// which the shortcuts are exact.
 #[inline]
 #[target_feature(enable = "neon")]
 fn steps<R: Rule, T: Element>(
@@ -116,19 +119,19 @@ fn steps<R: Rule, T: Element>(
     const SMALL: f32 = f32::from_bits((127 - 100) << 23);
     let one = vdupq_n_f32(1.0);
     match R::PROFILE {
-        // Zeros are divided by one. Quotients of F16 must be in its range.
+        // Groups of zeros are divided by one. Quotients of F16 elements must be in its range.
         Profile::Mlx => {
             let most = if matches!(T::FLOAT, FloatType::F16) { 60_000.0 } else { f32::MAX };
             within(quotient, f32::MIN_POSITIVE, most, zero).then(|| vbslq_f32(zero, one, scale))
         }
-        // Zeros are multiplied with zero.
+        // Groups of zeros are multiplied by zero.
         Profile::MlxMetal => {
             let factors = vdivq_f32(vdupq_n_f32(factor(params)), scale);
-            // A tiny global scale makes some of them infinite, which no code is prepared for.
+            // A tiny global scale can make a factor infinite, which the codes below cannot handle.
             within(factors, f32::MIN_POSITIVE, f32::MAX, zero)
                 .then(|| vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(factors), zero)))
         }
-        // A group of zeros gets codes without a sign.
+        // In this profile a group of zeros gets codes without a sign, which the portable kernel writes.
         _ => {
             let step = params.global.map_or(scale, |global| vmulq_n_f32(scale, global.multiplier()));
             within(step, SMALL, 1.0 / SMALL, vdupq_n_u32(0))
@@ -137,7 +140,7 @@ fn steps<R: Rule, T: Element>(
     }
 }
 
-/// Packs eight groups.
+/// Packs the codes of eight groups.
 #[inline]
 #[target_feature(enable = "neon")]
 fn finish<R: Rule, T: Element>(

@@ -1,9 +1,9 @@
-//! Codes to and from the bit stream of [`portable::bits`](crate::portable), sixteen at a time.
+//! Converts codes to and from the bit stream of [`portable::bits`](crate::portable), sixteen at a time.
 //!
 //! Packing joins neighbours as the portable packer does. Each step is one shift that brings the upper neighbour down to
-//! where the other begins and one that inserts it there: `sli` leaves the bits below its shift as they are. Unpacking brings
-//! the two bytes that hold a code into a lane of its own with one look-up, and shifts each lane by its own count; that serves
-//! all widths that share no simpler way.
+//! the start of the lower one, and one that inserts it above: `sli` leaves the bits below its shift as they are.
+//! Unpacking brings the two bytes that hold a code into a lane of its own with one look-up, and shifts each lane by its
+//! own count. That serves all widths without a simpler way.
 
 use std::arch::aarch64::{
     int16x8_t, uint8x16_t, uint16x8_t, uint32x4_t, vandq_u8, vdupq_n_u8, vmovn_u16, vqmovn_high_u16, vqmovn_u16,
@@ -14,7 +14,7 @@ use std::arch::aarch64::{
 
 use super::element::{read, write};
 
-/// The low bytes of sixteen words.
+/// Returns the low bytes of sixteen words.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn low_bytes(words: [uint32x4_t; 4]) -> uint8x16_t {
@@ -22,7 +22,7 @@ pub(super) fn low_bytes(words: [uint32x4_t; 4]) -> uint8x16_t {
     vuzp1q_u8(vreinterpretq_u8_u16(first), vreinterpretq_u8_u16(second))
 }
 
-/// Sixteen words below 2^16 as bytes, 255 for what is larger.
+/// Narrows sixteen words below 2^16 to bytes, saturated at 255.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn saturated_bytes(words: [uint32x4_t; 4]) -> uint8x16_t {
@@ -45,7 +45,7 @@ pub(super) fn pack<const BITS: usize>(codes: uint8x16_t, out: &mut [u8]) {
         2 => write_joined::<BITS>(join::<2, 4, 8>(codes), out),
         3 => write_joined::<BITS>(join::<3, 6, 12>(codes), out),
         4 => {
-            // The high code moves to just above the low one, and the upper byte goes.
+            // The high code of each pair moves to just above the low one, and the word's upper byte is dropped.
             let pairs = vreinterpretq_u16_u8(codes);
             write::<8, _>(vmovn_u16(vsraq_n_u16::<4>(pairs, pairs)), out);
         }
@@ -55,7 +55,7 @@ pub(super) fn pack<const BITS: usize>(codes: uint8x16_t, out: &mut [u8]) {
     }
 }
 
-/// Joins eight codes in the low bits of each half.
+/// Joins eight codes into the low bits of each half.
 #[inline]
 #[target_feature(enable = "neon")]
 fn join<const ONE: i32, const TWO: i32, const FOUR: i32>(codes: uint8x16_t) -> uint8x16_t {
@@ -75,8 +75,8 @@ fn write_joined<const BITS: usize>(joined: uint8x16_t, out: &mut [u8]) {
     }
 }
 
-/// The bytes that eight codes lie in, of a run of sixteen codes, and how far to shift each. A negative shift is to the
-/// right.
+/// Tables for eight of sixteen codes, from code `from` on: for each lane, the bytes that hold its code, and its shift.
+/// A negative shift is to the right.
 const fn lanes(bits: usize, from: usize) -> ([u8; 16], [i16; 8]) {
     let (mut bytes, mut shifts) = ([0xFF; 16], [0; 8]);
     let mut lane = 0;
@@ -89,7 +89,7 @@ const fn lanes(bits: usize, from: usize) -> ([u8; 16], [i16; 8]) {
         )]
         {
             bytes[2 * lane] = (bit / 8) as u8;
-            // Beyond the run a look-up gives zero.
+            // A look-up beyond the run of codes gives zero.
             bytes[2 * lane + 1] = (bit / 8 + 1) as u8;
             shifts[lane] = -((bit % 8) as i16);
         }
@@ -98,7 +98,7 @@ const fn lanes(bits: usize, from: usize) -> ([u8; 16], [i16; 8]) {
     (bytes, shifts)
 }
 
-/// The sixteen codes in the first 2 × `BITS` bytes.
+/// Unpacks the sixteen codes in the first 2 × `BITS` bytes.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn unpack<const BITS: usize>(packed: &[u8]) -> uint8x16_t {

@@ -1,9 +1,10 @@
-//! The extremes of eight groups at once.
+//! Finds the extremes of eight groups at once.
 //!
-//! Elements of 16 bits are compared as integers: the bits of a float, with those below the sign inverted if it is set, are
-//! ordered like the floats, and infinities and NaN lie at both ends. Words are compared as floats, where a NaN stays a NaN to
-//! the end. So the extremes also say whether any element is special. Each group leaves one vector, and pairwise operations
-//! halve the number of vectors until the groups are side by side: less than one instruction for each group.
+//! Elements of 16 bits are compared as integers: the bits of a float, with all bits below the sign inverted if the sign
+//! is set, have the order of the floats, and infinities and NaN lie at both ends. Elements of 32 bits are compared as
+//! floats, where a NaN stays a NaN to the end. The extremes therefore also show whether any element is special. Each
+//! group leaves one vector. Pairwise operations halve the number of vectors until the groups are side by side: less
+//! than one instruction per group.
 
 use std::arch::aarch64::{
     float32x4_t, int16x8_t, uint16x8_t, uint32x4_t, vabsq_f32, vandq_u16, vcltq_f32, vdupq_n_f32, vdupq_n_s16,
@@ -15,10 +16,10 @@ use std::arch::aarch64::{
 use super::element::{Eight, read, widen};
 use crate::{FloatType, batch::GROUPS, portable::element::Element};
 
-/// Below this the kernels' arithmetic neither overflows nor has a subnormal reciprocal.
+/// Below this magnitude, the kernels' arithmetic neither overflows nor has a subnormal reciprocal.
 const LIMIT: f32 = f32::from_bits((127 + 100) << 23);
 
-/// The upper half of [`LIMIT`], or where elements are F16, infinity.
+/// Upper half of [`LIMIT`], or infinity where elements are F16.
 const fn limit_of_halves(float: FloatType) -> i16 {
     match float {
         FloatType::F16 => 0x7C00,
@@ -26,15 +27,15 @@ const fn limit_of_halves(float: FloatType) -> i16 {
     }
 }
 
-/// Whether all lanes of a comparison hold.
+/// Returns true where all lanes of a comparison are set.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn all(lanes: uint32x4_t) -> bool {
     vminvq_u32(lanes) == u32::MAX
 }
 
-/// The least and the greatest element of each of eight groups, if all elements are finite and below 2^100. Of zeros the
-/// sign is arbitrary.
+/// Returns the least and the greatest element of each of eight groups. Returns `None` unless all elements are finite
+/// and below 2^100. The sign of a zero is arbitrary.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn extremes<T: Element, const GROUP: usize>(src: &[u8]) -> Option<(Eight, Eight)> {
@@ -65,7 +66,7 @@ fn extremes_of_halves<T: Element, const GROUP: usize>(src: &[u8]) -> Option<(Eig
     Some((number(least), number(greatest)))
 }
 
-/// Inverts the bits below the sign where it is set, or does so again.
+/// Inverts the bits below the sign where the sign is set. Applying it twice restores the input.
 #[inline]
 #[target_feature(enable = "neon")]
 fn flipped(halves: int16x8_t) -> int16x8_t {
@@ -86,13 +87,14 @@ fn extremes_of_words<const GROUP: usize>(src: &[u8]) -> Option<(Eight, Eight)> {
     }
     let least = join_words(least, |a, b| vpminq_f32(a, b));
     let greatest = join_words(greatest, |a, b| vpmaxq_f32(a, b));
-    // False for NaN.
+    // The comparisons are false for NaN.
     let fits =
         |least, greatest| all(vcltq_f32(vdupq_n_f32(-LIMIT), least)) && all(vcltq_f32(greatest, vdupq_n_f32(LIMIT)));
     (fits(least[0], greatest[0]) && fits(least[1], greatest[1])).then_some((least, greatest))
 }
 
-/// The largest magnitude of each of eight groups, if all elements are finite and below 2^100.
+/// Returns the largest magnitude of each of eight groups. Returns `None` unless all elements are finite and below
+/// 2^100.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn magnitudes<T: Element, const GROUP: usize>(src: &[u8]) -> Option<Eight> {
@@ -117,7 +119,8 @@ pub(super) fn magnitudes<T: Element, const GROUP: usize>(src: &[u8]) -> Option<E
     (vmaxvq_u16(largest) < limit_of_halves(T::FLOAT).cast_unsigned()).then(|| widen::<T>(largest))
 }
 
-/// Combines the lanes of each of eight vectors until one of 16 bits is left, and puts these side by side, in order.
+/// Combines the lanes of each of eight vectors until one lane of 16 bits is left, and puts these lanes side by side, in
+/// order.
 #[inline]
 #[target_feature(enable = "neon")]
 fn join<V: Copy>(vectors: [V; GROUPS], pairwise: impl Fn(V, V) -> V) -> V {
@@ -125,7 +128,7 @@ fn join<V: Copy>(vectors: [V; GROUPS], pairwise: impl Fn(V, V) -> V) -> V {
     pairwise(first, second)
 }
 
-/// [`join`] for lanes of 32 bits, of which one is left a step earlier.
+/// Like [`join`], but for lanes of 32 bits, where one lane is left a step earlier.
 #[inline]
 #[target_feature(enable = "neon")]
 fn join_words<V: Copy>(vectors: [V; GROUPS], pairwise: impl Fn(V, V) -> V) -> [V; 2] {

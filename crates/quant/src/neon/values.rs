@@ -1,5 +1,5 @@
-//! Outputs of 16 bits by look-up: the values of the codes of up to four bits as a table of their low and one of their high
-//! bytes.
+//! Decodes codes of up to four bits to 16-bit values by look-up, in a table of the values' low bytes and one of their
+//! high bytes.
 
 use std::arch::aarch64::{
     uint8x16_t, uint16x8_t, vqtbl1q_u8, vreinterpretq_u8_u16, vuzp1q_u8, vuzp2q_u8, vzip1q_u8, vzip2q_u8,
@@ -7,7 +7,7 @@ use std::arch::aarch64::{
 
 use super::element::write;
 
-/// The values of codes 0 to 15, taken apart.
+/// Values of the codes 0 to 15, split into low and high bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Table {
     low: uint8x16_t,
@@ -22,7 +22,7 @@ impl Table {
         Self { low: vuzp1q_u8(first, second), high: vuzp2q_u8(first, second) }
     }
 
-    /// The values of sixteen codes.
+    /// Looks up the values of sixteen codes.
     #[inline]
     #[target_feature(enable = "neon")]
     pub(super) fn look_up(self, codes: uint8x16_t) -> [uint8x16_t; 2] {

@@ -1,4 +1,4 @@
-//! The built-in policies.
+//! The built-in policies, parsed on first use.
 
 use std::sync::LazyLock;
 

@@ -1,27 +1,27 @@
-//! Which layers of a stack are sensitive, by their position.
+//! Cadences: sensitive layers of a model by their position.
 
-/// The largest factor, divisor, offset or step.
+/// Largest factor, divisor, offset or step that a policy may write.
 const MAX_NUMBER: u64 = 1_000_000;
 
-/// Some first layers, some last ones, and some at regular steps between.
+/// The sensitive layers of a model: some first layers, some last layers, and layers at regular steps between.
 #[derive(Debug, Clone)]
 pub(super) struct Cadence {
-    /// The layers before this are sensitive.
+    /// Layers before this index are sensitive.
     pub(super) first: Linear,
-    /// The layers from this on are sensitive.
+    /// Layers from this index on are sensitive.
     pub(super) last: Linear,
-    /// Between `first` and this, every so many layers one is. `last` if it is not given.
+    /// End of the range, from `first` on, in which one layer per step is sensitive. Defaults to `last`.
     pub(super) middle_end: Option<Linear>,
-    /// The step; not zero.
+    /// Number of layers per step; not zero.
     pub(super) every: u64,
-    /// Which of each step, counted from 0.
+    /// Index within each step of the sensitive layer, from 0.
     pub(super) at: u64,
-    /// The number of layers where the configuration does not say.
+    /// Number of layers of a model whose configuration does not give it.
     pub(super) layers: Option<u64>,
 }
 
 impl Cadence {
-    /// Whether the layer is one of these, in a model of so many layers.
+    /// Returns true where `layer` is sensitive in a model of `layers` layers. Returns false where either is unknown.
     pub(super) fn holds(&self, layer: Option<u64>, layers: Option<u64>) -> bool {
         let (Some(layer), Some(layers)) = (layer, layers.or(self.layers).filter(|&layers| layers > 0)) else {
             return false;
@@ -33,7 +33,7 @@ impl Cadence {
     }
 }
 
-/// `factor × n / divisor + offset`, where n is the number of layers; the division rounds down.
+/// A linear term `factor × n / divisor + offset`, where n is the number of layers. The division rounds down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Linear {
     factor: u64,
@@ -42,7 +42,7 @@ pub(super) struct Linear {
 }
 
 impl Linear {
-    /// Reads `7n/8`, `n/2-4` and their like, or a number.
+    /// Parses a number, or a term such as `7n/8` or `n/2-4`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let text: String = text.chars().filter(|c| *c != ' ').collect();
         let Some((factor, rest)) = text.split_once('n') else {
@@ -65,7 +65,7 @@ impl Linear {
     }
 
     fn of(self, n: u64) -> i128 {
-        // A factor has 20 bits, so that no product comes near 127.
+        // A factor has at most 20 bits, so the product with a `u64` stays far below 2^127.
         i128::from(n) * i128::from(self.factor) / i128::from(self.divisor) + i128::from(self.offset)
     }
 }
@@ -75,7 +75,7 @@ fn number(text: &str) -> Option<u64> {
     text.parse().ok().filter(|&number| digits && number <= MAX_NUMBER)
 }
 
-/// The number after the first `layers` in a name: 5 in `model.layers.5.mlp.up_proj.weight`.
+/// Returns the number after the first `layers` in a tensor's name: 5 in `model.layers.5.mlp.up_proj.weight`.
 pub(super) fn layer(name: &str) -> Option<u64> {
     let mut segments = name.split('.').peekable();
     while let Some(segment) = segments.next() {
@@ -107,7 +107,7 @@ mod tests {
         (0..layers).filter(|&layer| cadence.holds(Some(layer), Some(layers))).collect()
     }
 
-    /// The reference's §3.4, every row.
+    /// All rows of §3.4 of the specification of ollama's rules.
     #[test]
     fn the_layers_that_ollama_promotes() {
         assert_eq!(promoted(None, 30), [0, 1, 2, 5, 8, 11, 14, 17, 20, 23, 26, 27, 28, 29]);

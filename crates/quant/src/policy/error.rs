@@ -1,81 +1,81 @@
-//! Why a policy cannot be had.
+//! Errors from choosing or parsing a policy.
 
 use super::Policy;
 
-/// A policy name that is not built in.
+/// Error from looking a policy up by a name that is not built in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected a policy ({}), found {found:?}", Policy::names().join(", "))]
 #[non_exhaustive]
 pub struct UnknownPolicy {
-    /// What stood there instead.
+    /// The name as found.
     pub found: String,
 }
 
-/// Why a text is not a policy, and where.
+/// Error from parsing a policy, with the position of the fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {problem}")]
 #[non_exhaustive]
 pub struct PolicyError {
-    /// The line, counted from 1.
+    /// Line of the fault, counted from 1.
     pub line: u32,
-    /// The column in characters, counted from 1.
+    /// Column of the fault in characters, counted from 1.
     pub column: u32,
-    /// What is wrong there.
+    /// The fault.
     pub problem: PolicyProblem,
 }
 
-/// What is wrong with the text of a policy.
+/// A fault in the text of a policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicyProblem {
-    /// It is not TOML.
+    /// The text is not TOML.
     #[error("not TOML: {message}")]
     Syntax {
-        /// What the parser says.
+        /// Message of the TOML parser.
         message: String,
     },
-    /// A table has a key that no such table has.
+    /// A table has an unknown key.
     #[error("{table} has no {found:?}, expected one of {}", known.join(", "))]
     UnknownKey {
-        /// The table: "a rule", "a role".
+        /// Kind of the table, with its article: "a rule", "a role".
         table: &'static str,
-        /// The key.
+        /// The unknown key.
         found: String,
-        /// The keys that it may have.
+        /// The keys that this kind of table may have.
         known: &'static [&'static str],
     },
-    /// A table lacks a key.
+    /// A table lacks a required key.
     #[error("{table} needs a {key:?}")]
     MissingKey {
-        /// The table: "a rule", "a role".
+        /// Kind of the table, with its article: "a rule", "a role".
         table: &'static str,
-        /// The key.
+        /// The missing key.
         key: &'static str,
     },
-    /// A value is of another type, or out of range.
+    /// A value has the wrong type, or is out of range.
     #[error("{key}: expected {expected}, found {found}")]
     Value {
-        /// The key whose value it is.
+        /// Key of the value.
         key: String,
-        /// What would be right.
+        /// Description of the permitted values.
         expected: String,
-        /// What stands there.
+        /// The value as found.
         found: String,
     },
-    /// There is more than a policy may have.
+    /// A policy has more of something than it may have.
     #[error("at most {limit} {what} in a policy, found {found}")]
     TooMany {
-        /// What there is too much of: "bytes", "rules".
+        /// Plural of the counted thing: "bytes", "rules".
         what: &'static str,
-        /// How many there may be.
+        /// Largest permitted number.
         limit: usize,
-        /// How many there are; where counting stopped, so many at least.
+        /// Number found. Where counting stopped early, a lower bound.
         found: usize,
     },
-    /// It bears the name of a built-in policy, and is another.
+    /// The policy has the name of a built-in policy, but another text.
     #[error("expected a name of its own (such as name = \"mine\"), found {found:?}, which is a built-in policy")]
     Reserved {
-        /// The name.
+        /// The name as found.
         found: String,
     },
 }

@@ -1,11 +1,11 @@
-//! Patterns of names: `*` stands for any run of characters, everything else for itself.
+//! Patterns of names: `*` stands for any run of characters, and every other character for itself.
 
-/// The longest pattern, in bytes. Names of tensors are seldom longer than 100.
+/// Largest length of a pattern in bytes. Names of tensors are seldom longer than 100 bytes.
 pub(super) const MAX_LEN: usize = 256;
-/// Characters that have a meaning in other languages of patterns; names have none of them.
+/// Characters with a meaning in other pattern languages. No tensor name has one, so patterns with them are refused.
 const RESERVED: &[char] = &['?', '[', ']', '{', '}', '!', '\\'];
 
-/// A name that many patterns are tried on.
+/// A name to match, prepared once for many patterns.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Name<'n> {
     text: &'n str,
@@ -18,26 +18,26 @@ impl<'n> Name<'n> {
     }
 }
 
-/// A pattern, cut at its stars.
+/// A pattern, split at its stars.
 #[derive(Debug, Clone)]
 pub(super) struct Glob {
-    /// The pairs of neighbours that every name which matches has: most names fail here, without a search.
+    /// Filter of the pairs of adjacent characters that every matching name has. Most names fail it without a search.
     pairs: u128,
-    /// What the name begins with; the whole name where `rest` is `None`.
+    /// Required prefix of the name; the whole name where `rest` is `None`.
     head: Box<str>,
     rest: Option<Rest>,
 }
 
 #[derive(Debug, Clone)]
 struct Rest {
-    /// What stands between the stars, in order, none of it empty.
+    /// Non-empty texts between the stars, in order.
     middle: Box<[Box<str>]>,
-    /// What the name ends with.
+    /// Required suffix of the name.
     tail: Box<str>,
 }
 
 impl Glob {
-    /// The pattern that `text` describes, or what was expected of it.
+    /// Parses a pattern. `Err` describes the patterns that are expected.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err("a pattern such as \"*.mlp.gate.weight\"".into());
@@ -66,7 +66,7 @@ impl Glob {
         let Some(inner) = name.strip_prefix(&*self.head).and_then(|name| name.strip_suffix(&**tail)) else {
             return false;
         };
-        // The leftmost place for each part leaves the most room for those after it.
+        // Matching each part at its leftmost place leaves the most room for the parts after it.
         let mut left = inner.as_bytes();
         middle.iter().all(|part| match find(left, part.as_bytes()) {
             Some(at) => {
@@ -78,13 +78,13 @@ impl Glob {
     }
 }
 
-/// A bit for each pair of neighbours, out of 128: different pairs may share one.
+/// Filter with one of 128 bits set for each pair of adjacent bytes. Different pairs may share a bit.
 fn pairs(text: &str) -> u128 {
     let bit = |pair: &[u8]| 1 << ((31 * u32::from(pair[0]) + u32::from(pair[1])) % u128::BITS);
     text.as_bytes().windows(2).fold(0, |all, pair| all | bit(pair))
 }
 
-/// Where `part` first stands in `text`. Names and parts are too short for a searcher to pay for its preparation.
+/// Returns the position of the first `part` in `text`. Both are too short for a prepared searcher to pay off.
 fn find(text: &[u8], part: &[u8]) -> Option<usize> {
     let (&first, others) = part.split_first()?;
     let last = text.len().checked_sub(others.len())?;
@@ -105,7 +105,7 @@ mod tests {
             ("a.*", &["a.", "a.b.c"], &["a", "b.a."]),
             ("*ab*", &["ab", "xab", "aab", "abx"], &["a", "ba", ""]),
             ("a*b*c", &["abc", "a.b.c", "abbcc"], &["acb", "ab", "bc"]),
-            // Head and tail may not overlap, nor may parts.
+            // Head, tail and middle parts must not overlap.
             ("ab*ba", &["abba", "ab.ba"], &["aba"]),
             ("*ab*ba*", &["abba", "xab.bay"], &["aba"]),
             ("*experts.*down*", &["experts.down", "a.experts.1.down_proj"], &["experts.up", "down.experts."]),

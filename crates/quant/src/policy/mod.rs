@@ -1,11 +1,13 @@
-//! Which scheme suits which tensor.
+//! Chooses a scheme for each tensor of a checkpoint.
 //!
-//! A [`Policy`] is an ordered list of rules about names, shapes and the model's architecture. The first rule that matches a
-//! tensor decides whether it is kept, encoded as requested, or as another scheme; where the chosen scheme's group does
-//! not divide the last dimension, the rule's fallback decides, and without one the tensor is kept. Policies are TOML: four
-//! are [built in](Policy::names), others are [read](Policy::parse) from a user's text. `docs/policy.md` explains the format.
+//! A [`Policy`] is an ordered list of rules about names, shapes and the model's architecture. The first rule that
+//! matches a tensor decides whether the tensor is kept, encoded as requested, or encoded as another scheme. Where the
+//! group of the chosen scheme does not divide the last dimension, the rule's fallback decides; without a fallback the
+//! tensor is kept. Policies are written in TOML. Four are [built in](Policy::names), and [`Policy::parse`] reads
+//! others. `docs/policy.md` explains the format.
 //!
-//! Two guards stand before all rules: a tensor of rank below 2, and one whose name ends in `bias`, is never quantized.
+//! Two guards come before all rules: a tensor of rank below 2, and a tensor whose name ends in `bias`, is never
+//! quantized.
 //!
 //! ```
 //! use longshore_quant::{Scheme, policy::{Policy, Query}};
@@ -37,15 +39,15 @@ use rule::{Rule, Rules};
 
 use crate::Scheme;
 
-/// What becomes of a tensor, and why.
+/// The decision of a policy about a tensor, with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Decision {
     /// The scheme to encode it in; `None` keeps it as it is.
     pub scheme: Option<Scheme>,
-    /// Which rule decided, in a few words: "down projection: 8-bit".
+    /// The reason, in a few words: "down projection: 8-bit".
     pub rule: Cow<'static, str>,
-    /// The line of [`Policy::source`] that the rule begins on, counted from 1. `None` where no rule was needed.
+    /// Line of [`Policy::source`] on which the deciding rule begins, counted from 1. `None` where no rule was needed.
     pub line: Option<u32>,
 }
 
@@ -55,7 +57,7 @@ impl Decision {
     }
 }
 
-/// An ordered list of rules, the first match deciding. Cheap to clone.
+/// An ordered list of rules. The first rule that matches a tensor decides. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Policy(Arc<Inner>);
 
@@ -75,27 +77,27 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The largest text that [`parse`](Self::parse) reads, in bytes.
+    /// Largest text that [`parse`](Self::parse) reads, in bytes.
     pub const MAX_BYTES: usize = 256 << 10;
-    /// The most rules of a policy.
+    /// Largest number of rules in a policy.
     pub const MAX_RULES: usize = 1000;
 
-    /// The names of the built-in policies, the default one first.
+    /// Names of the built-in policies, the default one first.
     #[must_use]
     pub const fn names() -> &'static [&'static str] {
         builtin::NAMES
     }
 
-    /// The built-in policy of that name.
+    /// Returns the built-in policy called `name`.
     ///
     /// # Errors
     ///
-    /// [`UnknownPolicy`] where none is so called.
+    /// [`UnknownPolicy`] where no built-in policy has that name.
     pub fn named(name: &str) -> Result<Self, UnknownPolicy> {
         builtin::find(name).cloned().ok_or_else(|| UnknownPolicy { found: name.into() })
     }
 
-    /// The policy that a TOML text describes. It is called `name`, unless the text gives it another.
+    /// Parses a policy from TOML. The policy is called `name` unless the text gives it another name.
     ///
     /// ```
     /// use longshore_quant::{Scheme, policy::{Policy, Query}};
@@ -120,8 +122,8 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// [`PolicyError`] says what is wrong with the text, and where. A policy with the name of a built-in one is refused
-    /// unless it is that one to the byte.
+    /// [`PolicyError`] gives the fault and its position in the text. A policy with the name of a built-in one is
+    /// refused unless its text is the same to the byte.
     pub fn parse(text: &str, name: &str) -> Result<Self, PolicyError> {
         let policy = read::policy(text, name)?;
         match builtin::find(policy.name()) {
@@ -136,34 +138,34 @@ impl Policy {
         &self.0.name
     }
 
-    /// What it is for, in one line; empty where it does not say.
+    /// Description of the policy in one line; empty where the text has none.
     #[must_use]
     pub fn description(&self) -> &str {
         &self.0.description
     }
 
-    /// The TOML that it was read from.
+    /// The TOML text that the policy was parsed from.
     #[must_use]
     pub fn source(&self) -> &str {
         &self.0.source
     }
 
-    /// The scheme for 8-bit floats of a source that no scheme holds exactly, if none is requested: what
-    /// [`decide_fp8`](Self::decide_fp8) chooses where it fits.
+    /// The scheme that [`decide_fp8`](Self::decide_fp8) chooses, where its group fits, for a source with 8-bit floats
+    /// that no scheme holds exactly.
     #[must_use]
     pub fn fp8(&self) -> Scheme {
         self.0.rules.fp8
     }
 
-    /// What becomes of a tensor of `shape` whose source has 8-bit floats that no scheme holds exactly, if none is requested.
-    /// They have 8 bits already, so that nothing is protected from that and no rule is asked. Where the group of
-    /// [`fp8`](Self::fp8) does not divide the last dimension, mxfp8's may.
+    /// Decides about a tensor of `shape` whose source has 8-bit floats that no scheme holds exactly, where no scheme is
+    /// requested. No rule is consulted, because a result of 8 bits needs no protection. The scheme is
+    /// [`fp8`](Self::fp8), or mxfp8 where the group of `fp8` does not divide the last dimension.
     ///
-    /// `None`, of the [`Decision`], decodes them: there are fewer than 1,024 elements, whatever `min_elements` says of
-    /// others, or no group fits.
+    /// A decision without a scheme means that the tensor is decoded to floats: it has fewer than 1,024 elements,
+    /// whatever `min_elements` says, or neither group fits.
     #[must_use]
     pub fn decide_fp8(&self, shape: &[u64]) -> Decision {
-        /// Decoding fewer elements costs less than it takes to tell them from others.
+        /// Tensors with fewer elements are decoded, because keeping them quantized would not pay.
         const SMALL: u64 = 1024;
         if Query::new("", shape).elements() < SMALL {
             return Decision::kept(format!("FP8, and fewer than {SMALL} elements: decoded"), None);
@@ -179,7 +181,8 @@ impl Policy {
         }
     }
 
-    /// What becomes of the tensor when `requested` is asked for. Without a request every tensor is kept.
+    /// Decides about a tensor where `requested` is the scheme that the user asked for. Without a request every tensor
+    /// is kept.
     #[must_use]
     pub fn decide(&self, query: &Query<'_>, requested: Option<Scheme>) -> Decision {
         let Some(requested) = requested else { return Decision::kept("no quantization requested: kept", None) };
@@ -200,7 +203,7 @@ impl Policy {
     }
 }
 
-/// What a rule that matches does.
+/// Applies a rule that matches the tensor.
 fn apply(rule: &Rule, query: &Query<'_>, requested: Scheme) -> Decision {
     let line = Some(rule.line);
     let Some(first) = rule.then.scheme(requested) else { return Decision::kept(rule.reason.clone(), line) };
@@ -210,7 +213,7 @@ fn apply(rule: &Rule, query: &Query<'_>, requested: Scheme) -> Decision {
     if fits(&first) {
         return Decision { scheme: Some(first), rule: rule.reason.clone().into(), line };
     }
-    // A fallback to keep ends the search as the list's end does.
+    // A fallback of "keep" ends the search, as the end of the list does.
     let fallback = rule.fallback.iter().map_while(|action| action.scheme(requested)).find(fits);
     match fallback {
         Some(scheme) => {
@@ -221,7 +224,7 @@ fn apply(rule: &Rule, query: &Query<'_>, requested: Scheme) -> Decision {
     }
 }
 
-/// A number with its thousands apart: `1,024`.
+/// Formats a number with thousands separators: `1,024`.
 fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let lead = digits.len() % 3;

@@ -1,6 +1,6 @@
-//! What a policy is asked.
+//! The properties of a tensor and its model that a policy looks at.
 
-/// A tensor, as far as a policy looks at it.
+/// A tensor as a policy sees it. [`Policy::decide`](super::Policy::decide) takes a query.
 ///
 /// ```
 /// use longshore_quant::policy::Query;
@@ -13,31 +13,31 @@
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Query<'a> {
-    /// Its name as the checkpoint has it, prefixes included. For experts that are stacked on import, the name that the
-    /// stack will have: `model.layers.0.mlp.experts.down_proj.weight`.
+    /// Name of the tensor in the checkpoint, prefixes included. For experts that are stacked on import, the name of the
+    /// stack: `model.layers.0.mlp.experts.down_proj.weight`.
     pub name: &'a str,
-    /// Its logical shape, before packing; for a stack `[experts, out, in]`.
+    /// Logical shape of the tensor, before packing; for a stack `[experts, out, in]`.
     pub shape: &'a [u64],
-    /// The component of a pipeline that it belongs to: `vae`, `transformer`, `text_encoder` and so on.
+    /// Component of a pipeline that the tensor belongs to: `vae`, `transformer`, `text_encoder` and so on.
     pub component: Option<&'a str>,
-    /// Whether it is a stack of experts, made on import or found in the checkpoint.
+    /// True for a stack of experts, made on import or found in the checkpoint.
     pub stacked: bool,
     /// The model's architecture as its configuration names it: the first of `architectures`, else `model_type`, else
     /// that of the nested language model.
     pub architecture: Option<&'a str>,
-    /// How many layers the language model has.
+    /// Number of layers of the language model.
     pub layers: Option<u64>,
-    /// How many routed experts a layer has.
+    /// Number of routed experts per layer.
     pub experts: Option<u64>,
-    /// The layers without routed experts in a model that has them in others, by index. `None` where the configuration
-    /// does not say; layer 0 is taken for the only one then.
+    /// Indices of the layers without routed experts, in a model whose other layers have them. `None` where the
+    /// configuration does not list them; only layer 0 counts as such then.
     pub dense_layers: Option<&'a [u64]>,
-    /// Whether the model is the draft of another, which is imported beside it.
+    /// True for a draft model that is imported beside its target.
     pub draft: bool,
 }
 
 impl<'a> Query<'a> {
-    /// The question about an ordinary tensor: no stack, of no component, nothing known about the model.
+    /// Creates a query for an ordinary tensor: not stacked, in no component, of an unknown model.
     #[must_use]
     pub const fn new(name: &'a str, shape: &'a [u64]) -> Self {
         Self {
@@ -53,7 +53,7 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// The number of elements, or the largest number where it is larger.
+    /// Number of elements, saturating at [`u64::MAX`].
     pub(super) fn elements(&self) -> u64 {
         if self.shape.contains(&0) { 0 } else { self.shape.iter().fold(1, |count, &dim| count.saturating_mul(dim)) }
     }

@@ -1,4 +1,4 @@
-//! The terms that policies are written in.
+//! The parsed form of a policy: rules, tests and actions.
 
 use std::cell::Cell;
 
@@ -9,64 +9,64 @@ use super::{
 };
 use crate::Scheme;
 
-/// How many roles, and how many models, a policy may name: as many as a word has bits.
+/// Largest number of roles, and of models, in a policy: the bits of a `u64`, which [`Memo`] uses as a set.
 pub(super) const MAX_SETS: usize = 64;
 
-/// A policy, checked: every index in its rules is one of its lists.
+/// A checked policy: every index in its rules is valid.
 #[derive(Debug)]
 pub(super) struct Rules {
     /// Tensors with fewer elements are kept.
     pub(super) min_elements: u64,
-    /// What is asked for where the source has 8-bit floats and nothing is.
+    /// Scheme for a source with 8-bit floats where no scheme is requested.
     pub(super) fp8: Scheme,
     pub(super) roles: Vec<Role>,
-    /// Architectures that rules name together.
+    /// Lists of architectures that rules refer to by name.
     pub(super) models: Vec<Vec<Glob>>,
     pub(super) cadences: Vec<Cadence>,
-    /// In the order in which they are tried.
+    /// Rules in the order in which they are tried.
     pub(super) list: Vec<Rule>,
 }
 
-/// Tensors that have one purpose, under whatever names.
+/// Tensors of one purpose, under all their names.
 #[derive(Debug)]
 pub(super) struct Role {
     pub(super) name: Vec<Glob>,
     pub(super) not_name: Vec<Glob>,
-    /// Whether every stack of experts has it, too.
+    /// True where every stack of experts has this role as well.
     pub(super) or_stacked: bool,
 }
 
 /// One rule of a policy.
 #[derive(Debug)]
 pub(super) struct Rule {
-    /// The line that it begins on, counted from 1.
+    /// Line on which the rule begins, counted from 1.
     pub(super) line: u32,
-    /// Matches where every test holds.
+    /// The rule matches where every test holds.
     pub(super) when: Vec<Test>,
     pub(super) then: Action,
-    /// What to do where the group of `then` does not divide the last dimension, in this order.
+    /// Actions to try, in order, where the group of `then` does not divide the last dimension.
     pub(super) fallback: Vec<Action>,
-    /// For plans and reports.
+    /// Reason that plans and reports show.
     pub(super) reason: String,
 }
 
-/// What becomes of a tensor, if the group of the scheme divides its last dimension.
+/// Effect of a rule on a tensor, provided that the group of the scheme divides the last dimension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// It stays as it is.
+    /// Keep the tensor as it is.
     Keep,
-    /// The requested scheme.
+    /// Encode as the requested scheme.
     Request,
-    /// The 8-bit scheme of the request's family.
+    /// Encode as the 8-bit scheme of the request's family.
     EightBit,
-    /// This one, whatever is requested.
+    /// Encode as this scheme, whatever is requested.
     Scheme(Scheme),
-    /// Affine with so many bits, in the group of an affine request, else in groups of 64.
+    /// Encode as affine with this many bits, in the group of an affine request, else in groups of 64.
     Affine(u8),
 }
 
 impl Action {
-    /// The scheme that it stands for; `None` keeps the tensor.
+    /// The scheme to encode in; `None` keeps the tensor.
     pub(super) fn scheme(self, requested: Scheme) -> Option<Scheme> {
         match self {
             Self::Keep => None,
@@ -90,57 +90,57 @@ pub(super) enum Family {
     Float,
 }
 
-/// A condition on a tensor or on the request. Lists hold where one of their entries does.
+/// A condition on a tensor, its model or the request. A list holds where one of its entries does.
 #[derive(Debug)]
 pub(super) enum Test {
-    /// The request is of this family.
+    /// The requested scheme is of this family.
     Family(Family),
-    /// The request is one of these, whatever its group.
+    /// The requested scheme is one of these, in any group.
     Request(Vec<Scheme>),
-    /// Fewer bits per code are requested.
+    /// The requested scheme has fewer bits per code than this.
     BitsBelow(u64),
-    /// It belongs, or does not, to a draft model.
+    /// The tensor belongs, or does not belong, to a draft model.
     Draft(bool),
-    /// It is, or is not, a stack of experts.
+    /// The tensor is, or is not, a stack of experts.
     Stacked(bool),
-    /// It has so many dimensions.
+    /// The tensor has one of these numbers of dimensions.
     Rank(Vec<u64>),
-    /// It has fewer dimensions.
+    /// The tensor has fewer dimensions than this.
     RankBelow(u64),
-    /// It has more dimensions.
+    /// The tensor has more dimensions than this.
     RankAbove(u64),
-    /// It has fewer elements.
+    /// The tensor has fewer elements than this.
     ElementsBelow(u64),
-    /// The model has so many routed experts.
+    /// The model has one of these numbers of routed experts.
     Experts(Vec<u64>),
-    /// How many layers the model has is known, or not.
+    /// The model's number of layers is, or is not, known.
     LayersKnown(bool),
-    /// It belongs to a component of a pipeline with such a name.
+    /// The tensor belongs to a component of a pipeline whose name matches one of these.
     Component(Vec<Glob>),
-    /// The model is one of these: indices into [`Rules::models`].
+    /// The model's architecture is in one of these lists: indices into [`Rules::models`].
     Model(Vec<usize>),
-    /// The architecture is called so.
+    /// The model's architecture matches one of these.
     Architecture(Vec<Glob>),
-    /// Its name has a layer's number, or has none.
+    /// The tensor's name has, or does not have, a layer number.
     InLayer(bool),
-    /// It belongs to one of these layers.
+    /// The tensor belongs to one of these layers.
     Layer(Vec<u64>),
-    /// Its layer has, or has not, no routed experts.
+    /// The tensor's layer has no routed experts, or has some.
     Dense(bool),
-    /// Its layer is sensitive by its position: an index into [`Rules::cadences`].
+    /// The tensor's layer is sensitive by its position: an index into [`Rules::cadences`].
     Cadence(usize),
-    /// It has one of these roles: indices into [`Rules::roles`].
+    /// The tensor has one of these roles: indices into [`Rules::roles`].
     Role(Vec<usize>),
-    /// It has none of these roles.
+    /// The tensor has none of these roles: indices into [`Rules::roles`].
     NotRole(Vec<usize>),
-    /// Its name matches one of these.
+    /// The tensor's name matches one of these.
     Name(Vec<Glob>),
-    /// Its name matches none of these.
+    /// The tensor's name matches none of these.
     NotName(Vec<Glob>),
 }
 
 impl Rules {
-    /// The first rule that matches.
+    /// Returns the first rule that matches.
     pub(super) fn find(&self, query: &Query<'_>, requested: Scheme) -> Option<&Rule> {
         let case = Case {
             rules: self,
@@ -156,7 +156,7 @@ impl Rules {
 }
 
 impl Test {
-    /// How long it takes to decide, on a scale of its own: rules ask the quick questions first.
+    /// Cost of the test on an arbitrary scale. A rule tries its cheap tests first.
     pub(super) fn cost(&self) -> u8 {
         match self {
             Self::Component(_) | Self::Model(_) | Self::Architecture(_) => 1,
@@ -167,7 +167,7 @@ impl Test {
     }
 }
 
-/// A question while it is being answered.
+/// One query while its rules are tried, with the answers found so far.
 struct Case<'a> {
     rules: &'a Rules,
     query: &'a Query<'a>,
@@ -230,7 +230,7 @@ fn any(globs: &[Glob], name: Name<'_>) -> bool {
     globs.iter().any(|glob| glob.matches(name))
 }
 
-/// Answers to up to [`MAX_SETS`] questions of yes or no: rules ask for the same roles again and again.
+/// Remembered answers to up to [`MAX_SETS`] yes-or-no questions. Many rules ask about the same roles.
 #[derive(Default)]
 struct Memo {
     known: Cell<u64>,

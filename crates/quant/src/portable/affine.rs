@@ -1,4 +1,4 @@
-//! Affine groups: value = code × scale + bias.
+//! Encodes and decodes affine groups: value = code × scale + bias.
 //!
 //! All arithmetic is in `f32`, whatever the type of the elements. For a group, with n = 2^bits − 1:
 //!
@@ -10,9 +10,9 @@
 //! code  = clamp(round((w − bias) / scale), 0, n)
 //! ```
 //!
-//! NaN is never a minimum or a maximum. The bias is an element of the group or zero, so storing it rounds nothing;
-//! storing the scale does. MLX chooses codes with the scale before that rounding, [`Plus`] with the one that a reader
-//! will multiply by.
+//! NaN is never a minimum or a maximum. The bias is an element of the group or zero, so storing it rounds nothing.
+//! Storing the scale rounds it. MLX chooses codes with the scale before that rounding; [`Plus`] uses the rounded scale,
+//! by which a reader multiplies.
 
 use super::{
     MAX_GROUP, Params, bits,
@@ -21,27 +21,27 @@ use super::{
 };
 use crate::{EncodeBuffers, EncodeStats, GlobalScale};
 
-/// Below this MLX does not let a step fall.
+/// Smallest step that MLX uses.
 pub(crate) const EPSILON: f32 = 1e-7;
 
-/// How one profile computes.
+/// Arithmetic of one profile.
 pub(crate) trait Rule: 'static {
-    /// What the search for the maximum starts from.
+    /// Start value of the search for the maximum.
     const FLOOR: f32;
 
-    /// Whether codes are chosen with the scale as stored.
+    /// True where codes are chosen with the scale as stored.
     const STORED_SCALE: bool;
 
-    /// Whether ties go away from zero, not to even.
+    /// True where ties go away from zero, and not to even.
     #[allow(dead_code, reason = "only the kernels with intrinsics ask")]
     const TIES_AWAY: bool = false;
 
-    /// Rounds a quotient to a whole number.
+    /// Rounds a quotient to an integer.
     fn round(value: f32) -> f32 {
         value.round_ties_even()
     }
 
-    /// `value` rounded and clamped to `[0, max]`.
+    /// Rounds `value` and clamps it to `[0, max]`.
     #[inline]
     fn code(value: f32, max: f32) -> u8 {
         nearest_even(value, max)
@@ -53,7 +53,7 @@ impl Rule for Mlx {
     const STORED_SCALE: bool = false;
 }
 
-/// A group of negative numbers gets the range up to zero.
+/// A group of negative numbers is treated as reaching up to zero.
 impl Rule for MlxMetal {
     const FLOOR: f32 = 0.0;
     const STORED_SCALE: bool = false;
@@ -74,8 +74,8 @@ impl Rule for Plus {
     const STORED_SCALE: bool = true;
 }
 
-/// `value` clamped to `[0, max]` and rounded, ties to even; 0 for NaN. Clamping first gives the same code, and leaves
-/// numbers so small that adding 2^23 rounds them into the low bits of the mantissa.
+/// Clamps `value` to `[0, max]` and rounds it, ties to even; NaN gives 0. Clamping first gives the same code, and keeps
+/// the number so small that adding 2^23 rounds it into the low bits of the mantissa.
 #[inline]
 pub(crate) fn nearest_even(value: f32, max: f32) -> u8 {
     let value = if value > 0.0 { value } else { 0.0 };
@@ -83,18 +83,18 @@ pub(crate) fn nearest_even(value: f32, max: f32) -> u8 {
     (value + 8_388_608.0).to_bits().to_le_bytes()[0]
 }
 
-/// `value` clamped to `[0, max]` and rounded, ties upwards; `max` for NaN, as Metal's `fmin` has it.
+/// Clamps `value` to `[0, max]` and rounds it, ties upwards; NaN gives `max`, as with Metal's `fmin`.
 #[inline]
 fn nearest_away(value: f32, max: f32) -> u8 {
     let value = if value < max { value } else { max };
     let value = if value > 0.0 { value } else { 0.0 };
     let even = (value + 8_388_608.0) - 8_388_608.0;
-    // The difference is exact, and not below one half only where a tie went down.
+    // The difference is exact. It is one half or more only where a tie was rounded down.
     let code = if value - even < 0.5 { even } else { even + 1.0 };
     (code + 8_388_608.0).to_bits().to_le_bytes()[0]
 }
 
-/// Scale and bias for a group between `min` and `max`.
+/// Computes the scale and the bias of a group with elements between `min` and `max`. `top` is the largest code.
 #[inline]
 pub(crate) fn scale_and_bias<R: Rule>(min: f32, max: f32, top: f32) -> (f32, f32) {
     let step = (max - min) / top;
@@ -105,7 +105,7 @@ pub(crate) fn scale_and_bias<R: Rule>(min: f32, max: f32, top: f32) -> (f32, f32
         return (scale, 0.0);
     }
     let scale = edge / codes;
-    // The sign of a NaN that arithmetic makes depends on the machine.
+    // The sign of a NaN that arithmetic produces depends on the machine, so the sign is fixed here.
     (if scale.is_nan() { f32::NAN } else { scale }, edge)
 }
 
@@ -138,7 +138,7 @@ pub(crate) fn encode<R: Rule, T: Element, const BITS: usize>(
         let non_finite = non_finite(values);
         stats.non_finite += non_finite;
         if non_finite == 0 {
-            // No code was found for the edge: the whole group is below half of EPSILON.
+            // The edge has no code where the whole group is below half of EPSILON.
             stats.zeroed_groups += u64::from(rounded.is_finite() && bias == 0.0 && min.abs().max(max.abs()) > 0.0);
             stats.overflowed_groups += u64::from(!rounded.is_finite());
         }
@@ -146,7 +146,7 @@ pub(crate) fn encode<R: Rule, T: Element, const BITS: usize>(
     stats
 }
 
-/// Decodes scales and biases of type `S` with each step rounded to `A`.
+/// Decodes groups with scales and biases of type `S`, and rounds each step to `A`.
 pub(crate) fn decode<S: Element, A: Element, O: Element, const BITS: usize>(
     params: &Params<f32>,
     weight: &[u8],
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn zero_falls_on_a_code() {
         let (scale, bias) = scale_and_bias::<Mlx>(-1.0, 0.55, 15.0);
-        // 1 / (1.55 / 15) is 9.68: ten steps from the edge to zero.
+        // 1 / (1.55 / 15) is 9.68, which rounds to ten steps from the edge to zero.
         assert_eq!((scale.to_bits(), bias.to_bits()), (0.1f32.to_bits(), 1f32.to_bits() | 1 << 31));
         let (scale, bias) = scale_and_bias::<Mlx>(-0.55, 1.0, 15.0);
         assert_eq!((scale.to_bits(), bias.to_bits()), (0.1f32.to_bits() | 1 << 31, 1f32.to_bits()));
@@ -212,7 +212,7 @@ mod tests {
     fn a_step_is_never_below_epsilon() {
         assert_eq!(scale_and_bias::<Mlx>(0.0, 0.0, 15.0), (-EPSILON, 0.0));
         assert_eq!(scale_and_bias::<Mlx>(4e-8, 4e-8, 15.0), (-EPSILON, 0.0));
-        // The only code is the edge itself; the sign is that of a group whose magnitudes tie.
+        // The only code is the edge itself. The sign is that of a group whose extremes have equal magnitudes.
         assert_eq!(scale_and_bias::<Mlx>(-6e-8, -6e-8, 15.0), (-6e-8, -6e-8));
     }
 }

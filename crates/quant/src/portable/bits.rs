@@ -1,8 +1,8 @@
-//! Codes to and from MLX's packed words: one little-endian bit stream.
+//! Converts codes to and from MLX's packed words: one little-endian bit stream.
 //!
-//! Code i of a row lies at bits `[i × BITS, (i + 1) × BITS)` of the stream, for every width. Eight codes are
-//! therefore always `BITS` whole bytes, and that is the unit here. Seen as a 64-bit word with a code per byte,
-//! packing joins neighbours three times, each time doubling what a lane holds:
+//! Code i of a row lies at bits `[i × BITS, (i + 1) × BITS)` of the stream, for every width. Eight codes are therefore
+//! always `BITS` whole bytes, and eight codes are the unit here. In a 64-bit word with a code per byte, packing joins
+//! neighbours three times, and each time doubles the contents of a lane:
 //!
 //! ```text
 //! 8 lanes of 8 bits, BITS used → 4 lanes of 16, 2 × BITS used → 2 of 32, 4 × BITS used → 1 of 64, 8 × BITS used
@@ -19,7 +19,7 @@ fn join<const BITS: usize>(codes: [u8; 8]) -> u64 {
     (x & WORDS) | (x >> 32) << (4 * BITS)
 }
 
-/// The inverse of [`join`]; bits above 8 × `BITS` are ignored.
+/// Splits the low 8 × `BITS` bits into eight codes: the inverse of [`join`]. The bits above are ignored.
 fn split<const BITS: usize>(packed: u64) -> [u8; 8] {
     let low = |lanes: u64, width: usize| lanes * ((1 << width) - 1);
     let words = low(1, 4 * BITS);
@@ -31,14 +31,15 @@ fn split<const BITS: usize>(packed: u64) -> [u8; 8] {
     x.to_le_bytes()
 }
 
-/// Packs `codes`, a multiple of eight of them and each below 2^`BITS`, into `out`, `BITS` / 8 as many bytes.
+/// Packs `codes` into `out`. The number of codes must be a multiple of eight, each below 2^`BITS`, and `out` must have
+/// `codes.len()` × `BITS` / 8 bytes.
 pub(crate) fn pack<const BITS: usize>(codes: &[u8], out: &mut [u8]) {
     for (codes, out) in codes.as_chunks::<8>().0.iter().zip(out.as_chunks_mut::<BITS>().0) {
         out.copy_from_slice(&join::<BITS>(*codes).to_le_bytes()[..BITS]);
     }
 }
 
-/// The inverse of [`pack`].
+/// Unpacks `packed` into codes: the inverse of [`pack`].
 pub(crate) fn unpack<const BITS: usize>(packed: &[u8], codes: &mut [u8]) {
     for (packed, codes) in packed.as_chunks::<BITS>().0.iter().zip(codes.as_chunks_mut::<8>().0) {
         let mut word = [0; 8];
@@ -51,7 +52,7 @@ pub(crate) fn unpack<const BITS: usize>(packed: &[u8], codes: &mut [u8]) {
 mod tests {
     use super::*;
 
-    /// The definition of the layout, a bit at a time.
+    /// Definition of the layout, bit by bit.
     fn pack_by_bit(bits: usize, codes: &[u8]) -> Vec<u8> {
         let mut out = vec![0; codes.len() * bits / 8];
         for (i, code) in codes.iter().enumerate() {

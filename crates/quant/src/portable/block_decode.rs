@@ -1,11 +1,11 @@
-//! Decoding the floating-point formats: value = code × scale, with nvfp4's optional third factor.
+//! Decodes the floating-point formats: value = code × scale, times nvfp4's optional global scale.
 //!
-//! The scale and the product are rounded to the output's type, as MLX's CPU backend does. Where there is a global
-//! scale, MLX computes in `f32` and returns `f32`; here that is converted to the output's type at the end.
+//! The scale and the product are rounded to the output's type, as MLX's CPU backend does. Under a global scale MLX
+//! computes in `f32` and returns `f32`; this kernel does too, and converts the result to the output's type at the end.
 
 use super::{MAX_GROUP, Params, bits, e2m1, e4m3, e8m0, element::Element};
 
-/// The tables of one format.
+/// Values of the scales and codes of one format.
 pub(crate) trait Codec: 'static {
     fn scale(code: u8) -> f32;
     fn value(code: u8) -> f32;

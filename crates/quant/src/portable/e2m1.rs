@@ -1,9 +1,9 @@
-//! E2M1, the 4-bit float of nvfp4 and mxfp4: a sign above a code for one of eight magnitudes.
+//! E2M1, the 4-bit float of nvfp4 and mxfp4: a sign bit above a code for one of eight magnitudes.
 
-/// The bits of a code below its sign.
+/// Mask of a code's bits below its sign.
 pub(crate) const MAGNITUDE: u8 = 0x7;
 
-/// The value of each code.
+/// Value of each code.
 const VALUES: [f32; 16] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0];
 
 #[inline]
@@ -11,17 +11,17 @@ pub(crate) fn decode(code: u8) -> f32 {
     VALUES[usize::from(code & 15)]
 }
 
-/// Half-way points between magnitudes. Between codes i and i + 1 lies `MIDDLES[i]`.
+/// Half-way points between magnitudes. `MIDDLES[i]` lies between the codes i and i + 1.
 const MIDDLES: [f32; 7] = [0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0];
 
-/// The nearest value, ties to the even code, the sign kept for zero. NaN gives the largest code, without a sign, as
-/// MLX's Metal kernels do.
+/// Returns the code of the nearest value, ties to the even code. Zero keeps its sign. NaN gives the largest code,
+/// without a sign, as in MLX's Metal kernels.
 #[inline]
 pub(crate) fn nearest_even(value: f32) -> u8 {
     let magnitude = value.abs();
     let mut code = 0;
     for (below, middle) in (0u8..).zip(MIDDLES) {
-        // A tie goes to the even neighbour: up from an odd code only.
+        // A tie goes to the even neighbour, which is up only from an odd code.
         let up = if below % 2 == 0 { magnitude > middle } else { magnitude >= middle };
         code += u8::from(up);
     }
@@ -29,14 +29,16 @@ pub(crate) fn nearest_even(value: f32) -> u8 {
     if value.is_nan() { 7 } else { code | sign }
 }
 
-/// What MLX's CPU backend picks: the first code of least |value − VALUES[code]|, each difference rounded to `f32`.
+/// Returns the code that MLX's CPU backend picks: the first one of least |value − VALUES[code]|, each difference
+/// rounded to `f32`.
 ///
-/// So ties go towards zero, no negative zero is produced, and NaN, infinities and magnitudes so large that
+/// Ties therefore go towards zero, and no negative zero is produced. NaN, infinities and magnitudes so large that
 /// subtracting 6 changes nothing give code 0.
 #[inline]
 pub(crate) fn first_nearest(value: f32) -> u8 {
     let magnitude = value.abs();
-    // Below this every difference that decides is exact, and the half-way points decide alike.
+    // Below this magnitude the differences that decide are exact, so comparing with the half-way points gives the same
+    // code.
     if magnitude < 8.0 {
         let code: u8 = MIDDLES.iter().map(|&middle| u8::from(magnitude > middle)).sum();
         let sign = if value < 0.0 && code != 0 { 8 } else { 0 };

@@ -1,15 +1,16 @@
-//! E4M3, the 8-bit float of mxfp8's codes and nvfp4's scales: 4 exponent bits, 3 mantissa bits, no infinity, one NaN
-//! of each sign.
+//! E4M3, the 8-bit float of mxfp8's codes and nvfp4's scales: 4 exponent bits, 3 mantissa bits, no infinity, one NaN of
+//! each sign.
 
-/// The code of 448, the largest finite value.
+/// Code of 448, the largest finite value.
 pub(crate) const MAX: u8 = 0x7E;
 
-/// The value of each byte, as MLX decodes it since 0.32.3: 0x7F and 0xFF are NaN.
+/// Value of each byte, as MLX decodes it since 0.32.3: 0x7F and 0xFF are NaN.
 const VALUES: [f32; 256] = {
     let mut values = [0.0; 256];
     let (mut code, mut bits) = (0, 0u32);
     while code < 128 {
-        // In place but for the exponent bias, which 2^120 corrects, exactly, for subnormal values too.
+        // The bits are in place under another exponent bias. Multiplying by 2^120 corrects it exactly, for subnormal
+        // values too.
         let value = f32::from_bits(bits) * f32::from_bits((127 + 120) << 23);
         values[code] = value;
         values[code + 128] = -value;
@@ -26,20 +27,21 @@ pub(crate) fn decode(code: u8) -> f32 {
     VALUES[usize::from(code)]
 }
 
-/// The nearest value of a magnitude, ties to even. What is larger than 448, infinity and NaN give [`MAX`], as in MLX
-/// 0.32.4: the code of NaN is never produced.
+/// Returns the code of the value nearest to a magnitude, ties to even. Magnitudes above 448, infinity and NaN give
+/// [`MAX`], as in MLX 0.32.4. The code of NaN is never produced.
 #[inline]
 pub(crate) fn encode_magnitude(magnitude: f32) -> u8 {
     const MIN_NORMAL: u32 = (127 - 6) << 23;
     let bits = magnitude.to_bits();
-    // In [16384, 32768) one unit in the last place is 2^-9, the spacing of subnormal values: the addition rounds.
+    // In [16384, 32768) one unit in the last place is 2^-9, the spacing of subnormal values, so the addition rounds to
+    // it.
     let subnormal = (magnitude + 16384.0).to_bits().wrapping_sub(16384f32.to_bits());
     let normal = bits.wrapping_sub(120 << 23).wrapping_add(0x7_FFFF + ((bits >> 20) & 1)) >> 20;
     let code = if bits < MIN_NORMAL { subnormal } else { normal }.to_le_bytes()[0];
     if bits >= 448f32.to_bits() { MAX } else { code }
 }
 
-/// [`encode_magnitude`] with the sign of `value`, that of zero and NaN included.
+/// Like [`encode_magnitude`], with the sign of `value`. Zero and NaN have a sign too.
 #[inline]
 pub(crate) fn encode(value: f32) -> u8 {
     let sign = if value.is_sign_negative() { 0x80 } else { 0 };

@@ -1,6 +1,6 @@
 //! E8M0, the scale of the mx formats: a byte that is the exponent of a power of two, biased by 127.
 
-/// 2^(code − 127). Code 255 is infinity, as in MLX, not the NaN of the OCP specification.
+/// Returns 2^(code − 127). Code 255 is infinity, as in MLX, and not the NaN of the OCP specification.
 #[inline]
 pub(crate) fn decode(code: u8) -> f32 {
     // 2^-127 is subnormal.

@@ -1,32 +1,33 @@
 //! The three float types as kernels see them: bytes in memory, `f32` in arithmetic.
 //!
-//! Conversions are branch-free integer arithmetic, so that loops over them vectorise, and do not depend on the
-//! machine. All round to nearest, ties to even. A NaN becomes the quiet NaN of its sign; MLX drops payloads too.
+//! Conversions are branch-free integer arithmetic, so loops over them vectorise, and results do not depend on the
+//! machine. All conversions round to nearest, ties to even. A NaN becomes the quiet NaN of its sign; MLX drops payloads
+//! too.
 
 use crate::FloatType;
 
 /// A float type of the input, of the output, or of an affine scheme's scales and biases.
 pub(crate) trait Element: Copy + 'static {
-    /// Which of the three it is.
+    /// The public name of this type.
     #[allow(dead_code, reason = "only the kernels with intrinsics ask")]
     const FLOAT: FloatType;
 
     /// Bytes of one element in memory.
     const SIZE: usize;
 
-    /// Whether MLX's conversion to this type keeps the sign of NaN. Ours always does.
+    /// True where MLX's conversion to this type keeps the sign of NaN. The conversions of this crate always keep it.
     const KEEPS_NAN_SIGN: bool;
 
-    /// The low byte of the least 32-bit integer plus 127, computed in this type and converted back as x86 does.
+    /// Low byte of the least 32-bit integer plus 127, computed in this type and converted back as x86 does.
     const LEAST_INTEGER_PLUS_127: u8;
 
-    /// Reads `out.len()` elements from as many times `SIZE` bytes.
+    /// Reads `out.len()` elements from `out.len()` × `SIZE` bytes.
     fn read(src: &[u8], out: &mut [f32]);
 
     /// Rounds each value to this type and writes it.
     fn write(values: &[f32], out: &mut [u8]);
 
-    /// The nearest value of this type.
+    /// Rounds to the nearest value of this type.
     fn round(value: f32) -> f32;
 }
 
@@ -118,7 +119,7 @@ impl Element for Bf16 {
 const SIGN: u32 = 0x8000_0000;
 const INFINITY: u32 = 0x7F80_0000;
 
-/// The low half of a word.
+/// Returns the low half of a word.
 #[inline]
 fn low(word: u32) -> u16 {
     let [a, b, ..] = word.to_le_bytes();
@@ -143,8 +144,8 @@ fn f32_to_bf16(value: f32) -> u16 {
 fn f16_to_f32(half: u16) -> f32 {
     let half = u32::from(half);
     let magnitude = half & 0x7FFF;
-    // The exponent field moves into place with the smaller bias; multiplying by 2^112 corrects the bias, and makes
-    // normal numbers of subnormal ones, exactly.
+    // The exponent field moves into place with the smaller bias. Multiplying by 2^112 corrects the bias, and makes
+    // subnormal numbers normal, exactly.
     let finite = f32::from_bits(magnitude << 13) * f32::from_bits((127 + 112) << 23);
     let special = INFINITY | magnitude << 13;
     let bits = if magnitude >= 0x7C00 { special } else { finite.to_bits() };
@@ -153,14 +154,15 @@ fn f16_to_f32(half: u16) -> f32 {
 
 #[inline]
 fn f32_to_f16(value: f32) -> u16 {
-    // The least normal f16, and the least value that no longer rounds to something finite.
+    // Bits of the least normal f16, and of the least value that no longer rounds to a finite f16.
     const NORMAL: u32 = (127 - 14) << 23;
     const OVERFLOW: u32 = 0x477F_F000;
     let bits = value.to_bits();
     let sign = (bits & SIGN) >> 16;
     let magnitude = bits & !SIGN;
     let normal = (magnitude.wrapping_sub(112 << 23).wrapping_add(0x0FFF + ((magnitude >> 13) & 1))) >> 13;
-    // In [0.5, 1) one unit in the last place of an f32 is 2^-24, the spacing of subnormal f16: the addition rounds.
+    // In [0.5, 1) one unit in the last place of an f32 is 2^-24, the spacing of subnormal f16 values, so the addition
+    // rounds to it.
     let subnormal = (f32::from_bits(magnitude) + 0.5).to_bits().wrapping_sub(0.5f32.to_bits());
     let finite = if magnitude < NORMAL { subnormal } else { normal };
     let large = if magnitude > INFINITY { 0x7E00 } else { 0x7C00 };
@@ -198,7 +200,7 @@ mod tests {
 
     #[test]
     fn narrowing_agrees_with_half() {
-        // Each exponent and sign with mantissas around every rounding boundary of both types.
+        // All exponents and signs, with mantissas around every rounding boundary of both types.
         for high in 0..=0x1FFu32 {
             for low in [0, 1, 0x0FFF, 0x1000, 0x1001, 0x2FFF, 0x3000, 0x3001, 0x7FFF, 0x8000, 0x8001, 0xFFFF, 0x1_8000]
             {
@@ -207,7 +209,7 @@ mod tests {
                 }
             }
         }
-        // Every f16, and the midpoints between neighbours.
+        // All f16 values, and the midpoints between neighbours.
         for bits in 0..=u16::MAX {
             let value = f16_to_f32(bits);
             for delta in [-1i32, 0, 1] {

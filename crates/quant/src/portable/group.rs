@@ -1,4 +1,4 @@
-//! What every kernel asks of a group, and the profiles as types.
+//! Properties of a group that every kernel needs, and the profiles as types.
 
 use crate::Profile;
 
@@ -6,20 +6,20 @@ use crate::Profile;
 pub(crate) struct Mlx;
 /// MLX's Metal kernels: `f32` throughout; ties away from zero for integers, to even for E2M1.
 pub(crate) struct MlxMetal;
-/// The nearest code under the scale as stored.
+/// The profile that picks the nearest code under the scale as stored.
 pub(crate) struct Plus;
 
-/// How a profile sees the largest magnitude of a group with NaN in it.
+/// A profile's definition of the largest magnitude of a group that contains NaN.
 pub(crate) trait Magnitude: 'static {
-    /// Which profile it is.
+    /// The public name of this profile.
     #[allow(dead_code, reason = "only the kernels with intrinsics ask")]
     const PROFILE: Profile;
 
-    /// The largest magnitude, given how many elements are not finite.
+    /// Returns the largest magnitude of `values`, of which `non_finite` are not finite.
     fn largest(values: &[f32], non_finite: u64) -> f32;
 }
 
-/// NaN if there is one.
+/// The largest magnitude is NaN where any element is NaN.
 impl Magnitude for Mlx {
     const PROFILE: Profile = Profile::Mlx;
 
@@ -29,7 +29,7 @@ impl Magnitude for Mlx {
     }
 }
 
-/// NaN if there is nothing else.
+/// The largest magnitude is NaN where all elements are NaN.
 impl Magnitude for MlxMetal {
     const PROFILE: Profile = Profile::MlxMetal;
 
@@ -39,7 +39,7 @@ impl Magnitude for MlxMetal {
     }
 }
 
-/// Never NaN.
+/// The largest magnitude is never NaN.
 impl Magnitude for Plus {
     const PROFILE: Profile = Profile::Plus;
 
@@ -51,7 +51,7 @@ impl Magnitude for Plus {
 
 const LANES: usize = 8;
 
-/// How many elements are NaN or infinite.
+/// Counts the elements that are NaN or infinite.
 #[inline]
 pub(crate) fn non_finite(values: &[f32]) -> u64 {
     const EXPONENT: u32 = 0x7F80_0000;
@@ -59,7 +59,7 @@ pub(crate) fn non_finite(values: &[f32]) -> u64 {
     u64::from(count)
 }
 
-/// The largest magnitude, NaN ignored; 0 where there is nothing else.
+/// Returns the largest magnitude. NaN is ignored; a group of NaN gives 0.
 #[inline]
 fn largest(values: &[f32]) -> f32 {
     let mut max = [0.0; LANES];
@@ -72,14 +72,14 @@ fn largest(values: &[f32]) -> f32 {
     max.into_iter().fold(0.0, |a, b| if b > a { b } else { a })
 }
 
-/// The least and the greatest element, the latter at least `floor`. Neither is ever NaN: for a group of NaN they are
+/// Returns the least and the greatest element, the latter at least `floor`. Neither is ever NaN: a group of NaN gives
 /// (∞, `floor`).
 #[inline]
 pub(crate) fn extremes(values: &[f32], floor: f32) -> (f32, f32) {
     let (mut min, mut max) = ([f32::INFINITY; LANES], [floor; LANES]);
     for chunk in values.as_chunks::<LANES>().0 {
         for lane in 0..LANES {
-            // In this order a NaN compares false and the lane keeps what it has.
+            // With the operands in this order, a NaN compares false and the lane keeps its value.
             min[lane] = if chunk[lane] < min[lane] { chunk[lane] } else { min[lane] };
             max[lane] = if chunk[lane] > max[lane] { chunk[lane] } else { max[lane] };
         }

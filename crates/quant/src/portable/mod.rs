@@ -1,8 +1,8 @@
-//! The portable kernels: safe, branch-light Rust that compilers vectorise, and the oracle for every faster path.
+//! The portable kernels: safe Rust with few branches that compilers vectorise. They are the reference for every faster
+//! kernel.
 //!
-//! A kernel works on whole groups and trusts its caller, [`Encoder`](crate::Encoder) or
-//! [`Decoder`](crate::Decoder), to have checked the lengths. Kernels are monomorphic over the element type, the code
-//! width and the profile's arithmetic.
+//! A kernel works on whole groups. Its caller, [`Encoder`](crate::Encoder) or [`Decoder`](crate::Decoder), has checked
+//! the lengths. Kernels are monomorphic over the element type, the code width and the profile's arithmetic.
 
 pub(crate) mod affine;
 pub(crate) mod bits;
@@ -19,11 +19,11 @@ use element::Element;
 
 use crate::{EncodeBuffers, EncodeStats, FloatType, GlobalScale, kernels::Kernels};
 
-/// The most elements that a group of any scheme has.
+/// Largest number of elements in a group of any scheme.
 pub(crate) const MAX_GROUP: usize = 128;
 
-/// What a kernel must know that is not in its type: elements per group, and the global scale of nvfp4, in the form that
-/// the direction needs.
+/// Parameters of a kernel that are not in its type: elements per group, and the global scale of nvfp4 in the form that
+/// encoding or decoding needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Params<G> {
     pub(crate) group: usize,
@@ -33,7 +33,7 @@ pub(crate) struct Params<G> {
 /// Encodes whole groups.
 pub(crate) type EncodeKernel = fn(params: &Params<GlobalScale>, src: &[u8], out: EncodeBuffers<'_>) -> EncodeStats;
 
-/// Decodes whole groups: weight, scale, bias, the output.
+/// Decodes whole groups from weight, scale and bias to `out`.
 pub(crate) type DecodeKernel = fn(params: &Params<f32>, weight: &[u8], scale: &[u8], bias: &[u8], out: &mut [u8]);
 
 /// The kernels of this module.

@@ -1,11 +1,11 @@
-//! mxfp4 and mxfp8 groups: E2M1 or E4M3 codes under a power of two.
+//! Encodes mxfp4 and mxfp8 groups: E2M1 or E4M3 codes under a power of two.
 //!
 //! ```text
 //! scale = the least power of two that is not below max |w| / (6 or 448)
 //! code  = nearest(w / scale)
 //! ```
 //!
-//! MLX rounds the exponent up since version 0.32.2, so that nothing is clipped; this is that rule.
+//! Since version 0.32.2, MLX rounds the exponent up so that nothing is clipped. This module implements that rule.
 
 use super::{
     MAX_GROUP, Params, bits, e2m1, e4m3, e8m0,
@@ -14,22 +14,22 @@ use super::{
 };
 use crate::{EncodeBuffers, EncodeStats, GlobalScale};
 
-/// The codes of one format.
+/// The code type of one format.
 pub(crate) trait Code: 'static {
     /// Bits per code.
     const BITS: usize;
-    /// The largest value.
+    /// Largest value of a code.
     const MAX: f32;
-    /// The largest value plus half of the last step.
+    /// Largest value plus half of the last step. Larger quotients are clipped.
     const LIMIT: f32;
-    /// The bits of a code that are not its sign.
+    /// Mask of a code's bits without the sign.
     const MAGNITUDE: u8;
 
-    /// The nearest code, ties to even.
+    /// Returns the nearest code, ties to even.
     fn nearest(value: f32) -> u8;
-    /// The code that MLX's CPU backend finds nearest.
+    /// Returns the code that MLX's CPU backend finds nearest.
     fn nearest_on_cpu(value: f32) -> u8;
-    /// The code that MLX's CPU backend gives NaN of that sign.
+    /// Returns the code that MLX's CPU backend gives a NaN of this sign.
     fn nan_on_cpu(negative: bool) -> u8;
 }
 
@@ -78,29 +78,30 @@ impl Code for E4m3 {
     }
 }
 
-/// A scale: the code that is stored, and the number that the weights are divided by.
+/// A scale: the code that is stored, and the number by which the weights are divided.
 pub(crate) struct Scale {
     code: u8,
     divisor: f32,
 }
 
 impl Scale {
-    /// What is stored.
+    /// The code that is stored.
     pub(crate) const fn code(&self) -> u8 {
         self.code
     }
 }
 
-/// How one profile computes.
+/// Arithmetic of one profile.
 pub(crate) trait Rule: Magnitude {
-    /// The scale for the largest magnitude of a group.
+    /// Computes the scale from the largest magnitude of a group. `max` is the largest value of a code.
     fn scale<T: Element>(largest: f32, max: f32) -> Scale;
 
-    /// The codes for a group under a scale.
+    /// Computes the codes of a group under a scale.
     fn codes<T: Element, C: Code>(values: &[f32], codes: &mut [u8], scale: &Scale);
 }
 
-/// The code of the least power of two that is not below a positive, finite `value`, and 2^-127 for what is smaller.
+/// Returns the code of the least power of two that is not below `value`. `value` is positive and finite; values below
+/// 2^-127 give its code.
 #[inline]
 fn round_up(value: f32) -> u8 {
     let bits = value.to_bits();
@@ -111,13 +112,13 @@ fn round_up(value: f32) -> u8 {
     exponent.min(254).to_le_bytes()[0]
 }
 
-/// 2^exponent for an exponent in `[-149, 127]`.
+/// Returns 2^exponent for an exponent in `[-149, 127]`.
 fn power_of_two(exponent: i32) -> f32 {
     let bits = if exponent < -126 { 1 << (exponent + 149) } else { (exponent + 127) << 23 };
     f32::from_bits(bits.cast_unsigned())
 }
 
-/// The quotients are rounded to the type of the elements, and the exponent is a byte cut out of an integer.
+/// Quotients are rounded to the type of the elements, and the exponent is a byte cut out of an integer.
 impl Rule for Mlx {
     fn scale<T: Element>(largest: f32, max: f32) -> Scale {
         let step = T::round(largest / max);
@@ -125,11 +126,11 @@ impl Rule for Mlx {
             return Scale { code: 127, divisor: 1.0 };
         }
         if !step.is_finite() {
-            // The exponent is then the least integer, its power zero, and the byte what x86 makes of the least integer
-            // plus 127 in the element type: in f32 that is rounded to -2^31 + 128.
+            // In this case MLX's exponent is the least integer, its power is zero, and the byte is what x86 makes of
+            // the least integer plus 127 in the element type. In f32 the sum is rounded to -2^31 + 128.
             return Scale { code: T::LEAST_INTEGER_PLUS_127, divisor: 0.0 };
         }
-        // The least exponent whose power is not below `step`, subnormal steps included.
+        // The least exponent whose power is not below `step`, for subnormal steps too.
         let bits = step.to_bits().cast_signed();
         let exponent = if bits < 1 << 23 {
             let top = 31 - bits.leading_zeros().cast_signed();
@@ -154,8 +155,8 @@ impl Rule for Mlx {
     }
 }
 
-/// What x86 makes of `value` / 0: infinity of its sign, NaN of its sign, or for a zero a negative NaN, whose sign BF16
-/// loses when MLX rounds to it.
+/// Returns the code that x86 gives `value` / 0: infinity of its sign, NaN of its sign, or for a zero a negative NaN.
+/// MLX loses that sign when it rounds to BF16.
 fn divided_by_zero<T: Element, C: Code>(value: f32) -> u8 {
     if value.is_nan() || value == 0.0 {
         C::nan_on_cpu(T::KEEPS_NAN_SIGN && (value == 0.0 || value.is_sign_negative()))
@@ -164,7 +165,8 @@ fn divided_by_zero<T: Element, C: Code>(value: f32) -> u8 {
     }
 }
 
-/// All in `f32`, a multiplication by the reciprocal, ties to even. What is not finite has code 255, which is infinity.
+/// Everything is computed in `f32`: a multiplication by the reciprocal, ties to even. A step that is not
+/// finite gets the scale code 255, which is infinity.
 impl Rule for MlxMetal {
     fn scale<T: Element>(largest: f32, max: f32) -> Scale {
         let step = largest / max;
@@ -176,14 +178,16 @@ impl Rule for MlxMetal {
     fn codes<T: Element, C: Code>(values: &[f32], codes: &mut [u8], scale: &Scale) {
         let inverse = 1.0 / scale.divisor;
         for (code, value) in codes.iter_mut().zip(values) {
-            // Infinity under an infinite scale is a NaN whose sign depends on the machine, were it not for this.
+            // Infinity times a reciprocal of zero would be a NaN whose sign depends on the machine, so the sign is
+            // fixed here.
             let nan = inverse == 0.0 && value.is_infinite();
             *code = C::nearest(if nan { -f32::NAN } else { value * inverse });
         }
     }
 }
 
-/// Metal's arithmetic, which is exact for finite weights. What is not finite has the largest finite scale.
+/// The arithmetic of `MlxMetal`, which is exact for finite weights. A step that is not finite gets the largest
+/// finite scale.
 impl Rule for Plus {
     fn scale<T: Element>(largest: f32, max: f32) -> Scale {
         let code = round_up(largest / max);
@@ -257,7 +261,7 @@ mod tests {
         assert_eq!(round_up(f32::INFINITY), 254);
     }
 
-    /// MLX's CPU backend finds the same exponent, and beyond the range of the byte keeps its low bits.
+    /// MLX's CPU backend finds the same exponent. Outside of the range of a byte it keeps the exponent's low bits.
     #[test]
     fn the_cpu_backend_wraps_what_lies_below_the_range() {
         for exponent in -149..=125i32 {

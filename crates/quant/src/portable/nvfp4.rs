@@ -1,13 +1,13 @@
-//! nvfp4 groups: E2M1 codes under an E4M3 scale.
+//! Encodes nvfp4 groups: E2M1 codes under an E4M3 scale.
 //!
-//! With `factor` = 1, or 2,688 / the global scale's MLX argument:
+//! With `factor` = 2,688 / `global_scale`, where `global_scale` is MLX's argument, or 1 without one:
 //!
 //! ```text
 //! scale = E4M3(max |w| / 6 × factor)
 //! code  = E2M1(w / scale × factor)
 //! ```
 //!
-//! The profiles differ in what is rounded in between, and how ties are broken.
+//! The profiles differ in which intermediate results are rounded, and in how ties are broken.
 
 use super::{
     MAX_GROUP, Params, bits, e2m1, e4m3,
@@ -16,12 +16,12 @@ use super::{
 };
 use crate::{EncodeBuffers, EncodeStats, GlobalScale};
 
-/// How one profile computes.
+/// Arithmetic of one profile.
 pub(crate) trait Rule: Magnitude {
-    /// The scale's code, for the largest magnitude of the group.
+    /// Computes the code of the scale from the largest magnitude of the group.
     fn scale<T: Element>(largest: f32, factor: f32) -> u8;
 
-    /// The codes for a group under a scale.
+    /// Computes the codes of a group under a scale.
     fn codes<T: Element>(values: &[f32], codes: &mut [u8], scale: f32, params: &Params<GlobalScale>);
 }
 
@@ -44,7 +44,7 @@ impl Rule for Mlx {
     }
 }
 
-/// All in `f32`, a multiplication by the reciprocal, ties to even.
+/// Everything is computed in `f32`: a multiplication by the reciprocal, ties to even.
 impl Rule for MlxMetal {
     fn scale<T: Element>(largest: f32, factor: f32) -> u8 {
         e4m3::encode_magnitude(largest / 6.0 * factor)
@@ -59,8 +59,8 @@ impl Rule for MlxMetal {
     }
 }
 
-/// All in `f32`, a true division by the product that a reader multiplies by, ties to even. The scale is
-/// zero only for a group of zeros; MLX's is for every group that lies below half of its least code.
+/// Everything is computed in `f32`: a true division by the product that a reader multiplies by, ties to even. The scale
+/// is zero only for a group of zeros. MLX's scale is zero for every group below half of its least code.
 impl Rule for Plus {
     fn scale<T: Element>(largest: f32, factor: f32) -> u8 {
         e4m3::encode_magnitude(largest / 6.0 * factor).max(u8::from(largest > 0.0))
@@ -70,7 +70,7 @@ impl Rule for Plus {
     fn codes<T: Element>(values: &[f32], codes: &mut [u8], scale: f32, params: &Params<GlobalScale>) {
         let step = params.global.map_or(scale, |global| scale * global.multiplier());
         if step == 0.0 {
-            // All zeros, or so far below the global scale that nothing of them remains.
+            // The group is all zeros, or lies so far below the global scale that nothing of it remains.
             codes.fill(0);
             return;
         }

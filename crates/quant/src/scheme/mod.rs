@@ -1,4 +1,4 @@
-//! A scheme: one of MLX's formats with a group size.
+//! Schemes: formats of MLX with a group size.
 
 mod error;
 mod name;
@@ -9,7 +9,7 @@ pub use parts::{EncodedLen, Part, PartKind, Parts};
 
 use crate::FloatType;
 
-/// What a group of weights is turned into.
+/// Encoding of a group of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Format {
@@ -18,11 +18,11 @@ pub enum Format {
         /// Bits per code: 2, 3, 4, 5, 6 or 8.
         bits: u8,
     },
-    /// E2M1 codes with an E4M3 scale for each 16, and optionally one F32 scale for the tensor.
+    /// E2M1 codes with an E4M3 scale for each 16 elements, and optionally one F32 scale for the tensor.
     Nvfp4,
-    /// E2M1 codes with a power-of-two scale for each 32.
+    /// E2M1 codes with a power-of-two scale for each 32 elements.
     Mxfp4,
-    /// E4M3 codes with a power-of-two scale for each 32.
+    /// E4M3 codes with a power-of-two scale for each 32 elements.
     Mxfp8,
 }
 
@@ -37,7 +37,7 @@ impl Format {
         }
     }
 
-    /// Elements per group where none is asked for: 64 for affine, and the one that the others allow.
+    /// Default number of elements per group: 64 for affine, and the only size of the other formats.
     #[must_use]
     pub const fn default_group_size(self) -> u32 {
         match self {
@@ -50,8 +50,8 @@ impl Format {
 
 /// A quantization scheme: a [`Format`] and the number of consecutive elements of a row that share one scale.
 ///
-/// A scheme that exists is one that MLX can decode; widths and groups are checked when it is made. It parses from
-/// what a user asks for (`int4`, `int4-g32`, `nvfp4`) and displays the same way.
+/// Every value is a scheme that MLX can decode, because widths and groups are checked on creation. A scheme parses from
+/// a user's request (`int4`, `int4-g32`, `nvfp4`) and displays in the same way.
 ///
 /// ```
 /// use longshore_quant::Scheme;
@@ -69,9 +69,9 @@ pub struct Scheme {
 }
 
 impl Scheme {
-    /// Affine, 4 bits, groups of 64.
+    /// Affine, 4 bits per code, groups of 64.
     pub const INT4: Self = Self { format: Format::Affine { bits: 4 }, group_size: 64 };
-    /// Affine, 8 bits, groups of 64.
+    /// Affine, 8 bits per code, groups of 64.
     pub const INT8: Self = Self { format: Format::Affine { bits: 8 }, group_size: 64 };
     /// E2M1 codes, E4M3 scales, groups of 16.
     pub const NVFP4: Self = Self { format: Format::Nvfp4, group_size: 16 };
@@ -80,12 +80,13 @@ impl Scheme {
     /// E4M3 codes, power-of-two scales, groups of 32.
     pub const MXFP8: Self = Self { format: Format::Mxfp8, group_size: 32 };
 
-    /// The code widths that affine schemes come in, in bits.
+    /// Code widths of affine schemes, in bits.
     pub const AFFINE_BITS: [u8; 6] = [2, 3, 4, 5, 6, 8];
-    /// The group sizes that affine schemes come in, in elements.
+    /// Group sizes of affine schemes, in elements.
     pub const AFFINE_GROUPS: [u32; 3] = [32, 64, 128];
 
-    /// Every scheme: the affine ones of the default group, those of the others, then the floating-point ones.
+    /// Iterates over every scheme: affine ones with the default group, affine ones with other groups, floating-point
+    /// ones.
     pub fn all() -> impl Iterator<Item = Self> {
         let default = Format::Affine { bits: 8 }.default_group_size();
         let others = Self::AFFINE_GROUPS.into_iter().filter(move |group| *group != default);
@@ -95,7 +96,7 @@ impl Scheme {
         affine.chain([Self::NVFP4, Self::MXFP4, Self::MXFP8])
     }
 
-    /// The affine scheme with `bits` per code and `group_size` elements to a group.
+    /// Creates the affine scheme with `bits` per code and `group_size` elements per group.
     ///
     /// # Errors
     ///
@@ -108,7 +109,7 @@ impl Scheme {
         Self { format: Format::Affine { bits }, group_size }.checked()
     }
 
-    /// This scheme, if its format allows its group size.
+    /// Returns this scheme where its format allows its group size.
     fn checked(self) -> Result<Self, SchemeError> {
         let fits = if self.is_affine() {
             Self::AFFINE_GROUPS.contains(&self.group_size)
@@ -132,7 +133,7 @@ impl Scheme {
         }
     }
 
-    /// The format.
+    /// The format of the codes and scales.
     #[must_use]
     pub const fn format(self) -> Format {
         self.format
@@ -150,19 +151,19 @@ impl Scheme {
         self.format.bits()
     }
 
-    /// Whether codes are integers with a scale and a bias.
+    /// Returns true where codes are integers with a scale and a bias.
     #[must_use]
     pub const fn is_affine(self) -> bool {
         matches!(self.format, Format::Affine { .. })
     }
 
-    /// Whether a third part, the bias, belongs to an encoded tensor. True of the affine schemes.
+    /// Returns true where an encoded tensor has a third part, the bias. Only affine schemes do.
     #[must_use]
     pub const fn has_bias(self) -> bool {
         self.is_affine()
     }
 
-    /// The 8-bit scheme of this one's family: affine with the same group for the affine ones, mxfp8 for the others.
+    /// The 8-bit scheme of this scheme's family: affine with the same group for affine schemes, mxfp8 for the others.
     #[must_use]
     pub const fn eight_bit(self) -> Self {
         if self.is_affine() {
@@ -172,7 +173,7 @@ impl Scheme {
         }
     }
 
-    /// Stored bits per weight, scales and biases included, where those of an affine scheme are of type `float`.
+    /// Stored bits per weight, scales and biases included. `float` is the type of an affine scheme's scales and biases.
     #[must_use]
     pub fn bits_per_weight(self, float: FloatType) -> f64 {
         let per_group = if self.is_affine() { 2 * 8 * float.size() } else { 8 };

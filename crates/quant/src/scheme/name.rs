@@ -1,10 +1,10 @@
-//! The names of schemes: what users ask for, and what metadata says.
+//! Names of schemes, in users' requests and in metadata.
 
 use std::{fmt, str::FromStr};
 
 use super::{Format, Scheme, SchemeError};
 
-/// Every accepted name of a format in lower case, canonical names before aliases.
+/// All accepted names of formats in lower case, canonical names before aliases.
 const NAMES: [(&str, Format); 13] = [
     ("int2", Format::Affine { bits: 2 }),
     ("int3", Format::Affine { bits: 3 }),
@@ -15,7 +15,7 @@ const NAMES: [(&str, Format); 13] = [
     ("nvfp4", Format::Nvfp4),
     ("mxfp4", Format::Mxfp4),
     ("mxfp8", Format::Mxfp8),
-    // ollama's aliases. `fp4` and `fp8` mean integers there, and so they do here.
+    // Aliases of ollama. In ollama `fp4` and `fp8` mean integers, so they mean integers here too.
     ("q4", Format::Affine { bits: 4 }),
     ("fp4", Format::Affine { bits: 4 }),
     ("q8", Format::Affine { bits: 8 }),
@@ -27,8 +27,8 @@ fn format_named(name: &str) -> Option<Format> {
 }
 
 impl Scheme {
-    /// The name of the format as metadata spells it: `int2` … `int8`, `nvfp4`, `mxfp4` or `mxfp8`. It says nothing
-    /// about the group size.
+    /// Name of the format as metadata spells it: `int2` … `int8`, `nvfp4`, `mxfp4` or `mxfp8`. It does not include the
+    /// group size.
     #[must_use]
     pub const fn quant_type(self) -> &'static str {
         match self.format {
@@ -44,20 +44,21 @@ impl Scheme {
         }
     }
 
-    /// The scheme that a blob's `quant_type` and `group_size` metadata describe. An affine scheme may have any of its
-    /// groups, whatever the default: writers have changed it over time.
+    /// Creates the scheme that a blob's `quant_type` and `group_size` metadata describe. An affine scheme may have any
+    /// of its groups, because writers have changed their default over time.
     ///
     /// # Errors
     ///
-    /// [`SchemeError::Unknown`] where no format is so called, [`SchemeError::GroupSize`] where it has no such group.
+    /// [`SchemeError::Unknown`] where no format has that name, [`SchemeError::GroupSize`] where the format has no such
+    /// group.
     pub fn from_metadata(quant_type: &str, group_size: u32) -> Result<Self, SchemeError> {
         let format = format_named(quant_type).ok_or_else(|| SchemeError::Unknown { found: quant_type.into() })?;
         Self { format, group_size }.checked()
     }
 }
 
-/// Parses a request: a format's name or alias in any case, an affine one with an optional `-g32`, `-g64` or `-g128`,
-/// blanks around it ignored. `none` is no scheme.
+/// Parses a request: a format's name or alias in any case, with blanks around it ignored. An affine format may have a
+/// suffix `-g32`, `-g64` or `-g128`. `none` is not a scheme.
 impl FromStr for Scheme {
     type Err = SchemeError;
 
@@ -75,7 +76,7 @@ impl FromStr for Scheme {
             "g128" | "G128" => 128,
             _ => return Err(unknown()),
         };
-        // The other formats have one group each, and no suffix to name it.
+        // The other formats have one group size each, and no suffix for it.
         if !matches!(format, Format::Affine { .. }) {
             return Err(unknown());
         }
@@ -83,7 +84,7 @@ impl FromStr for Scheme {
     }
 }
 
-/// The shortest request that parses to this scheme: `int4`, or `int4-g32` where the group is not the default.
+/// Formats the shortest request that parses to this scheme: `int4`, or `int4-g32` where the group is not the default.
 impl fmt::Display for Scheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.group_size == self.format.default_group_size() {
@@ -103,7 +104,7 @@ mod tests {
         for (name, format) in NAMES {
             let named = Scheme::all().find(|scheme| scheme.format() == format);
             let named = named.unwrap_or_else(|| panic!("Scheme::all has no {name}"));
-            // An alias comes after the name that it stands for.
+            // An alias comes after its canonical name.
             let canonical = NAMES.iter().find(|(_, other)| *other == format).map(|(name, _)| *name);
             assert_eq!(canonical, Some(named.quant_type()));
         }

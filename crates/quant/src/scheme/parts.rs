@@ -1,9 +1,9 @@
-//! The tensors that an encoded tensor consists of: their types, shapes and lengths.
+//! The tensors that make up an encoded tensor: their types, shapes and lengths.
 
 use super::{Scheme, SchemeError};
 use crate::FloatType;
 
-/// The element type of a part.
+/// Element type of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PartKind {
     /// Little-endian 32-bit words of packed codes.
@@ -15,7 +15,7 @@ pub enum PartKind {
 }
 
 impl PartKind {
-    /// The dtype that a safetensors header gives: `U32`, `U8`, `F32`, `F16` or `BF16`.
+    /// Dtype of the part in a safetensors header: `U32`, `U8`, `F32`, `F16` or `BF16`.
     #[must_use]
     pub const fn dtype(self) -> &'static str {
         match self {
@@ -36,18 +36,18 @@ impl PartKind {
     }
 }
 
-/// One of the tensors that an encoded tensor consists of.
+/// One of the tensors that make up an encoded tensor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Part {
-    /// Its dimensions, outermost first.
+    /// Dimensions of the part, outermost first.
     pub shape: Vec<u64>,
-    /// Its element type.
+    /// Element type of the part.
     pub kind: PartKind,
 }
 
 impl Part {
-    /// Its length in bytes, or `None` where that does not fit in 64 bits.
+    /// Length of the part in bytes, or `None` where the length does not fit in 64 bits.
     #[must_use]
     pub fn byte_len(&self) -> Option<u64> {
         if self.shape.contains(&0) {
@@ -58,7 +58,7 @@ impl Part {
     }
 }
 
-/// The tensors that an encoded tensor consists of. All share its dimensions but the last.
+/// The tensors that make up an encoded tensor. All dimensions but the last are those of the original tensor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Parts {
@@ -70,20 +70,20 @@ pub struct Parts {
     pub bias: Option<Part>,
 }
 
-/// The lengths in bytes of the parts of a run of groups.
+/// Lengths in bytes of the parts of a run of groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct EncodedLen {
-    /// Of the packed codes.
+    /// Bytes of the packed codes.
     pub weight: usize,
-    /// Of the scales.
+    /// Bytes of the scales.
     pub scale: usize,
-    /// Of the biases; 0 where the scheme has none.
+    /// Bytes of the biases; 0 where the scheme has none.
     pub bias: usize,
 }
 
 impl Scheme {
-    /// The parts that a tensor of `shape` (`[…, rows, K]`) and type `float` is encoded into.
+    /// Computes the parts that a tensor of `shape` (`[…, rows, K]`) and type `float` is encoded into.
     ///
     /// # Errors
     ///
@@ -104,7 +104,8 @@ impl Scheme {
             });
         }
         let groups = last / group;
-        // A group is at least one word in every scheme, and has at least as many elements as words: no overflow.
+        // A group is at least one word in every scheme, and has at least as many elements as words, so the product
+        // cannot overflow.
         let words = groups * (group * u64::from(self.bits()) / 32);
         let part = |last, kind| Part { shape: [outer, &[last]].concat(), kind };
         let scale_kind = if self.is_affine() { PartKind::Float(float) } else { PartKind::U8 };
@@ -115,8 +116,8 @@ impl Scheme {
         })
     }
 
-    /// The lengths of the buffers that `groups` groups of elements of type `float` are encoded into, or `None` where
-    /// one of them does not fit in memory.
+    /// Computes the lengths of the buffers for `groups` groups of elements of type `float`, or `None` where a length
+    /// does not fit in memory.
     #[must_use]
     pub fn encoded_len(&self, groups: usize, float: FloatType) -> Option<EncodedLen> {
         let one = self.group_len(float);
@@ -127,7 +128,7 @@ impl Scheme {
         })
     }
 
-    /// The lengths of the parts of a single group.
+    /// Lengths of the parts of a single group.
     pub(crate) fn group_len(self, float: FloatType) -> EncodedLen {
         let scale = if self.is_affine() { float.size() } else { 1 };
         EncodedLen {
@@ -137,7 +138,7 @@ impl Scheme {
         }
     }
 
-    /// The group size as an index.
+    /// The group size as a `usize`.
     pub(crate) fn group_elements(self) -> usize {
         usize::try_from(self.group_size).expect("a group has at most 128 elements")
     }

@@ -1,15 +1,15 @@
-//! The search for an affine group's scale and bias.
+//! Searches for the scale and the bias of an affine group.
 //!
 //! ```text
-//! for each start, MLX's scale and bias and some ranges around the middle of the group:
+//! for each start (MLX's scale and bias, and some ranges around the middle of the group):
 //!     repeat: codes = nearest(w)               under the scale and bias as they are stored
 //!             keep the scale and bias if the error is the least so far
 //!             scale, bias = least squares for these codes; round the scale, then the bias for that scale
 //! from the best, repeat the same some more
 //! ```
 //!
-//! Each repetition is one pass over the elements, which yields the error of its codes and the sums for the next fit.
-//! The passes are all that takes time, some eighteen instructions for eight elements.
+//! Each repetition is one pass over the elements. It yields the error of its codes and the sums for the next fit.
+//! Nearly all time is spent in the passes, some eighteen instructions for eight elements.
 
 use super::{
     exact::{Answer, least, squared_error},
@@ -26,10 +26,10 @@ use crate::{
     },
 };
 
-/// Adding and subtracting it rounds numbers from 0 to 2^22 to whole ones, ties to even.
+/// Adding and then subtracting this number rounds numbers from 0 to 2^22 to integers, ties to even.
 const ROUND: f32 = 8_388_608.0;
 
-/// Where to start: the parts of the group's range that the codes span.
+/// Starting points of the search: the parts of the group's range that the codes span.
 const fn ranges(bits: usize) -> &'static [f32] {
     match bits {
         2 => &[0.95, 0.84, 0.74, 0.65, 0.56],
@@ -41,19 +41,19 @@ const fn ranges(bits: usize) -> &'static [f32] {
     }
 }
 
-/// Passes from each start, the first included.
+/// Passes from each starting point, the first one included.
 const PASSES: usize = 2;
-/// Passes from the best of all.
+/// Passes from the best result of all starting points.
 const MORE_PASSES: usize = 3;
 
-/// A scale and a bias for each group.
+/// A scale and a bias for each group of a batch.
 #[derive(Clone, Copy)]
 struct Fit {
     scale: Lanes,
     bias: Lanes,
 }
 
-/// The least error so far, and what gave it.
+/// The least error so far of each group, with its fit.
 struct Best {
     fit: Fit,
     error: Lanes,
@@ -64,7 +64,8 @@ impl Best {
     #[expect(clippy::inline_always, reason = "compiled with the instructions of its caller")]
     fn consider(&mut self, fit: &Fit, error: &Lanes) {
         for (lane, error) in error.iter().enumerate() {
-            // False for NaN. A scale of zero may win: its codes mean the bias, and its error is the true one.
+            // The comparison is false for NaN. A scale of zero may win: its codes mean the bias, and its error is the
+            // true one.
             if *error < self.error[lane] {
                 self.error[lane] = *error;
                 self.fit.scale[lane] = fit.scale[lane];
@@ -74,7 +75,7 @@ impl Best {
     }
 }
 
-/// The least and the greatest element of each group; NaN is neither.
+/// Returns the least and the greatest element of each group. NaN is skipped.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "compiled with the instructions of its caller")]
 fn extremes(values: &[Lanes]) -> [(f32, f32); LANES] {
@@ -88,14 +89,14 @@ fn extremes(values: &[Lanes]) -> [(f32, f32); LANES] {
     std::array::from_fn(|lane| (min[lane], max[lane]))
 }
 
-/// Finds the nearest codes; returns their error and the fit of least squares for them.
+/// Finds the nearest codes under `fit`. Returns their error, and the fit of least squares for them.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "compiled with the instructions of its caller")]
 fn pass<T: Element>(values: &[Lanes], weights: Option<&[Lanes]>, total: &Lanes, fit: &Fit, top: f32) -> (Lanes, Fit) {
     let Fit { scale, bias } = fit;
     let inverse = each(|lane| 1.0 / scale[lane]);
     let mut error = [0.0; LANES];
-    // Of the codes, their squares, and their products with the distances from the bias; of those distances.
+    // Sums of the codes, of their squares, of their products with the distances from the bias, and of those distances.
     let (mut c, mut cc, mut cr, mut r) = ([0.0; LANES], [0.0; LANES], [0.0; LANES], [0.0; LANES]);
     for (i, value) in values.iter().enumerate() {
         for lane in 0..LANES {
@@ -126,7 +127,7 @@ fn pass<T: Element>(values: &[Lanes], weights: Option<&[Lanes]>, total: &Lanes, 
     (error, next)
 }
 
-/// The best fits for a batch, and the errors of MLX's.
+/// Finds the best fits for a batch, and computes the errors of MLX's fits.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "compiled with the instructions of its caller")]
 fn search<T: Element, const BITS: usize>(
@@ -170,10 +171,10 @@ fn search<T: Element, const BITS: usize>(
     (best, baseline)
 }
 
-/// The stored scale and bias.
+/// Scale and bias as they are stored.
 type Stored = (f32, f32);
 
-/// The codes that are nearest under `divisor`, to be stored with `stored`.
+/// Finds the codes that are nearest under `divisor`, to be stored with `stored`.
 fn answer(row: &[f32], divisor: f32, stored: Stored, top: f32) -> Answer<Stored> {
     let mut codes = [0; MAX_GROUP];
     for (code, value) in codes.iter_mut().zip(row) {

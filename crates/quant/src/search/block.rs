@@ -1,9 +1,9 @@
-//! The search for the scale of a group of floating-point codes.
+//! Searches for the scale of a group of floating-point codes.
 //!
-//! The scales are few, so it tries those near the one that makes the largest weight fit: for nvfp4 two steps of E4M3 down
-//! and five up, for mxfp4 two powers of two down and one up. Smaller ones clip the largest weights to serve the others better.
-//! For mxfp8 there is nothing to find: E4M3 is as precise at one power of two as at the next, so a smaller one only
-//! clips, and a larger one only rounds more of the least weights to zero.
+//! The scales are few, so the search tries the ones near the scale that makes the largest weight fit: two steps of E4M3
+//! down and five up for nvfp4, two powers of two down and one up for mxfp4. A smaller scale clips the largest weights
+//! and serves the others better. mxfp8 is not searched: E4M3 is as precise at one power of two as at the next, so a
+//! smaller scale only clips, and a larger one only rounds more of the smallest weights to zero.
 
 use std::ops::RangeInclusive;
 
@@ -22,31 +22,31 @@ use crate::{
     },
 };
 
-/// One of the formats.
+/// A floating-point format, as the search sees it.
 pub(crate) trait Block: 'static {
     const BITS: usize;
-    /// The codes of scales that are tried, counted from the one that makes the largest weight fit.
+    /// Scale codes to try, as offsets from the one that makes the largest weight fit.
     const OFFSETS: RangeInclusive<i16>;
-    /// The codes that there are, but for zero and what is not finite.
+    /// All scale codes except zero and those that are not finite.
     const SCALES: RangeInclusive<i16>;
-    /// The bits of a code that are not its sign.
+    /// Mask of a code's bits without the sign.
     const MAGNITUDE: u8;
-    /// The largest value plus half of the last step.
+    /// Largest value plus half of the last step. Larger quotients are clipped.
     const LIMIT: f32;
 
-    /// What a scale's code multiplies by.
+    /// Factor that a scale's code stands for.
     fn step(params: &Params<GlobalScale>, code: u8) -> f32;
 
-    /// The value of a code.
+    /// Value of a code.
     fn value(code: u8) -> f32;
 
-    /// The nearest code.
+    /// Returns the code nearest to `value`.
     fn nearest(value: f32) -> u8;
 
-    /// The scale that the profile of `R` gives.
+    /// Computes the scale of the profile `R`.
     fn scale<R: nvfp4::Rule + mx::Rule, T: Element>(params: &Params<GlobalScale>, largest: f32) -> u8;
 
-    /// What the profile of `R` gives.
+    /// Computes scale and codes of the profile `R`.
     fn profile<R: nvfp4::Rule + mx::Rule, T: Element>(
         params: &Params<GlobalScale>,
         row: &[f32],
@@ -93,7 +93,7 @@ impl Block for Nvfp4 {
     }
 }
 
-/// What an mx format asks of its codes.
+/// A code of the mx formats, with the scales to try for it.
 pub(crate) trait MxCode: Code {
     const OFFSETS: RangeInclusive<i16>;
 
@@ -155,8 +155,8 @@ impl<C: MxCode> Block for C {
     }
 }
 
-/// The nearest E2M1 value to a magnitude, as a number: adding the power of two whose last place is the spacing of the values
-/// around it rounds to that.
+/// Rounds a magnitude to the nearest E2M1 value, as a number. Adding, and then subtracting, the power of two whose last
+/// place is the spacing of the values around the magnitude rounds to that spacing.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "compiled with the instructions of its caller")]
 fn nearest_value(magnitude: f32) -> f32 {
@@ -166,7 +166,7 @@ fn nearest_value(magnitude: f32) -> f32 {
     if rounded < 6.0 { rounded } else { 6.0 }
 }
 
-/// The errors of a batch of E2M1 codes under one scale for each lane.
+/// Computes the errors of a batch of E2M1 codes under one scale per lane.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "compiled with the instructions of its caller")]
 fn errors(values: &[Lanes], weights: Option<&[Lanes]>, steps: &Lanes) -> Lanes {
@@ -186,7 +186,8 @@ fn errors(values: &[Lanes], weights: Option<&[Lanes]>, steps: &Lanes) -> Lanes {
     sum
 }
 
-/// The best scales for a batch, their errors, and the errors of MLX's scales, or zero where those were not tried.
+/// Finds the best scales for a batch. Returns them with their errors and with the errors of MLX's scales, or zero where
+/// MLX's scale was not tried.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "compiled with the instructions of its caller")]
 fn search<B: Block>(
@@ -208,7 +209,8 @@ fn search<B: Block>(
         }
         let error = errors(values, weights, &steps);
         for lane in 0..LANES {
-            // False for NaN. A step of zero may win: its codes mean zero, and its error is the true one.
+            // The comparison is false for NaN. A step of zero may win: its codes mean zero, and its error is the true
+            // one.
             if error[lane] < least[lane] {
                 (best[lane], least[lane]) = (codes[lane], error[lane]);
             }
@@ -220,7 +222,7 @@ fn search<B: Block>(
     (best, least, baseline)
 }
 
-/// The nearest codes under a scale.
+/// Finds the nearest codes under a scale.
 fn answer<B: Block>(params: &Params<GlobalScale>, row: &[f32], stored: u8) -> Answer<u8> {
     let step = B::step(params, stored);
     let mut codes = [0; MAX_GROUP];
@@ -270,7 +272,7 @@ pub(crate) fn encode<B: Block, T: Element>(
             } else {
                 let mlx = B::profile::<Mlx, T>(params, row, Mlx::largest(row, batch.non_finite[lane]));
                 let plus = B::profile::<Plus, T>(params, row, largest[lane]);
-                // Under the scale of `plus` the nearest codes are its own, and often those of `mlx`.
+                // Under the scale of `plus`, the nearest codes are those of `plus`, and often those of `mlx` too.
                 let found = (ordinary && best[lane] != plus.stored).then(|| answer::<B>(params, row, best[lane]));
                 let plus = (plus != mlx).then_some(plus);
                 least([Some(mlx), plus, found].into_iter().flatten(), |answer| {
@@ -290,7 +292,7 @@ pub(crate) fn encode<B: Block, T: Element>(
             if batch.non_finite[lane] == 0 && largest[lane] > 0.0 {
                 let step = B::step(params, chosen.stored);
                 stats.zeroed_groups += u64::from(codes.iter().all(|code| code & B::MAGNITUDE == 0));
-                // A search clips on purpose. What cannot be helped is what no scale reaches.
+                // The search clips on purpose. Only weights that no scale can reach are counted as clipped.
                 let reach = B::step(params, B::SCALES.end().to_le_bytes()[0]) * B::LIMIT;
                 stats.clipped_groups += u64::from(largest[lane] > reach);
                 stats.overflowed_groups += u64::from(!step.is_finite());

@@ -1,13 +1,13 @@
-//! Squared errors without rounding that could decide.
+//! Squared errors in `f64`, exact enough that rounding does not decide between candidates.
 
-/// What a group would be encoded as.
+/// A candidate encoding of a group.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Answer<S> {
     pub(crate) stored: S,
     pub(crate) codes: [u8; crate::portable::MAX_GROUP],
 }
 
-/// The weighted squared error of restored numbers.
+/// Computes the weighted squared error of restored numbers.
 pub(super) fn squared_error(
     values: &[f32],
     weights: impl Iterator<Item = f32>,
@@ -21,7 +21,7 @@ pub(super) fn squared_error(
     sum
 }
 
-/// The answer of least error, the first of equals. An error that is NaN is beaten by any number.
+/// Returns the candidate with the least error, the first of equals. Any number beats an error that is NaN.
 pub(super) fn least<S>(
     answers: impl IntoIterator<Item = Answer<S>>,
     mut error: impl FnMut(&Answer<S>) -> f64,

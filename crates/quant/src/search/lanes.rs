@@ -1,27 +1,27 @@
-//! Eight groups side by side.
+//! Batches of eight groups that are searched side by side.
 
 use crate::{
     Importance,
     portable::{MAX_GROUP, element::Element, group::non_finite},
 };
 
-/// Groups to a batch.
+/// Groups per batch.
 pub(super) const LANES: usize = 8;
 
-/// One number of each group.
+/// One number for each group of a batch.
 pub(super) type Lanes = [f32; LANES];
 
-/// Elements of groups whose magnitudes lie outside of these are so small or large that squares of differences leave the
-/// range of `f32`. They are not searched.
+/// Range of a group's largest magnitude in which the group is searched. Outside of it, squares of differences leave the
+/// range of `f32`.
 const MAGNITUDES: std::ops::Range<f32> = 1e-12..1e12;
 
-/// Up to eight groups, and how much each element counts.
+/// Up to eight groups, with the weight of each element.
 pub(super) struct Batch {
     pub(super) values: [Lanes; MAX_GROUP],
     pub(super) weights: [Lanes; MAX_GROUP],
-    /// The same, a group at a time.
+    /// The same elements, group by group.
     pub(super) rows: [[f32; MAX_GROUP]; LANES],
-    /// Elements that are not finite.
+    /// Number of elements of each group that are not finite.
     pub(super) non_finite: [u64; LANES],
     pub(super) count: usize,
     group: usize,
@@ -39,7 +39,7 @@ impl Batch {
         }
     }
 
-    /// Reads the groups in `src`, at most eight, of which `index` is the first.
+    /// Reads the groups in `src`, at most eight. `index` is the position of the first one in the source.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "compiled with the instructions of its caller")]
     pub(super) fn read<T: Element>(&mut self, src: &[u8], index: usize, importance: Option<Importance<'_>>) {
@@ -54,7 +54,7 @@ impl Batch {
             }
             if let Some(importance) = importance {
                 let columns = importance.of_group(index + lane, group);
-                // Only ratios count. Dividing by the largest keeps sums within range.
+                // Only ratios matter. Dividing by the largest weight keeps the sums in range.
                 let largest = columns.iter().fold(0.0, |a: f32, b| a.max(*b));
                 for (weights, column) in self.weights.iter_mut().zip(columns) {
                     weights[lane] = if largest > 0.0 { column / largest } else { 1.0 };
@@ -63,23 +63,23 @@ impl Batch {
         }
     }
 
-    /// The elements of a group.
+    /// Elements of a group.
     pub(super) fn row(&self, lane: usize) -> &[f32] {
         &self.rows[lane][..self.group]
     }
 
-    /// How much the elements of a group count.
+    /// Weights of the elements of a group.
     pub(super) fn row_weights(&self, lane: usize) -> impl Iterator<Item = f32> {
         self.weights[..self.group].iter().map(move |weights| weights[lane])
     }
 
-    /// Whether a group is all finite and of magnitudes that can be searched.
+    /// Returns true where a group is all finite and its largest magnitude lies in the range that can be searched.
     pub(super) fn is_ordinary(&self, lane: usize, largest: f32) -> bool {
         self.non_finite[lane] == 0 && MAGNITUDES.contains(&largest)
     }
 }
 
-/// A function of each lane of several.
+/// Computes a number for each lane.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "compiled with the instructions of its caller")]
 pub(super) fn each(f: impl Fn(usize) -> f32) -> Lanes {

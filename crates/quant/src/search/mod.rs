@@ -1,11 +1,12 @@
-//! Scales and biases of least squared error, for [`Profile::Best`](crate::Profile::Best).
+//! Searches for scales and biases of least squared error, for [`Profile::Best`](crate::Profile::Best).
 //!
-//! Eight groups are searched at once, a lane each, so that the loops are over elements and nothing is ever summed
-//! across lanes: the answer for a group does not depend on its neighbours, and compilers turn the arrays of eight into
-//! vectors. The same source is compiled for each level. It uses no fused operations, so that the bits are the same.
+//! Eight groups are searched at once, one per lane. Loops run over elements and nothing is summed across lanes, so the
+//! result of a group does not depend on its neighbours, and compilers turn the arrays of eight into vectors. The same
+//! source is compiled for each level. It uses no fused operations, so every level gives the same bits.
 //!
-//! Sums are `f32` and good to six digits, which suffices to choose; where the choice is close, exact sums decide
-//! between it and the answers of `mlx` and `plus`, so that it is never worse than `mlx`.
+//! Sums are `f32` and good to six digits, which suffices to choose a candidate. Where the choice is close, more exact
+//! sums decide between the candidate and the results of `mlx` and `plus`, so that the result is never worse than that
+//! of `mlx`.
 
 pub(crate) mod affine;
 pub(crate) mod block;
@@ -14,7 +15,7 @@ mod lanes;
 
 use crate::{EncodeBuffers, EncodeStats, GlobalScale, Importance, portable::Params};
 
-/// Encodes whole groups, with the importance of each column if that is known.
+/// Encodes whole groups by a search, weighted by the importance of each column where it is given.
 pub(crate) type SearchKernel = fn(
     params: &Params<GlobalScale>,
     importance: Option<Importance<'_>>,

@@ -1,4 +1,4 @@
-"""Longshore's encoder and decoder, asked over a pipe: the example `coder` of the crate `longshore-quant`."""
+"""A client of Longshore's encoder and decoder: it talks over a pipe to `longshore-quant`'s example `coder`."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[4]
 
 
 class Coder:
-    """A running `coder`, built first. The requests are documented in its source."""
+    """A running `coder`, built on creation. The source of `coder` documents the requests."""
 
     def __init__(self) -> None:
         build = ["cargo", "build", "--quiet", "--release", "-p", "longshore-quant", "--example", "coder"]
@@ -23,13 +23,13 @@ class Coder:
         self.levels = [name.decode() for name in self._ask("levels")]
 
     def encode(self, scheme: str, float_: str, level: str, max_abs: float | None, source: bytes) -> list[bytes]:
-        """The weight, scale and bias of profile `mlx`."""
+        """Encodes with the profile `mlx`; returns the weight, scale and bias."""
         return self._ask(f"encode {scheme} {float_} mlx {level} {_bits(max_abs)}", source)
 
     def decode(
         self, scheme: str, stored: str, output: str, level: str, multiplier: float | None, *parts: bytes
     ) -> bytes:
-        """The floats."""
+        """Decodes `parts`; returns the bytes of the floats."""
         return self._ask(f"decode {scheme} {stored} {output} {level} {_bits(multiplier)}", *parts)[0]
 
     def _ask(self, words: str, *buffers: bytes) -> list[bytes]:

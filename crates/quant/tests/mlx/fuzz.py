@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Compares the profile `mlx`, and decoding, with the installed MLX on its CPU backend, to the bit.
+"""Compares the profile `mlx`, and decoding, with the CPU backend of the installed MLX, bit by bit.
 
     $(python3 benches/python/environment.py mlx) crates/quant/tests/mlx/fuzz.py --seed 1 --groups 200000
 
-Weights of every kind in inputs.py, of every type and of random shapes of rank 2 and 3, are quantized in every scheme by both, and
-decoded by both; so are random codes under random scales. Every level of this machine's kernels takes part. Payload and sign of a NaN
-are not compared. The first differences are printed in full; any makes the exit status 1.
+Longshore and MLX quantize weights of every kind in inputs.py, of every type and of random shapes of rank 2 and 3, in
+every scheme, and decode the results. They also decode random codes under random scales. All levels of this machine's
+kernels take part. The payload and sign of a NaN are not compared. The first differences are printed in full. The exit
+status is 1 where anything differs.
 """
 
 import argparse
@@ -18,14 +19,14 @@ from coder import Coder
 from inputs import FLOATS, KINDS, is_nan, raw, to_bits, to_mlx
 from schemes import SCHEMES, Scheme
 
-# Elements of a tensor: few rows where they are long, many where they are short, and many tensors in a short run.
+# Elements per tensor. It leaves few long rows or many short rows, and many tensors even in a short run.
 ELEMENTS = 1 << 14
-# What nvfp4's global scale divides by: 6 × 448.
+# Ratio of MLX's global scale to the multiplier of nvfp4: 6 × 448.
 REACH = np.float32(2688)
 
 
 class Fuzz:
-    """A run: the two that are compared, what was compared, and what differed."""
+    """One run: the two programs, the counts of compared groups, and the differences."""
 
     def __init__(self, seed: int, shown: int) -> None:
         self.rng = np.random.default_rng(seed)
@@ -36,13 +37,13 @@ class Fuzz:
         self.differing: collections.Counter[str] = collections.Counter()
 
     def round(self) -> None:
-        """One tensor of each type through every scheme that divides its rows."""
+        """Sends one tensor of each type through every scheme whose group divides the tensor's rows."""
         for name in FLOATS:
             kind = self.rng.choice(np.array(KINDS, object))
             shape = self._shape()
             bits = kind(self.rng, int(np.prod(shape)), name).reshape(shape)
             for scheme in SCHEMES:
-                # MLX 0.32.4 packs nvfp4 by 32 elements on a CPU, and refuses an odd number of groups.
+                # On a CPU, MLX 0.32.4 packs nvfp4 by 32 elements and refuses an odd number of groups.
                 if shape[-1] % scheme.group == 0 and bits.size % 32 == 0:
                     for max_abs in (None, self._max_abs(bits, name)) if scheme.mode == "nvfp4" else (None,):
                         self._encode(scheme, name, kind.__name__, bits, max_abs)
@@ -57,7 +58,7 @@ class Fuzz:
         return experts, max(1, rows // experts), columns
 
     def _max_abs(self, bits: np.ndarray, name: str) -> float:
-        """A global scale: that of the tensor, or any."""
+        """Chooses a global scale: that of the tensor, or an arbitrary one."""
         finite = bits[(bits & FLOATS[name].magnitude) < FLOATS[name].infinity]
         largest = float(mx.max(mx.abs(to_mlx(finite, name).astype(mx.float32)))) if finite.size else 0.0
         if 1e-30 < largest < 1e30 and self.rng.random() < 0.5:
@@ -70,7 +71,7 @@ class Fuzz:
         scales = (*lead, columns // scheme.group)
         if not scheme.affine:
             return [weight, self.rng.integers(0, 256, scales, np.uint8)]
-        # Half of the tensors have ordinary scales, half any bits.
+        # Half of the tensors have ordinary scales, the other half arbitrary bits.
         kind = raw if self.rng.random() < 0.5 else self.rng.choice(np.array(KINDS, object))
         return [weight, *(kind(self.rng, int(np.prod(scales)), name).reshape(scales) for _ in range(2))]
 
@@ -93,7 +94,7 @@ class Fuzz:
         self._decode(scheme, name, kind, mlx, max_abs)
 
     def _decode(self, scheme: Scheme, name: str, kind: str, parts: list[np.ndarray], max_abs: float | None) -> None:
-        # MLX multiplies by a global scale in F32 and answers in that type; without one it rounds to the type asked for.
+        # Under a global scale MLX multiplies in F32 and returns F32. Otherwise it rounds to the requested type.
         output = "F32" if max_abs is not None else name
         given = [mx.array(parts[0]), *(to_mlx(p, name) if scheme.affine else mx.array(p) for p in parts[1:])]
         mlx = to_bits(scheme.dequantize(given, FLOATS[output].mlx, max_abs), output)
@@ -130,11 +131,11 @@ class Fuzz:
 
 
 def main() -> int:
-    """Runs until as many groups were encoded as asked for."""
+    """Runs until the requested number of groups has been encoded."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--groups", type=int, default=200_000, help="stop when so many were encoded and compared")
-    parser.add_argument("--shown", type=int, default=5, help="how many differences to print in full")
+    parser.add_argument("--groups", type=int, default=200_000, help="number of groups to encode and compare")
+    parser.add_argument("--shown", type=int, default=5, help="number of differences to print in full")
     args = parser.parse_args()
     mx.set_default_device(mx.cpu)
     fuzz = Fuzz(args.seed, args.shown)

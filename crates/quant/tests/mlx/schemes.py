@@ -1,4 +1,4 @@
-"""The schemes, as MLX and as Longshore name them."""
+"""The schemes under the names of MLX and of Longshore."""
 
 from typing import NamedTuple
 
@@ -8,22 +8,22 @@ import mlx.core as mx
 class Scheme(NamedTuple):
     """A format with its group size."""
 
-    name: str  # Longshore's
-    mode: str  # MLX's
+    name: str  # Longshore's name
+    mode: str  # MLX's name
     bits: int
     group: int
 
     @property
     def affine(self) -> bool:
-        """Whether scale and bias are floats of the weights' type."""
+        """Returns true where scale and bias are floats of the weights' type."""
         return self.mode == "affine"
 
     def quantize(self, weights: mx.array, max_abs: float | None) -> list[mx.array]:
-        """The weight and scale, and for affine schemes the bias."""
+        """Quantizes; returns the weight and scale, and for affine schemes the bias."""
         return list(mx.quantize(weights, self.group, self.bits, mode=self.mode, **_global(max_abs)))
 
     def dequantize(self, parts: list[mx.array], dtype: mx.Dtype, max_abs: float | None) -> mx.array:
-        """The floats."""
+        """Decodes `parts`; returns the floats."""
         weight, scale, bias = (*parts, None)[:3]
         return mx.dequantize(
             weight, scale, bias, self.group, self.bits, mode=self.mode, dtype=dtype, **_global(max_abs)

@@ -1,11 +1,11 @@
-//! What holds of every decoder.
+//! Properties of all decoders.
 
 use longshore_quant::{DecodeError, Decoder, Encoder, FloatType, GlobalScale, InvalidGlobalScale, Profile, Scheme};
 use proptest::prelude::*;
 
 use crate::support::{affine_schemes, bytes, decode_with, encode, floats, gaussian};
 
-/// One step of arithmetic in `float`.
+/// Rounds one step of arithmetic to `float`.
 fn round(float: FloatType, value: f32) -> f32 {
     floats(float, &bytes(float, &[value]))[0]
 }
@@ -16,7 +16,7 @@ fn decode_to(scheme: Scheme, stored: FloatType, output: FloatType, parts: [&[u8]
     floats(output, &out)
 }
 
-/// The definition of affine decoding, in both precisions, with codes read one at a time.
+/// Compares with the definition of affine decoding, in both precisions, with codes read one at a time.
 #[test]
 fn affine_rounds_each_step() {
     for scheme in affine_schemes() {
@@ -99,7 +99,7 @@ fn parts_of_the_wrong_length_are_refused() {
 }
 
 proptest! {
-    /// Whatever bytes a file holds, decoding gives numbers, the same however the tensor is cut.
+    /// Arbitrary bytes decode to numbers, and to the same ones however the tensor is cut.
     #[test]
     fn any_bytes_decode(
         scheme in proptest::sample::select(Scheme::all().collect::<Vec<_>>()),

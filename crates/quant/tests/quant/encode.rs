@@ -1,4 +1,4 @@
-//! What holds of every encoder.
+//! Properties of all encoders.
 
 use longshore_quant::{EncodeBuffers, EncodeError, Encoder, FloatType, GlobalScale, Level, Profile, Scheme};
 use proptest::prelude::*;
@@ -14,7 +14,7 @@ fn any_float() -> impl Strategy<Value = FloatType> {
 }
 
 proptest! {
-    /// A tensor may be cut at any group boundary, at any address, whatever bits it holds.
+    /// A tensor of arbitrary bits may be cut at any group boundary and lie at any address.
     #[test]
     fn pieces_make_the_whole(
         scheme in any_scheme(),
@@ -41,8 +41,8 @@ proptest! {
         prop_assert_eq!([head.stats, tail.stats].into_iter().sum::<longshore_quant::EncodeStats>(), whole.stats);
     }
 
-    /// No code is further from its weight than the arithmetic allows: half a step where it lies within reach, and no
-    /// more than a step in all, as the snap of zero to a code may cost the far end one.
+    /// The distance of a code from its weight is bounded: by half a step where the codes reach the weight, and by one
+    /// step otherwise, since moving zero to a code may cost the far end one step.
     #[test]
     fn affine_error_is_bounded_by_the_step(
         scheme in proptest::sample::select(affine_schemes().collect::<Vec<_>>()),
@@ -63,7 +63,7 @@ proptest! {
         prop_assert_eq!(found.stats, longshore_quant::EncodeStats::default());
     }
 
-    /// What a format with power-of-two scales decodes to is encoded to the same values again.
+    /// The decoded values of a format with power-of-two scales encode to the same values again.
     #[test]
     fn decoded_mx_values_are_fixed_points(
         scheme in proptest::sample::select(vec![Scheme::MXFP4, Scheme::MXFP8]),
@@ -94,8 +94,8 @@ fn plus_loses_no_more_than_mlx() {
     }
 }
 
-/// The figures are percent of relative RMSE; those of MLX are 0.68 for int8, 9.1 for int4, 19.0 for int3, 11.8 for mxfp4,
-/// 2.66 for mxfp8 and 10.3 for nvfp4.
+/// The figures are percent of relative RMSE. MLX loses 0.68 for int8, 9.1 for int4, 19.0 for int3, 11.8 for mxfp4, 2.66
+/// for mxfp8 and 10.3 for nvfp4.
 #[test]
 fn gaussian_rows_lose_what_they_should() {
     let src = bytes(FloatType::BF16, &gaussian(1, 1 << 20, 0.02));
@@ -120,7 +120,7 @@ fn gaussian_rows_lose_what_they_should() {
 
 #[test]
 fn nvfp4_underflows_where_mlx_does_and_plus_does_not() {
-    // An amax of 0.005 has a scale of 0.00083, less than half of E4M3's least value.
+    // A largest magnitude of 0.005 has a scale of 0.00083, less than half of E4M3's smallest value.
     let mut values = [0.000_01; 16];
     values[3] = 0.005;
     let src = bytes(FloatType::F32, &values);
@@ -130,7 +130,7 @@ fn nvfp4_underflows_where_mlx_does_and_plus_does_not() {
     assert_eq!((plus.stats.zeroed_groups, plus.scale[0]), (0, 1));
     let restored = decode(Scheme::NVFP4, FloatType::F32, &plus);
     assert!((restored[3] - 0.005).abs() < 0.001);
-    // A global scale serves both.
+    // With a global scale, both profiles keep the group.
     let global = GlobalScale::from_max_abs(0.005).expect("it is usable");
     let mlx = encode(&Encoder::new(Scheme::NVFP4, FloatType::F32, Profile::Mlx).with_global_scale(global), &src);
     assert_eq!((mlx.stats.zeroed_groups, mlx.stats.clipped_groups, mlx.scale[0]), (0, 0, 0x7E));
@@ -152,8 +152,8 @@ fn degenerate_groups() {
                     assert!(values.iter().all(|value| *value == 0.0), "{what}");
                     assert_eq!(stats, longshore_quant::EncodeStats::default(), "{what}");
                 }
-                // The edge of an integer group is exact but for the rounding of its scale, a power of two is exact under
-                // another, and nvfp4's scale has three bits after its first.
+                // The edge of an integer group is exact but for the rounding of its scale. A power of two is exact
+                // under another power of two. nvfp4's scale has three bits after its first.
                 for constant in [0.5, -0.25] {
                     let (values, _) = restored(&vec![constant; group]);
                     let near = |value: &f32| (value - constant).abs() <= constant.abs() / 16.0;
@@ -191,7 +191,7 @@ fn what_cannot_be_encoded_is_counted() {
             }
         }
     }
-    // The range of these does not fit in an f32.
+    // The range of these weights does not fit in an f32.
     let values: Vec<f32> = (0..64).map(|i| if i % 2 == 0 { 3e38 } else { -3e38 }).collect();
     let found = encode(&Encoder::new(Scheme::INT4, FloatType::F32, Profile::Plus), &bytes(FloatType::F32, &values));
     assert_eq!(found.stats.overflowed_groups, 1);

@@ -1,4 +1,4 @@
-//! Float types.
+//! Tests of float types.
 
 use longshore_quant::FloatType;
 use proptest::prelude::*;

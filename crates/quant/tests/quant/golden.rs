@@ -1,7 +1,7 @@
-//! Vectors captured from MLX, to the bit but for the payload and sign of a NaN.
+//! Compares with vectors captured from MLX, to the bit but for the payload and sign of a NaN.
 //!
-//! A part of each set lies beside this file; all of it is checked where the whole sets are at hand. `metal` is an emulation of
-//! the Metal kernels from their source, not a capture.
+//! A part of each set lies beside this file. The whole sets are checked on machines that have them. The set `metal` is
+//! not a capture: it is from an emulation of the Metal kernels, written from their source.
 
 use std::{fs, path::Path};
 
@@ -21,16 +21,16 @@ fn ours(name: &str) -> Vectors {
     read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/quant/vectors").join(name))
 }
 
-/// A whole set, where there is one.
+/// Reads a whole set, where the machine has it.
 fn whole(name: &str) -> Option<Vectors> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/quant_golden").join(name);
     path.exists().then(|| read(&path))
 }
 
-/// What a key such as `bf16.nvfp4.b4.g16.gs1.weight` says; `None` for what is no scheme of ours, such as one bit.
+/// A parsed key such as `bf16.nvfp4.b4.g16.gs1.weight`.
 struct Key<'a> {
     float: &'a str,
-    /// All but the last part.
+    /// The key without its last part.
     stem: &'a str,
     scheme: Scheme,
     global: Option<&'a str>,
@@ -66,7 +66,7 @@ fn tensor<'a>(set: &'a Vectors, name: &str) -> TensorView<'a> {
     set.tensor(name).unwrap_or_else(|| panic!("the set lacks {name}"))
 }
 
-/// Compares floats bit for bit, all NaN being the same.
+/// Compares floats bit for bit; all NaN are equal.
 fn assert_same_floats(float: FloatType, what: &str, found: &[u8], expected: &[u8]) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (i, (a, b)) in found.chunks_exact(float.size()).zip(expected.chunks_exact(float.size())).enumerate() {
@@ -91,7 +91,7 @@ fn assert_same_bytes(set: &Vectors, what: &str, found: &[u8], expected: &[u8]) {
     );
 }
 
-/// Encodes the inputs of a set and compares all its parts; returns how many tensors there were.
+/// Encodes the inputs of a set and compares all parts. Returns the number of tensors.
 fn encodes_as(set: &Vectors, profile: Profile) -> usize {
     let mut checked = 0;
     for key in set.iter().map(|view| view.name).filter(|name| name.ends_with(".weight")) {
@@ -116,12 +116,12 @@ fn encodes_as(set: &Vectors, profile: Profile) -> usize {
     checked
 }
 
-/// Decodes the parts in one set and compares with the floats in another; returns how many tensors there were.
+/// Decodes the parts in one set and compares them with the floats in another. Returns the number of tensors.
 fn decodes_as(parts: &Vectors, floats: &Vectors) -> usize {
     let mut checked = 0;
     for expected in floats.iter().filter(|view| view.name.ends_with(".dequant")) {
         let Some(key) = Key::parse(expected.name) else { continue };
-        // MLX gives F32 where there is a global scale, whatever is asked for.
+        // Under a global scale MLX returns F32, whatever type is requested.
         let output = expected.dtype.name().parse().expect("the sets hold floats");
         let mut decoder = Decoder::new(key.scheme, key.float(), output);
         if let Some(global) = key.global(parts) {
@@ -160,7 +160,7 @@ fn decodes_to_what_mlx_gives_on_a_cpu() {
 #[test]
 fn the_whole_sets() {
     let Some(cpu) = whole("golden_cpu.safetensors") else { return };
-    // Three types of 18 affine schemes, mxfp4, mxfp8, nvfp4 without and with three global scales.
+    // Three types of 18 affine schemes, mxfp4, mxfp8, and nvfp4 without and with three global scales.
     assert_eq!(encodes_as(&cpu, Profile::Mlx), 3 * (18 + 6));
     let dequantized = whole("golden_dequant_cpu.safetensors").expect("the sets lie together");
     assert_eq!(decodes_as(&cpu, &dequantized), 6 + 6);

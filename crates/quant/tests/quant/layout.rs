@@ -1,4 +1,4 @@
-//! Published layouts against their definitions, and against checkpoints where those are at hand.
+//! Compares published layouts with their definitions, and with checkpoints on machines that have them.
 
 use std::{fs, path::PathBuf};
 
@@ -22,7 +22,7 @@ fn open(path: &str) -> Option<File> {
     Some(SafeTensors::new(bytes).expect("the files are whole"))
 }
 
-/// A checkpoint and what it decodes to.
+/// Opens a checkpoint and its expected decoded tensors.
 fn checkpoint(name: &str) -> Option<(File, File)> {
     Some((open(&format!("{name}/model.safetensors"))?, open(&format!("expected/{name}.safetensors"))?))
 }
@@ -64,7 +64,7 @@ fn model_opt_nvfp4_of_a_checkpoint() {
         for (i, (found, expected)) in
             floats(FloatType::F32, &out).iter().zip(floats(FloatType::F32, view.data)).enumerate()
         {
-            // Which two of the three factors are multiplied first is not defined.
+            // The order in which the three factors are multiplied is not defined.
             let near = (found - expected).abs() <= expected.abs() * 2f32.powi(-23);
             assert!(near, "{} {i}: {found:e}, expected {expected:e}", view.name);
         }
@@ -80,7 +80,7 @@ fn mxfp4_of_a_checkpoint() {
     for view in expected.iter() {
         let Some(blocks) = source.tensor(&format!("{}_blocks", view.name)) else { continue };
         let scales = source.tensor(&format!("{}_scales", view.name)).expect("the parts lie together");
-        // Blocks are [experts, out, in], the expected values [experts, in, out].
+        // Blocks are [experts, out, in], and the expected values are [experts, in, out].
         let [experts, inputs, outputs] = dims(view.shape.dims())[..] else { panic!("experts are stacked") };
         let decoder = Decoder::new(Scheme::MXFP4, FloatType::F32, FloatType::F32);
         let mut out = vec![0; view.data.len()];
@@ -131,7 +131,7 @@ fn fp8_in_blocks_of_any_size() {
     }
 }
 
-/// The definition of E4M3.
+/// Decodes E4M3 by its definition.
 fn e4m3(byte: u8) -> f32 {
     let (exponent, mantissa) = (i32::from(byte >> 3 & 15), f32::from(byte & 7));
     let magnitude = match (exponent, byte & 7) {
@@ -195,7 +195,7 @@ fn what_mxfp8_cannot_hold_is_refused() {
     assert_eq!(out, [7; 256]);
 }
 
-/// Codes, zeros and scales, and the tensors that hold them, one nibble or byte at a time.
+/// Codes, zero points and scales, and the tensors that hold them, one nibble or byte at a time.
 struct Made {
     codes: Vec<Vec<u8>>,
     zeros: Vec<Vec<u8>>,
@@ -218,7 +218,7 @@ fn made(packing: Packing, bits: usize, float: FloatType) -> Made {
     let stored_scales = bytes(float, &gaussian(8, INPUTS / GROUP * OUTPUTS, 0.02));
     let scales = floats(float, &stored_scales);
     let per_word = 32 / bits;
-    // Which of eight outputs lies in each place.
+    // Output index that lies in each of the eight places of a word.
     let order = [0, 2, 4, 6, 1, 3, 5, 7];
     let along_outputs = |rows: &[Vec<u8>], less: u8| -> Vec<u8> {
         let mut out = Vec::new();
@@ -303,7 +303,7 @@ fn awq_and_gptq_become_affine() {
         let (mut found, mut expected) = (vec![0; rows * INPUTS * 4], vec![0; rows * INPUTS * 4]);
         decode_with(&Decoder::new(scheme, FloatType::F32, FloatType::F32), [&weight, &scale, &bias], &mut found);
         layout.decode_rows(3, FloatType::F32, &mut expected).expect("the buffer fits");
-        // With scales of 11 bits, code × scale, zero × scale and their difference are exact.
+        // With scales of 11 bits, the products code × scale and zero × scale and their difference are exact.
         assert_eq!(floats(FloatType::F32, &found), floats(FloatType::F32, &expected), "{packing:?} {bits}");
     }
 }
@@ -378,7 +378,7 @@ fn small_conversions() {
 }
 
 proptest! {
-    /// Shapes from a file neither panic nor overflow.
+    /// Arbitrary shapes, as a file might declare them, cause neither a panic nor an overflow.
     #[test]
     fn any_dimensions_are_checked(
         shape in prop::array::uniform2(prop_oneof![0usize..200, Just(usize::MAX), any::<usize>()]),
@@ -402,7 +402,7 @@ proptest! {
     }
 }
 
-/// A shape beyond any memory is no reason to panic where nothing is decoded.
+/// A shape too large for any memory does not cause a panic where nothing is decoded.
 #[test]
 fn no_rows_of_an_endless_matrix() {
     let scale = 1f32.to_le_bytes();

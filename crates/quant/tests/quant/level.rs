@@ -1,14 +1,14 @@
-//! Every level gives the bytes of the portable kernels, whatever the bits of the source.
+//! Checks that every level gives the bytes of the portable kernels, for arbitrary bits of the source.
 //!
 //! [`encode`](crate::support::encode) and [`decode_with`] compare all levels of this machine. A batch of the fastest
-//! kernels is eight groups, so the tensors here have some more, and some fewer.
+//! kernels is eight groups, so the tensors here have a few groups more or fewer.
 
 use longshore_quant::{Decoder, Encoder, FloatType, GlobalScale, Level, Profile, Scheme};
 use proptest::prelude::*;
 
 use crate::support::{PROFILES, decode_with, encode};
 
-/// A fast generator for tests that want millions of numbers.
+/// A fast generator, for tests that use millions of numbers.
 struct Random(u64);
 
 impl Random {
@@ -24,8 +24,8 @@ impl Random {
     }
 }
 
-/// Bits of one element, as an exponent field that is `offset` from `exponent`, and random sign and mantissa, of which
-/// only the upper bits are set if `short`.
+/// Bits of one element: an exponent field at most `spread` below `exponent`, and a random sign and mantissa. With
+/// `short`, only the upper bits of the mantissa are set.
 fn element(float: FloatType, random: &mut Random, exponent: i64, spread: u64, short: bool) -> Vec<u8> {
     let (exponent_bits, mantissa_bits) = match float {
         FloatType::F32 => (8, 23),
@@ -42,8 +42,8 @@ fn element(float: FloatType, random: &mut Random, exponent: i64, spread: u64, sh
     bits.to_le_bytes()[..float.size()].to_vec()
 }
 
-/// Groups whose elements lie around an exponent, now and then of few bits, so that quotients tie; a few zeros, and rarely
-/// something special.
+/// Groups whose elements lie around an exponent, some with few bits so that quotients tie, with a few zeros and rare
+/// special values.
 fn source(float: FloatType, random: &mut Random, elements: usize, group: usize) -> Vec<u8> {
     let top = if float == FloatType::F16 { 31 } else { 255 };
     let mut out = Vec::with_capacity(elements * float.size());
@@ -76,7 +76,7 @@ fn ordinary_numbers_and_their_limits() {
         for float in FloatType::ALL {
             for profile in Profile::ALL {
                 let encoder = Encoder::new(scheme, float, profile);
-                // A search looks at each weight twenty times.
+                // A search looks at each weight twenty times, so it gets fewer batches.
                 let batches = if profile == Profile::Best { 2 } else { 16 };
                 for round in 0..24 {
                     let groups = 8 * batches + usize::from(round % 9u8);
@@ -97,7 +97,7 @@ fn global_scales() {
                 let Ok(global) = GlobalScale::from_max_abs(max_abs) else { continue };
                 let encoder = Encoder::new(Scheme::NVFP4, float, profile).with_global_scale(global);
                 encode(&encoder, &source(float, &mut random, 16 * 67, 16));
-                // And around the magnitude that it is for, down to groups whose scale is the least that there is.
+                // Magnitudes around the one that the global scale is made for, down to groups with the smallest scale.
                 let (least, most) = if float == FloatType::F16 { (-14, 15) } else { (-126, 127) };
                 for below in [0, 5, 9, 14, 20] {
                     let exponent = ((exponent - below).clamp(least, most) - least + 1).into();
@@ -110,7 +110,7 @@ fn global_scales() {
     }
 }
 
-/// All ties of every width, positive and negative, with a scale that is exact.
+/// All ties of every width, positive and negative, under an exact scale.
 #[test]
 fn ties() {
     for scheme in crate::support::affine_schemes() {
@@ -134,7 +134,7 @@ fn ties() {
     }
 }
 
-/// Every half-way point of E2M1 and E4M3, its neighbours, and what lies beyond the largest value.
+/// All half-way points of E2M1 and E4M3, their neighbours, and values beyond the largest one.
 #[test]
 fn ties_of_small_floats() {
     for (scheme, largest) in [(Scheme::NVFP4, 6.0f32), (Scheme::MXFP4, 6.0), (Scheme::MXFP8, 448.0)] {
@@ -196,7 +196,7 @@ proptest! {
     }
 }
 
-/// What was tested is all that there is.
+/// The tests above have compared all levels of this machine.
 #[test]
 fn levels_are_listed_slowest_first() {
     let levels: Vec<Level> = Level::available().collect();
@@ -207,7 +207,7 @@ fn levels_are_listed_slowest_first() {
     }
 }
 
-/// Where no level is faster than the portable one, the tests above compare it with itself.
+/// Where no level is faster than the portable one, the tests above compare the portable level with itself.
 #[test]
 fn there_is_something_to_compare() {
     let compared = Level::detect() != Level::PORTABLE;

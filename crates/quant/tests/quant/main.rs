@@ -1,4 +1,5 @@
-//! Encoders and decoders against vectors captured from MLX, and their properties; schemes, profiles and policies.
+//! Integration tests: encoders and decoders against vectors captured from MLX, and their properties; schemes, profiles
+//! and policies.
 
 mod decode;
 mod encode;

@@ -1,4 +1,4 @@
-//! Error measures.
+//! Tests of error measures.
 
 use longshore_quant::{ErrorMeasure, FloatType, MeasureError, Scheme};
 use proptest::prelude::*;
@@ -12,7 +12,7 @@ fn between(original: &[f32], restored: &[f32]) -> ErrorMeasure {
 
 #[test]
 fn figures_of_known_errors() {
-    // More elements than one pass takes.
+    // More elements than are widened at once.
     let (original, restored) = (vec![2.0; 1000], vec![1.875; 1000]);
     let measure = between(&original, &restored);
     assert_eq!((measure.elements(), measure.non_finite()), (1000, 0));
@@ -31,12 +31,12 @@ fn extremes() {
     assert_eq!((none.elements(), none.relative_rmse()), (0, None));
     let odd = between(&[f32::NAN, 1.0, 4.0], &[0.0, f32::INFINITY, 3.0]);
     assert_eq!((odd.elements(), odd.non_finite(), odd.max_abs(), odd.relative_rmse()), (3, 2, 1.0, Some(0.25)));
-    // Squares that no f32 holds.
+    // The squares do not fit in an f32.
     assert_eq!(between(&[1e30], &[0.0]).relative_rmse(), Some(1.0));
 }
 
 proptest! {
-    /// To the last digit, in any order, whatever the numbers.
+    /// The measures of pieces add up to the last digit, in any order, for arbitrary numbers.
     #[test]
     fn pieces_add_up(
         bits in prop::collection::vec(any::<[u32; 2]>(), 1..700),
@@ -63,7 +63,7 @@ proptest! {
     }
 }
 
-/// Checks figures against the plain definition.
+/// Checks the figures against the plain definition.
 fn slowly(original: &[f32], restored: &[f32], measure: ErrorMeasure) -> ErrorMeasure {
     let pairs: Vec<(f64, f64)> = original
         .iter()
@@ -88,7 +88,8 @@ fn lost_groups_are_counted() {
     let scheme = Scheme::NVFP4;
     let mut original = vec![0.0; 16 * 6];
     let mut restored = vec![0.0; 16 * 6];
-    // Of six groups: lost; zero before; kept in part; not finite; made up; lost but for a sign.
+    // Six groups: lost; zero in the original; kept in part; not finite; zero but restored to something; lost but for a
+    // sign.
     (original[3], original[16 * 2], original[16 * 2 + 1]) = (1e-9, 2.0, 1e-3);
     restored[16 * 2] = 2.0;
     (original[16 * 3], original[16 * 3 + 1]) = (f32::NAN, 1.0);
@@ -100,7 +101,7 @@ fn lost_groups_are_counted() {
     };
     let whole = of(scheme, &original, &restored).expect("they are whole groups");
     assert_eq!((whole.zeroed_groups(), whole.non_finite(), whole.elements()), (2, 1, 96));
-    // In groups of 32 the first two are one, and the last two.
+    // In groups of 32, the first two are one group, and so are the last two.
     let wide = of(Scheme::MXFP4, &original, &restored).expect("they are whole groups");
     assert_eq!(wide.zeroed_groups(), 1);
     let error = of(Scheme::INT4, &original, &restored).expect_err("they are one and a half");

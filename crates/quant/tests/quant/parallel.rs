@@ -1,4 +1,4 @@
-//! The same bytes at any number of threads.
+//! Checks that the bytes are the same with any number of threads.
 
 use longshore_quant::{Decoder, EncodeBuffers, EncodeError, Encoder, FloatType, Importance, Profile, Scheme};
 
@@ -14,7 +14,7 @@ fn threads_change_nothing() {
         (Scheme::INT4, Profile::Best),
     ] {
         let group = usize::try_from(scheme.group_size()).expect("it is small");
-        // Not a multiple of a batch, and some pieces.
+        // A number of groups that is not a multiple of a batch, and makes several pieces.
         let groups = if profile == Profile::Best { 4096 + 13 } else { 3 * 4096 + 13 };
         let mut values = gaussian(9, groups * group, 0.02);
         values[group * 5000 % (groups * group)] = f32::NAN;

@@ -1,4 +1,4 @@
-//! The names of profiles and float types.
+//! Tests of the names of profiles and float types.
 
 use longshore_quant::{FloatType, Profile};
 

@@ -1,4 +1,4 @@
-//! Names, parts and lengths of schemes.
+//! Tests of the names, parts and lengths of schemes.
 
 use longshore_quant::{FloatType, Format, PartKind, Scheme, SchemeError};
 
@@ -145,7 +145,7 @@ fn shapes_that_do_not_fit_are_refused_with_the_numbers() {
         message(Scheme::INT8, &[64, 96]),
         "expected a last dimension that is a multiple of the group of 64 to encode as int8, found 96"
     );
-    // The largest row there can be does not overflow, and its length in bytes is honest.
+    // The longest possible row does not overflow, and its length in bytes is reported as too large.
     let parts = Scheme::INT8.parts(FloatType::F32, &[4, u64::MAX - 63]).expect("it is whole groups");
     assert_eq!(parts.weight.shape, [4, (u64::MAX - 63) / 4]);
     assert_eq!(parts.weight.byte_len(), None);

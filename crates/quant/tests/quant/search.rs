@@ -1,4 +1,4 @@
-//! The search of `best`: what it gains, and that it never loses.
+//! Tests of the search of `best`: its gains, and that it never loses.
 
 use longshore_quant::{
     Decoder, EncodeBuffers, EncodeError, Encoder, FloatType, GlobalScale, Importance, ImportanceError, Level, Profile,
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use crate::support::{Encoded, bytes, decode, decode_with, encode, floats, gaussian};
 
-/// Numbers with the heavy tails of Student's t with four degrees of freedom.
+/// Numbers with the heavy tails of Student's t-distribution with four degrees of freedom.
 fn student(seed: u64, count: usize, sigma: f64) -> Vec<f32> {
     let normal = gaussian(seed, 5 * count, 1.0);
     normal
@@ -23,7 +23,7 @@ fn student(seed: u64, count: usize, sigma: f64) -> Vec<f32> {
         .collect()
 }
 
-/// Percent of relative RMSE.
+/// Relative RMSE in percent.
 fn loss(scheme: Scheme, profile: Profile, global: bool, src: &[u8]) -> f64 {
     let weights = floats(FloatType::BF16, src);
     let mut encoder = Encoder::new(scheme, FloatType::BF16, profile).with_level(Level::detect());
@@ -49,7 +49,8 @@ fn loss(scheme: Scheme, profile: Profile, global: bool, src: &[u8]) -> f64 {
     (error / norm).sqrt() * 100.0
 }
 
-/// 1024 × 2048 weights, normal with σ = 0.02 and of Student's t; percent for `plus` and for `best`.
+/// Losses in percent of `plus` and `best`, for 1024 × 2048 weights: normal with σ = 0.02, and of Student's
+/// t-distribution.
 #[test]
 fn the_table_of_losses() {
     let normal = bytes(FloatType::BF16, &gaussian(1, 1024 * 2048, 0.02));
@@ -72,7 +73,7 @@ fn the_table_of_losses() {
     }
 }
 
-/// The squared error of each group, weighted.
+/// Weighted squared error of each group.
 fn errors(scheme: Scheme, float: FloatType, src: &[u8], found: &Encoded, weight: impl Fn(usize) -> f32) -> Vec<f64> {
     let (weights, restored) = (floats(float, src), decode(scheme, float, found));
     let group = usize::try_from(scheme.group_size()).expect("it is small");
@@ -89,7 +90,7 @@ fn never_worse(scheme: Scheme, float: FloatType, src: &[u8]) {
     let of = |profile| errors(scheme, float, src, &encode(&Encoder::new(scheme, float, profile), src), |_| 1.0);
     let (best, mlx) = (of(Profile::Best), of(Profile::Mlx));
     for (i, (best, mlx)) in best.iter().zip(&mlx).enumerate() {
-        // NaN is what MLX makes of some groups, and not worse than that.
+        // MLX makes NaN of some groups. A NaN of `best` is not worse than that.
         assert!(best <= mlx || mlx.is_nan(), "{scheme} {float}, group {i}: {best:e}, with mlx {mlx:e}");
     }
 }
@@ -97,7 +98,7 @@ fn never_worse(scheme: Scheme, float: FloatType, src: &[u8]) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
-    /// Ordinary weights, few different ones, and groups that lie far from zero.
+    /// Ordinary weights, weights with few distinct values, and groups far from zero.
     #[test]
     fn best_is_never_worse_than_mlx(
         scheme in proptest::sample::select(Scheme::all().collect::<Vec<_>>()),
@@ -116,7 +117,7 @@ proptest! {
         never_worse(scheme, float, &bytes(float, &values));
     }
 
-    /// Whatever the bits.
+    /// The same for arbitrary bits.
     #[test]
     fn nor_on_raw_bits(
         scheme in proptest::sample::select(Scheme::all().collect::<Vec<_>>()),
@@ -127,7 +128,7 @@ proptest! {
         never_worse(scheme, float, &src[..src.len() / group_bytes * group_bytes]);
     }
 
-    /// A matrix may be cut at any group, if each piece knows where it begins.
+    /// A matrix may be cut at any group, if each piece knows its first column.
     #[test]
     fn weighted_pieces_make_the_whole(
         scheme in proptest::sample::select(Scheme::all().collect::<Vec<_>>()),
@@ -149,7 +150,7 @@ proptest! {
     }
 }
 
-/// Encodes at every level.
+/// Encodes at every level, and compares the results.
 fn encode_weighted(encoder: &Encoder, importance: Importance<'_>, src: &[u8]) -> Encoded {
     let scheme = encoder.scheme();
     let groups = src.len() / encoder.float().size() / usize::try_from(scheme.group_size()).expect("it is small");
@@ -180,7 +181,7 @@ fn importance_moves_the_error_to_where_it_does_not_count() {
         // Powers of two leave mxfp4 little choice.
         let gain = if scheme == Scheme::MXFP4 { 0.99 } else { 0.85 };
         assert!(weighted(&with) < gain * weighted(&without), "{scheme}");
-        // Equal importance is none.
+        // Equal importance of all columns is the same as none.
         let equal = vec![7.5; columns];
         let equal = Importance::new(&equal).expect("they are usable");
         assert_eq!(encode_weighted(&encoder, equal, &src), without, "{scheme}");
@@ -203,7 +204,7 @@ fn unusable_importances_are_refused() {
     let out = EncodeBuffers { weight: &mut weight, scale: &mut scale, bias: &mut bias };
     let found = encoder.encode_weighted(&[0; 128], importance, out);
     assert_eq!(found.map(|_| ()), Err(EncodeError::Importance { group: 64, columns: 96, first: 0 }));
-    // Rows are whole groups here, but the source begins within one.
+    // The rows are whole groups here, but the source begins within one.
     let per_column = [1.0; 128];
     let importance = Importance::new(&per_column).expect("they are usable").starting_at(128 + 32);
     let out = EncodeBuffers { weight: &mut weight, scale: &mut scale, bias: &mut bias };
@@ -211,7 +212,7 @@ fn unusable_importances_are_refused() {
     assert_eq!(found.map(|_| ()), Err(EncodeError::Importance { group: 64, columns: 128, first: 32 }));
 }
 
-/// A group that is of one value, or two, is restored exactly where the format can.
+/// A group of one or two values is restored exactly where the format can represent them.
 #[test]
 fn simple_groups_are_exact() {
     let values: Vec<f32> = (0..64 * 16).map(|i| if i % 3 == 0 { -0.5 } else { 1.0 }).collect();

@@ -1,8 +1,8 @@
-//! Encoding whole tensors into fresh buffers, and numbers to encode.
+//! Helpers that encode whole tensors into fresh buffers, and generate numbers to encode.
 
 use longshore_quant::{Decoder, EncodeBuffers, EncodeStats, Encoder, FloatType, Level, Profile, Scheme};
 
-/// A tensor's parts.
+/// Parts of an encoded tensor, and the stats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Encoded {
     pub(crate) weight: Vec<u8>,
@@ -11,7 +11,7 @@ pub(crate) struct Encoded {
     pub(crate) stats: EncodeStats,
 }
 
-/// Encodes all of `src`, which every level must do alike.
+/// Encodes all of `src` at every level, and checks that the results are equal.
 pub(crate) fn encode(encoder: &Encoder, src: &[u8]) -> Encoded {
     let found = encode_once(&encoder.with_level(Level::PORTABLE), src);
     for level in Level::available() {
@@ -21,7 +21,7 @@ pub(crate) fn encode(encoder: &Encoder, src: &[u8]) -> Encoded {
     found
 }
 
-/// The first byte in which two encoded tensors differ.
+/// Describes the first byte in which two encoded tensors differ.
 fn difference(found: &Encoded, expected: &Encoded) -> String {
     let parts = |of: &Encoded| [of.weight.clone(), of.scale.clone(), of.bias.clone()];
     for (name, (found, expected)) in ["weight", "scale", "bias"].iter().zip(parts(found).iter().zip(&parts(expected))) {
@@ -42,7 +42,7 @@ fn encode_once(encoder: &Encoder, src: &[u8]) -> Encoded {
     Encoded { weight, scale, bias, stats }
 }
 
-/// Decodes, which every level must do alike but for the payload and sign of a NaN.
+/// Decodes at every level, and checks that the results are equal but for the payload and sign of a NaN.
 pub(crate) fn decode_with(decoder: &Decoder, [weight, scale, bias]: [&[u8]; 3], out: &mut [u8]) {
     decoder.with_level(Level::PORTABLE).decode(weight, scale, bias, out).expect("the parts fit");
     for level in Level::available() {
@@ -68,7 +68,7 @@ pub(crate) fn decode(scheme: Scheme, stored: FloatType, parts: &Encoded) -> Vec<
     floats(FloatType::F32, &out)
 }
 
-/// Little-endian elements as numbers.
+/// Converts little-endian elements to numbers.
 pub(crate) fn floats(float: FloatType, bytes: &[u8]) -> Vec<f32> {
     match float {
         FloatType::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
@@ -77,7 +77,7 @@ pub(crate) fn floats(float: FloatType, bytes: &[u8]) -> Vec<f32> {
     }
 }
 
-/// Numbers as little-endian elements.
+/// Converts numbers to little-endian elements.
 pub(crate) fn bytes(float: FloatType, values: &[f32]) -> Vec<u8> {
     match float {
         FloatType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
@@ -86,7 +86,7 @@ pub(crate) fn bytes(float: FloatType, values: &[f32]) -> Vec<u8> {
     }
 }
 
-/// `count` normally distributed numbers, the same for the same seed on every machine.
+/// Generates `count` normally distributed numbers. A seed gives the same numbers on every machine.
 pub(crate) fn gaussian(seed: u64, count: usize, sigma: f64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut uniform = || {
@@ -97,21 +97,22 @@ pub(crate) fn gaussian(seed: u64, count: usize, sigma: f64) -> Vec<f32> {
         let fraction = (state >> 11) as f64 / (1u64 << 53) as f64;
         fraction
     };
-    // Twelve uniform numbers have variance 1, and no function whose last bit depends on the platform is involved.
+    // The sum of twelve uniform numbers has variance 1, and involves no function whose last bit depends on the
+    // platform.
     #[expect(clippy::cast_possible_truncation, reason = "rounding is what is wanted")]
     (0..count).map(|_| (((0..12).map(|_| uniform()).sum::<f64>() - 6.0) * sigma) as f32).collect()
 }
 
-/// The sum of squared differences.
+/// Sum of squared differences.
 pub(crate) fn squared_error(a: &[f32], b: &[f32]) -> f64 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum()
 }
 
-/// Every affine scheme.
+/// Iterates over all affine schemes.
 pub(crate) fn affine_schemes() -> impl Iterator<Item = Scheme> {
     Scheme::all().filter(|scheme| scheme.is_affine())
 }
 
-/// The profiles that take weights as they come.
+/// The profiles that encode without a search.
 pub(crate) const PROFILES: [Profile; 3] = [Profile::Mlx, Profile::MlxMetal, Profile::Plus];

@@ -1,4 +1,5 @@
-//! From declared entries to a [`Header`]: unique names, lengths that fit, ranges that cover the data section once.
+//! Turns declared entries into a checked [`Header`]: names are unique, lengths fit, and ranges cover the data section
+//! once.
 
 use std::cmp::Reverse;
 
@@ -34,7 +35,7 @@ fn check_entry(entry: RawEntry, data_len: u64) -> Result<TensorInfo, HeaderError
     Ok(TensorInfo { name, dtype, shape, range: offsets })
 }
 
-/// Each tensor starts where the one before it ends, and the last one ends with the file.
+/// Checks that each tensor starts where the previous one ends, and that the last one ends with the file.
 fn check_cover(header: &Header) -> Result<(), HeaderError> {
     let mut previous: Option<&TensorInfo> = None;
     for tensor in header.iter() {
@@ -57,19 +58,19 @@ fn check_cover(header: &Header) -> Result<(), HeaderError> {
 }
 
 impl Header {
-    /// Orders `tensors` by their bytes and by name. `Err` is a name that occurs twice.
+    /// Builds a header with `tensors` in data order and an index by name. `Err` holds a name that occurs twice.
     pub(crate) fn assemble(
         mut tensors: Vec<TensorInfo>,
         metadata: std::collections::BTreeMap<String, String>,
         data_start: u64,
         file_len: u64,
     ) -> Result<Self, Box<str>> {
-        // Empty tensors may share their range, so that their order needs the rest of the key.
+        // Empty tensors may share a range, so the order needs the width and the name as well.
         tensors.sort_unstable_by(|a, b| {
             let key = |tensor: &TensorInfo| (tensor.range.start, tensor.range.end, Reverse(tensor.dtype.bits()));
             key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name))
         });
-        // An entry has dozens of bytes of JSON, so a slice of 2^32 of them could not have been parsed or planned.
+        // An entry has dozens of bytes of JSON, so a slice of 2^32 entries cannot have been parsed or planned.
         let mut by_name: Vec<u32> = (0..=u32::MAX).take(tensors.len()).collect();
         by_name.sort_unstable_by(|&a, &b| tensors[a as usize].name.cmp(&tensors[b as usize].name));
         if let Some(pair) =

@@ -1,4 +1,4 @@
-//! One tensor's entry in the JSON: `dtype`, `shape` and `data_offsets`, each once, and nothing else.
+//! Parses the JSON entry of one tensor: `dtype`, `shape` and `data_offsets`, each once, and no other field.
 
 use std::{fmt, ops::Range};
 

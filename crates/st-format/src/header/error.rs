@@ -2,7 +2,7 @@ use std::str::Utf8Error;
 
 use crate::{Dtype, Shape, ShapeError};
 
-/// Why bytes are not a safetensors header that we accept. Offsets in messages count from the start of the data section.
+/// Error from parsing a safetensors header. Offsets in messages count from the start of the data section.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeaderError {
@@ -20,7 +20,7 @@ pub enum HeaderError {
     HeaderTooLong {
         /// The header length as found, in bytes.
         found: u64,
-        /// The most bytes.
+        /// The largest permitted header length, in bytes.
         limit: u64,
     },
     /// The header ends beyond the file.
@@ -33,10 +33,10 @@ pub enum HeaderError {
         /// Bytes in the file.
         file_len: u64,
     },
-    /// The caller passed fewer bytes than prefix and header have, though the file is long enough.
+    /// The caller passed fewer bytes than the prefix and the header have, though the file is long enough.
     #[error("the header needs the first {expected} bytes of the file: found {found}")]
     BytesTruncated {
-        /// Bytes of prefix and header.
+        /// Bytes of the prefix and the header together.
         expected: u64,
         /// Bytes passed.
         found: u64,
@@ -44,9 +44,9 @@ pub enum HeaderError {
     /// The header is not UTF-8.
     #[error("the header is not UTF-8 at byte {offset} of the file")]
     NotUtf8 {
-        /// Where in the file the first bad byte lies.
+        /// Offset of the first invalid byte, from the start of the file.
         offset: u64,
-        /// What is wrong there.
+        /// The reason why the bytes are not UTF-8.
         source: Utf8Error,
     },
     /// The header does not begin with `{`. Leading white space is refused too.
@@ -55,27 +55,27 @@ pub enum HeaderError {
         /// The first character.
         found: char,
     },
-    /// The header is not JSON of the right form.
+    /// The header is not JSON, or does not have the form of a safetensors header.
     #[error("the header is not JSON as expected{}", at_tensor(tensor.as_deref()))]
     Json {
-        /// The entry in which it goes wrong, where it is inside one.
+        /// The tensor whose entry is at fault, where the fault lies inside an entry.
         tensor: Option<Box<str>>,
-        /// What was expected and found, with line and column in the JSON.
+        /// Expected and found, with line and column in the JSON.
         source: serde_json::Error,
     },
-    /// Two entries have the same name.
+    /// Two entries declare the same tensor.
     #[error("tensor {tensor:?} is declared twice")]
     DuplicateTensor {
-        /// The name.
+        /// The repeated name.
         tensor: Box<str>,
     },
-    /// There is more than one `__metadata__`.
+    /// The key `__metadata__` occurs more than once.
     #[error("`__metadata__` is declared twice")]
     DuplicateMetadata,
     /// `__metadata__` has the same key twice.
     #[error("`__metadata__` has the key {key:?} twice")]
     DuplicateMetadataKey {
-        /// The key.
+        /// The repeated key.
         key: Box<str>,
     },
     /// An entry has the same field twice.
@@ -86,7 +86,7 @@ pub enum HeaderError {
         /// `dtype`, `shape` or `data_offsets`.
         field: &'static str,
     },
-    /// An entry has a field other than the three.
+    /// An entry has a field other than `dtype`, `shape` and `data_offsets`.
     #[error("tensor {tensor:?} has the unknown field {field:?}: expected dtype, shape and data_offsets only")]
     UnknownField {
         /// The tensor.
@@ -94,7 +94,7 @@ pub enum HeaderError {
         /// The field as found.
         field: Box<str>,
     },
-    /// An entry lacks one of the three fields.
+    /// An entry lacks one of the fields `dtype`, `shape` and `data_offsets`.
     #[error("tensor {tensor:?} has no `{field}`")]
     MissingField {
         /// The tensor.
@@ -102,7 +102,7 @@ pub enum HeaderError {
         /// `dtype`, `shape` or `data_offsets`.
         field: &'static str,
     },
-    /// A dtype that safetensors does not know.
+    /// An entry has a dtype that safetensors does not define.
     #[error("tensor {tensor:?} has the unknown dtype {found:?}")]
     UnknownDtype {
         /// The tensor.
@@ -110,108 +110,108 @@ pub enum HeaderError {
         /// The dtype as found.
         found: Box<str>,
     },
-    /// A dtype and shape that have no length in bytes.
+    /// An entry has a dtype and a shape that together have no length in bytes.
     #[error("tensor {tensor:?} has an impossible shape")]
     Shape {
         /// The tensor.
         tensor: Box<str>,
-        /// Overflow, or a partial byte.
+        /// The overflow or the partial byte.
         source: ShapeError,
     },
-    /// More tensors than [`Limits::tensors`](crate::Limits::tensors).
+    /// The header declares more tensors than [`Limits::tensors`](crate::Limits::tensors).
     #[error("the header declares more than {limit} tensors")]
     TooManyTensors {
-        /// The most tensors.
+        /// The largest permitted number of tensors.
         limit: usize,
     },
-    /// More dimensions than [`Limits::rank`](crate::Limits::rank).
+    /// A tensor has more dimensions than [`Limits::rank`](crate::Limits::rank).
     #[error("tensor {tensor:?} has more than {limit} dimensions")]
     RankTooLarge {
         /// The tensor.
         tensor: Box<str>,
-        /// The most dimensions.
+        /// The largest permitted number of dimensions.
         limit: usize,
     },
-    /// A longer name than [`Limits::name_bytes`](crate::Limits::name_bytes).
+    /// A tensor's name is longer than [`Limits::name_bytes`](crate::Limits::name_bytes).
     #[error("the tensor name that begins {start:?} has {found} bytes: expected at most {limit}")]
     NameTooLong {
         /// The first characters of the name.
         start: Box<str>,
-        /// Its length in bytes.
+        /// Length of the name in bytes.
         found: usize,
-        /// The most bytes.
+        /// The largest permitted length in bytes.
         limit: usize,
     },
-    /// More metadata than [`Limits::metadata_bytes`](crate::Limits::metadata_bytes).
+    /// The metadata is larger than [`Limits::metadata_bytes`](crate::Limits::metadata_bytes).
     #[error("`__metadata__` holds more than {limit} bytes of keys and values")]
     MetadataTooLarge {
-        /// The most bytes.
+        /// The largest permitted number of bytes.
         limit: usize,
     },
-    /// A range that ends before it begins.
+    /// A tensor's range ends before it begins.
     #[error("tensor {tensor:?} has the data_offsets [{begin}, {end}]: expected begin <= end")]
     ReversedRange {
         /// The tensor.
         tensor: Box<str>,
-        /// First byte.
+        /// First byte of the range.
         begin: u64,
-        /// One past the last byte.
+        /// One past the last byte of the range.
         end: u64,
     },
-    /// A range that ends beyond the file.
+    /// A tensor's range ends beyond the file.
     #[error(
         "tensor {tensor:?} ends at byte {end} of the data section: expected at most {data_len}, where the file ends"
     )]
     RangeBeyondData {
         /// The tensor.
         tensor: Box<str>,
-        /// One past its last byte.
+        /// One past the tensor's last byte.
         end: u64,
-        /// Bytes in the data section.
+        /// Length of the data section in bytes.
         data_len: u64,
     },
-    /// A range that is not as long as dtype and shape say.
+    /// A tensor's range is not as long as its dtype and shape require.
     #[error("tensor {tensor:?} spans {found} bytes: expected {expected} for {dtype} × {shape}")]
     LengthMismatch {
         /// The tensor.
         tensor: Box<str>,
-        /// Its element type.
+        /// Element type of the tensor.
         dtype: Dtype,
-        /// Its extents.
+        /// Extents of the tensor.
         shape: Shape,
-        /// Bytes by dtype and shape.
+        /// Length in bytes that dtype and shape require.
         expected: u64,
-        /// Bytes by `data_offsets`.
+        /// Length in bytes of `data_offsets`.
         found: u64,
     },
-    /// Bytes that belong to no tensor, before this one.
+    /// Bytes before a tensor belong to no tensor.
     #[error("tensor {tensor:?} begins at byte {found}: expected {expected}, the gap belongs to no tensor")]
     Gap {
         /// The tensor after the gap.
         tensor: Box<str>,
-        /// Where it should begin, in bytes from the start of the data section.
+        /// Byte at which the tensor should begin, from the start of the data section.
         expected: u64,
-        /// Where it begins, in the same bytes.
+        /// Byte at which the tensor begins, from the start of the data section.
         found: u64,
     },
-    /// Bytes that belong to two tensors.
+    /// Bytes belong to two tensors.
     #[error("tensor {tensor:?} begins at byte {found}: expected {expected}, where {previous:?} ends")]
     Overlap {
         /// The tensor that begins too early.
         tensor: Box<str>,
         /// The tensor before it.
         previous: Box<str>,
-        /// Where it should begin, in bytes from the start of the data section.
+        /// Byte at which the tensor should begin, from the start of the data section.
         expected: u64,
-        /// Where it begins, in the same bytes.
+        /// Byte at which the tensor begins, from the start of the data section.
         found: u64,
     },
-    /// Bytes after the last tensor.
+    /// Bytes after the last tensor belong to no tensor.
     #[error("the tensors end at byte {covered} of the data section: expected {data_len}, where the file ends")]
     TrailingData {
-        /// Where the last tensor ends.
+        /// One past the last byte of the last tensor.
         covered: u64,
-        /// Bytes in the data section.
+        /// Length of the data section in bytes.
         data_len: u64,
     },
 }

@@ -1,4 +1,5 @@
-//! From JSON text to entries. Maps are visited key by key, as a map type would silently keep the last of two equal keys.
+//! Parses the JSON text of a header into entries. The visitors see maps key by key, because a map type would silently
+//! keep the last of two equal keys.
 
 use std::{collections::BTreeMap, fmt, ops::Range};
 
@@ -10,7 +11,7 @@ use serde::{
 use super::{HeaderError, METADATA_KEY, entry::Entry};
 use crate::{Dtype, Limits, Shape};
 
-/// A header as declared: forms and limits hold, ranges are not checked, names may repeat.
+/// A header as declared. Its form and the limits are checked; its ranges are not, and names may repeat.
 pub(super) struct RawHeader {
     pub(super) entries: Vec<RawEntry>,
     pub(super) metadata: BTreeMap<String, String>,
@@ -20,7 +21,7 @@ pub(super) struct RawEntry {
     pub(super) name: Box<str>,
     pub(super) dtype: Dtype,
     pub(super) shape: Shape,
-    /// May be reversed.
+    /// Declared range. May be reversed.
     pub(super) offsets: Range<u64>,
 }
 
@@ -41,10 +42,11 @@ pub(super) fn collect(text: &str, limits: &Limits) -> Result<RawHeader, HeaderEr
     Ok(RawHeader { entries, metadata: metadata.unwrap_or_default() })
 }
 
-/// What the visitors share. serde's errors are strings, so a typed one travels here and the string is dropped.
+/// State that the visitors share. Serde's errors are strings, so a typed error is kept in `refused` and the string is
+/// dropped.
 pub(super) struct State<'l> {
     pub(super) limits: &'l Limits,
-    /// The entry that is being read.
+    /// Name of the entry that is being read.
     tensor: Option<Box<str>>,
     refused: Option<HeaderError>,
 }
@@ -55,7 +57,7 @@ impl State<'_> {
         E::custom("refused")
     }
 
-    /// The name of the entry that is being read.
+    /// Name of the entry that is being read.
     pub(super) fn tensor(&self) -> Box<str> {
         self.tensor.clone().unwrap_or_default()
     }
@@ -92,7 +94,7 @@ impl<'de> Visitor<'de> for Top<'_, '_> {
             }
             state.tensor = Some(name.into_boxed_str());
             let (dtype, shape, offsets) = map.next_value_seed(Entry { state })?;
-            let name = state.tensor.take().expect("it was set before the entry was read");
+            let name = state.tensor.take().expect("the name was set before the entry was read");
             entries.push(RawEntry { name, dtype, shape, offsets });
         }
         Ok(())

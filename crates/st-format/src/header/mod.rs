@@ -13,12 +13,12 @@ pub(crate) use read::{open_file, regular_len};
 
 use crate::{Dtype, Shape};
 
-/// The bytes before the JSON: its length, little-endian.
+/// Length in bytes of the prefix of a file: the length of the JSON as a little-endian `u64`.
 pub(crate) const PREFIX_LEN: u64 = 8;
-/// The key that holds the file's own metadata, and so never a tensor.
+/// Key of the file's own metadata. No tensor may have this name.
 pub(crate) const METADATA_KEY: &str = "__metadata__";
 
-/// One tensor of a [`Header`]: its range is known to lie inside the file and to be as long as its dtype and shape say.
+/// One tensor of a [`Header`]. Its range lies inside the file and is as long as its dtype and shape require.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
     pub(crate) name: Box<str>,
@@ -28,41 +28,42 @@ pub struct TensorInfo {
 }
 
 impl TensorInfo {
-    /// The tensor's name.
+    /// Name of the tensor.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The type of its elements.
+    /// Type of the tensor's elements.
     #[must_use]
     pub fn dtype(&self) -> Dtype {
         self.dtype
     }
 
-    /// Its extents, outermost first.
+    /// Extents of the tensor, outermost first.
     #[must_use]
     pub fn shape(&self) -> &Shape {
         &self.shape
     }
 
-    /// Its bytes, counted from the start of the **data section**.
+    /// Byte range of the tensor, counted from the start of the **data section**.
     #[must_use]
     pub fn range(&self) -> Range<u64> {
         self.range.clone()
     }
 
-    /// Its length in bytes.
+    /// Length of the tensor in bytes.
     #[must_use]
     pub fn byte_len(&self) -> u64 {
         self.range.end - self.range.start
     }
 
-    /// Its bytes, counted from the start of the **file**. `header` is the one that this tensor came from; with another, the
-    /// range means nothing.
+    /// Byte range of the tensor, counted from the start of the **file**. `header` must be the header that this tensor
+    /// came from; with any other, the range is meaningless.
     #[must_use]
     pub fn file_range(&self, header: &Header) -> Range<u64> {
-        // A header's own ranges never come near the end of u64; saturating keeps a stranger's from wrapping.
+        // The ranges of one's own header never come near the end of `u64`. Saturation keeps those of a foreign header
+        // from wrapping.
         let start = header.data_start();
         start.saturating_add(self.range.start)..start.saturating_add(self.range.end)
     }
@@ -70,11 +71,11 @@ impl TensorInfo {
 
 /// A parsed and checked safetensors header.
 ///
-/// Every range lies inside the data section, is as long as its dtype and shape say, and starts where the one before it ends; the
-/// last ends with the file. Names are unique.
+/// Every range lies inside the data section, is as long as its dtype and shape require, and starts where the previous
+/// range ends. The last range ends with the file. Names are unique.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// In data order.
+    /// Tensors in data order.
     tensors: Box<[TensorInfo]>,
     /// Indices into `tensors`, in byte order of the names.
     by_name: Box<[u32]>,
@@ -84,49 +85,49 @@ pub struct Header {
 }
 
 impl Header {
-    /// The number of tensors.
+    /// Number of tensors.
     #[must_use]
     pub fn len(&self) -> usize {
         self.tensors.len()
     }
 
-    /// Whether there is no tensor. Such a file is valid: it ends with its header.
+    /// Returns true where the file has no tensor. Such a file is valid: it ends with its header.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.tensors.is_empty()
     }
 
-    /// Where the data section starts, in bytes from the start of the file.
+    /// Start of the data section, in bytes from the start of the file.
     #[must_use]
     pub fn data_start(&self) -> u64 {
         self.data_start
     }
 
-    /// The length of the data section in bytes.
+    /// Length of the data section in bytes.
     #[must_use]
     pub fn data_len(&self) -> u64 {
         self.file_len - self.data_start
     }
 
-    /// The length of the whole file in bytes.
+    /// Length of the whole file in bytes.
     #[must_use]
     pub fn file_len(&self) -> u64 {
         self.file_len
     }
 
-    /// The tensors in the order of their bytes in the file.
+    /// Iterates over the tensors in the order of their bytes in the file.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &TensorInfo> + DoubleEndedIterator + FusedIterator + Clone {
         self.tensors.iter()
     }
 
-    /// The names in byte order.
+    /// Iterates over the names in byte order.
     #[must_use]
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> + DoubleEndedIterator + FusedIterator + Clone {
         self.by_name.iter().map(|&index| &*self.tensors[index as usize].name)
     }
 
-    /// The tensor called `name`, in O(log n).
+    /// Looks the tensor called `name` up, in O(log n).
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&TensorInfo> {
         let at = self.by_name.binary_search_by(|&index| (*self.tensors[index as usize].name).cmp(name)).ok()?;
@@ -139,17 +140,17 @@ impl Header {
         &self.metadata
     }
 
-    /// The tensors in byte order of their names.
+    /// Iterates over the tensors in byte order of their names.
     pub(crate) fn by_name(&self) -> impl Iterator<Item = &TensorInfo> {
         self.by_name.iter().map(|&index| &self.tensors[index as usize])
     }
 
-    /// The tensor at `index` in data order.
+    /// Returns the tensor at `index` in data order.
     pub(crate) fn nth(&self, index: usize) -> Option<&TensorInfo> {
         self.tensors.get(index)
     }
 
-    /// Sets where the data section lies. It keeps its length.
+    /// Moves the data section to start at `data_start`. Its length stays the same.
     pub(crate) fn place(&mut self, data_start: u64, file_len: u64) {
         debug_assert_eq!(self.data_len(), file_len - data_start);
         self.data_start = data_start;

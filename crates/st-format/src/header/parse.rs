@@ -2,15 +2,15 @@ use super::{Header, HeaderError, PREFIX_LEN, check, json};
 use crate::Limits;
 
 impl Header {
-    /// Parses the header of a file of `file_len` bytes. `bytes` are the first bytes of the file: at least prefix and header, and
-    /// any number more.
+    /// Parses the header of a file of `file_len` bytes. `bytes` holds the first bytes of the file: at least the prefix
+    /// and the header, and any number of bytes after them.
     ///
     /// Costs O(n log n) for n tensors, and memory in proportion to the header.
     ///
     /// # Errors
     ///
-    /// [`HeaderError`] names the tensor, and what was expected and found. [`HeaderError::BytesTruncated`] is the one that is no
-    /// fault of the file: `bytes` ends too early.
+    /// [`HeaderError`] names the tensor, and what was expected and found. Only [`HeaderError::BytesTruncated`] is no
+    /// fault of the file: it says that `bytes` ends too early.
     pub fn parse(bytes: &[u8], file_len: u64, limits: &Limits) -> Result<Self, HeaderError> {
         let Some(prefix) = bytes.first_chunk() else {
             return Err(if file_len < PREFIX_LEN {
@@ -31,7 +31,8 @@ impl Header {
     }
 }
 
-/// Where the data section starts, in bytes from the start of the file, by the prefix alone: it lies inside the file.
+/// Computes the start of the data section, in bytes from the start of the file, from the prefix alone. The start lies
+/// inside the file.
 pub(super) fn data_start(prefix: [u8; 8], file_len: u64, limits: &Limits) -> Result<u64, HeaderError> {
     let header_len = u64::from_le_bytes(prefix);
     if header_len == 0 {

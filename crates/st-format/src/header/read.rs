@@ -7,20 +7,20 @@ use std::{
 use super::{Header, HeaderError, PREFIX_LEN, parse};
 use crate::{Limits, OpenError};
 
-/// Why no header could be read from an open file. The path is not known here; [`OpenError`] carries it.
+/// Error from reading the header of an open file. It does not know the path; [`OpenError`] does.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
     /// Reading failed.
     #[error("cannot read the header")]
     Io {
-        /// What the system said.
+        /// The underlying I/O error.
         source: io::Error,
     },
-    /// It is a directory, a pipe or a device.
+    /// The file is a directory, a pipe or a device.
     #[error("not a regular file")]
     NotAFile,
-    /// The bytes are not a header that we accept.
+    /// The bytes are not a valid header.
     #[error(transparent)]
     Header(#[from] HeaderError),
 }
@@ -38,12 +38,12 @@ impl ReadError {
 }
 
 impl Header {
-    /// Reads prefix and header of an open file, and nothing of the data. On Unix and Windows it reads at offsets, so threads may
-    /// share the file; on Unix its cursor stays where it was.
+    /// Reads the prefix and the header of an open file, and none of its data. On Unix and Windows it reads at offsets,
+    /// so threads may share the file. On Unix the file's cursor does not move.
     ///
     /// # Errors
     ///
-    /// [`ReadError::Io`], [`ReadError::NotAFile`], or [`ReadError::Header`] as [`Self::parse`] does.
+    /// [`ReadError::Io`], [`ReadError::NotAFile`], or [`ReadError::Header`] with an error of [`Self::parse`].
     pub fn read_from(file: &File, limits: &Limits) -> Result<Self, ReadError> {
         let file_len = regular_len(file).map_err(|source| ReadError::Io { source })?.ok_or(ReadError::NotAFile)?;
         Self::read_at(file_len, limits, |buffer, offset| read_exact_at(file, buffer, offset))
@@ -72,7 +72,7 @@ impl Header {
         Ok(Self::parse(&bytes, file_len, limits)?)
     }
 
-    /// Opens the file at `path` for reading and reads its header, as [`Self::read_from`] does.
+    /// Opens the file at `path` and reads its header as [`Self::read_from`] does.
     ///
     /// # Errors
     ///
@@ -87,7 +87,8 @@ impl Header {
     }
 }
 
-/// Opens a regular file. What it is gets asked before, as opening a pipe would wait for a writer.
+/// Opens a regular file. The kind of file is checked before it is opened, because opening a pipe would wait for a
+/// writer.
 pub(crate) fn open_file(path: &Path) -> Result<File, OpenError> {
     let opened = std::fs::metadata(path)
         .and_then(|metadata| if metadata.is_file() { File::open(path).map(Some) } else { Ok(None) });
@@ -98,7 +99,7 @@ pub(crate) fn open_file(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// The length in bytes, or `None` where it is no regular file.
+/// Returns the length of `file` in bytes, or `None` where it is not a regular file.
 pub(crate) fn regular_len(file: &File) -> io::Result<Option<u64>> {
     let metadata = file.metadata()?;
     Ok(metadata.is_file().then_some(metadata.len()))

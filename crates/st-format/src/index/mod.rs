@@ -4,40 +4,40 @@ mod write;
 
 use std::iter::FusedIterator;
 
-/// The index of a checkpoint in several files: which shard holds which tensor.
+/// Shard index of a checkpoint in several files: it maps each tensor to the shard that holds it.
 ///
-/// Every shard is a bare file name that ends in `.safetensors`, so that joining it to the index's own directory cannot leave
-/// that directory.
+/// Every shard is a bare file name that ends in `.safetensors`, so joining it to the directory of the index cannot
+/// leave that directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardIndex {
-    /// In byte order of the tensor names; the number is an index into `shards`.
+    /// Tensor names in byte order, each with an index into `shards`.
     weight_map: Box<[(Box<str>, u32)]>,
-    /// Distinct, in byte order.
+    /// Distinct shard names in byte order.
     shards: Box<[Box<str>]>,
     total_size: Option<u64>,
 }
 
-/// Why bytes are not an index that we accept.
+/// Error from parsing or building a shard index.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IndexError {
     /// The document is longer than [`Limits::header_bytes`](crate::Limits::header_bytes).
     #[error("the tensor index has {found} bytes: expected at most {limit}")]
     TooLong {
-        /// Bytes of the document.
+        /// Length of the document in bytes.
         found: u64,
-        /// The most bytes.
+        /// The largest permitted length in bytes.
         limit: u64,
     },
-    /// The document is not JSON of the right form.
+    /// The document is not JSON, or does not have the form of a shard index.
     #[error("the tensor index is not JSON as expected{}", at_tensor(tensor.as_deref()))]
     Json {
-        /// The entry in which it goes wrong, where it is inside one.
+        /// The tensor whose entry is at fault, where the fault lies inside an entry.
         tensor: Option<Box<str>>,
-        /// What was expected and found, with line and column.
+        /// Expected and found, with line and column in the JSON.
         source: serde_json::Error,
     },
-    /// There is no `weight_map`.
+    /// The document has no `weight_map`.
     #[error("the tensor index has no `weight_map`")]
     MissingWeightMap,
     /// A top-level key occurs twice.
@@ -46,13 +46,13 @@ pub enum IndexError {
         /// `metadata` or `weight_map`.
         key: &'static str,
     },
-    /// A tensor occurs twice.
+    /// `weight_map` has the same tensor twice.
     #[error("the tensor index has tensor {tensor:?} twice")]
     DuplicateTensor {
-        /// The name.
+        /// The repeated name.
         tensor: Box<str>,
     },
-    /// A shard that is not a bare file name.
+    /// A shard is not a bare file name.
     #[error(
         "tensor index contains invalid shard path {shard:?} for tensor {tensor:?}: expected a bare file name ending in .safetensors"
     )]
@@ -62,26 +62,27 @@ pub enum IndexError {
         /// The shard as found.
         shard: Box<str>,
     },
-    /// More entries than [`Limits::tensors`](crate::Limits::tensors).
+    /// The index has more entries than [`Limits::tensors`](crate::Limits::tensors).
     #[error("the tensor index has more than {limit} tensors")]
     TooManyTensors {
-        /// The most tensors.
+        /// The largest permitted number of tensors.
         limit: usize,
     },
-    /// A longer name than [`Limits::name_bytes`](crate::Limits::name_bytes).
+    /// A tensor's name is longer than [`Limits::name_bytes`](crate::Limits::name_bytes).
     #[error("the tensor name that begins {start:?} has {found} bytes: expected at most {limit}")]
     NameTooLong {
         /// The first characters of the name.
         start: Box<str>,
-        /// Its length in bytes.
+        /// Length of the name in bytes.
         found: usize,
-        /// The most bytes.
+        /// The largest permitted length in bytes.
         limit: usize,
     },
 }
 
 impl ShardIndex {
-    /// An index of these tensors, each with the name of its shard. `total_size` is the number of bytes of all tensors.
+    /// Builds an index from pairs of a tensor's name and its shard's name. `total_size` is the number of bytes of all
+    /// tensors.
     ///
     /// # Errors
     ///
@@ -94,39 +95,39 @@ impl ShardIndex {
         Self::assemble(total_size, entries)
     }
 
-    /// The number of tensors.
+    /// Number of tensors.
     #[must_use]
     pub fn len(&self) -> usize {
         self.weight_map.len()
     }
 
-    /// Whether no tensor is listed.
+    /// Returns true where the index lists no tensor.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.weight_map.is_empty()
     }
 
-    /// The tensors and their shards, in byte order of the tensor names.
+    /// Iterates over pairs of a tensor's name and its shard's name, in byte order of the tensor names.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> + DoubleEndedIterator + FusedIterator + Clone {
         self.weight_map.iter().map(|(tensor, shard)| (&**tensor, &*self.shards[*shard as usize]))
     }
 
-    /// The file names of the shards, distinct and in byte order.
+    /// Iterates over the file names of the shards, distinct and in byte order.
     #[must_use]
     pub fn shards(&self) -> impl ExactSizeIterator<Item = &str> + DoubleEndedIterator + FusedIterator + Clone {
         self.shards.iter().map(|shard| &**shard)
     }
 
-    /// The shard that holds `tensor`, in O(log n).
+    /// Looks the shard that holds `tensor` up, in O(log n).
     #[must_use]
     pub fn shard_of(&self, tensor: &str) -> Option<&str> {
         let at = self.weight_map.binary_search_by(|(name, _)| (**name).cmp(tensor)).ok()?;
         Some(&self.shards[self.weight_map[at].1 as usize])
     }
 
-    /// `metadata.total_size`: the number of bytes of all tensors, as the document claims it. `None` where it is absent or no
-    /// whole number.
+    /// `metadata.total_size`: the number of bytes of all tensors, as the document claims it. `None` where it is absent
+    /// or not a whole number.
     #[must_use]
     pub fn total_size(&self) -> Option<u64> {
         self.total_size
@@ -146,7 +147,7 @@ impl ShardIndex {
             if !is_bare_name(&shard) {
                 return Err(IndexError::ShardPath { tensor, shard });
             }
-            let at = shards.binary_search(&shard).expect("the list was made of these names");
+            let at = shards.binary_search(&shard).expect("the list of shards was built from these names");
             let at = u32::try_from(at).map_err(|_| IndexError::TooManyTensors { limit: u32::MAX as usize })?;
             weight_map.push((tensor, at));
         }
@@ -154,8 +155,8 @@ impl ShardIndex {
     }
 }
 
-/// Whether `shard` names a file in the directory that it is joined to, on Unix and on Windows alike. A name that ends in
-/// `.safetensors` and has no separator cannot be `..`; a colon would start a drive or a stream.
+/// Returns true where `shard` names a file in the directory that it is joined to, on Unix and on Windows alike. A name
+/// that ends in `.safetensors` and has no separator cannot be `..`. A colon would start a drive or a stream.
 fn is_bare_name(shard: &str) -> bool {
     shard.len() > ".safetensors".len() && shard.ends_with(".safetensors") && !shard.contains(['/', '\\', ':', '\0'])
 }

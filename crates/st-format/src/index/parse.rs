@@ -9,14 +9,14 @@ use super::{IndexError, ShardIndex, total_size::TotalSize};
 use crate::Limits;
 
 impl ShardIndex {
-    /// Parses an index document. White space around it does not count; top-level keys other than `weight_map` and
-    /// `metadata`, and everything in `metadata` but `total_size`, are passed over.
+    /// Parses an index document. White space around the JSON is ignored. Top-level keys other than `weight_map` and
+    /// `metadata` are ignored, and so is everything in `metadata` except `total_size`.
     ///
-    /// An empty `weight_map` is no error: see [`Self::is_empty`].
+    /// An empty `weight_map` is not an error: see [`Self::is_empty`].
     ///
     /// # Errors
     ///
-    /// [`IndexError`] names the tensor; [`IndexError::MissingWeightMap`] where there is none.
+    /// [`IndexError`] names the tensor; [`IndexError::MissingWeightMap`] where the document has no `weight_map`.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, IndexError> {
         let found = bytes.len() as u64;
         if found > limits.header_bytes {
@@ -35,10 +35,11 @@ impl ShardIndex {
 
 type Entries = Vec<(Box<str>, Box<str>)>;
 
-/// What the visitors share. serde's errors are strings, so a typed one travels here and the string is dropped.
+/// State that the visitors share. Serde's errors are strings, so a typed error is kept in `refused` and the string is
+/// dropped.
 struct State<'l> {
     limits: &'l Limits,
-    /// The entry that is being read.
+    /// Name of the entry that is being read.
     tensor: Option<Box<str>>,
     refused: Option<IndexError>,
 }
@@ -115,7 +116,7 @@ impl<'de> Visitor<'de> for WeightMap<'_, '_> {
             }
             state.tensor = Some(tensor.into_boxed_str());
             let shard = map.next_value::<String>()?.into_boxed_str();
-            let tensor = state.tensor.take().expect("it was set before the shard was read");
+            let tensor = state.tensor.take().expect("the tensor's name was set before its shard was read");
             entries.push((tensor, shard));
         }
         Ok(entries)

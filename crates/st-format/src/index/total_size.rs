@@ -5,13 +5,13 @@ use serde::{
     de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-/// Finds `total_size` in metadata of any form, and keeps nothing else of it: a document of values would be many times as large in
-/// memory as in the file.
+/// Visitor that finds `total_size` in metadata of any form and drops everything else. A generic document of values
+/// would take many times as much memory as the file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum TotalSize {
-    /// At the metadata, which may hold the number.
+    /// The visitor stands at the metadata, which may hold the number.
     Above,
-    /// At the value that should be the number.
+    /// The visitor stands at the value that should be the number.
     At,
 }
 

@@ -3,8 +3,8 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use super::ShardIndex;
 
 impl ShardIndex {
-    /// The document as transformers writes it: two spaces of indent, keys in byte order, a line feed at the end. Equal indexes
-    /// have equal bytes. `metadata` holds `total_size` where it is known, and nothing else.
+    /// Formats the index as transformers does: two spaces of indent, keys in byte order, a line feed at the end. Equal
+    /// indexes give equal bytes. `metadata` holds `total_size` where it is known, and nothing else.
     #[must_use]
     pub fn to_json(&self) -> String {
         let mut json = serde_json::to_string_pretty(&Document(self)).expect("strings and integers become JSON");

@@ -1,5 +1,5 @@
-//! Against the `safetensors` crate: what it refuses we refuse, where both accept both see the same, and where only we refuse it is
-//! for a reason that `stricter` has a test for.
+//! Compares this crate with the `safetensors` crate. Files that `safetensors` refuses are refused here too. Files that
+//! both accept read the same. Each reason for which only this crate refuses a file has a test in `stricter`.
 
 use longshore_st_format::{HeaderError as E, SafeTensors};
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ fn compare(bytes: &[u8]) -> Result<(), TestCaseError> {
     let ours = parse(bytes);
     match (theirs, ours) {
         (Err(_), Err(_)) => {}
-        (Err(theirs), Ok(ours)) => prop_assert!(false, "only they refuse: {theirs}, {ours:?}"),
+        (Err(theirs), Ok(ours)) => prop_assert!(false, "only safetensors refuses: {theirs}, {ours:?}"),
         (Ok(_), Err(ours)) => prop_assert!(
             matches!(
                 ours,
@@ -20,13 +20,13 @@ fn compare(bytes: &[u8]) -> Result<(), TestCaseError> {
                     | E::DuplicateMetadataKey { .. }
                     | E::UnknownField { .. }
             ) || duplicate(bytes),
-            "only we refuse: {ours}"
+            "only this crate refuses: {ours}"
         ),
         (Ok((header_len, theirs)), Ok(ours)) => {
             prop_assert_eq!(ours.data_start(), 8 + header_len as u64);
             prop_assert_eq!(ours.len(), theirs.tensors().len());
             for (name, info) in theirs.tensors() {
-                let tensor = ours.get(&name).expect("they have it");
+                let tensor = ours.get(&name).expect("safetensors has listed it");
                 prop_assert_eq!(tensor.dtype().name(), info.dtype.to_string());
                 prop_assert_eq!(tensor.shape().dims(), info.shape.iter().map(|&dim| dim as u64).collect::<Vec<_>>());
                 prop_assert_eq!(tensor.range(), info.data_offsets.0 as u64..info.data_offsets.1 as u64);
@@ -38,7 +38,8 @@ fn compare(bytes: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Whether the header names a tensor twice: then theirs has not looked at the first, which may be wrong in any way.
+/// Returns true where the header names a tensor twice. The `safetensors` crate drops the first entry unread, so that
+/// entry may be wrong in any way.
 fn duplicate(bytes: &[u8]) -> bool {
     let len = usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
     let json: serde_json::Value = serde_json::from_slice(&bytes[8..8 + len]).unwrap();
@@ -47,7 +48,7 @@ fn duplicate(bytes: &[u8]) -> bool {
         > json.as_object().unwrap().keys().filter(|key| *key != "__metadata__").count()
 }
 
-/// The JSON of entries whose numbers are right or nearly so.
+/// Strategy for the JSON of entries whose numbers are right or nearly right, with the length of their data.
 fn declared() -> impl Strategy<Value = (String, usize)> {
     let near = prop_oneof![12 => Just(0_i64), 1 => -2..=2_i64];
     let entry = (names(), dtypes(), shapes(), near.clone(), near.clone(), 0..40_u8);
@@ -131,7 +132,7 @@ proptest! {
             let shape = shape.dims().iter().map(|&dim| usize::try_from(dim).unwrap()).collect();
             (name, safetensors::tensor::TensorView::new(dtype, shape, data).unwrap())
         });
-        // Given an empty map and no tensor, it writes what is not JSON.
+        // Given an empty map and no tensor, the `safetensors` crate writes text that is not JSON.
         let theirs = (!metadata.is_empty()).then(|| metadata.clone().into_iter().collect());
         let bytes = safetensors::serialize(views, theirs).unwrap();
         compare(&bytes)?;

@@ -10,7 +10,8 @@ fn names_and_widths_are_those_of_the_safetensors_crate() {
         assert_eq!(serde_json::to_string(&dtype).unwrap(), format!("{:?}", dtype.name()));
         assert_eq!(serde_json::from_str::<Dtype>(&format!("{:?}", dtype.name())).unwrap(), dtype);
     }
-    // Their enum lists its variants in the message about one that it does not know: all of them are ours.
+    // The error message of `safetensors` about an unknown variant lists all variants of its enum. All of them must be
+    // in `ALL`.
     let message = serde_json::from_str::<safetensors::Dtype>("\"?\"").unwrap_err().to_string();
     let theirs = message.split('`').skip(3).step_by(2).collect::<Vec<_>>();
     assert_eq!(theirs.len(), Dtype::ALL.len(), "{message}");

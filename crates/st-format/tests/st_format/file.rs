@@ -33,7 +33,7 @@ fn vectors_slices_and_maps_are_one() {
     std::fs::write(&path, &bytes).unwrap();
     let mapped = open(&path).unwrap();
     check(&mapped);
-    // The map outlives the name.
+    // The map stays valid after the file's name is removed.
     std::fs::remove_file(&path).unwrap();
     check(&mapped);
 }

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::util::hex;
 
-/// Where the lists were taken from, on machines that have it.
+/// Original directory of the model lists, on machines that have it.
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/models");
 
 #[test]
@@ -78,7 +78,7 @@ fn every_list_becomes_a_directory() {
     }
 }
 
-/// The index and the files beside it agree.
+/// Checks that the index and the files beside it agree.
 fn check_index(checkpoint: &Checkpoint, path: &str, text: &str) {
     let index = ShardIndex::parse(text.as_bytes(), &longshore_st_format::Limits::default()).unwrap();
     let parent = Path::new(path).parent().unwrap();

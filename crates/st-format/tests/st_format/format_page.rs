@@ -1,4 +1,4 @@
-//! The worked example of `docs/format.md` is what the writer makes.
+//! Checks that the writer produces the worked example of `docs/format.md`.
 
 use std::collections::BTreeMap;
 

@@ -196,7 +196,7 @@ fn ranges_cover_the_data_once() {
     assert!(matches!(refuse("{}", 1), E::TrailingData { covered: 0, data_len: 1 }));
     let late = r#"{"a":{"dtype":"U8","shape":[4],"data_offsets":[1,5]}}"#;
     assert!(matches!(refuse(late, 5), E::Gap { expected: 0, found: 1, .. }));
-    // An empty tensor inside another's range would be an overlap as well.
+    // An empty tensor inside another tensor's range is an overlap as well.
     let inside = format!(r#"{{{A},"b":{{"dtype":"U8","shape":[0],"data_offsets":[2,2]}}}}"#);
     assert!(matches!(refuse(&inside, 4), E::Overlap { .. }));
 }
@@ -245,9 +245,9 @@ fn a_header_is_read_without_its_data() {
     let limits = Limits::default();
     let (open, header) = Header::open(&path, &limits).unwrap();
     assert_eq!(header, parse(&bytes).unwrap());
-    assert_eq!(Header::read_from(&open, &limits).unwrap(), header, "it can be read again");
+    assert_eq!(Header::read_from(&open, &limits).unwrap(), header, "the header can be read again");
 
-    // A sparse terabyte: nothing but the header is touched.
+    // A sparse file of a terabyte: only its header is read.
     let huge = r#"{"a":{"dtype":"U8","shape":[1099511627776],"data_offsets":[0,1099511627776]}}"#;
     std::fs::write(&path, file(huge, 0)).unwrap();
     let grown = std::fs::OpenOptions::new().write(true).open(&path).unwrap();

@@ -126,7 +126,7 @@ proptest! {
 #[test]
 fn deep_nesting_is_no_recursion() {
     let deep = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
-    // Either answer will do; the stack must hold.
+    // Either answer is right; the stack must not overflow.
     let _ = parse(&format!(r#"{{"weight_map":{{}},"metadata":{deep}}}"#));
     let _ = parse(&format!(r#"{{"weight_map":{{}},"other":{deep}}}"#));
     let _ = parse(&format!(r#"{{"weight_map":{deep}}}"#));

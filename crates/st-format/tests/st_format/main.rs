@@ -1,4 +1,4 @@
-//! One module per module of the crate, and `differential` against the `safetensors` crate.
+//! Integration tests: one module per module of the crate, and `differential` against the `safetensors` crate.
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
 mod differential;

@@ -1,11 +1,11 @@
-//! Bytes that other programs write, made by hand.
+//! Reads files in the exact bytes that other programs write, rebuilt by hand.
 
 use longshore_st_format::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 
 use crate::util::{file, hex, parse};
 
-/// As ollama's own encoder writes it: padded with spaces to eight bytes.
+/// A file as ollama's encoder writes it: the header is padded with spaces to eight bytes.
 fn padded(json: &str, data: &[u8]) -> Vec<u8> {
     let mut bytes = file(&format!("{json:width$}", width = json.len().next_multiple_of(8)), 0);
     bytes.extend_from_slice(data);

@@ -1,10 +1,11 @@
-//! Each thing that the `safetensors` crate accepts and this one refuses, by name. `docs/format.md` says why.
+//! One test for each kind of file that the `safetensors` crate accepts and this crate refuses. `docs/format.md` gives
+//! the reasons.
 
 use longshore_st_format::HeaderError as E;
 
 use crate::util::{file, parse};
 
-/// The error of ours, for a file that theirs reads.
+/// Returns this crate's error for a file that the `safetensors` crate accepts.
 fn stricter(json: &str, data_len: usize) -> E {
     let bytes = file(json, data_len);
     safetensors::SafeTensors::deserialize(&bytes).expect("the safetensors crate accepts it");
@@ -22,10 +23,10 @@ fn leading_white_space() {
 fn duplicate_tensor() {
     let entry = r#""a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}"#;
     assert!(matches!(stricter(&format!("{{{entry},{entry}}}"), 2), E::DuplicateTensor { tensor } if &*tensor == "a"));
-    // Equal after unescaping.
+    // The two names are equal after unescaping.
     let escaped = entry.replace("\"a\"", "\"\\u0061\"");
     assert!(matches!(stricter(&format!("{{{entry},{escaped}}}"), 2), E::DuplicateTensor { .. }));
-    // The one that theirs would drop may be at odds with the file: it is no better for that.
+    // The entry that the `safetensors` crate drops may contradict the file. It is refused all the same.
     let other = r#""a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}"#;
     assert!(matches!(stricter(&format!("{{{other},{entry}}}"), 2), E::DuplicateTensor { .. }));
 }

@@ -1,11 +1,11 @@
-//! Files by hand, and strategies for tensors.
+//! Files built by hand, and strategies for tensors.
 
 use std::collections::BTreeMap;
 
 use longshore_st_format::{Dtype, Header, HeaderError, Limits, Shape};
 use proptest::prelude::*;
 
-/// A file of this JSON, unpadded, and `data_len` zero bytes.
+/// A file with this JSON as its unpadded header, and `data_len` zero bytes of data.
 pub(crate) fn file(json: &str, data_len: usize) -> Vec<u8> {
     let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
     bytes.extend_from_slice(json.as_bytes());
@@ -17,7 +17,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Header, HeaderError> {
     Header::parse(bytes, bytes.len() as u64, &Limits::default())
 }
 
-/// What is wrong with a file of this JSON.
+/// Returns the error for a file with this JSON.
 pub(crate) fn refuse(json: &str, data_len: usize) -> HeaderError {
     parse(&file(json, data_len)).expect_err("it should be refused")
 }
@@ -34,7 +34,7 @@ pub(crate) fn shapes() -> impl Strategy<Value = Shape> {
     prop::collection::vec(0..5_u64, 0..4).prop_map(Shape::from)
 }
 
-/// Few distinct names, some of which need escapes.
+/// Strategy for tensor names: few distinct ones, some of which need escapes.
 pub(crate) fn names() -> impl Strategy<Value = String> {
     prop_oneof!["[ab]{1,2}", "[a-c.]{0,6}", "\\PC{0,4}", Just("a\"\\\n\u{1}".to_owned())]
         .prop_filter("reserved", |name| name != "__metadata__")
@@ -44,7 +44,7 @@ pub(crate) fn metadata() -> impl Strategy<Value = BTreeMap<String, String>> {
     prop::collection::btree_map("\\PC{0,4}", "\\PC{0,6}", 0..3)
 }
 
-/// Tensors of distinct names and whole bytes, in no order.
+/// Strategy for tensors with distinct names and whole bytes, in random order.
 pub(crate) fn tensors() -> impl Strategy<Value = Vec<(String, Dtype, Shape)>> {
     prop::collection::btree_map(names(), (dtypes(), shapes()), 0..6)
         .prop_map(|map| {

@@ -23,7 +23,7 @@ fn the_plan_must_be_met() {
     assert_eq!(writer.current().unwrap().name, "b");
     writer.write(&[1]).unwrap();
     assert_eq!(writer.current().unwrap().name, "b");
-    // One piece may end a tensor and begin the next; the empty one between them is passed over.
+    // One piece may end a tensor and begin the next. The empty tensor between them is skipped.
     writer.write(&[2, 3, 4, 5]).unwrap();
     assert_eq!(writer.current().unwrap().name, "a");
     assert!(matches!(writer.write(&[6, 7, 8]), Err(E::TooLong { room: 2, found: 3 })));
@@ -56,7 +56,7 @@ fn missing_bytes_are_an_error() {
 
 #[test]
 fn failures_below_say_where() {
-    /// Room for so many bytes.
+    /// Writer with room for this many bytes.
     struct Small(usize);
     impl Write for Small {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

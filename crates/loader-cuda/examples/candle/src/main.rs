@@ -1,4 +1,5 @@
-//! A stored tensor as a candle tensor: `cargo run -- STORE NAME TENSOR`. candle owns each of its tensors, so that it gets a copy.
+//! Copies a stored tensor into a candle tensor: `cargo run -- STORE NAME TENSOR`. candle owns each of its tensors, so
+//! it gets a copy.
 
 use std::error::Error;
 
@@ -35,7 +36,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn to_candle<T: CudaDType + DeviceRepr>(array: &CudaArray<'_>, device: &CudaDevice) -> Result<Tensor, Box<dyn Error>> {
     let stream = device.cuda_stream();
     let copy = array.to_cuda_slice(&stream)?;
-    // SAFETY: the memory is of this stream's device, was given up by its owner, and holds so many elements.
+    // SAFETY: the memory belongs to this stream's device, its owner has given it up, and it holds this number of
+    // elements.
     let typed = unsafe { stream.upgrade_device_ptr::<T>(copy.leak(), array.len() / size_of::<T>()) };
     let storage: CudaStorage = T::wrap_cuda_slice(typed, device.clone());
     let dims: Vec<usize> = array.shape.dims().iter().map(|dim| usize::try_from(*dim)).collect::<Result<_, _>>()?;

@@ -1,15 +1,15 @@
-//! Memory that starts and ends at blocks.
+//! Block-aligned buffers for reads past the page cache.
 
 use super::BLOCK;
 
-/// Memory for one read, which starts at a multiple of [`BLOCK`] and does not move.
+/// Memory for one read. It starts at a multiple of [`BLOCK`] and does not move.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
     memory: Vec<u8>,
     at: usize,
 }
 
-/// Buffers that are not in use. Fresh memory costs more than many a read, so that they are used again.
+/// Buffers that are not in use. They are reused, because fresh memory can cost more than a read.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
     free: Vec<Buffer>,
@@ -22,12 +22,12 @@ impl Buffer {
         Self { memory, at }
     }
 
-    /// All of it; as long as was asked for, or longer.
+    /// All bytes of the buffer. There may be more than were asked for.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.memory[self.at..]
     }
 
-    /// The address of the bytes `at .. at + len`, without a look at any byte.
+    /// Address of the bytes `at .. at + len`. No byte is accessed.
     #[cfg(target_os = "linux")]
     pub(super) fn part(&mut self, at: usize, len: usize) -> *mut u8 {
         assert!(self.at + at + len <= self.memory.len(), "BUG: a part outside the buffer");
@@ -40,15 +40,15 @@ impl Buffer {
 }
 
 impl Buffers {
-    /// A buffer of at least `len` bytes.
+    /// Returns a buffer of at least `len` bytes.
     pub(super) fn take(&mut self, len: usize) -> Buffer {
         let fits = self.free.iter().position(|buffer| buffer.bytes().len() >= len);
         fits.map_or_else(|| Buffer::new(len), |at| self.free.swap_remove(at))
     }
 
-    /// Takes a buffer back; the smallest is let go where there are many.
+    /// Takes a buffer back. Where there are too many, the smallest one is freed.
     pub(crate) fn give(&mut self, buffer: Buffer) {
-        /// As many as are in use at once.
+        /// Largest number of buffers to keep: as many as are in use at once.
         const MOST: usize = 16;
         self.free.push(buffer);
         if self.free.len() > MOST

@@ -1,4 +1,4 @@
-//! Reads past the page cache: one at a time, or many at once where the system can.
+//! Reads past the page cache: one at a time, or many at once where the system supports it.
 
 mod buffer;
 mod pread;
@@ -13,45 +13,45 @@ pub(super) use buffer::{Buffer, Buffers};
 
 use super::{ColdReads, file::BlobFile};
 
-/// What reads past the page cache begin and end at multiples of, in the file and in memory; 4 KiB does for every disk.
+/// Alignment of reads past the page cache, in the file and in memory. 4 KiB suffices for every disk.
 const BLOCK: usize = 4096;
 
-/// A range of a file, and where it goes.
+/// A read of a file's range into a buffer.
 #[derive(Debug)]
 pub(super) struct ColdRead {
     file: Rc<BlobFile>,
-    /// Where reading starts, in bytes from the start of the file: the range's start, or less than a block before it.
+    /// Start of the read, in bytes from the start of the file. It is the range's start, or less than a block before it.
     start: u64,
-    /// The bytes from there to the start of the range, fewer than a block.
+    /// Bytes from `start` to the start of the range; fewer than a block.
     skip: usize,
-    /// The bytes from there to the end of the range.
+    /// Bytes from `start` to the end of the range.
     wanted: usize,
     buffer: Buffer,
 }
 
-/// A range that was read.
+/// The bytes of a finished read.
 #[derive(Debug)]
 pub(super) struct Found {
     buffer: Buffer,
     range: Range<usize>,
-    /// How many of its bytes were read together with others.
+    /// Number of its bytes that were read together with other reads.
     pub(super) ring_bytes: usize,
 }
 
-/// Reads what was begun first first.
+/// A queue of reads, which finish in the order in which they began.
 pub(super) trait Reader: fmt::Debug {
-    /// How many reads may be begun before the first of them is finished.
+    /// Largest number of reads that may be in progress.
     fn depth(&self) -> usize;
 
     /// Begins a read.
     fn begin(&mut self, read: ColdRead);
 
-    /// Finishes the read that was begun first of those that are left: its bytes, fewer than wanted where the file ends. `None` where the
-    /// file system refuses such reads.
+    /// Finishes the oldest read in progress and returns its bytes; there are fewer than wanted where the file ends.
+    /// Returns `None` where the file system refuses such reads.
     fn finish(&mut self) -> io::Result<Option<Found>>;
 }
 
-/// The best reader that there is and that `reads` allows.
+/// Returns the fastest reader that the system supports and `reads` allows.
 pub(super) fn reader(reads: ColdReads) -> Box<dyn Reader> {
     #[cfg(target_os = "linux")]
     if reads == ColdReads::DirectRing
@@ -64,7 +64,7 @@ pub(super) fn reader(reads: ColdReads) -> Box<dyn Reader> {
 }
 
 impl ColdRead {
-    /// A read of `range`, which is not empty, into one of `buffers`.
+    /// Creates a read of `range`, which must not be empty, into one of `buffers`.
     pub(super) fn new(file: Rc<BlobFile>, range: &Range<u64>, buffers: &mut Buffers) -> io::Result<Self> {
         let start = range.start / BLOCK as u64 * BLOCK as u64;
         let wanted = usize::try_from(range.end - start).map_err(|_| io::ErrorKind::OutOfMemory)?;
@@ -73,7 +73,7 @@ impl ColdRead {
         Ok(Self { file, start, skip, wanted, buffer })
     }
 
-    /// `done` bytes are there, the first `ring_bytes` of them read together with others.
+    /// Converts a read with `done` bytes in the buffer, the first `ring_bytes` of which were read together with others.
     fn found(self, done: usize, ring_bytes: usize) -> Found {
         let end = done.min(self.wanted).max(self.skip);
         let ring_bytes = ring_bytes.clamp(self.skip, end) - self.skip;
@@ -86,7 +86,7 @@ impl Found {
         &self.buffer.bytes()[self.range.clone()]
     }
 
-    /// The buffer, to be used again.
+    /// Returns the buffer for reuse.
     pub(super) fn into_buffer(self) -> Buffer {
         self.buffer
     }

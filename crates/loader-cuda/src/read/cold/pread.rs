@@ -1,11 +1,11 @@
-//! One read at a time, by `pread`.
+//! Reads one range at a time, by `pread`.
 
 use std::{collections::VecDeque, io};
 
 use super::{BLOCK, ColdRead, Found, Reader};
 use crate::read::file::read_at;
 
-/// Reads when it is asked for the bytes.
+/// Reader that reads only when the bytes are requested.
 #[derive(Debug, Default)]
 pub(super) struct Pread {
     begun: VecDeque<ColdRead>,
@@ -26,7 +26,8 @@ impl Reader for Pread {
     }
 }
 
-/// Reads all but the first `done` bytes, which are there: a multiple of a block, or all that are wanted.
+/// Reads everything after the first `done` bytes, which are in the buffer already. `done` is a multiple of a block, or
+/// all wanted bytes.
 pub(super) fn finish(mut read: ColdRead, done: usize) -> io::Result<Option<Found>> {
     let (ring_bytes, mut done) = (done, done);
     let whole = read.wanted.next_multiple_of(BLOCK);
@@ -36,7 +37,7 @@ pub(super) fn finish(mut read: ColdRead, done: usize) -> io::Result<Option<Found
             Ok(0) => break,
             Ok(more) => {
                 done += more;
-                // Only the end of the file is no multiple of a block.
+                // Only at the end of the file the number of bytes is not a multiple of a block.
                 if !done.is_multiple_of(BLOCK) {
                     break;
                 }

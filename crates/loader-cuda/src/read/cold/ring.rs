@@ -1,8 +1,9 @@
-//! Many reads at once, by `io_uring`.
+//! Reads many ranges at once, by `io_uring`.
 //!
-//! A read is cut into chunks, which are queued as they come, of several files where one read is of one and the next of another. So a thread has
-//! chunks in flight while it converts, hashes and copies what it has, and the disk does not wait for it. What the ring does
-//! not read, for whatever reason, `pread` reads when it is asked for: a chunk that failed or is short costs a call and is no error.
+//! A read is cut into chunks, which are queued in order. Consecutive reads may be of different files, so chunks of
+//! several files can be in flight. A thread thus has chunks in flight while it converts, hashes and copies earlier
+//! bytes, and the disk does not wait for it. `pread` reads every chunk that the ring could not read, when its bytes are
+//! requested: a chunk that failed or is short costs a call, and is not an error.
 
 #![expect(unsafe_code, reason = "the kernel writes to buffers while it reads")]
 
@@ -17,54 +18,55 @@ use io_uring::{IoUring, Probe, opcode, types};
 
 use super::{BLOCK, ColdRead, Found, Reader, pread};
 
-/// The most bytes of a chunk. Disks take requests of about so many; several of them keep one busy.
+/// Largest size of a chunk in bytes. Disks take requests of about this size; several of them keep a disk busy.
 const CHUNK: usize = 512 << 10;
-/// The most chunks in flight.
+/// Largest number of chunks in flight.
 const ENTRIES: u32 = 32;
-/// The most reads that are begun.
+/// Largest number of reads in progress.
 const DEPTH: usize = 16;
-/// The most bytes of reads that are begun, but for one read.
+/// Largest total bytes of reads in progress, unless a single read is larger.
 const AHEAD: usize = 6 << 20;
 
-/// A ring of one thread.
+/// Ring of one thread.
 ///
-/// The kernel writes to the buffers of the reads that are in `begun`, until their chunks come back; none leaves `begun` before that.
+/// The kernel writes to the buffers of the reads in `begun` until their chunks have come back. No read leaves `begun`
+/// before that.
 pub(super) struct Ring {
     queues: IoUring,
-    /// The reads that are not finished, oldest first.
+    /// Reads that are not finished, oldest first.
     begun: VecDeque<Begun>,
-    /// The number of the first of them.
+    /// Number of the oldest read in `begun`.
     first: u32,
     /// Chunks that are not queued yet.
     waiting: VecDeque<Chunk>,
-    /// The chunks that are queued and have not come back.
+    /// Number of chunks that are queued and have not come back.
     in_flight: usize,
 }
 
 struct Begun {
     read: ColdRead,
-    /// The bytes that are there of each chunk that came back.
+    /// Bytes read so far, for each chunk that has come back.
     done: Vec<usize>,
-    /// The chunks that have not come back.
+    /// Number of chunks that have not come back.
     left: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Chunk {
-    /// The number of the read.
+    /// Number of the read.
     read: u32,
-    /// The number of the chunk in it.
+    /// Number of the chunk within the read.
     chunk: u32,
 }
 
-/// Whether the kernel lets this process read so. Asked once.
+/// Returns true where the kernel lets this process use `io_uring`. The kernel is asked once.
 fn is_allowed() -> bool {
     static ALLOWED: OnceLock<bool> = OnceLock::new();
     let ask = || -> io::Result<bool> {
         let mut ring = IoUring::new(1)?;
         let mut probe = Probe::new();
         ring.submitter().register_probe(&mut probe)?;
-        // A filter of system calls may let a ring be made and not be used.
+        // A filter of system calls may permit creating a ring, but not using it.
         let nothing = opcode::Nop::new().build();
         // SAFETY: the operation has no buffers.
         let pushed = unsafe { ring.submission().push(&nothing) };
@@ -77,7 +79,7 @@ fn is_allowed() -> bool {
 }
 
 impl Ring {
-    /// A ring; `None` where the kernel does not let this process have one.
+    /// Creates a ring, or returns `None` where the kernel does not permit one.
     pub(super) fn new() -> Option<Self> {
         if !is_allowed() {
             return None;
@@ -87,7 +89,7 @@ impl Ring {
         Some(Self { queues, begun, first: 0, waiting, in_flight: 0 })
     }
 
-    /// Waits until nothing is in flight; whether that is so.
+    /// Waits until nothing is in flight. Returns false if that failed.
     pub(super) fn settle(&mut self) -> bool {
         self.waiting.clear();
         while self.in_flight > 0 && self.wait().is_ok() {}
@@ -98,7 +100,7 @@ impl Ring {
         self.in_flight == 0
     }
 
-    /// Queues chunks while there is room, and has the kernel begin them.
+    /// Queues chunks while there is room, and submits them to the kernel.
     fn queue(&mut self) {
         while self.in_flight < ENTRIES as usize {
             let Some(Chunk { read, chunk }) = self.waiting.pop_front() else { break };
@@ -113,8 +115,8 @@ impl Ring {
                 .offset(begun.read.start + at as u64)
                 .build()
                 .user_data(u64::from(read) << 32 | u64::from(chunk));
-            // SAFETY: the file and the buffer stay in `begun` until the chunk has come back; where it does not, they are leaked. The buffer's
-            // memory does not move, and nobody looks at it before.
+            // SAFETY: the file and the buffer stay in `begun` until the chunk has come back, or are leaked if it does
+            // not. The buffer's memory does not move, and nothing accesses it before.
             let pushed = unsafe { self.queues.submission().push(&entry) };
             if pushed.is_err() {
                 self.waiting.push_front(Chunk { read, chunk });
@@ -123,16 +125,16 @@ impl Ring {
             self.in_flight += 1;
         }
         if self.in_flight > 0 {
-            // What the kernel does not take now, it takes when it is waited for.
+            // Entries that the kernel does not take now are submitted again by the next wait.
             let _ = self.queues.submit();
         }
     }
 
-    /// Waits for one chunk at least, and notes those that came back.
+    /// Waits for at least one chunk, and records the chunks that have come back.
     fn wait(&mut self) -> io::Result<()> {
         match self.queues.submit_and_wait(1) {
             Ok(_) => {}
-            // Interrupted, or short of memory or of room: the chunks that are in flight end all the same.
+            // The call was interrupted, or was short of memory or of room. The chunks in flight end all the same.
             Err(error)
                 if matches!(
                     error.kind(),
@@ -153,7 +155,7 @@ impl Ring {
             let tag = entry.user_data();
             let (read, chunk) = ((tag >> 32) as u32, (tag & 0xFFFF_FFFF) as usize);
             let begun = &mut begun[read.wrapping_sub(*first) as usize];
-            // An error is none here: `pread` finds out what it was.
+            // A failed chunk is not an error here: `pread` reads it again and reports the error.
             begun.done[chunk] = usize::try_from(entry.result()).unwrap_or(0);
             begun.left -= 1;
             *in_flight -= 1;
@@ -179,7 +181,7 @@ impl Reader for Ring {
     fn finish(&mut self) -> io::Result<Option<Found>> {
         while self.begun.front().expect("BUG: no read was begun").left > 0 {
             self.queue();
-            // Of a file that cannot be read so, nothing is in flight.
+            // Nothing is in flight for a file that cannot be read in this way.
             if self.in_flight > 0 {
                 self.wait()?;
             }
@@ -188,7 +190,7 @@ impl Reader for Ring {
         self.waiting.retain(|chunk| chunk.read != self.first);
         self.first = self.first.wrapping_add(1);
         self.queue();
-        // Up to the first chunk that is not all there.
+        // Counts the bytes up to the first chunk that is incomplete.
         let mut there = 0;
         for (chunk, done) in (0..).zip(done) {
             there += done;
@@ -202,7 +204,7 @@ impl Reader for Ring {
 }
 
 impl Drop for Ring {
-    /// Nothing is written to memory that is freed: what cannot be waited for is leaked.
+    /// Leaks what cannot be waited for, so that the kernel never writes to freed memory.
     fn drop(&mut self) {
         if !self.settle() {
             mem::forget(mem::take(&mut self.begun));
@@ -220,7 +222,7 @@ fn fd(read: &ColdRead) -> Option<RawFd> {
     Some(read.file.direct().ok()??.as_raw_fd())
 }
 
-/// The bytes of a chunk, whole blocks.
+/// Bytes of a chunk, rounded up to whole blocks.
 fn len(read: &ColdRead, chunk: u32) -> usize {
     let at = chunk as usize * CHUNK;
     (read.wanted.next_multiple_of(BLOCK) - at).min(CHUNK)

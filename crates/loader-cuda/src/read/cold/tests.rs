@@ -1,11 +1,11 @@
-//! Both readers give the bytes of the file, whatever the range.
+//! Checks that both readers return the bytes of the file, for all ranges.
 
 use std::{env, fs::File, io::Write as _, path::Path, rc::Rc};
 
 use super::*;
 use crate::read::file::BlobFile;
 
-/// Set where the kernel has to allow `io_uring`.
+/// Environment variable that requires the kernel to support `io_uring`.
 #[cfg(target_os = "linux")]
 const REQUIRED: &str = "LONGSHORE_TEST_IO_URING";
 
@@ -31,7 +31,8 @@ fn readers() -> Vec<Box<dyn Reader>> {
     readers
 }
 
-/// Reads the ranges, as many at a time as the reader takes, and compares; whether the file system has such reads.
+/// Reads the ranges, as many at a time as the reader allows, and compares the bytes. Returns false where the file
+/// system refuses such reads.
 fn check(reader: &mut dyn Reader, files: &[(Rc<BlobFile>, Vec<u8>)], ranges: &[(usize, Range<u64>)]) -> bool {
     let mut buffers = Buffers::default();
     let (mut begun, mut is_there) = (0, true);
@@ -57,7 +58,7 @@ fn check(reader: &mut dyn Reader, files: &[(Rc<BlobFile>, Vec<u8>)], ranges: &[(
 #[test]
 fn a_range_is_its_bytes_however_it_is_read() {
     let dir = tempfile::tempdir().expect("there is room");
-    // One that ends at a block, one that does not, a small one, and one of no byte.
+    // Four files: one that ends at a block, one that does not, a small one, and an empty one.
     let files: Vec<_> = [3 << 20, (3 << 20) + 777, 100, 0]
         .into_iter()
         .enumerate()
@@ -76,7 +77,7 @@ fn a_range_is_its_bytes_however_it_is_read() {
             block..2 * block,
             end.saturating_sub(1)..end + 1,
             end / 2 + 3..end + 5000,
-            // Of more chunks than one, whose ends are none of a chunk.
+            // A range of several chunks that begins and ends within a chunk.
             511 << 10..(1 << 20) + 4097,
             end..end + 1,
             end + 100_000..end + 100_001,
@@ -84,7 +85,7 @@ fn a_range_is_its_bytes_however_it_is_read() {
             ranges.push((index, range));
         }
     }
-    // From file to file, too.
+    // Consecutive reads of different files.
     let mixed: Vec<_> = (0..10).flat_map(|at| ranges.iter().skip(at).step_by(10).cloned()).collect();
     for mut reader in readers() {
         if !(check(&mut *reader, &files, &ranges) && check(&mut *reader, &files, &mixed)) {
@@ -125,7 +126,7 @@ fn what_is_in_flight_is_waited_for() {
         assert!(!ring.is_idle() || file.direct().is_ok_and(|direct| direct.is_none()));
         assert!(ring.settle() && ring.is_idle());
         drop(ring);
-        // The only owner is the one here: nothing was leaked.
+        // The test is the only owner left, so nothing was leaked.
         assert_eq!(Rc::strong_count(&file), 1);
     }
 }

@@ -1,21 +1,21 @@
-//! Vectors of MLX.
+//! Vectors captured from MLX.
 
 use longshore_quant::{FloatType, GlobalScale, Scheme};
 use longshore_st_format::SafeTensors;
 
 use super::{Case, Global, Run, assert_same};
 
-/// Part of the program, which runs on machines that do not have this tree.
+/// The vectors are part of the program, because it also runs on machines without this source tree.
 const VECTORS: &[u8] = include_bytes!("../../../../quant/tests/quant/vectors/decode_cpu.safetensors");
 
-/// Decodes the vectors captured from MLX and compares with what MLX made of them; returns how many tensors there were.
+/// Decodes the vectors captured from MLX, and compares the results with MLX's. Returns the number of tensors.
 pub(crate) fn golden_cases(run: &mut impl Run) -> usize {
     let set = SafeTensors::new(VECTORS).expect("the vectors are safetensors");
     let part = |stem: &str, name: &str| set.tensor(&format!("{stem}.{name}")).map_or(vec![], |view| view.data.to_vec());
     let mut checked = 0;
     for expected in set.iter() {
         let Some(stem) = expected.name.strip_suffix(".dequant") else { continue };
-        // Such as `bf16.nvfp4.b4.g16.gs1`.
+        // A stem has parts, as in `bf16.nvfp4.b4.g16.gs1`.
         let words: Vec<&str> = stem.split('.').collect();
         let number = |word: &str| word[1..].parse::<u32>().expect("a width and a group are numbers");
         let (bits, group) = (number(words[2]), number(words[3]));

@@ -1,19 +1,19 @@
-//! Cases, from all that can be counted to random ones.
+//! Generates cases, from exhaustive to random ones.
 
 use longshore_quant::{FloatType, Scheme};
 
 use super::{Case, Global, Numbers};
 
-/// Global scales: usual, exact, at both ends of the range, and none that a number can be.
+/// Global scales: ordinary, exact, at both ends of the range, and invalid.
 const GLOBALS: [f32; 9] = [1.0, 0.1, 3.7e-5, 1e-38, 1e-42, 2.5e38, f32::INFINITY, f32::NAN, -0.75];
 
-/// Every code under every byte of scale, for nvfp4 with every one of some global scales.
+/// Cases with every code under every byte of scale, and for nvfp4 also with each of these global scales.
 pub(crate) fn block_cases(mut each: impl FnMut(&Case)) {
     for target in FloatType::ALL {
         for scheme in [Scheme::NVFP4, Scheme::MXFP4] {
             let mut case = Case::groups(scheme, FloatType::BF16, target, 256);
             case.scale = (0..=255).collect();
-            // Two codes to a byte, sixteen codes or twice as many to a group.
+            // There are two codes per byte, and 16 or 32 codes per group.
             case.weight = [0x10, 0x32, 0x54, 0x76, 0x98, 0xBA, 0xDC, 0xFE].repeat(case.weight.len() / 8);
             each(&case);
             if scheme == Scheme::NVFP4 {
@@ -29,8 +29,8 @@ pub(crate) fn block_cases(mut each: impl FnMut(&Case)) {
     }
 }
 
-/// Every affine width, type of scales and output: all 16-bit scales, and as many F32 ones of all kinds, each with all codes, for 8 bits
-/// half of them, and a bias of any kind.
+/// Cases for an affine width, a type of scales and all outputs: all 16-bit scales, or as many F32 scales of all kinds,
+/// each with all codes (for 8 bits with half of them), and biases of all kinds.
 pub(crate) fn affine_cases(bits: u8, source: FloatType, mut each: impl FnMut(&Case)) {
     let scheme = Scheme::affine(bits, 32.max(1 << bits.min(7))).expect("it exists");
     let mut numbers = Numbers::new(u64::from(bits));
@@ -38,7 +38,7 @@ pub(crate) fn affine_cases(bits: u8, source: FloatType, mut each: impl FnMut(&Ca
         let mut case = Case::groups(scheme, source, target, 1 << 16);
         let scales = (0..=u16::MAX).map(|high| (high, numbers.next().to_le_bytes()));
         case.scale = match source {
-            // The sign, the exponent and some of the mantissa, and any mantissa.
+            // The upper half has the sign, the exponent and some of the mantissa; the lower half is arbitrary.
             FloatType::F32 => {
                 scales.flat_map(|(high, low)| [low[0], low[1], high.to_le_bytes()[0], high.to_le_bytes()[1]]).collect()
             }
@@ -47,7 +47,7 @@ pub(crate) fn affine_cases(bits: u8, source: FloatType, mut each: impl FnMut(&Ca
         numbers.fill(&mut case.bias);
         for (i, bias) in case.bias.chunks_exact_mut(source.size()).enumerate() {
             match i % 4 {
-                // Zeros of both signs; a bias about as large as the products, so that sums are rounded and cancel.
+                // Biases of both zeros, and biases about as large as the products, so that sums are rounded and cancel.
                 0 => bias.fill(0),
                 1 => {
                     bias.copy_from_slice(&case.scale[i * source.size()..][..source.size()]);
@@ -62,7 +62,7 @@ pub(crate) fn affine_cases(bits: u8, source: FloatType, mut each: impl FnMut(&Ca
         let mut out = case.weight.iter_mut();
         for group in 0..1usize << 16 {
             for i in 0..per_group {
-                // Codes in order; of 8 bits those of one half and then of the other.
+                // Codes are in order. With 8 bits, groups alternate between the two halves of the codes.
                 let code = (i + group % 2 * per_group) & ((1 << bits) - 1);
                 stream |= u128::try_from(code).expect("it is small") << held;
                 held += u32::from(bits);
@@ -77,14 +77,16 @@ pub(crate) fn affine_cases(bits: u8, source: FloatType, mut each: impl FnMut(&Ca
     }
 }
 
-/// Sums that are any F32, for the rounding to 16 bits alone: around every rounding boundary of both types, and anywhere.
+/// Cases whose sums are chosen F32 numbers, to test only the rounding to 16 bits: around every rounding boundary of
+/// both types, and random ones.
 pub(crate) fn narrowing_cases(mut each: impl FnMut(&Case)) {
     const LOW: [u32; 13] =
         [0, 1, 0x0FFF, 0x1000, 0x1001, 0x2FFF, 0x3000, 0x3001, 0x7FFF, 0x8000, 0x8001, 0xFFFF, 0x1_8000];
     let boundaries = (0..0x200u32).flat_map(|high| {
         LOW.into_iter().flat_map(move |low| [0, 0x2_0000, 0x7E_0000].map(|middle| high << 23 | middle | low))
     });
-    // Halves of the least subnormal f16, and the steps between all f16, are ties.
+    // All f16 values, and the midpoints between pairs of neighbours, which are ties, with the f32 numbers next to each
+    // midpoint.
     let ties = (0..1u32 << 16).flat_map(|half| {
         let value = half::f16::from_bits(u16::try_from(half).expect("it has 16 bits")).to_f32().to_bits();
         let next = half::f16::from_bits(u16::try_from(half ^ 1).expect("it has 16 bits")).to_f32();
@@ -103,13 +105,13 @@ pub(crate) fn narrowing_cases(mut each: impl FnMut(&Case)) {
     }
 }
 
-/// A tensor of random bytes, of any size up to some blocks, which ends anywhere in a block.
+/// A tensor of random bytes, of any size up to a few blocks, which may end anywhere in a block.
 pub(crate) fn random_case(scheme: Scheme, source: FloatType, target: FloatType, numbers: &mut Numbers) -> Case {
     let group = usize::try_from(scheme.group_size()).expect("it is small");
     let (rows, groups) = match numbers.below(4) {
         0 => (1, 1 + numbers.below(4)),
         1 => (1 + numbers.below(5), 1 + numbers.below(40)),
-        // Around the ends of blocks: 8,192 or 4,096 bytes of 16-bit or 32-bit output are one.
+        // Sizes around the ends of blocks. A block writes 8,192 bytes of output.
         2 => (1, (8192 * (1 + numbers.below(2)) / target.size() / group + numbers.below(5)).saturating_sub(2).max(1)),
         _ => (1 + numbers.below(3), 1 + numbers.below(200)),
     };
@@ -131,8 +133,8 @@ pub(crate) fn random_case(scheme: Scheme, source: FloatType, target: FloatType, 
     case
 }
 
-/// Random tensors of one row whose units, of which a block has 512, end at the end of a block, one before it or one behind it, as far as groups
-/// end there.
+/// Random tensors of one row that end at the end of a block of 512 units, one unit before it or one behind it, as far
+/// as groups allow.
 pub(crate) fn edge_cases(mut each: impl FnMut(&Case)) {
     let mut numbers = Numbers::new(3);
     for scheme in [Scheme::affine(3, 32).expect("it exists"), Scheme::INT8, Scheme::NVFP4, Scheme::MXFP4] {

@@ -1,4 +1,4 @@
-//! A tensor to decode, wherever that is done, and its comparison with what `longshore-quant` decodes.
+//! A tensor to decode on the host or on a device, and its comparison with the results of `longshore-quant`.
 
 mod golden;
 mod make;
@@ -9,7 +9,7 @@ use longshore_quant::{Decoder, FloatType, Scheme};
 pub(crate) use golden::golden_cases;
 pub(crate) use make::{affine_cases, block_cases, edge_cases, narrowing_cases, random_case};
 
-/// What decodes a case: the kernels on the host, or on a device.
+/// Decoder of a case: the kernels on the host, or on a device.
 pub(crate) trait Run {
     fn run(&mut self, case: &Case) -> Vec<u8>;
 }
@@ -37,7 +37,7 @@ pub(crate) enum Global {
 }
 
 impl Case {
-    /// One row of so many groups, whose parts are to be filled in.
+    /// Creates one row of `groups` groups, whose parts are to be filled in.
     pub(crate) fn groups(scheme: Scheme, source: FloatType, target: FloatType, groups: usize) -> Self {
         let group = usize::try_from(scheme.group_size()).expect("it is small");
         let len = scheme.encoded_len(groups, source).expect("it is small");
@@ -65,7 +65,7 @@ impl Case {
         self.matrices * self.rows * self.columns * self.target.size()
     }
 
-    /// The global scales as they lie in memory.
+    /// Bytes of the global scales in memory.
     pub(crate) fn global_bytes(&self) -> Option<Vec<u8>> {
         match &self.global {
             Global::None => None,
@@ -90,7 +90,7 @@ impl Case {
         out
     }
 
-    /// Decodes it and compares to the bit, all NaN being the same.
+    /// Decodes the case, and compares the result to the bit; all NaN are equal.
     pub(crate) fn check(&self, run: &mut impl Run) {
         assert_same(self, &run.run(self), &self.expected());
     }
@@ -128,7 +128,7 @@ fn is_nan(float: FloatType, bytes: &[u8]) -> bool {
     }
 }
 
-/// Numbers that are the same in every run.
+/// Random numbers that are the same in every run.
 #[derive(Debug)]
 pub(crate) struct Numbers(u64);
 
@@ -156,7 +156,7 @@ impl Numbers {
     }
 }
 
-/// Every affine scheme with each of its groups, and the others.
+/// Iterates over every affine scheme with each of its groups, and over the other schemes.
 pub(crate) fn schemes() -> impl Iterator<Item = Scheme> {
     let affine = Scheme::AFFINE_BITS
         .into_iter()

@@ -1,4 +1,4 @@
-//! The instructions, as the PTX manual defines them.
+//! Executes instructions as the PTX manual defines them.
 
 use half::{bf16, f16};
 use longshore_loader_cuda::dequantize::{Arguments, Launch};
@@ -23,7 +23,7 @@ pub(super) fn launch(program: &Program, launch: &Launch, memory: &mut Memory) {
 }
 
 struct Thread<'a> {
-    /// Narrower ones in the low bits, zeros above.
+    /// Registers. Narrow ones use the low bits, with zeros above.
     registers: Vec<u64>,
     special: [u64; 3],
     arguments: &'a Arguments,
@@ -101,7 +101,7 @@ impl Thread<'_> {
         self.memory.store(to, <[u8; 16]>::try_from(bytes).expect("a vector has four words"));
     }
 
-    /// The result of an operation on registers, immediates and parameters.
+    /// Computes the result of an operation on registers, immediates and parameters.
     fn compute(&self, operation: &str, from: &[Operand]) -> u64 {
         let get = |index: usize| self.value(from[index]);
         let word = |index: usize| low(get(index));
@@ -119,7 +119,7 @@ impl Thread<'_> {
             "and.b32" => (word(0) & word(1)).into(),
             "and.b64" => get(0) & get(1),
             "or.b32" => (word(0) | word(1)).into(),
-            // Shifts by more than the width give zero.
+            // A shift by more than the width gives zero.
             "shl.b32" => word(0).checked_shl(word(1)).unwrap_or(0).into(),
             "shr.u32" => word(0).checked_shr(word(1)).unwrap_or(0).into(),
             "shl.b64" => get(0).checked_shl(word(1)).unwrap_or(0),
@@ -133,10 +133,10 @@ impl Thread<'_> {
             "add.rn.f32" => canonical(float(0) + float(1)).into(),
             "mul.rn.f32" => canonical(float(0) * float(1)).into(),
             "cvt.f32.f16" => canonical(f16::from_bits(halves(word(0))[0]).to_f32()).into(),
-            // The first of the two goes to the upper half.
+            // The first operand goes to the upper half.
             "cvt.rn.bf16x2.f32" => pair([1, 0].map(|index| to_bf16(float(index)))),
             "cvt.rn.f16x2.f32" => pair([1, 0].map(|index| to_f16(float(index)))),
-            // In f32 a product of two is exact, and a sum rounded twice is a sum rounded once.
+            // In f32 a product of two is exact, and a sum rounded twice equals a sum rounded once.
             "add.rn.f16x2" => pair([0, 1].map(|half| to_f16(half_float(0, half) + half_float(1, half)))),
             "mul.rn.f16x2" => pair([0, 1].map(|half| to_f16(half_float(0, half) * half_float(1, half)))),
             "fma.rn.bf16x2" => pair([0, 1].map(|half| {
@@ -149,7 +149,7 @@ impl Thread<'_> {
     }
 }
 
-/// The bits of a result of arithmetic, in which all NaN are the same.
+/// Returns the bits of an arithmetic result, with a single NaN.
 fn canonical(value: f32) -> u32 {
     if value.is_nan() { 0x7FFF_FFFF } else { value.to_bits() }
 }

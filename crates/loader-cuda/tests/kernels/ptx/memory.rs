@@ -1,36 +1,36 @@
-//! Device memory: buffers with nothing between them.
+//! Emulated device memory: separate buffers with nothing between them.
 
 use std::collections::HashSet;
 
-/// Buffers at addresses of their own, far apart.
+/// Buffers at addresses that are far apart.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     buffers: Vec<Vec<u8>>,
     stored: HashSet<u64>,
 }
 
-/// Buffer i lies at (i + 1) times this.
+/// Distance of addresses: buffer i lies at (i + 1) times this number.
 const APART: u64 = 1 << 40;
 
 impl Memory {
-    /// The address at which `bytes` lie from now on.
+    /// Places `bytes` in memory, and returns their address.
     pub(super) fn place(&mut self, bytes: Vec<u8>) -> u64 {
         self.buffers.push(bytes);
         APART * u64::try_from(self.buffers.len()).expect("there are few")
     }
 
-    /// What lies at an address that [`place`](Self::place) gave.
+    /// Returns the bytes at an address that [`place`](Self::place) has returned.
     pub(super) fn take(mut self, address: u64) -> Vec<u8> {
         let (index, _) = split(address);
         self.buffers.swap_remove(index)
     }
 
-    /// `N` bytes, which have to be aligned and inside of a buffer.
+    /// Loads `N` bytes, which must be aligned and inside of a buffer.
     pub(super) fn load<const N: usize>(&mut self, address: u64) -> [u8; N] {
         *self.at(address)
     }
 
-    /// Stores so many bytes, where none were stored before.
+    /// Stores `N` bytes at an address to which nothing was stored before.
     pub(super) fn store<const N: usize>(&mut self, address: u64, bytes: [u8; N]) {
         assert!(self.stored.insert(address), "{address:#x} is stored twice");
         *self.at(address) = bytes;

@@ -1,7 +1,7 @@
-//! The PTX itself, instruction by instruction, against `longshore-quant`: what the crate contains is what was proved.
+//! Interprets the PTX that the crate contains, instruction by instruction, and compares with `longshore-quant`.
 //!
-//! Slow, and only for the instructions that the kernels have; any other is a panic, as is an access beyond a buffer, one that is not
-//! aligned, or a second store to the same place.
+//! The interpreter is slow, and knows only the instructions of the kernels. It panics at any other instruction, at an
+//! access beyond a buffer, at a misaligned access, and at a second store to the same place.
 
 mod execute;
 mod memory;
@@ -15,7 +15,7 @@ use crate::cases::{
 };
 use memory::Memory;
 
-/// Runs launches one thread after another.
+/// Runs the threads of launches one after another.
 struct Emulator;
 
 impl Run for Emulator {
@@ -70,7 +70,7 @@ fn every_code_under_every_byte_of_scale() {
     block_cases(|case| case.check(&mut Emulator));
 }
 
-/// Every 61st scale has every sign and exponent.
+/// Every 61st scale: they have every sign and exponent.
 #[test]
 fn every_integer_under_some_scales() {
     for bits in Scheme::AFFINE_BITS {
@@ -80,7 +80,7 @@ fn every_integer_under_some_scales() {
     }
 }
 
-/// The groups of one row whose number is a multiple of `step`.
+/// Keeps every `step`-th group of a row.
 fn every(step: usize, case: &Case) -> Case {
     let groups = case.columns / usize::try_from(case.scheme.group_size()).expect("it is small");
     let some = |bytes: &[u8]| match bytes.len() / groups {

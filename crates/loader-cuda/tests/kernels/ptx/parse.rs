@@ -1,8 +1,8 @@
-//! PTX text to instructions.
+//! Parses PTX text into instructions.
 
 use std::collections::HashMap;
 
-/// A kernel's instructions.
+/// Instructions of a kernel.
 #[derive(Debug)]
 pub(super) struct Program {
     pub(super) instructions: Vec<Instruction>,
@@ -11,10 +11,10 @@ pub(super) struct Program {
 
 #[derive(Debug)]
 pub(super) struct Instruction {
-    /// A predicate register and the value of it under which the instruction is executed.
+    /// A predicate register, and the value of it under which the instruction is executed.
     pub(super) guard: Option<(usize, bool)>,
     pub(super) operation: String,
-    /// The destination first, where there is one; vectors one after another.
+    /// Operands, with the destination first where there is one. The elements of a vector follow each other.
     pub(super) operands: Vec<Operand>,
 }
 
@@ -23,11 +23,11 @@ pub(super) enum Operand {
     Register(usize),
     Immediate(u64),
     Special(Special),
-    /// The address of the parameter of that number.
+    /// Address of the parameter with this number.
     Parameter(usize),
     /// A register and an offset in bytes.
     Address(usize, u64),
-    /// The number of an instruction.
+    /// Number of an instruction.
     Label(usize),
 }
 
@@ -44,7 +44,7 @@ struct Names<'a> {
     labels: HashMap<&'a str, usize>,
 }
 
-/// The kernel `name` of a module.
+/// Parses the kernel `name` of a module.
 pub(super) fn entry(ptx: &str, name: &str) -> Program {
     let start = ptx.find(&format!(".entry {name}(")).unwrap_or_else(|| panic!("the module lacks {name}"));
     let text = &ptx[start..];

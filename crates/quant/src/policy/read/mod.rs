@@ -1,4 +1,4 @@
-//! A policy's text, read and checked.
+//! Parses and checks the text of a policy.
 
 mod action;
 mod rule;
@@ -21,11 +21,11 @@ use super::{
     rule::{MAX_SETS, Role, Rules},
 };
 
-/// The most patterns and other entries of lists in one policy.
+/// Largest total number of patterns and other list entries in one policy.
 const MAX_ENTRIES: usize = 10_000;
-/// The longest reason or description, in characters.
+/// Largest length of a reason or a description, in characters.
 const MAX_PROSE: usize = 300;
-/// Smaller tensors are kept where the text does not say what small is.
+/// Default of `min_elements`: smaller tensors are kept.
 const MIN_ELEMENTS: u64 = 1024;
 
 const TOP: &[&str] = &["name", "description", "min_elements", "fp8", "role", "model", "cadence", "rule"];
@@ -33,7 +33,7 @@ const ROLE: &[&str] = &["name", "not_name", "or_stacked"];
 const MODEL: &[&str] = &["architecture"];
 const CADENCE: &[&str] = &["first", "last", "middle_end", "every", "at", "layers"];
 
-/// The policy that the text describes, called `name` unless it says otherwise.
+/// Parses a policy. It is called `name` unless the text gives it another name.
 pub(super) fn policy(text: &str, name: &str) -> Result<Policy, PolicyError> {
     if text.len() > Policy::MAX_BYTES {
         let problem = PolicyProblem::TooMany { what: "bytes", limit: Policy::MAX_BYTES, found: text.len() };
@@ -58,7 +58,7 @@ pub(super) fn policy(text: &str, name: &str) -> Result<Policy, PolicyError> {
     Ok(Policy(Inner { name, description, source: text.to_owned(), rules: checked }.into()))
 }
 
-/// The error about a text that bears the name of a built-in policy, and is not that policy.
+/// Builds the error about a text that has the name of a built-in policy, but is another policy.
 pub(super) fn reserved(text: &str, name: &str) -> PolicyError {
     let at = DeTable::parse(text).ok().and_then(|table| table.get_ref().get("name").map(|name| name.span().start));
     toml_table::error(text, at.unwrap_or(0), PolicyProblem::Reserved { found: name.to_owned() })
@@ -69,10 +69,10 @@ fn syntax(text: &str, error: &toml::de::Error) -> PolicyError {
     toml_table::error(text, at, PolicyProblem::Syntax { message: error.message().to_owned() })
 }
 
-/// The indices of named tables in the list of what they were read as.
+/// Indices of named tables (roles, models or cadences) in the list that they were read into.
 type Names<'t> = BTreeMap<&'t str, usize>;
 
-/// Reads the tables of a table: `[role.router]`, `[role.down]`.
+/// Reads the named tables below `key`, such as `[role.router]` and `[role.down]`.
 fn sets<'t, T>(
     top: &Table<'t>,
     key: &'static str,
@@ -102,7 +102,8 @@ fn model(table: &Table<'_>) -> Result<Vec<Glob>, PolicyError> {
 
 fn cadence(table: &Table<'_>) -> Result<Cadence, PolicyError> {
     let linear = |text: &str| {
-        Linear::parse(text).ok_or_else(|| "a number of layers such as \"7n/8\" or \"n/2-4\", where n is all".to_owned())
+        Linear::parse(text)
+            .ok_or_else(|| "a number of layers such as \"7n/8\" or \"n/2-4\", where n counts all layers".to_owned())
     };
     let every = table.number("every", 1..=u64::MAX)?.unwrap_or(1);
     Ok(Cadence {
@@ -115,14 +116,14 @@ fn cadence(table: &Table<'_>) -> Result<Cadence, PolicyError> {
     })
 }
 
-/// A name that can stand in paths, documents and messages.
+/// Checks a name of a policy: it can stand in paths, documents and messages.
 fn named(text: &str) -> Result<&str, String> {
     let fits = (1..=64).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
     if fits { Ok(text) } else { Err("1 to 64 letters, digits, dots, hyphens and underscores".into()) }
 }
 
-/// A line for people.
+/// Checks a text for people: one line of limited length.
 fn prose(text: &str) -> Result<&str, String> {
     let fits = text.chars().count() <= MAX_PROSE && !text.chars().any(char::is_control) && !text.trim().is_empty();
     if fits { Ok(text) } else { Err(format!("one line of at most {MAX_PROSE} characters")) }

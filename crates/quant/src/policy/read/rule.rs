@@ -1,4 +1,4 @@
-//! One rule, read.
+//! Parses one rule.
 
 use super::{Names, action, prose, toml_table::Table};
 use crate::policy::{
@@ -35,7 +35,7 @@ pub(super) const KEYS: &[&str] = &[
     "reason",
 ];
 
-/// What rules may refer to, by name.
+/// The named tables that a rule may refer to.
 pub(super) struct Sets<'s> {
     pub(super) roles: &'s Names<'s>,
     pub(super) models: &'s Names<'s>,
@@ -51,7 +51,7 @@ pub(super) fn read(table: &Table<'_>, sets: &Sets<'_>) -> Result<Rule, PolicyErr
     Ok(Rule { line, when: tests(table, sets)?, then, fallback, reason })
 }
 
-/// What stands in for a reason that is not given.
+/// Reason of a rule that gives none.
 fn unexplained(then: Action) -> String {
     match then {
         Action::Keep => "kept".into(),

@@ -1,4 +1,4 @@
-//! A table of the text, whose values are asked for by key and type.
+//! A TOML table whose values are read by key and type, with errors that give their position.
 
 use std::{
     cell::Cell,
@@ -13,10 +13,10 @@ use toml::{
 use super::MAX_ENTRIES;
 use crate::policy::{PolicyError, PolicyProblem};
 
-/// How much of a wrong value an error repeats, in characters.
+/// Largest length of the wrong value that an error repeats, in characters.
 const MAX_ECHO: usize = 60;
 
-/// A table that has no unknown keys.
+/// A table, checked to have no unknown keys.
 #[derive(Debug, Clone)]
 pub(super) struct Table<'t> {
     document: &'t Document<'t>,
@@ -25,11 +25,11 @@ pub(super) struct Table<'t> {
     span: Range<usize>,
 }
 
-/// What all tables of a text share.
+/// State that all tables of a text share.
 #[derive(Debug)]
 pub(super) struct Document<'t> {
     text: &'t str,
-    /// How many entries the lists read so far have.
+    /// Number of list entries read so far.
     entries: Cell<usize>,
 }
 
@@ -40,7 +40,7 @@ impl<'t> Document<'t> {
 }
 
 impl<'t> Table<'t> {
-    /// The whole document.
+    /// Creates the table of the whole document.
     pub(super) fn top(
         document: &'t Document<'t>,
         table: &'t Spanned<DeTable<'t>>,
@@ -66,17 +66,17 @@ impl<'t> Table<'t> {
         }
     }
 
-    /// The line that the table begins on.
+    /// Line on which the table begins.
     pub(super) fn line(&self) -> u32 {
         position(self.document.text, self.span.start).0
     }
 
-    /// The error about a key that has to be there.
+    /// Builds the error about a missing required key.
     pub(super) fn missing(&self, key: &'static str) -> PolicyError {
         error(self.document.text, self.span.start, PolicyProblem::MissingKey { table: self.what, key })
     }
 
-    /// A string, as what `read` makes of it; `read` says what it expected.
+    /// Reads a string and parses it with `read`. The error of `read` describes the expected text.
     pub(super) fn text<T>(
         &self,
         key: &'static str,
@@ -87,7 +87,7 @@ impl<'t> Table<'t> {
         read(text).map(Some).map_err(|expected| self.wrong(key, value, &expected))
     }
 
-    /// A string or a list of strings, each as what `read` makes of it.
+    /// Reads a string or a list of strings, and parses each with `read`.
     pub(super) fn list<T>(
         &self,
         key: &'static str,
@@ -99,14 +99,14 @@ impl<'t> Table<'t> {
         })
     }
 
-    /// A number or a list of numbers.
+    /// Reads a number or a list of numbers.
     pub(super) fn numbers(&self, key: &'static str) -> Result<Option<Vec<u64>>, PolicyError> {
         self.entries(key, "a number or a list of numbers", |value| {
             number(value.get_ref()).ok_or_else(|| "a whole number from 0".into())
         })
     }
 
-    /// A number of that range.
+    /// Reads a number within `range`.
     pub(super) fn number(&self, key: &'static str, range: RangeInclusive<u64>) -> Result<Option<u64>, PolicyError> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let expected = || match *range.end() {
@@ -119,7 +119,7 @@ impl<'t> Table<'t> {
         }
     }
 
-    /// `true` or `false`.
+    /// Reads `true` or `false`.
     pub(super) fn flag(&self, key: &'static str) -> Result<Option<bool>, PolicyError> {
         let Some(value) = self.get(key) else { return Ok(None) };
         match value.get_ref() {
@@ -128,7 +128,7 @@ impl<'t> Table<'t> {
         }
     }
 
-    /// The tables of an array: `[[rule]]`.
+    /// Reads an array of tables such as `[[rule]]`.
     pub(super) fn tables(
         &self,
         key: &'static str,
@@ -148,7 +148,7 @@ impl<'t> Table<'t> {
         array.iter().map(table).collect()
     }
 
-    /// The tables of a table, each with its name: `[role.router]`. None where there is no such table.
+    /// Reads the named tables below `key`, such as `[role.router]`. Returns none where the key is absent.
     pub(super) fn named_tables(
         &self,
         key: &'static str,
@@ -178,7 +178,7 @@ impl<'t> Table<'t> {
         self.values.get(key)
     }
 
-    /// One value, or the values of an array.
+    /// Reads a single value, or the values of an array.
     fn entries<T>(
         &self,
         key: &'static str,
@@ -223,13 +223,13 @@ impl<'t> Table<'t> {
     }
 }
 
-/// The error about what stands at a byte of the text.
+/// Builds an error with the position of byte `at` of the text.
 pub(super) fn error(text: &str, at: usize, problem: PolicyProblem) -> PolicyError {
     let (line, column) = position(text, at);
     PolicyError { line, column, problem }
 }
 
-/// Line and column of a byte, both counted from 1.
+/// Line and column of byte `at`, both counted from 1.
 fn position(text: &str, at: usize) -> (u32, u32) {
     let before = &text.as_bytes()[..at.min(text.len())];
     let newlines = before.split(|byte| *byte == b'\n').skip(1).count();
@@ -243,7 +243,7 @@ fn number(value: &DeValue<'_>) -> Option<u64> {
     u64::from_str_radix(number.as_str(), number.radix()).ok()
 }
 
-/// The beginning of what stands in the text.
+/// The beginning of `text`, to be quoted in an error.
 fn echo(text: &str) -> String {
     match text.char_indices().nth(MAX_ECHO) {
         None => text.to_owned(),

@@ -1,4 +1,5 @@
-//! The reference's acceptance list (§11), the rows about decisions by name and shape: A6, A7, B12, B13 and B16.
+//! Rows of the acceptance list (§11) of the specification of ollama's rules that decide by name and shape: A6, A7, B12,
+//! B13 and B16.
 
 use longshore_quant::policy::Query;
 
@@ -6,10 +7,10 @@ use super::{decision, decisions, named, query};
 
 const KEPT: &str = "- - - - -";
 const REQUESTED: &str = "int4 int8 nvfp4 mxfp4 mxfp8";
-/// 8 bits of the request's family.
+/// The 8-bit scheme of the request's family.
 const EIGHT_BIT: &str = "int8 int8 mxfp8 mxfp8 mxfp8";
 
-/// A6: what 0.16 asks of a name. Shapes are such that every type fits.
+/// A6: rules of 0.16 about names. The shapes fit every type.
 #[test]
 fn a6_names_in_0_16() {
     let policy = named("v0.16");
@@ -38,7 +39,8 @@ fn a6_names_in_0_16() {
     assert_eq!(component("encoder.weight", Some("text_encoder")), REQUESTED);
 }
 
-/// A7: what 0.16 asks of a shape. `fp8` is int8 there as here; its group was 64, and int4's 32 (cli.md: 64 in every policy).
+/// A7: rules of 0.16 about shapes. `fp8` is int8 in 0.16 and here. In 0.16 int8 had groups of 64 and int4 groups of 32;
+/// here every policy uses 64.
 #[test]
 fn a7_shapes_in_0_16() {
     let policy = named("v0.16");
@@ -67,15 +69,17 @@ fn a7_shapes_in_0_16() {
     for (name, shape, request) in no {
         assert_eq!(decision(&policy, &Query::new(name, shape), request), "-", "{name} {shape:?} {request}");
     }
-    // Overruled by the issue for stacks of experts: 3-D is none there, and stacking is the same under every policy here.
+    // This project departs here for stacks of experts: 0.16 does not quantize rank 3, but stacking gives the same under
+    // every policy here.
     let stack = Query { stacked: true, ..Query::new("model.layers.0.mlp.experts.gate_proj.weight", &[64, 64, 64]) };
     assert_eq!(decisions(&policy, &stack), REQUESTED);
-    // §3.2: the name has to end in `.weight`, so that experts which a checkpoint stores together may stay.
+    // §3.2: the name has to end in `.weight`, so experts that a checkpoint stores together may stay.
     let fused = Query { stacked: true, ..Query::new("model.layers.0.mlp.experts.gate_up_proj", &[64, 64, 64]) };
     assert_eq!(decisions(&policy, &fused), KEPT);
 }
 
-/// §7: image models in 0.16 had no rules about ranks and roles. The issue overrules the missing minimum of elements.
+/// §7: image models in 0.16 had no rules about ranks and roles. This project applies its minimum of elements to them
+/// too.
 #[test]
 fn pipelines_in_0_16() {
     let policy = named("v0.16");
@@ -105,19 +109,19 @@ fn b12_the_default_policy_of_0_32() {
         ("model.layers.0.mlp.down_proj.weight", &[1024, 1024], EIGHT_BIT),
         ("model.layers.0.self_attn.q_proj.weight", &[1024, 1024], REQUESTED),
         ("model.layers.0.self_attn.o_proj.weight", &[1024, 1024], REQUESTED),
-        // "v_proj [1024,48] int4 → none"; mxfp8 does not fit either, and nvfp4 as requested does.
+        // "v_proj [1024,48] int4 → none". mxfp8 does not fit either; nvfp4 as requested does.
         ("model.layers.0.self_attn.v_proj.weight", &[1024, 48], "- - nvfp4 - -"),
-        // Trap 24: no type for the head where its 8-bit type does not fit, though nvfp4 itself would.
+        // Trap 24: the head gets no type where its 8-bit type does not fit, though nvfp4 itself would.
         ("lm_head.weight", &[1024, 48], KEPT),
-        // Alignment: 16 for nvfp4, 64 for the integers, 32 for the others. "1-D allowed" there; the issue: rank below 2 is
-        // never quantized.
+        // Alignment: 16 for nvfp4, 64 for the integers, 32 for the others. The specification says "1-D allowed"; this
+        // project never quantizes rank below 2.
         ("proj.weight", &[64, 64], REQUESTED),
         ("proj.weight", &[64, 32], "- - nvfp4 mxfp4 mxfp8"),
         ("proj.weight", &[64, 16], "- - nvfp4 - -"),
         ("proj.weight", &[64, 24], KEPT),
         ("proj.weight", &[4096], KEPT),
         ("proj.weight", &[], KEPT),
-        // What it does not know, the issue says: Mixtral's router and w2, and Granite's stacks.
+        // Names that ollama's rules do not have: Mixtral's router and w2, and Granite's stacks.
         ("model.layers.0.block_sparse_moe.gate.weight", &[8, 4096], REQUESTED),
         ("model.layers.0.block_sparse_moe.experts.w2.weight", &[8, 128, 128], REQUESTED),
     ];
@@ -129,7 +133,7 @@ fn b12_the_default_policy_of_0_32() {
     assert_eq!(decisions(&policy, &granite), KEPT);
 }
 
-/// B13, its first half: audio.
+/// B13, first half: audio.
 #[test]
 fn b13_audio_is_never_quantized() {
     for name in [
@@ -140,14 +144,14 @@ fn b13_audio_is_never_quantized() {
         for policy in ["default", "v0.32"] {
             assert_eq!(decisions(&named(policy), &Query::new(name, &[1024, 1024])), KEPT, "{policy} {name}");
         }
-        // 0.16 knew neither; `embed` is one of its tests.
+        // 0.16 has rules for neither name. The part `embed` matches one of its tests.
         let expected = if name.contains("embed") { KEPT } else { REQUESTED };
         assert_eq!(decisions(&named("v0.16"), &Query::new(name, &[1024, 1024])), expected, "{name}");
     }
 }
 
-/// B16, the decisions: the embedding and the head of a draft get the requested type. Names have no prefix when the policy
-/// is asked; with one, the answer is the same.
+/// B16, the decisions: the embedding and the head of a draft get the requested type. The policy is asked for names
+/// without a prefix; with a prefix the answer is the same.
 #[test]
 fn b16_drafts() {
     for policy in ["default", "v0.32"] {
@@ -170,7 +174,7 @@ fn b16_drafts() {
     }
 }
 
-/// What ollama does not have: other widths than 4 and 8. Up to 4 bits they are promoted as int4 is.
+/// Widths other than 4 and 8 bits, which ollama does not have. Up to 4 bits they are promoted as int4 is.
 #[test]
 fn other_integers_in_ollamas_policies() {
     let down = Query::new("model.layers.0.mlp.down_proj.weight", &[1024, 1024]);
@@ -182,7 +186,7 @@ fn other_integers_in_ollamas_policies() {
             assert_eq!(decision(&named(policy), &up, request), request, "{policy}");
         }
     }
-    // The group is the request's.
+    // The group is that of the request.
     assert_eq!(decision(&named("v0.16"), &down, "int4-g32"), "int8-g32");
     assert_eq!(decision(&named("v0.32"), &down, "int4-g128"), "int8-g128");
 }

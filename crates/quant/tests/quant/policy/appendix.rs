@@ -1,14 +1,14 @@
-//! The reference's Appendix A: golden decisions of ollama 0.16 (S1) and 0.32 (H).
+//! Appendix A of the specification of ollama's rules: golden decisions of ollama 0.16 (S1) and 0.32 (H).
 
 use longshore_quant::policy::Query;
 
 use super::{decision, decisions, named, query};
 
-/// Name, shape, what ollama 0.16 takes for int4, int8, nvfp4 and mxfp8, and ollama 0.32 for int4, int8, nvfp4, mxfp4 and
-/// mxfp8.
+/// Name, shape, decisions of ollama 0.16 for int4, int8, nvfp4 and mxfp8, and of ollama 0.32 for int4, int8, nvfp4,
+/// mxfp4 and mxfp8.
 type Row = (&'static str, &'static [u64], &'static str, &'static str);
 
-/// The first table, every cell as it stands there.
+/// The first table, with every cell as the specification has it.
 #[rustfmt::skip]
 const DEFAULT_POLICY: &[Row] = &[
     ("model.embed_tokens.weight", &[151_936, 4096], "- - - -", "- - - - -"),
@@ -38,10 +38,10 @@ const DEFAULT_POLICY: &[Row] = &[
     ("proj.weight", &[64, 48], "- - nvfp4 -", "- - nvfp4 - -"),
 ];
 
-/// Which model, as the reference writes it, and the decisions for int4, int8, nvfp4, mxfp4 and mxfp8.
+/// Model as the specification writes it, name, shape, and the decisions for int4, int8, nvfp4, mxfp4 and mxfp8.
 type ArchitectureRow = (&'static str, &'static str, &'static [u64], &'static str);
 
-/// The second table, every cell as it stands there.
+/// The second table, with every cell as the specification has it.
 #[rustfmt::skip]
 const ARCHITECTURES: &[ArchitectureRow] = &[
     ("Gemma4 n=30 E=128", "model.language_model.embed_tokens.weight", &[262_144, 2816], "int8 int8 mxfp8 mxfp8 mxfp8"),
@@ -77,13 +77,13 @@ const ARCHITECTURES: &[ArchitectureRow] = &[
     ("Nemotron n=52", "backbone.layers.10.mixer.gate.weight", &[128, 2688], "- - - - -"),
 ];
 
-/// What overrules a cell of [`DEFAULT_POLICY`] for 0.16: name, shape, decisions here, by whose word.
+/// Departures from cells of [`DEFAULT_POLICY`] for 0.16: name, shape, decisions here, and the reason.
 const OVERRULED_0_16: &[(&str, &[u64], &str, &str)] = &[
-    // The reference notes that this decision fails in MLX; the issue: a group that does not fit keeps the tensor.
+    // The specification notes that this decision fails in MLX. Here a group that does not fit keeps the tensor.
     ("model.layers.4.mlp.down_proj.weight", &[2048, 1440], "- - nvfp4 mxfp8", "trap 4"),
-    // Rank 3 was none in 0.16, which asked about single experts. Stacking is the same under every policy here, so that the
-    // stack has the decision of its matrices, which stands in the row of `experts.7`.
-    ("model.layers.4.mlp.experts.down_proj.weight", &[64, 2048, 1536], "int8 int8 nvfp4 mxfp8", "A7's 3-D, the issue"),
+    // 0.16 did not quantize rank 3, because it was asked about single experts. Stacking gives the same under every
+    // policy here, so the stack has the decision of its matrices, which stands in the row of `experts.7`.
+    ("model.layers.4.mlp.experts.down_proj.weight", &[64, 2048, 1536], "int8 int8 nvfp4 mxfp8", "A7's 3-D"),
 ];
 
 #[test]
@@ -95,7 +95,7 @@ fn ollama_0_16() {
         let ours = ["int4", "int8", "nvfp4", "mxfp8"].map(|request| decision(&policy, &query(name, shape), request));
         assert_eq!(ours.join(" "), expected, "{name} {shape:?}");
     }
-    // A tensor of rank 3 that is no stack has the cell of the table.
+    // A tensor of rank 3 that is not a stack has the decision of the table.
     let alone = Query::new("model.layers.4.mlp.experts.down_proj.weight", &[64, 2048, 1536]);
     assert_eq!(decisions(&policy, &alone), "- - - - -");
 }
@@ -105,7 +105,7 @@ fn ollama_0_32() {
     let policy = named("v0.32");
     for (name, shape, _, expected) in DEFAULT_POLICY {
         assert_eq!(decisions(&policy, &query(name, shape)), *expected, "{name} {shape:?}");
-        // ollama tells stacks by name alone.
+        // ollama recognizes stacks by name alone.
         assert_eq!(decisions(&policy, &Query::new(name, shape)), *expected, "{name} {shape:?}");
     }
 }
@@ -114,13 +114,14 @@ fn ollama_0_32() {
 fn ollama_0_32_by_architecture() {
     let policy = named("v0.32");
     for (model, name, shape, expected) in ARCHITECTURES {
-        // "A correct implementation should answer –" (trap 5; the issue: as they are, but for rank below 2).
+        // "A correct implementation should answer –" (trap 5). This project decides as ollama does, but for rank below
+        // 2.
         let expected = if name.ends_with("k_proj.bias") { "- - - - -" } else { expected };
         assert_eq!(decisions(&policy, &of(model, query(name, shape))), expected, "{model} {name}");
     }
 }
 
-/// The question about a tensor of a model as the reference writes it: `Gemma4 n=30 E=128`.
+/// Builds the query for a tensor of a model as the specification writes it: `Gemma4 n=30 E=128`.
 fn of<'a>(model: &str, query: Query<'a>) -> Query<'a> {
     let mut words = model.split(' ');
     let architecture = match words.next() {

@@ -1,4 +1,5 @@
-//! The acceptance list's rows B14 and B15: ollama's rules for single architectures (§3.5), and what `default` makes of them.
+//! Rows B14 and B15 of the acceptance list: ollama's rules for single architectures (§3.5), and the decisions of
+//! `default`.
 
 use longshore_quant::policy::{Policy, Query};
 
@@ -7,7 +8,7 @@ use super::{decision, decisions, named};
 const KEPT: &str = "- - - - -";
 const REQUESTED: &str = "int4 int8 nvfp4 mxfp4 mxfp8";
 const EIGHT_BIT: &str = "int8 int8 mxfp8 mxfp8 mxfp8";
-/// The same where 4-bit float types get int8, as in `default`.
+/// [`EIGHT_BIT`] in `default`, where 4-bit float types get int8.
 const INT8: &str = "int8 int8 int8 int8 mxfp8";
 
 const GEMMA4: [&str; 7] = [
@@ -24,7 +25,7 @@ fn in_layer(layer: u64, rest: &str) -> String {
     format!("model.language_model.layers.{layer}.{rest}")
 }
 
-/// §3.4, as the layers of `down_proj` that Gemma 4's rules promote.
+/// §3.4: the layers of `down_proj` that Gemma 4's rules promote.
 fn promoted(policy: &Policy, architecture: &str, layers: u64, rest: &str, request: &str) -> Vec<u64> {
     let eight_bit = |layer: &u64| {
         let name = in_layer(*layer, rest);
@@ -37,7 +38,7 @@ fn promoted(policy: &Policy, architecture: &str, layers: u64, rest: &str, reques
 
 const OF_30: [u64; 14] = [0, 1, 2, 5, 8, 11, 14, 17, 20, 23, 26, 27, 28, 29];
 
-/// B14: useMoreBits(30), layer 0 and 29 promoted, 4 not.
+/// B14: with useMoreBits(30), the layers 0 and 29 are promoted, and layer 4 is not.
 #[test]
 fn b14_layers_of_gemma_4() {
     for policy in ["v0.32", "default"] {
@@ -50,7 +51,7 @@ fn b14_layers_of_gemma_4() {
             }
             assert_eq!(promoted(&policy, architecture, 30, "self_attn.k_proj.weight", "int4"), Vec::<u64>::new());
         }
-        // 48 layers.
+        // A model of 48 layers.
         let of_48 = promoted(&policy, GEMMA4[0], 48, "mlp.down_proj.weight", "int4");
         assert_eq!((of_48[5], of_48[6], of_48[7], of_48.len()), (5, 8, 11, 6 + 12 + 6));
     }
@@ -59,7 +60,7 @@ fn b14_layers_of_gemma_4() {
 /// B14: embeddings, key projections with 8 experts, routers, vision and audio.
 #[test]
 fn b14_roles_of_gemma_4() {
-    // Name, experts, v0.32, default where it differs.
+    // Name, experts, decisions of v0.32, decisions of `default` where they differ.
     let rows: &[(&str, u64, &str, Option<&str>)] = &[
         ("model.language_model.embed_tokens.weight", 128, EIGHT_BIT, Some(INT8)),
         ("model.language_model.embed_tokens_per_layer.weight", 128, KEPT, None),
@@ -88,7 +89,7 @@ fn b14_roles_of_gemma_4() {
         assert_eq!(decisions(&named("v0.32"), &query), *expected, "{name}");
         assert_eq!(decisions(&named("default"), &query), ours.unwrap_or(expected), "{name}");
     }
-    // Experts are promoted as other layers are, in their own family.
+    // Experts are promoted in the same layers, within their own family.
     for policy in ["v0.32", "default"] {
         for (layer, expected) in [(5, EIGHT_BIT), (4, REQUESTED)] {
             let name = in_layer(layer, "experts.down_proj");
@@ -98,7 +99,7 @@ fn b14_roles_of_gemma_4() {
     }
 }
 
-/// B14: where nothing says how many layers there are, ollama does not promote; `default` does as in other models.
+/// B14: without a number of layers, ollama does not promote; `default` promotes as in other models.
 #[test]
 fn gemma_4_without_a_number_of_layers() {
     let name = in_layer(0, "mlp.down_proj.weight");
@@ -121,7 +122,7 @@ fn cohere2_moe() {
     assert_eq!(decisions(&v0_32, &of("model.embed_tokens.weight", &[1024, 1024])), EIGHT_BIT);
     assert_eq!(decisions(&v0_32, &of("model.embed_tokens.weight", &[1024, 48])), KEPT);
     assert_eq!(decisions(&v0_32, &of("model.layers.0.mlp.gate.weight", &[1024, 1024])), KEPT);
-    // Outside the layers, as in every model.
+    // Outside of the layers, the rules of every model apply.
     assert_eq!(decisions(&v0_32, &of("mtp.down_proj.weight", &[1024, 1024])), EIGHT_BIT);
 }
 
@@ -207,7 +208,7 @@ fn b15_laguna() {
             &Query { architecture: Some("LagunaForCausalLM"), layers: Some(40), dense_layers: dense, ..query },
         )
     };
-    // Name, v0.32, default where it differs.
+    // Name, decisions of v0.32, decisions of `default` where they differ.
     let rows: &[(&str, &str, Option<&str>)] = &[
         ("model.embed_tokens.weight", "- - mxfp8 mxfp8 mxfp8", Some("- - int8 int8 mxfp8")),
         ("lm_head.weight", EIGHT_BIT, Some(INT8)),
@@ -225,23 +226,23 @@ fn b15_laguna() {
         ("model.layers.1.mlp.shared_expert.down_proj.weight", "int8 int8 mxfp8 mxfp8 -", Some("int8 int8 int8 int8 -")),
         ("model.layers.5.mlp.shared_expert.down_proj.weight", "int8 int8 nvfp4 mxfp4 -", None),
         ("model.layers.5.mlp.shared_expert.up_proj.weight", REQUESTED, None),
-        // Rule 8: everything else is kept there; here, it is decided as in every model.
+        // Rule 8: ollama keeps everything else; `default` decides as in every model.
         ("model.layers.5.mlp.down_proj.weight", "int8 int8 - - -", Some(INT8)),
         ("model.layers.5.mlp.up_proj.weight", "int4 int8 - - -", Some(REQUESTED)),
         ("model.norm.weight", KEPT, None),
     ];
     for (name, expected, ours) in rows {
-        // Without a word in the configuration, layer 0 is the dense one.
+        // Where the configuration does not list dense layers, layer 0 is the dense one.
         for dense in [Some(&[0][..]), None] {
             assert_eq!(of("v0.32", name, dense), *expected, "{name}");
             assert_eq!(of("default", name, dense), ours.unwrap_or(expected), "{name}");
         }
     }
-    // Other layers may be dense.
+    // A configuration may list other dense layers.
     let down = "model.layers.5.mlp.down_proj.weight";
     assert_eq!(of("v0.32", down, Some(&[0, 5])), "int8 int8 nvfp4 mxfp4 mxfp8");
     assert_eq!(of("v0.32", "model.layers.0.mlp.down_proj.weight", Some(&[])), "int8 int8 - - -");
-    // Where nothing says how many layers there are, there are 40.
+    // Without a number of layers, 40 are assumed.
     let query = Query::new("model.layers.35.mlp.shared_expert.down_proj.weight", &[1024, 1024]);
     assert_eq!(
         decision(&named("v0.32"), &Query { architecture: Some("LagunaForCausalLM"), ..query }, "nvfp4"),

@@ -1,4 +1,4 @@
-//! Decisions of the policies `default` and `uniform`, a row for each tensor.
+//! Decisions of the policies `default` and `uniform`, one row per tensor.
 
 use longshore_quant::{
     Scheme,
@@ -11,43 +11,43 @@ fn default() -> Policy {
     named("default")
 }
 
-/// What ollama 0.32 decides, from an independent statement of its rules. Where the default policy departs, the row holds its own
-/// decisions and a comment says what ollama's are, and why they differ.
+/// Decisions of ollama 0.32, from an independent statement of its rules. Where the default policy departs, the row
+/// holds its own decisions, and a comment gives ollama's and the reason.
 #[test]
 fn ollamas_golden_decisions() {
     const KEPT: &str = "- - - - -";
     const REQUESTED: &str = "int4 int8 nvfp4 mxfp4 mxfp8";
-    // ollama: int8 int8 mxfp8 mxfp8 mxfp8. int8 loses a quarter of what mxfp8 does, at the same size.
+    // ollama: int8 int8 mxfp8 mxfp8 mxfp8. int8 has a quarter of the loss of mxfp8, at the same size.
     const PROMOTED: &str = "int8 int8 int8 int8 mxfp8";
     let table: &[(&str, &[u64], &str)] = &[
         ("model.embed_tokens.weight", &[151_936, 4096], KEPT),
         ("lm_head.weight", &[151_936, 4096], PROMOTED),
-        // ollama asks first whether the promoted type fits, whatever was requested: nothing. So do we, for the types that
-        // are promoted; mxfp8 does not fit itself.
+        // ollama first tests whether the promoted type fits, whatever was requested, and keeps the tensor if not.
+        // `default` does the same for the types that it promotes; mxfp8 itself does not fit.
         ("lm_head.weight", &[151_936, 4080], KEPT),
         ("model.layers.4.self_attn.q_proj.weight", &[4096, 4096], REQUESTED),
         ("model.layers.4.self_attn.k_proj.weight", &[1024, 4096], PROMOTED),
         ("model.layers.4.self_attn.v_proj.weight", &[1024, 4096], PROMOTED),
         ("model.layers.4.self_attn.o_proj.weight", &[4096, 4096], REQUESTED),
-        // ollama: as requested. Its version 0.16 kept these two for int4 and int8.
+        // ollama: as requested. Its version 0.16 kept these two tensors for int4 and int8.
         ("model.layers.4.self_attn.kv_a_proj_with_mqa.weight", &[576, 2048], KEPT),
         ("model.layers.4.self_attn.kv_b_proj.weight", &[8192, 512], KEPT),
         ("model.layers.4.self_attn.q_proj.bias", &[4096], KEPT),
         ("model.layers.4.self_attn.q_norm.weight", &[128], KEPT),
         ("model.layers.4.mlp.gate_proj.weight", &[12_288, 4096], REQUESTED),
         ("model.layers.4.mlp.down_proj.weight", &[4096, 12_288], PROMOTED),
-        // As ollama: the group of int8 does not divide 1,440, that of mxfp8 does.
+        // The decision of ollama too: the group of int8 does not divide 1,440, and the group of mxfp8 does.
         ("model.layers.4.mlp.down_proj.weight", &[2048, 1440], "- - mxfp8 mxfp8 mxfp8"),
         ("model.layers.4.mlp.gate.weight", &[64, 2048], KEPT),
         ("model.layers.4.mlp.shared_expert_gate.weight", &[1, 2048], KEPT),
-        // ollama: int8 int8 nvfp4 mxfp4 mxfp8, as for routed experts. Shared ones are ordinary layers here.
+        // ollama: int8 int8 nvfp4 mxfp4 mxfp8, as for routed experts. In `default` shared experts are ordinary layers.
         ("model.layers.4.mlp.shared_experts.down_proj.weight", &[2048, 1536], PROMOTED),
         ("model.layers.4.mlp.experts.7.down_proj.weight", &[2048, 1536], "int8 int8 nvfp4 mxfp4 mxfp8"),
         ("model.layers.4.mlp.experts.down_proj.weight", &[64, 2048, 1536], "int8 int8 nvfp4 mxfp4 mxfp8"),
         ("model.layers.4.mlp.experts.gate_up_proj", &[64, 3072, 2048], REQUESTED),
         ("model.layers.4.linear_attn.conv1d.weight", &[8192, 1, 4], KEPT),
         ("model.visual.blocks.0.attn.qkv.weight", &[3456, 1152], KEPT),
-        // ollama: as requested. Its reasons to keep vision hold for projectors.
+        // ollama: as requested. Its reasons to keep vision towers hold for projectors too.
         ("multi_modal_projector.linear_1.weight", &[4096, 1152], KEPT),
         ("model.audio_tower.layers.0.fc1.weight", &[1024, 1024], KEPT),
         ("tiny.weight", &[31, 32], KEPT),
@@ -77,7 +77,7 @@ fn roles_have_many_names() {
         // Latent attention.
         "model.layers.0.self_attn.q_a_proj.weight",
         "model.layers.0.self_attn.q_b_proj.weight",
-        // What looks and listens.
+        // Vision and audio.
         "vision_tower.encoder.layers.0.mlp.fc1.weight",
         "model.vision_adapter.fc1.weight",
         "model.mm_projector.0.weight",
@@ -93,7 +93,7 @@ fn roles_have_many_names() {
         "shared.weight",
         "transformer.wte.weight",
         "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
-        // No weight.
+        // Parameters other than weights.
         "model.layers.0.self_attn.sinks",
         "model.layers.0.mlp.experts.down_proj_bias",
         "model.layers.0.mlp.experts.down_proj_scales",
@@ -139,9 +139,9 @@ fn only_requests_below_six_bits_are_promoted() {
     {
         assert_eq!(promoted(request, down), expected);
     }
-    // The head is worth 8 bits whatever the rest has.
+    // The head gets 8 bits, whatever the other tensors get.
     assert_eq!(promoted("int6", "lm_head.weight"), "int8");
-    // The group is the request's.
+    // The group is that of the request.
     assert_eq!(promoted("int4-g32", down), "int8-g32");
     assert_eq!(promoted("int3-g128", down), "int8-g128");
 }
@@ -166,7 +166,7 @@ fn decisions_do_not_depend_on_prefixes() {
     }
 }
 
-/// The cases that ollama's own tests of names and shapes assert, on scheme `nvfp4`, whose group of 16 divides most.
+/// Cases that ollama's own tests of names and shapes assert, under `nvfp4`, whose group of 16 divides the most shapes.
 #[test]
 fn what_ollama_asserts() {
     let quantized = |query: Query<'_>| default().decide(&query, Some(Scheme::NVFP4)).scheme.is_some();
@@ -219,7 +219,7 @@ fn a_vae_and_small_and_odd_tensors_are_kept() {
     assert_eq!(all(Query::new("a.weight", &[15, 64])), "- - - - -");
     assert_eq!(all(Query::new("a.weight", &[16, 64])), REQUESTS.join(" "));
     assert_eq!(all(Query::new("a.weight", &[0, 64])), "- - - - -");
-    // Shapes whose product does not fit in 64 bits are as good as any other.
+    // Shapes whose product does not fit in 64 bits are decided like any other.
     assert_eq!(all(Query::new("a.weight", &[u64::MAX, 64])), REQUESTS.join(" "));
     assert_eq!(all(Query::new("a.weight", &[4, 64, 64])), "- - - - -");
     assert_eq!(all(Query { stacked: true, ..Query::new("a.experts.b.weight", &[2, 4, 64, 64]) }), "- - - - -");

@@ -1,4 +1,4 @@
-//! What the policy `default` decides beyond decoders: encoders, encoder-decoders, speech and diffusion models, and GPT-2.
+//! Decisions of `default` beyond decoders: encoders, encoder-decoders, speech and diffusion models, and GPT-2.
 
 use longshore_quant::policy::Query;
 
@@ -8,7 +8,7 @@ const KEPT: &str = "- - - - -";
 const REQUESTED: &str = "int4 int8 nvfp4 mxfp4 mxfp8";
 const PROMOTED: &str = "int8 int8 int8 int8 mxfp8";
 
-/// The decisions for a tensor of a pipeline's component; of none for the empty name.
+/// Decisions for a tensor of a pipeline's component. The empty name stands for no component.
 fn decide(component: &str, architecture: Option<&str>, name: &str, shape: &[u64]) -> String {
     let component = (!component.is_empty()).then_some(component);
     decisions(&named("default"), &Query { component, architecture, ..Query::new(name, shape) })
@@ -99,7 +99,7 @@ fn pipelines() {
         ("transformer", "single_transformer_blocks.0.proj_mlp.weight", &[12_288, 3072], REQUESTED),
         ("transformer", "single_transformer_blocks.0.proj_out.weight", &[3072, 15_360], PROMOTED),
         ("transformer", "proj_out.weight", &[64, 3072], PROMOTED),
-        // Qwen-Image, PixArt, Wan, and Flux as its authors wrote it.
+        // Qwen-Image, PixArt, Wan, and Flux in its authors' own layout.
         ("transformer", "transformer_blocks.0.img_mod.1.weight", &[18_432, 3072], PROMOTED),
         ("transformer", "transformer_blocks.0.txt_mlp.net.2.weight", &[3072, 12_288], PROMOTED),
         ("transformer", "adaln_single.linear.weight", &[6912, 1152], PROMOTED),
@@ -126,13 +126,13 @@ fn pipelines() {
         ("unet", "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_v.weight", &[320, 768], PROMOTED),
         ("unet", "down_blocks.0.attentions.0.transformer_blocks.0.ff.net.2.weight", &[320, 1280], PROMOTED),
         ("unet", "down_blocks.0.resnets.0.time_emb_proj.weight", &[320, 1280], PROMOTED),
-        // CLIP, which encodes text here.
+        // CLIP as a text encoder.
         ("text_encoder", "text_model.embeddings.token_embedding.weight", &[49_408, 768], KEPT),
         ("text_encoder", "text_model.encoder.layers.0.self_attn.k_proj.weight", &[768, 768], PROMOTED),
         ("text_encoder", "text_model.encoder.layers.0.mlp.fc1.weight", &[3072, 768], REQUESTED),
         ("text_encoder", "text_model.encoder.layers.0.mlp.fc2.weight", &[768, 3072], PROMOTED),
         ("text_encoder_2", "encoder.block.0.layer.1.DenseReluDense.wo.weight", &[4096, 10_240], PROMOTED),
-        // Whatever these have.
+        // Components that are kept, whatever their tensors are.
         ("vae", "decoder.mid_block.attentions.0.to_v.weight", &[512, 512], KEPT),
         ("vqvae", "a.weight", &[512, 512], KEPT),
         ("movq", "a.weight", &[512, 512], KEPT),
@@ -145,7 +145,7 @@ fn pipelines() {
     }
 }
 
-/// GPT-2 has the same names as `StarCoder`, but the other way round.
+/// GPT-2 has the same names as `StarCoder`, but its matrices are transposed.
 #[test]
 fn matrices_that_are_stored_as_in_out() {
     let names = ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj", "crossattention.q_attn"];
@@ -180,7 +180,7 @@ fn modulation_of_six_bits_and_of_odd_widths() {
     assert_eq!(of("nvfp4", 96).as_deref(), Some("mxfp8"));
     assert_eq!(of("nvfp4", 80), None);
     assert_eq!(of("mxfp8", 96).as_deref(), Some("mxfp8"));
-    // A norm that is called as these are has one axis.
+    // A norm with one of these names has one dimension.
     let norm = Query::new("a.norm.linear.weight", &[4096]);
     assert_eq!(decisions(&named("default"), &norm), KEPT);
     assert_eq!(REQUESTS.join(" "), REQUESTED);

@@ -1,4 +1,4 @@
-//! The format that policies are written in, and what is said about mistakes.
+//! Tests of the format of policies, and of the errors about mistakes in them.
 
 use longshore_quant::{
     Scheme,
@@ -11,7 +11,7 @@ fn parse(text: &str) -> Policy {
     Policy::parse(text, "mine").unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// One rule with these conditions, to which everything else is no match.
+/// Returns true where a policy of one rule with these conditions matches the query.
 fn holds(conditions: &str, query: Query<'_>, request: &str) -> bool {
     let policy = parse(&format!("{conditions}\naction = \"keep\"\nreason = \"matched\"\n"));
     policy.decide(&query, request.parse().ok()).rule == "matched"
@@ -114,7 +114,7 @@ fn every_action() {
     ] {
         assert_eq!(of(action, &[64, 128], request), expected, "{action} {request}");
     }
-    // Fallbacks in their order; `keep` ends them.
+    // Fallbacks are tried in order, and `keep` ends them.
     assert_eq!(of("'int8'\nfallback = ['mxfp8', 'request']", &[64, 96], "nvfp4"), "mxfp8");
     assert_eq!(of("'int8'\nfallback = ['mxfp8', 'request']", &[64, 48], "nvfp4"), "nvfp4");
     assert_eq!(of("'int8'\nfallback = ['keep', 'request']", &[64, 48], "nvfp4"), "-");
@@ -160,10 +160,10 @@ fn eight_bit_floats_that_no_scheme_holds() {
         (&named("uniform"), &[8, 2, 64], Some("int8"), "FP8 that no type holds exactly: int8"),
         (&named("v0.32"), &[16, 64], Some("mxfp8"), "FP8 that no type holds exactly: mxfp8"),
         (&own, &[16, 64], Some("int4"), "FP8 that no type holds exactly: int4"),
-        // Groups of 64 do not fit, those of 32 do.
+        // Groups of 64 do not divide the rows, groups of 32 do.
         (&own, &[16, 96], Some("mxfp8"), "FP8 that no type holds exactly: mxfp8"),
         (&own, &[64, 48], None, "FP8, and no group divides the last dimension 48: decoded"),
-        // One row less than is worth it, whatever the policy calls small.
+        // One row less than is worth quantizing, whatever the policy's `min_elements` says.
         (&own, &[15, 64], None, "FP8, and fewer than 1024 elements: decoded"),
         (&named("uniform"), &[15, 64], None, "FP8, and fewer than 1024 elements: decoded"),
     ] {
@@ -179,14 +179,14 @@ fn names_and_descriptions() {
     assert_eq!(parse(rule).name(), "mine");
     assert_eq!(parse(&format!("name = 'other'\n{rule}")).name(), "other");
     assert_eq!(parse(&format!("description = 'for tests'\n{rule}")).description(), "for tests");
-    // A name says which policy a model was made with.
+    // Models record the name of their policy, so no other policy may take it.
     for (text, name) in [(format!("# \nname = 'default'\n{rule}"), "mine"), (rule.to_owned(), "uniform")] {
         let error = Policy::parse(&text, name).expect_err("the name is taken");
         assert!(matches!(error.problem, PolicyProblem::Reserved { .. }), "{error}");
     }
 }
 
-/// Every mistake, with the place and the words that it is told by.
+/// Texts with one mistake each, and the error with its position.
 #[test]
 fn mistakes_are_explained() {
     let rows = [
@@ -238,7 +238,7 @@ fn mistakes_are_explained() {
         (
             "[cadence.c]\nfirst = 'n/0'\nlast = 'n'",
             "line 2, column 9: first: expected a number of layers such as \"7n/8\" or \
-          \"n/2-4\", where n is all, found \"n/0\"",
+          \"n/2-4\", where n counts all layers, found \"n/0\"",
         ),
         ("[cadence.c]\nfirst = 'n'", "line 1, column 1: a cadence needs a \"last\""),
         (
@@ -294,7 +294,7 @@ fn limits() {
         let error = Policy::parse(&text, "mine").expect_err("it is too much");
         assert_eq!(error.problem.to_string(), expected);
     }
-    // Nesting without end is refused, too.
+    // Endless nesting is refused too.
     for open in ["[", "{a="] {
         let text = format!("x = {}", open.repeat(60_000));
         assert!(Policy::parse(&text, "mine").is_err());
@@ -302,7 +302,7 @@ fn limits() {
     assert!(Policy::parse(&format!("[{}x]", "a.".repeat(100_000)), "mine").is_err());
 }
 
-/// The page's examples are policies, and it has every key.
+/// The examples in `docs/policy.md` are policies, and the page describes every key.
 #[test]
 fn the_page_about_the_format() {
     let page = include_str!("../../../docs/policy.md");

@@ -1,4 +1,4 @@
-//! Policies: tables of what the built-in ones decide, the format, and properties.
+//! Tests of policies: decisions of the built-in ones, the format, and properties.
 
 mod acceptance;
 mod appendix;
@@ -10,25 +10,25 @@ mod properties;
 
 use longshore_quant::policy::{Policy, Query};
 
-/// What tables ask for, in the order of their columns.
+/// The requested schemes, in the order of the tables' columns.
 const REQUESTS: [&str; 5] = ["int4", "int8", "nvfp4", "mxfp4", "mxfp8"];
 
 fn named(name: &str) -> Policy {
     Policy::named(name).expect("it is built in")
 }
 
-/// The scheme for each of [`REQUESTS`], `-` where the tensor is kept.
+/// Returns the scheme for each of [`REQUESTS`], with `-` where the tensor is kept.
 fn decisions(policy: &Policy, query: &Query<'_>) -> String {
     REQUESTS.map(|request| decision(policy, query, request)).join(" ")
 }
 
-/// The scheme for one request, `-` where the tensor is kept.
+/// Returns the scheme for one request, or `-` where the tensor is kept.
 fn decision(policy: &Policy, query: &Query<'_>, request: &str) -> String {
     let requested = request.parse().expect("the request is valid");
     policy.decide(query, Some(requested)).scheme.map_or_else(|| "-".to_owned(), |scheme| scheme.to_string())
 }
 
-/// What packer knows of a name and a shape: three dimensions are a stack where the name says experts.
+/// Builds a query as the packer does: a tensor of rank 3 is a stack where its name says experts.
 fn query<'a>(name: &'a str, shape: &'a [u64]) -> Query<'a> {
     let is_stack = shape.len() == 3 && [".experts.", ".switch_mlp."].iter().any(|part| name.contains(part));
     Query { stacked: is_stack, ..Query::new(name, shape) }

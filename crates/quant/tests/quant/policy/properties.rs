@@ -1,4 +1,4 @@
-//! What holds for every name, and for every text.
+//! Properties that hold for every name and for every text.
 
 use longshore_quant::{
     Scheme,
@@ -8,7 +8,7 @@ use proptest::{prelude::*, sample::select};
 
 use super::named;
 
-/// The names of a model without the prefix of its language model.
+/// Names of a model's tensors, without the prefix of the language model.
 const NAMES: &[&str] = &[
     "embed_tokens.weight",
     "embeddings.weight",
@@ -81,7 +81,7 @@ fn shapes() -> impl Strategy<Value = Vec<u64>> {
     prop::collection::vec(dims, 0..5)
 }
 
-/// Pieces of which texts are put together that are often policies, or nearly.
+/// Pieces of text. Random sequences of them are often policies, or nearly so.
 const PIECES: &[&str] = &[
     "[[rule]]\n",
     "[role.a]\n",
@@ -192,7 +192,7 @@ proptest! {
         let _ = Policy::parse(&text, "mine").map_err(|error| error.to_string());
     }
 
-    /// Built-in policies with one byte changed are policies, or say what is wrong.
+    /// A built-in policy with one changed character parses, or gives an error.
     #[test]
     fn no_edit_panics(policy in select(Policy::names().to_vec()), at in any::<prop::sample::Index>(), new in any::<char>(), scheme in schemes()) {
         let mut text: Vec<char> = named(policy).source().chars().collect();
