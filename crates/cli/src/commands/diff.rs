@@ -14,8 +14,8 @@ use serde::Serialize;
 
 use super::VERSION;
 use crate::{
+    advice::NO,
     args::Diff,
-    errors::NO,
     format::{plain, plural, size},
     printer::Printer,
 };

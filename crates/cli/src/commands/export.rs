@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::VERSION;
 use crate::{
+    advice::Advice,
     args::{Export, ExportFormat},
-    errors::Advice,
     format::{plural, size},
     printer::Printer,
     progress::Bar,

@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use super::loss::Lost;
 use crate::{
+    advice::Advice,
     args::{Import, Quantize},
-    errors::Advice,
     format::{Align, facts, plural, seconds, size, table},
     printer::{FAINT, Printer, STRONG},
     progress::Bar,

@@ -12,8 +12,8 @@ use serde::Serialize;
 
 use super::{VERSION, load_cuda, load_mlx};
 use crate::{
+    advice::Advice,
     args::{Device, Load},
-    errors::Advice,
     format::{plural, seconds, size, three_digits, to_f64},
     printer::Printer,
     progress::Bar,

@@ -17,8 +17,8 @@ use super::{
     load::{QUOTE, no_match, peak_rss, rate},
 };
 use crate::{
+    advice::Advice,
     args::Load,
-    errors::Advice,
     format::{plural, seconds, size, three_digits},
     printer::Printer,
     progress::Bar,

@@ -11,8 +11,9 @@ use longshore_manifest::{
 
 use super::load::{Limit, Report, corrupt, no_match, peak_rss, rate, timings};
 use crate::{
+    advice::Advice,
     args::Load,
-    errors::{Advice, text},
+    errors::text,
     format::{plural, size},
     printer::Printer,
     progress::Bar,

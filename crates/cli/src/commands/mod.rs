@@ -28,8 +28,9 @@ use longshore_manifest::{
 };
 
 use crate::{
+    advice::Advice,
     args::{Cli, Command, Global},
-    errors::{self, Advice},
+    errors,
     printer::Printer,
 };
 

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::VERSION;
 use crate::{
+    advice::Advice,
     args::{PolicySource, PolicyVerb},
-    errors::Advice,
     format::facts,
     printer::Printer,
 };

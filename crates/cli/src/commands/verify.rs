@@ -12,8 +12,9 @@ use serde::Serialize;
 
 use super::VERSION;
 use crate::{
+    advice::NO,
     args::Verify,
-    errors::{NO, text},
+    errors::text,
     format::{plural, size},
     printer::Printer,
     progress::Bar,

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::{VERSION, digest, stored_size};
 use crate::{
+    advice::Advice,
     args::Show,
-    errors::Advice,
     format::{facts, size},
     printer::{Printer, STRONG},
 };
