@@ -12,12 +12,11 @@ use longshore_manifest::{
 };
 use serde::Serialize;
 
-use super::VERSION;
 use crate::{
     advice::NO,
     args::Diff,
     format::{plain, plural, size},
-    printer::Printer,
+    printer::{Printer, VERSION},
 };
 
 #[derive(Serialize)]

@@ -93,7 +93,7 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
         printer.warn(warning);
     }
     if let Some(reason) = &outcome.left {
-        super::warn_of_left(printer, reason);
+        super::gc::warn_of_left(printer, reason);
     }
     let report = Report {
         plan: PlanReport::new(&plan, &source),

@@ -1,6 +1,6 @@
 //! `load NAME --device mlx`: as MLX arrays.
 
-use std::{fmt::Write as _, hint::black_box, process::ExitCode, time::Instant};
+use std::{hint::black_box, process::ExitCode, time::Instant};
 
 use longshore_loader_mlx::{LoadError, LoadOptions, LoadOutcome, MlxWeights};
 use longshore_manifest::{
@@ -9,15 +9,11 @@ use longshore_manifest::{
     weights::{OpenOptions, Weights},
 };
 
-use super::load::{Limit, Report, corrupt, no_match, peak_rss, rate, timings};
-use crate::{
-    advice::Advice,
-    args::Load,
-    errors::text,
-    format::{plural, size},
-    printer::Printer,
-    progress::Bar,
+use super::{
+    refusals::{corrupt, no_match},
+    report::{Report, peak_rss},
 };
+use crate::{advice::Advice, args::Load, errors::text, printer::Printer, progress::Bar};
 
 pub(super) fn run(
     args: &Load,
@@ -28,9 +24,7 @@ pub(super) fn run(
 ) -> anyhow::Result<ExitCode> {
     let mut how = LoadOptions::default();
     how.dtype = args.dtype;
-    let limit =
-        Limit { what: "read the same bytes where they are mapped, all cores", gb_per_s: 0.0, seconds: f64::MAX };
-    let mut report = Report::new("mlx", limit);
+    let mut report = Report::new("mlx", "read the same bytes where they are mapped, all cores");
     let mut last = None;
     for _ in 0..args.repeat.get() {
         let started = Instant::now();
@@ -48,9 +42,8 @@ pub(super) fn run(
         weights.release();
         let started = Instant::now();
         black_box(weights.read_all(None));
-        report.limit.seconds = report.limit.seconds.min(started.elapsed().as_secs_f64());
+        report.note_bound(started.elapsed().as_secs_f64());
     }
-    report.limit.gb_per_s = rate(report.bytes, report.limit.seconds);
     report.peak_rss = peak_rss();
     printer.report(&report, || human(args, last, &report))?;
     Ok(ExitCode::SUCCESS)
@@ -62,13 +55,10 @@ fn human(args: &Load, outcome: Option<LoadOutcome>, report: &Report) -> String {
         Some(outcome) if outcome.copied_bytes == 0 => "mapped and not copied",
         _ => "mapped in part",
     };
-    let mut out =
-        format!("{}: {}, {} as MLX arrays, {how}\n", args.name, plural(report.tensors, "tensor"), size(report.bytes));
-    timings(&mut out, args, report);
-    if let Some(peak) = report.peak_rss {
-        let _ = writeln!(out, "  peak memory {}", size(peak));
-    }
-    out
+    let mut text = report.heading(args, &format!("as MLX arrays, {how}"));
+    report.timings(&mut text, args);
+    report.memory(&mut text, "");
+    text
 }
 
 fn advice(error: LoadError) -> anyhow::Error {
