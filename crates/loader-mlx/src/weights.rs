@@ -268,11 +268,4 @@ impl MlxWeights {
         let first = all.next()?;
         all.all(|other| other == first).then_some(first)
     }
-
-    /// Reads every byte that [`load`](Self::load) reads, once and into nothing, with as many threads: what no loader that reads its
-    /// data can beat on this machine at this moment. Returns the bytes read.
-    #[must_use]
-    pub fn read_all(&self, threads: Option<NonZero<usize>>) -> u64 {
-        crate::limit::read_all(&self.index, threads)
-    }
 }

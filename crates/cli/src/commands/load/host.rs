@@ -1,12 +1,21 @@
 //! `load NAME --device host`: mapped, beside a plain loop over the same files.
 
-use std::{hint::black_box, process::ExitCode, time::Instant};
+use std::{
+    fs::File,
+    hint::black_box,
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
+use anyhow::Context as _;
 use longshore_manifest::{
     Store,
     store::Model,
-    weights::{OpenOptions, Weights, plain_loop},
+    weights::{OpenOptions, Weights},
 };
+use memmap2::Mmap;
 
 use super::{
     refusals::{corrupt, no_match},
@@ -48,4 +57,46 @@ fn human(args: &Load, model: &Model, report: &Report) -> String {
     let layers = plural(model.manifest.layers.len(), "layer");
     report.memory(&mut text, &format!(", tables of {layers} included"));
     text
+}
+
+/// How long the least takes that any loader does for these files: to open each, ask its size, map it and touch its first page, on one
+/// thread. No header is read, so that [`longshore_st_format::open`] would measure more than that.
+fn plain_loop(paths: &[PathBuf]) -> anyhow::Result<Duration> {
+    let started = Instant::now();
+    let mut maps = Vec::with_capacity(paths.len());
+    for path in paths {
+        maps.push(map(path).with_context(|| format!("cannot map {}", path.display()))?);
+    }
+    for map in &maps {
+        black_box(map.first());
+    }
+    let took = started.elapsed();
+    drop(maps);
+    Ok(took)
+}
+
+/// Asks for the size, too.
+#[expect(unsafe_code, reason = "mapping a file is unsafe")]
+fn map(path: &Path) -> io::Result<Mmap> {
+    let file = File::open(path)?;
+    // SAFETY: a blob of the store has mode 0444 and is never written again once it has its name: it is replaced by a rename or deleted,
+    // and both leave the mapped file as it is. Programs that share the layout do the same.
+    unsafe { Mmap::map(&file) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plain_loop_maps_files_and_names_the_one_that_it_cannot() {
+        let dir = tempfile::tempdir().expect("there is room");
+        let paths = ["a", "b", "missing"].map(|name| dir.path().join(name));
+        for path in &paths[..2] {
+            std::fs::write(path, [1; 5000]).expect("there is room");
+        }
+        plain_loop(&paths[..2]).expect("they can be mapped");
+        let error = plain_loop(&paths).expect_err("one is missing");
+        assert_eq!(error.to_string(), format!("cannot map {}", paths[2].display()));
+    }
 }
