@@ -100,8 +100,7 @@ fn measure(args: &Args, root: &Path) -> anyhow::Result<()> {
             if args.cold {
                 evict(&paths)?;
             }
-            let mut options = LoadOptions::default();
-            options.cold = *cold;
+            let options = LoadOptions { cold: *cold, ..Default::default() };
             let report = read_alone(&store, &table, &Selection::default(), &made, &options)?;
             way.times.push(report.time);
             (*past, *ring) = (report.direct_bytes, report.ring_bytes);
@@ -117,9 +116,8 @@ fn measure(args: &Args, root: &Path) -> anyhow::Result<()> {
 }
 
 fn made(args: &Args) -> LoaderOptions {
-    let mut made = LoaderOptions::default();
-    made.threads = args.threads.unwrap_or(made.threads);
-    made
+    let made = LoaderOptions::default();
+    LoaderOptions { threads: args.threads.unwrap_or(made.threads), ..made }
 }
 
 /// The rate of the disk that the files in the directory are on.

@@ -144,8 +144,12 @@ mod rate {
     }
 
     fn one_turn(way: &OsString, path: &Path, threads: &OsString) -> Result<(), Box<dyn Error>> {
-        let mut options = LoadOptions::default();
-        options.threads = NonZero::new(threads.to_string_lossy().parse()?);
+        let way = way.to_string_lossy();
+        let options = LoadOptions {
+            threads: NonZero::new(threads.to_string_lossy().parse()?),
+            memory: if way == "copied" { Memory::Copied } else { Memory::Automatic },
+            ..Default::default()
+        };
         let (before, cpu) = (private_bytes(), cpu_seconds());
         let (is_done, most) = (AtomicBool::new(false), AtomicU64::new(0));
         let (took, arrays) = thread::scope(|scope| {
@@ -156,13 +160,10 @@ mod rate {
                 }
             });
             let started = Instant::now();
-            let arrays = match way.to_string_lossy().as_ref() {
+            let arrays = match way.as_ref() {
                 "mlx" => by_mlx(path),
                 "read" => read(path, options.threads),
-                way => {
-                    options.memory = if way == "copied" { Memory::Copied } else { Memory::Automatic };
-                    by_us(path, &options)
-                }
+                _ => by_us(path, &options),
             };
             let took = started.elapsed();
             is_done.store(true, Ordering::Relaxed);

@@ -27,9 +27,8 @@ pub struct MlxWeights {
     tensors: Option<Vec<Tensor>>,
 }
 
-/// How to load.
+/// How to load. Fields may be added: `..Default::default()` gives them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct LoadOptions {
     /// The type that floats become: plain tensors of F32, F16 and BF16, and scales and biases of affine schemes. Packed codes, U8 scales
     /// and global scales stay what they are. `None` keeps every type.

@@ -5,9 +5,8 @@ use longshore_st_format::Dtype;
 
 use crate::ColdReads;
 
-/// What a [`Loader`](crate::Loader) is made of.
+/// What a [`Loader`](crate::Loader) is made of. Fields may be added: `..Default::default()` gives them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct LoaderOptions {
     /// The size of a staging buffer in bytes, which is also the most that is copied at once; rounded up to a multiple of 4 KiB.
     /// Larger ones cost cache, smaller ones cost calls; the default is 2 MiB.
@@ -39,9 +38,8 @@ impl LoaderOptions {
     }
 }
 
-/// How one load goes.
+/// How one load goes. Fields may be added: `..Default::default()` gives them.
 #[derive(Clone, Copy)]
-#[non_exhaustive]
 pub struct LoadOptions<'p> {
     /// The type that plain float tensors get: F32, F16 or BF16. Quantized tensors stay as they are stored. Values are converted by the
     /// reading threads, so that what is copied is what is kept.

@@ -29,8 +29,7 @@ fn every_tensor_arrives_whole_and_nothing_stays() {
     {
         let loader = loader(&driver);
         for verify in [false, true] {
-            let mut options = LoadOptions::default();
-            options.verify = verify;
+            let options = LoadOptions { verify, ..Default::default() };
             let weights = loader.load(&fixture.store, &fixture.model, &Selection::default(), &options).unwrap();
             fixture.assert_same(&weights);
             assert_eq!(control.counters().device, 1, "one arena");
@@ -85,8 +84,7 @@ fn a_part_of_a_model_costs_its_own_bytes() {
     let mut selection = Selection::default();
     selection.globs = vec!["model.layers.1.mlp.experts.*".into()];
     selection.experts = Some(vec![3, 1]);
-    let mut options = LoadOptions::default();
-    options.verify = true;
+    let options = LoadOptions { verify: true, ..Default::default() };
     let weights = loader.load(&fixture.store, &fixture.model, &selection, &options).unwrap();
     assert_eq!(
         weights.names().collect::<Vec<_>>(),
@@ -122,8 +120,7 @@ fn only_plain_floats_are_cast() {
     let fixture = model();
     let (_control, driver) = driver();
     let loader = loader(&driver);
-    let mut options = LoadOptions::default();
-    options.dtype = Some(Dtype::F32);
+    let options = LoadOptions { dtype: Some(Dtype::F32), ..Default::default() };
     let weights = loader.load(&fixture.store, &fixture.model, &Selection::default(), &options).unwrap();
     let host = Weights::open(&fixture.store, &fixture.model, &OpenOptions::default()).unwrap();
     for (stored, found) in host.iter().zip(weights.iter()) {
@@ -182,10 +179,9 @@ fn what_is_on_the_device_is_shared() {
         assert_eq!(control.counters().allocations, allocations);
 
         // A cast is other bytes.
-        let mut options = LoadOptions::default();
-        options.dtype = Some(Dtype::F32);
+        let options = LoadOptions { dtype: Some(Dtype::F32), ..Default::default() };
         assert_eq!(load(&tuned, &options).report().reused_bytes, shared as u64);
-        options.reuse = false;
+        let options = LoadOptions { reuse: false, ..options };
         assert_eq!(load(&tuned, &options).report().reused_bytes, 0);
 
         // What is shared stays until the last has let it go.
@@ -259,8 +255,7 @@ fn progress_reaches_the_end() {
     let fixture = model();
     let (_control, driver) = driver();
     let count = Count::default();
-    let mut options = LoadOptions::default();
-    options.progress = &count;
+    let options = LoadOptions { progress: &count, ..Default::default() };
     let loader = loader(&driver);
     let weights = loader.load(&fixture.store, &fixture.model, &Selection::default(), &options).unwrap();
     let (total, done) = (count.0.into_inner(), count.1.into_inner());

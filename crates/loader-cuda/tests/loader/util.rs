@@ -199,9 +199,7 @@ pub(crate) fn driver() -> (Control, Driver) {
 
 /// Two threads with two slots of 4 KiB each, so that every slot is used many times.
 pub(crate) fn options() -> LoaderOptions {
-    let mut options = LoaderOptions::default();
-    (options.slot_bytes, options.threads, options.slots_per_thread) = (4096, 2, 2);
-    options
+    LoaderOptions { slot_bytes: 4096, threads: 2, slots_per_thread: 2, ..Default::default() }
 }
 
 pub(crate) fn loader(driver: &Driver) -> Loader {

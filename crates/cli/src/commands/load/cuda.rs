@@ -42,10 +42,8 @@ pub(super) fn run(
     selection.component.clone_from(&args.component);
     selection.globs.clone_from(&args.select);
     let bar = Bar::new(printer);
-    let mut options = LoadOptions::default();
-    options.dtype = args.dtype.map(dtype);
-    options.verify = args.verify;
-    options.progress = &bar;
+    let options =
+        LoadOptions { dtype: args.dtype.map(dtype), verify: args.verify, progress: &bar, ..Default::default() };
     let mut loader = None;
     for _ in 0..args.repeat.get() {
         let started = Instant::now();

@@ -30,8 +30,7 @@ pub(super) fn run(
     options: &OpenOptions<'_>,
     printer: &Printer,
 ) -> anyhow::Result<ExitCode> {
-    let mut how = LoadOptions::default();
-    how.dtype = args.dtype;
+    let how = LoadOptions { dtype: args.dtype, ..Default::default() };
     let mut report = Report::new("mlx", "read the same bytes where they are mapped, all cores");
     let mut last = None;
     for _ in 0..args.repeat.get() {
