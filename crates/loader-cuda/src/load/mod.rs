@@ -2,7 +2,7 @@
 
 mod alone;
 mod arena;
-mod limit;
+mod link;
 mod options;
 mod report;
 mod transfer;
@@ -21,7 +21,6 @@ use longshore_manifest::{
 pub use alone::read_alone;
 use arena::Arenas;
 pub(crate) use arena::{Arena, index};
-pub use limit::LimitError;
 pub use options::{LoadOptions, LoaderOptions};
 pub use report::LoadReport;
 use transfer::Transfer;
@@ -185,6 +184,7 @@ impl Loader {
             self.inner.arenas.add(arena);
         }
         report.time = started.elapsed();
+        report.link = options.measure_link.then(|| self.inner.link(&mut slots, report.bytes));
         Ok(CudaWeights::new(self.clone(), arenas, plan.tensors, &places, ready, report))
     }
 

@@ -51,13 +51,23 @@ pub struct LoadOptions<'p> {
     pub reuse: bool,
     /// How bytes that are not in memory are read.
     pub cold: ColdReads,
+    /// Whether to measure afterwards how fast the link to the device is, for [`LoadReport::link`](crate::LoadReport::link). A load that
+    /// shares all of its tensors does nothing else.
+    pub measure_link: bool,
     /// Told of every piece, in bytes of the device; asked before each whether to stop.
     pub progress: &'p dyn Progress,
 }
 
 impl Default for LoadOptions<'_> {
     fn default() -> Self {
-        Self { dtype: None, verify: false, reuse: true, cold: ColdReads::default(), progress: &Silent }
+        Self {
+            dtype: None,
+            verify: false,
+            reuse: true,
+            cold: ColdReads::default(),
+            measure_link: false,
+            progress: &Silent,
+        }
     }
 }
 
@@ -68,6 +78,7 @@ impl std::fmt::Debug for LoadOptions<'_> {
             .field("verify", &self.verify)
             .field("reuse", &self.reuse)
             .field("cold", &self.cold)
+            .field("measure_link", &self.measure_link)
             .finish_non_exhaustive()
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use longshore_fake_cuda_driver::Behaviour;
-use longshore_loader_cuda::{LoadOptions, Loader};
+use longshore_loader_cuda::LoadOptions;
 use longshore_manifest::{
     Progress,
     document::Role,
@@ -265,14 +265,46 @@ fn progress_reaches_the_end() {
 
 #[test]
 fn the_link_is_measured_without_a_trace() {
+    let fixture = model();
     let (control, driver) = driver();
     control.behave(&Behaviour { deferred: true, ..Behaviour::default() });
     {
-        let loader: Loader = loader(&driver);
-        assert!(loader.limit(1 << 20).unwrap() > 0.0);
-        assert_eq!(control.counters().device, 0);
+        let loader = loader(&driver);
+        let load = |measure_link| {
+            let options = LoadOptions { measure_link, ..Default::default() };
+            loader.load(&fixture.store, &fixture.model, &Selection::default(), &options).unwrap()
+        };
+        let first = load(false);
+        assert_eq!(first.report().link, None);
+        // All is shared: nothing is copied but what measures.
         let copied = control.counters().copied;
-        assert!(copied >= 1 << 20, "{copied}");
+        let second = load(true);
+        assert!(matches!(second.report().link, Some(Ok(1..))), "{:?}", second.report().link);
+        assert!(control.counters().copied - copied >= 64 << 20);
+        assert_eq!(second.report().reused_bytes, second.bytes());
+        // That of the tensors, which is as it was.
+        assert_eq!(control.counters().device, 1);
+        fixture.assert_same(&first);
+    }
+    drop(driver);
+    control.assert_clean();
+}
+
+#[test]
+fn a_link_that_cannot_be_measured_leaves_the_load() {
+    let fixture = model();
+    let (control, driver) = driver();
+    {
+        let loader = loader(&driver);
+        let options = LoadOptions { measure_link: true, reuse: false, ..Default::default() };
+        for (function, nth) in [("cuMemGetInfo_v2", 1), ("cuMemAlloc_v2", 2), ("cuMemcpyHtoDAsync_v2", 200)] {
+            control.behave(&Behaviour { fault: Some((function, nth, 700)), ..Behaviour::default() });
+            let weights = loader.load(&fixture.store, &fixture.model, &Selection::default(), &options).unwrap();
+            let Some(Err(error)) = &weights.report().link else { panic!("{function}: {:?}", weights.report()) };
+            assert_eq!((error.call, error.code), (function, 700));
+            fixture.assert_same(&weights);
+            assert_eq!(control.counters().device, 1);
+        }
     }
     drop(driver);
     control.assert_clean();
