@@ -5,8 +5,9 @@
 //! cargo run --release -p longshore-benches --example ring -- DIR --disk
 //! ```
 //!
-//! It stores a model of so many BF16 tensors, one to a blob, in DIR, which has to be on a real disk, and takes the store away again. Then in turns: the
-//! reading half of a load to a device, and `memcpy` from memory that is resident into buffers of the same size. With `--cold` the
+//! It stores a model of so many BF16 tensors, one to a blob, in DIR, which has to be on a real disk, and takes the store away again. Then in turns: a
+//! load to a device that has no memory, so that copies to it cost nothing and the reading half of the load is left; and `memcpy` from memory that is
+//! resident into buffers of the same size. The device is that of a driver for tests, which is for Linux. With `--cold` the
 //! blobs are dropped from the page cache before each turn and read past it, by `io_uring` and by `pread`, beside as many threads that do
 //! nothing but read the same files with `O_DIRECT`. It prints the best and the median of each, and their ratios to the limit.
 //!
@@ -23,7 +24,8 @@ use std::{
 };
 
 use clap::Parser;
-use longshore_loader_cuda::{ColdReads, LoadOptions, LoaderOptions, read_alone};
+use longshore_fake_cuda_driver::{Behaviour, Control, write_whole};
+use longshore_loader_cuda::{ColdReads, Device, Driver, LoadOptions, Loader, LoaderOptions};
 use longshore_manifest::{
     Config, Descriptor, Manifest, ModelName, Store,
     document::{BlobEntry, Facts, Import, Part, Role, TensorEntry, TensorTable, Transform, media_type},
@@ -67,13 +69,17 @@ fn main() -> anyhow::Result<()> {
     }
     let root = args.dir.join("longshore-ring");
     anyhow::ensure!(!root.exists(), "{} is there already", root.display());
+    std::fs::create_dir(&root)?;
     let measured = measure(&args, &root);
     std::fs::remove_dir_all(&root)?;
     measured
 }
 
 fn measure(args: &Args, root: &Path) -> anyhow::Result<()> {
-    let store = Store::open(root)?;
+    let library = write_whole(root)?;
+    let driver = Driver::open(&library)?;
+    Control::of(&library).behave(&Behaviour { capacity: usize::MAX >> 1, hollow: true, ..Default::default() });
+    let store = Store::open(root.join("store"))?;
     let table = make(&store, args)?;
     let paths: Vec<_> = table.blobs.iter().map(|blob| store.blob_path(&blob.digest)).collect();
     let bytes: u64 = table.tensors().map(|(_, tensor)| tensor.byte_len()).sum();
@@ -88,6 +94,7 @@ fn measure(args: &Args, root: &Path) -> anyhow::Result<()> {
     } else {
         &[("read into buffers", ColdReads::Direct)]
     };
+    let loader = Loader::new(&Device::of(&driver, 0)?, &made)?;
     let mut ways: Vec<_> = ways.iter().map(|(name, cold)| (Way::new(name), *cold, 0, 0)).collect();
     for _ in 0..args.rounds {
         if args.cold {
@@ -100,8 +107,9 @@ fn measure(args: &Args, root: &Path) -> anyhow::Result<()> {
             if args.cold {
                 evict(&paths)?;
             }
-            let options = LoadOptions { cold: *cold, ..Default::default() };
-            let report = read_alone(&store, &table, &Selection::default(), &made, &options)?;
+            let options = LoadOptions { cold: *cold, reuse: false, ..Default::default() };
+            let weights = loader.load_table(&store, &table, &Selection::default(), &options)?;
+            let report = weights.report();
             way.times.push(report.time);
             (*past, *ring) = (report.direct_bytes, report.ring_bytes);
         }

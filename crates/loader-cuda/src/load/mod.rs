@@ -1,6 +1,5 @@
 //! Loads what is selected of a stored model.
 
-mod alone;
 mod arena;
 mod link;
 mod options;
@@ -18,7 +17,6 @@ use longshore_manifest::{
     weights::plan::{LoadPlan, PlanOptions, Selection},
 };
 
-pub use alone::read_alone;
 use arena::Arenas;
 pub(crate) use arena::{Arena, index};
 pub use options::{LoadOptions, LoaderOptions};
