@@ -6,10 +6,12 @@
 //! ```
 //!
 //! The program stores a model of BF16 tensors, one per blob, in DIR, which must be on a real disk, and removes the
-//! store at the end. It measures in turn the reading half of a load to a device, and `memcpy` from resident memory into
-//! buffers of the same size. With `--cold`, the blobs are dropped from the page cache before each turn and read past
-//! it, by `io_uring` and by `pread`. The limit is then the same number of threads that only read the same files with
-//! `O_DIRECT`. The program prints the best and the median of each, and their ratios to the limit.
+//! store at the end. It measures in turn a load to a device without memory, whose copies cost nothing, so that the
+//! reading half of the load is left, and `memcpy` from resident memory into buffers of the same size. The device is
+//! that of the driver for tests, which exists on Linux. With `--cold`, the blobs are dropped from the page cache before
+//! each turn and read past it, by `io_uring` and by `pread`. The limit is then the same number of threads that only
+//! read the same files with `O_DIRECT`. The program prints the best and the median of each, and their ratios to the
+//! limit.
 //!
 //! With `--disk` the program stores nothing: it drops the files in DIR from the page cache, reads them with `O_DIRECT`,
 //! and prints the rate.
@@ -25,7 +27,8 @@ use std::{
 };
 
 use clap::Parser;
-use longshore_loader_cuda::{ColdReads, LoadOptions, LoaderOptions, read_alone};
+use longshore_fake_cuda_driver::{Behaviour, Control, write_whole};
+use longshore_loader_cuda::{ColdReads, Device, Driver, LoadOptions, Loader, LoaderOptions};
 use longshore_manifest::{
     Config, Descriptor, Manifest, ModelName, Store,
     document::{BlobEntry, Facts, Import, TensorEntry, TensorTable},
@@ -69,13 +72,17 @@ fn main() -> anyhow::Result<()> {
     }
     let root = args.dir.join("longshore-ring");
     anyhow::ensure!(!root.exists(), "{} is there already", root.display());
+    std::fs::create_dir(&root)?;
     let measured = measure(&args, &root);
     std::fs::remove_dir_all(&root)?;
     measured
 }
 
 fn measure(args: &Args, root: &Path) -> anyhow::Result<()> {
-    let store = Store::open(root)?;
+    let library = write_whole(root)?;
+    let driver = Driver::open(&library)?;
+    Control::of(&library).behave(&Behaviour { capacity: usize::MAX >> 1, hollow: true, ..Default::default() });
+    let store = Store::open(root.join("store"))?;
     let table = make(&store, args)?;
     let paths: Vec<_> = table.blobs.iter().map(|blob| store.blob_path(&blob.digest)).collect();
     let bytes: u64 = table.tensors().map(|(_, tensor)| tensor.byte_len()).sum();
@@ -90,6 +97,7 @@ fn measure(args: &Args, root: &Path) -> anyhow::Result<()> {
     } else {
         &[("read into buffers", ColdReads::Direct)]
     };
+    let loader = Loader::new(&Device::of(&driver, 0)?, &made)?;
     let mut ways: Vec<_> = ways.iter().map(|(name, cold)| (Way::new(name), *cold, 0, 0)).collect();
     for _ in 0..args.rounds {
         if args.cold {
@@ -102,9 +110,9 @@ fn measure(args: &Args, root: &Path) -> anyhow::Result<()> {
             if args.cold {
                 evict(&paths)?;
             }
-            let mut options = LoadOptions::default();
-            options.cold = *cold;
-            let report = read_alone(&store, &table, &Selection::default(), &made, &options)?;
+            let options = LoadOptions { cold: *cold, reuse: false, ..Default::default() };
+            let weights = loader.load_table(&store, &table, &Selection::default(), &options)?;
+            let report = weights.report();
             way.times.push(report.time);
             (*past, *ring) = (report.direct_bytes, report.ring_bytes);
         }
@@ -119,9 +127,8 @@ fn measure(args: &Args, root: &Path) -> anyhow::Result<()> {
 }
 
 fn made(args: &Args) -> LoaderOptions {
-    let mut made = LoaderOptions::default();
-    made.threads = args.threads.unwrap_or(made.threads);
-    made
+    let made = LoaderOptions::default();
+    LoaderOptions { threads: args.threads.unwrap_or(made.threads), ..made }
 }
 
 /// Measures the rate of the disk that holds the files in the directory.

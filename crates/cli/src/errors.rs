@@ -7,47 +7,14 @@ use longshore_loader_cuda::CudaError;
 use longshore_manifest::{store::VerifyError, weights::CorruptError};
 use longshore_packer::{ExportError, ImportError, RepairError};
 
-use crate::{hints, printer};
+use crate::{
+    advice::{Advice, FAILED, NO},
+    hints::{self, is_kind},
+    printer,
+};
 
-/// The input is at fault, or the answer is no.
-pub(crate) const NO: u8 = 1;
-/// Wrong usage, or the machine failed us.
-const FAILED: u8 = 2;
 /// What a shell reports for a process that an interrupt ended.
 const INTERRUPTED: u8 = 130;
-
-/// An error with what to do next, or with an exit status of its own.
-#[derive(Debug)]
-pub(crate) struct Advice {
-    text: String,
-    pub(crate) hints: Vec<String>,
-    code: u8,
-}
-
-impl Advice {
-    /// The input is at fault.
-    pub(crate) fn input(text: impl Into<String>) -> Self {
-        Self { text: text.into(), hints: Vec::new(), code: NO }
-    }
-
-    /// The command or the machine cannot do it.
-    pub(crate) fn failure(text: impl Into<String>) -> Self {
-        Self { code: FAILED, ..Self::input(text) }
-    }
-
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hints.push(hint.into());
-        self
-    }
-}
-
-impl std::fmt::Display for Advice {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl std::error::Error for Advice {}
 
 /// Prints an error of a command and chooses the exit status.
 pub(crate) fn report(error: &anyhow::Error) -> u8 {
@@ -107,7 +74,7 @@ fn one_line(text: &str) -> String {
 fn code(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
         if let Some(advice) = cause.downcast_ref::<Advice>() {
-            return advice.code;
+            return advice.code();
         }
         let cancelled = matches!(cause.downcast_ref(), Some(ImportError::Cancelled))
             || matches!(cause.downcast_ref(), Some(ExportError::Cancelled { .. }))
@@ -140,8 +107,4 @@ fn is_about_input(kind: io::ErrorKind) -> bool {
             | Kind::IsADirectory
             | Kind::InvalidFilename
     )
-}
-
-pub(crate) fn is_kind(cause: &(dyn std::error::Error + 'static), test: impl Fn(io::ErrorKind) -> bool) -> bool {
-    cause.downcast_ref::<io::Error>().is_some_and(|error| test(error.kind()))
 }

@@ -1,5 +1,6 @@
 //! The command line: parse, run, map to an exit status.
 
+mod advice;
 mod args;
 mod candidates;
 mod commands;

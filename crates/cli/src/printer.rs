@@ -7,6 +7,9 @@ use serde::Serialize;
 
 use crate::args::Global;
 
+/// The version of every JSON document.
+pub(crate) const VERSION: u32 = 1;
+
 /// Headings and names.
 pub(crate) const STRONG: Style = Style::new().bold();
 /// What matters less.

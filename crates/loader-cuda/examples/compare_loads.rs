@@ -35,8 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("case,bytes,read_bytes,seconds,of_whole");
 
     let load = |model: &Model, reuse| -> Result<CudaWeights, Box<dyn Error>> {
-        let mut options = LoadOptions::default();
-        options.reuse = reuse;
+        let options = LoadOptions { reuse, ..Default::default() };
         Ok(loader.load(&store, model, &Selection::default(), &options)?)
     };
     let whole = median(|| timed(|| load(&model, false)))?;
@@ -57,8 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     weights.release()?;
-    let mut options = LoadOptions::default();
-    options.reuse = false;
+    let options = LoadOptions { reuse: false, ..Default::default() };
     let held = loader.load(&store, &model, &most, &options)?;
     let mut read = 0;
     let shared = median(|| {

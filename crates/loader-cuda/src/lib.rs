@@ -78,7 +78,7 @@ pub use decoded::{CudaFloat, CudaFloats, DecodeError};
 pub use device::Device;
 pub use driver::{CallError, Driver, ProbeError};
 pub use error::CudaError;
-pub use load::{LimitError, LoadOptions, LoadReport, Loader, LoaderOptions, read_alone};
+pub use load::{LoadOptions, LoadReport, Loader, LoaderOptions};
 pub use read::ColdReads;
 pub use weights::{CudaArray, CudaComponent, CudaTensor, CudaWeights};
 

@@ -39,7 +39,6 @@
 #[cfg(any(target_os = "macos", longshore_mlx))]
 mod backend;
 mod dtype;
-mod limit;
 mod map;
 mod plan;
 mod source;

@@ -224,6 +224,7 @@ impl MappedFile {
     }
 
     /// Copies bytes of the file from `offset`, as many as `to` holds and the file has.
+    #[cfg_attr(not(any(target_os = "macos", longshore_mlx)), expect(dead_code, reason = "only the back end reads"))]
     #[expect(unsafe_code, reason = "the bytes may be those of an array, which nobody may borrow")]
     pub(crate) fn copy(&self, offset: usize, to: &mut [u8]) {
         let len = to.len().min(self.len().saturating_sub(offset));

@@ -27,9 +27,8 @@ pub struct MlxWeights {
     tensors: Option<Vec<Tensor>>,
 }
 
-/// How to load.
+/// How to load. Fields may be added: `..Default::default()` gives them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct LoadOptions {
     /// The type that floats become: plain tensors of F32, F16 and BF16, and scales and biases of affine schemes. Packed codes, U8 scales
     /// and global scales stay what they are. `None` keeps every type.
@@ -267,12 +266,5 @@ impl MlxWeights {
         let mut all = self.index.tensors.iter().filter_map(|tensor| Some(of(&tensor.coding.as_ref()?.quantization)));
         let first = all.next()?;
         all.all(|other| other == first).then_some(first)
-    }
-
-    /// Reads every byte that [`load`](Self::load) reads, once and into nothing, with as many threads: what no loader that reads its
-    /// data can beat on this machine at this moment. Returns the bytes read.
-    #[must_use]
-    pub fn read_all(&self, threads: Option<NonZero<usize>>) -> u64 {
-        crate::limit::read_all(&self.index, threads)
     }
 }

@@ -5,11 +5,10 @@ use std::process::ExitCode;
 use longshore_manifest::{Digest, ModelName, Store};
 use serde::Serialize;
 
-use super::VERSION;
 use crate::{
     args::Copy,
     format::{plural, size},
-    printer::Printer,
+    printer::{Printer, VERSION},
 };
 
 #[derive(Serialize)]
@@ -23,7 +22,7 @@ struct Report<'a> {
 pub(super) fn run(args: &Copy, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
     let committed = store.copy(&args.from, &args.to)?;
     if let Some(reason) = &committed.left {
-        super::warn_of_left(printer, reason);
+        super::gc::warn_of_left(printer, reason);
     }
     let report =
         Report { version: VERSION, name: &args.to, digest: committed.digest, freed_bytes: committed.freed_bytes };

@@ -12,12 +12,11 @@ use longshore_manifest::{
 };
 use serde::Serialize;
 
-use super::VERSION;
 use crate::{
+    advice::NO,
     args::Diff,
-    errors::NO,
     format::{plain, plural, size},
-    printer::Printer,
+    printer::{Printer, VERSION},
 };
 
 #[derive(Serialize)]

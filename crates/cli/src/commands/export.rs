@@ -6,12 +6,11 @@ use longshore_manifest::{ModelName, Store};
 use longshore_packer::ExportOptions;
 use serde::Serialize;
 
-use super::VERSION;
 use crate::{
+    advice::Advice,
     args::{Export, ExportFormat},
-    errors::Advice,
     format::{plural, size},
-    printer::Printer,
+    printer::{Printer, VERSION},
     progress::Bar,
 };
 

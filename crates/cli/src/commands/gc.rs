@@ -4,16 +4,15 @@ use std::{fmt::Write as _, process::ExitCode};
 
 use longshore_manifest::{
     Digest, Store,
-    store::{GcOptions, GcOutcome},
+    store::{GcError, GcOptions, GcOutcome},
 };
 use serde::Serialize;
 
-use super::VERSION;
 use crate::{
     args::Gc,
     duration, errors,
     format::{plural, size},
-    printer::Printer,
+    printer::{Printer, VERSION},
 };
 
 #[derive(Serialize)]
@@ -79,4 +78,9 @@ pub(super) fn run(args: &Gc, store: &Store, printer: &Printer) -> anyhow::Result
 
 fn in_use_bytes(outcome: &GcOutcome) -> u64 {
     outcome.in_use.iter().map(|(_, size)| *size).sum()
+}
+
+/// Says that blobs that nobody needs stay: no reason for a command to fail.
+pub(super) fn warn_of_left(printer: &Printer, reason: &GcError) {
+    printer.warn(&format!("blobs that nobody needs were left for a later `longshore gc`: {}", errors::text(reason)));
 }

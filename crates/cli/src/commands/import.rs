@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use super::loss::Lost;
 use crate::{
+    advice::Advice,
     args::{Import, Quantize},
-    errors::Advice,
     format::{Align, facts, plural, seconds, size, table},
     printer::{FAINT, Printer, STRONG},
     progress::Bar,
@@ -97,7 +97,7 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
         printer.warn(warning);
     }
     if let Some(reason) = &outcome.left {
-        super::warn_of_left(printer, reason);
+        super::gc::warn_of_left(printer, reason);
     }
     let report = Report {
         plan: PlanReport::new(&plan),

@@ -6,11 +6,10 @@ use longshore_packer::{Member, Source, SourceTensor};
 use longshore_st_format::Limits;
 use serde::Serialize;
 
-use super::VERSION;
 use crate::{
     args::Inspect,
     format::{Align, count, facts, plain, plural, size, table},
-    printer::Printer,
+    printer::{Printer, VERSION},
 };
 
 #[derive(Serialize)]

@@ -8,11 +8,10 @@ use std::{
 use longshore_manifest::{Digest, ModelName, Store, document::Import};
 use serde::Serialize;
 
-use super::VERSION;
 use crate::{
     errors,
     format::{Align, clock, size, table},
-    printer::Printer,
+    printer::{Printer, VERSION},
 };
 
 #[derive(Serialize)]

@@ -8,8 +8,6 @@ mod import;
 mod inspect;
 mod list;
 mod load;
-mod load_cuda;
-mod load_mlx;
 mod loss;
 mod policy;
 mod rm;
@@ -22,14 +20,11 @@ use std::{
     process::ExitCode,
 };
 
-use longshore_manifest::{
-    Store,
-    store::{GcError, Owner},
-};
+use longshore_manifest::{Store, store::Owner};
 
 use crate::{
+    advice::Advice,
     args::{Cli, Command, Global},
-    errors::{self, Advice},
     printer::Printer,
 };
 
@@ -53,14 +48,6 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> anyhow::Result<ExitCode> {
         Command::Man(args) => shell::man(&args, printer),
     }
 }
-
-/// Says that blobs that nobody needs stay: no reason for a command to fail.
-fn warn_of_left(printer: &Printer, reason: &GcError) {
-    printer.warn(&format!("blobs that nobody needs were left for a later `longshore gc`: {}", errors::text(reason)));
-}
-
-/// The version of every JSON document.
-const VERSION: u32 = 1;
 
 fn open(global: &Global) -> anyhow::Result<Store> {
     let root = match (&global.store, std::env::var_os("LONGSHORE_STORE")) {

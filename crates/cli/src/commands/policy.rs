@@ -6,12 +6,11 @@ use anyhow::Context as _;
 use longshore_quant::policy::Policy;
 use serde::Serialize;
 
-use super::VERSION;
 use crate::{
+    advice::Advice,
     args::{PolicySource, PolicyVerb},
-    errors::Advice,
     format::facts,
-    printer::Printer,
+    printer::{Printer, VERSION},
 };
 
 #[derive(Serialize)]

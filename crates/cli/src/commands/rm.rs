@@ -5,13 +5,12 @@ use std::{fmt::Write as _, process::ExitCode};
 use longshore_manifest::{ModelName, Store};
 use serde::Serialize;
 
-use super::VERSION;
 use crate::{
     args::Rm,
     errors,
     format::{plural, size},
     hints,
-    printer::Printer,
+    printer::{Printer, VERSION},
 };
 
 #[derive(Serialize)]

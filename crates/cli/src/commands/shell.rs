@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::CommandFactory as _;
 
 use crate::{
+    advice::Advice,
     args::{Cli, Completions, Man},
-    errors::Advice,
     printer::Printer,
 };
 

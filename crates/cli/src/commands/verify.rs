@@ -10,12 +10,12 @@ use longshore_packer::{ImportanceFile, RepairOptions, RepairOutcome, Source, Unr
 use longshore_st_format::Limits;
 use serde::Serialize;
 
-use super::VERSION;
 use crate::{
+    advice::NO,
     args::Verify,
-    errors::{NO, text},
+    errors::text,
     format::{plural, size},
-    printer::Printer,
+    printer::{Printer, VERSION},
     progress::Bar,
 };
 

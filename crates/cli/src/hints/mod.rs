@@ -15,7 +15,7 @@ use longshore_manifest::{
 use longshore_packer::{ExportError, ImportError, PlanError, RepairError};
 use longshore_quant::policy::PolicyError;
 
-use crate::errors::{Advice, is_kind};
+use crate::advice::Advice;
 
 /// The hints of an error and of its causes, each once.
 pub(crate) fn of(error: &anyhow::Error) -> Vec<String> {
@@ -28,9 +28,14 @@ pub(crate) fn of(error: &anyhow::Error) -> Vec<String> {
     hints
 }
 
+/// Whether a cause is an error of input or output of such a kind.
+pub(crate) fn is_kind(cause: &(dyn Error + 'static), test: impl Fn(io::ErrorKind) -> bool) -> bool {
+    cause.downcast_ref::<io::Error>().is_some_and(|error| test(error.kind()))
+}
+
 fn of_cause(cause: &(dyn Error + 'static)) -> Vec<String> {
     if let Some(advice) = cause.downcast_ref::<Advice>() {
-        return advice.hints.clone();
+        return advice.hints().to_vec();
     }
     let mut hints = Vec::new();
     hints.extend(cause.downcast_ref().and_then(source::of_source));

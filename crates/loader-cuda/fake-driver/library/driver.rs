@@ -45,6 +45,8 @@ struct State {
     capacity: usize,
     used: usize,
     deferred: bool,
+    /// With `true`, devices have no memory behind their addresses.
+    hollow: bool,
     /// Injected fault: the function, the number of the call to it, and the code that this call returns.
     fault: Option<(String, u64, c_int)>,
     calls: HashMap<&'static str, u64>,
@@ -122,7 +124,9 @@ impl State {
                     self.hazards += 1;
                     return;
                 }
-                unsafe { std::ptr::copy(from as *const u8, to as *mut u8, len) };
+                if !self.hollow {
+                    unsafe { std::ptr::copy(from as *const u8, to as *mut u8, len) };
+                }
             }
             Work::Record { event } => {
                 if let Some(pending) = self.events.get_mut(&event) {
@@ -199,11 +203,14 @@ impl State {
         })
     }
 
+    /// Memory of no content that means anything. What nobody touches takes no memory of the host.
     fn allocate(&mut self, size: usize) -> usize {
         let layout = layout(size);
         let address = unsafe { std::alloc::alloc(layout) };
         assert!(!address.is_null(), "the host has no memory left");
-        unsafe { address.write_bytes(0xDB, size) };
+        if !self.hollow {
+            unsafe { address.write_bytes(0xDB, size) };
+        }
         address as usize
     }
 
@@ -212,7 +219,9 @@ impl State {
             self.hazards += 1;
             self.drain_all();
         }
-        unsafe { (address as *mut u8).write_bytes(0xDD, size) };
+        if !self.hollow {
+            unsafe { (address as *mut u8).write_bytes(0xDD, size) };
+        }
         unsafe { std::alloc::dealloc(address as *mut u8, layout(size)) };
     }
 }
@@ -634,14 +643,21 @@ unsafe extern "C" fn fake_counters(counters: *mut Counters) {
 
 /// Resets the counts of calls, copies and hazards, and sets the behaviour from here on.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn fake_behave(capacity: usize, deferred: bool, function: *const c_char, nth: u64, code: c_int) {
+unsafe extern "C" fn fake_behave(
+    capacity: usize,
+    deferred: bool,
+    hollow: bool,
+    function: *const c_char,
+    nth: u64,
+    code: c_int,
+) {
     let mut state = state();
     state.calls.clear();
     (state.hazards, state.copies, state.copied, state.allocations) = (0, 0, 0, 0);
     if !deferred {
         state.drain_all();
     }
-    (state.capacity, state.deferred) = (capacity, deferred);
+    (state.capacity, state.deferred, state.hollow) = (capacity, deferred, hollow);
     state.fault = (!function.is_null()).then(|| {
         let function = unsafe { std::ffi::CStr::from_ptr(function) };
         (function.to_string_lossy().into_owned(), nth, code)

@@ -1,4 +1,4 @@
-//! A CUDA driver without a device, for tests.
+//! A CUDA driver without a device, for tests, and for measuring what a load does beside the device.
 //!
 //! The build script compiles several libraries named `libcuda.so.1` from `library/driver.rs`: a complete one, and some
 //! that are unusable in one way each. A test opens a library by its [path](library), or runs a program with its
@@ -9,6 +9,7 @@
 
 use std::{
     ffi::{CString, c_char, c_int},
+    fs, io,
     mem::ManuallyDrop,
     path::{Path, PathBuf},
     ptr,
@@ -51,6 +52,22 @@ pub fn library(variant: Variant) -> PathBuf {
     directory(variant).join("libcuda.so.1")
 }
 
+/// Writes the library of the complete driver into a directory, for a program that runs on other machines than the one
+/// that built it, and returns its path.
+///
+/// # Errors
+///
+/// The error of the write. The library exists on Linux only.
+pub fn write_whole(directory: &Path) -> io::Result<PathBuf> {
+    #[cfg(target_os = "linux")]
+    const WHOLE: Option<&[u8]> = Some(include_bytes!(concat!(env!("OUT_DIR"), "/whole/libcuda.so.1")));
+    #[cfg(not(target_os = "linux"))]
+    const WHOLE: Option<&[u8]> = None;
+    let path = directory.join("libcuda.so.1");
+    fs::write(&path, WHOLE.ok_or(io::ErrorKind::Unsupported)?)?;
+    Ok(path)
+}
+
 /// Counters of the driver.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -86,6 +103,8 @@ pub struct Behaviour {
     pub capacity: usize,
     /// With `true`, queued work runs only when something waits for it.
     pub deferred: bool,
+    /// With `true`, devices have no memory behind their addresses: a copy to one costs nothing and is only counted.
+    pub hollow: bool,
     /// Fault to inject: a function, the number of the call to it, counted from 1, and the code that this call returns
     /// in place of 0.
     pub fault: Option<(&'static str, u64, i32)>,
@@ -94,7 +113,7 @@ pub struct Behaviour {
 impl Default for Behaviour {
     /// 1 GiB per device, immediate execution, no fault.
     fn default() -> Self {
-        Self { capacity: 1 << 30, deferred: false, fault: None }
+        Self { capacity: 1 << 30, deferred: false, hollow: false, fault: None }
     }
 }
 
@@ -113,10 +132,20 @@ impl Control {
     /// Panics if the library cannot be opened.
     #[must_use]
     pub fn take() -> Self {
+        Self::of(&library(Variant::Whole))
+    }
+
+    /// As [`Self::take`], of the whole driver where somebody [wrote](write_whole) it.
+    ///
+    /// # Panics
+    ///
+    /// If the library cannot be opened.
+    #[must_use]
+    pub fn of(library: &Path) -> Self {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the library has no initialisers.
-        let library = unsafe { Library::new(library(Variant::Whole)) }.expect("the build script made the library");
+        let library = unsafe { Library::new(library) }.expect("it is the library that the build script made");
         let control = Self { library: ManuallyDrop::new(library), _turn: turn };
         control.behave(&Behaviour::default());
         control
@@ -124,14 +153,14 @@ impl Control {
 
     /// Resets the counters of calls, copies, allocations and hazards, and sets the behaviour from here on.
     pub fn behave(&self, behaviour: &Behaviour) {
-        type Behave = unsafe extern "C" fn(usize, bool, *const c_char, u64, c_int);
+        type Behave = unsafe extern "C" fn(usize, bool, bool, *const c_char, u64, c_int);
         let (function, nth, code) = behaviour.fault.unwrap_or(("", 0, 0));
         let name = CString::new(function).expect("a function's name has no zero byte");
         let name = if behaviour.fault.is_some() { name.as_ptr() } else { ptr::null() };
         // SAFETY: `library/driver.rs` defines the function with this type.
         let behave = unsafe { self.library.get::<Behave>(b"fake_behave\0") }.expect("the library has it");
         // SAFETY: the text lives until the end of this function.
-        unsafe { behave(behaviour.capacity, behaviour.deferred, name, nth, code) };
+        unsafe { behave(behaviour.capacity, behaviour.deferred, behaviour.hollow, name, nth, code) };
     }
 
     /// Reads the counters.

@@ -1,8 +1,7 @@
 //! Loads a selection of a stored model.
 
-mod alone;
 mod arena;
-mod limit;
+mod link;
 mod options;
 mod report;
 mod transfer;
@@ -18,10 +17,8 @@ use longshore_manifest::{
     weights::plan::{LoadPlan, LoadPlanOptions, Selection},
 };
 
-pub use alone::read_alone;
 use arena::Arenas;
 pub(crate) use arena::{Arena, index};
-pub use limit::LimitError;
 pub use options::{LoadOptions, LoaderOptions};
 pub use report::LoadReport;
 use transfer::Transfer;
@@ -183,6 +180,7 @@ impl Loader {
             self.inner.arenas.add(arena);
         }
         report.time = started.elapsed();
+        report.link = options.measure_link.then(|| self.inner.link(&mut slots, report.bytes));
         Ok(CudaWeights::new(self.clone(), arenas, plan.tensors, &places, ready, report))
     }
 

@@ -7,7 +7,6 @@ use crate::ColdReads;
 
 /// Sizes and counts of the resources of a [`Loader`](crate::Loader).
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct LoaderOptions {
     /// Size of a staging buffer in bytes, which is also the largest copy. It is rounded up to a multiple of 4 KiB.
     /// Larger buffers use more cache, smaller buffers need more calls. Default 2 MiB.
@@ -42,7 +41,6 @@ impl LoaderOptions {
 
 /// Options of one load.
 #[derive(Clone, Copy)]
-#[non_exhaustive]
 pub struct LoadOptions<'p> {
     /// Type to convert plain float tensors to: F32, F16 or BF16. Quantized tensors stay as they are stored. The reading
     /// threads convert the values, so the copied bytes are the final ones.
@@ -55,13 +53,23 @@ pub struct LoadOptions<'p> {
     pub reuse: bool,
     /// Method to read bytes that are not in the page cache.
     pub cold: ColdReads,
+    /// With `true`, the speed of the link to the device is measured afterwards, for
+    /// [`LoadReport::link`](crate::LoadReport::link). A load that shares all of its tensors does nothing else.
+    pub measure_link: bool,
     /// Receives the progress in bytes of device memory after each piece, and can cancel the load before each piece.
     pub progress: &'p dyn Progress,
 }
 
 impl Default for LoadOptions<'_> {
     fn default() -> Self {
-        Self { dtype: None, verify: false, reuse: true, cold: ColdReads::default(), progress: &Silent }
+        Self {
+            dtype: None,
+            verify: false,
+            reuse: true,
+            cold: ColdReads::default(),
+            measure_link: false,
+            progress: &Silent,
+        }
     }
 }
 
@@ -72,6 +80,7 @@ impl std::fmt::Debug for LoadOptions<'_> {
             .field("verify", &self.verify)
             .field("reuse", &self.reuse)
             .field("cold", &self.cold)
+            .field("measure_link", &self.measure_link)
             .finish_non_exhaustive()
     }
 }

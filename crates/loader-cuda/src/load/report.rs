@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use longshore_manifest::weights::plan::LoadPlan;
 
+use crate::CallError;
+
 /// Numbers about one load. Bytes include all companions of quantized tensors.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -31,6 +33,12 @@ pub struct LoadReport {
     pub partly_read_blobs: usize,
     /// Time from the start of planning until the last byte is on the device.
     pub time: Duration,
+    /// The bytes per second at which the device took pinned memory right after that, where [`measure_link`] asked for it: the loader's own
+    /// ring, copied over and over on its streams. No load can be faster. It needs 256 MiB of the device while it lasts, or an eighth of what
+    /// is free; where those cannot be had or a copy fails, the driver's error, which is not the load's.
+    ///
+    /// [`measure_link`]: crate::LoadOptions::measure_link
+    pub link: Option<Result<u64, CallError>>,
 }
 
 impl LoadReport {

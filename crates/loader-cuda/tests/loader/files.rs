@@ -81,8 +81,7 @@ fn a_digest_that_differs_is_found_where_asked() {
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(path, bytes).unwrap();
     };
-    let mut options = LoadOptions::default();
-    options.verify = true;
+    let options = LoadOptions { verify: true, ..Default::default() };
     let (error, at) = error_of(flip, &options);
     let CudaError::Digest { path, tensor, found, expected } = &error else { panic!("{error}") };
     assert_eq!((path, tensor.as_str()), (&at, TENSOR));
@@ -140,8 +139,7 @@ fn a_load_stops_when_it_is_told_to() {
         let loader = loader(&driver);
         for after in [0, 10_000, 40_000] {
             let progress = Midway::new(after, || true);
-            let mut options = LoadOptions::default();
-            options.progress = &progress;
+            let options = LoadOptions { progress: &progress, ..Default::default() };
             assert!(matches!(load(&loader, &fixture, &options), CudaError::Cancelled));
             assert_eq!(control.counters().device, 0);
         }
@@ -161,9 +159,7 @@ fn a_panic_of_who_is_told_leaves_no_copy_behind() {
                 evict_all(&fixture);
             }
             let progress = Midway::new(20_000, || panic!("by a test"));
-            let mut options = LoadOptions::default();
-            options.progress = &progress;
-            options.cold = cold.unwrap_or_default();
+            let options = LoadOptions { progress: &progress, cold: cold.unwrap_or_default(), ..Default::default() };
             let load = || loader.load(&fixture.store, &fixture.model, &Selection::default(), &options);
             std::panic::catch_unwind(AssertUnwindSafe(load)).unwrap_err();
             assert_eq!((control.counters().device, control.counters().hazards), (0, 0));
@@ -203,8 +199,7 @@ fn a_blob_that_changes_midway_is_found() {
         for (at, change) in changes.into_iter().enumerate() {
             fs::write(&path, &before).unwrap();
             let progress = Midway::new(1, change);
-            let mut options = LoadOptions::default();
-            options.progress = &progress;
+            let options = LoadOptions { progress: &progress, ..Default::default() };
             let result = loader.load(&fixture.store, &fixture.model, &Selection::default(), &options);
             match result {
                 Err(CudaError::Changed { tensor, .. } | CudaError::Short { tensor, .. }) => {
@@ -231,8 +226,7 @@ fn cold_bytes_are_the_same_bytes() {
     let ways = [ColdReads::Direct, ColdReads::DirectRing, ColdReads::Buffered];
     for (cold, verify) in ways.into_iter().flat_map(|cold| [(cold, false), (cold, true)]) {
         evict_all(&fixture);
-        let mut options = LoadOptions::default();
-        (options.cold, options.verify, options.reuse) = (cold, verify, false);
+        let options = LoadOptions { cold, verify, reuse: false, ..Default::default() };
         let weights = loader.load(&fixture.store, &fixture.model, &Selection::default(), &options).unwrap();
         fixture.assert_same(&weights);
         let report = weights.report();
@@ -244,8 +238,7 @@ fn cold_bytes_are_the_same_bytes() {
         }
     }
     // Bytes that are in memory by now are not read past the page cache.
-    let mut options = LoadOptions::default();
-    options.reuse = false;
+    let options = LoadOptions { reuse: false, ..Default::default() };
     let weights = loader.load(&fixture.store, &fixture.model, &Selection::default(), &options).unwrap();
     assert_eq!(weights.report().direct_bytes, 0);
 }

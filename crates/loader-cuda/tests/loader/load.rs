@@ -9,7 +9,7 @@ use std::{
 };
 
 use longshore_fake_cuda_driver::Behaviour;
-use longshore_loader_cuda::{LoadOptions, Loader};
+use longshore_loader_cuda::LoadOptions;
 use longshore_manifest::{
     Progress,
     document::Role,
@@ -29,8 +29,7 @@ fn every_tensor_arrives_whole_and_nothing_stays() {
     {
         let loader = loader(&driver);
         for verify in [false, true] {
-            let mut options = LoadOptions::default();
-            options.verify = verify;
+            let options = LoadOptions { verify, ..Default::default() };
             let weights = loader.load(&fixture.store, &fixture.model, &Selection::default(), &options).unwrap();
             fixture.assert_same(&weights);
             assert_eq!(control.counters().device, 1, "one arena");
@@ -87,8 +86,7 @@ fn a_part_of_a_model_costs_its_own_bytes() {
         experts: Some(vec![3, 1]),
         ..Selection::default()
     };
-    let mut options = LoadOptions::default();
-    options.verify = true;
+    let options = LoadOptions { verify: true, ..Default::default() };
     let weights = loader.load(&fixture.store, &fixture.model, &selection, &options).unwrap();
     assert_eq!(
         weights.names().collect::<Vec<_>>(),
@@ -126,8 +124,7 @@ fn only_plain_floats_are_cast() {
     let fixture = model();
     let (_control, driver) = driver();
     let loader = loader(&driver);
-    let mut options = LoadOptions::default();
-    options.dtype = Some(Dtype::F32);
+    let options = LoadOptions { dtype: Some(Dtype::F32), ..Default::default() };
     let weights = loader.load(&fixture.store, &fixture.model, &Selection::default(), &options).unwrap();
     let host = Weights::open(&fixture.store, &fixture.model, &OpenOptions::default()).unwrap();
     for (stored, found) in host.iter().zip(weights.iter()) {
@@ -186,10 +183,9 @@ fn what_is_on_the_device_is_shared() {
         assert_eq!(control.counters().allocations, allocations);
 
         // Converted tensors are other bytes, so they are not shared.
-        let mut options = LoadOptions::default();
-        options.dtype = Some(Dtype::F32);
+        let options = LoadOptions { dtype: Some(Dtype::F32), ..Default::default() };
         assert_eq!(load(&tuned, &options).report().reused_bytes, shared as u64);
-        options.reuse = false;
+        let options = LoadOptions { reuse: false, ..options };
         assert_eq!(load(&tuned, &options).report().reused_bytes, 0);
 
         // Shared tensors stay until the last owner has released them.
@@ -262,8 +258,7 @@ fn progress_reaches_the_end() {
     let fixture = model();
     let (_control, driver) = driver();
     let count = Count::default();
-    let mut options = LoadOptions::default();
-    options.progress = &count;
+    let options = LoadOptions { progress: &count, ..Default::default() };
     let loader = loader(&driver);
     let weights = loader.load(&fixture.store, &fixture.model, &Selection::default(), &options).unwrap();
     let (total, done) = (count.0.into_inner(), count.1.into_inner());
@@ -273,14 +268,46 @@ fn progress_reaches_the_end() {
 
 #[test]
 fn the_link_is_measured_without_a_trace() {
+    let fixture = model();
     let (control, driver) = driver();
     control.behave(&Behaviour { deferred: true, ..Behaviour::default() });
     {
-        let loader: Loader = loader(&driver);
-        assert!(loader.limit(1 << 20).unwrap() > 0.0);
-        assert_eq!(control.counters().device, 0);
+        let loader = loader(&driver);
+        let load = |measure_link| {
+            let options = LoadOptions { measure_link, ..Default::default() };
+            loader.load(&fixture.store, &fixture.model, &Selection::default(), &options).unwrap()
+        };
+        let first = load(false);
+        assert_eq!(first.report().link, None);
+        // All is shared: nothing is copied but what measures.
         let copied = control.counters().copied;
-        assert!(copied >= 1 << 20, "{copied}");
+        let second = load(true);
+        assert!(matches!(second.report().link, Some(Ok(1..))), "{:?}", second.report().link);
+        assert!(control.counters().copied - copied >= 64 << 20);
+        assert_eq!(second.report().reused_bytes, second.bytes());
+        // That of the tensors, which is as it was.
+        assert_eq!(control.counters().device, 1);
+        fixture.assert_same(&first);
+    }
+    drop(driver);
+    control.assert_clean();
+}
+
+#[test]
+fn a_link_that_cannot_be_measured_leaves_the_load() {
+    let fixture = model();
+    let (control, driver) = driver();
+    {
+        let loader = loader(&driver);
+        let options = LoadOptions { measure_link: true, reuse: false, ..Default::default() };
+        for (function, nth) in [("cuMemGetInfo_v2", 1), ("cuMemAlloc_v2", 2), ("cuMemcpyHtoDAsync_v2", 200)] {
+            control.behave(&Behaviour { fault: Some((function, nth, 700)), ..Behaviour::default() });
+            let weights = loader.load(&fixture.store, &fixture.model, &Selection::default(), &options).unwrap();
+            let Some(Err(error)) = &weights.report().link else { panic!("{function}: {:?}", weights.report()) };
+            assert_eq!((error.call, error.code), (function, 700));
+            fixture.assert_same(&weights);
+            assert_eq!(control.counters().device, 1);
+        }
     }
     drop(driver);
     control.assert_clean();

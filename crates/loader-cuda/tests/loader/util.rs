@@ -184,9 +184,7 @@ pub(crate) fn driver() -> (Control, Driver) {
 
 /// Options with two threads and two slots of 4 KiB each, so that every slot is reused many times.
 pub(crate) fn options() -> LoaderOptions {
-    let mut options = LoaderOptions::default();
-    (options.slot_bytes, options.threads, options.slots_per_thread) = (4096, 2, 2);
-    options
+    LoaderOptions { slot_bytes: 4096, threads: 2, slots_per_thread: 2, ..Default::default() }
 }
 
 pub(crate) fn loader(driver: &Driver) -> Loader {

@@ -11,8 +11,7 @@ use crate::{
 };
 
 fn load_as(weights: &mut MlxWeights, dtype: FloatType) {
-    let mut options = LoadOptions::default();
-    options.dtype = Some(dtype);
+    let options = LoadOptions { dtype: Some(dtype), ..Default::default() };
     weights.load(&options).unwrap_or_else(|error| panic!("{}", chain(&error)));
 }
 

@@ -56,8 +56,7 @@ fn tensors_of_a_file_share_one_copy_or_none() {
 
 fn shares_memory(file: &std::path::Path, memory: Memory) {
     let mut weights = MlxWeights::open_files([file]).unwrap();
-    let mut options = LoadOptions::default();
-    options.memory = memory;
+    let options = LoadOptions { memory, ..Default::default() };
     let outcome = weights.load(&options).unwrap();
     let is_copied = outcome.copied_bytes > 0;
     assert_eq!(is_copied, outcome.mapped_bytes == 0);
@@ -150,8 +149,7 @@ fn a_file_that_is_not_there_any_more_is_not_loaded_again() {
     let dir = Dir::new();
     let tensors: [(&str, Dtype, &[u64]); 1] = [("a", Dtype::U8, &[1 << 14])];
     let file = dir.fill("a.safetensors", &tensors);
-    let mut options = LoadOptions::default();
-    options.memory = Memory::Mapped;
+    let options = LoadOptions { memory: Memory::Mapped, ..Default::default() };
     let mut weights = MlxWeights::open_files([&file]).unwrap();
     let is_mapped = weights.load(&options).unwrap().mapped_bytes > 0;
     let array = weights.get("a").unwrap().weight().clone();
@@ -176,8 +174,7 @@ fn a_file_that_was_cut_off_after_it_was_opened() {
     let mut weights = MlxWeights::open_files([&file]).unwrap();
     std::fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(1 << 12).unwrap();
     for dtype in [None, Some(longshore_quant::FloatType::F16)] {
-        let mut options = LoadOptions::default();
-        (options.memory, options.dtype) = (Memory::Copied, dtype);
+        let options = LoadOptions { memory: Memory::Copied, dtype, ..Default::default() };
         let error = weights.load(&options).unwrap_err();
         assert!(matches!(&error, LoadError::File(FileError::Changed { path }) if *path == file), "{error}");
         assert!(!weights.is_loaded());
@@ -220,8 +217,7 @@ fn threads_change_nothing() {
     let expected = loaded(stored.open(&model));
     for threads in [1, 2, 7] {
         let mut weights = stored.open(&model);
-        let mut options = LoadOptions::default();
-        options.threads = std::num::NonZero::new(threads);
+        let options = LoadOptions { threads: std::num::NonZero::new(threads), ..Default::default() };
         weights.load(&options).unwrap();
         for name in expected.names() {
             let (found, expected) = (weights.get(name).unwrap(), expected.get(name).unwrap());
@@ -240,8 +236,8 @@ fn a_long_array_is_filled_by_several_threads() {
     let file = dir.write("a.safetensors", &[], &[("a", Dtype::U8, &[70, 1 << 20], &values)]);
     for threads in [1, 3] {
         let mut weights = MlxWeights::open_files([&file]).unwrap();
-        let mut options = LoadOptions::default();
-        (options.memory, options.threads) = (Memory::Copied, std::num::NonZero::new(threads));
+        let options =
+            LoadOptions { memory: Memory::Copied, threads: std::num::NonZero::new(threads), ..Default::default() };
         weights.load(&options).unwrap();
         assert!(bytes(weights.get("a").unwrap().weight()) == values);
     }

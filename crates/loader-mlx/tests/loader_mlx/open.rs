@@ -74,14 +74,6 @@ fn tensors_are_selected_by_their_names() {
 }
 
 #[test]
-fn every_byte_is_read_to_nowhere() {
-    let stored = Stored::new();
-    let weights = stored.open(&stored.import("llama", "int4"));
-    assert_eq!(weights.read_all(None), weights.bytes());
-    assert_eq!(weights.read_all(std::num::NonZero::new(3)), weights.bytes());
-}
-
-#[test]
 fn a_build_without_mlx_says_so() {
     let dir = Dir::new();
     let file = dir.fill("a.safetensors", &[("a", Dtype::F32, &[2, 2])]);

@@ -25,8 +25,7 @@ pub(crate) fn loaded(weights: MlxWeights) -> MlxWeights {
 
 /// Loads as a Mac does, or as Linux does.
 pub(crate) fn loaded_into(mut weights: MlxWeights, memory: Memory) -> MlxWeights {
-    let mut options = LoadOptions::default();
-    options.memory = memory;
+    let options = LoadOptions { memory, ..Default::default() };
     weights.load(&options).unwrap_or_else(|error| panic!("{}", chain(&error)));
     weights
 }

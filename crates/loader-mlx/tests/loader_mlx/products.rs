@@ -50,8 +50,7 @@ fn products_are_those_of_the_decoded_weights() {
         let mut checked = 0;
         for in_f32 in [false, true] {
             if in_f32 {
-                let mut options = LoadOptions::default();
-                options.dtype = Some(FloatType::F32);
+                let options = LoadOptions { dtype: Some(FloatType::F32), ..Default::default() };
                 weights.load(&options).unwrap();
             }
             for name in weights.names() {

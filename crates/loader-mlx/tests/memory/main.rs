@@ -35,8 +35,7 @@ fn loading_takes_the_bytes_that_it_loads_and_little_more() {
     let mut weights = MlxWeights::open_files([&path]).unwrap();
     // What is mapped is the file's.
     for (memory, limit) in [(Memory::Copied, 2 * BYTES / 10 * 11), (Memory::Mapped, BYTES / 100)] {
-        let mut options = LoadOptions::default();
-        options.memory = memory;
+        let options = LoadOptions { memory, ..Default::default() };
         let most = peak_of(|| assert_eq!(weights.load(&options).unwrap().tensors, 2));
         assert!(most < limit, "{memory:?}: {most} bytes for {}", 2 * BYTES);
         weights.release();
@@ -44,9 +43,7 @@ fn loading_takes_the_bytes_that_it_loads_and_little_more() {
 
     // What is cast is half as long. One tensor at a time is there twice, as it was and as it becomes, if it is copied.
     for (memory, limit) in [(Memory::Copied, 2 * BYTES / 10 * 11), (Memory::Mapped, BYTES / 10 * 11)] {
-        let mut options = LoadOptions::default();
-        (options.dtype, options.memory) = (Some(FloatType::BF16), memory);
-        options.threads = std::num::NonZero::new(1);
+        let options = LoadOptions { dtype: Some(FloatType::BF16), memory, threads: std::num::NonZero::new(1) };
         let most = peak_of(|| assert_eq!(weights.load(&options).unwrap().tensors, 2));
         assert!(most < limit, "{memory:?}: {most} bytes for {BYTES} that are cast");
         weights.release();

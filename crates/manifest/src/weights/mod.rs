@@ -1,6 +1,5 @@
 //! A model's tensors as arrays in host memory, mapped and not copied.
 
-mod limit;
 mod map;
 pub mod plan;
 mod verify;
@@ -20,7 +19,6 @@ use crate::{
     document::{Part, Quantization, Role, TensorEntry, TensorTable},
     store::{Model, TableError},
 };
-pub use limit::plain_loop;
 pub use map::MapError;
 pub(crate) use map::MappedPart;
 use map::{Dir, MappedBlob};

@@ -4,7 +4,7 @@ use longshore_manifest::{
     Digest, Weights,
     document::{Quantization, Role},
     store::Model,
-    weights::{OpenOptions, WeightsError, plain_loop},
+    weights::{OpenOptions, WeightsError},
 };
 use longshore_st_format::Dtype;
 
@@ -214,13 +214,4 @@ fn a_blob_that_is_missing_is_an_error() {
     let texts = chain(&error);
     assert_eq!(texts[0], format!("cannot open the blob {digest} of tensor \"m.weight\""));
     assert_eq!(texts[1], format!("cannot open {}", scratch.store.blob_path(&digest).display()));
-}
-
-#[test]
-fn the_yardstick_maps_files_and_names_the_one_that_it_cannot() {
-    let scratch = with_blobs(&blobs());
-    let mut paths: Vec<_> = blobs().iter().map(|blob| scratch.store.blob_path(&Digest::of(&blob.bytes))).collect();
-    plain_loop(&paths).unwrap();
-    paths.push(scratch.beside("missing"));
-    assert_eq!(plain_loop(&paths).unwrap_err().path, scratch.beside("missing"));
 }

@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use longshore_manifest::{Digest, ModelName, store::Model};
 use serde::Serialize;
 
-use super::{VERSION, digest, stored_size};
+use super::stored::{digest, stored_size};
 use crate::{
+    advice::Advice,
     args::Show,
-    errors::Advice,
     format::{facts, size},
-    printer::{Printer, STRONG},
+    printer::{Printer, STRONG, VERSION},
 };
 
 #[derive(Serialize)]

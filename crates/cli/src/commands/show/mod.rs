@@ -2,21 +2,22 @@
 
 mod foreign;
 mod gguf;
+mod stored;
 
 use std::{collections::BTreeMap, process::ExitCode};
 
 use longshore_manifest::{
     Digest, ModelName, Store,
     document::{BlobEntry, Draft, Facts, Import, Role, Rope, TensorEntry, TensorTable},
-    store::Model,
 };
 use serde::Serialize;
 
-use super::{VERSION, loss::Lost};
+use self::stored::{digest, stored_size};
+use super::loss::Lost;
 use crate::{
     args::Show,
     format::{Align, count, facts, plural, size, table, to_f64},
-    printer::{Printer, STRONG},
+    printer::{Printer, STRONG, VERSION},
 };
 
 #[derive(Serialize)]
@@ -209,17 +210,6 @@ fn imported(import: &Import) -> String {
         text.extend(value.iter().map(|value| format!(" --{flag} {value}")));
     }
     text
-}
-
-/// The digest beside its algorithm, so that the whole of it fits a line of 80 columns.
-fn digest(digest: &Digest) -> (&'static str, String) {
-    let text = digest.to_string();
-    text.strip_prefix("sha256:").map_or_else(|| ("digest", text.clone()), |hex| ("sha256", hex.to_owned()))
-}
-
-/// The bytes of its blobs, each counted once.
-fn stored_size(model: &Model) -> u64 {
-    model.manifest.blobs().map(|blob| (blob.digest, blob.size)).collect::<BTreeMap<_, _>>().values().sum()
 }
 
 fn human(report: &Report<'_>, room: Option<usize>) -> String {

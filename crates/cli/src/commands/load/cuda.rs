@@ -10,65 +10,19 @@ use longshore_manifest::{
 };
 use longshore_quant::FloatType;
 use longshore_st_format::Dtype;
-use serde::Serialize;
 
 use super::{
-    VERSION,
-    load::{QUOTE, no_match, peak_rss, rate},
+    refusals::{QUOTE, no_match},
+    report::{Cold, Report, Start, Verified, peak_rss, rate},
 };
 use crate::{
+    advice::Advice,
     args::Load,
-    errors::Advice,
-    format::{plural, seconds, size, three_digits},
+    errors::text,
+    format::{plural, seconds, size, three_digits, to_f64},
     printer::Printer,
     progress::Bar,
 };
-
-#[derive(Serialize)]
-struct Report {
-    version: u32,
-    device: String,
-    tensors: usize,
-    bytes: u64,
-    /// One per repeat. The first makes the ring of pinned memory too.
-    seconds: Vec<f64>,
-    /// The median of all but the first; absent where there is no other.
-    steady_seconds: Option<f64>,
-    /// To find the driver and make the device's context, which no load counts.
-    context_seconds: f64,
-    limit: Limit,
-    /// Of the first load; absent where all was in the page cache.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cold: Option<Cold>,
-    /// Of the last load; absent without `--verify`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    verified: Option<Verified>,
-    /// In bytes; absent where the platform does not say.
-    peak_rss: Option<u64>,
-    #[serde(skip)]
-    device_name: String,
-}
-
-#[derive(Serialize)]
-struct Limit {
-    what: &'static str,
-    gb_per_s: f64,
-}
-
-/// What was read past the page cache.
-#[derive(Serialize)]
-struct Cold {
-    bytes: u64,
-    /// Of those, what was read many reads at once; the others a read at a time.
-    io_uring_bytes: u64,
-}
-
-#[derive(Serialize)]
-struct Verified {
-    blobs: usize,
-    /// Blobs of which only a part was wanted, so that they could not be checked.
-    partly_read: usize,
-}
 
 pub(super) fn run(
     args: &Load,
@@ -80,30 +34,17 @@ pub(super) fn run(
     let started = Instant::now();
     let device = Device::open(ordinal).map_err(advise)?;
     let context_seconds = started.elapsed().as_secs_f64();
-    let mut report = Report {
-        version: VERSION,
-        device: format!("cuda:{ordinal}"),
-        tensors: 0,
-        bytes: 0,
-        seconds: Vec::new(),
-        steady_seconds: None,
-        context_seconds,
-        limit: Limit { what: "pinned memory copied to the device, on the same streams", gb_per_s: 0.0 },
-        cold: None,
-        verified: None,
-        peak_rss: None,
-        device_name: device.name().map_err(|error| driver_error(&error))?,
-    };
+    let name = device.name().map_err(|error| driver_error(&error))?;
+    let what = "pinned memory copied to the device, on the same streams";
+    let mut report = Report::new(format!("cuda:{ordinal}"), what);
 
     let (component, globs) = (args.component.clone(), args.select.clone());
     let selection = Selection { component, globs, ..Selection::default() };
     let bar = Bar::new(printer);
-    let mut options = LoadOptions::default();
-    options.dtype = args.dtype.map(dtype);
-    options.verify = args.verify;
-    options.progress = &bar;
+    let options =
+        LoadOptions { dtype: args.dtype.map(dtype), verify: args.verify, progress: &bar, ..Default::default() };
     let mut loader = None;
-    for _ in 0..args.repeat.get() {
+    for left in (0..args.repeat.get()).rev() {
         let started = Instant::now();
         let loader = match &loader {
             Some(loader) => loader,
@@ -121,42 +62,40 @@ pub(super) fn run(
         }
         (report.tensors, report.bytes) = (tensors, bytes);
         report.verified = args.verify.then_some(Verified { blobs: verified_blobs, partly_read: partly_read_blobs });
+        if left == 0 {
+            // All of it is on the device and shared, so that nothing is loaded, and no time above has the measuring in it.
+            let options = LoadOptions { measure_link: true, ..options };
+            let shared = loader.load(store, model, &selection, &options).map_err(advise)?;
+            let link = shared.report().link.as_ref().expect("it was asked for");
+            report.bound.gb_per_s = to_f64(*link.as_ref().map_err(driver_error)?) / 1e9;
+        }
         // Before the next, which would share what is on the device.
         weights.release().map_err(|error| driver_error(&error))?;
     }
     drop(bar);
-    if let Some(loader) = loader {
-        let enough = report.bytes.clamp(64 << 20, 4 << 30);
-        report.limit.gb_per_s = loader.limit(enough).map_err(|error| driver_error(&error.source))? / 1e9;
-    }
-    report.steady_seconds = median(&report.seconds[1..]);
+    report.start = Some(Start { steady_seconds: median(&report.seconds[1..]), context_seconds });
     report.peak_rss = peak_rss();
-    printer.report(&report, || human(args, &report))?;
+    printer.report(&report, || human(args, &name, &report))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn human(args: &Load, report: &Report) -> String {
-    let mut text = format!(
-        "{}: {}, {} on {} ({})\n",
-        args.name,
-        plural(report.tensors, "tensor"),
-        size(report.bytes),
-        report.device,
-        report.device_name
-    );
+fn human(args: &Load, name: &str, report: &Report) -> String {
+    let mut text = report.heading(args, &format!("on {} ({name})", report.device));
     let line = |time: f64| {
         let found = rate(report.bytes, time);
-        let share = three_digits(found / report.limit.gb_per_s.max(1e-9));
+        let share = three_digits(found / report.bound.gb_per_s.max(1e-9));
         format!("{} ({} GB/s, {share} of the limit)", seconds(time), three_digits(found))
     };
-    let _ = writeln!(text, "  context   {}, counted with no load", seconds(report.context_seconds));
+    if let Some(Start { context_seconds, .. }) = &report.start {
+        let _ = writeln!(text, "  context   {}, counted with no load", seconds(*context_seconds));
+    }
     if let Some(first) = report.seconds.first() {
         let _ = writeln!(text, "  first     {}, pinned memory made", line(*first));
     }
-    if let Some(steady) = report.steady_seconds {
-        let _ = writeln!(text, "  steady    {}, the median of {}", line(steady), report.seconds.len() - 1);
+    if let Some(Start { steady_seconds: Some(steady), .. }) = &report.start {
+        let _ = writeln!(text, "  steady    {}, the median of {}", line(*steady), report.seconds.len() - 1);
     }
-    let _ = writeln!(text, "  limit     {} GB/s: {}", three_digits(report.limit.gb_per_s), report.limit.what);
+    report.limit(&mut text);
     if let Some(Cold { bytes, io_uring_bytes }) = &report.cold {
         let how = if *io_uring_bytes > 0 { "by io_uring" } else { "by pread" };
         let _ = writeln!(text, "  cold      {} of the first read past the page cache, {how}", size(*bytes));
@@ -168,9 +107,7 @@ fn human(args: &Load, report: &Report) -> String {
         }
         text.push('\n');
     }
-    if let Some(peak) = report.peak_rss {
-        let _ = writeln!(text, "  peak memory {}", size(peak));
-    }
+    report.memory(&mut text, "");
     text
 }
 
@@ -208,11 +145,11 @@ fn advise(error: CudaError) -> anyhow::Error {
         CudaError::Probe(ProbeError::TooOld { .. } | ProbeError::MissingSymbol { .. }) => {
             Advice::failure(error.to_string()).hint("install a later driver from NVIDIA").hint(HOST).into()
         }
-        CudaError::Probe(_) | CudaError::Setup { .. } => Advice::failure(crate::errors::text(&error)).hint(HOST).into(),
-        CudaError::Allocate { .. } => Advice::failure(crate::errors::text(&error))
+        CudaError::Probe(_) | CudaError::Setup { .. } => Advice::failure(text(&error)).hint(HOST).into(),
+        CudaError::Allocate { .. } => Advice::failure(text(&error))
             .hint("--select GLOB loads some of the tensors; other processes may hold memory of the device")
             .into(),
-        CudaError::Copy { .. } => Advice::failure(crate::errors::text(&error)).into(),
+        CudaError::Copy { .. } => Advice::failure(text(&error)).into(),
         CudaError::Plan(LoadPlanError::Glob { .. }) => Advice::failure(error.to_string()).hint(QUOTE).into(),
         CudaError::Digest { .. } | CudaError::Short { .. } => {
             Advice::input(error.to_string()).hint("longshore verify says what is damaged").into()

@@ -1,0 +1,102 @@
+//! `load NAME --device host`: mapped, beside a plain loop over the same files.
+
+use std::{
+    fs::File,
+    hint::black_box,
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use longshore_manifest::{
+    Store,
+    store::Model,
+    weights::{OpenOptions, Weights},
+};
+use memmap2::Mmap;
+
+use super::{
+    refusals::{corrupt, no_match},
+    report::{Report, peak_rss},
+};
+use crate::{args::Load, format::plural, printer::Printer, progress::Bar};
+
+pub(super) fn run(
+    args: &Load,
+    store: &Store,
+    model: &Model,
+    options: &OpenOptions<'_>,
+    printer: &Printer,
+) -> anyhow::Result<ExitCode> {
+    let mut report = Report::new("host", "open, map, touch a page of each blob, 1 thread");
+    for _ in 0..args.repeat.get() {
+        let started = Instant::now();
+        let weights = black_box(Weights::open(store, &store.model(&args.name)?, options)?);
+        if args.verify {
+            weights.verify(&Bar::new(printer)).map_err(|error| corrupt(error, &args.name))?;
+        }
+        report.seconds.push(started.elapsed().as_secs_f64());
+        (report.tensors, report.bytes) = (weights.len(), weights.bytes());
+        if weights.is_empty() {
+            return Err(no_match(args));
+        }
+        let blobs: Vec<_> = weights.digests().map(|digest| store.blob_path(&digest)).collect();
+        drop(weights);
+        report.note_bound(plain_loop(&blobs)?.as_secs_f64());
+    }
+    report.peak_rss = peak_rss();
+    printer.report(&report, || human(args, model, &report))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn human(args: &Load, model: &Model, report: &Report) -> String {
+    let mut text = report.heading(args, "on the host, mapped and not copied");
+    report.timings(&mut text, args);
+    let layers = plural(model.manifest.layers.len(), "layer");
+    report.memory(&mut text, &format!(", tables of {layers} included"));
+    text
+}
+
+/// How long the least takes that any loader does for these files: to open each, ask its size, map it and touch its first page, on one
+/// thread. No header is read, so that [`longshore_st_format::open`] would measure more than that.
+fn plain_loop(paths: &[PathBuf]) -> anyhow::Result<Duration> {
+    let started = Instant::now();
+    let mut maps = Vec::with_capacity(paths.len());
+    for path in paths {
+        maps.push(map(path).with_context(|| format!("cannot map {}", path.display()))?);
+    }
+    for map in &maps {
+        black_box(map.first());
+    }
+    let took = started.elapsed();
+    drop(maps);
+    Ok(took)
+}
+
+/// Asks for the size, too.
+#[expect(unsafe_code, reason = "mapping a file is unsafe")]
+fn map(path: &Path) -> io::Result<Mmap> {
+    let file = File::open(path)?;
+    // SAFETY: a blob of the store has mode 0444 and is never written again once it has its name: it is replaced by a rename or deleted,
+    // and both leave the mapped file as it is. Programs that share the layout do the same.
+    unsafe { Mmap::map(&file) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plain_loop_maps_files_and_names_the_one_that_it_cannot() {
+        let dir = tempfile::tempdir().expect("there is room");
+        let paths = ["a", "b", "missing"].map(|name| dir.path().join(name));
+        for path in &paths[..2] {
+            std::fs::write(path, [1; 5000]).expect("there is room");
+        }
+        plain_loop(&paths[..2]).expect("they can be mapped");
+        let error = plain_loop(&paths).expect_err("one is missing");
+        assert_eq!(error.to_string(), format!("cannot map {}", paths[2].display()));
+    }
+}

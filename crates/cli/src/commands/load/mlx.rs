@@ -1,0 +1,134 @@
+//! `load NAME --device mlx`: as MLX arrays.
+
+use std::{
+    hint::black_box,
+    num::NonZero,
+    process::ExitCode,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use longshore_loader_mlx::{LoadError, LoadOptions, LoadOutcome, MlxWeights};
+use longshore_manifest::{
+    Store,
+    document::Role,
+    store::Model,
+    weights::{OpenOptions, Weights},
+};
+
+use super::{
+    refusals::{corrupt, no_match},
+    report::{Report, peak_rss},
+};
+use crate::{advice::Advice, args::Load, errors::text, printer::Printer, progress::Bar};
+
+pub(super) fn run(
+    args: &Load,
+    store: &Store,
+    model: &Model,
+    options: &OpenOptions<'_>,
+    printer: &Printer,
+) -> anyhow::Result<ExitCode> {
+    let how = LoadOptions { dtype: args.dtype, ..Default::default() };
+    let mut report = Report::new("mlx", "read the same bytes where they are mapped, all cores");
+    let mut last = None;
+    for _ in 0..args.repeat.get() {
+        let started = Instant::now();
+        if args.verify {
+            let mapped = Weights::open(store, model, options)?;
+            mapped.verify(&Bar::new(printer)).map_err(|error| corrupt(error, &args.name))?;
+        }
+        let mut weights = MlxWeights::open(store, model, options)?;
+        if weights.is_empty() {
+            return Err(no_match(args));
+        }
+        last = Some(weights.load(&how).map_err(advice)?);
+        report.seconds.push(started.elapsed().as_secs_f64());
+        (report.tensors, report.bytes) = (weights.len(), weights.bytes());
+        // What is mapped twice at once would count twice as memory.
+        drop(weights);
+        report.note_bound(read_mapped(&Weights::open(store, model, options)?).as_secs_f64());
+    }
+    report.peak_rss = peak_rss();
+    printer.report(&report, || human(args, last, &report))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn human(args: &Load, outcome: Option<LoadOutcome>, report: &Report) -> String {
+    let how = match outcome {
+        Some(outcome) if outcome.mapped_bytes == 0 => "copied once",
+        Some(outcome) if outcome.copied_bytes == 0 => "mapped and not copied",
+        _ => "mapped in part",
+    };
+    let mut text = report.heading(args, &format!("as MLX arrays, {how}"));
+    report.timings(&mut text, args);
+    report.memory(&mut text, "");
+    text
+}
+
+fn advice(error: LoadError) -> anyhow::Error {
+    match error {
+        LoadError::NotBuilt => {
+            let hint = if cfg!(target_os = "linux") {
+                "crates/loader-mlx/linux/setup.sh in the source tree prepares a build with it; --device host needs none"
+            } else {
+                "--device host loads into host memory"
+            };
+            Advice::failure(error.to_string()).hint(hint).into()
+        }
+        // What was at fault with the input was found before: this is the machine, or MLX.
+        error => Advice::failure(text(&error)).into(),
+    }
+}
+
+/// How long it takes to copy every byte of the tensors, from where it is mapped into a buffer that stays in a core's cache, with a thread for
+/// each core. No loader that reads its data can be faster. Pages are mapped before the clock runs, as those of a file are that was just
+/// loaded from its mapping.
+fn read_mapped(weights: &Weights) -> Duration {
+    /// Bytes of such a buffer.
+    const CHUNK: usize = 256 << 10;
+    /// The least that a page has.
+    const PAGE: usize = 4096;
+    let shares = shares(weights);
+    debug_assert_eq!(
+        shares.iter().map(|share| share.len() as u64).sum::<u64>(),
+        weights.bytes(),
+        "BUG: not all is read"
+    );
+    on_all_cores(&shares, |share| {
+        for byte in share.iter().step_by(PAGE) {
+            black_box(*byte);
+        }
+    });
+    let started = Instant::now();
+    on_all_cores(&shares, |share| {
+        let mut buffer = vec![0; CHUNK];
+        for chunk in share.chunks(CHUNK) {
+            buffer[..chunk.len()].copy_from_slice(chunk);
+            black_box(&mut buffer);
+        }
+    });
+    started.elapsed()
+}
+
+/// The bytes of all tensors and companions, in shares that one thread takes at a time.
+fn shares(weights: &Weights) -> Vec<&[u8]> {
+    const SHARE: usize = 16 << 20;
+    let roles = [Role::Weight, Role::Scale, Role::Bias, Role::GlobalScale];
+    let parts = weights.iter().flat_map(|tensor| roles.into_iter().filter_map(move |role| tensor.companion(role)));
+    parts.flat_map(|part| part.data.chunks(SHARE)).collect()
+}
+
+fn on_all_cores(shares: &[&[u8]], work: impl Fn(&[u8]) + Sync) {
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, NonZero::get) {
+            scope.spawn(|| {
+                while let Some(share) = shares.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    work(share);
+                }
+            });
+        }
+    });
+}

@@ -1,0 +1,132 @@
+//! What a load says of itself: one document, of which each device fills in what it has, and the lines for people that devices share.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::{
+    args::Load,
+    format::{plural, seconds, size, three_digits, to_f64},
+    printer::VERSION,
+};
+
+#[derive(Serialize)]
+pub(super) struct Report {
+    version: u32,
+    pub(super) device: String,
+    pub(super) tensors: usize,
+    pub(super) bytes: u64,
+    /// One per repeat.
+    pub(super) seconds: Vec<f64>,
+    #[serde(flatten)]
+    pub(super) start: Option<Start>,
+    #[serde(rename = "limit")]
+    pub(super) bound: Bound,
+    /// Of the first load; absent where all was in the page cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cold: Option<Cold>,
+    /// Of the last load; absent where nothing counts what is verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) verified: Option<Verified>,
+    /// In bytes; absent where the platform does not say.
+    pub(super) peak_rss: Option<u64>,
+}
+
+/// What the first load on a device pays for, and the others do not.
+#[derive(Serialize)]
+pub(super) struct Start {
+    /// The median of all loads but the first, which makes the ring of pinned memory too; absent where there is no other.
+    pub(super) steady_seconds: Option<f64>,
+    /// To find the driver and make the device's context, which no load counts.
+    pub(super) context_seconds: f64,
+}
+
+/// What no load can be faster than, measured in the same run.
+#[derive(Serialize)]
+pub(super) struct Bound {
+    what: &'static str,
+    pub(super) gb_per_s: f64,
+    /// The least of all repeats; absent where it is a rate that is measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds: Option<f64>,
+}
+
+/// What was read past the page cache.
+#[derive(Serialize)]
+pub(super) struct Cold {
+    pub(super) bytes: u64,
+    /// Of those, what was read many reads at once; the others a read at a time.
+    pub(super) io_uring_bytes: u64,
+}
+
+#[derive(Serialize)]
+pub(super) struct Verified {
+    pub(super) blobs: usize,
+    /// Blobs of which only a part was wanted, so that they could not be checked.
+    pub(super) partly_read: usize,
+}
+
+impl Report {
+    /// Of no load yet; `bound` says what the bound measures.
+    pub(super) fn new(device: impl Into<String>, bound: &'static str) -> Self {
+        Self {
+            version: VERSION,
+            device: device.into(),
+            tensors: 0,
+            bytes: 0,
+            seconds: Vec::new(),
+            start: None,
+            bound: Bound { what: bound, gb_per_s: 0.0, seconds: None },
+            cold: None,
+            verified: None,
+            peak_rss: None,
+        }
+    }
+
+    /// Notes how long it took to do what the bound measures, with as many bytes as the last load.
+    pub(super) fn note_bound(&mut self, seconds: f64) {
+        let least = self.bound.seconds.map_or(seconds, |least| least.min(seconds));
+        (self.bound.seconds, self.bound.gb_per_s) = (Some(least), rate(self.bytes, least));
+    }
+
+    /// What was loaded, and what it is now.
+    pub(super) fn heading(&self, args: &Load, place: &str) -> String {
+        format!("{}: {}, {} {place}\n", args.name, plural(self.tensors, "tensor"), size(self.bytes))
+    }
+
+    /// How long it took each time, and the bound beside it.
+    pub(super) fn timings(&self, text: &mut String, args: &Load) {
+        let loaded = if args.verify { "loaded and verified" } else { "loaded" };
+        let line = |time| format!("{} ({} GB/s)", seconds(time), three_digits(rate(self.bytes, time)));
+        for time in &self.seconds {
+            let _ = writeln!(text, "  {loaded} in {}", line(*time));
+        }
+        self.limit(text);
+    }
+
+    /// The bound.
+    pub(super) fn limit(&self, text: &mut String) {
+        let Bound { what, gb_per_s, seconds: least } = &self.bound;
+        let rate = format!("{} GB/s", three_digits(*gb_per_s));
+        let found = least.map_or_else(|| rate.clone(), |least| format!("{} ({rate})", seconds(least)));
+        let _ = writeln!(text, "  limit     {found}: {what}");
+    }
+
+    /// How much memory it took, and what there is to say about that.
+    pub(super) fn memory(&self, text: &mut String, rest: &str) {
+        if let Some(peak) = self.peak_rss {
+            let _ = writeln!(text, "  peak memory {}{rest}", size(peak));
+        }
+    }
+}
+
+pub(super) fn rate(bytes: u64, seconds: f64) -> f64 {
+    to_f64(bytes) / 1e9 / seconds.max(1e-9)
+}
+
+/// The most memory that the process has held at once, mapped pages that were touched included, in bytes.
+pub(super) fn peak_rss() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
