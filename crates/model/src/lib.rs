@@ -1,12 +1,12 @@
-//! A model by its configuration.
+//! Facts about a language model, read from its configuration.
 //!
-//! A checkpoint's `config.json` is written differently by every family, and so are the names of its tensors. This crate reads both
-//! and gives one vocabulary for all families. It opens no file and knows no weights: callers hand it the bytes of documents, and the
+//! Every model family writes its `config.json` and names its tensors in its own way. This crate reads both and gives
+//! one vocabulary for all families. It opens no file and reads no weights: callers pass the bytes of documents, and the
 //! names, dtypes and shapes of tensors.
 //!
-//! - [`ModelConfig`] is a parsed `config.json`: sizes, heads, experts, rotation, and how the document says that weights are quantized.
-//!   [`Facts`] is the part of it that a store keeps.
-//! - [`ChatTemplate`] and [`Runtime`] tell what the model can do and how a runtime speaks with it.
+//! - [`ModelConfig`] is a parsed `config.json`: sizes, heads, experts, rotation, and the description of quantized
+//!   weights. [`Facts`] is the part of it that a store keeps.
+//! - [`ChatTemplate`] and [`Runtime`] describe what the model can do, and which prompt format a runtime uses with it.
 //! - [`architecture`] is the table of architectures.
 //! - [`experts`] finds the experts of a layer by the names and shapes of tensors, and groups them.
 //! - [`mlx`] recognises weights that MLX has quantized.

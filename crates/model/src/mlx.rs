@@ -1,105 +1,108 @@
-//! Weights that MLX has quantized, recognised by the arrays of a module and by what `config.json` says of it.
+//! Recognition of weights that MLX has quantized, from the arrays of a module and the module's description in
+//! `config.json`.
 //!
-//! mlx-lm stores a quantized module as `<module>.weight` of packed codes, `<module>.scales` and, for affine codes,
-//! `<module>.biases`. The arrays do not tell the bits of an affine code, so that `config.json` has to.
+//! mlx-lm stores a quantized module as `<module>.weight` with packed codes, `<module>.scales` and, for affine codes,
+//! `<module>.biases`. The shapes of these arrays do not determine the bits of an affine code, so `config.json` has to
+//! state them.
 
 use longshore_st_format::{Dtype, Shape};
 
 use crate::WeightCoding;
 
-/// End of the name of a module's packed codes.
+/// Name ending of a module's packed codes.
 pub const WEIGHT: &str = ".weight";
-/// End of the name of a module's scales.
+/// Name ending of a module's scales.
 pub const SCALES: &str = ".scales";
-/// End of the name of a module's biases, which affine codes have.
+/// Name ending of a module's biases. Only affine codes have biases.
 pub const BIASES: &str = ".biases";
 
-/// One array: the type of its elements and its extents.
+/// One array: type of its elements, and shape.
 pub type Array<'a> = (Dtype, &'a Shape);
 
-/// The arrays of one quantized module.
+/// Arrays of one quantized module.
 #[derive(Debug, Clone, Copy)]
 pub struct Module<'a> {
-    /// Packed codes, U32 `[…, out, in × bits / 32]`: a matrix, or a stack of them.
+    /// Packed codes, U32 `[…, out, in × bits / 32]`: one matrix or a stack of matrices.
     pub weight: Array<'a>,
-    /// One scale for each group, `[…, out, in / group_size]`.
+    /// One scale per group, `[…, out, in / group_size]`.
     pub scales: Array<'a>,
-    /// One bias for each group, of the type and shape of the scales, if the code is affine.
+    /// One bias per group if the code is affine. Type and shape are those of the scales.
     pub biases: Option<Array<'a>>,
 }
 
-/// The code of one quantized module.
+/// Code of one quantized module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Coding {
-    /// `int2` to `int8`, `nvfp4`, `mxfp4` or `mxfp8`.
+    /// Name of the code: `int2` to `int8`, `nvfp4`, `mxfp4` or `mxfp8`.
     pub quant_type: &'static str,
     /// Bits of one code.
     pub bits: u32,
-    /// Consecutive elements of a row that share a scale.
+    /// Number of consecutive elements of a row that share a scale.
     pub group_size: u32,
-    /// Elements of a row: the last extent of the module's logical shape.
+    /// Number of elements of a row: the last extent of the module's logical shape.
     pub columns: u64,
 }
 
-/// A reason for which arrays are not a module that MLX has quantized. The messages name no tensor; callers know it.
+/// Reason why arrays are not a module that MLX has quantized. The messages do not name the tensor, because the caller
+/// knows it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayoutError {
-    /// The codes are no matrix and no stack of matrices.
+    /// The packed codes are neither a matrix nor a stack of matrices.
     #[error("expected two or three axes")]
     Rank,
-    /// There are biases, and the scales beside them are no floats.
+    /// The module has biases, but its scales are not floats.
     #[error("its scales are {found}, expected F32, F16 or BF16")]
     ScaleType {
-        /// Their type.
+        /// Type of the scales.
         found: Dtype,
     },
-    /// The biases have another type or shape than the scales.
+    /// The biases differ from the scales in type or shape.
     #[error("its biases are {found} {shape}, expected the type and shape of its scales")]
     Biases {
-        /// Their type.
+        /// Type of the biases.
         found: Dtype,
-        /// Their shape.
+        /// Shape of the biases.
         shape: Shape,
     },
-    /// The scales are those of an affine code, and there are no biases.
+    /// The scales are those of an affine code, but the module has no biases.
     #[error("it has scales of {found} and no biases")]
     NoBiases {
-        /// The type of the scales.
+        /// Type of the scales.
         found: Dtype,
     },
-    /// The configuration does not say what only it can.
+    /// The configuration does not state the bits and group size, which the shapes do not determine.
     #[error("config.json does not say its bits and group_size, which shapes do not tell")]
     NotSaid,
-    /// There is no affine code of these numbers.
+    /// MLX has no affine code with these bits and this group size.
     #[error("config.json says {bits} bits in groups of {group_size}, which no affine code has")]
     NoScheme {
         /// Bits of one code.
         bits: u32,
-        /// Elements of a group.
+        /// Number of elements of a group.
         group_size: u32,
     },
-    /// The ratio of codes to scales is that of no code without biases.
-    #[error("{groups} scales for rows of {words} words are no scheme's")]
+    /// No code without biases has this ratio of codes to scales.
+    #[error("{groups} scales for rows of {words} words match no scheme")]
     Ratio {
-        /// Scales of a row.
+        /// Number of scales of a row.
         groups: u64,
-        /// 32-bit words of a row.
+        /// Number of 32-bit words of a row.
         words: u64,
     },
-    /// The configuration names another mode than the arrays have.
+    /// The configuration names another mode than that of the arrays.
     #[error("config.json says mode {said:?}, but its parts are those of {found}")]
     Mode {
-        /// The mode in the configuration.
+        /// Mode in the configuration.
         said: String,
-        /// The code that the arrays have, as a request for it is written.
+        /// Code of the arrays, spelled as in a request, such as `int4-g32`.
         found: String,
     },
-    /// The words of a row hold no whole number of codes.
+    /// The words of a row do not hold a whole number of codes.
     #[error("rows of {words} units of 32 bits hold no whole number of {bits}-bit codes")]
     Words {
-        /// 32-bit words of a row.
+        /// Number of 32-bit words of a row.
         words: u64,
         /// Bits of one code.
         bits: u32,
@@ -109,34 +112,34 @@ pub enum LayoutError {
         "config.json says {said}, which makes {columns} columns of its words, but it has {groups} scales for each row"
     )]
     Groups {
-        /// The code in the configuration, as a request for it is written.
+        /// Code in the configuration, spelled as in a request, such as `int4-g32`.
         said: String,
-        /// Elements of a row, by its codes.
+        /// Number of elements of a row, computed from the codes.
         columns: u64,
-        /// Scales of a row.
+        /// Number of scales of a row.
         groups: u64,
     },
-    /// The scales have other extents than the codes, but for the last.
+    /// The scales differ from the codes in an extent other than the last.
     #[error("its scales are {found}, expected {expected}")]
     ScaleShape {
-        /// Their shape.
+        /// Shape of the scales.
         found: Shape,
-        /// The shape that fits the codes.
+        /// Shape of scales that would fit the codes.
         expected: Shape,
     },
 }
 
-/// Bits that an affine code of MLX can have, with its name.
+/// Bits of each affine code of MLX, with the code's name.
 const AFFINE: [(u32, &str); 6] = [(2, "int2"), (3, "int3"), (4, "int4"), (5, "int5"), (6, "int6"), (8, "int8")];
-/// Groups that an affine code of MLX can have.
+/// Group sizes of MLX's affine codes.
 const AFFINE_GROUPS: [u32; 3] = [32, 64, 128];
 
 impl Module<'_> {
-    /// Tells the code of the module's weight, of which the configuration says `said`.
+    /// Determines the code of the module's weight. `said` is the configuration's description of the module.
     ///
     /// # Errors
     ///
-    /// [`LayoutError`] where the arrays cannot be those of one module, or the configuration contradicts them.
+    /// [`LayoutError`] if the arrays cannot belong to one module, or if the configuration contradicts them.
     pub fn coding(&self, said: Option<&WeightCoding>) -> Result<Coding, LayoutError> {
         let [outer @ .., words] = self.weight.1.dims() else { return Err(LayoutError::Rank) };
         if !(1..=2).contains(&outer.len()) {
@@ -164,7 +167,7 @@ impl Module<'_> {
         Ok(Coding { quant_type, bits, group_size, columns })
     }
 
-    /// The name, bits and group of an affine code, whose bits and group the configuration says.
+    /// Returns the name, bits and group size of an affine code. Bits and group size come from the configuration.
     fn affine(&self, biases: Array<'_>, said: Option<&WeightCoding>) -> Result<(&'static str, u32, u32), LayoutError> {
         let (found, shape) = self.scales;
         if !matches!(found, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
@@ -179,8 +182,8 @@ impl Module<'_> {
         Ok((quant_type, bits, group_size))
     }
 
-    /// The name, bits and group of a code of floats. Groups have 16, 32 and 32 elements of 4, 4 and 8 bits: the ratio of words to scales
-    /// tells them apart.
+    /// Returns the name, bits and group size of a float code. The three codes have groups of 16, 32 and 32 elements of
+    /// 4, 4 and 8 bits, so the ratio of words to scales identifies the code.
     fn float(&self, words: u64, groups: u64) -> Result<(&'static str, u32, u32), LayoutError> {
         if self.scales.0 != Dtype::U8 {
             return Err(LayoutError::NoBiases { found: self.scales.0 });
@@ -194,7 +197,7 @@ impl Module<'_> {
     }
 }
 
-/// A code as a request for it is written, without the usual group: `int4`, `int4-g32`, `nvfp4`.
+/// Spells a code as in a request, without the group size if it is the usual one: `int4`, `int4-g32`, `nvfp4`.
 fn request(quant_type: &str, group_size: u32) -> String {
     let is_usual = group_size == 64 || !quant_type.starts_with("int");
     if is_usual { quant_type.to_owned() } else { format!("{quant_type}-g{group_size}") }

@@ -1,21 +1,21 @@
-//! The table of architectures: those that some runtime runs, and the peculiarities of families.
+//! Table of the architectures that some runtime runs, and peculiarities of model families.
 
 use crate::ModelConfig;
 
 /// Families, by `model_type`, whose checkpoints store fused expert weights as `[experts, in, out]`.
 const TRANSPOSED_FAMILIES: [&str; 5] = ["gpt_oss", "llama4", "llama4_text", "qwen3_vl_moe", "qwen3_vl_moe_text"];
-/// The beginnings of these families' classes.
+/// Prefixes of the class names of [`TRANSPOSED_FAMILIES`].
 const TRANSPOSED_CLASSES: [&str; 3] = ["GptOss", "Llama4", "Qwen3VLMoe"];
-/// The architecture whose first layer is dense unless its configuration says otherwise.
+/// Architecture whose layer 0 is dense unless its configuration says otherwise.
 const LAGUNA: &str = "LagunaForCausalLM";
 
-/// One name in a line; the file says where each list comes from.
+/// Names of the architectures that some runtime runs, one per line. Comments in the file give the source of each list.
 const KNOWN: &str = include_str!("known.txt");
-/// What classes are called after their architecture.
+/// Endings that class names append to the name of the architecture.
 const ENDINGS: [&str; 4] = ["forcausallm", "forconditionalgeneration", "lmheadmodel", "model"];
 
-/// Whether some runtime that reads a store runs the model: one of [`ModelConfig::identifiers`] is in the table. A model without a
-/// name counts as known.
+/// Whether some runtime that reads a store runs the model: one of [`ModelConfig::identifiers`] is in the table. A model
+/// without a name counts as known.
 #[must_use]
 pub fn is_known(config: &ModelConfig) -> bool {
     let known = || KNOWN.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).map(plain);
@@ -33,12 +33,12 @@ pub(crate) fn has_transposed_experts(config: &ModelConfig) -> bool {
         || TRANSPOSED_CLASSES.iter().any(|prefix| class.starts_with(prefix))
 }
 
-/// The dense layers of an architecture whose configuration does not name them.
+/// Returns the dense layers of an architecture whose configuration does not name them.
 pub(crate) fn dense_layers(architecture: &str) -> Option<Vec<u64>> {
     (architecture == LAGUNA).then(|| vec![0])
 }
 
-/// The component of a pipeline that a diffusers class is.
+/// Returns the role of a diffusers class in a pipeline.
 pub(crate) fn component_of_class(class: &str) -> &'static str {
     if class.contains("Autoencoder") || class.contains("VAE") || class.starts_with("VQ") {
         "vae"
@@ -49,7 +49,7 @@ pub(crate) fn component_of_class(class: &str) -> &'static str {
     }
 }
 
-/// A name without case, punctuation and ending: `Qwen3MoeForCausalLM` and `qwen3_moe` are one.
+/// Reduces a name to lower case without punctuation and ending, so that `Qwen3MoeForCausalLM` equals `qwen3_moe`.
 fn plain(name: &str) -> String {
     let letters = name.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase());
     let mut plain: String = letters.collect();

@@ -1,21 +1,21 @@
-//! Names that the families give to the same member of a configuration.
+//! Names that model families give to the members of `config.json`.
 
-/// Members that hold the language model of a larger one, in the order in which they are looked into.
+/// Members that hold the configuration of a nested language model, in the order in which they are tried.
 pub const NESTED: &[&str] =
     &["text_config", "llm_config", "language_config", "language_model_config", "thinker_config", "decoder"];
-/// How deep they nest: `thinker_config.text_config`.
+/// Maximum depth to which [`NESTED`] members nest, as in `thinker_config.text_config`.
 pub(super) const NESTING: usize = 3;
 
-/// Members that say how weights are quantized, in the order in which they are looked at.
+/// Members that describe how weights are quantized, in the order in which they are tried.
 pub const QUANTIZATION: &[&str] = &["quantization", "quantization_config", "compression_config"];
-/// `ModelOpt`'s document of its own that says the same.
+/// File beside `config.json` in which `ModelOpt` describes how weights are quantized.
 pub const QUANTIZATION_FILE: &str = "hf_quant_config.json";
-/// Members that name the type of the weights, as torch calls it.
+/// Members that hold torch's name of the weights' type.
 pub const DTYPE: &[&str] = &["dtype", "torch_dtype"];
 
 pub(super) const LAYERS: &[&str] =
     &["num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_blocks", "encoder_layers"];
-/// Lists and patterns with one entry for each layer, where no number says how many there are.
+/// Lists and patterns with one entry per layer. Their length is the number of layers where no member states it.
 pub(super) const LAYER_LISTS: &[&str] =
     &["layers_block_type", "layer_types", "hybrid_override_pattern", "mlp_layer_types", "block_types"];
 pub(super) const DECODER_LAYERS: &[&str] = &["num_decoder_layers", "decoder_layers"];
@@ -65,6 +65,6 @@ pub(super) const CONTEXT: &[&str] = &[
 ];
 pub(super) const VOCAB: &[&str] = &["vocab_size", "padded_vocab_size", "n_vocab"];
 
-/// Encoders of pictures and of sound: a member that is an object tells that there is one.
+/// Configurations of picture and of sound encoders. A model has the encoder if the member is an object.
 pub(super) const VISION: &[&str] = &["vision_config"];
 pub(super) const AUDIO: &[&str] = &["audio_config", "sound_config"];

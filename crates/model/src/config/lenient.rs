@@ -1,11 +1,12 @@
-//! The three words by which Python's `json` departs from JSON.
+//! The three words that Python's `json` writes and JSON does not allow.
 
 use std::borrow::Cow;
 
 const WORDS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
 
-/// `document` with `NaN`, `Infinity` and `-Infinity` outside strings replaced by `null`. Costs one pass, and a copy only
-/// where there is something to replace. Bytes that are not JSON come back as they are, for the parser to refuse.
+/// Returns `document` with `NaN`, `Infinity` and `-Infinity` outside of strings replaced by `null`. Takes one pass, and
+/// copies only if there is something to replace. Bytes that are not JSON are returned unchanged, and the parser refuses
+/// them.
 pub(super) fn strict(document: &[u8]) -> Cow<'_, [u8]> {
     let mut out = Vec::new();
     let mut copied = 0;

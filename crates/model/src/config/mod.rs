@@ -1,4 +1,4 @@
-//! What `config.json` says about a model.
+//! Facts about a model, read from `config.json`.
 
 pub mod keys;
 mod lenient;
@@ -17,14 +17,14 @@ use serde_json::{Map, Value};
 
 use crate::{Facts, Rope, architecture};
 
-/// The largest `config.json` that is read, in bytes. Real ones are below 100 KiB.
+/// Largest `config.json` that is parsed, in bytes. Published ones are below 100 KiB.
 pub const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
-/// The facts that planning and display need from a model's `config.json`.
+/// Facts about a model, read from `config.json`.
 ///
-/// A field that the document lacks, or has with another type than a whole number, is `None`: a document with nothing
-/// but `architectures` is enough. A field is looked for at the top level and then in the nested description of the
-/// language model (`text_config`, `llm_config` and their like).
+/// A field is `None` if the document lacks it or gives it another type, such as a string for a number; a document with
+/// only `architectures` is enough. Each field is looked up at the top level first, and then in the nested description
+/// of the language model (`text_config`, `llm_config` and similar members).
 ///
 /// ```
 /// use longshore_model::ModelConfig;
@@ -37,98 +37,98 @@ pub const MAX_CONFIG_BYTES: u64 = 16 << 20;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ModelConfig {
-    /// What the model is, such as `LlamaForCausalLM`: the first of `architectures`, else `model_type`, else the nested
-    /// `model_type`, else the `_class_name` of a diffusers component.
+    /// Name of the architecture, such as `LlamaForCausalLM`: the first of `architectures`, else `model_type`, else the
+    /// nested `model_type`, else the `_class_name` of a diffusers component.
     pub architecture: Option<String>,
-    /// The family, such as `llama`.
+    /// Model family, such as `llama`.
     pub model_type: Option<String>,
-    /// The family of the nested language model, such as `llama4_text`.
+    /// Family of the nested language model, such as `llama4_text`.
     pub text_model_type: Option<String>,
-    /// The names by which a runtime may know the model, in lower case: all of `architectures`, `model_type`, the `model_type`
-    /// under `llm_config`.
+    /// Names by which a runtime may know the model, in lower case: all of `architectures`, `model_type`, and the
+    /// `model_type` under `llm_config`.
     pub identifiers: Vec<String>,
-    /// The class of a diffusers component, such as `FluxTransformer2DModel`.
+    /// Class of a diffusers component, such as `FluxTransformer2DModel`.
     pub class_name: Option<String>,
-    /// Transformer layers, or blocks; of a model with an encoder and a decoder, the encoder's.
+    /// Number of transformer layers or blocks. For a model with an encoder and a decoder, the number of encoder layers.
     pub layers: Option<u64>,
-    /// Layers of the decoder, in a model that has an encoder too.
+    /// Number of decoder layers of a model that also has an encoder.
     pub decoder_layers: Option<u64>,
-    /// Elements of the residual stream.
+    /// Hidden size: elements of the residual stream.
     pub hidden_size: Option<u64>,
     /// Elements between the two projections of a dense feed-forward block.
     pub intermediate_size: Option<u64>,
-    /// The same within one routed expert.
+    /// Elements between the two projections of one routed expert.
     pub expert_intermediate_size: Option<u64>,
-    /// Query heads per layer.
+    /// Number of query heads per layer.
     pub heads: Option<u64>,
-    /// Key and value heads per layer.
+    /// Number of key and value heads per layer.
     pub kv_heads: Option<u64>,
-    /// Elements per head.
+    /// Number of elements per head.
     pub head_dim: Option<u64>,
-    /// Routed experts per layer.
+    /// Number of routed experts per layer.
     pub experts: Option<u64>,
-    /// Routed experts that one token uses.
+    /// Number of routed experts that one token uses.
     pub experts_per_token: Option<u64>,
-    /// Experts that every token uses besides.
+    /// Number of experts that every token uses in addition to its routed experts.
     pub shared_experts: Option<u64>,
-    /// Which layers have one feed-forward block rather than experts, in ascending order, where the document tells: the `dense`
-    /// entries of `mlp_layer_types`, `mlp_only_layers`, and those before `first_k_dense_replace`. Of Laguna, the first if it
-    /// does not tell.
+    /// Layers that have one feed-forward block instead of experts, in ascending order. They are the `dense` entries of
+    /// `mlp_layer_types`, the entries of `mlp_only_layers`, and the layers before `first_k_dense_replace`. If the
+    /// document names none, a Laguna model has layer 0 here and any other model `None`.
     pub dense_layers: Option<Vec<u64>>,
-    /// Tokens of the longest context.
+    /// Longest context, in tokens.
     pub context_length: Option<u64>,
-    /// Tokens of the vocabulary.
+    /// Size of the vocabulary, in tokens.
     pub vocab_size: Option<u64>,
-    /// How positions are turned into rotations.
+    /// Rotary position embedding: how positions become rotations of queries and keys.
     pub rope: Option<Rope>,
-    /// Whether it sees pictures: it has a `vision_config`, or `has_vision` says so.
+    /// Whether the model takes pictures: `config.json` has a `vision_config`, or its `has_vision` is true.
     pub has_vision: bool,
-    /// Whether it hears: it has an `audio_config` or a `sound_config`.
+    /// Whether the model takes sound: `config.json` has an `audio_config` or a `sound_config`.
     pub has_audio: bool,
-    /// Whether the output head is the token embedding.
+    /// Whether the output head shares the weights of the token embedding.
     pub tied_embeddings: Option<bool>,
-    /// The type of the weights, or of those that are not quantized (`dtype`, `torch_dtype`).
+    /// Type of the weights, or of the weights that are not quantized (`dtype`, `torch_dtype`).
     pub dtype: Option<Dtype>,
-    /// How the document says that weights are quantized (`quantization`, `quantization_config`, `compression_config`).
+    /// Description of how weights are quantized (`quantization`, `quantization_config`, `compression_config`).
     pub quantization: Option<SourceQuantization>,
 }
 
-/// Why a document is not a [`ModelConfig`].
+/// Reason why a document is not a [`ModelConfig`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// The document is longer than [`MAX_CONFIG_BYTES`].
     #[error("it has {found} bytes, more than the {MAX_CONFIG_BYTES} that are read")]
     TooLarge {
-        /// Its length in bytes.
+        /// Length of the document in bytes.
         found: u64,
     },
     /// The bytes are not JSON.
     #[error("it is not JSON")]
     Json {
-        /// What the parser found, and where.
+        /// Error of the JSON parser, with the position in the document.
         source: serde_json::Error,
     },
     /// The JSON is not an object.
     #[error("expected a JSON object, found {found}")]
     NotAnObject {
-        /// The kind of value found.
+        /// Kind of the JSON value that was found.
         found: &'static str,
     },
 }
 
-/// The most dense layers that are told apart; no model comes near.
+/// Largest `first_k_dense_replace` that counts. The values of published models are far smaller.
 const MAX_DENSE: u64 = 4096;
 
 impl ModelConfig {
-    /// Reads the document's bytes.
+    /// Parses the bytes of a `config.json`.
     ///
-    /// `NaN`, `Infinity` and `-Infinity`, which Python's `json` writes for such numbers, are read as null.
+    /// `NaN`, `Infinity` and `-Infinity`, which Python's `json` writes although JSON lacks them, are read as null.
     ///
     /// # Errors
     ///
-    /// [`ConfigError::TooLarge`], [`ConfigError::Json`] (nesting deeper than 128 included) or
-    /// [`ConfigError::NotAnObject`]. A member of an unexpected type is no error.
+    /// [`ConfigError::TooLarge`], [`ConfigError::Json`] (also for nesting deeper than 128) or
+    /// [`ConfigError::NotAnObject`]. A member of an unexpected type is not an error.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
         Ok(Self::from_object(&parse_object(bytes)?))
     }
@@ -179,13 +179,14 @@ impl ModelConfig {
         }
     }
 
-    /// Whether the checkpoint's fused expert weights are stored as `[experts, in, out]`, as gpt-oss, Llama 4 and Qwen3-VL-MoE do.
+    /// Whether the checkpoint stores fused expert weights as `[experts, in, out]`, as gpt-oss, Llama 4 and Qwen3-VL-MoE
+    /// do.
     #[must_use]
     pub fn experts_are_transposed(&self) -> bool {
         architecture::has_transposed_experts(self)
     }
 
-    /// The facts that a stored model's configuration repeats.
+    /// Returns the facts that the config document of a stored model repeats.
     #[must_use]
     pub fn facts(&self) -> Facts {
         Facts {
@@ -208,22 +209,22 @@ impl ModelConfig {
         }
     }
 
-    /// Which part of a diffusion pipeline this is: `vae`, `unet` or `transformer`. `None` for any other model, and for the
-    /// `model_index.json` of a whole pipeline.
+    /// Returns the role of this model in a diffusion pipeline: `vae`, `unet` or `transformer`. Returns `None` for any
+    /// other model, and for the `model_index.json` of a whole pipeline.
     #[must_use]
     pub fn component(&self) -> Option<&'static str> {
         let class = self.class_name.as_deref().filter(|class| !class.ends_with("Pipeline"))?;
         Some(Self::component_of_class(class))
     }
 
-    /// The component of a pipeline that the diffusers class `class` is: `vae`, `unet` or `transformer`.
+    /// Returns the role of the diffusers class `class` in a pipeline: `vae`, `unet` or `transformer`.
     #[must_use]
     pub fn component_of_class(class: &str) -> &'static str {
         architecture::component_of_class(class)
     }
 }
 
-/// The document and the nested descriptions of its language model, from the outermost inwards.
+/// Returns the document and the nested descriptions of its language model, outermost first.
 fn levels(top: &Map<String, Value>) -> Vec<&Map<String, Value>> {
     let mut levels = vec![top];
     while let Some(inner) = levels.last().and_then(|level| NESTED.iter().find_map(|key| level.get(*key)?.as_object())) {
@@ -235,14 +236,14 @@ fn levels(top: &Map<String, Value>) -> Vec<&Map<String, Value>> {
     levels
 }
 
-/// See [`ModelConfig::identifiers`].
+/// Computes [`ModelConfig::identifiers`].
 fn identifiers(top: &Map<String, Value>) -> Vec<String> {
     let architectures = top.get("architectures").and_then(Value::as_array).into_iter().flatten();
     let nested = top.get("llm_config").and_then(|level| level.get("model_type"));
     architectures.chain(top.get("model_type")).chain(nested).filter_map(text).map(|name| name.to_lowercase()).collect()
 }
 
-/// See [`ModelConfig::dense_layers`]. `None` if no level tells.
+/// Computes [`ModelConfig::dense_layers`]. Returns `None` if no level describes them.
 fn dense_layers(levels: &[&Map<String, Value>]) -> Option<Vec<u64>> {
     let member = |key: &str| levels.iter().find_map(|level| level.get(key));
     let types = member("mlp_layer_types").and_then(Value::as_array);
@@ -259,12 +260,12 @@ fn dense_layers(levels: &[&Map<String, Value>]) -> Option<Vec<u64>> {
     Some(dense)
 }
 
-/// Reads a JSON object, with Python's words for numbers that JSON lacks.
+/// Parses a JSON object of at most [`MAX_CONFIG_BYTES`]. Accepts Python's `NaN`, `Infinity` and `-Infinity`.
 pub(crate) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, ConfigError> {
     parse_object_of(bytes, MAX_CONFIG_BYTES)
 }
 
-/// The same of at most `limit` bytes.
+/// Parses a JSON object of at most `limit` bytes, like [`parse_object`].
 pub(crate) fn parse_object_of(bytes: &[u8], limit: u64) -> Result<Map<String, Value>, ConfigError> {
     let found = bytes.len() as u64;
     if found > limit {
@@ -276,7 +277,7 @@ pub(crate) fn parse_object_of(bytes: &[u8], limit: u64) -> Result<Map<String, Va
     }
 }
 
-/// The float type that a document names, as torch does.
+/// Returns the float type that a level names by torch's name for it.
 fn float_dtype(level: &Map<String, Value>) -> Option<Dtype> {
     let name = DTYPE.iter().find_map(|key| level.get(*key)?.as_str())?;
     match name.strip_prefix("torch.").unwrap_or(name) {
@@ -291,7 +292,7 @@ fn is_object(value: Option<&Value>) -> bool {
     value.is_some_and(Value::is_object)
 }
 
-/// A text that is not empty.
+/// Returns a string that is not empty.
 fn text(value: &Value) -> Option<String> {
     value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
 }

@@ -4,35 +4,36 @@ use serde_json::{Map, Value};
 
 use super::{ConfigError, ModelConfig, parse_object};
 
-/// A pipeline as its `model_index.json` describes it.
+/// A diffusers pipeline, read from its `model_index.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PipelineIndex {
-    /// What the document says of the pipeline as a whole.
+    /// Description of the pipeline as a whole.
     pub config: ModelConfig,
-    /// The components, in byte order of their names.
+    /// Components, in byte order of their names.
     pub components: Vec<PipelineComponent>,
 }
 
 /// One component of a pipeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PipelineComponent {
-    /// Its name, which is that of its directory too, such as `text_encoder_2`. The document's own text: not checked.
+    /// Name of the component and of its directory, such as `text_encoder_2`. The text comes from the document
+    /// unchecked.
     pub name: String,
-    /// The library that has its class, such as `diffusers`.
+    /// Library that defines the component's class, such as `diffusers`.
     pub library: String,
-    /// Its class, such as `FluxTransformer2DModel`.
+    /// Class of the component, such as `FluxTransformer2DModel`.
     pub class: String,
 }
 
 impl PipelineIndex {
-    /// Reads the document's bytes.
+    /// Parses the bytes of a `model_index.json`.
     ///
-    /// A member that is a pair of texts is a component. Other members are settings, or components that are absent.
+    /// A member whose value is a pair of strings is a component. Other members are settings, or absent components.
     ///
     /// # Errors
     ///
-    /// As [`ModelConfig::parse`].
+    /// The errors of [`ModelConfig::parse`].
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
         let document = parse_object(bytes)?;
         Ok(Self { config: ModelConfig::from_object(&document), components: components(&document) })

@@ -1,4 +1,4 @@
-//! What a checkpoint's documents say about weights that are quantized already.
+//! Descriptions of already quantized weights in a checkpoint's documents.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,12 @@ use serde_json::{Map, Value};
 
 use super::{ConfigError, keys::QUANTIZATION, parse_object, text};
 
-/// How a checkpoint says that its weights are stored, from `quantization`, `quantization_config` or `compression_config` of
-/// its `config.json`, or from `ModelOpt`'s `hf_quant_config.json`.
+/// Description of how a checkpoint stores its weights. It comes from `quantization`, `quantization_config` or
+/// `compression_config` of `config.json`, or from `ModelOpt`'s `hf_quant_config.json`.
 ///
-/// It is what writers say, in one form for all of them, and may be wrong: tensors have the last word. A member that the
-/// document lacks, or has with another type, is `None` or empty; members that are not known are passed over.
+/// The description repeats what the checkpoint's writer stated, in one form for all writers. It may be wrong; the
+/// tensors decide. A member that the document lacks, or gives another type, is `None` or empty. Unknown members are
+/// ignored.
 ///
 /// ```
 /// use longshore_model::ModelConfig;
@@ -27,33 +28,35 @@ use super::{ConfigError, keys::QUANTIZATION, parse_object, text};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SourceQuantization {
-    /// Whose form it is.
+    /// Tool or format whose form the description has.
     pub method: QuantizationMethod,
-    /// How weights are coded unless [`Self::overrides`] says otherwise. Of several groups that differ, only what they agree on.
+    /// Coding of all weights that are not in [`Self::overrides`]. If several groups differ, only the properties on
+    /// which all groups agree.
     pub weights: WeightCoding,
-    /// Rows and columns of the blocks that share a scale: `weight_block_size`, or `block_structure` of the groups.
+    /// Rows and columns of the blocks that share a scale, from `weight_block_size` or the `block_structure` of the
+    /// groups.
     pub block: Option<(u64, u64)>,
-    /// What the method calls the layout: compressed-tensors' `format`, `ModelOpt`'s `quant_algo`, GPTQ's `checkpoint_format`,
-    /// AWQ's `version`, the `fmt` of fp8, bitsandbytes' `bnb_4bit_quant_type`. In lower case.
+    /// Layout by the method's own name, in lower case: compressed-tensors' `format`, `ModelOpt`'s `quant_algo`, GPTQ's
+    /// `checkpoint_format`, AWQ's `version`, the `fmt` of fp8, bitsandbytes' `bnb_4bit_quant_type`.
     pub format: Option<String>,
-    /// Whether rows are in the order of their activations' size (GPTQ's `desc_act`).
+    /// Whether rows are ordered by the size of their activations (GPTQ's `desc_act`).
     pub desc_act: Option<bool>,
-    /// What wrote it: `producer.version`, or the `version` of compressed-tensors.
+    /// Version of the writing tool, from `producer.version`, or the `version` of compressed-tensors.
     pub version: Option<String>,
-    /// Modules by their path that are coded in another way; `None` for one that is not quantized.
+    /// Modules with a coding of their own, by path. The value is `None` for a module that is not quantized.
     pub overrides: BTreeMap<String, Option<WeightCoding>>,
-    /// compressed-tensors' `config_groups`, by their names; `ModelOpt` writes them too.
+    /// Groups of compressed-tensors' `config_groups` by name. `ModelOpt` writes them too.
     pub groups: BTreeMap<String, WeightGroup>,
     /// Names or patterns of modules that are not quantized, as the method writes them: `ignore`, `ignored_layers`,
     /// `modules_to_not_convert`, `exclude_modules`, `llm_int8_skip_modules`.
     pub skipped: Vec<String>,
 }
 
-/// Whose form a description has.
+/// Tool or format whose form a description has.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum QuantizationMethod {
-    /// MLX: `bits` and `group_size` without a `quant_method`.
+    /// MLX: the description has `bits` and `group_size` and no `quant_method`.
     Mlx,
     /// `fp8`, as `DeepSeek` and Qwen publish it.
     Fp8,
@@ -65,41 +68,42 @@ pub enum QuantizationMethod {
     Gptq,
     /// `awq`.
     Awq,
-    /// `mxfp4`, as gpt-oss has it.
+    /// `mxfp4`, as gpt-oss uses it.
     Mxfp4,
     /// `bitsandbytes`.
     BitsAndBytes,
-    /// Another, by its name in lower case; empty where the document names none.
+    /// Any other method, by its name in lower case. The name is empty if the document names none.
     Other(String),
 }
 
-/// How the elements of a weight are coded.
+/// Coding of the elements of a weight.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WeightCoding {
-    /// Bits of an element.
+    /// Bits of one element.
     pub bits: Option<u32>,
-    /// Consecutive elements that share a scale. `None` also for −1, which GPTQ and compressed-tensors write for a whole row.
+    /// Number of consecutive elements that share a scale. Also `None` for −1, by which GPTQ and compressed-tensors mean
+    /// a whole row.
     pub group_size: Option<u32>,
-    /// MLX's `mode`: `affine`, `nvfp4`, `mxfp4`, `mxfp8`. Absent means affine.
+    /// MLX's `mode`: `affine`, `nvfp4`, `mxfp4` or `mxfp8`. `None` means affine.
     pub mode: Option<String>,
-    /// What the codes are: `int` or `float`.
+    /// Type of the codes: `int` or `float`.
     pub kind: Option<String>,
-    /// What shares a scale: `tensor`, `channel`, `group`, `tensor_group`, `block`.
+    /// Part of a weight that shares one scale: `tensor`, `channel`, `group`, `tensor_group` or `block`.
     pub strategy: Option<String>,
-    /// Whether codes have no zero point: `symmetric`, GPTQ's `sym`, the opposite of AWQ's `zero_point`.
+    /// Whether codes have no zero point, from `symmetric`, GPTQ's `sym`, or the negation of AWQ's `zero_point`.
     pub symmetric: Option<bool>,
 }
 
-/// One of compressed-tensors' groups of modules.
+/// One group of modules of compressed-tensors.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WeightGroup {
-    /// The layout, such as `nvfp4-pack-quantized`; absent where the whole document has one. In lower case.
+    /// Layout in lower case, such as `nvfp4-pack-quantized`. `None` if the document has one layout for all groups.
     pub format: Option<String>,
     /// Classes, names or patterns (`re:…`) of the modules.
     pub targets: Vec<String>,
-    /// How their weights are coded.
+    /// Coding of the modules' weights.
     pub weights: WeightCoding,
     /// Rows and columns of the blocks that share a scale.
     pub block: Option<(u64, u64)>,
@@ -109,11 +113,11 @@ const SKIPPED: &[&str] =
     &["ignore", "ignored_layers", "modules_to_not_convert", "exclude_modules", "llm_int8_skip_modules"];
 
 impl SourceQuantization {
-    /// Reads `ModelOpt`'s `hf_quant_config.json`. `None` if it describes nothing.
+    /// Parses `ModelOpt`'s `hf_quant_config.json`. Returns `None` if the document describes no quantization.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for what is no JSON object.
+    /// [`ConfigError`] if the bytes are not a JSON object.
     pub fn parse_sidecar(bytes: &[u8]) -> Result<Option<Self>, ConfigError> {
         let document = parse_object(bytes)?;
         let Some(described) = document.get("quantization").and_then(Value::as_object) else { return Ok(None) };
@@ -123,10 +127,11 @@ impl SourceQuantization {
         Ok(Some(found))
     }
 
-    /// How the weight of the module with this path is coded; `None` if it is said not to be.
+    /// Returns the coding of the weight of the module at path `module`, or `None` if the description excludes the
+    /// module.
     ///
-    /// Looks at [`Self::overrides`] and, by whole names only, at [`Self::skipped`]; patterns are left to those who know the
-    /// method's.
+    /// Looks the module up in [`Self::overrides`], and by whole name in [`Self::skipped`]. Patterns are left to callers
+    /// that know the method's pattern language.
     #[must_use]
     pub fn of_module(&self, module: &str) -> Option<&WeightCoding> {
         match self.overrides.get(module) {
@@ -136,7 +141,8 @@ impl SourceQuantization {
         }
     }
 
-    /// The description among the members of these objects: the first that names a method or bits, else the first.
+    /// Finds the description among the members of `levels`: the first that names a method or bits, or else the first of
+    /// all.
     pub(super) fn find(levels: &[&Map<String, Value>]) -> Option<Self> {
         let members =
             levels.iter().flat_map(|level| QUANTIZATION.iter().filter_map(|key| level.get(*key)?.as_object()));
@@ -156,7 +162,7 @@ impl SourceQuantization {
             other => other.and_then(text),
         };
         if method == QuantizationMethod::Awq {
-            // AWQ calls its layout a version.
+            // AWQ stores its layout under the name `version`.
             format = version.take().map(|layout| layout.to_lowercase());
             weights.symmetric = flag(object, "zero_point").map(|has_zero_point| !has_zero_point);
         }
@@ -228,7 +234,7 @@ impl WeightCoding {
         }
     }
 
-    /// What all of these agree on; `None` if there are none.
+    /// Returns the properties on which all of `codings` agree, or `None` if `codings` is empty.
     fn common<'c>(mut codings: impl Iterator<Item = &'c Self>) -> Option<Self> {
         let mut common = codings.next()?.clone();
         for other in codings {
@@ -243,7 +249,8 @@ impl WeightCoding {
     }
 }
 
-/// What MLX or `ModelOpt` say about one module. `None` for a member that is about no module.
+/// Returns a module's path and what MLX or `ModelOpt` state about the module. Returns `None` for a member that
+/// describes no module.
 fn module((name, value): (&String, &Value)) -> Option<(String, Option<WeightCoding>)> {
     let coding = match value {
         Value::Bool(false) => None,
@@ -281,12 +288,12 @@ fn lower(value: &Value) -> Option<String> {
     text(value).map(|text| text.to_lowercase())
 }
 
-/// A whole number, also where it is written as text.
+/// Returns a whole number, which may be written as a string.
 fn whole(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 
-/// Two whole numbers that are not 0, also in one text: `128x128`.
+/// Returns two whole numbers that are not 0. They may be written as one string, such as `128x128`.
 fn pair(value: Option<&Value>) -> Option<(u64, u64)> {
     let (rows, columns) = match value? {
         Value::Array(both) => match &both[..] {

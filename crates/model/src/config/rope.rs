@@ -1,16 +1,16 @@
-//! How positions are turned into rotations.
+//! Rotary position embedding: how positions become rotations.
 
 use serde_json::{Map, Number, Value};
 
 use crate::Rope;
 
 const THETA: &[&str] = &["rope_theta", "rotary_emb_base", "rope_base"];
-/// The kinds of layer whose own parameters stand for the model's, where they differ from layer to layer.
+/// Kinds of layer whose parameters stand for the whole model, where each kind has its own.
 const GLOBAL: &[&str] = &["full_attention", "global_attention", "default"];
 const LOCAL: &[&str] = &["sliding_attention", "local_attention"];
 
 /// Reads both forms: `rope_parameters`, for the whole model or for each kind of layer, and the older `rope_theta` with
-/// `rope_scaling`. `None` if no level has either.
+/// `rope_scaling`. Returns `None` if no level has either form.
 pub(super) fn read(levels: &[&Map<String, Value>]) -> Option<Rope> {
     let member = |key: &str| levels.iter().find_map(|level| level.get(key)?.as_object());
     let parameters = member("rope_parameters");

@@ -1,53 +1,53 @@
 use longshore_st_format::Shape;
 
-/// A reason for which tensors are not the experts of a layer.
+/// Reason why tensors are not the experts of a layer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExpertError {
-    /// An index is missing below the largest.
+    /// An expert's tensor is missing, although a later expert has one.
     #[error("expert tensor {missing:?} not found, though {found:?} is there")]
     Missing {
-        /// The name that the tensor should have.
+        /// Name that the missing tensor would have.
         missing: String,
-        /// The tensor of the next larger index that exists.
+        /// Tensor of the next expert that has one.
         found: String,
     },
-    /// Two tensors have the same index, written differently.
+    /// Two tensors have the same expert's index, spelled differently.
     #[error("tensors {first:?} and {second:?} are the same expert's")]
     Duplicate {
-        /// One of the tensors.
+        /// Name of one of the two tensors.
         first: String,
-        /// The other.
+        /// Name of the other tensor.
         second: String,
     },
-    /// An index does not fit in 64 bits.
+    /// An expert's index does not fit in 64 bits.
     #[error("the expert's index in {tensor:?} is too large")]
     Index {
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
     },
-    /// Experts' tensors of one projection differ in shape.
+    /// The tensors of two experts of one projection differ in shape.
     #[error("expert tensor {tensor:?} has the shape {found}: expected {expected}, that of {first:?}")]
     Shape {
-        /// The tensor at fault.
+        /// Name of the tensor at fault.
         tensor: String,
-        /// Its shape.
+        /// Shape of the tensor at fault.
         found: Shape,
-        /// The first expert's tensor.
+        /// Name of the first expert's tensor.
         first: String,
-        /// The first expert's shape.
+        /// Shape of the first expert's tensor.
         expected: Shape,
     },
     /// The projections of one group have different numbers of experts.
     #[error("{tensor:?} has {found} experts: expected {expected}, as {first:?} has")]
     Count {
-        /// The stacked tensor at fault.
+        /// Name of the stacked tensor at fault.
         tensor: String,
-        /// Its number of experts.
+        /// Number of experts of the tensor at fault.
         found: u64,
-        /// The group's first stacked tensor.
+        /// Name of the group's first stacked tensor.
         first: String,
-        /// That tensor's number of experts.
+        /// Number of experts of the group's first stacked tensor.
         expected: u64,
     },
 }

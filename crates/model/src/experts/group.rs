@@ -1,4 +1,4 @@
-//! Grouping a checkpoint's tensors by layer and projection.
+//! Grouping of a checkpoint's expert tensors by layer and projection.
 
 use std::collections::BTreeMap;
 
@@ -9,39 +9,39 @@ use super::{
     name::{ExpertName, is_bias},
 };
 
-/// A checkpoint's tensors, those of experts apart from all others.
+/// Tensors of a checkpoint, with those of experts separate from all others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grouping {
     /// Indices of the tensors that belong to no group, in byte order of their names.
     pub plain: Vec<usize>,
-    /// The groups by name, each with its projections in byte order of their names.
+    /// Groups by name. The projections of each group are in byte order of their names.
     pub groups: BTreeMap<String, Vec<Projection>>,
 }
 
-/// One projection of all experts of a layer: a matrix `[out, in]`, or a bias, for each.
+/// One projection of all experts of a layer: a matrix `[out, in]`, or a bias, for each expert.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Projection {
-    /// Its name: that of the fused tensor, or `<group>.<rest>` for tensors of single experts.
+    /// Name of the projection: that of the fused tensor, or `<group>.<rest>` for tensors of single experts.
     pub name: String,
-    /// Its shape once stacked, `[experts, …]`.
+    /// Shape of the stacked projection, `[experts, …]`.
     pub shape: Shape,
-    /// Indices of the tensors that hold it: the fused one, or one for each expert in order.
+    /// Indices of the tensors that hold the projection: the fused tensor, or one tensor per expert in order.
     pub tensors: Vec<usize>,
     /// Whether the checkpoint itself stores all experts in one tensor.
     pub is_fused: bool,
-    /// Whether each expert has a weight matrix here, not a bias or another vector.
+    /// Whether the projection is a weight matrix for each expert, rather than a bias or another vector.
     pub is_matrix: bool,
 }
 
 impl Projection {
-    /// The number of experts.
+    /// Returns the number of experts.
     #[must_use]
     pub fn experts(&self) -> u64 {
         self.shape.dims().first().copied().unwrap_or_default()
     }
 }
 
-/// Groups tensors by their names, which are unique, and shapes, whatever their order.
+/// Groups tensors by their names and shapes. The names are unique; the order of the tensors does not matter.
 ///
 /// ```
 /// use longshore_model::{experts::group, st_format::Shape};
@@ -56,7 +56,7 @@ impl Projection {
 ///
 /// # Errors
 ///
-/// [`ExpertError`]: an expert is missing or there twice, or experts of one layer differ in shape or number.
+/// [`ExpertError`] if an expert is missing or present twice, or if experts of one layer differ in shape or number.
 pub fn group<'a>(tensors: impl IntoIterator<Item = (&'a str, &'a Shape)>) -> Result<Grouping, ExpertError> {
     let tensors: Vec<_> = tensors.into_iter().collect();
     let mut grouping = Grouping::default();
@@ -79,7 +79,7 @@ pub fn group<'a>(tensors: impl IntoIterator<Item = (&'a str, &'a Shape)>) -> Res
         let projection = stacked(&tensors, group, rest, experts)?;
         grouping.groups.entry(group.to_owned()).or_default().push(projection);
     }
-    // A bias belongs to a group only where there is a weight to which it could be added.
+    // A bias belongs to a group only if the group has a weight to which the bias could be added.
     for (group, at) in fused_biases {
         let (name, shape) = tensors[at];
         match grouping.groups.get_mut(group) {
@@ -100,7 +100,7 @@ fn fused(at: usize, name: &str, shape: &Shape) -> Projection {
     Projection { name: name.to_owned(), shape: shape.clone(), tensors: vec![at], is_fused: true, is_matrix }
 }
 
-/// One projection of which each expert has a tensor of its own, given with the experts' indices.
+/// Builds a projection of which each expert has its own tensor. `experts` pairs each expert's index with its tensor.
 fn stacked(
     tensors: &[(&str, &Shape)],
     group: &str,

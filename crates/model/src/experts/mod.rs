@@ -1,4 +1,4 @@
-//! The experts of a layer: which tensors they have, told from names and shapes alone.
+//! The experts of a layer and their tensors, recognised by names and shapes alone.
 
 mod error;
 mod group;

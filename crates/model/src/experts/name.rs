@@ -1,15 +1,15 @@
-//! The name of a tensor, as far as it tells which experts the tensor belongs to.
+//! Names of expert tensors: parsing a name into layer, expert and projection.
 
-/// Modules that hold all experts of a layer, each projection in one tensor.
+/// Names of modules that hold one fused tensor per projection, for all experts of a layer.
 const FUSED_MODULES: [&str; 3] = ["experts", "switch_mlp", "switch_glu"];
-/// Tensors of Granite and `JetMoE` that hold all experts and have no module of their own.
+/// Name endings of Granite's and `JetMoE`'s tensors that hold all experts without a module of their own.
 const FUSED_TENSORS: [&str; 2] = [".input_linear.weight", ".output_linear.weight"];
-/// Projections of all experts that Step-3 has directly in a module called `moe`.
+/// Name endings of Step-3's tensors that hold all experts directly in a module called `moe`.
 const MOE_TENSORS: [&str; 3] = [".moe.gate_proj.weight", ".moe.up_proj.weight", ".moe.down_proj.weight"];
 
-/// The share that a tensor has in a layer's experts, by its name alone.
+/// Role of a tensor among the experts of a layer, determined from its name alone.
 ///
-/// The name of a group ends with the segment that holds the experts, whatever stands before it.
+/// The name of a group ends with the segment that holds the experts. Any prefix may stand before it.
 ///
 /// ```
 /// use longshore_model::experts::ExpertName;
@@ -21,40 +21,40 @@ const MOE_TENSORS: [&str; 3] = [".moe.gate_proj.weight", ".moe.up_proj.weight", 
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpertName<'a> {
-    /// A tensor of one expert: `<group>.<index>.<rest>`.
+    /// A tensor of one expert, named `<group>.<index>.<rest>`.
     Single {
-        /// The prefix that all experts of the layer share.
+        /// Prefix that all experts of the layer share.
         group: &'a str,
-        /// The expert's number, in decimal digits as the name has them.
+        /// Number of the expert, in the decimal digits of the name.
         index: &'a str,
-        /// The projection, such as `up_proj.weight`.
+        /// Rest of the name: the projection, such as `up_proj.weight`.
         rest: &'a str,
     },
-    /// A tensor of all experts of a layer, if its rank agrees.
+    /// A tensor of all experts of a layer, provided that its rank agrees.
     Fused {
-        /// The prefix that all projections of the layer share.
+        /// Prefix that all projections of the layer share.
         group: &'a str,
     },
-    /// A tensor of no single expert. Shared experts, which every token uses, are among these.
+    /// Any other tensor, including those of shared experts, which every token uses.
     Other,
 }
 
 impl<'a> ExpertName<'a> {
-    /// Reads a tensor's name.
+    /// Parses the name of a tensor.
     #[must_use]
     pub fn parse(name: &'a str) -> Self {
         single(name).or_else(|| fused(name)).unwrap_or(Self::Other)
     }
 }
 
-/// Whether a tensor of this name is a bias.
+/// Whether `name` is that of a bias.
 #[must_use]
 pub fn is_bias(name: &str) -> bool {
     name.strip_suffix("bias").is_some()
 }
 
-/// Whether gpt-oss and Llama 4 give a fused weight this name. MLX writes these architectures with `.weight` at the end, and already
-/// as `[experts, out, in]`.
+/// Whether `name` is one that gpt-oss and Llama 4 give to a fused weight. MLX writes these architectures with `.weight`
+/// at the end of the name, and already as `[experts, out, in]`.
 #[must_use]
 pub fn may_be_transposed(name: &str) -> bool {
     [".experts.gate_up_proj", ".experts.down_proj"].iter().any(|end| name.ends_with(end))
@@ -78,7 +78,7 @@ fn fused(name: &str) -> Option<ExpertName<'_>> {
     Some(ExpertName::Fused { group: by_module.or_else(by_tensor)? })
 }
 
-/// Iterates over each segment but the last: the segment, the name up to its end, and the name after it.
+/// Iterates over all segments except the last. Each item is the segment, the name up to its end, and the name after it.
 fn modules(name: &str) -> impl Iterator<Item = (&str, &str, &str)> {
     name.match_indices('.').map(|(end, _)| {
         let start = name[..end].rfind('.').map_or(0, |dot| dot + 1);

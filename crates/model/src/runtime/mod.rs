@@ -1,4 +1,4 @@
-//! What a runtime has to know of a model: ollama's fields of a config document.
+//! Facts that a runtime needs to run a model: ollama's fields of a config document.
 
 mod dialect;
 mod template;
@@ -7,27 +7,27 @@ use self::dialect::Dialect;
 pub use self::template::ChatTemplate;
 use crate::ModelConfig;
 
-/// The oldest ollama that reads what this project writes.
+/// Oldest ollama version that reads the stores that this project writes.
 const REQUIRES: &str = "0.19.0";
-/// The one pipeline that takes pictures as well as it makes them.
+/// Class of the only pipeline that takes pictures as input as well as making them.
 const SEEING_PIPELINE: &str = "Flux2KleinPipeline";
 
-/// What a runtime goes by: ollama's fields of these names.
+/// Facts that a runtime needs to run a model. Each field has the name and meaning of ollama's field.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Runtime {
-    /// The oldest runtime version that can run the model. `None` for a pipeline.
+    /// Oldest runtime version that can run the model; `None` for a pipeline.
     pub requires: Option<&'static str>,
-    /// What the model can do, in ollama's order: `completion` first.
+    /// Abilities of the model in ollama's order, `completion` first.
     pub capabilities: Vec<String>,
-    /// The name of the renderer that turns messages into a prompt.
+    /// Name of the renderer that turns messages into a prompt.
     pub renderer: Option<&'static str>,
-    /// The name of the parser that reads the model's answers.
+    /// Name of the parser that reads the model's answers.
     pub parser: Option<&'static str>,
 }
 
 impl Runtime {
-    /// The fields of a model with this configuration and chat template.
+    /// Returns the fields of a model with this configuration and chat template.
     #[must_use]
     pub fn of_model(config: &ModelConfig, template: &ChatTemplate) -> Self {
         let dialect = Dialect::of(&config.identifiers, template);
@@ -39,7 +39,7 @@ impl Runtime {
         }
     }
 
-    /// The fields of a diffusion pipeline of this class.
+    /// Returns the fields of a diffusion pipeline whose class is `class`.
     #[must_use]
     pub fn of_pipeline(class: Option<&str>) -> Self {
         let sees = class == Some(SEEING_PIPELINE);
@@ -48,17 +48,17 @@ impl Runtime {
     }
 }
 
-/// In ollama's order.
+/// Returns the abilities of a model, in ollama's order.
 fn capabilities(model: &ModelConfig, dialect: Option<&Dialect>, template: &ChatTemplate) -> Vec<String> {
     let is_bert = |name: &str| name.contains("bert") && !name.contains("hubert");
     let is_encoder = |name: &String| is_bert(name) || name.ends_with("encodermodel");
     if model.identifiers.first().is_some_and(|name| is_encoder(name) && !name.ends_with("forcausallm")) {
-        // It completes nothing, so that ollama, which would say so, is not followed.
+        // An embedding model completes nothing. ollama would list `completion`; this function does not.
         return vec!["embedding".to_owned()];
     }
     let always_thinks = || model.identifiers.iter().any(|name| dialect::is_qwen3_5(name));
     let thinks = template.thinks() || dialect.is_some_and(|dialect| dialect.thinks) || always_thinks();
-    // Every parser reads calls of tools.
+    // Every parser reads tool calls.
     let found = [
         ("completion", true),
         ("vision", model.has_vision),

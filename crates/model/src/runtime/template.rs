@@ -1,25 +1,25 @@
-//! A model's chat template, as far as it tells what the model can do.
+//! A model's chat template, read for the abilities of the model.
 
 use serde_json::Value;
 
 use crate::config;
 
-/// The longest `tokenizer_config.json` that is searched for a template, in bytes.
+/// Largest `tokenizer_config.json` that is searched for a template, in bytes.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// The chat template of a model, from the two places where it can stand.
+/// Chat template of a model, from the two files that can hold one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChatTemplate {
-    /// `chat_template` of `tokenizer_config.json`.
+    /// Member `chat_template` of `tokenizer_config.json`.
     pub embedded: Option<String>,
-    /// The text of `chat_template.jinja`.
+    /// Text of `chat_template.jinja`.
     pub standalone: Option<String>,
 }
 
 impl ChatTemplate {
-    /// Reads both places from the bytes of `tokenizer_config.json` and `chat_template.jinja`. A document that cannot be read, or holds
-    /// no template, counts as absent.
+    /// Reads the templates from the bytes of `tokenizer_config.json` and `chat_template.jinja`. A document that does
+    /// not parse, or that holds no template, counts as absent.
     #[must_use]
     pub fn read(tokenizer_config: Option<&[u8]>, jinja: Option<Vec<u8>>) -> Self {
         Self {
@@ -28,30 +28,31 @@ impl ChatTemplate {
         }
     }
 
-    /// The template that a runtime uses: the embedded one, else the other.
+    /// Returns the template that a runtime uses: the embedded one, or else the standalone one.
     #[must_use]
     pub fn text(&self) -> &str {
         self.embedded.as_ref().or(self.standalone.as_ref()).map_or("", String::as_str)
     }
 
-    /// Whether either place has these words: a tokenizer's configuration may keep an older template, or only name the other.
+    /// Whether either template contains `words`. Both are searched because the embedded template may be outdated, or
+    /// may only name the standalone one.
     #[must_use]
     pub fn has(&self, words: &str) -> bool {
         [&self.embedded, &self.standalone].into_iter().flatten().any(|text| text.contains(words))
     }
 
-    /// Whether answers hold thoughts.
+    /// Whether the model's answers contain thoughts.
     #[must_use]
     pub fn thinks(&self) -> bool {
         let text = self.text();
         let has = |words: &str| text.contains(words);
-        // Some templates only cut thoughts out of what was said before.
+        // Some templates only remove the thoughts of earlier answers from the conversation.
         let cuts = ["content.split('</think>')", "content.split(\"</think>\")"].into_iter().any(has);
         has("<think>") && has("</think>") || cuts && !has("reasoning_content") && !has("<SPECIAL_12>")
     }
 }
 
-/// A template of its own, or the default one of several.
+/// Returns the template in the bytes of `tokenizer_config.json`: the only one, or the one named `default` in a list.
 fn embedded(bytes: &[u8]) -> Option<String> {
     let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     let document = config::parse_object_of(bytes, MAX_BYTES).ok()?;

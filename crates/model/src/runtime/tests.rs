@@ -86,7 +86,7 @@ fn capabilities_in_order() {
         (r#"{"architectures": ["X"], "sound_config": {}}"#, "", "completion audio"),
         (r#"{"architectures": ["LagunaForCausalLM"]}"#, "", "completion tools thinking"),
         ("not json", "", "completion"),
-        // Overruled: column H says completion of every model.
+        // Differs on purpose: column H lists `completion` for every model.
         (r#"{"architectures": ["BertModel"]}"#, "", "embedding"),
         (r#"{"architectures": ["T5EncoderModel"]}"#, "", "embedding"),
         (r#"{"architectures": ["BertLMHeadForCausalLM"]}"#, "", "completion"),

@@ -29,7 +29,7 @@ fn the_fixtures() {
     assert_eq!(parse(&flux.json["text_encoder/config.json"]).component(), None);
 }
 
-/// Reads a configuration with so many layers, experts with those for each token, and tokens of context.
+/// Parses `text` and checks its number of layers, its experts with those for each token, and its longest context.
 fn check(text: &str, layers: u64, experts: Option<(u64, u64)>, context: Option<u64>) -> ModelConfig {
     let config = parse(text);
     assert_eq!(config.layers, Some(layers), "{text}");
@@ -38,7 +38,7 @@ fn check(text: &str, layers: u64, experts: Option<(u64, u64)>, context: Option<u
     config
 }
 
-/// The members that matter of each family's published configuration.
+/// Each case holds the relevant members of one family's published configuration.
 #[test]
 fn families_with_nested_configurations() {
     let qwen = check(

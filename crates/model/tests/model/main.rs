@@ -1,4 +1,4 @@
-//! Reading the configurations of many families, through the public interface.
+//! Tests of the public interface on the configurations of many families.
 
 mod config;
 mod quantization;

@@ -1,4 +1,4 @@
-//! What checkpoints say about weights that are quantized already, in every form that is published.
+//! Tests of descriptions of already quantized weights, in every published form.
 
 use longshore_model::{ModelConfig, QuantizationMethod as Method, SourceQuantization, WeightCoding};
 use longshore_st_format::fixtures;
@@ -39,7 +39,7 @@ fn the_fixtures() {
 
 #[test]
 fn compressed_tensors() {
-    // As llm-compressor writes NVFP4.
+    // The form that llm-compressor writes for NVFP4.
     let found = described(
         r#"{"quant_method": "compressed-tensors", "format": "nvfp4-pack-quantized", "version": "0.10.2",
             "config_groups": {"group_0": {"targets": ["Linear"], "weights":
@@ -54,7 +54,7 @@ fn compressed_tensors() {
     assert_eq!((found.groups["group_0"].targets.as_slice(), found.block), (&["Linear".to_owned()][..], None));
     assert_eq!((found.skipped.len(), found.version.as_deref()), (2, Some("0.10.2")));
 
-    // Blocks of FP8, beside a group that differs.
+    // FP8 in blocks, beside a group with another coding.
     let found = described(
         r#"{"quant_method": "compressed-tensors", "config_groups": {
             "a": {"format": "float-quantized", "weights": {"num_bits": 8, "type": "float", "block_structure": [128, 128]}},
@@ -96,15 +96,15 @@ fn other_methods() {
 
 #[test]
 fn where_it_stands() {
-    // Nested, under an older name.
+    // A nested description under an older name.
     let nested =
         config(r#"{"text_config": {"compression_config": {"quant_method": "fp8", "weight_block_size": [64, 32]}}}"#);
     assert_eq!(nested.block, Some((64, 32)));
-    // The first that tells something.
+    // The first member that describes something is used.
     let second = config(r#"{"quantization": {"x": 1}, "quantization_config": {"quant_method": "awq", "bits": 4}}"#);
     assert_eq!(second.method, Method::Awq);
     assert_eq!(config(r#"{"quantization": {"x": 1}}"#).method, Method::Other(String::new()));
-    // Nothing.
+    // Documents without a description.
     for text in ["{}", r#"{"quantization": {}}"#, r#"{"quantization": null, "quantization_config": 3}"#] {
         assert_eq!(ModelConfig::parse(text.as_bytes()).expect(text).quantization, None, "{text}");
     }

@@ -102,7 +102,7 @@ fn markers() -> impl Strategy<Value = &'static str> {
 }
 
 proptest! {
-    /// Whatever the prefix and the order of the tensors, stacks are the same and in the order of the experts.
+    /// The prefix and the order of the tensors do not change the stacks, and each stack is in the order of the experts.
     #[test]
     fn groups_do_not_depend_on_order_or_prefix(
         prefix in prefixes(),
@@ -152,7 +152,7 @@ proptest! {
         prop_assert_eq!(used, (0..len).collect::<Vec<_>>());
     }
 
-    /// No name makes grouping panic, and every tensor that is accepted is used once.
+    /// Grouping panics on no name, and uses each accepted tensor exactly once.
     #[test]
     fn any_names(names in prop::collection::btree_set("(experts|switch_mlp|bias|[0-9]{1,3}|w)(\\.(experts|bias|[0-9]{1,2}|w|)){0,4}", 0..12), rank in 0_usize..5) {
         let list: Vec<_> = names.iter().map(|name| tensor(name, &[2, 2, 2, 2][..rank.min(4)])).collect();
