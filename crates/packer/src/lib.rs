@@ -12,8 +12,8 @@
 //! - [`import`] executes a plan: it reads, stacks, transposes, quantizes, hashes and writes. Its memory is bounded by
 //!   the number of threads alone.
 //! - [`repair`] builds damaged or missing blobs of stored models again, from their source.
-//! - [`expert_groups`](longshore_manifest::document::expert_groups) says where one expert of a stored model lies, in every
-//!   projection.
+//! - [`expert_groups`](longshore_manifest::document::expert_groups) says where one expert of a stored model lies, in
+//!   every projection.
 //! - [`export`] reverses an import: a float checkpoint comes back with its original names, types and bytes. Export can
 //!   also write the codes unchanged, under the names that mlx-lm has for them.
 //!

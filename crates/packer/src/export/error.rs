@@ -38,13 +38,13 @@ pub enum ExportError {
         first: String,
     },
     /// The model cannot be exported for mlx-lm.
-    #[error("there is no export for mlx-lm: {problem}")]
+    #[error("the model cannot be exported for mlx-lm: {problem}")]
     NotForMlx {
         /// The reason.
         problem: String,
     },
     /// mlx-lm's names for the tensors of this architecture are not known.
-    #[error("there is no export for mlx-lm of {found}: its names are known for {}", mlx_architectures().collect::<Vec<_>>().join(", "))]
+    #[error("{found} cannot be exported for mlx-lm: names of tensors are known for {}", mlx_architectures().collect::<Vec<_>>().join(", "))]
     MlxArchitecture {
         /// The `model_type` or the class of the model.
         found: String,
@@ -54,7 +54,7 @@ pub enum ExportError {
     MlxTensor {
         /// The stored tensor.
         tensor: String,
-        /// Why.
+        /// The reason.
         problem: String,
     },
     /// A quantized tensor is one that mlx-lm's class loads only as floats.

@@ -42,7 +42,7 @@ pub enum PlanError {
         source: StackError,
     },
     /// Two blobs or two tensors would have the same name.
-    #[error("clashing name {name:?}: it would be given to what is made from {first:?} and from {second:?}")]
+    #[error("clashing name {name:?}: the results of {first:?} and of {second:?} would both have it")]
     Clash {
         /// The name.
         name: String,

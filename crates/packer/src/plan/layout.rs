@@ -216,7 +216,7 @@ fn unknown_orientation(member: &Member, tensors: &[ModelTensor]) -> Option<Strin
     }
     let tensor = tensors.iter().find(|tensor| tensor.coding == Coding::Plain && may_be_transposed(&tensor.name))?;
     Some(format!(
-        "no configuration tells the architecture, so that {} and its like are taken as [experts, out, in]",
+        "no configuration names the architecture: {} and similar tensors are taken as [experts, out, in]",
         tensor.name
     ))
 }

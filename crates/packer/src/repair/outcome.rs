@@ -78,7 +78,7 @@ pub enum RepairProblem {
     #[error("no model needs it")]
     Unneeded,
     /// The blob is as it was written but does not agree with the documents, or a manifest cannot be read.
-    #[error("only importing the model again makes its documents anew")]
+    #[error("its documents can only be made by importing the model again")]
     Documents,
     /// The model was not imported by this program.
     #[error("the model does not record how it was imported")]

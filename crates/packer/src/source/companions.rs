@@ -160,7 +160,7 @@ pub(crate) fn collect(
     companions.sort_by(|a, b| a.name.cmp(&b.name));
     warnings.extend(left_out("weights in other files or formats", &weights));
     warnings.extend(left_out("files that no model needs to run", &others));
-    warnings.extend(left_out("what is not read", &unread));
+    warnings.extend(left_out("entries that are not read", &unread));
     Ok(companions)
 }
 

@@ -155,7 +155,7 @@ pub enum SourceError {
         foreign: Option<PathBuf>,
     },
     /// A component that the pipeline lists is missing.
-    #[error("source model is incomplete: {} not found, where {} says there is {class}", dir.display(), index.display())]
+    #[error("source model is incomplete: {} not found, but {} lists it as {class}", dir.display(), index.display())]
     MissingComponent {
         /// The directory where the component should be.
         dir: PathBuf,

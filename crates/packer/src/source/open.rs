@@ -62,7 +62,7 @@ fn open_directory(dir: &Path, limits: &Limits) -> Result<Source, SourceError> {
     let config = config::read_config(config, &entries)?;
     let mut inventory = read::read_directory(dir, &entries, limits)?;
     if pipeline.is_some() {
-        inventory.warnings.push("taken for the model of config.json, not for the pipeline of model_index.json".into());
+        inventory.warnings.push("read as the model of config.json, not as the pipeline of model_index.json".into());
     }
     let used: Vec<_> = inventory.shards.iter().map(|shard| shard.name.clone()).chain(inventory.index.take()).collect();
     let companions = companions::collect(dir, entries, &used, &mut inventory.warnings)?;

@@ -48,7 +48,8 @@ pub(super) fn repack(target: &mut Target<'_, '_>, scheme: Scheme, packing: Packi
         while from < outputs {
             target.check()?;
             let taken = most.min(outputs - from);
-            // The unit is a word of 32 bits. It holds codes along the outputs in AWQ, along the inputs in GPTQ.
+            // Codes lie in words of 32 bits. In AWQ a word holds several outputs of one input, in GPTQ several inputs
+            // of one output.
             let (lines, unit_bytes, per_unit) = match packing {
                 Packing::Awq => (inputs, 4, per_word),
                 _ => (inputs / per_word, 4, 1),

@@ -8,7 +8,7 @@ static TABLE: LazyLock<Vec<Architecture>> = LazyLock::new(|| parse(include_str!(
 /// A model that mlx-lm has a class for, with the rules that name its tensors.
 #[derive(Debug)]
 pub(super) struct Architecture {
-    /// Values of `model_type`; the first is the name of mlx-lm's module.
+    /// Values of `model_type`. The first is the name of mlx-lm's module.
     types: Vec<&'static str>,
     classes: Vec<&'static str>,
     rules: Vec<Rule>,

@@ -108,7 +108,8 @@ fn find_scales(files: &Files<'_>, tensor: &SourceTensor) -> Result<Option<usize>
     }
 }
 
-/// The rows and columns of the block that shares one scale. The shapes tell it if they can, else the configuration.
+/// Determines the rows and columns of the block that shares one scale. The block size of the configuration is tried
+/// first, then 128x128, then the sizes that the shape of the scales tells.
 fn block(files: &Files<'_>, weight: &SourceTensor, scales: &SourceTensor) -> Result<[u64; 2], CodingError> {
     let fail = |expected: String| CodingError::Companion {
         tensor: scales.name.clone(),

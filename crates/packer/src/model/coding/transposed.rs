@@ -31,7 +31,7 @@ pub(super) fn recognise(found: &Found<'_, '_>, module: &str) -> Recognised {
     let is_awq = columns != outputs;
     let name = if is_awq { AWQ } else { GPTQ };
     if matches!((method, is_awq), (Some(QuantizationMethod::Awq), false) | (Some(QuantizationMethod::Gptq), true)) {
-        return Err(found.problem(name, "config.json says the other of AWQ and GPTQ".into()));
+        return Err(found.problem(name, "config.json names the other one of AWQ and GPTQ".into()));
     }
     let layout = quantization.and_then(|quantization| quantization.format.as_deref());
     let known: &[&str] = if is_awq { &["gemm"] } else { &["gptq", "gptq_v2"] };
@@ -53,7 +53,7 @@ pub(super) fn recognise(found: &Found<'_, '_>, module: &str) -> Recognised {
     }
     let per_word = u64::from(32 / bits);
     if !outputs.is_multiple_of(per_word) || outputs == 0 || is_awq && columns != outputs / per_word {
-        return Err(found.problem(name, format!("{outputs} outputs, by its scales, do not fit")));
+        return Err(found.problem(name, format!("its scales are for {outputs} outputs, which do not fit its shape")));
     }
     let scheme = affine(found, name, module, bits, [inputs, groups])?;
     found.expect(zeros, &[Dtype::I32], &[groups, outputs / per_word])?;
