@@ -143,7 +143,7 @@ impl ImportanceFile {
         let other = self.file.header().len() - used.len();
         Ok((other > 0 || unweighted > 0).then(|| {
             let path = self.path.display();
-            format!("{path}: {other} of its tensors belong to no quantized weight, {unweighted} quantized weights have none")
+            format!("{path}: {other} tensors belong to no quantized weight, {unweighted} quantized weights have none")
         }))
     }
 

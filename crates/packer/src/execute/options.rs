@@ -10,7 +10,7 @@ use super::importance::ImportanceFile;
 /// The options of an import.
 #[derive(Debug, Clone, Default)]
 pub struct ImportOptions {
-    /// How the codes of quantized tensors are chosen.
+    /// The method by which the codes of quantized tensors are chosen.
     pub profile: Profile,
     /// The number of threads. `None` stands for all that the machine offers.
     pub threads: Option<NonZero<usize>>,

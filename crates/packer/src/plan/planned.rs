@@ -12,7 +12,8 @@ use crate::{
     tensor::SourceParts,
 };
 
-/// What an import will write: every blob with its complete header, and how each tensor in it is made.
+/// The result of planning: every blob that an import will write, with its complete header and the way each tensor in it
+/// is made.
 ///
 /// A plan is a function of the [`Source`] and the [`PlanOptions`]. The same checkpoint gives the same plan wherever and
 /// however its files are stored. Executing the plan needs no further decision.
@@ -66,7 +67,7 @@ pub struct PlannedTensor {
     /// Shape of the global scale, which only nvfp4 can have: `[]`, or `[experts, 1, 1]` if each expert of the source
     /// has its own.
     pub global_scale: Option<Shape>,
-    /// How the values are arranged between the source and the store.
+    /// The arrangement of the values on the way from the source to the store.
     pub arrangement: Arrangement,
     /// How the source stores the values. If the [exact scheme](Coding::exact_scheme) of the coding is the tensor's
     /// scheme, codes are repacked. Otherwise they are decoded first.

@@ -35,7 +35,8 @@ pub struct RepairOptions {
 pub struct RepairOutcome {
     /// The repaired blobs, in the order of their digests.
     pub repaired: Vec<Repaired>,
-    /// What could not be repaired, with the reasons: documents first, then blobs in the order of their digests.
+    /// The blobs and documents that could not be repaired, with the reasons: documents first, then blobs in the order
+    /// of their digests.
     pub left: Vec<Unrepaired>,
     /// The result of the last verification. If something was repaired, only the damaged models were verified again.
     /// [`bad`](VerifyOutcome::bad) is empty, because [`Self::left`] has its contents.

@@ -42,7 +42,7 @@ pub struct Source {
     /// The shards' `__metadata__`, merged. If two shards disagree about a key, the first shard's value stands. The
     /// metadata of a draft model is left out.
     pub metadata: BTreeMap<String, String>,
-    /// How the weights are stored. [`Kind::Pipeline`] says nothing about that; each member has a kind of its own.
+    /// The form in which the weights are stored. For a [`Kind::Pipeline`], each member has its own kind.
     pub kind: Kind,
     /// The tensor or document that `kind` was recognised by. `None` for [`Kind::Float`].
     pub evidence: Option<Evidence>,

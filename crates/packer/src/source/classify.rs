@@ -8,18 +8,18 @@ use serde::Serialize;
 use super::form::{self, Packed};
 use crate::tensor::SourceTensor;
 
-/// How a checkpoint stores its weights.
+/// The form in which a checkpoint stores its weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Kind {
-    /// As floats, apart from at most a few tensors of other types.
+    /// Floats, apart from at most a few tensors of other types.
     Float,
-    /// As 8-bit floats with scales.
+    /// 8-bit floats with scales.
     Fp8,
-    /// As packed codes with scales.
+    /// Packed codes with scales.
     Prequantized,
-    /// As the components of a diffusion pipeline, each in a directory of its own.
+    /// The components of a diffusion pipeline, each in a directory of its own.
     Pipeline,
 }
 
@@ -48,7 +48,7 @@ impl fmt::Display for Kind {
 pub enum Evidence {
     /// A tensor that only a checkpoint of this kind has.
     Tensor {
-        /// How the weights are stored, such as `ModelOpt NVFP4`.
+        /// The form in which the weights are stored, such as `ModelOpt NVFP4`.
         format: &'static str,
         /// Name of the tensor.
         tensor: String,

@@ -43,7 +43,7 @@ pub enum SourceError {
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// Its length in bytes.
+        /// Length of the file in bytes.
         found: u64,
         /// The limit in bytes.
         limit: u64,

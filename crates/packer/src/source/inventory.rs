@@ -41,7 +41,7 @@ pub struct Inventory {
     pub(crate) contents: Contents,
 }
 
-/// What a kind of source knows about its tensors beyond their names, dtypes and shapes.
+/// Knowledge of a kind of source about its tensors, beyond their names, dtypes and shapes.
 #[derive(Debug, Clone)]
 pub(crate) enum Contents {
     /// The files of a checkpoint. Names and the configuration tell how values are coded.
@@ -73,7 +73,7 @@ pub(crate) struct StoredTensor {
     pub(crate) scheme: Option<Scheme>,
     /// The parts of the tensor, as indices among the model's tensors.
     pub(crate) parts: SourceParts,
-    /// How an earlier import arranged the values. `sources` names the tensors that they came from.
+    /// The arrangement of the values by an earlier import. `sources` names the tensors that the values came from.
     pub(crate) arrangement: Arrangement,
     pub(crate) sources: Vec<String>,
 }

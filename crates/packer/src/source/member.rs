@@ -28,13 +28,13 @@ pub struct Member {
     pub config: Option<ModelConfig>,
     /// The class that a pipeline's `model_index.json` names for the member.
     pub class: Option<String>,
-    /// How the weights of the member are stored.
+    /// The form in which the weights of the member are stored.
     pub kind: Kind,
     /// The tensor or document that `kind` was recognised by. `None` for [`Kind::Float`].
     pub evidence: Option<Evidence>,
     /// Indices of the member's tensors in [`Source::tensors`](crate::Source::tensors).
     pub tensors: Range<usize>,
-    /// What the kind of source knows about the tensors of the member.
+    /// Knowledge of the kind of source about the tensors of the member.
     pub(crate) contents: Contents,
 }
 
@@ -65,7 +65,7 @@ impl Member {
         if self.is_draft() { Some(DRAFT) } else { self.component() }
     }
 
-    /// Whether it is the draft model.
+    /// Whether the member is the draft model.
     #[must_use]
     pub fn is_draft(&self) -> bool {
         self.role == MemberRole::Draft

@@ -184,7 +184,7 @@ fn add(
         for part in &entry.parts {
             let shard = shards.place(part.blob.unwrap_or(blob.digest), &mut source.shards)?;
             let end = part.offset.checked_add(part.length).ok_or("a part ends beyond any file")?;
-            *place(&mut parts, part).ok_or_else(|| format!("tensor {:?} has a part with an unknown role", entry.name))? =
+            *place(&mut parts, part).ok_or_else(|| format!("tensor {:?} has a part of unknown role", entry.name))? =
                 source.tensors.len() - first;
             source.tensors.push(SourceTensor {
                 name: format!("{name}{}", part.role.suffix()),

@@ -22,7 +22,7 @@ pub(super) fn spell(config: &mut Document, model: &'static str, has_head: Option
 /// Adds `rope_theta` and `rope_scaling` at the top level. Newer configurations keep them in one object, or in one for
 /// each kind of layer.
 fn add_rope(config: &mut Document, model: &str, rope: &Document) {
-    // These classes read the object themselves, or use no positions.
+    // The classes of these models read the object themselves, or use no positions.
     if matches!(model, "qwen3" | "nemotron_h") {
         return;
     }

@@ -37,7 +37,7 @@ pub enum CodingError {
         tensor: String,
         /// Shape of the tensor.
         dtype: Dtype,
-        /// Its shape.
+        /// Shape of the tensor.
         shape: Shape,
         /// Type and shape that would fit.
         expected: String,
@@ -53,7 +53,7 @@ pub enum CodingError {
         shape: Shape,
         /// Description of the packing.
         packing: &'static str,
-        /// What is missing or does not fit.
+        /// The part of the configuration that is missing or does not fit.
         problem: String,
     },
     /// Two tensors of the source are the same tensor of the model.

@@ -2,30 +2,30 @@
 
 use longshore_quant::{Scheme, layout::Packing};
 
-/// How the source stores a tensor's values.
+/// The form in which the source stores a tensor's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Coding {
-    /// As elements of the tensor's own type. Parts: the weight.
+    /// Elements of the tensor's own type. Parts: the weight.
     Plain,
-    /// As F64, which becomes F32. Parts: the weight.
+    /// F64 elements, which become F32. Parts: the weight.
     Double,
-    /// As E4M3 bytes, each multiplied by the scale of its block. Parts: the weight and the scales.
+    /// E4M3 bytes, each multiplied by the scale of its block. Parts: the weight and the scales.
     Fp8 {
         /// Rows and columns, in the last two axes, of the block that shares one scale.
         block: [u64; 2],
         /// Whether mxfp8 holds the same values: the scales are powers of two, and no group crosses a block.
         is_exact: bool,
     },
-    /// As codes of a scheme, packed as MLX packs them except for names and types. Parts: codes and scales, then those
-    /// of the layout.
+    /// Codes of a scheme, packed as MLX packs them except for names and types. Parts: codes and scales, then those of
+    /// the layout.
     Packed {
         /// The scheme of the codes.
         scheme: Scheme,
         /// The parts beside codes and scales.
         layout: PackedLayout,
     },
-    /// As integers of a transposed matrix, packed by AWQ or GPTQ. Parts: `qweight`, `scales`, `qzeros`, and `g_idx` if
+    /// Integers of a transposed matrix, packed by AWQ or GPTQ. Parts: `qweight`, `scales`, `qzeros`, and `g_idx` if
     /// there is one.
     Transposed {
         /// The affine scheme that holds the same codes.
