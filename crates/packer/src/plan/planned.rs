@@ -69,8 +69,8 @@ pub struct PlannedTensor {
     pub global_scale: Option<Shape>,
     /// The arrangement of the values on the way from the source to the store.
     pub arrangement: Arrangement,
-    /// How the source stores the values. If the [exact scheme](Coding::exact_scheme) of the coding is the tensor's
-    /// scheme, codes are repacked. Otherwise they are decoded first.
+    /// The form in which the source stores the values. If the [exact scheme](Coding::exact_scheme) of this coding is
+    /// the tensor's scheme, codes are repacked. Otherwise they are decoded first.
     pub coding: Coding,
     /// The tensors that this one is made of, in the order of the experts. A tensor that is no stack has one unit.
     pub units: Vec<Unit>,
