@@ -1,26 +1,28 @@
 //! Imports model checkpoints into a content-addressed store, and exports them again.
 //!
-//! An import has two halves. Planning reads headers and configuration (and of 8-bit floats the scales), no weights, and makes
-//! every decision; execution makes none. So a plan can be shown, compared with an expected one, and executed by any number of
-//! threads with the same bytes as the result.
+//! An import has two halves. Planning reads headers and configuration, and the scales of 8-bit floats, but no weights.
+//! It makes every decision; execution makes none. A plan can therefore be shown, compared with an expected plan, and
+//! executed by any number of threads with the same bytes as the result.
 //!
-//! - [`Source`] is a checkpoint on disk: a directory, a hub cache's snapshot, or one file. It knows its [`Shard`]s, the
-//!   [`SourceTensor`]s in them, its [`Companion`] files, what its [`ModelConfig`] says and which [`Kind`] it is.
-//! - [`Plan`] says what every [`PlannedBlob`] will hold, and how each [`PlannedTensor`] in it comes about. [`PlanReport`] is the
-//!   same for scripts.
-//! - [`import`] executes a plan: it reads, stacks, transposes, quantizes, hashes and writes, in memory that only the number of
-//!   threads bounds.
-//! - [`repair`] builds the blobs of stored models that are damaged or missing again, from the source.
-//! - [`expert_groups`] says where one expert of a stored model lies, in every projection.
-//! - [`export`] undoes all that: a float checkpoint comes back with the names, types and bytes that it had. Or it writes the codes
-//!   as they are, under the names that mlx-lm has for them.
+//! - [`Source`] is a checkpoint on disk: a directory, a snapshot of a hub cache, or one file. It lists the [`Shard`]s,
+//!   the [`SourceTensor`]s in them and the [`Companion`] files, and gives the
+//!   [`ModelConfig`](longshore_model::ModelConfig) and the [`Kind`] of the checkpoint.
+//! - [`Plan`] says what every [`PlannedBlob`] will hold, and how each [`PlannedTensor`] in it is made. [`PlanReport`]
+//!   holds the same for scripts.
+//! - [`import`] executes a plan: it reads, stacks, transposes, quantizes, hashes and writes. Its memory is bounded by
+//!   the number of threads alone.
+//! - [`repair`] builds damaged or missing blobs of stored models again, from their source.
+//! - [`expert_groups`](longshore_manifest::document::expert_groups) says where one expert of a stored model lies, in
+//!   every projection.
+//! - [`export`] reverses an import: a float checkpoint comes back with its original names, types and bytes. Export can
+//!   also write the codes unchanged, under the names that mlx-lm has for them.
 //!
-//! Each of these has an error of its own, which names the file or tensor: [`SourceError`], [`PlanError`], [`ImportError`],
-//! [`ExportError`], [`RepairError`]; [`SourceError::hint`] and [`PlanError::hint`] say what to do next. After any of them a store has the
-//! models that it had.
+//! Each of these steps has its own error type, which names the file or tensor: [`SourceError`], [`PlanError`],
+//! [`ImportError`], [`ExportError`], [`RepairError`]. [`SourceError::hint`] and [`PlanError::hint`] say what to do
+//! next. After any of these errors the store holds the same models as before.
 //!
-//! The crates whose types are part of this interface are here as [`manifest`], [`quant`] and [`st_format`], so that a program needs
-//! only this one.
+//! The crates whose types are part of this interface are re-exported as [`manifest`], [`quant`] and [`st_format`] and
+//! as [`longshore_model`], so that a program needs to depend on this crate alone.
 //!
 //! ```
 //! use std::{collections::BTreeMap, fs};
@@ -43,7 +45,7 @@
 //! writer.write(&[0x40; 256])?;
 //! writer.finish()?;
 //!
-//! // They are stored as one tensor [2, 2, 64].
+//! // The two experts are stored as one tensor of shape [2, 2, 64].
 //! let source = Source::open(&checkpoint, &Limits::default())?;
 //! let plan = Plan::new(&source, &PlanOptions::new(None, Policy::named("default")?))?;
 //! assert_eq!(plan.blobs[0].tensors[0].shape.dims(), [2, 2, 64]);
@@ -52,7 +54,7 @@
 //! let imported = import(&store, &name, &source, &plan, &ImportOptions::default(), &Silent)?;
 //! assert!(imported.new_bytes > plan.stored_bytes()); // config.json and the table are blobs too
 //!
-//! // And come back as two.
+//! // Export writes the two experts as two tensors again.
 //! let exported = dir.join("exported");
 //! export(&store, &store.model(&name)?, &exported, &ExportOptions::default(), &Silent)?;
 //! let before = open(checkpoint.join("model.safetensors"))?;
@@ -66,7 +68,8 @@
 
 #![forbid(unsafe_code)]
 
-// From the ground up: a file imports only from its own floor, or from one that stands above it in this list.
+// Modules are listed from the ground up: a file imports only from its own module, or from modules above it in this
+// list.
 mod io;
 mod tensor;
 mod transpose;

@@ -10,25 +10,25 @@ use crate::io::data::Data;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Shard {
-    /// Its path, as messages give it. Bytes in memory have any path that tells a reader what they are.
+    /// Path of the shard, as messages give it. A shard in memory may have any path that tells a reader what it is.
     pub path: PathBuf,
-    /// Its path below the source's directory, such as `model-00001-of-00002.safetensors`.
+    /// Path of the shard below the source's directory, such as `model-00001-of-00002.safetensors`.
     pub name: String,
-    /// Its length in bytes when its header was read.
+    /// Length of the shard in bytes when its header was read.
     pub file_len: u64,
-    /// Its bytes.
+    /// The bytes of the shard.
     pub(crate) data: Arc<dyn Data>,
 }
 
 impl Shard {
-    /// A shard that is a file.
+    /// Creates a shard that is a file.
     #[must_use]
     pub fn file(path: PathBuf, name: impl Into<String>, file_len: u64) -> Self {
         let data = Arc::new(path.clone());
         Self { path, name: name.into(), file_len, data }
     }
 
-    /// A shard of `file_len` bytes that `data` gives, under a name for messages.
+    /// Creates a shard of `file_len` bytes that are read from `data`. `name` is the name in messages.
     #[must_use]
     pub fn new(name: impl Into<String>, file_len: u64, data: Arc<dyn Data>) -> Self {
         let name = name.into();
@@ -40,28 +40,28 @@ impl Shard {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SourceTensor {
-    /// Its name in the checkpoint.
+    /// Name of the tensor in the checkpoint.
     pub name: String,
-    /// The type of its elements.
+    /// Type of the elements.
     pub dtype: Dtype,
-    /// Its extents, outermost first.
+    /// Extents of the tensor, outermost first.
     pub shape: Shape,
-    /// The shard that holds it: an index into [`Source::shards`](crate::Source::shards).
+    /// The shard that holds the tensor: an index into [`Source::shards`](crate::Source::shards).
     pub shard: usize,
-    /// Its bytes, counted from the start of the shard.
+    /// Byte range of the tensor, counted from the start of the shard.
     pub range: Range<u64>,
 }
 
 impl SourceTensor {
-    /// Its length in bytes.
+    /// The length of the tensor in bytes.
     #[must_use]
     pub fn byte_len(&self) -> u64 {
         self.range.end - self.range.start
     }
 }
 
-/// The tensors of a source that hold one tensor of the model, by what each is to it: indices into
-/// [`Source::tensors`](crate::Source::tensors). How the source stores the tensor tells which of them there are.
+/// The source tensors that hold one tensor of the model, one field for each role. The values are indices into
+/// [`Source::tensors`](crate::Source::tensors). The [`Coding`](crate::Coding) of the tensor tells which fields are set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SourceParts {
@@ -73,27 +73,27 @@ pub struct SourceParts {
     pub biases: Option<usize>,
     /// The zero points of AWQ's and GPTQ's codes.
     pub zeros: Option<usize>,
-    /// One scale for the whole tensor, which multiplies or divides as the layout says.
+    /// One scale for the whole tensor. The layout tells whether values are multiplied or divided by it.
     pub global_scale: Option<usize>,
     /// The group of each input of GPTQ's codes.
     pub group_index: Option<usize>,
 }
 
 impl SourceParts {
-    /// The parts of a tensor that is stored as it is.
+    /// The parts of a tensor that is stored as plain values: the weight alone.
     #[must_use]
     pub fn plain(weight: usize) -> Self {
         Self { weight, ..Self::default() }
     }
 
-    /// The indices, each with its place in the order of the fields.
+    /// Indices of the parts, each with the position of its field in the struct.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let Self { weight, scales, biases, zeros, global_scale, group_index } = *self;
         let parts = [Some(weight), scales, biases, zeros, global_scale, group_index];
         parts.into_iter().enumerate().filter_map(|(place, part)| Some((place, part?)))
     }
 
-    /// The same parts of a source that has `first` other tensors before these.
+    /// The same parts in a source that has `first` other tensors before these.
     pub(crate) fn after(self, first: usize) -> Self {
         let Self { weight, scales, biases, zeros, global_scale, group_index } = self;
         let after = |part: Option<usize>| part.map(|at| at + first);
@@ -107,7 +107,7 @@ impl SourceParts {
         }
     }
 
-    /// Whether both have the same kinds of parts.
+    /// Whether the same fields are set in `self` and in `other`.
     pub(crate) fn are_like(&self, other: &Self) -> bool {
         self.iter().map(|(place, _)| place).eq(other.iter().map(|(place, _)| place))
     }

@@ -1,6 +1,6 @@
 //! Transposing a matrix of fixed-size elements, by tiles that fit in memory.
 
-/// Elements at a multiple of which a row may be cut: a multiple of every scheme's group.
+/// Rows are cut only at multiples of this number of elements, which is a multiple of every scheme's group size.
 pub(crate) const QUANTUM: u64 = 128;
 
 /// Transposes a matrix `[rows, columns]` of elements of `size` bytes into `to`, which has as many bytes as `from`.
@@ -14,9 +14,10 @@ pub(crate) fn transpose(from: &[u8], rows: usize, columns: usize, size: usize, t
     }
 }
 
-/// Block by block. With a size that is known only at run time, each element would cost a call of `memcpy`.
+/// Transposes block by block. If the element size were known only at run time, each element would cost a call of
+/// `memcpy`.
 fn blocks<const SIZE: usize>(from: &[u8], rows: usize, columns: usize, to: &mut [u8]) {
-    /// Elements along each side of a block: two blocks of the widest elements stay in the first-level cache.
+    /// Elements along each side of a block. Two blocks of the widest elements fit in the first-level cache.
     const BLOCK: usize = 32;
     let (from, to) = (from.as_chunks::<SIZE>().0, to.as_chunks_mut::<SIZE>().0);
     for row in (0..rows).step_by(BLOCK) {
@@ -30,23 +31,24 @@ fn blocks<const SIZE: usize>(from: &[u8], rows: usize, columns: usize, to: &mut 
     }
 }
 
-/// How much of a matrix is transposed at a time.
+/// Part of a matrix that is transposed at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tile {
     pub rows: u64,
     pub columns: u64,
 }
 
-/// Below so many rows, tiles of whole rows would read the other side in pieces that are too small.
+/// Number of rows below which tiles of whole rows would read the untransposed matrix in pieces that are too small.
 const WHOLE: u64 = 64;
-/// The most rows of a tile that has parts of rows.
+/// Largest number of rows of a tile that holds parts of rows.
 const SIDE: u64 = 1024;
 
 impl Tile {
-    /// A tile of at most `room` elements of a matrix `[rows, columns]` that is made by transposing. Neither extent may be 0.
+    /// Chooses a tile of at most `room` elements for a matrix `[rows, columns]` that is the result of transposing.
+    /// Neither extent may be 0.
     ///
-    /// Whole rows where enough of them fit, so that the result is made in order; otherwise parts of rows, of a multiple of
-    /// `quantum` elements. `room` has to be at least `SIDE × quantum`.
+    /// The tile has whole rows if enough of them fit, so that the result is written in order. Otherwise the tile has
+    /// parts of rows, each a multiple of `quantum` elements long. `room` has to be at least `SIDE × quantum`.
     pub(crate) fn new(rows: u64, columns: u64, room: u64, quantum: u64) -> Self {
         if columns.saturating_mul(rows.min(WHOLE)) <= room {
             return Self { rows: (room / columns).min(rows), columns };
@@ -66,7 +68,7 @@ mod tests {
 
     #[test]
     fn rows_become_columns() {
-        // 33 and 65 straddle a block's edge.
+        // 33 and 65 cross the edge of a block.
         for (rows, columns, size) in [(1, 1, 2), (3, 5, 1), (33, 65, 2), (32, 64, 4), (65, 1, 2), (7, 34, 8)] {
             let matrix: Vec<u8> = (0..=250).cycle().take(rows * columns * size).collect();
             let mut found = vec![0; matrix.len()];

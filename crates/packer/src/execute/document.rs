@@ -9,14 +9,14 @@ use crate::{
     source::{checkpoint::Source, classify::Kind, companions::CompanionKind, member::Member},
 };
 
-/// The config document of `plan`, whose blobs are `done`.
+/// The config document of `plan`. `done` are its finished blobs.
 pub(super) fn config(plan: &Plan, done: &[Done], options: &ImportOptions) -> Config {
     let mut config = Config::new(table::table(plan, done, options));
     describe(plan.source(), &mut config);
     config
 }
 
-/// Fills in the fields that a runtime goes by.
+/// Sets the fields of the config that a runtime uses.
 fn describe(source: &Source, config: &mut Config) {
     let draft = source.members.iter().find(|member| Member::is_draft(member));
     config.draft = draft.map(|draft| Draft::new(draft.architecture().unwrap_or_default()));
@@ -31,7 +31,7 @@ fn describe(source: &Source, config: &mut Config) {
     config.parser = runtime.parser.map(str::to_owned);
 }
 
-/// The manifest's layers: blobs, then files.
+/// The layers of the manifest: blobs, then files.
 pub(super) fn layers(plan: &Plan, done: &[Done]) -> Vec<Descriptor> {
     let (blobs, files) = done.split_at(plan.blobs.len());
     let blobs = plan.blobs.iter().zip(blobs).map(|(blob, done)| Descriptor::tensor(&blob.name, done.added));

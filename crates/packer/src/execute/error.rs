@@ -5,19 +5,19 @@ use longshore_quant::{EncodeError, layout::LayoutError};
 
 use super::{importance::ImportanceFileError, read::shards::ReadError};
 
-/// An import that failed. No name points at anything new, and nothing of it is left in the store.
+/// Reason why an import failed. No name in the store has changed, and the store holds nothing of the import.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
-    /// A weight file is not what it was when the source was opened.
+    /// A weight file cannot be read, or has changed since the source was opened.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A companion file cannot be read, or is not what it was when the source was opened.
+    /// A companion file cannot be read, or has changed since the source was opened.
     #[error("cannot read {}", path.display())]
     Companion {
         /// The file.
         path: PathBuf,
-        /// What the system answered, or how the file changed.
+        /// The error of the system, or a description of the change.
         source: io::Error,
     },
     /// A tensor cannot be quantized.
@@ -25,15 +25,15 @@ pub enum ImportError {
     Encode {
         /// The tensor.
         tensor: String,
-        /// Why.
+        /// The error of the encoder.
         source: EncodeError,
     },
-    /// A tensor that is quantized in the source is not what its names and shapes promise.
+    /// A weight that is quantized in the source holds values that cannot be repacked exactly.
     #[error("cannot repack tensor {tensor:?}")]
     Repack {
         /// The tensor.
         tensor: String,
-        /// What is wrong.
+        /// The error in the codes, scales or zeros.
         source: LayoutError,
     },
     /// A tensor that is to be quantized holds infinities or NaNs.
@@ -43,29 +43,29 @@ pub enum ImportError {
     NonFinite {
         /// The tensor.
         tensor: String,
-        /// How many were found before the import stopped.
+        /// Number of infinities and NaNs that were found before the import stopped.
         count: u64,
     },
     /// The importance file does not fit the model's weights.
     #[error(transparent)]
     Importance(#[from] ImportanceFileError),
-    /// The store's file system has too little room.
+    /// The file system of the store has too little free space.
     #[error("{} has {available} bytes free, the import needs {needed}", path.display())]
     Space {
         /// The store's directory.
         path: PathBuf,
-        /// The bytes that the new blobs need, without those that the store is likely to have.
+        /// Bytes that the new blobs need. Blobs that the store probably has already are not counted.
         needed: u64,
-        /// The bytes that are free.
+        /// Bytes that are free.
         available: u64,
     },
-    /// It was told to stop.
+    /// The import was cancelled.
     #[error("the import was stopped; nothing was added")]
     Cancelled,
-    /// The store refuses.
+    /// The store refused the import.
     #[error(transparent)]
     Ingest(#[from] IngestError),
-    /// The store cannot be written.
+    /// A file of the store cannot be written.
     #[error(transparent)]
     Fs(#[from] FsError),
 }

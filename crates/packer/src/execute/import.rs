@@ -18,20 +18,23 @@ use crate::plan::planned::Plan;
 impl Plan {
     /// Imports the source into `sink` and names it `name`.
     ///
-    /// A thread takes one blob at a time, the largest first, and holds a few chunks of at most 4 MiB of it, however large its
-    /// tensors and their rows are. So memory is bounded by the number of threads. The bytes of the result do not depend on that
-    /// number.
+    /// Each thread takes one blob at a time, the largest first. It holds a few chunks of at most 4 MiB of the blob,
+    /// however large the tensors and their rows are, so memory is bounded by the number of threads. The bytes of the
+    /// result do not depend on that number.
     ///
-    /// A blob that a model of the store has under the same name is compared rather than written, and replaced if it is damaged.
+    /// If a model of the store has a blob under the same name, the new bytes are compared with it instead of written.
+    /// The blob is replaced if it is damaged.
     ///
     /// # Errors
     ///
-    /// Whichever it is, no name points at anything new, and what was written is removed again:
-    /// - [`ImportError::Read`], [`ImportError::Companion`]: the source is not what it was when it was opened;
-    /// - [`ImportError::NonFinite`]: its tensors cannot be quantized as asked;
-    /// - [`ImportError::Importance`]: the importance is not that of its weights;
-    /// - [`ImportError::Space`], [`ImportError::Ingest`], [`ImportError::Fs`]: the store cannot take it;
-    /// - [`ImportError::Cancelled`]: `progress` said so.
+    /// After any error, no name points at anything new, and what was written is removed again.
+    ///
+    /// - [`ImportError::Read`], [`ImportError::Companion`]: the source has changed since it was opened;
+    /// - [`ImportError::Encode`], [`ImportError::Repack`], [`ImportError::NonFinite`]: a tensor cannot be stored as
+    ///   planned;
+    /// - [`ImportError::Importance`]: the importance file does not fit the weights;
+    /// - [`ImportError::Space`], [`ImportError::Ingest`], [`ImportError::Fs`]: the store cannot take the model;
+    /// - [`ImportError::Cancelled`]: `progress` asked to stop.
     pub fn import(
         &self,
         sink: &dyn Sink,
@@ -44,7 +47,7 @@ impl Plan {
         }
         sink.check_name(name)?;
         let shards = ShardFiles::open(&self.source)?;
-        // This takes over leftovers of killed imports, so it comes before the free space is measured.
+        // Starting the import takes over leftovers of killed imports, so it comes before the free space is measured.
         let import = sink.begin()?;
         space::drop_others(&*import, self);
         space::check(&*import, self)?;

@@ -1,4 +1,4 @@
-//! How much each input channel matters, from a file.
+//! Importance of the input channels of weights, read from a file.
 
 use std::{collections::HashSet, path::PathBuf};
 
@@ -9,12 +9,13 @@ use memmap2::Mmap;
 
 use crate::plan::planned::{Plan, PlannedTensor};
 
-/// The importance of each input channel of a model's weights: the mean of x² over the activations x that a weight is multiplied
-/// with, as a calibration run measures it.
+/// Importance of each input channel of a model's weights: the mean of x² over the activations x that the weight is
+/// multiplied with, as a calibration run measures it.
 ///
-/// The file is in the safetensors format. For a weight `[out, in]` it has an F32 tensor of the weight's name, or of that
-/// without `.weight`, with shape `[in]`; for a stack of experts `[experts, out, in]`, one named like the stack with shape
-/// `[experts, in]` or `[in]`. A weight without a tensor is searched as if all channels counted alike.
+/// The file has the safetensors format. For a weight `[out, in]` it holds an F32 tensor of shape `[in]` under the
+/// weight's name, with or without `.weight`. For a stack of experts `[experts, out, in]` it holds a tensor of shape
+/// `[experts, in]` or `[in]` under the name of the stack. A weight without such a tensor is quantized as if all
+/// channels had the same importance.
 #[derive(Debug)]
 pub struct ImportanceFile {
     path: PathBuf,
@@ -22,39 +23,39 @@ pub struct ImportanceFile {
     file: SafeTensors<Mmap>,
 }
 
-/// A file that is no importance of the model's weights.
+/// Reason why a file cannot be used as the importance of a model's weights.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportanceFileError {
-    /// It is no safetensors file.
+    /// The file cannot be opened or is not in the safetensors format.
     #[error("cannot read the importance file {}", path.display())]
     Open {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The error of the reader.
         source: OpenError,
     },
-    /// A tensor is of another type than F32.
+    /// A tensor has another type than F32.
     #[error("tensor {tensor:?} of the importance file {} is {found}, expected F32", path.display())]
     Dtype {
         /// The file.
         path: PathBuf,
         /// The tensor.
         tensor: String,
-        /// Its type.
+        /// Type of the tensor.
         found: Dtype,
     },
-    /// A tensor holds what cannot weight anything.
+    /// A tensor holds values that cannot be used as importance.
     #[error("tensor {tensor:?} of the importance file {} cannot be used", path.display())]
     Value {
         /// The file.
         path: PathBuf,
         /// The tensor.
         tensor: String,
-        /// What is wrong.
+        /// The error in the values.
         source: ImportanceError,
     },
-    /// A tensor does not fit the weight of its name.
+    /// A tensor does not fit the shape of the weight with its name.
     #[error(
         "tensor {tensor:?} of the importance file {} has shape {found}, expected {expected} for a weight {weight}",
         path.display()
@@ -64,14 +65,14 @@ pub enum ImportanceFileError {
         path: PathBuf,
         /// The tensor.
         tensor: String,
-        /// Its shape.
+        /// Shape of the tensor.
         found: Shape,
         /// The shapes that fit.
         expected: String,
         /// The shape of the weight.
         weight: Shape,
     },
-    /// No tensor belongs to a weight that is quantized.
+    /// No tensor in the file belongs to a weight that is quantized.
     #[error(
         "the importance file {} has no tensor for any weight that is quantized; {example:?} is one of those", path.display()
     )]
@@ -84,11 +85,11 @@ pub enum ImportanceFileError {
 }
 
 impl ImportanceFile {
-    /// Maps a file into memory and reads all of it once.
+    /// Maps the file into memory and checks all of its values.
     ///
     /// # Errors
     ///
-    /// [`ImportanceFileError::Open`], [`ImportanceFileError::Dtype`] or [`ImportanceFileError::Value`].
+    /// Returns [`ImportanceFileError::Open`], [`ImportanceFileError::Dtype`] or [`ImportanceFileError::Value`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, ImportanceFileError> {
         let path = path.into();
         let file = open(&path).map_err(|source| ImportanceFileError::Open { path: path.clone(), source })?;
@@ -115,13 +116,13 @@ impl ImportanceFile {
         self.digest
     }
 
-    /// Whether it fits the weights that `plan` quantizes. [`Plan::import`] asks this first; who only shows a plan should
-    /// do so too. Returns what a user should know where only some names are those of such weights.
+    /// Checks that the file fits the weights that `plan` quantizes. [`Plan::import`] calls this first; a program that
+    /// only shows a plan should call it, too. Returns a warning if the file and the plan agree only in part.
     ///
     /// # Errors
     ///
-    /// [`ImportanceFileError::Shape`] for the first tensor that does not fit, [`ImportanceFileError::Unused`] where none belongs to
-    /// a weight that is quantized.
+    /// Returns [`ImportanceFileError::Shape`] for the first tensor that does not fit, and
+    /// [`ImportanceFileError::Unused`] if no tensor belongs to a weight that is quantized.
     pub fn check(&self, plan: &Plan) -> Result<Option<String>, ImportanceFileError> {
         let tensors = plan.blobs.iter().flat_map(|blob| &blob.tensors);
         let mut quantized = tensors.filter(|tensor| tensor.scheme.is_some()).peekable();
@@ -142,11 +143,11 @@ impl ImportanceFile {
         let other = self.file.header().len() - used.len();
         Ok((other > 0 || unweighted > 0).then(|| {
             let path = self.path.display();
-            format!("{path}: {other} of its tensors belong to no weight that is quantized, {unweighted} such weights have none")
+            format!("{path}: {other} tensors belong to no quantized weight, {unweighted} quantized weights have none")
         }))
     }
 
-    /// What it says of a planned tensor.
+    /// The importance of the channels of a planned tensor, if the file has it.
     pub(super) fn of(&self, tensor: &PlannedTensor) -> Result<Option<TensorImportance>, ImportanceFileError> {
         let Some(view) = self.view(tensor) else { return Ok(None) };
         let (columns, matrix) = self.extents(tensor, view)?;
@@ -158,7 +159,8 @@ impl ImportanceFile {
         self.file.tensor(&tensor.name).or_else(|| self.file.tensor(module()?))
     }
 
-    /// The columns of a weight, and its elements that share one importance: all, or one expert's.
+    /// The number of columns of a weight, and the number of its elements that share one importance: all elements, or
+    /// those of one expert.
     fn extents(&self, tensor: &PlannedTensor, view: TensorView<'_>) -> Result<(usize, u64), ImportanceFileError> {
         let columns = tensor.shape.dims().last().copied().unwrap_or_default();
         let all = tensor.shape.elements().unwrap_or(u64::MAX);
@@ -187,18 +189,18 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.chunks_exact(4).map(float).collect()
 }
 
-/// The importance of one tensor's columns.
+/// The importance of the columns of one tensor.
 #[derive(Debug)]
 pub(super) struct TensorImportance {
     /// `[columns]`, or `[experts, columns]`.
     values: Vec<f32>,
     columns: usize,
-    /// The elements of the tensor that share one importance.
+    /// Number of elements of the tensor that share one importance.
     matrix: u64,
 }
 
 impl TensorImportance {
-    /// The importance from this element of the tensor on, and for how many elements.
+    /// The importance from element `element` of the tensor on, and the number of elements that it applies to.
     pub(super) fn at(&self, element: u64) -> (Importance<'_>, u64) {
         let within = element % self.matrix;
         let rows = self.values.chunks_exact(self.columns);

@@ -1,4 +1,4 @@
-//! Sharing the blobs and files of a plan among threads.
+//! Distribution of the blobs and files of a plan over threads.
 
 use std::{
     io,
@@ -23,13 +23,13 @@ use crate::{
     source::companions::Companion,
 };
 
-/// Bytes of a companion file that are copied at a time.
+/// Number of bytes of a companion file that are copied at a time.
 const COPY: usize = 256 << 10;
 
-/// Starts the blob of a job, given the job, the name of its layer and its size in bytes.
+/// Starts the blob of a job. The arguments are the job, the name of its layer, and its size in bytes.
 pub(super) type OpenBlob<'a> = dyn Fn(usize, &str, u64) -> Result<Box<dyn SinkBlob + 'a>, FsError> + Sync + 'a;
 
-/// The blobs and files of a plan, to be built. A job is one of them, counted in the order of the plan, blobs first.
+/// The blobs and files of a plan that have to be built. A job is the index of a blob or file in the plan, blobs first.
 #[derive(Clone, Copy)]
 pub(super) struct Work<'a> {
     pub(super) open: &'a OpenBlob<'a>,
@@ -40,19 +40,20 @@ pub(super) struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Builds every blob and copies every companion file; the result is in the order of the plan, blobs first.
+    /// Builds every blob and copies every companion file. The result is in the order of the plan, blobs first.
     pub(super) fn run(self) -> Result<Vec<Done>, ImportError> {
         self.attempt(&|_| true)?.into_iter().collect()
     }
 
-    /// The same, where only an error that `is_fatal` ends the work. Others are those of a blob.
+    /// Like [`Self::run`], but only errors for which `is_fatal` is true end the work. Other errors are returned for
+    /// their job alone.
     pub(super) fn attempt(
         self,
         is_fatal: &(dyn Fn(&ImportError) -> bool + Sync),
     ) -> Result<Vec<Result<Done, ImportError>>, ImportError> {
         let Self { files, plan, options, progress, .. } = self;
         let jobs = plan.blobs.len() + plan.files.len();
-        // The largest first, so that no thread is left alone with one at the end.
+        // The largest jobs come first, so that no thread is left alone with a large job at the end.
         let mut order: Vec<usize> = (0..jobs).collect();
         order.sort_by_key(|&job| std::cmp::Reverse(plan.blobs.get(job).map_or(0, PlannedBlob::source_len)));
         let next = AtomicUsize::new(0);
@@ -71,7 +72,7 @@ impl Work<'_> {
                 };
                 match result {
                     Err(found) if is_fatal(&found) => {
-                        // Those who stop because another failed must not hide why it did.
+                        // Threads that stop because another failed must not replace the error of the first.
                         if !failed.swap(true, Ordering::Relaxed) {
                             *error.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
                         }
@@ -93,7 +94,7 @@ impl Work<'_> {
         }
     }
 
-    /// Copies a companion file, which must be as long as it was when it was listed.
+    /// Copies a companion file, which must be as long as when it was listed.
     fn copy_file(&self, job: usize, file: &Companion, stop: &dyn Fn() -> bool) -> Result<Done, ImportError> {
         let fail = |source| ImportError::Companion { path: file.path.clone(), source };
         let from = file.data.open().map_err(fail)?;
@@ -112,7 +113,7 @@ impl Work<'_> {
             }
             let len = usize::try_from(file.size - at).unwrap_or(usize::MAX).min(COPY);
             from.read_exact_at(&mut buffer[..len], at).map_err(|error| match error.kind() {
-                // The file was cut off a moment ago: its length says so better.
+                // The file was truncated after its length was checked. Its new length makes the better message.
                 io::ErrorKind::UnexpectedEof => {
                     from.byte_len().map_err(fail).and_then(check).err().unwrap_or_else(|| fail(error))
                 }

@@ -1,4 +1,5 @@
-//! Executing a plan: read, transform, quantize, hash and write, on any number of threads with the same bytes as the result.
+//! Execution of a plan: read, transform, quantize, hash and write. The result has the same bytes for any number of
+//! threads.
 
 pub(crate) mod document;
 pub(crate) mod error;

@@ -1,4 +1,4 @@
-//! The options of an import, and its outcome.
+//! The options of an import, and the outcome.
 
 use std::{num::NonZero, sync::Arc};
 
@@ -10,39 +10,40 @@ use super::importance::ImportanceFile;
 /// The options of an import.
 #[derive(Debug, Clone, Default)]
 pub struct ImportOptions {
-    /// How codes are chosen.
+    /// The method by which the codes of quantized tensors are chosen.
     pub profile: Profile,
-    /// The number of threads; all that the machine has if `None`.
+    /// The number of threads. `None` stands for all that the machine offers.
     pub threads: Option<NonZero<usize>>,
-    /// Quantize tensors that hold infinities or NaNs, rather than stop.
+    /// Quantizes tensors that hold infinities or NaNs, instead of failing.
     pub allow_non_finite: bool,
-    /// How much each input channel matters to the search of [`Profile::Best`]; the other profiles make no use of it.
+    /// Importance of the input channels for the search of [`Profile::Best`]. Other profiles ignore it.
     pub importance: Option<Arc<ImportanceFile>>,
-    /// Decode what was quantized, and store with each tensor how far it is from what it was.
+    /// Decodes the quantized tensors again, and records with each tensor how far its values are from the original.
     pub measure: bool,
 }
 
-/// What an import did.
+/// The outcome of an import.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ImportOutcome {
-    /// The digest of the manifest: the model's identity.
+    /// The digest of the manifest, which identifies the model.
     pub digest: Digest,
-    /// The bytes of blobs that were written: the store did not hold them before.
+    /// Bytes of blobs that were written because the store did not hold them before.
     pub new_bytes: u64,
-    /// The bytes of blobs that it held already or that a killed import had finished, each counted once.
+    /// Bytes of blobs that the store already held or that a killed import had finished. Each blob counts once.
     pub reused_bytes: u64,
-    /// Those of them that a killed import had finished.
+    /// The part of `reused_bytes` that a killed import had finished.
     pub taken_over_bytes: u64,
-    /// The bytes of blobs that are deleted since nobody needs them any more: what the name was before, and what killed imports had
-    /// brought into the store.
+    /// Bytes of blobs that were deleted because nothing refers to them any more: those of the model that had the name
+    /// before, and those that killed imports had left in the store.
     pub freed_bytes: u64,
-    /// Why such blobs were left for a later [`Store::gc`](longshore_manifest::Store::gc), if they were.
+    /// The error because of which such blobs were left for a later [`Store::gc`](longshore_manifest::Store::gc), if
+    /// there was one.
     pub left: Option<Arc<GcError>>,
-    /// What quantization lost beyond rounding, in the order of the plan: groups that underflow, for example. What holds of many
-    /// tensors is one line.
+    /// Losses of quantization beyond rounding, such as groups that underflow, in the order of the plan. A warning that
+    /// applies to many tensors is one line.
     pub warnings: Vec<String>,
-    /// What quantization lost of each tensor that was quantized, by its name and in the order of the plan, if
-    /// [`ImportOptions::measure`] asked.
+    /// The loss of each quantized tensor, with its name, in the order of the plan. Empty unless
+    /// [`ImportOptions::measure`] was set.
     pub losses: Vec<(String, Loss)>,
 }

@@ -1,4 +1,4 @@
-//! Building single blobs of a plan again, in place of damaged ones.
+//! Rebuilding single blobs of a plan to replace damaged ones.
 
 use longshore_manifest::{
     Config, Descriptor, Digest, FsError, Progress,
@@ -15,19 +15,19 @@ use crate::{
     source::companions::Companion,
 };
 
-/// Blobs of a plan, and files, that are to take the place of the store's blobs.
+/// Blobs and files of a plan that are rebuilt to replace blobs of the store.
 pub(crate) struct Rebuild {
     plan: Plan,
-    /// Of the plan's blobs, then of its files.
+    /// Expected digests of the plan's blobs. `files` holds those of its files.
     blobs: Vec<Digest>,
     files: Vec<Digest>,
 }
 
-/// The digest that a blob was to have, and the one that it has, or why it cannot be built.
+/// The digest that a blob should have, and the digest that it has, or the error that prevented building it.
 pub(crate) type Rebuilt = (Digest, Result<Digest, ImportError>);
 
 impl Rebuild {
-    /// Nothing yet, of plans for one source such as `plan`.
+    /// Creates an empty rebuild for plans of the same source as `plan`.
     pub(crate) fn new(plan: &Plan) -> Self {
         let mut plan = plan.clone();
         plan.blobs.clear();
@@ -49,11 +49,12 @@ impl Rebuild {
         self.blobs.is_empty() && self.files.is_empty()
     }
 
-    /// Builds all of them. What has another digest than it was to have is in the ingest too, and for its owner to drop.
+    /// Builds all blobs and files. A blob with another digest than expected is in the ingest, too; the caller has to
+    /// drop it.
     ///
     /// # Errors
     ///
-    /// What ends the work: the store's errors, and [`ImportError::Cancelled`].
+    /// Returns errors that end the work: those of the store, and [`ImportError::Cancelled`].
     pub(crate) fn run(
         self,
         ingest: &Ingest<'_>,
@@ -77,13 +78,13 @@ impl Rebuild {
     }
 }
 
-/// What the table says of the tensors of `blob`.
+/// The entries of the tensor table for `blob`.
 pub(crate) fn entries(blob: &PlannedBlob) -> Vec<TensorEntry> {
     blob.tensors.iter().map(|tensor| table::entry(blob, tensor, None)).collect()
 }
 
-/// The config document that an import of `plan` without measuring writes if its blobs are those of `layers`, one for each blob
-/// and in the same order.
+/// The config document that an import of `plan` without measuring would write if its blobs were `layers`, one for each
+/// blob, in the same order.
 pub(crate) fn config(plan: &Plan, layers: &[Descriptor], options: &ImportOptions) -> Config {
     let done = plan.blobs.iter().zip(layers).map(|(blob, layer)| Done {
         added: Added { digest: layer.digest, size: layer.size, reused: true },

@@ -1,4 +1,4 @@
-//! The place that an import writes to.
+//! The destination of an import.
 
 use std::path::PathBuf;
 
@@ -7,61 +7,63 @@ use longshore_manifest::{
     store::{Added, BlobWriter, Committed, Ingest, IngestError},
 };
 
-/// A place that models are imported into. [`Store`] is one.
+/// A destination that models are imported into. [`Store`] implements it.
 pub trait Sink: Sync {
-    /// Refuses a name that could not be given, before anything is read.
+    /// Refuses a name that cannot be used, before anything is read.
     ///
     /// # Errors
     ///
-    /// [`IngestError::Spelling`] where the place has the name in another spelling.
+    /// Returns [`IngestError::Spelling`] if the destination has the same name in another spelling.
     fn check_name(&self, name: &ModelName) -> Result<(), IngestError>;
 
     /// Starts an import.
     ///
     /// # Errors
     ///
-    /// [`IngestError`] where the place cannot be written.
+    /// Returns an [`IngestError`] if the destination cannot be written.
     fn begin(&self) -> Result<Box<dyn SinkImport + '_>, IngestError>;
 }
 
-/// One import into a [`Sink`]. Dropped without [`Self::commit`], it leaves nothing behind.
+/// One import into a [`Sink`]. If it is dropped without [`Self::commit`], nothing of it remains.
 pub trait SinkImport: Sync {
-    /// The directory that the blobs go to and the bytes that are free there, if the place knows.
+    /// The directory that the blobs are written to and the number of free bytes there, if known.
     fn room(&self) -> Option<(PathBuf, u64)> {
         None
     }
 
-    /// Removes leftovers of earlier imports, unless `is_wanted` says of a layer's name and size in bytes that this import writes it.
+    /// Removes leftovers of earlier imports. Keeps those for which `is_wanted` returns true: it receives a layer's name
+    /// and size in bytes, and says whether this import writes that layer.
     fn keep_leftovers(&self, _is_wanted: &dyn Fn(&str, u64) -> bool) {}
 
-    /// Whether the place probably has a layer of this name and size in bytes, so that it needs no room.
+    /// Whether the destination probably holds a layer with this name and size in bytes, so that no space is needed for
+    /// it.
     fn has_like(&self, _name: &str, _size: u64) -> bool {
         false
     }
 
-    /// Starts the blob of a layer of this name and size in bytes. Any number of threads may do so at once.
+    /// Starts the blob of a layer with this name and size in bytes. Any number of threads may call this at once.
     ///
     /// # Errors
     ///
-    /// [`FsError`] where it cannot be made.
+    /// Returns an [`FsError`] if the blob cannot be created.
     fn blob(&self, name: &str, size: u64) -> Result<Box<dyn SinkBlob + '_>, FsError>;
 
     /// Writes a document of the model as a blob.
     ///
     /// # Errors
     ///
-    /// [`FsError`] where it cannot be written.
+    /// Returns an [`FsError`] if the document cannot be written.
     fn add(&self, document: &[u8]) -> Result<Added, FsError> {
         let mut blob = self.blob("", document.len() as u64)?;
         blob.write_at(0, document)?;
         blob.finish()
     }
 
-    /// Points `name` at `manifest`, whose blobs are all there, and makes everything durable.
+    /// Points `name` at `manifest` and makes everything durable. All blobs of the manifest have been written.
     ///
     /// # Errors
     ///
-    /// [`IngestError`] where that fails; no name points at anything new then.
+    /// Returns an [`IngestError`] if that fails. No name then points at anything new.
     fn commit(self: Box<Self>, name: &ModelName, manifest: &Manifest) -> Result<Committed, IngestError>;
 }
 
@@ -71,14 +73,14 @@ pub trait SinkBlob {
     ///
     /// # Errors
     ///
-    /// [`FsError`] where they cannot be written.
+    /// Returns an [`FsError`] if the bytes cannot be written.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), FsError>;
 
-    /// Ends the blob and tells its digest.
+    /// Completes the blob and returns its digest and size.
     ///
     /// # Errors
     ///
-    /// [`FsError`] where it cannot be completed.
+    /// Returns an [`FsError`] if the blob cannot be completed.
     fn finish(self: Box<Self>) -> Result<Added, FsError>;
 }
 

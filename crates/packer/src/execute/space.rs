@@ -1,14 +1,14 @@
-//! The room that an import needs on the disk.
+//! The disk space that an import needs.
 
 use std::collections::HashSet;
 
 use super::{error::ImportError, sink::SinkImport};
 use crate::plan::planned::Plan;
 
-/// Refuses to start what cannot end.
+/// Refuses an import for which the space does not suffice.
 ///
-/// A layer that a model of the store has under the same name and with the same size is likely the same blob, which costs
-/// nothing. So an import that starts may still run out of room, but none that fits is refused.
+/// If a model of the store has a layer with the same name and size, it is probably the same blob and needs no space. An
+/// import that starts may therefore still run out of space, but no import that fits is refused.
 pub(super) fn check(import: &dyn SinkImport, plan: &Plan) -> Result<(), ImportError> {
     let Some((path, available)) = import.room() else { return Ok(()) };
     match shortage(layers(plan), available, |name, size| import.has_like(name, size)) {
@@ -17,20 +17,21 @@ pub(super) fn check(import: &dyn SinkImport, plan: &Plan) -> Result<(), ImportEr
     }
 }
 
-/// Removes what killed imports have left of layers that this one does not write: their room is its own.
+/// Removes leftovers of killed imports that this import does not need, to free their space.
 pub(super) fn drop_others(import: &dyn SinkImport, plan: &Plan) {
     let layers: HashSet<(&str, u64)> = layers(plan).collect();
     import.keep_leftovers(&|name, size| layers.contains(&(name, size)));
 }
 
-/// The plan's layers: their names and sizes in bytes.
+/// Names and sizes in bytes of the plan's layers.
 fn layers(plan: &Plan) -> impl Iterator<Item = (&str, u64)> + Clone {
     let blobs = plan.blobs.iter().map(|blob| (blob.name.as_str(), blob.layout.file_len()));
     let files = plan.files.iter().map(|file| (file.name.as_str(), file.size));
     blobs.chain(files)
 }
 
-/// The bytes that are needed, if these are more than `available`. Asks what is `stored` only where that matters.
+/// The number of bytes that are needed, if it exceeds `available`. `stored` is called only if that can change the
+/// result.
 fn shortage<'n>(
     layers: impl Iterator<Item = (&'n str, u64)> + Clone,
     available: u64,

@@ -1,4 +1,4 @@
-//! The tensor table of an import: where every planned tensor came to lie.
+//! The tensor table of an import: the place of every planned tensor.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use crate::{
     source::{checkpoint::Source, inventory::StoredTensor, member::Member},
 };
 
-/// The table of `plan`, whose blobs are `done`.
+/// The table of `plan`. `done` are its finished blobs.
 pub(super) fn table(plan: &Plan, done: &[Done], options: &ImportOptions) -> TensorTable {
     let source = plan.source();
     let mut facts = source.config.as_ref().map_or_else(Facts::default, ModelConfig::facts);
@@ -44,8 +44,8 @@ pub(super) fn table(plan: &Plan, done: &[Done], options: &ImportOptions) -> Tens
     TensorTable::new(facts, import, blobs.collect())
 }
 
-/// What an earlier import did to the tensors of a store of ours, by component and name: this one does nothing more to their
-/// arrangement.
+/// The tensors of a store of this program, by component and name. An earlier import arranged them; this import keeps
+/// that arrangement.
 fn origins(source: &Source) -> HashMap<(Option<&str>, String), &StoredTensor> {
     let mut found = HashMap::new();
     for member in &source.members {

@@ -1,4 +1,4 @@
-//! A source with no files, and a sink that is no store.
+//! Tests with a source that has no files and a sink that is no store.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ use crate::{
 
 const CONFIG: &[u8] = br#"{"architectures": ["LlamaForCausalLM"], "num_experts": 2}"#;
 
-/// Blobs in memory, and the manifests that name them.
+/// A sink that keeps blobs and manifests in memory.
 #[derive(Debug, Default)]
 struct Memory {
     blobs: Mutex<BTreeMap<Digest, Vec<u8>>>,
@@ -73,7 +73,7 @@ impl SinkBlob for MemoryBlob<'_> {
     }
 }
 
-/// Two shards of one expert each, in memory.
+/// A source with two shards in memory, each with one expert.
 fn source() -> Source {
     let shard = |expert: u8| {
         let name = format!("model.layers.0.mlp.experts.{expert}.up_proj.weight");

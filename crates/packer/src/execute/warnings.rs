@@ -1,23 +1,23 @@
-//! What quantization lost, in words.
+//! Warnings about losses of quantization.
 
 use longshore_quant::EncodeStats;
 
-/// So many tensors of which the same is to be said have a line each; more have one together.
+/// Number of tensors up to which each gets its own line for the same warning. More tensors share one line.
 const APART: usize = 3;
 
-/// What is to be said of one tensor.
+/// A warning about one tensor.
 #[derive(Debug)]
 pub(super) struct Warning {
-    /// Where it lies, for the line.
+    /// Name of the tensor.
     tensor: String,
-    /// Of what there are `count`.
+    /// Description of the things that `count` counts.
     what: &'static str,
     count: u64,
-    /// What follows the count.
+    /// Text that follows the count.
     remark: &'static str,
 }
 
-/// What a user should know of a tensor that was quantized; nothing of one that fits its scheme.
+/// Warnings about a tensor that was quantized. There are none if the tensor fits its scheme.
 pub(super) fn of(tensor: &str, stats: &EncodeStats) -> impl Iterator<Item = Warning> {
     let counts = [
         (stats.non_finite, "elements that are infinite or NaN, and spoil their groups"),
@@ -29,13 +29,14 @@ pub(super) fn of(tensor: &str, stats: &EncodeStats) -> impl Iterator<Item = Warn
     found.map(|(count, what)| Warning { tensor: tensor.to_owned(), what, count, remark: "" })
 }
 
-/// What is said of codes that were NaN by mistake.
+/// A warning about codes that were NaN by mistake.
 pub(super) fn mended(tensor: &str, count: u64) -> Warning {
     let what = "codes that MLX before 0.32.2 wrote for its largest weights, and that later versions read as NaN";
     Warning { tensor: tensor.to_owned(), what, count, remark: "; they became 448" }
 }
 
-/// All of them, a line each, in the order in which they came. What is to be said of many tensors is said once, where it is said first.
+/// Renders the warnings as one line each, in their order. A warning that applies to many tensors becomes one line, in
+/// place of its first.
 pub(super) fn lines(warnings: &[Warning]) -> Vec<String> {
     let mut lines = Vec::new();
     for (at, warning) in warnings.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What `config.json` says about quantized weights, once they are quantized no more.
+//! Corrections to what `config.json` says about quantization, for exports whose values are floats.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,9 @@ use super::{
     restore::Output,
 };
 
-/// Edits the configuration of the directory `directory`, whose tensors are all plain, if values of it were decoded: it keeps no
-/// word about quantization, and the type that it names is theirs. `is_decoded` says that this export decodes.
+/// Edits the configuration of the directory `directory`, whose tensors are all plain, if any of its values were
+/// decoded. Removes what it says about quantization and sets the float type of the tensors. `is_decoded` says whether
+/// this export decodes.
 pub(super) fn edit(
     store: &Store,
     model: &Model,
@@ -50,7 +51,7 @@ pub(super) fn edit(
     Ok(())
 }
 
-/// Removes what is said about quantization, at the top and in the description of the language model.
+/// Removes the members about quantization, at the top level and in the description of the language model.
 pub(super) fn strip(config: &mut Document) {
     for name in QUANTIZATION {
         config.remove(name);
@@ -77,7 +78,7 @@ fn retype(config: &mut Document, dtype: Option<&str>) {
     }
 }
 
-/// The float type of most elements, as torch calls it.
+/// The float type of most elements, under torch's name.
 fn dtype(outputs: &[Output<'_>]) -> Option<&'static str> {
     let types = [(Dtype::F32, "float32"), (Dtype::F16, "float16"), (Dtype::BF16, "bfloat16")];
     let elements = |dtype| {

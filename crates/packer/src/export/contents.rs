@@ -1,4 +1,4 @@
-//! What an export consists of, before anything is written.
+//! The contents of an export, determined before anything is written.
 
 use std::{collections::BTreeMap, fs};
 
@@ -7,27 +7,27 @@ use longshore_model::MAX_CONFIG_BYTES;
 
 use super::{document::Document, error::ExportError, restore::Output};
 
-/// What becomes of a companion file that does not stay as it is.
+/// A change to a companion file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Edit {
-    /// It is written with this text.
+    /// The file is written with this text.
     Text(String),
-    /// It is not written.
+    /// The file is not written.
     LeaveOut,
 }
 
-/// The tensors and the edited files of an export.
+/// The tensors and the changed files of an export.
 pub(super) struct Contents<'w> {
-    /// By the directory that they belong in: nothing, or one segment and a slash.
+    /// The tensors, by the directory that they belong in: the empty string, or one path segment and a slash.
     pub(super) directories: BTreeMap<String, Vec<Output<'w>>>,
-    /// By the path below the export's directory.
+    /// The changes, by the path of the file below the export's directory.
     pub(super) edits: BTreeMap<String, Edit>,
-    /// Stored tensors that the format has no place for.
+    /// Number of stored tensors that the format has no place for.
     pub(super) left_out: usize,
 }
 
-/// A configuration among the model's files. `None` if there is none of this path, or one that no reader of configurations
-/// takes: too long, not UTF-8, or not an object.
+/// Parses a configuration among the model's files. `None` if there is no file with this path, or if the file is too
+/// long, not UTF-8, or not a JSON object.
 pub(super) fn read_config(store: &Store, model: &Model, path: &str) -> Result<Option<Document>, ExportError> {
     let file = model.manifest.files().find(|(name, layer)| name.as_str() == path && layer.size <= MAX_CONFIG_BYTES);
     let Some((_, layer)) = file else { return Ok(None) };
@@ -37,7 +37,7 @@ pub(super) fn read_config(store: &Store, model: &Model, path: &str) -> Result<Op
     Ok(text.as_deref().and_then(|text| Document::parse(text.trim_start_matches('\u{feff}'))))
 }
 
-/// What messages call a layer.
+/// The name of a layer in messages.
 pub(super) fn name_of(layer: &Descriptor) -> String {
     layer.name.clone().unwrap_or_default()
 }

@@ -24,37 +24,44 @@ use super::{
 };
 use crate::io::threads::threads;
 
-/// Writes `model` into the directory `dir`: safetensors files, their index where there are several, and every companion file.
+/// Writes `model` into the directory `dir`: safetensors files, their index if there are several, and every companion
+/// file.
 ///
-/// Import's arrangements are undone: stacked experts come back under their own names, transposed ones in their own
-/// orientation. The directory appears whole, under its own name, or not at all; what is written meanwhile lies beside it, or
-/// inside where it exists and is empty. The weight files of a diffusers component, as its `config.json` tells, are called
-/// `diffusion_pytorch_model`, any others `model`. Each component of a pipeline gets a directory of its own, and so does a draft
-/// model, `draft`, which loads by itself. Memory is bounded by the number of threads, however large the tensors are.
+/// The arrangements of the import are undone: stacked experts come back under their own names, transposed weights in
+/// their own orientation. The directory appears whole, under its own name, or not at all. Until then the files lie in a
+/// directory beside it, or inside it if it exists and is empty. The weight files of a diffusers component, recognised
+/// by its `config.json`, are called `diffusion_pytorch_model`, all others `model`. Each component of a pipeline gets
+/// its own directory. So does a draft model: `draft`, which can be loaded by itself. Memory is bounded by the number of
+/// threads, however large the tensors are.
 ///
-/// Of [`ExportFormat::Hf`], values are floats. Where they were decoded, by this export or at import, `config.json` does not say
-/// any more that weights are quantized (`quantization`, `quantization_config`, `compression_config`, also in the description of a
-/// nested language model), its `dtype` or `torch_dtype` becomes theirs, and `hf_quant_config.json` is left out. All else in it, the
-/// order and spelling of its members included, stays; and a checkpoint that was stored as floats keeps every file to the byte.
+/// In [`ExportFormat::Hf`], values are floats. If values were decoded, by this export or at import, `config.json` no
+/// longer says that weights are quantized: `quantization`, `quantization_config` and `compression_config` are removed,
+/// also in the description of a nested language model. Its `dtype` or `torch_dtype` becomes the type of the values, and
+/// `hf_quant_config.json` is left out. Everything else in the file stays, with the order and spelling of its members. A
+/// checkpoint that was stored as floats keeps every file to the byte.
 ///
-/// Of [`ExportFormat::Mlx`], modules keep their codes under mlx-lm's names ([`mlx_architectures`](crate::mlx_architectures)): `.weight`, `.scales` and, if the
-/// scheme has them, `.biases`. `config.json` says how under `quantization` and `quantization_config`, and repeats members in
-/// the spelling that mlx-lm reads where newer configurations have another. No value is computed. Tensors that mlx-lm's class does
-/// without, such as layers for predicting further tokens, are left out and counted; one that it does not know is an error.
+/// In [`ExportFormat::Mlx`], modules keep their codes under mlx-lm's names
+/// ([`mlx_architectures`](crate::mlx_architectures)): `.weight`, `.scales` and, if the scheme has them, `.biases`.
+/// `config.json` describes the codes under `quantization` and `quantization_config`. If newer configurations spell a
+/// member differently from mlx-lm, the member is repeated in mlx-lm's spelling. No value is computed. Tensors that
+/// mlx-lm's class does not use, such as layers that predict further tokens, are left out and counted. A tensor that is
+/// unknown to the class is an error.
 ///
-/// The lengths of all blobs are checked against the manifest. Their bytes are not hashed, as none of those who read a store
-/// do: [`Store::verify`] is for that.
+/// The lengths of all blobs are checked against the manifest. Their bytes are not hashed; [`Store::verify`] does that.
 ///
 /// # Errors
 ///
-/// Whichever it is, `dir` is as it was before:
-/// - [`ExportError::NotEmpty`], [`ExportError::NotADirectory`], [`ExportError::Write`]: the directory cannot be written;
-/// - [`ExportError::Quantized`], [`ExportError::Clash`]: the model has no such form;
-/// - [`ExportError::NotForMlx`], [`ExportError::MlxArchitecture`], [`ExportError::MlxTensor`], [`ExportError::MlxQuantized`],
-///   [`ExportError::MlxGlobalScale`]: mlx-lm cannot load it;
-/// - [`ExportError::Weights`], [`ExportError::Size`], [`ExportError::Read`]: blobs are missing, cut off, or not from us;
-/// - [`ExportError::Restore`], [`ExportError::Layout`]: the tensor table tells of arrangements that no import makes;
-/// - [`ExportError::Cancelled`]: `progress` said so.
+/// After any error, `dir` is as it was before:
+///
+/// - [`ExportError::NotEmpty`], [`ExportError::NotADirectory`], [`ExportError::Write`]: the directory cannot be
+///   written;
+/// - [`ExportError::Quantized`], [`ExportError::Clash`]: the model cannot be written in this form;
+/// - [`ExportError::NotForMlx`], [`ExportError::MlxArchitecture`], [`ExportError::MlxTensor`],
+///   [`ExportError::MlxQuantized`], [`ExportError::MlxGlobalScale`]: mlx-lm cannot load the model;
+/// - [`ExportError::Weights`], [`ExportError::Size`], [`ExportError::Read`]: blobs are missing, cut off, or not written
+///   by this program;
+/// - [`ExportError::Restore`], [`ExportError::Layout`]: the tensor table holds arrangements that no import makes;
+/// - [`ExportError::Cancelled`]: `progress` asked to stop.
 pub fn export(
     store: &Store,
     model: &Model,
@@ -107,7 +114,7 @@ pub fn export(
     Ok(outcome)
 }
 
-/// Makes sure that the blobs of tensors and files are as long as the manifest says.
+/// Checks that the blobs of tensors and files have the lengths that the manifest says.
 fn check_sizes(store: &Store, model: &Model) -> Result<(), ExportError> {
     let mut seen = HashSet::new();
     let layers = model.manifest.layers.iter().filter(|layer| layer.is_tensor() || layer.is_file());
@@ -130,7 +137,8 @@ fn check_size(store: &Store, layer: &Descriptor, found: u64) -> Result<(), Expor
     Err(ExportError::Size { path: store.blob_path(&layer.digest), layer: name_of(layer), found, expected })
 }
 
-/// How the weight files of a directory begin. What loads them goes by the `config.json` beside them, and so does this.
+/// The beginning of the names of a directory's weight files. Loaders choose it by the `config.json` in the directory,
+/// and so does this function.
 fn stem(store: &Store, model: &Model, directory: &str) -> &'static str {
     let mut files = model.manifest.files();
     let is_config = |name: &str| name.strip_prefix(directory) == Some("config.json");
@@ -142,7 +150,8 @@ fn stem(store: &Store, model: &Model, directory: &str) -> &'static str {
     }
 }
 
-/// The metadata of the source's files; transformers wants to be told which framework the tensors are for.
+/// The metadata of the source's files, with the name of the framework that the tensors are for. transformers requires
+/// that name.
 fn metadata(model: &Model, format: ExportFormat) -> BTreeMap<String, String> {
     let mut metadata = model.config.longshore.as_ref().map(|table| table.import.metadata.clone()).unwrap_or_default();
     if format == ExportFormat::Mlx {
@@ -153,7 +162,7 @@ fn metadata(model: &Model, format: ExportFormat) -> BTreeMap<String, String> {
     metadata
 }
 
-/// Writes a companion file that was edited.
+/// Writes a companion file with changed text.
 fn write_companion(target: &Path, text: &str) -> Result<u64, ExportError> {
     if let Some(parent) = target.parent() {
         fs::create_dir_all(parent).map_err(|source| ExportError::Write { path: target.to_path_buf(), source })?;
@@ -167,7 +176,7 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<u64, ExportError> {
     Ok(bytes.len() as u64)
 }
 
-/// Copies a companion file's bytes, not its permissions: blobs are read-only.
+/// Copies the bytes of a companion file, but not its permissions, because blobs are read-only.
 fn copy_file(store: &Store, layer: &Descriptor, target: &Path) -> Result<u64, ExportError> {
     let fail = |source| ExportError::Write { path: target.to_path_buf(), source };
     if let Some(parent) = target.parent() {
@@ -182,7 +191,7 @@ fn copy_file(store: &Store, layer: &Descriptor, target: &Path) -> Result<u64, Ex
     Ok(copied)
 }
 
-/// Decides everything about an export.
+/// Determines the tensors and changed files of the export.
 fn contents<'w>(
     store: &Store,
     model: &Model,

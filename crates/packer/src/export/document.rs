@@ -1,25 +1,25 @@
-//! Editing a JSON object as text, so that what is not edited stays as it was written.
+//! Editing a JSON object as text, so that everything that is not edited stays as it was written.
 
 /// The members of a JSON object in their order, each with its own spelling.
 ///
-/// The order, the numbers' digits, the white space and Python's `NaN` and `Infinity` all survive. A name that occurs twice stays
-/// twice; [`Document::get`] gives the last, which is the one that readers see.
+/// The order, the digits of numbers, the white space and Python's `NaN` and `Infinity` are kept. A name that occurs
+/// twice is kept twice. [`Document::get`] returns the last of the two, as readers of JSON do.
 #[derive(Debug, Clone)]
 pub(super) struct Document {
     members: Vec<Member>,
-    /// White space before a member, and between its name and its value, for those that are added.
+    /// White space before an added member. `colon` is the text between its name and its value.
     lead: String,
     colon: String,
-    /// What follows the last member: white space and the brace.
+    /// White space after the last member, before the closing brace.
     close: String,
-    /// What follows the brace.
+    /// Text after the closing brace.
     tail: String,
 }
 
 #[derive(Debug, Clone)]
 struct Member {
     lead: String,
-    /// With its quotes.
+    /// The name as written, with its quotes.
     key: String,
     name: String,
     colon: String,
@@ -27,7 +27,8 @@ struct Member {
 }
 
 impl Document {
-    /// Reads a text that is an object. `None` if it is none; that each value is JSON is for others to check.
+    /// Parses a text that is a JSON object. `None` if it is not an object. Whether each value is valid JSON is not
+    /// checked.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut at = Cursor { text, at: 0 };
         at.space();
@@ -69,12 +70,12 @@ impl Document {
         Some(Self { members, lead, colon, close: close.to_owned(), tail: tail.to_owned() })
     }
 
-    /// The text of a member's value.
+    /// The text of the member's value.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.members.iter().rev().find(|member| member.name == name).map(|member| member.value.as_str())
     }
 
-    /// A member that is an object itself.
+    /// The member, if its value is an object.
     pub(super) fn object(&self, name: &str) -> Option<Self> {
         Self::parse(self.get(name)?)
     }
@@ -84,7 +85,7 @@ impl Document {
         self.members.iter().map(|member| member.name.as_str())
     }
 
-    /// Whether the member exists and is not null.
+    /// Whether the member exists and is not `null`.
     pub(super) fn has(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| value != "null")
     }
@@ -93,7 +94,7 @@ impl Document {
         self.members.retain(|member| member.name != name);
     }
 
-    /// Gives a member this value in its place, or adds it at the end.
+    /// Replaces the value of a member, or adds the member at the end.
     pub(super) fn set(&mut self, name: &str, value: String) {
         if let Some(member) = self.members.iter_mut().rev().find(|member| member.name == name) {
             member.value = value;
@@ -104,7 +105,7 @@ impl Document {
         self.members.push(Member { lead, key, name: name.to_owned(), colon, value });
     }
 
-    /// Adds a member that the document lacks.
+    /// Adds a member if the document does not have it.
     pub(super) fn add(&mut self, name: &str, value: impl FnOnce() -> Option<String>) {
         if !self.has(name)
             && let Some(value) = value()
@@ -113,7 +114,8 @@ impl Document {
         }
     }
 
-    /// An object of these members as the text of a value, one to a line where this document has them so.
+    /// The text of an object with these members. Each member gets its own line if the members of this document have
+    /// their own lines.
     pub(super) fn nested(&self, members: &[(String, String)]) -> String {
         let Some((_, indent)) = self.lead.rsplit_once('\n') else {
             let members: Vec<_> = members.iter().map(|(name, value)| format!("{}{value}", self.key(name))).collect();
@@ -121,7 +123,7 @@ impl Document {
         };
         let step = indent;
         let line = |(name, value): &(String, String)| {
-            // A value of several lines moves in with the member.
+            // A value of several lines is indented like its member.
             format!("\n{indent}{step}{}{}", self.key(name), value.replace('\n', &format!("\n{step}")))
         };
         let lines: Vec<_> = members.iter().map(line).collect();
@@ -139,7 +141,7 @@ impl Document {
     }
 }
 
-/// A place in a text.
+/// A position in a text.
 struct Cursor<'t> {
     text: &'t str,
     at: usize,
@@ -165,7 +167,7 @@ impl<'t> Cursor<'t> {
         self.take(rest.len() - rest.trim_start_matches([' ', '\t', '\n', '\r']).len())
     }
 
-    /// A value's text: a string, an object, an array, or a word up to what ends it.
+    /// Takes the text of a value: a string, an object, an array, or a word up to the character that ends it.
     fn value(&mut self) -> Option<&'t str> {
         let rest = self.rest().as_bytes();
         let (mut depth, mut in_string) = (0_usize, false);

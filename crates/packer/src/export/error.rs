@@ -5,59 +5,59 @@ use longshore_st_format::LayoutError;
 
 use super::mlx::architecture::mlx_architectures;
 
-/// An export that failed. The directory is as it was before.
+/// Reason why an export failed. The directory is as it was before.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExportError {
-    /// The directory exists and holds something.
+    /// The directory exists and is not empty.
     #[error("{} is not empty", dir.display())]
     NotEmpty {
         /// The directory.
         dir: PathBuf,
     },
-    /// There is something else where the directory, or one above it, should be: a file, or a link that leads nowhere.
+    /// A file, or a link whose target does not exist, stands in place of the directory or of one above it.
     #[error("{} is not a directory", path.display())]
     NotADirectory {
         /// The file or link.
         path: PathBuf,
     },
-    /// Two files of the export would have one name.
+    /// Two files of the export would have the same name.
     #[error("the model's file {path:?} cannot be exported: {problem}")]
     Clash {
-        /// The path of the companion file, as its layer is called.
+        /// The path of the companion file, which is the name of its layer.
         path: String,
-        /// What else has this name.
+        /// Description of the other file with this name.
         problem: String,
     },
-    /// The model has quantized tensors, and nothing was said about decoding them.
+    /// The model has quantized tensors, and decoding was not requested.
     #[error("{count} tensors are quantized, {first:?} for one, and a Hugging Face directory has no form for them")]
     Quantized {
-        /// How many.
+        /// Number of quantized tensors.
         count: usize,
-        /// The first of them.
+        /// Name of the first quantized tensor.
         first: String,
     },
-    /// The model as a whole has no form that mlx-lm loads.
-    #[error("there is no export for mlx-lm: {problem}")]
+    /// The model cannot be exported for mlx-lm.
+    #[error("the model cannot be exported for mlx-lm: {problem}")]
     NotForMlx {
-        /// Why.
+        /// The reason.
         problem: String,
     },
-    /// It is not known what mlx-lm calls the tensors of this architecture.
-    #[error("there is no export for mlx-lm of {found}: its names are known for {}", mlx_architectures().collect::<Vec<_>>().join(", "))]
+    /// mlx-lm's names for the tensors of this architecture are not known.
+    #[error("{found} cannot be exported for mlx-lm: names of tensors are known for {}", mlx_architectures().collect::<Vec<_>>().join(", "))]
     MlxArchitecture {
-        /// The `model_type`, or the class.
+        /// The `model_type` or the class of the model.
         found: String,
     },
-    /// A tensor has no place in mlx-lm's class.
+    /// mlx-lm's class has no place for a tensor.
     #[error("tensor {tensor:?} cannot be exported for mlx-lm: {problem}")]
     MlxTensor {
         /// The stored tensor.
         tensor: String,
-        /// Why.
+        /// The reason.
         problem: String,
     },
-    /// A tensor is quantized that mlx-lm's class has as floats only.
+    /// A quantized tensor is one that mlx-lm's class loads only as floats.
     #[error("tensor {tensor:?} is quantized, and mlx-lm loads it as floats only")]
     MlxQuantized {
         /// The stored tensor.
@@ -69,35 +69,35 @@ pub enum ExportError {
         /// The stored tensor.
         tensor: String,
     },
-    /// A tensor cannot be turned back into what it was made from.
+    /// The source tensors of a stored tensor cannot be restored.
     #[error("cannot restore tensor {tensor:?}: {problem}")]
     Restore {
         /// The stored tensor.
         tensor: String,
-        /// Why.
+        /// The reason.
         problem: String,
     },
-    /// The restored tensors do not make a file.
+    /// The restored tensors cannot be laid out as a file.
     #[error("cannot lay out {file}")]
     Layout {
-        /// The file's name.
+        /// Name of the file.
         file: String,
-        /// Why.
+        /// The error in the layout.
         source: LayoutError,
     },
     /// The blobs cannot be opened.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// A blob is not as long as the manifest says.
+    /// A blob does not have the length that the manifest says.
     #[error("the blob {} of {layer:?} has {found} bytes, expected the {expected} of its manifest", path.display())]
     Size {
         /// The blob.
         path: PathBuf,
-        /// The layer's name: a tensor's, an expert group's or a file's.
+        /// Name of the layer: that of a tensor, an expert group or a file.
         layer: String,
-        /// Its length, in bytes.
+        /// Length of the blob in bytes.
         found: u64,
-        /// The length in the manifest, in bytes.
+        /// Length in the manifest, in bytes.
         expected: u64,
     },
     /// A blob cannot be read.
@@ -105,9 +105,9 @@ pub enum ExportError {
     Read {
         /// The blob.
         path: PathBuf,
-        /// The layer's name: a tensor's, an expert group's or a file's.
+        /// Name of the layer: that of a tensor, an expert group or a file.
         layer: String,
-        /// What the system answered.
+        /// The error of the system.
         source: io::Error,
     },
     /// A file or directory of the export cannot be written.
@@ -115,10 +115,10 @@ pub enum ExportError {
     Write {
         /// The file or directory.
         path: PathBuf,
-        /// What the system answered.
+        /// The error of the system.
         source: io::Error,
     },
-    /// It was told to stop.
+    /// The export was cancelled.
     #[error("the export was stopped; {} is as it was", dir.display())]
     Cancelled {
         /// The directory.

@@ -1,4 +1,4 @@
-//! A model as transformers and diffusers load it.
+//! The contents of an export for transformers and diffusers.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::{
     restore::{self, Output},
 };
 
-/// The tensors under the source's names, and the configurations without claims that are no longer true.
+/// Returns the tensors under the names of the source, and configurations without statements that are no longer true.
 pub(super) fn contents<'w>(
     store: &Store,
     model: &Model,

@@ -1,4 +1,4 @@
-//! No two files of an export have one name.
+//! Refusal of file names that occur more than once in an export.
 
 use std::collections::HashSet;
 
@@ -6,8 +6,8 @@ use longshore_manifest::RelativePath;
 
 use super::error::ExportError;
 
-/// Refuses companion files that are called alike, as a file that export writes itself, or as a directory above another.
-/// `own` are the names of the files that export writes.
+/// Refuses companion files that have the name of another companion file, of a file in `own`, or of a directory above
+/// another file. `own` are the names of the files that the export itself writes.
 pub(super) fn check<'n>(own: &[String], files: impl IntoIterator<Item = &'n RelativePath>) -> Result<(), ExportError> {
     let clash = |path: &str, problem: String| Err(ExportError::Clash { path: path.to_owned(), problem });
     let own: HashSet<&str> = own.iter().map(String::as_str).collect();
@@ -35,7 +35,7 @@ pub(super) fn check<'n>(own: &[String], files: impl IntoIterator<Item = &'n Rela
     Ok(())
 }
 
-/// The directories above a file, without the export's own.
+/// The directories above a file, below the export's directory.
 fn directories(path: &str) -> impl Iterator<Item = &str> {
     path.match_indices('/').map(|(at, _)| &path[..at])
 }

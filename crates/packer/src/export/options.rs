@@ -1,52 +1,53 @@
-//! The options of an export, and its outcome.
+//! The options of an export, and the outcome.
 
 use std::num::NonZero;
 
 use longshore_quant::FloatType;
 
-/// The program that is to load an export.
+/// The program that an export is written for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExportFormat {
-    /// transformers, and all that read such checkpoints: floats under the source's names.
+    /// transformers, and all programs that read such checkpoints: floats under the names of the source.
     #[default]
     Hf,
-    /// mlx-lm: quantized modules as they are, under mlx-lm's names.
+    /// mlx-lm: quantized modules with their codes unchanged, under mlx-lm's names.
     Mlx,
 }
 
 /// The options of an export.
 #[derive(Debug, Clone)]
 pub struct ExportOptions {
-    /// The program that is to load the directory.
+    /// The program that will load the directory.
     pub format: ExportFormat,
-    /// Decode quantized tensors to this type, in [`ExportFormat::Hf`]. Without it a model that has any is refused.
+    /// Decodes quantized tensors to this type, in [`ExportFormat::Hf`]. With `None`, a model that has quantized tensors
+    /// is refused.
     pub dequantize: Option<FloatType>,
-    /// The most bytes of tensors in a file; a larger tensor gets a file of its own.
+    /// The largest number of bytes of tensors in a file. A larger tensor gets its own file.
     pub shard_bytes: u64,
-    /// The number of threads; all that the machine has if `None`.
+    /// The number of threads. `None` stands for all that the machine offers.
     pub threads: Option<NonZero<usize>>,
 }
 
 impl Default for ExportOptions {
-    /// Nothing is decoded; files of at most 5 GB, as the hub's tools write them.
+    /// Decodes nothing, and writes files of at most 5 GB, as the tools of the hub do.
     fn default() -> Self {
         Self { format: ExportFormat::Hf, dequantize: None, shard_bytes: 5_000_000_000, threads: None }
     }
 }
 
-/// What an export wrote.
+/// The outcome of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExportOutcome {
-    /// The number of tensors.
+    /// Number of exported tensors.
     pub tensors: usize,
-    /// The number of safetensors files.
+    /// Number of safetensors files.
     pub shards: usize,
-    /// The number of companion files.
+    /// Number of companion files.
     pub files: usize,
-    /// The bytes of all files.
+    /// Length of all files in bytes.
     pub bytes: u64,
-    /// Stored tensors that were left out, as the format has no place for them.
+    /// Number of stored tensors that were left out because the format has no place for them.
     pub left_out: usize,
 }

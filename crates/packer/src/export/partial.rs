@@ -1,4 +1,4 @@
-//! The directory of an export while it is being written.
+//! The directory that an export is written to until it is complete.
 
 use std::{
     ffi::OsString,
@@ -10,14 +10,15 @@ use std::{
 use super::error::ExportError;
 
 const END: &str = ".partial";
-/// How such a directory begins inside of the one that is to be filled.
+/// Beginning of the name of a partial directory inside an existing target.
 const INSIDE: &str = ".export";
 
-/// A directory beside the one that it will become, or inside of it where that exists: an empty directory may be a mount
-/// point, a link or somebody else's, and stays what it is. Removed unless it was completed.
+/// A directory beside the target that it will become, or inside the target if that exists. An existing empty directory
+/// is kept, because it may be a mount point, a link, or belong to another user. The partial directory is removed unless
+/// it is completed.
 ///
-/// It is locked while it is being written, so that the next export to the same place can tell what a killed one has left and
-/// sweep it. Where directories cannot be locked, nothing is swept.
+/// The directory is locked while it is written. The next export to the same target can therefore tell what a killed
+/// export has left, and removes it. If directories cannot be locked, nothing is removed.
 #[derive(Debug)]
 pub(super) struct Partial {
     path: PathBuf,
@@ -26,7 +27,7 @@ pub(super) struct Partial {
     _lock: Option<File>,
 }
 
-/// Refuses what is no directory, or holds something but what exports leave, before any work is done.
+/// Refuses a target that is no directory, or that holds anything but leftovers of exports, before any work is done.
 pub(super) fn check(target: &Path) -> Result<(), ExportError> {
     if let Some(path) = not_a_directory(target) {
         return Err(ExportError::NotADirectory { path: path.to_path_buf() });
@@ -41,9 +42,9 @@ pub(super) fn check(target: &Path) -> Result<(), ExportError> {
     }
 }
 
-/// What stands where `target`, or a directory above it, should be: a file, or a link that leads nowhere.
+/// The file, or the link without a target, that stands where `target` or a directory above it should be.
 fn not_a_directory(target: &Path) -> Option<&Path> {
-    // Without a slash at the end, behind which the system sees neither files nor links.
+    // Taking the components drops a trailing slash, with which the system would report neither files nor links.
     let places = target.components().as_path().ancestors().filter(|place| !place.as_os_str().is_empty());
     for place in places {
         match fs::metadata(place) {
@@ -56,7 +57,7 @@ fn not_a_directory(target: &Path) -> Option<&Path> {
 }
 
 impl Partial {
-    /// Makes the directory, and its parents where they are missing, and sweeps what killed exports have left.
+    /// Creates the directory, with missing parents, and removes leftovers of killed exports.
     pub(super) fn create(target: &Path) -> Result<Self, ExportError> {
         let is_inside = target.is_dir();
         let (parent, prefix) = if is_inside {
@@ -78,7 +79,7 @@ impl Partial {
                 other => other.map_err(fail(&path))?,
             }
             let lock = lock(&path);
-            // Before it was locked, another export may have taken it for a left one.
+            // Another export may have taken the directory for a leftover and removed it before it was locked.
             if path.is_dir() {
                 return Ok(Self { path, target: target.to_path_buf(), is_inside, _lock: lock });
             }
@@ -90,7 +91,7 @@ impl Partial {
         &self.path
     }
 
-    /// Gives what was written its name.
+    /// Gives the written directory its final name.
     pub(super) fn complete(self) -> Result<(), ExportError> {
         if !self.is_inside {
             return fs::rename(&self.path, &self.target).map_err(fail(&self.target));
@@ -107,7 +108,7 @@ impl Partial {
         });
         if result.is_err() {
             for (from, name) in moved {
-                // Nothing more can be done about one that cannot go back; the error above says why.
+                // A file that cannot be moved back stays where it is; the error above says why.
                 let _ = fs::rename(from, self.path.join(name));
             }
         }
@@ -117,7 +118,7 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        // Gone after a success; nothing here can be reported.
+        // After a success the directory is gone. An error cannot be reported here.
         let _ = fs::remove_dir_all(&self.path);
     }
 }
@@ -139,14 +140,14 @@ fn is_ours(entry: &io::Result<fs::DirEntry>) -> bool {
     entry.as_ref().is_ok_and(|entry| is_partial(&entry.file_name().to_string_lossy(), INSIDE))
 }
 
-/// Whether a directory of this name was made by an export with this prefix.
+/// Whether an export with this prefix created the directory with this name.
 fn is_partial(name: &str, prefix: &str) -> bool {
     let unique = || name.strip_prefix(prefix)?.strip_prefix('.')?.strip_suffix(END)?.split_once('-');
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     unique().is_some_and(|(process, count)| is_number(process) && is_number(count))
 }
 
-/// Removes what nobody writes any more. Whatever prevents that is no reason not to export.
+/// Removes directories that no running export writes. Errors are ignored, because they do not prevent an export.
 fn sweep(parent: &Path, prefix: &str) {
     for name in names(parent).unwrap_or_default() {
         if is_partial(&name.to_string_lossy(), prefix) {
@@ -158,7 +159,8 @@ fn sweep(parent: &Path, prefix: &str) {
     }
 }
 
-/// Locks a directory until the file is closed. `None` where another holds it, and where there is no such lock.
+/// Locks a directory until the returned file is closed. `None` if another process holds the lock or if directories
+/// cannot be locked.
 #[cfg(unix)]
 fn lock(dir: &Path) -> Option<File> {
     let file = File::open(dir).ok()?;

@@ -1,4 +1,4 @@
-//! Which tensors a stored model was made from, and where their values lie.
+//! Restoring the tensors that a stored model was made from, and the places of their values.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -12,7 +12,7 @@ use longshore_st_format::{Dtype, Shape};
 
 use super::error::ExportError;
 
-/// A tensor of the export, and the part of a stored tensor that holds its values.
+/// A tensor of the export, with the part of a stored tensor that holds its values.
 pub(super) struct Output<'w> {
     pub(super) name: String,
     pub(super) dtype: Dtype,
@@ -20,22 +20,22 @@ pub(super) struct Output<'w> {
     pub(super) elements: u64,
     pub(super) bytes: u64,
     pub(super) values: Values<'w>,
-    /// The first of its elements in the stored tensor.
+    /// Index of the tensor's first element in the stored tensor.
     pub(super) start: u64,
-    /// Whether its last two axes have to be swapped back.
+    /// Whether the last two axes have to be swapped back.
     pub(super) is_transposed: bool,
-    /// Which elements of plain values it has; all if `None`.
+    /// The elements of the plain values that belong to the tensor; all of them if `None`.
     pub(super) pick: Option<Pick>,
 }
 
 impl Output<'_> {
-    /// Whether its values are decoded while they are written.
+    /// Whether the values are decoded while they are written.
     pub(super) fn is_decoded(&self) -> bool {
         matches!(self.values, Values::Coded(_))
     }
 }
 
-/// Elements of a tensor: the first `run` of every `period` of them, counted from the element `first`.
+/// A selection of a tensor's elements: the first `run` of every `period` elements, counted from the element `first`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pick {
     pub(super) run: u64,
@@ -46,29 +46,29 @@ pub(super) struct Pick {
 /// The values of a stored tensor.
 #[derive(Clone, Copy)]
 pub(super) enum Values<'w> {
-    /// As they are.
+    /// Bytes of plain values.
     Plain(&'w [u8]),
-    /// As codes of whole groups.
+    /// Codes of whole groups.
     Coded(Coded<'w>),
 }
 
-/// The parts of a quantized tensor, whose lengths are those that `decoder` will find.
+/// The parts of a quantized tensor. Their lengths have been checked to be those that `decoder` expects.
 #[derive(Clone, Copy)]
 pub(super) struct Coded<'w> {
     pub(super) decoder: Decoder,
-    /// The global scale of each matrix, F32, where a stack has one for each; empty otherwise.
+    /// Global scales as F32, one for each matrix of a stack. Empty if there is at most one for the whole tensor.
     pub(super) global_scales: &'w [u8],
-    /// Elements that share one of them.
+    /// Number of elements that share one global scale.
     pub(super) matrix: u64,
     pub(super) weight: &'w [u8],
     pub(super) scale: &'w [u8],
     pub(super) bias: &'w [u8],
-    /// The bytes of one group in each part.
+    /// Length of one group in bytes, for each part.
     pub(super) group: EncodedLen,
 }
 
 impl Coded<'_> {
-    /// Decodes elements of one matrix, whole groups.
+    /// Decodes the elements `from..to` of one matrix, which must be whole groups.
     pub(super) fn decode(&self, from: u64, to: u64, out: &mut [u8]) {
         let index = |count: u64| usize::try_from(count).expect("a mapped tensor fits the address space");
         let group = u64::from(self.decoder.scheme().group_size());
@@ -89,8 +89,8 @@ impl Coded<'_> {
     }
 }
 
-/// The tensors of the export in the order of the table, by the directory that they belong in: nothing, or one segment and a
-/// slash. No two of a directory have one name.
+/// The tensors of the export in the order of the table, by the directory that they belong in: the empty string, or one
+/// path segment and a slash. Names are unique within a directory.
 pub(super) fn outputs<'w>(
     weights: &'w Weights,
     model: &Model,
@@ -115,7 +115,7 @@ pub(super) fn outputs<'w>(
     Ok(outputs)
 }
 
-/// Makes sure that no two tensors of a directory have one name.
+/// Checks that no two tensors of a directory have the same name.
 pub(super) fn check_names(outputs: &[Output<'_>]) -> Result<(), ExportError> {
     let mut names = HashSet::with_capacity(outputs.len());
     match outputs.iter().find(|output| !names.insert(output.name.as_str())) {
@@ -127,7 +127,7 @@ pub(super) fn check_names(outputs: &[Output<'_>]) -> Result<(), ExportError> {
     }
 }
 
-/// Where a tensor's file lies below the export's directory.
+/// The directory of a tensor's file below the export's directory.
 fn directory(model: &Model, blob: &BlobEntry, entry: &TensorEntry) -> String {
     match (&blob.component, &model.config.draft) {
         (Some(component), _) => format!("{component}/"),
@@ -177,7 +177,7 @@ fn restore<'w>(
     }
 }
 
-/// What decodes a tensor, and its parts, which are as long as the decoder will find them.
+/// The parts of a quantized tensor, after checking their lengths, and the decoder for them.
 fn coded<'w>(
     entry: &TensorEntry,
     quantization: &Quantization,
@@ -186,7 +186,7 @@ fn coded<'w>(
 ) -> Result<Coded<'w>, String> {
     let scheme =
         Scheme::from_metadata(&quantization.quant_type, quantization.group_size).map_err(|error| error.to_string())?;
-    // Scales have the source's float type; it means nothing to the schemes that have others.
+    // Scales of affine schemes have the float type of the source. Other schemes ignore that type.
     let stored: FloatType =
         entry.dtype.name().parse().map_err(|error: longshore_quant::UnknownFloatType| error.to_string())?;
     let parts = scheme.parts(stored, entry.shape.dims()).map_err(|error| error.to_string())?;
@@ -220,7 +220,7 @@ fn coded<'w>(
     Ok(Coded { decoder, global_scales, matrix, weight, scale: part(Role::Scale), bias: part(Role::Bias), group })
 }
 
-/// What messages call a part of a tensor.
+/// The name of a tensor's part in messages.
 fn part_name(role: Role) -> &'static str {
     match role {
         Role::Weight => "weight",

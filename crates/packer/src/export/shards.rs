@@ -14,17 +14,17 @@ use longshore_st_format::{Dtype, Layout, Shape, ShardIndex};
 use super::{error::ExportError, restore::Output, tensor};
 use crate::io::positioned;
 
-/// A file to be written.
+/// A safetensors file to be written.
 pub(super) struct Shard<'w> {
-    /// The path below the export's directory.
+    /// Path of the file below the export's directory.
     name: String,
     layout: Layout,
-    /// By name.
+    /// The tensors of the file, by name.
     outputs: BTreeMap<String, Output<'w>>,
 }
 
-/// Cuts the tensors, in their order, into files of at most `limit` bytes of data each, or of one larger tensor. `stem` is how
-/// their paths below the export's directory begin.
+/// Distributes the tensors, in their order, over files of at most `limit` bytes of data, or of one larger tensor.
+/// `stem` is the beginning of the files' paths below the export's directory.
 pub(super) fn cut<'w>(
     outputs: Vec<Output<'w>>,
     limit: u64,
@@ -59,7 +59,7 @@ pub(super) fn cut<'w>(
     groups.into_iter().enumerate().map(shard).collect()
 }
 
-/// The name and text of the shard index, where there are several files.
+/// The name and text of the shard index. `None` if there is only one file.
 pub(super) fn index(shards: &[Shard<'_>], stem: &str) -> Option<(String, String)> {
     if shards.len() < 2 {
         return None;
@@ -71,8 +71,8 @@ pub(super) fn index(shards: &[Shard<'_>], stem: &str) -> Option<(String, String)
     Some((index_name(stem), index.to_json()))
 }
 
-/// The names that no other file may have: the files' own, and the index's even where none is written, as a reader would go
-/// by it.
+/// The names that no other file may have: those of the files, and that of the index. The name of the index is reserved
+/// even if no index is written, because a reader would use any file with that name.
 pub(super) fn names(shards: &[Shard<'_>], stem: &str) -> Vec<String> {
     shards.iter().map(|shard| shard.name.clone()).chain([index_name(stem)]).collect()
 }
@@ -82,28 +82,28 @@ fn index_name(stem: &str) -> String {
 }
 
 impl Shard<'_> {
-    /// As the index beside it calls it.
+    /// The name of the file in the index beside it.
     fn file_name(&self) -> &str {
         self.name.rsplit('/').next().unwrap_or_default()
     }
 
-    /// The number of tensors.
+    /// The number of tensors in the file.
     pub(super) fn len(&self) -> usize {
         self.outputs.len()
     }
 
-    /// Bytes of the file.
+    /// The length of the file in bytes.
     pub(super) fn file_len(&self) -> u64 {
         self.layout.file_len()
     }
 
-    /// Bytes of its tensors.
+    /// The length of the tensors in bytes.
     pub(super) fn data_len(&self) -> u64 {
         self.layout.file_len() - self.layout.data_start()
     }
 
-    /// Writes the file: every thread takes one tensor at a time and writes it where it belongs. `Ok(false)` if `progress` said
-    /// to stop; the file is then incomplete.
+    /// Writes the file. Each thread takes one tensor at a time and writes it in its place. Returns `Ok(false)` if
+    /// `progress` asked to stop; the file is then incomplete.
     pub(super) fn write(&self, dir: &Path, threads: usize, progress: &dyn Progress) -> Result<bool, ExportError> {
         let path = self.name.split('/').fold(dir.to_path_buf(), |path, segment| path.join(segment));
         let fail = |source| ExportError::Write { path: path.clone(), source };

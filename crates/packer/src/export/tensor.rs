@@ -10,10 +10,11 @@ use crate::{
     transpose::{QUANTUM, Tile, transpose},
 };
 
-/// Elements that are decoded and written at a time; a multiple of every group size.
+/// Number of elements that are decoded and written at a time: a multiple of every group size.
 const CHUNK: u64 = 256 << 10;
 
-/// Writes all of `output` at `at`, in bytes from the start of the file. Returns early, with no error, once `stop` says so.
+/// Writes all of `output` at `at`, in bytes from the start of the file. Returns early, without an error, once `stop`
+/// returns true.
 pub(super) fn write(
     output: &Output<'_>,
     file: &File,
@@ -53,7 +54,7 @@ fn write_in_order(
     Ok(())
 }
 
-/// Reads `[…, rows, columns]` and writes `[…, columns, rows]`, a tile of one matrix at a time.
+/// Reads a tensor `[…, rows, columns]` and writes it as `[…, columns, rows]`, one tile of a matrix at a time.
 fn write_transposed(
     output: &Output<'_>,
     (rows, columns): (u64, u64),
@@ -79,7 +80,7 @@ fn write_transposed(
                 }
                 turned.resize(tiled.len(), 0);
                 transpose(&tiled, as_index(height), as_index(width), as_index(size), &mut turned);
-                // Lines of the result that are whole lie one after the other.
+                // Whole lines of the result follow each other, so they are written at once.
                 let run = if height == rows { turned.len() } else { as_index(height * size) };
                 for (bytes, column) in turned.chunks_exact(run).zip(column..) {
                     write_all_at(file, bytes, at + (matrix + column * rows + row) * size)?;
@@ -91,7 +92,8 @@ fn write_transposed(
     Ok(())
 }
 
-/// A tile of the stored matrix: all of its rows where that leaves groups of columns, cut at multiples of a group.
+/// The tile of the stored matrix that is read at a time. It has all rows if that leaves room for groups of columns, and
+/// is cut at multiples of a group.
 fn stored_tile(rows: u64, columns: u64) -> Tile {
     if rows.saturating_mul(QUANTUM) <= CHUNK {
         let width = CHUNK / rows / QUANTUM * QUANTUM;
@@ -101,7 +103,8 @@ fn stored_tile(rows: u64, columns: u64) -> Tile {
     Tile { rows: (CHUNK / width).min(rows), columns: width }
 }
 
-/// The elements `from..to` of the stored tensor as bytes of the output's type; whole groups where it is quantized.
+/// The elements `from..to` of the stored tensor as bytes of the output's type. They must be whole groups if the tensor
+/// is quantized.
 fn values<'b>(output: &Output<'b>, from: u64, to: u64, buffer: &'b mut Vec<u8>) -> &'b [u8] {
     let coded = match &output.values {
         Values::Plain(bytes) => {
@@ -119,7 +122,7 @@ fn values<'b>(output: &Output<'b>, from: u64, to: u64, buffer: &'b mut Vec<u8>) 
     let mut at = from;
     let mut rest = buffer.as_mut_slice();
     while at < to {
-        // Matrices with scales of their own are decoded one by one.
+        // Matrices with their own global scales are decoded one by one.
         let end = to.min((at / coded.matrix).saturating_add(1).saturating_mul(coded.matrix));
         let (here, after) = rest.split_at_mut(as_index(end - at) * size);
         coded.decode(at, end, here);
@@ -128,7 +131,7 @@ fn values<'b>(output: &Output<'b>, from: u64, to: u64, buffer: &'b mut Vec<u8>) 
     buffer
 }
 
-/// Gathers the picked elements `range` of `bytes`, each of `size` bytes.
+/// Collects the picked elements `range` of `bytes`. Each element has `size` bytes.
 fn picked(bytes: &[u8], pick: Pick, size: u64, range: Range<u64>, buffer: &mut Vec<u8>) {
     buffer.clear();
     let mut at = range.start;
@@ -159,7 +162,7 @@ mod tests {
             picked(&bytes, pick, 2, range, &mut buffer);
             buffer
         };
-        // Every second of two elements.
+        // Picks the second of every two runs of two elements.
         let odd = Pick { run: 2, period: 4, first: 2 };
         assert_eq!(picked(odd, 0..6), [4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23]);
         assert_eq!(picked(odd, 1..3), [6, 7, 12, 13]);

@@ -1,4 +1,4 @@
-//! The bytes of a shard or a companion file, whatever holds them.
+//! The bytes of a shard or a companion file, in a file or elsewhere.
 
 use std::{
     fmt,
@@ -10,32 +10,33 @@ use std::{
 
 use super::positioned;
 
-/// Bytes that an import reads: a file's, or whatever else a kind of source has.
+/// Bytes that an import reads: those of a file, or of any other storage that a kind of source has.
 ///
-/// Implemented for paths, which are files, and for bytes in memory.
+/// Implemented for paths, which stand for files, and for bytes in memory.
 pub trait Data: fmt::Debug + Send + Sync {
     /// Opens the data for reading by any number of threads.
     ///
     /// # Errors
     ///
-    /// The system's answer where the data cannot be opened.
+    /// Returns the error of the system if the data cannot be opened.
     fn open(&self) -> io::Result<Box<dyn OpenData>>;
 }
 
-/// [`Data`] that is open.
+/// [`Data`] that has been opened.
 pub trait OpenData: Send + Sync {
-    /// The length in bytes, as it is now. An import compares it with the length that the source was listed with.
+    /// The current length in bytes. An import compares it with the length that the source listed.
     ///
     /// # Errors
     ///
-    /// The system's answer where the length cannot be had.
+    /// Returns the error of the system if the length cannot be read.
     fn byte_len(&self) -> io::Result<u64>;
 
-    /// Fills `buffer` from `offset`, in bytes from the start.
+    /// Fills `buffer` with the bytes that start at `offset`, counted from the start of the data.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::UnexpectedEof`] where the data ends before the buffer is full, else the system's answer.
+    /// Returns [`io::ErrorKind::UnexpectedEof`] if the data ends before the buffer is full, else the error of the
+    /// system.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 }
 

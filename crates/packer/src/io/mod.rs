@@ -5,7 +5,7 @@ pub(crate) mod positioned;
 pub(crate) mod small;
 pub(crate) mod threads;
 
-/// Whether `name` ends with `suffix`. `str::ends_with` by another name: clippy takes that for a check of a file's extension.
+/// Whether `name` ends with `suffix`. Calls `str::ends_with`, which clippy takes for a check of a file's extension.
 pub(crate) fn has_suffix(name: &str, suffix: &str) -> bool {
     name.ends_with(suffix)
 }

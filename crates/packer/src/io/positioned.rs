@@ -1,4 +1,4 @@
-//! Reading and writing at an offset: many threads share a file, and none moves another's position.
+//! Reading and writing at an offset. Many threads share one file, and none changes a file position that another uses.
 
 use std::{fs::File, io};
 

@@ -1,4 +1,4 @@
-//! Reading documents whole.
+//! Reading small documents as a whole.
 
 use std::{
     fs::{self, File},
@@ -6,9 +6,9 @@ use std::{
     path::Path,
 };
 
-/// A document that cannot be read.
+/// Reason why a document could not be read.
 pub(crate) enum SmallFileError {
-    /// The system's answer.
+    /// The error of the system.
     Io(io::Error),
     /// The path is a pipe, a socket, a device or a directory.
     NotRegular,
@@ -16,7 +16,8 @@ pub(crate) enum SmallFileError {
     TooLarge { found: u64 },
 }
 
-/// The whole file, if it has at most `limit` bytes. A pipe or a device is refused, as opening it may never end.
+/// Reads the whole file if it has at most `limit` bytes. Pipes and devices are refused, because opening one may block
+/// forever.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, SmallFileError> {
     if !fs::metadata(path).map_err(SmallFileError::Io)?.is_file() {
         return Err(SmallFileError::NotRegular);

@@ -1,4 +1,4 @@
-//! The model's tensors, out of the source's: codes recognised, experts stacked.
+//! The tensors of the model, derived from those of the source: codes are recognised and experts stacked.
 
 pub(crate) mod coding;
 pub(crate) mod experts;

@@ -5,24 +5,24 @@ use longshore_st_format::{Dtype, Shape};
 use super::coding::kind::Coding;
 use crate::tensor::SourceParts;
 
-/// A tensor of the model, in however many tensors the source stores it.
+/// One tensor of the model. The source may store it in several tensors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ModelTensor {
-    /// Its name in a float checkpoint.
+    /// Name of the tensor in a float checkpoint.
     pub name: String,
-    /// The type of its values, once decoded.
+    /// Type of the values once decoded.
     pub dtype: Dtype,
-    /// Its logical shape.
+    /// Logical shape.
     pub shape: Shape,
     pub coding: Coding,
-    /// The tensors that hold it.
+    /// The source tensors that hold this tensor.
     pub parts: SourceParts,
 }
 
-/// What a member's files hold.
+/// The tensors of one member of a source.
 #[derive(Debug, Default)]
 pub(crate) struct ModelTensors {
-    /// In byte order of the names.
+    /// The tensors, in byte order of their names.
     pub tensors: Vec<ModelTensor>,
     pub warnings: Vec<String>,
 }

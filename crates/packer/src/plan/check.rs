@@ -1,4 +1,4 @@
-//! No two things of a plan have one name.
+//! Refusal of names that occur more than once in a plan.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,17 +7,17 @@ use longshore_manifest::document::Role;
 use super::{error::PlanError, layout::Draft, planned::PlannedTensor};
 use crate::source::checkpoint::Source;
 
-/// What a quantized tensor's companions are. A reader takes a tensor that is called as one for it.
+/// Roles of the companions of a quantized tensor. A reader takes a tensor with a companion's name for that companion.
 const COMPANIONS: [Role; 3] = [Role::Scale, Role::Bias, Role::GlobalScale];
 
-/// Refuses names that two blobs or two tensors have, and tensors that are called like the companion of a quantized one.
+/// Refuses a name that two blobs or two tensors have, and tensors with the name of a quantized tensor's companion.
 pub(super) fn names(blobs: &[Draft], source: &Source) -> Result<(), PlanError> {
     let origin = |tensor: &PlannedTensor| {
         let first = tensor.units.first();
         first.map(|unit| source.tensors[unit.parts.weight].name.clone()).unwrap_or_default()
     };
     let first_tensor = |blob: &Draft| origin(&blob.tensors[0]);
-    // Within a component: another may use the same names.
+    // Names are unique within a component. Other components may use the same names.
     let mut blob_names: HashMap<(Option<&str>, &str), &Draft> = HashMap::with_capacity(blobs.len());
     let mut tensor_names: HashMap<(Option<&str>, &str), &PlannedTensor> = HashMap::with_capacity(blobs.len());
     for blob in blobs {
@@ -37,7 +37,7 @@ pub(super) fn names(blobs: &[Draft], source: &Source) -> Result<(), PlanError> {
         let component = blob.component.as_deref();
         let in_blob: HashSet<&str> = blob.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
         for tensor in &blob.tensors {
-            // A plain tensor is mistaken for a quantized one only within a blob whose metadata names a scheme.
+            // A reader takes a plain tensor for a quantized one only in a blob whose metadata names a scheme.
             let is_taken = |name: &str| match tensor.scheme {
                 Some(_) => tensor_names.contains_key(&(component, name)),
                 None => in_blob.contains(name),

@@ -1,4 +1,4 @@
-//! Choosing the scheme of a tensor.
+//! The choice of a scheme for each tensor.
 
 use std::borrow::Cow;
 
@@ -11,10 +11,10 @@ use crate::{
     source::member::Member,
 };
 
-/// Decides what becomes of the tensors of one member of a source.
+/// Decides how the tensors of one member of a source are stored.
 pub(super) struct Decider<'a> {
     options: &'a PlanOptions,
-    /// What is the same for all tensors of the member; its name and shape are those of none.
+    /// The part of a query that is the same for all tensors of the member. Name and shape are placeholders.
     model: Query<'a>,
 }
 
@@ -35,12 +35,12 @@ impl<'a> Decider<'a> {
         Self { options, model }
     }
 
-    /// The shape of the global scale of a tensor that is quantized to nvfp4, if it gets one.
+    /// The shape of the global scale of tensors that are quantized to nvfp4. `None` if they get no global scale.
     pub(super) fn global_scale(&self) -> Option<Shape> {
         self.options.global_scale.then(|| Shape::new([]))
     }
 
-    /// The scheme of a tensor, or of a stack of experts, and the rule that chose it.
+    /// Chooses the scheme of a tensor or of a stack of experts. Also returns the rule that chose it.
     pub(super) fn decide(&self, tensor: &Stack, stacked: bool) -> Result<Decision, PlanError> {
         let &PlanOptions { scheme, floats, requantize, .. } = self.options;
         let kept = |rule: &'static str| (tensor.coding.exact_scheme(), rule.into());

@@ -4,32 +4,32 @@ use longshore_st_format::LayoutError;
 
 use crate::model::{coding::error::CodingError, experts::error::StackError};
 
-/// Why a source cannot be imported as asked. [`Self::hint`] says what to do next.
+/// Reason why a source cannot be imported with these options. [`Self::hint`] says what to do next.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
-    /// Weights are packed in a way that is not read.
+    /// Quantized weights cannot be imported.
     #[error("{}a quantized weight cannot be read", of(member.as_deref()))]
     Coding {
-        /// The component of a pipeline that has them, or `draft`; `None` for the model itself.
+        /// The component of a pipeline that has the weights, or `draft`. `None` for the model itself.
         member: Option<String>,
-        /// Which, and why not.
+        /// The error, which names the tensor.
         source: CodingError,
     },
-    /// A scheme is asked for, and the weights have one already.
+    /// A scheme was requested for weights that are already quantized.
     #[error("tensor {tensor:?} is quantized already ({found}): quantizing it to {asked} would lose a second time")]
     Requantize {
-        /// The first such tensor.
+        /// The first tensor that is already quantized.
         tensor: String,
         /// The scheme of its codes.
         found: Scheme,
-        /// What was asked for.
+        /// The scheme that was requested.
         asked: Scheme,
     },
-    /// AWQ and GPTQ are repacked, but not decoded.
+    /// An AWQ or GPTQ weight would have to be decoded. Such weights can only be repacked.
     #[error("tensor {tensor:?} is stored as AWQ or GPTQ do ({found}), which is only repacked, not quantized again")]
     Transposed {
-        /// The first such tensor.
+        /// The first AWQ or GPTQ tensor.
         tensor: String,
         /// The scheme of its codes.
         found: Scheme,
@@ -37,26 +37,26 @@ pub enum PlanError {
     /// The experts of a layer cannot be stacked.
     #[error("the experts cannot be stacked")]
     Experts {
-        /// Which tensor is at fault, and why.
+        /// The error, which names the tensor.
         #[from]
         source: StackError,
     },
-    /// Two blobs, or two tensors, would have one name.
-    #[error("clashing name {name:?}: it would be given to what is made from {first:?} and from {second:?}")]
+    /// Two blobs or two tensors would have the same name.
+    #[error("clashing name {name:?}: the results of {first:?} and of {second:?} would both have it")]
     Clash {
         /// The name.
         name: String,
-        /// The first source tensor of one of the two.
+        /// The first source tensor of one blob or tensor.
         first: String,
         /// The first source tensor of the other.
         second: String,
     },
-    /// A tensor is called like the companion of another, so that a reader could not tell which it is.
+    /// A tensor has the name of another tensor's companion, so a reader could not tell them apart.
     #[error("clashing name {tensor:?}: it is reserved for a companion of {owner:?}, which is to be quantized")]
     Reserved {
         /// The tensor.
         tensor: String,
-        /// The tensor whose companion would have that name.
+        /// The tensor whose companion would have the same name.
         owner: String,
     },
     /// The policy chose a scheme that the tensor does not fit.
@@ -64,21 +64,21 @@ pub enum PlanError {
     Scheme {
         /// The tensor.
         tensor: String,
-        /// What does not fit.
+        /// The error, which says what does not fit.
         source: SchemeError,
     },
-    /// Tensors that cannot be one safetensors file.
+    /// The tensors of a blob cannot be laid out as one safetensors file.
     #[error("blob {blob:?} cannot be stored")]
     Layout {
         /// The blob.
         blob: String,
-        /// What is wrong.
+        /// The error in the layout.
         source: LayoutError,
     },
 }
 
 impl PlanError {
-    /// What the user can do about it, if that is known.
+    /// Advice to the user, if there is any for this error.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -1,4 +1,4 @@
-//! Dividing a model's tensors into blobs, and laying these out.
+//! Distribution of a model's tensors over blobs, and the layout of each blob.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -26,7 +26,7 @@ use crate::{
     tensor::SourceTensor,
 };
 
-/// A blob that is not laid out yet. All its quantized tensors have the same scheme.
+/// A blob before layout. All quantized tensors in the blob have the same scheme.
 pub(super) struct Draft {
     pub(super) name: String,
     pub(super) component: Option<String>,
@@ -38,7 +38,7 @@ impl Draft {
         Self { name, component: None, tensors }
     }
 
-    /// As one of a member's blobs, whose tensors come after `first` others of the source.
+    /// Moves the draft from a member into the source, where `first` tensors precede those of the member.
     fn of(mut self, member: &Member, first: usize) -> Self {
         self.name = member.stored_name(self.name);
         self.component = member.component().map(str::to_owned);
@@ -49,7 +49,7 @@ impl Draft {
         self
     }
 
-    /// The name of its layer.
+    /// The name of the layer that the blob becomes.
     pub(super) fn layer(&self) -> String {
         match &self.component {
             Some(component) => format!("{component}/{}", self.name),
@@ -62,7 +62,7 @@ impl Draft {
     }
 }
 
-/// The blobs of one member.
+/// Plans the blobs of one member.
 pub(super) fn blobs(
     member: &Member,
     source: &Source,
@@ -121,7 +121,7 @@ impl Planner<'_> {
         Ok(self.tensor(stack, scheme, rule))
     }
 
-    /// One blob for a group whose matrices all have the same scheme; else one for each of its tensors.
+    /// Makes one blob of a group if all of its matrices have the same scheme, else one blob for each of its tensors.
     fn group(&self, name: String, stacks: Vec<Stack>) -> Result<Vec<Draft>, PlanError> {
         let mut schemes = Vec::new();
         let mut tensors = Vec::with_capacity(stacks.len());
@@ -175,13 +175,14 @@ impl Planner<'_> {
         if !tensor.has_global_scale() {
             return None;
         }
-        // A stack of a store has one for each expert in one array.
+        // A stack in a store has the global scales of all experts in one array.
         let found = tensor.units[0].parts.global_scale.map(|at| &self.files[at].shape);
         found.filter(|shape| shape.elements() != Some(1)).cloned().or_else(|| Some(own()))
     }
 }
 
-/// Refuses a group that has fewer experts than the configuration says, where each has tensors of its own: the last are missing.
+/// Refuses a group with fewer experts than the configuration says, if each expert has its own tensors: the last experts
+/// are missing.
 fn missing_experts(member: &Member, stacks: &Stacks, tensors: &[ModelTensor]) -> Result<(), PlanError> {
     let Some(expected) = member.config.as_ref().and_then(|config| config.experts) else { return Ok(()) };
     for (name, group) in &stacks.groups {
@@ -197,7 +198,7 @@ fn missing_experts(member: &Member, stacks: &Stacks, tensors: &[ModelTensor]) ->
     Ok(())
 }
 
-/// Says where a group has another number of experts than the configuration: the last ones may be missing.
+/// Warns if a group has another number of experts than the configuration says, because experts may be missing.
 fn unexpected_count(member: &Member, stacks: &Stacks) -> Option<String> {
     let expected = member.config.as_ref()?.experts?;
     let config = member.component().map_or_else(String::new, |component| format!("{component}/")) + "config.json";
@@ -208,19 +209,19 @@ fn unexpected_count(member: &Member, stacks: &Stacks) -> Option<String> {
     })
 }
 
-/// Says where nothing tells whether fused experts are `[experts, out, in]`, as they are taken to be.
+/// Warns if fused experts are taken as `[experts, out, in]` because the architecture is unknown.
 fn unknown_orientation(member: &Member, tensors: &[ModelTensor]) -> Option<String> {
     if member.architecture().is_some() {
         return None;
     }
     let tensor = tensors.iter().find(|tensor| tensor.coding == Coding::Plain && may_be_transposed(&tensor.name))?;
     Some(format!(
-        "no configuration tells the architecture, so that {} and its like are taken as [experts, out, in]",
+        "no configuration names the architecture: {} and similar tensors are taken as [experts, out, in]",
         tensor.name
     ))
 }
 
-/// Gives the parts of a blob their places.
+/// Assigns each part of a blob its place in the file.
 pub(super) fn lay_out(draft: Draft) -> Result<PlannedBlob, PlanError> {
     let scheme = draft.scheme();
     let name = draft.layer();
@@ -242,7 +243,7 @@ pub(super) fn lay_out(draft: Draft) -> Result<PlannedBlob, PlanError> {
     }
 }
 
-/// The parts that a tensor is stored as: itself, or its packed codes with their companions.
+/// The parts that a tensor is stored as: the tensor itself, or its packed codes and their companions.
 fn stored_parts(tensor: &PlannedTensor) -> Result<Vec<(String, Dtype, Shape)>, PlanError> {
     let plain = || (tensor.name.clone(), tensor.dtype, tensor.shape.clone());
     let (Some(scheme), Some(float)) = (tensor.scheme, float_type(tensor.dtype)) else { return Ok(vec![plain()]) };

@@ -1,4 +1,4 @@
-//! Making a plan.
+//! Construction of a plan.
 
 use std::sync::Arc;
 
@@ -8,19 +8,20 @@ use super::{check, error::PlanError, layout, options::PlanOptions, planned::Plan
 use crate::source::checkpoint::Source;
 
 impl Plan {
-    /// Decides what an import of `source` writes. Reads nothing. The plan holds the source; several plans of one source share it in an
-    /// [`Arc`].
+    /// Decides what an import of `source` writes. Reads no files. The plan holds the source; several plans of one
+    /// source can share it in an [`Arc`].
     ///
-    /// Weights that the source has in 8-bit floats become what [`PlanOptions::scheme`] asks for; without a scheme, mxfp8 where
-    /// that holds the same values, else int8 (mxfp8 under the policy `v0.32`). Packed codes are kept: a scheme that is asked for would be
-    /// their second.
+    /// 8-bit floats of the source get the scheme [`PlanOptions::scheme`]. Without a scheme they become mxfp8 if that
+    /// holds the same values, else int8 (mxfp8 under the policy `v0.32`). Packed codes are kept, because a requested
+    /// scheme would quantize them a second time.
     ///
     /// # Errors
     ///
-    /// - [`PlanError::Coding`]: weights are packed in a way that is not read;
-    /// - [`PlanError::Requantize`]: a scheme is asked for, and the weights have one already;
-    /// - [`PlanError::Experts`]: its experts cannot be stacked;
-    /// - [`PlanError::Clash`], [`PlanError::Reserved`]: two things would have one name;
+    /// - [`PlanError::Coding`]: weights have a packing that cannot be imported;
+    /// - [`PlanError::Requantize`], [`PlanError::Transposed`]: a scheme is requested for weights that are already
+    ///   quantized;
+    /// - [`PlanError::Experts`]: the experts cannot be stacked;
+    /// - [`PlanError::Clash`], [`PlanError::Reserved`]: two blobs or tensors would have the same name;
     /// - [`PlanError::Scheme`], [`PlanError::Layout`]: a tensor cannot be stored as decided.
     pub fn new(source: impl Into<Arc<Source>>, options: &PlanOptions) -> Result<Self, PlanError> {
         let source = source.into();
@@ -43,8 +44,8 @@ impl Plan {
     }
 }
 
-/// A warning if no runtime is known that runs the model.
+/// Warns if no runtime is known to run the model.
 fn unknown(config: &ModelConfig) -> Option<String> {
     let name = config.architecture.as_ref().filter(|_| !architecture::is_known(config))?;
-    Some(format!("no runtime known to read this store runs {name}; an export gives the checkpoint back to what does"))
+    Some(format!("no runtime known to read this store runs {name}; an export restores the checkpoint for others"))
 }

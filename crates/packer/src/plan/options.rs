@@ -2,7 +2,7 @@
 
 use longshore_quant::{Scheme, policy::Policy};
 
-/// The options of a plan. The default keeps everything as it is stored.
+/// The options of a plan. With the default options all values are kept as the source stores them.
 ///
 /// ```
 /// use longshore_packer::{PlanOptions, quant::Scheme};
@@ -12,17 +12,17 @@ use longshore_quant::{Scheme, policy::Policy};
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct PlanOptions {
-    /// The scheme to quantize to. `None` keeps floats as they are, and codes where a scheme of ours holds the same values; for 8-bit
-    /// floats that none holds exactly, the policy says what becomes of them.
+    /// The scheme to quantize to. With `None`, floats are kept, and so are codes whose values a scheme of this program
+    /// holds exactly. For 8-bit floats that no scheme holds exactly, the policy chooses a scheme.
     pub scheme: Option<Scheme>,
-    /// Which tensors get that scheme, another, or none.
+    /// The policy that chooses, for each tensor, whether it gets `scheme`, another scheme or none.
     pub policy: Policy,
-    /// Give every tensor that is quantized to nvfp4 a global scale, chosen from its largest weight. Not every consumer
-    /// has a slot for one.
+    /// Gives every tensor that is quantized to nvfp4 a global scale, chosen from its largest weight. Not every runtime
+    /// supports a global scale.
     pub global_scale: bool,
-    /// Without a scheme: decode 8-bit floats rather than choose a scheme for them, and with [`Self::requantize`] packed codes,
-    /// too.
+    /// Without a scheme: decodes 8-bit floats instead of choosing a scheme for them. With [`Self::requantize`], packed
+    /// codes are decoded, too.
     pub floats: bool,
-    /// Decode codes that somebody has chosen already, and choose others: it loses twice.
+    /// Decodes weights that are already quantized and quantizes them again. Accuracy is lost twice.
     pub requantize: bool,
 }

@@ -1,4 +1,4 @@
-//! A plan: what an import will write.
+//! A plan: the blobs and files that an import writes.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -12,40 +12,43 @@ use crate::{
     tensor::SourceParts,
 };
 
-/// What an import will write: every blob with its complete header, and how each tensor in it comes about.
+/// The result of planning: every blob that an import will write, with its complete header and the way each tensor in it
+/// is made.
 ///
-/// A plan is a function of the [`Source`] and the [`PlanOptions`]: the same checkpoint gives the same plan wherever and
-/// however its files lie. Executing it needs no further decision.
+/// A plan is a function of the [`Source`] and the [`PlanOptions`]. The same checkpoint gives the same plan wherever and
+/// however its files are stored. Executing the plan needs no further decision.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Plan {
-    /// The scheme that was asked for.
+    /// The scheme that was requested.
     pub scheme: Option<Scheme>,
-    /// The name of the policy that chose schemes.
+    /// The name of the policy that chose the schemes.
     pub policy: String,
-    /// The blobs in the order of the manifest's layers, member by member: plain tensors in byte order of their names, then
-    /// expert groups in byte order of theirs, a group of several blobs in byte order of its tensors.
+    /// The blobs in the order of the manifest's layers, member by member. Within a member, plain tensors come first, in
+    /// byte order of their names. Expert groups follow in byte order of their names. If a group has several blobs, they
+    /// are in byte order of their tensors.
     pub blobs: Vec<PlannedBlob>,
     /// The files stored beside the weights, in byte order of their names.
     pub files: Vec<Companion>,
-    /// What a user should know, those of the source included.
+    /// Warnings for the user, including those of the source.
     pub warnings: Vec<String>,
     pub(crate) source: Arc<Source>,
 }
 
-/// One safetensors file to be written.
+/// One safetensors file that the import writes.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PlannedBlob {
-    /// The name of its layer: its tensor's, or the prefix of its expert group, after `<component>/` in a pipeline.
+    /// Name of the blob's layer: that of the tensor or of the expert group, with the prefix `<component>/` in a
+    /// pipeline.
     pub name: String,
-    /// The pipeline's component that its tensors belong to; their names do not tell.
+    /// The component of the pipeline that the tensors belong to. Names of tensors do not include it.
     pub component: Option<String>,
-    /// The scheme of every tensor in it that has companions, which its metadata names. `None` if none has.
+    /// The scheme of the quantized tensors in the blob, which the metadata names. `None` if no tensor is quantized.
     pub scheme: Option<Scheme>,
-    /// Its header, and where every part goes.
+    /// The header, and the place of every part.
     pub layout: Layout,
-    /// Its tensors, in byte order of their names.
+    /// The tensors, in byte order of their names.
     pub tensors: Vec<PlannedTensor>,
 }
 
@@ -53,65 +56,66 @@ pub struct PlannedBlob {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PlannedTensor {
-    /// Its name in the blob.
+    /// Name of the tensor in the blob.
     pub name: String,
-    /// The type of its values; where the source has codes, of what they decode to.
+    /// Type of the values. If the source holds codes, the type that they decode to.
     pub dtype: Dtype,
-    /// Its logical extents, after the transform and before packing: `[experts, out, in]` for a stacked projection.
+    /// Logical shape after arranging and before packing: `[experts, out, in]` for a stacked projection.
     pub shape: Shape,
-    /// How it is quantized in the store. `None` for plain values.
+    /// The scheme that the tensor is quantized with in the store. `None` for plain values.
     pub scheme: Option<Scheme>,
-    /// The shape of its global scale, which nvfp4 alone can have: `[]`, or `[experts, 1, 1]` for experts that came with their own.
+    /// Shape of the global scale, which only nvfp4 can have: `[]`, or `[experts, 1, 1]` if each expert of the source
+    /// has its own.
     pub global_scale: Option<Shape>,
-    /// How the values are arranged between the source and the store.
+    /// The arrangement of the values on the way from the source to the store.
     pub arrangement: Arrangement,
-    /// How the source stores them. Where this is [exactly](Coding::exact_scheme) the tensor's own scheme, codes are repacked;
-    /// otherwise they are decoded first.
+    /// The form in which the source stores the values. If the [exact scheme](Coding::exact_scheme) of this coding is
+    /// the tensor's scheme, codes are repacked. Otherwise they are decoded first.
     pub coding: Coding,
-    /// The tensors that it is made from, in the order of the experts; one for a tensor that is no stack.
+    /// The tensors that this one is made of, in the order of the experts. A tensor that is no stack has one unit.
     pub units: Vec<Unit>,
-    /// Which rule decided, for people.
+    /// The rule that chose the scheme, as text for people.
     pub rule: Cow<'static, str>,
     pub(crate) source_len: u64,
 }
 
-/// One tensor of a float checkpoint, of which a stored one is made, alone or with others.
+/// One tensor of a float checkpoint. A stored tensor is made of one or several units.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unit {
-    /// The name that a float checkpoint gives it.
+    /// Name of the tensor in a float checkpoint.
     pub name: String,
-    /// The source's tensors that hold it.
+    /// The source tensors that hold the unit.
     pub parts: SourceParts,
 }
 
 impl PlannedTensor {
-    /// Bytes of the source tensors that it is made of.
+    /// The length in bytes of the source tensors that the tensor is made of.
     #[must_use]
     pub fn source_len(&self) -> u64 {
         self.source_len
     }
 
-    /// Whether the source's codes are kept, under other names or in another order.
+    /// Whether the codes of the source are kept, if under other names or in another order.
     #[must_use]
     pub fn is_repacked(&self) -> bool {
         self.scheme.is_some() && self.coding.exact_scheme() == self.scheme
     }
 
-    /// The type of its values, if they are quantized or decoded: it is a float's then.
+    /// The type of the values. The tensor must be quantized or decoded, because its values are floats then.
     pub(crate) fn float(&self) -> FloatType {
         float_type(self.dtype).expect("the plan quantizes floats and decodes to floats")
     }
 
-    /// Indices into [`Source::tensors`]: the weights of all units, then the scales of all, and so on.
+    /// Indices into [`Source::tensors`]: the weights of all units, then the scales of all units, and so on.
     pub fn sources(&self) -> impl Iterator<Item = usize> {
         let mut found: Vec<(usize, usize)> = self.units.iter().flat_map(|unit| unit.parts.iter()).collect();
-        // Stable: the units of one place keep their order.
+        // The sort is stable: the units keep their order within each role.
         found.sort_by_key(|(place, _)| *place);
         found.into_iter().map(|(_, at)| at)
     }
 
-    /// Whether the source has global scales that its codes need.
+    /// Whether the source has a global scale that the codes need.
     pub(crate) fn has_global_scale(&self) -> bool {
         let is_there = self.units.first().is_some_and(|unit| unit.parts.global_scale.is_some());
         match self.coding {
@@ -121,8 +125,9 @@ impl PlannedTensor {
         }
     }
 
-    /// What happens to the sources, in a word: `none`, `stack`, `transpose`; `decode` and `repack` for what is quantized in the
-    /// source, `f32` for F64, with `_stack` where the experts are stacked, too.
+    /// The operation on the source tensors, in one word: `none`, `stack` or `transpose` for plain values, `decode` or
+    /// `repack` for weights that are quantized in the source, `f32` for F64. The suffix `_stack` is added to the last
+    /// three if experts are stacked, too.
     #[must_use]
     pub fn operation(&self) -> &'static str {
         let is_stacked = self.arrangement == Arrangement::Stack;
@@ -141,19 +146,19 @@ impl PlannedTensor {
 }
 
 impl Plan {
-    /// The source that it was made from.
+    /// The source that the plan was made from.
     #[must_use]
     pub fn source(&self) -> &Source {
         &self.source
     }
 
-    /// Bytes of the tensors that are read, without headers.
+    /// The length in bytes of the tensors that are read, without headers.
     #[must_use]
     pub fn source_bytes(&self) -> u64 {
         self.source.tensor_bytes()
     }
 
-    /// Bytes of all blobs, headers included. Less is written where two blobs are equal or the store has one already.
+    /// The length in bytes of all blobs, with headers. Less is written if blobs are equal or already in the store.
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {
         self.blobs.iter().map(|blob| blob.layout.file_len()).fold(0, u64::saturating_add)
@@ -161,20 +166,20 @@ impl Plan {
 }
 
 impl PlannedBlob {
-    /// Where a part of one of its tensors lies.
+    /// The place of a part of `tensor` in the blob.
     pub(crate) fn part(&self, tensor: &PlannedTensor, role: Role) -> LayoutPart<'_> {
         let name = format!("{}{}", tensor.name, role.suffix());
         self.layout.get(&name).expect("the plan gives every part of a tensor a place in the layout")
     }
 
-    /// Bytes of the source tensors that it is made of.
+    /// The length in bytes of the source tensors that the blob is made of.
     #[must_use]
     pub fn source_len(&self) -> u64 {
         self.tensors.iter().map(PlannedTensor::source_len).fold(0, u64::saturating_add)
     }
 }
 
-/// The dtype as one that can be quantized.
+/// The float type that a dtype stands for, if values of that dtype can be quantized.
 pub(crate) fn float_type(dtype: Dtype) -> Option<FloatType> {
     dtype.name().parse().ok()
 }

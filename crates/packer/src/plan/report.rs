@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::planned::{Plan, PlannedBlob, PlannedTensor};
 use crate::source::{checkpoint::Source, classify::Kind};
 
-/// A [`Plan`] as the JSON document that a dry run prints. It serializes; it is not read back.
+/// A [`Plan`] as the JSON document that a dry run prints. The document can be serialized but not read back.
 ///
 /// Names of members, and what they mean, do not change while `version` is 1.
 #[derive(Debug, Serialize)]
@@ -27,7 +27,7 @@ pub struct PlanReport<'a> {
 #[derive(Debug, Serialize)]
 struct BlobReport<'a> {
     name: &'a str,
-    /// Of a pipeline; the tensors' names do not tell.
+    /// The component of a pipeline. Names of tensors do not include it.
     #[serde(skip_serializing_if = "Option::is_none")]
     component: Option<&'a str>,
     metadata: Option<&'a BTreeMap<String, String>>,

@@ -1,4 +1,4 @@
-//! The options that a model may have been imported with.
+//! Options that a model may have been imported with.
 
 use longshore_manifest::document::Import;
 use longshore_quant::{Format, Scheme, policy::Policy};
@@ -6,18 +6,19 @@ use longshore_quant::{Format, Scheme, policy::Policy};
 use super::outcome::RepairOptions;
 use crate::plan::options::PlanOptions;
 
-/// The options that agree with a model's record. It does not have all of them: what it leaves out has left its marks in the table.
+/// The options that agree with a model's record. The record does not have all options; those that it lacks can be told
+/// from the table.
 pub(super) fn recorded(record: &Import, options: &RepairOptions) -> Vec<PlanOptions> {
     let scheme = record.quantize.as_ref().and_then(|scheme| scheme.parse().ok());
     let is_recorded = |policy: &&Policy| record.policy.as_deref().is_none_or(|name| name == policy.name());
     let given = options.policy.iter().filter(is_recorded).cloned();
-    // A policy that quantized nothing is not recorded, and of a user's own there is the name alone.
+    // The record does not name a policy that quantized nothing. Of a user's own policy it has only the name.
     let named = record.policy.as_deref().and_then(|name| Policy::named(name).ok());
     let policies: Vec<_> = given.chain(named.map_or_else(built_in, |policy| vec![policy])).collect();
     policies.iter().flat_map(|policy| variants(scheme, policy)).collect()
 }
 
-/// All options that there are, the likeliest first.
+/// All possible options, the likeliest first.
 pub(super) fn all(options: &RepairOptions) -> impl Iterator<Item = PlanOptions> {
     let policies: Vec<_> = options.policy.iter().cloned().chain(built_in()).collect();
     let schemes: Vec<_> = std::iter::once(None).chain(Scheme::all().map(Some)).collect();
@@ -30,7 +31,7 @@ fn built_in() -> Vec<Policy> {
     Policy::names().iter().filter_map(|name| Policy::named(name).ok()).collect()
 }
 
-/// The ways to ask for `scheme`.
+/// The options with which `scheme` can be requested.
 fn variants(scheme: Option<Scheme>, policy: &Policy) -> Vec<PlanOptions> {
     let plain = PlanOptions { scheme, policy: policy.clone(), ..PlanOptions::default() };
     let mut ways = vec![plain.clone()];
@@ -53,7 +54,7 @@ mod tests {
         let found = recorded(&record, &RepairOptions::default());
         assert_eq!(found.len(), 2);
         assert!(found.iter().all(|options| options.scheme == Some(Scheme::INT4) && options.policy.name() == "v0.16"));
-        // The name of a user's policy alone says nothing about its rules.
+        // The name of a user's policy says nothing about its rules.
         let record = Import { policy: Some("mine".into()), ..record };
         assert_eq!(recorded(&record, &RepairOptions::default()).len(), 2 * Policy::names().len());
     }

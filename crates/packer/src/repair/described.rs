@@ -1,4 +1,4 @@
-//! What a model's documents say of a blob, against what a plan has for it.
+//! Comparison of a model's documents with a plan, blob by blob.
 
 use std::collections::HashMap;
 
@@ -13,17 +13,17 @@ use crate::{
     plan::planned::{Plan, PlannedBlob},
 };
 
-/// What a model's documents say of one of its blobs.
+/// Description of a blob in a model's documents.
 #[derive(Default)]
 pub(super) struct Described<'m> {
-    /// Of its layers: more than one where parts of the model share it.
+    /// Names of the layers with this blob. There are several if parts of the model share the blob.
     pub(super) names: Vec<&'m str>,
     is_file: bool,
-    /// From the table: more than one where components share the blob.
+    /// Tables of the tensors in the blob. There are several if components share the blob.
     tensors: Vec<&'m [TensorEntry]>,
 }
 
-/// What the documents say of every blob but the config.
+/// Collects the description of every blob except the config.
 pub(super) fn describe<'m>(manifest: &'m Manifest, table: &'m TensorTable) -> HashMap<Digest, Described<'m>> {
     let mut described: HashMap<Digest, Described<'m>> = HashMap::new();
     for layer in &manifest.layers {
@@ -37,12 +37,12 @@ pub(super) fn describe<'m>(manifest: &'m Manifest, table: &'m TensorTable) -> Ha
     described
 }
 
-/// The blobs by the names of their layers.
+/// The planned blobs by the names of their layers.
 pub(super) fn by_name(plan: &Plan) -> HashMap<&str, &PlannedBlob> {
     plan.blobs.iter().map(|blob| (blob.name.as_str(), blob)).collect()
 }
 
-/// Adds what the plan has for a blob, if that is what the documents say of it.
+/// Adds the planned blob or file for `digest` to `rebuild`, if it agrees with the description in the documents.
 pub(super) fn add(
     rebuild: &mut Rebuild,
     digest: Digest,
@@ -66,7 +66,7 @@ pub(super) fn add(
     false
 }
 
-/// The first two tensors that differ in more than what quantization lost.
+/// The first pair of tensors that differ. Recorded losses of quantization are not compared.
 fn first_difference<'t>(
     found: &'t [TensorEntry],
     expected: &'t [TensorEntry],
@@ -84,7 +84,7 @@ fn first_difference<'t>(
     Some((found.get(at), expected.get(at)))
 }
 
-/// Why the plan has nothing for a blob.
+/// The reason why the plan has no blob that agrees with the documents.
 pub(super) fn difference(
     digest: Digest,
     described: &HashMap<Digest, Described<'_>>,

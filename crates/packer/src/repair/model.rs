@@ -1,4 +1,4 @@
-//! One model: how it was imported, and its blobs built again.
+//! Repair of one model: finding the options of its import, and building its blobs again.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -22,19 +22,19 @@ use crate::{
     source::{checkpoint::Source, member::Member},
 };
 
-/// Why blobs are not repaired, and what to do about it.
+/// Reasons why blobs are not repaired, each with an optional hint.
 pub(super) type Failures = HashMap<Digest, (RepairProblem, Option<String>)>;
 
-/// Builds the damaged blobs of one model after the other.
+/// Builds damaged blobs again, one model after the other.
 pub(super) struct Mender<'a> {
     store: &'a Store,
     ingest: &'a Ingest<'a>,
     source: &'a Arc<Source>,
     options: &'a RepairOptions,
     progress: &'a dyn Progress,
-    /// The damaged blobs.
+    /// Digests of the damaged blobs.
     damaged: BTreeSet<Digest>,
-    /// Those of them that lie whole in the ingest.
+    /// Digests of the damaged blobs that have been built again and are complete in the ingest.
     mended: BTreeSet<Digest>,
 }
 
@@ -54,14 +54,15 @@ impl<'a> Mender<'a> {
         self.mended.into_iter().collect()
     }
 
-    /// Builds what `name` needs, if its config document is whole (`with_record`) or damaged (not).
+    /// Builds the damaged blobs of the model `name`. With `with_record`, models whose config document is damaged are
+    /// skipped; without it, all others are.
     pub(super) fn mend(
         &mut self,
         name: &ModelName,
         with_record: bool,
         failures: &mut Failures,
     ) -> Result<(), RepairError> {
-        // One that has gone since it was verified needs nothing.
+        // A model that was removed since it was verified needs nothing.
         let Ok((_, manifest)) = self.store.manifest(name) else { return Ok(()) };
         if self.damaged.contains(&manifest.config.digest) == with_record {
             return Ok(());
@@ -81,7 +82,7 @@ impl<'a> Mender<'a> {
         }
     }
 
-    /// Finds the options by the record and the table in the config.
+    /// Finds the options with the record and the table in the config document.
     fn by_record(
         &mut self,
         name: &ModelName,
@@ -134,7 +135,7 @@ impl<'a> Mender<'a> {
         }
     }
 
-    /// Finds the options by trying all: they are right if the config document that comes of them has the digest that is wanted.
+    /// Finds the options by trying all. They are right if the resulting config document has the expected digest.
     fn by_guess(
         &mut self,
         manifest: &Manifest,
@@ -195,7 +196,8 @@ impl<'a> Mender<'a> {
     }
 
     fn import_options(&self, profile: Profile) -> ImportOptions {
-        // Numbers that are not finite were allowed, or there are none: the digest tells.
+        // Infinities and NaNs are allowed. If the original import did not allow them, there are none, and the digest
+        // confirms it.
         ImportOptions { profile, threads: self.options.threads, allow_non_finite: true, ..ImportOptions::default() }
     }
 
@@ -228,7 +230,7 @@ impl<'a> Mender<'a> {
         Ok(())
     }
 
-    /// What may be the reason if the source gives something else.
+    /// Hint that names the likely reason why the source gives something else.
     fn hint(&self, config: &Config, record: &Import) -> String {
         let given = |name: &str| self.options.policy.as_ref().is_some_and(|policy| policy.name() == name);
         let policy = record.policy.as_deref().filter(|name| Policy::named(name).is_err() && !given(name));

@@ -1,4 +1,4 @@
-//! What can be repaired, and what came of it.
+//! The options of a repair, and the outcome.
 
 use std::{num::NonZero, sync::Arc};
 
@@ -13,105 +13,105 @@ use crate::{
     plan::error::PlanError,
 };
 
-/// What to do where documents are lost.
+/// Hint for lost documents.
 pub(super) const AGAIN: &str = "import the model again under its name";
 
-/// What to repair, and what a model's own record does not have.
+/// The models to repair, and facts about their import that their records lack.
 #[derive(Debug, Clone, Default)]
 pub struct RepairOptions {
-    /// Only these models; empty for the whole store.
+    /// The models to repair; all models of the store if empty.
     pub names: Vec<ModelName>,
-    /// The policy that the models were imported with, if it is not a built-in one: they record its name alone.
+    /// The policy that the models were imported with, if it is not a built-in one. Records hold only its name.
     pub policy: Option<Policy>,
-    /// The importance file that they were imported with.
+    /// The importance file that the models were imported with.
     pub importance: Option<Arc<ImportanceFile>>,
-    /// The number of threads; all that the machine has if `None`.
+    /// The number of threads. `None` stands for all that the machine offers.
     pub threads: Option<NonZero<usize>>,
 }
 
-/// What a repair did.
+/// The outcome of a repair.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct RepairOutcome {
-    /// The blobs that are whole now, by digest.
+    /// The repaired blobs, in the order of their digests.
     pub repaired: Vec<Repaired>,
-    /// What is still bad and why, documents first and then by digest.
+    /// The blobs and documents that could not be repaired, with the reasons: documents first, then blobs in the order
+    /// of their digests.
     pub left: Vec<Unrepaired>,
-    /// What the last verification found: where something was repaired, of the models that had been harmed. Its
-    /// [`bad`](VerifyOutcome::bad) is empty: see [`Self::left`].
+    /// The result of the last verification. If something was repaired, only the damaged models were verified again.
+    /// [`bad`](VerifyOutcome::bad) is empty, because [`Self::left`] has its contents.
     pub verified: VerifyOutcome,
 }
 
-/// A blob that was damaged or missing and is whole now.
+/// A blob that was damaged or missing and has been repaired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Repaired {
     /// The blob.
     pub digest: Digest,
-    /// Its size in bytes.
+    /// Size of the blob in bytes.
     pub size: u64,
-    /// What was wrong with it.
+    /// Description of the damage.
     pub problem: String,
-    /// What its models call it.
+    /// Names of the layers with this blob.
     pub names: Vec<String>,
-    /// The models that need it, sorted.
+    /// The models that refer to the blob, sorted.
     pub models: Vec<ModelName>,
 }
 
-/// What is bad and was not repaired.
+/// A blob or document that was not repaired.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Unrepaired {
-    /// What is wrong, and which models it harms.
+    /// The damage, and the models that it affects.
     pub bad: Bad,
-    /// Why it was not repaired.
+    /// The reason why it was not repaired.
     pub why: RepairProblem,
-    /// What the user can do about it, if that is known.
+    /// Advice to the user, if there is any.
     pub hint: Option<String>,
 }
 
-/// Why a blob cannot be repaired.
+/// Reason why a blob cannot be repaired.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RepairProblem {
-    /// No model needs the blob.
+    /// No model refers to the blob.
     #[error("no model needs it")]
     Unneeded,
-    /// The blob is as it was written, and the documents are not right about it; or a manifest cannot be read.
-    #[error("only importing the model again makes its documents anew")]
+    /// The blob is as it was written but does not agree with the documents, or a manifest cannot be read.
+    #[error("its documents can only be made by importing the model again")]
     Documents,
     /// The model was not imported by this program.
     #[error("the model does not record how it was imported")]
     NoRecord,
-    /// The config document is lost, and with it the record of how the model was imported; and no options that can be guessed give
-    /// that document.
+    /// The config document is lost, and the record of the import with it. No known options give the same document.
     #[error("the config document is lost, and no import of this source without other options gives the same one")]
     Config,
-    /// The source has nothing of this name.
+    /// The source has no tensor, expert group or file with this name.
     #[error("the source gives no {name:?}")]
     Absent {
         /// The name of the blob's layer.
         name: String,
     },
-    /// The source's tensor is of another type or shape, or would be stored otherwise.
+    /// The source's tensor has another type or shape, or would be stored differently.
     #[error("the source gives tensor {tensor:?} as {found}, expected {expected}")]
     Differs {
         /// The first tensor that differs.
         tensor: String,
-        /// What the source gives.
+        /// Description of the tensor from the source.
         found: String,
-        /// What the model's table has.
+        /// Description of the tensor in the model's table.
         expected: String,
     },
-    /// The source gives other bytes.
+    /// The source gives a blob with other bytes.
     #[error("the source gives other bytes for {}: they have the digest {found}", name.as_deref().unwrap_or("it"))]
     Bytes {
-        /// The blob's tensor, expert group or file.
+        /// Name of the blob's tensor, expert group or file.
         name: Option<String>,
-        /// The digest of what the source gives.
+        /// Digest of the bytes that the source gives.
         found: Digest,
     },
-    /// The source cannot be planned as the model was.
+    /// The source cannot be planned with the options of the model's import.
     #[error("the source cannot be imported as the model was")]
     Plan(#[source] Arc<PlanError>),
     /// Building the blob failed.
@@ -119,8 +119,8 @@ pub enum RepairProblem {
     Build(#[source] Box<ImportError>),
 }
 
-/// A repair that could not be done. The store is as it was, except after [`RepairError::Fs`], which may have left some blobs whole that
-/// were not.
+/// Reason why a repair could not be done. The store is as it was. After [`RepairError::Fs`], however, some blobs may
+/// already be repaired.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RepairError {
@@ -130,13 +130,13 @@ pub enum RepairError {
     /// The store belongs to another program, or cannot be written.
     #[error(transparent)]
     Ingest(#[from] IngestError),
-    /// The source is not what it was when it was opened, or the blobs cannot be written.
+    /// The source has changed since it was opened, or the blobs cannot be written.
     #[error(transparent)]
     Build(ImportError),
-    /// It was told to stop.
+    /// The repair was cancelled.
     #[error("the repair was stopped; nothing was changed")]
     Cancelled,
-    /// The blobs cannot be put in place.
+    /// The repaired blobs cannot be put in place.
     #[error(transparent)]
     Fs(#[from] FsError),
 }

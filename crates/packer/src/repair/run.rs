@@ -1,4 +1,4 @@
-//! Building damaged blobs again, from the checkpoint that their models were imported from.
+//! The function that repairs a store.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -16,16 +16,17 @@ use super::{
 };
 use crate::source::checkpoint::Source;
 
-/// Verifies models, and builds every blob of theirs that is damaged or missing again from `source`.
+/// Verifies models, and builds each of their damaged or missing blobs again from `source`.
 ///
-/// A blob is built as the model's record says that it was imported, and put in place only if it has the digest that it had. So a
-/// repair cannot make anything else of a model, whatever the source; and no name changes what it points at. A config document
-/// that is lost is made again, if options can be found that give the same one.
+/// A blob is built with the options in the model's record. It is put in place only if it has the same digest as before,
+/// so a repair can never change a model, whatever the source. Names are not changed either. A lost config document is
+/// made again if options can be found that give the same document.
 ///
 /// # Errors
 ///
-/// What cannot be repaired is no error, see [`RepairOutcome::left`]. [`RepairError`] where nothing was changed: a name that does not
-/// exist, a store of another program, or one that cannot be written.
+/// Returns a [`RepairError`] if nothing could be done: a name does not exist, the store belongs to another program or
+/// cannot be written, or the source has changed. A blob that cannot be repaired is not an error; see
+/// [`RepairOutcome::left`].
 pub fn repair(
     store: &Store,
     source: impl Into<Arc<Source>>,
@@ -34,7 +35,7 @@ pub fn repair(
 ) -> Result<RepairOutcome, RepairError> {
     let source = source.into();
     if store.is_foreign() {
-        // Says so before gigabytes are hashed.
+        // Refuses a foreign store before gigabytes are hashed.
         store.ingest()?;
     }
     let before = store.verify(&verify(options.names.clone()), progress)?;
@@ -52,7 +53,7 @@ pub fn repair(
     let mut failures = Failures::new();
     let harmed: BTreeSet<ModelName> =
         before.bad.iter().filter(is_needed).flat_map(|bad| bad.models.iter().cloned()).collect();
-    // Those whose record is there first: a blob that others share is built from it.
+    // Models with a record come first: a blob that others share is then built from the record.
     for with_record in [true, false] {
         for name in &harmed {
             mender.mend(name, with_record, &mut failures)?;
@@ -71,7 +72,7 @@ pub fn repair(
     let mut repaired: Vec<_> = repaired.collect();
     repaired.sort_by_key(|blob| blob.digest);
 
-    // With the documents that are back, more can be checked than before.
+    // With the repaired documents, more can be checked than before.
     let mut verified = before;
     if !repaired.is_empty() {
         let is_there = |name: &&ModelName| !matches!(store.manifest(name), Err(ModelError::NotFound { .. }));

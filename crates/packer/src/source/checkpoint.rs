@@ -16,45 +16,48 @@ use crate::tensor::{Shard, SourceTensor};
 /// The longest file that is searched for a chat template, in bytes.
 const MAX_TEMPLATE_BYTES: u64 = 64 << 20;
 
-/// A checkpoint that could be imported: what its files hold, without their data.
+/// A checkpoint that can be imported: its tensors, files and configuration, without their data.
 ///
-/// Opening one reads `config.json`, the shard index, the shards' headers, and of 8-bit floats the scales, which say whether they can be
-/// repacked without loss. The same files give the same `Source`
-/// whatever the order in which the file system lists them.
+/// Opening a source reads `config.json`, the shard index, the headers of the shards, and the scales of 8-bit floats.
+/// The scales say whether those floats can be repacked without loss. The same files give the same `Source`, whatever
+/// the order in which the file system lists them.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Source {
     /// The directory, or the single `.safetensors` file.
     pub root: PathBuf,
-    /// Every tensor: those of the first member, then those of the next, each in byte order of the names, which are unique
-    /// within a member.
+    /// All tensors: those of the first member, then those of the next. Within a member, names are unique and tensors
+    /// are in byte order of their names.
     pub tensors: Vec<SourceTensor>,
-    /// The files that hold the tensors: of each member those of its own, in byte order of their names.
+    /// The files that hold the tensors: those of the first member, then those of the next, in byte order of their
+    /// names.
     pub shards: Vec<Shard>,
     /// The files to be stored beside the weights, in byte order of their names.
     pub companions: Vec<Companion>,
-    /// The models that it is put together from: one for an ordinary checkpoint, and its draft model, if any, after it; one for
-    /// each component of a pipeline that has weights, in byte order of their names.
+    /// The models that the source consists of. An ordinary checkpoint has one member, followed by its draft model, if
+    /// any. A pipeline has one member for each component with weights, in byte order of their names.
     pub members: Vec<Member>,
-    /// What `config.json` says, or a pipeline's `model_index.json`. `None` for a single file.
+    /// Configuration from `config.json`, or from a pipeline's `model_index.json`. `None` for a single file.
     pub config: Option<ModelConfig>,
-    /// The shards' `__metadata__`, merged; where two disagree, the first shard's value stands. A draft's is left out.
+    /// The shards' `__metadata__`, merged. If two shards disagree about a key, the first shard's value stands. The
+    /// metadata of a draft model is left out.
     pub metadata: BTreeMap<String, String>,
-    /// How the weights are stored; [`Kind::Pipeline`] leaves it to each member.
+    /// The form in which the weights are stored. For a [`Kind::Pipeline`], each member has its own kind.
     pub kind: Kind,
-    /// Why it is of this kind. `None` for [`Kind::Float`].
+    /// The tensor or document that `kind` was recognised by. `None` for [`Kind::Float`].
     pub evidence: Option<Evidence>,
-    /// What a user should know: tensors and files that are left out, for example.
+    /// Warnings for the user, about tensors and files that are left out, for example.
     pub warnings: Vec<String>,
     pub(crate) template: ChatTemplate,
 }
 
 impl Source {
-    /// A source of one model, from whatever lists its tensors. `root` is what messages call it.
+    /// Creates a source of one model from an inventory of its tensors. `root` is the name of the source in messages.
     ///
     /// # Errors
     ///
-    /// [`SourceError::NoTensors`] for an inventory without tensors, [`SourceError::Adapter`] for one of an adapter.
+    /// Returns [`SourceError::NoTensors`] if the inventory has no tensors, and [`SourceError::Adapter`] if they are
+    /// those of an adapter.
     pub fn new(
         root: impl Into<PathBuf>,
         inventory: Inventory,
@@ -81,7 +84,7 @@ impl Source {
         Ok(source)
     }
 
-    /// Adds a member and all that its files hold.
+    /// Adds a member with its shards and tensors.
     pub(super) fn add(
         &mut self,
         role: MemberRole,
@@ -120,23 +123,23 @@ impl Source {
         Ok(&self.members[self.members.len() - 1])
     }
 
-    /// The tensors of one of [`Self::members`], in byte order of the names, which are unique among them.
+    /// The tensors of `member`, one of [`Self::members`], in byte order of their names, which are unique among them.
     ///
     /// # Panics
     ///
-    /// May panic for another source's member.
+    /// May panic if `member` belongs to another source.
     #[must_use]
     pub fn tensors_of(&self, member: &Member) -> &[SourceTensor] {
         &self.tensors[member.tensors.clone()]
     }
 
-    /// Bytes of all tensors, without headers.
+    /// The length of all tensors in bytes, without headers.
     #[must_use]
     pub fn tensor_bytes(&self) -> u64 {
         self.tensors.iter().map(SourceTensor::byte_len).fold(0, u64::saturating_add)
     }
 
-    /// What the model is, as [`ModelConfig::architecture`] says; of a pipeline, its `_class_name`.
+    /// The architecture of the model, from [`ModelConfig::architecture`]. For a pipeline, its `_class_name`.
     #[must_use]
     pub fn architecture(&self) -> Option<&str> {
         self.config.as_ref()?.architecture.as_deref()

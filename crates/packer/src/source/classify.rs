@@ -1,4 +1,4 @@
-//! What kind of checkpoint this is, told from the names and dtypes of its tensors.
+//! Recognition of the kind of a checkpoint by the names and dtypes of its tensors.
 
 use std::{collections::HashMap, fmt};
 
@@ -8,18 +8,18 @@ use serde::Serialize;
 use super::form::{self, Packed};
 use crate::tensor::SourceTensor;
 
-/// How a checkpoint stores its weights.
+/// The form in which a checkpoint stores its weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Kind {
-    /// As floats, with a few tensors of other types at most.
+    /// Floats, apart from at most a few tensors of other types.
     Float,
-    /// As 8-bit floats with scales.
+    /// 8-bit floats with scales.
     Fp8,
-    /// As packed codes with scales.
+    /// Packed codes with scales.
     Prequantized,
-    /// As the components of a diffusion pipeline, each in a directory of its own.
+    /// The components of a diffusion pipeline, each in a directory of its own.
     Pipeline,
 }
 
@@ -42,15 +42,15 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What a checkpoint was recognised by.
+/// The tensor or document that the kind of a checkpoint was recognised by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Evidence {
-    /// A tensor that only such a checkpoint has.
+    /// A tensor that only a checkpoint of this kind has.
     Tensor {
-        /// How the weights are stored, such as `ModelOpt NVFP4`.
+        /// The form in which the weights are stored, such as `ModelOpt NVFP4`.
         format: &'static str,
-        /// The tensor's name.
+        /// Name of the tensor.
         tensor: String,
         /// The type of its elements.
         dtype: Dtype,
@@ -79,7 +79,7 @@ impl fmt::Display for Evidence {
     }
 }
 
-/// The kind of a checkpoint with these tensors, and why unless it is [`Kind::Float`].
+/// Determines the kind of a checkpoint with these tensors, and the evidence unless it is [`Kind::Float`].
 pub(crate) fn classify(tensors: &[SourceTensor]) -> (Kind, Option<Evidence>) {
     let dtypes: HashMap<&str, Dtype> = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.dtype)).collect();
     let dtype_of = |name: &str| dtypes.get(name).copied();
@@ -96,7 +96,7 @@ pub(crate) fn classify(tensors: &[SourceTensor]) -> (Kind, Option<Evidence>) {
         let is_e4m3 = matches!(tensor.dtype, Dtype::F8E4M3 | Dtype::F8E4M3Fnuz);
         (is_e4m3 && tensor.shape.rank() >= 2).then(|| ("FP8 E4M3", form::fp8_scales(&tensor.name).find(exists)))
     };
-    // A weight that is not read comes first, then packed codes: their scales may be 8-bit floats, too.
+    // Weights that cannot be imported come first, then packed codes, because their scales may be 8-bit floats.
     let tests: [(Kind, &Test<'_>); 3] = [(Kind::Fp8, &e5m2), (Kind::Prequantized, &packed), (Kind::Fp8, &e4m3)];
     for (kind, test) in tests {
         let mut found = tensors.iter().filter_map(|tensor| Some((tensor, test(tensor)?)));
@@ -108,7 +108,7 @@ pub(crate) fn classify(tensors: &[SourceTensor]) -> (Kind, Option<Evidence>) {
     (Kind::Float, None)
 }
 
-/// Finds the name of a format, and the companion by which it was recognised.
+/// A test that recognises a tensor. It returns the name of the format and the companion that it was recognised by.
 type Test<'a> = dyn Fn(&SourceTensor) -> Option<(&'static str, Option<String>)> + 'a;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The files beside the weights that a model needs to run, and those that are left out.
+//! The files beside the weights: those that a model needs to run, and those that are left out.
 
 use std::{
     io,
@@ -14,31 +14,31 @@ use super::{
 };
 use crate::io::{data::Data, has_suffix};
 
-/// The most companion files that one model may have.
+/// The largest number of companion files of one model.
 pub const MAX_COMPANIONS: usize = 4096;
 /// The longest companion file, in bytes.
 pub const MAX_COMPANION_BYTES: u64 = 1 << 30;
-/// The most names that one warning lists.
+/// The largest number of names in one warning.
 const LISTED: usize = 20;
 
-/// A file beside the weights that is stored with them, byte for byte.
+/// A file beside the weights that is stored with the model, byte for byte.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Companion {
-    /// Where the file is below the model's directory, such as `1_Pooling/config.json`.
+    /// Path of the file below the model's directory, such as `1_Pooling/config.json`.
     pub name: RelativePath,
-    /// Its path, as messages give it.
+    /// Path of the file, as messages give it.
     pub path: PathBuf,
-    /// Its length in bytes when the directory was read.
+    /// Length in bytes when the directory was read.
     pub size: u64,
-    /// What it is stored as.
+    /// The kind of layer that the file is stored as.
     pub kind: CompanionKind,
-    /// Its bytes.
+    /// The bytes of the file.
     pub(crate) data: Arc<dyn Data>,
 }
 
 impl Companion {
-    /// A companion file of `size` bytes that `data` gives. Its name tells what it is stored as.
+    /// Creates a companion file of `size` bytes that are read from `data`. Its name determines its kind.
     #[must_use]
     pub fn new(name: RelativePath, size: u64, data: Arc<dyn Data>) -> Self {
         let path = PathBuf::from(name.as_str());
@@ -46,13 +46,13 @@ impl Companion {
         Self { name, path, size, kind, data }
     }
 
-    /// A companion that is a file.
+    /// Creates a companion that is a file.
     pub(crate) fn file(name: RelativePath, path: PathBuf, size: u64, kind: CompanionKind) -> Self {
         let data = Arc::new(path.clone());
         Self { name, path, size, kind, data }
     }
 
-    /// All of its bytes, unless there are more than `limit` or they cannot be read.
+    /// The whole contents; `None` if there are more than `limit` bytes or if reading fails.
     pub(crate) fn bytes(&self, limit: u64) -> Option<Vec<u8>> {
         let len = usize::try_from(Some(self.size).filter(|size| *size <= limit)?).ok()?;
         let mut bytes = vec![0; len];
@@ -61,22 +61,22 @@ impl Companion {
     }
 }
 
-/// What a companion file is stored as.
+/// The kind of layer that a companion file is stored as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CompanionKind {
     /// A JSON document.
     Json,
-    /// Anything else: a tokenizer's model, a template, code, a licence.
+    /// Any other file: a tokenizer's model, a template, code, a licence.
     Other,
 }
 
-/// Whole file names that are companions, besides those that [`kind_of`] tells by their beginning or end.
+/// Names of files that are companions. [`kind_of`] recognises other companions by the beginning or end of their names.
 const NAMES: &[&str] = &["vocab.txt", "merges.txt", "vocab.bpe", "bpe.codes"];
-/// How sentencepiece's and tiktoken's vocabularies, templates and a model's own code end.
+/// Endings of the names of vocabularies of sentencepiece and tiktoken, of templates, and of a model's own code.
 const SUFFIXES: &[&str] = &[".model", ".spm", ".tiktoken", ".jinja", ".py"];
-/// Legal and descriptive files, in upper case; matched without regard to case.
+/// Beginnings of the names of legal and descriptive files, in upper case. Names are compared without regard to case.
 const PREFIXES: &[&str] = &["LICENSE", "LICENCE", "NOTICE", "COPYING", "README"];
-/// How the files of other weight formats, and of the tools that read them, end.
+/// Endings of the names of files in other weight formats, and of files for the tools that read these formats.
 const OTHER_WEIGHTS: &[&str] = &[
     ".safetensors",
     ".bin",
@@ -97,9 +97,9 @@ const OTHER_WEIGHTS: &[&str] = &[
 ];
 const OTHER_RUNTIMES: &[&str] = &["onnx/", "openvino/", "coreml/", "tf/", "flax/", "gguf/"];
 
-/// What a file with this name is stored as. `None` if it is no companion.
+/// The kind that a file with this name is stored as; `None` if the file is no companion.
 pub(crate) fn kind_of(file_name: &str) -> Option<CompanionKind> {
-    // Of a variant it is called `model.safetensors.index.fp16.json`.
+    // The shard index of a variant is called `model.safetensors.index.fp16.json`, for example.
     let is_index = [".safetensors.index.", ".bin.index."].iter().any(|part| file_name.contains(part));
     if has_suffix(file_name, ".json") && !is_index {
         return Some(CompanionKind::Json);
@@ -114,8 +114,8 @@ pub(crate) fn kind_of(file_name: &str) -> Option<CompanionKind> {
     (is_other && !is_weights).then_some(CompanionKind::Other)
 }
 
-/// The companions among `entries`, sorted by name. What is neither a companion nor one of the `used` weight files is
-/// named in a warning; what is called like a companion and is no file that can be read is an error.
+/// The companions among `entries`, sorted by name. Adds a warning that names the other files, except for the weight
+/// files in `used`. An entry with the name of a companion that is no readable file is an error.
 pub(crate) fn collect(
     root: &Path,
     entries: Vec<Entry>,
@@ -160,11 +160,11 @@ pub(crate) fn collect(
     companions.sort_by(|a, b| a.name.cmp(&b.name));
     warnings.extend(left_out("weights in other files or formats", &weights));
     warnings.extend(left_out("files that no model needs to run", &others));
-    warnings.extend(left_out("what is not read", &unread));
+    warnings.extend(left_out("entries that are not read", &unread));
     Ok(companions)
 }
 
-/// Why what is no companion and no regular file is not looked at.
+/// The reason, for a warning, why an entry that is neither a companion nor a regular file is left out.
 fn why_unread(found: EntryKind) -> String {
     match found {
         EntryKind::Skipped(reason) => reason,

@@ -7,7 +7,7 @@ use longshore_model::{MAX_CONFIG_BYTES, ModelConfig, SourceQuantization, keys::Q
 use super::{error::SourceError, walk::Entry};
 use crate::io::small;
 
-/// Reads a model's `config.json`. How weights are quantized may stand in `ModelOpt`'s own file beside it.
+/// Reads a model's `config.json`, and the `ModelOpt` file beside it that may say how the weights are quantized.
 pub(super) fn read_config(config: &Entry, entries: &[Entry]) -> Result<ModelConfig, SourceError> {
     let path = &config.path;
     let mut parsed = ModelConfig::parse(&read_config_bytes(path)?)

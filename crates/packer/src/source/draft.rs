@@ -12,13 +12,14 @@ use super::{
 use crate::tensor::SourceTensor;
 
 impl Source {
-    /// The same source with a draft model: a second, small one that guesses what the target will say. Its tensors are stored as
+    /// Adds a draft model: a second, small model that predicts the tokens of the target. Its tensors are stored as
     /// `draft.<tensor>`, its files as `draft/<file>`.
     ///
     /// # Errors
     ///
-    /// [`SourceError::Draft`] where `draft` is a pipeline, has quantized weights or no `config.json`, where the target is a
-    /// pipeline or has a draft, or where a file of the target would have the name of a draft's.
+    /// Returns [`SourceError::Draft`] if `draft` is a pipeline, has quantized weights or has no `config.json`, if the
+    /// target is a pipeline or already has a draft, or if a file of the target has the name that a file of the draft
+    /// would get.
     pub fn with_draft(mut self, draft: Self) -> Result<Self, SourceError> {
         let root = draft.root.clone();
         let fail = |problem: String| Err(SourceError::Draft { root: root.clone(), problem });

@@ -8,7 +8,7 @@ use longshore_st_format::{IndexError, OpenError};
 
 use crate::io::{has_suffix, small::SmallFileError};
 
-/// Why a path is not a source that can be read. Every message names the file; [`Self::hint`] says what to do next.
+/// Reason why a path cannot be read as a source. Every message names the file. [`Self::hint`] says what to do next.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SourceError {
@@ -18,16 +18,16 @@ pub enum SourceError {
         /// The path as it was given.
         path: PathBuf,
     },
-    /// The path is a file, but of another kind.
+    /// The path is a file that is not a safetensors file.
     #[error("{}: expected a directory or a .safetensors file", path.display())]
     NotSafetensors {
         /// The path as it was given.
         path: PathBuf,
     },
-    /// A file that would be read is a pipe, a socket, a device or a directory, which is never opened.
+    /// A file that has to be read is a pipe, a socket, a device or a directory. Such files are never opened.
     #[error("{} is not a regular file", path.display())]
     NotRegular {
-        /// The source's path as it was given, or the file.
+        /// Path of the source as it was given, or of the file.
         path: PathBuf,
     },
     /// A file or directory could not be read.
@@ -35,28 +35,28 @@ pub enum SourceError {
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What the system answered.
+        /// The error of the system.
         source: io::Error,
     },
-    /// A file is longer than any of its kind.
+    /// A file is longer than the limit for its kind.
     #[error("{} has {found} bytes: expected at most {limit}", path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// Its length in bytes.
+        /// Length of the file in bytes.
         found: u64,
-        /// The most bytes that are read.
+        /// The limit in bytes.
         limit: u64,
     },
-    /// A directory holds more files than any model.
+    /// The directory holds more files than the limit.
     #[error("{} holds more than {limit} files", dir.display())]
     TooManyFiles {
         /// The source's directory.
         dir: PathBuf,
-        /// The most files that are looked at or taken.
+        /// The largest number of files that are looked at or taken.
         limit: usize,
     },
-    /// The directory has no entry that counts.
+    /// The directory is empty, apart from entries that are passed over.
     #[error("{} is empty", dir.display())]
     Empty {
         /// The source's directory.
@@ -67,29 +67,29 @@ pub enum SourceError {
     NoConfig {
         /// The source's directory.
         dir: PathBuf,
-        /// Directories below it that have one, at most a few.
+        /// Directories below `dir` that have a `config.json`, at most a few.
         below: Vec<PathBuf>,
     },
-    /// `config.json` or `model_index.json` is not what it should be.
+    /// `config.json` or `model_index.json` is not a valid configuration.
     #[error("{} is not a model's configuration", path.display())]
     Config {
         /// The document.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error in the document.
         source: ConfigError,
     },
-    /// The shard index is not what it should be.
+    /// The shard index is not valid.
     #[error("{} is not a shard index", path.display())]
     Index {
         /// The document.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error in the document.
         source: IndexError,
     },
     /// A weight file could not be opened, or its header is not valid.
     #[error(transparent)]
     Weights {
-        /// Which file, and what is wrong with it.
+        /// The error, which names the file.
         source: OpenError,
     },
     /// A shard that the index names cannot be opened.
@@ -103,87 +103,87 @@ pub enum SourceError {
         shard: PathBuf,
         /// The shard index.
         index: PathBuf,
-        /// A tensor that it should hold.
+        /// A tensor that the index places in the shard.
         tensor: String,
-        /// What the system answered.
+        /// The error of the system.
         source: io::Error,
     },
-    /// A numbered file of a checkpoint without an index is not there.
+    /// One of the numbered files of a checkpoint without an index is missing.
     #[error("source model is incomplete: {} not found, though {} is there", missing.display(), found.display())]
     MissingPart {
         /// The first file that is missing.
         missing: PathBuf,
-        /// One of those that are not.
+        /// A numbered file that exists.
         found: PathBuf,
     },
-    /// The index places a tensor in a shard that lacks it.
+    /// The index places a tensor in a shard that does not hold the tensor.
     #[error("source model is incomplete: tensor {tensor:?} is not in {}{}", shard.display(), elsewhere(found.as_deref()))]
     MissingTensor {
         /// The tensor.
         tensor: String,
-        /// Where the index places it.
+        /// The shard in which the index places the tensor.
         shard: PathBuf,
-        /// The shard that has it instead, if there is one.
+        /// The shard that holds the tensor instead, if there is one.
         found: Option<PathBuf>,
     },
-    /// Two files hold tensors of one name.
+    /// Two files hold a tensor with the same name.
     #[error("duplicate tensor {tensor:?}: {} and {} both have it", first.display(), second.display())]
     DuplicateTensor {
         /// The tensor.
         tensor: String,
-        /// One of the files.
+        /// The first file.
         first: PathBuf,
-        /// The other.
+        /// The second file.
         second: PathBuf,
     },
-    /// Without an index, there are several models' weights in the directory.
+    /// The directory holds the weights of several models and no index.
     #[error("ambiguous source: {} and {} are not parts of one model, and no index tells which to take", first.display(), second.display())]
     Ambiguous {
-        /// One of the files.
+        /// A file of one model.
         first: PathBuf,
-        /// The other.
+        /// A file of another model.
         second: PathBuf,
     },
-    /// The directory has a `config.json` but no weights that would be taken.
+    /// The directory has a `config.json` but no model weights.
     #[error("no model weights found in {}", dir.display())]
     NoWeights {
         /// The source's directory.
         dir: PathBuf,
-        /// `.safetensors` files in it that are not called as a model's weights are, at most a few.
+        /// `.safetensors` files in the directory whose names are not those of a model's weights, at most a few.
         others: Vec<PathBuf>,
         /// A weight file of another format, if there is one.
         foreign: Option<PathBuf>,
     },
-    /// A pipeline lists a component that its directory lacks.
-    #[error("source model is incomplete: {} not found, where {} says there is {class}", dir.display(), index.display())]
+    /// A component that the pipeline lists is missing.
+    #[error("source model is incomplete: {} not found, but {} lists it as {class}", dir.display(), index.display())]
     MissingComponent {
-        /// Where the component should be.
+        /// The directory where the component should be.
         dir: PathBuf,
         /// The pipeline's `model_index.json`.
         index: PathBuf,
         /// The library and class of the component.
         class: String,
     },
-    /// A pipeline's component is called as no directory can be.
+    /// A pipeline lists a component whose name cannot be that of a directory.
     #[error("{} lists a component {name:?}: expected letters, digits, '.', '_' and '-', at most 128", index.display())]
     ComponentName {
         /// The pipeline's `model_index.json`.
         index: PathBuf,
-        /// The name.
+        /// Name of the component.
         name: String,
     },
-    /// A pipeline has no component with weights.
+    /// The pipeline has no component with weights.
     #[error("{} lists no component that has weights", index.display())]
     NoComponents {
         /// The pipeline's `model_index.json`.
         index: PathBuf,
     },
-    /// A model cannot be the draft of another.
+    /// A model cannot be the draft model of another.
     #[error("{} cannot be the draft model: {problem}", root.display())]
     Draft {
-        /// The draft's directory or file.
+        /// Directory or file of the draft.
         root: PathBuf,
-        /// Why.
+        /// The reason.
         problem: String,
     },
     /// The weight files declare no tensor.
@@ -192,29 +192,29 @@ pub enum SourceError {
         /// A weight file, or the source's directory where there are several.
         path: PathBuf,
     },
-    /// The directory is a store, or one of a store's with manifests: which model is meant is not said.
+    /// The directory is a store, or a directory of manifests in a store, and does not say which model is meant.
     #[error("{} belongs to a store: expected the manifest of one of its models", path.display())]
     Store {
         /// The directory.
         path: PathBuf,
-        /// Manifests of models in it, at most a few.
+        /// Manifests of models in the directory, at most a few.
         models: Vec<PathBuf>,
     },
-    /// A store's model cannot be read.
+    /// A stored model cannot be read.
     #[error("cannot read the stored model {}: {problem}", path.display())]
     Stored {
         /// The model's manifest.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         problem: String,
     },
-    /// A store's model is a GGUF file.
+    /// The stored model is a GGUF file.
     #[error("{} is the manifest of a GGUF model", path.display())]
     Gguf {
         /// The model's manifest.
         path: PathBuf,
     },
-    /// The weights are an adapter: they change a model and are none.
+    /// The weights are an adapter, which changes another model and is no model itself.
     #[error("{} is an adapter, not a model", path.display())]
     Adapter {
         /// The adapter's weights or configuration.
@@ -223,7 +223,7 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// What the user can do about it, if that is known.
+    /// Advice to the user, if there is any for this error.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -251,7 +251,7 @@ impl SourceError {
 }
 
 impl SourceError {
-    /// The error of a document at `path`, of which at most `limit` bytes are read.
+    /// Converts the error of a document at `path`, whose length may be at most `limit` bytes.
     pub(crate) fn of_small_file(error: SmallFileError, path: &Path, limit: u64) -> Self {
         let path = path.to_owned();
         match error {
@@ -270,7 +270,7 @@ fn elsewhere(found: Option<&Path>) -> String {
     found.map(|path| format!(", where the index places it, but in {}", path.display())).unwrap_or_default()
 }
 
-/// What to do with weights of another format.
+/// Hint for weights in another format.
 fn conversion(path: &Path) -> String {
     let name = path.to_string_lossy();
     if has_suffix(&name, ".gguf") {

@@ -1,15 +1,15 @@
-//! Ways to pack weights, as names and types of tensors tell them apart.
+//! Forms of packed weights, recognised by the names and types of tensors.
 
 use longshore_st_format::Dtype;
 
 use crate::tensor::SourceTensor;
 
-/// Who wrote a weight, as far as names tell.
+/// The form of a packed weight: the tool or format that wrote it, as far as names and types tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     SubByteFloat,
     CompressedTensors,
-    /// AWQ or GPTQ: their names are the same.
+    /// AWQ or GPTQ, which use the same names.
     Qweight,
     Blocks,
     Mlx,
@@ -22,7 +22,7 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    /// What a weight in this form is, for people.
+    /// Description of a weight in this form, for messages.
     pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::SubByteFloat => "a sub-byte float",
@@ -39,17 +39,17 @@ impl Form {
     }
 }
 
-/// A tensor of codes.
+/// A tensor that holds codes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Packed<'n> {
     pub(crate) form: Form,
-    /// Its name without what the form adds.
+    /// Name of the tensor without the suffix of the form.
     pub(crate) stem: &'n str,
-    /// The name of what scales it, which may be missing; `None` where the form has nothing such.
+    /// Name of the tensor with the scales, which may be missing. `None` if the form has no such tensor.
     pub(crate) scales: Option<String>,
 }
 
-/// What `tensor` is, if it holds codes. `dtype_of` is the type of the tensor of a name, where there is one.
+/// Recognises `tensor` if it holds codes. `dtype_of` returns the type of the tensor with a given name, if there is one.
 pub(crate) fn packed(
     dtype_of: impl Fn(&str) -> Option<Dtype>,
     SourceTensor { name, dtype, shape, .. }: &SourceTensor,
@@ -91,7 +91,7 @@ pub(crate) fn packed(
     }
 }
 
-/// What the scales of 8-bit floats with this name may be called, the likeliest first.
+/// Possible names of the scales of the 8-bit floats called `weight`, the likeliest first.
 pub(crate) fn fp8_scales(weight: &str) -> impl Iterator<Item = String> {
     let module = weight.strip_suffix(".weight").unwrap_or(weight);
     [format!("{weight}_scale_inv"), format!("{weight}_scale"), format!("{module}.scale")].into_iter()

@@ -1,16 +1,19 @@
-//! The inventory of a model's weight files, which every kind of source gives.
+//! The inventory of a model's weight files, which every kind of source provides.
 //!
 //! # Adding a kind of source
 //!
-//! Planning and execution ask nothing of a source but an [`Inventory`] for each of its models, and companion files. A new kind
+//! Planning and execution need nothing of a source but an [`Inventory`] for each of its models, and its companion
+//! files. A new kind of source
 //!
-//! 1. implements [`Data`](crate::Data) if its bytes are no files: `open`, a length, and reads at offsets;
-//! 2. lists its [`Shard`]s and the [`SourceTensor`]s in them. A kind whose shards are safetensors files lets [`Inventory::read`] do so;
-//! 3. has a variant of [`Contents`] if it knows more of its tensors than names, dtypes and shapes tell: a table of codes, for example.
-//!    `model/coding/read.rs` turns each variant into the model's tensors;
-//! 4. calls [`Source::new`](crate::Source::new), or is one more case in `source/open.rs` if it has a path.
+//! 1. implements [`Data`](crate::Data) if its bytes are not in files: `open`, a length, and reads at offsets;
+//! 2. lists its [`Shard`]s and the [`SourceTensor`]s in them. If the shards are safetensors files, [`Inventory::read`]
+//!    does so;
+//! 3. adds a variant to [`Contents`] if it knows more of its tensors than their names, dtypes and shapes: a table of
+//!    codes, for example. `model/coding/read.rs` turns each variant into the tensors of the model;
+//! 4. calls [`Source::new`](crate::Source::new), or becomes another case in `source/open.rs` if it is opened by a path.
 //!
-//! Everything above, from stacking experts to policies, quantization and the store, then holds for it.
+//! Everything that builds on this module, from stacking experts to policies, quantization and the store, then works
+//! without a change.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -26,50 +29,51 @@ use crate::tensor::{Shard, SourceParts, SourceTensor};
 /// The shards of one model, and the tensors in them.
 #[derive(Debug)]
 pub struct Inventory {
-    /// In byte order of their names.
+    /// The shards, in byte order of their names.
     pub(crate) shards: Vec<Shard>,
-    /// In byte order of the names, which are unique.
+    /// The tensors, in byte order of their names, which are unique.
     pub(crate) tensors: Vec<SourceTensor>,
     /// The shards' `__metadata__`, merged.
     pub(crate) metadata: BTreeMap<String, String>,
-    /// The file name of the shard index, where there is one.
+    /// The file name of the shard index, if there is one.
     pub(crate) index: Option<String>,
     pub(crate) warnings: Vec<String>,
     pub(crate) contents: Contents,
 }
 
-/// The knowledge that a kind of source has of its tensors, beside names, dtypes and shapes.
+/// Knowledge of a kind of source about its tensors, beyond their names, dtypes and shapes.
 #[derive(Debug, Clone)]
 pub(crate) enum Contents {
-    /// A checkpoint's files: names and the configuration tell how values are coded.
+    /// The files of a checkpoint. Names and the configuration tell how values are coded.
     Checkpoint {
-        /// Scales of 8-bit floats that are powers of two throughout, by their index among the model's tensors.
+        /// Indices, among the model's tensors, of scales of 8-bit floats whose elements are all powers of two.
         exact_scales: HashSet<usize>,
     },
-    /// A store's blobs: its table tells.
+    /// The blobs of a store. The table of the stored model tells how values are coded.
     Stored(Arc<Stored>),
 }
 
 /// The table of a stored model.
 #[derive(Debug)]
 pub(crate) struct Stored {
-    /// In byte order of the names.
+    /// The tensors, in byte order of their names.
     pub(crate) tensors: Vec<StoredTensor>,
-    /// Whether this program imported them, so that experts lie as they should and arrangements are recorded.
+    /// Whether this program imported the model. Experts then have the stored orientation, and arrangements are
+    /// recorded.
     pub(crate) is_ours: bool,
 }
 
-/// A tensor of a store.
+/// One tensor of a stored model.
 #[derive(Debug)]
 pub(crate) struct StoredTensor {
-    /// Without a draft's prefix.
+    /// Name of the tensor, without the prefix of a draft model.
     pub(crate) name: String,
     pub(crate) dtype: Dtype,
     pub(crate) shape: Shape,
     pub(crate) scheme: Option<Scheme>,
-    /// Its parts, among the model's tensors.
+    /// The parts of the tensor, as indices among the model's tensors.
     pub(crate) parts: SourceParts,
-    /// How an earlier import arranged its values, and of which tensors.
+    /// The arrangement of the values by an earlier import. `sources` names the tensors that the values came from.
     pub(crate) arrangement: Arrangement,
     pub(crate) sources: Vec<String>,
 }

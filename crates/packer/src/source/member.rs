@@ -1,4 +1,4 @@
-//! The models that a source is put together from.
+//! The members of a source: the models that it consists of.
 
 use std::{ops::Range, path::PathBuf};
 
@@ -9,49 +9,49 @@ use super::{
     inventory::{Contents, Stored},
 };
 
-/// What stands before a draft model's names: `draft.` for tensors, `draft/` for files.
+/// Prefix of a draft model's names: `draft.` for tensors, `draft/` for files.
 pub(crate) const DRAFT: &str = "draft";
 
-/// One of the models that a [`Source`](crate::Source) is put together from: the only one of an ordinary checkpoint, a component of a
-/// pipeline, or the draft model beside a target.
+/// One of the models that a [`Source`](crate::Source) consists of: the only one of an ordinary checkpoint, a component
+/// of a pipeline, or the draft model beside a target.
 ///
-/// Members know nothing of each other: two may have tensors of one name, and each has its own experts and its own way to
-/// store weights.
+/// Members are independent of each other: two members may have tensors of the same name, and each member has its own
+/// experts and its own way to store weights.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Member {
-    /// What it is to the source.
+    /// The role of the member in the source.
     pub role: MemberRole,
-    /// Its directory, or the single `.safetensors` file.
+    /// Directory of the member, or the single `.safetensors` file.
     pub root: PathBuf,
-    /// What its own `config.json` says.
+    /// Configuration from the member's own `config.json`.
     pub config: Option<ModelConfig>,
-    /// The class that a pipeline's `model_index.json` names for it.
+    /// The class that a pipeline's `model_index.json` names for the member.
     pub class: Option<String>,
-    /// How its weights are stored.
+    /// The form in which the weights of the member are stored.
     pub kind: Kind,
-    /// Why it is of this kind. `None` for [`Kind::Float`].
+    /// The tensor or document that `kind` was recognised by. `None` for [`Kind::Float`].
     pub evidence: Option<Evidence>,
-    /// Which of [`Source::tensors`](crate::Source::tensors) are its own.
+    /// Indices of the member's tensors in [`Source::tensors`](crate::Source::tensors).
     pub tensors: Range<usize>,
-    /// What its kind of source knows of its tensors.
+    /// Knowledge of the kind of source about the tensors of the member.
     pub(crate) contents: Contents,
 }
 
-/// What a [`Member`] is to its source.
+/// The role of a [`Member`] in its source.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MemberRole {
     /// The model itself.
     Whole,
-    /// The component of a pipeline with this name, such as `text_encoder_2`.
+    /// The component of a pipeline with the given name, such as `text_encoder_2`.
     Component(String),
-    /// A small model that guesses what the target will say.
+    /// A small model that predicts the tokens of the target.
     Draft,
 }
 
 impl Member {
-    /// The name of the pipeline's component; `None` for any other member.
+    /// The name of the pipeline's component; `None` for other members.
     #[must_use]
     pub fn component(&self) -> Option<&str> {
         match &self.role {
@@ -60,25 +60,25 @@ impl Member {
         }
     }
 
-    /// What tells it from the source's other members: the component's name, or `draft`.
+    /// The name that tells the member from others of the source: that of the component, or `draft`.
     pub(crate) fn name(&self) -> Option<&str> {
         if self.is_draft() { Some(DRAFT) } else { self.component() }
     }
 
-    /// Whether it is the draft model.
+    /// Whether the member is the draft model.
     #[must_use]
     pub fn is_draft(&self) -> bool {
         self.role == MemberRole::Draft
     }
 
-    /// What it is: as its configuration says, else as the pipeline does.
+    /// The architecture of the member, from its configuration if that has one, else from the pipeline.
     #[must_use]
     pub fn architecture(&self) -> Option<&str> {
         let own = self.config.as_ref().and_then(|config| config.architecture.as_deref());
         own.or(self.class.as_deref())
     }
 
-    /// What a policy calls it: `vae` whatever its directory is called, else the component's name.
+    /// The name of the component in a policy: `vae` whatever its directory is called, else the component's name.
     pub(crate) fn component_for_policy(&self) -> Option<&str> {
         let listed = self.class.as_deref().map(ModelConfig::component_of_class);
         let by_class = self.config.as_ref().and_then(ModelConfig::component).or(listed);
@@ -88,7 +88,7 @@ impl Member {
         }
     }
 
-    /// The table of the store that it comes from; `None` for a checkpoint.
+    /// The table of the stored model that the member comes from; `None` for a checkpoint.
     pub(crate) fn stored(&self) -> Option<&Stored> {
         match &self.contents {
             Contents::Stored(stored) => Some(stored),
@@ -96,7 +96,7 @@ impl Member {
         }
     }
 
-    /// The tensor's name in a store, from that in the member's own files.
+    /// The name that a tensor gets in a store, from its name in the member's own files.
     pub(crate) fn stored_name(&self, name: String) -> String {
         if self.is_draft() { format!("{DRAFT}.{name}") } else { name }
     }

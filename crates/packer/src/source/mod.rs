@@ -1,4 +1,4 @@
-//! A checkpoint, as far as its headers and configuration describe it.
+//! A checkpoint, as its headers and configuration describe it.
 
 pub(crate) mod checkpoint;
 pub(crate) mod classify;

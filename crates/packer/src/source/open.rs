@@ -1,4 +1,4 @@
-//! Opening what is at a path as a source.
+//! Opening a path as a source.
 
 use std::{fs, io, path::Path};
 
@@ -8,21 +8,23 @@ use super::{checkpoint::Source, companions, config, error::SourceError, pipeline
 use crate::io::has_suffix;
 
 impl Source {
-    /// Reads what is at `path`: a directory as Hugging Face, diffusers or MLX write it, a snapshot of a hub cache, whose
-    /// files are symbolic links, one `.safetensors` file, or the manifest of a model in a store, ours or ollama's
-    /// (`~/.ollama/models/manifests/registry.ollama.ai/library/qwen3/4b`), whose quantized tensors keep their codes.
+    /// Opens the source at `path`. It may be a directory as Hugging Face, diffusers or MLX write it, a snapshot of a
+    /// hub cache, whose files are symbolic links, one `.safetensors` file, or the manifest of a model in a store. A
+    /// store may be one of this program or of ollama
+    /// (`~/.ollama/models/manifests/registry.ollama.ai/library/qwen3/4b`); its quantized tensors keep their codes.
     ///
-    /// Symbolic links to files are followed, those to directories are not. Entries whose names start with a dot are
-    /// passed over. What else is not taken is named in [`Self::warnings`]: files that no model needs, what lies more than
-    /// three directories deep, stores, directories below `path` that cannot be read. Headers are read in parallel, on the
-    /// current rayon pool.
+    /// Symbolic links to files are followed, symbolic links to directories are not. Entries whose names start with a
+    /// dot are passed over. [`Self::warnings`] names everything else that is left out: files that no model needs, files
+    /// more than three directories deep, stores, and directories below `path` that cannot be read. Headers are read in
+    /// parallel, on the current rayon pool.
     ///
-    /// A directory with a `model_index.json` is a pipeline, unless a `config.json` and weights lie beside it. Opening succeeds
-    /// for packings that cannot be imported; planning refuses them.
+    /// A directory with a `model_index.json` is a pipeline, unless a `config.json` and weights lie beside that file.
+    /// Opening succeeds even for packings that cannot be imported; planning refuses them.
     ///
     /// # Errors
     ///
-    /// [`SourceError`]; the variant says what is missing, invalid, incomplete or ambiguous, and in which file.
+    /// Returns a [`SourceError`] whose variant says what is missing, invalid, incomplete or ambiguous, and in which
+    /// file.
     pub fn open(path: &Path, limits: &Limits) -> Result<Self, SourceError> {
         match fs::metadata(path) {
             Ok(meta) if meta.is_dir() => match stored::refuse(path) {
@@ -60,7 +62,7 @@ fn open_directory(dir: &Path, limits: &Limits) -> Result<Source, SourceError> {
     let config = config::read_config(config, &entries)?;
     let mut inventory = read::read_directory(dir, &entries, limits)?;
     if pipeline.is_some() {
-        inventory.warnings.push("taken for the model of config.json, not for the pipeline of model_index.json".into());
+        inventory.warnings.push("read as the model of config.json, not as the pipeline of model_index.json".into());
     }
     let used: Vec<_> = inventory.shards.iter().map(|shard| shard.name.clone()).chain(inventory.index.take()).collect();
     let companions = companions::collect(dir, entries, &used, &mut inventory.warnings)?;
@@ -71,7 +73,7 @@ fn is_safetensors(path: &Path) -> bool {
     path.file_name().is_some_and(|name| has_suffix(&name.to_string_lossy(), ".safetensors"))
 }
 
-/// Which error tells best why a directory without a `config.json` is no source.
+/// Chooses the most helpful error for a directory without a `config.json`.
 fn without_config(dir: &Path, entries: &[walk::Entry]) -> SourceError {
     if entries.is_empty() {
         return SourceError::Empty { dir: dir.to_owned() };

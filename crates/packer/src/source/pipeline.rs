@@ -1,4 +1,4 @@
-//! A pipeline as diffusers writes it: `model_index.json` and a directory for each component.
+//! A pipeline in the layout of diffusers: `model_index.json` and a directory for each component.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::io::has_suffix;
 
-/// How the classes end that have no weights: schedulers, and what prepares text, pictures and sound.
+/// Endings of the names of classes without weights: schedulers, and processors of text, pictures and sound.
 const WITHOUT_WEIGHTS: [&str; 8] = [
     "Scheduler",
     "Tokenizer",
@@ -29,10 +29,10 @@ const WITHOUT_WEIGHTS: [&str; 8] = [
     "FeatureExtractor",
     "Guider",
 ];
-/// The libraries whose other classes have some.
+/// Libraries whose other classes have weights.
 const LIBRARIES: [&str; 2] = ["diffusers", "transformers"];
 
-/// Reads a pipeline's directory. `index` is its `model_index.json`.
+/// Opens the pipeline in `dir`. `index` is the path of its `model_index.json`.
 pub(super) fn open(dir: &Path, entries: Vec<Entry>, index: &Path, limits: &Limits) -> Result<Source, SourceError> {
     let fail = |source| SourceError::Config { path: index.to_owned(), source };
     let bytes = read_config_bytes(index)?;
@@ -65,7 +65,7 @@ pub(super) fn open(dir: &Path, entries: Vec<Entry>, index: &Path, limits: &Limit
     Ok(source)
 }
 
-/// Adds one component's tensors, if it has weights. Says which files beside the shards were read.
+/// Adds the tensors of one component, if it has weights. Returns the name of its shard index, if one was read.
 fn add(
     source: &mut Source,
     component: PipelineComponent,

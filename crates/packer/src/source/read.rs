@@ -1,4 +1,4 @@
-//! Reading the headers of a checkpoint's weight files, and checking them against its index.
+//! Reading the headers of a checkpoint's weight files, and checking them against the shard index.
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry as Slot},
@@ -21,19 +21,19 @@ use crate::{
 };
 
 impl Inventory {
-    /// Reads the headers of shards that are safetensors files, whatever holds them.
+    /// Reads the headers of shards in the safetensors format, wherever their bytes are stored.
     ///
     /// # Errors
     ///
-    /// [`SourceError::Weights`] for a shard whose header cannot be read or is not valid, [`SourceError::DuplicateTensor`] for two tensors
-    /// of one name.
+    /// Returns [`SourceError::Weights`] if the header of a shard cannot be read or is not valid, and
+    /// [`SourceError::DuplicateTensor`] if two tensors have the same name.
     pub fn read(shards: Vec<Shard>, limits: &Limits) -> Result<Self, SourceError> {
         let headers = shards.iter().map(|shard| header(shard, limits)).collect::<Result<Vec<_>, _>>()?;
         join(shards.into_iter().zip(headers).collect(), None)
     }
 }
 
-/// The header of a shard, which need not be a file.
+/// Reads the header of a shard, which need not be a file.
 fn header(shard: &Shard, limits: &Limits) -> Result<Header, SourceError> {
     let path = || shard.path.clone();
     let weights = |source| SourceError::Weights { source };
@@ -76,7 +76,7 @@ pub(super) fn read_directory(dir: &Path, entries: &[Entry], limits: &Limits) -> 
     }
 }
 
-/// The headers of files in `dir`, read in parallel. The error is that of the first file that has one.
+/// Reads the headers of files in `dir` in parallel. If several fail, returns the error of the first file in order.
 fn read_headers(dir: &Path, names: Vec<String>, limits: &Limits) -> Result<Vec<(Shard, Header)>, SourceError> {
     let headers: Vec<_> = names.par_iter().map(|name| Header::open(dir.join(name), limits)).collect();
     names
@@ -92,7 +92,7 @@ fn read_headers(dir: &Path, names: Vec<String>, limits: &Limits) -> Result<Vec<(
         .collect()
 }
 
-/// Says which tensor is missed where a shard that the index names cannot be opened.
+/// Names the tensor that is missing if a shard that the index names cannot be opened.
 fn incomplete(error: SourceError, index_path: &Path, index: &ShardIndex) -> SourceError {
     match error {
         SourceError::Weights { source: OpenError::Open { path, source } } => {
@@ -105,7 +105,8 @@ fn incomplete(error: SourceError, index_path: &Path, index: &ShardIndex) -> Sour
     }
 }
 
-/// One list of the tensors of all files. With an index, exactly the tensors that it lists, each in its place.
+/// Joins the tensors of all files into one list. With an index, the list holds exactly the tensors of the index, each
+/// from the file that the index names.
 fn join(files: Vec<(Shard, Header)>, index: Option<&ShardIndex>) -> Result<Inventory, SourceError> {
     let mut metadata = BTreeMap::new();
     let mut places: HashMap<&str, usize> = HashMap::new();

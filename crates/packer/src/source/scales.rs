@@ -1,4 +1,4 @@
-//! Which scales are powers of two.
+//! Recognition of scales that are powers of two.
 
 use std::collections::{HashMap, HashSet, hash_map::Entry};
 
@@ -10,11 +10,11 @@ use crate::{
     tensor::{Shard, SourceTensor},
 };
 
-/// Scales that are read at a time, in bytes.
+/// Number of bytes of scales that are read at a time.
 const CHUNK: usize = 1 << 20;
 
-/// Those tensors among the scales of 8-bit floats whose elements are all powers of two from 2^-127 to 2^127, by their index.
-/// These are read; they are the only data that is read before an import is planned, some thousandth of the weights.
+/// Indices of the scales of 8-bit floats whose elements are all powers of two from 2^-127 to 2^127. Reads the scales.
+/// They are the only data that is read before an import is planned, about a thousandth of the weights.
 pub(crate) fn powers_of_two(tensors: &[SourceTensor], shards: &[Shard]) -> Result<HashSet<usize>, SourceError> {
     let weights = tensors.iter().filter(|tensor| tensor.dtype == Dtype::F8E4M3);
     let names: HashSet<String> = weights.flat_map(|tensor| form::fp8_scales(&tensor.name)).collect();
@@ -53,17 +53,18 @@ fn are_powers(dtype: Dtype, bytes: &[u8]) -> bool {
     }
 }
 
-/// Whether the bits of F32s are those of positive powers of two that E8M0 has.
+/// Whether all elements, widened to the bits of F32, are positive powers of two that E8M0 can hold.
 fn floats<const N: usize>(bytes: &[u8], widen: impl Fn([u8; N]) -> u32) -> bool {
     bytes.chunks_exact(N).all(|bytes| is_power_of_two(widen(bytes.try_into().expect("chunks of this length"))))
 }
 
 fn is_power_of_two(bits: u32) -> bool {
-    // 2^-127 is subnormal.
+    // 2^-127 is subnormal in F32.
     bits == 1 << 22 || (bits.trailing_zeros() >= 23 && (1..255).contains(&(bits >> 23)))
 }
 
-/// The F32 bits of a positive power of two, or of something that is none.
+/// Widens an F16 that is a positive power of two to the bits of an F32. Any other value becomes bits that are no power
+/// of two.
 fn half(bits: u16) -> u32 {
     let (exponent, mantissa) = (u32::from(bits >> 10), u32::from(bits & 0x3FF));
     match (exponent, mantissa) {

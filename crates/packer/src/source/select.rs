@@ -1,4 +1,4 @@
-//! Which files of a directory are the model's weights.
+//! Selection of the files of a directory that are the model's weights.
 
 use std::{
     collections::BTreeMap,
@@ -10,20 +10,20 @@ use longshore_st_format::ShardIndex;
 use super::{error::SourceError, walk::Entry};
 use crate::io::has_suffix;
 
-/// How a model's own weight files are called: by transformers and MLX, and by diffusers.
+/// Beginnings of the names of a model's weight files: of transformers and MLX, and of diffusers.
 const STEMS: [&str; 2] = ["model", "diffusion_pytorch_model"];
 const SUFFIX: &str = ".safetensors";
 const FOREIGN: [&str; 8] = [".bin", ".gguf", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx"];
 
 /// The weight files of a directory.
 pub(super) enum Selection {
-    /// Those that an index names.
+    /// The files that an index names.
     Indexed { name: String, index: ShardIndex },
-    /// Those that are called as a model's weights are, in byte order.
+    /// The files whose names are those of a model's weights, in byte order.
     Named(Vec<String>),
 }
 
-/// Chooses the weight files. An index that lists anything decides; otherwise the names do.
+/// Chooses the weight files. An index decides if it lists any tensors; otherwise the names decide.
 pub(super) fn select(
     dir: &Path,
     entries: &[Entry],
@@ -53,13 +53,13 @@ pub(super) fn select(
     Err(no_weights(dir, entries))
 }
 
-/// Whether a directory has files that are called as a model's weights are.
+/// Whether a directory has files whose names are those of a model's weights.
 pub(crate) fn has_weights(entries: &[Entry]) -> bool {
     let is_named = |name: &str| STEMS.iter().any(|stem| name.starts_with(stem)) && has_suffix(name, SUFFIX);
     entries.iter().any(|entry| entry.is_top_level() && is_named(&entry.name))
 }
 
-/// Which error tells best why a directory has no weights of its own.
+/// Chooses the most helpful error for a directory without model weights.
 pub(crate) fn no_weights(dir: &Path, entries: &[Entry]) -> SourceError {
     let names = || entries.iter().filter(|entry| entry.is_top_level() && entry.is_file()).map(|entry| &entry.name);
     let adapter = |name: &&String| name.starts_with("adapter_model.");
@@ -73,8 +73,9 @@ pub(crate) fn no_weights(dir: &Path, entries: &[Entry]) -> SourceError {
     SourceError::NoWeights { dir: dir.to_owned(), others: paths(&[SUFFIX]), foreign: paths(&FOREIGN).pop() }
 }
 
-/// Of the same model in several variants, such as `model.fp16.safetensors` beside `model.safetensors`, the plain one; those left
-/// out are noted with the directory's other files. Without a plain one, the only variant.
+/// Selects one variant if a model is there in several, such as `model.fp16.safetensors` beside `model.safetensors`. The
+/// plain variant is preferred; without one, there must be only one variant. The files of the other variants are named
+/// among the directory's left-out files.
 fn one_variant(dir: &Path, stem: &str, names: Vec<String>) -> Result<Vec<String>, SourceError> {
     let (variants, plain): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| variant_of(stem, name).is_some());
     if !plain.is_empty() {
@@ -86,7 +87,7 @@ fn one_variant(dir: &Path, stem: &str, names: Vec<String>) -> Result<Vec<String>
     }
 }
 
-/// The `fp16` of `model.fp16.safetensors` and `model.fp16-00001-of-00002.safetensors`.
+/// The variant in a file name: `fp16` in `model.fp16.safetensors` and in `model.fp16-00001-of-00002.safetensors`.
 fn variant_of<'n>(stem: &str, name: &'n str) -> Option<&'n str> {
     let of = part_of(name).map_or_else(|| name.strip_suffix(SUFFIX), |part| Some(part.stem))?;
     let variant = of.strip_prefix(stem)?.strip_prefix('.')?;
@@ -94,8 +95,8 @@ fn variant_of<'n>(stem: &str, name: &'n str) -> Option<&'n str> {
     (!variant.is_empty() && variant.bytes().all(is_word)).then_some(variant)
 }
 
-/// Refuses names that cannot be the files of one model: a whole model beside others, two sets of numbered parts, or a set
-/// that is not complete.
+/// Refuses names that cannot be those of one model: a whole model beside other files, two sets of numbered parts, or an
+/// incomplete set.
 fn one_model(dir: &Path, stem: &str, names: &[String]) -> Result<(), SourceError> {
     let whole = format!("{stem}{SUFFIX}");
     if let (true, Some(other)) = (names.contains(&whole), names.iter().find(|name| **name != whole)) {
@@ -122,16 +123,16 @@ fn one_model(dir: &Path, stem: &str, names: &[String]) -> Result<(), SourceError
     Ok(())
 }
 
-/// One of several numbered files, such as `model-00001-of-00002.safetensors`.
+/// The name of one of several numbered files, such as `model-00001-of-00002.safetensors`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Part<'a> {
     pub stem: &'a str,
-    /// From 1.
+    /// Number of the part, from 1.
     pub number: u32,
     pub total: u32,
 }
 
-/// Reads a numbered file's name. `None` if it is not numbered as transformers and diffusers do.
+/// Parses the name of a numbered file. `None` if it is not numbered as transformers and diffusers number files.
 pub(super) fn part_of(name: &str) -> Option<Part<'_>> {
     let (rest, total) = name.strip_suffix(SUFFIX)?.rsplit_once("-of-")?;
     let (stem, number) = rest.rsplit_once('-')?;

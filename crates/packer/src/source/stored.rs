@@ -1,4 +1,5 @@
-//! A model of a store as a source: its manifest's file tells the store, and the store's table what the blobs hold.
+//! A stored model as a source. The path of its manifest tells the store, and the table of the model tells what the
+//! blobs hold.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -26,12 +27,12 @@ use super::{
 };
 use crate::tensor::{Shard, SourceParts, SourceTensor};
 
-/// The most models that a hint names.
+/// The largest number of models that a hint names.
 const NAMED: usize = 5;
-/// What stands before the draft's names where nothing says it.
+/// The file that marks a draft model if the model's config does not mention one.
 const DRAFT_CONFIG: &str = "draft/config.json";
 
-/// Opens the model whose manifest is the file at `path`; `None` if it lies in no store.
+/// Opens the model whose manifest is the file at `path`. `None` if the file does not lie in a store.
 pub(super) fn open(path: &Path) -> Option<Result<Source, SourceError>> {
     let (root, below) = in_store(path)?;
     let [host, namespace, model, tag] = &*below else { return None };
@@ -39,7 +40,7 @@ pub(super) fn open(path: &Path) -> Option<Result<Source, SourceError>> {
     Some(read(path, &root, &name))
 }
 
-/// Why a directory that is a store, or holds manifests of one, is no source; `None` for any other.
+/// The error for a directory that is a store or lies among a store's manifests; `None` for any other directory.
 pub(super) fn refuse(dir: &Path) -> Option<SourceError> {
     let root = if is_store(dir) { dir.to_owned() } else { in_store(dir)?.0 };
     let store = Store::open(&root).ok()?;
@@ -54,7 +55,7 @@ fn is_store(dir: &Path) -> bool {
     dir.join("manifests").is_dir() && dir.join("blobs").is_dir()
 }
 
-/// The root of the store in whose `manifests` directory `path` lies, and the segments below that.
+/// The root of the store in whose `manifests` directory `path` lies, and the path segments below that directory.
 fn in_store(path: &Path) -> Option<(PathBuf, Vec<String>)> {
     let path = std::path::absolute(path).ok()?;
     let manifests = path.ancestors().take(5).find(|above| {
@@ -117,7 +118,7 @@ fn read(path: &Path, root: &Path, name: &ModelName) -> Result<Source, SourceErro
 
 type OfMember<'t> = Vec<(&'t BlobEntry, &'t TensorEntry, String)>;
 
-/// The tensors of each member, with their names in it: components in byte order, a draft after its target.
+/// The tensors of each member, with their names within the member: components in byte order, a draft after its target.
 fn members<'t>(model: &Model, table: &'t TensorTable) -> Vec<(MemberRole, OfMember<'t>)> {
     let draft = draft_of(model);
     let mut found: BTreeMap<(bool, Option<&str>), OfMember<'t>> = BTreeMap::new();
@@ -135,13 +136,13 @@ fn members<'t>(model: &Model, table: &'t TensorTable) -> Vec<(MemberRole, OfMemb
     found.into_iter().map(|(key, tensors)| (role(key), tensors)).collect()
 }
 
-/// The draft model as the config says it, or as its own `config.json` shows.
+/// The draft model that the model's config names, or that the presence of its `config.json` shows.
 fn draft_of(model: &Model) -> Option<Draft> {
     let has_config = || model.manifest.files().any(|(name, _)| name.as_str() == DRAFT_CONFIG);
     model.config.draft.clone().or_else(|| has_config().then(|| Draft::new("")))
 }
 
-/// The blobs as weight files.
+/// The blobs of the model that serve as shards of the source.
 struct Shards<'m> {
     store: &'m Store,
     model: &'m Model,
@@ -149,7 +150,7 @@ struct Shards<'m> {
 }
 
 impl Shards<'_> {
-    /// The place of a blob among the source's shards, where it is put if it is not there.
+    /// The index of a blob among the source's shards. A new blob is added to the shards.
     fn place(&mut self, digest: Digest, shards: &mut Vec<Shard>) -> Result<usize, String> {
         if let Some(at) = self.places.get(&digest) {
             return Ok(*at);
@@ -162,7 +163,7 @@ impl Shards<'_> {
     }
 }
 
-/// Adds a member with its tensors, whose parts are tensors of the source.
+/// Adds a member with its tensors, whose parts become tensors of the source.
 fn add(
     source: &mut Source,
     shards: &mut Shards<'_>,
@@ -183,7 +184,7 @@ fn add(
         for part in &entry.parts {
             let shard = shards.place(part.blob.unwrap_or(blob.digest), &mut source.shards)?;
             let end = part.offset.checked_add(part.length).ok_or("a part ends beyond any file")?;
-            *place(&mut parts, part).ok_or_else(|| format!("tensor {:?} has a part of no known role", entry.name))? =
+            *place(&mut parts, part).ok_or_else(|| format!("tensor {:?} has a part of unknown role", entry.name))? =
                 source.tensors.len() - first;
             source.tensors.push(SourceTensor {
                 name: format!("{name}{}", part.role.suffix()),
@@ -222,7 +223,7 @@ fn add(
     Ok(())
 }
 
-/// The field for a part of a stored tensor.
+/// The field of `parts` for a part of a stored tensor. `None` if the part's role is unknown.
 fn place<'p>(parts: &'p mut SourceParts, part: &Part) -> Option<&'p mut usize> {
     Some(match part.role {
         Role::Weight => &mut parts.weight,
@@ -233,7 +234,7 @@ fn place<'p>(parts: &'p mut SourceParts, part: &Part) -> Option<&'p mut usize> {
     })
 }
 
-/// The model's files, and what is left out.
+/// The companion files of the model, and a warning about layers that are left out.
 fn files(store: &Store, model: &Model) -> (Vec<Companion>, Vec<String>) {
     let mut companions: Vec<_> = model
         .manifest
@@ -254,7 +255,7 @@ fn files(store: &Store, model: &Model) -> (Vec<Companion>, Vec<String>) {
 struct Documents<'c>(&'c [Companion]);
 
 impl Documents<'_> {
-    /// What a configuration among the files says; `None` where there is none.
+    /// Parses the configuration file `name` among the companions. `None` if there is no such file.
     fn config(&self, name: &str) -> Result<Option<ModelConfig>, SourceError> {
         let Some(file) = self.0.iter().find(|file| file.name.as_str() == name) else { return Ok(None) };
         let parsed = ModelConfig::parse(&read_config_bytes(&file.path)?);

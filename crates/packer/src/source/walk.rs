@@ -1,4 +1,4 @@
-//! Every file below a directory, found once and in a fixed order.
+//! A list of the files below a directory, read once and in a fixed order.
 
 use std::{
     fs, io,
@@ -9,9 +9,9 @@ use longshore_manifest::store::MARKER_NAME;
 
 use super::error::SourceError;
 
-/// The most directories that may stand above a file below the model's directory.
+/// The largest number of directories between the model's directory and a file.
 pub(crate) const MAX_DEPTH: usize = 3;
-/// The most entries that are looked at.
+/// The largest number of entries that are looked at.
 const MAX_ENTRIES: usize = 100_000;
 
 /// One entry below the model's directory.
@@ -29,9 +29,9 @@ pub(crate) enum EntryKind {
     File { len: u64 },
     /// A pipe, a socket or a device, or a symbolic link to one.
     Special,
-    /// Something that is not looked into or read, and why.
+    /// An entry that is not read or searched, with the reason.
     Skipped(String),
-    /// A symbolic link that leads nowhere, or a file whose metadata cannot be read.
+    /// A symbolic link whose target does not exist, or a file whose metadata cannot be read.
     Broken(io::Error),
 }
 
@@ -50,7 +50,7 @@ impl Entry {
         matches!(self.kind, EntryKind::File { .. })
     }
 
-    /// The same entry as the directory with this prefix, `transformer/` for example, has it. `None` if it lies elsewhere.
+    /// The same entry relative to the directory `prefix`, such as `transformer/`. `None` if the entry lies elsewhere.
     pub(crate) fn below(&self, prefix: &str) -> Option<Self> {
         let name = self.name.strip_prefix(prefix)?.to_owned();
         let kind = match &self.kind {
@@ -63,14 +63,14 @@ impl Entry {
     }
 }
 
-/// Lists what is below `root`, sorted by name. Entries whose name starts with a dot are not listed, symbolic links to
-/// files are followed, those to directories are not, and no file is opened. Stores are not looked into, and neither are
-/// directories below `root` that cannot be read: a volume's `lost+found`, for one.
+/// Lists all entries below `root`, sorted by name. Entries whose names start with a dot are not listed. Symbolic links
+/// to files are followed, symbolic links to directories are not. No file is opened. Stores are not searched, nor are
+/// directories below `root` that cannot be read, such as a volume's `lost+found`.
 pub(crate) fn walk(root: &Path) -> Result<Vec<Entry>, SourceError> {
     walk_with(root, &list)
 }
 
-/// Lists a directory, up to the number of entries that is one too many.
+/// Lists a directory, up to one entry more than allowed.
 fn list(dir: &Path) -> io::Result<Vec<fs::DirEntry>> {
     fs::read_dir(dir)?.take(MAX_ENTRIES + 1).collect()
 }
@@ -127,7 +127,7 @@ impl Walk<'_> {
     }
 }
 
-/// What `path` is, behind any symbolic link.
+/// The kind of the entry at `path`, after following symbolic links.
 fn kind_of(path: &Path) -> EntryKind {
     match fs::metadata(path) {
         Ok(meta) if meta.is_file() => EntryKind::File { len: meta.len() },
@@ -141,7 +141,7 @@ fn kind_of(path: &Path) -> EntryKind {
 mod tests {
     use super::*;
 
-    /// A model's directory with another below it, which is called `inner` and holds `a.json`.
+    /// A model's directory with another directory `inner` in it, which holds `a.json`.
     fn nested() -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("the system has room for temporary files");
         fs::create_dir(dir.path().join("inner")).expect("the directory is ours");

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Loads `longshore export --format mlx` with mlx-lm, and compares with what MLX makes of the same checkpoint.
+"""Loads the output of `longshore export --format mlx` with mlx-lm, and compares it with MLX's own result for the same checkpoint.
 
     $(python3 benches/python/environment.py mlx-lm) crates/packer/tests/mlx_lm/check.py
 
-A float checkpoint is imported with the profile `mlx`, exported and loaded. mlx-lm also loads the checkpoint itself, and MLX quantizes the
-modules that the export's `config.json` and scales say, with the same bits and groups. A checkpoint that came quantized is
-compared with what mlx-lm loads of it as it is. Every parameter and the logits of fixed tokens have to be equal to the bit, on
-MLX's CPU backend. Any difference makes the exit status 1.
+A float checkpoint is imported with the profile `mlx`, exported and loaded. mlx-lm also loads the checkpoint itself, and MLX
+quantizes the same modules as in the export, which its `config.json` and scales tell, with the same bits and groups. For a
+checkpoint that is already quantized, the export is compared with the checkpoint as mlx-lm loads it. Every parameter and the
+logits of fixed tokens must be equal to the bit, on MLX's CPU backend. Any difference makes the exit status 1.
 
-Checkpoints are those of ../shared/models where they lie there; otherwise they are made of the names and shapes of
+Checkpoints are read from ../shared/models if they exist there. Otherwise they are made from the names and shapes of
 crates/st-format/models, with random weights of a fixed seed.
 """
 
@@ -30,10 +30,10 @@ TOKENS = [[1, 5, 9, 200, 17, 3, 511, 64]]
 
 FLOATS = ["llama", "qwen3-moe", "gemma3-text", "mixtral", "gpt-oss", "deepseek-v3", "nemotron-h"]
 QUANTIZED = ["gpt-oss-mxfp4", "qwen3-mlx-4bit"]
-# Of the first model; the others are imported as int4.
+# Schemes of the first model. The others are imported as int4.
 SCHEMES = ["int4", "int3", "int4-g32", "int8", "nvfp4", "mxfp4", "mxfp8"]
 
-# mlx-lm takes every sixth layer of a Gemma 3 for one that attends globally, and cannot run a model that has none.
+# mlx-lm takes every sixth layer of a Gemma 3 for one with global attention, and cannot run a model without such a layer.
 OVERRIDES = {"gemma3-text": {"sliding_window_pattern": 2}}
 
 

@@ -29,7 +29,7 @@ def values(rng: np.random.Generator, name: str, entry: dict) -> mx.array:
     if dtype == mx.uint32:
         return mx.array(rng.integers(0, 1 << 32, shape, dtype=np.uint32))
     if dtype == mx.uint8:
-        # Exponents of a block's scale lie below one, and codes are any.
+        # Scales of blocks are powers of two below 1. Codes are arbitrary.
         low, high = (116, 122) if name.endswith("_scales") else (0, 256)
         return mx.array(rng.integers(low, high, shape, dtype=np.uint8))
     spread = rng.normal(0, 0.02, shape)
@@ -49,7 +49,7 @@ def respell_gpt_oss(source: Path, target: Path) -> Path:
             if not stem.endswith(".experts"):
                 arrays[name] = array
                 continue
-            # [experts, in, out] and [experts, out].
+            # Shapes [experts, in, out] and [experts, out].
             rows = array.swapaxes(-1, -2) if suffix == "weight" else array
             if module == "gate_up_proj":
                 arrays[f"{stem}.gate_proj.{suffix}"] = rows[:, 0::2]

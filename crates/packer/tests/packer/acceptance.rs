@@ -1,7 +1,9 @@
-//! The acceptance list of the reference facts, `spec/import-and-store.md` §11, as far as it is about directories, pipelines and
-//! stores. Rows A6, A7 and B14 to B16 are tests of the policies, B17 and B18 of what runs a model, B1 of the schemes.
+//! The acceptance list of the reference facts, `spec/import-and-store.md` §11, for directories, pipelines and stores.
+//! Rows A6, A7 and B14 to B16 are tests of the policies, B17 and B18 of the programs that run a model, B1 of the
+//! schemes.
 //!
-//! Overruled rows say so. The other halves of some rows are the client of another program and have no counterpart here.
+//! Tests say which rows are overruled. Some rows also concern the client of another program, which has no counterpart
+//! here.
 
 use longshore_manifest::{ModelName, document::media_type};
 use longshore_packer::{Kind, Plan, Source, SourceError};
@@ -25,10 +27,10 @@ fn with(files: &[&str], weights: &[&str]) -> Dir {
     dir
 }
 
-/// A1, A2, A4, A11 and B3: what is a model's directory, and of which kind.
+/// A1, A2, A4, A11 and B3: directories that are models, and their kinds.
 ///
-/// A1 is overruled where no component has weights: such a pipeline is refused. A4's and A11's empty and missing directories
-/// are errors here too, with words of their own. A2's `*.safetensors` of any name: B3 wins, as it is newer.
+/// A1 is overruled if no component has weights: such a pipeline is refused. The empty and missing directories of A4 and
+/// A11 are errors here too, with other messages. A2 allows `*.safetensors` of any name; the newer B3 overrules it.
 #[test]
 fn directories() {
     type Row<'a> = (&'a str, &'a [&'a str], &'a [&'a str], Result<usize, &'a str>);
@@ -64,7 +66,7 @@ fn directories() {
     assert_eq!(fixture("flux").open().expect("A1").kind, Kind::Pipeline);
 }
 
-/// B3: the index names arbitrary files, lists what is taken, and must be right.
+/// B3: the index names arbitrary files, decides which tensors are taken, and must be right.
 #[test]
 fn indexes() {
     let dir = with(&["config.json"], &["a.safetensors", "b.safetensors"]);
@@ -92,7 +94,7 @@ fn indexes() {
     assert!(chain(&twice.open().expect_err("B3 twice")).contains("duplicate tensor"));
 }
 
-/// A3, A4, A9 and B10: what an import writes.
+/// A3, A4, A9 and B10: layers that an import writes.
 #[test]
 fn layers() {
     let (dir, place) = (with(&["config.json"], &[]), Dir::new());
@@ -112,7 +114,7 @@ fn layers() {
         .iter()
         .map(|layer| (layer.media_type.as_str(), layer.name.as_deref().unwrap_or("")))
         .collect();
-    // A4: the index is none of them. B10: two tensors and a configuration are three.
+    // A4: the index is not stored. B10: two tensors and a configuration are three layers.
     assert_eq!(
         layers,
         [(media_type::TENSOR, "proj.weight"), (media_type::TENSOR, "test_tensor"), (media_type::JSON, "config.json")]
@@ -122,8 +124,8 @@ fn layers() {
     assert!(loaded.get("test_tensor").expect("A9").quantization().is_none(), "A9: small tensors are stored too");
 }
 
-/// A10: pipelines. The missing `model_index.json`: without one the directory is no pipeline, and the error names what is
-/// missing. int8 reaches the components.
+/// A10: pipelines. A directory without `model_index.json` is no pipeline, and the error names the missing file. int8
+/// reaches the components.
 #[test]
 fn pipelines() {
     let (dir, place) = (fixture("flux"), Dir::new());
@@ -137,7 +139,7 @@ fn pipelines() {
     assert!(error.hint().is_some_and(|hint| hint.contains("transformer")), "{error:?}");
 }
 
-/// A5 and A12: where a manifest lies, and what a model weighs. `OLLAMA_MODELS` has no counterpart: the root is given.
+/// A5 and A12: the path of a manifest, and the size of a model. `OLLAMA_MODELS` has no counterpart: the root is given.
 #[test]
 fn places_and_sizes() {
     let place = Dir::new();
@@ -158,7 +160,7 @@ fn places_and_sizes() {
     assert_eq!(weights(&store, "m").bytes(), 2 * (100 + 200), "A12: only tensors count");
 }
 
-/// A13: what a stored blob's header says, and what loading gives. There is no conversion at load: `Load(bf16)` is for loaders.
+/// A13: the header of a stored blob, and the loaded values. Loading converts nothing: `Load(bf16)` is left to loaders.
 #[test]
 fn loading() {
     let (dir, place) = (fixture("llama"), Dir::new());
@@ -173,7 +175,7 @@ fn loading() {
     }
 }
 
-/// The blobs of more than one tensor of a source with these names, each of them with two matrices.
+/// Names of the blobs with more than one tensor, for a source with these tensor names. Each tensor has two matrices.
 fn groups(names: &[String]) -> Vec<String> {
     let listed: Vec<_> = names.iter().map(|name| (name.as_str(), &[2, 2][..])).collect();
     let source: Source = Dir::model(&listed).open().expect("it is a model");
@@ -183,10 +185,10 @@ fn groups(names: &[String]) -> Vec<String> {
     groups.map(|blob| blob.name.clone()).collect()
 }
 
-/// A8 and B13: which tensors are the experts of a group.
+/// A8 and B13: tensors that are the experts of a group.
 ///
-/// A8 and B13 are overruled for shared experts, as issue 4 has it: they are ordinary tensors. B13's `switch_mlp` is MLX's name
-/// for experts that are stacked already, one tensor for each projection.
+/// A8 and B13 are overruled for shared experts: they are ordinary tensors. `switch_mlp` in B13 is MLX's name for
+/// experts that are already stacked, one tensor for each projection.
 #[test]
 fn expert_groups() {
     for prefix in [
@@ -202,12 +204,12 @@ fn expert_groups() {
         "language_model.backbone.layers.1.mixer.experts",
         "mtp.layers.1.mlp.experts",
         "layers.1.mlp.experts",
-        // Issue 4: whatever the checkpoint calls them.
+        // Groups have the checkpoint's own names.
         "model.layers.1.block_sparse_moe.experts",
         "model.layers.1.feed_forward.experts",
         "model.layers.1.ffn.experts",
     ] {
-        // A8: experts 0 and 63.
+        // A8: a group of experts 0 to 63.
         let names: Vec<_> = (0..64).map(|expert| format!("{prefix}.{expert}.down_proj.weight")).collect();
         assert_eq!(groups(&names), [prefix], "{prefix}");
     }

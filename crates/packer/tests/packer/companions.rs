@@ -56,7 +56,7 @@ fn what_a_model_needs_is_taken_and_the_rest_is_named() {
         assert!(warnings.contains(name), "{name} is in no warning:\n{warnings}");
     }
     assert!(!warnings.contains(".git") && !warnings.contains(".cache"), "{warnings}");
-    let unread = "left out what is not read: a/b/c/d (the directory is too deep)";
+    let unread = "left out entries that are not read: a/b/c/d (the directory is too deep)";
     assert_eq!(source.warnings.len(), 3, "weights, the rest, and what nobody has seen:\n{warnings}");
     assert_eq!(source.warnings[2], unread);
 }
@@ -120,7 +120,7 @@ mod links {
         let _socket = UnixListener::bind(dir.join("socket")).expect("the directory is ours");
         assert_eq!(names(&dir), ["config.json"]);
         let warnings = dir.open().expect("it is a model").warnings;
-        assert_eq!(warnings, ["left out what is not read: socket (it is not a regular file)"]);
+        assert_eq!(warnings, ["left out entries that are not read: socket (it is not a regular file)"]);
 
         let _socket = UnixListener::bind(dir.join("tokenizer.json")).expect("the directory is ours");
         let error = dir.open().expect_err("a model without its tokenizer is no model");

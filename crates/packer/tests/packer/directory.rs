@@ -1,4 +1,4 @@
-//! The directory of an export: what it may be before, and what becomes of it.
+//! The directory of an export: its state before, and after success and failure.
 
 use std::{fs, path::Path};
 
@@ -140,7 +140,7 @@ fn files_can_be_written_by_their_owner() {
 fn what_killed_exports_have_left_is_swept() {
     let target = Dir::new();
     let store = stored(&target, "none");
-    // Another's name, and one that is not ours, stay.
+    // Partial directories of another export, and files with similar names, stay.
     for left in [".out.1-0.partial", ".out.4194305-3.partial", ".other.1-0.partial", ".out.mine.partial"] {
         target.file(&format!("{left}/model.safetensors"), "cut off");
     }
@@ -176,7 +176,7 @@ fn one_that_is_stopped_leaves_nothing() {
 fn one_that_cannot_be_written() {
     let target = Dir::new();
     let store = stored(&target, "none");
-    // No user may make anything there, whatever the permissions.
+    // No user can create anything there, whatever the permissions.
     if Path::new("/proc/self").exists() {
         let error = fails(&store, Path::new("/proc/out"));
         assert!(matches!(&error, ExportError::Write { path, .. } if path.starts_with("/proc")), "{error:?}");
@@ -206,7 +206,7 @@ fn damaged_stores() {
         let whole = fs::read(&path).expect("it is there");
         let mut more = whole.clone();
         more.push(0);
-        // Blobs are read-only; another file takes the place.
+        // Blobs are read-only, so the file is replaced instead of changed.
         for contents in [None, Some(&whole[..whole.len() - 1]), Some(&more)] {
             let _ = fs::remove_file(&path);
             if let Some(contents) = contents {

@@ -1,4 +1,4 @@
-//! One expert of a stored model, fetched without the others.
+//! Reading one expert of a stored model without the others.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use crate::{
     support::{Dir, FLOAT_MODELS, fixture, plan},
 };
 
-/// A checkpoint that has every expert's tensors a second time, under a name that says nothing of experts.
+/// A checkpoint that holds every expert's tensors twice, the second time under names that are not those of experts.
 fn checkpoint(group: &str, experts: u64, dims: [u64; 2], with_bias: bool) -> Dir {
     let dir = Dir::new();
     dir.file("config.json", r#"{"architectures": ["TestForCausalLM"]}"#);
@@ -39,7 +39,8 @@ fn checkpoint(group: &str, experts: u64, dims: [u64; 2], with_bias: bool) -> Dir
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// An expert's ranges hold what the same matrix gives when it is no expert: its values, or its codes and companions.
+    /// The ranges of an expert hold the same bytes as the same matrix under a plain name: its values, or its codes and
+    /// companions.
     #[test]
     fn ranges_hold_one_expert_and_no_other(
         group in select(vec![
@@ -133,7 +134,7 @@ fn groups_of_the_models() {
 
 #[test]
 fn names_of_experts_that_are_hard_to_read() {
-    // A projection that is called by a number, experts in experts, and stacks that come as such.
+    // A projection with a number for a name, experts within experts, and stacks that the checkpoint already holds.
     let dir = Dir::model(&[
         ("a.experts.0.1.weight", &[16, 64]),
         ("a.experts.1.1.weight", &[16, 64]),

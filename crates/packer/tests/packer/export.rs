@@ -1,4 +1,4 @@
-//! What an export writes.
+//! Exports compared with the source.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -15,7 +15,7 @@ use crate::{
     support::{Dir, FLOAT_MODELS, fixture, open, plan},
 };
 
-/// Imports without quantization, exports, and compares.
+/// Imports without quantization, exports, and compares the export with the source.
 fn round_trip(source: &Source, shard_bytes: u64) {
     let target = Dir::new();
     let store = store(&target);
@@ -143,7 +143,7 @@ fn a_dequantized_export_is_close_to_the_source() {
     }
 }
 
-/// Compares with the parts as they are stored, decoded here, and with the source.
+/// Compares an export with the stored parts, which are decoded here, and with the source.
 fn check_decoded(store: &Store, source: &Source, scheme: &str, exported: &BTreeMap<String, Plain>, output: FloatType) {
     let originals = tensors(source);
     assert!(exported.keys().eq(originals.keys()));
@@ -161,7 +161,7 @@ fn check_decoded(store: &Store, source: &Source, scheme: &str, exported: &BTreeM
         let mut decoded = vec![0; original.len() / float.size() * output.size()];
         Decoder::new(scheme, float, output).decode(&weight, &scale, &bias, &mut decoded).expect("the parts fit");
 
-        // The export has the source's orientation, so the same transform makes it comparable.
+        // The export has the orientation of the source, so the same transform makes both comparable.
         let dtype: Dtype = output.name().parse().expect("it is a dtype");
         for name in &names {
             assert_eq!((&exported[*name].0, &exported[*name].1), (&dtype, &originals[*name].1), "{name}");
@@ -175,7 +175,7 @@ fn check_decoded(store: &Store, source: &Source, scheme: &str, exported: &BTreeM
     }
 }
 
-/// No element is further off than a step, with what the rounding of the bias adds.
+/// Checks that no element is off by more than a step, plus the rounding of the bias.
 fn within_a_step(scheme: Scheme, float: FloatType, original: &[u8], decoded: &[u8], scale: &[u8], bias: &[u8]) {
     let group = usize::try_from(scheme.group_size()).expect("it is small");
     let groups = original.chunks(group * float.size()).zip(decoded.chunks(group * 4));
@@ -192,7 +192,7 @@ fn within_a_step(scheme: Scheme, float: FloatType, original: &[u8], decoded: &[u
 fn transposed_experts_of_every_shape() {
     let target = Dir::new();
     let store = store(&target);
-    // Few rows and many columns, and the other way round; tiles that end at neither edge.
+    // Shapes with few rows and many columns, and the reverse. Tiles end at neither edge.
     for (at, dims) in [[2, 64, 3], [2, 1984, 700], [1, 64, 9_001], [1, 320, 4_099]].iter().enumerate() {
         let dir = Dir::new();
         dir.file("config.json", r#"{"architectures": ["GptOssForCausalLM"]}"#);

@@ -1,4 +1,4 @@
-//! What the files of an export say about quantization once its values are floats.
+//! Statements about quantization in the files of an export whose values are floats.
 
 use std::{fs, path::Path};
 
@@ -14,7 +14,7 @@ fn text(dir: &Path) -> String {
     fs::read_to_string(dir.join("config.json")).expect("it is there")
 }
 
-/// Imports with a scheme, exports, and returns the configuration.
+/// Imports with a scheme, exports, and returns the exported configuration.
 fn exported(source: &Source, scheme: &str, output: Option<FloatType>) -> (Dir, String) {
     let target = Dir::new();
     let store = store(&target);
@@ -67,7 +67,7 @@ fn only_the_type_changes_where_nothing_else_was_said() {
     assert_eq!(found, text(dir.path()).replace("\"bfloat16\"", "\"float32\""));
 }
 
-/// Wherever an import reads that weights are quantized, an export says so no more.
+/// An export removes statements about quantization wherever an import reads them.
 #[test]
 fn a_nested_language_model_is_looked_at() {
     for member in ["text_config", "llm_config", "language_config", "language_model_config", "thinker_config", "decoder"]

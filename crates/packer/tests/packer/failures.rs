@@ -1,4 +1,4 @@
-//! Imports that fail, and what they leave.
+//! Imports that fail, and the state that they leave.
 
 use std::{
     fs::{self, File},
@@ -15,7 +15,7 @@ use crate::{
     support::{Dir, chain, fixture, plan},
 };
 
-/// A store with a model in it, and another model to be imported.
+/// A store that holds a model, and another model to be imported.
 struct Setting {
     _dir: Dir,
     source: Source,
@@ -34,7 +34,7 @@ impl Setting {
         Self { _dir: dir, source, plan, _target: target, store }
     }
 
-    /// Imports, which fails and leaves the store as it was.
+    /// Runs an import that must fail, and checks that the store is as it was.
     fn fails(&self, options: &ImportOptions) -> ImportError {
         let before = files(self.store.root());
         let error = try_import(&self.store, "m", &self.plan, options).expect_err("it cannot be imported");
@@ -72,7 +72,7 @@ fn a_source_that_vanishes() {
     assert!(error.to_string().contains(tensor));
 }
 
-/// Cuts the weight files once the import has begun.
+/// Truncates the weight files after the import has begun.
 struct CutMeanwhile<'s>(&'s Source, AtomicUsize);
 
 impl Progress for CutMeanwhile<'_> {
@@ -145,7 +145,7 @@ fn it_stops_when_told_to() {
             is_clean(store);
         }
     }
-    // One that goes on beyond the end of all files.
+    // A stop that lies beyond the end of all files has no effect.
     let progress = StopAfter::new(u64::from(u32::MAX));
     plan.import(store, &name("m"), &threads(4), &progress).expect("nobody stops it");
 }
@@ -173,7 +173,7 @@ fn numbers_that_are_not_finite() {
         outcome.warnings,
         [r#"tensor "a.weight": elements that are infinite or NaN, and spoil their groups: 2"#]
     );
-    // What is not quantized may hold anything.
+    // A tensor that is not quantized may hold infinities and NaNs.
     let kept = try_import(&store, "n", &plan(&source, "none", "default"), &ImportOptions::default());
     assert!(kept.expect("it is kept as it is").warnings.is_empty());
     is_clean(&store);
@@ -183,7 +183,7 @@ fn numbers_that_are_not_finite() {
 fn what_quantization_loses_is_told_in_the_order_of_the_plan() {
     let (dir, target) = (Dir::new(), Dir::new());
     dir.file("config.json", "{}");
-    // Below half of the least scale times the least code.
+    // Values below half of the smallest scale times the smallest code.
     let tiny: Vec<u8> = (0..64 * 64).flat_map(|at: u16| (at % 2).to_le_bytes()).collect();
     let names = ["z.weight", "a.weight", "l.experts.1.w.weight", "l.experts.0.w.weight"];
     let tensors = names.map(|name| (name, Dtype::F16, &[64, 64][..], &tiny[..]));

@@ -1,4 +1,4 @@
-//! A model of a store as the source.
+//! Models of a store as sources.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ fn manifest_of(store: &Store, name: &str) -> PathBuf {
     store.manifest_path(&name.parse().expect("tests use valid names"))
 }
 
-/// The tensor layers, which name what they hold and its digest.
+/// The layers of tensors, with their names and digests.
 fn layers(store: &Store, name: &str) -> Vec<Descriptor> {
     read(store, name).manifest.layers
 }
@@ -28,7 +28,7 @@ fn table(store: &Store, name: &str) -> TensorTable {
     (**read(store, name).config.longshore.as_ref().expect("it was imported")).clone()
 }
 
-/// From one store of ours into another: the same blobs under the same names, and the same word on how they were made.
+/// Importing from one store of this program into another gives the same blobs, names and record of the import.
 #[test]
 fn a_model_moves_between_stores() {
     for name in FLOAT_MODELS.iter().chain(&["flux"]) {
@@ -44,7 +44,7 @@ fn a_model_moves_between_stores() {
             let (before, after) = (table(&first, scheme), table(&second, scheme));
             assert_eq!((after.blobs, after.facts), (before.blobs, before.facts), "{name} {scheme}");
         }
-        // Floats may be quantized on the way.
+        // Floats may be quantized while they are imported.
         let floats = open(&manifest_of(&first, "none")).expect("it is a model");
         import_as(&second, "late", &floats, "int4");
         assert_eq!(layers(&second, "late"), layers(&first, "int4"), "{name}");
@@ -77,7 +77,7 @@ fn with_its_draft() {
     assert_eq!(read(&second, "m").config.draft, read(&first, "m").config.draft);
 }
 
-/// A store as ollama keeps it.
+/// A store in ollama's layout, and the layers written so far.
 struct Ollama(Dir, Vec<Descriptor>);
 
 impl Ollama {
@@ -104,7 +104,7 @@ impl Ollama {
         self
     }
 
-    /// The manifest of a model with this `model_format`.
+    /// Writes the manifest of a model with this `model_format`.
     fn done(mut self, format: &str) -> (Dir, PathBuf) {
         self.layer(media_type::JSON, Some("config.json"), br#"{"architectures":["TestForCausalLM"]}"#);
         self.layer("application/vnd.ollama.image.template", None, b"{{ .Prompt }}");
@@ -122,7 +122,7 @@ fn noise(len: usize, seed: u8) -> Vec<u8> {
     (0..len).map(|at| u8::try_from(at * 7 % 251).expect("it is below 251") ^ seed).collect()
 }
 
-/// A BF16 number for each scale or bias.
+/// Scales or biases: BF16 numbers.
 fn halves(count: usize) -> Vec<u8> {
     [0x80_u8, 0x3C].repeat(count)
 }
@@ -168,7 +168,7 @@ fn codes_of_another_program_are_kept() {
     assert_eq!((part("a.weight", Role::Weight), part("a.weight", Role::Bias)), (codes, halves(4)));
     assert_eq!((part(experts, Role::Weight), part(experts, Role::GlobalScale)), (stack, globals));
 
-    // Each expert is decoded with its own scale: decoding on the way gives what a loader gets.
+    // Each expert is decoded with its own scale, so decoding during the import gives the same values as a loader.
     let options = PlanOptions { floats: true, requantize: true, ..PlanOptions::default() };
     let plan = longshore_packer::Plan::new(source.clone(), &options).expect("it can be decoded");
     let name = "decoded".parse().expect("it is a name");
@@ -203,7 +203,7 @@ fn what_is_no_model_is_refused_with_what_to_type() {
     let error = open(&path).expect_err("it is GGUF");
     assert!(matches!(error, SourceError::Gguf { .. }) && error.hint().is_some(), "{error}");
 
-    // A file that is called like a manifest, but lies in no store.
+    // A file with the name of a manifest that lies in no store.
     let other = Dir::new();
     other.file("manifests/registry.ollama.ai/library/m/latest", Config::default().to_bytes());
     let path = other.join("manifests/registry.ollama.ai/library/m/latest");

@@ -1,4 +1,4 @@
-//! What an import stores.
+//! Contents of a store after an import.
 
 use std::{
     collections::BTreeSet,
@@ -19,7 +19,7 @@ use crate::{
 
 const SCHEMES: [&str; 3] = ["none", "int4", "int8"];
 
-/// What holds for every import of `plan`.
+/// Checks that hold for every import of `plan`.
 fn obeys(store: &Store, model: &str, source: &Source, plan: &Plan) {
     let stored = read(store, model);
     let table = stored.config.longshore.as_ref().expect("it was imported");
@@ -57,7 +57,7 @@ fn obeys(store: &Store, model: &str, source: &Source, plan: &Plan) {
     }
 }
 
-/// The whole tensor, quantized at once.
+/// Quantizes a whole tensor at once, for comparison.
 fn encode(tensor: &PlannedTensor, scheme: Scheme, bytes: &[u8]) -> [Vec<u8>; 3] {
     let float = float(tensor.dtype);
     let groups = bytes.len() / float.size() / usize::try_from(scheme.group_size()).expect("it is small");
@@ -100,7 +100,7 @@ fn the_checkpoints_that_the_lists_were_made_from() {
     }
 }
 
-/// A scheme that the store's documents do not know is found here.
+/// Fails if the documents of the store do not know a scheme.
 #[test]
 fn every_scheme_is_stored_and_read() {
     let (dir, target) = (fixture("gpt-oss"), Dir::new());
@@ -142,7 +142,7 @@ fn a_second_name_costs_nothing() {
     let second = import_as(&store, "second", &source, "int4");
     assert_eq!((second.digest, second.new_bytes, second.reused_bytes), (first.digest, 0, first.new_bytes));
     assert_eq!(files(&store.root().join("blobs")), before);
-    // Another scheme has some tensors in common.
+    // Another scheme keeps some tensors unquantized, so that their blobs are shared.
     let other = import_as(&store, "other", &source, "int8");
     assert!(other.new_bytes > 0 && other.reused_bytes > 0, "{other:?}");
     is_clean(&store);
@@ -190,7 +190,7 @@ fn a_damaged_blob_is_replaced() {
     let (source, store) = (dir.open().expect("a fixture is a model"), store(&target));
     import_as(&store, "m", &source, "int4");
     let whole = files(&store.root().join("blobs"));
-    // The first byte, one in the middle and the last; then one that is cut off.
+    // Changes the first byte, one in the middle and the last, then truncates the file.
     for (at, (name, bytes)) in whole.iter().enumerate() {
         let path = store.root().join("blobs").join(name);
         match at % 4 {
@@ -203,7 +203,7 @@ fn a_damaged_blob_is_replaced() {
     assert!(outcome.new_bytes > 0);
     let again = files(&store.root().join("blobs"));
     for (name, bytes) in &whole {
-        // The table has no layer's name, so that nothing but a re-hash finds it damaged.
+        // The table has no layer name, so only a re-hash finds it damaged.
         assert!(again[name] == *bytes || *name == config, "{name} was not replaced");
     }
 }
@@ -216,7 +216,7 @@ fn config_blob(store: &Store) -> String {
     manifest.config.digest.file_name()
 }
 
-/// Makes the owner's blob, which is read-only, writable for a moment and changes one byte.
+/// Changes one byte of a blob, which is read-only and is made writable for a moment.
 fn flip(path: &PathBuf, at: u64) {
     let mut file = writable(path);
     let mut byte = [0];
@@ -274,7 +274,8 @@ fn every_dtype_beside_the_floats() {
 fn chunks_end_within_tensors_and_experts() {
     let (dir, target) = (Dir::new(), Dir::new());
     dir.file("config.json", r#"{"architectures": ["TestForCausalLM"]}"#);
-    // Experts of 257 × 192 bf16 elements, or of 333,333 bytes: chunks of 256 KiB end anywhere in them.
+    // Experts of 257 × 192 BF16 elements, or of 333,333 bytes, so that chunks of 256 KiB end at arbitrary places in
+    // them.
     let names: Vec<String> =
         (0..5).flat_map(|i| [format!("l.experts.{i}.w.weight"), format!("l.experts.{i}.b")]).collect();
     let mut list: Vec<(&str, Dtype, &[u64])> = Vec::new();
@@ -300,7 +301,7 @@ fn chunks_end_within_tensors_and_experts() {
 fn transposed_experts_of_every_shape() {
     let target = Dir::new();
     let store = store(&target);
-    // Small; tiles of whole rows; rows that are longer than a tile, few and many of them.
+    // A small matrix, tiles of whole rows, and few or many rows that are longer than a tile.
     let shapes: [[u64; 3]; 5] = [[2, 64, 3], [3, 1984, 1500], [1, 70_016, 65], [2, 1_100_032, 2], [1, 33_088, 1_030]];
     for (at, dims) in shapes.iter().enumerate() {
         let dir = Dir::new();

@@ -1,4 +1,4 @@
-//! Memory is bounded by threads, not by the largest tensor.
+//! Memory is bounded by the number of threads, not by the largest tensor.
 
 use std::{
     fs,
@@ -17,25 +17,25 @@ use crate::{
     support::{Dir, open, plan},
 };
 
-/// Names the directory for the process that is measured.
+/// Environment variable that names the directory for the measured process.
 const VARIABLE: &str = "LONGSHORE_TEST_MEMORY";
 pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const BOUND: u64 = 32 * MIB;
 
-/// A process of its own, so that no other test's memory counts.
+/// Runs in a process of its own, so that the memory of other tests does not count.
 #[test]
 fn large_tensors_need_little() {
     if let Some(dir) = std::env::var_os(VARIABLE) {
         return measure(Path::new(&dir));
     }
     if private_bytes().is_none() {
-        // Only Linux tells.
+        // Only Linux reports the memory of a process.
         return;
     }
     let dir = Dir::new();
     dir.file("plain/config.json", "{}");
     dir.typed_weights("plain/model.safetensors", &[("large.weight", Dtype::F32, &[128, 256 * 1024])]);
-    // Rows of 4 MiB, and as many columns of the source.
+    // Rows of 4 MiB, and columns of the same length in the source.
     dir.file("transposed/config.json", r#"{"architectures": ["GptOssForCausalLM"]}"#);
     let experts: [(&str, Dtype, &[u64]); 2] = [
         ("l.mlp.experts.down_proj", Dtype::BF16, &[1, 2 << 20, 16]),
@@ -83,7 +83,7 @@ fn import_and_export(store: &Store, source: &Source, scheme: &str, out: &Path) {
     fs::remove_dir_all(out).expect("it is ours");
 }
 
-/// Asks after every chunk, while all buffers of the thread that tells are in use.
+/// Measures memory after every chunk, while all buffers of the reporting thread are in use.
 pub(crate) struct Peak {
     before: u64,
     highest: AtomicU64,
@@ -106,7 +106,7 @@ impl Progress for Peak {
     }
 }
 
-/// Memory of this process that no file backs, in bytes.
+/// Memory of this process in bytes that is not backed by a file.
 pub(crate) fn private_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;

@@ -14,7 +14,7 @@ use crate::{
     support::{Dir, chain, fixture, open, options, plan},
 };
 
-/// A pipeline with a component of each sort.
+/// A pipeline with a component of each kind.
 fn pipeline() -> Dir {
     let dir = Dir::new();
     dir.file(
@@ -39,7 +39,7 @@ fn pipeline() -> Dir {
     dir
 }
 
-/// The tensors of every member, after `<component>/`.
+/// The tensors of every member, under the names `<component>/<tensor>`.
 fn by_member(source: &Source) -> BTreeMap<String, Plain> {
     let of = |member: &Member| {
         let mut one = source.clone();
@@ -157,11 +157,11 @@ fn comes_back(dir: &Path) {
     let exported = open(&target.join("out")).unwrap_or_else(|error| panic!("{}", chain(&error)));
     assert_eq!(by_member(&exported), by_member(&source));
     assert_eq!(companions(&exported), companions(&source));
-    // Only the metadata of the source's files may differ, as an export names the framework.
+    // Only the metadata of the source's files may differ, because an export adds the name of the framework.
     import_as(&store, "again", &exported, "none");
     assert_eq!(read(&store, "again").manifest.layers, read(&store, "none").manifest.layers);
 
-    // The same tree with the same files, where they are cut in the same way.
+    // The export has the same directories and files, except for shards, which may be cut differently.
     let names = |dir: &Path| files(dir).into_keys().filter(|name| !name.contains("-of-")).collect::<Vec<_>>();
     let is_index = |name: &String| name.ends_with(".index.json");
     let without_indexes: Vec<_> = names(dir).into_iter().filter(|name| !is_index(name)).collect();
@@ -201,7 +201,7 @@ fn large_components_are_cut_into_files() {
 fn a_text_encoder_that_two_pipelines_share_is_stored_once() {
     let (one, other, target) = (pipeline(), pipeline(), Dir::new());
     other.weights("vae/diffusion_pytorch_model.safetensors", &[("other.weight", &[64, 64])]);
-    // Within one pipeline too, in whichever directory.
+    // Blobs are also shared within one pipeline, whatever the directories of the components.
     for dir in [&one, &other] {
         let index = fs::read_to_string(dir.join("model_index.json")).expect("it was written");
         dir.file(

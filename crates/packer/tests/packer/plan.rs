@@ -1,4 +1,4 @@
-//! Plans of real architectures, and what is refused.
+//! Plans of real architectures, and sources that planning refuses.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Dir, FLOAT_MODELS, chain, fixture, open, options, plan};
 
-/// What holds for every plan.
+/// Checks that hold for every plan.
 fn obeys(plan: &Plan, source: &Source) {
     let mut used: Vec<usize> =
         plan.blobs.iter().flat_map(|blob| &blob.tensors).flat_map(|tensor| tensor.sources()).collect();
@@ -131,7 +131,7 @@ fn plain_tensors_come_first_and_groups_after_them() {
 
 #[test]
 fn projections_that_differ_in_scheme_are_blobs_of_their_own() {
-    // Import facts B6.
+    // Row B6 of the acceptance list.
     let list: Vec<(String, [u64; 2])> = (0..2)
         .flat_map(|at| {
             ["gate_proj", "down_proj"]
@@ -161,7 +161,7 @@ fn projections_that_differ_in_scheme_are_blobs_of_their_own() {
 
 #[test]
 fn fused_projections_follow_the_same_rule() {
-    // Import facts B6.
+    // Row B6 of the acceptance list.
     let dir =
         Dir::model(&[("l.mlp.experts.down_proj", &[2, 128, 128]), ("l.mlp.experts.gate_up_proj", &[2, 256, 128])]);
     let source = dir.open().expect("it is a model");
@@ -186,7 +186,7 @@ fn fused_projections_follow_the_same_rule() {
 
 #[test]
 fn plain_tensors_are_blobs_of_their_own() {
-    // Import facts B5, but for promotion, which is to int8 in every family.
+    // Row B5 of the acceptance list, except that promotion is to int8 in every family.
     let dir = Dir::model(&[
         ("model.embed_tokens.weight", &[128, 128]),
         ("model.layers.0.mlp.down_proj.weight", &[128, 128]),
@@ -277,7 +277,7 @@ fn experts_that_only_the_configuration_misses() {
         Plan::new(dir.open().expect("it is a model"), &options("none", "default")).expect_err("six are missing");
     assert!(chain(&error).contains(r#""l.experts.2.w.weight" not found, though "l.experts.1.w.weight""#), "{error:?}");
 
-    // More than it says, or fused ones, of which none can be missing by itself.
+    // More experts than the configuration says, and fused experts, of which no single one can be missing.
     dir.file("config.json", r#"{"num_experts": 1}"#);
     let more = plan(&dir.open().expect("it is a model"), "none", "default");
     assert!(
@@ -302,12 +302,12 @@ fn names_that_clash_are_refused() {
         (
             "none",
             &[("e.experts.0.w.weight", &[4, 4]), ("e.experts.w.weight", &[1, 4, 4])],
-            r#"clashing name "e.experts.w.weight": it would be given to what is made from "e.experts."#,
+            r#"clashing name "e.experts.w.weight": the results of "e.experts."#,
         ),
         (
             "none",
             &[("e.experts", &[4]), ("e.experts.0.w.weight", &[4, 4])],
-            r#"clashing name "e.experts": it would be given to what is made from "e.experts" and from "e.experts.0.w.weight""#,
+            r#"clashing name "e.experts": the results of "e.experts" and of "e.experts.0.w.weight" would both have it"#,
         ),
         (
             "int4",
@@ -331,7 +331,7 @@ fn names_that_clash_are_refused() {
         assert!(matches!(error, PlanError::Clash { .. } | PlanError::Reserved { .. }));
         assert!(error.to_string().starts_with(expected), "{error}\n{expected}");
     }
-    // A plain tensor has no companions, so that the names are free.
+    // A plain tensor has no companions, so the names of companions are free.
     let source = Dir::model(&[("a.weight", &[64, 64]), ("a.weight.scale", &[4])]).open().expect("it is a model");
     obeys(&plan(&source, "none", "uniform"), &source);
 }
@@ -416,7 +416,7 @@ fn the_report_is_the_document_of_a_dry_run() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// However the tensors are cut into shards, the plan is the same.
+    /// The plan does not depend on how the tensors are distributed over shards.
     #[test]
     fn plans_do_not_depend_on_the_shards(cuts in prop::collection::vec(0_usize..3, 12)) {
         let mut names: Vec<String> = (0..3).flat_map(|at| ["a", "b"].map(|proj| format!("l.0.mlp.experts.{at}.{proj}.weight"))).collect();

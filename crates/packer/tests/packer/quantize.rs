@@ -1,4 +1,4 @@
-//! Measures, global scales and importance on the way from a source to the store.
+//! Measurement, global scales and importance in an import.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ fn best(importance: Option<ImportanceFile>) -> ImportOptions {
     options
 }
 
-/// What an export in F32 is away from the source, weighted by column.
+/// Error of an export in F32 against the source, weighted by column.
 fn error(source: &[u8], restored: &[u8], columns: usize, weights: &[f32]) -> f64 {
     let original =
         source.chunks_exact(2).map(|half| f32::from_bits(u32::from(half[1]) << 24 | u32::from(half[0]) << 16));
@@ -88,7 +88,7 @@ fn nothing_is_measured_unasked() {
 
 #[test]
 fn a_global_scale_reaches_small_weights() {
-    // Below nvfp4's smallest scale all of a group vanishes; a tensor of zeros has no largest weight.
+    // Below the smallest scale of nvfp4 a whole group becomes zero. A tensor of zeros has no largest weight.
     let tiny: Vec<u8> =
         (0..64 * 64u16).flat_map(|i| (f32::from(i % 200) * 1e-6 - 1e-4).to_bits().to_le_bytes()).collect();
     let zeros = vec![0; 64 * 64 * 4];
@@ -142,7 +142,7 @@ fn importance_steers_the_search() {
     let (dir, target) = (model(), Dir::new());
     let source = dir.open().expect("it is a model");
     let plan = Plan::new(source.clone(), &options("int3", "uniform")).expect("it fits");
-    // One column of each group counts, and in the two experts another one.
+    // One column of each group has a high importance, and another one in the second expert.
     let mut up = vec![1e-3; 256];
     up.iter_mut().step_by(64).for_each(|weight| *weight = 1.0);
     let mut experts = vec![1e-3; 256];

@@ -1,4 +1,4 @@
-//! Damaged blobs, built again from the source.
+//! Repair of damaged blobs from the source.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -18,7 +18,7 @@ use crate::{
     support::{Dir, chain, fixture, open, options},
 };
 
-/// Every blob with its bytes.
+/// Every blob of a store with its bytes.
 type Blobs = BTreeMap<Digest, Vec<u8>>;
 
 fn blobs(store: &Store) -> Blobs {
@@ -39,7 +39,7 @@ enum Damage {
 const DAMAGES: [Damage; 4] = [Damage::Flip, Damage::Cut, Damage::Grow, Damage::Remove];
 
 impl Damage {
-    /// Does this to a file, somewhere.
+    /// Damages the file at `path`; `at` selects the place.
     fn to(self, path: &Path, at: usize) {
         let mut bytes = fs::read(path).expect("it is there");
         let len = bytes.len();
@@ -70,7 +70,7 @@ fn mend_all(store: &Store, source: &Source) -> RepairOutcome {
     mend(store, source, &RepairOptions::default())
 }
 
-/// Damages every blob, first all but the documents and then these too, and repairs.
+/// Damages every blob and repairs the store: first all blobs but the documents, then the documents too.
 fn survives(what: &str, store: &Store, source: &Source) {
     let before = blobs(store);
     let config = read(store, "m").manifest.config.digest;
@@ -107,7 +107,7 @@ fn every_kind_of_source() {
     }
 }
 
-/// What the record does not have is found again.
+/// Options that the record does not hold are found again.
 #[test]
 fn every_option() {
     let with = |scheme, change: fn(PlanOptions) -> PlanOptions| change(options(scheme, "default"));
@@ -179,7 +179,7 @@ fn small() -> Dir {
     Dir::model(&[("model.norm.weight", &[64]), ("model.layers.0.mlp.up_proj.weight", &[64, 64])])
 }
 
-/// The blob of a layer.
+/// The digest of a layer's blob.
 fn blob(store: &Store, model: &str, layer: &str) -> Digest {
     let manifest = read(store, model).manifest;
     manifest.layers.iter().find(|found| found.name.as_deref() == Some(layer)).expect("it is stored").digest
@@ -206,7 +206,7 @@ fn another_source_changes_nothing() {
     damage(&store, wanted);
     let damaged = blobs(&store);
 
-    // Other bytes, another type, and a tensor less; and another companion file.
+    // A source with other bytes, another type, one tensor less and another companion file.
     let other = Dir::new();
     other.file("config.json", r#"{"architectures": ["TestForCausalLM"], "x": 1}"#);
     let values = [1_u8; 64 * 64 * 2];
@@ -234,7 +234,7 @@ fn another_source_changes_nothing() {
         found.why.to_string(),
         format!("the source gives tensor {UP:?} as F32 [64, 64] as int4-g64, expected BF16 [64, 64] as int4-g64")
     );
-    // The right one mends all the same.
+    // The right source still repairs everything.
     let outcome = mend_all(&store, &dir.open().expect("it is a model"));
     assert_eq!(outcome.repaired.len(), 3);
     is_clean(&store);
@@ -253,7 +253,7 @@ fn only_the_named_models() {
     assert_eq!(shared, blob(&store, "two", "model.norm.weight"));
     damage(&store, [shared, own, other]);
 
-    // What both need is mended from either source; the rest of the other model is not looked at.
+    // Blobs that both models need are repaired from either source. The rest of the other model is not looked at.
     let mut only = RepairOptions::default();
     only.names = vec![name("one")];
     let outcome = mend(&store, &two.open().expect("it is a model"), &only);
@@ -262,7 +262,7 @@ fn only_the_named_models() {
     assert_eq!(outcome.left.len(), 1);
     assert!(matches!(outcome.left[0].why, RepairProblem::Differs { .. }), "{:?}", outcome.left);
 
-    // Without a name, each source mends its own.
+    // Without names, each source repairs the blobs of its own model.
     let outcome = mend_all(&store, &two.open().expect("it is a model"));
     assert_eq!(outcome.repaired[0].digest, other);
     assert_eq!(outcome.repaired[0].models, [name("two")]);
@@ -277,7 +277,7 @@ fn only_the_named_models() {
 
 #[test]
 fn a_layer_of_the_same_name_and_size_in_another_model() {
-    // Two versions of a checkpoint: the blob of the one must not pass for that of the other.
+    // Two versions of a checkpoint. The blob of one version must not be accepted as that of the other.
     let (one, two, target) = (small(), small(), Dir::new());
     let values = [1_u8; 64 * 64 * 2];
     two.bytes("model.safetensors", &[(UP, longshore_st_format::Dtype::BF16, &[64, 64], &values)]);
@@ -318,7 +318,7 @@ fn a_policy_of_ones_own_is_given_again() {
     assert_eq!(outcome.repaired.len(), 2, "{:?}", outcome.left);
     is_clean(&store);
 
-    // None of the built-in ones says int8 here.
+    // No built-in policy chooses int8 here.
     Damage::Remove.to(&store.blob_path(&up), 0);
     let left = mend_all(&store, &source).left;
     let hint = left[0].hint.as_deref().unwrap_or_default();
@@ -347,7 +347,7 @@ fn a_draft_is_given_again() {
 fn what_cannot_be_repaired() {
     let (dir, target) = (small(), Dir::new());
     let (store, source) = (store(&target), dir.open().expect("it is a model"));
-    // A measured import records what only measuring gives.
+    // The record of a measured import holds losses that only measuring gives.
     let plan = crate::support::plan(&source, "int4", "default");
     let mut import = ImportOptions::default();
     import.measure = true;
@@ -361,7 +361,7 @@ fn what_cannot_be_repaired() {
     assert_eq!(outcome.left.len(), 2);
     assert_eq!(outcome.left[0].hint.as_deref(), Some("import the model again under its name"));
 
-    // A manifest is not made from its blobs, and nobody knows what a blob that no model needs was made from.
+    // A manifest cannot be made from its blobs. The source of a blob that no model needs is unknown.
     let manifest = store.manifest_path(&name("m"));
     fs::remove_file(&manifest).expect("it is there");
     fs::write(&manifest, "{}").expect("the store is ours");
@@ -378,7 +378,7 @@ fn a_source_that_changes_meanwhile() {
     import_as(&store, "m", &source, "none");
     damage(&store, [blob(&store, "m", UP), blob(&store, "m", "config.json")]);
     dir.file("config.json", "{}");
-    // The other blob is mended.
+    // The other blob is repaired.
     let outcome = mend_all(&store, &source);
     assert_eq!((outcome.repaired.len(), outcome.left.len()), (1, 1));
     let text = chain(&outcome.left[0].why);
@@ -398,7 +398,7 @@ fn a_store_of_another_program() {
     assert!(matches!(error, Err(RepairError::Ingest(IngestError::Foreign(_)))), "{error:?}");
 }
 
-/// Stops when so many stages have begun.
+/// Stops once this number of stages has begun.
 struct StopAt(std::sync::atomic::AtomicUsize);
 
 impl Progress for StopAt {

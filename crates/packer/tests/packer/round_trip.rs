@@ -1,4 +1,4 @@
-//! Any checkpoint that can be imported comes back.
+//! Every checkpoint that can be imported is restored by an export.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,11 +16,11 @@ pub(crate) struct Tensor {
     name: String,
     dtype: Dtype,
     dims: Vec<u64>,
-    /// Which of the shards has it.
+    /// Index of the shard that holds the tensor.
     shard: usize,
 }
 
-/// As a weight file is written.
+/// A tensor as the writer of a weight file takes it.
 type Listed<'a> = (&'a str, Dtype, &'a [u64]);
 
 fn dtype() -> impl Strategy<Value = Dtype> {
@@ -42,7 +42,7 @@ fn plain() -> impl Strategy<Value = Vec<Tensor>> {
         .prop_map(|(name, dtype, dims, shard)| vec![Tensor { name, dtype, dims, shard }])
 }
 
-/// The experts of a layer, one to twelve of them, spread over the shards.
+/// The experts of a layer, one to twelve of them, distributed over the shards.
 fn experts() -> impl Strategy<Value = Vec<Tensor>> {
     (0..3_u8, "[a-z]{1,4}", dtype(), dims(2), 1..13_usize, 0..4_usize).prop_map(
         |(layer, module, dtype, dims, count, shard)| {
@@ -54,7 +54,7 @@ fn experts() -> impl Strategy<Value = Vec<Tensor>> {
     )
 }
 
-/// As gpt-oss stores them.
+/// Fused, transposed experts as gpt-oss stores them.
 fn transposed() -> impl Strategy<Value = Vec<Tensor>> {
     (0..3_u8, dtype(), prop::array::uniform3(1_u64..100), 0..4_usize).prop_map(|(layer, dtype, dims, shard)| {
         let name = format!("model.layers.{layer}.mlp.experts.gate_up_proj");
@@ -67,7 +67,7 @@ pub(crate) fn groups() -> impl Strategy<Value = Vec<Vec<Tensor>>> {
     prop::collection::vec(prop_oneof![3 => plain(), 1 => experts(), 1 => transposed()], 1..12)
 }
 
-/// Writes the tensors that have names of their own; `None` if there is none.
+/// Writes those tensors whose names are unique. `None` if there is no tensor.
 pub(crate) fn write(groups: &[Vec<Tensor>], is_indexed: bool) -> Option<Dir> {
     let dir = Dir::new();
     dir.file("config.json", r#"{"architectures": ["GptOssForCausalLM"]}"#);
@@ -101,7 +101,8 @@ proptest! {
         count in 1_usize..5,
     ) {
         let Some(dir) = write(&groups, is_indexed) else { return Ok(()) };
-        // Names may be what no checkpoint has, and two groups may not fit each other: those are refused.
+        // Random names may be ones that no checkpoint has, and two groups may contradict each other. Such sources are
+        // refused.
         let Ok(source) = dir.open() else { return Ok(()) };
         let Ok(plan) = Plan::new(source.clone(), &options("none", "default")) else { return Ok(()) };
         let target = Dir::new();
@@ -115,7 +116,7 @@ proptest! {
         let exported = open(&out).expect("what is exported can be imported");
         prop_assert_eq!(tensors(&exported), tensors(&source));
 
-        // A second round changes nothing any more.
+        // A second round trip changes nothing more.
         let again = import_as(&store, "again", &exported, "none");
         export_to(&store, "again", &target.join("twice"), &ExportOptions::default());
         let twice = import_as(&store, "twice", &open(&target.join("twice")).expect("it is a model"), "none");

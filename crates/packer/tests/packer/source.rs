@@ -1,4 +1,4 @@
-//! Which directories and files are sources, and what is said of the others.
+//! Directories and files that are sources, and the errors for others.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -9,7 +9,7 @@ use crate::support::{Dir, FLOAT_MODELS, chain, fixture, open};
 
 const ONE: &[(&str, &[u64])] = &[("w.weight", &[2, 2])];
 
-/// Asserts that opening fails with an error that `is` tells, whose line has all of `words`.
+/// Asserts that opening fails with an error for which `is` returns true, and that its message contains all of `words`.
 #[track_caller]
 fn refused(dir: &Dir, is: fn(&SourceError) -> bool, words: &[&str]) -> SourceError {
     refused_path(dir.path(), is, words)
@@ -315,7 +315,7 @@ mod links {
 
     use super::*;
 
-    /// A hub cache as `huggingface_hub` lays it out: `blobs` by hash, `snapshots/<commit>` of links into them.
+    /// A hub cache in the layout of `huggingface_hub`: `blobs` by hash, and `snapshots/<commit>` with links to them.
     fn hub_cache() -> (Dir, std::path::PathBuf) {
         let cache = Dir::new();
         cache.file("blobs/c0", r#"{"model_type": "llama"}"#);

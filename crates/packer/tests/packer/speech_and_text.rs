@@ -1,4 +1,4 @@
-//! Models that are no decoders of text: BERT and its like, encoders with decoders, speech.
+//! Models that are not text decoders: BERT and similar encoders, encoders with decoders, speech.
 
 use std::collections::BTreeMap;
 

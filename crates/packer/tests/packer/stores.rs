@@ -1,4 +1,4 @@
-//! Stores for tests, and what is in them.
+//! Stores for tests, and functions that read them.
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +23,7 @@ use longshore_st_format::{Dtype, Shape};
 
 use crate::support::{Dir, chain, plan};
 
-/// Imports with one scheme by its name, as `model`.
+/// Imports `source` under the name `model` with the scheme of this name.
 pub(crate) fn import_as(store: &Store, model: &str, source: &Source, scheme: &str) -> ImportOutcome {
     let plan = plan(source, scheme, "default");
     try_import(store, model, &plan, &ImportOptions::default())
@@ -76,7 +76,7 @@ pub(crate) fn weights(store: &Store, model: &str) -> Weights {
     Weights::open(store, &read(store, model), &OpenOptions::default()).expect("it was imported")
 }
 
-/// Everything in the store agrees, and nothing lies about.
+/// Checks that everything in the store agrees and that no leftovers lie in it.
 pub(crate) fn is_clean(store: &Store) {
     let verified = store.verify(&VerifyOptions::default(), &Silent).expect("the store is ours");
     assert!(verified.bad.is_empty(), "{:?}", verified.bad);
@@ -85,7 +85,7 @@ pub(crate) fn is_clean(store: &Store) {
     assert!(!temporary.exists() || left() == 0, "temporary files are left");
 }
 
-/// Every file below a directory, by its path there.
+/// Every file below a directory, by its path relative to the directory.
 pub(crate) fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut left = vec![dir.to_path_buf()];
@@ -103,10 +103,10 @@ pub(crate) fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// A tensor as a reader of the checkpoint sees it.
+/// A tensor as a reader of the checkpoint sees it: type, shape and bytes.
 pub(crate) type Plain = (Dtype, Shape, Vec<u8>);
 
-/// Every tensor of a checkpoint.
+/// Every tensor of a checkpoint, by name.
 pub(crate) fn tensors(source: &Source) -> BTreeMap<String, Plain> {
     let shards: Vec<_> = source.shards.iter().map(|shard| fs::read(&shard.path).expect("it was read before")).collect();
     let bytes = |range: &std::ops::Range<u64>| {
@@ -119,13 +119,13 @@ pub(crate) fn tensors(source: &Source) -> BTreeMap<String, Plain> {
     tensors.collect()
 }
 
-/// Every companion file of a checkpoint.
+/// Every companion file of a checkpoint, by name.
 pub(crate) fn companions(source: &Source) -> BTreeMap<String, Vec<u8>> {
     let read = |path: &Path| fs::read(path).expect("it was listed");
     source.companions.iter().map(|file| (file.name.to_string(), read(&file.path))).collect()
 }
 
-/// The bytes of a planned tensor before quantization, put together element by element.
+/// The bytes of a planned tensor before quantization, assembled element by element.
 pub(crate) fn by_hand(source: &Source, tensors: &BTreeMap<String, Plain>, planned: &PlannedTensor) -> Vec<u8> {
     let parts = planned.sources().map(|at| tensors[&source.tensors[at].name].2.as_slice());
     let stacked: Vec<u8> = parts.flatten().copied().collect();
@@ -146,7 +146,7 @@ pub(crate) fn by_hand(source: &Source, tensors: &BTreeMap<String, Plain>, planne
     result
 }
 
-/// A stored part's bytes, cut out of the blob's file as the table says.
+/// The bytes of a stored part, cut out of the blob's file as the table says.
 pub(crate) fn part(store: &Store, model: &Model, tensor: &str, role: Role) -> Vec<u8> {
     let table = model.config.longshore.as_ref().expect("it was imported");
     let (blob, entry): (_, &TensorEntry) =
@@ -174,7 +174,7 @@ pub(crate) fn max_abs(float: FloatType, bytes: &[u8]) -> f64 {
     ErrorMeasure::between(float, &zeros, float, bytes).expect("they have one length").max_abs()
 }
 
-/// Stops once so many bytes are done.
+/// Stops once this number of bytes is done.
 pub(crate) struct StopAfter(AtomicI64);
 
 impl StopAfter {

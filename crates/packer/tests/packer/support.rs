@@ -55,7 +55,7 @@ impl Dir {
         fixtures::write_file(self.join(name), &BTreeMap::new(), &list).expect("the directory is ours");
     }
 
-    /// Writes a weight file of these bytes.
+    /// Writes a weight file of tensors with the given bytes.
     pub(crate) fn bytes(&self, name: &str, tensors: &[(&str, Dtype, &[u64], &[u8])]) {
         let parts = tensors.iter().map(|(name, dtype, dims, _)| (*name, *dtype, Shape::from(*dims)));
         let layout = Layout::new(&BTreeMap::new(), parts).expect("tests name tensors once");
@@ -84,7 +84,7 @@ pub(crate) fn open(path: &Path) -> Result<Source, SourceError> {
     Source::open(path, &Limits::default())
 }
 
-/// Plans with a scheme and policy by their names; `none` is no scheme.
+/// Plans with a scheme and a policy by their names. `none` stands for no scheme.
 pub(crate) fn plan(source: &Source, scheme: &str, policy: &str) -> Plan {
     let options = options(scheme, policy);
     Plan::new(source.clone(), &options).unwrap_or_else(|error| panic!("{scheme} {policy}: {}", chain(&error)))
@@ -107,11 +107,11 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     line
 }
 
-/// The fixtures that are float checkpoints in a directory of their own.
+/// Names of the fixtures that are float checkpoints in a directory of their own.
 pub(crate) const FLOAT_MODELS: &[&str] =
     &["deepseek-v3", "gemma3-text", "gpt-oss", "llama", "mixtral", "nemotron-h", "qwen3-moe", "qwen3-next"];
 
-/// Writes a fixture.
+/// Writes the fixture with this name to a new directory.
 pub(crate) fn fixture(name: &str) -> Dir {
     let dir = Dir::new();
     fixtures::model(name).write(dir.path()).expect("the directory is ours");

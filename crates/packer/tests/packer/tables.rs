@@ -1,4 +1,4 @@
-//! Exports of tensor tables that no import writes: another release may, or a damaged disk.
+//! Exports with tensor tables that no import writes, but that another release or a damaged disk may give.
 
 use std::{fs, sync::Arc};
 
@@ -42,7 +42,7 @@ impl Setting {
         Self { target, store, model }
     }
 
-    /// Exports with another table; nothing is written.
+    /// Exports with a changed table. The export must fail and write nothing.
     fn fails(&self, edit: impl FnOnce(&mut TensorTable)) -> ExportError {
         let out = self.target.join("out");
         let mut options = ExportOptions::default();
@@ -95,7 +95,8 @@ fn shapes_that_overflow_the_other_way_round() {
     let setting = Setting::new("none");
     let error = setting.fails(|table| {
         let tensor = &mut table.blobs[1].tensors[0];
-        // No elements, but only counted from the left.
+        // Multiplied from the left, the extents give 0. In the transposed order, [1 << 40, 1 << 40, 0], the product
+        // overflows.
         tensor.shape = Shape::new([1 << 40, 0, 1 << 40]);
         tensor.parts[0].shape = tensor.shape.clone();
         tensor.arrangement = Arrangement::Transpose;

@@ -1,4 +1,4 @@
-//! The values of tensors that are quantized in the source, decoded a few rows or groups at a time.
+//! Reading values of tensors that are quantized in the source, decoded a few rows or groups at a time.
 
 use longshore_manifest::document::Role;
 use longshore_quant::{Decoder, FloatType, Scheme};
@@ -12,10 +12,11 @@ use super::{
 };
 use crate::{execute::error::ImportError, model::coding::kind::Coding, plan::planned::PlannedTensor};
 
-/// Elements that are decoded at a time, or one row of 8-bit floats if that has more: whole groups of any scheme.
+/// Number of elements that are decoded at a time: whole groups of any scheme. A row of 8-bit floats with more elements
+/// is still decoded whole.
 const CHUNK: u64 = 128 << 10;
 
-/// What is read into, used again for every piece.
+/// Buffers for reading and decoding, reused for every piece.
 #[derive(Debug, Default)]
 pub(super) struct CodedBuffers {
     weight: Vec<u8>,
@@ -28,12 +29,12 @@ pub(super) struct CodedBuffers {
 pub(in crate::execute) struct CodedReader<'a> {
     files: &'a ShardFiles<'a>,
     tensor: &'a PlannedTensor,
-    /// The type that it decodes to.
+    /// The type of the decoded values.
     output: FloatType,
     matrices: Matrices,
-    /// The next matrix and row of 8-bit floats.
+    /// The next matrix and row of 8-bit floats to read.
     row: (u64, u64),
-    /// The next group of packed codes.
+    /// The next group of packed codes to read.
     group: u64,
     mended: u64,
 }
@@ -44,7 +45,7 @@ impl<'a> CodedReader<'a> {
         Self { files, tensor, output, matrices, row: (0, 0), group: 0, mended: 0 }
     }
 
-    /// The next values; `None` after the last.
+    /// The next piece of decoded values; `None` after the last.
     pub(super) fn next<'b>(&mut self, buffers: &'b mut CodedBuffers) -> Result<Option<Piece<'b>>, ImportError> {
         match self.tensor.coding {
             Coding::Fp8 { block, .. } => self.next_rows(block, buffers),
@@ -54,7 +55,7 @@ impl<'a> CodedReader<'a> {
         }
     }
 
-    /// Codes so far that were NaN by mistake, and were taken for the largest number.
+    /// Number of codes so far that were NaN by mistake and were replaced by the largest number.
     pub(super) fn mended(&self) -> u64 {
         self.mended
     }
@@ -86,7 +87,7 @@ impl<'a> CodedReader<'a> {
         Ok(Some(Piece::one_run(values, at, codes.len() as u64)))
     }
 
-    /// Elements of one of the source's tensors, each rounded to the nearest F32.
+    /// Reads F64 elements of one source tensor and rounds each to the nearest F32.
     fn next_doubles<'b>(&mut self, buffers: &'b mut CodedBuffers) -> Result<Option<Piece<'b>>, ImportError> {
         let Matrices { count, rows, .. } = self.matrices;
         let (unit, from) = self.row;
@@ -109,7 +110,7 @@ impl<'a> CodedReader<'a> {
         Ok(Some(Piece::one_run(values, 4 * (unit * rows + from), weight.len() as u64)))
     }
 
-    /// Groups of one of the source's tensors, whatever row they are of.
+    /// Decodes groups of packed codes from one source tensor, regardless of the rows that they belong to.
     fn next_groups<'b>(
         &mut self,
         scheme: Scheme,

@@ -26,7 +26,8 @@ impl<'a> Fp8Blocks<'a> {
         Self { files, tensor, matrices, block }
     }
 
-    /// The blocks that some rows of a matrix lie in, and the first of those rows counted from the first of these blocks.
+    /// The scales of the blocks that `count` rows of a matrix lie in. Also returns the first of those rows, counted
+    /// from the first of these blocks.
     pub(in crate::execute) fn rows<'b>(
         &self,
         (matrix, row): (u64, u64),

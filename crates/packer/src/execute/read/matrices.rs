@@ -1,22 +1,22 @@
-//! A planned tensor as matrices.
+//! A planned tensor seen as a list of matrices.
 
 use super::piece::as_index;
 use crate::{model::coding::kind::Coding, plan::planned::PlannedTensor};
 
-/// A tensor as matrices, each from one of the source's tensors or a part of it.
+/// A tensor seen as matrices. Each matrix comes from one source tensor or from a part of one.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::execute) struct Matrices {
     pub(in crate::execute) count: u64,
     pub(in crate::execute) rows: u64,
     pub(in crate::execute) columns: u64,
-    /// Of one tensor of the source.
+    /// Number of matrices in each source tensor.
     per_unit: u64,
 }
 
 impl Matrices {
     pub(in crate::execute) fn of(tensor: &PlannedTensor) -> Self {
         if tensor.coding == Coding::Double {
-            // Elements that have no rows in common: any number of them can be read at a time.
+            // F64 elements are not read by rows: any number of them can be read at a time.
             let units = (tensor.units.len() as u64).max(1);
             let rows = tensor.shape.elements().unwrap_or_default() / units;
             return Self { count: units, rows, columns: 1, per_unit: 1 };
@@ -29,7 +29,7 @@ impl Matrices {
         Self { count, rows: *rows, columns: *columns, per_unit: per_unit.max(1) }
     }
 
-    /// The unit that has this matrix, and which of its matrices it is.
+    /// The unit that holds the matrix, and the index of the matrix within the unit.
     pub(in crate::execute) fn place(self, matrix: u64) -> (usize, u64) {
         (as_index(matrix / self.per_unit), matrix % self.per_unit)
     }

@@ -1,4 +1,4 @@
-//! Reading a planned tensor's values or codes, a piece at a time.
+//! Reading the values or codes of a planned tensor, a piece at a time.
 
 pub(super) mod coded;
 pub(super) mod fp8;

@@ -1,4 +1,4 @@
-//! The parts of tensors whose codes are packed in the source as they will be in the store.
+//! Reading the parts of tensors whose codes are packed in the source as they will be in the store.
 
 use longshore_manifest::document::Role;
 use longshore_quant::{
@@ -14,20 +14,20 @@ use crate::{
     tensor::SourceParts,
 };
 
-/// Reads any groups of any part, counted from the first group of the whole tensor.
+/// Reads any range of groups of any part. Groups are counted from the first of the whole tensor.
 pub(in crate::execute) struct PackedParts<'a> {
     files: &'a ShardFiles<'a>,
     tensor: &'a PlannedTensor,
     layout: PackedLayout,
-    /// The type of the scales and biases of an affine scheme.
+    /// Type of the scales and biases of an affine scheme.
     stored: FloatType,
-    /// The bytes of one group.
+    /// Length of one group in bytes, for each part.
     group: EncodedLen,
     groups_per_unit: u64,
 }
 
 impl<'a> PackedParts<'a> {
-    /// The parts of a tensor that is packed in `scheme`.
+    /// Creates a reader for the parts of a tensor that is packed in `scheme`.
     pub(in crate::execute) fn new(files: &'a ShardFiles<'a>, tensor: &'a PlannedTensor, scheme: Scheme) -> Self {
         let Coding::Packed { layout, .. } = tensor.coding else {
             unreachable!("BUG: {:?} has no parts of its own", tensor.coding)
@@ -38,12 +38,12 @@ impl<'a> PackedParts<'a> {
         Self { files, tensor, layout, stored, group, groups_per_unit: elements / u64::from(scheme.group_size()) }
     }
 
-    /// All groups of the tensor.
+    /// The number of groups in the tensor.
     pub(in crate::execute) fn groups(&self) -> u64 {
         self.groups_per_unit * self.tensor.units.len() as u64
     }
 
-    /// The bytes of one group of a part.
+    /// The length in bytes of one group of a part.
     pub(in crate::execute) fn group_len(&self, part: Role) -> usize {
         match part {
             Role::Weight => self.group.weight,
@@ -52,7 +52,7 @@ impl<'a> PackedParts<'a> {
         }
     }
 
-    /// Fills `out` with `count` groups of a part, from group `first` on.
+    /// Fills `out` with `count` groups of a part, starting at group `first`.
     pub(in crate::execute) fn read(
         &self,
         part: Role,
@@ -87,12 +87,13 @@ impl<'a> PackedParts<'a> {
         Ok(())
     }
 
-    /// The groups of one of the source's tensors that have one global scale, if any.
+    /// The number of groups, within one source tensor, that share one global scale.
     pub(in crate::execute) fn groups_per_unit(&self) -> u64 {
         self.groups_per_unit / self.experts_in_unit().max(1)
     }
 
-    /// The global scales in one of the source's arrays: a store has those of a stack's experts in one.
+    /// The number of global scales in one array of the source. A store keeps the global scales of a stack's experts in
+    /// one array.
     fn experts_in_unit(&self) -> u64 {
         match (self.layout, self.tensor.units[0].parts.global_scale) {
             (PackedLayout::Stored, Some(at)) if self.group.bias == 0 => {
@@ -102,7 +103,8 @@ impl<'a> PackedParts<'a> {
         }
     }
 
-    /// The same as [`Self::read`], but that codes of MLX which are NaN by mistake become the largest number. Returns how many.
+    /// Like [`Self::read`] for codes, but replaces MXFP8 codes that MLX wrote as NaN by mistake with the largest
+    /// number. Returns the number of replaced codes.
     pub(in crate::execute) fn read_codes(&self, first: u64, count: u64, out: &mut Vec<u8>) -> Result<u64, ImportError> {
         self.read(Role::Weight, first, count, out)?;
         let is_of_mlx = matches!(self.layout, PackedLayout::Mlx | PackedLayout::Stored);
@@ -110,7 +112,8 @@ impl<'a> PackedParts<'a> {
         Ok(if is_mended { mend(out) } else { 0 })
     }
 
-    /// The global scale of one of the source's tensors, or of one expert of its stack, which multiplies, if it has one.
+    /// The global scale of a source tensor, or of one expert in a stack, as a multiplier. `None` if there is no global
+    /// scale.
     pub(in crate::execute) fn global_scale(&self, at: usize) -> Result<Option<f32>, ImportError> {
         let has_one = match self.layout {
             PackedLayout::Stored => self.group.bias == 0,
@@ -138,11 +141,11 @@ impl<'a> PackedParts<'a> {
     }
 }
 
-/// E4M3's NaN, but for the sign.
+/// The NaN of E4M3, without the sign.
 pub(in crate::execute) const NAN: u8 = 0x7F;
 
-/// Replaces the code that MLX up to 0.32.1 wrote for weights beyond the largest number, and that later versions read as NaN, by the
-/// largest number. Returns how many there were.
+/// Replaces the NaN codes that MLX before 0.32.2 wrote for weights beyond the largest number by the code of the largest
+/// number. Later versions of MLX read such codes as NaN. Returns the number of replaced codes.
 fn mend(codes: &mut [u8]) -> u64 {
     let mut found = 0;
     for code in codes.iter_mut().filter(|code| **code & NAN == NAN) {

@@ -1,4 +1,4 @@
-//! The bytes of a planned tensor that is stored as it is, arranged, a piece at a time.
+//! Reading the bytes of a planned tensor that is stored as plain values, arranged, a piece at a time.
 
 use longshore_manifest::document::Arrangement;
 
@@ -11,29 +11,30 @@ use crate::{
     transpose::{QUANTUM, Tile, transpose},
 };
 
-/// Bytes of a tensor that are read, quantized, hashed and written at a time: whole groups of any scheme.
+/// Number of bytes of a tensor that are read, quantized, hashed and written at a time: whole groups of any scheme.
 const CHUNK: usize = 256 << 10;
-/// The same for a transposed tensor. Its source is read in short lines, which are the longer the larger this is.
+/// Number of bytes that are read at a time of a transposed tensor. A larger number makes the short lines longer that
+/// the source is read in.
 const TRANSPOSE_CHUNK: u64 = 4 << 20;
 
-/// What is read into, used again for every piece of every tensor.
+/// Buffers for reading, reused for every piece of every tensor.
 #[derive(Debug, Default)]
 pub(super) struct ReadBuffers {
     piece: Vec<u8>,
-    /// A tile of a transposed matrix, as the source has it.
+    /// A tile of a transposed matrix, in the orientation of the source.
     tile: Vec<u8>,
 }
 
-/// Reads a planned tensor.
+/// Reads the bytes of a planned tensor, piece by piece.
 pub(in crate::execute) struct TensorReader<'a> {
     files: &'a ShardFiles<'a>,
     tensor: &'a PlannedTensor,
-    /// The bytes of one source tensor; every source of a tensor has as many.
+    /// Length of one source tensor in bytes. All sources of a tensor have the same length.
     source_len: u64,
     len: u64,
-    /// All bytes before this one are read; of a tensor whose rows are cut, as many bytes are read.
+    /// Number of bytes that have been read. Unless rows are cut, these are the first bytes of the tensor.
     at: u64,
-    /// The next element, where rows are cut: matrix, row and column.
+    /// The next element to read if rows are cut: matrix, row and column.
     corner: (u64, u64, u64),
 }
 
@@ -57,7 +58,7 @@ impl<'a> TensorReader<'a> {
         Ok(Some(piece))
     }
 
-    /// The sources one after the other.
+    /// Reads the sources one after the other.
     fn next_bytes<'b>(&self, buffers: &'b mut ReadBuffers) -> Result<Piece<'b>, ReadError> {
         let left = usize::try_from(self.len - self.at).unwrap_or(usize::MAX);
         buffers.piece.resize(left.min(CHUNK), 0);
@@ -76,7 +77,7 @@ impl<'a> TensorReader<'a> {
         Ok(Piece::one_run(bytes, self.at, bytes.len() as u64))
     }
 
-    /// A tile of `[experts, out, in]` from a source `[experts, in, out]`.
+    /// Reads a tile of `[experts, out, in]` from a source of shape `[experts, in, out]`.
     fn next_tile<'b>(&mut self, buffers: &'b mut ReadBuffers) -> Result<Piece<'b>, ReadError> {
         let [.., rows, columns] = *self.tensor.shape.dims() else {
             unreachable!("BUG: a transposed tensor of rank {}", self.tensor.shape.rank())
@@ -96,7 +97,7 @@ impl<'a> TensorReader<'a> {
         let bytes = as_index(height * width * size);
         buffers.tile.resize(bytes, 0);
         if height == rows {
-            // Whole lines of the source: one read.
+            // The tile spans whole lines of the source, so one read suffices.
             self.files.read(source, (start + column * rows) * size, &mut buffers.tile)?;
         } else {
             for (line, column) in buffers.tile.chunks_exact_mut(as_index(height * size)).zip(column..) {

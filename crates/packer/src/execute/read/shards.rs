@@ -1,24 +1,24 @@
-//! The source's weight files, open and checked.
+//! The weight files of a source, opened and checked.
 
 use std::{io, path::PathBuf};
 
 use crate::{io::data::OpenData, plan::planned::Unit, source::checkpoint::Source, tensor::SourceTensor};
 
-/// A weight file that is not what it was when the source was opened.
+/// Reason why a weight file cannot be read as it was when the source was opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// It cannot be opened.
+    /// The file cannot be opened.
     #[error("cannot open {}, which holds tensor {tensor:?}", path.display())]
     Open {
         /// The file.
         path: PathBuf,
-        /// A tensor that it should hold.
+        /// A tensor that the file should hold.
         tensor: String,
-        /// What the system answered.
+        /// The error of the system.
         source: io::Error,
     },
-    /// It has another length than when its header was read.
+    /// The file has another length than when its header was read.
     #[error(
         "{}, which holds tensor {tensor:?}, has {found} bytes, expected the {expected} that it had when its header was read",
         path.display()
@@ -26,37 +26,38 @@ pub enum ReadError {
     Changed {
         /// The file.
         path: PathBuf,
-        /// The first tensor that is cut off, or the first of the file if it has grown.
+        /// The first tensor that is cut off, or the first of the file if the file has grown.
         tensor: String,
-        /// The length when its header was read, in bytes.
+        /// Length in bytes when the header was read.
         expected: u64,
-        /// Its length now, in bytes.
+        /// Current length in bytes.
         found: u64,
     },
-    /// It cannot be read, or ends before the tensor does.
+    /// The file cannot be read, or ends before the tensor does.
     #[error("cannot read tensor {tensor:?} from {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// The tensor.
         tensor: String,
-        /// What the system answered.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
-/// The most files that are kept open. A store has one for every tensor, and systems allow a process 1,024 or fewer.
+/// The largest number of files that are kept open. A store has a file for every tensor, and some systems allow a
+/// process 1,024 open files or fewer.
 const KEPT: usize = 256;
 
-/// The source's weight files, open for positioned reads from many threads.
+/// The weight files of a source, open for positioned reads from many threads.
 pub(in crate::execute) struct ShardFiles<'s> {
     source: &'s Source,
-    /// The first of them; the others are opened for every read.
+    /// The first [`KEPT`] files. The others are opened for every read.
     files: Vec<Box<dyn OpenData>>,
 }
 
 impl<'s> ShardFiles<'s> {
-    /// Opens all of them; one that has changed its length is found before anything is written.
+    /// Opens every file once. A file whose length has changed is found before anything is written.
     pub(in crate::execute) fn open(source: &'s Source) -> Result<Self, ReadError> {
         let mut files = Vec::new();
         for shard in 0..source.shards.len() {
@@ -68,17 +69,17 @@ impl<'s> ShardFiles<'s> {
         Ok(Self { source, files })
     }
 
-    /// The tensor at this index of the source.
+    /// The source tensor with this index.
     pub(in crate::execute) fn tensor(&self, index: usize) -> &'s SourceTensor {
         &self.source.tensors[index]
     }
 
-    /// The scales of a unit whose coding has scales.
+    /// The scales of a unit. Its coding must be one with scales.
     pub(in crate::execute) fn scales(&self, unit: &Unit) -> &'s SourceTensor {
         self.tensor(unit.parts.scales.expect("the coding was recognised by its scales"))
     }
 
-    /// Fills `buffer` from `offset`, in bytes from the start of the tensor.
+    /// Fills `buffer` with the bytes of `tensor` from `offset` on, counted from the start of the tensor.
     pub(in crate::execute) fn read(
         &self,
         tensor: &SourceTensor,

@@ -1,4 +1,4 @@
-//! A planned tensor's values, whichever way the source stores them.
+//! Reading the values of a planned tensor, however the source stores them.
 
 use super::{
     coded::{CodedBuffers, CodedReader},
@@ -8,14 +8,14 @@ use super::{
 };
 use crate::{execute::error::ImportError, model::coding::kind::Coding, plan::planned::PlannedTensor};
 
-/// What is read into, used again for every piece of every tensor.
+/// Buffers for reading, reused for every piece of every tensor.
 #[derive(Debug, Default)]
 pub(in crate::execute) struct ValueBuffers {
     plain: ReadBuffers,
     coded: CodedBuffers,
 }
 
-/// Reads a planned tensor's values.
+/// Reads the values of a planned tensor, piece by piece.
 pub(in crate::execute) enum ValueReader<'a> {
     Plain(TensorReader<'a>),
     Coded(CodedReader<'a>),
@@ -42,7 +42,7 @@ impl<'a> ValueReader<'a> {
         }
     }
 
-    /// Codes so far that were NaN by mistake, and were taken for the largest number.
+    /// Number of codes so far that were NaN by mistake and were replaced by the largest number.
     pub(in crate::execute) fn mended(&self) -> u64 {
         match self {
             Self::Plain(_) => 0,

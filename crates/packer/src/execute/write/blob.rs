@@ -23,34 +23,34 @@ use crate::{
     plan::planned::PlannedBlob,
 };
 
-/// A writer of blobs: one for each thread, its buffers used again for every blob.
+/// Writes blobs. Each thread has one builder, whose buffers are reused for every blob.
 pub(in crate::execute) struct BlobBuilder<'a> {
     pub(in crate::execute) files: &'a ShardFiles<'a>,
     pub(in crate::execute) options: &'a ImportOptions,
     pub(in crate::execute) progress: &'a dyn Progress,
-    /// Asked before every chunk.
+    /// Whether to stop. Called before every chunk.
     pub(in crate::execute) stop: &'a (dyn Fn() -> bool + Sync),
     pub(in crate::execute) buffers: Buffers,
 }
 
-/// Memory that is used again.
+/// Buffers that are reused.
 #[derive(Default)]
 pub(in crate::execute) struct Buffers {
     read: ValueBuffers,
     encoded: EncodedRun,
 }
 
-/// A blob or file that is in the ingest.
+/// A finished blob or file in the ingest.
 pub(in crate::execute) struct Done {
     pub(in crate::execute) added: Added,
-    /// What a user should know of its tensors.
+    /// Warnings about the tensors of the blob.
     pub(in crate::execute) warnings: Vec<warnings::Warning>,
-    /// What quantization lost, for each tensor of a blob; empty for a file.
+    /// Loss of quantization for each tensor of a blob. Empty for a file.
     pub(in crate::execute) losses: Vec<Option<Loss>>,
 }
 
 impl BlobBuilder<'_> {
-    /// Writes the header, then every tensor in the order of the blob's data, then hashes what was written ahead.
+    /// Writes the header and every tensor, in the order of the blob's data, and finishes the blob.
     pub(in crate::execute) fn build(
         &mut self,
         blob: &PlannedBlob,

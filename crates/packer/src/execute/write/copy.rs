@@ -1,4 +1,4 @@
-//! Writing a tensor's values as they are, or decoded.
+//! Writing the values of a tensor unchanged or decoded.
 
 use longshore_manifest::document::Role;
 
@@ -8,7 +8,7 @@ use crate::execute::{
     read::values::{ValueBuffers, ValueReader},
 };
 
-/// Copies the values of the tensor.
+/// Writes the values of the tensor, without quantization.
 pub(super) fn copy(mut target: Target<'_, '_>, buffers: &mut ValueBuffers) -> Result<Noticed, ImportError> {
     let start = target.start(Role::Weight);
     let mut reader = ValueReader::new(target.files, target.tensor);

@@ -1,11 +1,11 @@
-//! Counting scales that are no numbers.
+//! Counting scales that are infinite or NaN.
 
 use longshore_quant::{Format, Scheme};
 use longshore_st_format::Dtype;
 
 use crate::execute::read::packed::NAN;
 
-/// How many of these scales or biases are infinite or NaN.
+/// Number of scales or biases that are infinite or NaN.
 pub(super) fn not_finite(scheme: Scheme, dtype: Dtype, scales: &[u8]) -> u64 {
     let count = match (scheme.format(), dtype) {
         (Format::Affine { .. }, Dtype::F32) => {
@@ -16,7 +16,7 @@ pub(super) fn not_finite(scheme: Scheme, dtype: Dtype, scales: &[u8]) -> u64 {
             scales.chunks_exact(2).filter(|bytes| bytes[1] & 0x7F == 0x7F && bytes[0] & 0x80 != 0).count()
         }
         _ if scheme == Scheme::NVFP4 => scales.iter().filter(|byte| **byte & NAN == NAN).count(),
-        // E8M0's NaN.
+        // The NaN of E8M0.
         _ => scales.iter().map(|byte| usize::from(*byte == u8::MAX)).sum(),
     };
     count as u64

@@ -1,4 +1,4 @@
-//! Writing a planned tensor into its blob: copied, quantized, or with the codes that it has.
+//! Writing a planned tensor into its blob: copied, quantized, or with the codes of the source.
 
 pub(super) mod blob;
 mod copy;

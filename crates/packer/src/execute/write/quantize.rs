@@ -1,4 +1,4 @@
-//! Quantizing one planned tensor, a piece at a time.
+//! Quantization of one planned tensor, a piece at a time.
 
 use longshore_manifest::document::Role;
 use longshore_quant::{FloatType, GlobalScale, Scheme};
@@ -52,7 +52,7 @@ pub(super) fn quantize(
     }
 }
 
-/// Reads a tensor once to choose its global scale.
+/// Reads the tensor once to choose its global scale.
 fn global_scale(
     target: &Target<'_, '_>,
     float: FloatType,
@@ -67,6 +67,6 @@ fn global_scale(
             largest = largest.max(float.max_abs(bytes));
         }
     }
-    // The global scale changes nothing of a tensor of zeros, or of numbers too small or large to divide by.
+    // A global scale is of no use for a tensor of zeros, or for numbers that are too small or too large to divide by.
     Ok(GlobalScale::from_max_abs(largest).unwrap_or(GlobalScale::ONE))
 }

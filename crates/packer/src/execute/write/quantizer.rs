@@ -1,4 +1,4 @@
-//! Encoding a tensor run by run, and measuring the loss.
+//! Encoding of a tensor run by run, with measurement of the loss.
 
 use longshore_manifest::document::Loss;
 use longshore_quant::{
@@ -11,20 +11,20 @@ use crate::{
     plan::planned::PlannedTensor,
 };
 
-/// What quantizes the pieces of one tensor, and what it noticed.
+/// Quantizes the pieces of one tensor, and collects statistics.
 pub(super) struct Quantizer<'a> {
     tensor: &'a PlannedTensor,
     scheme: Scheme,
     float: FloatType,
     encoder: Encoder,
     importance: Option<&'a TensorImportance>,
-    /// Decodes what was encoded, where the loss is to be measured.
+    /// Decodes the encoded groups if the loss is measured.
     decoder: Option<Decoder>,
     measure: ErrorMeasure,
     stats: EncodeStats,
 }
 
-/// What runs of a tensor are encoded to, and decoded for the measure.
+/// Buffers for the codes of one run, and for their decoded values if the loss is measured.
 #[derive(Debug, Default)]
 pub(in crate::execute) struct EncodedRun {
     pub(super) weight: Vec<u8>,
@@ -48,19 +48,19 @@ impl<'a> Quantizer<'a> {
         Self { tensor, scheme, float, encoder, importance, decoder, measure, stats }
     }
 
-    /// The type of the elements that it reads.
+    /// The type of the elements to quantize.
     pub(super) fn float(&self) -> FloatType {
         self.float
     }
 
-    /// The same with a global scale.
+    /// The same quantizer with a global scale.
     pub(super) fn with_global_scale(mut self, global: GlobalScale) -> Self {
         self.encoder = self.encoder.with_global_scale(global);
         self.decoder = self.decoder.map(|decoder| decoder.with_global_scale(global.multiplier()));
         self
     }
 
-    /// The bytes of one group: of the source, and of each part.
+    /// The length of one group in bytes: in the source, and in each part.
     pub(super) fn group(&self) -> (usize, EncodedLen) {
         (self.scheme.group_size() as usize * self.float.size(), self.encoded_len(1))
     }
@@ -69,7 +69,7 @@ impl<'a> Quantizer<'a> {
         self.scheme.encoded_len(groups, self.float).expect("codes take less memory than the floats that they are for")
     }
 
-    /// Encodes a run of whole groups, whose first byte is byte `at` of the tensor.
+    /// Encodes a run of whole groups that starts at byte `at` of the tensor.
     pub(super) fn encode(
         &mut self,
         at: u64,
@@ -86,7 +86,7 @@ impl<'a> Quantizer<'a> {
         match self.importance {
             None => self.encode_groups(run, None, &mut buffers)?,
             Some(importance) => {
-                // A run may begin in one expert's matrix and end in another's, each with an importance of its own.
+                // A run may begin in the matrix of one expert and end in that of another, each with its own importance.
                 let size = self.float.size();
                 let mut element = at / size as u64;
                 let mut rest = run;
@@ -133,7 +133,7 @@ impl<'a> Quantizer<'a> {
             .expect("BUG: as many elements as were encoded");
     }
 
-    /// What quantization did to the tensor.
+    /// Returns the statistics, and the loss if it was measured.
     pub(super) fn finish(self) -> (EncodeStats, Option<Loss>) {
         let loss = self.decoder.map(|_| Loss {
             max_abs: self.measure.max_abs(),
@@ -145,7 +145,7 @@ impl<'a> Quantizer<'a> {
     }
 }
 
-/// What is left of the buffers of a run.
+/// The part of a run's buffers that is still to be filled.
 struct Buffers<'b> {
     weight: &'b mut [u8],
     scale: &'b mut [u8],
@@ -153,7 +153,7 @@ struct Buffers<'b> {
 }
 
 impl<'b> Buffers<'b> {
-    /// Cuts off the beginning.
+    /// Splits off the buffers for the next groups, of length `len`.
     fn take(&mut self, len: EncodedLen) -> EncodeBuffers<'b> {
         let weight = self.weight.split_off_mut(..len.weight);
         let scale = self.scale.split_off_mut(..len.scale);

@@ -1,4 +1,4 @@
-//! Writing tensors whose codes are kept.
+//! Writing tensors that keep the codes of the source.
 
 use longshore_manifest::document::Role;
 use longshore_quant::{Scheme, layout::LayoutError};
@@ -21,10 +21,10 @@ use crate::{
     model::coding::kind::Coding,
 };
 
-/// Bytes of a part that are read and written at a time.
+/// Number of bytes of a part that are read and written at a time.
 const CHUNK: u64 = 256 << 10;
 
-/// Writes the tensor with the codes of the source, which are those of `scheme`.
+/// Writes the tensor with the codes of the source, which are codes of `scheme`.
 pub(super) fn repack(mut target: Target<'_, '_>, scheme: Scheme) -> Result<Noticed, ImportError> {
     let repacked = match target.tensor.coding {
         Coding::Fp8 { block, .. } => fp8(&mut target, scheme, block)?,
@@ -39,7 +39,7 @@ pub(super) fn repack(mut target: Target<'_, '_>, scheme: Scheme) -> Result<Notic
     Ok(repacked)
 }
 
-/// Bytes as they are, and a scale for each group instead of each block.
+/// Repacks 8-bit floats: the codes are copied, and each block's scale is written for every group in the block.
 fn fp8(target: &mut Target<'_, '_>, scheme: Scheme, block: [u64; 2]) -> Result<Noticed, ImportError> {
     let tensor = target.tensor;
     let matrices = Matrices::of(tensor);

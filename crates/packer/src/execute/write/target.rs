@@ -1,4 +1,4 @@
-//! The place of one tensor in the blob that is being written.
+//! The destination of one tensor in the blob that is being written.
 
 use longshore_manifest::{
     Progress,
@@ -11,29 +11,29 @@ use crate::{
     plan::planned::{PlannedBlob, PlannedTensor},
 };
 
-/// One tensor, its source and its place in a blob.
+/// One tensor to write: its source, its plan and its blob.
 pub(super) struct Target<'a, 's> {
     pub(super) files: &'a ShardFiles<'a>,
     pub(super) options: &'a ImportOptions,
     pub(super) progress: &'a dyn Progress,
-    /// Asked before every chunk.
+    /// Whether to stop. Called before every chunk.
     pub(super) stop: &'a (dyn Fn() -> bool + Sync),
     pub(super) blob: &'a PlannedBlob,
     pub(super) tensor: &'a PlannedTensor,
     pub(super) sink: &'a mut (dyn SinkBlob + 's),
 }
 
-/// What writing one tensor noticed.
+/// Statistics of writing one tensor.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Noticed {
     pub(super) stats: EncodeStats,
     pub(super) loss: Option<Loss>,
-    /// Codes of the source that were NaN by mistake, and were taken for the largest number.
+    /// Number of codes of the source that were NaN by mistake and were replaced by the largest number.
     pub(super) mended: u64,
 }
 
 impl Target<'_, '_> {
-    /// The first byte of a part, from the start of the blob.
+    /// The offset of a part from the start of the blob, in bytes.
     pub(super) fn start(&self, role: Role) -> u64 {
         self.blob.part(self.tensor, role).range.start
     }
@@ -43,7 +43,7 @@ impl Target<'_, '_> {
         Ok(self.sink.write_at(offset, bytes)?)
     }
 
-    /// Stops if the import is to stop.
+    /// Returns an error if the import was cancelled.
     pub(super) fn check(&self) -> Result<(), ImportError> {
         if (self.stop)() { Err(ImportError::Cancelled) } else { Ok(()) }
     }

@@ -1,4 +1,4 @@
-//! Writing weights of AWQ and GPTQ: integers of a transposed matrix, turned.
+//! Writing AWQ and GPTQ weights: integers of a matrix that has to be transposed.
 
 use longshore_manifest::document::Role;
 use longshore_quant::{
@@ -15,10 +15,11 @@ use crate::execute::{
     read::{matrices::Matrices, piece::as_index},
 };
 
-/// Bytes of the codes of AWQ or GPTQ that are turned at a time. Their source is read in short lines, the longer the larger this is.
+/// Number of bytes of AWQ or GPTQ codes that are transposed at a time. A larger number makes the short lines longer
+/// that the source is read in.
 const SLAB: u64 = 2 << 20;
 
-/// Turns a few outputs of one of the source's matrices at a time: columns there, rows here.
+/// Transposes a few outputs of a source matrix at a time. Outputs are columns in the source and rows in the store.
 pub(super) fn repack(target: &mut Target<'_, '_>, scheme: Scheme, packing: Packing) -> Result<Noticed, ImportError> {
     let (tensor, files) = (target.tensor, target.files);
     let fail = |source| ImportError::Repack { tensor: tensor.name.clone(), source };
@@ -47,7 +48,8 @@ pub(super) fn repack(target: &mut Target<'_, '_>, scheme: Scheme, packing: Packi
         while from < outputs {
             target.check()?;
             let taken = most.min(outputs - from);
-            // Words of 32 bits: of codes along the outputs in AWQ, along the inputs in GPTQ.
+            // Codes lie in words of 32 bits. In AWQ a word holds several outputs of one input, in GPTQ several inputs
+            // of one output.
             let (lines, unit_bytes, per_unit) = match packing {
                 Packing::Awq => (inputs, 4, per_word),
                 _ => (inputs / per_word, 4, 1),
@@ -99,7 +101,8 @@ pub(super) fn repack(target: &mut Target<'_, '_>, scheme: Scheme, packing: Packi
     Ok(found)
 }
 
-/// Makes sure that all zeros are the middle code, a power of two, whose products with scales are exact in the scales' type.
+/// Checks that all zeros are the middle code. The middle code is a power of two, so its products with scales are exact
+/// in the type of the scales.
 fn in_the_middle(packing: Packing, bits: u8, zeros: &[u8]) -> Result<(), LayoutError> {
     let middle = 1_u32 << (bits - 1);
     let stored = if packing == Packing::Gptq { middle - 1 } else { middle };
@@ -113,12 +116,13 @@ fn in_the_middle(packing: Packing, bits: u8, zeros: &[u8]) -> Result<(), LayoutE
     }
 }
 
-/// Makes sure that F32 biases are whole multiples of their scales, and not rounded.
+/// Checks that F32 biases are exact multiples of their scales.
 fn biases_are_exact(scales: &[u8], biases: &[u8]) -> Result<(), LayoutError> {
     let read = |bytes: &[u8]| f64::from(f32::from_le_bytes(bytes.try_into().expect("chunks of this length")));
     for (scale, bias) in scales.chunks_exact(4).zip(biases.chunks_exact(4)) {
         let (scale, bias) = (read(scale), read(bias));
-        // Zeros have 9 bits at most and scales 24, so that rounding does not lead to another zero, and F64 has their products.
+        // Zeros have at most 9 bits and scales 24. Rounding can therefore not lead to another zero, and F64 holds the
+        // products exactly.
         #[expect(clippy::float_cmp, reason = "exactness is what is asked")]
         let is_exact = bias.is_finite() && (bias == 0.0 || (bias / scale).round() * scale == bias);
         if !is_exact && scale.is_finite() {

@@ -1,14 +1,14 @@
-//! What mlx-lm calls a model's tensors.
+//! mlx-lm's names for the tensors of a model.
 
 use std::sync::LazyLock;
 
-/// See the head of the file.
+/// The known architectures, parsed from `architectures.txt`, whose head describes the format.
 static TABLE: LazyLock<Vec<Architecture>> = LazyLock::new(|| parse(include_str!("architectures.txt")));
 
-/// A model that mlx-lm has a class for, and that an export can name the tensors of.
+/// A model that mlx-lm has a class for, with the rules that name its tensors.
 #[derive(Debug)]
 pub(super) struct Architecture {
-    /// Values of `model_type`; the first is the name of mlx-lm's module.
+    /// Values of `model_type`. The first is the name of mlx-lm's module.
     types: Vec<&'static str>,
     classes: Vec<&'static str>,
     rules: Vec<Rule>,
@@ -33,59 +33,59 @@ enum Kind {
     Drop,
 }
 
-/// What becomes of a stored tensor.
+/// The place of a stored tensor in mlx-lm's class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Its module's weight, which may be quantized.
+    /// The weight of a module, which may be quantized.
     Weight {
         /// The module.
         module: String,
     },
     /// A tensor that is not quantized.
     Raw {
-        /// Its name.
+        /// Name of the tensor.
         name: String,
     },
-    /// The weight of a convolution, whose last two axes change places.
+    /// The weight of a convolution, whose last two axes are swapped.
     Conv {
-        /// Its name.
+        /// Name of the tensor.
         name: String,
     },
-    /// Rows of two modules, a weight's or a bias's.
+    /// Rows that belong to two modules, of a weight or of a bias.
     Split {
         /// The modules.
         modules: [String; 2],
-        /// Whether the rows are a bias's elements.
+        /// Whether the rows are elements of a bias.
         is_bias: bool,
-        /// Whether they take turns; otherwise each is one half.
+        /// Whether the rows of the two modules alternate. Otherwise each module has one half.
         take_turns: bool,
     },
-    /// It has none.
+    /// The tensor is left out.
     LeftOut,
 }
 
-/// The values of `model_type` that an export for mlx-lm knows the names for.
+/// The values of `model_type` for which an export for mlx-lm knows the names of tensors.
 pub fn mlx_architectures() -> impl Iterator<Item = &'static str> {
     Architecture::known()
 }
 
 impl Architecture {
-    /// The one of a `model_type`.
+    /// Finds the architecture by its `model_type`.
     pub(super) fn of_type(model_type: &str) -> Option<&'static Self> {
         TABLE.iter().find(|known| known.types.contains(&model_type))
     }
 
-    /// The one of a class in `architectures`.
+    /// Finds the architecture by a class in `architectures`.
     pub(super) fn of_class(class: &str) -> Option<&'static Self> {
         TABLE.iter().find(|known| known.classes.contains(&class))
     }
 
-    /// The `model_type` of every one.
+    /// All values of `model_type`, of all architectures.
     pub(super) fn known() -> impl Iterator<Item = &'static str> {
         TABLE.iter().flat_map(|known| known.types.iter().copied())
     }
 
-    /// mlx-lm's module.
+    /// The name of mlx-lm's module.
     pub(super) fn name(&self) -> &'static str {
         self.types[0]
     }
@@ -95,7 +95,7 @@ impl Architecture {
         self.rules.iter().any(|rule| rule.kind == Kind::Head)
     }
 
-    /// Where a tensor belongs in a model of so many layers. `None` if mlx-lm's class has no such tensor.
+    /// The place of a tensor in a model with `layers` layers. `None` if mlx-lm's class has no such tensor.
     pub(super) fn place(&self, tensor: &str, layers: Option<u64>, is_tied: bool) -> Option<Place> {
         if beyond(tensor, layers) {
             return Some(Place::LeftOut);
@@ -105,7 +105,7 @@ impl Architecture {
 }
 
 impl Rule {
-    /// The number in the name of a tensor that the pattern matches to the end.
+    /// The number in the name of a tensor that the pattern matches completely.
     fn whole<'t>(&self, tensor: &'t str) -> Option<(Option<&'t str>, &'t str)> {
         matches(&self.pattern, tensor).filter(|(_, rest)| rest.is_empty())
     }
@@ -115,7 +115,7 @@ impl Rule {
             let target = self.targets.get(at).unwrap_or(&self.pattern);
             layer.map_or_else(|| target.clone(), |layer| target.replacen('#', layer, 1))
         };
-        // A projection without `.weight`, or its bias.
+        // Matches the name of a projection without `.weight`, or that of its bias.
         let bare = || match self.whole(tensor) {
             Some((layer, _)) => Some((layer, false)),
             None => self.whole(tensor.strip_suffix("_bias")?).map(|(layer, _)| (layer, true)),
@@ -147,13 +147,13 @@ impl Rule {
     }
 }
 
-/// Whether a tensor is of a layer that the model does not count.
+/// Whether a tensor belongs to a layer beyond those that the configuration counts.
 fn beyond(tensor: &str, layers: Option<u64>) -> bool {
     let number = || tensor.split_once(".layers.")?.1.split('.').next()?.parse::<u64>().ok();
     layers.is_some_and(|layers| number().is_some_and(|number| number >= layers))
 }
 
-/// Whether `text` begins as the pattern says: the number in `#`'s place, and the rest.
+/// Matches the beginning of `text` against the pattern. Returns the number in place of `#`, and the rest of the text.
 fn matches<'t>(pattern: &str, text: &'t str) -> Option<(Option<&'t str>, &'t str)> {
     let Some((before, after)) = pattern.split_once('#') else {
         return text.strip_prefix(pattern).map(|rest| (None, rest));
@@ -196,7 +196,7 @@ fn parse(table: &'static str) -> Vec<Architecture> {
     all
 }
 
-/// A pattern for each of the words in braces.
+/// Expands a pattern into one pattern for each of the words in braces.
 fn expand(pattern: &str) -> Vec<String> {
     match pattern.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?))) {
         Some((before, (words, after))) => words.split(',').map(|word| format!("{before}{word}{after}")).collect(),

@@ -1,12 +1,12 @@
-//! Members of `config.json` in the spelling that mlx-lm's classes read.
+//! Members of `config.json` in mlx-lm's spelling.
 
 use crate::export::document::Document;
 
-/// Adds what mlx-lm looks for under another name than newer configurations have it. Nothing that is there is changed.
+/// Adds members that mlx-lm expects under another name than newer configurations use. Existing members are not changed.
 pub(super) fn spell(config: &mut Document, model: &'static str, has_head: Option<bool>) {
     config.add("model_type", || Some(format!("\"{model}\"")));
     if let Some(has_head) = has_head {
-        // Without a word mlx-lm takes some families for tied, whatever the file holds.
+        // If the member is missing, mlx-lm takes some families for tied, even if the file holds a head.
         config.add("tie_word_embeddings", || Some((!has_head).to_string()));
     }
     if let Some(rope) = config.object("rope_parameters") {
@@ -19,9 +19,10 @@ pub(super) fn spell(config: &mut Document, model: &'static str, has_head: Option
     }
 }
 
-/// `rope_theta` and `rope_scaling` of newer configurations lie in one object, or in one for each kind of layer.
+/// Adds `rope_theta` and `rope_scaling` at the top level. Newer configurations keep them in one object, or in one for
+/// each kind of layer.
 fn add_rope(config: &mut Document, model: &str, rope: &Document) {
-    // These read the object themselves, or know no positions.
+    // The classes of these models read the object themselves, or use no positions.
     if matches!(model, "qwen3" | "nemotron_h") {
         return;
     }

@@ -1,4 +1,4 @@
-//! A model as mlx-lm loads it.
+//! The contents of an export for mlx-lm.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ use crate::export::{
 
 const CONFIG: &str = "config.json";
 
-/// The tensors under mlx-lm's names, and the configuration that tells how they are quantized.
+/// Returns the tensors under mlx-lm's names, and a configuration that says how they are quantized.
 pub(in crate::export) fn contents<'w>(
     store: &Store,
     model: &Model,
@@ -89,12 +89,12 @@ fn architecture(facts: &ModelConfig) -> Result<&'static Architecture, ExportErro
     })
 }
 
-/// The tensors so far, and what is known of those that are quantized.
+/// The tensors so far, and the quantized modules among them.
 #[derive(Default)]
 struct Parts<'w> {
     outputs: Vec<Output<'w>>,
     modules: Modules,
-    /// Of each quantized module.
+    /// Number of elements of each quantized module.
     elements: BTreeMap<String, u64>,
 }
 
@@ -106,7 +106,7 @@ impl<'w> Parts<'w> {
             Place::Raw { name } => self.push(name, weight.dtype, weight.shape, weight.data, None),
             Place::Conv { name } => {
                 let shape = match *entry.shape.dims() {
-                    // Either extent is 1, so that the bytes stay where they are.
+                    // One of the two extents is 1, so swapping the axes does not move any bytes.
                     [channels, 1, width] | [channels, width, 1] => Shape::new([channels, width, 1]),
                     _ => return Err(format!("expected the shape [channels, 1, width], found {}", entry.shape)),
                 };
@@ -134,7 +134,7 @@ impl<'w> Parts<'w> {
         }
     }
 
-    /// All parts of a module's weight, or half of each.
+    /// Adds all parts of a module's weight, or the selected half of each.
     fn weight(
         &mut self,
         module: &str,
@@ -162,7 +162,7 @@ impl<'w> Parts<'w> {
         Ok(())
     }
 
-    /// Half of the rows of `[experts, rows, …]`.
+    /// Adds the selected half of the rows of a tensor `[experts, rows, …]`.
     fn half(&mut self, name: String, dtype: Dtype, shape: &Shape, data: &'w [u8], half: Half) -> Result<(), String> {
         let &[experts, rows, ref rest @ ..] = shape.dims() else {
             return Err(format!("expected the projection of all experts, found {shape}"));
@@ -193,7 +193,7 @@ impl<'w> Parts<'w> {
     }
 }
 
-/// Rows of every expert: runs of `run`, as many left out between them, from the row `first` on.
+/// Half of the rows of every expert: alternating runs of `run` rows, starting with the row `first`.
 #[derive(Clone, Copy)]
 struct Half {
     first: u64,

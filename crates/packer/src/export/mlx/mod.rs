@@ -1,4 +1,4 @@
-//! A model as mlx-lm loads it.
+//! Export of a model for mlx-lm.
 
 pub(crate) mod architecture;
 mod config;

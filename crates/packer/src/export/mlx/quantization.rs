@@ -1,4 +1,4 @@
-//! The quantization in `config.json`, as mlx-lm reads it.
+//! The description of the quantization in `config.json`, as mlx-lm reads it.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use longshore_quant::Scheme;
 
 use crate::export::{claims, document::Document};
 
-/// The scheme of every quantized module.
+/// The scheme of each quantized module, by the module's name.
 pub(super) type Modules = BTreeMap<String, Scheme>;
 
-/// Says in `config` how the modules are quantized: what most of them have, and each that differs by its name. A module without
-/// scales is left alone by mlx-lm's loader and needs no word. What the source says of the same modules stays as it is where it
-/// means the same.
+/// Describes in `config` how the modules are quantized: the scheme of most elements, and by name each module with
+/// another scheme. Modules without scales need no entry, because mlx-lm's loader ignores them. If the source's
+/// description has the same meaning, it is kept.
 pub(super) fn describe(config: &mut Document, modules: &Modules, elements: &BTreeMap<String, u64>) {
     if config.object("quantization").is_some_and(|source| means(&source, modules)) {
         let same = config.get("quantization").unwrap_or_default().to_owned();
@@ -30,7 +30,7 @@ pub(super) fn describe(config: &mut Document, modules: &Modules, elements: &BTre
     config.set("quantization_config", text);
 }
 
-/// The scheme of most elements.
+/// The scheme of the largest number of elements.
 fn base(modules: &Modules, elements: &BTreeMap<String, u64>) -> Option<Scheme> {
     let mut counts: Vec<(Scheme, u64)> = Vec::new();
     for (module, scheme) in modules {
@@ -40,7 +40,7 @@ fn base(modules: &Modules, elements: &BTreeMap<String, u64>) -> Option<Scheme> {
             None => counts.push((*scheme, elements)),
         }
     }
-    // The first in the order of names, of equals.
+    // If two schemes have the same number of elements, the one of the first module by name wins.
     counts.into_iter().reduce(|best, next| if next.1 > best.1 { next } else { best }).map(|(scheme, _)| scheme)
 }
 
@@ -53,7 +53,7 @@ fn coding(scheme: Scheme) -> Vec<(String, String)> {
     ]
 }
 
-/// Whether mlx-lm reads `source` as these modules and no others.
+/// Whether mlx-lm reads `source` as a description of exactly these modules.
 fn means(source: &Document, modules: &Modules) -> bool {
     let number = |coding: &Document, name: &str| coding.get(name)?.parse::<u32>().ok();
     let is = |coding: &Document, scheme: Scheme| {

@@ -1,4 +1,4 @@
-//! Quantized weights that cannot be imported.
+//! Errors about quantized weights that cannot be imported.
 
 use longshore_st_format::{Dtype, Shape};
 
@@ -6,54 +6,54 @@ use longshore_st_format::{Dtype, Shape};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodingError {
-    /// Weights in this packing are not read.
+    /// The weight has a packing that is not supported.
     #[error("tensor {tensor:?} of dtype {dtype} is {packing}, which cannot be imported{}", because(reason.as_deref()))]
     Packing {
         /// The tensor.
         tensor: String,
         /// The type of its elements.
         dtype: Dtype,
-        /// What it is, such as `an 8-bit bitsandbytes weight`.
+        /// Description of the packing, such as `an 8-bit bitsandbytes weight`.
         packing: &'static str,
-        /// Why not, where that is not all that there is to say.
+        /// The reason, if the packing alone does not explain the refusal.
         reason: Option<String>,
-        /// What would work instead.
+        /// Advice to the user: what would work instead.
         hint: &'static str,
     },
-    /// A tensor that a weight needs is not there.
+    /// A tensor that the weight needs is missing.
     #[error("tensor {tensor:?} is {packing}, and has no {missing:?}")]
     Missing {
         /// The weight.
         tensor: String,
-        /// What it is.
+        /// Description of the packing.
         packing: &'static str,
         /// The name of the tensor that is missing.
         missing: String,
     },
-    /// A tensor beside a weight has another shape or type than the weight's.
+    /// A tensor beside a weight has a shape or type that does not fit the weight.
     #[error("tensor {tensor:?} is {dtype} {shape}, expected {expected} beside {weight:?}")]
     Companion {
-        /// The tensor.
+        /// Type of the tensor.
         tensor: String,
-        /// Its type.
+        /// Shape of the tensor.
         dtype: Dtype,
-        /// Its shape.
+        /// Shape of the tensor.
         shape: Shape,
-        /// What would fit.
+        /// Type and shape that would fit.
         expected: String,
         /// The weight.
         weight: String,
     },
-    /// The configuration does not say, or says something impossible, about how a weight is packed.
+    /// The configuration does not say how a weight is packed, or says something that is impossible.
     #[error("tensor {tensor:?} {shape} is {packing}: {problem}")]
     Configuration {
         /// The weight.
         tensor: String,
-        /// Its shape, as stored.
+        /// Shape of the weight, as stored.
         shape: Shape,
-        /// What it is.
+        /// Description of the packing.
         packing: &'static str,
-        /// What is missing or does not fit.
+        /// The part of the configuration that is missing or does not fit.
         problem: String,
     },
     /// Two tensors of the source are the same tensor of the model.
@@ -68,11 +68,11 @@ pub enum CodingError {
     },
 }
 
-/// What works for most who are refused.
+/// Hint that applies to most refused weights.
 pub(super) const ORIGINAL: &str = "import the model's original checkpoint, in BF16, F16 or F32";
 
 impl CodingError {
-    /// What the user can do about it, if that is known.
+    /// Advice to the user, if there is any for this error.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {

@@ -1,4 +1,4 @@
-//! The tensors of a checkpoint, as the recognition of one of them looks at the others.
+//! The tensors of a checkpoint and its configuration, as the recognition of codes uses them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,14 +17,14 @@ use crate::{
 
 pub(super) type Recognised = Result<Option<ModelTensor>, CodingError>;
 
-/// What the recognition of one tensor may look at.
+/// Input for recognising one tensor: all tensors of the member, and its configuration.
 pub(super) struct Files<'s> {
     pub(super) tensors: &'s [SourceTensor],
     pub(super) names: HashMap<&'s str, usize>,
-    /// Scales that are powers of two throughout, by the tensors' index.
+    /// Indices of the scale tensors whose elements are all powers of two.
     pub(super) exact_scales: &'s HashSet<usize>,
     pub(super) quantization: Option<&'s SourceQuantization>,
-    /// The type of decoded values where scales have none.
+    /// Type of the decoded values if the type of the scales does not tell it.
     pub(super) float: Dtype,
 }
 
@@ -37,7 +37,8 @@ impl<'s> Files<'s> {
         self.find(name).map(|at| &self.tensors[at])
     }
 
-    /// Tensors beside a coded weight that only say how activations were quantized, or repeat what shapes say.
+    /// Indices of tensors beside a coded weight that are not needed: they say how activations were quantized, or repeat
+    /// a shape.
     pub(super) fn unused(&self, weight: &str) -> impl Iterator<Item = usize> {
         let module = weight.strip_suffix(".weight").unwrap_or(weight).to_owned();
         ["input_scale", "input_global_scale", "input_scale_inv", "activation_scale", "weight_shape"]
@@ -46,7 +47,7 @@ impl<'s> Files<'s> {
     }
 }
 
-/// A tensor of codes.
+/// A tensor that holds codes, together with the files that it belongs to.
 pub(super) struct Found<'f, 's> {
     pub(super) files: &'f Files<'s>,
     pub(super) at: usize,
@@ -64,7 +65,7 @@ impl Found<'_, '_> {
         CodingError::Configuration { tensor: name.clone(), shape: shape.clone(), packing, problem }
     }
 
-    /// The tensor of this name, which the weight needs.
+    /// The index of the tensor called `name`, which the weight needs.
     pub(super) fn need(&self, name: &str, packing: &'static str) -> Result<usize, CodingError> {
         self.files.find(name).ok_or_else(|| CodingError::Missing {
             tensor: self.tensor.name.clone(),
@@ -73,7 +74,7 @@ impl Found<'_, '_> {
         })
     }
 
-    /// Makes sure of a companion's type and shape.
+    /// Checks the type and shape of a tensor beside the weight.
     pub(super) fn expect(&self, at: usize, dtypes: &[Dtype], dims: &[u64]) -> Result<(), CodingError> {
         let tensor = &self.files.tensors[at];
         if dtypes.contains(&tensor.dtype) && tensor.shape.dims() == dims {
@@ -89,7 +90,7 @@ impl Found<'_, '_> {
         CodingError::Companion { tensor: name.clone(), dtype: *dtype, shape: shape.clone(), expected, weight }
     }
 
-    /// The extents but the last, and the last, of a matrix or a stack of them.
+    /// Splits the shape of a matrix, or of a stack of matrices, into the outer extents and the last one.
     pub(super) fn matrix(&self, packing: &'static str) -> Result<(&[u64], u64), CodingError> {
         match self.tensor.shape.dims() {
             [outer @ .., last] if (1..=2).contains(&outer.len()) => Ok((outer, *last)),
@@ -97,7 +98,8 @@ impl Found<'_, '_> {
         }
     }
 
-    /// The columns of a weight whose rows take `units` of `bits` bits, of which codes take `code_bits`.
+    /// The number of columns of a weight whose rows are stored in `units` of `bits` bits, with codes of `code_bits`
+    /// bits.
     pub(super) fn columns(
         &self,
         packing: &'static str,
@@ -115,7 +117,8 @@ impl Found<'_, '_> {
         })
     }
 
-    /// Whether only its scales can be missing.
+    /// Whether the configuration says that MLX quantized this module and the tensor looks like its codes. Only the
+    /// scales can then be missing.
     pub(super) fn is_said_to_be_mlx(&self, module: &str) -> bool {
         let is_mlx = self.files.quantization.is_some_and(|said| said.method == QuantizationMethod::Mlx);
         is_mlx && self.tensor.dtype == Dtype::U32 && self.tensor.shape.rank() >= 2 && self.said(module).is_some()
@@ -125,7 +128,8 @@ impl Found<'_, '_> {
         self.files.quantization?.of_module(module)
     }
 
-    /// The model's tensor `[outer…, columns]`. `parts` has its companions; its weight is this tensor.
+    /// Creates the model's tensor of shape `[outer…, columns]`. Its weight is this tensor of codes; `parts` has the
+    /// other parts.
     pub(super) fn tensor(
         &self,
         name: String,
@@ -141,7 +145,7 @@ impl Found<'_, '_> {
     }
 }
 
-/// The affine scheme of rows of `columns` with `groups` scales.
+/// The affine scheme of a weight with `columns` columns and `groups` scales in each row.
 pub(super) fn affine(
     found: &Found<'_, '_>,
     packing: &'static str,
@@ -150,7 +154,7 @@ pub(super) fn affine(
     [columns, groups]: [u64; 2],
 ) -> Result<Scheme, CodingError> {
     let group = columns.checked_div(groups).filter(|group| group * groups == columns);
-    // Another number of bits makes another number of columns of the same words.
+    // With another number of bits, the same words hold another number of columns.
     let said = found.said(module).and_then(|said| said.group_size);
     if let (Some(said), Some(group)) = (said, group.filter(|group| said.is_some_and(|said| *group != u64::from(said))))
     {

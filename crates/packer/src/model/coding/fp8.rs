@@ -14,13 +14,14 @@ use crate::{
     tensor::{SourceParts, SourceTensor},
 };
 
-/// The longest row that is decoded, in elements. Rows are decoded whole, so this bounds memory; real ones are far shorter.
+/// The longest row that is decoded, in elements. Rows are decoded whole, so this bounds memory. Rows of real models are
+/// far shorter.
 pub(crate) const MAX_ROW: u64 = 1 << 20;
 
-/// The model's tensor whose 8-bit floats are `files.tensors[at]`.
+/// Recognises the tensor of the model whose 8-bit floats are `files.tensors[at]`.
 pub(super) fn recognise(files: &Files<'_>, at: usize) -> Result<Option<ModelTensor>, CodingError> {
     let tensor = &files.tensors[at];
-    // Scales of something that is not known are no weights.
+    // Scales that belong to an unknown packing are not weights.
     let is_scale = ["scale", "scales", "scale_inv", "scale_2"].iter().any(|end| tensor.name.ends_with(end));
     if tensor.shape.rank() < 2 || is_scale {
         return Ok(None);
@@ -57,10 +58,11 @@ pub(super) fn recognise(files: &Files<'_>, at: usize) -> Result<Option<ModelTens
     }))
 }
 
-/// Says of each tensor of 8-bit floats whether mxfp8 holds it exactly, where so far that is whether its scales are powers of two.
+/// Decides for each tensor of 8-bit floats whether mxfp8 holds it exactly. On entry, `is_exact` says only whether the
+/// scales are powers of two.
 ///
-/// A checkpoint has such scales or has not: that one of them happens to be a power of two says nothing. Whether groups fit is
-/// each tensor's own affair.
+/// A checkpoint has power-of-two scales in all of its tensors or in none: if a single tensor has them, they are a
+/// coincidence. Whether the groups of mxfp8 fit the blocks is decided for each tensor on its own.
 pub(super) fn settle(tensors: &mut [ModelTensor]) {
     let has_other_scales = tensors.iter().any(|tensor| matches!(tensor.coding, Coding::Fp8 { is_exact: false, .. }));
     for ModelTensor { coding, shape, .. } in tensors {
@@ -71,7 +73,7 @@ pub(super) fn settle(tensors: &mut [ModelTensor]) {
     }
 }
 
-/// Whether no group of mxfp8 has elements of two blocks, or of two rows.
+/// Whether every group of mxfp8 lies within one block and one row.
 fn whole_groups([_, block]: [u64; 2], columns: u64) -> bool {
     let group = u64::from(Scheme::MXFP8.group_size());
     columns > 0 && columns.is_multiple_of(group) && (block >= columns || block.is_multiple_of(group))
@@ -83,7 +85,7 @@ fn find_scales(files: &Files<'_>, tensor: &SourceTensor) -> Result<Option<usize>
     if let Some(found) = form::fp8_scales(name).find_map(|name| files.find(&name)) {
         return Ok(Some(found));
     }
-    // A scale under a name that nobody knows would be lost.
+    // A scale under an unknown name must not be ignored: the values would be wrong.
     let beside = |other: &&SourceTensor| {
         let rest = other.name.strip_prefix(module).unwrap_or_default();
         let is_input = ["input", "activation"].iter().any(|word| rest.contains(word));
@@ -91,7 +93,7 @@ fn find_scales(files: &Files<'_>, tensor: &SourceTensor) -> Result<Option<usize>
         let is_own = (own.starts_with('.') || own.starts_with('_')) && !own[1..].contains('.');
         is_own && own.contains("scale") && !is_input
     };
-    // Names are in order: those that begin alike stand together.
+    // Names are sorted, so names with the same beginning are neighbours.
     let first = files.tensors.partition_point(|other| other.name.as_str() < module);
     let mut alike = files.tensors[first..].iter().take_while(|other| other.name.starts_with(module));
     match alike.find(beside) {
@@ -106,7 +108,8 @@ fn find_scales(files: &Files<'_>, tensor: &SourceTensor) -> Result<Option<usize>
     }
 }
 
-/// The block that one scale is for, from the shapes where they say, else from the configuration.
+/// Determines the rows and columns of the block that shares one scale. The block size of the configuration is tried
+/// first, then 128x128, then the sizes that the shape of the scales tells.
 fn block(files: &Files<'_>, weight: &SourceTensor, scales: &SourceTensor) -> Result<[u64; 2], CodingError> {
     let fail = |expected: String| CodingError::Companion {
         tensor: scales.name.clone(),
@@ -140,7 +143,7 @@ fn block(files: &Files<'_>, weight: &SourceTensor, scales: &SourceTensor) -> Res
     if is_one_each {
         return Ok(whole);
     }
-    // Blocks of another size, where all of it is one block or only one power of two fits.
+    // Blocks of another size, if one block covers the whole extent or only one power of two fits.
     if let ([.., grid_rows, grid_columns], true) = (found, found.len() == dims.len()) {
         let fits = |count: u64, of: u64| {
             if count == 1 {

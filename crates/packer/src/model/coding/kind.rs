@@ -2,58 +2,60 @@
 
 use longshore_quant::{Scheme, layout::Packing};
 
-/// How the source stores a tensor's values.
+/// The form in which the source stores a tensor's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Coding {
-    /// As elements of the tensor's own type. One source.
+    /// Elements of the tensor's own type. Parts: the weight.
     Plain,
-    /// As F64, which becomes F32. One source.
+    /// F64 elements, which become F32. Parts: the weight.
     Double,
-    /// As E4M3 bytes, each times the scale of its block. Sources: the weight and its scales.
+    /// E4M3 bytes, each multiplied by the scale of its block. Parts: the weight and the scales.
     Fp8 {
-        /// Rows and columns of the last two axes that share a scale.
+        /// Rows and columns, in the last two axes, of the block that shares one scale.
         block: [u64; 2],
-        /// Whether mxfp8 holds the same values: its scales are powers of two, and those of whole groups.
+        /// Whether mxfp8 holds the same values: the scales are powers of two, and no group crosses a block.
         is_exact: bool,
     },
-    /// As codes of a scheme, packed as in MLX but for names and types. Sources: codes and scales, then what the layout has.
+    /// Codes of a scheme, packed as MLX packs them except for names and types. Parts: codes and scales, then those of
+    /// the layout.
     Packed {
         /// The scheme of the codes.
         scheme: Scheme,
-        /// What else there is.
+        /// The parts beside codes and scales.
         layout: PackedLayout,
     },
-    /// As integers of a transposed matrix, in the way of AWQ or GPTQ. Sources: `qweight`, `scales`, `qzeros`, and `g_idx` where
+    /// Integers of a transposed matrix, packed by AWQ or GPTQ. Parts: `qweight`, `scales`, `qzeros`, and `g_idx` if
     /// there is one.
     Transposed {
-        /// The affine scheme with the same codes.
+        /// The affine scheme that holds the same codes.
         scheme: Scheme,
-        /// How they are packed.
+        /// The order of the integers in their words.
         packing: Packing,
     },
 }
 
-/// What a packed weight has beside its codes and scales.
+/// The parts of a packed weight beside its codes and scales.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PackedLayout {
-    /// MLX's own: biases if the scheme has them.
+    /// MLX's layout: biases if the scheme has them.
     Mlx,
-    /// `ModelOpt`'s NVFP4: one scale for the tensor, which multiplies; none if it is missing.
+    /// NVFP4 of `ModelOpt`: one scale for the whole tensor, by which values are multiplied. It may be missing.
     ModelOpt,
-    /// compressed-tensors' NVFP4: one scale for the tensor, which divides.
+    /// NVFP4 of compressed-tensors: one scale for the whole tensor, by which values are divided.
     CompressedTensors,
-    /// gpt-oss's MXFP4 blocks, `[experts, out, in]` where the float checkpoint has `[experts, in, out]`.
+    /// MXFP4 blocks of gpt-oss, `[experts, out, in]` where the float checkpoint has `[experts, in, out]`.
     Blocks,
-    /// A store's own: biases if the scheme has them, else a global scale, for all or for each expert, if there is one.
+    /// The layout of a store: biases if the scheme has them, else optionally a global scale for the tensor or for each
+    /// expert.
     Stored,
-    /// compressed-tensors' symmetric integers, offset by half their range: biases follow from the scales.
+    /// Symmetric integers of compressed-tensors, offset by half their range. The biases follow from the scales.
     Symmetric,
 }
 
 impl Coding {
-    /// The scheme in which the source's own codes can be kept.
+    /// The scheme that can hold the codes of the source unchanged, if there is one.
     #[must_use]
     pub fn exact_scheme(self) -> Option<Scheme> {
         match self {

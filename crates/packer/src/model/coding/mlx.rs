@@ -1,4 +1,4 @@
-//! Weights that MLX has quantized.
+//! Recognition of weights that MLX quantized.
 
 use longshore_model::mlx::{BIASES, LayoutError, Module, SCALES, WEIGHT};
 use longshore_quant::Scheme;
@@ -11,7 +11,7 @@ use crate::{source::form::Form, tensor::SourceParts};
 
 const MLX: &str = Form::Mlx.label();
 
-/// `weight` U32, `scales`, and for affine schemes `biases`.
+/// Recognises `weight` of type U32 with `scales`, and with `biases` for affine schemes.
 pub(super) fn recognise(found: &Found<'_, '_>, module: &str) -> Recognised {
     let (outer, _) = found.matrix(MLX)?;
     let scales = found.need(&format!("{module}{SCALES}"), MLX)?;

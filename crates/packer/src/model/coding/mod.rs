@@ -1,8 +1,8 @@
-//! How a source stores the values of its tensors: as they are, as 8-bit floats with scales, or as packed codes.
+//! The ways in which a source stores the values of its tensors: plain, as 8-bit floats with scales, or as packed codes.
 //!
-//! A quantized weight of a checkpoint is several tensors of its files. Here they become one
-//! [`ModelTensor`](super::tensor::ModelTensor), with the name, type and shape that it has in a float checkpoint, so that stacking and
-//! policies need not know how it is stored.
+//! A quantized weight of a checkpoint is stored as several tensors. This module turns them into one
+//! [`ModelTensor`](super::tensor::ModelTensor) with the name, type and shape of a float checkpoint, so that stacking
+//! and policies need not know how the weight is stored.
 
 pub(crate) mod error;
 mod files;

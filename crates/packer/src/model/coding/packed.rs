@@ -1,4 +1,4 @@
-//! Weights in packed codes, as their writers name them.
+//! Recognition of weights that are stored as packed codes, one function for each form.
 
 use longshore_quant::Scheme;
 use longshore_st_format::Dtype;
@@ -19,7 +19,7 @@ const PACKED: &str = Form::CompressedTensors.label();
 const BLOCKS: &str = Form::Blocks.label();
 const AS_NVFP4: &str = "import the original checkpoint, or one in NVFP4";
 
-/// The model's tensor whose codes are `files.tensors[at]`.
+/// Recognises the tensor of the model whose codes are `files.tensors[at]`.
 pub(super) fn recognise(files: &Files<'_>, at: usize) -> Recognised {
     let found = Found { files, at, tensor: &files.tensors[at] };
     let (name, dtype) = (found.tensor.name.as_str(), found.tensor.dtype);
@@ -43,7 +43,8 @@ pub(super) fn recognise(files: &Files<'_>, at: usize) -> Recognised {
     }
 }
 
-/// `weight` U8, two codes to a byte, `weight_scale` E4M3, and `weight_scale_2`.
+/// Recognises NVFP4 of `ModelOpt`: `weight` U8 with two codes to a byte, `weight_scale` E4M3, and optionally
+/// `weight_scale_2`.
 fn modelopt(found: &Found<'_, '_>, module: &str) -> Recognised {
     let (outer, bytes) = found.matrix(NVFP4)?;
     let columns = nvfp4_columns(found, NVFP4, bytes)?;
@@ -58,7 +59,8 @@ fn modelopt(found: &Found<'_, '_>, module: &str) -> Recognised {
     Ok(Some(found.tensor(format!("{module}.weight"), found.files.float, outer, columns, coding, parts)))
 }
 
-/// `weight_packed` U8, `weight_scale` E4M3 and `weight_global_scale`, a divisor.
+/// Recognises NVFP4 of compressed-tensors: `weight_packed` U8, `weight_scale` E4M3 and `weight_global_scale`, a
+/// divisor.
 fn compressed_nvfp4(found: &Found<'_, '_>, module: &str) -> Recognised {
     let scales = found.need(&format!("{module}.weight_scale"), PACKED)?;
     if found.files.tensors[scales].dtype != Dtype::F8E4M3 {
@@ -97,7 +99,7 @@ fn one_f32(found: &Found<'_, '_>, at: usize) -> Result<(), CodingError> {
     Err(found.unexpected(at, "one F32".into()))
 }
 
-/// `<stem>_blocks` U8 `[experts, out, groups, 16]` and `<stem>_scales` U8 `[experts, out, groups]`.
+/// Recognises MXFP4: `<stem>_blocks` U8 `[experts, out, groups, 16]` and `<stem>_scales` U8 `[experts, out, groups]`.
 fn blocks(found: &Found<'_, '_>, stem: &str) -> Recognised {
     let [experts, rows, groups, 16] = *found.tensor.shape.dims() else {
         return Err(found.problem(BLOCKS, "expected [experts, out, groups, 16]".into()));
@@ -110,7 +112,7 @@ fn blocks(found: &Found<'_, '_>, stem: &str) -> Recognised {
     Ok(Some(found.tensor(stem.to_owned(), found.files.float, &[experts, rows], columns, coding, parts)))
 }
 
-/// `weight_packed` I32 and `weight_scale`.
+/// Recognises integers of compressed-tensors: `weight_packed` I32 and `weight_scale`.
 fn pack_quantized(found: &Found<'_, '_>, module: &str) -> Recognised {
     if found.tensor.dtype != Dtype::I32 {
         return found.refused(PACKED, None, AS_NVFP4);

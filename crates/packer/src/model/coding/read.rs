@@ -1,4 +1,4 @@
-//! The tensors of a model, out of what its kind of source gives.
+//! Turns the tensors of a source into those of the model, for each kind of source.
 
 use std::collections::HashSet;
 
@@ -21,7 +21,7 @@ use crate::{
     tensor::{SourceParts, SourceTensor},
 };
 
-/// The tensors of the model that `member` is. `tensors` are its own of the source.
+/// Reads the model tensors of `member`, whose source tensors are `tensors`.
 pub(crate) fn read(member: &Member, tensors: &[SourceTensor]) -> Result<ModelTensors, CodingError> {
     match &member.contents {
         Contents::Checkpoint { exact_scales } => of_files(tensors, exact_scales, member.config.as_ref()),
@@ -29,8 +29,8 @@ pub(crate) fn read(member: &Member, tensors: &[SourceTensor]) -> Result<ModelTen
     }
 }
 
-/// The tensors of a model whose files hold `tensors`, in byte order of the names. Eight-bit floats without scales are values
-/// as any others.
+/// The model tensors of checkpoint files that hold `tensors`, in byte order of their names. 8-bit floats without scales
+/// are taken as plain values.
 fn of_files(
     tensors: &[SourceTensor],
     exact_scales: &HashSet<usize>,
@@ -42,7 +42,7 @@ fn of_files(
     let files = Files { tensors, names, exact_scales, quantization, float };
     let mut used = HashSet::new();
     let mut found = ModelTensors::default();
-    // Packed codes first: their scales may be 8-bit floats, too.
+    // Packed codes are recognised first, because their scales may be 8-bit floats.
     for recognise in [packed::recognise, fp8::recognise] {
         for at in 0..tensors.len() {
             if used.contains(&at) {
@@ -65,7 +65,7 @@ fn of_files(
     let mut unscaled = tensors.iter().enumerate().filter(is_unscaled);
     if let Some((_, first)) = unscaled.next() {
         let (count, first) = (1 + unscaled.count(), &first.name);
-        found.warnings.push(format!("{count} FP8 tensors have no scale and are taken as they are, {first} first"));
+        found.warnings.push(format!("{count} FP8 tensors without scale are read as plain values, {first} first"));
     }
     let plain = tensors.iter().enumerate().filter(|(at, _)| !used.contains(at)).map(|(at, tensor)| ModelTensor {
         name: tensor.name.clone(),
@@ -85,7 +85,7 @@ fn of_files(
     Ok(found)
 }
 
-/// The tensors of a model of a store, as its table says.
+/// The model tensors of a stored model, as its table describes them.
 fn of_store(stored: &Stored) -> ModelTensors {
     let tensors = stored.tensors.iter().map(|tensor| ModelTensor {
         name: tensor.name.clone(),

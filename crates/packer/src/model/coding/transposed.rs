@@ -1,4 +1,4 @@
-//! Weights of AWQ and GPTQ: integers of a transposed matrix.
+//! Recognition of AWQ and GPTQ weights: integers of a transposed matrix.
 
 use longshore_model::QuantizationMethod;
 use longshore_quant::layout::Packing;
@@ -15,7 +15,7 @@ use crate::{source::form::Form, tensor::SourceParts};
 const AWQ: &str = "an AWQ weight";
 const GPTQ: &str = "a GPTQ weight";
 
-/// `qweight`, `qzeros` and `scales`, of AWQ or GPTQ.
+/// Recognises `qweight`, `qzeros` and `scales` of AWQ or GPTQ.
 pub(super) fn recognise(found: &Found<'_, '_>, module: &str) -> Recognised {
     let quantization = found.files.quantization;
     let method = quantization.map(|quantization| &quantization.method);
@@ -27,11 +27,11 @@ pub(super) fn recognise(found: &Found<'_, '_>, module: &str) -> Recognised {
         return Err(found.problem(Form::Qweight.label(), "expected a matrix with a matrix of scales".into()));
     };
     let (rows, columns, groups, outputs) = (*rows, *columns, *groups, *outputs);
-    // The words of AWQ lie along the outputs, those of GPTQ along the inputs.
+    // AWQ packs integers into words along the outputs, GPTQ along the inputs.
     let is_awq = columns != outputs;
     let name = if is_awq { AWQ } else { GPTQ };
     if matches!((method, is_awq), (Some(QuantizationMethod::Awq), false) | (Some(QuantizationMethod::Gptq), true)) {
-        return Err(found.problem(name, "config.json says the other of AWQ and GPTQ".into()));
+        return Err(found.problem(name, "config.json names the other one of AWQ and GPTQ".into()));
     }
     let layout = quantization.and_then(|quantization| quantization.format.as_deref());
     let known: &[&str] = if is_awq { &["gemm"] } else { &["gptq", "gptq_v2"] };
@@ -53,7 +53,7 @@ pub(super) fn recognise(found: &Found<'_, '_>, module: &str) -> Recognised {
     }
     let per_word = u64::from(32 / bits);
     if !outputs.is_multiple_of(per_word) || outputs == 0 || is_awq && columns != outputs / per_word {
-        return Err(found.problem(name, format!("{outputs} outputs, by its scales, do not fit")));
+        return Err(found.problem(name, format!("its scales are for {outputs} outputs, which do not fit its shape")));
     }
     let scheme = affine(found, name, module, bits, [inputs, groups])?;
     found.expect(zeros, &[Dtype::I32], &[groups, outputs / per_word])?;
@@ -69,7 +69,8 @@ pub(super) fn recognise(found: &Found<'_, '_>, module: &str) -> Recognised {
         (false, false) => Packing::Gptq,
         (false, true) => Packing::GptqV2,
     };
-    // Biases, the products of zeros and scales, are exact in F32; in the type of the scales only where all zeros are the middle.
+    // Biases are products of zeros and scales. They are exact in F32, and in the type of the scales only if every zero
+    // is the middle of the range.
     let is_symmetric = found.said(module).is_some_and(|said| said.symmetric == Some(true));
     let dtype = if is_symmetric { scale.dtype } else { Dtype::F32 };
     let parts = SourceParts { scales: Some(scales), zeros: Some(zeros), group_index: order, ..SourceParts::default() };

@@ -1,4 +1,4 @@
-//! Weights that are packed in a way that nothing here knows.
+//! Weights in a packing that is not known.
 
 use longshore_model::{QuantizationMethod, SourceQuantization};
 use longshore_st_format::Dtype;
@@ -8,7 +8,8 @@ use super::{
     files::Files,
 };
 
-/// Whether a tensor that nothing has recognised holds codes: integers of two axes or more beside a tensor that scales them.
+/// Whether a tensor that was not recognised holds codes: integers with two or more axes, beside a tensor that looks
+/// like their scales.
 pub(super) fn is_packed(files: &Files<'_>, at: usize) -> bool {
     let tensor = &files.tensors[at];
     let is_integer = matches!(
@@ -18,7 +19,8 @@ pub(super) fn is_packed(files: &Files<'_>, at: usize) -> bool {
     if !is_integer || tensor.shape.rank() < 2 {
         return false;
     }
-    // Of `a.b.weight._data`, `a.b.q_weight`, `a.b.W_q` and `a.b.down_proj`: what stands before the last word, or is the whole.
+    // The prefix of `a.b.weight._data`, `a.b.q_weight`, `a.b.W_q` or `a.b.down_proj` that companions share: the module,
+    // or the whole name.
     let name = tensor.name.as_str();
     let module = name.rfind('.').map_or("", |dot| &name[..=dot]);
     let beside = |prefix: &str| {
@@ -32,7 +34,7 @@ pub(super) fn is_packed(files: &Files<'_>, at: usize) -> bool {
     !module.is_empty() && beside(module) || beside(&format!("{name}_")) || beside(&format!("{name}."))
 }
 
-/// The refusal of such a tensor.
+/// The error for a tensor that [`is_packed`].
 pub(super) fn refusal(name: &str, dtype: Dtype, quantization: Option<&SourceQuantization>) -> CodingError {
     let reason = match quantization.map(|said| &said.method) {
         Some(QuantizationMethod::Other(method)) if !method.is_empty() => format!("config.json calls it {method:?}"),

@@ -5,43 +5,43 @@ use longshore_st_format::Dtype;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StackError {
-    /// By their names and shapes they are not the experts of a layer.
+    /// The names and shapes are not those of the experts of a layer.
     #[error(transparent)]
     Group(#[from] ExpertError),
-    /// Experts' tensors of one projection differ in dtype.
+    /// The experts' tensors of one projection differ in dtype.
     #[error("expert tensor {tensor:?} has the dtype {found}: expected {expected}, that of {first:?}")]
     Dtype {
         /// The tensor at fault.
         tensor: String,
-        /// Its dtype.
+        /// Dtype of that tensor.
         found: Dtype,
-        /// The first expert's tensor.
+        /// Name of the first expert's tensor.
         first: String,
-        /// The first expert's dtype.
+        /// Dtype of the first expert's tensor.
         expected: Dtype,
     },
-    /// Elements that do not fill bytes of their own cannot be transposed.
+    /// An element is not a whole number of bytes, so the tensor cannot be transposed.
     #[error(
         "expert tensor {tensor:?} has the dtype {found}: expected whole bytes, as this architecture's are transposed"
     )]
     Transpose {
         /// The tensor.
         tensor: String,
-        /// Its dtype.
+        /// Dtype of the tensor.
         found: Dtype,
     },
-    /// Quantized weights cannot be transposed.
+    /// The weights are quantized and therefore cannot be transposed.
     #[error("expert tensor {tensor:?} is quantized: expected floats, as this architecture's are transposed")]
     TransposeCoded {
         /// The tensor.
         tensor: String,
     },
-    /// Experts' tensors of one projection are stored in different ways.
+    /// The experts' tensors of one projection are stored in different ways.
     #[error("expert tensor {tensor:?} is not quantized in the same way as {first:?}: expected one way for all experts")]
     Coding {
         /// The tensor at fault.
         tensor: String,
-        /// The first expert's tensor.
+        /// Name of the first expert's tensor.
         first: String,
     },
 }

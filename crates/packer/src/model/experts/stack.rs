@@ -12,32 +12,32 @@ use crate::model::{
     tensor::ModelTensor,
 };
 
-/// A model's tensors, experts stacked.
+/// Tensors of a model, with the experts of each layer stacked.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stacks {
-    /// Indices of the tensors that no group has.
+    /// Indices of the tensors that belong to no group of experts.
     pub plain: Vec<usize>,
     /// The groups by name, each with its stacked tensors in byte order of their names.
     pub groups: BTreeMap<String, Vec<Stack>>,
 }
 
-/// One tensor of all experts of a layer, `[experts, …]`, or any other tensor of a model.
+/// One tensor that holds a projection of all experts of a layer, `[experts, …]`, or any other single tensor of a model.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Stack {
     pub name: String,
     pub dtype: Dtype,
-    /// Its shape once arranged.
+    /// Shape after arranging.
     pub shape: Shape,
     pub arrangement: Arrangement,
     pub coding: Coding,
-    /// Indices of the tensors that it is made of, in the order of the experts.
+    /// Indices of the tensors that are stacked, in the order of the experts.
     pub tensors: Vec<usize>,
-    /// Whether each expert has a weight matrix here, not a bias or another vector.
+    /// Whether each expert has a weight matrix here. False for biases and other vectors.
     pub is_matrix: bool,
 }
 
-/// Stacks the experts among `tensors`, whose names are unique. With `transposed`, fused weights under the names of gpt-oss and Llama 4
-/// are `[experts, in, out]` and become `[experts, out, in]`.
+/// Stacks the experts among `tensors`, whose names are unique. If `transposed` is set, fused weights under the names of
+/// gpt-oss and Llama 4 have the shape `[experts, in, out]` and become `[experts, out, in]`.
 pub(crate) fn stack(tensors: &[ModelTensor], transposed: bool) -> Result<Stacks, StackError> {
     let grouping = group(tensors.iter().map(|tensor| (tensor.name.as_str(), &tensor.shape)))?;
     let mut groups = BTreeMap::new();
@@ -50,12 +50,13 @@ pub(crate) fn stack(tensors: &[ModelTensor], transposed: bool) -> Result<Stacks,
     Ok(Stacks { plain: grouping.plain, groups })
 }
 
-/// A tensor that the checkpoint itself stores for all experts.
+/// Describes a tensor that already holds all experts in the checkpoint.
 fn fused(tensors: &[ModelTensor], projection: Projection, transposed: bool) -> Result<Stack, StackError> {
     let Projection { name, shape, tensors: at, is_matrix, .. } = projection;
     let &ModelTensor { dtype, coding, .. } = &tensors[at[0]];
     let (shape, arrangement) = match *shape.dims() {
-        // Blocks lie as they should, but the float checkpoint's weights lie as these architectures have them.
+        // Blocks already have the stored orientation. The arrangement records that the float checkpoint has the other
+        // one.
         _ if matches!(coding, Coding::Packed { layout: PackedLayout::Blocks, .. }) => (shape, Arrangement::Transpose),
         [experts, inner, outer] if transposed && may_be_transposed(&name) => {
             if !dtype.bits().is_multiple_of(8) {
@@ -71,7 +72,8 @@ fn fused(tensors: &[ModelTensor], projection: Projection, transposed: bool) -> R
     Ok(Stack { name, dtype, shape, arrangement, coding, tensors: at, is_matrix })
 }
 
-/// A projection of which each expert has a tensor of its own. All of these have one type and are stored in one way.
+/// Stacks a projection of which each expert has its own tensor. All of these tensors must have the same type and
+/// coding.
 fn of_singles(tensors: &[ModelTensor], projection: Projection) -> Result<Stack, StackError> {
     let Projection { name, shape, tensors: experts, is_matrix, .. } = projection;
     let first = &tensors[experts[0]];

@@ -1,4 +1,4 @@
-//! gpt-oss's MXFP4 blocks.
+//! MXFP4 blocks of gpt-oss.
 
 use longshore_manifest::document::Role;
 use longshore_packer::PlanOptions;
@@ -16,7 +16,7 @@ fn scales(seed: u64, count: usize) -> Vec<u8> {
     noise(seed, count).into_iter().map(|byte| 100 + byte % 40).collect()
 }
 
-/// `[experts, in, out]` of blocks `[experts, out, in / 32, 16]`.
+/// Decodes blocks `[experts, out, in / 32, 16]` to values `[experts, in, out]`.
 fn values(blocks: &[u8], scales: &[u8], [experts, outputs, inputs]: [usize; 3]) -> Vec<f32> {
     let mut values = Vec::new();
     for expert in 0..experts {
@@ -48,7 +48,7 @@ fn blocks_become_stacked_experts() {
     assert_eq!((entry.dtype, entry.shape.dims()), (Dtype::BF16, &[3, 64, 96][..]));
     assert_eq!(imported.part(UP, Role::Weight), up, "the bytes are the same");
     assert_eq!(imported.part(UP, Role::Scale), up_scales);
-    // The names and the orientation of the BF16 checkpoint.
+    // The export has the names and the orientation of the BF16 checkpoint.
     imported.has(UP, &[3, 96, 64], &values(&up, &up_scales, [3, 64, 96]));
     imported.has(DOWN, &[3, 32, 48], &values(&down, &down_scales, [3, 48, 32]));
     imported.has(&format!("{UP}_bias"), &[3, 64], &short_floats(5, 192));
@@ -78,7 +78,7 @@ fn blocks_that_do_not_fit() {
         let refusal = checkpoint.refusal();
         assert!(refusal.contains(words) && refusal.contains("gate_up_proj_blocks"), "{refusal}");
     }
-    // A scale that stands for no number.
+    // A scale that is NaN.
     let nan = blocks(&[1, 1, 1, 16]).add(&format!("{UP}_scales"), Dtype::U8, &[1, 1, 1], vec![255]);
     assert!(nan.refusal().contains("holds infinities or NaNs (32 so far)"), "{}", nan.refusal());
 }

@@ -1,4 +1,4 @@
-//! A checkpoint that is put together, imported and exported again.
+//! Checkpoints that are assembled, imported and exported again.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::{
     support::{Dir, chain, options},
 };
 
-/// Files to be: a configuration and tensors.
+/// The files of a checkpoint: a configuration and tensors.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Checkpoint {
     config: String,
@@ -25,7 +25,7 @@ impl Checkpoint {
         Self::with_config("")
     }
 
-    /// With members of `config.json` beside the architecture, such as `"quantization": {…}`.
+    /// Creates a checkpoint with more members in `config.json` than the architecture, such as `"quantization": {…}`.
     pub(super) fn with_config(members: &str) -> Self {
         let comma = if members.is_empty() { "" } else { ", " };
         let config = format!(r#"{{"architectures": ["TestForCausalLM"]{comma}{members}}}"#);
@@ -41,7 +41,7 @@ impl Checkpoint {
         self
     }
 
-    /// A tensor of zeros.
+    /// Adds a tensor of zeros.
     pub(super) fn zeros(self, name: &str, dtype: Dtype, dims: &[u64]) -> Self {
         let bytes = dims.iter().product::<u64>() * u64::from(dtype.bits()) / 8;
         self.add(name, dtype, dims, vec![0; usize::try_from(bytes).expect("tests are small")])
@@ -63,7 +63,7 @@ impl Checkpoint {
         dir
     }
 
-    /// Tensors in two files, those with an odd number in the second.
+    /// Writes the tensors to two files, those with an odd index to the second.
     pub(super) fn in_shards(&self) -> Dir {
         let dir = Dir::new();
         dir.file("config.json", &self.config);
@@ -90,7 +90,7 @@ impl Checkpoint {
         self.import_with(&options("none", "default"))
     }
 
-    /// As `--quantize none`.
+    /// Imports like `--quantize none`.
     pub(super) fn import_floats(&self) -> Imported {
         self.import_with(&PlanOptions { floats: true, ..options("none", "default") })
     }
@@ -107,7 +107,7 @@ impl Checkpoint {
         Imported::new(&self.write(), &options("none", "default"), true)
     }
 
-    /// Why it is not imported, with the hint.
+    /// The error with which the import is refused, and the hint.
     pub(super) fn refusal(&self) -> String {
         self.refusal_of(&options("none", "default"))
     }
@@ -128,7 +128,7 @@ impl Checkpoint {
     }
 }
 
-/// A model in a store.
+/// An imported model in its store.
 pub(super) struct Imported {
     target: Dir,
     pub(super) plan: Plan,
@@ -136,7 +136,7 @@ pub(super) struct Imported {
 }
 
 impl Imported {
-    /// Imports with one thread and with three, which must make no difference.
+    /// Imports with one thread and with three threads, and checks that the results are equal.
     pub(super) fn new(dir: &Dir, asked: &PlanOptions, allow_non_finite: bool) -> Self {
         let source = dir.open().unwrap_or_else(|error| panic!("{}", chain(&error)));
         let plan = Plan::new(source.clone(), asked).unwrap_or_else(|error| panic!("{}", chain(&error)));
@@ -158,7 +158,7 @@ impl Imported {
         Self { target, plan, warnings }
     }
 
-    /// What an export with `--dequantize f32` holds: dtype, extents and values of every float tensor.
+    /// The contents of an export with `--dequantize f32`: dtype, extents and values of every float tensor.
     pub(super) fn exported(&self) -> BTreeMap<String, Values> {
         self.exported_as(FloatType::F32)
     }
@@ -169,7 +169,7 @@ impl Imported {
         values(&crate::support::open(&out.join("out")).expect("an export is a model"))
     }
 
-    /// The same of one component of a pipeline.
+    /// Like [`Self::exported`], for one component of a pipeline.
     pub(super) fn exported_of(&self, component: &str) -> BTreeMap<String, Values> {
         let out = Dir::new();
         export_to(&store(&self.target), "m", &out.join("out"), &dequantize(FloatType::F32));
@@ -194,13 +194,13 @@ impl Imported {
         found.expect("the table has every tensor").1.clone()
     }
 
-    /// A stored part's bytes.
+    /// The bytes of a stored part.
     pub(super) fn part(&self, tensor: &str, role: Role) -> Vec<u8> {
         let store = store(&self.target);
         part(&store, &read(&store, "m"), tensor, role)
     }
 
-    /// Makes sure that an export has these values, to the bit.
+    /// Checks that an export has exactly these values, bit by bit.
     pub(super) fn has(&self, tensor: &str, dims: &[u64], expected: &[f32]) {
         let exported = self.exported();
         let Some(found) = exported.get(tensor) else { panic!("no {tensor:?} in {:?}", exported.keys()) };
@@ -208,7 +208,7 @@ impl Imported {
     }
 }
 
-/// A tensor's values.
+/// Type, extents and values of a tensor.
 #[derive(Debug, Clone)]
 pub(super) struct Values {
     pub(super) dtype: Dtype,
@@ -224,7 +224,7 @@ pub(super) fn same(name: &str, found: &Values, dims: &[u64], expected: &[f32]) {
     }
 }
 
-/// The float tensors of a checkpoint.
+/// The float tensors of a checkpoint, by name.
 pub(super) fn values(source: &Source) -> BTreeMap<String, Values> {
     let widen = |dtype: Dtype, bytes: &[u8]| -> Option<Vec<f32>> {
         match dtype {

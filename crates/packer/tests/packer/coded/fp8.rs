@@ -1,5 +1,5 @@
-//! 8-bit floats. Rows B7 and B9 of the acceptance list, and what it refused that is read here: B4's missing block size and
-//! 64×64, per-channel and per-tensor scales.
+//! 8-bit floats. Rows B7 and B9 of the acceptance list, and checkpoints that the list refuses but that can be imported
+//! here: those of B4 without a block size or with 64×64, and those with scales for each channel or tensor.
 
 use longshore_manifest::document::Role;
 use longshore_quant::FloatType;
@@ -16,10 +16,10 @@ use crate::{
 
 const NAME: &str = "model.layers.0.mlp.up_proj.weight";
 
-/// How scales are stored.
+/// Writes scales in their stored type.
 type Write = fn(&[f32]) -> Vec<u8>;
 
-/// Every code times the scale of its block, matrix by matrix.
+/// Every code multiplied by the scale of its block, matrix by matrix.
 fn products(
     codes: &[u8],
     [rows, columns]: [usize; 2],
@@ -159,7 +159,7 @@ impl Row {
     }
 }
 
-/// Scales that are powers of two give mxfp8 with the same values, whatever the block and the scales' type.
+/// Scales that are powers of two give mxfp8 with the same values, whatever the block and the type of the scales.
 #[test]
 fn powers_of_two_are_kept_to_the_bit() {
     let types: [(Dtype, Write); 4] =
@@ -187,7 +187,7 @@ fn powers_of_two_are_kept_to_the_bit() {
     }
 }
 
-/// Other scales give int8, and mxfp8 under `v0.32`; `--quantize none` gives the products, rounded once.
+/// Other scales give int8, or mxfp8 under `v0.32`. `--quantize none` gives the products, rounded once.
 #[test]
 fn other_scales() {
     let types: [(Dtype, Write); 3] = [(Dtype::F32, f32_bytes), (Dtype::BF16, bf16_bytes), (Dtype::F16, f16_bytes)];
@@ -225,7 +225,7 @@ fn other_scales() {
     }
 }
 
-/// Codes that float weights would get are those that decoded weights get.
+/// A requested scheme gives the same codes as for float weights with the decoded values.
 #[test]
 fn a_scheme_that_is_asked_for_sees_the_decoded_weights() {
     let (codes, scales) = (e4m3_noise(1, 192 * 320), short_floats(2, 6));
@@ -251,7 +251,7 @@ fn experts_are_stacked() {
     for (is_exact, scheme) in [(true, "mxfp8"), (false, "int8")] {
         let mut checkpoint = Checkpoint::new();
         let mut expected = Vec::new();
-        // Ten and more, so that the order of numbers is not that of names.
+        // More than ten experts, so that their numeric order differs from the order of their names.
         for expert in 0..11_u64 {
             let (codes, name) =
                 (e4m3_noise(expert, 130 * 64), format!("model.layers.3.mlp.experts.{expert}.w1.weight"));
@@ -285,7 +285,7 @@ fn experts_are_stacked() {
     }
 }
 
-/// Names of compressed-tensors and `ModelOpt`, whose activation scales are dropped.
+/// Names of compressed-tensors and `ModelOpt`. Their activation scales are dropped.
 #[test]
 fn other_writers() {
     let (codes, values) =
@@ -317,7 +317,7 @@ fn without_a_scale_codes_stay() {
         .add("a.norm_scale", Dtype::F32, &[1], f32_bytes(&[2.0]))
         .add("b.input_scale", Dtype::F32, &[1], f32_bytes(&[2.0]))
         .add("b.weight", Dtype::F8E4M3, &[32, 64], codes.clone());
-    // A scale that nobody knows might be meant.
+    // An unknown tensor that may be a scale is not ignored.
     let refusal = checkpoint.refusal();
     assert!(refusal.contains("\"a.weight\"") && refusal.contains("\"a.norm_scale\" may be its scale"), "{refusal}");
     let checkpoint = Checkpoint::new().add("a.weight", Dtype::F8E4M3, &[32, 64], codes.clone()).add(
@@ -333,8 +333,8 @@ fn without_a_scale_codes_stay() {
     }
 }
 
-/// One tensor that mxfp8 does not fit does not make the others lossy; one scale that is no power of two does, as it tells that the
-/// others are by chance.
+/// A tensor whose shape mxfp8 does not fit does not make the other tensors lossy. A tensor with a scale that is no
+/// power of two does, because it shows that the other scales are powers of two by chance.
 #[test]
 fn exactness_is_the_checkpoints() {
     let with = |name: &str, columns: u64, scale: f32, to: Checkpoint| {
@@ -374,7 +374,7 @@ fn nan_codes_are_refused_unless_allowed() {
     }
 }
 
-/// Neither is a matrix: they stay as they are.
+/// Tensors of 8-bit floats that are no matrices are kept.
 #[test]
 fn vectors_stay() {
     let dir = Checkpoint::new().add("norm.weight", Dtype::F8E4M3, &[64], e4m3_noise(1, 64)).write();
@@ -388,7 +388,7 @@ fn vectors_stay() {
     assert_eq!(tensors(&source)["norm.weight"].2, e4m3_noise(1, 64));
 }
 
-/// The last product of a matrix overflows BF16 and F32: infinities are refused where codes are chosen.
+/// The last product of a matrix overflows BF16 and F32. Infinities are refused if codes are chosen.
 #[test]
 fn products_may_overflow() {
     let mut codes = vec![0x38; 64 * 64];
@@ -403,7 +403,7 @@ fn products_may_overflow() {
     assert!(refusal.contains("\"a.weight\" holds infinities"), "{refusal}");
     let floats = checkpoint.import_floats();
     assert_eq!(floats.exported()["a.weight"].elements[4095].to_bits(), f32::INFINITY.to_bits());
-    // The largest power of two is beyond the bound in one element only.
+    // The largest power of two exceeds the range in one element only.
     let exact = Checkpoint::new()
         .add("a.weight", Dtype::F8E4M3, &[1, 32], [vec![0x08; 31], vec![0x38]].concat())
         .add("a.weight_scale", Dtype::F32, &[1], f32_bytes(&[e8m0(254)]))
@@ -442,7 +442,7 @@ fn scales_that_do_not_fit() {
     }
 }
 
-/// In a component of a pipeline, whose scales are told by its own files.
+/// 8-bit floats in a component of a pipeline, which finds its scales among its own files.
 #[test]
 fn text_encoders() {
     let dir = crate::support::Dir::new();

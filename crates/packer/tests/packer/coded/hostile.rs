@@ -1,4 +1,4 @@
-//! Names, types and shapes that nobody would think of: a plan or an error, never a panic, and a plan can be executed.
+//! Absurd names, types and shapes: they give a plan or an error, never a panic, and a plan can be executed.
 
 use longshore_packer::{ImportOptions, Plan, PlanOptions};
 use longshore_st_format::Dtype;
@@ -101,7 +101,7 @@ proptest! {
         run(&checkpoint, scheme, floats, requantize);
     }
 
-    /// Weights with everything that they need, one extent or type of it changed.
+    /// Complete weights with one extent or type changed.
     #[test]
     fn almost_right(
         kind in 0..6_usize,
@@ -139,7 +139,7 @@ proptest! {
     }
 }
 
-/// Extents that no memory has, beside one of zero.
+/// Extents that exceed any memory, beside an extent of zero.
 #[test]
 fn huge_extents_of_nothing() {
     const HUGE: u64 = 1 << 62;
@@ -164,7 +164,7 @@ fn huge_extents_of_nothing() {
     }
 }
 
-/// Files that are cut off after the plan was made.
+/// Files that are truncated after the plan was made.
 #[test]
 fn sources_that_change() {
     let weight = Checkpoint::new().zeros("a.weight", Dtype::F8E4M3, &[64, 64]);

@@ -1,4 +1,4 @@
-//! AWQ, GPTQ and compressed-tensors' integers.
+//! Integers of AWQ, GPTQ and compressed-tensors.
 
 use longshore_st_format::Dtype;
 
@@ -24,7 +24,7 @@ impl Matrix {
         let narrow = |byte: u8| byte >> (8 - bits);
         let count = outputs * inputs / GROUP;
         let codes = noise(seed, outputs * inputs).into_iter().map(narrow).collect();
-        // Version 1 of GPTQ cannot store 0.
+        // GPTQ in version 1 cannot store a zero point of 0.
         let zeros = noise(seed + 1, count).into_iter().map(|byte| zero.unwrap_or(narrow(byte).max(1))).collect();
         Self { outputs, inputs, bits, codes, zeros, scales: short_floats(seed + 2, count) }
     }
@@ -42,7 +42,7 @@ impl Matrix {
         self.codes[output * self.inputs + input]
     }
 
-    /// Eight outputs to a word, in AWQ's order.
+    /// Writes the matrix as AWQ does: eight outputs to a word, in AWQ's order.
     fn awq(&self, to: Checkpoint, module: &str, write: fn(&[f32]) -> Vec<u8>, dtype: Dtype) -> Checkpoint {
         const ORDER: [usize; 8] = [0, 2, 4, 6, 1, 3, 5, 7];
         let pack = |rows: usize, code: &dyn Fn(usize, usize) -> u8| {
@@ -64,7 +64,8 @@ impl Matrix {
             .add(&format!("{module}.scales"), dtype, &[groups, outputs], write(&self.scales))
     }
 
-    /// Inputs in a word, outputs beside each other; zeros in a word by outputs, less `less`.
+    /// Writes the matrix as GPTQ does: a word holds several inputs of one output. A word of zeros holds several
+    /// outputs, each reduced by `less`.
     fn gptq(&self, to: Checkpoint, module: &str, less: u8, write: fn(&[f32]) -> Vec<u8>, dtype: Dtype) -> Checkpoint {
         let per_word = 32 / self.bits;
         let mut codes = Vec::new();
@@ -94,7 +95,7 @@ fn gptq_config(bits: usize, more: &str) -> String {
 
 #[test]
 fn awq() {
-    // More outputs than are turned at a time, in no multiple of 32.
+    // More outputs than are transposed at a time, in no multiple of 32.
     for (shape, write, dtype) in [
         ([40, 64], f16_bytes as fn(&[f32]) -> Vec<u8>, Dtype::F16),
         ([72, 96], bf16_bytes, Dtype::BF16),
@@ -132,7 +133,7 @@ fn gptq() {
             assert_eq!(trivial.names(), ["m.weight"]);
             trivial.has("m.weight", &[48, 96], &matrix.values());
 
-            // Symmetric: zeros in the middle need no F32.
+            // Symmetric codes: zeros in the middle of the range need no F32 biases.
             let middle = Matrix::new(bits as u64, [48, 96], bits, Some(1 << (bits - 1)));
             let config = gptq_config(bits, &format!(r#", "sym": true, "desc_act": false{more}"#));
             let imported = middle.gptq(Checkpoint::with_config(&config), "m", less, f16_bytes, Dtype::F16).import();
@@ -146,7 +147,7 @@ fn gptq() {
     assert!(refusal.contains("\"m.weight\"") && refusal.contains("zeros in the middle"), "{refusal}");
 }
 
-/// Scales of F32 have no wider type for biases: exact ones are taken, others refused.
+/// Scales in F32 have no wider type for biases: exact biases are accepted, others refused.
 #[test]
 fn f32_scales() {
     let mut matrix = Matrix::new(1, [48, 96], 4, None);

@@ -1,4 +1,4 @@
-//! Memory is bounded however long the rows are that are decoded or repacked.
+//! Memory is bounded, however long the decoded or repacked rows are.
 
 use std::{path::Path, process::Command};
 
@@ -13,17 +13,17 @@ use crate::{
     support::{Dir, open, options},
 };
 
-/// Names the directory for the process that is measured.
+/// Environment variable that names the directory for the measured process.
 const VARIABLE: &str = "LONGSHORE_TEST_CODED_MEMORY";
 
-/// A process of its own, so that no other test's memory counts.
+/// Runs in a process of its own, so that the memory of other tests does not count.
 #[test]
 fn long_rows_need_little() {
     if let Some(dir) = std::env::var_os(VARIABLE) {
         return measure(Path::new(&dir));
     }
     if private_bytes().is_none() {
-        // Only Linux tells.
+        // Only Linux reports the memory of a process.
         return;
     }
     let dir = Dir::new();

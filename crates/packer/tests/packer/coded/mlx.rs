@@ -1,4 +1,4 @@
-//! MLX's own quantized weights.
+//! Weights that MLX quantized.
 
 use longshore_manifest::document::Role;
 use longshore_packer::PlanOptions;
@@ -77,7 +77,7 @@ fn every_width_and_group() {
     }
 }
 
-/// B8 and modules that differ from the rest.
+/// B8, and modules whose scheme differs from the rest.
 #[test]
 fn overrides() {
     let config =
@@ -211,7 +211,7 @@ fn what_does_not_fit() {
         let refusal = checkpoint.refusal();
         assert!(refusal.contains(words) && refusal.contains("\"m."), "{words}: {refusal}");
     }
-    // A bias that is infinite spoils its group.
+    // An infinite bias makes its group infinite.
     let infinite = weight(FOUR).zeros("m.scales", Dtype::BF16, &[4, 4]).add(
         "m.biases",
         Dtype::BF16,

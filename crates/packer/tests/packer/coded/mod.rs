@@ -1,4 +1,4 @@
-//! Checkpoints that are quantized already, put together byte by byte. What they should decode to is computed here from the
+//! Checkpoints that are already quantized, assembled byte by byte. Expected values are computed here from the
 //! definitions of the formats, never by the code under test.
 
 mod blocks;

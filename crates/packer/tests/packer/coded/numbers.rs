@@ -1,6 +1,6 @@
-//! The number formats, from their definitions.
+//! Number formats, implemented from their definitions.
 
-/// Bytes that look random and are the same every time.
+/// Pseudorandom bytes that are the same for the same seed.
 pub(super) fn noise(seed: u64, count: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let next = || {
@@ -10,17 +10,17 @@ pub(super) fn noise(seed: u64, count: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(count).collect()
 }
 
-/// E4M3 codes, none of them NaN.
+/// Pseudorandom E4M3 codes without NaN.
 pub(super) fn e4m3_noise(seed: u64, count: usize) -> Vec<u8> {
     noise(seed, count).into_iter().map(|byte| if byte & 0x7F == 0x7F { byte - 1 } else { byte }).collect()
 }
 
-/// E4M3 codes of ordinary positive scales, from 2^-4 to 3.75.
+/// Pseudorandom E4M3 codes of ordinary positive scales, from 2^-4 to 3.75.
 pub(super) fn e4m3_scales(seed: u64, count: usize) -> Vec<u8> {
     noise(seed, count).into_iter().map(|byte| 0x18 + byte % 48).collect()
 }
 
-/// 4 bits of exponent, biased by 7, 3 of mantissa; no infinity.
+/// Decodes E4M3: 4 bits of exponent with a bias of 7, and 3 bits of mantissa. There is no infinity.
 pub(super) fn e4m3(byte: u8) -> f32 {
     let (exponent, mantissa) = (i32::from(byte >> 3 & 15), f32::from(byte & 7));
     let magnitude = match (exponent, byte & 7) {
@@ -31,18 +31,18 @@ pub(super) fn e4m3(byte: u8) -> f32 {
     if byte & 0x80 == 0 { magnitude } else { -magnitude }
 }
 
-/// 2 bits of exponent, 1 of mantissa.
+/// Decodes E2M1: 2 bits of exponent and 1 bit of mantissa.
 pub(super) fn e2m1(code: u8) -> f32 {
     let magnitude = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0][usize::from(code & 7)];
     if code & 8 == 0 { magnitude } else { -magnitude }
 }
 
-/// A power of two, biased by 127.
+/// Decodes E8M0: a power of two whose exponent has a bias of 127.
 pub(super) fn e8m0(byte: u8) -> f32 {
     2f32.powi(i32::from(byte) - 127)
 }
 
-/// The nearest BF16, ties to even; for finite values.
+/// Rounds a finite value to the nearest BF16, ties to even.
 pub(super) fn to_bf16(value: f32) -> u16 {
     let bits = value.to_bits();
     let rounded = bits + 0x7FFF + (bits >> 16 & 1);
@@ -66,7 +66,7 @@ pub(super) fn f32_bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
-/// F16, of values that it holds exactly and that are normal numbers.
+/// Writes values as F16, which must hold them exactly and as normal numbers.
 pub(super) fn f16_bytes(values: &[f32]) -> Vec<u8> {
     let half = |value: f32| {
         let bits = value.to_bits();
@@ -78,7 +78,7 @@ pub(super) fn f16_bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| half(*value).to_le_bytes()).collect()
 }
 
-/// Normal F16 numbers of at most 5 significant bits, which BF16 has too.
+/// Pseudorandom normal F16 numbers of at most 5 significant bits, which BF16 holds exactly, too.
 pub(super) fn short_floats(seed: u64, count: usize) -> Vec<f32> {
     noise(seed, count)
         .into_iter()
@@ -86,7 +86,7 @@ pub(super) fn short_floats(seed: u64, count: usize) -> Vec<f32> {
         .collect()
 }
 
-/// Codes of `bits` bits one after the other, the first in the lowest bits, as little-endian bytes.
+/// Packs codes of `bits` bits without gaps, the first in the lowest bits, as little-endian bytes.
 pub(super) fn bit_stream(codes: &[u8], bits: usize) -> Vec<u8> {
     let mut bytes = vec![0; codes.len() * bits / 8];
     for (at, code) in codes.iter().enumerate() {

@@ -10,7 +10,7 @@ use super::{
 
 const COMPRESSED: &str = r#""quantization_config": {"quant_method": "compressed-tensors", "format": "nvfp4-pack-quantized", "config_groups": {"group_0": {"weights": {"num_bits": 4, "type": "float", "group_size": 16}}}}"#;
 
-/// Two codes to a byte, the first in the low half; a scale for 16; one for all.
+/// Decodes NVFP4: two codes to a byte, the first in the low half, a scale for each group of 16, and one global scale.
 fn values(codes: &[u8], scales: &[u8], global: f32) -> Vec<f32> {
     let code = |at: usize| codes[at / 2] >> (at % 2 * 4) & 15;
     (0..codes.len() * 2).map(|at| e2m1(code(at)) * (e4m3(scales[at / 16]) * global)).collect()
@@ -38,7 +38,8 @@ fn compressed(to: Checkpoint, module: &str, seed: u64, divisor: f32) -> (Checkpo
     (to, expected)
 }
 
-/// B8, B9: codes and scales byte for byte, the global scale as it is or its reciprocal, activation scales dropped.
+/// B8 and B9: codes and scales are kept byte for byte, the global scale is kept or inverted, and activation scales are
+/// dropped.
 #[test]
 fn both_writers() {
     for is_modelopt in [true, false] {
@@ -66,7 +67,7 @@ fn both_writers() {
     }
 }
 
-/// Experts with different global scales, in the order of numbers.
+/// Experts have different global scales, in numeric order.
 #[test]
 fn experts_have_global_scales_of_their_own() {
     for write in [modelopt, compressed] {
@@ -91,7 +92,7 @@ fn experts_have_global_scales_of_their_own() {
     }
 }
 
-/// FP8 beside NVFP4, as `ModelOpt` mixes them.
+/// FP8 beside NVFP4, as `ModelOpt` mixes both.
 #[test]
 fn mixed_with_fp8() {
     let (checkpoint, expected) = modelopt(Checkpoint::new(), "a", 1, 0.5);
@@ -119,7 +120,7 @@ fn without_a_global_scale() {
     imported.has("m.weight", &[4, 32], &values(&codes, &scales, 1.0));
 }
 
-/// B11, and what could not be a scale.
+/// B11, and values that cannot be a global scale.
 #[test]
 fn global_scales_that_are_none() {
     for divisor in [0.0, -0.0, -4.0, f32::NAN, f32::INFINITY, 1e-45] {

@@ -1,4 +1,5 @@
-//! What is not read, and what contradicts itself: each refusal names the tensor, what it is and what would work.
+//! Packings that cannot be imported, and checkpoints that contradict themselves. Each error names the tensor, its
+//! packing and a hint.
 
 use longshore_packer::Plan;
 use longshore_st_format::Dtype;
@@ -8,7 +9,7 @@ use crate::support::{Dir, chain, options};
 
 const ORIGINAL: &str = "import the model's original checkpoint";
 
-/// B4's E5M2 among them.
+/// Includes E5M2 of row B4.
 #[test]
 fn packings_that_are_not_read() {
     let one = |name: &str, dtype, dims: &[u64]| Checkpoint::new().zeros(name, dtype, dims);
@@ -118,7 +119,7 @@ fn names_that_clash() {
     assert!(reserved.refusal().contains("clashing name \"x.weight.scale\""), "{}", reserved.refusal());
 }
 
-/// Scales beside plain weights are tensors like others.
+/// Scales beside plain weights are treated like any other tensor.
 #[test]
 fn scales_of_floats() {
     let imported = Checkpoint::new()
@@ -149,7 +150,7 @@ fn experts_that_differ() {
     assert!(refusal.contains("experts.gate_up_proj\" is quantized: expected floats"), "{refusal}");
 }
 
-/// A member's name comes first.
+/// The error starts with the name of the member.
 #[test]
 fn members_are_named() {
     let dir = Dir::new();

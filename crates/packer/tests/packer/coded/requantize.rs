@@ -1,4 +1,4 @@
-//! Codes that somebody has chosen already, and other schemes.
+//! Requests for a scheme for weights that are already quantized.
 
 use longshore_packer::PlanOptions;
 use longshore_st_format::Dtype;
@@ -19,7 +19,7 @@ fn nvfp4() -> (Checkpoint, Vec<f32>) {
         .add(NAME, Dtype::U8, &[64, 64], codes.clone())
         .add(&NAME.replace("weight", "weight_scale"), Dtype::F8E4M3, &[64, 8], scales.clone())
         .add(&NAME.replace("weight", "weight_scale_2"), Dtype::F32, &[], f32_bytes(&[0.5]))
-        // The policies keep embeddings.
+        // The policies do not quantize embeddings.
         .add("model.embed_tokens.weight", Dtype::U8, &[64, 64], codes.clone())
         .add("model.embed_tokens.weight_scale", Dtype::F8E4M3, &[64, 8], scales)
         .add("model.embed_tokens.weight_scale_2", Dtype::F32, &[], f32_bytes(&[0.5]))
@@ -42,11 +42,11 @@ fn only_with_the_flag() {
     assert_eq!(again.scheme(NAME), "int8");
     assert_eq!(again.scheme("model.embed_tokens.weight"), "nvfp4", "what the policy keeps stays as it is");
     again.has("model.embed_tokens.weight", &[64, 128], &values);
-    // As if the decoded values had been the source.
+    // The result is the same as if the decoded values had been the source.
     let plain = Checkpoint::new().add(NAME, Dtype::BF16, &[64, 128], bf16_bytes(&values)).import_as("int8", "v0.16");
     let (again, plain) = (again.exported(), plain.exported());
     assert_eq!(again[NAME].elements, plain[NAME].elements);
-    // The same scheme is no second loss.
+    // Requesting the same scheme again keeps the codes, so nothing more is lost.
     let same = checkpoint.import_with(&asked("nvfp4", "uniform"));
     same.has(NAME, &[64, 128], &values);
 }
@@ -61,7 +61,7 @@ fn to_floats() {
     floats.has(NAME, &[64, 128], &rounded);
 }
 
-/// AWQ and GPTQ are repacked, not decoded: whichever way that is asked for.
+/// AWQ and GPTQ weights are repacked and never decoded, whatever the options.
 #[test]
 fn transposed_codes() {
     let awq = Checkpoint::new().zeros("m.qweight", Dtype::I32, &[128, 8]).zeros("m.qzeros", Dtype::I32, &[2, 8]).zeros(

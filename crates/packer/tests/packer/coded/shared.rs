@@ -1,4 +1,4 @@
-//! Whole models with their values, where they are there.
+//! Whole models with their values, if the files are available.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What an export for mlx-lm writes. That mlx-lm loads it is for `tests/mlx_lm/check.py` to say.
+//! The files of an export for mlx-lm. `tests/mlx_lm/check.py` checks that mlx-lm loads them.
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
@@ -27,7 +27,7 @@ fn exported(dir: &Dir, target: &Dir, scheme: &str, policy: &str) -> Result<(Stor
     Ok((store, outcome.left_out))
 }
 
-/// The tensors of an export, as they lie in its one file.
+/// The tensors of an export that consists of one file.
 fn found(out: &Path) -> BTreeMap<String, Plain> {
     let path = out.join("model.safetensors");
     let file = open_file(&path).expect("it is a safetensors file");
@@ -42,7 +42,7 @@ fn config(out: &Path) -> Value {
     serde_json::from_slice(&fs::read(out.join("config.json")).expect("it is written")).expect("it is JSON")
 }
 
-/// Names in, names out: every tensor, and what the configuration gained.
+/// Compares the names of every tensor before and after, and the members that were added to the configuration.
 #[test]
 fn names_types_and_configuration_of_every_architecture() {
     let golden = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/packer/export_mlx"));
@@ -102,7 +102,7 @@ fn codes_scales_and_biases_are_the_stored_ones() {
     }
 }
 
-/// Every second row of a matrix whose rows have so many bytes.
+/// Every second row, from row `first` on, of a matrix whose rows have `row` bytes.
 fn turns(bytes: &[u8], row: usize, first: usize) -> Vec<u8> {
     bytes.chunks(row).skip(first).step_by(2).flatten().copied().collect()
 }
@@ -183,7 +183,7 @@ fn what_mlx_lm_does_without_is_left_out_and_counted() {
     assert!(!out.join("hf_quant_config.json").exists());
 }
 
-/// `config.json` of a checkpoint may say of its weights what is not so of those that are stored.
+/// The source's `config.json` may describe another quantization than that of the stored weights.
 #[test]
 fn another_quantization_than_the_source_describes() {
     for (scheme, group, bits, mode) in
@@ -198,7 +198,7 @@ fn another_quantization_than_the_source_describes() {
     }
 }
 
-/// A model of one tensor; the error that refuses it.
+/// The error that refuses a model of one tensor.
 fn refusal(config: &str, tensor: &str, dims: &[u64], scheme: &str) -> ExportError {
     let (dir, target) = (Dir::new(), Dir::new());
     dir.file("config.json", config);
