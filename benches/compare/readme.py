@@ -175,7 +175,7 @@ def summary(home: Path, _page: Path) -> str:
         ours = _fastest(rows, "longshore", operation)
         if ours is None:
             continue
-        model = model or f"a {rows[0]['model'].capitalize()} of {int(rows[0]['bytes']) / 1e9:.2f} GB, in the page cache"
+        model = model or f"{rows[0]['model']} of {int(rows[0]['bytes']) / 1e9:.2f} GB in the page cache"
         used.append(newest)
         for peer, name, called in others:
             theirs = _fastest(rows, peer, name)
@@ -265,8 +265,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="change nothing")
     parser.add_argument("--root", type=Path, default=ROOT, metavar="DIR", help="where the two pages lie (the repository)")
-    parser.add_argument("--from", dest="home", type=Path, default=ROOT / RECORD, metavar="DIR", help="(benches/record)")
+    parser.add_argument("--from", dest="home", type=Path, metavar="DIR", help="the record (benches/record there)")
     args = parser.parse_args()
+    home = args.home or args.root / RECORD
     wanted: dict[Path, str] = {}
     for name, make in PAGES:
         page = args.root / name
@@ -275,14 +276,14 @@ def main() -> int:
         if not begin or not end:
             print(f"error: {page}: expected the lines {BEGIN} and {END}", file=sys.stderr)
             return 2
-        wanted[page] = f"{before}{BEGIN}\n{make(args.home, page)}\n{END}{after}"
+        wanted[page] = f"{before}{BEGIN}\n{make(home, page)}\n{END}{after}"
     if not args.check:
         for page, text in wanted.items():
             page.write_text(text)
         return 0
     stale = [page for page, text in wanted.items() if page.read_text() != text]
     for page in stale:
-        print(f"error: {page}: the figures are not what {args.home} says", file=sys.stderr)
+        print(f"error: {page}: the figures are not what {home} says", file=sys.stderr)
     if stale:
         print("hint: python3 benches/compare/readme.py writes them", file=sys.stderr)
     return 1 if stale else 0
