@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Writes the record's section of the top-level README from the CSV files under benches/record/.
+"""Writes the figures in README.md and benches/README.md from the CSV files under benches/record/.
 
-    python3 benches/compare/readme.py              # writes it between `<!-- begin record -->` and `<!-- end record -->`
-    python3 benches/compare/readme.py --check      # exits with 1 if the section differs from the files
+    python3 benches/compare/readme.py              # between the lines `<!-- begin record -->` and `<!-- end record -->`
+    python3 benches/compare/readme.py --check      # exit status 1 if they are not what the files say
 
-The section shows the newest record of each subject. The program needs only Python 3.10.
+benches/README.md gets a table and a picture of each subject, README.md one table with a few rows of them. Of each subject the newest
+record is shown. It needs nothing but Python 3.10.
 """
 
 import argparse
 import csv
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -74,8 +76,7 @@ def ledger(rows: Rows) -> list[list[str]]:
 def _rate(row: dict[str, str] | None) -> str:
     if row is None:
         return "—"
-    seconds = float(row["seconds"]) + float(row["sync_seconds"] or 0)
-    return f"{_seconds(str(seconds))}, {float(row['gb_per_s']):.2f} GB/s"
+    return f"{_seconds(str(_took(row)))}, {float(row['gb_per_s']):.2f} GB/s"
 
 
 def _seconds(text: str) -> str:
@@ -94,6 +95,7 @@ def dedup(rows: Rows) -> list[list[str]]:
     return table
 
 
+# Of each subject: the title of its section, what makes its table, and what has to be said beside it.
 SECTIONS: dict[str, tuple[str, Callable[[Rows], list[list[str]]], str]] = {
     "quantize": (
         "Quantizing a matrix in memory, weights per second",
@@ -116,26 +118,120 @@ SECTIONS: dict[str, tuple[str, Callable[[Rows], list[list[str]]], str]] = {
 }
 
 
-def section(home: Path) -> str:
-    """Returns the text between the two markers."""
+def figures(home: Path, page: Path) -> str:
+    """Every subject: a heading, a table and a picture."""
     parts = []
     for subject, (title, make, remark) in SECTIONS.items():
         newest = _newest(home, subject)
         if newest is None:
             continue
-        with newest.open(newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = _rows(newest)
         machine, date = newest.parent.parent.name, newest.parent.name
         shown = newest.with_suffix(".txt")
         picture = newest.with_suffix(".svg")
         size = f", {rows[0]['model']} of {int(rows[0]['bytes']) / 1e9:.2f} GB" if rows[0].get("start") else ""
-        link = f"[the record]({shown.relative_to(home.parents[1])})"
+        link = f"[the record]({_link(shown, page)})"
         head = f"### {title}\n\nOn `{machine}`, {date}{size}: `{_command(shown, subject)}`; the rest is in {link}."
         parts.append(f"{head} {remark}".rstrip())
         parts.append(_markdown(make(rows)))
         if picture.exists():
-            parts.append(f"![{title}]({picture.relative_to(home.parents[1])})")
+            parts.append(f"![{title}]({_link(picture, page)})")
     return "\n\n".join(parts)
+
+
+# What the short table shows: a subject, our operation in words, its name in the record, and for each program beside it the peer and
+# the operation in the record and what to call them.
+TIMES = [
+    ("import", "Import it as it is", "import", [("cp + sha256sum", "copy and hash", "`cp` and `sha256sum`")]),
+    ("save", "Import it as int4", "int4, profile mlx", [("mlx-lm", "int4", "mlx-lm, to the same codes")]),
+    ("verify", "Verify it", "verify", [("huggingface_hub", "verify the cache", "huggingface_hub, its cache")]),
+    (
+        "load",
+        "Load it and read every byte",
+        "load",
+        [("safetensors Rust", "load", "the `safetensors` crate"), ("mlx", "load", "MLX")],
+    ),
+]
+# The same of the subject `quantize`: what is done, our format, and the peer, its format and what to call them.
+SPEEDS = [
+    ("Quantize a matrix, one core", "int4", [("mlx", "int4", "MLX, to the same format"), ("ggml", "Q4_1", "ggml, to Q4_1")]),
+]
+SUMMARY = (
+    "The ratio says how many times as fast Longshore was. Each program has the number of threads with which it was fastest; the time of syncing "
+    "what it wrote is added. MLX and mlx-lm ran on MLX's CPU backend: what they are made for is Metal."
+)
+
+
+def summary(home: Path, _page: Path) -> str:
+    """A few rows of the records: Longshore's figure, another program's, and their ratio."""
+    table = [["", "Longshore", "another program", "ratio"]]
+    used: list[Path] = []
+    model = ""
+    for subject, what, operation, others in TIMES:
+        newest = _newest(home, subject)
+        if newest is None:
+            continue
+        rows = _rows(newest)
+        ours = _fastest(rows, "longshore", operation)
+        if ours is None:
+            continue
+        model = model or f"{rows[0]['model']} of {int(rows[0]['bytes']) / 1e9:.2f} GB in the page cache"
+        used.append(newest)
+        for peer, name, called in others:
+            theirs = _fastest(rows, peer, name)
+            if theirs is not None:
+                ratio = _took(theirs) / _took(ours)
+                table.append([what, _time(ours), f"{called}: {_time(theirs)}", _ratio(ratio)])
+    newest = _newest(home, "quantize")
+    if newest is not None:
+        found = {
+            (row["peer"], row["format"], row["profile"]): float(row["weights_per_s"])
+            for row in _rows(newest)
+            if row["operation"] == "encode" and row["cores"] == "one"
+        }
+        used.append(newest)
+        for what, scheme, others in SPEEDS:
+            ours = found.get(("longshore", scheme, "plus"))
+            for peer, name, called in others:
+                theirs = found.get((peer, name, ""))
+                if ours and theirs:
+                    cells = [f"{speed / 1e6:,.0f} M weights/s" for speed in (ours, theirs)]
+                    table.append([what, cells[0], f"{called}: {cells[1]}", _ratio(ours / theirs)])
+    machines = " and ".join(f"`{name}`" for name in sorted({path.parent.parent.name for path in used}))
+    dates = " and ".join(sorted({path.parent.name for path in used}))
+    head = ", ".join(part for part in (f"On {machines}, {dates}", model) if part)
+    return f"{head}. {SUMMARY}\n\n{_markdown(table, (0, 1, 2))}" if used else ""
+
+
+def _fastest(rows: Rows, peer: str, operation: str) -> dict[str, str] | None:
+    """The row of a peer with the first model, warm, with the number of threads that did best."""
+    model = rows[0]["model"]
+    of_it = [row for row in rows if (row["peer"], row["operation"], row["start"], row["model"]) == (peer, operation, "warm", model)]
+    return min(of_it, key=_took, default=None)
+
+
+def _took(row: dict[str, str]) -> float:
+    """Its time until everything was written, in seconds."""
+    return float(row["seconds"]) + float(row["sync_seconds"] or 0)
+
+
+def _time(row: dict[str, str]) -> str:
+    threads = "1 thread" if row["threads"] == "1" else f"{row['threads']} threads"
+    return f"{_seconds(str(_took(row)))}, {threads}"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def _rows(path: Path) -> Rows:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _link(target: Path, page: Path) -> str:
+    """The way from a page to a file."""
+    return Path(os.path.relpath(target, page.parent)).as_posix()
 
 
 def _command(shown: Path, subject: str) -> str:
@@ -150,35 +246,47 @@ def _newest(home: Path, subject: str) -> Path | None:
     )
 
 
-def _markdown(table: list[list[str]]) -> str:
+def _markdown(table: list[list[str]], words: tuple[int, ...] = (0,)) -> str:
+    """A table, of which some columns hold words and the others numbers."""
+
     def line(cells: Iterable[str]) -> str:
         return f"| {' | '.join(cells)} |"
 
     head, *rest = table
-    return "\n".join([line(head), line("---" if not at else "---:" for at, _ in enumerate(head)), *map(line, rest)])
+    return "\n".join([line(head), line("---" if at in words else "---:" for at, _ in enumerate(head)), *map(line, rest)])
+
+
+# The pages with figures, and what makes them.
+PAGES: list[tuple[str, Callable[[Path, Path], str]]] = [("README.md", summary), ("benches/README.md", figures)]
 
 
 def main() -> int:
-    """Writes the section, or checks it."""
+    """Writes the figures, or says whether they are written."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="change nothing")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="(README.md of the repository)")
-    parser.add_argument("--from", dest="home", type=Path, default=ROOT / RECORD, metavar="DIR", help="(benches/record)")
+    parser.add_argument("--root", type=Path, default=ROOT, metavar="DIR", help="where the two pages lie (the repository)")
+    parser.add_argument("--from", dest="home", type=Path, metavar="DIR", help="the record (benches/record there)")
     args = parser.parse_args()
-    text = args.readme.read_text()
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        print(f"error: {args.readme}: expected the lines {BEGIN} and {END}", file=sys.stderr)
-        return 2
-    wanted = f"{before}{BEGIN}\n{section(args.home)}\n{END}{after}"
-    if args.check and wanted != text:
-        print(f"error: {args.readme}: the record's section differs from the files in {args.home}", file=sys.stderr)
-        print("hint: python3 benches/compare/readme.py writes it", file=sys.stderr)
-        return 1
+    home = args.home or args.root / RECORD
+    wanted: dict[Path, str] = {}
+    for name, make in PAGES:
+        page = args.root / name
+        before, begin, rest = page.read_text().partition(BEGIN)
+        _, end, after = rest.partition(END)
+        if not begin or not end:
+            print(f"error: {page}: expected the lines {BEGIN} and {END}", file=sys.stderr)
+            return 2
+        wanted[page] = f"{before}{BEGIN}\n{make(home, page)}\n{END}{after}"
     if not args.check:
-        args.readme.write_text(wanted)
-    return 0
+        for page, text in wanted.items():
+            page.write_text(text)
+        return 0
+    stale = [page for page, text in wanted.items() if page.read_text() != text]
+    for page in stale:
+        print(f"error: {page}: the figures are not what {home} says", file=sys.stderr)
+    if stale:
+        print("hint: python3 benches/compare/readme.py writes them", file=sys.stderr)
+    return 1 if stale else 0
 
 
 if __name__ == "__main__":
