@@ -29,7 +29,7 @@ pub enum WriteError {
     Io {
         /// The bytes that are known to be written, header included.
         position: u64,
-        /// The tensor that was being written; none in the header and behind the last one.
+        /// The tensor that was being written, or behind the padding that was; none in the header and behind the last one.
         tensor: Option<Box<str>>,
         /// What the system said.
         source: io::Error,

@@ -112,17 +112,15 @@ pub enum HeaderError {
         limit: u64,
     },
     /// The numbers of pairs and tensors are more than the file has room for.
-    #[error(
-        "the header declares {pairs} pairs and {tensors} tensors, {expected} bytes or more: found {found} after the counts"
-    )]
+    #[error("truncated: {pairs} pairs and {tensors} tensors need {expected} bytes or more, found a file of {found}")]
     CountsBeyondFile {
         /// The number of pairs.
         pairs: u64,
         /// The number of tensors.
         tensors: u64,
-        /// Bytes that they have at least.
+        /// The least length of a file that would hold so many.
         expected: u64,
-        /// Bytes in the file after the counts.
+        /// Bytes in the file.
         found: u64,
     },
     /// A key that is none, or is longer than [`Limits::key_bytes`](crate::Limits::key_bytes).

@@ -68,11 +68,11 @@ fn counts(cursor: &mut Cursor<'_>, file_len: u64, limits: &Limits) -> Result<(u6
     if pairs > limits.pairs {
         return Err(HeaderError::TooManyPairs { found: pairs, limit: limits.pairs });
     }
-    let expected =
-        tensors.saturating_mul(tensors::LEAST_BYTES).saturating_add(pairs.saturating_mul(pairs::LEAST_BYTES));
-    let found = file_len - cursor.at() as u64;
-    if expected > found {
-        return Err(HeaderError::CountsBeyondFile { pairs, tensors, expected, found });
+    let expected = (cursor.at() as u64)
+        .saturating_add(pairs.saturating_mul(pairs::LEAST_BYTES))
+        .saturating_add(tensors.saturating_mul(tensors::LEAST_BYTES));
+    if expected > file_len {
+        return Err(HeaderError::CountsBeyondFile { pairs, tensors, expected, found: file_len });
     }
     Ok((tensors, pairs))
 }
