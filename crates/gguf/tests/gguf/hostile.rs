@@ -112,7 +112,7 @@ fn keys() {
     assert!(matches!(key(b""), E::Key { index: 1, source: NameError::Empty }));
     assert!(matches!(key(b"ab\xff"), E::Key { source: NameError::NotUtf8 { at: 2, .. }, .. }));
     assert!(matches!(key(b"ab\0c"), E::Key { source: NameError::Nul { at: 2 }, .. }));
-    let error = key(&[b'k'; (1 << 16) + 1]);
+    let error = key(&vec![b'k'; (1 << 16) + 1]);
     assert!(matches!(error, E::Key { source: NameError::TooLong { found: 65_537, limit: 65_536 }, .. }));
 
     let bytes = right().pair("tokens", 0, [1]).bytes();

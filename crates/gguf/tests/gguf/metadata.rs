@@ -75,7 +75,7 @@ fn strings_are_any_bytes() {
     assert_eq!(header.metadata().get("a").unwrap().as_str(), None);
     assert_eq!(format!("{text} {text:?}"), "\u{fffd}\0 \"\u{fffd}\\0\"");
     let texts = header.metadata().get("b").unwrap().as_array().unwrap();
-    assert_eq!(texts.iter().map(|text| text.as_str()).collect::<Vec<_>>(), [None, Some("x")]);
+    assert_eq!(texts.iter().map(Value::as_str).collect::<Vec<_>>(), [None, Some("x")]);
 }
 
 #[test]

@@ -90,12 +90,12 @@ impl Owned {
             (Self::I64(a), Value::I64(b)) => *a == b,
             (Self::Bool(a), Value::Bool(b)) => *a == b,
             (Self::Text(a), Value::String(b)) => a == b.as_bytes(),
-            (Self::Bools(a), Value::Array(b)) => b.iter().map(|b| b.as_bool()).eq(a.iter().map(|a| Some(*a))),
+            (Self::Bools(a), Value::Array(b)) => b.iter().map(Value::as_bool).eq(a.iter().map(|a| Some(*a))),
             (Self::Texts(a), Value::Array(b)) => {
                 b.iter().map(|b| b.as_text().map(Text::as_bytes)).eq(a.iter().map(|a| Some(&**a)))
             }
             (Self::Numbers(a), Value::Array(b)) => {
-                b.iter().map(|b| b.as_i64()).eq(a.iter().map(|a| Some(i64::from(*a))))
+                b.iter().map(Value::as_i64).eq(a.iter().map(|a| Some(i64::from(*a))))
             }
             (Self::Doubles(a), Value::Array(b)) => {
                 b.iter().map(|b| b.as_f64().map(f64::to_bits)).eq(a.iter().map(|a| Some(*a)))
