@@ -7,6 +7,7 @@
 mod blob;
 mod checkpoint;
 mod documents;
+mod gguf_file;
 mod names;
 mod policy;
 mod safetensors_file;
@@ -26,6 +27,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("digest", names::digest),
     ("policy", policy::policy),
     ("blob", blob::blob),
+    ("gguf", gguf_file::file),
+    ("gguf_split", gguf_file::split),
 ];
 
 /// The target of this name.
