@@ -43,7 +43,7 @@ impl Header {
             read(&mut bytes[have..], have as u64)?;
             match Self::parse(&bytes, file_len, limits) {
                 Err(HeaderError::BytesTruncated { expected, .. }) => {
-                    wanted = wanted.saturating_mul(2).max(expected).min(file_len);
+                    wanted = wanted.saturating_mul(2).min(limits.header_bytes).max(expected).min(file_len);
                 }
                 other => break other?,
             }

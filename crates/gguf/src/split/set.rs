@@ -154,26 +154,24 @@ impl SplitSet {
 /// The keys of a file that is one of several, and its name, which says the same. `None` where it is alone, which its name must not
 /// deny.
 fn agree(path: &Path, header: &Header, limits: &Limits) -> Result<Option<(MemberName, SplitKeys)>, MemberError> {
-    let keys = SplitKeys::of(header.metadata())?;
-    let found = path.file_name().unwrap_or_default().to_string_lossy();
-    let name = found.parse::<MemberName>().ok();
-    match keys {
-        Some(keys) => match name.filter(|name| (name.no(), name.count()) == (keys.no, keys.count)) {
-            _ if u64::from(keys.tensors) > limits.tensors => {
-                Err(MemberError::TooManyTensors { found: keys.tensors, limit: limits.tensors })
-            }
-            Some(name) => Ok(Some((name, keys))),
-            None => {
-                let (no, count) = (keys.no, keys.count);
-                let expected = format!("-{:05}-of-{count:05}.gguf", u32::from(no) + 1).into();
-                Err(MemberError::FileName { no, count, expected, found: found.into() })
-            }
-        },
-        None => match name.filter(|name| name.count() > 1) {
+    let found = path.file_name().unwrap_or_default();
+    let name = found.to_str().and_then(|name| name.parse::<MemberName>().ok());
+    let found = found.to_string_lossy();
+    let Some(keys) = SplitKeys::of(header.metadata())? else {
+        return match name.filter(|name| name.count() > 1) {
             Some(name) => Err(MemberError::Alone { found: found.into(), expected: name.count() }),
             None => Ok(None),
-        },
+        };
+    };
+    let SplitKeys { no, count, tensors } = keys;
+    if u64::from(tensors) > limits.tensors {
+        return Err(MemberError::TooManyTensors { found: tensors, limit: limits.tensors });
     }
+    let name = name.filter(|name| (name.no(), name.count()) == (no, count)).ok_or_else(|| {
+        let expected = format!("-{:05}-of-{count:05}.gguf", u32::from(no) + 1).into();
+        MemberError::FileName { no, count, expected, found: found.into() }
+    })?;
+    Ok(Some((name, keys)))
 }
 
 /// Member `no` is what the first one's keys and name ask for.
