@@ -1,6 +1,6 @@
 //! What tensors are refused.
 
-use longshore_gguf::{HeaderError as E, NameError};
+use longshore_gguf::{Header, HeaderError as E, Limits, NameError};
 
 use super::{refuse, refuse_with, right};
 use crate::{
@@ -104,4 +104,10 @@ fn sums_beyond_any_file() {
     let raw = Raw::default().tensor(huge("a", 0)).tensor(huge("b", len)).tensor(huge("c", 2 * len));
     let error = refuse_with(&raw.bytes(), &["2^64", "\"b\""]);
     assert!(matches!(error, E::FileTooLong { .. }));
+    // Of this one the padding alone would pass the end of every file.
+    let start = Raw::default().tensor(huge("a", 0)).header().len() as u64;
+    let elements = (u64::MAX - start) / 8;
+    let raw = Raw::default().tensor(RawTensor { extents: vec![elements], ..huge("a", 0) });
+    let error = Header::parse(&raw.bytes(), start + 8 * elements, &Limits::default()).unwrap_err();
+    assert!(matches!(error, E::FileTooLong { .. }), "{error}");
 }

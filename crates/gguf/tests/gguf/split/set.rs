@@ -256,6 +256,14 @@ fn headers_alone_are_checked_alike() {
     assert!(matches!(new(&[], &[]), Err(E::Empty)));
     assert!(matches!(new(&names[..2], &[0, 1]), Err(E::Member { source: M::Members { expected: 3, found: 2 }, .. })));
     assert!(new(&names, &[0, 2, 1]).is_err());
+    for total in [3, 5] {
+        let members = names.iter().zip((0..).zip(files())).map(|(name, (no, raw))| {
+            let raw = Raw { tensors: raw.tensors, ..Raw::default() }.split(no, 3, total);
+            (*name, parse(&raw.bytes()).unwrap())
+        });
+        let error = SplitSet::new(members, &Limits::default()).unwrap_err();
+        assert!(matches!(error, E::Member { source: M::TensorCount { found: 4, .. }, .. }), "{error}");
+    }
     let swapped = ["x-00001-of-00003.gguf", "x-00003-of-00003.gguf", "x-00002-of-00003.gguf"];
     assert!(new(&swapped, &[0, 2, 1]).is_err());
     let other = ["x-00001-of-00003.gguf", "y-00002-of-00003.gguf", "x-00003-of-00003.gguf"];
