@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use longshore_gguf::{Dims, GgmlType, Layout as GgufLayout, Metadata, SplitBy, SplitLayout};
 use longshore_manifest::{Digest, ModelName, Silent, Store};
 use longshore_packer::{ImportOptions, Plan, PlanOptions, Source};
 use longshore_quant::policy::Policy;
@@ -18,6 +19,7 @@ use longshore_st_format::{Dtype, Limits, Shape, ShardIndex, fixtures::write_file
 fn main() {
     checkpoints();
     index();
+    ggufs();
     texts();
 }
 
@@ -88,6 +90,59 @@ fn index() {
     seed("shard_index", "none", br#"{"weight_map": {}}"#);
     let float = br#"{"metadata": {"total_size": 1.2e1, "x": [{}]}, "weight_map": {"a": "m.safetensors"}, "y": null}"#;
     seed("shard_index", "float_size", float);
+}
+
+/// GGUF files with a value and a tensor of many types, and split sets.
+fn ggufs() {
+    let dims = |shape: &[u64]| Dims::from_shape(shape).unwrap();
+    let write = |layout: GgufLayout| {
+        let len: u64 = layout.parsed().iter().map(longshore_gguf::TensorInfo::byte_len).sum();
+        let mut writer = longshore_gguf::Writer::new(Vec::new(), layout).unwrap();
+        writer.write(&vec![7; usize::try_from(len).unwrap()]).unwrap();
+        writer.finish().unwrap()
+    };
+    let mut metadata = Metadata::new();
+    metadata.push("general.architecture", "llama").unwrap();
+    metadata.push("general.alignment", 64_u32).unwrap();
+    metadata.push("a.eps", 1e-5_f32).unwrap();
+    metadata.push("a.flag", true).unwrap();
+    metadata.push("a.i8", -1_i8).unwrap();
+    metadata.push("a.f64", 0.5_f64).unwrap();
+    metadata.push_array("tokens", ["<s>", "", "ä"]).unwrap();
+    metadata.push_array("flags", [true, false]).unwrap();
+    metadata.push_array("scores", [-1.0_f32, 0.0]).unwrap();
+    let tensors = [
+        ("norm.weight", GgmlType::F32, dims(&[3])),
+        ("q.weight", GgmlType::Q8_0, dims(&[2, 32])),
+        ("k.weight", GgmlType::Q4K, dims(&[1, 256])),
+        ("none", GgmlType::F16, dims(&[0, 4])),
+        ("scale", GgmlType::BF16, dims(&[])),
+    ];
+    let everything = write(GgufLayout::new(metadata.clone(), tensors).unwrap());
+    seed("gguf", "everything", &everything);
+    seed("gguf", "empty", &write(GgufLayout::new(Metadata::new(), Vec::<(&str, _, _)>::new()).unwrap()));
+    let one = write(GgufLayout::new(Metadata::new(), [("w", GgmlType::F32, dims(&[3]))]).unwrap());
+    seed("gguf", "one", &one);
+    seed("gguf", "unpadded", &one[..one.len() - 20]);
+    let mut older = one;
+    older[4] = 2;
+    seed("gguf", "version_2", &older);
+    metadata.retain(|key| key != "general.alignment" && !key.ends_with('s'));
+    for (name, most) in [("three", 2), ("one", 9)] {
+        let mut by = SplitBy::default();
+        by.tensors = Some(most);
+        let files = SplitLayout::new("m", &metadata, tensors, &by).unwrap().into_members();
+        let mut bytes = vec![u8::try_from(files.len() - 1).unwrap()];
+        let last = files.len() - 1;
+        for (at, (_, layout)) in files.into_iter().enumerate() {
+            let file = write(layout);
+            if at < last {
+                bytes.extend(u16::try_from(file.len()).unwrap().to_le_bytes());
+            }
+            bytes.extend(file);
+        }
+        seed("gguf_split", name, &bytes);
+    }
 }
 
 /// Writes seeds that are not documents of a store.

@@ -8,6 +8,7 @@
 mod blob;
 mod checkpoint;
 mod documents;
+mod gguf_file;
 mod names;
 mod policy;
 mod safetensors_file;
@@ -27,6 +28,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("digest", names::digest),
     ("policy", policy::policy),
     ("blob", blob::blob),
+    ("gguf", gguf_file::file),
+    ("gguf_split", gguf_file::split),
 ];
 
 /// Returns the target called `name`.
