@@ -33,7 +33,8 @@ pub fn calls(log: &Path) -> io::Result<Vec<Call>> {
         Err(error) => return Err(error),
     };
     let parsed = text.lines().map(|line| {
-        parse(line).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("not a line of the log: {line:?}")))
+        parse(line)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("not a line of the log: {line:?}")))
     });
     parsed.collect()
 }

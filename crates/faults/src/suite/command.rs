@@ -3,7 +3,6 @@
 use std::{
     fs::{self, File},
     io,
-    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
     thread,
@@ -115,8 +114,15 @@ fn wait(command: &mut Command) -> io::Result<End> {
 }
 
 fn end(status: ExitStatus) -> End {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => End::Status(code),
-        (None, signal) => End::Signal(signal.unwrap_or_default()),
-    }
+    status.code().map_or_else(|| End::Signal(signal(status)), End::Status)
+}
+
+#[cfg(unix)]
+fn signal(status: ExitStatus) -> i32 {
+    std::os::unix::process::ExitStatusExt::signal(&status).unwrap_or_default()
+}
+
+#[cfg(not(unix))]
+fn signal(_: ExitStatus) -> i32 {
+    0
 }

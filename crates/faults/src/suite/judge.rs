@@ -1,5 +1,7 @@
 //! One run with a fault, and whether every promise was kept.
 
+use serde_json::Value;
+
 use super::{
     SuiteError,
     command::{End, Run},
@@ -17,6 +19,8 @@ pub enum Outcome {
     Unreached,
     /// The work was done all the same.
     Done,
+    /// The work was done, and what nobody needs any more is left for `gc`, as a warning says.
+    Warned,
     /// It failed, and said so.
     Failed,
     /// It was killed, as it was to be.
@@ -24,12 +28,16 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 5] = [Self::Unreached, Self::Done, Self::Warned, Self::Failed, Self::Killed];
+
     /// The word for it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Unreached => "unreached",
             Self::Done => "done",
+            Self::Warned => "warned",
             Self::Failed => "failed",
             Self::Killed => "killed",
         }
@@ -55,7 +63,7 @@ pub struct Case {
 pub(crate) fn judge(place: &Place<'_>, clean: &Clean, strike: Strike) -> Result<Case, SuiteError> {
     let run = place.binary.run(place.verb.act, Some(strike))?;
     let hit = run.calls.iter().find(|call| call.fault.is_some());
-    let outcome = match (hit, run.end) {
+    let mut outcome = match (hit, run.end) {
         (None, _) => Outcome::Unreached,
         (Some(_), End::Status(0)) => Outcome::Done,
         (Some(_), End::Signal(9)) if strike.fault == Fault::Kill => Outcome::Killed,
@@ -66,12 +74,12 @@ pub(crate) fn judge(place: &Place<'_>, clean: &Clean, strike: Strike) -> Result<
         format!("{} {}", call.name, paths.join(" "))
     });
     let mut found = Found { place, clean, findings: Vec::new() };
-    if outcome != Outcome::Killed {
-        found.check_end(strike, &run);
-    }
     let tree = place.tree()?;
-    if run.is_done() {
-        found.check_result(&run, &tree);
+    match outcome {
+        Outcome::Killed => {}
+        _ if !run.is_done() => found.check_end(strike, &run),
+        _ if found.check_result(strike, &run, &tree) => outcome = Outcome::Warned,
+        _ => {}
     }
     if tree != clean.before.tree {
         if !run.is_done() && tree != clean.after.tree {
@@ -97,38 +105,51 @@ impl Found<'_> {
         self.findings.push(Finding { kind, detail: detail.into() });
     }
 
-    /// The exit status and the message.
+    /// The exit status and the message of a run that did not do its work.
     fn check_end(&mut self, strike: Strike, run: &Run) {
-        let status = match run.end {
-            End::Status(0) => return,
-            End::Status(status @ (1 | 2)) => status,
-            _ => return self.add(Kind::Ended, run.to_string()),
-        };
+        let End::Status(status @ (1 | 2)) = run.end else { return self.add(Kind::Ended, run.to_string()) };
         if is_harmless(strike.class, strike.fault) {
             self.add(Kind::Refused, run.to_string());
         } else if status != 2 {
-            self.add(Kind::Status, run.to_string());
+            self.add(Kind::Status, format!("{run} {}", run.stdout.trim()));
+        }
+        // Where the answer is no, it may stand in the document.
+        if status == 1 && run.stderr.is_empty() && !run.document().is_null() {
+            return;
         }
         let mut lines = run.stderr.lines();
         let first = lines.next().unwrap_or_default();
         if !first.starts_with("error: ") || !lines.all(|line| line.starts_with("hint: ")) {
             self.add(Kind::Message, run.to_string());
         }
-        if !first.contains(&*self.place.binary.work.to_string_lossy()) {
+        if !self.names_a_path(first) {
             self.add(Kind::Path, run.to_string());
         }
     }
 
-    /// What was done, where it says that it was.
-    fn check_result(&mut self, run: &Run, tree: &Tree) {
-        let answer = settled(run.document());
-        if answer != self.clean.answer {
-            self.add(Kind::Swallowed, format!("it answers {answer}, not {}", self.clean.answer));
+    fn names_a_path(&self, line: &str) -> bool {
+        line.contains(&*self.place.binary.work.to_string_lossy())
+    }
+
+    /// What was done, where it says that it was. Whether something that nobody needs is left, and a warning says so.
+    fn check_result(&mut self, strike: Strike, run: &Run, tree: &Tree) -> bool {
+        let differences = tree.differences(&self.clean.after.tree);
+        let is_harmless = is_harmless(strike.class, strike.fault);
+        let (answer, expected) = (settled(run.document()), self.clean.answer.clone());
+        if answer != expected && (is_harmless || without_counts(answer.clone()) != without_counts(expected.clone())) {
+            self.add(Kind::Swallowed, differing(&answer, &expected));
         }
-        let differences = tree.lasting().differences(&self.clean.after.tree.lasting());
-        if !differences.is_empty() {
-            self.add(Kind::Swallowed, differences.join(" "));
+        // What is temporary may be left: that the next import sweeps it is looked at later.
+        let differences = if is_harmless { differences } else { lasting(differences) };
+        if differences.is_empty() {
+            return false;
         }
+        let is_surplus = |path: &String| path.starts_with("+store/blobs/");
+        let is_told = run.stderr.lines().any(|line| line.starts_with("warning: ") && self.names_a_path(line));
+        if is_harmless || !is_told || !differences.iter().all(is_surplus) {
+            self.add(Kind::Swallowed, format!("{run} {}", differences.join(" ")));
+        }
+        is_told
     }
 
     /// What there is after a failure, where it is not exactly what was before or would be after.
@@ -152,9 +173,11 @@ impl Found<'_> {
             self.add(Kind::Half, tree.below("out/").differences(&after.tree.below("out/")).join(" "));
         }
         if outcome == Outcome::Failed && !strike.goes_on {
-            let [old, new] = [before, after].map(|state| tree.differences(&state.tree));
-            let left = if old.len() <= new.len() { old } else { new };
-            let left: Vec<_> = left.into_iter().filter(|path| !is_skeleton(path)).collect();
+            let left =
+                tree.differences(&before.tree).into_iter().filter(|path| path.starts_with('+') && !is_skeleton(path));
+            // Part of the work is something, unless the verb is to do all of it or nothing.
+            let new = tree.differences(&after.tree);
+            let left: Vec<_> = left.filter(|path| self.place.verb.is_whole || new.contains(path)).collect();
             if !left.is_empty() {
                 self.add(Kind::Left, left.join(" "));
             }
@@ -199,6 +222,30 @@ impl Found<'_> {
         }
         Ok(before.models != after.models && self.place.models()?.is_ok_and(|models| models == after.models))
     }
+}
+
+/// The differences that are not in what is temporary.
+fn lasting(differences: Vec<String>) -> Vec<String> {
+    differences.into_iter().filter(|path| !path[1..].starts_with(TEMPORARY)).collect()
+}
+
+/// An answer without what it counts: bytes that need not be written again, or that were freed.
+fn without_counts(mut answer: Value) -> Value {
+    if let Some(fields) = answer.as_object_mut() {
+        for count in ["new", "reused", "taken_over", "freed", "kept", "temporary"] {
+            fields.remove(&format!("{count}_bytes"));
+            fields.remove(&format!("{count}_blobs"));
+        }
+    }
+    answer
+}
+
+/// The fields of two answers that differ.
+fn differing(answer: &Value, expected: &Value) -> String {
+    let Some(fields) = expected.as_object() else { return format!("it answers {answer}, not {expected}") };
+    let differing = fields.iter().filter(|(name, value)| answer[name.as_str()] != **value);
+    let differing: Vec<_> = differing.map(|(name, value)| format!("{name} is {}, not {value}", answer[name])).collect();
+    format!("it answers that {}", differing.join(", "))
 }
 
 /// Whether a difference is one of a store that has nothing in it yet.

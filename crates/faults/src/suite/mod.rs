@@ -3,13 +3,17 @@
 mod command;
 mod finding;
 mod judge;
+mod known;
 mod place;
 mod plan;
+mod report;
 mod tree;
 mod verb;
 
 pub use finding::{Finding, Kind};
 pub use judge::{Case, Outcome};
+pub use known::{Known, known};
+pub use report::{Group, Report};
 
 use std::{
     io,
@@ -23,7 +27,7 @@ use std::{
 };
 
 use crate::{Class, Fault, Strike};
-use place::Place;
+use place::{Clean, Place};
 use verb::{VERBS, Verb};
 
 /// What is to be run.
@@ -61,6 +65,13 @@ impl Options {
             sample: None,
             jobs: thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
         }
+    }
+
+    /// Whether nothing is left out.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let Self { verbs, classes, faults, nth, sample, .. } = self;
+        verbs.is_empty() && classes.is_empty() && faults.is_empty() && nth.is_none() && sample.is_none()
     }
 }
 
@@ -104,22 +115,26 @@ pub fn verbs() -> Vec<&'static str> {
 /// # Errors
 ///
 /// If a verb is not known, or a verb fails without a fault.
-pub fn run(options: &Options, tell: impl Fn(&VerbReport)) -> Result<Vec<VerbReport>, SuiteError> {
+pub fn run(options: &Options, tell: impl Fn(&VerbReport)) -> Result<Report, SuiteError> {
     if let Some(unknown) = options.verbs.iter().find(|verb| !verbs().contains(&verb.as_str())) {
         return Err(SuiteError(format!("no verb {unknown:?}, but {}", verbs().join(", "))));
     }
     let mut reports = Vec::new();
-    for verb in VERBS.iter().filter(|verb| options.verbs.is_empty() || options.verbs.iter().any(|name| name == verb.name)) {
-        let report = run_verb(options, verb).map_err(|SuiteError(text)| SuiteError(format!("{}: {text}", verb.name)))?;
+    for verb in
+        VERBS.iter().filter(|verb| options.verbs.is_empty() || options.verbs.iter().any(|name| name == verb.name))
+    {
+        let report =
+            run_verb(options, verb).map_err(|SuiteError(text)| SuiteError(format!("{}: {text}", verb.name)))?;
         tell(&report);
         reports.push(report);
     }
-    Ok(reports)
+    Ok(Report::new(reports))
 }
 
 fn run_verb(options: &Options, verb: &'static Verb) -> Result<VerbReport, SuiteError> {
     let place = || Place::new(&options.binary, &options.source, verb);
-    let clean = place()?.clean()?;
+    let first = place()?;
+    let clean = first.clean()?;
     let count = |class| clean.run.calls.iter().filter(|call| call.class == class).count() as u64;
     let calls = Class::ALL.map(|class| (class, count(class))).to_vec();
     let strikes = plan::strikes(&clean, options.sample, |strike: &Strike| {
@@ -129,19 +144,26 @@ fn run_verb(options: &Options, verb: &'static Verb) -> Result<VerbReport, SuiteE
     });
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
-    let work = || -> Result<(), SuiteError> {
-        let place = place()?;
-        // Names of what killed imports have left differ from place to place.
-        let clean = place.clean()?;
+    let work = |place: &Place<'_>, clean: &Clean| -> Result<(), SuiteError> {
         while let Some(strike) = strikes.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let case = judge::judge(&place, &clean, *strike)?;
+            let case = judge::judge(place, clean, *strike)?;
             done.lock().unwrap_or_else(PoisonError::into_inner).push(case);
         }
         Ok(())
     };
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..options.jobs.get().min(strikes.len())).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().try_for_each(|worker| worker.join().expect("a worker reports what goes wrong"))
+        let others = 1..options.jobs.get().min(strikes.len());
+        let others: Vec<_> = others
+            .map(|_| {
+                scope.spawn(|| {
+                    // Names of what killed imports have left differ from place to place.
+                    let place = place()?;
+                    work(&place, &place.clean()?)
+                })
+            })
+            .collect();
+        work(&first, &clean)?;
+        others.into_iter().try_for_each(|other| other.join().expect("a worker reports what goes wrong"))
     })?;
     let mut cases = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     let order = |case: &Case| (case.strike.class, case.strike.fault, case.strike.goes_on, case.strike.nth);

@@ -93,7 +93,8 @@ impl<'a> Place<'a> {
         let document = run.document();
         let models = document["models"].as_array().filter(|_| run.is_done());
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let listed = models.map(|models| models.iter().map(|model| (text(&model["name"]), text(&model["digest"]))).collect());
+        let listed =
+            models.map(|models| models.iter().map(|model| (text(&model["name"]), text(&model["digest"]))).collect());
         Ok(listed.ok_or_else(|| format!("list: {run}")))
     }
 
@@ -103,7 +104,8 @@ impl<'a> Place<'a> {
         let document = run.document();
         let is_answer = matches!(run.end, End::Status(0 | 1));
         let bad = document["bad"].as_array().filter(|_| is_answer);
-        let digests = bad.map(|bad| bad.iter().map(|bad| bad["digest"].as_str().unwrap_or_default().to_owned()).collect());
+        let digests =
+            bad.map(|bad| bad.iter().map(|bad| bad["digest"].as_str().unwrap_or_default().to_owned()).collect());
         Ok(digests.ok_or_else(|| format!("verify: {run}")))
     }
 

@@ -41,7 +41,9 @@ pub(crate) fn strikes(clean: &Clean, sample: Option<u64>, keep: impl Fn(&Strike)
         for (fault, goes_on) in faults(class) {
             let all = (1..=calls).map(|nth| Strike { class, fault, nth, goes_on }).filter(&keep);
             let all: Vec<_> = all.collect();
-            strikes.extend(spread(all.len() as u64, sample).into_iter().filter_map(|at| all.get(usize::try_from(at).ok()?)));
+            strikes.extend(
+                spread(all.len() as u64, sample).into_iter().filter_map(|at| all.get(usize::try_from(at).ok()?)),
+            );
         }
     }
     strikes
