@@ -155,10 +155,11 @@ impl Found<'_> {
     /// What there is after a failure, where it is not exactly what was before or would be after.
     fn check_state(&mut self, strike: Strike, outcome: Outcome, tree: &Tree) -> Result<(), SuiteError> {
         let Clean { before, after, .. } = self.clean;
-        match self.place.models()? {
-            Ok(models) if models == before.models || models == after.models => {}
+        let models = self.place.models()?;
+        match &models {
+            Ok(models) if *models == before.models || *models == after.models => {}
             Ok(models) => self.add(Kind::State, format!("{models:?}")),
-            Err(told) => self.add(Kind::Damage, told),
+            Err(told) => self.add(Kind::Damage, told.clone()),
         }
         match self.place.bad()? {
             Ok(bad) => {
@@ -173,11 +174,13 @@ impl Found<'_> {
             self.add(Kind::Half, tree.below("out/").differences(&after.tree.below("out/")).join(" "));
         }
         if outcome == Outcome::Failed && !strike.goes_on {
-            let left =
-                tree.differences(&before.tree).into_iter().filter(|path| path.starts_with('+') && !is_skeleton(path));
-            // Part of the work is something, unless the verb is to do all of it or nothing.
-            let new = tree.differences(&after.tree);
-            let left: Vec<_> = left.filter(|path| self.place.verb.is_whole || new.contains(path)).collect();
+            let is_new = |path: &String| path.starts_with('+') && !is_skeleton(path);
+            let mut left: Vec<_> = tree.differences(&before.tree).into_iter().filter(is_new).collect();
+            // A part of the work is worth something where it is not all or nothing, and all of it where a name has it.
+            if !self.place.verb.is_whole || models.is_ok_and(|models| models != before.models) {
+                let strange = tree.differences(&after.tree);
+                left.retain(|path| strange.contains(path));
+            }
             if !left.is_empty() {
                 self.add(Kind::Left, left.join(" "));
             }
