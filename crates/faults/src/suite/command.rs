@@ -15,6 +15,8 @@ use crate::{Call, Preload, Strike, calls};
 
 /// After this it hangs: on these checkpoints the binary runs for a tenth of a second.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// After so many bytes of its log it does not end either: a tenth of a megabyte is much.
+const LOG: u64 = 4 << 20;
 
 /// The binary, and where it works.
 #[derive(Debug)]
@@ -39,7 +41,7 @@ pub(crate) struct Run {
 pub(crate) enum End {
     Status(i32),
     Signal(i32),
-    /// It was killed when it had run for too long.
+    /// It was killed when it had run for too long, or had made too many calls.
     Hung,
 }
 
@@ -69,7 +71,7 @@ impl Binary<'_> {
             .stdout(File::create(note("stdout"))?)
             .stderr(File::create(note("stderr"))?);
         Preload { under: self.work.clone(), log: Some(log.clone()), strike, skip_syncs: true }.apply(&mut command);
-        let end = wait(&mut command)?;
+        let end = wait(&mut command, &log)?;
         let text = |name| fs::read(note(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         Ok(Run { end, stdout: text("stdout")?, stderr: text("stderr")?, calls: calls(&log)? })
     }
@@ -91,20 +93,21 @@ impl std::fmt::Display for Run {
         match self.end {
             End::Status(status) => write!(f, "status {status}")?,
             End::Signal(signal) => write!(f, "signal {signal}")?,
-            End::Hung => f.write_str("it hung")?,
+            End::Hung => f.write_str("it does not end")?,
         }
         write!(f, ", {}", self.stderr.trim().replace('\n', " / "))
     }
 }
 
-fn wait(command: &mut Command) -> io::Result<End> {
+fn wait(command: &mut Command, log: &Path) -> io::Result<End> {
     let began = Instant::now();
     let mut child = command.spawn()?;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(end(status));
         }
-        if began.elapsed() > PATIENCE {
+        let has_logged = log.metadata().map_or(0, |found| found.len());
+        if began.elapsed() > PATIENCE || has_logged > LOG {
             child.kill()?;
             child.wait()?;
             return Ok(End::Hung);

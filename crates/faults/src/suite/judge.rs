@@ -264,6 +264,8 @@ fn settled_path(place: &Place<'_>, path: &str) -> String {
         let part = part.to_string_lossy();
         if let Some(start) = part.find("sha256-") {
             format!("{}sha256-*", &part[..start])
+        } else if part.starts_with(".out.") {
+            ".out.*".to_owned()
         } else if part.starts_with(|first: char| first.is_ascii_digit()) {
             "*".to_owned()
         } else {
