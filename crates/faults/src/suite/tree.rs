@@ -35,7 +35,10 @@ impl Tree {
             let path = format!("{prefix}{}", entry.file_name().display());
             if entry.file_type()?.is_dir() {
                 self.add(&entry.path(), &format!("{path}/"))?;
-                self.0.insert(path, Entry::Directory);
+                // One that has no name in it says nothing.
+                if !path.starts_with("store/manifests/") {
+                    self.0.insert(path, Entry::Directory);
+                }
             } else {
                 let mut hasher = DefaultHasher::new();
                 fs::read(entry.path())?.hash(&mut hasher);
