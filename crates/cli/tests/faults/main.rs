@@ -14,7 +14,7 @@ use longshore_faults::{
 };
 
 /// How many calls of each class meet each fault.
-const SAMPLE: u64 = 2;
+const SAMPLE: u64 = 4;
 
 #[test]
 fn a_failing_file_call_breaks_no_promise() {
