@@ -66,7 +66,7 @@ fn a_module_may_have_a_scheme_of_its_own_or_none() {
     let error = refused(r#"{"quantization": {"group_size": 64, "bits": 8}}"#);
     assert!(error.contains("a.weight") && error.contains("do not fit"), "{error}");
     let error = refused(r#"{"quantization": {"group_size": 64, "bits": 7}}"#);
-    assert!(error.contains("is not known"), "{error}");
+    assert!(error.contains("7 bits in groups of 64"), "{error}");
     let error = refused(r#"{"quantization": {"bits": 4}}"#);
     assert!(error.contains("group_size"), "{error}");
     assert!(refused("{").contains("config.json"));
