@@ -97,7 +97,7 @@ impl fmt::Display for Hex<'_> {
 }
 
 fn parse_hex(text: &str) -> Option<Digest> {
-    /// What is no digit has a bit outside the four of a digit.
+    /// A byte that is no digit maps to a value with a bit outside the four bits of a digit.
     const VALUES: [u8; 256] = {
         let mut values = [0xff; 256];
         let mut digit = 0;

@@ -50,7 +50,7 @@ pub struct ModelName {
 pub struct NameError {
     /// The text as it was given, cut to its first 200 characters.
     pub name: String,
-    /// What is wrong with it.
+    /// The problem.
     pub problem: NameProblem,
 }
 
@@ -67,13 +67,13 @@ pub enum NameProblem {
     /// A part is empty.
     #[error("the {part} is empty")]
     Empty {
-        /// Which part: `host`, `namespace`, `model` or `tag`.
+        /// The part: `host`, `namespace`, `model` or `tag`.
         part: &'static str,
     },
     /// A part is too long.
     #[error("the {part} has {found} characters, expected at most {limit}")]
     TooLong {
-        /// Which part.
+        /// The part of the name.
         part: &'static str,
         /// Its length in bytes.
         found: usize,
@@ -85,14 +85,14 @@ pub enum NameProblem {
         "the {part} has {found:?} at position {position}; letters, digits, `_`, `-` and `.` are allowed, and a part starts with a letter, a digit or `_`"
     )]
     Character {
-        /// Which part.
+        /// The part of the name.
         part: &'static str,
         /// The character.
         found: char,
         /// Its position in the part, in characters from 1.
         position: usize,
     },
-    /// What follows the `:` of a host is no port.
+    /// The text after the `:` of a host is no port.
     #[error("the host's port {found:?} is not a number from 1 to 65535")]
     Port {
         /// The text after the colon.

@@ -28,7 +28,7 @@ pub struct RelativePath(String);
 pub struct PathError {
     /// The text as it was given, cut to its first 200 characters.
     pub path: String,
-    /// What is wrong with it.
+    /// The problem.
     pub problem: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! How long work tells how far it is, and how it is stopped.
+//! Progress of long work, and the way to stop it.
 
 /// Told how far a long operation is; asked whether it should stop.
 ///
@@ -9,7 +9,7 @@ pub trait Progress: Sync {
         let _ = (stage, total);
     }
 
-    /// So many more bytes of the stage are done.
+    /// Reports that this number of further bytes of the stage is done.
     fn advance(&self, bytes: u64) {
         let _ = bytes;
     }

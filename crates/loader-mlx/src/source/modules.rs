@@ -1,4 +1,4 @@
-//! Which tensors of plain files are parts of a quantized one.
+//! Recognises the arrays of plain files that form one quantized tensor.
 //!
 //! Two conventions are known. A blob of ours says in its metadata what `name`, `name.scale`, `name.bias` and `name.global_scale` are. A directory
 //! of mlx-lm says it in `config.json`, for every module or for one, and has `module.weight`, `module.scales` and `module.biases`,
@@ -86,7 +86,7 @@ struct Found<'a> {
     companions: Vec<(Role, Array<'a>)>,
 }
 
-/// What `weight` is by either convention, if it is quantized.
+/// Recognises `weight` by either convention, if it is quantized.
 fn code_of<'a>(
     name: &str,
     weight: &Array<'a>,

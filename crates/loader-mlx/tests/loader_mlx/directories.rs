@@ -30,7 +30,7 @@ fn a_directory_of_mlx_is_quantized_as_its_configuration_says() {
     assert!(!names.is_empty());
     assert!(of.iter().all(|quantization| quantization.quant_type.starts_with("int")));
     assert!(weights.names().all(|name| !name.ends_with(".scales") && !name.ends_with(".biases")));
-    // As plain files nothing says what belongs together.
+    // Plain files do not say which arrays belong together.
     let files = weights.len();
     let mut paths: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|end| end == "safetensors"));

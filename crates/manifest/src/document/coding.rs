@@ -4,9 +4,9 @@ use longshore_st_format::{Dtype, Shape};
 
 use super::{Part, Quantization, Role, TensorEntry};
 
-/// What a code makes of a tensor `[…, K]`. Its weight is U32 `[…, K × bits / 32]`.
+/// The stored form of a tensor `[…, K]` under a code. Its weight is U32 `[…, K × bits / 32]`.
 pub(crate) struct Coding {
-    /// Of the code of one element.
+    /// Bits of the code of one element.
     pub(crate) bits: u64,
     /// A scale and a bias of the tensor's own type for each group, rather than a scale in one byte.
     pub(crate) is_affine: bool,

@@ -27,13 +27,13 @@ pub struct Config {
     /// The size of a GGUF model in words, such as `8.0B`; empty in safetensors models.
     #[serde(default)]
     pub model_type: String,
-    /// How the weights are coded, such as `int4`, if all that are quantized are meant to be coded alike; else empty.
+    /// The scheme of the weights, such as `int4`, if all quantized weights are meant to share one; else empty.
     #[serde(default)]
     pub file_type: String,
-    /// Which of a runtime's templates turns messages into a prompt.
+    /// Name of the runtime's template that turns messages into a prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renderer: Option<String>,
-    /// Which of a runtime's parsers reads the model's answers.
+    /// Name of the runtime's parser that reads the model's answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parser: Option<String>,
     /// The oldest runtime version that can run the model.
@@ -45,7 +45,7 @@ pub struct Config {
     /// The model's name there: unused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote_model: Option<String>,
-    /// What the model can do, `completion` first.
+    /// Capabilities of the model, `completion` first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<String>,
     /// The longest context, in tokens.
@@ -66,7 +66,7 @@ pub struct Config {
     /// The operating system of a container image: unused.
     #[serde(default)]
     pub os: String,
-    /// What this project adds; absent in a model that ollama wrote.
+    /// The tensor table, which this project adds; absent in a model that ollama wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longshore: Option<Arc<TensorTable>>,
 }
@@ -79,13 +79,13 @@ pub struct Draft {
     pub model_format: String,
     /// The class that runs it.
     pub architecture: String,
-    /// What stands before the names of its tensors.
+    /// Prefix of the names of its tensors.
     pub tensor_prefix: String,
     /// The layer that is its `config.json`.
     pub config: String,
 }
 
-/// How a model was imported.
+/// The record of an import.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Import {
@@ -97,7 +97,7 @@ pub struct Import {
     /// The policy that chose a scheme for each tensor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
-    /// How codes were chosen.
+    /// The profile by which codes were chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
     /// The digest of the file that weighted the choice of codes.

@@ -58,7 +58,7 @@ pub fn expert_groups(table: &TensorTable) -> Vec<ExpertGroup<'_>> {
 }
 
 impl<'t> ExpertGroup<'t> {
-    /// What a reader fetches for expert `index`: its bytes of every projection. `None` if there is no such expert.
+    /// The byte ranges of expert `index` in every projection. `None` if there is no such expert.
     #[must_use]
     pub fn expert(&self, index: u64) -> Option<Vec<ExpertTensor<'t>>> {
         let of_tensor = |&(blob, tensor): &(&'t BlobEntry, &'t TensorEntry)| {

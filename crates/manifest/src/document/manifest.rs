@@ -41,7 +41,7 @@ pub struct Manifest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
-    /// What the blob holds, see [`media_type`].
+    /// Kind of the blob's contents, see [`media_type`].
     pub media_type: String,
     /// The blob.
     pub digest: Digest,
@@ -78,9 +78,9 @@ pub enum DocumentError {
     /// A value that contradicts another.
     #[error("the {what} is inconsistent: {problem}")]
     Inconsistent {
-        /// Which document.
+        /// The document.
         what: &'static str,
-        /// What does not fit together.
+        /// The values that contradict each other.
         problem: String,
     },
 }

@@ -17,9 +17,9 @@ const VERSION: u32 = 1;
 pub struct TensorTable {
     /// The version of the table's format.
     pub version: u32,
-    /// What the model is.
+    /// Facts about the model.
     pub facts: Facts,
-    /// How it was imported.
+    /// The record of the import.
     pub import: Import,
     /// The tensor blobs, in the manifest's order.
     pub blobs: Vec<BlobEntry>,
@@ -46,10 +46,10 @@ pub struct TensorEntry {
     pub dtype: Dtype,
     /// The logical shape, in elements.
     pub shape: Shape,
-    /// How the values are coded; absent for a plain tensor.
+    /// The scheme of the values; absent for a plain tensor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization: Option<Quantization>,
-    /// How import arranged the source's values before any quantization. The document calls it `transform`.
+    /// Arrangement of the source's values before any quantization. The document calls this member `transform`.
     #[serde(default, rename = "transform")]
     pub arrangement: Arrangement,
     /// The source's tensors that it was made from, in order; empty where that is one tensor of the same name.
@@ -57,12 +57,12 @@ pub struct TensorEntry {
     pub sources: Vec<String>,
     /// The parts: the weight, then the companions.
     pub parts: Vec<Part>,
-    /// What quantization lost, where import was asked to measure it.
+    /// The loss of quantization, where the import was asked to measure it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss: Option<Loss>,
 }
 
-/// What quantization lost of a tensor: the values that its codes stand for, in F32, against those that were quantized.
+/// The loss of quantization in one tensor: decoded values in F32, compared with the values that were quantized.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Loss {
     /// The largest absolute error, in the unit of the values.
@@ -91,7 +91,7 @@ impl Loss {
     }
 }
 
-/// How the values of a tensor are coded.
+/// The scheme of a tensor's values.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Quantization {
     /// The code: `int2` … `int8`, `nvfp4`, `mxfp4` or `mxfp8`.
@@ -118,7 +118,7 @@ pub enum Arrangement {
 /// A part of a tensor: one array in a blob.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// What the array is to the tensor.
+    /// Role of the array in the tensor.
     pub role: Role,
     /// The type of the array's elements.
     pub dtype: Dtype,
@@ -134,7 +134,7 @@ pub struct Part {
     pub blob: Option<Digest>,
 }
 
-/// What an array is to the tensor whose part it is.
+/// Role of an array in the tensor that it is a part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -145,11 +145,11 @@ pub enum Role {
     Scale,
     /// One bias per group.
     Bias,
-    /// What multiplies the scales: one F32 for all of them, or `[experts, 1, 1]`, one for those of each expert of a stack.
+    /// Multiplier of the scales: one F32 for all of them, or `[experts, 1, 1]`, one for each expert of a stack.
     GlobalScale,
 }
 
-/// As a request for it is written: `int4-g64`, `nvfp4`; an affine code always with its group.
+/// Writes the scheme as a request spells it: `int4-g64`, `nvfp4`; an affine scheme always with its group.
 impl fmt::Display for Quantization {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.quant_type)?;
@@ -158,7 +158,7 @@ impl fmt::Display for Quantization {
 }
 
 impl Role {
-    /// What the array's name in the blob adds to the tensor's name.
+    /// Suffix that the array's name in the blob adds to the tensor's name.
     #[must_use]
     pub fn suffix(self) -> &'static str {
         match self {

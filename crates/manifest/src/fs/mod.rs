@@ -23,13 +23,13 @@ use std::{
 )]
 #[non_exhaustive]
 pub struct FsError {
-    /// What was tried: `open`, `create`, `write to`, …
+    /// The attempted action: `open`, `create`, `write to`, …
     pub action: &'static str,
     /// The file or directory; where it was to be renamed, its new path.
     pub path: PathBuf,
     /// The path that was to be renamed; `None` for any other action.
     pub from: Option<PathBuf>,
-    /// What the system answered.
+    /// The system's error.
     pub source: io::Error,
 }
 
@@ -117,7 +117,7 @@ pub(crate) fn entries(path: &Path) -> Result<Vec<(String, fs::FileType)>, FsErro
     Ok(named.collect())
 }
 
-/// As [`entries`], and with names that are not UTF-8.
+/// Like [`entries`], including names that are not UTF-8.
 pub(crate) fn all_entries(path: &Path) -> Result<Vec<(OsString, fs::FileType)>, FsError> {
     let reader = match fs::read_dir(path) {
         Ok(reader) => reader,

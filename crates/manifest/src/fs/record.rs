@@ -93,12 +93,12 @@ fn without_syncs(op: Op<'_>) -> io::Result<Option<File>> {
 #[derive(Debug)]
 pub(crate) struct Faulty {
     pub(crate) error: io::ErrorKind,
-    /// Which change fails, counted from 0; all from there on if `for_good`.
+    /// Number of the change that fails, counted from 0; all from there on fail if `for_good`.
     pub(crate) at: usize,
     pub(crate) for_good: bool,
     pub(crate) can_sync_all: bool,
     pub(crate) count: AtomicUsize,
-    /// What failed: the action and the path.
+    /// Failed changes: the action and the path.
     pub(crate) failed: Mutex<Vec<(&'static str, PathBuf)>>,
 }
 
@@ -134,7 +134,7 @@ impl FileSystem for Faulty {
     }
 }
 
-/// What [`Stops`] gives for a path between two readings.
+/// Path that [`Stops`] reports between two readings.
 pub(crate) const BETWEEN_READS: &str = "between reads";
 
 /// Calls back before and after each change: with twice its number, and that plus 1.

@@ -35,7 +35,7 @@ pub(crate) enum Op<'a> {
 }
 
 impl Op<'_> {
-    /// What is tried, for errors, and on which path: the new one of a rename.
+    /// The action, in the words of errors, and its path; for a rename the new path.
     pub(crate) fn target(&self) -> (&'static str, &Path) {
         match *self {
             Op::Create { path, .. } => ("create", path),
@@ -58,7 +58,7 @@ impl Op<'_> {
     }
 }
 
-/// What carries out changes: the system, or in tests something that records them or lets them fail.
+/// Carries out changes: the system does, or in tests something that records changes or lets them fail.
 pub(crate) trait FileSystem: std::fmt::Debug + Send + Sync {
     /// Carries out one change. The answer to [`Op::Create`] is the open file.
     fn run(&self, op: Op<'_>) -> io::Result<Option<File>>;

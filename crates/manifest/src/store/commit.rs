@@ -15,7 +15,7 @@ use crate::{
     fs::{self, Disk},
 };
 
-/// What [`Ingest::commit`] did.
+/// Outcome of [`Ingest::commit`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Committed {
@@ -112,7 +112,7 @@ impl Ingest<'_> {
     /// Lists the blobs in the lease that `name` reaches and `kept` does not have: should this import be killed once it has placed
     /// its manifest, the next one deletes them.
     fn list_replaced(&self, name: &ModelName, kept: &HashMap<Digest, u64>) -> Result<HashSet<Digest>, FsError> {
-        // What cannot be read has blobs that nobody knows.
+        // The blobs of a manifest that cannot be read are not known.
         let Ok((_, manifest)) = self.store().read_manifest(name) else { return Ok(HashSet::new()) };
         let mut replaced = distinct_blobs(&manifest);
         replaced.retain(|digest, _| !kept.contains_key(digest));

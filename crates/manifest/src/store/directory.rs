@@ -5,7 +5,7 @@ use std::{io, path::Path};
 use super::owner::is_unique_name;
 use crate::FsError;
 
-/// What a directory is, if it is no store of ours and not empty. None is ever written to.
+/// Kind of a directory that is no store of ours and not empty. No such directory is ever written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Owner {
@@ -33,7 +33,7 @@ const SYSTEM: [&str; 11] = [
 ];
 const SYSTEM_PREFIXES: [&str; 3] = [".Trash", ".nfs", ".fuse_hidden"];
 
-/// Who owns the directory `root`, which has no marker; `None` where a store may be made in it.
+/// Owner of the directory `root`, which has no marker; `None` where a store may be made in it.
 pub(super) fn owner_of(root: &Path) -> Result<Option<Owner>, FsError> {
     let has = |name: &str| root.join(name).is_dir();
     if has("snapshots") && (has("refs") || has("blobs")) {

@@ -9,7 +9,7 @@ use std::{
 use super::{GcError, ModelError, Store, lease};
 use crate::{Digest, FsError, fs};
 
-/// What became of blobs that were to be deleted, each with its size in bytes.
+/// Outcome for blobs that were to be deleted, each with its size in bytes.
 #[derive(Debug, Default)]
 pub(super) struct Freed {
     /// Gone.
@@ -18,7 +18,7 @@ pub(super) struct Freed {
     pub(super) needed: Vec<(Digest, u64)>,
 }
 
-/// Which blobs must stay.
+/// Blobs that must stay.
 #[derive(Debug, Default)]
 pub(super) struct Marked {
     pub(super) named: HashSet<Digest>,

@@ -23,7 +23,7 @@ pub enum GcError {
         /// Why it cannot be read.
         source: ModelError,
     },
-    /// What a running import needs cannot be read. It runs, or nobody can tell whether it does.
+    /// The lease of an import that runs, or may run, cannot be read.
     #[error("the lease in {} cannot be read, so the blobs that its import needs are not known", dir.display())]
     Lease {
         /// The import's directory.
@@ -39,7 +39,7 @@ pub enum GcError {
     Fs(#[from] FsError),
 }
 
-/// How [`Store::gc`] deletes.
+/// Options of [`Store::gc`].
 ///
 /// ```
 /// use longshore_manifest::store::GcOptions;
@@ -62,7 +62,7 @@ impl Default for GcOptions {
     }
 }
 
-/// What [`Store::gc`] deleted, or would delete.
+/// Outcome of [`Store::gc`]: blobs that were, or would be, deleted.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct GcOutcome {
@@ -96,7 +96,7 @@ pub(super) fn total(blobs: &[(Digest, u64)]) -> u64 {
     blobs.iter().map(|(_, size)| *size).fold(0, u64::saturating_add)
 }
 
-/// What was removed of `tmp`.
+/// Entries that were removed from `tmp`.
 #[derive(Default)]
 struct Swept {
     /// Its size.
@@ -135,7 +135,7 @@ impl Store {
         let candidates = std::mem::take(&mut outcome.blobs);
         let is_free = |digest: &Digest| orphans.contains(digest) || !self.is_young(digest, options.grace);
         let freed = self.free(&candidates, None, is_free)?;
-        // What is needed since is either; a name may have come for it.
+        // A blob that is needed since then is in use too: a name may have come for it.
         outcome.in_use.extend(freed.needed);
         Ok(GcOutcome { blobs: freed.deleted, temporary_bytes, left, ..outcome })
     }
@@ -154,7 +154,7 @@ impl Store {
         Ok(Swept { bytes, orphans, left })
     }
 
-    /// What no name reaches: blobs to delete, those too young, those in use. The `orphans` of dead owners are never too young.
+    /// Sorts the blobs that no name reaches: those to delete, those too young, those in use. The `orphans` of dead owners are never too young.
     fn sort_out(&self, grace: Duration, orphans: &HashSet<Digest>) -> Result<GcOutcome, GcError> {
         // The blobs are listed first: one that comes into the store after the leases were read is no candidate.
         let files = self.blob_files()?;

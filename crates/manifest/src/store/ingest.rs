@@ -65,7 +65,7 @@ use crate::{Digest, FsError, RelativePath, fs};
 /// 5. Blobs are deleted that only the name's manifest before this one reached, or that killed imports had brought in for nobody.
 ///
 /// So a manifest that can be read has all its blobs, whole and durable; a crash leaves the previous state or the new one, and
-/// at most temporary files and unreferenced blobs. Of an import that is killed, the next one takes over what was finished.
+/// at most temporary files and unreferenced blobs. The next import takes over the finished blobs of a killed one.
 #[derive(Debug)]
 pub struct Ingest<'s> {
     store: &'s Store,
@@ -77,7 +77,7 @@ pub struct Ingest<'s> {
     /// The store's layers by name and size, read when first needed.
     twins: OnceLock<HashMap<String, HashMap<u64, Digest>>>,
     leftovers: Leftovers,
-    /// What the leases of dead owners list, to be deleted at the end where nobody needs it.
+    /// Blobs listed in the leases of dead owners, to be deleted at the end where nobody needs them.
     pub(super) orphans: Mutex<HashSet<Digest>>,
     files: AtomicU64,
 }
@@ -172,7 +172,7 @@ impl Store {
             ingest.handle = Some(fs::open_dir(&ingest.dir).map_err(FsError::at("open", &ingest.dir))?);
         }
         if take_over {
-            // What cannot be taken over stays for the next time: it is no reason to refuse an import.
+            // A blob that cannot be taken over stays for the next time. That is no reason to refuse an import.
             let taken = self.take_dead(&ingest.dir).unwrap_or_default();
             ingest.orphans = Mutex::new(self.orphans(&taken.paths));
             ingest.leftovers = Leftovers::of(&self.disk, &taken.paths).unwrap_or_default();
@@ -234,7 +234,7 @@ impl Ingest<'_> {
     /// while this one works. Without this it is removed at the end.
     pub fn keep_leftovers(&self, is_wanted: impl Fn(&str, u64) -> bool) {
         for path in self.leftovers.take_others(is_wanted) {
-            // What cannot be removed now is at the end, or by a later import.
+            // A file that cannot be removed now is removed at the end, or by a later import.
             let _ = self.store.disk.remove_file(&path);
         }
     }

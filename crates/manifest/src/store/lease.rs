@@ -1,4 +1,4 @@
-//! What a running import needs, so that nobody deletes it: a line for each blob.
+//! The lease of a running import: a line for each blob that it needs, so that nobody deletes the blob.
 
 use std::{
     collections::HashMap,

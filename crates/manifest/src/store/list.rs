@@ -59,7 +59,7 @@ impl Store {
         let mut blobs: Vec<_> =
             std::iter::once(&layers.config).chain(&layers.layers).map(|blob| (blob.digest, blob.size)).collect();
         blobs.sort_unstable_by(|a, b| beginning(&a.0).cmp(&beginning(&b.0)).then_with(|| a.cmp(b)));
-        // Of one digest with two sizes the last was counted.
+        // If a digest is listed with two sizes, the last was counted.
         blobs.dedup_by(|next, kept| {
             let is_same = next.0 == kept.0;
             kept.1 = if is_same { next.1 } else { kept.1 };
@@ -88,7 +88,7 @@ impl Store {
         Ok(Line { modified: self.modified(name), blobs, summary })
     }
 
-    /// What a line says of a config, and the config's file.
+    /// The fields of a config that a line shows, and the config's file.
     fn head(&self, config: &Layer<'_>) -> Result<(PathBuf, Head), ModelError> {
         let path = self.blob_path(&config.digest);
         let file = fs::open(&path)?;
@@ -113,7 +113,7 @@ impl Store {
     }
 }
 
-/// What is known of a model whose manifest can be read.
+/// Line of a model whose manifest can be read.
 struct Line {
     modified: Option<SystemTime>,
     /// Each once, sorted by [`beginning`], with its size in bytes.
@@ -173,7 +173,7 @@ impl<'d> Lean<'d> {
 #[derive(Default)]
 struct Head {
     model_format: String,
-    /// Of a GGUF model its architecture; of others it is empty.
+    /// Architecture of a GGUF model; empty for others.
     model_family: String,
     file_type: String,
     facts: Option<Facts>,
@@ -287,7 +287,7 @@ impl<'de> Visitor<'de> for Table<'_> {
     }
 }
 
-/// What nearly always tells two digests apart, and sorts them.
+/// Leading bytes of a digest, which nearly always tell two digests apart, and sort them.
 fn beginning(digest: &Digest) -> u64 {
     digest.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
@@ -296,7 +296,7 @@ fn beginning(digest: &Digest) -> u64 {
 fn unique_sizes(lines: &[Result<Line, ModelError>]) -> Vec<u64> {
     let part_of = |digest: &Digest| beginning(digest) / (u64::MAX / PARTS + 1);
     let count = |part: u64| {
-        // Who has a blob, as far as has been seen: one line, or several.
+        // Owners of each blob seen so far: one line, or several.
         let mut owners: HashMap<&Digest, Option<(usize, u64)>> = HashMap::new();
         for (at, line) in lines.iter().enumerate() {
             let blobs = line.as_ref().map_or(&[][..], |line| &line.blobs);

@@ -44,7 +44,7 @@ use crate::{
 };
 use owner::unique_name;
 
-/// What the marker file of a store holds.
+/// Contents of the marker file of a store.
 const MARKER: &str = "{\"longshore\":\"store\",\"version\":1}\n";
 /// The name of the file that marks a directory as a store of ours.
 pub const MARKER_NAME: &str = "longshore.json";
@@ -150,7 +150,7 @@ impl Store {
         self.owner.is_some()
     }
 
-    /// What the directory is, if it is no store of ours and was not empty when it was opened.
+    /// Kind of the directory, if it is no store of ours and was not empty when it was opened.
     #[must_use]
     pub fn owner(&self) -> Option<Owner> {
         self.owner

@@ -27,9 +27,9 @@ pub struct Model {
     pub name: ModelName,
     /// The digest of the manifest document: the model's identity.
     pub digest: Digest,
-    /// Which blobs the model is made of.
+    /// The blobs that the model is made of.
     pub manifest: Manifest,
-    /// What the model is and where its tensors lie.
+    /// Facts about the model, and the places of its tensors.
     pub config: Config,
 }
 
@@ -50,7 +50,7 @@ pub enum ModelError {
     Document {
         /// The document's file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         source: DocumentError,
     },
     /// A document is larger than any real one.
@@ -86,7 +86,7 @@ pub struct ListEntry {
     pub name: ModelName,
     /// When the manifest was written.
     pub modified: Option<SystemTime>,
-    /// What is behind the name.
+    /// The model behind the name.
     pub summary: Result<Summary, ModelError>,
 }
 
@@ -105,9 +105,9 @@ pub struct Summary {
     /// The type of its quantized tensors; empty where none is, or several are and none was asked for. Of a GGUF model what it
     /// says of itself, such as `Q4_K_M`.
     pub file_type: String,
-    /// What the model is, as far as its config says.
+    /// Facts about the model from its config.
     pub facts: Facts,
-    /// How it was imported; `None` where another program did it.
+    /// The record of the import; `None` where another program stored the model.
     pub import: Option<Import>,
 }
 
@@ -127,7 +127,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// As [`Self::model`].
+    /// The errors of [`Self::model`].
     pub fn manifest(&self, name: &ModelName) -> Result<(Digest, Manifest), ModelError> {
         self.read_manifest(name)
     }
@@ -146,7 +146,7 @@ impl Store {
         self.find_names(|_| Ok(()))
     }
 
-    /// As [`Self::names`], for those who conclude from a name's absence: nothing may hide names. There must be a directory of
+    /// Like [`Self::names`], for callers that conclude from a name's absence: nothing may hide names. There must be a directory of
     /// manifests, and no link in the place of one may lead nowhere, as it does while another disk is not mounted.
     pub(super) fn all_names(&self) -> Result<Vec<ModelName>, FsError> {
         let root = self.manifests();
@@ -198,7 +198,7 @@ impl Store {
         // An unknown name is no reason to make a store.
         self.read_manifest(from)?;
         let ingest = self.begin(false)?;
-        // What another process does to `from` meanwhile, the commit finds out: it makes sure of every blob.
+        // Another process may change `from` meanwhile. The commit finds that out, since it checks every blob.
         let bytes = self.read_manifest_bytes(from)?;
         let manifest = self.parse_manifest(from, &bytes)?;
         Ok(ingest.commit_document(to, &manifest, &bytes)?)

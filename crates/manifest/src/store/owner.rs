@@ -1,4 +1,4 @@
-//! Who a temporary belongs to, and whether that process is certainly gone.
+//! Owner of a temporary, and whether that process is certainly gone.
 
 use std::{
     fmt,
@@ -19,7 +19,7 @@ pub(super) struct Owner {
     boot: String,
 }
 
-/// What is known of an owner.
+/// Fate of an owner, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     /// The process is there.
@@ -67,7 +67,7 @@ impl Owner {
         })
     }
 
-    /// What `me` can say about this owner.
+    /// Fate of this owner, as far as `me` can know it.
     pub(super) fn fate(&self, me: &Self) -> Fate {
         if self.boot != me.boot {
             return Fate::OtherBoot;
@@ -158,7 +158,7 @@ fn process_fate(_process: u32, _started: u64) -> Fate {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    /// What `/proc/<process>/stat` says.
+    /// Fields of `/proc/<process>/stat`.
     #[derive(Debug, PartialEq, Eq)]
     pub(super) struct Stat {
         /// In clock ticks since the system was started.

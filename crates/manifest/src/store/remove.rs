@@ -5,7 +5,7 @@ use std::{collections::HashSet, io, path::Path};
 use super::{GcError, ModelError, Store, gc::total};
 use crate::{Digest, FsError, ModelName};
 
-/// What [`Store::remove`] did.
+/// Outcome of [`Store::remove`].
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Removed {

@@ -23,7 +23,7 @@ pub struct SpellingError {
 }
 
 impl SpellingError {
-    /// What the two spell in different cases first.
+    /// The first segment that the two names spell in different cases.
     fn part(&self) -> &'static str {
         let pairs = segments(&self.name).into_iter().zip(segments(&self.existing));
         let mut parts = ["host", "namespace", "model", "tag"].into_iter().zip(pairs);
@@ -31,7 +31,7 @@ impl SpellingError {
     }
 }
 
-/// What a name's path consists of.
+/// The segments of a name's path.
 fn segments(name: &ModelName) -> [&str; 4] {
     [name.host(), name.namespace(), name.model(), name.tag()]
 }

@@ -1,4 +1,4 @@
-//! What lies in `tmp`, and what of it nobody works with any more.
+//! Entries of `tmp`, and those among them that no process works with any more.
 
 use std::{
     io,
@@ -26,7 +26,7 @@ pub(super) struct Temporary {
     pub(super) is_dead: bool,
 }
 
-/// What was taken from dead owners.
+/// Entries taken from dead owners.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     /// Where it is now.
@@ -58,7 +58,7 @@ impl Store {
     /// Moves everything dead from `tmp` into `own`, where nobody else will touch it, puts blobs back that a dead `gc` had moved
     /// away, and returns what it took.
     ///
-    /// Of two that try, one renames and the other finds nothing. What cannot be taken stays: another user's, say.
+    /// If two processes try, one renames and the other finds nothing. An entry that cannot be taken stays, such as another user's.
     pub(super) fn take_dead(&self, own: &Path) -> Result<Taken, FsError> {
         let mut taken = Taken::default();
         for dead in self.temporaries()?.into_iter().filter(|found| found.is_dead) {

@@ -1,4 +1,4 @@
-//! What killed imports had finished, for the next one to go on with.
+//! Finished blobs of killed imports, for the next import to go on with.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -69,7 +69,7 @@ impl Store {
 fn listed<'d>(dirs: impl IntoIterator<Item = &'d PathBuf>) -> HashSet<Digest> {
     let mut found = HashSet::new();
     for dir in dirs {
-        // What cannot be read only stays for a `gc` to find.
+        // A blob listed in a lease that cannot be read stays for `gc` to find.
         found.extend(lease::read(dir).unwrap_or_default().into_iter().map(|line| line.digest));
         found.extend(listed(&directories(dir).unwrap_or_default()));
     }
@@ -81,7 +81,7 @@ fn collect(
     found: &mut HashMap<(String, u64), Vec<PathBuf>>,
     kept: &mut HashSet<PathBuf>,
 ) -> Result<(), FsError> {
-    // What a damaged lease listed is lost work and nothing worse.
+    // The blobs that a damaged lease listed are lost work and nothing worse.
     for line in lease::read(dir).unwrap_or_default() {
         let (Some(name), Some(file)) = (line.name, line.file) else { continue };
         let path = dir.join(file.as_str());

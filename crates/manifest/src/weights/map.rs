@@ -9,11 +9,11 @@ use memmap2::Mmap;
 #[error("cannot {action} {}", path.display())]
 #[non_exhaustive]
 pub struct MapError {
-    /// What was tried.
+    /// The attempted action.
     pub action: &'static str,
     /// The blob's file.
     pub path: PathBuf,
-    /// What the system answered.
+    /// The system's error.
     pub source: io::Error,
 }
 
@@ -84,7 +84,7 @@ impl MappedPart {
     ///
     /// # Errors
     ///
-    /// What the system answers: the file ends before, its disk fails, or the system cannot say (only Linux from 5.14 on can).
+    /// The system's error: the file ends before, its disk fails, or the kernel cannot populate a map (Linux before 5.14).
     #[cfg(target_os = "linux")]
     #[expect(unsafe_code, reason = "a map of a part is hashed without a copy")]
     pub(crate) fn read(file: &File, offset: u64, length: usize) -> io::Result<Self> {

@@ -24,7 +24,7 @@ pub(crate) use map::MappedPart;
 use map::{Dir, MappedBlob};
 pub use verify::CorruptError;
 
-/// So many blobs are opened by several threads. Fewer take less time than waking them.
+/// Number of blobs from which several threads open them. Fewer blobs take less time than waking the threads.
 const MANY: usize = 128;
 
 /// The tensors of a model, or of one component of it, in host memory.
@@ -40,7 +40,7 @@ pub struct Weights {
     others: HashMap<Digest, MappedBlob>,
     /// Sorted by name.
     tensors: Vec<Located>,
-    /// Of all tensors, companions included.
+    /// Bytes of all tensors, companions included.
     bytes: u64,
 }
 
@@ -55,7 +55,7 @@ struct Located {
     map: usize,
 }
 
-/// Which tensors of a model to open. What is left out costs nothing: a blob is mapped only if one of its tensors is wanted.
+/// Selection of the tensors to open. Unselected tensors cost nothing: a blob is mapped only if one of its tensors is selected.
 #[derive(Clone, Default)]
 pub struct OpenOptions<'f> {
     /// Only this component's tensors, such as `text_encoder`; their names never carry the component as a prefix.
@@ -245,7 +245,7 @@ impl Weights {
         self.blobs.iter().map(|(digest, _)| *digest).chain(self.others.keys().copied())
     }
 
-    /// How the quantized tensors are coded, if all are coded alike; `None` if there are none or they differ. Ask each
+    /// The scheme of the quantized tensors, if all have the same; `None` if there are none or they differ. Ask each
     /// [`Tensor::quantization`] rather than rely on this.
     #[must_use]
     pub fn quantization(&self) -> Option<&Quantization> {
@@ -320,7 +320,7 @@ impl<'w> Tensor<'w> {
         &self.entry.shape
     }
 
-    /// How the values are coded; `None` for a plain tensor.
+    /// The scheme of the values; `None` for a plain tensor.
     #[must_use]
     pub fn quantization(&self) -> Option<&'w Quantization> {
         self.entry.quantization.as_ref()

@@ -26,7 +26,7 @@ pub enum CorruptError {
         found: Digest,
         /// The tensors in it that were loaded.
         tensors: Vec<String>,
-        /// How many other blobs are corrupt.
+        /// Number of other corrupt blobs.
         others: usize,
     },
     /// It was told to stop.

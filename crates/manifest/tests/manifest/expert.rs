@@ -4,7 +4,7 @@ use longshore_manifest::document::{Arrangement, Part, Quantization, Role, Tensor
 use longshore_st_format::{Dtype, Shape};
 use proptest::{prelude::*, sample::select};
 
-/// What a part is, its type, and the extents of one expert's.
+/// Role and type of a part, and the extents of one expert's share.
 type Spec = (Role, Dtype, Vec<u64>);
 
 /// A stack whose parts lie behind each other, a few bytes apart.

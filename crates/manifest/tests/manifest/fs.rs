@@ -1,4 +1,4 @@
-//! What is no regular file in a store is an error, and nobody waits for it.
+//! An entry of a store that is no regular file is an error, and nobody waits for it.
 #![cfg(unix)]
 
 use std::{
@@ -16,7 +16,7 @@ use longshore_manifest::{
 
 use crate::util::{Blob, Scratch, at_once, commit, name, verify};
 
-/// What can be put in the place of a file.
+/// Replacements for a file.
 const OTHERS: [fn(&Path); 3] = [pipe, socket, device];
 
 fn pipe(path: &Path) {

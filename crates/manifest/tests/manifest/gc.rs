@@ -140,7 +140,7 @@ fn what_a_running_import_needs_stays() {
     }
     assert_eq!(scratch.temporaries().len(), 1);
 
-    // So does what a name reached that is removed meanwhile.
+    // The blobs of a name that is removed meanwhile stay too.
     let kept = ingest.add(b"{}\n").unwrap();
     let removed = scratch.store.remove(&name("m")).unwrap();
     assert_eq!((removed.blobs.len(), removed.in_use), (2, vec![(kept.digest, 3)]));

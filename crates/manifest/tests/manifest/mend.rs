@@ -108,7 +108,7 @@ fn weights_are_hashed_as_they_are_loaded() {
     damage(&scratch, &c);
     let error = open(&OpenOptions::default()).verify(&Silent).unwrap_err();
     assert!(matches!(&error, CorruptError::Blob { digest: found, others: 1, .. } if *found == digest), "{error}");
-    // What is not loaded is not hashed.
+    // Unloaded blobs are not hashed.
     let is_a = |name: &str| name == a.name;
     let options = OpenOptions { select: Some(&is_a), ..OpenOptions::default() };
     assert_eq!(open(&options).verify(&Silent), Ok(()));

@@ -92,7 +92,7 @@ impl Given {
     }
 }
 
-/// What is selected of an array, element by element.
+/// The selected elements of an array, one by one.
 fn naive(part: &Part, blob: &[u8], is_stack: bool, selection: &Selection, shard: Option<Shard>) -> Vec<u8> {
     let dims = part.shape.dims();
     let width = u64::from(part.dtype.bits() / 8);

@@ -101,7 +101,7 @@ fn kill(scratch: &Scratch, dir: &std::path::Path) {
     }
 }
 
-/// What an import leaves that is killed after it has finished the layers `w0`, `w1`, … and has begun another.
+/// Leftovers of an import that is killed after it has finished the layers `w0`, `w1`, … and has begun another.
 fn killed(scratch: &Scratch, layers: &[Vec<u8>]) {
     let ingest = scratch.store.ingest().unwrap();
     for (at, content) in layers.iter().enumerate() {
@@ -152,7 +152,7 @@ fn the_next_import_goes_on_from_what_a_killed_one_had_finished() {
     killed(&scratch, &layers);
 
     let ingest = scratch.store.ingest().unwrap();
-    // What was half written is gone at once.
+    // A half-written file is gone at once.
     assert_eq!(files(&scratch), 4);
     assert!(ingest.has_like("w0", 5000) && !ingest.has_like("w0", 4999) && !ingest.has_like("half", 1000));
     let mut blob = ingest.blob_like("w0", 5000).unwrap();

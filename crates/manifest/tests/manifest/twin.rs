@@ -138,7 +138,7 @@ fn gaps_are_refused_beside_a_twin_too() {
         let mut blob = ingest.blob_like("w", 5000).unwrap();
         blob.write_at(0, &content[..10]).unwrap();
         blob.write_at(4999, &[last]).unwrap();
-        // What the twin has in the gap must not become part of the blob.
+        // The twin's bytes in the gap must not become part of the blob.
         let error = blob.finish().unwrap_err();
         assert!(chain(&error)[1].contains("11 bytes were written, expected the 5000"), "{:?}", chain(&error));
     }

@@ -11,7 +11,7 @@ use crate::{
     document::{Role, is_component},
 };
 
-/// What ollama called the only array of a blob before v0.16. The layer's name is the tensor's.
+/// Name that ollama gave the only array of a blob before v0.16. The layer's name is the tensor's.
 const DATA: &str = "data";
 
 /// The headers of a model's tensor blobs.
@@ -180,7 +180,7 @@ impl<'m> Array<'m> {
         Some(Self { name, info, ..*self })
     }
 
-    /// What the blob's metadata says of it: of itself, or of all that the blob holds.
+    /// The blob's metadata for this array: its own, and that for all arrays of the blob.
     pub(super) fn metadata(&self, key: &str) -> [Option<&'m str>; 2] {
         let metadata = self.header.metadata();
         [format!("{}.{key}", self.info.name()), key.to_owned()].map(|key| metadata.get(&key).map(String::as_str))

@@ -21,7 +21,7 @@ pub enum TableError {
     /// Its components have more arrays together than any real model.
     #[error("its components have {arrays} arrays together, expected at most {limit}")]
     TooLarge {
-        /// How many they have: those of a blob count once for each component that names it.
+        /// Number of arrays. The arrays of a blob count once for each component that names it.
         arrays: usize,
         /// The most that a table is made of.
         limit: usize,
@@ -33,7 +33,7 @@ pub enum TableError {
         digest: Digest,
         /// The first layer that has it.
         layer: String,
-        /// Which file, and what is wrong with it.
+        /// The file and its problem.
         source: Box<OpenError>,
     },
     /// Nothing says how a tensor is coded, and its shapes do not tell.
@@ -70,13 +70,13 @@ pub enum TableError {
         digest: Digest,
         /// The tensor.
         tensor: String,
-        /// What does not fit.
+        /// The problem.
         problem: String,
     },
     /// The tensors do not fit together: two have one name, for example.
     #[error("its tensors make no table")]
     Table {
-        /// What does not fit.
+        /// The problem.
         source: DocumentError,
     },
 }

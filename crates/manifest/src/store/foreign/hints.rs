@@ -1,4 +1,4 @@
-//! What a model's JSON files say that its blobs may not.
+//! Facts from a model's JSON files that its blobs may lack.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,11 +9,11 @@ use serde_json::{Map, Value};
 use super::{Store, scheme::Said};
 use crate::{Config, Digest, Manifest, document::Facts};
 
-/// What to go by for tensors whose blobs say nothing.
+/// Facts for tensors whose blobs say nothing about their scheme.
 pub(super) struct Hints {
     /// The type of values whose codes do not say it.
     pub(super) float: Dtype,
-    /// What is said of the model as a whole, for where shapes leave a choice: most certain first.
+    /// Statements about the model as a whole, for tensors whose shapes leave a choice; most certain first.
     pub(super) weak: Vec<Said>,
     /// MLX's description of the weights that it quantized.
     quantization: Option<SourceQuantization>,
@@ -43,7 +43,7 @@ impl Hints {
         }
     }
 
-    /// What `config.json` says of a tensor: of its module, or of all.
+    /// The scheme that `config.json` gives a tensor: that of its module, or that of all.
     pub(super) fn said(&self, tensor: &str) -> Option<Said> {
         let quantization = self.quantization.as_ref()?;
         let module = tensor.strip_suffix(".weight").unwrap_or(tensor);
@@ -58,7 +58,7 @@ impl Hints {
     }
 }
 
-/// What the model is, as its `config.json` or a pipeline's `model_index.json` says.
+/// Facts about the model from its `config.json`, or from a pipeline's `model_index.json`.
 pub(in crate::store) fn facts(store: &Store, manifest: &Manifest) -> Facts {
     let files = Files::of(store, manifest);
     if let Some(own) = files.config("config.json") {

@@ -1,4 +1,4 @@
-//! How a tensor's values are coded: as metadata says, else as the shapes of its parts tell.
+//! The scheme of a tensor: from metadata, else from the shapes of its parts.
 
 use longshore_st_format::{Dtype, Shape};
 
@@ -12,7 +12,7 @@ pub(super) struct Parts<'a> {
     pub(super) bias: Option<&'a Array<'a>>,
 }
 
-/// What something says about a tensor's type.
+/// A statement about a tensor's scheme.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Said {
     /// The canonical name.
@@ -37,7 +37,7 @@ impl Said {
 
 /// The type of a quantized tensor, and the type and shape of its values.
 ///
-/// What the blob says of the tensor comes first, then what it says of all its tensors, then what `config.json` says, which
+/// The blob's metadata for the tensor comes first, then its metadata for all its tensors, then `config.json`, which
 /// describes the checkpoint that was imported. The first that fits the parts is taken: an importer has labelled every tensor
 /// with the checkpoint's usual type. A blob's word that fits nothing is an error.
 pub(super) fn of(parts: &Parts<'_>, hints: &Hints) -> Result<(Quantization, Dtype, Shape), TableError> {

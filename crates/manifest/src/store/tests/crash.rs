@@ -18,12 +18,12 @@ use crate::{
     store::Store,
 };
 
-/// Of how many entries that are not durable all subsets are tried.
+/// Number of entries that are not durable up to which all subsets are tried.
 fn exhaustive() -> usize {
     if std::env::var_os("LONGSHORE_EXHAUSTIVE").is_some() { 10 } else { 5 }
 }
 
-/// What a scenario does to the disk: what was there before, and every step.
+/// The disk before a scenario, and every step of it.
 fn record(scenario: &Scenario, can_sync_all: bool) -> (PathBuf, Tree, Vec<Done>) {
     let dir = scratch();
     (scenario.before)(&quick(dir.path()));
@@ -143,7 +143,7 @@ fn every_sync_that_is_left_out_is_found() {
     assert!(without(2, false, &|done| of_dir(done, "blobs")));
     // A removal must be durable before the blobs go.
     assert!(without(5, true, &|done| matches!(done, Done::SyncDir(_))));
-    // So must another manifest in a name's place.
+    // The same holds for another manifest in a name's place.
     assert!(without(2, true, &|done| of_dir(done, "m")));
     // A file that was taken over, of which nobody knows whether it is durable.
     assert!(without(7, true, &|done| matches!(done, Done::SyncAll)));

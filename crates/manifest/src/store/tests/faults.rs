@@ -21,7 +21,7 @@ fn faulty(dir: &Path, faulty: Faulty) -> (Store, Arc<Faulty>) {
     (Store::open_on(dir.join("store"), Disk::of(faulty.clone())).unwrap(), faulty)
 }
 
-/// What failed at each place, and whether that was reported.
+/// Lets each change fail, and checks that the failure is reported.
 fn fail_everywhere(scenario: &Scenario, error: io::ErrorKind, can_sync_all: bool) {
     for at in 0.. {
         let dir = scratch();
@@ -44,7 +44,7 @@ fn fail_everywhere(scenario: &Scenario, error: io::ErrorKind, can_sync_all: bool
         let again = quick(dir.path());
         scenario.check(&again).unwrap_or_else(|error| panic!("{what}: {error}"));
         let left = entries(&again.temporary());
-        // What a killed import had left may stay where it is.
+        // Leftovers of a killed import may stay where they are.
         assert!(action == "remove" || left.iter().all(|name| name == "one"), "{what}: {left:?}");
         if done.is_err() && action != "remove" && !scenario.what.contains("collection") {
             assert_eq!(strays(&again, scenario), [""; 0], "{what}");

@@ -1,4 +1,4 @@
-//! What an import deletes besides what it makes.
+//! Blobs that an import deletes.
 
 use super::{
     super::GcOptions,
@@ -20,7 +20,7 @@ fn a_new_version_frees_what_only_the_old_one_had() {
     let done = try_import(&store, "m", &[B, C]).unwrap();
     assert_eq!((done.freed_blobs, done.freed_bytes), (1, A.1.len() as u64));
     assert!(has_only(&store, &[B, C]));
-    // What another name has stays.
+    // Blobs of another name stay.
     import(&store, "n", &[A, B]).unwrap();
     let done = store.copy(&name("n"), &name("m")).unwrap();
     assert_eq!((done.freed_blobs, done.freed_bytes, done.left.is_none()), (1, C.1.len() as u64, true));

@@ -32,7 +32,7 @@ struct Stop {
     at: usize,
     /// Whether it also waits when it is between two readings the next time.
     again: bool,
-    /// How often it has waited.
+    /// Number of waits.
     waits: AtomicUsize,
     reached: mpsc::Sender<()>,
     go_on: Mutex<mpsc::Receiver<()>>,

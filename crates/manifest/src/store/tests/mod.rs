@@ -1,4 +1,4 @@
-//! What a crash, a fault or another process may do to the store.
+//! Effects of a crash, a fault or another process on the store.
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
 mod crash;

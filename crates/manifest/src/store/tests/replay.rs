@@ -1,4 +1,4 @@
-//! What a disk may hold after a crash, from a log of what was done to it.
+//! States in which a disk may be after a crash, from a log of its changes.
 //!
 //! A sync of a file makes its contents durable, one of a directory its entries, one of everything all that was done so far. Of
 //! the rest, any part may have reached the disk, in any order: a rename as a whole, or contents as nothing, as a part, or as a
@@ -18,7 +18,7 @@ pub(super) type Tree = BTreeMap<PathBuf, Option<Vec<u8>>>;
 
 const ROOT: Node = 0;
 
-/// What one step does to the disk, and after how many steps that is durable.
+/// Effect of one step on the disk, and the number of steps after which it is durable.
 #[derive(Debug)]
 struct Effect {
     /// None: before the first.
@@ -34,7 +34,7 @@ enum Kind {
     Contents(Node, u64, Vec<u8>),
 }
 
-/// How contents that are not durable look.
+/// Appearance of contents that are not durable.
 #[derive(Debug, Clone, Copy)]
 enum Torn {
     Absent,

@@ -1,4 +1,4 @@
-//! What is done to a store in these tests, and what it may look like afterwards.
+//! Scenarios of these tests, and the states in which each may leave the store.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,7 +33,7 @@ pub(super) struct Scenario {
     /// Makes the store as it was before.
     pub(super) before: fn(&Store),
     pub(super) act: fn(&Store) -> Result<(), String>,
-    /// What each name may be, before or afterwards.
+    /// Allowed states of each name, before or afterwards.
     pub(super) names: &'static [(&'static str, &'static [Option<Files<'static>>])],
     /// A file of which the blob is damaged before.
     pub(super) damaged: Option<&'static [u8]>,
@@ -224,7 +224,7 @@ pub(super) fn orphan(store: &Store, content: &[u8]) {
     std::fs::write(store.blob_path(&Digest::of(content)), content).unwrap();
 }
 
-/// What an import leaves that is killed after it has finished these, and a `gc` that is killed with a blob moved away.
+/// Leftovers of an import that is killed after it has finished these files, and of a `gc` that is killed with a blob moved away.
 pub(super) fn left_behind(store: &Store, dir: &str, files: Files<'_>) {
     let ingest = store.ingest().unwrap();
     write(&ingest, files).unwrap();

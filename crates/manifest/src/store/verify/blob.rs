@@ -22,12 +22,12 @@ pub(super) const CHUNK: usize = 256 << 10;
 /// Bytes that are mapped at a time, where files are: little of the memory of who asks, and long against the time to map them.
 const PART: usize = 4 << 20;
 
-/// What one model expects of a blob.
+/// Expectations of one model about a blob.
 pub(super) struct Use<'m> {
     pub(super) model: &'m Reached,
     /// In bytes, from the manifest.
     pub(super) size: u64,
-    /// What it calls the blob: the names of layers.
+    /// Names that the model gives the blob: those of its layers.
     pub(super) names: Vec<&'m str>,
     /// From the table: more than one where components share the blob.
     pub(super) entries: Vec<&'m BlobEntry>,
@@ -114,7 +114,7 @@ fn hash(
         if progress.cancelled() { Err(Stop::Cancelled) } else { Ok(()) }
     };
     let mut at = 0;
-    // What cannot be mapped, as the file is cut off by now or the disk fails, is read below, and the error is that of reading.
+    // A part that cannot be mapped, since the file is cut off by now or the disk fails, is read below, for the error of reading.
     while mappable - at >= PART as u64
         && let Ok(part) = MappedPart::read(file, at, PART)
     {

@@ -20,7 +20,7 @@ pub use outcome::{Bad, Problem, VerifyError, VerifyOptions, VerifyOutcome};
 /// A model whose manifest can be read.
 pub(super) struct Reached {
     name: ModelName,
-    /// Of the manifest document.
+    /// Digest of the manifest document.
     digest: Digest,
     manifest: Manifest,
     config: Option<Config>,

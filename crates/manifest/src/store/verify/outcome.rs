@@ -1,18 +1,18 @@
-//! What can be verified, and what can be found.
+//! Options and outcome of a verification.
 
 use std::fmt;
 
 use super::{super::ModelError, blob::Use};
 use crate::{Digest, FsError, ModelName};
 
-/// What to verify.
+/// Options of a verification.
 #[derive(Debug, Clone, Default)]
 pub struct VerifyOptions {
     /// Only these models, and the blobs that they reach; empty for the whole store, blobs that no model reaches included.
     pub names: Vec<ModelName>,
 }
 
-/// What [`Store::verify`](crate::Store::verify) found.
+/// Outcome of [`Store::verify`](crate::Store::verify).
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct VerifyOutcome {
@@ -22,7 +22,7 @@ pub struct VerifyOutcome {
     pub bytes: u64,
     /// The number of models that were checked.
     pub models: usize,
-    /// What is not as it should be, by digest; documents that cannot be read come first.
+    /// Problems, ordered by digest; documents that cannot be read come first.
     pub bad: Vec<Bad>,
 }
 
@@ -32,9 +32,9 @@ pub struct VerifyOutcome {
 pub struct Bad {
     /// The blob; `None` where a manifest is bad, so that no blob is known.
     pub digest: Option<Digest>,
-    /// What is wrong.
+    /// The problem.
     pub problem: Problem,
-    /// What these models call it: a tensor, a group of experts or a file, each once and sorted. The config has no name.
+    /// Names that these models give the blob: tensors, groups of experts or files, each once and sorted. The config has no name.
     pub names: Vec<String>,
     /// The models that need it, sorted.
     pub models: Vec<ModelName>,
@@ -60,7 +60,7 @@ pub(super) fn distinct<T: Ord>(all: impl Iterator<Item = T>) -> Vec<T> {
     all
 }
 
-/// What is wrong with a blob or document.
+/// The problem of a blob or document.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Problem {
@@ -87,7 +87,7 @@ pub enum Problem {
     Model(Box<ModelError>),
     /// The table and the manifest's layers are not about the same blobs or names, or there are tensor blobs and no table.
     Table {
-        /// How they differ.
+        /// The difference.
         detail: String,
     },
     /// The tensors of a model that another program stored cannot be told.

@@ -28,7 +28,7 @@ pub enum LoadPlanError {
     Glob {
         /// The pattern.
         pattern: String,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
     /// Experts were asked for of a model that has none.

@@ -1,4 +1,4 @@
-//! What to read, from where, and where it goes: decided before any byte of a weight is read.
+//! The plan of a load: reads and their places, decided before any byte of a weight is read.
 //!
 //! A [`Selection`] says which tensors, and which parts of them. [`LoadPlan::new`] turns it into views of one piece of memory, the
 //! *arena*, and reads that fill it. The arena has the order of the blobs, and of the bytes within each: what lies together in a file
@@ -32,7 +32,7 @@ use select::{Selected, SelectedPart, SelectedTensor, select};
 /// Every view starts at a multiple of so many bytes from the start of the arena.
 pub const ALIGNMENT: u64 = 256;
 
-/// How a [`LoadPlan`] is made.
+/// Options of a [`LoadPlan`].
 #[derive(Clone, Copy, Default)]
 pub struct LoadPlanOptions<'f> {
     /// The type that plain tensors of F64, F32, F16 and BF16 get: one of the last three. Quantized tensors, their scales, 8-bit
@@ -49,14 +49,14 @@ impl std::fmt::Debug for LoadPlanOptions<'_> {
     }
 }
 
-/// Which bytes an array is made of. Equal origins are equal bytes, in any model: blobs are named by their content.
+/// The bytes that an array is made of. Equal origins are equal bytes, in any model: blobs are named by their content.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Origin {
     /// The blob.
     pub digest: Digest,
     /// The bytes of it, in the order of the array.
     pub extents: Box<[Extent]>,
-    /// What is done to the elements on the way.
+    /// Conversion of the elements on the way.
     pub cast: Option<Cast>,
 }
 
@@ -75,7 +75,7 @@ pub struct Cast {
 pub struct LoadPlan {
     /// The blobs that are read, in the order of the table.
     pub blobs: Vec<ReadBlob>,
-    /// What is read, in the order of the arena, which is that of the blobs and of the bytes within each.
+    /// Reads in the order of the arena, which is the order of the blobs and of the bytes within each.
     pub reads: Vec<Read>,
     /// The selected tensors, sorted by name and then by component.
     pub tensors: Vec<View>,
@@ -107,7 +107,7 @@ pub struct Read {
     pub extent: Extent,
     /// Where they go, in bytes from the start of the arena.
     pub arena: u64,
-    /// What is done to the elements on the way.
+    /// Conversion of the elements on the way.
     pub cast: Option<Cast>,
 }
 
@@ -123,7 +123,7 @@ pub struct View {
     pub dtype: Dtype,
     /// The logical shape in elements, of what is selected.
     pub shape: Shape,
-    /// How the values are coded; `None` for a plain tensor.
+    /// The scheme of the values; `None` for a plain tensor.
     pub quantization: Option<Quantization>,
     /// The weight, then the companions.
     pub parts: Vec<PartView>,
@@ -133,7 +133,7 @@ pub struct View {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PartView {
-    /// What the array is to the tensor.
+    /// Role of the array in the tensor.
     pub role: Role,
     /// The type of its elements, after any cast.
     pub dtype: Dtype,
@@ -141,7 +141,7 @@ pub struct PartView {
     pub shape: Shape,
     /// Its bytes after any cast.
     pub len: u64,
-    /// Which bytes it is made of.
+    /// The bytes that the array is made of.
     pub origin: Origin,
     /// Where it starts in the arena; `None` where it is held already.
     pub arena: Option<u64>,

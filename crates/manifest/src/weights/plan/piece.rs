@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{ALIGNMENT, Cast, Extent, Read};
 
-/// How reads are cut.
+/// Sizes to which reads are cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
     /// The most bytes of a piece: the size of a staging buffer. What is no multiple of [`ALIGNMENT`] counts as the one below it, and 0 as the first.
@@ -20,7 +20,7 @@ pub struct Cut {
 pub struct Piece {
     /// The range, in bytes from the start of the arena.
     pub arena: Range<u64>,
-    /// What is read for it, in the order of the arena.
+    /// Reads that fill it, in the order of the arena.
     pub fetches: Vec<Fetch>,
 }
 
@@ -31,7 +31,7 @@ pub struct Fetch {
     pub blob: usize,
     /// The range, in bytes from the start of the blob.
     pub file: Range<u64>,
-    /// What of it goes where, in the order of the file and of the arena.
+    /// Byte ranges of the read with their places, in the order of the file and of the arena.
     pub takes: Vec<Take>,
 }
 
@@ -42,7 +42,7 @@ pub struct Take {
     pub extent: Extent,
     /// Where they go, in bytes from the start of the piece.
     pub at: u64,
-    /// What is done to the elements on the way.
+    /// Conversion of the elements on the way.
     pub cast: Option<Cast>,
 }
 

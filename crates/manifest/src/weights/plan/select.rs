@@ -15,7 +15,7 @@ use crate::{
     document::{Arrangement, Part, Role, TensorEntry, TensorTable},
 };
 
-/// What is taken from one blob of the table.
+/// The part of one blob that a selection takes.
 pub(super) struct Selected {
     /// An index into the table's blobs.
     pub(super) blob: usize,

@@ -1,8 +1,8 @@
-//! Which tensors to load, and which parts of them.
+//! Selection of tensors and of parts of tensors.
 
 use std::ops::Range;
 
-/// Which tensors to load, and which parts of them: all, unless it says otherwise. Tensors have to meet every field; what is left out
+/// Selection of tensors and of parts of tensors. The default takes everything. A tensor has to meet every field; what is left out
 /// costs no reading.
 ///
 /// ```
@@ -29,7 +29,7 @@ pub struct Selection {
     pub globs: Vec<String>,
     /// Only tensors of some layers.
     pub layers: Option<Layers>,
-    /// Of experts, only these, in this order: of a stack `[experts, …]` their entries, and of tensors that belong to one expert
+    /// Only these experts, in this order: their entries of a stack `[experts, …]`, and of tensors that belong to one expert
     /// those of these.
     pub experts: Option<Vec<u64>>,
     /// A share of each tensor whose name matches the glob. The first that matches counts; tensors that none matches are whole.
@@ -51,11 +51,11 @@ pub struct Layers {
 /// shares is an error, and nothing is padded. A stack of experts is shared out expert by expert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shard {
-    /// Which axis is shared out.
+    /// The axis that is divided.
     pub axis: ShardAxis,
-    /// Which share, counted from 0.
+    /// Number of the share, counted from 0.
     pub rank: u64,
-    /// How many shares there are.
+    /// Number of shares.
     pub of: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Which bytes of an array a selection takes.
+//! The bytes of an array that a selection takes.
 
 use super::{Extent, Shard, ShardAxis};
 
@@ -8,7 +8,7 @@ pub(super) struct Body<'s> {
     pub(super) dims: &'s [u64],
     /// Whether the first of them counts experts.
     pub(super) is_stack: bool,
-    /// Of one element.
+    /// Bits of one element.
     pub(super) bits: u64,
     /// Where the array starts.
     pub(super) offset: u64,

@@ -89,7 +89,7 @@ impl Arrays {
         (header.len() as u64).to_le_bytes().into_iter().chain(header.bytes()).chain(data.copied()).collect()
     }
 
-    /// As ollama's own encoder: entries are dtype, shape, offsets; padded to a multiple of 8.
+    /// Encodes like ollama: entries are dtype, shape, offsets; padded to a multiple of 8.
     pub(crate) fn encoded(&self) -> Vec<u8> {
         let entry = |dtype: &str, dims: &[u64], [start, end]: [usize; 2]| {
             let dims = serde_json::to_string(dims).unwrap();
@@ -98,7 +98,7 @@ impl Arrays {
         self.file(entry, true)
     }
 
-    /// As MLX writes a file: entries are sorted, nothing is padded, no metadata is null.
+    /// Writes a file like MLX: entries are sorted, nothing is padded, no metadata is null.
     pub(crate) fn mlx(&self) -> Vec<u8> {
         let entry = |dtype: &str, dims: &[u64], [start, end]: [usize; 2]| {
             let dims = serde_json::to_string(dims).unwrap();

@@ -1,4 +1,4 @@
-//! How the type of codes is found where shapes do not tell.
+//! The scheme of codes is found where shapes do not tell.
 
 use longshore_manifest::store::TableError;
 
@@ -65,7 +65,7 @@ fn other_documents_choose() {
     let bits = |bits: u32, group: u32| format!("{{\"quantization\":{{\"bits\":{bits},\"group_size\":{group}}}}}");
     assert_eq!(found(of(&eight()).json("config.json", &bits(4, 64))).unwrap(), "int4-g64");
     assert_eq!(found(of(&eight()).json("config.json", &bits(8, 32))).unwrap(), "int8-g32");
-    // What it says is not true of this tensor.
+    // The metadata is not true of this tensor.
     assert!(found(of(&eight()).json("config.json", &bits(8, 64))).is_err());
     let six = Arrays::new().affine("x.weight", 6, 64, &[8], 128);
     assert_eq!(found(of(&six).json("config.json", &bits(6, 64))).unwrap(), "int6-g64");

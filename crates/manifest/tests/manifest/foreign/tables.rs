@@ -81,7 +81,7 @@ fn parts_in_blobs_of_their_own() {
     assert_eq!(Weights::open(&store, &model, &options).unwrap().digests().count(), 3);
     assert!(verify(&store).bad.is_empty());
 
-    // What is loaded is hashed, a scale in a blob of its own as much as the codes.
+    // Loaded blobs are hashed, a scale's own blob as much as that of the codes.
     let weights = || Weights::open(&store, &model, &OpenOptions::default()).unwrap();
     assert_eq!(weights().verify(&Silent), Ok(()));
     let scale = layer("a.weight_scale");
