@@ -178,8 +178,7 @@ fn large_components_are_cut_into_files() {
     let (dir, target) = (pipeline(), Dir::new());
     let store = store(&target);
     import_as(&store, "m", &dir.open().expect("it is a pipeline"), "none");
-    let mut options = ExportOptions::default();
-    options.shard_bytes = 1;
+    let options = ExportOptions { shard_bytes: 1, ..ExportOptions::default() };
     export_to(&store, "m", &target.join("out"), &options);
     let written = files(&target.join("out"));
     for name in [
