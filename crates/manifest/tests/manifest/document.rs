@@ -311,7 +311,7 @@ fn a_table_that_contradicts_itself_is_refused() {
         (&format!("{int4}/sources"), json!(["x", "y", "z"]), "of 3 sources with the transform Stack"),
         (&format!("{nvfp4}/sources"), json!([]), ""),
         (&format!("{nvfp4}/sources"), json!(["x", "y"]), "with the transform Transpose, expected one source at most"),
-        (&format!("{int4}/quantization/scheme"), json!("int7"), "quantized as \"int7\", which is no known scheme"),
+        (&format!("{int4}/quantization/scheme"), json!("int7"), "quantized as \"int7\", which is not a known scheme"),
         (&format!("{int4}/quantization/scheme"), json!("int8"), "its Weight is U32 [2, 8], expected U32 [2, 16]"),
         (&format!("{int4}/quantization/group_size"), json!(64), "its Scale is BF16 [2, 2], expected BF16 [2, 1]"),
         (&format!("{int4}/quantization/group_size"), json!(48), "groups of 48 elements, which do not divide [2, 64]"),
@@ -372,7 +372,7 @@ fn a_component_is_a_segment_of_a_path() {
     for name in ["", ".", "..", "a/b", "a\\b", "a b", "\u{e9}", "a\0", &format!("{long}a")] {
         let error = refused(name).unwrap_or_else(|| panic!("{name:?}"));
         assert!(matches!(error, DocumentError::Inconsistent { what: "tensor table", .. }), "{error}");
-        assert!(error.to_string().contains("is no name of a directory"), "{error}");
+        assert!(error.to_string().contains("is not a directory name"), "{error}");
     }
 }
 

@@ -338,7 +338,7 @@ fn what_cannot_be_planned_says_why() {
     let cases: &[(Change, &str)] = &[
         (|s| s.component = Some("vae".into()), r#"no tensors in the component "vae"; the model has []"#),
         (|s| s.names = vec!["model.norm.weight".into()], r#"no tensor "model.norm.weight""#),
-        (|s| s.globs = vec!["[".into()], r#"the pattern "[" is no glob"#),
+        (|s| s.globs = vec!["[".into()], r#"the pattern "[" is not a glob"#),
         (|s| s.experts = Some(vec![0, 3]), "has no expert 3: expected a number below 3"),
         (|s| s.experts = Some(vec![2, 2]), "expert 2 is selected twice"),
         (|s| s.shards = vec![("*".into(), Shard::rows(2, 2))], "the share 2 of 2"),
