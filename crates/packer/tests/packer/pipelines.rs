@@ -276,7 +276,7 @@ fn a_language_model_beside_a_pipeline_wins() {
     dir.weights("model.safetensors", &[("w.weight", &[2, 2])]);
     let source = dir.open().expect("it is both");
     assert_eq!((source.kind, source.architecture()), (Kind::Float, Some("LlamaForCausalLM")));
-    assert!(source.warnings[0].contains("not for the pipeline"), "{:?}", source.warnings);
+    assert!(source.warnings[0].contains("not as the pipeline"), "{:?}", source.warnings);
 }
 
 #[test]
