@@ -1,4 +1,4 @@
-//! Effects of a crash, a fault or another process on the store.
+//! Tests of the store under crashes, failed operations, and concurrent processes.
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
 mod crash;
