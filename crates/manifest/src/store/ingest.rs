@@ -56,16 +56,16 @@ use crate::{Digest, FsError, RelativePath, fs};
 /// # Order of writes
 ///
 /// 1. Every blob is written to a temporary file of its own in `tmp/<unique>/`, and hashed while it is written. A line
-///   in the import's lease records it, which keeps [`Store::gc`] and [`Store::remove`] from deleting it. A blob whose
-///   digest and size the store already has is dropped.
+///    in the import's lease records it, which keeps [`Store::gc`] and [`Store::remove`] from deleting it. A blob whose
+///    digest and size the store already has is dropped.
 /// 2. [`Ingest::commit`] writes the manifest to a temporary file, and syncs all temporary files: with one `syncfs` on
-///   Linux, with a sync per file elsewhere.
+///    Linux, with a sync per file elsewhere.
 /// 3. The blobs that the manifest names are renamed to their digests. Once all of them are in place, `blobs/` is
-///   synced.
+///    synced.
 /// 4. The directories above the manifest are created and synced, the manifest is renamed to its name, and its directory
-///   is synced.
+///    is synced.
 /// 5. Blobs are deleted that only the name's previous manifest reached, or that killed imports had brought in and
-///   nobody needs.
+///    nobody needs.
 ///
 /// A manifest that can be read therefore has all its blobs, whole and durable. A crash leaves the previous state or the
 /// new one, and at most temporary files and unreferenced blobs. If an import is killed, the next import takes over what
