@@ -1,26 +1,23 @@
 //! Whether one blob is what its models expect.
 
 use std::{
-    cell::OnceCell,
     fs::File,
-    io::{self, Read as _, Seek as _, SeekFrom},
+    io::{self, Read as _},
     path::Path,
 };
 
-use longshore_st_format::{Header, Limits};
+use longshore_st_format::{Header, Limits, ReadError};
 
 use super::{
-    super::{ModelError, Store, owner::is_local},
+    super::{ModelError, Store},
     Bad, Problem, Reached,
     header::disagreement,
     outcome::chain,
 };
-use crate::{Digest, FsError, Hasher, Progress, document::BlobEntry, fs, weights::MappedPart};
+use crate::{Digest, FsError, Hasher, Progress, document::BlobEntry, fs};
 
 /// Bytes read and hashed at a time: what lies in a core's own cache when it is hashed.
 pub(super) const CHUNK: usize = 256 << 10;
-/// Bytes that are mapped at a time, where files are: little of the memory of who asks, and long against the time to map them.
-const PART: usize = 4 << 20;
 
 /// What one model expects of a blob.
 pub(super) struct Use<'m> {
@@ -67,30 +64,31 @@ impl Store {
         if right.is_empty() && !wrong.is_empty() {
             return Ok(problems);
         }
-        let actual = hash(&file, &path, if self.may_map() { found } else { 0 }, buffer, progress)?;
+        let actual = hash(&file, &path, buffer, progress)?;
         if actual != digest {
             problems.push(bad(Problem::Content { found: actual }, right));
             return Ok(problems);
         }
-        let header = OnceCell::new();
+        let is_described = right.iter().any(|blob| !blob.entries.is_empty());
+        let header = match is_described.then(|| Header::read_from(&file, &Limits::default())) {
+            // The disk says nothing about the bytes.
+            Some(Err(ReadError::Io { source })) => {
+                problems.push(bad(Problem::Read(FsError::at("read the header of", &path)(source)), right));
+                return Ok(problems);
+            }
+            other => other.map(|read| read.map_err(|error| chain(&error))),
+        };
         for blob in right {
-            let read = || Header::read_from(&file, &Limits::default()).map_err(|error| chain(&error));
-            let detail = blob.entries.iter().find_map(|entry| match header.get_or_init(read) {
+            let detail = blob.entries.iter().find_map(|entry| match header.as_ref()? {
                 Ok(header) => disagreement(entry, header),
                 Err(error) => Some(error.clone()),
             });
             let problem = detail.map(|detail| Problem::Header { detail });
-            let unusable = blob.unusable.take().map(|error| Problem::Model(Box::new(error)));
+            let unusable = blob.unusable.take().map(Problem::of_document);
             problems
                 .extend(problem.into_iter().chain(unusable).map(|problem| bad(problem, std::slice::from_ref(blob))));
         }
         Ok(problems)
-    }
-
-    /// Whether blobs may be mapped to be hashed, which saves a copy: those of a store of our own, which are never written again, on a
-    /// local disk. A server could take their pages away.
-    fn may_map(&self) -> bool {
-        !self.is_foreign() && is_local(&self.blobs())
     }
 
     /// Whether the model is what it was when its manifest was read, and not removed or replaced meanwhile.
@@ -99,29 +97,14 @@ impl Store {
     }
 }
 
-/// Hashes a file: the first `mappable` bytes from a mapping as far as that goes, the rest through `buffer`.
-fn hash(
-    mut file: &File,
-    path: &Path,
-    mappable: u64,
-    buffer: &mut [u8],
-    progress: &dyn Progress,
-) -> Result<Digest, Stop> {
+/// Hashes a file that is read through `buffer`. It is not mapped: one that is cut short meanwhile would end the process.
+fn hash(mut file: &File, path: &Path, buffer: &mut [u8], progress: &dyn Progress) -> Result<Digest, Stop> {
     let mut hasher = Hasher::default();
     let mut add = |bytes: &[u8]| {
         hasher.update(bytes);
         progress.advance(bytes.len() as u64);
         if progress.cancelled() { Err(Stop::Cancelled) } else { Ok(()) }
     };
-    let mut at = 0;
-    // What cannot be mapped, as the file is cut off by now or the disk fails, is read below, and the error is that of reading.
-    while mappable - at >= PART as u64
-        && let Ok(part) = MappedPart::read(file, at, PART)
-    {
-        part.chunks(CHUNK).try_for_each(&mut add)?;
-        at += part.len() as u64;
-    }
-    file.seek(SeekFrom::Start(at)).map_err(FsError::at("read", path))?;
     loop {
         match file.read(buffer) {
             Ok(0) => return Ok(hasher.finish()),

@@ -8,11 +8,12 @@ mod outcome;
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
+    io,
     sync::{Mutex, PoisonError},
 };
 
 use super::{ModelError, Store};
-use crate::{Config, Descriptor, Digest, Manifest, ModelName, Progress, document::BlobEntry, fs};
+use crate::{Config, Descriptor, Digest, FsError, Manifest, ModelName, Progress, document::BlobEntry, fs, parallel};
 use blob::{CHUNK, Stop, Use};
 use outcome::distinct;
 pub use outcome::{Bad, Problem, VerifyError, VerifyOptions, VerifyOutcome};
@@ -29,8 +30,7 @@ pub(super) struct Reached {
 impl Store {
     /// Hashes blobs on all threads of the rayon pool, the largest first, and checks that headers, tables and manifests agree.
     ///
-    /// On Linux long blobs of a store of our own that lies on a local disk are hashed from mappings, a few megabytes at a time, and all
-    /// others are read. A blob must not be cut off meanwhile, which nothing does to a store's own.
+    /// Blobs are read and not mapped: one that is cut off meanwhile is bad, and ends nothing.
     ///
     /// # Errors
     ///
@@ -98,17 +98,25 @@ impl Store {
         expected: BTreeMap<Digest, Vec<Use<'_>>>,
         progress: &dyn Progress,
     ) -> Result<Vec<(u64, Vec<Bad>)>, VerifyError> {
-        let size_of = |digest: &Digest| {
-            let found = self.blob_path(digest).metadata().ok().filter(std::fs::Metadata::is_file);
-            found.map_or(0, |found| found.len())
-        };
-        let mut blobs: Vec<_> = expected.into_iter().map(|(digest, uses)| (size_of(&digest), digest, uses)).collect();
+        let (mut blobs, mut unknown) = (Vec::with_capacity(expected.len()), Vec::new());
+        for (digest, uses) in expected {
+            let path = self.blob_path(&digest);
+            match path.metadata() {
+                Ok(found) => blobs.push((if found.is_file() { found.len() } else { 0 }, digest, uses)),
+                // Whether it is missing is said when it is opened.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => blobs.push((0, digest, uses)),
+                Err(error) => {
+                    let problem = Problem::Read(FsError::at("read the size of", &path)(error));
+                    unknown.push((digest, 0, vec![Bad::of(digest, problem, &uses)]));
+                }
+            }
+        }
         progress.begin("verifying", blobs.iter().map(|(size, ..)| size).sum());
         // The largest first, and each thread takes the next, so that none is left alone with a large one at the end.
         blobs.sort_by_key(|(size, digest, _)| (Reverse(*size), *digest));
         let queue = Mutex::new(blobs.into_iter());
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let work = |_: rayon::BroadcastContext<'_>| {
+        let work = || {
             let mut buffer = vec![0; CHUNK];
             let mut checked = Vec::new();
             while let Some((size, digest, mut uses)) = next() {
@@ -124,8 +132,8 @@ impl Store {
             }
             Ok(checked)
         };
-        let checked: Result<Vec<_>, VerifyError> = rayon::broadcast(work).into_iter().collect();
-        let mut checked: Vec<_> = checked?.into_iter().flatten().collect();
+        let checked: Result<Vec<_>, VerifyError> = parallel::on_all_threads(work).into_iter().collect();
+        let mut checked: Vec<_> = checked?.into_iter().flatten().chain(unknown).collect();
         checked.sort_by_key(|(digest, ..)| *digest);
         Ok(checked.into_iter().map(|(_, size, bad)| (size, bad)).collect())
     }
