@@ -75,7 +75,9 @@ pub(super) fn run(args: Verify, store: &Store, printer: &Printer) -> anyhow::Res
         };
         return Err(hints.into_iter().fold(Advice::failure(text), Advice::hint).into());
     }
-    hints.iter().for_each(|hint| printer.hint(hint));
+    for hint in &hints {
+        printer.hint(hint);
+    }
     Ok(ExitCode::from(NO))
 }
 

@@ -103,11 +103,20 @@ pub(crate) fn read_at_most(path: &Path, limit: u64) -> Result<Result<Vec<u8>, u6
     if size > limit {
         return Ok(Err(size));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    let mut bytes = Vec::new();
+    let room = usize::try_from(size).unwrap_or(usize::MAX);
+    bytes.try_reserve_exact(room).map_err(|_| FsError::at("read", path)(io::ErrorKind::OutOfMemory.into()))?;
     // A file that grows while it is read is still cut off at the limit.
     file.by_ref().take(limit + 1).read_to_end(&mut bytes).map_err(FsError::at("read", path))?;
     let read = bytes.len() as u64;
     Ok(if read > limit { Err(read) } else { Ok(bytes) })
+}
+
+/// Gives `buffer` this length, as long as the system has memory for it.
+pub(crate) fn resize(buffer: &mut Vec<u8>, len: usize) -> io::Result<()> {
+    buffer.try_reserve(len.saturating_sub(buffer.len())).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    buffer.resize(len, 0);
+    Ok(())
 }
 
 /// The entries of a directory, sorted by name; none where it does not exist. A symbolic link counts as what it leads to.

@@ -45,6 +45,14 @@ pub enum ModelError {
         /// The store's directory.
         root: PathBuf,
     },
+    /// The name was there, and was removed while its model was read.
+    #[error("the model {name} in {} was removed while it was read", root.display())]
+    Removed {
+        /// The name.
+        name: Box<ModelName>,
+        /// The store's directory.
+        root: PathBuf,
+    },
     /// The manifest or config cannot be used.
     #[error("{} cannot be used", path.display())]
     Document {
@@ -258,7 +266,7 @@ fn read_document(path: PathBuf, limit: u64) -> Result<Vec<u8>, ModelError> {
     fs::read_at_most(&path, limit)?.map_err(|size| ModelError::TooLarge { path, size, limit })
 }
 
-fn is_absent(kind: io::ErrorKind) -> bool {
+pub(super) fn is_absent(kind: io::ErrorKind) -> bool {
     // A part of the path may be a file, or the name a directory, where another program keeps other things.
     matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory)
 }

@@ -1,5 +1,7 @@
 //! A model's tensors as arrays in host memory, mapped and not copied.
 
+mod check;
+mod hold;
 mod map;
 pub mod plan;
 mod verify;
@@ -12,32 +14,37 @@ use std::{
 };
 
 use longshore_st_format::{Dtype, Shape};
-use rayon::prelude::*;
 
 use crate::{
     Digest, Store,
     document::{Part, Quantization, Role, TensorEntry, TensorTable},
     store::{Model, TableError},
 };
+pub use check::check;
+use hold::hold_all;
 pub use map::MapError;
-pub(crate) use map::MappedPart;
-use map::{Dir, MappedBlob};
+use map::{BlobBytes, Dir, many_maps};
 pub use verify::CorruptError;
-
-/// So many blobs are opened by several threads. Fewer take less time than waking them.
-const MANY: usize = 128;
 
 /// The tensors of a model, or of one component of it, in host memory.
 ///
 /// Opening maps every blob once, read-only and shared, and copies nothing: pages come from the file when they are first
-/// touched. A blob must not be truncated while it is mapped; the store's own are never written again once they have a name,
-/// and deleting one leaves its mapping intact.
+/// touched. Small blobs are read instead once the process has half of the maps that the system lets it have: see
+/// [`Self::read_bytes`].
+///
+/// # What a mapped array risks
+///
+/// Touching a page of a mapped blob that the system cannot read, since the file was cut short or its disk fails, ends the process with
+/// `SIGBUS`. The store's own blobs are never written again once they have a name, and deleting or replacing one leaves its mapping intact;
+/// so only another program that writes into the store, or a disk that fails, does this. [`Self::populate`] and [`Self::verify`] ask the
+/// system for the pages and report what it answers, if it can; a file that is cut short after that is as dangerous as before. Who cannot
+/// take the risk reads through [`Store::open_blob`].
 #[derive(Debug)]
 pub struct Weights {
     table: Arc<TensorTable>,
-    blobs: Vec<(Digest, MappedBlob)>,
+    blobs: Vec<(Digest, BlobBytes)>,
     /// Those that hold only parts of tensors of other blobs.
-    others: HashMap<Digest, MappedBlob>,
+    others: HashMap<Digest, BlobBytes>,
     /// Sorted by name.
     tensors: Vec<Located>,
     /// Of all tensors, companions included.
@@ -88,7 +95,7 @@ pub struct Tensor<'w> {
     entry: &'w TensorEntry,
     component: Option<&'w str>,
     blob: &'w [u8],
-    others: &'w HashMap<Digest, MappedBlob>,
+    others: &'w HashMap<Digest, BlobBytes>,
 }
 
 /// Weights that cannot be opened.
@@ -169,8 +176,8 @@ impl Weights {
             tensors.iter().map(entry).flat_map(|tensor| tensor.parts.iter().map(move |part| (part, tensor)));
         let elsewhere = elsewhere.filter_map(|(part, tensor)| Some((part.blob?, &tensor.name)));
         let elsewhere: Vec<_> = elsewhere.filter(|(digest, _)| seen.insert(*digest)).collect();
-        let blobs = map_all(store, &wanted_blobs)?;
-        let others: HashMap<_, _> = map_all(store, &elsewhere)?.into_iter().collect();
+        let blobs = hold(store, &wanted_blobs)?;
+        let others: HashMap<_, _> = hold(store, &elsewhere)?.into_iter().collect();
         let mut bytes = 0_u64;
         for located in &tensors {
             let (digest, own) = &blobs[located.map];
@@ -213,6 +220,18 @@ impl Weights {
         self.bytes
     }
 
+    /// Of the blobs, the bytes that were read into memory rather than mapped, as the system lets a process have so many maps and no more.
+    #[must_use]
+    pub fn read_bytes(&self) -> u64 {
+        self.held().filter(|(_, blob)| blob.is_read()).map(|(_, blob)| blob.len() as u64).sum()
+    }
+
+    /// The blobs, those of companions after the others.
+    fn held(&self) -> impl Iterator<Item = (Digest, &BlobBytes)> {
+        let own = self.blobs.iter().map(|(digest, blob)| (*digest, blob));
+        own.chain(self.others.iter().map(|(digest, blob)| (*digest, blob)))
+    }
+
     /// The names, sorted.
     #[must_use]
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
@@ -242,7 +261,7 @@ impl Weights {
 
     /// The blobs that are mapped.
     pub fn digests(&self) -> impl Iterator<Item = Digest> {
-        self.blobs.iter().map(|(digest, _)| *digest).chain(self.others.keys().copied())
+        self.held().map(|(digest, _)| digest)
     }
 
     /// How the quantized tensors are coded, if all are coded alike; `None` if there are none or they differ. Ask each
@@ -273,22 +292,19 @@ impl Weights {
     }
 }
 
-/// Maps blobs, each given with the name of a tensor in it, in their order; many on all threads of the rayon pool, since each
-/// may wait for a disk or a server.
-fn map_all(store: &Store, blobs: &[(Digest, &String)]) -> Result<Vec<(Digest, MappedBlob)>, WeightsError> {
-    let Some(&(first, tensor)) = blobs.first() else { return Ok(Vec::new()) };
-    let fail = |digest, tensor: &String, source| WeightsError::Blob { digest, tensor: tensor.clone(), source };
-    let dir = Dir::open(store.blobs()).map_err(|source| fail(first, tensor, source))?;
-    let map = |&(digest, tensor): &(Digest, &String)| {
-        let mapped = MappedBlob::open(&dir, &digest.file_name());
-        mapped.map(|mapped| (digest, mapped)).map_err(|source| fail(digest, tensor, source))
+/// The bytes of blobs, each given with the name of a tensor in it, in their order.
+fn hold(store: &Store, blobs: &[(Digest, &String)]) -> Result<Vec<(Digest, BlobBytes)>, WeightsError> {
+    let fail = |(at, source): (usize, MapError)| {
+        let (digest, tensor) = blobs[at];
+        WeightsError::Blob { digest, tensor: tensor.clone(), source }
     };
-    if blobs.len() < MANY {
-        return blobs.iter().map(map).collect();
+    if blobs.is_empty() {
+        return Ok(Vec::new());
     }
-    // The error is that of the first blob that has one.
-    let mapped: Vec<_> = blobs.par_iter().with_min_len(MANY / 4).map(map).collect();
-    mapped.into_iter().collect()
+    let dir = Dir::open(store.blobs()).map_err(|source| fail((0, source)))?;
+    let names: Vec<_> = blobs.iter().map(|(digest, _)| digest.file_name()).collect();
+    let held = hold_all(&dir, &names, many_maps()).map_err(fail)?;
+    Ok(blobs.iter().map(|(digest, _)| *digest).zip(held).collect())
 }
 
 fn name_in(table: &TensorTable, located: Located) -> &str {

@@ -117,7 +117,8 @@ impl Store {
         let queue = Mutex::new(blobs.into_iter());
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
         let work = || {
-            let mut buffer = vec![0; CHUNK];
+            let mut buffer = Vec::new();
+            fs::resize(&mut buffer, CHUNK).map_err(FsError::at("read", &self.blobs()))?;
             let mut checked = Vec::new();
             while let Some((size, digest, mut uses)) = next() {
                 let bad = match self.check_blob(digest, &mut uses, &mut buffer, progress) {
