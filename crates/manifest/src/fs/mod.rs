@@ -126,9 +126,19 @@ pub(crate) fn entries(path: &Path) -> Result<Vec<(String, fs::FileType)>, FsErro
     Ok(named.collect())
 }
 
+/// Opens a directory to list it, again where that is interrupted: the standard library does so for files alone.
+pub(crate) fn read_dir(path: &Path) -> io::Result<fs::ReadDir> {
+    loop {
+        match fs::read_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
 /// As [`entries`], and with names that are not UTF-8.
 pub(crate) fn all_entries(path: &Path) -> Result<Vec<(OsString, fs::FileType)>, FsError> {
-    let reader = match fs::read_dir(path) {
+    let reader = match read_dir(path) {
         Ok(reader) => reader,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(FsError::at("list", path)(error)),

@@ -93,7 +93,11 @@ impl Store {
 
     /// Whether the model is what it was when its manifest was read, and not removed or replaced meanwhile.
     pub(super) fn still_reaches(&self, model: &Reached) -> bool {
-        self.read_manifest(&model.name).is_ok_and(|(digest, _)| digest == model.digest)
+        match self.read_manifest(&model.name) {
+            Ok((digest, _)) => digest == model.digest,
+            // One that cannot be read may be the same.
+            Err(error) => matches!(error, ModelError::Fs(_)),
+        }
     }
 }
 
