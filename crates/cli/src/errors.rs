@@ -94,6 +94,12 @@ fn code(error: &anyhow::Error) -> u8 {
     NO
 }
 
+/// Whether an error or one of its causes says that the machine failed.
+pub(crate) fn is_of_machine(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| is_kind(cause, |kind| !is_about_input(kind)))
+}
+
 /// Whether an error of this kind says something about a file that was given, rather than about the machine.
 fn is_about_input(kind: io::ErrorKind) -> bool {
     use io::ErrorKind as Kind;

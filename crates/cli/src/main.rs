@@ -10,6 +10,7 @@ mod format;
 mod hints;
 mod printer;
 mod progress;
+mod signals;
 
 use std::process::ExitCode;
 
@@ -19,6 +20,7 @@ use args::Cli;
 use printer::Printer;
 
 fn main() -> ExitCode {
+    signals::ignore_file_size();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return errors::report_usage(&error),

@@ -6,6 +6,7 @@ use std::{
         Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -35,12 +36,14 @@ impl Bar {
     pub(crate) fn new(printer: &Printer) -> Self {
         static HANDLER: OnceLock<()> = OnceLock::new();
         HANDLER.get_or_init(|| {
-            // Without a handler an interrupt still ends the process; temporaries are swept by a later import.
-            let _ = ctrlc::set_handler(|| {
-                if STOP.swap(true, Ordering::Relaxed) {
-                    std::process::exit(130);
-                }
-            });
+            // Without a handler an interrupt still ends the process; temporaries are swept by a later import. A handler needs a thread.
+            if starts_threads() {
+                let _ = ctrlc::set_handler(|| {
+                    if STOP.swap(true, Ordering::Relaxed) {
+                        std::process::exit(130);
+                    }
+                });
+            }
         });
         Self {
             stage: Mutex::new(ProgressBar::hidden()),
@@ -70,7 +73,9 @@ impl Progress for Bar {
             .with_style(style(total, self.is_coloured))
             .with_message(stage);
         // Without a tick the time left would stand still where a tensor takes long.
-        bar.enable_steady_tick(Duration::from_millis(200));
+        if self.is_drawn && starts_threads() {
+            bar.enable_steady_tick(Duration::from_millis(200));
+        }
     }
 
     fn advance(&self, bytes: u64) {
@@ -80,6 +85,11 @@ impl Progress for Bar {
     fn cancelled(&self) -> bool {
         STOP.load(Ordering::Relaxed)
     }
+}
+
+/// Whether the system starts threads: where it does not, what ticks the bar would end the process.
+fn starts_threads() -> bool {
+    thread::Builder::new().spawn(|| ()).is_ok_and(|thread| thread.join().is_ok())
 }
 
 /// A bar for a stage of so many bytes, or a spinner for one of which nobody knows how long it takes.

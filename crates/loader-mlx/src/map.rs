@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use longshore_st_format::{Header, HeaderError, Limits};
+use longshore_st_format::{Header, HeaderError, Limits, ReadError};
 use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
 use rustix::param::page_size;
 
@@ -104,7 +104,7 @@ pub enum FileError {
 }
 
 impl MappedFile {
-    /// Maps the file at `path` and parses its header, which checks that the file is as long as the header says. Reads no data.
+    /// Maps the file at `path` and reads its header, which checks that the file is as long as the header says. Reads no data.
     pub(crate) fn open(path: &Path) -> Result<(Self, Header), FileError> {
         let fail = |source| FileError::Open { path: path.into(), source };
         // Asked before the file is opened: opening a pipe waits for someone who writes to it.
@@ -113,8 +113,14 @@ impl MappedFile {
         }
         let file = File::open(path).map_err(fail)?;
         let map = map(&file).map_err(|source| FileError::Map { path: path.into(), source })?;
-        let header = Header::parse(&map, map.len() as u64, &Limits::default())
-            .map_err(|source| FileError::Header { path: path.into(), source })?;
+        let header = Header::read_from(&file, &Limits::default()).map_err(|error| match error {
+            ReadError::Header(source) => FileError::Header { path: path.into(), source },
+            ReadError::Io { source } => FileError::Read { path: path.into(), source },
+            _ => FileError::NotAFile { path: path.into() },
+        })?;
+        if header.file_len() != map.len() as u64 {
+            return Err(FileError::Changed { path: path.into() });
+        }
         Ok((Self::new(map, path, id(&file).map_err(fail)?), header))
     }
 
@@ -162,15 +168,23 @@ impl MappedFile {
         self.map.as_mut_ptr()
     }
 
-    /// Asks for the pages of `len` bytes from `offset`, and returns when they are there, as far as the system has a call for that.
-    /// Elsewhere it starts to read them. It is a hint: what is not read yet is read when it is touched.
-    pub(crate) fn read_ahead(&self, offset: usize, len: usize) {
+    /// Asks for the pages of `len` bytes from `offset`, and returns when they are there, as far as the system has a call for that. Pages that
+    /// are not to be had, as the file was cut short or its disk fails, are an error then, and a signal to whoever touches them. Elsewhere it
+    /// starts to read them: what is not read yet is read when it is touched.
+    pub(crate) fn read_ahead(&self, offset: usize, len: usize) -> Result<(), FileError> {
         let len = len.min(self.len().saturating_sub(offset));
         #[cfg(target_os = "linux")]
-        if self.map.advise_range(Advice::PopulateRead, offset, len).is_ok() {
-            return;
+        match self.map.advise_range(Advice::PopulateRead, offset, len) {
+            // A system before 5.14 does not know this.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::FAULT.raw_os_error()) => {
+                let source = io::Error::other("it was cut short while it was mapped, or its disk failed");
+                return Err(FileError::Read { path: self.path.clone(), source });
+            }
+            other => return other.map_err(|source| FileError::Read { path: self.path.clone(), source }),
         }
         let _ = self.map.advise_range(Advice::WillNeed, offset, len);
+        Ok(())
     }
 
     /// Opens the file, to be read without the mapping; it is not held open, as a model may have more files than a process may have open. `None`
@@ -204,9 +218,9 @@ impl MappedFile {
 
     /// Like [`Self::read_ahead`], for the pages that a range of any bounds touches.
     #[cfg_attr(not(any(target_os = "macos", longshore_mlx)), expect(dead_code, reason = "only the back end reads"))]
-    pub(crate) fn read_ahead_pages(&self, offset: usize, len: usize) {
+    pub(crate) fn read_ahead_pages(&self, offset: usize, len: usize) -> Result<(), FileError> {
         let start = offset / page_size() * page_size();
-        self.read_ahead(start, offset + len - start);
+        self.read_ahead(start, offset + len - start)
     }
 
     /// Gives back the pages that lie in `len` bytes from `offset` whole, which nobody has written. They stay in the page cache, and what

@@ -40,6 +40,7 @@ mod digest;
 pub mod document;
 mod fs;
 mod name;
+mod parallel;
 mod path;
 mod progress;
 pub mod store;

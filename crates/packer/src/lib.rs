@@ -72,7 +72,10 @@ pub use export::{
     mlx::architecture::mlx_architectures,
     options::{ExportFormat, ExportOptions, ExportOutcome},
 };
-pub use io::data::{Data, OpenData};
+pub use io::{
+    data::{Data, OpenData},
+    memory::MemoryError,
+};
 pub use longshore_manifest::document::Arrangement;
 pub use model::{
     coding::{

@@ -4,6 +4,8 @@
 //! rows, or of the stacked rows of `[experts, out, in]`. The bytes are those of a single call, with any number of
 //! threads.
 
+use std::{error::Error as _, sync::OnceLock};
+
 use crate::{
     DecodeError, Decoder, EncodeBuffers, EncodeError, EncodeStats, EncodedLen, Encoder, Importance, encode::Piece,
 };
@@ -30,8 +32,21 @@ impl Encoder {
         out: EncodeBuffers<'_>,
     ) -> Result<EncodeStats, EncodeError> {
         let groups = self.check(src, importance, &out)?;
-        Ok(encode(self, groups, Piece { src, importance, out }))
+        let piece = Piece { src, importance, out };
+        Ok(if has_pool() { encode(self, groups, piece) } else { self.run(piece) })
     }
+}
+
+/// Whether the caller is in a rayon pool or there is a global one, which is made if nobody has. Rayon panics where the system starts no
+/// thread for it; then the caller does the work alone.
+fn has_pool() -> bool {
+    static GLOBAL: OnceLock<bool> = OnceLock::new();
+    rayon::current_thread_index().is_some()
+        || *GLOBAL.get_or_init(|| match rayon::ThreadPoolBuilder::new().build_global() {
+            Ok(()) => true,
+            // That it is there already has no cause.
+            Err(error) => error.source().is_none(),
+        })
 }
 
 fn encode(encoder: &Encoder, groups: usize, piece: Piece<'_>) -> EncodeStats {
@@ -53,7 +68,11 @@ impl Decoder {
     /// The errors of `decode`. Nothing has been written then.
     pub fn decode_parallel(&self, weight: &[u8], scale: &[u8], bias: &[u8], out: &mut [u8]) -> Result<(), DecodeError> {
         let groups = self.check(weight, scale, bias, out)?;
-        decode(self, groups, [weight, scale, bias], out);
+        if has_pool() {
+            decode(self, groups, [weight, scale, bias], out);
+        } else {
+            self.run(weight, scale, bias, out);
+        }
         Ok(())
     }
 }

@@ -6,9 +6,9 @@ use std::{
 };
 
 use longshore_manifest::{
-    Digest, Model, ModelName, Store,
-    document::{Role, TensorEntry},
-    weights::{OpenOptions, Tensor, Weights},
+    Digest, FsError, Model, ModelName, Store,
+    document::{Part, TensorEntry, TensorTable},
+    weights,
 };
 use serde::Serialize;
 
@@ -18,6 +18,9 @@ use crate::{
     format::{plain, plural, size},
     printer::{Printer, VERSION},
 };
+
+/// Bytes of two blobs that are compared at a time.
+const CHUNK: usize = 64 << 10;
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -32,10 +35,14 @@ struct Report<'a> {
 }
 
 pub(super) fn run(args: &Diff, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
-    let (a, b) = (store.model(&args.a)?, store.model(&args.b)?);
-    let (a_weights, b_weights) =
-        (Weights::open(store, &a, &OpenOptions::default())?, Weights::open(store, &b, &OpenOptions::default())?);
-    let (left, right) = (tensors(&a_weights), tensors(&b_weights));
+    store.with_model(&args.a, |a| store.with_model(&args.b, |b| diff(args, store, (&a, &b), printer)))
+}
+
+fn diff(args: &Diff, store: &Store, (a, b): (&Model, &Model), printer: &Printer) -> anyhow::Result<ExitCode> {
+    let (a_table, b_table) = (store.table(a)?, store.table(b)?);
+    weights::check(store, &a_table)?;
+    weights::check(store, &b_table)?;
+    let (left, right) = (tensors(&a_table), tensors(&b_table));
     let mut report = Report {
         version: VERSION,
         a: &args.a,
@@ -44,11 +51,11 @@ pub(super) fn run(args: &Diff, store: &Store, printer: &Printer) -> anyhow::Resu
         only_b: right.keys().filter(|name| !left.contains_key(*name)).map(String::as_str).collect(),
         different: Vec::new(),
         same: 0,
-        shared_bytes: shared(&a, &b),
+        shared_bytes: shared(a, b),
     };
     for (name, tensor) in &left {
         match right.get(name) {
-            Some(other) if same(tensor, other) => report.same += 1,
+            Some(other) if same(store, tensor, other)? => report.same += 1,
             Some(_) => report.different.push(name),
             None => {}
         }
@@ -76,42 +83,62 @@ pub(super) fn run(args: &Diff, store: &Store, printer: &Printer) -> anyhow::Resu
 
 /// A tensor with the blob that holds it.
 struct Found<'m> {
-    digest: Digest,
+    blob: Digest,
     entry: &'m TensorEntry,
-    tensor: Tensor<'m>,
 }
 
 /// The tensors by name, after `<component>/` in a pipeline.
-fn tensors(weights: &Weights) -> BTreeMap<String, Found<'_>> {
-    let opened: HashMap<_, _> = weights.iter().map(|tensor| ((tensor.component(), tensor.name()), tensor)).collect();
-    let found = weights.table().tensors().filter_map(|(blob, entry)| {
-        let component = blob.component.as_deref();
-        let tensor = *opened.get(&(component, entry.name.as_str()))?;
-        let prefix = component.map_or_else(String::new, |component| format!("{component}/"));
-        Some((prefix + &entry.name, Found { digest: blob.digest, entry, tensor }))
+fn tensors(table: &TensorTable) -> BTreeMap<String, Found<'_>> {
+    let found = table.tensors().map(|(blob, entry)| {
+        let prefix = blob.component.as_ref().map_or_else(String::new, |component| format!("{component}/"));
+        (prefix + &entry.name, Found { blob: blob.digest, entry })
     });
     found.collect()
 }
 
 /// Whether two tensors of one name hold the same values in the same form. Blobs of one digest settle it; others may still
 /// hold the same tensor beside others, so that their bytes have to be compared.
-fn same(a: &Found<'_>, b: &Found<'_>) -> bool {
-    if a.digest == b.digest {
-        return true;
+fn same(store: &Store, a: &Found<'_>, b: &Found<'_>) -> Result<bool, FsError> {
+    if a.blob == b.blob {
+        return Ok(true);
     }
     let alike = a.entry.dtype == b.entry.dtype
         && a.entry.shape == b.entry.shape
         && a.entry.quantization == b.entry.quantization
         && a.entry.parts.len() == b.entry.parts.len();
-    alike
-        && a.entry.parts.iter().all(|part| match part.role {
-            Role::Weight => a.tensor.weight().data == b.tensor.weight().data,
-            role => bytes(a.tensor, role) == bytes(b.tensor, role),
-        })
+    if !alike {
+        return Ok(false);
+    }
+    for part in &a.entry.parts {
+        let Some(other) = b.entry.part(part.role).filter(|other| other.length == part.length) else { return Ok(false) };
+        let place = |found: &Found<'_>, part: &Part| (part.blob.unwrap_or(found.blob), part.offset);
+        if !same_bytes(store, place(a, part), place(b, other), part.length)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
-fn bytes(tensor: Tensor<'_>, role: Role) -> Option<&[u8]> {
-    tensor.companion(role).map(|array| array.data)
+/// Whether `length` bytes from the offsets in two blobs are the same. They are read, and not mapped: a model may have more blobs than the
+/// system maps.
+fn same_bytes(store: &Store, a: (Digest, u64), b: (Digest, u64), length: u64) -> Result<bool, FsError> {
+    if a == b {
+        return Ok(true);
+    }
+    let (left, right) = (store.open_blob(&a.0)?, store.open_blob(&b.0)?);
+    let mut buffers = [vec![0; CHUNK], vec![0; CHUNK]];
+    let mut at = 0;
+    while at < length {
+        let len = usize::try_from(length - at).unwrap_or(CHUNK).min(CHUNK);
+        let [one, other] = &mut buffers;
+        left.read_exact_at(&mut one[..len], a.1 + at)?;
+        right.read_exact_at(&mut other[..len], b.1 + at)?;
+        if one[..len] != other[..len] {
+            return Ok(false);
+        }
+        at += len as u64;
+    }
+    Ok(true)
 }
 
 /// The bytes of blobs that both models have.

@@ -31,7 +31,6 @@ pub(super) fn run(args: &Export, store: &Store, printer: &Printer) -> anyhow::Re
         let advice = Advice::failure("--dequantize decodes, and --format mlx keeps the codes");
         return Err(advice.hint("leave out one of the two").into());
     }
-    let model = store.model(&args.name)?;
     let options = ExportOptions {
         format: match args.format {
             ExportFormat::Hf => longshore_packer::ExportFormat::Hf,
@@ -42,7 +41,8 @@ pub(super) fn run(args: &Export, store: &Store, printer: &Printer) -> anyhow::Re
     };
     let outcome = {
         let bar = Bar::new(printer);
-        longshore_packer::export(store, &model, &args.dir, &options, &bar)?
+        let export = |model| longshore_packer::export(store, &model, &args.dir, &options, &bar);
+        store.with_model(&args.name, |model| Ok::<_, anyhow::Error>(export(model)?))?
     };
     let report = Report {
         version: VERSION,

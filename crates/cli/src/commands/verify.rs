@@ -11,9 +11,9 @@ use longshore_st_format::Limits;
 use serde::Serialize;
 
 use crate::{
-    advice::NO,
+    advice::{Advice, NO},
     args::Verify,
-    errors::text,
+    errors::{is_of_machine, text},
     format::{plural, size},
     printer::{Printer, VERSION},
     progress::Bar,
@@ -43,6 +43,9 @@ struct Bad {
     not_repaired: Option<String>,
     #[serde(skip)]
     hint: Option<String>,
+    /// What the machine did not do, so that nothing is known about the bytes.
+    #[serde(skip)]
+    failure: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -63,8 +66,17 @@ pub(super) fn run(args: Verify, store: &Store, printer: &Printer) -> anyhow::Res
     if report.bad.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    if !printer.is_json() {
-        hints(&report, store, printer);
+    let hints = if printer.is_json() { Vec::new() } else { hints(&report, store) };
+    let mut failures = report.bad.iter().filter_map(|bad| bad.failure.as_deref());
+    if let Some(first) = failures.next() {
+        let text = match failures.count() {
+            0 => first.to_owned(),
+            others => format!("{first}; {others} more could not be read"),
+        };
+        return Err(hints.into_iter().fold(Advice::failure(text), Advice::hint).into());
+    }
+    for hint in &hints {
+        printer.hint(hint);
     }
     Ok(ExitCode::from(NO))
 }
@@ -111,14 +123,19 @@ impl Report {
 impl From<store::Bad> for Bad {
     fn from(bad: store::Bad) -> Self {
         let store::Bad { digest, problem, names, models, .. } = bad;
-        Self { digest, problem: problem.to_string(), names, models, not_repaired: None, hint: None }
+        let is_failure = problem.system_error().is_some_and(|error| is_of_machine(error));
+        let problem = problem.to_string();
+        let failure = is_failure.then(|| problem.clone());
+        Self { digest, problem, names, models, not_repaired: None, hint: None, failure }
     }
 }
 
 impl From<Unrepaired> for Bad {
     fn from(left: Unrepaired) -> Self {
         let Unrepaired { bad, why, hint, .. } = left;
-        Self { not_repaired: Some(text(&why)), hint, ..Self::from(bad) }
+        let (is_failure, why, bad) = (is_of_machine(&why), text(&why), Self::from(bad));
+        let failure = bad.failure.or_else(|| is_failure.then(|| why.clone()));
+        Self { not_repaired: Some(why), hint, failure, ..bad }
     }
 }
 
@@ -166,19 +183,15 @@ fn needed(models: &[ModelName]) -> String {
     if models.is_empty() { "no model needs it".into() } else { format!("needed by {}", models.join(", ")) }
 }
 
-fn hints(report: &Report, store: &Store, printer: &Printer) {
+fn hints(report: &Report, store: &Store) -> Vec<String> {
     if report.repaired.is_some() {
-        let mut hints: Vec<&String> = report.bad.iter().filter_map(|bad| bad.hint.as_ref()).collect();
+        let mut hints: Vec<String> = report.bad.iter().filter_map(|bad| bad.hint.clone()).collect();
         hints.sort_unstable();
         hints.dedup();
-        for hint in hints {
-            printer.hint(hint);
-        }
-        return;
+        return hints;
     }
     let is_needed = |bad: &&Bad| bad.digest.is_some() && !bad.models.is_empty();
-    if let Some(bad) = report.bad.iter().find(is_needed).filter(|_| !store.is_foreign()) {
-        let name = &bad.models[0];
-        printer.hint(&format!("longshore verify {name} --repair SOURCE builds bad blobs again from what was imported"));
-    }
+    let needed = report.bad.iter().find(is_needed).filter(|_| !store.is_foreign()).map(|bad| &bad.models[0]);
+    let hint = |name| format!("longshore verify {name} --repair SOURCE builds bad blobs again from what was imported");
+    needed.map(hint).into_iter().collect()
 }

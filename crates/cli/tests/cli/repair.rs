@@ -76,3 +76,30 @@ fn what_another_source_cannot_repair() {
     assert_eq!(run.code, 1, "{run:?}");
     assert!(run.stderr.contains("another program") && run.stderr.contains("hint: --store"), "{run:?}");
 }
+
+/// A file that opens, and whose first byte the system cannot read: its length is 0, as that of an empty file.
+#[cfg(target_os = "linux")]
+const UNREADABLE: &str = "/proc/self/mem";
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_blob_that_the_disk_does_not_read_is_the_machines_fault_and_is_repaired() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.checkpoint("llama");
+    fs::write(source.join("LICENSE"), "").unwrap();
+    sandbox.ok(["import", source.to_str().unwrap(), "m"]);
+    let before = files(&sandbox.store());
+    let lost = blob(&sandbox, "LICENSE");
+    fs::remove_file(&lost).unwrap();
+    std::os::unix::fs::symlink(UNREADABLE, &lost).unwrap();
+    // What else is bad is found all the same.
+    let damaged = blob(&sandbox, "config.json");
+    replace(&damaged, |bytes| bytes[0] ^= 1);
+    let run = sandbox.run(["verify"]);
+    assert_eq!(run.code, 2, "{run:?}");
+    assert!(run.stdout.contains("cannot read ") && run.stdout.contains("Input/output error"), "{run:?}");
+    assert!(run.stderr.starts_with("error: cannot read ") && run.stderr.contains("\nhint: "), "{run:?}");
+    assert!(run.stdout.contains("corrupt: its bytes") && run.stdout.contains(": 2 bad"), "{run:?}");
+    sandbox.ok(["verify", "m", "--repair", source.to_str().unwrap()]);
+    assert!(files(&sandbox.store()) == before);
+}

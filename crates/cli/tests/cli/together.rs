@@ -142,3 +142,29 @@ fn a_list_beside_removals_shows_what_is_there() {
     });
     clean(&sandbox);
 }
+
+#[test]
+fn readers_beside_a_replacer_go_on_with_the_new_model() {
+    let sandbox = Sandbox::new();
+    let import = |round: usize| {
+        let scheme = ["int4", "int8", "int4", "mxfp4"][round % 4];
+        sandbox.ok(["import", DEMO, "m", "--quantize", scheme]);
+    };
+    import(3);
+    sandbox.ok(["copy", "m", "other"]);
+    let rounds = while_running(
+        || (0..2 * ROUNDS).for_each(import),
+        |round| {
+            sandbox.ok(["load", "m", "--verify"]);
+            sandbox.ok(["show", "m", "--tensors"]);
+            let out = format!("out-{round}");
+            sandbox.ok(["export", "m", &out, "--dequantize", "bf16"]);
+            fs::remove_dir_all(sandbox.path().join(out)).unwrap();
+            // They differ or not; nothing else is said.
+            let diff = sandbox.run(["diff", "m", "other"]);
+            assert!(matches!(diff.code, 0 | 1) && diff.stderr.is_empty(), "{diff:?}");
+        },
+    );
+    assert!(rounds > 0);
+    clean(&sandbox);
+}

@@ -119,7 +119,7 @@ impl<'p> Filler<'p> {
     pub(crate) fn finish_digest(&mut self) -> Result<(), CudaError> {
         let Some(Hashing { blob, mut hasher, mut done, .. }) = self.hashing.take() else { return Ok(()) };
         let opened = self.open(blob)?;
-        self.scratch.resize(self.scratch.len().max(1 << 16), 0);
+        grow(&mut self.scratch, 1 << 16).map_err(|source| self.blobs.read_error("read", blob, None, source))?;
         loop {
             let read = opened.file.read(done, &mut self.scratch);
             let read = read.map_err(|source| self.blobs.read_error("read", blob, None, source))?;
@@ -207,7 +207,7 @@ impl<'p> Filler<'p> {
                 return if read == len { Ok(()) } else { Err(blobs.short(blob, at, end, range.end)) };
             }
             None => {
-                self.scratch.resize(self.scratch.len().max(len), 0);
+                grow(&mut self.scratch, len).map_err(fail)?;
                 let read = file.read(range.start, &mut self.scratch[..len]).map_err(fail)?;
                 &self.scratch[..read]
             }
@@ -251,7 +251,7 @@ fn scatter(file: &BlobFile, fetch: &Fetch, out: &mut [u8], scratch: &mut Vec<u8>
     let starts = fetch.takes.iter().skip(1).map(|take| take.extent.offset);
     let gaps = fetch.takes.iter().zip(starts).map(|(take, next)| next - take.extent.end());
     let gaps: Vec<_> = gaps.map(|gap| usize::try_from(gap).expect("a fetch fits in memory")).chain([0]).collect();
-    scratch.resize(scratch.len().max(gaps.iter().sum()), 0);
+    grow(scratch, gaps.iter().sum())?;
     let (mut out, mut scratch, mut end) = (out, &mut scratch[..], 0);
     let mut slices = Vec::with_capacity(2 * fetch.takes.len());
     for (take, gap) in fetch.takes.iter().zip(gaps) {
@@ -266,6 +266,15 @@ fn scatter(file: &BlobFile, fetch: &Fetch, out: &mut [u8], scratch: &mut Vec<u8>
         }
     }
     file.read_scattered(fetch.file.start, &mut slices)
+}
+
+/// Makes `buffer` at least `len` bytes long. It is an error if the system gives no memory for them.
+fn grow(buffer: &mut Vec<u8>, len: usize) -> std::io::Result<()> {
+    if len > buffer.len() {
+        buffer.try_reserve(len - buffer.len()).map_err(|_| std::io::ErrorKind::OutOfMemory)?;
+        buffer.resize(len, 0);
+    }
+    Ok(())
 }
 
 /// Copies or converts the runs of `take` from `bytes`, which start at `start` in the blob, one after another into

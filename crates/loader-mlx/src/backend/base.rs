@@ -56,10 +56,9 @@ pub(super) struct Base {
 }
 
 impl Base {
-    /// Reads the window ahead and gives it to MLX. The array keeps the mapping for as long as it needs it: to the end of this call
+    /// Gives the window, which was read ahead, to MLX. The array keeps the mapping for as long as it needs it: to the end of this call
     /// where MLX copies, until the last view of it is gone where MLX does not.
     pub(super) fn new(file: &Arc<MappedFile>, window: &Window) -> Result<Self, MlxError> {
-        file.read_ahead(window.offset, window.len);
         let extent =
             c_int::try_from(window.len / window.unit).expect("the plan counts in elements that are few enough");
         // SAFETY: the plan's windows lie in the mapping, whose last page is there to its end.

@@ -83,10 +83,10 @@ impl Arrays<'_> {
             let mut casts = Vec::new();
             for window in windows {
                 let base = reader::array(&self.index.files[window.file], window, threads, &self.failure);
-                casts.extend(self.views(&base.map_err(|source| self.failed(window, source))?, window)?);
+                casts.extend(self.views(&base.map_err(|source| failed(self.index, window, source))?, window)?);
                 outcome.copied_bytes += window.len as u64;
             }
-            self.eval(&casts).map_err(|source| self.failed(&windows[0], source))?;
+            self.eval(&casts).map_err(|source| failed(self.index, &windows[0], source))?;
             if let Some(error) = self.failure.take() {
                 return Err(error.into());
             }
@@ -102,30 +102,34 @@ impl Arrays<'_> {
         let (sender, receiver) = mpsc::sync_channel(threads);
         let read = |sender: mpsc::SyncSender<_>| {
             while let Some(window) = plan.windows.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let base = Base::new(&index.files[window.file], window);
+                let base = make(index, window);
                 // Nobody listens any more where another window has failed.
                 if sender.send((window, base)).is_err() {
                     break;
                 }
             }
         };
+        let mut take = |window: &Window, base: Result<Base, LoadError>| {
+            let base = base?;
+            let bytes = if base.is_copy { &mut outcome.copied_bytes } else { &mut outcome.mapped_bytes };
+            *bytes += window.len as u64;
+            // What is cast has other memory of its own. Done at once, so that the window's can be freed before the next.
+            let casts = self.views(&base.array, window)?;
+            self.eval(&casts).map_err(|source| failed(index, window, source))
+        };
         thread::scope(|scope| {
+            let mut others = 0;
             for _ in 0..threads {
                 let sender = sender.clone();
-                scope.spawn(|| read(sender));
+                others += usize::from(thread::Builder::new().spawn_scoped(scope, || read(sender)).is_ok());
             }
             drop(sender);
+            if others == 0 {
+                return plan.windows.iter().try_for_each(|window| take(window, make(index, window)));
+            }
             // Owned by this closure, so that the threads stop where it returns early.
             let receiver = receiver;
-            for (window, base) in &receiver {
-                let base = base.map_err(|source| self.failed(window, source))?;
-                let bytes = if base.is_copy { &mut outcome.copied_bytes } else { &mut outcome.mapped_bytes };
-                *bytes += window.len as u64;
-                // A cast array has memory of its own. It is evaluated at once, so that the window's memory can be freed before the next.
-                let casts = self.views(&base.array, window)?;
-                self.eval(&casts).map_err(|source| self.failed(window, source))?;
-            }
-            Ok(())
+            receiver.iter().try_for_each(|(window, base)| take(window, base))
         })
     }
 
@@ -145,11 +149,6 @@ impl Arrays<'_> {
             return Ok(());
         }
         ffi::eval(places.iter().filter_map(|place| self.made[place.tensor][place.part].as_ref()))
-    }
-
-    /// An error about a window, by the first tensor that lies in it.
-    fn failed(&self, window: &Window, source: MlxError) -> LoadError {
-        LoadError::Mlx { tensor: Some(self.index.tensors[window.parts[0].tensor].name.clone()), source }
     }
 
     fn threads(&self) -> NonZero<usize> {
@@ -175,6 +174,18 @@ impl Arrays<'_> {
         self.made[place.tensor][place.part] = Some(array);
         Ok(target.is_some())
     }
+}
+
+/// The array of a window, whose pages are read ahead.
+fn make(index: &Index, window: &Window) -> Result<Base, LoadError> {
+    let file = &index.files[window.file];
+    file.read_ahead(window.offset, window.len)?;
+    Base::new(file, window).map_err(|source| failed(index, window, source))
+}
+
+/// An error about a window, by the first tensor that lies in it.
+fn failed(index: &Index, window: &Window, source: MlxError) -> LoadError {
+    LoadError::Mlx { tensor: Some(index.tensors[window.parts[0].tensor].name.clone()), source }
 }
 
 /// Whether a target type replaces that of `part`: it does that of floats, and among those of a quantized tensor that of affine scales and

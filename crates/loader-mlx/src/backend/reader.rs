@@ -207,7 +207,9 @@ impl Source {
         beyond.fill(0);
         let Some(file) = file else {
             // It has been deleted, for example. The mapping still has it.
-            self.file.read_ahead_pages(from, data.len());
+            if let Err(error) = self.file.read_ahead_pages(from, data.len()) {
+                return self.fail(error, data);
+            }
             self.file.copy(from, data);
             return self.file.forget(from, data.len());
         };

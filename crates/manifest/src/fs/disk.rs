@@ -159,7 +159,7 @@ impl Disk {
             return self.remove_file(path);
         }
         let mut result = Ok(());
-        for entry in std::fs::read_dir(path).map_err(FsError::at("list", path))? {
+        for entry in super::read_dir(path).map_err(FsError::at("list", path))? {
             let removed = entry.map_err(FsError::at("list", path)).and_then(|entry| self.remove_tree(&entry.path()));
             result = result.and(removed);
         }

@@ -103,11 +103,20 @@ pub(crate) fn read_at_most(path: &Path, limit: u64) -> Result<Result<Vec<u8>, u6
     if size > limit {
         return Ok(Err(size));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    let mut bytes = Vec::new();
+    let room = usize::try_from(size).unwrap_or(usize::MAX);
+    bytes.try_reserve_exact(room).map_err(|_| FsError::at("read", path)(io::ErrorKind::OutOfMemory.into()))?;
     // Stops at the limit even if the file grows while it is read.
     file.by_ref().take(limit + 1).read_to_end(&mut bytes).map_err(FsError::at("read", path))?;
     let read = bytes.len() as u64;
     Ok(if read > limit { Err(read) } else { Ok(bytes) })
+}
+
+/// Resizes `buffer` to `len` zero-extended bytes, or returns an error where the system has no memory for it.
+pub(crate) fn resize(buffer: &mut Vec<u8>, len: usize) -> io::Result<()> {
+    buffer.try_reserve(len.saturating_sub(buffer.len())).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    buffer.resize(len, 0);
+    Ok(())
 }
 
 /// Lists the entries of a directory, sorted by name. A missing directory has none. A symbolic link has the type of its
@@ -117,9 +126,20 @@ pub(crate) fn entries(path: &Path) -> Result<Vec<(String, fs::FileType)>, FsErro
     Ok(named.collect())
 }
 
+/// Opens a directory to list it. If a signal interrupts that, it is tried again; the standard library does so for files
+/// only.
+pub(crate) fn read_dir(path: &Path) -> io::Result<fs::ReadDir> {
+    loop {
+        match fs::read_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
 /// Lists the entries of a directory like [`entries`], including names that are not UTF-8.
 pub(crate) fn all_entries(path: &Path) -> Result<Vec<(OsString, fs::FileType)>, FsError> {
-    let reader = match fs::read_dir(path) {
+    let reader = match read_dir(path) {
         Ok(reader) => reader,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(FsError::at("list", path)(error)),

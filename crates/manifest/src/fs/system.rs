@@ -122,7 +122,7 @@ fn sync_dir(path: &Path) -> io::Result<()> {
 
 #[cfg(target_os = "linux")]
 fn sync_all(dir: &File) -> io::Result<()> {
-    rustix::fs::syncfs(dir).map_err(Into::into)
+    rustix::io::retry_on_intr(|| rustix::fs::syncfs(dir)).map_err(Into::into)
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -206,8 +206,8 @@ impl<'i> BlobWriter<'i> {
     /// Whether the twin has the same bytes at `offset`, so that nothing needs to be written.
     fn equals_twin(&mut self, offset: u64, bytes: &[u8]) -> bool {
         let Target::Twin { file, buffer, .. } = &mut self.target else { return true };
-        buffer.resize(bytes.len(), 0);
-        read_exact_at(file, buffer, offset).is_ok() && buffer == bytes
+        let read = fs::resize(buffer, bytes.len()).and_then(|()| read_exact_at(file, buffer, offset));
+        read.is_ok() && buffer == bytes
     }
 
     /// Replaces the twin by a new file that starts as a copy of the equal bytes.
@@ -216,8 +216,9 @@ impl<'i> BlobWriter<'i> {
             unreachable!("BUG: only a writer beside a twin parts from it")
         };
         let mut own = Self::new(self.ingest)?;
-        // Copies gaps too. They are overwritten when their bytes arrive.
-        let mut buffer = vec![0; COPY];
+        // Gaps are copied too, and written over when their bytes arrive.
+        let mut buffer = Vec::new();
+        fs::resize(&mut buffer, COPY).map_err(FsError::at("read", twin_path))?;
         while own.end < self.end {
             let want = usize::try_from(self.end - own.end).unwrap_or(usize::MAX).min(COPY);
             read_exact_at(twin, &mut buffer[..want], own.end).map_err(FsError::at("read", twin_path))?;
@@ -238,7 +239,8 @@ impl<'i> BlobWriter<'i> {
         let (Target::New { file, path } | Target::Twin { file, path, .. }) = &self.target else {
             unreachable!("BUG: finished twice")
         };
-        let mut buffer = vec![0; COPY];
+        let mut buffer = Vec::new();
+        fs::resize(&mut buffer, COPY).map_err(FsError::at("read back", path))?;
         while self.hashed < self.end {
             let want = usize::try_from(self.end - self.hashed).unwrap_or(usize::MAX).min(COPY);
             read_exact_at(file, &mut buffer[..want], self.hashed).map_err(FsError::at("read back", path))?;
@@ -271,12 +273,12 @@ fn start_write_back(file: &File, offset: u64, length: u64) {
 fn start_write_back(_file: &File, _offset: u64, _length: u64) {}
 
 #[cfg(unix)]
-fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+pub(super) fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
 }
 
 #[cfg(not(unix))]
-fn read_exact_at(mut file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+pub(super) fn read_exact_at(mut file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
     use std::io::{Read, Seek, SeekFrom};
     file.seek(SeekFrom::Start(offset))?;
     file.read_exact(bytes)

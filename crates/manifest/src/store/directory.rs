@@ -3,7 +3,7 @@
 use std::{io, path::Path};
 
 use super::owner::is_unique_name;
-use crate::FsError;
+use crate::{FsError, fs};
 
 /// Kind of a directory that is neither empty nor a store of this project. Such a directory is never written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,7 +42,7 @@ pub(super) fn owner_of(root: &Path) -> Result<Option<Owner>, FsError> {
     if root.join("blobs").exists() || root.join("manifests").exists() {
         return Ok(Some(Owner::OtherProgram));
     }
-    let list = |dir: &Path| std::fs::read_dir(dir).map_err(FsError::at("list", dir));
+    let list = |dir: &Path| fs::read_dir(dir).map_err(FsError::at("list", dir));
     let mut owner = None;
     for entry in list(root)? {
         let name = entry.map_err(FsError::at("list", root))?.file_name();
@@ -65,7 +65,7 @@ fn is_unfinished(dir: &Path) -> bool {
     let is_ours = |entry: io::Result<std::fs::DirEntry>| {
         entry.is_ok_and(|entry| is_unique_name(&entry.file_name().to_string_lossy()))
     };
-    match std::fs::read_dir(dir) {
+    match fs::read_dir(dir) {
         Ok(mut entries) => entries.all(is_ours),
         // The creating process has continued; or a file is in the way, which the next process that creates the store
         // reports.

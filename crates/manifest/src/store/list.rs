@@ -3,7 +3,6 @@
 
 use std::{borrow::Cow, collections::HashMap, fmt, io::Read as _, path::PathBuf, time::SystemTime};
 
-use rayon::prelude::*;
 use serde::{
     Deserialize,
     de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor},
@@ -13,7 +12,7 @@ use super::{ListEntry, ModelError, Store, Summary, foreign, models::MAX_CONFIG};
 use crate::{
     Digest, FsError, Manifest, ModelName,
     document::{DocumentError, Facts, Import, check_files, media_type},
-    fs,
+    fs, parallel,
 };
 
 /// Number of bytes of a config that are read first. They hold everything but the table.
@@ -30,7 +29,7 @@ impl Store {
     /// [`FsError`] if a directory cannot be listed.
     pub fn list(&self) -> Result<Vec<ListEntry>, FsError> {
         let names = self.names()?;
-        let mut read: Vec<_> = names.par_iter().map(|name| self.line(name)).collect();
+        let mut read = parallel::map(&names, 1, |name| self.line(name));
         let unique_sizes = unique_sizes(&read);
         for (line, unique_size) in read.iter_mut().zip(unique_sizes) {
             if let Ok(Line { summary: Ok(summary), .. }) = line {
@@ -319,5 +318,6 @@ fn unique_sizes(lines: &[Result<Line, ModelError>]) -> Vec<u64> {
         a.iter_mut().zip(b).for_each(|(a, b)| *a = a.saturating_add(b));
         a
     };
-    (0..PARTS).into_par_iter().map(count).reduce(|| vec![0; lines.len()], add)
+    let parts: Vec<u64> = (0..PARTS).collect();
+    parallel::map(&parts, 1, |part| count(*part)).into_iter().reduce(add).unwrap_or_default()
 }

@@ -45,7 +45,15 @@ pub enum ModelError {
         /// Directory of the store.
         root: PathBuf,
     },
-    /// The manifest or the config cannot be used.
+    /// The model was removed while it was read.
+    #[error("the model {name} in {} was removed while it was read", root.display())]
+    Removed {
+        /// Requested name.
+        name: Box<ModelName>,
+        /// Directory of the store.
+        root: PathBuf,
+    },
+    /// The manifest or config cannot be used.
     #[error("{} cannot be used", path.display())]
     Document {
         /// Path of the document's file.
@@ -259,7 +267,7 @@ fn read_document(path: PathBuf, limit: u64) -> Result<Vec<u8>, ModelError> {
     fs::read_at_most(&path, limit)?.map_err(|size| ModelError::TooLarge { path, size, limit })
 }
 
-fn is_absent(kind: io::ErrorKind) -> bool {
+pub(super) fn is_absent(kind: io::ErrorKind) -> bool {
     // A parent in the path may be a file, or the name may be a directory, where another program keeps other files.
     matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory)
 }

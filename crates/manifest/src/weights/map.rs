@@ -1,8 +1,24 @@
-//! Blobs mapped into memory: whole ones for [`Weights`](super::Weights), and parts for hashing.
+//! Bytes of blobs in memory: mapped, or read if the process has many maps.
 
-use std::{fs::File, io, ops::Deref, path::PathBuf};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    ops::{Deref, Range},
+    path::PathBuf,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
+#[cfg(target_os = "linux")]
+use rustix::io::Errno;
+
+/// Size in bytes below which a blob is read and not mapped once the process has many maps.
+const SMALL: usize = 1 << 20;
+/// Alignment in memory of the bytes of a blob that is read, so that its arrays are aligned as in the file.
+const ALIGNMENT: usize = 64;
 
 /// A blob that cannot be mapped.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +60,7 @@ impl Dir {
 
         // Opens a pipe at once, without waiting for a writer. Mapping then fails.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = openat(&self.handle, name, flags, Mode::empty())?;
+        let file = rustix::io::retry_on_intr(|| openat(&self.handle, name, flags, Mode::empty()))?;
         Ok(File::from(file))
     }
 
@@ -54,66 +70,130 @@ impl Dir {
     }
 }
 
-/// Bytes of a blob, mapped read-only.
+/// Bytes of a blob: mapped read-only, or in memory that small blobs share.
 #[derive(Debug)]
-pub(super) struct MappedBlob(Mmap);
+pub(super) enum BlobBytes {
+    Mapped { map: Mmap, _counted: Counted },
+    Read { memory: Arc<Vec<u8>>, range: Range<usize> },
+}
 
-impl MappedBlob {
-    pub(super) fn open(dir: &Dir, name: &str) -> Result<Self, MapError> {
+/// Opened blob.
+pub(super) enum Opened {
+    Mapped(BlobBytes),
+    /// Size in bytes of a small blob that is to be read to save a map.
+    Small(usize),
+}
+
+/// Number of blobs that the process has mapped.
+static MAPS: AtomicUsize = AtomicUsize::new(0);
+
+/// One counted map.
+#[derive(Debug)]
+pub(super) struct Counted(());
+
+impl Counted {
+    /// Counts one map, and returns the number before it.
+    fn new() -> (Self, usize) {
+        let before = MAPS.fetch_add(1, Ordering::Relaxed);
+        (Self(()), before)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        MAPS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Returns the number of maps from which small blobs are read: half of the system's limit for a process. The other half
+/// is for large blobs and everything else that the process maps.
+pub(super) fn many_maps() -> usize {
+    static LIMIT: OnceLock<usize> = OnceLock::new();
+    *LIMIT.get_or_init(|| {
+        let told = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok();
+        told.and_then(|text| text.trim().parse::<usize>().ok()).map_or(usize::MAX, |limit| limit / 2)
+    })
+}
+
+impl BlobBytes {
+    /// Opens a blob, and maps it unless it is small and the process has at least `many` maps.
+    pub(super) fn open(dir: &Dir, name: &str, many: usize) -> Result<Opened, MapError> {
         let fail = |action| move |source| MapError { action, path: dir.path.join(name), source };
         let file = dir.file(name).map_err(fail("open"))?;
-        Self::map(&file).map_err(fail("map"))
+        let len = file.metadata().map_err(fail("read the size of"))?.len();
+        let len = usize::try_from(len).map_err(|_| fail("map")(io::ErrorKind::FileTooLarge.into()))?;
+        let (counted, before) = Counted::new();
+        if before >= many && len < SMALL {
+            return Ok(Opened::Small(len));
+        }
+        let map = map(&file, len).map_err(fail("map"))?;
+        Ok(Opened::Mapped(Self::Mapped { map, _counted: counted }))
     }
 
-    #[expect(unsafe_code, reason = "a map of a blob is how its tensors are there without a copy")]
-    pub(super) fn map(file: &File) -> io::Result<Self> {
-        // SAFETY: a blob of the store has mode 0444 and is never written to once it has its name. It is replaced by a
-        // rename or deleted, and both leave the mapped file unchanged. Other programs that use the layout do the same.
-        let map = unsafe { Mmap::map(file) }?;
-        Ok(Self(map))
+    /// Reads blobs, given with their lengths, into shared memory, each at a multiple of [`ALIGNMENT`]. An error comes with
+    /// the index of its blob.
+    pub(super) fn read(dir: &Dir, blobs: &[(&str, usize)]) -> Result<Vec<Self>, (usize, MapError)> {
+        let fail =
+            |at: usize, action| move |source| (at, MapError { action, path: dir.path.join(blobs[at].0), source });
+        let room = blobs.iter().map(|(_, len)| len.next_multiple_of(ALIGNMENT)).sum::<usize>() + ALIGNMENT;
+        let mut memory: Vec<u8> = Vec::new();
+        memory.try_reserve_exact(room).map_err(|_| fail(0, "read")(io::ErrorKind::OutOfMemory.into()))?;
+        // What was reserved does not move any more.
+        let first = memory.as_ptr().align_offset(ALIGNMENT);
+        memory.resize(first, 0);
+        let mut ranges = Vec::with_capacity(blobs.len());
+        for (at, (name, len)) in blobs.iter().enumerate() {
+            let start = memory.len();
+            memory.resize(start + len, 0);
+            let mut file = dir.file(name).map_err(fail(at, "open"))?;
+            file.read_exact(&mut memory[start..]).map_err(fail(at, "read"))?;
+            ranges.push(start..start + len);
+            memory.resize(first + (memory.len() - first).next_multiple_of(ALIGNMENT), 0);
+        }
+        let memory = Arc::new(memory);
+        Ok(ranges.into_iter().map(|range| Self::Read { memory: Arc::clone(&memory), range }).collect())
+    }
+
+    /// Whether the bytes are in memory of their own rather than mapped.
+    pub(super) fn is_read(&self) -> bool {
+        matches!(self, Self::Read { .. })
+    }
+
+    /// Loads the pages of `len` bytes from `offset`, which is a multiple of every page size. Returns an error if touching
+    /// them would raise a signal. Does nothing where the system cannot load pages in advance.
+    pub(super) fn populate(&self, offset: usize, len: usize) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        if let Self::Mapped { map, .. } = self
+            && len > 0
+        {
+            return match map.advise_range(memmap2::Advice::PopulateRead, offset, len) {
+                Err(error) if error.raw_os_error() == Some(Errno::FAULT.raw_os_error()) => {
+                    Err(io::Error::other("it was cut short while it was mapped, or its disk failed"))
+                }
+                // A system before 5.14 does not know this.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+                other => other,
+            };
+        }
+        let _ = (offset, len);
+        Ok(())
     }
 }
 
-/// Mapped part of a blob of this project's own store, for code that reads the part once. All pages are loaded when it
-/// is made, so that a read error is an `Err` and not a signal.
-#[derive(Debug)]
-pub(crate) struct MappedPart(Mmap);
-
-impl MappedPart {
-    /// Maps `length` bytes from `offset`, and waits until they are loaded. `offset` is in bytes from the start of the
-    /// file and a multiple of the page size.
-    ///
-    /// # Errors
-    ///
-    /// Error of the system: the file is shorter, its disk fails, or the system cannot load pages in advance (only Linux
-    /// 5.14 and later can).
-    #[cfg(target_os = "linux")]
-    #[expect(unsafe_code, reason = "a map of a part is hashed without a copy")]
-    pub(crate) fn read(file: &File, offset: u64, length: usize) -> io::Result<Self> {
-        // SAFETY: the same reasons hold as for a whole blob.
-        let map = unsafe { memmap2::MmapOptions::new().offset(offset).len(length).map(file) }?;
-        map.advise(memmap2::Advice::PopulateRead)?;
-        Ok(Self(map))
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    pub(crate) fn read(_file: &File, _offset: u64, _length: usize) -> io::Result<Self> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
+#[expect(unsafe_code, reason = "a map of a blob is how its tensors are there without a copy")]
+fn map(file: &File, len: usize) -> io::Result<Mmap> {
+    // SAFETY: a blob of the store has mode 0444 and is never written to once it has its name. It is replaced by a
+    // rename or deleted, and both leave the mapped file unchanged. Other programs that use the layout do the same.
+    unsafe { MmapOptions::new().len(len).map(file) }
 }
 
-impl Deref for MappedPart {
+impl Deref for BlobBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl Deref for MappedBlob {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.0
+        match self {
+            Self::Mapped { map, .. } => map,
+            Self::Read { memory, range } => &memory[range.clone()],
+        }
     }
 }

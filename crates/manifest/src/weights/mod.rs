@@ -1,5 +1,7 @@
 //! Tensors of a model as arrays in host memory, mapped without a copy.
 
+mod check;
+mod hold;
 mod map;
 pub mod plan;
 mod verify;
@@ -12,32 +14,37 @@ use std::{
 };
 
 use longshore_st_format::{Dtype, Shape};
-use rayon::prelude::*;
 
 use crate::{
     Digest, Store,
     document::{Part, Quantization, Role, TensorEntry, TensorTable},
     store::{Model, TableError},
 };
+pub use check::check;
+use hold::hold_all;
 pub use map::MapError;
-pub(crate) use map::MappedPart;
-use map::{Dir, MappedBlob};
+use map::{BlobBytes, Dir, many_maps};
 pub use verify::CorruptError;
-
-/// Number of blobs from which several threads open them. Opening fewer takes less time than waking the threads.
-const MANY: usize = 128;
 
 /// Tensors of a model, or of one of its components, in host memory.
 ///
 /// Opening maps every blob once, read-only and shared, and copies nothing: the system reads a page from the file when
-/// it is first touched. A blob must not be truncated while it is mapped. The store never writes to a blob once the blob
-/// has its name, and deleting a blob does not affect its mapping.
+/// it is first touched. Small blobs are read into memory instead once the process has half of the maps that the system
+/// allows: see [`Self::read_bytes`].
+///
+/// # Risk of a mapped array
+///
+/// A page of a mapped blob that the system cannot read ends the process with `SIGBUS` when it is touched. The file was
+/// truncated, or its disk fails. The store never writes to a blob once the blob has its name, and deleting or replacing
+/// a blob does not affect its mapping, so only another program or a failing disk causes this. [`Self::populate`] and
+/// [`Self::verify`] load the pages first and report the system's error, where the system can do so. They do not protect
+/// against a truncation afterwards. [`Store::open_blob`] reads without that risk.
 #[derive(Debug)]
 pub struct Weights {
     table: Arc<TensorTable>,
-    blobs: Vec<(Digest, MappedBlob)>,
+    blobs: Vec<(Digest, BlobBytes)>,
     /// Blobs that hold only parts of tensors of other blobs.
-    others: HashMap<Digest, MappedBlob>,
+    others: HashMap<Digest, BlobBytes>,
     /// Tensors, sorted by name.
     tensors: Vec<Located>,
     /// Size of all tensors in bytes, including companions.
@@ -90,7 +97,7 @@ pub struct Tensor<'w> {
     entry: &'w TensorEntry,
     component: Option<&'w str>,
     blob: &'w [u8],
-    others: &'w HashMap<Digest, MappedBlob>,
+    others: &'w HashMap<Digest, BlobBytes>,
 }
 
 /// Reason why weights cannot be opened.
@@ -172,8 +179,8 @@ impl Weights {
             tensors.iter().map(entry).flat_map(|tensor| tensor.parts.iter().map(move |part| (part, tensor)));
         let elsewhere = elsewhere.filter_map(|(part, tensor)| Some((part.blob?, &tensor.name)));
         let elsewhere: Vec<_> = elsewhere.filter(|(digest, _)| seen.insert(*digest)).collect();
-        let blobs = map_all(store, &wanted_blobs)?;
-        let others: HashMap<_, _> = map_all(store, &elsewhere)?.into_iter().collect();
+        let blobs = hold(store, &wanted_blobs)?;
+        let others: HashMap<_, _> = hold(store, &elsewhere)?.into_iter().collect();
         let mut bytes = 0_u64;
         for located in &tensors {
             let (digest, own) = &blobs[located.map];
@@ -216,6 +223,19 @@ impl Weights {
         self.bytes
     }
 
+    /// Returns the size in bytes of the blobs that were read into memory and not mapped, because the system limits the
+    /// maps of a process.
+    #[must_use]
+    pub fn read_bytes(&self) -> u64 {
+        self.held().filter(|(_, blob)| blob.is_read()).map(|(_, blob)| blob.len() as u64).sum()
+    }
+
+    /// Iterates over the blobs. Those of companions come last.
+    fn held(&self) -> impl Iterator<Item = (Digest, &BlobBytes)> {
+        let own = self.blobs.iter().map(|(digest, blob)| (*digest, blob));
+        own.chain(self.others.iter().map(|(digest, blob)| (*digest, blob)))
+    }
+
     /// Iterates over the tensor names in byte order.
     #[must_use]
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
@@ -245,7 +265,7 @@ impl Weights {
 
     /// Iterates over the digests of the mapped blobs.
     pub fn digests(&self) -> impl Iterator<Item = Digest> {
-        self.blobs.iter().map(|(digest, _)| *digest).chain(self.others.keys().copied())
+        self.held().map(|(digest, _)| digest)
     }
 
     /// Returns the coding of the quantized tensors if all have the same one, or `None` if there are none or their
@@ -276,22 +296,19 @@ impl Weights {
     }
 }
 
-/// Maps blobs in the given order, each given with the name of one of its tensors. Many blobs are mapped on all threads
-/// of the rayon pool, because each may wait for a disk or a server.
-fn map_all(store: &Store, blobs: &[(Digest, &String)]) -> Result<Vec<(Digest, MappedBlob)>, WeightsError> {
-    let Some(&(first, tensor)) = blobs.first() else { return Ok(Vec::new()) };
-    let fail = |digest, tensor: &String, source| WeightsError::Blob { digest, tensor: tensor.clone(), source };
-    let dir = Dir::open(store.blobs()).map_err(|source| fail(first, tensor, source))?;
-    let map = |&(digest, tensor): &(Digest, &String)| {
-        let mapped = MappedBlob::open(&dir, &digest.file_name());
-        mapped.map(|mapped| (digest, mapped)).map_err(|source| fail(digest, tensor, source))
+/// Opens blobs in the given order, each given with the name of one of its tensors.
+fn hold(store: &Store, blobs: &[(Digest, &String)]) -> Result<Vec<(Digest, BlobBytes)>, WeightsError> {
+    let fail = |(at, source): (usize, MapError)| {
+        let (digest, tensor) = blobs[at];
+        WeightsError::Blob { digest, tensor: tensor.clone(), source }
     };
-    if blobs.len() < MANY {
-        return blobs.iter().map(map).collect();
+    if blobs.is_empty() {
+        return Ok(Vec::new());
     }
-    // Returns the error of the first blob that has one.
-    let mapped: Vec<_> = blobs.par_iter().with_min_len(MANY / 4).map(map).collect();
-    mapped.into_iter().collect()
+    let dir = Dir::open(store.blobs()).map_err(|source| fail((0, source)))?;
+    let names: Vec<_> = blobs.iter().map(|(digest, _)| digest.file_name()).collect();
+    let held = hold_all(&dir, &names, many_maps()).map_err(fail)?;
+    Ok(blobs.iter().map(|(digest, _)| *digest).zip(held).collect())
 }
 
 fn name_in(table: &TensorTable, located: Located) -> &str {

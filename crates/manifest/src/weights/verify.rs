@@ -2,11 +2,12 @@
 
 use std::{
     cmp::Reverse,
+    io,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use super::{Weights, name_in};
-use crate::{Digest, Hasher, Progress};
+use super::{BlobBytes, Weights, name_in};
+use crate::{Digest, Hasher, Progress, parallel};
 
 /// Number of bytes that are hashed between two checks for cancellation.
 const CHUNK: usize = 256 << 10;
@@ -14,7 +15,7 @@ const CHUNK: usize = 256 << 10;
 const NAMED: usize = 4;
 
 /// Loaded weights that differ from the stored ones.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CorruptError {
     /// The bytes of a blob have another digest than the blob.
@@ -28,6 +29,16 @@ pub enum CorruptError {
         tensors: Vec<String>,
         /// Number of other corrupt blobs.
         others: usize,
+    },
+    /// The pages of a mapped blob cannot be read.
+    #[error("cannot read the blob {digest} of {}", list(tensors))]
+    Read {
+        /// Digest by which the blob is named.
+        digest: Digest,
+        /// Names of the loaded tensors in the blob.
+        tensors: Vec<String>,
+        /// Error of the system, or its meaning.
+        source: io::Error,
     },
     /// The progress receiver cancelled the operation.
     #[error("stopped before everything was verified")]
@@ -57,7 +68,8 @@ impl Weights {
     ///
     /// # Errors
     ///
-    /// [`CorruptError::Blob`] for the first blob with another digest, [`CorruptError::Cancelled`].
+    /// [`CorruptError::Blob`] for the first blob with another digest, [`CorruptError::Read`] for one that cannot be read,
+    /// [`CorruptError::Cancelled`].
     pub fn verify(&self, progress: &dyn Progress) -> Result<(), CorruptError> {
         let mut others: Vec<_> = self.others.iter().map(|(digest, blob)| (*digest, blob)).collect();
         others.sort_unstable_by_key(|(digest, _)| *digest);
@@ -66,38 +78,70 @@ impl Weights {
         let mut order: Vec<usize> = (0..blobs.len()).collect();
         order.sort_by_key(|&at| Reverse(blobs[at].1.len()));
         let next = AtomicUsize::new(0);
-        let work = |_: rayon::BroadcastContext<'_>| {
+        let work = || {
             let mut corrupt = Vec::new();
             while let Some(&at) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let (digest, blob) = blobs[at];
-                let found = hash(blob, progress)?;
+                let found = hash(blob, progress).map_err(|stop| match stop {
+                    Stop::Cancelled => CorruptError::Cancelled,
+                    Stop::Read(source) => CorruptError::Read { digest, tensors: self.tensors_of(at, digest), source },
+                })?;
                 if found != digest {
                     corrupt.push((at, found));
                 }
             }
             Ok(corrupt)
         };
-        let corrupt: Result<Vec<_>, CorruptError> = rayon::broadcast(work).into_iter().collect();
+        let corrupt: Result<Vec<_>, CorruptError> = parallel::on_all_threads(work).into_iter().collect();
         let corrupt: Vec<_> = corrupt?.into_iter().flatten().collect();
         let Some(&(at, found)) = corrupt.iter().min_by_key(|(at, _)| *at) else { return Ok(()) };
         let digest = blobs[at].0;
+        let tensors = self.tensors_of(at, digest);
+        Err(CorruptError::Blob { digest, found, tensors, others: corrupt.len() - 1 })
+    }
+
+    /// Asks for all pages of all blobs, on all threads of the rayon pool, and returns when they are in memory; at once where the system has
+    /// no call for that.
+    ///
+    /// # Errors
+    ///
+    /// [`CorruptError::Read`] for a blob that is shorter than it was, or that the disk does not read.
+    pub fn populate(&self) -> Result<(), CorruptError> {
+        let blobs: Vec<_> = self.held().collect();
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(&(digest, blob)) = blobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                blob.populate(0, blob.len()).map_err(|source| {
+                    let at = self.blobs.iter().position(|(other, _)| *other == digest).unwrap_or(usize::MAX);
+                    CorruptError::Read { digest, tensors: self.tensors_of(at, digest), source }
+                })?;
+            }
+            Ok(())
+        };
+        parallel::on_all_threads(work).into_iter().collect()
+    }
+
+    /// The tensors that have a part in the blob `digest`, which is the blob `at` of those that tensors lie in, if it is one.
+    fn tensors_of(&self, at: usize, digest: Digest) -> Vec<String> {
         let has_part = |located| self.tensor(located).entry.parts.iter().any(|part| part.blob == Some(digest));
         let of_blob = self.tensors.iter().filter(|located| located.map == at || has_part(**located));
-        Err(CorruptError::Blob {
-            digest,
-            found,
-            tensors: of_blob.map(|located| name_in(&self.table, *located).to_owned()).collect(),
-            others: corrupt.len() - 1,
-        })
+        of_blob.map(|located| name_in(&self.table, *located).to_owned()).collect()
     }
 }
 
-fn hash(blob: &[u8], progress: &dyn Progress) -> Result<Digest, CorruptError> {
+/// Why a blob was not hashed.
+enum Stop {
+    Cancelled,
+    Read(io::Error),
+}
+
+fn hash(blob: &BlobBytes, progress: &dyn Progress) -> Result<Digest, Stop> {
     let mut hasher = Hasher::default();
-    for chunk in blob.chunks(CHUNK) {
+    for (chunk, offset) in blob.chunks(CHUNK).zip((0..).step_by(CHUNK)) {
         if progress.cancelled() {
-            return Err(CorruptError::Cancelled);
+            return Err(Stop::Cancelled);
         }
+        blob.populate(offset, chunk.len()).map_err(Stop::Read)?;
         hasher.update(chunk);
         progress.advance(chunk.len() as u64);
     }

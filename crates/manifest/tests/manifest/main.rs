@@ -13,6 +13,7 @@ mod mend;
 mod models;
 mod name;
 mod plan;
+mod readers;
 mod store;
 mod surroundings;
 mod sweep;

@@ -475,3 +475,23 @@ fn a_half_finished_import_is_no_finding() {
     let outcome = verify(&scratch, &[]);
     assert_eq!((outcome.blobs, outcome.bad.len()), (6, 0));
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_the_disk_does_not_read_is_no_content() {
+    // It opens, has no bytes by its length, and cannot be read where a process has no memory.
+    let unreadable = |path: &std::path::Path| {
+        fs::remove_file(path).unwrap();
+        std::os::unix::fs::symlink("/proc/self/mem", path).unwrap();
+    };
+    let scratch = Scratch::new();
+    let empty = Blob { bytes: Vec::new(), tensors: Vec::new(), ..Blob::plain("w", 1, 1) };
+    commit(&scratch.store, "m", &[empty, Blob::plain("v", 4, 1)]);
+    unreadable(&scratch.store.blob_path(&Digest::of(b"")));
+    let outcome = verify(&scratch, &[]);
+    let found = outcome.bad.iter().find(|bad| matches!(bad.problem, Problem::Read(_))).expect("it cannot be read");
+    assert_eq!((found.digest, &found.models), (Some(Digest::of(b"")), &vec![name("m")]));
+    let error = found.problem.system_error().expect("the system said why");
+    assert_eq!(error.raw_os_error(), Some(5), "{error}");
+    assert_eq!(outcome.blobs, 4);
+}

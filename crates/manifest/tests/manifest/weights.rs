@@ -1,10 +1,10 @@
 use std::fs;
 
 use longshore_manifest::{
-    Digest, Weights,
+    Digest, Silent, Weights,
     document::{Quantization, Role},
     store::Model,
-    weights::{OpenOptions, WeightsError},
+    weights::{CorruptError, OpenOptions, WeightsError, check},
 };
 use longshore_st_format::Dtype;
 
@@ -214,4 +214,52 @@ fn a_blob_that_is_missing_is_an_error() {
     let texts = chain(&error);
     assert_eq!(texts[0], format!("cannot open the blob {digest} of tensor \"m.weight\""));
     assert_eq!(texts[1], format!("cannot open {}", scratch.store.blob_path(&digest).display()));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_blob_that_is_cut_short_while_it_is_mapped_is_an_error_and_no_signal() {
+    let blobs = [Blob::plain("long", 100_000, 1), Blob::plain("other", 4, 2)];
+    let scratch = with_blobs(&blobs);
+    let weights = open(&scratch, &OpenOptions::default()).unwrap();
+    weights.populate().unwrap();
+    weights.verify(&Silent).unwrap();
+    let path = scratch.store.blob_path(&Digest::of(&blobs[0].bytes));
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    fs::File::options().write(true).open(&path).unwrap().set_len(100).unwrap();
+    for error in [weights.populate().unwrap_err(), weights.verify(&Silent).unwrap_err()] {
+        let CorruptError::Read { digest, tensors, source } = &error else { panic!("{error}") };
+        assert_eq!((*digest, &tensors[..]), (Digest::of(&blobs[0].bytes), &["long".to_owned()][..]));
+        assert_eq!(source.to_string(), "it was cut short while it was mapped, or its disk failed");
+    }
+}
+
+#[test]
+fn what_is_checked_is_what_would_be_opened() {
+    let blobs = blobs();
+    let scratch = with_blobs(&blobs);
+    let table = scratch.store.table(&model(&scratch)).unwrap();
+    check(&scratch.store, &table).unwrap();
+    let path = scratch.store.blob_path(&Digest::of(&blobs[1].bytes));
+    replace(&path, &blobs[1].bytes[..64]);
+    let (checked, opened) = (check(&scratch.store, &table), open(&scratch, &OpenOptions::default()));
+    assert_eq!(checked.unwrap_err().to_string(), opened.unwrap_err().to_string());
+    fs::remove_file(&path).unwrap();
+    assert!(matches!(check(&scratch.store, &table), Err(WeightsError::Blob { tensor, .. }) if tensor == "a.weight"));
+}
+
+#[test]
+fn a_blob_is_read_at_any_offset() {
+    let blobs = blobs();
+    let scratch = with_blobs(&blobs);
+    let blob = scratch.store.open_blob(&Digest::of(&blobs[0].bytes)).unwrap();
+    let len = blobs[0].bytes.len();
+    assert_eq!(blob.byte_len().unwrap(), len as u64);
+    let mut buffer = [0; 10];
+    blob.read_exact_at(&mut buffer, 5).unwrap();
+    assert_eq!(buffer, blobs[0].bytes[5..15]);
+    let error = blob.read_exact_at(&mut buffer, len as u64 - 9).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
+    assert_eq!(error.source.to_string(), format!("it has {len} bytes, expected at least {}", len + 1));
+    assert!(scratch.store.open_blob(&Digest::of(b"no blob")).is_err());
 }

@@ -4,6 +4,7 @@ use longshore_manifest::{FsError, store::IngestError};
 use longshore_quant::{EncodeError, layout::LayoutError};
 
 use super::{importance::ImportanceFileError, read::shards::ReadError};
+use crate::io::memory::MemoryError;
 
 /// Reason why an import failed. No name in the store has changed, and the store holds nothing of the import.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +60,9 @@ pub enum ImportError {
         /// Bytes that are free.
         available: u64,
     },
+    /// The system gives no memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// The import was cancelled.
     #[error("the import was stopped; nothing was added")]
     Cancelled,

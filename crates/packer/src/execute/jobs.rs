@@ -18,7 +18,10 @@ use super::{
     write::blob::{BlobBuilder, Buffers, Done},
 };
 use crate::{
-    io::threads::threads,
+    io::{
+        memory,
+        threads::{share, threads},
+    },
     plan::planned::{Plan, PlannedBlob},
     source::companions::Companion,
 };
@@ -82,12 +85,7 @@ impl Work<'_> {
                 }
             }
         };
-        std::thread::scope(|scope| {
-            for _ in 1..threads(options.threads).min(jobs) {
-                scope.spawn(work);
-            }
-            work();
-        });
+        share(threads(options.threads).min(jobs), &work);
         match error.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
             None => Ok(done.into_iter().map(|cell| cell.into_inner().expect("every job is done")).collect()),
@@ -105,7 +103,7 @@ impl Work<'_> {
         };
         check(from.byte_len().map_err(fail)?)?;
         let mut to = (self.open)(job, file.name.as_str(), file.size)?;
-        let mut buffer = vec![0; usize::try_from(file.size).unwrap_or(COPY).min(COPY)];
+        let mut buffer = memory::zeros(usize::try_from(file.size).unwrap_or(COPY).min(COPY))?;
         let mut at = 0;
         while at < file.size {
             if stop() {

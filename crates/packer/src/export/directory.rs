@@ -3,14 +3,15 @@
 use std::{
     collections::{BTreeMap, HashSet},
     fs::{self, File},
-    io::{self, Write as _},
+    io::Write as _,
     path::Path,
 };
 
 use longshore_manifest::{
-    Descriptor, Progress, Store,
+    Descriptor, FsError, Progress, Store,
+    document::TensorTable,
     store::Model,
-    weights::{OpenOptions, Weights},
+    weights::{self, WeightsError},
 };
 use longshore_model::{MAX_CONFIG_BYTES, ModelConfig};
 
@@ -22,7 +23,10 @@ use super::{
     partial::{self, Partial},
     shards::{self, Shard},
 };
-use crate::io::threads::threads;
+use crate::io::{memory, threads::threads};
+
+/// Number of bytes of a companion file that are copied at a time.
+const COPY: usize = 64 << 10;
 
 /// Writes `model` into the directory `dir`: safetensors files, their index if there are several, and every companion
 /// file.
@@ -70,9 +74,10 @@ pub fn export(
     progress: &dyn Progress,
 ) -> Result<ExportOutcome, ExportError> {
     partial::check(dir)?;
-    let weights = Weights::open(store, model, &OpenOptions::default())?;
+    let table = store.table(model).map_err(WeightsError::from)?;
+    weights::check(store, &table)?;
     check_sizes(store, model)?;
-    let Contents { directories: outputs, edits, left_out } = contents(store, model, &weights, options)?;
+    let Contents { directories: outputs, edits, left_out } = contents(store, model, &table, options)?;
     let metadata = metadata(model, options.format);
     let mut directories = Vec::with_capacity(outputs.len());
     for (directory, outputs) in outputs {
@@ -92,7 +97,7 @@ pub fn export(
     let sizes = shards().map(Shard::data_len).chain(files.iter().map(|(_, layer)| layer.size));
     progress.begin("exporting", sizes.fold(0, u64::saturating_add));
     for shard in shards() {
-        check(shard.write(partial.path(), threads(options.threads), progress)?)?;
+        check(shard.write(store, partial.path(), threads(options.threads), progress)?)?;
         outcome.tensors += shard.len();
         outcome.bytes += shard.file_len();
     }
@@ -182,11 +187,18 @@ fn copy_file(store: &Store, layer: &Descriptor, target: &Path) -> Result<u64, Ex
     if let Some(parent) = target.parent() {
         fs::create_dir_all(parent).map_err(fail)?;
     }
-    let blob = store.blob_path(&layer.digest);
-    let mut from =
-        File::open(&blob).map_err(|source| ExportError::Read { path: blob.clone(), layer: name_of(layer), source })?;
+    let unreadable = |FsError { path, source, .. }| ExportError::Read { path, layer: name_of(layer), source };
+    let from = store.open_blob(&layer.digest).map_err(unreadable)?;
+    let copied = from.byte_len().map_err(unreadable)?;
     let mut to = File::create_new(target).map_err(fail)?;
-    let copied = io::copy(&mut from, &mut to).map_err(fail)?;
+    let mut buffer = memory::zeros(COPY).map_err(|error| fail(error.into()))?;
+    let mut at = 0;
+    while at < copied {
+        let len = usize::try_from(copied - at).unwrap_or(COPY).min(COPY);
+        from.read_exact_at(&mut buffer[..len], at).map_err(unreadable)?;
+        to.write_all(&buffer[..len]).map_err(fail)?;
+        at += len as u64;
+    }
     check_size(store, layer, copied)?;
     Ok(copied)
 }
@@ -195,11 +207,11 @@ fn copy_file(store: &Store, layer: &Descriptor, target: &Path) -> Result<u64, Ex
 fn contents<'w>(
     store: &Store,
     model: &Model,
-    weights: &'w Weights,
+    table: &'w TensorTable,
     options: &ExportOptions,
 ) -> Result<Contents<'w>, ExportError> {
     match options.format {
-        ExportFormat::Hf => huggingface::contents(store, model, weights, options.dequantize),
-        ExportFormat::Mlx => mlx::contents::contents(store, model, weights),
+        ExportFormat::Hf => huggingface::contents(store, model, table, options.dequantize),
+        ExportFormat::Mlx => mlx::contents::contents(store, model, table),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use longshore_manifest::{Store, store::Model, weights::Weights};
+use longshore_manifest::{Store, document::TensorTable, store::Model};
 use longshore_quant::FloatType;
 
 use super::{
@@ -16,10 +16,10 @@ use super::{
 pub(super) fn contents<'w>(
     store: &Store,
     model: &Model,
-    weights: &'w Weights,
+    table: &'w TensorTable,
     dequantize: Option<FloatType>,
 ) -> Result<Contents<'w>, ExportError> {
-    let directories = restore::outputs(weights, model, dequantize)?;
+    let directories = restore::outputs(store, table, model, dequantize)?;
     let mut edits = BTreeMap::new();
     for (directory, outputs) in &directories {
         let is_decoded = outputs.iter().any(Output::is_decoded);

@@ -12,4 +12,5 @@ pub(crate) mod options;
 mod partial;
 mod restore;
 mod shards;
+mod stored;
 mod tensor;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::error::ExportError;
+use crate::io::read_dir;
 
 const END: &str = ".partial";
 /// Beginning of the name of a partial directory inside an existing target.
@@ -32,7 +33,7 @@ pub(super) fn check(target: &Path) -> Result<(), ExportError> {
     if let Some(path) = not_a_directory(target) {
         return Err(ExportError::NotADirectory { path: path.to_path_buf() });
     }
-    match fs::read_dir(target) {
+    match read_dir(target) {
         Ok(mut entries) => match entries.find(|entry| !is_ours(entry)) {
             None => Ok(()),
             Some(_) => Err(ExportError::NotEmpty { dir: target.to_path_buf() }),
@@ -132,7 +133,7 @@ fn only(dir: &Path, allowed: Option<&std::ffi::OsStr>) -> Result<(), ExportError
 }
 
 fn names(dir: &Path) -> Result<Vec<OsString>, ExportError> {
-    let names = fs::read_dir(dir).and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect());
+    let names = read_dir(dir).and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect());
     names.map_err(fail(dir))
 }
 

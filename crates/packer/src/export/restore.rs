@@ -1,16 +1,22 @@
 //! Restoring the tensors that a stored model was made from, and the places of their values.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use longshore_manifest::{
-    document::{Arrangement, BlobEntry, Quantization, Role, TensorEntry},
+    Store,
+    document::{Arrangement, BlobEntry, Quantization, Role, TensorEntry, TensorTable},
     store::Model,
-    weights::{Tensor, Weights},
 };
 use longshore_quant::{Decoder, EncodedLen, FloatType, Scheme};
 use longshore_st_format::{Dtype, Shape};
 
-use super::error::ExportError;
+use super::{
+    error::ExportError,
+    stored::{Reader, Stored},
+};
 
 /// A tensor of the export, with the part of a stored tensor that holds its values.
 pub(super) struct Output<'w> {
@@ -44,72 +50,77 @@ pub(super) struct Pick {
 }
 
 /// The values of a stored tensor.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) enum Values<'w> {
-    /// Bytes of plain values.
-    Plain(&'w [u8]),
+    /// Plain values.
+    Plain(Stored<'w>),
     /// Codes of whole groups.
     Coded(Coded<'w>),
 }
 
 /// The parts of a quantized tensor. Their lengths have been checked to be those that `decoder` expects.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Coded<'w> {
     pub(super) decoder: Decoder,
     /// Global scales as F32, one for each matrix of a stack. Empty if there is at most one for the whole tensor.
-    pub(super) global_scales: &'w [u8],
+    global_scales: Arc<[u8]>,
     /// Number of elements that share one global scale.
     pub(super) matrix: u64,
-    pub(super) weight: &'w [u8],
-    pub(super) scale: &'w [u8],
-    pub(super) bias: &'w [u8],
+    /// Weight, scale and bias, as far as the scheme has them.
+    parts: [Option<Stored<'w>>; 3],
     /// Length of one group in bytes, for each part.
-    pub(super) group: EncodedLen,
+    group: [usize; 3],
 }
 
 impl Coded<'_> {
-    /// Decodes the elements `from..to` of one matrix, which must be whole groups.
-    pub(super) fn decode(&self, from: u64, to: u64, out: &mut [u8]) {
-        let index = |count: u64| usize::try_from(count).expect("a mapped tensor fits the address space");
+    /// Decodes the elements `from..to` of one matrix, which must be whole groups. Their codes are read into `codes`.
+    pub(super) fn decode(
+        &self,
+        (from, to): (u64, u64),
+        reader: &mut Reader<'_>,
+        codes: &mut [Vec<u8>; 3],
+        out: &mut [u8],
+    ) -> Result<(), ExportError> {
+        let index = |count: u64| usize::try_from(count).expect("codes of a chunk fit in memory");
         let group = u64::from(self.decoder.scheme().group_size());
-        let (first, end) = (index(from / group), index(to / group));
+        let (first, count) = (from / group, index((to - from) / group));
         let mut decoder = self.decoder;
         if let Some(bytes) = self.global_scales.chunks_exact(4).nth(index(from / self.matrix)) {
             decoder = decoder.with_global_scale(f32::from_le_bytes(bytes.try_into().expect("chunks of four bytes")));
         }
-        let EncodedLen { weight, scale, bias, .. } = self.group;
-        decoder
-            .decode(
-                &self.weight[first * weight..end * weight],
-                &self.scale[first * scale..end * scale],
-                &self.bias[first * bias..end * bias],
-                out,
-            )
-            .expect("BUG: parts of another length than restoring checked");
+        for ((part, len), codes) in self.parts.iter().zip(self.group).zip(&mut *codes) {
+            codes.clear();
+            let Some(part) = part else { continue };
+            reader.read_to(part, first * len as u64, (count * len) as u64, codes)?;
+        }
+        let [weight, scale, bias] = codes;
+        decoder.decode(weight, scale, bias, out).expect("BUG: parts of another length than restoring checked");
+        Ok(())
     }
 }
 
 /// The tensors of the export in the order of the table, by the directory that they belong in: the empty string, or one
 /// path segment and a slash. Names are unique within a directory.
 pub(super) fn outputs<'w>(
-    weights: &'w Weights,
+    store: &Store,
+    table: &'w TensorTable,
     model: &Model,
     dequantize: Option<FloatType>,
 ) -> Result<BTreeMap<String, Vec<Output<'w>>>, ExportError> {
-    let table = weights.table();
     if dequantize.is_none() {
         let mut quantized = table.tensors().filter(|(_, tensor)| tensor.quantization.is_some());
         if let Some((_, first)) = quantized.next() {
             return Err(ExportError::Quantized { count: 1 + quantized.count(), first: first.name.clone() });
         }
     }
-    let tensors: HashMap<_, _> = weights.iter().map(|tensor| ((tensor.component(), tensor.name()), tensor)).collect();
+    let mut reader = Reader::new(store);
     let mut outputs: BTreeMap<String, Vec<Output<'w>>> = BTreeMap::new();
     for (blob, entry) in table.tensors() {
-        let tensor = tensors[&(blob.component.as_deref(), entry.name.as_str())];
         let directory = outputs.entry(directory(model, blob, entry)).or_default();
-        restore(entry, tensor, dequantize, directory)
-            .map_err(|problem| ExportError::Restore { tensor: entry.name.clone(), problem })?;
+        let fail = |problem| ExportError::Restore { tensor: entry.name.clone(), problem };
+        let global_scales =
+            if dequantize.is_some() { global_scales(blob, entry, &mut reader)? } else { Arc::default() };
+        restore(blob, entry, global_scales, dequantize, directory).map_err(fail)?;
     }
     outputs.values().try_for_each(|outputs| check_names(outputs))?;
     Ok(outputs)
@@ -136,24 +147,38 @@ fn directory(model: &Model, blob: &BlobEntry, entry: &TensorEntry) -> String {
     }
 }
 
+/// The bytes of a tensor's global scales. Empty if it has none.
+fn global_scales(blob: &BlobEntry, entry: &TensorEntry, reader: &mut Reader<'_>) -> Result<Arc<[u8]>, ExportError> {
+    let Some(part) = entry.part(Role::GlobalScale) else { return Ok(Arc::default()) };
+    let limit = entry.shape.dims().first().copied().unwrap_or(0).max(1).saturating_mul(4);
+    if part.length > limit {
+        let problem = format!("its global scales have {} bytes, expected at most {limit}", part.length);
+        return Err(ExportError::Restore { tensor: entry.name.clone(), problem });
+    }
+    let mut bytes = Vec::new();
+    reader.read_to(&Stored::new(blob, entry, part), 0, part.length, &mut bytes)?;
+    Ok(bytes.into())
+}
+
 fn restore<'w>(
-    entry: &TensorEntry,
-    tensor: Tensor<'w>,
+    blob: &BlobEntry,
+    entry: &'w TensorEntry,
+    global_scales: Arc<[u8]>,
     dequantize: Option<FloatType>,
     outputs: &mut Vec<Output<'w>>,
 ) -> Result<(), String> {
     let (dtype, values) = match (&entry.quantization, dequantize) {
         (Some(quantization), Some(output)) => {
             let dtype = output.name().parse().expect("the three float types are safetensors types");
-            (dtype, Values::Coded(coded(entry, quantization, tensor, output)?))
+            (dtype, Values::Coded(coded(blob, entry, quantization, global_scales, output)?))
         }
-        _ => (entry.dtype, Values::Plain(tensor.weight().data)),
+        _ => (entry.dtype, Values::Plain(Stored::new(blob, entry, entry.weight()))),
     };
     let mut output = |name: &str, dims: &[u64], start: u64, is_transposed: bool| {
         let shape = Shape::from(dims);
         let bytes = shape.byte_len(dtype).map_err(|error| format!("{name:?}: {error}"))?;
         let elements = shape.elements().expect("a shape with a length in bytes has elements");
-        let name = name.to_owned();
+        let (name, values) = (name.to_owned(), values.clone());
         outputs.push(Output { name, dtype, shape, elements, bytes, values, start, is_transposed, pick: None });
         Ok::<(), String>(())
     };
@@ -179,9 +204,10 @@ fn restore<'w>(
 
 /// The parts of a quantized tensor, after checking their lengths, and the decoder for them.
 fn coded<'w>(
-    entry: &TensorEntry,
+    blob: &BlobEntry,
+    entry: &'w TensorEntry,
     quantization: &Quantization,
-    tensor: Tensor<'w>,
+    mut global_scales: Arc<[u8]>,
     output: FloatType,
 ) -> Result<Coded<'w>, String> {
     let scheme =
@@ -200,24 +226,23 @@ fn coded<'w>(
         }
     }
     let mut decoder = Decoder::new(scheme, stored, output);
-    let mut global_scales = &[][..];
-    if let Some(global) = tensor.companion(Role::GlobalScale) {
+    if let Some(global) = entry.part(Role::GlobalScale) {
         if global.dtype != Dtype::F32 || scheme != Scheme::NVFP4 {
             return Err(format!("its global scale is {} {}, expected F32 of nvfp4", global.dtype, global.shape));
         }
-        match global.data.try_into() {
-            Ok(bytes) => decoder = decoder.with_global_scale(f32::from_le_bytes(bytes)),
-            Err(_) => global_scales = global.data,
+        if let Ok(bytes) = <[u8; 4]>::try_from(&*global_scales) {
+            decoder = decoder.with_global_scale(f32::from_le_bytes(bytes));
+            global_scales = Arc::default();
         }
     }
     let matrix = match entry.shape.dims() {
         [experts, ..] if !global_scales.is_empty() => entry.elements() / (*experts).max(1),
         _ => u64::MAX,
     };
-    let part = |role| tensor.companion(role).map_or(&[][..], |array| array.data);
-    let group = scheme.encoded_len(1, stored).expect("a group is small");
-    let weight = tensor.weight().data;
-    Ok(Coded { decoder, global_scales, matrix, weight, scale: part(Role::Scale), bias: part(Role::Bias), group })
+    let EncodedLen { weight, scale, bias, .. } = scheme.encoded_len(1, stored).expect("a group is small");
+    let parts = [Role::Weight, Role::Scale, Role::Bias];
+    let parts = parts.map(|role| entry.part(role).map(|part| Stored::new(blob, entry, part)));
+    Ok(Coded { decoder, global_scales, matrix, parts, group: [weight, scale, bias] })
 }
 
 /// The name of a tensor's part in messages.

@@ -3,16 +3,15 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io,
     path::Path,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use longshore_manifest::Progress;
+use longshore_manifest::{Progress, Store};
 use longshore_st_format::{Dtype, Layout, Shape, ShardIndex};
 
-use super::{error::ExportError, restore::Output, tensor};
-use crate::io::positioned;
+use super::{error::ExportError, restore::Output, tensor::TensorWriter};
+use crate::io::{positioned, threads::share};
 
 /// A safetensors file to be written.
 pub(super) struct Shard<'w> {
@@ -104,7 +103,13 @@ impl Shard<'_> {
 
     /// Writes the file. Each thread takes one tensor at a time and writes it in its place. Returns `Ok(false)` if
     /// `progress` asked to stop; the file is then incomplete.
-    pub(super) fn write(&self, dir: &Path, threads: usize, progress: &dyn Progress) -> Result<bool, ExportError> {
+    pub(super) fn write(
+        &self,
+        store: &Store,
+        dir: &Path,
+        threads: usize,
+        progress: &dyn Progress,
+    ) -> Result<bool, ExportError> {
         let path = self.name.split('/').fold(dir.to_path_buf(), |path, segment| path.join(segment));
         let fail = |source| ExportError::Write { path: path.clone(), source };
         if let Some(above) = path.parent() {
@@ -122,9 +127,10 @@ impl Shard<'_> {
             }
             failed.load(Ordering::Relaxed) || cancelled.load(Ordering::Relaxed)
         };
-        let work = || -> io::Result<()> {
+        let work = || -> Result<(), ExportError> {
+            let mut writer = TensorWriter::new(store, &file, &path, &stop, progress);
             while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let written = tensor::write(&self.outputs[part.name], &file, part.range.start, &stop, progress);
+                let written = writer.write(&self.outputs[part.name], part.range.start);
                 if written.is_err() {
                     failed.store(true, Ordering::Relaxed);
                     return written;
@@ -132,15 +138,7 @@ impl Shard<'_> {
             }
             Ok(())
         };
-        let written = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads.min(parts.len())).map(|_| scope.spawn(work)).collect();
-            let own = work();
-            others
-                .into_iter()
-                .map(|thread| thread.join().expect("BUG: an export thread panicked"))
-                .fold(own, Result::and)
-        });
-        written.map_err(fail)?;
+        share(threads.min(parts.len()), &work).into_iter().collect::<Result<(), _>>()?;
         Ok(!cancelled.into_inner())
     }
 }

@@ -1,11 +1,24 @@
 //! Reading and writing bytes, and the threads that do it.
 
 pub(crate) mod data;
+pub(crate) mod memory;
 pub(crate) mod positioned;
 pub(crate) mod small;
 pub(crate) mod threads;
 
+use std::{fs, io, path::Path};
+
 /// Whether `name` ends with `suffix`. Calls `str::ends_with`, which clippy takes for a check of a file's extension.
 pub(crate) fn has_suffix(name: &str, suffix: &str) -> bool {
     name.ends_with(suffix)
+}
+
+/// Opens a directory to list it. If that is interrupted, it is tried again; the standard library does so for files only.
+pub(crate) fn read_dir(path: &Path) -> io::Result<fs::ReadDir> {
+    loop {
+        match fs::read_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
 }

@@ -1,11 +1,15 @@
 //! Repair of one model: finding the options of its import, and building its blobs again.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
-use longshore_manifest::{Config, Digest, Manifest, ModelName, Progress, Store, document::Import, store::Ingest};
+use longshore_manifest::{
+    Config, Digest, Manifest, ModelName, Progress, Store,
+    document::Import,
+    store::{Bad, Ingest, ModelError},
+};
 use longshore_quant::{Profile, policy::Policy};
 
 use super::{
@@ -32,8 +36,8 @@ pub(super) struct Mender<'a> {
     source: &'a Arc<Source>,
     options: &'a RepairOptions,
     progress: &'a dyn Progress,
-    /// Digests of the damaged blobs.
-    damaged: BTreeSet<Digest>,
+    /// The damaged blobs.
+    damaged: &'a BTreeMap<Digest, &'a Bad>,
     /// Digests of the damaged blobs that have been built again and are complete in the ingest.
     mended: BTreeSet<Digest>,
 }
@@ -45,7 +49,7 @@ impl<'a> Mender<'a> {
         source: &'a Arc<Source>,
         options: &'a RepairOptions,
         progress: &'a dyn Progress,
-        damaged: BTreeSet<Digest>,
+        damaged: &'a BTreeMap<Digest, &'a Bad>,
     ) -> Self {
         Self { store, ingest, source, options, progress, damaged, mended: BTreeSet::new() }
     }
@@ -62,15 +66,22 @@ impl<'a> Mender<'a> {
         with_record: bool,
         failures: &mut Failures,
     ) -> Result<(), RepairError> {
-        // A model that was removed since it was verified needs nothing.
-        let Ok((_, manifest)) = self.store.manifest(name) else { return Ok(()) };
-        if self.damaged.contains(&manifest.config.digest) == with_record {
+        let manifest = match self.store.manifest(name) {
+            Ok((_, manifest)) => manifest,
+            // A model that was removed since it was verified needs nothing.
+            Err(ModelError::NotFound { .. }) => return Ok(()),
+            Err(error) => {
+                self.unreadable(name, error, failures);
+                return Ok(());
+            }
+        };
+        if self.damaged.contains_key(&manifest.config.digest) == with_record {
             return Ok(());
         }
         let wanted: BTreeSet<Digest> = manifest
             .blobs()
             .map(|layer| layer.digest)
-            .filter(|digest| self.damaged.contains(digest) && !self.mended.contains(digest))
+            .filter(|digest| self.damaged.contains_key(digest) && !self.mended.contains(digest))
             .collect();
         if wanted.is_empty() {
             return Ok(());
@@ -82,6 +93,15 @@ impl<'a> Mender<'a> {
         }
     }
 
+    /// Notes that a document of the model `name` cannot be read, and that its blobs are not repaired for that.
+    fn unreadable(&self, name: &ModelName, error: ModelError, failures: &mut Failures) {
+        let error = Arc::new(error);
+        let of_model = self.damaged.iter().filter(|(_, bad)| bad.models.contains(name));
+        for (digest, _) in of_model.filter(|(digest, _)| !self.mended.contains(digest)) {
+            failures.entry(*digest).or_insert_with(|| (RepairProblem::Model(Arc::clone(&error)), None));
+        }
+    }
+
     /// Finds the options with the record and the table in the config document.
     fn by_record(
         &mut self,
@@ -90,7 +110,14 @@ impl<'a> Mender<'a> {
         mut wanted: BTreeSet<Digest>,
         failures: &mut Failures,
     ) -> Result<(), RepairError> {
-        let known = self.store.model(name).ok().map(|model| model.config);
+        let known = match self.store.model(name) {
+            Ok(model) => Some(model.config),
+            Err(error @ ModelError::Fs(_)) => {
+                self.unreadable(name, error, failures);
+                return Ok(());
+            }
+            Err(_) => None,
+        };
         let Some((config, table)) = known.as_ref().and_then(|config| Some((config, config.longshore.as_deref()?)))
         else {
             failures.extend(wanted.into_iter().map(|digest| (digest, (RepairProblem::NoRecord, Some(AGAIN.into())))));

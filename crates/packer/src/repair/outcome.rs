@@ -4,7 +4,7 @@ use std::{num::NonZero, sync::Arc};
 
 use longshore_manifest::{
     Digest, FsError, ModelName,
-    store::{Bad, IngestError, VerifyError, VerifyOutcome},
+    store::{Bad, IngestError, ModelError, VerifyError, VerifyOutcome},
 };
 use longshore_quant::policy::Policy;
 
@@ -84,6 +84,9 @@ pub enum RepairProblem {
     /// The model was not imported by this program.
     #[error("the model does not record how it was imported")]
     NoRecord,
+    /// A document of the model cannot be read, though it may be whole.
+    #[error("it is not known how the model was imported")]
+    Model(#[source] Arc<ModelError>),
     /// The config document is lost, and the record of the import with it. No known options give the same document.
     #[error("the config document is lost, and no import of this source without other options gives the same one")]
     Config,

@@ -48,8 +48,7 @@ pub fn repair(
         return Ok(RepairOutcome { left: left.collect(), repaired: Vec::new(), verified });
     }
     let ingest = store.ingest()?;
-    let wanted: BTreeSet<Digest> = damaged.keys().copied().collect();
-    let mut mender = Mender::new(store, &ingest, &source, options, progress, wanted);
+    let mut mender = Mender::new(store, &ingest, &source, options, progress, &damaged);
     let mut failures = Failures::new();
     let harmed: BTreeSet<ModelName> =
         before.bad.iter().filter(is_needed).flat_map(|bad| bad.models.iter().cloned()).collect();

@@ -12,7 +12,7 @@ use super::{
     error::SourceError,
     walk::{Entry, EntryKind},
 };
-use crate::io::{data::Data, has_suffix};
+use crate::io::{data::Data, has_suffix, memory};
 
 /// The largest number of companion files of one model.
 pub const MAX_COMPANIONS: usize = 4096;
@@ -55,7 +55,7 @@ impl Companion {
     /// The whole contents; `None` if there are more than `limit` bytes or if reading fails.
     pub(crate) fn bytes(&self, limit: u64) -> Option<Vec<u8>> {
         let len = usize::try_from(Some(self.size).filter(|size| *size <= limit)?).ok()?;
-        let mut bytes = vec![0; len];
+        let mut bytes = memory::zeros(len).ok()?;
         self.data.open().and_then(|data| data.read_exact_at(&mut bytes, 0)).ok()?;
         Some(bytes)
     }

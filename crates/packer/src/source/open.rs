@@ -16,7 +16,7 @@ impl Source {
     /// Symbolic links to files are followed, symbolic links to directories are not. Entries whose names start with a
     /// dot are passed over. [`Self::warnings`] names everything else that is left out: files that no model needs, files
     /// more than three directories deep, stores, and directories below `path` that cannot be read. Headers are read in
-    /// parallel, on the current rayon pool.
+    /// parallel, on as many threads as the machine has.
     ///
     /// A directory with a `model_index.json` is a pipeline, unless a `config.json` and weights lie beside that file.
     /// Opening succeeds even for packings that cannot be imported; planning refuses them.

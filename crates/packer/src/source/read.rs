@@ -3,10 +3,13 @@
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry as Slot},
     path::{Path, PathBuf},
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use longshore_st_format::{Header, Limits, OpenError, ShardIndex};
-use rayon::prelude::*;
 
 use super::{
     error::SourceError,
@@ -16,7 +19,10 @@ use super::{
     walk::Entry,
 };
 use crate::{
-    io::small,
+    io::{
+        small,
+        threads::{share, threads},
+    },
     tensor::{Shard, SourceTensor},
 };
 
@@ -78,11 +84,19 @@ pub(super) fn read_directory(dir: &Path, entries: &[Entry], limits: &Limits) -> 
 
 /// Reads the headers of files in `dir` in parallel. If several fail, returns the error of the first file in order.
 fn read_headers(dir: &Path, names: Vec<String>, limits: &Limits) -> Result<Vec<(Shard, Header)>, SourceError> {
-    let headers: Vec<_> = names.par_iter().map(|name| Header::open(dir.join(name), limits)).collect();
+    let read: Vec<_> = names.iter().map(|_| OnceLock::new()).collect();
+    let next = AtomicUsize::new(0);
+    share(threads(None).min(names.len()), &|| {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(name) = names.get(at) else { break };
+            assert!(read[at].set(Header::open(dir.join(name), limits)).is_ok(), "BUG: header {at} was read twice");
+        }
+    });
     names
         .into_iter()
-        .zip(headers)
-        .map(|(name, header)| match header {
+        .zip(read)
+        .map(|(name, header)| match header.into_inner().expect("every header was read") {
             Ok((_, header)) => {
                 let shard = Shard::file(dir.join(&name), name, header.file_len());
                 Ok((shard, header))

@@ -6,7 +6,7 @@ use longshore_st_format::Dtype;
 
 use super::{error::SourceError, form};
 use crate::{
-    io::data::OpenData,
+    io::{data::OpenData, memory},
     tensor::{Shard, SourceTensor},
 };
 
@@ -31,7 +31,7 @@ pub(crate) fn powers_of_two(tensors: &[SourceTensor], shards: &[Shard]) -> Resul
         let mut holds = true;
         while from < tensor.range.end && holds {
             let len = usize::try_from(tensor.range.end - from).unwrap_or(usize::MAX).min(CHUNK);
-            buffer.resize(len, 0);
+            memory::resize(&mut buffer, len).map_err(|error| fail(error.into()))?;
             file.read_exact_at(&mut buffer, from).map_err(fail)?;
             holds = are_powers(tensor.dtype, &buffer);
             from += len as u64;

@@ -72,7 +72,7 @@ pub(crate) fn walk(root: &Path) -> Result<Vec<Entry>, SourceError> {
 
 /// Lists a directory, up to one entry more than allowed.
 fn list(dir: &Path) -> io::Result<Vec<fs::DirEntry>> {
-    fs::read_dir(dir)?.take(MAX_ENTRIES + 1).collect()
+    crate::io::read_dir(dir)?.take(MAX_ENTRIES + 1).collect()
 }
 
 type List<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<fs::DirEntry>>;

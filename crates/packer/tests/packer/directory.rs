@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use longshore_manifest::{Descriptor, Silent, Store, weights::WeightsError};
+use longshore_manifest::{Descriptor, Progress, Silent, Store, weights::WeightsError};
 use longshore_packer::{ExportError, ExportOptions, export};
 
 use crate::{
@@ -228,6 +228,39 @@ fn damaged_stores() {
         fs::write(&path, whole).expect("the directory is ours");
     }
     export_to(&store, "m", &target.join("out"), &ExportOptions::default());
+}
+
+/// Cuts the blobs of tensors short once the export has checked them.
+#[cfg(unix)]
+struct CutBlobs<'s>(&'s Store);
+
+#[cfg(unix)]
+impl Progress for CutBlobs<'_> {
+    fn begin(&self, _: &'static str, _: u64) {
+        let model = read(self.0, "m");
+        for layer in model.manifest.layers.iter().filter(|layer| layer.is_tensor()) {
+            let path = self.0.blob_path(&layer.digest);
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+            fs::set_permissions(&path, mode).expect("it is ours");
+            fs::File::options().write(true).open(&path).and_then(|file| file.set_len(100)).expect("it is ours");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_blob_that_is_cut_short_meanwhile_is_to_blame() {
+    let target = Dir::new();
+    let store = stored(&target, "int4");
+    let progress = CutBlobs(&store);
+    let mut options = ExportOptions::default();
+    options.dequantize = Some(longshore_quant::FloatType::BF16);
+    let error = export(&store, &read(&store, "m"), &target.join("out"), &options, &progress).expect_err("it is short");
+    let ExportError::Read { path, source, .. } = &error else { panic!("{}", chain(&error)) };
+    assert!(path.starts_with(store.root().join("blobs")), "{}", path.display());
+    assert_eq!(source.kind(), std::io::ErrorKind::UnexpectedEof);
+    assert!(source.to_string().starts_with("it has 100 bytes, expected at least "), "{source}");
+    assert_eq!(entries(target.path()), ["store"]);
 }
 
 #[cfg(unix)]

@@ -67,7 +67,9 @@ impl Header {
         let data_start = parse::data_start(prefix, file_len, limits)?;
         let len = usize::try_from(data_start)
             .map_err(|_| HeaderError::HeaderTooLong { found: data_start - PREFIX_LEN, limit: usize::MAX as u64 })?;
-        let mut bytes = vec![0; len];
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(len).map_err(|_| ReadError::Io { source: io::ErrorKind::OutOfMemory.into() })?;
+        bytes.resize(len, 0);
         read_exact_at(&mut bytes, 0).map_err(|source| ReadError::Io { source })?;
         Ok(Self::parse(&bytes, file_len, limits)?)
     }

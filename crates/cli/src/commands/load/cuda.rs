@@ -5,7 +5,6 @@ use std::{fmt::Write as _, process::ExitCode, time::Instant};
 use longshore_loader_cuda::{CallError, CudaError, Device, LoadOptions, LoadReport, Loader, LoaderOptions, ProbeError};
 use longshore_manifest::{
     Store,
-    store::Model,
     weights::plan::{LoadPlanError, Selection},
 };
 use longshore_quant::FloatType;
@@ -24,13 +23,7 @@ use crate::{
     progress::Bar,
 };
 
-pub(super) fn run(
-    args: &Load,
-    ordinal: u32,
-    store: &Store,
-    model: &Model,
-    printer: &Printer,
-) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Load, ordinal: u32, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let device = Device::open(ordinal).map_err(advise)?;
     let context_seconds = started.elapsed().as_secs_f64();
@@ -50,7 +43,10 @@ pub(super) fn run(
             Some(loader) => loader,
             None => &*loader.insert(Loader::new(&device, &LoaderOptions::default()).map_err(advise)?),
         };
-        let weights = loader.load(store, model, &selection, &options).map_err(advise)?;
+        let load = |options: &LoadOptions<'_>| {
+            store.with_model(&args.name, |model| loader.load(store, &model, &selection, options).map_err(advise))
+        };
+        let weights = load(&options)?;
         report.seconds.push(started.elapsed().as_secs_f64());
         if weights.is_empty() {
             return Err(no_match(args));
@@ -65,7 +61,7 @@ pub(super) fn run(
         if left == 0 {
             // All of it is on the device and shared, so that nothing is loaded, and no time above has the measuring in it.
             let options = LoadOptions { measure_link: true, ..options };
-            let shared = loader.load(store, model, &selection, &options).map_err(advise)?;
+            let shared = load(&options)?;
             let link = shared.report().link.as_ref().expect("it was asked for");
             report.bound.gb_per_s = to_f64(*link.as_ref().map_err(driver_error)?) / 1e9;
         }

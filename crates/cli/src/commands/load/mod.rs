@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub(super) fn run(args: &Load, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
-    let model = store.model(&args.name)?;
+    let model = store.with_model(&args.name, Ok::<_, anyhow::Error>)?;
     match args.device {
         Device::Host if args.dtype.is_some() => {
             return Err(Advice::failure("--dtype converts values, and --device host maps them as they are stored")
@@ -25,7 +25,7 @@ pub(super) fn run(args: &Load, store: &Store, printer: &Printer) -> anyhow::Resu
                 .into());
         }
         Device::Host | Device::Mlx => {}
-        Device::Cuda(ordinal) => return cuda::run(args, ordinal, store, &model, printer),
+        Device::Cuda(ordinal) => return cuda::run(args, ordinal, store, printer),
     }
     let globs = refusals::globs(&args.select)?;
     let select = |name: &str| globs.is_match(name);
@@ -35,7 +35,7 @@ pub(super) fn run(args: &Load, store: &Store, printer: &Printer) -> anyhow::Resu
         options.select = Some(&select);
     }
     if args.device == Device::Mlx {
-        return mlx::run(args, store, &model, &options, printer);
+        return mlx::run(args, store, &options, printer);
     }
     host::run(args, store, &model, &options, printer)
 }

@@ -28,6 +28,9 @@ pub(super) struct Report {
     /// Verified blobs of the last load; absent where the device does not count them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) verified: Option<Verified>,
+    /// Of the blobs, what was read rather than mapped; absent where all were mapped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) read_bytes: Option<u64>,
     /// In bytes; absent where the platform does not say.
     pub(super) peak_rss: Option<u64>,
 }
@@ -45,6 +48,7 @@ pub(super) struct Start {
 #[derive(Serialize)]
 pub(super) struct Bound {
     what: &'static str,
+    /// Not a number, and null in the document, where it could not be measured.
     pub(super) gb_per_s: f64,
     /// The least of all repeats; absent where it is a rate that is measured.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,9 +80,10 @@ impl Report {
             bytes: 0,
             seconds: Vec::new(),
             start: None,
-            bound: Bound { what: bound, gb_per_s: 0.0, seconds: None },
+            bound: Bound { what: bound, gb_per_s: f64::NAN, seconds: None },
             cold: None,
             verified: None,
+            read_bytes: None,
             peak_rss: None,
         }
     }
@@ -108,7 +113,11 @@ impl Report {
     pub(super) fn limit(&self, text: &mut String) {
         let Bound { what, gb_per_s, seconds: least } = &self.bound;
         let rate = format!("{} GB/s", three_digits(*gb_per_s));
-        let found = least.map_or_else(|| rate.clone(), |least| format!("{} ({rate})", seconds(least)));
+        let found = match least {
+            Some(least) => format!("{} ({rate})", seconds(*least)),
+            None if gb_per_s.is_nan() => "could not be measured".to_owned(),
+            None => rate,
+        };
         let _ = writeln!(text, "  limit     {found}: {what}");
     }
 

@@ -7,7 +7,7 @@ mod stored;
 use std::{collections::BTreeMap, process::ExitCode};
 
 use longshore_manifest::{
-    Digest, ModelName, Store,
+    Digest, Model, ModelName, Store,
     document::{BlobEntry, Draft, Facts, Import, Role, Rope, TensorEntry, TensorTable},
 };
 use serde::Serialize;
@@ -82,13 +82,16 @@ struct Tensor<'a> {
 }
 
 pub(super) fn run(args: &Show, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
-    let model = store.model(&args.name)?;
+    store.with_model(&args.name, |model| show(args, store, &model, printer))
+}
+
+fn show(args: &Show, store: &Store, model: &Model, printer: &Printer) -> anyhow::Result<ExitCode> {
     if model.is_gguf() {
-        return gguf::run(args, &model, printer);
+        return gguf::run(args, model, printer);
     }
-    let found = &store.table(&model)?;
+    let found = &store.table(model)?;
     let is_foreign = model.config.longshore.is_none();
-    let told = if is_foreign { foreign::facts(store, &model, &found.facts) } else { None };
+    let told = if is_foreign { foreign::facts(store, model, &found.facts) } else { None };
     let report = Report {
         version: VERSION,
         name: &args.name,
@@ -100,7 +103,7 @@ pub(super) fn run(args: &Show, store: &Store, printer: &Printer) -> anyhow::Resu
         parser: model.config.parser.as_deref(),
         draft: model.config.draft.as_ref(),
         import: if is_foreign { None } else { Some(&found.import) },
-        size: stored_size(&model),
+        size: stored_size(model),
         blobs: model.manifest.layers.iter().filter(|layer| layer.is_tensor()).count(),
         schemes: schemes(found),
         files: model.manifest.files().map(|(name, blob)| File { name: name.to_string(), size: blob.size }).collect(),

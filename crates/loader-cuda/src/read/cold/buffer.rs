@@ -1,5 +1,7 @@
 //! Block-aligned buffers for reads past the page cache.
 
+use std::io;
+
 use super::BLOCK;
 
 /// Memory for one read. It starts at a multiple of [`BLOCK`] and does not move.
@@ -16,10 +18,12 @@ pub(crate) struct Buffers {
 }
 
 impl Buffer {
-    fn new(len: usize) -> Self {
-        let memory = vec![0; len + BLOCK];
+    fn new(len: usize) -> io::Result<Self> {
+        let mut memory = Vec::new();
+        memory.try_reserve_exact(len + BLOCK).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        memory.resize(len + BLOCK, 0);
         let at = memory.as_ptr().align_offset(BLOCK);
-        Self { memory, at }
+        Ok(Self { memory, at })
     }
 
     /// All bytes of the buffer. There may be more than were asked for.
@@ -40,10 +44,10 @@ impl Buffer {
 }
 
 impl Buffers {
-    /// Returns a buffer of at least `len` bytes.
-    pub(super) fn take(&mut self, len: usize) -> Buffer {
+    /// Returns a buffer of at least `len` bytes. It is an error if the system gives no memory for it.
+    pub(super) fn take(&mut self, len: usize) -> io::Result<Buffer> {
         let fits = self.free.iter().position(|buffer| buffer.bytes().len() >= len);
-        fits.map_or_else(|| Buffer::new(len), |at| self.free.swap_remove(at))
+        fits.map_or_else(|| Buffer::new(len), |at| Ok(self.free.swap_remove(at)))
     }
 
     /// Takes a buffer back. Where there are too many, the smallest one is freed.

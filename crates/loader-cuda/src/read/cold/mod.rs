@@ -69,7 +69,7 @@ impl ColdRead {
         let start = range.start / BLOCK as u64 * BLOCK as u64;
         let wanted = usize::try_from(range.end - start).map_err(|_| io::ErrorKind::OutOfMemory)?;
         let skip = usize::try_from(range.start - start).expect("it is less than a block");
-        let buffer = buffers.take(wanted.next_multiple_of(BLOCK));
+        let buffer = buffers.take(wanted.next_multiple_of(BLOCK))?;
         Ok(Self { file, start, skip, wanted, buffer })
     }
 

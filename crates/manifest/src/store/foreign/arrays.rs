@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use longshore_st_format::{Dtype, Header, Limits, TensorInfo};
-use rayon::prelude::*;
 
 use super::{Store, TableError};
 use crate::{
     Digest, Manifest,
     document::{Role, is_component},
+    parallel,
 };
 
 /// Name that ollama gave the only array of a blob before v0.16. The tensor then has the name of the layer.
@@ -57,16 +57,11 @@ impl Store {
         let (limits, mut seen) = (Limits::default(), HashSet::new());
         let is_new = |digest| seen.insert(digest);
         let layers: Vec<_> = tensor_layers(manifest, is_new).collect();
-        let read: Vec<_> = layers
-            .par_iter()
-            .map(|(layer, digest)| match Header::open(self.blob_path(digest), &limits) {
-                Ok((_, header)) => Ok((*digest, header)),
-                Err(source) => {
-                    Err(TableError::Header { digest: *digest, layer: (*layer).to_owned(), source: Box::new(source) })
-                }
-            })
-            .collect();
-        read.into_iter().collect()
+        let read = |&(layer, digest): &(&str, Digest)| match Header::open(self.blob_path(&digest), &limits) {
+            Ok((_, header)) => Ok((digest, header)),
+            Err(source) => Err(TableError::Header { digest, layer: layer.to_owned(), source: Box::new(source) }),
+        };
+        parallel::map(&layers, 1, read).into_iter().collect()
     }
 }
 

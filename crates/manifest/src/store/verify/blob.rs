@@ -1,27 +1,23 @@
 //! Check of one blob against the expectations of its models.
 
 use std::{
-    cell::OnceCell,
     fs::File,
-    io::{self, Read as _, Seek as _, SeekFrom},
+    io::{self, Read as _},
     path::Path,
 };
 
-use longshore_st_format::{Header, Limits};
+use longshore_st_format::{Header, Limits, ReadError};
 
 use super::{
-    super::{ModelError, Store, owner::is_local},
+    super::{ModelError, Store},
     Bad, Problem, Reached,
     header::disagreement,
     outcome::chain,
 };
-use crate::{Digest, FsError, Hasher, Progress, document::BlobEntry, fs, weights::MappedPart};
+use crate::{Digest, FsError, Hasher, Progress, document::BlobEntry, fs};
 
 /// Number of bytes that are read and hashed at a time. They fit into a core's own cache.
 pub(super) const CHUNK: usize = 256 << 10;
-/// Number of bytes that are mapped at a time. They are few of the memory's bytes, and take long to hash compared with
-/// the time to map them.
-const PART: usize = 4 << 20;
 
 /// Expectations that one model has of a blob.
 pub(super) struct Use<'m> {
@@ -69,62 +65,52 @@ impl Store {
         if right.is_empty() && !wrong.is_empty() {
             return Ok(problems);
         }
-        let actual = hash(&file, &path, if self.may_map() { found } else { 0 }, buffer, progress)?;
+        let actual = hash(&file, &path, buffer, progress)?;
         if actual != digest {
             problems.push(bad(Problem::Content { found: actual }, right));
             return Ok(problems);
         }
-        let header = OnceCell::new();
+        let is_described = right.iter().any(|blob| !blob.entries.is_empty());
+        let header = match is_described.then(|| Header::read_from(&file, &Limits::default())) {
+            // The disk says nothing about the bytes.
+            Some(Err(ReadError::Io { source })) => {
+                problems.push(bad(Problem::Read(FsError::at("read the header of", &path)(source)), right));
+                return Ok(problems);
+            }
+            other => other.map(|read| read.map_err(|error| chain(&error))),
+        };
         for blob in right {
-            let read = || Header::read_from(&file, &Limits::default()).map_err(|error| chain(&error));
-            let detail = blob.entries.iter().find_map(|entry| match header.get_or_init(read) {
+            let detail = blob.entries.iter().find_map(|entry| match header.as_ref()? {
                 Ok(header) => disagreement(entry, header),
                 Err(error) => Some(error.clone()),
             });
             let problem = detail.map(|detail| Problem::Header { detail });
-            let unusable = blob.unusable.take().map(|error| Problem::Model(Box::new(error)));
+            let unusable = blob.unusable.take().map(Problem::of_document);
             problems
                 .extend(problem.into_iter().chain(unusable).map(|problem| bad(problem, std::slice::from_ref(blob))));
         }
         Ok(problems)
     }
 
-    /// Whether blobs may be mapped for hashing, which saves a copy. Blobs of this project's own stores on a local disk
-    /// may, because they are never written to again. A server could make mapped pages inaccessible.
-    fn may_map(&self) -> bool {
-        !self.is_foreign() && is_local(&self.blobs())
-    }
-
     /// Whether the name still has the manifest that was read, and was not removed or replaced in the meantime.
     pub(super) fn still_reaches(&self, model: &Reached) -> bool {
-        self.read_manifest(&model.name).is_ok_and(|(digest, _)| digest == model.digest)
+        match self.read_manifest(&model.name) {
+            Ok((digest, _)) => digest == model.digest,
+            // One that cannot be read may be the same.
+            Err(error) => matches!(error, ModelError::Fs(_)),
+        }
     }
 }
 
-/// Hashes a file: up to the first `mappable` bytes from mappings, and the rest through `buffer`.
-fn hash(
-    mut file: &File,
-    path: &Path,
-    mappable: u64,
-    buffer: &mut [u8],
-    progress: &dyn Progress,
-) -> Result<Digest, Stop> {
+/// Hashes a file through `buffer`. It is read and not mapped, because a mapped file that is truncated in the meantime
+/// would end the process.
+fn hash(mut file: &File, path: &Path, buffer: &mut [u8], progress: &dyn Progress) -> Result<Digest, Stop> {
     let mut hasher = Hasher::default();
     let mut add = |bytes: &[u8]| {
         hasher.update(bytes);
         progress.advance(bytes.len() as u64);
         if progress.cancelled() { Err(Stop::Cancelled) } else { Ok(()) }
     };
-    let mut at = 0;
-    // Parts that cannot be mapped, because the file was cut off or the disk fails, are read below. The error is then
-    // that of reading.
-    while mappable - at >= PART as u64
-        && let Ok(part) = MappedPart::read(file, at, PART)
-    {
-        part.chunks(CHUNK).try_for_each(&mut add)?;
-        at += part.len() as u64;
-    }
-    file.seek(SeekFrom::Start(at)).map_err(FsError::at("read", path))?;
     loop {
         match file.read(buffer) {
             Ok(0) => return Ok(hasher.finish()),

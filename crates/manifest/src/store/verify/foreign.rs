@@ -2,11 +2,14 @@
 
 use std::collections::HashSet;
 
+use longshore_st_format::OpenError;
+
 use super::{
-    super::Store,
+    super::{Store, TableError},
     Bad, Problem, Reached,
     outcome::{chain, distinct},
 };
+use crate::FsError;
 
 impl Store {
     /// Adds the first problem that keeps each model of another program from being read. Blobs that are already reported
@@ -22,7 +25,19 @@ impl Store {
             }
             let layers = model.manifest.layers.iter().filter(|layer| Some(layer.digest) == digest);
             let names = distinct(layers.filter_map(|layer| layer.name.clone()));
-            bad.push(Bad { digest, problem: Problem::Tensors(chain(&error)), names, models: vec![model.name.clone()] });
+            bad.push(Bad { digest, problem: problem(error), names, models: vec![model.name.clone()] });
         }
+    }
+}
+
+/// The problem that keeps tensors from being known: the system's, if it did not read a header.
+fn problem(error: TableError) -> Problem {
+    match error {
+        TableError::Header { digest, layer, source } => match *source {
+            OpenError::Open { path, source } => Problem::Read(FsError::at("open", &path)(source)),
+            OpenError::Read { path, source } => Problem::Read(FsError::at("read the header of", &path)(source)),
+            other => Problem::Tensors(chain(&TableError::Header { digest, layer, source: Box::new(other) })),
+        },
+        error => Problem::Tensors(chain(&error)),
     }
 }

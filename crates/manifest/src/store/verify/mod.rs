@@ -8,11 +8,12 @@ mod outcome;
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
+    io,
     sync::{Mutex, PoisonError},
 };
 
 use super::{ModelError, Store};
-use crate::{Config, Descriptor, Digest, Manifest, ModelName, Progress, document::BlobEntry, fs};
+use crate::{Config, Descriptor, Digest, FsError, Manifest, ModelName, Progress, document::BlobEntry, fs, parallel};
 use blob::{CHUNK, Stop, Use};
 use outcome::distinct;
 pub use outcome::{Bad, Problem, VerifyError, VerifyOptions, VerifyOutcome};
@@ -30,9 +31,7 @@ impl Store {
     /// Hashes blobs on all threads of the rayon pool, the largest first, and checks that headers, tables and manifests
     /// agree.
     ///
-    /// On Linux, long blobs of this project's own stores on a local disk are hashed from mappings, a few megabytes at a
-    /// time. All others are read. A blob must not be truncated in the meantime; no operation truncates a store's own
-    /// blobs.
+    /// Blobs are read and not mapped. A blob that is truncated in the meantime is reported as bad.
     ///
     /// # Errors
     ///
@@ -100,18 +99,27 @@ impl Store {
         expected: BTreeMap<Digest, Vec<Use<'_>>>,
         progress: &dyn Progress,
     ) -> Result<Vec<(u64, Vec<Bad>)>, VerifyError> {
-        let size_of = |digest: &Digest| {
-            let found = self.blob_path(digest).metadata().ok().filter(std::fs::Metadata::is_file);
-            found.map_or(0, |found| found.len())
-        };
-        let mut blobs: Vec<_> = expected.into_iter().map(|(digest, uses)| (size_of(&digest), digest, uses)).collect();
+        let (mut blobs, mut unknown) = (Vec::with_capacity(expected.len()), Vec::new());
+        for (digest, uses) in expected {
+            let path = self.blob_path(&digest);
+            match path.metadata() {
+                Ok(found) => blobs.push((if found.is_file() { found.len() } else { 0 }, digest, uses)),
+                // Whether it is missing is said when it is opened.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => blobs.push((0, digest, uses)),
+                Err(error) => {
+                    let problem = Problem::Read(FsError::at("read the size of", &path)(error));
+                    unknown.push((digest, 0, vec![Bad::of(digest, problem, &uses)]));
+                }
+            }
+        }
         progress.begin("verifying", blobs.iter().map(|(size, ..)| size).sum());
         // Each thread takes the next largest blob, so that no thread is left alone with a large one at the end.
         blobs.sort_by_key(|(size, digest, _)| (Reverse(*size), *digest));
         let queue = Mutex::new(blobs.into_iter());
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let work = |_: rayon::BroadcastContext<'_>| {
-            let mut buffer = vec![0; CHUNK];
+        let work = || {
+            let mut buffer = Vec::new();
+            fs::resize(&mut buffer, CHUNK).map_err(FsError::at("read", &self.blobs()))?;
             let mut checked = Vec::new();
             while let Some((size, digest, mut uses)) = next() {
                 let bad = match self.check_blob(digest, &mut uses, &mut buffer, progress) {
@@ -126,8 +134,8 @@ impl Store {
             }
             Ok(checked)
         };
-        let checked: Result<Vec<_>, VerifyError> = rayon::broadcast(work).into_iter().collect();
-        let mut checked: Vec<_> = checked?.into_iter().flatten().collect();
+        let checked: Result<Vec<_>, VerifyError> = parallel::on_all_threads(work).into_iter().collect();
+        let mut checked: Vec<_> = checked?.into_iter().flatten().chain(unknown).collect();
         checked.sort_by_key(|(digest, ..)| *digest);
         Ok(checked.into_iter().map(|(_, size, bad)| (size, bad)).collect())
     }

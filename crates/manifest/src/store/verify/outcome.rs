@@ -1,6 +1,6 @@
 //! Options and outcome of a verification.
 
-use std::fmt;
+use std::{fmt, io};
 
 use super::{super::ModelError, blob::Use};
 use crate::{Digest, FsError, ModelName};
@@ -96,6 +96,29 @@ pub enum Problem {
     Tensors(String),
     /// The file cannot be read.
     Read(FsError),
+}
+
+impl Problem {
+    /// A problem of a document whose bytes are in a blob.
+    pub(super) fn of_document(error: ModelError) -> Self {
+        match error {
+            ModelError::Fs(error) => Self::Read(error),
+            error => Self::Model(Box::new(error)),
+        }
+    }
+
+    /// The answer of the system, if the file could not be read. Then the bytes may be right all the same.
+    #[must_use]
+    pub fn system_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Read(error) => Some(&error.source),
+            Self::Model(error) => match &**error {
+                ModelError::Fs(error) => Some(&error.source),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Problem {

@@ -10,7 +10,7 @@ use super::{
     piece::{Piece, as_index},
     shards::ShardFiles,
 };
-use crate::{execute::error::ImportError, model::coding::kind::Coding, plan::planned::PlannedTensor};
+use crate::{execute::error::ImportError, io::memory, model::coding::kind::Coding, plan::planned::PlannedTensor};
 
 /// Number of elements that are decoded at a time: whole groups of any scheme. A row of 8-bit floats with more elements
 /// is still decoded whole.
@@ -75,11 +75,11 @@ impl<'a> CodedReader<'a> {
         let (unit, within) = self.matrices.place(matrix);
         let weight = self.files.tensor(self.tensor.units[unit].parts.weight);
         let CodedBuffers { weight: codes, scales, values, .. } = buffers;
-        codes.resize(as_index(band * columns), 0);
+        memory::resize(codes, as_index(band * columns))?;
         self.files.read(weight, (within * rows + row) * columns, codes)?;
         let blocks = Fp8Blocks::new(self.files, self.tensor, self.matrices, block);
         let (scaled, first) = blocks.rows((matrix, row), band, scales)?;
-        values.resize(codes.len() * self.output.size(), 0);
+        memory::resize(values, codes.len() * self.output.size())?;
         scaled
             .and_then(|scaled| scaled.decode_rows(first, codes, self.output, values))
             .map_err(|source| ImportError::Repack { tensor: self.tensor.name.clone(), source })?;
@@ -98,7 +98,7 @@ impl<'a> CodedReader<'a> {
         self.row = if from + taken == rows { (unit + 1, 0) } else { (unit, from + taken) };
         let source = self.tensor.units[as_index(unit)].parts.weight;
         let CodedBuffers { weight, values, .. } = buffers;
-        weight.resize(as_index(8 * taken), 0);
+        memory::resize(weight, as_index(8 * taken))?;
         self.files.read(self.files.tensor(source), 8 * from, weight)?;
         values.clear();
         for bytes in weight.chunks_exact(8) {
@@ -136,7 +136,7 @@ impl<'a> CodedReader<'a> {
             decoder = decoder.with_global_scale(global);
         }
         let size = self.output.size();
-        values.resize(as_index(count * group) * size, 0);
+        memory::resize(values, as_index(count * group) * size)?;
         decoder.decode(weight, scales, bias, values).expect("BUG: parts of other lengths than were asked for");
         Ok(Some(Piece::one_run(values, first * group * size as u64, weight.len() as u64)))
     }

@@ -4,7 +4,7 @@ use longshore_quant::layout::{Fp8, Fp8Scales, LayoutError, ScaledFp8};
 use longshore_st_format::Dtype;
 
 use super::{matrices::Matrices, piece::as_index, shards::ShardFiles};
-use crate::{execute::error::ImportError, plan::planned::PlannedTensor};
+use crate::{execute::error::ImportError, io::memory, plan::planned::PlannedTensor};
 
 /// The scales of a tensor of 8-bit floats.
 pub(in crate::execute) struct Fp8Blocks<'a> {
@@ -44,7 +44,7 @@ impl<'a> Fp8Blocks<'a> {
         let scales = self.files.scales(&self.tensor.units[unit]);
         let size = u64::from(scales.dtype.bits() / 8);
         let (grid_rows, grid_columns) = (rows.div_ceil(block_rows), columns.div_ceil(block_columns));
-        buffer.resize(as_index((end - first) * grid_columns * size), 0);
+        memory::resize(buffer, as_index((end - first) * grid_columns * size))?;
         self.files.read(scales, (within * grid_rows + first) * grid_columns * size, buffer)?;
         let scales = match scales.dtype {
             Dtype::F8E8M0 => Fp8Scales::PowerOfTwo(buffer),

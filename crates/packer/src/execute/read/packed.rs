@@ -9,6 +9,7 @@ use longshore_quant::{
 use super::{piece::as_index, shards::ShardFiles};
 use crate::{
     execute::error::ImportError,
+    io::memory,
     model::coding::kind::{Coding, PackedLayout},
     plan::planned::PlannedTensor,
     tensor::SourceParts,
@@ -61,7 +62,7 @@ impl<'a> PackedParts<'a> {
         out: &mut Vec<u8>,
     ) -> Result<(), ImportError> {
         let len = self.group_len(part);
-        out.resize(as_index(count) * len, 0);
+        memory::resize(out, as_index(count) * len)?;
         let source = |parts: &SourceParts| match (part, self.layout) {
             (Role::Weight, _) => Some(parts.weight),
             (Role::Bias, PackedLayout::Symmetric) | (Role::Scale, _) => parts.scales,

@@ -7,6 +7,7 @@ use super::{
     shards::{ReadError, ShardFiles},
 };
 use crate::{
+    io::memory,
     plan::planned::PlannedTensor,
     transpose::{QUANTUM, Tile, transpose},
 };
@@ -61,7 +62,7 @@ impl<'a> TensorReader<'a> {
     /// Reads the sources one after the other.
     fn next_bytes<'b>(&self, buffers: &'b mut ReadBuffers) -> Result<Piece<'b>, ReadError> {
         let left = usize::try_from(self.len - self.at).unwrap_or(usize::MAX);
-        buffers.piece.resize(left.min(CHUNK), 0);
+        memory::resize(&mut buffers.piece, left.min(CHUNK))?;
         let mut filled = 0;
         while filled < buffers.piece.len() {
             let at = self.at + filled as u64;
@@ -95,7 +96,7 @@ impl<'a> TensorReader<'a> {
         let source = self.files.tensor(self.tensor.units[0].parts.weight);
         let start = matrix * rows * columns;
         let bytes = as_index(height * width * size);
-        buffers.tile.resize(bytes, 0);
+        memory::resize(&mut buffers.tile, bytes)?;
         if height == rows {
             // The tile spans whole lines of the source, so one read suffices.
             self.files.read(source, (start + column * rows) * size, &mut buffers.tile)?;
@@ -104,7 +105,7 @@ impl<'a> TensorReader<'a> {
                 self.files.read(source, (start + column * rows + row) * size, line)?;
             }
         }
-        buffers.piece.resize(bytes, 0);
+        memory::resize(&mut buffers.piece, bytes)?;
         transpose(&buffers.tile, as_index(width), as_index(height), as_index(size), &mut buffers.piece);
         let run = if width == columns { bytes } else { as_index(width * size) };
         let at = (start + row * columns + column) * size;

@@ -2,7 +2,12 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{io::data::OpenData, plan::planned::Unit, source::checkpoint::Source, tensor::SourceTensor};
+use crate::{
+    io::{data::OpenData, memory::MemoryError},
+    plan::planned::Unit,
+    source::checkpoint::Source,
+    tensor::SourceTensor,
+};
 
 /// Reason why a weight file cannot be read as it was when the source was opened.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +38,9 @@ pub enum ReadError {
         /// Current length in bytes.
         found: u64,
     },
+    /// The system gives no memory to read into.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// The file cannot be read, or ends before the tensor does.
     #[error("cannot read tensor {tensor:?} from {}", path.display())]
     Read {

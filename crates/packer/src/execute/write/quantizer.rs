@@ -8,6 +8,7 @@ use longshore_quant::{
 
 use crate::{
     execute::{error::ImportError, importance::TensorImportance},
+    io::memory,
     plan::planned::PlannedTensor,
 };
 
@@ -79,9 +80,9 @@ impl<'a> Quantizer<'a> {
     ) -> Result<(), ImportError> {
         let (group_bytes, _) = self.group();
         let len = self.encoded_len(run.len() / group_bytes);
-        out.weight.resize(len.weight, 0);
-        out.scale.resize(len.scale, 0);
-        out.bias.resize(len.bias, 0);
+        memory::resize(&mut out.weight, len.weight)?;
+        memory::resize(&mut out.scale, len.scale)?;
+        memory::resize(&mut out.bias, len.bias)?;
         let mut buffers = Buffers { weight: &mut out.weight, scale: &mut out.scale, bias: &mut out.bias };
         match self.importance {
             None => self.encode_groups(run, None, &mut buffers)?,
@@ -104,8 +105,7 @@ impl<'a> Quantizer<'a> {
             let (tensor, count) = (self.tensor.name.clone(), self.stats.non_finite);
             return Err(ImportError::NonFinite { tensor, count });
         }
-        self.measure(run, out);
-        Ok(())
+        self.measure(run, out)
     }
 
     fn encode_groups(
@@ -125,12 +125,13 @@ impl<'a> Quantizer<'a> {
         Ok(())
     }
 
-    fn measure(&mut self, run: &[u8], out: &mut EncodedRun) {
-        let Some(decoder) = &self.decoder else { return };
-        out.decoded.resize(run.len() / self.float.size() * FloatType::F32.size(), 0);
+    fn measure(&mut self, run: &[u8], out: &mut EncodedRun) -> Result<(), ImportError> {
+        let Some(decoder) = &self.decoder else { return Ok(()) };
+        memory::resize(&mut out.decoded, run.len() / self.float.size() * FloatType::F32.size())?;
         decoder.decode(&out.weight, &out.scale, &out.bias, &mut out.decoded).expect("BUG: parts that encoding made");
         self.measure += ErrorMeasure::between(self.float, run, FloatType::F32, &out.decoded)
             .expect("BUG: as many elements as were encoded");
+        Ok(())
     }
 
     /// Returns the statistics, and the loss if it was measured.

@@ -18,6 +18,7 @@ use crate::{
             piece::as_index,
         },
     },
+    io::memory,
     model::coding::kind::Coding,
 };
 
@@ -58,11 +59,11 @@ fn fp8(target: &mut Target<'_, '_>, scheme: Scheme, block: [u64; 2]) -> Result<N
             target.check()?;
             let taken = band.min(rows - row);
             let at = matrix * rows + row;
-            weight.resize(as_index(taken * columns), 0);
+            memory::resize(&mut weight, as_index(taken * columns))?;
             target.files.read(source, (within * rows + row) * columns, &mut weight)?;
             found.stats.non_finite += weight.iter().filter(|byte| **byte & NAN == NAN).count() as u64;
             target.write_at(weight_start + at * columns, &weight)?;
-            scales.resize(as_index(taken * groups), 0);
+            memory::resize(&mut scales, as_index(taken * groups))?;
             let (blocks, first) = blocks.rows((matrix, row), taken, &mut of_blocks)?;
             let written = blocks.and_then(|blocks| blocks.mxfp8_scales(first, &mut scales));
             written.map_err(|source| fail(target, source))?;

@@ -10,9 +10,12 @@ use super::{
     finite,
     target::{Noticed, Target},
 };
-use crate::execute::{
-    error::ImportError,
-    read::{matrices::Matrices, piece::as_index},
+use crate::{
+    execute::{
+        error::ImportError,
+        read::{matrices::Matrices, piece::as_index},
+    },
+    io::memory,
 };
 
 /// Number of bytes of AWQ or GPTQ codes that are transposed at a time. A larger number makes the short lines longer
@@ -41,7 +44,7 @@ pub(super) fn repack(target: &mut Target<'_, '_>, scheme: Scheme, packing: Packi
         let float: FloatType = of_scales.dtype.name().parse().expect("the coding was recognised by it");
         let has_order = unit.parts.group_index.is_some();
         if let Some(index) = unit.parts.group_index {
-            order.resize(as_index(4 * inputs), 0);
+            memory::resize(&mut order, as_index(4 * inputs))?;
             files.read(files.tensor(index), 0, &mut order)?;
         }
         let mut from = 0;
@@ -60,7 +63,7 @@ pub(super) fn repack(target: &mut Target<'_, '_>, scheme: Scheme, packing: Packi
                 (of_zeros, groups, line(outputs, per_word, 4), &mut zeros),
                 (of_scales, groups, line(outputs, 1, float.size() as u64), &mut scales),
             ] {
-                out.resize(as_index(lines * len), 0);
+                memory::resize(out, as_index(lines * len))?;
                 if len == 0 {
                     continue;
                 }
@@ -70,9 +73,9 @@ pub(super) fn repack(target: &mut Target<'_, '_>, scheme: Scheme, packing: Packi
             }
             let group_index = has_order.then_some(order.as_slice());
             let parts = TransposedParts { weight: &codes, zeros: &zeros, scales: &scales, float, group_index };
-            weight.resize(as_index(taken * inputs * width / 8), 0);
-            scale.resize(as_index(taken * groups) * stored.size(), 0);
-            bias.resize(scale.len(), 0);
+            memory::resize(&mut weight, as_index(taken * inputs * width / 8))?;
+            memory::resize(&mut scale, as_index(taken * groups) * stored.size())?;
+            memory::resize(&mut bias, scale.len())?;
             let out = EncodeBuffers { weight: &mut weight, scale: &mut scale, bias: &mut bias };
             let shape = [as_index(taken), as_index(inputs)];
             Transposed::new(packing, scheme.bits(), shape, as_index(group), parts)

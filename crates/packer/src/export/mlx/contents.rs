@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use longshore_manifest::{
     Store,
-    document::{Quantization, Role, TensorEntry},
+    document::{BlobEntry, Quantization, Role, TensorEntry, TensorTable},
     store::Model,
-    weights::{Tensor, Weights},
 };
 use longshore_model::{ModelConfig, keys::QUANTIZATION_FILE};
 use longshore_quant::Scheme;
@@ -21,6 +20,7 @@ use crate::export::{
     contents::{Contents, Edit, read_config},
     error::ExportError,
     restore::{Output, Pick, Values, check_names},
+    stored::Stored,
 };
 
 const CONFIG: &str = "config.json";
@@ -29,9 +29,8 @@ const CONFIG: &str = "config.json";
 pub(in crate::export) fn contents<'w>(
     store: &Store,
     model: &Model,
-    weights: &'w Weights,
+    table: &'w TensorTable,
 ) -> Result<Contents<'w>, ExportError> {
-    let table = weights.table();
     let whole = |problem: &str| ExportError::NotForMlx { problem: problem.to_owned() };
     if table.blobs.iter().any(|blob| blob.component.is_some()) {
         return Err(whole("it is a pipeline, and mlx-lm loads language models"));
@@ -47,10 +46,9 @@ pub(in crate::export) fn contents<'w>(
 
     let has_head = table.tensors().any(|(_, entry)| entry.name == "lm_head.weight");
     let is_tied = facts.tied_embeddings == Some(true);
-    let tensors: BTreeMap<_, _> = weights.iter().map(|tensor| (tensor.name(), tensor)).collect();
     let mut parts = Parts::default();
     let mut left_out = 0;
-    for (_, entry) in table.tensors() {
+    for (blob, entry) in table.tensors() {
         let fail = |problem| ExportError::MlxTensor { tensor: entry.name.clone(), problem };
         let place = architecture
             .place(&entry.name, facts.layers, is_tied)
@@ -65,7 +63,7 @@ pub(in crate::export) fn contents<'w>(
         if entry.quantization.is_some() && matches!(place, Place::Raw { .. } | Place::Conv { .. }) {
             return Err(ExportError::MlxQuantized { tensor: entry.name.clone() });
         }
-        parts.add(entry, tensors[entry.name.as_str()], place).map_err(fail)?;
+        parts.add(blob, entry, place).map_err(fail)?;
     }
     check_names(&parts.outputs)?;
     config::spell(&mut config, architecture.name(), architecture.ties_head().then_some(has_head));
@@ -99,20 +97,21 @@ struct Parts<'w> {
 }
 
 impl<'w> Parts<'w> {
-    fn add(&mut self, entry: &TensorEntry, tensor: Tensor<'w>, place: Place) -> Result<(), String> {
-        let weight = tensor.weight();
+    fn add(&mut self, blob: &BlobEntry, entry: &'w TensorEntry, place: Place) -> Result<(), String> {
+        let weight = entry.weight();
+        let data = Stored::new(blob, entry, weight);
         match place {
             Place::LeftOut => Ok(()),
-            Place::Raw { name } => self.push(name, weight.dtype, weight.shape, weight.data, None),
+            Place::Raw { name } => self.push(name, weight.dtype, &weight.shape, data, None),
             Place::Conv { name } => {
                 let shape = match *entry.shape.dims() {
                     // One of the two extents is 1, so swapping the axes does not move any bytes.
                     [channels, 1, width] | [channels, width, 1] => Shape::new([channels, width, 1]),
                     _ => return Err(format!("expected the shape [channels, 1, width], found {}", entry.shape)),
                 };
-                self.push(name, weight.dtype, &shape, weight.data, None)
+                self.push(name, weight.dtype, &shape, data, None)
             }
-            Place::Weight { module } => self.weight(&module, entry, tensor, None),
+            Place::Weight { module } => self.weight(&module, blob, entry, None),
             Place::Split { modules, is_bias, take_turns } => {
                 let &[_, rows, ref rest @ ..] = entry.shape.dims() else {
                     return Err(format!("expected the projection of all experts, found {}", entry.shape));
@@ -124,9 +123,9 @@ impl<'w> Parts<'w> {
                     let run = if take_turns { 1 } else { rows / 2 };
                     let half = Half { first: at * run, run };
                     if is_bias {
-                        self.half(format!("{module}.bias"), weight.dtype, weight.shape, weight.data, half)?;
+                        self.half(format!("{module}.bias"), weight.dtype, &weight.shape, data, half)?;
                     } else {
-                        self.weight(&module, entry, tensor, Some(half))?;
+                        self.weight(&module, blob, entry, Some(half))?;
                     }
                 }
                 Ok(())
@@ -138,20 +137,18 @@ impl<'w> Parts<'w> {
     fn weight(
         &mut self,
         module: &str,
-        entry: &TensorEntry,
-        tensor: Tensor<'w>,
+        blob: &BlobEntry,
+        entry: &'w TensorEntry,
         half: Option<Half>,
     ) -> Result<(), String> {
         let roles = [(Role::Weight, "weight"), (Role::Scale, "scales"), (Role::Bias, "biases")];
         for (role, suffix) in roles {
-            let Some(array) = (if role == Role::Weight { Some(tensor.weight()) } else { tensor.companion(role) })
-            else {
-                continue;
-            };
+            let Some(part) = entry.part(role) else { continue };
+            let data = Stored::new(blob, entry, part);
             let name = format!("{module}.{suffix}");
             match half {
-                Some(half) => self.half(name, array.dtype, array.shape, array.data, half)?,
-                None => self.push(name, array.dtype, array.shape, array.data, None)?,
+                Some(half) => self.half(name, part.dtype, &part.shape, data, half)?,
+                None => self.push(name, part.dtype, &part.shape, data, None)?,
             }
         }
         if let Some(Quantization { quant_type, group_size }) = &entry.quantization {
@@ -163,7 +160,7 @@ impl<'w> Parts<'w> {
     }
 
     /// Adds the selected half of the rows of a tensor `[experts, rows, …]`.
-    fn half(&mut self, name: String, dtype: Dtype, shape: &Shape, data: &'w [u8], half: Half) -> Result<(), String> {
+    fn half(&mut self, name: String, dtype: Dtype, shape: &Shape, data: Stored<'w>, half: Half) -> Result<(), String> {
         let &[experts, rows, ref rest @ ..] = shape.dims() else {
             return Err(format!("expected the projection of all experts, found {shape}"));
         };
@@ -181,7 +178,7 @@ impl<'w> Parts<'w> {
         name: String,
         dtype: Dtype,
         shape: &Shape,
-        data: &'w [u8],
+        data: Stored<'w>,
         pick: Option<Pick>,
     ) -> Result<(), String> {
         let bytes = shape.byte_len(dtype).map_err(|error| error.to_string())?;

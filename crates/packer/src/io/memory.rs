@@ -1,0 +1,53 @@
+//! Buffers whose memory the system may refuse.
+
+use std::io;
+
+/// Error of a buffer that the system gives no memory for.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no memory for {bytes} bytes")]
+#[non_exhaustive]
+pub struct MemoryError {
+    /// Length of the buffer in bytes.
+    pub bytes: usize,
+    /// An error of the kind [`io::ErrorKind::OutOfMemory`].
+    pub source: io::Error,
+}
+
+impl From<MemoryError> for io::Error {
+    fn from(error: MemoryError) -> Self {
+        Self::new(io::ErrorKind::OutOfMemory, error.to_string())
+    }
+}
+
+/// Gives `buffer` the length `len`. New bytes are zero.
+pub(crate) fn resize(buffer: &mut Vec<u8>, len: usize) -> Result<(), MemoryError> {
+    if len > buffer.capacity() {
+        let refused = |_| MemoryError { bytes: len, source: io::ErrorKind::OutOfMemory.into() };
+        buffer.try_reserve_exact(len - buffer.len()).map_err(refused)?;
+    }
+    buffer.resize(len, 0);
+    Ok(())
+}
+
+/// A buffer of `len` zero bytes.
+pub(crate) fn zeros(len: usize) -> Result<Vec<u8>, MemoryError> {
+    let mut buffer = Vec::new();
+    resize(&mut buffer, len)?;
+    Ok(buffer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_there_is_not_is_an_error() {
+        let mut buffer = zeros(100).expect("there is memory for that");
+        assert_eq!(buffer, [0; 100]);
+        resize(&mut buffer, 1).expect("it has that");
+        let error = resize(&mut buffer, usize::MAX).expect_err("no machine has that");
+        assert_eq!((error.bytes, error.source.kind()), (usize::MAX, io::ErrorKind::OutOfMemory));
+        assert_eq!(buffer.len(), 1);
+        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::OutOfMemory);
+    }
+}
