@@ -100,7 +100,9 @@ pub enum LayoutError {
         found: String,
     },
     /// The words of a row do not hold a whole number of codes.
-    #[error("rows of {words} units of 32 bits hold no whole number of {bits}-bit codes")]
+    #[error(
+        "config.json says {bits} bits, but rows of {words} units of 32 bits hold no whole number of {bits}-bit codes"
+    )]
     Words {
         /// Number of 32-bit words of a row.
         words: u64,
@@ -188,7 +190,7 @@ impl Module<'_> {
         if self.scales.0 != Dtype::U8 {
             return Err(LayoutError::NoBiases { found: self.scales.0 });
         }
-        match words.checked_div(groups).filter(|_| groups > 0 && words % groups == 0) {
+        match words.checked_div(groups).filter(|_| groups > 0 && words.is_multiple_of(groups)) {
             Some(2) => Ok(("nvfp4", 4, 16)),
             Some(4) => Ok(("mxfp4", 4, 32)),
             Some(8) => Ok(("mxfp8", 8, 32)),

@@ -2,6 +2,7 @@
 
 pub mod keys;
 mod lenient;
+mod order;
 mod pipeline;
 mod quantization;
 mod rope;
@@ -130,7 +131,11 @@ impl ModelConfig {
     /// [`ConfigError::TooLarge`], [`ConfigError::Json`] (also for nesting deeper than 128) or
     /// [`ConfigError::NotAnObject`]. A member of an unexpected type is not an error.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
-        Ok(Self::from_object(&parse_object(bytes)?))
+        let mut found = Self::from_object(&parse_object(bytes)?);
+        if let Some(quantization) = &mut found.quantization {
+            quantization.put_in_order(bytes);
+        }
+        Ok(found)
     }
 
     pub(crate) fn from_object(top: &Map<String, Value>) -> Self {

@@ -128,6 +128,7 @@ fn pack_quantized(found: &Found<'_, '_>, module: &str) -> Recognised {
     let (outer, words) = found.matrix(PACKED)?;
     let scales = found.need(&format!("{module}.weight_scale"), PACKED)?;
     let scale = &found.files.tensors[scales];
+    found.is_described(PACKED, module)?;
     let bits = found.said(module).and_then(|said| said.bits);
     let Some(bits @ (4 | 8)) = bits else {
         let problem = bits.map_or_else(

@@ -8,6 +8,7 @@ mod hostile;
 mod integers;
 mod memory;
 mod mlx;
+mod modules;
 mod numbers;
 mod nvfp4;
 mod refused;
