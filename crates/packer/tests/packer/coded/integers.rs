@@ -244,3 +244,54 @@ fn compressed_tensors() {
         }
     }
 }
+
+/// Patterns of GPTQ give modules bits and groups of their own, or exclude them.
+#[test]
+fn gptq_dynamic() {
+    const DOWN: &str = "model.layers.0.mlp.down_proj";
+    const UP: &str = "model.layers.0.mlp.up_proj";
+    const OUT: &str = "model.layers.0.self_attn.o_proj";
+    let config = |dynamic: &str| {
+        format!(
+            r#""hidden_size": 128, "quantization_config": {{"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": true, "desc_act": false, "dynamic": {{{dynamic}}}}}"#
+        )
+    };
+    let down = Matrix::in_groups(1, [128, 256], 8, Some(128), 64);
+    let up = Matrix::in_groups(2, [256, 128], 4, Some(8), 128);
+    let checkpoint = |dynamic: &str| {
+        let to = Checkpoint::with_config(&config(dynamic));
+        let to = down.gptq(to, DOWN, 1, f16_bytes, Dtype::F16);
+        up.gptq(to, UP, 1, f16_bytes, Dtype::F16)
+    };
+    let plain = short_floats(3, 128 * 128);
+    for dynamic in [
+        r#""+:.*down_proj": {"bits": 8, "group_size": 64}, "-:.*o_proj": {}"#,
+        r#""-:.*o_proj": {}, "model[.]layers[.]\\d+[.]mlp[.]down": {"bits": 8, "group_size": 64}, "+:.*down_proj": {"bits": 2}"#,
+        r#""+:model[.]language_model[.]layers[.]0[.]mlp[.]down": {"bits": 8, "group_size": 64}, "-:.*o_proj": {}"#,
+    ] {
+        let imported =
+            checkpoint(dynamic).add(&format!("{OUT}.weight"), Dtype::BF16, &[128, 128], bf16_bytes(&plain)).import();
+        let (down_name, up_name) = (format!("{DOWN}.weight"), format!("{UP}.weight"));
+        assert_eq!((imported.scheme(&down_name), imported.scheme(&up_name)), ("int8".into(), "int4-g128".into()));
+        assert_eq!(imported.entry(&down_name).dtype, Dtype::F16, "zeros are in the middle");
+        imported.has(&down_name, &[128, 256], &down.values());
+        imported.has(&up_name, &[256, 128], &up.values());
+        assert_eq!(imported.scheme(&format!("{OUT}.weight")), "none");
+        imported.has(&format!("{OUT}.weight"), &[128, 128], &plain);
+    }
+    // Codes of other bits than the pattern's, of an excluded module, and a pattern that is none.
+    for (dynamic, words) in [
+        ("", "expected I32"),
+        (r#""+:.*down_proj": {"bits": 8, "group_size": 32}"#, "8 bits in groups of 32"),
+        (r#""-:.*down_proj": {}"#, "its module is not quantized"),
+        (r#""+:.*(?=down)": {"bits": 8}"#, "which cannot be read"),
+    ] {
+        let refusal = checkpoint(dynamic).refusal();
+        assert!(refusal.contains(words), "{words}: {refusal}");
+    }
+    let warned =
+        checkpoint(r#""+:.*down_proj": {"bits": 8, "group_size": 64}, "+:.*lm_head": {"bits": 8}, "-:.*gate": {}"#)
+            .import();
+    assert!(warned.warnings.iter().any(|warning| warning.contains("+:.*lm_head")), "{:?}", warned.warnings);
+    assert!(warned.notes().iter().any(|note| note.contains("-:.*gate")), "{:?}", warned.notes());
+}
