@@ -3,6 +3,7 @@
 
 mod blocks;
 mod checkpoint;
+mod fp4;
 mod fp8;
 mod hostile;
 mod integers;
