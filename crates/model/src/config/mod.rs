@@ -9,7 +9,7 @@ mod rope;
 
 use keys::{
     AUDIO, CONTEXT, DECODER_LAYERS, DTYPE, EXPERT_INTERMEDIATE, EXPERTS, EXPERTS_PER_TOKEN, HEAD_DIM, HEADS, HIDDEN,
-    INTERMEDIATE, KV_HEADS, LAYER_LISTS, LAYERS, NESTED, NESTING, SHARED_EXPERTS, VISION, VOCAB,
+    INTERMEDIATE, KV_HEADS, LAYER_LISTS, LAYERS, NESTED, NESTING, SHARED_EXPERTS, STATED_LAYERS, VISION, VOCAB,
 };
 use longshore_st_format::Dtype;
 pub use pipeline::{PipelineComponent, PipelineIndex};
@@ -52,6 +52,8 @@ pub struct ModelConfig {
     pub class_name: Option<String>,
     /// Number of transformer layers or blocks. For a model with an encoder and a decoder, the number of encoder layers.
     pub layers: Option<u64>,
+    /// The same, but only as `num_hidden_layers` states it.
+    pub stated_layers: Option<u64>,
     /// Number of decoder layers of a model that also has an encoder.
     pub decoder_layers: Option<u64>,
     /// Hidden size: elements of the residual stream.
@@ -163,6 +165,7 @@ impl ModelConfig {
             text_model_type,
             class_name,
             layers: number(LAYERS).or_else(|| levels.iter().find_map(|level| listed_layers(level))),
+            stated_layers: number(&[STATED_LAYERS]),
             decoder_layers: number(DECODER_LAYERS),
             hidden_size: number(HIDDEN),
             intermediate_size: number(INTERMEDIATE),
