@@ -367,7 +367,7 @@ pub(crate) enum PolicySource {
     File(PathBuf),
 }
 
-/// What `--quantize` asks for.
+/// Request of `--quantize`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Quantize {
     /// Floats as they are.

@@ -7,7 +7,7 @@ use clap::{
     builder::{PossibleValue, TypedValueParser},
 };
 
-/// What `--quantize` is most often given; a group may follow.
+/// Usual values of `--quantize`; a group may follow.
 pub(crate) const TYPES: &[&str] = &["int4", "int8", "nvfp4", "mxfp4", "mxfp8", "int2", "int3", "int5", "int6", "none"];
 pub(crate) const POLICIES: &[&str] = &["default", "uniform", "v0.16", "v0.32"];
 pub(crate) const PROFILES: &[&str] = &["plus", "best", "mlx", "mlx-metal"];

@@ -13,7 +13,7 @@ use crate::{
     printer,
 };
 
-/// What a shell reports for a process that an interrupt ended.
+/// Exit status that a shell reports for a process that an interrupt ended.
 const INTERRUPTED: u8 = 130;
 
 /// Prints an error of a command and chooses the exit status.

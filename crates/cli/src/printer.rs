@@ -1,4 +1,4 @@
-//! What a command prints: data to stdout, everything else to stderr.
+//! Output of a command: data to stdout, everything else to stderr.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -12,13 +12,13 @@ pub(crate) const VERSION: u32 = 1;
 
 /// Headings and names.
 pub(crate) const STRONG: Style = Style::new().bold();
-/// What matters less.
+/// Notes of less weight.
 pub(crate) const FAINT: Style = Style::new().dimmed();
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
 
-/// How a command talks.
+/// Output of a command.
 #[derive(Debug)]
 pub(crate) struct Printer {
     json: bool,
@@ -50,7 +50,7 @@ impl Printer {
         anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
     }
 
-    /// How many columns there are for data; `None` where stdout is no terminal, and lines may be as long as they are.
+    /// Number of columns for data; `None` where stdout is no terminal, so that lines may have any length.
     #[expect(clippy::unused_self, reason = "how a command talks is asked of the printer")]
     pub(crate) fn columns(&self) -> Option<usize> {
         terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0))
@@ -114,7 +114,7 @@ fn hint(text: &str) {
     to_stderr(&format!("{HINT}hint:{HINT:#} {text}\n"));
 }
 
-/// What cannot be written to stderr has nowhere else to go.
+/// Text that cannot be written to stderr has nowhere else to go.
 fn to_stderr(text: &str) {
     let _ = anstream::stderr().lock().write_all(text.as_bytes());
 }

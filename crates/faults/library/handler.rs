@@ -1,4 +1,4 @@
-//! What becomes of a call that the kernel has stopped.
+//! Answer of a call that the kernel has stopped.
 
 use std::{
     ffi::{c_char, c_int, c_void},
@@ -38,7 +38,7 @@ struct Action {
     restorer: usize,
 }
 
-/// What the kernel says about a call that it has stopped.
+/// The kernel's description of a call that it has stopped.
 #[repr(C)]
 struct Information {
     signal: c_int,

@@ -34,7 +34,7 @@ extern "C" fn start() {
     };
     if let Err(error) = started {
         eprintln!("faults: {error}");
-        // What a shell reports for what it cannot run.
+        // Exit status that a shell reports for a program that it cannot run.
         std::process::exit(126);
     }
 }

@@ -1,4 +1,4 @@
-//! Which path a call concerns.
+//! The path that a call concerns.
 
 use std::ffi::c_char;
 
@@ -47,7 +47,7 @@ impl FullPath {
     /// `path` is null or points to text that ends in a zero byte.
     pub(crate) unsafe fn at(directory: i32, path: *const c_char) -> Self {
         if path.is_null() {
-            // As where times are set by an open file.
+            // Like setting times through an open file.
             return Self::of_file(directory);
         }
         // SAFETY: the caller's word.

@@ -1,10 +1,10 @@
-//! What is to fail, out of the environment.
+//! Failing calls, read from the environment.
 
 use std::{env, fs::File, os::fd::IntoRawFd as _, os::unix::ffi::OsStringExt as _};
 
 use crate::{class::Class, fault::Fault};
 
-/// Which calls are counted, and which of them fails.
+/// The counted calls, and the failing one.
 pub(crate) struct Setting {
     /// The directory whose files are concerned: an absolute path without links, and without a slash at its end.
     pub(crate) under: Vec<u8>,
@@ -15,7 +15,7 @@ pub(crate) struct Setting {
     pub(crate) skips_syncs: bool,
 }
 
-/// What fails.
+/// The failing calls.
 pub(crate) struct Strike {
     pub(crate) class: Class,
     pub(crate) fault: Fault,

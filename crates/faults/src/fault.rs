@@ -1,6 +1,6 @@
-//! What can go wrong. The library is compiled with this file too.
+//! Faults of a call. The library is compiled with this file too.
 
-/// What becomes of a call instead of what it asks for.
+/// Answer of a call in place of the requested action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
     /// It fails: the device does not work.

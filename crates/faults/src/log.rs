@@ -1,4 +1,4 @@
-//! What the library has written down.
+//! The library's log.
 
 use std::{fs, io, path::Path};
 
@@ -9,13 +9,13 @@ use crate::{Class, Fault};
 pub struct Call {
     /// Its kind.
     pub class: Class,
-    /// Which of its class it was in its process, counted from 1.
+    /// Number of the call in its class and process, counted from 1.
     pub number: u64,
     /// The kernel's name for it, such as `pread64`.
     pub name: String,
-    /// What the program was told: below zero an error.
+    /// The call's result: below zero an error.
     pub answer: i64,
-    /// What was done to it, if anything.
+    /// The fault injected into it, if any.
     pub fault: Option<Fault>,
     /// The files that it concerned, one or two.
     pub paths: Vec<String>,

@@ -45,7 +45,7 @@ struct Suite {
     /// At most so many calls of each class with each fault, spread evenly [default: every one]
     #[arg(long, value_name = "N")]
     sample: Option<u64>,
-    /// How many runs there are at a time [default: the number of cores]
+    /// Number of runs at a time [default: the number of cores]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
 }
@@ -65,10 +65,10 @@ struct Run {
     /// The class of calls: read, write, sync, rename, open, map, remove, make, list, stat, touch
     #[arg(long, value_name = "CLASS", value_parser = class, requires = "fault")]
     class: Option<Class>,
-    /// Which call of its class, counted from 1
+    /// Number of the call in its class, counted from 1
     #[arg(long, value_name = "N", default_value = "1")]
     nth: NonZero<u64>,
-    /// What becomes of it: EIO, ENOSPC, EINTR, short or kill
+    /// Fault of the call: EIO, ENOSPC, EINTR, short or kill
     #[arg(long, value_name = "FAULT", value_parser = fault, requires = "class")]
     fault: Option<Fault>,
     /// All later calls of the class meet the same
@@ -156,7 +156,7 @@ fn run(arguments: Run) -> Result<ExitCode, Box<dyn std::error::Error>> {
             )?;
         }
     }
-    // As a shell does it, where a signal ended the program.
+    // The exit status that a shell reports where a signal ended the program.
     let code = status.code().unwrap_or(128 + 9);
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(2)))
 }

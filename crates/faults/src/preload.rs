@@ -8,27 +8,27 @@ use std::{
 
 use crate::{Class, Fault};
 
-/// What a program's file calls are to meet.
+/// Faults that a program's file calls are to meet.
 #[derive(Debug, Clone, Default)]
 pub struct Preload {
     /// The directory whose files are concerned: an absolute path without links.
     pub under: PathBuf,
     /// A file to which a line is appended for each concerned call, outside of that directory.
     pub log: Option<PathBuf>,
-    /// What fails; without it calls are only counted.
+    /// The failing calls; without this calls are only counted.
     pub strike: Option<Strike>,
     /// Answers syncs without carrying them out: nobody waits for a disk, and nothing survives a power failure.
     pub skip_syncs: bool,
 }
 
-/// Which call fails, and how. It is written `write EIO 3 once`: the third write fails, and no other.
+/// The failing call and its fault. `write EIO 3 once` means: the third write fails, and no other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Strike {
     /// The kind of calls.
     pub class: Class,
-    /// What becomes of it.
+    /// Its answer.
     pub fault: Fault,
-    /// Which of its class, counted from 1.
+    /// Number of the call in its class, counted from 1.
     pub nth: u64,
     /// Whether all later ones of its class meet the same.
     pub goes_on: bool,

@@ -26,7 +26,7 @@ use tempfile::TempDir;
 const DIRECTORY: &str = "LONGSHORE_TEST_FAULTS_DIRECTORY";
 const ACT: &str = "LONGSHORE_TEST_FAULTS_ACT";
 
-/// What a program did, and what it met.
+/// Calls of a program, and the faults that it met.
 struct Seen {
     output: Output,
     calls: Vec<Call>,
@@ -34,7 +34,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// What each step of the program answered.
+    /// Answers of the program's steps.
     fn answers(&self) -> Vec<String> {
         assert!(self.output.status.success(), "{:?}", self.output);
         let stdout = String::from_utf8(self.output.stdout.clone()).expect("it prints text");
@@ -198,7 +198,7 @@ fn a_call_does_half_of_its_work() {
     let Some(seen) = see("writes", Some((Class::Write, Fault::Short, 2, true))) else { return };
     assert_eq!(seen.answers(), ["100", "50", "50", "50"]);
     let Some(seen) = see("several", Some((Class::Write, Fault::Short, 1, true))) else { return };
-    // Of three buffers the first and half of the second; a byte cannot be halved.
+    // The first of three buffers and half of the second; a byte cannot be halved.
     assert_eq!(seen.answers(), ["45", "1"]);
     let written = fs::read(seen.directory.path().join("under/new")).expect("it is there");
     assert_eq!(written, [&[1; 30][..], &[2; 15], &[4]].concat());

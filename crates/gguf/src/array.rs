@@ -67,7 +67,7 @@ impl fmt::Debug for Array<'_> {
 /// The elements of an [`Array`], decoded one at a time.
 #[derive(Clone, Debug)]
 pub struct Elements<'a> {
-    /// What is left.
+    /// The rest.
     array: Array<'a>,
 }
 

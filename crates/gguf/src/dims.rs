@@ -40,7 +40,7 @@ impl Dims {
     ///
     /// # Errors
     ///
-    /// As [`Self::new`].
+    /// The errors of [`Self::new`].
     pub fn from_shape(shape: &[u64]) -> Result<Self, DimsError> {
         Self::collect(shape.iter().rev().copied())
     }
@@ -138,7 +138,7 @@ pub enum DimsError {
     /// An extent that ggml, which counts in `i64`, cannot hold.
     #[error("dimension {index}, counted from 0, has {found} elements: expected at most 2^63 - 1")]
     Extent {
-        /// Which one, counted from 0.
+        /// Its number, counted from 0.
         index: usize,
         /// The extent as found.
         found: u64,

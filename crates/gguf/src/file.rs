@@ -34,7 +34,7 @@ impl<B: AsRef<[u8]>> Gguf<B> {
     ///
     /// # Errors
     ///
-    /// As [`Header::parse`] and [`Header::check_padding`].
+    /// The errors of [`Header::parse`] and [`Header::check_padding`].
     pub fn new(bytes: B) -> Result<Self, HeaderError> {
         Self::with_limits(bytes, &Limits::default())
     }
@@ -43,7 +43,7 @@ impl<B: AsRef<[u8]>> Gguf<B> {
     ///
     /// # Errors
     ///
-    /// As [`Header::parse`] and [`Header::check_padding`].
+    /// The errors of [`Header::parse`] and [`Header::check_padding`].
     pub fn with_limits(bytes: B, limits: &Limits) -> Result<Self, HeaderError> {
         let all = bytes.as_ref();
         let header = Header::parse(all, all.len() as u64, limits)?;

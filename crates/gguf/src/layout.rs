@@ -44,7 +44,7 @@ pub enum LayoutError {
     Dims {
         /// The tensor.
         tensor: Box<str>,
-        /// What is wrong with them.
+        /// The problem.
         source: DimsError,
     },
     /// More tensors than [`Limits::tensors`].
@@ -74,7 +74,7 @@ pub enum LayoutError {
 impl Layout {
     /// Plans a file of version 3 of these tensors, each a name, a type and dims.
     ///
-    /// What it makes is accepted by [`Header::parse`] under default [`Limits`].
+    /// Every layout is accepted by [`Header::parse`] under default [`Limits`].
     ///
     /// # Errors
     ///

@@ -14,7 +14,7 @@
 //! Every operation has an error of its own, which says what, where, expected and found: [`HeaderError`], [`MetadataError`],
 //! [`LayoutError`], [`WriteError`], [`SplitError`]; [`OpenError`] and [`ReadError`] add the file. Nothing panics on input.
 //!
-//! What is refused that llama.cpp or its Python package reads, and why, is in `docs/format.md`.
+//! `docs/format.md` lists the files that this reader refuses and llama.cpp or its Python package reads, with reasons.
 //!
 //! ```
 //! use longshore_gguf::{Dims, GgmlType, Gguf, Layout, Metadata, Writer};

@@ -1,6 +1,6 @@
-/// What a header may cost before it is refused. The defaults admit every model that is known.
+/// Costs up to which a header is read. The defaults admit every known model.
 ///
-/// What the format itself fixes is no limit: four dimensions, 63 bytes of a tensor's name.
+/// Bounds that the format itself sets are no limits: four dimensions, 63 bytes of a tensor's name.
 ///
 /// ```
 /// let mut limits = longshore_gguf::Limits::default();

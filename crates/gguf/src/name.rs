@@ -20,7 +20,7 @@ pub enum NameError {
     NotUtf8 {
         /// The first bad byte, counted from 0 within the name.
         at: usize,
-        /// What is wrong there.
+        /// The problem there.
         source: Utf8Error,
     },
     /// One is NUL, at which a reader in C takes the name to end: two names could be one to it.

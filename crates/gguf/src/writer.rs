@@ -31,7 +31,7 @@ pub enum WriteError {
         position: u64,
         /// The tensor that was being written, or behind the padding that was; none in the header and behind the last one.
         tensor: Option<Box<str>>,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// More bytes than planned. None of this piece was written.

@@ -1,4 +1,4 @@
-//! How fast weights become MLX arrays, against MLX's own loader and against reading alone:
+//! Speed at which weights become MLX arrays, compared with MLX's own loader and with reading alone:
 //!
 //! ```text
 //! cargo run --release -p longshore-loader-mlx --example rate -- [GIGABYTES] [ROUNDS] [THREADS]
@@ -120,7 +120,7 @@ mod rate {
         all
     }
 
-    /// What one process measures.
+    /// Measurement of one process.
     struct Turn {
         /// In seconds.
         took: f64,
@@ -223,7 +223,7 @@ mod rate {
         line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse().ok()).map_or(0, |kib: u64| kib * 1024)
     }
 
-    /// What the process has computed so far, in hundredths; 0 where the system does not say.
+    /// Processor time of the process so far, in hundredths of a second; 0 where the system does not say.
     fn cpu_seconds() -> f64 {
         let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
         // The fields after the name, which may hold blanks: user and system time are the 12th and 13th.

@@ -1,4 +1,4 @@
-//! Which safetensors types MLX has.
+//! The safetensors types that MLX has.
 
 use longshore_st_format::Dtype;
 

@@ -25,7 +25,7 @@ pub(crate) struct MappedFile {
     is_lent: AtomicBool,
 }
 
-/// What tells a file from another that has got its name.
+/// Identity of a file, which tells it from another file of the same name.
 type FileId = (u64, u64);
 
 #[cfg(unix)]
@@ -43,7 +43,7 @@ fn id(_: &File) -> io::Result<FileId> {
 /// A private and writable mapping of a whole file.
 fn map(file: &File) -> io::Result<MmapMut> {
     let mut options = MmapOptions::new();
-    // What is written is not known in advance, and is nothing as a rule.
+    // The output is not known in advance, and is usually empty.
     options.no_reserve_swap();
     #[expect(unsafe_code, reason = "a map of a file is how a model is read without copying it")]
     // SAFETY: references into it end before anyone else has its address. Later only raw pointers are used. That nobody truncates or changes the
@@ -62,7 +62,7 @@ pub enum FileError {
     Open {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// It is a directory, a pipe or a device.
@@ -76,7 +76,7 @@ pub enum FileError {
     Map {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Its header is not one that we accept.
@@ -84,7 +84,7 @@ pub enum FileError {
     Header {
         /// The file.
         path: PathBuf,
-        /// What is wrong with the header.
+        /// The header's error.
         source: HeaderError,
     },
     /// Since it was opened, another file has got its name, or it has got another length.
@@ -98,7 +98,7 @@ pub enum FileError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -202,7 +202,7 @@ impl MappedFile {
         outcome.map_err(|source| FileError::Read { path: self.path.clone(), source })
     }
 
-    /// As [`Self::read_ahead`], of the pages that a range of any bounds touches.
+    /// Like [`Self::read_ahead`], for the pages that a range of any bounds touches.
     #[cfg_attr(not(any(target_os = "macos", longshore_mlx)), expect(dead_code, reason = "only the back end reads"))]
     pub(crate) fn read_ahead_pages(&self, offset: usize, len: usize) {
         let start = offset / page_size() * page_size();

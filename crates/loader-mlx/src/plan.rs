@@ -1,4 +1,4 @@
-//! Which stretches of the files become one array each, of which the tensors are views.
+//! The stretches of the files that become one array each, of which the tensors are views.
 
 use std::cmp::Reverse;
 
@@ -28,7 +28,7 @@ pub(crate) struct Window {
     pub(crate) len: usize,
     /// Bytes per element of the array: 1, or more in a window so long that its bytes cannot be counted.
     pub(crate) unit: usize,
-    /// What lies in it.
+    /// Its contents.
     pub(crate) parts: Vec<Place>,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Place {
     pub(crate) part: usize,
 }
 
-/// How an index is loaded.
+/// Loading of an index.
 #[derive(Debug)]
 #[cfg_attr(
     not(any(target_os = "macos", longshore_mlx, test)),
@@ -92,7 +92,7 @@ impl Plan {
             if let Some(last) = windows.last_mut() {
                 let last_end = last.offset + last.len;
                 let joined = end.max(last_end) - last.offset;
-                // What lies in the window anyway joins it, however long that is: an array that is the only one to have its memory may be
+                // An array that lies in the window anyway joins it, however long it is: an array that is the only one to have its memory may be
                 // written by an operation, and another array must not have the same memory without MLX's knowing.
                 let is_near = found.offset <= last_end + GAP && joined <= window_len;
                 if last.file == found.file && (end <= last_end || is_near) {
@@ -111,7 +111,7 @@ impl Plan {
                 (found.offset - window.offset).is_multiple_of(unit)
                     && (last * found.element.size()).is_multiple_of(unit)
             };
-            // As a rule there is one part: such a window is longer than those that are shared.
+            // Usually there is one part: such a window is longer than the shared ones.
             let unit = [8, 4, 2].into_iter().find(|&unit| {
                 window.len / unit <= MAX_EXTENT && window.parts.iter().all(|&place| divides(unit, place))
             });

@@ -27,13 +27,13 @@ pub struct MlxWeights {
     tensors: Option<Vec<Tensor>>,
 }
 
-/// How to load. Fields may be added: `..Default::default()` gives them.
+/// Options of a load. Later versions may add fields: `..Default::default()` fills them in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LoadOptions {
     /// The type that floats become: plain tensors of F32, F16 and BF16, and scales and biases of affine schemes. Packed codes, U8 scales
     /// and global scales stay what they are. `None` keeps every type.
     pub dtype: Option<FloatType>,
-    /// How many threads read; `None` is one for each core, and eight at most.
+    /// Number of reading threads; `None` is one for each core, eight at most.
     pub threads: Option<NonZero<usize>>,
     /// Whose memory the arrays have.
     pub memory: Memory,
@@ -52,7 +52,7 @@ pub enum Memory {
     Copied,
 }
 
-/// What loading did.
+/// Outcome of a load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoadOutcome {
@@ -88,7 +88,7 @@ pub enum LoadError {
     Mlx {
         /// The tensor, where it was about one.
         tensor: Option<String>,
-        /// What MLX said.
+        /// MLX's error.
         source: MlxError,
     },
 }
@@ -153,7 +153,7 @@ impl MlxWeights {
     /// Makes the arrays, in place of any that were loaded before: every file is mapped once, and arrays are views of the mapping, or of
     /// one copy of it where MLX does not take that. All are evaluated when this returns.
     ///
-    /// What arrays have had the memory of is mapped once more when it is loaded once more, as operations may write into the memory of
+    /// A file whose memory arrays have had is mapped once more for the next load, as operations may write into the memory of
     /// an array that nobody else holds. So those files must still have their names then.
     ///
     /// # Errors
@@ -243,13 +243,13 @@ impl MlxWeights {
         parts.map(|part| part.len as u64).fold(0, u64::saturating_add)
     }
 
-    /// How the quantized tensors are coded, if all are coded alike; `None` if there are none or they differ.
+    /// The scheme of the quantized tensors, if all have the same; `None` if there are none or they differ.
     #[must_use]
     pub fn quantization(&self) -> Option<&Quantization> {
         self.alike(|quantization| quantization)
     }
 
-    /// How one tensor is coded; `None` if it is plain, or there is none.
+    /// The scheme of one tensor; `None` if it is plain or absent.
     #[must_use]
     pub fn quantization_of(&self, name: &str) -> Option<&Quantization> {
         let coding = self.index.tensors[self.index.position(name)?].coding.as_ref()?;

@@ -5,10 +5,10 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize, de};
 use sha2::Digest as _;
 
-/// The SHA-256 of a blob's bytes, written `sha256:` and 64 lower-case hexadecimal digits.
+/// SHA-256 of a blob's bytes, written as `sha256:` and 64 lower-case hexadecimal digits.
 ///
-/// A digest can only be made from 32 bytes, from hashing, or by parsing, so a file name made from one never leaves its
-/// directory.
+/// A digest is made only from 32 bytes, by hashing, or by parsing. A file name made from a digest therefore never
+/// leaves its directory.
 ///
 /// ```
 /// use longshore_manifest::Digest;
@@ -26,16 +26,16 @@ pub struct Digest([u8; 32]);
 #[error("{found:?} is not a digest: expected `sha256:` and 64 lower-case hexadecimal digits")]
 #[non_exhaustive]
 pub struct DigestError {
-    /// The text as it was given, cut to its first 100 characters.
+    /// The text, cut to its first 100 characters.
     pub found: String,
 }
 
-/// Hashes a blob piece by piece.
+/// Hasher that takes a blob piece by piece.
 #[derive(Debug, Clone, Default)]
 pub struct Hasher(sha2::Sha256);
 
 impl Digest {
-    /// The digest of `bytes`.
+    /// Hashes `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         let mut hasher = Hasher::default();
@@ -43,25 +43,25 @@ impl Digest {
         hasher.finish()
     }
 
-    /// The 32 bytes of the digest.
+    /// Returns the 32 bytes of the digest.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// The name of the blob's file: `sha256-` and 64 hexadecimal digits.
+    /// Returns the name of the blob's file: `sha256-` and 64 hexadecimal digits.
     #[must_use]
     pub fn file_name(&self) -> String {
         format!("sha256-{}", Hex(&self.0))
     }
 
-    /// The digest whose blob has this file name; `None` for any other file.
+    /// Returns the digest of the blob whose file is called `name`, or `None` if no blob has such a file name.
     #[must_use]
     pub fn from_file_name(name: &str) -> Option<Self> {
         parse_hex(name.strip_prefix("sha256-")?)
     }
 
-    /// The first 12 hexadecimal digits, for people.
+    /// Returns the first 12 hexadecimal digits, to show to people.
     #[must_use]
     pub fn short(&self) -> String {
         Hex(&self.0[..6]).to_string()
@@ -74,7 +74,7 @@ impl Hasher {
         self.0.update(bytes);
     }
 
-    /// The digest of all bytes that were added.
+    /// Returns the digest of all bytes that were added.
     #[must_use]
     pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
@@ -86,7 +86,7 @@ struct Hex<'a>(&'a [u8]);
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        // One write for the whole text: a model may have tens of thousands of blobs to be named.
+        // Writes the whole text at once, because a model may have tens of thousands of blobs.
         let mut text = [0; 64];
         for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
             pair[0] = DIGITS[usize::from(byte >> 4)];
@@ -97,7 +97,7 @@ impl fmt::Display for Hex<'_> {
 }
 
 fn parse_hex(text: &str) -> Option<Digest> {
-    /// What is no digit has a bit outside the four of a digit.
+    /// Value of each digit. The entry of any other byte has a bit outside of the four bits of a digit.
     const VALUES: [u8; 256] = {
         let mut values = [0xff; 256];
         let mut digit = 0;
@@ -148,7 +148,7 @@ impl Serialize for Digest {
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // A visitor takes the text where it lies; a document may hold tens of thousands of digests.
+        // A visitor borrows the text from the document, which may hold tens of thousands of digests.
         struct Text;
         impl de::Visitor<'_> for Text {
             type Value = Digest;

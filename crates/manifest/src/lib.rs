@@ -1,23 +1,27 @@
 //! A content-addressed store of model weights.
 //!
-//! A stored model is a name, which points to a manifest, which lists blobs: tensors in safetensors files, companion files, and a
-//! config document with a table of where every tensor lies. A blob is named by the SHA-256 of its bytes and stored once.
+//! A stored model is a name that points to a manifest, and the manifest lists blobs: tensors in safetensors files,
+//! companion files, and a config document with a table of the places of all tensors. A blob is named by the SHA-256 of
+//! its bytes and stored once.
 //!
-//! - [`Store`] is the directory. [`Store::ingest`] adds a model so that a crash leaves the old state or the new one;
-//!   [`Store::list`], [`Store::model`] and [`Store::copy`] read and name; [`Store::remove`] and [`Store::gc`] delete;
-//!   [`Store::verify`] hashes everything again.
+//! - [`Store`] is the directory. [`Store::ingest`] adds a model; a crash leaves the old state or the new one.
+//!   [`Store::list`], [`Store::model`] and [`Store::copy`] list, read and copy models. [`Store::remove`] and
+//!   [`Store::gc`] delete. [`Store::verify`] hashes all blobs again.
 //! - [`Weights`] maps a model's blobs and gives its tensors as arrays, without a copy.
-//! - [`weights::plan`] decides what a loader reads and where it goes, down to one expert or one share of a tensor.
-//! - [`ModelName`], [`Digest`] and [`RelativePath`] are checked when they are parsed; no path is made from any other text.
+//! - [`weights::plan`] decides which bytes a loader reads and where they go, down to one expert or one share of a
+//!   tensor.
+//! - [`ModelName`], [`Digest`] and [`RelativePath`] are checked when they are parsed. Paths are made from these types
+//!   only.
 //! - [`document`] has the two JSON documents, [`Manifest`] and [`Config`].
-//! - [`Progress`] watches long work and stops it.
+//! - [`Progress`] receives the progress of long operations, and can stop them.
 //!
-//! Errors name the file, the blob and what it is called in its models. [`DocumentError`](document::DocumentError) is about the two documents,
-//! [`WeightsError`](weights::WeightsError) about opening a model, and each operation of a store has one in [`store`]. What
-//! [`Store::verify`] finds is no error but its [outcome](store::VerifyOutcome).
+//! Errors name the file, the blob and the tensors or files in it. [`DocumentError`](document::DocumentError) is about
+//! the two documents, and [`WeightsError`](weights::WeightsError) about opening a model. Each operation of a store has
+//! its own error in [`store`]. Damage that [`Store::verify`] finds is not an error but part of the
+//! [outcome](store::VerifyOutcome).
 //!
-//! The layout, every field of the documents, and the order of writes are in `docs/format.md`. Shapes and element types are those
-//! of [`st_format`].
+//! `docs/format.md` describes the layout on disk, every field of the documents, and the order of writes. Shapes and
+//! element types are those of [`st_format`].
 //!
 //! ```no_run
 //! use longshore_manifest::{Store, Weights, weights::OpenOptions};
@@ -30,7 +34,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Ingest`](store::Ingest) shows how a tensor gets into a store.
+//! [`Ingest`](store::Ingest) shows how to add a tensor to a store.
 
 mod digest;
 pub mod document;

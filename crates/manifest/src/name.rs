@@ -4,26 +4,28 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Serialize, de};
 
-/// The host of a name that gives none.
+/// Host of a name that gives none.
 const DEFAULT_HOST: &str = "registry.ollama.ai";
-/// The namespace of a name that gives none.
+/// Namespace of a name that gives none.
 const DEFAULT_NAMESPACE: &str = "library";
-/// The tag of a name that gives none.
+/// Tag of a name that gives none.
 const DEFAULT_TAG: &str = "latest";
 
-/// The longest host with its port, in bytes: what common file systems take as a name.
+/// Longest host with its port, in bytes. Common file systems allow no longer file names.
 const MAX_HOST: usize = 255;
-/// The longest of the other parts, in bytes.
+/// Longest other part of a name, in bytes.
 const MAX_PART: usize = 80;
 
-/// A model's name, checked: `[host[:port]/][namespace/]model[:tag]`.
+/// Checked name of a model: `[host[:port]/][namespace/]model[:tag]`.
 ///
-/// A host with its port is 1 to 255 characters, every other part 1 to 80: each is the name of a directory or a file. A part
-/// starts with an ASCII letter, a digit or `_` and goes on with those, `-` and (except in a namespace) `.`; a host may end in
-/// `:` and a port. So no part is `.` or `..`, and a path made from a name stays inside the store.
+/// Each part is the name of a directory or a file. A host with its port has 1 to 255 characters, and every other part 1
+/// to 80. A part starts with an ASCII letter, a digit or `_` and continues with these, `-` and (except in a namespace)
+/// `.`. A host may end in `:` and a port. No part can be `.` or `..`, so a path made from a name stays inside the
+/// store.
 ///
-/// Names keep their case, and two that differ only in case are different names. A store holds one of them at most, as they are
-/// one file where a file system ignores case: see [`Store::check_spelling`](crate::Store::check_spelling).
+/// Names keep their case, and names that differ only in case are different. A store holds at most one of such names,
+/// because both would be one file on a file system that ignores case: see
+/// [`Store::check_spelling`](crate::Store::check_spelling).
 ///
 /// ```
 /// use longshore_manifest::ModelName;
@@ -43,56 +45,56 @@ pub struct ModelName {
     tag: String,
 }
 
-/// Why a text is not a [`ModelName`].
+/// A text that is not a [`ModelName`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid model name {name:?}: {problem}")]
 #[non_exhaustive]
 pub struct NameError {
-    /// The text as it was given, cut to its first 200 characters.
+    /// The text, cut to its first 200 characters.
     pub name: String,
-    /// What is wrong with it.
+    /// Rule that the text breaks.
     pub problem: NameProblem,
 }
 
-/// The rule that a name breaks.
+/// Rule that a name breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameProblem {
-    /// More than `host/namespace/model:tag`.
+    /// The name has more parts than `host/namespace/model:tag`.
     #[error("it has {found} parts between slashes, expected at most 3 (host/namespace/model)")]
     TooManyParts {
-        /// The number of parts that were found.
+        /// Number of parts between slashes.
         found: usize,
     },
     /// A part is empty.
     #[error("the {part} is empty")]
     Empty {
-        /// Which part: `host`, `namespace`, `model` or `tag`.
+        /// Name of the part: `host`, `namespace`, `model` or `tag`.
         part: &'static str,
     },
     /// A part is too long.
     #[error("the {part} has {found} characters, expected at most {limit}")]
     TooLong {
-        /// Which part.
+        /// Name of the part.
         part: &'static str,
-        /// Its length in bytes.
+        /// Length of the part in bytes.
         found: usize,
-        /// The longest allowed, in bytes.
+        /// Largest allowed length in bytes.
         limit: usize,
     },
-    /// A part has a character that is not allowed where it stands.
+    /// A part has a character that is not allowed at its position.
     #[error(
         "the {part} has {found:?} at position {position}; letters, digits, `_`, `-` and `.` are allowed, and a part starts with a letter, a digit or `_`"
     )]
     Character {
-        /// Which part.
+        /// Name of the part.
         part: &'static str,
-        /// The character.
+        /// Character that is not allowed.
         found: char,
-        /// Its position in the part, in characters from 1.
+        /// Position of the character in the part, in characters from 1.
         position: usize,
     },
-    /// What follows the `:` of a host is no port.
+    /// The text after the `:` of a host is not a port.
     #[error("the host's port {found:?} is not a number from 1 to 65535")]
     Port {
         /// The text after the colon.
@@ -101,37 +103,37 @@ pub enum NameProblem {
 }
 
 impl ModelName {
-    /// The host, with its port if it has one.
+    /// Returns the host, with its port if it has one.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The namespace, `library` if none was given.
+    /// Returns the namespace, `library` if none was given.
     #[must_use]
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
 
-    /// The model.
+    /// Returns the model.
     #[must_use]
     pub fn model(&self) -> &str {
         &self.model
     }
 
-    /// The tag, `latest` if none was given.
+    /// Returns the tag, `latest` if none was given.
     #[must_use]
     pub fn tag(&self) -> &str {
         &self.tag
     }
 
-    /// The manifest's path below the store's `manifests` directory: `host/namespace/model/tag`.
+    /// Returns the path of the manifest below the store's `manifests` directory: `host/namespace/model/tag`.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         [&self.host, &self.namespace, &self.model, &self.tag].iter().collect()
     }
 
-    /// The name whose manifest has this path; `None` where a part is not valid.
+    /// Makes the name whose manifest has the path of these four parts, or returns `None` if a part is not valid.
     #[must_use]
     pub fn from_parts(host: &str, namespace: &str, model: &str, tag: &str) -> Option<Self> {
         let name = Self { host: host.into(), namespace: namespace.into(), model: model.into(), tag: tag.into() };
@@ -156,7 +158,7 @@ impl FromStr for ModelName {
     }
 }
 
-/// Splits without looking into the parts. A tag follows the last `:` only where that is after the last `/`.
+/// Splits a name into unchecked parts. A `:` starts a tag only after the last `/`.
 fn split(text: &str) -> Result<ModelName, NameProblem> {
     let model_at = text.rfind('/').map_or(0, |slash| slash + 1);
     let (path, tag) = match text[model_at..].find(':') {
@@ -188,7 +190,7 @@ fn check_host(host: &str) -> Result<(), NameProblem> {
     }
 }
 
-/// Digits without a leading zero, so that a port has one spelling.
+/// Whether `text` is a port: 1 to 65535 in digits without a leading zero, so that a port has only one spelling.
 fn is_port(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0') && text.parse::<u16>().is_ok()
 }
@@ -209,7 +211,7 @@ fn check_part(part: &'static str, text: &str, limit: usize, dots: bool) -> Resul
     Ok(())
 }
 
-/// The shortest text that parses to the name, the tag always given.
+/// Writes the shortest text that parses to the name. The tag is always included.
 impl fmt::Display for ModelName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host != DEFAULT_HOST {

@@ -4,10 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A companion file's path below the model's directory, such as `config.json` or `1_Pooling/config.json`.
+/// Path of a companion file below the model's directory, such as `config.json` or `1_Pooling/config.json`.
 ///
-/// Holding one means that joining it to a directory stays inside that directory on every platform: segments are
-/// separated by `/`, none is empty or made of dots and spaces only, and none holds a backslash, a colon, a NUL or another
+/// A relative path joined to a directory stays inside that directory on every platform. Segments are separated by `/`.
+/// No segment is empty or consists only of dots and spaces, and none contains a backslash, a colon, a NUL or another
 /// control character.
 ///
 /// ```
@@ -21,20 +21,20 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct RelativePath(String);
 
-/// Why a text is not a [`RelativePath`].
+/// A text that is not a [`RelativePath`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{path:?} is not a relative file path: {problem}")]
 #[non_exhaustive]
 pub struct PathError {
-    /// The text as it was given, cut to its first 200 characters.
+    /// The text, cut to its first 200 characters.
     pub path: String,
-    /// What is wrong with it.
+    /// Rule that the text breaks.
     pub problem: &'static str,
 }
 
-/// The longest path, in bytes.
+/// Longest path, in bytes.
 const MAX_PATH: usize = 1024;
-/// The longest segment, in bytes: what common file systems take.
+/// Longest segment, in bytes. Common file systems allow no longer names.
 const MAX_SEGMENT: usize = 255;
 
 impl RelativePath {
@@ -42,7 +42,7 @@ impl RelativePath {
     ///
     /// # Errors
     ///
-    /// [`PathError`] says which rule of the type was broken.
+    /// [`PathError`] with the rule that `text` breaks.
     pub fn parse(text: &str) -> Result<Self, PathError> {
         match problem(text) {
             None => Ok(Self(text.to_owned())),
@@ -50,13 +50,13 @@ impl RelativePath {
         }
     }
 
-    /// The path as text, with `/` between its segments.
+    /// Returns the path as text, with `/` between its segments.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The segments, outermost first.
+    /// Iterates over the segments, outermost first.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
         self.0.split('/')
     }
@@ -71,7 +71,7 @@ fn problem(text: &str) -> Option<&'static str> {
     }
     text.split('/').find_map(|segment| match segment {
         "" => Some("it has an empty segment"),
-        // Windows drops dots and spaces at the end of a name, so that `.. ` would be `..`.
+        // Windows removes dots and spaces at the end of a name, so `.. ` would become `..`.
         s if s.chars().all(|c| matches!(c, '.' | ' ')) => Some("it has a segment of dots and spaces only"),
         s if s.len() > MAX_SEGMENT => Some("a segment is longer than 255 bytes"),
         s if s.contains(['\\', ':']) => Some("it has a backslash or a colon"),

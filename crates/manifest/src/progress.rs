@@ -1,26 +1,26 @@
-//! How long work tells how far it is, and how it is stopped.
+//! Progress of long operations, and their cancellation.
 
-/// Told how far a long operation is; asked whether it should stop.
+/// Receiver of an operation's progress. It also decides whether the operation stops early.
 ///
-/// Called from many threads at once. Every method has a default that does nothing.
+/// The methods are called from many threads at once. Each has a default that does nothing.
 pub trait Progress: Sync {
-    /// A stage starts, which will handle `total` bytes.
+    /// Starts a stage that will handle `total` bytes.
     fn begin(&self, stage: &'static str, total: u64) {
         let _ = (stage, total);
     }
 
-    /// So many more bytes of the stage are done.
+    /// Adds `bytes` to the bytes of the current stage that are done.
     fn advance(&self, bytes: u64) {
         let _ = bytes;
     }
 
-    /// Whether the operation should stop; asked at least once per chunk of data.
+    /// Whether the operation should stop. Operations ask at least once per chunk of data.
     fn cancelled(&self) -> bool {
         false
     }
 }
 
-/// A [`Progress`] that nobody watches.
+/// A [`Progress`] that ignores all reports and never cancels.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 

@@ -33,11 +33,14 @@ pub mod modules;
 mod runtime;
 
 pub use config::{
-    ConfigError, MAX_CONFIG_BYTES, ModelConfig, PipelineComponent, PipelineIndex, QuantizationMethod,
-    SourceQuantization, WeightCoding, WeightGroup, keys,
+    document::{ConfigError, MAX_CONFIG_BYTES},
+    keys,
+    model::ModelConfig,
+    pipeline::{PipelineComponent, PipelineIndex},
+    quantization::{QuantizationMethod, SourceQuantization, WeightCoding, WeightGroup},
 };
 pub use facts::{Facts, Rope};
-pub use runtime::{ChatTemplate, Runtime};
+pub use runtime::{fields::Runtime, template::ChatTemplate};
 
 pub use longshore_st_format as st_format;
 

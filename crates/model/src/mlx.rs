@@ -7,7 +7,7 @@
 
 use longshore_st_format::{Dtype, Shape};
 
-use crate::WeightCoding;
+use crate::config::quantization::WeightCoding;
 
 /// Name ending of a module's packed codes.
 pub const WEIGHT: &str = ".weight";

@@ -4,13 +4,13 @@
 //! It makes every decision; execution makes none. A plan can therefore be shown, compared with an expected plan, and
 //! executed by any number of threads with the same bytes as the result.
 //!
-//! - [`Source`] is a checkpoint on disk: a directory, a snapshot of a hub cache, or one file. It lists the [`Shard`]s,
+//! - [`Source`] is a checkpoint: a directory, a snapshot of a hub cache, one file, or shards that any other [`Data`] holds. It lists the [`Shard`]s,
 //!   the [`SourceTensor`]s in them and the [`Companion`] files, and gives the
 //!   [`ModelConfig`](longshore_model::ModelConfig) and the [`Kind`] of the checkpoint.
 //! - [`Plan`] says what every [`PlannedBlob`] will hold, and how each [`PlannedTensor`] in it is made. [`PlanReport`]
 //!   holds the same for scripts.
-//! - [`import`] executes a plan: it reads, stacks, transposes, quantizes, hashes and writes. Its memory is bounded by
-//!   the number of threads alone.
+//! - [`Plan::import`] executes a plan: it reads, stacks, transposes, quantizes, hashes and writes into a [`Sink`], which a
+//!   store is. Its memory is bounded by the number of threads alone.
 //! - [`repair`] builds damaged or missing blobs of stored models again, from their source.
 //! - [`expert_groups`](longshore_manifest::document::expert_groups) says where one expert of a stored model lies, in
 //!   every projection.
@@ -24,45 +24,19 @@
 //! The crates whose types are part of this interface are re-exported as [`manifest`], [`quant`] and [`st_format`] and
 //! as [`longshore_model`], so that a program needs to depend on this crate alone.
 //!
-//! ```
-//! use std::{collections::BTreeMap, fs};
+//! ```no_run
+//! use longshore_packer::{
+//!     ExportOptions, ImportOptions, Plan, PlanOptions, Source, export,
+//!     manifest::{Silent, Store},
+//!     st_format::Limits,
+//! };
 //!
-//! use longshore_manifest::{Silent, Store};
-//! use longshore_packer::{ExportOptions, ImportOptions, Plan, PlanOptions, Source, export, import};
-//! use longshore_quant::policy::Policy;
-//! use longshore_st_format::{Dtype, Layout, Limits, Shape, Writer, open};
-//!
-//! # let temporary = tempfile::tempdir()?;
-//! # let dir = temporary.path();
-//! // A checkpoint of one layer with two experts.
-//! let checkpoint = dir.join("checkpoint");
-//! fs::create_dir(&checkpoint)?;
-//! fs::write(checkpoint.join("config.json"), r#"{"architectures": ["TinyForCausalLM"]}"#)?;
-//! let names = ["layers.0.mlp.experts.0.up.weight", "layers.0.mlp.experts.1.up.weight"];
-//! let layout = Layout::new(&BTreeMap::new(), names.map(|name| (name, Dtype::BF16, Shape::new([2, 64]))))?;
-//! let mut writer = Writer::new(fs::File::create(checkpoint.join("model.safetensors"))?, layout)?;
-//! writer.write(&[0x3f; 256])?;
-//! writer.write(&[0x40; 256])?;
-//! writer.finish()?;
-//!
-//! // The two experts are stored as one tensor of shape [2, 2, 64].
-//! let source = Source::open(&checkpoint, &Limits::default())?;
-//! let plan = Plan::new(&source, &PlanOptions::new(None, Policy::named("default")?))?;
-//! assert_eq!(plan.blobs[0].tensors[0].shape.dims(), [2, 2, 64]);
-//! let store = Store::open(dir.join("store"))?;
-//! let name = "tiny".parse()?;
-//! let imported = import(&store, &name, &source, &plan, &ImportOptions::default(), &Silent)?;
-//! assert!(imported.new_bytes > plan.stored_bytes()); // config.json and the table are blobs too
-//!
-//! // Export writes the two experts as two tensors again.
-//! let exported = dir.join("exported");
-//! export(&store, &store.model(&name)?, &exported, &ExportOptions::default(), &Silent)?;
-//! let before = open(checkpoint.join("model.safetensors"))?;
-//! let after = open(exported.join("model.safetensors"))?;
-//! for name in names {
-//!     assert_eq!(after.tensor(name), before.tensor(name));
-//! }
-//! assert_eq!(fs::read(exported.join("config.json"))?, fs::read(checkpoint.join("config.json"))?);
+//! let source = Source::open("Qwen3-30B-A3B".as_ref(), &Limits::default())?;
+//! let plan = Plan::new(source, &PlanOptions { scheme: "int4".parse().ok(), ..Default::default() })?;
+//! let (store, name) = (Store::open("models")?, "qwen3-30b-a3b:int4".parse()?);
+//! let imported = plan.import(&store, &name, &ImportOptions::default(), &Silent)?;
+//! println!("{}: {} new bytes of {}", imported.digest, imported.new_bytes, plan.stored_bytes());
+//! export(&store, &store.model(&name)?, "for-mlx".as_ref(), &ExportOptions::default(), &Silent)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

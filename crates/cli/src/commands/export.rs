@@ -32,12 +32,14 @@ pub(super) fn run(args: &Export, store: &Store, printer: &Printer) -> anyhow::Re
         return Err(advice.hint("leave out one of the two").into());
     }
     let model = store.model(&args.name)?;
-    let mut options = ExportOptions::default();
-    options.format = match args.format {
-        ExportFormat::Hf => longshore_packer::ExportFormat::Hf,
-        ExportFormat::Mlx => longshore_packer::ExportFormat::Mlx,
+    let options = ExportOptions {
+        format: match args.format {
+            ExportFormat::Hf => longshore_packer::ExportFormat::Hf,
+            ExportFormat::Mlx => longshore_packer::ExportFormat::Mlx,
+        },
+        dequantize: args.dequantize,
+        ..ExportOptions::default()
     };
-    options.dequantize = args.dequantize;
     let outcome = {
         let bar = Bar::new(printer);
         longshore_packer::export(store, &model, &args.dir, &options, &bar)?

@@ -29,7 +29,7 @@ struct Report<'a> {
     taken_over_bytes: u64,
     freed_bytes: u64,
     seconds: f64,
-    /// What quantization lost, by tensor.
+    /// Loss of quantization, by tensor.
     #[serde(skip_serializing_if = "Option::is_none")]
     losses: Option<BTreeMap<&'a str, Lost>>,
 }
@@ -136,7 +136,7 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a dry run prints: every tensor with the rule that decided it.
+/// Text of a dry run: every tensor with the rule that decided it.
 fn describe(plan: &Plan, room: Option<usize>) -> String {
     let columns = [
         ("TENSOR", Align::Left),

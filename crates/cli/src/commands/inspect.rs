@@ -16,11 +16,11 @@ use crate::{
 struct Report<'a> {
     version: u32,
     path: Cow<'a, str>,
-    /// What `import` would take it for.
+    /// Kind of source that `import` would take it for.
     kind: String,
     architecture: Option<&'a str>,
     metadata: &'a BTreeMap<String, String>,
-    /// Of a pipeline.
+    /// Component of a pipeline.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     components: Vec<Component<'a>>,
     files: Vec<File<'a>>,

@@ -44,7 +44,7 @@ struct Unreadable {
     problem: String,
 }
 
-/// What was asked for, else what its quantized tensors are: those of a source that was quantized may be of several types.
+/// The requested scheme, else that of the quantized tensors: a source that was quantized may have several.
 fn scheme(import: Option<Import>, file_type: String) -> String {
     let is_coded = import.as_ref().is_some_and(|import| import.kind == "prequantized");
     match import.and_then(|import| import.quantize) {
@@ -76,7 +76,7 @@ pub(super) fn run(store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> 
             }
         }
     }
-    // As they are read: names without a host stand among those with one.
+    // The order of reading: names without a host stand among those with one.
     report.models.sort_by_cached_key(|model| model.name.to_string());
     printer.report(&report, || human(&report, printer.columns()))?;
     if report.models.is_empty() && report.unreadable.is_empty() {
@@ -121,7 +121,7 @@ fn since_1970(time: SystemTime) -> Option<u64> {
     time.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
-/// How long ago that was.
+/// Age of the entry.
 fn ago(seconds: u64) -> String {
     clock((SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).elapsed().unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! What quantization lost, for reports.
+//! Loss of quantization, for reports.
 
 use std::fmt::Write as _;
 

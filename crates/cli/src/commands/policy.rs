@@ -70,7 +70,7 @@ pub(super) fn open(source: &PolicySource) -> anyhow::Result<Policy> {
     Policy::parse(&text, &name(path)).with_context(context)
 }
 
-/// What a policy is called whose file gives it no name: as the file, with the characters that names may have.
+/// Name of a policy whose file gives it none: the file's name, in the characters that names may have.
 fn name(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     stem.chars().take(64).map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '-' }).collect()

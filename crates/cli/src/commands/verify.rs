@@ -35,7 +35,7 @@ struct Report {
 struct Bad {
     digest: Option<Digest>,
     problem: String,
-    /// What its models call it.
+    /// Names that its models give it.
     names: Vec<String>,
     models: Vec<ModelName>,
     /// Why it was not repaired.
@@ -152,7 +152,7 @@ impl Bad {
     }
 }
 
-/// What models call a blob, if they have a name for it.
+/// Names that models give a blob, if they have any.
 fn called(names: &[String]) -> String {
     match names {
         [] => String::new(),

@@ -1,4 +1,4 @@
-//! What to do next, for the likeliest mistakes.
+//! Hints for the likeliest mistakes.
 
 mod nearest;
 mod source;

@@ -1,4 +1,4 @@
-//! What to do next where a checkpoint cannot be read.
+//! Hints for a checkpoint that cannot be read.
 
 use std::{
     fs::File,

@@ -1,4 +1,4 @@
-//! What to do next where the arguments are wrong.
+//! Hints for wrong arguments.
 
 use clap::error::{ContextKind, ContextValue};
 use longshore_manifest::ModelName;
@@ -17,7 +17,7 @@ pub(crate) fn of(error: &clap::Error, verb: Option<&str>) -> Vec<String> {
         }
     }
     if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) {
-        // What is meant is better than what is spelled alike.
+        // The intended word is better than a word of similar spelling.
         if let Some(hint) = of_verb(word) {
             hints = vec![hint.into()];
         }
@@ -38,7 +38,7 @@ pub(crate) fn of(error: &clap::Error, verb: Option<&str>) -> Vec<String> {
     hints
 }
 
-/// What does here what a word does elsewhere.
+/// Our command for a word of another program.
 fn of_verb(word: &str) -> Option<&'static str> {
     let hint = match word {
         "pull" | "push" | "download" | "upload" => {

@@ -24,7 +24,7 @@ fn index(entries: &[(&str, &str)]) -> Vec<u8> {
 const INDEX: &str = "model.safetensors.index.json";
 const CONFIG: (&str, &[u8]) = ("config.json", br#"{"architectures":["LlamaForCausalLM"]}"#);
 
-/// What is wrong, what the message has to name, and the files beside `config.json`.
+/// The fault, the words that the message has to contain, and the files beside `config.json`.
 struct Case {
     what: &'static str,
     named: &'static str,
@@ -190,7 +190,7 @@ fn refused(sandbox: &Sandbox, what: &str, source: &Path, named: &str) {
         let name = (verb == ["import"]).then_some("new");
         let run = sandbox.run(verb.iter().copied().map(Path::new).chain([source]).chain(name.map(Path::new)));
         if verb == ["inspect"] && run.code == 0 {
-            // What cannot be planned can still be looked at.
+            // A source that cannot be planned can still be inspected.
             continue;
         }
         assert_eq!(run.code, 1, "{what}: {run:?}");

@@ -51,7 +51,7 @@ fn completions_and_the_manual_page_come_from_the_arguments() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         assert!(sandbox.ok(["completions", shell]).contains("quantize"), "{shell}");
     }
-    // What an option takes is offered, though it takes more than that.
+    // Usual values of an option are offered, though it takes more than those.
     let bash = sandbox.ok(["completions", "bash"]);
     for words in ["int4 int8 nvfp4", "plus best mlx", "default uniform", "host mlx cuda", "bf16 f16 f32"] {
         assert!(bash.contains(words), "{words}");

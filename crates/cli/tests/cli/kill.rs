@@ -14,7 +14,7 @@ use longshore_st_format::{Dtype, Shape, fixtures};
 
 use crate::support::Sandbox;
 
-/// How many imports are killed.
+/// Number of imports that are killed.
 const KILLS: u32 = 100;
 
 /// The size in bytes of the layers that a killed import has finished and not yet put into the store, going by its lease.
@@ -102,7 +102,7 @@ fn a_killed_import_leaves_the_old_model_or_the_new() {
         taken_over += left;
         sandbox.ok(["verify"]);
         assert_eq!(fs::read_dir(sandbox.store().join("tmp")).unwrap().count(), 0);
-        // What the name was before is gone, and so is what killed imports had brought in: the next one finds nothing to reuse
+        // The former blobs of the name are gone, and so are those of killed imports: the next one finds nothing to reuse
         // but what a killed one left.
         let [named, stored] = named_and_stored(&sandbox.store());
         assert_eq!(named, stored);

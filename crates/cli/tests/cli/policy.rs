@@ -40,7 +40,7 @@ fn a_list_and_what_is_on_it() {
         let shown: Value = serde_json::from_str(&sandbox.ok(["policy", "show", name, "--json"])).unwrap();
         assert_eq!((shown["version"].as_u64(), shown["name"].as_str()), (Some(1), Some(name)));
         assert_eq!(shown["toml"].as_str(), Some(&*toml));
-        // What is printed is a policy, and decides the same under another name.
+        // The printed text is a policy, and decides the same under another name.
         fs::write(sandbox.path().join("mine.toml"), &toml).unwrap();
         assert_eq!(sandbox.ok(["policy", "show", "mine.toml"]), toml);
         let (mine, built_in) = (dry_run(&sandbox, "mine.toml"), dry_run(&sandbox, name));

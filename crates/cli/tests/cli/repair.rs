@@ -42,7 +42,7 @@ fn damage_is_repaired_from_the_source() {
 
     replace(&blob(&sandbox, GROUP), |bytes| *bytes.last_mut().unwrap() ^= 1);
     snapshot!("load-corrupt", transcript(&["load", "m", "--verify"]));
-    // What is not loaded is not hashed.
+    // Unloaded blobs are not hashed.
     sandbox.ok(["load", "m", "--verify", "--select", ONE]);
     let run = sandbox.run(["verify", "--repair", DEMO, "--json"]);
     assert_eq!(run.code, 0, "{run:?}");

@@ -22,7 +22,7 @@ pub(crate) struct Sandbox {
     dir: TempDir,
 }
 
-/// What a run printed, and its exit status.
+/// Output of a run, and its exit status.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) stdout: String,
@@ -81,7 +81,7 @@ impl Sandbox {
 }
 
 impl Run {
-    /// What a command prints.
+    /// Output of a command.
     pub(crate) fn of(command: &mut Command) -> Self {
         let output = command.output().unwrap();
         Self {

@@ -9,7 +9,7 @@ use std::{
 
 use crate::support::{DEMO, Sandbox};
 
-/// How often each process of a test does its part.
+/// Number of times that each process of a test does its part.
 const ROUNDS: usize = 8;
 
 fn spawn(mut command: Command) -> Child {
@@ -80,7 +80,7 @@ fn a_collection_beside_imports_loses_nothing() {
     sandbox.ok(["import", DEMO, "seed:int4", "--quantize", "int4"]);
     let imports = || {
         for round in 0..ROUNDS {
-            // What one round makes, the next one removes and makes again: blobs that are about to be deleted are about to be used.
+            // The next round removes and makes again the files of the round before: blobs that are about to be deleted are about to be used.
             let scheme = ["int4", "int8"][round % 2];
             let names = ["a:1", "b:1"];
             let both = names.map(|name| spawn(sandbox.command(["import", DEMO, name, "--quantize", scheme])));

@@ -13,7 +13,7 @@ use longshore_faults::{
     unavailable,
 };
 
-/// How many calls of each class meet each fault.
+/// Number of calls of each class that meet each fault.
 const SAMPLE: u64 = 4;
 
 #[test]

@@ -1,4 +1,4 @@
-//! What differs from machine to machine.
+//! Figures that differ from machine to machine.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
@@ -19,7 +19,7 @@ unsafe extern "C" {
 ///
 /// # Safety
 ///
-/// What the kernel requires of the arguments of this call.
+/// Rules of the kernel for the arguments of this call.
 pub(crate) unsafe fn system_call(number: usize, [a, b, c, d, e, f]: [usize; 6]) -> isize {
     // SAFETY: the caller's word.
     unsafe { faults_system_call(number, a, b, c, d, e, f) }

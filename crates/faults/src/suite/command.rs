@@ -28,7 +28,7 @@ pub(crate) struct Binary<'a> {
     pub(crate) notes: PathBuf,
 }
 
-/// How a run ended, and what it told.
+/// End of a run, and its output.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) end: End,

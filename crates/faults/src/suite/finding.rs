@@ -67,6 +67,6 @@ impl Kind {
 pub struct Finding {
     /// What is wrong.
     pub kind: Kind,
-    /// What was seen.
+    /// Observations.
     pub detail: String,
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{Fault, Strike};
 
-/// How a run with a fault ended.
+/// End of a run with a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
     /// The call that was to fail was not made.
@@ -47,15 +47,15 @@ impl Outcome {
 /// A run with a fault.
 #[derive(Debug, Clone)]
 pub struct Case {
-    /// What was to fail.
+    /// The call that was to fail.
     pub strike: Strike,
-    /// How the run ended.
+    /// End of the run.
     pub outcome: Outcome,
     /// The call that failed, and on what: paths without what differs from run to run.
     pub place: String,
     /// What is wrong.
     pub findings: Vec<Finding>,
-    /// How it ended, and what was on stderr.
+    /// End of the run, and its stderr.
     pub told: String,
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn judge(place: &Place<'_>, clean: &Clean, strike: Strike) -> Result<
         _ => {}
     }
     if run.end == End::Hung {
-        // What it left is without measure, as it was stopped at some instant.
+        // The leftovers vary, since the import was stopped at some instant.
         place.reset()?;
     } else if tree != clean.before.tree {
         if !run.is_done() && tree != clean.after.tree {
@@ -134,7 +134,7 @@ impl Found<'_> {
         line.contains(&*self.place.binary.work.to_string_lossy())
     }
 
-    /// What was done, where it says that it was. Whether something that nobody needs is left, and a warning says so.
+    /// Outcome of a run that succeeded: whether blobs that nobody needs are left, and a warning says so.
     fn check_result(&mut self, strike: Strike, run: &Run, tree: &Tree) -> bool {
         let differences = tree.differences(&self.clean.after.tree);
         let is_harmless = is_harmless(strike.class, strike.fault);
@@ -142,7 +142,7 @@ impl Found<'_> {
         if answer != expected && (is_harmless || without_counts(answer.clone()) != without_counts(expected.clone())) {
             self.add(Kind::Swallowed, differing(&answer, &expected));
         }
-        // What is temporary may be left: that the next import sweeps it is looked at later.
+        // Temporary files may be left. A later check covers that the next import sweeps them.
         let differences = if is_harmless { differences } else { lasting(differences) };
         if differences.is_empty() {
             return false;
@@ -155,7 +155,7 @@ impl Found<'_> {
         is_told
     }
 
-    /// What there is after a failure, where it is not exactly what was before or would be after.
+    /// The state after a failure, where it is neither exactly the state before nor that after.
     fn check_state(&mut self, strike: Strike, outcome: Outcome, tree: &Tree) -> Result<(), SuiteError> {
         let Clean { before, after, .. } = self.clean;
         let models = self.place.models()?;

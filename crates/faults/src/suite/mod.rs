@@ -30,7 +30,7 @@ use crate::{Class, Fault, Strike};
 use place::{Clean, Place};
 use verb::{VERBS, Verb};
 
-/// What is to be run.
+/// The command to run.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The `longshore` binary.
@@ -47,7 +47,7 @@ pub struct Options {
     pub nth: Option<u64>,
     /// At most so many calls of each class with each fault; every one if not given.
     pub sample: Option<u64>,
-    /// How many runs there are at a time.
+    /// Number of runs at a time.
     pub jobs: NonZero<usize>,
 }
 
@@ -98,7 +98,7 @@ impl From<io::Error> for SuiteError {
 pub struct VerbReport {
     /// The verb's name here.
     pub verb: &'static str,
-    /// How many calls of each class it makes when nothing fails.
+    /// Number of calls of each class without a fault.
     pub calls: Vec<(Class, u64)>,
     /// One for each fault.
     pub cases: Vec<Case>,

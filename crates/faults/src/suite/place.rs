@@ -25,19 +25,19 @@ pub(crate) struct Place<'a> {
     _directory: TempDir,
 }
 
-/// What a verb does when nothing fails.
+/// Behaviour of a verb without a fault.
 #[derive(Debug)]
 pub(crate) struct Clean {
-    /// What it prints, without what differs from run to run.
+    /// Output without the parts that differ from run to run.
     pub(crate) answer: Value,
     pub(crate) run: Run,
     pub(crate) before: State,
     pub(crate) after: State,
-    /// What is there after an import that follows, and a collection.
+    /// The store after a further import and a collection.
     pub(crate) swept: Tree,
 }
 
-/// What there is, and what it looks like from outside.
+/// The files, and their appearance from outside.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) tree: Tree,

@@ -1,4 +1,4 @@
-//! Which calls are to fail, and how.
+//! The calls that are to fail, with their faults.
 
 use super::place::Clean;
 use crate::{Class, Fault, Strike};
@@ -12,7 +12,7 @@ pub(crate) fn is_harmless(class: Class, fault: Fault) -> bool {
     }
 }
 
-/// What can happen to calls of a class, and whether it goes on: what no kernel answers is left out, and an interrupt that never ends.
+/// Faults for calls of a class, each once or from a call on. Answers that no kernel gives are left out, and so is an interrupt that never ends.
 pub(crate) fn faults(class: Class) -> Vec<(Fault, bool)> {
     let mut faults = vec![(Fault::Eio, false), (Fault::Eio, true)];
     let is_writing = matches!(class, Class::Write | Class::Sync | Class::Rename | Class::Open | Class::Make);

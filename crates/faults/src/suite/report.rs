@@ -1,11 +1,11 @@
-//! What came out, in tables.
+//! Results in tables.
 
 use std::{collections::BTreeMap, fmt};
 
 use super::{Case, Finding, Kind, Known, Outcome, VerbReport, known};
 use crate::{Class, Fault};
 
-/// What came out of a run of the suite.
+/// Results of a run of the suite.
 #[derive(Debug)]
 pub struct Report {
     /// One for each verb.
@@ -13,16 +13,16 @@ pub struct Report {
     known: Vec<Known>,
 }
 
-/// What is wrong in the same way at several calls.
+/// One problem that several calls show.
 #[derive(Debug)]
 pub struct Group<'a> {
     /// The verb.
     pub verb: &'static str,
     /// The first of the runs.
     pub first: &'a Case,
-    /// What was wrong there.
+    /// The problem there.
     pub finding: &'a Finding,
-    /// How many runs there are of this kind.
+    /// Number of runs of this kind.
     pub count: usize,
     /// The line of `known.txt`, where there is one.
     pub known: Option<&'static str>,
@@ -33,7 +33,7 @@ impl Report {
         Self { verbs, known: known() }
     }
 
-    /// What is wrong, by verb, class, fault, kind and the call's files.
+    /// Problems, by verb, class, fault, kind and the call's files.
     #[must_use]
     pub fn groups(&self) -> Vec<Group<'_>> {
         let mut groups: BTreeMap<(usize, Class, Fault, Kind, &str), Group<'_>> = BTreeMap::new();

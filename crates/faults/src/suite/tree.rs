@@ -53,7 +53,7 @@ impl Tree {
         self.filter(|path| !path.starts_with(TEMPORARY))
     }
 
-    /// What lies below this path, which ends in a slash.
+    /// Entries below this path, which ends in a slash.
     pub(crate) fn below(&self, path: &str) -> Self {
         self.filter(|other| other.starts_with(path))
     }
@@ -70,7 +70,7 @@ impl Tree {
         self.0.contains_key(path)
     }
 
-    /// What differs: paths with `+` where only this tree has them, `-` where only the other has, `~` where both have other bytes.
+    /// Differences: paths with `+` where only this tree has them, `-` where only the other has, `~` where both have other bytes.
     pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
         let paths: BTreeSet<_> = self.0.keys().chain(other.0.keys()).collect();
         let differences = paths.into_iter().filter_map(|path| match (self.0.get(path), other.0.get(path)) {

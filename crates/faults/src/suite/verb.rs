@@ -1,11 +1,11 @@
-//! What is run: each verb, on what, and what may come after it.
+//! Runs of the suite: each verb, its input, and the allowed states after it.
 
 /// A way to run the binary, and what stands before it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Verb {
     /// The name by which it is chosen.
     pub(crate) name: &'static str,
-    /// What makes the store as it is before.
+    /// Steps that make the store before the run.
     pub(crate) before: &'static [Step],
     /// The arguments; `SOURCE` and `OUT` stand for paths.
     pub(crate) act: &'static [&'static str],

@@ -50,7 +50,7 @@ impl<'a> Cursor<'a> {
         self.bytes.len() - self.at
     }
 
-    /// What was read since the cursor was at `start`.
+    /// The bytes read since the cursor was at `start`.
     pub(super) fn since(&self, start: usize) -> &'a [u8] {
         &self.bytes[start..self.at]
     }

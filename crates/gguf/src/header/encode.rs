@@ -16,7 +16,7 @@ impl Header {
         for tensor in &self.tensors {
             encode(tensor, &mut bytes);
         }
-        // What is left is padding, and shorter than the header, which is in memory.
+        // The rest is padding, and shorter than the header, which is in memory.
         bytes.resize(usize::try_from(self.data_start).unwrap_or(bytes.len()), 0);
         bytes
     }

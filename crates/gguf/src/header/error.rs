@@ -14,7 +14,7 @@ pub enum Part {
     Counts,
     /// The key of a pair.
     Key {
-        /// Which pair.
+        /// The pair.
         index: u64,
     },
     /// The value of a pair, or the type of the value.
@@ -24,7 +24,7 @@ pub enum Part {
     },
     /// The info of a tensor: name, dims, type and offset.
     Tensor {
-        /// Which tensor.
+        /// The tensor.
         index: u64,
     },
     /// The padding before the data section.
@@ -126,7 +126,7 @@ pub enum HeaderError {
     /// A key that is none, or is longer than [`Limits::key_bytes`](crate::Limits::key_bytes).
     #[error("the key of pair {index} is refused")]
     Key {
-        /// Which pair.
+        /// The pair.
         index: u64,
         /// What is wrong with it.
         source: NameError,
@@ -191,7 +191,7 @@ pub enum HeaderError {
     /// A name of a tensor that is none, or longer than 63 bytes.
     #[error("the name of tensor {index} is refused")]
     TensorName {
-        /// Which tensor.
+        /// The tensor.
         index: u64,
         /// What is wrong with it.
         source: NameError,
@@ -215,7 +215,7 @@ pub enum HeaderError {
     Dims {
         /// The tensor.
         tensor: Box<str>,
-        /// What is wrong with them.
+        /// The problem.
         source: DimsError,
     },
     /// A tensor does not begin where the padding of the one before it ends.

@@ -17,7 +17,7 @@ pub(crate) use tensors::{align, place};
 
 use crate::{Dims, GgmlType, Limits, Metadata, Value};
 
-/// What every file begins with.
+/// First bytes of every file.
 pub(crate) const MAGIC: [u8; 4] = *b"GGUF";
 /// The version of new files.
 pub(crate) const VERSION: u32 = 3;
@@ -107,7 +107,7 @@ impl Header {
         &self.metadata
     }
 
-    /// What tensors are aligned to, in bytes: `general.alignment`, or 32.
+    /// Alignment of tensors in bytes: `general.alignment`, or 32.
     #[must_use]
     pub fn alignment(&self) -> u64 {
         self.alignment
@@ -179,7 +179,7 @@ pub(crate) fn alignment(metadata: &Metadata, limits: &Limits) -> Result<u64, Ali
     Ok(found.into())
 }
 
-/// How many of `declared` things to make room for, where there can be no more than `possible`.
+/// Capacity to reserve for `declared` items, of which there can be no more than `possible`.
 fn at_most(declared: u64, possible: u64) -> usize {
     usize::try_from(declared.min(possible)).unwrap_or(0)
 }

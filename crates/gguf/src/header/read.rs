@@ -13,7 +13,7 @@ pub enum ReadError {
     /// Reading failed.
     #[error("cannot read the header")]
     Io {
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// It is a directory, a pipe or a device.
@@ -74,7 +74,7 @@ impl Header {
     }
 }
 
-/// So many bytes as a length in memory. They pass it only where a limit was raised beyond it.
+/// A byte count as a length in memory. It fails only where a limit was raised beyond that.
 fn in_memory(len: u64, limits: &Limits) -> Result<usize, HeaderError> {
     usize::try_from(len).map_err(|_| HeaderError::HeaderTooLong {
         part: super::Part::Padding,

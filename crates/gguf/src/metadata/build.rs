@@ -49,7 +49,7 @@ pub enum MetadataError {
     },
 }
 
-/// What an array of metadata can be made of: numbers, `bool`, `&str` and [`Text`].
+/// Element type of a metadata array: numbers, `bool`, `&str` and [`Text`].
 pub trait Element: sealed::Element {}
 
 impl<T: sealed::Element> Element for T {}

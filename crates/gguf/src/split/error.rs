@@ -59,7 +59,7 @@ pub enum MemberError {
     KeyValue {
         /// The key.
         key: &'static str,
-        /// What it should be.
+        /// The expected value.
         expected: &'static str,
         /// The value as found.
         found: i64,
@@ -71,7 +71,7 @@ pub enum MemberError {
         no: u16,
         /// `split.count`.
         count: u16,
-        /// How the file name should end.
+        /// Expected end of the file name.
         expected: Box<str>,
         /// The file name.
         found: Box<str>,
@@ -89,7 +89,7 @@ pub enum MemberError {
     Differs {
         /// The key.
         key: &'static str,
-        /// What it should be.
+        /// The expected value.
         expected: u64,
         /// The value as found.
         found: u64,

@@ -5,7 +5,7 @@ pub(super) const NO: &str = "split.no";
 pub(super) const COUNT: &str = "split.count";
 pub(super) const TENSORS: &str = "split.tensors.count";
 
-/// What the metadata of a file says about the split set that it belongs to.
+/// Metadata about the split set that a file belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SplitKeys {

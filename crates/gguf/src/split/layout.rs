@@ -99,7 +99,7 @@ impl SplitLayout {
     }
 }
 
-/// What a later file has of the metadata.
+/// Metadata keys of a later member of a set.
 fn metadata_of_later(metadata: &Metadata) -> Result<Metadata, MetadataError> {
     let mut later = Metadata::new();
     if let Some(alignment) = metadata.get(ALIGNMENT_KEY) {

@@ -61,7 +61,7 @@ impl MemberName {
         Ok(Self { prefix: prefix.into(), no, count })
     }
 
-    /// What all members' names begin with.
+    /// Common prefix of the members' names.
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.prefix

@@ -1,6 +1,6 @@
 //! Arrays over mapped memory.
 //!
-//! Of all ways to load this is the one whose cost is not a copy: mapping 2 GB that the page cache has took 0.01 s where copying them took 0.6 s
+//! This way to load is the one that copies nothing: mapping 2 GB of page cache took 0.01 s where copying them took 0.6 s
 //! (`reader`), and reading every byte of the arrays afterwards took as long as with arrays of MLX's own memory.
 
 #![expect(unsafe_code, reason = "MLX is handed memory that it does not own")]

@@ -23,9 +23,9 @@ use mlx_sys::{mlx_array, mlx_stream};
 #[error("MLX cannot {operation}: {message}")]
 #[non_exhaustive]
 pub struct MlxError {
-    /// What was to be done.
+    /// The requested action.
     pub operation: &'static str,
-    /// What MLX said.
+    /// MLX's error.
     pub message: String,
 }
 

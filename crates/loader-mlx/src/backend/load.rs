@@ -121,7 +121,7 @@ impl Arrays<'_> {
                 let base = base.map_err(|source| self.failed(window, source))?;
                 let bytes = if base.is_copy { &mut outcome.copied_bytes } else { &mut outcome.mapped_bytes };
                 *bytes += window.len as u64;
-                // What is cast has other memory of its own. Done at once, so that the window's can be freed before the next.
+                // A cast array has memory of its own. It is evaluated at once, so that the window's memory can be freed before the next.
                 let casts = self.views(&base.array, window)?;
                 self.eval(&casts).map_err(|source| self.failed(window, source))?;
             }

@@ -1,4 +1,4 @@
-//! What needs MLX itself.
+//! The parts that need MLX itself.
 
 mod base;
 mod ffi;

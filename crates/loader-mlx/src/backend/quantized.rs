@@ -34,7 +34,7 @@ pub struct QuantizedTensor {
     pub scale: Array,
     /// The biases, shaped like the scales; affine schemes only.
     pub bias: Option<Array>,
-    /// What MLX calls the global scale: F32, the store's times 2,688, for the whole tensor or `[experts, 1, 1]`.
+    /// The global scale in MLX's form: F32, the store's times 2,688, for the whole tensor or `[experts, 1, 1]`.
     pub global_scale: Option<Array>,
     /// The scheme.
     pub scheme: Scheme,
@@ -65,7 +65,7 @@ impl QuantizedTensor {
     ///
     /// # Errors
     ///
-    /// What MLX says.
+    /// MLX's error.
     pub fn dequantize(&self, dtype: Option<FloatType>) -> Result<Array, MlxError> {
         let is_single = self.global_scale.as_ref().is_none_or(|scale| scale.size() == 1);
         // Not every mode heeds the type that it is asked for.
@@ -96,7 +96,7 @@ impl QuantizedTensor {
     ///
     /// # Errors
     ///
-    /// What MLX says, where the shapes do not fit for example.
+    /// MLX's error, for example for shapes that do not fit.
     pub fn matmul(&self, x: &Array) -> Result<Array, MlxError> {
         let product = op("multiply by a quantized weight", |result, stream| {
             let (weight, scale, bias) = (self.weight.as_ptr(), self.scale.as_ptr(), handle(self.bias.as_ref()));
@@ -114,7 +114,7 @@ impl QuantizedTensor {
     ///
     /// # Errors
     ///
-    /// What MLX says, where the shapes do not fit for example.
+    /// MLX's error, for example for shapes that do not fit.
     pub fn gather_matmul(
         &self,
         x: &Array,
@@ -150,7 +150,7 @@ impl QuantizedTensor {
     ///
     /// # Errors
     ///
-    /// What MLX says of the slice. [`MlxError`] where there is no such expert.
+    /// MLX's error about the slice. [`MlxError`] where there is no such expert.
     pub fn expert(&self, index: usize) -> Result<Self, MlxError> {
         let shape = self.weight.shape();
         let operation = "pick an expert";
@@ -195,7 +195,7 @@ impl QuantizedTensor {
     }
 }
 
-/// What multiplies, from what MLX calls the global scale.
+/// The multiplier, from MLX's form of the global scale.
 fn multiplier(scale: &Array) -> Result<Array, MlxError> {
     let divisor = Array::from_f32(GLOBAL_SCALE);
     op("divide the global scale", |result, stream| {

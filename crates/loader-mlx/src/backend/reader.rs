@@ -3,7 +3,7 @@
 //! Such an array is to MLX one that it loads from a file in the format of `NumPy`. MLX allocates it and asks the file for the data, on threads of
 //! its own and for several arrays at a time. The file is ours.
 //!
-//! What this costs is the pages of the arrays rather than the bytes. Tried with 2 GB in the page cache and two threads, in seconds of the cores:
+//! The cost lies in the pages of the arrays rather than in the bytes. Tried with 2 GB in the page cache and two threads, in seconds of the cores:
 //!
 //! - Reading into memory that has no pages yet, as MLX's own loader does: 1.1 to 1.6.
 //! - Asking for the pages of a piece first, and reading then: 1.0 to 1.2. That is what is done.
@@ -63,7 +63,7 @@ struct Source {
     offset: usize,
     len: usize,
     header: Vec<u8>,
-    /// How much of the header has been read.
+    /// Number of header bytes read so far.
     at: usize,
     threads: NonZero<usize>,
     failure: Arc<Failure>,

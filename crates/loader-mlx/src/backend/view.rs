@@ -69,7 +69,7 @@ pub(super) fn empty(part: &IndexedPart) -> Result<Array, MlxError> {
     })
 }
 
-/// What lies from `start` to before `stop` along each axis.
+/// The elements from `start` to before `stop` along each axis.
 pub(super) fn slice(array: &Array, start: &[c_int], stop: &[c_int]) -> Result<Array, MlxError> {
     let strides = vec![1; start.len()];
     op("slice an array", |result, stream| {

@@ -33,9 +33,9 @@ pub enum OpenError {
         path: PathBuf,
         /// The tensor.
         tensor: String,
-        /// What the table says.
+        /// The table's entries.
         expected: String,
-        /// What the blob's header says.
+        /// Contents of the blob's header.
         found: String,
     },
     /// MLX has no such type.
@@ -65,7 +65,7 @@ pub enum OpenError {
         tensor: String,
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         source: SchemeError,
     },
     /// The parts of a quantized tensor do not fit each other.
@@ -75,7 +75,7 @@ pub enum OpenError {
         tensor: String,
         /// The file.
         path: PathBuf,
-        /// What was expected and found.
+        /// The expected and the found value.
         problem: String,
     },
     /// A document or a directory cannot be read.
@@ -83,7 +83,7 @@ pub enum OpenError {
     Read {
         /// The document or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The index of a sharded checkpoint is not one.
@@ -91,7 +91,7 @@ pub enum OpenError {
     Index {
         /// The index.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         source: IndexError,
     },
     /// `config.json` does not say how the tensors are quantized.
@@ -99,7 +99,7 @@ pub enum OpenError {
     Config {
         /// The document.
         path: PathBuf,
-        /// What was expected and found.
+        /// The expected and the found value.
         problem: String,
     },
     /// There is no file to open.

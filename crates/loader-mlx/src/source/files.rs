@@ -5,16 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use longshore_model::{MAX_CONFIG_BYTES, ModelConfig, QuantizationMethod, SourceQuantization};
 use longshore_st_format::{Limits, ShardIndex};
 
-use super::{
-    Index, OpenError,
-    modules::{Modules, collect},
-};
+use super::{Index, OpenError, modules::collect};
 use crate::map::{FileError, MappedFile};
-
-/// The longest `config.json` that is read, in bytes.
-const MAX_CONFIG: u64 = 16 << 20;
 
 impl Index {
     /// Maps the weights of a directory: the shards of its index or else every `.safetensors` file, in both cases of the directory
@@ -41,28 +36,30 @@ impl Index {
             return Err(OpenError::NoFiles { path: dir.into() });
         }
         let config = dir.join("config.json");
-        let modules = if config.is_file() {
-            let size = fs::metadata(&config).map_err(|source| read(&config, source))?.len();
-            if size > MAX_CONFIG {
-                let problem = format!("it has {size} bytes, expected at most {MAX_CONFIG}");
-                return Err(OpenError::Config { path: config, problem });
-            }
-            let text = fs::read(&config).map_err(|source| read(&config, source))?;
-            Modules::parse(&text).map_err(|problem| OpenError::Config { path: config, problem })?
-        } else {
-            Modules::default()
-        };
-        Self::collect(&files, &modules)
+        let said = if config.is_file() { quantization(&config)? } else { None };
+        Self::collect(&files, said.as_ref())
     }
 
     /// Maps these files.
     pub(crate) fn of_files(paths: &[PathBuf]) -> Result<Self, OpenError> {
-        Self::collect(paths, &Modules::default())
+        Self::collect(paths, None)
     }
 
-    fn collect(paths: &[PathBuf], modules: &Modules) -> Result<Self, OpenError> {
+    fn collect(paths: &[PathBuf], said: Option<&SourceQuantization>) -> Result<Self, OpenError> {
         let mapped = paths.iter().map(|path| MappedFile::open(path)).collect::<Result<Vec<_>, FileError>>()?;
-        let tensors = collect(&mapped, modules)?;
+        let tensors = collect(&mapped, said)?;
         Self::new(mapped.into_iter().map(|(file, _)| file).collect(), tensors)
     }
+}
+
+/// MLX's description of quantized weights in `config.json`. The descriptions of other programs are passed over.
+fn quantization(config: &Path) -> Result<Option<SourceQuantization>, OpenError> {
+    let read = |source| OpenError::Read { path: config.into(), source };
+    let fail = |problem: String| OpenError::Config { path: config.into(), problem };
+    let size = fs::metadata(config).map_err(read)?.len();
+    if size > MAX_CONFIG_BYTES {
+        return Err(fail(format!("it has {size} bytes, expected at most {MAX_CONFIG_BYTES}")));
+    }
+    let parsed = ModelConfig::parse(&fs::read(config).map_err(read)?).map_err(|error| fail(error.to_string()))?;
+    Ok(parsed.quantization.filter(|said| said.method == QuantizationMethod::Mlx))
 }

@@ -35,7 +35,7 @@ pub(crate) struct Indexed {
     pub(crate) parts: Vec<IndexedPart>,
 }
 
-/// How the values of a tensor are coded, in words and parsed.
+/// The scheme of a tensor's values, as text and parsed.
 #[derive(Debug, Clone)]
 pub(crate) struct Coding {
     pub(crate) quantization: Quantization,
@@ -87,7 +87,7 @@ impl Index {
     }
 }
 
-/// What is known of an array from a header or a table.
+/// Description of an array from a header or a table.
 struct Described<'a> {
     tensor: &'a str,
     role: Role,

@@ -1,4 +1,4 @@
-//! Which tensors of plain files are parts of a quantized one.
+//! Recognises the arrays of plain files that form one quantized tensor.
 //!
 //! Two conventions are known. A blob of ours says in its metadata what `name`, `name.scale`, `name.bias` and `name.global_scale` are. A directory
 //! of mlx-lm says it in `config.json`, for every module or for one, and has `module.weight`, `module.scales` and `module.biases`,
@@ -7,53 +7,15 @@
 use std::collections::{BTreeMap, HashSet};
 
 use longshore_manifest::document::{Quantization, Role};
-use longshore_quant::{FloatType, Scheme, SchemeError};
+use longshore_model::{
+    SourceQuantization,
+    mlx::{BIASES, Module, SCALES, WEIGHT},
+};
+use longshore_quant::{FloatType, Scheme};
 use longshore_st_format::{Dtype, Header, Shape, TensorInfo};
-use serde_json::{Map, Value};
 
 use super::{Coding, Described, Indexed, OpenError};
 use crate::map::MappedFile;
-
-/// What `config.json` says of modules. None are quantized by default.
-#[derive(Debug, Default)]
-pub(super) struct Modules {
-    all: Option<(String, u32)>,
-    of: BTreeMap<String, Option<(String, u32)>>,
-}
-
-impl Modules {
-    /// Reads `quantization`, as MLX's tools write it. Other programs' `quantization_config` is not meant.
-    pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
-        let config: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-        let Some(Value::Object(found)) = config.get("quantization") else { return Ok(Self::default()) };
-        let all = code(found)?;
-        let each = found.iter().filter_map(|(module, value)| match value {
-            Value::Object(own) => Some(code(own).map(|own| (module.clone(), Some(own)))),
-            Value::Bool(false) => Some(Ok((module.clone(), None))),
-            _ => None,
-        });
-        Ok(Self { all: Some(all), of: each.collect::<Result<_, _>>()? })
-    }
-
-    fn get(&self, module: &str) -> Option<&(String, u32)> {
-        self.of.get(module).map_or(self.all.as_ref(), Option::as_ref)
-    }
-}
-
-/// The `quant_type` and group size that one entry of `quantization` means.
-fn code(entry: &Map<String, Value>) -> Result<(String, u32), String> {
-    let number = |key: &str| {
-        let found = entry.get(key).and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok());
-        found.ok_or_else(|| {
-            format!("expected a whole number as {key:?} of \"quantization\", found {:?}", entry.get(key))
-        })
-    };
-    let quant_type = match entry.get("mode").and_then(Value::as_str) {
-        None | Some("affine") => format!("int{}", number("bits")?),
-        Some(mode) => mode.to_owned(),
-    };
-    Ok((quant_type, number("group_size")?))
-}
 
 /// One array of one file.
 #[derive(Clone, Copy)]
@@ -64,7 +26,10 @@ struct Array<'a> {
 }
 
 /// The tensors of these files, each with its companions.
-pub(super) fn collect(mapped: &[(MappedFile, Header)], modules: &Modules) -> Result<Vec<Indexed>, OpenError> {
+pub(super) fn collect(
+    mapped: &[(MappedFile, Header)],
+    said: Option<&SourceQuantization>,
+) -> Result<Vec<Indexed>, OpenError> {
     let mut arrays = BTreeMap::new();
     for (file, (path, header)) in mapped.iter().enumerate() {
         for info in header.iter() {
@@ -77,7 +42,12 @@ pub(super) fn collect(mapped: &[(MappedFile, Header)], modules: &Modules) -> Res
     let mut companions = HashSet::new();
     let mut quantized = BTreeMap::new();
     for (&name, weight) in &arrays {
-        let Some(found) = code_of(name, weight, modules, &arrays) else { continue };
+        let problem = |problem: String| OpenError::Parts {
+            tensor: name.into(),
+            path: mapped[weight.file].0.path().into(),
+            problem,
+        };
+        let Some(found) = code_of(name, weight, said, &arrays).map_err(problem)? else { continue };
         companions.extend(found.companions.iter().map(|(_, companion)| companion.info.name()));
         quantized.insert(name, found);
     }
@@ -93,11 +63,7 @@ pub(super) fn collect(mapped: &[(MappedFile, Header)], modules: &Modules) -> Res
         let mut parts = vec![part(Role::Weight, weight)?];
         let mut coding = None;
         if let Some(found) = quantized.get(name) {
-            let scheme = found.scheme.clone().map_err(|source| OpenError::Scheme {
-                tensor: name.into(),
-                path: path.into(),
-                source,
-            })?;
+            let scheme = found.scheme;
             check(scheme, weight, &found.companions).map_err(|problem| OpenError::Parts {
                 tensor: name.into(),
                 path: path.into(),
@@ -116,17 +82,17 @@ pub(super) fn collect(mapped: &[(MappedFile, Header)], modules: &Modules) -> Res
 
 /// A weight that has companions.
 struct Found<'a> {
-    scheme: Result<Scheme, SchemeError>,
+    scheme: Scheme,
     companions: Vec<(Role, Array<'a>)>,
 }
 
-/// What `weight` is by either convention, if it is quantized.
+/// Recognises `weight` by either convention, if it is quantized.
 fn code_of<'a>(
     name: &str,
     weight: &Array<'a>,
-    modules: &Modules,
+    said: Option<&SourceQuantization>,
     arrays: &BTreeMap<&'a str, Array<'a>>,
-) -> Option<Found<'a>> {
+) -> Result<Option<Found<'a>>, String> {
     let metadata = weight.header.metadata();
     if let (Some(quant_type), Some(group)) = (metadata.get("quant_type"), metadata.get("group_size")) {
         let roles = [Role::Scale, Role::Bias, Role::GlobalScale];
@@ -135,18 +101,22 @@ fn code_of<'a>(
             (array.file == weight.file).then_some((role, *array))
         };
         let companions: Vec<_> = roles.into_iter().filter_map(companion).collect();
-        if companions.first()?.0 == Role::Scale {
+        if companions.first().is_some_and(|(role, _)| *role == Role::Scale) {
             let group = group.parse().unwrap_or(0);
-            return Some(Found { scheme: Scheme::from_metadata(quant_type, group), companions });
+            let scheme = Scheme::from_metadata(quant_type, group).map_err(|error| error.to_string())?;
+            return Ok(Some(Found { scheme, companions }));
         }
     }
-    let module = name.strip_suffix(".weight")?;
-    let (quant_type, group) = modules.get(module)?;
-    let companion = |(role, end): (Role, &str)| Some((role, *arrays.get(format!("{module}{end}").as_str())?));
-    let companions: Vec<_> =
-        [(Role::Scale, ".scales"), (Role::Bias, ".biases")].into_iter().filter_map(companion).collect();
-    (companions.first()?.0 == Role::Scale)
-        .then(|| Found { scheme: Scheme::from_metadata(quant_type, *group), companions })
+    let Some((module, said)) = name.strip_suffix(WEIGHT).zip(said) else { return Ok(None) };
+    let array = |end: &str| arrays.get(format!("{module}{end}").as_str()).copied();
+    let (Some(coding), Some(scales)) = (said.of_module(module), array(SCALES)) else { return Ok(None) };
+    let biases = array(BIASES);
+    let of = |array: Array<'a>| (array.info.dtype(), array.info.shape());
+    let arrays = Module { weight: of(*weight), scales: of(scales), biases: biases.map(of) };
+    let coding = arrays.coding(Some(coding)).map_err(|error| error.to_string())?;
+    let scheme = Scheme::from_metadata(coding.quant_type, coding.group_size).map_err(|error| error.to_string())?;
+    let companions = std::iter::once((Role::Scale, scales)).chain(biases.map(|biases| (Role::Bias, biases)));
+    Ok(Some(Found { scheme, companions: companions.collect() }))
 }
 
 /// Whether the arrays are the parts of a tensor of this scheme.

@@ -123,7 +123,7 @@ fn decodes(found: &QuantizedTensor, host: longshore_manifest::weights::Tensor<'_
             let part = |bytes: &'_ [u8]| bytes.len() / pieces * piece..bytes.len() / pieces * (piece + 1);
             let mut decoder = Decoder::new(scheme, stored, output);
             if let Some(multiplier) = global.get(piece) {
-                // What MLX multiplies by, which differs from what is stored by an ulp at most.
+                // The multiplier that MLX uses, which differs from the stored one by an ulp at most.
                 let back = multiplier * 2688.0 / 2688.0;
                 assert!(back.to_bits().abs_diff(multiplier.to_bits()) <= 1, "{what}");
                 decoder = decoder.with_global_scale(back);

@@ -1,4 +1,4 @@
-//! Who holds the memory, how often it is copied, and what is answered when it is not there.
+//! Owners of the memory, the number of copies, and the answer where the memory is missing.
 
 use longshore_loader_mlx::{FileError, GetError, LoadError, LoadOptions, Memory, MlxWeights};
 use longshore_st_format::Dtype;
@@ -93,7 +93,7 @@ fn mapped_file(_: usize) -> Option<std::path::PathBuf> {
     None
 }
 
-/// What MLX has not read yet is still there when the file has been deleted, and what it has read when it is overwritten.
+/// Bytes that MLX has not read yet survive deletion of the file, and bytes that it has read survive overwriting.
 #[test]
 fn a_deleted_file_is_loaded_from_its_mapping() {
     let dir = Dir::new();
@@ -143,7 +143,7 @@ fn nothing_is_written_to_the_file() {
     assert!(bytes(again.get("a").unwrap().weight()) == values);
 }
 
-/// What arrays have had may have been written, and is not the file any more. It is loaded again from the file, or not at all.
+/// Memory that arrays have had may have been written, and differ from the file. It is loaded again from the file, or not at all.
 #[test]
 fn a_file_that_is_not_there_any_more_is_not_loaded_again() {
     let dir = Dir::new();

@@ -1,4 +1,4 @@
-//! What is known before anything is loaded, with MLX or without.
+//! Facts known before anything is loaded, with MLX or without.
 
 use longshore_loader_mlx::{LoadOptions, MlxWeights, OpenError};
 use longshore_manifest::weights::{OpenOptions, Weights};

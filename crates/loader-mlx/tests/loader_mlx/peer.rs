@@ -9,7 +9,7 @@ use mlx_rs::Array;
 
 use crate::support::{Dir, chain};
 
-/// What MLX loads of a blob, which has no name that it accepts.
+/// Arrays that MLX loads of a blob, whose file name it would refuse.
 pub(crate) fn load(blob: &Path) -> HashMap<String, Array> {
     let dir = Dir::new();
     let link = dir.join("blob.safetensors");

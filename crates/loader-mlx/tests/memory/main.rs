@@ -1,4 +1,4 @@
-//! How much memory loading takes. Alone in its process, as it counts all of that.
+//! Memory that loading takes. The test is alone in its process, since it counts the memory of the whole process.
 
 #![cfg(all(target_os = "linux", longshore_mlx))]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
@@ -33,7 +33,7 @@ fn loading_takes_the_bytes_that_it_loads_and_little_more() {
     drop(file);
 
     let mut weights = MlxWeights::open_files([&path]).unwrap();
-    // What is mapped is the file's.
+    // Mapped bytes are the file's.
     for (memory, limit) in [(Memory::Copied, 2 * BYTES / 10 * 11), (Memory::Mapped, BYTES / 100)] {
         let options = LoadOptions { memory, ..Default::default() };
         let most = peak_of(|| assert_eq!(weights.load(&options).unwrap().tensors, 2));
@@ -41,7 +41,7 @@ fn loading_takes_the_bytes_that_it_loads_and_little_more() {
         weights.release();
     }
 
-    // What is cast is half as long. One tensor at a time is there twice, as it was and as it becomes, if it is copied.
+    // A cast tensor is half as long. If it is copied, one tensor at a time is there twice, before and after the cast.
     for (memory, limit) in [(Memory::Copied, 2 * BYTES / 10 * 11), (Memory::Mapped, BYTES / 10 * 11)] {
         let options = LoadOptions { dtype: Some(FloatType::BF16), memory, threads: std::num::NonZero::new(1) };
         let most = peak_of(|| assert_eq!(weights.load(&options).unwrap().tensors, 2));

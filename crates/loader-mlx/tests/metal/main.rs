@@ -1,4 +1,4 @@
-//! What only a Mac can show: that arrays are the mapped file, that pages come in when they are needed, and that memory is not taken twice.
+//! Checks for a Mac: arrays are the mapped file, pages come in when they are needed, and memory is not taken twice.
 //! Skips elsewhere. To run it there:
 //!
 //! ```text
@@ -51,7 +51,7 @@ fn arrays_are_the_mapped_file() {
 
     // An operation that gets an array for itself may write into it: into pages of its own.
     drop((weights, small));
-    // Of the same type, as the result must fit where the array is.
+    // A result of the same type, since it must fit in the array's place.
     let one = Array::from_f32(1.0).as_dtype(mlx_rs::Dtype::Bfloat16).unwrap();
     let raised = large.add(one).unwrap();
     drop(large);
@@ -65,7 +65,7 @@ fn address(array: &Array) -> usize {
     unsafe { mlx_sys::mlx_array_data_uint8(array.as_ptr()) }.addr()
 }
 
-/// What the system charges the process with, in bytes: clean pages of files are not part of it.
+/// Memory charged to the process in bytes: clean pages of files are not part of it.
 fn footprint() -> u64 {
     let output = Command::new("footprint").arg(std::process::id().to_string()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -1,16 +1,17 @@
-//! Whether the parts of a quantized tensor are those of its code.
+//! Check that the parts of a quantized tensor match its code.
 
 use longshore_st_format::{Dtype, Shape};
 
 use super::{Part, Quantization, Role, TensorEntry};
 
-/// What a code makes of a tensor `[…, K]`. Its weight is U32 `[…, K × bits / 32]`.
+/// Properties of a code. A tensor `[…, K]` has the weight U32 `[…, K × bits / 32]`.
 pub(crate) struct Coding {
-    /// Of the code of one element.
+    /// Bits of one element's code.
     pub(crate) bits: u64,
-    /// A scale and a bias of the tensor's own type for each group, rather than a scale in one byte.
+    /// Whether each group has a scale and a bias of the tensor's own type. Otherwise each group has a scale of one
+    /// byte.
     pub(crate) is_affine: bool,
-    /// The number of elements of a group, where the code has only one.
+    /// Number of elements of a group, for codes with a fixed group size.
     pub(crate) group_size: Option<u32>,
     /// Whether one F32, for the whole tensor or for each expert of a stack, may multiply the scales.
     has_global_scale: bool,
@@ -35,11 +36,11 @@ impl Coding {
     }
 }
 
-/// Checks the types and shapes of the parts of `tensor`, which has a weight and no role twice.
+/// Checks the types and shapes of the parts of `tensor`. The caller has checked that it has a weight and no role twice.
 pub(super) fn check(tensor: &TensorEntry, quantization: &Quantization) -> Result<(), String> {
     let Quantization { quant_type, group_size } = quantization;
     let Some(coding) = Coding::of(quant_type) else {
-        return Err(format!("it is quantized as {quant_type:?}, which is no known scheme"));
+        return Err(format!("it is quantized as {quant_type:?}, which is not a known scheme"));
     };
     if *group_size == 0 {
         return Err("it is quantized in groups of 0 elements".into());
@@ -51,7 +52,7 @@ pub(super) fn check(tensor: &TensorEntry, quantization: &Quantization) -> Result
         return Err(format!("it is quantized in groups of {group} elements, which do not divide {}", tensor.shape));
     }
     let Some(code_bits) = columns.checked_mul(coding.bits).filter(|bits| bits.is_multiple_of(32)) else {
-        return Err(format!("it is {quant_type} and {}, whose rows are no whole number of words", tensor.shape));
+        return Err(format!("it is {quant_type} and {}, whose rows are not a whole number of words", tensor.shape));
     };
     let (groups, words) = (columns / group, code_bits / 32);
 
@@ -77,13 +78,13 @@ pub(super) fn check(tensor: &TensorEntry, quantization: &Quantization) -> Result
     }
 }
 
-/// Whether it is one F32, or of a stack `[experts, out, in]` `[experts, 1, 1]`.
+/// Whether `part` is one F32, or `[experts, 1, 1]` for a stack `[experts, out, in]`.
 fn is_global_scale(part: &Part, dims: &[u64]) -> bool {
     let of_each = matches!((part.shape.dims(), dims), ([count, 1, 1], [experts, _, _]) if count == experts);
     part.dtype == Dtype::F32 && (part.shape.elements() == Some(1) || of_each)
 }
 
-/// Checks that `part` has the extents of `tensor`, but for the last.
+/// Checks that `part` has type `dtype` and the extents of `tensor`, with the last extent replaced by `last`.
 fn expect(tensor: &TensorEntry, part: &Part, dtype: Dtype, last: u64) -> Result<(), String> {
     let mut dims = tensor.shape.dims().to_vec();
     if let Some(columns) = dims.last_mut() {

@@ -11,96 +11,96 @@ use super::{
     table::TensorTable,
 };
 
-/// The config document of a model. Fields before `longshore` are ollama's, in ollama's order.
+/// Config document of a model. Fields before `longshore` are ollama's, in ollama's order.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Config {
-    /// `safetensors` for models of this store, `gguf` for others.
+    /// Format of the weights: `safetensors` for models of this store, `gguf` for others.
     #[serde(default)]
     pub model_format: String,
-    /// The family of a GGUF model, such as `llama`; empty in safetensors models.
+    /// Family of a GGUF model, such as `llama`. Empty in safetensors models.
     #[serde(default)]
     pub model_family: String,
-    /// All families of a GGUF model, those of its encoders included; `None` in safetensors models.
+    /// All families of a GGUF model, including those of its encoders. `None` in safetensors models.
     #[serde(default)]
     pub model_families: Option<Vec<String>>,
-    /// The size of a GGUF model in words, such as `8.0B`; empty in safetensors models.
+    /// Size of a GGUF model in words, such as `8.0B`. Empty in safetensors models.
     #[serde(default)]
     pub model_type: String,
-    /// How the weights are coded, such as `int4`, if all that are quantized are meant to be coded alike; else empty.
+    /// Code of the weights, such as `int4`, if one code was meant for all quantized weights. Otherwise empty.
     #[serde(default)]
     pub file_type: String,
-    /// Which of a runtime's templates turns messages into a prompt.
+    /// Name of the runtime's renderer that turns messages into a prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renderer: Option<String>,
-    /// Which of a runtime's parsers reads the model's answers.
+    /// Name of the runtime's parser that reads the model's answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parser: Option<String>,
-    /// The oldest runtime version that can run the model.
+    /// Oldest runtime version that can run the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requires: Option<String>,
-    /// The host that runs a model which is not here: unused.
+    /// Host that runs a remote model. Unused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote_host: Option<String>,
-    /// The model's name there: unused.
+    /// Name of a remote model on its host. Unused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote_model: Option<String>,
-    /// What the model can do, `completion` first.
+    /// Abilities of the model, `completion` first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<String>,
-    /// The longest context, in tokens.
+    /// Longest context, in tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_length: Option<u64>,
-    /// Elements of the residual stream: the hidden size.
+    /// Hidden size: elements of the residual stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedding_length: Option<u64>,
-    /// The model that this one was made from: unused.
+    /// Model from which this model was made. Unused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_name: Option<String>,
-    /// The draft model stored with it.
+    /// Draft model that is stored with this model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draft: Option<Draft>,
-    /// The processor architecture of a container image: unused.
+    /// Processor architecture of a container image. Unused.
     #[serde(default)]
     pub architecture: String,
-    /// The operating system of a container image: unused.
+    /// Operating system of a container image. Unused.
     #[serde(default)]
     pub os: String,
-    /// What this project adds; absent in a model that ollama wrote.
+    /// Additions of this project, with the tensor table. `None` for a model that ollama wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longshore: Option<Arc<TensorTable>>,
 }
 
-/// A small model that is stored beside a target and guesses what it will say.
+/// Draft model: a small model that is stored beside a target model and predicts its output.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Draft {
-    /// `safetensors`.
+    /// Format of the weights: `safetensors`.
     pub model_format: String,
-    /// The class that runs it.
+    /// Class that runs the draft model.
     pub architecture: String,
-    /// What stands before the names of its tensors.
+    /// Prefix of the names of the draft model's tensors.
     pub tensor_prefix: String,
-    /// The layer that is its `config.json`.
+    /// Name of the layer that is the draft model's `config.json`.
     pub config: String,
 }
 
-/// How a model was imported.
+/// Record of a model's import.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Import {
-    /// `float` or another kind of source.
+    /// Kind of source, such as `float`.
     pub kind: String,
-    /// The requested scheme; absent for none.
+    /// Requested scheme. `None` if no quantization was requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quantize: Option<String>,
-    /// The policy that chose a scheme for each tensor.
+    /// Name of the policy that chose a scheme for each tensor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
-    /// How codes were chosen.
+    /// Name of the profile that chose the codes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
-    /// The digest of the file that weighted the choice of codes.
+    /// Digest of the file whose weights guided the choice of codes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub importance: Option<Digest>,
     /// The `__metadata__` of the source's files.
@@ -109,7 +109,7 @@ pub struct Import {
 }
 
 impl Draft {
-    /// A draft model of this architecture, with the names that import gives it.
+    /// Makes a draft model of class `architecture`, with the names that import gives it.
     #[must_use]
     pub fn new(architecture: impl Into<String>) -> Self {
         Self {
@@ -120,7 +120,7 @@ impl Draft {
         }
     }
 
-    /// Whether the stored tensor of this name is the draft model's.
+    /// Whether the stored tensor called `tensor` belongs to the draft model.
     #[must_use]
     pub fn has(&self, tensor: &str) -> bool {
         !self.tensor_prefix.is_empty() && tensor.starts_with(&self.tensor_prefix)
@@ -128,7 +128,7 @@ impl Draft {
 }
 
 impl Config {
-    /// The config of a safetensors model with this table.
+    /// Makes the config of a safetensors model with this table.
     #[must_use]
     pub fn new(table: TensorTable) -> Self {
         Self {
@@ -146,8 +146,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`DocumentError::Json`] for anything but a config, [`DocumentError::Version`] and [`DocumentError::Inconsistent`] for a
-    /// tensor table that cannot be used.
+    /// [`DocumentError::Json`] if the bytes are not a config document, [`DocumentError::Version`] or
+    /// [`DocumentError::Inconsistent`] if the tensor table cannot be used.
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
         let config: Self = parse("config", bytes)?;
         if let Some(table) = &config.longshore {
@@ -156,15 +156,15 @@ impl Config {
         Ok(config)
     }
 
-    /// The document: one line of JSON and a newline.
+    /// Writes the document as one line of JSON and a newline.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         to_line(self)
     }
 }
 
-/// The type that was asked for, without its group, if it had any effect. Without a request, the only type that there is: a
-/// mixture has none.
+/// Computes `file_type`. With a request, it is the requested type without its group size, if the request had any
+/// effect. Without a request, it is the type of all quantized tensors, or empty if they have several types.
 fn file_type(table: &TensorTable) -> String {
     let mut types: Vec<&str> =
         table.tensors().filter_map(|(_, tensor)| Some(&*tensor.quantization.as_ref()?.quant_type)).collect();

@@ -1,17 +1,18 @@
-//! Where one expert of a stack lies.
+//! Places of one expert's bytes in a stack.
 
 use longshore_st_format::Shape;
 
 use super::{Part, Role, TensorEntry};
 
 impl TensorEntry {
-    /// Where entry `index` of the first axis lies: of a stack `[experts, …]`, one expert's values or codes and their companions, each
-    /// as a part of its own, `[…]`, in the order of [`Self::parts`].
+    /// Returns the places of entry `index` of the first axis. For a stack `[experts, …]` these are one expert's values
+    /// or codes and their companions, each as a part of shape `[…]`, in the order of [`Self::parts`].
     ///
-    /// A part is row-major, so that an expert's bytes are one range of each. The ranges of two experts do not overlap, and those of
-    /// all experts are the part; but for a global scale that all experts share, which each of them has whole.
+    /// Parts are row-major, so an expert's bytes are one range of each part. The ranges of two experts do not overlap,
+    /// and the ranges of all experts cover the part. A global scale that all experts share is the exception: each
+    /// expert has the whole of it.
     ///
-    /// `None` where the tensor has no entry `index`, or its entries are no whole numbers of bytes.
+    /// Returns `None` if the tensor has no entry `index`, or if its entries are not whole numbers of bytes.
     #[must_use]
     pub fn expert_parts(&self, index: u64) -> Option<Vec<Part>> {
         let experts = *self.shape.dims().first()?;
@@ -23,7 +24,7 @@ impl TensorEntry {
 }
 
 impl Part {
-    /// The share of expert `index`, which is below `experts`.
+    /// Returns the share of expert `index`, which is below `experts`.
     fn of_expert(&self, index: u64, experts: u64) -> Option<Self> {
         if self.is_shared(experts) {
             return Some(self.clone());
@@ -31,7 +32,7 @@ impl Part {
         let (first, rest) = self.shape.dims().split_first()?;
         let shape = Shape::from(rest);
         let length = shape.byte_len(self.dtype).ok()?;
-        // Two experts in one byte are not whole bytes, though all of them may be.
+        // Also refuses experts without whole bytes of their own, even if the whole stack has whole bytes.
         if *first != experts || length.checked_mul(experts) != Some(self.length) {
             return None;
         }
@@ -39,7 +40,7 @@ impl Part {
         Some(Self { role: self.role, dtype: self.dtype, shape, offset, length, blob: self.blob })
     }
 
-    /// Whether it is the one global scale of all experts.
+    /// Whether the part is a single global scale for all experts.
     fn is_shared(&self, experts: u64) -> bool {
         let is_of_each = self.shape.dims().first() == Some(&experts);
         self.role == Role::GlobalScale && self.shape.elements() == Some(1) && !is_of_each

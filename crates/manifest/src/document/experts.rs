@@ -1,4 +1,4 @@
-//! The experts of a stored model, for a reader that fetches one of them.
+//! The experts of a stored model, for readers that fetch one expert.
 
 use std::collections::BTreeMap;
 
@@ -6,35 +6,35 @@ use longshore_model::experts::{ExpertName, is_bias};
 
 use super::{Arrangement, BlobEntry, Part, TensorEntry, TensorTable};
 
-/// The experts of a layer of a stored model.
+/// Experts of one layer of a stored model.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ExpertGroup<'t> {
-    /// The pipeline's component that it belongs to.
+    /// Pipeline component that the experts belong to.
     pub component: Option<&'t str>,
-    /// The prefix of its tensors' names, such as `model.layers.0.mlp.experts`.
+    /// Prefix of the names of the experts' tensors, such as `model.layers.0.mlp.experts`.
     pub name: String,
-    /// The number of experts.
+    /// Number of experts.
     pub experts: u64,
-    /// The projections and their biases, each stacked as `[experts, …]`, with the blobs that have them: one blob, or one for each
-    /// where their schemes differ. In the order of the table.
+    /// Projections and their biases, each stacked as `[experts, …]`, with the blob that holds it. All share one blob,
+    /// unless their schemes differ: then each projection has its own. In the order of the table.
     pub tensors: Vec<(&'t BlobEntry, &'t TensorEntry)>,
 }
 
-/// One expert's share of a stacked tensor.
+/// Share of one expert in a stacked tensor.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ExpertTensor<'t> {
-    /// The blob that has it.
+    /// Blob that holds the tensor.
     pub blob: &'t BlobEntry,
-    /// The tensor of all experts.
+    /// Stacked tensor of all experts.
     pub tensor: &'t TensorEntry,
-    /// Where this expert's bytes lie: one range of the blob for each part, and no other expert's bytes in it but for a global
-    /// scale that all share.
+    /// Places of this expert's bytes: one range of the blob for each part. No range holds another expert's bytes,
+    /// except for a global scale that all experts share.
     pub parts: Vec<Part>,
 }
 
-/// The groups of experts of a stored model, in the order of the table.
+/// Finds the groups of experts of a stored model, in the order of the table.
 #[must_use]
 pub fn expert_groups(table: &TensorTable) -> Vec<ExpertGroup<'_>> {
     let mut found: Vec<ExpertGroup<'_>> = Vec::new();
@@ -48,7 +48,7 @@ pub fn expert_groups(table: &TensorTable) -> Vec<ExpertGroup<'_>> {
         });
         found[at].tensors.push((blob, tensor));
     }
-    // A bias alone is no group, and what differs in the number of experts is none that an import made.
+    // A lone bias is not a group. Tensors of one group with different numbers of experts were not made by an import.
     found.retain(|group| {
         let is_whole = |tensor: &TensorEntry| tensor.shape.dims().first() == Some(&group.experts);
         group.tensors.iter().any(|(_, tensor)| !is_fused_bias(tensor))
@@ -58,7 +58,7 @@ pub fn expert_groups(table: &TensorTable) -> Vec<ExpertGroup<'_>> {
 }
 
 impl<'t> ExpertGroup<'t> {
-    /// What a reader fetches for expert `index`: its bytes of every projection. `None` if there is no such expert.
+    /// Returns the bytes of every projection of expert `index`, or `None` if there is no such expert.
     #[must_use]
     pub fn expert(&self, index: u64) -> Option<Vec<ExpertTensor<'t>>> {
         let of_tensor = |&(blob, tensor): &(&'t BlobEntry, &'t TensorEntry)| {
@@ -68,7 +68,8 @@ impl<'t> ExpertGroup<'t> {
     }
 }
 
-/// The group of a stored tensor. What import stacked ends as its sources do; what the checkpoint stacked has a name that says so.
+/// Returns the group of a stored tensor. A stack that import made has sources with an expert's number in their names; a
+/// stack of the checkpoint is recognised by its own name.
 fn group_of(tensor: &TensorEntry) -> Option<&str> {
     if tensor.arrangement == Arrangement::Stack {
         let ExpertName::Single { rest, .. } = ExpertName::parse(tensor.sources.first()?) else { return None };

@@ -1,4 +1,4 @@
-//! Making a table's entries, from where a layout puts the arrays of a blob.
+//! Constructors of table entries, from the places that a layout gives to the arrays of a blob.
 
 use longshore_st_format::{Dtype, LayoutPart, Shape};
 
@@ -6,7 +6,7 @@ use super::{Arrangement, BlobEntry, Part, Role, TensorEntry};
 use crate::Digest;
 
 impl BlobEntry {
-    /// The entry of a blob that belongs to no component.
+    /// Makes the entry of a blob that belongs to no component.
     #[must_use]
     pub fn new(digest: Digest, tensors: Vec<TensorEntry>) -> Self {
         Self { digest, component: None, tensors }
@@ -14,7 +14,8 @@ impl BlobEntry {
 }
 
 impl TensorEntry {
-    /// A tensor of these parts, whose values are the source's as they were; what else there is to say are fields:
+    /// Makes a tensor from its parts, with values that import neither quantized nor rearranged. Set other properties as
+    /// fields:
     ///
     /// ```
     /// use longshore_manifest::document::{Part, Quantization, Role, TensorEntry};
@@ -45,7 +46,7 @@ impl TensorEntry {
         }
     }
 
-    /// A plain tensor: one array of a blob, under the array's name.
+    /// Makes a plain tensor from one array of a blob. The tensor has the array's name.
     #[must_use]
     pub fn plain(array: LayoutPart<'_>) -> Self {
         let (name, shape) = (array.name, array.shape.clone());
@@ -54,7 +55,7 @@ impl TensorEntry {
 }
 
 impl Part {
-    /// An array of the tensor's own blob.
+    /// Makes a part from an array of the tensor's own blob.
     #[must_use]
     pub fn new(role: Role, array: LayoutPart<'_>) -> Self {
         let LayoutPart { dtype, shape, range, .. } = array;

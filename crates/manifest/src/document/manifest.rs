@@ -1,4 +1,4 @@
-//! The manifest: which blobs a model is made of.
+//! The manifest: the list of a model's blobs.
 
 use std::collections::HashSet;
 
@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{Digest, RelativePath, store::Added};
 
-/// Media types of the documents and layers, from ollama's layout.
+/// Media types of documents and layers, from ollama's layout.
 pub mod media_type {
     /// The manifest document.
     pub const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
     /// The config document.
     pub const CONFIG: &str = "application/vnd.docker.container.image.v1+json";
-    /// A safetensors blob of one tensor or one expert group.
+    /// A safetensors blob with one tensor or one expert group.
     pub const TENSOR: &str = "application/vnd.ollama.image.tensor";
-    /// A GGUF file, which ollama's other models are.
+    /// A GGUF file. Models that ollama does not store as safetensors have one.
     pub const GGUF: &str = "application/vnd.ollama.image.model";
     /// A companion file that is JSON.
     pub const JSON: &str = "application/vnd.ollama.image.json";
@@ -22,33 +22,33 @@ pub mod media_type {
     pub const FILE: &str = "application/vnd.longshore.model.file";
 }
 
-/// The document that a name points to: the config and the layers of a model.
+/// Document that a name points to: the config and the layers of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
-    /// Always 2.
+    /// Version of the document's form, always 2.
     pub schema_version: u32,
-    /// [`media_type::MANIFEST`].
+    /// Media type of the document, [`media_type::MANIFEST`].
     #[serde(default)]
     pub media_type: String,
-    /// The config document's blob.
+    /// Blob of the config document.
     pub config: Descriptor,
-    /// The blobs of the model, in the order in which they were planned.
+    /// Blobs of the model, in the order in which they were planned.
     pub layers: Vec<Descriptor>,
 }
 
-/// One blob of a model: what it is, its digest, its size and its name in the model.
+/// One blob of a model: media type, digest, size, and name in the model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
-    /// What the blob holds, see [`media_type`].
+    /// Kind of content, one of [`media_type`].
     pub media_type: String,
-    /// The blob.
+    /// Digest of the blob.
     pub digest: Digest,
-    /// The blob's size in bytes.
+    /// Size of the blob in bytes.
     pub size: u64,
-    /// A tensor's or group's name, after `<component>/` where the blob belongs to a pipeline component; or a companion file's
-    /// path; absent for the config.
+    /// Name of a tensor or a group of experts, after `<component>/` if the blob belongs to a pipeline component; or the
+    /// path of a companion file. `None` for the config.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
@@ -60,33 +60,33 @@ pub enum DocumentError {
     /// The text is not JSON of the expected shape.
     #[error("not a valid {what}")]
     Json {
-        /// `manifest` or `config`.
+        /// Kind of document: `manifest` or `config`.
         what: &'static str,
-        /// Where and why parsing stopped.
+        /// Error of the JSON parser, with the position in the document.
         source: serde_json::Error,
     },
-    /// A version that this release does not know.
+    /// The document has a version that this release does not support.
     #[error("the {what} has version {found}, expected {expected}")]
     Version {
-        /// `manifest` or `tensor table`.
+        /// Document with the version: `manifest` or `tensor table`.
         what: &'static str,
-        /// The version in the document.
+        /// Version in the document.
         found: u32,
-        /// The version that can be read.
+        /// Version that this release supports.
         expected: u32,
     },
-    /// A value that contradicts another.
+    /// Two values of the document contradict each other.
     #[error("the {what} is inconsistent: {problem}")]
     Inconsistent {
-        /// Which document.
+        /// Kind of document.
         what: &'static str,
-        /// What does not fit together.
+        /// Description of the contradiction.
         problem: String,
     },
 }
 
 impl Manifest {
-    /// A manifest of `config` and `layers`.
+    /// Makes a manifest from `config` and `layers`.
     #[must_use]
     pub fn new(config: Descriptor, layers: Vec<Descriptor>) -> Self {
         Self { schema_version: 2, media_type: media_type::MANIFEST.to_owned(), config, layers }
@@ -96,9 +96,9 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// [`DocumentError::Json`] for anything but a manifest (a digest that is not one included), [`DocumentError::Version`] for a
-    /// `schemaVersion` other than 2, [`DocumentError::Inconsistent`] for a companion file whose name is no relative
-    /// path, or is the name of another one or below it.
+    /// [`DocumentError::Json`] if the bytes are not a manifest or a digest is not valid, [`DocumentError::Version`] for
+    /// a `schemaVersion` other than 2, [`DocumentError::Inconsistent`] if the name of a companion file is not a
+    /// relative path, or if it equals or lies below the name of another companion file.
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
         let manifest: Self = parse("manifest", bytes)?;
         if manifest.schema_version != 2 {
@@ -111,18 +111,18 @@ impl Manifest {
         }
     }
 
-    /// The document: one line of JSON and a newline.
+    /// Writes the document as one line of JSON and a newline.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         to_line(self)
     }
 
-    /// The config and the layers.
+    /// Iterates over the config and the layers.
     pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
         std::iter::once(&self.config).chain(&self.layers)
     }
 
-    /// The companion files, with their paths.
+    /// Iterates over the companion files with their paths.
     pub fn files(&self) -> impl Iterator<Item = (RelativePath, &Descriptor)> {
         self.layers.iter().filter(|layer| layer.is_file()).filter_map(|layer| {
             let name = layer.name.as_deref()?;
@@ -131,7 +131,7 @@ impl Manifest {
     }
 }
 
-/// Why companion files with these paths cannot all lie in one directory.
+/// Returns the reason why companion files with these paths cannot lie in one directory, or `None` if they can.
 pub(crate) fn check_files<'n>(files: impl Iterator<Item = &'n str>) -> Option<String> {
     let mut paths = HashSet::new();
     for name in files {
@@ -143,31 +143,32 @@ pub(crate) fn check_files<'n>(files: impl Iterator<Item = &'n str>) -> Option<St
         }
     }
     let mut above = paths.iter().flat_map(|path| path.match_indices('/').map(|(at, _)| (*path, &path[..at])));
-    // The least of all, so that the message is the same each time.
+    // Takes the least clash, so that the message does not depend on the order of iteration.
     let (path, file) = above.by_ref().filter(|(_, dir)| paths.contains(dir)).min()?;
     Some(format!("the file {path:?} lies below {file:?}, which is a file too"))
 }
 
 impl Descriptor {
-    /// A blob of tensors, called after its tensor or group, behind `<component>/` where it belongs to one.
+    /// Describes a blob of tensors. Its name is that of the tensor or group, after `<component>/` if it belongs to a
+    /// component.
     #[must_use]
     pub fn tensor(name: impl Into<String>, blob: Added) -> Self {
         Self::new(media_type::TENSOR, Some(name.into()), blob)
     }
 
-    /// A companion file that is JSON.
+    /// Describes a companion file that is JSON.
     #[must_use]
     pub fn json(path: &RelativePath, blob: Added) -> Self {
         Self::new(media_type::JSON, Some(path.as_str().to_owned()), blob)
     }
 
-    /// A companion file that is not JSON.
+    /// Describes a companion file that is not JSON.
     #[must_use]
     pub fn file(path: &RelativePath, blob: Added) -> Self {
         Self::new(media_type::FILE, Some(path.as_str().to_owned()), blob)
     }
 
-    /// The config document.
+    /// Describes the config document.
     #[must_use]
     pub fn config(blob: Added) -> Self {
         Self::new(media_type::CONFIG, None, blob)
@@ -177,7 +178,7 @@ impl Descriptor {
         Self { media_type: media_type.to_owned(), digest, size, name }
     }
 
-    /// Whether the blob is a companion file rather than tensors.
+    /// Whether the blob is a companion file.
     #[must_use]
     pub fn is_file(&self) -> bool {
         matches!(self.media_type.as_str(), media_type::JSON | media_type::FILE)
@@ -192,9 +193,9 @@ impl Descriptor {
 
 pub(super) fn parse<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, DocumentError> {
     let parsed = match str::from_utf8(bytes) {
-        // Checked once for the whole text rather than string by string.
+        // Checks UTF-8 once for the whole text, which is faster than string by string.
         Ok(text) => serde_json::from_str(text),
-        // For the error that says where.
+        // Parses again for an error that names the position.
         Err(_) => serde_json::from_slice(bytes),
     };
     parsed.map_err(|source| DocumentError::Json { what, source })

@@ -1,4 +1,4 @@
-//! The tensor table: where every tensor of a model lies, and how it was made.
+//! The tensor table: the place and origin of every tensor of a model.
 
 use std::{collections::HashSet, fmt};
 
@@ -8,72 +8,74 @@ use serde::{Deserialize, Serialize};
 use super::{DocumentError, Facts, Import, coding};
 use crate::Digest;
 
-/// The version of the table that this release reads and writes.
+/// Version of the table that this release reads and writes.
 const VERSION: u32 = 1;
 
-/// Every tensor of a model, by blob. Loading needs the manifest and this table; the blobs' own headers are a check.
+/// All tensors of a model, by blob. A loader needs only the manifest and this table. The blobs' own headers serve as a
+/// check.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TensorTable {
-    /// The version of the table's format.
+    /// Version of the table's format.
     pub version: u32,
-    /// What the model is.
+    /// Facts about the model.
     pub facts: Facts,
-    /// How it was imported.
+    /// Record of the model's import.
     pub import: Import,
-    /// The tensor blobs, in the manifest's order.
+    /// Tensor blobs, in the order of the manifest.
     pub blobs: Vec<BlobEntry>,
 }
 
-/// The tensors of one blob.
+/// Tensors of one blob.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BlobEntry {
-    /// The blob.
+    /// Digest of the blob.
     pub digest: Digest,
-    /// The pipeline component that the tensors belong to, such as `text_encoder`; absent for a model of one part.
+    /// Pipeline component of the tensors, such as `text_encoder`. `None` in a model of one part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
-    /// The tensors, by name.
+    /// Tensors of the blob, by name.
     pub tensors: Vec<TensorEntry>,
 }
 
-/// One tensor: what it is, how it was made, and where its parts lie.
+/// One tensor: its type and shape, its origin, and the places of its parts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TensorEntry {
-    /// The name, without a component's prefix.
+    /// Name without a component's prefix.
     pub name: String,
-    /// The type of the values: of a quantized tensor, the float type that it was quantized from.
+    /// Type of the values. For a quantized tensor, the float type from which it was quantized.
     pub dtype: Dtype,
-    /// The logical shape, in elements.
+    /// Logical shape, in elements.
     pub shape: Shape,
-    /// How the values are coded; absent for a plain tensor.
+    /// Coding of the values. `None` for a plain tensor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization: Option<Quantization>,
-    /// How import arranged the source's values before any quantization. The document calls it `transform`.
+    /// Rearrangement of the source's values before any quantization. The document calls it `transform`.
     #[serde(default, rename = "transform")]
     pub arrangement: Arrangement,
-    /// The source's tensors that it was made from, in order; empty where that is one tensor of the same name.
+    /// Names of the source tensors, in order. Empty if the only source is a tensor of the same name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<String>,
-    /// The parts: the weight, then the companions.
+    /// Parts of the tensor: the weight, then its companions.
     pub parts: Vec<Part>,
-    /// What quantization lost, where import was asked to measure it.
+    /// Loss by quantization, if import was asked to measure it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss: Option<Loss>,
 }
 
-/// What quantization lost of a tensor: the values that its codes stand for, in F32, against those that were quantized.
+/// Loss by quantization: difference between the values that the codes stand for, in F32, and the values before.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Loss {
-    /// The largest absolute error, in the unit of the values.
+    /// Largest absolute error, in the unit of the values.
     pub max_abs: f64,
-    /// The root of the squared errors' sum over that of the squared values' sum: 0.01 is one percent. Absent where all values
-    /// are zero.
+    /// Root of the sum of squared errors divided by the sum of squared values: 0.01 is one percent. `None` if all
+    /// values are zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relative_rmse: Option<f64>,
-    /// The number of groups, not all zero, that decode to nothing but zeros.
+    /// Number of groups with a value other than zero that decode to zeros only.
     pub zeroed_groups: u64,
-    /// The number of values that are infinite or NaN, before or after. The other figures leave them out.
+    /// Number of values that are infinite or NaN before or after quantization. The other figures leave these values
+    /// out.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub non_finite: u64,
 }
@@ -84,57 +86,58 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl Loss {
-    /// The signal-to-quantization-noise ratio in decibels. `None` where nothing is lost, or all values are zero.
+    /// Returns the signal-to-quantization-noise ratio in decibels, or `None` if nothing was lost or all values are
+    /// zero.
     #[must_use]
     pub fn sqnr_db(&self) -> Option<f64> {
         self.relative_rmse.filter(|rmse| *rmse > 0.0).map(|rmse| -20.0 * rmse.log10())
     }
 }
 
-/// How the values of a tensor are coded.
+/// Coding of the values of a quantized tensor.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Quantization {
-    /// The code: `int2` … `int8`, `nvfp4`, `mxfp4` or `mxfp8`.
+    /// Name of the code: `int2` … `int8`, `nvfp4`, `mxfp4` or `mxfp8`.
     #[serde(rename = "scheme")]
     pub quant_type: String,
-    /// The number of consecutive elements of the last axis that share a scale.
+    /// Number of consecutive elements of the last axis that share a scale.
     pub group_size: u32,
 }
 
-/// The arrangement of a tensor's values, which are those of its sources.
+/// Rearrangement by which a tensor's values were made from those of its sources.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Arrangement {
-    /// Nothing.
+    /// No rearrangement.
     #[default]
     None,
-    /// The sources' tensors, of one shape `[…]`, became one of shape `[sources, …]`.
+    /// Source tensors of one shape `[…]` were stacked into one of shape `[sources, …]`.
     Stack,
-    /// The last two axes, of three or more, were swapped.
+    /// The last two of three or more axes were swapped.
     Transpose,
 }
 
-/// A part of a tensor: one array in a blob.
+/// Part of a tensor: one array in a blob.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// What the array is to the tensor.
+    /// Role of the array in the tensor.
     pub role: Role,
-    /// The type of the array's elements.
+    /// Type of the array's elements.
     pub dtype: Dtype,
-    /// The array's extents, outermost first: of packed codes in words, `[…, out, in × bits / 32]`.
+    /// Shape of the array, outermost extent first. Packed codes are counted in words: `[…, out, in × bits / 32]`.
     pub shape: Shape,
-    /// Where the array starts, in bytes from the start of the blob.
+    /// Start of the array, in bytes from the start of the blob.
     pub offset: u64,
-    /// The length of the array in bytes.
+    /// Length of the array, in bytes.
     pub length: u64,
-    /// The blob that it lies in, where that is not the tensor's own: some that ollama wrote have their scales in blobs of their
-    /// own. Never in a document.
+    /// Blob that holds the array, if it is not the tensor's own blob. Some tensors that ollama wrote have their scales
+    /// in separate blobs. The field is never part of a document.
     #[serde(skip)]
     pub blob: Option<Digest>,
 }
 
-/// What an array is to the tensor whose part it is.
+/// Role of an array in the tensor that it is part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -145,11 +148,11 @@ pub enum Role {
     Scale,
     /// One bias per group.
     Bias,
-    /// What multiplies the scales: one F32 for all of them, or `[experts, 1, 1]`, one for those of each expert of a stack.
+    /// Multiplier of the scales: one F32 for the tensor, or `[experts, 1, 1]` with one F32 for each expert of a stack.
     GlobalScale,
 }
 
-/// As a request for it is written: `int4-g64`, `nvfp4`; an affine code always with its group.
+/// Spells the coding as in a request: `int4-g64`, `nvfp4`. An affine code always has its group size.
 impl fmt::Display for Quantization {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.quant_type)?;
@@ -158,7 +161,7 @@ impl fmt::Display for Quantization {
 }
 
 impl Role {
-    /// What the array's name in the blob adds to the tensor's name.
+    /// Returns the suffix that turns the tensor's name into the name of the array in the blob.
     #[must_use]
     pub fn suffix(self) -> &'static str {
         match self {
@@ -170,8 +173,8 @@ impl Role {
     }
 }
 
-/// Whether a pipeline's component may be so called: 1 to 128 ASCII letters, digits, `.`, `_` and `-`, but not `.` or `..`. Such
-/// a name is one segment of a path.
+/// Whether `name` can be the name of a pipeline component: 1 to 128 ASCII letters, digits, `.`, `_` and `-`, except `.`
+/// and `..`. Such a name is one segment of a path.
 #[must_use]
 pub fn is_component(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
@@ -179,18 +182,18 @@ pub fn is_component(name: &str) -> bool {
 }
 
 impl TensorTable {
-    /// A table of these blobs.
+    /// Makes a table from its blobs.
     #[must_use]
     pub fn new(facts: Facts, import: Import, blobs: Vec<BlobEntry>) -> Self {
         Self { version: VERSION, facts, import, blobs }
     }
 
-    /// All tensors, with their blobs, in the order of the blobs.
+    /// Iterates over all tensors with their blobs, in the order of the blobs.
     pub fn tensors(&self) -> impl Iterator<Item = (&BlobEntry, &TensorEntry)> {
         self.blobs.iter().flat_map(|blob| blob.tensors.iter().map(move |tensor| (blob, tensor)))
     }
 
-    /// Checks what every reader relies on.
+    /// Checks the properties on which every reader relies.
     pub(crate) fn check(&self) -> Result<(), DocumentError> {
         if self.version != VERSION {
             return Err(DocumentError::Version { what: "tensor table", found: self.version, expected: VERSION });
@@ -198,7 +201,7 @@ impl TensorTable {
         for component in self.blobs.iter().filter_map(|blob| blob.component.as_deref()) {
             if !is_component(component) {
                 let problem = format!(
-                    "the component {component:?} is no name of a directory: expected letters, digits, '.', '_' and '-', at most 128"
+                    "the component {component:?} is not a directory name: expected letters, digits, '.', '_' and '-', at most 128"
                 );
                 return Err(DocumentError::Inconsistent { what: "tensor table", problem });
             }
@@ -223,41 +226,42 @@ impl TensorTable {
 }
 
 impl TensorEntry {
-    /// The part with this role.
+    /// Returns the part with this role.
     #[must_use]
     pub fn part(&self, role: Role) -> Option<&Part> {
         self.parts.iter().find(|part| part.role == role)
     }
 
-    /// The weight: the values, or the packed codes.
+    /// Returns the weight: the values, or the packed codes.
     ///
     /// # Panics
     ///
-    /// Never for a table that was parsed or planned: both make sure of the weight.
+    /// Panics if the tensor has no weight. A parsed or planned table has none of these, because parsing and planning
+    /// check for a weight.
     #[must_use]
     pub fn weight(&self) -> &Part {
         self.part(Role::Weight).expect("BUG: a table entry without a weight")
     }
 
-    /// The source's tensors that it was made from, in order.
+    /// Iterates over the names of the source tensors, in order.
     pub fn source_names(&self) -> impl Iterator<Item = &str> {
         let own = self.sources.is_empty().then_some(self.name.as_str());
         own.into_iter().chain(self.sources.iter().map(String::as_str))
     }
 
-    /// The bytes of all its parts.
+    /// Returns the size of all parts in bytes.
     #[must_use]
     pub fn byte_len(&self) -> u64 {
         self.parts.iter().map(|part| part.length).fold(0, u64::saturating_add)
     }
 
-    /// The number of elements.
+    /// Returns the number of elements.
     #[must_use]
     pub fn elements(&self) -> u64 {
         self.shape.elements().unwrap_or(u64::MAX)
     }
 
-    /// Whether the sources can have become one tensor of this shape.
+    /// Checks that the sources can have been rearranged into one tensor of this shape.
     fn check_arrangement(&self) -> Result<(), String> {
         let (sources, rank) = (self.source_names().count() as u64, self.shape.rank());
         let expected = match self.arrangement {

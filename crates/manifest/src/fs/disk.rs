@@ -1,4 +1,4 @@
-//! Changes of the disk whose errors name the path.
+//! Changes of the file system. Each error names the path.
 
 use std::{
     fs::File,
@@ -13,12 +13,12 @@ use super::{
     system::{FileSystem, Op, Real},
 };
 
-/// Files that only their owner may write to, and nobody after they are closed.
+/// Permissions of a file that nobody may write to once it is closed.
 const READ_ONLY: u32 = 0o444;
-/// Files of which the owner may write more.
+/// Permissions of a file that its owner may write to again.
 const WRITABLE: u32 = 0o644;
 
-/// A file system that can be changed.
+/// Handle through which the store changes a file system.
 #[derive(Debug, Clone)]
 pub(crate) struct Disk(Arc<dyn FileSystem>);
 
@@ -29,7 +29,7 @@ impl Default for Disk {
 }
 
 impl Disk {
-    /// One whose changes somebody else carries out.
+    /// Makes a handle whose changes are carried out by `system`.
     #[cfg(test)]
     pub(crate) fn of(system: Arc<dyn FileSystem>) -> Self {
         Self(system)
@@ -42,12 +42,12 @@ impl Disk {
         })
     }
 
-    /// Creates a file that becomes a blob.
+    /// Creates a file that will become a blob.
     pub(crate) fn create(&self, path: &Path) -> Result<File, FsError> {
         self.create_with(path, READ_ONLY)
     }
 
-    /// Creates a file that is written to later.
+    /// Creates a file that is written to again later.
     pub(crate) fn create_writable(&self, path: &Path) -> Result<File, FsError> {
         self.create_with(path, WRITABLE)
     }
@@ -57,7 +57,7 @@ impl Disk {
         Ok(file.expect("BUG: creating gives the file"))
     }
 
-    /// Creates a small file with this content.
+    /// Creates a small file with `content`.
     pub(crate) fn write_new(&self, path: &Path, content: &[u8]) -> Result<(), FsError> {
         let file = self.create_writable(path)?;
         self.write_at(&file, path, 0, content)
@@ -71,7 +71,7 @@ impl Disk {
         self.run(Op::SetModified { path, time }).map(drop)
     }
 
-    /// Makes a file's contents durable.
+    /// Makes the contents of a file durable.
     pub(crate) fn sync_file(&self, path: &Path) -> Result<(), FsError> {
         self.run(Op::SyncFile { path }).map(drop)
     }
@@ -81,13 +81,13 @@ impl Disk {
         self.run(Op::SyncDir { path }).map(drop)
     }
 
-    /// See [`FileSystem::between_reads`].
+    /// Calls [`FileSystem::between_reads`].
     pub(crate) fn between_reads(&self) {
         self.0.between_reads();
     }
 
-    /// Makes the contents of all `files` durable: with one call for any number of them where the system has it. `handle` is the
-    /// directory `dir` in which they lie, opened before they were written: the call reports the write errors since then.
+    /// Makes the contents of all `files` durable, with one system call for all of them if the system has one. `handle`
+    /// is their directory `dir`, opened before they were written: the call reports the write errors since then.
     pub(crate) fn sync_files<'p>(
         &self,
         handle: Option<&File>,
@@ -109,7 +109,7 @@ impl Disk {
         self.run(Op::Rename { from, to }).map(drop)
     }
 
-    /// Renames unless there is a file of the new name: then the answer is `false`.
+    /// Renames a file unless the new name is taken. Returns whether it was renamed.
     pub(crate) fn rename_new(&self, from: &Path, to: &Path) -> Result<bool, FsError> {
         match self.run(Op::RenameNew { from, to }) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
@@ -117,7 +117,7 @@ impl Disk {
         }
     }
 
-    /// Removes a file; one that is not there is no error.
+    /// Removes a file. A missing file is not an error.
     pub(crate) fn remove_file(&self, path: &Path) -> Result<(), FsError> {
         unless_absent(self.run(Op::RemoveFile { path }).map(drop))
     }
@@ -130,7 +130,8 @@ impl Disk {
         self.run(Op::CreateDir { path }).map(drop)
     }
 
-    /// Makes a directory and its parents; returns the parents whose entries changed, to be synced.
+    /// Creates a directory and its missing parents. Returns the directories whose entries changed and have to be
+    /// synced.
     pub(crate) fn create_dir_all(&self, path: &Path) -> Result<Vec<PathBuf>, FsError> {
         let mut missing = Vec::new();
         let mut at = path;
@@ -143,7 +144,7 @@ impl Disk {
         }
         for dir in missing.iter().rev() {
             match self.create_dir(dir) {
-                // Another process was faster.
+                // Another process created the directory first.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
                 other => other?,
             }
@@ -151,8 +152,8 @@ impl Disk {
         Ok(missing.into_iter().filter_map(|dir| dir.parent().map(directory_or_here)).collect())
     }
 
-    /// Removes a file, or a directory with everything in it; one that is gone already is no error. A symbolic link is removed and
-    /// not followed. The first failure is reported after everything else has been removed.
+    /// Removes a file, or a directory with all its contents. A missing path is not an error. A symbolic link is
+    /// removed, not followed. The first failure is returned after everything else has been removed.
     pub(crate) fn remove_tree(&self, path: &Path) -> Result<(), FsError> {
         if !path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
             return self.remove_file(path);
@@ -172,7 +173,7 @@ impl Disk {
                 self.sync_tree(&path.join(name), depth - 1)?;
             }
         }
-        // Removed meanwhile, or not there yet: whoever does it syncs the parent.
+        // A missing directory was removed, or is not created yet. Whoever removes or creates it syncs the parent.
         unless_absent(self.sync_dir(path))
     }
 }

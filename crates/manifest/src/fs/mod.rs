@@ -1,4 +1,4 @@
-//! File operations whose errors name the path: reading here, changes through a [`Disk`].
+//! File operations whose errors name the path. Reading functions are here; changes go through a [`Disk`].
 
 mod disk;
 #[cfg(test)]
@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A file operation that failed, and on which path.
+/// A failed file operation on a path.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot {action} {}{}",
@@ -23,32 +23,32 @@ use std::{
 )]
 #[non_exhaustive]
 pub struct FsError {
-    /// What was tried: `open`, `create`, `write to`, …
+    /// Attempted action: `open`, `create`, `write to`, …
     pub action: &'static str,
-    /// The file or directory; where it was to be renamed, its new path.
+    /// File or directory of the action. For a rename, the new path.
     pub path: PathBuf,
-    /// The path that was to be renamed; `None` for any other action.
+    /// Old path of a rename. `None` for any other action.
     pub from: Option<PathBuf>,
-    /// What the system answered.
+    /// Error of the system.
     pub source: io::Error,
 }
 
 impl FsError {
-    /// An error of `action` on `path`, for use in `map_err`.
+    /// Returns a function for `map_err` that makes an error of `action` on `path`.
     pub(crate) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self { action, path: path.to_path_buf(), from: None, source }
     }
 
-    /// The system's kind of error.
+    /// Returns the system's kind of error.
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
         self.source.kind()
     }
 }
 
-/// Opens a regular file for reading, and refuses anything else without waiting for it: a pipe in a store would keep whoever
-/// opens it until someone writes to it. A directory is [`io::ErrorKind::IsADirectory`], the rest
-/// [`io::ErrorKind::InvalidData`].
+/// Opens a regular file for reading. Anything else is refused at once: opening a pipe would otherwise block until
+/// someone writes to it. The error is [`io::ErrorKind::IsADirectory`] for a directory, and
+/// [`io::ErrorKind::InvalidData`] for anything else.
 pub(crate) fn open(path: &Path) -> Result<File, FsError> {
     open_regular(path).map_err(FsError::at("open", path))
 }
@@ -60,7 +60,7 @@ fn open_regular(path: &Path) -> io::Result<File> {
     std::os::unix::fs::OpenOptionsExt::custom_flags(options.read(true), flags.bits().cast_signed());
     match options.open(path) {
         Ok(file) => check_regular(file.metadata()?.file_type()).map(|()| file),
-        // A socket cannot be opened at all, and the system's words for it do not say why.
+        // A socket cannot be opened, and the system's error does not say why.
         Err(error) => {
             Err(path.metadata().ok().and_then(|found| check_regular(found.file_type()).err()).unwrap_or(error))
         }
@@ -83,7 +83,7 @@ fn check_regular(kind: fs::FileType) -> io::Result<()> {
     }
 }
 
-/// Opens a directory, to look up its files or to sync it; anything else is refused without waiting for it.
+/// Opens a directory, to look up its files or to sync it. Anything else is refused at once.
 #[cfg(unix)]
 pub(crate) fn open_dir(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
@@ -91,12 +91,12 @@ pub(crate) fn open_dir(path: &Path) -> io::Result<File> {
     std::os::unix::fs::OpenOptionsExt::custom_flags(options.read(true), flags).open(path)
 }
 
-/// Whether there is a regular file of this size in bytes.
+/// Whether `path` is a regular file of `size` bytes.
 pub(crate) fn is_file_of(path: &Path, size: u64) -> bool {
     path.metadata().is_ok_and(|found| found.is_file() && found.len() == size)
 }
 
-/// The whole file, if it has at most `limit` bytes; `Ok(Err(size))` where it has more.
+/// Reads a file of at most `limit` bytes. Returns `Ok(Err(size))` for a larger file.
 pub(crate) fn read_at_most(path: &Path, limit: u64) -> Result<Result<Vec<u8>, u64>, FsError> {
     let mut file = open(path)?;
     let size = file.metadata().map_err(FsError::at("read the size of", path))?.len();
@@ -104,20 +104,20 @@ pub(crate) fn read_at_most(path: &Path, limit: u64) -> Result<Result<Vec<u8>, u6
         return Ok(Err(size));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    // A file that grows while it is read is still cut off at the limit.
+    // Stops at the limit even if the file grows while it is read.
     file.by_ref().take(limit + 1).read_to_end(&mut bytes).map_err(FsError::at("read", path))?;
     let read = bytes.len() as u64;
     Ok(if read > limit { Err(read) } else { Ok(bytes) })
 }
 
-/// The entries of a directory, sorted by name; none where it does not exist. A symbolic link counts as what it leads to.
-/// Names that are not UTF-8 are left out: nothing that this crate writes has one.
+/// Lists the entries of a directory, sorted by name. A missing directory has none. A symbolic link has the type of its
+/// target. Names that are not UTF-8 are left out, because this crate writes no such names.
 pub(crate) fn entries(path: &Path) -> Result<Vec<(String, fs::FileType)>, FsError> {
     let named = all_entries(path)?.into_iter().filter_map(|(name, kind)| Some((name.into_string().ok()?, kind)));
     Ok(named.collect())
 }
 
-/// As [`entries`], and with names that are not UTF-8.
+/// Lists the entries of a directory like [`entries`], including names that are not UTF-8.
 pub(crate) fn all_entries(path: &Path) -> Result<Vec<(OsString, fs::FileType)>, FsError> {
     let reader = match fs::read_dir(path) {
         Ok(reader) => reader,
@@ -129,7 +129,7 @@ pub(crate) fn all_entries(path: &Path) -> Result<Vec<(OsString, fs::FileType)>, 
         let entry = entry.map_err(FsError::at("list", path))?;
         let mut kind = entry.file_type().map_err(FsError::at("list", path))?;
         if kind.is_symlink() {
-            // One that leads nowhere stays a link.
+            // A link without a target keeps the type of a link.
             kind = entry.path().metadata().map_or(kind, |target| target.file_type());
         }
         found.push((entry.file_name(), kind));

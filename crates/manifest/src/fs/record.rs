@@ -13,7 +13,7 @@ use std::{
 
 use super::system::{FileSystem, Op, Real};
 
-/// A change that was carried out, with everything that it takes to do it again.
+/// A change that was carried out, with all that is needed to repeat it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Done {
     Create(PathBuf),
@@ -27,8 +27,8 @@ pub(crate) enum Done {
     RemoveDir(PathBuf),
 }
 
-/// Carries out everything but syncs, and writes it down. Times are left out: they decide nothing after a crash that a sync could
-/// make sure of.
+/// Carries out all changes except syncs, and records them. Times are not recorded: no decision after a crash depends on
+/// a time that a sync could have made durable.
 #[derive(Debug)]
 pub(crate) struct Recording {
     pub(crate) log: Mutex<Vec<Done>>,
@@ -55,7 +55,7 @@ impl FileSystem for Recording {
             Op::CreateDir { path } => Done::CreateDir(path.into()),
             Op::RemoveDir { path } => Done::RemoveDir(path.into()),
         };
-        // The order of two changes is that in which they were made.
+        // Holds the lock during the change, so that the log has the order of the changes.
         let mut log = self.log.lock().unwrap();
         let result = without_syncs(op)?;
         log.push(done);
@@ -67,7 +67,7 @@ impl FileSystem for Recording {
     }
 }
 
-/// The system without its syncs, which tests need not wait for. What would be missing is.
+/// The real file system without syncs, for which tests need not wait. Other tests detect missing syncs.
 #[derive(Debug)]
 pub(crate) struct Quick;
 
@@ -89,16 +89,16 @@ fn without_syncs(op: Op<'_>) -> io::Result<Option<File>> {
     }
 }
 
-/// Lets one change fail. A write that fails has written half of its bytes before.
+/// A file system of which one change fails. A failed write has written half of its bytes.
 #[derive(Debug)]
 pub(crate) struct Faulty {
     pub(crate) error: io::ErrorKind,
-    /// Which change fails, counted from 0; all from there on if `for_good`.
+    /// Number of the change that fails, counted from 0. If `for_good`, all later changes fail too.
     pub(crate) at: usize,
     pub(crate) for_good: bool,
     pub(crate) can_sync_all: bool,
     pub(crate) count: AtomicUsize,
-    /// What failed: the action and the path.
+    /// Action and path of each failed change.
     pub(crate) failed: Mutex<Vec<(&'static str, PathBuf)>>,
 }
 
@@ -107,7 +107,7 @@ impl Faulty {
         Self { error, at, for_good: false, can_sync_all: true, count: AtomicUsize::new(0), failed: Mutex::default() }
     }
 
-    /// One that cannot be written to at all.
+    /// Makes a file system on which every change fails.
     pub(crate) fn read_only() -> Self {
         Self { for_good: true, ..Self::new(io::ErrorKind::ReadOnlyFilesystem, 0) }
     }
@@ -134,10 +134,10 @@ impl FileSystem for Faulty {
     }
 }
 
-/// What [`Stops`] gives for a path between two readings.
+/// Path that [`Stops`] reports between two readings.
 pub(crate) const BETWEEN_READS: &str = "between reads";
 
-/// Calls back before and after each change: with twice its number, and that plus 1.
+/// Calls a function before and after each change: with twice the change's number, and with that plus 1.
 pub(crate) struct Stops<F> {
     pub(crate) at: F,
     pub(crate) count: AtomicUsize,

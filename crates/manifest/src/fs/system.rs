@@ -1,4 +1,4 @@
-//! The one door through which the store changes anything on disk.
+//! The trait through which the store makes every change on disk.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -7,35 +7,35 @@ use std::{
     time::SystemTime,
 };
 
-/// One change of a file system. Reading needs none.
+/// One change of a file system. Reading goes directly to the system.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Op<'a> {
-    /// Makes a file that is not there yet, with these permissions on Unix, and opens it for reading and writing.
+    /// Creates a file that does not exist, with these permissions on Unix, and opens it for reading and writing.
     Create { path: &'a Path, mode: u32 },
     /// Writes all of `bytes` at `offset`, in bytes from the start of an open file.
     Write { file: &'a File, path: &'a Path, offset: u64, bytes: &'a [u8] },
-    /// Sets when the file was last written to.
+    /// Sets the time at which the file was last written to.
     SetModified { path: &'a Path, time: SystemTime },
     /// Makes a file's contents durable.
     SyncFile { path: &'a Path },
     /// Makes the entries of a directory durable.
     SyncDir { path: &'a Path },
-    /// Makes everything durable that was done to the file system on which the open directory lies.
+    /// Makes all changes durable on the file system of the open directory.
     SyncAll { dir: &'a File, path: &'a Path },
-    /// Gives a file or directory another name, in place of the file that has it.
+    /// Renames a file or directory. Replaces a file that has the new name.
     Rename { from: &'a Path, to: &'a Path },
-    /// Gives a file another name, unless there is one of that name.
+    /// Renames a file unless the new name is taken.
     RenameNew { from: &'a Path, to: &'a Path },
     /// Removes a file or a symbolic link.
     RemoveFile { path: &'a Path },
-    /// Makes a directory in one that exists.
+    /// Creates a directory in an existing one.
     CreateDir { path: &'a Path },
     /// Removes an empty directory.
     RemoveDir { path: &'a Path },
 }
 
 impl Op<'_> {
-    /// What is tried, for errors, and on which path: the new one of a rename.
+    /// Returns the attempted action and its path, for errors. The path of a rename is the new one.
     pub(crate) fn target(&self) -> (&'static str, &Path) {
         match *self {
             Op::Create { path, .. } => ("create", path),
@@ -49,7 +49,7 @@ impl Op<'_> {
         }
     }
 
-    /// The old path of a rename, for errors.
+    /// Returns the old path of a rename, for errors.
     pub(crate) fn from(&self) -> Option<&Path> {
         match *self {
             Op::Rename { from, .. } | Op::RenameNew { from, .. } => Some(from),
@@ -58,19 +58,19 @@ impl Op<'_> {
     }
 }
 
-/// What carries out changes: the system, or in tests something that records them or lets them fail.
+/// Executor of changes: the real system, or in tests one that records them or makes them fail.
 pub(crate) trait FileSystem: std::fmt::Debug + Send + Sync {
-    /// Carries out one change. The answer to [`Op::Create`] is the open file.
+    /// Carries out one change. [`Op::Create`] returns the open file.
     fn run(&self, op: Op<'_>) -> io::Result<Option<File>>;
 
-    /// Called between two readings whose order matters, for tests to step in.
+    /// Hook for tests, called between two readings whose order matters.
     fn between_reads(&self) {}
 
-    /// Whether there is [`Op::SyncAll`]. Otherwise every file is synced by itself.
+    /// Whether the system supports [`Op::SyncAll`]. Otherwise the store syncs each file.
     fn can_sync_all(&self) -> bool;
 }
 
-/// The system's own.
+/// The real file system.
 #[derive(Debug)]
 pub(crate) struct Real;
 
@@ -112,7 +112,7 @@ fn open_existing(path: &Path) -> io::Result<File> {
 }
 
 fn sync_dir(path: &Path) -> io::Result<()> {
-    // Windows has no handle to sync a directory with; NTFS journals its entries.
+    // Windows cannot open a directory to sync it. NTFS journals its entries.
     #[cfg(unix)]
     super::open_dir(path)?.sync_all()?;
     #[cfg(not(unix))]
@@ -138,12 +138,12 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
             io::Errno,
         };
         match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-            // Some network file systems and old kernels cannot do both at once.
+            // Some network file systems and old kernels have no rename that fails if the new name is taken.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
             other => return other.map_err(Into::into),
         }
     }
-    // Where two do this at once, the second puts the same blob in the place of the first.
+    // If two processes do this at once, the second replaces a blob with the same blob.
     if to.symlink_metadata().is_ok() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }

@@ -1,4 +1,4 @@
-//! Writing one blob: at any offset, hashed in order, beside a likely twin.
+//! Writing of one blob: at any offset, hashed in order, compared with a likely twin.
 
 use std::{
     fs::File,
@@ -12,37 +12,36 @@ use super::{
 };
 use crate::{Digest, FsError, Hasher, fs};
 
-/// Bytes after which the system is told to start writing a file to the disk, so that the disk works while the next bytes
-/// are made and the sync at the end is short.
+/// Number of bytes after which the system is asked to start writing a file to the disk. The disk then works while the
+/// next bytes are made, and the sync at the end is short.
 const WRITE_BACK: u64 = 8 << 20;
-/// Bytes that are read back or copied at a time.
+/// Number of bytes that are read back or copied at a time.
 const COPY: usize = 256 << 10;
 
-/// A blob that is being written: at any offset, hashed in order.
+/// Writer of one blob. It accepts bytes at any offset and hashes them in order.
 ///
-/// Bytes that arrive in order are hashed as they come. From the first that is written ahead of the others on, they are read
-/// back and hashed at the end, so a writer needs no memory for them. Dropped without [`BlobWriter::finish`], it removes its
-/// file.
+/// Bytes that arrive in order are hashed at once. Bytes after the first gap are read back and hashed at the end, so the
+/// writer needs no memory for them. A writer that is dropped without [`BlobWriter::finish`] removes its file.
 ///
-/// A writer [beside](Ingest::blob_like) a blob that the store holds compares and writes nothing until a byte differs; a tensor
-/// that is already stored costs a read and a hash, and a stored blob that is damaged is found and replaced. It does the same
-/// beside a file that a killed import had finished, and takes that file over.
+/// A writer [beside](Ingest::blob_like) a stored blob compares, and writes nothing until a byte differs. A tensor that
+/// is already stored therefore costs a read and a hash, and a damaged stored blob is found and replaced. A writer
+/// beside a file that a killed import had finished does the same, and takes the file over.
 #[derive(Debug)]
 pub struct BlobWriter<'i> {
     ingest: &'i Ingest<'i>,
     target: Target,
     hasher: Hasher,
-    /// All bytes before this one are hashed.
+    /// Number of bytes that are hashed, from the start of the blob.
     hashed: u64,
-    /// The end of the last byte written.
+    /// End of the last written byte.
     end: u64,
-    /// The number of bytes written, which is `end` once no gap is left.
+    /// Number of written bytes. It equals `end` once there are no gaps.
     written: u64,
-    /// All bytes before this one are on their way to the disk.
+    /// Number of bytes that the disk is already writing, from the start of the blob.
     written_back: u64,
-    /// The blob that was expected to be the same and is not, or that is to be replaced.
+    /// Blob that was compared and differs, or that is to be replaced.
     other: Option<Digest>,
-    /// The layer that it is to be, if that is known.
+    /// Name of the intended layer, if known.
     layer: Option<String>,
 }
 
@@ -50,9 +49,9 @@ pub struct BlobWriter<'i> {
 enum Target {
     /// A temporary file that becomes the blob.
     New { file: File, path: PathBuf },
-    /// A file that has had the same bytes so far: the blob `digest` of the store, or one that a killed import had finished.
+    /// A file with the same bytes so far: the stored blob `digest`, or a file that a killed import had finished.
     Twin { file: File, path: PathBuf, digest: Option<Digest>, buffer: Vec<u8> },
-    /// Nothing: the blob is finished.
+    /// No file: the blob is finished.
     Done,
 }
 
@@ -63,12 +62,12 @@ impl<'i> BlobWriter<'i> {
         Ok(Self::to(ingest, Target::New { file, path }))
     }
 
-    /// A writer that compares with the blob `digest`, if that can be read.
+    /// Makes a writer that compares with the blob `digest`. Returns `None` if that blob cannot be read.
     pub(super) fn beside(ingest: &'i Ingest<'i>, digest: Digest) -> Option<Self> {
         Self::beside_file(ingest, ingest.store().blob_path(&digest), Some(digest))
     }
 
-    /// A writer that compares with a file that a killed import had finished, if that can be read.
+    /// Makes a writer that compares with a file of a killed import. Returns `None` if that file cannot be read.
     pub(super) fn beside_leftover(ingest: &'i Ingest<'i>, path: PathBuf) -> Option<Self> {
         Self::beside_file(ingest, path, None)
     }
@@ -78,13 +77,13 @@ impl<'i> BlobWriter<'i> {
         Some(Self::to(ingest, Target::Twin { file, path, digest, buffer: Vec::new() }))
     }
 
-    /// Notes which layer it is to be: another import can go on from there if this one is killed.
+    /// Records the name of the intended layer, so that another import can take the file over if this one is killed.
     pub(super) fn for_layer(mut self, name: &str) -> Self {
         self.layer = Some(name.to_owned());
         self
     }
 
-    /// A writer of what takes the place of the blob `digest`, which is not trusted.
+    /// Makes a writer of a replacement for the blob `digest`, whose stored bytes are not trusted.
     pub(super) fn replacing(ingest: &'i Ingest<'i>, digest: Digest) -> Result<Self, FsError> {
         let mut writer = Self::new(ingest)?;
         writer.other = Some(digest);
@@ -105,12 +104,12 @@ impl<'i> BlobWriter<'i> {
         }
     }
 
-    /// Writes `bytes` at `offset`, both in bytes from the start of the blob. Every byte is to be written once.
+    /// Writes `bytes` at `offset`, in bytes from the start of the blob. Every byte must be written exactly once.
     ///
     /// # Errors
     ///
-    /// [`FsError`] if the file cannot be written, a full disk included, and for bytes that were already hashed: the digest
-    /// would not be that of the file.
+    /// [`FsError`] if the file cannot be written, for example on a full disk, or if some of the bytes were already
+    /// hashed: the digest would not match the file.
     pub fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), FsError> {
         if bytes.is_empty() {
             return Ok(());
@@ -141,12 +140,11 @@ impl<'i> BlobWriter<'i> {
         Ok(())
     }
 
-    /// Completes the blob, and drops it again if the store already has it.
+    /// Completes the blob. Drops it if the store already has it.
     ///
     /// # Errors
     ///
-    /// [`FsError`] if the file cannot be read back, if its size is not what was written, or if bytes before its end were never
-    /// written.
+    /// [`FsError`] if the file cannot be read back, if its size differs from the written bytes, or if there are gaps.
     pub fn finish(mut self) -> Result<Added, FsError> {
         if self.written != self.end {
             let problem =
@@ -163,8 +161,8 @@ impl<'i> BlobWriter<'i> {
                     return Ok(Added { digest, size, reused: true });
                 }
                 None if same_size => return self.complete(digest, size, true),
-                // The bytes are equal and the digest is not: the twin is damaged in the same way as the source. Or it is
-                // longer.
+                // The bytes are equal and the digest differs, because the twin is damaged in the same way as the
+                // source. Or the twin is longer.
                 _ => self.part_from_twin()?,
             }
         }
@@ -179,7 +177,7 @@ impl<'i> BlobWriter<'i> {
         self.complete(digest, size, false)
     }
 
-    /// Hands the file over to the import.
+    /// Hands the complete file to the import.
     fn complete(&mut self, digest: Digest, size: u64, is_taken_over: bool) -> Result<Added, FsError> {
         let (Target::New { file, path } | Target::Twin { file, path, .. }) =
             std::mem::replace(&mut self.target, Target::Done)
@@ -190,13 +188,13 @@ impl<'i> BlobWriter<'i> {
         let layer = self.layer.as_deref();
         let done = self.ingest.take(Complete { path: &path, digest, size, layer, is_taken_over }, self.other);
         if done.is_err() {
-            // The error before is the one to report.
+            // The earlier error is the one to report.
             let _ = self.ingest.store().disk.remove_file(&path);
         }
         done
     }
 
-    /// An error of our own about the file that is being written.
+    /// Makes an error of this crate about the file that is being written.
     fn refuse(&self, action: &'static str, problem: String) -> FsError {
         let path = match &self.target {
             Target::New { path, .. } | Target::Twin { path, .. } => path.as_path(),
@@ -205,20 +203,20 @@ impl<'i> BlobWriter<'i> {
         FsError::at(action, path)(io::Error::new(io::ErrorKind::InvalidInput, problem))
     }
 
-    /// Whether nothing needs to be written: the twin has the same bytes there.
+    /// Whether the twin has the same bytes at `offset`, so that nothing needs to be written.
     fn equals_twin(&mut self, offset: u64, bytes: &[u8]) -> bool {
         let Target::Twin { file, buffer, .. } = &mut self.target else { return true };
         buffer.resize(bytes.len(), 0);
         read_exact_at(file, buffer, offset).is_ok() && buffer == bytes
     }
 
-    /// Goes on with a file of its own, which starts as a copy of what was equal so far.
+    /// Replaces the twin by a new file that starts as a copy of the equal bytes.
     fn part_from_twin(&mut self) -> Result<(), FsError> {
         let Target::Twin { file: twin, path: twin_path, digest, .. } = &self.target else {
             unreachable!("BUG: only a writer beside a twin parts from it")
         };
         let mut own = Self::new(self.ingest)?;
-        // Gaps are copied too, and written over when their bytes arrive.
+        // Copies gaps too. They are overwritten when their bytes arrive.
         let mut buffer = vec![0; COPY];
         while own.end < self.end {
             let want = usize::try_from(self.end - own.end).unwrap_or(usize::MAX).min(COPY);
@@ -227,7 +225,7 @@ impl<'i> BlobWriter<'i> {
         }
         self.other = *digest;
         if digest.is_none() {
-            // Nobody will want it.
+            // No other writer can use the file of a killed import any more.
             self.ingest.store().disk.remove_file(twin_path)?;
         }
         self.written_back = own.written_back;
@@ -235,7 +233,7 @@ impl<'i> BlobWriter<'i> {
         Ok(())
     }
 
-    /// Hashes what was written out of order.
+    /// Hashes the bytes that were written out of order.
     fn hash_rest(&mut self) -> Result<(), FsError> {
         let (Target::New { file, path } | Target::Twin { file, path, .. }) = &self.target else {
             unreachable!("BUG: finished twice")
@@ -259,10 +257,12 @@ impl Drop for BlobWriter<'_> {
     }
 }
 
-/// Asks the system to start writing a range of a file, without waiting. Only a matter of speed: errors come up at the sync.
+/// Asks the system to start writing a range of a file, without waiting. This only saves time: errors appear at the
+/// sync.
 #[cfg(target_os = "linux")]
 fn start_write_back(file: &File, offset: u64, length: u64) {
-    // Linux starts writing the dirty pages of the range before it drops the clean ones, of which there are none yet.
+    // Linux starts writing the dirty pages of the range before it drops the clean pages, and there are no clean pages
+    // yet.
     let length = std::num::NonZero::new(length);
     let _ = rustix::fs::fadvise(file, offset, length, rustix::fs::Advice::DontNeed);
 }

@@ -1,4 +1,4 @@
-//! Committing: one sync for all, then the blobs' names, then the manifest's.
+//! Commit of an import: one sync for all files, then the blobs' names, then the manifest's name.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,37 +15,38 @@ use crate::{
     fs::{self, Disk},
 };
 
-/// What [`Ingest::commit`] did.
+/// Result of [`Ingest::commit`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Committed {
-    /// The digest of the manifest document.
+    /// Digest of the manifest document.
     pub digest: Digest,
-    /// The number of blobs that were written: the store did not hold them before, or held them damaged. One that another import
-    /// has put there in the meantime is not new.
+    /// Number of written blobs. The store lacked them before, or held them damaged. A blob that another import has
+    /// stored in the meantime is not new.
     pub new_blobs: usize,
-    /// Their size in bytes.
+    /// Size of the new blobs in bytes.
     pub new_bytes: u64,
-    /// The number of blobs that the store held already or that a killed import had written, each counted once. These and the new
-    /// ones are all that the manifest names.
+    /// Number of blobs that the store already held or that a killed import had written. Each blob counts once. Reused
+    /// and new blobs together are all blobs of the manifest.
     pub reused_blobs: usize,
-    /// Their size in bytes.
+    /// Size of the reused blobs in bytes.
     pub reused_bytes: u64,
-    /// The number of those reused blobs that a killed import had written, so that this one only compared them.
+    /// Number of reused blobs that a killed import had written and this import only compared.
     pub taken_over_blobs: usize,
-    /// Their size in bytes.
+    /// Size of the blobs that were taken over, in bytes.
     pub taken_over_bytes: u64,
-    /// The number of blobs that are deleted since nobody needs them any more: those of what the name was before, and those that
-    /// killed imports had brought into the store.
+    /// Number of deleted blobs that nobody needs any more: blobs of the name's previous manifest, and blobs that killed
+    /// imports had brought into the store.
     pub freed_blobs: usize,
-    /// Their size in bytes.
+    /// Size of the deleted blobs in bytes.
     pub freed_bytes: u64,
-    /// Why such blobs were left for a later [`Store::gc`], if they were. The name points at the manifest all the same.
+    /// Error because of which such blobs were left for a later [`Store::gc`]. The name points at the manifest in any
+    /// case.
     pub left: Option<GcError>,
 }
 
 impl Committed {
-    /// The commit of a manifest document with this digest, which wrote and reused nothing.
+    /// Makes the result of a commit that wrote and reused nothing. `digest` is that of the manifest document.
     #[must_use]
     pub fn new(digest: Digest) -> Self {
         Self {
@@ -64,19 +65,19 @@ impl Committed {
 }
 
 impl Ingest<'_> {
-    /// Makes the blobs durable and points `name` at them. Blobs that were added and that the manifest does not name are dropped.
-    /// Blobs that only the name's manifest before this one reached are deleted, as [`Store::remove`] does it.
+    /// Makes the blobs durable and points `name` at them. Added blobs that the manifest does not name are dropped.
+    /// Blobs that only the previous manifest of `name` reached are deleted, as by [`Store::remove`].
     ///
     /// # Errors
     ///
-    /// [`IngestError::MissingBlob`] if the manifest names a blob that was not added, [`IngestError::Fs`] for anything that the
-    /// file system refuses. Every name then points at what it did before, unless it was the very last sync that failed, and
-    /// blobs that only this import needed are removed again.
+    /// [`IngestError::MissingBlob`] if the manifest names a blob that was not added, [`IngestError::Fs`] if a file
+    /// operation fails. After an error every name points at the same manifest as before, unless the very last sync
+    /// failed, and blobs that only this import needed are removed.
     pub fn commit(self, name: &ModelName, manifest: &Manifest) -> Result<Committed, IngestError> {
         self.commit_document(name, manifest, &manifest.to_bytes())
     }
 
-    /// Commits `document`, of which `manifest` is the meaning.
+    /// Commits `document`, whose parsed form is `manifest`.
     pub(super) fn commit_document(
         self,
         name: &ModelName,
@@ -95,7 +96,7 @@ impl Ingest<'_> {
                 Ok(done)
             }
             Err(error) => {
-                // This error is the one to report; `gc` deletes what stays.
+                // The earlier error is the one to report. `gc` deletes what stays.
                 let _ = self.store().remove_empty_parents(&target);
                 let _ = self.store().free(&placed, Some(self.dir()), |_| true);
                 Err(error)
@@ -103,16 +104,17 @@ impl Ingest<'_> {
         }
     }
 
-    /// Deletes those of these blobs, and of what dead owners' leases list, that no name reaches and no other import needs.
+    /// Deletes `blobs`, and the blobs in the leases of dead owners, unless a name reaches them or another import needs
+    /// them.
     pub(super) fn free_unneeded(&self, mut blobs: HashSet<Digest>) -> Result<Removed, GcError> {
         blobs.extend(self.orphans.lock().unwrap_or_else(PoisonError::into_inner).drain());
         if blobs.is_empty() { Ok(Removed::default()) } else { self.store().free_unnamed(blobs, Some(self.dir())) }
     }
 
-    /// Lists the blobs in the lease that `name` reaches and `kept` does not have: should this import be killed once it has placed
-    /// its manifest, the next one deletes them.
+    /// Adds lines to the lease for the blobs that `name` reaches and `kept` lacks. If this import is killed after it
+    /// has placed its manifest, the next import deletes these blobs.
     fn list_replaced(&self, name: &ModelName, kept: &HashMap<Digest, u64>) -> Result<HashSet<Digest>, FsError> {
-        // What cannot be read has blobs that nobody knows.
+        // The blobs of an unreadable manifest are not known.
         let Ok((_, manifest)) = self.store().read_manifest(name) else { return Ok(HashSet::new()) };
         let mut replaced = distinct_blobs(&manifest);
         replaced.retain(|digest, _| !kept.contains_key(digest));
@@ -120,7 +122,8 @@ impl Ingest<'_> {
         Ok(replaced.into_keys().collect())
     }
 
-    /// Notes in `placed` which blobs it has brought into the store. Returns those that the name does not reach any more, too.
+    /// Performs the commit. Adds the blobs that it brings into the store to `placed`. Also returns the blobs that
+    /// `name` no longer reaches.
     fn carry_out(
         &self,
         name: &ModelName,
@@ -159,20 +162,21 @@ impl Ingest<'_> {
                 placed.push((*digest, blob.size));
             }
         }
-        // A `gc` that began before this import's lease had its lines may have moved a blob, and be about to put it back.
+        // A `gc` that read the leases before this import wrote its lines may have moved a blob, and may be about to put
+        // it back.
         for (&digest, &size) in &named {
             if !store.rescue(&digest, size)? {
                 return Err(IngestError::MissingBlob { digest, size });
             }
         }
-        // This covers blobs that were put back, and those that another import has renamed and not yet synced.
+        // This sync includes blobs that were put back, and blobs that another import has renamed but not yet synced.
         store.disk.sync_dir(&store.blobs())?;
         let replaced = self.list_replaced(name, &named)?;
         place(&store.disk, &temporary, &store.manifest_path(name))?;
         Ok((done, replaced))
     }
 
-    /// Makes sure that what the manifest names is there or pending, with the size that it gives.
+    /// Checks that every blob of the manifest is stored or pending, with the size that the manifest gives.
     fn check_stored(&self, manifest: &Manifest, pending: &HashMap<Digest, Pending>) -> Result<(), IngestError> {
         let mut seen = HashSet::new();
         let mut stored = Vec::new();
@@ -202,8 +206,8 @@ impl Ingest<'_> {
         let disk = &self.store().disk;
         let files = pending.values().map(|blob| blob.path.as_path()).chain(manifest);
         disk.sync_files(self.handle(), self.dir(), files)?;
-        // An error of the disk that came up before this import began is told to whoever syncs the file itself first. Their
-        // bytes are on the disk by now, so this costs little.
+        // A disk error from before this import started is only reported to the first process that syncs the file
+        // itself. The bytes of these files are on the disk by now, so the syncs cost little.
         pending.values().filter(|blob| blob.is_taken_over).try_for_each(|blob| disk.sync_file(&blob.path))
     }
 }
@@ -213,34 +217,35 @@ fn place(disk: &Disk, temporary: &Path, target: &Path) -> Result<(), FsError> {
     let parent = target.parent().expect("a manifest's path has four segments");
     let attempt = || {
         disk.create_dir_all(parent)?;
-        // Whoever made them may not have synced them yet: the model's, the namespace's, the host's and `manifests`.
+        // Syncs the directories of the model, namespace and host, and `manifests`, because the process that created
+        // them may not have synced them yet.
         parent.ancestors().take(4).try_for_each(|dir| disk.sync_dir(dir))?;
         disk.rename(temporary, target)
     };
     let mut left = 16;
     loop {
         match attempt() {
-            // The removal of another name takes directories away that are empty, until there is a manifest in them.
+            // The removal of another name removes empty directories until there is a manifest in them.
             Err(error) if error.kind() == io::ErrorKind::NotFound && left > 0 && temporary.exists() => left -= 1,
             other => break other?,
         }
     }
     match disk.sync_dir(parent) {
-        // The name has been removed again.
+        // The name was removed again.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
 }
 
 impl Store {
-    /// Whether there is a blob of this digest with the right size, and if so, marks it as used now.
+    /// Whether the store has a blob of this digest with the right size. If so, marks the blob as used now.
     pub(super) fn holds(&self, digest: &Digest, size: u64) -> bool {
         let path = self.blob_path(digest);
         if !fs::is_file_of(&path, size) {
             return false;
         }
-        // Only a hint to whoever looks for blobs that nobody uses; a read-only file of another user keeps its time. It is looked at
-        // again as it may have been moved before it had the new time.
+        // The time is only a hint for processes that look for unused blobs, and a read-only file of another user keeps
+        // its time. The blob is looked up again because it may have been moved before it had the new time.
         let _ = self.disk.set_modified(&path, std::time::SystemTime::now());
         fs::is_file_of(&path, size)
     }

@@ -1,23 +1,23 @@
-//! Whose a directory is that has no marker of ours.
+//! Recognition of directories without a marker of this project.
 
 use std::{io, path::Path};
 
 use super::owner::is_unique_name;
 use crate::FsError;
 
-/// What a directory is, if it is no store of ours and not empty. None is ever written to.
+/// Kind of a directory that is neither empty nor a store of this project. Such a directory is never written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Owner {
-    /// A store in our layout that another program keeps, as ollama does. Its models are read.
+    /// A store in this layout that another program keeps, such as ollama. Its models can be read.
     OtherProgram,
     /// A Hugging Face hub cache, or the directory of one of its models. Its snapshots can be imported.
     HubCache,
-    /// A directory with other files: no store at all. A store is made only in a directory of its own.
+    /// A directory with other files. A store is created only in a directory of its own.
     Nobody,
 }
 
-/// Files that systems put into directories by themselves.
+/// Files that operating systems create in directories by themselves.
 const SYSTEM: [&str; 11] = [
     "lost+found",
     ".directory",
@@ -33,7 +33,7 @@ const SYSTEM: [&str; 11] = [
 ];
 const SYSTEM_PREFIXES: [&str; 3] = [".Trash", ".nfs", ".fuse_hidden"];
 
-/// Who owns the directory `root`, which has no marker; `None` where a store may be made in it.
+/// Returns the kind of the directory `root`, which has no marker, or `None` if a store may be created in it.
 pub(super) fn owner_of(root: &Path) -> Result<Option<Owner>, FsError> {
     let has = |name: &str| root.join(name).is_dir();
     if has("snapshots") && (has("refs") || has("blobs")) {
@@ -59,15 +59,16 @@ pub(super) fn owner_of(root: &Path) -> Result<Option<Owner>, FsError> {
     Ok(owner)
 }
 
-/// Whether a store's directory for temporary files holds only what is there before the store has its marker, or right after:
-/// somebody is making it, or was stopped.
+/// Whether a store's `tmp` holds only files from before, or right after, the marker was written. Another process is
+/// then creating the store, or was stopped while creating it.
 fn is_unfinished(dir: &Path) -> bool {
     let is_ours = |entry: io::Result<std::fs::DirEntry>| {
         entry.is_ok_and(|entry| is_unique_name(&entry.file_name().to_string_lossy()))
     };
     match std::fs::read_dir(dir) {
         Ok(mut entries) => entries.all(is_ours),
-        // Whoever made it has gone on; or a file is in the way, which whoever makes the store is told.
+        // The creating process has continued; or a file is in the way, which the next process that creates the store
+        // reports.
         Err(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
     }
 }

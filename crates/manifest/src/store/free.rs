@@ -1,4 +1,4 @@
-//! Deleting blobs beside imports that may need them.
+//! Deletion of blobs beside running imports that may need them.
 
 use std::{
     collections::HashSet,
@@ -9,16 +9,16 @@ use std::{
 use super::{GcError, ModelError, Store, lease};
 use crate::{Digest, FsError, fs};
 
-/// What became of blobs that were to be deleted, each with its size in bytes.
+/// Result of a deletion. Each blob is given with its size in bytes.
 #[derive(Debug, Default)]
 pub(super) struct Freed {
-    /// Gone.
+    /// Deleted blobs.
     pub(super) deleted: Vec<(Digest, u64)>,
-    /// Still there: a name or a running import needs them.
+    /// Blobs that stay because a name or a running import needs them.
     pub(super) needed: Vec<(Digest, u64)>,
 }
 
-/// Which blobs must stay.
+/// Blobs that must stay.
 #[derive(Debug, Default)]
 pub(super) struct Marked {
     pub(super) named: HashSet<Digest>,
@@ -32,10 +32,10 @@ impl Marked {
 }
 
 impl Store {
-    /// The blobs that a name reaches or a running import needs. The lease in `own` does not count.
+    /// Finds the blobs that a name reaches or a running import needs. The lease in `own` does not count.
     ///
-    /// Leases are read before manifests: an import gives up its lease after it has placed its manifest, so that its blobs are in
-    /// one of the two.
+    /// Reads leases before manifests. An import gives up its lease after it has placed its manifest, so at least one of
+    /// the two lists its blobs.
     pub(super) fn mark(&self, own: Option<&Path>) -> Result<Marked, GcError> {
         let mut marked = Marked::default();
         for running in self.temporaries()?.iter().filter(|found| !found.is_dead && Some(&*found.path) != own) {
@@ -45,7 +45,7 @@ impl Store {
         for name in self.all_names()? {
             match self.read_manifest(&name) {
                 Ok((_, manifest)) => marked.named.extend(manifest.blobs().map(|blob| blob.digest)),
-                // Removed since it was listed.
+                // The name was removed after it was listed.
                 Err(ModelError::NotFound { .. }) => {}
                 Err(source) => return Err(GcError::Unreadable { name: Box::new(name), source }),
             }
@@ -53,13 +53,14 @@ impl Store {
         Ok(marked)
     }
 
-    /// Deletes those of the `candidates` that nobody needs, and for which `is_free` says so once more.
+    /// Deletes the `candidates` that nobody needs. Right before a blob is moved, `is_free` must confirm it.
     ///
     /// # No interleaving loses a blob
     ///
-    /// An import that uses a blob of the store (1) adds a line to its lease, and then (2) checks that the blob is there. This
-    /// (A) moves the blob away, and then (B) reads all leases. If 1 comes before B, the blob is put back. Else 2 comes after 1,
-    /// after B, after A: the import sees that the blob is not there, and writes its own.
+    /// An import that uses a stored blob (1) adds a line to its lease, and then (2) checks that the blob is there. This
+    /// function (A) moves the blob away, and then (B) reads all leases. If 1 comes before B, the blob is put back.
+    /// Otherwise 2 comes after 1, 1 after B, and B after A: the import sees that the blob is missing, and writes its
+    /// own.
     pub(super) fn free(
         &self,
         candidates: &[(Digest, u64)],
@@ -69,13 +70,14 @@ impl Store {
         if candidates.is_empty() {
             return Ok(Freed::default());
         }
-        // A manifest that could come back after a crash must not lose its blobs: whoever removed or replaced it may have been
-        // killed before that was durable. Host, namespace, model.
+        // A manifest that a crash could bring back must not lose its blobs: a process that removed or replaced it may
+        // have been killed before the change was durable. The three levels are host, namespace and model.
         self.disk.sync_tree(&self.manifests(), 3)?;
         let dir = self.create_temporary()?;
         let done = self.free_through(&dir, candidates, own, is_free);
         if done.is_err() {
-            // The error before is the one to report. What cannot be put back now is by the next import or `gc`.
+            // The earlier error is the one to report. Blobs that cannot be put back now are put back by the next import
+            // or `gc`.
             let _ = self.discard(&dir);
         }
         done
@@ -97,19 +99,20 @@ impl Store {
         let marked = self.mark(own)?;
         let (needed, deleted): (Vec<_>, Vec<_>) = moved.into_iter().partition(|(digest, _)| marked.contains(digest));
         for (digest, _) in &needed {
-            // Where it is there again, or an import has fetched it already, there is nothing to do.
+            // If the blob is in place again, or an import has already fetched it, nothing is left to do.
             exists(self.disk.rename_new(&dir.join(digest.file_name()), &self.blob_path(digest)).map(drop))?;
         }
         self.disk.remove_tree(dir)?;
         Ok(Freed { deleted, needed })
     }
 
-    /// Puts a blob back that a `gc`, running or dead, has moved away. Says whether there is a blob of that size then.
+    /// Puts back a blob that a running or dead `gc` has moved away. Returns whether a blob of that size is in place
+    /// afterwards.
     ///
-    /// The `gc` that moved it has yet to read the lease of whoever asks, or it is dead; it takes no harm.
+    /// This is safe for the `gc`: it is dead, or has yet to read the lease of the caller.
     pub(super) fn rescue(&self, digest: &Digest, size: u64) -> Result<bool, FsError> {
         let target = self.blob_path(digest);
-        // It may be put back by its owner between two looks.
+        // The owner may put the blob back between two searches.
         for _ in 0..3 {
             if fs::is_file_of(&target, size) {
                 return Ok(true);
@@ -124,7 +127,8 @@ impl Store {
     }
 }
 
-/// A file of this name and size in bytes at any depth: whoever takes over the directory of a dead `gc` has it below its own for a moment.
+/// Finds a file by name and size in bytes at any depth. A process that takes over the directory of a dead `gc` has that
+/// directory below its own for a moment.
 fn find(dir: &Path, name: &str, size: u64) -> Result<Option<PathBuf>, FsError> {
     let path = dir.join(name);
     if fs::is_file_of(&path, size) {
@@ -145,7 +149,7 @@ fn find(dir: &Path, name: &str, size: u64) -> Result<Option<PathBuf>, FsError> {
     Ok(None)
 }
 
-/// Whether a rename found its file.
+/// Turns the result of a rename into whether the file was there.
 fn exists(renamed: Result<(), FsError>) -> Result<bool, FsError> {
     match renamed {
         Ok(()) => Ok(true),

@@ -1,37 +1,37 @@
-//! `gc`: deleting blobs that nobody needs, and what killed imports left.
+//! `gc`: deletion of blobs that nobody needs, and of the files of killed imports.
 
 use std::{collections::HashSet, path::PathBuf, time::Duration};
 
 use super::{ForeignStore, ModelError, SplitStore, Store, sweep::weigh};
 use crate::{Digest, FsError, ModelName};
 
-/// Blobs that cannot be deleted now.
+/// Reason why blobs cannot be deleted now.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GcError {
     /// The store belongs to another program.
     #[error(transparent)]
     Foreign(#[from] ForeignStore),
-    /// Its directories lie on several file systems.
+    /// The directories of the store lie on several file systems.
     #[error(transparent)]
     Split(#[from] Box<SplitStore>),
-    /// A manifest cannot be read, so nobody knows which blobs it needs.
+    /// A manifest cannot be read, so the blobs that it needs are not known.
     #[error("the manifest of {name} cannot be read, so its blobs are not known")]
     Unreadable {
-        /// The name whose manifest it is.
+        /// Name of the manifest.
         name: Box<ModelName>,
-        /// Why it cannot be read.
+        /// Reason why the manifest cannot be read.
         source: ModelError,
     },
-    /// What a running import needs cannot be read. It runs, or nobody can tell whether it does.
+    /// The lease of an import cannot be read. The import is running, or its state is not known.
     #[error("the lease in {} cannot be read, so the blobs that its import needs are not known", dir.display())]
     Lease {
-        /// The import's directory.
+        /// Directory of the import.
         dir: PathBuf,
-        /// Why it cannot be read.
+        /// Reason why the lease cannot be read.
         source: FsError,
     },
-    /// A name to be removed that does not exist.
+    /// The name to remove does not exist.
     #[error(transparent)]
     Model(#[from] ModelError),
     /// A file operation failed.
@@ -39,7 +39,7 @@ pub enum GcError {
     Fs(#[from] FsError),
 }
 
-/// How [`Store::gc`] deletes.
+/// Options of [`Store::gc`].
 ///
 /// ```
 /// use longshore_manifest::store::GcOptions;
@@ -49,10 +49,10 @@ pub enum GcError {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GcOptions {
-    /// Only say what would be deleted.
+    /// Whether to report what would be deleted, without deleting it.
     pub dry_run: bool,
-    /// Blobs that were written or reused less than this ago stay, although nobody is known to need them. An hour by default. It
-    /// is what protects the import of another machine where a network file system shows its lease too late.
+    /// Time for which blobs stay after they were written or reused, even if nobody is known to need them. The default
+    /// is an hour. It protects an import on another machine, if a network file system shows its lease too late.
     pub grace: Duration,
 }
 
@@ -62,30 +62,31 @@ impl Default for GcOptions {
     }
 }
 
-/// What [`Store::gc`] deleted, or would delete.
+/// Result of [`Store::gc`]: what was deleted, or would be deleted.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct GcOutcome {
-    /// The blobs that no name reaches, with their sizes in bytes.
+    /// Blobs that no name reaches, with their sizes in bytes.
     pub blobs: Vec<(Digest, u64)>,
-    /// The size of temporaries of killed imports, in bytes.
+    /// Size of the temporaries of killed imports, in bytes.
     pub temporary_bytes: u64,
-    /// The blobs that no name reaches and that stay because they are younger than [`GcOptions::grace`], with their sizes in bytes.
+    /// Blobs that no name reaches but that stay because they are younger than [`GcOptions::grace`], with their sizes in
+    /// bytes.
     pub young: Vec<(Digest, u64)>,
-    /// The blobs that no name reaches and that stay because a running import needs them, with their sizes in bytes.
+    /// Blobs that no name reaches but that stay because a running import needs them, with their sizes in bytes.
     pub in_use: Vec<(Digest, u64)>,
-    /// Why something that killed imports left is still there, if it is: the first failure.
+    /// First error that kept files of killed imports from being removed.
     pub left: Option<FsError>,
 }
 
 impl GcOutcome {
-    /// The space freed, in bytes.
+    /// Returns the number of freed bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         total(&self.blobs).saturating_add(self.temporary_bytes)
     }
 
-    /// The size in bytes of the blobs that are too young.
+    /// Returns the size of the blobs that are too young, in bytes.
     #[must_use]
     pub fn young_bytes(&self) -> u64 {
         total(&self.young)
@@ -96,26 +97,26 @@ pub(super) fn total(blobs: &[(Digest, u64)]) -> u64 {
     blobs.iter().map(|(_, size)| *size).fold(0, u64::saturating_add)
 }
 
-/// What was removed of `tmp`.
+/// Result of sweeping `tmp`.
 #[derive(Default)]
 struct Swept {
-    /// Its size.
+    /// Size of the removed temporaries in bytes.
     bytes: u64,
-    /// The blobs that the leases of dead owners list.
+    /// Blobs in the leases of dead owners.
     orphans: HashSet<Digest>,
-    /// The first reason why not all of it is gone.
+    /// First error that kept a temporary from being removed.
     left: Option<FsError>,
 }
 
 impl Store {
-    /// Deletes the blobs that no name reaches and no running import needs, and what killed imports left. It runs beside imports,
-    /// removals and others of its kind.
+    /// Deletes the blobs that no name reaches and no running import needs, and the files of killed imports. Imports,
+    /// removals and other calls may run at the same time.
     ///
     /// # Errors
     ///
-    /// [`GcError::Unreadable`] or [`GcError::Lease`] if a manifest or a lease cannot be read: then no blob is deleted;
-    /// [`GcError::Foreign`], [`GcError::Split`], [`GcError::Fs`]. A temporary that cannot be removed is no error, see
-    /// [`GcOutcome::left`].
+    /// [`GcError::Unreadable`] or [`GcError::Lease`] if a manifest or a lease cannot be read: no blob is deleted then.
+    /// Also [`GcError::Foreign`], [`GcError::Split`] and [`GcError::Fs`]. A temporary that cannot be removed is not an
+    /// error, see [`GcOutcome::left`].
     pub fn gc(&self, options: &GcOptions) -> Result<GcOutcome, GcError> {
         self.check_own()?;
         if !self.blobs().exists() {
@@ -128,19 +129,19 @@ impl Store {
             return Ok(GcOutcome { temporary_bytes, ..self.sort_out(options.grace, &self.orphans(&dead))? });
         }
         self.check_whole()?;
-        // First of all, whether blobs can be deleted at all.
+        // Checks first that blobs can be deleted at all.
         self.mark(None)?;
         let Swept { bytes: temporary_bytes, orphans, left } = self.sweep()?;
         let mut outcome = self.sort_out(options.grace, &orphans)?;
         let candidates = std::mem::take(&mut outcome.blobs);
         let is_free = |digest: &Digest| orphans.contains(digest) || !self.is_young(digest, options.grace);
         let freed = self.free(&candidates, None, is_free)?;
-        // What is needed since is either; a name may have come for it.
+        // Blobs that became needed since then count as in use, even if it is a name that needs them.
         outcome.in_use.extend(freed.needed);
         Ok(GcOutcome { blobs: freed.deleted, temporary_bytes, left, ..outcome })
     }
 
-    /// Removes what dead owners have left in `tmp`.
+    /// Removes the temporaries of dead owners from `tmp`.
     fn sweep(&self) -> Result<Swept, FsError> {
         if !self.temporaries()?.iter().any(|found| found.is_dead) {
             return Ok(Swept::default());
@@ -154,9 +155,10 @@ impl Store {
         Ok(Swept { bytes, orphans, left })
     }
 
-    /// What no name reaches: blobs to delete, those too young, those in use. The `orphans` of dead owners are never too young.
+    /// Sorts the blobs that no name reaches into those to delete, those too young and those in use. The `orphans` of
+    /// dead owners are never too young.
     fn sort_out(&self, grace: Duration, orphans: &HashSet<Digest>) -> Result<GcOutcome, GcError> {
-        // The blobs are listed first: one that comes into the store after the leases were read is no candidate.
+        // Blobs are listed first, so that a blob that is stored after the leases were read is not a candidate.
         let files = self.blob_files()?;
         let marked = self.mark(None)?;
         let mut outcome = GcOutcome::default();
@@ -173,7 +175,7 @@ impl Store {
         Ok(outcome)
     }
 
-    /// Whether a blob was written or reused less than `grace` ago. A time in the future is as good as now.
+    /// Whether a blob was written or reused less than `grace` ago. A time in the future counts as the present.
     fn is_young(&self, digest: &Digest, grace: Duration) -> bool {
         let modified = self.blob_path(digest).metadata().and_then(|found| found.modified());
         !grace.is_zero() && modified.is_ok_and(|time| time.elapsed().unwrap_or_default() < grace)

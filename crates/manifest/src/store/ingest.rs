@@ -1,4 +1,4 @@
-//! Adding a model: a directory and a lease of its own, blobs by name or content.
+//! Import of a model, with a directory and a lease of its own. Blobs are found by name or content.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{Digest, FsError, RelativePath, fs};
 
-/// A model that is being added. Dropped without [`Ingest::commit`], it leaves nothing behind.
+/// An import in progress: a model that is being added. Dropped without [`Ingest::commit`], it leaves nothing behind.
 ///
 /// ```
 /// use longshore_manifest::{
@@ -40,7 +40,7 @@ use crate::{Digest, FsError, RelativePath, fs};
 /// blob.write_at(0, layout.header())?;
 /// let blob = blob.finish()?;
 ///
-/// // The table says where it lies.
+/// // The table records where the tensor lies.
 /// let entry = BlobEntry::new(blob.digest, layout.parts().map(TensorEntry::plain).collect());
 /// let table = TensorTable::new(Default::default(), Default::default(), vec![entry]);
 /// let config = ingest.add(&Config::new(table).to_bytes())?;
@@ -55,29 +55,34 @@ use crate::{Digest, FsError, RelativePath, fs};
 ///
 /// # Order of writes
 ///
-/// 1. Every blob goes to a temporary file of its own in `tmp/<unique>/`, hashed as it is written. A line in the import's lease
-///    says so, which keeps [`Store::gc`] and [`Store::remove`] from deleting it. One whose digest and size the store already
-///    holds is dropped again.
-/// 2. [`Ingest::commit`] writes the manifest to a temporary file too, and syncs all of them: with one `syncfs` on Linux,
-///    with a sync per file elsewhere.
-/// 3. The blobs that the manifest names are renamed to their digests. Once all that it names are there, `blobs/` is synced.
-/// 4. The directories above the manifest are made and synced, the manifest is renamed to its name, and its directory is synced.
-/// 5. Blobs are deleted that only the name's manifest before this one reached, or that killed imports had brought in for nobody.
+/// 1. Every blob is written to a temporary file of its own in `tmp/<unique>/`, and hashed while it is written. A line
+///    in the import's lease records it, which keeps [`Store::gc`] and [`Store::remove`] from deleting it. A blob whose
+///    digest and size the store already has is dropped.
+/// 2. [`Ingest::commit`] writes the manifest to a temporary file, and syncs all temporary files: with one `syncfs` on
+///    Linux, with a sync per file elsewhere.
+/// 3. The blobs that the manifest names are renamed to their digests. Once all of them are in place, `blobs/` is
+///    synced.
+/// 4. The directories above the manifest are created and synced, the manifest is renamed to its name, and its directory
+///    is synced.
+/// 5. Blobs are deleted that only the name's previous manifest reached, or that killed imports had brought in and
+///    nobody needs.
 ///
-/// So a manifest that can be read has all its blobs, whole and durable; a crash leaves the previous state or the new one, and
-/// at most temporary files and unreferenced blobs. Of an import that is killed, the next one takes over what was finished.
+/// A manifest that can be read therefore has all its blobs, whole and durable. A crash leaves the previous state or the
+/// new one, and at most temporary files and unreferenced blobs. If an import is killed, the next import takes over what
+/// was finished.
 #[derive(Debug)]
 pub struct Ingest<'s> {
     store: &'s Store,
     dir: PathBuf,
     lease: Lease,
-    /// The directory, opened before anything is written: `syncfs` reports the write errors since then.
+    /// Directory of the import, opened before anything is written, because `syncfs` reports the write errors since
+    /// then.
     handle: Option<File>,
     pub(super) pending: Mutex<HashMap<Digest, Pending>>,
-    /// The store's layers by name and size, read when first needed.
+    /// Layers of all models in the store by name and size, read when first needed.
     twins: OnceLock<HashMap<String, HashMap<u64, Digest>>>,
     leftovers: Leftovers,
-    /// What the leases of dead owners list, to be deleted at the end where nobody needs it.
+    /// Blobs in the leases of dead owners. Those that nobody needs are deleted at the end.
     pub(super) orphans: Mutex<HashSet<Digest>>,
     files: AtomicU64,
 }
@@ -87,31 +92,31 @@ pub struct Ingest<'s> {
 pub(super) struct Pending {
     pub(super) path: PathBuf,
     pub(super) size: u64,
-    /// Whether the store's blob of this digest is known to hold other bytes.
+    /// Whether the stored blob of this digest is known to hold other bytes.
     pub(super) repairs: bool,
     /// Whether a killed import wrote the file.
     pub(super) is_taken_over: bool,
 }
 
-/// An import that cannot go on.
+/// Reason why an import cannot continue.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IngestError {
     /// The store belongs to another program.
     #[error(transparent)]
     Foreign(#[from] ForeignStore),
-    /// Its directories lie on several file systems.
+    /// The directories of the store lie on several file systems.
     #[error(transparent)]
     Split(#[from] Box<SplitStore>),
     /// The store has the name in another spelling.
     #[error(transparent)]
     Spelling(#[from] Box<SpellingError>),
-    /// The manifest names a blob that was neither added nor there before.
+    /// The manifest names a blob that was neither added nor stored before.
     #[error("the manifest names {digest} ({size} bytes), which is not in the store")]
     MissingBlob {
-        /// The blob.
+        /// Digest of the blob.
         digest: Digest,
-        /// The size that the manifest gives, in bytes.
+        /// Size in the manifest, in bytes.
         size: u64,
     },
     /// A file operation failed.
@@ -119,30 +124,31 @@ pub enum IngestError {
     Fs(#[from] FsError),
 }
 
-/// A blob that is now known to the import.
+/// A blob that the import has added or found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Added {
-    /// The blob.
+    /// Digest of the blob.
     pub digest: Digest,
-    /// Its size in bytes.
+    /// Size of the blob in bytes.
     pub size: u64,
-    /// Whether the store, or this import, already had it.
+    /// Whether the store, or this import, already had the blob.
     pub reused: bool,
 }
 
 impl Store {
-    /// Starts to add a model. Takes over what killed imports have left: their finished blobs are used where they are
-    /// [the right ones](Ingest::blob_like), the rest is removed.
+    /// Starts an import. Takes over the files of killed imports: finished blobs are used where they are [the right
+    /// ones](Ingest::blob_like), and everything else is removed.
     ///
     /// # Errors
     ///
-    /// [`IngestError::Foreign`] for a store of another program, [`IngestError::Split`] for one that lies on several file systems,
-    /// [`IngestError::Fs`] if the store cannot be made or written.
+    /// [`IngestError::Foreign`] for a store of another program, [`IngestError::Split`] for a store on several file
+    /// systems, [`IngestError::Fs`] if the store cannot be created or written to.
     pub fn ingest(&self) -> Result<Ingest<'_>, IngestError> {
         self.begin(true)
     }
 
-    /// Starts to add a model; one that brings no blobs of its own takes nothing over.
+    /// Starts an import. Without `take_over`, which imports without new blobs do not need, the files of killed imports
+    /// stay.
     pub(super) fn begin(&self, take_over: bool) -> Result<Ingest<'_>, IngestError> {
         self.check_own()?;
         self.create()?;
@@ -151,7 +157,7 @@ impl Store {
         let lease = match Lease::create(&self.disk, &dir) {
             Ok(lease) => lease,
             Err(error) => {
-                // The error before is the one to report; what stays is swept by a later import.
+                // The earlier error is the one to report. A later import sweeps the directory.
                 let _ = self.disk.remove_tree(&dir);
                 return Err(error.into());
             }
@@ -172,7 +178,7 @@ impl Store {
             ingest.handle = Some(fs::open_dir(&ingest.dir).map_err(FsError::at("open", &ingest.dir))?);
         }
         if take_over {
-            // What cannot be taken over stays for the next time: it is no reason to refuse an import.
+            // Files that cannot be taken over stay for the next import. They are no reason to refuse this one.
             let taken = self.take_dead(&ingest.dir).unwrap_or_default();
             ingest.orphans = Mutex::new(self.orphans(&taken.paths));
             ingest.leftovers = Leftovers::of(&self.disk, &taken.paths).unwrap_or_default();
@@ -180,7 +186,7 @@ impl Store {
         Ok(ingest)
     }
 
-    /// The free space for this store's files, in bytes; `None` where the system does not say.
+    /// Returns the free space for this store's files in bytes, or `None` if the system does not report it.
     #[must_use]
     pub fn available_bytes(&self) -> Option<u64> {
         let at = self.root.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
@@ -200,21 +206,22 @@ fn available(_path: &Path) -> Option<u64> {
 }
 
 impl Ingest<'_> {
-    /// A new blob, to be written and finished. Many may be written at once, from many threads.
+    /// Starts a new blob. Many blobs may be written at once, from many threads.
     ///
     /// # Errors
     ///
-    /// [`FsError`] if the temporary file cannot be made.
+    /// [`FsError`] if the temporary file cannot be created.
     pub fn blob(&self) -> Result<BlobWriter<'_>, FsError> {
         BlobWriter::new(self)
     }
 
-    /// A new blob of `size` bytes that is to be a layer called `name`. If a model of the store has a layer of that name and
-    /// size, or a killed import had finished one, that is likely the same: then nothing is written while the bytes are equal.
+    /// Starts a new blob of `size` bytes for a layer called `name`. If a model of the store has a layer of that name
+    /// and size, or a killed import had finished one, the blobs are likely equal. Nothing is written as long as their
+    /// bytes are.
     ///
     /// # Errors
     ///
-    /// [`FsError`] if the temporary file cannot be made.
+    /// [`FsError`] if the temporary file cannot be created.
     pub fn blob_like(&self, name: &str, size: u64) -> Result<BlobWriter<'_>, FsError> {
         let stored = self.twin(name, size).and_then(|digest| BlobWriter::beside(self, digest));
         let left = || self.leftovers.take(name, size).and_then(|path| BlobWriter::beside_leftover(self, path));
@@ -222,24 +229,24 @@ impl Ingest<'_> {
         Ok(writer.for_layer(name))
     }
 
-    /// Whether a blob of `size` bytes that is to be a layer called `name` is likely there already, so that it costs no room: a
-    /// model of the store has a layer of that name and size, and its blob has that size too, or a killed import had finished it.
+    /// Whether the blob of a layer of this name and size is likely there already, so that it needs no space: a model of
+    /// the store has such a layer with a blob of that size, or a killed import had finished such a blob.
     #[must_use]
     pub fn has_like(&self, name: &str, size: u64) -> bool {
         self.twin(name, size).is_some_and(|digest| fs::is_file_of(&self.store.blob_path(&digest), size))
             || self.leftovers.has(name, size)
     }
 
-    /// Removes what killed imports had finished of other layers than those wanted, by name and size in bytes, so that it takes no room
-    /// while this one works. Without this it is removed at the end.
+    /// Removes finished files of killed imports that belong to no wanted layer, to free their space while this import
+    /// runs. `is_wanted` gets the layer's name and size in bytes. Without this call, the files are removed at the end.
     pub fn keep_leftovers(&self, is_wanted: impl Fn(&str, u64) -> bool) {
         for path in self.leftovers.take_others(is_wanted) {
-            // What cannot be removed now is at the end, or by a later import.
+            // Files that cannot be removed now are removed at the end, or by a later import.
             let _ = self.store.disk.remove_file(&path);
         }
     }
 
-    /// The blob of a layer of this name and size.
+    /// Returns the blob of a layer of this name and size.
     fn twin(&self, name: &str, size: u64) -> Option<Digest> {
         let twins = self.twins.get_or_init(|| self.store.layers_by_name());
         twins.get(name)?.get(&size).copied()
@@ -261,25 +268,25 @@ impl Ingest<'_> {
         &self.lease
     }
 
-    /// A path for a temporary file that no other writer uses.
+    /// Returns a path for a temporary file that no other writer uses.
     pub(super) fn temporary(&self) -> PathBuf {
         self.dir.join(self.files.fetch_add(1, Ordering::Relaxed).to_string())
     }
 
-    /// Whether the store has a blob. From here on nobody deletes it.
+    /// Whether the store has a blob. From then on no process deletes the blob.
     pub(super) fn reuses(&self, digest: Digest, size: u64, layer: Option<&str>) -> Result<bool, FsError> {
-        // In this order; see `Store::free`.
+        // The order matters: the lease first, then the check. See `Store::free`.
         self.lease.add([Line { digest, size, name: layer.map(ToOwned::to_owned), file: None }])?;
         Ok(self.store.holds(&digest, size))
     }
 
-    /// Takes a complete temporary file, or drops it if the blob is there already.
+    /// Takes a complete temporary file, or drops it if the store already has the blob.
     ///
-    /// A blob of the store with the digest `damaged` is known to hold other bytes: it is not trusted but replaced.
+    /// The stored blob of the digest `damaged` is known to hold other bytes, and is replaced.
     pub(super) fn take(&self, file: Complete<'_>, damaged: Option<Digest>) -> Result<Added, FsError> {
         let Complete { path, digest, size, layer, is_taken_over } = file;
         let below = path.strip_prefix(&self.dir).ok().and_then(Path::to_str);
-        // Two files of one blob are sorted out under the lock, and their lines are written under it.
+        // Two files of one blob are resolved under the lock, so their lines are written under it too.
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let reused = pending.contains_key(&digest) || {
             let name = layer.map(ToOwned::to_owned);
@@ -296,12 +303,12 @@ impl Ingest<'_> {
         Ok(Added { digest, size, reused })
     }
 
-    /// Adds a blob of these bytes. A blob that the store has under their digest is compared with them, and replaced if it is
-    /// damaged.
+    /// Adds a blob of these bytes. If the store has a blob of their digest, its bytes are compared, and a damaged blob
+    /// is replaced.
     ///
     /// # Errors
     ///
-    /// [`FsError`] if it cannot be written.
+    /// [`FsError`] if the blob cannot be written.
     pub fn add(&self, bytes: &[u8]) -> Result<Added, FsError> {
         let beside = BlobWriter::beside(self, Digest::of(bytes));
         let mut blob = beside.map_or_else(|| BlobWriter::new(self), Ok)?;
@@ -315,19 +322,19 @@ impl Ingest<'_> {
 pub(super) struct Complete<'p> {
     pub(super) path: &'p Path,
     pub(super) digest: Digest,
-    /// In bytes.
+    /// Size in bytes.
     pub(super) size: u64,
-    /// The layer that it is to be, if that is known.
+    /// Name of the intended layer, if known.
     pub(super) layer: Option<&'p str>,
-    /// Whether a killed import wrote it.
+    /// Whether a killed import wrote the file.
     pub(super) is_taken_over: bool,
 }
 
 impl Store {
-    /// Every layer of every readable model, by its name and size in bytes.
+    /// Returns every layer of every readable model, by its name and size in bytes.
     fn layers_by_name(&self) -> HashMap<String, HashMap<u64, Digest>> {
         let mut layers: HashMap<String, HashMap<u64, Digest>> = HashMap::new();
-        // This only saves writing: a model that cannot be read is reported by those who need it.
+        // A model that cannot be read is skipped, because this map only saves writing.
         for name in self.names().unwrap_or_default() {
             let Ok((_, manifest)) = self.read_manifest(&name) else { continue };
             for layer in manifest.layers {
@@ -342,8 +349,8 @@ impl Store {
 
 impl Drop for Ingest<'_> {
     fn drop(&mut self) {
-        // Nothing here can be reported. Blobs that stay are deleted by `gc`, and temporaries swept by a later import. A commit
-        // has left nothing to free.
+        // A destructor cannot report errors. `gc` deletes blobs that stay, and a later import sweeps temporaries. After
+        // a commit nothing is left to free.
         let _ = self.free_unneeded(HashSet::new());
         self.lease.close();
         self.handle = None;

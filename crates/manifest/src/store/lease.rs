@@ -1,4 +1,4 @@
-//! What a running import needs, so that nobody deletes it: a line for each blob.
+//! Leases: the record of the blobs that a running import needs, so that no process deletes them. Each blob has a line.
 
 use std::{
     collections::HashMap,
@@ -20,45 +20,46 @@ use crate::{
     fs::{self, Disk},
 };
 
-/// The name of a lease in the directory of its import.
+/// File name of a lease in the directory of its import.
 pub(super) const NAME: &str = "lease";
-/// A running import shows that it is alive at least this often, whatever it does: far more often than others give up on it.
+/// Longest time between two signs of life of a running import. It is far below the time after which others count the
+/// import as dead.
 pub(super) const BEAT: Duration = Duration::from_secs(10 * 60);
-/// The longest line that is read, in bytes.
+/// Longest line that is read, in bytes.
 const MAX_LINE: u64 = 1 << 20;
 
 /// A blob that an import needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Line {
     pub(super) digest: Digest,
-    /// In bytes.
+    /// Size of the blob in bytes.
     pub(super) size: u64,
-    /// The layer that it is to be.
+    /// Name of the intended layer, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<String>,
-    /// Its complete file, from the directory of the lease; a blob of the store if there is none.
+    /// Complete file of the blob, relative to the directory of the lease. `None` for a blob of the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) file: Option<RelativePath>,
 }
 
-/// The lease of a running import: its file, which only grows.
+/// Lease of a running import. Its file only grows.
 #[derive(Debug)]
 pub(super) struct Lease {
     disk: Disk,
     path: PathBuf,
     written: Mutex<Written>,
     begun: Instant,
-    /// When it was last written to, in seconds since it was begun.
+    /// Time of the last write, in seconds since the lease was made.
     beat: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Written {
-    /// Open until the import ends.
+    /// Open file, until the import ends.
     file: Option<File>,
-    /// In bytes.
+    /// Length of the file in bytes.
     length: u64,
-    /// The blobs that have a line, and whether it gives a file.
+    /// Blobs that have a line, with whether the line names a file.
     digests: HashMap<Digest, bool>,
 }
 
@@ -70,13 +71,14 @@ impl Lease {
         Ok(Self { disk: disk.clone(), path, written, begun: Instant::now(), beat: AtomicU64::new(0) })
     }
 
-    /// Adds lines for blobs that have none yet, or none with a file. Once this is back, no one who has yet to look will delete them.
+    /// Adds lines for blobs that have no line, or no line with a file. After the call, no process that has yet to read
+    /// the lease deletes these blobs.
     pub(super) fn add(&self, lines: impl IntoIterator<Item = Line>) -> Result<(), FsError> {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = Vec::new();
         let mut added = Vec::new();
         for line in lines {
-            // A second file of one blob is about to be dropped.
+            // The second file of one blob is about to be dropped.
             let known = written.digests.get(&line.digest).copied();
             if known.is_none() || known == Some(false) && line.file.is_some() {
                 written.digests.insert(line.digest, line.file.is_some());
@@ -98,18 +100,18 @@ impl Lease {
         done
     }
 
-    /// Closes the file, so that it can be removed; on Windows an open one cannot.
+    /// Closes the file, so that it can be removed. Windows cannot remove an open file.
     pub(super) fn close(&mut self) {
         self.written.get_mut().unwrap_or_else(PoisonError::into_inner).file = None;
     }
 
-    /// Shows that the import is alive, if it is time to.
+    /// Updates the time of the lease, if the last sign of life is long enough ago.
     pub(super) fn beat(&self) {
         let now = self.begun.elapsed().as_secs();
         let last = self.beat.load(Ordering::Relaxed);
         let is_due = now.saturating_sub(last) >= BEAT.as_secs();
         if is_due && self.beat.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            // The next one may do better; and where owners can be looked up, nobody asks for the time.
+            // The next attempt may succeed. Where owners can be identified, the time does not matter.
             let _ = self.disk.set_modified(&self.path, SystemTime::now());
         }
     }
@@ -118,7 +120,7 @@ impl Lease {
 /// A lease that cannot be read.
 #[derive(Debug)]
 pub(super) struct Unreadable {
-    /// The directory that it is in.
+    /// Directory of the lease.
     dir: PathBuf,
     source: FsError,
 }
@@ -129,8 +131,8 @@ impl From<Unreadable> for GcError {
     }
 }
 
-/// The lines of the lease in a directory; none where there is none, or not yet. A line that is not complete is left out: its
-/// writer has not gone on from there.
+/// Reads the lines of the lease in a directory. A directory without a lease has no lines. An incomplete last line is
+/// left out, because its writer does not rely on it yet.
 pub(super) fn read(dir: &Path) -> Result<Vec<Line>, Unreadable> {
     read_lines(dir).map_err(|source| Unreadable { dir: dir.to_path_buf(), source })
 }

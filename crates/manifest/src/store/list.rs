@@ -1,5 +1,5 @@
-//! The models of a store, each in one line. Manifests are read without keeping what a line does not say, and of a config only its
-//! beginning: the table, by far the largest part, comes last.
+//! Summaries of all models of a store. Manifests are parsed without keeping fields that a summary lacks. Of a config
+//! only the beginning is read, because the table, by far the largest part, comes last.
 
 use std::{borrow::Cow, collections::HashMap, fmt, io::Read as _, path::PathBuf, time::SystemTime};
 
@@ -16,14 +16,14 @@ use crate::{
     fs,
 };
 
-/// The bytes of a config that are read first: room for all but its table.
+/// Number of bytes of a config that are read first. They hold everything but the table.
 const HEAD: u64 = 16 << 10;
-/// Into how many parts the digests of all models are split to be counted: each is small enough for a core's own cache.
+/// Number of parts into which the digests of all models are split for counting. Each part fits into a core's own cache.
 const PARTS: u64 = 16;
 
 impl Store {
-    /// Every name with a summary of its model, sorted by name. A model that cannot be read is listed with the error. Documents are
-    /// read in parallel, on the current rayon pool.
+    /// Lists every name with a summary of its model, sorted by name. A model that cannot be read is listed with its
+    /// error. Documents are read in parallel, on the current rayon pool.
     ///
     /// # Errors
     ///
@@ -59,7 +59,7 @@ impl Store {
         let mut blobs: Vec<_> =
             std::iter::once(&layers.config).chain(&layers.layers).map(|blob| (blob.digest, blob.size)).collect();
         blobs.sort_unstable_by(|a, b| beginning(&a.0).cmp(&beginning(&b.0)).then_with(|| a.cmp(b)));
-        // Of one digest with two sizes the last was counted.
+        // If a digest is listed with two sizes, the last size counts.
         blobs.dedup_by(|next, kept| {
             let is_same = next.0 == kept.0;
             kept.1 = if is_same { next.1 } else { kept.1 };
@@ -88,7 +88,7 @@ impl Store {
         Ok(Line { modified: self.modified(name), blobs, summary })
     }
 
-    /// What a line says of a config, and the config's file.
+    /// Reads the fields of a config that a summary needs. Also returns the path of the config's file.
     fn head(&self, config: &Layer<'_>) -> Result<(PathBuf, Head), ModelError> {
         let path = self.blob_path(&config.digest);
         let file = fs::open(&path)?;
@@ -113,16 +113,16 @@ impl Store {
     }
 }
 
-/// What is known of a model whose manifest can be read.
+/// Intermediate result for a model whose manifest can be read.
 struct Line {
     modified: Option<SystemTime>,
-    /// Each once, sorted by [`beginning`], with its size in bytes.
+    /// Blobs with their sizes in bytes, each once, sorted by [`beginning`].
     blobs: Vec<(Digest, u64)>,
-    /// Without the unique size.
+    /// Summary, in which the unique size is still 0.
     summary: Result<Summary, ModelError>,
 }
 
-/// A manifest, borrowed.
+/// A parsed manifest that borrows from its bytes.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Lean<'d> {
@@ -144,13 +144,13 @@ struct Layer<'d> {
     name: Option<Text<'d>>,
 }
 
-/// A text that is borrowed where it can be: serde does so with a `Cow` in a field, and not with one in an `Option`.
+/// A string that is borrowed where possible. serde borrows for a `Cow` in a field, but not for a `Cow` in an `Option`.
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Text<'d>(#[serde(borrow)] Cow<'d, str>);
 
 impl<'d> Lean<'d> {
-    /// Accepts what [`Manifest::parse`] does.
+    /// Parses every document that [`Manifest::parse`] accepts.
     fn parse(bytes: &'d [u8]) -> Result<Self, DocumentError> {
         let parsed = match str::from_utf8(bytes) {
             Ok(text) => serde_json::from_str::<Self>(text),
@@ -169,16 +169,16 @@ impl<'d> Lean<'d> {
     }
 }
 
-/// The fields of a config that a line is made of.
+/// Fields of a config from which a summary is made.
 #[derive(Default)]
 struct Head {
     model_format: String,
-    /// Of a GGUF model its architecture; of others it is empty.
+    /// Architecture of a GGUF model. Empty for other models.
     model_family: String,
     file_type: String,
     facts: Option<Facts>,
     import: Option<Import>,
-    /// Whether reading stopped at the table because nothing more is wanted.
+    /// Whether parsing stopped at the table because nothing after it is needed.
     is_enough: bool,
 }
 
@@ -191,7 +191,7 @@ impl Head {
         Ok(head)
     }
 
-    /// From a config that is cut off; `None` if what is left does not tell.
+    /// Parses the beginning of a config. Returns `None` if the beginning is not enough.
     fn of_beginning(bytes: &[u8]) -> Option<Self> {
         let mut head = Self::default();
         let mut json = serde_json::Deserializer::from_slice(bytes);
@@ -200,7 +200,7 @@ impl Head {
     }
 }
 
-/// The whole document.
+/// Parser of the whole document.
 struct Document<'h> {
     head: &'h mut Head,
     /// Whether to stop at the tensors of the table.
@@ -239,7 +239,7 @@ impl<'de> Visitor<'de> for Document<'_> {
     }
 }
 
-/// The table, or null.
+/// Parser of the table, or null.
 struct Table<'h> {
     head: &'h mut Head,
     stops: bool,
@@ -287,20 +287,21 @@ impl<'de> Visitor<'de> for Table<'_> {
     }
 }
 
-/// What nearly always tells two digests apart, and sorts them.
+/// Returns the first bytes of a digest as a number. It orders digests, and nearly always distinguishes two.
 fn beginning(digest: &Digest) -> u64 {
     digest.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
-/// For each line the size in bytes of the blobs that no other line has. In parallel: a store may name a million blobs.
+/// Returns for each line the size in bytes of the blobs that no other line has. Runs in parallel, because a store may
+/// name a million blobs.
 fn unique_sizes(lines: &[Result<Line, ModelError>]) -> Vec<u64> {
     let part_of = |digest: &Digest| beginning(digest) / (u64::MAX / PARTS + 1);
     let count = |part: u64| {
-        // Who has a blob, as far as has been seen: one line, or several.
+        // Owners of each blob among the lines so far: one line, or `None` for several.
         let mut owners: HashMap<&Digest, Option<(usize, u64)>> = HashMap::new();
         for (at, line) in lines.iter().enumerate() {
             let blobs = line.as_ref().map_or(&[][..], |line| &line.blobs);
-            // They are sorted by their beginnings.
+            // The blobs are sorted by their beginnings.
             let begin = blobs.partition_point(|(digest, _)| part_of(digest) < part);
             let of_part = blobs[begin..].iter().take_while(|(digest, _)| part_of(digest) == part);
             for (digest, size) in of_part {
@@ -309,7 +310,7 @@ fn unique_sizes(lines: &[Result<Line, ModelError>]) -> Vec<u64> {
         }
         let mut sizes = vec![0_u64; lines.len()];
         for (at, size) in owners.into_values().flatten() {
-            // The sizes are whatever the manifest says.
+            // Sizes come from manifests and may be arbitrary.
             sizes[at] = sizes[at].saturating_add(size);
         }
         sizes

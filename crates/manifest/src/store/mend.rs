@@ -1,4 +1,4 @@
-//! Putting whole blobs in the place of damaged ones.
+//! Replacement of damaged blobs.
 
 use std::{collections::HashSet, sync::PoisonError};
 
@@ -6,22 +6,22 @@ use super::{BlobWriter, Ingest};
 use crate::{Digest, FsError};
 
 impl Ingest<'_> {
-    /// A new blob that takes the place of the store's blob `digest`, which is missing or damaged: what the store has there is not
-    /// trusted. It is put there by [`Self::mend`] or [`Self::commit`], if its bytes turn out to have that digest.
+    /// Makes a writer of a replacement for the blob `digest`, which is missing or damaged. Stored bytes are not
+    /// trusted. [`Self::mend`] or [`Self::commit`] puts the replacement in place if its bytes have that digest.
     ///
     /// # Errors
     ///
-    /// [`FsError`] if the temporary file cannot be made.
+    /// [`FsError`] if the temporary file cannot be created.
     pub fn replacement(&self, digest: Digest) -> Result<BlobWriter<'_>, FsError> {
         BlobWriter::replacing(self, digest)
     }
 
-    /// Makes those of the added blobs durable that have one of these digests, and puts them in place; drops the others. No name
-    /// changes what it points at. Returns the digests and sizes in bytes of the blobs that were put in place, in the order of `digests`.
+    /// Makes the added blobs with one of these digests durable, puts them in place, and drops all others. Changes no
+    /// name. Returns the digests and sizes in bytes of the blobs that were put in place, in the order of `digests`.
     ///
     /// # Errors
     ///
-    /// [`FsError`] for anything that the file system refuses. Some of the blobs may be in place then, and each of those is whole.
+    /// [`FsError`] if a file operation fails. Some of the blobs may be in place then, and each of those is whole.
     pub fn mend(self, digests: &[Digest]) -> Result<Vec<(Digest, u64)>, FsError> {
         let mut pending = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
         let wanted: HashSet<&Digest> = digests.iter().collect();

@@ -44,14 +44,15 @@ use crate::{
 };
 use owner::unique_name;
 
-/// What the marker file of a store holds.
+/// Content of the marker file of a store.
 const MARKER: &str = "{\"longshore\":\"store\",\"version\":1}\n";
-/// The name of the file that marks a directory as a store of ours.
+/// Name of the file that marks a directory as a store of this project.
 pub const MARKER_NAME: &str = "longshore.json";
 
 /// A store: a directory with `blobs/sha256-<hex>` and `manifests/<host>/<namespace>/<model>/<tag>`.
 ///
-/// Opening reads nothing but the marker file, and a store that does not exist yet is an empty one; [`Store::ingest`] makes it.
+/// Opening a store reads only the marker file. A directory that does not exist opens as an empty store;
+/// [`Store::ingest`] creates it.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
@@ -59,22 +60,22 @@ pub struct Store {
     disk: Disk,
 }
 
-/// A store that cannot be opened.
+/// Reason why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The marker says that the store is of a kind that this release does not know.
+    /// The marker is that of a kind of store that this release does not support.
     #[error("{} is not a store that this release can read: its {MARKER_NAME} holds {found:?}", path.display())]
     Marker {
-        /// The store's directory.
+        /// Directory of the store.
         path: PathBuf,
-        /// The start of what the marker holds.
+        /// Start of the marker's content.
         found: String,
     },
-    /// The path is a file.
+    /// The path is not a directory.
     #[error("{} is not a directory", path.display())]
     NotADirectory {
-        /// The path.
+        /// Path that was opened.
         path: PathBuf,
     },
     /// A file operation failed.
@@ -82,27 +83,27 @@ pub enum StoreError {
     Fs(#[from] FsError),
 }
 
-/// A directory that is not ours to write to.
+/// A directory that this project must not write to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} {}", root.display(), match owner {
     Owner::OtherProgram => "belongs to another program and is only read",
     Owner::HubCache => "is a Hugging Face hub cache and is only read",
-    Owner::Nobody => "is no store and not empty: a store is made in a directory of its own",
+    Owner::Nobody => "is neither a store nor empty: a store is made in a directory of its own",
 })]
 #[non_exhaustive]
 pub struct ForeignStore {
     /// The directory.
     pub root: PathBuf,
-    /// Whose it is.
+    /// Kind of the directory.
     pub owner: Owner,
 }
 
 impl Store {
     /// Opens the store in `root`.
     ///
-    /// A directory that holds blobs or manifests and no marker of ours belongs to another program: it can be read, and every
-    /// change is refused with [`ForeignStore`]. So is every change to a Hugging Face hub cache and to a directory that holds
-    /// anything else, in which no models are found: see [`Self::owner`].
+    /// A directory with blobs or manifests and without a marker of this project belongs to another program: it can be
+    /// read, and every change is refused with [`ForeignStore`]. Changes to a Hugging Face hub cache, or to a directory
+    /// with other files, are refused too, and no models are found there: see [`Self::owner`].
     ///
     /// # Errors
     ///
@@ -111,7 +112,7 @@ impl Store {
         Self::open_on(root.into(), Disk::default())
     }
 
-    /// Opens the store in `root`, and changes it through `disk`.
+    /// Opens the store in `root`, with changes that go through `disk`.
     fn open_on(root: PathBuf, disk: Disk) -> Result<Self, StoreError> {
         match root.metadata() {
             Ok(found) if !found.is_dir() => return Err(StoreError::NotADirectory { path: root }),
@@ -123,7 +124,7 @@ impl Store {
             Ok(content) => content.unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let owner = directory::owner_of(&root)?;
-                // Another process may have made the store in between.
+                // Another process may have created the store in the meantime.
                 if owner.is_none() || !root.join(MARKER_NAME).exists() {
                     return Ok(Self { root, owner, disk });
                 }
@@ -138,31 +139,31 @@ impl Store {
         Ok(Self { root, owner: None, disk })
     }
 
-    /// The store's directory.
+    /// Returns the directory of the store.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Whether the directory is not ours, so that it is only read.
+    /// Whether the directory is not a store of this project, so that it is only read.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         self.owner.is_some()
     }
 
-    /// What the directory is, if it is no store of ours and was not empty when it was opened.
+    /// Returns the kind of the directory if it is neither a store of this project nor was empty when it was opened.
     #[must_use]
     pub fn owner(&self) -> Option<Owner> {
         self.owner
     }
 
-    /// The file of a blob, whether or not it exists.
+    /// Returns the path of a blob's file, whether or not it exists.
     #[must_use]
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.blobs().join(digest.file_name())
     }
 
-    /// The file of a name's manifest, whether or not it exists.
+    /// Returns the path of a name's manifest, whether or not it exists.
     #[must_use]
     pub fn manifest_path(&self, name: &ModelName) -> PathBuf {
         self.manifests().join(name.path())
@@ -187,7 +188,7 @@ impl Store {
         }
     }
 
-    /// Makes the marker and the directories where they are missing, durably.
+    /// Creates the marker and the directories that are missing, durably.
     fn create(&self) -> Result<(), FsError> {
         let make = |dirs: &[PathBuf]| {
             let mut changed = Vec::new();
@@ -201,8 +202,8 @@ impl Store {
         make(&[self.temporary()])?;
         let marker = self.root.join(MARKER_NAME);
         if !marker.exists() {
-            // The marker comes first: a directory with blobs and without it would be taken for another program's after a
-            // crash. Whoever comes second writes the same bytes over it.
+            // The marker comes first: after a crash, a directory with blobs and without the marker would be taken for
+            // another program's. A second process writes the same marker over it.
             let unique = self.temporary().join(unique_name());
             let write = || {
                 self.disk.write_new(&unique, MARKER.as_bytes())?;
@@ -210,22 +211,22 @@ impl Store {
                 self.disk.rename(&unique, &marker)
             };
             if let Err(error) = write() {
-                // The error before is the one to report; what stays is swept by a later import.
+                // The earlier error is the one to report. A later import sweeps the file.
                 let _ = self.disk.remove_file(&unique);
                 return Err(error);
             }
             self.disk.sync_dir(&self.root)?;
         }
-        // A store without manifests has no blobs: where there are some, the manifests are out of reach.
+        // A store without manifests has no blobs. If there are blobs, the manifests are only out of reach.
         make(&[self.manifests()])?;
         make(&[self.blobs()])
     }
 
-    /// Makes a directory in `tmp` for this process alone.
+    /// Creates a directory in `tmp` for this process alone.
     fn create_temporary(&self) -> Result<PathBuf, FsError> {
         let dir = self.temporary().join(unique_name());
         match self.disk.create_dir(&dir) {
-            // Somebody has removed `tmp`, which holds nothing that must stay.
+            // Another process has removed `tmp`, whose contents may always be removed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.disk.create_dir_all(&dir)?;
             }
@@ -234,7 +235,7 @@ impl Store {
         Ok(dir)
     }
 
-    /// Every blob file, sorted by digest, with its size in bytes. Other files in `blobs/` are left out.
+    /// Lists every blob file, sorted by digest, with its size in bytes. Other files in `blobs/` are left out.
     fn blob_files(&self) -> Result<Vec<(Digest, u64)>, FsError> {
         let dir = self.blobs();
         let mut found = Vec::new();
@@ -243,7 +244,7 @@ impl Store {
             let path = dir.join(name);
             match path.metadata() {
                 Ok(metadata) if metadata.is_file() => found.push((digest, metadata.len())),
-                // Removed since it was listed, or nothing that we wrote.
+                // The file was removed after it was listed, or is not a regular file.
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(FsError::at("read the size of", &path)(error)),

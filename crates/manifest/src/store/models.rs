@@ -1,4 +1,4 @@
-//! Names and the models behind them: read and copy.
+//! Names and the models behind them: reading and copying.
 
 use std::{
     collections::HashMap,
@@ -14,63 +14,63 @@ use crate::{
     fs,
 };
 
-/// The largest manifest that is read, in bytes: room for hundreds of thousands of layers.
+/// Largest manifest that is read, in bytes. It has room for hundreds of thousands of layers.
 pub(super) const MAX_MANIFEST: u64 = 64 << 20;
-/// The largest config document that is read, in bytes.
+/// Largest config document that is read, in bytes.
 pub(super) const MAX_CONFIG: u64 = 512 << 20;
 
 /// A stored model: its name and its two documents.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Model {
-    /// The name that was asked for.
+    /// Name under which the model was requested.
     pub name: ModelName,
-    /// The digest of the manifest document: the model's identity.
+    /// Digest of the manifest document. It identifies the model.
     pub digest: Digest,
-    /// Which blobs the model is made of.
+    /// List of the model's blobs.
     pub manifest: Manifest,
-    /// What the model is and where its tensors lie.
+    /// Facts about the model, and the places of its tensors.
     pub config: Config,
 }
 
-/// A model that cannot be read.
+/// Reason why a model cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// No manifest of that name.
+    /// The store has no manifest of that name.
     #[error("no model {name} in {}", root.display())]
     NotFound {
-        /// The name.
+        /// Requested name.
         name: Box<ModelName>,
-        /// The store's directory.
+        /// Directory of the store.
         root: PathBuf,
     },
-    /// The manifest or config cannot be used.
+    /// The manifest or the config cannot be used.
     #[error("{} cannot be used", path.display())]
     Document {
-        /// The document's file.
+        /// Path of the document's file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Reason why the document cannot be used.
         source: DocumentError,
     },
-    /// A document is larger than any real one.
+    /// A document exceeds the size limit.
     #[error("{} has {size} bytes, expected at most {limit}", path.display())]
     TooLarge {
-        /// The document's file.
+        /// Path of the document's file.
         path: PathBuf,
-        /// Its size in bytes.
+        /// Size of the document in bytes.
         size: u64,
-        /// The largest size that is read, in bytes.
+        /// Size limit in bytes.
         limit: u64,
     },
-    /// The config's blob has another size than the manifest says.
+    /// The config's blob differs in size from the manifest's entry.
     #[error("{} has {found} bytes, expected the {expected} of its manifest", path.display())]
     Size {
-        /// The blob's file.
+        /// Path of the blob's file.
         path: PathBuf,
-        /// Its size in bytes.
+        /// Size of the file in bytes.
         found: u64,
-        /// The size in the manifest, in bytes.
+        /// Size in the manifest, in bytes.
         expected: u64,
     },
     /// A file operation failed.
@@ -78,36 +78,36 @@ pub enum ModelError {
     Fs(#[from] FsError),
 }
 
-/// A line of [`Store::list`].
+/// One entry of [`Store::list`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ListEntry {
-    /// The name.
+    /// Name of the model.
     pub name: ModelName,
-    /// When the manifest was written.
+    /// Time at which the manifest was written.
     pub modified: Option<SystemTime>,
-    /// What is behind the name.
+    /// Summary of the model, or the error for a model that cannot be read.
     pub summary: Result<Summary, ModelError>,
 }
 
-/// A model in one line.
+/// Summary of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
-    /// The digest of the manifest document.
+    /// Digest of the manifest document.
     pub digest: Digest,
-    /// The size of all its blobs in bytes, each counted once.
+    /// Size of all blobs in bytes. Each blob counts once.
     pub size: u64,
-    /// The size in bytes of those blobs that no other listed model has.
+    /// Size in bytes of the blobs that no other listed model has.
     pub unique_size: u64,
-    /// `safetensors`, `gguf`, or empty.
+    /// Format of the weights: `safetensors`, `gguf`, or empty.
     pub format: String,
-    /// The type of its quantized tensors; empty where none is, or several are and none was asked for. Of a GGUF model what it
-    /// says of itself, such as `Q4_K_M`.
+    /// Type of the quantized tensors. Empty if no tensor is quantized, or if there are several types and none was
+    /// requested. For a GGUF model, the type that its config states, such as `Q4_K_M`.
     pub file_type: String,
-    /// What the model is, as far as its config says.
+    /// Facts about the model, as far as its config has them.
     pub facts: Facts,
-    /// How it was imported; `None` where another program did it.
+    /// Record of the import. `None` if another program stored the model.
     pub import: Option<Import>,
 }
 
@@ -123,11 +123,11 @@ impl Store {
         Ok(Model { name: name.clone(), digest, manifest, config })
     }
 
-    /// Reads the manifest of a model, and its digest. The config, which may be missing, is not looked at.
+    /// Reads the manifest of a model, and the manifest's digest. Does not read the config, which may be missing.
     ///
     /// # Errors
     ///
-    /// As [`Self::model`].
+    /// The errors of [`Self::model`].
     pub fn manifest(&self, name: &ModelName) -> Result<(Digest, Manifest), ModelError> {
         self.read_manifest(name)
     }
@@ -137,7 +137,7 @@ impl Store {
         Config::parse(&bytes).map_err(|source| ModelError::Document { path, source })
     }
 
-    /// The valid names in the store, sorted.
+    /// Lists the valid names in the store, sorted.
     ///
     /// # Errors
     ///
@@ -146,11 +146,12 @@ impl Store {
         self.find_names(|_| Ok(()))
     }
 
-    /// As [`Self::names`], for those who conclude from a name's absence: nothing may hide names. There must be a directory of
-    /// manifests, and no link in the place of one may lead nowhere, as it does while another disk is not mounted.
+    /// Lists the names like [`Self::names`], for callers that draw conclusions from the absence of a name. Fails if
+    /// names may be hidden: there must be a directory of manifests, and no link in the place of a directory may lead
+    /// nowhere, as a link to an unmounted disk does.
     pub(super) fn all_names(&self) -> Result<Vec<ModelName>, FsError> {
         let root = self.manifests();
-        // Every store has one before it has its first blob.
+        // Every store has a manifests directory before it has its first blob.
         if let Err(error) = root.metadata() {
             let is_empty = error.kind() == io::ErrorKind::NotFound && self.blob_files()?.is_empty();
             return if is_empty { Ok(Vec::new()) } else { Err(FsError::at("find the manifests in", &root)(error)) };
@@ -158,7 +159,7 @@ impl Store {
         self.find_names(|link| link.metadata().map(drop).map_err(FsError::at("follow the link", link)))
     }
 
-    /// Calls `dangling` for every link in the place of a directory that leads nowhere.
+    /// Lists the names, and calls `dangling` for every link in the place of a directory that leads nowhere.
     fn find_names(&self, dangling: impl Fn(&Path) -> Result<(), FsError>) -> Result<Vec<ModelName>, FsError> {
         let directories = |path: &Path| -> Result<Vec<String>, FsError> {
             let mut found = Vec::new();
@@ -187,18 +188,18 @@ impl Store {
         Ok(names)
     }
 
-    /// Gives a model a second name; a name that exists is pointed at the model instead. The manifest is the same byte for
-    /// byte, so that both names have one digest.
+    /// Gives a model a second name. If the name `to` exists, it is pointed at the model. The manifest is copied byte
+    /// for byte, so that both names have one digest.
     ///
     /// # Errors
     ///
     /// [`CopyError`] if `from` cannot be read or `to` cannot be written.
     pub fn copy(&self, from: &ModelName, to: &ModelName) -> Result<Committed, CopyError> {
         self.check_own()?;
-        // An unknown name is no reason to make a store.
+        // Does not create a store if the name is unknown.
         self.read_manifest(from)?;
         let ingest = self.begin(false)?;
-        // What another process does to `from` meanwhile, the commit finds out: it makes sure of every blob.
+        // If another process changes `from` in the meantime, the commit finds out, because it checks every blob.
         let bytes = self.read_manifest_bytes(from)?;
         let manifest = self.parse_manifest(from, &bytes)?;
         Ok(ingest.commit_document(to, &manifest, &bytes)?)
@@ -212,7 +213,7 @@ impl Store {
     pub(super) fn read_manifest_bytes(&self, name: &ModelName) -> Result<Vec<u8>, ModelError> {
         let path = self.manifest_path(name);
         match read_document(path.clone(), MAX_MANIFEST) {
-            // A link that leads nowhere is a manifest that cannot be read, not a name without one.
+            // A link that leads nowhere is a manifest that cannot be read, not an unknown name.
             Err(ModelError::Fs(error)) if is_absent(error.kind()) && !path.is_symlink() => {
                 Err(ModelError::NotFound { name: Box::new(name.clone()), root: self.root().to_path_buf() })
             }
@@ -234,7 +235,7 @@ impl Store {
     }
 }
 
-/// A copy that failed.
+/// Reason why a copy failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CopyError {
@@ -249,7 +250,7 @@ pub enum CopyError {
     Ingest(#[from] IngestError),
 }
 
-/// A manifest's blobs with their sizes in bytes, each once.
+/// Returns the blobs of a manifest with their sizes in bytes, each once.
 pub(super) fn distinct_blobs(manifest: &Manifest) -> HashMap<Digest, u64> {
     manifest.blobs().map(|blob| (blob.digest, blob.size)).collect()
 }
@@ -259,6 +260,6 @@ fn read_document(path: PathBuf, limit: u64) -> Result<Vec<u8>, ModelError> {
 }
 
 fn is_absent(kind: io::ErrorKind) -> bool {
-    // A part of the path may be a file, or the name a directory, where another program keeps other things.
+    // A parent in the path may be a file, or the name may be a directory, where another program keeps other files.
     matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory)
 }

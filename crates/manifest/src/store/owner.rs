@@ -1,39 +1,41 @@
-//! Who a temporary belongs to, and whether that process is certainly gone.
+//! Owners of temporaries, and whether the owning process has certainly ended.
 
 use std::{
     fmt,
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// A process, in a way that no other process ever has: part of the name of everything that it makes in `tmp`.
+/// Identity of a process that no other process ever has. It is part of the name of everything that the process creates
+/// in `tmp`.
 ///
-/// The name is there as soon as the file is, whole, and needs no sync; a file with the same content might be empty after a crash.
+/// A name exists as soon as the file does and needs no sync. A file that held the identity might be empty after a
+/// crash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Owner {
     process: u32,
-    /// In clock ticks since the system was started.
+    /// Start of the process, in clock ticks since the system was started.
     started: u64,
-    /// The inodes of the namespaces in which the two numbers above count.
+    /// Inodes of the namespaces in which the process id and the start count.
     namespaces: (u64, u64),
-    /// The system's random id of this boot, 32 hexadecimal digits.
+    /// Random id of this boot of the system, 32 hexadecimal digits.
     boot: String,
 }
 
-/// What is known of an owner.
+/// State of an owner, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// The process is there.
+    /// The process is running.
     Running,
-    /// It is certainly gone.
+    /// The process has certainly ended.
     Gone,
-    /// It was started in another boot, of this machine or of another one that has the same disk.
+    /// The process was started in another boot, of this machine or of another machine with the same disk.
     OtherBoot,
-    /// It may be on another machine or in another container.
+    /// The process may be on another machine or in another container.
     Unknown,
 }
 
 impl Owner {
-    /// This process, where the system has what it takes to tell.
+    /// Returns the identity of this process, or `None` if the system does not provide it.
     #[cfg(target_os = "linux")]
     pub(super) fn current() -> Option<Self> {
         use std::os::unix::fs::MetadataExt as _;
@@ -44,7 +46,7 @@ impl Owner {
         Some(Self {
             process,
             started: linux::stat(process)?.started,
-            // Systems without namespaces for clocks have one clock.
+            // Systems without clock namespaces have one clock.
             namespaces: (namespace("pid")?, namespace("time").unwrap_or(0)),
             boot: is_boot(&boot).then_some(boot)?,
         })
@@ -55,7 +57,7 @@ impl Owner {
         None
     }
 
-    /// The owner of a temporary of this name.
+    /// Parses the owner from the name of a temporary.
     pub(super) fn of(name: &str) -> Option<Self> {
         let parts: Vec<&str> = name.split('-').collect();
         let [process, started, pids, clock, boot, _count] = parts[..] else { return None };
@@ -67,7 +69,7 @@ impl Owner {
         })
     }
 
-    /// What `me` can say about this owner.
+    /// Returns the state of this owner, as seen by the process `me`.
     pub(super) fn fate(&self, me: &Self) -> Fate {
         if self.boot != me.boot {
             return Fate::OtherBoot;
@@ -90,7 +92,7 @@ impl fmt::Display for Owner {
     }
 }
 
-/// A name that no other writer uses: the owner and a count.
+/// Makes a name that no other writer uses: the owner and a count.
 pub(super) fn unique_name() -> String {
     use std::time::{SystemTime, UNIX_EPOCH};
     static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -102,14 +104,14 @@ pub(super) fn unique_name() -> String {
     format!("{}-{since:x}-{count}", std::process::id())
 }
 
-/// Whether a file name is one that [`unique_name`] makes, on any system.
+/// Whether [`unique_name`] makes names like `name` on any system.
 pub(super) fn is_unique_name(name: &str) -> bool {
     let parts: Vec<&str> = name.split('-').collect();
     let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_hexdigit());
     matches!(parts.len(), 3 | 6) && parts.iter().all(is_number)
 }
 
-/// When the system was started; `None` where that is not known.
+/// Returns the time at which the system was started, or `None` if it is not known.
 #[cfg(target_os = "linux")]
 pub(super) fn boot_time() -> Option<std::time::SystemTime> {
     let running = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
@@ -122,11 +124,11 @@ pub(super) fn boot_time() -> Option<std::time::SystemTime> {
     None
 }
 
-/// Whether the file system of a path is one of a local disk. Other machines may still write to it, if this one or the one that
-/// it runs on lends it to them.
+/// Whether `path` is on a file system of a local disk. Other machines may still write to it, if this machine or its
+/// host lends the disk to them.
 #[cfg(target_os = "linux")]
 pub(super) fn is_local(path: &std::path::Path) -> bool {
-    // ext2 to ext4, XFS, Btrfs, F2FS, ZFS, bcachefs, tmpfs, overlayfs. Whatever else there is may be shared.
+    // ext2 to ext4, XFS, Btrfs, F2FS, ZFS, bcachefs, tmpfs, overlayfs. All others may be shared.
     const LOCAL: [u64; 8] =
         [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010, 0x2FC1_2FC1, 0xCA45_1A4E, 0x0102_1994, 0x794C_7630];
     rustix::fs::statfs(path).is_ok_and(|found| u64::try_from(found.f_type).is_ok_and(|kind| LOCAL.contains(&kind)))
@@ -140,7 +142,7 @@ pub(super) fn is_local(_path: &std::path::Path) -> bool {
 #[cfg(target_os = "linux")]
 fn process_fate(process: u32, started: u64) -> Fate {
     let Some(id) = i32::try_from(process).ok().and_then(rustix::process::Pid::from_raw) else { return Fate::Unknown };
-    // `/proc` may hide the processes of others, so that it cannot say that there is none.
+    // `/proc` may hide processes of other users, so its silence does not prove that a process has ended.
     if rustix::process::test_kill_process(id) == Err(rustix::io::Errno::SRCH) {
         return Fate::Gone;
     }
@@ -158,12 +160,12 @@ fn process_fate(_process: u32, _started: u64) -> Fate {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    /// What `/proc/<process>/stat` says.
+    /// Facts from `/proc/<process>/stat`.
     #[derive(Debug, PartialEq, Eq)]
     pub(super) struct Stat {
-        /// In clock ticks since the system was started.
+        /// Start of the process, in clock ticks since the system was started.
         pub(super) started: u64,
-        /// It has ended, and its parent has not asked for the outcome yet.
+        /// Whether the process has ended and only waits for its parent to read its exit status.
         pub(super) is_dead: bool,
     }
 
@@ -172,7 +174,7 @@ mod linux {
     }
 
     pub(super) fn parse(text: &str) -> Option<Stat> {
-        // The second field is the program's name in parentheses, which may hold anything.
+        // The second field is the program's name in parentheses, and may contain any characters.
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
         let (state, threads, started) = (*fields.first()?, *fields.get(17)?, *fields.get(19)?);
         // The first thread may have ended before the others.
@@ -221,10 +223,10 @@ mod tests {
         assert_eq!(me.fate(&me), Fate::Running);
         let earlier = Owner { started: me.started + 1, ..me.clone() };
         assert_eq!(earlier.fate(&me), Fate::Gone);
-        // Beyond the largest number that a process can have.
+        // This id is larger than any that a process can have.
         let nobody = Owner { process: 1 << 30, ..me.clone() };
         assert_eq!(nobody.fate(&me), Fate::Gone);
-        // The first process belongs to somebody else, and runs.
+        // The first process belongs to another user, and is running.
         let first = Owner { process: 1, started: linux::stat(1).unwrap().started, ..me.clone() };
         assert_eq!(first.fate(&me), Fate::Running);
     }

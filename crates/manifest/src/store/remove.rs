@@ -1,24 +1,24 @@
-//! `rm`: a name, and the blobs that only it reaches.
+//! Removal of a name, and of the blobs that only this name reaches.
 
 use std::{collections::HashSet, io, path::Path};
 
 use super::{GcError, ModelError, Store, gc::total};
 use crate::{Digest, FsError, ModelName};
 
-/// What [`Store::remove`] did.
+/// Result of [`Store::remove`].
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Removed {
-    /// The blobs that only the removed name reached, now deleted, with their sizes in bytes.
+    /// Deleted blobs with their sizes in bytes. Only the removed name reached them.
     pub blobs: Vec<(Digest, u64)>,
-    /// The blobs that no other name reaches, and that stay because a running import needs them, with their sizes in bytes.
+    /// Blobs that no other name reaches but a running import needs, with their sizes in bytes. They stay.
     pub in_use: Vec<(Digest, u64)>,
-    /// Why blobs were left for a later [`Store::gc`], if they were. The name is removed all the same.
+    /// Error because of which blobs were left for a later [`Store::gc`]. The name is removed in any case.
     pub left: Option<GcError>,
 }
 
 impl Removed {
-    /// The space freed, in bytes.
+    /// Returns the number of freed bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         total(&self.blobs)
@@ -26,17 +26,17 @@ impl Removed {
 }
 
 impl Store {
-    /// Removes a name, and deletes the blobs that only it reached, however young they are.
+    /// Removes a name, and deletes the blobs that only this name reached, however young they are.
     ///
     /// # Errors
     ///
-    /// [`GcError::Foreign`], [`GcError::Split`], [`GcError::Model`] for an unknown name, [`GcError::Fs`]. Blobs that cannot be deleted now are no error,
-    /// see [`Removed::left`].
+    /// [`GcError::Foreign`], [`GcError::Split`], [`GcError::Model`] for an unknown name, [`GcError::Fs`]. Blobs that
+    /// cannot be deleted now are not an error, see [`Removed::left`].
     pub fn remove(&self, name: &ModelName) -> Result<Removed, GcError> {
         self.check_own()?;
         self.check_whole()?;
         let path = self.manifest_path(name);
-        // A manifest that cannot be parsed can be removed too.
+        // A manifest that does not parse can be removed too.
         let manifest = match self.read_manifest(name) {
             Err(error @ ModelError::NotFound { .. }) => return Err(error.into()),
             other => other.ok(),
@@ -48,7 +48,7 @@ impl Store {
         Ok(self.free_unnamed(own, None).unwrap_or_else(|error| Removed { left: Some(error), ..Removed::default() }))
     }
 
-    /// Deletes those of the blobs that no name reaches and no running import needs. The lease in `own` does not count.
+    /// Deletes the blobs that no name reaches and no running import needs. The lease in `own` does not count.
     pub(super) fn free_unnamed(&self, blobs: HashSet<Digest>, own: Option<&Path>) -> Result<Removed, GcError> {
         let marked = self.mark(own)?;
         let mut candidates = Vec::new();
@@ -65,13 +65,13 @@ impl Store {
         Ok(Removed { blobs: freed.deleted, ..removed })
     }
 
-    /// Removes the directories that a removed manifest leaves empty, and makes that durable: a name that came back after a crash
-    /// would have lost its blobs.
+    /// Removes the directories that are empty without the removed manifest, and makes the removal durable. Otherwise a
+    /// crash could bring the name back without its blobs.
     pub(super) fn remove_empty_parents(&self, manifest: &Path) -> Result<(), FsError> {
         let root = self.manifests();
         for dir in manifest.ancestors().skip(1).take_while(|dir| *dir != root) {
             if self.disk.remove_dir(dir).is_err() {
-                // Another process has removed it, or it is not empty: syncing it tells which.
+                // Another process removed the directory, or it is not empty. The sync finds out which.
                 match self.disk.sync_dir(dir) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     other => return other,

@@ -1,4 +1,4 @@
-//! Names that differ from the names of the store: in case only, in whole or in part, or by a slip.
+//! Names that differ from names of the store only in case, in whole or in part, or by a typing error.
 
 use std::path::PathBuf;
 
@@ -14,16 +14,16 @@ use crate::{FsError, ModelName, fs};
 )]
 #[non_exhaustive]
 pub struct SpellingError {
-    /// The name that was asked for.
+    /// Requested name.
     pub name: ModelName,
-    /// A name of the store that spells its host, namespace, model or tag in another case.
+    /// Name of the store that spells its host, namespace, model or tag in another case.
     pub existing: ModelName,
-    /// The store's directory.
+    /// Directory of the store.
     pub root: PathBuf,
 }
 
 impl SpellingError {
-    /// What the two spell in different cases first.
+    /// Returns the first part that the two names spell in different cases.
     fn part(&self) -> &'static str {
         let pairs = segments(&self.name).into_iter().zip(segments(&self.existing));
         let mut parts = ["host", "namespace", "model", "tag"].into_iter().zip(pairs);
@@ -31,22 +31,23 @@ impl SpellingError {
     }
 }
 
-/// What a name's path consists of.
+/// Returns the parts of a name's path.
 fn segments(name: &ModelName) -> [&str; 4] {
     [name.host(), name.namespace(), name.model(), name.tag()]
 }
 
 impl Store {
-    /// Makes sure that `name` may be written: the store has it as it is, or has none whose host, namespace, model or tag differs
-    /// from its own only in ASCII case, after the same parts before. Where a file system ignores case two such directories or
-    /// files would be one, and a store must mean the same wherever it is copied.
+    /// Checks that `name` may be written. The store must have `name` itself, or no name whose host, namespace, model or
+    /// tag differs from that of `name` only in ASCII case, after equal parts before it. On a file system that ignores
+    /// case, two such directories or files would be one, and a store must mean the same wherever it is copied.
     ///
-    /// Two processes that write two spellings at the same moment, on a file system that tells case apart, do not see each other.
+    /// Two processes that write two spellings at the same moment, on a file system that distinguishes case, do not
+    /// notice each other.
     ///
     /// # Errors
     ///
-    /// [`SpellingError`] with the other spelling. A directory that cannot be listed is no reason to refuse: writing to it fails
-    /// by itself.
+    /// [`SpellingError`] with the other spelling. A directory that cannot be listed does not lead to an error here,
+    /// because writing to it fails anyway.
     pub fn check_spelling(&self, name: &ModelName) -> Result<(), Box<SpellingError>> {
         match self.other_spelling(name).unwrap_or_default() {
             Some(existing) => {
@@ -56,7 +57,7 @@ impl Store {
         }
     }
 
-    /// A name of the store beside which there is no place for `name`; `None` if the store has `name` already.
+    /// Returns a name of the store that excludes `name`, or `None` if there is none or the store has `name` itself.
     fn other_spelling(&self, name: &ModelName) -> Result<Option<ModelName>, FsError> {
         let (mut other, mut above) = (None, Vec::new());
         for segment in segments(name) {
@@ -75,7 +76,7 @@ impl Store {
         Ok(None)
     }
 
-    /// The first name whose path starts with `parts`.
+    /// Returns the first name whose path starts with `parts`.
     fn first_below(&self, parts: &[&str]) -> Result<Option<ModelName>, FsError> {
         let is_file = self.directory_of(parts).metadata().is_ok_and(|found| !found.is_dir());
         if let [host, namespace, model, tag] = parts {
@@ -96,8 +97,9 @@ impl Store {
         self.manifests().join(parts.iter().collect::<PathBuf>())
     }
 
-    /// Names of the store that someone who typed `name` may have meant, the likeliest first, at most three: the same in another
-    /// case, other tags of the same model, what is a letter or two away, and what goes on as it begins. Empty where the store cannot be listed.
+    /// Returns at most three names of the store that a person who typed `name` may have meant, the likeliest first: the
+    /// same name in another case, other tags of the same model, names that differ in one or two letters, and names that
+    /// start with `name`. Returns none if the store cannot be listed.
     #[must_use]
     pub fn near(&self, name: &ModelName) -> Vec<ModelName> {
         let asked = name.to_string().to_ascii_lowercase();
@@ -110,7 +112,8 @@ impl Store {
             let beside = is_same(other.namespace(), name.namespace()) && is_same(other.host(), name.host());
             let models = (name.model().to_ascii_lowercase(), other.model().to_ascii_lowercase());
             let is_tag = beside && distance(&models.0, &models.1) <= usize::from(models.0.len() >= 5);
-            // A slip in a short name makes another name, and the tag that is implied makes none longer.
+            // One wrong letter in a short name gives another valid name. The implied tag must not make a name count as
+            // longer.
             let written = asked.strip_suffix(":latest").unwrap_or(&asked);
             let allowed = if written.len() < 8 { 1 } else { 2 };
             let distance = distance(&asked, &text);
@@ -130,7 +133,7 @@ impl Store {
     }
 }
 
-/// The least number of letters to insert, remove, replace, or swap with the next, that makes `b` of `a`.
+/// Returns the least number of letters to insert, remove, replace, or swap with the next one, that turns `a` into `b`.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     if a.len().abs_diff(b.len()) > 2 {

@@ -1,10 +1,10 @@
-//! Whether a store lies on one file system, as renames within it need.
+//! Check that a store lies on one file system, because files are renamed within it.
 
 use std::path::PathBuf;
 
 use super::Store;
 
-/// A store with directories on two file systems: a file of the one cannot be renamed into the other.
+/// A store with directories on two file systems, between which files cannot be renamed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{} is on another file system than {}: files cannot be renamed from one to the other",
@@ -13,15 +13,15 @@ use super::Store;
 )]
 #[non_exhaustive]
 pub struct SplitStore {
-    /// The store's `tmp`.
+    /// Path of the store's `tmp`.
     pub temporary: PathBuf,
-    /// Its `blobs` or `manifests`.
+    /// Path of the store's `blobs` or `manifests`.
     pub other: PathBuf,
 }
 
 impl Store {
-    /// Refuses to change a store in which a rename would fail only when everything is written. A directory that is not there
-    /// is made beside the others.
+    /// Refuses a store in which renames would fail after everything is written. A missing directory is no problem,
+    /// because it will be created beside the others.
     pub(super) fn check_whole(&self) -> Result<(), Box<SplitStore>> {
         let temporary = self.temporary();
         let Some(own) = device(&temporary).or_else(|| device(&self.root)) else { return Ok(()) };
@@ -32,7 +32,7 @@ impl Store {
     }
 }
 
-/// The file system of what a path leads to; `None` where it is not known.
+/// Returns the file system of a path's target, or `None` if it is not known.
 #[cfg(unix)]
 fn device(path: &std::path::Path) -> Option<u64> {
     path.metadata().ok().map(|found| std::os::unix::fs::MetadataExt::dev(&found))

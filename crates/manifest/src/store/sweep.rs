@@ -1,4 +1,4 @@
-//! What lies in `tmp`, and what of it nobody works with any more.
+//! Temporaries in `tmp`, and the removal of those whose owner is dead.
 
 use std::{
     io,
@@ -13,30 +13,30 @@ use super::{
 };
 use crate::{Digest, FsError, fs};
 
-/// Where nobody can tell whether the owner of a temporary is alive, it is given up when nothing was written to it for this long.
+/// Age after which a temporary of unknown ownership counts as dead, if nothing was written to it in that time.
 const EXPIRY: Duration = Duration::from_secs(24 * 60 * 60);
-/// A running import is never silent for this long.
+/// Time after which a running import has certainly written to its directory.
 const SILENCE: Duration = Duration::from_secs(3 * BEAT.as_secs());
 
 /// A file or directory in `tmp`.
 #[derive(Debug)]
 pub(super) struct Temporary {
     pub(super) path: PathBuf,
-    /// Nobody works with it any more: its owner is certainly gone, or has not been heard of for a day.
+    /// Whether nobody uses it any more: its owner has certainly ended, or nothing was written to it for a day.
     pub(super) is_dead: bool,
 }
 
-/// What was taken from dead owners.
+/// Temporaries that were taken from dead owners.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
-    /// Where it is now.
+    /// New paths of the temporaries.
     pub(super) paths: Vec<PathBuf>,
-    /// Why something was not taken, or not all blobs in it put back: the first failure.
+    /// First error that kept a temporary from being taken, or a blob in it from being put back.
     pub(super) failed: Option<FsError>,
 }
 
 impl Store {
-    /// Everything in `tmp`.
+    /// Lists all temporaries in `tmp`.
     pub(super) fn temporaries(&self) -> Result<Vec<Temporary>, FsError> {
         let (me, dir) = (Owner::current(), self.temporary());
         let (local, booted) = (is_local(&dir), boot_time());
@@ -55,10 +55,11 @@ impl Store {
         Ok(found.collect())
     }
 
-    /// Moves everything dead from `tmp` into `own`, where nobody else will touch it, puts blobs back that a dead `gc` had moved
-    /// away, and returns what it took.
+    /// Moves all dead temporaries from `tmp` into `own`, where no other process touches them. Puts back blobs that a
+    /// dead `gc` had moved away.
     ///
-    /// Of two that try, one renames and the other finds nothing. What cannot be taken stays: another user's, say.
+    /// If two processes try to take a temporary, one renames it and the other finds nothing. Temporaries that cannot be
+    /// taken stay, for example those of another user.
     pub(super) fn take_dead(&self, own: &Path) -> Result<Taken, FsError> {
         let mut taken = Taken::default();
         for dead in self.temporaries()?.into_iter().filter(|found| found.is_dead) {
@@ -73,13 +74,14 @@ impl Store {
         Ok(taken)
     }
 
-    /// Removes a directory in `tmp` with everything in it, but for blobs that a `gc` had moved there: these are put back.
+    /// Removes a directory in `tmp` with all its contents, after putting back the blobs that a `gc` had moved there.
     pub(super) fn discard(&self, dir: &Path) -> Result<(), FsError> {
         self.put_back_all(dir)?;
         self.disk.remove_tree(dir)
     }
 
-    /// Gives every moved blob at any depth below `dir` its place in the store again. One that is there again is left here.
+    /// Renames every moved blob at any depth below `dir` back to its place in the store. A blob whose place is taken
+    /// stays in `dir`.
     pub(super) fn put_back_all(&self, dir: &Path) -> Result<(), FsError> {
         if !dir.symlink_metadata().is_ok_and(|found| found.is_dir()) {
             return Ok(());
@@ -96,8 +98,8 @@ impl Store {
     }
 }
 
-/// Whether nothing was written to a temporary since this system was started, nor for as long as a running import may be silent:
-/// whatever other systems may reach the disk, nobody works with it.
+/// Whether nothing was written to a temporary since this system was started, and for longer than a running import may
+/// be silent. No process uses it then, even if other systems can reach the disk.
 fn is_from_before(path: &Path, booted: Option<SystemTime>) -> bool {
     let (Some(newest), Some(booted)) = (weigh(path).newest, booted) else { return false };
     newest < booted && newest.elapsed().unwrap_or_default() >= SILENCE
@@ -106,25 +108,25 @@ fn is_from_before(path: &Path, booted: Option<SystemTime>) -> bool {
 fn is_expired(path: &Path) -> bool {
     let weight = weigh(path);
     match weight.newest {
-        // A time in the near future is as good as now.
+        // A time in the near future counts as the present.
         Some(time) => time.elapsed().unwrap_or_default() >= EXPIRY,
         None => weight.is_ahead,
     }
 }
 
-/// A temporary's size and age.
+/// Size and age of a temporary.
 #[derive(Debug, Default)]
 pub(super) struct Weight {
-    /// The size of its files in bytes, without blobs that are only to be put back.
+    /// Size of the files in bytes, without blobs that are to be put back.
     pub(super) bytes: u64,
-    /// When it was last written to, or a file made or removed in it. Times more than [`EXPIRY`] ahead do not count: they come
-    /// from a clock that was wrong, and would keep it for ever.
+    /// Time at which the temporary was last written to, or a file was created or removed in it. Times more than
+    /// [`EXPIRY`] ahead are ignored: they come from a wrong clock, and would keep the temporary for ever.
     pub(super) newest: Option<SystemTime>,
-    /// Whether such a time did not count.
+    /// Whether a time was ignored.
     is_ahead: bool,
 }
 
-/// Weighs a file, or a directory with everything in it.
+/// Computes the size and age of a file, or of a directory with all its contents.
 pub(super) fn weigh(path: &Path) -> Weight {
     let Ok(itself) = path.symlink_metadata() else { return Weight::default() };
     let latest = SystemTime::now() + EXPIRY;

@@ -1,4 +1,4 @@
-//! What killed imports had finished, for the next one to go on with.
+//! Take-over of files that killed imports had finished.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,14 +12,15 @@ use crate::{
     fs::{self, Disk},
 };
 
-/// Complete blob files that dead imports have left, by the name and size in bytes of the layer that they were to be.
+/// Complete blob files that dead imports left, by the name and the size in bytes of the intended layer.
 ///
-/// Nobody vouches for their bytes. They are compared with what is written, and synced before they count.
+/// Their bytes are not trusted: a writer compares them with the bytes that it would write, and they are synced before
+/// they count as stored.
 #[derive(Debug, Default)]
 pub(super) struct Leftovers(Mutex<HashMap<(String, u64), Vec<PathBuf>>>);
 
 impl Leftovers {
-    /// Looks through directories that were taken over, and removes whatever is no complete file.
+    /// Finds the complete files in directories that were taken over, and removes all other files except leases.
     pub(super) fn of(disk: &Disk, taken: &[PathBuf]) -> Result<Self, FsError> {
         let mut found = HashMap::new();
         let mut kept = HashSet::new();
@@ -34,12 +35,12 @@ impl Leftovers {
         self.files().get(&(name.to_owned(), size)).is_some_and(|files| !files.is_empty())
     }
 
-    /// A file for one writer alone.
+    /// Returns a file of this layer and hands it over, so that no other writer gets it.
     pub(super) fn take(&self, name: &str, size: u64) -> Option<PathBuf> {
         self.files().get_mut(&(name.to_owned(), size))?.pop()
     }
 
-    /// The files of the layers that nobody wants.
+    /// Returns the files of unwanted layers and hands them over.
     pub(super) fn take_others(&self, is_wanted: impl Fn(&str, u64) -> bool) -> Vec<PathBuf> {
         let mut others = Vec::new();
         self.files().retain(|(name, size), files| {
@@ -58,9 +59,10 @@ impl Leftovers {
 }
 
 impl Store {
-    /// The blobs that the leases below these directories list. Their owners are dead: what they had brought into the store, and
-    /// what they were about to delete, is among them, and need not wait for the grace of a `gc`. None on a file system that may be
-    /// shared: there another machine may reuse such a blob, and its lease be seen too late.
+    /// Returns the blobs that the leases below these directories list. They include the blobs that the dead owners had
+    /// brought into the store, and those that they were about to delete. Such blobs need not wait for the grace of a
+    /// `gc`. Returns none on a file system that may be shared, because another machine may reuse such a blob and its
+    /// lease may become visible too late.
     pub(super) fn orphans(&self, taken: &[PathBuf]) -> HashSet<Digest> {
         if is_local(&self.temporary()) { listed(taken) } else { HashSet::new() }
     }
@@ -69,7 +71,7 @@ impl Store {
 fn listed<'d>(dirs: impl IntoIterator<Item = &'d PathBuf>) -> HashSet<Digest> {
     let mut found = HashSet::new();
     for dir in dirs {
-        // What cannot be read only stays for a `gc` to find.
+        // Blobs of an unreadable lease stay until a `gc` deletes them.
         found.extend(lease::read(dir).unwrap_or_default().into_iter().map(|line| line.digest));
         found.extend(listed(&directories(dir).unwrap_or_default()));
     }
@@ -81,7 +83,7 @@ fn collect(
     found: &mut HashMap<(String, u64), Vec<PathBuf>>,
     kept: &mut HashSet<PathBuf>,
 ) -> Result<(), FsError> {
-    // What a damaged lease listed is lost work and nothing worse.
+    // Files that a damaged lease listed are made again; nothing else is lost.
     for line in lease::read(dir).unwrap_or_default() {
         let (Some(name), Some(file)) = (line.name, line.file) else { continue };
         let path = dir.join(file.as_str());
@@ -96,7 +98,7 @@ fn collect(
     Ok(())
 }
 
-/// Leaves only what is kept, and the leases: whoever takes over from here needs them.
+/// Removes everything except the kept files and the leases, which the next take-over needs.
 fn remove_others(disk: &Disk, path: &Path, kept: &HashSet<PathBuf>) -> Result<(), FsError> {
     if !path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
         return disk.remove_file(path);

@@ -1,4 +1,4 @@
-//! Blobs mapped into memory: a whole one for [`Weights`](super::Weights), a part of one for whoever hashes it.
+//! Blobs mapped into memory: whole ones for [`Weights`](super::Weights), and parts for hashing.
 
 use std::{fs::File, io, ops::Deref, path::PathBuf};
 
@@ -9,15 +9,15 @@ use memmap2::Mmap;
 #[error("cannot {action} {}", path.display())]
 #[non_exhaustive]
 pub struct MapError {
-    /// What was tried.
+    /// Action that failed.
     pub action: &'static str,
-    /// The blob's file.
+    /// Path of the blob's file.
     pub path: PathBuf,
-    /// What the system answered.
+    /// Error of the system.
     pub source: io::Error,
 }
 
-/// A directory whose files are opened by their names: the system looks up one name for each, not the whole path.
+/// An open directory whose files are opened by name, so that the system does not resolve the whole path for each file.
 pub(super) struct Dir {
     path: PathBuf,
     #[cfg(unix)]
@@ -42,7 +42,7 @@ impl Dir {
     fn file(&self, name: &str) -> io::Result<File> {
         use rustix::fs::{Mode, OFlags, openat};
 
-        // A pipe is opened at once rather than when someone writes to it, and then it cannot be mapped.
+        // Opens a pipe at once, without waiting for a writer. Mapping then fails.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = openat(&self.handle, name, flags, Mode::empty())?;
         Ok(File::from(file))
@@ -54,7 +54,7 @@ impl Dir {
     }
 }
 
-/// A blob's bytes, mapped read-only.
+/// Bytes of a blob, mapped read-only.
 #[derive(Debug)]
 pub(super) struct MappedBlob(Mmap);
 
@@ -67,28 +67,30 @@ impl MappedBlob {
 
     #[expect(unsafe_code, reason = "a map of a blob is how its tensors are there without a copy")]
     pub(super) fn map(file: &File) -> io::Result<Self> {
-        // SAFETY: a blob of the store has mode 0444 and is never written again once it has its name: it is replaced by a
-        // rename or deleted, and both leave the mapped file as it is. Programs that share the layout do the same.
+        // SAFETY: a blob of the store has mode 0444 and is never written to once it has its name. It is replaced by a
+        // rename or deleted, and both leave the mapped file unchanged. Other programs that use the layout do the same.
         let map = unsafe { Mmap::map(file) }?;
         Ok(Self(map))
     }
 }
 
-/// A part of a blob of a store of our own, for whoever reads it once: its pages are there when this is made, so that a part that
-/// cannot be read is an error and not a signal.
+/// Mapped part of a blob of this project's own store, for code that reads the part once. All pages are loaded when it
+/// is made, so that a read error is an `Err` and not a signal.
 #[derive(Debug)]
 pub(crate) struct MappedPart(Mmap);
 
 impl MappedPart {
-    /// Maps the `length` bytes at `offset` in bytes, a multiple of the page size, and waits for them.
+    /// Maps `length` bytes from `offset`, and waits until they are loaded. `offset` is in bytes from the start of the
+    /// file and a multiple of the page size.
     ///
     /// # Errors
     ///
-    /// What the system answers: the file ends before, its disk fails, or the system cannot say (only Linux from 5.14 on can).
+    /// Error of the system: the file is shorter, its disk fails, or the system cannot load pages in advance (only Linux
+    /// 5.14 and later can).
     #[cfg(target_os = "linux")]
     #[expect(unsafe_code, reason = "a map of a part is hashed without a copy")]
     pub(crate) fn read(file: &File, offset: u64, length: usize) -> io::Result<Self> {
-        // SAFETY: as for a whole blob.
+        // SAFETY: the same reasons hold as for a whole blob.
         let map = unsafe { memmap2::MmapOptions::new().offset(offset).len(length).map(file) }?;
         map.advise(memmap2::Advice::PopulateRead)?;
         Ok(Self(map))

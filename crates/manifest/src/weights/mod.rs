@@ -1,4 +1,4 @@
-//! A model's tensors as arrays in host memory, mapped and not copied.
+//! Tensors of a model as arrays in host memory, mapped without a copy.
 
 mod map;
 pub mod plan;
@@ -24,43 +24,45 @@ pub(crate) use map::MappedPart;
 use map::{Dir, MappedBlob};
 pub use verify::CorruptError;
 
-/// So many blobs are opened by several threads. Fewer take less time than waking them.
+/// Number of blobs from which several threads open them. Opening fewer takes less time than waking the threads.
 const MANY: usize = 128;
 
-/// The tensors of a model, or of one component of it, in host memory.
+/// Tensors of a model, or of one of its components, in host memory.
 ///
-/// Opening maps every blob once, read-only and shared, and copies nothing: pages come from the file when they are first
-/// touched. A blob must not be truncated while it is mapped; the store's own are never written again once they have a name,
-/// and deleting one leaves its mapping intact.
+/// Opening maps every blob once, read-only and shared, and copies nothing: the system reads a page from the file when
+/// it is first touched. A blob must not be truncated while it is mapped. The store never writes to a blob once the blob
+/// has its name, and deleting a blob does not affect its mapping.
 #[derive(Debug)]
 pub struct Weights {
     table: Arc<TensorTable>,
     blobs: Vec<(Digest, MappedBlob)>,
-    /// Those that hold only parts of tensors of other blobs.
+    /// Blobs that hold only parts of tensors of other blobs.
     others: HashMap<Digest, MappedBlob>,
-    /// Sorted by name.
+    /// Tensors, sorted by name.
     tensors: Vec<Located>,
-    /// Of all tensors, companions included.
+    /// Size of all tensors in bytes, including companions.
     bytes: u64,
 }
 
-/// Where a tensor is described and mapped.
+/// Place of a tensor in the table and in the maps.
 #[derive(Debug, Clone, Copy)]
 struct Located {
-    /// An index into the table's blobs.
+    /// Index into the table's blobs.
     blob: usize,
-    /// An index into that blob's tensors.
+    /// Index into the tensors of the blob.
     tensor: usize,
-    /// An index into the maps.
+    /// Index into the maps.
     map: usize,
 }
 
-/// Which tensors of a model to open. What is left out costs nothing: a blob is mapped only if one of its tensors is wanted.
+/// Selection of the tensors to open. Tensors that are left out cost nothing: a blob is mapped only if one of its
+/// tensors is selected.
 #[derive(Clone, Default)]
 pub struct OpenOptions<'f> {
-    /// Only this component's tensors, such as `text_encoder`; their names never carry the component as a prefix.
+    /// Pipeline component whose tensors are opened, such as `text_encoder`. Tensor names never carry the component as a
+    /// prefix.
     pub component: Option<String>,
-    /// Only tensors whose names this accepts.
+    /// Function that accepts the names of the tensors to open.
     pub select: Option<&'f dyn Fn(&str) -> bool>,
 }
 
@@ -71,18 +73,18 @@ impl fmt::Debug for OpenOptions<'_> {
     }
 }
 
-/// One array: a type, a shape and its bytes.
+/// One array: a type, a shape and the bytes of the elements.
 #[derive(Debug, Clone, Copy)]
 pub struct Array<'w> {
-    /// The type of the elements.
+    /// Type of the elements.
     pub dtype: Dtype,
-    /// The extents, outermost first: of packed codes in words, `[…, out, in × bits / 32]`.
+    /// Extents, outermost first. Packed codes are counted in words: `[…, out, in × bits / 32]`.
     pub shape: &'w Shape,
-    /// The elements, little-endian, row-major.
+    /// Bytes of the elements, little-endian and row-major.
     pub data: &'w [u8],
 }
 
-/// One tensor: its weight and, where it is quantized, its companions.
+/// One tensor: its weight and, if it is quantized, its companions.
 #[derive(Debug, Clone, Copy)]
 pub struct Tensor<'w> {
     entry: &'w TensorEntry,
@@ -91,43 +93,43 @@ pub struct Tensor<'w> {
     others: &'w HashMap<Digest, MappedBlob>,
 }
 
-/// Weights that cannot be opened.
+/// Reason why weights cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WeightsError {
-    /// The model has no tensor table, and its blobs make none.
+    /// The model has no tensor table, and none can be made from its blobs.
     #[error(transparent)]
     Table(#[from] TableError),
-    /// No tensor is in the component.
+    /// The component has no tensors.
     #[error("no tensors in the component {component:?} of {name}; {}", components(found))]
     Component {
-        /// The model's name.
+        /// Name of the model.
         name: String,
-        /// The component that was asked for.
+        /// Component that was selected.
         component: String,
-        /// The components that the model has; none in a model of one part.
+        /// Components of the model. Empty for a model of one part.
         found: Vec<String>,
     },
     /// A blob is missing or cannot be mapped.
     #[error("cannot open the blob {digest} of tensor {tensor:?}")]
     Blob {
-        /// The blob.
+        /// Digest of the blob.
         digest: Digest,
-        /// Its first tensor.
+        /// Name of the first tensor in the blob.
         tensor: String,
-        /// Why.
+        /// Reason why the blob cannot be mapped.
         source: MapError,
     },
-    /// A blob is shorter than its table says.
+    /// A blob is shorter than the table says.
     #[error("{} has {found} bytes, expected at least the {expected} of tensor {tensor:?}", path.display())]
     Short {
-        /// The blob's file.
+        /// Path of the blob's file.
         path: PathBuf,
-        /// Its size in bytes.
+        /// Size of the file in bytes.
         found: u64,
-        /// The end of the tensor's last part, in bytes from the start of the blob.
+        /// End of the tensor's last part, in bytes from the start of the blob.
         expected: u64,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
     },
 }
@@ -141,8 +143,9 @@ impl Weights {
     ///
     /// # Errors
     ///
-    /// [`WeightsError::Table`] for a model without tensors that can be read, [`WeightsError::Component`] for a component that the
-    /// model does not have, [`WeightsError::Blob`] and [`WeightsError::Short`] for a blob that is missing or cut off.
+    /// [`WeightsError::Table`] for a model whose tensors cannot be read, [`WeightsError::Component`] for a component
+    /// that the model does not have, [`WeightsError::Blob`] for a blob that is missing or cannot be mapped,
+    /// [`WeightsError::Short`] for a blob that is cut off.
     pub fn open(store: &Store, model: &Model, options: &OpenOptions<'_>) -> Result<Self, WeightsError> {
         let table = &store.table(model)?;
         let wanted = |component: &Option<String>| options.component.is_none() || *component == options.component;
@@ -189,44 +192,44 @@ impl Weights {
         Ok(Self { table: Arc::clone(table), blobs, others, tensors, bytes })
     }
 
-    /// The model's tensor table: its own, or the one that [`Store::table`] made.
+    /// Returns the model's tensor table: its own, or the one that [`Store::table`] made.
     #[must_use]
     pub fn table(&self) -> &Arc<TensorTable> {
         &self.table
     }
 
-    /// The number of tensors.
+    /// Returns the number of tensors.
     #[must_use]
     pub fn len(&self) -> usize {
         self.tensors.len()
     }
 
-    /// Whether there is no tensor.
+    /// Whether there are no tensors.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.tensors.is_empty()
     }
 
-    /// The size of all tensors in bytes, companions included.
+    /// Returns the size of all tensors in bytes, including companions.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The names, sorted.
+    /// Iterates over the tensor names in byte order.
     #[must_use]
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.tensors.iter().map(|located| name_in(&self.table, *located))
     }
 
-    /// Whether there is a tensor of this name.
+    /// Whether a tensor called `name` was opened.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
-    /// The tensor of this name. Components may have tensors of one name: where more than one was opened, this is the tensor of
-    /// the first in byte order, and [`OpenOptions::component`] says which is meant.
+    /// Returns the tensor called `name`. Several components may have a tensor of this name. If more than one was
+    /// opened, the first component in byte order counts; [`OpenOptions::component`] selects one.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Tensor<'_>> {
         let at = self.tensors.partition_point(|located| name_in(&self.table, *located) < name);
@@ -234,19 +237,19 @@ impl Weights {
         (name_in(&self.table, located) == name).then(|| self.tensor(located))
     }
 
-    /// The tensors, sorted by name and then by component.
+    /// Iterates over the tensors, sorted by name and then by component.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Tensor<'_>> {
         self.tensors.iter().map(|located| self.tensor(*located))
     }
 
-    /// The blobs that are mapped.
+    /// Iterates over the digests of the mapped blobs.
     pub fn digests(&self) -> impl Iterator<Item = Digest> {
         self.blobs.iter().map(|(digest, _)| *digest).chain(self.others.keys().copied())
     }
 
-    /// How the quantized tensors are coded, if all are coded alike; `None` if there are none or they differ. Ask each
-    /// [`Tensor::quantization`] rather than rely on this.
+    /// Returns the coding of the quantized tensors if all have the same one, or `None` if there are none or their
+    /// codings differ. To read a tensor, use its [`Tensor::quantization`] instead.
     #[must_use]
     pub fn quantization(&self) -> Option<&Quantization> {
         let mut all = self.iter().filter_map(|tensor| tensor.quantization());
@@ -254,7 +257,7 @@ impl Weights {
         all.all(|other| other == first).then_some(first)
     }
 
-    /// The number of elements that share a scale, if that is the same for all quantized tensors.
+    /// Returns the number of elements that share a scale, if it is the same for all quantized tensors.
     #[must_use]
     pub fn group_size(&self) -> Option<u32> {
         let mut all = self.iter().filter_map(|tensor| tensor.quantization().map(|found| found.group_size));
@@ -273,8 +276,8 @@ impl Weights {
     }
 }
 
-/// Maps blobs, each given with the name of a tensor in it, in their order; many on all threads of the rayon pool, since each
-/// may wait for a disk or a server.
+/// Maps blobs in the given order, each given with the name of one of its tensors. Many blobs are mapped on all threads
+/// of the rayon pool, because each may wait for a disk or a server.
 fn map_all(store: &Store, blobs: &[(Digest, &String)]) -> Result<Vec<(Digest, MappedBlob)>, WeightsError> {
     let Some(&(first, tensor)) = blobs.first() else { return Ok(Vec::new()) };
     let fail = |digest, tensor: &String, source| WeightsError::Blob { digest, tensor: tensor.clone(), source };
@@ -286,7 +289,7 @@ fn map_all(store: &Store, blobs: &[(Digest, &String)]) -> Result<Vec<(Digest, Ma
     if blobs.len() < MANY {
         return blobs.iter().map(map).collect();
     }
-    // The error is that of the first blob that has one.
+    // Returns the error of the first blob that has one.
     let mapped: Vec<_> = blobs.par_iter().with_min_len(MANY / 4).map(map).collect();
     mapped.into_iter().collect()
 }
@@ -296,43 +299,43 @@ fn name_in(table: &TensorTable, located: Located) -> &str {
 }
 
 impl<'w> Tensor<'w> {
-    /// The name, without a component's prefix.
+    /// Returns the name, without a component's prefix.
     #[must_use]
     pub fn name(&self) -> &'w str {
         &self.entry.name
     }
 
-    /// The pipeline component that it belongs to; `None` in a model of one part.
+    /// Returns the pipeline component of the tensor, or `None` in a model of one part.
     #[must_use]
     pub fn component(&self) -> Option<&'w str> {
         self.component
     }
 
-    /// The type of the values: of a quantized tensor, the float type that it was quantized from.
+    /// Returns the type of the values. For a quantized tensor, it is the float type from which it was quantized.
     #[must_use]
     pub fn dtype(&self) -> Dtype {
         self.entry.dtype
     }
 
-    /// The logical shape, in elements.
+    /// Returns the logical shape, in elements.
     #[must_use]
     pub fn shape(&self) -> &'w Shape {
         &self.entry.shape
     }
 
-    /// How the values are coded; `None` for a plain tensor.
+    /// Returns the coding of the values, or `None` for a plain tensor.
     #[must_use]
     pub fn quantization(&self) -> Option<&'w Quantization> {
         self.entry.quantization.as_ref()
     }
 
-    /// The values, or the packed codes.
+    /// Returns the values, or the packed codes.
     #[must_use]
     pub fn weight(&self) -> Array<'w> {
         self.array(self.entry.weight())
     }
 
-    /// A companion of a quantized tensor: its scales, biases or global scale.
+    /// Returns a companion of a quantized tensor: its scales, biases or global scale.
     #[must_use]
     pub fn companion(&self, role: Role) -> Option<Array<'w>> {
         self.entry.part(role).map(|part| self.array(part))

@@ -1,4 +1,4 @@
-//! Hashing what was loaded.
+//! Hashing of loaded weights.
 
 use std::{
     cmp::Reverse,
@@ -8,28 +8,28 @@ use std::{
 use super::{Weights, name_in};
 use crate::{Digest, Hasher, Progress};
 
-/// Bytes hashed between two looks at the progress.
+/// Number of bytes that are hashed between two checks for cancellation.
 const CHUNK: usize = 256 << 10;
-/// The most tensors that an error names.
+/// Largest number of tensors that an error names.
 const NAMED: usize = 4;
 
-/// Loaded weights that are not what was stored.
+/// Loaded weights that differ from the stored ones.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CorruptError {
-    /// The bytes of a blob hash to something else.
+    /// The bytes of a blob have another digest than the blob.
     #[error("the blob {digest} of {} is corrupt: its bytes have the digest {found}{}", list(tensors), more(*others))]
     Blob {
-        /// The blob.
+        /// Digest by which the blob is named.
         digest: Digest,
-        /// The digest of its bytes.
+        /// Digest of the blob's bytes.
         found: Digest,
-        /// The tensors in it that were loaded.
+        /// Names of the loaded tensors in the blob.
         tensors: Vec<String>,
-        /// How many other blobs are corrupt.
+        /// Number of other corrupt blobs.
         others: usize,
     },
-    /// It was told to stop.
+    /// The progress receiver cancelled the operation.
     #[error("stopped before everything was verified")]
     Cancelled,
 }
@@ -51,12 +51,13 @@ fn more(others: usize) -> String {
 }
 
 impl Weights {
-    /// Hashes every blob that is mapped, those of companions included, whole and on all threads of the rayon pool, the largest
-    /// first. The bytes are those that the tensors are made of, not a second reading of the files, and are in memory afterwards.
+    /// Hashes every mapped blob as a whole, including the blobs of companions, on all threads of the rayon pool and the
+    /// largest first. The hashed bytes are those that the tensors use, not a second reading of the files, and are in
+    /// memory afterwards.
     ///
     /// # Errors
     ///
-    /// [`CorruptError::Blob`] for the first that has another digest, [`CorruptError::Cancelled`].
+    /// [`CorruptError::Blob`] for the first blob with another digest, [`CorruptError::Cancelled`].
     pub fn verify(&self, progress: &dyn Progress) -> Result<(), CorruptError> {
         let mut others: Vec<_> = self.others.iter().map(|(digest, blob)| (*digest, blob)).collect();
         others.sort_unstable_by_key(|(digest, _)| *digest);

@@ -1,7 +1,7 @@
 use longshore_manifest::{Digest, Hasher};
 use proptest::prelude::*;
 
-/// From FIPS 180-2, appendix B.1.
+/// Digest of `abc`, from FIPS 180-2, appendix B.1.
 const ABC: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
 #[test]
@@ -24,7 +24,7 @@ fn json_holds_the_text_and_nothing_else_parses() {
     let digest = Digest::of(b"abc");
     assert_eq!(serde_json::to_string(&digest).unwrap(), format!("{ABC:?}"));
     assert_eq!(serde_json::from_str::<Digest>(&format!("{ABC:?}")).unwrap(), digest);
-    // An escaped text is the same text.
+    // A text with an escape sequence is the same text.
     assert_eq!(serde_json::from_str::<Digest>(&format!("{ABC:?}").replace("sha", "\\u0073ha")).unwrap(), digest);
     for bad in ["null", "7", "\"\"", "\"sha256:../../etc/passwd\"", "[1,2]"] {
         assert!(serde_json::from_str::<Digest>(bad).is_err(), "{bad}");

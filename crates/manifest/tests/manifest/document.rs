@@ -14,7 +14,7 @@ use crate::util::{Blob, chain, table};
 const MANIFEST: &[u8] = include_bytes!("golden/manifest.json");
 const CONFIG: &[u8] = include_bytes!("golden/config.json");
 
-/// A manifest with a layer of each kind.
+/// Makes a manifest with a layer of each kind.
 pub(crate) fn manifest() -> Manifest {
     let blob = |kind: &str, size| Added { digest: Digest::of(kind.as_bytes()), size, reused: false };
     let path = |text| RelativePath::parse(text).unwrap();
@@ -28,7 +28,7 @@ pub(crate) fn manifest() -> Manifest {
     )
 }
 
-/// A config that uses every field.
+/// Makes a config that uses every field.
 pub(crate) fn config() -> Config {
     let mut stacked = Blob::int4("model.layers.0.mlp.experts.down_proj.weight", 2, 32, 3);
     stacked.tensors[0].arrangement = Arrangement::Stack;
@@ -93,7 +93,7 @@ fn documents_round_trip() {
     assert_eq!(Config::parse(&Config::default().to_bytes()).unwrap(), Config::default());
 }
 
-/// Spec §1.4 and Appendix B: absent fields of ollama's leave no trace, and the others stand in its order.
+/// Spec §1.4 and Appendix B: absent fields of ollama are not written, and the others are in ollama's order.
 #[test]
 fn ollamas_fields_in_ollamas_order() {
     let mut config = Config::default();
@@ -186,7 +186,8 @@ fn unknown_fields_are_passed_over() {
     }
 }
 
-/// Puts an unknown field into every object but those whose keys are free: the source's metadata and the components' classes.
+/// Adds an unknown field to every object except those with free keys: the source's metadata and the components'
+/// classes.
 fn add_fields(value: &mut Value) -> usize {
     match value {
         Value::Object(fields) => {
@@ -288,7 +289,7 @@ fn companion_files_that_cannot_lie_in_one_directory_are_refused() {
 
 #[test]
 fn a_table_that_contradicts_itself_is_refused() {
-    // Pointers into the golden config: a plain tensor, a stacked int4 one, an nvfp4 one.
+    // Pointers to tensors of the golden config: a plain one, a stacked int4 one, an nvfp4 one.
     let plain = "/longshore/blobs/0/tensors/0";
     let int4 = "/longshore/blobs/1/tensors/0";
     let nvfp4 = "/longshore/blobs/2/tensors/0";
@@ -311,7 +312,7 @@ fn a_table_that_contradicts_itself_is_refused() {
         (&format!("{int4}/sources"), json!(["x", "y", "z"]), "of 3 sources with the transform Stack"),
         (&format!("{nvfp4}/sources"), json!([]), ""),
         (&format!("{nvfp4}/sources"), json!(["x", "y"]), "with the transform Transpose, expected one source at most"),
-        (&format!("{int4}/quantization/scheme"), json!("int7"), "quantized as \"int7\", which is no known scheme"),
+        (&format!("{int4}/quantization/scheme"), json!("int7"), "quantized as \"int7\", which is not a known scheme"),
         (&format!("{int4}/quantization/scheme"), json!("int8"), "its Weight is U32 [2, 8], expected U32 [2, 16]"),
         (&format!("{int4}/quantization/group_size"), json!(64), "its Scale is BF16 [2, 2], expected BF16 [2, 1]"),
         (&format!("{int4}/quantization/group_size"), json!(48), "groups of 48 elements, which do not divide [2, 64]"),
@@ -372,7 +373,7 @@ fn a_component_is_a_segment_of_a_path() {
     for name in ["", ".", "..", "a/b", "a\\b", "a b", "\u{e9}", "a\0", &format!("{long}a")] {
         let error = refused(name).unwrap_or_else(|| panic!("{name:?}"));
         assert!(matches!(error, DocumentError::Inconsistent { what: "tensor table", .. }), "{error}");
-        assert!(error.to_string().contains("is no name of a directory"), "{error}");
+        assert!(error.to_string().contains("is not a directory name"), "{error}");
     }
 }
 
@@ -404,7 +405,7 @@ proptest! {
     #[test]
     fn any_manifest_round_trips(layers in prop::collection::vec((any::<u64>(), ".{0,20}", prop::option::of(".{0,40}")), 0..8)) {
         let layers = layers.into_iter().map(|(size, kind, name)| {
-            // Companion files have names of their own kind.
+            // Names of companion files are checked by other rules.
             let media_type = if kind.is_empty() { media_type::TENSOR.to_owned() } else { format!("x/{kind}") };
             Descriptor { digest: Digest::of(media_type.as_bytes()), media_type, size, name }
         });

@@ -1,13 +1,13 @@
-//! Where the experts of a stack lie.
+//! Tests of the places of experts in a stack.
 
 use longshore_manifest::document::{Arrangement, Part, Quantization, Role, TensorEntry};
 use longshore_st_format::{Dtype, Shape};
 use proptest::{prelude::*, sample::select};
 
-/// What a part is, its type, and the extents of one expert's.
+/// Role and type of a part, with the shape of one expert's entry.
 type Spec = (Role, Dtype, Vec<u64>);
 
-/// A stack whose parts lie behind each other, a few bytes apart.
+/// Makes a stack whose parts lie one after the other, a few bytes apart.
 fn stack(experts: u64, shape: &[u64], quantization: Option<(&str, u32)>, specs: &[Spec]) -> TensorEntry {
     let mut offset = 512;
     let parts = specs.iter().map(|(role, dtype, dims)| {
@@ -26,7 +26,7 @@ fn stack(experts: u64, shape: &[u64], quantization: Option<(&str, u32)>, specs: 
     }
 }
 
-/// The parts of one expert `[rows, 64 × groups]`.
+/// Returns the parts of one expert `[rows, 64 × groups]`.
 fn specs(scheme: &str, rows: u64, groups: u64) -> (Option<(&str, u32)>, Vec<Spec>) {
     let columns = 64 * groups;
     let part = |role, dtype, columns| (role, dtype, vec![rows, columns]);
@@ -47,7 +47,7 @@ fn specs(scheme: &str, rows: u64, groups: u64) -> (Option<(&str, u32)>, Vec<Spec
 }
 
 proptest! {
-    /// Every expert has its own bytes, and all experts together have those of the parts.
+    /// Every expert has its own bytes, and all experts together have the bytes of the parts.
     #[test]
     fn experts_share_nothing_and_leave_nothing(
         scheme in select(vec!["plain", "int4", "int8", "nvfp4"]),
@@ -58,7 +58,7 @@ proptest! {
         let (quantization, specs) = specs(scheme, rows, groups);
         let entry = stack(experts, &[rows, 64 * groups], quantization, &specs);
 
-        // Each expert's bytes are written as its index.
+        // The bytes of each expert are filled with its index.
         let end = entry.parts.iter().map(|part| part.offset + part.length).max().unwrap();
         let mut blob = vec![u8::MAX; usize::try_from(end).unwrap()];
         for (part, (_, dtype, dims)) in entry.parts.iter().zip(&specs) {
@@ -112,7 +112,7 @@ fn what_has_no_experts() {
     let halves = |dims: &[u64]| stack(2, dims, None, &[(Role::Weight, Dtype::F4, dims.to_vec())]);
     assert_eq!(halves(&[3]).expert_parts(1), None);
     assert_eq!(halves(&[4]).expert_parts(1).unwrap()[0].length, 2);
-    // A table that was never checked.
+    // An entry from a table that was never checked.
     let mut odd = stack(2, &[4], None, &[(Role::Weight, Dtype::BF16, vec![4])]);
     odd.parts[0].length = 15;
     assert_eq!(odd.expert_parts(0), None);

@@ -1,4 +1,4 @@
-//! The examples of `docs/format.md` are what the crate reads and writes, and every field is described there.
+//! The crate reads and writes the examples of `docs/format.md`, and that page describes every field.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 const PAGE: &str = include_str!("../../docs/format.md");
 
-/// The examples, without the white space that only serves the reader.
+/// Returns the examples without the white space that only serves the reader.
 fn examples() -> Vec<String> {
     let blocks = PAGE.split("```json\n").skip(1).map(|rest| rest.split_once("```").unwrap().0);
     blocks

@@ -1,4 +1,4 @@
-//! What is no regular file in a store is an error, and nobody waits for it.
+//! A store entry that is not a regular file is an error, and no operation blocks on it.
 #![cfg(unix)]
 
 use std::{
@@ -16,7 +16,7 @@ use longshore_manifest::{
 
 use crate::util::{Blob, Scratch, at_once, commit, name, verify};
 
-/// What can be put in the place of a file.
+/// Functions that create something other than a regular file.
 const OTHERS: [fn(&Path); 3] = [pipe, socket, device];
 
 fn pipe(path: &Path) {
@@ -24,7 +24,7 @@ fn pipe(path: &Path) {
 }
 
 fn socket(path: &Path) {
-    // The path of a socket is short when it is made.
+    // The socket is created in a directory with a short path, because paths of sockets are limited.
     let dir = tempfile::TempDir::new_in(path.ancestors().nth(3).unwrap()).unwrap();
     let short = dir.path().join("s");
     drop(UnixListener::bind(&short).unwrap());
@@ -35,7 +35,7 @@ fn device(path: &Path) {
     std::os::unix::fs::symlink("/dev/zero", path).unwrap();
 }
 
-/// A store with one model of one blob, and one of its files replaced.
+/// Makes a store with one model of one blob, and replaces one of its files.
 fn with(file: impl Fn(&Store) -> PathBuf, other: fn(&Path)) -> (Scratch, Blob, PathBuf) {
     let scratch = Scratch::new();
     let blob = Blob::plain("w", 4, 1);
@@ -96,7 +96,7 @@ fn a_blob_is_a_regular_file() {
         let opened = Weights::open(store, &store.model(&name("m")).unwrap(), &OpenOptions::default());
         // A device may be mapped, and has no bytes.
         assert!(matches!(opened, Err(WeightsError::Blob { .. } | WeightsError::Short { found: 0, .. })), "{opened:?}");
-        // An import puts the blob in its place.
+        // An import replaces the device by the blob.
         let done = commit(store, "m", std::slice::from_ref(&blob));
         assert_eq!((done.new_blobs, done.new_bytes), (1, blob.bytes.len() as u64));
         assert_eq!(fs::read(&path).unwrap(), blob.bytes);
@@ -125,7 +125,7 @@ fn the_directory_of_the_blobs_is_one() {
     assert!(matches!(opened, Err(WeightsError::Blob { .. })), "{opened:?}");
 }
 
-/// Nobody needs them, and nobody removes them.
+/// No model needs these entries, and no operation removes them.
 #[test]
 fn what_has_a_blobs_name_and_is_no_file_is_bad() {
     let scratch = Scratch::new();

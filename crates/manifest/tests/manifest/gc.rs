@@ -7,12 +7,12 @@ use longshore_manifest::{
 
 use crate::util::{Blob, Scratch, age, at_once, chain, commit, file, name, put, snapshot, verify};
 
-/// Adds a model and takes its name away behind the store's back.
+/// Adds a model and removes its manifest without the store's help.
 fn orphan(scratch: &Scratch, text: &str, seed: u8) -> Vec<Digest> {
     commit(&scratch.store, text, &[Blob::plain(text, 10, seed)]);
     let model = scratch.store.model(&name(text)).unwrap();
     fs::remove_file(scratch.store.manifest_path(&name(text))).unwrap();
-    // The file that every model here has is no orphan as long as there is another.
+    // The file that every model here has is not an orphan as long as there is another model.
     let mut digests = vec![model.manifest.config.digest, model.manifest.layers[0].digest];
     digests.sort_unstable();
     digests
@@ -52,7 +52,7 @@ fn temporaries_of_killed_imports_are_deleted_and_counted() {
     put(&tmp.join("1-2-3/blob"), &[0; 100]);
     put(&tmp.join("marker-1-2-3"), &[0; 11]);
     fs::create_dir(tmp.join("4-5-6")).unwrap();
-    // Nobody can tell whether their owners are alive: they are given a day.
+    // The owners of these temporaries cannot be identified, so the temporaries are kept for a day.
     assert_eq!(scratch.store.gc(&at_once(false)).unwrap().temporary_bytes, 0);
     assert_eq!(scratch.temporaries().len(), 3);
     for path in ["1-2-3/blob", "1-2-3", "marker-1-2-3", "4-5-6"] {
@@ -78,7 +78,7 @@ fn what_is_younger_than_the_grace_stays() {
     assert_eq!(all(&done), all(&dry));
     assert!(done.left.is_none());
     assert_eq!(done.blobs.iter().map(|(digest, _)| *digest).collect::<Vec<_>>(), orphans[..1]);
-    // The other, and the companion file, which has no other model here.
+    // Young are the other blob and the companion file, which no other model here has.
     assert_eq!(done.young.len(), 2);
     assert!(done.young_bytes() > 0 && done.in_use.is_empty());
     assert!(!old.exists() && scratch.store.blob_path(&orphans[1]).exists());
@@ -95,7 +95,7 @@ fn a_blob_that_is_reused_is_young_again() {
     }
     let ingest = scratch.store.ingest().unwrap();
     assert!(ingest.add(&fs::read(scratch.store.blob_path(&orphans[0])).unwrap()).unwrap().reused);
-    // Given up: the lease is gone, the time is new.
+    // The import is dropped: its lease is gone, and the blob's time is new.
     drop(ingest);
     let done = scratch.store.gc(&GcOptions::default()).unwrap();
     assert_eq!(done.blobs.iter().map(|(digest, _)| *digest).collect::<Vec<_>>(), orphans[1..]);
@@ -115,7 +115,7 @@ fn an_unreadable_manifest_stops_it() {
     }
     assert_eq!(snapshot(scratch.store.root()), before);
 
-    // Its name can be removed, and then its blobs go too.
+    // The name can be removed, and then its blobs are removed too.
     let removed = scratch.store.remove(&name("bad")).unwrap();
     assert!(removed.blobs.is_empty() && removed.left.is_none());
     assert_eq!(scratch.store.gc(&at_once(false)).unwrap().blobs.len(), 5);
@@ -140,7 +140,7 @@ fn what_a_running_import_needs_stays() {
     }
     assert_eq!(scratch.temporaries().len(), 1);
 
-    // So does what a name reached that is removed meanwhile.
+    // A blob stays too if its last name is removed in the meantime.
     let kept = ingest.add(b"{}\n").unwrap();
     let removed = scratch.store.remove(&name("m")).unwrap();
     assert_eq!((removed.blobs.len(), removed.in_use), (2, vec![(kept.digest, 3)]));
@@ -194,7 +194,7 @@ fn removing_a_name_frees_what_only_it_reached() {
     assert_eq!(removed.blobs, expected);
     assert_eq!(removed.bytes(), own.bytes.len() as u64 + config.size);
     assert!(removed.left.is_none());
-    // Blobs that nobody reached before are left to `gc`.
+    // Blobs that no name reached before are left to `gc`.
     assert!(orphans.iter().all(|digest| scratch.store.blob_path(digest).exists()));
     scratch.store.model(&name("b")).unwrap();
     let outcome = verify(&scratch.store);
@@ -310,7 +310,7 @@ fn nothing_is_lost_among_imports_removals_and_two_that_collect() {
     assert!(scratch.temporaries().is_empty());
 }
 
-/// A disk that is not mounted hides names: nothing may be concluded from their absence.
+/// An unmounted disk hides names, so their absence proves nothing.
 #[cfg(unix)]
 #[test]
 fn names_that_are_out_of_reach_keep_their_blobs() {

@@ -58,7 +58,7 @@ proptest! {
         }
         let added = blob.finish().unwrap();
         prop_assert_eq!(added.digest, Digest::of(&content));
-        // And the file that is committed holds these bytes.
+        // The committed file holds these bytes too.
         let config = Descriptor::config(added);
         ingest.commit(&name("m"), &Manifest::new(config, vec![])).unwrap();
         prop_assert_eq!(fs::read(scratch.store.blob_path(&added.digest)).unwrap(), content);
@@ -76,7 +76,7 @@ fn a_blob_that_is_not_written_as_promised_is_refused() {
     let error = gap.finish().unwrap_err();
     assert!(chain(&error)[1].contains("4 bytes were written, expected the 5"), "{:?}", chain(&error));
 
-    // The first bytes are hashed already; other ones in their place would be stored under a wrong digest.
+    // The first bytes are hashed already. Other bytes in their place would be stored under a wrong digest.
     let mut twice = ingest.blob().unwrap();
     twice.write_at(0, b"abcd").unwrap();
     let error = twice.write_at(2, b"xy").unwrap_err();
@@ -88,7 +88,7 @@ fn a_blob_that_is_not_written_as_promised_is_refused() {
     beyond.write_at(u64::MAX - 7, b"ab").unwrap_err();
     drop(beyond);
 
-    // A file that somebody else cuts off.
+    // Another process cuts the file off.
     let mut short = ingest.blob().unwrap();
     short.write_at(0, b"abcdef").unwrap();
     let dir = scratch.store.root().join("tmp").join(&scratch.temporaries()[0]);
@@ -114,7 +114,7 @@ fn a_blob_is_stored_once() {
     assert_eq!((done.reused_blobs, done.reused_bytes), (0, 0));
     assert_eq!(done.digest, Digest::of(&manifest.to_bytes()));
 
-    // Another import finds it in the store.
+    // Another import finds the blob in the store.
     let ingest = scratch.store.ingest().unwrap();
     assert_eq!(ingest.add(b"same").unwrap(), again);
     let done = ingest.commit(&name("other"), &manifest).unwrap();
@@ -147,7 +147,7 @@ fn a_blob_that_another_import_has_put_there_meanwhile_is_not_new() {
     let (config, own) = (second.config.size, blobs[1].bytes.len() as u64);
     let second = two.commit(&name("two"), &second).unwrap();
     assert_eq!((second.new_blobs, second.new_bytes), (2, config + own));
-    // The first tensor and `config.json`.
+    // Reused are the first tensor and `config.json`.
     assert_eq!((second.reused_blobs, second.reused_bytes), (2, blobs[0].bytes.len() as u64 + 3));
     assert_eq!((second.taken_over_blobs, second.taken_over_bytes), (0, 0));
 }
@@ -212,7 +212,7 @@ fn a_manifest_with_a_missing_blob_is_refused() {
     assert_eq!(snapshot(scratch.store.root()), before);
     assert_eq!(scratch.store.model(&name("m")).unwrap().digest, kept.digest);
 
-    // A blob that is there with another size than the manifest says is missing too.
+    // A stored blob with another size than the manifest says is missing too.
     let ingest = scratch.store.ingest().unwrap();
     let mut manifest = add(&ingest, &[Blob::plain("b", 9, 2)]);
     manifest.layers[0].size += 1;
@@ -288,7 +288,7 @@ fn many_threads_write_the_blobs_of_one_import() {
 fn the_removal_of_a_neighbour_does_not_disturb_a_commit() {
     let scratch = Scratch::new();
     commit(&scratch.store, "m", &[Blob::plain("a", 1, 1)]);
-    // Both names lie in one directory, which goes whenever the other one has just been removed.
+    // Both names lie in one directory, which is removed whenever the other name has just been removed.
     std::thread::scope(|scope| {
         for tag in ["one", "two"] {
             let store = &scratch.store;
@@ -315,7 +315,7 @@ fn blobs_are_read_only() {
     commit(&scratch.store, "m", std::slice::from_ref(&blob));
     for blob in scratch.blobs() {
         let mode = scratch.store.root().join("blobs").join(blob).metadata().unwrap().permissions().mode();
-        // The owner's umask may take more away.
+        // The owner's umask may remove more permissions.
         assert_eq!((mode & 0o333, mode & 0o400), (0, 0o400), "{mode:o}");
     }
 }
@@ -324,7 +324,7 @@ fn blobs_are_read_only() {
 fn an_error_of_the_file_system_names_the_path() {
     let scratch = Scratch::new();
     commit(&scratch.store, "m", &[Blob::plain("a", 1, 1)]);
-    // A directory where the manifest should go.
+    // A directory lies where the manifest should go.
     put(&scratch.store.manifest_path(&name("m:taken")).join("x"), b"");
     let ingest = scratch.store.ingest().unwrap();
     let manifest = add(&ingest, &[Blob::plain("b", 1, 2)]);

@@ -1,4 +1,4 @@
-//! One module per module of the crate, and `format_page` against `docs/format.md`.
+//! Tests with one module per module of the crate, and `format_page` for `docs/format.md`.
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
 mod digest;

@@ -1,4 +1,4 @@
-//! Blobs put in place of damaged ones, and weights that are hashed as they are loaded.
+//! Tests of replacing damaged blobs, and of hashing loaded weights.
 
 use std::{fs, sync::atomic::AtomicBool};
 
@@ -25,7 +25,7 @@ fn write(mut writer: BlobWriter<'_>, bytes: &[u8]) -> Digest {
     writer.finish().unwrap().digest
 }
 
-/// Turns a bit of a blob's last byte, which changes neither its size nor its header.
+/// Flips a bit of a blob's last byte, which changes neither the blob's size nor its header.
 fn damage(scratch: &Scratch, blob: &Blob) -> Digest {
     let mut bytes = blob.bytes.clone();
     *bytes.last_mut().unwrap() ^= 1;
@@ -43,7 +43,7 @@ fn what_the_store_has_is_not_trusted() {
     let digests = [&a, &b, &c].map(|blob| Digest::of(&blob.bytes));
     assert_eq!(write(ingest.replacement(digests[0]).unwrap(), &a.bytes), digests[0]);
     assert_eq!(write(ingest.replacement(digests[1]).unwrap(), &b.bytes), digests[1]);
-    // One that turns out otherwise, and one that nobody asked for.
+    // One replacement turns out to have another digest, and one was not requested.
     assert_ne!(write(ingest.replacement(digests[2]).unwrap(), &a.bytes[1..]), digests[2]);
     ingest.add(b"other").unwrap();
     let placed = ingest.mend(&digests).unwrap();
@@ -108,7 +108,7 @@ fn weights_are_hashed_as_they_are_loaded() {
     damage(&scratch, &c);
     let error = open(&OpenOptions::default()).verify(&Silent).unwrap_err();
     assert!(matches!(&error, CorruptError::Blob { digest: found, others: 1, .. } if *found == digest), "{error}");
-    // What is not loaded is not hashed.
+    // Blobs that are not loaded are not hashed.
     let is_a = |name: &str| name == a.name;
     let options = OpenOptions { select: Some(&is_a), ..OpenOptions::default() };
     assert_eq!(open(&options).verify(&Silent), Ok(()));

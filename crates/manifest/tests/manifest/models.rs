@@ -28,7 +28,7 @@ fn an_unknown_name_is_not_found() {
     assert!(not_found(&scratch.store));
     let error = scratch.store.model(&name("m")).unwrap_err();
     assert_eq!(error.to_string(), format!("no model m:latest in {}", scratch.store.root().display()));
-    // Where there is a directory, or where a part of the path is a file, there is no model either.
+    // A name has no model either if its path is a directory, or if a parent in its path is a file.
     put(&scratch.store.manifest_path(&name("m")).join("x"), b"");
     put(&scratch.store.root().join("manifests/h/n"), b"");
     assert!(not_found(&scratch.store));
@@ -72,7 +72,7 @@ fn a_list_tells_sizes_and_what_only_one_model_has() {
     let (both, one) = (list[0].summary.as_ref().unwrap(), list[1].summary.as_ref().unwrap());
     let (shared_size, own_size) = (shared.bytes.len() as u64, own.bytes.len() as u64);
     let config = config_size(&[shared.clone(), own]);
-    // `{}` and a newline, the file that every model here has.
+    // The 3 bytes are `{}` and a newline, the file that every model here has.
     assert_eq!((both.size, both.unique_size), (shared_size + own_size + config + 3, own_size + config));
     let config = config_size(&[shared]);
     assert_eq!((one.size, one.unique_size), (shared_size + config + 3, config));
@@ -132,7 +132,7 @@ fn a_document_beyond_all_measure_is_not_read() {
     let scratch = Scratch::new();
     commit(&scratch.store, "m", &[Blob::plain("a", 1, 1)]);
     let path = scratch.store.manifest_path(&name("m"));
-    // Sparse, so that it takes no room.
+    // The file is sparse, so that it takes no space.
     fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
     let error = scratch.store.model(&name("m")).unwrap_err();
     assert!(matches!(error, ModelError::TooLarge { size, .. } if size == 1 << 40), "{error}");
@@ -158,7 +158,7 @@ fn sizes_that_pass_2_64_do_not_panic() {
 fn a_copy_is_the_same_model_byte_for_byte() {
     let scratch = Scratch::new();
     commit(&scratch.store, "m", &[Blob::plain("a", 1, 1)]);
-    // A field that this release does not know is copied too.
+    // A copy keeps fields that this release does not know.
     let path = scratch.store.manifest_path(&name("m"));
     let text = fs::read_to_string(&path).unwrap().replacen('{', "{\"annotations\":{\"a\":\"b\"},", 1);
     fs::write(&path, &text).unwrap();
@@ -169,7 +169,7 @@ fn a_copy_is_the_same_model_byte_for_byte() {
     assert_eq!(scratch.blobs(), blobs);
     assert!(scratch.temporaries().is_empty());
 
-    // Onto a name that exists, and onto itself.
+    // Copies onto an existing name, and onto the name itself.
     let other = commit(&scratch.store, "other", &[Blob::plain("b", 2, 2)]);
     scratch.store.copy(&name("other"), &name("m")).unwrap();
     scratch.store.copy(&name("m"), &name("m")).unwrap();
@@ -227,7 +227,7 @@ fn a_symbolic_link_counts_as_what_it_leads_to() {
     assert!(scratch.store.gc(&at_once(false)).unwrap().blobs.is_empty());
     scratch.store.model(&name("h/ns/m")).unwrap();
 
-    // One that leads nowhere, as to a disk that is not mounted, is a model that cannot be read.
+    // A link that leads nowhere, such as to an unmounted disk, is a model that cannot be read.
     let path = scratch.store.manifest_path(&name("h/ns/m"));
     fs::remove_file(&path).unwrap();
     symlink(scratch.beside("unmounted"), &path).unwrap();
@@ -237,7 +237,7 @@ fn a_symbolic_link_counts_as_what_it_leads_to() {
     assert_eq!(scratch.store.gc(&at_once(false)).unwrap().blobs.len(), 3);
 }
 
-/// A file system that ignores case would have one file for both.
+/// A file system that ignores case would have one file for both names.
 #[test]
 fn a_name_has_one_spelling() {
     let scratch = Scratch::new();
@@ -250,7 +250,7 @@ fn a_name_has_one_spelling() {
         ("me/Llama:7b", "tag"),
         ("ME/LLAMA:7B", "namespace"),
         ("Registry.ollama.ai/me/Llama:7B", "host"),
-        // Their directories would be one.
+        // The two directories would be one.
         ("me/llama:8b", "model"),
         ("Me/other:8b", "namespace"),
         ("Registry.Ollama.ai/you/other:8b", "host"),
@@ -266,7 +266,7 @@ fn a_name_has_one_spelling() {
     }
     commit(&scratch.store, "me/Llama:7B", &[Blob::plain("w", 2, 2)]);
     assert_eq!(scratch.store.names().unwrap(), [name("me/Llama:7B")]);
-    // Directories without a model in them are in nobody's way, and neither is a file in the place of one.
+    // Directories without a model do not exclude a name, and neither does a file in the place of a directory.
     let models = scratch.store.manifest_path(&name("me/Llama:7B")).parent().unwrap().with_file_name("EMPTY");
     std::fs::create_dir(&models).unwrap();
     std::fs::write(models.with_file_name("FILE"), "").unwrap();

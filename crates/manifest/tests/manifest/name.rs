@@ -103,7 +103,7 @@ fn json_is_checked_too() {
     assert!(ModelName::from_parts("", "n", "m", "t").is_none());
 }
 
-/// A part that starts with a letter, a digit or `_`.
+/// Generates a part that starts with a letter, a digit or `_`.
 fn part(rest: &'static str) -> impl Strategy<Value = String> {
     proptest::string::string_regex(&format!("[A-Za-z0-9_]{rest}")).unwrap()
 }

@@ -1,4 +1,4 @@
-//! Load plans against a naive reading of the same tables.
+//! Tests of load plans against a naive reading of the same tables.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use crate::util;
 
-/// Tensors as a test writes them down; offsets come from their order in the blob.
+/// A tensor of a test. Offsets follow from the order of the tensors in the blob.
 #[derive(Debug, Clone)]
 struct Given {
     name: String,
@@ -27,7 +27,7 @@ enum Kind {
     Plain(Dtype),
     /// Int4 in groups of 32, with scales and biases.
     Int4,
-    /// With one global scale, or with one for each expert of a stack.
+    /// Nvfp4 with one global scale, or if true with one for each expert of a stack.
     Nvfp4(bool),
 }
 
@@ -92,7 +92,7 @@ impl Given {
     }
 }
 
-/// What is selected of an array, element by element.
+/// Returns the selected bytes of an array, element by element.
 fn naive(part: &Part, blob: &[u8], is_stack: bool, selection: &Selection, shard: Option<Shard>) -> Vec<u8> {
     let dims = part.shape.dims();
     let width = u64::from(part.dtype.bits() / 8);
@@ -109,7 +109,7 @@ fn naive(part: &Part, blob: &[u8], is_stack: bool, selection: &Selection, shard:
     }
     let mut out = Vec::new();
     let mut walk = vec![(0_usize, 0_u64)];
-    // Depth first, the last coordinate fastest.
+    // Walks depth first, with the last coordinate fastest.
     while let Some((axis, index)) = walk.pop() {
         match coordinates.get(axis) {
             None => {
@@ -124,7 +124,7 @@ fn naive(part: &Part, blob: &[u8], is_stack: bool, selection: &Selection, shard:
     out
 }
 
-/// A cast that a test can undo in its head: the upper half of an F32, and back.
+/// A cast that is easy to undo: it keeps the upper half of an F32, or restores it.
 fn cast(bytes: &[u8], cast: Option<Cast>) -> Vec<u8> {
     match cast {
         None => bytes.to_vec(),
@@ -138,7 +138,7 @@ fn cast(bytes: &[u8], cast: Option<Cast>) -> Vec<u8> {
     }
 }
 
-/// Fills an arena as a loader does, and says how often each byte was written.
+/// Fills an arena like a loader. Also returns how often each byte was written.
 fn fill(plan: &LoadPlan, blobs: &BTreeMap<Digest, &[u8]>, cut: &Cut, by_blob: bool) -> (Vec<u8>, Vec<u8>) {
     let size = usize::try_from(plan.arena_bytes).unwrap();
     let (mut arena, mut written) = (vec![0; size], vec![0_u8; size]);
@@ -216,7 +216,7 @@ proptest! {
                 tensor.name = format!("{}.{blob}.{at}.weight", tensor.name.replace("experts", "experts.e"));
             }
         }
-        // A model has to have experts for any to be selected.
+        // Experts can be selected only in a model with experts.
         blobs.push(vec![Given::new("last.experts.up", &[3, 2, 128], Kind::Int4)]);
         let (table, bytes) = model(&blobs);
         let by_digest = table.blobs.iter().map(|blob| blob.digest).zip(bytes.iter().map(Vec::as_slice)).collect();
@@ -338,7 +338,7 @@ fn what_cannot_be_planned_says_why() {
     let cases: &[(Change, &str)] = &[
         (|s| s.component = Some("vae".into()), r#"no tensors in the component "vae"; the model has []"#),
         (|s| s.names = vec!["model.norm.weight".into()], r#"no tensor "model.norm.weight""#),
-        (|s| s.globs = vec!["[".into()], r#"the pattern "[" is no glob"#),
+        (|s| s.globs = vec!["[".into()], r#"the pattern "[" is not a glob"#),
         (|s| s.experts = Some(vec![0, 3]), "has no expert 3: expected a number below 3"),
         (|s| s.experts = Some(vec![2, 2]), "expert 2 is selected twice"),
         (|s| s.shards = vec![("*".into(), Shard::rows(2, 2))], "the share 2 of 2"),

@@ -32,14 +32,14 @@ fn paths_follow_the_layout() {
 
 #[test]
 fn a_relative_path_that_names_no_parent_works() {
-    // The store's parent is the empty path here, which stands for the current directory.
+    // The parent of the store is the empty path here, which means the current directory.
     let store = Store::open("").unwrap();
     assert!(store.names().unwrap().is_empty());
 }
 
 #[test]
 fn a_crash_while_it_is_made_leaves_a_store_of_ours() {
-    // The marker comes before `blobs` and `manifests`, so these are all the states.
+    // The marker comes before `blobs` and `manifests`, so these are all the states of an unfinished store.
     for state in [&[][..], &["tmp/1-2a-0"], &["tmp/1-2a-0", "longshore.json"]] {
         let scratch = Scratch::new();
         fs::create_dir(scratch.store.root()).unwrap();
@@ -74,7 +74,7 @@ fn a_path_that_is_a_file_is_refused() {
     let error = Store::open(&file).unwrap_err();
     assert!(matches!(error, StoreError::NotADirectory { .. }));
     assert_eq!(error.to_string(), format!("{} is not a directory", file.display()));
-    // Below a file there is nothing either.
+    // A path below a file does not exist either.
     let error = Store::open(file.join("store")).unwrap_err();
     assert!(matches!(error, StoreError::Fs(_)));
     assert_eq!(chain(&error).len(), 2);

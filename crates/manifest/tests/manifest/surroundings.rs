@@ -1,4 +1,4 @@
-//! Where a store may lie, whom it may belong to, and how large it may be.
+//! Tests of where a store may lie, who may own it, and how large it may be.
 
 use std::{fs, path::Path};
 
@@ -9,7 +9,7 @@ use longshore_manifest::{
 
 use crate::util::{Blob, Scratch, add, at_once, chain, commit, name, put, verify};
 
-/// Everything that can be done to a store whose directories are not where they seem.
+/// Runs every operation on a store with linked directories.
 fn works(store: &Store) {
     commit(store, "m", &[Blob::plain("a", 10, 1)]);
     commit(store, "n", &[Blob::plain("b", 10, 2)]);
@@ -30,7 +30,7 @@ fn links_to_directories_are_followed() {
         let real = scratch.beside("elsewhere");
         fs::create_dir(&real).unwrap();
         if !linked.is_empty() {
-            // Made, so that it is ours.
+            // The first commit creates the store with its marker.
             commit(&scratch.store, "first", &[Blob::plain("a", 1, 1)]);
             scratch.store.remove(&name("first")).unwrap();
             fs::remove_dir(scratch.store.root().join(linked)).unwrap();
@@ -41,7 +41,7 @@ fn links_to_directories_are_followed() {
     }
 }
 
-/// Nothing is written to a store that lies on two file systems, as the last step would fail.
+/// Nothing is written to a store on two file systems, because the last rename would fail.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_store_on_two_file_systems_is_refused() {
@@ -88,7 +88,7 @@ fn directories_that_are_missing_are_made_again() {
         assert!(store.list().unwrap().is_empty());
         works(store);
     }
-    // Also in the middle of it, where nothing lies that is needed.
+    // A store with models gets a missing `tmp` back too.
     let scratch = Scratch::new();
     commit(&scratch.store, "m", &[Blob::plain("a", 1, 1)]);
     fs::remove_dir(scratch.store.root().join("tmp")).unwrap();
@@ -105,12 +105,12 @@ fn a_store_that_goes_away_is_an_error() {
     let error = ingest.commit(&name("n"), &manifest).unwrap_err();
     assert!(matches!(&error, IngestError::Fs(_) | IngestError::MissingBlob { .. }), "{error}");
     assert!(!scratch.store.root().exists());
-    // A parent that is a file.
+    // The parent of the store is a file.
     put(&scratch.beside("file"), b"");
     assert!(Store::open(scratch.beside("file/store")).is_err());
 }
 
-/// A store that this process may read and not write.
+/// Checks a store that this process may only read.
 #[cfg(unix)]
 fn is_only_read(store: &Store) {
     let root = store.root();
@@ -155,7 +155,7 @@ fn a_store_of_another_user_is_only_read() {
         allow(&dir, 0o555);
     }
     if root.metadata().unwrap().uid() == 0 {
-        // Nothing is forbidden to this user; another one looks at it.
+        // This user may do everything, so another user reads the store.
         allow(root.parent().unwrap(), 0o755);
         let program = scratch.beside("tests");
         fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
@@ -187,7 +187,7 @@ fn a_manifest_of_fifty_thousand_layers() {
     assert_eq!(done.new_blobs, 101);
     let listed = scratch.store.list().unwrap();
     assert_eq!(listed[0].summary.as_ref().unwrap().size, 1002);
-    // Its layers are known to the next import.
+    // The next import finds the layers of the large model.
     let ingest = scratch.store.ingest().unwrap();
     assert!(ingest.has_like("model.layers.49999.weight", 10));
     drop(ingest);

@@ -16,7 +16,7 @@ fn what_nobody_has_written_to_for_a_day_is_removed_and_nothing_younger() {
         age(&tmp.join(dir).join("blob"), minutes);
         age(&tmp.join(dir), minutes);
     }
-    // One old file does not make a directory old in which another was written, or from which one was taken, just now.
+    // An old file does not make a directory old if another file in it was written, or removed, just now.
     put(&tmp.join("running/first"), b"whole");
     put(&tmp.join("running/second"), b"half");
     age(&tmp.join("running/first"), 10 * DAY);
@@ -25,11 +25,11 @@ fn what_nobody_has_written_to_for_a_day_is_removed_and_nothing_younger() {
     age(&tmp.join("taking/first"), 10 * DAY);
     put(&tmp.join("file-old"), b"{}");
     age(&tmp.join("file-old"), DAY + 1);
-    // A clock that was wrong makes nothing old.
+    // A time in the near future does not make anything old.
     put(&tmp.join("future/blob"), b"half");
     let ahead = std::time::SystemTime::now() + std::time::Duration::from_secs(7200);
     fs::File::open(tmp.join("future/blob")).unwrap().set_modified(ahead).unwrap();
-    // One that is wrong by days keeps nothing, and what was written to since is not old for it.
+    // A time days ahead comes from a wrong clock and keeps nothing. What was written to later is not old because of it.
     let far = std::time::SystemTime::now() + std::time::Duration::from_secs(60 * (DAY + 60));
     for dir in ["far", "far-and-fresh"] {
         put(&tmp.join(dir).join("lease"), b"");
@@ -87,7 +87,7 @@ fn a_link_in_the_directory_is_removed_and_not_followed() {
     assert!(!scratch.store.blob_path(&digest).exists());
 }
 
-/// Makes a directory look as if whoever made it were gone.
+/// Makes a directory look as if its owner had ended.
 fn kill(scratch: &Scratch, dir: &std::path::Path) {
     age(dir, 10 * DAY);
     // Links have a time of their own, which counts and cannot be set here.
@@ -101,7 +101,7 @@ fn kill(scratch: &Scratch, dir: &std::path::Path) {
     }
 }
 
-/// What an import leaves that is killed after it has finished the layers `w0`, `w1`, … and has begun another.
+/// Leaves what an import leaves that is killed after finishing the layers `w0`, `w1`, … and starting another.
 fn killed(scratch: &Scratch, layers: &[Vec<u8>]) {
     let ingest = scratch.store.ingest().unwrap();
     for (at, content) in layers.iter().enumerate() {
@@ -111,7 +111,7 @@ fn killed(scratch: &Scratch, layers: &[Vec<u8>]) {
     half.write_at(0, &[1; 500]).unwrap();
     let tmp = scratch.store.root().join("tmp");
     let dir = tmp.join(scratch.temporaries().last().unwrap());
-    // Out of reach of the end that it comes to here.
+    // Moved out of reach of the clean-up when the import is dropped here.
     let aside = scratch.beside("aside");
     fs::rename(&dir, &aside).unwrap();
     drop(half);
@@ -152,7 +152,7 @@ fn the_next_import_goes_on_from_what_a_killed_one_had_finished() {
     killed(&scratch, &layers);
 
     let ingest = scratch.store.ingest().unwrap();
-    // What was half written is gone at once.
+    // The half-written file is removed at once.
     assert_eq!(files(&scratch), 4);
     assert!(ingest.has_like("w0", 5000) && !ingest.has_like("w0", 4999) && !ingest.has_like("half", 1000));
     let mut blob = ingest.blob_like("w0", 5000).unwrap();
@@ -161,19 +161,19 @@ fn the_next_import_goes_on_from_what_a_killed_one_had_finished() {
     assert_eq!(files(&scratch), 4);
     let first = blob.finish().unwrap();
     assert!(!first.reused);
-    // Another layer of that name is one of its own.
+    // Another layer of that name gets a blob of its own.
     let mut other = layers[1].clone();
     other[4999] ^= 1;
     let second = write(&ingest, "w1", &other);
     assert_eq!((second.digest, files(&scratch)), (Digest::of(&other), 4));
-    // A file is there for one writer.
+    // Only one writer gets the file.
     let third = write(&ingest, "w2", &layers[2]);
     assert!(write(&ingest, "w2", &layers[2]).reused);
 
     let layers = [first, second, third].map(|added| Descriptor::tensor("w", added)).to_vec();
     let config = Descriptor::config(ingest.add(b"{}").unwrap());
     let done = ingest.commit(&name("m"), &Manifest::new(config, layers)).unwrap();
-    // The other one and the config; what was taken over counts as reused, each blob once.
+    // New are the other blob and the config. Blobs that were taken over count as reused, each once.
     assert_eq!((done.new_blobs, done.new_bytes), (2, 5_002));
     assert_eq!((done.reused_blobs, done.reused_bytes), (2, 10_000));
     assert_eq!((done.taken_over_blobs, done.taken_over_bytes), (2, 10_000));
@@ -191,7 +191,7 @@ fn one_that_took_over_and_is_killed_too_loses_nothing() {
     let scratch = Scratch::new();
     let layers: Vec<Vec<u8>> = (0..3).map(|seed| bytes(5000, seed)).collect();
     killed(&scratch, &layers);
-    // This one takes `w0` over, and neither `w1` nor `w2`.
+    // This import takes `w0` over, and neither `w1` nor `w2`.
     killed(&scratch, &layers[..1]);
     killed(&scratch, &[]);
     let ingest = scratch.store.ingest().unwrap();
@@ -245,7 +245,7 @@ fn what_a_killed_gc_had_moved_is_put_back() {
         fs::create_dir_all(moved.parent().unwrap()).unwrap();
         fs::rename(scratch.store.blob_path(&digest), &moved).unwrap();
         if again {
-            // Somebody has written it anew; the moved one may be the damaged one that they replaced.
+            // Another process has written the blob anew. The moved one may be the damaged one that it replaced.
             put(&scratch.store.blob_path(&digest), &content);
             fs::remove_file(&moved).unwrap();
             put(&moved, b"damaged");
@@ -256,7 +256,7 @@ fn what_a_killed_gc_had_moved_is_put_back() {
         assert!(scratch.temporaries().is_empty());
         assert!(verify(&scratch.store).bad.is_empty());
     }
-    // One that runs is left alone, and whoever needs the blob fetches it.
+    // The directory of a running `gc` is left alone, and an import that needs the blob fetches it.
     fs::create_dir_all(moved.parent().unwrap()).unwrap();
     fs::rename(scratch.store.blob_path(&digest), &moved).unwrap();
     drop(scratch.store.ingest().unwrap());
@@ -265,7 +265,7 @@ fn what_a_killed_gc_had_moved_is_put_back() {
     assert!(!moved.exists() && verify(&scratch.store).bad.is_empty());
 }
 
-/// Another user's dead temporary keeps nobody from the rest.
+/// A dead temporary of another user does not keep the other temporaries from being taken.
 #[cfg(unix)]
 #[test]
 fn what_cannot_be_taken_is_left_and_the_rest_goes() {
@@ -296,11 +296,11 @@ fn what_cannot_be_taken_is_left_and_the_rest_goes() {
         age(&dir.join("blob"), 10 * DAY);
         age(&dir, 10 * DAY);
     }
-    // A directory that may not be written to cannot be moved to another.
+    // A directory that may not be written to cannot be moved into another.
     let allow = |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     let theirs = root.join("tmp/b-theirs");
     if root.metadata().unwrap().uid() == 0 {
-        // Nothing is forbidden to this user; another one owns the rest.
+        // This user may do everything, so another user is made the owner of everything else.
         let mut all = vec![root.clone()];
         while let Some(path) = all.pop() {
             if path != theirs {
@@ -346,6 +346,6 @@ fn names_that_are_no_text_are_swept_too() {
     assert!(dir.exists());
     age(&dir, 2 * DAY);
     scratch.store.gc(&at_once(false)).unwrap();
-    // The blob in it is back.
+    // The blob in the directory is back in place.
     assert!(!dir.exists() && verify(&scratch.store).bad.is_empty());
 }

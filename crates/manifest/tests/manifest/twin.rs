@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use crate::util::{Blob, Scratch, bytes, chain, commit, file, name, replace};
 
-/// A store with a blob of `content` that is the layer `w`.
+/// Makes a store with a blob of `content` that is the layer `w`.
 fn with_layer(content: &[u8]) -> Scratch {
     let scratch = Scratch::new();
     let ingest = scratch.store.ingest().unwrap();
@@ -15,7 +15,7 @@ fn with_layer(content: &[u8]) -> Scratch {
     scratch
 }
 
-/// The number of files that an import has open or finished.
+/// Returns the number of files that an import has open or finished.
 fn files(scratch: &Scratch) -> usize {
     let dir = scratch.store.root().join("tmp").join(&scratch.temporaries()[0]);
     fs::read_dir(dir).unwrap().filter(|entry| entry.as_ref().unwrap().file_name() != "lease").count()
@@ -97,7 +97,7 @@ fn a_damaged_twin_is_replaced() {
         assert_eq!(commit_layer(ingest, added), 5000);
         assert_eq!(fs::read(&path).unwrap(), content);
     }
-    // Cut off, longer, or gone.
+    // The stored blob is cut off, longer, or gone.
     for wrong in [Some(&content[..10]), Some(&[content.as_slice(), b"x"].concat()), None] {
         fs::remove_file(&path).unwrap();
         if let Some(wrong) = wrong {
@@ -138,7 +138,7 @@ fn gaps_are_refused_beside_a_twin_too() {
         let mut blob = ingest.blob_like("w", 5000).unwrap();
         blob.write_at(0, &content[..10]).unwrap();
         blob.write_at(4999, &[last]).unwrap();
-        // What the twin has in the gap must not become part of the blob.
+        // The twin's bytes in the gap must not become part of the blob.
         let error = blob.finish().unwrap_err();
         assert!(chain(&error)[1].contains("11 bytes were written, expected the 5000"), "{:?}", chain(&error));
     }

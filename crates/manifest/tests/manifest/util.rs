@@ -1,4 +1,4 @@
-//! Small models made by hand through the public interface.
+//! Small models, made by hand through the public interface.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use longshore_manifest::{
 use longshore_st_format::{Dtype, Layout, Shape, Writer};
 use tempfile::TempDir;
 
-/// A store in a directory that goes away with it.
+/// A store in a temporary directory that is removed with it.
 pub(crate) struct Scratch {
     pub(crate) store: Store,
     dir: TempDir,
@@ -28,23 +28,23 @@ impl Scratch {
         Self { store: Store::open(dir.path().join("store")).unwrap(), dir }
     }
 
-    /// One in memory, where the system has that, for very many files.
+    /// Makes a store in memory for very many files, if the system supports it.
     pub(crate) fn of_many_files() -> Self {
         let dir = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap();
         Self { store: Store::open(dir.path().join("store")).unwrap(), dir }
     }
 
-    /// A path beside the store.
+    /// Returns a path beside the store.
     pub(crate) fn beside(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// The names of the files in `blobs`, sorted.
+    /// Lists the names of the files in `blobs`, sorted.
     pub(crate) fn blobs(&self) -> Vec<String> {
         entries(&self.store.root().join("blobs"))
     }
 
-    /// The names in `tmp`, sorted.
+    /// Lists the names in `tmp`, sorted.
     pub(crate) fn temporaries(&self) -> Vec<String> {
         entries(&self.store.root().join("tmp"))
     }
@@ -61,7 +61,7 @@ pub(crate) fn name(text: &str) -> ModelName {
     text.parse().unwrap()
 }
 
-/// A tensor blob and what the table says about it.
+/// A tensor blob with its description in the table.
 #[derive(Clone)]
 pub(crate) struct Blob {
     pub(crate) name: String,
@@ -71,12 +71,12 @@ pub(crate) struct Blob {
 }
 
 impl Blob {
-    /// One plain F32 tensor `[rows, 4]`.
+    /// Makes one plain F32 tensor `[rows, 4]`.
     pub(crate) fn plain(name: &str, rows: u64, seed: u8) -> Self {
         Self::of(name, Dtype::F32, &[rows, 4], None, &[(Role::Weight, Dtype::F32, vec![rows, 4])], seed)
     }
 
-    /// One affine tensor `[rows, 2 * group]` of BF16 as int4.
+    /// Makes one affine tensor `[rows, 2 * group]` of BF16 as int4.
     pub(crate) fn int4(name: &str, rows: u64, group: u32, seed: u8) -> Self {
         let columns = u64::from(group) * 2;
         let parts = [
@@ -87,12 +87,12 @@ impl Blob {
         Self::of(name, Dtype::BF16, &[rows, columns], Some(("int4", group)), &parts, seed)
     }
 
-    /// One tensor `[rows, 32]` of BF16 as nvfp4 with a global scale.
+    /// Makes one tensor `[rows, 32]` of BF16 as nvfp4 with a global scale.
     pub(crate) fn nvfp4(name: &str, rows: u64, seed: u8) -> Self {
         Self::nvfp4_of(name, &[rows], seed)
     }
 
-    /// One tensor `[outer, 32]` of BF16 as nvfp4 with a global scale.
+    /// Makes one tensor `[outer, 32]` of BF16 as nvfp4 with a global scale.
     pub(crate) fn nvfp4_of(name: &str, outer: &[u64], seed: u8) -> Self {
         let shape = |last| [outer, &[last]].concat();
         let parts = [
@@ -103,7 +103,7 @@ impl Blob {
         Self::of(name, Dtype::BF16, &shape(32), Some(("nvfp4", 16)), &parts, seed)
     }
 
-    /// The name of its layer.
+    /// Returns the name of the blob's layer.
     pub(crate) fn layer(&self) -> String {
         self.component.as_ref().map_or_else(|| self.name.clone(), |component| format!("{component}/{}", self.name))
     }
@@ -142,7 +142,7 @@ impl Blob {
         Self { name: name.to_owned(), component: None, bytes: writer.finish().unwrap(), tensors: vec![entry] }
     }
 
-    /// The data of a part, as it was written.
+    /// Returns the data of a part as it was written.
     pub(crate) fn data(&self, role: Role) -> &[u8] {
         let part = self.tensors[0].part(role).unwrap();
         let (start, len) = (usize::try_from(part.offset).unwrap(), usize::try_from(part.length).unwrap());
@@ -150,7 +150,7 @@ impl Blob {
     }
 }
 
-/// Bytes that look random and are the same for the same seed.
+/// Returns bytes that look random and depend only on the seed.
 pub(crate) fn bytes(len: usize, seed: u8) -> Vec<u8> {
     let mut state = u32::from(seed).wrapping_mul(0x9e37_79b9) | 1;
     let mut next = || {
@@ -162,12 +162,12 @@ pub(crate) fn bytes(len: usize, seed: u8) -> Vec<u8> {
     (0..len).map(|_| next()).collect()
 }
 
-/// A layer that is a companion file.
+/// Describes a companion file.
 pub(crate) fn file(path: &str, added: Added) -> Descriptor {
     Descriptor::file(&RelativePath::parse(path).unwrap(), added)
 }
 
-/// The table of these blobs.
+/// Makes the table of these blobs.
 pub(crate) fn table(blobs: &[Blob]) -> TensorTable {
     let entries = blobs.iter().map(|blob| BlobEntry {
         component: blob.component.clone(),
@@ -184,7 +184,7 @@ fn import() -> Import {
     Import { kind: "float".into(), ..Import::default() }
 }
 
-/// Adds the blobs, a `config.json` and the config document; returns the manifest of all.
+/// Adds the blobs, a `config.json` and the config document, and returns the manifest of all of them.
 pub(crate) fn add(ingest: &Ingest<'_>, blobs: &[Blob]) -> Manifest {
     add_with_config(ingest, blobs, &Config::new(table(blobs)).to_bytes())
 }
@@ -207,30 +207,30 @@ pub(crate) fn verify(store: &Store) -> VerifyOutcome {
     store.verify(&VerifyOptions::default(), &Silent).unwrap()
 }
 
-/// A `gc` that spares nothing for being new.
+/// Options of a `gc` that deletes new blobs too.
 pub(crate) fn at_once(dry_run: bool) -> GcOptions {
     GcOptions { dry_run, grace: Duration::ZERO }
 }
 
-/// Puts other bytes where a read-only file is.
+/// Replaces the bytes of a read-only file.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) {
     fs::remove_file(path).unwrap();
     fs::write(path, bytes).unwrap();
 }
 
-/// Writes a file that is not there, and the directories above it.
+/// Writes a new file, and creates the directories above it.
 pub(crate) fn put(path: &Path, bytes: &[u8]) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, bytes).unwrap();
 }
 
-/// Makes a file look as if it had been written so many minutes ago.
+/// Makes a file look as if it had been written this many minutes ago.
 pub(crate) fn age(path: &Path, minutes: u64) {
     let time = SystemTime::now() - Duration::from_secs(60 * minutes);
     File::open(path).unwrap().set_modified(time).unwrap();
 }
 
-/// Every file below a directory with its content, and every directory.
+/// Returns every file below a directory with its content, and every directory.
 pub(crate) fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
     let mut found = BTreeMap::new();
     let mut todo = vec![dir.to_path_buf()];
@@ -248,7 +248,7 @@ pub(crate) fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
     found
 }
 
-/// The messages of an error and its causes; none may repeat the one below it.
+/// Returns the messages of an error and its causes. No message may repeat the one below it.
 pub(crate) fn chain(error: &dyn Error) -> Vec<String> {
     let mut texts = vec![error.to_string()];
     let mut cause = error.source();

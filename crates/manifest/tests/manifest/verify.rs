@@ -17,14 +17,14 @@ fn verify(scratch: &Scratch, names: &[&str]) -> VerifyOutcome {
     scratch.store.verify(&options, &Silent).unwrap()
 }
 
-/// The one bad thing in the whole store.
+/// Returns the only bad item in the whole store.
 fn only(scratch: &Scratch) -> Bad {
     let mut bad = verify(scratch, &[]).bad;
     assert_eq!(bad.len(), 1, "{bad:?}");
     bad.remove(0)
 }
 
-/// Two models that share the first of two blobs.
+/// Makes two models that share the first of their blobs.
 fn two_models() -> (Scratch, [Blob; 3]) {
     let scratch = Scratch::new();
     let blobs = [Blob::plain("shared", 50, 1), Blob::int4("a.own", 4, 32, 2), Blob::nvfp4("b.own", 4, 3)];
@@ -42,13 +42,13 @@ fn a_sound_store_is_all_good() {
     let size: u64 =
         scratch.blobs().iter().filter(|blob| blob.len() == 71).map(|blob| size_of_blob(&scratch, blob)).sum();
     assert_eq!((outcome.blobs, outcome.models, outcome.bytes), (6, 2, size));
-    // One model has four of the six, and a name that is given twice is checked once.
+    // One model has four of the six blobs, and a repeated name is checked once.
     let outcome = verify(&scratch, &["b", "b"]);
     assert_eq!((outcome.blobs, outcome.models), (4, 1));
     assert!(verify(&Scratch::new(), &[]).bad.is_empty());
 }
 
-/// Long blobs are hashed in mapped parts where they can be, and what is left after the last of them is read.
+/// Long blobs are hashed in mapped parts where possible, and the rest after the last part is read.
 #[test]
 fn a_flipped_byte_is_found_anywhere_in_a_long_blob() {
     const PART: usize = 4 << 20;
@@ -181,7 +181,7 @@ fn a_damaged_config_is_reported_once() {
     assert_eq!((bad.digest, bad.models), (Some(config.digest), vec![name("a")]));
 }
 
-/// Commits a model whose table was changed.
+/// Commits a model with a changed table.
 fn commit_changed(scratch: &Scratch, text: &str, blobs: &[Blob], change: impl Fn(&mut Vec<BlobEntry>)) {
     let mut entries = table(blobs).blobs;
     change(&mut entries);
@@ -195,7 +195,7 @@ fn commit_changed(scratch: &Scratch, text: &str, blobs: &[Blob], change: impl Fn
 #[test]
 fn a_header_that_contradicts_the_table_is_found() {
     type Change = fn(&mut Vec<BlobEntry>);
-    // In nvfp4 with a global scale.
+    // A blob in nvfp4 with a global scale.
     let blob = Blob::nvfp4("w", 4, 2);
     let cases: [(Change, &str); 8] = [
         (|entries| entries[0].tensors[0].name = "w.v".into(), "it has no \"w.v\""),
@@ -301,7 +301,7 @@ fn a_layer_that_is_not_called_like_its_tensors_is_found() {
         );
         assert_eq!(found.problem.to_string(), expected);
     }
-    // Without its component, or in another one.
+    // Names without the component, or with another one.
     for layer in ["e.w", "text_encoder/e.w", "vaee.w", "vae/vae/e.w"] {
         rename_layers(&scratch, &["l.experts", layer, "w"]);
         assert!(matches!(only(&scratch).problem, Problem::Table { .. }), "{layer}");
@@ -383,7 +383,7 @@ fn models_that_give_a_blob_different_sizes_are_judged_each_for_itself() {
         let bad = only(&scratch);
         assert!(matches!(bad.problem, Problem::Size { .. }));
         assert_eq!(bad.models, [name(wrong)]);
-        // And damage beyond that is seen as well.
+        // Damage in addition to the problem is found too.
         let mut damaged = blob.bytes.clone();
         damaged[100] ^= 1;
         replace(&scratch.store.blob_path(&Digest::of(&blob.bytes)), &damaged);
@@ -399,7 +399,7 @@ fn components_may_share_a_blob() {
     let (one, two) = (shared.clone().in_component("text_encoder"), shared.in_component("text_encoder_2"));
     commit(&scratch.store, "m", &[one.clone(), two.clone()]);
     assert!(verify(&scratch, &[]).bad.is_empty());
-    // Each is checked: the first one too.
+    // The entries of both components are checked.
     for at in [0, 1] {
         commit_changed(&scratch, "m", &[one.clone(), two.clone()], |entries| {
             entries[at].tensors[0].parts[0].offset += 1;
@@ -453,7 +453,7 @@ fn progress_adds_up_and_can_stop_it() {
 
 #[test]
 fn a_model_that_is_removed_meanwhile_is_no_finding() {
-    /// Removes a model once its blobs are known and before they are read.
+    /// Removes a model after its blobs are listed and before they are read.
     struct Remove<'s>(&'s Scratch, AtomicBool);
     impl Progress for Remove<'_> {
         fn begin(&self, _: &'static str, _: u64) {

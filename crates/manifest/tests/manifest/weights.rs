@@ -53,7 +53,7 @@ fn a_tensor_is_what_was_stored() {
     assert!(tensor.companion(Role::Scale).is_none());
 
     let tensor = weights.get("a.weight").unwrap();
-    // The logical shape and type, and those of the codes.
+    // The logical shape and type differ from those of the codes.
     assert_eq!((tensor.dtype(), tensor.shape().dims()), (Dtype::BF16, &[4, 64][..]));
     assert_eq!((tensor.weight().dtype, tensor.weight().shape.dims()), (Dtype::U32, &[4, 8][..]));
     assert_eq!(tensor.quantization().unwrap().to_string(), "int4-g32");
@@ -85,10 +85,10 @@ fn nothing_is_copied() {
                 Some((data.as_ptr().addr(), blob.tensors[0].part(role)?.offset))
             })
             .collect();
-        // Every array lies in one map, as far from its start as in the file; and a map starts on a page.
+        // Every array lies in one map, at the same distance from its start as in the file. A map starts on a page.
         let bases: Vec<_> = arrays.iter().map(|(at, offset)| at - usize::try_from(*offset).unwrap()).collect();
         assert!(bases.iter().all(|base| *base == bases[0] && base % 4096 == 0), "{bases:x?}");
-        // The same bytes again are the same place.
+        // A second call returns the same memory.
         assert_eq!(weights.get(&blob.name).unwrap().weight().data.as_ptr(), tensor.weight().data.as_ptr());
     }
 }
@@ -119,7 +119,7 @@ fn how_tensors_are_coded_is_said_where_all_are_coded_alike() {
     assert_eq!((mixed.quantization(), mixed.group_size()), (None, Some(16)));
 }
 
-/// Two encoders that share a blob, and a transformer with a tensor of the same name.
+/// Makes two encoders that share a blob, and a transformer with a tensor of the same name.
 fn pipeline() -> Scratch {
     let shared = Blob::plain("weight", 4, 1);
     with_blobs(&[

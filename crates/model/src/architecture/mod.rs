@@ -1,7 +1,5 @@
 //! Table of the architectures that some runtime runs, and peculiarities of model families.
 
-use crate::ModelConfig;
-
 /// Families, by `model_type`, whose checkpoints store fused expert weights as `[experts, in, out]`.
 const TRANSPOSED_FAMILIES: [&str; 5] = ["gpt_oss", "llama4", "llama4_text", "qwen3_vl_moe", "qwen3_vl_moe_text"];
 /// Prefixes of the class names of [`TRANSPOSED_FAMILIES`].
@@ -14,23 +12,23 @@ const KNOWN: &str = include_str!("known.txt");
 /// Endings that class names append to the name of the architecture.
 const ENDINGS: [&str; 4] = ["forcausallm", "forconditionalgeneration", "lmheadmodel", "model"];
 
-/// Whether some runtime that reads a store runs the model: one of [`ModelConfig::identifiers`] is in the table. A model
-/// without a name counts as known.
+/// Whether some runtime that reads a store runs the model: one of its identifiers, such as
+/// [`ModelConfig::identifiers`](crate::ModelConfig::identifiers), is in the table. A model without a name counts as known.
 #[must_use]
-pub fn is_known(config: &ModelConfig) -> bool {
+pub fn is_known(identifiers: &[String]) -> bool {
     let known = || KNOWN.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).map(plain);
     let is_known = |name: &String| known().any(|known| known == plain(name));
-    config.identifiers.is_empty() || config.identifiers.iter().any(is_known)
+    identifiers.is_empty() || identifiers.iter().any(is_known)
 }
 
-/// Whether checkpoints of this architecture store fused expert weights as `[experts, in, out]`.
-pub(crate) fn has_transposed_experts(config: &ModelConfig) -> bool {
-    let family = |name: &Option<String>| name.as_deref().is_some_and(|name| TRANSPOSED_FAMILIES.contains(&name));
-    let class = config.architecture.as_deref().unwrap_or_default();
-    family(&config.model_type)
-        || family(&config.text_model_type)
-        || family(&config.architecture)
-        || TRANSPOSED_CLASSES.iter().any(|prefix| class.starts_with(prefix))
+/// Whether checkpoints of this family store fused expert weights as `[experts, in, out]`.
+pub(crate) fn is_transposed_family(model_type: &str) -> bool {
+    TRANSPOSED_FAMILIES.contains(&model_type)
+}
+
+/// Whether checkpoints of this class store fused expert weights as `[experts, in, out]`.
+pub(crate) fn is_transposed_class(class: &str) -> bool {
+    TRANSPOSED_CLASSES.iter().any(|prefix| class.starts_with(prefix))
 }
 
 /// Returns the dense layers of an architecture whose configuration does not name them.
@@ -65,10 +63,7 @@ mod tests {
 
     #[test]
     fn architectures_and_model_types() {
-        let is_known = |names: &[&str]| {
-            let document = serde_json::json!({"architectures": names}).to_string();
-            is_known(&ModelConfig::parse(document.as_bytes()).expect("it is an object"))
-        };
+        let is_known = |names: &[&str]| is_known(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
         for names in [
             &["LlamaForCausalLM"][..],
             &["Qwen3MoeForCausalLM", "qwen3_moe"],

@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::{ConfigError, ModelConfig, parse_object};
+use super::{
+    document::{ConfigError, parse_object},
+    model::ModelConfig,
+};
 
 /// A diffusers pipeline, read from its `model_index.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 
-use super::{ConfigError, keys::QUANTIZATION, lenient, order, parse_object, text};
+use super::{
+    document::{ConfigError, parse_object, text},
+    keys::QUANTIZATION,
+    lenient, order,
+};
 
 /// Description of how a checkpoint stores its weights. It comes from `quantization`, `quantization_config` or
 /// `compression_config` of `config.json`, or from `ModelOpt`'s `hf_quant_config.json`.

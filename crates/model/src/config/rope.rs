@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Number, Value};
 
-use crate::Rope;
+use super::document::text;
+use crate::facts::Rope;
 
 const THETA: &[&str] = &["rope_theta", "rotary_emb_base", "rope_base"];
 /// Kinds of layer whose parameters stand for the whole model, where each kind has its own.
@@ -19,8 +20,7 @@ pub(super) fn read(levels: &[&Map<String, Value>]) -> Option<Rope> {
     let places: Vec<_> = of(GLOBAL).into_iter().chain(parameters).chain(scaling).collect();
     let number = |keys: &[&str]| places.iter().find_map(|place| number(place, keys));
     let top = |keys: &[&str]| levels.iter().find_map(|level| self::number(level, keys));
-    let kind =
-        places.iter().find_map(|place| ["rope_type", "type"].iter().find_map(|key| super::text(place.get(*key)?)));
+    let kind = places.iter().find_map(|place| ["rope_type", "type"].iter().find_map(|key| text(place.get(*key)?)));
     let rope = Rope {
         theta: number(THETA).or_else(|| top(THETA)),
         local_theta: of(LOCAL)

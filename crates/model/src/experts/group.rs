@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use longshore_st_format::Shape;
 
 use super::{
-    ExpertError,
+    error::ExpertError,
     name::{ExpertName, is_bias},
 };
 

@@ -7,7 +7,7 @@ use super::{
     path::without_wrappers,
     patterns::{Patterns, of_glob, wrapped},
 };
-use crate::{QuantizationMethod, SourceQuantization, WeightCoding, WeightGroup};
+use crate::config::quantization::{QuantizationMethod, SourceQuantization, WeightCoding, WeightGroup};
 
 /// What a description of quantized weights says about each module of a checkpoint.
 ///

@@ -107,7 +107,7 @@ mod tests {
             let error = Patterns::new(&["fine", bad]).expect_err("it should be refused");
             assert!(matches!(&error, ModuleError::Pattern { .. }), "{bad}: {error}");
         }
-        assert!(matches!(Patterns::new(&["a"; 1025]), Err(ModuleError::TooMany { found: 1025, .. })));
+        assert!(matches!(Patterns::new(&vec!["a"; 1025]), Err(ModuleError::TooMany { found: 1025, .. })));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Choice of ollama's renderer and parser for a model.
 
-use super::ChatTemplate;
+use super::template::ChatTemplate;
 
 /// Renderer and parser of a model. The renderer turns messages into a prompt; the parser reads the model's answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

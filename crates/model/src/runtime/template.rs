@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::config;
+use crate::config::document::parse_object_of;
 
 /// Largest `tokenizer_config.json` that is searched for a template, in bytes.
 const MAX_BYTES: u64 = 64 << 20;
@@ -55,7 +55,7 @@ impl ChatTemplate {
 /// Returns the template in the bytes of `tokenizer_config.json`: the only one, or the one named `default` in a list.
 fn embedded(bytes: &[u8]) -> Option<String> {
     let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-    let document = config::parse_object_of(bytes, MAX_BYTES).ok()?;
+    let document = parse_object_of(bytes, MAX_BYTES).ok()?;
     match document.get("chat_template")? {
         Value::Array(several) => {
             let default = several.iter().find(|one| one.get("name").and_then(Value::as_str) == Some("default"))?;

@@ -47,6 +47,6 @@ impl Plan {
 
 /// Warns if no runtime is known to run the model.
 fn unknown(config: &ModelConfig) -> Option<String> {
-    let name = config.architecture.as_ref().filter(|_| !architecture::is_known(config))?;
+    let name = config.architecture.as_ref().filter(|_| !architecture::is_known(&config.identifiers))?;
     Some(format!("no runtime known to read this store runs {name}; an export restores the checkpoint for others"))
 }

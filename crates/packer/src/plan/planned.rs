@@ -15,8 +15,8 @@ use crate::{
 /// The result of planning: every blob that an import will write, with its complete header and the way each tensor in it
 /// is made.
 ///
-/// A plan is a function of the [`Source`] and the [`PlanOptions`]. The same checkpoint gives the same plan wherever and
-/// however its files are stored. Executing the plan needs no further decision.
+/// A plan is a function of the [`Source`] and the [`PlanOptions`](crate::PlanOptions). The same checkpoint gives the
+/// same plan wherever and however its files are stored. Executing the plan needs no further decision.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Plan {

@@ -86,9 +86,7 @@ pub fn repair(
 }
 
 fn verify(names: Vec<ModelName>) -> VerifyOptions {
-    let mut options = VerifyOptions::default();
-    options.names = names;
-    options
+    VerifyOptions { names }
 }
 
 /// Whether a blob is not what its digest says, so that building it again helps.

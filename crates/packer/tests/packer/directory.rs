@@ -84,8 +84,7 @@ fn files_that_clash_are_refused() {
         for name in names {
             model.manifest.layers.push(Descriptor { name: Some((*name).to_owned()), ..layer.clone() });
         }
-        let mut options = ExportOptions::default();
-        options.shard_bytes = shard_bytes;
+        let options = ExportOptions { shard_bytes, ..ExportOptions::default() };
         let error = export(&store, &model, &target.join("out"), &options, &Silent).expect_err("they clash");
         assert!(matches!(&error, ExportError::Clash { path: found, .. } if found == path), "{names:?}: {error:?}");
         assert!(std::error::Error::source(&error).is_none(), "the machine is not at fault");

@@ -21,8 +21,7 @@ fn round_trip(source: &Source, shard_bytes: u64) {
     let store = store(&target);
     import_as(&store, "m", source, "none");
     let out = target.join("out");
-    let mut options = ExportOptions::default();
-    options.shard_bytes = shard_bytes;
+    let options = ExportOptions { shard_bytes, ..ExportOptions::default() };
     let outcome = export_to(&store, "m", &out, &options);
     let exported = open(&out).expect("what is exported can be imported");
     assert_eq!(tensors(&exported), tensors(source));
@@ -64,8 +63,7 @@ fn files_are_cut_at_the_limit() {
     let store = store(&target);
     import_as(&store, "m", &source, "none");
     let out = target.join("out");
-    let mut options = ExportOptions::default();
-    options.shard_bytes = 100_000;
+    let options = ExportOptions { shard_bytes: 100_000, ..ExportOptions::default() };
     let count = export_to(&store, "m", &out, &options).shards;
     let text = fs::read(out.join("model.safetensors.index.json")).expect("there are several files");
     let index = ShardIndex::parse(&text, &Limits::default()).expect("it is an index");
@@ -91,8 +89,7 @@ fn a_diffusers_component_keeps_its_name() {
     let (whole, cut) = (target.join("whole"), target.join("cut"));
     export_to(&store, "m", &whole, &ExportOptions::default());
     assert!(whole.join("diffusion_pytorch_model.safetensors").is_file());
-    let mut options = ExportOptions::default();
-    options.shard_bytes = 1;
+    let options = ExportOptions { shard_bytes: 1, ..ExportOptions::default() };
     export_to(&store, "m", &cut, &options);
     assert!(cut.join("diffusion_pytorch_model-00001-of-00002.safetensors").is_file());
     assert!(cut.join("diffusion_pytorch_model.safetensors.index.json").is_file());

@@ -124,8 +124,7 @@ fn every_profile_imports() {
     for scheme in ["none", "int4", "nvfp4"] {
         let setting = Setting::new(scheme);
         for profile in Profile::ALL {
-            let mut options = ImportOptions::default();
-            options.profile = profile;
+            let options = ImportOptions { profile, ..ImportOptions::default() };
             try_import(&setting.store, "m", &setting.plan, &options).expect("it has kernels");
             is_clean(&setting.store);
         }
@@ -166,8 +165,7 @@ fn numbers_that_are_not_finite() {
     assert_eq!(store.names().expect("it is ours"), []);
     is_clean(&store);
 
-    let mut options = ImportOptions::default();
-    options.allow_non_finite = true;
+    let options = ImportOptions { allow_non_finite: true, ..ImportOptions::default() };
     let outcome = try_import(&store, "m", &quantized, &options).expect("it is allowed");
     assert_eq!(
         outcome.warnings,

@@ -175,8 +175,7 @@ fn codes_of_another_program_are_kept() {
     let import = longshore_packer::ImportOptions::default();
     plan.import(&store, &name, &import, &longshore_manifest::Silent).expect("it can be stored");
     for (model, to) in [("m", "from-codes"), ("decoded", "from-floats")] {
-        let mut options = ExportOptions::default();
-        options.dequantize = Some(FloatType::BF16);
+        let options = ExportOptions { dequantize: Some(FloatType::BF16), ..ExportOptions::default() };
         export_to(&store, model, &place.join(to), &options);
     }
     let read = |dir: &str| tensors(&open(&place.join(dir)).expect("it is a checkpoint"));

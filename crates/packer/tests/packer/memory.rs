@@ -74,9 +74,11 @@ fn import_and_export(store: &Store, source: &Source, scheme: &str, out: &Path) {
     assert!(peak.above() < BOUND, "{} bytes to import {scheme}", peak.above());
 
     let model = read(store, "m");
-    let mut options = ExportOptions::default();
-    options.threads = std::num::NonZero::new(2);
-    options.dequantize = Some(FloatType::BF16);
+    let options = ExportOptions {
+        threads: std::num::NonZero::new(2),
+        dequantize: Some(FloatType::BF16),
+        ..ExportOptions::default()
+    };
     let peak = Peak::new();
     export(store, &model, out, &options, &peak).expect("it can be exported");
     assert!(peak.above() < BOUND, "{} bytes to export {scheme}", peak.above());

@@ -178,8 +178,7 @@ fn large_components_are_cut_into_files() {
     let (dir, target) = (pipeline(), Dir::new());
     let store = store(&target);
     import_as(&store, "m", &dir.open().expect("it is a pipeline"), "none");
-    let mut options = ExportOptions::default();
-    options.shard_bytes = 1;
+    let options = ExportOptions { shard_bytes: 1, ..ExportOptions::default() };
     export_to(&store, "m", &target.join("out"), &options);
     let written = files(&target.join("out"));
     for name in [
@@ -277,7 +276,7 @@ fn a_language_model_beside_a_pipeline_wins() {
     dir.weights("model.safetensors", &[("w.weight", &[2, 2])]);
     let source = dir.open().expect("it is both");
     assert_eq!((source.kind, source.architecture()), (Kind::Float, Some("LlamaForCausalLM")));
-    assert!(source.warnings[0].contains("not for the pipeline"), "{:?}", source.warnings);
+    assert!(source.warnings[0].contains("not as the pipeline"), "{:?}", source.warnings);
 }
 
 #[test]

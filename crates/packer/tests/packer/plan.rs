@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use longshore_packer::{
-    Arrangement, Kind, Plan, PlanError, PlanReport, PlannedBlob, Source, StackError,
+    Arrangement, Kind, Plan, PlanError, PlanReport, PlannedBlob, PlannedTensor, Source, StackError,
     longshore_model::experts::ExpertError,
 };
 use longshore_quant::Scheme;
@@ -16,7 +16,7 @@ use crate::support::{Dir, FLOAT_MODELS, chain, fixture, open, options, plan};
 /// Checks that hold for every plan.
 fn obeys(plan: &Plan, source: &Source) {
     let mut used: Vec<usize> =
-        plan.blobs.iter().flat_map(|blob| &blob.tensors).flat_map(|tensor| tensor.sources()).collect();
+        plan.blobs.iter().flat_map(|blob| &blob.tensors).flat_map(PlannedTensor::sources).collect();
     used.sort_unstable();
     assert_eq!(used, (0..source.tensors.len()).collect::<Vec<_>>(), "every tensor is used once");
 

@@ -103,8 +103,7 @@ fn a_global_scale_reaches_small_weights() {
     for global_scale in [false, true] {
         let plan =
             Plan::new(source.clone(), &PlanOptions { global_scale, ..options("nvfp4", "uniform") }).expect("it fits");
-        let mut options = ImportOptions::default();
-        options.measure = true;
+        let options = ImportOptions { measure: true, ..ImportOptions::default() };
         let outcome = try_import(&store, "m", &plan, &options).expect("it is imported");
         let (tiny, zeros) = (outcome.losses[0].1, outcome.losses[1].1);
         assert_eq!((zeros.max_abs.to_bits(), zeros.relative_rmse), (0, None));

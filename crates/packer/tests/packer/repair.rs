@@ -133,8 +133,7 @@ fn every_option() {
         let (dir, target) = (fixture(model), Dir::new());
         let (store, source) = (store(&target), dir.open().expect("a fixture is a model"));
         let plan = Plan::new(source.clone(), &plan_options).unwrap_or_else(|error| panic!("{what}: {}", chain(&error)));
-        let mut import = ImportOptions::default();
-        import.profile = profile;
+        let import = ImportOptions { profile, ..ImportOptions::default() };
         try_import(&store, "m", &plan, &import).unwrap_or_else(|error| panic!("{what}: {}", chain(&error)));
         survives(what, &store, &source);
     }
@@ -154,8 +153,7 @@ proptest! {
         let Ok(plan) = Plan::new(source.clone(), &options(scheme, "uniform")) else { return Ok(()) };
         let target = Dir::new();
         let store = store(&target);
-        let mut import = ImportOptions::default();
-        import.allow_non_finite = true;
+        let import = ImportOptions { allow_non_finite: true, ..ImportOptions::default() };
         let Ok(imported) = try_import(&store, "m", &plan, &import) else { return Ok(()) };
         let before = blobs(&store);
         let all: Vec<_> = before.keys().copied().collect();
@@ -254,8 +252,7 @@ fn only_the_named_models() {
     damage(&store, [shared, own, other]);
 
     // Blobs that both models need are repaired from either source. The rest of the other model is not looked at.
-    let mut only = RepairOptions::default();
-    only.names = vec![name("one")];
+    let mut only = RepairOptions { names: vec![name("one")], ..RepairOptions::default() };
     let outcome = mend(&store, &two.open().expect("it is a model"), &only);
     let repaired: Vec<_> = outcome.repaired.iter().map(|blob| blob.digest).collect();
     assert_eq!(repaired, [shared]);
@@ -304,8 +301,10 @@ fn a_policy_of_ones_own_is_given_again() {
     )
     .expect("it can be planned");
     try_import(&store, "m", &plan, &ImportOptions::default()).expect("it can be imported");
-    let mut given = RepairOptions::default();
-    given.policy = Some(Policy::parse("[[rule]]\naction = \"keep\"\n", "mine").expect("it is valid"));
+    let mut given = RepairOptions {
+        policy: Some(Policy::parse("[[rule]]\naction = \"keep\"\n", "mine").expect("it is valid")),
+        ..RepairOptions::default()
+    };
     let up = blob(&store, "m", UP);
     Damage::Cut.to(&store.blob_path(&up), 9);
     let left = mend(&store, &source, &given).left;
@@ -349,8 +348,7 @@ fn what_cannot_be_repaired() {
     let (store, source) = (store(&target), dir.open().expect("it is a model"));
     // The record of a measured import holds losses that only measuring gives.
     let plan = crate::support::plan(&source, "int4", "default");
-    let mut import = ImportOptions::default();
-    import.measure = true;
+    let import = ImportOptions { measure: true, ..ImportOptions::default() };
     try_import(&store, "m", &plan, &import).expect("it can be imported");
     let up = blob(&store, "m", UP);
     damage(&store, [up]);

@@ -109,8 +109,7 @@ proptest! {
         let store = store(&target);
         let outcome = try_import(&store, "m", &plan, &threads(count)).expect("it was planned");
         prop_assert!(outcome.warnings.is_empty());
-        let mut options = ExportOptions::default();
-        options.shard_bytes = shard_bytes;
+        let options = ExportOptions { shard_bytes, ..ExportOptions::default() };
         let out = target.join("out");
         export_to(&store, "m", &out, &options);
         let exported = open(&out).expect("what is exported can be imported");

@@ -45,8 +45,7 @@ impl Setting {
     /// Exports with a changed table. The export must fail and write nothing.
     fn fails(&self, edit: impl FnOnce(&mut TensorTable)) -> ExportError {
         let out = self.target.join("out");
-        let mut options = ExportOptions::default();
-        options.dequantize = Some(FloatType::F32);
+        let options = ExportOptions { dequantize: Some(FloatType::F32), ..ExportOptions::default() };
         let error = export(&self.store, &edited(&self.model, edit), &out, &options, &Silent).expect_err("it is wrong");
         assert!(!out.exists());
         error

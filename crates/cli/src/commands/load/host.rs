@@ -59,7 +59,7 @@ fn human(args: &Load, model: &Model, report: &Report) -> String {
     text
 }
 
-/// How long the least takes that any loader does for these files: to open each, ask its size, map it and touch its first page, on one
+/// Measures the least work that any loader does for these files: to open each, query its size, map it and touch its first page, on one
 /// thread. No header is read, so that [`longshore_st_format::open`] would measure more than that.
 fn plain_loop(paths: &[PathBuf]) -> anyhow::Result<Duration> {
     let started = Instant::now();

@@ -46,7 +46,7 @@ pub(super) fn run(
         last = Some(weights.load(&how).map_err(advice)?);
         report.seconds.push(started.elapsed().as_secs_f64());
         (report.tensors, report.bytes) = (weights.len(), weights.bytes());
-        // What is mapped twice at once would count twice as memory.
+        // A file that is mapped twice at once would count twice as memory.
         drop(weights);
         report.note_bound(read_mapped(&Weights::open(store, model, options)?).as_secs_f64());
     }
@@ -77,12 +77,12 @@ fn advice(error: LoadError) -> anyhow::Error {
             };
             Advice::failure(error.to_string()).hint(hint).into()
         }
-        // What was at fault with the input was found before: this is the machine, or MLX.
+        // Faults of the input were found before: this is the machine, or MLX.
         error => Advice::failure(text(&error)).into(),
     }
 }
 
-/// How long it takes to copy every byte of the tensors, from where it is mapped into a buffer that stays in a core's cache, with a thread for
+/// Measures the time to copy every byte of the tensors from its map into a buffer that stays in a core's cache, with a thread for
 /// each core. No loader that reads its data can be faster. Pages are mapped before the clock runs, as those of a file are that was just
 /// loaded from its mapping.
 fn read_mapped(weights: &Weights) -> Duration {

@@ -1,11 +1,11 @@
-//! What every device refuses alike, and what to do about it.
+//! Errors that all devices share, with their hints.
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use longshore_manifest::{ModelName, weights::CorruptError};
 
 use crate::{advice::Advice, args::Load};
 
-/// What to do about a pattern that is none.
+/// Hint for a glob that does not parse.
 pub(super) const QUOTE: &str = "quote the pattern: --select '*.self_attn.*'";
 
 /// The patterns of `--select`, or which of them is none.

@@ -1,4 +1,4 @@
-//! What a load says of itself: one document, of which each device fills in what it has, and the lines for people that devices share.
+//! Report of a load: one document, of which each device fills in its part, and the lines for people that devices share.
 
 use std::fmt::Write as _;
 
@@ -22,17 +22,17 @@ pub(super) struct Report {
     pub(super) start: Option<Start>,
     #[serde(rename = "limit")]
     pub(super) bound: Bound,
-    /// Of the first load; absent where all was in the page cache.
+    /// Cold bytes of the first load; absent where all bytes were in the page cache.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cold: Option<Cold>,
-    /// Of the last load; absent where nothing counts what is verified.
+    /// Verified blobs of the last load; absent where the device does not count them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) verified: Option<Verified>,
     /// In bytes; absent where the platform does not say.
     pub(super) peak_rss: Option<u64>,
 }
 
-/// What the first load on a device pays for, and the others do not.
+/// Costs of the first load on a device only.
 #[derive(Serialize)]
 pub(super) struct Start {
     /// The median of all loads but the first, which makes the ring of pinned memory too; absent where there is no other.
@@ -41,7 +41,7 @@ pub(super) struct Start {
     pub(super) context_seconds: f64,
 }
 
-/// What no load can be faster than, measured in the same run.
+/// Bound of a load's speed, measured in the same run.
 #[derive(Serialize)]
 pub(super) struct Bound {
     what: &'static str,
@@ -51,11 +51,11 @@ pub(super) struct Bound {
     seconds: Option<f64>,
 }
 
-/// What was read past the page cache.
+/// Bytes that were read past the page cache.
 #[derive(Serialize)]
 pub(super) struct Cold {
     pub(super) bytes: u64,
-    /// Of those, what was read many reads at once; the others a read at a time.
+    /// Bytes of these that were read many reads at once; the others were read one read at a time.
     pub(super) io_uring_bytes: u64,
 }
 
@@ -67,7 +67,7 @@ pub(super) struct Verified {
 }
 
 impl Report {
-    /// Of no load yet; `bound` says what the bound measures.
+    /// A report before the first load; `bound` names the measurement of the bound.
     pub(super) fn new(device: impl Into<String>, bound: &'static str) -> Self {
         Self {
             version: VERSION,
@@ -89,12 +89,12 @@ impl Report {
         (self.bound.seconds, self.bound.gb_per_s) = (Some(least), rate(self.bytes, least));
     }
 
-    /// What was loaded, and what it is now.
+    /// The loaded model, and its present state.
     pub(super) fn heading(&self, args: &Load, place: &str) -> String {
         format!("{}: {}, {} {place}\n", args.name, plural(self.tensors, "tensor"), size(self.bytes))
     }
 
-    /// How long it took each time, and the bound beside it.
+    /// Time of each load, and the bound beside it.
     pub(super) fn timings(&self, text: &mut String, args: &Load) {
         let loaded = if args.verify { "loaded and verified" } else { "loaded" };
         let line = |time| format!("{} ({} GB/s)", seconds(time), three_digits(rate(self.bytes, time)));
@@ -112,7 +112,7 @@ impl Report {
         let _ = writeln!(text, "  limit     {found}: {what}");
     }
 
-    /// How much memory it took, and what there is to say about that.
+    /// Memory that the load took, with a remark.
     pub(super) fn memory(&self, text: &mut String, rest: &str) {
         if let Some(peak) = self.peak_rss {
             let _ = writeln!(text, "  peak memory {}{rest}", size(peak));

@@ -1,9 +1,9 @@
-//! What a model is that another program stored: its own `config.json` says more than the table that its blobs make.
+//! Facts about a model that another program stored: its `config.json` says more than the table that its blobs make.
 
 use longshore_manifest::{Store, document::Facts, store::Model};
 use longshore_model::{MAX_CONFIG_BYTES, ModelConfig};
 
-/// What `config.json` says, where it can be read; what the table says of components is kept.
+/// Facts from `config.json`, where it can be read; the components stay those of the table.
 pub(super) fn facts(store: &Store, model: &Model, found: &Facts) -> Option<Facts> {
     let (_, layer) = model.manifest.files().find(|(name, _)| name.as_str() == "config.json")?;
     let path = Some(store.blob_path(&layer.digest))

@@ -1,4 +1,4 @@
-//! What a model is whose weights are a GGUF file: as much as its config says.
+//! Facts about a model whose weights are a GGUF file, from its config.
 
 use std::process::ExitCode;
 

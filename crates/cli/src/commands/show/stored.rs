@@ -1,4 +1,4 @@
-//! What the store knows of every model, whatever its weights are.
+//! Facts that the store has of every model, whatever its weights are.
 
 use std::collections::BTreeMap;
 

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::support::Sandbox;
 use render::{Document, render};
 
-/// What is asked for; nothing first.
+/// Requested scheme; nothing first.
 const REQUESTS: [Option<&str>; 5] = [None, Some("int4"), Some("int8"), Some("nvfp4"), Some("mxfp8")];
 const POLICIES: [&str; 4] = ["default", "uniform", "v0.16", "v0.32"];
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write};
 use longshore_manifest::Digest;
 use serde::Deserialize;
 
-/// What a dry run answered.
+/// Answer of a dry run.
 pub(super) enum Document {
     /// The document, and what stderr said.
     Plan { text: String, notes: String },
@@ -96,7 +96,7 @@ pub(super) fn render(documents: &[(&str, Document)]) -> String {
     text
 }
 
-/// What the plans have in common.
+/// The common part of the plans.
 fn head(text: &mut String, plan: &Plan) {
     let Plan { kind, policy, architecture, files, source_bytes, .. } = plan;
     let architecture = architecture.as_deref().unwrap_or("no architecture");
@@ -185,7 +185,7 @@ fn totals(text: &mut String, documents: &[(&str, Document)], plans: &[(&str, Pla
     }
 }
 
-/// What was said beside, and which requests were refused.
+/// Accompanying messages, and refused requests.
 fn notes(text: &mut String, documents: &[(&str, Document)]) {
     let mut said: Vec<(&str, Vec<&str>)> = Vec::new();
     for (request, document) in documents {

@@ -1,4 +1,4 @@
-//! What the end of a file, and padding, must be.
+//! Rules for the end of a file and for padding.
 
 use longshore_gguf::{Gguf, HeaderError as E};
 

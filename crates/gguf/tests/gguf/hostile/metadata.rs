@@ -1,4 +1,4 @@
-//! What pairs are refused.
+//! Refused pairs.
 
 use longshore_gguf::{HeaderError as E, NameError, Part};
 

@@ -11,7 +11,7 @@ use crate::{
     util::{message, parse},
 };
 
-/// What is wrong with a file, by the path that every whole file takes.
+/// The error of a file, by the path that every whole file takes.
 fn refuse(bytes: &[u8]) -> E {
     Gguf::new(bytes).expect_err("it should be refused")
 }

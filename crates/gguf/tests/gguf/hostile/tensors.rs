@@ -1,4 +1,4 @@
-//! What tensors are refused.
+//! Refused tensors.
 
 use longshore_gguf::{Header, HeaderError as E, Limits, NameError};
 
@@ -104,7 +104,7 @@ fn sums_beyond_any_file() {
     let raw = Raw::default().tensor(huge("a", 0)).tensor(huge("b", len)).tensor(huge("c", 2 * len));
     let error = refuse_with(&raw.bytes(), &["2^64", "\"b\""]);
     assert!(matches!(error, E::FileTooLong { .. }));
-    // Of this one the padding alone would pass the end of every file.
+    // The padding of this tensor alone would pass the end of every file.
     let start = Raw::default().tensor(huge("a", 0)).header().len() as u64;
     let elements = (u64::MAX - start) / 8;
     let raw = Raw::default().tensor(RawTensor { extents: vec![elements], ..huge("a", 0) });

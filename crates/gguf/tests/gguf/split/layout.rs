@@ -9,7 +9,7 @@ fn dims(len: u64) -> Dims {
     Dims::new(&[len]).unwrap()
 }
 
-/// What the planned files have, as tensors' names.
+/// Tensors of the planned files, by name.
 fn names(layout: &SplitLayout) -> Vec<String> {
     let names =
         |layout: &Layout| layout.parsed().iter().map(|tensor| tensor.name().to_owned()).collect::<Vec<_>>().join(" ");

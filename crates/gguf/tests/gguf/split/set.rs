@@ -25,7 +25,7 @@ fn put(dir: &Path, files: &[Raw]) -> Vec<PathBuf> {
     paths
 }
 
-/// What is wrong with these files, opened by each of them: the same, and with these facts.
+/// Opens a set by each of its files, and checks that the error is the same and names these facts.
 fn refuse(files: &[Raw], at: usize, facts: &[&str]) -> M {
     let dir = tempfile::tempdir().unwrap();
     let paths = put(dir.path(), files);
@@ -75,7 +75,7 @@ fn a_file_alone_is_a_set_of_one() {
     {
         assert_eq!(alone(name, plain.clone()).unwrap().members().len(), 1, "{name}");
     }
-    // What merging leaves behind, and a split into one.
+    // Keys that remain after merging, and after a split into one file.
     for count in [0, 1] {
         assert_eq!(alone("m.gguf", plain.clone().split(0, count, 7)).unwrap().len(), 1);
     }

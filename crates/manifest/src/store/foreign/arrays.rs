@@ -1,4 +1,4 @@
-//! The arrays of a model's blobs, by component.
+//! Arrays in a model's blobs, by component.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,39 +11,40 @@ use crate::{
     document::{Role, is_component},
 };
 
-/// What ollama called the only array of a blob before v0.16. The layer's name is the tensor's.
+/// Name that ollama gave the only array of a blob before v0.16. The tensor then has the name of the layer.
 const DATA: &str = "data";
 
-/// The headers of a model's tensor blobs.
+/// Headers of a model's tensor blobs.
 pub(super) type Headers = HashMap<Digest, Header>;
 
-/// The tensor layers of a pipeline's component, or of a model of one part.
+/// Tensor layers of a pipeline's component, or of a model of one part.
 pub(super) struct Component<'m> {
     pub(super) name: Option<&'m str>,
-    /// In the manifest's order.
+    /// Tensor blobs in the order of the manifest.
     pub(super) blobs: Vec<Blob<'m>>,
 }
 
-/// A tensor blob: the first layer that has it, or each of them where the layer gives its array the name.
+/// A tensor blob. It has one entry, for the first layer that has it; a blob whose array has no name has one for each
+/// layer.
 pub(super) struct Blob<'m> {
     pub(super) digest: Digest,
     component: Option<&'m str>,
-    /// The layer's name without the component.
+    /// Name of the layer without the component.
     layer: &'m str,
     header: &'m Header,
-    /// Whether its only array has its name from the layer.
+    /// Whether the only array has its name from the layer.
     is_unnamed: bool,
 }
 
 /// One array of a blob: a tensor, or a part of one.
 #[derive(Clone, Copy)]
 pub(super) struct Array<'m> {
-    /// The tensor's name, or the part's, without a component's prefix.
+    /// Name of the tensor, or of the part, without a component's prefix.
     pub(super) name: &'m str,
     pub(super) blob: Digest,
     pub(super) info: &'m TensorInfo,
     pub(super) header: &'m Header,
-    /// Whether it has its name from the layer, as the blob calls it [`DATA`].
+    /// Whether the name comes from the layer, because the blob calls the array [`DATA`].
     is_unnamed: bool,
 }
 
@@ -51,7 +52,7 @@ pub(super) struct Array<'m> {
 pub(super) struct Arrays<'m>(HashMap<&'m str, Array<'m>>);
 
 impl Store {
-    /// The headers of the tensor blobs, read in parallel. The error is that of the first layer that has one.
+    /// Reads the headers of the tensor blobs in parallel. Returns the error of the first layer that has one.
     pub(super) fn headers(&self, manifest: &Manifest) -> Result<Headers, TableError> {
         let (limits, mut seen) = (Limits::default(), HashSet::new());
         let is_new = |digest| seen.insert(digest);
@@ -74,7 +75,8 @@ fn tensor_layers(manifest: &Manifest, mut wanted: impl FnMut(Digest) -> bool) ->
     layers.map(|layer| (layer.name.as_deref().unwrap_or_default(), layer.digest))
 }
 
-/// The model's components, in the order of their first layers: one without a name for a model of one part.
+/// Returns the model's components, in the order of their first layers. A model of one part has one component without a
+/// name.
 pub(super) fn components<'m>(manifest: &'m Manifest, headers: &'m Headers) -> Vec<Component<'m>> {
     let mut components: Vec<Component<'m>> = Vec::new();
     let (mut places, mut seen) = (HashMap::new(), HashSet::new());
@@ -89,7 +91,7 @@ pub(super) fn components<'m>(manifest: &'m Manifest, headers: &'m Headers) -> Ve
             components.len() - 1
         });
         let is_unnamed = header.len() == 1 && header.get(DATA).is_some() && layer != DATA;
-        // However many layers name a blob, its header is gone through once.
+        // The header of a blob is processed once, however many layers name the blob.
         if seen.insert((at, digest, is_unnamed.then_some(layer))) {
             components[at].blobs.push(Blob { digest, component: name, layer, header, is_unnamed });
         }
@@ -98,14 +100,14 @@ pub(super) fn components<'m>(manifest: &'m Manifest, headers: &'m Headers) -> Ve
 }
 
 impl Component<'_> {
-    /// The number of arrays in its blobs.
+    /// Returns the number of arrays in the blobs.
     pub(super) fn len(&self) -> usize {
         self.blobs.iter().map(|blob| blob.header.len()).fold(0, usize::saturating_add)
     }
 }
 
 impl<'m> Blob<'m> {
-    /// Its arrays, in byte order of the names in the blob.
+    /// Iterates over the arrays of all blobs, in byte order of their names within each blob.
     pub(super) fn arrays(&self) -> impl Iterator<Item = Array<'m>> {
         let Self { digest, component, layer, header, is_unnamed } = *self;
         header.names().filter_map(move |key| {
@@ -121,8 +123,8 @@ impl<'m> Arrays<'m> {
         Self(component.blobs.iter().flat_map(Blob::arrays).map(|array| (array.name, array)).collect())
     }
 
-    /// A part of the tensor whose codes are `weight`. A scale stands in the same blob, or in another if neither blob has names;
-    /// biases and global scales are parts only of what has a scale.
+    /// Returns a part of the tensor whose codes are `weight`. A scale is in the same blob, or in another blob if
+    /// neither blob names its array. Only a tensor with a scale has biases and global scales.
     pub(super) fn companion(&self, weight: &Array<'m>, role: Role) -> Option<Array<'m>> {
         if weight.info.dtype() != Dtype::U32 {
             return None;
@@ -141,17 +143,17 @@ impl<'m> Arrays<'m> {
         if role == Role::Scale { Some(scale) } else { find(role) }
     }
 
-    /// The second scale of NVFP4 codes under the name that `ModelOpt` gives it, in a blob of its own.
+    /// Returns the second scale of NVFP4 codes, under `ModelOpt`'s name and in a blob of its own.
     pub(super) fn second_scale(&self, weight: &Array<'m>) -> Option<Array<'m>> {
         let found = self.0.get(&*format!("{}_scale_2", weight.name))?;
         let scale = self.companion(weight, Role::Scale)?;
         let last = |array: &Array<'_>| array.info.shape().dims().last().copied();
-        // A group of 16 codes takes two words and one byte of scale.
+        // A group of 16 codes takes two words, and has one byte of scale.
         let is_nvfp4 = scale.info.dtype() == Dtype::U8 && last(weight) == last(&scale)?.checked_mul(2);
         (is_nvfp4 && found.info.dtype() == Dtype::F32).then_some(*found)
     }
 
-    /// Whether it is a part of another array's tensor.
+    /// Whether `array` is a part of another array's tensor.
     pub(super) fn is_companion(&self, array: &Array<'m>) -> bool {
         let is_part = |suffix: &str, role: Role| {
             let Some(weight) = array.name.strip_suffix(suffix).and_then(|weight| self.0.get(weight)) else {
@@ -172,21 +174,21 @@ impl<'m> Arrays<'m> {
 }
 
 impl<'m> Array<'m> {
-    /// The array of the same blob whose name goes on with `suffix`.
+    /// Returns the array of the same blob whose name is this name and `suffix`.
     pub(super) fn beside(&self, suffix: &str) -> Option<Self> {
         let info = self.header.get(&format!("{}{suffix}", self.info.name()))?;
-        // A prefix that the one name lacks, the other lacks too.
+        // Both names have the component's prefix, or neither has.
         let name = &info.name()[self.info.name().len() - self.name.len()..];
         Some(Self { name, info, ..*self })
     }
 
-    /// What the blob's metadata says of it: of itself, or of all that the blob holds.
+    /// Returns what the blob's metadata states under `key` about this array, and about all arrays of the blob.
     pub(super) fn metadata(&self, key: &str) -> [Option<&'m str>; 2] {
         let metadata = self.header.metadata();
         [format!("{}.{key}", self.info.name()), key.to_owned()].map(|key| metadata.get(&key).map(String::as_str))
     }
 
-    /// Its type and shape, for messages.
+    /// Describes type and shape, for messages.
     pub(super) fn describe(&self) -> String {
         format!("{} {}", self.info.dtype(), self.info.shape())
     }

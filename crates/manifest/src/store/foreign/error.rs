@@ -2,87 +2,87 @@ use longshore_st_format::OpenError;
 
 use crate::{Digest, document::DocumentError};
 
-/// Why the tensors of a model that another program stored are not known.
+/// Reason why the tensors of a model that another program stored are not known.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TableError {
-    /// The weights are one file of another format.
-    #[error("{name} is a GGUF model: its weights are one file in that format, and no safetensors")]
+    /// The weights are one GGUF file.
+    #[error("{name} is a GGUF model: its weights are one file in that format, not in safetensors")]
     Gguf {
-        /// The model's name.
+        /// Name of the model.
         name: String,
     },
     /// The manifest lists no blob of tensors.
     #[error("{name} has no blob of tensors")]
     NoTensors {
-        /// The model's name.
+        /// Name of the model.
         name: String,
     },
-    /// Its components have more arrays together than any real model.
+    /// The components together have more arrays than any real model.
     #[error("its components have {arrays} arrays together, expected at most {limit}")]
     TooLarge {
-        /// How many they have: those of a blob count once for each component that names it.
+        /// Number of arrays. Those of a blob count once for each component that names it.
         arrays: usize,
-        /// The most that a table is made of.
+        /// Largest number of arrays in a table.
         limit: usize,
     },
-    /// A blob is missing, or is no safetensors file.
+    /// A blob is missing, or is not a safetensors file.
     #[error("cannot read the header of the blob of layer {layer:?}")]
     Header {
-        /// The blob.
+        /// Digest of the blob.
         digest: Digest,
-        /// The first layer that has it.
+        /// Name of the first layer with the blob.
         layer: String,
-        /// Which file, and what is wrong with it.
+        /// Error with the file and the problem.
         source: Box<OpenError>,
     },
-    /// Nothing says how a tensor is coded, and its shapes do not tell.
+    /// Nothing states the coding of a tensor, and its shapes do not imply it.
     #[error(
         "nothing says how tensor {tensor:?} of blob {digest} is coded: {parts} can be {}",
-        if candidates.is_empty() { "no type that is known".to_owned() } else { candidates.join(" or ") }
+        if candidates.is_empty() { "no known type".to_owned() } else { candidates.join(" or ") }
     )]
     Ambiguous {
-        /// The blob of its codes.
+        /// Blob of the tensor's codes.
         digest: Digest,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
-        /// The types and shapes of its parts.
+        /// Types and shapes of the tensor's parts.
         parts: String,
-        /// The types that they can be.
+        /// Types that the parts fit.
         candidates: Vec<String>,
     },
-    /// A tensor's parts are not those of the type that metadata says.
+    /// The parts of a tensor do not fit the type in the metadata.
     #[error("tensor {tensor:?} of blob {digest} is said to be {said}, which {parts} are not")]
     Contradiction {
-        /// The blob of its codes.
+        /// Blob of the tensor's codes.
         digest: Digest,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
-        /// The types and shapes of its parts.
+        /// Types and shapes of the tensor's parts.
         parts: String,
-        /// The type, as it is written there.
+        /// Type as the metadata spells it.
         said: String,
     },
-    /// A tensor's parts do not fit together.
+    /// The parts of a tensor contradict each other.
     #[error("tensor {tensor:?} of blob {digest}: {problem}")]
     Tensor {
-        /// The blob of its weight.
+        /// Blob of the tensor's weight.
         digest: Digest,
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
-        /// What does not fit.
+        /// Description of the contradiction.
         problem: String,
     },
-    /// The tensors do not fit together: two have one name, for example.
-    #[error("its tensors make no table")]
+    /// The tensors contradict each other. For example, two have one name.
+    #[error("its tensors contradict each other")]
     Table {
-        /// What does not fit.
+        /// Description of the contradiction.
         source: DocumentError,
     },
 }
 
 impl TableError {
-    /// The blob that is at fault, where it is one.
+    /// Returns the blob at fault, if a single blob is.
     #[must_use]
     pub fn digest(&self) -> Option<Digest> {
         match self {

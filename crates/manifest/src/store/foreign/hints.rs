@@ -1,4 +1,4 @@
-//! What a model's JSON files say that its blobs may not.
+//! Facts about tensors that a model's JSON files state and its blobs may lack.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,19 +9,19 @@ use serde_json::{Map, Value};
 use super::{Store, scheme::Said};
 use crate::{Config, Digest, Manifest, document::Facts};
 
-/// What to go by for tensors whose blobs say nothing.
+/// Hints for tensors whose blobs do not state their coding.
 pub(super) struct Hints {
-    /// The type of values whose codes do not say it.
+    /// Type of values whose codes do not imply it.
     pub(super) float: Dtype,
-    /// What is said of the model as a whole, for where shapes leave a choice: most certain first.
+    /// Descriptions of the model as a whole, most certain first. They decide where shapes leave a choice.
     pub(super) weak: Vec<Said>,
     /// MLX's description of the weights that it quantized.
     quantization: Option<SourceQuantization>,
 }
 
 impl Hints {
-    /// Reads the files of one component, or of a model of one part. A file that cannot be read says nothing. `index` is what
-    /// `model_index.json` holds.
+    /// Reads the files of one component, or of a model of one part. A file that cannot be read gives no hints. `index`
+    /// is the content of `model_index.json`.
     pub(super) fn read(
         files: &Files<'_>,
         index: &Map<String, Value>,
@@ -34,7 +34,7 @@ impl Hints {
             |key: &str| index.get(key).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
         let of_index = text("quantization").map(|name| Said::new(&name, text("group_size").as_deref()));
         let of_config = Some(Said::new(&config.file_type, None)).filter(|said| !said.quant_type.is_empty());
-        // Other descriptions are of weights that ollama does not keep as they are.
+        // Other descriptions are about weights that ollama converts.
         let is_of_mlx = |said: &SourceQuantization| said.method == QuantizationMethod::Mlx;
         Self {
             float: own.dtype.unwrap_or(Dtype::BF16),
@@ -43,7 +43,7 @@ impl Hints {
         }
     }
 
-    /// What `config.json` says of a tensor: of its module, or of all.
+    /// Returns what `config.json` states about a tensor: the entry of its module, or else the general one.
     pub(super) fn said(&self, tensor: &str) -> Option<Said> {
         let quantization = self.quantization.as_ref()?;
         let module = tensor.strip_suffix(".weight").unwrap_or(tensor);
@@ -58,7 +58,7 @@ impl Hints {
     }
 }
 
-/// What the model is, as its `config.json` or a pipeline's `model_index.json` says.
+/// Returns the facts about a model from its `config.json`, or from a pipeline's `model_index.json`.
 pub(in crate::store) fn facts(store: &Store, manifest: &Manifest) -> Facts {
     let files = Files::of(store, manifest);
     if let Some(own) = files.config("config.json") {
@@ -66,7 +66,7 @@ pub(in crate::store) fn facts(store: &Store, manifest: &Manifest) -> Facts {
     }
     let Some(bytes) = files.bytes("model_index.json") else { return Facts::default() };
     let Ok(index) = PipelineIndex::parse(&bytes) else { return Facts::default() };
-    // ollama writes the one for the other.
+    // ollama stores a pipeline's class as `architecture` of `model_index.json`.
     let of_ollama = || files.object("model_index.json")?.get("architecture")?.as_str().map(str::to_owned);
     let architecture = index.config.class_name.or_else(of_ollama);
     let tensors = manifest.layers.iter().filter(|layer| layer.is_tensor());
@@ -78,7 +78,7 @@ pub(in crate::store) fn facts(store: &Store, manifest: &Manifest) -> Facts {
     Facts { architecture, components, ..Facts::default() }
 }
 
-/// The model's companion files, by name.
+/// Companion files of a model, by name.
 pub(super) struct Files<'m> {
     store: &'m Store,
     by_name: HashMap<&'m str, Digest>,
@@ -93,18 +93,18 @@ impl<'m> Files<'m> {
         Self { store, by_name }
     }
 
-    /// The bytes of one of its JSON files, if the file is there and readable.
+    /// Returns the bytes of a JSON file, if it exists and can be read.
     fn bytes(&self, name: &str) -> Option<Vec<u8>> {
         let path = self.store.blob_path(self.by_name.get(name)?);
         crate::fs::read_at_most(&path, MAX_CONFIG_BYTES).ok()?.ok()
     }
 
-    /// One of its JSON files, if it is an object.
+    /// Returns the object in a JSON file, if the file holds one.
     pub(super) fn object(&self, name: &str) -> Option<Map<String, Value>> {
         serde_json::from_slice(&self.bytes(name)?).ok()
     }
 
-    /// One of its model configurations.
+    /// Returns the model configuration in a JSON file.
     fn config(&self, name: &str) -> Option<ModelConfig> {
         ModelConfig::parse(&self.bytes(name)?).ok()
     }

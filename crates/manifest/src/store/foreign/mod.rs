@@ -1,4 +1,5 @@
-//! The tensors of a model that has no table: another program stored it. The headers of its blobs tell.
+//! Tensors of models without a table, which another program stored. Their table is made from the headers of their
+//! blobs.
 
 mod arrays;
 mod error;
@@ -18,14 +19,14 @@ pub(super) use hints::facts;
 use hints::{Files, Hints};
 use scheme::Parts;
 
-/// The `model_format` of a model that is one GGUF file.
+/// `model_format` of a model that is one GGUF file.
 const GGUF: &str = "gguf";
-/// The most arrays that a table is made of. Each component that names a blob has its arrays, so that a manifest and a blob, both small,
-/// could ask for any number.
+/// Largest number of arrays in a table. Each component that names a blob gets all its arrays, so a small manifest and a
+/// small blob could otherwise ask for any number.
 const MAX_ARRAYS: usize = 1 << 20;
 
 impl Model {
-    /// Whether its weights are one file in the format GGUF, which is listed and verified, and not read.
+    /// Whether the weights are one GGUF file. Such a model can be listed and verified, but its tensors cannot be read.
     #[must_use]
     pub fn is_gguf(&self) -> bool {
         is_gguf(&self.config, &self.manifest)
@@ -37,19 +38,19 @@ fn is_gguf(config: &Config, manifest: &Manifest) -> bool {
 }
 
 impl Store {
-    /// The tensor table of `model`: its own, or where another program stored it, one made from the headers of its blobs, which are
-    /// read in parallel on the current rayon pool.
+    /// Returns the tensor table of `model`. For a model that another program stored, the table is made from the headers
+    /// of the model's blobs, which are read in parallel on the current rayon pool.
     ///
-    /// All three ways in which ollama has written tensors are read: a blob of one array called `data`, with scales and biases in
-    /// layers of their own; a blob of named arrays with `.scale`, `.bias` and `.global_scale`; and groups of several tensors,
-    /// whose metadata is for all of them or for each. What metadata says of a tensor's type beats what shapes say; where nothing
-    /// says it and shapes leave a choice, that is an error.
+    /// Supports all three ways in which ollama has written tensors: a blob with one array called `data`, and scales and
+    /// biases in layers of their own; a blob with named arrays and `.scale`, `.bias` and `.global_scale`; and groups of
+    /// several tensors with metadata for all tensors or for each. A type in the metadata takes precedence over one
+    /// implied by shapes. If no type is stated and shapes leave a choice, the result is an error.
     ///
     /// # Errors
     ///
-    /// [`TableError::Gguf`] for a model that is a GGUF file, [`TableError::NoTensors`] for one without tensors;
-    /// [`TableError::Header`] for a blob that is missing or whose header is not valid; the other variants for tensors that
-    /// contradict themselves.
+    /// [`TableError::Gguf`] for a model that is a GGUF file, [`TableError::NoTensors`] for a model without tensors,
+    /// [`TableError::Header`] for a blob that is missing or whose header is not valid, and the other variants for
+    /// tensors that contradict themselves.
     pub fn table(&self, model: &Model) -> Result<Arc<TensorTable>, TableError> {
         if let Some(table) = &model.config.longshore {
             return Ok(Arc::clone(table));
@@ -62,7 +63,7 @@ impl Store {
         Ok(Arc::new(table))
     }
 
-    /// The table that the headers of the model's blobs make; `None` where it has no blob of tensors.
+    /// Makes a table from the headers of the model's blobs. Returns `None` if the model has no blob of tensors.
     pub(super) fn read_table(&self, config: &Config, manifest: &Manifest) -> Result<Option<TensorTable>, TableError> {
         let headers = self.headers(manifest)?;
         if headers.is_empty() {
@@ -85,14 +86,14 @@ impl Store {
     }
 }
 
-/// Adds what the blobs of one component hold.
+/// Adds the tensors in the blobs of one component.
 fn add(component: &Component<'_>, hints: &Hints, blobs: &mut Vec<BlobEntry>) -> Result<(), TableError> {
     let arrays = Arrays::of(component);
     let mut seen = HashSet::new();
     for blob in &component.blobs {
         let mut tensors = Vec::new();
         for array in blob.arrays() {
-            // A blob may hold a tensor with the component's prefix and without.
+            // A blob may hold a tensor both with and without the component's prefix.
             if arrays.is_companion(&array) || !seen.insert((array.name, array.blob)) {
                 continue;
             }
@@ -105,7 +106,7 @@ fn add(component: &Component<'_>, hints: &Hints, blobs: &mut Vec<BlobEntry>) -> 
     Ok(())
 }
 
-/// One tensor, from its weight.
+/// Makes the entry of one tensor from its weight.
 fn tensor(arrays: &Arrays<'_>, weight: &Array<'_>, hints: &Hints) -> Result<TensorEntry, TableError> {
     let stored = part(weight, weight, Role::Weight);
     let Some(scale) = arrays.companion(weight, Role::Scale) else {
@@ -126,7 +127,7 @@ fn tensor(arrays: &Arrays<'_>, weight: &Array<'_>, hints: &Hints) -> Result<Tens
     }
 }
 
-/// Where an array of the tensor whose weight is `weight` lies.
+/// Returns the place of an array of the tensor whose weight is `weight`.
 fn part(array: &Array<'_>, weight: &Array<'_>, role: Role) -> Part {
     let range = array.info.file_range(array.header);
     Part {

@@ -1,28 +1,28 @@
-//! How a tensor's values are coded: as metadata says, else as the shapes of its parts tell.
+//! Coding of a tensor's values, from metadata or else from the shapes of its parts.
 
 use longshore_st_format::{Dtype, Shape};
 
 use super::{Array, Hints, TableError};
 use crate::document::{Coding, Quantization, Role};
 
-/// The arrays of a quantized tensor that its type shows in.
+/// Arrays of a quantized tensor that indicate its type.
 pub(super) struct Parts<'a> {
     pub(super) weight: &'a Array<'a>,
     pub(super) scale: &'a Array<'a>,
     pub(super) bias: Option<&'a Array<'a>>,
 }
 
-/// What something says about a tensor's type.
+/// Statement of a tensor's type in metadata or a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Said {
-    /// The canonical name.
+    /// Canonical name of the type.
     pub(super) quant_type: String,
-    /// `None` where it is not said.
+    /// Group size, or `None` if it is not stated.
     pub(super) group_size: Option<u32>,
 }
 
 impl Said {
-    /// A type under any of the names that ollama has had for it. A group size that is no number fits nothing.
+    /// Parses a type by any name that ollama has used for it. A group size that is not a number matches no tensor.
     pub(super) fn new(quant_type: &str, group_size: Option<&str>) -> Self {
         let name = quant_type.trim().to_ascii_lowercase();
         let canonical = match name.as_str() {
@@ -35,11 +35,12 @@ impl Said {
     }
 }
 
-/// The type of a quantized tensor, and the type and shape of its values.
+/// Returns the type of a quantized tensor, and the type and shape of its values.
 ///
-/// What the blob says of the tensor comes first, then what it says of all its tensors, then what `config.json` says, which
-/// describes the checkpoint that was imported. The first that fits the parts is taken: an importer has labelled every tensor
-/// with the checkpoint's usual type. A blob's word that fits nothing is an error.
+/// The blob's statement about the tensor comes first, then its statement about all its tensors, and then that of
+/// `config.json`, which describes the imported checkpoint. The first statement that fits the parts is used, because an
+/// importer has labelled every tensor with the checkpoint's usual type. If the blob makes a statement and none fits,
+/// the tensor is refused.
 pub(super) fn of(parts: &Parts<'_>, hints: &Hints) -> Result<(Quantization, Dtype, Shape), TableError> {
     let [own_type, blob_type] = parts.weight.metadata("quant_type");
     let [own_group, blob_group] = parts.weight.metadata("group_size");
@@ -62,7 +63,7 @@ pub(super) fn of(parts: &Parts<'_>, hints: &Hints) -> Result<(Quantization, Dtyp
     Ok((found, dtype, Shape::from(dims)))
 }
 
-/// Refuses values that have a scale beside them, and metadata that says they are codes: they are not.
+/// Refuses plain values that have a scale, or that the metadata calls codes.
 pub(super) fn check_plain(array: &Array<'_>) -> Result<(), TableError> {
     let said = array.metadata("quant_type").into_iter().flatten().next();
     match said.zip(array.beside(Role::Scale.suffix())) {
@@ -74,20 +75,20 @@ pub(super) fn check_plain(array: &Array<'_>) -> Result<(), TableError> {
 }
 
 impl Parts<'_> {
-    /// Words, and scales, of a row.
+    /// Returns the numbers of words and of scales of a row.
     fn row(&self) -> (u64, u64) {
         let last = |array: &Array<'_>| array.info.shape().dims().last().copied().unwrap_or_default();
         (last(self.weight), last(self.scale))
     }
 
-    /// The codes of a row, if they are of this type.
+    /// Returns the number of codes of a row, if they are of this type.
     fn columns(&self, quant_type: &str) -> Option<u64> {
         let bits = Coding::of(quant_type)?.bits;
         let total = self.row().0.checked_mul(32)?;
         total.is_multiple_of(bits).then(|| total / bits)
     }
 
-    /// The type that is said, if these can be its parts.
+    /// Returns the stated type, if the parts fit it.
     fn as_said(&self, said: &Said) -> Option<Quantization> {
         let coding = Coding::of(&said.quant_type)?;
         let is_affine = self.bias.is_some();
@@ -100,9 +101,9 @@ impl Parts<'_> {
         fits.then(|| Quantization { quant_type: said.quant_type.clone(), group_size })
     }
 
-    /// The type as the shapes tell it. Without a bias that is certain, as the three types have one group each. With one,
-    /// only what ollama has written where it wrote no metadata is looked for: int4 in groups of 32 and int8 in groups of
-    /// 64; between the others it is for the hints to choose.
+    /// Returns the type that the shapes imply. Without a bias it is certain, because each of the three possible types
+    /// has one group size. With a bias, only the types that ollama wrote without metadata are considered: int4 in
+    /// groups of 32 and int8 in groups of 64. The hints choose among all others.
     fn inferred(&self, hints: &Hints) -> Result<Quantization, TableError> {
         let all = |sizes: &[u32], types: &[&str]| -> Vec<Quantization> {
             let said = types.iter().flat_map(|quant_type| {

@@ -1,4 +1,4 @@
-//! A crash at any time leaves the state before or the one after, and nothing that stays.
+//! A crash at any time leaves the state before or after an operation, and no file stays for good.
 
 use std::{
     fs,
@@ -18,12 +18,12 @@ use crate::{
     store::Store,
 };
 
-/// Of how many entries that are not durable all subsets are tried.
+/// Number of entries that are not durable up to which all subsets are tried.
 fn exhaustive() -> usize {
     if std::env::var_os("LONGSHORE_EXHAUSTIVE").is_some() { 10 } else { 5 }
 }
 
-/// What a scenario does to the disk: what was there before, and every step.
+/// Runs a scenario and returns the store's root, its files before, and every change.
 fn record(scenario: &Scenario, can_sync_all: bool) -> (PathBuf, Tree, Vec<Done>) {
     let dir = scratch();
     (scenario.before)(&quick(dir.path()));
@@ -36,7 +36,7 @@ fn record(scenario: &Scenario, can_sync_all: bool) -> (PathBuf, Tree, Vec<Done>)
     (dir.path().to_path_buf(), before, log)
 }
 
-/// The number of states that a crash may leave, and what is wrong with the first bad ones.
+/// Checks all states that a crash may leave. Returns their number, and descriptions of the first bad ones.
 fn crash(scenario: &Scenario, root: &Path, before: &Tree, log: &[Done]) -> (usize, Vec<String>) {
     let (mut count, mut bad) = (0, Vec::new());
     Crashed::new(root, before, log).states(exhaustive(), |steps, tree| {
@@ -70,10 +70,10 @@ fn read(root: &Path) -> Tree {
     tree
 }
 
-/// Makes the files as the next start of the system finds them.
+/// Creates the files as the next start of the system finds them.
 fn write(root: &Path, tree: &Tree) {
     for (path, content) in tree {
-        // This process has not survived: what it owned has an owner of another boot.
+        // This process did not survive the crash, so its temporaries have an owner of another boot.
         let path =
             root.join(path.components().map(|part| buried(part.as_os_str().to_str().unwrap())).collect::<PathBuf>());
         match content {
@@ -83,7 +83,7 @@ fn write(root: &Path, tree: &Tree) {
     }
     let tmp = root.join("store/tmp");
     if tmp.exists() {
-        // Where owners cannot be told from each other, it is the time that counts.
+        // Where owners cannot be identified, the age of temporaries decides.
         age(&tmp);
     }
 }
@@ -117,7 +117,7 @@ fn the_rest_survives_where_each_file_is_synced() {
     survives(false, &SCENARIOS[4..]);
 }
 
-/// A promise that these tests could not see broken would be worth nothing.
+/// The tests of crashes must notice if any sync is left out. Otherwise they would prove nothing.
 #[test]
 fn every_sync_that_is_left_out_is_found() {
     let without = |at: usize, can_sync_all: bool, is_left_out: &dyn Fn(&Done) -> bool| {
@@ -129,7 +129,7 @@ fn every_sync_that_is_left_out_is_found() {
         !bad.is_empty()
     };
     let of_dir = |done: &Done, end: &str| matches!(done, Done::SyncDir(path) if path.ends_with(end));
-    // The first import: contents, the blobs' names, the marker, the directories above the manifest.
+    // Scenario 0, the first import: contents, the blobs' names, the marker, the directories above the manifest.
     assert!(without(0, true, &|done| *done == Done::SyncAll));
     assert!(without(0, false, &|done| matches!(done, Done::SyncFile(_))));
     assert!(without(0, true, &|done| of_dir(done, "blobs")));
@@ -138,13 +138,13 @@ fn every_sync_that_is_left_out_is_found() {
         true,
         &|done| matches!(done, Done::SyncFile(path) if path.parent().is_some_and(|dir| dir.ends_with("tmp")))
     ));
-    // Another one, a new version.
+    // Scenario 1, another import, and the import of a new version.
     assert!(without(1, true, &|done| *done == Done::SyncAll));
     assert!(without(2, false, &|done| of_dir(done, "blobs")));
-    // A removal must be durable before the blobs go.
+    // A removal must be durable before blobs are deleted.
     assert!(without(5, true, &|done| matches!(done, Done::SyncDir(_))));
-    // So must another manifest in a name's place.
+    // A replacement of a manifest must be durable too.
     assert!(without(2, true, &|done| of_dir(done, "m")));
-    // A file that was taken over, of which nobody knows whether it is durable.
+    // It is not known whether a file that was taken over is durable.
     assert!(without(7, true, &|done| matches!(done, Done::SyncAll)));
 }

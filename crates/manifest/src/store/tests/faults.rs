@@ -1,4 +1,4 @@
-//! Every change of the disk may fail: then the state before stays, and nothing else.
+//! If any change of the disk fails, the state before remains, and nothing else.
 
 use std::{
     error::Error as _,
@@ -15,13 +15,13 @@ use super::{
 };
 use crate::fs::{Disk, record::Faulty};
 
-/// A store of which one change fails, and that one.
+/// Opens a store of which one change fails.
 fn faulty(dir: &Path, faulty: Faulty) -> (Store, Arc<Faulty>) {
     let faulty = Arc::new(faulty);
     (Store::open_on(dir.join("store"), Disk::of(faulty.clone())).unwrap(), faulty)
 }
 
-/// What failed at each place, and whether that was reported.
+/// Lets each change of a scenario fail in turn, and checks what is left and reported.
 fn fail_everywhere(scenario: &Scenario, error: io::ErrorKind, can_sync_all: bool) {
     for at in 0.. {
         let dir = scratch();
@@ -37,14 +37,14 @@ fn fail_everywhere(scenario: &Scenario, error: io::ErrorKind, can_sync_all: bool
         };
         let what = format!("{}, {action} {} as number {at}: {done:?}", scenario.what, path.display());
         match &done {
-            // Times are hints, and what cannot be taken over or removed stays for the next time.
+            // Times are hints. Temporaries that cannot be taken over or removed stay until the next operation.
             Ok(()) => assert!(is_optional(action, &path), "{what}"),
             Err(text) => assert!(text.contains(&path.display().to_string()), "{what}"),
         }
         let again = quick(dir.path());
         scenario.check(&again).unwrap_or_else(|error| panic!("{what}: {error}"));
         let left = entries(&again.temporary());
-        // What a killed import had left may stay where it is.
+        // Files of a killed import may stay where they are.
         assert!(action == "remove" || left.iter().all(|name| name == "one"), "{what}: {left:?}");
         if done.is_err() && action != "remove" && !scenario.what.contains("collection") {
             assert_eq!(strays(&again, scenario), [""; 0], "{what}");
@@ -54,8 +54,8 @@ fn fail_everywhere(scenario: &Scenario, error: io::ErrorKind, can_sync_all: bool
     }
 }
 
-/// Whether an import or a removal does its work although this fails: times are hints, and what cannot be taken over, put back or
-/// removed stays for the next time.
+/// Whether an import or a removal succeeds although this change fails. Times are hints, and temporaries that cannot be
+/// taken over, put back or removed stay until the next operation.
 fn is_optional(action: &str, path: &Path) -> bool {
     let is_manifest = path.ends_with("latest");
     let is_put_back = path.to_string_lossy().contains("blobs/sha256-");
@@ -66,7 +66,7 @@ fn is_optional(action: &str, path: &Path) -> bool {
     }
 }
 
-/// The blobs that were not there before and that no name reaches.
+/// Returns the blobs that were not there before and that no name reaches.
 fn strays(store: &Store, scenario: &Scenario) -> Vec<String> {
     let before = scratch();
     (scenario.before)(&quick(before.path()));
@@ -74,7 +74,7 @@ fn strays(store: &Store, scenario: &Scenario) -> Vec<String> {
     for name in store.names().unwrap() {
         known.extend(store.model(&name).unwrap().manifest.blobs().map(|blob| blob.digest.file_name()));
     }
-    // A removal that fails leaves what it was to remove; a dead `gc` left one that comes back.
+    // A failed removal leaves its blobs, and a blob that a dead `gc` had moved comes back.
     known.insert(crate::Digest::of(b"moved").file_name());
     entries(&store.blobs()).into_iter().filter(|name| !known.contains(name)).collect()
 }
@@ -108,7 +108,7 @@ fn a_store_that_cannot_be_written_to() {
     let error = store.remove(&name("m")).unwrap_err();
     assert!(matches!(&error, GcError::Fs(error) if is_read_only(error)), "{error}");
     assert!(store.copy(&name("m"), &name("n")).unwrap_err().source().is_some());
-    // There is nothing to delete, so there is nothing to write.
+    // Without blobs to delete, `gc` writes nothing.
     collect(&store).unwrap();
     store.model(&name("m")).unwrap();
     assert!(entries(&store.temporary()).is_empty());

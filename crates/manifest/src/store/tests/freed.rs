@@ -1,4 +1,4 @@
-//! What an import deletes besides what it makes.
+//! Tests of the blobs that an import deletes.
 
 use super::{
     super::GcOptions,
@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{Digest, Store};
 
-/// Whether there are the blobs of these files, and nothing but them and one config document.
+/// Whether the store has exactly the blobs of these files and one config document.
 fn has_only(store: &Store, files: Files<'_>) -> bool {
     let blobs = entries(&store.blobs());
     blobs.len() == files.len() + 1 && files.iter().all(|(_, content)| blobs.contains(&Digest::of(content).file_name()))
@@ -20,7 +20,7 @@ fn a_new_version_frees_what_only_the_old_one_had() {
     let done = try_import(&store, "m", &[B, C]).unwrap();
     assert_eq!((done.freed_blobs, done.freed_bytes), (1, A.1.len() as u64));
     assert!(has_only(&store, &[B, C]));
-    // What another name has stays.
+    // Blobs of another name stay.
     import(&store, "n", &[A, B]).unwrap();
     let done = store.copy(&name("n"), &name("m")).unwrap();
     assert_eq!((done.freed_blobs, done.freed_bytes, done.left.is_none()), (1, C.1.len() as u64, true));
@@ -40,7 +40,7 @@ fn a_version_that_cannot_be_read_frees_nothing_and_another_is_no_error() {
     let done = try_import(&store, "m", &[B]).unwrap();
     assert_eq!((done.freed_blobs, done.left.is_none()), (0, true));
     assert!(has_only(&store, &[A, B]));
-    // Nobody knows what the other name needs.
+    // The blobs of the other name are not known, so all stay.
     import(&store, "n", &[A]).unwrap();
     std::fs::write(store.manifest_path(&name("n")), "{").unwrap();
     let done = try_import(&store, "m", &[C]).unwrap();
@@ -49,7 +49,7 @@ fn a_version_that_cannot_be_read_frees_nothing_and_another_is_no_error() {
     assert!(has_only(&store, &[A, B, C]));
 }
 
-/// Only Linux tells whether a file system may be shared.
+/// Only Linux can tell whether a file system may be shared.
 #[cfg(target_os = "linux")]
 #[test]
 fn what_a_killed_import_had_brought_in_is_freed() {
@@ -63,17 +63,17 @@ fn what_a_killed_import_had_brought_in_is_freed() {
     killed();
     let done = try_import(&store, "n", &[A]).unwrap();
     assert_eq!((done.freed_blobs, done.freed_bytes), (1, B.1.len() as u64));
-    // One that needs it keeps it.
+    // An import that needs the blob keeps it.
     killed();
     assert_eq!(try_import(&store, "n", &[A, B]).unwrap().freed_blobs, 0);
     store.remove(&name("n")).unwrap();
-    // One that does not get to its end frees it as well.
+    // An import that does not complete frees the blob too.
     killed();
     drop(store.ingest().unwrap());
-    // The dead `gc` in the same place had moved this one.
+    // A dead `gc` in the same directory had moved this blob.
     let moved = Digest::of(b"moved");
     assert!(!store.blob_path(&Digest::of(B.1)).exists() && store.blob_path(&moved).exists());
-    // `gc` does too, however young it is.
+    // `gc` frees the blob too, however young it is.
     killed();
     let options = GcOptions::default();
     let expected = store.gc(&GcOptions { dry_run: true, ..options.clone() }).unwrap();

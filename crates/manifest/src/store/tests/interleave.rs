@@ -1,5 +1,6 @@
-//! Two at once, in every order: one goes up to some change, the other up to some other, then the first to its end, and then the
-//! second. Or the first goes on to where it is between two readings, and waits there until the second is at its end.
+//! Two operations at once, in every order. The first runs up to one of its changes, the second up to one of its own,
+//! then the first completes, then the second. Or the first runs on to a point between two readings, and waits there
+//! until the second has completed.
 
 use std::{
     path::Path,
@@ -18,28 +19,28 @@ use crate::{Digest, Silent, fs::record::BETWEEN_READS, store::VerifyOptions};
 
 type Act = fn(&Store) -> Result<(), String>;
 
-/// A pair, the store that it works on, and the names that must be there afterwards.
+/// Two operations, the store on which they run, and the names that must be there afterwards.
 struct Pair {
     before: fn(&Store),
     acts: [Act; 2],
     names: &'static [&'static str],
-    /// Whether the first may say that what it needs is gone.
+    /// Whether the first operation may fail because a blob that it needs is gone.
     may_fail: bool,
 }
 
-/// Where one waits, and what for.
+/// Point at which an operation waits.
 struct Stop {
     at: usize,
-    /// Whether it also waits when it is between two readings the next time.
+    /// Whether it also waits the next time that it is between two readings.
     again: bool,
-    /// How often it has waited.
+    /// Number of times that it has waited.
     waits: AtomicUsize,
     reached: mpsc::Sender<()>,
     go_on: Mutex<mpsc::Receiver<()>>,
 }
 
 impl Stop {
-    /// A stop, what tells that it is reached, and what lets go on.
+    /// Makes a stop, with a receiver that reports that it is reached, and a sender that lets the operation continue.
     fn new(at: usize, again: bool) -> (Self, mpsc::Receiver<()>, mpsc::Sender<()>) {
         let ((reached, is_reached), (go_on, may_go_on)) = (mpsc::channel(), mpsc::channel());
         let stop = Self { at, again, waits: AtomicUsize::new(0), reached, go_on: Mutex::new(may_go_on) };
@@ -76,7 +77,7 @@ fn run(pair: &Pair, order: [usize; 2], at: [usize; 2], again: bool) -> [usize; 2
         move || pair.acts[who](&store)
     };
     let done = std::thread::scope(|scope| {
-        // Each wait is for a stop, or for the end.
+        // Each wait ends when the other operation stops or completes.
         let (stop, one_is_reached, one_goes_on) = Stop::new(at[0], again);
         let one = scope.spawn(actor(order[0], stop));
         let _ = one_is_reached.recv();
@@ -122,7 +123,7 @@ fn everywhere(pair: &Pair) {
     }
 }
 
-/// Tries every pair of stops. How many there are depends on what the other one has done before.
+/// Tries every pair of stops. The number of stops depends on what the other operation has done before.
 fn everywhere_in(pair: &Pair, order: [usize; 2], again: bool) {
     let (mut first, mut last_first) = (0, 0);
     while first <= last_first {
@@ -153,7 +154,8 @@ fn an_import_reuses_what_is_being_collected() {
     everywhere(&Pair { before: with_orphans, acts: [reuse, collect], names: &["m", "n"], may_fail: false });
 }
 
-/// An import that had its line in time may have its manifest placed, and its lease given up, while whoever deletes is between the two.
+/// An import that wrote its line in time may place its manifest and give up its lease while a deleting process is
+/// between two readings.
 #[test]
 fn an_import_ends_between_the_readings_of_who_deletes() {
     everywhere_in(

@@ -1,4 +1,4 @@
-//! What a crash, a fault or another process may do to the store.
+//! Tests of the store under crashes, failed operations, and concurrent processes.
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
 mod crash;

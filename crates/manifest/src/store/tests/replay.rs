@@ -1,8 +1,8 @@
-//! What a disk may hold after a crash, from a log of what was done to it.
+//! States of a disk that a crash may leave, computed from a log of changes.
 //!
-//! A sync of a file makes its contents durable, one of a directory its entries, one of everything all that was done so far. Of
-//! the rest, any part may have reached the disk, in any order: a rename as a whole, or contents as nothing, as a part, or as a
-//! length without bytes.
+//! A sync of a file makes its contents durable, a sync of a directory its entries, and a sync of everything all earlier
+//! changes. Any part of the remaining changes may have reached the disk, in any order: renames as a whole, and contents
+//! as nothing, as a part, or as a length without bytes.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -11,17 +11,17 @@ use std::{
 
 use crate::fs::record::Done;
 
-/// A file or directory, whatever its name is at the moment.
+/// A file or directory, independent of its current name.
 type Node = usize;
 /// Files with their contents, and directories.
 pub(super) type Tree = BTreeMap<PathBuf, Option<Vec<u8>>>;
 
 const ROOT: Node = 0;
 
-/// What one step does to the disk, and after how many steps that is durable.
+/// Effect of one step on the disk, and the number of steps after which it is durable.
 #[derive(Debug)]
 struct Effect {
-    /// None: before the first.
+    /// Step of the effect. `None` stands for the time before the first step.
     step: Option<usize>,
     durable: Option<usize>,
     kind: Kind,
@@ -34,20 +34,20 @@ enum Kind {
     Contents(Node, u64, Vec<u8>),
 }
 
-/// How contents that are not durable look.
+/// Form of contents that are not durable.
 #[derive(Debug, Clone, Copy)]
 enum Torn {
     Absent,
     Half,
     Zeros,
     Whole,
-    /// One of these for each file.
+    /// One of the forms for each file, chosen by this number.
     Mixed(u64),
 }
 
 const TORN: [Torn; 6] = [Torn::Absent, Torn::Half, Torn::Zeros, Torn::Whole, Torn::Mixed(1), Torn::Mixed(2)];
 
-/// A log, taken apart.
+/// A log, split into effects.
 #[derive(Debug)]
 pub(super) struct Disk {
     effects: Vec<Effect>,
@@ -56,8 +56,9 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// `before` is what was there before the first step: durably, but for the contents of files in a directory `tmp` that are
-    /// no blobs, which a process that was killed may have left. The log's paths are below `root`.
+    /// Makes the disk of a log. `before` is its durable state before the first step. Only the contents of files in a
+    /// directory `tmp` that are not blobs are not durable, because a killed process may have left them. The log's paths
+    /// are below `root`.
     pub(super) fn new(root: &Path, before: &Tree, log: &[Done]) -> Self {
         let mut live = Live { entries: HashMap::new(), directories: HashSet::from([ROOT]), nodes: 1 };
         let mut effects: Vec<Effect> = Vec::new();
@@ -97,7 +98,7 @@ impl Disk {
                     let synced = live.find(&below(path));
                     for effect in effects.iter_mut().filter(|effect| effect.durable.is_none()) {
                         let covered = match &effect.kind {
-                            // The directory that a rename leads to.
+                            // A rename is durable once the directory of the new name is synced.
                             Kind::Entries(changes) => changes.last().is_some_and(|(dir, ..)| *dir == synced),
                             Kind::Contents(node, ..) => *node == synced,
                         };
@@ -117,8 +118,8 @@ impl Disk {
         Self { effects, directories: live.directories, steps: log.len() }
     }
 
-    /// Calls back with every different state that a crash may leave at any time. Of entries that are not durable, all subsets are
-    /// tried up to `exhaustive` of them; of more, all without one, all alone and a sample.
+    /// Calls `check` with every different state that a crash may leave at any time. Up to `exhaustive` entries that are
+    /// not durable are tried in all subsets. More are tried without each one, with each one alone, and in a sample.
     pub(super) fn states(&self, exhaustive: usize, mut check: impl FnMut(usize, &Tree)) {
         let mut seen = HashSet::new();
         for steps in 0..=self.steps {
@@ -186,7 +187,7 @@ impl Disk {
     }
 }
 
-/// The names at the time of a step.
+/// Names of files and directories at the time of a step.
 #[derive(Debug)]
 struct Live {
     entries: HashMap<(Node, String), Node>,
@@ -249,7 +250,7 @@ fn subsets(open: &[usize], exhaustive: usize, seed: u64) -> Vec<HashSet<usize>> 
     subsets
 }
 
-/// Bits that look random and are the same for the same numbers.
+/// Returns bits that look random and depend only on the two numbers.
 fn scatter(seed: u64, number: u64) -> u64 {
     let mixed = (seed << 32 ^ number ^ 0x9e37_79b9).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     (mixed ^ mixed >> 31).wrapping_mul(0x94d0_49bb_1331_11eb) >> 40
@@ -281,7 +282,7 @@ mod tests {
     fn what_is_not_synced_may_be_lost_or_torn() {
         let write = [Done::Create(path("f")), Done::Write(path("f"), 0, b"ab".to_vec())];
         assert_eq!(all(&Tree::new(), &write), ["", "f=", "f=00", "f=a", "f=ab"]);
-        // The contents are durable at last, the entry is not.
+        // The contents are durable in the end, and the entry is not.
         let synced = [&write[..], &[Done::SyncFile(path("f"))]].concat();
         assert_eq!(all(&Tree::new(), &synced), ["", "f=", "f=00", "f=a", "f=ab"]);
         let before = Tree::from([("f".into(), Some(b"xyz".to_vec()))]);

@@ -1,4 +1,4 @@
-//! What is done to a store in these tests, and what it may look like afterwards.
+//! Operations on a store for these tests, with the states that each may leave.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,23 +19,23 @@ use crate::{
     },
 };
 
-/// The files of a model: name and content.
+/// Files of a model: name and content of each.
 pub(super) type Files<'f> = &'f [(&'f str, &'f [u8])];
 
 pub(super) const A: (&str, &[u8]) = ("a", b"the first file");
 pub(super) const B: (&str, &[u8]) = ("b", b"the second");
 pub(super) const C: (&str, &[u8]) = ("c", b"and another one");
 
-/// One thing that is done to a store that exists or not.
+/// One operation on a store, which may exist already.
 #[derive(Clone, Copy)]
 pub(super) struct Scenario {
     pub(super) what: &'static str,
-    /// Makes the store as it was before.
+    /// Makes the store as it is before the operation.
     pub(super) before: fn(&Store),
     pub(super) act: fn(&Store) -> Result<(), String>,
-    /// What each name may be, before or afterwards.
+    /// Models that each name may have, before or after the operation.
     pub(super) names: &'static [(&'static str, &'static [Option<Files<'static>>])],
-    /// A file of which the blob is damaged before.
+    /// Content of a file whose blob is damaged before the operation.
     pub(super) damaged: Option<&'static [u8]>,
 }
 
@@ -142,13 +142,13 @@ pub(super) fn name(text: &str) -> ModelName {
     text.parse().unwrap()
 }
 
-/// A directory that is fast where the system has one.
+/// Makes a scratch directory in memory, if the system has one.
 pub(super) fn scratch() -> TempDir {
     let memory = Path::new("/dev/shm");
     TempDir::new_in(memory).or_else(|_| TempDir::new()).unwrap()
 }
 
-/// The store below a scratch directory, without syncs.
+/// Opens the store below a scratch directory, without syncs.
 pub(super) fn quick(dir: &Path) -> Store {
     try_quick(dir).unwrap()
 }
@@ -157,7 +157,7 @@ pub(super) fn try_quick(dir: &Path) -> Result<Store, String> {
     Store::open_on(dir.join("store"), Disk::of(Arc::new(Quick))).map_err(|error| text(&error))
 }
 
-/// The same store, which calls back around each change.
+/// Opens the store of [`quick`], with `at` called around each change.
 pub(super) fn stopping(dir: &Path, at: impl Fn(usize, &Path) + Send + Sync + 'static) -> Store {
     Store::open_on(dir.join("store"), Disk::of(Arc::new(Stops::new(at)))).unwrap()
 }
@@ -208,7 +208,7 @@ pub(super) fn collect(store: &Store) -> Result<(), String> {
     store.gc(&GcOptions { grace: Duration::ZERO, ..GcOptions::default() }).map(drop).map_err(|error| text(&error))
 }
 
-/// The message of an error with its causes.
+/// Joins the messages of an error and its causes.
 pub(super) fn text(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -219,12 +219,13 @@ pub(super) fn text(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// A blob that no name reaches.
+/// Adds a blob that no name reaches.
 pub(super) fn orphan(store: &Store, content: &[u8]) {
     std::fs::write(store.blob_path(&Digest::of(content)), content).unwrap();
 }
 
-/// What an import leaves that is killed after it has finished these, and a `gc` that is killed with a blob moved away.
+/// Leaves what an import leaves that is killed after finishing `files`, and what a `gc` leaves that is killed with a
+/// blob moved away.
 pub(super) fn left_behind(store: &Store, dir: &str, files: Files<'_>) {
     let ingest = store.ingest().unwrap();
     write(&ingest, files).unwrap();
@@ -235,7 +236,7 @@ pub(super) fn left_behind(store: &Store, dir: &str, files: Files<'_>) {
     age(&dead);
 }
 
-/// Makes a directory and all below it look as if nobody had touched it for long.
+/// Makes a directory and all its contents look long unused.
 pub(super) fn age(path: &Path) {
     let long_ago = SystemTime::now() - Duration::from_secs(10 * 24 * 60 * 60);
     if path.is_dir() {
@@ -247,17 +248,17 @@ pub(super) fn age(path: &Path) {
     file.set_modified(long_ago).unwrap();
 }
 
-/// Gives what a process that is gone has left in `tmp` an owner of another boot; tests have only the one process.
+/// Gives the temporaries of a dead process an owner of another boot, because tests have only one process.
 pub(super) fn bury(tmp: &Path) {
     for found in entries(tmp) {
         let buried = tmp.join(buried(&found));
         std::fs::rename(tmp.join(&found), &buried).unwrap();
-        // Where owners cannot be told from each other, it is the time that counts.
+        // Where owners cannot be identified, the age of temporaries decides.
         age(&buried);
     }
 }
 
-/// The name of a temporary after the next start of the system.
+/// Returns the name of a temporary as of another boot.
 pub(super) fn buried(name: &str) -> String {
     let mut parts: Vec<&str> = name.split('-').collect();
     let other = "f".repeat(32);
@@ -268,7 +269,7 @@ pub(super) fn buried(name: &str) -> String {
 }
 
 impl Scenario {
-    /// Says what is wrong with a store on which this was begun, and perhaps done.
+    /// Checks a store on which the operation was started, and perhaps completed.
     pub(super) fn check(&self, store: &Store) -> Result<(), String> {
         if store.is_foreign() {
             return Err("the store is taken for another program's".into());
@@ -305,7 +306,7 @@ impl Scenario {
     }
 }
 
-/// Goes on working with the store, and says what stays in it that should not.
+/// Continues to work with the store, and describes files that should not stay in it.
 pub(super) fn go_on(store: &Store) -> Result<(), String> {
     import(store, "m", &[A, B])?;
     collect(store)?;

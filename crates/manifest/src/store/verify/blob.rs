@@ -1,4 +1,4 @@
-//! Whether one blob is what its models expect.
+//! Check of one blob against the expectations of its models.
 
 use std::{
     cell::OnceCell,
@@ -17,26 +17,28 @@ use super::{
 };
 use crate::{Digest, FsError, Hasher, Progress, document::BlobEntry, fs, weights::MappedPart};
 
-/// Bytes read and hashed at a time: what lies in a core's own cache when it is hashed.
+/// Number of bytes that are read and hashed at a time. They fit into a core's own cache.
 pub(super) const CHUNK: usize = 256 << 10;
-/// Bytes that are mapped at a time, where files are: little of the memory of who asks, and long against the time to map them.
+/// Number of bytes that are mapped at a time. They are few of the memory's bytes, and take long to hash compared with
+/// the time to map them.
 const PART: usize = 4 << 20;
 
-/// What one model expects of a blob.
+/// Expectations that one model has of a blob.
 pub(super) struct Use<'m> {
     pub(super) model: &'m Reached,
-    /// In bytes, from the manifest.
+    /// Size in the manifest, in bytes.
     pub(super) size: u64,
-    /// What it calls the blob: the names of layers.
+    /// Names of the layers that are the blob.
     pub(super) names: Vec<&'m str>,
-    /// From the table: more than one where components share the blob.
+    /// Entries of the blob in the table. Several if components share the blob.
     pub(super) entries: Vec<&'m BlobEntry>,
-    /// Why the config in the blob cannot be used.
+    /// Error of the config in the blob.
     pub(super) unusable: Option<ModelError>,
 }
 
 impl Store {
-    /// Everything that is bad about one blob, which is read through `buffer`. Models that expect different things of it are harmed by different problems.
+    /// Returns all problems of one blob, which is read through `buffer`. Each problem names the models that it harms,
+    /// as models may expect different things of the blob.
     pub(super) fn check_blob(
         &self,
         digest: Digest,
@@ -87,19 +89,19 @@ impl Store {
         Ok(problems)
     }
 
-    /// Whether blobs may be mapped to be hashed, which saves a copy: those of a store of our own, which are never written again, on a
-    /// local disk. A server could take their pages away.
+    /// Whether blobs may be mapped for hashing, which saves a copy. Blobs of this project's own stores on a local disk
+    /// may, because they are never written to again. A server could make mapped pages inaccessible.
     fn may_map(&self) -> bool {
         !self.is_foreign() && is_local(&self.blobs())
     }
 
-    /// Whether the model is what it was when its manifest was read, and not removed or replaced meanwhile.
+    /// Whether the name still has the manifest that was read, and was not removed or replaced in the meantime.
     pub(super) fn still_reaches(&self, model: &Reached) -> bool {
         self.read_manifest(&model.name).is_ok_and(|(digest, _)| digest == model.digest)
     }
 }
 
-/// Hashes a file: the first `mappable` bytes from a mapping as far as that goes, the rest through `buffer`.
+/// Hashes a file: up to the first `mappable` bytes from mappings, and the rest through `buffer`.
 fn hash(
     mut file: &File,
     path: &Path,
@@ -114,7 +116,8 @@ fn hash(
         if progress.cancelled() { Err(Stop::Cancelled) } else { Ok(()) }
     };
     let mut at = 0;
-    // What cannot be mapped, as the file is cut off by now or the disk fails, is read below, and the error is that of reading.
+    // Parts that cannot be mapped, because the file was cut off or the disk fails, are read below. The error is then
+    // that of reading.
     while mappable - at >= PART as u64
         && let Ok(part) = MappedPart::read(file, at, PART)
     {
@@ -132,7 +135,7 @@ fn hash(
     }
 }
 
-/// Why a blob was not checked to the end.
+/// Reason why a blob was not checked to the end.
 pub(super) enum Stop {
     Cancelled,
     Read(FsError),

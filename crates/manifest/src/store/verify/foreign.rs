@@ -1,4 +1,4 @@
-//! Whether the blobs of models without a table make one.
+//! Check that a table can be made for each model without one.
 
 use std::collections::HashSet;
 
@@ -9,8 +9,8 @@ use super::{
 };
 
 impl Store {
-    /// Adds what keeps another program's models from being read, if their blobs are as their digests say: of each model the
-    /// first problem. A blob that is bad already is not named again.
+    /// Adds the first problem that keeps each model of another program from being read. Blobs that are already reported
+    /// as bad are not reported again.
     pub(super) fn check_foreign(&self, models: &[Reached], bad: &mut Vec<Bad>) {
         let known: HashSet<_> = bad.iter().filter_map(|bad| bad.digest).collect();
         for model in models {

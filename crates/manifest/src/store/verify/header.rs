@@ -1,4 +1,4 @@
-//! Whether a blob's header is what the tensor table says.
+//! Check that a blob's header matches the tensor table.
 
 use std::collections::HashSet;
 
@@ -6,7 +6,7 @@ use longshore_st_format::Header;
 
 use crate::document::{BlobEntry, Part, TensorEntry};
 
-/// How the table's tensors differ from the arrays in the blob's header.
+/// Returns how the table's tensors differ from the arrays in the blob's header, or `None` if they agree.
 pub(super) fn disagreement(entry: &BlobEntry, header: &Header) -> Option<String> {
     if let Some(detail) = entry.tensors.iter().find_map(|tensor| tensor_differs(tensor, header)) {
         return Some(detail);
@@ -17,7 +17,7 @@ pub(super) fn disagreement(entry: &BlobEntry, header: &Header) -> Option<String>
     Some(format!("it has {extra:?}, which the table does not list"))
 }
 
-/// How a tensor's parts differ from the arrays in the blob's header.
+/// Returns how a tensor's parts differ from the arrays in the blob's header, or `None` if they agree.
 fn tensor_differs(tensor: &TensorEntry, header: &Header) -> Option<String> {
     if let Some(quantization) = &tensor.quantization {
         let expected =

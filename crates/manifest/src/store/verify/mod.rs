@@ -1,4 +1,4 @@
-//! Checking: every blob against its digest, every header against its table, every document against the others.
+//! Verification: every blob against its digest, every header against its table, and the documents against each other.
 
 mod blob;
 mod foreign;
@@ -20,26 +20,28 @@ pub use outcome::{Bad, Problem, VerifyError, VerifyOptions, VerifyOutcome};
 /// A model whose manifest can be read.
 pub(super) struct Reached {
     name: ModelName,
-    /// Of the manifest document.
+    /// Digest of the manifest document.
     digest: Digest,
     manifest: Manifest,
     config: Option<Config>,
 }
 
 impl Store {
-    /// Hashes blobs on all threads of the rayon pool, the largest first, and checks that headers, tables and manifests agree.
+    /// Hashes blobs on all threads of the rayon pool, the largest first, and checks that headers, tables and manifests
+    /// agree.
     ///
-    /// On Linux long blobs of a store of our own that lies on a local disk are hashed from mappings, a few megabytes at a time, and all
-    /// others are read. A blob must not be cut off meanwhile, which nothing does to a store's own.
+    /// On Linux, long blobs of this project's own stores on a local disk are hashed from mappings, a few megabytes at a
+    /// time. All others are read. A blob must not be truncated in the meantime; no operation truncates a store's own
+    /// blobs.
     ///
     /// # Errors
     ///
-    /// [`VerifyError::NotFound`] for a name in the options that does not exist, [`VerifyError::Cancelled`], [`VerifyError::Fs`] if the
-    /// store cannot be listed. What is bad is no error, see [`VerifyOutcome::bad`].
+    /// [`VerifyError::NotFound`] if a name in the options does not exist, [`VerifyError::Cancelled`],
+    /// [`VerifyError::Fs`] if the store cannot be listed. Damage is not an error, see [`VerifyOutcome::bad`].
     pub fn verify(&self, options: &VerifyOptions, progress: &dyn Progress) -> Result<VerifyOutcome, VerifyError> {
         let whole = options.names.is_empty();
         let mut names = if whole && !self.is_foreign() && self.blobs().exists() {
-            // A model that is out of sight is not verified.
+            // A model whose name is hidden could not be verified.
             self.all_names()?
         } else if whole {
             self.names()?
@@ -59,7 +61,7 @@ impl Store {
                     };
                     models.push((Reached { name, digest, manifest, config }, unusable));
                 }
-                // Removed since it was listed.
+                // The model was removed after it was listed.
                 Err(ModelError::NotFound { .. }) if whole => outcome.models -= 1,
                 Err(error @ ModelError::NotFound { .. }) => return Err(VerifyError::NotFound(Box::new(error))),
                 Err(error) => {
@@ -74,7 +76,7 @@ impl Store {
             expect(model, !self.is_foreign(), unusable.take(), &mut expected, &mut outcome.bad);
         }
         if whole {
-            // Whatever has a blob's name is to be one: a directory or a pipe is bad.
+            // Everything with the name of a blob should be one. A directory or a pipe is reported as bad.
             for (name, _) in fs::entries(&self.blobs())? {
                 let Some(digest) = Digest::from_file_name(&name) else { continue };
                 expected.entry(digest).or_default();
@@ -92,7 +94,7 @@ impl Store {
         Ok(outcome)
     }
 
-    /// The size of every blob on disk in bytes, and what is bad about it, by digest.
+    /// Returns the size of every blob on disk in bytes and the blob's problems, by digest.
     fn check_all(
         &self,
         expected: BTreeMap<Digest, Vec<Use<'_>>>,
@@ -104,7 +106,7 @@ impl Store {
         };
         let mut blobs: Vec<_> = expected.into_iter().map(|(digest, uses)| (size_of(&digest), digest, uses)).collect();
         progress.begin("verifying", blobs.iter().map(|(size, ..)| size).sum());
-        // The largest first, and each thread takes the next, so that none is left alone with a large one at the end.
+        // Each thread takes the next largest blob, so that no thread is left alone with a large one at the end.
         blobs.sort_by_key(|(size, digest, _)| (Reverse(*size), *digest));
         let queue = Mutex::new(blobs.into_iter());
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -131,8 +133,8 @@ impl Store {
     }
 }
 
-/// Notes what a model expects of its blobs, and where its two documents disagree. `is_ours` for a store that no other program
-/// writes.
+/// Collects the expectations that a model has of its blobs, and reports disagreements between its two documents.
+/// `is_ours` is true for a store that no other program writes to.
 fn expect<'m>(
     model: &'m Reached,
     is_ours: bool,
@@ -162,7 +164,7 @@ fn expect<'m>(
         bad.push(Bad { digest: Some(digest), problem, names, models: vec![model.name.clone()] });
     };
     let Some(table) = &config.longshore else {
-        // Another program's models have none.
+        // Models of other programs have no table.
         if is_ours && model.manifest.layers.iter().any(Descriptor::is_tensor) {
             differ(model.manifest.config.digest, "the config has none, and the manifest lists tensor blobs".into());
         }
@@ -190,8 +192,8 @@ fn expect<'m>(
     }
 }
 
-/// Whether a layer of this blob may have this name: that of one of its tensors, or a prefix of all of them that ends before a
-/// dot; after the component, if the blob belongs to one.
+/// Whether a layer of this blob may be called `name`. It must be the name of one of the blob's tensors, or a prefix of
+/// all of them that ends before a dot. If the blob belongs to a component, the component and `/` come first.
 fn is_called(entry: &BlobEntry, name: &str) -> bool {
     let name = match &entry.component {
         None => name,

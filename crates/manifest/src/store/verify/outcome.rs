@@ -1,47 +1,49 @@
-//! What can be verified, and what can be found.
+//! Options and outcome of a verification.
 
 use std::fmt;
 
 use super::{super::ModelError, blob::Use};
 use crate::{Digest, FsError, ModelName};
 
-/// What to verify.
+/// Selection of the models to verify.
 #[derive(Debug, Clone, Default)]
 pub struct VerifyOptions {
-    /// Only these models, and the blobs that they reach; empty for the whole store, blobs that no model reaches included.
+    /// Models to verify, together with the blobs that they reach. Empty for the whole store, including blobs that no
+    /// model reaches.
     pub names: Vec<ModelName>,
 }
 
-/// What [`Store::verify`](crate::Store::verify) found.
+/// Result of [`Store::verify`](crate::Store::verify).
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct VerifyOutcome {
-    /// The number of blobs that were checked.
+    /// Number of checked blobs.
     pub blobs: usize,
-    /// Their size on disk in bytes.
+    /// Size of the checked blobs on disk, in bytes.
     pub bytes: u64,
-    /// The number of models that were checked.
+    /// Number of checked models.
     pub models: usize,
-    /// What is not as it should be, by digest; documents that cannot be read come first.
+    /// Bad blobs and documents, by digest. Documents that cannot be read come first.
     pub bad: Vec<Bad>,
 }
 
-/// A blob or document that is not as it should be.
+/// A bad blob or document.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Bad {
-    /// The blob; `None` where a manifest is bad, so that no blob is known.
+    /// Digest of the blob. `None` for a bad manifest, whose blobs are not known.
     pub digest: Option<Digest>,
-    /// What is wrong.
+    /// The problem that was found.
     pub problem: Problem,
-    /// What these models call it: a tensor, a group of experts or a file, each once and sorted. The config has no name.
+    /// Names of the blob's contents in these models: tensors, groups of experts or files. Sorted, each once. The config
+    /// has no name.
     pub names: Vec<String>,
-    /// The models that need it, sorted.
+    /// Models that need the blob or document, sorted.
     pub models: Vec<ModelName>,
 }
 
 impl Bad {
-    /// A problem of a blob that is used so.
+    /// Makes an entry for a problem of a blob that has these uses.
     pub(super) fn of(digest: Digest, problem: Problem, uses: &[Use<'_>]) -> Self {
         Self {
             digest: Some(digest),
@@ -52,7 +54,7 @@ impl Bad {
     }
 }
 
-/// Sorted, each once.
+/// Sorts the items and removes duplicates.
 pub(super) fn distinct<T: Ord>(all: impl Iterator<Item = T>) -> Vec<T> {
     let mut all: Vec<_> = all.collect();
     all.sort_unstable();
@@ -60,37 +62,37 @@ pub(super) fn distinct<T: Ord>(all: impl Iterator<Item = T>) -> Vec<T> {
     all
 }
 
-/// What is wrong with a blob or document.
+/// Problem of a blob or document.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Problem {
     /// The blob has no file.
     Missing,
-    /// The file's size is not the one in the manifest, both in bytes.
+    /// The size of the file differs from the manifest's.
     Size {
-        /// The size on disk, in bytes.
+        /// Size on disk, in bytes.
         found: u64,
-        /// The size in the manifest, in bytes.
+        /// Size in the manifest, in bytes.
         expected: u64,
     },
-    /// The bytes hash to something else.
+    /// The bytes have another digest.
     Content {
-        /// The digest of the bytes.
+        /// Digest of the bytes.
         found: Digest,
     },
-    /// The blob's header contradicts the tensor table, or is none.
+    /// The blob's header is not valid, or contradicts the tensor table.
     Header {
-        /// How.
+        /// Description of the contradiction.
         detail: String,
     },
-    /// The manifest cannot be used, or the config although its bytes are those of its digest.
+    /// The manifest cannot be used, or the config cannot be used although its bytes match its digest.
     Model(Box<ModelError>),
-    /// The table and the manifest's layers are not about the same blobs or names, or there are tensor blobs and no table.
+    /// The table and the manifest's layers disagree about blobs or names, or there are tensor blobs and no table.
     Table {
-        /// How they differ.
+        /// Description of the disagreement.
         detail: String,
     },
-    /// The tensors of a model that another program stored cannot be told.
+    /// The tensors of a model that another program stored are not known.
     Tensors(String),
     /// The file cannot be read.
     Read(FsError),
@@ -111,22 +113,22 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A verification that could not be done.
+/// Reason why a verification could not be completed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// A name that was asked for does not exist.
+    /// A name in the options does not exist.
     #[error(transparent)]
     NotFound(Box<ModelError>),
-    /// It was told to stop.
+    /// The progress receiver cancelled the operation.
     #[error("stopped before everything was verified")]
     Cancelled,
-    /// The store cannot be known.
+    /// The store cannot be listed.
     #[error(transparent)]
     Fs(#[from] FsError),
 }
 
-/// An error with all its causes.
+/// Joins the messages of an error and all its causes.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

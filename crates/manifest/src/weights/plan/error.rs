@@ -1,116 +1,116 @@
-//! Why a plan cannot be made.
+//! Errors of load planning.
 
 use longshore_st_format::{Dtype, Shape};
 
 use super::{Shard, ShardAxis, shard::ShareProblem};
 use crate::document::{Role, TensorEntry};
 
-/// A plan that cannot be made.
+/// Reason why a load cannot be planned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadPlanError {
-    /// No tensor is in the component.
+    /// The component has no tensors.
     #[error("no tensors in the component {component:?}; the model has {found:?}")]
     Component {
-        /// The component that was asked for.
+        /// Component that was selected.
         component: String,
-        /// The components that the model has; none in a model of one part.
+        /// Components of the model. Empty for a model of one part.
         found: Vec<String>,
     },
-    /// A tensor that was named is not there.
+    /// A tensor that was selected by name does not exist.
     #[error("no tensor {name:?}")]
     UnknownTensor {
-        /// The name.
+        /// Name of the tensor.
         name: String,
     },
-    /// A glob that means nothing.
-    #[error("the pattern {pattern:?} is no glob: {reason}")]
+    /// A pattern does not parse as a glob.
+    #[error("the pattern {pattern:?} is not a glob: {reason}")]
     Glob {
-        /// The pattern.
+        /// Pattern that does not parse.
         pattern: String,
-        /// What is wrong with it.
+        /// Error of the glob parser.
         reason: String,
     },
-    /// Experts were asked for of a model that has none.
+    /// Experts were selected in a model without experts.
     #[error("experts are selected, and no tensor belongs to an expert or is a stack of experts")]
     NoExperts,
-    /// An expert that a stack does not have.
+    /// An expert was selected that a stack does not have.
     #[error("tensor {tensor:?} has no expert {expert}: expected a number below {experts}")]
     Expert {
-        /// The stack.
+        /// Name of the stack.
         tensor: String,
-        /// The expert that was asked for.
+        /// Number of the selected expert.
         expert: u64,
-        /// The number of experts.
+        /// Number of experts in the stack.
         experts: u64,
     },
-    /// An expert that no tensor belongs to, of a model without stacks.
+    /// An expert was selected to which no tensor belongs, in a model without stacks.
     #[error("no tensor belongs to expert {expert}")]
     UnknownExpert {
-        /// The expert that was asked for.
+        /// Number of the selected expert.
         expert: u64,
     },
-    /// An expert was asked for twice.
+    /// An expert was selected twice.
     #[error("expert {expert} is selected twice")]
     ExpertTwice {
-        /// The expert.
+        /// Number of the expert.
         expert: u64,
     },
-    /// A share that does not exist.
+    /// A share was selected that does not exist.
     #[error("the share {rank} of {of} for {pattern:?} does not exist: expected a number below {of}, counted from 0")]
     Rank {
-        /// The glob of the rule.
+        /// Glob of the rule.
         pattern: String,
-        /// The share that was asked for.
+        /// Number of the selected share, counted from 0.
         rank: u64,
-        /// The number of shares.
+        /// Number of shares.
         of: u64,
     },
-    /// A tensor without the axis that is to be shared out.
+    /// A tensor lacks the axis along which it is to be divided.
     #[error("tensor {tensor:?} is {shape} and has no {} to share out", axis_name(*axis))]
     NoAxis {
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
-        /// Its shape.
+        /// Shape of the tensor.
         shape: Shape,
-        /// The axis.
+        /// Axis that the tensor lacks.
         axis: ShardAxis,
     },
-    /// A tensor that has no equal shares. Nothing is padded.
+    /// A tensor cannot be divided into equal shares. Nothing is padded.
     #[error(
         "tensor {tensor:?} is {shape}{}, whose {} are not {of} equal shares",
         group(*group_size), axis_name(*axis)
     )]
     Uneven {
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
-        /// The shape of it, or of the part of it that cannot be shared out.
+        /// Shape of the tensor, or of the part of it that cannot be divided.
         shape: Shape,
-        /// The elements of a quantization group, which stays whole.
+        /// Number of elements of a quantization group, which is never divided.
         group_size: Option<u32>,
-        /// The axis.
+        /// Axis along which the tensor is to be divided.
         axis: ShardAxis,
-        /// The number of shares.
+        /// Number of shares.
         of: u64,
     },
-    /// A tensor that ends behind the part of the blob that the table gives it.
+    /// The elements of a part take more bytes than the table gives the part.
     #[error("the {role:?} of tensor {tensor:?} has more elements than bytes in its blob")]
     Part {
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
-        /// The part.
+        /// Role of the part.
         role: Role,
     },
-    /// More bytes than can be counted.
-    #[error("tensor {tensor:?} ends behind the largest address")]
+    /// The plan needs more bytes than fit in 64 bits.
+    #[error("tensor {tensor:?} ends beyond the largest address")]
     TooLarge {
-        /// The tensor.
+        /// Name of the tensor.
         tensor: String,
     },
-    /// A type that values cannot be cast to.
+    /// Values cannot be cast to the requested type.
     #[error("values cannot be cast to {found}: expected F32, F16 or BF16")]
     Dtype {
-        /// The type that was asked for.
+        /// Requested type.
         found: Dtype,
     },
 }
@@ -135,7 +135,7 @@ impl LoadPlanError {
                 let group_size = tensor.quantization.as_ref().map(|found| found.group_size);
                 Self::Uneven { tensor: name, shape, group_size, axis, of }
             }
-            // Experts of no whole bytes are experts that share one.
+            // Without a shard, uneven means that two experts share a byte.
             (ShareProblem::Uneven, None) => {
                 let of = shape.dims().first().copied().unwrap_or_default();
                 Self::Uneven { tensor: name, shape, group_size: None, axis: ShardAxis::Rows, of }

@@ -1,27 +1,27 @@
 //! Runs of bytes at equal distances.
 
-/// `count` runs of `run` bytes each, the starts `stride` bytes apart: a range where there is one run, a shard of columns where
-/// there are many.
+/// `count` runs of `run` bytes each, with starts that are `stride` bytes apart. One run is a range; many runs are a
+/// shard of columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Extent {
-    /// Where the first run starts, in bytes from the start of the blob.
+    /// Start of the first run, in bytes from the start of the blob.
     pub offset: u64,
-    /// The bytes of a run; more than 0.
+    /// Length of a run in bytes, more than 0.
     pub run: u64,
-    /// The distance from the start of a run to that of the next, in bytes; at least `run`.
+    /// Distance between the starts of two neighbouring runs in bytes, at least `run`.
     pub stride: u64,
-    /// The number of runs; more than 0.
+    /// Number of runs, more than 0.
     pub count: u64,
 }
 
 impl Extent {
-    /// `len` bytes from `offset`.
+    /// Makes a range of `len` bytes from `offset`.
     #[must_use]
     pub fn range(offset: u64, len: u64) -> Self {
         Self { offset, run: len, stride: len, count: 1 }
     }
 
-    /// `count` runs; one, where they touch. `None` where the end passes [`u64::MAX`].
+    /// Makes an extent of `count` runs, or of one run if they touch. Returns `None` if the end exceeds [`u64::MAX`].
     #[must_use]
     pub(super) fn runs(offset: u64, run: u64, stride: u64, count: u64) -> Option<Self> {
         let last = stride.checked_mul(count.checked_sub(1)?)?;
@@ -32,35 +32,36 @@ impl Extent {
         Some(Self { offset, run, stride, count })
     }
 
-    /// The number of bytes in all runs.
+    /// Returns the number of bytes in all runs.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.run * self.count
     }
 
-    /// Whether there is no byte.
+    /// Whether the extent has no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The end of the last run, in bytes from the start of the blob.
+    /// Returns the end of the last run, in bytes from the start of the blob.
     #[must_use]
     pub fn end(&self) -> u64 {
         self.offset + self.stride * (self.count - 1) + self.run
     }
 
-    /// Whether it is one range of bytes.
+    /// Whether the extent is one range of bytes.
     #[must_use]
     pub fn is_range(&self) -> bool {
         self.count == 1
     }
 
-    /// The bytes `from .. to` of those in the runs, at most three extents: the end of a run, whole runs, the start of a run.
+    /// Returns the bytes `from .. to`, counted within the runs, as at most three extents: the end of a run, whole runs,
+    /// the start of a run.
     pub(super) fn slice(&self, from: u64, to: u64) -> impl Iterator<Item = Self> {
         let Self { offset, run, stride, .. } = *self;
         let at = |byte: u64| offset + byte / run * stride + byte % run;
-        // The end of the run that `from` is in the middle of, and the start of the one that `to` is.
+        // End of the run that contains `from`, and start of the run that contains `to`.
         let head = from.next_multiple_of(run).min(to);
         let tail = (to / run * run).max(head);
         let whole = (tail - head) / run;
@@ -73,7 +74,7 @@ impl Extent {
         .flatten()
     }
 
-    /// Splits it into extents of at most `runs` runs.
+    /// Splits the extent into extents of at most `runs` runs.
     pub(super) fn chunks(self, runs: u64) -> impl Iterator<Item = Self> {
         let runs = runs.max(1);
         (0..self.count.div_ceil(runs)).map(move |chunk| {

@@ -1,11 +1,13 @@
-//! What to read, from where, and where it goes: decided before any byte of a weight is read.
+//! Load plans: which bytes are read, from which blob, and to which place. A plan is complete before any byte of a
+//! weight is read.
 //!
-//! A [`Selection`] says which tensors, and which parts of them. [`LoadPlan::new`] turns it into views of one piece of memory, the
-//! *arena*, and reads that fill it. The arena has the order of the blobs, and of the bytes within each: what lies together in a file
-//! lies together in the arena, but for padding, as every view starts at a multiple of [`ALIGNMENT`]. [`LoadPlan::pieces`] cuts the
-//! reads to the size of a staging buffer.
+//! A [`Selection`] describes the tensors, and the parts of tensors, to load. [`LoadPlan::new`] turns it into views of
+//! one piece of memory, the *arena*, and reads that fill the arena. The arena has the order of the blobs, and of the
+//! bytes within each blob. Bytes that are neighbours in a file are neighbours in the arena, except for padding, because
+//! every view starts at a multiple of [`ALIGNMENT`]. [`LoadPlan::pieces`] cuts the reads to the size of a staging
+//! buffer.
 //!
-//! Nothing here opens a file or knows of a device.
+//! This module opens no file and knows no device.
 
 mod error;
 mod extent;
@@ -29,16 +31,16 @@ use crate::{
 };
 use select::{Selected, SelectedPart, SelectedTensor, select};
 
-/// Every view starts at a multiple of so many bytes from the start of the arena.
+/// Alignment of every view, in bytes from the start of the arena.
 pub const ALIGNMENT: u64 = 256;
 
-/// How a [`LoadPlan`] is made.
+/// Options of a [`LoadPlan`].
 #[derive(Clone, Copy, Default)]
 pub struct LoadPlanOptions<'f> {
-    /// The type that plain tensors of F64, F32, F16 and BF16 get: one of the last three. Quantized tensors, their scales, 8-bit
-    /// floats and integers stay as they are.
+    /// Type to which plain tensors of F64, F32, F16 and BF16 are cast: F32, F16 or BF16. Quantized tensors, their
+    /// scales, 8-bit floats and integers keep their types.
     pub dtype: Option<Dtype>,
-    /// Whether these bytes are at hand already, so that they are neither read nor given a place.
+    /// Returns whether the caller already has these bytes. Such bytes are not read and get no place in the arena.
     pub held: Option<&'f dyn Fn(&Origin) -> bool>,
 }
 
@@ -49,65 +51,66 @@ impl std::fmt::Debug for LoadPlanOptions<'_> {
     }
 }
 
-/// Which bytes an array is made of. Equal origins are equal bytes, in any model: blobs are named by their content.
+/// Source of an array's bytes. Equal origins mean equal bytes, even in different models, because blobs are named by
+/// their content.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Origin {
-    /// The blob.
+    /// Blob that holds the bytes.
     pub digest: Digest,
-    /// The bytes of it, in the order of the array.
+    /// Positions of the bytes in the blob, in the order of the array.
     pub extents: Box<[Extent]>,
-    /// What is done to the elements on the way.
+    /// Cast of the elements during the copy.
     pub cast: Option<Cast>,
 }
 
-/// A change of the elements' type.
+/// Change of the elements' type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cast {
-    /// The type in the blob: F64, F32, F16 or BF16.
+    /// Type in the blob: F64, F32, F16 or BF16.
     pub from: Dtype,
-    /// The type in the arena: F32, F16 or BF16.
+    /// Type in the arena: F32, F16 or BF16.
     pub to: Dtype,
 }
 
-/// Where every selected tensor goes and what is read for it.
+/// Plan of a load: the place of every selected tensor, and the reads that fill the places.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LoadPlan {
-    /// The blobs that are read, in the order of the table.
+    /// Blobs that are read, in the order of the table.
     pub blobs: Vec<ReadBlob>,
-    /// What is read, in the order of the arena, which is that of the blobs and of the bytes within each.
+    /// Reads in the order of the arena, which is that of the blobs and of the bytes within each blob.
     pub reads: Vec<Read>,
-    /// The selected tensors, sorted by name and then by component.
+    /// Selected tensors, sorted by name and then by component.
     pub tensors: Vec<View>,
-    /// The size of the arena in bytes.
+    /// Size of the arena in bytes.
     pub arena_bytes: u64,
 }
 
-/// A blob that is read.
+/// A blob from which a plan reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReadBlob {
-    /// The blob.
+    /// Digest of the blob.
     pub digest: Digest,
-    /// The first tensor that is read from it.
+    /// Name of the first tensor that is read from the blob.
     pub tensor: String,
-    /// The end of the last byte that is read, in bytes from the start of the blob.
+    /// End of the last byte that is read, in bytes from the start of the blob.
     pub end: u64,
-    /// Whether every tensor of the blob is read, all of it, so that its digest can be checked on the way.
+    /// Whether every tensor of the blob is read as a whole, so that the blob's digest can be checked during the load.
     pub is_whole: bool,
 }
 
-/// Bytes of one array of one tensor that go to one place of the arena.
+/// Bytes of one array of a tensor that go to one place in the arena.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Read {
-    /// An index into the plan's blobs.
+    /// Index into the plan's blobs.
     pub blob: usize,
-    /// The bytes of the blob.
+    /// Position of the bytes in the blob.
     pub extent: Extent,
-    /// Where they go, in bytes from the start of the arena.
+    /// Destination in bytes from the start of the arena.
     pub arena: u64,
-    /// What is done to the elements on the way.
+    /// Cast of the elements during the copy.
     pub cast: Option<Cast>,
 }
 
@@ -115,17 +118,17 @@ pub struct Read {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct View {
-    /// The name, without a component's prefix.
+    /// Name without a component's prefix.
     pub name: String,
-    /// The pipeline component that it belongs to.
+    /// Pipeline component of the tensor.
     pub component: Option<String>,
-    /// The type of the values: of a quantized tensor, the float type that it was quantized from.
+    /// Type of the values. For a quantized tensor, the float type from which it was quantized.
     pub dtype: Dtype,
-    /// The logical shape in elements, of what is selected.
+    /// Logical shape of the selected share, in elements.
     pub shape: Shape,
-    /// How the values are coded; `None` for a plain tensor.
+    /// Coding of the values. `None` for a plain tensor.
     pub quantization: Option<Quantization>,
-    /// The weight, then the companions.
+    /// Arrays of the tensor: the weight, then the companions.
     pub parts: Vec<PartView>,
 }
 
@@ -133,22 +136,22 @@ pub struct View {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PartView {
-    /// What the array is to the tensor.
+    /// Role of the array in the tensor.
     pub role: Role,
-    /// The type of its elements, after any cast.
+    /// Type of the elements after any cast.
     pub dtype: Dtype,
-    /// Its shape.
+    /// Shape of the array.
     pub shape: Shape,
-    /// Its bytes after any cast.
+    /// Length in bytes after any cast.
     pub len: u64,
-    /// Which bytes it is made of.
+    /// Source of the bytes.
     pub origin: Origin,
-    /// Where it starts in the arena; `None` where it is held already.
+    /// Start in the arena in bytes. `None` if the caller already has the array.
     pub arena: Option<u64>,
 }
 
 impl Cast {
-    /// The bytes of an element before and after, each a power of two of at most 8.
+    /// Returns the bytes of an element before and after the cast. Each is a power of two of at most 8.
     #[must_use]
     pub fn widths(self) -> (u64, u64) {
         (u64::from(self.from.bits()) / 8, u64::from(self.to.bits()) / 8)
@@ -156,7 +159,7 @@ impl Cast {
 }
 
 impl Read {
-    /// The bytes that it fills in the arena.
+    /// Returns the number of bytes that the read fills in the arena.
     #[must_use]
     pub fn arena_len(&self) -> u64 {
         let len = self.extent.len();
@@ -168,7 +171,7 @@ impl Read {
 }
 
 impl PartView {
-    /// The bytes that it has in the blob, before any cast.
+    /// Returns the number of bytes in the blob, before any cast.
     #[must_use]
     pub fn stored_len(&self) -> u64 {
         self.origin.extents.iter().map(Extent::len).sum()
@@ -176,11 +179,11 @@ impl PartView {
 }
 
 impl LoadPlan {
-    /// Plans the loading of what `selection` takes from `table`.
+    /// Plans the load of the tensors that `selection` takes from `table`.
     ///
     /// # Errors
     ///
-    /// [`LoadPlanError`]; each names the tensor, the name or the pattern that it is about.
+    /// [`LoadPlanError`]. Each variant names the tensor, the name or the pattern at fault.
     pub fn new(
         table: &TensorTable,
         selection: &Selection,
@@ -192,7 +195,7 @@ impl LoadPlan {
             return Err(LoadPlanError::Dtype { found });
         }
         let mut plan = Self { blobs: Vec::new(), reads: Vec::new(), tensors: Vec::new(), arena_bytes: 0 };
-        // A blob may be listed twice, by two components of a pipeline.
+        // Two components of a pipeline may list the same blob.
         let mut digests = HashSet::new();
         let may_repeat = !table.blobs.iter().all(|blob| digests.insert(blob.digest));
         let mut placed = may_repeat.then(HashMap::new);
@@ -204,7 +207,7 @@ impl LoadPlan {
                     if let Some(to) = options.dtype {
                         selected.cast_to(to, tensor.view.quantization.is_some());
                     }
-                    // Parts in blobs of their own come behind those in the tensor's.
+                    // Parts in separate blobs come after those in the tensor's own blob.
                     order.push((selected.digest != own, selected.digest, selected.first(), at, part));
                 }
             }
@@ -220,7 +223,7 @@ impl LoadPlan {
         Ok(plan)
     }
 
-    /// Gives a part of `tensor` its place, behind all others, and says what is read for it.
+    /// Gives a part of `tensor` a place after all others, and adds the reads that fill it.
     fn place(
         &mut self,
         tensor: &str,
@@ -263,7 +266,7 @@ impl LoadPlan {
         Ok(())
     }
 
-    /// Finds the blobs of which every part is read, once and in the order of the file.
+    /// Marks the blobs of which every part is read, once and in the order of the file.
     fn find_whole(&mut self, table: &TensorTable) {
         let mut lengths = HashMap::<_, u64>::new();
         let mut seen = HashSet::new();
@@ -281,19 +284,19 @@ impl LoadPlan {
         }
     }
 
-    /// The bytes that are read from blobs for the arena.
+    /// Returns the number of bytes that are read from blobs.
     #[must_use]
     pub fn read_bytes(&self) -> u64 {
         self.reads.iter().map(|read| read.extent.len()).sum()
     }
 
-    /// The bytes of all selected tensors, after any cast, those that are held included.
+    /// Returns the size of all selected tensors in bytes, after any cast. Includes tensors that the caller already has.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.tensors.iter().flat_map(|tensor| &tensor.parts).map(|part| part.len).sum()
     }
 
-    /// The tensor of which a byte lies at or after `arena`, first of all that do; for messages.
+    /// Returns the tensor whose bytes are the first at or after `arena`, for messages.
     #[must_use]
     pub fn tensor_at(&self, arena: u64) -> Option<&View> {
         let starts = |part: &PartView| part.arena.filter(|at| at.saturating_add(part.len) > arena);
@@ -305,13 +308,13 @@ impl LoadPlan {
             .map(|(_, tensor)| tensor)
     }
 
-    /// Cuts the reads into pieces of the arena, in its order.
+    /// Cuts the reads into pieces, in the order of the arena.
     #[must_use]
     pub fn pieces(&self, cut: &Cut) -> Vec<Piece> {
         piece::cut(&self.reads, cut)
     }
 
-    /// The pieces of each blob, none of which holds bytes of two.
+    /// Cuts the reads of each blob into pieces. No piece holds bytes of two blobs.
     #[must_use]
     pub fn pieces_by_blob(&self, cut: &Cut) -> Vec<Vec<Piece>> {
         self.reads.chunk_by(|a, b| a.blob == b.blob).map(|reads| piece::cut(reads, cut)).collect()
@@ -319,7 +322,7 @@ impl LoadPlan {
 }
 
 impl SelectedPart {
-    /// Where its first byte lies in the blob.
+    /// Returns the start of the part's first byte in the blob.
     fn first(&self) -> u64 {
         self.extents.first().map_or(0, |extent| extent.offset)
     }

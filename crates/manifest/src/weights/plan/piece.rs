@@ -1,53 +1,54 @@
-//! Reads, cut to the size of a staging buffer and joined where they lie together in a file.
+//! Reads, cut to the size of a staging buffer, and joined where their bytes are close together in a file.
 
 use std::ops::Range;
 
 use super::{ALIGNMENT, Cast, Extent, Read};
 
-/// How reads are cut.
+/// Limits by which reads are cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
-    /// The most bytes of a piece: the size of a staging buffer. What is no multiple of [`ALIGNMENT`] counts as the one below it, and 0 as the first.
+    /// Maximum size of a piece in bytes: the size of a staging buffer. Rounded down to a multiple of [`ALIGNMENT`], but
+    /// at least one [`ALIGNMENT`].
     pub piece: u64,
-    /// Bytes that nobody wants are read through where so many or fewer lie between two that are wanted.
+    /// Largest gap between two wanted ranges that is read along with them, in bytes.
     pub gap: u64,
-    /// The most bytes that are read at once, those that nobody wants included, unless one run has more.
+    /// Maximum number of bytes of one fetch, including gaps. A single longer run is still one fetch.
     pub fetch: u64,
 }
 
-/// A range of the arena, and all that is read for it. Bytes that no fetch fills are padding.
+/// A range of the arena with all fetches that fill it. Bytes that no fetch fills are padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
-    /// The range, in bytes from the start of the arena.
+    /// Range in bytes from the start of the arena.
     pub arena: Range<u64>,
-    /// What is read for it, in the order of the arena.
+    /// Fetches that fill the range, in the order of the arena.
     pub fetches: Vec<Fetch>,
 }
 
-/// One range of one blob that is read at once.
+/// One range of a blob that is read in one operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
-    /// An index into the plan's blobs.
+    /// Index into the plan's blobs.
     pub blob: usize,
-    /// The range, in bytes from the start of the blob.
+    /// Range in bytes from the start of the blob.
     pub file: Range<u64>,
-    /// What of it goes where, in the order of the file and of the arena.
+    /// Wanted bytes of the range and their destinations, in the order of the file and of the arena.
     pub takes: Vec<Take>,
 }
 
-/// Bytes of a fetch, and where they go.
+/// Wanted bytes of a fetch, with their destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Take {
-    /// The bytes, in bytes from the start of the blob.
+    /// Position of the bytes in the blob.
     pub extent: Extent,
-    /// Where they go, in bytes from the start of the piece.
+    /// Destination in bytes from the start of the piece.
     pub at: u64,
-    /// What is done to the elements on the way.
+    /// Cast of the elements during the copy.
     pub cast: Option<Cast>,
 }
 
 impl Cut {
-    /// Pieces of at most `piece` bytes; gaps of up to 64 KiB are read through, and at most four times the piece is read at once.
+    /// Makes limits for pieces of at most `piece` bytes, with gaps of up to 64 KiB and fetches of up to four pieces.
     #[must_use]
     pub fn new(piece: u64) -> Self {
         Self { piece, gap: 64 << 10, fetch: piece.saturating_mul(4) }
@@ -55,7 +56,7 @@ impl Cut {
 }
 
 impl Take {
-    /// The bytes that it fills.
+    /// Returns the number of bytes that the take fills.
     #[must_use]
     pub fn len(&self) -> u64 {
         match self.cast.map(Cast::widths) {
@@ -64,7 +65,7 @@ impl Take {
         }
     }
 
-    /// Whether it fills nothing.
+    /// Whether the take fills no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -72,7 +73,8 @@ impl Take {
 }
 
 impl Fetch {
-    /// Whether its bytes go to the piece as they are, range by range, so that they can be read right into their places.
+    /// Whether the bytes of the fetch go to the piece unchanged and range by range, so that they can be read directly
+    /// into place.
     #[must_use]
     pub fn is_direct(&self) -> bool {
         self.takes.iter().all(|take| take.cast.is_none() && take.extent.is_range())
@@ -104,9 +106,9 @@ pub(super) fn cut(reads: &[Read], cut: &Cut) -> Vec<Piece> {
 }
 
 impl Piece {
-    /// Adds the bytes `range` of what `read` fills.
+    /// Adds fetches for the bytes `range`, counted within those that `read` fills.
     fn add(&mut self, read: &Read, range: Range<u64>, cut: &Cut) {
-        // Pieces and views start at multiples of the alignment, so that no element is cut.
+        // No element is cut, because pieces and views start at multiples of the alignment.
         let (before, after) = read.cast.map_or((1, 1), Cast::widths);
         let mut at = read.arena + range.start - self.arena.start;
         for extent in read.extent.slice(range.start / after * before, range.end / after * before) {
@@ -120,7 +122,7 @@ impl Piece {
         }
     }
 
-    /// Adds a take to the last fetch, if it lies close behind it in the same blob; else to a new one.
+    /// Adds a take to the last fetch if its bytes lie close behind it in the same blob. Otherwise starts a new fetch.
     fn join(&mut self, blob: usize, take: Take, cut: &Cut) {
         let file = take.extent.offset..take.extent.end();
         if let Some(last) = self.fetches.last_mut()

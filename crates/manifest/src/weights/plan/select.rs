@@ -1,4 +1,4 @@
-//! The tensors of a table that a selection takes, with the bytes of each.
+//! Selection of tensors from a table, with the bytes of each tensor.
 
 use std::collections::HashSet;
 
@@ -15,40 +15,40 @@ use crate::{
     document::{Arrangement, Part, Role, TensorEntry, TensorTable},
 };
 
-/// What is taken from one blob of the table.
+/// Selected tensors of one blob of the table.
 pub(super) struct Selected {
-    /// An index into the table's blobs.
+    /// Index into the table's blobs.
     pub(super) blob: usize,
     pub(super) tensors: Vec<SelectedTensor>,
 }
 
-/// A tensor that is taken. The view's parts are made last, from these.
+/// A selected tensor. The parts of its view are made at the end, from `parts`.
 pub(super) struct SelectedTensor {
     pub(super) view: View,
     pub(super) parts: Vec<SelectedPart>,
 }
 
-/// A part that is taken.
+/// A selected part of a tensor.
 pub(super) struct SelectedPart {
     role: Role,
     dtype: Dtype,
     shape: Shape,
-    /// The blob that it lies in.
+    /// Blob that holds the part.
     pub(super) digest: Digest,
     pub(super) extents: Vec<Extent>,
-    /// In bytes, after any cast.
+    /// Length in bytes, after any cast.
     pub(super) len: u64,
     pub(super) cast: Option<Cast>,
     pub(super) arena: Option<u64>,
 }
 
-/// A selection whose globs are compiled.
+/// A selection with compiled globs.
 struct Chooser<'s> {
     selection: &'s Selection,
     names: HashSet<&'s str>,
     globs: GlobSet,
     shards: Vec<(GlobMatcher, Shard)>,
-    /// The number of the model's experts, where it is known.
+    /// Number of the model's experts, if known.
     experts: Option<u64>,
 }
 
@@ -134,14 +134,14 @@ impl<'s> Chooser<'s> {
         is_named && layers.as_ref().is_none_or(|layers| layers.contains(name)) && of_experts()
     }
 
-    /// Whether the first axis counts the experts of a layer.
+    /// Whether the first axis of `tensor` counts the experts of a layer.
     fn is_stack(&self, tensor: &TensorEntry) -> bool {
         let counts = || tensor.shape.dims().first().is_some_and(|first| self.experts == Some(*first));
         let of_experts = || tensor.name.split('.').any(|part| part == "experts") && expert(&tensor.name).is_none();
         tensor.shape.rank() > 1 && (tensor.arrangement == Arrangement::Stack || counts() && of_experts())
     }
 
-    /// `blob` is the tensor's.
+    /// Selects the requested share of `tensor`, which lies in `blob`.
     fn take(
         &self,
         blob: Digest,
@@ -158,7 +158,8 @@ impl<'s> Chooser<'s> {
         let fail = |problem, shape: &Shape| LoadPlanError::of_share(problem, tensor, shape, shard);
         let body = |shape, bits, offset| Body { dims: Shape::dims(shape), is_stack, bits, offset };
 
-        // The logical shape, by elements of which every one is a byte: only the counting matters.
+        // Computes the logical shape of the share. Elements count as one byte each here, because only the shape is
+        // used.
         let (_, shape) =
             body(&tensor.shape, 8, 0).take(experts, shard).map_err(|problem| fail(problem, &tensor.shape))?;
         let group = tensor.quantization.as_ref().map_or(1, |found| u64::from(found.group_size));
@@ -205,7 +206,7 @@ impl<'s> Chooser<'s> {
     }
 }
 
-/// A global scale is one number for all shares; there may be one for each expert.
+/// Selects a global scale. A single scale belongs to every share; a stack may have one scale per expert instead.
 fn take_global_scale(
     part: &Part,
     experts: Option<&[u64]>,
@@ -218,7 +219,7 @@ fn take_global_scale(
 }
 
 impl SelectedPart {
-    /// Gives a plain tensor's float values the type `to`.
+    /// Casts the float values of a plain tensor to the type `to`. Other parts stay unchanged.
     pub(super) fn cast_to(&mut self, to: Dtype, is_quantized: bool) {
         let from = self.dtype;
         if is_quantized || from == to || !matches!(from, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16) {
@@ -226,7 +227,7 @@ impl SelectedPart {
         }
         let cast = Cast { from, to };
         let (before, after) = cast.widths();
-        // A widening to four bytes from two: table lengths are below 2^63, so that it cannot pass the largest number by much.
+        // A cast from two bytes to four could overflow in theory only, as lengths in a table are below 2^63.
         if let Some(len) = (self.len / before).checked_mul(after) {
             (self.dtype, self.len, self.cast) = (to, len, Some(cast));
         }

@@ -1,14 +1,15 @@
-//! Which tensors to load, and which parts of them.
+//! Selection of tensors, and of parts of tensors, to load.
 
 use std::ops::Range;
 
-/// Which tensors to load, and which parts of them: all, unless it says otherwise. Tensors have to meet every field; what is left out
-/// costs no reading.
+/// Selection of tensors, and of parts of tensors, to load. The default selects everything. A tensor is selected if it
+/// meets all fields. Bytes that are not selected are not read.
 ///
 /// ```
 /// use longshore_manifest::weights::plan::{Layers, Selection, Shard};
 ///
-/// // The second half of a pipeline of two, without the embeddings and the output head, for the first of four tensor-parallel devices.
+/// // The second half of a pipeline of two, without the embeddings and the output head, for the first of four
+/// // tensor-parallel devices.
 /// let selection = Selection {
 ///     layers: Some(Layers { range: 16..32, others: false }),
 ///     shards: vec![
@@ -21,63 +22,65 @@ use std::ops::Range;
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Only this component's tensors, such as `text_encoder`; their names never carry the component as a prefix.
+    /// Pipeline component whose tensors are selected, such as `text_encoder`. Tensor names never carry the component as
+    /// a prefix.
     pub component: Option<String>,
-    /// These tensors, and those that match a glob. Each name has to be there.
+    /// Names of selected tensors, in addition to those that match a glob. Each must exist.
     pub names: Vec<String>,
-    /// Tensors whose names match one of these, and those that are named. Both lists empty are all tensors.
+    /// Globs of selected tensors, in addition to those in `names`. If both lists are empty, all tensors are selected.
     pub globs: Vec<String>,
-    /// Only tensors of some layers.
+    /// Layers whose tensors are selected.
     pub layers: Option<Layers>,
-    /// Of experts, only these, in this order: of a stack `[experts, …]` their entries, and of tensors that belong to one expert
-    /// those of these.
+    /// Experts that are selected, in this order. A stack `[experts, …]` is cut to these entries. Tensors that belong to
+    /// a single expert are selected if the expert is. Other tensors are not affected.
     pub experts: Option<Vec<u64>>,
-    /// A share of each tensor whose name matches the glob. The first that matches counts; tensors that none matches are whole.
+    /// Shares of tensors whose names match a glob. The first matching glob counts. Tensors that match no glob are
+    /// selected whole.
     pub shards: Vec<(String, Shard)>,
 }
 
-/// Some layers. A tensor's layer is the first part of its name, between dots, that is a number.
+/// Selection of layers. The layer of a tensor is the first dot-separated part of its name that is a number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Layers {
-    /// The numbers of the layers.
+    /// Numbers of the selected layers.
     pub range: Range<u64>,
-    /// Whether tensors of no layer, such as embeddings, are taken too.
+    /// Whether tensors of no layer, such as embeddings, are selected too.
     pub others: bool,
 }
 
 /// One of several equal shares of a tensor, for tensor parallelism.
 ///
-/// A share is whole rows, or whole columns in whole quantization groups and whole 32-bit words of codes; a tensor that has no such
-/// shares is an error, and nothing is padded. A stack of experts is shared out expert by expert.
+/// A share consists of whole rows, or of whole columns in whole quantization groups and whole 32-bit words of codes. A
+/// tensor without equal shares is an error; nothing is padded. Each expert of a stack is divided by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shard {
-    /// Which axis is shared out.
+    /// Axis along which the tensor is divided.
     pub axis: ShardAxis,
-    /// Which share, counted from 0.
+    /// Number of the share, counted from 0.
     pub rank: u64,
-    /// How many shares there are.
+    /// Number of shares.
     pub of: u64,
 }
 
-/// An axis that is shared out.
+/// Axis along which a tensor is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ShardAxis {
-    /// The first axis of a tensor, or of each expert of a stack: the outputs of a `[out, in]` matrix. A share is one range of the
-    /// file, or one for each expert.
+    /// The first axis of a tensor, or of each expert of a stack: the outputs of a `[out, in]` matrix. A share is one
+    /// range of the file, or one range for each expert.
     Rows,
-    /// The last of two axes or more: the inputs of a `[out, in]` matrix. A share is a piece of every row; rows are read whole and
-    /// the pieces picked out in memory where what lies between them is small.
+    /// The last of two or more axes: the inputs of a `[out, in]` matrix. A share is a piece of every row. If the gaps
+    /// between the pieces are small, whole rows are read and the pieces are picked out in memory.
     Columns,
 }
 
 impl Shard {
-    /// Share `rank` of `of` of the rows.
+    /// Selects share `rank` of `of` of the rows.
     #[must_use]
     pub fn rows(rank: u64, of: u64) -> Self {
         Self { axis: ShardAxis::Rows, rank, of }
     }
 
-    /// Share `rank` of `of` of the columns.
+    /// Selects share `rank` of `of` of the columns.
     #[must_use]
     pub fn columns(rank: u64, of: u64) -> Self {
         Self { axis: ShardAxis::Columns, rank, of }
@@ -93,12 +96,12 @@ impl Layers {
     }
 }
 
-/// The layer that a tensor of this name belongs to.
+/// Returns the layer of a tensor by its name.
 fn layer(name: &str) -> Option<u64> {
     name.split('.').find_map(number)
 }
 
-/// The expert that a tensor of this name belongs to: the number after `experts`.
+/// Returns the expert to which a tensor belongs by its name: the number after `experts`.
 pub(super) fn expert(name: &str) -> Option<u64> {
     let mut parts = name.split('.').skip_while(|part| *part != "experts").skip(1);
     parts.next().and_then(number)

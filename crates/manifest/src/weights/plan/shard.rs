@@ -1,32 +1,32 @@
-//! Which bytes of an array a selection takes.
+//! Computation of the bytes that a selection takes from an array.
 
 use super::{Extent, Shard, ShardAxis};
 
-/// An array as `[experts, rows, …, columns]`: the extents that a selection may cut, and the bits of what lies between them.
+/// An array of shape `[experts, rows, …, columns]`, or without `experts`, from which a share is taken.
 pub(super) struct Body<'s> {
-    /// The extents.
+    /// Extents of the array, outermost first.
     pub(super) dims: &'s [u64],
-    /// Whether the first of them counts experts.
+    /// Whether the first extent counts experts.
     pub(super) is_stack: bool,
-    /// Of one element.
+    /// Bits of one element.
     pub(super) bits: u64,
-    /// Where the array starts.
+    /// Start of the array, in bytes from the start of the blob.
     pub(super) offset: u64,
 }
 
-/// Why a share cannot be taken.
+/// Reason why a share cannot be taken.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ShareProblem {
-    /// There is no such axis.
+    /// The array lacks the axis.
     NoAxis,
-    /// The shares are not equal, or no whole bytes.
+    /// The shares are not equal, or are not whole bytes.
     Uneven,
-    /// Numbers that are too large.
+    /// A number does not fit in 64 bits.
     TooLarge,
 }
 
 impl Body<'_> {
-    /// The extents of the share, and the shape of it. `experts` are below the first extent.
+    /// Returns the extents of the share, and its shape. `experts` are below the first extent.
     pub(super) fn take(
         &self,
         experts: Option<&[u64]>,
@@ -41,7 +41,8 @@ impl Body<'_> {
         let stack = outer.first().copied().unwrap_or(1);
         let elements = product(body).ok_or(ShareProblem::TooLarge)?;
 
-        // Within one expert: `count` runs of `run` bytes, `stride` apart, the first `skip` bytes after the start.
+        // Computes the runs within one expert: `count` runs of `run` bytes, `stride` apart, the first `skip` bytes
+        // after the start.
         let mut shape = self.dims.to_vec();
         let (skip, run, stride, count) = match shard {
             None if experts.is_none() => {
@@ -75,7 +76,8 @@ impl Body<'_> {
         }
         let expert = bytes(elements)?;
         let Some(experts) = experts else {
-            // Runs of all experts are as far apart as those of one, where there are several; else as far as experts are.
+            // Joins the runs of all experts into one extent. The distance between runs is `stride` if an expert has
+            // several runs, and otherwise the size of an expert.
             let (stride, count) = if count == 1 { (expert, stack) } else { (stride, checked_mul(count, stack)?) };
             return Ok((extent(first, run, stride, count)?.into_iter().collect(), shape));
         };
@@ -95,7 +97,7 @@ impl Body<'_> {
     }
 }
 
-/// The runs; `None` where there is no byte in them.
+/// Makes an extent of the runs, or `None` if they have no bytes.
 fn extent(offset: u64, run: u64, stride: u64, count: u64) -> Result<Option<Extent>, ShareProblem> {
     if run == 0 || count == 0 {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Blobs and stores as ollama writes them, made from the description of their bytes.
+//! Blobs and stores as ollama writes them, made from a description of their bytes.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use longshore_manifest::{Descriptor, Digest, Manifest, Store, document::media_ty
 
 use crate::util::{bytes, put};
 
-/// The arrays of a blob, in data order.
+/// Arrays of a blob, in data order.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Arrays {
     metadata: Vec<(String, String)>,
@@ -23,7 +23,7 @@ impl Arrays {
         self
     }
 
-    /// Any bytes of the right length.
+    /// Adds an array of arbitrary bytes of the right length.
     pub(crate) fn array(self, name: &str, dtype: &'static str, dims: &[u64]) -> Self {
         let size = match dtype {
             "U8" | "F8_E4M3" => 1,
@@ -40,7 +40,7 @@ impl Arrays {
         self
     }
 
-    /// Affine codes with their scales and biases in BF16: `bits` and a group for `[outer…, columns]`.
+    /// Adds affine codes with their scales and biases in BF16: `bits` and a group size for `[outer…, columns]`.
     pub(crate) fn affine(self, name: &str, bits: u64, group: u64, outer: &[u64], columns: u64) -> Self {
         let dims = |last| [outer, &[last]].concat();
         self.array(name, "U32", &dims(columns * bits / 32))
@@ -48,7 +48,7 @@ impl Arrays {
             .array(&format!("{name}.bias"), "BF16", &dims(columns / group))
     }
 
-    /// Codes with scales of one byte.
+    /// Adds codes with scales of one byte.
     pub(crate) fn float(self, name: &str, bits: u64, group: u64, outer: &[u64], columns: u64) -> Self {
         let dims = |last| [outer, &[last]].concat();
         self.array(name, "U32", &dims(columns * bits / 32)).array(
@@ -89,7 +89,7 @@ impl Arrays {
         (header.len() as u64).to_le_bytes().into_iter().chain(header.bytes()).chain(data.copied()).collect()
     }
 
-    /// As ollama's own encoder: entries are dtype, shape, offsets; padded to a multiple of 8.
+    /// Writes the blob like ollama's own encoder: entries are dtype, shape, offsets; padded to a multiple of 8.
     pub(crate) fn encoded(&self) -> Vec<u8> {
         let entry = |dtype: &str, dims: &[u64], [start, end]: [usize; 2]| {
             let dims = serde_json::to_string(dims).unwrap();
@@ -98,7 +98,7 @@ impl Arrays {
         self.file(entry, true)
     }
 
-    /// As MLX writes a file: entries are sorted, nothing is padded, no metadata is null.
+    /// Writes the blob like MLX: entries are sorted, there is no padding, and absent metadata is null.
     pub(crate) fn mlx(&self) -> Vec<u8> {
         let entry = |dtype: &str, dims: &[u64], [start, end]: [usize; 2]| {
             let dims = serde_json::to_string(dims).unwrap();
@@ -108,7 +108,7 @@ impl Arrays {
     }
 }
 
-/// A store of ollama, and the layers of a model that is being made.
+/// A store of ollama, with the layers of a model that is being made.
 pub(crate) struct Ollama {
     pub(crate) root: PathBuf,
     layers: Vec<Descriptor>,
@@ -142,7 +142,7 @@ impl Ollama {
         self.layer(media_type::TENSOR, Some(name), bytes)
     }
 
-    /// Another layer of the same blob, which is written once.
+    /// Adds a layer of a blob that is written only once.
     pub(crate) fn same(mut self, name: &str, bytes: &[u8]) -> Self {
         let last = self.layers.last().filter(|last| last.size == bytes.len() as u64).cloned();
         match last {
@@ -152,7 +152,7 @@ impl Ollama {
         self
     }
 
-    /// One blob as it was before v0.16, with no name of its own.
+    /// Adds one blob in the form from before v0.16, with no name of its own.
     pub(crate) fn unnamed(self, name: &str, dtype: &'static str, dims: &[u64]) -> Self {
         let seed = name.bytes().fold(0, u8::wrapping_add);
         let mut arrays = Arrays::new().array("data", dtype, dims);
@@ -170,7 +170,7 @@ impl Ollama {
         self
     }
 
-    /// Gives the layers a name.
+    /// Stores the layers as a model of this name.
     pub(crate) fn named(mut self, path: &str) -> Self {
         let config = self.blob(media_type::CONFIG, None, self.config.as_bytes());
         let manifest = Manifest::new(config, std::mem::take(&mut self.layers));
@@ -178,13 +178,13 @@ impl Ollama {
         self
     }
 
-    /// Names it `m`.
+    /// Stores the layers as the model `m`.
     pub(crate) fn done(self) -> Self {
         self.named("registry.ollama.ai/library/m/latest")
     }
 }
 
-/// The config document of a safetensors model with this `file_type`.
+/// Makes the config document of a safetensors model with this `file_type`.
 pub(crate) fn config(file_type: &str) -> String {
     format!(
         "{{\"model_format\":\"safetensors\",\"model_family\":\"\",\"model_families\":null,\"model_type\":\"\",\

@@ -1,4 +1,4 @@
-//! Blobs whose digests are known: the bytes that are made here are ollama's.
+//! Blobs with known digests show that the fixtures write the same bytes as ollama.
 
 use longshore_manifest::{Digest, Weights, document::Role, weights::OpenOptions};
 
@@ -52,7 +52,7 @@ fn codes_that_were_quantized_before() {
     assert_eq!(linear.companion(Role::GlobalScale).unwrap().data, 0.25_f32.to_le_bytes());
 }
 
-/// The header that MLX 0.31.2 wrote for int4 in groups of 64: 345 bytes, so that no array is aligned.
+/// Header that MLX 0.31.2 wrote for int4 in groups of 64: 345 bytes, so that no array is aligned.
 #[test]
 fn what_mlx_writes() {
     const NAME: &str = "model.layers.0.mlp.up_proj.weight";

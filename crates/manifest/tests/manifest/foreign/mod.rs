@@ -1,4 +1,4 @@
-//! Stores that other programs own.
+//! Tests of stores that other programs own.
 
 mod fixtures;
 mod golden;

@@ -1,4 +1,4 @@
-//! Models whose blobs make no table.
+//! Tests of models from whose blobs no table can be made.
 
 use longshore_manifest::{
     Digest, Weights,
@@ -33,7 +33,7 @@ fn a_word_that_no_shape_bears_out() {
         assert!(matches!(&error, TableError::Contradiction { tensor, .. } if tensor == "x.weight"), "{error}");
         assert_eq!(error.digest(), Some(Digest::of(&blob)));
     }
-    // Values that are said to be codes.
+    // Plain values that the metadata calls codes.
     let floats =
         Arrays::new().metadata("quant_type", "int4").array("x", "BF16", &[8, 8]).array("x.scale", "BF16", &[8, 1]);
     let error = refusal(Ollama::new().tensor("x", &floats.encoded()));
@@ -73,7 +73,7 @@ fn blobs_that_are_cut_off_missing_or_no_safetensors() {
     assert_eq!(bad.len(), 1, "{bad:?}");
 }
 
-/// A blob of some arrays is gone through for each component that names it.
+/// The arrays of a blob count for each component that names it.
 #[test]
 fn more_arrays_than_any_model_has() {
     let arrays = (0..2_000).fold(Arrays::new(), |arrays, at| arrays.data(&format!("x{at}"), "U8", &[1], vec![1]));
@@ -83,7 +83,7 @@ fn more_arrays_than_any_model_has() {
     assert!(matches!(error, TableError::TooLarge { arrays: 1_050_000, limit: 1_048_576 }), "{error}");
 }
 
-/// Verification tells what a reader would be told, but not twice what is wrong with a blob.
+/// Verification reports what a reader would report, but never reports a bad blob twice.
 #[test]
 fn verify_checks_the_headers() {
     let blob = Arrays::new().metadata("quant_type", "nvfp4").affine("x.weight", 4, 64, &[8], 128).encoded();

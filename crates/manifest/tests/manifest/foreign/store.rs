@@ -9,10 +9,10 @@ use longshore_manifest::{
 
 use crate::util::{Blob, Scratch, at_once, name, put, snapshot, verify};
 
-/// The media type of a layer that is nothing to us.
+/// Media type of a layer that this crate does not interpret.
 const TEMPLATE: &str = "application/vnd.ollama.image.template";
 
-/// A directory as ollama leaves it: no marker, a manifest without longshore's table, a file that is no blob.
+/// Makes a directory as ollama leaves it: no marker, a manifest without longshore's table, a file that is not a blob.
 fn ollama() -> (Scratch, Store, PathBuf) {
     let scratch = Scratch::new();
     let root = scratch.beside("ollama");
@@ -82,7 +82,7 @@ fn either_directory_makes_it_one() {
     assert!(!Store::open(&empty).unwrap().is_foreign());
 }
 
-/// No directory of somebody's files becomes a store by accident.
+/// A directory with other files never becomes a store by accident.
 #[test]
 fn other_directories_are_known_and_never_written() {
     let scratch = Scratch::new();

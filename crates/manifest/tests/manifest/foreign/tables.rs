@@ -1,4 +1,4 @@
-//! The three ways in which ollama has written tensors, as one table.
+//! Tests of tables from the three ways in which ollama has written tensors.
 
 use longshore_manifest::{
     Digest, Silent, Weights,
@@ -10,7 +10,7 @@ use longshore_manifest::{
 use super::{Arrays, Ollama};
 use crate::util::{name, put, verify};
 
-/// Name, type, shape and code of every tensor, in the table's order.
+/// Describes every tensor by name, type, shape and code, in the order of the table.
 fn tensors(table: &TensorTable) -> Vec<String> {
     let describe = |(blob, tensor): (&longshore_manifest::document::BlobEntry, _)| {
         let tensor: &longshore_manifest::document::TensorEntry = tensor;
@@ -28,7 +28,7 @@ fn read(ollama: Ollama) -> Result<Vec<String>, TableError> {
 }
 
 impl Ollama {
-    /// The store, which lives as long as its directory.
+    /// Returns the store, which lives as long as its directory.
     pub(super) fn store_kept(self) -> (Self, longshore_manifest::Store) {
         let store = self.store();
         (self, store)
@@ -47,7 +47,7 @@ fn parts_in_blobs_of_their_own() {
         .unnamed("c.weight", "U32", &[4, 4])
         .unnamed("c.weight_scale", "U8", &[4, 2])
         .unnamed("norm.weight", "BF16", &[4])
-        // No scale of anything: they are tensors of their own.
+        // These scales belong to no tensor: they are tensors themselves.
         .unnamed("norm.weight_scale", "BF16", &[4])
         .unnamed("router.per_expert_scale", "F32", &[4])
         .done();
@@ -81,7 +81,7 @@ fn parts_in_blobs_of_their_own() {
     assert_eq!(Weights::open(&store, &model, &options).unwrap().digests().count(), 3);
     assert!(verify(&store).bad.is_empty());
 
-    // What is loaded is hashed, a scale in a blob of its own as much as the codes.
+    // All loaded blobs are hashed, including scales in blobs of their own.
     let weights = || Weights::open(&store, &model, &OpenOptions::default()).unwrap();
     assert_eq!(weights().verify(&Silent), Ok(()));
     let scale = layer("a.weight_scale");
@@ -93,7 +93,7 @@ fn parts_in_blobs_of_their_own() {
     assert_eq!(weights().verify(&Silent), Err(CorruptError::Blob { digest, found, tensors, others: 0 }));
 }
 
-/// Blobs without names are told by their bytes alone, so that two tensors may share one.
+/// Blobs without names are identified only by their bytes, so two tensors may share one.
 #[test]
 fn tensors_that_share_a_blob() {
     let blob = Arrays::new().array("data", "BF16", &[4]).encoded();
@@ -108,7 +108,7 @@ fn names_with_companions() {
     let int4 =
         Arrays::new().metadata("quant_type", "int4").metadata("group_size", "64").affine("q.weight", 4, 64, &[8], 128);
     let mx = Arrays::new().metadata("quant_type", "mxfp8").float("k.weight", 8, 32, &[8], 128);
-    // A layer's own bias and scale are no parts of a weight.
+    // The bias and the scale of a layer are not parts of a weight.
     let bias = Arrays::new().array("q.bias", "BF16", &[8]);
     let router = Arrays::new().array("router.scale", "F32", &[8]);
     let both = Arrays::new().array("gate", "BF16", &[8, 8]).array("gate.scale", "BF16", &[8]);
@@ -135,7 +135,7 @@ fn names_with_companions() {
 
 #[test]
 fn groups() {
-    // One type for all; a type for each; and no word, as until March 2026.
+    // One type for all tensors, a type for each tensor, and no type, as written until March 2026.
     let uniform = Arrays::new()
         .metadata("quant_type", "int8")
         .metadata("group_size", "64")
@@ -220,7 +220,7 @@ fn pipelines_and_drafts() {
     assert_eq!(found.unwrap(), ["draft.a.weight BF16 [4] plain", "a.weight BF16 [4] plain"]);
 }
 
-/// Each would take minutes if a blob's header were gone through once for every layer that names it.
+/// Each case would take minutes if the header of a blob were processed once for every layer that names it.
 #[test]
 fn many_layers_name_one_blob() {
     const MANY: usize = 3000;

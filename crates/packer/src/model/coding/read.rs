@@ -76,7 +76,7 @@ fn of_files(
     let mut unscaled = tensors.iter().enumerate().filter(is_unscaled);
     if let Some((_, first)) = unscaled.next() {
         let (count, first) = (1 + unscaled.count(), &first.name);
-        found.warnings.push(format!("{count} FP8 tensors without scale are read as plain values, {first} first"));
+        found.warnings.push(format!("{count} FP8 tensors have no scale and are taken as values, {first} first"));
     }
     let plain = tensors.iter().enumerate().filter(|(at, _)| !used.contains(at)).map(|(at, tensor)| ModelTensor {
         name: tensor.name.clone(),

@@ -68,8 +68,7 @@ fn run(checkpoint: &Checkpoint, scheme: &str, floats: bool, requantize: bool) {
     };
     let target = Dir::new();
     let store = store(&target);
-    let mut options = ImportOptions::default();
-    options.allow_non_finite = true;
+    let options = ImportOptions { allow_non_finite: true, ..ImportOptions::default() };
     if try_import(&store, "m", &plan, &options).is_ok() {
         let _ = read(&store, "m");
         let float = longshore_quant::FloatType::F32;

@@ -13,9 +13,7 @@ use crate::{
 };
 
 fn mlx() -> ExportOptions {
-    let mut options = ExportOptions::default();
-    options.format = ExportFormat::Mlx;
-    options
+    ExportOptions { format: ExportFormat::Mlx, ..ExportOptions::default() }
 }
 
 /// Imports a directory with a scheme and the policy `policy`, and exports it.
