@@ -4,6 +4,7 @@ mod error;
 mod named;
 mod path;
 mod patterns;
+mod present;
 
 pub use error::ModuleError;
 pub use named::{NamedModules, Unmatched};
