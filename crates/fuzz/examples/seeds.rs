@@ -20,6 +20,7 @@ fn main() {
     checkpoints();
     index();
     ggufs();
+    imports();
     texts();
 }
 
@@ -143,6 +144,17 @@ fn ggufs() {
         }
         seed("gguf_split", name, &bytes);
     }
+}
+
+/// Choices of quantized checkpoints: one in each form, and some with several weights and overrides.
+fn imports() {
+    const FORMS: [&str; 10] =
+        ["awq", "gptq", "fp8", "modelopt", "compressed_nvfp4", "packed", "blocks", "fp4_bytes", "mlx", "mlx_float"];
+    for (form, name) in (0..).zip(FORMS) {
+        seed("import", name, &[form, 0, 0, 0, 1, 2, 0]);
+    }
+    // Two weights whose numbers differ, each described on its own, the second under other wrappers.
+    seed("import", "overrides", &[8, 3, 1, 1, 3, 2, 1, 3, 0, 0, 0, 0, 5, 6, 7, 0, 1, 1, 8, 9, 10, 0, 3, 0, 0, 0, 3, 2]);
 }
 
 /// Writes seeds that are not documents of a store.

@@ -9,6 +9,7 @@ mod blob;
 mod checkpoint;
 mod documents;
 mod gguf_file;
+mod import;
 mod names;
 mod policy;
 mod safetensors_file;
@@ -30,6 +31,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("blob", blob::blob),
     ("gguf", gguf_file::file),
     ("gguf_split", gguf_file::split),
+    ("import", import::import),
 ];
 
 /// Returns the target called `name`.

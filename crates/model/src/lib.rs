@@ -9,6 +9,7 @@
 //! - [`ChatTemplate`] and [`Runtime`] describe what the model can do, and which prompt format a runtime uses with it.
 //! - [`architecture`] is the table of architectures.
 //! - [`experts`] finds the experts of a layer by the names and shapes of tensors, and groups them.
+//! - [`modules`] matches the modules that a description of quantized weights names against those of a checkpoint.
 //! - [`mlx`] recognises weights that MLX has quantized.
 //! - [`PipelineIndex`] is the `model_index.json` of a diffusers pipeline.
 //!
@@ -28,6 +29,7 @@ mod config;
 pub mod experts;
 mod facts;
 pub mod mlx;
+pub mod modules;
 mod runtime;
 
 pub use config::{

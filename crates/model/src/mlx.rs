@@ -100,7 +100,9 @@ pub enum LayoutError {
         found: String,
     },
     /// The words of a row do not hold a whole number of codes.
-    #[error("rows of {words} units of 32 bits hold no whole number of {bits}-bit codes")]
+    #[error(
+        "config.json says {bits} bits, but rows of {words} units of 32 bits hold no whole number of {bits}-bit codes"
+    )]
     Words {
         /// Number of 32-bit words of a row.
         words: u64,

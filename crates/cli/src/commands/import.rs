@@ -78,6 +78,9 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
     for warning in &plan.warnings {
         printer.warn(warning);
     }
+    for note in &plan.notes {
+        printer.note(&format!("note: {note}"));
+    }
     if args.dry_run {
         printer.report(&PlanReport::new(&plan), || describe(&plan, printer.columns()))?;
         return Ok(ExitCode::SUCCESS);

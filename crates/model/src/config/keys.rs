@@ -13,8 +13,10 @@ pub const QUANTIZATION_FILE: &str = "hf_quant_config.json";
 /// Members that hold torch's name of the weights' type.
 pub const DTYPE: &[&str] = &["dtype", "torch_dtype"];
 
+/// Name of the number of layers that nearly all families use.
+pub(super) const STATED_LAYERS: &str = "num_hidden_layers";
 pub(super) const LAYERS: &[&str] =
-    &["num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_blocks", "encoder_layers"];
+    &[STATED_LAYERS, "n_layer", "n_layers", "num_layers", "num_blocks", "encoder_layers"];
 /// Lists and patterns with one entry per layer. Their length is the number of layers where no member states it.
 pub(super) const LAYER_LISTS: &[&str] =
     &["layers_block_type", "layer_types", "hybrid_override_pattern", "mlp_layer_types", "block_types"];

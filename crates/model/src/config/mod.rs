@@ -4,6 +4,7 @@ pub(crate) mod document;
 pub mod keys;
 mod lenient;
 pub(crate) mod model;
+mod order;
 pub(crate) mod pipeline;
 pub(crate) mod quantization;
 mod rope;

@@ -7,7 +7,8 @@ use super::{
     document::{ConfigError, parse_object, text},
     keys::{
         AUDIO, CONTEXT, DECODER_LAYERS, DTYPE, EXPERT_INTERMEDIATE, EXPERTS, EXPERTS_PER_TOKEN, HEAD_DIM, HEADS,
-        HIDDEN, INTERMEDIATE, KV_HEADS, LAYER_LISTS, LAYERS, NESTED, NESTING, SHARED_EXPERTS, VISION, VOCAB,
+        HIDDEN, INTERMEDIATE, KV_HEADS, LAYER_LISTS, LAYERS, NESTED, NESTING, SHARED_EXPERTS, STATED_LAYERS, VISION,
+        VOCAB,
     },
     quantization::SourceQuantization,
     rope,
@@ -49,6 +50,8 @@ pub struct ModelConfig {
     pub class_name: Option<String>,
     /// Number of transformer layers or blocks. For a model with an encoder and a decoder, the number of encoder layers.
     pub layers: Option<u64>,
+    /// The same, but only as `num_hidden_layers` states it.
+    pub stated_layers: Option<u64>,
     /// Number of decoder layers of a model that also has an encoder.
     pub decoder_layers: Option<u64>,
     /// Hidden size: elements of the residual stream.
@@ -104,7 +107,11 @@ impl ModelConfig {
     /// [`ConfigError::TooLarge`], [`ConfigError::Json`] (also for nesting deeper than 128) or
     /// [`ConfigError::NotAnObject`]. A member of an unexpected type is not an error.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
-        Ok(Self::from_object(&parse_object(bytes)?))
+        let mut found = Self::from_object(&parse_object(bytes)?);
+        if let Some(quantization) = &mut found.quantization {
+            quantization.put_in_order(bytes);
+        }
+        Ok(found)
     }
 
     pub(crate) fn from_object(top: &Map<String, Value>) -> Self {
@@ -132,6 +139,7 @@ impl ModelConfig {
             text_model_type,
             class_name,
             layers: number(LAYERS).or_else(|| levels.iter().find_map(|level| listed_layers(level))),
+            stated_layers: number(&[STATED_LAYERS]),
             decoder_layers: number(DECODER_LAYERS),
             hidden_size: number(HIDDEN),
             intermediate_size: number(INTERMEDIATE),

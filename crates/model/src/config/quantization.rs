@@ -1,12 +1,13 @@
 //! Descriptions of already quantized weights in a checkpoint's documents.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 
 use super::{
     document::{ConfigError, parse_object, text},
     keys::QUANTIZATION,
+    lenient, order,
 };
 
 /// Description of how a checkpoint stores its weights. It comes from `quantization`, `quantization_config` or
@@ -48,10 +49,14 @@ pub struct SourceQuantization {
     pub version: Option<String>,
     /// Modules with a coding of their own, by path. The value is `None` for a module that is not quantized.
     pub overrides: BTreeMap<String, Option<WeightCoding>>,
+    /// Regular expressions of GPTQ's `dynamic`, in the document's order. For each module, the first that matches from
+    /// the beginning of its path counts. The coding is `None` if modules that match are not quantized. What a pattern
+    /// does not state is as in [`Self::weights`].
+    pub dynamic: Vec<(String, Option<WeightCoding>)>,
     /// Groups of compressed-tensors' `config_groups` by name. `ModelOpt` writes them too.
     pub groups: BTreeMap<String, WeightGroup>,
     /// Names or patterns of modules that are not quantized, as the method writes them: `ignore`, `ignored_layers`,
-    /// `modules_to_not_convert`, `exclude_modules`, `llm_int8_skip_modules`.
+    /// `modules_to_not_convert`, `modules_to_save`, `exclude_modules`, `llm_int8_skip_modules`.
     pub skipped: Vec<String>,
 }
 
@@ -104,6 +109,8 @@ pub struct WeightCoding {
 pub struct WeightGroup {
     /// Layout in lower case, such as `nvfp4-pack-quantized`. `None` if the document has one layout for all groups.
     pub format: Option<String>,
+    /// Place among the groups in the document, from 0.
+    pub place: usize,
     /// Classes, names or patterns (`re:…`) of the modules.
     pub targets: Vec<String>,
     /// Coding of the modules' weights.
@@ -112,8 +119,17 @@ pub struct WeightGroup {
     pub block: Option<(u64, u64)>,
 }
 
-const SKIPPED: &[&str] =
-    &["ignore", "ignored_layers", "modules_to_not_convert", "exclude_modules", "llm_int8_skip_modules"];
+const SKIPPED: &[&str] = &[
+    "ignore",
+    "ignored_layers",
+    "modules_to_not_convert",
+    "modules_to_save",
+    "exclude_modules",
+    "llm_int8_skip_modules",
+];
+/// GPTQ's patterns, and compressed-tensors' groups. The first that matches a module counts.
+const DYNAMIC: &str = "dynamic";
+const GROUPS: &str = "config_groups";
 
 impl SourceQuantization {
     /// Parses `ModelOpt`'s `hf_quant_config.json`. Returns `None` if the document describes no quantization.
@@ -127,14 +143,32 @@ impl SourceQuantization {
         let mut found = Self::from_object(described);
         found.method = QuantizationMethod::ModelOpt;
         found.version = found.version.or_else(|| producer_version(&document));
+        found.put_in_order(bytes);
         Ok(Some(found))
+    }
+
+    /// Puts what counts by its order in the document into that order. `json` is the document.
+    pub(super) fn put_in_order(&mut self, json: &[u8]) {
+        if self.dynamic.len() > 1 {
+            let keys = order::keys(&lenient::strict(json), DYNAMIC);
+            let places: HashMap<&str, usize> = keys.iter().map(String::as_str).zip(0..).collect();
+            self.dynamic.sort_by_key(|(pattern, _)| places.get(pattern.as_str()).copied().unwrap_or(usize::MAX));
+        }
+        let groups = if self.groups.len() > 1 { order::keys(&lenient::strict(json), GROUPS) } else { Vec::new() };
+        for (place, key) in groups.iter().enumerate() {
+            if let Some(group) = self.groups.get_mut(key) {
+                group.place = place;
+            }
+        }
     }
 
     /// Returns the coding of the weight of the module at path `module`, or `None` if the description excludes the
     /// module.
     ///
-    /// Looks the module up in [`Self::overrides`], and by whole name in [`Self::skipped`]. Patterns are left to callers
-    /// that know the method's pattern language.
+    /// Looks the module up in [`Self::overrides`], and by whole name in [`Self::skipped`]. [`NamedModules`] also knows
+    /// the names that other tools give to a module, and patterns.
+    ///
+    /// [`NamedModules`]: crate::modules::NamedModules
     #[must_use]
     pub fn of_module(&self, module: &str) -> Option<&WeightCoding> {
         match self.overrides.get(module) {
@@ -186,7 +220,10 @@ impl SourceQuantization {
         if let Some(layers) = object.get("quantized_layers").and_then(Value::as_object) {
             overrides.extend(layers.iter().filter_map(module));
         }
+        let dynamic = object.get(DYNAMIC).and_then(Value::as_object).into_iter().flatten();
+        let dynamic = dynamic.map(|(pattern, value)| weights.dynamic(pattern, value)).collect();
         Self {
+            dynamic,
             block: pair(object.get("weight_block_size")).or_else(blocks),
             desc_act: flag(object, "desc_act"),
             version: version.or_else(|| producer_version(object)),
@@ -223,18 +260,42 @@ impl QuantizationMethod {
     }
 }
 
+const BITS: &[&str] = &["bits", "num_bits", "w_bit"];
+const GROUP_SIZE: &[&str] = &["group_size", "q_group_size"];
+
 impl WeightCoding {
     fn from_object(object: &Map<String, Value>) -> Self {
         let count = |keys: &[&str]| keys.iter().find_map(|key| u32::try_from(whole(object.get(*key)?)?).ok());
         let word = |key: &str| object.get(key).and_then(lower);
         Self {
-            bits: count(&["bits", "num_bits", "w_bit"]).filter(|bits| *bits > 0),
-            group_size: count(&["group_size", "q_group_size"]).filter(|size| *size > 0),
+            bits: count(BITS).filter(|bits| *bits > 0),
+            group_size: count(GROUP_SIZE).filter(|size| *size > 0),
             mode: word("mode"),
             kind: word("type"),
             strategy: word("strategy"),
             symmetric: flag(object, "symmetric").or_else(|| flag(object, "sym")),
         }
+    }
+
+    /// Reads one of GPTQ's patterns: `-:` excludes modules, `+:` or nothing changes what `self` states of all.
+    fn dynamic(&self, pattern: &str, value: &Value) -> (String, Option<Self>) {
+        if pattern.starts_with("-:") {
+            return (pattern.to_owned(), None);
+        }
+        let mut coding = self.clone();
+        if let Some(object) = value.as_object() {
+            let own = Self::from_object(object);
+            let has = |keys: &[&str]| keys.iter().any(|key| object.contains_key(*key));
+            if has(BITS) {
+                coding.bits = own.bits;
+            }
+            // -1 means a whole row, not the size of the others.
+            if has(GROUP_SIZE) {
+                coding.group_size = own.group_size;
+            }
+            coding.symmetric = own.symmetric.or(coding.symmetric);
+        }
+        (pattern.to_owned(), Some(coding))
     }
 
     /// Returns the properties on which all of `codings` agree, or `None` if `codings` is empty.
@@ -264,11 +325,12 @@ fn module((name, value): (&String, &Value)) -> Option<(String, Option<WeightCodi
 }
 
 fn groups(object: &Map<String, Value>) -> BTreeMap<String, WeightGroup> {
-    let listed = object.get("config_groups").and_then(Value::as_object);
+    let listed = object.get(GROUPS).and_then(Value::as_object);
     let group = |(name, value): (&String, &Value)| {
         let group = value.as_object()?;
         let weights = group.get("weights")?.as_object()?;
         let found = WeightGroup {
+            place: 0,
             format: group.get("format").and_then(lower),
             targets: group.get("targets").into_iter().flat_map(texts).collect(),
             weights: WeightCoding::from_object(weights),

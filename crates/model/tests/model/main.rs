@@ -1,4 +1,5 @@
 //! Tests of the public interface on the configurations of many families.
 
 mod config;
+mod modules;
 mod quantization;

@@ -25,4 +25,5 @@ pub(crate) struct ModelTensors {
     /// The tensors, in byte order of their names.
     pub tensors: Vec<ModelTensor>,
     pub warnings: Vec<String>,
+    pub notes: Vec<String>,
 }

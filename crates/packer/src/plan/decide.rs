@@ -26,7 +26,8 @@ impl<'a> Decider<'a> {
         let model = Query {
             architecture: member.architecture(),
             component: member.component_for_policy(),
-            layers: config.and_then(|config| config.layers),
+            layers: config.and_then(|config| config.stated_layers),
+            counted_layers: config.and_then(|config| config.layers),
             experts: config.and_then(|config| config.experts),
             dense_layers: config.and_then(|config| config.dense_layers.as_deref()),
             draft: member.is_draft(),

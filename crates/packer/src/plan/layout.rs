@@ -68,11 +68,13 @@ pub(super) fn blobs(
     source: &Source,
     options: &PlanOptions,
     warnings: &mut Vec<String>,
+    notes: &mut Vec<String>,
 ) -> Result<Vec<Draft>, PlanError> {
     let files = source.tensors_of(member);
-    let ModelTensors { tensors, warnings: found } = read::read(member, files)
+    let ModelTensors { tensors, warnings: found, notes: remarks } = read::read(member, files)
         .map_err(|source| PlanError::Coding { member: member.name().map(str::to_owned), source })?;
     warnings.extend(found);
+    notes.extend(remarks);
     let is_ours = member.stored().is_some_and(|stored| stored.is_ours);
     let transposed = !is_ours && member.config.as_ref().is_some_and(ModelConfig::experts_are_transposed);
     let stacks = stack(&tensors, transposed)?;

@@ -27,9 +27,9 @@ impl Plan {
         let source = source.into();
         let mut warnings = source.warnings.clone();
         warnings.extend(source.config.as_ref().and_then(unknown));
-        let mut drafts = Vec::new();
+        let (mut drafts, mut notes) = (Vec::new(), Vec::new());
         for member in &source.members {
-            drafts.extend(layout::blobs(member, &source, options, &mut warnings)?);
+            drafts.extend(layout::blobs(member, &source, options, &mut warnings, &mut notes)?);
         }
         check::names(&drafts, &source)?;
         let blobs = drafts.into_iter().map(layout::lay_out).collect::<Result<_, _>>()?;
@@ -39,6 +39,7 @@ impl Plan {
             blobs,
             files: source.companions.clone(),
             warnings,
+            notes,
             source,
         })
     }

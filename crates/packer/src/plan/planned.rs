@@ -32,6 +32,8 @@ pub struct Plan {
     pub files: Vec<Companion>,
     /// Warnings for the user, including those of the source.
     pub warnings: Vec<String>,
+    /// Remarks for the user that are no reason for concern.
+    pub notes: Vec<String>,
     pub(crate) source: Arc<Source>,
 }
 

@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn kinds_by_names_and_dtypes() {
-        use Dtype::{BF16, F8E4M3, F8E5M2, F16, F32, I8, I32, I64, U8, U32};
+        use Dtype::{BF16, F8E4M3, F8E5M2, F8E8M0, F16, F32, I8, I32, I64, U8, U32};
         type Row<'a> = (Kind, &'a str, &'a [(&'a str, Dtype, &'a [u64])]);
         let rows: &[Row<'_>] = &[
             (Kind::Float, "", &[("a.weight", BF16, &[2, 2]), ("ids", I64, &[1, 4])]),
@@ -148,6 +148,7 @@ mod tests {
             (Kind::Prequantized, "AWQ", &[("a.qweight", I32, &[2, 8]), ("a.scales", F16, &[2, 1])]),
             (Kind::Prequantized, "bitsandbytes", &[("a.weight", U8, &[8, 1]), ("a.weight.absmax", F32, &[1])]),
             (Kind::Prequantized, "bitsandbytes", &[("a.SCB", F32, &[2]), ("a.weight", I8, &[2, 2])]),
+            (Kind::Prequantized, "FP4", &[("a.scale", F8E8M0, &[2, 1]), ("a.weight", I8, &[2, 16])]),
             (Kind::Prequantized, "integer", &[("a.weight", I8, &[2, 2]), ("a.weight_scale", F32, &[2, 1])]),
         ];
         for (kind, words, list) in rows {

@@ -19,6 +19,8 @@ pub(crate) enum Form {
     BitsAndBytes4,
     BitsAndBytes8,
     Integers,
+    /// Two FP4 codes to a byte, as `DeepSeek` publishes them.
+    Fp4Bytes,
 }
 
 impl Form {
@@ -35,6 +37,7 @@ impl Form {
             Self::BitsAndBytes4 => "a 4-bit bitsandbytes weight",
             Self::BitsAndBytes8 => "an 8-bit bitsandbytes weight",
             Self::Integers => "an 8-bit integer weight",
+            Self::Fp4Bytes => "an FP4 weight, two codes to a byte of I8, with an F8_E8M0 scale for each 32",
         }
     }
 }
@@ -82,11 +85,15 @@ pub(crate) fn packed(
             (None, Some(scales)) => found(Form::BitsAndBytes4, stem, scales),
             (None, None) => None,
         },
-        Dtype::I8 => match (beside("SCB"), beside("weight_scale")) {
-            (Some(scales), _) => found(Form::BitsAndBytes8, stem, scales),
-            (None, Some(scales)) => found(Form::Integers, stem, scales),
-            (None, None) => None,
-        },
+        Dtype::I8 => {
+            let powers = fp8_scales(name).find(|scales| dtype_of(scales) == Some(Dtype::F8E8M0));
+            match (beside("SCB"), powers, beside("weight_scale")) {
+                (Some(scales), ..) => found(Form::BitsAndBytes8, stem, scales),
+                (None, Some(scales), _) => found(Form::Fp4Bytes, stem, scales),
+                (None, None, Some(scales)) => found(Form::Integers, stem, scales),
+                (None, None, None) => None,
+            }
+        }
         _ => None,
     }
 }

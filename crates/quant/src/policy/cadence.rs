@@ -18,6 +18,8 @@ pub(super) struct Cadence {
     pub(super) at: u64,
     /// Number of layers of a model whose configuration does not give it.
     pub(super) layers: Option<u64>,
+    /// Whether only a number of layers counts that the configuration states in `num_hidden_layers`.
+    pub(super) needs_stated: bool,
 }
 
 impl Cadence {
@@ -103,6 +105,7 @@ mod tests {
             every: 3,
             at: 2,
             layers: None,
+            needs_stated: false,
         };
         (0..layers).filter(|&layer| cadence.holds(Some(layer), Some(layers))).collect()
     }
@@ -121,8 +124,15 @@ mod tests {
 
     #[test]
     fn a_position_needs_a_layer_and_their_number() {
-        let mut cadence =
-            Cadence { first: linear("n"), last: linear("n"), middle_end: None, every: 1, at: 0, layers: None };
+        let mut cadence = Cadence {
+            first: linear("n"),
+            last: linear("n"),
+            middle_end: None,
+            every: 1,
+            at: 0,
+            layers: None,
+            needs_stated: false,
+        };
         assert!(cadence.holds(Some(0), Some(1)));
         assert!(cadence.holds(Some(u64::MAX), Some(u64::MAX)));
         for (layer, layers) in [(None, Some(40)), (Some(0), None), (Some(0), Some(0))] {

@@ -25,8 +25,11 @@ pub struct Query<'a> {
     /// The model's architecture as its configuration names it: the first of `architectures`, else `model_type`, else
     /// that of the nested language model.
     pub architecture: Option<&'a str>,
-    /// Number of layers of the language model.
+    /// Number of layers of the language model, as `num_hidden_layers` of the configuration states it.
     pub layers: Option<u64>,
+    /// The same, where the configuration tells it in any way: in a member of another name, or by the length of a list.
+    /// A policy uses it where `layers` is not known, unless it asks for a stated number.
+    pub counted_layers: Option<u64>,
     /// Number of routed experts per layer.
     pub experts: Option<u64>,
     /// Indices of the layers without routed experts, in a model whose other layers have them. `None` where the
@@ -47,6 +50,7 @@ impl<'a> Query<'a> {
             stacked: false,
             architecture: None,
             layers: None,
+            counted_layers: None,
             experts: None,
             dense_layers: None,
             draft: false,

@@ -115,6 +115,8 @@ pub(super) enum Test {
     Experts(Vec<u64>),
     /// The model's number of layers is, or is not, known.
     LayersKnown(bool),
+    /// The configuration states, or does not state, the number of layers in `num_hidden_layers`.
+    LayersStated(bool),
     /// The tensor belongs to a component of a pipeline whose name matches one of these.
     Component(Vec<Glob>),
     /// The model's architecture is in one of these lists: indices into [`Rules::models`].
@@ -180,8 +182,8 @@ struct Case<'a> {
 
 impl Case<'_> {
     fn holds(&self, test: &Test) -> bool {
-        let Query { name: _, shape, component, stacked, architecture, layers, experts, dense_layers, draft } =
-            *self.query;
+        let Query { name: _, shape, component, stacked, architecture, experts, dense_layers, draft, .. } = *self.query;
+        let (stated, known) = (self.query.layers, self.query.layers.or(self.query.counted_layers));
         let requested = self.requested;
         match test {
             Test::Family(family) => requested.is_affine() == (*family == Family::Integer),
@@ -194,7 +196,8 @@ impl Case<'_> {
             Test::RankAbove(rank) => shape.len() as u64 > *rank,
             Test::ElementsBelow(count) => self.query.elements() < *count,
             Test::Experts(counts) => experts.is_some_and(|experts| counts.contains(&experts)),
-            Test::LayersKnown(wanted) => layers.is_some_and(|layers| layers > 0) == *wanted,
+            Test::LayersKnown(wanted) => known.is_some_and(|layers| layers > 0) == *wanted,
+            Test::LayersStated(wanted) => stated.is_some_and(|layers| layers > 0) == *wanted,
             Test::Component(globs) => component.is_some_and(|component| any(globs, Name::new(component))),
             Test::Model(models) => models.iter().any(|&model| self.is_model(model)),
             Test::Architecture(globs) => architecture.is_some_and(|architecture| any(globs, Name::new(architecture))),
@@ -203,7 +206,10 @@ impl Case<'_> {
             Test::Dense(wanted) => {
                 self.layer.is_some_and(|layer| dense_layers.unwrap_or(&[0]).contains(&layer)) == *wanted
             }
-            Test::Cadence(cadence) => self.rules.cadences[*cadence].holds(self.layer, layers),
+            Test::Cadence(cadence) => {
+                let cadence = &self.rules.cadences[*cadence];
+                cadence.holds(self.layer, if cadence.needs_stated { stated } else { known })
+            }
             Test::Role(roles) => roles.iter().any(|&role| self.has_role(role)),
             Test::NotRole(roles) => !roles.iter().any(|&role| self.has_role(role)),
             Test::Name(globs) => any(globs, self.name),

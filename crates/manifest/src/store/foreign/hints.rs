@@ -2,7 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use longshore_model::{MAX_CONFIG_BYTES, ModelConfig, PipelineIndex, QuantizationMethod, SourceQuantization};
+use longshore_model::{
+    MAX_CONFIG_BYTES, ModelConfig, PipelineIndex, QuantizationMethod, SourceQuantization, WeightCoding,
+    modules::without_wrappers,
+};
 use longshore_st_format::Dtype;
 use serde_json::{Map, Value};
 
@@ -17,6 +20,9 @@ pub(super) struct Hints {
     pub(super) weak: Vec<Said>,
     /// MLX's description of the weights that it quantized.
     quantization: Option<SourceQuantization>,
+    /// Its entries for single modules, by their paths without what tools put before them in different ways. An entry
+    /// for which that leaves a choice is missing.
+    of_modules: HashMap<String, WeightCoding>,
 }
 
 impl Hints {
@@ -36,10 +42,12 @@ impl Hints {
         let of_config = Some(Said::new(&config.file_type, None)).filter(|said| !said.quant_type.is_empty());
         // Other descriptions are about weights that ollama converts.
         let is_of_mlx = |said: &SourceQuantization| said.method == QuantizationMethod::Mlx;
+        let quantization = own.quantization.filter(is_of_mlx);
         Self {
+            of_modules: quantization.as_ref().map(of_modules).unwrap_or_default(),
             float: own.dtype.unwrap_or(Dtype::BF16),
             weak: of_index.into_iter().chain(of_config).collect(),
-            quantization: own.quantization.filter(is_of_mlx),
+            quantization,
         }
     }
 
@@ -47,7 +55,10 @@ impl Hints {
     pub(super) fn said(&self, tensor: &str) -> Option<Said> {
         let quantization = self.quantization.as_ref()?;
         let module = tensor.strip_suffix(".weight").unwrap_or(tensor);
-        let own = quantization.overrides.get(module).and_then(Option::as_ref);
+        let own = match quantization.overrides.get(module) {
+            Some(own) => own.as_ref(),
+            None => self.of_modules.get(&without_wrappers(module)),
+        };
         let found = own.unwrap_or(&quantization.weights);
         let quant_type = match found.mode.as_deref() {
             None | Some("affine") => format!("int{}", found.bits?),
@@ -56,6 +67,18 @@ impl Hints {
         let group_size = found.group_size.map(|size| size.to_string());
         Some(Said::new(&quant_type, group_size.as_deref()))
     }
+}
+
+/// Collects [`Hints::of_modules`].
+fn of_modules(quantization: &SourceQuantization) -> HashMap<String, WeightCoding> {
+    let mut found: HashMap<String, Option<WeightCoding>> = HashMap::new();
+    for (path, coding) in &quantization.overrides {
+        let same = found.entry(without_wrappers(path)).or_insert_with(|| coding.clone());
+        if same != coding {
+            *same = None;
+        }
+    }
+    found.into_iter().filter_map(|(path, coding)| Some((path, coding?))).collect()
 }
 
 /// Returns the facts about a model from its `config.json`, or from a pipeline's `model_index.json`.

@@ -1,5 +1,7 @@
 //! Errors about quantized weights that cannot be imported.
 
+use longshore_model::modules::ModuleError;
+use longshore_quant::Scheme;
 use longshore_st_format::{Dtype, Shape};
 
 /// A quantized weight that cannot be imported. [`Self::hint`] says what to do next.
@@ -56,6 +58,28 @@ pub enum CodingError {
         /// The part of the configuration that is missing or does not fit.
         problem: String,
     },
+    /// The configuration's names of modules do not tell which of them are meant.
+    #[error(transparent)]
+    Modules {
+        /// What is wrong with the names.
+        source: ModuleError,
+    },
+    /// The configuration describes a module that no tensor belongs to, and a tensor of another name may be meant.
+    #[error(
+        "config.json describes module {module:?}, and no tensor belongs to such a module; {tensor:?} fits its {} bits in \
+         groups of {} as well as the {} bits in groups of {} by which it would be read",
+        said.bits(), said.group_size(), used.bits(), used.group_size()
+    )]
+    Unmatched {
+        /// The name or pattern in the configuration.
+        module: String,
+        /// The scheme under that name.
+        said: Scheme,
+        /// A weight that has such codes.
+        tensor: String,
+        /// The scheme that the configuration has for the weight.
+        used: Scheme,
+    },
     /// Two tensors of the source are the same tensor of the model.
     #[error("clashing name {name:?}: both {first:?} and {second:?} are that tensor")]
     Clash {
@@ -77,7 +101,9 @@ impl CodingError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Packing { hint, .. } => Some(hint),
-            Self::Configuration { .. } => Some("check quantization or quantization_config in config.json"),
+            Self::Configuration { .. } | Self::Modules { .. } | Self::Unmatched { .. } => {
+                Some("check quantization or quantization_config in config.json")
+            }
             Self::Missing { .. } | Self::Companion { .. } => {
                 Some("check that the checkpoint is complete, and import its directory")
             }

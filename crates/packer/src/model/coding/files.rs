@@ -2,12 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 
-use longshore_model::{QuantizationMethod, SourceQuantization, WeightCoding};
+use longshore_model::{
+    ModelConfig, QuantizationMethod, SourceQuantization, WeightCoding,
+    modules::{ModuleError, NamedModules},
+};
 use longshore_quant::Scheme;
 use longshore_st_format::{Dtype, Shape};
 
 use super::{
     error::{CodingError, ORIGINAL},
+    extents,
     kind::Coding,
 };
 use crate::{
@@ -23,7 +27,10 @@ pub(super) struct Files<'s> {
     pub(super) names: HashMap<&'s str, usize>,
     /// Indices of the scale tensors whose elements are all powers of two.
     pub(super) exact_scales: &'s HashSet<usize>,
+    pub(super) config: Option<&'s ModelConfig>,
     pub(super) quantization: Option<&'s SourceQuantization>,
+    /// The quantization that the configuration has for each module.
+    pub(super) modules: Option<NamedModules<'s>>,
     /// Type of the decoded values if the type of the scales does not tell it.
     pub(super) float: Dtype,
 }
@@ -45,6 +52,15 @@ impl<'s> Files<'s> {
             .into_iter()
             .filter_map(move |suffix| self.find(&format!("{module}.{suffix}")))
     }
+}
+
+/// Matches the configuration's names against the modules that tensors belong to.
+pub(super) fn named_modules<'s>(
+    quantization: &'s SourceQuantization,
+    tensors: &'s [SourceTensor],
+) -> Result<NamedModules<'s>, ModuleError> {
+    let modules = tensors.iter().filter_map(|tensor| Some(tensor.name.rsplit_once('.')?.0));
+    NamedModules::new(quantization, modules)
 }
 
 /// A tensor that holds codes, together with the files that it belongs to.
@@ -125,7 +141,47 @@ impl Found<'_, '_> {
     }
 
     pub(super) fn said(&self, module: &str) -> Option<&WeightCoding> {
-        self.files.quantization?.of_module(module)
+        self.files.modules.as_ref()?.of(module)
+    }
+
+    /// Refuses codes of a module that the configuration excludes from quantization, and so does not describe.
+    pub(super) fn is_described(&self, packing: &'static str, module: &str) -> Result<(), CodingError> {
+        match &self.files.modules {
+            Some(modules) if modules.of(module).is_none() => {
+                Err(self.problem(packing, "config.json says that its module is not quantized".to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a row of `columns` codes of a scheme if other tensors or the configuration's sizes say that rows are
+    /// longer or shorter, and another scheme would have as many bits in a row and give that length.
+    pub(super) fn agrees(
+        &self,
+        packing: &'static str,
+        module: &str,
+        scheme: Scheme,
+        [columns, groups]: [u64; 2],
+    ) -> Result<(), CodingError> {
+        let known = extents::columns(self.files, module);
+        if known.is_empty() || known.iter().any(|known| known.columns == columns) {
+            return Ok(());
+        }
+        let (bits, group) = (scheme.bits(), scheme.group_size());
+        let per_group = u64::from(bits) * u64::from(group);
+        let other = extents::affine(per_group).find_map(|other| {
+            let columns = groups.checked_mul(u64::from(other.group_size()))?;
+            Some((other, known.iter().find(|known| known.columns == columns)?))
+        });
+        let Some((other, known)) = other else { return Ok(()) };
+        let problem = format!(
+            "config.json says {bits} bits in groups of {group}, which makes {columns} columns of its words, but {}, as {} \
+             bits in groups of {} would make",
+            known.reason,
+            other.bits(),
+            other.group_size()
+        );
+        Err(self.problem(packing, problem))
     }
 
     /// Creates the model's tensor of shape `[outer…, columns]`. Its weight is this tensor of codes; `parts` has the
@@ -167,7 +223,10 @@ pub(super) fn affine(
         .and_then(|group| u32::try_from(group).ok())
         .map(|group| Scheme::affine(u8::try_from(bits).unwrap_or(u8::MAX), group));
     match scheme {
-        Some(Ok(scheme)) => Ok(scheme),
+        Some(Ok(scheme)) => {
+            found.agrees(packing, module, scheme, [columns, groups])?;
+            Ok(scheme)
+        }
         Some(Err(error)) => Err(CodingError::Packing {
             tensor: found.tensor.name.clone(),
             dtype: found.tensor.dtype,

@@ -47,6 +47,8 @@ pub enum PackedLayout {
     CompressedTensors,
     /// MXFP4 blocks of gpt-oss, `[experts, out, in]` where the float checkpoint has `[experts, in, out]`.
     Blocks,
+    /// MXFP4 of `DeepSeek`: two codes to a byte of I8, and one E8M0 scale per group.
+    Bytes,
     /// The layout of a store: biases if the scheme has them, else optionally a global scale for the tensor or for each
     /// expert.
     Stored,

@@ -38,6 +38,10 @@ pub(super) fn recognise(found: &Found<'_, '_>, module: &str) -> Recognised {
     })?;
     let scheme = Scheme::from_metadata(coding.quant_type, coding.group_size)
         .map_err(|error| found.problem(MLX, error.to_string()))?;
+    if scheme.is_affine() {
+        let groups = arrays.scales.1.dims().last().copied().unwrap_or_default();
+        found.agrees(MLX, module, scheme, [coding.columns, groups])?;
+    }
     let dtype = if scheme.is_affine() { arrays.scales.0 } else { found.files.float };
     let parts = SourceParts { scales: Some(scales), biases, ..SourceParts::default() };
     let coding_of_source = Coding::Packed { scheme, layout: PackedLayout::Mlx };

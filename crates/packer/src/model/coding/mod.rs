@@ -5,6 +5,7 @@
 //! and policies need not know how the weight is stored.
 
 pub(crate) mod error;
+mod extents;
 mod files;
 pub(crate) mod fp8;
 pub(crate) mod kind;
@@ -13,3 +14,4 @@ mod packed;
 pub(crate) mod read;
 mod transposed;
 mod unknown;
+mod unmatched;

@@ -17,13 +17,14 @@ use crate::{
 const NVFP4: &str = Form::ModelOptNvfp4.label();
 const PACKED: &str = Form::CompressedTensors.label();
 const BLOCKS: &str = Form::Blocks.label();
+const FP4_BYTES: &str = Form::Fp4Bytes.label();
 const AS_NVFP4: &str = "import the original checkpoint, or one in NVFP4";
 
 /// Recognises the tensor of the model whose codes are `files.tensors[at]`.
 pub(super) fn recognise(files: &Files<'_>, at: usize) -> Recognised {
     let found = Found { files, at, tensor: &files.tensors[at] };
     let (name, dtype) = (found.tensor.name.as_str(), found.tensor.dtype);
-    let Some(Packed { form, stem, .. }) =
+    let Some(Packed { form, stem, scales }) =
         form::packed(|name| files.named(name).map(|tensor| tensor.dtype), found.tensor)
     else {
         let module = name.strip_suffix(".weight").filter(|module| found.is_said_to_be_mlx(module));
@@ -36,6 +37,7 @@ pub(super) fn recognise(files: &Files<'_>, at: usize) -> Recognised {
         Form::Blocks => blocks(&found, stem),
         Form::Mlx => mlx::recognise(&found, stem),
         Form::ModelOptNvfp4 => modelopt(&found, stem),
+        Form::Fp4Bytes => fp4_bytes(&found, stem, &scales.expect("the form has scales")),
         Form::ScaledBytes => found.refused(form.label(), None, AS_NVFP4),
         Form::SubByteFloat | Form::BitsAndBytes4 | Form::BitsAndBytes8 | Form::Integers => {
             found.refused(form.label(), None, ORIGINAL)
@@ -74,6 +76,22 @@ fn compressed_nvfp4(found: &Found<'_, '_>, module: &str) -> Recognised {
     one_f32(found, global)?;
     let coding = Coding::Packed { scheme: Scheme::NVFP4, layout: PackedLayout::CompressedTensors };
     let parts = SourceParts { scales: Some(scales), global_scale: Some(global), ..SourceParts::default() };
+    Ok(Some(found.tensor(format!("{module}.weight"), found.files.float, outer, columns, coding, parts)))
+}
+
+/// Recognises `weight` I8, two FP4 codes to a byte, the first in the low bits, with E8M0 scales for 32 codes each.
+fn fp4_bytes(found: &Found<'_, '_>, module: &str, scales: &str) -> Recognised {
+    let (outer, bytes) = found.matrix(FP4_BYTES)?;
+    let columns = found.columns(FP4_BYTES, bytes, 8, 4)?;
+    let group = u64::from(Scheme::MXFP4.group_size());
+    if !columns.is_multiple_of(group) {
+        return Err(found.problem(FP4_BYTES, format!("{columns} columns are no whole groups of {group}")));
+    }
+    let scales = found.need(scales, FP4_BYTES)?;
+    let dims: Vec<u64> = outer.iter().copied().chain([columns / group]).collect();
+    found.expect(scales, &[Dtype::F8E8M0], &dims)?;
+    let coding = Coding::Packed { scheme: Scheme::MXFP4, layout: PackedLayout::Bytes };
+    let parts = SourceParts { scales: Some(scales), ..SourceParts::default() };
     Ok(Some(found.tensor(format!("{module}.weight"), found.files.float, outer, columns, coding, parts)))
 }
 
@@ -128,6 +146,7 @@ fn pack_quantized(found: &Found<'_, '_>, module: &str) -> Recognised {
     let (outer, words) = found.matrix(PACKED)?;
     let scales = found.need(&format!("{module}.weight_scale"), PACKED)?;
     let scale = &found.files.tensors[scales];
+    found.is_described(PACKED, module)?;
     let bits = found.said(module).and_then(|said| said.bits);
     let Some(bits @ (4 | 8)) = bits else {
         let problem = bits.map_or_else(

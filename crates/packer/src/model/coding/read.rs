@@ -2,19 +2,19 @@
 
 use std::collections::HashSet;
 
-use longshore_model::ModelConfig;
 use longshore_st_format::Dtype;
 
 use super::{
     error::CodingError,
-    files::Files,
+    files::{Files, named_modules},
     fp8,
     kind::{Coding, PackedLayout},
-    packed, unknown,
+    packed, unknown, unmatched,
 };
 use crate::{
     model::tensor::{ModelTensor, ModelTensors},
     source::{
+        classify::Kind,
         inventory::{Contents, Stored},
         member::Member,
     },
@@ -24,7 +24,7 @@ use crate::{
 /// Reads the model tensors of `member`, whose source tensors are `tensors`.
 pub(crate) fn read(member: &Member, tensors: &[SourceTensor]) -> Result<ModelTensors, CodingError> {
     match &member.contents {
-        Contents::Checkpoint { exact_scales } => of_files(tensors, exact_scales, member.config.as_ref()),
+        Contents::Checkpoint { exact_scales } => of_files(member, tensors, exact_scales),
         Contents::Stored(stored) => Ok(of_store(stored)),
     }
 }
@@ -32,14 +32,21 @@ pub(crate) fn read(member: &Member, tensors: &[SourceTensor]) -> Result<ModelTen
 /// The model tensors of checkpoint files that hold `tensors`, in byte order of their names. 8-bit floats without scales
 /// are taken as plain values.
 fn of_files(
+    member: &Member,
     tensors: &[SourceTensor],
     exact_scales: &HashSet<usize>,
-    config: Option<&ModelConfig>,
 ) -> Result<ModelTensors, CodingError> {
+    let config = member.config.as_ref();
     let names = tensors.iter().enumerate().map(|(at, tensor)| (tensor.name.as_str(), at)).collect();
     let quantization = config.and_then(|config| config.quantization.as_ref());
     let float = config.and_then(|config| config.dtype).unwrap_or(Dtype::BF16);
-    let files = Files { tensors, names, exact_scales, quantization, float };
+    let modules = match quantization.map(|quantization| named_modules(quantization, tensors)).transpose() {
+        Ok(modules) => modules,
+        // Of weights that are not quantized, nothing needs to be described.
+        Err(_) if member.kind == Kind::Float => None,
+        Err(source) => return Err(CodingError::Modules { source }),
+    };
+    let files = Files { tensors, names, exact_scales, config, quantization, modules, float };
     let mut used = HashSet::new();
     let mut found = ModelTensors::default();
     // Packed codes are recognised first, because their scales may be 8-bit floats.
@@ -54,6 +61,10 @@ fn of_files(
                 found.tensors.push(coded);
             }
         }
+    }
+    if !found.tensors.is_empty() {
+        found.warnings.extend(unmatched::check(&files, &found.tensors)?);
+        found.notes.extend(unmatched::idle(&files));
     }
     if let Some(at) = (0..tensors.len()).find(|at| !used.contains(at) && unknown::is_packed(&files, *at)) {
         let SourceTensor { name, dtype, .. } = &tensors[at];
@@ -98,5 +109,5 @@ fn of_store(stored: &Stored) -> ModelTensors {
         },
         parts: tensor.parts,
     });
-    ModelTensors { tensors: tensors.collect(), warnings: Vec::new() }
+    ModelTensors { tensors: tensors.collect(), ..ModelTensors::default() }
 }

@@ -39,6 +39,7 @@ pub(super) fn recognise(found: &Found<'_, '_>, module: &str) -> Recognised {
         let reason = format!("its layout is {layout:?}, only {} is read", known.join(" or "));
         return found.refused(name, Some(reason), ORIGINAL);
     }
+    found.is_described(name, module)?;
     let bits = found.said(module).and_then(|said| said.bits).unwrap_or(4);
     if bits != 4 && (is_awq || !matches!(bits, 2 | 8)) {
         return found.refused(name, Some(format!("its codes have {bits} bits")), ORIGINAL);

@@ -194,6 +194,11 @@ impl Imported {
         found.expect("the table has every tensor").1.clone()
     }
 
+    /// The remarks on the plan.
+    pub(super) fn notes(&self) -> &[String] {
+        &self.plan.notes
+    }
+
     /// The bytes of a stored part.
     pub(super) fn part(&self, tensor: &str, role: Role) -> Vec<u8> {
         let store = store(&self.target);

@@ -7,11 +7,12 @@ use super::{
     numbers::{bf16_bytes, bit_stream, f16_bytes, f32_bytes, noise, short_floats},
 };
 
-/// A matrix of codes `[outputs, inputs]`, with zeros and scales for groups of 32 inputs, `[groups, outputs]`.
-struct Matrix {
+/// A matrix of codes `[outputs, inputs]`, with zeros and scales for groups of inputs, `[groups, outputs]`.
+pub(super) struct Matrix {
     outputs: usize,
     inputs: usize,
     bits: usize,
+    group: usize,
     codes: Vec<u8>,
     zeros: Vec<u8>,
     scales: Vec<f32>,
@@ -20,19 +21,29 @@ struct Matrix {
 const GROUP: usize = 32;
 
 impl Matrix {
-    fn new(seed: u64, [outputs, inputs]: [usize; 2], bits: usize, zero: Option<u8>) -> Self {
+    fn new(seed: u64, shape: [usize; 2], bits: usize, zero: Option<u8>) -> Self {
+        Self::in_groups(seed, shape, bits, zero, GROUP)
+    }
+
+    pub(super) fn in_groups(
+        seed: u64,
+        [outputs, inputs]: [usize; 2],
+        bits: usize,
+        zero: Option<u8>,
+        group: usize,
+    ) -> Self {
         let narrow = |byte: u8| byte >> (8 - bits);
-        let count = outputs * inputs / GROUP;
+        let count = outputs * inputs / group;
         let codes = noise(seed, outputs * inputs).into_iter().map(narrow).collect();
         // GPTQ in version 1 cannot store a zero point of 0.
         let zeros = noise(seed + 1, count).into_iter().map(|byte| zero.unwrap_or(narrow(byte).max(1))).collect();
-        Self { outputs, inputs, bits, codes, zeros, scales: short_floats(seed + 2, count) }
+        Self { outputs, inputs, bits, group, codes, zeros, scales: short_floats(seed + 2, count) }
     }
 
-    fn values(&self) -> Vec<f32> {
+    pub(super) fn values(&self) -> Vec<f32> {
         let value = |(at, code): (usize, &u8)| {
             let (output, input) = (at / self.inputs, at % self.inputs);
-            let place = input / GROUP * self.outputs + output;
+            let place = input / self.group * self.outputs + output;
             (f32::from(*code) - f32::from(self.zeros[place])) * self.scales[place]
         };
         self.codes.iter().enumerate().map(value).collect()
@@ -43,7 +54,7 @@ impl Matrix {
     }
 
     /// Writes the matrix as AWQ does: eight outputs to a word, in AWQ's order.
-    fn awq(&self, to: Checkpoint, module: &str, write: fn(&[f32]) -> Vec<u8>, dtype: Dtype) -> Checkpoint {
+    pub(super) fn awq(&self, to: Checkpoint, module: &str, write: fn(&[f32]) -> Vec<u8>, dtype: Dtype) -> Checkpoint {
         const ORDER: [usize; 8] = [0, 2, 4, 6, 1, 3, 5, 7];
         let pack = |rows: usize, code: &dyn Fn(usize, usize) -> u8| {
             let mut codes = Vec::new();
@@ -56,9 +67,9 @@ impl Matrix {
         };
         let (weight, zeros) = (
             pack(self.inputs, &|input, output| self.code(output, input)),
-            pack(self.inputs / GROUP, &|group, output| self.zeros[group * self.outputs + output]),
+            pack(self.inputs / self.group, &|group, output| self.zeros[group * self.outputs + output]),
         );
-        let (inputs, outputs, groups) = (self.inputs as u64, self.outputs as u64, (self.inputs / GROUP) as u64);
+        let (inputs, outputs, groups) = (self.inputs as u64, self.outputs as u64, (self.inputs / self.group) as u64);
         to.add(&format!("{module}.qweight"), Dtype::I32, &[inputs, outputs / 8], weight)
             .add(&format!("{module}.qzeros"), Dtype::I32, &[groups, outputs / 8], zeros)
             .add(&format!("{module}.scales"), dtype, &[groups, outputs], write(&self.scales))
@@ -66,7 +77,14 @@ impl Matrix {
 
     /// Writes the matrix as GPTQ does: a word holds several inputs of one output. A word of zeros holds several
     /// outputs, each reduced by `less`.
-    fn gptq(&self, to: Checkpoint, module: &str, less: u8, write: fn(&[f32]) -> Vec<u8>, dtype: Dtype) -> Checkpoint {
+    pub(super) fn gptq(
+        &self,
+        to: Checkpoint,
+        module: &str,
+        less: u8,
+        write: fn(&[f32]) -> Vec<u8>,
+        dtype: Dtype,
+    ) -> Checkpoint {
         let per_word = 32 / self.bits;
         let mut codes = Vec::new();
         for word in 0..self.inputs / per_word {
@@ -75,7 +93,7 @@ impl Matrix {
             }
         }
         let zeros: Vec<u8> = self.zeros.iter().map(|zero| zero - less).collect();
-        let (inputs, outputs, groups) = (self.inputs as u64, self.outputs as u64, (self.inputs / GROUP) as u64);
+        let (inputs, outputs, groups) = (self.inputs as u64, self.outputs as u64, (self.inputs / self.group) as u64);
         let per_word = per_word as u64;
         to.add(&format!("{module}.qweight"), Dtype::I32, &[inputs / per_word, outputs], bit_stream(&codes, self.bits))
             .add(&format!("{module}.qzeros"), Dtype::I32, &[groups, outputs / per_word], bit_stream(&zeros, self.bits))
@@ -225,4 +243,55 @@ fn compressed_tensors() {
             imported.has("m.weight", &[6, 128], &values);
         }
     }
+}
+
+/// Patterns of GPTQ give modules bits and groups of their own, or exclude them.
+#[test]
+fn gptq_dynamic() {
+    const DOWN: &str = "model.layers.0.mlp.down_proj";
+    const UP: &str = "model.layers.0.mlp.up_proj";
+    const OUT: &str = "model.layers.0.self_attn.o_proj";
+    let config = |dynamic: &str| {
+        format!(
+            r#""hidden_size": 128, "quantization_config": {{"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": true, "desc_act": false, "dynamic": {{{dynamic}}}}}"#
+        )
+    };
+    let down = Matrix::in_groups(1, [128, 256], 8, Some(128), 64);
+    let up = Matrix::in_groups(2, [256, 128], 4, Some(8), 128);
+    let checkpoint = |dynamic: &str| {
+        let to = Checkpoint::with_config(&config(dynamic));
+        let to = down.gptq(to, DOWN, 1, f16_bytes, Dtype::F16);
+        up.gptq(to, UP, 1, f16_bytes, Dtype::F16)
+    };
+    let plain = short_floats(3, 128 * 128);
+    for dynamic in [
+        r#""+:.*down_proj": {"bits": 8, "group_size": 64}, "-:.*o_proj": {}"#,
+        r#""-:.*o_proj": {}, "model[.]layers[.]\\d+[.]mlp[.]down": {"bits": 8, "group_size": 64}, "+:.*down_proj": {"bits": 2}"#,
+        r#""+:model[.]language_model[.]layers[.]0[.]mlp[.]down": {"bits": 8, "group_size": 64}, "-:.*o_proj": {}"#,
+    ] {
+        let imported =
+            checkpoint(dynamic).add(&format!("{OUT}.weight"), Dtype::BF16, &[128, 128], bf16_bytes(&plain)).import();
+        let (down_name, up_name) = (format!("{DOWN}.weight"), format!("{UP}.weight"));
+        assert_eq!((imported.scheme(&down_name), imported.scheme(&up_name)), ("int8".into(), "int4-g128".into()));
+        assert_eq!(imported.entry(&down_name).dtype, Dtype::F16, "zeros are in the middle");
+        imported.has(&down_name, &[128, 256], &down.values());
+        imported.has(&up_name, &[256, 128], &up.values());
+        assert_eq!(imported.scheme(&format!("{OUT}.weight")), "none");
+        imported.has(&format!("{OUT}.weight"), &[128, 128], &plain);
+    }
+    // Codes of other bits than the pattern's, of an excluded module, and a pattern that is none.
+    for (dynamic, words) in [
+        ("", "expected I32"),
+        (r#""+:.*down_proj": {"bits": 8, "group_size": 32}"#, "8 bits in groups of 32"),
+        (r#""-:.*down_proj": {}"#, "its module is not quantized"),
+        (r#""+:.*(?=down)": {"bits": 8}"#, "which cannot be read"),
+    ] {
+        let refusal = checkpoint(dynamic).refusal();
+        assert!(refusal.contains(words), "{words}: {refusal}");
+    }
+    let warned =
+        checkpoint(r#""+:.*down_proj": {"bits": 8, "group_size": 64}, "+:.*lm_head": {"bits": 8}, "-:.*gate": {}"#)
+            .import();
+    assert!(warned.warnings.iter().any(|warning| warning.contains("+:.*lm_head")), "{:?}", warned.warnings);
+    assert!(warned.notes().iter().any(|note| note.contains("-:.*gate")), "{:?}", warned.notes());
 }

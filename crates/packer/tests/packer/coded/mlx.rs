@@ -11,18 +11,18 @@ use super::{
     },
 };
 
-struct Affine {
+pub(super) struct Affine {
     codes: Vec<u8>,
     scales: Vec<f32>,
     biases: Vec<f32>,
-    values: Vec<f32>,
+    pub(super) values: Vec<f32>,
     bits: u8,
     groups: u64,
     dims: Vec<u64>,
 }
 
 impl Affine {
-    fn new(seed: u64, dims: &[u64], bits: u8, group: u64) -> Self {
+    pub(super) fn new(seed: u64, dims: &[u64], bits: u8, group: u64) -> Self {
         let elements = usize::try_from(dims.iter().product::<u64>()).expect("it is small");
         let in_group = usize::try_from(group).expect("it is small");
         let codes: Vec<u8> = noise(seed, elements).into_iter().map(|byte| byte >> (8 - bits)).collect();
@@ -35,7 +35,7 @@ impl Affine {
         Self { codes, scales, biases, values, bits, groups, dims: dims.to_vec() }
     }
 
-    fn add(&self, to: Checkpoint, module: &str, dtype: Dtype) -> Checkpoint {
+    pub(super) fn add(&self, to: Checkpoint, module: &str, dtype: Dtype) -> Checkpoint {
         let write = match dtype {
             Dtype::F32 => f32_bytes,
             Dtype::F16 => f16_bytes,

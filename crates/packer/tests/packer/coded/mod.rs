@@ -3,11 +3,13 @@
 
 mod blocks;
 mod checkpoint;
+mod fp4;
 mod fp8;
 mod hostile;
 mod integers;
 mod memory;
 mod mlx;
+mod modules;
 mod numbers;
 mod nvfp4;
 mod refused;

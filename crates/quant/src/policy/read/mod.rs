@@ -31,7 +31,7 @@ const MIN_ELEMENTS: u64 = 1024;
 const TOP: &[&str] = &["name", "description", "min_elements", "fp8", "role", "model", "cadence", "rule"];
 const ROLE: &[&str] = &["name", "not_name", "or_stacked"];
 const MODEL: &[&str] = &["architecture"];
-const CADENCE: &[&str] = &["first", "last", "middle_end", "every", "at", "layers"];
+const CADENCE: &[&str] = &["first", "last", "middle_end", "every", "at", "layers", "stated"];
 
 /// Parses a policy. It is called `name` unless the text gives it another name.
 pub(super) fn policy(text: &str, name: &str) -> Result<Policy, PolicyError> {
@@ -113,6 +113,7 @@ fn cadence(table: &Table<'_>) -> Result<Cadence, PolicyError> {
         every,
         at: table.number("at", 0..=every - 1)?.unwrap_or(0),
         layers: table.number("layers", 1..=u64::MAX)?,
+        needs_stated: table.flag("stated")?.unwrap_or(false),
     })
 }
 

@@ -108,6 +108,28 @@ fn gemma_4_without_a_number_of_layers() {
     assert_eq!(decisions(&named("default"), &query), INT8);
 }
 
+/// ollama reads the number of layers under one name. Another way to tell it gives no layer a position there.
+#[test]
+fn numbers_of_layers_that_are_not_stated() {
+    let query = |name, architecture| Query {
+        architecture: Some(architecture),
+        counted_layers: Some(4),
+        ..Query::new(name, &[1024, 1024])
+    };
+    let nemotron = "NemotronHForCausalLM";
+    for (name, architecture, expected) in [
+        ("backbone.layers.2.mixer.down_proj.weight", nemotron, "int8 int8 nvfp4 mxfp4 mxfp8"),
+        ("backbone.layers.3.mixer.out_proj.weight", nemotron, REQUESTED),
+        ("model.layers.3.mlp.down_proj.weight", GEMMA4[0], REQUESTED),
+        ("model.layers.3.mlp.down_proj.weight", "Cohere2MoeForCausalLM", EIGHT_BIT),
+    ] {
+        assert_eq!(decisions(&named("v0.32"), &query(name, architecture)), expected, "{name}");
+        let stated = Query { layers: Some(4), ..query(name, architecture) };
+        let promoted = decisions(&named("v0.32"), &stated);
+        assert!(promoted.contains("mxfp8 mxfp8 mxfp8"), "{name}: {promoted}");
+    }
+}
+
 /// §3.5: Cohere2.
 #[test]
 fn cohere2_moe() {

@@ -69,6 +69,9 @@ fn every_condition() {
         ("[[rule]]\nin_layer = true", q, "int4", true),
         ("[[rule]]\nlayers_known = true", q, "int4", false),
         ("[[rule]]\nlayers_known = true", Query { layers: Some(4), ..q }, "int4", true),
+        ("[[rule]]\nlayers_known = true", Query { counted_layers: Some(4), ..q }, "int4", true),
+        ("[[rule]]\nlayers_stated = true", Query { layers: Some(4), ..q }, "int4", true),
+        ("[[rule]]\nlayers_stated = true", Query { counted_layers: Some(4), ..q }, "int4", false),
         ("[[rule]]\ndense = true", Query { dense_layers: Some(&[3]), ..q }, "int4", true),
         ("[[rule]]\ndense = true", q, "int4", false),
         (
