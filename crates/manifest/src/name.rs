@@ -4,6 +4,8 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Serialize, de};
 
+use crate::path::not_on_windows;
+
 /// The host of a name that gives none.
 const DEFAULT_HOST: &str = "registry.ollama.ai";
 /// The namespace of a name that gives none.
@@ -20,7 +22,8 @@ const MAX_PART: usize = 80;
 ///
 /// A host with its port is 1 to 255 characters, every other part 1 to 80: each is the name of a directory or a file. A part
 /// starts with an ASCII letter, a digit or `_` and goes on with those, `-` and (except in a namespace) `.`; a host may end in
-/// `:` and a port. So no part is `.` or `..`, and a path made from a name stays inside the store.
+/// `:` and a port. So no part is `.` or `..`, and a path made from a name stays inside the store. No part is a name that
+/// Windows cannot hold: one that it keeps for a device (`con`, `nul.4b`), or that ends with a dot.
 ///
 /// Names keep their case, and two that differ only in case are different names. A store holds one of them at most, as they are
 /// one file where a file system ignores case: see [`Store::check_spelling`](crate::Store::check_spelling).
@@ -91,6 +94,14 @@ pub enum NameProblem {
         found: char,
         /// Its position in the part, in characters from 1.
         position: usize,
+    },
+    /// A part is no name of a file or directory on Windows.
+    #[error("the {part} is no name of a file on Windows: {problem}")]
+    Windows {
+        /// Which part.
+        part: &'static str,
+        /// The rule of Windows.
+        problem: &'static str,
     },
     /// What follows the `:` of a host is no port.
     #[error("the host's port {found:?} is not a number from 1 to 65535")]
@@ -206,7 +217,7 @@ fn check_part(part: &'static str, text: &str, limit: usize, dots: bool) -> Resul
             return Err(NameProblem::Character { part, found, position: at + 1 });
         }
     }
-    Ok(())
+    not_on_windows(text).map_or(Ok(()), |problem| Err(NameProblem::Windows { part, problem }))
 }
 
 /// The shortest text that parses to the name, the tag always given.

@@ -6,7 +6,7 @@ use longshore_st_format::{Dtype, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::{DocumentError, Facts, Import, coding};
-use crate::Digest;
+use crate::{Digest, path::not_on_windows};
 
 /// The version of the table that this release reads and writes.
 const VERSION: u32 = 1;
@@ -170,12 +170,12 @@ impl Role {
     }
 }
 
-/// Whether a pipeline's component may be so called: 1 to 128 ASCII letters, digits, `.`, `_` and `-`, but not `.` or `..`. Such
-/// a name is one segment of a path.
+/// Whether a pipeline's component may be so called: 1 to 128 ASCII letters, digits, `.`, `_` and `-`, but not `.` or `..`, and
+/// nothing that Windows cannot hold, such as `nul` or a dot at the end. Such a name is one segment of a path.
 #[must_use]
 pub fn is_component(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=128).contains(&name.len()) && name.bytes().all(allowed) && !matches!(name, "." | "..")
+    (1..=128).contains(&name.len()) && name.bytes().all(allowed) && not_on_windows(name).is_none()
 }
 
 impl TensorTable {
@@ -198,7 +198,7 @@ impl TensorTable {
         for component in self.blobs.iter().filter_map(|blob| blob.component.as_deref()) {
             if !is_component(component) {
                 let problem = format!(
-                    "the component {component:?} is no name of a directory: expected letters, digits, '.', '_' and '-', at most 128"
+                    "the component {component:?} is no name of a directory: expected letters, digits, '.', '_' and '-', at most 128, and a name that Windows can hold"
                 );
                 return Err(DocumentError::Inconsistent { what: "tensor table", problem });
             }
