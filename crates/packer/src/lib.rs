@@ -124,6 +124,7 @@ pub use source::{
     error::SourceError,
     inventory::Inventory,
     member::{Member, MemberRole},
+    open::SourceOptions,
 };
 pub use tensor::{Shard, SourceParts, SourceTensor};
 
