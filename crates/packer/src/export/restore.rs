@@ -48,6 +48,8 @@ pub(super) struct Pick {
 pub(super) enum Values<'w> {
     /// Bytes of plain values.
     Plain(&'w [u8]),
+    /// Bytes of F64 values that are written as F32.
+    Doubles(&'w [u8]),
     /// Codes of whole groups.
     Coded(Coded<'w>),
 }

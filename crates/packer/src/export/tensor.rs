@@ -7,6 +7,7 @@ use longshore_manifest::Progress;
 use super::restore::{Output, Pick, Values};
 use crate::{
     io::positioned::write_all_at,
+    narrow::narrow_in_place,
     transpose::{QUANTUM, Tile, transpose},
 };
 
@@ -114,6 +115,16 @@ fn values<'b>(output: &Output<'b>, from: u64, to: u64, buffer: &'b mut Vec<u8>) 
             }
             let bits = u64::from(output.dtype.bits());
             return &bytes[as_index(from * bits / 8)..as_index(to * bits / 8)];
+        }
+        Values::Doubles(bytes) => {
+            if let Some(pick) = output.pick {
+                picked(bytes, pick, 8, from..to, buffer);
+            } else {
+                buffer.clear();
+                buffer.extend_from_slice(&bytes[as_index(8 * from)..as_index(8 * to)]);
+            }
+            narrow_in_place(buffer);
+            return buffer;
         }
         Values::Coded(coded) => coded,
     };
