@@ -152,6 +152,9 @@ pub(crate) struct Import {
     /// `draft/<file>`
     #[arg(long, value_name = "DIR")]
     pub(crate) draft: Option<PathBuf>,
+    /// Follow symbolic links to files outside SOURCE (and outside the hub cache that it is a snapshot of)
+    #[arg(long)]
+    pub(crate) follow_links: bool,
     /// Threads to use [default: all]
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub(crate) threads: Option<NonZero<usize>>,

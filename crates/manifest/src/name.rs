@@ -4,6 +4,8 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Serialize, de};
 
+use crate::path::not_on_windows;
+
 /// Host of a name that gives none.
 const DEFAULT_HOST: &str = "registry.ollama.ai";
 /// Namespace of a name that gives none.
@@ -21,7 +23,8 @@ const MAX_PART: usize = 80;
 /// Each part is the name of a directory or a file. A host with its port has 1 to 255 characters, and every other part 1
 /// to 80. A part starts with an ASCII letter, a digit or `_` and continues with these, `-` and (except in a namespace)
 /// `.`. A host may end in `:` and a port. No part can be `.` or `..`, so a path made from a name stays inside the
-/// store.
+/// store. No part can be a name that Windows cannot hold: one that it keeps for a device (`con`, `nul.4b`), or one that
+/// ends with a dot.
 ///
 /// Names keep their case, and names that differ only in case are different. A store holds at most one of such names,
 /// because both would be one file on a file system that ignores case: see
@@ -93,6 +96,14 @@ pub enum NameProblem {
         found: char,
         /// Position of the character in the part, in characters from 1.
         position: usize,
+    },
+    /// A part cannot be the name of a file or directory on Windows.
+    #[error("the {part} is no name of a file on Windows: {problem}")]
+    Windows {
+        /// Name of the part.
+        part: &'static str,
+        /// Rule of Windows that the part breaks.
+        problem: &'static str,
     },
     /// The text after the `:` of a host is not a port.
     #[error("the host's port {found:?} is not a number from 1 to 65535")]
@@ -208,7 +219,7 @@ fn check_part(part: &'static str, text: &str, limit: usize, dots: bool) -> Resul
             return Err(NameProblem::Character { part, found, position: at + 1 });
         }
     }
-    Ok(())
+    not_on_windows(text).map_or(Ok(()), |problem| Err(NameProblem::Windows { part, problem }))
 }
 
 /// Writes the shortest text that parses to the name. The tag is always included.

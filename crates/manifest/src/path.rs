@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 ///
 /// A relative path joined to a directory stays inside that directory on every platform. Segments are separated by `/`.
 /// No segment is empty or consists only of dots and spaces, and none contains a backslash, a colon, a NUL or another
-/// control character.
+/// control character. No segment is a name that Windows keeps for a device (`nul`, `CON.json`), ends with a dot or a
+/// space, or contains one of `<>"|?*`.
 ///
 /// ```
 /// use longshore_manifest::RelativePath;
@@ -76,8 +77,29 @@ fn problem(text: &str) -> Option<&'static str> {
         s if s.len() > MAX_SEGMENT => Some("a segment is longer than 255 bytes"),
         s if s.contains(['\\', ':']) => Some("it has a backslash or a colon"),
         s if s.chars().any(char::is_control) => Some("it has a control character"),
-        _ => None,
+        s => not_on_windows(s),
     })
+}
+
+/// Names of devices on Windows, with whatever ending after a dot. `COM` and `LPT` go on with a digit.
+const DEVICES: [&str; 6] = ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"];
+const PORTS: [&str; 2] = ["COM", "LPT"];
+
+/// Why Windows cannot hold a file or directory of this name; `None` where it can. Slashes, backslashes, colons and control
+/// characters are not looked for.
+pub(crate) fn not_on_windows(segment: &str) -> Option<&'static str> {
+    let stem = segment.split('.').next().unwrap_or_default().trim_end_matches(' ').to_uppercase();
+    let is_number = |text: &str| matches!(text, "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9" | "¹" | "²" | "³");
+    let is_port = PORTS.iter().filter_map(|port| stem.strip_prefix(port)).any(is_number);
+    if is_port || DEVICES.contains(&stem.as_str()) {
+        Some("Windows keeps a name in it for a device")
+    } else if segment.ends_with(['.', ' ']) {
+        Some("a name in it ends with a dot or a space, which Windows drops")
+    } else if segment.contains(['<', '>', '"', '|', '?', '*']) {
+        Some("it has one of < > \" | ? *, which Windows does not take in a name")
+    } else {
+        None
+    }
 }
 
 impl fmt::Display for RelativePath {
@@ -109,6 +131,36 @@ mod tests {
     fn accepts_what_checkpoints_hold() {
         for good in ["config.json", "1_Pooling/config.json", "a b.json", "LICENSE", "..json", "ünï.jinja"] {
             assert_eq!(RelativePath::parse(good).unwrap().as_str(), good);
+        }
+        for good in ["console.json", "CONFIG", "com.json", "COM10", "com0", "lpt", "null", "a/nul_", ".con", "x.nul"] {
+            assert!(RelativePath::parse(good).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_windows_cannot_hold() {
+        for (bad, words) in [
+            ("CON", "device"),
+            ("nul", "device"),
+            ("Nul.txt", "device"),
+            ("nul .tar.gz", "device"),
+            ("a/aux/b", "device"),
+            ("prn.", "device"),
+            ("com1", "device"),
+            ("LPT9.json", "device"),
+            ("com².json", "device"),
+            ("conin$", "device"),
+            ("a.", "drops"),
+            ("a /b", "drops"),
+            ("a./b", "drops"),
+            ("what?.json", "one of"),
+            ("a|b", "one of"),
+            ("<a>", "one of"),
+            ("a\"b", "one of"),
+            ("*.py", "one of"),
+        ] {
+            let error = RelativePath::parse(bad).unwrap_err();
+            assert!(error.problem.contains(words), "{error}");
         }
     }
 

@@ -45,6 +45,7 @@
 // Modules are listed from the ground up: a file imports only from its own module, or from modules above it in this
 // list.
 mod io;
+mod narrow;
 mod tensor;
 mod transpose;
 
@@ -101,6 +102,7 @@ pub use source::{
     error::SourceError,
     inventory::Inventory,
     member::{Member, MemberRole},
+    open::SourceOptions,
 };
 pub use tensor::{Shard, SourceParts, SourceTensor};
 

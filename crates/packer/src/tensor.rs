@@ -2,6 +2,7 @@
 
 use std::{ops::Range, path::PathBuf, sync::Arc};
 
+use longshore_manifest::Digest;
 use longshore_st_format::{Dtype, Shape};
 
 use crate::io::data::Data;
@@ -18,6 +19,8 @@ pub struct Shard {
     pub file_len: u64,
     /// The bytes of the shard.
     pub(crate) data: Arc<dyn Data>,
+    /// The SHA-256 that the source promises for the bytes. An import that reads others fails.
+    pub(crate) digest: Option<Digest>,
 }
 
 impl Shard {
@@ -25,14 +28,22 @@ impl Shard {
     #[must_use]
     pub fn file(path: PathBuf, name: impl Into<String>, file_len: u64) -> Self {
         let data = Arc::new(path.clone());
-        Self { path, name: name.into(), file_len, data }
+        Self { path, name: name.into(), file_len, data, digest: None }
     }
 
     /// Creates a shard of `file_len` bytes that are read from `data`. `name` is the name in messages.
     #[must_use]
     pub fn new(name: impl Into<String>, file_len: u64, data: Arc<dyn Data>) -> Self {
         let name = name.into();
-        Self { path: PathBuf::from(&name), name, file_len, data }
+        Self { path: PathBuf::from(&name), name, file_len, data, digest: None }
+    }
+
+    /// The same shard with the SHA-256 that the source promises for its bytes. An import hashes the shard while it
+    /// reads it, and fails with [`ReadError::Damaged`](crate::ReadError::Damaged) if the digest is another.
+    #[must_use]
+    pub fn with_digest(mut self, digest: Digest) -> Self {
+        self.digest = Some(digest);
+        self
     }
 }
 

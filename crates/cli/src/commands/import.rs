@@ -4,9 +4,8 @@ use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode, sync::Arc, 
 
 use anyhow::Context as _;
 use longshore_manifest::{Digest, Store};
-use longshore_packer::{ImportOptions, ImportanceFile, Plan, PlanOptions, PlanReport, Source};
+use longshore_packer::{ImportOptions, ImportanceFile, Plan, PlanOptions, PlanReport, Source, SourceOptions};
 use longshore_quant::{Profile, Scheme};
-use longshore_st_format::Limits;
 use serde::Serialize;
 
 use super::loss::Lost;
@@ -57,9 +56,10 @@ fn check(args: &Import, plan: &Plan) -> anyhow::Result<()> {
 pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let policy = super::policy::open(&args.policy)?;
-    let mut source = Source::open(&args.source, &Limits::default())?;
+    let opening = SourceOptions { follow_links: args.follow_links, ..SourceOptions::default() };
+    let mut source = Source::open_with(&args.source, &opening)?;
     if let Some(draft) = &args.draft {
-        source = source.with_draft(Source::open(draft, &Limits::default())?)?;
+        source = source.with_draft(Source::open_with(draft, &opening)?)?;
     }
     let scheme = args.quantize.and_then(Quantize::scheme);
     let options = PlanOptions {

@@ -6,8 +6,7 @@ use longshore_manifest::{
     Digest, ModelName, Store,
     store::{self, VerifyOptions, VerifyOutcome},
 };
-use longshore_packer::{ImportanceFile, RepairOptions, RepairOutcome, Source, Unrepaired};
-use longshore_st_format::Limits;
+use longshore_packer::{ImportanceFile, RepairOptions, RepairOutcome, Source, SourceOptions, Unrepaired};
 use serde::Serialize;
 
 use crate::{
@@ -95,9 +94,11 @@ fn repair(args: &Verify, source: &Path, store: &Store, printer: &Printer) -> any
         importance: args.importance.as_ref().map(ImportanceFile::open).transpose()?.map(Arc::new),
         threads: args.threads,
     };
-    let mut source = Source::open(source, &Limits::default())?;
+    // Links may lead anywhere: bytes are kept only if they are those that the store had.
+    let opening = SourceOptions { follow_links: true, ..SourceOptions::default() };
+    let mut source = Source::open_with(source, &opening)?;
     if let Some(draft) = &args.draft {
-        source = source.with_draft(Source::open(draft, &Limits::default())?)?;
+        source = source.with_draft(Source::open_with(draft, &opening)?)?;
     }
     let RepairOutcome { repaired, left, verified, .. } = {
         let bar = Bar::new(printer);

@@ -78,9 +78,8 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Vec<String> {
 
 fn of_import(error: &ImportError) -> Option<String> {
     let hint = match error {
-        ImportError::Read(_) | ImportError::Companion { .. } => {
-            "import it again once nothing changes the source's files"
-        }
+        ImportError::Read(error) => error.hint(),
+        ImportError::Companion { .. } => "import it again once nothing changes the source's files",
         ImportError::NonFinite { .. } => "--allow-nonfinite quantizes it all the same",
         ImportError::Space { .. } => "longshore gc frees what no model needs; --store DIR chooses another disk",
         _ => return None,
@@ -90,6 +89,7 @@ fn of_import(error: &ImportError) -> Option<String> {
 
 fn of_export(error: &ExportError) -> Option<String> {
     let hint = match error {
+        ExportError::InStore { .. } => "name a directory outside of every store",
         ExportError::NotEmpty { .. } | ExportError::NotADirectory { .. } => {
             "name a directory that is empty or does not exist yet; it is made"
         }

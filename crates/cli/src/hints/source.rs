@@ -9,6 +9,7 @@ use std::{
 use longshore_packer::SourceError;
 use longshore_st_format::{HeaderError, OpenError};
 
+const LFS: &str = "this is a Git LFS pointer in place of the file: git lfs pull fetches it";
 const NO_MODEL: &str = "name the directory that holds a checkpoint's config.json and .safetensors files";
 
 /// The hint of an error about a source, where the source's own is not enough.
@@ -16,6 +17,7 @@ pub(super) fn of_source(error: &SourceError) -> Option<String> {
     match error {
         SourceError::NotFound { path } => Some(of_absent(path)),
         SourceError::Weights { source } => of_file(source),
+        SourceError::Config { path, .. } | SourceError::Index { path, .. } if is_lfs_pointer(path) => Some(LFS.into()),
         // Weights without a configuration lack only that; other directories are no model's.
         SourceError::NoConfig { dir, below } if below.is_empty() && !has_weights(dir) => Some(NO_MODEL.into()),
         SourceError::Empty { .. } => Some(NO_MODEL.into()),
@@ -49,7 +51,7 @@ fn has_weights(dir: &Path) -> bool {
 pub(super) fn of_file(error: &OpenError) -> Option<String> {
     let OpenError::Header { path, source } = error else { return None };
     if is_lfs_pointer(path) {
-        return Some("this is a Git LFS pointer in place of the weights: git lfs pull fetches them".into());
+        return Some(LFS.into());
     }
     let is_cut = matches!(
         source,

@@ -207,3 +207,46 @@ fn refused(sandbox: &Sandbox, what: &str, source: &Path, named: &str) {
     let left = fs::read_dir(sandbox.store().join("tmp")).map_or(0, Iterator::count);
     assert_eq!(left, 0, "{what}: temporaries are left");
 }
+
+/// A model of another store whose largest blob is damaged: status 1, the blob's name, and nothing new in the target.
+#[test]
+fn a_damaged_model_of_another_store() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["import", DEMO, "m", "--quantize", "int4"]);
+    let blobs = fs::read_dir(sandbox.store().join("blobs")).unwrap().map(|entry| entry.unwrap().path());
+    let largest = blobs.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    let mut bytes = fs::read(&largest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    bytes[middle + 1] ^= 1;
+    fs::write(&largest, bytes).unwrap();
+    let manifest = sandbox.store().join("manifests/registry.ollama.ai/library/m/latest");
+    let run = sandbox.run(["--store", "other", "import", manifest.to_str().unwrap(), "c"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    let name = largest.file_name().unwrap().to_string_lossy();
+    let first = run.stderr.lines().find(|line| line.starts_with("error: ")).unwrap();
+    assert!(first.contains(&*name) && first.contains("is damaged"), "{run:?}");
+    assert!(run.stderr.contains("\nhint: longshore verify --repair"), "{run:?}");
+    let left = |dir: &str| fs::read_dir(sandbox.path().join("other").join(dir)).map_or(0, Iterator::count);
+    assert_eq!((left("blobs"), left("tmp")), (0, 0));
+    assert!(!sandbox.ok(["--store", "other", "list", "--json"]).contains("latest"));
+}
+
+/// A link out of the source is followed only where it was asked for.
+#[cfg(unix)]
+#[test]
+fn a_link_out_of_the_source() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.checkpoint("llama");
+    fs::write(sandbox.path().join("secret"), "{}").unwrap();
+    std::os::unix::fs::symlink("../secret", source.join("tokenizer_2.json")).unwrap();
+    let run = sandbox.run(["import", "llama", "m"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("error: llama/tokenizer_2.json is a link out of the source"), "{run:?}");
+    assert!(run.stderr.contains("tokenizer_2.json, or import with --follow-links"), "{run:?}");
+    sandbox.ok(["import", "llama", "m", "--follow-links"]);
+    let run = sandbox.run(["export", "m", "store/out"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("lies in the store") && run.stderr.contains("hint: "), "{run:?}");
+    assert!(!sandbox.store().join("out").exists());
+}

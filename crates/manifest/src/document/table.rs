@@ -6,7 +6,7 @@ use longshore_st_format::{Dtype, Shape};
 use serde::{Deserialize, Serialize};
 
 use super::{DocumentError, Facts, Import, coding};
-use crate::Digest;
+use crate::{Digest, path::not_on_windows};
 
 /// Version of the table that this release reads and writes.
 const VERSION: u32 = 1;
@@ -174,11 +174,12 @@ impl Role {
 }
 
 /// Whether `name` can be the name of a pipeline component: 1 to 128 ASCII letters, digits, `.`, `_` and `-`, except `.`
-/// and `..`. Such a name is one segment of a path.
+/// and `..` and names that Windows cannot hold, such as `nul` or one with a dot at the end. Such a name is one segment of
+/// a path.
 #[must_use]
 pub fn is_component(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=128).contains(&name.len()) && name.bytes().all(allowed) && !matches!(name, "." | "..")
+    (1..=128).contains(&name.len()) && name.bytes().all(allowed) && not_on_windows(name).is_none()
 }
 
 impl TensorTable {
@@ -201,7 +202,7 @@ impl TensorTable {
         for component in self.blobs.iter().filter_map(|blob| blob.component.as_deref()) {
             if !is_component(component) {
                 let problem = format!(
-                    "the component {component:?} is not a directory name: expected letters, digits, '.', '_' and '-', at most 128"
+                    "the component {component:?} is not a directory name: expected letters, digits, '.', '_' and '-', at most 128, and a name that Windows can hold"
                 );
                 return Err(DocumentError::Inconsistent { what: "tensor table", problem });
             }

@@ -23,7 +23,6 @@ fn valid_forms() {
             "Qwen3-MoE_x.5:Q4_K.m".to_owned(),
         ),
         ("_/_:_", ["registry.ollama.ai", "_", "_", "_"], "_/_:_".to_owned()),
-        ("m:1.", ["registry.ollama.ai", "library", "m", "1."], "m:1.".to_owned()),
         (&long, ["registry.ollama.ai", "library", &long, "latest"], format!("{long}:latest")),
         (
             &format!("{long_host}:65535/n/m"),
@@ -40,8 +39,11 @@ fn valid_forms() {
 
 #[test]
 fn invalid_forms_say_which_rule_they_break() {
-    use NameProblem::{Character, Empty, Port, TooLong, TooManyParts};
+    use NameProblem::{Character, Empty, Port, TooLong, TooManyParts, Windows};
     let character = |part, found, position| Character { part, found, position };
+    let windows = |part, problem| Windows { part, problem };
+    let device = "Windows keeps a name in it for a device";
+    let drops = "a name in it ends with a dot or a space, which Windows drops";
     let long = "a".repeat(81);
     for (text, expected) in [
         ("", Empty { part: "model" }),
@@ -75,6 +77,14 @@ fn invalid_forms_say_which_rule_they_break() {
         (&format!("{long}/m"), TooLong { part: "namespace", found: 81, limit: 80 }),
         (&format!("m:{long}"), TooLong { part: "tag", found: 81, limit: 80 }),
         (&format!("{}/n/m", "h".repeat(256)), TooLong { part: "host", found: 256, limit: 255 }),
+        ("m:1.", windows("tag", drops)),
+        ("m.:1", windows("model", drops)),
+        ("h.:80/n/m", windows("host", drops)),
+        ("CON", windows("model", device)),
+        ("nul:latest", windows("model", device)),
+        ("m:aux.q4", windows("tag", device)),
+        ("com1/m", windows("namespace", device)),
+        ("Prn.org/n/m", windows("host", device)),
         ("h:/n/m", Port { found: String::new() }),
         ("h:0/n/m", Port { found: "0".into() }),
         ("h:080/n/m", Port { found: "080".into() }),
@@ -103,9 +113,16 @@ fn json_is_checked_too() {
     assert!(ModelName::from_parts("", "n", "m", "t").is_none());
 }
 
-/// Generates a part that starts with a letter, a digit or `_`.
+/// Generates a part that starts with a letter, a digit or `_`, and that Windows can hold.
 fn part(rest: &'static str) -> impl Strategy<Value = String> {
-    proptest::string::string_regex(&format!("[A-Za-z0-9_]{rest}")).unwrap()
+    let any = proptest::string::string_regex(&format!("[A-Za-z0-9_]{rest}")).unwrap();
+    any.prop_filter("a name that Windows cannot hold", |text| {
+        let name = text.split(':').next().unwrap();
+        let stem = name.split('.').next().unwrap().to_lowercase();
+        let is_device = ["con", "prn", "aux", "nul"].contains(&&*stem)
+            || stem.len() == 4 && (stem.starts_with("com") || stem.starts_with("lpt"));
+        !name.ends_with('.') && !is_device
+    })
 }
 
 proptest! {

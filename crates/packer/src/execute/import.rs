@@ -29,7 +29,8 @@ impl Plan {
     ///
     /// After any error, no name points at anything new, and what was written is removed again.
     ///
-    /// - [`ImportError::Read`], [`ImportError::Companion`]: the source has changed since it was opened;
+    /// - [`ImportError::Read`], [`ImportError::Companion`]: the source has changed since it was opened, or a file of it
+    ///   is not the one whose digest the source promises;
     /// - [`ImportError::Encode`], [`ImportError::Repack`], [`ImportError::NonFinite`]: a tensor cannot be stored as
     ///   planned;
     /// - [`ImportError::Importance`]: the importance file does not fit the weights;
@@ -46,7 +47,7 @@ impl Plan {
             importance.check(self)?;
         }
         sink.check_name(name)?;
-        let shards = ShardFiles::open(&self.source)?;
+        let shards = ShardFiles::open(self)?;
         // Starting the import takes over leftovers of killed imports, so it comes before the free space is measured.
         let import = sink.begin()?;
         space::drop_others(&*import, self);

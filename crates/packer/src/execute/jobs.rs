@@ -1,6 +1,7 @@
 //! Distribution of the blobs and files of a plan over threads.
 
 use std::{
+    cmp::Reverse,
     io,
     sync::{
         Mutex, OnceLock, PoisonError,
@@ -8,12 +9,12 @@ use std::{
     },
 };
 
-use longshore_manifest::{FsError, Progress};
+use longshore_manifest::{FsError, Hasher, Progress};
 
 use super::{
     error::ImportError,
     options::ImportOptions,
-    read::shards::ShardFiles,
+    read::shards::{ReadError, ShardFiles},
     sink::SinkBlob,
     write::blob::{BlobBuilder, Buffers, Done},
 };
@@ -58,7 +59,10 @@ impl Work<'_> {
         let jobs = plan.blobs.len() + plan.files.len();
         // The largest jobs come first, so that no thread is left alone with a large job at the end.
         let mut order: Vec<usize> = (0..jobs).collect();
-        order.sort_by_key(|&job| std::cmp::Reverse(plan.blobs.get(job).map_or(0, PlannedBlob::source_len)));
+        order.sort_by_cached_key(|&job| {
+            let blob = plan.blobs.get(job);
+            (blob.map_or(0, |blob| files.turn(blob)), Reverse(blob.map_or(0, PlannedBlob::source_len)))
+        });
         let next = AtomicUsize::new(0);
         let failed = AtomicBool::new(false);
         let stop = || failed.load(Ordering::Relaxed) || progress.cancelled();
@@ -92,7 +96,8 @@ impl Work<'_> {
         }
     }
 
-    /// Copies a companion file, which must be as long as when it was listed.
+    /// Copies a companion file, which must be as long as when it was listed, and have the digest that the source
+    /// promises, if any.
     fn copy_file(&self, job: usize, file: &Companion, stop: &dyn Fn() -> bool) -> Result<Done, ImportError> {
         let fail = |source| ImportError::Companion { path: file.path.clone(), source };
         let from = file.data.open().map_err(fail)?;
@@ -104,6 +109,7 @@ impl Work<'_> {
         check(from.byte_len().map_err(fail)?)?;
         let mut to = (self.open)(job, file.name.as_str(), file.size)?;
         let mut buffer = memory::zeros(usize::try_from(file.size).unwrap_or(COPY).min(COPY))?;
+        let mut hasher = file.digest.map(|expected| (expected, Hasher::default()));
         let mut at = 0;
         while at < file.size {
             if stop() {
@@ -117,11 +123,19 @@ impl Work<'_> {
                 }
                 _ => fail(error),
             })?;
+            if let Some((_, hasher)) = &mut hasher {
+                hasher.update(&buffer[..len]);
+            }
             to.write_at(at, &buffer[..len])?;
             at += len as u64;
             self.progress.advance(len as u64);
         }
         check(from.byte_len().map_err(fail)?)?;
+        let damaged =
+            hasher.map(|(expected, hasher)| (expected, hasher.finish())).filter(|(expected, found)| expected != found);
+        if let Some((expected, found)) = damaged {
+            return Err(ReadError::Damaged { path: file.path.clone(), found, expected }.into());
+        }
         Ok(Done { added: to.finish()?, warnings: Vec::new(), losses: Vec::new() })
     }
 }

@@ -62,7 +62,7 @@ impl Rebuild {
         progress: &dyn Progress,
     ) -> Result<Vec<Rebuilt>, ImportError> {
         let Self { plan, blobs, files } = self;
-        let shards = ShardFiles::open(plan.source())?;
+        let shards = ShardFiles::open(&plan)?;
         let wanted = [blobs, files].concat();
         let copied = plan.files.iter().map(|file| file.size);
         let read = plan.blobs.iter().map(PlannedBlob::source_len).chain(copied).fold(0, u64::saturating_add);

@@ -21,6 +21,7 @@ use super::{
     huggingface, mlx, names,
     options::{ExportFormat, ExportOptions, ExportOutcome},
     partial::{self, Partial},
+    place::outside_stores,
     shards::{self, Shard},
 };
 use crate::io::{memory, threads::threads};
@@ -47,7 +48,7 @@ const COPY: usize = 64 << 10;
 /// In [`ExportFormat::Mlx`], modules keep their codes under mlx-lm's names
 /// ([`mlx_architectures`](crate::mlx_architectures)): `.weight`, `.scales` and, if the scheme has them, `.biases`.
 /// `config.json` describes the codes under `quantization` and `quantization_config`. If newer configurations spell a
-/// member differently from mlx-lm, the member is repeated in mlx-lm's spelling. No value is computed. Tensors that
+/// member differently from mlx-lm, the member is repeated in mlx-lm's spelling. F64, which MLX does not load, becomes F32; no other value is computed. Tensors that
 /// mlx-lm's class does not use, such as layers that predict further tokens, are left out and counted. A tensor that is
 /// unknown to the class is an error.
 ///
@@ -57,8 +58,8 @@ const COPY: usize = 64 << 10;
 ///
 /// After any error, `dir` is as it was before:
 ///
-/// - [`ExportError::NotEmpty`], [`ExportError::NotADirectory`], [`ExportError::Write`]: the directory cannot be
-///   written;
+/// - [`ExportError::NotEmpty`], [`ExportError::NotADirectory`], [`ExportError::InStore`], [`ExportError::Write`]: the
+///   directory cannot be written;
 /// - [`ExportError::Quantized`], [`ExportError::Clash`]: the model cannot be written in this form;
 /// - [`ExportError::NotForMlx`], [`ExportError::MlxArchitecture`], [`ExportError::MlxTensor`],
 ///   [`ExportError::MlxQuantized`], [`ExportError::MlxGlobalScale`]: mlx-lm cannot load the model;
@@ -73,6 +74,7 @@ pub fn export(
     options: &ExportOptions,
     progress: &dyn Progress,
 ) -> Result<ExportOutcome, ExportError> {
+    outside_stores(store, dir)?;
     partial::check(dir)?;
     let table = store.table(model).map_err(WeightsError::from)?;
     weights::check(store, &table)?;

@@ -21,6 +21,14 @@ pub enum ExportError {
         /// The file or link.
         path: PathBuf,
     },
+    /// The directory is a store, or would lie in one.
+    #[error("{} lies in the store {}", dir.display(), store.display())]
+    InStore {
+        /// The directory.
+        dir: PathBuf,
+        /// The root of the store.
+        store: PathBuf,
+    },
     /// Two files of the export would have the same name.
     #[error("the model's file {path:?} cannot be exported: {problem}")]
     Clash {

@@ -10,6 +10,7 @@ pub(crate) mod mlx;
 mod names;
 pub(crate) mod options;
 mod partial;
+mod place;
 mod restore;
 mod shards;
 mod stored;

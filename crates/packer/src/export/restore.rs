@@ -54,6 +54,8 @@ pub(super) struct Pick {
 pub(super) enum Values<'w> {
     /// Plain values.
     Plain(Stored<'w>),
+    /// F64 values that are written as F32.
+    Doubles(Stored<'w>),
     /// Codes of whole groups.
     Coded(Coded<'w>),
 }

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     io::{memory, positioned::write_all_at},
+    narrow::narrow_in_place,
     transpose::{QUANTUM, Tile, transpose},
 };
 
@@ -130,6 +131,14 @@ impl<'a> TensorWriter<'a> {
                 }
                 let bits = u64::from(output.dtype.bits());
                 return self.reader.read_to(place, from * bits / 8, (to - from) * bits / 8, buffer);
+            }
+            Values::Doubles(place) => {
+                match output.pick {
+                    Some(pick) => self.read_picked(place, pick, 8, from..to, buffer)?,
+                    None => self.reader.read_to(place, from * 8, (to - from) * 8, buffer)?,
+                }
+                narrow_in_place(buffer);
+                return Ok(());
             }
             Values::Coded(coded) => coded,
         };

@@ -5,7 +5,11 @@ use std::borrow::Cow;
 use longshore_quant::{Scheme, policy::Query};
 use longshore_st_format::Shape;
 
-use super::{error::PlanError, options::PlanOptions, planned::float_type};
+use super::{
+    error::PlanError,
+    options::PlanOptions,
+    planned::{float_type, quantized_from},
+};
 use crate::{
     model::{coding::kind::Coding, experts::stack::Stack},
     source::member::Member,
@@ -79,8 +83,8 @@ impl<'a> Decider<'a> {
 
     fn ask(&self, tensor: &Stack, stacked: bool, scheme: Option<Scheme>) -> Decision {
         if scheme.is_some() {
-            if float_type(tensor.dtype).is_none() {
-                return (None, format!("{}: kept, only F32, F16 and BF16 are quantized", tensor.dtype).into());
+            if float_type(quantized_from(tensor.dtype)).is_none() {
+                return (None, format!("{}: kept, only F64, F32, F16 and BF16 are quantized", tensor.dtype).into());
             }
             if tensor.shape.elements() == Some(0) {
                 return (None, "no elements: kept".into());

@@ -14,7 +14,7 @@ use super::{
     decide::Decider,
     error::PlanError,
     options::PlanOptions,
-    planned::{PlannedBlob, PlannedTensor, Unit, float_type},
+    planned::{PlannedBlob, PlannedTensor, Unit, float_type, quantized_from},
 };
 use crate::{
     model::{
@@ -82,12 +82,6 @@ pub(super) fn blobs(
     warnings.extend(unexpected_count(member, &stacks));
     warnings.extend(unknown_orientation(member, &tensors));
 
-    let mut doubles = tensors.iter().filter(|tensor| tensor.coding == Coding::Double);
-    if let Some(first) = doubles.next() {
-        let count = 1 + doubles.count();
-        warnings.push(format!("tensors of F64 become F32: {count} of them, the first is {}", first.name));
-    }
-
     let planner = Planner { files, tensors: &tensors, decider: Decider::new(member, options) };
     let mut drafts = Vec::with_capacity(stacks.plain.len() + stacks.groups.len());
     for at in stacks.plain {
@@ -96,6 +90,13 @@ pub(super) fn blobs(
     }
     for (name, stacks) in stacks.groups {
         drafts.extend(planner.group(name, stacks)?);
+    }
+    let made = drafts.iter().flat_map(|draft| &draft.tensors);
+    let mut doubles = made.filter(|tensor| tensor.coding == Coding::Double);
+    if let Some(first) = doubles.next() {
+        let count = 1 + doubles.count();
+        let (what, first) = ("tensors of F64 are rounded to F32 to be quantized", &first.name);
+        warnings.push(format!("{what}: {count} of them, the first is {first}"));
     }
     Ok(drafts.into_iter().map(|draft| draft.of(member, member.tensors.start)).collect())
 }
@@ -149,6 +150,10 @@ impl Planner<'_> {
         let units: Vec<Unit> = units.map(|unit| Unit { name: unit.name.clone(), parts: unit.parts }).collect();
         let sources = units.iter().flat_map(|unit| unit.parts.iter());
         let source_len = sources.map(|(_, at)| self.files[at].byte_len()).fold(0, u64::saturating_add);
+        let (dtype, coding) = match coding {
+            Coding::Plain if scheme.is_some() && dtype == Dtype::F64 => (quantized_from(dtype), Coding::Double),
+            _ => (dtype, coding),
+        };
         let mut tensor = PlannedTensor {
             name,
             dtype,

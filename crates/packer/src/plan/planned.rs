@@ -128,8 +128,8 @@ impl PlannedTensor {
     }
 
     /// The operation on the source tensors, in one word: `none`, `stack` or `transpose` for plain values, `decode` or
-    /// `repack` for weights that are quantized in the source, `f32` for F64. The suffix `_stack` is added to the last
-    /// three if experts are stacked, too.
+    /// `repack` for weights that are quantized in the source, `f32` for F64 that is rounded to be quantized. The last
+    /// three get the suffix `_stack` if experts are stacked, too, and `f32` the suffix `_transpose` if they are transposed.
     #[must_use]
     pub fn operation(&self) -> &'static str {
         let is_stacked = self.arrangement == Arrangement::Stack;
@@ -137,6 +137,7 @@ impl PlannedTensor {
             (Coding::Plain, true) => "stack",
             (Coding::Plain, false) if self.arrangement == Arrangement::Transpose => "transpose",
             (Coding::Plain, false) => "none",
+            (Coding::Double, false) if self.arrangement == Arrangement::Transpose => "f32_transpose",
             (Coding::Double, false) => "f32",
             (Coding::Double, true) => "f32_stack",
             (_, true) if self.is_repacked() => "repack_stack",
@@ -179,6 +180,11 @@ impl PlannedBlob {
     pub fn source_len(&self) -> u64 {
         self.tensors.iter().map(PlannedTensor::source_len).fold(0, u64::saturating_add)
     }
+}
+
+/// The type that values of this type have when they are quantized: F32 for F64, else their own.
+pub(crate) fn quantized_from(dtype: Dtype) -> Dtype {
+    if dtype == Dtype::F64 { Dtype::F32 } else { dtype }
 }
 
 /// The float type that a dtype stands for, if values of that dtype can be quantized.

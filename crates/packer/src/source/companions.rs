@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use longshore_manifest::RelativePath;
+use longshore_manifest::{Digest, RelativePath};
 
 use super::{
     error::SourceError,
@@ -35,6 +35,8 @@ pub struct Companion {
     pub kind: CompanionKind,
     /// The bytes of the file.
     pub(crate) data: Arc<dyn Data>,
+    /// The SHA-256 that the source promises for the bytes. An import that reads others fails.
+    pub(crate) digest: Option<Digest>,
 }
 
 impl Companion {
@@ -43,13 +45,21 @@ impl Companion {
     pub fn new(name: RelativePath, size: u64, data: Arc<dyn Data>) -> Self {
         let path = PathBuf::from(name.as_str());
         let kind = kind_of(name.as_str()).unwrap_or(CompanionKind::Other);
-        Self { name, path, size, kind, data }
+        Self { name, path, size, kind, data, digest: None }
+    }
+
+    /// The same file with the SHA-256 that the source promises for its bytes. An import hashes the file while it copies
+    /// it, and fails with [`ReadError::Damaged`](crate::ReadError::Damaged) if the digest is another.
+    #[must_use]
+    pub fn with_digest(mut self, digest: Digest) -> Self {
+        self.digest = Some(digest);
+        self
     }
 
     /// Creates a companion that is a file.
     pub(crate) fn file(name: RelativePath, path: PathBuf, size: u64, kind: CompanionKind) -> Self {
         let data = Arc::new(path.clone());
-        Self { name, path, size, kind, data }
+        Self { name, path, size, kind, data, digest: None }
     }
 
     /// The whole contents; `None` if there are more than `limit` bytes or if reading fails.
@@ -132,13 +142,14 @@ pub(crate) fn collect(
         }
         let kind = kind_of(entry.file_name());
         let Entry { name, path, kind: found } = entry;
-        let (kind, size) = match (found, kind) {
-            (EntryKind::File { len }, Some(kind)) => (kind, len),
+        let (kind, size, digest) = match (found, kind) {
+            (EntryKind::File { len, digest }, Some(kind)) => (kind, len, digest),
             (EntryKind::File { .. }, None) => {
                 if is_other_weights(&name) { &mut weights } else { &mut others }.push(name);
                 continue;
             }
             (EntryKind::Broken(source), Some(_)) => return Err(SourceError::Io { path, source }),
+            (EntryKind::Outside { target }, Some(_)) => return Err(SourceError::Link { link: path, target }),
             (EntryKind::Special, Some(_)) => return Err(SourceError::NotRegular { path }),
             (found, _) => {
                 unread.push(format!("{name} ({})", why_unread(found)));
@@ -155,7 +166,7 @@ pub(crate) fn collect(
         if companions.len() == MAX_COMPANIONS {
             return Err(SourceError::TooManyFiles { dir: root.to_owned(), limit: MAX_COMPANIONS });
         }
-        companions.push(Companion::file(name, path, size, kind));
+        companions.push(Companion { digest, ..Companion::file(name, path, size, kind) });
     }
     companions.sort_by(|a, b| a.name.cmp(&b.name));
     warnings.extend(left_out("weights in other files or formats", &weights));
@@ -170,6 +181,7 @@ fn why_unread(found: EntryKind) -> String {
         EntryKind::Skipped(reason) => reason,
         EntryKind::Broken(error) if error.kind() == io::ErrorKind::NotFound => "a broken link".to_owned(),
         EntryKind::Broken(error) => format!("it cannot be read: {error}"),
+        EntryKind::Outside { .. } => "a link out of the source".to_owned(),
         EntryKind::Special | EntryKind::File { .. } => "it is not a regular file".to_owned(),
     }
 }

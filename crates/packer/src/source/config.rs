@@ -9,12 +9,11 @@ use crate::io::small;
 
 /// Reads a model's `config.json`, and the `ModelOpt` file beside it that may say how the weights are quantized.
 pub(super) fn read_config(config: &Entry, entries: &[Entry]) -> Result<ModelConfig, SourceError> {
-    let path = &config.path;
-    let mut parsed = ModelConfig::parse(&read_config_bytes(path)?)
-        .map_err(|source| SourceError::Config { path: path.clone(), source })?;
+    let mut parsed = ModelConfig::parse(&config.read(MAX_CONFIG_BYTES)?)
+        .map_err(|source| SourceError::Config { path: config.path.clone(), source })?;
     if let (None, Some(sidecar)) = (&parsed.quantization, entries.iter().find(|entry| entry.name == QUANTIZATION_FILE))
     {
-        let bytes = read_config_bytes(&sidecar.path)?;
+        let bytes = sidecar.read(MAX_CONFIG_BYTES)?;
         parsed.quantization = SourceQuantization::parse_sidecar(&bytes)
             .map_err(|source| SourceError::Config { path: sidecar.path.clone(), source })?;
     }

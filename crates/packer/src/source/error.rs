@@ -3,10 +3,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use longshore_manifest::Digest;
 use longshore_model::ConfigError;
 use longshore_st_format::{IndexError, OpenError};
 
 use crate::io::{has_suffix, small::SmallFileError};
+
+/// The largest number of paths that a message names one by one.
+const LISTED: usize = 6;
+/// Hint for a file that is not what the digest in its name says.
+pub(crate) const DAMAGED: &str =
+    "longshore verify --repair SOURCE --store DIR mends a store; a file of a hub cache has to be fetched again";
 
 /// Reason why a path cannot be read as a source. Every message names the file. [`Self::hint`] says what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +54,14 @@ pub enum SourceError {
         found: u64,
         /// The limit in bytes.
         limit: u64,
+    },
+    /// A file of the source is a symbolic link to a file that is no part of it.
+    #[error("{} is a link out of the source, to {}", link.display(), target.display())]
+    Link {
+        /// The link.
+        link: PathBuf,
+        /// The file that it leads to.
+        target: PathBuf,
     },
     /// The directory holds more files than the limit.
     #[error("{} holds more than {limit} files", dir.display())]
@@ -108,6 +123,23 @@ pub enum SourceError {
         /// The error of the system.
         source: io::Error,
     },
+    /// The index names files that are not there, but other weight files of the directory hold all of its tensors.
+    #[error(
+        "{} belongs to other weight files: it names {}, which is not there, but {} hold every tensor that it lists",
+        index.display(),
+        missing.display(),
+        list(found)
+    )]
+    StaleIndex {
+        /// The shard index.
+        index: PathBuf,
+        /// The first file that the index names and that is not there.
+        missing: PathBuf,
+        /// The files that hold every tensor of the index.
+        found: Vec<PathBuf>,
+        /// The files that the index names and that are there.
+        left: Vec<PathBuf>,
+    },
     /// One of the numbered files of a checkpoint without an index is missing.
     #[error("source model is incomplete: {} not found, though {} is there", missing.display(), found.display())]
     MissingPart {
@@ -165,7 +197,7 @@ pub enum SourceError {
         class: String,
     },
     /// A pipeline lists a component whose name cannot be that of a directory.
-    #[error("{} lists a component {name:?}: expected letters, digits, '.', '_' and '-', at most 128", index.display())]
+    #[error("{} lists a component {name:?}: expected letters, digits, '.', '_' and '-', at most 128, and a name that Windows can hold", index.display())]
     ComponentName {
         /// The pipeline's `model_index.json`.
         index: PathBuf,
@@ -208,6 +240,16 @@ pub enum SourceError {
         /// The reason.
         problem: String,
     },
+    /// A document of a stored model or of a hub cache is not what its digest says.
+    #[error("{} is damaged: its digest is {found}, expected {expected}", path.display())]
+    Damaged {
+        /// The blob.
+        path: PathBuf,
+        /// The digest of its bytes.
+        found: Digest,
+        /// The digest that its store or cache promises.
+        expected: Digest,
+    },
     /// The stored model is a GGUF file.
     #[error("{} is the manifest of a GGUF model", path.display())]
     Gguf {
@@ -230,6 +272,11 @@ impl SourceError {
             Self::Store { models, .. } if models.is_empty() => Some("it has no model".to_owned()),
             Self::Store { models, .. } => Some(format!("name a model by its manifest: {}", list(models))),
             Self::Stored { .. } => Some("longshore verify --store DIR says what is damaged in its store".to_owned()),
+            Self::Damaged { .. } => Some(DAMAGED.to_owned()),
+            Self::Link { link, .. } => Some(format!(
+                "if it belongs to the model, put a copy in place of the link {}, or import with --follow-links",
+                link.display()
+            )),
             Self::Gguf { .. } => Some("GGUF files are not read: import the model's safetensors checkpoint".to_owned()),
             Self::Adapter { .. } => Some("merge it into its base model, and import the result".to_owned()),
             Self::NoConfig { below, .. } if !below.is_empty() => {
@@ -240,10 +287,23 @@ impl SourceError {
                 Some(format!("a file can be imported by itself: {}", list(others)))
             }
             Self::NotSafetensors { path } | Self::NoWeights { foreign: Some(path), .. } => Some(conversion(path)),
-            Self::MissingShard { .. }
-            | Self::MissingPart { .. }
-            | Self::MissingTensor { .. }
-            | Self::MissingComponent { .. } => Some("download the missing files, or the whole model again".to_owned()),
+            Self::StaleIndex { index, left, .. } => {
+                let index = std::iter::once(index.clone());
+                Some(format!(
+                    "remove what belongs to other files: {}",
+                    list(&index.chain(left.clone()).collect::<Vec<_>>())
+                ))
+            }
+            Self::MissingShard { shard, source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some(format!("put {} beside the other files of the model", shard.display()))
+            }
+            Self::MissingPart { missing, .. } => {
+                Some(format!("put {} beside the other files of the model", missing.display()))
+            }
+            Self::MissingComponent { dir, .. } => Some(format!("put the component into {}", dir.display())),
+            Self::MissingTensor { .. } => {
+                Some("the index and the weight files are not of the same model: take both from one place".to_owned())
+            }
             Self::Ambiguous { .. } => Some("keep one of them, or import one file by its own path".to_owned()),
             _ => None,
         }
@@ -251,6 +311,13 @@ impl SourceError {
 }
 
 impl SourceError {
+    /// Refuses a document that was read from `path` if its digest is not the one that its source promises.
+    pub(crate) fn unless_whole(path: &Path, bytes: &[u8], promised: Option<Digest>) -> Result<(), Self> {
+        let Some(expected) = promised else { return Ok(()) };
+        let found = Digest::of(bytes);
+        if found == expected { Ok(()) } else { Err(Self::Damaged { path: path.to_owned(), found, expected }) }
+    }
+
     /// Converts the error of a document at `path`, whose length may be at most `limit` bytes.
     pub(crate) fn of_small_file(error: SmallFileError, path: &Path, limit: u64) -> Self {
         let path = path.to_owned();
@@ -262,8 +329,13 @@ impl SourceError {
     }
 }
 
+/// The paths, the middle of a long list left out.
 fn list(paths: &[PathBuf]) -> String {
-    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    let all: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    match &*all {
+        [first, second, .., last] if all.len() > LISTED => format!("{first}, {second} … {last} ({} in all)", all.len()),
+        _ => all.join(", "),
+    }
 }
 
 fn elsewhere(found: Option<&Path>) -> String {

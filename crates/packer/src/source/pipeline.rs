@@ -3,14 +3,14 @@
 use std::{collections::BTreeMap, path::Path};
 
 use longshore_manifest::document::is_component;
-use longshore_model::{ChatTemplate, PipelineComponent, PipelineIndex};
+use longshore_model::{ChatTemplate, MAX_CONFIG_BYTES, PipelineComponent, PipelineIndex};
 use longshore_st_format::Limits;
 
 use super::{
     checkpoint::Source,
     classify::{Evidence, Kind},
     companions,
-    config::{read_config, read_config_bytes},
+    config::read_config,
     error::SourceError,
     member::MemberRole,
     read, select,
@@ -18,6 +18,8 @@ use super::{
 };
 use crate::io::has_suffix;
 
+/// Name of the file that lists the components of a pipeline.
+pub(super) const PIPELINE_INDEX: &str = "model_index.json";
 /// Endings of the names of classes without weights: schedulers, and processors of text, pictures and sound.
 const WITHOUT_WEIGHTS: [&str; 8] = [
     "Scheduler",
@@ -32,10 +34,12 @@ const WITHOUT_WEIGHTS: [&str; 8] = [
 /// Libraries whose other classes have weights.
 const LIBRARIES: [&str; 2] = ["diffusers", "transformers"];
 
-/// Opens the pipeline in `dir`. `index` is the path of its `model_index.json`.
-pub(super) fn open(dir: &Path, entries: Vec<Entry>, index: &Path, limits: &Limits) -> Result<Source, SourceError> {
-    let fail = |source| SourceError::Config { path: index.to_owned(), source };
-    let bytes = read_config_bytes(index)?;
+/// Opens the pipeline in `dir`, whose `model_index.json` is among the entries.
+pub(super) fn open(dir: &Path, entries: Vec<Entry>, limits: &Limits) -> Result<Source, SourceError> {
+    let index = &dir.join(PIPELINE_INDEX);
+    let entry = entries.iter().find(|entry| entry.name == PIPELINE_INDEX);
+    let bytes = entry.map_or_else(|| Ok(Vec::new()), |entry| entry.read(MAX_CONFIG_BYTES))?;
+    let fail = |source| SourceError::Config { path: index.clone(), source };
     let PipelineIndex { config, components: listed, .. } = PipelineIndex::parse(&bytes).map_err(fail)?;
     let mut source = Source {
         root: dir.to_owned(),
@@ -53,12 +57,12 @@ pub(super) fn open(dir: &Path, entries: Vec<Entry>, index: &Path, limits: &Limit
     let mut used = Vec::new();
     for component in listed {
         if !is_component(&component.name) {
-            return Err(SourceError::ComponentName { index: index.to_owned(), name: component.name });
+            return Err(SourceError::ComponentName { index: index.clone(), name: component.name });
         }
         used.extend(add(&mut source, component, &entries, limits)?);
     }
     if source.members.is_empty() {
-        return Err(SourceError::NoComponents { index: index.to_owned() });
+        return Err(SourceError::NoComponents { index: index.clone() });
     }
     used.extend(source.shards.iter().map(|shard| shard.name.clone()));
     source.companions = companions::collect(dir, entries, &used, &mut source.warnings)?;
@@ -83,7 +87,7 @@ fn add(
         return Ok(None);
     }
     if own.is_empty() {
-        let index = source.root.join("model_index.json");
+        let index = source.root.join(PIPELINE_INDEX);
         return Err(SourceError::MissingComponent { dir, index, class: format!("{library}'s {class}") });
     }
     let config =

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry as Slot},
+    fs,
     path::{Path, PathBuf},
     sync::{
         OnceLock,
@@ -9,6 +10,7 @@ use std::{
     },
 };
 
+use longshore_manifest::Digest;
 use longshore_st_format::{Header, Limits, OpenError, ShardIndex};
 
 use super::{
@@ -16,13 +18,11 @@ use super::{
     inventory::{Contents, Inventory},
     scales,
     select::{self, Selection},
+    stale,
     walk::Entry,
 };
 use crate::{
-    io::{
-        small,
-        threads::{share, threads},
-    },
+    io::threads::{share, threads},
     tensor::{Shard, SourceTensor},
 };
 
@@ -64,26 +64,38 @@ pub(super) fn read_file(path: &Path, limits: &Limits) -> Result<Inventory, Sourc
 
 /// Reads the weight files of a directory.
 pub(super) fn read_directory(dir: &Path, entries: &[Entry], limits: &Limits) -> Result<Inventory, SourceError> {
-    let read_index = |path: &Path| {
-        let limit = limits.header_bytes;
-        let bytes = small::read(path, limit).map_err(|error| SourceError::of_small_file(error, path, limit))?;
-        ShardIndex::parse(&bytes, limits).map_err(|source| SourceError::Index { path: path.to_owned(), source })
+    let read_index = |entry: &Entry| {
+        let bytes = entry.read(limits.header_bytes)?;
+        ShardIndex::parse(&bytes, limits).map_err(|source| SourceError::Index { path: entry.path.clone(), source })
     };
     match select::select(dir, entries, read_index)? {
         Selection::Indexed { name, index } => {
             let path = dir.join(&name);
             let names = index.shards().map(str::to_owned).collect();
-            let files = read_headers(dir, names, limits).map_err(|error| incomplete(error, &path, &index))?;
+            let files =
+                read_headers(dir, entries, names, limits).map_err(|error| match incomplete(error, &path, &index) {
+                    missing @ SourceError::MissingShard { .. } => {
+                        stale::explain(missing, entries, &path, &index, limits)
+                    }
+                    other => other,
+                })?;
             let mut inventory = join(files, Some(&index))?;
             inventory.index = Some(name);
             Ok(inventory)
         }
-        Selection::Named(names) => join(read_headers(dir, names, limits)?, None),
+        Selection::Named(names) => join(read_headers(dir, entries, names, limits)?, None),
     }
 }
 
 /// Reads the headers of files in `dir` in parallel. If several fail, returns the error of the first file in order.
-fn read_headers(dir: &Path, names: Vec<String>, limits: &Limits) -> Result<Vec<(Shard, Header)>, SourceError> {
+/// A link out of the source is an error before any file is opened.
+fn read_headers(
+    dir: &Path,
+    entries: &[Entry],
+    names: Vec<String>,
+    limits: &Limits,
+) -> Result<Vec<(Shard, Header)>, SourceError> {
+    let digests = names.iter().map(|name| digest(dir, entries, name)).collect::<Result<Vec<_>, _>>()?;
     let read: Vec<_> = names.iter().map(|_| OnceLock::new()).collect();
     let next = AtomicUsize::new(0);
     share(threads(None).min(names.len()), &|| {
@@ -95,15 +107,28 @@ fn read_headers(dir: &Path, names: Vec<String>, limits: &Limits) -> Result<Vec<(
     });
     names
         .into_iter()
+        .zip(digests)
         .zip(read)
-        .map(|(name, header)| match header.into_inner().expect("every header was read") {
+        .map(|((name, digest), header)| match header.into_inner().expect("every header was read") {
             Ok((_, header)) => {
                 let shard = Shard::file(dir.join(&name), name, header.file_len());
-                Ok((shard, header))
+                Ok((Shard { digest, ..shard }, header))
             }
             Err(source) => Err(SourceError::Weights { source }),
         })
         .collect()
+}
+
+/// The digest that the name of a weight file in a hub cache says, if it says one. Refuses links out of the source.
+fn digest(dir: &Path, entries: &[Entry], name: &str) -> Result<Option<Digest>, SourceError> {
+    match entries.iter().find(|entry| entry.name == name) {
+        Some(entry) => Ok(entry.readable()?.1),
+        // A name that starts with a dot, or of no file: an index may have either.
+        None => match fs::read_link(dir.join(name)) {
+            Ok(target) => Err(SourceError::Link { link: dir.join(name), target }),
+            Err(_) => Ok(None),
+        },
+    }
 }
 
 /// Names the tensor that is missing if a shard that the index names cannot be opened.

@@ -11,8 +11,8 @@ use super::{error::SourceError, walk::Entry};
 use crate::io::has_suffix;
 
 /// Beginnings of the names of a model's weight files: of transformers and MLX, and of diffusers.
-const STEMS: [&str; 2] = ["model", "diffusion_pytorch_model"];
-const SUFFIX: &str = ".safetensors";
+pub(super) const STEMS: [&str; 2] = ["model", "diffusion_pytorch_model"];
+pub(super) const SUFFIX: &str = ".safetensors";
 const FOREIGN: [&str; 8] = [".bin", ".gguf", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx"];
 
 /// The weight files of a directory.
@@ -23,30 +23,42 @@ pub(super) enum Selection {
     Named(Vec<String>),
 }
 
-/// Chooses the weight files. An index decides if it lists any tensors; otherwise the names decide.
+/// Chooses the weight files. An index decides if it lists any tensors; otherwise the names decide. A variant, such as
+/// `fp16`, is chosen in the same way if there is no plain model.
 pub(super) fn select(
     dir: &Path,
     entries: &[Entry],
-    read_index: impl Fn(&Path) -> Result<ShardIndex, SourceError>,
+    read_index: impl Fn(&Entry) -> Result<ShardIndex, SourceError>,
 ) -> Result<Selection, SourceError> {
     let top_level = || entries.iter().filter(|entry| entry.is_top_level());
     for stem in STEMS {
         let name = format!("{stem}{SUFFIX}.index.json");
         if let Some(entry) = top_level().find(|entry| entry.name == name) {
-            let index = read_index(&entry.path)?;
+            let index = read_index(entry)?;
             if !index.is_empty() {
                 return Ok(Selection::Indexed { name, index });
             }
         }
-        let names: Vec<_> = top_level()
-            .map(|entry| &entry.name)
-            .filter(|name| name.starts_with(stem) && has_suffix(name, SUFFIX))
-            .cloned()
-            .collect();
-        if !names.is_empty() {
-            let names = one_variant(dir, stem, names)?;
-            one_model(dir, stem, &names)?;
-            return Ok(Selection::Named(names));
+        let names = || top_level().map(|entry| &entry.name).filter(|name| name.starts_with(stem));
+        let files: Vec<String> = names().filter(|name| has_suffix(name, SUFFIX)).cloned().collect();
+        let (variants, plain): (Vec<_>, Vec<_>) = files.into_iter().partition(|name| variant_of(stem, name).is_some());
+        let mut chosen = plain;
+        if chosen.is_empty() {
+            let indexes = names().filter(|name| index_variant_of(stem, name).is_some());
+            if let Some(variant) = one_variant(dir, stem, &variants, indexes.clone())? {
+                for name in indexes.filter(|name| index_variant_of(stem, name) == Some(variant)) {
+                    let Some(entry) = top_level().find(|entry| entry.name == *name) else { continue };
+                    let index = read_index(entry)?;
+                    if !index.is_empty() {
+                        return Ok(Selection::Indexed { name: name.clone(), index });
+                    }
+                }
+            }
+            chosen = variants;
+        }
+        if !chosen.is_empty() {
+            one_model(dir, stem, &chosen)?;
+            return Ok(Selection::Named(chosen));
         }
     }
 
@@ -73,26 +85,43 @@ pub(crate) fn no_weights(dir: &Path, entries: &[Entry]) -> SourceError {
     SourceError::NoWeights { dir: dir.to_owned(), others: paths(&[SUFFIX]), foreign: paths(&FOREIGN).pop() }
 }
 
-/// Selects one variant if a model is there in several, such as `model.fp16.safetensors` beside `model.safetensors`. The
-/// plain variant is preferred; without one, there must be only one variant. The files of the other variants are named
-/// among the directory's left-out files.
-fn one_variant(dir: &Path, stem: &str, names: Vec<String>) -> Result<Vec<String>, SourceError> {
-    let (variants, plain): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| variant_of(stem, name).is_some());
-    if !plain.is_empty() {
-        return Ok(plain);
-    }
-    match variants.iter().find(|name| variant_of(stem, name) != variant_of(stem, &variants[0])) {
-        None => Ok(variants),
-        Some(other) => Err(SourceError::Ambiguous { first: dir.join(&variants[0]), second: dir.join(other) }),
+/// The only variant of a model that is there in no plain one. `files` are weight files and `indexes` shard indexes of
+/// variants. Two variants are an error. The files of variants beside a plain model are named among the directory's
+/// left-out files.
+fn one_variant<'n>(
+    dir: &Path,
+    stem: &str,
+    files: &'n [String],
+    indexes: impl Iterator<Item = &'n String>,
+) -> Result<Option<&'n str>, SourceError> {
+    let of_files = files.iter().filter_map(|name| Some((name, variant_of(stem, name)?)));
+    let mut all = of_files.chain(indexes.filter_map(|name| Some((name, index_variant_of(stem, name)?))));
+    let Some((first, variant)) = all.next() else { return Ok(None) };
+    match all.find(|(_, other)| *other != variant) {
+        None => Ok(Some(variant)),
+        Some((second, _)) => Err(SourceError::Ambiguous { first: dir.join(first), second: dir.join(second) }),
     }
 }
 
 /// The variant in a file name: `fp16` in `model.fp16.safetensors` and in `model.fp16-00001-of-00002.safetensors`.
 fn variant_of<'n>(stem: &str, name: &'n str) -> Option<&'n str> {
     let of = part_of(name).map_or_else(|| name.strip_suffix(SUFFIX), |part| Some(part.stem))?;
-    let variant = of.strip_prefix(stem)?.strip_prefix('.')?;
+    word(of.strip_prefix(stem)?.strip_prefix('.')?)
+}
+
+/// The variant in the name of a shard index: `bf16` in `model.safetensors.index.bf16.json`, as diffusers and transformers
+/// name it, and in `model.bf16.safetensors.index.json`.
+fn index_variant_of<'n>(stem: &str, name: &'n str) -> Option<&'n str> {
+    let rest = name.strip_suffix(".json")?.strip_prefix(stem)?;
+    let variant =
+        rest.strip_prefix(".safetensors.index.").or_else(|| rest.strip_suffix(".safetensors.index")?.strip_prefix('.'));
+    word(variant?)
+}
+
+/// The text, if it can be the name of a variant.
+fn word(text: &str) -> Option<&str> {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    (!variant.is_empty() && variant.bytes().all(is_word)).then_some(variant)
+    (!text.is_empty() && text.bytes().all(is_word)).then_some(text)
 }
 
 /// Refuses names that cannot be those of one model: a whole model beside other files, two sets of numbered parts, or an
@@ -169,13 +198,28 @@ mod tests {
         ] {
             assert_eq!(variant_of("model", name), variant, "{name}");
         }
-        let choose = |names: &[&str]| {
-            one_variant(Path::new("d"), "model", names.iter().map(|&name| name.to_owned()).collect()).ok()
+        for (name, variant) in [
+            ("model.safetensors.index.json", None),
+            ("model.safetensors.index.bf16.json", Some("bf16")),
+            ("model.bf16.safetensors.index.json", Some("bf16")),
+            ("model.safetensors.index.a-b.json", None),
+            ("model.safetensors.index..json", None),
+            ("model_2.safetensors.index.bf16.json", None),
+            ("model.bf16.safetensors", None),
+        ] {
+            assert_eq!(index_variant_of("model", name), variant, "{name}");
+        }
+        let choose = |files: &[&str], indexes: &[&str]| {
+            let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+            let (files, indexes) = (owned(files), owned(indexes));
+            let chosen = one_variant(Path::new("d"), "model", &files, indexes.iter());
+            chosen.map(|variant| variant.map(str::to_owned)).map_err(drop)
         };
         let fp16 = "model.fp16.safetensors";
-        assert_eq!(choose(&[fp16, "model.safetensors"]), Some(vec!["model.safetensors".to_owned()]));
-        assert_eq!(choose(&[fp16]), Some(vec![fp16.to_owned()]));
-        assert_eq!(choose(&["model.bf16.safetensors", fp16]), None);
+        assert_eq!(choose(&[], &[]), Ok(None));
+        assert_eq!(choose(&[fp16], &["model.safetensors.index.fp16.json"]), Ok(Some("fp16".to_owned())));
+        assert_eq!(choose(&["model.bf16.safetensors", fp16], &[]), Err(()));
+        assert_eq!(choose(&[fp16], &["model.safetensors.index.bf16.json"]), Err(()));
     }
 
     #[test]

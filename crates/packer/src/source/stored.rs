@@ -25,7 +25,10 @@ use super::{
     inventory::{Contents, Stored, StoredTensor},
     member::{Member, MemberRole},
 };
-use crate::tensor::{Shard, SourceParts, SourceTensor};
+use crate::{
+    io::small,
+    tensor::{Shard, SourceParts, SourceTensor},
+};
 
 /// The largest number of models that a hint names.
 const NAMED: usize = 5;
@@ -51,7 +54,8 @@ pub(super) fn refuse(dir: &Path) -> Option<SourceError> {
     Some(SourceError::Store { path: dir.to_owned(), models })
 }
 
-fn is_store(dir: &Path) -> bool {
+/// Whether a directory has the two directories of a store.
+pub(crate) fn is_store(dir: &Path) -> bool {
     dir.join("manifests").is_dir() && dir.join("blobs").is_dir()
 }
 
@@ -73,6 +77,7 @@ fn read(path: &Path, root: &Path, name: &ModelName) -> Result<Source, SourceErro
     if model.is_gguf() {
         return Err(SourceError::Gguf { path: path.to_owned() });
     }
+    config_is_whole(&store, &model)?;
     let table = store.table(&model).map_err(|error| fail(chain(&error)))?;
     let (companions, warnings) = files(&store, &model);
     let is_pipeline = table.blobs.iter().any(|blob| blob.component.is_some());
@@ -116,6 +121,14 @@ fn read(path: &Path, root: &Path, name: &ModelName) -> Result<Source, SourceErro
     Ok(source)
 }
 
+/// Refuses a config document whose bytes are not those of its digest. Its table says what the blobs hold.
+fn config_is_whole(store: &Store, model: &Model) -> Result<(), SourceError> {
+    let layer = &model.manifest.config;
+    let path = store.blob_path(&layer.digest);
+    let bytes = small::read(&path, layer.size).map_err(|error| SourceError::of_small_file(error, &path, layer.size))?;
+    SourceError::unless_whole(&path, &bytes, Some(layer.digest))
+}
+
 type OfMember<'t> = Vec<(&'t BlobEntry, &'t TensorEntry, String)>;
 
 /// The tensors of each member, with their names within the member: components in byte order, a draft after its target.
@@ -157,7 +170,8 @@ impl Shards<'_> {
         }
         let layer = self.model.manifest.layers.iter().find(|layer| layer.digest == digest);
         let layer = layer.ok_or_else(|| format!("its table names the blob {digest}, which its manifest does not"))?;
-        shards.push(Shard::file(self.store.blob_path(&digest), digest.file_name(), layer.size));
+        let shard = Shard::file(self.store.blob_path(&digest), digest.file_name(), layer.size);
+        shards.push(shard.with_digest(digest));
         self.places.insert(digest, shards.len() - 1);
         Ok(shards.len() - 1)
     }
@@ -242,7 +256,7 @@ fn files(store: &Store, model: &Model) -> (Vec<Companion>, Vec<String>) {
         .map(|(name, layer)| {
             let is_json = layer.media_type == media_type::JSON;
             let kind = if is_json { CompanionKind::Json } else { CompanionKind::Other };
-            Companion::file(name, store.blob_path(&layer.digest), layer.size, kind)
+            Companion::file(name, store.blob_path(&layer.digest), layer.size, kind).with_digest(layer.digest)
         })
         .collect();
     companions.sort_by(|a, b| a.name.cmp(&b.name));
@@ -258,7 +272,9 @@ impl Documents<'_> {
     /// Parses the configuration file `name` among the companions. `None` if there is no such file.
     fn config(&self, name: &str) -> Result<Option<ModelConfig>, SourceError> {
         let Some(file) = self.0.iter().find(|file| file.name.as_str() == name) else { return Ok(None) };
-        let parsed = ModelConfig::parse(&read_config_bytes(&file.path)?);
+        let bytes = read_config_bytes(&file.path)?;
+        SourceError::unless_whole(&file.path, &bytes, file.digest)?;
+        let parsed = ModelConfig::parse(&bytes);
         parsed.map(Some).map_err(|source| SourceError::Config { path: file.path.clone(), source })
     }
 }

@@ -69,9 +69,14 @@ fn names_that_are_not_portable_are_left_out() {
     let dir = Dir::model(&[("w.weight", &[2, 2])]);
     dir.file("back\\slash.json", "{}");
     dir.file("co:lon.json", "{}");
+    dir.file("nul.json", "{}");
+    dir.file("aux/config.json", "{}");
+    dir.file("end./config.json", "{}");
     assert_eq!(names(&dir), ["config.json"]);
     let warnings = dir.open().expect("it is a model").warnings.join("\n");
-    assert!(warnings.contains("\"co:lon.json\" (its name is not portable)"), "{warnings}");
+    for name in ["co:lon.json", "nul.json", "aux/config.json", "end./config.json"] {
+        assert!(warnings.contains(&format!("{name:?} (its name is not portable)")), "{warnings}");
+    }
     assert!(!warnings.contains("no model needs"), "{warnings}");
 }
 
@@ -101,9 +106,9 @@ mod links {
     fn files_behind_links_are_taken_and_directories_are_not() {
         let dir = Dir::model(&[("w.weight", &[2, 2])]);
         let other = Dir::new();
-        other.file("real", "{}");
+        dir.file("kept/real", "{}");
         other.file("inside/config.json", "{}");
-        symlink(other.join("real"), dir.join("linked.json")).expect("the directory is ours");
+        symlink(dir.join("kept/real"), dir.join("linked.json")).expect("the directory is ours");
         symlink(other.join("inside"), dir.join("linked-dir")).expect("the directory is ours");
         symlink(dir.path(), dir.join("loop")).expect("the directory is ours");
         symlink("nowhere", dir.join("broken.bin")).expect("the directory is ours");

@@ -64,6 +64,40 @@ fn what_is_no_directory_is_refused() {
     assert_eq!(entries(target.path()), ["file", "store"]);
 }
 
+/// Neither the store itself nor anything in it is a place for an export, by whatever path it is named, and no other
+/// store is.
+#[test]
+fn one_in_a_store_is_refused() {
+    let (target, other) = (Dir::new(), Dir::new());
+    let store = stored(&target, "none");
+    other.file("ollama/manifests/x", "");
+    other.file("ollama/blobs/x", "");
+    other.file("ours/longshore.json", "{}");
+    let before = (files(target.path()), files(other.path()));
+    let mut places = vec![
+        target.join("store"),
+        target.join("store/out"),
+        target.join("store/blobs"),
+        target.join("store/manifests/a/b"),
+        target.join("out/../store/out"),
+        other.join("ollama/out"),
+        other.join("ours/a/b/c"),
+    ];
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(target.join("store"), target.join("link")).expect("it is ours");
+        places.extend([target.join("link"), target.join("link/out"), target.join("link/../store/out")]);
+    }
+    for out in places {
+        let error = fails(&store, &out);
+        assert!(matches!(&error, ExportError::InStore { dir, .. } if *dir == out), "{}: {error:?}", out.display());
+    }
+    #[cfg(unix)]
+    fs::remove_file(target.join("link")).expect("it is ours");
+    assert_eq!((files(target.path()), files(other.path())), before);
+    export_to(&store, "m", &target.join("store-2/out"), &ExportOptions::default());
+}
+
 #[test]
 fn files_that_clash_are_refused() {
     let target = Dir::new();

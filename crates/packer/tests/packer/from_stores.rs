@@ -1,18 +1,22 @@
 //! Models of a store as sources.
 
-use std::path::PathBuf;
+use std::{
+    fs::File,
+    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    path::{Path, PathBuf},
+};
 
 use longshore_manifest::{
     Config, Descriptor, Digest, Manifest, Store,
     document::{Role, TensorTable, media_type},
 };
-use longshore_packer::{ExportOptions, Kind, PlanOptions, SourceError};
+use longshore_packer::{ExportOptions, ImportError, ImportOptions, Kind, PlanOptions, ReadError, SourceError};
 use longshore_quant::FloatType;
 use longshore_st_format::{Dtype, Layout, Shape};
 
 use crate::{
-    stores::{export_to, import_as, is_clean, read, store, tensors},
-    support::{Dir, FLOAT_MODELS, chain, fixture, open},
+    stores::{export_to, files, import_as, is_clean, read, store, tensors, threads, try_import},
+    support::{Dir, FLOAT_MODELS, chain, fixture, open, plan},
 };
 
 fn manifest_of(store: &Store, name: &str) -> PathBuf {
@@ -75,6 +79,95 @@ fn with_its_draft() {
     import_as(&second, "m", &source, "none");
     assert_eq!(layers(&second, "m"), layers(&first, "m"));
     assert_eq!(read(&second, "m").config.draft, read(&first, "m").config.draft);
+}
+
+/// Flips a bit of the byte at `at` of a file; at the same place again, the file is whole again.
+fn flip(path: &Path, at: u64) {
+    let mut file = File::options().read(true).write(true).open(path).expect("the directory is ours");
+    let mut byte = [0];
+    file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut byte)).expect("the file is long enough");
+    file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(&[byte[0] ^ 1])).expect("the directory is ours");
+}
+
+/// A blob of another store is hashed while it is read, in whatever order and by however many threads: one bit that
+/// flipped anywhere in it, header and companions included, is an error that names the blob, and nothing is stored.
+#[test]
+fn a_damaged_blob_of_another_store_is_refused() {
+    for (fixture_name, schemes) in [("qwen3-moe", &["none", "int4"][..]), ("gpt-oss", &["int4"])] {
+        let (checkpoint, first, second) = (fixture(fixture_name), Dir::new(), Dir::new());
+        let (first, second) = (store(&first), store(&second));
+        let source = checkpoint.open().expect("it is a model");
+        import_as(&second, "other", &source, "nvfp4");
+        for scheme in schemes {
+            import_as(&first, scheme, &source, scheme);
+            let before = files(second.root());
+            let model = read(&first, scheme);
+            for layer in &model.manifest.layers {
+                let path = first.blob_path(&layer.digest);
+                for (at, asked, options) in [
+                    (0, "none", threads(1)),
+                    (layer.size / 2, "none", threads(2)),
+                    (layer.size - 1, if *scheme == "none" { "int4" } else { "none" }, ImportOptions::default()),
+                ] {
+                    flip(&path, at);
+                    let opened = open(&manifest_of(&first, scheme));
+                    let error = match opened {
+                        Ok(source) => {
+                            let plan = plan(&source, asked, "default");
+                            let error = try_import(&second, "m", &plan, &options).expect_err("it is damaged");
+                            assert!(matches!(error, ImportError::Read(ReadError::Damaged { .. })), "{}", chain(&error));
+                            chain(&error)
+                        }
+                        // The configuration is read when the source is opened.
+                        Err(error) => {
+                            assert_eq!(layer.name.as_deref(), Some("config.json"), "{}", chain(&error));
+                            assert!(matches!(error, SourceError::Damaged { .. }), "{}", chain(&error));
+                            chain(&error)
+                        }
+                    };
+                    let names_it = error.contains(&layer.digest.file_name()) && error.contains("is damaged");
+                    assert!(names_it, "{fixture_name} {scheme} {at}: {error}");
+                    assert_eq!(files(second.root()), before, "{error}");
+                    flip(&path, at);
+                }
+            }
+            let table = first.blob_path(&model.manifest.config.digest);
+            flip(&table, model.manifest.config.size - 2);
+            let error = open(&manifest_of(&first, scheme)).expect_err("it is damaged");
+            let names_it = chain(&error).contains(&model.manifest.config.digest.file_name());
+            assert!(names_it, "{}", chain(&error));
+            flip(&table, model.manifest.config.size - 2);
+            import_as(&second, scheme, &open(&manifest_of(&first, scheme)).expect("it is whole"), "none");
+        }
+        is_clean(&second);
+    }
+}
+
+/// Several blobs may be made of one that is damaged: the policy takes the projections of a group apart.
+#[test]
+fn and_so_it_is_where_several_blobs_are_made_of_it() {
+    let (checkpoint, first, second) = (fixture("qwen3-moe"), Dir::new(), Dir::new());
+    let (first, second) = (store(&first), store(&second));
+    import_as(&first, "m", &checkpoint.open().expect("it is a model"), "none");
+    let source = open(&manifest_of(&first, "m")).expect("it is a model");
+    let plan = plan(&source, "int4", "default");
+    let groups = layers(&first, "m")
+        .into_iter()
+        .filter(|layer| layer.name.as_ref().is_some_and(|name| name.ends_with(".experts")));
+    let group = groups.max_by_key(|layer| layer.size).expect("it has experts");
+    let name = group.name.as_deref().expect("it is named");
+    assert!(plan.blobs.iter().filter(|blob| blob.name.starts_with(name)).count() > 1);
+    let path = first.blob_path(&group.digest);
+    for at in [0, group.size / 2, group.size - 1] {
+        flip(&path, at);
+        for options in [threads(1), threads(4)] {
+            let error = try_import(&second, "m", &plan, &options).expect_err("it is damaged");
+            assert!(chain(&error).contains(&group.digest.file_name()), "{}", chain(&error));
+            assert!(second.names().expect("it can be read").is_empty());
+        }
+        flip(&path, at);
+    }
+    try_import(&second, "m", &plan, &threads(4)).expect("it is whole");
 }
 
 /// A store in ollama's layout, and the layers written so far.

@@ -8,12 +8,15 @@ use std::{
 };
 
 use longshore_manifest::{Store, document::Role};
-use longshore_packer::{Arrangement, Plan, PlannedTensor, Source};
+use longshore_packer::{Arrangement, ExportOptions, Plan, PlannedTensor, Source};
 use longshore_quant::{EncodeBuffers, Encoder, Profile, Scheme};
 use longshore_st_format::{Dtype, Header, Limits};
 
 use crate::{
-    stores::{by_hand, files, float, import_as, is_clean, part, read, store, tensors, threads, try_import, weights},
+    stores::{
+        by_hand, export_to, files, float, import_as, is_clean, name, part, read, store, tensors, threads, try_import,
+        weights,
+    },
     support::{Dir, FLOAT_MODELS, fixture, open, plan},
 };
 
@@ -242,8 +245,7 @@ fn writable(path: &PathBuf) -> File {
 fn every_dtype_beside_the_floats() {
     let (dir, target) = (Dir::new(), Dir::new());
     dir.file("config.json", "{}");
-    let list: Vec<_> =
-        Dtype::ALL.iter().filter(|dtype| !matches!(dtype.bits(), 4 | 6) && **dtype != Dtype::F64).collect();
+    let list: Vec<_> = Dtype::ALL.iter().filter(|dtype| !matches!(dtype.bits(), 4 | 6)).collect();
     let names: Vec<_> = list.iter().map(|dtype| format!("t.{dtype}")).collect();
     let mut all: Vec<(&str, Dtype, &[u64])> =
         names.iter().zip(&list).map(|(name, dtype)| (name.as_str(), **dtype, &[5][..])).collect();
@@ -320,32 +322,79 @@ fn transposed_experts_of_every_shape() {
     is_clean(&store);
 }
 
+/// F64 is kept where nothing is asked. Where it is quantized, the codes are those of the nearest F32.
 #[test]
-fn doubles_become_floats() {
-    let (dir, target) = (Dir::new(), Dir::new());
-    dir.file("config.json", "{}");
-    let wide: Vec<f64> = (0..64 * 64u16).map(|at| f64::from(at).sin() * 1e-2).collect();
+fn doubles_are_kept_and_quantized_as_floats() {
+    let wide: Vec<f64> = (0..512 * 128_u32).map(|at| f64::from(at).sin() * 1e-2).collect();
     let bytes: Vec<u8> = wide.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let experts = ["l.experts.0.w.weight", "l.experts.1.w.weight"];
-    let rows = [("a.weight", &[64, 64][..], &bytes[..]), ("b", &[], &bytes[..8])];
-    let stacked = experts.map(|name| (name, &[2, 64][..], &bytes[..1024]));
-    let all: Vec<_> =
-        rows.into_iter().chain(stacked).map(|(name, dims, bytes)| (name, Dtype::F64, dims, bytes)).collect();
-    dir.bytes("model.safetensors", &all);
-    let source = dir.open().expect("it is a model");
-    let plan = plan(&source, "none", "default");
-    assert!(
-        plan.warnings[0].starts_with("tensors of F64 become F32: 4 of them, the first is a.weight"),
-        "{:?}",
-        plan.warnings
-    );
-    let store = store(&target);
-    try_import(&store, "m", &plan, &threads(2)).expect("it can be imported");
-    let stored = read(&store, "m");
     #[expect(clippy::cast_possible_truncation, reason = "rounding to F32 is what is tested")]
     let narrow: Vec<u8> = wide.iter().flat_map(|value| (*value as f32).to_le_bytes()).collect();
-    assert_eq!(part(&store, &stored, "a.weight", Role::Weight), narrow);
-    assert_eq!(part(&store, &stored, "b", Role::Weight), narrow[..4]);
-    assert_eq!(part(&store, &stored, "l.experts.w.weight", Role::Weight), [&narrow[..512], &narrow[..512]].concat());
+    let checkpoint = |dtype: Dtype, bytes: &[u8], size: usize| {
+        let dir = Dir::new();
+        dir.file("config.json", r#"{"architectures": ["GptOssForCausalLM"]}"#);
+        let list: [(&str, &[u64]); 6] = [
+            ("a.weight", &[512, 128]),
+            ("b", &[]),
+            ("norm.weight", &[64]),
+            ("l.experts.0.w.weight", &[64, 64]),
+            ("l.experts.1.w.weight", &[64, 64]),
+            ("k.mlp.experts.down_proj", &[2, 64, 48]),
+        ];
+        let len = |dims: &[u64]| size * usize::try_from(dims.iter().product::<u64>()).expect("it is small");
+        let list = list.map(|(name, dims)| (name, dtype, dims, &bytes[..len(dims)]));
+        dir.bytes("model.safetensors", &list);
+        dir
+    };
+    let (doubles, floats) = (checkpoint(Dtype::F64, &bytes, 8), checkpoint(Dtype::F32, &narrow, 4));
+    let (source, of_floats) = (doubles.open().expect("it is a model"), floats.open().expect("it is a model"));
+    let target = Dir::new();
+    let (out, store) = (target.join("out"), store(&target));
+
+    let plain = plan(&source, "none", "default");
+    assert!(plain.warnings.iter().all(|warning| !warning.contains("F64")), "{:?}", plain.warnings);
+    try_import(&store, "m:none", &plain, &threads(2)).expect("it can be imported");
+    obeys(&store, "m:none", &source, &plain);
+    assert!(weights(&store, "m:none").iter().all(|tensor| tensor.weight().dtype == Dtype::F64));
+    export_to(&store, "m:none", &out, &ExportOptions::default());
+    assert_eq!(tensors(&open(&out).expect("it is a model")), tensors(&source));
+
+    // The stored model is a source like the checkpoint.
+    let again = open(&store.manifest_path(&name("m:none"))).expect("it is a model");
+    try_import(&store, "again", &plan(&again, "none", "default"), &threads(2)).expect("it can be imported");
+    assert_eq!(read(&store, "again").manifest.layers, read(&store, "m:none").manifest.layers);
+
+    for scheme in ["int8", "int4-g32", "nvfp4", "mxfp8"] {
+        let coded = plan(&source, scheme, "uniform");
+        let operations: Vec<_> = coded
+            .blobs
+            .iter()
+            .flat_map(|blob| &blob.tensors)
+            .map(|tensor| (&*tensor.name, tensor.operation()))
+            .collect();
+        let expected = [
+            ("a.weight", "f32"),
+            ("b", "none"),
+            ("norm.weight", "none"),
+            ("k.mlp.experts.down_proj", "f32_transpose"),
+            ("l.experts.w.weight", "f32_stack"),
+        ];
+        assert_eq!(operations, expected, "{scheme}");
+        let warning = "tensors of F64 are rounded to F32 to be quantized: 3 of them, the first is a.weight";
+        assert!(coded.warnings.iter().any(|found| found == warning), "{:?}", coded.warnings);
+        try_import(&store, "doubles", &coded, &threads(2)).expect("it can be imported");
+        try_import(&store, "again", &plan(&again, scheme, "uniform"), &threads(2)).expect("it can be imported");
+        try_import(&store, "floats", &plan(&of_floats, scheme, "uniform"), &threads(2)).expect("it can be imported");
+        let layers = |model: &str| {
+            let layers = read(&store, model).manifest.layers;
+            let is_coded = |name: &str| name == "a.weight" || name.contains("experts");
+            layers.into_iter().filter(move |layer| layer.name.as_deref().is_some_and(is_coded)).collect::<Vec<_>>()
+        };
+        assert_eq!(layers("doubles"), layers("floats"), "{scheme}");
+        assert_eq!(layers("again"), layers("floats"), "{scheme}");
+        assert_eq!(layers("doubles").len(), 3);
+        let stored = read(&store, "doubles");
+        assert_eq!(part(&store, &stored, "b", Role::Weight), bytes[..8]);
+        assert_eq!(part(&store, &stored, "norm.weight", Role::Weight), bytes[..512]);
+    }
     is_clean(&store);
 }

@@ -12,6 +12,8 @@ mod export_mlx;
 mod failures;
 mod from_stores;
 mod import;
+#[cfg(unix)]
+mod links;
 mod memory;
 mod pipelines;
 mod plan;

@@ -293,8 +293,15 @@ fn pipelines_that_are_incomplete() {
     let dir = pipeline();
     let index = r#"{"weight_map": {"proj.weight": "diffusion_pytorch_model-00001-of-00001.safetensors"}}"#;
     dir.file("unet/diffusion_pytorch_model.safetensors.index.json", index);
+    let is = |e: &SourceError| matches!(e, SourceError::StaleIndex { .. });
+    refused(
+        &dir,
+        is,
+        &["belongs to other weight files", "unet", "unet/diffusion_pytorch_model.safetensors hold every"],
+    );
+    dir.file("unet/diffusion_pytorch_model.safetensors.index.json", index.replace("proj", "other"));
     let is = |e: &SourceError| matches!(e, SourceError::MissingShard { .. });
-    refused(&dir, is, &["source model is incomplete", "unet", "proj.weight"]);
+    refused(&dir, is, &["source model is incomplete", "unet", "other.weight"]);
 
     let dir = pipeline();
     dir.file("unet/config.json", "[]");
@@ -303,7 +310,7 @@ fn pipelines_that_are_incomplete() {
     let dir = Dir::new();
     dir.file("model_index.json", r#"{"_class_name": "P", "scheduler": ["diffusers", "DDIMScheduler"]}"#);
     refused(&dir, |e| matches!(e, SourceError::NoComponents { .. }), &["lists no component"]);
-    for name in ["..", "a/b", "", "a\u{e9}"] {
+    for name in ["..", "a/b", "", "a\u{e9}", "NUL", "vae."] {
         dir.file("model_index.json", serde_json::json!({name: ["diffusers", "UNet2DConditionModel"]}).to_string());
         refused(&dir, |e| matches!(e, SourceError::ComponentName { .. }), &["lists a component", "expected letters"]);
     }

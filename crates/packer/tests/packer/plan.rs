@@ -255,8 +255,10 @@ fn other_dtypes_and_empty_tensors_are_kept() {
     let plan = plan(&source, "int8", "uniform");
     let rules: Vec<_> = plan.blobs.iter().map(|blob| (blob.scheme, blob.tensors[0].rule.as_ref())).collect();
     assert_eq!(rules[0].0, Some(Scheme::INT8));
-    assert!(plan.warnings[0].starts_with("tensors of F64 become F32: 1"), "{:?}", plan.warnings);
-    assert_eq!(rules[1], (None, "I64: kept, only F32, F16 and BF16 are quantized"));
+    let warning = "tensors of F64 are rounded to F32 to be quantized: 1 of them, the first is f64.weight";
+    assert_eq!(plan.warnings[0], warning, "{:?}", plan.warnings);
+    assert_eq!((plan.blobs[0].tensors[0].dtype, plan.blobs[0].tensors[0].operation()), (Dtype::F32, "f32"));
+    assert_eq!(rules[1], (None, "I64: kept, only F64, F32, F16 and BF16 are quantized"));
     assert_eq!(rules[2], (None, "no elements: kept"));
     assert_eq!(rules[3].0, Some(Scheme::INT8));
 }

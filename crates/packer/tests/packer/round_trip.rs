@@ -24,7 +24,7 @@ pub(crate) struct Tensor {
 type Listed<'a> = (&'a str, Dtype, &'a [u64]);
 
 fn dtype() -> impl Strategy<Value = Dtype> {
-    let whole: Vec<_> = Dtype::ALL.iter().copied().filter(|dtype| dtype.bits() >= 8 && *dtype != Dtype::F64).collect();
+    let whole: Vec<_> = Dtype::ALL.iter().copied().filter(|dtype| dtype.bits() >= 8).collect();
     prop_oneof![Just(Dtype::BF16), Just(Dtype::F16), Just(Dtype::F32), prop::sample::select(whole)]
 }
 

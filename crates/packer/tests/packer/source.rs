@@ -309,60 +309,86 @@ fn a_configuration_that_contradicts_the_weights_is_a_warning() {
     assert!(source.warnings[0].contains("config.json describes quantized weights"));
 }
 
-#[cfg(unix)]
-mod links {
-    use std::os::unix::fs::symlink;
+/// The index names five files; beside it lie two others with every tensor that it lists.
+#[test]
+fn an_index_of_other_files() {
+    let dir = Dir::model(&[]);
+    fs::remove_file(dir.join("model.safetensors")).expect("the directory is ours");
+    dir.weights("model-00001-of-00002.safetensors", &[("a.weight", &[2, 2])]);
+    dir.weights("model-00002-of-00002.safetensors", &[("b.weight", &[2, 2]), ("c.weight", &[2])]);
+    dir.index(&[
+        ("a.weight", "model-00001-of-00005.safetensors"),
+        ("b.weight", "model-00003-of-00005.safetensors"),
+        ("c.weight", "model-00005-of-00005.safetensors"),
+    ]);
+    let is_stale = |e: &SourceError| matches!(e, SourceError::StaleIndex { .. });
+    let words = ["model.safetensors.index.json", "model-00001-of-00005", "model-00002-of-00002", "every tensor"];
+    let error = refused(&dir, is_stale, &words);
+    let hint = error.hint().expect("there is one");
+    assert_eq!(
+        hint,
+        format!("remove what belongs to other files: {}", dir.join("model.safetensors.index.json").display())
+    );
 
-    use super::*;
-
-    /// A hub cache in the layout of `huggingface_hub`: `blobs` by hash, and `snapshots/<commit>` with links to them.
-    fn hub_cache() -> (Dir, std::path::PathBuf) {
-        let cache = Dir::new();
-        cache.file("blobs/c0", r#"{"model_type": "llama"}"#);
-        cache.weights("blobs/a0", &[("a.weight", &[2, 2])]);
-        cache.weights("blobs/b0", &[("b.weight", &[2, 2])]);
-        cache.file("blobs/p0", "{}");
-        let snapshot = cache.join("snapshots/0123");
-        fs::create_dir_all(snapshot.join("1_Pooling")).expect("the directory is ours");
-        for (name, target) in [
-            ("config.json", "../../blobs/c0"),
-            ("model-00001-of-00002.safetensors", "../../blobs/a0"),
-            ("model-00002-of-00002.safetensors", "../../blobs/b0"),
-            ("1_Pooling/config.json", "../../../blobs/p0"),
-        ] {
-            symlink(target, snapshot.join(name)).expect("the directory is ours");
-        }
-        (cache, snapshot)
+    // A file that is left of the five has to go, too. Then the directory is a model.
+    dir.weights("model-00003-of-00005.safetensors", &[("b.weight", &[2, 2])]);
+    let hint = refused(&dir, is_stale, &words).hint().expect("there is one");
+    assert!(hint.ends_with("model-00003-of-00005.safetensors") && hint.contains("index.json, "), "{hint}");
+    for name in ["model-00003-of-00005.safetensors", "model.safetensors.index.json"] {
+        fs::remove_file(dir.join(name)).expect("the directory is ours");
     }
+    assert_eq!(names(&dir.open().expect("it is a model")), ["a.weight", "b.weight", "c.weight"]);
 
-    #[test]
-    fn a_snapshot_of_a_hub_cache() {
-        let (cache, snapshot) = hub_cache();
-        let source = open(&snapshot).expect("it is a model");
-        assert_eq!(names(&source), ["a.weight", "b.weight"]);
-        let files: Vec<_> = source.companions.iter().map(|file| file.name.as_str()).collect();
-        assert_eq!(files, ["1_Pooling/config.json", "config.json"]);
-        assert!(source.warnings.is_empty(), "{:?}", source.warnings);
-
-        let file = open(&snapshot.join("model-00001-of-00002.safetensors")).expect("a link is a file");
-        assert_eq!(names(&file), ["a.weight"]);
-
-        let error = refused(&cache, |e| matches!(e, SourceError::NoConfig { .. }), &["config.json not found"]);
-        assert!(error.hint().expect("there is one").contains("snapshots/0123"));
+    // Without a tensor of the index, or without one of their own number, the other files are no reason to remove it.
+    for (name, tensors) in [
+        ("model-00002-of-00002.safetensors", &[("b.weight", &[2_u64, 2][..])][..]),
+        ("model-00002-of-00003.safetensors", &[("b.weight", &[2, 2]), ("c.weight", &[2])]),
+    ] {
+        fs::remove_file(dir.join("model-00002-of-00002.safetensors")).expect("the directory is ours");
+        dir.weights(name, tensors);
+        dir.index(&[
+            ("a.weight", "model-00001-of-00005.safetensors"),
+            ("c.weight", "model-00005-of-00005.safetensors"),
+        ]);
+        let error = refused(&dir, |e| matches!(e, SourceError::MissingShard { .. }), &["model-00001-of-00005"]);
+        let hint = error.hint().expect("there is one");
+        assert!(hint.contains("model-00001-of-00005.safetensors") && !hint.contains("download"), "{hint}");
     }
+}
 
-    #[test]
-    fn a_download_that_did_not_finish() {
-        let (cache, snapshot) = hub_cache();
-        fs::remove_file(cache.join("blobs/b0")).expect("the directory is ours");
-        let is_weights = |e: &SourceError| matches!(e, SourceError::Weights { .. });
-        refused_path(&snapshot, is_weights, &["model-00002-of-00002.safetensors"]);
-        let index = r#"{"weight_map": {"b.weight": "model-00002-of-00002.safetensors"}}"#;
-        fs::write(snapshot.join("model.safetensors.index.json"), index).expect("the directory is ours");
-        let is_missing = |e: &SourceError| matches!(e, SourceError::MissingShard { .. });
-        refused_path(&snapshot, is_missing, &["incomplete", "model-00002-of-00002.safetensors", "\"b.weight\""]);
-        fs::remove_file(cache.join("blobs/c0")).expect("the directory is ours");
-        refused_path(&snapshot, |e| matches!(e, SourceError::Io { .. }), &["config.json"]);
+/// The index of a variant decides as the plain one does, by either of its names.
+#[test]
+fn the_index_of_a_variant_decides() {
+    for (stem, index) in [
+        ("diffusion_pytorch_model", "diffusion_pytorch_model.safetensors.index.bf16.json"),
+        ("model", "model.safetensors.index.bf16.json"),
+        ("model", "model.bf16.safetensors.index.json"),
+    ] {
+        let dir = Dir::new();
+        dir.file("config.json", r#"{"architectures": ["TestForCausalLM"]}"#);
+        let part = |number: u32| format!("{stem}.bf16-0000{number}-of-00002.safetensors");
+        dir.weights(&part(1), &[("a.weight", &[2, 2]), ("extra", &[2])]);
+        dir.weights(&part(2), &[("b.weight", &[2, 2])]);
+        let write = |tensors: &[(&str, u32)]| {
+            let map: BTreeMap<_, _> = tensors.iter().map(|(name, number)| (*name, part(*number))).collect();
+            dir.file(index, serde_json::json!({ "weight_map": map }).to_string());
+        };
+        write(&[("a.weight", 1), ("b.weight", 2)]);
+        let source = dir.open().unwrap_or_else(|error| panic!("{index}: {}", chain(&error)));
+        assert_eq!(names(&source), ["a.weight", "b.weight"], "{index}");
+        assert!(source.warnings[0].contains("extra"), "{:?}", source.warnings);
+        assert!(source.companions.iter().all(|file| file.name.as_str() == "config.json"), "{index}");
+
+        write(&[("a.weight", 1), ("b.weight", 2), ("c.weight", 2)]);
+        refused(&dir, |e| matches!(e, SourceError::MissingTensor { .. }), &["c.weight", &part(2)]);
+        fs::remove_file(dir.join(&part(2))).expect("the directory is ours");
+        refused(&dir, |e| matches!(e, SourceError::MissingShard { .. }), &[&part(2), index, "b.weight"]);
+
+        // Two variants are ambiguous, and beside the plain model no variant counts.
+        dir.weights(&format!("{stem}.fp16.safetensors"), &[("d.weight", &[2])]);
+        refused(&dir, |e| matches!(e, SourceError::Ambiguous { .. }), &["fp16", "bf16"]);
+        dir.weights(&format!("{stem}.safetensors"), &[("plain", &[2])]);
+        assert_eq!(names(&dir.open().expect("it is a model")), ["plain"], "{index}");
     }
 }
 

@@ -50,8 +50,9 @@ impl<'a> CodedReader<'a> {
         match self.tensor.coding {
             Coding::Fp8 { block, .. } => self.next_rows(block, buffers),
             Coding::Packed { scheme, .. } => self.next_groups(scheme, buffers),
-            Coding::Double => self.next_doubles(buffers),
-            coding @ (Coding::Plain | Coding::Transposed { .. }) => unreachable!("BUG: {coding:?} is not decoded"),
+            coding @ (Coding::Plain | Coding::Double | Coding::Transposed { .. }) => {
+                unreachable!("BUG: {coding:?} is not decoded")
+            }
         }
     }
 
@@ -85,29 +86,6 @@ impl<'a> CodedReader<'a> {
             .map_err(|source| ImportError::Repack { tensor: self.tensor.name.clone(), source })?;
         let at = (matrix * rows + row) * columns * self.output.size() as u64;
         Ok(Some(Piece::one_run(values, at, codes.len() as u64)))
-    }
-
-    /// Reads F64 elements of one source tensor and rounds each to the nearest F32.
-    fn next_doubles<'b>(&mut self, buffers: &'b mut CodedBuffers) -> Result<Option<Piece<'b>>, ImportError> {
-        let Matrices { count, rows, .. } = self.matrices;
-        let (unit, from) = self.row;
-        if unit >= count || rows == 0 {
-            return Ok(None);
-        }
-        let taken = CHUNK.min(rows - from);
-        self.row = if from + taken == rows { (unit + 1, 0) } else { (unit, from + taken) };
-        let source = self.tensor.units[as_index(unit)].parts.weight;
-        let CodedBuffers { weight, values, .. } = buffers;
-        memory::resize(weight, as_index(8 * taken))?;
-        self.files.read(self.files.tensor(source), 8 * from, weight)?;
-        values.clear();
-        for bytes in weight.chunks_exact(8) {
-            let wide = f64::from_le_bytes(bytes.try_into().expect("chunks of eight bytes"));
-            #[expect(clippy::cast_possible_truncation, reason = "rounding to the nearest F32 is what is asked for")]
-            let narrow = wide as f32;
-            values.extend_from_slice(&narrow.to_le_bytes());
-        }
-        Ok(Some(Piece::one_run(values, 4 * (unit * rows + from), weight.len() as u64)))
     }
 
     /// Decodes groups of packed codes from one source tensor, regardless of the rows that they belong to.

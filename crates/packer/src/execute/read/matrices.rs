@@ -1,7 +1,7 @@
 //! A planned tensor seen as a list of matrices.
 
 use super::piece::as_index;
-use crate::{model::coding::kind::Coding, plan::planned::PlannedTensor};
+use crate::plan::planned::PlannedTensor;
 
 /// A tensor seen as matrices. Each matrix comes from one source tensor or from a part of one.
 #[derive(Debug, Clone, Copy)]
@@ -15,12 +15,6 @@ pub(in crate::execute) struct Matrices {
 
 impl Matrices {
     pub(in crate::execute) fn of(tensor: &PlannedTensor) -> Self {
-        if tensor.coding == Coding::Double {
-            // F64 elements are not read by rows: any number of them can be read at a time.
-            let units = (tensor.units.len() as u64).max(1);
-            let rows = tensor.shape.elements().unwrap_or_default() / units;
-            return Self { count: units, rows, columns: 1, per_unit: 1 };
-        }
         let [outer @ .., rows, columns] = tensor.shape.dims() else {
             unreachable!("BUG: a coded tensor of rank {}", tensor.shape.rank())
         };

@@ -1,5 +1,7 @@
 //! A piece of a tensor, passed from readers to writers.
 
+use crate::narrow::narrow_in_place;
+
 /// A part of a tensor that consists of runs of equal length. Pieces of a tensor that is not transposed, or that has
 /// short rows, have one run, and each piece starts where the one before it ends.
 #[derive(Debug)]
@@ -19,6 +21,14 @@ impl<'b> Piece<'b> {
     /// Creates a piece with one run, made from `read` bytes of the source.
     pub(super) fn one_run(bytes: &'b [u8], at: u64, read: u64) -> Self {
         Self { bytes, at, run: bytes.len(), stride: 0, read }
+    }
+
+    /// The same piece of F64 elements as F32 elements, which are put into `buffer`.
+    pub(super) fn narrowed(self, buffer: &mut Vec<u8>) -> Piece<'_> {
+        buffer.clear();
+        buffer.extend_from_slice(self.bytes);
+        narrow_in_place(buffer);
+        Piece { bytes: buffer, at: self.at / 2, run: self.run / 2, stride: self.stride / 2, read: self.read }
     }
 
     /// The number of source bytes that the piece was made from.

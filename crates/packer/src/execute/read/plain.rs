@@ -26,7 +26,7 @@ pub(super) struct ReadBuffers {
     tile: Vec<u8>,
 }
 
-/// Reads the bytes of a planned tensor, piece by piece.
+/// Reads the source's bytes of a planned tensor, arranged, piece by piece.
 pub(in crate::execute) struct TensorReader<'a> {
     files: &'a ShardFiles<'a>,
     tensor: &'a PlannedTensor,
@@ -83,7 +83,8 @@ impl<'a> TensorReader<'a> {
         let [.., rows, columns] = *self.tensor.shape.dims() else {
             unreachable!("BUG: a transposed tensor of rank {}", self.tensor.shape.rank())
         };
-        let size = u64::from(self.tensor.dtype.bits() / 8);
+        let source = self.files.tensor(self.tensor.units[0].parts.weight);
+        let size = u64::from(source.dtype.bits() / 8);
         let tile = Tile::new(rows, columns, TRANSPOSE_CHUNK / size, QUANTUM);
         let (matrix, row, column) = self.corner;
         let (height, width) = (tile.rows.min(rows - row), tile.columns.min(columns - column));
@@ -93,7 +94,6 @@ impl<'a> TensorReader<'a> {
             (true, true) => (matrix + 1, 0, 0),
         };
 
-        let source = self.files.tensor(self.tensor.units[0].parts.weight);
         let start = matrix * rows * columns;
         let bytes = as_index(height * width * size);
         memory::resize(&mut buffers.tile, bytes)?;

@@ -2,10 +2,14 @@
 
 use std::{io, path::PathBuf};
 
+use longshore_manifest::Digest;
+
+use super::checks::Checks;
 use crate::{
+    execute::error::ImportError,
     io::{data::OpenData, memory::MemoryError},
-    plan::planned::Unit,
-    source::checkpoint::Source,
+    plan::planned::{Plan, PlannedBlob, Unit},
+    source::{checkpoint::Source, error::DAMAGED},
     tensor::SourceTensor,
 };
 
@@ -51,6 +55,27 @@ pub enum ReadError {
         /// The error of the system.
         source: io::Error,
     },
+    /// The file is not the one whose digest its source promises: a blob of a store, or of a hub cache.
+    #[error("{} is damaged: its digest is {found}, expected {expected}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The digest of its bytes.
+        found: Digest,
+        /// The digest that its source promises.
+        expected: Digest,
+    },
+}
+
+impl ReadError {
+    /// Advice to the user.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Damaged { .. } => DAMAGED,
+            _ => "import it again once nothing changes the source's files",
+        }
+    }
 }
 
 /// The largest number of files that are kept open. A store has a file for every tensor, and some systems allow a
@@ -60,13 +85,16 @@ const KEPT: usize = 256;
 /// The weight files of a source, open for positioned reads from many threads.
 pub(in crate::execute) struct ShardFiles<'s> {
     source: &'s Source,
+    plan: &'s Plan,
+    checks: Checks,
     /// The first [`KEPT`] files. The others are opened for every read.
     files: Vec<Box<dyn OpenData>>,
 }
 
 impl<'s> ShardFiles<'s> {
-    /// Opens every file once. A file whose length has changed is found before anything is written.
-    pub(in crate::execute) fn open(source: &'s Source) -> Result<Self, ReadError> {
+    /// Opens every file of the plan's source once. A file whose length has changed is found before anything is written.
+    pub(in crate::execute) fn open(plan: &'s Plan) -> Result<Self, ReadError> {
+        let source = plan.source();
         let mut files = Vec::new();
         for shard in 0..source.shards.len() {
             let file = open(source, shard)?;
@@ -74,7 +102,7 @@ impl<'s> ShardFiles<'s> {
                 files.push(file);
             }
         }
-        Ok(Self { source, files })
+        Ok(Self { source, plan, checks: Checks::new(plan), files })
     }
 
     /// The source tensor with this index.
@@ -87,7 +115,8 @@ impl<'s> ShardFiles<'s> {
         self.tensor(unit.parts.scales.expect("the coding was recognised by its scales"))
     }
 
-    /// Fills `buffer` with the bytes of `tensor` from `offset` on, counted from the start of the tensor.
+    /// Fills `buffer` with the bytes of `tensor` from `offset` on, counted from the start of the tensor. Hashes them if
+    /// the source promises a digest.
     pub(in crate::execute) fn read(
         &self,
         tensor: &SourceTensor,
@@ -101,7 +130,12 @@ impl<'s> ShardFiles<'s> {
             opened = open(self.source, tensor.shard)?;
             &opened
         };
-        file.read_exact_at(buffer, tensor.range.start + offset).map_err(|error| ReadError::Read {
+        let start = tensor.range.start + offset;
+        let read = file.read_exact_at(buffer, start).and_then(|()| match self.checks.get(tensor.shard) {
+            Some(check) => check.add(&**file, start, buffer, offset == 0),
+            None => Ok(()),
+        });
+        read.map_err(|error| ReadError::Read {
             path: self.source.shards[tensor.shard].path.clone(),
             tensor: tensor.name.clone(),
             source: match error.kind() {
@@ -112,6 +146,35 @@ impl<'s> ShardFiles<'s> {
                 _ => error,
             },
         })
+    }
+
+    /// The place of `blob` in the order of work. Blobs that share a file with a promised digest follow each other, so
+    /// that what has to be read once more to be hashed still lies in the system's cache.
+    pub(in crate::execute) fn turn(&self, blob: &PlannedBlob) -> usize {
+        let mut shared = self.checks.of(self.plan, blob).into_iter().filter(|(_, check)| check.is_shared());
+        shared.next().map_or(0, |(shard, _)| shard + 1)
+    }
+
+    /// Notes that every tensor of `blob` has been read. Checks the digests of the files that no other blob of the plan
+    /// is made of. What was read of such a file out of order is read once more.
+    pub(in crate::execute) fn complete(&self, blob: &PlannedBlob, stop: &dyn Fn() -> bool) -> Result<(), ImportError> {
+        for (shard, check) in self.checks.of(self.plan, blob) {
+            if !check.completed() {
+                continue;
+            }
+            let file = open(self.source, shard)?;
+            let path = || self.source.shards[shard].path.clone();
+            let found = check.rest(&*file, stop).map_err(|source| {
+                let of_shard = self.source.tensors.iter().find(|tensor| tensor.shard == shard);
+                let tensor = of_shard.map(|tensor| tensor.name.clone()).unwrap_or_default();
+                ReadError::Read { path: path(), tensor, source }
+            })?;
+            let (found, expected) = (found.ok_or(ImportError::Cancelled)?, check.expected);
+            if found != expected {
+                return Err(ReadError::Damaged { path: path(), found, expected }.into());
+            }
+        }
+        Ok(())
     }
 }
 

@@ -13,11 +13,14 @@ use crate::{execute::error::ImportError, model::coding::kind::Coding, plan::plan
 pub(in crate::execute) struct ValueBuffers {
     plain: ReadBuffers,
     coded: CodedBuffers,
+    narrowed: Vec<u8>,
 }
 
 /// Reads the values of a planned tensor, piece by piece.
 pub(in crate::execute) enum ValueReader<'a> {
     Plain(TensorReader<'a>),
+    /// F64 elements, which become F32.
+    Doubles(TensorReader<'a>),
     Coded(CodedReader<'a>),
 }
 
@@ -25,7 +28,8 @@ impl<'a> ValueReader<'a> {
     pub(in crate::execute) fn new(files: &'a ShardFiles<'a>, tensor: &'a PlannedTensor) -> Self {
         match tensor.coding {
             Coding::Plain => Self::Plain(TensorReader::new(files, tensor)),
-            Coding::Double | Coding::Fp8 { .. } | Coding::Packed { .. } | Coding::Transposed { .. } => {
+            Coding::Double => Self::Doubles(TensorReader::new(files, tensor)),
+            Coding::Fp8 { .. } | Coding::Packed { .. } | Coding::Transposed { .. } => {
                 Self::Coded(CodedReader::new(files, tensor))
             }
         }
@@ -38,6 +42,10 @@ impl<'a> ValueReader<'a> {
     ) -> Result<Option<Piece<'b>>, ImportError> {
         match self {
             Self::Plain(reader) => Ok(reader.next(&mut buffers.plain)?),
+            Self::Doubles(reader) => {
+                let piece = reader.next(&mut buffers.plain)?;
+                Ok(piece.map(|piece| piece.narrowed(&mut buffers.narrowed)))
+            }
             Self::Coded(reader) => reader.next(&mut buffers.coded),
         }
     }
@@ -45,7 +53,7 @@ impl<'a> ValueReader<'a> {
     /// Number of codes so far that were NaN by mistake and were replaced by the largest number.
     pub(in crate::execute) fn mended(&self) -> u64 {
         match self {
-            Self::Plain(_) => 0,
+            Self::Plain(_) | Self::Doubles(_) => 0,
             Self::Coded(reader) => reader.mended(),
         }
     }

@@ -71,6 +71,7 @@ impl BlobBuilder<'_> {
                 Some(scheme) => quantize::quantize(target, scheme, read, encoded)?,
             };
         }
+        files.complete(blob, stop)?;
         let added = sink.finish()?;
         assert_eq!(added.size, blob.layout.file_len(), "BUG: the blob {} is not as long as planned", blob.name);
         let all = || blob.tensors.iter().zip(&noticed);

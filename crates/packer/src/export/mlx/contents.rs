@@ -181,9 +181,12 @@ impl<'w> Parts<'w> {
         data: Stored<'w>,
         pick: Option<Pick>,
     ) -> Result<(), String> {
+        let (dtype, values) = match dtype {
+            Dtype::F64 => (Dtype::F32, Values::Doubles(data)),
+            _ => (dtype, Values::Plain(data)),
+        };
         let bytes = shape.byte_len(dtype).map_err(|error| error.to_string())?;
         let elements = shape.elements().expect("a shape with a length in bytes has elements");
-        let values = Values::Plain(data);
         let shape = shape.clone();
         self.outputs.push(Output { name, dtype, shape, elements, bytes, values, start: 0, is_transposed: false, pick });
         Ok(())

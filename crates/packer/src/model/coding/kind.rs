@@ -8,7 +8,7 @@ use longshore_quant::{Scheme, layout::Packing};
 pub enum Coding {
     /// Elements of the tensor's own type. Parts: the weight.
     Plain,
-    /// F64 elements, which become F32. Parts: the weight.
+    /// F64 elements, which are rounded to F32 to be quantized. F64 that is kept is [`Self::Plain`]. Parts: the weight.
     Double,
     /// E4M3 bytes, each multiplied by the scale of its block. Parts: the weight and the scales.
     Fp8 {

@@ -80,9 +80,9 @@ fn of_files(
     }
     let plain = tensors.iter().enumerate().filter(|(at, _)| !used.contains(at)).map(|(at, tensor)| ModelTensor {
         name: tensor.name.clone(),
-        dtype: if tensor.dtype == Dtype::F64 { Dtype::F32 } else { tensor.dtype },
+        dtype: tensor.dtype,
         shape: tensor.shape.clone(),
-        coding: if tensor.dtype == Dtype::F64 { Coding::Double } else { Coding::Plain },
+        coding: Coding::Plain,
         parts: SourceParts::plain(at),
     });
     found.tensors.extend(plain);
@@ -100,11 +100,11 @@ fn of_files(
 fn of_store(stored: &Stored) -> ModelTensors {
     let tensors = stored.tensors.iter().map(|tensor| ModelTensor {
         name: tensor.name.clone(),
-        dtype: if tensor.dtype == Dtype::F64 { Dtype::F32 } else { tensor.dtype },
+        // The type that codes decode to is one that can be quantized.
+        dtype: if tensor.scheme.is_some() && tensor.dtype == Dtype::F64 { Dtype::F32 } else { tensor.dtype },
         shape: tensor.shape.clone(),
         coding: match tensor.scheme {
             Some(scheme) => Coding::Packed { scheme, layout: PackedLayout::Stored },
-            None if tensor.dtype == Dtype::F64 => Coding::Double,
             None => Coding::Plain,
         },
         parts: tensor.parts,

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     stores::{Plain, export_to, files, import_as, part, read, store, tensors, threads, try_export, try_import},
-    support::{Dir, fixture, options},
+    support::{Dir, chain, fixture, options},
 };
 
 fn mlx() -> ExportOptions {
@@ -239,4 +239,32 @@ fn pipelines_and_single_files_are_refused() {
     import_as(&store, "m", &source, "none");
     let error = try_export(&store, "m", &target.join("out"), &mlx()).expect_err("it has no configuration");
     assert!(matches!(&error, ExportError::NotForMlx { problem } if problem.contains("config.json")), "{error:?}");
+}
+
+/// MLX does not load F64, so an export for it writes F32.
+#[test]
+fn doubles_are_written_as_floats() {
+    let wide: Vec<f64> = (0..4096_u16).map(|at| f64::from(at).cos()).collect();
+    let bytes: Vec<u8> = wide.iter().flat_map(|value| value.to_le_bytes()).collect();
+    #[expect(clippy::cast_possible_truncation, reason = "rounding to F32 is what is tested")]
+    let narrow: Vec<u8> = wide.iter().flat_map(|value| (*value as f32).to_le_bytes()).collect();
+    let mut exports = Vec::new();
+    for (dtype, bytes, size) in [(Dtype::F64, &bytes, 8), (Dtype::F32, &narrow, 4)] {
+        let (dir, target) = (Dir::new(), Dir::new());
+        dir.file("config.json", r#"{"architectures": ["GptOssForCausalLM"], "model_type": "gpt_oss"}"#);
+        let list: [(&str, &[u64]); 4] = [
+            ("model.embed_tokens.weight", &[32, 16]),
+            ("model.norm.weight", &[16]),
+            // Halves of these take turns, row by row.
+            ("model.layers.0.mlp.experts.gate_up_proj", &[2, 16, 12]),
+            ("model.layers.0.mlp.experts.gate_up_proj_bias", &[2, 12]),
+        ];
+        let len = |dims: &[u64]| size * usize::try_from(dims.iter().product::<u64>()).expect("it is small");
+        dir.bytes("model.safetensors", &list.map(|(name, dims)| (name, dtype, dims, &bytes[..len(dims)])));
+        exported(&dir, &target, "none", "default").unwrap_or_else(|error| panic!("{dtype}: {}", chain(&error)));
+        let found = found(&target.join("out"));
+        assert!(found.len() > 4 && found.values().all(|(dtype, ..)| *dtype == Dtype::F32), "{dtype}");
+        exports.push(found);
+    }
+    assert_eq!(exports[0], exports[1]);
 }
