@@ -40,7 +40,7 @@ use crate::{Digest, FsError, RelativePath, fs};
 /// blob.write_at(0, layout.header())?;
 /// let blob = blob.finish()?;
 ///
-/// The table records where the tensor lies.
+/// // The table records where the tensor lies.
 /// let entry = BlobEntry::new(blob.digest, layout.parts().map(TensorEntry::plain).collect());
 /// let table = TensorTable::new(Default::default(), Default::default(), vec![entry]);
 /// let config = ingest.add(&Config::new(table).to_bytes())?;

@@ -8,8 +8,8 @@ use std::ops::Range;
 /// ```
 /// use longshore_manifest::weights::plan::{Layers, Selection, Shard};
 ///
-/// The second half of a pipeline of two, without the embeddings and the output head, for the first of four
-/// tensor-parallel devices.
+/// // The second half of a pipeline of two, without the embeddings and the output head, for the first of four
+/// // tensor-parallel devices.
 /// let selection = Selection {
 ///     layers: Some(Layers { range: 16..32, others: false }),
 ///     shards: vec![
