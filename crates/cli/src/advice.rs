@@ -4,6 +4,8 @@
 pub(crate) const NO: u8 = 1;
 /// Wrong usage, or the machine failed us.
 pub(crate) const FAILED: u8 = 2;
+/// The user stopped the command.
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// An error with what to do next, or with an exit status of its own.
 #[derive(Debug)]
@@ -22,6 +24,11 @@ impl Advice {
     /// The command or the machine cannot do it.
     pub(crate) fn failure(text: impl Into<String>) -> Self {
         Self { code: FAILED, ..Self::input(text) }
+    }
+
+    /// The user stopped the command before it was done.
+    pub(crate) fn interrupted(text: impl Into<String>) -> Self {
+        Self { code: INTERRUPTED, ..Self::input(text) }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -4,17 +4,17 @@ use std::{io, process::ExitCode};
 
 use clap::error::ErrorKind;
 use longshore_loader_cuda::CudaError;
-use longshore_manifest::{store::VerifyError, weights::CorruptError};
+use longshore_manifest::{
+    store::{GcError, VerifyError},
+    weights::CorruptError,
+};
 use longshore_packer::{ExportError, ImportError, RepairError};
 
 use crate::{
-    advice::{Advice, FAILED, NO},
+    advice::{Advice, FAILED, INTERRUPTED, NO},
     hints::{self, is_kind},
     printer,
 };
-
-/// Exit status that a shell reports for a process that an interrupt ended.
-const INTERRUPTED: u8 = 130;
 
 /// Prints an error of a command and chooses the exit status.
 pub(crate) fn report(error: &anyhow::Error) -> u8 {
@@ -81,6 +81,7 @@ fn code(error: &anyhow::Error) -> u8 {
             || matches!(cause.downcast_ref(), Some(VerifyError::Cancelled))
             || matches!(cause.downcast_ref(), Some(RepairError::Cancelled))
             || matches!(cause.downcast_ref(), Some(CorruptError::Cancelled))
+            || matches!(cause.downcast_ref(), Some(GcError::Cancelled))
             || matches!(cause.downcast_ref(), Some(CudaError::Cancelled));
         if cancelled {
             return INTERRUPTED;

@@ -145,6 +145,9 @@ impl ModelName {
     }
 
     /// Makes the name whose manifest has the path of these four parts, or returns `None` if a part is not valid.
+    ///
+    /// Parts that Windows cannot hold are accepted here, unlike in a text that is parsed: a store may have a manifest of
+    /// such a name from another program, and its blobs must not count as unused.
     #[must_use]
     pub fn from_parts(host: &str, namespace: &str, model: &str, tag: &str) -> Option<Self> {
         let name = Self { host: host.into(), namespace: namespace.into(), model: model.into(), tag: tag.into() };
@@ -157,6 +160,13 @@ impl ModelName {
         check_part("model", &self.model, MAX_PART, true)?;
         check_part("tag", &self.tag, MAX_PART, true)
     }
+
+    fn check_windows(&self) -> Result<(), NameProblem> {
+        let host = self.host.split(':').next().unwrap_or_default();
+        let parts = [("host", host), ("namespace", &self.namespace), ("model", &self.model), ("tag", &self.tag)];
+        let problem = parts.into_iter().find_map(|(part, text)| Some((part, not_on_windows(text)?)));
+        problem.map_or(Ok(()), |(part, problem)| Err(NameProblem::Windows { part, problem }))
+    }
 }
 
 impl FromStr for ModelName {
@@ -164,7 +174,7 @@ impl FromStr for ModelName {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         split(text)
-            .and_then(|name| name.check().map(|()| name))
+            .and_then(|name| name.check().and_then(|()| name.check_windows()).map(|()| name))
             .map_err(|problem| NameError { name: text.chars().take(200).collect(), problem })
     }
 }
@@ -219,7 +229,7 @@ fn check_part(part: &'static str, text: &str, limit: usize, dots: bool) -> Resul
             return Err(NameProblem::Character { part, found, position: at + 1 });
         }
     }
-    not_on_windows(text).map_or(Ok(()), |problem| Err(NameProblem::Windows { part, problem }))
+    Ok(())
 }
 
 /// Writes the shortest text that parses to the name. The tag is always included.

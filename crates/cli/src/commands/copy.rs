@@ -9,6 +9,7 @@ use crate::{
     args::Copy,
     format::{plural, size},
     printer::{Printer, VERSION},
+    progress::Bar,
 };
 
 #[derive(Serialize)]
@@ -20,7 +21,11 @@ struct Report<'a> {
 }
 
 pub(super) fn run(args: &Copy, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
-    let committed = store.copy(&args.from, &args.to)?;
+    let committed = {
+        // An interrupt ends the command when the copy is done, which takes no longer than cleaning up.
+        let _bar = Bar::new(printer);
+        store.copy(&args.from, &args.to)?
+    };
     if let Some(reason) = &committed.left {
         super::gc::warn_of_left(printer, reason);
     }

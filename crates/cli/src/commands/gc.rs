@@ -13,6 +13,7 @@ use crate::{
     duration, errors,
     format::{plural, size},
     printer::{Printer, VERSION},
+    progress::Bar,
 };
 
 #[derive(Serialize)]
@@ -33,7 +34,10 @@ struct Blob {
 }
 
 pub(super) fn run(args: &Gc, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
-    let outcome = store.gc(&GcOptions { dry_run: args.dry_run, grace: args.grace })?;
+    let outcome = {
+        let bar = Bar::new(printer);
+        store.gc(&GcOptions { dry_run: args.dry_run, grace: args.grace }, &bar)?
+    };
     if let Some(reason) = &outcome.left {
         printer.warn(&format!("not all that interrupted imports left is removed: {}", errors::text(reason)));
     }

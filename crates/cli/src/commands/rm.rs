@@ -2,15 +2,17 @@
 
 use std::{fmt::Write as _, process::ExitCode};
 
-use longshore_manifest::{ModelName, Store};
+use longshore_manifest::{ModelName, Progress as _, Store};
 use serde::Serialize;
 
 use crate::{
+    advice::Advice,
     args::Rm,
     errors,
     format::{plural, size},
     hints,
     printer::{Printer, VERSION},
+    progress::Bar,
 };
 
 #[derive(Serialize)]
@@ -27,7 +29,14 @@ pub(super) fn run(args: &Rm, store: &Store, printer: &Printer) -> anyhow::Result
     let mut report =
         Report { version: VERSION, removed: Vec::new(), freed_blobs: 0, freed_bytes: 0, kept_blobs: 0, kept_bytes: 0 };
     let mut failed = 0;
-    for name in &args.names {
+    // An interrupt ends the command between two names, so that what a name frees is freed.
+    let bar = Bar::new(printer);
+    for (at, name) in args.names.iter().enumerate() {
+        if bar.cancelled() {
+            let left = plural(args.names.len() - at, "name");
+            failed = errors::report(&Advice::interrupted(format!("stopped: {left} not removed")).into());
+            break;
+        }
         match store.remove(name) {
             Ok(removed) => {
                 report.freed_blobs += removed.blobs.len();

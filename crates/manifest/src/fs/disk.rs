@@ -155,7 +155,7 @@ impl Disk {
     /// Removes a file, or a directory with all its contents. A missing path is not an error. A symbolic link is
     /// removed, not followed. The first failure is returned after everything else has been removed.
     pub(crate) fn remove_tree(&self, path: &Path) -> Result<(), FsError> {
-        if !path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        if !super::is_directory(path)? {
             return self.remove_file(path);
         }
         let mut result = Ok(());

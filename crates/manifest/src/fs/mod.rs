@@ -126,6 +126,15 @@ pub(crate) fn entries(path: &Path) -> Result<Vec<(String, fs::FileType)>, FsErro
     Ok(named.collect())
 }
 
+/// Whether `path` is a directory. A symbolic link is none, and neither is a missing path.
+pub(crate) fn is_directory(path: &Path) -> Result<bool, FsError> {
+    match path.symlink_metadata() {
+        Ok(found) => Ok(found.is_dir()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+        Err(error) => Err(FsError::at("read the type of", path)(error)),
+    }
+}
+
 /// Opens a directory to list it. If a signal interrupts that, it is tried again; the standard library does so for files
 /// only.
 pub(crate) fn read_dir(path: &Path) -> io::Result<fs::ReadDir> {

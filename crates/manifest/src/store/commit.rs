@@ -8,10 +8,11 @@ use std::{
 };
 
 use super::{
-    GcError, Ingest, IngestError, Store, ingest::Pending, lease::Line, models::distinct_blobs, remove::Removed,
+    GcError, Ingest, IngestError, ModelError, Store, ingest::Pending, lease::Line, models::distinct_blobs,
+    remove::Removed,
 };
 use crate::{
-    Digest, FsError, Manifest, ModelName,
+    Digest, FsError, Manifest, ModelName, Silent,
     fs::{self, Disk},
 };
 
@@ -64,6 +65,9 @@ impl Committed {
     }
 }
 
+/// Blobs that a name no longer reaches, or why they are not known.
+type Replaced = Result<HashSet<Digest>, GcError>;
+
 impl Ingest<'_> {
     /// Makes the blobs durable and points `name` at them. Added blobs that the manifest does not name are dropped.
     /// Blobs that only the previous manifest of `name` reached are deleted, as by [`Store::remove`].
@@ -89,16 +93,23 @@ impl Ingest<'_> {
         let mut placed = Vec::new();
         match self.carry_out(name, manifest, document, &mut placed) {
             Ok((mut done, replaced)) => {
+                let (replaced, unreadable) = match replaced {
+                    Ok(replaced) => (replaced, None),
+                    Err(error) => (HashSet::new(), Some(error)),
+                };
                 match self.free_unneeded(replaced) {
-                    Ok(freed) => (done.freed_blobs, done.freed_bytes) = (freed.blobs.len(), freed.bytes()),
-                    Err(error) => done.left = Some(error),
+                    Ok(freed) => {
+                        (done.freed_blobs, done.freed_bytes) = (freed.blobs.len(), freed.bytes());
+                        done.left = unreadable.or(freed.left);
+                    }
+                    Err(error) => done.left = Some(unreadable.unwrap_or(error)),
                 }
                 Ok(done)
             }
             Err(error) => {
                 // The earlier error is the one to report. `gc` deletes what stays.
                 let _ = self.store().remove_empty_parents(&target);
-                let _ = self.store().free(&placed, Some(self.dir()), |_| true);
+                let _ = self.store().free(&placed, Some(self.dir()), |_| true, &Silent);
                 Err(error)
             }
         }
@@ -112,14 +123,18 @@ impl Ingest<'_> {
     }
 
     /// Adds lines to the lease for the blobs that `name` reaches and `kept` lacks. If this import is killed after it
-    /// has placed its manifest, the next import deletes these blobs.
-    fn list_replaced(&self, name: &ModelName, kept: &HashMap<Digest, u64>) -> Result<HashSet<Digest>, FsError> {
-        // The blobs of an unreadable manifest are not known.
-        let Ok((_, manifest)) = self.store().read_manifest(name) else { return Ok(HashSet::new()) };
+    /// has placed its manifest, the next import deletes these blobs. The inner error is that of a manifest that cannot
+    /// be read, so that its blobs are not known.
+    fn list_replaced(&self, name: &ModelName, kept: &HashMap<Digest, u64>) -> Result<Replaced, FsError> {
+        let manifest = match self.store().read_manifest(name) {
+            Ok((_, manifest)) => manifest,
+            Err(ModelError::NotFound { .. }) => return Ok(Ok(HashSet::new())),
+            Err(source) => return Ok(Err(GcError::Unreadable { name: Box::new(name.clone()), source })),
+        };
         let mut replaced = distinct_blobs(&manifest);
         replaced.retain(|digest, _| !kept.contains_key(digest));
         self.lease().add(replaced.iter().map(|(&digest, &size)| Line { digest, size, name: None, file: None }))?;
-        Ok(replaced.into_keys().collect())
+        Ok(Ok(replaced.into_keys().collect()))
     }
 
     /// Performs the commit. Adds the blobs that it brings into the store to `placed`. Also returns the blobs that
@@ -130,7 +145,7 @@ impl Ingest<'_> {
         manifest: &Manifest,
         document: &[u8],
         placed: &mut Vec<(Digest, u64)>,
-    ) -> Result<(Committed, HashSet<Digest>), IngestError> {
+    ) -> Result<(Committed, Replaced), IngestError> {
         let store = self.store();
         let named = distinct_blobs(manifest);
         let mut pending = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));

@@ -6,8 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{GcError, ModelError, Store, lease};
-use crate::{Digest, FsError, fs};
+use super::{GcError, ModelError, Store, gc::total, lease};
+use crate::{Digest, FsError, Progress, fs};
 
 /// Result of a deletion. Each blob is given with its size in bytes.
 #[derive(Debug, Default)]
@@ -66,6 +66,7 @@ impl Store {
         candidates: &[(Digest, u64)],
         own: Option<&Path>,
         is_free: impl Fn(&Digest) -> bool,
+        progress: &dyn Progress,
     ) -> Result<Freed, GcError> {
         if candidates.is_empty() {
             return Ok(Freed::default());
@@ -74,7 +75,8 @@ impl Store {
         // have been killed before the change was durable. The three levels are host, namespace and model.
         self.disk.sync_tree(&self.manifests(), 3)?;
         let dir = self.create_temporary()?;
-        let done = self.free_through(&dir, candidates, own, is_free);
+        progress.begin("deleting", total(candidates));
+        let done = self.free_through(&dir, candidates, own, is_free, progress);
         if done.is_err() {
             // The earlier error is the one to report. Blobs that cannot be put back now are put back by the next import
             // or `gc`.
@@ -89,14 +91,19 @@ impl Store {
         candidates: &[(Digest, u64)],
         own: Option<&Path>,
         is_free: impl Fn(&Digest) -> bool,
+        progress: &dyn Progress,
     ) -> Result<Freed, GcError> {
         let mut moved = Vec::new();
+        let go_on = || if progress.cancelled() { Err(GcError::Cancelled) } else { Ok(()) };
         for (digest, size) in candidates {
+            go_on()?;
+            progress.advance(*size);
             if is_free(digest) && exists(self.disk.rename(&self.blob_path(digest), &dir.join(digest.file_name())))? {
                 moved.push((*digest, *size));
             }
         }
         let marked = self.mark(own)?;
+        go_on()?;
         let (needed, deleted): (Vec<_>, Vec<_>) = moved.into_iter().partition(|(digest, _)| marked.contains(digest));
         for (digest, _) in &needed {
             // If the blob is in place again, or an import has already fetched it, nothing is left to do.
@@ -134,7 +141,7 @@ fn find(dir: &Path, name: &str, size: u64) -> Result<Option<PathBuf>, FsError> {
     if fs::is_file_of(&path, size) {
         return Ok(Some(path));
     }
-    if !dir.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+    if !fs::is_directory(dir)? {
         return Ok(None);
     }
     for (inner, kind) in fs::entries(dir)? {

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, path::PathBuf, time::Duration};
 
 use super::{ForeignStore, ModelError, SplitStore, Store, sweep::weigh};
-use crate::{Digest, FsError, ModelName};
+use crate::{Digest, FsError, ModelName, Progress};
 
 /// Reason why blobs cannot be deleted now.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,9 @@ pub enum GcError {
     /// The name to remove does not exist.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The progress receiver cancelled the operation. Blobs that were not deleted yet are in place again.
+    #[error("stopped before everything was deleted")]
+    Cancelled,
     /// A file operation failed.
     #[error(transparent)]
     Fs(#[from] FsError),
@@ -115,11 +118,13 @@ impl Store {
     /// # Errors
     ///
     /// [`GcError::Unreadable`] or [`GcError::Lease`] if a manifest or a lease cannot be read: no blob is deleted then.
-    /// Also [`GcError::Foreign`], [`GcError::Split`] and [`GcError::Fs`]. A temporary that cannot be removed is not an
+    /// [`GcError::Cancelled`]: no blob is deleted, and files of killed imports may be. Also [`GcError::Foreign`],
+    /// [`GcError::Split`] and [`GcError::Fs`]. A temporary that cannot be removed is not an
     /// error, see [`GcOutcome::left`].
-    pub fn gc(&self, options: &GcOptions) -> Result<GcOutcome, GcError> {
+    pub fn gc(&self, options: &GcOptions, progress: &dyn Progress) -> Result<GcOutcome, GcError> {
         self.check_own()?;
-        if !self.blobs().exists() {
+        let blobs = self.blobs();
+        if !blobs.try_exists().map_err(FsError::at("look for", &blobs))? {
             return Ok(GcOutcome::default());
         }
         if options.dry_run {
@@ -135,7 +140,7 @@ impl Store {
         let mut outcome = self.sort_out(options.grace, &orphans)?;
         let candidates = std::mem::take(&mut outcome.blobs);
         let is_free = |digest: &Digest| orphans.contains(digest) || !self.is_young(digest, options.grace);
-        let freed = self.free(&candidates, None, is_free)?;
+        let freed = self.free(&candidates, None, is_free, progress)?;
         // Blobs that became needed since then count as in use, even if it is a name that needs them.
         outcome.in_use.extend(freed.needed);
         Ok(GcOutcome { blobs: freed.deleted, temporary_bytes, left, ..outcome })

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, io, path::Path};
 
 use super::{GcError, ModelError, Store, gc::total};
-use crate::{Digest, FsError, ModelName};
+use crate::{Digest, FsError, ModelName, Silent};
 
 /// Result of [`Store::remove`].
 #[derive(Debug, Default)]
@@ -39,13 +39,18 @@ impl Store {
         // A manifest that does not parse can be removed too.
         let manifest = match self.read_manifest(name) {
             Err(error @ ModelError::NotFound { .. }) => return Err(error.into()),
-            other => other.ok(),
+            other => other,
         };
         self.disk.remove_file(&path)?;
         self.remove_empty_parents(&path)?;
-        let own: HashSet<Digest> =
-            manifest.iter().flat_map(|(_, manifest)| manifest.blobs()).map(|blob| blob.digest).collect();
-        Ok(self.free_unnamed(own, None).unwrap_or_else(|error| Removed { left: Some(error), ..Removed::default() }))
+        let left = |error| Removed { left: Some(error), ..Removed::default() };
+        Ok(match manifest {
+            Ok((_, manifest)) => {
+                let own = manifest.blobs().map(|blob| blob.digest).collect();
+                self.free_unnamed(own, None).unwrap_or_else(left)
+            }
+            Err(source) => left(GcError::Unreadable { name: Box::new(name.clone()), source }),
+        })
     }
 
     /// Deletes the blobs that no name reaches and no running import needs. The lease in `own` does not count.
@@ -54,12 +59,20 @@ impl Store {
         let mut candidates = Vec::new();
         let mut removed = Removed::default();
         for digest in blobs.into_iter().filter(|digest| !marked.named.contains(digest)) {
-            let Ok(found) = self.blob_path(&digest).metadata() else { continue };
+            let path = self.blob_path(&digest);
+            let found = match path.metadata() {
+                Ok(found) => found,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    removed.left.get_or_insert_with(|| FsError::at("read the size of", &path)(error).into());
+                    continue;
+                }
+            };
             let kind = if marked.leased.contains(&digest) { &mut removed.in_use } else { &mut candidates };
             kind.push((digest, found.len()));
         }
         candidates.sort_unstable();
-        let freed = self.free(&candidates, own, |_| true)?;
+        let freed = self.free(&candidates, own, |_| true, &Silent)?;
         removed.in_use.extend(freed.needed);
         removed.in_use.sort_unstable();
         Ok(Removed { blobs: freed.deleted, ..removed })

@@ -83,7 +83,7 @@ impl Store {
     /// Renames every moved blob at any depth below `dir` back to its place in the store. A blob whose place is taken
     /// stays in `dir`.
     pub(super) fn put_back_all(&self, dir: &Path) -> Result<(), FsError> {
-        if !dir.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        if !fs::is_directory(dir)? {
             return Ok(());
         }
         for (name, kind) in fs::all_entries(dir)? {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use longshore_manifest::{
-    Digest, FsError, Store, Weights,
+    Digest, FsError, Silent, Store, Weights,
     store::{GcError, ModelError, Problem, StoreError},
     weights::{OpenOptions, WeightsError},
 };
@@ -60,7 +60,7 @@ fn a_manifest_is_a_regular_file() {
         let ModelError::Fs(error) = store.model(&name("m")).unwrap_err() else { panic!("another error") };
         assert_refused(&error, &path);
         assert!(matches!(store.list().unwrap()[0].summary, Err(ModelError::Fs(_))));
-        assert!(matches!(store.gc(&at_once(false)), Err(GcError::Unreadable { .. })));
+        assert!(matches!(store.gc(&at_once(false), &Silent), Err(GcError::Unreadable { .. })));
         let bad = verify(store).bad;
         assert!(matches!(&bad[..], [bad] if matches!(bad.problem, Problem::Model(_))), "{bad:?}");
         store.remove(&name("m")).unwrap();
@@ -78,7 +78,7 @@ fn a_config_is_a_regular_file() {
         assert!(matches!(scratch.store.list().unwrap()[0].summary, Err(ModelError::Fs(_))));
         let bad = verify(&scratch.store).bad;
         assert!(matches!(&bad[..], [bad] if matches!(bad.problem, Problem::Read(_))), "{bad:?}");
-        assert_eq!(scratch.store.gc(&at_once(false)).unwrap().blobs, []);
+        assert_eq!(scratch.store.gc(&at_once(false), &Silent).unwrap().blobs, []);
     }
 }
 
@@ -139,7 +139,7 @@ fn what_has_a_blobs_name_and_is_no_file_is_bad() {
         assert!(of(digest).problem.to_string().ends_with(text) && of(digest).models.is_empty(), "{:?}", of(digest));
     }
     assert_eq!(found.bad.len(), 2);
-    assert_eq!(scratch.store.gc(&at_once(false)).unwrap().blobs, []);
+    assert_eq!(scratch.store.gc(&at_once(false), &Silent).unwrap().blobs, []);
     assert!(scratch.store.blob_path(&dir).exists() && scratch.store.blob_path(&queue).exists());
 }
 

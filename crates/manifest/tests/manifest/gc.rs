@@ -1,7 +1,10 @@
-use std::fs;
+use std::{
+    fs,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use longshore_manifest::{
-    Descriptor, Digest, Manifest, Silent,
+    Descriptor, Digest, Manifest, Progress, Silent,
     store::{GcError, GcOptions, GcOutcome, ModelError, VerifyOptions},
 };
 
@@ -29,19 +32,45 @@ fn what_no_name_reaches_is_deleted() {
     let expected: Vec<_> = orphans.iter().map(|digest| (*digest, size(digest))).collect();
 
     let before = snapshot(scratch.store.root());
-    let dry = scratch.store.gc(&at_once(true)).unwrap();
+    let dry = scratch.store.gc(&at_once(true), &Silent).unwrap();
     assert_eq!(dry.blobs, expected);
     assert_eq!(snapshot(scratch.store.root()), before);
 
-    let done = scratch.store.gc(&at_once(false)).unwrap();
+    let done = scratch.store.gc(&at_once(false), &Silent).unwrap();
     let all =
         |found: &GcOutcome| (found.blobs.clone(), found.temporary_bytes, found.young.clone(), found.in_use.clone());
     assert_eq!(all(&done), all(&dry));
     assert!(done.left.is_none());
     assert_eq!(done.bytes(), expected.iter().map(|(_, size)| size).sum::<u64>());
     assert_eq!(scratch.blobs(), [kept, vec!["sha256-partial".into()]].concat());
-    assert!(scratch.store.gc(&at_once(false)).unwrap().blobs.is_empty());
+    assert!(scratch.store.gc(&at_once(false), &Silent).unwrap().blobs.is_empty());
     scratch.store.model(&name("kept")).unwrap();
+}
+
+#[test]
+fn stopping_it_leaves_every_blob_in_place() {
+    /// Cancels from the given number of questions on.
+    struct Stops(AtomicUsize);
+    impl Progress for Stops {
+        fn cancelled(&self) -> bool {
+            self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
+        }
+    }
+
+    let scratch = Scratch::new();
+    commit(&scratch.store, "kept", &[Blob::plain("kept", 10, 1)]);
+    for seed in 2..6 {
+        orphan(&scratch, &format!("orphan{seed}"), seed);
+    }
+    let before = snapshot(scratch.store.root());
+    let orphans = scratch.store.gc(&at_once(true), &Silent).unwrap().blobs.len();
+    for asked in 0..=orphans {
+        let stopped = scratch.store.gc(&at_once(false), &Stops(asked.into()));
+        assert!(matches!(stopped, Err(GcError::Cancelled)), "{asked}: {stopped:?}");
+        assert_eq!(snapshot(scratch.store.root()), before, "{asked}");
+    }
+    let done = scratch.store.gc(&at_once(false), &Stops((orphans + 1).into())).unwrap();
+    assert_eq!(done.blobs.len(), orphans);
 }
 
 #[test]
@@ -53,14 +82,14 @@ fn temporaries_of_killed_imports_are_deleted_and_counted() {
     put(&tmp.join("marker-1-2-3"), &[0; 11]);
     fs::create_dir(tmp.join("4-5-6")).unwrap();
     // The owners of these temporaries cannot be identified, so the temporaries are kept for a day.
-    assert_eq!(scratch.store.gc(&at_once(false)).unwrap().temporary_bytes, 0);
+    assert_eq!(scratch.store.gc(&at_once(false), &Silent).unwrap().temporary_bytes, 0);
     assert_eq!(scratch.temporaries().len(), 3);
     for path in ["1-2-3/blob", "1-2-3", "marker-1-2-3", "4-5-6"] {
         age(&tmp.join(path), 24 * 60 + 1);
     }
-    assert_eq!(scratch.store.gc(&at_once(true)).unwrap().temporary_bytes, 111);
+    assert_eq!(scratch.store.gc(&at_once(true), &Silent).unwrap().temporary_bytes, 111);
     assert_eq!(scratch.temporaries().len(), 3);
-    let done = scratch.store.gc(&at_once(false)).unwrap();
+    let done = scratch.store.gc(&at_once(false), &Silent).unwrap();
     assert_eq!((done.temporary_bytes, done.bytes()), (111, 111));
     assert!(scratch.temporaries().is_empty());
 }
@@ -71,8 +100,8 @@ fn what_is_younger_than_the_grace_stays() {
     let orphans = orphan(&scratch, "orphan", 2);
     let old = scratch.store.blob_path(&orphans[0]);
     age(&old, 61);
-    let dry = scratch.store.gc(&GcOptions { dry_run: true, ..GcOptions::default() }).unwrap();
-    let done = scratch.store.gc(&GcOptions::default()).unwrap();
+    let dry = scratch.store.gc(&GcOptions { dry_run: true, ..GcOptions::default() }, &Silent).unwrap();
+    let done = scratch.store.gc(&GcOptions::default(), &Silent).unwrap();
     let all =
         |found: &GcOutcome| (found.blobs.clone(), found.temporary_bytes, found.young.clone(), found.in_use.clone());
     assert_eq!(all(&done), all(&dry));
@@ -82,7 +111,7 @@ fn what_is_younger_than_the_grace_stays() {
     assert_eq!(done.young.len(), 2);
     assert!(done.young_bytes() > 0 && done.in_use.is_empty());
     assert!(!old.exists() && scratch.store.blob_path(&orphans[1]).exists());
-    assert_eq!(scratch.store.gc(&at_once(false)).unwrap().blobs.len(), 2);
+    assert_eq!(scratch.store.gc(&at_once(false), &Silent).unwrap().blobs.len(), 2);
     assert!(scratch.blobs().is_empty());
 }
 
@@ -97,7 +126,7 @@ fn a_blob_that_is_reused_is_young_again() {
     assert!(ingest.add(&fs::read(scratch.store.blob_path(&orphans[0])).unwrap()).unwrap().reused);
     // The import is dropped: its lease is gone, and the blob's time is new.
     drop(ingest);
-    let done = scratch.store.gc(&GcOptions::default()).unwrap();
+    let done = scratch.store.gc(&GcOptions::default(), &Silent).unwrap();
     assert_eq!(done.blobs.iter().map(|(digest, _)| *digest).collect::<Vec<_>>(), orphans[1..]);
 }
 
@@ -109,7 +138,7 @@ fn an_unreadable_manifest_stops_it() {
     fs::write(scratch.store.manifest_path(&name("bad")), b"").unwrap();
     let before = snapshot(scratch.store.root());
     for dry_run in [false, true] {
-        let error = scratch.store.gc(&at_once(dry_run)).unwrap_err();
+        let error = scratch.store.gc(&at_once(dry_run), &Silent).unwrap_err();
         assert!(matches!(&error, GcError::Unreadable { name: bad, .. } if **bad == name("bad")), "{error}");
         assert_eq!(chain(&error)[0], "the manifest of bad:latest cannot be read, so its blobs are not known");
     }
@@ -117,8 +146,8 @@ fn an_unreadable_manifest_stops_it() {
 
     // The name can be removed, and then its blobs are removed too.
     let removed = scratch.store.remove(&name("bad")).unwrap();
-    assert!(removed.blobs.is_empty() && removed.left.is_none());
-    assert_eq!(scratch.store.gc(&at_once(false)).unwrap().blobs.len(), 5);
+    assert!(removed.blobs.is_empty() && matches!(removed.left, Some(GcError::Unreadable { .. })));
+    assert_eq!(scratch.store.gc(&at_once(false), &Silent).unwrap().blobs.len(), 5);
     assert!(scratch.blobs().is_empty());
 }
 
@@ -133,7 +162,7 @@ fn what_a_running_import_needs_stays() {
     let reused = ingest.add(&content).unwrap();
     assert!(!added.reused && reused.reused);
     for dry_run in [true, false] {
-        let done = scratch.store.gc(&at_once(dry_run)).unwrap();
+        let done = scratch.store.gc(&at_once(dry_run), &Silent).unwrap();
         assert_eq!(done.blobs.iter().map(|(digest, _)| *digest).collect::<Vec<_>>(), orphans[1..]);
         assert_eq!(done.in_use, [(reused.digest, reused.size)]);
         assert_eq!(done.temporary_bytes, 0);
@@ -150,7 +179,7 @@ fn what_a_running_import_needs_stays() {
     let config = Descriptor::config(added);
     let layers = vec![file("a", reused), file("b", kept)];
     ingest.commit(&name("n"), &Manifest::new(config, layers)).unwrap();
-    assert!(scratch.store.gc(&at_once(false)).unwrap().blobs.is_empty());
+    assert!(scratch.store.gc(&at_once(false), &Silent).unwrap().blobs.is_empty());
     assert_eq!(scratch.blobs().len(), 3);
 }
 
@@ -162,21 +191,21 @@ fn a_lease_that_cannot_be_read_stops_it() {
     let lease = scratch.store.root().join("tmp").join(&scratch.temporaries()[0]).join("lease");
     fs::write(&lease, b"{\"later\":\"version\"}\n").unwrap();
     for dry_run in [true, false] {
-        let error = scratch.store.gc(&at_once(dry_run)).unwrap_err();
+        let error = scratch.store.gc(&at_once(dry_run), &Silent).unwrap_err();
         let GcError::Lease { dir, source } = &error else { panic!("{error}") };
         assert_eq!((dir.join("lease"), &source.path), (lease.clone(), &lease));
     }
     drop(ingest);
-    assert_eq!(scratch.store.gc(&at_once(false)).unwrap().blobs.len(), 3);
+    assert_eq!(scratch.store.gc(&at_once(false), &Silent).unwrap().blobs.len(), 3);
 }
 
 #[test]
 fn a_store_that_does_not_exist_is_not_made() {
     let scratch = Scratch::new();
-    assert_eq!(scratch.store.gc(&at_once(false)).unwrap().bytes(), 0);
+    assert_eq!(scratch.store.gc(&at_once(false), &Silent).unwrap().bytes(), 0);
     assert!(!scratch.store.root().exists());
     fs::create_dir(scratch.store.root()).unwrap();
-    assert_eq!(scratch.store.gc(&at_once(false)).unwrap().bytes(), 0);
+    assert_eq!(scratch.store.gc(&at_once(false), &Silent).unwrap().bytes(), 0);
     assert!(fs::read_dir(scratch.store.root()).unwrap().next().is_none());
 }
 
@@ -210,6 +239,25 @@ fn a_second_name_keeps_everything() {
     assert_eq!(scratch.blobs().len(), 3);
     assert_eq!(scratch.store.remove(&name("b")).unwrap().blobs.len(), 3);
     assert!(scratch.blobs().is_empty());
+}
+
+#[test]
+fn a_name_that_windows_cannot_hold_keeps_its_blobs() {
+    let scratch = Scratch::new();
+    commit(&scratch.store, "kept", &[Blob::plain("kept", 10, 1)]);
+    commit(&scratch.store, "other", &[Blob::plain("other", 10, 2)]);
+    let before = scratch.blobs();
+    // As another program or an earlier release names a model.
+    let found = scratch.store.manifest_path(&name("other"));
+    let odd = found.parent().unwrap().parent().unwrap().join("con/latest.");
+    fs::create_dir(odd.parent().unwrap()).unwrap();
+    fs::rename(found, odd).unwrap();
+    let names: Vec<_> = scratch.store.names().unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["con:latest.", "kept:latest"]);
+    assert!(scratch.store.gc(&at_once(false), &Silent).unwrap().blobs.is_empty());
+    scratch.store.remove(&name("kept")).unwrap();
+    // Only the one of the three blobs that both share is not freed with the other two.
+    assert_eq!(scratch.blobs().len(), before.len() - 2);
 }
 
 #[test]
@@ -283,7 +331,7 @@ fn nothing_is_lost_among_imports_removals_and_two_that_collect() {
         for _ in 0..2 {
             scope.spawn(|| {
                 while collecting.load(std::sync::atomic::Ordering::Relaxed) {
-                    scratch.store.gc(&at_once(false)).unwrap_or_else(|error| panic!("{:?}", chain(&error)));
+                    scratch.store.gc(&at_once(false), &Silent).unwrap_or_else(|error| panic!("{:?}", chain(&error)));
                     scratch.store.list().unwrap();
                 }
             });
@@ -296,7 +344,7 @@ fn nothing_is_lost_among_imports_removals_and_two_that_collect() {
     });
     let outcome = verify(&scratch.store);
     assert!(outcome.bad.is_empty(), "{:?}", outcome.bad);
-    scratch.store.gc(&at_once(false)).unwrap();
+    scratch.store.gc(&at_once(false), &Silent).unwrap();
     let reached: std::collections::BTreeSet<_> = scratch
         .store
         .names()
@@ -323,12 +371,12 @@ fn names_that_are_out_of_reach_keep_their_blobs() {
         fs::rename(&place, &away).unwrap();
         std::os::unix::fs::symlink(scratch.beside("not-mounted"), &place).unwrap();
         let spare_nothing = at_once(false);
-        assert!(matches!(scratch.store.gc(&spare_nothing), Err(GcError::Fs(_))), "{hidden}");
+        assert!(matches!(scratch.store.gc(&spare_nothing, &Silent), Err(GcError::Fs(_))), "{hidden}");
         assert!(scratch.store.verify(&VerifyOptions::default(), &Silent).is_err(), "{hidden}");
         assert_eq!(snapshot(&scratch.store.root().join("blobs")), before, "{hidden}");
         fs::remove_file(&place).unwrap();
         fs::rename(&away, &place).unwrap();
-        assert!(scratch.store.gc(&spare_nothing).unwrap().blobs.is_empty(), "{hidden}");
+        assert!(scratch.store.gc(&spare_nothing, &Silent).unwrap().blobs.is_empty(), "{hidden}");
         scratch.store.model(&name("m")).unwrap();
     }
 }

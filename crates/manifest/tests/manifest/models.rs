@@ -1,7 +1,7 @@
 use std::fs;
 
 use longshore_manifest::{
-    Config, Descriptor, Digest, Manifest, Store,
+    Config, Descriptor, Digest, Manifest, Silent, Store,
     document::{DocumentError, media_type},
     store::{CopyError, IngestError, ModelError},
 };
@@ -224,7 +224,7 @@ fn a_symbolic_link_counts_as_what_it_leads_to() {
     fs::rename(&host, &moved).unwrap();
     symlink(&moved, &host).unwrap();
     assert_eq!(scratch.store.names().unwrap(), [name("h/ns/m")]);
-    assert!(scratch.store.gc(&at_once(false)).unwrap().blobs.is_empty());
+    assert!(scratch.store.gc(&at_once(false), &Silent).unwrap().blobs.is_empty());
     scratch.store.model(&name("h/ns/m")).unwrap();
 
     // A link that leads nowhere, such as to an unmounted disk, is a model that cannot be read.
@@ -232,9 +232,9 @@ fn a_symbolic_link_counts_as_what_it_leads_to() {
     fs::remove_file(&path).unwrap();
     symlink(scratch.beside("unmounted"), &path).unwrap();
     assert!(scratch.store.list().unwrap()[0].summary.is_err());
-    assert!(scratch.store.gc(&at_once(false)).is_err());
+    assert!(scratch.store.gc(&at_once(false), &Silent).is_err());
     scratch.store.remove(&name("h/ns/m")).unwrap();
-    assert_eq!(scratch.store.gc(&at_once(false)).unwrap().blobs.len(), 3);
+    assert_eq!(scratch.store.gc(&at_once(false), &Silent).unwrap().blobs.len(), 3);
 }
 
 /// A file system that ignores case would have one file for both names.

@@ -47,7 +47,7 @@ fn no_read_fails_while_its_name_is_replaced() {
             while !done.load(Ordering::Relaxed) {
                 let mut options = GcOptions::default();
                 options.grace = std::time::Duration::ZERO;
-                store.gc(&options).expect("nothing is in its way");
+                store.gc(&options, &Silent).expect("nothing is in its way");
             }
         };
         let read = || {

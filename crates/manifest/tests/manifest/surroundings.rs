@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use longshore_manifest::{
-    Descriptor, Digest, Manifest, Store,
+    Descriptor, Digest, Manifest, Silent, Store,
     store::{GcError, GcOptions, IngestError},
 };
 
@@ -16,7 +16,7 @@ fn works(store: &Store) {
     store.copy(&name("m"), &name("o")).unwrap();
     assert_eq!(store.remove(&name("n")).unwrap().blobs.len(), 2);
     put(&store.blob_path(&Digest::of(b"x")), b"x");
-    assert_eq!(store.gc(&at_once(false)).unwrap().blobs, [(Digest::of(b"x"), 1)]);
+    assert_eq!(store.gc(&at_once(false), &Silent).unwrap().blobs, [(Digest::of(b"x"), 1)]);
     assert_eq!(store.names().unwrap(), [name("m"), name("o")]);
     assert!(verify(store).bad.is_empty());
     assert_eq!(fs::read_dir(store.root().join("tmp")).unwrap().count(), 0);
@@ -68,7 +68,7 @@ fn a_store_on_two_file_systems_is_refused() {
         let error = store.ingest().unwrap_err();
         assert!(matches!(error, IngestError::Split(_)) && names_both(&error), "{error}");
         assert!(store.copy(&name("first"), &name("second")).is_err());
-        for error in [store.gc(&at_once(false)).unwrap_err(), store.remove(&name("first")).unwrap_err()] {
+        for error in [store.gc(&at_once(false), &Silent).unwrap_err(), store.remove(&name("first")).unwrap_err()] {
             assert!(matches!(error, GcError::Split(_)) && names_both(&error), "{error}");
         }
         assert!(verify(&store).bad.is_empty() && scratch.temporaries().is_empty());
@@ -84,7 +84,7 @@ fn directories_that_are_missing_are_made_again() {
         commit(store, "first", &[Blob::plain("a", 1, 1)]);
         store.remove(&name("first")).unwrap();
         fs::remove_dir(store.root().join(missing)).unwrap();
-        store.gc(&at_once(false)).unwrap();
+        store.gc(&at_once(false), &Silent).unwrap();
         assert!(store.list().unwrap().is_empty());
         works(store);
     }
@@ -123,11 +123,11 @@ fn is_only_read(store: &Store) {
     assert!(verify(store).bad.is_empty());
     let error = store.ingest().unwrap_err();
     assert!(matches!(&error, IngestError::Fs(error) if is_denied(error)), "{:?}", chain(&error));
-    for error in [store.remove(&name("m")).unwrap_err(), store.gc(&at_once(false)).unwrap_err()] {
+    for error in [store.remove(&name("m")).unwrap_err(), store.gc(&at_once(false), &Silent).unwrap_err()] {
         assert!(matches!(&error, GcError::Fs(error) if is_denied(error)), "{:?}", chain(&error));
     }
     assert!(store.copy(&name("m"), &name("n")).is_err());
-    assert_eq!(store.gc(&at_once(true)).unwrap().blobs, [(Digest::of(b"orphan"), 6)]);
+    assert_eq!(store.gc(&at_once(true), &Silent).unwrap().blobs, [(Digest::of(b"orphan"), 6)]);
     assert!(store.model(&name("m")).is_ok());
 }
 
@@ -191,7 +191,7 @@ fn a_manifest_of_fifty_thousand_layers() {
     let ingest = scratch.store.ingest().unwrap();
     assert!(ingest.has_like("model.layers.49999.weight", 10));
     drop(ingest);
-    assert_eq!(scratch.store.gc(&at_once(false)).unwrap().blobs, []);
+    assert_eq!(scratch.store.gc(&at_once(false), &Silent).unwrap().blobs, []);
     assert_eq!(scratch.store.copy(&name("m"), &name("n")).unwrap().new_blobs, 0);
     assert_eq!(scratch.store.remove(&name("m")).unwrap().blobs, []);
     assert_eq!(scratch.store.remove(&name("n")).unwrap().blobs.len(), 101);
@@ -205,9 +205,9 @@ fn a_hundred_thousand_blobs() {
         let digest = Digest::of(&number.to_string().into_bytes());
         fs::File::create_new(scratch.store.blob_path(&digest)).unwrap();
     }
-    let young = scratch.store.gc(&GcOptions::default()).unwrap();
+    let young = scratch.store.gc(&GcOptions::default(), &Silent).unwrap();
     assert_eq!((young.young.len(), young.blobs.len()), (100_000, 0));
-    let done = scratch.store.gc(&at_once(false)).unwrap();
+    let done = scratch.store.gc(&at_once(false), &Silent).unwrap();
     assert_eq!((done.blobs.len(), done.young.len()), (100_000, 0));
     assert_eq!(scratch.blobs().len(), 3);
     scratch.store.model(&name("m")).unwrap();

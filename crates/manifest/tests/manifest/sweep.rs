@@ -1,6 +1,6 @@
 use std::fs;
 
-use longshore_manifest::{Descriptor, Digest, Manifest, store::Ingest};
+use longshore_manifest::{Descriptor, Digest, Manifest, Silent, store::Ingest};
 
 use crate::util::{Blob, Scratch, age, at_once, bytes, commit, name, put, verify};
 
@@ -58,7 +58,7 @@ fn an_import_that_runs_is_left_alone_however_long_it_sleeps() {
         age(&dir, 10 * DAY);
     }
     drop(scratch.store.ingest().unwrap());
-    scratch.store.gc(&at_once(false)).unwrap();
+    scratch.store.gc(&at_once(false), &Silent).unwrap();
     assert_eq!(scratch.temporaries().len(), 1);
     blob.finish().unwrap();
     drop(running);
@@ -179,7 +179,7 @@ fn the_next_import_goes_on_from_what_a_killed_one_had_finished() {
     assert_eq!((done.taken_over_blobs, done.taken_over_bytes), (2, 10_000));
     assert!(scratch.temporaries().is_empty());
     assert_eq!(scratch.blobs().len(), 4);
-    assert_eq!(scratch.store.gc(&at_once(true)).unwrap().blobs, []);
+    assert_eq!(scratch.store.gc(&at_once(true), &Silent).unwrap().blobs, []);
     for blob in scratch.store.model(&name("m")).unwrap().manifest.blobs() {
         let content = fs::read(scratch.store.blob_path(&blob.digest)).unwrap();
         assert_eq!(Digest::of(&content), blob.digest);
@@ -277,7 +277,7 @@ fn what_cannot_be_taken_is_left_and_the_rest_goes() {
     const VARIABLE: &str = "LONGSHORE_TEST_OTHERS_TEMPORARY";
     let sweep = |root: &std::path::Path| {
         let store = longshore_manifest::Store::open(root).unwrap();
-        let done = store.gc(&at_once(false)).unwrap();
+        let done = store.gc(&at_once(false), &Silent).unwrap();
         let left = done.left.unwrap();
         assert_eq!((left.kind(), left.from), (std::io::ErrorKind::PermissionDenied, Some(root.join("tmp/b-theirs"))));
         assert_eq!((done.blobs, done.temporary_bytes), (vec![(Digest::of(b"orphan"), 6)], 8));
@@ -342,10 +342,10 @@ fn names_that_are_no_text_are_swept_too() {
     for (path, minutes) in [(moved.as_path(), 2 * DAY), (moved.parent().unwrap(), 2 * DAY), (&dir, DAY - 1)] {
         age(path, minutes);
     }
-    scratch.store.gc(&at_once(false)).unwrap();
+    scratch.store.gc(&at_once(false), &Silent).unwrap();
     assert!(dir.exists());
     age(&dir, 2 * DAY);
-    scratch.store.gc(&at_once(false)).unwrap();
+    scratch.store.gc(&at_once(false), &Silent).unwrap();
     // The blob in the directory is back in place.
     assert!(!dir.exists() && verify(&scratch.store).bad.is_empty());
 }

@@ -79,10 +79,12 @@ impl Partial {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 other => other.map_err(fail(&path))?,
             }
-            let lock = lock(&path);
-            // Another export may have taken the directory for a leftover and removed it before it was locked.
-            if path.is_dir() {
-                return Ok(Self { path, target: target.to_path_buf(), is_inside, _lock: lock });
+            let partial = Self { _lock: lock(&path), path, target: target.to_path_buf(), is_inside };
+            match partial.path.symlink_metadata() {
+                Ok(_) => return Ok(partial),
+                // Another export took the directory for a leftover and removed it before it was locked.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(fail(&partial.path)(source)),
             }
         }
         unreachable!("BUG: 2^64 directories")

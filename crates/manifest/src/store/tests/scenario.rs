@@ -205,7 +205,10 @@ pub(super) fn remove(store: &Store, from: &str) -> Result<(), String> {
 }
 
 pub(super) fn collect(store: &Store) -> Result<(), String> {
-    store.gc(&GcOptions { grace: Duration::ZERO, ..GcOptions::default() }).map(drop).map_err(|error| text(&error))
+    store
+        .gc(&GcOptions { grace: Duration::ZERO, ..GcOptions::default() }, &Silent)
+        .map(drop)
+        .map_err(|error| text(&error))
 }
 
 /// Joins the messages of an error and its causes.

@@ -1,7 +1,7 @@
 use std::{fs, path::PathBuf};
 
 use longshore_manifest::{
-    Descriptor, Digest, Manifest, RelativePath, Store, Weights,
+    Descriptor, Digest, Manifest, RelativePath, Silent, Store, Weights,
     document::Role,
     store::{Added, CopyError, GcError, GcOptions, IngestError, Owner},
     weights::OpenOptions,
@@ -62,7 +62,7 @@ fn it_is_never_written() {
     assert!(matches!(store.remove(&name("m")), Err(GcError::Foreign(_))));
     assert!(matches!(store.remove(&name("unknown")), Err(GcError::Foreign(_))));
     for dry_run in [false, true] {
-        assert!(matches!(store.gc(&at_once(dry_run)), Err(GcError::Foreign(_))));
+        assert!(matches!(store.gc(&at_once(dry_run), &Silent), Err(GcError::Foreign(_))));
     }
     store.list().unwrap();
     verify(&store);
@@ -114,7 +114,7 @@ fn other_directories_are_known_and_never_written() {
             Ok(()) => assert!(expected.is_none() && Store::open(&root).unwrap().owner().is_none(), "{dir}"),
             Err(IngestError::Foreign(refused)) => {
                 assert_eq!(Some(refused.owner), expected, "{dir}");
-                assert!(matches!(store.gc(&GcOptions::default()), Err(GcError::Foreign(_))));
+                assert!(matches!(store.gc(&GcOptions::default(), &Silent), Err(GcError::Foreign(_))));
                 assert!(store.list().unwrap().is_empty());
                 assert_eq!(snapshot(&root), before, "{dir}");
             }
