@@ -113,5 +113,11 @@ fn is_about_input(kind: io::ErrorKind) -> bool {
             | Kind::NotADirectory
             | Kind::IsADirectory
             | Kind::InvalidFilename
-    )
+    ) || is_circle(kind)
+}
+
+/// Whether links lead in a circle. That kind has no stable name.
+fn is_circle(kind: io::ErrorKind) -> bool {
+    let number = if cfg!(target_os = "linux") { 40 } else { 62 };
+    cfg!(unix) && kind == io::Error::from_raw_os_error(number).kind()
 }

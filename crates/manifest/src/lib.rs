@@ -48,7 +48,7 @@ pub mod weights;
 
 pub use digest::{Digest, DigestError, Hasher};
 pub use document::{Config, Descriptor, Manifest};
-pub use fs::FsError;
+pub use fs::{FsError, open_regular};
 pub use name::{ModelName, NameError, NameProblem};
 pub use path::{PathError, RelativePath};
 pub use progress::{Progress, Silent};

@@ -1,8 +1,9 @@
 //! `policy list`, `policy show P`: what chooses a type for each tensor.
 
-use std::{fs::File, io::Read as _, path::Path, process::ExitCode};
+use std::{io::Read as _, path::Path, process::ExitCode};
 
 use anyhow::Context as _;
+use longshore_manifest::open_regular;
 use longshore_quant::policy::Policy;
 use serde::Serialize;
 
@@ -79,7 +80,7 @@ fn name(path: &Path) -> String {
 fn read(path: &Path) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
     // One byte more than is read tells a text that is too long; the parser says so.
-    File::open(path)?.take(Policy::MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    open_regular(path)?.take(Policy::MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     match String::from_utf8(bytes) {
         Ok(text) => Ok(text),
         Err(error) if error.as_bytes().len() > Policy::MAX_BYTES => {

@@ -1,11 +1,11 @@
 //! Hints for a checkpoint that cannot be read.
 
 use std::{
-    fs::File,
     io::Read as _,
     path::{Component, Path},
 };
 
+use longshore_manifest::open_regular;
 use longshore_packer::SourceError;
 use longshore_st_format::{HeaderError, OpenError};
 
@@ -67,5 +67,5 @@ pub(super) fn of_file(error: &OpenError) -> Option<String> {
 fn is_lfs_pointer(path: &Path) -> bool {
     const START: &[u8] = b"version https://git-lfs";
     let mut start = [0; START.len()];
-    File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == START
+    open_regular(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == START
 }

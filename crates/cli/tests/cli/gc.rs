@@ -1,6 +1,11 @@
 //! `gc` and what it keeps.
 
-use std::fs;
+use std::{
+    fs,
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
 
 use crate::support::{DEMO, Sandbox};
 
@@ -43,4 +48,39 @@ fn a_lease_that_cannot_be_read_is_for_people_to_remove() {
     assert!(run.stderr.contains("were left for a later `longshore gc`") && run.stderr.contains(&hint), "{run:?}");
     fs::remove_dir_all(&dir).unwrap();
     sandbox.ok(["gc", "--grace", "0s"]);
+}
+
+/// Sends signals at instants spread over all that a `gc` does. It deletes everything or nothing, and cleans up.
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_it_between_two_whole_states() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["import", DEMO, "m"]);
+    let blobs = sandbox.store().join("blobs");
+    let orphans: Vec<_> = (0..2000).map(|at| blobs.join(format!("sha256-{at:064}"))).collect();
+    let left = || orphans.iter().filter(|path| path.exists()).count();
+    let mut stopped = 0;
+    for (round, signal) in (0..12).zip(["-INT", "-TERM"].into_iter().cycle()) {
+        for path in &orphans {
+            fs::write(path, b"x").unwrap();
+        }
+        let mut child = sandbox.command(["gc", "--grace", "0s"]).stderr(Stdio::null()).spawn().unwrap();
+        thread::sleep(Duration::from_millis(4 * round));
+        let _ = Command::new("kill").args([signal, &child.id().to_string()]).status();
+        let ended = child.wait().unwrap();
+        match ended.code() {
+            Some(0) => assert_eq!(left(), 0),
+            Some(130) => {
+                assert_eq!(left(), orphans.len());
+                stopped += 1;
+            }
+            // The signal came before the command was at work.
+            None => assert_eq!(left(), orphans.len()),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(fs::read_dir(sandbox.store().join("tmp")).map_or(0, Iterator::count), 0, "{ended:?}");
+    }
+    assert!(stopped > 0 || cfg!(not(target_os = "linux")), "no signal came while it was at work");
+    sandbox.ok(["gc", "--grace", "0s"]);
+    sandbox.ok(["verify"]);
 }

@@ -19,6 +19,7 @@ mod pipelines;
 mod plans;
 mod policy;
 mod repair;
+mod special;
 mod support;
 mod together;
 mod usage;

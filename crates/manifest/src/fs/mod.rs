@@ -46,15 +46,20 @@ impl FsError {
     }
 }
 
-/// Opens a regular file for reading. Anything else is refused at once: opening a pipe would otherwise block until
-/// someone writes to it. The error is [`io::ErrorKind::IsADirectory`] for a directory, and
-/// [`io::ErrorKind::InvalidData`] for anything else.
+/// Opens a regular file for reading, like [`open_regular`].
 pub(crate) fn open(path: &Path) -> Result<File, FsError> {
     open_regular(path).map_err(FsError::at("open", path))
 }
 
+/// Opens a regular file for reading. Anything else is refused at once: opening a pipe would otherwise block until
+/// someone writes to it.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::IsADirectory`] for a directory, [`io::ErrorKind::InvalidData`] for a pipe, a socket or a device, else
+/// the error of the system.
 #[cfg(unix)]
-fn open_regular(path: &Path) -> io::Result<File> {
+pub fn open_regular(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
     std::os::unix::fs::OpenOptionsExt::custom_flags(options.read(true), flags.bits().cast_signed());
@@ -67,13 +72,19 @@ fn open_regular(path: &Path) -> io::Result<File> {
     }
 }
 
+/// Opens a regular file for reading. Anything else is refused.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::IsADirectory`] for a directory, [`io::ErrorKind::InvalidData`] for a device, else the error of the
+/// system.
 #[cfg(not(unix))]
-fn open_regular(path: &Path) -> io::Result<File> {
+pub fn open_regular(path: &Path) -> io::Result<File> {
     check_regular(path.metadata()?.file_type())?;
     File::open(path)
 }
 
-fn check_regular(kind: fs::FileType) -> io::Result<()> {
+pub(crate) fn check_regular(kind: fs::FileType) -> io::Result<()> {
     if kind.is_file() {
         Ok(())
     } else if kind.is_dir() {

@@ -15,6 +15,11 @@ use memmap2::{Mmap, MmapOptions};
 #[cfg(target_os = "linux")]
 use rustix::io::Errno;
 
+#[cfg(unix)]
+use crate::fs::check_regular;
+#[cfg(not(unix))]
+use crate::open_regular;
+
 /// Size in bytes below which a blob is read and not mapped once the process has many maps.
 const SMALL: usize = 1 << 20;
 /// Alignment in memory of the bytes of a blob that is read, so that its arrays are aligned as in the file.
@@ -58,15 +63,17 @@ impl Dir {
     fn file(&self, name: &str) -> io::Result<File> {
         use rustix::fs::{Mode, OFlags, openat};
 
-        // Opens a pipe at once, without waiting for a writer. Mapping then fails.
+        // Opens a pipe at once, without waiting for a writer.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = rustix::io::retry_on_intr(|| openat(&self.handle, name, flags, Mode::empty()))?;
-        Ok(File::from(file))
+        let file = File::from(file);
+        check_regular(file.metadata()?.file_type())?;
+        Ok(file)
     }
 
     #[cfg(not(unix))]
     fn file(&self, name: &str) -> io::Result<File> {
-        File::open(self.path.join(name))
+        open_regular(&self.path.join(name))
     }
 }
 

@@ -1,8 +1,8 @@
 //! The contents of an export, determined before anything is written.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, io::Read as _};
 
-use longshore_manifest::{Descriptor, Store, store::Model};
+use longshore_manifest::{Descriptor, Store, open_regular, store::Model};
 use longshore_model::MAX_CONFIG_BYTES;
 
 use super::{document::Document, error::ExportError, restore::Output};
@@ -32,7 +32,9 @@ pub(super) fn read_config(store: &Store, model: &Model, path: &str) -> Result<Op
     let file = model.manifest.files().find(|(name, layer)| name.as_str() == path && layer.size <= MAX_CONFIG_BYTES);
     let Some((_, layer)) = file else { return Ok(None) };
     let blob = store.blob_path(&layer.digest);
-    let bytes = fs::read(&blob).map_err(|source| ExportError::Read { path: blob, layer: name_of(layer), source })?;
+    let mut bytes = Vec::new();
+    let read = open_regular(&blob).and_then(|file| file.take(MAX_CONFIG_BYTES).read_to_end(&mut bytes));
+    read.map_err(|source| ExportError::Read { path: blob, layer: name_of(layer), source })?;
     let text = String::from_utf8(bytes).ok();
     Ok(text.as_deref().and_then(|text| Document::parse(text.trim_start_matches('\u{feff}'))))
 }

@@ -24,7 +24,7 @@ use super::{
     place::outside_stores,
     shards::{self, Shard},
 };
-use crate::io::{memory, threads::threads};
+use crate::io::{memory, small, threads::threads};
 
 /// Number of bytes of a companion file that are copied at a time.
 const COPY: usize = 64 << 10;
@@ -150,7 +150,7 @@ fn stem(store: &Store, model: &Model, directory: &str) -> &'static str {
     let mut files = model.manifest.files();
     let is_config = |name: &str| name.strip_prefix(directory) == Some("config.json");
     let config = files.find(|(name, layer)| is_config(name.as_str()) && layer.size <= MAX_CONFIG_BYTES);
-    let bytes = config.and_then(|(_, layer)| fs::read(store.blob_path(&layer.digest)).ok());
+    let bytes = config.and_then(|(_, layer)| small::read(&store.blob_path(&layer.digest), MAX_CONFIG_BYTES).ok());
     match bytes.and_then(|bytes| ModelConfig::parse(&bytes).ok()) {
         Some(config) if config.component().is_some() => "diffusion_pytorch_model",
         _ => "model",

@@ -8,6 +8,8 @@ use std::{
     sync::Arc,
 };
 
+use longshore_manifest::open_regular;
+
 use super::positioned;
 
 /// Bytes that an import reads: those of a file, or of any other storage that a kind of source has.
@@ -42,7 +44,7 @@ pub trait OpenData: Send + Sync {
 
 impl Data for Path {
     fn open(&self) -> io::Result<Box<dyn OpenData>> {
-        Ok(Box::new(File::open(self)?))
+        Ok(Box::new(open_regular(self)?))
     }
 }
 

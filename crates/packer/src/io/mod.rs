@@ -22,3 +22,8 @@ pub(crate) fn read_dir(path: &Path) -> io::Result<fs::ReadDir> {
         }
     }
 }
+
+/// Whether links lead in a circle. The standard library has no stable name for that error.
+pub(crate) fn is_circle(error: &io::Error) -> bool {
+    cfg!(unix) && error.raw_os_error() == Some(if cfg!(target_os = "linux") { 40 } else { 62 })
+}

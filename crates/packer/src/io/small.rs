@@ -10,7 +10,7 @@ use std::{
 pub(crate) enum SmallFileError {
     /// The error of the system.
     Io(io::Error),
-    /// The path is a pipe, a socket, a device or a directory.
+    /// The path is a pipe, a socket, a device, a directory or a link in a circle.
     NotRegular,
     /// The file has `found` bytes, more than allowed.
     TooLarge { found: u64 },
@@ -19,8 +19,11 @@ pub(crate) enum SmallFileError {
 /// Reads the whole file if it has at most `limit` bytes. Pipes and devices are refused, because opening one may block
 /// forever.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, SmallFileError> {
-    if !fs::metadata(path).map_err(SmallFileError::Io)?.is_file() {
-        return Err(SmallFileError::NotRegular);
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() => {}
+        Ok(_) => return Err(SmallFileError::NotRegular),
+        Err(error) if super::is_circle(&error) => return Err(SmallFileError::NotRegular),
+        Err(error) => return Err(SmallFileError::Io(error)),
     }
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes));

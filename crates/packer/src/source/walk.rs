@@ -163,6 +163,7 @@ fn kind_of(path: &Path, links: Option<&Links>) -> EntryKind {
         },
         Ok(meta) if meta.is_dir() => EntryKind::Skipped("links to directories are not followed".to_owned()),
         Ok(_) => EntryKind::Special,
+        Err(error) if crate::io::is_circle(&error) => EntryKind::Special,
         Err(error) => EntryKind::Broken(error),
     }
 }

@@ -1,7 +1,6 @@
 //! `load NAME --device host`: mapped, beside a plain loop over the same files.
 
 use std::{
-    fs::File,
     hint::black_box,
     io,
     path::{Path, PathBuf},
@@ -11,7 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 use longshore_manifest::{
-    Store,
+    Store, open_regular,
     store::Model,
     weights::{OpenOptions, Weights},
 };
@@ -115,7 +114,7 @@ fn touch(maps: &[Mmap]) -> io::Result<()> {
 /// Asks for the size, too.
 #[expect(unsafe_code, reason = "mapping a file is unsafe")]
 fn map(path: &Path) -> io::Result<Mmap> {
-    let file = File::open(path)?;
+    let file = open_regular(path)?;
     // SAFETY: a blob of the store has mode 0444 and is never written again once it has its name: it is replaced by a rename or deleted,
     // and both leave the mapped file as it is. Programs that share the layout do the same.
     unsafe { Mmap::map(&file) }
