@@ -36,10 +36,20 @@ fn a_pipe_or_a_circle_in_a_source_is_refused_and_not_waited_for() {
         checkpoint_with(&sandbox, name, circle);
         refused(&sandbox.run(["import", "checkpoint", "m"]));
     }
-    pipe(&sandbox.path().join("pipe"));
-    refused(&sandbox.run(["import", DEMO, "m", "--quantize", "int4", "--policy", "./pipe"]));
-    refused(&sandbox.run(["import", DEMO, "m", "--quantize", "int4", "--profile", "best", "--importance", "pipe"]));
-    refused(&sandbox.run(["policy", "show", "./pipe"]));
+    pipe(&sandbox.path().join("pipe.toml"));
+    refused(&sandbox.run(["import", DEMO, "m", "--quantize", "int4", "--policy", "./pipe.toml"]));
+    refused(&sandbox.run([
+        "import",
+        DEMO,
+        "m",
+        "--quantize",
+        "int4",
+        "--profile",
+        "best",
+        "--importance",
+        "pipe.toml",
+    ]));
+    refused(&sandbox.run(["policy", "show", "./pipe.toml"]));
     assert!(!sandbox.store().join("manifests").exists());
 }
 
