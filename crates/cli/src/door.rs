@@ -4,7 +4,7 @@
 //! line, change colours or the direction of writing, or that cannot be seen, are shown as their numbers, and a long text without its
 //! middle. That is so on a terminal, in a pipe and in a file alike.
 
-use std::{borrow::Cow, ffi::OsStr, fmt::Write as _};
+use std::{borrow::Cow, env, ffi::OsStr, fmt::Write as _};
 
 /// Characters of a line at most: of a message, a fact, or whatever else is no table.
 pub(crate) const LINE: usize = 2000;
@@ -47,6 +47,15 @@ pub(crate) fn path(path: impl AsRef<OsStr>) -> String {
         }
         text
     })
+}
+
+/// A text of an error in which arguments that are no UTF-8 have their bytes again: who made the text had a sign in place of each.
+pub(crate) fn with_bytes(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::REPLACEMENT_CHARACTER) {
+        return Cow::Borrowed(text);
+    }
+    let args = env::args_os().chain(env::var_os("LONGSHORE_STORE")).filter(|arg| arg.to_str().is_none());
+    Cow::Owned(args.fold(text.to_owned(), |text, arg| text.replace(&*arg.to_string_lossy(), &path(&arg))))
 }
 
 /// Bytes of the first letters that take at most `room` characters to show.

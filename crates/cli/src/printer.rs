@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     args::Global,
-    door::{LINE, shown},
+    door::{LINE, shown, with_bytes},
     json,
     lines::Lines,
 };
@@ -124,6 +124,6 @@ fn hint(text: &str) {
 /// Prints one line: our label, and a text of which nobody knows whose words are in it. A line that cannot be written to stderr has
 /// nowhere else to go.
 fn to_stderr(label: &str, text: &str) {
-    let line = format!("{label}{}\n", shown(text, LINE));
+    let line = format!("{label}{}\n", shown(&with_bytes(text), LINE));
     let _ = anstream::stderr().lock().write_all(line.as_bytes());
 }

@@ -1,6 +1,6 @@
 //! Errors about usage: one line and hints, as every other error.
 
-use std::{env, ffi::OsStr, io, process::ExitCode};
+use std::{env, io, process::ExitCode};
 
 use clap::{
     CommandFactory as _, ValueEnum as _,
@@ -57,7 +57,7 @@ fn text(mut error: clap::Error) -> String {
     }
     for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue, ContextKind::InvalidSubcommand] {
         if let Some(ContextValue::String(value)) = error.get(kind) {
-            let value = shown(&as_given(value), CELL).into_owned();
+            let value = shown(&door::with_bytes(value), CELL).into_owned();
             error.insert(kind, ContextValue::String(value));
         }
     }
@@ -71,10 +71,4 @@ fn text(mut error: clap::Error) -> String {
     let first = rendered.split("\n\n").next().unwrap_or_default();
     let lines = first.strip_prefix("error: ").unwrap_or(first).lines();
     lines.map(str::trim).collect::<Vec<_>>().join(" ")
-}
-
-/// A value with its bytes where it is no UTF-8: clap has a sign in place of them.
-fn as_given(value: &str) -> String {
-    let is_it = |arg: &OsStr| arg.to_string_lossy() == value;
-    env::args_os().find(|arg| is_it(arg)).map_or_else(|| value.to_owned(), door::path)
 }

@@ -7,6 +7,7 @@ mod disk;
 mod foreign;
 mod gc;
 mod help;
+mod hostile;
 mod journey;
 mod json;
 mod kill;
