@@ -8,9 +8,9 @@ use serde_json::Value;
 use crate::support::{DEMO, Run, Sandbox, files};
 
 /// Lines that look like ours, ESC, OSC, C1, a direction, a separator, and what is not seen.
-const HOSTILE: &str = "X\nerror: forged\nhint: forged\r\u{1b}[2J\u{1b}]0;t\u{7}\u{7f}\u{9b}31m\u{202e}\u{2066}\u{61c}\u{2028}\u{200b}\u{2060}\u{feff}\u{e0041}";
+pub(crate) const HOSTILE: &str = "X\nerror: forged\nhint: forged\r\u{1b}[2J\u{1b}]0;t\u{7}\u{7f}\u{9b}31m\u{202e}\u{2066}\u{61c}\u{2028}\u{200b}\u{2060}\u{feff}\u{e0041}";
 /// The same, as it is shown.
-const SHOWN: &str = "X\\nerror: forged\\nhint: forged\\r\\u{1b}[2J\\u{1b}]0;t\\u{7}\\u{7f}\\u{9b}31m\\u{202e}\\u{2066}\\u{61c}\\u{2028}\\u{200b}\\u{2060}\\u{feff}\\u{e0041}";
+pub(crate) const SHOWN: &str = "X\\nerror: forged\\nhint: forged\\r\\u{1b}[2J\\u{1b}]0;t\\u{7}\\u{7f}\\u{9b}31m\\u{202e}\\u{2066}\\u{61c}\\u{2028}\\u{200b}\\u{2060}\\u{feff}\\u{e0041}";
 
 /// Characters of a line at most, with our label, and of a table's.
 const WIDEST: usize = 2100;
@@ -67,7 +67,7 @@ fn document(sandbox: &Sandbox, args: &[&str]) -> Value {
 }
 
 /// A checkpoint in which `word` is the architecture, a key, a value and part of a tensor's name.
-fn checkpoint(sandbox: &Sandbox, name: &str, word: &str) -> PathBuf {
+pub(crate) fn checkpoint(sandbox: &Sandbox, name: &str, word: &str) -> PathBuf {
     let dir = sandbox.path().join(name);
     fs::create_dir(&dir).unwrap();
     let config = serde_json::json!({"architectures": [word], "model_type": word});

@@ -21,5 +21,7 @@ mod plans;
 mod policy;
 mod repair;
 mod support;
+#[cfg(unix)]
+mod terminal;
 mod together;
 mod usage;
