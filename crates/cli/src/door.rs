@@ -13,6 +13,9 @@ pub(crate) const CELL: usize = 200;
 
 /// Whether a character moves something or cannot be seen: controls, directions, separators of lines, and what fonts ignore.
 pub(crate) fn is_hidden(letter: char) -> bool {
+    if letter < '\u{7f}' {
+        return letter < ' ';
+    }
     letter.is_control()
         || matches!(letter,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
