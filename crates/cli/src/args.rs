@@ -17,7 +17,7 @@ use crate::candidates::{self, offers};
 /// Longshore imports a checkpoint (safetensors files as Hugging Face publishes them), quantizes it if asked, and keeps it in a
 /// store in which every tensor is one verified file, however many models share it.
 #[derive(Debug, Parser)]
-#[command(name = "longshore", version, max_term_width = 100, after_long_help = EXAMPLES)]
+#[command(name = "longshore", bin_name = "longshore", version, max_term_width = 100, after_long_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

@@ -1,8 +1,7 @@
 //! Errors at the terminal: one line, hints, an exit status.
 
-use std::{io, process::ExitCode};
+use std::io;
 
-use clap::error::ErrorKind;
 use longshore_loader_cuda::CudaError;
 use longshore_manifest::{
     store::{GcError, VerifyError},
@@ -26,7 +25,7 @@ pub(crate) fn report(error: &anyhow::Error) -> u8 {
     code(error)
 }
 
-/// An error and its causes in one line.
+/// An error and its causes.
 pub(crate) fn text(error: &(dyn std::error::Error + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut cause = Some(error);
@@ -38,37 +37,7 @@ pub(crate) fn text(error: &(dyn std::error::Error + 'static)) -> String {
         }
         cause = error.source();
     }
-    one_line(&parts.join(": "))
-}
-
-/// Prints a usage error as one line and a hint; help and version go to stdout.
-pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        return match error.print() {
-            Err(failure) if failure.kind() != io::ErrorKind::BrokenPipe => ExitCode::from(FAILED),
-            _ => ExitCode::SUCCESS,
-        };
-    }
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        let _ = error.print();
-        return ExitCode::from(FAILED);
-    }
-    let rendered = error.to_string();
-    let first = rendered.split("\n\n").next().unwrap_or_default();
-    let text = first.strip_prefix("error: ").unwrap_or(first);
-    let verb = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).filter(|verb| is_verb(verb));
-    let hints = hints::usage::of(error, verb.as_deref());
-    printer::error(&one_line(text), &hints);
-    ExitCode::from(FAILED)
-}
-
-fn is_verb(text: &str) -> bool {
-    use clap::CommandFactory as _;
-    crate::args::Cli::command().find_subcommand(text).is_some()
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    parts.join(": ")
 }
 
 fn code(error: &anyhow::Error) -> u8 {

@@ -4,13 +4,18 @@ mod advice;
 mod args;
 mod candidates;
 mod commands;
+mod door;
 mod duration;
 mod errors;
 mod format;
 mod hints;
+mod json;
+mod lines;
 mod printer;
 mod progress;
 mod signals;
+mod table;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -23,7 +28,7 @@ fn main() -> ExitCode {
     signals::ignore_file_size();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return errors::report_usage(&error),
+        Err(error) => return usage::report(error),
     };
     cli.global.color.write_global();
     let printer = Printer::new(&cli.global);

@@ -5,7 +5,12 @@ use std::io::{self, IsTerminal as _, Write as _};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use crate::args::Global;
+use crate::{
+    args::Global,
+    door::{LINE, shown, with_bytes},
+    json,
+    lines::Lines,
+};
 
 /// The version of every JSON document.
 pub(crate) const VERSION: u32 = 1;
@@ -56,20 +61,22 @@ impl Printer {
         terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0))
     }
 
-    /// Prints a report: the JSON document with `--json`, otherwise the text that `human` makes.
-    pub(crate) fn report(&self, document: &impl Serialize, human: impl FnOnce() -> String) -> io::Result<()> {
+    /// Prints a report: the JSON document with `--json`, otherwise the lines that `human` makes.
+    pub(crate) fn report(&self, document: &impl Serialize, human: impl FnOnce() -> Lines) -> io::Result<()> {
         if self.json {
-            let mut line = serde_json::to_vec(document)?;
-            line.push(b'\n');
-            io::stdout().write_all(&line).map_err(name_stdout)
+            io::stdout().write_all(&json::line(document)?).map_err(name_stdout)
         } else {
-            self.data(&human())
+            self.data(human().as_str())
         }
     }
 
-    /// Prints data.
+    /// Prints what is made of our own words alone, such as a manual page.
+    pub(crate) fn own(&self, text: &str) -> io::Result<()> {
+        self.data(text)
+    }
+
     #[expect(clippy::unused_self, reason = "printing is done by whoever holds the printer")]
-    pub(crate) fn data(&self, text: &str) -> io::Result<()> {
+    fn data(&self, text: &str) -> io::Result<()> {
         let mut stdout = anstream::stdout().lock();
         stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(name_stdout)
     }
@@ -77,13 +84,13 @@ impl Printer {
     /// Prints a line for people about what was done or comes next.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet && !self.json {
-            to_stderr(&format!("{text}\n"));
+            to_stderr("", text);
         }
     }
 
     pub(crate) fn warn(&self, text: &str) {
         if !self.quiet {
-            to_stderr(&format!("{WARNING}warning:{WARNING:#} {text}\n"));
+            to_stderr(&format!("{WARNING}warning:{WARNING:#} "), text);
         }
     }
 
@@ -104,17 +111,19 @@ fn name_stdout(error: io::Error) -> io::Error {
 
 /// Prints the line of an error and its hints.
 pub(crate) fn error(text: &str, hints: &[String]) {
-    to_stderr(&format!("{ERROR}error:{ERROR:#} {text}\n"));
+    to_stderr(&format!("{ERROR}error:{ERROR:#} "), text);
     for text in hints {
         hint(text);
     }
 }
 
 fn hint(text: &str) {
-    to_stderr(&format!("{HINT}hint:{HINT:#} {text}\n"));
+    to_stderr(&format!("{HINT}hint:{HINT:#} "), text);
 }
 
-/// Text that cannot be written to stderr has nowhere else to go.
-fn to_stderr(text: &str) {
-    let _ = anstream::stderr().lock().write_all(text.as_bytes());
+/// Prints one line: our label, and a text of which nobody knows whose words are in it. A line that cannot be written to stderr has
+/// nowhere else to go.
+fn to_stderr(label: &str, text: &str) {
+    let line = format!("{label}{}\n", shown(&with_bytes(text), LINE));
+    let _ = anstream::stderr().lock().write_all(line.as_bytes());
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::{
     args::Copy,
     format::{plural, size},
+    lines::Lines,
     printer::{Printer, VERSION},
     progress::Bar,
 };
@@ -32,11 +33,11 @@ pub(super) fn run(args: &Copy, store: &Store, printer: &Printer) -> anyhow::Resu
     let report =
         Report { version: VERSION, name: &args.to, digest: committed.digest, freed_bytes: committed.freed_bytes };
     printer.report(&report, || {
-        let freed = match report.freed_bytes {
-            0 => String::new(),
-            bytes => format!("freed {} ({})\n", size(bytes), plural(committed.freed_blobs, "blob")),
-        };
-        format!("{} is now {} too\n{freed}", args.from, args.to)
+        let mut lines = Lines::of(&format!("{} is now {} too", args.from, args.to));
+        if report.freed_bytes > 0 {
+            lines.line(&format!("freed {} ({})", size(report.freed_bytes), plural(committed.freed_blobs, "blob")));
+        }
+        lines
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -15,7 +15,8 @@ use serde::Serialize;
 use crate::{
     advice::NO,
     args::Diff,
-    format::{plain, plural, size},
+    format::{plural, size},
+    lines::Lines,
     printer::{Printer, VERSION},
 };
 
@@ -62,13 +63,15 @@ fn diff(args: &Diff, store: &Store, (a, b): (&Model, &Model), printer: &Printer)
     }
     let equal = report.only_a.is_empty() && report.only_b.is_empty() && report.different.is_empty();
     printer.report(&report, || {
-        let mut text = String::new();
+        let mut lines = Lines::new();
         for (mark, names) in [("-", &report.only_a), ("+", &report.only_b), ("~", &report.different)] {
-            text.extend(names.iter().map(|name| format!("{mark} {}\n", plain(name))));
+            for name in names {
+                lines.line(&format!("{mark} {name}"));
+            }
         }
         let Report { only_a, only_b, different, same, .. } = &report;
-        text + &format!(
-            "{} same, {} different (~), {} only in {} (-), {} only in {} (+); {} shared\n",
+        lines.line(&format!(
+            "{} same, {} different (~), {} only in {} (-), {} only in {} (+); {} shared",
             plural(*same, "tensor"),
             different.len(),
             only_a.len(),
@@ -76,7 +79,8 @@ fn diff(args: &Diff, store: &Store, (a, b): (&Model, &Model), printer: &Printer)
             only_b.len(),
             args.b,
             size(report.shared_bytes)
-        )
+        ));
+        lines
     })?;
     Ok(if equal { ExitCode::SUCCESS } else { ExitCode::from(NO) })
 }

@@ -9,7 +9,9 @@ use serde::Serialize;
 use crate::{
     advice::Advice,
     args::{Export, ExportFormat},
+    door,
     format::{plural, size},
+    lines::Lines,
     printer::{Printer, VERSION},
     progress::Bar,
 };
@@ -59,14 +61,14 @@ pub(super) fn run(args: &Export, store: &Store, printer: &Printer) -> anyhow::Re
             0 => String::new(),
             count => format!("; left out {} that mlx-lm does without", plural(count, "tensor")),
         };
-        format!(
-            "{}: {} in {} and {}, {}{left_out}\n",
-            args.dir.display(),
+        Lines::of(&format!(
+            "{}: {} in {} and {}, {}{left_out}",
+            door::path(&args.dir),
             plural(outcome.tensors, "tensor"),
             plural(outcome.shards, "safetensors file"),
             plural(outcome.files, "companion file"),
             size(outcome.bytes)
-        )
+        ))
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 //! `gc`: delete what no name reaches.
 
-use std::{fmt::Write as _, process::ExitCode};
+use std::process::ExitCode;
 
 use longshore_manifest::{
     Digest, Store,
@@ -12,6 +12,7 @@ use crate::{
     args::Gc,
     duration, errors,
     format::{plural, size},
+    lines::Lines,
     printer::{Printer, VERSION},
     progress::Bar,
 };
@@ -51,31 +52,27 @@ pub(super) fn run(args: &Gc, store: &Store, printer: &Printer) -> anyhow::Result
         kept_bytes: outcome.young_bytes() + in_use_bytes(&outcome),
     };
     printer.report(&report, || {
-        let mut text = String::new();
+        let mut lines = Lines::new();
         if args.dry_run || printer.is_verbose() {
-            text.extend(outcome.blobs.iter().map(|(digest, bytes)| format!("{digest}  {}\n", size(*bytes))));
+            outcome.blobs.iter().for_each(|(digest, bytes)| lines.line(&format!("{digest}  {}", size(*bytes))));
         }
         let verb = if args.dry_run { "would free" } else { "freed" };
         let blobs = plural(outcome.blobs.len(), "blob");
-        let _ = match outcome.temporary_bytes {
-            0 => writeln!(text, "{verb} {} ({blobs})", size(outcome.bytes())),
-            left => writeln!(
-                text,
-                "{verb} {} ({blobs}, and {} that interrupted imports left)",
-                size(outcome.bytes()),
-                size(left)
-            ),
+        let and = match outcome.temporary_bytes {
+            0 => String::new(),
+            left => format!(", and {} that interrupted imports left", size(left)),
         };
+        lines.line(&format!("{verb} {} ({blobs}{and})", size(outcome.bytes())));
         if !outcome.young.is_empty() {
             let (blobs, bytes) = (plural(outcome.young.len(), "blob"), size(outcome.young_bytes()));
             let grace = duration::text(args.grace);
-            let _ = writeln!(text, "kept {blobs}, {bytes}, younger than {grace}; --grace 0s deletes such blobs too");
+            lines.line(&format!("kept {blobs}, {bytes}, younger than {grace}; --grace 0s deletes such blobs too"));
         }
         if !outcome.in_use.is_empty() {
             let (blobs, bytes) = (plural(outcome.in_use.len(), "blob"), size(in_use_bytes(&outcome)));
-            let _ = writeln!(text, "kept {blobs}, {bytes}, needed by a running import");
+            lines.line(&format!("kept {blobs}, {bytes}, needed by a running import"));
         }
-        text
+        lines
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 //! `import SOURCE NAME`: a checkpoint into the store.
 
-use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, process::ExitCode, sync::Arc, time::Instant};
 
 use anyhow::Context as _;
 use longshore_manifest::{Digest, Store};
@@ -12,9 +12,12 @@ use super::loss::Lost;
 use crate::{
     advice::Advice,
     args::{Import, Quantize},
-    format::{Align, facts, plural, seconds, size, table},
+    door,
+    format::{plural, seconds, size},
+    lines::Lines,
     printer::{FAINT, Printer, STRONG},
     progress::Bar,
+    table::{Align, facts, table},
 };
 
 /// The dry run's document, and what came of it.
@@ -69,7 +72,7 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
         requantize: args.requantize,
         global_scale: args.global_scale,
     };
-    let plan = Plan::new(source, &options).with_context(|| format!("cannot import {}", args.source.display()))?;
+    let plan = Plan::new(source, &options).with_context(|| format!("cannot import {}", door::path(&args.source)))?;
     check(args, &plan)?;
     let importance = args.importance.as_ref().map(ImportanceFile::open).transpose()?;
     if let Some(warning) = importance.as_ref().map(|file| file.check(&plan)).transpose()?.flatten() {
@@ -131,13 +134,16 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
         }
         lines.push(("took", seconds(report.seconds)));
         let digest = outcome.digest.short();
-        format!("{STRONG}{}{STRONG:#}  {digest}\n{}", args.name, facts(&lines, printer.columns()))
+        let mut text = Lines::new();
+        text.styled(STRONG, &args.name.to_string(), &format!("  {digest}"));
+        text.append(&facts(&lines, printer.columns()));
+        text
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Text of a dry run: every tensor with the rule that decided it.
-fn describe(plan: &Plan, room: Option<usize>) -> String {
+fn describe(plan: &Plan, room: Option<usize>) -> Lines {
     let columns = [
         ("TENSOR", Align::Left),
         ("DTYPE", Align::Left),
@@ -156,16 +162,15 @@ fn describe(plan: &Plan, room: Option<usize>) -> String {
             tensor.rule.to_string(),
         ]);
     }
-    let mut text = table(&columns, &rows, room);
+    let mut lines = table(&columns, &rows, room);
     for file in &plan.files {
-        let _ = writeln!(text, "{FAINT}file{FAINT:#} {}  {}", file.name, size(file.size));
+        lines.styled(FAINT, "file", &format!(" {}  {}", file.name, size(file.size)));
     }
-    let _ = writeln!(
-        text,
+    lines.line(&format!(
         "would store {} in {} from {} of tensors; nothing was written",
         size(plan.stored_bytes()),
         plural(plan.blobs.len(), "blob"),
         size(plan.source_bytes()),
-    );
-    text
+    ));
+    lines
 }

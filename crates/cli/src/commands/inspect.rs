@@ -1,6 +1,6 @@
 //! `inspect PATH`: headers only.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _, process::ExitCode};
+use std::{borrow::Cow, collections::BTreeMap, path::Path, process::ExitCode};
 
 use longshore_packer::{Member, Source, SourceTensor};
 use longshore_st_format::Limits;
@@ -8,8 +8,11 @@ use serde::Serialize;
 
 use crate::{
     args::Inspect,
-    format::{Align, count, facts, plain, plural, size, table},
+    door,
+    format::{count, plural, size},
+    lines::Lines,
     printer::{Printer, VERSION},
+    table::{Align, facts, table},
 };
 
 #[derive(Serialize)]
@@ -81,7 +84,7 @@ pub(super) fn run(args: &Inspect, printer: &Printer) -> anyhow::Result<ExitCode>
     for warning in &source.warnings {
         printer.warn(warning);
     }
-    printer.report(&report, || human(&report, printer.columns()))?;
+    printer.report(&report, || human(&report, &args.path, printer.columns()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -101,7 +104,7 @@ fn component<'a>(source: &'a Source, member: &'a Member) -> Option<Component<'a>
     })
 }
 
-fn human(report: &Report<'_>, room: Option<usize>) -> String {
+fn human(report: &Report<'_>, path: &Path, room: Option<usize>) -> Lines {
     let mut lines = vec![(
         "taken for",
         if report.components.is_empty() { format!("{} checkpoint", report.kind) } else { report.kind.clone() },
@@ -117,14 +120,16 @@ fn human(report: &Report<'_>, room: Option<usize>) -> String {
     }));
     lines.push(("files", plural(report.files.len(), "safetensors file")));
     lines.extend(report.metadata.iter().map(|(key, value)| ("metadata", format!("{key} = {value}"))));
-    let mut text = format!("{}\n{}", plain(&report.path), facts(&lines, room));
+    let mut text = Lines::of(&door::path(path));
+    text.append(&facts(&lines, room));
     if !report.tensors.is_empty() {
         let columns = [("TENSOR", Align::Left), ("DTYPE", Align::Left), ("SHAPE", Align::Left), ("FILE", Align::Left)];
         let row = |tensor: &Tensor<'_>| {
             let component = tensor.component.map_or_else(String::new, |component| format!("{component}/"));
             vec![component + tensor.name, tensor.dtype.to_string(), tensor.shape.to_string(), tensor.file.to_owned()]
         };
-        let _ = write!(text, "\n{}", table(&columns, &report.tensors.iter().map(row).collect::<Vec<_>>(), room));
+        text.line("");
+        text.append(&table(&columns, &report.tensors.iter().map(row).collect::<Vec<_>>(), room));
     }
     text
 }

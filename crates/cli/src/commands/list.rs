@@ -9,9 +9,11 @@ use longshore_manifest::{Digest, ModelName, Store, document::Import};
 use serde::Serialize;
 
 use crate::{
-    errors,
-    format::{Align, clock, size, table},
+    door, errors,
+    format::{clock, size},
+    lines::Lines,
     printer::{Printer, VERSION},
+    table::{Align, table},
 };
 
 #[derive(Serialize)]
@@ -82,7 +84,7 @@ pub(super) fn run(store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> 
     if report.models.is_empty() && report.unreadable.is_empty() {
         let root = store.root();
         let what = if root.exists() { "no models in" } else { "no store yet at" };
-        printer.note(&format!("{what} {}", root.display()));
+        printer.note(&format!("{what} {}", door::path(root)));
         if !printer.is_json() {
             printer.hint("longshore import SOURCE NAME adds one");
         }
@@ -90,9 +92,9 @@ pub(super) fn run(store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-fn human(report: &Report, room: Option<usize>) -> String {
+fn human(report: &Report, room: Option<usize>) -> Lines {
     if report.models.is_empty() {
-        return String::new();
+        return Lines::new();
     }
     let columns = [
         ("NAME", Align::Left),

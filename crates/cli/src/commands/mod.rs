@@ -25,6 +25,7 @@ use longshore_manifest::{Store, store::Owner};
 use crate::{
     advice::Advice,
     args::{Cli, Command, Global},
+    door,
     printer::Printer,
 };
 
@@ -69,12 +70,12 @@ fn open(global: &Global) -> anyhow::Result<Store> {
 
 /// Says what a directory is that can be no store.
 fn no_store(root: &Path, owner: Owner) -> Advice {
-    let path = root.display();
+    let path = door::path(root);
     let choose = "--store DIR or LONGSHORE_STORE names a store, or a directory that is empty or does not exist yet";
     if owner == Owner::HubCache {
         let snapshot = snapshot(root).unwrap_or_else(|| root.join("models--ORG--MODEL/snapshots/REVISION"));
         return Advice::input(format!("{path} is a Hugging Face hub cache, not a store"))
-            .hint(format!("longshore import {} NAME imports a model from it", snapshot.display()))
+            .hint(format!("longshore import {} NAME imports a model from it", door::path(snapshot)))
             .hint(choose);
     }
     Advice::input(format!("{path} is not a store: it holds other files")).hint(choose)

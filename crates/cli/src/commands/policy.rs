@@ -10,8 +10,10 @@ use serde::Serialize;
 use crate::{
     advice::Advice,
     args::{PolicySource, PolicyVerb},
-    format::facts,
+    door,
+    lines::Lines,
     printer::{Printer, VERSION},
+    table::facts,
 };
 
 #[derive(Serialize)]
@@ -54,7 +56,7 @@ pub(super) fn run(verb: &PolicyVerb, printer: &Printer) -> anyhow::Result<ExitCo
         PolicyVerb::Show(args) => {
             let policy = open(&args.policy)?;
             let report = Shown { version: VERSION, entry: Entry::from(&policy), toml: policy.source() };
-            printer.report(&report, || policy.source().to_owned())?;
+            printer.report(&report, || Lines::document(policy.source()))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -66,7 +68,7 @@ pub(super) fn open(source: &PolicySource) -> anyhow::Result<Policy> {
         PolicySource::BuiltIn(policy) => return Ok(policy.clone()),
         PolicySource::File(path) => path,
     };
-    let context = || format!("cannot read the policy {}", path.display());
+    let context = || format!("cannot read the policy {}", door::path(path));
     let text = read(path).with_context(context)?;
     Policy::parse(&text, &name(path)).with_context(context)
 }

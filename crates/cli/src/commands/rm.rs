@@ -1,6 +1,6 @@
 //! `rm NAME…`: remove names, and the blobs that only they reach.
 
-use std::{fmt::Write as _, process::ExitCode};
+use std::process::ExitCode;
 
 use longshore_manifest::{ModelName, Progress as _, Store};
 use serde::Serialize;
@@ -11,6 +11,7 @@ use crate::{
     errors,
     format::{plural, size},
     hints,
+    lines::Lines,
     printer::{Printer, VERSION},
     progress::Bar,
 };
@@ -59,18 +60,18 @@ pub(super) fn run(args: &Rm, store: &Store, printer: &Printer) -> anyhow::Result
         }
     }
     printer.report(&report, || {
-        let mut text = String::new();
+        let mut lines = Lines::new();
         for name in &report.removed {
-            let _ = writeln!(text, "removed {name}");
+            lines.line(&format!("removed {name}"));
         }
         if !report.removed.is_empty() {
-            let _ = writeln!(text, "freed {} ({})", size(report.freed_bytes), plural(report.freed_blobs, "blob"));
+            lines.line(&format!("freed {} ({})", size(report.freed_bytes), plural(report.freed_blobs, "blob")));
         }
         if report.kept_blobs > 0 {
             let (blobs, bytes) = (plural(report.kept_blobs, "blob"), size(report.kept_bytes));
-            let _ = writeln!(text, "kept {blobs}, {bytes}, needed by a running import");
+            lines.line(&format!("kept {blobs}, {bytes}, needed by a running import"));
         }
-        text
+        lines
     })?;
     Ok(ExitCode::from(failed))
 }

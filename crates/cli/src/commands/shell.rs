@@ -14,7 +14,7 @@ pub(super) fn completions(args: &Completions, printer: &Printer) -> anyhow::Resu
     check_plain(printer, "a completion script")?;
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "longshore", &mut script);
-    printer.data(&String::from_utf8_lossy(&script))?;
+    printer.own(&String::from_utf8_lossy(&script))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -30,7 +30,7 @@ pub(super) fn man(args: &Man, printer: &Printer) -> anyhow::Result<ExitCode> {
     }
     let mut page = Vec::new();
     clap_mangen::Man::new(command).render(&mut page)?;
-    printer.data(&String::from_utf8_lossy(&page))?;
+    printer.own(&String::from_utf8_lossy(&page))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -14,6 +14,7 @@ use crate::{
     args::Verify,
     errors::{is_of_machine, text},
     format::{plural, size},
+    lines::Lines,
     printer::{Printer, VERSION},
     progress::Bar,
 };
@@ -140,14 +141,15 @@ impl From<Unrepaired> for Bad {
     }
 }
 
-fn human(report: &Report) -> String {
-    let mut lines: String = report.bad.iter().map(Bad::line).collect();
+fn human(report: &Report) -> Lines {
+    let mut lines = Lines::new();
+    report.bad.iter().for_each(|bad| lines.line(&bad.line()));
     let mut repaired = String::new();
     if let Some(blobs) = &report.repaired {
-        lines.extend(blobs.iter().map(|blob| {
+        for blob in blobs {
             let Repaired { digest, problem, names, models, .. } = blob;
-            format!("{digest}  {}repaired; before: {problem}  ({})\n", called(names), needed(models))
-        }));
+            lines.line(&format!("{digest}  {}repaired; before: {problem}  ({})", called(names), needed(models)));
+        }
         repaired = format!("{} repaired, ", blobs.len());
     }
     let checked = format!(
@@ -157,16 +159,17 @@ fn human(report: &Report) -> String {
         plural(report.models, "model")
     );
     match report.bad.len() {
-        0 => format!("{lines}{checked}: {repaired}all good\n"),
-        bad => format!("{lines}{checked}: {repaired}{bad} bad\n"),
+        0 => lines.line(&format!("{checked}: {repaired}all good")),
+        bad => lines.line(&format!("{checked}: {repaired}{bad} bad")),
     }
+    lines
 }
 
 impl Bad {
     fn line(&self) -> String {
         let digest = self.digest.map_or_else(String::new, |digest| format!("{digest}  "));
         let why = self.not_repaired.as_ref().map(|why| format!("; not repaired: {why}")).unwrap_or_default();
-        format!("{digest}{}{}{why}  ({})\n", called(&self.names), self.problem, needed(&self.models))
+        format!("{digest}{}{}{why}  ({})", called(&self.names), self.problem, needed(&self.models))
     }
 }
 

@@ -15,7 +15,7 @@ use longshore_manifest::{
 use longshore_packer::{ExportError, ImportError, PlanError, RepairError};
 use longshore_quant::policy::PolicyError;
 
-use crate::advice::Advice;
+use crate::{advice::Advice, door};
 
 /// The hints of an error and of its causes, each once.
 pub(crate) fn of(error: &anyhow::Error) -> Vec<String> {
@@ -120,7 +120,7 @@ fn of_gc(error: &GcError) -> Option<String> {
         GcError::Unreadable { name, .. } => Some(format!(
             "longshore verify says what is wrong; longshore rm {name} removes the name, and then gc can go on"
         )),
-        GcError::Lease { dir, .. } => Some(format!("if no import is running, remove {}", dir.display())),
+        GcError::Lease { dir, .. } => Some(format!("if no import is running, remove {}", door::path(dir))),
         _ => None,
     }
 }

@@ -9,6 +9,8 @@ use longshore_manifest::open_regular;
 use longshore_packer::SourceError;
 use longshore_st_format::{HeaderError, OpenError};
 
+use crate::door;
+
 const LFS: &str = "this is a Git LFS pointer in place of the file: git lfs pull fetches it";
 const NO_MODEL: &str = "name the directory that holds a checkpoint's config.json and .safetensors files";
 
@@ -28,7 +30,7 @@ pub(super) fn of_source(error: &SourceError) -> Option<String> {
 /// A name on a hub looks like a path; everything else is a path that leads nowhere.
 fn of_absent(path: &Path) -> String {
     let parts: Vec<Component<'_>> = path.components().collect();
-    let path = path.display();
+    let path = door::path(path);
     match parts.as_slice() {
         [Component::Normal(home), ..] if *home == "~" => {
             "~ is the shell's: it stands for a home directory only where it is not quoted".into()

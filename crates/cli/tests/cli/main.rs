@@ -7,6 +7,7 @@ mod disk;
 mod foreign;
 mod gc;
 mod help;
+mod hostile;
 mod journey;
 mod json;
 mod kill;
@@ -21,5 +22,7 @@ mod policy;
 mod repair;
 mod special;
 mod support;
+#[cfg(unix)]
+mod terminal;
 mod together;
 mod usage;

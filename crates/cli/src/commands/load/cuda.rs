@@ -1,6 +1,6 @@
 //! `load NAME --device cuda`: onto a device, and how fast that was beside the link.
 
-use std::{fmt::Write as _, process::ExitCode, time::Instant};
+use std::{process::ExitCode, time::Instant};
 
 use longshore_loader_cuda::{CallError, CudaError, Device, LoadOptions, LoadReport, Loader, LoaderOptions, ProbeError};
 use longshore_manifest::{
@@ -19,6 +19,7 @@ use crate::{
     args::Load,
     errors::text,
     format::{plural, seconds, size, three_digits, to_f64},
+    lines::Lines,
     printer::Printer,
     progress::Bar,
 };
@@ -75,7 +76,7 @@ pub(super) fn run(args: &Load, ordinal: u32, store: &Store, printer: &Printer) -
     Ok(ExitCode::SUCCESS)
 }
 
-fn human(args: &Load, name: &str, report: &Report) -> String {
+fn human(args: &Load, name: &str, report: &Report) -> Lines {
     let mut text = report.heading(args, &format!("on {} ({name})", report.device));
     let line = |time: f64| {
         let found = rate(report.bytes, time);
@@ -83,25 +84,25 @@ fn human(args: &Load, name: &str, report: &Report) -> String {
         format!("{} ({} GB/s, {share} of the limit)", seconds(time), three_digits(found))
     };
     if let Some(Start { context_seconds, .. }) = &report.start {
-        let _ = writeln!(text, "  context   {}, counted with no load", seconds(*context_seconds));
+        text.line(&format!("  context   {}, counted with no load", seconds(*context_seconds)));
     }
     if let Some(first) = report.seconds.first() {
-        let _ = writeln!(text, "  first     {}, pinned memory made", line(*first));
+        text.line(&format!("  first     {}, pinned memory made", line(*first)));
     }
     if let Some(Start { steady_seconds: Some(steady), .. }) = &report.start {
-        let _ = writeln!(text, "  steady    {}, the median of {}", line(*steady), report.seconds.len() - 1);
+        text.line(&format!("  steady    {}, the median of {}", line(*steady), report.seconds.len() - 1));
     }
     report.limit(&mut text);
     if let Some(Cold { bytes, io_uring_bytes }) = &report.cold {
         let how = if *io_uring_bytes > 0 { "by io_uring" } else { "by pread" };
-        let _ = writeln!(text, "  cold      {} of the first read past the page cache, {how}", size(*bytes));
+        text.line(&format!("  cold      {} of the first read past the page cache, {how}", size(*bytes)));
     }
     if let Some(Verified { blobs, partly_read }) = &report.verified {
-        let _ = write!(text, "  verified  {}", plural(*blobs, "blob"));
-        if *partly_read > 0 {
-            let _ = write!(text, "; {} read in part and not verified", plural(*partly_read, "blob"));
-        }
-        text.push('\n');
+        let rest = match partly_read {
+            0 => String::new(),
+            blobs => format!("; {} read in part and not verified", plural(*blobs, "blob")),
+        };
+        text.line(&format!("  verified  {}{rest}", plural(*blobs, "blob")));
     }
     report.memory(&mut text, "");
     text

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     args::Load,
     format::{plural, size},
+    lines::Lines,
     printer::Printer,
     progress::Bar,
 };
@@ -63,7 +64,7 @@ pub(super) fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-fn human(args: &Load, model: &Model, report: &Report) -> String {
+fn human(args: &Load, model: &Model, report: &Report) -> Lines {
     let mut text = match report.read_bytes {
         None => report.heading(args, "on the host, mapped and not copied"),
         Some(read) => {

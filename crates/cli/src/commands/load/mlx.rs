@@ -20,7 +20,7 @@ use super::{
     refusals::{corrupt, no_match},
     report::{Report, peak_rss},
 };
-use crate::{advice::Advice, args::Load, errors::text, printer::Printer, progress::Bar};
+use crate::{advice::Advice, args::Load, errors::text, lines::Lines, printer::Printer, progress::Bar};
 
 pub(super) fn run(
     args: &Load,
@@ -60,7 +60,7 @@ pub(super) fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-fn human(args: &Load, outcome: Option<LoadOutcome>, report: &Report) -> String {
+fn human(args: &Load, outcome: Option<LoadOutcome>, report: &Report) -> Lines {
     let how = match outcome {
         Some(outcome) if outcome.mapped_bytes == 0 => "copied once",
         Some(outcome) if outcome.copied_bytes == 0 => "mapped and not copied",

@@ -1,12 +1,11 @@
 //! Report of a load: one document, of which each device fills in its part, and the lines for people that devices share.
 
-use std::fmt::Write as _;
-
 use serde::Serialize;
 
 use crate::{
     args::Load,
     format::{plural, seconds, size, three_digits, to_f64},
+    lines::Lines,
     printer::VERSION,
 };
 
@@ -95,22 +94,22 @@ impl Report {
     }
 
     /// The loaded model, and its present state.
-    pub(super) fn heading(&self, args: &Load, place: &str) -> String {
-        format!("{}: {}, {} {place}\n", args.name, plural(self.tensors, "tensor"), size(self.bytes))
+    pub(super) fn heading(&self, args: &Load, place: &str) -> Lines {
+        Lines::of(&format!("{}: {}, {} {place}", args.name, plural(self.tensors, "tensor"), size(self.bytes)))
     }
 
     /// Time of each load, and the bound beside it.
-    pub(super) fn timings(&self, text: &mut String, args: &Load) {
+    pub(super) fn timings(&self, lines: &mut Lines, args: &Load) {
         let loaded = if args.verify { "loaded and verified" } else { "loaded" };
         let line = |time| format!("{} ({} GB/s)", seconds(time), three_digits(rate(self.bytes, time)));
         for time in &self.seconds {
-            let _ = writeln!(text, "  {loaded} in {}", line(*time));
+            lines.line(&format!("  {loaded} in {}", line(*time)));
         }
-        self.limit(text);
+        self.limit(lines);
     }
 
     /// The bound.
-    pub(super) fn limit(&self, text: &mut String) {
+    pub(super) fn limit(&self, lines: &mut Lines) {
         let Bound { what, gb_per_s, seconds: least } = &self.bound;
         let rate = format!("{} GB/s", three_digits(*gb_per_s));
         let found = match least {
@@ -118,13 +117,13 @@ impl Report {
             None if gb_per_s.is_nan() => "could not be measured".to_owned(),
             None => rate,
         };
-        let _ = writeln!(text, "  limit     {found}: {what}");
+        lines.line(&format!("  limit     {found}: {what}"));
     }
 
     /// Memory that the load took, with a remark.
-    pub(super) fn memory(&self, text: &mut String, rest: &str) {
+    pub(super) fn memory(&self, lines: &mut Lines, rest: &str) {
         if let Some(peak) = self.peak_rss {
-            let _ = writeln!(text, "  peak memory {}{rest}", size(peak));
+            lines.line(&format!("  peak memory {}{rest}", size(peak)));
         }
     }
 }

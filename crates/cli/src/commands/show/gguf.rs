@@ -9,8 +9,10 @@ use super::stored::{digest, stored_size};
 use crate::{
     advice::Advice,
     args::Show,
-    format::{facts, size},
+    format::size,
+    lines::Lines,
     printer::{Printer, STRONG, VERSION},
+    table::facts,
 };
 
 #[derive(Serialize)]
@@ -51,7 +53,7 @@ pub(super) fn run(args: &Show, model: &Model, printer: &Printer) -> anyhow::Resu
     Ok(ExitCode::SUCCESS)
 }
 
-fn human(report: &Report<'_>, room: Option<usize>) -> String {
+fn human(report: &Report<'_>, room: Option<usize>) -> Lines {
     let lines = [
         digest(&report.digest),
         ("architecture", report.architecture.to_owned()),
@@ -63,5 +65,8 @@ fn human(report: &Report<'_>, room: Option<usize>) -> String {
         ("weights", "one GGUF file, which is listed and verified, and not read".to_owned()),
     ];
     let known: Vec<_> = lines.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-    format!("{STRONG}{}{STRONG:#}\n{}", report.name, facts(&known, room))
+    let mut text = Lines::new();
+    text.styled(STRONG, &report.name.to_string(), "");
+    text.append(&facts(&known, room));
+    text
 }

@@ -16,8 +16,10 @@ use self::stored::{digest, stored_size};
 use super::loss::Lost;
 use crate::{
     args::Show,
-    format::{Align, count, facts, plural, size, table, to_f64},
+    format::{count, plural, size, to_f64},
+    lines::Lines,
     printer::{Printer, STRONG, VERSION},
+    table::{Align, facts, table},
 };
 
 #[derive(Serialize)]
@@ -215,7 +217,7 @@ fn imported(import: &Import) -> String {
     text
 }
 
-fn human(report: &Report<'_>, room: Option<usize>) -> String {
+fn human(report: &Report<'_>, room: Option<usize>) -> Lines {
     let mut lines = vec![digest(&report.digest)];
     lines.extend(report.facts.architecture.iter().map(|architecture| ("architecture", architecture.clone())));
     lines.push(("parameters", count(report.parameters)));
@@ -259,8 +261,11 @@ fn human(report: &Report<'_>, room: Option<usize>) -> String {
         bytes,
         bits_per_weight: to_f64(bytes) * 8.0 / to_f64(report.parameters.max(1)),
     }));
-    let facts = facts(&lines, room);
-    let mut text = format!("{STRONG}{}{STRONG:#}\n{facts}\n{}", report.name, table(&columns, &rows, room));
+    let mut text = Lines::new();
+    text.styled(STRONG, &report.name.to_string(), "");
+    text.append(&facts(&lines, room));
+    text.line("");
+    text.append(&table(&columns, &rows, room));
     if let Some(tensors) = &report.tensors {
         let mut columns = vec![
             ("TENSOR", Align::Left),
@@ -288,8 +293,8 @@ fn human(report: &Report<'_>, room: Option<usize>) -> String {
             }
             row
         };
-        text.push('\n');
-        text.push_str(&table(&columns, &tensors.iter().map(row).collect::<Vec<_>>(), room));
+        text.line("");
+        text.append(&table(&columns, &tensors.iter().map(row).collect::<Vec<_>>(), room));
     }
     text
 }
