@@ -45,6 +45,12 @@ def version(python: Path, package: str) -> str:
     return subprocess.run([str(python), "-c", asked], capture_output=True, text=True, check=True).stdout.strip()
 
 
+def mlx_device(python: Path) -> str:
+    """Returns what MLX computes on in an environment: `Metal` or `the CPU`."""
+    asked = [str(python), str(PROGRAMS / "mlx_device.py")]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def ours(*words: str | Path, store: Path) -> list[str | Path]:
     """Builds a command line of longshore."""
     return [longshore.program(), "--quiet", "--json", "--store", store, *words]

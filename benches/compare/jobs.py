@@ -5,14 +5,14 @@ import os
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import memory
 import pages
 from turns import Unavailable
 
@@ -154,7 +154,7 @@ def execute(command: list[str | Path], environment: dict[str, str] | None = None
         raise Failed(f"{Path(words[0]).name} ended with {process.returncode}: {reason.strip()}")
     # The kernel's figure includes the memory of this process before the other program replaced it, so it is used only
     # where no other figure exists.
-    largest = watch.rss or usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    largest = watch.rss or memory.largest(usage.ru_maxrss)
     answer = _json(printed)
     times = (answer.get("seconds"), answer.get("cpu"))
     own, cpu = (value if isinstance(value, float) else None for value in times)
@@ -202,26 +202,7 @@ class _Watch:
 
     def _look(self) -> None:
         while not self._stop.wait(0.005):
-            seen = list(_memory(self._pid))
+            seen = list(memory.of_tree(self._pid))
             if seen:
                 self.rss = max(self.rss or 0, *(rss for rss, _ in seen))
                 self.private = max(self.private or 0, sum(private for _, private in seen))
-
-
-def _memory(pid: int) -> Iterator[tuple[int, int]]:
-    """Yields two numbers of bytes for a process and for each process that it started.
-
-    They are the largest memory so far, and the current memory that no file backs.
-    """
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return
-    lines = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
-    sizes = {key: int(lines[key].split()[0]) * 1024 for key in ("VmHWM", "RssAnon", "RssShmem") if key in lines}
-    if "VmHWM" in sizes:
-        # Shared memory counts as well, because no file on a disk backs it.
-        yield sizes["VmHWM"], sizes.get("RssAnon", 0) + sizes.get("RssShmem", 0)
-    for child in children:
-        yield from _memory(int(child))

@@ -96,7 +96,7 @@ def of_weights(rows: list[dict[str, str]]) -> dict[str, list[Bar]]:
         bits = "8 bits" if "8" in row["format"] else "4 bits"
         rate = float(row["weights_per_s"]) / 1e6
         kind = "ours" if row["peer"] == "longshore" else "peer"
-        cores = {"one": "one core", "all": "all cores"}[row["cores"]]
+        cores = {"one": "one core", "all": "all cores", "gpu": "Metal"}[row["cores"]]
         bar = Bar(f"{row['peer']}: {row['format']}, {cores}", rate, f"{rate:,.0f}", kind)
         groups.setdefault(f"{bits}, millions of weights a second", []).append(bar)
     return {group: sorted(bars, key=lambda bar: -bar.value) for group, bars in groups.items()}

@@ -4,8 +4,8 @@
     python3 benches/compare/readme.py              # between the lines `<!-- begin record -->` and `<!-- end record -->`
     python3 benches/compare/readme.py --check      # exit status 1 if they are not what the files say
 
-benches/README.md gets a table and a picture of each subject, README.md one table with a few rows of them. Of each subject the newest
-record is shown. It needs nothing but Python 3.10.
+benches/README.md gets a section for each backend: the host, MLX and CUDA, with a table of each subject on the host and of each device
+that has a record. README.md gets one table with a few rows of them. The newest record of a subject is shown, and of a device. It needs nothing but Python 3.10.
 """
 
 import argparse
@@ -35,6 +35,7 @@ def quantize(rows: Rows) -> list[list[str]]:
     found = {
         (row["peer"], row["format"], row["profile"], row["cores"]): row for row in rows if row["operation"] == "encode"
     }
+    where = _mlx_cores(rows)
 
     def speed(peer: str, name: str, profile: str, cores: str) -> str:
         row = found.get((peer, name, profile, cores))
@@ -45,11 +46,16 @@ def quantize(rows: Rows) -> list[list[str]]:
         cells = [
             speed("longshore", name, "plus", "one"),
             speed("longshore", name, "plus", "all"),
-            speed(*mlx, "", "one"),
+            speed(*mlx, "", where),
         ]
         cells += [speed(*ggml, "", cores) if ggml else "—" for cores in ("one", "all")]
         table.append([name, *cells, speed(*candle, "", "one") if candle else "—"])
     return table
+
+
+def _mlx_cores(rows: Rows) -> str:
+    """What MLX was timed on: `gpu` with Metal, else `one` core."""
+    return "gpu" if any(row["peer"] == "mlx" and row["cores"] == "gpu" for row in rows) else "one"
 
 
 def ledger(rows: Rows) -> list[list[str]]:
@@ -95,48 +101,107 @@ def dedup(rows: Rows) -> list[list[str]]:
     return table
 
 
-# Of each subject: the title of its section, what makes its table, and what has to be said beside it.
-SECTIONS: dict[str, tuple[str, Callable[[Rows], list[list[str]]], str]] = {
-    "quantize": (
-        "Quantizing a matrix in memory, weights per second",
-        quantize,
-        "The formats of ggml and candle (Q4_1, Q8_0, MXFP4) are others of a similar size, and read F32. MLX is its CPU backend, on one core; what it is made for is Metal.",
-    ),
+def cuda(rows: Rows) -> list[list[str]]:
+    """Returns the table of loads into the memory of a device, and of decoding there."""
+    table = [["model", "program", "first", "steady", "rate", "of the limit"]]
+    for row in rows:
+        who = f"{row['peer']} {row['version']}".strip() + f": {row['operation']}"
+        who = f"**{who}**" if row["peer"] == "longshore" else f"*{row['operation']}*" if row["peer"] == "limit" else who
+        times = [_seconds(row[column]) if row[column] else "—" for column in ("first_seconds", "steady_seconds")]
+        rate = f"{float(row['gb_per_s']):,.1f} GB/s" if row["gb_per_s"] else "—"
+        ratio = f"{float(row['ratio']):.2f}" if row["ratio"] else "—"
+        table.append([row["model"], who, *times, row["note"] or rate, ratio])
+    return table
+
+
+CPU_BACKEND = "is its CPU backend, on one core; what it is made for is Metal."
+
+
+def _on_metal(rows: Rows) -> bool:
+    """Whether MLX ran on Metal: it says so with its version, or in the column of cores."""
+    return any(row.get("cores") == "gpu" or row.get("version", "").endswith("on Metal") for row in rows)
+
+
+def _about_quantize(rows: Rows) -> str:
+    formats = "The formats of ggml and candle (Q4_1, Q8_0, MXFP4) are others of a similar size, and read F32."
+    return f"{formats} MLX runs on Metal." if _on_metal(rows) else f"{formats} MLX {CPU_BACKEND}"
+
+
+def _about_save(rows: Rows) -> str:
+    syncs = "Only Longshore hashes and syncs what it writes; the time of syncing is added to the others."
+    backend = "mlx-lm runs on Metal." if _on_metal(rows) else "mlx-lm runs on MLX's CPU backend; what it is made for is Metal."
+    return f"{syncs} {backend}"
+
+
+def _about_mlx(rows: Rows) -> str:
+    return "MLX computes on Metal." if _on_metal(rows) else "MLX computes on its CPU backend; what it is made for is Metal."
+
+
+def _say(text: str) -> Callable[[Rows], str]:
+    return lambda _: text
+
+
+Section = tuple[str, Callable[[Rows], list[list[str]]], Callable[[Rows], str]]
+
+# Of each subject on the host: the title of its table, what makes the table, and what has to be said beside it.
+HOST: dict[str, Section] = {
+    "quantize": ("Quantizing a matrix in memory, weights per second", quantize, _about_quantize),
     "import": (
         "Importing a checkpoint as it is",
         ledger,
-        "cp and sha256sum leave the files unsynced: the time of syncing is added.",
+        _say("cp and sha256sum leave the files unsynced: the time of syncing is added."),
     ),
-    "save": (
-        "Quantizing a checkpoint and saving it",
+    "save": ("Quantizing a checkpoint and saving it", ledger, _about_save),
+    "verify": ("Verifying what is stored", ledger, _say("")),
+    "load": (
+        "Loading into host memory, until every byte was read once by one thread",
         ledger,
-        "Only Longshore hashes and syncs what it writes; the time of syncing is added to the others. mlx-lm runs on MLX's CPU backend; what it is made for is Metal.",
+        _say("The loaders that need PyTorch are made to fill a GPU; here they bring tensors to host memory, without one."),
     ),
-    "verify": ("Verifying what is stored", ledger, ""),
-    "load": ("Loading into host memory, until every byte was read once by one thread", ledger, "The loaders that need PyTorch are made to fill a GPU; here they bring tensors to host memory, without one."),
-    "dedup": ("Variants and fine-tunes of one model, stored together", dedup, ""),
+    "dedup": ("Variants and fine-tunes of one model, stored together", dedup, _say("")),
 }
+# The same of the other backends, which are a subject each.
+MLX: Section = ("Loading as MLX arrays, until every byte was read once by one thread", ledger, _about_mlx)
+CUDA: Section = (
+    "Loading into device memory, and decoding there",
+    cuda,
+    _say("Steady is the median of the loads after the first. The limit of a load is pinned memory copied over the same streams; that of a kernel, a copy on the device."),
+)
 
 
 def figures(home: Path, page: Path) -> str:
-    """Every subject: a heading, a table and a picture."""
-    parts = []
-    for subject, (title, make, remark) in SECTIONS.items():
+    """A section for each backend: of the host each subject, of the others each device."""
+    parts = ["### Host"]
+    for subject, section in HOST.items():
         newest = _newest(home, subject)
-        if newest is None:
-            continue
-        rows = _rows(newest)
-        machine, date = newest.parent.parent.name, newest.parent.name
-        shown = newest.with_suffix(".txt")
-        picture = newest.with_suffix(".svg")
-        size = f", {rows[0]['model']} of {int(rows[0]['bytes']) / 1e9:.2f} GB" if rows[0].get("start") else ""
-        link = f"[the record]({_link(shown, page)})"
-        head = f"### {title}\n\nOn `{machine}`, {date}{size}: `{_command(shown, subject)}`; the rest is in {link}."
-        parts.append(f"{head} {remark}".rstrip())
-        parts.append(_markdown(make(rows)))
-        if picture.exists():
-            parts.append(f"![{title}]({_link(picture, page)})")
+        if newest is not None:
+            parts += _section(newest, page, section)
+    for name, subject, section in (("MLX", "mlx", MLX), ("CUDA", "cuda", CUDA)):
+        parts.append(f"### {name}")
+        machines = _newest_of_each(home, subject)
+        if not machines:
+            parts.append(f"No device has a record yet: `{COMMAND.format(subject=subject)}` makes one.")
+        for newest in machines:
+            parts += _section(newest, page, section, of_device=True)
     return "\n\n".join(parts)
+
+
+def _section(path: Path, page: Path, section: Section, *, of_device: bool = False) -> list[str]:
+    """A heading, a table and a picture of one record."""
+    title, make, remark = section
+    rows = _rows(path)
+    machine, date = path.parent.parent.name, path.parent.name
+    shown, picture = path.with_suffix(".txt"), path.with_suffix(".svg")
+    size = f", {rows[0]['model']} of {int(rows[0]['bytes']) / 1e9:.2f} GB" if rows[0].get("start") else ""
+    link = f"[the record]({_link(shown, page)})"
+    heading = f"#### {title}{f', on `{machine}`' if of_device else ''}"
+    head = f"{heading}\n\nOn `{machine}`, {date}{size}: `{_command(shown, path.stem)}`; the rest is in {link}."
+    # Programs come second where models come first.
+    words = (0, 1) if make is cuda else (0,)
+    parts = [f"{head} {remark(rows)}".rstrip(), _markdown(make(rows), words)]
+    if picture.exists():
+        parts.append(f"![{title}]({_link(picture, page)})")
+    return parts
 
 
 # What the short table shows: a subject, our operation in words, its name in the record, and for each program beside it the peer and
@@ -158,8 +223,10 @@ SPEEDS = [
 ]
 SUMMARY = (
     "The ratio says how many times as fast Longshore was. Each program has the number of threads with which it was fastest; the time of syncing "
-    "what it wrote is added. MLX and mlx-lm ran on MLX's CPU backend: what they are made for is Metal."
+    "what it wrote is added."
 )
+ON_CPU = "MLX and mlx-lm ran on MLX's CPU backend: what they are made for is Metal."
+ON_METAL = "MLX and mlx-lm ran on Metal."
 
 
 def summary(home: Path, _page: Path) -> str:
@@ -184,10 +251,11 @@ def summary(home: Path, _page: Path) -> str:
                 table.append([what, _time(ours), f"{called}: {_time(theirs)}", _ratio(ratio)])
     newest = _newest(home, "quantize")
     if newest is not None:
+        where = _mlx_cores(_rows(newest))
         found = {
             (row["peer"], row["format"], row["profile"]): float(row["weights_per_s"])
             for row in _rows(newest)
-            if row["operation"] == "encode" and row["cores"] == "one"
+            if row["operation"] == "encode" and row["cores"] == ("one" if row["peer"] != "mlx" else where)
         }
         used.append(newest)
         for what, scheme, others in SPEEDS:
@@ -200,7 +268,8 @@ def summary(home: Path, _page: Path) -> str:
     machines = " and ".join(f"`{name}`" for name in sorted({path.parent.parent.name for path in used}))
     dates = " and ".join(sorted({path.parent.name for path in used}))
     head = ", ".join(part for part in (f"On {machines}, {dates}", model) if part)
-    return f"{head}. {SUMMARY}\n\n{_markdown(table, (0, 1, 2))}" if used else ""
+    backend = ON_METAL if any(_on_metal(_rows(path)) for path in used) else ON_CPU
+    return f"{head}. {SUMMARY} {backend}\n\n{_markdown(table, (0, 1, 2))}" if used else ""
 
 
 def _fastest(rows: Rows, peer: str, operation: str) -> dict[str, str] | None:
@@ -244,6 +313,14 @@ def _newest(home: Path, subject: str) -> Path | None:
     return max(
         home.glob(f"*/*/{subject}.csv"), key=lambda path: (path.parent.name, path.parent.parent.name), default=None
     )
+
+
+def _newest_of_each(home: Path, subject: str) -> list[Path]:
+    """The newest record of each device that has one, in the order of the devices' names."""
+    newest: dict[str, Path] = {}
+    for path in sorted(home.glob(f"*/*/{subject}.csv"), key=lambda path: path.parent.name):
+        newest[path.parent.parent.name] = path
+    return [newest[name] for name in sorted(newest)]
 
 
 def _markdown(table: list[list[str]], words: tuple[int, ...] = (0,)) -> str:

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Compares Longshore with programs for the same tasks, in one run on this machine.
 
-    python3 benches/compare/run.py all                   # checks the answers, then times them; prints tables
-    python3 benches/compare/run.py all --record          # and writes the tables under benches/record/
+    python3 benches/compare/run.py host                  # every subject in host memory: checks the answers, then times them
+    python3 benches/compare/run.py mlx                   # loading as MLX arrays: on Metal on a Mac, else on the CPU
+    python3 benches/compare/run.py cuda                  # everything that needs a CUDA device
+    python3 benches/compare/run.py host --record         # and writes the tables under benches/record/
     python3 benches/compare/run.py import --bytes 4e9    # one subject, on larger checkpoints
 
 Needs Python 3.10, Rust, a C++ compiler and the network, but no packages: the program creates its own environment under
@@ -22,7 +24,8 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "python"))
 import environment  # noqa: E402
 
-ORDER = ["quantize", "import", "save", "verify", "load", "dedup"]
+# What runs on the host: the other subjects are a backend each.
+HOST = ["quantize", "import", "save", "verify", "load", "dedup"]
 
 
 def main() -> int:
@@ -40,14 +43,14 @@ def main() -> int:
         verb = verbs.add_parser(name, help=module.__doc__.splitlines()[0])
         _common(verb, module)
         module.arguments(verb)
-    verb = verbs.add_parser("all", help="Every subject in turn, each with its defaults.")
+    verb = verbs.add_parser("host", help="Every subject of the host in turn, each with its defaults.")
     _common(verb, None)
     contest.arguments(verb)
     modules["load"].torch(verb)
     args = parser.parse_args()
 
     wrong = False
-    for name in ORDER if args.subject == "all" else [args.subject]:
+    for name in HOST if args.subject == "host" else [args.subject]:
         try:
             report = modules[name].run(_filled(args, modules[name]))
         except jobs.Failed as failure:

@@ -5,6 +5,8 @@ import sys
 import time
 from pathlib import Path
 
+import memory
+
 
 class Worker:
     """A running program that answers `ok SECONDS` or `error REASON` to each line."""
@@ -24,11 +26,7 @@ class Worker:
         """Returns the processor seconds of the program's threads, or None where the system does not report them."""
         # The kernel updates a thread's count when the thread leaves its processor, which it does soon after an answer.
         time.sleep(0.001)
-        try:
-            threads = list(Path(f"/proc/{self._process.pid}/task").glob("*/schedstat"))
-            return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9 if threads else None
-        except (OSError, IndexError):
-            return None
+        return memory.processor_seconds(self._process.pid)
 
 
 def last_line(done: subprocess.CalledProcessError) -> str:

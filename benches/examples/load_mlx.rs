@@ -1,4 +1,4 @@
-//! Loads a stored model as MLX arrays for `benches/compare/run.py load`: `PROGRAM STORE NAME`.
+//! Loads a stored model as MLX arrays for `benches/compare/run.py load` and `mlx`: `PROGRAM STORE NAME [copied]`.
 //!
 //! Like the example `load`, it then reads every byte once and prints the sum of the bytes with the times, as a line of
 //! JSON.
@@ -10,16 +10,21 @@ fn main() -> anyhow::Result<()> {
 
     use anyhow::Context;
     use longshore_benches::words::report;
-    use longshore_loader_mlx::{LoadOptions, MlxWeights, Tensor};
+    use longshore_loader_mlx::{LoadOptions, Memory, MlxWeights, Tensor};
     use longshore_manifest::{Store, weights::OpenOptions};
     use mlx_rs::Array;
 
     let mut args = std::env::args().skip(1);
     let (root, name) = args.next().zip(args.next()).context("expected STORE NAME")?;
+    let memory = match args.next().as_deref() {
+        None => Memory::Automatic,
+        Some("copied") => Memory::Copied,
+        Some(other) => anyhow::bail!("expected `copied` or nothing after NAME, found {other:?}"),
+    };
     let started = Instant::now();
     let store = Store::open(root)?;
     let mut weights = MlxWeights::open(&store, &store.model(&name.parse()?)?, &OpenOptions::default())?;
-    weights.load(&LoadOptions::default())?;
+    weights.load(&LoadOptions { memory, ..LoadOptions::default() })?;
     let loaded = started.elapsed();
 
     let mut arrays: Vec<&Array> = Vec::new();

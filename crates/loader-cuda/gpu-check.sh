@@ -4,6 +4,9 @@
 #   gpu-check.sh prepare KIT    with a network and no device: fills the directory KIT
 #   gpu-check.sh run KIT [OUT]  with a device and no network: uses KIT, writes CSV and logs to OUT
 #
+# `benches/compare/run.py cuda` does both where there is a network and a device. OUT/record is a record of the device: `run.py cuda --out OUT
+# --record` takes it into benches/record.
+#
 # KIT holds what a bare machine lacks: test and example binaries, the wheels of other loaders, and these scripts. The
 # machine needs a driver; PyTorch and the sanitizer are used where installed. `run` keeps to eight minutes
 # (GPU_CHECK_SECONDS): it leaves out steps that would take longer, and says so in summary.csv. It exits with 1 if a step
@@ -134,6 +137,7 @@ run() {
         echo "peers,left out: no PyTorch,0" >> "$out/summary.csv"
     fi
     python3 "$kit/gpu-check/table.py" "$out" > "$out/loads.csv"
+    python3 "$kit/gpu-check/record.py" "$out" || { failed=1; echo "no record was written" >&2; }
     cat "$out/summary.csv" "$out/loads.csv"
     exit "$failed"
 }
@@ -179,5 +183,5 @@ case ${1:-} in
     run) run "${2:?KIT}" "${3:-}" ;;
     # Steps of `run` that are more than one command.
     sanitized | cold) "$@" ;;
-    *) sed -n 2,11p "$0" >&2; exit 2 ;;
+    *) sed -n 2,14p "$0" >&2; exit 2 ;;
 esac

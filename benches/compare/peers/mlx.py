@@ -1,4 +1,4 @@
-"""MLX through Python, on its CPU backend, which runs quantization on one core."""
+"""MLX through Python: on its CPU backend, which runs quantization on one core, and on Metal where there is one."""
 
 import time
 
@@ -22,6 +22,11 @@ def version() -> str:
     return mx.__version__
 
 
+def places() -> list[str]:
+    """Returns what MLX is timed on: one core, and the GPU where there is Metal."""
+    return ["one", "gpu"] if mx.metal.is_available() else ["one"]
+
+
 class Mlx:
     """The weights as an array, and the parts of each format."""
 
@@ -31,28 +36,28 @@ class Mlx:
         mx.eval(self._weights)
         self._parts: dict[str, tuple[mx.array, ...]] = {}
 
-    def encode(self, name: str) -> Task:
-        """Returns the task that quantizes BF16."""
+    def encode(self, name: str, place: str = "one") -> Task:
+        """Returns the task that quantizes BF16, on one core or on the GPU."""
         return Task(
             NAME,
             "encode",
             name,
             "",
-            "one",
-            lambda: timed(lambda: self._encode(name)),
+            place,
+            lambda: timed(lambda: self._encode(name, place)),
             time.process_time,
             self._weights.nbytes,
         )
 
-    def decode(self, name: str) -> Task:
-        """Returns the task that decodes the last encoded tensor to BF16."""
+    def decode(self, name: str, place: str = "one") -> Task:
+        """Returns the task that decodes the last encoded tensor to BF16, on one core or on the GPU."""
         return Task(
             NAME,
             "decode",
             name,
             "",
-            "one",
-            lambda: timed(lambda: self._decode(name)),
+            place,
+            lambda: timed(lambda: self._decode(name, place)),
             time.process_time,
             self._weights.nbytes,
         )
@@ -70,13 +75,17 @@ class Mlx:
             )
         return np.array(self._decode(name).view(mx.uint16))
 
-    def _encode(self, name: str) -> None:
+    def _encode(self, name: str, place: str = "one") -> None:
         self._parts.pop(name, None)
-        parts = tuple(mx.quantize(self._weights, **FORMATS[name]))
+        parts = tuple(mx.quantize(self._weights, **FORMATS[name], stream=_device(place)))
         mx.eval(*parts)
         self._parts[name] = parts
 
-    def _decode(self, name: str) -> mx.array:
-        restored = mx.dequantize(*self._parts[name], **FORMATS[name], dtype=mx.bfloat16)
+    def _decode(self, name: str, place: str = "one") -> mx.array:
+        restored = mx.dequantize(*self._parts[name], **FORMATS[name], dtype=mx.bfloat16, stream=_device(place))
         mx.eval(restored)
         return restored
+
+
+def _device(place: str) -> mx.DeviceType:
+    return mx.gpu if place == "gpu" else mx.cpu

@@ -52,8 +52,9 @@ def _numpy():
 @kind("mlx", "mlx")
 def _mlx():
     import mlx.core as mx
+    import mlx_device
 
-    mx.set_default_device(mx.cpu)
+    mlx_device.choose()
 
     def load(files: list[str]) -> Arrays:
         loaded = [pair for file in files for pair in mx.load(file).items()]

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-import mlx.core as mx
+import mlx_device
 from mlx_lm.utils import load_model, quantize_model, save_config, save_model
 
 FORMATS = {
@@ -27,7 +27,7 @@ FORMATS = {
 def main() -> None:
     """Converts once."""
     source, out, name = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-    mx.set_default_device(mx.cpu)
+    mlx_device.choose()
     started, spent = time.perf_counter(), time.process_time()
     with contextlib.redirect_stdout(sys.stderr):
         model, config = load_model(source, lazy=True)

@@ -25,7 +25,7 @@ TURNS = 5
 # For each kind of programs/loaders.py: its name in the table, its threads, and its method.
 LOADERS = {
     "numpy": ("safetensors numpy", "1", "copies each tensor"),
-    "mlx": ("mlx", "up to 4", "mx.load and mx.eval: on its CPU backend, reads each file into memory"),
+    "mlx": ("mlx", "up to 4", "mx.load and mx.eval: reads each file into memory"),
 }
 TORCH = {
     "torch-mmap": ("torch", "1", "torch.load(mmap=True) of a file of its own: maps it"),
@@ -66,15 +66,15 @@ def run(args: argparse.Namespace) -> Ledger:
         "GB/S counts the bytes of all tensors over WALL, the time until every byte was read once. Where OPEN is a small part of WALL, reading dominates.",
         "RSS includes the pages of mapped files, which other processes share; PRIVATE is memory that no file backs: a copy of the weights, where there is one, and the memory of Python and PyTorch themselves.",
         "fastsafetensors, flashpack, run:ai's streamer and tensorizer are made to fill a GPU; here they bring tensors to host memory, without one.",
-        "They load only the first model, because each takes seconds to start. MLX runs on its CPU backend where there is no Metal.",
+        "They load only the first model, because each takes seconds to start. MLX runs on its CPU backend where there is no Metal: its version says which.",
         "Python's imports and start are in neither time; a program starts anew for each run.",
         f"cold: {contest.DRIVES}.",
     ]
     return ledger
 
 
-def _model(ledger: Ledger, args: argparse.Namespace, model: Model, quantize: str | None) -> None:
-    """Compares the loaders on one stored model, and on files with the same tensors."""
+def stored(ledger: Ledger, model: Model, quantize: str | None) -> tuple["Race", Model, Path]:
+    """Imports a model, and returns the race of its loaders, the model whose files have the same tensors, and the store."""
     name = f"{model.name} {quantize or 'BF16'}"
     note(f"checking {name}")
     store = contest.fresh(f"kept-{model.name}-{quantize}")
@@ -85,9 +85,14 @@ def _model(ledger: Ledger, args: argparse.Namespace, model: Model, quantize: str
         contest.ask("export", "m", out, "--format", "mlx", store=store)
         model = Model(name, out)
         ledger.input.append(f"{name}: {quantize} of every matrix, and what longshore exports of it for mlx-lm")
-    files = tensors.files(model.path)
     size = sum(tensor.end - tensor.start for tensor in tensors.every(model.path))
-    race = _Race(ledger, name, size, tensors.total(model.path), tensors.hashes(model.path))
+    return Race(ledger, name, size, tensors.total(model.path), tensors.hashes(model.path)), model, store
+
+
+def _model(ledger: Ledger, args: argparse.Namespace, model: Model, quantize: str | None) -> None:
+    """Compares the loaders on one stored model, and on files with the same tensors."""
+    race, model, store = stored(ledger, model, quantize)
+    name, files = race.name, tensors.files(model.path)
     blobs = sorted((store / "blobs").iterdir())
     program = longshore.example("load")
     stacked = any(".experts." in name for name in race.hashes)
@@ -113,47 +118,53 @@ def _model(ledger: Ledger, args: argparse.Namespace, model: Model, quantize: str
         files,
         plain=True,
     )
-    _mlx(ledger, race, store, blobs)
-    _python(race, "peers", LOADERS, files)
+    mlx(ledger, race, store, blobs)
+    python(race, "peers", LOADERS, files)
     # Each of these loaders takes seconds to start, so they load only the first model.
     if name == ledger.jobs[0].model:
         if args.torch is None:
             ledger.unavailable[", ".join(peer for peer, _, _ in TORCH.values())] = WANTS_TORCH
         else:
-            _python(race, args.torch, TORCH, files)
+            python(race, args.torch, TORCH, files)
     ledger.jobs += contest.limits(model, "memcpy", "read")
     for job in ledger.jobs[-2:]:
         job.model = name
 
 
-def _python(race: "_Race", where: str, kinds: dict[str, tuple[str, str, str]], files: list[Path]) -> None:
+def python(race: "Race", where: str, kinds: dict[str, tuple[str, str, str]], files: list[Path]) -> None:
     """Adds the loaders of one environment, or of an interpreter that has them."""
     for kind, (peer, threads, how) in kinds.items():
         enter = partial(_enter, race, {"install": "torch"}.get(where, where), kind, peer, how, threads, files)
         contest.attempt(race.ledger, peer, enter)
 
 
-def _enter(race: "_Race", where: str, kind: str, peer: str, how: str, threads: str, files: list[Path]) -> None:
-    python = contest.interpreter(where) if where in ("peers", "torch") else where
-    begin = [python, PROGRAMS / "loaders.py", kind]
+def _enter(race: "Race", where: str, kind: str, peer: str, how: str, threads: str, files: list[Path]) -> None:
+    interpreter = contest.interpreter(where) if where in ("peers", "torch") else where
+    begin = [interpreter, PROGRAMS / "loaders.py", kind]
     race.ledger.versions[peer] = jobs.execute([*begin, "--version"]).answer["version"]
+    if kind == "mlx":
+        race.ledger.versions[peer] += f" on {contest.mlx_device(Path(interpreter))}"
     out = contest.fresh(f"files-{kind}-{race.name.replace(' ', '-')}")
     made = [Path(path) for path in jobs.execute([*begin, "--prepare", out, *files]).answer["files"]]
     race.enter(peer, how, begin, list(map(str, made)), made, threads=threads)
 
 
-def _mlx(ledger: Ledger, race: "_Race", store: Path, blobs: list[Path]) -> None:
+def mlx(ledger: Ledger, race: "Race", store: Path, blobs: list[Path], *, peer: str = "longshore to MLX", memory: str = "") -> None:
     """Adds Longshore's loader of MLX arrays, where it is built."""
 
     def enter() -> None:
         program = longshore.example("load_mlx")
-        how = "maps each blob and gives MLX its memory on Metal; on the CPU MLX copies it"
-        race.enter("longshore to MLX", how, [program], [str(store), "m"], blobs, threads="all", named=False)
+        how = {
+            "": "maps each blob and gives MLX its memory, where MLX takes it",
+            "copied": "reads each blob into MLX's own memory",
+        }[memory]
+        words = [str(store), "m", *([memory] if memory else [])]
+        race.enter(peer, how, [program], words, blobs, threads="all", named=False)
 
-    contest.attempt(ledger, "longshore to MLX", enter)
+    contest.attempt(ledger, peer, enter)
 
 
-class _Race:
+class Race:
     """The loaders of one model. All of them must load the same bytes."""
 
     def __init__(self, ledger: Ledger, name: str, size: int, total: str, hashes: dict[str, str]) -> None:

@@ -61,7 +61,7 @@ def _weights(shape: tuple[int, int]) -> np.ndarray:
 
 
 def _cores(cores: str) -> str:
-    return "one core" if cores == "one" else "all cores"
+    return {"one": "one core", "all": "all cores", "gpu": "Metal"}[cores]
 
 
 def _widened(bits: np.ndarray) -> np.ndarray:
@@ -95,12 +95,12 @@ class Contest:
         """Yields all tasks in the order of the table."""
         yield from (self.ours.memcpy(cores) for cores in CORES)
         for scheme in SCHEMES:
-            yield self.mlx.encode(scheme)
+            yield from (self.mlx.encode(scheme, place) for place in mlx.places())
             yield from (self.ours.encode(scheme, profile, cores) for cores in CORES for profile in PROFILES)
             if scheme == "int4":
                 yield self.ours.encode(scheme, "best", "one")
         for scheme in SCHEMES:
-            yield self.mlx.decode(scheme)
+            yield from (self.mlx.decode(scheme, place) for place in mlx.places())
             yield from (self.ours.decode(scheme, cores) for cores in CORES)
         if self.ggml:
             yield from (self.ggml.encode(name, cores) for name in ggml.FORMATS for cores in CORES)
@@ -130,6 +130,10 @@ class Contest:
             decoders[ggml.NAME] = self.ggml.decoded
         if self.candle:
             decoders[candle.NAME] = lambda name: self.candle.decoded(name, self.scratch)
+        # The bits of Metal are not those of the CPU backend, so only their error is checked.
+        for task in [t for t in self.tasks.values() if t.cores == "gpu" and t.operation == "encode"]:
+            task.once()
+            self._check_error(task, _widened(self.mlx.decoded(task.format)))
         for task in [t for t in self.tasks.values() if t.peer in decoders and t.operation == "encode"]:
             note(f"checking {task.peer} {task.format}")
             task.once()

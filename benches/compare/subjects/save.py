@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> Ledger:
     ledger.notes = [
         "GB/S counts the checkpoint's bytes over WALL + SYNC. SYNC is the time of one syncfs afterwards, for the bytes that the program had not synced: only longshore",
         "syncs, and only longshore hashes its output. Times of mlx-lm and gguf leave out Python's imports; those of longshore and candle are whole.",
-        "mlx-lm runs on MLX's CPU backend, on one core, but is made for Metal. gguf and candle run on one core too; longshore uses all.",
+        "mlx-lm runs on Metal where there is one, and else on MLX's CPU backend, on one core; the versions above say which. gguf and candle run on one core too; longshore uses all.",
         "All quantize every matrix, the embeddings and routers included (--policy uniform); vectors stay as they are.",
         f"A program whose first run takes more than {jobs.LONG_SECONDS:.0f} s is not run again.",
     ]
@@ -86,11 +86,11 @@ def _mlx(ledger: Ledger, model: Model, name: str) -> None:
 
     def check() -> None:
         python = contest.interpreter("mlx-lm")
-        ledger.versions["mlx-lm"] = f"{contest.version(python, 'mlx-lm')} on mlx {contest.version(python, 'mlx')}"
+        ledger.versions["mlx-lm"] = f"{contest.version(python, 'mlx-lm')} on mlx {contest.version(python, 'mlx')} on {contest.mlx_device(python)}"
         job = Job(
             "mlx-lm",
             name,
-            "lazily loaded, quantized on one core, saved in shards; nothing is synced",
+            "lazily loaded, quantized on MLX's device, saved in shards; nothing is synced",
             "1",
             [python, PROGRAMS / "mlx_convert.py", model.path, out, name],
             model.bytes,
@@ -99,7 +99,8 @@ def _mlx(ledger: Ledger, model: Model, name: str) -> None:
             model=model.name,
         )
         job.prepare()
-        jobs.execute(job.command)
+        # Of the CPU backend, whose bits the profile `mlx` has.
+        jobs.execute(job.command, {"LONGSHORE_BENCH_MLX": "cpu"})
         ledger.jobs.append(job)
         _same(ledger, model, name, out)
         job.clear()

@@ -6,8 +6,10 @@
 //! a [`ProbeError`].
 //!
 //! ```no_run
-//! use longshore_loader_cuda::{CudaWeights, LoadOptions};
-//! use longshore_manifest::{ModelName, Store, weights::plan::Selection};
+//! use longshore_loader_cuda::{
+//!     CudaWeights, LoadOptions,
+//!     manifest::{ModelName, Store, weights::plan::Selection},
+//! };
 //!
 //! fn load(store: &Store, name: &ModelName) -> Result<CudaWeights, Box<dyn std::error::Error>> {
 //!     let model = store.model(name)?;
@@ -26,6 +28,9 @@
 //! - Loaded arrays are handed on as addresses with a stream and an event, as [`dlpack`] capsules that keep the memory
 //!   alive, or as copies that cudarc owns ([`CudaArray::to_cuda_slice`]).
 //! - [`dequantize`] decodes quantized tensors in device memory. [`CudaTensor::dequantize`] decodes a loaded tensor.
+//!
+//! The crates whose types are part of this interface are re-exported as [`cudarc`], [`manifest`], [`quant`] and [`st_format`], so that a
+//! program needs to depend on this crate alone.
 //!
 //! # Implementation
 //!
@@ -72,8 +77,6 @@ mod load;
 mod read;
 mod weights;
 
-pub use cudarc;
-
 pub use decoded::{CudaFloat, CudaFloats, DecodeError};
 pub use device::Device;
 pub use driver::{CallError, Driver, ProbeError};
@@ -81,6 +84,11 @@ pub use error::CudaError;
 pub use load::{LoadOptions, LoadReport, Loader, LoaderOptions};
 pub use read::ColdReads;
 pub use weights::{CudaArray, CudaComponent, CudaTensor, CudaWeights};
+
+pub use cudarc;
+pub use longshore_manifest as manifest;
+pub use longshore_quant as quant;
+pub use longshore_st_format as st_format;
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

@@ -9,8 +9,9 @@ use longshore_manifest::{Model, Store, document::Quantization, weights::OpenOpti
 use longshore_quant::FloatType;
 
 #[cfg(any(target_os = "macos", longshore_mlx))]
-use crate::backend::{self, MlxError, Tensor};
+use crate::backend;
 use crate::{
+    MlxError, Tensor,
     map::FileError,
     plan::Plan,
     source::{Index, OpenError},
@@ -23,7 +24,6 @@ use crate::{
 #[derive(Debug)]
 pub struct MlxWeights {
     index: Index,
-    #[cfg(any(target_os = "macos", longshore_mlx))]
     tensors: Option<Vec<Tensor>>,
 }
 
@@ -83,7 +83,6 @@ pub enum LoadError {
     #[error(transparent)]
     File(#[from] FileError),
     /// MLX failed.
-    #[cfg(any(target_os = "macos", longshore_mlx))]
     #[error("cannot load {}", tensor.as_ref().map_or("the tensors".into(), |name| format!("tensor {name:?}")))]
     Mlx {
         /// The tensor, where it was about one.
@@ -100,6 +99,12 @@ pub enum GetError {
     /// There is no tensor of this name.
     #[error("there is no tensor {name:?}")]
     Missing {
+        /// The name.
+        name: String,
+    },
+    /// This build has no MLX, so that nothing is ever loaded.
+    #[error("tensor {name:?} is not loaded: this build has no MLX back end")]
+    NotBuilt {
         /// The name.
         name: String,
     },
@@ -143,11 +148,7 @@ impl MlxWeights {
     }
 
     fn of(index: Index) -> Self {
-        Self {
-            index,
-            #[cfg(any(target_os = "macos", longshore_mlx))]
-            tensors: None,
-        }
+        Self { index, tensors: None }
     }
 
     /// Makes the arrays, in place of any that were loaded before: every file is mapped once, and arrays are views of the mapping, or of
@@ -185,19 +186,13 @@ impl MlxWeights {
 
     /// Frees the arrays. Clones of them live on, and so does the memory that they view. The weights can be loaded again.
     pub fn release(&mut self) {
-        #[cfg(any(target_os = "macos", longshore_mlx))]
-        {
-            self.tensors = None;
-        }
+        self.tensors = None;
     }
 
     /// Whether the arrays are there.
     #[must_use]
     pub fn is_loaded(&self) -> bool {
-        #[cfg(any(target_os = "macos", longshore_mlx))]
-        return self.tensors.is_some();
-        #[cfg(not(any(target_os = "macos", longshore_mlx)))]
-        false
+        self.tensors.is_some()
     }
 
     /// The tensor of this name. Components may have tensors of one name: where more than one was opened, this is the tensor of the
@@ -205,11 +200,15 @@ impl MlxWeights {
     ///
     /// # Errors
     ///
-    /// [`GetError::Missing`], and [`GetError::NotLoaded`] before [`load`](Self::load) and after [`release`](Self::release).
-    #[cfg(any(target_os = "macos", longshore_mlx))]
+    /// [`GetError::Missing`], and [`GetError::NotLoaded`] before [`load`](Self::load) and after [`release`](Self::release), which is
+    /// [`GetError::NotBuilt`] in a build without MLX.
     pub fn get(&self, name: &str) -> Result<&Tensor, GetError> {
         let at = self.index.position(name).ok_or_else(|| GetError::Missing { name: name.into() })?;
-        self.tensors.as_ref().map(|tensors| &tensors[at]).ok_or_else(|| GetError::NotLoaded { name: name.into() })
+        let is_built = cfg!(any(target_os = "macos", longshore_mlx));
+        self.tensors.as_ref().map(|tensors| &tensors[at]).ok_or_else(|| match is_built {
+            true => GetError::NotLoaded { name: name.into() },
+            false => GetError::NotBuilt { name: name.into() },
+        })
     }
 
     /// The number of tensors.

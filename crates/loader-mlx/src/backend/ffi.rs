@@ -18,16 +18,7 @@ use std::{
 use mlx_rs::{Array, Stream};
 use mlx_sys::{mlx_array, mlx_stream};
 
-/// An operation that MLX refuses or cannot carry out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("MLX cannot {operation}: {message}")]
-#[non_exhaustive]
-pub struct MlxError {
-    /// The requested action.
-    pub operation: &'static str,
-    /// MLX's error.
-    pub message: String,
-}
+use crate::MlxError;
 
 unsafe extern "C" {
     /// The handler of mlx-rs, which keeps the text for the errors that it returns.

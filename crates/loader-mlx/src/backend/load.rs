@@ -14,15 +14,14 @@ use longshore_manifest::document::Role;
 use mlx_rs::Array;
 
 use super::{
-    Tensor,
     base::{Base, is_taken},
-    ffi::{self, MlxError},
-    quantized::{GLOBAL_SCALE, QuantizedTensor, mlx_dtype},
+    ffi,
+    quantized::{GLOBAL_SCALE, mlx_dtype},
     reader::{self, Failure},
     view::{cast, copied, empty, multiply, view},
 };
 use crate::{
-    LoadError, LoadOptions, LoadOutcome, Memory,
+    LoadError, LoadOptions, LoadOutcome, Memory, MlxError, QuantizedTensor, Tensor,
     plan::{Place, Plan, Window},
     source::{Index, Indexed, IndexedPart},
 };

@@ -1,64 +1,23 @@
-//! Quantized tensors, and what MLX does with them.
+//! What MLX does with quantized tensors.
 
 #![expect(unsafe_code, reason = "mlx-rs knows the affine mode alone")]
 
-use std::ffi::{CStr, c_int};
+use std::ffi::c_int;
 
-use longshore_quant::{FloatType, Format, Scheme};
+use longshore_quant::FloatType;
 use mlx_rs::Array;
 use mlx_sys::{mlx_optional_dtype, mlx_optional_int};
 
 use super::{
-    ffi::{MlxError, handle, op},
+    ffi::{handle, op},
     view::{cast, multiply, reshape, slice},
 };
+use crate::{MlxError, QuantizedTensor};
 
 /// MLX's global scale divides by the largest value of a scale times that of a code, 448 × 6; the store's multiplies.
 pub(super) const GLOBAL_SCALE: f32 = 2688.0;
 
-/// A quantized tensor `[…, out, in]`: its parts as MLX's quantized operations take them.
-///
-/// ```no_run
-/// # fn run(weights: &longshore_loader_mlx::MlxWeights, x: &mlx_rs::Array) -> Result<(), Box<dyn std::error::Error>> {
-/// let weight = weights.get("model.layers.0.mlp.up_proj.weight")?.quantized().ok_or("it is not quantized")?;
-/// let y = weight.matmul(x)?; // [tokens, out] of x [tokens, in]
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct QuantizedTensor {
-    /// The packed codes: U32 `[…, out, in × bits / 32]`.
-    pub weight: Array,
-    /// The scales, `[…, out, in / group]`: floats of an affine scheme, U8 of the others.
-    pub scale: Array,
-    /// The biases, shaped like the scales; affine schemes only.
-    pub bias: Option<Array>,
-    /// The global scale in MLX's form: F32, the store's times 2,688, for the whole tensor or `[experts, 1, 1]`.
-    pub global_scale: Option<Array>,
-    /// The scheme.
-    pub scheme: Scheme,
-}
-
 impl QuantizedTensor {
-    /// The mode, as MLX's operations call it: `affine`, `nvfp4`, `mxfp4` or `mxfp8`.
-    #[must_use]
-    pub fn mode(&self) -> &'static str {
-        self.c_mode().to_str().expect("the modes are ASCII")
-    }
-
-    /// Elements that share a scale.
-    #[must_use]
-    pub fn group_size(&self) -> i32 {
-        c_int::try_from(self.scheme.group_size()).expect("a group has at most 128 elements")
-    }
-
-    /// Bits per code.
-    #[must_use]
-    pub fn bits(&self) -> i32 {
-        self.scheme.bits().into()
-    }
-
     /// The values `[…, out, in]`: the bits of `mx.dequantize`, in `dtype` or else as MLX chooses, which is the scales' type for affine
     /// schemes, F32 where there is a global scale and BF16 otherwise. Where every expert has a global scale of its own, MLX has no such
     /// operation: the values are then decoded without and multiplied in F32.
@@ -183,15 +142,6 @@ impl QuantizedTensor {
         let Some(scale) = &self.global_scale else { return Ok(values) };
         let scale = if scale.size() == 1 { &reshape(scale, &[])? } else { scale };
         multiply(&values, &multiplier(scale)?)
-    }
-
-    fn c_mode(&self) -> &'static CStr {
-        match self.scheme.format() {
-            Format::Nvfp4 => c"nvfp4",
-            Format::Mxfp4 => c"mxfp4",
-            Format::Mxfp8 => c"mxfp8",
-            _ => c"affine",
-        }
     }
 }
 

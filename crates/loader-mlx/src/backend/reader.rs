@@ -30,7 +30,7 @@ use rustix::{
     param::page_size,
 };
 
-use super::ffi::{MlxError, op};
+use super::ffi::op;
 use crate::{
     map::{FileError, MappedFile},
     plan::Window,

@@ -7,7 +7,7 @@ use std::ffi::c_int;
 use mlx_rs::Array;
 use mlx_sys::mlx_dtype;
 
-use super::ffi::{MlxError, made, op};
+use super::ffi::{made, op};
 use crate::{dtype::Element, map::MappedFile, plan::Window, source::IndexedPart};
 
 pub(super) fn dtype(element: Element) -> mlx_dtype {

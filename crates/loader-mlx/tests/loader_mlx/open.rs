@@ -1,6 +1,6 @@
 //! Facts known before anything is loaded, with MLX or without.
 
-use longshore_loader_mlx::{LoadOptions, MlxWeights, OpenError};
+use longshore_loader_mlx::{GetError, LoadOptions, MlxWeights, OpenError};
 use longshore_manifest::weights::{OpenOptions, Weights};
 use longshore_packer::PlanOptions;
 use longshore_quant::Scheme;
@@ -84,5 +84,7 @@ fn a_build_without_mlx_says_so() {
     } else {
         assert!(chain(&outcome.unwrap_err()).contains("no MLX back end"));
         assert!(!weights.is_loaded());
+        assert!(matches!(weights.get("a"), Err(GetError::NotBuilt { name }) if name == "a"));
+        assert!(matches!(weights.get("b"), Err(GetError::Missing { name }) if name == "b"));
     }
 }

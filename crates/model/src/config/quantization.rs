@@ -165,10 +165,8 @@ impl SourceQuantization {
     /// Returns the coding of the weight of the module at path `module`, or `None` if the description excludes the
     /// module.
     ///
-    /// Looks the module up in [`Self::overrides`], and by whole name in [`Self::skipped`]. [`NamedModules`] also knows
+    /// Looks the module up in [`Self::overrides`], and by whole name in [`Self::skipped`]. `NamedModules` also knows
     /// the names that other tools give to a module, and patterns.
-    ///
-    /// [`NamedModules`]: crate::modules::NamedModules
     #[must_use]
     pub fn of_module(&self, module: &str) -> Option<&WeightCoding> {
         match self.overrides.get(module) {

@@ -11,6 +11,7 @@
 
 mod error;
 mod extent;
+mod glob;
 mod piece;
 mod select;
 mod selection;

@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use globset::{Glob, GlobMatcher, GlobSet, GlobSetBuilder};
 use longshore_st_format::{Dtype, Shape};
 
 use super::{
     Cast, Extent, LoadPlanError, Origin, PartView, Selection, Shard, ShardAxis, View,
+    glob::{Glob, GlobMatcher, GlobSet, GlobSetBuilder},
     selection::expert,
     shard::{Body, ShareProblem},
 };

@@ -28,6 +28,7 @@ pub struct Selection {
     /// Names of selected tensors, in addition to those that match a glob. Each must exist.
     pub names: Vec<String>,
     /// Globs of selected tensors, in addition to those in `names`. If both lists are empty, all tensors are selected.
+    /// Without the feature `glob`, one that is given here or in `shards` is an error.
     pub globs: Vec<String>,
     /// Layers whose tensors are selected.
     pub layers: Option<Layers>,

@@ -1,6 +1,6 @@
-use mlx_rs::Array;
+//! A loaded tensor.
 
-use super::QuantizedTensor;
+use crate::{Array, QuantizedTensor};
 
 /// A loaded tensor.
 #[derive(Debug, Clone)]
@@ -40,7 +40,8 @@ impl Tensor {
     }
 
     /// Its arrays.
-    pub(super) fn arrays(&self) -> impl Iterator<Item = &Array> {
+    #[cfg(any(target_os = "macos", longshore_mlx))]
+    pub(crate) fn arrays(&self) -> impl Iterator<Item = &Array> {
         let parts = match self {
             Self::Plain(array) => [Some(array), None, None, None],
             Self::Quantized(QuantizedTensor { weight, scale, bias, global_scale, .. }) => {
