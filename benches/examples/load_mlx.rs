@@ -11,7 +11,7 @@ fn main() -> anyhow::Result<()> {
     use anyhow::Context;
     use longshore_benches::words::report;
     use longshore_loader_mlx::{LoadOptions, Memory, MlxWeights, Tensor};
-    use longshore_manifest::{Store, weights::OpenOptions};
+    use longshore_manifest::{Store, weights::plan::Selection};
     use mlx_rs::Array;
 
     let mut args = std::env::args().skip(1);
@@ -23,7 +23,7 @@ fn main() -> anyhow::Result<()> {
     };
     let started = Instant::now();
     let store = Store::open(root)?;
-    let mut weights = MlxWeights::open(&store, &store.model(&name.parse()?)?, &OpenOptions::default())?;
+    let mut weights = MlxWeights::open(&store, &store.model(&name.parse()?)?, &Selection::default())?;
     weights.load(&LoadOptions { memory, ..LoadOptions::default() })?;
     let loaded = started.elapsed();
 

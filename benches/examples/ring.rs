@@ -32,7 +32,7 @@ use longshore_loader_cuda::{ColdReads, Device, Driver, LoadOptions, Loader, Load
 use longshore_manifest::{
     Config, Descriptor, Manifest, ModelName, Store,
     document::{BlobEntry, Facts, Import, TensorEntry, TensorTable},
-    weights::plan::Selection,
+    weights::{Source, plan::Selection},
 };
 use longshore_st_format::{Dtype, Layout, Shape};
 
@@ -98,6 +98,7 @@ fn measure(args: &Args, root: &Path) -> anyhow::Result<()> {
         &[("read into buffers", ColdReads::Direct)]
     };
     let loader = Loader::new(&Device::of(&driver, 0)?, &made)?;
+    let source = Source::of_model(&store, &store.model(&"bench:ring".parse()?)?)?;
     let mut ways: Vec<_> = ways.iter().map(|(name, cold)| (Way::new(name), *cold, 0, 0)).collect();
     for _ in 0..args.rounds {
         if args.cold {
@@ -111,7 +112,7 @@ fn measure(args: &Args, root: &Path) -> anyhow::Result<()> {
                 evict(&paths)?;
             }
             let options = LoadOptions { cold: *cold, reuse: false, ..Default::default() };
-            let weights = loader.load_table(&store, &table, &Selection::default(), &options)?;
+            let weights = loader.load_source(&source, &Selection::default(), &options)?;
             let report = weights.report();
             way.times.push(report.time);
             (*past, *ring) = (report.direct_bytes, report.ring_bytes);

@@ -1,13 +1,18 @@
 //! The arguments, and the help that explains them.
 
 use std::{
+    ffi::OsString,
     num::NonZero,
+    ops::Range,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use longshore_manifest::ModelName;
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{OsStringValueParser, TypedValueParser as _},
+};
+use longshore_manifest::{ModelName, NameError, weights::plan::TensorParallel};
 use longshore_quant::{FloatType, Profile, Scheme, policy::Policy};
 
 use crate::candidates::{self, offers};
@@ -175,18 +180,25 @@ pub(crate) struct Show {
 
 /// Load a model and say how fast that was
 ///
-/// On the host, loading maps every blob and copies nothing; the limit that is printed beside it is a plain loop that opens, maps and
-/// touches the same files in the same run. As MLX arrays, they are views of the mapped blobs or of one copy, as MLX takes them, and the
-/// limit reads every byte once.
+/// A model is a name in the store, or a path: the directory of a checkpoint or of a pipeline, or safetensors files. An argument is a path
+/// if it begins with `/`, `./` or `../` or ends in `.safetensors` or `.gguf`, so that `./qwen3` is a directory and `qwen3` a
+/// model. Nothing is stored.
+///
+/// On the host, loading maps every file and copies nothing; the limit that is printed beside it is a plain loop that opens, maps and
+/// touches the same files in the same run. As MLX arrays, they are views of the mapped files or of one copy, as MLX takes them, and the
+/// limit reads every byte once. What --shard or --experts cuts into pieces, and what --dtype converts, is copied, and so much memory is
+/// said before.
 #[derive(Debug, Args)]
 pub(crate) struct Load {
-    /// The model
-    pub(crate) name: ModelName,
+    /// The model: a name, a directory, or safetensors files; `./` before a name makes it a path
+    #[arg(required = true, value_name = "NAME|DIR|FILE")]
+    #[arg(value_parser = OsStringValueParser::new().try_map(parse_target))]
+    pub(crate) target: Vec<Target>,
     /// Where to: host, mlx, cuda or cuda:N
     #[arg(long, value_name = "D", default_value = "host", value_parser = offers(candidates::DEVICES, parse_device))]
     #[arg(hide_possible_values = true)]
     pub(crate) device: Device,
-    /// Convert plain float tensors: f32, bf16 or f16; not on the host, where they are mapped
+    /// Convert to f32, bf16 or f16: floats are cast, codes decoded; integers stay
     #[arg(long, value_name = "D", value_parser = offers(candidates::FLOATS, parse_float))]
     #[arg(hide_possible_values = true)]
     pub(crate) dtype: Option<FloatType>,
@@ -196,7 +208,17 @@ pub(crate) struct Load {
     /// Only this component of a pipeline
     #[arg(long, value_name = "C")]
     pub(crate) component: Option<String>,
-    /// Hash the blobs that are loaded, in the same pass
+    /// Only these layers: A up to but without B; what belongs to no layer is left out
+    #[arg(long, value_name = "A..B", value_parser = parse_range)]
+    pub(crate) layers: Option<Range<u64>>,
+    /// Of the experts of each layer only these: A up to but without B
+    #[arg(long, value_name = "A..B", value_parser = parse_range)]
+    pub(crate) experts: Option<Range<u64>>,
+    /// Share K, from 1, of N tensor-parallel devices: q, k, v, gate, up, embedding and head by rows, o and down by columns, experts
+    /// likewise, all else whole
+    #[arg(long, value_name = "K/N", value_parser = parse_share)]
+    pub(crate) shard: Option<TensorParallel>,
+    /// Hash the blobs that are loaded, in the same pass; files outside of a store have no digest
     #[arg(long)]
     pub(crate) verify: bool,
     /// Load so many times
@@ -416,6 +438,55 @@ fn parse_profile(text: &str) -> Result<Profile, longshore_quant::UnknownProfile>
 
 fn parse_float(text: &str) -> Result<FloatType, String> {
     text.to_ascii_uppercase().parse().map_err(|_| "expected f32, bf16 or f16".into())
+}
+
+/// Model to load.
+#[derive(Debug, Clone)]
+pub(crate) enum Target {
+    /// In the store.
+    Name(ModelName),
+    /// Anywhere else.
+    Path(PathBuf),
+}
+
+fn parse_target(text: OsString) -> Result<Target, NameError> {
+    let path = Path::new(&text);
+    let bytes = text.as_encoded_bytes();
+    let separated = |dot: &[u8]| bytes.strip_prefix(dot).is_some_and(|rest| matches!(rest, [] | [b'/', ..]));
+    let is_weights = || path.extension().is_some_and(|end| end == "safetensors" || end == "gguf");
+    let is_windows = || cfg!(windows) && bytes.contains(&b'\\');
+    if path.has_root() || separated(b".") || separated(b"..") || is_weights() || is_windows() {
+        return Ok(Target::Path(text.into()));
+    }
+    text.to_string_lossy().parse().map(Target::Name)
+}
+
+/// Most numbers of a range.
+const MAX_RANGE: u64 = 1 << 20;
+
+fn parse_range(text: &str) -> Result<Range<u64>, String> {
+    let expected = || "expected A..B, two numbers of which the second is larger, such as 0..4".to_owned();
+    let (start, end) = text.split_once("..").ok_or_else(expected)?;
+    let number = |text: &str| text.parse::<u64>().map_err(|_| expected());
+    let range = number(start)?..number(end)?;
+    if range.is_empty() {
+        return Err(expected());
+    }
+    if range.end - range.start > MAX_RANGE {
+        return Err(format!("expected at most {MAX_RANGE} numbers"));
+    }
+    Ok(range)
+}
+
+fn parse_share(text: &str) -> Result<TensorParallel, String> {
+    let expected = || "expected K/N, the share K of N, such as 1/4: K from 1 to N".to_owned();
+    let (share, of) = text.split_once('/').ok_or_else(expected)?;
+    let number = |text: &str| text.parse::<u64>().map_err(|_| expected());
+    let (share, of) = (number(share)?, number(of)?);
+    if share == 0 || share > of {
+        return Err(expected());
+    }
+    Ok(TensorParallel { rank: share - 1, of })
 }
 
 fn parse_count(text: &str) -> Result<NonZero<usize>, String> {

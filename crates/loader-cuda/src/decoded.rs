@@ -204,6 +204,16 @@ fn decode<'w>(
     Ok(CudaFloats { loader: loader.clone(), memory, dtype, tensors: decoded.collect() })
 }
 
+/// Decodes tensors into one allocation. Returns it with the place and the length of each.
+pub(crate) fn decoded_places(
+    loader: &Loader,
+    tensors: &[CudaTensor<'_>],
+    target: FloatType,
+) -> Result<(Option<DeviceMemory>, Vec<(usize, usize)>), DecodeError> {
+    let CudaFloats { memory, tensors, .. } = decode(loader, tensors.iter().copied(), target)?;
+    Ok((memory, tensors.into_iter().map(|tensor| (tensor.at, tensor.len)).collect()))
+}
+
 /// Describes the tensor as matrices to decode.
 fn job(tensor: &CudaTensor<'_>, target: FloatType) -> Result<Dequantize, DecodeError> {
     let code = tensor.quantization().expect("only quantized tensors are decoded");

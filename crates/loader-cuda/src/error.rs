@@ -4,7 +4,10 @@ use std::{io, path::PathBuf};
 
 use longshore_manifest::{Digest, store::TableError, weights::plan::LoadPlanError};
 
-use crate::driver::{CallError, OpenError, ProbeError};
+use crate::{
+    DecodeError,
+    driver::{CallError, OpenError, ProbeError},
+};
 
 /// Error from loading weights. Nothing stays allocated for them.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +27,15 @@ pub enum CudaError {
     /// Another program stored the model, so its tensors are not known.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// Plain files are to be verified, for which no digest tells what they should be.
+    #[error("{name} is not stored: there is no digest to verify its files with")]
+    NotStored {
+        /// Name of the source.
+        name: String,
+    },
+    /// Quantized tensors cannot be decoded on the device.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
     /// The selection cannot be planned.
     #[error(transparent)]
     Plan(#[from] LoadPlanError),

@@ -6,11 +6,18 @@ use cudarc::driver::sys;
 use longshore_manifest::{
     Model, Store,
     document::{Quantization, Role},
-    weights::plan::{PartView, Selection, View},
+    weights::{
+        ModelQuantization, Source,
+        plan::{PartView, Selection, View},
+    },
 };
+use longshore_quant::FloatType;
 use longshore_st_format::{Dtype, Shape};
 
-use crate::{CallError, CudaError, Device, LoadOptions, LoadReport, Loader, driver::Event, load::Arena};
+use crate::{
+    CallError, CudaError, DecodeError, Device, LoadOptions, LoadReport, Loader, decoded::decoded_places, driver::Event,
+    load::Arena,
+};
 
 /// The tensors of a model, or of a selection of it, in the memory of one device.
 ///
@@ -24,6 +31,8 @@ pub struct CudaWeights {
     places: Vec<Place>,
     ready: Event,
     report: LoadReport,
+    /// Encoding that the model's import was asked for.
+    requested: Option<Quantization>,
 }
 
 /// Place of an array.
@@ -83,6 +92,20 @@ impl CudaWeights {
         Loader::shared(ordinal)?.load(store, model, selection, options)
     }
 
+    /// Loads a `selection` of a source: a stored model, a directory, or files, like [`Self::load`].
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`Loader::shared`] and [`Loader::load_source`].
+    pub fn load_source(
+        source: &Source,
+        ordinal: u32,
+        selection: &Selection,
+        options: &LoadOptions<'_>,
+    ) -> Result<Self, CudaError> {
+        Loader::shared(ordinal)?.load_source(source, selection, options)
+    }
+
     /// Creates weights from the loaded arenas. `places` are the places of all parts of the tensors, in order.
     pub(crate) fn new(
         loader: Loader,
@@ -99,7 +122,50 @@ impl CudaWeights {
             (view, mine)
         };
         let tensors = views.into_iter().map(&mut number).collect();
-        Self { loader, arenas, tensors, places: places.to_vec(), ready, report }
+        Self { loader, arenas, tensors, places: places.to_vec(), ready, report, requested: None }
+    }
+
+    pub(crate) fn with_requested(self, requested: Option<Quantization>) -> Self {
+        Self { requested, ..self }
+    }
+
+    pub(crate) fn report_mut(&mut self) -> &mut LoadReport {
+        &mut self.report
+    }
+
+    /// Adds the values that the tensors of `codes` stand for, in `dtype` or in the float type from which each was quantized.
+    pub(crate) fn with_decoded(mut self, codes: &Self, dtype: Option<Dtype>) -> Result<Self, DecodeError> {
+        for target in FloatType::ALL {
+            let is_of = |tensor: &CudaTensor<'_>| dtype.unwrap_or(tensor.dtype()).name() == target.name();
+            let tensors: Vec<_> = codes.iter().filter(is_of).collect();
+            let (memory, places) = decoded_places(&codes.loader, &tensors, target)?;
+            let Some(memory) = memory else { continue };
+            self.report.arena_bytes += memory.len() as u64;
+            self.arenas.push(Arc::new(Arena::made(memory)));
+            let arena = self.arenas.len() - 1;
+            for (tensor, (at, len)) in tensors.iter().zip(places) {
+                let mut view = tensor.view.clone();
+                let dtype = dtype.unwrap_or(view.dtype);
+                (view.dtype, view.quantization) = (dtype, None);
+                view.parts.retain(|part| part.role == Role::Weight);
+                for part in &mut view.parts {
+                    (part.dtype, part.shape, part.len) = (dtype, view.shape.clone(), len as u64);
+                }
+                self.tensors.push((view, self.places.len()));
+                self.places.push(Place { arena, at });
+                self.report.bytes += len as u64;
+            }
+        }
+        self.tensors.sort_by(|(a, _), (b, _)| (&a.name, &a.component).cmp(&(&b.name, &b.component)));
+        let (report, of_codes) = (&mut self.report, &codes.report);
+        report.tensors = self.tensors.len();
+        report.read_bytes += of_codes.read_bytes;
+        report.direct_bytes += of_codes.direct_bytes;
+        report.ring_bytes += of_codes.ring_bytes;
+        report.blobs += of_codes.blobs;
+        report.verified_blobs += of_codes.verified_blobs;
+        report.partly_read_blobs += of_codes.partly_read_blobs;
+        Ok(self)
     }
 
     /// Number of tensors.
@@ -165,12 +231,11 @@ impl CudaWeights {
         component.iter().next().is_some().then_some(component)
     }
 
-    /// Encoding of the quantized tensors, if it is the same for all; `None` if there are none or they differ.
+    /// Encoding of the quantized tensors, and whether some have another; `None` if there are none.
     #[must_use]
-    pub fn quantization(&self) -> Option<&Quantization> {
-        let mut all = self.tensors.iter().filter_map(|(view, _)| view.quantization.as_ref());
-        let first = all.next()?;
-        all.all(|other| other == first).then_some(first)
+    pub fn quantization(&self) -> Option<ModelQuantization> {
+        let encodings = self.tensors.iter().filter_map(|(view, _)| view.quantization.as_ref());
+        ModelQuantization::of(self.requested.as_ref(), encodings)
     }
 
     /// Number of elements that share a scale, if it is the same for all quantized tensors.

@@ -9,7 +9,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     use std::io::Write as _;
 
     use longshore_loader_mlx::{LoadOptions, MlxWeights};
-    use longshore_manifest::{Store, weights::OpenOptions};
+    use longshore_manifest::{Store, weights::plan::Selection};
     use mlx_rs::Array;
 
     let mut args = std::env::args().skip(1);
@@ -21,9 +21,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = store.model(&model.parse()?)?;
 
     // Only what is needed is opened: a blob that holds nothing of it is never touched.
-    let is_wanted = |name: &str| tensor.as_deref().is_none_or(|wanted| name == wanted);
-    let options = OpenOptions { select: Some(&is_wanted), ..OpenOptions::default() };
-    let mut weights = MlxWeights::open(&store, &model, &options)?;
+    let selection = Selection { names: tensor.into_iter().collect(), ..Selection::default() };
+    let mut weights = MlxWeights::open(&store, &model, &selection)?;
     let is_matrix = |name: &&str| weights.quantization_of(name).is_some() && !name.contains("experts");
     let name = weights.names().find(is_matrix).ok_or("there is no quantized matrix")?.to_owned();
     weights.load(&LoadOptions::default())?;

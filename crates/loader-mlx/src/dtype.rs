@@ -53,7 +53,6 @@ impl Element {
     }
 
     /// Whether a target type replaces it.
-    #[cfg_attr(not(any(target_os = "macos", longshore_mlx)), expect(dead_code, reason = "only the back end casts"))]
     pub(crate) const fn is_float(self) -> bool {
         matches!(self, Self::F16 | Self::BF16 | Self::F32)
     }

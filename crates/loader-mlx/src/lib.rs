@@ -24,11 +24,11 @@
 //! ```no_run
 //! use longshore_loader_mlx::{
 //!     Array, LoadOptions, MlxWeights,
-//!     manifest::{ModelName, Store, weights::OpenOptions},
+//!     manifest::{ModelName, Store, weights::plan::Selection},
 //! };
 //!
 //! fn load(store: &Store, name: &ModelName) -> Result<MlxWeights, Box<dyn std::error::Error>> {
-//!     let mut weights = MlxWeights::open(store, &store.model(name)?, &OpenOptions::default())?;
+//!     let mut weights = MlxWeights::open(store, &store.model(name)?, &Selection::default())?;
 //!     weights.load(&LoadOptions::default())?;
 //!     Ok(weights)
 //! }

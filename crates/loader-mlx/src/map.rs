@@ -7,6 +7,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use longshore_manifest::weights::Checked;
 use longshore_st_format::{Header, HeaderError, Limits, ReadError};
 use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
 use rustix::param::page_size;
@@ -105,13 +106,19 @@ pub enum FileError {
 
 impl MappedFile {
     /// Maps the file at `path` and reads its header, which checks that the file is as long as the header says. Reads no data.
-    pub(crate) fn open(path: &Path) -> Result<(Self, Header), FileError> {
+    /// A plain file must be the one that was `checked`.
+    pub(crate) fn open(path: &Path, checked: Option<Checked>) -> Result<(Self, Header), FileError> {
         let fail = |source| FileError::Open { path: path.into(), source };
         // Asked before the file is opened: opening a pipe waits for someone who writes to it.
         if !std::fs::metadata(path).map_err(fail)?.is_file() {
             return Err(FileError::NotAFile { path: path.into() });
         }
         let file = File::open(path).map_err(fail)?;
+        if let Some(checked) = checked
+            && !checked.is(&file).map_err(fail)?
+        {
+            return Err(FileError::Changed { path: path.into() });
+        }
         let map = map(&file).map_err(|source| FileError::Map { path: path.into(), source })?;
         let header = Header::read_from(&file, &Limits::default()).map_err(|error| match error {
             ReadError::Header(source) => FileError::Header { path: path.into(), source },

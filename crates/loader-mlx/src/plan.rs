@@ -47,7 +47,8 @@ pub(crate) struct Place {
 )]
 pub(crate) struct Plan {
     pub(crate) windows: Vec<Window>,
-    /// Parts that lie at no multiple of their elements' width in a file by others. Each is copied, as MLX would do with it anyway.
+    /// Parts that lie at no multiple of their elements' width in a file by others, and parts in several pieces. Each is copied, as MLX
+    /// would do with it anyway.
     pub(crate) loose: Vec<Place>,
     /// Parts of no bytes.
     pub(crate) empty: Vec<Place>,
@@ -73,7 +74,7 @@ impl Plan {
                 let (place, is_aligned) = (Place { tensor, part }, found.offset.is_multiple_of(found.element.size()));
                 if found.len == 0 {
                     empty.push(place);
-                } else if is_aligned {
+                } else if is_aligned && found.pieces.is_empty() {
                     aligned.push(place);
                 } else if found.len > MAX_EXTENT {
                     return Err(TooLong { place, bytes: found.len });

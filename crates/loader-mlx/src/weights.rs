@@ -5,8 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use longshore_manifest::{Model, Store, document::Quantization, weights::OpenOptions};
+use longshore_manifest::{
+    Model, Store,
+    document::Quantization,
+    weights::{ModelQuantization, Source, plan::Selection},
+};
 use longshore_quant::FloatType;
+use longshore_st_format::Dtype;
 
 #[cfg(any(target_os = "macos", longshore_mlx))]
 use crate::backend;
@@ -14,7 +19,7 @@ use crate::{
     MlxError, Tensor,
     map::FileError,
     plan::Plan,
-    source::{Index, OpenError},
+    source::{Index, Indexed, OpenError},
 };
 
 /// The tensors of a model, or of one component of it, as MLX arrays.
@@ -33,6 +38,9 @@ pub struct LoadOptions {
     /// The type that floats become: plain tensors of F32, F16 and BF16, and scales and biases of affine schemes. Packed codes, U8 scales
     /// and global scales stay what they are. `None` keeps every type.
     pub dtype: Option<FloatType>,
+    /// Whether quantized tensors are decoded by MLX, to `dtype` or to the float type from which they were quantized. They are plain
+    /// tensors then.
+    pub decode: bool,
     /// Number of reading threads; `None` is one for each core, eight at most.
     pub threads: Option<NonZero<usize>>,
     /// Whose memory the arrays have.
@@ -71,6 +79,16 @@ pub enum LoadError {
     /// This build has no MLX.
     #[error("this build has no MLX back end")]
     NotBuilt,
+    /// The values of a tensor cannot be converted.
+    #[error("tensor {tensor:?} is {found}, which cannot be converted to {to}")]
+    Convert {
+        /// The tensor.
+        tensor: String,
+        /// Its type.
+        found: Dtype,
+        /// The type that was asked for.
+        to: FloatType,
+    },
     /// A tensor is too long for MLX to count its elements.
     #[error("tensor {tensor:?} has {bytes} bytes, more than MLX can index")]
     TooLong {
@@ -117,34 +135,42 @@ pub enum GetError {
 }
 
 impl MlxWeights {
-    /// Opens a stored model: maps its blobs, and checks their headers against its tensor table. `options` may ask for one component of a
-    /// pipeline, whose tensors never have it as a prefix, and for some tensors only.
+    /// Opens a `selection` of a stored model, like [`open_source`](Self::open_source).
     ///
     /// # Errors
     ///
-    /// [`OpenError::Table`], [`OpenError::Component`], and what is wrong with a blob or a tensor.
-    pub fn open(store: &Store, model: &Model, options: &OpenOptions<'_>) -> Result<Self, OpenError> {
-        Index::of_model(store, model, options).map(Self::of)
+    /// [`OpenError::Table`], and the errors of [`open_source`](Self::open_source).
+    pub fn open(store: &Store, model: &Model, selection: &Selection) -> Result<Self, OpenError> {
+        Self::open_source(&Source::of_model(store, model)?, selection)
     }
 
-    /// Opens the weights of a directory: the shards of its index, or else all `.safetensors` files in it. Where its `config.json` says that
-    /// MLX quantized them, so they are.
+    /// Opens a `selection` of a source: a stored model, a directory, or files. Maps the files that hold it, and checks their headers
+    /// against the table. Tensors of a pipeline's component never have it as a prefix.
     ///
     /// # Errors
     ///
-    /// [`OpenError::NoFiles`], [`OpenError::Config`], and what is wrong with a file or a tensor.
+    /// [`OpenError::Component`], [`OpenError::Plan`], and what is wrong with a file or a tensor.
+    pub fn open_source(source: &Source, selection: &Selection) -> Result<Self, OpenError> {
+        Index::of_source(source, selection).map(Self::of)
+    }
+
+    /// Opens the weights of a directory, as [`Source::open_dir`] chooses them. Where its `config.json` says that MLX quantized them, so
+    /// they are.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Source`], and what is wrong with a file or a tensor.
     pub fn open_dir(dir: impl AsRef<Path>) -> Result<Self, OpenError> {
-        Index::of_dir(dir.as_ref()).map(Self::of)
+        Self::open_source(&Source::open_dir(dir)?, &Selection::default())
     }
 
     /// Opens safetensors files.
     ///
     /// # Errors
     ///
-    /// [`OpenError::Duplicate`] where two have a tensor of one name, and what is wrong with a file or a tensor.
+    /// [`OpenError::Source`], for example where two have a tensor of one name, and what is wrong with a file or a tensor.
     pub fn open_files<P: Into<PathBuf>>(paths: impl IntoIterator<Item = P>) -> Result<Self, OpenError> {
-        let paths: Vec<_> = paths.into_iter().map(Into::into).collect();
-        Index::of_files(&paths).map(Self::of)
+        Self::open_source(&Source::open_files(paths)?, &Selection::default())
     }
 
     fn of(index: Index) -> Self {
@@ -162,6 +188,7 @@ impl MlxWeights {
     /// [`LoadError`]; nothing stays loaded then.
     pub fn load(&mut self, options: &LoadOptions) -> Result<LoadOutcome, LoadError> {
         self.release();
+        self.check(options)?;
         self.index.renew()?;
         #[cfg(any(target_os = "macos", longshore_mlx))]
         let is_mapped = backend::is_mapped(options);
@@ -182,6 +209,36 @@ impl MlxWeights {
             let _ = (plan, options);
             Err(LoadError::NotBuilt)
         }
+    }
+
+    /// Refuses types that cannot be converted.
+    fn check(&self, options: &LoadOptions) -> Result<(), LoadError> {
+        let Some(to) = options.dtype else { return Ok(()) };
+        let is_refused = |dtype| {
+            matches!(dtype, Dtype::F8E4M3 | Dtype::F8E8M0 | Dtype::C64) || dtype.bits() < 8 && dtype != Dtype::Bool
+        };
+        let mut plain = self.index.tensors.iter().filter(|tensor| tensor.coding.is_none());
+        match plain.find(|tensor| is_refused(tensor.dtype)) {
+            Some(tensor) => Err(LoadError::Convert { tensor: tensor.name.clone(), found: tensor.dtype, to }),
+            None => Ok(()),
+        }
+    }
+
+    /// The bytes of memory that converting and decoding takes, beside what the files hold, before anything is loaded.
+    #[must_use]
+    pub fn converted_bytes(&self, options: &LoadOptions) -> u64 {
+        let size = |dtype: FloatType| dtype.size() as u64;
+        let of = |tensor: &Indexed| match (&tensor.coding, options.dtype) {
+            (Some(_), to) if options.decode => {
+                let own = || tensor.dtype.name().parse().ok();
+                to.or_else(own).map_or(0, |to| tensor.elements.saturating_mul(size(to)))
+            }
+            (None, Some(to)) if tensor.parts[0].element.is_float() && tensor.dtype.name() != to.name() => {
+                tensor.elements.saturating_mul(size(to))
+            }
+            _ => 0,
+        };
+        self.index.tensors.iter().map(of).fold(0, u64::saturating_add)
     }
 
     /// Frees the arrays. Clones of them live on, and so does the memory that they view. The weights can be loaded again.
@@ -242,10 +299,11 @@ impl MlxWeights {
         parts.map(|part| part.len as u64).fold(0, u64::saturating_add)
     }
 
-    /// The scheme of the quantized tensors, if all have the same; `None` if there are none or they differ.
+    /// The scheme of the quantized tensors, and whether some have another; `None` if there are none.
     #[must_use]
-    pub fn quantization(&self) -> Option<&Quantization> {
-        self.alike(|quantization| quantization)
+    pub fn quantization(&self) -> Option<ModelQuantization> {
+        let codings = self.index.tensors.iter().filter_map(|tensor| Some(&tensor.coding.as_ref()?.quantization));
+        ModelQuantization::of(self.index.requested.as_ref(), codings)
     }
 
     /// The scheme of one tensor; `None` if it is plain or absent.
@@ -258,11 +316,8 @@ impl MlxWeights {
     /// The number of elements that share a scale, if that is the same for all quantized tensors.
     #[must_use]
     pub fn group_size(&self) -> Option<u32> {
-        self.alike(|quantization| quantization.group_size)
-    }
-
-    fn alike<'w, T: PartialEq>(&'w self, of: impl Fn(&'w Quantization) -> T) -> Option<T> {
-        let mut all = self.index.tensors.iter().filter_map(|tensor| Some(of(&tensor.coding.as_ref()?.quantization)));
+        let codings = self.index.tensors.iter().filter_map(|tensor| tensor.coding.as_ref());
+        let mut all = codings.map(|coding| coding.quantization.group_size);
         let first = all.next()?;
         all.all(|other| other == first).then_some(first)
     }

@@ -36,7 +36,7 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> anyhow::Result<ExitCode> {
         Command::Import(args) => import::run(&args, &open(global)?, printer),
         Command::List => list::run(&open(global)?, printer),
         Command::Show(args) => show::run(&args, &open(global)?, printer),
-        Command::Load(args) => load::run(&args, &open(global)?, printer),
+        Command::Load(args) => load::run(&args, || open(global), printer),
         Command::Verify(args) => verify::run(args, &open(global)?, printer),
         Command::Diff(args) => diff::run(&args, &open(global)?, printer),
         Command::Export(args) => export::run(&args, &open(global)?, printer),

@@ -30,6 +30,11 @@ impl Arena {
         Self { memory, origins: placed.collect() }
     }
 
+    /// An arena of values that were made on the device. No later load shares them.
+    pub(crate) fn made(memory: DeviceMemory) -> Self {
+        Self { memory, origins: HashMap::new() }
+    }
+
     /// Offset of the bytes of `origin` in the arena.
     pub(super) fn find(&self, origin: &Origin) -> Option<usize> {
         self.origins.get(origin).copied()

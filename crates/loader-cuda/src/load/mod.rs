@@ -1,4 +1,4 @@
-//! Loads a selection of a stored model.
+//! Loads a selection of a model.
 
 mod arena;
 mod link;
@@ -13,8 +13,10 @@ use std::{
 
 use longshore_manifest::{
     Model, Store,
-    document::TensorTable,
-    weights::plan::{LoadPlan, LoadPlanOptions, Selection},
+    weights::{
+        Source,
+        plan::{LoadPlan, LoadPlanOptions, Selection},
+    },
 };
 
 use arena::Arenas;
@@ -129,20 +131,54 @@ impl Loader {
         selection: &Selection,
         options: &LoadOptions<'_>,
     ) -> Result<CudaWeights, CudaError> {
-        self.load_table(store, &*store.table(model)?, selection, options)
+        self.load_source(&Source::of_model(store, model)?, selection, options)
     }
 
-    /// Loads like [`Self::load`], for a model whose table has been read already.
+    /// Loads like [`Self::load`] from any source: a stored model, a directory, or files.
     ///
     /// # Errors
     ///
-    /// The errors of [`Self::load`] except [`CudaError::Table`].
-    pub fn load_table(
+    /// The errors of [`Self::load`] except [`CudaError::Table`], and [`CudaError::NotStored`] for files without a digest that are
+    /// to be verified.
+    pub fn load_source(
         &self,
-        store: &Store,
-        table: &TensorTable,
+        source: &Source,
         selection: &Selection,
         options: &LoadOptions<'_>,
+    ) -> Result<CudaWeights, CudaError> {
+        if options.verify && !source.is_stored() {
+            return Err(CudaError::NotStored { name: source.name().to_owned() });
+        }
+        if options.decode {
+            self.load_decoded(source, selection, options)
+        } else {
+            self.load_part(source, selection, options, None)
+        }
+    }
+
+    /// Loads plain tensors as they are, and decodes the others on the device. The codes are on the device no longer than that
+    /// takes.
+    fn load_decoded(
+        &self,
+        source: &Source,
+        selection: &Selection,
+        options: &LoadOptions<'_>,
+    ) -> Result<CudaWeights, CudaError> {
+        let started = Instant::now();
+        let plain = self.load_part(source, selection, options, Some(false))?;
+        let codes = self.load_part(source, selection, &LoadOptions { measure_link: false, ..*options }, Some(true))?;
+        let mut weights = plain.with_decoded(&codes, options.dtype)?;
+        weights.report_mut().time = started.elapsed();
+        Ok(weights)
+    }
+
+    /// Loads the selected tensors, or only those that are quantized or not.
+    fn load_part(
+        &self,
+        source: &Source,
+        selection: &Selection,
+        options: &LoadOptions<'_>,
+        quantized: Option<bool>,
     ) -> Result<CudaWeights, CudaError> {
         // The lock is taken before anything is planned or allocated, so that tensors of the load before this one are
         // shared, and not loaded again.
@@ -151,10 +187,10 @@ impl Loader {
         let held = if options.reuse { self.inner.arenas.alive() } else { Vec::new() };
         let is_held = |origin: &_| held.iter().any(|arena| arena.find(origin).is_some());
         let is_held: Option<&dyn Fn(&_) -> bool> = if held.is_empty() { None } else { Some(&is_held) };
-        let plan_options = LoadPlanOptions { dtype: options.dtype, held: is_held };
-        let plan = LoadPlan::new(table, selection, &plan_options)?;
+        let plan_options = LoadPlanOptions { dtype: options.dtype, held: is_held, quantized };
+        let plan = LoadPlan::new(source.table(), selection, &plan_options)?;
         let mut report = LoadReport::of(&plan, options.verify);
-        let (arena, ready) = self.fill(store, &plan, options, &mut slots, &mut report)?;
+        let (arena, ready) = self.fill(source, &plan, options, &mut slots, &mut report)?;
 
         let mut arenas = Vec::new();
         let mut of = |arena: &Arc<Arena>| {
@@ -181,13 +217,13 @@ impl Loader {
         }
         report.time = started.elapsed();
         report.link = options.measure_link.then(|| self.inner.link(&mut slots, report.bytes));
-        Ok(CudaWeights::new(self.clone(), arenas, plan.tensors, &places, ready, report))
+        Ok(CudaWeights::new(self.clone(), arenas, plan.tensors, &places, ready, report).with_requested(plan.requested))
     }
 
     /// Reads the plan's bytes into a new arena, unless there are none, and records an event after all copies.
     fn fill(
         &self,
-        store: &Store,
+        source: &Source,
         plan: &LoadPlan,
         options: &LoadOptions<'_>,
         slots: &mut [Slot],
@@ -200,7 +236,7 @@ impl Loader {
         let mut arena = None;
         if plan.arena_bytes > 0 {
             let memory = self.allocate(plan)?;
-            let blobs = Blobs::new(store, plan, options.cold);
+            let blobs = Blobs::new(source, plan, options.cold);
             options.progress.begin("load", plan.arena_bytes);
             let transfer = Transfer::new(&blobs, &memory, options, made.slot_bytes as u64);
             transfer.run(slots, made.slots_per_thread, streams);

@@ -42,9 +42,12 @@ impl LoaderOptions {
 /// Options of one load.
 #[derive(Clone, Copy)]
 pub struct LoadOptions<'p> {
-    /// Type to convert plain float tensors to: F32, F16 or BF16. Quantized tensors stay as they are stored. The reading
-    /// threads convert the values, so the copied bytes are the final ones.
+    /// Type to convert plain float tensors to: F32, F16 or BF16. Integers, booleans and quantized tensors stay as they are
+    /// stored; other types are an error. The reading threads convert the values, so the copied bytes are the final ones.
     pub dtype: Option<Dtype>,
+    /// With `true`, quantized tensors are decoded on the device, to `dtype` or to the float type from which they were
+    /// quantized, and are plain tensors then. Their codes are on the device until that is done.
+    pub decode: bool,
     /// With `true`, blobs that are read as a whole are hashed on the way. A blob that is read in part cannot be
     /// verified; the report counts both kinds.
     pub verify: bool,
@@ -64,6 +67,7 @@ impl Default for LoadOptions<'_> {
     fn default() -> Self {
         Self {
             dtype: None,
+            decode: false,
             verify: false,
             reuse: true,
             cold: ColdReads::default(),
@@ -77,6 +81,7 @@ impl std::fmt::Debug for LoadOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LoadOptions")
             .field("dtype", &self.dtype)
+            .field("decode", &self.decode)
             .field("verify", &self.verify)
             .field("reuse", &self.reuse)
             .field("cold", &self.cold)

@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use longshore_manifest::weights::Checked;
+
 /// Properties that distinguish a file from another one that took its place, and from itself after it was written to or
 /// truncated.
 ///
@@ -65,6 +67,11 @@ impl BlobFile {
         }
         #[cfg(not(unix))]
         Ok(Identity { device: 0, inode: 0, size: found.len() })
+    }
+
+    /// Whether the file is as it was when it was checked.
+    pub(super) fn is_checked(&self, checked: &Checked) -> io::Result<bool> {
+        checked.is(&self.file)
     }
 
     /// Reads from `offset` into `out` until it is full or the file ends. Returns the number of bytes.

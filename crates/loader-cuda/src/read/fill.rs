@@ -8,7 +8,7 @@ use longshore_manifest::{
 };
 
 use super::{
-    BlobFile, Blobs, ColdReads, cast,
+    BlobFile, Blobs, ColdReads,
     cold::{self, Buffers, ColdRead, Found, Reader},
 };
 use crate::CudaError;
@@ -288,7 +288,7 @@ fn distribute(take: &Take, start: u64, bytes: &[u8], out: &mut [u8]) {
         let from = &bytes[from..from + run];
         match take.cast {
             None => out.copy_from_slice(from),
-            Some(cast) => cast::convert(cast, from, out),
+            Some(cast) => cast.convert(from, out),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Reads blobs into staging buffers: the half of loading that needs no device.
 
-mod cast;
 mod cold;
 mod file;
 mod fill;
@@ -8,7 +7,7 @@ mod schedule;
 
 use std::{path::PathBuf, sync::OnceLock};
 
-use longshore_manifest::{Store, weights::plan::LoadPlan};
+use longshore_manifest::weights::{Source, plan::LoadPlan};
 
 use crate::CudaError;
 use file::{BlobFile, Identity};
@@ -34,7 +33,7 @@ pub enum ColdReads {
 /// The blobs of a plan, as files.
 #[derive(Debug)]
 pub(crate) struct Blobs<'p> {
-    store: &'p Store,
+    source: &'p Source,
     pub(crate) plan: &'p LoadPlan,
     /// Identity of each blob's file when it was first opened.
     identities: Vec<OnceLock<Identity>>,
@@ -42,13 +41,13 @@ pub(crate) struct Blobs<'p> {
 }
 
 impl<'p> Blobs<'p> {
-    pub(crate) fn new(store: &'p Store, plan: &'p LoadPlan, cold: ColdReads) -> Self {
+    pub(crate) fn new(source: &'p Source, plan: &'p LoadPlan, cold: ColdReads) -> Self {
         let identities = plan.blobs.iter().map(|_| OnceLock::new()).collect();
-        Self { store, plan, identities, cold }
+        Self { source, plan, identities, cold }
     }
 
     fn path(&self, blob: usize) -> PathBuf {
-        self.store.blob_path(&self.plan.blobs[blob].digest)
+        self.source.path(&self.plan.blobs[blob].digest)
     }
 
     /// Opens a blob. Its file must be the same as when it was first opened, and as long as the plan requires.
@@ -57,6 +56,11 @@ impl<'p> Blobs<'p> {
         let file = BlobFile::open(&path).and_then(|file| file.identity().map(|identity| (file, identity)));
         let (file, identity) = file.map_err(|source| self.read_error("open", blob, None, source))?;
         let planned = &self.plan.blobs[blob];
+        // A plain file must be the one whose header was read.
+        let is_same = self.source.checked(&planned.digest).map_or(Ok(true), |checked| file.is_checked(&checked));
+        if !is_same.map_err(|source| self.read_error("read the size of", blob, None, source))? {
+            return Err(CudaError::Changed { path, tensor: planned.tensor.clone() });
+        }
         if identity.size < planned.end {
             let tensor = self.tensor_before(blob, identity.size);
             return Err(CudaError::Short { path, tensor, found: identity.size, expected: planned.end });

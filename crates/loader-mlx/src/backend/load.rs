@@ -39,6 +39,13 @@ pub(crate) fn load(index: &Index, plan: &Plan, options: &LoadOptions) -> Result<
         arrays.put(*place, empty)?;
     }
     for place in &plan.loose {
+        let part = &index.tensors[place.tensor].parts[place.part];
+        for piece in &part.pieces {
+            let (start, end) = (piece.offset, piece.end());
+            let range = usize::try_from(start).ok().zip(usize::try_from(end - start).ok());
+            let (start, len) = range.expect("the pieces lie in a file that is mapped");
+            index.files[part.file].read_ahead_pages(start, len)?;
+        }
         arrays.put(*place, |part| copied(&index.files[part.file], part))?;
         outcome.copied_bytes += index.tensors[place.tensor].parts[place.part].len as u64;
     }
@@ -48,7 +55,7 @@ pub(crate) fn load(index: &Index, plan: &Plan, options: &LoadOptions) -> Result<
         arrays.read(plan, &mut outcome)?;
     }
     let fail = |source| LoadError::Mlx { tensor: None, source };
-    let tensors = index.tensors.iter().zip(arrays.made).map(|(tensor, parts)| assemble(tensor, parts));
+    let tensors = index.tensors.iter().zip(arrays.made).map(|(tensor, parts)| assemble(tensor, parts, options));
     let tensors = tensors.collect::<Result<Vec<_>, _>>().map_err(fail)?;
     ffi::eval(tensors.iter().flat_map(Tensor::arrays)).map_err(fail)?;
     failure.take().map_or(Ok((tensors, outcome)), |error| Err(error.into()))
@@ -165,7 +172,7 @@ impl Arrays<'_> {
         let fail = |source| LoadError::Mlx { tensor: Some(tensor.name.clone()), source };
         let part = &tensor.parts[place.part];
         let mut array = make(part).map_err(fail)?;
-        let target = self.options.dtype.map(mlx_dtype).filter(|_| is_cast(tensor, part));
+        let target = self.options.dtype.map(mlx_dtype).filter(|_| is_cast(tensor, part, self.options.decode));
         let target = target.filter(|target| u32::from(array.dtype()) != *target);
         if let Some(target) = target {
             array = cast(&array, target).map_err(fail)?;
@@ -188,24 +195,29 @@ fn failed(index: &Index, window: &Window, source: MlxError) -> LoadError {
 }
 
 /// Whether a target type replaces that of `part`: it does that of floats, and among those of a quantized tensor that of affine scales and
-/// biases, which are floats like any other to MLX.
-fn is_cast(tensor: &Indexed, part: &IndexedPart) -> bool {
-    let is_values = tensor.coding.is_none() || matches!(part.role, Role::Scale | Role::Bias);
+/// biases, which are floats like any other to MLX, unless they are needed to decode.
+fn is_cast(tensor: &Indexed, part: &IndexedPart, decode: bool) -> bool {
+    let is_values = tensor.coding.is_none() || matches!(part.role, Role::Scale | Role::Bias) && !decode;
     is_values && part.element.is_float()
 }
 
-fn assemble(tensor: &Indexed, parts: [Option<Array>; 4]) -> Result<Tensor, MlxError> {
+fn assemble(tensor: &Indexed, parts: [Option<Array>; 4], options: &LoadOptions) -> Result<Tensor, MlxError> {
     let mut by_role = tensor.parts.iter().map(|part| part.role).zip(parts).collect::<Vec<_>>();
     let mut take =
         |wanted: Role| by_role.iter_mut().find(|(role, _)| *role == wanted).and_then(|(_, part)| part.take());
     let weight = take(Role::Weight).expect("every part is in a window, is loose or is empty");
     let Some(coding) = &tensor.coding else { return Ok(Tensor::Plain(weight)) };
     let global_scale = take(Role::GlobalScale).map(|stored| multiply(&stored, &Array::from_f32(GLOBAL_SCALE)));
-    Ok(Tensor::Quantized(QuantizedTensor {
+    let quantized = QuantizedTensor {
         weight,
         scale: take(Role::Scale).expect("a quantized tensor was checked to have a scale"),
         bias: take(Role::Bias),
         global_scale: global_scale.transpose()?,
         scheme: coding.scheme,
-    }))
+    };
+    if options.decode {
+        let to = options.dtype.or_else(|| tensor.dtype.name().parse().ok());
+        return quantized.dequantize(to).map(Tensor::Plain);
+    }
+    Ok(Tensor::Quantized(quantized))
 }

@@ -48,17 +48,40 @@ pub(super) fn view(base: &Array, window: &Window, part: &IndexedPart) -> Result<
     if part.dims.is_empty() { reshape(&typed, &[]) } else { Ok(typed) }
 }
 
-/// A part that is copied out of its file, where it need not be aligned for its type.
+/// A part that is copied out of its file, where it need not be aligned for its type, or lies in several pieces.
 pub(super) fn copied(file: &MappedFile, part: &IndexedPart) -> Result<Array, MlxError> {
     let extent = c_int::try_from(part.len).expect("the plan has no longer part that is by itself");
-    // SAFETY: the header says that the part lies in the file.
-    let data = unsafe { file.start().add(part.offset) };
+    let gathered = gather(file, part);
+    let data = if part.pieces.is_empty() {
+        // SAFETY: the header says that the part lies in the file.
+        unsafe { file.start().add(part.offset) }.cast_const()
+    } else {
+        gathered.as_ptr()
+    };
     let bytes = made("copy an array", || {
         // SAFETY: `data` is the first of as many bytes as the extent says; MLX copies them before it returns.
         unsafe { mlx_sys::mlx_array_new_data(data.cast(), &raw const extent, 1, mlx_sys::mlx_dtype__MLX_UINT8) }
     })?;
     let window = Window { file: part.file, offset: part.offset, len: part.len, unit: 1, parts: Vec::new() };
     view(&bytes, &window, part)
+}
+
+/// The bytes of a part that lies in several pieces, one after another.
+fn gather(file: &MappedFile, part: &IndexedPart) -> Vec<u8> {
+    if part.pieces.is_empty() {
+        return Vec::new();
+    }
+    let index = |at: u64| usize::try_from(at).expect("the pieces lie in a file that is mapped");
+    let mut bytes = vec![0; part.len];
+    let mut rest = &mut bytes[..];
+    for piece in &part.pieces {
+        for run in 0..piece.count {
+            let (mine, left) = rest.split_at_mut(index(piece.run));
+            file.copy(index(piece.offset + run * piece.stride), mine);
+            rest = left;
+        }
+    }
+    bytes
 }
 
 /// An array of no elements.

@@ -1,8 +1,11 @@
-use std::{io, path::PathBuf};
+use std::path::PathBuf;
 
-use longshore_manifest::store::TableError;
+use longshore_manifest::{
+    store::TableError,
+    weights::{SourceError, plan::LoadPlanError},
+};
 use longshore_quant::SchemeError;
-use longshore_st_format::{Dtype, IndexError, Shape};
+use longshore_st_format::{Dtype, Shape};
 
 use crate::map::FileError;
 
@@ -13,6 +16,12 @@ pub enum OpenError {
     /// The model has no tensor table, and its blobs make none.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// A directory or files cannot be opened as a model.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The selection cannot be met.
+    #[error(transparent)]
+    Plan(LoadPlanError),
     /// No tensor is in the component.
     #[error("no tensors in the component {component:?} of {name}; {}", components(found))]
     Component {
@@ -23,7 +32,7 @@ pub enum OpenError {
         /// The components that the model has; none in a model of one part.
         found: Vec<String>,
     },
-    /// A file is missing, or is no safetensors file.
+    /// A file is missing, has changed, or is no safetensors file.
     #[error(transparent)]
     File(#[from] FileError),
     /// A blob is not what the model's tensor table says.
@@ -67,56 +76,6 @@ pub enum OpenError {
         path: PathBuf,
         /// The problem.
         source: SchemeError,
-    },
-    /// The parts of a quantized tensor do not fit each other.
-    #[error("the parts of the quantized tensor {tensor:?} of {} do not fit: {problem}", path.display())]
-    Parts {
-        /// The tensor.
-        tensor: String,
-        /// The file.
-        path: PathBuf,
-        /// The expected and the found value.
-        problem: String,
-    },
-    /// A document or a directory cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The document or directory.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// The index of a sharded checkpoint is not one.
-    #[error("{} is no index of shards", path.display())]
-    Index {
-        /// The index.
-        path: PathBuf,
-        /// The problem.
-        source: IndexError,
-    },
-    /// `config.json` does not say how the tensors are quantized.
-    #[error("{} does not say how the tensors are quantized: {problem}", path.display())]
-    Config {
-        /// The document.
-        path: PathBuf,
-        /// The expected and the found value.
-        problem: String,
-    },
-    /// There is no file to open.
-    #[error("no weights in {}: expected .safetensors files", path.display())]
-    NoFiles {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// Two files have a tensor of the same name.
-    #[error("tensor {tensor:?} is in {} and in {}", first.display(), second.display())]
-    Duplicate {
-        /// The tensor.
-        tensor: String,
-        /// One file.
-        first: PathBuf,
-        /// The other.
-        second: PathBuf,
     },
 }
 

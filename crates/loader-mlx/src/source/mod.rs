@@ -1,14 +1,15 @@
 //! Where the tensors lie: everything that is known before any array exists.
 
 mod error;
-mod files;
-mod modules;
 mod stored;
 
 use std::sync::Arc;
 
 pub use error::OpenError;
-use longshore_manifest::document::{Quantization, Role};
+use longshore_manifest::{
+    document::{Quantization, Role},
+    weights::plan::Extent,
+};
 use longshore_quant::Scheme;
 use longshore_st_format::{Dtype, Shape};
 
@@ -23,6 +24,8 @@ pub(crate) struct Index {
     pub(crate) files: Vec<Arc<MappedFile>>,
     /// Sorted by name, then by component.
     pub(crate) tensors: Vec<Indexed>,
+    /// Coding that the model's import was asked for.
+    pub(crate) requested: Option<Quantization>,
 }
 
 /// One tensor.
@@ -30,6 +33,10 @@ pub(crate) struct Index {
 pub(crate) struct Indexed {
     pub(crate) name: String,
     pub(crate) component: Option<String>,
+    /// Type of the values. For a quantized tensor, the float type from which it was quantized.
+    pub(crate) dtype: Dtype,
+    /// Number of values.
+    pub(crate) elements: u64,
     pub(crate) coding: Option<Coding>,
     /// The weight, then the companions.
     pub(crate) parts: Vec<IndexedPart>,
@@ -55,21 +62,16 @@ pub(crate) struct IndexedPart {
     pub(crate) len: usize,
     pub(crate) element: Element,
     pub(crate) dims: Vec<i32>,
+    /// The pieces of the file that the bytes are put together from, if they are no range of it. The offset is then that of the
+    /// first piece.
+    pub(crate) pieces: Vec<Extent>,
 }
 
 impl Index {
-    /// Sorts the tensors and refuses two of one name and component.
-    fn new(files: Vec<MappedFile>, mut tensors: Vec<Indexed>) -> Result<Self, OpenError> {
+    /// Sorts the tensors.
+    fn new(files: Vec<MappedFile>, mut tensors: Vec<Indexed>, requested: Option<Quantization>) -> Self {
         tensors.sort_by(|a, b| (&a.name, &a.component).cmp(&(&b.name, &b.component)));
-        for pair in tensors.windows(2) {
-            let [first, second] = pair else { continue };
-            if (&first.name, &first.component) == (&second.name, &second.component) {
-                let path = |tensor: &Indexed| files[tensor.parts[0].file].path().to_owned();
-                let (first, second) = (path(first), path(second));
-                return Err(OpenError::Duplicate { tensor: pair[0].name.clone(), first, second });
-            }
-        }
-        Ok(Self { files: files.into_iter().map(Arc::new).collect(), tensors })
+        Self { files: files.into_iter().map(Arc::new).collect(), tensors, requested }
     }
 
     /// Maps again what arrays have had: an operation may have written into it, or may yet.
@@ -96,6 +98,8 @@ struct Described<'a> {
     /// In bytes from the start of the file.
     offset: u64,
     len: u64,
+    /// Pieces of the file that the bytes are put together from.
+    extents: &'a [Extent],
 }
 
 impl Described<'_> {
@@ -108,8 +112,10 @@ impl Described<'_> {
         let extent = || OpenError::Extent { tensor: self.tensor.into(), shape: self.shape.clone(), path: path.into() };
         let dims = self.shape.dims().iter().map(|&dim| i32::try_from(dim).map_err(|_| extent()));
         let dims = dims.collect::<Result<Vec<_>, _>>()?;
-        // The windows rely on this one.
-        let end = self.offset.checked_add(self.len).filter(|&end| end <= mapped.len() as u64);
+        let is_range = matches!(self.extents, [] | [Extent { count: 1, .. }]);
+        // The windows, and those who put pieces together, rely on this one.
+        let end = if is_range { self.offset.checked_add(self.len) } else { self.extents.iter().map(Extent::end).max() };
+        let end = end.filter(|&end| end <= mapped.len() as u64);
         let range = usize::try_from(self.offset).ok().zip(usize::try_from(self.len).ok()).filter(|_| end.is_some());
         let (offset, len) = range.ok_or_else(|| OpenError::Disagreement {
             path: path.into(),
@@ -117,6 +123,7 @@ impl Described<'_> {
             expected: format!("{} bytes at byte {}", self.len, self.offset),
             found: format!("a file of {} bytes", mapped.len()),
         })?;
-        Ok(IndexedPart { role: self.role, file, offset, len, element, dims })
+        let pieces = if is_range { Vec::new() } else { self.extents.to_vec() };
+        Ok(IndexedPart { role: self.role, file, offset, len, element, dims, pieces })
     }
 }

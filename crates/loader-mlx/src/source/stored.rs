@@ -1,11 +1,14 @@
-//! The tensors of a stored model, by its tensor table. The headers of its blobs are a check.
+//! The tensors of a source, by its tensor table. The headers of its files are a check.
 
 use std::collections::{HashMap, HashSet};
 
 use longshore_manifest::{
-    Digest, Model, Store,
+    Digest,
     document::{BlobEntry, Part, TensorEntry},
-    weights::OpenOptions,
+    weights::{
+        Source,
+        plan::{LoadPlan, LoadPlanError, LoadPlanOptions, Selection, View},
+    },
 };
 use longshore_quant::Scheme;
 use longshore_st_format::{Dtype, Header, Shape};
@@ -14,37 +17,32 @@ use super::{Coding, Described, Index, Indexed, OpenError};
 use crate::map::MappedFile;
 
 impl Index {
-    /// Maps the blobs that hold the tensors that `options` ask for.
-    pub(crate) fn of_model(store: &Store, model: &Model, options: &OpenOptions<'_>) -> Result<Self, OpenError> {
-        let table = store.table(model)?;
-        if let Some(component) = &options.component {
-            let mut found: Vec<_> = table.blobs.iter().filter_map(|blob| blob.component.clone()).collect();
-            found.sort_unstable();
-            found.dedup();
-            if !found.contains(component) {
-                let name = model.name.to_string();
-                return Err(OpenError::Component { name, component: component.clone(), found });
+    /// Maps the files that hold what `selection` takes of a source.
+    pub(crate) fn of_source(source: &Source, selection: &Selection) -> Result<Self, OpenError> {
+        let table = source.table();
+        let plan = LoadPlan::new(table, selection, &LoadPlanOptions::default()).map_err(|error| match error {
+            LoadPlanError::Component { component, found } => {
+                OpenError::Component { name: source.name().to_owned(), component, found }
+            }
+            error => OpenError::Plan(error),
+        })?;
+        let views = plan.tensors.iter().map(|view| ((view.component.as_deref(), view.name.as_str()), view));
+        let views: HashMap<_, _> = views.collect();
+        let mut blobs = Blobs { source, files: Vec::new(), by_digest: HashMap::new() };
+        let mut tensors = Vec::with_capacity(views.len());
+        for (blob, tensor) in table.tensors() {
+            if let Some(view) = views.get(&(blob.component.as_deref(), tensor.name.as_str())) {
+                tensors.push(indexed(tensor, blob, view, &mut blobs)?);
             }
         }
-        // A table that was made of the headers need not be checked against them.
-        let is_checked = model.config.longshore.is_some();
-        let (mut blobs, mut tensors) =
-            (Blobs { store, is_checked, files: Vec::new(), by_digest: HashMap::new() }, Vec::new());
-        let is_wanted = |blob: &&BlobEntry| options.component.is_none() || blob.component == options.component;
-        for blob in table.blobs.iter().filter(is_wanted) {
-            let selected = |tensor: &&TensorEntry| options.select.is_none_or(|select| select(&tensor.name));
-            for tensor in blob.tensors.iter().filter(selected) {
-                tensors.push(indexed(tensor, blob, &mut blobs)?);
-            }
-        }
-        Self::new(blobs.files.into_iter().map(|blob| blob.file).collect(), tensors)
+        let requested = plan.requested;
+        Ok(Self::new(blobs.files.into_iter().map(|blob| blob.file).collect(), tensors, requested))
     }
 }
 
 /// The blobs that are mapped so far.
 struct Blobs<'s> {
-    store: &'s Store,
-    is_checked: bool,
+    source: &'s Source,
     files: Vec<Blob>,
     by_digest: HashMap<Digest, usize>,
 }
@@ -61,8 +59,9 @@ impl Blobs<'_> {
         if let Some(at) = self.by_digest.get(&digest) {
             return Ok(*at);
         }
-        let (file, header) = MappedFile::open(&self.store.blob_path(&digest))?;
-        let arrays = if self.is_checked { arrays(&header) } else { HashSet::new() };
+        let (file, header) = MappedFile::open(&self.source.path(&digest), self.source.checked(&digest))?;
+        // A table that was made of the headers of blobs need not be checked against them.
+        let arrays = if self.source.is_unchecked() { arrays(&header) } else { HashSet::new() };
         self.files.push(Blob { file, arrays });
         self.by_digest.insert(digest, self.files.len() - 1);
         Ok(self.files.len() - 1)
@@ -71,7 +70,7 @@ impl Blobs<'_> {
     /// Whether the blob holds what the table says.
     fn check(&self, file: usize, tensor: &TensorEntry, part: &Part) -> Result<(), OpenError> {
         let Blob { file, arrays } = &self.files[file];
-        if !self.is_checked || arrays.contains(&(part.offset, part.length, part.dtype, part.shape.clone())) {
+        if !self.source.is_unchecked() || arrays.contains(&(part.offset, part.length, part.dtype, part.shape.clone())) {
             return Ok(());
         }
         let describe = |dtype, shape: &Shape, len| format!("{dtype} {shape}, {len} bytes");
@@ -93,18 +92,20 @@ fn arrays(header: &Header) -> HashSet<(u64, u64, Dtype, Shape)> {
     header.iter().map(array).collect()
 }
 
-fn indexed(tensor: &TensorEntry, blob: &BlobEntry, blobs: &mut Blobs<'_>) -> Result<Indexed, OpenError> {
+fn indexed(tensor: &TensorEntry, blob: &BlobEntry, view: &View, blobs: &mut Blobs<'_>) -> Result<Indexed, OpenError> {
     let mut parts = Vec::with_capacity(tensor.parts.len());
-    for part in &tensor.parts {
+    for (part, selected) in tensor.parts.iter().zip(&view.parts) {
         let file = blobs.get(part.blob.unwrap_or(blob.digest))?;
         blobs.check(file, tensor, part)?;
+        let extents = &selected.origin.extents;
         let described = Described {
             tensor: &tensor.name,
             role: part.role,
-            dtype: part.dtype,
-            shape: &part.shape,
-            offset: part.offset,
-            len: part.length,
+            dtype: selected.dtype,
+            shape: &selected.shape,
+            offset: extents.first().map_or(part.offset, |first| first.offset),
+            len: selected.len,
+            extents,
         };
         parts.push(described.part(file, &blobs.files[file].file)?);
     }
@@ -116,5 +117,12 @@ fn indexed(tensor: &TensorEntry, blob: &BlobEntry, blobs: &mut Blobs<'_>) -> Res
             scheme.map_err(|source| OpenError::Scheme { tensor: tensor.name.clone(), path: path.into(), source })?;
         Ok::<_, OpenError>(Coding { quantization: quantization.clone(), scheme })
     });
-    Ok(Indexed { name: tensor.name.clone(), component: blob.component.clone(), coding: coding.transpose()?, parts })
+    Ok(Indexed {
+        name: tensor.name.clone(),
+        component: blob.component.clone(),
+        dtype: tensor.dtype,
+        elements: view.shape.elements().unwrap_or(u64::MAX),
+        coding: coding.transpose()?,
+        parts,
+    })
 }

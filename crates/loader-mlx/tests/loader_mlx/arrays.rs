@@ -3,7 +3,7 @@
 use longshore_loader_mlx::{Memory, MlxWeights, QuantizedTensor, Tensor};
 use longshore_manifest::{
     document::{Role, TensorEntry},
-    weights::{OpenOptions, Weights},
+    weights::{OpenOptions, Weights, plan::Selection},
 };
 use longshore_quant::{Decoder, FloatType, Scheme};
 use longshore_st_format::{Dtype, fixtures};
@@ -52,7 +52,8 @@ fn check(model: &str, scheme: &str) -> usize {
     components.dedup();
     let mut quantized = 0;
     for component in components {
-        let options = OpenOptions { component: component.clone(), ..OpenOptions::default() };
+        let selection = Selection { component: component.clone(), ..Selection::default() };
+        let options = OpenOptions { selection: selection.clone(), ..OpenOptions::default() };
         let open = || MlxWeights::open(&stored.store, &stored_model, &options).unwrap();
         let weights = loaded_into(open(), Memory::Copied);
         let mapped = loaded_into(open(), Memory::Mapped);

@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use longshore_loader_mlx::{MlxWeights, QuantizedTensor, Tensor};
-use longshore_manifest::{Descriptor, Digest, Manifest, Store, document::media_type, weights::OpenOptions};
+use longshore_manifest::{Descriptor, Digest, Manifest, Store, document::media_type, weights::plan::Selection};
 use mlx_rs::Array;
 
 use crate::{
@@ -75,7 +75,7 @@ impl Foreign {
         fs::write(path, manifest.to_bytes()).unwrap();
         let store = Store::open(self.dir.join("store")).unwrap();
         let model = store.model(&"registry.ollama.ai/library/m:latest".parse().unwrap()).unwrap();
-        MlxWeights::open(&store, &model, &OpenOptions::default()).unwrap_or_else(|error| {
+        MlxWeights::open(&store, &model, &Selection::default()).unwrap_or_else(|error| {
             panic!("{}", crate::support::chain(&error));
         })
     }

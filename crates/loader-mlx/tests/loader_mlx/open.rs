@@ -1,7 +1,10 @@
 //! Facts known before anything is loaded, with MLX or without.
 
 use longshore_loader_mlx::{GetError, LoadOptions, MlxWeights, OpenError};
-use longshore_manifest::weights::{OpenOptions, Weights};
+use longshore_manifest::weights::{
+    OpenOptions, Weights,
+    plan::{LoadPlanError, Selection},
+};
 use longshore_packer::PlanOptions;
 use longshore_quant::Scheme;
 use longshore_st_format::Dtype;
@@ -49,7 +52,7 @@ fn one_scheme_for_all_is_the_scheme_of_the_weights() {
 fn a_component_is_chosen_by_its_name_and_is_no_prefix() {
     let stored = Stored::new();
     let model = stored.import("flux", "none");
-    let mut options = OpenOptions { component: Some("text_encoder".into()), ..OpenOptions::default() };
+    let mut options = Selection { component: Some("text_encoder".into()), ..Selection::default() };
     let weights = MlxWeights::open(&stored.store, &model, &options).unwrap();
     assert!(!weights.is_empty());
     assert!(weights.names().all(|name| !name.starts_with("text_encoder")));
@@ -64,13 +67,12 @@ fn a_component_is_chosen_by_its_name_and_is_no_prefix() {
 fn tensors_are_selected_by_their_names() {
     let stored = Stored::new();
     let model = stored.import("llama", "int4");
-    let select = |name: &str| name.contains("layers.0.");
-    let mut options = OpenOptions { select: Some(&select), ..OpenOptions::default() };
+    let mut options = Selection { globs: vec!["*layers.0.*".into()], ..Selection::default() };
     let weights = MlxWeights::open(&stored.store, &model, &options).unwrap();
     assert!(!weights.is_empty() && weights.names().all(|name| name.contains("layers.0.")));
-    let none = |_: &str| false;
-    options.select = Some(&none);
-    assert!(MlxWeights::open(&stored.store, &model, &options).unwrap().is_empty());
+    options.globs = vec!["*layers.9.*".into()];
+    let error = MlxWeights::open(&stored.store, &model, &options).unwrap_err();
+    assert!(matches!(error, OpenError::Plan(LoadPlanError::NoMatch { .. })), "{error}");
 }
 
 #[test]

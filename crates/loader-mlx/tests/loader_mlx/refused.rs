@@ -3,7 +3,7 @@
 use std::fs;
 
 use longshore_loader_mlx::{FileError, MlxWeights, OpenError};
-use longshore_manifest::weights::OpenOptions;
+use longshore_manifest::weights::{SourceError, plan::Selection};
 use longshore_st_format::{Dtype, HeaderError, fixtures};
 
 use crate::support::{Dir, Stored, chain};
@@ -59,7 +59,7 @@ fn truncated_and_overwritten_files() {
     let refused = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
         match open(&dir) {
-            Err(OpenError::File(FileError::Header { source, .. })) => source,
+            Err(OpenError::Source(SourceError::Header { source, .. })) => source,
             other => panic!("{other:?}"),
         }
     };
@@ -86,7 +86,7 @@ fn a_blob_that_is_not_what_its_model_says() {
     let table = model.config.longshore.clone().unwrap();
     let blob = &table.blobs[0];
     let path = stored.store.blob_path(&blob.digest);
-    let open = || MlxWeights::open(&stored.store, &model, &OpenOptions::default());
+    let open = || MlxWeights::open(&stored.store, &model, &Selection::default());
     let whole = fs::read(&path).unwrap();
     // Blobs are read-only: replaced rather than written.
     let replace = |bytes: &[u8]| {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use longshore_loader_mlx::MlxWeights;
-use longshore_manifest::{Model, ModelName, Silent, Store, weights::OpenOptions};
+use longshore_manifest::{Model, ModelName, Silent, Store, weights::plan::Selection};
 use longshore_packer::{ImportOptions, Plan, PlanOptions, Source};
 use longshore_quant::policy::Policy;
 use longshore_st_format::{Dtype, Layout, Limits, Shape, fixtures};
@@ -98,8 +98,7 @@ impl Stored {
     }
 
     pub(crate) fn open(&self, model: &Model) -> MlxWeights {
-        MlxWeights::open(&self.store, model, &OpenOptions::default())
-            .unwrap_or_else(|error| panic!("{}", chain(&error)))
+        MlxWeights::open(&self.store, model, &Selection::default()).unwrap_or_else(|error| panic!("{}", chain(&error)))
     }
 }
 

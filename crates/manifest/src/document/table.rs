@@ -152,6 +152,19 @@ pub enum Role {
     GlobalScale,
 }
 
+impl Quantization {
+    /// Parses the name of a coding as a request spells it: `int4`, `int4-g32`, `nvfp4`. `None` for a name that is not known.
+    #[must_use]
+    pub fn from_request(name: &str) -> Option<Self> {
+        let (quant_type, group) = name.split_once("-g").map_or((name, None), |(name, group)| (name, Some(group)));
+        let group_size = match (group, coding::Coding::of(quant_type)?.group_size) {
+            (Some(group), _) => group.parse().ok()?,
+            (None, fixed) => fixed.unwrap_or(64),
+        };
+        Some(Self { quant_type: quant_type.to_owned(), group_size })
+    }
+}
+
 /// Spells the coding as in a request: `int4-g64`, `nvfp4`. An affine code always has its group size.
 impl fmt::Display for Quantization {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

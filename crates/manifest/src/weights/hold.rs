@@ -1,6 +1,6 @@
 //! All blobs of a model in memory.
 
-use super::map::{BlobBytes, Dir, MapError, Opened};
+use super::map::{BlobBytes, Dir, MapError, Opened, Wanted};
 use crate::parallel;
 
 /// So many blobs are opened by several threads. Fewer take less time than waking them.
@@ -8,15 +8,15 @@ const MANY: usize = 128;
 /// The most bytes of small blobs that are read into memory that they share.
 const SHARED: usize = 64 << 20;
 
-/// Maps the blobs of these file names in `dir`, in their order; small ones are read once the process has `many_maps`. Many are opened on
+/// Maps these files of `dir`, in their order; small ones are read once the process has `many_maps`. Many are opened on
 /// all threads of the rayon pool, since each may wait for a disk or a server. An error comes with the number of its blob, the first that
 /// has one.
-pub(super) fn hold_all(dir: &Dir, names: &[String], many_maps: usize) -> Result<Vec<BlobBytes>, (usize, MapError)> {
-    let open = |name: &String| BlobBytes::open(dir, name, many_maps);
-    let run = if names.len() < MANY { MANY } else { MANY / 4 };
-    let mut held: Vec<Option<BlobBytes>> = Vec::with_capacity(names.len());
+pub(super) fn hold_all(dir: &Dir, files: &[Wanted], many_maps: usize) -> Result<Vec<BlobBytes>, (usize, MapError)> {
+    let open = |wanted: &Wanted| BlobBytes::open(dir, wanted, many_maps);
+    let run = if files.len() < MANY { MANY } else { MANY / 4 };
+    let mut held: Vec<Option<BlobBytes>> = Vec::with_capacity(files.len());
     let mut small: Vec<(usize, usize)> = Vec::new();
-    for (at, opened) in parallel::map(names, run, open).into_iter().enumerate() {
+    for (at, opened) in parallel::map(files, run, open).into_iter().enumerate() {
         match opened.map_err(|error| (at, error))? {
             Opened::Mapped(bytes) => held.push(Some(bytes)),
             Opened::Small(len) => {
@@ -26,7 +26,7 @@ pub(super) fn hold_all(dir: &Dir, names: &[String], many_maps: usize) -> Result<
         }
     }
     for group in groups(&small) {
-        let blobs: Vec<_> = group.iter().map(|&(at, len)| (names[at].as_str(), len)).collect();
+        let blobs: Vec<_> = group.iter().map(|&(at, len)| (&files[at], len)).collect();
         let read = BlobBytes::read(dir, &blobs).map_err(|(which, error)| (group[which].0, error))?;
         for (bytes, (at, _)) in read.into_iter().zip(group) {
             held[*at] = Some(bytes);
@@ -52,11 +52,11 @@ mod tests {
     use super::*;
 
     /// Blobs `0` to `n`, of as many bytes as the list says.
-    fn files(sizes: &[usize]) -> (tempfile::TempDir, Dir, Vec<String>) {
+    fn files(sizes: &[usize]) -> (tempfile::TempDir, Dir, Vec<Wanted>) {
         let dir = tempfile::tempdir().expect("there is room");
-        let names: Vec<_> = (0..sizes.len()).map(|at| at.to_string()).collect();
-        for (at, (name, size)) in names.iter().zip(sizes).enumerate() {
-            fs::write(dir.path().join(name), vec![u8::try_from(at % 251).expect("it fits"); *size])
+        let names: Vec<_> = (0..sizes.len()).map(|at| Wanted { path: at.to_string().into(), checked: None }).collect();
+        for (at, (wanted, size)) in names.iter().zip(sizes).enumerate() {
+            fs::write(dir.path().join(&wanted.path), vec![u8::try_from(at % 251).expect("it fits"); *size])
                 .expect("there is room");
         }
         let handle = Dir::open(dir.path().to_owned()).expect("it is there");

@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::{self, Read as _},
     ops::{Deref, Range},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
@@ -15,6 +15,7 @@ use memmap2::{Mmap, MmapOptions};
 #[cfg(target_os = "linux")]
 use rustix::io::Errno;
 
+use super::source::Checked;
 #[cfg(unix)]
 use crate::fs::check_regular;
 #[cfg(not(unix))]
@@ -38,6 +39,15 @@ pub struct MapError {
     pub source: io::Error,
 }
 
+/// A file to hold.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// Name in the directory, or absolute path.
+    pub(super) path: PathBuf,
+    /// State of a plain file when its header was read.
+    pub(super) checked: Option<Checked>,
+}
+
 /// An open directory whose files are opened by name, so that the system does not resolve the whole path for each file.
 pub(super) struct Dir {
     path: PathBuf,
@@ -59,8 +69,20 @@ impl Dir {
         })
     }
 
+    /// Opens a file, which must be the one that was checked.
+    fn file(&self, wanted: &Wanted) -> io::Result<File> {
+        let file = self.open_file(&wanted.path)?;
+        match &wanted.checked {
+            Some(checked) if !checked.is(&file)? => {
+                Err(io::Error::other("it is not the file any more whose header was read"))
+            }
+            _ => Ok(file),
+        }
+    }
+
+    /// An absolute path is opened as it is.
     #[cfg(unix)]
-    fn file(&self, name: &str) -> io::Result<File> {
+    fn open_file(&self, name: &Path) -> io::Result<File> {
         use rustix::fs::{Mode, OFlags, openat};
 
         // Opens a pipe at once, without waiting for a writer.
@@ -72,7 +94,7 @@ impl Dir {
     }
 
     #[cfg(not(unix))]
-    fn file(&self, name: &str) -> io::Result<File> {
+    fn open_file(&self, name: &Path) -> io::Result<File> {
         open_regular(&self.path.join(name))
     }
 }
@@ -124,9 +146,9 @@ pub(super) fn many_maps() -> usize {
 
 impl BlobBytes {
     /// Opens a blob, and maps it unless it is small and the process has at least `many` maps.
-    pub(super) fn open(dir: &Dir, name: &str, many: usize) -> Result<Opened, MapError> {
-        let fail = |action| move |source| MapError { action, path: dir.path.join(name), source };
-        let file = dir.file(name).map_err(fail("open"))?;
+    pub(super) fn open(dir: &Dir, wanted: &Wanted, many: usize) -> Result<Opened, MapError> {
+        let fail = |action| move |source| MapError { action, path: dir.path.join(&wanted.path), source };
+        let file = dir.file(wanted).map_err(fail("open"))?;
         let len = file.metadata().map_err(fail("read the size of"))?.len();
         let len = usize::try_from(len).map_err(|_| fail("map")(io::ErrorKind::FileTooLarge.into()))?;
         let (counted, before) = Counted::new();
@@ -139,9 +161,9 @@ impl BlobBytes {
 
     /// Reads blobs, given with their lengths, into shared memory, each at a multiple of [`ALIGNMENT`]. An error comes with
     /// the index of its blob.
-    pub(super) fn read(dir: &Dir, blobs: &[(&str, usize)]) -> Result<Vec<Self>, (usize, MapError)> {
+    pub(super) fn read(dir: &Dir, blobs: &[(&Wanted, usize)]) -> Result<Vec<Self>, (usize, MapError)> {
         let fail =
-            |at: usize, action| move |source| (at, MapError { action, path: dir.path.join(blobs[at].0), source });
+            |at: usize, action| move |source| (at, MapError { action, path: dir.path.join(&blobs[at].0.path), source });
         let room = blobs.iter().map(|(_, len)| len.next_multiple_of(ALIGNMENT)).sum::<usize>() + ALIGNMENT;
         let mut memory: Vec<u8> = Vec::new();
         memory.try_reserve_exact(room).map_err(|_| fail(0, "read")(io::ErrorKind::OutOfMemory.into()))?;
@@ -149,10 +171,10 @@ impl BlobBytes {
         let first = memory.as_ptr().align_offset(ALIGNMENT);
         memory.resize(first, 0);
         let mut ranges = Vec::with_capacity(blobs.len());
-        for (at, (name, len)) in blobs.iter().enumerate() {
+        for (at, (wanted, len)) in blobs.iter().enumerate() {
             let start = memory.len();
             memory.resize(start + len, 0);
-            let mut file = dir.file(name).map_err(fail(at, "open"))?;
+            let mut file = dir.file(wanted).map_err(fail(at, "open"))?;
             file.read_exact(&mut memory[start..]).map_err(fail(at, "read"))?;
             ranges.push(start..start + len);
             memory.resize(first + (memory.len() - first).next_multiple_of(ALIGNMENT), 0);
@@ -190,7 +212,8 @@ impl BlobBytes {
 #[expect(unsafe_code, reason = "a map of a blob is how its tensors are there without a copy")]
 fn map(file: &File, len: usize) -> io::Result<Mmap> {
     // SAFETY: a blob of the store has mode 0444 and is never written to once it has its name. It is replaced by a
-    // rename or deleted, and both leave the mapped file unchanged. Other programs that use the layout do the same.
+    // rename or deleted, and both leave the mapped file unchanged. Other programs that use the layout do the same. That
+    // nobody changes a plain file is the obligation that the documentation of `Source` states.
     unsafe { MmapOptions::new().len(len).map(file) }
 }
 

@@ -1,29 +1,34 @@
 //! Tensors of a model as arrays in host memory, mapped without a copy.
+//!
+//! [`Source`] says where the tensors lie, and [`Weights`] opens them, or a [`Selection`] of them. What a selection cuts out of a
+//! tensor, and what is converted, lies in memory of its own.
 
 mod check;
 mod hold;
+mod made;
 mod map;
 pub mod plan;
+mod source;
+mod summary;
 mod verify;
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::HashMap, fmt, io, path::PathBuf, sync::Arc};
 
 use longshore_st_format::{Dtype, Shape};
 
 use crate::{
-    Digest, Store,
-    document::{Part, Quantization, Role, TensorEntry, TensorTable},
+    Digest, Progress, Silent, Store,
+    document::{Quantization, Role, TensorTable},
     store::{Model, TableError},
 };
 pub use check::check;
 use hold::hold_all;
+use made::{Made, Planned};
 pub use map::MapError;
-use map::{BlobBytes, Dir, many_maps};
+use map::{BlobBytes, Dir, Wanted, many_maps};
+use plan::{LoadPlanError, Selection, View};
+pub use source::{Checked, Source, SourceError};
+pub use summary::ModelQuantization;
 pub use verify::CorruptError;
 
 /// Tensors of a model, or of one of its components, in host memory.
@@ -41,42 +46,54 @@ pub use verify::CorruptError;
 /// against a truncation afterwards. [`Store::open_blob`] reads without that risk.
 #[derive(Debug)]
 pub struct Weights {
-    table: Arc<TensorTable>,
+    source: Source,
+    /// Files that hold the tensors, in the order of their first use.
     blobs: Vec<(Digest, BlobBytes)>,
-    /// Blobs that hold only parts of tensors of other blobs.
-    others: HashMap<Digest, BlobBytes>,
-    /// Tensors, sorted by name.
-    tensors: Vec<Located>,
+    made: Made,
+    /// Tensors sorted by name and then by component, each with the index of its first part in `places`.
+    tensors: Vec<(View, usize)>,
+    places: Vec<Place>,
     /// Size of all tensors in bytes, including companions.
     bytes: u64,
 }
 
-/// Place of a tensor in the table and in the maps.
+/// Place of an array.
 #[derive(Debug, Clone, Copy)]
-struct Located {
-    /// Index into the table's blobs.
-    blob: usize,
-    /// Index into the tensors of the blob.
-    tensor: usize,
-    /// Index into the maps.
-    map: usize,
+enum Place {
+    /// In the file of this index, in bytes from its start.
+    File { blob: usize, start: usize },
+    /// In the memory that was made, in bytes from its start.
+    Made(usize),
 }
 
-/// Selection of the tensors to open. Tensors that are left out cost nothing: a blob is mapped only if one of its
-/// tensors is selected.
-#[derive(Clone, Default)]
-pub struct OpenOptions<'f> {
-    /// Pipeline component whose tensors are opened, such as `text_encoder`. Tensor names never carry the component as a
-    /// prefix.
-    pub component: Option<String>,
-    /// Function that accepts the names of the tensors to open.
-    pub select: Option<&'f dyn Fn(&str) -> bool>,
+/// Options of opening weights. Later versions may add fields: `..Default::default()` fills them in.
+#[derive(Clone)]
+pub struct OpenOptions<'p> {
+    /// Tensors, and parts of tensors, to open. What is left out costs nothing: a file is mapped only if one of its
+    /// tensors is selected.
+    pub selection: Selection,
+    /// Type to which plain tensors of F64, F32, F16 and BF16 are converted: F32, F16 or BF16. Integers and booleans stay as they
+    /// are; other types are an error.
+    pub dtype: Option<Dtype>,
+    /// Whether quantized tensors are decoded, to `dtype` or to the float type from which they were quantized.
+    pub decode: bool,
+    /// Receiver of the progress of copies and conversions. [`Progress::begin`] tells their bytes before any is made.
+    pub progress: &'p dyn Progress,
+}
+
+impl Default for OpenOptions<'_> {
+    fn default() -> Self {
+        Self { selection: Selection::default(), dtype: None, decode: false, progress: &Silent }
+    }
 }
 
 impl fmt::Debug for OpenOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let select = self.select.map(|_| "…");
-        f.debug_struct("OpenOptions").field("component", &self.component).field("select", &select).finish()
+        f.debug_struct("OpenOptions")
+            .field("selection", &self.selection)
+            .field("dtype", &self.dtype)
+            .field("decode", &self.decode)
+            .finish_non_exhaustive()
     }
 }
 
@@ -94,10 +111,9 @@ pub struct Array<'w> {
 /// One tensor: its weight and, if it is quantized, its companions.
 #[derive(Debug, Clone, Copy)]
 pub struct Tensor<'w> {
-    entry: &'w TensorEntry,
-    component: Option<&'w str>,
-    blob: &'w [u8],
-    others: &'w HashMap<Digest, BlobBytes>,
+    weights: &'w Weights,
+    view: &'w View,
+    first: usize,
 }
 
 /// Reason why weights cannot be opened.
@@ -117,6 +133,54 @@ pub enum WeightsError {
         /// Components of the model. Empty for a model of one part.
         found: Vec<String>,
     },
+    /// The selection cannot be planned, or a tensor cannot be converted.
+    #[error(transparent)]
+    Plan(LoadPlanError),
+    /// A plain file is missing, cannot be mapped, or is no longer the one whose header was read.
+    #[error("cannot open the file of tensor {tensor:?}")]
+    File {
+        /// Name of the first tensor in the file.
+        tensor: String,
+        /// Reason why the file cannot be mapped.
+        source: MapError,
+    },
+    /// There is no memory for what is copied or converted.
+    #[error("cannot take {bytes} bytes of memory for copies and conversions")]
+    Memory {
+        /// Number of bytes.
+        bytes: u64,
+        /// Error of the system.
+        source: io::Error,
+    },
+    /// The bytes of a tensor that is copied or converted cannot be read.
+    #[error("cannot read tensor {tensor:?} from {}", path.display())]
+    Read {
+        /// Name of the tensor.
+        tensor: String,
+        /// Path of the file.
+        path: PathBuf,
+        /// Error of the system, or its meaning.
+        source: io::Error,
+    },
+    /// A quantized tensor cannot be decoded.
+    #[error("tensor {tensor:?} is coded as {found}, which cannot be decoded to {to}")]
+    Decode {
+        /// Name of the tensor.
+        tensor: String,
+        /// Coding of the tensor.
+        found: String,
+        /// Type of the values that were asked for.
+        to: Dtype,
+    },
+    /// This build of the crate converts nothing: it has no feature `decode`.
+    #[error("tensor {tensor:?} cannot be converted: this build has no feature \"decode\"")]
+    NotBuilt {
+        /// Name of the tensor.
+        tensor: String,
+    },
+    /// The progress receiver cancelled the operation.
+    #[error("stopped before all tensors were converted")]
+    Cancelled,
     /// A blob is missing or cannot be mapped.
     #[error("cannot open the blob {digest} of tensor {tensor:?}")]
     Blob {
@@ -146,63 +210,83 @@ fn components(found: &[String]) -> String {
 }
 
 impl Weights {
-    /// Maps the blobs of `model`.
+    /// Opens the tensors of a stored `model`.
     ///
     /// # Errors
     ///
-    /// [`WeightsError::Table`] for a model whose tensors cannot be read, [`WeightsError::Component`] for a component
-    /// that the model does not have, [`WeightsError::Blob`] for a blob that is missing or cannot be mapped,
-    /// [`WeightsError::Short`] for a blob that is cut off.
+    /// [`WeightsError::Table`] for a model whose tensors cannot be read, and the errors of [`Self::open_source`].
     pub fn open(store: &Store, model: &Model, options: &OpenOptions<'_>) -> Result<Self, WeightsError> {
-        let table = &store.table(model)?;
-        let wanted = |component: &Option<String>| options.component.is_none() || *component == options.component;
-        let selected = |tensor: &TensorEntry| options.select.is_none_or(|select| select(&tensor.name));
-        let mut wanted_blobs = Vec::new();
-        let mut tensors = Vec::new();
-        for (blob, entry) in table.blobs.iter().enumerate().filter(|(_, blob)| wanted(&blob.component)) {
-            let (before, map) = (tensors.len(), wanted_blobs.len());
-            let of_blob = entry.tensors.iter().enumerate().filter(|(_, tensor)| selected(tensor));
-            tensors.extend(of_blob.map(|(tensor, _)| Located { blob, tensor, map }));
-            if tensors.len() > before {
-                wanted_blobs.push((entry.digest, &entry.tensors[tensors[before].tensor].name));
+        Self::open_source(&Source::of_model(store, model)?, options)
+    }
+
+    /// Opens the tensors of a `source`: a stored model, a directory, or files.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError::Component`] for a component that the model does not have, [`WeightsError::Plan`] for another selection
+    /// that cannot be met and for a tensor that cannot be converted, [`WeightsError::Blob`] and [`WeightsError::File`] for a file that
+    /// is missing, cannot be mapped or has changed, [`WeightsError::Short`] for one that is cut off, and the other variants for
+    /// copies and conversions.
+    pub fn open_source(source: &Source, options: &OpenOptions<'_>) -> Result<Self, WeightsError> {
+        let planned = Planned::new(source, options)?;
+        let mut blobs: Vec<(Digest, &str)> = Vec::new();
+        let mut by_digest: HashMap<Digest, usize> = HashMap::new();
+        for tensor in &planned.tensors {
+            for part in tensor.stored() {
+                by_digest.entry(part.origin.digest).or_insert_with(|| {
+                    blobs.push((part.origin.digest, &tensor.view.name));
+                    blobs.len() - 1
+                });
             }
         }
-        let mut found: Vec<_> = table.blobs.iter().filter_map(|blob| blob.component.clone()).collect();
-        found.sort_unstable();
-        found.dedup();
-        if let Some(component) = options.component.as_ref().filter(|component| !found.contains(component)) {
-            return Err(WeightsError::Component { name: model.name.to_string(), component: component.clone(), found });
-        }
-        let entry = |located: &Located| &table.blobs[located.blob].tensors[located.tensor];
-        let mut seen = HashSet::new();
-        let elsewhere =
-            tensors.iter().map(entry).flat_map(|tensor| tensor.parts.iter().map(move |part| (part, tensor)));
-        let elsewhere = elsewhere.filter_map(|(part, tensor)| Some((part.blob?, &tensor.name)));
-        let elsewhere: Vec<_> = elsewhere.filter(|(digest, _)| seen.insert(*digest)).collect();
-        let blobs = hold(store, &wanted_blobs)?;
-        let others: HashMap<_, _> = hold(store, &elsewhere)?.into_iter().collect();
-        let mut bytes = 0_u64;
-        for located in &tensors {
-            let (digest, own) = &blobs[located.map];
-            for part in &entry(located).parts {
-                let blob = part.blob.map_or(own, |digest| &others[&digest]);
-                let (found, expected) = (blob.len() as u64, part.offset.saturating_add(part.length));
+        let blobs = hold(source, &blobs)?;
+        for tensor in &planned.tensors {
+            for part in tensor.stored() {
+                let digest = part.origin.digest;
+                let found = blobs[by_digest[&digest]].1.len() as u64;
+                let expected = part.origin.extents.iter().map(plan::Extent::end).max().unwrap_or_default();
                 if expected > found {
-                    let path = store.blob_path(&part.blob.unwrap_or(*digest));
-                    return Err(WeightsError::Short { path, found, expected, tensor: entry(located).name.clone() });
+                    let path = source.path(&digest);
+                    return Err(WeightsError::Short { path, found, expected, tensor: tensor.view.name.clone() });
                 }
-                bytes = bytes.saturating_add(part.length);
             }
         }
-        tensors
-            .sort_unstable_by_key(|located| (name_in(table, *located), table.blobs[located.blob].component.as_deref()));
-        Ok(Self { table: Arc::clone(table), blobs, others, tensors, bytes })
+        let made = Made::new(source, &planned, &blobs, &by_digest, options)?;
+        let mut places = Vec::new();
+        let mut tensors = Vec::with_capacity(planned.tensors.len());
+        for tensor in planned.tensors {
+            let first = places.len();
+            tensor.places(&by_digest, &mut places);
+            tensors.push((tensor.view, first));
+        }
+        Ok(Self { source: source.clone(), blobs, made, tensors, places, bytes: planned.bytes })
+    }
+
+    /// Returns the bytes of memory that opening takes for copies and conversions, before it takes any.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError::Component`] and [`WeightsError::Plan`], as for [`Self::open_source`].
+    pub fn made_bytes_of(source: &Source, options: &OpenOptions<'_>) -> Result<u64, WeightsError> {
+        Ok(Planned::new(source, options)?.made_bytes)
+    }
+
+    /// Returns the bytes of memory that copies and conversions take.
+    #[must_use]
+    pub fn made_bytes(&self) -> u64 {
+        self.made.len() as u64
+    }
+
+    /// Returns the source of the tensors.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        &self.source
     }
 
     /// Returns the model's tensor table: its own, or the one that [`Store::table`] made.
     #[must_use]
     pub fn table(&self) -> &Arc<TensorTable> {
-        &self.table
+        self.source.table()
     }
 
     /// Returns the number of tensors.
@@ -227,19 +311,13 @@ impl Weights {
     /// maps of a process.
     #[must_use]
     pub fn read_bytes(&self) -> u64 {
-        self.held().filter(|(_, blob)| blob.is_read()).map(|(_, blob)| blob.len() as u64).sum()
-    }
-
-    /// Iterates over the blobs. Those of companions come last.
-    fn held(&self) -> impl Iterator<Item = (Digest, &BlobBytes)> {
-        let own = self.blobs.iter().map(|(digest, blob)| (*digest, blob));
-        own.chain(self.others.iter().map(|(digest, blob)| (*digest, blob)))
+        self.blobs.iter().filter(|(_, blob)| blob.is_read()).map(|(_, blob)| blob.len() as u64).sum()
     }
 
     /// Iterates over the tensor names in byte order.
     #[must_use]
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.tensors.iter().map(|located| name_in(&self.table, *located))
+        self.tensors.iter().map(|(view, _)| view.name.as_str())
     }
 
     /// Whether a tensor called `name` was opened.
@@ -249,32 +327,33 @@ impl Weights {
     }
 
     /// Returns the tensor called `name`. Several components may have a tensor of this name. If more than one was
-    /// opened, the first component in byte order counts; [`OpenOptions::component`] selects one.
+    /// opened, the first component in byte order counts; [`Selection::component`] selects one.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Tensor<'_>> {
-        let at = self.tensors.partition_point(|located| name_in(&self.table, *located) < name);
-        let located = *self.tensors.get(at)?;
-        (name_in(&self.table, located) == name).then(|| self.tensor(located))
+        let at = self.tensors.partition_point(|(view, _)| view.name.as_str() < name);
+        self.tensors.get(at).filter(|(view, _)| view.name == name).map(|entry| self.tensor(entry))
     }
 
     /// Iterates over the tensors, sorted by name and then by component.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Tensor<'_>> {
-        self.tensors.iter().map(|located| self.tensor(*located))
+        self.tensors.iter().map(|entry| self.tensor(entry))
     }
 
-    /// Iterates over the digests of the mapped blobs.
+    /// Iterates over the digests of the mapped blobs. Those of plain files are stand-ins: see [`Source`].
     pub fn digests(&self) -> impl Iterator<Item = Digest> {
-        self.held().map(|(digest, _)| digest)
+        self.blobs.iter().map(|(digest, _)| *digest)
     }
 
-    /// Returns the coding of the quantized tensors if all have the same one, or `None` if there are none or their
-    /// codings differ. To read a tensor, use its [`Tensor::quantization`] instead.
+    /// Returns the coding of the quantized tensors, or `None` if there are none. To read a tensor, use its
+    /// [`Tensor::quantization`] instead.
     #[must_use]
-    pub fn quantization(&self) -> Option<&Quantization> {
-        let mut all = self.iter().filter_map(|tensor| tensor.quantization());
-        let first = all.next()?;
-        all.all(|other| other == first).then_some(first)
+    pub fn quantization(&self) -> Option<ModelQuantization> {
+        let requested = self.table().import.quantize.as_deref().and_then(Quantization::from_request);
+        ModelQuantization::of(
+            requested.as_ref(),
+            self.tensors.iter().filter_map(|(view, _)| view.quantization.as_ref()),
+        )
     }
 
     /// Returns the number of elements that share a scale, if it is the same for all quantized tensors.
@@ -285,86 +364,88 @@ impl Weights {
         all.all(|other| other == first).then_some(first)
     }
 
-    fn tensor(&self, located: Located) -> Tensor<'_> {
-        let described = &self.table.blobs[located.blob];
-        Tensor {
-            entry: &described.tensors[located.tensor],
-            component: described.component.as_deref(),
-            blob: &self.blobs[located.map].1,
-            others: &self.others,
-        }
+    fn tensor<'w>(&'w self, (view, first): &'w (View, usize)) -> Tensor<'w> {
+        Tensor { weights: self, view, first: *first }
     }
 }
 
-/// Opens blobs in the given order, each given with the name of one of its tensors.
-fn hold(store: &Store, blobs: &[(Digest, &String)]) -> Result<Vec<(Digest, BlobBytes)>, WeightsError> {
-    let fail = |(at, source): (usize, MapError)| {
+/// Opens files in the given order, each given with the name of one of its tensors.
+fn hold(source: &Source, blobs: &[(Digest, &str)]) -> Result<Vec<(Digest, BlobBytes)>, WeightsError> {
+    let fail = |(at, error): (usize, MapError)| {
         let (digest, tensor) = blobs[at];
-        WeightsError::Blob { digest, tensor: tensor.clone(), source }
+        let tensor = tensor.to_owned();
+        if source.is_stored() {
+            WeightsError::Blob { digest, tensor, source: error }
+        } else {
+            WeightsError::File { tensor, source: error }
+        }
     };
     if blobs.is_empty() {
         return Ok(Vec::new());
     }
-    let dir = Dir::open(store.blobs()).map_err(|source| fail((0, source)))?;
-    let names: Vec<_> = blobs.iter().map(|(digest, _)| digest.file_name()).collect();
-    let held = hold_all(&dir, &names, many_maps()).map_err(fail)?;
+    let dir = Dir::open(source.dir()).map_err(|error| fail((0, error)))?;
+    let wanted = blobs.iter().map(|(digest, _)| Wanted {
+        path: if source.is_stored() { digest.file_name().into() } else { source.path(digest) },
+        checked: source.checked(digest),
+    });
+    let held = hold_all(&dir, &wanted.collect::<Vec<_>>(), many_maps()).map_err(fail)?;
     Ok(blobs.iter().map(|(digest, _)| *digest).zip(held).collect())
-}
-
-fn name_in(table: &TensorTable, located: Located) -> &str {
-    &table.blobs[located.blob].tensors[located.tensor].name
 }
 
 impl<'w> Tensor<'w> {
     /// Returns the name, without a component's prefix.
     #[must_use]
     pub fn name(&self) -> &'w str {
-        &self.entry.name
+        &self.view.name
     }
 
     /// Returns the pipeline component of the tensor, or `None` in a model of one part.
     #[must_use]
     pub fn component(&self) -> Option<&'w str> {
-        self.component
+        self.view.component.as_deref()
     }
 
     /// Returns the type of the values. For a quantized tensor, it is the float type from which it was quantized.
     #[must_use]
     pub fn dtype(&self) -> Dtype {
-        self.entry.dtype
+        self.view.dtype
     }
 
-    /// Returns the logical shape, in elements.
+    /// Returns the logical shape of the selected part of the tensor, in elements.
     #[must_use]
     pub fn shape(&self) -> &'w Shape {
-        &self.entry.shape
+        &self.view.shape
     }
 
     /// Returns the coding of the values, or `None` for a plain tensor.
     #[must_use]
     pub fn quantization(&self) -> Option<&'w Quantization> {
-        self.entry.quantization.as_ref()
+        self.view.quantization.as_ref()
     }
 
     /// Returns the values, or the packed codes.
     #[must_use]
     pub fn weight(&self) -> Array<'w> {
-        self.array(self.entry.weight())
+        self.companion(Role::Weight).expect("every table was checked to have a weight for each tensor")
     }
 
     /// Returns a companion of a quantized tensor: its scales, biases or global scale.
     #[must_use]
     pub fn companion(&self, role: Role) -> Option<Array<'w>> {
-        self.entry.part(role).map(|part| self.array(part))
+        let at = self.view.parts.iter().position(|part| part.role == role)?;
+        let part = &self.view.parts[at];
+        let length = usize::try_from(part.len).expect("open checked that the part lies in memory");
+        let data = match self.weights.places[self.first + at] {
+            Place::File { blob, start } => &self.weights.blobs[blob].1[start..start + length],
+            Place::Made(start) => &self.weights.made.bytes()[start..start + length],
+        };
+        Some(Array { dtype: part.dtype, shape: &part.shape, data })
     }
 
-    fn array(&self, part: &'w Part) -> Array<'w> {
-        let blob = match &part.blob {
-            None => self.blob,
-            Some(digest) => self.others.get(digest).map(|blob| &**blob).expect("open mapped the blobs of all parts"),
-        };
-        let start = usize::try_from(part.offset).expect("open checked that the part lies in the mapping");
-        let length = usize::try_from(part.length).expect("open checked that the part lies in the mapping");
-        Array { dtype: part.dtype, shape: &part.shape, data: &blob[start..start + length] }
+    /// Whether the part of this role lies in memory of its own, since it was cut out or converted.
+    #[must_use]
+    pub fn is_made(&self, role: Role) -> bool {
+        let at = self.view.parts.iter().position(|part| part.role == role);
+        at.is_some_and(|at| matches!(self.weights.places[self.first + at], Place::Made(_)))
     }
 }

@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use super::{BlobBytes, Weights, name_in};
+use super::{BlobBytes, Weights};
 use crate::{Digest, Hasher, Progress, parallel};
 
 /// Number of bytes that are hashed between two checks for cancellation.
@@ -40,6 +40,12 @@ pub enum CorruptError {
         /// Error of the system, or its meaning.
         source: io::Error,
     },
+    /// The tensors lie in plain files, for which no digest tells what they should be.
+    #[error("{name} is not stored: there is no digest to verify its files with")]
+    NotStored {
+        /// Name of the source.
+        name: String,
+    },
     /// The progress receiver cancelled the operation.
     #[error("stopped before everything was verified")]
     Cancelled,
@@ -69,11 +75,12 @@ impl Weights {
     /// # Errors
     ///
     /// [`CorruptError::Blob`] for the first blob with another digest, [`CorruptError::Read`] for one that cannot be read,
-    /// [`CorruptError::Cancelled`].
+    /// [`CorruptError::NotStored`] for plain files, [`CorruptError::Cancelled`].
     pub fn verify(&self, progress: &dyn Progress) -> Result<(), CorruptError> {
-        let mut others: Vec<_> = self.others.iter().map(|(digest, blob)| (*digest, blob)).collect();
-        others.sort_unstable_by_key(|(digest, _)| *digest);
-        let blobs: Vec<_> = self.blobs.iter().map(|(digest, blob)| (*digest, blob)).chain(others).collect();
+        if !self.source.is_stored() {
+            return Err(CorruptError::NotStored { name: self.source.name().to_owned() });
+        }
+        let blobs = &self.blobs;
         progress.begin("verifying", blobs.iter().map(|(_, blob)| blob.len() as u64).sum());
         let mut order: Vec<usize> = (0..blobs.len()).collect();
         order.sort_by_key(|&at| Reverse(blobs[at].1.len()));
@@ -81,10 +88,11 @@ impl Weights {
         let work = || {
             let mut corrupt = Vec::new();
             while let Some(&at) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let (digest, blob) = blobs[at];
+                let (digest, blob) = &blobs[at];
+                let digest = *digest;
                 let found = hash(blob, progress).map_err(|stop| match stop {
                     Stop::Cancelled => CorruptError::Cancelled,
-                    Stop::Read(source) => CorruptError::Read { digest, tensors: self.tensors_of(at, digest), source },
+                    Stop::Read(source) => CorruptError::Read { digest, tensors: self.tensors_of(digest), source },
                 })?;
                 if found != digest {
                     corrupt.push((at, found));
@@ -96,7 +104,7 @@ impl Weights {
         let corrupt: Vec<_> = corrupt?.into_iter().flatten().collect();
         let Some(&(at, found)) = corrupt.iter().min_by_key(|(at, _)| *at) else { return Ok(()) };
         let digest = blobs[at].0;
-        let tensors = self.tensors_of(at, digest);
+        let tensors = self.tensors_of(digest);
         Err(CorruptError::Blob { digest, found, tensors, others: corrupt.len() - 1 })
     }
 
@@ -107,13 +115,13 @@ impl Weights {
     ///
     /// [`CorruptError::Read`] for a blob that is shorter than it was, or that the disk does not read.
     pub fn populate(&self) -> Result<(), CorruptError> {
-        let blobs: Vec<_> = self.held().collect();
         let next = AtomicUsize::new(0);
         let work = || {
-            while let Some(&(digest, blob)) = blobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                blob.populate(0, blob.len()).map_err(|source| {
-                    let at = self.blobs.iter().position(|(other, _)| *other == digest).unwrap_or(usize::MAX);
-                    CorruptError::Read { digest, tensors: self.tensors_of(at, digest), source }
+            while let Some((digest, blob)) = self.blobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                blob.populate(0, blob.len()).map_err(|source| CorruptError::Read {
+                    digest: *digest,
+                    tensors: self.tensors_of(*digest),
+                    source,
                 })?;
             }
             Ok(())
@@ -121,11 +129,11 @@ impl Weights {
         parallel::on_all_threads(work).into_iter().collect()
     }
 
-    /// The tensors that have a part in the blob `digest`, which is the blob `at` of those that tensors lie in, if it is one.
-    fn tensors_of(&self, at: usize, digest: Digest) -> Vec<String> {
-        let has_part = |located| self.tensor(located).entry.parts.iter().any(|part| part.blob == Some(digest));
-        let of_blob = self.tensors.iter().filter(|located| located.map == at || has_part(**located));
-        of_blob.map(|located| name_in(&self.table, *located).to_owned()).collect()
+    /// The tensors that have a part in the blob `digest`.
+    fn tensors_of(&self, digest: Digest) -> Vec<String> {
+        let of_blob = self.tensors.iter().map(|(view, _)| view);
+        let of_blob = of_blob.filter(|view| view.parts.iter().any(|part| part.origin.digest == digest));
+        of_blob.map(|view| view.name.clone()).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fs, sync::atomic::AtomicBool};
 use longshore_manifest::{
     Digest, Progress, Silent, Weights,
     store::BlobWriter,
-    weights::{CorruptError, OpenOptions},
+    weights::{CorruptError, OpenOptions, plan::Selection},
 };
 
 use crate::util::{Blob, Scratch, commit, name, replace, snapshot, verify};
@@ -109,8 +109,8 @@ fn weights_are_hashed_as_they_are_loaded() {
     let error = open(&OpenOptions::default()).verify(&Silent).unwrap_err();
     assert!(matches!(&error, CorruptError::Blob { digest: found, others: 1, .. } if *found == digest), "{error}");
     // Blobs that are not loaded are not hashed.
-    let is_a = |name: &str| name == a.name;
-    let options = OpenOptions { select: Some(&is_a), ..OpenOptions::default() };
+    let selection = Selection { names: vec![a.name.clone()], ..Selection::default() };
+    let options = OpenOptions { selection, ..OpenOptions::default() };
     open(&options).verify(&Silent).unwrap();
 }
 

@@ -345,11 +345,11 @@ fn what_cannot_be_planned_says_why() {
         (|s| s.shards = vec![("*".into(), Shard::rows(0, 0))], "the share 0 of 0"),
         (
             |s| s.shards = vec![("*11.q_proj*".into(), Shard::rows(0, 2))],
-            r#"tensor "model.layers.11.q_proj.weight" is [5, 64], whose rows are not 2 equal shares"#,
+            r#"tensor "model.layers.11.q_proj.weight" is [5, 64], whose 5 rows are not 2 equal shares"#,
         ),
         (
             |s| s.shards = vec![("*up_proj*".into(), Shard::columns(0, 4))],
-            r#"tensor "model.layers.1.mlp.experts.up_proj.weight" is [3, 4, 64] in groups of 32, whose columns are not 4 equal shares"#,
+            r#"tensor "model.layers.1.mlp.experts.up_proj.weight" is [3, 4, 64] in groups of 32, whose 64 columns are not 4 equal shares"#,
         ),
         (|s| s.shards = vec![("*bias".into(), Shard::columns(0, 2))], "is [4] and has no columns to share out"),
     ];

@@ -4,7 +4,10 @@ use longshore_manifest::{
     Digest, Silent, Weights,
     document::{Quantization, Role},
     store::Model,
-    weights::{CorruptError, OpenOptions, WeightsError, check},
+    weights::{
+        CorruptError, OpenOptions, WeightsError, check,
+        plan::{LoadPlanError, Selection},
+    },
 };
 use longshore_st_format::Dtype;
 
@@ -105,18 +108,21 @@ fn a_blob_may_be_deleted_while_it_is_mapped() {
 }
 
 #[test]
-fn how_tensors_are_coded_is_said_where_all_are_coded_alike() {
+fn how_tensors_are_coded_is_said_and_whether_all_are_coded_alike() {
     let of = |blobs: &[Blob]| open(&with_blobs(blobs), &OpenOptions::default()).unwrap();
     let plain = Blob::plain("p", 1, 1);
     let none = of(std::slice::from_ref(&plain));
     assert_eq!((none.quantization(), none.group_size()), (None, None));
     let uniform = of(&[plain.clone(), Blob::int4("a", 2, 32, 1), Blob::int4("b", 2, 32, 2)]);
     let expected = Quantization { quant_type: "int4".into(), group_size: 32 };
-    assert_eq!((uniform.quantization(), uniform.group_size()), (Some(&expected), Some(32)));
+    let found = uniform.quantization().unwrap();
+    assert_eq!((&found.quantization, found.is_mixed, uniform.group_size()), (&expected, false, Some(32)));
+    assert_eq!(found.to_string(), "int4-g32");
     let groups = of(&[Blob::int4("a", 2, 32, 1), Blob::int4("b", 2, 64, 2)]);
-    assert_eq!((groups.quantization(), groups.group_size()), (None, None));
-    let mixed = of(&[Blob::int4("a", 2, 16, 1), Blob::nvfp4("b", 2, 2), plain]);
-    assert_eq!((mixed.quantization(), mixed.group_size()), (None, Some(16)));
+    assert!(groups.quantization().unwrap().is_mixed && groups.group_size().is_none());
+    // Of several codings, the most frequent is said where none was asked for.
+    let mixed = of(&[Blob::int4("a", 2, 16, 1), Blob::nvfp4("b", 2, 2), Blob::nvfp4("c", 2, 3), plain]);
+    assert_eq!((mixed.quantization().unwrap().to_string().as_str(), mixed.group_size()), ("nvfp4, mixed", Some(16)));
 }
 
 /// Makes two encoders that share a blob, and a transformer with a tensor of the same name.
@@ -130,15 +136,20 @@ fn pipeline() -> Scratch {
     ])
 }
 
+fn of_component(component: &str) -> OpenOptions<'static> {
+    let selection = Selection { component: Some(component.into()), ..Selection::default() };
+    OpenOptions { selection, ..OpenOptions::default() }
+}
+
 #[test]
 fn one_component_can_be_opened() {
     let scratch = pipeline();
-    let mut options = OpenOptions { component: Some("transformer".into()), ..OpenOptions::default() };
+    let mut options = of_component("transformer");
     let weights = open(&scratch, &options).unwrap();
     assert_eq!(weights.names().collect::<Vec<_>>(), ["other", "weight"]);
     assert_eq!(weights.get("weight").unwrap().shape().dims(), [9, 4]);
     assert_eq!(weights.digests().count(), 2);
-    options.component = Some("text_encoder".into());
+    options.selection.component = Some("text_encoder".into());
     let weights = open(&scratch, &options).unwrap();
     assert_eq!(weights.get("weight").unwrap().shape().dims(), [4, 4]);
     assert_eq!(weights.get("weight").unwrap().component(), Some("text_encoder"));
@@ -156,7 +167,7 @@ fn all_components_together_are_in_a_fixed_order() {
 
 #[test]
 fn an_unknown_component_is_an_error_that_names_the_known_ones() {
-    let options = OpenOptions { component: Some("vae".into()), ..OpenOptions::default() };
+    let options = of_component("vae");
     let error = open(&pipeline(), &options).unwrap_err();
     let expected = "no tensors in the component \"vae\" of m:latest; \
         it has [\"text_encoder\", \"text_encoder_2\", \"transformer\"]";
@@ -171,19 +182,21 @@ fn what_is_not_selected_is_not_opened() {
     let blobs = blobs();
     let scratch = with_blobs(&blobs);
     fs::remove_file(scratch.store.blob_path(&Digest::of(&blobs[0].bytes))).unwrap();
-    let select = |name: &str| name != "z.weight";
-    let mut options = OpenOptions { select: Some(&select), ..OpenOptions::default() };
+    let selection = Selection { globs: vec!["a.*".into(), "m.*".into()], ..Selection::default() };
+    let mut options = OpenOptions { selection, ..OpenOptions::default() };
     let weights = open(&scratch, &options).unwrap();
     assert_eq!(weights.names().collect::<Vec<_>>(), ["a.weight", "m.weight"]);
     assert_eq!(weights.digests().collect::<Vec<_>>(), [&blobs[1], &blobs[2]].map(|blob| Digest::of(&blob.bytes)));
     assert_eq!(weights.bytes(), blobs[1].tensors[0].byte_len() + blobs[2].tensors[0].byte_len());
     assert_eq!(weights.get("m.weight").unwrap().weight().data, blobs[2].data(Role::Weight));
 
-    let nothing = |_: &str| false;
-    options.select = Some(&nothing);
-    let weights = open(&scratch, &options).unwrap();
-    assert!(weights.is_empty() && weights.digests().next().is_none() && weights.bytes() == 0);
-    assert!(format!("{options:?}").contains("select: Some"));
+    options.selection.globs = vec!["a.wieght".into()];
+    let error = open(&scratch, &options).unwrap_err();
+    assert!(
+        matches!(&error, WeightsError::Plan(LoadPlanError::NoMatch { near, .. }) if near[0] == "a.weight"),
+        "{error}"
+    );
+    assert!(format!("{options:?}").contains("a.wieght"));
 }
 
 #[test]

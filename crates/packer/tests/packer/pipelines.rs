@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use longshore_manifest::weights::{OpenOptions, Weights};
+use longshore_manifest::weights::{OpenOptions, Weights, plan::Selection};
 use longshore_packer::{ExportOptions, Kind, Member, Plan, Source, SourceError};
 use longshore_quant::FloatType;
 use longshore_st_format::Dtype;
@@ -234,7 +234,8 @@ fn one_component_loads_by_itself() {
     let (dir, target) = (pipeline(), Dir::new());
     let store = store(&target);
     import_as(&store, "m", &dir.open().expect("it is a pipeline"), "int4");
-    let options = OpenOptions { component: Some("unet".into()), ..OpenOptions::default() };
+    let selection = Selection { component: Some("unet".into()), ..Selection::default() };
+    let options = OpenOptions { selection, ..OpenOptions::default() };
     let weights = Weights::open(&store, &read(&store, "m"), &options).expect("it is there");
     assert_eq!(weights.names().collect::<Vec<_>>(), ["conv.weight", "proj.weight"]);
     assert_eq!(weights.get("proj.weight").expect("it is there").shape().dims(), [64, 128]);

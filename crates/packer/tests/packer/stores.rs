@@ -12,7 +12,7 @@ use longshore_manifest::{
     ModelName, Progress, Silent, Store,
     document::{Role, TensorEntry},
     store::{Model, VerifyOptions},
-    weights::{OpenOptions, Weights},
+    weights::{OpenOptions, Weights, plan::Selection},
 };
 use longshore_packer::{
     Arrangement, ExportError, ExportOptions, ExportOutcome, ImportError, ImportOptions, ImportOutcome, Plan,
@@ -159,7 +159,8 @@ pub(crate) fn part(store: &Store, model: &Model, tensor: &str, role: Role) -> Ve
 
 /// The values of a plain tensor of a component.
 pub(crate) fn part_in(store: &Store, model: &Model, component: Option<&str>, tensor: &str) -> Vec<u8> {
-    let options = OpenOptions { component: component.map(str::to_owned), ..OpenOptions::default() };
+    let selection = Selection { component: component.map(str::to_owned), ..Selection::default() };
+    let options = OpenOptions { selection, ..OpenOptions::default() };
     let weights = Weights::open(store, model, &options).expect("it was imported");
     weights.get(tensor).expect("the component has it").weight().data.to_vec()
 }

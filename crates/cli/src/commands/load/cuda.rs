@@ -1,17 +1,13 @@
-//! `load NAME --device cuda`: onto a device, and how fast that was beside the link.
+//! `load --device cuda`: onto a device, and how fast that was beside the link.
 
 use std::{process::ExitCode, time::Instant};
 
 use longshore_loader_cuda::{CallError, CudaError, Device, LoadOptions, LoadReport, Loader, LoaderOptions, ProbeError};
-use longshore_manifest::{
-    Store,
-    weights::plan::{LoadPlanError, Selection},
-};
-use longshore_quant::FloatType;
-use longshore_st_format::Dtype;
+use longshore_manifest::weights::{OpenOptions, Weights, plan::Selection};
 
 use super::{
-    refusals::{QUOTE, no_match},
+    Input, dtype,
+    refusals::{opening, selection as refused_selection},
     report::{Cold, Report, Start, Verified, peak_rss, rate},
 };
 use crate::{
@@ -24,7 +20,14 @@ use crate::{
     progress::Bar,
 };
 
-pub(super) fn run(args: &Load, ordinal: u32, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
+pub(super) fn run(
+    args: &Load,
+    ordinal: u32,
+    input: &Input,
+    selection: &Selection,
+    printer: &Printer,
+) -> anyhow::Result<ExitCode> {
+    let advise = |error| advise(error, args, input);
     let started = Instant::now();
     let device = Device::open(ordinal).map_err(advise)?;
     let context_seconds = started.elapsed().as_secs_f64();
@@ -32,11 +35,29 @@ pub(super) fn run(args: &Load, ordinal: u32, store: &Store, printer: &Printer) -
     let what = "pinned memory copied to the device, on the same streams";
     let mut report = Report::new(format!("cuda:{ordinal}"), what);
 
-    let (component, globs) = (args.component.clone(), args.select.clone());
-    let selection = Selection { component, globs, ..Selection::default() };
     let bar = Bar::new(printer);
-    let options =
-        LoadOptions { dtype: args.dtype.map(dtype), verify: args.verify, progress: &bar, ..Default::default() };
+    let options = LoadOptions {
+        dtype: args.dtype.map(dtype),
+        decode: args.dtype.is_some(),
+        verify: args.verify,
+        progress: &bar,
+        ..Default::default()
+    };
+    input.with_source(|source| {
+        Input::notes(source, printer);
+        report.notes = source.notes().to_vec();
+        if args.dtype.is_some() {
+            let options = OpenOptions {
+                selection: selection.clone(),
+                dtype: options.dtype,
+                decode: options.decode,
+                ..Default::default()
+            };
+            let bytes = Weights::made_bytes_of(source, &options).map_err(|error| opening(error, args, input))?;
+            printer.note(&format!("{} of the device's memory is for what is converted", size(bytes)));
+        }
+        Ok(())
+    })?;
     let mut loader = None;
     for left in (0..args.repeat.get()).rev() {
         let started = Instant::now();
@@ -45,13 +66,10 @@ pub(super) fn run(args: &Load, ordinal: u32, store: &Store, printer: &Printer) -
             None => &*loader.insert(Loader::new(&device, &LoaderOptions::default()).map_err(advise)?),
         };
         let load = |options: &LoadOptions<'_>| {
-            store.with_model(&args.name, |model| loader.load(store, &model, &selection, options).map_err(advise))
+            input.with_source(|source| loader.load_source(source, selection, options).map_err(advise))
         };
         let weights = load(&options)?;
         report.seconds.push(started.elapsed().as_secs_f64());
-        if weights.is_empty() {
-            return Err(no_match(args));
-        }
         let LoadReport { tensors, bytes, verified_blobs, partly_read_blobs, direct_bytes, ring_bytes, .. } =
             *weights.report();
         if report.seconds.len() == 1 && direct_bytes > 0 {
@@ -61,7 +79,7 @@ pub(super) fn run(args: &Load, ordinal: u32, store: &Store, printer: &Printer) -
         report.verified = args.verify.then_some(Verified { blobs: verified_blobs, partly_read: partly_read_blobs });
         if left == 0 {
             // All of it is on the device and shared, so that nothing is loaded, and no time above has the measuring in it.
-            let options = LoadOptions { measure_link: true, ..options };
+            let options = LoadOptions { measure_link: true, decode: false, ..options };
             let shared = load(&options)?;
             let link = shared.report().link.as_ref().expect("it was asked for");
             report.bound.gb_per_s = to_f64(*link.as_ref().map_err(driver_error)?) / 1e9;
@@ -72,12 +90,12 @@ pub(super) fn run(args: &Load, ordinal: u32, store: &Store, printer: &Printer) -
     drop(bar);
     report.start = Some(Start { steady_seconds: median(&report.seconds[1..]), context_seconds });
     report.peak_rss = peak_rss();
-    printer.report(&report, || human(args, &name, &report))?;
+    printer.report(&report, || human(input, &name, &report))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn human(args: &Load, name: &str, report: &Report) -> Lines {
-    let mut text = report.heading(args, &format!("on {} ({name})", report.device));
+fn human(input: &Input, name: &str, report: &Report) -> Lines {
+    let mut text = report.heading(&input.name(), &format!("on {} ({name})", report.device));
     let line = |time: f64| {
         let found = rate(report.bytes, time);
         let share = three_digits(found / report.bound.gb_per_s.max(1e-9));
@@ -108,14 +126,6 @@ fn human(args: &Load, name: &str, report: &Report) -> Lines {
     text
 }
 
-fn dtype(float: FloatType) -> Dtype {
-    match float {
-        FloatType::F32 => Dtype::F32,
-        FloatType::F16 => Dtype::F16,
-        FloatType::BF16 => Dtype::BF16,
-    }
-}
-
 fn median(times: &[f64]) -> Option<f64> {
     let mut sorted = times.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
@@ -127,9 +137,10 @@ fn driver_error(error: &CallError) -> anyhow::Error {
 }
 
 /// Says whose fault an error is, and what to do about it.
-fn advise(error: CudaError) -> anyhow::Error {
+fn advise(error: CudaError, args: &Load, input: &Input) -> anyhow::Error {
     const HOST: &str = "--device host loads into host memory";
     match &error {
+        CudaError::Plan(error) => refused_selection(error.clone(), args, input),
         CudaError::Probe(ProbeError::Ordinal { devices, .. }) => {
             let last = devices.saturating_sub(1);
             let hint = if last == 0 {
@@ -147,7 +158,7 @@ fn advise(error: CudaError) -> anyhow::Error {
             .hint("--select GLOB loads some of the tensors; other processes may hold memory of the device")
             .into(),
         CudaError::Copy { .. } => Advice::failure(text(&error)).into(),
-        CudaError::Plan(LoadPlanError::Glob { .. }) => Advice::failure(error.to_string()).hint(QUOTE).into(),
+        CudaError::Decode(_) => Advice::failure(text(&error)).into(),
         CudaError::Digest { .. } | CudaError::Short { .. } => {
             Advice::input(error.to_string()).hint("longshore verify says what is damaged").into()
         }

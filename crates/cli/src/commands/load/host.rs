@@ -1,4 +1,4 @@
-//! `load NAME --device host`: mapped, beside a plain loop over the same files.
+//! `load --device host`: mapped, beside a plain loop over the same files.
 
 use std::{
     hint::black_box,
@@ -10,14 +10,14 @@ use std::{
 
 use anyhow::Context as _;
 use longshore_manifest::{
-    Store, open_regular,
-    store::Model,
-    weights::{OpenOptions, Weights},
+    open_regular,
+    weights::{OpenOptions, Weights, plan::Selection},
 };
 use memmap2::Mmap;
 
 use super::{
-    refusals::{corrupt, no_match},
+    Input, dtype,
+    refusals::{corrupt, opening},
     report::{Report, peak_rss},
 };
 use crate::{
@@ -31,52 +31,69 @@ use crate::{
 /// The most files that are mapped at once: the system lets a process have a little over twice as many.
 const MAPS: usize = 30_000;
 
-pub(super) fn run(
-    args: &Load,
-    store: &Store,
-    model: &Model,
-    options: &OpenOptions<'_>,
-    printer: &Printer,
-) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Load, input: &Input, selection: &Selection, printer: &Printer) -> anyhow::Result<ExitCode> {
     let mut report = Report::new("host", "open, map, touch a page of each blob, 1 thread");
+    let bar = Bar::new(printer);
+    let options = OpenOptions {
+        selection: selection.clone(),
+        dtype: args.dtype.map(dtype),
+        decode: args.dtype.is_some(),
+        progress: &bar,
+    };
+    let mut layers = 0;
+    input.with_source(|source| {
+        Input::notes(source, printer);
+        report.notes = source.notes().to_vec();
+        let bytes = Weights::made_bytes_of(source, &options).map_err(|error| opening(error, args, input))?;
+        if bytes > 0 {
+            printer.note(&format!("takes {} of memory for copies and conversions", size(bytes)));
+        }
+        Ok(())
+    })?;
     for _ in 0..args.repeat.get() {
         let started = Instant::now();
-        let open = |model| Ok::<_, anyhow::Error>(Weights::open(store, &model, options)?);
-        let weights = black_box(store.with_model(&args.name, open)?);
+        let open = |source: &_| Weights::open_source(source, &options).map_err(|error| opening(error, args, input));
+        let weights = black_box(input.with_source(open)?);
         if args.verify {
-            weights.verify(&Bar::new(printer)).map_err(|error| corrupt(error, &args.name))?;
+            weights.verify(&bar).map_err(|error| corrupt(error, &input.name()))?;
         }
         report.seconds.push(started.elapsed().as_secs_f64());
         (report.tensors, report.bytes) = (weights.len(), weights.bytes());
-        if weights.is_empty() {
-            return Err(no_match(args));
-        }
-        let blobs: Vec<_> = weights.digests().map(|digest| store.blob_path(&digest)).collect();
+        let source = weights.source();
+        layers = source.table().blobs.len();
+        let blobs: Vec<_> = weights.digests().map(|digest| source.path(&digest)).collect();
         report.read_bytes = Some(weights.read_bytes()).filter(|bytes| *bytes > 0);
+        report.made_bytes = Some(weights.made_bytes()).filter(|bytes| *bytes > 0);
         drop(weights);
         // The files may be gone by now: that is no matter of the load.
         if let Ok(least) = plain_loop(&blobs) {
             report.note_bound(least.as_secs_f64());
         }
     }
+    drop(bar);
     report.peak_rss = peak_rss();
-    printer.report(&report, || human(args, model, &report))?;
+    printer.report(&report, || human(args, input, layers, &report))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn human(args: &Load, model: &Model, report: &Report) -> Lines {
-    let mut text = match report.read_bytes {
-        None => report.heading(args, "on the host, mapped and not copied"),
-        Some(read) => {
-            let read = size(read);
-            report.heading(
-                args,
-                &format!("on the host, mapped and not copied but for {read} of small blobs, which were read"),
-            )
-        }
-    };
+fn human(args: &Load, input: &Input, layers: usize, report: &Report) -> Lines {
+    let mut but = Vec::new();
+    if let Some(made) = report.made_bytes {
+        but.push(format!("{} of copies and conversions", size(made)));
+    }
+    if let Some(read) = report.read_bytes {
+        but.push(format!("{} of small blobs, which were read", size(read)));
+    }
+    let mut place = "on the host, mapped and not copied".to_owned();
+    if !but.is_empty() {
+        place += &format!(" but for {}", but.join(" and "));
+    }
+    let mut text = report.heading(&input.name(), &place);
     report.timings(&mut text, args);
-    let layers = plural(model.manifest.layers.len(), "layer");
+    let layers = match input {
+        Input::Stored { .. } => plural(layers, "layer"),
+        Input::Files(_) => plural(layers, "file"),
+    };
     report.memory(&mut text, &format!(", tables of {layers} included"));
     text
 }

@@ -1,4 +1,4 @@
-//! `load NAME --device mlx`: as MLX arrays.
+//! `load --device mlx`: as MLX arrays.
 
 use std::{
     hint::black_box,
@@ -9,64 +9,70 @@ use std::{
     time::{Duration, Instant},
 };
 
-use longshore_loader_mlx::{LoadError, LoadOptions, LoadOutcome, MlxWeights};
+use longshore_loader_mlx::{LoadError, LoadOptions, LoadOutcome, MlxWeights, OpenError};
 use longshore_manifest::{
-    Store,
     document::Role,
-    weights::{OpenOptions, Weights},
+    weights::{OpenOptions, Weights, plan::Selection},
 };
 
 use super::{
-    refusals::{corrupt, no_match},
+    Input,
+    refusals::{corrupt, opening, selection as refused_selection},
     report::{Report, peak_rss},
 };
-use crate::{advice::Advice, args::Load, errors::text, lines::Lines, printer::Printer, progress::Bar};
+use crate::{advice::Advice, args::Load, errors::text, format::size, lines::Lines, printer::Printer, progress::Bar};
 
-pub(super) fn run(
-    args: &Load,
-    store: &Store,
-    options: &OpenOptions<'_>,
-    printer: &Printer,
-) -> anyhow::Result<ExitCode> {
-    let how = LoadOptions { dtype: args.dtype, ..Default::default() };
+pub(super) fn run(args: &Load, input: &Input, selection: &Selection, printer: &Printer) -> anyhow::Result<ExitCode> {
+    let how = LoadOptions { dtype: args.dtype, decode: args.dtype.is_some(), ..Default::default() };
     let mut report = Report::new("mlx", "read the same bytes where they are mapped, all cores");
     let mut last = None;
-    let open = |model| Ok::<_, anyhow::Error>(Weights::open(store, &model, options)?);
-    for _ in 0..args.repeat.get() {
+    let options = OpenOptions { selection: selection.clone(), ..Default::default() };
+    let open = |source: &_| Weights::open_source(source, &options).map_err(|error| opening(error, args, input));
+    for repeat in 0..args.repeat.get() {
         let started = Instant::now();
         if args.verify {
-            let mapped = store.with_model(&args.name, open)?;
-            mapped.verify(&Bar::new(printer)).map_err(|error| corrupt(error, &args.name))?;
+            let mapped = input.with_source(open)?;
+            mapped.verify(&Bar::new(printer)).map_err(|error| corrupt(error, &input.name()))?;
         }
-        let mut weights =
-            store.with_model(&args.name, |model| Ok::<_, anyhow::Error>(MlxWeights::open(store, &model, options)?))?;
-        if weights.is_empty() {
-            return Err(no_match(args));
+        let mut weights = input.with_source(|source| {
+            if repeat == 0 {
+                Input::notes(source, printer);
+                report.notes = source.notes().to_vec();
+            }
+            MlxWeights::open_source(source, selection).map_err(|error| match error {
+                OpenError::Plan(error) => refused_selection(error, args, input),
+                error => error.into(),
+            })
+        })?;
+        let converted = weights.converted_bytes(&how);
+        if repeat == 0 && converted > 0 {
+            printer.note(&format!("takes {} of memory for conversions", size(converted)));
         }
+        report.made_bytes = Some(converted).filter(|bytes| *bytes > 0);
         last = Some(weights.load(&how).map_err(advice)?);
         report.seconds.push(started.elapsed().as_secs_f64());
         (report.tensors, report.bytes) = (weights.len(), weights.bytes());
         // A file that is mapped twice at once would count twice as memory.
         drop(weights);
         // The files may be gone or cut short by now: that is no matter of the load.
-        if let Ok(weights) = store.with_model(&args.name, open)
+        if let Ok(weights) = input.with_source(open)
             && weights.populate().is_ok()
         {
             report.note_bound(read_mapped(&weights).as_secs_f64());
         }
     }
     report.peak_rss = peak_rss();
-    printer.report(&report, || human(args, last, &report))?;
+    printer.report(&report, || human(args, input, last, &report))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn human(args: &Load, outcome: Option<LoadOutcome>, report: &Report) -> Lines {
+fn human(args: &Load, input: &Input, outcome: Option<LoadOutcome>, report: &Report) -> Lines {
     let how = match outcome {
         Some(outcome) if outcome.mapped_bytes == 0 => "copied once",
         Some(outcome) if outcome.copied_bytes == 0 => "mapped and not copied",
         _ => "mapped in part",
     };
-    let mut text = report.heading(args, &format!("as MLX arrays, {how}"));
+    let mut text = report.heading(&input.name(), &format!("as MLX arrays, {how}"));
     report.timings(&mut text, args);
     report.memory(&mut text, "");
     text
@@ -82,6 +88,9 @@ fn advice(error: LoadError) -> anyhow::Error {
             };
             Advice::failure(error.to_string()).hint(hint).into()
         }
+        LoadError::Convert { .. } => Advice::input(error.to_string())
+            .hint("without --dtype it is loaded as it is; --select chooses the others")
+            .into(),
         // Faults of the input were found before: this is the machine, or MLX.
         error => Advice::failure(text(&error)).into(),
     }

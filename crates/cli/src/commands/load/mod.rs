@@ -1,41 +1,56 @@
-//! `load NAME`: into memory, and how fast that was.
+//! `load NAME|DIR|FILE…`: into memory, and how fast that was.
 
 mod cuda;
 mod host;
+mod input;
 mod mlx;
 mod refusals;
 mod report;
 
 use std::process::ExitCode;
 
-use longshore_manifest::{Store, weights::OpenOptions};
+use longshore_manifest::{
+    Store,
+    weights::plan::{Layers, Selection},
+};
+use longshore_quant::FloatType;
+use longshore_st_format::Dtype;
 
 use crate::{
-    advice::Advice,
     args::{Device, Load},
     printer::Printer,
 };
+use input::Input;
 
-pub(super) fn run(args: &Load, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
-    let model = store.with_model(&args.name, Ok::<_, anyhow::Error>)?;
+pub(super) fn run(
+    args: &Load,
+    store: impl FnOnce() -> anyhow::Result<Store>,
+    printer: &Printer,
+) -> anyhow::Result<ExitCode> {
+    let input = Input::open(args, store)?;
+    let selection = selection(args);
     match args.device {
-        Device::Host if args.dtype.is_some() => {
-            return Err(Advice::failure("--dtype converts values, and --device host maps them as they are stored")
-                .hint("--device mlx and --device cuda convert")
-                .into());
-        }
-        Device::Host | Device::Mlx => {}
-        Device::Cuda(ordinal) => return cuda::run(args, ordinal, store, printer),
+        Device::Host => host::run(args, &input, &selection, printer),
+        Device::Mlx => mlx::run(args, &input, &selection, printer),
+        Device::Cuda(ordinal) => cuda::run(args, ordinal, &input, &selection, printer),
     }
-    let globs = refusals::globs(&args.select)?;
-    let select = |name: &str| globs.is_match(name);
-    let mut options = OpenOptions::default();
-    options.component.clone_from(&args.component);
-    if !args.select.is_empty() {
-        options.select = Some(&select);
+}
+
+fn selection(args: &Load) -> Selection {
+    Selection {
+        component: args.component.clone(),
+        globs: args.select.clone(),
+        layers: args.layers.clone().map(|range| Layers { range, others: false }),
+        experts: args.experts.clone().map(Iterator::collect),
+        tensor_parallel: args.shard,
+        ..Selection::default()
     }
-    if args.device == Device::Mlx {
-        return mlx::run(args, store, &options, printer);
+}
+
+fn dtype(float: FloatType) -> Dtype {
+    match float {
+        FloatType::F32 => Dtype::F32,
+        FloatType::F16 => Dtype::F16,
+        FloatType::BF16 => Dtype::BF16,
     }
-    host::run(args, store, &model, &options, printer)
 }

@@ -1,26 +1,38 @@
 //! Errors that all devices share, with their hints.
 
-use globset::{Glob, GlobSet, GlobSetBuilder};
-use longshore_manifest::{ModelName, weights::CorruptError};
+use longshore_manifest::weights::{CorruptError, WeightsError, plan::LoadPlanError};
 
+use super::Input;
 use crate::{advice::Advice, args::Load};
 
 /// Hint for a glob that does not parse.
-pub(super) const QUOTE: &str = "quote the pattern: --select '*.self_attn.*'";
+const QUOTE: &str = "quote the pattern: --select '*.self_attn.*'";
 
-/// The patterns of `--select`, or which of them is none.
-pub(super) fn globs(patterns: &[String]) -> anyhow::Result<GlobSet> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        let glob = Glob::new(pattern).map_err(|error| Advice::failure(error.to_string()).hint(QUOTE))?;
-        set.add(glob);
+/// What to do about an error of opening weights.
+pub(super) fn opening(error: WeightsError, args: &Load, input: &Input) -> anyhow::Error {
+    match error {
+        WeightsError::Plan(error) => selection(error, args, input),
+        WeightsError::Memory { .. } | WeightsError::Read { .. } => Advice::failure(crate::errors::text(&error)).into(),
+        WeightsError::Cancelled => Advice::interrupted(error.to_string()).into(),
+        error => error.into(),
     }
-    Ok(set.build()?)
+}
+
+/// What to do about a selection that cannot be met.
+pub(super) fn selection(error: LoadPlanError, args: &Load, input: &Input) -> anyhow::Error {
+    match error {
+        LoadPlanError::NoMatch { .. } => no_match(&error, args, input),
+        LoadPlanError::Glob { .. } => Advice::failure(error.to_string()).hint(QUOTE).into(),
+        LoadPlanError::Convert { .. } => Advice::input(error.to_string())
+            .hint("without --dtype it is loaded as it is; --select chooses the others")
+            .into(),
+        _ => Advice::input(error.to_string()).into(),
+    }
 }
 
 /// No tensor was asked for that is there.
-pub(super) fn no_match(args: &Load) -> anyhow::Error {
-    let advice = Advice::input(format!("no tensor of {} matches", args.name));
+fn no_match(error: &LoadPlanError, args: &Load, input: &Input) -> anyhow::Error {
+    let advice = Advice::input(format!("{}: {error}", input.name()));
     let advice = match args.select.iter().find_map(|pattern| pattern.split_once('/')) {
         // `show` puts the component before a name.
         Some((component, rest)) => advice.hint(format!(
@@ -29,11 +41,15 @@ pub(super) fn no_match(args: &Load) -> anyhow::Error {
         )),
         None => advice,
     };
-    advice.hint(format!("longshore show {} --tensors lists the names", args.name)).into()
+    let list = match input {
+        Input::Stored { name, .. } => format!("longshore show {name} --tensors lists the names"),
+        Input::Files(_) => format!("longshore inspect {} lists the names", input.name()),
+    };
+    advice.hint(list).into()
 }
 
 /// A blob is not what its digest says.
-pub(super) fn corrupt(error: CorruptError, name: &ModelName) -> anyhow::Error {
+pub(super) fn corrupt(error: CorruptError, name: &str) -> anyhow::Error {
     match error {
         CorruptError::Blob { .. } => Advice::input(error.to_string())
             .hint(format!("longshore verify {name} --repair SOURCE builds it again from what was imported"))

@@ -30,6 +30,12 @@ pub(super) struct Report {
     /// Of the blobs, what was read rather than mapped; absent where all were mapped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) read_bytes: Option<u64>,
+    /// Bytes of memory for what was cut into pieces or converted; absent where nothing was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) made_bytes: Option<u64>,
+    /// What of the model was not recognised.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) notes: Vec<String>,
     /// In bytes; absent where the platform does not say.
     pub(super) peak_rss: Option<u64>,
 }
@@ -83,6 +89,8 @@ impl Report {
             cold: None,
             verified: None,
             read_bytes: None,
+            made_bytes: None,
+            notes: Vec::new(),
             peak_rss: None,
         }
     }
@@ -94,8 +102,8 @@ impl Report {
     }
 
     /// The loaded model, and its present state.
-    pub(super) fn heading(&self, args: &Load, place: &str) -> Lines {
-        Lines::of(&format!("{}: {}, {} {place}", args.name, plural(self.tensors, "tensor"), size(self.bytes)))
+    pub(super) fn heading(&self, name: &str, place: &str) -> Lines {
+        Lines::of(&format!("{name}: {}, {} {place}", plural(self.tensors, "tensor"), size(self.bytes)))
     }
 
     /// Time of each load, and the bound beside it.

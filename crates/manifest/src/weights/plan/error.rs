@@ -1,5 +1,7 @@
 //! Errors of load planning.
 
+use std::ops::Range;
+
 use longshore_st_format::{Dtype, Shape};
 
 use super::{Shard, ShardAxis, shard::ShareProblem};
@@ -18,10 +20,34 @@ pub enum LoadPlanError {
         found: Vec<String>,
     },
     /// A tensor that was selected by name does not exist.
-    #[error("no tensor {name:?}")]
+    #[error("no tensor {name:?}{}", near_names(near))]
     UnknownTensor {
         /// Name of the tensor.
         name: String,
+        /// Names of tensors that are like it.
+        near: Vec<String>,
+    },
+    /// No tensor meets the selection.
+    #[error("no tensor matches {}{}", wanted(globs, layers.as_ref()), found_names(found.as_ref(), near))]
+    NoMatch {
+        /// Globs of the selection.
+        globs: Vec<String>,
+        /// Layers of the selection.
+        layers: Option<Range<u64>>,
+        /// Layers of the model, if some were selected.
+        found: Option<Range<u64>>,
+        /// Names of tensors that are like the globs.
+        near: Vec<String>,
+    },
+    /// Values of a plain tensor cannot be cast.
+    #[error("tensor {tensor:?} is {found}, which cannot be converted to {to}")]
+    Convert {
+        /// Name of the tensor.
+        tensor: String,
+        /// Type of the tensor.
+        found: Dtype,
+        /// Requested type.
+        to: Dtype,
     },
     /// A pattern does not parse as a glob.
     #[error("the pattern {pattern:?} is not a glob: {reason}")]
@@ -78,8 +104,8 @@ pub enum LoadPlanError {
     },
     /// A tensor cannot be divided into equal shares. Nothing is padded.
     #[error(
-        "tensor {tensor:?} is {shape}{}, whose {} are not {of} equal shares",
-        group(*group_size), axis_name(*axis)
+        "tensor {tensor:?} is {shape}{}, whose {} {} are not {of} equal shares",
+        group(*group_size), extent(shape, *axis), axis_name(*axis)
     )]
     Uneven {
         /// Name of the tensor.
@@ -119,6 +145,40 @@ fn axis_name(axis: ShardAxis) -> &'static str {
     match axis {
         ShardAxis::Rows => "rows",
         ShardAxis::Columns => "columns",
+    }
+}
+
+fn near_names(near: &[String]) -> String {
+    if near.is_empty() { String::new() } else { format!("; there are {}", list(near)) }
+}
+
+fn list(names: &[String]) -> String {
+    names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
+}
+
+fn wanted(globs: &[String], layers: Option<&Range<u64>>) -> String {
+    let layers = layers.map(|layers| format!("the layers {}..{}", layers.start, layers.end));
+    let globs = (!globs.is_empty()).then(|| list(globs));
+    match (globs, layers) {
+        (Some(globs), Some(layers)) => format!("{globs} in {layers}"),
+        (Some(only), None) | (None, Some(only)) => only,
+        (None, None) => "the selection".into(),
+    }
+}
+
+fn found_names(layers: Option<&Range<u64>>, near: &[String]) -> String {
+    let layers =
+        layers.map_or_else(String::new, |found| format!("; the model has the layers {}..{}", found.start, found.end));
+    format!("{layers}{}", near_names(near))
+}
+
+/// The number of rows or columns of a shape, to say which extent cannot be divided.
+fn extent(shape: &Shape, axis: ShardAxis) -> String {
+    match (axis, shape.dims()) {
+        (ShardAxis::Columns, [.., last]) => last.to_string(),
+        (ShardAxis::Rows, [only] | [only, _]) => only.to_string(),
+        (ShardAxis::Rows, [.., rows, _]) => rows.to_string(),
+        _ => String::new(),
     }
 }
 

@@ -58,7 +58,7 @@ impl Extent {
 
     /// Returns the bytes `from .. to`, counted within the runs, as at most three extents: the end of a run, whole runs,
     /// the start of a run.
-    pub(super) fn slice(&self, from: u64, to: u64) -> impl Iterator<Item = Self> {
+    pub(in super::super) fn slice(&self, from: u64, to: u64) -> impl Iterator<Item = Self> {
         let Self { offset, run, stride, .. } = *self;
         let at = |byte: u64| offset + byte / run * stride + byte % run;
         // End of the run that contains `from`, and start of the run that contains `to`.

@@ -9,9 +9,12 @@
 //!
 //! This module opens no file and knows no device.
 
+#[cfg(feature = "decode")]
+mod cast;
 mod error;
 mod extent;
 mod glob;
+mod near;
 mod piece;
 mod select;
 mod selection;
@@ -24,13 +27,14 @@ use longshore_st_format::{Dtype, Shape};
 pub use error::LoadPlanError;
 pub use extent::Extent;
 pub use piece::{Cut, Fetch, Piece, Take};
-pub use selection::{Layers, Selection, Shard, ShardAxis};
+pub use selection::{Layers, Selection, Shard, ShardAxis, TensorParallel};
 
 use crate::{
     Digest,
     document::{Quantization, Role, TensorTable},
 };
-use select::{Selected, SelectedPart, SelectedTensor, select};
+pub(super) use select::select;
+use select::{Selected, SelectedPart, SelectedTensor};
 
 /// Alignment of every view, in bytes from the start of the arena.
 pub const ALIGNMENT: u64 = 256;
@@ -39,16 +43,22 @@ pub const ALIGNMENT: u64 = 256;
 #[derive(Clone, Copy, Default)]
 pub struct LoadPlanOptions<'f> {
     /// Type to which plain tensors of F64, F32, F16 and BF16 are cast: F32, F16 or BF16. Quantized tensors, their
-    /// scales, 8-bit floats and integers keep their types.
+    /// scales, integers and booleans keep their types. Other types are an error.
     pub dtype: Option<Dtype>,
     /// Returns whether the caller already has these bytes. Such bytes are not read and get no place in the arena.
     pub held: Option<&'f dyn Fn(&Origin) -> bool>,
+    /// Whether only the tensors that are quantized are planned, or only those that are not. `None` plans both.
+    pub quantized: Option<bool>,
 }
 
 impl std::fmt::Debug for LoadPlanOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let held = self.held.map(|_| "…");
-        f.debug_struct("LoadPlanOptions").field("dtype", &self.dtype).field("held", &held).finish()
+        f.debug_struct("LoadPlanOptions")
+            .field("dtype", &self.dtype)
+            .field("held", &held)
+            .field("quantized", &self.quantized)
+            .finish()
     }
 }
 
@@ -85,6 +95,8 @@ pub struct LoadPlan {
     pub tensors: Vec<View>,
     /// Size of the arena in bytes.
     pub arena_bytes: u64,
+    /// Coding that the model's import was asked for.
+    pub requested: Option<Quantization>,
 }
 
 /// A blob from which a plan reads.
@@ -151,6 +163,14 @@ pub struct PartView {
     pub arena: Option<u64>,
 }
 
+/// Refuses types to which nothing is cast.
+pub(super) fn check_target(dtype: Option<Dtype>) -> Result<(), LoadPlanError> {
+    match dtype {
+        Some(found) if !matches!(found, Dtype::F32 | Dtype::F16 | Dtype::BF16) => Err(LoadPlanError::Dtype { found }),
+        _ => Ok(()),
+    }
+}
+
 impl Cast {
     /// Returns the bytes of an element before and after the cast. Each is a power of two of at most 8.
     #[must_use]
@@ -190,23 +210,23 @@ impl LoadPlan {
         selection: &Selection,
         options: &LoadPlanOptions<'_>,
     ) -> Result<Self, LoadPlanError> {
-        if let Some(found) = options.dtype
-            && !matches!(found, Dtype::F32 | Dtype::F16 | Dtype::BF16)
-        {
-            return Err(LoadPlanError::Dtype { found });
-        }
-        let mut plan = Self { blobs: Vec::new(), reads: Vec::new(), tensors: Vec::new(), arena_bytes: 0 };
+        check_target(options.dtype)?;
+        let requested = table.import.quantize.as_deref().and_then(Quantization::from_request);
+        let mut plan = Self { blobs: Vec::new(), reads: Vec::new(), tensors: Vec::new(), arena_bytes: 0, requested };
         // Two components of a pipeline may list the same blob.
         let mut digests = HashSet::new();
         let may_repeat = !table.blobs.iter().all(|blob| digests.insert(blob.digest));
         let mut placed = may_repeat.then(HashMap::new);
         for Selected { blob, mut tensors } in select(table, selection)? {
             let own = table.blobs[blob].digest;
+            if let Some(quantized) = options.quantized {
+                tensors.retain(|tensor| tensor.view.quantization.is_some() == quantized);
+            }
             let mut order = Vec::new();
             for (at, tensor) in tensors.iter_mut().enumerate() {
                 for (part, selected) in tensor.parts.iter_mut().enumerate() {
                     if let Some(to) = options.dtype {
-                        selected.cast_to(to, tensor.view.quantization.is_some());
+                        selected.cast_to(to, &tensor.view)?;
                     }
                     // Parts in separate blobs come after those in the tensor's own blob.
                     order.push((selected.digest != own, selected.digest, selected.first(), at, part));

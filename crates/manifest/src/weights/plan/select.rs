@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use longshore_st_format::{Dtype, Shape};
 
 use super::{
-    Cast, Extent, LoadPlanError, Origin, PartView, Selection, Shard, ShardAxis, View,
+    Cast, Extent, LoadPlanError, Origin, PartView, Selection, Shard, ShardAxis, TensorParallel, View,
     glob::{Glob, GlobMatcher, GlobSet, GlobSetBuilder},
-    selection::expert,
+    near::near,
+    selection::{expert, layers_of},
     shard::{Body, ShareProblem},
 };
 use crate::{
@@ -16,20 +17,20 @@ use crate::{
 };
 
 /// Selected tensors of one blob of the table.
-pub(super) struct Selected {
+pub(in super::super) struct Selected {
     /// Index into the table's blobs.
     pub(super) blob: usize,
-    pub(super) tensors: Vec<SelectedTensor>,
+    pub(in super::super) tensors: Vec<SelectedTensor>,
 }
 
 /// A selected tensor. The parts of its view are made at the end, from `parts`.
-pub(super) struct SelectedTensor {
-    pub(super) view: View,
-    pub(super) parts: Vec<SelectedPart>,
+pub(in super::super) struct SelectedTensor {
+    pub(in super::super) view: View,
+    pub(in super::super) parts: Vec<SelectedPart>,
 }
 
 /// A selected part of a tensor.
-pub(super) struct SelectedPart {
+pub(in super::super) struct SelectedPart {
     role: Role,
     dtype: Dtype,
     shape: Shape,
@@ -52,7 +53,7 @@ struct Chooser<'s> {
     experts: Option<u64>,
 }
 
-pub(super) fn select(table: &TensorTable, selection: &Selection) -> Result<Vec<Selected>, LoadPlanError> {
+pub(in super::super) fn select(table: &TensorTable, selection: &Selection) -> Result<Vec<Selected>, LoadPlanError> {
     let chooser = Chooser::new(table, selection)?;
     let mut selected = Vec::new();
     let (mut missing, mut has_stacks, mut experts) = (chooser.names.clone(), false, HashSet::new());
@@ -74,7 +75,8 @@ pub(super) fn select(table: &TensorTable, selection: &Selection) -> Result<Vec<S
         }
     }
     if let Some(name) = selection.names.iter().find(|name| missing.contains(name.as_str())) {
-        return Err(LoadPlanError::UnknownTensor { name: name.clone() });
+        let near = near(&[name.as_str()], names(table));
+        return Err(LoadPlanError::UnknownTensor { name: name.clone(), near });
     }
     if let Some(wanted) = selection.experts.as_ref().filter(|_| !has_stacks) {
         if experts.is_empty() {
@@ -84,7 +86,18 @@ pub(super) fn select(table: &TensorTable, selection: &Selection) -> Result<Vec<S
             return Err(LoadPlanError::UnknownExpert { expert: *expert });
         }
     }
+    if selected.is_empty() && names(table).next().is_some() {
+        let wanted: Vec<_> = selection.globs.iter().map(String::as_str).collect();
+        let layers = selection.layers.as_ref().map(|layers| layers.range.clone());
+        let found = if layers.is_some() { layers_of(names(table)) } else { None };
+        let near = near(&wanted, names(table));
+        return Err(LoadPlanError::NoMatch { globs: selection.globs.clone(), layers, found, near });
+    }
     Ok(selected)
+}
+
+fn names(table: &TensorTable) -> impl Iterator<Item = &str> {
+    table.tensors().map(|(_, tensor)| tensor.name.as_str())
 }
 
 impl<'s> Chooser<'s> {
@@ -116,6 +129,11 @@ impl<'s> Chooser<'s> {
             }
             shards.push((glob(pattern)?.compile_matcher(), *shard));
         }
+        if let Some(TensorParallel { rank, of }) = selection.tensor_parallel
+            && rank >= of
+        {
+            return Err(LoadPlanError::Rank { pattern: "*".into(), rank, of });
+        }
         let mut seen = HashSet::new();
         if let Some(expert) = selection.experts.iter().flatten().find(|expert| !seen.insert(**expert)) {
             return Err(LoadPlanError::ExpertTwice { expert: *expert });
@@ -137,7 +155,10 @@ impl<'s> Chooser<'s> {
     /// Whether the first axis of `tensor` counts the experts of a layer.
     fn is_stack(&self, tensor: &TensorEntry) -> bool {
         let counts = || tensor.shape.dims().first().is_some_and(|first| self.experts == Some(*first));
-        let of_experts = || tensor.name.split('.').any(|part| part == "experts") && expert(&tensor.name).is_none();
+        let of_experts = || {
+            tensor.name.split('.').any(|part| matches!(part, "experts" | "switch_mlp"))
+                && expert(&tensor.name).is_none()
+        };
         tensor.shape.rank() > 1 && (tensor.arrangement == Arrangement::Stack || counts() && of_experts())
     }
 
@@ -154,7 +175,8 @@ impl<'s> Chooser<'s> {
         if let Some(expert) = experts.into_iter().flatten().find(|expert| **expert >= count) {
             return Err(LoadPlanError::Expert { tensor: tensor.name.clone(), expert: *expert, experts: count });
         }
-        let shard = self.shards.iter().find(|(glob, _)| glob.is_match(&tensor.name)).map(|(_, shard)| *shard);
+        let rule = self.shards.iter().find(|(glob, _)| glob.is_match(&tensor.name)).map(|(_, shard)| *shard);
+        let shard = rule.or_else(|| self.selection.tensor_parallel?.shard_of(&tensor.name));
         let fail = |problem, shape: &Shape| LoadPlanError::of_share(problem, tensor, shape, shard);
         let body = |shape, bits, offset| Body { dims: Shape::dims(shape), is_stack, bits, offset };
 
@@ -219,11 +241,27 @@ fn take_global_scale(
 }
 
 impl SelectedPart {
-    /// Casts the float values of a plain tensor to the type `to`. Other parts stay unchanged.
-    pub(super) fn cast_to(&mut self, to: Dtype, is_quantized: bool) {
+    /// Casts the float values of a plain tensor to the type `to`. Parts of quantized tensors, integers and booleans stay
+    /// unchanged.
+    pub(in super::super) fn cast_to(&mut self, to: Dtype, view: &View) -> Result<(), LoadPlanError> {
         let from = self.dtype;
-        if is_quantized || from == to || !matches!(from, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            return;
+        let stays = matches!(
+            from,
+            Dtype::Bool
+                | Dtype::U8
+                | Dtype::I8
+                | Dtype::U16
+                | Dtype::I16
+                | Dtype::U32
+                | Dtype::I32
+                | Dtype::U64
+                | Dtype::I64
+        );
+        if view.quantization.is_some() || from == to || stays {
+            return Ok(());
+        }
+        if !matches!(from, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+            return Err(LoadPlanError::Convert { tensor: view.name.clone(), found: from, to });
         }
         let cast = Cast { from, to };
         let (before, after) = cast.widths();
@@ -231,6 +269,7 @@ impl SelectedPart {
         if let Some(len) = (self.len / before).checked_mul(after) {
             (self.dtype, self.len, self.cast) = (to, len, Some(cast));
         }
+        Ok(())
     }
 
     pub(super) fn origin(&self) -> Origin {
@@ -244,7 +283,7 @@ impl SelectedPart {
 }
 
 impl SelectedTensor {
-    pub(super) fn finish(self) -> View {
+    pub(in super::super) fn finish(self) -> View {
         let Self { mut view, parts } = self;
         view.parts = parts.into_iter().map(SelectedPart::finish).collect();
         if let [part] = &view.parts[..]

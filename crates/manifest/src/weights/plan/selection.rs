@@ -36,8 +36,59 @@ pub struct Selection {
     /// a single expert are selected if the expert is. Other tensors are not affected.
     pub experts: Option<Vec<u64>>,
     /// Shares of tensors whose names match a glob. The first matching glob counts. Tensors that match no glob are
-    /// selected whole.
+    /// selected as `tensor_parallel` says.
     pub shards: Vec<(String, Shard)>,
+    /// Share of one of several tensor-parallel devices. Tensors that it does not divide are selected whole.
+    pub tensor_parallel: Option<TensorParallel>,
+}
+
+/// Share of a transformer for one of several devices that compute each layer together.
+///
+/// Queries, keys, values, gate and up projections, the embedding and the head are divided by rows; the projections of the
+/// attention's output and down by columns, their biases not at all. Experts are divided likewise, each by itself. All else is
+/// whole: norms, routers, and projections that are fused into one tensor. A tensor is recognised by the end of its name, such
+/// as `q_proj.weight`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TensorParallel {
+    /// Number of the share, counted from 0.
+    pub rank: u64,
+    /// Number of shares.
+    pub of: u64,
+}
+
+/// Modules whose outputs are divided: rows of the weight, elements of the bias.
+const BY_ROWS: &[&str] = &[
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "wq",
+    "wk",
+    "wv",
+    "gate_proj",
+    "up_proj",
+    "w1",
+    "w3",
+    "embed_tokens",
+    "tok_embeddings",
+    "wte",
+    "word_embeddings",
+    "lm_head",
+];
+/// Modules whose inputs are divided.
+const BY_COLUMNS: &[&str] = &["o_proj", "wo", "down_proj", "w2"];
+
+impl TensorParallel {
+    /// Returns the share of the tensor called `name`, or `None` for a tensor that is selected whole.
+    #[must_use]
+    pub fn shard_of(&self, name: &str) -> Option<Shard> {
+        let (path, what) = name.rsplit_once('.')?;
+        let module = path.rsplit('.').next()?;
+        match what {
+            "weight" | "bias" if BY_ROWS.contains(&module) => Some(Shard::rows(self.rank, self.of)),
+            "weight" if BY_COLUMNS.contains(&module) => Some(Shard::columns(self.rank, self.of)),
+            _ => None,
+        }
+    }
 }
 
 /// Selection of layers. The layer of a tensor is the first dot-separated part of its name that is a number.
@@ -102,6 +153,14 @@ fn layer(name: &str) -> Option<u64> {
     name.split('.').find_map(number)
 }
 
+/// Returns the range of the layers of these tensors, or `None` if no name has a layer.
+pub(super) fn layers_of<'n>(names: impl Iterator<Item = &'n str>) -> Option<Range<u64>> {
+    names.filter_map(layer).fold(None, |found: Option<Range<u64>>, layer| {
+        let found = found.unwrap_or(layer..layer);
+        Some(found.start.min(layer)..found.end.max(layer.saturating_add(1)))
+    })
+}
+
 /// Returns the expert to which a tensor belongs by its name: the number after `experts`.
 pub(super) fn expert(name: &str) -> Option<u64> {
     let mut parts = name.split('.').skip_while(|part| *part != "experts").skip(1);
@@ -125,5 +184,24 @@ mod tests {
         assert_eq!(expert("model.layers.12.mlp.experts.5.up_proj.weight"), Some(5));
         assert_eq!(expert("model.layers.12.mlp.experts.up_proj.weight"), None);
         assert_eq!(expert("model.layers.12.mlp.shared_experts.0.weight"), None);
+        let names = ["model.layers.3.a", "model.norm", "model.layers.1.b"];
+        assert_eq!(layers_of(names.into_iter()), Some(1..4));
+        assert_eq!(layers_of(["model.norm"].into_iter()), None);
+    }
+
+    #[test]
+    fn a_tensor_parallel_share_divides_by_the_end_of_the_name() {
+        let share = TensorParallel { rank: 1, of: 4 };
+        for name in
+            ["model.layers.0.self_attn.q_proj.weight", "a.k_proj.bias", "a.experts.up_proj.weight", "lm_head.weight"]
+        {
+            assert_eq!(share.shard_of(name), Some(Shard::rows(1, 4)), "{name}");
+        }
+        for name in ["a.self_attn.o_proj.weight", "a.mlp.experts.3.down_proj.weight"] {
+            assert_eq!(share.shard_of(name), Some(Shard::columns(1, 4)), "{name}");
+        }
+        for name in ["a.o_proj.bias", "a.input_layernorm.weight", "a.mlp.gate.weight", "a.qkv_proj.weight", "weight"] {
+            assert_eq!(share.shard_of(name), None, "{name}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use longshore_manifest::{
     Digest, Silent, Weights,
     document::{Role, TensorTable},
     store::TableError,
-    weights::{CorruptError, OpenOptions},
+    weights::{CorruptError, OpenOptions, plan::Selection},
 };
 
 use super::{Arrays, Ollama};
@@ -77,7 +77,8 @@ fn parts_in_blobs_of_their_own() {
         let data = weights.get(tensor).unwrap().companion(role).unwrap().data;
         assert!(!data.is_empty() && blob.ends_with(data) && blob.len() > data.len(), "{of}");
     }
-    let options = OpenOptions { select: Some(&|name| name == "a.weight"), ..OpenOptions::default() };
+    let selection = Selection { names: vec!["a.weight".into()], ..Selection::default() };
+    let options = OpenOptions { selection, ..OpenOptions::default() };
     assert_eq!(Weights::open(&store, &model, &options).unwrap().digests().count(), 3);
     assert!(verify(&store).bad.is_empty());
 

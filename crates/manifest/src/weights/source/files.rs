@@ -1,0 +1,193 @@
+//! The table of a directory, or of files.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use longshore_model::{MAX_CONFIG_BYTES, ModelConfig, PipelineIndex};
+use longshore_st_format::{Header, Limits, ShardIndex};
+
+use super::{
+    Place, Source, SourceError,
+    codes::{self, Read},
+    file::{self, PlainFile},
+    select,
+};
+use crate::{
+    Digest,
+    document::{BlobEntry, Facts, Import, TensorTable, is_component},
+    fs::{all_entries, read_at_most},
+    parallel,
+};
+
+const PIPELINE_INDEX: &str = "model_index.json";
+/// So many files are read by several threads.
+const MANY: usize = 64;
+
+pub(super) fn open_dir(dir: &Path) -> Result<Source, SourceError> {
+    let root = absolute(dir)?;
+    let names = names(&root)?;
+    let mut made = Made::default();
+    if names.iter().any(|name| name == PIPELINE_INDEX) {
+        let fail = |problem: String| SourceError::Document { path: root.join(PIPELINE_INDEX), problem };
+        let index = document(&root.join(PIPELINE_INDEX))?;
+        let index = PipelineIndex::parse(&index).map_err(|error| fail(error.to_string()))?;
+        for component in index.components.iter().map(|found| &found.name) {
+            if !is_component(component) {
+                return Err(fail(format!("the component {component:?} is not the name of a directory")));
+            }
+            let dir = root.join(component);
+            let names = if dir.is_dir() { self::names(&dir)? } else { Vec::new() };
+            if names.iter().any(|name| name.ends_with(".safetensors")) {
+                made.add_dir(&dir, &names, Some(component))?;
+            }
+        }
+        made.facts = index.config.facts();
+    } else {
+        made.add_dir(&root, &names, None)?;
+    }
+    if made.blobs.is_empty() {
+        return Err(SourceError::NoWeights { path: root, found: None });
+    }
+    Ok(made.finish(dir.display().to_string(), Some(root)))
+}
+
+pub(super) fn open_files(paths: &[PathBuf]) -> Result<Source, SourceError> {
+    let absolute = paths.iter().map(|path| absolute(path)).collect::<Result<Vec<_>, _>>()?;
+    let mut made = Made::default();
+    made.add(&headers(&absolute)?, None, None)?;
+    let name = match paths {
+        [path] => path.display().to_string(),
+        [path, ..] => format!("{} and {} more", path.display(), paths.len() - 1),
+        [] => "no files".to_owned(),
+    };
+    let mut parents = absolute.iter().map(|path| path.parent());
+    let root = parents.next().flatten().filter(|first| parents.all(|other| other == Some(first)));
+    Ok(made.finish(name, root.map(Path::to_owned)))
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, SourceError> {
+    std::path::absolute(path).map_err(|source| SourceError::open("open", path, source))
+}
+
+/// The names of a directory's entries that are UTF-8.
+fn names(dir: &Path) -> Result<Vec<String>, SourceError> {
+    // A missing directory has no entries, and is an error here.
+    dir.metadata().map_err(|source| SourceError::open("open", dir, source))?;
+    Ok(all_entries(dir)?.into_iter().filter_map(|(name, _)| name.into_string().ok()).collect())
+}
+
+fn document(path: &Path) -> Result<Vec<u8>, SourceError> {
+    read_at_most(path, MAX_CONFIG_BYTES)?.map_err(|size| SourceError::Document {
+        path: path.into(),
+        problem: format!("it has {size} bytes, expected at most {MAX_CONFIG_BYTES}"),
+    })
+}
+
+/// Reads the headers of files, in parallel if there are many. Returns the error of the first file that has one.
+fn headers(paths: &[PathBuf]) -> Result<Vec<(PlainFile, Header)>, SourceError> {
+    parallel::map(paths, MANY, |path| file::read(path)).into_iter().collect()
+}
+
+/// A table in the making.
+#[derive(Default)]
+struct Made {
+    blobs: Vec<BlobEntry>,
+    files: BTreeMap<Digest, PlainFile>,
+    facts: Facts,
+    notes: Vec<String>,
+}
+
+impl Made {
+    /// Adds the weights of a directory.
+    fn add_dir(&mut self, dir: &Path, names: &[String], component: Option<&str>) -> Result<(), SourceError> {
+        let mut config = None;
+        if names.iter().any(|name| name == "config.json") {
+            let path = dir.join("config.json");
+            let parsed = ModelConfig::parse(&document(&path)?);
+            config = Some(parsed.map_err(|error| SourceError::Document { path, problem: error.to_string() })?);
+        }
+        for name in select::indexes(names) {
+            let path = dir.join(name);
+            let limits = Limits::default();
+            let bytes = read_at_most(&path, limits.header_bytes)?.map_err(|size| SourceError::Document {
+                path: path.clone(),
+                problem: format!("it has {size} bytes, expected at most {}", limits.header_bytes),
+            })?;
+            let index = ShardIndex::parse(&bytes, &limits)
+                .map_err(|source| SourceError::Index { path: path.clone(), source })?;
+            if !index.is_empty() {
+                let read = indexed(dir, &path, &index)?;
+                return self.add(&read, config, component);
+            }
+        }
+        let files: Vec<_> = select::files(dir, names)?.iter().map(|name| dir.join(name)).collect();
+        self.add(&headers(&files)?, config, component)
+    }
+
+    /// Adds the tensors of files.
+    fn add(
+        &mut self,
+        files: &[(PlainFile, Header)],
+        config: Option<ModelConfig>,
+        component: Option<&str>,
+    ) -> Result<(), SourceError> {
+        let read: Vec<Read<'_>> = files
+            .iter()
+            .map(|(file, header)| Read { digest: file.identity.digest(&file.path), path: &file.path, header })
+            .collect();
+        let (tensors, notes) = codes::collect(&read, config.as_ref())?;
+        let prefix = component.map_or_else(String::new, |component| format!("{component}: "));
+        self.notes.extend(notes.into_iter().map(|note| format!("{prefix}{note}")));
+        for ((file, tensors), (plain, _)) in read.iter().zip(tensors).zip(files) {
+            let component = component.map(str::to_owned);
+            self.blobs.push(BlobEntry { digest: file.digest, component, tensors });
+            self.files.insert(file.digest, plain.clone());
+        }
+        if component.is_none() {
+            self.facts = config.map(|config| config.facts()).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn finish(self, name: String, root: Option<PathBuf>) -> Source {
+        let Self { blobs, files, facts, notes } = self;
+        let table = TensorTable::new(facts, Import::default(), blobs);
+        Source { name, table: Arc::new(table), place: Place::Files { files: Arc::new(files), root }, notes }
+    }
+}
+
+/// Reads the headers of the files that an index names, and checks that they hold what it says.
+fn indexed(dir: &Path, path: &Path, index: &ShardIndex) -> Result<Vec<(PlainFile, Header)>, SourceError> {
+    let paths: Vec<_> = index.shards().map(|shard| dir.join(shard)).collect();
+    if let Some(missing) = paths.iter().find(|shard| !shard.exists()) {
+        return Err(SourceError::MissingShard { missing: missing.clone(), by: path.into() });
+    }
+    let read = headers(&paths)?;
+    let mut seen: HashMap<&str, &Path> = HashMap::new();
+    for (shard, (file, header)) in index.shards().zip(&read) {
+        for name in header.names() {
+            if let Some(first) = seen.insert(name, &file.path) {
+                let (first, second) = (first.to_owned(), file.path.clone());
+                return Err(SourceError::Duplicate { tensor: name.into(), first, second });
+            }
+        }
+        let wrong = |problem| SourceError::WrongShard { shard: file.path.clone(), index: path.into(), problem };
+        for name in header.names() {
+            match index.shard_of(name) {
+                Some(found) if found == shard => {}
+                Some(found) => return Err(wrong(format!("it holds {name:?}, which is to be in {found}"))),
+                None => return Err(wrong(format!("it holds {name:?}, which is not in the index"))),
+            }
+        }
+    }
+    for (name, shard) in index.iter() {
+        if !seen.contains_key(name) {
+            let problem = format!("it does not hold {name:?}");
+            return Err(SourceError::WrongShard { shard: dir.join(shard), index: path.into(), problem });
+        }
+    }
+    Ok(read)
+}
