@@ -1,11 +1,11 @@
 //! An error of a command's own, with what to do about it.
 
+use crate::signals;
+
 /// The input is at fault, or the answer is no.
 pub(crate) const NO: u8 = 1;
 /// Wrong usage, or the machine failed us.
 pub(crate) const FAILED: u8 = 2;
-/// The user stopped the command.
-pub(crate) const INTERRUPTED: u8 = 130;
 
 /// An error with what to do next, or with an exit status of its own.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Advice {
 
     /// The user stopped the command before it was done.
     pub(crate) fn interrupted(text: impl Into<String>) -> Self {
-        Self { code: INTERRUPTED, ..Self::input(text) }
+        Self { code: signals::status(), ..Self::input(text) }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {

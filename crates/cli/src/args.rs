@@ -38,7 +38,7 @@ Examples:
   longshore export qwen3:int4 ./out --dequantize bf16      for other tools
 
 Exit status: 0 done; 1 the input is at fault or the answer is no; 2 wrong usage,
-or the machine failed; 130 interrupted.";
+or the machine failed; 130 interrupted; 143 ended by SIGTERM.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Global {

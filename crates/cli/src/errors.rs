@@ -10,9 +10,9 @@ use longshore_manifest::{
 use longshore_packer::{ExportError, ImportError, RepairError};
 
 use crate::{
-    advice::{Advice, FAILED, INTERRUPTED, NO},
-    hints::{self, is_kind},
-    printer,
+    advice::{Advice, FAILED, NO},
+    causes::{is_about_input, is_kind},
+    hints, printer, signals,
 };
 
 /// Prints an error of a command and chooses the exit status.
@@ -53,7 +53,7 @@ fn code(error: &anyhow::Error) -> u8 {
             || matches!(cause.downcast_ref(), Some(GcError::Cancelled))
             || matches!(cause.downcast_ref(), Some(CudaError::Cancelled));
         if cancelled {
-            return INTERRUPTED;
+            return signals::status();
         }
         let failed = matches!(cause.downcast_ref(), Some(ImportError::Space { .. }))
             || is_kind(cause, |kind| !is_about_input(kind));
@@ -62,31 +62,4 @@ fn code(error: &anyhow::Error) -> u8 {
         }
     }
     NO
-}
-
-/// Whether an error or one of its causes says that the machine failed.
-pub(crate) fn is_of_machine(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut causes = std::iter::successors(Some(error), |error| error.source());
-    causes.any(|cause| is_kind(cause, |kind| !is_about_input(kind)))
-}
-
-/// Whether an error of this kind says something about a file that was given, rather than about the machine.
-fn is_about_input(kind: io::ErrorKind) -> bool {
-    use io::ErrorKind as Kind;
-    matches!(
-        kind,
-        Kind::NotFound
-            | Kind::InvalidData
-            | Kind::InvalidInput
-            | Kind::UnexpectedEof
-            | Kind::NotADirectory
-            | Kind::IsADirectory
-            | Kind::InvalidFilename
-    ) || is_circle(kind)
-}
-
-/// Whether links lead in a circle. That kind has no stable name.
-fn is_circle(kind: io::ErrorKind) -> bool {
-    let number = if cfg!(target_os = "linux") { 40 } else { 62 };
-    cfg!(unix) && kind == io::Error::from_raw_os_error(number).kind()
 }

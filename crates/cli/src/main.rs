@@ -3,6 +3,7 @@
 mod advice;
 mod args;
 mod candidates;
+mod causes;
 mod commands;
 mod door;
 mod duration;

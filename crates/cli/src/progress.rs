@@ -2,10 +2,7 @@
 
 use std::{
     fmt,
-    sync::{
-        Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
@@ -16,10 +13,8 @@ use longshore_manifest::Progress;
 use crate::{
     format::{clock, size},
     printer::Printer,
+    signals,
 };
-
-/// Set by the first interrupt.
-static STOP: AtomicBool = AtomicBool::new(false);
 
 /// A bar with bytes, rate and time left; invisible where stderr is no terminal.
 #[derive(Debug)]
@@ -34,17 +29,7 @@ impl Bar {
     /// A bar for one long operation. From here on an interrupt stops the operation rather than the process; a second one
     /// stops the process.
     pub(crate) fn new(printer: &Printer) -> Self {
-        static HANDLER: OnceLock<()> = OnceLock::new();
-        HANDLER.get_or_init(|| {
-            // Without a handler an interrupt still ends the process; temporaries are swept by a later import. A handler needs a thread.
-            if starts_threads() {
-                let _ = ctrlc::set_handler(|| {
-                    if STOP.swap(true, Ordering::Relaxed) {
-                        std::process::exit(130);
-                    }
-                });
-            }
-        });
+        signals::stop_when_asked();
         Self {
             stage: Mutex::new(ProgressBar::hidden()),
             is_drawn: printer.shows_progress(),
@@ -83,7 +68,7 @@ impl Progress for Bar {
     }
 
     fn cancelled(&self) -> bool {
-        STOP.load(Ordering::Relaxed)
+        signals::is_asked()
     }
 }
 

@@ -9,6 +9,8 @@ use longshore_manifest::{Digest, ModelName, Store, document::Import};
 use serde::Serialize;
 
 use crate::{
+    advice::FAILED,
+    causes::is_of_machine,
     door, errors,
     format::{clock, size},
     lines::Lines,
@@ -59,6 +61,7 @@ fn scheme(import: Option<Import>, file_type: String) -> String {
 
 pub(super) fn run(store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
     let mut report = Report { version: VERSION, models: Vec::new(), unreadable: Vec::new() };
+    let mut is_failure = false;
     for entry in store.list()? {
         match entry.summary {
             Ok(found) => report.models.push(Model {
@@ -72,6 +75,7 @@ pub(super) fn run(store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> 
                 modified: entry.modified.and_then(since_1970),
             }),
             Err(error) => {
+                is_failure |= is_of_machine(&error);
                 let problem = errors::text(&error);
                 printer.warn(&format!("{}: {problem}", entry.name));
                 report.unreadable.push(Unreadable { name: entry.name, problem });
@@ -89,7 +93,7 @@ pub(super) fn run(store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> 
             printer.hint("longshore import SOURCE NAME adds one");
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if is_failure { FAILED.into() } else { ExitCode::SUCCESS })
 }
 
 fn human(report: &Report, room: Option<usize>) -> Lines {

@@ -12,7 +12,8 @@ use serde::Serialize;
 use crate::{
     advice::{Advice, NO},
     args::Verify,
-    errors::{is_of_machine, text},
+    causes::is_of_machine,
+    errors::text,
     format::{plural, size},
     lines::Lines,
     printer::{Printer, VERSION},

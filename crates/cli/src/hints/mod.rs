@@ -15,7 +15,11 @@ use longshore_manifest::{
 use longshore_packer::{ExportError, ImportError, PlanError, RepairError};
 use longshore_quant::policy::PolicyError;
 
-use crate::{advice::Advice, door};
+use crate::{
+    advice::Advice,
+    causes::{is_kind, is_of_machine},
+    door,
+};
 
 /// The hints of an error and of its causes, each once.
 pub(crate) fn of(error: &anyhow::Error) -> Vec<String> {
@@ -26,11 +30,6 @@ pub(crate) fn of(error: &anyhow::Error) -> Vec<String> {
         }
     }
     hints
-}
-
-/// Whether a cause is an error of input or output of such a kind.
-pub(crate) fn is_kind(cause: &(dyn Error + 'static), test: impl Fn(io::ErrorKind) -> bool) -> bool {
-    cause.downcast_ref::<io::Error>().is_some_and(|error| test(error.kind()))
 }
 
 fn of_cause(cause: &(dyn Error + 'static)) -> Vec<String> {
@@ -78,6 +77,8 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Vec<String> {
 
 fn of_import(error: &ImportError) -> Option<String> {
     let hint = match error {
+        // Nothing changes the files where the machine does not read them.
+        ImportError::Read(_) | ImportError::Companion { .. } if is_of_machine(error) => return None,
         ImportError::Read(error) => error.hint(),
         ImportError::Companion { .. } => "import it again once nothing changes the source's files",
         ImportError::NonFinite { .. } => "--allow-nonfinite quantizes it all the same",
@@ -117,6 +118,10 @@ fn of_export(error: &ExportError) -> Option<String> {
 
 fn of_gc(error: &GcError) -> Option<String> {
     match error {
+        // What the disk does not read today may be whole.
+        GcError::Unreadable { source, .. } if is_of_machine(source) => {
+            Some("nothing is deleted as long as it cannot be read; longshore verify reads everything".into())
+        }
         GcError::Unreadable { name, .. } => Some(format!(
             "longshore verify says what is wrong; longshore rm {name} removes the name, and then gc can go on"
         )),

@@ -107,6 +107,15 @@ pub(crate) fn is_file_of(path: &Path, size: u64) -> bool {
     path.metadata().is_ok_and(|found| found.is_file() && found.len() == size)
 }
 
+/// Whether `path` is a regular file of `size` bytes, or the error that keeps this from being known.
+pub(crate) fn has_file_of(path: &Path, size: u64) -> Result<bool, FsError> {
+    match path.metadata() {
+        Ok(found) => Ok(found.is_file() && found.len() == size),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+        Err(error) => Err(FsError::at("read the size of", path)(error)),
+    }
+}
+
 /// Reads a file of at most `limit` bytes. Returns `Ok(Err(size))` for a larger file.
 pub(crate) fn read_at_most(path: &Path, limit: u64) -> Result<Result<Vec<u8>, u64>, FsError> {
     let mut file = open(path)?;

@@ -210,7 +210,7 @@ impl Ingest<'_> {
         };
         self.lease().add(stored.iter().map(line))?;
         for blob in stored {
-            if !self.store().holds(&blob.digest, blob.size) && !self.store().rescue(&blob.digest, blob.size)? {
+            if !self.store().holds(&blob.digest, blob.size)? && !self.store().rescue(&blob.digest, blob.size)? {
                 return Err(IngestError::MissingBlob { digest: blob.digest, size: blob.size });
             }
         }
@@ -253,15 +253,16 @@ fn place(disk: &Disk, temporary: &Path, target: &Path) -> Result<(), FsError> {
 }
 
 impl Store {
-    /// Whether the store has a blob of this digest with the right size. If so, marks the blob as used now.
-    pub(super) fn holds(&self, digest: &Digest, size: u64) -> bool {
+    /// Whether the store has a blob of this digest with the right size. If so, marks the blob as used now. A place that
+    /// cannot be looked at is an error.
+    pub(super) fn holds(&self, digest: &Digest, size: u64) -> Result<bool, FsError> {
         let path = self.blob_path(digest);
-        if !fs::is_file_of(&path, size) {
-            return false;
+        if !fs::has_file_of(&path, size)? {
+            return Ok(false);
         }
         // The time is only a hint for processes that look for unused blobs, and a read-only file of another user keeps
         // its time. The blob is looked up again because it may have been moved before it had the new time.
         let _ = self.disk.set_modified(&path, std::time::SystemTime::now());
-        fs::is_file_of(&path, size)
+        fs::has_file_of(&path, size)
     }
 }

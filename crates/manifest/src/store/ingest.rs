@@ -277,7 +277,7 @@ impl Ingest<'_> {
     pub(super) fn reuses(&self, digest: Digest, size: u64, layer: Option<&str>) -> Result<bool, FsError> {
         // The order matters: the lease first, then the check. See `Store::free`.
         self.lease.add([Line { digest, size, name: layer.map(ToOwned::to_owned), file: None }])?;
-        Ok(self.store.holds(&digest, size))
+        self.store.holds(&digest, size)
     }
 
     /// Takes a complete temporary file, or drops it if the store already has the blob.
@@ -292,7 +292,7 @@ impl Ingest<'_> {
             let name = layer.map(ToOwned::to_owned);
             let file = below.and_then(|below| RelativePath::parse(&below.replace(std::path::MAIN_SEPARATOR, "/")).ok());
             self.lease.add([Line { digest, size, name, file }])?;
-            damaged != Some(digest) && self.store.holds(&digest, size)
+            damaged != Some(digest) && self.store.holds(&digest, size)?
         };
         if reused {
             self.store.disk.remove_file(path)?;

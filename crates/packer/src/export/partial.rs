@@ -71,6 +71,11 @@ impl Partial {
         fs::create_dir_all(parent).map_err(fail(parent))?;
         sweep(parent, &prefix);
         if is_inside {
+            // An export that was killed before the target existed has left its directory beside it.
+            if let (Some(name), Some(above)) = (target.file_name(), target.parent()) {
+                let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+                sweep(above, &format!(".{}", name.to_string_lossy()));
+            }
             only(target, None)?;
         }
         let paths = (0_u64..).map(|count| parent.join(format!("{prefix}.{}-{count}{END}", std::process::id())));

@@ -233,12 +233,12 @@ pub enum SourceError {
         models: Vec<PathBuf>,
     },
     /// A stored model cannot be read.
-    #[error("cannot read the stored model {}: {problem}", path.display())]
+    #[error("cannot read the stored model {}", path.display())]
     Stored {
         /// The model's manifest.
         path: PathBuf,
         /// The reason.
-        problem: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A document of a stored model or of a hub cache is not what its digest says.
     #[error("{} is damaged: its digest is {found}, expected {expected}", path.display())]

@@ -24,7 +24,8 @@ pub(super) enum Selection {
 }
 
 /// Chooses the weight files. An index decides if it lists any tensors; otherwise the names decide. A variant, such as
-/// `fp16`, is chosen in the same way if there is no plain model.
+/// `fp16`, is chosen in the same way if there is no plain model. The index of a variant decides about plain files too, if
+/// all files that it names are plain and there is no plain index.
 pub(super) fn select(
     dir: &Path,
     entries: &[Entry],
@@ -42,9 +43,16 @@ pub(super) fn select(
         let names = || top_level().map(|entry| &entry.name).filter(|name| name.starts_with(stem));
         let files: Vec<String> = names().filter(|name| has_suffix(name, SUFFIX)).cloned().collect();
         let (variants, plain): (Vec<_>, Vec<_>) = files.into_iter().partition(|name| variant_of(stem, name).is_some());
+        let indexes = names().filter(|name| index_variant_of(stem, name).is_some());
+        for name in indexes.clone().filter(|_| !plain.is_empty()) {
+            let Some(entry) = top_level().find(|entry| entry.name == *name) else { continue };
+            let index = read_index(entry)?;
+            if !index.is_empty() && index.shards().all(|file| plain.iter().any(|name| name == file)) {
+                return Ok(Selection::Indexed { name: name.clone(), index });
+            }
+        }
         let mut chosen = plain;
         if chosen.is_empty() {
-            let indexes = names().filter(|name| index_variant_of(stem, name).is_some());
             if let Some(variant) = one_variant(dir, stem, &variants, indexes.clone())? {
                 for name in indexes.filter(|name| index_variant_of(stem, name) == Some(variant)) {
                     let Some(entry) = top_level().find(|entry| entry.name == *name) else { continue };
@@ -103,19 +111,26 @@ fn one_variant<'n>(
     }
 }
 
-/// The variant in a file name: `fp16` in `model.fp16.safetensors` and in `model.fp16-00001-of-00002.safetensors`.
+/// The variant in a file name: `fp16` in `model.fp16.safetensors`, in `model.fp16-00001-of-00002.safetensors`, and in
+/// `model-00001-of-00002.fp16.safetensors`, as earlier versions of diffusers name it.
 fn variant_of<'n>(stem: &str, name: &'n str) -> Option<&'n str> {
-    let of = part_of(name).map_or_else(|| name.strip_suffix(SUFFIX), |part| Some(part.stem))?;
+    let part = part_of(name);
+    if let Some(Part { stem: found, variant: Some(variant), .. }) = part {
+        return Some(variant).filter(|_| found == stem);
+    }
+    let of = part.map_or_else(|| name.strip_suffix(SUFFIX), |part| Some(part.stem))?;
     word(of.strip_prefix(stem)?.strip_prefix('.')?)
 }
 
 /// The variant in the name of a shard index: `bf16` in `model.safetensors.index.bf16.json`, as diffusers and transformers
-/// name it, and in `model.bf16.safetensors.index.json`.
+/// name it, in `model.bf16.safetensors.index.json`, and in `model.safetensors.bf16.index.json`, as earlier versions of
+/// diffusers do.
 fn index_variant_of<'n>(stem: &str, name: &'n str) -> Option<&'n str> {
     let rest = name.strip_suffix(".json")?.strip_prefix(stem)?;
-    let variant =
-        rest.strip_prefix(".safetensors.index.").or_else(|| rest.strip_suffix(".safetensors.index")?.strip_prefix('.'));
-    word(variant?)
+    let after = rest.strip_prefix(".safetensors.index.");
+    let before = || rest.strip_suffix(".safetensors.index")?.strip_prefix('.');
+    let between = || rest.strip_prefix(".safetensors.")?.strip_suffix(".index");
+    word(after.or_else(before).or_else(between)?)
 }
 
 /// The text, if it can be the name of a variant.
@@ -131,10 +146,10 @@ fn one_model(dir: &Path, stem: &str, names: &[String]) -> Result<(), SourceError
     if let (true, Some(other)) = (names.contains(&whole), names.iter().find(|name| **name != whole)) {
         return Err(SourceError::Ambiguous { first: dir.join(whole), second: dir.join(other) });
     }
-    let mut sets: BTreeMap<(&str, u32), BTreeMap<u32, &String>> = BTreeMap::new();
+    let mut sets: BTreeMap<(&str, u32, Option<&str>), BTreeMap<u32, &String>> = BTreeMap::new();
     for name in names {
         if let Some(part) = part_of(name) {
-            sets.entry((part.stem, part.total)).or_default().insert(part.number, name);
+            sets.entry((part.stem, part.total, part.variant)).or_default().insert(part.number, name);
         }
     }
     let mut firsts = sets.values().filter_map(|parts| parts.values().next()).map(|name| dir.join(name));
@@ -142,10 +157,11 @@ fn one_model(dir: &Path, stem: &str, names: &[String]) -> Result<(), SourceError
     if let (Some(first), Some(second)) = (first, second) {
         return Err(SourceError::Ambiguous { first, second });
     }
-    for ((stem, total), parts) in sets {
+    for ((stem, total, variant), parts) in sets {
         let missing = (1..=total).find(|number| !parts.contains_key(number));
         if let (Some(number), Some(found)) = (missing, parts.values().next()) {
-            let missing = dir.join(format!("{stem}-{number:05}-of-{total:05}{SUFFIX}"));
+            let variant = variant.map(|variant| format!(".{variant}")).unwrap_or_default();
+            let missing = dir.join(format!("{stem}-{number:05}-of-{total:05}{variant}{SUFFIX}"));
             return Err(SourceError::MissingPart { missing, found: dir.join(found) });
         }
     }
@@ -159,15 +175,21 @@ pub(super) struct Part<'a> {
     /// Number of the part, from 1.
     pub number: u32,
     pub total: u32,
+    /// Variant after the numbers, such as `fp16` in `model-00001-of-00002.fp16.safetensors`.
+    pub variant: Option<&'a str>,
 }
 
 /// Parses the name of a numbered file. `None` if it is not numbered as transformers and diffusers number files.
 pub(super) fn part_of(name: &str) -> Option<Part<'_>> {
     let (rest, total) = name.strip_suffix(SUFFIX)?.rsplit_once("-of-")?;
     let (stem, number) = rest.rsplit_once('-')?;
+    let (total, variant) = match total.split_once('.') {
+        Some((total, variant)) => (total, Some(word(variant)?)),
+        None => (total, None),
+    };
     let digits = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
     let five_digits = |text: &str| if digits(text) { text.parse().ok() } else { None };
-    Some(Part { stem, number: five_digits(number)?, total: five_digits(total)? })
+    Some(Part { stem, number: five_digits(number)?, total: five_digits(total)?, variant })
 }
 
 #[cfg(test)]
@@ -178,7 +200,11 @@ mod tests {
     fn numbered_names() {
         assert_eq!(
             part_of("model.fp16-00002-of-00010.safetensors"),
-            Some(Part { stem: "model.fp16", number: 2, total: 10 })
+            Some(Part { stem: "model.fp16", number: 2, total: 10, variant: None })
+        );
+        assert_eq!(
+            part_of("model-00002-of-00010.fp16.safetensors"),
+            Some(Part { stem: "model", number: 2, total: 10, variant: Some("fp16") })
         );
         for name in ["model.safetensors", "model-1-of-2.safetensors", "model-00001-of-00002.bin", "-of-.safetensors"] {
             assert_eq!(part_of(name), None, "{name}");
@@ -195,6 +221,8 @@ mod tests {
             ("model..safetensors", None),
             ("model.a-b.safetensors", None),
             ("model_2.fp16.safetensors", None),
+            ("model-00001-of-00002.fp16.safetensors", Some("fp16")),
+            ("model_2-00001-of-00002.fp16.safetensors", None),
         ] {
             assert_eq!(variant_of("model", name), variant, "{name}");
         }
@@ -202,6 +230,7 @@ mod tests {
             ("model.safetensors.index.json", None),
             ("model.safetensors.index.bf16.json", Some("bf16")),
             ("model.bf16.safetensors.index.json", Some("bf16")),
+            ("model.safetensors.bf16.index.json", Some("bf16")),
             ("model.safetensors.index.a-b.json", None),
             ("model.safetensors.index..json", None),
             ("model_2.safetensors.index.bf16.json", None),

@@ -71,14 +71,14 @@ fn in_store(path: &Path) -> Option<(PathBuf, Vec<String>)> {
 }
 
 fn read(path: &Path, root: &Path, name: &ModelName) -> Result<Source, SourceError> {
-    let fail = |problem: String| SourceError::Stored { path: path.to_owned(), problem };
-    let store = Store::open(root).map_err(|error| fail(chain(&error)))?;
-    let model = store.model(name).map_err(|error| fail(chain(&error)))?;
+    let fail = |source| SourceError::Stored { path: path.to_owned(), source };
+    let store = Store::open(root).map_err(|error| fail(error.into()))?;
+    let model = store.model(name).map_err(|error| fail(error.into()))?;
     if model.is_gguf() {
         return Err(SourceError::Gguf { path: path.to_owned() });
     }
     config_is_whole(&store, &model)?;
-    let table = store.table(&model).map_err(|error| fail(chain(&error)))?;
+    let table = store.table(&model).map_err(|error| fail(error.into()))?;
     let (companions, warnings) = files(&store, &model);
     let is_pipeline = table.blobs.iter().any(|blob| blob.component.is_some());
     let documents = Documents(&companions);
@@ -108,7 +108,7 @@ fn read(path: &Path, root: &Path, name: &ModelName) -> Result<Source, SourceErro
             MemberRole::Whole | MemberRole::Draft => None,
         };
         let is_ours = model.config.longshore.is_some();
-        add(&mut source, &mut shards, role, tensors, is_ours).map_err(fail)?;
+        add(&mut source, &mut shards, role, tensors, is_ours).map_err(|problem| fail(problem.into()))?;
         let member = source.members.last_mut().expect("it was added");
         (member.config, member.class, member.root) = (config, class, path.to_owned());
     }
@@ -277,14 +277,4 @@ impl Documents<'_> {
         let parsed = ModelConfig::parse(&bytes);
         parsed.map(Some).map_err(|source| SourceError::Config { path: file.path.clone(), source })
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(found) = cause {
-        text = format!("{text}: {found}");
-        cause = found.source();
-    }
-    text
 }

@@ -178,11 +178,13 @@ fn what_killed_exports_have_left_is_swept() {
         target.file(&format!("{left}/model.safetensors"), "cut off");
     }
     target.file("empty/.export.77-0.partial/model.safetensors", "cut off");
+    target.file(".empty.1-0.partial/model.safetensors", "cut off");
     export_to(&store, "m", &target.join("out"), &ExportOptions::default());
     export_to(&store, "m", &target.join("empty"), &ExportOptions::default());
     let swept = cfg!(unix);
     assert_eq!(target.join(".out.1-0.partial").exists(), !swept);
     assert_eq!(target.join(".out.4194305-3.partial").exists(), !swept);
+    assert_eq!(target.join(".empty.1-0.partial").exists(), !swept);
     assert!(target.join(".other.1-0.partial").exists() && target.join(".out.mine.partial").exists());
     assert_eq!(files(&target.join("empty")), files(&target.join("out")));
 }

@@ -6,7 +6,6 @@ use longshore_manifest::Digest;
 
 use super::checks::Checks;
 use crate::{
-    execute::error::ImportError,
     io::{data::OpenData, memory::MemoryError},
     plan::planned::{Plan, PlannedBlob, Unit},
     source::{checkpoint::Source, error::DAMAGED},
@@ -156,8 +155,8 @@ impl<'s> ShardFiles<'s> {
     }
 
     /// Notes that every tensor of `blob` has been read. Checks the digests of the files that no other blob of the plan
-    /// is made of. What was read of such a file out of order is read once more.
-    pub(in crate::execute) fn complete(&self, blob: &PlannedBlob, stop: &dyn Fn() -> bool) -> Result<(), ImportError> {
+    /// is made of. What was read of such a file out of order is read once more. Returns false if it was stopped.
+    pub(in crate::execute) fn complete(&self, blob: &PlannedBlob, stop: &dyn Fn() -> bool) -> Result<bool, ReadError> {
         for (shard, check) in self.checks.of(self.plan, blob) {
             if !check.completed() {
                 continue;
@@ -169,12 +168,12 @@ impl<'s> ShardFiles<'s> {
                 let tensor = of_shard.map(|tensor| tensor.name.clone()).unwrap_or_default();
                 ReadError::Read { path: path(), tensor, source }
             })?;
-            let (found, expected) = (found.ok_or(ImportError::Cancelled)?, check.expected);
+            let (Some(found), expected) = (found, check.expected) else { return Ok(false) };
             if found != expected {
-                return Err(ReadError::Damaged { path: path(), found, expected }.into());
+                return Err(ReadError::Damaged { path: path(), found, expected });
             }
         }
-        Ok(())
+        Ok(true)
     }
 }
 

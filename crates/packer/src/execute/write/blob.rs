@@ -71,7 +71,9 @@ impl BlobBuilder<'_> {
                 Some(scheme) => quantize::quantize(target, scheme, read, encoded)?,
             };
         }
-        files.complete(blob, stop)?;
+        if !files.complete(blob, stop)? {
+            return Err(ImportError::Cancelled);
+        }
         let added = sink.finish()?;
         assert_eq!(added.size, blob.layout.file_len(), "BUG: the blob {} is not as long as planned", blob.name);
         let all = || blob.tensors.iter().zip(&noticed);
