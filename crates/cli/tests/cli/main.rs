@@ -11,6 +11,7 @@ mod journey;
 mod json;
 mod kill;
 mod large;
+mod load;
 mod machine;
 mod mistakes;
 mod mlx;
