@@ -126,6 +126,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use longshore_manifest::document::Role;
+    use longshore_st_format::Dtype;
 
     use super::*;
     use crate::{
@@ -135,10 +136,18 @@ mod tests {
 
     fn index(parts: &[(usize, usize, usize, Element, &[i32])]) -> Index {
         let tensor = |(at, &(file, offset, len, element, dims)): (usize, &(usize, usize, usize, Element, &[i32]))| {
-            let part = IndexedPart { role: Role::Weight, file, offset, len, element, dims: dims.to_vec() };
-            Indexed { name: format!("{at}"), component: None, coding: None, parts: vec![part] }
+            let part =
+                IndexedPart { role: Role::Weight, file, offset, len, element, dims: dims.to_vec(), pieces: Vec::new() };
+            Indexed {
+                name: format!("{at}"),
+                component: None,
+                dtype: Dtype::F32,
+                elements: 0,
+                coding: None,
+                parts: vec![part],
+            }
         };
-        Index { files: Vec::new(), tensors: parts.iter().enumerate().map(tensor).collect() }
+        Index { files: Vec::new(), tensors: parts.iter().enumerate().map(tensor).collect(), requested: None }
     }
 
     #[test]

@@ -69,10 +69,16 @@ fn memory_that_is_used_up_is_the_machines_fault() {
 }
 
 #[test]
-fn the_host_converts_nothing() {
+fn a_share_of_a_directory_is_loaded_and_converted() {
     let sandbox = Sandbox::new();
-    sandbox.ok(["import", DEMO, "m"]);
-    let run = sandbox.run(["load", "m", "--dtype", "f32"]);
-    assert_eq!(run.code, 2);
-    assert!(run.stderr.starts_with("error: --dtype converts values"), "{run:?}");
+    let load = |args: &[&str]| run(&sandbox, Variant::Whole, None, &[&["load", DEMO, "--json"], args].concat());
+    for args in [&["--shard", "2/4"][..], &["--layers", "0..1", "--experts", "0..2"], &["--dtype", "f32"]] {
+        let found = load(&[&["--device", "cuda"], args].concat());
+        assert_eq!(found.code, 0, "{found:?}");
+        let [found, host] = [found, load(args)].map(|run| serde_json::from_str::<Value>(&run.stdout).unwrap());
+        assert_eq!((&found["tensors"], &found["bytes"]), (&host["tensors"], &host["bytes"]));
+    }
+    let refused = load(&["--device", "cuda", "--shard", "1/3"]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("rows are not 3 equal shares"), "{refused:?}");
 }

@@ -12,6 +12,7 @@ mod journey;
 mod json;
 mod kill;
 mod large;
+mod load;
 mod machine;
 mod mistakes;
 mod mlx;

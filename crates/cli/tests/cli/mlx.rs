@@ -40,8 +40,8 @@ fn what_is_not_there_is_refused_with_mlx_or_without() {
         assert_eq!((found, stdout.as_str()), (code, ""), "{stderr}");
         assert!(stderr.contains(words), "{stderr}");
     };
-    refused(&["load", "m", "--device", "mlx", "--select", "nothing"], 1, "no tensor of m:latest matches");
+    refused(&["load", "m", "--device", "mlx", "--select", "nothing"], 1, "m:latest: no tensor matches \"nothing\"");
     refused(&["load", "m", "--device", "mlx", "--component", "vae"], 1, "no tensors in the component \"vae\"");
-    refused(&["load", "m", "--dtype", "f16"], 2, "--device mlx and --device cuda convert");
+    refused(&["load", "m", "--device", "mlx", "--shard", "1/3"], 1, "rows are not 3 equal shares");
     refused(&["load", "m", "--device", "mlx", "--dtype", "int4"], 2, "expected f32, bf16 or f16");
 }

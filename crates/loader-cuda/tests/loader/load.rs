@@ -116,7 +116,7 @@ fn a_part_of_a_model_costs_its_own_bytes() {
     let found = weights.iter().next().unwrap();
     assert_eq!(found.weight().to_host().unwrap(), expected);
     assert_eq!((found.shape().dims(), found.weight().shape.dims()), (&[33, 32][..], &[33, 4][..]));
-    assert_eq!((weights.group_size(), weights.quantization().unwrap().quant_type.as_str()), (Some(32), "int4"));
+    assert_eq!((weights.group_size(), weights.quantization().unwrap().to_string()), (Some(32), "int4-g32".to_owned()));
 }
 
 #[test]

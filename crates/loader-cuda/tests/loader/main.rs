@@ -8,4 +8,5 @@ mod handoff;
 mod load;
 mod probe;
 mod ring;
+mod sources;
 mod util;

@@ -54,7 +54,7 @@ fn check(model: &str, scheme: &str) -> usize {
     for component in components {
         let selection = Selection { component: component.clone(), ..Selection::default() };
         let options = OpenOptions { selection: selection.clone(), ..OpenOptions::default() };
-        let open = || MlxWeights::open(&stored.store, &stored_model, &options).unwrap();
+        let open = || MlxWeights::open(&stored.store, &stored_model, &selection).unwrap();
         let weights = loaded_into(open(), Memory::Copied);
         let mapped = loaded_into(open(), Memory::Mapped);
         let host = Weights::open(&stored.store, &stored_model, &options).unwrap();

@@ -19,6 +19,8 @@ mod peer;
 #[cfg(any(target_os = "macos", longshore_mlx))]
 mod products;
 mod refused;
+#[cfg(any(target_os = "macos", longshore_mlx))]
+mod shares;
 mod support;
 
 /// Where a variable says that MLX is there, a build without it is an error rather than a reason to skip.

@@ -21,8 +21,10 @@ fn names_sizes_and_schemes_are_those_of_the_host() {
     assert!(weights.names().is_sorted());
     assert_eq!((weights.len(), weights.bytes()), (host.len(), host.bytes()));
     assert!(!weights.is_empty() && !weights.is_loaded());
-    // Some tensors are int8 in this policy.
     assert_eq!(weights.quantization(), host.quantization());
+    // Some tensors are int8 in this policy.
+    let found = weights.quantization().unwrap();
+    assert_eq!((found.quantization.quant_type.as_str(), found.is_mixed), ("int4", true));
     assert_eq!(weights.group_size(), Some(64));
     for tensor in host.iter() {
         assert!(weights.contains(tensor.name()));
@@ -42,7 +44,9 @@ fn one_scheme_for_all_is_the_scheme_of_the_weights() {
         ..PlanOptions::default()
     });
     let weights = stored.open(&model);
-    let quantization = weights.quantization().unwrap();
+    let found = weights.quantization().unwrap();
+    let quantization = &found.quantization;
+    assert!(!found.is_mixed);
     assert_eq!((quantization.quant_type.as_str(), quantization.group_size), ("mxfp4", 32));
     let plain = stored.open(&stored.import("llama", "none"));
     assert_eq!((plain.quantization(), plain.group_size()), (None, None));

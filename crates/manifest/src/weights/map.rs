@@ -74,7 +74,7 @@ impl Dir {
         let file = self.open_file(&wanted.path)?;
         match &wanted.checked {
             Some(checked) if !checked.is(&file)? => {
-                Err(io::Error::other("it is not the file any more whose header was read"))
+                Err(io::Error::new(io::ErrorKind::InvalidData, "it is not the file any more whose header was read"))
             }
             _ => Ok(file),
         }

@@ -4,31 +4,35 @@
 //! tensor, and what is converted, lies in memory of its own.
 
 mod check;
+mod error;
 mod hold;
 mod made;
 mod map;
 pub mod plan;
 mod source;
 mod summary;
+mod tensor;
 mod verify;
 
-use std::{collections::HashMap, fmt, io, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 
-use longshore_st_format::{Dtype, Shape};
+use longshore_st_format::Dtype;
 
 use crate::{
     Digest, Progress, Silent, Store,
-    document::{Quantization, Role, TensorTable},
-    store::{Model, TableError},
+    document::{Quantization, TensorTable},
+    store::Model,
 };
 pub use check::check;
+pub use error::WeightsError;
 use hold::hold_all;
 use made::{Made, Planned};
 pub use map::MapError;
 use map::{BlobBytes, Dir, Wanted, many_maps};
-use plan::{LoadPlanError, Selection, View};
+use plan::{Selection, View};
 pub use source::{Checked, Source, SourceError};
 pub use summary::ModelQuantization;
+pub use tensor::{Array, Tensor};
 pub use verify::CorruptError;
 
 /// Tensors of a model, or of one of its components, in host memory.
@@ -95,118 +99,6 @@ impl fmt::Debug for OpenOptions<'_> {
             .field("decode", &self.decode)
             .finish_non_exhaustive()
     }
-}
-
-/// One array: a type, a shape and the bytes of the elements.
-#[derive(Debug, Clone, Copy)]
-pub struct Array<'w> {
-    /// Type of the elements.
-    pub dtype: Dtype,
-    /// Extents, outermost first. Packed codes are counted in words: `[…, out, in × bits / 32]`.
-    pub shape: &'w Shape,
-    /// Bytes of the elements, little-endian and row-major.
-    pub data: &'w [u8],
-}
-
-/// One tensor: its weight and, if it is quantized, its companions.
-#[derive(Debug, Clone, Copy)]
-pub struct Tensor<'w> {
-    weights: &'w Weights,
-    view: &'w View,
-    first: usize,
-}
-
-/// Reason why weights cannot be opened.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum WeightsError {
-    /// The model has no tensor table, and none can be made from its blobs.
-    #[error(transparent)]
-    Table(#[from] TableError),
-    /// The component has no tensors.
-    #[error("no tensors in the component {component:?} of {name}; {}", components(found))]
-    Component {
-        /// Name of the model.
-        name: String,
-        /// Component that was selected.
-        component: String,
-        /// Components of the model. Empty for a model of one part.
-        found: Vec<String>,
-    },
-    /// The selection cannot be planned, or a tensor cannot be converted.
-    #[error(transparent)]
-    Plan(LoadPlanError),
-    /// A plain file is missing, cannot be mapped, or is no longer the one whose header was read.
-    #[error("cannot open the file of tensor {tensor:?}")]
-    File {
-        /// Name of the first tensor in the file.
-        tensor: String,
-        /// Reason why the file cannot be mapped.
-        source: MapError,
-    },
-    /// There is no memory for what is copied or converted.
-    #[error("cannot take {bytes} bytes of memory for copies and conversions")]
-    Memory {
-        /// Number of bytes.
-        bytes: u64,
-        /// Error of the system.
-        source: io::Error,
-    },
-    /// The bytes of a tensor that is copied or converted cannot be read.
-    #[error("cannot read tensor {tensor:?} from {}", path.display())]
-    Read {
-        /// Name of the tensor.
-        tensor: String,
-        /// Path of the file.
-        path: PathBuf,
-        /// Error of the system, or its meaning.
-        source: io::Error,
-    },
-    /// A quantized tensor cannot be decoded.
-    #[error("tensor {tensor:?} is coded as {found}, which cannot be decoded to {to}")]
-    Decode {
-        /// Name of the tensor.
-        tensor: String,
-        /// Coding of the tensor.
-        found: String,
-        /// Type of the values that were asked for.
-        to: Dtype,
-    },
-    /// This build of the crate converts nothing: it has no feature `decode`.
-    #[error("tensor {tensor:?} cannot be converted: this build has no feature \"decode\"")]
-    NotBuilt {
-        /// Name of the tensor.
-        tensor: String,
-    },
-    /// The progress receiver cancelled the operation.
-    #[error("stopped before all tensors were converted")]
-    Cancelled,
-    /// A blob is missing or cannot be mapped.
-    #[error("cannot open the blob {digest} of tensor {tensor:?}")]
-    Blob {
-        /// Digest of the blob.
-        digest: Digest,
-        /// Name of the first tensor in the blob.
-        tensor: String,
-        /// Reason why the blob cannot be mapped.
-        source: MapError,
-    },
-    /// A blob is shorter than the table says.
-    #[error("{} has {found} bytes, expected at least the {expected} of tensor {tensor:?}", path.display())]
-    Short {
-        /// Path of the blob's file.
-        path: PathBuf,
-        /// Size of the file in bytes.
-        found: u64,
-        /// End of the tensor's last part, in bytes from the start of the blob.
-        expected: u64,
-        /// Name of the tensor.
-        tensor: String,
-    },
-}
-
-fn components(found: &[String]) -> String {
-    if found.is_empty() { "it has no components".into() } else { format!("it has {found:?}") }
 }
 
 impl Weights {
@@ -390,62 +282,4 @@ fn hold(source: &Source, blobs: &[(Digest, &str)]) -> Result<Vec<(Digest, BlobBy
     });
     let held = hold_all(&dir, &wanted.collect::<Vec<_>>(), many_maps()).map_err(fail)?;
     Ok(blobs.iter().map(|(digest, _)| *digest).zip(held).collect())
-}
-
-impl<'w> Tensor<'w> {
-    /// Returns the name, without a component's prefix.
-    #[must_use]
-    pub fn name(&self) -> &'w str {
-        &self.view.name
-    }
-
-    /// Returns the pipeline component of the tensor, or `None` in a model of one part.
-    #[must_use]
-    pub fn component(&self) -> Option<&'w str> {
-        self.view.component.as_deref()
-    }
-
-    /// Returns the type of the values. For a quantized tensor, it is the float type from which it was quantized.
-    #[must_use]
-    pub fn dtype(&self) -> Dtype {
-        self.view.dtype
-    }
-
-    /// Returns the logical shape of the selected part of the tensor, in elements.
-    #[must_use]
-    pub fn shape(&self) -> &'w Shape {
-        &self.view.shape
-    }
-
-    /// Returns the coding of the values, or `None` for a plain tensor.
-    #[must_use]
-    pub fn quantization(&self) -> Option<&'w Quantization> {
-        self.view.quantization.as_ref()
-    }
-
-    /// Returns the values, or the packed codes.
-    #[must_use]
-    pub fn weight(&self) -> Array<'w> {
-        self.companion(Role::Weight).expect("every table was checked to have a weight for each tensor")
-    }
-
-    /// Returns a companion of a quantized tensor: its scales, biases or global scale.
-    #[must_use]
-    pub fn companion(&self, role: Role) -> Option<Array<'w>> {
-        let at = self.view.parts.iter().position(|part| part.role == role)?;
-        let part = &self.view.parts[at];
-        let length = usize::try_from(part.len).expect("open checked that the part lies in memory");
-        let data = match self.weights.places[self.first + at] {
-            Place::File { blob, start } => &self.weights.blobs[blob].1[start..start + length],
-            Place::Made(start) => &self.weights.made.bytes()[start..start + length],
-        };
-        Some(Array { dtype: part.dtype, shape: &part.shape, data })
-    }
-
-    /// Whether the part of this role lies in memory of its own, since it was cut out or converted.
-    #[must_use]
-    pub fn is_made(&self, role: Role) -> bool {
-        let at = self.view.parts.iter().position(|part| part.role == role);
-        at.is_some_and(|at| matches!(self.weights.places[self.first + at], Place::Made(_)))
-    }
 }

@@ -1,6 +1,8 @@
 //! Tests with one module per module of the crate, and `format_page` for `docs/format.md`.
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
+#[cfg(feature = "decode")]
+mod convert;
 mod digest;
 mod document;
 mod expert;
@@ -14,6 +16,8 @@ mod models;
 mod name;
 mod plan;
 mod readers;
+mod share;
+mod sources;
 mod store;
 mod surroundings;
 mod sweep;

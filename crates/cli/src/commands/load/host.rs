@@ -61,6 +61,9 @@ pub(super) fn run(args: &Load, input: &Input, selection: &Selection, printer: &P
         (report.tensors, report.bytes) = (weights.len(), weights.bytes());
         let source = weights.source();
         layers = source.table().blobs.len();
+        if source.is_stored() {
+            layers += source.companions()?.len();
+        }
         let blobs: Vec<_> = weights.digests().map(|digest| source.path(&digest)).collect();
         report.read_bytes = Some(weights.read_bytes()).filter(|bytes| *bytes > 0);
         report.made_bytes = Some(weights.made_bytes()).filter(|bytes| *bytes > 0);

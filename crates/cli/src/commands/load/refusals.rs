@@ -43,7 +43,10 @@ fn no_match(error: &LoadPlanError, args: &Load, input: &Input) -> anyhow::Error 
     };
     let list = match input {
         Input::Stored { name, .. } => format!("longshore show {name} --tensors lists the names"),
-        Input::Files(_) => format!("longshore inspect {} lists the names", input.name()),
+        Input::Files(paths) => {
+            let path = paths.first().map_or_else(|| "PATH".to_owned(), |path| path.display().to_string());
+            format!("longshore inspect {path} lists the names")
+        }
     };
     advice.hint(list).into()
 }

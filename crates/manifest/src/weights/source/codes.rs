@@ -198,12 +198,16 @@ fn notes(quantization: Option<&SourceQuantization>, tensors: &[Vec<TensorEntry>]
         ));
         return notes;
     }
-    let plain = tensors.iter().flatten().filter(|tensor| tensor.quantization.is_none());
-    let scales: Vec<_> = plain.filter_map(|tensor| tensor.name.strip_suffix(SCALES)).collect();
+    let plain = || tensors.iter().flatten().filter(|tensor| tensor.quantization.is_none());
+    let scales: Vec<_> = plain().filter_map(|tensor| tensor.name.strip_suffix(SCALES)).collect();
     if let [first, rest @ ..] = &scales[..] {
         let more = if rest.is_empty() { String::new() } else { format!(" and of {} more modules", rest.len()) };
         notes
             .push(format!("nothing says how the codes of {first:?}{more} are to be read: they are plain tensors here"));
+    }
+    if let Some(first) = plain().find(|tensor| tensor.dtype.name().starts_with("F8_")) {
+        notes
+            .push(format!("{:?} is {}: such tensors are plain here, and no scale is applied", first.name, first.dtype));
     }
     notes
 }

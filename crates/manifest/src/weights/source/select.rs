@@ -16,11 +16,9 @@ pub(super) fn indexes(names: &[String]) -> Vec<&String> {
     let is_index = |name: &&String| name.ends_with(".safetensors.index.json");
     let mut found: Vec<_> = names.iter().filter(is_index).collect();
     found.sort_by_key(|name| usual.iter().position(|usual| usual == *name).unwrap_or(usual.len()));
-    // Beside plain weights, the index of a variant says nothing about them.
+    // Beside plain weights, another index is about other files.
     let has_plain = STEMS.iter().any(|stem| !plain(stem, names).is_empty());
-    found.retain(|name| {
-        !has_plain || !STEMS.iter().any(|stem| name.starts_with(&format!("{stem}."))) || usual.contains(name)
-    });
+    found.retain(|name| !has_plain || usual.contains(name));
     found
 }
 
@@ -91,6 +89,19 @@ mod tests {
     fn chosen(names: &[&str]) -> Option<Vec<String>> {
         let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
         files(Path::new("d"), &names).ok()
+    }
+
+    #[test]
+    fn the_usual_index_comes_first_and_others_are_not_about_plain_files() {
+        let of = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+            indexes(&names).into_iter().cloned().collect::<Vec<_>>()
+        };
+        let (usual, other) = ("model.safetensors.index.json", "consolidated.safetensors.index.json");
+        assert_eq!(of(&[other, usual]), [usual, other]);
+        assert_eq!(of(&[other, usual, "model-00001-of-00001.safetensors"]), [usual]);
+        assert_eq!(of(&[other, "model.safetensors"]), [""; 0]);
+        assert_eq!(of(&["model.fp16.safetensors.index.json"]).len(), 1);
     }
 
     #[test]
