@@ -83,9 +83,10 @@ def program(lines: list[str]) -> str:
     body = "\n".join(line.strip()[1:].removeprefix(" ") if _hidden(line) else line for line in lines)
     if re.search(r"^\s*fn main\(", body, re.MULTILINE):
         return body + "\n"
-    ends = re.search(r"^Ok::<\(\), (.*)>\(\(\)\)$", body, re.MULTILINE)
-    returns = f" -> Result<(), {ends[1]}>" if ends else ""
-    return f"fn main(){returns} {{\n{body}\n}}\n"
+    if not re.search(r"^Ok::<", body, re.MULTILINE):
+        return f"fn main() {{\n{body}\n}}\n"
+    inner = f"fn example() -> Result<(), impl std::fmt::Debug> {{\n{body}\n}}"
+    return f"fn main() {{\n{inner}\nexample().expect(\"the example runs\");\n}}\n"
 
 
 def _hidden(line: str) -> bool:

@@ -68,7 +68,8 @@ def main() -> int:
 def _common(verb: argparse.ArgumentParser, module: ModuleType | None) -> None:
     """Adds the options of every subject."""
     turns = module.TURNS if module else 3
-    verb.add_argument("--turns", type=int, default=turns, help="number of turns of each program (%(default)s)")
+    if turns is not None:
+        verb.add_argument("--turns", type=int, default=turns, help="number of turns of each program (%(default)s)")
     where = HERE.parent / "record"
     help_ = "write rows, tables and pictures under DIR/MACHINE/DATE/ (DIR: benches/record)"
     verb.add_argument("--record", type=Path, nargs="?", const=where, metavar="DIR", help=help_)

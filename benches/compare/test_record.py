@@ -33,6 +33,7 @@ Linux 6.8.0
 name, driver_version, memory.total [MiB], pcie.link.gen.current, pcie.link.width.current
 NVIDIA H200, 570.00, 143771 MiB, 5, 16
 torch 2.99.0
+longshore 0.9.9
 """
 LOAD = {
     "version": 1, "device": "cuda:0", "tensors": 3, "bytes": 2_000_000_000, "seconds": [0.5, 0.05, 0.05], "steady_seconds": 0.05,
@@ -92,11 +93,11 @@ class Record(unittest.TestCase):
         for line in (
             "#### Loading into device memory, and decoding there, on `nvidia-h200`",
             "2031-02-03: `crates/loader-cuda/gpu-check.sh run KIT OUT`",
-            "| dense | **longshore: load** | 0.50 s | 50 ms | 40.0 GB/s | 0.80 |",
+            "| dense | **longshore 0.9.9: load** | 0.50 s | 50 ms | 40.0 GB/s | 0.80 |",
             "| dense | *PyTorch's copies from pinned memory* | 40 ms | 40 ms | 50.0 GB/s | — |",
             "| dense | safetensors 0.9.0: load | 0.90 s | 0.80 s | 2.5 GB/s | — |",
             "| dense | runai: load | — | — | ImportError: no wheel | — |",
-            "| kernels | **longshore: decode int4, BF16 to BF16** | — | — | 3,210.5 GB/s | 0.94 |",
+            "| kernels | **longshore 0.9.9: decode int4, BF16 to BF16** | — | — | 3,210.5 GB/s | 0.94 |",
         ):
             self.assertIn(line, section)
 

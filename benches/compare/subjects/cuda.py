@@ -13,7 +13,7 @@ from pathlib import Path
 from jobs import Failed
 from peers import longshore
 
-TURNS = 5  # of each load, by the script
+TURNS = None  # the script has its own
 SCRIPT = longshore.ROOT / "crates" / "loader-cuda" / "gpu-check.sh"
 # What the script makes of its figures, and what readme.py reads.
 RECORD = "record"

@@ -16,7 +16,7 @@ fn headers(c: &mut Criterion) {
     metadata.push("general.architecture", "llama").expect("the key is new");
     metadata.push_array("tokenizer.ggml.tokens", tokens.iter().map(String::as_str)).expect("the key is new");
     let dims = Dims::new(&[1]).expect("it is not empty");
-    let tensors = (0..TENSORS).map(|at| (format!("blk.{at}.ffn_up.weight"), GgmlType::F32, dims.clone()));
+    let tensors = (0..TENSORS).map(|at| (format!("blk.{at}.ffn_up.weight"), GgmlType::F32, dims));
     let layout = Layout::new(metadata, tensors).expect("the names differ");
     let (bytes, len, limits) = (layout.header(), layout.file_len(), Limits::default());
     assert_eq!(Header::parse(bytes, len, &limits).map(|header| header.len()).ok(), Some(TENSORS));

@@ -18,6 +18,9 @@ def main():
     out = pathlib.Path(sys.argv[1])
     device, about = machine(out)
     rows = [*loads(out), *peers(out), *compared(out), *kernels(out)]
+    # The last line about the machine is the answer to `longshore --version`.
+    version = next((line.split()[1] for line in about if line.startswith("longshore ")), "")
+    rows = [{"version": version, **row} if row["peer"] == "longshore" else row for row in rows]
     if not rows:
         sys.exit(f"error: {out} has no figure of a device")
     folder = out / "record" / slug(device) / date(out)

@@ -7,7 +7,8 @@
 //! The file is made in the system's directory for temporary files, and is in the page cache when it is loaded. All ways take turns, in another
 //! order each round, and each turn is a process of its own: who loads a model has no memory from before. The clock runs from before the file is
 //! opened until all arrays are evaluated. Then every byte of the arrays is read once, by one thread, and that is timed too: what is
-//! mapped could have work left to do then.
+//! mapped could have work left to do then. Memory and processor time come from `/proc`, and are 0 where there is none: on a Mac,
+//! `benches/compare/run.py mlx` measures both.
 
 #[cfg(any(target_os = "macos", longshore_mlx))]
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -261,10 +261,13 @@ impl MlxWeights {
     /// [`GetError::NotBuilt`] in a build without MLX.
     pub fn get(&self, name: &str) -> Result<&Tensor, GetError> {
         let at = self.index.position(name).ok_or_else(|| GetError::Missing { name: name.into() })?;
-        let is_built = cfg!(any(target_os = "macos", longshore_mlx));
-        self.tensors.as_ref().map(|tensors| &tensors[at]).ok_or_else(|| match is_built {
-            true => GetError::NotLoaded { name: name.into() },
-            false => GetError::NotBuilt { name: name.into() },
+        self.tensors.as_ref().map(|tensors| &tensors[at]).ok_or_else(|| {
+            let name = name.into();
+            if cfg!(any(target_os = "macos", longshore_mlx)) {
+                GetError::NotLoaded { name }
+            } else {
+                GetError::NotBuilt { name }
+            }
         })
     }
 

@@ -18,7 +18,7 @@ use mlx_sys::mlx_dtype;
 #[cfg(target_os = "macos")]
 use super::ffi::has_gpu;
 use super::ffi::made;
-use crate::{map::MappedFile, plan::Window};
+use crate::{MlxError, map::MappedFile, plan::Window};
 
 /// Makes an array of memory that is not MLX's: without a copy on Metal and, by what `linux/support` adds to the C interface, on Linux.
 #[cfg(target_os = "macos")]

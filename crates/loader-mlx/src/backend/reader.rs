@@ -32,6 +32,7 @@ use rustix::{
 
 use super::ffi::op;
 use crate::{
+    MlxError,
     map::{FileError, MappedFile},
     plan::Window,
 };

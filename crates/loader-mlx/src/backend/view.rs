@@ -8,7 +8,7 @@ use mlx_rs::Array;
 use mlx_sys::mlx_dtype;
 
 use super::ffi::{made, op};
-use crate::{dtype::Element, map::MappedFile, plan::Window, source::IndexedPart};
+use crate::{MlxError, dtype::Element, map::MappedFile, plan::Window, source::IndexedPart};
 
 pub(super) fn dtype(element: Element) -> mlx_dtype {
     match element {
