@@ -30,4 +30,10 @@ pub enum GgmlError {
         /// The output's length.
         found: usize,
     },
+    /// There is no encoder for the type.
+    #[error("expected a type to encode, one of {}, found {ggml_type}", super::encode::NAMES)]
+    NotEncoded {
+        /// The type as requested.
+        ggml_type: GgmlType,
+    },
 }

@@ -36,8 +36,11 @@ mod tests {
 
     fn has_sum<const ROWS: usize, const LEN: usize>(grid: &Grid<ROWS, LEN>, expected: &str) {
         let bytes: Vec<u8> = grid.as_flattened().iter().map(|value| value.cast_unsigned()).collect();
-        let found: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(found, expected);
+        let expected = expected.as_bytes().as_chunks::<2>().0.iter().map(|pair| {
+            let text = str::from_utf8(pair).expect("it is ASCII");
+            u8::from_str_radix(text, 16).expect("it is hexadecimal")
+        });
+        assert!(Sha256::digest(bytes).iter().copied().eq(expected));
     }
 
     #[test]

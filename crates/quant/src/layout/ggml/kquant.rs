@@ -17,20 +17,20 @@ struct Place {
 }
 
 impl Place {
-    #[inline]
+    #[inline(always)]
     fn of(group: usize) -> Self {
         Self { half: group / 8, slot: group / 2 % 4, from: group % 2 * 16 }
     }
 
     /// The bytes of the group.
-    #[inline]
+    #[inline(always)]
     fn bytes<'a>(&self, packed: &'a [u8; 64]) -> &'a [u8; 16] {
         field(packed, 32 * self.half + self.from)
     }
 }
 
-#[inline]
-pub(super) fn q2_k(block: &[u8; 84], out: &mut [f32; 256]) {
+#[inline(always)]
+pub(crate) fn q2_k(block: &[u8; 84], out: &mut [f32; 256]) {
     let (scales, codes) = (field::<16>(block, 0), field::<64>(block, 16));
     let (d, dmin) = (half(block, 80), half(block, 82));
     for (group, (out, scale)) in out.as_chunks_mut::<16>().0.iter_mut().zip(scales).enumerate() {
@@ -43,7 +43,7 @@ pub(super) fn q2_k(block: &[u8; 84], out: &mut [f32; 256]) {
 }
 
 /// The sixteen scales of `Q3_K`: 6 bits each, offset by 32.
-#[inline]
+#[inline(always)]
 fn scales_of_q3(packed: &[u8; 12]) -> [i8; 16] {
     std::array::from_fn(|k| {
         let low = if k < 8 { packed[k] & 15 } else { packed[k - 8] >> 4 };
@@ -52,8 +52,8 @@ fn scales_of_q3(packed: &[u8; 12]) -> [i8; 16] {
     })
 }
 
-#[inline]
-pub(super) fn q3_k(block: &[u8; 110], out: &mut [f32; 256]) {
+#[inline(always)]
+pub(crate) fn q3_k(block: &[u8; 110], out: &mut [f32; 256]) {
     let (high, codes) = (field::<32>(block, 0), field::<64>(block, 32));
     let (scales, d) = (scales_of_q3(field(block, 96)), half(block, 108));
     for (group, (out, scale)) in out.as_chunks_mut::<16>().0.iter_mut().zip(scales).enumerate() {
@@ -67,7 +67,7 @@ pub(super) fn q3_k(block: &[u8; 110], out: &mut [f32; 256]) {
 }
 
 /// The scales and the minima of the eight groups of `Q4_K` and `Q5_K`: 6 bits each.
-#[inline]
+#[inline(always)]
 pub(crate) fn pairs(packed: &[u8; 12]) -> [[u8; 2]; 8] {
     std::array::from_fn(|j| {
         if j < 4 {
@@ -78,8 +78,8 @@ pub(crate) fn pairs(packed: &[u8; 12]) -> [[u8; 2]; 8] {
     })
 }
 
-#[inline]
-pub(super) fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
+#[inline(always)]
+pub(crate) fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
     let (d, dmin) = (half(block, 0), half(block, 2));
     let pairs = pairs(field(block, 4)).map(|[scale, min]| [d * f32::from(scale), dmin * f32::from(min)]);
     let codes = field::<128>(block, 16).as_chunks::<32>().0;
@@ -93,8 +93,8 @@ pub(super) fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
     }
 }
 
-#[inline]
-pub(super) fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
+#[inline(always)]
+pub(crate) fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
     let (d, dmin) = (half(block, 0), half(block, 2));
     let pairs = pairs(field(block, 4)).map(|[scale, min]| [d * f32::from(scale), dmin * f32::from(min)]);
     let (fifth, codes) = (field::<32>(block, 16), field::<128>(block, 48).as_chunks::<32>().0);
@@ -110,8 +110,8 @@ pub(super) fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
     }
 }
 
-#[inline]
-pub(super) fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
+#[inline(always)]
+pub(crate) fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
     let (low, high) = (field::<128>(block, 0), field::<64>(block, 128));
     let (scales, d) = (field::<16>(block, 192), half(block, 208));
     for (group, (out, scale)) in out.as_chunks_mut::<16>().0.iter_mut().zip(scales).enumerate() {
@@ -125,13 +125,13 @@ pub(super) fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
 }
 
 /// The sums of the groups, at 260, are for products with activations.
-#[inline]
-pub(super) fn q8_k(block: &[u8; 292], out: &mut [f32; 256]) {
+#[inline(always)]
+pub(crate) fn q8_k(block: &[u8; 292], out: &mut [f32; 256]) {
     signed(field::<256>(block, 4), f32::from_le_bytes(*field(block, 0)), out);
 }
 
-#[inline]
-pub(super) fn iq4_xs(block: &[u8; 136], out: &mut [f32; 256]) {
+#[inline(always)]
+pub(crate) fn iq4_xs(block: &[u8; 136], out: &mut [f32; 256]) {
     let (d, high, low) = (half(block, 0), short(block, 2), u32::from_le_bytes(*field(block, 4)));
     let groups = field::<128>(block, 8).as_chunks::<16>().0;
     for (group, (out, codes)) in out.as_chunks_mut::<32>().0.iter_mut().zip(groups).enumerate() {

@@ -53,22 +53,25 @@
 //! assert_eq!(values, [1.5; 32]);
 //! # Ok::<(), ggml::GgmlError>(())
 //! ```
+#![expect(clippy::inline_always, reason = "each level compiles decoders with its own instructions")]
 
-mod block;
-mod codebook;
+pub(crate) mod block;
+pub(crate) mod codebook;
+mod encode;
 mod error;
 mod ggml_type;
 mod grid;
-mod kquant;
-mod legacy;
-mod microscaled;
-mod plain;
-mod ternary;
+pub(crate) mod kquant;
+pub(crate) mod legacy;
+pub(crate) mod microscaled;
+pub(crate) mod plain;
+pub(crate) mod ternary;
 
+pub use encode::encode;
 pub use error::GgmlError;
 pub use ggml_type::{GgmlType, UnknownGgmlType};
 
-use crate::level::Level;
+use crate::level::{Kind, Level};
 
 /// Decodes whole blocks. The lengths fit together.
 pub(crate) type DecodeBlocks = fn(&[u8], &mut [f32]);
@@ -100,8 +103,12 @@ pub fn decode_at(level: Level, ggml_type: GgmlType, bytes: &[u8], out: &mut [f32
 }
 
 /// Returns the function that decodes whole blocks of a type. It is looked up once per tensor.
-pub(crate) fn decoder(_level: Level, ggml_type: GgmlType) -> DecodeBlocks {
-    portable(ggml_type)
+pub(crate) fn decoder(level: Level, ggml_type: GgmlType) -> DecodeBlocks {
+    match level.0 {
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2(avx2) => avx2.ggml_decoder(ggml_type),
+        _ => portable(ggml_type),
+    }
 }
 
 /// Calls `$each` with the decoder of one block of the type `$ggml_type`. This macro holds the only list of them.
@@ -147,6 +154,9 @@ macro_rules! of_type {
         }
     }};
 }
+
+#[allow(unused_imports, reason = "only the levels with other kernels use it")]
+pub(crate) use of_type;
 
 /// The portable decoder of a type.
 fn portable(ggml_type: GgmlType) -> DecodeBlocks {
