@@ -1,8 +1,8 @@
 //! Decodes the block types of ggml.
 //!
-//! The types that models are published in have kernels of their own. The others use the portable ones, compiled for more
-//! instructions. All compute the portable operations in the same order, so their bits are the same; no number needs a
-//! rule of its own.
+//! The types that models are published in have kernels of their own. The others use the portable ones, compiled for
+//! more instructions. All compute the portable operations in the same order, so their bits are the same, and no number
+//! needs a rule of its own.
 #![expect(unsafe_code, reason = "calling functions with target features from functions without")]
 
 mod kquant;

@@ -7,7 +7,7 @@ macro_rules! types {
     ($($(#[$doc:meta])* $variant:ident $id:literal $name:literal $elements:literal $bytes:literal;)*) => {
         /// The type of a tensor's blocks, by the ids and names that ggml gives them.
         ///
-        /// A row is a whole number of blocks, and a block never crosses a row. Fields of several bytes are little-endian.
+        /// A row is a whole number of blocks, and a block never crosses a row.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum GgmlType {

@@ -25,10 +25,10 @@
 //! | `Q8_K` | 256 | 292 | F32 `d`, 256 signed bytes, 16 sums | d × q |
 //! | `IQ4_NL` | 32 | 18 | as `Q4_0` | d × the step of q |
 //! | `IQ4_XS` | 256 | 136 | `d`, u16 and 4 bytes of scales, 128 bytes of nibbles | d × (s − 32) × the step of q |
-//! | `IQ2_XXS` `IQ2_XS` `IQ2_S` | 256 | 66, 74, 82 | `d`, rows of a codebook, signs, scales | d × (s + ½) ÷ 4 × row |
-//! | `IQ3_XXS` | 256 | 98 | `d`, rows of a codebook, signs, scales | d × (s + ½) ÷ 2 × row |
-//! | `IQ3_S` | 256 | 110 | `d`, rows of a codebook, signs, scales | d × (2s + 1) × row |
-//! | `IQ1_S` `IQ1_M` | 256 | 50, 56 | rows of a codebook, offsets, scales, `d` | d × (2s + 1) × (row ± ⅛) |
+//! | `IQ2_XXS` `IQ2_XS` `IQ2_S` | 256 | 66, 74, 82 | `d`, codebook rows, signs, scales | d × (s + ½) ÷ 4 × row |
+//! | `IQ3_XXS` | 256 | 98 | `d`, codebook rows, signs, scales | d × (s + ½) ÷ 2 × row |
+//! | `IQ3_S` | 256 | 110 | `d`, codebook rows, signs, scales | d × (2s + 1) × row |
+//! | `IQ1_S` `IQ1_M` | 256 | 50, 56 | codebook rows, offsets, scales, `d` | d × (2s + 1) × (row ± ⅛) |
 //! | `TQ1_0` | 256 | 54 | 52 bytes of five or four ternary digits, `d` | d × (q − 1) |
 //! | `TQ2_0` | 256 | 66 | 64 bytes of four codes, `d` | d × (q − 1) |
 //! | `MXFP4` | 32 | 17 | exponent, 16 bytes of nibbles | E2M1 × 2^(exponent − 127) |
@@ -71,7 +71,11 @@ pub use encode::encode;
 pub use error::GgmlError;
 pub use ggml_type::{GgmlType, UnknownGgmlType};
 
-use crate::level::{Kind, Level};
+use crate::{
+    FloatType,
+    level::{Kind, Level},
+    portable::write,
+};
 
 /// Decodes whole blocks. The lengths fit together.
 pub(crate) type DecodeBlocks = fn(&[u8], &mut [f32]);
@@ -80,26 +84,56 @@ pub(crate) type DecodeBlocks = fn(&[u8], &mut [f32]);
 ///
 /// # Errors
 ///
-/// [`GgmlError::PartialBlock`] where `bytes` is not whole blocks, [`GgmlError::OutputLength`] unless `out` has one element
-/// for each of theirs. Nothing has been written then.
+/// [`GgmlError::PartialBlock`] where `bytes` is not whole blocks, [`GgmlError::OutputLength`] unless `out` has one
+/// element for each of theirs. Nothing has been written then.
 pub fn decode(ggml_type: GgmlType, bytes: &[u8], out: &mut [f32]) -> Result<(), GgmlError> {
     decode_at(Level::detect(), ggml_type, bytes, out)
+}
+
+/// Decodes whole blocks and rounds the values to elements of type `output`, little-endian. The blocks may be any part of
+/// a tensor.
+///
+/// # Errors
+///
+/// [`GgmlError::PartialBlock`] where `bytes` is not whole blocks, [`GgmlError::OutputLength`] unless `out` has exactly
+/// the decoded size. Nothing has been written then.
+pub fn decode_to(ggml_type: GgmlType, bytes: &[u8], output: FloatType, out: &mut [u8]) -> Result<(), GgmlError> {
+    const PIECE: usize = 1024;
+    let size = output.size();
+    let expected = elements_of(ggml_type, bytes)?.saturating_mul(size);
+    if out.len() != expected {
+        return Err(GgmlError::OutputLength { ggml_type, unit: "bytes", expected, found: out.len() });
+    }
+    let decode = decoder(Level::detect(), ggml_type);
+    let mut values = [0.0; PIECE];
+    let pieces = bytes.chunks(PIECE / ggml_type.block_size() * ggml_type.block_bytes());
+    for (bytes, out) in pieces.zip(out.chunks_mut(PIECE * size)) {
+        let values = &mut values[..out.len() / size];
+        decode(bytes, values);
+        write(output, values, out);
+    }
+    Ok(())
 }
 
 /// [`decode`] with the kernel of a level. All levels give the same bits.
 #[doc(hidden)]
 pub fn decode_at(level: Level, ggml_type: GgmlType, bytes: &[u8], out: &mut [f32]) -> Result<(), GgmlError> {
-    let block = ggml_type.block_bytes();
-    if !bytes.len().is_multiple_of(block) {
-        return Err(GgmlError::PartialBlock { ggml_type, unit: "bytes", block, found: bytes.len() });
-    }
-    // The product does not fit in memory only where no slice is as long either.
-    let expected = (bytes.len() / block).saturating_mul(ggml_type.block_size());
+    let expected = elements_of(ggml_type, bytes)?;
     if out.len() != expected {
         return Err(GgmlError::OutputLength { ggml_type, unit: "elements", expected, found: out.len() });
     }
     decoder(level, ggml_type)(bytes, out);
     Ok(())
+}
+
+/// Returns the number of elements in whole blocks.
+fn elements_of(ggml_type: GgmlType, bytes: &[u8]) -> Result<usize, GgmlError> {
+    let block = ggml_type.block_bytes();
+    if !bytes.len().is_multiple_of(block) {
+        return Err(GgmlError::PartialBlock { ggml_type, unit: "bytes", block, found: bytes.len() });
+    }
+    // The product does not fit in memory only where no slice is as long either.
+    Ok((bytes.len() / block).saturating_mul(ggml_type.block_size()))
 }
 
 /// Returns the function that decodes whole blocks of a type. It is looked up once per tensor.

@@ -2,8 +2,8 @@
 
 use super::block::{field, half};
 
-/// Decodes one digit of each byte, the values of which are −1, 0 and 1. A byte is a fraction of 256 with digits to the
-/// base of 3; shifting it by `power` = 3^n brings digit n in front.
+/// Decodes digit n of each byte, where `power` is 3^n. A byte is a fraction of 256 that is written in base 3, so
+/// multiplying it brings a digit in front. The digits stand for −1, 0 and 1.
 #[inline(always)]
 fn digits(bytes: &[u8], power: u8, d: f32, out: &mut [f32]) {
     for (byte, out) in bytes.iter().zip(out) {

@@ -1,13 +1,13 @@
 use std::{fs, path::Path};
 
 use longshore_quant::{
-    Level,
+    FloatType, Level,
     ggml::{self, GgmlError, GgmlType},
 };
 use longshore_st_format::SafeTensors;
 use proptest::prelude::*;
 
-use crate::support::floats;
+use crate::support;
 
 /// Decodes at every level, and checks that the results are equal but for the payload and sign of a NaN.
 pub(super) fn decode(ggml_type: GgmlType, blocks: &[u8]) -> Vec<f32> {
@@ -39,7 +39,7 @@ fn decodes_as_ggml(set: &Path) -> usize {
         let Some(name) = view.name.strip_suffix(".blocks") else { continue };
         let ggml_type: GgmlType = name.parse().expect("the sets hold types that exist");
         let expected = set.tensor(&format!("{name}.f32")).expect("each type has its values");
-        let (mut blocks, mut values) = (view.data.to_vec(), floats(longshore_quant::FloatType::F32, expected.data));
+        let (mut blocks, mut values) = (view.data.to_vec(), support::floats(FloatType::F32, expected.data));
         let count = usize::try_from(view.shape.dims()[0]).expect("it is small");
         if blocks.len() != count * ggml_type.block_bytes() {
             // The whole set has blocks of Q8_1 that are four elements too long.
@@ -48,6 +48,11 @@ fn decodes_as_ggml(set: &Path) -> usize {
             values = values.chunks(36).flat_map(|values| &values[..32]).copied().collect();
         }
         assert_same(name, &decode(ggml_type, &blocks), &values);
+        for float in FloatType::ALL {
+            let mut rounded = vec![0xA5; values.len() * float.size()];
+            ggml::decode_to(ggml_type, &blocks, float, &mut rounded).expect("the lengths fit");
+            assert!(rounded == support::bytes(float, &values), "{name} is rounded to {float}");
+        }
         types += 1;
     }
     types
@@ -75,6 +80,11 @@ fn lengths_that_do_not_fit() {
         for found in (0..3 * block).filter(|len| len % block != 0) {
             let error = ggml::decode(ggml_type, &bytes[..found], &mut out);
             assert_eq!(error, Err(GgmlError::PartialBlock { ggml_type, unit: "bytes", block, found }));
+        }
+        for (float, found) in [(FloatType::F32, 4 * size - 1), (FloatType::BF16, 4 * size), (FloatType::F16, 0)] {
+            let error = ggml::decode_to(ggml_type, &bytes[..block], float, &mut vec![0; found]);
+            let expected = size * float.size();
+            assert_eq!(error, Err(GgmlError::OutputLength { ggml_type, unit: "bytes", expected, found }));
         }
         for found in [0, 1, 2 * size, 3 * size - 1].into_iter().filter(|len| *len != size) {
             let error = ggml::decode(ggml_type, &bytes[..block], &mut out[..found]);
