@@ -2,13 +2,17 @@
 //! the same run.
 //!
 //! Throughput counts the bytes of the BF16 side, read or written. The results of all levels are compared before
-//! anything is timed. All schemes, profiles and directions take a few minutes. A filter takes less:
+//! anything is timed. ggml's block types are decoded to F32, a piece that fits the cache at a time, and their throughput
+//! counts weights. All schemes, profiles and directions take a few minutes. A filter takes less:
 //! `cargo bench -p longshore-quant --bench quant -- encode/avx2/plus`.
 
 use std::{hint::black_box, time::Duration};
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
-use longshore_quant::{Decoder, EncodeBuffers, Encoder, FloatType, Importance, Level, Profile, Scheme};
+use longshore_quant::{
+    Decoder, EncodeBuffers, Encoder, FloatType, Importance, Level, Profile, Scheme,
+    ggml::{self, GgmlType},
+};
 
 const COLUMNS: usize = 14336;
 const ELEMENTS: usize = 4096 * COLUMNS;
@@ -116,6 +120,28 @@ fn decode(criterion: &mut Criterion, level: Level, src: &[u8], out: &mut [u8]) {
     }
 }
 
+/// Weights in a piece that is decoded again and again: 64 KiB of F32.
+const PIECE: usize = 1 << 14;
+
+fn decode_ggml(criterion: &mut Criterion, level: Level) {
+    let mut group = criterion.benchmark_group(format!("ggml/{}", level.name()));
+    group.throughput(Throughput::Elements(u64::try_from(PIECE).expect("it fits")));
+    group.sample_size(10).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+    for &ggml_type in GgmlType::ALL {
+        let block = ggml_type.block_bytes();
+        // Bytes from 0 to 56: a float that any two or four of them make is finite.
+        let blocks: Vec<u8> = (0..=56).cycle().take(PIECE / ggml_type.block_size() * block).collect();
+        let decode = |level, out: &mut [f32]| {
+            ggml::decode_at(level, ggml_type, black_box(&blocks), out).expect("the lengths fit");
+        };
+        let (mut expected, mut out) = (vec![1.0; PIECE], vec![1.0; PIECE]);
+        decode(Level::PORTABLE, &mut expected);
+        decode(level, &mut out);
+        assert!(out == expected, "{ggml_type} is decoded to other values");
+        group.bench_function(ggml_type.name(), |bencher| bencher.iter(|| decode(level, black_box(&mut out))));
+    }
+}
+
 fn run(criterion: &mut Criterion) {
     let src = source();
     let part = &src[..src.len() / SLOW_PART];
@@ -133,6 +159,7 @@ fn run(criterion: &mut Criterion) {
         encode(criterion, level, Profile::Best, part, None);
         encode(criterion, level, Profile::Best, part, Some(importance));
         decode(criterion, level, fast, &mut out[..fast.len()]);
+        decode_ggml(criterion, level);
     }
 }
 

@@ -70,3 +70,12 @@ pub(crate) fn read(float: FloatType, src: &[u8], out: &mut [f32]) {
         FloatType::BF16 => element::Bf16::read(src, out),
     }
 }
+
+/// Rounds values to elements of type `float` and writes them.
+pub(crate) fn write(float: FloatType, values: &[f32], out: &mut [u8]) {
+    match float {
+        FloatType::F32 => element::F32::write(values, out),
+        FloatType::F16 => element::F16::write(values, out),
+        FloatType::BF16 => element::Bf16::write(values, out),
+    }
+}
