@@ -60,6 +60,7 @@ mod importance;
 mod kernels;
 pub mod layout;
 mod level;
+pub mod matmul;
 mod measure;
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod neon;

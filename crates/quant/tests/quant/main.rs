@@ -7,6 +7,7 @@ mod float;
 mod golden;
 mod layout;
 mod level;
+mod matmul;
 mod measure;
 #[cfg(feature = "rayon")]
 mod parallel;

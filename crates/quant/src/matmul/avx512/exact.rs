@@ -1,0 +1,64 @@
+//! The exact path: sixteen lanes are one vector.
+//!
+//! ```text
+//! for 4 rows of weights × 6 rows of the input: load 10, fused multiply and add 24
+//! ```
+//!
+//! Bound: the two ports that multiply.
+
+use std::arch::x86_64::{__m512, _mm512_fmadd_ps};
+
+use crate::matmul::exact::{LANES, Lanes, Tile};
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
+pub(super) fn add(tile: Tile<'_>, lanes: &mut Lanes) {
+    let mut input = 0;
+    while input < tile.inputs_rows {
+        let inputs = match tile.inputs_rows - input {
+            6.. => 6,
+            3.. => 3,
+            _ => 1,
+        };
+        let mut row = 0;
+        while row < tile.rows {
+            let rows = if tile.rows - row >= 4 { 4 } else { 1 };
+            match (rows, inputs) {
+                (4, 6) => part::<4, 6>(tile, row, input, lanes),
+                (4, 3) => part::<4, 3>(tile, row, input, lanes),
+                (4, _) => part::<4, 1>(tile, row, input, lanes),
+                (_, 6) => part::<1, 6>(tile, row, input, lanes),
+                (_, 3) => part::<1, 3>(tile, row, input, lanes),
+                _ => part::<1, 1>(tile, row, input, lanes),
+            }
+            row += rows;
+        }
+        input += inputs;
+    }
+}
+
+/// Adds the products of `R` rows of weights with `X` rows of the input.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
+fn part<const R: usize, const X: usize>(tile: Tile<'_>, row: usize, input: usize, lanes: &mut Lanes) {
+    let chunks = tile.columns / LANES;
+    let w: [&[[f32; LANES]]; R] =
+        std::array::from_fn(|r| &tile.weights[(row + r) * tile.weights_stride..].as_chunks().0[..chunks]);
+    let x: [&[[f32; LANES]]; X] =
+        std::array::from_fn(|t| &tile.inputs[(input + t) * tile.inputs_stride..].as_chunks().0[..chunks]);
+    let mut sums: [[__m512; R]; X] =
+        std::array::from_fn(|t| std::array::from_fn(|r| bytemuck::cast(lanes[(input + t) * tile.rows + row + r])));
+    for i in 0..chunks {
+        let w: [__m512; R] = std::array::from_fn(|r| bytemuck::cast(w[r][i]));
+        for t in 0..X {
+            let x: __m512 = bytemuck::cast(x[t][i]);
+            for r in 0..R {
+                sums[t][r] = _mm512_fmadd_ps(w[r], x, sums[t][r]);
+            }
+        }
+    }
+    for t in 0..X {
+        for r in 0..R {
+            lanes[(input + t) * tile.rows + row + r] = bytemuck::cast(sums[t][r]);
+        }
+    }
+}
