@@ -162,7 +162,7 @@ impl Multiplier {
     }
 
     /// The form of weights whose inputs are rounded, or `None` where the product is exact.
-    fn form(&self, weights: &Weights<'_>) -> Option<Form> {
+    fn form(self, weights: &Weights<'_>) -> Option<Form> {
         match (self.precision, weights.stored) {
             (Precision::Fast, Stored::Encoded(encoded)) => Form::of(encoded.scheme),
             (Precision::Fast, Stored::Plain { .. }) | (Precision::Exact, _) => None,

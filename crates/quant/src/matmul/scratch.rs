@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use super::{
     exact::LANES,
-    fast::{CHAINS, TOKENS},
+    fast::{CHAINS, COLUMNS, ROWS, TOKENS},
 };
 
 thread_local! {
@@ -17,6 +17,7 @@ pub(super) struct Scratch {
     decoded: Vec<f32>,
     lanes: Vec<[f32; LANES]>,
     codes: Vec<u8>,
+    tile: Vec<u8>,
     scales: Vec<f32>,
     biases: Vec<f32>,
     sums: Vec<[[f32; TOKENS]; CHAINS]>,
@@ -26,6 +27,7 @@ pub(super) struct Scratch {
 #[derive(Debug)]
 pub(super) struct Fast<'a> {
     pub(super) codes: &'a mut [u8],
+    pub(super) tile: &'a mut [[u8; COLUMNS]; ROWS],
     pub(super) scales: &'a mut [f32],
     pub(super) biases: &'a mut [f32],
     pub(super) sums: &'a mut [[[f32; TOKENS]; CHAINS]],
@@ -37,6 +39,7 @@ impl Scratch {
             decoded: Vec::new(),
             lanes: Vec::new(),
             codes: Vec::new(),
+            tile: Vec::new(),
             scales: Vec::new(),
             biases: Vec::new(),
             sums: Vec::new(),
@@ -57,10 +60,12 @@ impl Scratch {
         (at_least(&mut self.decoded, decoded), at_least(&mut self.lanes, lanes))
     }
 
-    /// Buffers of the fast path: expanded codes, scales and biases, and the sums of rows. What they hold is arbitrary.
+    /// Buffers of the fast path: an expanded row, a tile, scales and biases, and sums. What they hold is arbitrary.
     pub(super) fn fast(&mut self, codes: usize, groups: usize, rows: usize) -> Fast<'_> {
+        let tile = at_least(&mut self.tile, COLUMNS * ROWS).as_chunks_mut().0;
         Fast {
             codes: at_least(&mut self.codes, codes),
+            tile: tile.try_into().expect("it has that many rows"),
             scales: at_least(&mut self.scales, groups),
             biases: at_least(&mut self.biases, groups),
             sums: at_least(&mut self.sums, rows),

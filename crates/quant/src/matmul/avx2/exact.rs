@@ -11,8 +11,21 @@ use std::arch::x86_64::{__m256, _mm256_fmadd_ps};
 
 use crate::matmul::exact::{LANES, Lanes, Tile};
 
+/// Columns that are taken at once: those of sixteen rows of weights lie in the first-level cache.
+const COLUMNS: usize = 512;
+
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn add(tile: Tile<'_>, lanes: &mut Lanes) {
+    for start in (0..tile.columns).step_by(COLUMNS) {
+        let columns = COLUMNS.min(tile.columns - start);
+        narrow(Tile { weights: &tile.weights[start..], inputs: &tile.inputs[start..], columns, ..tile }, lanes);
+    }
+}
+
+/// Adds the products of a tile that has few columns.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn narrow(tile: Tile<'_>, lanes: &mut Lanes) {
     let mut input = 0;
     while input < tile.inputs_rows {
         let inputs = if tile.inputs_rows - input >= 3 { 3 } else { 1 };

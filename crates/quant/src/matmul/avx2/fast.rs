@@ -17,11 +17,13 @@ use std::arch::x86_64::{
     _mm256_fmadd_ps, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_permute2x128_si256,
     _mm256_permutevar8x32_epi32, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
     _mm256_setr_epi32, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_shuffle_ps,
-    _mm256_slli_epi32, _mm256_srli_epi16, _mm256_sub_epi32, _mm256_unpackhi_epi32, _mm256_unpackhi_epi64,
-    _mm256_unpacklo_epi32, _mm256_unpacklo_epi64,
+    _mm256_slli_epi32, _mm256_srli_epi16, _mm256_unpackhi_epi32, _mm256_unpackhi_epi64, _mm256_unpacklo_epi32,
+    _mm256_unpacklo_epi64,
 };
 
-use crate::matmul::fast::{CHAINS, Codes, E2M1_INTEGERS, Form, Group, LaneBlock, Row, Rows, Sums, TOKENS};
+use crate::matmul::fast::{
+    CHAINS, COLUMNS, Codes, E2M1_INTEGERS, Form, Group, LaneBlock, ROWS, Row, Sums, TOKENS, Tile,
+};
 
 /// How a vector of stored bytes becomes integers.
 const NIBBLES: u8 = 0;
@@ -70,12 +72,15 @@ macro_rules! kernels {
             for (block, stored) in weights.stored.chunks(VECTORS * PER * 32).enumerate() {
                 let mut vectors = [_mm256_setzero_si256(); VECTORS];
                 let first = block * VECTORS * PER;
-                for (i, stored) in stored.chunks(32).enumerate() {
-                    prefetch(stored);
-                    vectors[i / PER] = add::<KIND>(vectors[i / PER], vector(stored), input, first + i);
+                // A loop of a constant length, so that the vectors stay in registers.
+                for i in 0..VECTORS * PER {
+                    if let Some(stored) = stored.get(32 * i..) {
+                        prefetch(stored);
+                        vectors[i / PER] = add::<KIND>(vectors[i / PER], vector(stored), input, first + i);
+                    }
                 }
                 let offsets: __m256i = bytemuck::cast(input.offsets.as_chunks::<GROUPS>().0[block]);
-                let sums = _mm256_cvtepi32_ps(_mm256_sub_epi32(groups::<VECTORS>(vectors), offsets));
+                let sums = _mm256_cvtepi32_ps(_mm256_add_epi32(groups::<VECTORS>(vectors), offsets));
                 let scales = _mm256_mul_ps(at(weights.scales, block), at(input.scales, block));
                 let lanes = &mut lanes[block % 2];
                 *lanes = _mm256_fmadd_ps(sums, scales, *lanes);
@@ -110,92 +115,69 @@ macro_rules! kernels {
         }
 
         #[target_feature(enable = $features)]
-        pub(in crate::matmul::avx2) fn many(form: Form, weights: Rows<'_>, input: &LaneBlock, sums: &mut Sums) {
-            if form.codes.is_wide() {
-                let (twos, rest) = sums.as_chunks_mut::<2>();
-                for (i, sums) in twos.iter_mut().enumerate() {
-                    rows_wide::<2>(weights, 2 * i, input, sums);
-                }
-                let done = 2 * twos.len();
-                for (i, sums) in rest.iter_mut().enumerate() {
-                    rows_wide::<1>(weights, done + i, input, std::array::from_mut(sums));
-                }
-            } else {
-                let (fours, rest) = sums.as_chunks_mut::<4>();
-                for (i, sums) in fours.iter_mut().enumerate() {
-                    rows::<4>(weights, 4 * i, input, sums);
-                }
-                let done = 4 * fours.len();
-                for (i, sums) in rest.iter_mut().enumerate() {
-                    rows::<1>(weights, done + i, input, std::array::from_mut(sums));
-                }
-            }
-        }
-
-        /// Computes the sums of `R` rows of weights.
-        #[inline]
-        #[target_feature(enable = $features)]
-        fn rows<const R: usize>(
-            weights: Rows<'_>,
-            first: usize,
-            input: &LaneBlock,
-            sums: &mut [[[f32; TOKENS]; CHAINS]; R],
-        ) {
-            *sums = [[[0.0; TOKENS]; CHAINS]; R];
-            let pairs = weights.group / 8;
-            let codes = codes_of::<R>(weights, first);
-            for g in 0..input.scales.len() {
-                let mut totals = [[_mm256_setzero_si256(); 2]; R];
-                let integers = &input.high.as_chunks::<2>().0[g * pairs..][..pairs];
-                for (i, integers) in integers.iter().enumerate() {
-                    let [a, b]: [[__m256i; 2]; 2] = bytemuck::cast(*integers);
-                    for r in 0..R {
-                        let [c, d] = codes[r].as_chunks::<2>().0[g * pairs + i];
-                        let codes = [c, d].map(i32::from_le_bytes);
-                        let codes = [_mm256_set1_epi32(codes[0]), _mm256_set1_epi32(codes[1])];
-                        totals[r][0] = $dot_twice(totals[r][0], codes, [a[0], b[0]]);
-                        totals[r][1] = $dot_twice(totals[r][1], codes, [a[1], b[1]]);
-                    }
-                }
-                for r in 0..R {
-                    scale(weights, first + r, input, g, totals[r], &mut sums[r]);
-                }
-            }
-        }
-
-        /// Computes the sums of `R` rows of weights of 8 bits.
-        #[inline]
-        #[target_feature(enable = $features)]
-        fn rows_wide<const R: usize>(
-            weights: Rows<'_>,
-            first: usize,
-            input: &LaneBlock,
-            sums: &mut [[[f32; TOKENS]; CHAINS]; R],
-        ) {
-            *sums = [[[0.0; TOKENS]; CHAINS]; R];
-            let quads = weights.group / 4;
-            let codes = codes_of::<R>(weights, first);
-            for g in 0..input.scales.len() {
-                let mut high = [[_mm256_setzero_si256(); 2]; R];
-                let mut low = [[_mm256_setzero_si256(); 2]; R];
-                let integers = input.high[g * quads..][..quads].iter().zip(&input.low[g * quads..][..quads]);
-                for (i, (upper, lower)) in integers.enumerate() {
-                    let (upper, lower): ([__m256i; 2], [__m256i; 2]) = (bytemuck::cast(*upper), bytemuck::cast(*lower));
-                    for r in 0..R {
-                        let codes = _mm256_set1_epi32(i32::from_le_bytes(codes[r][g * quads + i]));
-                        for half in 0..2 {
-                            high[r][half] = $dot(high[r][half], codes, upper[half]);
-                            low[r][half] = $dot(low[r][half], codes, lower[half]);
+        pub(in crate::matmul::avx2) fn many(form: Form, tile: Tile<'_>, blocks: &[LaneBlock], sums: &mut Sums) {
+            for (input, sums) in blocks.iter().zip(sums.chunks_exact_mut(ROWS)) {
+                for g in 0..tile.columns / tile.group {
+                    if form.codes.is_wide() {
+                        for first in (0..ROWS).step_by(2) {
+                            rows_wide::<2>(tile, first, input, g, sums);
+                        }
+                    } else {
+                        for first in (0..ROWS).step_by(4) {
+                            rows::<4>(tile, first, input, g, sums);
                         }
                     }
                 }
+            }
+        }
+
+        /// Adds one group of `R` rows of weights to the sums.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn rows<const R: usize>(tile: Tile<'_>, first: usize, input: &LaneBlock, g: usize, sums: &mut Sums) {
+            let (pairs, group) = (tile.group / 8, tile.first_group + g);
+            let codes: &[[[[u8; 4]; 2]; COLUMNS / 8]; ROWS] = bytemuck::cast_ref(tile.codes);
+            let mut totals = [bytemuck::cast::<_, [__m256i; 2]>(input.offsets[group]); R];
+            let integers = &input.high.as_chunks::<2>().0[group * pairs..][..pairs];
+            for (i, integers) in integers.iter().enumerate() {
+                let [a, b]: [[__m256i; 2]; 2] = bytemuck::cast(*integers);
                 for r in 0..R {
-                    let mut totals = low[r];
-                    for half in 0..2 {
-                        totals[half] = _mm256_add_epi32(_mm256_slli_epi32::<7>(high[r][half]), low[r][half]);
-                    }
-                    scale(weights, first + r, input, g, totals, &mut sums[r]);
+                    let codes = codes[first + r][g * pairs + i].map(i32::from_le_bytes);
+                    let codes = [_mm256_set1_epi32(codes[0]), _mm256_set1_epi32(codes[1])];
+                    totals[r][0] = $dot_twice(totals[r][0], codes, [a[0], b[0]]);
+                    totals[r][1] = $dot_twice(totals[r][1], codes, [a[1], b[1]]);
                 }
+            }
+            for r in 0..R {
+                scale(tile, first + r, input, group, totals[r], &mut sums[first + r]);
+            }
+        }
+
+        /// Adds one group of `R` rows of weights of 8 bits to the sums.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn rows_wide<const R: usize>(tile: Tile<'_>, first: usize, input: &LaneBlock, g: usize, sums: &mut Sums) {
+            let (quads, group) = (tile.group / 4, tile.first_group + g);
+            let codes: &[[[u8; 4]; COLUMNS / 4]; ROWS] = bytemuck::cast_ref(tile.codes);
+            let mut high = [[_mm256_setzero_si256(); 2]; R];
+            let mut low = [bytemuck::cast::<_, [__m256i; 2]>(input.offsets[group]); R];
+            let integers = input.high[group * quads..][..quads].iter().zip(&input.low[group * quads..][..quads]);
+            for (i, (upper, lower)) in integers.enumerate() {
+                let (upper, lower): ([__m256i; 2], [__m256i; 2]) = (bytemuck::cast(*upper), bytemuck::cast(*lower));
+                for r in 0..R {
+                    let codes = _mm256_set1_epi32(i32::from_le_bytes(codes[first + r][g * quads + i]));
+                    for half in 0..2 {
+                        high[r][half] = $dot(high[r][half], codes, upper[half]);
+                        low[r][half] = $dot(low[r][half], codes, lower[half]);
+                    }
+                }
+            }
+            for r in 0..R {
+                let mut totals = low[r];
+                for half in 0..2 {
+                    totals[half] = _mm256_add_epi32(_mm256_slli_epi32::<7>(high[r][half]), low[r][half]);
+                }
+                scale(tile, first + r, input, group, totals, &mut sums[first + r]);
             }
         }
     };
@@ -245,37 +227,26 @@ fn dot_twice_vnni(sums: __m256i, codes: [__m256i; 2], integers: [__m256i; 2]) ->
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn scale(
-    weights: Rows<'_>,
+    tile: Tile<'_>,
     row: usize,
     input: &LaneBlock,
     g: usize,
     totals: [__m256i; 2],
     lanes: &mut [[f32; TOKENS]; CHAINS],
 ) {
-    let at = row * weights.padded_groups + g;
-    let offsets: [__m256i; 2] = bytemuck::cast(input.offsets[g]);
+    let at = row * tile.padded_groups + g;
     let scales: [__m256; 2] = bytemuck::cast(input.scales[g]);
     let sums: [__m256; 2] = bytemuck::cast(input.sums[g]);
     let mut lane: [__m256; 2] = bytemuck::cast(lanes[g % CHAINS]);
     for half in 0..2 {
-        let total = _mm256_cvtepi32_ps(_mm256_sub_epi32(totals[half], offsets[half]));
-        let scale = _mm256_mul_ps(_mm256_set1_ps(weights.scales[at]), scales[half]);
+        let total = _mm256_cvtepi32_ps(totals[half]);
+        let scale = _mm256_mul_ps(_mm256_set1_ps(tile.scales[at]), scales[half]);
         lane[half] = _mm256_fmadd_ps(total, scale, lane[half]);
-        if let Some(bias) = weights.biases.get(at) {
+        if let Some(bias) = tile.biases.get(at) {
             lane[half] = _mm256_fmadd_ps(_mm256_set1_ps(*bias), sums[half], lane[half]);
         }
     }
     lanes[g % CHAINS] = bytemuck::cast(lane);
-}
-
-/// The codes of `R` rows, in fours.
-#[inline]
-fn codes_of<const R: usize>(weights: Rows<'_>, first: usize) -> [&[[u8; 4]]; R] {
-    let mut codes: [&[[u8; 4]]; R] = [&[]; R];
-    for (r, codes) in codes.iter_mut().enumerate() {
-        *codes = weights.codes[(first + r) * weights.columns..][..weights.columns].as_chunks().0;
-    }
-    codes
 }
 
 /// Integers of an input row, as a vector.
@@ -319,10 +290,10 @@ fn prefetch(stored: &[u8]) {
 /// as many lanes as there are vectors.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn groups<const VECTORS: usize>(v: [__m256i; VECTORS]) -> __m256i {
+fn groups<const VECTORS: usize>(of: [__m256i; VECTORS]) -> __m256i {
     match VECTORS {
         2 => {
-            let (a, b) = (_mm256_castsi256_ps(v[0]), _mm256_castsi256_ps(v[1]));
+            let (a, b) = (_mm256_castsi256_ps(of[0]), _mm256_castsi256_ps(of[1]));
             let even = _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(a, b));
             let odd = _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(a, b));
             // Each half has two groups of the first vector, then two of the second.
@@ -330,10 +301,10 @@ fn groups<const VECTORS: usize>(v: [__m256i; VECTORS]) -> __m256i {
         }
         4 => {
             let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-            _mm256_permutevar8x32_epi32(halves([v[0], v[1], v[2], v[3]]), order)
+            _mm256_permutevar8x32_epi32(halves([of[0], of[1], of[2], of[3]]), order)
         }
         _ => {
-            let (a, b) = (halves([v[0], v[1], v[2], v[3]]), halves([v[4], v[5], v[6], v[7]]));
+            let (a, b) = (halves([of[0], of[1], of[2], of[3]]), halves([of[4], of[5], of[6], of[7]]));
             _mm256_add_epi32(_mm256_permute2x128_si256::<0x20>(a, b), _mm256_permute2x128_si256::<0x31>(a, b))
         }
     }

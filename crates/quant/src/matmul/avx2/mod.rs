@@ -10,7 +10,7 @@ mod fast;
 
 use super::{
     exact::{Lanes, Tile},
-    fast::{CHAINS, Codes, Form, Group, LaneBlock, Rounded, Row, Rows, Scales, Sums, round_group},
+    fast::{CHAINS, Codes, Form, Group, LaneBlock, Rounded, Row, Scales, Sums, Tile as CodeTile, round_group},
 };
 use crate::avx2::Avx2;
 
@@ -38,10 +38,10 @@ impl AvxVnni {
         unsafe { fast::vnni::one(form, weights, input) }
     }
 
-    /// Computes the sums of rows of weights with a block of input rows.
-    pub(super) fn many(self, form: Form, weights: Rows<'_>, input: &LaneBlock, sums: &mut Sums) {
+    /// Adds the products of a tile with blocks of input rows to the sums.
+    pub(super) fn many(self, form: Form, tile: CodeTile<'_>, blocks: &[LaneBlock], sums: &mut Sums) {
         // SAFETY: `self` exists only where avxvnni, avx2, fma and f16c have been detected.
-        unsafe { fast::vnni::many(form, weights, input, sums) }
+        unsafe { fast::vnni::many(form, tile, blocks, sums) }
     }
 }
 
@@ -77,10 +77,10 @@ impl Avx2 {
         unsafe { fast::plain::one(form, weights, input) }
     }
 
-    /// Computes the sums of rows of weights with a block of input rows.
-    pub(super) fn many(self, form: Form, weights: Rows<'_>, input: &LaneBlock, sums: &mut Sums) {
+    /// Adds the products of a tile with blocks of input rows to the sums.
+    pub(super) fn many(self, form: Form, tile: CodeTile<'_>, blocks: &[LaneBlock], sums: &mut Sums) {
         // SAFETY: `self` exists only where avx2, fma and f16c have been detected.
-        unsafe { fast::plain::many(form, weights, input, sums) }
+        unsafe { fast::plain::many(form, tile, blocks, sums) }
     }
 }
 

@@ -11,7 +11,7 @@ mod one;
 
 use super::{
     exact::{Lanes, Tile},
-    fast::{CHAINS, Codes, Form, Group, LaneBlock, Row, Rows, Scales, Sums},
+    fast::{CHAINS, Codes, Form, Group, LaneBlock, Row, Scales, Sums, Tile as CodeTile},
 };
 use crate::avx2::Avx2;
 
@@ -62,9 +62,9 @@ impl Avx512 {
         unsafe { one::one(form, weights, input) }
     }
 
-    /// Computes the sums of rows of weights with a block of input rows.
-    pub(super) fn many(self, form: Form, weights: Rows<'_>, input: &LaneBlock, sums: &mut Sums) {
+    /// Adds the products of a tile with blocks of input rows to the sums.
+    pub(super) fn many(self, form: Form, tile: CodeTile<'_>, blocks: &[LaneBlock], sums: &mut Sums) {
         // SAFETY: `self` exists only where these instructions have been detected.
-        unsafe { many::many(form, weights, input, sums) }
+        unsafe { many::many(form, tile, blocks, sums) }
     }
 }

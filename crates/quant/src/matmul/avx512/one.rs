@@ -16,7 +16,7 @@ use std::arch::x86_64::{
     _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_mul_ps,
     _mm512_permutexvar_epi32, _mm512_set1_epi8, _mm512_setr_epi32, _mm512_setzero_ps, _mm512_setzero_si512,
     _mm512_shuffle_epi8, _mm512_shuffle_i32x4, _mm512_shuffle_ps, _mm512_slli_epi32, _mm512_srli_epi16,
-    _mm512_sub_epi32, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+    _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 
 use crate::matmul::fast::{CHAINS, Codes, E2M1_INTEGERS, Form, Group, Row};
@@ -63,13 +63,16 @@ fn run<const KIND: u8, const VECTORS: usize, const PER: usize>(weights: Group<'_
                 vectors[i / PER] = dot::<KIND>(vectors[i / PER], bytemuck::cast(*stored), input, first + i);
             }
         } else {
-            for (i, stored) in stored.chunks(64).enumerate() {
-                prefetch(stored);
-                vectors[i / PER] = dot::<KIND>(vectors[i / PER], tail(stored), input, first + i);
+            // A loop of a constant length, so that the vectors stay in registers.
+            for i in 0..VECTORS * PER {
+                if let Some(stored) = stored.get(64 * i..) {
+                    prefetch(stored);
+                    vectors[i / PER] = dot::<KIND>(vectors[i / PER], tail(stored), input, first + i);
+                }
             }
         }
         let offsets: __m512i = bytemuck::cast(input.offsets.as_chunks::<CHAINS>().0[block]);
-        let sums = _mm512_cvtepi32_ps(_mm512_sub_epi32(groups::<VECTORS>(vectors), offsets));
+        let sums = _mm512_cvtepi32_ps(_mm512_add_epi32(groups::<VECTORS>(vectors), offsets));
         let scales = _mm512_mul_ps(at(weights.scales, block), at(input.scales, block));
         lanes = _mm512_fmadd_ps(sums, scales, lanes);
         if !weights.biases.is_empty() {
@@ -117,7 +120,7 @@ fn at(numbers: &[f32], block: usize) -> __m512 {
     bytemuck::cast(numbers.as_chunks::<CHAINS>().0[block])
 }
 
-/// Fewer than 64 bytes, and zeros. The number of bytes is a multiple of eight, because a group has that many.
+/// The first 64 bytes, or fewer and zeros. The number of bytes is a multiple of eight, because a group has that many.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
 fn tail(stored: &[u8]) -> __m512i {
@@ -144,10 +147,10 @@ fn prefetch(stored: &[u8]) {
 /// as many lanes as there are vectors.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn groups<const VECTORS: usize>(v: [__m512i; VECTORS]) -> __m512i {
+fn groups<const VECTORS: usize>(of: [__m512i; VECTORS]) -> __m512i {
     match VECTORS {
         2 => {
-            let (a, b) = (_mm512_castsi512_ps(v[0]), _mm512_castsi512_ps(v[1]));
+            let (a, b) = (_mm512_castsi512_ps(of[0]), _mm512_castsi512_ps(of[1]));
             let even = _mm512_castps_si512(_mm512_shuffle_ps::<0b10_00_10_00>(a, b));
             let odd = _mm512_castps_si512(_mm512_shuffle_ps::<0b11_01_11_01>(a, b));
             // Each quarter has two groups of the first vector, then two of the second.
@@ -156,18 +159,19 @@ fn groups<const VECTORS: usize>(v: [__m512i; VECTORS]) -> __m512i {
         }
         4 => {
             let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-            _mm512_permutexvar_epi32(order, quarters([v[0], v[1], v[2], v[3]]))
+            _mm512_permutexvar_epi32(order, quarters([of[0], of[1], of[2], of[3]]))
         }
         8 => {
-            let (a, b) = (quarters([v[0], v[1], v[2], v[3]]), quarters([v[4], v[5], v[6], v[7]]));
+            let (a, b) = (quarters([of[0], of[1], of[2], of[3]]), quarters([of[4], of[5], of[6], of[7]]));
             // The quarters are those of the first groups of four vectors, then of their second groups.
             let order = _mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
             _mm512_permutexvar_epi32(order, pairs(a, b))
         }
         _ => {
-            let (a, b) = (quarters([v[0], v[1], v[2], v[3]]), quarters([v[4], v[5], v[6], v[7]]));
-            let (c, d) = (quarters([v[8], v[9], v[10], v[11]]), quarters([v[12], v[13], v[14], v[15]]));
-            pairs(pairs(a, b), pairs(c, d))
+            let (a, b) = (quarters([of[0], of[1], of[2], of[3]]), quarters([of[4], of[5], of[6], of[7]]));
+            let ab = pairs(a, b);
+            let (a, b) = (quarters([of[8], of[9], of[10], of[11]]), quarters([of[12], of[13], of[14], of[15]]));
+            pairs(ab, pairs(a, b))
         }
     }
 }

@@ -57,7 +57,7 @@ pub(in crate::matmul) struct Row<'a> {
     pub(in crate::matmul) scales: &'a [f32],
     /// d × the sum of the integers of each group.
     pub(in crate::matmul) sums: &'a [f32],
-    /// The codes' offset × the sum of the integers of each group.
+    /// What the codes' offset adds to the sums of each group, negated.
     pub(in crate::matmul) offsets: &'a [i32],
 }
 
@@ -101,7 +101,7 @@ impl Input {
                 let rounded = round(level, wide, x, integers);
                 input.scales[groups + g] = rounded.scale;
                 input.sums[groups + g] = rounded.scale * rounded.sum_as_float();
-                input.offsets[groups + g] = form.codes.offset() * rounded.sum;
+                input.offsets[groups + g] = -form.codes.offset() * rounded.sum;
             }
             let high = &mut input.high[row * padded_columns..][..padded_columns];
             if wide {
@@ -157,7 +157,7 @@ impl LaneBlock {
                 let rounded = round(level, wide, x, integers);
                 block.scales[g][token] = rounded.scale;
                 block.sums[g][token] = rounded.scale * rounded.sum_as_float();
-                block.offsets[g][token] = form.codes.offset() * rounded.sum;
+                block.offsets[g][token] = -form.codes.offset() * rounded.sum;
                 let at = g * form.group / 4;
                 for (i, quad) in integers.as_chunks::<4>().0.iter().enumerate() {
                     if wide {

@@ -52,20 +52,25 @@ pub(super) struct Group<'a> {
     pub(super) biases: &'a [f32],
 }
 
-/// Rows of weights, expanded to a code a byte, for a block of input rows.
+/// Columns of a tile: a multiple of every group.
+pub(super) const COLUMNS: usize = 1024;
+
+/// Some columns of rows of weights, a code to a byte. Rows that are missing have arbitrary codes and scales.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rows<'a> {
-    /// `[rows, columns]`.
-    pub(super) codes: &'a [u8],
+pub(super) struct Tile<'a> {
+    pub(super) codes: &'a [[u8; COLUMNS]; ROWS],
+    /// Columns that there are.
     pub(super) columns: usize,
     pub(super) group: usize,
+    /// The first group of these columns.
+    pub(super) first_group: usize,
     /// `[rows, padded groups]`.
     pub(super) scales: &'a [f32],
     pub(super) biases: &'a [f32],
     pub(super) padded_groups: usize,
 }
 
-/// Lanes of the sums of input rows that lie side by side: `[rows, chains]`.
+/// Lanes of the sums of input rows that lie side by side: `[blocks × rows of a tile, chains]`.
 pub(super) type Sums = [[[f32; TOKENS]; CHAINS]];
 
 /// Computes all rows of `weights`. `y` has one slice for each row of the input.
@@ -82,41 +87,55 @@ pub(super) fn multiply(
     let padded_groups = groups.next_multiple_of(CHAINS);
     let stored_len = weights.scheme.group_len(weights.float).weight * groups;
     let direct = form.codes.is_read_as_stored();
-    let expanded_len = if direct && input.blocks.is_empty() { 0 } else { columns };
-    let buffers = scratch.fast(ROWS * expanded_len, ROWS * padded_groups, ROWS);
-    let (singles, blocks) = y.split_at_mut(input.rows);
+    let expanded_len = if direct { 0 } else { columns };
+    let buffers = scratch.fast(expanded_len, ROWS * padded_groups, ROWS * input.blocks.len());
+    let (singles, in_blocks) = y.split_at_mut(input.rows);
     for first in (0..shape.rows()).step_by(ROWS) {
         let count = ROWS.min(shape.rows() - first);
         let parts = weights.groups(first * groups, count * groups);
-        let has_biases = expand_scales(level, parts, groups, padded_groups, buffers.scales, buffers.biases);
-        if expanded_len > 0 {
-            let stored = parts.weight.chunks_exact(stored_len);
-            for (stored, out) in stored.zip(buffers.codes.chunks_exact_mut(columns)) {
-                expand(level, form.codes, stored, out);
-            }
-        }
+        let work = Scales { parts, groups, padded_groups };
+        let has_biases = read_scales(level, work, buffers.scales, buffers.biases);
         let biases: &[f32] = if has_biases { buffers.biases } else { &[] };
-        for row in 0..count {
-            let stored = if direct {
-                &parts.weight[row * stored_len..][..stored_len]
-            } else {
-                &buffers.codes[row * columns..][..columns]
-            };
-            let cut = row * padded_groups..(row + 1) * padded_groups;
-            let group =
-                Group { stored, scales: &buffers.scales[cut.clone()], biases: biases.get(cut).unwrap_or_default() };
-            for (single, y) in singles.iter_mut().enumerate() {
-                y[first + row] = one(level, form, group, input.row(single));
+        if !singles.is_empty() {
+            for (row, stored) in parts.weight.chunks_exact(stored_len).enumerate() {
+                if !direct {
+                    expand(level, form.codes, stored, buffers.codes);
+                }
+                let cut = row * padded_groups..(row + 1) * padded_groups;
+                let group = Group {
+                    stored: if direct { stored } else { buffers.codes },
+                    scales: &buffers.scales[cut.clone()],
+                    biases: biases.get(cut).unwrap_or_default(),
+                };
+                for (single, y) in singles.iter_mut().enumerate() {
+                    y[first + row] = one(level, form, group, input.row(single));
+                }
             }
         }
-        let rows =
-            Rows { codes: buffers.codes, columns, group: form.group, scales: buffers.scales, biases, padded_groups };
-        for (block, y) in input.blocks.iter().zip(blocks.chunks_mut(TOKENS)) {
-            let sums = &mut buffers.sums[..count];
-            many(level, form, rows, block, sums);
-            for (row, sums) in sums.iter().enumerate() {
+        if !in_blocks.is_empty() {
+            buffers.sums.fill([[0.0; TOKENS]; CHAINS]);
+            for start in (0..columns).step_by(COLUMNS) {
+                let width = COLUMNS.min(columns - start);
+                let (from, to) = (stored_len * start / columns, stored_len * (start + width) / columns);
+                for (stored, out) in parts.weight.chunks_exact(stored_len).zip(buffers.tile.iter_mut()) {
+                    expand(level, form.codes, &stored[from..to], &mut out[..width]);
+                }
+                let tile = Tile {
+                    codes: buffers.tile,
+                    columns: width,
+                    group: form.group,
+                    first_group: start / form.group,
+                    scales: buffers.scales,
+                    biases,
+                    padded_groups,
+                };
+                many(level, form, tile, &input.blocks, buffers.sums);
+            }
+            for (y, sums) in in_blocks.chunks_mut(TOKENS).zip(buffers.sums.chunks_exact(ROWS)) {
                 for (token, y) in y.iter_mut().enumerate() {
-                    y[first + row] = total(std::array::from_fn(|chain| sums[chain][token]));
+                    for (y, sums) in y[first..first + count].iter_mut().zip(sums) {
+                        *y = total(std::array::from_fn(|chain| sums[chain][token]));
+                    }
                 }
             }
         }
@@ -124,15 +143,7 @@ pub(super) fn multiply(
 }
 
 /// Reads the scales and biases of rows as `f32`. Returns whether there are biases.
-fn expand_scales(
-    level: Level,
-    parts: Encoded<'_>,
-    groups: usize,
-    padded_groups: usize,
-    scales: &mut [f32],
-    biases: &mut [f32],
-) -> bool {
-    let work = Scales { parts, groups, padded_groups };
+fn read_scales(level: Level, work: Scales<'_>, scales: &mut [f32], biases: &mut [f32]) -> bool {
     match level.0 {
         Kind::Portable => work.read(scales, biases),
         #[cfg(target_arch = "x86_64")]
@@ -170,15 +181,15 @@ fn one(level: Level, form: Form, weights: Group<'_>, input: Row<'_>) -> f32 {
     })
 }
 
-/// Computes the sums of rows of weights with a block of input rows.
-fn many(level: Level, form: Form, weights: Rows<'_>, input: &LaneBlock, sums: &mut Sums) {
+/// Adds the products of a tile with blocks of input rows to the sums.
+fn many(level: Level, form: Form, tile: Tile<'_>, blocks: &[LaneBlock], sums: &mut Sums) {
     match level.0 {
-        Kind::Portable => portable::many(form, weights, input, sums),
+        Kind::Portable => portable::many(form, tile, blocks, sums),
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2(proof) => proof.many(form, weights, input, sums),
+        Kind::Avx2(proof) => proof.many(form, tile, blocks, sums),
         #[cfg(target_arch = "x86_64")]
-        Kind::AvxVnni(proof) => proof.many(form, weights, input, sums),
+        Kind::AvxVnni(proof) => proof.many(form, tile, blocks, sums),
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx512(proof) => proof.many(form, weights, input, sums),
+        Kind::Avx512(proof) => proof.many(form, tile, blocks, sums),
     }
 }

@@ -1,6 +1,6 @@
 //! The reference of the fast path.
 
-use super::{CHAINS, Codes, Form, Group, LaneBlock, Row, Rows, Sums, TOKENS, form::E2M1_INTEGERS};
+use super::{CHAINS, Codes, Form, Group, LaneBlock, ROWS, Row, Sums, TOKENS, Tile, form::E2M1_INTEGERS};
 use crate::portable::{MAX_GROUP, bits};
 
 /// Expands codes to a byte each, in their order.
@@ -34,7 +34,7 @@ pub(in crate::matmul) fn one(form: Form, weights: Group<'_>, input: Row<'_>) -> 
         } else {
             codes.copy_from_slice(stored);
         }
-        let mut sum = -input.offsets[g];
+        let mut sum = input.offsets[g];
         for (i, code) in codes.iter().enumerate() {
             let k = g * form.group + i;
             let at = if nibbles { k / 128 * 128 + k % 2 * 64 + k % 128 / 2 } else { k };
@@ -53,34 +53,40 @@ pub(in crate::matmul) fn one(form: Form, weights: Group<'_>, input: Row<'_>) -> 
     lanes
 }
 
-/// Computes the sums of rows of weights with a block of input rows.
-pub(in crate::matmul) fn many(form: Form, weights: Rows<'_>, input: &LaneBlock, sums: &mut Sums) {
-    let quads = form.group / 4;
-    for (row, sums) in sums.iter_mut().enumerate() {
-        *sums = [[0.0; TOKENS]; CHAINS];
-        let codes = &weights.codes[row * weights.columns..][..weights.columns];
-        for (g, codes) in codes.chunks_exact(form.group).enumerate() {
-            let at = row * weights.padded_groups + g;
-            for token in 0..TOKENS {
-                let mut sum = -input.offsets[g][token];
-                for (i, codes) in codes.as_chunks::<4>().0.iter().enumerate() {
-                    for (j, code) in codes.iter().enumerate() {
-                        let high = i32::from(input.high[g * quads + i][token][j]);
-                        let integer = match input.low.get(g * quads + i) {
-                            Some(low) => high * 128 + i32::from(low[token][j]),
-                            None => high,
-                        };
-                        sum += i32::from(*code) * integer;
+/// Adds the products of a tile with blocks of input rows to the sums.
+pub(in crate::matmul) fn many(form: Form, tile: Tile<'_>, blocks: &[LaneBlock], sums: &mut Sums) {
+    for (input, sums) in blocks.iter().zip(sums.chunks_exact_mut(ROWS)) {
+        for ((row, codes), sums) in tile.codes.iter().enumerate().zip(sums) {
+            for (i, codes) in codes[..tile.columns].chunks_exact(form.group).enumerate() {
+                let g = tile.first_group + i;
+                let at = row * tile.padded_groups + g;
+                for token in 0..TOKENS {
+                    let sum = input.offsets[g][token] + dot(codes, input, g * form.group / 4, token);
+                    let lane = &mut sums[g % CHAINS][token];
+                    *lane = to_float(sum).mul_add(tile.scales[at] * input.scales[g][token], *lane);
+                    if let Some(bias) = tile.biases.get(at) {
+                        *lane = bias.mul_add(input.sums[g][token], *lane);
                     }
-                }
-                let lane = &mut sums[g % CHAINS][token];
-                *lane = to_float(sum).mul_add(weights.scales[at] * input.scales[g][token], *lane);
-                if let Some(bias) = weights.biases.get(at) {
-                    *lane = bias.mul_add(input.sums[g][token], *lane);
                 }
             }
         }
     }
+}
+
+/// The dot product of codes with the integers of one row of a block, from a place that counts four integers each.
+fn dot(codes: &[u8], input: &LaneBlock, place: usize, token: usize) -> i32 {
+    let mut sum = 0;
+    for (i, codes) in codes.as_chunks::<4>().0.iter().enumerate() {
+        for (j, code) in codes.iter().enumerate() {
+            let high = i32::from(input.high[place + i][token][j]);
+            let integer = match input.low.get(place + i) {
+                Some(low) => high * 128 + i32::from(low[token][j]),
+                None => high,
+            };
+            sum += i32::from(*code) * integer;
+        }
+    }
+    sum
 }
 
 /// Rounds a sum to the nearest number, as the instructions do.

@@ -60,8 +60,7 @@ impl Scales<'_> {
     }
 }
 
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "the loops are compiled for several sets of instructions")]
+#[inline]
 fn read(float: FloatType, src: &[u8], out: &mut [f32]) {
     use element::Element;
     match float {
