@@ -7,7 +7,7 @@
 //!
 //! Bound: the loads, seven for twelve of the products that two ports could do in six cycles.
 
-use std::arch::x86_64::{__m256, _mm256_fmadd_ps};
+use std::arch::x86_64::{__m256, _mm256_fmadd_ps, _mm256_setzero_ps};
 
 use crate::matmul::exact::{LANES, Lanes, Tile};
 
@@ -49,20 +49,29 @@ fn narrow(tile: Tile<'_>, lanes: &mut Lanes) {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn part<const R: usize, const X: usize>(tile: Tile<'_>, row: usize, input: usize, lanes: &mut Lanes) {
     let chunks = tile.columns / LANES;
-    let w: [&[[[f32; 8]; 2]]; R] =
-        std::array::from_fn(|r| &halves(&tile.weights[(row + r) * tile.weights_stride..])[..chunks]);
-    let x: [&[[[f32; 8]; 2]]; X] =
-        std::array::from_fn(|t| &halves(&tile.inputs[(input + t) * tile.inputs_stride..])[..chunks]);
+    let (mut w, mut x): ([&[[[f32; 8]; 2]]; R], [&[[[f32; 8]; 2]]; X]) = ([&[]; R], [&[]; X]);
+    for (r, w) in w.iter_mut().enumerate() {
+        *w = &halves(&tile.weights[(row + r) * tile.weights_stride..])[..chunks];
+    }
+    for (t, x) in x.iter_mut().enumerate() {
+        *x = &halves(&tile.inputs[(input + t) * tile.inputs_stride..])[..chunks];
+    }
     for half in 0..2 {
-        let mut sums: [[__m256; R]; X] = std::array::from_fn(|t| {
-            std::array::from_fn(|r| bytemuck::cast(lanes_half(&lanes[(input + t) * tile.rows + row + r], half)))
-        });
+        let mut sums = [[_mm256_setzero_ps(); R]; X];
+        for t in 0..X {
+            for r in 0..R {
+                sums[t][r] = bytemuck::cast(lanes[(input + t) * tile.rows + row + r].as_chunks::<8>().0[half]);
+            }
+        }
         for i in 0..chunks {
-            let w: [__m256; R] = std::array::from_fn(|r| bytemuck::cast(w[r][i][half]));
+            let mut weights = [_mm256_setzero_ps(); R];
+            for r in 0..R {
+                weights[r] = bytemuck::cast(w[r][i][half]);
+            }
             for t in 0..X {
                 let x: __m256 = bytemuck::cast(x[t][i][half]);
                 for r in 0..R {
-                    sums[t][r] = _mm256_fmadd_ps(w[r], x, sums[t][r]);
+                    sums[t][r] = _mm256_fmadd_ps(weights[r], x, sums[t][r]);
                 }
             }
         }
@@ -78,8 +87,4 @@ fn part<const R: usize, const X: usize>(tile: Tile<'_>, row: usize, input: usize
 /// Numbers as pairs of vectors.
 fn halves(numbers: &[f32]) -> &[[[f32; 8]; 2]] {
     numbers.as_chunks::<8>().0.as_chunks::<2>().0
-}
-
-fn lanes_half(lanes: &[f32; LANES], half: usize) -> [f32; 8] {
-    lanes.as_chunks::<8>().0[half]
 }

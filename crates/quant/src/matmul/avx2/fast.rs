@@ -12,7 +12,7 @@
 //! With a block of sixteen input rows, these are the lanes of two vectors, and codes are broadcast four at a time.
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_add_epi16, _mm256_add_epi32, _mm256_and_si256,
+    __m128, __m128i, __m256, __m256i, _MM_HINT_T0, _mm_add_ps, _mm_movehl_ps, _mm_prefetch, _mm256_add_ps, _mm256_add_epi16, _mm256_add_epi32, _mm256_and_si256,
     _mm256_broadcastsi128_si256, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cvtepi32_ps, _mm256_dpbusd_avx_epi32,
     _mm256_fmadd_ps, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_permute2x128_si256,
     _mm256_permutevar8x32_epi32, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
@@ -44,7 +44,7 @@ macro_rules! kernels {
         use super::*;
 
         #[target_feature(enable = $features)]
-        pub(in crate::matmul::avx2) fn one(form: Form, weights: Group<'_>, input: Row<'_>) -> [f32; CHAINS] {
+        pub(in crate::matmul::avx2) fn one(form: Form, weights: Group<'_>, input: Row<'_>) -> f32 {
             // The vectors that eight groups have, and how many of them belong to one group.
             match (form.codes, form.group) {
                 (Codes::Nibbles, 128) => run::<NIBBLES, 8, 2>(weights, input),
@@ -61,13 +61,13 @@ macro_rules! kernels {
             }
         }
 
-        /// Computes the lanes where eight groups have `VECTORS` vectors of sums, each of `PER` times 32 stored bytes.
+        /// Computes the number where eight groups have `VECTORS` vectors of sums, each of `PER` times 32 stored bytes.
         #[inline]
         #[target_feature(enable = $features)]
         fn run<const KIND: u8, const VECTORS: usize, const PER: usize>(
             weights: Group<'_>,
             input: Row<'_>,
-        ) -> [f32; CHAINS] {
+        ) -> f32 {
             let mut lanes = [_mm256_setzero_ps(); 2];
             for (block, stored) in weights.stored.chunks(VECTORS * PER * 32).enumerate() {
                 let mut vectors = [_mm256_setzero_si256(); VECTORS];
@@ -88,7 +88,7 @@ macro_rules! kernels {
                     *lanes = _mm256_fmadd_ps(at(weights.biases, block), at(input.sums, block), *lanes);
                 }
             }
-            bytemuck::cast(lanes)
+            total(lanes)
         }
 
         /// Adds the dot products of 32 stored bytes to `sums`.
@@ -247,6 +247,17 @@ fn scale(
         }
     }
     lanes[g % CHAINS] = bytemuck::cast(lane);
+}
+
+/// Adds sixteen lanes, in the order of the exact path.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn total([a, b]: [__m256; 2]) -> f32 {
+    let [a, b]: [__m128; 2] = bytemuck::cast(_mm256_add_ps(a, b));
+    let four = _mm_add_ps(a, b);
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    let [a, b, ..]: [f32; 4] = bytemuck::cast(two);
+    a + b
 }
 
 /// Integers of an input row, as a vector.

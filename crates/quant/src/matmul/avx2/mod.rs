@@ -10,7 +10,7 @@ mod fast;
 
 use super::{
     exact::{Lanes, Tile},
-    fast::{CHAINS, Codes, Form, Group, LaneBlock, Rounded, Row, Scales, Sums, Tile as CodeTile, round_group},
+    fast::{Codes, Form, Group, LaneBlock, Rounded, Row, Scales, Sums, Tile as CodeTile, round_group},
 };
 use crate::avx2::Avx2;
 
@@ -32,8 +32,8 @@ impl AvxVnni {
 
 #[expect(clippy::unused_self, reason = "holding it is the proof that the kernels may run")]
 impl AvxVnni {
-    /// Computes the lanes of one row of weights with one row of the input.
-    pub(super) fn one(self, form: Form, weights: Group<'_>, input: Row<'_>) -> [f32; CHAINS] {
+    /// Computes one number: a row of weights with a row of the input.
+    pub(super) fn one(self, form: Form, weights: Group<'_>, input: Row<'_>) -> f32 {
         // SAFETY: `self` exists only where avxvnni, avx2, fma and f16c have been detected.
         unsafe { fast::vnni::one(form, weights, input) }
     }
@@ -71,8 +71,8 @@ impl Avx2 {
         unsafe { expand::codes(codes, stored, out) }
     }
 
-    /// Computes the lanes of one row of weights with one row of the input.
-    pub(super) fn one(self, form: Form, weights: Group<'_>, input: Row<'_>) -> [f32; CHAINS] {
+    /// Computes one number: a row of weights with a row of the input.
+    pub(super) fn one(self, form: Form, weights: Group<'_>, input: Row<'_>) -> f32 {
         // SAFETY: `self` exists only where avx2, fma and f16c have been detected.
         unsafe { fast::plain::one(form, weights, input) }
     }

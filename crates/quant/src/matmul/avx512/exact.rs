@@ -6,7 +6,7 @@
 //!
 //! Bound: the two ports that multiply.
 
-use std::arch::x86_64::{__m512, _mm512_fmadd_ps};
+use std::arch::x86_64::{__m512, _mm512_fmadd_ps, _mm512_setzero_ps};
 
 use crate::matmul::exact::{LANES, Lanes, Tile};
 
@@ -54,18 +54,28 @@ fn narrow(tile: Tile<'_>, lanes: &mut Lanes) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
 fn part<const R: usize, const X: usize>(tile: Tile<'_>, row: usize, input: usize, lanes: &mut Lanes) {
     let chunks = tile.columns / LANES;
-    let w: [&[[f32; LANES]]; R] =
-        std::array::from_fn(|r| &tile.weights[(row + r) * tile.weights_stride..].as_chunks().0[..chunks]);
-    let x: [&[[f32; LANES]]; X] =
-        std::array::from_fn(|t| &tile.inputs[(input + t) * tile.inputs_stride..].as_chunks().0[..chunks]);
-    let mut sums: [[__m512; R]; X] =
-        std::array::from_fn(|t| std::array::from_fn(|r| bytemuck::cast(lanes[(input + t) * tile.rows + row + r])));
+    let (mut w, mut x): ([&[[f32; LANES]]; R], [&[[f32; LANES]]; X]) = ([&[]; R], [&[]; X]);
+    for (r, w) in w.iter_mut().enumerate() {
+        *w = &tile.weights[(row + r) * tile.weights_stride..].as_chunks().0[..chunks];
+    }
+    for (t, x) in x.iter_mut().enumerate() {
+        *x = &tile.inputs[(input + t) * tile.inputs_stride..].as_chunks().0[..chunks];
+    }
+    let mut sums = [[_mm512_setzero_ps(); R]; X];
+    for t in 0..X {
+        for r in 0..R {
+            sums[t][r] = bytemuck::cast(lanes[(input + t) * tile.rows + row + r]);
+        }
+    }
     for i in 0..chunks {
-        let w: [__m512; R] = std::array::from_fn(|r| bytemuck::cast(w[r][i]));
+        let mut weights = [_mm512_setzero_ps(); R];
+        for r in 0..R {
+            weights[r] = bytemuck::cast(w[r][i]);
+        }
         for t in 0..X {
             let x: __m512 = bytemuck::cast(x[t][i]);
             for r in 0..R {
-                sums[t][r] = _mm512_fmadd_ps(w[r], x, sums[t][r]);
+                sums[t][r] = _mm512_fmadd_ps(weights[r], x, sums[t][r]);
             }
         }
     }

@@ -11,7 +11,7 @@ mod one;
 
 use super::{
     exact::{Lanes, Tile},
-    fast::{CHAINS, Codes, Form, Group, LaneBlock, Row, Scales, Sums, Tile as CodeTile},
+    fast::{Codes, Form, Group, LaneBlock, Row, Scales, Sums, Tile as CodeTile},
 };
 use crate::avx2::Avx2;
 
@@ -56,8 +56,8 @@ impl Avx512 {
         unsafe { expand::codes(codes, stored, out) }
     }
 
-    /// Computes the lanes of one row of weights with one row of the input.
-    pub(super) fn one(self, form: Form, weights: Group<'_>, input: Row<'_>) -> [f32; CHAINS] {
+    /// Computes one number: a row of weights with a row of the input.
+    pub(super) fn one(self, form: Form, weights: Group<'_>, input: Row<'_>) -> f32 {
         // SAFETY: `self` exists only where these instructions have been detected.
         unsafe { one::one(form, weights, input) }
     }

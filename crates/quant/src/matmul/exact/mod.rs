@@ -136,13 +136,18 @@ fn add(level: Level, tile: Tile<'_>, lanes: &mut Lanes) {
     }
 }
 
-/// Adds sixteen lanes in the order of the module's definition. A NaN becomes the quiet NaN without a sign, because the
-/// sign and the payload that arithmetic produces depend on the machine.
+/// Adds sixteen lanes in the order of the module's definition.
 pub(super) fn total(mut lanes: [f32; LANES]) -> f32 {
     for width in [8, 4, 2, 1] {
         for i in 0..width {
             lanes[i] += lanes[i + width];
         }
     }
-    if lanes[0].is_nan() { f32::NAN } else { lanes[0] }
+    quiet(lanes[0])
+}
+
+/// Turns a NaN into the quiet one without a sign, because the sign and the payload that arithmetic produces depend on
+/// the machine.
+pub(super) fn quiet(total: f32) -> f32 {
+    if total.is_nan() { f32::NAN } else { total }
 }

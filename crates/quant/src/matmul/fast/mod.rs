@@ -29,7 +29,7 @@ pub(super) use form::{Codes, Form};
 pub(super) use scales::Scales;
 
 use super::{
-    exact::total,
+    exact::{quiet, total},
     level::{Kind, Level},
     scratch::Scratch,
     weights::{Encoded, Weights},
@@ -132,14 +132,27 @@ pub(super) fn multiply(
                 many(level, form, tile, &input.blocks, buffers.sums);
             }
             for (y, sums) in in_blocks.chunks_mut(TOKENS).zip(buffers.sums.chunks_exact(ROWS)) {
-                for (token, y) in y.iter_mut().enumerate() {
-                    for (y, sums) in y[first..first + count].iter_mut().zip(sums) {
-                        *y = total(std::array::from_fn(|chain| sums[chain][token]));
+                for (row, sums) in sums.iter().enumerate().take(count) {
+                    for (y, total) in y.iter_mut().zip(totals(*sums)) {
+                        y[first + row] = total;
                     }
                 }
             }
         }
     }
+}
+
+/// Adds the chains of sixteen input rows, in the order of the exact path.
+fn totals(mut sums: [[f32; TOKENS]; CHAINS]) -> [f32; TOKENS] {
+    for width in [8, 4, 2, 1] {
+        let (first, second) = sums.split_at_mut(width);
+        for (a, b) in first.iter_mut().zip(second) {
+            for (a, b) in a.iter_mut().zip(b) {
+                *a += *b;
+            }
+        }
+    }
+    sums[0].map(quiet)
 }
 
 /// Reads the scales and biases of rows as `f32`. Returns whether there are biases.
@@ -170,15 +183,16 @@ fn expand(level: Level, codes: Codes, stored: &[u8], out: &mut [u8]) {
 
 /// Computes one number: a row of weights with a row of the input.
 fn one(level: Level, form: Form, weights: Group<'_>, input: Row<'_>) -> f32 {
-    total(match level.0 {
-        Kind::Portable => portable::one(form, weights, input),
+    let total = match level.0 {
+        Kind::Portable => total(portable::one(form, weights, input)),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2(proof) => proof.one(form, weights, input),
         #[cfg(target_arch = "x86_64")]
         Kind::AvxVnni(proof) => proof.one(form, weights, input),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx512(proof) => proof.one(form, weights, input),
-    })
+    };
+    quiet(total)
 }
 
 /// Adds the products of a tile with blocks of input rows to the sums.
