@@ -7,7 +7,7 @@
 //!   an encoder.
 //! - An [`ErrorMeasure`] measures what quantization has lost.
 //! - A [`policy`] chooses a scheme for each tensor of a checkpoint.
-//! - [`layout`] reads weights that other tools have quantized already.
+//! - [`layout`] reads weights that other tools have quantized already. [`ggml`] has the block types of GGUF files.
 //!
 //! The crate is pure Rust, needs no GPU, and encodes to the same bytes on every machine. It has kernels for AVX2,
 //! chosen at run time where the processor has it, and for NEON on 64-bit Arm.
@@ -78,6 +78,7 @@ pub use encode::{EncodeBuffers, EncodeError, EncodeStats, Encoder};
 pub use float::{FloatType, UnknownFloatType};
 pub use global_scale::{GlobalScale, InvalidGlobalScale};
 pub use importance::{Importance, ImportanceError};
+pub use layout::ggml;
 #[doc(hidden)]
 pub use level::Level;
 pub use measure::{ErrorMeasure, MeasureError};

@@ -11,6 +11,7 @@ mod divide;
 mod e2m1;
 mod e2m1_keys;
 mod element;
+mod ggml;
 mod kernels;
 mod measure;
 mod minifloat;

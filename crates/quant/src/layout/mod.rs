@@ -9,6 +9,8 @@
 //! | AWQ, GPTQ | [`Transposed`] | affine, exactly but for the rounding of its biases |
 //! | compressed-tensors `pack-quantized`, symmetric | the bytes are affine's; [`symmetric_biases`] | affine, exactly |
 //!
+//! The blocks of GGUF files are a module of their own, [`ggml`].
+//!
 //! All functions stream: they process a range of rows at a time, from and into byte slices that the caller owns.
 //!
 //! ```
@@ -29,6 +31,7 @@
 
 mod error;
 mod fp8;
+pub mod ggml;
 mod relabel;
 mod transposed;
 

@@ -127,12 +127,12 @@ fn low(word: u32) -> u16 {
 }
 
 #[inline]
-fn bf16_to_f32(half: u16) -> f32 {
+pub(crate) fn bf16_to_f32(half: u16) -> f32 {
     f32::from_bits(u32::from(half) << 16)
 }
 
 #[inline]
-fn f32_to_bf16(value: f32) -> u16 {
+pub(crate) fn f32_to_bf16(value: f32) -> u16 {
     let bits = value.to_bits();
     // Adding just under half a unit, and one more if the kept part is odd, carries exactly where rounding goes up.
     let rounded = (bits.wrapping_add(0x7FFF + ((bits >> 16) & 1))) >> 16;
@@ -141,7 +141,7 @@ fn f32_to_bf16(value: f32) -> u16 {
 }
 
 #[inline]
-fn f16_to_f32(half: u16) -> f32 {
+pub(crate) fn f16_to_f32(half: u16) -> f32 {
     let half = u32::from(half);
     let magnitude = half & 0x7FFF;
     // The exponent field moves into place with the smaller bias. Multiplying by 2^112 corrects the bias, and makes
@@ -153,7 +153,7 @@ fn f16_to_f32(half: u16) -> f32 {
 }
 
 #[inline]
-fn f32_to_f16(value: f32) -> u16 {
+pub(crate) fn f32_to_f16(value: f32) -> u16 {
     // Bits of the least normal f16, and of the least value that no longer rounds to a finite f16.
     const NORMAL: u32 = (127 - 14) << 23;
     const OVERFLOW: u32 = 0x477F_F000;

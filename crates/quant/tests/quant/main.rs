@@ -4,6 +4,7 @@
 mod decode;
 mod encode;
 mod float;
+mod ggml;
 mod golden;
 mod layout;
 mod level;
