@@ -1,6 +1,6 @@
 //! Errors from products whose lengths do not fit.
 
-use crate::SchemeError;
+use crate::{SchemeError, ggml::GgmlType};
 
 /// Error about weights, inputs or outputs that do not fit each other. Nothing has been written then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -9,6 +9,16 @@ pub enum MatmulError {
     /// The rows of the weights are not whole groups.
     #[error(transparent)]
     Scheme(#[from] SchemeError),
+    /// The rows of the weights are not whole blocks.
+    #[error("expected rows of whole blocks of {block} elements for {ggml_type}, found {columns}")]
+    PartialBlock {
+        /// The type of the blocks.
+        ggml_type: GgmlType,
+        /// Elements of a block.
+        block: usize,
+        /// Elements of a row.
+        columns: usize,
+    },
     /// A part of the weights has another length than its shape requires.
     #[error("expected {expected} bytes of {part} for weights of {rows} × {columns}, found {found}")]
     PartLength {

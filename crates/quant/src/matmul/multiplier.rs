@@ -14,7 +14,8 @@ pub enum Precision {
     /// Inputs as they are: within 1e-5 (L2, relative) of a product in `f64` with the decoded weights.
     Exact,
     /// Inputs rounded to integers, group by group, where weights are integers: to 8 bits under weights of at most 6
-    /// bits, to 14 bits under weights of 8 bits. Other weights, floats and mxfp8, are multiplied exactly.
+    /// bits, to 14 bits under weights of 8 bits. Other weights, floats, mxfp8 and the
+    /// blocks of ggml, are multiplied exactly.
     Fast,
 }
 
@@ -165,7 +166,7 @@ impl Multiplier {
     fn form(self, weights: &Weights<'_>) -> Option<Form> {
         match (self.precision, weights.stored) {
             (Precision::Fast, Stored::Encoded(encoded)) => Form::of(encoded.scheme),
-            (Precision::Fast, Stored::Plain { .. }) | (Precision::Exact, _) => None,
+            _ => None,
         }
     }
 }

@@ -59,7 +59,7 @@ impl Task<'_> {
             (Prepared::Fast(input), Stored::Encoded(encoded)) => {
                 fast::multiply(level, encoded, &self.weights, input, &mut self.y, scratch);
             }
-            (Prepared::Fast(_), Stored::Plain { .. }) => unreachable!("BUG: floats have no form"),
+            (Prepared::Fast(_), _) => unreachable!("BUG: only schemes have a form"),
         });
     }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{MatmulError, exact::Reader, level::Level};
-use crate::{EncodedLen, FloatType, Scheme, SchemeError};
+use crate::{EncodedLen, FloatType, Scheme, SchemeError, ggml::GgmlType};
 
 /// A matrix of weights, `[rows, columns]`, as it is stored. It borrows the bytes, which need no alignment, and copies
 /// none of them. A value is as small as a few slices.
@@ -19,6 +19,7 @@ pub struct Weights<'a> {
 pub(super) enum Stored<'a> {
     Encoded(Encoded<'a>),
     Plain { float: FloatType, bytes: &'a [u8] },
+    Blocks { ggml_type: GgmlType, bytes: &'a [u8] },
 }
 
 /// The parts of a matrix in one of the schemes.
@@ -99,6 +100,26 @@ impl<'a> Weights<'a> {
         Ok(Self { rows, columns, stored: Stored::Plain { float, bytes } })
     }
 
+    /// Creates weights of `[rows, columns]` from blocks of ggml, as GGUF files have them.
+    ///
+    /// # Errors
+    ///
+    /// [`MatmulError::PartialBlock`] where `columns` is not a multiple of the type's block,
+    /// [`MatmulError::PartLength`] where `bytes` is not as long as the shape requires, [`MatmulError::TooLarge`] where
+    /// such a length does not exist.
+    pub fn blocks(ggml_type: GgmlType, [rows, columns]: [usize; 2], bytes: &'a [u8]) -> Result<Self, MatmulError> {
+        let block = ggml_type.block_size();
+        if !columns.is_multiple_of(block) {
+            return Err(MatmulError::PartialBlock { ggml_type, block, columns });
+        }
+        let expected = rows.checked_mul(columns / block).and_then(|blocks| blocks.checked_mul(ggml_type.block_bytes()));
+        let expected = expected.ok_or(MatmulError::TooLarge { rows, columns })?;
+        if bytes.len() != expected {
+            return Err(MatmulError::PartLength { part: "weight", rows, columns, expected, found: bytes.len() });
+        }
+        Ok(Self { rows, columns, stored: Stored::Blocks { ggml_type, bytes } })
+    }
+
     /// Returns these weights under the global scale that is stored beside an nvfp4 tensor. Other weights have none and
     /// ignore it.
     #[must_use]
@@ -145,6 +166,10 @@ impl<'a> Weights<'a> {
             Stored::Plain { float, bytes } => {
                 let row = self.columns * float.size();
                 Stored::Plain { float, bytes: &bytes[range.start * row..range.end * row] }
+            }
+            Stored::Blocks { ggml_type, bytes } => {
+                let row = self.columns / ggml_type.block_size() * ggml_type.block_bytes();
+                Stored::Blocks { ggml_type, bytes: &bytes[range.start * row..range.end * row] }
             }
         };
         Self { rows: range.len(), columns: self.columns, stored }

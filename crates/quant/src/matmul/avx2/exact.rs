@@ -49,7 +49,8 @@ fn narrow(tile: Tile<'_>, lanes: &mut Lanes) {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn part<const R: usize, const X: usize>(tile: Tile<'_>, row: usize, input: usize, lanes: &mut Lanes) {
     let chunks = tile.columns / LANES;
-    let (mut w, mut x): ([&[[[f32; 8]; 2]]; R], [&[[[f32; 8]; 2]]; X]) = ([&[]; R], [&[]; X]);
+    let mut w: [&[Halves]; R] = [&[]; R];
+    let mut x: [&[Halves]; X] = [&[]; X];
     for (r, w) in w.iter_mut().enumerate() {
         *w = &halves(&tile.weights[(row + r) * tile.weights_stride..])[..chunks];
     }
@@ -84,7 +85,10 @@ fn part<const R: usize, const X: usize>(tile: Tile<'_>, row: usize, input: usize
     }
 }
 
+/// Sixteen numbers as two vectors.
+type Halves = [[f32; 8]; 2];
+
 /// Numbers as pairs of vectors.
-fn halves(numbers: &[f32]) -> &[[[f32; 8]; 2]] {
+fn halves(numbers: &[f32]) -> &[Halves] {
     numbers.as_chunks::<8>().0.as_chunks::<2>().0
 }

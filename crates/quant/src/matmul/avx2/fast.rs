@@ -12,13 +12,13 @@
 //! With a block of sixteen input rows, these are the lanes of two vectors, and codes are broadcast four at a time.
 
 use std::arch::x86_64::{
-    __m128, __m128i, __m256, __m256i, _MM_HINT_T0, _mm_add_ps, _mm_movehl_ps, _mm_prefetch, _mm256_add_ps, _mm256_add_epi16, _mm256_add_epi32, _mm256_and_si256,
-    _mm256_broadcastsi128_si256, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cvtepi32_ps, _mm256_dpbusd_avx_epi32,
-    _mm256_fmadd_ps, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_permute2x128_si256,
-    _mm256_permutevar8x32_epi32, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
-    _mm256_setr_epi32, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_shuffle_ps,
-    _mm256_slli_epi32, _mm256_srli_epi16, _mm256_unpackhi_epi32, _mm256_unpackhi_epi64, _mm256_unpacklo_epi32,
-    _mm256_unpacklo_epi64,
+    __m128, __m128i, __m256, __m256i, _MM_HINT_T0, _mm_add_ps, _mm_movehl_ps, _mm_prefetch, _mm256_add_epi16,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_castps_si256,
+    _mm256_castsi256_ps, _mm256_cvtepi32_ps, _mm256_dpbusd_avx_epi32, _mm256_fmadd_ps, _mm256_madd_epi16,
+    _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_permute2x128_si256, _mm256_permutevar8x32_epi32, _mm256_set1_epi8,
+    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps, _mm256_setzero_si256,
+    _mm256_shuffle_epi8, _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_srli_epi16, _mm256_unpackhi_epi32,
+    _mm256_unpackhi_epi64, _mm256_unpacklo_epi32, _mm256_unpacklo_epi64,
 };
 
 use crate::matmul::fast::{
@@ -64,10 +64,7 @@ macro_rules! kernels {
         /// Computes the number where eight groups have `VECTORS` vectors of sums, each of `PER` times 32 stored bytes.
         #[inline]
         #[target_feature(enable = $features)]
-        fn run<const KIND: u8, const VECTORS: usize, const PER: usize>(
-            weights: Group<'_>,
-            input: Row<'_>,
-        ) -> f32 {
+        fn run<const KIND: u8, const VECTORS: usize, const PER: usize>(weights: Group<'_>, input: Row<'_>) -> f32 {
             let mut lanes = [_mm256_setzero_ps(); 2];
             for (block, stored) in weights.stored.chunks(VECTORS * PER * 32).enumerate() {
                 let mut vectors = [_mm256_setzero_si256(); VECTORS];

@@ -54,7 +54,8 @@ fn narrow(tile: Tile<'_>, lanes: &mut Lanes) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
 fn part<const R: usize, const X: usize>(tile: Tile<'_>, row: usize, input: usize, lanes: &mut Lanes) {
     let chunks = tile.columns / LANES;
-    let (mut w, mut x): ([&[[f32; LANES]]; R], [&[[f32; LANES]]; X]) = ([&[]; R], [&[]; X]);
+    let mut w: [&[[f32; LANES]]; R] = [&[]; R];
+    let mut x: [&[[f32; LANES]]; X] = [&[]; X];
     for (r, w) in w.iter_mut().enumerate() {
         *w = &tile.weights[(row + r) * tile.weights_stride..].as_chunks().0[..chunks];
     }

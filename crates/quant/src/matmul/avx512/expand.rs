@@ -40,15 +40,15 @@ pub(super) fn scales(scales: Scales<'_>, out: &mut [f32], biases: &mut [f32]) ->
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
 fn sixteen(float: FloatType, stored: &[u8], count: usize) -> __m512 {
     let lanes = u16::MAX >> (CHAINS - count);
-    let halves = || match stored.first_chunk::<32>() {
-        Some(stored) => bytemuck::cast::<_, __m256i>(*stored),
-        None => {
-            let mut bytes = [[0; 2]; CHAINS];
-            for (bytes, stored) in bytes.iter_mut().zip(stored.as_chunks::<2>().0) {
-                *bytes = *stored;
-            }
-            bytemuck::cast(bytes)
+    let halves = || {
+        if let Some(stored) = stored.first_chunk::<32>() {
+            return bytemuck::cast::<_, __m256i>(*stored);
         }
+        let mut bytes = [[0; 2]; CHAINS];
+        for (bytes, stored) in bytes.iter_mut().zip(stored.as_chunks::<2>().0) {
+            *bytes = *stored;
+        }
+        bytemuck::cast(bytes)
     };
     match float {
         FloatType::BF16 => {

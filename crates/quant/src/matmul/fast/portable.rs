@@ -1,6 +1,6 @@
 //! The reference of the fast path.
 
-use super::{CHAINS, Codes, Form, Group, LaneBlock, ROWS, Row, Sums, TOKENS, Tile, form::E2M1_INTEGERS};
+use super::{CHAINS, Codes, Form, Group, LaneBlock, ROWS, Row, Sums, Tile, form::E2M1_INTEGERS};
 use crate::portable::{MAX_GROUP, bits};
 
 /// Expands codes to a byte each, in their order.
@@ -60,9 +60,8 @@ pub(in crate::matmul) fn many(form: Form, tile: Tile<'_>, blocks: &[LaneBlock], 
             for (i, codes) in codes[..tile.columns].chunks_exact(form.group).enumerate() {
                 let g = tile.first_group + i;
                 let at = row * tile.padded_groups + g;
-                for token in 0..TOKENS {
+                for (token, lane) in sums[g % CHAINS].iter_mut().enumerate() {
                     let sum = input.offsets[g][token] + dot(codes, input, g * form.group / 4, token);
-                    let lane = &mut sums[g % CHAINS][token];
                     *lane = to_float(sum).mul_add(tile.scales[at] * input.scales[g][token], *lane);
                     if let Some(bias) = tile.biases.get(at) {
                         *lane = bias.mul_add(input.sums[g][token], *lane);

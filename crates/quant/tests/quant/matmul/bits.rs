@@ -108,7 +108,7 @@ proptest! {
             state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
             // A part of the scales stays as it is, so that not everything is NaN.
             if state >> 62 == 0 {
-                *byte = state.to_be_bytes()[1];
+                *byte = state.to_le_bytes()[6];
             }
         }
         let mut x = gaussian(seed ^ 1, rows * columns, 1.0);

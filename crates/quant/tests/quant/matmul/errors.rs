@@ -1,7 +1,9 @@
 //! Lengths that do not fit, and numbers that are no numbers.
+#![expect(clippy::float_cmp, reason = "the numbers are exact")]
 
 use longshore_quant::{
     FloatType, Scheme, SchemeError,
+    ggml::GgmlType,
     matmul::{ExpertRows, MatmulError, Multiplier, Precision, Weights},
 };
 
@@ -33,6 +35,12 @@ fn weights_have_the_lengths_of_their_shape() {
     assert_eq!(
         Weights::plain(FloatType::F16, [3, 5], &weight).expect_err("too long"),
         MatmulError::PartLength { part: "weight", rows: 3, columns: 5, expected: 30, found: 64 }
+    );
+    let blocks = |shape| Weights::blocks(GgmlType::Q4_0, shape, &weight).expect_err("it does not fit");
+    assert_eq!(blocks([1, 48]), MatmulError::PartialBlock { ggml_type: GgmlType::Q4_0, block: 32, columns: 48 });
+    assert_eq!(
+        blocks([2, 64]),
+        MatmulError::PartLength { part: "weight", rows: 2, columns: 64, expected: 72, found: 64 }
     );
 }
 

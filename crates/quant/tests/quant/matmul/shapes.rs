@@ -1,11 +1,13 @@
 //! Products of several matrices, rows picked by index, and experts.
+#![expect(clippy::float_cmp, reason = "the numbers are exact")]
 
 use longshore_quant::{
     FloatType, Scheme,
+    ggml::{self, GgmlType},
     matmul::{ExpertRows, Multiplier, Precision, Product, Weights},
 };
 
-use super::Matrix;
+use super::{Matrix, error, multiply, reference};
 use crate::support::{bytes, floats, gaussian};
 
 #[test]
@@ -82,6 +84,32 @@ fn experts_are_picked_by_index() {
                     multiplier.multiply(weights, 1, &x[row * 192..][..192], &mut expected).expect("the lengths fit");
                     assert_eq!(found.next(), Some(&expected[..]));
                 }
+            }
+        }
+    }
+}
+
+/// Any bytes are blocks; a scale that is not finite makes a row not finite, on both sides.
+#[test]
+fn blocks_of_every_ggml_type_are_multiplied_exactly() {
+    for (seed, &ggml_type) in (0u8..).zip(GgmlType::ALL) {
+        let columns = 1280usize.next_multiple_of(ggml_type.block_size());
+        let len = 7 * columns / ggml_type.block_size() * ggml_type.block_bytes();
+        // Small exponents, so that no scale is infinite and no sum overflows.
+        let stored: Vec<u8> = (0..len).map(|i| i.wrapping_mul(37).to_le_bytes()[0].wrapping_add(seed) % 44).collect();
+        let weights = Weights::blocks(ggml_type, [7, columns], &stored).expect("the length fits");
+        let mut decoded = vec![0.0; 7 * columns];
+        ggml::decode(ggml_type, &stored, &mut decoded).expect("the lengths fit");
+        let mut rows = vec![0.0; 2 * columns];
+        weights.decode_rows(&[6, 2], &mut rows).expect("the lengths fit");
+        assert_eq!(rows, [&decoded[6 * columns..], &decoded[2 * columns..3 * columns]].concat(), "{ggml_type}");
+        for count in [1, 5, 17] {
+            let x = gaussian(3, count * columns, 1.0);
+            let expected = reference(&decoded, &x, columns);
+            for precision in [Precision::Exact, Precision::Fast] {
+                let found = multiply(precision, weights, count, &x);
+                let lost = error(&found, &expected);
+                assert!(lost < 1e-5 || expected.iter().all(|y| *y == 0.0), "{ggml_type}: {lost:e}");
             }
         }
     }
