@@ -17,7 +17,7 @@ use std::arch::x86_64::{
     _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_mul_ps, _mm512_permutexvar_epi32,
     _mm512_set1_epi8, _mm512_setr_epi32, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_epi8,
     _mm512_shuffle_i32x4, _mm512_shuffle_ps, _mm512_slli_epi32, _mm512_srli_epi16, _mm512_unpackhi_epi32,
-    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64, _mm512_zextsi256_si512,
 };
 
 use crate::matmul::fast::{CHAINS, Codes, E2M1_INTEGERS, Form, Group, Row};
@@ -139,6 +139,10 @@ fn at(numbers: &[f32], block: usize) -> __m512 {
 fn tail(stored: &[u8]) -> __m512i {
     if let Some(stored) = stored.first_chunk::<64>() {
         return bytemuck::cast(*stored);
+    }
+    if let Ok(stored) = <[u8; 32]>::try_from(stored) {
+        // The usual rest. Bytes that are written in pieces would keep a load of them all waiting.
+        return _mm512_zextsi256_si512(bytemuck::cast(stored));
     }
     let mut bytes = [[0; 8]; 8];
     for (bytes, stored) in bytes.iter_mut().zip(stored.as_chunks::<8>().0) {
