@@ -6,6 +6,7 @@
 //!   picks codes: the bits of MLX itself, or better codes in the same format. [`GlobalScale`] and [`Importance`] steer
 //!   an encoder.
 //! - An [`ErrorMeasure`] measures what quantization has lost.
+//! - [`matmul`] multiplies by weights as they are stored.
 //! - A [`policy`] chooses a scheme for each tensor of a checkpoint.
 //! - [`layout`] reads weights that other tools have quantized already. [`ggml`] has the block types of GGUF files.
 //!
@@ -60,6 +61,7 @@ mod importance;
 mod kernels;
 pub mod layout;
 mod level;
+pub mod matmul;
 mod measure;
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod neon;

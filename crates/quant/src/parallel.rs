@@ -39,7 +39,7 @@ impl Encoder {
 
 /// Whether the caller is in a rayon pool or there is a global one, which is made if nobody has. Rayon panics where the system starts no
 /// thread for it; then the caller does the work alone.
-fn has_pool() -> bool {
+pub(crate) fn has_pool() -> bool {
     static GLOBAL: OnceLock<bool> = OnceLock::new();
     rayon::current_thread_index().is_some()
         || *GLOBAL.get_or_init(|| match rayon::ThreadPoolBuilder::new().build_global() {

@@ -8,6 +8,7 @@ mod ggml;
 mod golden;
 mod layout;
 mod level;
+mod matmul;
 mod measure;
 #[cfg(feature = "rayon")]
 mod parallel;

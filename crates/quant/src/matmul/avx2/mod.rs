@@ -1,0 +1,90 @@
+//! Products with AVX2, and with AVX-VNNI where there is no AVX-512.
+//!
+//! Vectors are read and written by value, from arrays, so the only unsafe operations are the calls of the kernels, and
+//! prefetches.
+#![expect(unsafe_code, reason = "calling functions with target features from functions without")]
+
+mod exact;
+mod expand;
+mod fast;
+
+use super::{
+    exact::{Lanes, Tile},
+    fast::{Codes, Form, Group, LaneBlock, Rounded, Row, Scales, Sums, Tile as CodeTile, round_group},
+};
+use crate::avx2::Avx2;
+
+/// Proof that the machine has AVX-VNNI, and what [`Avx2`] proves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AvxVnni(Avx2);
+
+impl AvxVnni {
+    /// Returns the proof where the machine has these instructions.
+    pub(super) fn detect() -> Option<Self> {
+        if is_x86_feature_detected!("avxvnni") { Avx2::detect().map(Self) } else { None }
+    }
+
+    /// The proof of fewer instructions.
+    pub(super) fn avx2(self) -> Avx2 {
+        self.0
+    }
+}
+
+#[expect(clippy::unused_self, reason = "holding it is the proof that the kernels may run")]
+impl AvxVnni {
+    /// Computes one number: a row of weights with a row of the input.
+    pub(super) fn one(self, form: Form, weights: Group<'_>, input: Row<'_>) -> f32 {
+        // SAFETY: `self` exists only where avxvnni, avx2, fma and f16c have been detected.
+        unsafe { fast::vnni::one(form, weights, input) }
+    }
+
+    /// Adds the products of a tile with blocks of input rows to the sums.
+    pub(super) fn many(self, form: Form, tile: CodeTile<'_>, blocks: &[LaneBlock], sums: &mut Sums) {
+        // SAFETY: `self` exists only where avxvnni, avx2, fma and f16c have been detected.
+        unsafe { fast::vnni::many(form, tile, blocks, sums) }
+    }
+}
+
+#[expect(clippy::unused_self, reason = "holding it is the proof that the kernels may run")]
+impl Avx2 {
+    /// Adds the products of a tile to the lanes.
+    pub(super) fn add_exact(self, tile: Tile<'_>, lanes: &mut Lanes) {
+        // SAFETY: `self` exists only where avx2, fma and f16c have been detected.
+        unsafe { exact::add(tile, lanes) }
+    }
+
+    /// Rounds a group of an input to integers.
+    pub(super) fn round(self, wide: bool, x: &[f32], integers: &mut [i32]) -> Rounded {
+        // SAFETY: `self` exists only where avx2, fma and f16c have been detected.
+        unsafe { round(wide, x, integers) }
+    }
+
+    /// Reads scales and biases. Returns whether there are biases.
+    pub(super) fn read_scales(self, scales: Scales<'_>, out: &mut [f32], biases: &mut [f32]) -> bool {
+        // SAFETY: `self` exists only where avx2, fma and f16c have been detected.
+        unsafe { expand::scales(scales, out, biases) }
+    }
+
+    /// Expands codes to a byte each, in their order.
+    pub(super) fn expand(self, codes: Codes, stored: &[u8], out: &mut [u8]) {
+        // SAFETY: `self` exists only where avx2, fma and f16c have been detected.
+        unsafe { expand::codes(codes, stored, out) }
+    }
+
+    /// Computes one number: a row of weights with a row of the input.
+    pub(super) fn one(self, form: Form, weights: Group<'_>, input: Row<'_>) -> f32 {
+        // SAFETY: `self` exists only where avx2, fma and f16c have been detected.
+        unsafe { fast::plain::one(form, weights, input) }
+    }
+
+    /// Adds the products of a tile with blocks of input rows to the sums.
+    pub(super) fn many(self, form: Form, tile: CodeTile<'_>, blocks: &[LaneBlock], sums: &mut Sums) {
+        // SAFETY: `self` exists only where avx2, fma and f16c have been detected.
+        unsafe { fast::plain::many(form, tile, blocks, sums) }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn round(wide: bool, x: &[f32], integers: &mut [i32]) -> Rounded {
+    round_group(wide, x, integers)
+}

@@ -1,0 +1,70 @@
+//! Products with AVX-512.
+//!
+//! Vectors are read and written by value, from arrays, so the only unsafe operations are the calls of the kernels, and
+//! prefetches.
+#![expect(unsafe_code, reason = "calling functions with target features from functions without")]
+
+mod exact;
+mod expand;
+mod many;
+mod one;
+
+use super::{
+    exact::{Lanes, Tile},
+    fast::{Codes, Form, Group, LaneBlock, Row, Scales, Sums, Tile as CodeTile},
+};
+use crate::avx2::Avx2;
+
+/// Proof that the machine has AVX-512 with VNNI and VBMI, and what [`Avx2`] proves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Avx512(Avx2);
+
+impl Avx512 {
+    /// Returns the proof where the machine has these instructions.
+    pub(super) fn detect() -> Option<Self> {
+        let found = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni")
+            && is_x86_feature_detected!("avx512vbmi");
+        if found { Avx2::detect().map(Self) } else { None }
+    }
+
+    /// The proof of fewer instructions.
+    pub(super) fn avx2(self) -> Avx2 {
+        self.0
+    }
+}
+
+#[expect(clippy::unused_self, reason = "holding it is the proof that the kernels may run")]
+impl Avx512 {
+    /// Adds the products of a tile to the lanes.
+    pub(super) fn add_exact(self, tile: Tile<'_>, lanes: &mut Lanes) {
+        // SAFETY: `self` exists only where these instructions have been detected.
+        unsafe { exact::add(tile, lanes) }
+    }
+
+    /// Reads scales and biases. Returns whether there are biases.
+    pub(super) fn read_scales(self, scales: Scales<'_>, out: &mut [f32], biases: &mut [f32]) -> bool {
+        // SAFETY: `self` exists only where these instructions have been detected.
+        unsafe { expand::scales(scales, out, biases) }
+    }
+
+    /// Expands codes to a byte each, in their order.
+    pub(super) fn expand(self, codes: Codes, stored: &[u8], out: &mut [u8]) {
+        // SAFETY: `self` exists only where these instructions have been detected.
+        unsafe { expand::codes(codes, stored, out) }
+    }
+
+    /// Computes one number: a row of weights with a row of the input.
+    pub(super) fn one(self, form: Form, weights: Group<'_>, input: Row<'_>) -> f32 {
+        // SAFETY: `self` exists only where these instructions have been detected.
+        unsafe { one::one(form, weights, input) }
+    }
+
+    /// Adds the products of a tile with blocks of input rows to the sums.
+    pub(super) fn many(self, form: Form, tile: CodeTile<'_>, blocks: &[LaneBlock], sums: &mut Sums) {
+        // SAFETY: `self` exists only where these instructions have been detected.
+        unsafe { many::many(form, tile, blocks, sums) }
+    }
+}

@@ -1,0 +1,153 @@
+//! The exact path: weights decoded to `f32`, a tile at a time, times inputs as they are.
+//!
+//! The order of sums is part of the definition, so that neither the instructions, nor the number of threads, nor the
+//! number of input rows changes a bit. With w decoded as [`Decoder`](crate::Decoder) decodes to F32:
+//!
+//! ```text
+//! lane[i] = fused sum of w[k] × x[k] over k ≡ i (mod 16), ascending      16 lanes, from zero
+//! y       = the lanes added in a tree: i with i + 8, with i + 4, with i + 2, with i + 1
+//! ```
+//!
+//! A tile of weights is decoded once for all rows of the input, and lies in the second-level cache. Its products are
+//! kept as lanes between one tile and the next.
+
+pub(super) mod portable;
+mod reader;
+
+pub(super) use reader::Reader;
+
+use super::{
+    level::{Kind, Level},
+    scratch::Scratch,
+    weights::Weights,
+};
+
+/// Lanes of a sum.
+pub(super) const LANES: usize = 16;
+
+/// Rows of a tile where the input has few rows, and where it has many.
+const FEW_ROWS: usize = 4;
+const MANY_ROWS: usize = 16;
+/// Largest number of input rows that count as few.
+const FEW: usize = 6;
+/// Input rows whose lanes are kept at once.
+const INPUTS: usize = 64;
+/// Columns of a tile, where all input rows are kept at once. A multiple of every group and of [`LANES`].
+const COLUMNS: usize = 1024;
+
+/// Rows of the input, `[rows, stride]`: padded with zeros to whole lanes.
+#[derive(Debug)]
+pub(super) struct Input<'a> {
+    pub(super) numbers: std::borrow::Cow<'a, [f32]>,
+    pub(super) stride: usize,
+}
+
+impl<'a> Input<'a> {
+    /// Takes rows of `columns` numbers, and copies them only where they are not whole lanes.
+    pub(super) fn new(x: &'a [f32], columns: usize) -> Self {
+        let stride = columns.next_multiple_of(LANES);
+        if stride == columns {
+            return Self { numbers: x.into(), stride };
+        }
+        let mut numbers = vec![0.0; x.len() / columns.max(1) * stride];
+        for (row, padded) in x.chunks_exact(columns.max(1)).zip(numbers.chunks_exact_mut(stride)) {
+            padded[..columns].copy_from_slice(row);
+        }
+        Self { numbers: numbers.into(), stride }
+    }
+}
+
+/// A tile: decoded rows of weights, and the rows of the input at the same columns. Both start at the first number, and
+/// have `stride` numbers from one row to the next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tile<'a> {
+    pub(super) weights: &'a [f32],
+    pub(super) rows: usize,
+    pub(super) weights_stride: usize,
+    pub(super) inputs: &'a [f32],
+    pub(super) inputs_rows: usize,
+    pub(super) inputs_stride: usize,
+    /// Columns, a multiple of [`LANES`].
+    pub(super) columns: usize,
+}
+
+/// Lanes of the sums of a tile, `[inputs, rows]`.
+pub(super) type Lanes = [[f32; LANES]];
+
+/// Computes all rows of `weights`. `y` has one slice for each row of the input.
+pub(super) fn multiply(
+    level: Level,
+    weights: Weights<'_>,
+    input: &Input<'_>,
+    y: &mut [&mut [f32]],
+    scratch: &mut Scratch,
+) {
+    let reader = Reader::new(level.decoding(), weights);
+    let (inputs, columns) = (y.len(), weights.columns());
+    let tile_rows = if inputs <= FEW { FEW_ROWS } else { MANY_ROWS };
+    let tile_columns = if inputs <= INPUTS { COLUMNS.min(input.stride) } else { input.stride };
+    let (decoded, lanes) = scratch.exact(tile_rows * tile_columns, tile_rows * inputs.min(INPUTS));
+    for first in (0..weights.rows()).step_by(tile_rows) {
+        let rows = tile_rows.min(weights.rows() - first);
+        let mut is_decoded = false;
+        for (y, x) in y.chunks_mut(INPUTS).zip(input.numbers.chunks(INPUTS * input.stride)) {
+            let lanes = &mut lanes[..y.len() * rows];
+            lanes.fill([0.0; LANES]);
+            for start in (0..columns).step_by(tile_columns) {
+                let end = columns.min(start + tile_columns);
+                if !is_decoded {
+                    for (row, out) in decoded.chunks_exact_mut(tile_columns).enumerate().take(rows) {
+                        let (out, padding) = out.split_at_mut(end - start);
+                        reader.read(first + row, start..end, out);
+                        padding.fill(0.0);
+                    }
+                    is_decoded = tile_columns == input.stride;
+                }
+                let tile = Tile {
+                    weights: decoded,
+                    rows,
+                    weights_stride: tile_columns,
+                    inputs: &x[start..],
+                    inputs_rows: y.len(),
+                    inputs_stride: input.stride,
+                    columns: (end - start).next_multiple_of(LANES),
+                };
+                add(level, tile, lanes);
+            }
+            for (y, lanes) in y.iter_mut().zip(lanes.chunks_exact(rows)) {
+                for (y, lanes) in y[first..].iter_mut().zip(lanes) {
+                    *y = total(*lanes);
+                }
+            }
+        }
+    }
+}
+
+/// Adds the products of a tile to the lanes.
+fn add(level: Level, tile: Tile<'_>, lanes: &mut Lanes) {
+    match level.0 {
+        Kind::Portable => portable::add(tile, lanes),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2(proof) => proof.add_exact(tile, lanes),
+        #[cfg(target_arch = "x86_64")]
+        Kind::AvxVnni(proof) => proof.avx2().add_exact(tile, lanes),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512(proof) => proof.add_exact(tile, lanes),
+    }
+}
+
+/// Adds sixteen lanes in the order of the module's definition.
+pub(super) fn total(mut lanes: [f32; LANES]) -> f32 {
+    for width in [8, 4, 2, 1] {
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
+        }
+    }
+    quiet(lanes[0])
+}
+
+/// Turns a NaN into the quiet one without a sign, because the sign and the payload that arithmetic produces depend on
+/// the machine.
+pub(super) fn quiet(total: f32) -> f32 {
+    if total.is_nan() { f32::NAN } else { total }
+}

@@ -1,0 +1,82 @@
+//! Memory that a thread keeps for its tiles.
+
+use std::cell::Cell;
+
+use super::{
+    exact::LANES,
+    fast::{CHAINS, COLUMNS, ROWS, TOKENS},
+};
+
+thread_local! {
+    static KEPT: Cell<Scratch> = const { Cell::new(Scratch::new()) };
+}
+
+/// Buffers of a thread. They grow to what the largest tile needs.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    decoded: Vec<f32>,
+    lanes: Vec<[f32; LANES]>,
+    codes: Vec<u8>,
+    tile: Vec<u8>,
+    scales: Vec<f32>,
+    biases: Vec<f32>,
+    sums: Vec<[[f32; TOKENS]; CHAINS]>,
+}
+
+/// Buffers of the fast path.
+#[derive(Debug)]
+pub(super) struct Fast<'a> {
+    pub(super) codes: &'a mut [u8],
+    pub(super) tile: &'a mut [[u8; COLUMNS]; ROWS],
+    pub(super) scales: &'a mut [f32],
+    pub(super) biases: &'a mut [f32],
+    pub(super) sums: &'a mut [[[f32; TOKENS]; CHAINS]],
+}
+
+impl Scratch {
+    const fn new() -> Self {
+        Self {
+            decoded: Vec::new(),
+            lanes: Vec::new(),
+            codes: Vec::new(),
+            tile: Vec::new(),
+            scales: Vec::new(),
+            biases: Vec::new(),
+            sums: Vec::new(),
+        }
+    }
+
+    /// Runs `work` with the buffers of this thread.
+    pub(super) fn with<T>(work: impl FnOnce(&mut Self) -> T) -> T {
+        // Taken out of its place, so that work that comes here again finds fresh buffers.
+        let mut scratch = KEPT.take();
+        let result = work(&mut scratch);
+        KEPT.set(scratch);
+        result
+    }
+
+    /// Buffers of the exact path: decoded numbers, and lanes. What they hold is arbitrary.
+    pub(super) fn exact(&mut self, decoded: usize, lanes: usize) -> (&mut [f32], &mut [[f32; LANES]]) {
+        (at_least(&mut self.decoded, decoded), at_least(&mut self.lanes, lanes))
+    }
+
+    /// Buffers of the fast path: an expanded row, a tile, scales and biases, and sums. What they hold is arbitrary.
+    pub(super) fn fast(&mut self, codes: usize, groups: usize, rows: usize) -> Fast<'_> {
+        let tile = at_least(&mut self.tile, COLUMNS * ROWS).as_chunks_mut().0;
+        Fast {
+            codes: at_least(&mut self.codes, codes),
+            tile: tile.try_into().expect("it has that many rows"),
+            scales: at_least(&mut self.scales, groups),
+            biases: at_least(&mut self.biases, groups),
+            sums: at_least(&mut self.sums, rows),
+        }
+    }
+}
+
+/// Returns the first `len` elements of a buffer that grows if it has to.
+fn at_least<T: Clone + Default>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
+    if buffer.len() < len {
+        buffer.resize(len, T::default());
+    }
+    &mut buffer[..len]
+}

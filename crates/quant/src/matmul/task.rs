@@ -1,0 +1,119 @@
+//! Pieces of products, and the threads that compute them.
+
+use super::{
+    exact, fast,
+    level::Level,
+    scratch::Scratch,
+    weights::{Stored, Weights},
+};
+
+/// Products of a weight and a number of the input that one piece has at least: some microseconds of work.
+const LEAST: usize = 1 << 18;
+
+/// Products below which waking other threads costs more than it gains.
+#[cfg(feature = "rayon")]
+const ALONE: usize = 1 << 20;
+
+/// Pieces for each thread, so that one that is late does not keep the others waiting for long.
+const PIECES: usize = 4;
+
+/// Rows of a piece are a multiple of the largest tile's.
+const ROWS: usize = 16;
+
+/// Rows of an input, prepared for weights of one form.
+#[derive(Debug)]
+pub(super) enum Prepared<'a> {
+    Exact(exact::Input<'a>),
+    Fast(fast::Input),
+}
+
+impl<'a> Prepared<'a> {
+    pub(super) fn new(level: Level, form: Option<fast::Form>, x: &'a [f32], columns: usize) -> Self {
+        match form {
+            None => Self::Exact(exact::Input::new(x, columns)),
+            Some(form) => Self::Fast(fast::Input::new(level, form, x, columns)),
+        }
+    }
+
+    /// The form of weights that this is prepared for.
+    pub(super) fn form(&self) -> Option<fast::Form> {
+        match self {
+            Self::Exact(_) => None,
+            Self::Fast(input) => Some(input.form),
+        }
+    }
+}
+
+/// Some rows of a product: as many as `weights` has. `y` has one slice for each row of the input.
+#[derive(Debug)]
+pub(super) struct Task<'a> {
+    pub(super) weights: Weights<'a>,
+    pub(super) input: &'a Prepared<'a>,
+    pub(super) y: Vec<&'a mut [f32]>,
+}
+
+impl Task<'_> {
+    fn run(mut self, level: Level) {
+        Scratch::with(|scratch| match (self.input, self.weights.stored) {
+            (Prepared::Exact(input), _) => exact::multiply(level, self.weights, input, &mut self.y, scratch),
+            (Prepared::Fast(input), Stored::Encoded(encoded)) => {
+                fast::multiply(level, encoded, &self.weights, input, &mut self.y, scratch);
+            }
+            (Prepared::Fast(_), _) => unreachable!("BUG: only schemes have a form"),
+        });
+    }
+
+    fn work(&self) -> usize {
+        self.weights.rows().saturating_mul(self.weights.columns()).saturating_mul(self.y.len())
+    }
+
+    /// Cuts this task into pieces of about `size` products, and adds them to `out`.
+    fn cut(self, size: usize, out: &mut Vec<Self>) {
+        let per_row = self.work() / self.weights.rows().max(1);
+        let rows = (size / per_row.max(1)).max(1).next_multiple_of(ROWS);
+        let Self { weights, input, mut y } = self;
+        let mut start = 0;
+        while start + rows < weights.rows() {
+            let head = y.iter_mut().map(|y| y.split_off_mut(..rows).expect("there are more rows")).collect();
+            out.push(Self { weights: weights.cut(start..start + rows), input, y: head });
+            start += rows;
+        }
+        out.push(Self { weights: weights.cut(start..weights.rows()), input, y });
+    }
+}
+
+/// Runs all tasks, on the threads of the current rayon pool where the feature `rayon` is on and the work is worth it.
+pub(super) fn run(level: Level, tasks: Vec<Task<'_>>) {
+    let total = tasks.iter().fold(0usize, |total, task| total.saturating_add(task.work()));
+    let threads = threads(total);
+    if threads < 2 {
+        return tasks.into_iter().for_each(|task| task.run(level));
+    }
+    let size = (total / (threads * PIECES)).max(LEAST);
+    let mut pieces = Vec::with_capacity(threads * PIECES + tasks.len());
+    for task in tasks {
+        task.cut(size, &mut pieces);
+    }
+    spread(level, pieces);
+}
+
+#[cfg(feature = "rayon")]
+fn threads(total: usize) -> usize {
+    if total >= ALONE && crate::parallel::has_pool() { rayon::current_num_threads() } else { 1 }
+}
+
+#[cfg(feature = "rayon")]
+fn spread(level: Level, pieces: Vec<Task<'_>>) {
+    use rayon::prelude::*;
+    pieces.into_par_iter().with_max_len(1).for_each(|task| task.run(level));
+}
+
+#[cfg(not(feature = "rayon"))]
+fn threads(_total: usize) -> usize {
+    1
+}
+
+#[cfg(not(feature = "rayon"))]
+fn spread(level: Level, pieces: Vec<Task<'_>>) {
+    pieces.into_iter().for_each(|task| task.run(level));
+}

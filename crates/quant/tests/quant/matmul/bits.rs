@@ -1,0 +1,123 @@
+//! Every level, number of rows and number of threads gives the same bits.
+
+use longshore_quant::{
+    FloatType, Scheme,
+    matmul::{Multiplier, Precision, Weights},
+};
+use proptest::prelude::*;
+
+use super::{Matrix, multiply};
+use crate::support::{bytes, gaussian};
+
+const BOTH: [Precision; 2] = [Precision::Exact, Precision::Fast];
+
+#[test]
+fn levels_agree_in_every_scheme_with_every_number_of_rows() {
+    for (seed, scheme) in (0..).zip(Scheme::all()) {
+        let group = usize::try_from(scheme.group_size()).expect("it is small");
+        let float = FloatType::ALL[usize::try_from(seed % 3).expect("it is small")];
+        // One more than sixteen groups, and less; more than one tile of rows.
+        for (groups, out) in [(17, 19), (1, 3), (33, 9), (40, 4)] {
+            let mut matrix = Matrix::new(scheme, float, [out, groups * group], seed);
+            if scheme == Scheme::NVFP4 && groups == 33 {
+                matrix.global = Some(0.37);
+            }
+            for rows in [1, 2, 5, 16, 23] {
+                let x = gaussian(seed + 100, rows * groups * group, 1.0);
+                for precision in BOTH {
+                    multiply(precision, matrix.weights(), rows, &x);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn levels_agree_on_floats_of_any_length() {
+    for float in FloatType::ALL {
+        for (out, columns) in [(5, 1), (18, 15), (3, 16), (7, 1061)] {
+            let stored = bytes(float, &gaussian(7, out * columns, 0.1));
+            let weights = Weights::plain(float, [out, columns], &stored).expect("the length fits");
+            for rows in [1, 7, 67] {
+                multiply(Precision::Exact, weights, rows, &gaussian(8, rows * columns, 1.0));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_is_the_same_alone_and_among_others() {
+    for scheme in ["int3", "int4", "int8-g128", "nvfp4", "mxfp8"] {
+        let matrix = Matrix::new(scheme.parse().expect("it exists"), FloatType::BF16, [21, 1280], 3);
+        let (rows, weights) = (70, matrix.weights());
+        let x = gaussian(4, rows * 1280, 1.0);
+        for precision in BOTH {
+            let multiplier = Multiplier::new(precision);
+            let mut all = vec![0.0; rows * 21];
+            multiplier.multiply(weights, rows, &x, &mut all).expect("the lengths fit");
+            for (x, expected) in x.chunks_exact(1280).zip(all.chunks_exact(21)) {
+                let mut one = [0.0; 21];
+                multiplier.multiply(weights, 1, x, &mut one).expect("the lengths fit");
+                assert_eq!(one.map(f32::to_bits)[..], expected.iter().map(|y| y.to_bits()).collect::<Vec<_>>());
+            }
+            let mut some = vec![0.0; rows * 9];
+            let range = weights.range(5..14).expect("there are so many rows");
+            multiplier.multiply(range, rows, &x, &mut some).expect("the lengths fit");
+            for (some, all) in some.chunks_exact(9).zip(all.chunks_exact(21)) {
+                assert_eq!(some, &all[5..14]);
+            }
+        }
+    }
+}
+
+#[cfg(feature = "rayon")]
+#[test]
+fn threads_change_nothing() {
+    for (scheme, rows) in [("int4", 1), ("int4", 20), ("int8", 3), ("mxfp8", 2), ("int5", 17)] {
+        let matrix = Matrix::new(scheme.parse().expect("it exists"), FloatType::F16, [1100, 1088], 5);
+        let x = gaussian(6, rows * 1088, 1.0);
+        for precision in BOTH {
+            let run = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads start");
+                let mut y = vec![0.0; rows * 1100];
+                pool.install(|| Multiplier::new(precision).multiply(matrix.weights(), rows, &x, &mut y))
+                    .expect("the lengths fit");
+                y
+            };
+            let expected = run(1);
+            assert!(run(2) == expected && run(5) == expected, "{scheme} {precision:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Any bytes are weights: with scales and biases that are zero, subnormal, infinite or NaN.
+    #[test]
+    fn levels_agree_on_arbitrary_bytes(
+        (scheme, seed) in (0..Scheme::all().count(), any::<u64>()),
+        (out, groups, rows) in (1..12usize, 1..36usize, 1..20usize),
+        special in prop::collection::vec((any::<prop::sample::Index>(), any::<u32>()), 0..3),
+    ) {
+        let scheme = Scheme::all().nth(scheme).expect("it is below the count");
+        let columns = groups * usize::try_from(scheme.group_size()).expect("it is small");
+        let mut matrix = Matrix::new(scheme, FloatType::F16, [out, columns], seed);
+        let mut state = seed | 1;
+        for byte in matrix.parts.iter_mut().flatten() {
+            state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
+            // A part of the scales stays as it is, so that not everything is NaN.
+            if state >> 62 == 0 {
+                *byte = state.to_le_bytes()[6];
+            }
+        }
+        let mut x = gaussian(seed ^ 1, rows * columns, 1.0);
+        for (at, bits) in special {
+            let at = at.index(x.len());
+            x[at] = f32::from_bits(bits);
+        }
+        for precision in BOTH {
+            multiply(precision, matrix.weights(), rows, &x);
+        }
+    }
+}

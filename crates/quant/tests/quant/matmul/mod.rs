@@ -1,0 +1,89 @@
+//! Products with weights as they are stored, against `f64` products of the decoded weights.
+
+mod bits;
+mod errors;
+mod precision;
+mod shapes;
+
+use longshore_quant::{
+    Decoder, EncodeBuffers, Encoder, FloatType, Profile, Scheme,
+    matmul::{Level, Multiplier, Precision, Weights},
+};
+
+use crate::support::{bytes, gaussian};
+
+/// Weights in a scheme, with their bytes.
+pub(crate) struct Matrix {
+    pub(crate) scheme: Scheme,
+    pub(crate) float: FloatType,
+    pub(crate) shape: [usize; 2],
+    pub(crate) parts: [Vec<u8>; 3],
+    pub(crate) global: Option<f32>,
+}
+
+impl Matrix {
+    /// Normally distributed weights.
+    pub(crate) fn new(scheme: Scheme, float: FloatType, shape: [usize; 2], seed: u64) -> Self {
+        let values = gaussian(seed, shape[0] * shape[1], 0.02);
+        let src = bytes(float, &values);
+        let group = usize::try_from(scheme.group_size()).expect("it is small");
+        let len = scheme.encoded_len(values.len() / group, float).expect("it fits");
+        let (mut weight, mut scale, mut bias) = (vec![0; len.weight], vec![0; len.scale], vec![0; len.bias]);
+        let out = EncodeBuffers { weight: &mut weight, scale: &mut scale, bias: &mut bias };
+        Encoder::new(scheme, float, Profile::Plus).encode(&src, out).expect("the buffers fit");
+        Self { scheme, float, shape, parts: [weight, scale, bias], global: None }
+    }
+
+    pub(crate) fn weights(&self) -> Weights<'_> {
+        let [weight, scale, bias] = &self.parts;
+        let weights = Weights::encoded(self.scheme, self.float, self.shape, [weight, scale, bias]).expect("they fit");
+        match self.global {
+            Some(global) => weights.with_global_scale(global),
+            None => weights,
+        }
+    }
+
+    pub(crate) fn decoded(&self) -> Vec<f32> {
+        let mut out = vec![0; self.shape[0] * self.shape[1] * 4];
+        let mut decoder = Decoder::new(self.scheme, self.float, FloatType::F32);
+        if let Some(global) = self.global {
+            decoder = decoder.with_global_scale(global);
+        }
+        let [weight, scale, bias] = &self.parts;
+        decoder.decode(weight, scale, bias, &mut out).expect("the parts fit");
+        crate::support::floats(FloatType::F32, &out)
+    }
+}
+
+/// The product in `f64`.
+pub(crate) fn reference(w: &[f32], x: &[f32], columns: usize) -> Vec<f64> {
+    let dot = |w: &[f32], x: &[f32]| w.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
+    x.chunks_exact(columns).flat_map(|x| w.chunks_exact(columns).map(move |w| dot(w, x))).collect()
+}
+
+/// Relative error, L2.
+pub(crate) fn error(found: &[f32], expected: &[f64]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let norm = |numbers: &mut dyn Iterator<Item = f64>| numbers.map(|x| x * x).sum::<f64>().sqrt();
+    let lost = norm(&mut found.iter().zip(expected).map(|(a, b)| f64::from(*a) - b));
+    lost / norm(&mut expected.iter().copied())
+}
+
+/// Multiplies at every level, and checks that all give the bits of the portable one.
+pub(crate) fn multiply(precision: Precision, weights: Weights<'_>, rows: usize, x: &[f32]) -> Vec<f32> {
+    let mut expected = vec![1.0; rows * weights.rows()];
+    let multiplier = Multiplier::new(precision);
+    multiplier.with_level(Level::PORTABLE).multiply(weights, rows, x, &mut expected).expect("the lengths fit");
+    for level in Level::available() {
+        let mut found = vec![2.0; expected.len()];
+        multiplier.with_level(level).multiply(weights, rows, x, &mut found).expect("the lengths fit");
+        for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            assert!(
+                found.to_bits() == expected.to_bits(),
+                "{precision:?} at {}, number {i} of {rows} rows: {found:e}, expected {expected:e}; {weights:?}",
+                level.name()
+            );
+        }
+    }
+    expected
+}

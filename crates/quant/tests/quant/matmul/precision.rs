@@ -1,0 +1,71 @@
+//! How much products lose, in every scheme and for inputs of several kinds.
+
+use longshore_quant::{
+    FloatType, Scheme,
+    matmul::{Precision, Weights},
+};
+
+use super::{Matrix, error, multiply, reference};
+use crate::support::{bytes, gaussian};
+
+const COLUMNS: usize = 2048;
+const ROWS: usize = 6;
+
+/// Normal numbers, products of an activation and a projection as after a gate, and normal numbers with 1 % outliers.
+fn inputs() -> [(&'static str, Vec<f32>); 3] {
+    let normal = gaussian(11, ROWS * COLUMNS, 1.0);
+    let up = gaussian(12, ROWS * COLUMNS, 1.0);
+    let gated = normal.iter().zip(up).map(|(x, up)| x / (1.0 + (-x).exp()) * up).collect();
+    let outliers = normal.iter().enumerate().map(|(i, x)| if i % 101 == 7 { x * 20.0 } else { *x }).collect();
+    [("normal", normal), ("gated", gated), ("outliers", outliers)]
+}
+
+#[test]
+fn the_exact_path_is_within_1e_5_in_every_scheme() {
+    for scheme in Scheme::all() {
+        let matrix = Matrix::new(scheme, FloatType::BF16, [24, COLUMNS], 1);
+        let decoded = matrix.decoded();
+        for (name, x) in inputs() {
+            let found = multiply(Precision::Exact, matrix.weights(), ROWS, &x);
+            let lost = error(&found, &reference(&decoded, &x, COLUMNS));
+            assert!(lost < 1e-6, "{scheme}, {name}: {lost:e}");
+        }
+    }
+}
+
+#[test]
+fn floats_are_multiplied_exactly() {
+    for float in FloatType::ALL {
+        let stored = bytes(float, &gaussian(2, 24 * 1000, 0.02));
+        let weights = Weights::plain(float, [24, 1000], &stored).expect("the length fits");
+        let x = gaussian(3, 5 * 1000, 1.0);
+        for precision in [Precision::Exact, Precision::Fast] {
+            let found = multiply(precision, weights, 5, &x);
+            let lost = error(&found, &reference(&crate::support::floats(float, &stored), &x, 1000));
+            assert!(lost < 1e-6, "{float}: {lost:e}");
+        }
+    }
+}
+
+/// The figures of the module's documentation.
+#[test]
+fn the_fast_path_loses_what_the_documentation_says() {
+    for scheme in Scheme::all() {
+        let matrix = Matrix::new(scheme, FloatType::BF16, [96, COLUMNS], 1);
+        let decoded = matrix.decoded();
+        for (i, (name, x)) in inputs().into_iter().enumerate() {
+            let found = multiply(Precision::Fast, matrix.weights(), ROWS, &x);
+            let lost = error(&found, &reference(&decoded, &x, COLUMNS));
+            let most = match (scheme.quant_type(), scheme.group_size()) {
+                ("mxfp8", _) => [4e-7; 3],
+                ("int8", _) => [0.000_12, 0.000_25, 0.000_4],
+                (_, 16) => [0.005_5, 0.008, 0.009],
+                (_, 32) => [0.006, 0.01, 0.013],
+                (_, 64) => [0.006_5, 0.012, 0.018],
+                _ => [0.007, 0.015, 0.025],
+            }[i];
+            assert!(lost < most, "{scheme}, {name}: {lost:e}");
+            assert!(lost > most / 3.0, "{scheme}, {name}: {lost:e} is far below {most:e}");
+        }
+    }
+}
