@@ -4,6 +4,7 @@
 mod digest;
 mod document;
 mod expert;
+mod facts;
 mod foreign;
 mod format_page;
 mod fs;
