@@ -307,7 +307,11 @@ pub(crate) enum ExportFormat {
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
     /// A .safetensors file or a directory
-    pub(crate) path: PathBuf,
+    #[arg(required_unless_present = "architectures")]
+    pub(crate) path: Option<PathBuf>,
+    /// List the architectures that are known, and what is supported for each
+    #[arg(long, conflicts_with = "path")]
+    pub(crate) architectures: bool,
 }
 
 /// Give a model a second name

@@ -4,10 +4,12 @@
 //! one vocabulary for all families. It opens no file and reads no weights: callers pass the bytes of documents, and the
 //! names, dtypes and shapes of tensors.
 //!
-//! - [`ModelConfig`] is a parsed `config.json`: sizes, heads, experts, rotation, and the description of quantized
-//!   weights. [`Facts`] is the part of it that a store keeps.
+//! - [`Facts`] is what a decoder, a tokenizer or a planner needs of a model, and what a store keeps: sizes, heads, experts,
+//!   rotation, norms and much more, each optional.
+//! - [`ModelConfig`] is a parsed `config.json`: its facts with the member that gave each, and the description of
+//!   quantized weights. It checks that facts contradict neither each other nor the shapes of tensors.
 //! - [`ChatTemplate`] and [`Runtime`] describe what the model can do, and which prompt format a runtime uses with it.
-//! - [`architecture`] is the table of architectures.
+//! - [`architecture`] is the table of architectures, to which a program can add its own.
 //! - [`experts`] finds the experts of a layer by the names and shapes of tensors, and groups them.
 //! - [`modules`] matches the modules that a description of quantized weights names against those of a checkpoint.
 //! - [`mlx`] recognises weights that MLX has quantized.
@@ -39,7 +41,10 @@ pub use config::{
     pipeline::{PipelineComponent, PipelineIndex},
     quantization::{QuantizationMethod, SourceQuantization, WeightCoding, WeightGroup},
 };
-pub use facts::{Facts, Rope};
+pub use facts::{
+    Attention, Audio, Contradiction, Facts, LatentAttention, LinearAttention, Multipliers, Norm, PerLayer, Rope,
+    Router, StateSpace, Statement, Tokens, Vision,
+};
 pub use runtime::{fields::Runtime, template::ChatTemplate};
 
 pub use longshore_st_format as st_format;

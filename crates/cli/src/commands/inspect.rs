@@ -1,4 +1,4 @@
-//! `inspect PATH`: headers only.
+//! `inspect PATH`: headers only; `inspect --architectures`: the table of architectures.
 
 use std::{borrow::Cow, collections::BTreeMap, path::Path, process::ExitCode};
 
@@ -6,6 +6,7 @@ use longshore_packer::{Member, Source, SourceTensor};
 use longshore_st_format::Limits;
 use serde::Serialize;
 
+use super::architectures;
 use crate::{
     args::Inspect,
     door,
@@ -59,7 +60,8 @@ struct Tensor<'a> {
 }
 
 pub(super) fn run(args: &Inspect, printer: &Printer) -> anyhow::Result<ExitCode> {
-    let source = Source::open(&args.path, &Limits::default())?;
+    let Some(path) = &args.path else { return architectures::run(printer) };
+    let source = Source::open(path, &Limits::default())?;
     let tensors = source.members.iter().flat_map(|member| {
         source.tensors_of(member).iter().map(|tensor| Tensor {
             component: member.component(),
@@ -71,7 +73,7 @@ pub(super) fn run(args: &Inspect, printer: &Printer) -> anyhow::Result<ExitCode>
     });
     let report = Report {
         version: VERSION,
-        path: args.path.to_string_lossy(),
+        path: path.to_string_lossy(),
         kind: source.kind.to_string(),
         architecture: source.architecture(),
         metadata: &source.metadata,

@@ -1,5 +1,6 @@
 //! One module per verb.
 
+mod architectures;
 mod copy;
 mod diff;
 mod export;

@@ -78,10 +78,18 @@ fn of_the_other_verbs() {
 
     let show = document(&sandbox, &["show", "m", "--tensors"]);
     assert_eq!((&show["experts"], show["tensors"].as_array().unwrap().len()), (&8.into(), 27));
+    let said = (&show["norm"]["kind"], &show["router"]["scoring"], &show["attention"]["qk_norm"]);
+    assert_eq!(said, (&"rms".into(), &"softmax".into(), &true.into()));
     let diff = document(&sandbox, &["diff", "m", "m"]);
     assert_eq!((&diff["same"], &diff["different"]), (&27.into(), &serde_json::json!([])));
     let inspect = document(&sandbox, &["inspect", DEMO]);
     assert_eq!((&inspect["kind"], inspect["tensors"].as_array().unwrap().len()), (&"float".into(), 69));
+    let known = document(&sandbox, &["inspect", "--architectures"]);
+    let known = known["architectures"].as_array().unwrap();
+    let qwen = known.iter().find(|row| row["names"][0] == "Qwen3ForCausalLM").unwrap();
+    let row = serde_json::json!({"names": ["Qwen3ForCausalLM", "qwen3"], "runtimes": ["ollama", "mlx-lm"], "own_facts": true,
+        "transposed_experts": false, "exports": ["hf", "mlx"]});
+    assert_eq!(qwen, &row);
     assert_eq!(document(&sandbox, &["export", "m", "out", "--dequantize", "f32"])["tensors"], 69);
     assert_eq!(document(&sandbox, &["copy", "m", "n"])["name"], "n:latest");
     // A name that gets another model gives up what only it had.

@@ -101,3 +101,18 @@ fn a_place_that_is_taken() {
     fs::create_dir_all(sandbox.path().join("theirs/blobs")).unwrap();
     answers(&sandbox, "store-of-another", 1, &["--store", "theirs", "import", DEMO, "m"]);
 }
+
+#[test]
+fn a_configuration_that_is_wrong() {
+    let sandbox = Sandbox::new();
+    let config = copy(&sandbox, "wrong").join("config.json");
+    let right = fs::read_to_string(&config).unwrap();
+    let with = |from: &str, to: &str| {
+        assert!(right.contains(from), "{right}");
+        fs::write(&config, right.replace(from, to)).unwrap();
+    };
+    with("\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3");
+    answers(&sandbox, "contradiction", 1, &["import", "wrong", "m"]);
+    with("\"hidden_size\": 128", "\"hidden_size\": 64");
+    answers(&sandbox, "other-shape", 1, &["import", "wrong", "m"]);
+}

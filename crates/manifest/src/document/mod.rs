@@ -11,7 +11,10 @@ mod table;
 pub(crate) use coding::Coding;
 pub use config::{Config, Draft, Import};
 pub use experts::{ExpertGroup, ExpertTensor, expert_groups};
-pub use longshore_model::{Facts, Rope};
+pub use longshore_model::{
+    Attention, Audio, Facts, LatentAttention, LinearAttention, Multipliers, Norm, PerLayer, Rope, Router, StateSpace,
+    Tokens, Vision,
+};
 pub(crate) use manifest::check_files;
 pub use manifest::{Descriptor, DocumentError, Manifest, media_type};
 pub use table::{Arrangement, BlobEntry, Loss, Part, Quantization, Role, TensorEntry, TensorTable, is_component};

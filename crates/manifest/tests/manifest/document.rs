@@ -2,17 +2,19 @@ use std::collections::BTreeMap;
 
 use longshore_manifest::{
     Config, Descriptor, Digest, Manifest, RelativePath,
-    document::{Arrangement, DocumentError, Draft, Facts, Import, Role, Rope, TensorTable, media_type},
+    document::{Arrangement, DocumentError, Draft, Facts, Import, Role, TensorTable, media_type},
     store::Added,
 };
 use longshore_st_format::{Dtype, Shape};
 use proptest::prelude::*;
-use serde_json::{Number, Value, json};
+use serde_json::{Value, json};
 
 use crate::util::{Blob, chain, table};
 
 const MANIFEST: &[u8] = include_bytes!("golden/manifest.json");
 const CONFIG: &[u8] = include_bytes!("golden/config.json");
+/// Written when a table had fewer facts.
+const OLDER: &[u8] = include_bytes!("golden/config-older.json");
 
 /// Makes a manifest with a layer of each kind.
 pub(crate) fn manifest() -> Manifest {
@@ -37,30 +39,7 @@ pub(crate) fn config() -> Config {
     transposed.tensors[0].arrangement = Arrangement::Transpose;
     transposed.tensors[0].sources = vec!["up".into()];
     let TensorTable { blobs, .. } = table(&[Blob::plain("model.embed_tokens.weight", 3, 1), stacked, transposed]);
-    let facts = Facts {
-        architecture: Some("Qwen3MoeForCausalLM".into()),
-        model_type: Some("qwen3_moe".into()),
-        components: BTreeMap::from([("transformer".into(), "FluxTransformer2DModel".into())]),
-        layers: Some(1),
-        decoder_layers: Some(2),
-        hidden_size: Some(64),
-        intermediate_size: Some(256),
-        heads: Some(4),
-        kv_heads: Some(2),
-        head_dim: Some(16),
-        experts: Some(2),
-        experts_per_token: Some(1),
-        shared_experts: Some(1),
-        context_length: Some(40_960),
-        rope: Some(Rope {
-            theta: Some(1_000_000.into()),
-            local_theta: Some(10_000.into()),
-            kind: Some("yarn".into()),
-            factor: Number::from_f64(4.5),
-            original_context: Some(8_192),
-        }),
-        vocabulary: Some(3),
-    };
+    let facts = crate::facts::facts();
     let import = Import {
         kind: "float".into(),
         quantize: Some("int4".into()),
@@ -91,6 +70,16 @@ fn documents_round_trip() {
     assert_eq!(Manifest::parse(MANIFEST).unwrap(), manifest());
     assert_eq!(Config::parse(CONFIG).unwrap(), config());
     assert_eq!(Config::parse(&Config::default().to_bytes()).unwrap(), Config::default());
+}
+
+#[test]
+fn documents_with_fewer_facts_are_read() {
+    let (older, now) = (Config::parse(OLDER).unwrap(), config());
+    assert_eq!(older.to_bytes(), OLDER, "what is unknown is not written");
+    let of = |config: &Config| TensorTable::clone(config.longshore.as_ref().unwrap());
+    let (older, now) = (of(&older), of(&now));
+    assert_eq!(older.facts, crate::facts::older());
+    assert_eq!((older.import, older.blobs), (now.import, now.blobs));
 }
 
 /// Spec §1.4 and Appendix B: absent fields of ollama are not written, and the others are in ollama's order.

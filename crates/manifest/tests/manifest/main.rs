@@ -6,6 +6,7 @@ mod convert;
 mod digest;
 mod document;
 mod expert;
+mod facts;
 mod foreign;
 mod format_page;
 mod fs;

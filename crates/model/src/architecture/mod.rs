@@ -1,14 +1,51 @@
 //! Table of the architectures that some runtime runs, and peculiarities of model families.
 
+mod families;
+pub(crate) mod row;
+mod table;
+
+pub use row::{Architecture, FactsReader};
+pub use table::Architectures;
+
+pub use crate::config::reader::ConfigReader;
+
 /// Families, by `model_type`, whose checkpoints store fused expert weights as `[experts, in, out]`.
 const TRANSPOSED_FAMILIES: [&str; 5] = ["gpt_oss", "llama4", "llama4_text", "qwen3_vl_moe", "qwen3_vl_moe_text"];
 /// Prefixes of the class names of [`TRANSPOSED_FAMILIES`].
 const TRANSPOSED_CLASSES: [&str; 3] = ["GptOss", "Llama4", "Qwen3VLMoe"];
+/// Families whose layers all have the sizes that the common members state. Others may state sizes of single layers, or of
+/// parts of a head, under names of their own.
+const UNIFORM: [&str; 26] = [
+    "llama",
+    "mistral",
+    "mixtral",
+    "qwen2",
+    "qwen2_moe",
+    "qwen2_vl",
+    "qwen2_5_vl",
+    "qwen3",
+    "qwen3_moe",
+    "qwen3_next",
+    "qwen3_vl",
+    "qwen3_vl_moe",
+    "gemma",
+    "gemma2",
+    "gemma3",
+    "gemma3_text",
+    "gpt_oss",
+    "granite",
+    "granitemoe",
+    "olmo",
+    "olmo2",
+    "cohere",
+    "starcoder2",
+    "smollm3",
+    "deepseek_v2",
+    "deepseek_v3",
+];
 /// Architecture whose layer 0 is dense unless its configuration says otherwise.
 const LAGUNA: &str = "LagunaForCausalLM";
 
-/// Names of the architectures that some runtime runs, one per line. Comments in the file give the source of each list.
-const KNOWN: &str = include_str!("known.txt");
 /// Endings that class names append to the name of the architecture.
 const ENDINGS: [&str; 4] = ["forcausallm", "forconditionalgeneration", "lmheadmodel", "model"];
 
@@ -16,14 +53,14 @@ const ENDINGS: [&str; 4] = ["forcausallm", "forconditionalgeneration", "lmheadmo
 /// [`ModelConfig::identifiers`](crate::ModelConfig::identifiers), is in the table. A model without a name counts as known.
 #[must_use]
 pub fn is_known(identifiers: &[String]) -> bool {
-    let known = || KNOWN.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).map(plain);
-    let is_known = |name: &String| known().any(|known| known == plain(name));
+    let runs = |row: &Architecture| !row.runtimes().is_empty();
+    let is_known = |name: &String| Architectures::known().find(name).is_some_and(runs);
     identifiers.is_empty() || identifiers.iter().any(is_known)
 }
 
-/// Whether checkpoints of this family store fused expert weights as `[experts, in, out]`.
-pub(crate) fn is_transposed_family(model_type: &str) -> bool {
-    TRANSPOSED_FAMILIES.contains(&model_type)
+/// Whether the layers of a class, or of a `model_type`, are projections of the sizes that the common members state.
+pub(crate) fn is_uniform(name: &str) -> bool {
+    UNIFORM.iter().any(|uniform| plain(uniform) == plain(name))
 }
 
 /// Whether checkpoints of this class store fused expert weights as `[experts, in, out]`.

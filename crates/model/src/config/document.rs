@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::lenient;
+use crate::facts::Contradiction;
 
 /// Largest `config.json` that is parsed, in bytes. Published ones are below 100 KiB.
 pub const MAX_CONFIG_BYTES: u64 = 16 << 20;
@@ -28,6 +29,12 @@ pub enum ConfigError {
     NotAnObject {
         /// Kind of the JSON value that was found.
         found: &'static str,
+    },
+    /// Two members contradict each other.
+    #[error("it contradicts itself")]
+    Contradiction {
+        /// Both members, with their values.
+        source: Contradiction,
     },
 }
 

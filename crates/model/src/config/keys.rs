@@ -4,7 +4,7 @@
 pub const NESTED: &[&str] =
     &["text_config", "llm_config", "language_config", "language_model_config", "thinker_config", "decoder"];
 /// Maximum depth to which [`NESTED`] members nest, as in `thinker_config.text_config`.
-pub(super) const NESTING: usize = 3;
+pub(crate) const NESTING: usize = 3;
 
 /// Members that describe how weights are quantized, in the order in which they are tried.
 pub const QUANTIZATION: &[&str] = &["quantization", "quantization_config", "compression_config"];
@@ -14,20 +14,21 @@ pub const QUANTIZATION_FILE: &str = "hf_quant_config.json";
 pub const DTYPE: &[&str] = &["dtype", "torch_dtype"];
 
 /// Name of the number of layers that nearly all families use.
-pub(super) const STATED_LAYERS: &str = "num_hidden_layers";
-pub(super) const LAYERS: &[&str] =
+pub(crate) const STATED_LAYERS: &str = "num_hidden_layers";
+pub(crate) const LAYERS: &[&str] =
     &[STATED_LAYERS, "n_layer", "n_layers", "num_layers", "num_blocks", "encoder_layers"];
 /// Lists and patterns with one entry per layer. Their length is the number of layers where no member states it.
-pub(super) const LAYER_LISTS: &[&str] =
+pub(crate) const LAYER_LISTS: &[&str] =
     &["layers_block_type", "layer_types", "hybrid_override_pattern", "mlp_layer_types", "block_types"];
-pub(super) const DECODER_LAYERS: &[&str] = &["num_decoder_layers", "decoder_layers"];
-pub(super) const HIDDEN: &[&str] = &["hidden_size", "n_embd", "d_model", "dim"];
-pub(super) const INTERMEDIATE: &[&str] =
+pub(crate) const DECODER_LAYERS: &[&str] = &["num_decoder_layers", "decoder_layers"];
+pub(crate) const DRAFT_LAYERS: &[&str] = &["num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_layers"];
+pub(crate) const HIDDEN: &[&str] = &["hidden_size", "n_embd", "d_model", "dim"];
+pub(crate) const INTERMEDIATE: &[&str] =
     &["intermediate_size", "n_inner", "ffn_hidden_size", "ffn_dim", "d_ff", "encoder_ffn_dim", "decoder_ffn_dim"];
-pub(super) const EXPERT_INTERMEDIATE: &[&str] = &["moe_intermediate_size", "expert_ffn_hidden_size", "moe_ffn_dim"];
-pub(super) const HEADS: &[&str] =
+pub(crate) const EXPERT_INTERMEDIATE: &[&str] = &["moe_intermediate_size", "expert_ffn_hidden_size", "moe_ffn_dim"];
+pub(crate) const HEADS: &[&str] =
     &["num_attention_heads", "n_head", "n_heads", "num_heads", "encoder_attention_heads", "decoder_attention_heads"];
-pub(super) const KV_HEADS: &[&str] = &[
+pub(crate) const KV_HEADS: &[&str] = &[
     "num_key_value_heads",
     "num_kv_heads",
     "n_kv_heads",
@@ -35,8 +36,9 @@ pub(super) const KV_HEADS: &[&str] = &[
     "multi_query_group_num",
     "num_attention_groups",
 ];
-pub(super) const HEAD_DIM: &[&str] = &["head_dim", "d_kv", "attention_head_dim", "kv_channels"];
-pub(super) const EXPERTS: &[&str] = &[
+pub(crate) const HEAD_DIM: &[&str] =
+    &["head_dim", "d_kv", "attention_head_dim", "kv_channels", "attention_head_size", "head_size", "d_head"];
+pub(crate) const EXPERTS: &[&str] = &[
     "num_experts",
     "num_local_experts",
     "n_routed_experts",
@@ -44,7 +46,7 @@ pub(super) const EXPERTS: &[&str] = &[
     "moe_num_experts",
     "moe_num_primary_experts",
 ];
-pub(super) const EXPERTS_PER_TOKEN: &[&str] = &[
+pub(crate) const EXPERTS_PER_TOKEN: &[&str] = &[
     "num_experts_per_tok",
     "num_experts_per_token",
     "experts_per_token",
@@ -54,8 +56,8 @@ pub(super) const EXPERTS_PER_TOKEN: &[&str] = &[
     "moe_k",
     "moe_num_active_primary_experts",
 ];
-pub(super) const SHARED_EXPERTS: &[&str] = &["n_shared_experts", "num_shared_experts", "num_shared_expert"];
-pub(super) const CONTEXT: &[&str] = &[
+pub(crate) const SHARED_EXPERTS: &[&str] = &["n_shared_experts", "num_shared_experts", "num_shared_expert"];
+pub(crate) const CONTEXT: &[&str] = &[
     "max_position_embeddings",
     "n_positions",
     "n_ctx",
@@ -65,8 +67,15 @@ pub(super) const CONTEXT: &[&str] = &[
     "model_max_length",
     "max_target_positions",
 ];
-pub(super) const VOCAB: &[&str] = &["vocab_size", "padded_vocab_size", "n_vocab"];
+pub(crate) const VOCAB: &[&str] = &["vocab_size", "padded_vocab_size", "n_vocab"];
+pub(crate) const ACTIVATION: &[&str] =
+    &["hidden_act", "hidden_activation", "mlp_hidden_act", "activation_function", "hidden_activation_function"];
+/// Members that hold the addition of a norm: of one that divides by the mean square, of one that subtracts the mean as
+/// well, and of either.
+pub(crate) const RMS_EPS: &[&str] = &["rms_norm_eps", "rms_norm_epsilon"];
+pub(crate) const LAYER_EPS: &[&str] = &["layer_norm_eps", "layer_norm_epsilon", "layernorm_epsilon", "norm_epsilon"];
+pub(crate) const NORM_EPS: &[&str] = &["norm_eps", "block_norm_eps"];
 
 /// Configurations of picture and of sound encoders. A model has the encoder if the member is an object.
-pub(super) const VISION: &[&str] = &["vision_config"];
-pub(super) const AUDIO: &[&str] = &["audio_config", "sound_config"];
+pub(crate) const VISION: &[&str] = &["vision_config"];
+pub(crate) const AUDIO: &[&str] = &["audio_config", "sound_config"];

@@ -7,4 +7,4 @@ pub(crate) mod model;
 mod order;
 pub(crate) mod pipeline;
 pub(crate) mod quantization;
-mod rope;
+pub(crate) mod reader;

@@ -1,28 +1,25 @@
 //! Facts about a model, read from `config.json`.
 
-use longshore_st_format::Dtype;
+use std::{collections::BTreeMap, ops::Deref};
+
+use longshore_st_format::{Dtype, Shape};
 use serde_json::{Map, Value};
 
 use super::{
     document::{ConfigError, parse_object, text},
-    keys::{
-        AUDIO, CONTEXT, DECODER_LAYERS, DTYPE, EXPERT_INTERMEDIATE, EXPERTS, EXPERTS_PER_TOKEN, HEAD_DIM, HEADS,
-        HIDDEN, INTERMEDIATE, KV_HEADS, LAYER_LISTS, LAYERS, NESTED, NESTING, SHARED_EXPERTS, STATED_LAYERS, VISION,
-        VOCAB,
-    },
+    keys::{AUDIO, DTYPE, STATED_LAYERS, VISION},
     quantization::SourceQuantization,
-    rope,
+    reader::{ConfigReader, Source},
 };
-
 use crate::{
-    architecture,
-    facts::{Facts, Rope},
+    architecture::{self, Architecture, Architectures, row::read_facts},
+    facts::{Contradiction, Facts, check, shapes},
 };
 
 /// Facts about a model, read from `config.json`.
 ///
-/// A field is `None` if the document lacks it or gives it another type, such as a string for a number; a document with
-/// only `architectures` is enough. Each field is looked up at the top level first, and then in the nested description
+/// It dereferences to its [`Facts`]. A fact is `None` if the document lacks it or gives it another type, such as a string
+/// for a number; a document with only `architectures` is enough. Each fact is looked up at the top level first, and then in the nested description
 /// of the language model (`text_config`, `llm_config` and similar members).
 ///
 /// ```
@@ -36,11 +33,10 @@ use crate::{
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ModelConfig {
-    /// Name of the architecture, such as `LlamaForCausalLM`: the first of `architectures`, else `model_type`, else the
-    /// nested `model_type`, else the `_class_name` of a diffusers component.
-    pub architecture: Option<String>,
-    /// Model family, such as `llama`.
-    pub model_type: Option<String>,
+    pub(crate) facts: Facts,
+    /// Where each fact comes from.
+    sources: BTreeMap<&'static str, Source>,
+    contradiction: Option<Contradiction>,
     /// Family of the nested language model, such as `llama4_text`.
     pub text_model_type: Option<String>,
     /// Names by which a runtime may know the model, in lower case: all of `architectures`, `model_type`, and the
@@ -48,54 +44,19 @@ pub struct ModelConfig {
     pub identifiers: Vec<String>,
     /// Class of a diffusers component, such as `FluxTransformer2DModel`.
     pub class_name: Option<String>,
-    /// Number of transformer layers or blocks. For a model with an encoder and a decoder, the number of encoder layers.
-    pub layers: Option<u64>,
-    /// The same, but only as `num_hidden_layers` states it.
+    /// Number of layers, but only as `num_hidden_layers` states it.
     pub stated_layers: Option<u64>,
-    /// Number of decoder layers of a model that also has an encoder.
-    pub decoder_layers: Option<u64>,
-    /// Hidden size: elements of the residual stream.
-    pub hidden_size: Option<u64>,
-    /// Elements between the two projections of a dense feed-forward block.
-    pub intermediate_size: Option<u64>,
-    /// Elements between the two projections of one routed expert.
-    pub expert_intermediate_size: Option<u64>,
-    /// Number of query heads per layer.
-    pub heads: Option<u64>,
-    /// Number of key and value heads per layer.
-    pub kv_heads: Option<u64>,
-    /// Number of elements per head.
-    pub head_dim: Option<u64>,
-    /// Number of routed experts per layer.
-    pub experts: Option<u64>,
-    /// Number of routed experts that one token uses.
-    pub experts_per_token: Option<u64>,
-    /// Number of experts that every token uses in addition to its routed experts.
-    pub shared_experts: Option<u64>,
-    /// Layers that have one feed-forward block instead of experts, in ascending order. They are the `dense` entries of
-    /// `mlp_layer_types`, the entries of `mlp_only_layers`, and the layers before `first_k_dense_replace`. If the
-    /// document names none, a Laguna model has layer 0 here and any other model `None`.
-    pub dense_layers: Option<Vec<u64>>,
-    /// Longest context, in tokens.
-    pub context_length: Option<u64>,
-    /// Size of the vocabulary, in tokens.
-    pub vocab_size: Option<u64>,
-    /// Rotary position embedding: how positions become rotations of queries and keys.
-    pub rope: Option<Rope>,
+    /// Whether fused expert weights are stored as `[experts, in, out]`.
+    is_transposed: bool,
     /// Whether the model takes pictures: `config.json` has a `vision_config`, or its `has_vision` is true.
     pub has_vision: bool,
     /// Whether the model takes sound: `config.json` has an `audio_config` or a `sound_config`.
     pub has_audio: bool,
-    /// Whether the output head shares the weights of the token embedding.
-    pub tied_embeddings: Option<bool>,
     /// Type of the weights, or of the weights that are not quantized (`dtype`, `torch_dtype`).
     pub dtype: Option<Dtype>,
     /// Description of how weights are quantized (`quantization`, `quantization_config`, `compression_config`).
     pub quantization: Option<SourceQuantization>,
 }
-
-/// Largest `first_k_dense_replace` that counts. The values of published models are far smaller.
-const MAX_DENSE: u64 = 4096;
 
 impl ModelConfig {
     /// Parses the bytes of a `config.json`.
@@ -107,18 +68,26 @@ impl ModelConfig {
     /// [`ConfigError::TooLarge`], [`ConfigError::Json`] (also for nesting deeper than 128) or
     /// [`ConfigError::NotAnObject`]. A member of an unexpected type is not an error.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
-        let mut found = Self::from_object(&parse_object(bytes)?);
+        Self::parse_with(bytes, Architectures::known())
+    }
+
+    /// Parses the bytes of a `config.json` with the architectures of `table`.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`ModelConfig::parse`].
+    pub fn parse_with(bytes: &[u8], table: &Architectures) -> Result<Self, ConfigError> {
+        let mut found = Self::from_object(&parse_object(bytes)?, table);
         if let Some(quantization) = &mut found.quantization {
             quantization.put_in_order(bytes);
         }
         Ok(found)
     }
 
-    pub(crate) fn from_object(top: &Map<String, Value>) -> Self {
-        let levels = levels(top);
+    pub(crate) fn from_object(top: &Map<String, Value>, table: &Architectures) -> Self {
+        let mut reader = ConfigReader::new(top);
+        let levels: Vec<_> = reader.levels().iter().map(|level| level.members).collect();
         let nested = &levels[1..];
-        let number =
-            |keys: &[&str]| levels.iter().find_map(|level| keys.iter().find_map(|key| level.get(*key)?.as_u64()));
 
         let first_architecture = |level: &Map<String, Value>| text(level.get("architectures")?.get(0)?);
         let member = |level: &Map<String, Value>, key: &str| text(level.get(key)?);
@@ -129,35 +98,32 @@ impl ModelConfig {
             .or_else(|| model_type.clone())
             .or_else(|| text_model_type.clone())
             .or_else(|| class_name.clone());
+        let identifiers = identifiers(top);
+        let names = identifiers.iter().chain(&text_model_type).map(String::as_str);
+        let mut facts = read_facts(table.of(names.clone()), &mut reader);
+        if facts.dense_layers.is_none() {
+            facts.dense_layers = architecture.as_deref().and_then(architecture::dense_layers);
+        }
+        let is_transposed = names.clone().filter_map(|name| table.find(name)).any(Architecture::has_transposed_experts)
+            || architecture::is_transposed_class(architecture.as_deref().unwrap_or_default());
+        facts.architecture = architecture;
+        facts.model_type = model_type;
         let has = |keys: &[&str]| levels.iter().any(|level| keys.iter().any(|key| is_object(level.get(*key))));
         let says = |key: &str| levels.iter().any(|level| level.get(key).and_then(Value::as_bool) == Some(true));
+        let contradiction = if class_name.is_some() { None } else { check::config(&reader, &facts).err() };
         Self {
-            dense_layers: dense_layers(&levels).or_else(|| architecture::dense_layers(architecture.as_deref()?)),
-            identifiers: identifiers(top),
-            architecture,
-            model_type,
+            contradiction,
+            identifiers,
             text_model_type,
             class_name,
-            layers: number(LAYERS).or_else(|| levels.iter().find_map(|level| listed_layers(level))),
-            stated_layers: number(&[STATED_LAYERS]),
-            decoder_layers: number(DECODER_LAYERS),
-            hidden_size: number(HIDDEN),
-            intermediate_size: number(INTERMEDIATE),
-            expert_intermediate_size: number(EXPERT_INTERMEDIATE),
-            heads: number(HEADS),
-            kv_heads: number(KV_HEADS),
-            head_dim: number(HEAD_DIM),
-            experts: number(EXPERTS),
-            experts_per_token: number(EXPERTS_PER_TOKEN),
-            shared_experts: number(SHARED_EXPERTS),
-            context_length: number(CONTEXT),
-            vocab_size: number(VOCAB),
-            rope: rope::read(&levels),
+            stated_layers: levels.iter().find_map(|level| level.get(STATED_LAYERS)?.as_u64()),
+            is_transposed,
             has_vision: has(VISION) || says("has_vision"),
             has_audio: has(AUDIO),
-            tied_embeddings: levels.iter().find_map(|level| level.get("tie_word_embeddings")?.as_bool()),
             dtype: levels.iter().find_map(|level| float_dtype(level)),
             quantization: SourceQuantization::find(&levels),
+            facts,
+            sources: reader.into_sources(),
         }
     }
 
@@ -165,33 +131,48 @@ impl ModelConfig {
     /// do.
     #[must_use]
     pub fn experts_are_transposed(&self) -> bool {
-        let names = [&self.model_type, &self.text_model_type, &self.architecture];
-        let mut names = names.into_iter().flatten();
-        let class = self.architecture.as_deref().unwrap_or_default();
-        names.any(|name| architecture::is_transposed_family(name)) || architecture::is_transposed_class(class)
+        self.is_transposed
     }
 
-    /// Returns the facts that the config document of a stored model repeats.
+    /// Returns the facts, which the config document of a stored model repeats.
     #[must_use]
     pub fn facts(&self) -> Facts {
-        Facts {
-            architecture: self.architecture.clone(),
-            model_type: self.model_type.clone(),
-            layers: self.layers,
-            decoder_layers: self.decoder_layers,
-            hidden_size: self.hidden_size,
-            intermediate_size: self.intermediate_size,
-            heads: self.heads,
-            kv_heads: self.kv_heads,
-            head_dim: self.head_dim,
-            experts: self.experts,
-            experts_per_token: self.experts_per_token,
-            shared_experts: self.shared_experts,
-            context_length: self.context_length,
-            rope: self.rope.clone(),
-            vocabulary: self.vocab_size,
-            ..Facts::default()
-        }
+        self.facts.clone()
+    }
+
+    /// Returns the member that gave a fact, such as `text_config.num_attention_heads` for `heads`, or the rule that gave
+    /// it. The facts of a part have its name in front, as `rope.theta`.
+    #[must_use]
+    pub fn source(&self, fact: &str) -> Option<String> {
+        self.sources.get(fact).map(Source::place)
+    }
+
+    /// Checks that the members do not contradict each other. Members on different levels may.
+    ///
+    /// # Errors
+    ///
+    /// [`Contradiction`] if heads do not share the hidden size or the key and value heads evenly, if a list with an entry
+    /// for each layer has another length, if a token uses more experts than there are, or if one fact has two values
+    /// under two names.
+    pub fn check(&self) -> Result<(), Contradiction> {
+        self.contradiction.clone().map_or(Ok(()), Err)
+    }
+
+    /// Checks the facts against the names and shapes of tensors, like [`Facts::check_shapes`], and names the members at
+    /// fault. A fact that two levels state is not checked.
+    ///
+    /// # Errors
+    ///
+    /// The error of [`Facts::check_shapes`].
+    pub fn check_shapes<'a>(
+        &self,
+        tensors: impl IntoIterator<Item = (&'a str, &'a Shape)>,
+    ) -> Result<(), Contradiction> {
+        let place = |fact: &str| match self.sources.get(fact) {
+            Some(source) if !source.is_alone => None,
+            source => Some(source.map_or_else(|| fact.to_owned(), Source::place)),
+        };
+        tensors.into_iter().try_for_each(|(name, shape)| shapes::check(&self.facts, &place, name, shape))
     }
 
     /// Returns the role of this model in a diffusion pipeline: `vae`, `unet` or `transformer`. Returns `None` for any
@@ -209,16 +190,13 @@ impl ModelConfig {
     }
 }
 
-/// Returns the document and the nested descriptions of its language model, outermost first.
-fn levels(top: &Map<String, Value>) -> Vec<&Map<String, Value>> {
-    let mut levels = vec![top];
-    while let Some(inner) = levels.last().and_then(|level| NESTED.iter().find_map(|key| level.get(*key)?.as_object())) {
-        levels.push(inner);
-        if levels.len() > NESTING {
-            break;
-        }
+/// A configuration is its facts, and what only an import needs.
+impl Deref for ModelConfig {
+    type Target = Facts;
+
+    fn deref(&self) -> &Facts {
+        &self.facts
     }
-    levels
 }
 
 /// Computes [`ModelConfig::identifiers`].
@@ -226,23 +204,6 @@ fn identifiers(top: &Map<String, Value>) -> Vec<String> {
     let architectures = top.get("architectures").and_then(Value::as_array).into_iter().flatten();
     let nested = top.get("llm_config").and_then(|level| level.get("model_type"));
     architectures.chain(top.get("model_type")).chain(nested).filter_map(text).map(|name| name.to_lowercase()).collect()
-}
-
-/// Computes [`ModelConfig::dense_layers`]. Returns `None` if no level describes them.
-fn dense_layers(levels: &[&Map<String, Value>]) -> Option<Vec<u64>> {
-    let member = |key: &str| levels.iter().find_map(|level| level.get(key));
-    let types = member("mlp_layer_types").and_then(Value::as_array);
-    let listed = member("mlp_only_layers").and_then(Value::as_array);
-    let first = member("first_k_dense_replace").and_then(Value::as_u64);
-    if types.is_none() && listed.is_none() && first.is_none() {
-        return None;
-    }
-    let of_types = (0..).zip(types.into_iter().flatten()).filter(|(_, kind)| kind.as_str() == Some("dense"));
-    let mut dense: Vec<u64> = of_types.map(|(at, _)| at).chain(0..first.unwrap_or(0).min(MAX_DENSE)).collect();
-    dense.extend(listed.into_iter().flatten().filter_map(Value::as_u64));
-    dense.sort_unstable();
-    dense.dedup();
-    Some(dense)
 }
 
 /// Returns the float type that a level names by torch's name for it.
@@ -258,12 +219,4 @@ fn float_dtype(level: &Map<String, Value>) -> Option<Dtype> {
 
 fn is_object(value: Option<&Value>) -> bool {
     value.is_some_and(Value::is_object)
-}
-
-fn listed_layers(level: &Map<String, Value>) -> Option<u64> {
-    LAYER_LISTS.iter().find_map(|key| match level.get(*key)? {
-        Value::Array(entries) => Some(entries.len() as u64),
-        Value::String(pattern) => Some(pattern.chars().count() as u64),
-        _ => None,
-    })
 }

@@ -6,6 +6,7 @@ use super::{
     document::{ConfigError, parse_object},
     model::ModelConfig,
 };
+use crate::architecture::Architectures;
 
 /// A diffusers pipeline, read from its `model_index.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +40,10 @@ impl PipelineIndex {
     /// The errors of [`ModelConfig::parse`].
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
         let document = parse_object(bytes)?;
-        Ok(Self { config: ModelConfig::from_object(&document), components: components(&document) })
+        Ok(Self {
+            config: ModelConfig::from_object(&document, Architectures::known()),
+            components: components(&document),
+        })
     }
 }
 

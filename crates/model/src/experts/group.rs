@@ -6,7 +6,7 @@ use longshore_st_format::Shape;
 
 use super::{
     error::ExpertError,
-    name::{ExpertName, is_bias},
+    name::{ExpertName, ExpertNaming, is_bias},
 };
 
 /// Tensors of a checkpoint, with those of experts separate from all others.
@@ -58,12 +58,24 @@ impl Projection {
 ///
 /// [`ExpertError`] if an expert is missing or present twice, or if experts of one layer differ in shape or number.
 pub fn group<'a>(tensors: impl IntoIterator<Item = (&'a str, &'a Shape)>) -> Result<Grouping, ExpertError> {
+    group_by(|name| ExpertName::parse(name), tensors)
+}
+
+/// Groups tensors like [`group`], with names that `naming` parses.
+///
+/// # Errors
+///
+/// The errors of [`group`].
+pub fn group_by<'a>(
+    naming: ExpertNaming,
+    tensors: impl IntoIterator<Item = (&'a str, &'a Shape)>,
+) -> Result<Grouping, ExpertError> {
     let tensors: Vec<_> = tensors.into_iter().collect();
     let mut grouping = Grouping::default();
     let mut singles: BTreeMap<(&str, &str), Vec<(u64, usize)>> = BTreeMap::new();
     let mut fused_biases = Vec::new();
     for (at, &(name, shape)) in tensors.iter().enumerate() {
-        match ExpertName::parse(name) {
+        match naming(name) {
             ExpertName::Single { group, index, rest } => {
                 let index = index.parse().map_err(|_| ExpertError::Index { tensor: name.to_owned() })?;
                 singles.entry((group, rest)).or_default().push((index, at));

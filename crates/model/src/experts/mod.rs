@@ -5,5 +5,5 @@ mod group;
 mod name;
 
 pub use error::ExpertError;
-pub use group::{Grouping, Projection, group};
-pub use name::{ExpertName, is_bias, may_be_transposed};
+pub use group::{Grouping, Projection, group, group_by};
+pub use name::{ExpertName, ExpertNaming, is_bias, may_be_transposed};

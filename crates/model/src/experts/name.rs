@@ -39,6 +39,9 @@ pub enum ExpertName<'a> {
     Other,
 }
 
+/// Function that parses the name of a tensor, such as [`ExpertName::parse`].
+pub type ExpertNaming = for<'a> fn(&'a str) -> ExpertName<'a>;
+
 impl<'a> ExpertName<'a> {
     /// Parses the name of a tensor.
     #[must_use]

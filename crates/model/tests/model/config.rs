@@ -14,7 +14,7 @@ fn the_fixtures() {
     assert_eq!(qwen.architecture.as_deref(), Some("Qwen3MoeForCausalLM"));
     assert_eq!((qwen.layers, qwen.hidden_size, qwen.heads, qwen.kv_heads), (Some(2), Some(128), Some(4), Some(2)));
     assert_eq!((qwen.experts, qwen.experts_per_token), (Some(8), Some(2)));
-    assert_eq!((qwen.context_length, qwen.vocab_size), (Some(256), Some(512)));
+    assert_eq!((qwen.context_length, qwen.vocabulary), (Some(256), Some(512)));
     assert!(qwen.quantization.is_none() && !qwen.experts_are_transposed());
 
     assert_eq!(model("nemotron-h").layers, Some(4), "counted in layers_block_type");
@@ -52,7 +52,7 @@ fn families_with_nested_configurations() {
     );
     assert!(qwen.has_vision && !qwen.has_audio);
     assert_eq!((qwen.hidden_size, qwen.expert_intermediate_size), (Some(2048), Some(512)));
-    assert_eq!(rope(&qwen), r#"{"theta":10000000}"#);
+    assert_eq!(rope(&qwen), r#"{"theta":10000000,"partial":0.25}"#);
     let gemma = check(
         r#"{"model_type": "gemma4", "text_config": {"num_hidden_layers": 30, "num_experts": 128, "top_k_experts": 8,
             "max_position_embeddings": 131072, "head_dim": 256, "rope_parameters": {
@@ -108,7 +108,7 @@ fn families_of_one_level() {
     );
     assert_eq!(
         (deepseek.dense_layers.as_deref(), rope(&deepseek)),
-        (Some(&[0, 1, 2][..]), r#"{"kind":"yarn","factor":40}"#.into())
+        (Some(&[0, 1, 2][..]), r#"{"kind":"yarn","factor":40,"interleaved":true}"#.into())
     );
     let glm = check(
         r#"{"model_type": "chatglm", "num_layers": 40, "seq_length": 131072, "padded_vocab_size": 151552,
@@ -176,7 +176,7 @@ fn rope(config: &ModelConfig) -> String {
 
 #[test]
 fn dense_layers() {
-    let dense = |text: &str| parse(text).dense_layers;
+    let dense = |text: &str| parse(text).dense_layers.clone();
     for (text, expected) in [
         (r#"{"architectures": ["LagunaForCausalLM"]}"#, Some(vec![0])),
         (
@@ -205,7 +205,7 @@ fn rope_in_older_forms() {
         (r#"{"rotary_emb_base": 10000}"#, r#"{"theta":10000}"#),
         (
             r#"{"original_max_position_embeddings": 4096, "rope_scaling": {"type": "longrope", "short_factor": [1.0]}}"#,
-            r#"{"kind":"longrope","original_context":4096}"#,
+            r#"{"kind":"longrope","original_context":4096,"short_factor":[1.0]}"#,
         ),
         (r#"{"rope_parameters": {"rope_type": "default"}}"#, "null"),
         (r#"{"rope_parameters": [1], "rope_scaling": "x", "rope_theta": "y"}"#, "null"),
@@ -224,7 +224,7 @@ fn nested_and_older_names() {
     );
     assert_eq!(config.architecture.as_deref(), Some("wrapper"));
     assert_eq!((config.layers, config.hidden_size, config.experts), (Some(3), Some(16), Some(4)));
-    assert_eq!(config.vocab_size, Some(7), "the outer value stands");
+    assert_eq!(config.vocabulary, Some(7), "the outer value stands");
     assert_eq!(config.tied_embeddings, Some(true));
     assert!(config.experts_are_transposed());
 

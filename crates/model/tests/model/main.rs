@@ -1,5 +1,6 @@
 //! Tests of the public interface on the configurations of many families.
 
 mod config;
+mod facts;
 mod modules;
 mod quantization;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use longshore_manifest::document::{
     BlobEntry, Facts, Import, Loss, Part, Quantization, Role, TensorEntry, TensorTable,
 };
-use longshore_model::ModelConfig;
+use longshore_model::{MAX_CONFIG_BYTES, ModelConfig};
 
 use super::{options::ImportOptions, write::blob::Done};
 use crate::{
@@ -17,6 +17,10 @@ use crate::{
 pub(super) fn table(plan: &Plan, done: &[Done], options: &ImportOptions) -> TensorTable {
     let source = plan.source();
     let mut facts = source.config.as_ref().map_or_else(Facts::default, ModelConfig::facts);
+    facts.add_template(&source.template);
+    if let Some(generation) = source.companions.iter().find(|file| file.name.as_str() == "generation_config.json") {
+        facts.add_generation(&generation.bytes(MAX_CONFIG_BYTES).unwrap_or_default());
+    }
     let component = |member: &Member| Some((member.component()?.to_owned(), member.architecture()?.to_owned()));
     facts.components = source.members.iter().filter_map(component).collect();
     let mut planned = plan.blobs.iter().flat_map(|blob| &blob.tensors);

@@ -1,4 +1,4 @@
-use longshore_model::experts::ExpertError;
+use longshore_model::{Contradiction, experts::ExpertError};
 use longshore_quant::{Scheme, SchemeError};
 use longshore_st_format::LayoutError;
 
@@ -15,6 +15,14 @@ pub enum PlanError {
         member: Option<String>,
         /// The error, which names the tensor.
         source: CodingError,
+    },
+    /// A tensor has another shape than the configuration says.
+    #[error("{}the configuration does not fit the weights", of(member.as_deref()))]
+    Contradiction {
+        /// The component of a pipeline that has the weights, or `draft`. `None` for the model itself.
+        member: Option<String>,
+        /// The member of the configuration and the tensor, with what each says.
+        source: Contradiction,
     },
     /// A scheme was requested for weights that are already quantized.
     #[error("tensor {tensor:?} is quantized already ({found}): quantizing it to {asked} would lose a second time")]
@@ -83,6 +91,7 @@ impl PlanError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Coding { source, .. } => source.hint().map(str::to_owned),
+            Self::Contradiction { .. } => Some("correct config.json, or leave the member out of it".to_owned()),
             Self::Requantize { .. } => Some(
                 "leave out --quantize to store it as it is; --requantize quantizes it again all the same".to_owned(),
             ),

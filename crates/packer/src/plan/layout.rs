@@ -75,6 +75,11 @@ pub(super) fn blobs(
         .map_err(|source| PlanError::Coding { member: member.name().map(str::to_owned), source })?;
     warnings.extend(found);
     notes.extend(remarks);
+    if let Some(config) = &member.config {
+        let shapes = tensors.iter().map(|tensor| (tensor.name.as_str(), &tensor.shape));
+        let member = member.name().map(str::to_owned);
+        config.check_shapes(shapes).map_err(|source| PlanError::Contradiction { member, source })?;
+    }
     let is_ours = member.stored().is_some_and(|stored| stored.is_ours);
     let transposed = !is_ours && member.config.as_ref().is_some_and(ModelConfig::experts_are_transposed);
     let stacks = stack(&tensors, transposed)?;

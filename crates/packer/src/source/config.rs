@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use longshore_model::{MAX_CONFIG_BYTES, ModelConfig, SourceQuantization, keys::QUANTIZATION_FILE};
+use longshore_model::{ConfigError, MAX_CONFIG_BYTES, ModelConfig, SourceQuantization, keys::QUANTIZATION_FILE};
 
 use super::{error::SourceError, walk::Entry};
 use crate::io::small;
@@ -11,6 +11,10 @@ use crate::io::small;
 pub(super) fn read_config(config: &Entry, entries: &[Entry]) -> Result<ModelConfig, SourceError> {
     let mut parsed = ModelConfig::parse(&config.read(MAX_CONFIG_BYTES)?)
         .map_err(|source| SourceError::Config { path: config.path.clone(), source })?;
+    parsed.check().map_err(|source| SourceError::Config {
+        path: config.path.clone(),
+        source: ConfigError::Contradiction { source },
+    })?;
     if let (None, Some(sidecar)) = (&parsed.quantization, entries.iter().find(|entry| entry.name == QUANTIZATION_FILE))
     {
         let bytes = sidecar.read(MAX_CONFIG_BYTES)?;

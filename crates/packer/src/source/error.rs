@@ -279,6 +279,9 @@ impl SourceError {
             )),
             Self::Gguf { .. } => Some("GGUF files are not read: import the model's safetensors checkpoint".to_owned()),
             Self::Adapter { .. } => Some("merge it into its base model, and import the result".to_owned()),
+            Self::Config { source: ConfigError::Contradiction { .. }, .. } => {
+                Some("correct config.json, or leave the member that is wrong out of it".to_owned())
+            }
             Self::NoConfig { below, .. } if !below.is_empty() => {
                 Some(format!("these directories below it have one: {}", list(below)))
             }

@@ -1,5 +1,6 @@
 //! `show NAME`: what a model is.
 
+mod facts;
 mod foreign;
 mod gguf;
 mod stored;
@@ -8,11 +9,14 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use longshore_manifest::{
     Digest, Model, ModelName, Store,
-    document::{BlobEntry, Draft, Facts, Import, Role, Rope, TensorEntry, TensorTable},
+    document::{BlobEntry, Draft, Facts, Import, Role, TensorEntry, TensorTable},
 };
 use serde::Serialize;
 
-use self::stored::{digest, stored_size};
+use self::{
+    facts::what_it_is,
+    stored::{digest, stored_size},
+};
 use super::loss::Lost;
 use crate::{
     args::Show,
@@ -174,38 +178,6 @@ fn schemes(table: &TensorTable) -> Vec<Coding> {
         .collect();
     schemes.sort_by_key(|scheme| std::cmp::Reverse(scheme.bytes));
     schemes
-}
-
-/// The facts beside architecture and parameters, as far as they are known.
-fn what_it_is(facts: &Facts) -> Vec<(&'static str, String)> {
-    let mut lines: Vec<_> =
-        facts.components.iter().map(|(name, class)| ("component", format!("{name}: {class}"))).collect();
-    let with = |first: Option<u64>, others: &[(Option<u64>, &str)]| {
-        let others = others.iter().filter_map(|(number, what)| Some(format!(", {} {what}", (*number)?)));
-        first.map(|number| number.to_string() + &others.collect::<String>())
-    };
-    let Facts { layers, decoder_layers, heads, kv_heads, head_dim, experts, .. } = facts;
-    let numbers = [
-        ("layers", with(*layers, &[(*decoder_layers, "in the decoder")])),
-        ("hidden size", with(facts.hidden_size, &[(facts.intermediate_size, "within a feed-forward block")])),
-        ("heads", with(*heads, &[(*kv_heads, "for keys and values"), (*head_dim, "elements each")])),
-        ("experts", with(*experts, &[(facts.experts_per_token, "for each token"), (facts.shared_experts, "shared")])),
-        ("context", facts.context_length.map(|tokens| format!("{tokens} tokens"))),
-        ("rope", facts.rope.as_ref().map(rope)),
-        ("vocabulary", facts.vocabulary.map(|tokens| format!("{tokens} tokens"))),
-    ];
-    lines.extend(numbers.into_iter().filter_map(|(key, value)| Some((key, value?))));
-    lines
-}
-
-fn rope(rope: &Rope) -> String {
-    let mut parts = Vec::new();
-    parts.extend(rope.theta.as_ref().map(|theta| format!("theta {theta}")));
-    parts.extend(rope.local_theta.as_ref().map(|theta| format!("theta {theta} in local attention")));
-    parts.extend(rope.kind.clone());
-    parts.extend(rope.factor.as_ref().map(|factor| format!("factor {factor}")));
-    parts.extend(rope.original_context.map(|tokens| format!("from {tokens} tokens")));
-    parts.join(", ")
 }
 
 fn imported(import: &Import) -> String {

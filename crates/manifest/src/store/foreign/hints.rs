@@ -85,7 +85,11 @@ fn of_modules(quantization: &SourceQuantization) -> HashMap<String, WeightCoding
 pub(in crate::store) fn facts(store: &Store, manifest: &Manifest) -> Facts {
     let files = Files::of(store, manifest);
     if let Some(own) = files.config("config.json") {
-        return Facts { architecture: own.architecture, model_type: own.model_type, ..Facts::default() };
+        return Facts {
+            architecture: own.architecture.clone(),
+            model_type: own.model_type.clone(),
+            ..Facts::default()
+        };
     }
     let Some(bytes) = files.bytes("model_index.json") else { return Facts::default() };
     let Ok(index) = PipelineIndex::parse(&bytes) else { return Facts::default() };
