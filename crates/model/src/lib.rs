@@ -38,6 +38,7 @@ pub use config::{
     model::ModelConfig,
     pipeline::{PipelineComponent, PipelineIndex},
     quantization::{QuantizationMethod, SourceQuantization, WeightCoding, WeightGroup},
+    widths::Widths,
 };
 pub use facts::{Facts, Rope};
 pub use runtime::{fields::Runtime, template::ChatTemplate};

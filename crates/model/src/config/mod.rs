@@ -8,3 +8,4 @@ mod order;
 pub(crate) mod pipeline;
 pub(crate) mod quantization;
 mod rope;
+pub(crate) mod widths;

@@ -12,6 +12,7 @@ use super::{
     },
     quantization::SourceQuantization,
     rope,
+    widths::Widths,
 };
 
 use crate::{
@@ -60,6 +61,8 @@ pub struct ModelConfig {
     pub intermediate_size: Option<u64>,
     /// Elements between the two projections of one routed expert.
     pub expert_intermediate_size: Option<u64>,
+    /// Every size that rows of a weight may have.
+    pub widths: Widths,
     /// Number of query heads per layer.
     pub heads: Option<u64>,
     /// Number of key and value heads per layer.
@@ -144,6 +147,7 @@ impl ModelConfig {
             hidden_size: number(HIDDEN),
             intermediate_size: number(INTERMEDIATE),
             expert_intermediate_size: number(EXPERT_INTERMEDIATE),
+            widths: Widths::of(&levels),
             heads: number(HEADS),
             kv_heads: number(KV_HEADS),
             head_dim: number(HEAD_DIM),

@@ -11,7 +11,7 @@ use longshore_st_format::{Dtype, Shape};
 
 use super::{
     error::{CodingError, ORIGINAL},
-    extents,
+    extents::{self, Extents},
     kind::Coding,
 };
 use crate::{
@@ -163,15 +163,15 @@ impl Found<'_, '_> {
         scheme: Scheme,
         [columns, groups]: [u64; 2],
     ) -> Result<(), CodingError> {
-        let known = extents::columns(self.files, module);
-        if known.is_empty() || known.iter().any(|known| known.columns == columns) {
+        let extents = Extents::of(self.files, module);
+        if extents.allow(columns) {
             return Ok(());
         }
         let (bits, group) = (scheme.bits(), scheme.group_size());
         let per_group = u64::from(bits) * u64::from(group);
         let other = extents::affine(per_group).find_map(|other| {
             let columns = groups.checked_mul(u64::from(other.group_size()))?;
-            Some((other, known.iter().find(|known| known.columns == columns)?))
+            Some((other, extents.names(columns)?))
         });
         let Some((other, known)) = other else { return Ok(()) };
         let problem = format!(
@@ -223,10 +223,7 @@ pub(super) fn affine(
         .and_then(|group| u32::try_from(group).ok())
         .map(|group| Scheme::affine(u8::try_from(bits).unwrap_or(u8::MAX), group));
     match scheme {
-        Some(Ok(scheme)) => {
-            found.agrees(packing, module, scheme, [columns, groups])?;
-            Ok(scheme)
-        }
+        Some(Ok(scheme)) => Ok(scheme),
         Some(Err(error)) => Err(CodingError::Packing {
             tensor: found.tensor.name.clone(),
             dtype: found.tensor.dtype,

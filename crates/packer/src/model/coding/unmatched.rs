@@ -7,7 +7,7 @@ use longshore_quant::Scheme;
 
 use super::{
     error::CodingError,
-    extents,
+    extents::{self, Extents},
     files::Files,
     kind::{Coding, PackedLayout},
 };
@@ -68,8 +68,8 @@ fn other_coding(files: &Files<'_>, tensor: &ModelTensor, used: Scheme, said: &We
     let columns = tensor.shape.dims().last().copied()?;
     let groups = columns / u64::from(used.group_size());
     let module = tensor.name.strip_suffix(".weight").unwrap_or(&tensor.name);
-    let known = extents::columns(files, module);
-    let is_known = |columns: u64| known.iter().any(|known| known.columns == columns);
+    let known = Extents::of(files, module);
+    let is_known = |columns: u64| known.names(columns).is_some();
     extents::affine(per_group).find(|other| {
         let is_said = said.bits.is_none_or(|bits| bits == u32::from(other.bits()))
             && said.group_size.is_none_or(|group| group == other.group_size());

@@ -146,6 +146,97 @@ fn sizes_that_speak_against_the_numbers() {
     imported.has("model.layers.0.self_attn.q_proj.weight", &[256, 256], &other.values);
 }
 
+/// Shared experts are several experts wide, and the matrices beside them say so in every form.
+#[test]
+fn shared_experts() {
+    let sizes = r#""hidden_size": 128, "intermediate_size": 512, "moe_intermediate_size": 128"#;
+    let gptq = r#""quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": true}"#;
+    let awq = r#""quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemm"}"#;
+    let mlp = "model.layers.1.mlp.shared_experts";
+    let (up, down) =
+        (Matrix::in_groups(1, [256, 128], 4, Some(8), 128), Matrix::in_groups(2, [128, 256], 4, Some(8), 128));
+    for count in [r#", "n_shared_experts": 2"#, r#", "shared_expert_intermediate_size": 256"#, ""] {
+        let of = |config: &str| Checkpoint::with_config(&format!("{sizes}{count}, {config}"));
+        let add = |matrix: &Matrix, to, name: &str, is_awq| {
+            let module = format!("{mlp}.{name}");
+            if is_awq {
+                matrix.awq(to, &module, f16_bytes, Dtype::F16)
+            } else {
+                matrix.gptq(to, &module, 1, f16_bytes, Dtype::F16)
+            }
+        };
+        for (config, is_awq) in [(gptq, false), (awq, true)] {
+            let both = add(&down, add(&up, of(config), "up_proj", is_awq), "down_proj", is_awq).import();
+            both.has(&format!("{mlp}.down_proj.weight"), &[128, 256], &down.values());
+            both.has(&format!("{mlp}.up_proj.weight"), &[256, 128], &up.values());
+            // Without the matrix beside it, a stated size has to allow it. The words of AWQ need none.
+            if is_awq || !count.is_empty() {
+                let alone = add(&down, of(config), "down_proj", is_awq).import();
+                alone.has(&format!("{mlp}.down_proj.weight"), &[128, 256], &down.values());
+            }
+        }
+    }
+    // The matrix beside it speaks against the numbers as well.
+    let eight = Matrix::in_groups(2, [128, 256], 8, Some(128), 64);
+    let config = Checkpoint::with_config(&format!("{sizes}, {gptq}"));
+    let beside = up.gptq(config, &format!("{mlp}.up_proj"), 1, f16_bytes, Dtype::F16);
+    let lied = eight.gptq(beside, &format!("{mlp}.down_proj"), 1, f16_bytes, Dtype::F16).refusal();
+    assert!(lied.contains("qzeros"), "{lied}");
+}
+
+/// Matrices of attention, routing and states, whose configuration lies about bits and groups alike.
+#[test]
+fn sizes_of_every_module() {
+    let (wide, narrow) = (Affine::new(1, &[128, 256], 8, 64), Affine::new(2, &[64, 128], 8, 64));
+    let four = |rows: u64| Affine::new(3, &[rows, 128], 4, 128);
+    let sizes = |more: &str| {
+        let config = format!(r#""hidden_size": 128{more}, "quantization": {{"bits": 4, "group_size": 128}}"#);
+        Checkpoint::with_config(&config)
+    };
+    let heads = r#", "num_attention_heads": 4, "head_dim": 64"#;
+    let values = r#", "num_attention_heads": 4, "head_dim": 192, "v_head_dim": 64"#;
+    let linear = r#", "linear_num_value_heads": 4, "linear_value_head_dim": 64"#;
+    let layer = "model.layers.0";
+    for (matrix, more, name, words) in [
+        (&wide, heads, "self_attn.o_proj", "num_attention_heads times"),
+        (&wide, values, "self_attn.o_proj", "num_attention_heads times"),
+        (&wide, heads, "self_attn.out_proj", "num_attention_heads times"),
+        (&wide, linear, "linear_attn.out_proj", "linear_num_value_heads times"),
+        (&narrow, "", "self_attn.qkv_proj", "hidden_size is 128"),
+        (&narrow, "", "mlp.gate", "hidden_size is 128"),
+        (&narrow, "", "mlp.router", "hidden_size is 128"),
+        (&narrow, "", "mlp.shared_expert_gate", "hidden_size is 128"),
+        (&narrow, "", "linear_attn.in_proj_qkvz", "hidden_size is 128"),
+        (&narrow, "", "mixer.in_proj", "hidden_size is 128"),
+    ] {
+        let refusal = matrix.add(sizes(more), &format!("{layer}.{name}"), Dtype::F16).refusal();
+        assert!(refusal.contains(words) && refusal.contains("8 bits in groups of 64"), "{name}: {refusal}");
+    }
+    let beside = |to: Checkpoint, list: &[(&str, u64)]| {
+        list.iter().fold(to, |to, (name, rows)| four(*rows).add(to, &format!("{layer}.self_attn.{name}"), Dtype::F16))
+    };
+    let output = format!("{layer}.self_attn.o_proj");
+    let refused = wide.add(beside(sizes(""), &[("q_proj", 256), ("v_proj", 64)]), &output, Dtype::F16).refusal();
+    assert!(refused.contains("self_attn.q_proj\" has 256 rows"), "{refused}");
+    // What the facts leave open is as the configuration says: gates beside queries, longer values, latent attention,
+    // heads of more than one size, and numbers of which some are missing.
+    let long = Affine::new(1, &[128, 512], 4, 128);
+    let global = r#", "num_attention_heads": 4, "head_dim": 64, "global_head_dim": 128"#;
+    let gated = r#", "num_attention_heads": 4, "head_dim": 128"#;
+    for (more, list) in [
+        (gated, &[("q_proj", 1024), ("v_proj", 64)][..]),
+        ("", &[("q_proj", 1024), ("v_proj", 64)]),
+        ("", &[("q_proj", 256), ("v_proj", 512)]),
+        ("", &[("q_proj", 256)]),
+        (global, &[("q_proj", 512), ("k_proj", 64), ("v_proj", 64)]),
+        (r#", "head_dim": 64"#, &[]),
+        (r#", "num_attention_heads": 4"#, &[]),
+    ] {
+        let imported = long.add(beside(sizes(more), list), &output, Dtype::F16).import();
+        imported.has(&format!("{output}.weight"), &[128, 512], &long.values);
+    }
+}
+
 /// Groups of compressed-tensors, chosen by name, by pattern and by class.
 #[test]
 fn targets() {
