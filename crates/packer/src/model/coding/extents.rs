@@ -6,7 +6,10 @@
 use longshore_model::{ModelConfig, modules::without_wrappers};
 use longshore_quant::Scheme;
 
-use super::files::Files;
+use super::{
+    error::CodingError,
+    files::{Files, Found},
+};
 
 /// Bits and group sizes of affine schemes.
 const BITS: [u8; 6] = [2, 3, 4, 5, 6, 8];
@@ -162,6 +165,38 @@ impl Beside<'_, '_> {
             found.add("linear_num_value_heads times linear_value_head_dim", config.widths.linear_output);
         }
         found
+    }
+}
+
+impl Found<'_, '_> {
+    /// Refuses a row of `columns` codes of a scheme if other tensors or the configuration's sizes say that rows are
+    /// longer or shorter, and another scheme would have as many bits in a row and give that length.
+    pub(super) fn agrees(
+        &self,
+        packing: &'static str,
+        module: &str,
+        scheme: Scheme,
+        [columns, groups]: [u64; 2],
+    ) -> Result<(), CodingError> {
+        let extents = Extents::of(self.files, module);
+        if extents.allow(columns) {
+            return Ok(());
+        }
+        let (bits, group) = (scheme.bits(), scheme.group_size());
+        let per_group = u64::from(bits) * u64::from(group);
+        let other = affine(per_group).find_map(|other| {
+            let columns = groups.checked_mul(u64::from(other.group_size()))?;
+            Some((other, extents.names(columns)?))
+        });
+        let Some((other, known)) = other else { return Ok(()) };
+        let problem = format!(
+            "config.json says {bits} bits in groups of {group}, which makes {columns} columns of its words, but {}, as {} \
+             bits in groups of {} would make",
+            known.reason,
+            other.bits(),
+            other.group_size()
+        );
+        Err(self.problem(packing, problem))
     }
 }
 

@@ -11,7 +11,6 @@ use longshore_st_format::{Dtype, Shape};
 
 use super::{
     error::{CodingError, ORIGINAL},
-    extents::{self, Extents},
     kind::Coding,
 };
 use crate::{
@@ -152,36 +151,6 @@ impl Found<'_, '_> {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Refuses a row of `columns` codes of a scheme if other tensors or the configuration's sizes say that rows are
-    /// longer or shorter, and another scheme would have as many bits in a row and give that length.
-    pub(super) fn agrees(
-        &self,
-        packing: &'static str,
-        module: &str,
-        scheme: Scheme,
-        [columns, groups]: [u64; 2],
-    ) -> Result<(), CodingError> {
-        let extents = Extents::of(self.files, module);
-        if extents.allow(columns) {
-            return Ok(());
-        }
-        let (bits, group) = (scheme.bits(), scheme.group_size());
-        let per_group = u64::from(bits) * u64::from(group);
-        let other = extents::affine(per_group).find_map(|other| {
-            let columns = groups.checked_mul(u64::from(other.group_size()))?;
-            Some((other, extents.names(columns)?))
-        });
-        let Some((other, known)) = other else { return Ok(()) };
-        let problem = format!(
-            "config.json says {bits} bits in groups of {group}, which makes {columns} columns of its words, but {}, as {} \
-             bits in groups of {} would make",
-            known.reason,
-            other.bits(),
-            other.group_size()
-        );
-        Err(self.problem(packing, problem))
     }
 
     /// Creates the model's tensor of shape `[outer…, columns]`. Its weight is this tensor of codes; `parts` has the
