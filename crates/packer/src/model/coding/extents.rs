@@ -169,6 +169,27 @@ impl Beside<'_, '_> {
 }
 
 impl Found<'_, '_> {
+    /// Refuses a shape that differs from the one that a tensor beside the weight states. Returns whether there is one.
+    pub(super) fn has_stated_shape(
+        &self,
+        packing: &'static str,
+        module: &str,
+        outer: &[u64],
+        columns: u64,
+    ) -> Result<bool, CodingError> {
+        let name = format!("{module}.weight_shape");
+        let stated = self.files.find(&name).and_then(|at| self.files.stated_shapes.get(&at));
+        let Some(stated) = stated else { return Ok(false) };
+        let dims: Vec<u64> = outer.iter().copied().chain([columns]).collect();
+        let is_equal = |(stated, dim): (&i64, &u64)| u64::try_from(*stated).is_ok_and(|stated| stated == *dim);
+        if stated.len() == dims.len() && stated.iter().zip(&dims).all(is_equal) {
+            return Ok(true);
+        }
+        let problem =
+            format!("its words have the shape {dims:?} by the numbers of config.json, but {name:?} is {stated:?}");
+        Err(self.problem(packing, problem))
+    }
+
     /// Refuses a row of `columns` codes of a scheme if other tensors or the configuration's sizes say that rows are
     /// longer or shorter, and another scheme would have as many bits in a row and give that length.
     pub(super) fn agrees(

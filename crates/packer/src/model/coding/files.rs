@@ -26,6 +26,8 @@ pub(super) struct Files<'s> {
     pub(super) names: HashMap<&'s str, usize>,
     /// Indices of the scale tensors whose elements are all powers of two.
     pub(super) exact_scales: &'s HashSet<usize>,
+    /// The values of the tensors called `weight_shape`, by their indices.
+    pub(super) stated_shapes: &'s HashMap<usize, Vec<i64>>,
     pub(super) config: Option<&'s ModelConfig>,
     pub(super) quantization: Option<&'s SourceQuantization>,
     /// The quantization that the configuration has for each module.

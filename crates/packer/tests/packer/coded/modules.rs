@@ -237,6 +237,31 @@ fn sizes_of_every_module() {
     }
 }
 
+/// A packed weight says its shape in a tensor of its own.
+#[test]
+fn stated_shapes() {
+    let with = |dtype: Dtype, shape: Vec<u8>| {
+        let config = r#""quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": {"group_0": {"targets": ["Linear"], "weights": {"num_bits": 4, "type": "int", "symmetric": true, "strategy": "group", "group_size": 128}}}}"#;
+        Checkpoint::with_config(config)
+            .zeros("m.o_proj.weight_packed", Dtype::I32, &[4, 64])
+            .add("m.o_proj.weight_scale", Dtype::BF16, &[4, 4], bf16_bytes(&short_floats(2, 16)))
+            .add("m.o_proj.weight_shape", dtype, &[2], shape)
+    };
+    let long = |shape: [i64; 2]| shape.iter().flat_map(|each| each.to_le_bytes()).collect::<Vec<u8>>();
+    let short = |shape: [i32; 2]| shape.iter().flat_map(|each| each.to_le_bytes()).collect::<Vec<u8>>();
+    for right in [with(Dtype::I64, long([4, 512])), with(Dtype::I32, short([4, 512]))] {
+        assert_eq!(right.import().scheme("m.o_proj.weight"), "int4-g128");
+    }
+    for (wrong, words) in [
+        (with(Dtype::I64, long([4, 256])), "[4, 256]"),
+        (with(Dtype::I32, short([4, 256])), "[4, 256]"),
+        (with(Dtype::I64, long([-1, 7])), "[-1, 7]"),
+    ] {
+        let refusal = wrong.refusal();
+        assert!(refusal.contains(words) && refusal.contains("[4, 512]"), "{refusal}");
+    }
+}
+
 /// Groups of compressed-tensors, chosen by name, by pattern and by class.
 #[test]
 fn targets() {
