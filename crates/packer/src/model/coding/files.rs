@@ -149,7 +149,7 @@ impl Found<'_, '_> {
     pub(super) fn is_described(&self, packing: &'static str, module: &str) -> Result<(), CodingError> {
         match &self.files.modules {
             Some(modules) if modules.of(module).is_none() => {
-                Err(self.problem(packing, "config.json says that its module is not quantized".to_owned()))
+                Err(self.problem(packing, "by config.json, its module is not quantized".to_owned()))
             }
             _ => Ok(()),
         }

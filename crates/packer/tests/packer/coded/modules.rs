@@ -305,6 +305,11 @@ fn targets() {
     // The first pattern that matches counts.
     let two = config(&[group(r#""re:.*up""#, 8, 32), group(r#""re:.*""#, 4, 64)]);
     assert_eq!(add(Checkpoint::with_config(&two), "m.up", 8, 32).import().scheme("m.up.weight"), "int8-g32");
+    // A weight that is packed, and that none of several groups covers.
+    let apart = config(&[group(r#""re:.*up""#, 8, 32), group(r#""re:.*down""#, 4, 64)]);
+    let both = add(add(Checkpoint::with_config(&apart), "m.up", 8, 32), "m.down", 4, 64);
+    let refusal = add(both, "m.other", 4, 64).refusal();
+    assert!(refusal.contains("\"m.other.weight_packed\"") && refusal.contains("not quantized"), "{refusal}");
     // A target that fits no module, and a weight that it may mean.
     let lost = config(&[group(r#""re:.*down""#, 8, 64), group(r#""Linear""#, 4, 128)]);
     let refusal = add(Checkpoint::with_config(&lost), "m.out", 8, 64).refusal();
