@@ -52,13 +52,15 @@ pub(super) fn check(files: &Files<'_>, found: &[ModelTensor]) -> Result<Vec<Stri
     }])
 }
 
-/// Returns a note about names that only exclude modules and fit none.
+/// Returns a note about names that fit no module and set no coding: those of excluded modules, and empty descriptions.
 pub(super) fn idle(files: &Files<'_>) -> Option<String> {
     let idle = files.modules.as_ref()?.idle();
     let (first, count) = (idle.first()?, idle.len());
     Some(match count {
-        1 => format!("config.json excludes {first:?} from quantization, which fits no module"),
-        _ => format!("config.json excludes {count} names from quantization that fit no module, {first:?} first"),
+        1 => format!("config.json's quantization names {first:?}, which fits no module and sets no coding"),
+        _ => format!(
+            "config.json's quantization has {count} names that fit no module and set no coding, {first:?} first"
+        ),
     })
 }
 
