@@ -34,7 +34,7 @@ pub(crate) fn report(error: clap::Error) -> ExitCode {
     ExitCode::from(FAILED)
 }
 
-/// What `--color` says where the arguments as a whole say nothing: the last that is a choice.
+/// The last valid value of `--color` among the arguments, for when they cannot be parsed as a whole.
 fn colour() -> Color {
     let args: Vec<_> = env::args_os().skip(1).take_while(|arg| arg != "--").collect();
     let mut values = args.iter().enumerate().rev().filter_map(|(at, arg)| match arg.to_str()? {

@@ -40,6 +40,7 @@ pub use config::{
     model::ModelConfig,
     pipeline::{PipelineComponent, PipelineIndex},
     quantization::{QuantizationMethod, SourceQuantization, WeightCoding, WeightGroup},
+    widths::Widths,
 };
 pub use facts::{
     Attention, Audio, Contradiction, Facts, LatentAttention, LinearAttention, Multipliers, Norm, PerLayer, Rope,

@@ -44,7 +44,7 @@ struct Bad {
     not_repaired: Option<String>,
     #[serde(skip)]
     hint: Option<String>,
-    /// What the machine did not do, so that nothing is known about the bytes.
+    /// Problems of the machine, such as a failing disk, that leave the state of a blob unknown.
     #[serde(skip)]
     failure: Option<String>,
 }

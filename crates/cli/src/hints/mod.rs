@@ -118,7 +118,7 @@ fn of_export(error: &ExportError) -> Option<String> {
 
 fn of_gc(error: &GcError) -> Option<String> {
     match error {
-        // What the disk does not read today may be whole.
+        // The manifest may be whole: the disk did not read it.
         GcError::Unreadable { source, .. } if is_of_machine(source) => {
             Some("nothing is deleted as long as it cannot be read; longshore verify reads everything".into())
         }

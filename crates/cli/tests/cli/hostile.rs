@@ -234,7 +234,7 @@ fn nothing_is_wider_than_can_be_read() {
         assert!(text.contains(" characters)…"), "{args:?}: {text}");
     }
     assert_eq!(document(&sandbox, &["list"])["models"][0]["architecture"], word);
-    // Of a long path that was typed the end is seen, and what is wrong with it.
+    // A long path keeps its end, and the message keeps its reason.
     let path = "d/".repeat(1500) + "here";
     let text = run(&sandbox, 1, ["inspect", &path]);
     assert!(text.lines().next().unwrap().contains("d/d/here"), "{text}");

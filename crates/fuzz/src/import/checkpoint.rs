@@ -73,8 +73,7 @@ impl Checkpoint {
             }
             overrides.push((name, numbers));
         }
-        let global =
-            if choices.rarely() { lie(form, global, &overrides, &weights, &mut said, choices) } else { global };
+        let global = if choices.rarely() { lie(form, &overrides, &weights, &mut said, choices) } else { global };
         let mut config = json!({"architectures": [architecture(form)]});
         let members = config.as_object_mut().expect("it is an object");
         if choices.rarely() {
@@ -156,7 +155,6 @@ fn numbers(form: Form, choices: &mut Choices<'_>) -> Numbers {
 /// Changes the numbers for all modules that are not described on their own.
 fn lie(
     form: Form,
-    global: Numbers,
     overrides: &[(String, Numbers)],
     weights: &[Weight],
     said: &mut [Numbers],

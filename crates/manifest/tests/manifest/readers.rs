@@ -45,8 +45,7 @@ fn no_read_fails_while_its_name_is_replaced() {
         };
         let collect = || {
             while !done.load(Ordering::Relaxed) {
-                let mut options = GcOptions::default();
-                options.grace = std::time::Duration::ZERO;
+                let options = GcOptions { grace: std::time::Duration::ZERO, ..GcOptions::default() };
                 store.gc(&options, &Silent).expect("nothing is in its way");
             }
         };

@@ -8,3 +8,4 @@ mod order;
 pub(crate) mod pipeline;
 pub(crate) mod quantization;
 pub(crate) mod reader;
+pub(crate) mod widths;

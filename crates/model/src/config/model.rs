@@ -10,6 +10,7 @@ use super::{
     keys::{AUDIO, DTYPE, STATED_LAYERS, VISION},
     quantization::SourceQuantization,
     reader::{ConfigReader, Source},
+    widths::Widths,
 };
 use crate::{
     architecture::{self, Architecture, Architectures, row::read_facts},
@@ -48,6 +49,8 @@ pub struct ModelConfig {
     pub stated_layers: Option<u64>,
     /// Whether fused expert weights are stored as `[experts, in, out]`.
     is_transposed: bool,
+    /// Every size that rows of a weight may have.
+    pub widths: Widths,
     /// Whether the model takes pictures: `config.json` has a `vision_config`, or its `has_vision` is true.
     pub has_vision: bool,
     /// Whether the model takes sound: `config.json` has an `audio_config` or a `sound_config`.
@@ -117,6 +120,7 @@ impl ModelConfig {
             text_model_type,
             class_name,
             stated_layers: levels.iter().find_map(|level| level.get(STATED_LAYERS)?.as_u64()),
+            widths: Widths::of(&levels),
             is_transposed,
             has_vision: has(VISION) || says("has_vision"),
             has_audio: has(AUDIO),

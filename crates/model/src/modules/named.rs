@@ -32,6 +32,9 @@ pub struct NamedModules<'q> {
     own: HashMap<String, Named<'q>>,
     /// Plain names of modules that are not quantized, without wrappers.
     exempt: HashSet<String>,
+    /// Whether modules that nothing describes have the coding of all. With several groups, each with names or patterns of
+    /// its own, none of them is the coding of a module that no target covers.
+    covers_rest: bool,
     unmatched: Vec<Unmatched<'q>>,
     idle: Vec<&'q str>,
 }
@@ -68,6 +71,7 @@ impl<'q> NamedModules<'q> {
         let mut named = Self {
             quantization,
             own: HashMap::new(),
+            covers_rest: covers_rest(quantization),
             exempt: quantization.skipped.iter().map(|name| without_wrappers(name)).collect(),
             unmatched: Vec::new(),
             idle: Vec::new(),
@@ -79,13 +83,14 @@ impl<'q> NamedModules<'q> {
         Ok(named)
     }
 
-    /// Returns the coding of the weight of `module`, or `None` if the description excludes the module.
+    /// Returns the coding of the weight of `module`, or `None` if the description excludes the module, or has several
+    /// groups of modules none of which covers it.
     #[must_use]
     pub fn of(&self, module: &str) -> Option<&'q WeightCoding> {
         match self.own.get(module) {
             Some(named) => named.coding,
             None if !self.exempt.is_empty() && self.exempt.contains(&without_wrappers(module)) => None,
-            None => Some(&self.quantization.weights),
+            None => Some(&self.quantization.weights).filter(|_| self.covers_rest),
         }
     }
 
@@ -228,6 +233,11 @@ impl<'q> NamedModules<'q> {
             None => self.idle.push(name),
         }
     }
+}
+
+fn covers_rest(quantization: &SourceQuantization) -> bool {
+    let mut targets = quantization.groups.values().flat_map(|group| &group.targets);
+    quantization.groups.len() < 2 || targets.any(|target| is_class(target))
 }
 
 /// Whether a target of compressed-tensors is the class of modules, such as `Linear`, rather than the name of one.

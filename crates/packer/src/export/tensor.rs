@@ -234,7 +234,7 @@ mod tests {
         let odd = Pick { run: 2, period: 4, first: 2 };
         assert_eq!(picked(odd, 0..6), [2..4, 6..8, 10..12]);
         assert_eq!(picked(odd, 1..3), [3..4, 6..7]);
-        assert_eq!(picked(Pick { first: 0, ..odd }, 2..3), [4..5]);
+        assert!(runs(Pick { first: 0, ..odd }, 2..3).eq(std::iter::once(4..5)));
         assert_eq!(picked(odd, 3..3), [0..0; 0]);
     }
 

@@ -16,7 +16,7 @@
 //! without a change.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -48,6 +48,8 @@ pub(crate) enum Contents {
     Checkpoint {
         /// Indices, among the model's tensors, of scales of 8-bit floats whose elements are all powers of two.
         exact_scales: HashSet<usize>,
+        /// The values of `weight_shape`: the shape that a packed weight has, by the index of that tensor.
+        stated_shapes: HashMap<usize, Vec<i64>>,
     },
     /// The blobs of a store. The table of the stored model tells how values are coded.
     Stored(Arc<Stored>),

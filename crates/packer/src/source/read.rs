@@ -203,5 +203,7 @@ fn join(files: Vec<(Shard, Header)>, index: Option<&ShardIndex>) -> Result<Inven
     let warnings = warnings.into_iter().collect();
     let shards: Vec<Shard> = files.into_iter().map(|(shard, _)| shard).collect();
     let exact_scales = scales::powers_of_two(&tensors, &shards)?;
-    Ok(Inventory { shards, tensors, metadata, index: None, warnings, contents: Contents::Checkpoint { exact_scales } })
+    let stated_shapes = scales::stated_shapes(&tensors, &shards)?;
+    let contents = Contents::Checkpoint { exact_scales, stated_shapes };
+    Ok(Inventory { shards, tensors, metadata, index: None, warnings, contents })
 }

@@ -1,4 +1,4 @@
-//! Recognition of scales that are powers of two.
+//! Small tensors whose values are read before an import is planned: scales that may be powers of two, and shapes.
 
 use std::collections::{HashMap, HashSet, hash_map::Entry};
 
@@ -12,9 +12,11 @@ use crate::{
 
 /// Number of bytes of scales that are read at a time.
 const CHUNK: usize = 1 << 20;
+/// Largest number of axes of a stated shape.
+const MAX_AXES: usize = 8;
 
 /// Indices of the scales of 8-bit floats whose elements are all powers of two from 2^-127 to 2^127. Reads the scales.
-/// They are the only data that is read before an import is planned, about a thousandth of the weights.
+/// They are about a thousandth of the weights.
 pub(crate) fn powers_of_two(tensors: &[SourceTensor], shards: &[Shard]) -> Result<HashSet<usize>, SourceError> {
     let weights = tensors.iter().filter(|tensor| tensor.dtype == Dtype::F8E4M3);
     let names: HashSet<String> = weights.flat_map(|tensor| form::fp8_scales(&tensor.name)).collect();
@@ -39,6 +41,40 @@ pub(crate) fn powers_of_two(tensors: &[SourceTensor], shards: &[Shard]) -> Resul
         if holds {
             found.insert(at);
         }
+    }
+    Ok(found)
+}
+
+/// The values of the tensors called `weight_shape` beside packed weights, by the index of the tensor. Each has a few
+/// bytes.
+pub(crate) fn stated_shapes(
+    tensors: &[SourceTensor],
+    shards: &[Shard],
+) -> Result<HashMap<usize, Vec<i64>>, SourceError> {
+    let mut files: HashMap<usize, Box<dyn OpenData>> = HashMap::new();
+    let mut found = HashMap::new();
+    let is_shape = |tensor: &SourceTensor| {
+        tensor.name.ends_with(".weight_shape")
+            && matches!(tensor.dtype, Dtype::I32 | Dtype::I64)
+            && tensor.shape.elements().is_some_and(|count| count <= MAX_AXES as u64)
+    };
+    for (at, tensor) in tensors.iter().enumerate().filter(|(_, tensor)| is_shape(tensor)) {
+        let fail = |source| SourceError::Io { path: shards[tensor.shard].path.clone(), source };
+        let file = match files.entry(tensor.shard) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(closed) => closed.insert(shards[tensor.shard].data.open().map_err(fail)?),
+        };
+        let mut buffer = [0; 8 * MAX_AXES];
+        let len = usize::try_from(tensor.range.end - tensor.range.start).unwrap_or(usize::MAX).min(buffer.len());
+        file.read_exact_at(&mut buffer[..len], tensor.range.start).map_err(fail)?;
+        let values = if tensor.dtype == Dtype::I64 {
+            let each = buffer[..len].chunks_exact(8);
+            each.map(|bytes| i64::from_le_bytes(bytes.try_into().expect("chunks of this length"))).collect()
+        } else {
+            let each = buffer[..len].chunks_exact(4);
+            each.map(|bytes| i32::from_le_bytes(bytes.try_into().expect("chunks of this length")).into()).collect()
+        };
+        found.insert(at, values);
     }
     Ok(found)
 }

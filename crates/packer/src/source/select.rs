@@ -46,7 +46,8 @@ pub(super) fn select(
         let indexes = names().filter(|name| index_variant_of(stem, name).is_some());
         for name in indexes.clone().filter(|_| !plain.is_empty()) {
             let Some(entry) = top_level().find(|entry| entry.name == *name) else { continue };
-            let index = read_index(entry)?;
+            // One that cannot be read is left out with a warning, as it is not the index of these files.
+            let Ok(index) = read_index(entry) else { continue };
             if !index.is_empty() && index.shards().all(|file| plain.iter().any(|name| name == file)) {
                 return Ok(Selection::Indexed { name: name.clone(), index });
             }

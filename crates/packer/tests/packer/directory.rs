@@ -289,8 +289,7 @@ fn a_blob_that_is_cut_short_meanwhile_is_to_blame() {
     let target = Dir::new();
     let store = stored(&target, "int4");
     let progress = CutBlobs(&store);
-    let mut options = ExportOptions::default();
-    options.dequantize = Some(longshore_quant::FloatType::BF16);
+    let options = ExportOptions { dequantize: Some(longshore_quant::FloatType::BF16), ..ExportOptions::default() };
     let error = export(&store, &read(&store, "m"), &target.join("out"), &options, &progress).expect_err("it is short");
     let ExportError::Read { path, source, .. } = &error else { panic!("{}", chain(&error)) };
     assert!(path.starts_with(store.root().join("blobs")), "{}", path.display());

@@ -27,7 +27,7 @@ pub(super) struct Report {
     /// Verified blobs of the last load; absent where the device does not count them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) verified: Option<Verified>,
-    /// Of the blobs, what was read rather than mapped; absent where all were mapped.
+    /// Bytes of the blobs that were read into memory instead of mapped; absent if all were mapped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) read_bytes: Option<u64>,
     /// Bytes of memory for what was cut into pieces or converted; absent where nothing was.

@@ -11,7 +11,6 @@ use longshore_st_format::{Dtype, Shape};
 
 use super::{
     error::{CodingError, ORIGINAL},
-    extents,
     kind::Coding,
 };
 use crate::{
@@ -27,6 +26,8 @@ pub(super) struct Files<'s> {
     pub(super) names: HashMap<&'s str, usize>,
     /// Indices of the scale tensors whose elements are all powers of two.
     pub(super) exact_scales: &'s HashSet<usize>,
+    /// The values of the tensors called `weight_shape`, by their indices.
+    pub(super) stated_shapes: &'s HashMap<usize, Vec<i64>>,
     pub(super) config: Option<&'s ModelConfig>,
     pub(super) quantization: Option<&'s SourceQuantization>,
     /// The quantization that the configuration has for each module.
@@ -148,40 +149,10 @@ impl Found<'_, '_> {
     pub(super) fn is_described(&self, packing: &'static str, module: &str) -> Result<(), CodingError> {
         match &self.files.modules {
             Some(modules) if modules.of(module).is_none() => {
-                Err(self.problem(packing, "config.json says that its module is not quantized".to_owned()))
+                Err(self.problem(packing, "by config.json, its module is not quantized".to_owned()))
             }
             _ => Ok(()),
         }
-    }
-
-    /// Refuses a row of `columns` codes of a scheme if other tensors or the configuration's sizes say that rows are
-    /// longer or shorter, and another scheme would have as many bits in a row and give that length.
-    pub(super) fn agrees(
-        &self,
-        packing: &'static str,
-        module: &str,
-        scheme: Scheme,
-        [columns, groups]: [u64; 2],
-    ) -> Result<(), CodingError> {
-        let known = extents::columns(self.files, module);
-        if known.is_empty() || known.iter().any(|known| known.columns == columns) {
-            return Ok(());
-        }
-        let (bits, group) = (scheme.bits(), scheme.group_size());
-        let per_group = u64::from(bits) * u64::from(group);
-        let other = extents::affine(per_group).find_map(|other| {
-            let columns = groups.checked_mul(u64::from(other.group_size()))?;
-            Some((other, known.iter().find(|known| known.columns == columns)?))
-        });
-        let Some((other, known)) = other else { return Ok(()) };
-        let problem = format!(
-            "config.json says {bits} bits in groups of {group}, which makes {columns} columns of its words, but {}, as {} \
-             bits in groups of {} would make",
-            known.reason,
-            other.bits(),
-            other.group_size()
-        );
-        Err(self.problem(packing, problem))
     }
 
     /// Creates the model's tensor of shape `[outer…, columns]`. Its weight is this tensor of codes; `parts` has the
@@ -223,10 +194,7 @@ pub(super) fn affine(
         .and_then(|group| u32::try_from(group).ok())
         .map(|group| Scheme::affine(u8::try_from(bits).unwrap_or(u8::MAX), group));
     match scheme {
-        Some(Ok(scheme)) => {
-            found.agrees(packing, module, scheme, [columns, groups])?;
-            Ok(scheme)
-        }
+        Some(Ok(scheme)) => Ok(scheme),
         Some(Err(error)) => Err(CodingError::Packing {
             tensor: found.tensor.name.clone(),
             dtype: found.tensor.dtype,

@@ -108,8 +108,8 @@ fn find_scales(files: &Files<'_>, tensor: &SourceTensor) -> Result<Option<usize>
     }
 }
 
-/// Determines the rows and columns of the block that shares one scale. The block size of the configuration is tried
-/// first, then 128x128, then the sizes that the shape of the scales tells.
+/// Determines the rows and columns of the block that shares one scale. If the configuration states a block size, blocks
+/// have no other. Otherwise 128x128 is tried first, and then the sizes that the shape of the scales tells.
 fn block(files: &Files<'_>, weight: &SourceTensor, scales: &SourceTensor) -> Result<[u64; 2], CodingError> {
     let fail = |expected: String| CodingError::Companion {
         tensor: scales.name.clone(),
@@ -133,9 +133,9 @@ fn block(files: &Files<'_>, weight: &SourceTensor, scales: &SourceTensor) -> Res
     let is_one_each = scales.shape.elements() == Some(outer.iter().product())
         && found.iter().all(|dim| *dim == 1 || outer.contains(dim));
     let per_row = found == with(&[rows]) || found == with(&[rows, 1]);
-    let mut blocks = said.into_iter().chain([[128, 128]]);
-    if let Some(block) = blocks.clone().find(|block| found == grid(*block)) {
-        return Ok(block);
+    let likely = said.unwrap_or([128, 128]);
+    if found == grid(likely) {
+        return Ok(likely);
     }
     if per_row && rows > 1 {
         return Ok([1, columns]);
@@ -144,7 +144,7 @@ fn block(files: &Files<'_>, weight: &SourceTensor, scales: &SourceTensor) -> Res
         return Ok(whole);
     }
     // Blocks of another size, if one block covers the whole extent or only one power of two fits.
-    if let ([.., grid_rows, grid_columns], true) = (found, found.len() == dims.len()) {
+    if let ([.., grid_rows, grid_columns], true) = (found, said.is_none() && found.len() == dims.len()) {
         let fits = |count: u64, of: u64| {
             if count == 1 {
                 return Some(of);
@@ -158,12 +158,11 @@ fn block(files: &Files<'_>, weight: &SourceTensor, scales: &SourceTensor) -> Res
             return Ok([rows, columns]);
         }
     }
-    let example = blocks.next().unwrap_or([128, 128]);
     Err(fail(format!(
         "one scale for {}, for each row, or {} for blocks of {}x{}",
         if outer.is_empty() { "the tensor" } else { "each matrix" },
-        Shape::from(grid(example)),
-        example[0],
-        example[1]
+        Shape::from(grid(likely)),
+        likely[0],
+        likely[1]
     )))
 }

@@ -158,6 +158,9 @@ fn pack_quantized(found: &Found<'_, '_>, module: &str) -> Recognised {
     let columns = found.columns(PACKED, words, 32, u64::from(bits))?;
     let groups = scale.shape.dims().last().copied().unwrap_or_default();
     let scheme = affine(found, PACKED, module, bits, [columns, groups])?;
+    if !found.has_stated_shape(PACKED, module, outer, columns)? {
+        found.agrees(PACKED, module, scheme, [columns, groups])?;
+    }
     let dims: Vec<u64> = outer.iter().copied().chain([groups]).collect();
     found.expect(scales, &[Dtype::F32, Dtype::F16, Dtype::BF16], &dims)?;
     let coding = Coding::Packed { scheme, layout: PackedLayout::Symmetric };

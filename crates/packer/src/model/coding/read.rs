@@ -1,6 +1,6 @@
 //! Turns the tensors of a source into those of the model, for each kind of source.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use longshore_st_format::Dtype;
 
@@ -24,7 +24,7 @@ use crate::{
 /// Reads the model tensors of `member`, whose source tensors are `tensors`.
 pub(crate) fn read(member: &Member, tensors: &[SourceTensor]) -> Result<ModelTensors, CodingError> {
     match &member.contents {
-        Contents::Checkpoint { exact_scales } => of_files(member, tensors, exact_scales),
+        Contents::Checkpoint { exact_scales, stated_shapes } => of_files(member, tensors, exact_scales, stated_shapes),
         Contents::Stored(stored) => Ok(of_store(stored)),
     }
 }
@@ -35,6 +35,7 @@ fn of_files(
     member: &Member,
     tensors: &[SourceTensor],
     exact_scales: &HashSet<usize>,
+    stated_shapes: &HashMap<usize, Vec<i64>>,
 ) -> Result<ModelTensors, CodingError> {
     let config = member.config.as_ref();
     let names = tensors.iter().enumerate().map(|(at, tensor)| (tensor.name.as_str(), at)).collect();
@@ -46,7 +47,7 @@ fn of_files(
         Err(_) if member.kind == Kind::Float => None,
         Err(source) => return Err(CodingError::Modules { source }),
     };
-    let files = Files { tensors, names, exact_scales, config, quantization, modules, float };
+    let files = Files { tensors, names, exact_scales, stated_shapes, config, quantization, modules, float };
     let mut used = HashSet::new();
     let mut found = ModelTensors::default();
     // Packed codes are recognised first, because their scales may be 8-bit floats.

@@ -63,6 +63,9 @@ pub(super) fn recognise(found: &Found<'_, '_>, module: &str) -> Recognised {
     found.expect(scales, &[Dtype::F32, Dtype::F16, Dtype::BF16], &[groups, outputs])?;
     if let Some(order) = order {
         found.expect(order, &[Dtype::I32], &[inputs])?;
+    } else if !is_awq {
+        // The words of AWQ, and the order of GPTQ, tell the number of inputs on their own.
+        found.agrees(GPTQ, module, scheme, [inputs, groups])?;
     }
     let is_v2 = layout == Some("gptq_v2");
     let packing = match (is_awq, is_v2) {

@@ -7,7 +7,7 @@ use longshore_quant::Scheme;
 
 use super::{
     error::CodingError,
-    extents,
+    extents::{self, Extents},
     files::Files,
     kind::{Coding, PackedLayout},
 };
@@ -52,13 +52,15 @@ pub(super) fn check(files: &Files<'_>, found: &[ModelTensor]) -> Result<Vec<Stri
     }])
 }
 
-/// Returns a note about names that only exclude modules and fit none.
+/// Returns a note about names that fit no module and set no coding: those of excluded modules, and empty descriptions.
 pub(super) fn idle(files: &Files<'_>) -> Option<String> {
     let idle = files.modules.as_ref()?.idle();
     let (first, count) = (idle.first()?, idle.len());
     Some(match count {
-        1 => format!("config.json excludes {first:?} from quantization, which fits no module"),
-        _ => format!("config.json excludes {count} names from quantization that fit no module, {first:?} first"),
+        1 => format!("config.json's quantization names {first:?}, which fits no module and sets no coding"),
+        _ => format!(
+            "config.json's quantization has {count} names that fit no module and set no coding, {first:?} first"
+        ),
     })
 }
 
@@ -68,8 +70,8 @@ fn other_coding(files: &Files<'_>, tensor: &ModelTensor, used: Scheme, said: &We
     let columns = tensor.shape.dims().last().copied()?;
     let groups = columns / u64::from(used.group_size());
     let module = tensor.name.strip_suffix(".weight").unwrap_or(&tensor.name);
-    let known = extents::columns(files, module);
-    let is_known = |columns: u64| known.iter().any(|known| known.columns == columns);
+    let known = Extents::of(files, module);
+    let is_known = |columns: u64| known.names(columns).is_some();
     extents::affine(per_group).find(|other| {
         let is_said = said.bits.is_none_or(|bits| bits == u32::from(other.bits()))
             && said.group_size.is_none_or(|group| group == other.group_size());

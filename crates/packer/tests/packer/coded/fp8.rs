@@ -442,6 +442,25 @@ fn scales_that_do_not_fit() {
     }
 }
 
+/// A block size that the configuration states counts, even if the scales have the shape that blocks of 128 would give.
+#[test]
+fn stated_blocks() {
+    let with = |block: &str| {
+        let config = format!(r#""quantization_config": {{"quant_method": "fp8", "weight_block_size": {block}}}"#);
+        Checkpoint::with_config(&config).add("a.weight", Dtype::F8E4M3, &[200, 256], e4m3_noise(5, 200 * 256)).add(
+            "a.weight_scale_inv",
+            Dtype::F32,
+            &[2, 2],
+            f32_bytes(&[0.25, 0.5, 1.0, 2.0]),
+        )
+    };
+    for (block, words) in [("[64, 64]", "[4, 4] for blocks of 64x64"), ("[256, 128]", "[1, 2] for blocks of 256x128")] {
+        let refusal = with(block).refusal();
+        assert!(refusal.contains(words) && refusal.contains("[2, 2]"), "{refusal}");
+    }
+    assert_eq!(with("[128, 128]").import().scheme("a.weight"), "mxfp8");
+}
+
 /// 8-bit floats in a component of a pipeline, which finds its scales among its own files.
 #[test]
 fn text_encoders() {

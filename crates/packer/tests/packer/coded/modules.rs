@@ -146,6 +146,122 @@ fn sizes_that_speak_against_the_numbers() {
     imported.has("model.layers.0.self_attn.q_proj.weight", &[256, 256], &other.values);
 }
 
+/// Shared experts are several experts wide, and the matrices beside them say so in every form.
+#[test]
+fn shared_experts() {
+    let sizes = r#""hidden_size": 128, "intermediate_size": 512, "moe_intermediate_size": 128"#;
+    let gptq = r#""quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": true}"#;
+    let awq = r#""quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemm"}"#;
+    let mlp = "model.layers.1.mlp.shared_experts";
+    let (up, down) =
+        (Matrix::in_groups(1, [256, 128], 4, Some(8), 128), Matrix::in_groups(2, [128, 256], 4, Some(8), 128));
+    for count in [r#", "n_shared_experts": 2"#, r#", "shared_expert_intermediate_size": 256"#, ""] {
+        let of = |config: &str| Checkpoint::with_config(&format!("{sizes}{count}, {config}"));
+        let add = |matrix: &Matrix, to, name: &str, is_awq| {
+            let module = format!("{mlp}.{name}");
+            if is_awq {
+                matrix.awq(to, &module, f16_bytes, Dtype::F16)
+            } else {
+                matrix.gptq(to, &module, 1, f16_bytes, Dtype::F16)
+            }
+        };
+        for (config, is_awq) in [(gptq, false), (awq, true)] {
+            let both = add(&down, add(&up, of(config), "up_proj", is_awq), "down_proj", is_awq).import();
+            both.has(&format!("{mlp}.down_proj.weight"), &[128, 256], &down.values());
+            both.has(&format!("{mlp}.up_proj.weight"), &[256, 128], &up.values());
+            // Without the matrix beside it, a stated size has to allow it. The words of AWQ need none.
+            if is_awq || !count.is_empty() {
+                let alone = add(&down, of(config), "down_proj", is_awq).import();
+                alone.has(&format!("{mlp}.down_proj.weight"), &[128, 256], &down.values());
+            }
+        }
+    }
+    // The matrix beside it speaks against the numbers as well.
+    let eight = Matrix::in_groups(2, [128, 256], 8, Some(128), 64);
+    let config = Checkpoint::with_config(&format!("{sizes}, {gptq}"));
+    let beside = up.gptq(config, &format!("{mlp}.up_proj"), 1, f16_bytes, Dtype::F16);
+    let lied = eight.gptq(beside, &format!("{mlp}.down_proj"), 1, f16_bytes, Dtype::F16).refusal();
+    assert!(lied.contains("qzeros"), "{lied}");
+}
+
+/// Matrices of attention, routing and states, whose configuration lies about bits and groups alike.
+#[test]
+fn sizes_of_every_module() {
+    let (wide, narrow) = (Affine::new(1, &[128, 256], 8, 64), Affine::new(2, &[64, 128], 8, 64));
+    let four = |rows: u64| Affine::new(3, &[rows, 128], 4, 128);
+    let sizes = |more: &str| {
+        let config = format!(r#""hidden_size": 128{more}, "quantization": {{"bits": 4, "group_size": 128}}"#);
+        Checkpoint::with_config(&config)
+    };
+    let heads = r#", "num_attention_heads": 4, "head_dim": 64"#;
+    let values = r#", "num_attention_heads": 4, "head_dim": 192, "v_head_dim": 64"#;
+    let linear = r#", "linear_num_value_heads": 4, "linear_value_head_dim": 64"#;
+    let layer = "model.layers.0";
+    for (matrix, more, name, words) in [
+        (&wide, heads, "self_attn.o_proj", "num_attention_heads times"),
+        (&wide, values, "self_attn.o_proj", "num_attention_heads times"),
+        (&wide, heads, "self_attn.out_proj", "num_attention_heads times"),
+        (&wide, linear, "linear_attn.out_proj", "linear_num_value_heads times"),
+        (&narrow, "", "self_attn.qkv_proj", "hidden_size is 128"),
+        (&narrow, "", "mlp.gate", "hidden_size is 128"),
+        (&narrow, "", "mlp.router", "hidden_size is 128"),
+        (&narrow, "", "mlp.shared_expert_gate", "hidden_size is 128"),
+        (&narrow, "", "linear_attn.in_proj_qkvz", "hidden_size is 128"),
+        (&narrow, "", "mixer.in_proj", "hidden_size is 128"),
+    ] {
+        let refusal = matrix.add(sizes(more), &format!("{layer}.{name}"), Dtype::F16).refusal();
+        assert!(refusal.contains(words) && refusal.contains("8 bits in groups of 64"), "{name}: {refusal}");
+    }
+    let beside = |to: Checkpoint, list: &[(&str, u64)]| {
+        list.iter().fold(to, |to, (name, rows)| four(*rows).add(to, &format!("{layer}.self_attn.{name}"), Dtype::F16))
+    };
+    let output = format!("{layer}.self_attn.o_proj");
+    let refused = wide.add(beside(sizes(""), &[("q_proj", 256), ("v_proj", 64)]), &output, Dtype::F16).refusal();
+    assert!(refused.contains("self_attn.q_proj\" has 256 rows"), "{refused}");
+    // What the facts leave open is as the configuration says: gates beside queries, longer values, latent attention,
+    // heads of more than one size, and numbers of which some are missing.
+    let long = Affine::new(1, &[128, 512], 4, 128);
+    let global = r#", "num_attention_heads": 4, "head_dim": 64, "global_head_dim": 128"#;
+    let gated = r#", "num_attention_heads": 4, "head_dim": 128"#;
+    for (more, list) in [
+        (gated, &[("q_proj", 1024), ("v_proj", 64)][..]),
+        ("", &[("q_proj", 1024), ("v_proj", 64)]),
+        ("", &[("q_proj", 256), ("v_proj", 512)]),
+        ("", &[("q_proj", 256)]),
+        (global, &[("q_proj", 512), ("k_proj", 64), ("v_proj", 64)]),
+        (r#", "head_dim": 64"#, &[]),
+        (r#", "num_attention_heads": 4"#, &[]),
+    ] {
+        let imported = long.add(beside(sizes(more), list), &output, Dtype::F16).import();
+        imported.has(&format!("{output}.weight"), &[128, 512], &long.values);
+    }
+}
+
+/// A packed weight says its shape in a tensor of its own.
+#[test]
+fn stated_shapes() {
+    let with = |dtype: Dtype, shape: Vec<u8>| {
+        let config = r#""quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": {"group_0": {"targets": ["Linear"], "weights": {"num_bits": 4, "type": "int", "symmetric": true, "strategy": "group", "group_size": 128}}}}"#;
+        Checkpoint::with_config(config)
+            .zeros("m.o_proj.weight_packed", Dtype::I32, &[4, 64])
+            .add("m.o_proj.weight_scale", Dtype::BF16, &[4, 4], bf16_bytes(&short_floats(2, 16)))
+            .add("m.o_proj.weight_shape", dtype, &[2], shape)
+    };
+    let long = |shape: [i64; 2]| shape.iter().flat_map(|each| each.to_le_bytes()).collect::<Vec<u8>>();
+    let short = |shape: [i32; 2]| shape.iter().flat_map(|each| each.to_le_bytes()).collect::<Vec<u8>>();
+    for right in [with(Dtype::I64, long([4, 512])), with(Dtype::I32, short([4, 512]))] {
+        assert_eq!(right.import().scheme("m.o_proj.weight"), "int4-g128");
+    }
+    for (wrong, words) in [
+        (with(Dtype::I64, long([4, 256])), "[4, 256]"),
+        (with(Dtype::I32, short([4, 256])), "[4, 256]"),
+        (with(Dtype::I64, long([-1, 7])), "[-1, 7]"),
+    ] {
+        let refusal = wrong.refusal();
+        assert!(refusal.contains(words) && refusal.contains("[4, 512]"), "{refusal}");
+    }
+}
+
 /// Groups of compressed-tensors, chosen by name, by pattern and by class.
 #[test]
 fn targets() {
@@ -189,6 +305,11 @@ fn targets() {
     // The first pattern that matches counts.
     let two = config(&[group(r#""re:.*up""#, 8, 32), group(r#""re:.*""#, 4, 64)]);
     assert_eq!(add(Checkpoint::with_config(&two), "m.up", 8, 32).import().scheme("m.up.weight"), "int8-g32");
+    // A weight that is packed, and that none of several groups covers.
+    let apart = config(&[group(r#""re:.*up""#, 8, 32), group(r#""re:.*down""#, 4, 64)]);
+    let both = add(add(Checkpoint::with_config(&apart), "m.up", 8, 32), "m.down", 4, 64);
+    let refusal = add(both, "m.other", 4, 64).refusal();
+    assert!(refusal.contains("\"m.other.weight_packed\"") && refusal.contains("not quantized"), "{refusal}");
     // A target that fits no module, and a weight that it may mean.
     let lost = config(&[group(r#""re:.*down""#, 8, 64), group(r#""Linear""#, 4, 128)]);
     let refusal = add(Checkpoint::with_config(&lost), "m.out", 8, 64).refusal();
