@@ -204,12 +204,15 @@ fn decode<'w>(
     Ok(CudaFloats { loader: loader.clone(), memory, dtype, tensors: decoded.collect() })
 }
 
+/// The memory of decoded tensors, with the place and the length of each.
+type Decodings = (Option<DeviceMemory>, Vec<(usize, usize)>);
+
 /// Decodes tensors into one allocation. Returns it with the place and the length of each.
 pub(crate) fn decoded_places(
     loader: &Loader,
     tensors: &[CudaTensor<'_>],
     target: FloatType,
-) -> Result<(Option<DeviceMemory>, Vec<(usize, usize)>), DecodeError> {
+) -> Result<Decodings, DecodeError> {
     let CudaFloats { memory, tensors, .. } = decode(loader, tensors.iter().copied(), target)?;
     Ok((memory, tensors.into_iter().map(|tensor| (tensor.at, tensor.len)).collect()))
 }

@@ -41,6 +41,7 @@ impl LoaderOptions {
 
 /// Options of one load.
 #[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked for by its name")]
 pub struct LoadOptions<'p> {
     /// Type to convert plain float tensors to: F32, F16 or BF16. Integers, booleans and quantized tensors stay as they are
     /// stored; other types are an error. The reading threads convert the values, so the copied bytes are the final ones.

@@ -43,7 +43,12 @@ fn loading_takes_the_bytes_that_it_loads_and_little_more() {
 
     // A cast tensor is half as long. If it is copied, one tensor at a time is there twice, before and after the cast.
     for (memory, limit) in [(Memory::Copied, 2 * BYTES / 10 * 11), (Memory::Mapped, BYTES / 10 * 11)] {
-        let options = LoadOptions { dtype: Some(FloatType::BF16), memory, threads: std::num::NonZero::new(1) };
+        let options = LoadOptions {
+            dtype: Some(FloatType::BF16),
+            memory,
+            threads: std::num::NonZero::new(1),
+            ..Default::default()
+        };
         let most = peak_of(|| assert_eq!(weights.load(&options).unwrap().tensors, 2));
         assert!(most < limit, "{memory:?}: {most} bytes for {BYTES} that are cast");
         weights.release();

@@ -140,7 +140,7 @@ fn driver_error(error: &CallError) -> anyhow::Error {
 fn advise(error: CudaError, args: &Load, input: &Input) -> anyhow::Error {
     const HOST: &str = "--device host loads into host memory";
     match &error {
-        CudaError::Plan(error) => refused_selection(error.clone(), args, input),
+        CudaError::Plan(error) => refused_selection(error, args, input),
         CudaError::Probe(ProbeError::Ordinal { devices, .. }) => {
             let last = devices.saturating_sub(1);
             let hint = if last == 0 {
@@ -157,8 +157,7 @@ fn advise(error: CudaError, args: &Load, input: &Input) -> anyhow::Error {
         CudaError::Allocate { .. } => Advice::failure(text(&error))
             .hint("--select GLOB loads some of the tensors; other processes may hold memory of the device")
             .into(),
-        CudaError::Copy { .. } => Advice::failure(text(&error)).into(),
-        CudaError::Decode(_) => Advice::failure(text(&error)).into(),
+        CudaError::Copy { .. } | CudaError::Decode(_) => Advice::failure(text(&error)).into(),
         CudaError::Digest { .. } | CudaError::Short { .. } => {
             Advice::input(error.to_string()).hint("longshore verify says what is damaged").into()
         }

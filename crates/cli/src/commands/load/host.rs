@@ -89,7 +89,7 @@ fn human(args: &Load, input: &Input, layers: usize, report: &Report) -> Lines {
     }
     let mut place = "on the host, mapped and not copied".to_owned();
     if !but.is_empty() {
-        place += &format!(" but for {}", but.join(" and "));
+        place = format!("{place} but for {}", but.join(" and "));
     }
     let mut text = report.heading(&input.name(), &place);
     report.timings(&mut text, args);

@@ -40,7 +40,7 @@ pub(super) fn run(args: &Load, input: &Input, selection: &Selection, printer: &P
                 report.notes = source.notes().to_vec();
             }
             MlxWeights::open_source(source, selection).map_err(|error| match error {
-                OpenError::Plan(error) => refused_selection(error, args, input),
+                OpenError::Plan(error) => refused_selection(&error, args, input),
                 error => error.into(),
             })
         })?;

@@ -11,7 +11,7 @@ const QUOTE: &str = "quote the pattern: --select '*.self_attn.*'";
 /// What to do about an error of opening weights.
 pub(super) fn opening(error: WeightsError, args: &Load, input: &Input) -> anyhow::Error {
     match error {
-        WeightsError::Plan(error) => selection(error, args, input),
+        WeightsError::Plan(error) => selection(&error, args, input),
         WeightsError::Memory { .. } | WeightsError::Read { .. } => Advice::failure(crate::errors::text(&error)).into(),
         WeightsError::Cancelled => Advice::interrupted(error.to_string()).into(),
         error => error.into(),
@@ -19,9 +19,9 @@ pub(super) fn opening(error: WeightsError, args: &Load, input: &Input) -> anyhow
 }
 
 /// What to do about a selection that cannot be met.
-pub(super) fn selection(error: LoadPlanError, args: &Load, input: &Input) -> anyhow::Error {
+pub(super) fn selection(error: &LoadPlanError, args: &Load, input: &Input) -> anyhow::Error {
     match error {
-        LoadPlanError::NoMatch { .. } => no_match(&error, args, input),
+        LoadPlanError::NoMatch { .. } => no_match(error, args, input),
         LoadPlanError::Glob { .. } => Advice::failure(error.to_string()).hint(QUOTE).into(),
         LoadPlanError::Convert { .. } => Advice::input(error.to_string())
             .hint("without --dtype it is loaded as it is; --select chooses the others")

@@ -88,9 +88,9 @@ pub(super) fn jobs<'a>(
     let view = &tensor.view;
     let refuse =
         || WeightsError::Decode { tensor: view.name.clone(), found: codes.quantization.to_string(), to: view.dtype };
-    let (scheme, stored, to) = match (scheme(&codes.quantization), float(codes.stored), float(view.dtype)) {
-        (Some(scheme), Some(stored), Some(to)) => (scheme, stored, to),
-        _ => return Err(refuse()),
+    let (Some(scheme), Some(stored), Some(to)) = (scheme(&codes.quantization), float(codes.stored), float(view.dtype))
+    else {
+        return Err(refuse());
     };
     let part = |role| parts.get(&role).copied().unwrap_or(Bytes::NONE);
     let (weight, scale, bias) = (part(Role::Weight), part(Role::Scale), part(Role::Bias));
@@ -98,7 +98,7 @@ pub(super) fn jobs<'a>(
     let group = scheme.encoded_len(1, stored).ok_or_else(refuse)?;
     let groups = out.len() / group_bytes;
     let fits = |found: Bytes<'_>, of_group: usize| found.bytes.len() == groups * of_group;
-    if out.len() % group_bytes != 0
+    if !out.len().is_multiple_of(group_bytes)
         || !fits(weight, group.weight)
         || !fits(scale, group.scale)
         || !fits(bias, group.bias)

@@ -37,7 +37,7 @@ mod tests {
         let names =
             ["model.norm.weight", "model.layers.0.self_attn.q_proj.weight", "model.layers.0.mlp.up_proj.weight"];
         let of = |wanted: &[&str]| near(wanted, names.into_iter());
-        assert_eq!(of(&["*.q_prj.*"]), ["model.layers.0.self_attn.q_proj.weight"]);
+        assert_eq!(of(&["*.q_prj.*"])[0], names[1]);
         assert_eq!(of(&["model.nrm.weight"])[0], names[0]);
         assert_eq!(of(&["*zzz*"]), [""; 0]);
         assert_eq!(of(&[]), [""; 0]);

@@ -5,7 +5,7 @@
 //! `module.weight`, `module.scales` and `module.biases`, perhaps in several files.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     path::Path,
 };
 
@@ -109,8 +109,8 @@ fn modules<'a>(
     by_name: &HashMap<&'a str, Array<'a>>,
 ) -> Result<NamedModules<'a>, String> {
     // The modules in byte order, so that the same files give the same error.
-    let names: BTreeMap<&str, ()> = by_name.keys().map(|name| (*name, ())).collect();
-    NamedModules::new(said, names.into_keys().filter_map(|name| Some(name.rsplit_once('.')?.0)))
+    let names: BTreeSet<&str> = by_name.keys().copied().collect();
+    NamedModules::new(said, names.into_iter().filter_map(|name| Some(name.rsplit_once('.')?.0)))
         .map_err(|error| error.to_string())
 }
 
