@@ -7,8 +7,7 @@ use longshore_manifest::{Descriptor, Digest, Manifest, document::media_type};
 use crate::support::{DEMO, Sandbox, files, snapshot};
 
 const INT4: &str = "model.layers.0.mlp.up_proj.weight";
-const CONFIG: &str =
-    r#"{"architectures":["Qwen3ForCausalLM"],"model_type":"qwen3","num_hidden_layers":1,"hidden_size":64}"#;
+const CONFIG: &str = r#"{"architectures":["Qwen3ForCausalLM"],"model_type":"qwen3","num_hidden_layers":1}"#;
 
 fn put(root: &Path, kind: &str, name: Option<&str>, bytes: &[u8]) -> Descriptor {
     let digest = Digest::of(bytes);

@@ -34,7 +34,7 @@ pub enum ConfigError {
     #[error("it contradicts itself")]
     Contradiction {
         /// Both members, with their values.
-        source: Contradiction,
+        source: Box<Contradiction>,
     },
 }
 

@@ -420,7 +420,7 @@ fn document() -> impl Strategy<Value = Value> {
         (0_u64..6).prop_map(Value::from),
         any::<u64>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
-        any::<f64>().prop_map(|number| json!(number)),
+        any::<i32>().prop_map(|eighths| json!(f64::from(eighths) / 8.0)),
         prop::sample::select(names.to_vec()).prop_map(Value::from),
     ];
     leaf.prop_recursive(4, 64, 12, move |inner| {

@@ -22,7 +22,7 @@ pub enum PlanError {
         /// The component of a pipeline that has the weights, or `draft`. `None` for the model itself.
         member: Option<String>,
         /// The member of the configuration and the tensor, with what each says.
-        source: Contradiction,
+        source: Box<Contradiction>,
     },
     /// A scheme was requested for weights that are already quantized.
     #[error("tensor {tensor:?} is quantized already ({found}): quantizing it to {asked} would lose a second time")]

@@ -78,7 +78,7 @@ pub(super) fn blobs(
     if let Some(config) = &member.config {
         let shapes = tensors.iter().map(|tensor| (tensor.name.as_str(), &tensor.shape));
         let member = member.name().map(str::to_owned);
-        config.check_shapes(shapes).map_err(|source| PlanError::Contradiction { member, source })?;
+        config.check_shapes(shapes).map_err(|source| PlanError::Contradiction { member, source: Box::new(source) })?;
     }
     let is_ours = member.stored().is_some_and(|stored| stored.is_ours);
     let transposed = !is_ours && member.config.as_ref().is_some_and(ModelConfig::experts_are_transposed);

@@ -13,7 +13,7 @@ pub(super) fn read_config(config: &Entry, entries: &[Entry]) -> Result<ModelConf
         .map_err(|source| SourceError::Config { path: config.path.clone(), source })?;
     parsed.check().map_err(|source| SourceError::Config {
         path: config.path.clone(),
-        source: ConfigError::Contradiction { source },
+        source: ConfigError::Contradiction { source: Box::new(source) },
     })?;
     if let (None, Some(sidecar)) = (&parsed.quantization, entries.iter().find(|entry| entry.name == QUANTIZATION_FILE))
     {
