@@ -7,8 +7,9 @@ use longshore_packer::mlx_architectures;
 use serde::Serialize;
 
 use crate::{
-    format::{Align, table},
+    lines::Lines,
     printer::{Printer, VERSION},
+    table::{Align, table},
 };
 
 #[derive(Serialize)]
@@ -46,7 +47,7 @@ pub(super) fn run(printer: &Printer) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn human(report: &Report<'_>, room: Option<usize>) -> String {
+fn human(report: &Report<'_>, room: Option<usize>) -> Lines {
     let columns = [
         ("ARCHITECTURE", Align::Left),
         ("RUNS IN", Align::Left),

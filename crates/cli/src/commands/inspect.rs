@@ -86,7 +86,7 @@ pub(super) fn run(args: &Inspect, printer: &Printer) -> anyhow::Result<ExitCode>
     for warning in &source.warnings {
         printer.warn(warning);
     }
-    printer.report(&report, || human(&report, &args.path, printer.columns()))?;
+    printer.report(&report, || human(&report, path, printer.columns()))?;
     Ok(ExitCode::SUCCESS)
 }
 
