@@ -65,7 +65,9 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Vec<String> {
         hints.push("link the whole store, or choose it with --store DIR, not `blobs` or `manifests` alone".into());
     }
     if matches!(table_error(cause), Some(TableError::Gguf { .. })) {
-        hints.push("GGUF weights are listed and verified, not read: import the model by the path of its manifest".into());
+        hints.push(
+            "GGUF weights are listed and verified, not read: import the model by the path of its manifest".into(),
+        );
     }
     if is_kind(cause, |kind| kind == io::ErrorKind::StorageFull) {
         hints.push("longshore gc frees what no model needs; --store DIR chooses another disk".into());

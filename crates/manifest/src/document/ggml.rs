@@ -100,7 +100,10 @@ impl GgmlBlocks {
             return Err(format!("it is {quant_type} of {}, expected F32", tensor.dtype));
         }
         let Some(expected) = self.shape(&tensor.shape) else {
-            return Err(format!("it is {quant_type}, whose blocks of {elements} do not fill the rows of {}", tensor.shape));
+            return Err(format!(
+                "it is {quant_type}, whose blocks of {elements} do not fill the rows of {}",
+                tensor.shape
+            ));
         };
         match &*tensor.parts {
             [part] if (part.role, part.dtype, &part.shape) == (Role::Weight, Dtype::U8, &expected) => Ok(()),
@@ -124,7 +127,11 @@ mod tests {
         let blocks = GgmlType::ALL.iter().filter(|known| known.block_size() > 1);
         assert!(blocks.clone().map(|known| known.name()).eq(ALL.iter().map(|known| known.name)));
         for (known, found) in blocks.zip(ALL) {
-            assert_eq!((known.block_size(), known.block_bytes()), (found.elements.into(), found.bytes.into()), "{known}");
+            assert_eq!(
+                (known.block_size(), known.block_bytes()),
+                (found.elements.into(), found.bytes.into()),
+                "{known}"
+            );
             assert!(found.quant_type.ends_with(&known.name().to_lowercase()), "{known}");
             assert!(super::super::Coding::of(found.quant_type).is_none(), "{known} is not another code");
             assert_eq!(GgmlBlocks::of(found.quant_type), GgmlBlocks::of_ggml(found.name));

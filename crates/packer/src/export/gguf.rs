@@ -124,7 +124,8 @@ fn read(store: &Store, layer: &Descriptor) -> Result<Vec<u8>, ExportError> {
     if layer.size > MAX_COMPANION_BYTES {
         return Err(fail(std::io::ErrorKind::FileTooLarge.into()));
     }
-    let mut bytes = memory::zeros(usize::try_from(layer.size).unwrap_or(usize::MAX)).map_err(|error| fail(error.into()))?;
+    let mut bytes =
+        memory::zeros(usize::try_from(layer.size).unwrap_or(usize::MAX)).map_err(|error| fail(error.into()))?;
     let blob = store.open_blob(&layer.digest);
     blob.and_then(|blob| blob.read_exact_at(&mut bytes, 0)).map_err(|FsError { source, .. }| fail(source))?;
     Ok(bytes)

@@ -29,7 +29,9 @@ mod tests {
         for name in [name(2, 3), name(u16::MAX - 1, u16::MAX)] {
             assert!(is_header(name.as_str()), "{name}");
         }
-        for other in ["gguf/header.bin", "header-00001-of-00001.bin", "gguf/header-1-of-1.bin", "gguf/header-0000a-of-00001.bin"] {
+        for other in
+            ["gguf/header.bin", "header-00001-of-00001.bin", "gguf/header-1-of-1.bin", "gguf/header-0000a-of-00001.bin"]
+        {
             assert!(!is_header(other), "{other}");
         }
     }

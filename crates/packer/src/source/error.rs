@@ -357,7 +357,9 @@ fn elsewhere(found: Option<&Path>) -> String {
 /// Hint for a GGUF file, or for one of a set.
 fn of_gguf(error: &SplitError) -> Option<String> {
     let hint = match error {
-        SplitError::Open(longshore_gguf::OpenError::Open { path, source }) if source.kind() == io::ErrorKind::NotFound => {
+        SplitError::Open(longshore_gguf::OpenError::Open { path, source })
+            if source.kind() == io::ErrorKind::NotFound =>
+        {
             return Some(format!("put {} beside the other files of the model", path.display()));
         }
         SplitError::Open(longshore_gguf::OpenError::Header { source, .. }) => match source {

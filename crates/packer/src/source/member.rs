@@ -6,7 +6,7 @@ use longshore_model::ModelConfig;
 
 use super::{
     classify::{Evidence, Kind},
-    inventory::{Contents, GgufTensor, Stored},
+    inventory::{Contents, Stored},
 };
 
 /// Prefix of a draft model's names: `draft.` for tensors, `draft/` for files.
@@ -93,14 +93,6 @@ impl Member {
         match &self.contents {
             Contents::Stored(stored) => Some(stored),
             Contents::Checkpoint { .. } | Contents::Gguf(_) => None,
-        }
-    }
-
-    /// The tensors of the member's GGUF files, in the order of its own; `None` for any other source.
-    pub(crate) fn gguf(&self) -> Option<&[GgufTensor]> {
-        match &self.contents {
-            Contents::Gguf(tensors) => Some(tensors),
-            Contents::Checkpoint { .. } | Contents::Stored(_) => None,
         }
     }
 

@@ -65,7 +65,9 @@ impl Source {
                 None => open_directory(path, options),
             },
             Ok(meta) if meta.is_file() && is_safetensors(path) => open_file(path, &options.limits),
-            Ok(meta) if meta.is_file() && gguf::open::is_gguf(path) => gguf::open::open_file(path, options.follow_links),
+            Ok(meta) if meta.is_file() && gguf::open::is_gguf(path) => {
+                gguf::open::open_file(path, options.follow_links)
+            }
             Ok(meta) if meta.is_file() => {
                 stored::open(path).unwrap_or_else(|| Err(SourceError::NotSafetensors { path: path.to_owned() }))
             }

@@ -57,8 +57,7 @@ fn layout(metadata: Metadata, tensors: &[Tensor<'_>]) -> Layout {
 
 /// The file of a layout, with bytes that depend on the names of the tensors.
 fn bytes(layout: Layout) -> Vec<u8> {
-    let parts: Vec<_> =
-        layout.parsed().iter().map(|tensor| (tensor.name().to_owned(), tensor.byte_len())).collect();
+    let parts: Vec<_> = layout.parsed().iter().map(|tensor| (tensor.name().to_owned(), tensor.byte_len())).collect();
     let mut writer = Writer::new(Vec::new(), layout).expect("a Vec takes it");
     for (name, len) in parts {
         let seed = name.bytes().fold(7_u8, u8::wrapping_add);
@@ -180,7 +179,8 @@ fn the_table_says_what_the_file_says() {
         ("ids", plain(Dtype::I32, "[0, 3]")),
     ]);
     assert_eq!(found, expected);
-    let names: Vec<_> = model.manifest.files().map(|(name, layer)| (name.to_string(), layer.media_type.clone())).collect();
+    let names: Vec<_> =
+        model.manifest.files().map(|(name, layer)| (name.to_string(), layer.media_type.clone())).collect();
     assert_eq!(names, [("gguf/header-00001-of-00001.bin".to_owned(), media_type::FILE.to_owned())]);
 }
 
@@ -195,7 +195,11 @@ fn tables_with_other_blocks_are_refused() {
         (r#""scheme":"q4_k""#, r#""scheme":"q5_k""#, "its Weight is U8 [3, 144], expected U8 [3, 176]"),
         (r#""scheme":"q4_k""#, r#""scheme":"q4_9""#, "not a known scheme"),
         (r#""scheme":"ggml_mxfp4""#, r#""scheme":"mxfp4""#, "expected U32"),
-        (r#""scheme":"q4_k","group_size":256"#, r#""scheme":"q4_k","group_size":32"#, "in groups of 32 elements, expected 256"),
+        (
+            r#""scheme":"q4_k","group_size":256"#,
+            r#""scheme":"q4_k","group_size":32"#,
+            "in groups of 32 elements, expected 256",
+        ),
         (r#""shape":[5,64],"quant"#, r#""shape":[5,65],"quant"#, "do not fill the rows of [5, 65]"),
         (r#""dtype":"F32","shape":[5,64],"quant"#, r#""dtype":"F16","shape":[5,64],"quant"#, "of F16, expected F32"),
     ] {
@@ -341,7 +345,8 @@ fn a_model_of_ollama_is_read_from_its_blob() {
 fn cut_files_are_refused_and_nothing_is_stored() {
     let dir = one();
     let whole = fs::read(dir.join("x.gguf")).expect("it is ours");
-    let last_padding = whole.len() - usize::try_from(layout(metadata(), &TENSORS).parsed().data_start()).expect("small");
+    let last_padding =
+        whole.len() - usize::try_from(layout(metadata(), &TENSORS).parsed().data_start()).expect("small");
     let mut accepted = 0;
     for len in 0..whole.len() {
         dir.file("cut.gguf", &whole[..len]);
@@ -452,10 +457,11 @@ fn published_files_come_back() {
 fn tensors() -> impl Strategy<Value = Vec<(String, GgmlType, Vec<u64>)>> {
     let kind = prop::sample::select(GgmlType::ALL);
     let rows = prop::collection::vec(prop_oneof![5 => 1..4_u64, 1 => Just(0)], 0..3);
-    let tensor = ("[a-z]{1,6}(\\.[a-z0-9 ]{1,6}){0,3}", kind, rows, 1..3_u64).prop_map(|(name, kind, mut shape, blocks)| {
-        shape.push(blocks * kind.block_size());
-        (name, kind, shape)
-    });
+    let tensor =
+        ("[a-z]{1,6}(\\.[a-z0-9 ]{1,6}){0,3}", kind, rows, 1..3_u64).prop_map(|(name, kind, mut shape, blocks)| {
+            shape.push(blocks * kind.block_size());
+            (name, kind, shape)
+        });
     prop::collection::vec(tensor, 1..8).prop_map(|tensors| {
         let unique: BTreeMap<_, _> = tensors.into_iter().map(|(name, kind, shape)| (name, (kind, shape))).collect();
         unique.into_iter().rev().map(|(name, (kind, shape))| (name, kind, shape)).collect()

@@ -138,9 +138,7 @@ fn what_is_no_regular_file_is_told_as_such() {
 
 #[test]
 fn other_weights_only() {
-    for (name, hint) in
-        [("pytorch_model.bin", "convert"), ("x.pt", "convert"), ("x.pth", "convert")]
-    {
+    for (name, hint) in [("pytorch_model.bin", "convert"), ("x.pt", "convert"), ("x.pth", "convert")] {
         let dir = Dir::new();
         dir.file(name, "x");
         let is_no_weights = |e: &SourceError| matches!(e, SourceError::NoWeights { .. });
