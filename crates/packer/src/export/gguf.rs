@@ -10,7 +10,7 @@ use std::{
 use longshore_gguf::{Header, Limits, MemberName, SplitSet, TensorInfo};
 use longshore_manifest::{
     Descriptor, FsError, Progress, RelativePath, Store,
-    document::{Arrangement, BlobEntry, TensorEntry, TensorTable},
+    document::{Arrangement, BlobEntry, GgmlBlocks, TensorEntry, TensorTable},
     store::Model,
 };
 
@@ -133,12 +133,12 @@ fn read(store: &Store, layer: &Descriptor) -> Result<Vec<u8>, ExportError> {
 
 /// Whether a tensor is stored with the bytes that the header of its file describes.
 fn is_as_in(info: &TensorInfo, entry: &TensorEntry) -> bool {
-    let Some(Array { dtype, array, shape, blocks }) = Array::of(info) else { return false };
+    let Some(Array { dtype, extents, shape, blocks }) = Array::of(info) else { return false };
     let weight = entry.weight();
     entry.arrangement == Arrangement::None
         && entry.shape == shape
-        && entry.quantization == blocks.map(|blocks| blocks.quantization())
-        && (weight.dtype, &weight.shape, weight.length) == (dtype, &array, info.byte_len())
+        && entry.quantization == blocks.map(GgmlBlocks::quantization)
+        && (weight.dtype, &weight.shape, weight.length) == (dtype, &extents, info.byte_len())
 }
 
 impl GgufFile<'_> {

@@ -9,7 +9,7 @@ use longshore_st_format::{Dtype, Shape};
 pub(crate) struct Array {
     pub dtype: Dtype,
     /// Extents of the array, outermost first: in bytes where it holds blocks.
-    pub array: Shape,
+    pub extents: Shape,
     /// Extents of the tensor in elements, outermost first.
     pub shape: Shape,
     /// The blocks that hold the values. `None` for a type of single numbers.
@@ -23,11 +23,11 @@ impl Array {
         let name = tensor.ggml_type().name();
         match GgmlBlocks::of_ggml(name) {
             Some(blocks) => {
-                let array = blocks.shape(&shape)?;
-                Some(Self { dtype: Dtype::U8, array, shape, blocks: Some(blocks) })
+                let extents = blocks.shape(&shape)?;
+                Some(Self { dtype: Dtype::U8, extents, shape, blocks: Some(blocks) })
             }
             // Types whose blocks are single numbers have the names of safetensors dtypes.
-            None => Some(Self { dtype: name.parse().ok()?, array: shape.clone(), shape, blocks: None }),
+            None => Some(Self { dtype: name.parse().ok()?, extents: shape.clone(), shape, blocks: None }),
         }
     }
 }
@@ -46,7 +46,7 @@ mod tests {
                 let layout = Layout::new(Metadata::new(), [("a", *known, dims)]).expect("it is one tensor");
                 let tensor = layout.parsed().get("a").expect("it was planned");
                 let array = Array::of(tensor).unwrap_or_else(|| panic!("{known} has no array"));
-                assert_eq!(array.array.byte_len(array.dtype), Ok(tensor.byte_len()), "{known}");
+                assert_eq!(array.extents.byte_len(array.dtype), Ok(tensor.byte_len()), "{known}");
                 assert!(array.shape.dims().iter().rev().eq(dims.as_slice()), "{known}");
             }
         }

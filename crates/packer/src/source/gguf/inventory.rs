@@ -19,13 +19,13 @@ pub(super) fn inventory(set: &SplitSet, shards: Vec<Shard>) -> Result<Inventory,
     let mut found = Vec::with_capacity(set.len());
     for (shard, member) in set.members().iter().enumerate() {
         for info in member.header.iter() {
-            let Array { dtype, array, shape, blocks } = Array::of(info).ok_or_else(|| SourceError::GgmlType {
+            let Array { dtype, extents, shape, blocks } = Array::of(info).ok_or_else(|| SourceError::GgmlType {
                 path: member.path.clone(),
                 tensor: info.name().to_owned(),
                 found: info.ggml_type().name(),
             })?;
             let tensor =
-                SourceTensor { name: info.name().to_owned(), dtype, shape: array, shard, range: info.file_range() };
+                SourceTensor { name: info.name().to_owned(), dtype, shape: extents, shard, range: info.file_range() };
             found.push((tensor, GgufTensor { blocks, shape }));
         }
     }
