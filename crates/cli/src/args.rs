@@ -104,7 +104,7 @@ pub(crate) enum Command {
 /// Import a checkpoint into the store, quantized if asked
 ///
 /// SOURCE is a directory with config.json and safetensors files, a diffusers pipeline (a directory with a `model_index.json`), a
-/// snapshot in a hub cache, one .safetensors file, or the manifest of a model in another store
+/// snapshot in a hub cache, one .safetensors file, a .gguf file (any file of a split set), or the manifest of a model in another store
 /// (`~/.ollama/models/manifests/registry.ollama.ai/library/qwen3/4b`). Tensors and the files that a model needs to run
 /// (configuration, tokenizer, chat template, code, licence) are stored; a tensor that the store already holds is not stored
 /// again. The experts of a layer are stacked into one tensor per projection.
@@ -118,7 +118,7 @@ Examples:
   longshore import ./Qwen3-4B qwen3:int4 --quantize int4 --dry-run   only a plan")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Import {
-    /// A checkpoint directory, one .safetensors file, or a stored model's manifest
+    /// A checkpoint directory, one .safetensors or .gguf file, or a stored model's manifest
     pub(crate) source: PathBuf,
     /// The name to give it: `model`, `model:tag` or `host/namespace/model:tag`
     pub(crate) name: ModelName,
@@ -286,7 +286,7 @@ pub(crate) struct Export {
     pub(crate) name: ModelName,
     /// The directory to make; it must not exist yet, or be empty
     pub(crate) dir: PathBuf,
-    /// Who is to load it: hf for transformers and its like, mlx for mlx-lm
+    /// Who is to load it: hf for transformers and its like, mlx for mlx-lm, gguf for llama.cpp where it came from GGUF files
     #[arg(long, value_enum, default_value = "hf", hide_possible_values = true)]
     pub(crate) format: ExportFormat,
     /// Decode quantized tensors to f32, bf16 or f16; of hf only
@@ -301,12 +301,14 @@ pub(crate) enum ExportFormat {
     Hf,
     /// mlx-lm: the same with codes, scales and biases
     Mlx,
+    /// llama.cpp: the GGUF files that it came from
+    Gguf,
 }
 
-/// Look into a safetensors file or a checkpoint directory, headers only
+/// Look into a safetensors or GGUF file or a checkpoint directory, headers only
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
-    /// A .safetensors file or a directory
+    /// A .safetensors file, a .gguf file or a directory
     #[arg(required_unless_present = "architectures")]
     pub(crate) path: Option<PathBuf>,
     /// List the architectures that are known, and what is supported for each

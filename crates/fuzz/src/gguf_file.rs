@@ -24,6 +24,8 @@ pub(super) fn file(data: &[u8]) {
     assert_eq!(Header::parse(&data[..start], len, &limits).ok().as_ref(), Some(header));
     assert!(start == 0 || Header::parse(&data[..start - 1], len, &limits).is_err());
     assert_eq!(header.to_bytes(), data[..start]);
+    // With the end of the file it does without the length.
+    assert_eq!(Header::parse_with_end(&header.to_bytes_with_end(), &limits).ok().as_ref(), Some(header));
     // The end of the data is a promise too: a byte more is another file, and so is one less, unless it is the last padding.
     let longer = Gguf::new([data, &[0]].concat());
     assert!(longer.is_err() || header.is_empty() || len + 1 == len.next_multiple_of(header.alignment()));

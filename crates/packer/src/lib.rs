@@ -44,6 +44,7 @@
 
 // Modules are listed from the ground up: a file imports only from its own module, or from modules above it in this
 // list.
+mod gguf;
 mod io;
 mod narrow;
 mod tensor;

@@ -29,14 +29,19 @@ struct Report<'a> {
 }
 
 pub(super) fn run(args: &Export, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
-    if args.format == ExportFormat::Mlx && args.dequantize.is_some() {
-        let advice = Advice::failure("--dequantize decodes, and --format mlx keeps the codes");
-        return Err(advice.hint("leave out one of the two").into());
+    let keeps = match args.format {
+        ExportFormat::Hf => None,
+        ExportFormat::Mlx => Some("--dequantize decodes, and --format mlx keeps the codes"),
+        ExportFormat::Gguf => Some("--dequantize decodes, and --format gguf keeps the blocks"),
+    };
+    if let (Some(keeps), Some(_)) = (keeps, args.dequantize) {
+        return Err(Advice::failure(keeps).hint("leave out one of the two").into());
     }
     let options = ExportOptions {
         format: match args.format {
             ExportFormat::Hf => longshore_packer::ExportFormat::Hf,
             ExportFormat::Mlx => longshore_packer::ExportFormat::Mlx,
+            ExportFormat::Gguf => longshore_packer::ExportFormat::Gguf,
         },
         dequantize: args.dequantize,
         ..ExportOptions::default()
@@ -65,7 +70,7 @@ pub(super) fn run(args: &Export, store: &Store, printer: &Printer) -> anyhow::Re
             "{}: {} in {} and {}, {}{left_out}",
             door::path(&args.dir),
             plural(outcome.tensors, "tensor"),
-            plural(outcome.shards, "safetensors file"),
+            plural(outcome.shards, if args.format == ExportFormat::Gguf { "GGUF file" } else { "safetensors file" }),
             plural(outcome.files, "companion file"),
             size(outcome.bytes)
         ))

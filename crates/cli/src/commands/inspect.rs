@@ -120,7 +120,8 @@ fn human(report: &Report<'_>, path: &Path, room: Option<usize>) -> Lines {
         let found = format!("{}, {}, {} parameters", plural(*tensors, "tensor"), size(*bytes), count(*parameters));
         ("component", format!("{name}: {what}{kind}, {found}"))
     }));
-    lines.push(("files", plural(report.files.len(), "safetensors file")));
+    let format = if report.kind == "gguf" { "GGUF file" } else { "safetensors file" };
+    lines.push(("files", plural(report.files.len(), format)));
     lines.extend(report.metadata.iter().map(|(key, value)| ("metadata", format!("{key} = {value}"))));
     let mut text = Lines::of(&door::path(path));
     text.append(&facts(&lines, room));

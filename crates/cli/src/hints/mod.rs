@@ -64,7 +64,9 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Vec<String> {
         hints.push("link the whole store, or choose it with --store DIR, not `blobs` or `manifests` alone".into());
     }
     if matches!(table_error(cause), Some(TableError::Gguf { .. })) {
-        hints.push("GGUF weights are listed and verified, not read: import the model's safetensors checkpoint".into());
+        hints.push(
+            "GGUF weights are listed and verified, not read: import the model by the path of its manifest".into(),
+        );
     }
     if is_kind(cause, |kind| kind == io::ErrorKind::StorageFull) {
         hints.push("longshore gc frees what no model needs; --store DIR chooses another disk".into());
@@ -96,6 +98,10 @@ fn of_export(error: &ExportError) -> Option<String> {
         }
         ExportError::Quantized { .. } => {
             "--dequantize bf16 (or f16, f32) decodes them, --format mlx keeps them for mlx-lm"
+        }
+        ExportError::FromGguf { .. } => "--format gguf restores the files that it came from",
+        ExportError::NotFromGguf { .. } => {
+            "--format hf, with --dequantize bf16 where it is quantized, writes what llama.cpp's converter reads"
         }
         ExportError::NotForMlx { .. } => {
             "--format hf, with --dequantize bf16 where it is quantized, writes what was imported"

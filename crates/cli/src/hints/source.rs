@@ -19,6 +19,7 @@ pub(super) fn of_source(error: &SourceError) -> Option<String> {
     match error {
         SourceError::NotFound { path } => Some(of_absent(path)),
         SourceError::Weights { source } => of_file(source),
+        SourceError::Gguf { source } if source.path().is_some_and(is_lfs_pointer) => Some(LFS.into()),
         SourceError::Config { path, .. } | SourceError::Index { path, .. } if is_lfs_pointer(path) => Some(LFS.into()),
         // Weights without a configuration lack only that; other directories are no model's.
         SourceError::NoConfig { dir, below } if below.is_empty() && !has_weights(dir) => Some(NO_MODEL.into()),

@@ -20,6 +20,17 @@ impl Header {
         bytes.resize(usize::try_from(self.data_start).unwrap_or(bytes.len()), 0);
         bytes
     }
+
+    /// All bytes before the data section, and behind them the padding of the last tensor, where the file has it. Together with
+    /// the tensors they are the whole file: [`Self::parse_with_end`] reads them.
+    #[must_use]
+    pub fn to_bytes_with_end(&self) -> Vec<u8> {
+        let mut bytes = self.to_bytes();
+        let padding = self.tensors.last().map_or(0, |last| self.file_len - last.file_range.end);
+        // It is shorter than the alignment, which has a limit.
+        bytes.resize(bytes.len() + usize::try_from(padding).unwrap_or(0), 0);
+        bytes
+    }
 }
 
 /// Where the data section starts in a file of pairs of so many bytes and these tensors. A file without tensors ends there, without

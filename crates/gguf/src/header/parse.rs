@@ -19,6 +19,23 @@ impl Header {
     /// [`HeaderError`] names the key or the tensor, and what was expected and found. [`HeaderError::BytesTruncated`] is the one
     /// that is no fault of the file: `bytes` ends too early.
     pub fn parse(bytes: &[u8], file_len: u64, limits: &Limits) -> Result<Self, HeaderError> {
+        Self::parse_file(bytes, Some(file_len), limits)
+    }
+
+    /// Parses what [`Self::to_bytes_with_end`] made: the header of a file whose tensors are kept elsewhere. The length of the
+    /// file follows from it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::parse`] and, for the last padding, of [`Self::check_padding`].
+    pub fn parse_with_end(bytes: &[u8], limits: &Limits) -> Result<Self, HeaderError> {
+        Self::parse_file(bytes, None, limits)
+    }
+
+    /// `file_len` is `None` where `bytes` are all of the file but its tensors and the padding between them.
+    fn parse_file(bytes: &[u8], file_len: Option<u64>, limits: &Limits) -> Result<Self, HeaderError> {
+        let is_known = file_len.is_some();
+        let mut file_len = file_len.unwrap_or(bytes.len() as u64);
         let mut cursor = Cursor::new(bytes, file_len, limits.header_bytes);
         let version = version(&mut cursor)?;
         let (tensor_count, pair_count) = counts(&mut cursor, file_len, limits)?;
@@ -40,6 +57,11 @@ impl Header {
         if !tensors.is_empty() {
             let unpadded =
                 place(&mut tensors, data_start, alignment).map_err(|tensor| HeaderError::FileTooLong { tensor })?;
+            if !is_known {
+                let last = &bytes[cursor.at()..];
+                padding::check_zero(last, unpadded, tensors.last())?;
+                file_len = unpadded.saturating_add(last.len() as u64);
+            }
             tensors::check(&tensors, data_start, unpadded, alignment, file_len)?;
         }
         Ok(Self { version, metadata, tensors: tensors.into(), by_name, alignment, data_start, file_len })

@@ -78,6 +78,34 @@ fn bytes_may_end_after_the_header_and_no_earlier() {
 }
 
 #[test]
+fn a_header_with_the_end_of_its_file_says_how_long_the_file_is() {
+    for pad_last in [true, false] {
+        let raw = Raw { pad_last, ..sample() };
+        let (header, start) = (parse(&raw.bytes()).unwrap(), raw.header().len());
+        let bytes = header.to_bytes_with_end();
+        assert_eq!(bytes, [raw.header(), vec![0; if pad_last { 28 } else { 0 }]].concat());
+        let read = |bytes: &[u8]| Header::parse_with_end(bytes, &Limits::default());
+        assert_eq!(read(&bytes).unwrap(), header);
+        for short in 0..start {
+            assert!(matches!(read(&bytes[..short]), Err(E::Truncated { .. } | E::CountsBeyondFile { .. })), "{short}");
+        }
+        // A last padding is whole, zero, and the end.
+        for len in start + 1..start + 28 {
+            let part = [&bytes[..start], &vec![0; len - start]].concat();
+            assert!(matches!(read(&part), Err(E::PartialPadding { .. })), "{len}");
+        }
+        let more = [&bytes[..start], &[0; 29]].concat();
+        assert!(matches!(read(&more), Err(E::TrailingData { .. })));
+        let other = [&bytes[..start], &[0; 27], &[1]].concat();
+        assert!(matches!(read(&other), Err(E::Padding { after: Some(tensor), .. }) if &*tensor == "s"));
+    }
+    let empty = Raw::default().bytes();
+    let header = parse(&empty).unwrap();
+    assert_eq!(header.to_bytes_with_end(), empty);
+    assert_eq!(Header::parse_with_end(&empty, &Limits::default()).unwrap(), header);
+}
+
+#[test]
 fn padding_behind_tensors_is_for_whoever_has_it() {
     let mut bytes = sample().bytes();
     let start = sample().header().len();

@@ -1,4 +1,4 @@
-use longshore_gguf::{Dims, GgmlType, Layout, LayoutError as E, Metadata, NameError};
+use longshore_gguf::{Dims, GgmlType, Header, Layout, LayoutError as E, Limits, Metadata, NameError};
 use proptest::prelude::*;
 
 use crate::{
@@ -107,9 +107,17 @@ proptest! {
             prop_assert!(tensor.file_range().start.is_multiple_of(header.alignment()));
         }
         prop_assert_eq!(&rewrite(&bytes), &bytes);
+        prop_assert_eq!(&without_tensors(&header), &header);
         // The same file without its last padding.
         let last = header.iter().last().map_or(header.data_start(), |tensor| tensor.file_range().end);
         let cut = &bytes[..usize::try_from(last).unwrap()];
         prop_assert_eq!(rewrite(cut), cut);
+        let header = parse(cut).unwrap();
+        prop_assert_eq!(&without_tensors(&header), &header);
     }
+}
+
+/// The header, read from what is left of its file without the tensors.
+fn without_tensors(header: &Header) -> Header {
+    Header::parse_with_end(&header.to_bytes_with_end(), &Limits::default()).unwrap()
 }

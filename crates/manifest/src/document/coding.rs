@@ -2,7 +2,7 @@
 
 use longshore_st_format::{Dtype, Shape};
 
-use super::{Part, Quantization, Role, TensorEntry};
+use super::{GgmlBlocks, Part, Quantization, Role, TensorEntry};
 
 /// Properties of a code. A tensor `[…, K]` has the weight U32 `[…, K × bits / 32]`.
 pub(crate) struct Coding {
@@ -39,6 +39,9 @@ impl Coding {
 /// Checks the types and shapes of the parts of `tensor`. The caller has checked that it has a weight and no role twice.
 pub(super) fn check(tensor: &TensorEntry, quantization: &Quantization) -> Result<(), String> {
     let Quantization { quant_type, group_size } = quantization;
+    if let Some(blocks) = GgmlBlocks::of(quant_type) {
+        return blocks.check(tensor, *group_size);
+    }
     let Some(coding) = Coding::of(quant_type) else {
         return Err(format!("it is quantized as {quant_type:?}, which is not a known scheme"));
     };

@@ -4,6 +4,7 @@ mod coding;
 mod config;
 mod expert;
 mod experts;
+mod ggml;
 mod make;
 mod manifest;
 mod table;
@@ -11,6 +12,7 @@ mod table;
 pub(crate) use coding::Coding;
 pub use config::{Config, Draft, Import};
 pub use experts::{ExpertGroup, ExpertTensor, expert_groups};
+pub use ggml::GgmlBlocks;
 pub use longshore_model::{
     Attention, Audio, Facts, LatentAttention, LinearAttention, Multipliers, Norm, PerLayer, Rope, Router, StateSpace,
     Tokens, Vision,

@@ -97,10 +97,10 @@ impl Loss {
 /// Coding of the values of a quantized tensor.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Quantization {
-    /// Name of the code: `int2` … `int8`, `nvfp4`, `mxfp4` or `mxfp8`.
+    /// Name of the code: `int2` … `int8`, `nvfp4`, `mxfp4` or `mxfp8`, or that of one of ggml's [blocks](super::GgmlBlocks).
     #[serde(rename = "scheme")]
     pub quant_type: String,
-    /// Number of consecutive elements of the last axis that share a scale.
+    /// Number of consecutive elements of the last axis that share a scale, or that make one of ggml's blocks.
     pub group_size: u32,
 }
 

@@ -131,6 +131,14 @@ impl ModelConfig {
         }
     }
 
+    /// The configuration of a model whose facts are stated elsewhere, such as in the metadata of a GGUF file. Its architecture is the
+    /// only identifier, in lower case.
+    #[must_use]
+    pub fn of_facts(facts: Facts) -> Self {
+        let identifiers = facts.architecture.iter().map(|name| name.to_lowercase()).collect();
+        Self { facts, identifiers, ..Self::default() }
+    }
+
     /// Whether the checkpoint stores fused expert weights as `[experts, in, out]`, as gpt-oss, Llama 4 and Qwen3-VL-MoE
     /// do.
     #[must_use]

@@ -23,12 +23,22 @@ fn describe(source: &Source, config: &mut Config) {
     let nothing = ModelConfig::default();
     let runtime = match source.kind {
         Kind::Pipeline => Runtime::of_pipeline(source.architecture()),
+        Kind::Gguf => of_gguf(source),
         _ => Runtime::of_model(source.config.as_ref().unwrap_or(&nothing), &source.template),
     };
     config.requires = runtime.requires.map(str::to_owned);
     config.capabilities = runtime.capabilities;
     config.renderer = runtime.renderer.map(str::to_owned);
     config.parser = runtime.parser.map(str::to_owned);
+}
+
+/// The fields of a model in GGUF. No runtime is known to read GGUF tensors from a store.
+fn of_gguf(source: &Source) -> Runtime {
+    let mut runtime = Runtime::default();
+    if let Some(config) = source.config.as_ref().filter(|config| !config.has_vision) {
+        runtime.capabilities = Runtime::of_model(config, &source.template).capabilities;
+    }
+    runtime
 }
 
 /// The layers of the manifest: blobs, then files.

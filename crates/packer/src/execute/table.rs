@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use longshore_manifest::document::{
-    BlobEntry, Facts, Import, Loss, Part, Quantization, Role, TensorEntry, TensorTable,
+    BlobEntry, Facts, Import, Loss, Part, Role, TensorEntry, TensorTable,
 };
 use longshore_model::{MAX_CONFIG_BYTES, ModelConfig};
 
@@ -72,9 +72,7 @@ pub(super) fn entry(blob: &PlannedBlob, tensor: &PlannedTensor, loss: Option<Los
         name: tensor.name.clone(),
         dtype: tensor.dtype,
         shape: tensor.shape.clone(),
-        quantization: tensor
-            .scheme
-            .map(|scheme| Quantization { quant_type: scheme.quant_type().into(), group_size: scheme.group_size() }),
+        quantization: tensor.quantization(),
         arrangement: tensor.arrangement,
         sources: match &*tensor.units {
             [unit] if unit.name == tensor.name => Vec::new(),

@@ -18,6 +18,7 @@ use longshore_model::{MAX_CONFIG_BYTES, ModelConfig};
 use super::{
     contents::{Contents, Edit, name_of},
     error::ExportError,
+    gguf::{self, GgufFile},
     huggingface, mlx, names,
     options::{ExportFormat, ExportOptions, ExportOutcome},
     partial::{self, Partial},
@@ -29,7 +30,7 @@ use crate::io::{memory, small, threads::threads};
 /// Number of bytes of a companion file that are copied at a time.
 const COPY: usize = 64 << 10;
 
-/// Writes `model` into the directory `dir`: safetensors files, their index if there are several, and every companion
+/// Writes `model` into the directory `dir`: its weight files, an index of safetensors if there are several, and every companion
 /// file.
 ///
 /// The arrangements of the import are undone: stacked experts come back under their own names, transposed weights in
@@ -52,6 +53,9 @@ const COPY: usize = 64 << 10;
 /// mlx-lm's class does not use, such as layers that predict further tokens, are left out and counted. A tensor that is
 /// unknown to the class is an error.
 ///
+/// In [`ExportFormat::Gguf`], the directory holds the GGUF files that the model came from, byte for byte, and the
+/// companion files beside them. A model that came from no GGUF file is an error, and so is one that did in another format.
+///
 /// The lengths of all blobs are checked against the manifest. Their bytes are not hashed; [`Store::verify`] does that.
 ///
 /// # Errors
@@ -63,6 +67,8 @@ const COPY: usize = 64 << 10;
 /// - [`ExportError::Quantized`], [`ExportError::Clash`]: the model cannot be written in this form;
 /// - [`ExportError::NotForMlx`], [`ExportError::MlxArchitecture`], [`ExportError::MlxTensor`],
 ///   [`ExportError::MlxQuantized`], [`ExportError::MlxGlobalScale`]: mlx-lm cannot load the model;
+/// - [`ExportError::FromGguf`], [`ExportError::NotFromGguf`]: the format is not the one that the model came in;
+/// - [`ExportError::GgufHeader`], [`ExportError::GgufSet`]: the stored headers of GGUF files are damaged;
 /// - [`ExportError::Weights`], [`ExportError::Size`], [`ExportError::Read`]: blobs are missing, cut off, or not written
 ///   by this program;
 /// - [`ExportError::Restore`], [`ExportError::Layout`]: the tensor table holds arrangements that no import makes;
@@ -79,7 +85,14 @@ pub fn export(
     let table = store.table(model).map_err(WeightsError::from)?;
     weights::check(store, &table)?;
     check_sizes(store, model)?;
+    if options.format != ExportFormat::Gguf {
+        gguf::refuse(model, options.format)?;
+    }
     let Contents { directories: outputs, edits, left_out } = contents(store, model, &table, options)?;
+    let gguf = match options.format {
+        ExportFormat::Gguf => gguf::files(store, model, &table)?,
+        ExportFormat::Hf | ExportFormat::Mlx => Vec::new(),
+    };
     let metadata = metadata(model, options.format);
     let mut directories = Vec::with_capacity(outputs.len());
     for (directory, outputs) in outputs {
@@ -90,18 +103,25 @@ pub fn export(
     let shards = || directories.iter().flat_map(|(_, shards)| shards);
     let mut files: Vec<_> = model.manifest.files().collect();
     files.retain(|(name, _)| edits.get(name.as_str()) != Some(&Edit::LeaveOut));
-    let own: Vec<_> = directories.iter().flat_map(|(stem, shards)| shards::names(shards, stem)).collect();
+    let of_shards = directories.iter().flat_map(|(stem, shards)| shards::names(shards, stem));
+    let own: Vec<_> = of_shards.chain(gguf.iter().map(|file| file.name.clone())).collect();
     names::check(&own, files.iter().map(|(name, _)| name))?;
 
     let partial = Partial::create(dir)?;
     let check = |goes_on: bool| if goes_on { Ok(()) } else { Err(ExportError::Cancelled { dir: dir.to_path_buf() }) };
-    let mut outcome = ExportOutcome { tensors: 0, shards: shards().count(), files: 0, bytes: 0, left_out };
-    let sizes = shards().map(Shard::data_len).chain(files.iter().map(|(_, layer)| layer.size));
+    let mut outcome = ExportOutcome { tensors: 0, shards: shards().count() + gguf.len(), files: 0, bytes: 0, left_out };
+    let weights = shards().map(Shard::data_len).chain(gguf.iter().map(GgufFile::file_len));
+    let sizes = weights.chain(files.iter().map(|(_, layer)| layer.size));
     progress.begin("exporting", sizes.fold(0, u64::saturating_add));
     for shard in shards() {
         check(shard.write(store, partial.path(), threads(options.threads), progress)?)?;
         outcome.tensors += shard.len();
         outcome.bytes += shard.file_len();
+    }
+    for file in &gguf {
+        check(file.write(store, partial.path(), threads(options.threads), progress)?)?;
+        outcome.tensors += file.len();
+        outcome.bytes += file.file_len();
     }
     for (name, text) in directories.iter().filter_map(|(stem, shards)| shards::index(shards, stem)) {
         outcome.bytes += write_file(&partial.path().join(name), text.as_bytes())?;
@@ -215,5 +235,6 @@ fn contents<'w>(
     match options.format {
         ExportFormat::Hf => huggingface::contents(store, model, table, options.dequantize),
         ExportFormat::Mlx => mlx::contents::contents(store, model, table),
+        ExportFormat::Gguf => Ok(gguf::contents(model)),
     }
 }

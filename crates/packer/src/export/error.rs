@@ -3,7 +3,7 @@ use std::{io, path::PathBuf};
 use longshore_manifest::weights::WeightsError;
 use longshore_st_format::LayoutError;
 
-use super::mlx::architecture::mlx_architectures;
+use super::{mlx::architecture::mlx_architectures, options::ExportFormat};
 
 /// Reason why an export failed. The directory is as it was before.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +76,32 @@ pub enum ExportError {
     MlxGlobalScale {
         /// The stored tensor.
         tensor: String,
+    },
+    /// The model came from GGUF files and is to be exported in another format.
+    #[error("the model came from GGUF files, whose tensors cannot be exported as {format} yet")]
+    FromGguf {
+        /// The requested format.
+        format: ExportFormat,
+    },
+    /// The model cannot be exported as GGUF files.
+    #[error("the model cannot be exported as GGUF: {problem}")]
+    NotFromGguf {
+        /// The reason.
+        problem: String,
+    },
+    /// The stored header of a GGUF file cannot be used.
+    #[error("the model's file {name:?} is not the header of a GGUF file")]
+    GgufHeader {
+        /// The path of the companion file.
+        name: String,
+        /// The error in the header.
+        source: longshore_gguf::HeaderError,
+    },
+    /// The stored headers of GGUF files are not those of one model.
+    #[error("the headers of the model's GGUF files do not fit together")]
+    GgufSet {
+        /// The error, which names a file of the export.
+        source: longshore_gguf::SplitError,
     },
     /// The source tensors of a stored tensor cannot be restored.
     #[error("cannot restore tensor {tensor:?}: {problem}")]

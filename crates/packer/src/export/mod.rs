@@ -5,6 +5,7 @@ mod contents;
 pub(crate) mod directory;
 mod document;
 pub(crate) mod error;
+mod gguf;
 mod huggingface;
 pub(crate) mod mlx;
 mod names;

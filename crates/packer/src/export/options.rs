@@ -1,6 +1,6 @@
 //! The options of an export, and the outcome.
 
-use std::num::NonZero;
+use std::{fmt, num::NonZero};
 
 use longshore_quant::FloatType;
 
@@ -13,6 +13,19 @@ pub enum ExportFormat {
     Hf,
     /// mlx-lm: quantized modules with their codes unchanged, under mlx-lm's names.
     Mlx,
+    /// llama.cpp and its like: the GGUF files that the model came from, byte for byte. They are called `model.gguf`, or
+    /// `model-00001-of-00003.gguf` and so on.
+    Gguf,
+}
+
+impl fmt::Display for ExportFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Hf => "hf",
+            Self::Mlx => "mlx",
+            Self::Gguf => "gguf",
+        })
+    }
 }
 
 /// The options of an export.
@@ -42,7 +55,7 @@ impl Default for ExportOptions {
 pub struct ExportOutcome {
     /// Number of exported tensors.
     pub tensors: usize,
-    /// Number of safetensors files.
+    /// Number of weight files: safetensors or GGUF.
     pub shards: usize,
     /// Number of companion files.
     pub files: usize,

@@ -50,6 +50,7 @@ impl<'a> Decider<'a> {
         let &PlanOptions { scheme, floats, requantize, .. } = self.options;
         let kept = |rule: &'static str| (tensor.coding.exact_scheme(), rule.into());
         Ok(match (tensor.coding, scheme) {
+            (Coding::Ggml { blocks }, _) => (None, format!("{}: kept", blocks.name).into()),
             (Coding::Plain | Coding::Double, _) | (Coding::Fp8 { .. }, Some(_)) => self.ask(tensor, stacked, scheme),
             (Coding::Fp8 { .. }, None) if floats => (None, "FP8: decoded".into()),
             (Coding::Fp8 { is_exact: true, .. }, None) => {

@@ -42,6 +42,12 @@ pub enum PlanError {
         /// The scheme of its codes.
         found: Scheme,
     },
+    /// The values of GGUF files would have to be changed.
+    #[error("tensors of GGUF files cannot be {asked} yet: they are stored as the files have them")]
+    Gguf {
+        /// What was asked for, such as `quantized to int4`.
+        asked: String,
+    },
     /// The experts of a layer cannot be stacked.
     #[error("the experts cannot be stacked")]
     Experts {
@@ -99,6 +105,9 @@ impl PlanError {
                 "import it without --quantize, export it with --dequantize bf16, and import that with --quantize"
                     .to_owned(),
             ),
+            Self::Gguf { .. } => {
+                Some("leave out --quantize, or import the model's safetensors checkpoint with it".to_owned())
+            }
             Self::Reserved { .. } => Some("import it without --quantize".to_owned()),
             Self::Experts { source: StackError::Group(ExpertError::Missing { .. } | ExpertError::Count { .. }) } => {
                 Some("check that the checkpoint is complete, and import its directory".to_owned())

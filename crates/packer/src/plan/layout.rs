@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use longshore_manifest::document::{Arrangement, Role};
+use longshore_manifest::document::{Arrangement, Quantization, Role};
 use longshore_model::{
     ModelConfig,
     experts::{ExpertError, may_be_transposed},
@@ -13,6 +13,7 @@ use longshore_st_format::{Dtype, Layout, Shape};
 use super::{
     decide::Decider,
     error::PlanError,
+    gguf,
     options::PlanOptions,
     planned::{PlannedBlob, PlannedTensor, Unit, float_type, quantized_from},
 };
@@ -22,7 +23,7 @@ use crate::{
         experts::stack::{Stack, Stacks, stack},
         tensor::{ModelTensor, ModelTensors},
     },
-    source::{checkpoint::Source, member::Member},
+    source::{checkpoint::Source, classify::Kind, member::Member},
     tensor::SourceTensor,
 };
 
@@ -34,7 +35,7 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    fn new(name: String, tensors: Vec<PlannedTensor>) -> Self {
+    pub(super) fn new(name: String, tensors: Vec<PlannedTensor>) -> Self {
         Self { name, component: None, tensors }
     }
 
@@ -75,6 +76,10 @@ pub(super) fn blobs(
         .map_err(|source| PlanError::Coding { member: member.name().map(str::to_owned), source })?;
     warnings.extend(found);
     notes.extend(remarks);
+    if source.kind == Kind::Gguf {
+        let drafts = gguf::drafts(member, files, tensors);
+        return Ok(drafts.into_iter().map(|draft| draft.of(member, member.tensors.start)).collect());
+    }
     if let Some(config) = &member.config {
         let shapes = tensors.iter().map(|tensor| (tensor.name.as_str(), &tensor.shape));
         let member = member.name().map(str::to_owned);
@@ -238,13 +243,10 @@ pub(super) fn lay_out(draft: Draft) -> Result<PlannedBlob, PlanError> {
     let scheme = draft.scheme();
     let name = draft.layer();
     let Draft { name: _, component, tensors } = draft;
-    let metadata = match scheme {
-        None => BTreeMap::new(),
-        Some(scheme) => BTreeMap::from([
-            ("quant_type".to_owned(), scheme.quant_type().to_owned()),
-            ("group_size".to_owned(), scheme.group_size().to_string()),
-        ]),
-    };
+    let coding = tensors.iter().find_map(PlannedTensor::quantization).map(|Quantization { quant_type, group_size }| {
+        [("quant_type".to_owned(), quant_type), ("group_size".to_owned(), group_size.to_string())]
+    });
+    let metadata: BTreeMap<_, _> = coding.into_iter().flatten().collect();
     let mut parts = Vec::new();
     for tensor in &tensors {
         parts.extend(stored_parts(tensor)?);
@@ -258,6 +260,10 @@ pub(super) fn lay_out(draft: Draft) -> Result<PlannedBlob, PlanError> {
 /// The parts that a tensor is stored as: the tensor itself, or its packed codes and their companions.
 fn stored_parts(tensor: &PlannedTensor) -> Result<Vec<(String, Dtype, Shape)>, PlanError> {
     let plain = || (tensor.name.clone(), tensor.dtype, tensor.shape.clone());
+    if let Coding::Ggml { blocks } = tensor.coding {
+        let shape = blocks.shape(&tensor.shape).expect("the source was checked: blocks fill rows");
+        return Ok(vec![(tensor.name.clone(), Dtype::U8, shape)]);
+    }
     let (Some(scheme), Some(float)) = (tensor.scheme, float_type(tensor.dtype)) else { return Ok(vec![plain()]) };
     let parts = scheme
         .parts(float, tensor.shape.dims())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use longshore_model::{ModelConfig, architecture};
 
 use super::{check, error::PlanError, layout, options::PlanOptions, planned::Plan};
-use crate::source::checkpoint::Source;
+use crate::source::{checkpoint::Source, classify::Kind};
 
 impl Plan {
     /// Decides what an import of `source` writes. Reads no files. The plan holds the source; several plans of one
@@ -20,14 +20,20 @@ impl Plan {
     /// - [`PlanError::Coding`]: weights have a packing that cannot be imported;
     /// - [`PlanError::Requantize`], [`PlanError::Transposed`]: a scheme is requested for weights that are already
     ///   quantized;
+    /// - [`PlanError::Gguf`]: the values of GGUF files would have to be changed;
     /// - [`PlanError::Experts`]: the experts cannot be stacked;
     /// - [`PlanError::Clash`], [`PlanError::Reserved`]: two blobs or tensors would have the same name;
     /// - [`PlanError::Scheme`], [`PlanError::Layout`]: a tensor cannot be stored as decided.
     pub fn new(source: impl Into<Arc<Source>>, options: &PlanOptions) -> Result<Self, PlanError> {
         let source = source.into();
         let mut warnings = source.warnings.clone();
-        warnings.extend(source.config.as_ref().and_then(unknown));
         let (mut drafts, mut notes) = (Vec::new(), Vec::new());
+        if source.kind == Kind::Gguf {
+            refuse_changes(options)?;
+            notes.push(in_gguf(&source));
+        } else {
+            warnings.extend(source.config.as_ref().and_then(unknown));
+        }
         for member in &source.members {
             drafts.extend(layout::blobs(member, &source, options, &mut warnings, &mut notes)?);
         }
@@ -43,6 +49,22 @@ impl Plan {
             source,
         })
     }
+}
+
+/// Refuses options that would change the values of GGUF files.
+fn refuse_changes(options: &PlanOptions) -> Result<(), PlanError> {
+    match options.scheme {
+        Some(scheme) => Err(PlanError::Gguf { asked: format!("quantized to {scheme}") }),
+        None if options.floats && options.requantize => Err(PlanError::Gguf { asked: "decoded".to_owned() }),
+        None => Ok(()),
+    }
+}
+
+/// Says what becomes of GGUF files.
+fn in_gguf(source: &Source) -> String {
+    let is_projector = source.config.as_ref().is_some_and(|config| config.has_vision);
+    let what = if is_projector { "a projector of pictures or sound (mmproj)" } else { "a model in GGUF" };
+    format!("{what}: tensors keep ggml's names, types and bytes, and `export --format gguf` restores the files")
 }
 
 /// Warns if no runtime is known to run the model.

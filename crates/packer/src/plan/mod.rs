@@ -3,6 +3,7 @@
 mod check;
 mod decide;
 pub(crate) mod error;
+mod gguf;
 mod layout;
 pub(crate) mod make;
 pub(crate) mod options;

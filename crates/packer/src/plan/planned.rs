@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use longshore_manifest::document::{Arrangement, Role};
+use longshore_manifest::document::{Arrangement, Quantization, Role};
 use longshore_quant::{FloatType, Scheme};
 use longshore_st_format::{Dtype, Layout, LayoutPart, Shape};
 
@@ -98,6 +98,18 @@ impl PlannedTensor {
         self.source_len
     }
 
+    /// The coding of the stored values: that of the scheme, or ggml's blocks. `None` for plain values.
+    #[must_use]
+    pub fn quantization(&self) -> Option<Quantization> {
+        match (self.scheme, self.coding) {
+            (Some(scheme), _) => {
+                Some(Quantization { quant_type: scheme.quant_type().into(), group_size: scheme.group_size() })
+            }
+            (None, Coding::Ggml { blocks }) => Some(blocks.quantization()),
+            (None, _) => None,
+        }
+    }
+
     /// Whether the codes of the source are kept, if under other names or in another order.
     #[must_use]
     pub fn is_repacked(&self) -> bool {
@@ -136,7 +148,7 @@ impl PlannedTensor {
         match (self.coding, is_stacked) {
             (Coding::Plain, true) => "stack",
             (Coding::Plain, false) if self.arrangement == Arrangement::Transpose => "transpose",
-            (Coding::Plain, false) => "none",
+            (Coding::Plain, false) | (Coding::Ggml { .. }, _) => "none",
             (Coding::Double, false) if self.arrangement == Arrangement::Transpose => "f32_transpose",
             (Coding::Double, false) => "f32",
             (Coding::Double, true) => "f32_stack",

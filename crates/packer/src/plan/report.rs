@@ -89,7 +89,7 @@ impl<'a> TensorReport<'a> {
             name: &tensor.name,
             dtype: tensor.dtype,
             shape: &tensor.shape,
-            scheme: tensor.scheme.map(|scheme| scheme.to_string()),
+            scheme: tensor.quantization().map(|coding| coding.to_string()),
             transform: tensor.operation(),
             sources: tensor.sources().map(name_of).collect(),
             reason: &tensor.rule,

@@ -8,7 +8,7 @@ use super::{
     classify::{self, Evidence, Kind},
     companions::Companion,
     error::SourceError,
-    inventory::Inventory,
+    inventory::{Contents, Inventory},
     member::{Member, MemberRole},
 };
 use crate::tensor::{Shard, SourceTensor};
@@ -24,7 +24,7 @@ const MAX_TEMPLATE_BYTES: u64 = 64 << 20;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Source {
-    /// The directory, or the single `.safetensors` file.
+    /// The directory, or the single `.safetensors` or `.gguf` file.
     pub root: PathBuf,
     /// All tensors: those of the first member, then those of the next. Within a member, names are unique and tensors
     /// are in byte order of their names.
@@ -37,14 +37,15 @@ pub struct Source {
     /// The models that the source consists of. An ordinary checkpoint has one member, followed by its draft model, if
     /// any. A pipeline has one member for each component with weights, in byte order of their names.
     pub members: Vec<Member>,
-    /// Configuration from `config.json`, or from a pipeline's `model_index.json`. `None` for a single file.
+    /// Configuration from `config.json`, from a pipeline's `model_index.json`, or from the keys of a GGUF file. `None` for a
+    /// single file of safetensors.
     pub config: Option<ModelConfig>,
     /// The shards' `__metadata__`, merged. If two shards disagree about a key, the first shard's value stands. The
     /// metadata of a draft model is left out.
     pub metadata: BTreeMap<String, String>,
     /// The form in which the weights are stored. For a [`Kind::Pipeline`], each member has its own kind.
     pub kind: Kind,
-    /// The tensor or document that `kind` was recognised by. `None` for [`Kind::Float`].
+    /// The tensor or document that `kind` was recognised by. `None` for [`Kind::Float`] and [`Kind::Gguf`].
     pub evidence: Option<Evidence>,
     /// Warnings for the user, about tensors and files that are left out, for example.
     pub warnings: Vec<String>,
@@ -101,7 +102,10 @@ impl Source {
         if tensors.iter().all(|tensor| tensor.name.contains("lora_")) {
             return Err(SourceError::Adapter { path: shards[0].path.clone() });
         }
-        let (kind, evidence) = classify::classify(&tensors);
+        let (kind, evidence) = match &contents {
+            Contents::Gguf(_) => (Kind::Gguf, None),
+            Contents::Checkpoint { .. } | Contents::Stored(_) => classify::classify(&tensors),
+        };
         self.warnings.extend(warnings);
         if kind == Kind::Float && config.as_ref().is_some_and(|config| config.quantization.is_some()) {
             let path = match &role {

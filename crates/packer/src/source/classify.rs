@@ -21,6 +21,8 @@ pub enum Kind {
     Prequantized,
     /// The components of a diffusion pipeline, each in a directory of its own.
     Pipeline,
+    /// Tensors of ggml's types, in GGUF files.
+    Gguf,
 }
 
 impl Kind {
@@ -32,6 +34,7 @@ impl Kind {
             Self::Fp8 => "fp8",
             Self::Prequantized => "prequantized",
             Self::Pipeline => "pipeline",
+            Self::Gguf => "gguf",
         }
     }
 }

@@ -23,6 +23,9 @@ impl Source {
     pub fn with_draft(mut self, draft: Self) -> Result<Self, SourceError> {
         let root = draft.root.clone();
         let fail = |problem: String| Err(SourceError::Draft { root: root.clone(), problem });
+        if self.kind == Kind::Gguf || draft.kind == Kind::Gguf {
+            return fail("a model in GGUF files is stored by itself".into());
+        }
         if self.kind == Kind::Pipeline {
             return fail("a pipeline has no draft model".into());
         }

@@ -3,6 +3,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use longshore_gguf::{HeaderError, MemberError, SplitError};
 use longshore_manifest::Digest;
 use longshore_model::ConfigError;
 use longshore_st_format::{IndexError, OpenError};
@@ -25,8 +26,8 @@ pub enum SourceError {
         /// The path as it was given.
         path: PathBuf,
     },
-    /// The path is a file that is not a safetensors file.
-    #[error("{}: expected a directory or a .safetensors file", path.display())]
+    /// The path is a file that is neither a safetensors file nor a GGUF file.
+    #[error("{}: expected a directory, a .safetensors file or a .gguf file", path.display())]
     NotSafetensors {
         /// The path as it was given.
         path: PathBuf,
@@ -250,11 +251,22 @@ pub enum SourceError {
         /// The digest that its store or cache promises.
         expected: Digest,
     },
-    /// The stored model is a GGUF file.
-    #[error("{} is the manifest of a GGUF model", path.display())]
+    /// A GGUF file cannot be read, or does not belong to the other files of its set.
+    #[error(transparent)]
     Gguf {
-        /// The model's manifest.
+        /// The error, which names the file.
+        #[from]
+        source: SplitError,
+    },
+    /// A tensor of a GGUF file has a type that cannot be stored.
+    #[error("tensor {tensor:?} of {} is {found}, which cannot be stored", path.display())]
+    GgmlType {
+        /// The file.
         path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Name of its type.
+        found: &'static str,
     },
     /// The weights are an adapter, which changes another model and is no model itself.
     #[error("{} is an adapter, not a model", path.display())]
@@ -277,7 +289,7 @@ impl SourceError {
                 "if it belongs to the model, put a copy in place of the link {}, or import with --follow-links",
                 link.display()
             )),
-            Self::Gguf { .. } => Some("GGUF files are not read: import the model's safetensors checkpoint".to_owned()),
+            Self::Gguf { source } => of_gguf(source),
             Self::Adapter { .. } => Some("merge it into its base model, and import the result".to_owned()),
             Self::Config { source: ConfigError::Contradiction { .. }, .. } => {
                 Some("correct config.json, or leave the member that is wrong out of it".to_owned())
@@ -345,12 +357,36 @@ fn elsewhere(found: Option<&Path>) -> String {
     found.map(|path| format!(", where the index places it, but in {}", path.display())).unwrap_or_default()
 }
 
+/// Hint for a GGUF file, or for one of a set.
+fn of_gguf(error: &SplitError) -> Option<String> {
+    let hint = match error {
+        SplitError::Open(longshore_gguf::OpenError::Open { path, source })
+            if source.kind() == io::ErrorKind::NotFound =>
+        {
+            return Some(format!("put {} beside the other files of the model", path.display()));
+        }
+        SplitError::Open(longshore_gguf::OpenError::Header { source, .. }) => match source {
+            HeaderError::Truncated { .. }
+            | HeaderError::CountsBeyondFile { .. }
+            | HeaderError::DataBeyondFile { .. }
+            | HeaderError::PartialPadding { .. } => {
+                "the file ends too early, as after a download that was cut off: download it again"
+            }
+            HeaderError::UnknownType { .. } => "import the model's safetensors checkpoint",
+            _ => return None,
+        },
+        SplitError::Member { source: MemberError::FileName { .. } | MemberError::Alone { .. }, .. } => {
+            "the files of a set are found by the names that they were published under: give them back to them"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
 /// Hint for weights in another format.
 fn conversion(path: &Path) -> String {
     let name = path.to_string_lossy();
-    if has_suffix(&name, ".gguf") {
-        "GGUF files are not read: import the model's safetensors checkpoint".to_owned()
-    } else if has_suffix(&name, ".json") {
+    if has_suffix(&name, ".json") {
         "import the directory that holds it".to_owned()
     } else {
         format!("{} is not read: convert it to safetensors, with save_pretrained for example", path.display())

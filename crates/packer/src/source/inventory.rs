@@ -20,7 +20,7 @@ use std::{
     sync::Arc,
 };
 
-use longshore_manifest::document::Arrangement;
+use longshore_manifest::document::{Arrangement, GgmlBlocks};
 use longshore_quant::Scheme;
 use longshore_st_format::{Dtype, Shape};
 
@@ -53,6 +53,17 @@ pub(crate) enum Contents {
     },
     /// The blobs of a store. The table of the stored model tells how values are coded.
     Stored(Arc<Stored>),
+    /// GGUF files. The types of their tensors tell how values are coded. One entry for each of the model's tensors.
+    Gguf(Arc<[GgufTensor]>),
+}
+
+/// One tensor of a GGUF file.
+#[derive(Debug)]
+pub(crate) struct GgufTensor {
+    /// The blocks that hold the values. `None` for a type of single numbers.
+    pub(crate) blocks: Option<&'static GgmlBlocks>,
+    /// Extents in elements, outermost first. Those of the source tensor are in bytes where it holds blocks.
+    pub(crate) shape: Shape,
 }
 
 /// The table of a stored model.
@@ -73,6 +84,8 @@ pub(crate) struct StoredTensor {
     pub(crate) dtype: Dtype,
     pub(crate) shape: Shape,
     pub(crate) scheme: Option<Scheme>,
+    /// ggml's blocks, if the tensor is kept as these.
+    pub(crate) blocks: Option<&'static GgmlBlocks>,
     /// The parts of the tensor, as indices among the model's tensors.
     pub(crate) parts: SourceParts,
     /// The arrangement of the values by an earlier import. `sources` names the tensors that the values came from.

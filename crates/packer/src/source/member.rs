@@ -22,7 +22,7 @@ pub(crate) const DRAFT: &str = "draft";
 pub struct Member {
     /// The role of the member in the source.
     pub role: MemberRole,
-    /// Directory of the member, or the single `.safetensors` file.
+    /// Directory of the member, or the single `.safetensors` or `.gguf` file.
     pub root: PathBuf,
     /// Configuration from the member's own `config.json`.
     pub config: Option<ModelConfig>,
@@ -30,7 +30,7 @@ pub struct Member {
     pub class: Option<String>,
     /// The form in which the weights of the member are stored.
     pub kind: Kind,
-    /// The tensor or document that `kind` was recognised by. `None` for [`Kind::Float`].
+    /// The tensor or document that `kind` was recognised by. `None` for [`Kind::Float`] and [`Kind::Gguf`].
     pub evidence: Option<Evidence>,
     /// Indices of the member's tensors in [`Source::tensors`](crate::Source::tensors).
     pub tensors: Range<usize>,
@@ -92,7 +92,7 @@ impl Member {
     pub(crate) fn stored(&self) -> Option<&Stored> {
         match &self.contents {
             Contents::Stored(stored) => Some(stored),
-            Contents::Checkpoint { .. } => None,
+            Contents::Checkpoint { .. } | Contents::Gguf(_) => None,
         }
     }
 

@@ -8,6 +8,7 @@ use super::{
     checkpoint::Source,
     companions, config,
     error::SourceError,
+    gguf,
     links::{Links, Place},
     pipeline, read, select, stored, walk,
 };
@@ -33,7 +34,8 @@ impl Source {
     }
 
     /// Opens the source at `path`. It may be a directory as Hugging Face, diffusers or MLX write it, a snapshot of a
-    /// hub cache, whose files are symbolic links, one `.safetensors` file, or the manifest of a model in a store. A
+    /// hub cache, whose files are symbolic links, one `.safetensors` file, one `.gguf` file, a directory with the GGUF files
+    /// of one model, or the manifest of a model in a store. Any file of a split set of GGUF files stands for the set. A
     /// store may be one of this program or of ollama
     /// (`~/.ollama/models/manifests/registry.ollama.ai/library/qwen3/4b`); its quantized tensors keep their codes.
     ///
@@ -63,6 +65,9 @@ impl Source {
                 None => open_directory(path, options),
             },
             Ok(meta) if meta.is_file() && is_safetensors(path) => open_file(path, &options.limits),
+            Ok(meta) if meta.is_file() && gguf::open::is_gguf(path) => {
+                gguf::open::open_file(path, options.follow_links)
+            }
             Ok(meta) if meta.is_file() => {
                 stored::open(path).unwrap_or_else(|| Err(SourceError::NotSafetensors { path: path.to_owned() }))
             }
@@ -96,6 +101,10 @@ fn open_directory(dir: &Path, options: &SourceOptions) -> Result<Source, SourceE
     let pipeline = top_level(pipeline::PIPELINE_INDEX);
     if pipeline.is_some() && (config.is_none() || !select::has_weights(&entries)) {
         return pipeline::open(dir, entries, limits);
+    }
+    // A repository of GGUF files often has the configuration of the model that they were made of.
+    if gguf::open::files(&entries).next().is_some() && !select::has_safetensors(&entries) {
+        return gguf::open::open_directory(dir, entries);
     }
     let Some(config) = config else { return Err(without_config(dir, &entries)) };
     let config = config::read_config(config, &entries)?;

@@ -13,7 +13,7 @@ use crate::io::has_suffix;
 /// Beginnings of the names of a model's weight files: of transformers and MLX, and of diffusers.
 pub(super) const STEMS: [&str; 2] = ["model", "diffusion_pytorch_model"];
 pub(super) const SUFFIX: &str = ".safetensors";
-const FOREIGN: [&str; 8] = [".bin", ".gguf", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx"];
+const FOREIGN: [&str; 7] = [".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx"];
 
 /// The weight files of a directory.
 pub(super) enum Selection {
@@ -78,6 +78,11 @@ pub(super) fn select(
 pub(crate) fn has_weights(entries: &[Entry]) -> bool {
     let is_named = |name: &str| STEMS.iter().any(|stem| name.starts_with(stem)) && has_suffix(name, SUFFIX);
     entries.iter().any(|entry| entry.is_top_level() && is_named(&entry.name))
+}
+
+/// Whether a directory has safetensors files, whatever their names.
+pub(crate) fn has_safetensors(entries: &[Entry]) -> bool {
+    entries.iter().any(|entry| entry.is_top_level() && has_suffix(&entry.name, SUFFIX))
 }
 
 /// Chooses the most helpful error for a directory without model weights.

@@ -8,8 +8,8 @@ use std::{
 };
 
 use longshore_manifest::{
-    Digest, ModelName, Store,
-    document::{BlobEntry, Draft, Part, Role, TensorEntry, TensorTable, media_type},
+    Descriptor, Digest, ModelName, Store,
+    document::{BlobEntry, Draft, GgmlBlocks, Part, Role, TensorEntry, TensorTable, media_type},
     store::Model,
 };
 use longshore_model::ModelConfig;
@@ -26,6 +26,7 @@ use super::{
     member::{Member, MemberRole},
 };
 use crate::{
+    gguf::headers,
     io::small,
     tensor::{Shard, SourceParts, SourceTensor},
 };
@@ -75,7 +76,7 @@ fn read(path: &Path, root: &Path, name: &ModelName) -> Result<Source, SourceErro
     let store = Store::open(root).map_err(|error| fail(error.into()))?;
     let model = store.model(name).map_err(|error| fail(error.into()))?;
     if model.is_gguf() {
-        return Err(SourceError::Gguf { path: path.to_owned() });
+        return gguf(path, &store, &model);
     }
     config_is_whole(&store, &model)?;
     let table = store.table(&model).map_err(|error| fail(error.into()))?;
@@ -117,7 +118,24 @@ fn read(path: &Path, root: &Path, name: &ModelName) -> Result<Source, SourceErro
     {
         (source.kind, source.evidence) = (only.kind, only.evidence.clone());
     }
+    if companions.iter().any(|file| headers::is_header(file.name.as_str())) {
+        source.kind = Kind::Gguf;
+        source.members.iter_mut().for_each(|member| member.kind = Kind::Gguf);
+    }
     source.companions = companions;
+    Ok(source)
+}
+
+/// Opens a model of ollama whose weights are one GGUF file.
+fn gguf(path: &Path, store: &Store, model: &Model) -> Result<Source, SourceError> {
+    let (weights, others): (Vec<_>, Vec<_>) =
+        model.manifest.layers.iter().partition(|layer| layer.media_type == media_type::GGUF);
+    let [layer] = &*weights else {
+        let problem = format!("it has {} layers of GGUF weights, expected one", weights.len());
+        return Err(SourceError::Stored { path: path.to_owned(), source: problem.into() });
+    };
+    let mut source = super::gguf::open::open_blob(path, &store.blob_path(&layer.digest), layer.digest)?;
+    source.warnings.extend(left_out(&others));
     Ok(source)
 }
 
@@ -190,7 +208,8 @@ fn add(
     let mut tensors = Vec::with_capacity(of_member.len());
     for (blob, entry, name) in of_member {
         let quantization = entry.quantization.as_ref();
-        let scheme = quantization.map(|found| {
+        let blocks = quantization.and_then(|found| GgmlBlocks::of(&found.quant_type));
+        let scheme = quantization.filter(|_| blocks.is_none()).map(|found| {
             Scheme::from_metadata(&found.quant_type, found.group_size)
                 .map_err(|error| format!("tensor {:?}: {error}", entry.name))
         });
@@ -213,6 +232,7 @@ fn add(
             dtype: entry.dtype,
             shape: entry.shape.clone(),
             scheme: scheme.transpose()?,
+            blocks,
             parts,
             arrangement: entry.arrangement,
             sources: entry.sources.clone(),
@@ -261,9 +281,14 @@ fn files(store: &Store, model: &Model) -> (Vec<Companion>, Vec<String>) {
         .collect();
     companions.sort_by(|a, b| a.name.cmp(&b.name));
     let others = model.manifest.layers.iter().filter(|layer| !layer.is_tensor() && !layer.is_file());
-    let kinds: Vec<&str> = others.map(|layer| layer.media_type.rsplit('.').next().unwrap_or_default()).collect();
-    let warning = format!("left out layers that are neither weights nor files: {}", kinds.join(", "));
-    (companions, if kinds.is_empty() { Vec::new() } else { vec![warning] })
+    (companions, left_out(&others.collect::<Vec<_>>()).into_iter().collect())
+}
+
+/// A warning about layers that are left out.
+fn left_out(layers: &[&Descriptor]) -> Option<String> {
+    let kinds: Vec<&str> = layers.iter().map(|layer| layer.media_type.rsplit('.').next().unwrap_or_default()).collect();
+    let warning = || format!("left out layers that are neither weights nor files: {}", kinds.join(", "));
+    (!kinds.is_empty()).then(warning)
 }
 
 struct Documents<'c>(&'c [Companion]);

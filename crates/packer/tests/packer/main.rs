@@ -11,6 +11,7 @@ mod export_claims;
 mod export_mlx;
 mod failures;
 mod from_stores;
+mod gguf;
 mod import;
 #[cfg(unix)]
 mod links;

@@ -89,7 +89,7 @@ fn paths_that_are_no_source() {
     let error = refused(&dir, |e| matches!(e, SourceError::Empty { .. }), &["is empty"]);
     assert!(error.to_string().contains(&dir.path().display().to_string()));
     refused_path(&dir.join("nowhere"), |e| matches!(e, SourceError::NotFound { .. }), &["nowhere does not exist"]);
-    for (name, hint) in [("model.gguf", "GGUF"), ("model.bin", "convert"), ("model.pth", "convert")] {
+    for (name, hint) in [("model.bin", "convert"), ("model.pth", "convert")] {
         dir.file(name, "x");
         let error = refused_path(&dir.join(name), |e| matches!(e, SourceError::NotSafetensors { .. }), &[name]);
         assert!(error.hint().expect("there is one").contains(hint));
@@ -138,9 +138,7 @@ fn what_is_no_regular_file_is_told_as_such() {
 
 #[test]
 fn other_weights_only() {
-    for (name, hint) in
-        [("pytorch_model.bin", "convert"), ("model.gguf", "GGUF"), ("x.pt", "convert"), ("x.pth", "convert")]
-    {
+    for (name, hint) in [("pytorch_model.bin", "convert"), ("x.pt", "convert"), ("x.pth", "convert")] {
         let dir = Dir::new();
         dir.file(name, "x");
         let is_no_weights = |e: &SourceError| matches!(e, SourceError::NoWeights { .. });

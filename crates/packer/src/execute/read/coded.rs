@@ -50,7 +50,7 @@ impl<'a> CodedReader<'a> {
         match self.tensor.coding {
             Coding::Fp8 { block, .. } => self.next_rows(block, buffers),
             Coding::Packed { scheme, .. } => self.next_groups(scheme, buffers),
-            coding @ (Coding::Plain | Coding::Double | Coding::Transposed { .. }) => {
+            coding @ (Coding::Plain | Coding::Double | Coding::Transposed { .. } | Coding::Ggml { .. }) => {
                 unreachable!("BUG: {coding:?} is not decoded")
             }
         }

@@ -27,7 +27,7 @@ pub(in crate::execute) enum ValueReader<'a> {
 impl<'a> ValueReader<'a> {
     pub(in crate::execute) fn new(files: &'a ShardFiles<'a>, tensor: &'a PlannedTensor) -> Self {
         match tensor.coding {
-            Coding::Plain => Self::Plain(TensorReader::new(files, tensor)),
+            Coding::Plain | Coding::Ggml { .. } => Self::Plain(TensorReader::new(files, tensor)),
             Coding::Double => Self::Doubles(TensorReader::new(files, tensor)),
             Coding::Fp8 { .. } | Coding::Packed { .. } | Coding::Transposed { .. } => {
                 Self::Coded(CodedReader::new(files, tensor))

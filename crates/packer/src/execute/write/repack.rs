@@ -31,7 +31,9 @@ pub(super) fn repack(mut target: Target<'_, '_>, scheme: Scheme) -> Result<Notic
         Coding::Fp8 { block, .. } => fp8(&mut target, scheme, block)?,
         Coding::Packed { .. } => packed(&mut target, scheme)?,
         Coding::Transposed { packing, .. } => transposed::repack(&mut target, scheme, packing)?,
-        Coding::Plain | Coding::Double => unreachable!("BUG: plain values have no codes to repack"),
+        Coding::Plain | Coding::Double | Coding::Ggml { .. } => {
+            unreachable!("BUG: plain values have no codes to repack")
+        }
     };
     let count = repacked.stats.non_finite;
     if count > 0 && !target.options.allow_non_finite {

@@ -1,5 +1,6 @@
 //! The ways in which a source can store a tensor's values.
 
+use longshore_manifest::document::GgmlBlocks;
 use longshore_quant::{Scheme, layout::Packing};
 
 /// The form in which the source stores a tensor's values.
@@ -33,6 +34,11 @@ pub enum Coding {
         /// The order of the integers in their words.
         packing: Packing,
     },
+    /// Blocks of one of ggml's types, which are kept as they are. Parts: the weight, with the blocks as bytes.
+    Ggml {
+        /// The type of the blocks.
+        blocks: &'static GgmlBlocks,
+    },
 }
 
 /// The parts of a packed weight beside its codes and scales.
@@ -61,7 +67,7 @@ impl Coding {
     #[must_use]
     pub fn exact_scheme(self) -> Option<Scheme> {
         match self {
-            Self::Plain | Self::Double | Self::Fp8 { is_exact: false, .. } => None,
+            Self::Plain | Self::Double | Self::Fp8 { is_exact: false, .. } | Self::Ggml { .. } => None,
             Self::Fp8 { is_exact: true, .. } => Some(Scheme::MXFP8),
             Self::Packed { scheme, .. } | Self::Transposed { scheme, .. } => Some(scheme),
         }

@@ -15,7 +15,7 @@ use crate::{
     model::tensor::{ModelTensor, ModelTensors},
     source::{
         classify::Kind,
-        inventory::{Contents, Stored},
+        inventory::{Contents, GgufTensor, Stored},
         member::Member,
     },
     tensor::{SourceParts, SourceTensor},
@@ -26,6 +26,7 @@ pub(crate) fn read(member: &Member, tensors: &[SourceTensor]) -> Result<ModelTen
     match &member.contents {
         Contents::Checkpoint { exact_scales, stated_shapes } => of_files(member, tensors, exact_scales, stated_shapes),
         Contents::Stored(stored) => Ok(of_store(stored)),
+        Contents::Gguf(gguf) => Ok(of_gguf(tensors, gguf)),
     }
 }
 
@@ -104,11 +105,25 @@ fn of_store(stored: &Stored) -> ModelTensors {
         // The type that codes decode to is one that can be quantized.
         dtype: if tensor.scheme.is_some() && tensor.dtype == Dtype::F64 { Dtype::F32 } else { tensor.dtype },
         shape: tensor.shape.clone(),
-        coding: match tensor.scheme {
-            Some(scheme) => Coding::Packed { scheme, layout: PackedLayout::Stored },
-            None => Coding::Plain,
+        coding: match (tensor.scheme, tensor.blocks) {
+            (Some(scheme), _) => Coding::Packed { scheme, layout: PackedLayout::Stored },
+            (None, Some(blocks)) => Coding::Ggml { blocks },
+            (None, None) => Coding::Plain,
         },
         parts: tensor.parts,
+    });
+    ModelTensors { tensors: tensors.collect(), ..ModelTensors::default() }
+}
+
+/// The model tensors of GGUF files: one for each tensor of the files.
+fn of_gguf(files: &[SourceTensor], gguf: &[GgufTensor]) -> ModelTensors {
+    let tensors = files.iter().zip(gguf).enumerate().map(|(at, (file, GgufTensor { blocks, shape }))| ModelTensor {
+        name: file.name.clone(),
+        // ggml decodes blocks to F32.
+        dtype: if blocks.is_some() { Dtype::F32 } else { file.dtype },
+        shape: shape.clone(),
+        coding: blocks.map_or(Coding::Plain, |blocks| Coding::Ggml { blocks }),
+        parts: SourceParts::plain(at),
     });
     ModelTensors { tensors: tensors.collect(), ..ModelTensors::default() }
 }
