@@ -158,7 +158,7 @@ fn describe(plan: &Plan, room: Option<usize>) -> Lines {
             component + &tensor.name,
             tensor.dtype.to_string(),
             tensor.shape.to_string(),
-            tensor.quantization().map_or_else(|| "-".into(), |coding| coding.to_string()),
+            tensor.coding_name().unwrap_or_else(|| "-".into()),
             tensor.rule.to_string(),
         ]);
     }

@@ -110,6 +110,13 @@ impl PlannedTensor {
         }
     }
 
+    /// Name of the coding, as a request spells it: `int4`, `int4-g32`, `nvfp4`, `q4_0`. `None` for plain values.
+    #[must_use]
+    pub fn coding_name(&self) -> Option<String> {
+        let scheme = self.scheme.map(|scheme| scheme.to_string());
+        scheme.or_else(|| self.quantization().map(|coding| coding.to_string()))
+    }
+
     /// Whether the codes of the source are kept, if under other names or in another order.
     #[must_use]
     pub fn is_repacked(&self) -> bool {

@@ -89,7 +89,7 @@ impl<'a> TensorReport<'a> {
             name: &tensor.name,
             dtype: tensor.dtype,
             shape: &tensor.shape,
-            scheme: tensor.quantization().map(|coding| coding.to_string()),
+            scheme: tensor.coding_name(),
             transform: tensor.operation(),
             sources: tensor.sources().map(name_of).collect(),
             reason: &tensor.rule,

@@ -293,7 +293,8 @@ fn what_is_no_model_is_refused_with_what_to_type() {
 
     let (_gguf, path) = Ollama(Dir::new(), Vec::new()).done("gguf");
     let error = open(&path).expect_err("it is GGUF");
-    assert!(matches!(error, SourceError::Stored { .. }) && error.to_string().contains("0 layers of GGUF"), "{error}");
+    let SourceError::Stored { source, .. } = error else { panic!("{error}") };
+    assert!(source.to_string().contains("0 layers of GGUF"), "{source}");
 
     // A file with the name of a manifest that lies in no store.
     let other = Dir::new();
