@@ -1,6 +1,6 @@
 //! `inspect PATH`: headers only.
 
-use std::{borrow::Cow, collections::BTreeMap, path::Path, process::ExitCode};
+use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
 use longshore_packer::{Member, Source, SourceTensor};
 use longshore_st_format::Limits;
@@ -18,7 +18,7 @@ use crate::{
 #[derive(Serialize)]
 struct Report<'a> {
     version: u32,
-    path: Cow<'a, str>,
+    path: String,
     /// Kind of source that `import` would take it for.
     kind: String,
     architecture: Option<&'a str>,
@@ -71,7 +71,7 @@ pub(super) fn run(args: &Inspect, printer: &Printer) -> anyhow::Result<ExitCode>
     });
     let report = Report {
         version: VERSION,
-        path: args.path.to_string_lossy(),
+        path: door::path(&args.path),
         kind: source.kind.to_string(),
         architecture: source.architecture(),
         metadata: &source.metadata,
