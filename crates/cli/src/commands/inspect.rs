@@ -59,7 +59,7 @@ struct Tensor<'a> {
 }
 
 pub(super) fn run(args: &Inspect, printer: &Printer) -> anyhow::Result<ExitCode> {
-    let source = Source::open(&args.path, &Limits::default())?;
+    let source = super::steadily(Some(&args.path), &mut || Ok(Source::open(&args.path, &Limits::default())?))?;
     let tensors = source.members.iter().flat_map(|member| {
         source.tensors_of(member).iter().map(|tensor| Tensor {
             component: member.component(),
