@@ -72,9 +72,12 @@ pub enum LayoutError {
         /// Type of the scales.
         found: Dtype,
     },
-    /// The configuration does not state the bits and group size, which the shapes do not determine.
-    #[error("config.json does not say its bits and group_size, which shapes do not tell")]
-    NotSaid,
+    /// The configuration does not state the bits or the group size, which the shapes do not determine.
+    #[error("config.json does not say its {missing}, which shapes do not tell")]
+    NotSaid {
+        /// What it does not state: `bits`, `group_size`, or both.
+        missing: &'static str,
+    },
     /// MLX has no affine code with these bits and this group size.
     #[error("config.json says {bits} bits in groups of {group_size}, which no affine code has")]
     NoScheme {
@@ -178,7 +181,12 @@ impl Module<'_> {
         if biases != (found, shape) {
             return Err(LayoutError::Biases { found: biases.0, shape: biases.1.clone() });
         }
-        let (bits, group_size) = said.and_then(|said| said.bits.zip(said.group_size)).ok_or(LayoutError::NotSaid)?;
+        let (bits, group_size) = match said.map(|said| (said.bits, said.group_size)) {
+            Some((Some(bits), Some(group_size))) => (bits, group_size),
+            Some((Some(_), None)) => return Err(LayoutError::NotSaid { missing: "group_size" }),
+            Some((None, Some(_))) => return Err(LayoutError::NotSaid { missing: "bits" }),
+            Some((None, None)) | None => return Err(LayoutError::NotSaid { missing: "bits and group_size" }),
+        };
         let name = AFFINE.iter().find(|(known, _)| *known == bits).filter(|_| AFFINE_GROUPS.contains(&group_size));
         let (_, quant_type) = name.ok_or(LayoutError::NoScheme { bits, group_size })?;
         Ok((quant_type, bits, group_size))
@@ -222,7 +230,10 @@ mod tests {
         assert_eq!((coding.quant_type, coding.columns), ("int8", 128));
         let coding = module.coding(Some(&said(4, 128))).expect("32 words are 256 codes of 4 bits");
         assert_eq!((coding.quant_type, coding.columns), ("int4", 256));
-        assert_eq!(module.coding(None), Err(LayoutError::NotSaid));
+        let missing = |said: Option<&WeightCoding>| module.coding(said).expect_err("it is not described").to_string();
+        assert!(missing(None).contains("its bits and group_size,"));
+        assert!(missing(Some(&WeightCoding { bits: None, ..said(4, 64) })).contains("its bits,"));
+        assert!(missing(Some(&WeightCoding { group_size: None, ..said(4, 64) })).contains("its group_size,"));
         assert_eq!(module.coding(Some(&said(7, 64))), Err(LayoutError::NoScheme { bits: 7, group_size: 64 }));
         let error = module.coding(Some(&said(4, 64))).expect_err("256 columns are four groups of 64");
         assert!(

@@ -36,7 +36,16 @@ struct Report<'a> {
 }
 
 pub(super) fn run(args: &Diff, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
+    if is_one(store, &args.a, &args.b) {
+        return store.with_model(&args.a, |model| diff(args, store, (&model, &model), printer));
+    }
     store.with_model(&args.a, |a| store.with_model(&args.b, |b| diff(args, store, (&a, &b), printer)))
+}
+
+/// Whether two names are those of one manifest. It is read once then, or the model might be replaced in between and differ from itself.
+fn is_one(store: &Store, a: &ModelName, b: &ModelName) -> bool {
+    let place = |name| store.manifest_path(name).canonicalize().ok();
+    a == b || place(a).is_some_and(|found| place(b) == Some(found))
 }
 
 fn diff(args: &Diff, store: &Store, (a, b): (&Model, &Model), printer: &Printer) -> anyhow::Result<ExitCode> {

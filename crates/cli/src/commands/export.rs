@@ -1,6 +1,6 @@
 //! `export NAME DIR`: a stored model as a directory that other tools load.
 
-use std::{borrow::Cow, process::ExitCode};
+use std::process::ExitCode;
 
 use longshore_manifest::{ModelName, Store};
 use longshore_packer::ExportOptions;
@@ -20,7 +20,7 @@ use crate::{
 struct Report<'a> {
     version: u32,
     name: &'a ModelName,
-    dir: Cow<'a, str>,
+    dir: String,
     tensors: usize,
     shards: usize,
     files: usize,
@@ -54,7 +54,7 @@ pub(super) fn run(args: &Export, store: &Store, printer: &Printer) -> anyhow::Re
     let report = Report {
         version: VERSION,
         name: &args.name,
-        dir: args.dir.to_string_lossy(),
+        dir: door::path(&args.dir),
         tensors: outcome.tensors,
         shards: outcome.shards,
         files: outcome.files,

@@ -1,11 +1,18 @@
 //! `import SOURCE NAME`: a checkpoint into the store.
 
-use std::{collections::BTreeMap, process::ExitCode, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::ExitCode,
+    sync::Arc,
+    time::Instant,
+};
 
 use anyhow::Context as _;
 use longshore_manifest::{Digest, Store};
-use longshore_packer::{ImportOptions, ImportanceFile, Plan, PlanOptions, PlanReport, Source, SourceOptions};
-use longshore_quant::{Profile, Scheme};
+use longshore_packer::{
+    ImportOptions, ImportOutcome, ImportanceFile, Plan, PlanOptions, PlanReport, Source, SourceOptions,
+};
+use longshore_quant::{Profile, Scheme, policy::Policy};
 use serde::Serialize;
 
 use super::loss::Lost;
@@ -59,45 +66,14 @@ fn check(args: &Import, plan: &Plan) -> anyhow::Result<()> {
 pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let policy = super::policy::open(&args.policy)?;
-    let opening = SourceOptions { follow_links: args.follow_links, ..SourceOptions::default() };
-    let mut source = Source::open_with(&args.source, &opening)?;
-    if let Some(draft) = &args.draft {
-        source = source.with_draft(Source::open_with(draft, &opening)?)?;
-    }
-    let scheme = args.quantize.and_then(Quantize::scheme);
-    let options = PlanOptions {
-        scheme,
-        policy,
-        floats: matches!(args.quantize, Some(Quantize::None)),
-        requantize: args.requantize,
-        global_scale: args.global_scale,
-    };
-    let plan = Plan::new(source, &options).with_context(|| format!("cannot import {}", door::path(&args.source)))?;
-    check(args, &plan)?;
-    let importance = args.importance.as_ref().map(ImportanceFile::open).transpose()?;
-    if let Some(warning) = importance.as_ref().map(|file| file.check(&plan)).transpose()?.flatten() {
-        printer.warn(&warning);
-    }
-    for warning in &plan.warnings {
-        printer.warn(warning);
-    }
-    for note in &plan.notes {
-        printer.note(&format!("note: {note}"));
-    }
-    if args.dry_run {
+    let mut said = BTreeSet::new();
+    // With a source or a draft that is a stored model, which others may replace until its last blob is read.
+    let (plan, outcome) = super::steadily(Some(&args.source), &mut || {
+        super::steadily(args.draft.as_deref(), &mut || import(args, &policy, store, printer, &mut said))
+    })?;
+    let Some(outcome) = outcome else {
         printer.report(&PlanReport::new(&plan), || describe(&plan, printer.columns()))?;
         return Ok(ExitCode::SUCCESS);
-    }
-    let options = ImportOptions {
-        profile: args.profile,
-        threads: args.threads,
-        allow_non_finite: args.allow_nonfinite,
-        importance: importance.map(Arc::new),
-        measure: args.measure,
-    };
-    let outcome = {
-        let bar = Bar::new(printer);
-        plan.import(store, &args.name, &options, &bar)?
     };
     for warning in &outcome.warnings {
         printer.warn(warning);
@@ -140,6 +116,56 @@ pub(super) fn run(args: &Import, store: &Store, printer: &Printer) -> anyhow::Re
         text
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Plans the import, and carries it out unless it is a dry run. Warnings and notes that were `said` before are not said again.
+fn import(
+    args: &Import,
+    policy: &Policy,
+    store: &Store,
+    printer: &Printer,
+    said: &mut BTreeSet<String>,
+) -> anyhow::Result<(Plan, Option<ImportOutcome>)> {
+    let opening = SourceOptions { follow_links: args.follow_links, ..SourceOptions::default() };
+    let mut source = Source::open_with(&args.source, &opening)?;
+    if let Some(draft) = &args.draft {
+        source = source.with_draft(Source::open_with(draft, &opening)?)?;
+    }
+    let scheme = args.quantize.and_then(Quantize::scheme);
+    let options = PlanOptions {
+        scheme,
+        policy: policy.clone(),
+        floats: matches!(args.quantize, Some(Quantize::None)),
+        requantize: args.requantize,
+        global_scale: args.global_scale,
+    };
+    let plan = Plan::new(source, &options).with_context(|| format!("cannot import {}", door::path(&args.source)))?;
+    check(args, &plan)?;
+    let importance = args.importance.as_ref().map(ImportanceFile::open).transpose()?;
+    if let Some(warning) = importance.as_ref().map(|file| file.check(&plan)).transpose()?.flatten()
+        && said.insert(warning.clone())
+    {
+        printer.warn(&warning);
+    }
+    for warning in plan.warnings.iter().filter(|warning| said.insert((*warning).clone())) {
+        printer.warn(warning);
+    }
+    for note in plan.notes.iter().filter(|note| said.insert((*note).clone())) {
+        printer.note(&format!("note: {note}"));
+    }
+    if args.dry_run {
+        return Ok((plan, None));
+    }
+    let options = ImportOptions {
+        profile: args.profile,
+        threads: args.threads,
+        allow_non_finite: args.allow_nonfinite,
+        importance: importance.map(Arc::new),
+        measure: args.measure,
+    };
+    let bar = Bar::new(printer);
+    let outcome = plan.import(store, &args.name, &options, &bar)?;
+    Ok((plan, Some(outcome)))
 }
 
 /// Text of a dry run: every tensor with the rule that decided it.

@@ -1,6 +1,6 @@
 //! `inspect PATH`: headers only; `inspect --architectures`: the table of architectures.
 
-use std::{borrow::Cow, collections::BTreeMap, path::Path, process::ExitCode};
+use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
 use longshore_packer::{Member, Source, SourceTensor};
 use longshore_st_format::Limits;
@@ -19,7 +19,7 @@ use crate::{
 #[derive(Serialize)]
 struct Report<'a> {
     version: u32,
-    path: Cow<'a, str>,
+    path: String,
     /// Kind of source that `import` would take it for.
     kind: String,
     architecture: Option<&'a str>,
@@ -61,7 +61,7 @@ struct Tensor<'a> {
 
 pub(super) fn run(args: &Inspect, printer: &Printer) -> anyhow::Result<ExitCode> {
     let Some(path) = &args.path else { return architectures::run(printer) };
-    let source = Source::open(path, &Limits::default())?;
+    let source = super::steadily(Some(path), &mut || Ok(Source::open(path, &Limits::default())?))?;
     let tensors = source.members.iter().flat_map(|member| {
         source.tensors_of(member).iter().map(|tensor| Tensor {
             component: member.component(),
@@ -73,7 +73,7 @@ pub(super) fn run(args: &Inspect, printer: &Printer) -> anyhow::Result<ExitCode>
     });
     let report = Report {
         version: VERSION,
-        path: path.to_string_lossy(),
+        path: door::path(path),
         kind: source.kind.to_string(),
         architecture: source.architecture(),
         metadata: &source.metadata,

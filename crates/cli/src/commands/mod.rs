@@ -22,6 +22,7 @@ use std::{
 };
 
 use longshore_manifest::{Store, store::Owner};
+use longshore_packer::Source;
 
 use crate::{
     advice::Advice,
@@ -48,6 +49,14 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> anyhow::Result<ExitCode> {
         Command::Policy(verb) => policy::run(&verb, printer),
         Command::Completions(args) => shell::completions(&args, printer),
         Command::Man(args) => shell::man(&args, printer),
+    }
+}
+
+/// Does `work`, which reads the source at `path`. That may be the manifest of a stored model, which others may replace meanwhile.
+fn steadily<T>(path: Option<&Path>, work: &mut dyn FnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    match path.and_then(Source::stored) {
+        Some((store, name)) => store.steadily(&name, work),
+        None => work(),
     }
 }
 

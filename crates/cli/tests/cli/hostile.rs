@@ -281,4 +281,9 @@ fn bytes_that_are_no_text_are_shown() {
         let text = run(&sandbox, code, args.clone());
         assert!(text.contains("a\\xff\\xc3"), "{args:?}: {text}");
     }
+    // And of an entry of a directory, which no argument names.
+    let dir = sandbox.checkpoint("llama");
+    std::fs::write(dir.join(bad()), "").unwrap();
+    let text = run(&sandbox, 0, [OsString::from("import"), dir.into(), "m".into(), "--dry-run".into()]);
+    assert!(text.contains("a\\xff\\xc3 (its name is not UTF-8)"), "{text}");
 }

@@ -143,8 +143,8 @@ fn a_list_beside_removals_shows_what_is_there() {
     clean(&sandbox);
 }
 
-#[test]
-fn readers_beside_a_replacer_go_on_with_the_new_model() {
+/// Reads a model over and over beside a process that replaces it.
+fn readers(rounds: usize) -> usize {
     let sandbox = Sandbox::new();
     let import = |round: usize| {
         let scheme = ["int4", "int8", "int4", "mxfp4"][round % 4];
@@ -152,19 +152,71 @@ fn readers_beside_a_replacer_go_on_with_the_new_model() {
     };
     import(3);
     sandbox.ok(["copy", "m", "other"]);
-    let rounds = while_running(
-        || (0..2 * ROUNDS).for_each(import),
+    let read = |round: usize| {
+        sandbox.ok(["load", "m", "--verify"]);
+        sandbox.ok(["show", "m", "--tensors"]);
+        let out = format!("out-{round}");
+        sandbox.ok(["export", "m", &out, "--dequantize", "bf16"]);
+        fs::remove_dir_all(sandbox.path().join(out)).unwrap();
+        // They differ or not; nothing else is said.
+        let diff = sandbox.run(["diff", "m", "other"]);
+        assert!(matches!(diff.code, 0 | 1) && diff.stderr.is_empty(), "{diff:?}");
+    };
+    let replaced = while_running(|| (0..rounds).for_each(read), import);
+    clean(&sandbox);
+    replaced
+}
+
+#[test]
+fn readers_beside_a_replacer_go_on_with_the_new_model() {
+    assert!(readers(2 * ROUNDS) > 0);
+}
+
+/// As many reads as no rare fault survives.
+#[test]
+#[ignore = "10,000 reads take minutes"]
+fn ten_thousand_readers_beside_a_replacer() {
+    assert!(readers(2500) > 0);
+}
+
+#[test]
+fn a_model_beside_its_replacer_never_differs_from_itself() {
+    let sandbox = Sandbox::new();
+    for (name, scheme) in [("four", "int4"), ("eight", "int8"), ("m", "mxfp4")] {
+        sandbox.ok(["import", DEMO, name, "--quantize", scheme]);
+    }
+    let replaced = while_running(
+        || {
+            for _ in 0..50 * ROUNDS {
+                let same = sandbox.ok(["diff", "m", "m:latest"]);
+                assert!(same.contains(" 0 different (~), 0 only in m"), "{same}");
+            }
+        },
         |round| {
-            sandbox.ok(["load", "m", "--verify"]);
-            sandbox.ok(["show", "m", "--tensors"]);
-            let out = format!("out-{round}");
-            sandbox.ok(["export", "m", &out, "--dequantize", "bf16"]);
-            fs::remove_dir_all(sandbox.path().join(out)).unwrap();
-            // They differ or not; nothing else is said.
-            let diff = sandbox.run(["diff", "m", "other"]);
-            assert!(matches!(diff.code, 0 | 1) && diff.stderr.is_empty(), "{diff:?}");
+            sandbox.ok(["copy", ["four", "eight"][round % 2], "m"]);
         },
     );
-    assert!(rounds > 0);
+    assert!(replaced > 0);
+    clean(&sandbox);
+}
+
+#[test]
+fn imports_of_a_stored_model_beside_its_replacer_take_the_new_one() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["import", DEMO, "m", "--quantize", "mxfp4"]);
+    let source = "store/manifests/registry.ollama.ai/library/m/latest";
+    let replaced = while_running(
+        || {
+            for _ in 0..6 * ROUNDS {
+                sandbox.ok(["import", source, "again"]);
+                sandbox.ok(["verify", "again"]);
+                sandbox.ok(["inspect", source]);
+            }
+        },
+        |round| {
+            sandbox.ok(["import", DEMO, "m", "--quantize", ["int4", "int8"][round % 2]]);
+        },
+    );
+    assert!(replaced > 0);
     clean(&sandbox);
 }

@@ -41,11 +41,25 @@ impl Store {
     where
         E: From<ModelError> + AsRef<dyn Error + Send + Sync>,
     {
+        self.steadily(name, || self.model(name).map_err(E::from).and_then(&mut work))
+    }
+
+    /// Does `work`, which itself reads the model `name`, as [`Self::with_model`] does: if it fails and the name points at another model by
+    /// then, it is done again.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Removed`] for a name that is removed meanwhile, and otherwise what `work` answers about a model that its name still
+    /// points at.
+    pub fn steadily<T, E>(&self, name: &ModelName, mut work: impl FnMut() -> Result<T, E>) -> Result<T, E>
+    where
+        E: From<ModelError> + AsRef<dyn Error + Send + Sync>,
+    {
         let mut tries = 0;
         let mut was_there = false;
         loop {
             let before = self.stamp(name);
-            let error = match self.model(name).map_err(E::from).and_then(&mut work) {
+            let error = match work() {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };

@@ -37,6 +37,8 @@ pub struct NamedModules<'q> {
     covers_rest: bool,
     unmatched: Vec<Unmatched<'q>>,
     idle: Vec<&'q str>,
+    /// The names and patterns of lists of excluded modules, by the modules that they fit.
+    exclusions: HashMap<String, &'q str>,
 }
 
 /// A name in a configuration that sets the coding of modules, but fits none.
@@ -75,6 +77,7 @@ impl<'q> NamedModules<'q> {
             exempt: quantization.skipped.iter().map(|name| without_wrappers(name)).collect(),
             unmatched: Vec::new(),
             idle: Vec::new(),
+            exclusions: HashMap::new(),
         };
         named.overrides(&modules)?;
         named.dynamic(&modules)?;
@@ -104,6 +107,15 @@ impl<'q> NamedModules<'q> {
     #[must_use]
     pub fn idle(&self) -> &[&'q str] {
         &self.idle
+    }
+
+    /// Returns the name or pattern in a list of excluded modules that fits `module`.
+    ///
+    /// Tools read such lists in their own ways. A name fits a module whose path, without [wrappers](super::WRAPPERS), it
+    /// is, begins, ends, or is a segment of.
+    #[must_use]
+    pub fn exclusion_of(&self, module: &str) -> Option<&'q str> {
+        self.exclusions.get(module).copied()
     }
 
     fn overrides(&mut self, modules: &Modules<'_>) -> Result<(), ModuleError> {
@@ -170,7 +182,7 @@ impl<'q> NamedModules<'q> {
         Ok(())
     }
 
-    /// Finds exemptions that fit no module. What cannot be read as a pattern excludes nothing.
+    /// Finds the modules that exemptions fit, and exemptions that fit none. What cannot be read as a pattern excludes nothing.
     fn skipped(&mut self, modules: &Modules<'_>) {
         let skipped = &self.quantization.skipped;
         if skipped.is_empty() {
@@ -179,6 +191,7 @@ impl<'q> NamedModules<'q> {
         let has_globs = self.quantization.method == QuantizationMethod::ModelOpt;
         let parts = modules.parts();
         let mut patterns = Vec::new();
+        let mut plain: HashMap<String, &'q str> = HashMap::new();
         for name in skipped {
             let pattern = match name.strip_prefix("re:") {
                 Some(regex) => Some(regex.to_owned()),
@@ -186,8 +199,16 @@ impl<'q> NamedModules<'q> {
             };
             match pattern {
                 Some(pattern) => patterns.push((name, pattern)),
-                None if parts.contains(without_wrappers(name).as_str()) => {}
+                None if parts.contains(without_wrappers(name).as_str()) => {
+                    plain.entry(without_wrappers(name)).or_insert(name);
+                    plain.remove("");
+                }
                 None => self.idle.push(name),
+            }
+        }
+        for (module, mut parts) in modules.with_parts().filter(|_| !plain.is_empty()) {
+            if let Some(name) = parts.find_map(|part| plain.get(part)) {
+                self.exclusions.insert(module.to_owned(), name);
             }
         }
         // Whether a pattern fits is only told to the user, so what is too much to check is not told.
@@ -195,7 +216,9 @@ impl<'q> NamedModules<'q> {
             patterns.iter().take(1000).partition(|(_, pattern)| Patterns::new(&[pattern]).is_ok());
         let all: Vec<&str> = readable.iter().map(|(_, pattern)| pattern.as_str()).collect();
         if let Ok(all) = Patterns::new(&all) {
-            let (matched, _) = modules.first_matches(&all, readable.len());
+            let (matched, firsts) = modules.first_matches(&all, readable.len());
+            let firsts = firsts.into_iter().map(|(module, first)| (module.to_owned(), readable[first].0.as_str()));
+            self.exclusions.extend(firsts);
             let idle = readable.iter().zip(matched).filter(|(_, is_matched)| !is_matched);
             self.idle.extend(idle.map(|((name, _), _)| name.as_str()));
         }

@@ -81,14 +81,18 @@ impl<'m> Modules<'m> {
     /// Returns every beginning, every end and every segment of the modules' paths without wrappers, as names in lists
     /// of excluded modules may be any of these.
     pub(super) fn parts(&self) -> HashSet<&str> {
-        let mut parts = HashSet::new();
-        for bare in self.bare.iter().filter(|bare| bare.len() <= MAX_PATH) {
-            parts.insert(bare.as_str());
-            parts.extend(bare.split('.'));
-            for (at, _) in bare.match_indices('.') {
-                parts.extend([&bare[..at], &bare[at + 1..]]);
-            }
-        }
-        parts
+        self.bare.iter().filter(|bare| bare.len() <= MAX_PATH).flat_map(|bare| parts_of(bare)).collect()
     }
+
+    /// Returns each module whose path is listed with its parts, as [`Self::parts`] has them.
+    pub(super) fn with_parts(&self) -> impl Iterator<Item = (&'m str, impl Iterator<Item = &str>)> {
+        let short = self.all.iter().zip(&self.bare).filter(|(_, bare)| bare.len() <= MAX_PATH);
+        short.map(|(module, bare)| (*module, parts_of(bare)))
+    }
+}
+
+/// Returns the beginnings, ends and segments of one path without wrappers.
+fn parts_of(bare: &str) -> impl Iterator<Item = &str> {
+    let ends = bare.match_indices('.').flat_map(|(at, _)| [&bare[..at], &bare[at + 1..]]);
+    [bare].into_iter().chain(bare.split('.')).chain(ends)
 }

@@ -67,6 +67,37 @@ fn targets_of_groups() {
     assert_eq!((named.unmatched(), named.idle().len()), (&[][..], 0));
 }
 
+#[test]
+fn modules_that_lists_exclude() {
+    let of = |list: &str, method: &str, module: &str| {
+        let said = described(&format!(r#"{{"quant_method": "{method}", "ignore": [{list}]}}"#));
+        let named = NamedModules::new(&said, [module, "model.norm"]).expect("every name fits one module at most");
+        named.exclusion_of(module).map(str::to_owned)
+    };
+    let up = "model.layers.0.mlp.up_proj";
+    for (list, method) in [
+        (r#""model.layers.0.mlp.up_proj""#, "fp8"),
+        (r#""language_model.layers.0.mlp.up_proj""#, "fp8"),
+        (r#""up_proj""#, "awq"),
+        (r#""layers.0""#, "modelopt"),
+        (r#""mlp""#, "modelopt"),
+        (r#""*.up_proj""#, "modelopt"),
+        (r#""re:.*up_proj""#, "compressed-tensors"),
+    ] {
+        let found = of(list, method, up).unwrap_or_else(|| panic!("{list} excludes it"));
+        assert!(list.contains(&found) || list.contains(&format!("re:{found}")), "{list}: {found}");
+    }
+    for (list, method) in [
+        (r#""model.layers.0.mlp.up""#, "fp8"),
+        (r#""model", "up_pro", "", "layers.1""#, "fp8"),
+        (r#""*.up_proj""#, "fp8"),
+        (r#""*.mlp", "lm_head""#, "modelopt"),
+        (r#""re:(?=x)""#, "compressed-tensors"),
+    ] {
+        assert_eq!(of(list, method, up), None, "{list}");
+    }
+}
+
 proptest! {
     /// Names and patterns from a few letters give a description or an error, and never a panic.
     #[test]

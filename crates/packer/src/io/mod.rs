@@ -6,7 +6,7 @@ pub(crate) mod positioned;
 pub(crate) mod small;
 pub(crate) mod threads;
 
-use std::{fs, io, path::Path};
+use std::{ffi::OsStr, fmt::Write as _, fs, io, path::Path};
 
 /// Whether `name` ends with `suffix`. Calls `str::ends_with`, which clippy takes for a check of a file's extension.
 pub(crate) fn has_suffix(name: &str, suffix: &str) -> bool {
@@ -21,6 +21,17 @@ pub(crate) fn read_dir(path: &Path) -> io::Result<fs::ReadDir> {
             other => return other,
         }
     }
+}
+
+/// A name as text, in which bytes that are no UTF-8 are their numbers, such as `\xff`.
+pub(crate) fn shown(name: &OsStr) -> String {
+    name.as_encoded_bytes().utf8_chunks().fold(String::new(), |mut text, chunk| {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+        text
+    })
 }
 
 /// Whether links lead in a circle. The standard library has no stable name for that error.

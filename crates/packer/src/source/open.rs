@@ -109,6 +109,7 @@ fn open_directory(dir: &Path, options: &SourceOptions) -> Result<Source, SourceE
     let Some(config) = config else { return Err(without_config(dir, &entries)) };
     let config = config::read_config(config, &entries)?;
     let mut inventory = read::read_directory(dir, &entries, limits)?;
+    inventory.warnings.extend(config::disagreements(&config, &entries));
     if pipeline.is_some() {
         inventory.warnings.push("read as the model of config.json, not as the pipeline of model_index.json".into());
     }

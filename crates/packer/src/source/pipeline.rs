@@ -10,7 +10,7 @@ use super::{
     checkpoint::Source,
     classify::{Evidence, Kind},
     companions,
-    config::read_config,
+    config::{disagreements, read_config},
     error::SourceError,
     member::MemberRole,
     read, select,
@@ -93,6 +93,7 @@ fn add(
     let config =
         own.iter().find(|entry| entry.name == "config.json").map(|entry| read_config(entry, &own)).transpose()?;
     let mut inventory = read::read_directory(&dir, &own, limits)?;
+    inventory.warnings.extend(config.iter().flat_map(|config| disagreements(config, &own)));
     for shard in &mut inventory.shards {
         shard.name.insert_str(0, &prefix);
     }

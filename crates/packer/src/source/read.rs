@@ -22,7 +22,10 @@ use super::{
     walk::Entry,
 };
 use crate::{
-    io::threads::{share, threads},
+    io::{
+        shown,
+        threads::{share, threads},
+    },
     tensor::{Shard, SourceTensor},
 };
 
@@ -50,7 +53,7 @@ fn header(shard: &Shard, limits: &Limits) -> Result<Header, SourceError> {
 
 /// Reads one weight file.
 pub(super) fn read_file(path: &Path, limits: &Limits) -> Result<Inventory, SourceError> {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = path.file_name().map(shown).unwrap_or_default();
     let mut warnings = Vec::new();
     if let Some(part) = select::part_of(&name).filter(|part| part.total > 1) {
         warnings.push(format!("{name} is one of {} parts of a model; only this part is read", part.total));

@@ -38,10 +38,25 @@ const DRAFT_CONFIG: &str = "draft/config.json";
 
 /// Opens the model whose manifest is the file at `path`. `None` if the file does not lie in a store.
 pub(super) fn open(path: &Path) -> Option<Result<Source, SourceError>> {
+    let (root, name) = named(path)?;
+    Some(read(path, &root, &name))
+}
+
+/// The root of the store and the name whose manifest is the file at `path`; `None` for any other path.
+fn named(path: &Path) -> Option<(PathBuf, ModelName)> {
     let (root, below) = in_store(path)?;
     let [host, namespace, model, tag] = &*below else { return None };
-    let name = ModelName::from_parts(host, namespace, model, tag)?;
-    Some(read(path, &root, &name))
+    Some((root, ModelName::from_parts(host, namespace, model, tag)?))
+}
+
+impl Source {
+    /// Returns the store and the name of the model whose manifest is the file at `path`; `None` for any other path. The
+    /// name may point at another model before the source is imported: see [`Store::steadily`].
+    #[must_use]
+    pub fn stored(path: &Path) -> Option<(Store, ModelName)> {
+        let (root, name) = named(path)?;
+        Some((Store::open(root).ok()?, name))
+    }
 }
 
 /// The error for a directory that is a store or lies among a store's manifests; `None` for any other directory.

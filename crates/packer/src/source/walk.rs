@@ -130,7 +130,7 @@ impl Walk<'_> {
             if file_name.as_encoded_bytes().starts_with(b".") {
                 continue;
             }
-            let name = format!("{prefix}{}", file_name.to_string_lossy());
+            let name = format!("{prefix}{}", crate::io::shown(&file_name));
             let skipped = |why: &str| EntryKind::Skipped(why.to_owned());
             let kind = match entry.file_type() {
                 _ if file_name.to_str().is_none() => skipped("its name is not UTF-8"),

@@ -211,8 +211,8 @@ impl Found<'_, '_> {
         });
         let Some((other, known)) = other else { return Ok(()) };
         let problem = format!(
-            "config.json says {bits} bits in groups of {group}, which makes {columns} columns of its words, but {}, as {} \
-             bits in groups of {} would make",
+            "{}, which makes {columns} columns of its words, but {}, as {} bits in groups of {} would make",
+            self.numbers(module, bits.into(), group),
             known.reason,
             other.bits(),
             other.group_size()

@@ -145,6 +145,13 @@ impl Found<'_, '_> {
         self.files.modules.as_ref()?.of(module)
     }
 
+    /// Bits and group size by which the weight of a module is read, for messages: whether the configuration says them.
+    pub(super) fn numbers(&self, module: &str, bits: u32, group_size: u32) -> String {
+        let is_said = self.said(module).is_some_and(|said| said.bits.is_some() && said.group_size.is_some());
+        let who = if is_said { "config.json says" } else { "it is read as" };
+        format!("{who} {bits} bits in groups of {group_size}")
+    }
+
     /// Refuses codes of a module that the configuration excludes from quantization, and so does not describe.
     pub(super) fn is_described(&self, packing: &'static str, module: &str) -> Result<(), CodingError> {
         match &self.files.modules {
@@ -186,7 +193,8 @@ pub(super) fn affine(
     if let (Some(said), Some(group)) = (said, group.filter(|group| said.is_some_and(|said| *group != u64::from(said))))
     {
         let problem = format!(
-            "config.json says {bits} bits in groups of {said}, but {columns} columns with {groups} scales are in groups of {group}"
+            "{}, but {columns} columns with {groups} scales are in groups of {group}",
+            found.numbers(module, bits, said)
         );
         return Err(found.problem(packing, problem));
     }

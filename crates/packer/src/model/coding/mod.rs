@@ -4,6 +4,7 @@
 //! [`ModelTensor`](super::tensor::ModelTensor) with the name, type and shape of a float checkpoint, so that stacking
 //! and policies need not know how the weight is stored.
 
+mod doubtful;
 pub(crate) mod error;
 mod extents;
 mod files;

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use longshore_st_format::Dtype;
 
 use super::{
+    doubtful,
     error::CodingError,
     files::{Files, named_modules},
     fp8,
@@ -72,6 +73,7 @@ fn of_files(
         let SourceTensor { name, dtype, .. } = &tensors[at];
         return Err(unknown::refusal(name, *dtype, quantization));
     }
+    found.warnings.extend(doubtful::warnings(&files, &found.tensors, &used));
     let is_unscaled = |(at, tensor): &(usize, &SourceTensor)| {
         !used.contains(at) && tensor.dtype == Dtype::F8E4M3 && tensor.shape.rank() >= 2
     };

@@ -12,11 +12,7 @@ use super::{
 /// like their scales.
 pub(super) fn is_packed(files: &Files<'_>, at: usize) -> bool {
     let tensor = &files.tensors[at];
-    let is_integer = matches!(
-        tensor.dtype,
-        Dtype::I8 | Dtype::U8 | Dtype::I16 | Dtype::U16 | Dtype::I32 | Dtype::U32 | Dtype::I64 | Dtype::U64
-    );
-    if !is_integer || tensor.shape.rank() < 2 {
+    if !is_integer(tensor.dtype) || tensor.shape.rank() < 2 {
         return false;
     }
     // The prefix of `a.b.weight._data`, `a.b.q_weight`, `a.b.W_q` or `a.b.down_proj` that companions share: the module,
@@ -32,6 +28,10 @@ pub(super) fn is_packed(files: &Files<'_>, at: usize) -> bool {
         })
     };
     !module.is_empty() && beside(module) || beside(&format!("{name}_")) || beside(&format!("{name}."))
+}
+
+pub(super) fn is_integer(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::I8 | Dtype::U8 | Dtype::I16 | Dtype::U16 | Dtype::I32 | Dtype::U32 | Dtype::I64 | Dtype::U64)
 }
 
 /// The error for a tensor that [`is_packed`].

@@ -295,3 +295,18 @@ fn gptq_dynamic() {
     assert!(warned.warnings.iter().any(|warning| warning.contains("+:.*lm_head")), "{:?}", warned.warnings);
     assert!(warned.notes().iter().any(|note| note.contains("-:.*gate")), "{:?}", warned.notes());
 }
+
+/// What config.json does not say is not told as if it did.
+#[test]
+fn numbers_that_nobody_says() {
+    let refusal = |bits: &str| {
+        let config =
+            format!(r#""quantization_config": {{"quant_method": "gptq", {bits} "group_size": 64, "sym": true}}"#);
+        let matrix = Matrix::in_groups(1, [64, 256], 4, Some(8), 128);
+        matrix.gptq(Checkpoint::with_config(&config), "m", 1, f16_bytes, Dtype::F16).refusal()
+    };
+    let said = refusal(r#""bits": 4,"#);
+    assert!(said.contains("config.json says 4 bits in groups of 64, but 256 columns"), "{said}");
+    let unsaid = refusal("");
+    assert!(unsaid.contains("it is read as 4 bits in groups of 64, but 256 columns"), "{unsaid}");
+}

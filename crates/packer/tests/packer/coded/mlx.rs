@@ -177,7 +177,7 @@ fn what_does_not_fit() {
     let weight = |config: &str| Checkpoint::with_config(config).zeros("m.weight", Dtype::U32, &[4, 32]);
     for (checkpoint, words) in [
         (affine(""), "config.json does not say its bits and group_size"),
-        (affine(r#""quantization": {"bits": 4}"#), "config.json does not say its bits and group_size"),
+        (affine(r#""quantization": {"bits": 4}"#), "config.json does not say its group_size,"),
         (
             affine(r#""quantization": {"bits": 4, "group_size": 64, "m": false}"#),
             "config.json does not say its bits and group_size",

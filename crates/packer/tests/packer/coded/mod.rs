@@ -3,6 +3,7 @@
 
 mod blocks;
 mod checkpoint;
+mod doubtful;
 mod fp4;
 mod fp8;
 mod hostile;
