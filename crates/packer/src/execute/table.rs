@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 
-use longshore_manifest::document::{
-    BlobEntry, Facts, Import, Loss, Part, Role, TensorEntry, TensorTable,
-};
+use longshore_manifest::document::{BlobEntry, Facts, Import, Loss, Part, Role, TensorEntry, TensorTable};
 use longshore_model::{MAX_CONFIG_BYTES, ModelConfig};
 
 use super::{options::ImportOptions, write::blob::Done};

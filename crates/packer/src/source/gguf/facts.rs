@@ -20,22 +20,23 @@ pub(super) fn config(metadata: &Metadata) -> ModelConfig {
     };
     let keys = Keys { metadata, architecture };
     let tokens = || Some(metadata.get("tokenizer.ggml.tokens")?.as_array()?.len() as u64);
-    let mut facts = Facts::default();
-    facts.architecture = Some(architecture.to_owned());
-    facts.layers = keys.number("block_count");
-    facts.hidden_size = keys.number("embedding_length");
-    facts.intermediate_size = keys.number("feed_forward_length");
-    facts.expert_intermediate_size = keys.number("expert_feed_forward_length");
-    facts.heads = keys.number("attention.head_count");
-    facts.kv_heads = keys.number("attention.head_count_kv");
-    facts.head_dim = keys.number("attention.key_length");
-    facts.experts = keys.number("expert_count").filter(|count| *count > 0);
-    facts.experts_per_token = keys.number("expert_used_count").filter(|count| *count > 0);
-    facts.shared_experts = keys.number("expert_shared_count").filter(|count| *count > 0);
-    facts.context_length = keys.number("context_length");
-    facts.vocabulary = keys.number("vocab_size").or_else(tokens);
-    facts.rope = keys.rope();
-    ModelConfig::of_facts(facts)
+    ModelConfig::of_facts(Facts {
+        architecture: Some(architecture.to_owned()),
+        layers: keys.number("block_count"),
+        hidden_size: keys.number("embedding_length"),
+        intermediate_size: keys.number("feed_forward_length"),
+        expert_intermediate_size: keys.number("expert_feed_forward_length"),
+        heads: keys.number("attention.head_count"),
+        kv_heads: keys.number("attention.head_count_kv"),
+        head_dim: keys.number("attention.key_length"),
+        experts: keys.number("expert_count").filter(|count| *count > 0),
+        experts_per_token: keys.number("expert_used_count").filter(|count| *count > 0),
+        shared_experts: keys.number("expert_shared_count").filter(|count| *count > 0),
+        context_length: keys.number("context_length"),
+        vocabulary: keys.number("vocab_size").or_else(tokens),
+        rope: keys.rope(),
+        ..Facts::default()
+    })
 }
 
 /// The chat template of the model.
