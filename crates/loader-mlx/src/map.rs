@@ -105,9 +105,27 @@ pub enum FileError {
 }
 
 impl MappedFile {
-    /// Maps the file at `path` and reads its header, which checks that the file is as long as the header says. Reads no data.
-    /// A plain file must be the one that was `checked`.
-    pub(crate) fn open(path: &Path, checked: Option<Checked>) -> Result<(Self, Header), FileError> {
+    /// Maps the file at `path`, of any format. Reads no data. A plain file must be the one that was `checked`.
+    pub(crate) fn open(path: &Path, checked: Option<Checked>) -> Result<Self, FileError> {
+        Self::map(path, checked).map(|(mapped, _)| mapped)
+    }
+
+    /// Maps the safetensors file at `path` like [`Self::open`] and reads its header, which checks that the file is as long as the
+    /// header says.
+    pub(crate) fn open_safetensors(path: &Path, checked: Option<Checked>) -> Result<(Self, Header), FileError> {
+        let (mapped, file) = Self::map(path, checked)?;
+        let header = Header::read_from(&file, &Limits::default()).map_err(|error| match error {
+            ReadError::Header(source) => FileError::Header { path: path.into(), source },
+            ReadError::Io { source } => FileError::Read { path: path.into(), source },
+            _ => FileError::NotAFile { path: path.into() },
+        })?;
+        if header.file_len() != mapped.len() as u64 {
+            return Err(FileError::Changed { path: path.into() });
+        }
+        Ok((mapped, header))
+    }
+
+    fn map(path: &Path, checked: Option<Checked>) -> Result<(Self, File), FileError> {
         let fail = |source| FileError::Open { path: path.into(), source };
         // Asked before the file is opened: opening a pipe waits for someone who writes to it.
         if !std::fs::metadata(path).map_err(fail)?.is_file() {
@@ -120,15 +138,7 @@ impl MappedFile {
             return Err(FileError::Changed { path: path.into() });
         }
         let map = map(&file).map_err(|source| FileError::Map { path: path.into(), source })?;
-        let header = Header::read_from(&file, &Limits::default()).map_err(|error| match error {
-            ReadError::Header(source) => FileError::Header { path: path.into(), source },
-            ReadError::Io { source } => FileError::Read { path: path.into(), source },
-            _ => FileError::NotAFile { path: path.into() },
-        })?;
-        if header.file_len() != map.len() as u64 {
-            return Err(FileError::Changed { path: path.into() });
-        }
-        Ok((Self::new(map, path, id(&file).map_err(fail)?), header))
+        Ok((Self::new(map, path, id(&file).map_err(fail)?), file))
     }
 
     fn new(map: MmapMut, path: &Path, id: FileId) -> Self {

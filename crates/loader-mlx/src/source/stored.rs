@@ -59,9 +59,14 @@ impl Blobs<'_> {
         if let Some(at) = self.by_digest.get(&digest) {
             return Ok(*at);
         }
-        let (file, header) = MappedFile::open(&self.source.path(&digest), self.source.checked(&digest))?;
-        // A table that was made of the headers of blobs need not be checked against them.
-        let arrays = if self.source.is_unchecked() { arrays(&header) } else { HashSet::new() };
+        let (path, checked) = (self.source.path(&digest), self.source.checked(&digest));
+        // A table that was made of the headers of its files need not be checked against them.
+        let (file, arrays) = if self.source.is_unchecked() {
+            let (file, header) = MappedFile::open_safetensors(&path, checked)?;
+            (file, arrays(&header))
+        } else {
+            (MappedFile::open(&path, checked)?, HashSet::new())
+        };
         self.files.push(Blob { file, arrays });
         self.by_digest.insert(digest, self.files.len() - 1);
         Ok(self.files.len() - 1)

@@ -30,7 +30,7 @@ use made::{Made, Planned};
 pub use map::MapError;
 use map::{BlobBytes, Dir, Wanted, many_maps};
 use plan::{Selection, View};
-pub use source::{Checked, Source, SourceError};
+pub use source::{Checked, MemoryFile, Source, SourceError, SourceFile};
 pub use summary::ModelQuantization;
 pub use tensor::{Array, Tensor};
 pub use verify::CorruptError;

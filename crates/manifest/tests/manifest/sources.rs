@@ -3,15 +3,16 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
 };
 
 use longshore_manifest::{
     Digest, Silent, Weights,
-    document::Role,
-    weights::{CorruptError, OpenOptions, Source, SourceError, WeightsError, plan::Selection},
+    document::{BlobEntry, Facts, Import, Role, TensorEntry, TensorTable},
+    weights::{CorruptError, MemoryFile, OpenOptions, Source, SourceError, SourceFile, WeightsError, plan::Selection},
 };
-use longshore_st_format::{Dtype, SafeTensors, Shape, fixtures};
+use longshore_st_format::{Dtype, LayoutPart, SafeTensors, Shape, fixtures};
 use tempfile::TempDir;
 
 use crate::util::{Blob, Scratch, commit, name};
@@ -167,6 +168,52 @@ fn companion_files_are_reachable() {
     // Files of one directory have those beside them.
     let files = Source::open_files(weight_files(dir.path())).unwrap();
     assert_eq!(files.companion("tokenizer.json").unwrap().unwrap(), b"{}");
+}
+
+/// A table with one plain tensor of 16-bit words for each file: its last `words` of them.
+fn table_of(files: &[(&str, &SourceFile, u64)]) -> TensorTable {
+    let entry = |&(name, file, words): &(&str, &SourceFile, u64)| {
+        let (shape, range) = (Shape::new([words]), file.byte_len() - 2 * words..file.byte_len());
+        let array = LayoutPart { name, dtype: Dtype::U16, shape: &shape, range };
+        BlobEntry::new(file.digest(), vec![TensorEntry::plain(array)])
+    };
+    TensorTable::new(Facts::default(), Import::default(), files.iter().map(entry).collect())
+}
+
+#[test]
+fn a_source_of_parts_is_what_its_maker_says() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("model.gguf");
+    fs::write(&path, b"header\x01\x00\x02\x00").unwrap();
+    let on_disk = SourceFile::open(&path).unwrap();
+    let mut memory = MemoryFile::create().unwrap();
+    memory.write_all(b"\x03\x00").unwrap();
+    let in_memory = SourceFile::of_memory(memory).unwrap();
+    let other = SourceFile::of_memory(MemoryFile::create().unwrap()).unwrap();
+    assert_ne!(in_memory.digest(), other.digest());
+
+    let table = table_of(&[("a", &on_disk, 2), ("b", &in_memory, 1)]);
+    let companions = BTreeMap::from([("config.json".to_owned(), b"{}".to_vec())]);
+    let source = Source::of_parts("model.gguf", table, [on_disk, in_memory], companions).with_note("made up");
+    assert_eq!((source.name(), source.notes()), ("model.gguf", &["made up".to_owned()][..]));
+    assert_eq!(source.companions().unwrap(), ["config.json"]);
+    assert_eq!(source.companion("config.json").unwrap().unwrap(), b"{}");
+    assert_eq!(source.companion("tokenizer.json").unwrap(), None);
+    assert!(!source.is_stored() && !source.is_unchecked());
+
+    let weights = open(&source);
+    // The memory goes on as long as somebody has it.
+    let again = source.clone();
+    drop(source);
+    assert_eq!(weights.get("a").unwrap().weight().data, [1, 0, 2, 0]);
+    assert_eq!(open(&again).get("b").unwrap().weight().data, [3, 0]);
+
+    fs::write(&path, b"another file").unwrap();
+    assert!(matches!(
+        Weights::open_source(&again, &OpenOptions::default()),
+        Err(WeightsError::File { tensor, .. }) if tensor == "a"
+    ));
+    assert!(matches!(SourceFile::open(dir.path()), Err(SourceError::Read(_))));
 }
 
 #[test]

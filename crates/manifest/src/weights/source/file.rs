@@ -4,12 +4,13 @@ use std::{
     fs::{File, Metadata},
     io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::UNIX_EPOCH,
 };
 
 use longshore_st_format::{Header, Limits, ReadError};
 
-use super::SourceError;
+use super::{MemoryFile, SourceError};
 use crate::{Digest, Hasher, fs::open_regular};
 
 /// A plain file when its header was read.
@@ -17,12 +18,14 @@ use crate::{Digest, Hasher, fs::open_regular};
 pub(super) struct PlainFile {
     pub(super) path: PathBuf,
     pub(super) identity: Identity,
+    /// The file itself where it lies in memory and ends with its last user.
+    pub(super) _memory: Option<Arc<MemoryFile>>,
 }
 
 /// What tells a file from another, and from itself after a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
-    size: u64,
+    pub(super) size: u64,
     device: u64,
     inode: u64,
     /// Nanoseconds since 1970 of the last change of the contents.
@@ -81,5 +84,5 @@ pub(super) fn read(path: &Path) -> Result<(PlainFile, Header), SourceError> {
         ReadError::Io { source } => fail("read")(source),
         other => fail("read")(io::Error::other(other.to_string())),
     })?;
-    Ok((PlainFile { path: path.into(), identity }, header))
+    Ok((PlainFile { path: path.into(), identity, _memory: None }, header))
 }

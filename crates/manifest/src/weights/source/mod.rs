@@ -4,6 +4,8 @@ mod codes;
 mod error;
 mod file;
 mod files;
+mod memory;
+mod parts;
 mod select;
 
 use std::{
@@ -14,6 +16,8 @@ use std::{
 
 pub use error::SourceError;
 pub use file::Checked;
+pub use memory::MemoryFile;
+pub use parts::SourceFile;
 
 use crate::{
     Digest, RelativePath, Store,
@@ -69,6 +73,10 @@ enum Place {
         files: Arc<BTreeMap<Digest, file::PlainFile>>,
         root: Option<PathBuf>,
     },
+    Parts {
+        files: Arc<BTreeMap<Digest, file::PlainFile>>,
+        companions: Arc<BTreeMap<String, Vec<u8>>>,
+    },
 }
 
 impl Source {
@@ -120,6 +128,28 @@ impl Source {
         files::open_files(&paths)
     }
 
+    /// Makes a source of parts: its table, the files that the table names by [`SourceFile::digest`], and its companion files by name.
+    /// The files may be of any format, and need not lie on a disk: see [`MemoryFile`]. Nobody compares the table with them, so
+    /// each array of it has to be the range of the file that it says.
+    #[must_use]
+    pub fn of_parts(
+        name: impl Into<String>,
+        table: TensorTable,
+        files: impl IntoIterator<Item = SourceFile>,
+        companions: BTreeMap<String, Vec<u8>>,
+    ) -> Self {
+        let files = files.into_iter().map(|file| (file.digest(), file.file)).collect();
+        let place = Place::Parts { files: Arc::new(files), companions: Arc::new(companions) };
+        Self { name: name.into(), table: Arc::new(table), place, notes: Vec::new() }
+    }
+
+    /// Adds a remark about the tensors, for [`Self::notes`].
+    #[must_use]
+    pub fn with_note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+
     /// Returns the name of the model, or the path.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -138,10 +168,11 @@ impl Source {
         matches!(self.place, Place::Store { .. })
     }
 
-    /// Whether the headers of the files should be compared with the table, because the table was not made from them just now.
+    /// Whether the headers of the files should be compared with the table, because the table was not made from them just now. The
+    /// files are safetensors files then.
     #[must_use]
     pub fn is_unchecked(&self) -> bool {
-        !matches!(self.place, Place::Store { has_own_table: false, .. })
+        !matches!(self.place, Place::Store { has_own_table: false, .. } | Place::Parts { .. })
     }
 
     /// Returns remarks about the tensors: codings that were not recognised.
@@ -155,7 +186,9 @@ impl Source {
     pub fn path(&self, digest: &Digest) -> PathBuf {
         match &self.place {
             Place::Store { blobs, .. } => blobs.join(digest.file_name()),
-            Place::Files { files, .. } => files.get(digest).map_or_else(PathBuf::new, |file| file.path.clone()),
+            Place::Files { files, .. } | Place::Parts { files, .. } => {
+                files.get(digest).map_or_else(PathBuf::new, |file| file.path.clone())
+            }
         }
     }
 
@@ -165,7 +198,9 @@ impl Source {
     pub fn checked(&self, digest: &Digest) -> Option<Checked> {
         match &self.place {
             Place::Store { .. } => None,
-            Place::Files { files, .. } => files.get(digest).map(|file| Checked(file.identity)),
+            Place::Files { files, .. } | Place::Parts { files, .. } => {
+                files.get(digest).map(|file| Checked(file.identity))
+            }
         }
     }
 
@@ -174,6 +209,7 @@ impl Source {
         match &self.place {
             Place::Store { blobs, .. } => blobs.clone(),
             Place::Files { root, .. } => root.clone().unwrap_or_else(|| PathBuf::from("/")),
+            Place::Parts { .. } => PathBuf::from("/"),
         }
     }
 
@@ -187,6 +223,7 @@ impl Source {
         match &self.place {
             Place::Store { files, .. } => Ok(files.keys().cloned().collect()),
             Place::Files { root: None, .. } => Ok(Vec::new()),
+            Place::Parts { companions, .. } => Ok(companions.keys().cloned().collect()),
             Place::Files { root: Some(root), .. } => {
                 let entries = all_entries(root)?.into_iter().filter(|(_, kind)| kind.is_file());
                 let names = entries.filter_map(|(name, _)| name.into_string().ok());
@@ -203,6 +240,7 @@ impl Source {
     /// [`SourceError::Read`] if it cannot be read, [`SourceError::Document`] if it has more than 1 GiB.
     pub fn companion(&self, name: &str) -> Result<Option<Vec<u8>>, SourceError> {
         let path = match &self.place {
+            Place::Parts { companions, .. } => return Ok(companions.get(name).cloned()),
             Place::Store { files, .. } => files.get(name).cloned(),
             Place::Files { root, .. } => {
                 let relative = RelativePath::parse(name).ok();
