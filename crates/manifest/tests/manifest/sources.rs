@@ -9,10 +9,10 @@ use std::{
 
 use longshore_manifest::{
     Digest, Silent, Weights,
-    document::{BlobEntry, Facts, Import, Role, TensorEntry, TensorTable},
+    document::{BlobEntry, Facts, Import, Part, Role, TensorEntry, TensorTable},
     weights::{CorruptError, MemoryFile, OpenOptions, Source, SourceError, SourceFile, WeightsError, plan::Selection},
 };
-use longshore_st_format::{Dtype, LayoutPart, SafeTensors, Shape, fixtures};
+use longshore_st_format::{Dtype, SafeTensors, Shape, fixtures};
 use tempfile::TempDir;
 
 use crate::util::{Blob, Scratch, commit, name};
@@ -173,9 +173,10 @@ fn companion_files_are_reachable() {
 /// A table with one plain tensor of 16-bit words for each file: its last `words` of them.
 fn table_of(files: &[(&str, &SourceFile, u64)]) -> TensorTable {
     let entry = |&(name, file, words): &(&str, &SourceFile, u64)| {
-        let (shape, range) = (Shape::new([words]), file.byte_len() - 2 * words..file.byte_len());
-        let array = LayoutPart { name, dtype: Dtype::U16, shape: &shape, range };
-        BlobEntry::new(file.digest(), vec![TensorEntry::plain(array)])
+        let (shape, length) = (Shape::new([words]), 2 * words);
+        let (role, offset) = (Role::Weight, file.byte_len() - length);
+        let part = Part { role, dtype: Dtype::U16, shape: shape.clone(), offset, length, blob: None };
+        BlobEntry::new(file.digest(), vec![TensorEntry::new(name, Dtype::U16, shape, vec![part])])
     };
     TensorTable::new(Facts::default(), Import::default(), files.iter().map(entry).collect())
 }
