@@ -59,6 +59,7 @@ mod plan;
 mod execute;
 
 mod export;
+mod open;
 mod repair;
 
 pub use execute::{
@@ -85,6 +86,10 @@ pub use model::{
         kind::{Coding, PackedLayout},
     },
     experts::error::StackError,
+};
+pub use open::{
+    error::OpenPathError,
+    path::{Opened, open},
 };
 pub use plan::{
     error::PlanError,

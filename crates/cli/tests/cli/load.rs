@@ -94,7 +94,8 @@ fn what_cannot_be_loaded_says_why() {
     refused(&["./store"], 1, "no weights in");
     refused(&["m", "m"], 2, "only one model can be loaded");
     refused(&["./m", "./m"], 2, "expected it alone, or files");
-    refused(&["m.gguf"], 1, "is a GGUF file");
+    refused(&["./missing.gguf"], 1, "missing.gguf");
+    refused(&["./a.gguf", "./b.gguf"], 2, "a.gguf is a GGUF file: expected it alone");
     refused(&["./m", "--verify"], 2, "files outside of a store have none");
     refused(&["./m", "--shard", "1/3"], 1, "rows are not 3 equal shares");
     refused(&["./m", "--shard", "0/4"], 2, "expected K/N");

@@ -34,9 +34,15 @@ pub struct FsError {
 }
 
 impl FsError {
+    /// Makes the error of `action` on `path`, for a destination of blobs that is no store.
+    #[must_use]
+    pub fn new(action: &'static str, path: PathBuf, source: io::Error) -> Self {
+        Self { action, path, from: None, source }
+    }
+
     /// Returns a function for `map_err` that makes an error of `action` on `path`.
     pub(crate) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self { action, path: path.to_path_buf(), from: None, source }
+        move |source| Self::new(action, path.to_path_buf(), source)
     }
 
     /// Returns the system's kind of error.

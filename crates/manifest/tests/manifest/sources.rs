@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::Write as _,
     path::{Path, PathBuf},
 };
 
@@ -187,8 +186,9 @@ fn a_source_of_parts_is_what_its_maker_says() {
     let path = dir.path().join("model.gguf");
     fs::write(&path, b"header\x01\x00\x02\x00").unwrap();
     let on_disk = SourceFile::open(&path).unwrap();
-    let mut memory = MemoryFile::create().unwrap();
-    memory.write_all(b"\x03\x00").unwrap();
+    let memory = MemoryFile::create().unwrap();
+    memory.write_all_at(b"\x00", 1).unwrap();
+    memory.write_all_at(b"\x03", 0).unwrap();
     let in_memory = SourceFile::of_memory(memory).unwrap();
     let other = SourceFile::of_memory(MemoryFile::create().unwrap()).unwrap();
     assert_ne!(in_memory.digest(), other.digest());

@@ -7,7 +7,7 @@ mod config;
 mod draft;
 pub(crate) mod error;
 pub(crate) mod form;
-mod gguf;
+pub(crate) mod gguf;
 pub(crate) mod inventory;
 mod links;
 pub(crate) mod member;

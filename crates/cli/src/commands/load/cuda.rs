@@ -43,7 +43,7 @@ pub(super) fn run(
         progress: &bar,
         ..Default::default()
     };
-    input.with_source(|source| {
+    input.with_source(printer, |source| {
         Input::notes(source, printer);
         report.notes = source.notes().to_vec();
         if args.dtype.is_some() {
@@ -66,7 +66,7 @@ pub(super) fn run(
             None => &*loader.insert(Loader::new(&device, &LoaderOptions::default()).map_err(advise)?),
         };
         let load = |options: &LoadOptions<'_>| {
-            input.with_source(|source| loader.load_source(source, selection, options).map_err(advise))
+            input.with_source(printer, |source| loader.load_source(source, selection, options).map_err(advise))
         };
         let weights = load(&options)?;
         report.seconds.push(started.elapsed().as_secs_f64());

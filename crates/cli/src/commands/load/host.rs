@@ -41,7 +41,7 @@ pub(super) fn run(args: &Load, input: &Input, selection: &Selection, printer: &P
         progress: &bar,
     };
     let mut layers = 0;
-    input.with_source(|source| {
+    input.with_source(printer, |source| {
         Input::notes(source, printer);
         report.notes = source.notes().to_vec();
         let bytes = Weights::made_bytes_of(source, &options).map_err(|error| opening(error, args, input))?;
@@ -53,7 +53,7 @@ pub(super) fn run(args: &Load, input: &Input, selection: &Selection, printer: &P
     for _ in 0..args.repeat.get() {
         let started = Instant::now();
         let open = |source: &_| Weights::open_source(source, &options).map_err(|error| opening(error, args, input));
-        let weights = black_box(input.with_source(open)?);
+        let weights = black_box(input.with_source(printer, open)?);
         if args.verify {
             weights.verify(&bar).map_err(|error| corrupt(error, &input.name()))?;
         }

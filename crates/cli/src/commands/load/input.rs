@@ -1,13 +1,17 @@
 //! What is loaded: a stored model, or files outside of a store.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use longshore_manifest::{ModelName, Store, weights::Source};
+use longshore_packer::{OpenPathError, Opened};
 
 use crate::{
     advice::Advice,
     args::{Load, Target},
+    door,
+    format::size,
     printer::Printer,
+    progress::Bar,
 };
 
 /// What is loaded.
@@ -33,10 +37,11 @@ impl Input {
                 Target::Path(path) => paths.push(path.clone()),
             }
         }
-        if let Some(gguf) = paths.iter().find(|path| path.extension().is_some_and(|end| end == "gguf")) {
-            return Err(
-                Advice::input(format!("{} is a GGUF file: load reads safetensors files", gguf.display())).into()
-            );
+        let gguf = paths.iter().find(|path| path.extension().is_some_and(|end| end == "gguf"));
+        if let (Some(gguf), true) = (gguf, paths.len() > 1) {
+            return Err(Advice::failure(format!("{} is a GGUF file: expected it alone", door::path(gguf)))
+                .hint("any file of a split set opens all of it")
+                .into());
         }
         if let (Some(dir), true) = (paths.iter().find(|path| path.is_dir()), paths.len() > 1) {
             return Err(
@@ -53,11 +58,15 @@ impl Input {
 
     /// Opens the source and does something with it. For a stored model it is tried again where another process has replaced the
     /// model meanwhile.
-    pub(super) fn with_source<T>(&self, mut work: impl FnMut(&Source) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    pub(super) fn with_source<T>(
+        &self,
+        printer: &Printer,
+        mut work: impl FnMut(&Source) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
         match self {
             Self::Stored { store, name } => store.with_model(name, |model| work(&Source::of_model(store, &model)?)),
             Self::Files(paths) => match &paths[..] {
-                [path] => work(&Source::open(path)?),
+                [path] => work(&open(path, printer)?),
                 paths => work(&Source::open_files(paths)?),
             },
         }
@@ -75,10 +84,24 @@ impl Input {
         }
     }
 
-    /// Says what was not recognised, once.
+    /// Says what was not recognised or had to be made, once.
     pub(super) fn notes(source: &Source, printer: &Printer) {
         for note in source.notes() {
             printer.note(note);
         }
     }
+}
+
+/// Opens a directory or a file. Its notes say what an import would warn of, and how much of a GGUF file is no range of it.
+fn open(path: &Path, printer: &Printer) -> anyhow::Result<Source> {
+    let opened = longshore_packer::open(path, &Bar::new(printer)).map_err(|error| match error {
+        OpenPathError::Weights(error) => anyhow::Error::new(error),
+        OpenPathError::Source(error) => error.into(),
+        OpenPathError::Plan(error) => error.into(),
+        error => error.into(),
+    });
+    let Opened { weights, made_bytes, warnings, .. } = opened?;
+    let made = (made_bytes > 0)
+        .then(|| format!("{} of tensors are made in memory: the files have them otherwise", size(made_bytes)));
+    Ok(warnings.into_iter().chain(made).fold(weights, Source::with_note))
 }

@@ -31,10 +31,10 @@ pub(super) fn run(args: &Load, input: &Input, selection: &Selection, printer: &P
     for repeat in 0..args.repeat.get() {
         let started = Instant::now();
         if args.verify {
-            let mapped = input.with_source(open)?;
+            let mapped = input.with_source(printer, open)?;
             mapped.verify(&Bar::new(printer)).map_err(|error| corrupt(error, &input.name()))?;
         }
-        let mut weights = input.with_source(|source| {
+        let mut weights = input.with_source(printer, |source| {
             if repeat == 0 {
                 Input::notes(source, printer);
                 report.notes = source.notes().to_vec();
@@ -55,7 +55,7 @@ pub(super) fn run(args: &Load, input: &Input, selection: &Selection, printer: &P
         // A file that is mapped twice at once would count twice as memory.
         drop(weights);
         // The files may be gone or cut short by now: that is no matter of the load.
-        if let Ok(weights) = input.with_source(open)
+        if let Ok(weights) = input.with_source(printer, open)
             && weights.populate().is_ok()
         {
             report.note_bound(read_mapped(&weights).as_secs_f64());

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, Metadata},
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -54,18 +54,34 @@ impl MemoryFile {
         &self.path
     }
 
+    /// Writes `bytes` at `offset`, in bytes from the start. Many threads may write at once, each elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// The error of the system, for example if there is no memory left.
+    #[cfg(unix)]
+    pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        std::os::unix::fs::FileExt::write_all_at(&self.file, bytes, offset)
+    }
+
+    /// Writes `bytes` at `offset`, in bytes from the start. Many threads may write at once, each elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// The error of the system, for example if there is no room left.
+    #[cfg(not(unix))]
+    pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        use std::io::{Seek as _, SeekFrom, Write as _};
+
+        static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(offset))?;
+        file.write_all(bytes)
+    }
+
     pub(super) fn metadata(&self) -> io::Result<Metadata> {
         self.file.metadata()
-    }
-}
-
-impl Write for MemoryFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
     }
 }
 

@@ -2,4 +2,4 @@
 
 mod facts;
 mod inventory;
-pub(super) mod open;
+pub(crate) mod open;

@@ -25,6 +25,20 @@ pub(in crate::source) fn is_gguf(path: &Path) -> bool {
     path.file_name().is_some_and(|name| has_suffix(&name.to_string_lossy(), SUFFIX))
 }
 
+/// Whether `path` may lead to GGUF files: a directory that has some and no safetensors files, or anything that has not the name of
+/// a safetensors file, such as the manifest of a model of Ollama's.
+pub(crate) fn may_hold_gguf(path: &Path) -> bool {
+    let is_safetensors =
+        |path: &Path| path.file_name().is_some_and(|name| has_suffix(&name.to_string_lossy(), ".safetensors"));
+    match std::fs::read_dir(path) {
+        Err(_) => !is_safetensors(path),
+        Ok(entries) => {
+            let paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+            paths.iter().any(|path| is_gguf(path)) && !paths.iter().any(|path| is_safetensors(path))
+        }
+    }
+}
+
 /// Opens the file at `path`, and the other files of its set, which lie beside it.
 pub(in crate::source) fn open_file(path: &Path, follow_links: bool) -> Result<Source, SourceError> {
     let set = SplitSet::open(path, &Limits::default())?;
