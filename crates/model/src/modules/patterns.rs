@@ -1,58 +1,10 @@
 //! Patterns that stand for many modules.
 
-use regex_automata::{
-    Anchored, Input, MatchKind, PatternSet,
-    meta::{Config, Regex},
-    util::syntax,
-};
-
-use super::{error::ModuleError, path::WRAPPERS};
-
-/// The most patterns that are read. Published configurations have a few dozen.
-const MAX_PATTERNS: usize = 1024;
-/// The most memory that the compiled patterns may take, in bytes.
-const MAX_COMPILED: usize = 1 << 20;
-
-/// Regular expressions that have to match from the beginning of a module's path, as Python's `re.match` does.
-#[derive(Debug)]
-pub(super) struct Patterns {
-    regex: Option<Regex>,
-    len: usize,
-}
-
-impl Patterns {
-    /// Compiles `patterns`.
-    pub(super) fn new(patterns: &[&str]) -> Result<Self, ModuleError> {
-        let len = patterns.len();
-        if len == 0 {
-            return Ok(Self { regex: None, len });
-        }
-        if len > MAX_PATTERNS {
-            return Err(ModuleError::TooMany { found: len, limit: MAX_PATTERNS });
-        }
-        let config = Config::new().match_kind(MatchKind::All).nfa_size_limit(Some(MAX_COMPILED)).utf8_empty(false);
-        // Paths are ASCII in practice, and tables of Unicode's classes take megabytes.
-        let syntax = syntax::Config::new().unicode(false).utf8(false).nest_limit(64);
-        let regex = Regex::builder().configure(config).syntax(syntax).build_many(patterns);
-        let regex = regex.map_err(|error| {
-            let at = error.pattern().map_or(0, |pattern| pattern.as_usize());
-            let problem = match error.syntax_error() {
-                Some(_) => "it is no regular expression, or looks around".to_owned(),
-                None => error.to_string(),
-            };
-            ModuleError::Pattern { pattern: patterns[at].to_owned(), problem }
-        })?;
-        Ok(Self { regex: Some(regex), len })
-    }
-
-    /// Returns the indices of the patterns that match `module`, in ascending order.
-    pub(super) fn matching(&self, module: &str) -> Vec<usize> {
-        let Some(regex) = &self.regex else { return Vec::new() };
-        let mut found = PatternSet::new(self.len);
-        regex.which_overlapping_matches(&Input::new(module).anchored(Anchored::Yes), &mut found);
-        found.iter().map(|pattern| pattern.as_usize()).collect()
-    }
-}
+use super::path::WRAPPERS;
+#[cfg(feature = "patterns")]
+pub(super) use super::regex::Patterns;
+#[cfg(not(feature = "patterns"))]
+pub(super) use without::Patterns;
 
 /// Returns the path `bare`, which has no wrappers, with those that writers of patterns may have seen before it.
 pub(super) fn wrapped(bare: &str) -> impl Iterator<Item = String> {
@@ -88,36 +40,49 @@ pub(super) fn of_glob(glob: &str) -> String {
     regex
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A build without the feature `patterns`, which reads no pattern.
+#[cfg(not(feature = "patterns"))]
+mod without {
+    use super::super::error::ModuleError;
 
-    #[test]
-    fn patterns_match_from_the_beginning() {
-        let patterns = Patterns::new(&[".*down_proj", "layers", r"model\.layers\.\d+\.mlp", ".*o_proj$", "x{0}"])
-            .expect("they are regular expressions");
-        assert_eq!(patterns.matching("model.layers.12.mlp.down_proj.child"), [0, 2, 4]);
-        assert_eq!(patterns.matching("layers.1.o_proj"), [1, 3, 4]);
-        assert_eq!(Patterns::new(&[]).expect("there is none").matching("x"), [0; 0]);
-    }
+    /// No patterns.
+    #[derive(Debug)]
+    pub(in super::super) struct Patterns(());
 
-    #[test]
-    fn patterns_that_are_none() {
-        for bad in ["(", "(?!x)", "a{1000}{1000}", "[b-a]"] {
-            let error = Patterns::new(&["fine", bad]).expect_err("it should be refused");
-            assert!(matches!(&error, ModuleError::Pattern { .. }), "{bad}: {error}");
+    impl Patterns {
+        pub(in super::super) fn new(patterns: &[&str]) -> Result<Self, ModuleError> {
+            match patterns.first() {
+                None => Ok(Self(())),
+                Some(pattern) => Err(ModuleError::Pattern {
+                    pattern: (*pattern).to_owned(),
+                    problem: "the feature `patterns` of longshore-model is off in this build".to_owned(),
+                }),
+            }
         }
-        assert!(matches!(Patterns::new(&vec!["a"; 1025]), Err(ModuleError::TooMany { found: 1025, .. })));
+
+        #[expect(clippy::unused_self, reason = "the signature is that of compiled patterns")]
+        pub(in super::super) fn matching(&self, _: &str) -> Vec<usize> {
+            Vec::new()
+        }
     }
+}
+
+#[cfg(all(test, not(feature = "patterns")))]
+mod tests {
+    use super::super::{NamedModules, error::ModuleError};
+    use crate::ModelConfig;
 
     #[test]
-    fn globs() {
-        let matches = |glob: &str, path: &str| {
-            !Patterns::new(&[&of_glob(glob)]).expect("it is a pattern").matching(path).is_empty()
+    fn names_are_matched_and_a_pattern_is_an_error_that_names_the_feature() {
+        let of = |text: &str| {
+            ModelConfig::parse(text.as_bytes()).expect("it is an object").quantization.expect("it is there")
         };
-        assert!(matches("*.mlp.gate", "model.layers.0.mlp.gate"));
-        assert!(!matches("*.mlp.gate", "model.layers.0.mlp.gate_proj"));
-        assert!(matches("lm_head*", "lm_head") && matches("a?c", "abc") && !matches("a.c", "abc"));
-        assert!(matches("[(+", "[(+"));
+        let said = of(r#"{"quantization": {"bits": 4, "group_size": 64, "a.b": {"bits": 8, "group_size": 64}}}"#);
+        let named = NamedModules::new(&said, ["model.a.b", "model.c"]).expect("there is no pattern");
+        assert_eq!(named.of("model.a.b").and_then(|coding| coding.bits), Some(8));
+        let said =
+            of(r#"{"quantization_config": {"quant_method": "gptq", "bits": 4, "dynamic": {"+:.*b": {"bits": 8}}}}"#);
+        let error = NamedModules::new(&said, ["a.b"]).expect_err("it is a pattern");
+        assert!(matches!(&error, ModuleError::Pattern { problem, .. } if problem.contains("`patterns`")), "{error}");
     }
 }
