@@ -110,6 +110,24 @@ fn a_count_that_does_not_divide_names_the_tensor_and_its_extent() {
 }
 
 #[test]
+fn a_share_of_a_model_in_which_nothing_is_divided_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let tensors = ["blk.0.attn_q.weight", "norm.weight"].map(|name| (name.to_owned(), Dtype::F32, Shape::new([4])));
+    fixtures::write_file(dir.path().join("model.safetensors"), &BTreeMap::new(), &tensors).unwrap();
+    let source = Source::open(dir.path()).unwrap();
+    let error = open(&source, share(1, 4)).unwrap_err();
+    assert!(matches!(error, WeightsError::Plan(LoadPlanError::NoShares { of: 4 })), "{error}");
+    let plan = LoadPlan::new(source.table(), &share(1, 4), &LoadPlanOptions::default());
+    assert_eq!(plan.unwrap_err(), LoadPlanError::NoShares { of: 4 });
+    // One share is all of it.
+    assert_eq!(open(&source, share(0, 1)).unwrap().len(), 2);
+    // What is whole in a model that can be shared may be selected alone.
+    let (_dir, llama) = llama();
+    let norms = Selection { globs: vec!["*norm.weight".into()], ..share(1, 4) };
+    assert_eq!(open(&llama, norms).unwrap().len(), 3);
+}
+
+#[test]
 fn a_selection_that_matches_nothing_says_what_is_near() {
     let (_dir, source) = llama();
     let selection = Selection { globs: vec!["*.q_prj.*".into()], ..Selection::default() };

@@ -218,9 +218,62 @@ fn a_source_of_parts_is_what_its_maker_says() {
 }
 
 #[test]
+fn facts_of_a_directory_come_from_all_its_documents() {
+    let dir = checkpoint("llama");
+    let facts = || Source::open(dir.path()).unwrap().table().facts.clone();
+    let before = facts();
+    assert_eq!(before.chat_template, None);
+    fs::write(dir.path().join("tokenizer_config.json"), r#"{"chat_template": "{{ messages }}"}"#).unwrap();
+    fs::write(dir.path().join("generation_config.json"), r#"{"eos_token_id": [7, 9]}"#).unwrap();
+    let found = facts();
+    assert_eq!(found.chat_template.as_deref(), Some("{{ messages }}"));
+    assert_eq!(found.tokens.eos, [7, 9]);
+    assert_eq!((found.layers, found.hidden_size), (before.layers, before.hidden_size));
+    // What is no document states nothing.
+    fs::write(dir.path().join("tokenizer_config.json"), "{").unwrap();
+    fs::write(dir.path().join("generation_config.json"), [0xff]).unwrap();
+    assert_eq!(facts().chat_template, None);
+}
+
+#[test]
+fn a_configuration_that_is_not_that_of_the_weights_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let config = |text: &str| fs::write(dir.path().join("config.json"), text).unwrap();
+    fill(
+        &dir.path().join("model.safetensors"),
+        &[
+            ("model.embed_tokens.weight", Dtype::BF16, &[96, 64]),
+            ("model.norm.weight", Dtype::BF16, &[64]),
+            ("model.layers.0.self_attn.q_proj.weight", Dtype::U8, &[64, 32]),
+        ],
+    );
+    let open = || Source::open(dir.path());
+    let said = |error: &SourceError| {
+        let SourceError::Contradiction { config, source } = error else { panic!("{error}") };
+        assert!(config.ends_with("config.json"));
+        source.to_string()
+    };
+    // Codes that were not recognised have no shape to compare.
+    config(
+        r#"{"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4, "head_dim": 16, "num_hidden_layers": 1}"#,
+    );
+    open().unwrap();
+    config(r#"{"hidden_size": 128, "vocab_size": 96}"#);
+    let error = said(&open().unwrap_err());
+    assert!(error.contains("hidden_size = 128") && error.contains("[96, 64]"), "{error}");
+    config(r#"{"hidden_size": 64, "n_embd": 32}"#);
+    let error = said(&open().unwrap_err());
+    assert!(error.contains("hidden_size = 64") && error.contains("n_embd = 32"), "{error}");
+    // Alone, the file has no configuration to contradict.
+    Source::open_files([dir.path().join("model.safetensors")]).unwrap();
+}
+
+#[test]
 fn a_pipeline_is_its_components() {
     let dir = checkpoint("flux");
     let source = Source::open(dir.path()).unwrap();
+    let classes = &source.table().facts.components;
+    assert!(classes.get("text_encoder").is_some_and(|class| class.starts_with("CLIP")), "{classes:?}");
     let weights = open(&source);
     assert!(weights.iter().all(|tensor| tensor.component().is_some()));
     let selection = Selection { component: Some("text_encoder".into()), ..Selection::default() };

@@ -1,17 +1,17 @@
 //! Table of the architectures that some runtime runs, and peculiarities of model families.
 
 mod families;
+mod names;
 pub(crate) mod row;
 mod table;
 
+use names::plain;
 pub use row::{Architecture, FactsReader};
 pub use table::Architectures;
 
 pub use crate::config::reader::ConfigReader;
 
-/// Families, by `model_type`, whose checkpoints store fused expert weights as `[experts, in, out]`.
-const TRANSPOSED_FAMILIES: [&str; 5] = ["gpt_oss", "llama4", "llama4_text", "qwen3_vl_moe", "qwen3_vl_moe_text"];
-/// Prefixes of the class names of [`TRANSPOSED_FAMILIES`].
+/// Prefixes of the class names of [`names::TRANSPOSED_FAMILIES`].
 const TRANSPOSED_CLASSES: [&str; 3] = ["GptOss", "Llama4", "Qwen3VLMoe"];
 /// Families whose layers all have the sizes that the common members state. Others may state sizes of single layers, or of
 /// parts of a head, under names of their own.
@@ -46,9 +46,6 @@ const UNIFORM: [&str; 26] = [
 /// Architecture whose layer 0 is dense unless its configuration says otherwise.
 const LAGUNA: &str = "LagunaForCausalLM";
 
-/// Endings that class names append to the name of the architecture.
-const ENDINGS: [&str; 4] = ["forcausallm", "forconditionalgeneration", "lmheadmodel", "model"];
-
 /// Whether some runtime that reads a store runs the model: one of its identifiers, such as
 /// [`ModelConfig::identifiers`](crate::ModelConfig::identifiers), is in the table. A model without a name counts as known.
 #[must_use]
@@ -82,16 +79,6 @@ pub(crate) fn component_of_class(class: &str) -> &'static str {
     } else {
         "transformer"
     }
-}
-
-/// Reduces a name to lower case without punctuation and ending, so that `Qwen3MoeForCausalLM` equals `qwen3_moe`.
-fn plain(name: &str) -> String {
-    let letters = name.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase());
-    let mut plain: String = letters.collect();
-    if let Some(ending) = ENDINGS.iter().find(|ending| plain.len() > ending.len() && plain.ends_with(*ending)) {
-        plain.truncate(plain.len() - ending.len());
-    }
-    plain
 }
 
 #[cfg(test)]

@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
-use super::{TRANSPOSED_FAMILIES, families::FAMILIES, plain, row::Architecture};
-use crate::{ConfigError, ModelConfig};
+use super::{
+    families::FAMILIES,
+    names::{TRANSPOSED_FAMILIES, plain},
+    row::Architecture,
+};
 
 /// Names of the architectures that some runtime runs, one per line. Comments in the file give the source of each list.
 const KNOWN: &str = include_str!("known.txt");
@@ -58,15 +61,6 @@ impl Architectures {
         let mut seen = vec![false; self.rows.len()];
         places.retain(|(_, place)| !std::mem::replace(&mut seen[**place], true));
         places.into_iter().map(|(_, place)| &self.rows[*place])
-    }
-
-    /// Parses the bytes of a `config.json` with the architectures of this table.
-    ///
-    /// # Errors
-    ///
-    /// The errors of [`ModelConfig::parse`].
-    pub fn parse(&self, bytes: &[u8]) -> Result<ModelConfig, ConfigError> {
-        ModelConfig::parse_with(bytes, self)
     }
 
     /// Finds the architecture by the first of these names that is in the table, one with facts of its own if there is one.

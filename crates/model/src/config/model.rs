@@ -202,6 +202,17 @@ impl ModelConfig {
     }
 }
 
+impl Architectures {
+    /// Parses the bytes of a `config.json` with the architectures of this table.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`ModelConfig::parse`].
+    pub fn parse(&self, bytes: &[u8]) -> Result<ModelConfig, ConfigError> {
+        ModelConfig::parse_with(bytes, self)
+    }
+}
+
 /// A configuration is its facts, and what only an import needs.
 impl Deref for ModelConfig {
     type Target = Facts;

@@ -1,44 +1,12 @@
 //! Contradictions within a configuration.
 
-use std::fmt;
-
 use serde_json::Value;
 
-use super::Facts;
+use super::{
+    Facts,
+    contradiction::{Contradiction, Statement},
+};
 use crate::config::reader::{ConfigReader, Level, Source};
-
-/// Two statements about a model of which one is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{first} contradicts {second}: {rule}")]
-pub struct Contradiction {
-    /// One statement.
-    pub first: Statement,
-    /// The other statement.
-    pub second: Statement,
-    /// What would have to hold.
-    pub rule: &'static str,
-}
-
-/// What one place says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Statement {
-    /// The place: a member of the configuration, such as `text_config.hidden_size`, or a tensor.
-    pub source: String,
-    /// What it says: a value, a length or a shape.
-    pub value: String,
-}
-
-impl fmt::Display for Statement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} = {}", self.source, self.value)
-    }
-}
-
-impl Statement {
-    pub(crate) fn new(source: impl Into<String>, value: impl fmt::Display) -> Self {
-        Self { source: source.into(), value: value.to_string() }
-    }
-}
 
 /// Names under which families state one fact, of which a configuration may have several.
 const SPELLINGS: [&[&str]; 6] = [

@@ -3,11 +3,13 @@
 mod attention;
 mod beside;
 pub(crate) mod check;
+mod contradiction;
 mod encoders;
 mod experts;
 pub(crate) mod read;
 mod rope;
 pub(crate) mod shapes;
+mod unknown;
 
 use std::collections::BTreeMap;
 
@@ -15,10 +17,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
 pub use attention::{Attention, LatentAttention, LinearAttention, PerLayer, StateSpace};
-pub use check::{Contradiction, Statement};
+pub use contradiction::{Contradiction, Statement};
 pub use encoders::{Audio, Vision};
 pub use experts::Router;
 pub use rope::Rope;
+use unknown::is_default;
 
 /// Facts about a model, taken from its `config.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,9 +190,4 @@ pub struct Tokens {
     /// Token that fills a batch.
     #[serde(skip_serializing_if = "is_default")]
     pub pad: Option<u64>,
-}
-
-/// Whether a fact is unknown, and so not written.
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }

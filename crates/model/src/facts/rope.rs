@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
-use super::is_default;
+use super::unknown::is_default;
 
 /// Rotary position embedding: how positions become rotations of queries and keys. Numbers are those of `config.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -32,12 +32,6 @@ pub enum ModuleError {
         /// What is wrong with it.
         problem: String,
     },
-    /// The crate was built without its feature `patterns`, which reads patterns.
-    #[error("config.json has the pattern {pattern:?}, and this build reads none: it lacks the feature `patterns`")]
-    NotBuilt {
-        /// The pattern.
-        pattern: String,
-    },
     /// There are more patterns than are read.
     #[error("config.json has {found} patterns for modules, expected at most {limit}")]
     TooMany {

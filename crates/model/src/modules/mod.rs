@@ -7,6 +7,8 @@ mod patterns;
 mod present;
 #[cfg(feature = "patterns")]
 mod regex;
+#[cfg(not(feature = "patterns"))]
+mod without;
 
 pub use error::ModuleError;
 pub use named::{NamedModules, Unmatched};

@@ -4,31 +4,7 @@ use super::path::WRAPPERS;
 #[cfg(feature = "patterns")]
 pub(super) use super::regex::Patterns;
 #[cfg(not(feature = "patterns"))]
-pub(super) use none::Patterns;
-
-/// In place of patterns in a build that reads none.
-#[cfg(not(feature = "patterns"))]
-mod none {
-    use super::super::error::ModuleError;
-
-    #[derive(Debug)]
-    pub(in crate::modules) struct Patterns;
-
-    impl Patterns {
-        /// Refuses the first of `patterns`.
-        pub(in crate::modules) fn new(patterns: &[&str]) -> Result<Self, ModuleError> {
-            match patterns.first() {
-                None => Ok(Self),
-                Some(pattern) => Err(ModuleError::NotBuilt { pattern: (*pattern).to_owned() }),
-            }
-        }
-
-        #[expect(clippy::unused_self, reason = "it is a method of the patterns that are compiled")]
-        pub(in crate::modules) fn matching(&self, _module: &str) -> Vec<usize> {
-            Vec::new()
-        }
-    }
-}
+pub(super) use super::without::Patterns;
 
 /// Returns the path `bare`, which has no wrappers, with those that writers of patterns may have seen before it.
 pub(super) fn wrapped(bare: &str) -> impl Iterator<Item = String> {

@@ -1,4 +1,4 @@
-//! Patterns as regular expressions.
+//! Compiled patterns.
 
 use regex_automata::{
     Anchored, Input, MatchKind, PatternSet,

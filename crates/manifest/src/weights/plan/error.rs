@@ -92,6 +92,12 @@ pub enum LoadPlanError {
         /// Number of shares.
         of: u64,
     },
+    /// The share of a tensor-parallel device was selected in a model without a tensor that is divided.
+    #[error("a share of {of} is selected, and no tensor has a name, such as q_proj.weight, by which it is divided")]
+    NoShares {
+        /// Number of shares.
+        of: u64,
+    },
     /// A tensor lacks the axis along which it is to be divided.
     #[error("tensor {tensor:?} is {shape} and has no {} to share out", axis_name(*axis))]
     NoAxis {

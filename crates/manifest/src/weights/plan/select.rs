@@ -57,6 +57,9 @@ pub(in super::super) fn select(table: &TensorTable, selection: &Selection) -> Re
     let chooser = Chooser::new(table, selection)?;
     let mut selected = Vec::new();
     let (mut missing, mut has_stacks, mut experts) = (chooser.names.clone(), false, HashSet::new());
+    // One share is the whole, whatever the names.
+    let share = selection.tensor_parallel.filter(|share| share.of > 1);
+    let mut has_shares = false;
     for (blob, entry) in table.blobs.iter().enumerate() {
         if selection.component.is_some() && selection.component != entry.component {
             continue;
@@ -64,6 +67,7 @@ pub(in super::super) fn select(table: &TensorTable, selection: &Selection) -> Re
         let mut tensors = Vec::new();
         for tensor in &entry.tensors {
             has_stacks |= chooser.is_stack(tensor);
+            has_shares |= share.is_some_and(|share| share.shard_of(&tensor.name).is_some());
             experts.extend(expert(&tensor.name));
             missing.remove(tensor.name.as_str());
             if chooser.wants(&tensor.name) {
@@ -85,6 +89,9 @@ pub(in super::super) fn select(table: &TensorTable, selection: &Selection) -> Re
         if let Some(expert) = wanted.iter().find(|expert| !experts.contains(expert)) {
             return Err(LoadPlanError::UnknownExpert { expert: *expert });
         }
+    }
+    if let Some(TensorParallel { of, .. }) = share.filter(|_| !has_shares && names(table).next().is_some()) {
+        return Err(LoadPlanError::NoShares { of });
     }
     if selected.is_empty() && names(table).next().is_some() {
         let wanted: Vec<_> = selection.globs.iter().map(String::as_str).collect();

@@ -47,7 +47,7 @@ pub struct Selection {
 /// Queries, keys, values, gate and up projections, the embedding and the head are divided by rows; the projections of the
 /// attention's output and down by columns, their biases not at all. Experts are divided likewise, each by itself. All else is
 /// whole: norms, routers, and projections that are fused into one tensor. A tensor is recognised by the end of its name, such
-/// as `q_proj.weight`.
+/// as `q_proj.weight`. A model without such a tensor is an error where there are two or more shares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TensorParallel {
     /// Number of the share, counted from 0.

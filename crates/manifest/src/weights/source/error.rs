@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use longshore_model::Contradiction;
 use longshore_st_format::{HeaderError, IndexError};
 
 use crate::FsError;
@@ -47,6 +48,14 @@ pub enum SourceError {
         path: PathBuf,
         /// The expected and the found value.
         problem: String,
+    },
+    /// The configuration contradicts itself, or the shape of a tensor.
+    #[error("{} is wrong about the model, or the weights are another model's", config.display())]
+    Contradiction {
+        /// The configuration.
+        config: PathBuf,
+        /// The two statements, with what each says.
+        source: Box<Contradiction>,
     },
     /// A file of the checkpoint is not there.
     #[error("{} is missing: {} names it", missing.display(), by.display())]

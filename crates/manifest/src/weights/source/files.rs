@@ -6,8 +6,8 @@ use std::{
     sync::Arc,
 };
 
-use longshore_model::{MAX_CONFIG_BYTES, ModelConfig, PipelineIndex};
-use longshore_st_format::{Header, Limits, ShardIndex};
+use longshore_model::{ChatTemplate, MAX_CONFIG_BYTES, ModelConfig, PipelineIndex};
+use longshore_st_format::{Dtype, Header, Limits, ShardIndex};
 
 use super::{
     Place, Source, SourceError,
@@ -17,12 +17,15 @@ use super::{
 };
 use crate::{
     Digest,
-    document::{BlobEntry, Facts, Import, TensorTable, is_component},
+    document::{BlobEntry, Facts, Import, TensorEntry, TensorTable, is_component},
     fs::{all_entries, read_at_most},
     parallel,
 };
 
 const PIPELINE_INDEX: &str = "model_index.json";
+const CONFIG: &str = "config.json";
+/// Largest document beside the weights that is read for facts, in bytes.
+const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
 /// So many files are read by several threads.
 const MANY: usize = 64;
 
@@ -34,7 +37,9 @@ pub(super) fn open_dir(dir: &Path) -> Result<Source, SourceError> {
         let fail = |problem: String| SourceError::Document { path: root.join(PIPELINE_INDEX), problem };
         let index = document(&root.join(PIPELINE_INDEX))?;
         let index = PipelineIndex::parse(&index).map_err(|error| fail(error.to_string()))?;
-        for component in index.components.iter().map(|found| &found.name) {
+        let mut classes = BTreeMap::new();
+        for found in &index.components {
+            let component = &found.name;
             if !is_component(component) {
                 return Err(fail(format!("the component {component:?} is not the name of a directory")));
             }
@@ -42,11 +47,13 @@ pub(super) fn open_dir(dir: &Path) -> Result<Source, SourceError> {
             let names = if dir.is_dir() { self::names(&dir)? } else { Vec::new() };
             if names.iter().any(|name| name.ends_with(".safetensors")) {
                 made.add_dir(&dir, &names, Some(component))?;
+                classes.insert(component.clone(), found.class.clone());
             }
         }
-        made.facts = index.config.facts();
+        made.facts = Facts { components: classes, ..index.config.facts() };
     } else {
         made.add_dir(&root, &names, None)?;
+        made.add_documents(&root, &names);
     }
     if made.blobs.is_empty() {
         return Err(SourceError::NoWeights { path: root, found: None });
@@ -57,7 +64,7 @@ pub(super) fn open_dir(dir: &Path) -> Result<Source, SourceError> {
 pub(super) fn open_files(paths: &[PathBuf]) -> Result<Source, SourceError> {
     let absolute = paths.iter().map(|path| absolute(path)).collect::<Result<Vec<_>, _>>()?;
     let mut made = Made::default();
-    made.add(&headers(&absolute)?, None, None)?;
+    made.add(&headers(&absolute)?, None, Path::new(""), None)?;
     let name = match paths {
         [path] => path.display().to_string(),
         [path, ..] => format!("{} and {} more", path.display(), paths.len() - 1),
@@ -104,10 +111,13 @@ impl Made {
     /// Adds the weights of a directory.
     fn add_dir(&mut self, dir: &Path, names: &[String], component: Option<&str>) -> Result<(), SourceError> {
         let mut config = None;
-        if names.iter().any(|name| name == "config.json") {
-            let path = dir.join("config.json");
+        if names.iter().any(|name| name == CONFIG) {
+            let path = dir.join(CONFIG);
             let parsed = ModelConfig::parse(&document(&path)?);
-            config = Some(parsed.map_err(|error| SourceError::Document { path, problem: error.to_string() })?);
+            let parsed =
+                parsed.map_err(|error| SourceError::Document { path: path.clone(), problem: error.to_string() })?;
+            parsed.check().map_err(|source| SourceError::Contradiction { config: path, source: Box::new(source) })?;
+            config = Some(parsed);
         }
         for name in select::indexes(names) {
             let path = dir.join(name);
@@ -120,18 +130,32 @@ impl Made {
                 .map_err(|source| SourceError::Index { path: path.clone(), source })?;
             if !index.is_empty() {
                 let read = indexed(dir, &path, &index)?;
-                return self.add(&read, config, component);
+                return self.add(&read, config, dir, component);
             }
         }
         let files: Vec<_> = select::files(dir, names)?.iter().map(|name| dir.join(name)).collect();
-        self.add(&headers(&files)?, config, component)
+        self.add(&headers(&files)?, config, dir, component)
     }
 
-    /// Adds the tensors of files.
+    /// Adds the facts that the files beside `config.json` state. Files that cannot be read state none.
+    fn add_documents(&mut self, dir: &Path, names: &[String]) {
+        let read = |wanted: &str| {
+            names.iter().find(|name| *name == wanted)?;
+            read_at_most(&dir.join(wanted), MAX_DOCUMENT_BYTES).ok()?.ok()
+        };
+        let template = ChatTemplate::read(read("tokenizer_config.json").as_deref(), read("chat_template.jinja"));
+        self.facts.add_template(&template);
+        if let Some(generation) = read("generation_config.json") {
+            self.facts.add_generation(&generation);
+        }
+    }
+
+    /// Adds the tensors of files, which must fit the configuration of their directory.
     fn add(
         &mut self,
         files: &[(PlainFile, Header)],
         config: Option<ModelConfig>,
+        dir: &Path,
         component: Option<&str>,
     ) -> Result<(), SourceError> {
         let read: Vec<Read<'_>> = files
@@ -139,6 +163,12 @@ impl Made {
             .map(|(file, header)| Read { digest: file.identity.digest(&file.path), path: &file.path, header })
             .collect();
         let (tensors, notes) = codes::collect(&read, config.as_ref())?;
+        if let Some(config) = &config {
+            let shaped = tensors.iter().flatten().filter(|tensor| has_own_shape(tensor));
+            let checked = config.check_shapes(shaped.map(|tensor| (tensor.name.as_str(), &tensor.shape)));
+            let config = || dir.join(CONFIG);
+            checked.map_err(|source| SourceError::Contradiction { config: config(), source: Box::new(source) })?;
+        }
         let prefix = component.map_or_else(String::new, |component| format!("{component}: "));
         self.notes.extend(notes.into_iter().map(|note| format!("{prefix}{note}")));
         for ((file, tensors), (plain, _)) in read.iter().zip(tensors).zip(files) {
@@ -157,6 +187,11 @@ impl Made {
         let table = TensorTable::new(facts, Import::default(), blobs);
         Source { name, table: Arc::new(table), place: Place::Files { files: Arc::new(files), root }, notes }
     }
+}
+
+/// Whether the shape of a tensor is that of its values, and not of codes that were not recognised.
+fn has_own_shape(tensor: &TensorEntry) -> bool {
+    tensor.quantization.is_some() || matches!(tensor.dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
 }
 
 /// Reads the headers of the files that an index names, and checks that they hold what it says.

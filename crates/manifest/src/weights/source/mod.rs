@@ -111,7 +111,8 @@ impl Source {
     /// [`SourceError`]: [`NoWeights`](SourceError::NoWeights) for a directory without weights,
     /// [`MissingShard`](SourceError::MissingShard) for an index or a set of numbered files of which one is missing,
     /// [`WrongShard`](SourceError::WrongShard) for a file that does not hold what the index says,
-    /// [`Duplicate`](SourceError::Duplicate) for a tensor in two files, and what is wrong with a file or a tensor.
+    /// [`Duplicate`](SourceError::Duplicate) for a tensor in two files, [`Contradiction`](SourceError::Contradiction) for a
+    /// `config.json` that contradicts itself or the weights, and what is wrong with a file or a tensor.
     pub fn open_dir(dir: impl AsRef<Path>) -> Result<Self, SourceError> {
         files::open_dir(dir.as_ref())
     }
