@@ -250,6 +250,8 @@ fn add(
             blocks,
             parts,
             arrangement: entry.arrangement,
+            change: entry.change,
+            offset: entry.offset,
             sources: entry.sources.clone(),
         });
     }
