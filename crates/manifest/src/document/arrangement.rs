@@ -16,6 +16,14 @@ pub(super) fn check(tensor: &TensorEntry) -> Result<(), String> {
     if !tensor.change.is_none() && (tensor.dtype != Dtype::F32 || tensor.quantization.is_some()) {
         return Err(format!("it has the change {:?}, expected that of plain F32 only", tensor.change));
     }
+    if !tensor.ulps.is_empty() && (tensor.change.is_none() || tensor.ulps.len() as u64 != tensor.elements()) {
+        return Err(format!("it has {} ulps, expected one for each value that was changed", tensor.ulps.len()));
+    }
+    let is_known_to_all = matches!(tensor.arrangement, Arrangement::None | Arrangement::Stack | Arrangement::Transpose);
+    if is_known_to_all && (tensor.offset != 0 || !tensor.change.is_none()) {
+        // A reader that does not know of the two fields takes the values for those of the source.
+        return Err(format!("its values are not those of its source, but its transform is {:?}", tensor.arrangement));
+    }
     if tensor.offset != 0 && tensor.change != Change::None {
         return Err("it has both an offset and a change of its values".to_owned());
     }

@@ -41,6 +41,7 @@ impl TensorEntry {
             quantization: None,
             arrangement: Arrangement::default(),
             change: Change::default(),
+            ulps: Vec::new(),
             offset: 0,
             sources: Vec::new(),
             parts,

@@ -56,6 +56,10 @@ pub struct TensorEntry {
     /// Change of every value on the way from the source, which an export to the source's format undoes exactly.
     #[serde(default, skip_serializing_if = "Change::is_none")]
     pub change: Change,
+    /// Corrections of what undoing the change computes: for each value, the steps of F32, away from zero, to the value of the
+    /// source, which another program computed. Empty if all are 0.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ulps: Vec<i8>,
     /// The stored values are those of the model plus this number. 0 but for tensors of a GGUF file whose values could not
     /// be changed in a way that can be undone. A loader subtracts the number or refuses the tensor.
     #[serde(default, skip_serializing_if = "is_no_offset")]
@@ -128,7 +132,7 @@ pub enum Arrangement {
     Stack,
     /// The last two of three or more axes were swapped.
     Transpose,
-    /// The elements have the order of the source, which has another shape.
+    /// The elements have the order of the source, which has another shape or other values.
     Reshape,
     /// Each of `heads` heads along the first axis has the rows of its first half, then those of its second. In the source
     /// they alternate.

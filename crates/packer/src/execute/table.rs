@@ -37,6 +37,7 @@ pub(super) fn table(plan: &Plan, done: &[Done], options: &ImportOptions) -> Tens
             let mut entry = entry(blob, tensor, *loss);
             if let Some(origin) = origins.get(&(blob.component.as_deref(), tensor.name.clone())) {
                 (entry.arrangement, entry.change, entry.offset) = (origin.arrangement, origin.change, origin.offset);
+                entry.ulps.clone_from(&origin.ulps);
                 entry.sources.clone_from(&origin.sources);
             }
             entry
@@ -73,6 +74,7 @@ pub(super) fn entry(blob: &PlannedBlob, tensor: &PlannedTensor, loss: Option<Los
         quantization: tensor.quantization(),
         arrangement: tensor.arrangement,
         change: tensor.change,
+        ulps: tensor.ulps.clone(),
         offset: tensor.offset,
         sources: match &*tensor.units {
             [unit] if unit.name == tensor.name => Vec::new(),

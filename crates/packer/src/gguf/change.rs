@@ -7,27 +7,57 @@ use std::f64::consts::{LN_2, LOG2_E, SQRT_2};
 
 use longshore_manifest::document::Change;
 
-/// Changes F32 values of a GGUF file to those of the model. Returns whether every change can be undone to the bit; the
-/// values are of no use if not.
-pub(crate) fn apply(change: Change, bytes: &mut [u8]) -> bool {
-    let mut is_exact = true;
+/// Largest correction: how far a value of a file may be from ours, in steps of F32. Other programs' exponentials are off by
+/// about one.
+const MOST: i32 = 4;
+
+/// Changes F32 values of a GGUF file to those of the model. Adds to `ulps` the steps of F32 by which each value of the file is
+/// above the one that [`undo`] would compute without them. Returns false if a change cannot be undone even so; the values are of
+/// no use then.
+pub(crate) fn find(change: Change, bytes: &mut [u8], ulps: &mut Vec<i8>) -> bool {
     for bytes in bytes.as_chunks_mut::<4>().0 {
         let before = f32::from_le_bytes(*bytes);
         let after = of_model(change, before);
-        is_exact &= of_file(change, after).to_bits() == before.to_bits() && after.is_finite();
+        let steps = steps(of_file(change, after), before).filter(|steps| *steps == 0 || change == Change::LogNegative);
+        let steps = steps.and_then(|steps| i8::try_from(steps).ok()).filter(|_| after.is_finite());
+        let Some(steps) = steps else { return false };
+        ulps.push(steps);
         *bytes = after.to_le_bytes();
     }
-    is_exact
+    true
+}
+
+/// Changes F32 values of a GGUF file to those of the model. `ulps` are those that were [found](find), or none where all are 0.
+/// Returns false if others would be found.
+pub(crate) fn apply(change: Change, ulps: &[i8], bytes: &mut [u8]) -> bool {
+    let mut found = Vec::with_capacity(bytes.len() / 4);
+    find(change, bytes, &mut found)
+        && if ulps.is_empty() { found.iter().all(|steps| *steps == 0) } else { found == ulps }
 }
 
 /// Changes F32 values of the model back to those of the GGUF file.
-pub(crate) fn undo(change: Change, bytes: &mut [u8]) {
+pub(crate) fn undo(change: Change, ulps: &[i8], bytes: &mut [u8]) {
     if change == Change::None {
         return;
     }
-    for bytes in bytes.as_chunks_mut::<4>().0 {
-        *bytes = of_file(change, f32::from_le_bytes(*bytes)).to_le_bytes();
+    let steps = ulps.iter().copied().chain(std::iter::repeat(0));
+    for (bytes, steps) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(steps) {
+        let bits = of_file(change, f32::from_le_bytes(*bytes)).to_bits();
+        *bytes = bits.wrapping_add_signed(steps.into()).to_le_bytes();
     }
+}
+
+/// The corrections of `len` bytes of values from byte `at`, of all.
+pub(crate) fn part(ulps: &[i8], at: u64, len: usize) -> &[i8] {
+    let first = usize::try_from(at / 4).unwrap_or(usize::MAX);
+    ulps.get(first..first.saturating_add(len / 4)).unwrap_or_default()
+}
+
+/// The steps from one number to another of the same sign, away from zero. `None` if they are too many.
+fn steps(from: f32, to: f32) -> Option<i32> {
+    let is_one_side = from.is_sign_negative() == to.is_sign_negative() && to.is_finite();
+    let steps = to.to_bits().wrapping_sub(from.to_bits()).cast_signed();
+    (from.to_bits() == to.to_bits() || is_one_side).then_some(steps).filter(|steps| steps.abs() <= MOST)
 }
 
 fn of_file(change: Change, value: f32) -> f32 {
@@ -46,14 +76,13 @@ fn of_model(change: Change, value: f32) -> f32 {
     }
 }
 
-/// The logarithm of `-value`: the BF16 whose exponential is `-value`, if there is one, since checkpoints have BF16. Else the
-/// F32 nearest to the logarithm, or a neighbour whose exponential is nearer.
+/// The logarithm of `-value`: the BF16 whose exponential is `-value` or a neighbour, if there is one, since checkpoints have BF16. Else
+/// the F32 nearest to the logarithm.
 fn log_of_negative(value: f32) -> f32 {
-    let exact = ln(-f64::from(value));
-    let nearest = narrow(exact);
-    let candidates = [rounded_to_bf16(nearest), nearest, nearest.next_up(), nearest.next_down()];
-    let fits = |log: &f32| of_file(Change::LogNegative, *log).to_bits() == value.to_bits();
-    candidates.into_iter().find(fits).unwrap_or(nearest)
+    let nearest = narrow(ln(-f64::from(value)));
+    let short = rounded_to_bf16(nearest);
+    let fits = steps(of_file(Change::LogNegative, short), value).is_some();
+    if fits { short } else { nearest }
 }
 
 /// The nearest BF16, ties to even. What becomes of a NaN does not matter.
@@ -108,9 +137,12 @@ mod tests {
     use super::*;
 
     fn changed(change: Change, value: f32) -> Option<f32> {
-        let mut bytes = value.to_le_bytes();
-        let after = apply(change, &mut bytes).then(|| f32::from_le_bytes(bytes))?;
-        undo(change, &mut bytes);
+        let (mut bytes, mut ulps) = (value.to_le_bytes(), Vec::new());
+        let after = find(change, &mut bytes, &mut ulps).then(|| f32::from_le_bytes(bytes))?;
+        let mut again = value.to_le_bytes();
+        assert!(apply(change, &ulps, &mut again) && again == bytes, "{value}");
+        assert!(!apply(change, &[ulps[0] + 1], &mut value.to_le_bytes()), "{value}");
+        undo(change, &ulps, &mut bytes);
         assert_eq!(bytes, value.to_le_bytes(), "{value}");
         Some(after)
     }
@@ -156,6 +188,18 @@ mod tests {
         }
         for lost in [0.0, 1.0, f32::NAN, f32::NEG_INFINITY] {
             assert_eq!(changed(Change::LogNegative, lost), None, "{lost}");
+        }
+        // A value that no other program may have computed has a logarithm of F32.
+        let log = changed(Change::LogNegative, -1.000_1).expect("it is near");
+        assert!((log - 1e-4).abs() < 1e-7, "{log}");
+    }
+
+    #[test]
+    fn exponentials_of_others_are_corrected() {
+        for (log, away) in [(0.691_406_25_f32, 1), (1.789_062_5, -1), (1.945_312_5, 2), (0.0, 0)] {
+            let ours = -narrow(exp(f64::from(log)));
+            let theirs = f32::from_bits(ours.to_bits().wrapping_add_signed(away));
+            assert_eq!(changed(Change::LogNegative, theirs), Some(log));
         }
     }
 }

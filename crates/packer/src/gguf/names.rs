@@ -24,6 +24,8 @@ pub(crate) struct Canonical {
     pub arrangement: Arrangement,
     /// The change of the values on that way.
     pub change: Change,
+    /// Corrections of the values that undoing the change gives: see [`TensorEntry::ulps`](longshore_manifest::document::TensorEntry::ulps).
+    pub ulps: Vec<i8>,
     /// The stored values are the model's plus this.
     pub offset: i32,
     /// Indices of the tensors in the files.
@@ -48,12 +50,12 @@ struct Found<'t> {
     gguf: &'t GgufTensor,
 }
 
-/// Finds the stored tensors of files. `is_exact` tells whether every value of the tensor of this index can be changed so and
-/// had back to the bit.
+/// Finds the stored tensors of files. `corrections` finds what has to be known to undo a change of the tensor of this
+/// index to the bit; `None` if it cannot be undone.
 pub(crate) fn canonical<E>(
     metadata: &Metadata,
     tensors: &[(SourceTensor, GgufTensor)],
-    is_exact: &mut dyn FnMut(usize, Change) -> Result<bool, E>,
+    corrections: &mut dyn FnMut(usize, Change) -> Result<Option<Vec<i8>>, E>,
 ) -> Result<Names, E> {
     let tensors = tensors.iter().enumerate();
     let found = tensors.map(|(at, (file, gguf))| Found { at, name: &file.name, dtype: file.dtype, gguf });
@@ -66,7 +68,7 @@ pub(crate) fn canonical<E>(
             vec![format!("no map of names is known for the architecture {architecture:?}: tensors keep ggml's names")];
         return Ok(Names { tensors, notes });
     };
-    let mut namer = Namer { metadata, architecture, is_exact, kept: BTreeMap::new(), stored: Vec::new() };
+    let mut namer = Namer { metadata, architecture, corrections, kept: BTreeMap::new(), stored: Vec::new() };
     let mut parts: BTreeMap<String, Vec<(Found<'_>, Form)>> = BTreeMap::new();
     for tensor in found.iter().copied() {
         match &*map.from_gguf(tensor.name) {
@@ -95,6 +97,7 @@ impl Found<'_> {
             shape: self.gguf.shape.clone(),
             arrangement: Arrangement::None,
             change: Change::None,
+            ulps: Vec::new(),
             offset: 0,
             sources: vec![self.at],
         }
@@ -122,7 +125,7 @@ impl Found<'_> {
 struct Namer<'m, E> {
     metadata: &'m Metadata,
     architecture: &'m str,
-    is_exact: &'m mut dyn FnMut(usize, Change) -> Result<bool, E>,
+    corrections: &'m mut dyn FnMut(usize, Change) -> Result<Option<Vec<i8>>, E>,
     /// Names of tensors that keep them, by the reason.
     kept: BTreeMap<&'static str, Vec<String>>,
     stored: Vec<Canonical>,
@@ -158,24 +161,32 @@ impl<E> Namer<'_, E> {
                 };
                 stored.arrangement = Arrangement::Halves { heads };
             }
-            (Form::PlusOne, _) if tensor.dtype == Dtype::F32 && (self.is_exact)(tensor.at, Change::MinusOne)? => {
-                stored.change = Change::MinusOne;
-            }
-            (Form::PlusOne, _) => stored.offset = 1,
+            (Form::PlusOne, _) => match self.change(tensor, Change::MinusOne)? {
+                Some(_) => stored.change = Change::MinusOne,
+                None => stored.offset = 1,
+            },
             (Form::NegativeExponential, dims) => {
-                if tensor.dtype != Dtype::F32 || !(self.is_exact)(tensor.at, Change::LogNegative)? {
+                let Some(ulps) = self.change(tensor, Change::LogNegative)? else {
                     self.keep(tensor, "no logarithm gives their values back");
                     return Ok(());
-                }
-                stored.change = Change::LogNegative;
+                };
+                (stored.change, stored.ulps) = (Change::LogNegative, ulps);
                 if matches!(dims, [_, 1]) {
                     flatten(&mut stored);
                 }
             }
             _ => {}
         }
+        if stored.arrangement == Arrangement::None && (stored.offset != 0 || !stored.change.is_none()) {
+            // Readers that do not know of changed values refuse the table for this.
+            stored.arrangement = Arrangement::Reshape;
+        }
         self.stored.push(stored);
         Ok(())
+    }
+
+    fn change(&mut self, tensor: Found<'_>, change: Change) -> Result<Option<Vec<i8>>, E> {
+        if tensor.dtype == Dtype::F32 && tensor.is_plain() { (self.corrections)(tensor.at, change) } else { Ok(None) }
     }
 
     /// Stores each share of the rows of a tensor as a tensor of its own.

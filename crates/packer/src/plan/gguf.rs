@@ -20,6 +20,7 @@ pub(super) fn drafts(member: &Member, files: &[SourceTensor], tensors: Vec<Model
         shape: tensor.shape.clone(),
         arrangement: Arrangement::None,
         change: Change::None,
+        ulps: Vec::new(),
         offset: 0,
         sources: vec![at],
     };
@@ -36,7 +37,7 @@ pub(super) fn drafts(member: &Member, files: &[SourceTensor], tensors: Vec<Model
 }
 
 fn draft(canonical: &Canonical, files: &[SourceTensor], tensors: &[ModelTensor]) -> Draft {
-    let Canonical { name, shape, arrangement, change, offset, sources } = canonical.clone();
+    let Canonical { name, shape, arrangement, change, ulps, offset, sources } = canonical.clone();
     let ModelTensor { dtype, coding, .. } = tensors[sources[0]];
     let rule = match coding {
         Coding::Ggml { blocks } => format!("{}: kept", blocks.name).into(),
@@ -62,6 +63,7 @@ fn draft(canonical: &Canonical, files: &[SourceTensor], tensors: &[ModelTensor])
         global_scale: None,
         arrangement,
         change,
+        ulps,
         offset,
         coding,
         units,

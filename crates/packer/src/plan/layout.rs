@@ -175,6 +175,7 @@ impl Planner<'_> {
             global_scale: None,
             arrangement,
             change: Change::None,
+            ulps: Vec::new(),
             offset: 0,
             coding,
             units,

@@ -73,6 +73,8 @@ pub struct PlannedTensor {
     pub arrangement: Arrangement,
     /// The change of the values on the same way.
     pub change: Change,
+    /// Corrections of the values that undoing the change gives.
+    pub ulps: Vec<i8>,
     /// The stored values are those of the model plus this.
     pub offset: i32,
     /// The form in which the source stores the values. If the [exact scheme](Coding::exact_scheme) of this coding is
@@ -162,7 +164,7 @@ impl PlannedTensor {
     /// The operation on the source tensors, in one word: `none`, `stack` or `transpose` for plain values, `decode` or
     /// `repack` for weights that are quantized in the source, `f32` for F64 that is rounded to be quantized. The last
     /// three get the suffix `_stack` if experts are stacked, too, and `f32` the suffix `_transpose` if they are transposed.
-    /// For tensors of GGUF files: `reshape`, `permute`, `join`, `split`, or `change` where only values change.
+    /// For tensors of GGUF files: `reshape`, `permute`, `join`, `split`, or `change` where values change.
     #[must_use]
     pub fn operation(&self) -> &'static str {
         let is_stacked = self.arrangement == Arrangement::Stack;
@@ -170,13 +172,13 @@ impl PlannedTensor {
             (Coding::Plain, true) => "stack",
             (Coding::Plain, false) if self.arrangement == Arrangement::Transpose => "transpose",
             (Coding::Plain | Coding::Ggml { .. }, _) => match self.arrangement {
+                Arrangement::Reshape if !self.change.is_none() => "change",
                 Arrangement::Reshape => "reshape",
                 Arrangement::Halves { .. } => "permute",
                 Arrangement::Interleave { .. } | Arrangement::Concatenate { .. } | Arrangement::LatentHeads { .. } => {
                     "join"
                 }
                 Arrangement::Rows { .. } => "split",
-                _ if !self.change.is_none() => "change",
                 _ => "none",
             },
             (Coding::Double, false) if self.arrangement == Arrangement::Transpose => "f32_transpose",

@@ -103,6 +103,7 @@ pub(crate) struct StoredTensor {
     /// The arrangement of the values by an earlier import. `sources` names the tensors that the values came from.
     pub(crate) arrangement: Arrangement,
     pub(crate) change: Change,
+    pub(crate) ulps: Vec<i8>,
     pub(crate) offset: i32,
     pub(crate) sources: Vec<String>,
 }

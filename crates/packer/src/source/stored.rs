@@ -251,6 +251,7 @@ fn add(
             parts,
             arrangement: entry.arrangement,
             change: entry.change,
+            ulps: entry.ulps.clone(),
             offset: entry.offset,
             sources: entry.sources.clone(),
         });

@@ -1,14 +1,21 @@
 //! The names and layouts of tensors from GGUF files: each is by value the tensor of the checkpoint that it was made from.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+};
 
 use longshore_gguf::{Dims, GgmlType, Layout, Metadata, Writer};
 use longshore_manifest::{
-    Store,
+    Silent, Store,
     document::{Change, TensorEntry, expert_groups},
-    weights::{Difference, OpenOptions, Weights, WeightsError, difference, plan::Selection},
+    weights::{
+        Difference, OpenOptions, Weights, WeightsError, difference,
+        plan::{Layers, Selection, TensorParallel},
+    },
 };
-use longshore_packer::{Arrangement, ExportFormat, ExportOptions, Plan, PlanOptions};
+use longshore_packer::{Arrangement, ExportFormat, ExportOptions, Plan, PlanOptions, RepairOptions, repair};
 use longshore_st_format::{Dtype, Shape};
 
 use crate::{
@@ -301,6 +308,7 @@ fn latent_attention_and_experts_of_deepseek() {
     let mut pair = Pair {
         architecture: "deepseek2",
         config: r#"{"architectures":["DeepseekV3ForCausalLM"],"model_type":"deepseek_v3"}"#,
+        metadata: vec![("expert_count", 4)],
         ..Pair::default()
     };
     let (heads, keys, values, rank) = (3_usize, 4_usize, 2_usize, 8_usize);
@@ -409,7 +417,9 @@ fn state_space_of_nemotron() {
     let mixer = "backbone.layers.0.mixer";
     let log = pair.tensor(&format!("{mixer}.A_log"), &[4]);
     #[expect(clippy::cast_possible_truncation, reason = "that is what a converter does")]
-    pair.file("blk.0.ssm_a", log.map(|value| -(f64::from(value).exp() as f32)).shaped(&[4, 1]));
+    let mut decay = log.map(|value| -(f64::from(value).exp() as f32)).shaped(&[4, 1]);
+    decay.data[1] = decay.data[1].next_up();
+    pair.file("blk.0.ssm_a", decay);
     let skip = pair.tensor(&format!("{mixer}.D"), &[4]);
     pair.file("blk.0.ssm_d", skip.shaped(&[4, 1]));
     pair.same("blk.0.ssm_dt.bias", &format!("{mixer}.dt_bias"), &[4]);
@@ -423,6 +433,7 @@ fn state_space_of_nemotron() {
     let (_place, store) = pair.is_equal_but(&["blk.1.ssm_a"], &[]);
     let log = entry(&store, "file", &format!("{mixer}.A_log"));
     assert_eq!((log.arrangement, log.change), (Arrangement::Reshape, Change::LogNegative));
+    assert_eq!(log.ulps.iter().map(|steps| steps.abs()).max(), Some(1), "one value is that of another program");
 }
 
 #[test]
@@ -442,6 +453,95 @@ fn an_architecture_without_a_map_keeps_its_names() {
     pair.same("output.weight", "lm_head.weight", &[2, 2]);
     let (_place, store) = pair.import();
     assert_eq!(names(&store, "file"), ["output.weight", "output_norm.weight"]);
+}
+
+/// A file of a llama with two heads and two experts, whose matrices are blocks. Each byte tells its place.
+fn blocks() -> Vec<u8> {
+    let mut metadata = Metadata::new();
+    metadata.push("general.architecture", "llama").expect("it is new");
+    metadata.push("llama.attention.head_count", 2_u32).expect("it is new");
+    metadata.push("llama.expert_count", 2_u32).expect("it is new");
+    let dims = |shape: &[u64]| Dims::from_shape(shape).expect("it is small");
+    let tensors = [
+        ("blk.0.attn_q.weight", GgmlType::Q8_0, dims(&[8, 64])),
+        ("blk.0.attn_output.weight", GgmlType::Q8_0, dims(&[8, 64])),
+        ("blk.0.ffn_gate_exps.weight", GgmlType::Q4_0, dims(&[2, 4, 32])),
+        ("blk.0.ffn_up_exps.weight", GgmlType::Q4_0, dims(&[2, 4, 32])),
+        ("blk.0.ffn_down_exps.weight", GgmlType::Q4_0, dims(&[2, 4, 32])),
+    ];
+    let layout = Layout::new(metadata, tensors).expect("tests name tensors once");
+    let lengths: Vec<u64> = layout.parsed().iter().map(longshore_gguf::TensorInfo::byte_len).collect();
+    let mut writer = Writer::new(Vec::new(), layout).expect("a Vec takes it");
+    for (seed, len) in (0_u8..).zip(lengths) {
+        let data: Vec<u8> = (0..len).map(|at| u8::try_from(at % 251).expect("it is below 251") ^ seed).collect();
+        writer.write(&data).expect("it is planned");
+    }
+    writer.finish().expect("everything was written")
+}
+
+fn selected(store: &Store, selection: Selection) -> Weights {
+    let options = OpenOptions { selection, ..OpenOptions::default() };
+    Weights::open(store, &read(store, "m"), &options).expect("it can be met")
+}
+
+#[test]
+fn blocks_are_moved_by_rows_and_selected_as_others_are() {
+    let (dir, place) = (Dir::new(), Dir::new());
+    dir.file("x.gguf", blocks());
+    let store = store(&place);
+    import_as(&store, "m", &open(&dir.join("x.gguf")).expect("it is whole"), "none");
+    let (query, output) = ("model.layers.0.self_attn.q_proj.weight", "model.layers.0.self_attn.o_proj.weight");
+    let whole = selected(&store, Selection::default());
+    // Two blocks of 34 bytes a row.
+    let byte = |at: usize| u8::try_from(at % 251).expect("it is below 251");
+    let rows = |rows: &[usize]| -> Vec<u8> { rows.iter().flat_map(|row| row * 68..(row + 1) * 68).map(byte).collect() };
+    let expected = rows(&[0, 2, 1, 3, 4, 6, 5, 7]);
+    assert_eq!(whole.get(query).expect("it is there").weight().data, expected);
+
+    let share = |rank| Selection { tensor_parallel: Some(TensorParallel { rank, of: 2 }), ..Selection::default() };
+    let second = selected(&store, share(1));
+    assert_eq!(second.get(query).expect("it is there").weight().data, &expected[expected.len() / 2..]);
+    let columns: Vec<u8> = (0..8).flat_map(|row| row * 68 + 34..(row + 1) * 68).map(|at| byte(at) ^ 1).collect();
+    assert_eq!(second.get(output).expect("it is there").weight().data, columns);
+
+    let model = read(&store, "m");
+    let groups = expert_groups(model.config.longshore.as_deref().expect("this program wrote it"));
+    let expert = groups[0].expert(1).expect("it is there");
+    let blobs: BTreeSet<_> = expert.iter().map(|part| part.blob.digest).collect();
+    assert_eq!((groups.len(), expert.len(), blobs.len()), (1, 3, 3), "a range in each of three blobs");
+    let one = selected(&store, Selection { experts: Some(vec![1]), ..Selection::default() });
+    for tensor in one.iter().filter(|tensor| tensor.name().contains("experts")) {
+        let all = whole.get(tensor.name()).expect("it is there").weight().data;
+        assert_eq!(tensor.weight().data, &all[all.len() / 2..], "{}", tensor.name());
+    }
+    let none = Selection { layers: Some(Layers { range: 1..2, others: true }), ..Selection::default() };
+    let options = OpenOptions { selection: none, ..OpenOptions::default() };
+    assert!(Weights::open(&store, &model, &options).is_err(), "there is one layer");
+}
+
+#[test]
+fn arranged_blobs_are_built_again() {
+    let mut pairs = vec![("blocks", blocks())];
+    pairs.push(("floats", llama().file_bytes()));
+    for (what, bytes) in pairs {
+        let (dir, place) = (Dir::new(), Dir::new());
+        dir.file("x.gguf", &bytes);
+        let store = store(&place);
+        let source = open(&dir.join("x.gguf")).expect("it is whole");
+        import_as(&store, "m", &source, "none");
+        let mut count = 0;
+        for layer in read(&store, "m").manifest.layers {
+            let path = store.blob_path(&layer.digest);
+            fs::remove_file(&path).expect("the store is ours");
+            fs::write(&path, vec![1; usize::try_from(layer.size).expect("it is small")]).expect("the store is ours");
+            count += 1;
+        }
+        let outcome = repair(&store, source, &RepairOptions::default(), &Silent).expect("it can be tried");
+        assert!(outcome.left.is_empty(), "{what}: {:?}", outcome.left);
+        assert_eq!(outcome.repaired.len(), count, "{what}");
+        is_clean(&store);
+        comes_back(&store, "m", &place, &[("model.gguf", bytes)]);
+    }
 }
 
 /// Every float file beside the repository, against the checkpoint that it was made from.

@@ -96,7 +96,8 @@ impl<'a> TensorReader<'a> {
         places.stored(self.at, piece, tile, &mut |source, at, out: &mut [u8]| {
             self.files.read(self.files.tensor(self.tensor.units[source].parts.weight), at, out)
         })?;
-        if !self.tensor.change.is_none() && !change::apply(self.tensor.change, piece) {
+        let ulps = change::part(&self.tensor.ulps, self.at, piece.len());
+        if !self.tensor.change.is_none() && !change::apply(self.tensor.change, ulps, piece) {
             return Err(ReadError::Inexact { tensor: self.tensor.units[0].name.clone() });
         }
         Ok(Piece::one_run(piece, self.at, chunk))

@@ -26,6 +26,7 @@ struct Part<'w> {
     /// Number of the tensor among those that the stored one was made of.
     source: usize,
     change: Change,
+    ulps: &'w [i8],
 }
 
 /// A stored tensor, and the number that a tensor of a file has among its sources.
@@ -63,6 +64,7 @@ impl<'w> Restored<'w> {
                 places,
                 source: *source,
                 change: entry.change,
+                ulps: &entry.ulps,
             });
         }
         let is_shared = |entry: &TensorEntry| matches!(entry.arrangement, Arrangement::Rows { .. });
@@ -93,7 +95,8 @@ impl<'w> Restored<'w> {
                 let out = &mut to[filled..];
                 let mut read = |at: u64, out: &mut [u8]| reader.read(&part.stored, at, out);
                 let count = part.places.source(part.source, at + filled as u64, out, scratch, &mut read)?;
-                change::undo(part.change, &mut out[..count]);
+                let ulps = change::part(part.ulps, at + filled as u64, count);
+                change::undo(part.change, ulps, &mut out[..count]);
                 filled += count;
                 if filled == len {
                     return Ok(());

@@ -33,7 +33,7 @@ pub(super) fn inventory(set: &SplitSet, shards: Vec<Shard>) -> Result<Inventory,
     }
     found.sort_by(|a, b| a.0.name.cmp(&b.0.name));
     let mut values = Values { shards: &shards, tensors: &found, file: None, buffer: Vec::new() };
-    let names = names::canonical(set.metadata(), &found, &mut |at, change| values.are_exact(at, change))?;
+    let names = names::canonical(set.metadata(), &found, &mut |at, change| values.corrections(at, change))?;
     let (tensors, contents): (Vec<_>, Vec<_>) = found.into_iter().unzip();
     Ok(Inventory {
         shards,
@@ -50,6 +50,9 @@ const CHUNK: usize = 256 << 10;
 /// Most values of a tensor that are read to see whether they can be changed: norms and the like have far fewer.
 const MOST: u64 = 1 << 24;
 
+/// Most values of a tensor that are corrected: one for each head of a state space. The table holds them.
+const MOST_CORRECTED: usize = 4096;
+
 /// Values of small tensors, which are read before an import is planned.
 struct Values<'s> {
     shards: &'s [Shard],
@@ -60,12 +63,14 @@ struct Values<'s> {
 }
 
 impl Values<'_> {
-    /// Whether all values of a tensor of F32 can be changed so and had back to the bit.
-    fn are_exact(&mut self, at: usize, change: Change) -> Result<bool, SourceError> {
+    /// What has to be known to undo a change of a tensor of F32: nothing, or corrections of a few values. `None` if it cannot be
+    /// undone.
+    fn corrections(&mut self, at: usize, change: Change) -> Result<Option<Vec<i8>>, SourceError> {
         let SourceTensor { shard, range, .. } = &self.tensors[at].0;
         if range.end - range.start > 4 * MOST {
-            return Ok(false);
+            return Ok(None);
         }
+        let mut ulps = Vec::new();
         let fail = |source| SourceError::Io { path: self.shards[*shard].path.clone(), source };
         if self.file.as_ref().is_none_or(|(open, _)| open != shard) {
             self.file = Some((*shard, self.shards[*shard].data.open().map_err(fail)?));
@@ -76,12 +81,15 @@ impl Values<'_> {
             let len = usize::try_from(range.end - from).unwrap_or(usize::MAX).min(CHUNK);
             memory::resize(&mut self.buffer, len).map_err(|error| fail(error.into()))?;
             file.read_exact_at(&mut self.buffer, from).map_err(fail)?;
-            if !change::apply(change, &mut self.buffer) {
-                return Ok(false);
+            if !change::find(change, &mut self.buffer, &mut ulps) {
+                return Ok(None);
             }
             from += len as u64;
         }
-        Ok(true)
+        if ulps.iter().all(|steps| *steps == 0) {
+            ulps.clear();
+        }
+        Ok(Some(ulps).filter(|ulps| ulps.len() <= MOST_CORRECTED))
     }
 }
 
