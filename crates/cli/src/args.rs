@@ -263,6 +263,11 @@ pub(crate) struct Diff {
     pub(crate) a: ModelName,
     /// Another
     pub(crate) b: ModelName,
+    /// Compare the values that the tensors stand for, in f32, whatever their types and blobs
+    ///
+    /// Prints the largest difference of each tensor that differs, and the largest magnitude in A.
+    #[arg(long)]
+    pub(crate) values: bool,
 }
 
 /// Write a model as a directory that other tools load

@@ -11,6 +11,7 @@
 //! - [`ChatTemplate`] and [`Runtime`] describe what the model can do, and which prompt format a runtime uses with it.
 //! - [`architecture`] is the table of architectures, to which a program can add its own.
 //! - [`experts`] finds the experts of a layer by the names and shapes of tensors, and groups them.
+//! - [`gguf`] translates between the names that GGUF files and checkpoints give to tensors.
 //! - [`modules`] matches the modules that a description of quantized weights names against those of a checkpoint.
 //! - [`mlx`] recognises weights that MLX has quantized.
 //! - [`PipelineIndex`] is the `model_index.json` of a diffusers pipeline.
@@ -30,6 +31,7 @@ pub mod architecture;
 mod config;
 pub mod experts;
 mod facts;
+pub mod gguf;
 pub mod mlx;
 pub mod modules;
 mod runtime;

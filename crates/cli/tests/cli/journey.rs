@@ -22,6 +22,7 @@ fn from_a_checkpoint_to_the_store_and_back() {
     step("load", &["load", "qwen3-moe:int4", "--verify"]);
     step("load-select", &["load", "qwen3-moe:int4", "--select", "*.experts.*"]);
     step("diff", &["diff", "qwen3-moe", "qwen3-moe:int4"]);
+    step("diff-values", &["diff", "qwen3-moe", "qwen3-moe:int4", "--values"]);
     step("diff-same", &["diff", "qwen3-moe:again", "qwen3-moe:int4"]);
     step("inspect", &["inspect", DEMO]);
     step("export-quantized", &["export", "qwen3-moe:int4", "out"]);

@@ -82,6 +82,8 @@ fn of_the_other_verbs() {
     assert_eq!(said, (&"rms".into(), &"softmax".into(), &true.into()));
     let diff = document(&sandbox, &["diff", "m", "m"]);
     assert_eq!((&diff["same"], &diff["different"]), (&27.into(), &serde_json::json!([])));
+    let values = document(&sandbox, &["diff", "m", "m", "--values"]);
+    assert_eq!((&values["same"], &values["values"]), (&27.into(), &serde_json::json!([])));
     let inspect = document(&sandbox, &["inspect", DEMO]);
     assert_eq!((&inspect["kind"], inspect["tensors"].as_array().unwrap().len()), (&"float".into(), 69));
     let known = document(&sandbox, &["inspect", "--architectures"]);
@@ -94,6 +96,11 @@ fn of_the_other_verbs() {
     assert_eq!(document(&sandbox, &["copy", "m", "n"])["name"], "n:latest");
     // A name that gets another model gives up what only it had.
     sandbox.ok(["import", DEMO, "other", "--quantize", "int8"]);
+    let values = document(&sandbox, &["diff", "m", "other", "--values"]);
+    let first = &values["values"][0];
+    assert_eq!(first["name"], values["different"][0]);
+    assert!(first["largest_difference"].as_f64().unwrap() > 0.0 && first["max_a"].as_f64().unwrap() > 0.0, "{first}");
+    assert!(diff.get("values").is_none(), "{diff}");
     let again = document(&sandbox, &["copy", "m", "other"]);
     assert!(again["freed_bytes"].as_u64().unwrap() > 0, "{again}");
     sandbox.ok(["rm", "other"]);

@@ -2,7 +2,7 @@
 
 use longshore_st_format::{Dtype, LayoutPart, Shape};
 
-use super::{Arrangement, BlobEntry, Part, Role, TensorEntry};
+use super::{Arrangement, BlobEntry, Change, Part, Role, TensorEntry};
 use crate::Digest;
 
 impl BlobEntry {
@@ -40,6 +40,9 @@ impl TensorEntry {
             shape,
             quantization: None,
             arrangement: Arrangement::default(),
+            change: Change::default(),
+            ulps: Vec::new(),
+            offset: 0,
             sources: Vec::new(),
             parts,
             loss: None,

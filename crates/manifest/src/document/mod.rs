@@ -1,5 +1,6 @@
 //! The two JSON documents of a stored model: the manifest, and the config with its tensor table.
 
+mod arrangement;
 mod coding;
 mod config;
 mod expert;
@@ -19,4 +20,6 @@ pub use longshore_model::{
 };
 pub(crate) use manifest::check_files;
 pub use manifest::{Descriptor, DocumentError, Manifest, media_type};
-pub use table::{Arrangement, BlobEntry, Loss, Part, Quantization, Role, TensorEntry, TensorTable, is_component};
+pub use table::{
+    Arrangement, BlobEntry, Change, Loss, Part, Quantization, Role, TensorEntry, TensorTable, is_component,
+};

@@ -5,7 +5,7 @@ use std::{collections::HashSet, fmt};
 use longshore_st_format::{Dtype, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::{DocumentError, Facts, Import, coding};
+use super::{DocumentError, Facts, Import, arrangement, coding};
 use crate::{Digest, path::not_on_windows};
 
 /// Version of the table that this release reads and writes.
@@ -53,6 +53,17 @@ pub struct TensorEntry {
     /// Rearrangement of the source's values before any quantization. The document calls it `transform`.
     #[serde(default, rename = "transform")]
     pub arrangement: Arrangement,
+    /// Change of every value on the way from the source, which an export to the source's format undoes exactly.
+    #[serde(default, skip_serializing_if = "Change::is_none")]
+    pub change: Change,
+    /// Corrections of what undoing the change computes: for each value, the steps of F32, away from zero, to the value of the
+    /// source, which another program computed. Empty if all are 0.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ulps: Vec<i8>,
+    /// The stored values are those of the model plus this number. 0 but for tensors of a GGUF file whose values could not
+    /// be changed in a way that can be undone. A loader subtracts the number or refuses the tensor.
+    #[serde(default, skip_serializing_if = "is_no_offset")]
+    pub offset: i32,
     /// Names of the source tensors, in order. Empty if the only source is a tensor of the same name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<String>,
@@ -83,6 +94,11 @@ pub struct Loss {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
 fn is_zero(count: &u64) -> bool {
     *count == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_no_offset(offset: &i32) -> bool {
+    *offset == 0
 }
 
 impl Loss {
@@ -116,6 +132,64 @@ pub enum Arrangement {
     Stack,
     /// The last two of three or more axes were swapped.
     Transpose,
+    /// The elements have the order of the source, which has another shape or other values.
+    Reshape,
+    /// Each of `heads` heads along the first axis has the rows of its first half, then those of its second. In the source
+    /// they alternate.
+    Halves {
+        /// Number of heads.
+        heads: u64,
+    },
+    /// Along `axis`, one row of each source follows another: sources of one shape alternate.
+    Interleave {
+        /// The axis: 0, or 1 in a stack.
+        axis: u8,
+    },
+    /// Along `axis`, the rows of each source follow those of the one before: sources of one shape are joined.
+    Concatenate {
+        /// The axis: 0, or 1 in a stack.
+        axis: u8,
+    },
+    /// Along `axis`, these are rows `first` and following of the source.
+    Rows {
+        /// The axis: 0, or 1 in a stack.
+        axis: u8,
+        /// The first row.
+        first: u64,
+        /// Number of rows in the source.
+        of: u64,
+    },
+    /// Each of `heads` heads along the first of two axes has `keys` rows of the first source, `[heads, rank, keys]`, whose
+    /// last two axes are swapped, and then the rows of the second, `[heads, values, rank]`.
+    LatentHeads {
+        /// Number of heads.
+        heads: u64,
+        /// Number of rows of a head that come from the first source.
+        keys: u64,
+    },
+}
+
+/// Change of the values of a tensor of F32 on the way from its source. The values before it can be had back to the bit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Change {
+    /// No change.
+    #[default]
+    None,
+    /// 1 was subtracted.
+    MinusOne,
+    /// The logarithm of the negative: `ln(-a)`.
+    LogNegative,
+}
+
+impl Change {
+    /// Whether the values are those of the source.
+    #[must_use]
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 /// Part of a tensor: one array in a blob.
@@ -275,22 +349,6 @@ impl TensorEntry {
         self.shape.elements().unwrap_or(u64::MAX)
     }
 
-    /// Checks that the sources can have been rearranged into one tensor of this shape.
-    fn check_arrangement(&self) -> Result<(), String> {
-        let (sources, rank) = (self.source_names().count() as u64, self.shape.rank());
-        let expected = match self.arrangement {
-            Arrangement::Stack if self.shape.dims().first() == Some(&sources) => return Ok(()),
-            Arrangement::Stack => "as many sources as its first extent",
-            Arrangement::Transpose if rank < 3 => "three axes or more",
-            Arrangement::Transpose | Arrangement::None if sources > 1 => "one source at most",
-            Arrangement::Transpose | Arrangement::None => return Ok(()),
-        };
-        Err(format!(
-            "it is {} of {sources} sources with the transform {:?}, expected {expected}",
-            self.shape, self.arrangement
-        ))
-    }
-
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.shape.elements().is_none() {
             return Err(format!("the shape {} has more elements than can be counted", self.shape));
@@ -313,7 +371,7 @@ impl TensorEntry {
         let Some(weight) = self.part(Role::Weight) else {
             return Err("it has no weight".into());
         };
-        self.check_arrangement()?;
+        arrangement::check(self)?;
         if let Some(quantization) = &self.quantization {
             return coding::check(self, quantization);
         }

@@ -4,6 +4,8 @@
 //! tensor, and what is converted, lies in memory of its own.
 
 mod check;
+#[cfg(feature = "decode")]
+mod compare;
 mod error;
 mod hold;
 mod made;
@@ -12,6 +14,8 @@ pub mod plan;
 mod source;
 mod summary;
 mod tensor;
+#[cfg(feature = "decode")]
+mod values;
 mod verify;
 
 use std::{collections::HashMap, fmt, sync::Arc};
@@ -24,6 +28,8 @@ use crate::{
     store::Model,
 };
 pub use check::check;
+#[cfg(feature = "decode")]
+pub use compare::{Difference, difference};
 pub use error::WeightsError;
 use hold::hold_all;
 use made::{Made, Planned};
@@ -33,6 +39,8 @@ use plan::{Selection, View};
 pub use source::{Checked, MemoryFile, Source, SourceError, SourceFile};
 pub use summary::ModelQuantization;
 pub use tensor::{Array, Tensor};
+#[cfg(feature = "decode")]
+pub use values::Values;
 pub use verify::CorruptError;
 
 /// Tensors of a model, or of one of its components, in host memory.

@@ -56,6 +56,13 @@ impl<'w> Tensor<'w> {
         self.view.quantization.as_ref()
     }
 
+    /// Returns the number that was added to the model's values before they were stored. It is 0 unless the selection has
+    /// [`offsets`](super::plan::Selection::offsets).
+    #[must_use]
+    pub fn offset(&self) -> i32 {
+        self.view.offset
+    }
+
     /// Returns the values, or the packed codes.
     #[must_use]
     pub fn weight(&self) -> Array<'w> {

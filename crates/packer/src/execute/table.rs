@@ -36,7 +36,8 @@ pub(super) fn table(plan: &Plan, done: &[Done], options: &ImportOptions) -> Tens
         let tensors = blob.tensors.iter().zip(&done.losses).map(|(tensor, loss)| {
             let mut entry = entry(blob, tensor, *loss);
             if let Some(origin) = origins.get(&(blob.component.as_deref(), tensor.name.clone())) {
-                entry.arrangement = origin.arrangement;
+                (entry.arrangement, entry.change, entry.offset) = (origin.arrangement, origin.change, origin.offset);
+                entry.ulps.clone_from(&origin.ulps);
                 entry.sources.clone_from(&origin.sources);
             }
             entry
@@ -72,6 +73,9 @@ pub(super) fn entry(blob: &PlannedBlob, tensor: &PlannedTensor, loss: Option<Los
         shape: tensor.shape.clone(),
         quantization: tensor.quantization(),
         arrangement: tensor.arrangement,
+        change: tensor.change,
+        ulps: tensor.ulps.clone(),
+        offset: tensor.offset,
         sources: match &*tensor.units {
             [unit] if unit.name == tensor.name => Vec::new(),
             units => units.iter().map(|unit| unit.name.clone()).collect(),

@@ -1,27 +1,26 @@
 //! The GGUF files that a model came from, byte for byte.
 
+mod restore;
+
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fs::File,
     path::Path,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use longshore_gguf::{Header, Limits, MemberName, SplitSet, TensorInfo};
-use longshore_manifest::{
-    Descriptor, FsError, Progress, RelativePath, Store,
-    document::{Arrangement, BlobEntry, GgmlBlocks, TensorEntry, TensorTable},
-    store::Model,
-};
+use longshore_manifest::{Descriptor, FsError, Progress, RelativePath, Store, document::TensorTable, store::Model};
+use restore::Restored;
 
 use super::{
     contents::{Contents, Edit, name_of},
     error::ExportError,
     options::ExportFormat,
-    stored::{Reader, Stored},
+    stored::Reader,
 };
 use crate::{
-    gguf::{headers, types::Array},
+    gguf::headers,
     io::{memory, positioned, threads::share},
     source::companions::MAX_COMPANION_BYTES,
 };
@@ -36,8 +35,8 @@ pub(super) struct GgufFile<'w> {
     /// Name of the file in the export's directory.
     pub(super) name: String,
     header: Header,
-    /// The stored tensors, in the order of the header.
-    tensors: Vec<Stored<'w>>,
+    /// The tensors, in the order of the header.
+    tensors: Vec<Restored<'w>>,
 }
 
 /// Refuses a model that came from GGUF files: its names are ggml's, which no other format has.
@@ -61,22 +60,15 @@ pub(super) fn files<'w>(
     table: &'w TensorTable,
 ) -> Result<Vec<GgufFile<'w>>, ExportError> {
     let set = read_headers(store, model)?;
-    let mut stored: HashMap<&str, (&BlobEntry, &TensorEntry)> = HashMap::new();
-    for (blob, entry) in table.tensors() {
-        for name in entry.source_names() {
-            stored.insert(name, (blob, entry));
-        }
-    }
+    let mut stored = restore::by_source(table);
     let mut files = Vec::with_capacity(set.members().len());
     for member in set.members() {
         let mut tensors = Vec::with_capacity(member.header.len());
         for info in member.header.iter() {
             let fail = |problem: &str| ExportError::Restore { tensor: info.name().to_owned(), problem: problem.into() };
-            let (blob, entry) = stored.remove(info.name()).ok_or_else(|| fail("the model does not have it"))?;
-            if !is_as_in(info, entry) {
-                return Err(fail("it is stored with another type or shape than the header of its file says"));
-            }
-            tensors.push(Stored::new(blob, entry, entry.weight()));
+            let parts = stored.remove(info.name()).ok_or_else(|| fail("the model does not have it"))?;
+            let other = "it is stored with another type or shape than the header of its file says";
+            tensors.push(Restored::new(info, parts).ok_or_else(|| fail(other))?);
         }
         let name = member.path.to_string_lossy().into_owned();
         files.push(GgufFile { name, header: member.header.clone(), tensors });
@@ -131,16 +123,6 @@ fn read(store: &Store, layer: &Descriptor) -> Result<Vec<u8>, ExportError> {
     Ok(bytes)
 }
 
-/// Whether a tensor is stored with the bytes that the header of its file describes.
-fn is_as_in(info: &TensorInfo, entry: &TensorEntry) -> bool {
-    let Some(Array { dtype, extents, shape, blocks }) = Array::of(info) else { return false };
-    let weight = entry.weight();
-    entry.arrangement == Arrangement::None
-        && entry.shape == shape
-        && entry.quantization == blocks.map(GgmlBlocks::quantization)
-        && (weight.dtype, &weight.shape, weight.length) == (dtype, &extents, info.byte_len())
-}
-
 impl GgufFile<'_> {
     /// The number of tensors in the file.
     pub(super) fn len(&self) -> usize {
@@ -173,8 +155,8 @@ impl GgufFile<'_> {
         let (failed, cancelled) = (AtomicBool::new(false), AtomicBool::new(false));
         let work = || -> Result<(), ExportError> {
             let mut reader = Reader::new(store);
-            let mut buffer = Vec::new();
-            while let Some((range, stored)) = places.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let (mut buffer, mut scratch) = (Vec::new(), Vec::new());
+            while let Some((range, tensor)) = places.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let mut at = range.start;
                 while at < range.end {
                     if progress.cancelled() {
@@ -184,8 +166,8 @@ impl GgufFile<'_> {
                         return Ok(());
                     }
                     let len = CHUNK.min(range.end - at);
-                    let copied = reader
-                        .read_to(stored, at - range.start, len, &mut buffer)
+                    let copied = tensor
+                        .read_to(at - range.start, len, &mut reader, &mut buffer, &mut scratch)
                         .and_then(|()| positioned::write_all_at(&file, &buffer, at).map_err(fail));
                     if copied.is_err() {
                         failed.store(true, Ordering::Relaxed);

@@ -1,5 +1,7 @@
 //! What an import of GGUF files and an export to them agree on.
 
+pub(crate) mod change;
 pub(crate) mod headers;
 pub(crate) mod names;
+pub(crate) mod places;
 pub(crate) mod types;

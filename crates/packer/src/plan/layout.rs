@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use longshore_manifest::document::{Arrangement, Quantization, Role};
+use longshore_manifest::document::{Arrangement, Change, Quantization, Role};
 use longshore_model::{
     ModelConfig,
     experts::{ExpertError, may_be_transposed},
@@ -23,7 +23,7 @@ use crate::{
         experts::stack::{Stack, Stacks, stack},
         tensor::{ModelTensor, ModelTensors},
     },
-    source::{checkpoint::Source, classify::Kind, member::Member},
+    source::{checkpoint::Source, classify::Kind, inventory::Contents, member::Member},
     tensor::SourceTensor,
 };
 
@@ -77,6 +77,9 @@ pub(super) fn blobs(
     warnings.extend(found);
     notes.extend(remarks);
     if source.kind == Kind::Gguf {
+        if let Contents::Gguf(gguf) = &member.contents {
+            notes.extend(gguf.names.notes.iter().cloned());
+        }
         let drafts = gguf::drafts(member, files, tensors);
         return Ok(drafts.into_iter().map(|draft| draft.of(member, member.tensors.start)).collect());
     }
@@ -171,6 +174,9 @@ impl Planner<'_> {
             scheme,
             global_scale: None,
             arrangement,
+            change: Change::None,
+            ulps: Vec::new(),
+            offset: 0,
             coding,
             units,
             rule,

@@ -64,7 +64,7 @@ fn refuse_changes(options: &PlanOptions) -> Result<(), PlanError> {
 fn in_gguf(source: &Source) -> String {
     let is_projector = source.config.as_ref().is_some_and(|config| config.has_vision);
     let what = if is_projector { "a projector of pictures or sound (mmproj)" } else { "a model in GGUF" };
-    format!("{what}: tensors keep ggml's names, types and bytes, and `export --format gguf` restores the files")
+    format!("{what}: tensors keep ggml's types and values, and `export --format gguf` restores the files")
 }
 
 /// Warns if no runtime is known to run the model.

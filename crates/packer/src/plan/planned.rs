@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use longshore_manifest::document::{Arrangement, Quantization, Role};
+use longshore_manifest::document::{Arrangement, Change, Quantization, Role};
 use longshore_quant::{FloatType, Scheme};
 use longshore_st_format::{Dtype, Layout, LayoutPart, Shape};
 
@@ -71,6 +71,12 @@ pub struct PlannedTensor {
     pub global_scale: Option<Shape>,
     /// The arrangement of the values on the way from the source to the store.
     pub arrangement: Arrangement,
+    /// The change of the values on the same way.
+    pub change: Change,
+    /// Corrections of the values that undoing the change gives.
+    pub ulps: Vec<i8>,
+    /// The stored values are those of the model plus this.
+    pub offset: i32,
     /// The form in which the source stores the values. If the [exact scheme](Coding::exact_scheme) of this coding is
     /// the tensor's scheme, codes are repacked. Otherwise they are decoded first.
     pub coding: Coding,
@@ -123,6 +129,15 @@ impl PlannedTensor {
         self.scheme.is_some() && self.coding.exact_scheme() == self.scheme
     }
 
+    /// The length in bytes of the values or blocks, if these are stored as the source has them.
+    pub(crate) fn plain_len(&self) -> u64 {
+        let len = match self.coding {
+            Coding::Ggml { blocks } => blocks.shape(&self.shape).map(|shape| shape.byte_len(Dtype::U8)),
+            _ => Some(self.shape.byte_len(self.dtype)),
+        };
+        len.and_then(Result::ok).expect("the plan has laid it out")
+    }
+
     /// The type of the values. The tensor must be quantized or decoded, because its values are floats then.
     pub(crate) fn float(&self) -> FloatType {
         float_type(self.dtype).expect("the plan quantizes floats and decodes to floats")
@@ -149,13 +164,23 @@ impl PlannedTensor {
     /// The operation on the source tensors, in one word: `none`, `stack` or `transpose` for plain values, `decode` or
     /// `repack` for weights that are quantized in the source, `f32` for F64 that is rounded to be quantized. The last
     /// three get the suffix `_stack` if experts are stacked, too, and `f32` the suffix `_transpose` if they are transposed.
+    /// For tensors of GGUF files: `reshape`, `permute`, `join`, `split`, or `change` where values change.
     #[must_use]
     pub fn operation(&self) -> &'static str {
         let is_stacked = self.arrangement == Arrangement::Stack;
         match (self.coding, is_stacked) {
             (Coding::Plain, true) => "stack",
             (Coding::Plain, false) if self.arrangement == Arrangement::Transpose => "transpose",
-            (Coding::Plain, false) | (Coding::Ggml { .. }, _) => "none",
+            (Coding::Plain | Coding::Ggml { .. }, _) => match self.arrangement {
+                Arrangement::Reshape if !self.change.is_none() => "change",
+                Arrangement::Reshape => "reshape",
+                Arrangement::Halves { .. } => "permute",
+                Arrangement::Interleave { .. } | Arrangement::Concatenate { .. } | Arrangement::LatentHeads { .. } => {
+                    "join"
+                }
+                Arrangement::Rows { .. } => "split",
+                _ => "none",
+            },
             (Coding::Double, false) if self.arrangement == Arrangement::Transpose => "f32_transpose",
             (Coding::Double, false) => "f32",
             (Coding::Double, true) => "f32_stack",

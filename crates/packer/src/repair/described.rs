@@ -72,9 +72,22 @@ fn first_difference<'t>(
     expected: &'t [TensorEntry],
 ) -> Option<(Option<&'t TensorEntry>, Option<&'t TensorEntry>)> {
     let is_same = |found: &TensorEntry, expected: &TensorEntry| {
-        let TensorEntry { name, dtype, shape, quantization, arrangement, sources, parts, loss: _ } = expected;
+        let TensorEntry {
+            name,
+            dtype,
+            shape,
+            quantization,
+            arrangement,
+            change,
+            ulps,
+            offset,
+            sources,
+            parts,
+            loss: _,
+        } = expected;
         (name, dtype, shape, quantization) == (&found.name, &found.dtype, &found.shape, &found.quantization)
             && (arrangement, sources, parts) == (&found.arrangement, &found.sources, &found.parts)
+            && (change, ulps, offset) == (&found.change, &found.ulps, &found.offset)
     };
     let differ = |at: &usize| match (found.get(*at), expected.get(*at)) {
         (Some(found), Some(expected)) => !is_same(found, expected),

@@ -20,11 +20,14 @@ use std::{
     sync::Arc,
 };
 
-use longshore_manifest::document::{Arrangement, GgmlBlocks};
+use longshore_manifest::document::{Arrangement, Change, GgmlBlocks};
 use longshore_quant::Scheme;
 use longshore_st_format::{Dtype, Shape};
 
-use crate::tensor::{Shard, SourceParts, SourceTensor};
+use crate::{
+    gguf::names::Names,
+    tensor::{Shard, SourceParts, SourceTensor},
+};
 
 /// The shards of one model, and the tensors in them.
 #[derive(Debug)]
@@ -53,8 +56,17 @@ pub(crate) enum Contents {
     },
     /// The blobs of a store. The table of the stored model tells how values are coded.
     Stored(Arc<Stored>),
-    /// GGUF files. The types of their tensors tell how values are coded. One entry for each of the model's tensors.
-    Gguf(Arc<[GgufTensor]>),
+    /// GGUF files. The types of their tensors tell how values are coded.
+    Gguf(Arc<Gguf>),
+}
+
+/// The tensors of GGUF files.
+#[derive(Debug)]
+pub(crate) struct Gguf {
+    /// One entry for each of the files' tensors.
+    pub(crate) tensors: Vec<GgufTensor>,
+    /// The tensors that they are stored as.
+    pub(crate) names: Names,
 }
 
 /// One tensor of a GGUF file.
@@ -90,5 +102,8 @@ pub(crate) struct StoredTensor {
     pub(crate) parts: SourceParts,
     /// The arrangement of the values by an earlier import. `sources` names the tensors that the values came from.
     pub(crate) arrangement: Arrangement,
+    pub(crate) change: Change,
+    pub(crate) ulps: Vec<i8>,
+    pub(crate) offset: i32,
     pub(crate) sources: Vec<String>,
 }

@@ -250,6 +250,9 @@ fn add(
             blocks,
             parts,
             arrangement: entry.arrangement,
+            change: entry.change,
+            ulps: entry.ulps.clone(),
+            offset: entry.offset,
             sources: entry.sources.clone(),
         });
     }

@@ -188,10 +188,11 @@ fn the_table_says_what_the_file_says() {
     };
     let plain = |dtype, shape: &str| (dtype, shape.to_owned(), None, shape.to_owned());
     let expected = BTreeMap::from([
-        ("token_embd.weight", blocks("[5, 64]", "q8_0", "[5, 68]")),
+        ("model.embed_tokens.weight", blocks("[5, 64]", "q8_0", "[5, 68]")),
+        // The file does not state the heads.
         ("blk.0.attn_q.weight", blocks("[3, 256]", "q4_k", "[3, 144]")),
-        ("blk.0.ffn_up_exps.weight", blocks("[2, 3, 32]", "ggml_mxfp4", "[2, 3, 17]")),
-        ("blk.0.attn_norm.weight", plain(Dtype::F32, "[7]")),
+        ("model.layers.0.block_sparse_moe.experts.w3.weight", blocks("[2, 3, 32]", "ggml_mxfp4", "[2, 3, 17]")),
+        ("model.layers.0.input_layernorm.weight", plain(Dtype::F32, "[7]")),
         ("rope_freqs.weight", plain(Dtype::F32, "[]")),
         ("ids", plain(Dtype::I32, "[0, 3]")),
     ]);
@@ -272,7 +273,7 @@ fn values_are_not_changed() {
         PlanOptions { floats: true, requantize: true, ..PlanOptions::default() },
     ];
     for options in refused {
-        let error = Plan::new(source.clone(), &options).expect_err("nothing maps ggml's names yet");
+        let error = Plan::new(source.clone(), &options).expect_err("nothing changes ggml's values yet");
         assert!(matches!(error, PlanError::Gguf { .. }) && error.hint().is_some(), "{error}");
     }
     assert!(matches!(source.clone().with_draft(source), Err(SourceError::Draft { .. })));

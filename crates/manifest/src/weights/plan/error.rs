@@ -27,6 +27,16 @@ pub enum LoadPlanError {
         /// Names of tensors that are like it.
         near: Vec<String>,
     },
+    /// The stored values of a tensor have an offset from the model's.
+    #[error(
+        "tensor {tensor:?} holds the model's values plus {offset}, as its GGUF file does: subtracting that would lose bits, so that it cannot be loaded"
+    )]
+    Offset {
+        /// Name of the tensor.
+        tensor: String,
+        /// The offset.
+        offset: i32,
+    },
     /// No tensor meets the selection.
     #[error("no tensor matches {}{}", wanted(globs, layers.as_ref()), found_names(found.as_ref(), near))]
     NoMatch {

@@ -141,6 +141,8 @@ pub struct View {
     pub shape: Shape,
     /// Coding of the values. `None` for a plain tensor.
     pub quantization: Option<Quantization>,
+    /// The stored values are those of the model plus this: see [`Selection::offsets`].
+    pub offset: i32,
     /// Arrays of the tensor: the weight, then the companions.
     pub parts: Vec<PartView>,
 }

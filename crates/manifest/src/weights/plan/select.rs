@@ -71,6 +71,9 @@ pub(in super::super) fn select(table: &TensorTable, selection: &Selection) -> Re
             experts.extend(expert(&tensor.name));
             missing.remove(tensor.name.as_str());
             if chooser.wants(&tensor.name) {
+                if tensor.offset != 0 && !selection.offsets {
+                    return Err(LoadPlanError::Offset { tensor: tensor.name.clone(), offset: tensor.offset });
+                }
                 tensors.push(chooser.take(entry.digest, tensor, entry.component.clone())?);
             }
         }
@@ -229,6 +232,7 @@ impl<'s> Chooser<'s> {
             dtype: tensor.dtype,
             shape: shape.into(),
             quantization: tensor.quantization.clone(),
+            offset: tensor.offset,
             parts: Vec::new(),
         };
         Ok(SelectedTensor { view, parts })

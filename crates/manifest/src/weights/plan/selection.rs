@@ -40,6 +40,9 @@ pub struct Selection {
     pub shards: Vec<(String, Shard)>,
     /// Share of one of several tensor-parallel devices. Tensors that it does not divide are selected whole.
     pub tensor_parallel: Option<TensorParallel>,
+    /// Whether tensors are selected whose stored values have an [offset](crate::document::TensorEntry::offset) from the
+    /// model's. The caller then has to subtract it. Otherwise such a tensor is an error.
+    pub offsets: bool,
 }
 
 /// Share of a transformer for one of several devices that compute each layer together.

@@ -7,6 +7,7 @@ use super::{
     shards::{ReadError, ShardFiles},
 };
 use crate::{
+    gguf::{change, places::Places},
     io::memory,
     plan::planned::PlannedTensor,
     transpose::{QUANTUM, Tile, transpose},
@@ -22,7 +23,7 @@ const TRANSPOSE_CHUNK: u64 = 4 << 20;
 #[derive(Debug, Default)]
 pub(super) struct ReadBuffers {
     piece: Vec<u8>,
-    /// A tile of a transposed matrix, in the orientation of the source.
+    /// A tile of a transposed matrix, in the orientation of the source, or rows of several that are put in order.
     tile: Vec<u8>,
 }
 
@@ -37,13 +38,21 @@ pub(in crate::execute) struct TensorReader<'a> {
     at: u64,
     /// The next element to read if rows are cut: matrix, row and column.
     corner: (u64, u64, u64),
+    /// Places of the values of a tensor of GGUF files.
+    places: Option<Places>,
 }
 
 impl<'a> TensorReader<'a> {
     pub(super) fn new(files: &'a ShardFiles<'a>, tensor: &'a PlannedTensor) -> Self {
         let lengths = || tensor.units.iter().map(|unit| files.tensor(unit.parts.weight).byte_len());
-        let (source_len, len) = (lengths().next().unwrap_or_default(), lengths().sum());
-        Self { files, tensor, source_len, len, at: 0, corner: (0, 0, 0) }
+        let (source_len, mut len) = (lengths().next().unwrap_or_default(), lengths().sum());
+        let is_of_gguf = !matches!(tensor.arrangement, Arrangement::None | Arrangement::Stack | Arrangement::Transpose);
+        let places = (is_of_gguf || !tensor.change.is_none()).then(|| {
+            len = tensor.plain_len();
+            let places = Places::of(tensor.arrangement, tensor.units.len(), &tensor.shape, len);
+            places.expect("the plan arranges only what fits")
+        });
+        Self { files, tensor, source_len, len, at: 0, corner: (0, 0, 0), places }
     }
 
     /// The next piece; `None` after the last.
@@ -51,8 +60,9 @@ impl<'a> TensorReader<'a> {
         if self.at == self.len {
             return Ok(None);
         }
-        let piece = match self.tensor.arrangement {
-            Arrangement::Transpose => self.next_tile(buffers)?,
+        let piece = match (self.tensor.arrangement, &self.places) {
+            (_, Some(places)) => self.next_arranged(places, buffers)?,
+            (Arrangement::Transpose, None) => self.next_tile(buffers)?,
             _ => self.next_bytes(buffers)?,
         };
         self.at += piece.len();
@@ -76,6 +86,21 @@ impl<'a> TensorReader<'a> {
         }
         let bytes = buffers.piece.as_slice();
         Ok(Piece::one_run(bytes, self.at, bytes.len() as u64))
+    }
+
+    /// Reads rows of the sources in the order of the tensor, and changes their values to the model's.
+    fn next_arranged<'b>(&self, places: &Places, buffers: &'b mut ReadBuffers) -> Result<Piece<'b>, ReadError> {
+        let ReadBuffers { piece, tile } = buffers;
+        let chunk = places.chunk(CHUNK as u64).min(self.len - self.at);
+        memory::resize(piece, as_index(chunk))?;
+        places.stored(self.at, piece, tile, &mut |source, at, out: &mut [u8]| {
+            self.files.read(self.files.tensor(self.tensor.units[source].parts.weight), at, out)
+        })?;
+        let ulps = change::part(&self.tensor.ulps, self.at, piece.len());
+        if !self.tensor.change.is_none() && !change::apply(self.tensor.change, ulps, piece) {
+            return Err(ReadError::Inexact { tensor: self.tensor.units[0].name.clone() });
+        }
+        Ok(Piece::one_run(piece, self.at, chunk))
     }
 
     /// Reads a tile of `[experts, out, in]` from a source of shape `[experts, in, out]`.

@@ -41,6 +41,14 @@ pub enum ReadError {
         /// Current length in bytes.
         found: u64,
     },
+    /// Values of a tensor cannot be changed as planned. They were others when the file was opened.
+    #[error(
+        "the values of tensor {tensor:?} cannot be changed and had back: they were others when its file was opened"
+    )]
+    Inexact {
+        /// The tensor.
+        tensor: String,
+    },
     /// The system gives no memory to read into.
     #[error(transparent)]
     Memory(#[from] MemoryError),

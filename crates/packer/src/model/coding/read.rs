@@ -27,7 +27,7 @@ pub(crate) fn read(member: &Member, tensors: &[SourceTensor]) -> Result<ModelTen
     match &member.contents {
         Contents::Checkpoint { exact_scales, stated_shapes } => of_files(member, tensors, exact_scales, stated_shapes),
         Contents::Stored(stored) => Ok(of_store(stored)),
-        Contents::Gguf(gguf) => Ok(of_gguf(tensors, gguf)),
+        Contents::Gguf(gguf) => Ok(of_gguf(tensors, &gguf.tensors)),
     }
 }
 

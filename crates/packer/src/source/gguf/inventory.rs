@@ -3,13 +3,15 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use longshore_gguf::{Member, SplitSet};
+use longshore_manifest::document::Change;
 
 use crate::{
-    gguf::{headers, types::Array},
+    gguf::{change, headers, names, types::Array},
+    io::{data::OpenData, memory},
     source::{
         companions::{Companion, MAX_COMPANION_BYTES},
         error::SourceError,
-        inventory::{Contents, GgufTensor, Inventory},
+        inventory::{Contents, Gguf, GgufTensor, Inventory},
     },
     tensor::{Shard, SourceTensor},
 };
@@ -30,6 +32,8 @@ pub(super) fn inventory(set: &SplitSet, shards: Vec<Shard>) -> Result<Inventory,
         }
     }
     found.sort_by(|a, b| a.0.name.cmp(&b.0.name));
+    let mut values = Values { shards: &shards, tensors: &found, file: None, buffer: Vec::new() };
+    let names = names::canonical(set.metadata(), &found, &mut |at, change| values.corrections(at, change))?;
     let (tensors, contents): (Vec<_>, Vec<_>) = found.into_iter().unzip();
     Ok(Inventory {
         shards,
@@ -37,8 +41,56 @@ pub(super) fn inventory(set: &SplitSet, shards: Vec<Shard>) -> Result<Inventory,
         metadata: BTreeMap::new(),
         index: None,
         warnings: Vec::new(),
-        contents: Contents::Gguf(contents.into()),
+        contents: Contents::Gguf(Arc::new(Gguf { tensors: contents, names })),
     })
+}
+
+/// Number of bytes of values that are read at a time.
+const CHUNK: usize = 256 << 10;
+/// Most values of a tensor that are read to see whether they can be changed: norms and the like have far fewer.
+const MOST: u64 = 1 << 24;
+
+/// Most values of a tensor that are corrected: one for each head of a state space. The table holds them.
+const MOST_CORRECTED: usize = 4096;
+
+/// Values of small tensors, which are read before an import is planned.
+struct Values<'s> {
+    shards: &'s [Shard],
+    tensors: &'s [(SourceTensor, GgufTensor)],
+    /// The file that was read last, and its shard.
+    file: Option<(usize, Box<dyn OpenData>)>,
+    buffer: Vec<u8>,
+}
+
+impl Values<'_> {
+    /// What has to be known to undo a change of a tensor of F32: nothing, or corrections of a few values. `None` if it cannot be
+    /// undone.
+    fn corrections(&mut self, at: usize, change: Change) -> Result<Option<Vec<i8>>, SourceError> {
+        let SourceTensor { shard, range, .. } = &self.tensors[at].0;
+        if range.end - range.start > 4 * MOST {
+            return Ok(None);
+        }
+        let mut ulps = Vec::new();
+        let fail = |source| SourceError::Io { path: self.shards[*shard].path.clone(), source };
+        if self.file.as_ref().is_none_or(|(open, _)| open != shard) {
+            self.file = Some((*shard, self.shards[*shard].data.open().map_err(fail)?));
+        }
+        let (_, file) = self.file.as_ref().expect("it was just opened");
+        let mut from = range.start;
+        while from < range.end {
+            let len = usize::try_from(range.end - from).unwrap_or(usize::MAX).min(CHUNK);
+            memory::resize(&mut self.buffer, len).map_err(|error| fail(error.into()))?;
+            file.read_exact_at(&mut self.buffer, from).map_err(fail)?;
+            if !change::find(change, &mut self.buffer, &mut ulps) {
+                return Ok(None);
+            }
+            from += len as u64;
+        }
+        if ulps.iter().all(|steps| *steps == 0) {
+            ulps.clear();
+        }
+        Ok(Some(ulps).filter(|ulps| ulps.len() <= MOST_CORRECTED))
+    }
 }
 
 /// The companions that hold the headers of a set, in its order.

@@ -1,5 +1,7 @@
 //! `diff A B`: two models, tensor by tensor.
 
+mod values;
+
 use std::{
     collections::{BTreeMap, HashMap},
     process::ExitCode,
@@ -11,6 +13,7 @@ use longshore_manifest::{
     weights,
 };
 use serde::Serialize;
+use values::{ByName, Difference};
 
 use crate::{
     advice::NO,
@@ -31,8 +34,18 @@ struct Report<'a> {
     only_a: Vec<&'a str>,
     only_b: Vec<&'a str>,
     different: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    values: Option<Vec<Differing<'a>>>,
     same: usize,
     shared_bytes: u64,
+}
+
+/// A tensor whose values differ.
+#[derive(Serialize)]
+struct Differing<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    difference: Difference,
 }
 
 pub(super) fn run(args: &Diff, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
@@ -60,22 +73,41 @@ fn diff(args: &Diff, store: &Store, (a, b): (&Model, &Model), printer: &Printer)
         only_a: left.keys().filter(|name| !right.contains_key(*name)).map(String::as_str).collect(),
         only_b: right.keys().filter(|name| !left.contains_key(*name)).map(String::as_str).collect(),
         different: Vec::new(),
+        values: args.values.then(Vec::new),
         same: 0,
         shared_bytes: shared(a, b),
     };
+    let opened = if args.values { Some((values::open(store, a)?, values::open(store, b)?)) } else { None };
+    let opened = opened.as_ref().map(|(a, b)| (ByName::of(a), ByName::of(b)));
     for (name, tensor) in &left {
-        match right.get(name) {
-            Some(other) if same(store, tensor, other)? => report.same += 1,
-            Some(_) => report.different.push(name),
-            None => {}
+        match (right.get(name), &opened, &mut report.values) {
+            (Some(other), Some((a, b)), Some(values)) if !is_one_tensor(tensor, other) => match a.difference(b, name) {
+                None => report.same += 1,
+                Some(difference) => {
+                    report.different.push(name);
+                    values.push(Differing { name, difference });
+                }
+            },
+            (Some(_), Some(_), _) => report.same += 1,
+            (Some(other), None, _) if same(store, tensor, other)? => report.same += 1,
+            (Some(_), None, _) => report.different.push(name),
+            (None, ..) => {}
         }
     }
     let equal = report.only_a.is_empty() && report.only_b.is_empty() && report.different.is_empty();
     printer.report(&report, || {
         let mut lines = Lines::new();
-        for (mark, names) in [("-", &report.only_a), ("+", &report.only_b), ("~", &report.different)] {
+        for (mark, names) in [("-", &report.only_a), ("+", &report.only_b)] {
             for name in names {
                 lines.line(&format!("{mark} {name}"));
+            }
+        }
+        match &report.values {
+            None => report.different.iter().for_each(|name| lines.line(&format!("~ {name}"))),
+            Some(values) => {
+                for Differing { name, difference } in values {
+                    lines.line(&format!("~ {name}: {difference}"));
+                }
             }
         }
         let Report { only_a, only_b, different, same, .. } = &report;
@@ -107,6 +139,11 @@ fn tensors(table: &TensorTable) -> BTreeMap<String, Found<'_>> {
         (prefix + &entry.name, Found { blob: blob.digest, entry })
     });
     found.collect()
+}
+
+/// Whether two tensors are those of one blob, with one meaning.
+fn is_one_tensor(a: &Found<'_>, b: &Found<'_>) -> bool {
+    a.blob == b.blob && a.entry.offset == b.entry.offset
 }
 
 /// Whether two tensors of one name hold the same values in the same form. Blobs of one digest settle it; others may still
