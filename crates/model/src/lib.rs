@@ -13,6 +13,7 @@
 //! - [`experts`] finds the experts of a layer by the names and shapes of tensors, and groups them.
 //! - [`modules`] matches the modules that a description of quantized weights names against those of a checkpoint.
 //! - [`mlx`] recognises weights that MLX has quantized.
+//! - [`GgufConfig`] is the configuration that the metadata of a GGUF file states; [`keys_of`] makes metadata of facts.
 //! - [`PipelineIndex`] is the `model_index.json` of a diffusers pipeline.
 //!
 //! ```
@@ -30,6 +31,7 @@ pub mod architecture;
 mod config;
 pub mod experts;
 mod facts;
+mod gguf;
 pub mod mlx;
 pub mod modules;
 mod runtime;
@@ -46,6 +48,7 @@ pub use facts::{
     Attention, Audio, Contradiction, Facts, LatentAttention, LinearAttention, Multipliers, Norm, PerLayer, Rope,
     Router, StateSpace, Statement, Tokens, Vision,
 };
+pub use gguf::{GgufConfig, GgufValue, KeysError, keys_of};
 pub use runtime::{fields::Runtime, template::ChatTemplate};
 
 pub use longshore_st_format as st_format;

@@ -1,5 +1,8 @@
 //! What an import of GGUF files and an export to them agree on.
 
+pub(crate) mod facts;
 pub(crate) mod headers;
 pub(crate) mod names;
+pub(crate) mod rebuild;
+pub(crate) mod tokenizer;
 pub(crate) mod types;

@@ -2,11 +2,12 @@
 //! blobs hold.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use longshore_gguf::{Header, Limits};
 use longshore_manifest::{
     Descriptor, Digest, ModelName, Store,
     document::{BlobEntry, Draft, GgmlBlocks, Part, Role, TensorEntry, TensorTable, media_type},
@@ -19,14 +20,14 @@ use longshore_st_format::Dtype;
 use super::{
     checkpoint::{self, Source},
     classify::{Evidence, Kind},
-    companions::{Companion, CompanionKind},
+    companions::{Companion, CompanionKind, MAX_COMPANION_BYTES},
     config::read_config_bytes,
     error::SourceError,
     inventory::{Contents, Stored, StoredTensor},
     member::{Member, MemberRole},
 };
 use crate::{
-    gguf::headers,
+    gguf::{facts, headers},
     io::small,
     tensor::{Shard, SourceParts, SourceTensor},
 };
@@ -95,10 +96,18 @@ fn read(path: &Path, root: &Path, name: &ModelName) -> Result<Source, SourceErro
     }
     config_is_whole(&store, &model)?;
     let table = store.table(&model).map_err(|error| fail(error.into()))?;
-    let (companions, warnings) = files(&store, &model);
+    let (mut companions, warnings) = files(&store, &model);
+    for file in &mut companions {
+        file.is_derived = table.import.derived.iter().any(|name| name == file.name.as_str());
+    }
     let is_pipeline = table.blobs.iter().any(|blob| blob.component.is_some());
     let documents = Documents(&companions);
-    let config = documents.config(if is_pipeline { "model_index.json" } else { "config.json" })?;
+    let mut config = documents.config(if is_pipeline { "model_index.json" } else { "config.json" })?;
+    if companions.iter().any(|file| headers::is_header(file.name.as_str())) {
+        // The headers of GGUF files say more than a file that was made of them.
+        let names: HashSet<&str> = table.tensors().flat_map(|(_, entry)| entry.source_names()).collect();
+        config = documents.config_of_header(&|name| names.contains(name)).or(config);
+    }
     let mut source = Source {
         root: path.to_owned(),
         tensors: Vec::new(),
@@ -309,6 +318,17 @@ fn left_out(layers: &[&Descriptor]) -> Option<String> {
 struct Documents<'c>(&'c [Companion]);
 
 impl Documents<'_> {
+    /// The configuration that the first header of the model's GGUF files states. `None` if it cannot be read.
+    fn config_of_header(&self, has_tensor: &dyn Fn(&str) -> bool) -> Option<ModelConfig> {
+        let header = self.0.iter().find(|file| headers::is_header(file.name.as_str()))?;
+        let bytes = header.bytes(MAX_COMPANION_BYTES)?;
+        let header = Header::parse_with_end(&bytes, &Limits::default()).ok()?;
+        let metadata = header.metadata();
+        let mut config = facts::config(metadata, has_tensor).model().clone();
+        config.has_vision = facts::model_type(metadata) == Some("mmproj");
+        Some(config)
+    }
+
     /// Parses the configuration file `name` among the companions. `None` if there is no such file.
     fn config(&self, name: &str) -> Result<Option<ModelConfig>, SourceError> {
         let Some(file) = self.0.iter().find(|file| file.name.as_str() == name) else { return Ok(None) };

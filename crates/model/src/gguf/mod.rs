@@ -1,0 +1,16 @@
+//! Configurations in the keys of GGUF metadata: read from them, and written as them.
+//!
+//! A GGUF file states a configuration under keys such as `llama.block_count`, and the layers' kinds, defaults and names
+//! of a family are left to whoever reads it. [`GgufConfig`] is the `config.json` that says the same; where the keys leave
+//! a fact open, it says what llama.cpp does. [`keys_of`] goes the other way.
+
+mod families;
+mod layers;
+mod read;
+mod rope;
+mod value;
+mod write;
+
+pub use read::GgufConfig;
+pub use value::GgufValue;
+pub use write::{KeysError, keys_of};

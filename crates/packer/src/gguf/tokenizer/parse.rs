@@ -1,0 +1,1 @@
+//! `tokenizer.json`, turned into what GGUF metadata states.
