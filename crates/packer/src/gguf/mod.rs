@@ -2,6 +2,7 @@
 
 pub(crate) mod facts;
 pub(crate) mod headers;
+pub(crate) mod metadata;
 pub(crate) mod names;
 pub(crate) mod rebuild;
 pub(crate) mod tokenizer;

@@ -7,7 +7,6 @@ use std::{
     sync::Arc,
 };
 
-use longshore_gguf::{Header, Limits};
 use longshore_manifest::{
     Descriptor, Digest, ModelName, Store,
     document::{BlobEntry, Draft, GgmlBlocks, Part, Role, TensorEntry, TensorTable, media_type},
@@ -20,7 +19,7 @@ use longshore_st_format::Dtype;
 use super::{
     checkpoint::{self, Source},
     classify::{Evidence, Kind},
-    companions::{Companion, CompanionKind, MAX_COMPANION_BYTES},
+    companions::{Companion, CompanionKind},
     config::read_config_bytes,
     error::SourceError,
     inventory::{Contents, Stored, StoredTensor},
@@ -321,8 +320,7 @@ impl Documents<'_> {
     /// The configuration that the first header of the model's GGUF files states. `None` if it cannot be read.
     fn config_of_header(&self, has_tensor: &dyn Fn(&str) -> bool) -> Option<ModelConfig> {
         let header = self.0.iter().find(|file| headers::is_header(file.name.as_str()))?;
-        let bytes = header.bytes(MAX_COMPANION_BYTES)?;
-        let header = Header::parse_with_end(&bytes, &Limits::default()).ok()?;
+        let header = super::gguf::headers::parse(header)?;
         let metadata = header.metadata();
         let mut config = facts::config(metadata, has_tensor).model().clone();
         config.has_vision = facts::model_type(metadata) == Some("mmproj");
