@@ -14,6 +14,7 @@
 //! - [`gguf`] translates between the names that GGUF files and checkpoints give to tensors.
 //! - [`modules`] matches the modules that a description of quantized weights names against those of a checkpoint.
 //! - [`mlx`] recognises weights that MLX has quantized.
+//! - [`GgufConfig`] is the configuration that the metadata of a GGUF file states; [`keys_of`] makes metadata of facts.
 //! - [`PipelineIndex`] is the `model_index.json` of a diffusers pipeline.
 //!
 //! ```
@@ -48,6 +49,7 @@ pub use facts::{
     Attention, Audio, Contradiction, Facts, LatentAttention, LinearAttention, Multipliers, Norm, PerLayer, Rope,
     Router, StateSpace, Statement, Tokens, Vision,
 };
+pub use gguf::{GgufConfig, GgufValue, KeysError, keys_of};
 pub use runtime::{fields::Runtime, template::ChatTemplate};
 
 pub use longshore_st_format as st_format;

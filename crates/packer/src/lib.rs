@@ -75,6 +75,7 @@ pub use export::{
     mlx::architecture::mlx_architectures,
     options::{ExportFormat, ExportOptions, ExportOutcome},
 };
+pub use gguf::metadata::GgufMetadataError;
 pub use io::{
     data::{Data, OpenData},
     memory::MemoryError,
@@ -112,6 +113,7 @@ pub use source::{
 };
 pub use tensor::{Shard, SourceParts, SourceTensor};
 
+pub use longshore_gguf;
 pub use longshore_manifest as manifest;
 pub use longshore_model;
 pub use longshore_quant as quant;

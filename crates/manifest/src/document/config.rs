@@ -106,6 +106,10 @@ pub struct Import {
     /// The `__metadata__` of the source's files.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
+    /// Names of files that the import made of what the weight files say, such as the `tokenizer.json` of a GGUF file. In byte
+    /// order. The other files of the model are the source's own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub derived: Vec<String>,
 }
 
 impl Draft {

@@ -139,6 +139,26 @@ impl ModelConfig {
         Self { facts, identifiers, ..Self::default() }
     }
 
+    /// Names the places of facts by the keys that gave their members.
+    pub(crate) fn rename_sources(&mut self, origins: &BTreeMap<String, String>) {
+        for source in self.sources.values_mut() {
+            let place = source.place();
+            let top = place.split('.').next().unwrap_or_default();
+            if let Some(key) = origins.get(&place).or_else(|| origins.get(top)) {
+                *source = Source { path: String::new(), member: key.clone(), is_alone: true };
+            }
+        }
+    }
+
+    /// Makes this the configuration of a GGUF file of the architecture `name`.
+    pub(crate) fn of_gguf(&mut self, name: &str) {
+        self.facts.architecture = Some(name.to_owned());
+        self.identifiers.insert(0, name.to_lowercase());
+        self.is_transposed = false;
+        // The keys are one statement of each fact.
+        self.contradiction = None;
+    }
+
     /// Whether the checkpoint stores fused expert weights as `[experts, in, out]`, as gpt-oss, Llama 4 and Qwen3-VL-MoE
     /// do.
     #[must_use]

@@ -30,6 +30,7 @@ pub(super) fn table(plan: &Plan, done: &[Done], options: &ImportOptions) -> Tens
         profile: is_encoded.then(|| options.profile.to_string()),
         importance: options.importance.as_ref().filter(|_| is_encoded).map(|file| file.digest()),
         metadata: source.metadata.clone(),
+        derived: source.companions.iter().filter(|file| file.is_derived).map(|file| file.name.to_string()).collect(),
     };
     let origins = origins(source);
     let blobs = plan.blobs.iter().zip(done).map(|(blob, done)| {

@@ -235,6 +235,6 @@ fn contents<'w>(
     match options.format {
         ExportFormat::Hf => huggingface::contents(store, model, table, options.dequantize),
         ExportFormat::Mlx => mlx::contents::contents(store, model, table),
-        ExportFormat::Gguf => Ok(gguf::contents(model)),
+        ExportFormat::Gguf => Ok(gguf::contents(model, table)),
     }
 }

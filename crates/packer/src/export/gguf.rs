@@ -47,9 +47,11 @@ pub(super) fn refuse(model: &Model, format: ExportFormat) -> Result<(), ExportEr
     }
 }
 
-/// The contents of an export beside the files of [`files`]: the companions without the headers.
-pub(super) fn contents<'w>(model: &Model) -> Contents<'w> {
-    let edits = headers_of(model).map(|(name, _)| (name.to_string(), Edit::LeaveOut)).collect();
+/// The contents of an export beside the files of [`files`]: the companions without the headers, and without what was made of
+/// them.
+pub(super) fn contents<'w>(model: &Model, table: &TensorTable) -> Contents<'w> {
+    let headers = headers_of(model).map(|(name, _)| name.to_string());
+    let edits = headers.chain(table.import.derived.iter().cloned()).map(|name| (name, Edit::LeaveOut)).collect();
     Contents { directories: BTreeMap::new(), edits, left_out: 0 }
 }
 

@@ -37,6 +37,8 @@ pub struct Companion {
     pub(crate) data: Arc<dyn Data>,
     /// The SHA-256 that the source promises for the bytes. An import that reads others fails.
     pub(crate) digest: Option<Digest>,
+    /// Whether the file is made of what the weight files say, and was none of the source's own.
+    pub(crate) is_derived: bool,
 }
 
 impl Companion {
@@ -45,7 +47,7 @@ impl Companion {
     pub fn new(name: RelativePath, size: u64, data: Arc<dyn Data>) -> Self {
         let path = PathBuf::from(name.as_str());
         let kind = kind_of(name.as_str()).unwrap_or(CompanionKind::Other);
-        Self { name, path, size, kind, data, digest: None }
+        Self { name, path, size, kind, data, digest: None, is_derived: false }
     }
 
     /// The same file with the SHA-256 that the source promises for its bytes. An import hashes the file while it copies
@@ -56,10 +58,17 @@ impl Companion {
         self
     }
 
+    /// Creates a companion that is made of what the weight files say.
+    pub(crate) fn derived(name: RelativePath, bytes: Vec<u8>) -> Self {
+        let size = bytes.len() as u64;
+        let data: Arc<[u8]> = bytes.into();
+        Self { is_derived: true, ..Self::new(name, size, Arc::new(data)) }
+    }
+
     /// Creates a companion that is a file.
     pub(crate) fn file(name: RelativePath, path: PathBuf, size: u64, kind: CompanionKind) -> Self {
         let data = Arc::new(path.clone());
-        Self { name, path, size, kind, data, digest: None }
+        Self { name, path, size, kind, data, digest: None, is_derived: false }
     }
 
     /// The whole contents; `None` if there are more than `limit` bytes or if reading fails.

@@ -2,7 +2,7 @@
 //! blobs hold.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -26,7 +26,7 @@ use super::{
     member::{Member, MemberRole},
 };
 use crate::{
-    gguf::headers,
+    gguf::{facts, headers},
     io::small,
     tensor::{Shard, SourceParts, SourceTensor},
 };
@@ -95,10 +95,18 @@ fn read(path: &Path, root: &Path, name: &ModelName) -> Result<Source, SourceErro
     }
     config_is_whole(&store, &model)?;
     let table = store.table(&model).map_err(|error| fail(error.into()))?;
-    let (companions, warnings) = files(&store, &model);
+    let (mut companions, warnings) = files(&store, &model);
+    for file in &mut companions {
+        file.is_derived = table.import.derived.iter().any(|name| name == file.name.as_str());
+    }
     let is_pipeline = table.blobs.iter().any(|blob| blob.component.is_some());
     let documents = Documents(&companions);
-    let config = documents.config(if is_pipeline { "model_index.json" } else { "config.json" })?;
+    let mut config = documents.config(if is_pipeline { "model_index.json" } else { "config.json" })?;
+    if companions.iter().any(|file| headers::is_header(file.name.as_str())) {
+        // The headers of GGUF files say more than a file that was made of them.
+        let names: HashSet<&str> = table.tensors().flat_map(|(_, entry)| entry.source_names()).collect();
+        config = documents.config_of_header(&|name| names.contains(name)).or(config);
+    }
     let mut source = Source {
         root: path.to_owned(),
         tensors: Vec::new(),
@@ -312,6 +320,16 @@ fn left_out(layers: &[&Descriptor]) -> Option<String> {
 struct Documents<'c>(&'c [Companion]);
 
 impl Documents<'_> {
+    /// The configuration that the first header of the model's GGUF files states. `None` if it cannot be read.
+    fn config_of_header(&self, has_tensor: &dyn Fn(&str) -> bool) -> Option<ModelConfig> {
+        let header = self.0.iter().find(|file| headers::is_header(file.name.as_str()))?;
+        let header = super::gguf::headers::parse(header)?;
+        let metadata = header.metadata();
+        let mut config = facts::config(metadata, has_tensor).model().clone();
+        config.has_vision = facts::model_type(metadata) == Some("mmproj");
+        Some(config)
+    }
+
     /// Parses the configuration file `name` among the companions. `None` if there is no such file.
     fn config(&self, name: &str) -> Result<Option<ModelConfig>, SourceError> {
         let Some(file) = self.0.iter().find(|file| file.name.as_str() == name) else { return Ok(None) };

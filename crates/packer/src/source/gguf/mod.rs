@@ -1,5 +1,5 @@
 //! GGUF files as a source.
 
-mod facts;
+pub(super) mod headers;
 mod inventory;
 pub(crate) mod open;

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use longshore_gguf::{Header, Limits, MemberName, SplitSet};
 use longshore_manifest::Digest;
 
-use super::{facts, inventory};
+use super::inventory;
 use crate::{
+    gguf::{facts, rebuild},
     io::has_suffix,
     source::{
         checkpoint::Source,
@@ -116,8 +117,14 @@ fn source(
     let mut inventory = inventory::inventory(set, shards)?;
     inventory.warnings = warnings;
     companions.extend(inventory::headers(set)?);
+    let found = facts::config(metadata, &|name| set.get(name).is_some());
+    // A file that lies beside the weights stands before one that is made of the metadata.
+    let is_there = |name: &str| companions.iter().any(|file| file.name.as_str() == name);
+    let rebuilt = rebuild::files(metadata, &found, &is_there);
+    inventory.warnings.extend(rebuilt.notes);
+    companions.extend(rebuilt.files.into_iter().map(|(name, bytes)| Companion::derived(name, bytes)));
     companions.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut config = facts::config(metadata);
+    let mut config = found.model().clone();
     config.has_vision = facts::model_type(metadata) == Some("mmproj");
     let mut source = Source::new(PathBuf::from(root), inventory, companions, Some(config))?;
     source.template = facts::template(metadata);

@@ -6,7 +6,7 @@ use longshore_packer::{Member, Source, SourceTensor};
 use longshore_st_format::Limits;
 use serde::Serialize;
 
-use super::architectures;
+use super::{super::architectures, gguf};
 use crate::{
     args::Inspect,
     door,
@@ -59,9 +59,13 @@ struct Tensor<'a> {
     file: &'a str,
 }
 
-pub(super) fn run(args: &Inspect, printer: &Printer) -> anyhow::Result<ExitCode> {
+pub(in crate::commands) fn run(args: &Inspect, printer: &Printer) -> anyhow::Result<ExitCode> {
     let Some(path) = &args.path else { return architectures::run(printer) };
-    let source = super::steadily(Some(path), &mut || Ok(Source::open(path, &Limits::default())?))?;
+    let source = super::super::steadily(Some(path), &mut || Ok(Source::open(path, &Limits::default())?))?;
+    let headers = source.gguf_headers();
+    if !headers.is_empty() {
+        return gguf::run(path, &source, &headers, printer);
+    }
     let tensors = source.members.iter().flat_map(|member| {
         source.tensors_of(member).iter().map(|tensor| Tensor {
             component: member.component(),
@@ -120,8 +124,7 @@ fn human(report: &Report<'_>, path: &Path, room: Option<usize>) -> Lines {
         let found = format!("{}, {}, {} parameters", plural(*tensors, "tensor"), size(*bytes), count(*parameters));
         ("component", format!("{name}: {what}{kind}, {found}"))
     }));
-    let format = if report.kind == "gguf" { "GGUF file" } else { "safetensors file" };
-    lines.push(("files", plural(report.files.len(), format)));
+    lines.push(("files", plural(report.files.len(), "safetensors file")));
     lines.extend(report.metadata.iter().map(|(key, value)| ("metadata", format!("{key} = {value}"))));
     let mut text = Lines::of(&door::path(path));
     text.append(&facts(&lines, room));

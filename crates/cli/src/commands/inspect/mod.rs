@@ -1,0 +1,6 @@
+//! `inspect`: headers only.
+
+mod gguf;
+mod source;
+
+pub(super) use source::run;

@@ -1,0 +1,94 @@
+//! The families whose keys are known, and their names in both worlds.
+
+/// A family of models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Family {
+    /// `general.architecture`.
+    pub(super) gguf: &'static str,
+    /// `model_type` and class, the usual ones.
+    pub(super) model_type: &'static str,
+    pub(super) class: &'static str,
+    /// The activation, and the member that names it.
+    pub(super) activation: (&'static str, &'static str),
+}
+
+const SILU: (&str, &str) = ("hidden_act", "silu");
+const GELU_TANH: (&str, &str) = ("hidden_activation", "gelu_pytorch_tanh");
+
+const fn family(gguf: &'static str, model_type: &'static str, class: &'static str) -> Family {
+    Family { gguf, model_type, class, activation: SILU }
+}
+
+impl Family {
+    const fn activated(mut self, activation: (&'static str, &'static str)) -> Self {
+        self.activation = activation;
+        self
+    }
+
+    /// The family of a file's `general.architecture`, by its model type if several have the same.
+    pub(super) fn of_gguf(name: &str) -> Option<&'static Self> {
+        FAMILIES.iter().find(|family| family.gguf == name)
+    }
+
+    /// The family of a `model_type`.
+    pub(super) fn of_model_type(name: &str) -> Option<&'static Self> {
+        FAMILIES.iter().find(|family| family.model_type == name)
+    }
+
+    /// The family of a class.
+    pub(super) fn of_class(name: &str) -> Option<&'static Self> {
+        FAMILIES.iter().find(|family| family.class == name)
+    }
+}
+
+/// Mixtral, whose files say that they are Llama's.
+pub(super) const MIXTRAL: Family = family("llama", "mixtral", "MixtralForCausalLM");
+/// The third generation of `DeepSeek`, whose files differ from the second's in the router.
+pub(super) const DEEPSEEK_V3: Family = family("deepseek2", "deepseek_v3", "DeepseekV3ForCausalLM");
+
+/// Of families with one architecture in GGUF, the first is the one that a file is taken for.
+pub(super) const FAMILIES: &[Family] = &[
+    family("llama", "llama", "LlamaForCausalLM"),
+    family("llama", "mistral", "MistralForCausalLM"),
+    MIXTRAL,
+    family("mistral3", "ministral3", "Ministral3ForCausalLM"),
+    family("qwen2", "qwen2", "Qwen2ForCausalLM"),
+    family("qwen2moe", "qwen2_moe", "Qwen2MoeForCausalLM"),
+    family("qwen3", "qwen3", "Qwen3ForCausalLM"),
+    family("qwen3moe", "qwen3_moe", "Qwen3MoeForCausalLM"),
+    family("qwen3next", "qwen3_next", "Qwen3NextForCausalLM"),
+    family("gemma", "gemma", "GemmaForCausalLM").activated(GELU_TANH),
+    family("gemma2", "gemma2", "Gemma2ForCausalLM").activated(GELU_TANH),
+    family("gemma3", "gemma3_text", "Gemma3ForCausalLM").activated(GELU_TANH),
+    family("phi3", "phi3", "Phi3ForCausalLM"),
+    family("deepseek2", "deepseek_v2", "DeepseekV2ForCausalLM"),
+    DEEPSEEK_V3,
+    family("gpt-oss", "gpt_oss", "GptOssForCausalLM"),
+    family("granite", "granite", "GraniteForCausalLM"),
+    family("granitemoe", "granitemoe", "GraniteMoeForCausalLM"),
+    family("granitehybrid", "granitemoehybrid", "GraniteMoeHybridForCausalLM"),
+    family("nemotron_h", "nemotron_h", "NemotronHForCausalLM").activated(("mlp_hidden_act", "relu2")),
+    family("nemotron_h_moe", "nemotron_h", "NemotronHForCausalLM").activated(("mlp_hidden_act", "relu2")),
+    family("mamba", "mamba", "MambaForCausalLM"),
+    family("mamba2", "mamba2", "Mamba2ForCausalLM"),
+    family("command-r", "cohere", "CohereForCausalLM"),
+    family("cohere2", "cohere2", "Cohere2ForCausalLM"),
+    family("olmo2", "olmo2", "Olmo2ForCausalLM"),
+    family("smollm3", "smollm3", "SmolLM3ForCausalLM"),
+    family("starcoder2", "starcoder2", "Starcoder2ForCausalLM").activated(("hidden_act", "gelu_pytorch_tanh")),
+    family("bert", "bert", "BertModel").activated(("hidden_act", "gelu")),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_taken_for_the_first_family_of_their_architecture() {
+        assert_eq!(Family::of_gguf("llama").map(|family| family.model_type), Some("llama"));
+        assert_eq!(Family::of_gguf("deepseek2").map(|family| family.model_type), Some("deepseek_v2"));
+        assert_eq!(Family::of_gguf("rwkv7"), None);
+        assert_eq!(Family::of_model_type("mixtral"), Some(&MIXTRAL));
+        assert_eq!(Family::of_class("DeepseekV3ForCausalLM"), Some(&DEEPSEEK_V3));
+    }
+}
