@@ -88,7 +88,7 @@ pub use model::{
 };
 pub use plan::{
     error::PlanError,
-    options::PlanOptions,
+    options::{PlanOptions, TakeOver},
     planned::{Plan, PlannedBlob, PlannedTensor, Unit},
     report::PlanReport,
 };

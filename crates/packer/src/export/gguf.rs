@@ -1,4 +1,8 @@
-//! The GGUF files that a model came from, byte for byte.
+//! The GGUF files that a model came from: byte for byte, or with other types.
+
+mod metadata;
+pub(super) mod tensor;
+mod types;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -7,37 +11,38 @@ use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use longshore_gguf::{Header, Limits, MemberName, SplitSet, TensorInfo};
+use longshore_gguf::{Dims, Header, Layout, Limits, MemberName, Metadata, SplitSet};
 use longshore_manifest::{
     Descriptor, FsError, Progress, RelativePath, Store,
-    document::{Arrangement, BlobEntry, GgmlBlocks, TensorEntry, TensorTable},
+    document::{Arrangement, BlobEntry, Role, TensorEntry, TensorTable},
     store::Model,
 };
+use longshore_quant::ggml::GgmlType;
 
 use super::{
     contents::{Contents, Edit, name_of},
     error::ExportError,
     options::ExportFormat,
-    stored::{Reader, Stored},
+    stored::Reader,
 };
 use crate::{
-    gguf::{headers, types::Array},
+    gguf::headers,
     io::{memory, positioned, threads::share},
     source::companions::MAX_COMPANION_BYTES,
 };
+use tensor::{Buffers, CHUNK, GgufTensor, Types, scale_name};
+pub(super) use types::ENCODED;
 
 /// The beginning of the names of the files.
 const STEM: &str = "model";
-/// Number of bytes of a tensor that are copied at a time.
-const CHUNK: u64 = 1 << 20;
 
 /// A GGUF file to be written.
 pub(super) struct GgufFile<'w> {
     /// Name of the file in the export's directory.
     pub(super) name: String,
     header: Header,
-    /// The stored tensors, in the order of the header.
-    tensors: Vec<Stored<'w>>,
+    /// The tensors, in the order of the header.
+    tensors: Vec<GgufTensor<'w>>,
 }
 
 /// Refuses a model that came from GGUF files: its names are ggml's, which no other format has.
@@ -54,41 +59,80 @@ pub(super) fn contents<'w>(model: &Model) -> Contents<'w> {
     Contents { directories: BTreeMap::new(), edits, left_out: 0 }
 }
 
-/// The files that the model came from.
+/// The files that the model came from. With a type that is `asked` for, its matrices are encoded as that type; else every
+/// tensor has the type of its file. Adds `notes` about tensors that get another type.
 pub(super) fn files<'w>(
     store: &Store,
     model: &Model,
     table: &'w TensorTable,
+    asked: Option<GgmlType>,
+    notes: &mut Vec<String>,
 ) -> Result<Vec<GgufFile<'w>>, ExportError> {
     let set = read_headers(store, model)?;
-    let mut stored: HashMap<&str, (&BlobEntry, &TensorEntry)> = HashMap::new();
+    let mut stored: HashMap<&str, (&BlobEntry, &'w TensorEntry)> = HashMap::new();
     for (blob, entry) in table.tensors() {
         for name in entry.source_names() {
             stored.insert(name, (blob, entry));
         }
     }
+    let types = Types { asked, is_from_gguf: true };
+    let (mut reader, mut refused) = (Reader::new(store), Vec::new());
+    let (mut chosen, mut scales) = (HashMap::new(), HashMap::new());
+    for (_, info) in set.iter() {
+        let Some((blob, entry)) = stored.remove(info.name()) else { continue };
+        if entry.arrangement != Arrangement::None || !entry.shape.dims().iter().copied().eq(info.dims().shape()) {
+            return Err(ExportError::Restore { tensor: info.name().to_owned(), problem: DIFFERS.to_owned() });
+        }
+        let own = info.ggml_type().name().parse().expect("both crates name ggml's types alike");
+        match types.choose(&mut reader, info.name(), blob, entry, Some(own))? {
+            Ok(tensor) => {
+                scales.extend(tensor::scale_of(&tensor, blob, entry).map(|scale| (scale.name.clone(), scale)));
+                chosen.insert(info.name().to_owned(), tensor);
+            }
+            Err(reason) => refused.push((info.name().to_owned(), reason)),
+        }
+    }
+    if !refused.is_empty() {
+        return Err(ExportError::GgufTensors { tensors: refused });
+    }
+    // A scale that was multiplied with the values it belongs to is no tensor of its own any more.
+    let is_merged = |name: &str| {
+        let owners = table.tensors().filter(|(_, entry)| entry.part(Role::GlobalScale).is_some());
+        owners.flat_map(|(_, entry)| entry.source_names()).any(|owner| scale_name(owner).as_deref() == Some(name))
+    };
     let mut files = Vec::with_capacity(set.members().len());
     for member in set.members() {
         let mut tensors = Vec::with_capacity(member.header.len());
         for info in member.header.iter() {
-            let fail = |problem: &str| ExportError::Restore { tensor: info.name().to_owned(), problem: problem.into() };
-            let (blob, entry) = stored.remove(info.name()).ok_or_else(|| fail("the model does not have it"))?;
-            if !is_as_in(info, entry) {
-                return Err(fail("it is stored with another type or shape than the header of its file says"));
+            match chosen.remove(info.name()).or_else(|| scales.remove(info.name())) {
+                Some(tensor) => tensors.push(tensor),
+                None if asked.is_some() && is_merged(info.name()) => {}
+                None => {
+                    let (tensor, problem) = (info.name().to_owned(), "the model does not have it".to_owned());
+                    return Err(ExportError::Restore { tensor, problem });
+                }
             }
-            tensors.push(Stored::new(blob, entry, entry.weight()));
         }
         let name = member.path.to_string_lossy().into_owned();
         files.push(GgufFile { name, header: member.header.clone(), tensors });
     }
-    match stored.into_keys().min() {
-        None => Ok(files),
-        Some(more) => Err(ExportError::Restore {
-            tensor: more.to_owned(),
-            problem: "no header of the model's files lists it".to_owned(),
-        }),
+    if let Some(more) = stored.into_keys().min() {
+        let problem = "no header of the model's files lists it".to_owned();
+        return Err(ExportError::Restore { tensor: more.to_owned(), problem });
     }
+    if let Some(asked) = asked {
+        notes.extend(metadata::fallback(asked, files.iter().flat_map(|file| &file.tensors)));
+        let count = files.iter().map(GgufFile::len).sum();
+        for file in &mut files {
+            let metadata = metadata::of_type(file.header.metadata(), asked, count);
+            *file = GgufFile::new(std::mem::take(&mut file.name), metadata, std::mem::take(&mut file.tensors))?;
+        }
+    }
+    Ok(files)
 }
+
+/// A tensor that does not fit its header.
+const DIFFERS: &str = "it is stored with another type or shape than the header of its file says";
 
 /// The companions that hold headers of GGUF files.
 fn headers_of(model: &Model) -> impl Iterator<Item = (RelativePath, &Descriptor)> {
@@ -131,14 +175,21 @@ fn read(store: &Store, layer: &Descriptor) -> Result<Vec<u8>, ExportError> {
     Ok(bytes)
 }
 
-/// Whether a tensor is stored with the bytes that the header of its file describes.
-fn is_as_in(info: &TensorInfo, entry: &TensorEntry) -> bool {
-    let Some(Array { dtype, extents, shape, blocks }) = Array::of(info) else { return false };
-    let weight = entry.weight();
-    entry.arrangement == Arrangement::None
-        && entry.shape == shape
-        && entry.quantization == blocks.map(GgmlBlocks::quantization)
-        && (weight.dtype, &weight.shape, weight.length) == (dtype, &extents, info.byte_len())
+impl<'w> GgufFile<'w> {
+    /// The file `name` with these pairs and tensors.
+    pub(super) fn new(name: String, metadata: Metadata, tensors: Vec<GgufTensor<'w>>) -> Result<Self, ExportError> {
+        let mut infos = Vec::with_capacity(tensors.len());
+        for tensor in &tensors {
+            let fail = |problem: String| ExportError::GgufValues { tensor: tensor.name.clone(), problem };
+            let dims = Dims::from_shape(tensor.shape.dims()).map_err(|error| fail(error.to_string()))?;
+            let known = tensor.ggml_type.name().parse().expect("both crates name ggml's types alike");
+            infos.push((tensor.name.as_str(), known, dims));
+        }
+        match Layout::new(metadata, infos) {
+            Ok(layout) => Ok(Self { name, header: layout.parsed().clone(), tensors }),
+            Err(source) => Err(ExportError::GgufLayout { file: name, source }),
+        }
+    }
 }
 
 impl GgufFile<'_> {
@@ -152,7 +203,7 @@ impl GgufFile<'_> {
         self.header.file_len()
     }
 
-    /// Writes the file. Each thread takes one tensor at a time and writes it in its place. Returns `Ok(false)` if
+    /// Writes the file. Each thread takes one piece of a tensor at a time and writes it in its place. Returns `Ok(false)` if
     /// `progress` asked to stop; the file is then incomplete.
     pub(super) fn write(
         &self,
@@ -168,36 +219,43 @@ impl GgufFile<'_> {
         file.set_len(self.header.file_len()).map_err(fail)?;
         positioned::write_all_at(&file, &self.header.to_bytes(), 0).map_err(fail)?;
         progress.advance(self.header.data_start());
-        let places: Vec<_> = self.header.iter().map(TensorInfo::file_range).zip(&self.tensors).collect();
+        let starts = self.header.iter().map(|info| info.file_range().start);
+        let pieces: Vec<_> = starts.zip(&self.tensors).flat_map(|(start, tensor)| pieces(start, tensor)).collect();
         let next = AtomicUsize::new(0);
         let (failed, cancelled) = (AtomicBool::new(false), AtomicBool::new(false));
         let work = || -> Result<(), ExportError> {
             let mut reader = Reader::new(store);
-            let mut buffer = Vec::new();
-            while let Some((range, stored)) = places.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let mut at = range.start;
-                while at < range.end {
-                    if progress.cancelled() {
-                        cancelled.store(true, Ordering::Relaxed);
-                    }
-                    if failed.load(Ordering::Relaxed) || cancelled.load(Ordering::Relaxed) {
-                        return Ok(());
-                    }
-                    let len = CHUNK.min(range.end - at);
-                    let copied = reader
-                        .read_to(stored, at - range.start, len, &mut buffer)
-                        .and_then(|()| positioned::write_all_at(&file, &buffer, at).map_err(fail));
-                    if copied.is_err() {
-                        failed.store(true, Ordering::Relaxed);
-                        return copied;
-                    }
-                    progress.advance(len);
-                    at += len;
+            let (mut buffers, mut bytes) = (Buffers::default(), Vec::new());
+            while let Some(&(start, tensor, from, to)) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if progress.cancelled() {
+                    cancelled.store(true, Ordering::Relaxed);
                 }
+                if failed.load(Ordering::Relaxed) || cancelled.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+                let at = start + tensor.bytes_of(from);
+                let made = tensor
+                    .make((from, to), &mut reader, &mut buffers, &mut bytes)
+                    .and_then(|()| positioned::write_all_at(&file, &bytes, at).map_err(fail));
+                if made.is_err() {
+                    failed.store(true, Ordering::Relaxed);
+                    return made;
+                }
+                progress.advance(bytes.len() as u64);
             }
             Ok(())
         };
-        share(threads.min(places.len()).max(1), &work).into_iter().collect::<Result<(), _>>()?;
+        share(threads.min(pieces.len()).max(1), &work).into_iter().collect::<Result<(), _>>()?;
         Ok(!cancelled.into_inner())
     }
+}
+
+/// The pieces of a tensor, whose bytes begin at `start`: each with its first element and the one after its last.
+fn pieces<'f, 'w>(
+    start: u64,
+    tensor: &'f GgufTensor<'w>,
+) -> impl Iterator<Item = (u64, &'f GgufTensor<'w>, u64, u64)> + use<'f, 'w> {
+    let elements = tensor.elements();
+    let count = elements.div_ceil(CHUNK);
+    (0..count).map(move |piece| (start, tensor, piece * CHUNK, elements.min((piece + 1) * CHUNK)))
 }
