@@ -13,7 +13,8 @@ use clap::{
     builder::{OsStringValueParser, TypedValueParser as _},
 };
 use longshore_manifest::{ModelName, NameError, weights::plan::TensorParallel};
-use longshore_quant::{FloatType, Profile, Scheme, policy::Policy};
+use longshore_packer::{ExportOptions, TakeOver};
+use longshore_quant::{FloatType, Profile, Scheme, ggml::GgmlType, policy::Policy};
 
 use crate::candidates::{self, offers};
 
@@ -115,7 +116,8 @@ pub(crate) enum Command {
 Examples:
   longshore import ./Qwen3-4B qwen3:4b                               as it is
   longshore import ./Qwen3-4B qwen3:int4 --quantize int4             4 bits
-  longshore import ./Qwen3-4B qwen3:int4 --quantize int4 --dry-run   only a plan")]
+  longshore import ./Qwen3-4B qwen3:int4 --quantize int4 --dry-run   only a plan
+  longshore import ./qwen3-q4_0.gguf qwen3:mlx --quantize mlx        for MLX, without loss")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Import {
     /// A checkpoint directory, one .safetensors or .gguf file, or a stored model's manifest
@@ -123,7 +125,7 @@ pub(crate) struct Import {
     /// The name to give it: `model`, `model:tag` or `host/namespace/model:tag`
     pub(crate) name: ModelName,
     /// int2, int3, int4, int5, int6 or int8, each with an optional group size (int4-g32; 64 if not given), nvfp4, mxfp4,
-    /// mxfp8, or none
+    /// mxfp8, or none; of a GGUF file also mlx: each tensor in the type that holds its blocks' values, and the rest as it is
     #[arg(long, value_name = "TYPE", value_parser = offers(candidates::TYPES, parse_quantize))]
     #[arg(hide_possible_values = true)]
     pub(crate) quantize: Option<Quantize>,
@@ -137,7 +139,7 @@ pub(crate) struct Import {
     #[arg(long, value_name = "F", default_value = "plus", value_parser = offers(candidates::PROFILES, parse_profile))]
     #[arg(hide_possible_values = true)]
     pub(crate) profile: Profile,
-    /// Quantize what is quantized already, once more: it loses twice
+    /// Decode what is quantized already, and quantize it once more: it loses twice
     #[arg(long)]
     pub(crate) requantize: bool,
     /// Give nvfp4 tensors a global scale each: lower error, but not every runtime has a slot for it
@@ -279,13 +281,18 @@ pub(crate) struct Diff {
 /// quantized. This is known for these model types: `llama`, `mistral`, `qwen2`, `qwen3`, `qwen3_moe`, `mixtral`, `gemma3_text`,
 /// `gpt_oss`, `deepseek_v3`, `nemotron_h`. Tensors that mlx-lm does without, such as layers that predict further tokens, are left out.
 ///
+/// As gguf, a model that came from GGUF files comes back as they were, byte for byte; with --type its matrices are decoded and encoded
+/// as that type, and vectors, norms and routers are F32. A tensor that was taken over into another type, and from which no way leads
+/// back, needs --type.
+///
 /// Blobs are not hashed again: `longshore verify NAME` does that.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   longshore export qwen3:4b ./out                       the checkpoint as it was
   longshore export qwen3:int4 ./out --dequantize bf16   for transformers
-  longshore export qwen3:int4 ./out --format mlx        for mlx-lm")]
+  longshore export qwen3:int4 ./out --format mlx        for mlx-lm
+  longshore export phi:gguf ./out --format gguf --type q8_0   for llama.cpp")]
 pub(crate) struct Export {
     /// The model
     pub(crate) name: ModelName,
@@ -298,6 +305,11 @@ pub(crate) struct Export {
     #[arg(long, value_name = "D", value_parser = offers(candidates::FLOATS, parse_float))]
     #[arg(hide_possible_values = true)]
     pub(crate) dequantize: Option<FloatType>,
+    /// Encode every matrix as q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q6_k, f16, bf16 or f32; of gguf only. Without it, what no type of
+    /// ggml holds without loss is refused
+    #[arg(long = "type", value_name = "T", value_parser = offers(candidates::GGML_TYPES, parse_ggml_type))]
+    #[arg(hide_possible_values = true)]
+    pub(crate) ggml_type: Option<GgmlType>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -306,7 +318,7 @@ pub(crate) enum ExportFormat {
     Hf,
     /// mlx-lm: the same with codes, scales and biases
     Mlx,
-    /// llama.cpp: the GGUF files that it came from
+    /// llama.cpp: the GGUF files that it came from, or the same with other types
     Gguf,
 }
 
@@ -408,14 +420,27 @@ pub(crate) enum PolicySource {
 pub(crate) enum Quantize {
     /// Floats as they are.
     None,
+    /// Blocks of GGUF files in the schemes that hold their values.
+    Mlx,
     Scheme(Scheme),
+    /// A scheme whose group is named.
+    Group(Scheme),
 }
 
 impl Quantize {
     pub(crate) fn scheme(self) -> Option<Scheme> {
         match self {
-            Self::None => None,
-            Self::Scheme(scheme) => Some(scheme),
+            Self::None | Self::Mlx => None,
+            Self::Scheme(scheme) | Self::Group(scheme) => Some(scheme),
+        }
+    }
+
+    /// The blocks of GGUF files that are taken over.
+    pub(crate) fn take_over(self) -> TakeOver {
+        match self {
+            Self::None | Self::Scheme(_) => TakeOver::Format,
+            Self::Group(_) => TakeOver::Scheme,
+            Self::Mlx => TakeOver::Every,
         }
     }
 }
@@ -428,7 +453,18 @@ pub(crate) enum Device {
 }
 
 fn parse_quantize(text: &str) -> Result<Quantize, longshore_quant::SchemeError> {
-    if text.trim().eq_ignore_ascii_case("none") { Ok(Quantize::None) } else { text.parse().map(Quantize::Scheme) }
+    match text.trim().to_ascii_lowercase().as_str() {
+        "none" => Ok(Quantize::None),
+        "mlx" => Ok(Quantize::Mlx),
+        _ if text.contains('-') => text.parse().map(Quantize::Group),
+        _ => text.parse().map(Quantize::Scheme),
+    }
+}
+
+fn parse_ggml_type(text: &str) -> Result<GgmlType, String> {
+    let known = ExportOptions::ENCODED_TYPES.into_iter().find(|known| known.name().eq_ignore_ascii_case(text));
+    let names = || ExportOptions::ENCODED_TYPES.map(|known| known.name().to_lowercase()).join(", ");
+    known.ok_or_else(|| format!("expected one of {}", names()))
 }
 
 /// A built-in policy goes before a file of its name; `./default` is the file.

@@ -8,7 +8,9 @@ use clap::{
 };
 
 /// Usual values of `--quantize`; a group may follow.
-pub(crate) const TYPES: &[&str] = &["int4", "int8", "nvfp4", "mxfp4", "mxfp8", "int2", "int3", "int5", "int6", "none"];
+pub(crate) const TYPES: &[&str] =
+    &["int4", "int8", "nvfp4", "mxfp4", "mxfp8", "int2", "int3", "int5", "int6", "mlx", "none"];
+pub(crate) const GGML_TYPES: &[&str] = &["q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q6_k", "f16", "bf16", "f32"];
 pub(crate) const POLICIES: &[&str] = &["default", "uniform", "v0.16", "v0.32"];
 pub(crate) const PROFILES: &[&str] = &["plus", "best", "mlx", "mlx-metal"];
 pub(crate) const DEVICES: &[&str] = &["host", "mlx", "cuda"];

@@ -94,7 +94,7 @@ pub use open::{
 };
 pub use plan::{
     error::PlanError,
-    options::PlanOptions,
+    options::{PlanOptions, TakeOver},
     planned::{Plan, PlannedBlob, PlannedTensor, Unit},
     report::PlanReport,
 };

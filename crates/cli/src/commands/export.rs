@@ -37,6 +37,11 @@ pub(super) fn run(args: &Export, store: &Store, printer: &Printer) -> anyhow::Re
     if let (Some(keeps), Some(_)) = (keeps, args.dequantize) {
         return Err(Advice::failure(keeps).hint("leave out one of the two").into());
     }
+    if args.ggml_type.is_some() && args.format != ExportFormat::Gguf {
+        return Err(Advice::failure("--type encodes for GGUF, and the format is another")
+            .hint("--format gguf, or --dequantize bf16 (or f16, f32) with --format hf")
+            .into());
+    }
     let options = ExportOptions {
         format: match args.format {
             ExportFormat::Hf => longshore_packer::ExportFormat::Hf,
@@ -44,6 +49,7 @@ pub(super) fn run(args: &Export, store: &Store, printer: &Printer) -> anyhow::Re
             ExportFormat::Gguf => longshore_packer::ExportFormat::Gguf,
         },
         dequantize: args.dequantize,
+        gguf_type: args.ggml_type,
         ..ExportOptions::default()
     };
     let outcome = {
@@ -51,6 +57,9 @@ pub(super) fn run(args: &Export, store: &Store, printer: &Printer) -> anyhow::Re
         let export = |model| longshore_packer::export(store, &model, &args.dir, &options, &bar);
         store.with_model(&args.name, |model| Ok::<_, anyhow::Error>(export(model)?))?
     };
+    for note in &outcome.notes {
+        printer.note(&format!("note: {note}"));
+    }
     let report = Report {
         version: VERSION,
         name: &args.name,

@@ -137,6 +137,7 @@ fn import(
         policy: policy.clone(),
         floats: matches!(args.quantize, Some(Quantize::None)),
         requantize: args.requantize,
+        take_over: args.quantize.map(Quantize::take_over).unwrap_or_default(),
         global_scale: args.global_scale,
     };
     let plan = Plan::new(source, &options).with_context(|| format!("cannot import {}", door::path(&args.source)))?;

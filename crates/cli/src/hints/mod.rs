@@ -84,6 +84,7 @@ fn of_import(error: &ImportError) -> Option<String> {
         ImportError::Read(error) => error.hint(),
         ImportError::Companion { .. } => "import it again once nothing changes the source's files",
         ImportError::NonFinite { .. } => "--allow-nonfinite quantizes it all the same",
+        ImportError::TakeOver { .. } => "without --quantize its blocks are kept",
         ImportError::Space { .. } => "longshore gc frees what no model needs; --store DIR chooses another disk",
         _ => return None,
     };
@@ -103,6 +104,8 @@ fn of_export(error: &ExportError) -> Option<String> {
         ExportError::NotFromGguf { .. } => {
             "--format hf, with --dequantize bf16 where it is quantized, writes what llama.cpp's converter reads"
         }
+        ExportError::GgufTensors { .. } => "--type q8_0 (or another) decodes what does not fit and encodes it",
+        ExportError::GgufValues { .. } => "--type bf16 (or f32) has their range",
         ExportError::NotForMlx { .. } => {
             "--format hf, with --dequantize bf16 where it is quantized, writes what was imported"
         }

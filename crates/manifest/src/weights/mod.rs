@@ -89,13 +89,27 @@ pub struct OpenOptions<'p> {
     pub dtype: Option<Dtype>,
     /// Whether quantized tensors are decoded, to `dtype` or to the float type from which they were quantized.
     pub decode: bool,
+    /// Form of tensors of ggml's blocks that are not decoded.
+    pub blocks: BlockForm,
     /// Receiver of the progress of copies and conversions. [`Progress::begin`] tells their bytes before any is made.
     pub progress: &'p dyn Progress,
 }
 
+/// Form in which tensors of ggml's blocks are opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BlockForm {
+    /// The blocks of the file, as one array of bytes.
+    #[default]
+    Kept,
+    /// Codes, scales and biases of the scheme of MLX that holds the values, made in memory. Types that no scheme holds are
+    /// decoded to [`OpenOptions::dtype`], or to BF16, and are plain tensors then.
+    Mlx,
+}
+
 impl Default for OpenOptions<'_> {
     fn default() -> Self {
-        Self { selection: Selection::default(), dtype: None, decode: false, progress: &Silent }
+        Self { selection: Selection::default(), dtype: None, decode: false, blocks: BlockForm::Kept, progress: &Silent }
     }
 }
 
@@ -105,6 +119,7 @@ impl fmt::Debug for OpenOptions<'_> {
             .field("selection", &self.selection)
             .field("dtype", &self.dtype)
             .field("decode", &self.decode)
+            .field("blocks", &self.blocks)
             .finish_non_exhaustive()
     }
 }

@@ -315,7 +315,11 @@ impl<'k> Reading<'k> {
             }
             "qwen2_moe" => {
                 self.default("decoder_sparse_step", 1);
-                self.open("norm_topk_prob", false, "llama.cpp does not divide the scores of the chosen experts by their sum");
+                self.open(
+                    "norm_topk_prob",
+                    false,
+                    "llama.cpp does not divide the scores of the chosen experts by their sum",
+                );
             }
             "gemma2" | "gemma3_text" => self.gemma(family.model_type == "gemma2"),
             "deepseek_v2" => {
@@ -357,7 +361,11 @@ impl<'k> Reading<'k> {
         let per_head = hidden.zip(heads.filter(|heads| *heads > 0)).map(|(hidden, heads)| hidden / heads);
         let scalar = if is_large { per_head } else { number(self, "head_dim").or(per_head) };
         if let Some(scalar) = scalar {
-            self.open("query_pre_attn_scalar", scalar, "llama.cpp takes the size of a head, or the hidden size over the heads for 27B");
+            self.open(
+                "query_pre_attn_scalar",
+                scalar,
+                "llama.cpp takes the size of a head, or the hidden size over the heads for 27B",
+            );
         }
         if is_second {
             self.default("attn_logit_softcapping", 50);
@@ -460,7 +468,8 @@ impl<'k> Reading<'k> {
         model.rename_sources(&self.origins);
         model.of_gguf(&self.architecture);
         let Facts { rope, .. } = &mut model.facts;
-        if let (Some(rope), Some(dims)) = (rope.as_mut(), (self.key)(&format!("{}.rope.dimension_count", self.architecture)))
+        if let (Some(rope), Some(dims)) =
+            (rope.as_mut(), (self.key)(&format!("{}.rope.dimension_count", self.architecture)))
             && self.config.get("kv_lora_rank").is_none()
         {
             rope.dims = dims.as_u64();

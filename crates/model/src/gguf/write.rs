@@ -145,7 +145,8 @@ impl Keys<'_> {
         self.number("attention.key_length", facts.head_dim);
         self.number("attention.value_length", facts.head_dim);
         // llama.cpp has no local attention in the families that are left out.
-        if !matches!(self.prefix, "llama" | "qwen2" | "qwen2moe" | "qwen3" | "qwen3moe") && self.prefix != "starcoder2" {
+        if !matches!(self.prefix, "llama" | "qwen2" | "qwen2moe" | "qwen3" | "qwen3moe") && self.prefix != "starcoder2"
+        {
             self.number("attention.sliding_window", facts.attention.window);
         } else {
             let all_slide = facts.layer_types.iter().all(|kind| kind == "sliding_attention");
@@ -175,12 +176,19 @@ impl Keys<'_> {
         self.float("rope.freq_base_swa", rope.local_theta.as_ref());
         let part = rope.partial.as_ref().and_then(Number::as_f64);
         let rotated = facts.head_dim.or_else(|| facts.hidden_size?.checked_div(facts.heads?));
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a part of a small number")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a part of a small number"
+        )]
         let rotated = rotated.map(|size| part.map_or(size, |part| (size as f64 * part) as u64));
         if let Some(latent) = &facts.attention.latent {
             self.needed("rope.dimension_count", latent.rope_head_dim);
-        } else if matches!(self.prefix, "llama" | "mistral3" | "phi3" | "granite" | "granitemoe" | "starcoder2" | "command-r" | "cohere2")
-            || part.is_some()
+        } else if matches!(
+            self.prefix,
+            "llama" | "mistral3" | "phi3" | "granite" | "granitemoe" | "starcoder2" | "command-r" | "cohere2"
+        ) || part.is_some()
         {
             self.number("rope.dimension_count", rope.dims.or(rotated));
         }

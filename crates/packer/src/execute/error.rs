@@ -37,6 +37,14 @@ pub enum ImportError {
         /// The error in the codes, scales or zeros.
         source: LayoutError,
     },
+    /// Blocks of a GGUF file have scales that the scheme of their type does not hold.
+    #[error("cannot take over tensor {tensor:?} into a scheme of MLX")]
+    TakeOver {
+        /// The tensor.
+        tensor: String,
+        /// The error in the scales.
+        source: LayoutError,
+    },
     /// A tensor that is to be quantized holds infinities or NaNs.
     #[error(
         "tensor {tensor:?} holds infinities or NaNs ({count} so far), which quantization would spread over their groups"

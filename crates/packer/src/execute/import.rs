@@ -31,8 +31,8 @@ impl Plan {
     ///
     /// - [`ImportError::Read`], [`ImportError::Companion`]: the source has changed since it was opened, or a file of it
     ///   is not the one whose digest the source promises;
-    /// - [`ImportError::Encode`], [`ImportError::Repack`], [`ImportError::NonFinite`]: a tensor cannot be stored as
-    ///   planned;
+    /// - [`ImportError::Encode`], [`ImportError::Repack`], [`ImportError::TakeOver`], [`ImportError::NonFinite`]: a tensor
+    ///   cannot be stored as planned;
     /// - [`ImportError::Importance`]: the importance file does not fit the weights;
     /// - [`ImportError::Space`], [`ImportError::Ingest`], [`ImportError::Fs`]: the store cannot take the model;
     /// - [`ImportError::Cancelled`]: `progress` asked to stop.

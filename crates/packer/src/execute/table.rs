@@ -25,7 +25,7 @@ pub(super) fn table(plan: &Plan, done: &[Done], options: &ImportOptions) -> Tens
     let is_encoded = planned.any(|tensor| tensor.scheme.is_some() && !tensor.is_repacked());
     let import = Import {
         kind: source.kind.to_string(),
-        quantize: plan.scheme.map(|scheme| scheme.to_string()),
+        quantize: plan.request(),
         policy: is_encoded.then(|| plan.policy.clone()),
         profile: is_encoded.then(|| options.profile.to_string()),
         importance: options.importance.as_ref().filter(|_| is_encoded).map(|file| file.digest()),

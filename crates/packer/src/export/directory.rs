@@ -53,8 +53,11 @@ const COPY: usize = 64 << 10;
 /// mlx-lm's class does not use, such as layers that predict further tokens, are left out and counted. A tensor that is
 /// unknown to the class is an error.
 ///
-/// In [`ExportFormat::Gguf`], the directory holds the GGUF files that the model came from, byte for byte, and the
-/// companion files beside them. A model that came from no GGUF file is an error, and so is one that did in another format.
+/// In [`ExportFormat::Gguf`], the directory holds the GGUF files that the model came from and the companion files beside
+/// them. Blocks come back byte for byte, also those that were taken over into schemes of MLX from which a way leads back;
+/// other tensors are an error without [`ExportOptions::gguf_type`]. With it, every matrix is encoded as that type, where
+/// blocks fill its rows, and what llama.cpp reads as F32 alone is F32. A model that came from no GGUF file is an error, and
+/// so is one that did in another format.
 ///
 /// The lengths of all blobs are checked against the manifest. Their bytes are not hashed; [`Store::verify`] does that.
 ///
@@ -68,7 +71,10 @@ const COPY: usize = 64 << 10;
 /// - [`ExportError::NotForMlx`], [`ExportError::MlxArchitecture`], [`ExportError::MlxTensor`],
 ///   [`ExportError::MlxQuantized`], [`ExportError::MlxGlobalScale`]: mlx-lm cannot load the model;
 /// - [`ExportError::FromGguf`], [`ExportError::NotFromGguf`]: the format is not the one that the model came in;
-/// - [`ExportError::GgufHeader`], [`ExportError::GgufSet`]: the stored headers of GGUF files are damaged;
+/// - [`ExportError::GgufTensors`]: tensors need a type to be encoded as;
+/// - [`ExportError::GgufValues`]: values cannot be encoded as the type that was asked for;
+/// - [`ExportError::GgufHeader`], [`ExportError::GgufSet`], [`ExportError::GgufLayout`]: the stored headers of GGUF files
+///   are damaged, or do not fit the new types;
 /// - [`ExportError::Weights`], [`ExportError::Size`], [`ExportError::Read`]: blobs are missing, cut off, or not written
 ///   by this program;
 /// - [`ExportError::Restore`], [`ExportError::Layout`]: the tensor table holds arrangements that no import makes;
@@ -89,8 +95,9 @@ pub fn export(
         gguf::refuse(model, options.format)?;
     }
     let Contents { directories: outputs, edits, left_out } = contents(store, model, &table, options)?;
+    let mut notes = Vec::new();
     let gguf = match options.format {
-        ExportFormat::Gguf => gguf::files(store, model, &table)?,
+        ExportFormat::Gguf => gguf::files(store, model, &table, options, &mut notes)?,
         ExportFormat::Hf | ExportFormat::Mlx => Vec::new(),
     };
     let metadata = metadata(model, options.format);
@@ -109,7 +116,8 @@ pub fn export(
 
     let partial = Partial::create(dir)?;
     let check = |goes_on: bool| if goes_on { Ok(()) } else { Err(ExportError::Cancelled { dir: dir.to_path_buf() }) };
-    let mut outcome = ExportOutcome { tensors: 0, shards: shards().count() + gguf.len(), files: 0, bytes: 0, left_out };
+    let shard_count = shards().count() + gguf.len();
+    let mut outcome = ExportOutcome { tensors: 0, shards: shard_count, files: 0, bytes: 0, left_out, notes };
     let weights = shards().map(Shard::data_len).chain(gguf.iter().map(GgufFile::file_len));
     let sizes = weights.chain(files.iter().map(|(_, layer)| layer.size));
     progress.begin("exporting", sizes.fold(0, u64::saturating_add));

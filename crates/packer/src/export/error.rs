@@ -4,6 +4,7 @@ use longshore_manifest::weights::WeightsError;
 use longshore_st_format::LayoutError;
 
 use super::{mlx::architecture::mlx_architectures, options::ExportFormat};
+use crate::gguf::metadata::GgufMetadataError;
 
 /// Reason why an export failed. The directory is as it was before.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +104,34 @@ pub enum ExportError {
         /// The error, which names a file of the export.
         source: longshore_gguf::SplitError,
     },
+    /// Tensors cannot be written as GGUF without loss.
+    #[error("{} of the model's tensors cannot be written as GGUF without loss: {}", tensors.len(), in_words(tensors))]
+    GgufTensors {
+        /// The names of the tensors in the file, each with the reason.
+        tensors: Vec<(String, String)>,
+    },
+    /// The values of a tensor cannot be written as GGUF in the type that was asked for.
+    #[error("tensor {tensor:?} cannot be written as GGUF: {problem}")]
+    GgufValues {
+        /// The tensor's name in the file.
+        tensor: String,
+        /// The reason.
+        problem: String,
+    },
+    /// The facts or the tokenizer of the model have no form in GGUF.
+    #[error("the model cannot be exported as GGUF")]
+    GgufMetadata {
+        /// The reason.
+        source: GgufMetadataError,
+    },
+    /// The tensors cannot be laid out as a GGUF file.
+    #[error("cannot lay out {file}")]
+    GgufLayout {
+        /// Name of the file.
+        file: String,
+        /// The error in the layout.
+        source: longshore_gguf::LayoutError,
+    },
     /// The source tensors of a stored tensor cannot be restored.
     #[error("cannot restore tensor {tensor:?}: {problem}")]
     Restore {
@@ -158,4 +187,12 @@ pub enum ExportError {
         /// The directory.
         dir: PathBuf,
     },
+}
+
+/// The first few tensors, each with its reason.
+fn in_words(tensors: &[(String, String)]) -> String {
+    const SHOWN: usize = 4;
+    let shown = tensors.iter().take(SHOWN).map(|(name, reason)| format!("{name} ({reason})"));
+    let shown = shown.collect::<Vec<_>>().join("; ");
+    if tensors.len() > SHOWN { format!("{shown}; and {} more", tensors.len() - SHOWN) } else { shown }
 }

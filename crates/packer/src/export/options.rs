@@ -2,7 +2,9 @@
 
 use std::{fmt, num::NonZero};
 
-use longshore_quant::FloatType;
+use longshore_quant::{FloatType, ggml::GgmlType};
+
+use super::gguf::ENCODED;
 
 /// The program that an export is written for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -13,8 +15,8 @@ pub enum ExportFormat {
     Hf,
     /// mlx-lm: quantized modules with their codes unchanged, under mlx-lm's names.
     Mlx,
-    /// llama.cpp and its like: the GGUF files that the model came from, byte for byte. They are called `model.gguf`, or
-    /// `model-00001-of-00003.gguf` and so on.
+    /// llama.cpp and its like: the GGUF files that the model came from, byte for byte or with other types. They are
+    /// called `model.gguf`, or `model-00001-of-00003.gguf` and so on.
     Gguf,
 }
 
@@ -36,6 +38,11 @@ pub struct ExportOptions {
     /// Decodes quantized tensors to this type, in [`ExportFormat::Hf`]. With `None`, a model that has quantized tensors
     /// is refused.
     pub dequantize: Option<FloatType>,
+    /// Encodes matrices as this type, in [`ExportFormat::Gguf`]: one of [`ENCODED_TYPES`](Self::ENCODED_TYPES). With
+    /// `None`, a tensor that no type of ggml holds without loss is refused.
+    pub gguf_type: Option<GgmlType>,
+    /// Leaves the tokenizer out of a new GGUF file.
+    pub no_tokenizer: bool,
     /// The largest number of bytes of tensors in a file. A larger tensor gets its own file.
     pub shard_bytes: u64,
     /// The number of threads. `None` stands for all that the machine offers.
@@ -45,12 +52,17 @@ pub struct ExportOptions {
 impl Default for ExportOptions {
     /// Decodes nothing, and writes files of at most 5 GB, as the tools of the hub do.
     fn default() -> Self {
-        Self { format: ExportFormat::Hf, dequantize: None, shard_bytes: 5_000_000_000, threads: None }
+        Self { format: ExportFormat::Hf, dequantize: None, gguf_type: None, no_tokenizer: false, shard_bytes: 5_000_000_000, threads: None }
     }
 }
 
+impl ExportOptions {
+    /// The types that matrices of a GGUF file can be encoded as.
+    pub const ENCODED_TYPES: [GgmlType; 10] = ENCODED;
+}
+
 /// The outcome of an export.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExportOutcome {
     /// Number of exported tensors.
@@ -63,4 +75,6 @@ pub struct ExportOutcome {
     pub bytes: u64,
     /// Number of stored tensors that were left out because the format has no place for them.
     pub left_out: usize,
+    /// Remarks for the user about tensors that are not written as asked for.
+    pub notes: Vec<String>,
 }

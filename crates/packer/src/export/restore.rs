@@ -64,6 +64,8 @@ pub(super) enum Values<'w> {
 #[derive(Clone)]
 pub(super) struct Coded<'w> {
     pub(super) decoder: Decoder,
+    /// Type of the scales and biases of an affine scheme.
+    pub(super) stored: FloatType,
     /// Global scales as F32, one for each matrix of a stack. Empty if there is at most one for the whole tensor.
     global_scales: Arc<[u8]>,
     /// Number of elements that share one global scale.
@@ -84,20 +86,31 @@ impl Coded<'_> {
         out: &mut [u8],
     ) -> Result<(), ExportError> {
         let index = |count: u64| usize::try_from(count).expect("codes of a chunk fit in memory");
-        let group = u64::from(self.decoder.scheme().group_size());
-        let (first, count) = (from / group, index((to - from) / group));
         let mut decoder = self.decoder;
         if let Some(bytes) = self.global_scales.chunks_exact(4).nth(index(from / self.matrix)) {
             decoder = decoder.with_global_scale(f32::from_le_bytes(bytes.try_into().expect("chunks of four bytes")));
         }
-        for ((part, len), codes) in self.parts.iter().zip(self.group).zip(&mut *codes) {
-            codes.clear();
-            let Some(part) = part else { continue };
-            reader.read_to(part, first * len as u64, (count * len) as u64, codes)?;
+        for (part, codes) in codes.iter_mut().enumerate() {
+            self.read_part(part, (from, to), reader, codes)?;
         }
         let [weight, scale, bias] = codes;
         decoder.decode(weight, scale, bias, out).expect("BUG: parts of another length than restoring checked");
         Ok(())
+    }
+
+    /// Reads a part of the elements `from..to`, which must be whole groups: weight, scale or bias. A part that the scheme
+    /// does not have is empty.
+    pub(super) fn read_part(
+        &self,
+        part: usize,
+        (from, to): (u64, u64),
+        reader: &mut Reader<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ExportError> {
+        let (group, len) = (u64::from(self.decoder.scheme().group_size()), self.group[part] as u64);
+        out.clear();
+        let Some(part) = &self.parts[part] else { return Ok(()) };
+        reader.read_to(part, from / group * len, (to - from) / group * len, out)
     }
 }
 
@@ -150,7 +163,11 @@ fn directory(model: &Model, blob: &BlobEntry, entry: &TensorEntry) -> String {
 }
 
 /// The bytes of a tensor's global scales. Empty if it has none.
-fn global_scales(blob: &BlobEntry, entry: &TensorEntry, reader: &mut Reader<'_>) -> Result<Arc<[u8]>, ExportError> {
+pub(super) fn global_scales(
+    blob: &BlobEntry,
+    entry: &TensorEntry,
+    reader: &mut Reader<'_>,
+) -> Result<Arc<[u8]>, ExportError> {
     let Some(part) = entry.part(Role::GlobalScale) else { return Ok(Arc::default()) };
     let limit = entry.shape.dims().first().copied().unwrap_or(0).max(1).saturating_mul(4);
     if part.length > limit {
@@ -205,7 +222,7 @@ fn restore<'w>(
 }
 
 /// The parts of a quantized tensor, after checking their lengths, and the decoder for them.
-fn coded<'w>(
+pub(super) fn coded<'w>(
     blob: &BlobEntry,
     entry: &'w TensorEntry,
     quantization: &Quantization,
@@ -244,7 +261,7 @@ fn coded<'w>(
     let EncodedLen { weight, scale, bias, .. } = scheme.encoded_len(1, stored).expect("a group is small");
     let parts = [Role::Weight, Role::Scale, Role::Bias];
     let parts = parts.map(|role| entry.part(role).map(|part| Stored::new(blob, entry, part)));
-    Ok(Coded { decoder, global_scales, matrix, parts, group: [weight, scale, bias] })
+    Ok(Coded { decoder, stored, global_scales, matrix, parts, group: [weight, scale, bias] })
 }
 
 /// The name of a tensor's part in messages.

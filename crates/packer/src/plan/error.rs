@@ -42,10 +42,24 @@ pub enum PlanError {
         /// The scheme of its codes.
         found: Scheme,
     },
+    /// A scheme was requested for tensors of GGUF files that are quantized in other types.
+    #[error(
+        "{} of the file's tensors are quantized in types that {asked} does not hold, and would lose a second time: {}",
+        tensors.len(), some_of(tensors)
+    )]
+    RequantizeBlocks {
+        /// The tensors, each with its type.
+        tensors: Vec<String>,
+        /// The scheme that was requested.
+        asked: Scheme,
+    },
+    /// Blocks of GGUF files were to be taken over from a source that is no GGUF file.
+    #[error("the source is not in GGUF, whose blocks alone are taken over into schemes of MLX")]
+    NotGguf,
     /// The values of GGUF files would have to be changed.
-    #[error("tensors of GGUF files cannot be {asked} yet: they are stored as the files have them")]
+    #[error("tensors of GGUF files cannot be {asked}: they are stored as the files have them, or quantized")]
     Gguf {
-        /// What was asked for, such as `quantized to int4`.
+        /// What was asked for, such as `decoded`.
         asked: String,
     },
     /// The experts of a layer cannot be stacked.
@@ -105,9 +119,13 @@ impl PlanError {
                 "import it without --quantize, export it with --dequantize bf16, and import that with --quantize"
                     .to_owned(),
             ),
-            Self::Gguf { .. } => {
-                Some("leave out --quantize, or import the model's safetensors checkpoint with it".to_owned())
-            }
+            Self::RequantizeBlocks { .. } => Some(
+                "--requantize decodes and quantizes them again; --quantize mlx takes over what MLX's schemes hold and keeps \
+                 the rest; without --quantize all is kept"
+                    .to_owned(),
+            ),
+            Self::NotGguf => Some("--quantize TYPE quantizes it".to_owned()),
+            Self::Gguf { .. } => Some("leave out --quantize; `load --dtype` decodes".to_owned()),
             Self::Reserved { .. } => Some("import it without --quantize".to_owned()),
             Self::Experts { source: StackError::Group(ExpertError::Missing { .. } | ExpertError::Count { .. }) } => {
                 Some("check that the checkpoint is complete, and import its directory".to_owned())
@@ -115,6 +133,13 @@ impl PlanError {
             _ => None,
         }
     }
+}
+
+/// The first few of many names.
+fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN { format!("{shown} and {} more", names.len() - SHOWN) } else { shown }
 }
 
 fn of(member: Option<&str>) -> String {

@@ -80,7 +80,7 @@ pub(super) fn blobs(
         if let Contents::Gguf(gguf) = &member.contents {
             notes.extend(gguf.names.notes.iter().cloned());
         }
-        let drafts = gguf::drafts(member, files, tensors);
+        let drafts = gguf::drafts(member, files, tensors, options)?;
         return Ok(drafts.into_iter().map(|draft| draft.of(member, member.tensors.start)).collect());
     }
     if let Some(config) = &member.config {
@@ -266,7 +266,7 @@ pub(super) fn lay_out(draft: Draft) -> Result<PlannedBlob, PlanError> {
 /// The parts that a tensor is stored as: the tensor itself, or its packed codes and their companions.
 fn stored_parts(tensor: &PlannedTensor) -> Result<Vec<(String, Dtype, Shape)>, PlanError> {
     let plain = || (tensor.name.clone(), tensor.dtype, tensor.shape.clone());
-    if let Coding::Ggml { blocks } = tensor.coding {
+    if let (Coding::Ggml { blocks }, None) = (tensor.coding, tensor.scheme) {
         let shape = blocks.shape(&tensor.shape).expect("the source was checked: blocks fill rows");
         return Ok(vec![(tensor.name.clone(), Dtype::U8, shape)]);
     }

@@ -4,7 +4,13 @@ use std::sync::Arc;
 
 use longshore_model::{ModelConfig, architecture};
 
-use super::{check, error::PlanError, layout, options::PlanOptions, planned::Plan};
+use super::{
+    blocks, check,
+    error::PlanError,
+    layout,
+    options::{PlanOptions, TakeOver},
+    planned::Plan,
+};
 use crate::source::{checkpoint::Source, classify::Kind};
 
 impl Plan {
@@ -20,7 +26,9 @@ impl Plan {
     /// - [`PlanError::Coding`]: weights have a packing that cannot be imported;
     /// - [`PlanError::Requantize`], [`PlanError::Transposed`]: a scheme is requested for weights that are already
     ///   quantized;
-    /// - [`PlanError::Gguf`]: the values of GGUF files would have to be changed;
+    /// - [`PlanError::RequantizeBlocks`]: a scheme is requested for blocks of GGUF files in other types;
+    /// - [`PlanError::NotGguf`]: blocks are to be taken over from a source without any;
+    /// - [`PlanError::Gguf`]: blocks of GGUF files would have to be decoded to floats;
     /// - [`PlanError::Experts`]: the experts cannot be stacked;
     /// - [`PlanError::Clash`], [`PlanError::Reserved`]: two blobs or tensors would have the same name;
     /// - [`PlanError::Scheme`], [`PlanError::Layout`]: a tensor cannot be stored as decided.
@@ -29,8 +37,9 @@ impl Plan {
         let mut warnings = source.warnings.clone();
         let (mut drafts, mut notes) = (Vec::new(), Vec::new());
         if source.kind == Kind::Gguf {
-            refuse_changes(options)?;
-            notes.push(in_gguf(&source));
+            refuse_floats(options)?;
+        } else if options.take_over == TakeOver::Every {
+            return Err(PlanError::NotGguf);
         } else {
             warnings.extend(source.config.as_ref().and_then(unknown));
         }
@@ -38,9 +47,14 @@ impl Plan {
             drafts.extend(layout::blobs(member, &source, options, &mut warnings, &mut notes)?);
         }
         check::names(&drafts, &source)?;
+        if source.kind == Kind::Gguf {
+            let is_projector = source.config.as_ref().is_some_and(|config| config.has_vision);
+            notes.push(blocks::note(is_projector, drafts.iter().flat_map(|draft| &draft.tensors)));
+        }
         let blobs = drafts.into_iter().map(layout::lay_out).collect::<Result<_, _>>()?;
         Ok(Self {
             scheme: options.scheme,
+            take_over: options.take_over,
             policy: options.policy.name().to_owned(),
             blobs,
             files: source.companions.clone(),
@@ -51,20 +65,12 @@ impl Plan {
     }
 }
 
-/// Refuses options that would change the values of GGUF files.
-fn refuse_changes(options: &PlanOptions) -> Result<(), PlanError> {
+/// Refuses to decode GGUF files to floats.
+fn refuse_floats(options: &PlanOptions) -> Result<(), PlanError> {
     match options.scheme {
-        Some(scheme) => Err(PlanError::Gguf { asked: format!("quantized to {scheme}") }),
         None if options.floats && options.requantize => Err(PlanError::Gguf { asked: "decoded".to_owned() }),
-        None => Ok(()),
+        _ => Ok(()),
     }
-}
-
-/// Says what becomes of GGUF files.
-fn in_gguf(source: &Source) -> String {
-    let is_projector = source.config.as_ref().is_some_and(|config| config.has_vision);
-    let what = if is_projector { "a projector of pictures or sound (mmproj)" } else { "a model in GGUF" };
-    format!("{what}: tensors keep ggml's types and values, and `export --format gguf` restores the files")
 }
 
 /// Warns if no runtime is known to run the model.

@@ -1,11 +1,13 @@
 //! Every decision of an import, made from headers and configuration alone.
 
+pub(crate) mod blocks;
 mod check;
 mod decide;
 pub(crate) mod error;
 mod gguf;
 mod layout;
 pub(crate) mod make;
+mod nvfp4;
 pub(crate) mod options;
 pub(crate) mod planned;
 pub(crate) mod report;

@@ -25,4 +25,22 @@ pub struct PlanOptions {
     pub floats: bool,
     /// Decodes weights that are already quantized and quantizes them again. Accuracy is lost twice.
     pub requantize: bool,
+    /// The blocks of GGUF files that are taken over into schemes without decoding.
+    pub take_over: TakeOver,
+}
+
+/// The blocks of GGUF files that become codes of a scheme with the same values, without decoding.
+///
+/// The schemes that hold a type's values are those of [`Mapping`](longshore_quant::ggml::Mapping).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TakeOver {
+    /// With [`PlanOptions::scheme`], blocks whose values a scheme of the same format holds, in whatever group size. Without
+    /// a scheme, none.
+    #[default]
+    Format,
+    /// With [`PlanOptions::scheme`], blocks whose values this scheme holds in its group size. Without a scheme, none.
+    Scheme,
+    /// Without [`PlanOptions::scheme`], all blocks whose values a scheme holds. Only for sources in GGUF.
+    Every,
 }

@@ -6,9 +6,10 @@ use longshore_manifest::document::{Arrangement, Change, Quantization, Role};
 use longshore_quant::{FloatType, Scheme};
 use longshore_st_format::{Dtype, Layout, LayoutPart, Shape};
 
+use super::options::TakeOver;
 use crate::{
     model::coding::kind::{Coding, PackedLayout},
-    source::{checkpoint::Source, companions::Companion},
+    source::{checkpoint::Source, classify::Kind, companions::Companion},
     tensor::SourceParts,
 };
 
@@ -22,6 +23,8 @@ use crate::{
 pub struct Plan {
     /// The scheme that was requested.
     pub scheme: Option<Scheme>,
+    /// The blocks of GGUF files that were to be taken over into schemes.
+    pub take_over: TakeOver,
     /// The name of the policy that chose the schemes.
     pub policy: String,
     /// The blobs in the order of the manifest's layers, member by member. Within a member, plain tensors come first, in
@@ -133,6 +136,7 @@ impl PlannedTensor {
     pub(crate) fn plain_len(&self) -> u64 {
         let len = match self.coding {
             Coding::Ggml { blocks } => blocks.shape(&self.shape).map(|shape| shape.byte_len(Dtype::U8)),
+            Coding::Double => Some(self.shape.byte_len(Dtype::F64)),
             _ => Some(self.shape.byte_len(self.dtype)),
         };
         len.and_then(Result::ok).expect("the plan has laid it out")
@@ -171,7 +175,7 @@ impl PlannedTensor {
         match (self.coding, is_stacked) {
             (Coding::Plain, true) => "stack",
             (Coding::Plain, false) if self.arrangement == Arrangement::Transpose => "transpose",
-            (Coding::Plain | Coding::Ggml { .. }, _) => match self.arrangement {
+            (Coding::Plain, _) | (Coding::Ggml { .. }, _) if self.scheme.is_none() => match self.arrangement {
                 Arrangement::Reshape if !self.change.is_none() => "change",
                 Arrangement::Reshape => "reshape",
                 Arrangement::Halves { .. } => "permute",
@@ -203,6 +207,19 @@ impl Plan {
     #[must_use]
     pub fn source_bytes(&self) -> u64 {
         self.source.tensor_bytes()
+    }
+
+    /// The request for quantization as text: a scheme, or `mlx` for blocks that are taken over into the schemes that hold
+    /// them. A group is named where it was asked for.
+    #[must_use]
+    pub fn request(&self) -> Option<String> {
+        let Some(scheme) = self.scheme else {
+            return (self.take_over == TakeOver::Every).then(|| "mlx".to_owned());
+        };
+        let text = scheme.to_string();
+        let is_named = self.source.kind == Kind::Gguf && self.take_over == TakeOver::Scheme && scheme.is_affine();
+        let leaves_out = !text.contains("-g");
+        Some(if is_named && leaves_out { format!("{text}-g{}", scheme.group_size()) } else { text })
     }
 
     /// The length in bytes of all blobs, with headers. Less is written if blobs are equal or already in the store.

@@ -60,7 +60,7 @@ impl<'a> PlanReport<'a> {
             version: 1,
             kind: source.kind,
             architecture: source.architecture(),
-            quantize: plan.scheme.map(|scheme| scheme.to_string()),
+            quantize: plan.request(),
             policy: &plan.policy,
             blobs: plan.blobs.iter().map(|blob| BlobReport::new(blob, source)).collect(),
             files: plan.files.iter().map(|file| FileReport { name: file.name.as_str(), size: file.size }).collect(),

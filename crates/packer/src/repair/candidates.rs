@@ -4,27 +4,38 @@ use longshore_manifest::document::Import;
 use longshore_quant::{Format, Scheme, policy::Policy};
 
 use super::outcome::RepairOptions;
-use crate::plan::options::PlanOptions;
+use crate::plan::options::{PlanOptions, TakeOver};
+
+/// The record of an import with [`TakeOver::Every`].
+const MLX: &str = "mlx";
 
 /// The options that agree with a model's record. The record does not have all options; those that it lacks can be told
 /// from the table.
 pub(super) fn recorded(record: &Import, options: &RepairOptions) -> Vec<PlanOptions> {
-    let scheme = record.quantize.as_ref().and_then(|scheme| scheme.parse().ok());
+    let scheme: Option<Scheme> = record.quantize.as_ref().and_then(|scheme| scheme.parse().ok());
+    let take_over = match record.quantize.as_deref() {
+        Some(MLX) => TakeOver::Every,
+        Some(named) if named.contains("-g") => TakeOver::Scheme,
+        _ => TakeOver::Format,
+    };
     let is_recorded = |policy: &&Policy| record.policy.as_deref().is_none_or(|name| name == policy.name());
     let given = options.policy.iter().filter(is_recorded).cloned();
     // The record does not name a policy that quantized nothing. Of a user's own policy it has only the name.
     let named = record.policy.as_deref().and_then(|name| Policy::named(name).ok());
     let policies: Vec<_> = given.chain(named.map_or_else(built_in, |policy| vec![policy])).collect();
-    policies.iter().flat_map(|policy| variants(scheme, policy)).collect()
+    let all = policies.iter().flat_map(|policy| variants(scheme, policy));
+    all.map(|options| PlanOptions { take_over, ..options }).collect()
 }
 
 /// All possible options, the likeliest first.
 pub(super) fn all(options: &RepairOptions) -> impl Iterator<Item = PlanOptions> {
     let policies: Vec<_> = options.policy.iter().cloned().chain(built_in()).collect();
+    let mlx = PlanOptions { take_over: TakeOver::Every, ..PlanOptions::default() };
     let schemes: Vec<_> = std::iter::once(None).chain(Scheme::all().map(Some)).collect();
-    policies.into_iter().flat_map(move |policy| {
+    let others = policies.into_iter().flat_map(move |policy| {
         schemes.clone().into_iter().flat_map(move |scheme| variants(scheme, &policy)).collect::<Vec<_>>()
-    })
+    });
+    others.chain([mlx])
 }
 
 fn built_in() -> Vec<Policy> {

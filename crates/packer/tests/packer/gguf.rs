@@ -267,15 +267,13 @@ fn files_share_the_tensors_that_they_have_in_common() {
 fn values_are_not_changed() {
     let dir = one();
     let source = open(&dir.join("x.gguf")).expect("it is whole");
-    let refused = [
-        options("int4", "default"),
-        options("nvfp4", "uniform"),
-        PlanOptions { floats: true, requantize: true, ..PlanOptions::default() },
-    ];
-    for options in refused {
-        let error = Plan::new(source.clone(), &options).expect_err("nothing changes ggml's values yet");
-        assert!(matches!(error, PlanError::Gguf { .. }) && error.hint().is_some(), "{error}");
+    for options in [options("int4", "default"), options("nvfp4", "uniform")] {
+        let error = Plan::new(source.clone(), &options).expect_err("they are quantized otherwise");
+        assert!(matches!(error, PlanError::RequantizeBlocks { .. }) && error.hint().is_some(), "{error}");
     }
+    let options = PlanOptions { floats: true, requantize: true, ..PlanOptions::default() };
+    let error = Plan::new(source.clone(), &options).expect_err("blocks are not stored as floats");
+    assert!(matches!(error, PlanError::Gguf { .. }) && error.hint().is_some(), "{error}");
     assert!(matches!(source.clone().with_draft(source), Err(SourceError::Draft { .. })));
 }
 

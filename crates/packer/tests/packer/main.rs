@@ -12,7 +12,9 @@ mod export_mlx;
 mod failures;
 mod from_stores;
 mod gguf;
+mod gguf_mlx;
 mod gguf_names;
+mod gguf_types;
 mod import;
 #[cfg(unix)]
 mod links;

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, io};
 
-use longshore_quant::{Decoder, FloatType, Scheme};
+use longshore_quant::{
+    Decoder, FloatType, Scheme,
+    ggml::{self, GgmlType},
+};
 use longshore_st_format::Dtype;
 
 use super::{
@@ -11,7 +14,7 @@ use super::{
     index,
 };
 use crate::{
-    document::{Quantization, Role},
+    document::{GgmlBlocks, Quantization, Role},
     weights::{BlobBytes, WeightsError, plan::PartView},
 };
 
@@ -20,20 +23,25 @@ use crate::{
 pub(super) struct Bytes<'a> {
     /// The file, and the start of the range in it. `None` for scratch memory.
     file: Option<(&'a BlobBytes, u64)>,
-    bytes: &'a [u8],
+    pub(super) bytes: &'a [u8],
 }
 
-/// Some groups of a tensor.
-pub(super) struct Decode<'a> {
-    decoder: Decoder,
-    weight: Bytes<'a>,
-    scale: Bytes<'a>,
-    bias: Bytes<'a>,
+/// Some groups or blocks of a tensor.
+pub(super) enum Decode<'a> {
+    /// Groups of a scheme.
+    Groups { decoder: Decoder, weight: Bytes<'a>, scale: Bytes<'a>, bias: Bytes<'a> },
+    /// ggml's blocks.
+    Blocks { ggml_type: GgmlType, output: FloatType, blocks: Bytes<'a> },
 }
 
 /// Whether codes of this kind can be decoded.
 pub(super) fn is_possible(quantization: &Quantization, stored: Dtype, to: Dtype) -> bool {
-    scheme(quantization).is_some() && float(stored).is_some() && float(to).is_some()
+    let is_known = scheme(quantization).is_some() || ggml_type(quantization).is_some();
+    is_known && float(stored).is_some() && float(to).is_some()
+}
+
+pub(super) fn ggml_type(quantization: &Quantization) -> Option<GgmlType> {
+    GgmlBlocks::of(&quantization.quant_type)?.name.parse().ok()
 }
 
 fn scheme(quantization: &Quantization) -> Option<Scheme> {
@@ -64,12 +72,12 @@ impl<'a> Bytes<'a> {
     }
 
     /// Bytes `from .. to` of these.
-    fn slice(&self, from: usize, to: usize) -> Self {
+    pub(super) fn slice(&self, from: usize, to: usize) -> Self {
         let file = self.file.map(|(file, start)| (file, start + from as u64));
         Self { file, bytes: &self.bytes[from..to] }
     }
 
-    fn load(&self) -> io::Result<()> {
+    pub(super) fn load(&self) -> io::Result<()> {
         match self.file {
             Some((file, start)) if !self.bytes.is_empty() => populate(file, start, start + self.bytes.len() as u64),
             _ => Ok(()),
@@ -86,6 +94,10 @@ pub(super) fn jobs<'a>(
     jobs: &mut Vec<Job<'a>>,
 ) -> Result<(), WeightsError> {
     let view = &tensor.view;
+    if let (Some(ggml_type), Some(output)) = (ggml_type(&codes.quantization), float(view.dtype)) {
+        let blocks = parts.get(&Role::Weight).copied().unwrap_or(Bytes::NONE);
+        return block_jobs(tensor, codes, (ggml_type, output), blocks, out, jobs);
+    }
     let refuse =
         || WeightsError::Decode { tensor: view.name.clone(), found: codes.quantization.to_string(), to: view.dtype };
     let (Some(scheme), Some(stored), Some(to)) = (scheme(&codes.quantization), float(codes.stored), float(view.dtype))
@@ -125,19 +137,55 @@ pub(super) fn jobs<'a>(
         out = rest;
         let cut = |bytes: Bytes<'a>, len: usize| bytes.slice(done * len, next * len);
         let (weight, scale, bias) = (cut(weight, group.weight), cut(scale, group.scale), cut(bias, group.bias));
-        let work = Work::Decode(Decode { decoder, weight, scale, bias });
+        let work = Work::Decode(Decode::Groups { decoder, weight, scale, bias });
         jobs.push(Job { tensor: &view.name, digest, work, out: mine });
         done = next;
     }
     Ok(())
 }
 
+/// Adds jobs that fill `out` with the values of a tensor of ggml's blocks.
+fn block_jobs<'a>(
+    tensor: &'a PlannedTensor,
+    codes: &Codes,
+    (ggml_type, output): (GgmlType, FloatType),
+    blocks: Bytes<'a>,
+    mut out: &'a mut [u8],
+    jobs: &mut Vec<Job<'a>>,
+) -> Result<(), WeightsError> {
+    let view = &tensor.view;
+    let (each, decoded) = (ggml_type.block_bytes(), ggml_type.block_size() * output.size());
+    let count = out.len() / decoded;
+    if !out.len().is_multiple_of(decoded) || blocks.bytes.len() != count * each {
+        let (tensor, found) = (view.name.clone(), codes.quantization.to_string());
+        return Err(WeightsError::Decode { tensor, found, to: view.dtype });
+    }
+    let digest = view.parts[0].origin.digest;
+    let step = (index(CHUNK) / decoded).max(1);
+    for from in (0..count).step_by(step) {
+        let to = (from + step).min(count);
+        let (mine, rest) = std::mem::take(&mut out).split_at_mut((to - from) * decoded);
+        out = rest;
+        let blocks = blocks.slice(from * each, to * each);
+        let work = Work::Decode(Decode::Blocks { ggml_type, output, blocks });
+        jobs.push(Job { tensor: &view.name, digest, work, out: mine });
+    }
+    Ok(())
+}
+
 impl Decode<'_> {
     pub(super) fn run(self, out: &mut [u8]) -> io::Result<()> {
-        let Self { decoder, weight, scale, bias } = self;
-        for part in [&weight, &scale, &bias] {
-            part.load()?;
+        match self {
+            Self::Groups { decoder, weight, scale, bias } => {
+                for part in [&weight, &scale, &bias] {
+                    part.load()?;
+                }
+                decoder.decode(weight.bytes, scale.bytes, bias.bytes, out).map_err(io::Error::other)
+            }
+            Self::Blocks { ggml_type, output, blocks } => {
+                blocks.load()?;
+                ggml::decode_to(ggml_type, blocks.bytes, output, out).map_err(io::Error::other)
+            }
         }
-        decoder.decode(weight.bytes, scale.bytes, bias.bytes, out).map_err(io::Error::other)
     }
 }

@@ -8,9 +8,9 @@ use std::{
     },
 };
 
-#[cfg(feature = "decode")]
-use super::decode::Decode;
 use super::index;
+#[cfg(feature = "decode")]
+use super::{blocks::MapBlocks, decode::Decode};
 use crate::{
     Digest, Progress, parallel,
     weights::{
@@ -39,6 +39,9 @@ pub(super) enum Work<'a> {
     },
     #[cfg(feature = "decode")]
     Decode(Decode<'a>),
+    /// Blocks that become a scheme's codes, which are the job's `out`.
+    #[cfg(feature = "decode")]
+    Blocks(MapBlocks<'a>),
 }
 
 /// Adds jobs that fill `out` with the bytes of a part.
@@ -117,6 +120,8 @@ impl Job<'_> {
             }
             #[cfg(feature = "decode")]
             Work::Decode(decode) => decode.run(self.out),
+            #[cfg(feature = "decode")]
+            Work::Blocks(blocks) => blocks.run(self.out),
         }
     }
 }

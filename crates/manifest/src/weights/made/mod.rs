@@ -1,6 +1,8 @@
 //! Memory for what is no range of a file: cut out of a tensor in several pieces, converted, or decoded.
 
 #[cfg(feature = "decode")]
+mod blocks;
+#[cfg(feature = "decode")]
 mod decode;
 mod fill;
 
@@ -12,14 +14,16 @@ use longshore_st_format::Dtype;
 use memmap2::MmapMut;
 
 use super::{
-    BlobBytes, OpenOptions, Place, Source, WeightsError,
+    BlobBytes, BlockForm, OpenOptions, Place, Source, WeightsError,
     plan::{LoadPlanError, PartView, View, check_target, select},
 };
 use crate::{
     Digest,
-    document::{Quantization, Role},
+    document::{GgmlBlocks, Quantization, Role},
 };
 use fill::Job;
+#[cfg(feature = "decode")]
+use longshore_quant::ggml::Mapping;
 
 /// Alignment of every array in the memory, in bytes.
 const ALIGNMENT: u64 = 64;
@@ -52,6 +56,9 @@ struct Codes {
     /// Float type from which the codes were made.
     stored: Dtype,
     parts: Vec<PartView>,
+    /// The scheme that ggml's blocks are mapped into. `None` if values are decoded.
+    #[cfg(feature = "decode")]
+    mapping: Option<Mapping>,
 }
 
 impl Planned {
@@ -79,6 +86,8 @@ impl Planned {
         for tensor in &mut planned.tensors {
             if options.decode {
                 tensor.decode(options.dtype)?;
+            } else if options.blocks == BlockForm::Mlx && tensor.has_blocks() {
+                tensor.map_blocks(options.dtype)?;
             }
             let too_large = || WeightsError::Plan(LoadPlanError::TooLarge { tensor: tensor.view.name.clone() });
             let give = |part: &mut PartView, end: &mut u64| {
@@ -116,6 +125,20 @@ impl PlannedTensor {
         self.codes.as_ref().map_or(&self.view.parts, |codes| &codes.parts)
     }
 
+    /// Whether the tensor is stored as ggml's blocks.
+    fn has_blocks(&self) -> bool {
+        self.view.quantization.as_ref().is_some_and(|coding| GgmlBlocks::of(&coding.quant_type).is_some())
+    }
+
+    /// Makes a tensor of a scheme's codes of one of ggml's blocks. A tensor that no scheme holds is decoded.
+    fn map_blocks(&mut self, dtype: Option<Dtype>) -> Result<(), WeightsError> {
+        #[cfg(feature = "decode")]
+        if blocks::map(self) {
+            return Ok(());
+        }
+        self.decode(Some(dtype.unwrap_or(Dtype::BF16)))
+    }
+
     /// Makes a plain tensor of a quantized one, to be decoded.
     fn decode(&mut self, dtype: Option<Dtype>) -> Result<(), WeightsError> {
         let Some(quantization) = self.view.quantization.take() else { return Ok(()) };
@@ -136,7 +159,13 @@ impl PlannedTensor {
         let shape = self.view.shape.clone();
         self.view.parts = vec![PartView { role: Role::Weight, dtype: to, shape, len, origin, arena: None }];
         self.view.dtype = to;
-        self.codes = Some(Codes { quantization, stored, parts });
+        self.codes = Some(Codes {
+            quantization,
+            stored,
+            parts,
+            #[cfg(feature = "decode")]
+            mapping: None,
+        });
         Ok(())
     }
 
@@ -195,6 +224,15 @@ impl Made {
         let scratch: &[u8] = scratch.as_deref().unwrap_or_default();
         let (mut jobs, mut left): (Vec<Job<'_>>, _) = (Vec::new(), Rest::of(memory.as_deref_mut()));
         for tensor in &planned.tensors {
+            #[cfg(feature = "decode")]
+            if let Some(codes) = tensor.codes.as_ref().filter(|codes| codes.mapping.is_some()) {
+                let mut out = |part: &PartView| Some(left.take(part.arena?, part.len));
+                let outs = tensor.view.parts.iter().filter_map(&mut out).collect();
+                let weight = &codes.parts[0];
+                let stored = decode::Bytes::of(weight, bytes(&weight.origin.digest), scratch);
+                blocks::jobs(tensor, codes, stored, outs, &mut jobs)?;
+                continue;
+            }
             for part in &tensor.view.parts {
                 let Some(at) = part.arena else { continue };
                 let out = left.take(at, part.len);

@@ -1,5 +1,6 @@
 //! Reading the values or codes of a planned tensor, a piece at a time.
 
+pub(super) mod blocks;
 mod checks;
 pub(super) mod coded;
 pub(super) mod fp8;

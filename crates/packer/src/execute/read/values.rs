@@ -1,6 +1,7 @@
 //! Reading the values of a planned tensor, however the source stores them.
 
 use super::{
+    blocks::{BlockBuffers, BlockReader},
     coded::{CodedBuffers, CodedReader},
     piece::Piece,
     plain::{ReadBuffers, TensorReader},
@@ -13,6 +14,7 @@ use crate::{execute::error::ImportError, model::coding::kind::Coding, plan::plan
 pub(in crate::execute) struct ValueBuffers {
     plain: ReadBuffers,
     coded: CodedBuffers,
+    blocks: BlockBuffers,
     narrowed: Vec<u8>,
 }
 
@@ -22,17 +24,25 @@ pub(in crate::execute) enum ValueReader<'a> {
     /// F64 elements, which become F32.
     Doubles(TensorReader<'a>),
     Coded(CodedReader<'a>),
+    /// ggml's blocks, which are decoded.
+    Blocks(BlockReader<'a>),
 }
 
 impl<'a> ValueReader<'a> {
     pub(in crate::execute) fn new(files: &'a ShardFiles<'a>, tensor: &'a PlannedTensor) -> Self {
         match tensor.coding {
+            Coding::Ggml { .. } if tensor.scheme.is_some() => Self::Blocks(BlockReader::new(files, tensor)),
             Coding::Plain | Coding::Ggml { .. } => Self::Plain(TensorReader::new(files, tensor)),
             Coding::Double => Self::Doubles(TensorReader::new(files, tensor)),
             Coding::Fp8 { .. } | Coding::Packed { .. } | Coding::Transposed { .. } => {
                 Self::Coded(CodedReader::new(files, tensor))
             }
         }
+    }
+
+    /// Reads the blocks of a tensor as they are.
+    pub(in crate::execute) fn blocks(files: &'a ShardFiles<'a>, tensor: &'a PlannedTensor) -> Self {
+        Self::Plain(TensorReader::new(files, tensor))
     }
 
     /// The next piece; `None` after the last.
@@ -47,13 +57,14 @@ impl<'a> ValueReader<'a> {
                 Ok(piece.map(|piece| piece.narrowed(&mut buffers.narrowed)))
             }
             Self::Coded(reader) => reader.next(&mut buffers.coded),
+            Self::Blocks(reader) => Ok(reader.next(&mut buffers.plain, &mut buffers.blocks)?),
         }
     }
 
     /// Number of codes so far that were NaN by mistake and were replaced by the largest number.
     pub(in crate::execute) fn mended(&self) -> u64 {
         match self {
-            Self::Plain(_) | Self::Doubles(_) => 0,
+            Self::Plain(_) | Self::Doubles(_) | Self::Blocks(_) => 0,
             Self::Coded(reader) => reader.mended(),
         }
     }

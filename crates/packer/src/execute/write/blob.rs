@@ -7,7 +7,7 @@ use longshore_manifest::{
 };
 
 use super::{
-    copy, quantize,
+    blocks, copy, quantize,
     quantizer::EncodedRun,
     repack,
     target::{Noticed, Target},
@@ -67,7 +67,10 @@ impl BlobBuilder<'_> {
             let target = Target { files, options, progress, stop, blob, tensor, sink: &mut *sink };
             noticed[at] = match tensor.scheme {
                 None => copy::copy(target, read)?,
-                Some(scheme) if tensor.is_repacked() => repack::repack(target, scheme)?,
+                Some(scheme) if tensor.is_repacked() => match tensor.coding.mapping() {
+                    Some(mapping) => blocks::repack(target, mapping, read, encoded)?,
+                    None => repack::repack(target, scheme)?,
+                },
                 Some(scheme) => quantize::quantize(target, scheme, read, encoded)?,
             };
         }

@@ -1,6 +1,7 @@
 //! Writing a planned tensor into its blob: copied, quantized, or with the codes of the source.
 
 pub(super) mod blob;
+mod blocks;
 mod copy;
 mod finite;
 mod quantize;

@@ -1,7 +1,7 @@
 //! The ways in which a source can store a tensor's values.
 
 use longshore_manifest::document::GgmlBlocks;
-use longshore_quant::{Scheme, layout::Packing};
+use longshore_quant::{Scheme, ggml::Mapping, layout::Packing};
 
 /// The form in which the source stores a tensor's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub enum Coding {
         /// The order of the integers in their words.
         packing: Packing,
     },
-    /// Blocks of one of ggml's types, which are kept as they are. Parts: the weight, with the blocks as bytes.
+    /// Blocks of one of ggml's types. Parts: the weight, with the blocks as bytes.
     Ggml {
         /// The type of the blocks.
         blocks: &'static GgmlBlocks,
@@ -63,11 +63,19 @@ pub enum PackedLayout {
 }
 
 impl Coding {
+    /// The mapping of ggml's blocks into the scheme that holds their values, if there is one.
+    #[must_use]
+    pub fn mapping(self) -> Option<Mapping> {
+        let Self::Ggml { blocks } = self else { return None };
+        Mapping::of(blocks.name.parse().ok()?)
+    }
+
     /// The scheme that can hold the codes of the source unchanged, if there is one.
     #[must_use]
     pub fn exact_scheme(self) -> Option<Scheme> {
         match self {
-            Self::Plain | Self::Double | Self::Fp8 { is_exact: false, .. } | Self::Ggml { .. } => None,
+            Self::Plain | Self::Double | Self::Fp8 { is_exact: false, .. } => None,
+            Self::Ggml { .. } => self.mapping().map(Mapping::scheme),
             Self::Fp8 { is_exact: true, .. } => Some(Scheme::MXFP8),
             Self::Packed { scheme, .. } | Self::Transposed { scheme, .. } => Some(scheme),
         }

@@ -36,6 +36,9 @@
 //! | `Q1_0` | 128 | 18 | `d`, 16 bytes of bits | d or −d |
 //! | `Q2_0` | 64 | 18 | `d`, 16 bytes of four codes | d × (q − 1) |
 //!
+//! Where a scheme of MLX holds a type's values, [`Mapping`] gives its codes, scales and biases, and [`from_mlx`] is the way
+//! back.
+//!
 //! Nibbles of a block of 32 come in halves: the low ones are the elements 0 to 15, the high ones the elements 16 to 31.
 //! `Q4_K` and `Q5_K` do the same with 64 elements at a time, `NVFP4` with 16.
 //!
@@ -64,12 +67,14 @@ mod grid;
 pub(crate) mod kquant;
 pub(crate) mod legacy;
 pub(crate) mod microscaled;
+mod mlx;
 pub(crate) mod plain;
 pub(crate) mod ternary;
 
 pub use encode::encode;
 pub use error::GgmlError;
 pub use ggml_type::{GgmlType, UnknownGgmlType};
+pub use mlx::{Mapping, fits, from_mlx, types_of};
 
 use crate::{
     FloatType,
