@@ -2,6 +2,8 @@
 
 mod metadata;
 pub(super) mod tensor;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use std::{
@@ -129,6 +131,35 @@ pub(super) fn files<'w>(
         }
     }
     Ok(files)
+}
+
+/// The file of a model that came from no GGUF file: its pairs, and each of its tensors under the name that the file has for
+/// it. Codes that a type of ggml holds stay; with a type that is `asked` for, other matrices are encoded as that type.
+#[cfg_attr(not(test), expect(dead_code, reason = "names and pairs are made for no other model yet"))]
+pub(super) fn file_of<'w>(
+    store: &Store,
+    metadata: Metadata,
+    named: impl IntoIterator<Item = (String, &'w BlobEntry, &'w TensorEntry)>,
+    asked: Option<GgmlType>,
+    notes: &mut Vec<String>,
+) -> Result<GgufFile<'w>, ExportError> {
+    let types = Types { asked, is_from_gguf: false };
+    let (mut reader, mut tensors, mut refused) = (Reader::new(store), Vec::new(), Vec::new());
+    for (name, blob, entry) in named {
+        match types.choose(&mut reader, &name, blob, entry, None)? {
+            Ok(tensor) => {
+                let scale = tensor::scale_of(&tensor, blob, entry);
+                tensors.push(tensor);
+                tensors.extend(scale);
+            }
+            Err(reason) => refused.push((name, reason)),
+        }
+    }
+    if !refused.is_empty() {
+        return Err(ExportError::GgufTensors { tensors: refused });
+    }
+    notes.extend(asked.and_then(|asked| metadata::fallback(asked, &tensors)));
+    GgufFile::new(format!("{STEM}.gguf"), metadata, tensors)
 }
 
 /// A tensor that does not fit its header.

@@ -35,7 +35,7 @@ enum Made<'w> {
     /// The stored bytes are those of the file.
     Copied(Stored<'w>),
     /// The codes and scales of a scheme become blocks without loss.
-    Mapped(Coded<'w>),
+    Mapped(Box<Coded<'w>>),
     /// The values are decoded and encoded.
     Encoded(Values<'w>),
 }
@@ -44,7 +44,7 @@ enum Made<'w> {
 enum Values<'w> {
     /// Blocks, or single numbers.
     Ggml(GgmlType, Stored<'w>),
-    Coded(Coded<'w>),
+    Coded(Box<Coded<'w>>),
 }
 
 /// The choice of types for the tensors of a file.
@@ -115,7 +115,7 @@ impl Types {
         let quantization = entry.quantization.as_ref().expect("the caller has found codes");
         let scales = global_scales(blob, entry, reader)?;
         let coded = match coded(blob, entry, quantization, scales, FloatType::F32) {
-            Ok(coded) => coded,
+            Ok(coded) => Box::new(coded),
             Err(problem) => return Ok(Err(problem)),
         };
         let scheme = coded.decoder.scheme();
@@ -154,7 +154,7 @@ fn fits(
     reader: &mut Reader<'_>,
 ) -> Result<Result<(), LayoutError>, ExportError> {
     let [mut scale, mut bias] = [Vec::new(), Vec::new()];
-    let (scheme, stored) = (coded.decoder.scheme(), coded.stored);
+    let (scheme, stored) = (coded.decoder.scheme(), coded.decoder.stored());
     let elements = entry.elements();
     let mut from = 0;
     while from < elements {
@@ -196,6 +196,11 @@ pub(super) struct Buffers {
 }
 
 impl GgufTensor<'_> {
+    /// Whether the values are encoded.
+    pub(super) fn is_encoded(&self) -> bool {
+        matches!(self.made, Made::Encoded(_))
+    }
+
     /// The number of elements.
     pub(super) fn elements(&self) -> u64 {
         self.shape.elements().unwrap_or_default()
@@ -224,7 +229,7 @@ impl GgufTensor<'_> {
                 }
                 self.resize(out, len)?;
                 let [weight, scale, bias] = codes;
-                let (scheme, float) = (coded.decoder.scheme(), coded.stored);
+                let (scheme, float) = (coded.decoder.scheme(), coded.decoder.stored());
                 let mapped = ggml::from_mlx(self.ggml_type, scheme, float, [weight, scale, bias], out);
                 return mapped.map_err(|error| self.fail(error.to_string()));
             }
