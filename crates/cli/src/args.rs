@@ -305,8 +305,8 @@ pub(crate) struct Export {
     #[arg(long, value_name = "D", value_parser = offers(candidates::FLOATS, parse_float))]
     #[arg(hide_possible_values = true)]
     pub(crate) dequantize: Option<FloatType>,
-    /// Encode every matrix as q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q6_k, f16, bf16 or f32; of gguf only. Without it, what no type of
-    /// ggml holds without loss is refused
+    /// Encode every matrix as `q8_0`, `q4_0`, `q4_1`, `q5_0`, `q5_1`, `q4_k`, `q6_k`, f16, bf16 or f32; of gguf only. Without it,
+    /// what no type of ggml holds without loss is refused
     #[arg(long = "type", value_name = "T", value_parser = offers(candidates::GGML_TYPES, parse_ggml_type))]
     #[arg(hide_possible_values = true)]
     pub(crate) ggml_type: Option<GgmlType>,

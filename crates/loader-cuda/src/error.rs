@@ -2,7 +2,11 @@
 
 use std::{io, path::PathBuf};
 
-use longshore_manifest::{Digest, store::TableError, weights::plan::LoadPlanError};
+use longshore_manifest::{
+    Digest,
+    store::TableError,
+    weights::{CorruptError, WeightsError, plan::LoadPlanError},
+};
 
 use crate::{
     DecodeError,
@@ -33,6 +37,12 @@ pub enum CudaError {
         /// Name of the source.
         name: String,
     },
+    /// Tensors of ggml's blocks cannot be converted on the host.
+    #[error(transparent)]
+    Host(#[from] WeightsError),
+    /// The blobs of such tensors are not what their digests say.
+    #[error(transparent)]
+    Corrupt(#[from] CorruptError),
     /// Quantized tensors cannot be decoded on the device.
     #[error(transparent)]
     Decode(#[from] DecodeError),

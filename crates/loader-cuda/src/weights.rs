@@ -7,7 +7,7 @@ use longshore_manifest::{
     Model, Store,
     document::{Quantization, Role},
     weights::{
-        ModelQuantization, Source,
+        ModelQuantization, Source, Weights,
         plan::{PartView, Selection, View},
     },
 };
@@ -15,7 +15,9 @@ use longshore_quant::FloatType;
 use longshore_st_format::{Dtype, Shape};
 
 use crate::{
-    CallError, CudaError, DecodeError, Device, LoadOptions, LoadReport, Loader, decoded::decoded_places, driver::Event,
+    CallError, CudaError, DecodeError, Device, LoadOptions, LoadReport, Loader,
+    decoded::decoded_places,
+    driver::{DeviceMemory, Event},
     load::Arena,
 };
 
@@ -131,6 +133,31 @@ impl CudaWeights {
 
     pub(crate) fn report_mut(&mut self) -> &mut LoadReport {
         &mut self.report
+    }
+
+    /// Adds tensors that were copied from host memory. `places` are the places of all of their parts, in order.
+    pub(crate) fn with_uploaded(mut self, host: &Weights, memory: Option<DeviceMemory>, places: &[usize]) -> Self {
+        let arena = self.arenas.len();
+        if let Some(memory) = memory {
+            self.report.arena_bytes += memory.len() as u64;
+            self.arenas.push(Arc::new(Arena::made(memory)));
+        }
+        let mut places = places.iter();
+        for tensor in host.iter() {
+            let mut view = tensor.view().clone();
+            // The order in which they were copied.
+            view.parts.sort_by_key(|part| part.role);
+            self.tensors.push((view, self.places.len()));
+            for part in &tensor.view().parts {
+                let at = places.next().copied().unwrap_or_default();
+                let is_nowhere = self.arenas.len() == arena;
+                self.places.push(if is_nowhere { Place::NOWHERE } else { Place { arena, at } });
+                self.report.bytes += part.len;
+            }
+        }
+        self.tensors.sort_by(|(a, _), (b, _)| (&a.name, &a.component).cmp(&(&b.name, &b.component)));
+        self.report.tensors = self.tensors.len();
+        self
     }
 
     /// Adds the values that the tensors of `codes` stand for, in `dtype` or in the float type from which each was quantized.

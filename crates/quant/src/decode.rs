@@ -79,6 +79,12 @@ impl Decoder {
         self.scheme
     }
 
+    /// The type of the scales and biases that this decoder reads, in an affine scheme.
+    #[must_use]
+    pub const fn stored(&self) -> FloatType {
+        self.stored
+    }
+
     /// The element type that this decoder writes.
     #[must_use]
     pub const fn output(&self) -> FloatType {

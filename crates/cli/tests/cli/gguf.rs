@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use longshore_gguf::{Dims, GgmlType, Layout, Metadata, Writer};
+use longshore_gguf::{Dims, GgmlType, Layout, Metadata, TensorInfo, Writer};
 
 use crate::support::Sandbox;
 
-/// A sandbox with `x.gguf`: a matrix of Q4_0, one of Q4_K, one of Q6_K, and a norm.
+/// A sandbox with `x.gguf`: matrices of `Q4_0`, `Q4_K` and `Q6_K`, and a norm.
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
     let mut metadata = Metadata::new();
@@ -19,7 +19,7 @@ fn sandbox() -> Sandbox {
     ];
     let planned = tensors.iter().map(|(name, kind, shape)| (*name, *kind, Dims::from_shape(shape).unwrap()));
     let layout = Layout::new(metadata, planned).unwrap();
-    let lengths: Vec<_> = layout.parsed().iter().map(|tensor| tensor.byte_len()).collect();
+    let lengths: Vec<_> = layout.parsed().iter().map(TensorInfo::byte_len).collect();
     let mut writer = Writer::new(Vec::new(), layout).unwrap();
     for len in lengths {
         // As F16 a scale, as F32 a number, of no size to speak of.

@@ -1,6 +1,7 @@
 //! Loads a selection of a model.
 
 mod arena;
+mod blocks;
 mod link;
 mod options;
 mod report;
@@ -136,6 +137,9 @@ impl Loader {
 
     /// Loads like [`Self::load`] from any source: a stored model, a directory, or files.
     ///
+    /// The host makes of ggml's blocks the codes, scales and biases of the scheme of MLX that holds their values. Types that no
+    /// scheme holds, and all with [`LoadOptions::decode`], are decoded to [`LoadOptions::dtype`], or to BF16.
+    ///
     /// # Errors
     ///
     /// The errors of [`Self::load`] except [`CudaError::Table`], and [`CudaError::NotStored`] for files without a digest that are
@@ -149,10 +153,24 @@ impl Loader {
         if options.verify && !source.is_stored() {
             return Err(CudaError::NotStored { name: source.name().to_owned() });
         }
+        if blocks::has_blocks(source) {
+            return self.load_with_blocks(source, selection, options);
+        }
+        self.load_others(source, selection, options, None)
+    }
+
+    /// Loads the selected tensors, or only those that are stored as ggml's blocks or otherwise.
+    fn load_others(
+        &self,
+        source: &Source,
+        selection: &Selection,
+        options: &LoadOptions<'_>,
+        blocks: Option<bool>,
+    ) -> Result<CudaWeights, CudaError> {
         if options.decode {
-            self.load_decoded(source, selection, options)
+            self.load_decoded(source, selection, options, blocks)
         } else {
-            self.load_part(source, selection, options, None)
+            self.load_part(source, selection, options, (None, blocks))
         }
     }
 
@@ -163,22 +181,24 @@ impl Loader {
         source: &Source,
         selection: &Selection,
         options: &LoadOptions<'_>,
+        blocks: Option<bool>,
     ) -> Result<CudaWeights, CudaError> {
         let started = Instant::now();
-        let plain = self.load_part(source, selection, options, Some(false))?;
-        let codes = self.load_part(source, selection, &LoadOptions { measure_link: false, ..*options }, Some(true))?;
+        let plain = self.load_part(source, selection, options, (Some(false), blocks))?;
+        let unmeasured = LoadOptions { measure_link: false, ..*options };
+        let codes = self.load_part(source, selection, &unmeasured, (Some(true), blocks))?;
         let mut weights = plain.with_decoded(&codes, options.dtype)?;
         weights.report_mut().time = started.elapsed();
         Ok(weights)
     }
 
-    /// Loads the selected tensors, or only those that are quantized or not.
+    /// Loads the selected tensors, or only those that are quantized or not, and stored as ggml's blocks or not.
     fn load_part(
         &self,
         source: &Source,
         selection: &Selection,
         options: &LoadOptions<'_>,
-        quantized: Option<bool>,
+        (quantized, blocks): (Option<bool>, Option<bool>),
     ) -> Result<CudaWeights, CudaError> {
         // The lock is taken before anything is planned or allocated, so that tensors of the load before this one are
         // shared, and not loaded again.
@@ -187,7 +207,7 @@ impl Loader {
         let held = if options.reuse { self.inner.arenas.alive() } else { Vec::new() };
         let is_held = |origin: &_| held.iter().any(|arena| arena.find(origin).is_some());
         let is_held: Option<&dyn Fn(&_) -> bool> = if held.is_empty() { None } else { Some(&is_held) };
-        let plan_options = LoadPlanOptions { dtype: options.dtype, held: is_held, quantized };
+        let plan_options = LoadPlanOptions { dtype: options.dtype, held: is_held, quantized, blocks };
         let plan = LoadPlan::new(source.table(), selection, &plan_options)?;
         let mut report = LoadReport::of(&plan, options.verify);
         let (arena, ready) = self.fill(source, &plan, options, &mut slots, &mut report)?;

@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
+mod blocks;
 mod faults;
 mod files;
 mod handoff;

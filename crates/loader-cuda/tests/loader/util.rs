@@ -53,6 +53,16 @@ impl Given {
         Self { name: name.into(), dtype: Dtype::BF16, shape: dims.to_vec(), code, parts, component: None }
     }
 
+    /// A tensor of ggml's blocks of `elements` elements and `bytes` bytes.
+    pub(crate) fn blocks(name: &str, code: &'static str, (elements, bytes): (u32, u64), dims: &[u64]) -> Self {
+        let mut stored = dims.to_vec();
+        let row = stored.last_mut().unwrap();
+        *row = *row / u64::from(elements) * bytes;
+        let parts = vec![(Role::Weight, Dtype::U8, stored)];
+        let code = Some((code, elements));
+        Self { name: name.into(), dtype: Dtype::F32, shape: dims.to_vec(), code, parts, component: None }
+    }
+
     pub(crate) fn of(mut self, component: &str) -> Self {
         self.component = Some(component.into());
         self
@@ -95,7 +105,12 @@ impl Fixture {
 
     /// Asserts that every array of `weights` has the stored bytes.
     pub(crate) fn assert_same(&self, weights: &CudaWeights) {
-        let host = Weights::open(&self.store, &self.model, &OpenOptions::default()).unwrap();
+        self.assert_same_as(weights, &OpenOptions::default());
+    }
+
+    /// Asserts that every array of `weights` has the bytes that opening it with `options` gives.
+    pub(crate) fn assert_same_as(&self, weights: &CudaWeights, options: &OpenOptions<'_>) {
+        let host = Weights::open(&self.store, &self.model, options).unwrap();
         for (expected, found) in host.iter().zip(weights.iter()) {
             assert_eq!((expected.name(), expected.component()), (found.name(), found.component()));
             assert_eq!((expected.dtype(), expected.shape()), (found.dtype(), found.shape()));

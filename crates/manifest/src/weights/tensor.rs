@@ -69,6 +69,12 @@ impl<'w> Tensor<'w> {
         self.companion(Role::Weight).expect("every table was checked to have a weight for each tensor")
     }
 
+    /// Returns the description of the tensor as it was opened. Places in it are those of files, or mean nothing.
+    #[must_use]
+    pub fn view(&self) -> &'w View {
+        self.view
+    }
+
     /// Returns a companion of a quantized tensor: its scales, biases or global scale.
     #[must_use]
     pub fn companion(&self, role: Role) -> Option<Array<'w>> {

@@ -52,7 +52,14 @@ pub struct ExportOptions {
 impl Default for ExportOptions {
     /// Decodes nothing, and writes files of at most 5 GB, as the tools of the hub do.
     fn default() -> Self {
-        Self { format: ExportFormat::Hf, dequantize: None, gguf_type: None, no_tokenizer: false, shard_bytes: 5_000_000_000, threads: None }
+        Self {
+            format: ExportFormat::Hf,
+            dequantize: None,
+            gguf_type: None,
+            no_tokenizer: false,
+            shard_bytes: 5_000_000_000,
+            threads: None,
+        }
     }
 }
 

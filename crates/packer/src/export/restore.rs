@@ -64,8 +64,6 @@ pub(super) enum Values<'w> {
 #[derive(Clone)]
 pub(super) struct Coded<'w> {
     pub(super) decoder: Decoder,
-    /// Type of the scales and biases of an affine scheme.
-    pub(super) stored: FloatType,
     /// Global scales as F32, one for each matrix of a stack. Empty if there is at most one for the whole tensor.
     global_scales: Arc<[u8]>,
     /// Number of elements that share one global scale.
@@ -261,7 +259,7 @@ pub(super) fn coded<'w>(
     let EncodedLen { weight, scale, bias, .. } = scheme.encoded_len(1, stored).expect("a group is small");
     let parts = [Role::Weight, Role::Scale, Role::Bias];
     let parts = parts.map(|role| entry.part(role).map(|part| Stored::new(blob, entry, part)));
-    Ok(Coded { decoder, stored, global_scales, matrix, parts, group: [weight, scale, bias] })
+    Ok(Coded { decoder, global_scales, matrix, parts, group: [weight, scale, bias] })
 }
 
 /// The name of a tensor's part in messages.

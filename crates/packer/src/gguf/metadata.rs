@@ -94,8 +94,7 @@ pub(crate) fn metadata(
         padding: facts.tokens.pad,
         rows: facts.vocabulary,
     };
-    let vocabulary =
-        Vocabulary::from_json(&documents).map_err(|problem| GgufMetadataError::Tokenizer { problem })?;
+    let vocabulary = Vocabulary::from_json(&documents).map_err(|problem| GgufMetadataError::Tokenizer { problem })?;
     vocabulary.write(&mut made.metadata)?;
     let template = ChatTemplate::read(files.tokenizer_config, files.template.map(<[u8]>::to_vec));
     if !template.text().is_empty() {
@@ -151,7 +150,8 @@ mod tests {
     fn keys_are_those_of_the_converter() {
         let Some(shared) = shared() else { return eprintln!("skipped: there is no ../shared") };
         for (checkpoint, file, differ) in FAMILIES {
-            let config = std::fs::read(shared.join("models").join(checkpoint).join("config.json")).expect("it is there");
+            let config =
+                std::fs::read(shared.join("models").join(checkpoint).join("config.json")).expect("it is there");
             let config = ModelConfig::parse(&config).expect("it is a configuration");
             let made = metadata(&config.facts(), None, &Files::default(), false).expect("the family is known");
             let file: Gguf<_> = longshore_gguf::open(shared.join("gguf").join(file)).expect("it is a GGUF file");
@@ -164,7 +164,9 @@ mod tests {
                 lines
             };
             let (ours, theirs) = (lines(&made.metadata), lines(found));
-            let only = |a: &[String], b: &[String]| -> Vec<String> { a.iter().filter(|line| !b.contains(line)).cloned().collect() };
+            let only = |a: &[String], b: &[String]| -> Vec<String> {
+                a.iter().filter(|line| !b.contains(line)).cloned().collect()
+            };
             let mut apart = only(&ours, &theirs);
             apart.extend(only(&theirs, &ours).into_iter().map(|line| format!("theirs: {line}")));
             assert_eq!(apart, *differ, "{checkpoint}");
@@ -176,7 +178,8 @@ mod tests {
     fn facts_are_those_of_the_checkpoint() {
         let Some(shared) = shared() else { return eprintln!("skipped: there is no ../shared") };
         for (checkpoint, file, _) in FAMILIES {
-            let config = std::fs::read(shared.join("models").join(checkpoint).join("config.json")).expect("it is there");
+            let config =
+                std::fs::read(shared.join("models").join(checkpoint).join("config.json")).expect("it is there");
             let theirs = ModelConfig::parse(&config).expect("it is a configuration").facts();
             let file: Gguf<_> = longshore_gguf::open(shared.join("gguf").join(file)).expect("it is a GGUF file");
             let has_tensor = |name: &str| file.tensor(name).is_some();

@@ -45,8 +45,13 @@ pub(super) fn drafts(
             &own
         }
     };
-    let mut planner =
-        Planner { files, tensors: &tensors, scales: nvfp4::scales(&tensors), decider: BlockDecider::new(member, options), used: HashSet::new() };
+    let mut planner = Planner {
+        files,
+        tensors: &tensors,
+        scales: nvfp4::scales(&tensors),
+        decider: BlockDecider::new(member, options),
+        used: HashSet::new(),
+    };
     let planned = names.iter().map(|canonical| planner.tensor(canonical)).collect::<Result<Vec<_>, _>>()?;
     let Planner { decider, used, .. } = planner;
     decider.finish()?;
@@ -81,8 +86,7 @@ impl Planner<'_> {
         };
         let BlockDecision { scheme, dtype, coding, rule } = decision;
         let units = sources.iter().map(|at| &self.tensors[*at]);
-        let mut units: Vec<Unit> =
-            units.map(|unit| Unit { name: unit.name.clone(), parts: unit.parts }).collect();
+        let mut units: Vec<Unit> = units.map(|unit| Unit { name: unit.name.clone(), parts: unit.parts }).collect();
         let mut global_scale = None;
         if let [unit] = &mut *units {
             global_scale = nvfp4::global_scale(&self.scales, scheme, coding, &unit.name, &shape, &mut unit.parts);

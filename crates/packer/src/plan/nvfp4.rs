@@ -6,6 +6,7 @@ use longshore_quant::Scheme;
 use longshore_st_format::{Dtype, Shape};
 
 use crate::{
+    io::has_suffix,
     model::{coding::kind::Coding, tensor::ModelTensor},
     tensor::SourceParts,
 };
@@ -17,7 +18,7 @@ pub(super) type Scales = HashMap<String, (usize, u64)>;
 pub(super) fn scales(tensors: &[ModelTensor]) -> Scales {
     let is_scale = |tensor: &&ModelTensor| {
         let ModelTensor { name, dtype, shape, coding, .. } = tensor;
-        *coding == Coding::Plain && *dtype == Dtype::F32 && shape.rank() <= 1 && name.ends_with(".scale")
+        *coding == Coding::Plain && *dtype == Dtype::F32 && shape.rank() <= 1 && has_suffix(name, ".scale")
     };
     let found = tensors.iter().filter(is_scale);
     found.map(|found| (found.name.clone(), (found.parts.weight, found.shape.elements().unwrap_or_default()))).collect()

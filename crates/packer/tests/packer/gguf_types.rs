@@ -113,7 +113,9 @@ fn matrices_are_encoded_as_the_type_that_is_asked_for() {
                 ggml::decode(quant(*own), bytes, &mut values).expect("whole blocks");
                 if model == "mlx" {
                     // Zeros have lost their sign.
-                    values.iter_mut().for_each(|value| *value += 0.0);
+                    for value in &mut values {
+                        *value += 0.0;
+                    }
                 }
                 let mut expected = vec![0; count / wanted.block_size() * wanted.block_bytes()];
                 ggml::encode(wanted, &values, &mut expected).expect("it has an encoder");

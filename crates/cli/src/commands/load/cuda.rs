@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Instant};
 
 use longshore_loader_cuda::{CallError, CudaError, Device, LoadOptions, LoadReport, Loader, LoaderOptions, ProbeError};
-use longshore_manifest::weights::{OpenOptions, Weights, plan::Selection};
+use longshore_manifest::weights::{BlockForm, OpenOptions, Weights, plan::Selection};
 
 use super::{
     Input, dtype,
@@ -55,6 +55,17 @@ pub(super) fn run(
             };
             let bytes = Weights::made_bytes_of(source, &options).map_err(|error| opening(error, args, input))?;
             printer.note(&format!("{} of the device's memory is for what is converted", size(bytes)));
+        }
+        let blocks = OpenOptions {
+            selection: selection.clone(),
+            dtype: options.dtype,
+            decode: options.decode,
+            blocks: BlockForm::MlxAlone,
+            ..Default::default()
+        };
+        let bytes = Weights::made_bytes_of(source, &blocks).map_err(|error| opening(error, args, input))?;
+        if bytes > 0 {
+            printer.note(&format!("takes {} of host memory to convert ggml's blocks", size(bytes)));
         }
         Ok(())
     })?;
@@ -141,6 +152,7 @@ fn advise(error: CudaError, args: &Load, input: &Input) -> anyhow::Error {
     const HOST: &str = "--device host loads into host memory";
     match &error {
         CudaError::Plan(error) => refused_selection(error, args, input),
+        CudaError::Host(_) => Advice::input(text(&error)).into(),
         CudaError::Probe(ProbeError::Ordinal { devices, .. }) => {
             let last = devices.saturating_sub(1);
             let hint = if last == 0 {

@@ -39,6 +39,7 @@ pub(super) fn run(args: &Load, input: &Input, selection: &Selection, printer: &P
         dtype: args.dtype.map(dtype),
         decode: args.dtype.is_some(),
         progress: &bar,
+        ..OpenOptions::default()
     };
     let mut layers = 0;
     input.with_source(printer, |source| {

@@ -93,13 +93,10 @@ pub(super) fn jobs<'a>(
     let step = (index(CHUNK) / block).max(1);
     for from in (0..count).step_by(step) {
         let to = (from + step).min(count);
-        let take = |out: &mut &'a mut [u8], len: usize| {
-            let (mine, rest) = std::mem::take(out).split_at_mut((to - from) * len);
-            *out = rest;
-            mine
-        };
-        let out = take(&mut weight, each.weight);
-        let (scale, bias) = (take(&mut scale, each.scale), take(&mut bias, each.bias));
+        let why = "the lengths were checked";
+        let out = weight.split_off_mut(..(to - from) * each.weight).expect(why);
+        let scale = scale.split_off_mut(..(to - from) * each.scale).expect(why);
+        let bias = bias.split_off_mut(..(to - from) * each.bias).expect(why);
         let blocks = blocks.slice(from * block, to * block);
         jobs.push(Job {
             tensor: &view.name,

@@ -79,14 +79,17 @@ impl Planned {
                     part.cast_to(to, &tensor.view).map_err(refuse)?;
                 }
             }
-            tensors.push(PlannedTensor { view: tensor.finish(), codes: None });
+            let tensor = PlannedTensor { view: tensor.finish(), codes: None };
+            if options.blocks != BlockForm::MlxAlone || tensor.has_blocks() {
+                tensors.push(tensor);
+            }
         }
         tensors.sort_by(|a, b| (&a.view.name, &a.view.component).cmp(&(&b.view.name, &b.view.component)));
         let mut planned = Self { tensors, bytes: 0, made_bytes: 0, scratch_bytes: 0 };
         for tensor in &mut planned.tensors {
             if options.decode {
                 tensor.decode(options.dtype)?;
-            } else if options.blocks == BlockForm::Mlx && tensor.has_blocks() {
+            } else if options.blocks != BlockForm::Kept && tensor.has_blocks() {
                 tensor.map_blocks(options.dtype)?;
             }
             let too_large = || WeightsError::Plan(LoadPlanError::TooLarge { tensor: tensor.view.name.clone() });

@@ -31,7 +31,7 @@ pub use selection::{Layers, Selection, Shard, ShardAxis, TensorParallel};
 
 use crate::{
     Digest,
-    document::{Quantization, Role, TensorTable},
+    document::{GgmlBlocks, Quantization, Role, TensorTable},
 };
 pub(super) use select::select;
 use select::{Selected, SelectedPart, SelectedTensor};
@@ -49,6 +49,8 @@ pub struct LoadPlanOptions<'f> {
     pub held: Option<&'f dyn Fn(&Origin) -> bool>,
     /// Whether only the tensors that are quantized are planned, or only those that are not. `None` plans both.
     pub quantized: Option<bool>,
+    /// Whether only tensors of ggml's blocks are planned, or only those that are stored otherwise. `None` plans both.
+    pub blocks: Option<bool>,
 }
 
 impl std::fmt::Debug for LoadPlanOptions<'_> {
@@ -58,6 +60,7 @@ impl std::fmt::Debug for LoadPlanOptions<'_> {
             .field("dtype", &self.dtype)
             .field("held", &held)
             .field("quantized", &self.quantized)
+            .field("blocks", &self.blocks)
             .finish()
     }
 }
@@ -223,6 +226,10 @@ impl LoadPlan {
             let own = table.blobs[blob].digest;
             if let Some(quantized) = options.quantized {
                 tensors.retain(|tensor| tensor.view.quantization.is_some() == quantized);
+            }
+            if let Some(blocks) = options.blocks {
+                let coding = |view: &View| GgmlBlocks::of(&view.quantization.as_ref()?.quant_type);
+                tensors.retain(|tensor| coding(&tensor.view).is_some() == blocks);
             }
             let mut order = Vec::new();
             for (at, tensor) in tensors.iter_mut().enumerate() {

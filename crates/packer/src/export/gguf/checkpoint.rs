@@ -33,7 +33,12 @@ pub(super) fn named<'w>(table: &'w TensorTable, metadata: &Metadata) -> Result<V
             unknown.push(&*entry.name);
         }
         for (at, mapping) in mappings.iter().enumerate() {
-            let fail = || refuse(format!("tensor {:?} is {}, from which {:?} cannot be made", entry.name, entry.shape, mapping.gguf));
+            let fail = || {
+                refuse(format!(
+                    "tensor {:?} is {}, from which {:?} cannot be made",
+                    entry.name, entry.shape, mapping.gguf
+                ))
+            };
             let Placed { shape, arrangement, change, sources, share: (index, of) } =
                 keys.place(entry, mapping).ok_or_else(fail)?;
             let source = if sources > 1 { at } else { 0 };
@@ -56,7 +61,11 @@ pub(super) fn named<'w>(table: &'w TensorTable, metadata: &Metadata) -> Result<V
         parts.sort_by_key(|(index, ..)| *index);
         let is_whole = parts.iter().map(|(index, ..)| *index).eq(0..parts[0].1);
         if !is_whole {
-            return Err(refuse(format!("{name:?} is made of {} tensors, and the model has {}", parts[0].1, parts.len())));
+            return Err(refuse(format!(
+                "{name:?} is made of {} tensors, and the model has {}",
+                parts[0].1,
+                parts.len()
+            )));
         }
         named.push((name, shape, parts.into_iter().map(|(.., made)| made).collect()));
     }
@@ -163,18 +172,21 @@ impl Keys<'_> {
             Some(Placed { shape, sources: usize::try_from(sources).ok()?, ..same(arrangement) })
         };
         let extent = |axis: u8| dims.get(usize::from(axis)).copied();
-        let whole = |axis: u8, of: u64| extent(axis).filter(|rows| of > 0 && rows.is_multiple_of(of)).map(|rows| rows / of);
+        let whole =
+            |axis: u8, of: u64| extent(axis).filter(|rows| of > 0 && rows.is_multiple_of(of)).map(|rows| rows / of);
         match (mapping.form, dims) {
             (Form::Same | Form::Own, _) => Some(same(Arrangement::None)),
             (Form::Flat, &[size]) if mapping.gguf.ends_with("norm.weight") => {
-                let groups = self.number("ssm.group_count").filter(|groups| *groups > 0 && size.is_multiple_of(*groups))?;
+                let groups =
+                    self.number("ssm.group_count").filter(|groups| *groups > 0 && size.is_multiple_of(*groups))?;
                 Some(reshaped(&[groups, size / groups]))
             }
             (Form::Flat, &[heads]) => Some(reshaped(&[heads, 1])),
             (Form::Convolution, &[channels, 1, width]) => Some(reshaped(&[channels, width])),
             (Form::Rotary(heads), [all, ..]) => {
                 let queries = self.number("attention.head_count");
-                let found = if heads == Heads::Query { queries } else { self.number("attention.head_count_kv").or(queries) };
+                let found =
+                    if heads == Heads::Query { queries } else { self.number("attention.head_count_kv").or(queries) };
                 let heads = found.filter(|heads| *heads > 0 && all.is_multiple_of(2 * heads))?;
                 Some(same(Arrangement::Halves { heads }))
             }
@@ -182,13 +194,19 @@ impl Keys<'_> {
             (Form::NegativeExponential, &[heads]) => {
                 Some(Placed { change: Change::LogNegative, ..reshaped(&[heads, 1]) })
             }
-            (Form::NegativeExponential, _) => Some(Placed { change: Change::LogNegative, ..same(Arrangement::Reshape) }),
-            (Form::Interleaved(share), _) => {
-                part(Arrangement::Interleave { axis: share.axis }, rows(share.axis, whole(share.axis, share.of)?)?, share.of)
+            (Form::NegativeExponential, _) => {
+                Some(Placed { change: Change::LogNegative, ..same(Arrangement::Reshape) })
             }
-            (Form::Joined(share), _) => {
-                part(Arrangement::Concatenate { axis: share.axis }, rows(share.axis, whole(share.axis, share.of)?)?, share.of)
-            }
+            (Form::Interleaved(share), _) => part(
+                Arrangement::Interleave { axis: share.axis },
+                rows(share.axis, whole(share.axis, share.of)?)?,
+                share.of,
+            ),
+            (Form::Joined(share), _) => part(
+                Arrangement::Concatenate { axis: share.axis },
+                rows(share.axis, whole(share.axis, share.of)?)?,
+                share.of,
+            ),
             (Form::Split(share), _) => {
                 let mine = extent(share.axis)?;
                 let (all, first) = (mine.checked_mul(share.of)?, mine.checked_mul(share.index)?);

@@ -60,11 +60,12 @@ pub(super) fn of_new(mut metadata: Metadata, types: impl Iterator<Item = GgmlTyp
 /// Says which matrices are not of the type that was asked for, because its blocks do not fill their rows.
 pub(super) fn fallback<'t, 'w: 't>(
     asked: GgmlType,
-    tensors: impl Iterator<Item = &'t GgufTensor<'w>>,
+    tensors: impl IntoIterator<Item = &'t GgufTensor<'w>>,
 ) -> Option<String> {
-    let mut others = tensors.filter(|tensor| {
+    let mut others = tensors.into_iter().filter(|tensor| {
         let row = tensor.shape.dims().last().copied().unwrap_or(1);
-        !is_always_f32(&tensor.name, tensor.shape.rank()) && !row.is_multiple_of(asked.block_size() as u64)
+        let fills = row.is_multiple_of(asked.block_size() as u64);
+        !is_always_f32(&tensor.name, tensor.shape.rank()) && !fills && tensor.is_encoded()
     });
     let first = others.next()?;
     let count = 1 + others.count();

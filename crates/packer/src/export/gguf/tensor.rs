@@ -77,7 +77,7 @@ enum Values<'w> {
     /// Blocks, or single numbers.
     Ggml(GgmlType, Stored<'w>),
     /// Codes of a scheme.
-    Coded(Coded<'w>),
+    Coded(Box<Coded<'w>>),
     /// The bytes of the file.
     Ready(Arc<[u8]>),
 }
@@ -192,7 +192,7 @@ impl Types {
         let quantization = entry.quantization.as_ref().expect("the caller has found codes");
         let scales = global_scales(blob, entry, reader)?;
         let coded = match coded(blob, entry, quantization, scales, FloatType::F32) {
-            Ok(coded) => coded,
+            Ok(coded) => Box::new(coded),
             Err(problem) => return Ok(Err(problem)),
         };
         let scheme = coded.decoder.scheme();
@@ -229,7 +229,7 @@ fn fits(
     reader: &mut Reader<'_>,
 ) -> Result<Result<(), LayoutError>, ExportError> {
     let [mut scale, mut bias] = [Vec::new(), Vec::new()];
-    let (scheme, stored) = (coded.decoder.scheme(), coded.stored);
+    let (scheme, stored) = (coded.decoder.scheme(), coded.decoder.stored());
     let elements = entry.elements();
     let mut from = 0;
     while from < elements {
@@ -287,10 +287,16 @@ struct PartBuffers {
 impl GgufTensor<'_> {
     /// A tensor whose bytes in the file are at hand.
     pub(super) fn ready(name: &str, ggml_type: GgmlType, shape: Shape, bytes: Arc<[u8]>) -> Self {
-        let places = Places::of(Arrangement::None, 1, &shape, bytes.len() as u64).expect("one source has its own place");
+        let places =
+            Places::of(Arrangement::None, 1, &shape, bytes.len() as u64).expect("one source has its own place");
         let values = Values::Ready(bytes);
         let part = Part { values, places, source: 0, change: Change::None, ulps: &[] };
         Self { name: name.to_owned(), ggml_type, shape, is_encoded: false, parts: vec![part] }
+    }
+
+    /// Whether values are decoded and encoded.
+    pub(super) fn is_encoded(&self) -> bool {
+        self.is_encoded
     }
 
     /// The number of elements.
@@ -399,7 +405,7 @@ impl GgufTensor<'_> {
                     coded.read_part(part, (from, to), reader, codes)?;
                 }
                 let [weight, scale, bias] = codes;
-                let (scheme, float) = (coded.decoder.scheme(), coded.stored);
+                let (scheme, float) = (coded.decoder.scheme(), coded.decoder.stored());
                 let mapped = ggml::from_mlx(self.ggml_type, scheme, float, [weight, scale, bias], out);
                 mapped.map_err(|error| self.fail(error.to_string()))
             }

@@ -86,7 +86,8 @@ impl Vocabulary {
                 (Kind::SentencePiece, "Prepend") if text("prepend") == names::SPACE => self.adds_space = true,
                 (Kind::SentencePiece, "Replace") if text("content") == names::SPACE => {}
                 // Cuts nothing after spaces have been replaced.
-                (Kind::SentencePiece, "Split") if step.pointer("/pattern/String").and_then(Value::as_str) == Some(" ") => {}
+                (Kind::SentencePiece, "Split")
+                    if step.pointer("/pattern/String").and_then(Value::as_str) == Some(" ") => {}
                 (Kind::SentencePiece | Kind::Unigram, "Metaspace") => {
                     let scheme = step.get("prepend_scheme").and_then(Value::as_str);
                     let adds = step.get("add_prefix_space").and_then(Value::as_bool).unwrap_or(true);
@@ -382,7 +383,8 @@ mod tests {
 
     #[test]
     fn byte_level_comes_back() {
-        let mut made = metadata("gpt2", Some("qwen2"), &["a", "b", "ab", "Ġ", "<s>", "</s>", "<tool>"], &[1, 1, 1, 1, 3, 3, 4]);
+        let mut made =
+            metadata("gpt2", Some("qwen2"), &["a", "b", "ab", "Ġ", "<s>", "</s>", "<tool>"], &[1, 1, 1, 1, 3, 3, 4]);
         made.push_array("tokenizer.ggml.merges", ["a b"]).expect("it is new");
         for (key, value) in [("bos_token_id", 4_u32), ("eos_token_id", 5)] {
             made.push(&format!("tokenizer.ggml.{key}"), value).expect("it is new");
@@ -441,8 +443,16 @@ mod tests {
         };
         let model = r#"{"type":"BPE","vocab":{"a":0},"merges":[]}"#;
         for (document, expected) in [
-            (format!(r#"{{"model":{model},"pre_tokenizer":{}}}"#, split("[a-z]+")), "no name is known for the split [\"[a-z]+\"]"),
-            (format!(r#"{{"model":{model},"pre_tokenizer":{{"type":"Sequence","pretokenizers":[{{"type":"Whitespace"}},{bytes}]}}}}"#), "\"Whitespace\""),
+            (
+                format!(r#"{{"model":{model},"pre_tokenizer":{}}}"#, split("[a-z]+")),
+                "no name is known for the split [\"[a-z]+\"]",
+            ),
+            (
+                format!(
+                    r#"{{"model":{model},"pre_tokenizer":{{"type":"Sequence","pretokenizers":[{{"type":"Whitespace"}},{bytes}]}}}}"#
+                ),
+                "\"Whitespace\"",
+            ),
             (format!(r#"{{"model":{model}}}"#), "neither on bytes"),
             (r#"{"model":{"type":"WordLevel","vocab":{}}}"#.to_owned(), "\"WordLevel\""),
             ("{}".to_owned(), "no model"),
@@ -468,7 +478,8 @@ mod tests {
             }
             let file: Gguf<_> = longshore_gguf::open(entry.path()).expect("it is a GGUF file");
             let read = Vocabulary::read(file.header().metadata()).expect("it is known").expect("it is there");
-            std::fs::write(format!("/tmp/ggmeta-out/{}.json", entry.file_name().to_string_lossy()), read.to_json()).expect("TEMP");
+            std::fs::write(format!("/tmp/ggmeta-out/{}.json", entry.file_name().to_string_lossy()), read.to_json())
+                .expect("TEMP");
             let mut back = there_and_back(&read);
             if read.kind == Kind::SentencePiece {
                 // The scores of other tokens than those that merges make may have been any.
