@@ -76,7 +76,8 @@ fn arrangements_that_do_not_fit_are_refused() {
 
 #[test]
 fn changes_that_a_reader_might_miss_are_refused() {
-    let of = |is_coded, edit: fn(&mut TensorEntry)| {
+    type Edit = fn(&mut TensorEntry);
+    let of = |is_coded, edit: Edit| {
         problem(with(is_coded, 2, |tensor| {
             tensor.arrangement = Arrangement::Reshape;
             edit(tensor);
@@ -85,9 +86,9 @@ fn changes_that_a_reader_might_miss_are_refused() {
     assert_eq!(of(false, |tensor| tensor.change = Change::MinusOne), None);
     assert_eq!(of(false, |tensor| tensor.offset = 1), None);
     assert_eq!(of(true, |tensor| tensor.offset = -1), None);
-    let corrected: fn(&mut TensorEntry) = |tensor| (tensor.change, tensor.ulps) = (Change::LogNegative, vec![-1; 8]);
+    let corrected: Edit = |tensor| (tensor.change, tensor.ulps) = (Change::LogNegative, vec![-1; 8]);
     assert_eq!(of(false, corrected), None);
-    let refused: [(bool, fn(&mut TensorEntry), &str); 6] = [
+    let refused: [(bool, Edit, &str); 6] = [
         (
             false,
             |tensor| (tensor.change, tensor.arrangement) = (Change::MinusOne, Arrangement::None),

@@ -68,7 +68,7 @@ pub(super) fn files<'w>(
             let fail = |problem: &str| ExportError::Restore { tensor: info.name().to_owned(), problem: problem.into() };
             let parts = stored.remove(info.name()).ok_or_else(|| fail("the model does not have it"))?;
             let other = "it is stored with another type or shape than the header of its file says";
-            tensors.push(Restored::new(info, parts).ok_or_else(|| fail(other))?);
+            tensors.push(Restored::new(info, &parts).ok_or_else(|| fail(other))?);
         }
         let name = member.path.to_string_lossy().into_owned();
         files.push(GgufFile { name, header: member.header.clone(), tensors });

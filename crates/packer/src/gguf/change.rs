@@ -103,7 +103,7 @@ fn exp(value: f64) -> f64 {
     const LOW: f64 = 1.908_214_929_270_587_7e-10;
     /// Terms of the series. The last is below the last bit for an argument of at most half the logarithm of 2.
     const TERMS: u8 = 16;
-    if !(value.abs() < 200.0) {
+    if value.is_nan() || value.abs() >= 200.0 {
         return if value > 0.0 { f64::INFINITY } else { 0.0 };
     }
     let power = (value * LOG2_E).round();

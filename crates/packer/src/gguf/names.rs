@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use longshore_gguf::Metadata;
+use longshore_gguf::{Metadata, Value};
 use longshore_manifest::document::{Arrangement, Change};
 use longshore_model::gguf::{Form, Heads, Mapping, NameMap, Share};
 use longshore_st_format::{Dtype, Shape};
@@ -60,7 +60,7 @@ pub(crate) fn canonical<E>(
     let tensors = tensors.iter().enumerate();
     let found = tensors.map(|(at, (file, gguf))| Found { at, name: &file.name, dtype: file.dtype, gguf });
     let found: Vec<Found<'_>> = found.collect();
-    let architecture = metadata.get("general.architecture").and_then(|value| value.as_str()).unwrap_or_default();
+    let architecture = metadata.get("general.architecture").and_then(Value::as_str).unwrap_or_default();
     let Some(map) = NameMap::of(architecture) else {
         let mut tensors: Vec<Canonical> = found.iter().map(Found::kept).collect();
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
@@ -229,7 +229,7 @@ impl<E> Namer<'_, E> {
             (Some((arrangement, shape)), [(first, _), ..]) => {
                 let sources = parts.iter().map(|(part, _)| part.at).collect();
                 let stored = first.stored(name.to_owned());
-                self.stored.push(Canonical { arrangement, shape, sources, ..stored });
+                self.stored.push(Canonical { shape, arrangement, sources, ..stored });
             }
             _ => {
                 for (part, _) in parts {
@@ -296,8 +296,8 @@ fn shape_of_all(first: &Found<'_>, rest: &[(Found<'_>, Form)], share: &Share) ->
     let axis = usize::from(share.axis);
     let is_whole = rest.len() as u64 + 1 == share.of && rest.iter().all(|(other, _)| other.is_like(first));
     let rows = first.dims().get(axis)?.checked_mul(share.of)?;
-    let shape = with(first.dims(), axis, rows);
-    (is_whole && first.has_rows(axis) && shape.elements().is_some()).then_some(shape)
+    let all = with(first.dims(), axis, rows);
+    (is_whole && first.has_rows(axis) && all.elements().is_some()).then_some(all)
 }
 
 /// The arrangement and the shape of the two up-projections of latent attention.

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Plans the tensors of a member that consists of GGUF files, or was imported from some. Each becomes a blob of its own.
-pub(super) fn drafts(member: &Member, files: &[SourceTensor], tensors: Vec<ModelTensor>) -> Vec<Draft> {
+pub(super) fn drafts(member: &Member, files: &[SourceTensor], tensors: &[ModelTensor]) -> Vec<Draft> {
     let kept = |(at, tensor): (usize, &ModelTensor)| Canonical {
         name: tensor.name.clone(),
         shape: tensor.shape.clone(),
@@ -33,7 +33,7 @@ pub(super) fn drafts(member: &Member, files: &[SourceTensor], tensors: Vec<Model
             &own
         }
     };
-    names.iter().map(|canonical| draft(canonical, files, &tensors)).collect()
+    names.iter().map(|canonical| draft(canonical, files, tensors)).collect()
 }
 
 fn draft(canonical: &Canonical, files: &[SourceTensor], tensors: &[ModelTensor]) -> Draft {

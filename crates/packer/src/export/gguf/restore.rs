@@ -45,11 +45,11 @@ pub(super) fn by_source(table: &TensorTable) -> HashMap<&str, Vec<Made<'_>>> {
 
 impl<'w> Restored<'w> {
     /// `None` if what is stored cannot be what `info` describes.
-    pub(super) fn new(info: &TensorInfo, made: Vec<Made<'w>>) -> Option<Self> {
+    pub(super) fn new(info: &TensorInfo, made: &[Made<'w>]) -> Option<Self> {
         let Array { dtype, shape, blocks, .. } = Array::of(info)?;
         let mut parts = Vec::with_capacity(made.len());
         let mut name = "";
-        for (blob, entry, source) in &made {
+        for (blob, entry, source) in made {
             let weight = entry.weight();
             let places = Places::of(entry.arrangement, entry.source_names().count(), &entry.shape, weight.length)?;
             let fits = (weight.dtype, &entry.quantization) == (dtype, &blocks.map(GgmlBlocks::quantization))
@@ -69,7 +69,7 @@ impl<'w> Restored<'w> {
         }
         let is_shared = |entry: &TensorEntry| matches!(entry.arrangement, Arrangement::Rows { .. });
         let all = made.iter().map(|(_, entry, _)| entry.weight().length).fold(0, u64::saturating_add);
-        let is_whole = match &*made {
+        let is_whole = match made {
             [(_, only, _)] => !is_shared(only) || all == info.byte_len(),
             several => several.iter().all(|(_, entry, _)| is_shared(entry)) && all == info.byte_len(),
         };
