@@ -186,7 +186,6 @@ pub enum Change {
 impl Change {
     /// Whether the values are those of the source.
     #[must_use]
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
     pub fn is_none(&self) -> bool {
         *self == Self::None
     }

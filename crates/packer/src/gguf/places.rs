@@ -25,7 +25,7 @@ pub(crate) enum Places {
 pub(crate) struct Rows {
     order: Order,
     /// Number of rows along the axis of the stored tensor.
-    rows: u64,
+    along: u64,
     row_bytes: u64,
     /// Number of sources, each of one shape.
     sources: u64,
@@ -88,7 +88,7 @@ impl Places {
         let all = axis.map_or(Some(1), |axis| {
             dims.get(..=usize::from(axis))?.iter().try_fold(1, |a: u64, b| a.checked_mul(*b))
         })?;
-        let row_bytes = if all == 0 { 0 } else { bytes / all };
+        let row_bytes = bytes.checked_div(all).unwrap_or(0);
         let source_bytes = match order {
             Order::Rows { of, .. } => row_bytes.checked_mul(of)?.checked_mul(all.checked_div(rows).unwrap_or(0))?,
             _ => bytes / sources.max(1),
@@ -100,7 +100,7 @@ impl Places {
             Order::Rows { first, of } => sources == 1 && first.checked_add(rows)? <= of,
         };
         let fits = fits && row_bytes.checked_mul(all)? == bytes;
-        fits.then_some(Self::Rows(Rows { order, rows, row_bytes, sources, source_bytes }))
+        fits.then_some(Self::Rows(Rows { order, along: rows, row_bytes, sources, source_bytes }))
     }
 
     /// Number of bytes of a source.
@@ -159,7 +159,7 @@ impl Places {
             Self::Rows(rows @ Rows { order: Order::Rows { first, of }, .. }) => {
                 let Some(row) = at.checked_div(rows.row_bytes) else { return Ok(0) };
                 let (matrix, within) = (row / of, row % of);
-                let Some(run) = within.checked_sub(*first).and_then(|within| rows.rows.checked_sub(within)) else {
+                let Some(run) = within.checked_sub(*first).and_then(|within| rows.along.checked_sub(within)) else {
                     return Ok(0);
                 };
                 if run == 0 {
@@ -167,7 +167,7 @@ impl Places {
                 }
                 let left = run * rows.row_bytes - at % rows.row_bytes;
                 let len = out.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-                let start = matrix * rows.rows + within - first;
+                let start = matrix * rows.along + within - first;
                 read(0, start * rows.row_bytes + at % rows.row_bytes, &mut out[..len])?;
                 return Ok(len);
             }
@@ -182,7 +182,7 @@ impl Places {
 impl Rows {
     /// The place in the sources of a row of the stored tensor, and the number of rows that follow it there, with it.
     fn source_of(&self, row: u64) -> Run {
-        let Self { order, rows, sources, .. } = *self;
+        let Self { order, along: rows, sources, .. } = *self;
         let (matrix, within) = (row / rows, row % rows);
         let each = rows / sources;
         let (source, row, rows) = match order {
@@ -197,7 +197,7 @@ impl Rows {
 
     /// The place in the stored tensor of a row of a source.
     fn stored_of(&self, source: u64, row: u64) -> Run {
-        let Self { order, rows, sources, .. } = *self;
+        let Self { order, along: rows, sources, .. } = *self;
         let each = rows / sources;
         let (matrix, within) = (row / each, row % each);
         let (row, rows) = match order {

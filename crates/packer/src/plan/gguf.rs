@@ -24,7 +24,7 @@ use crate::{
 pub(super) fn drafts(
     member: &Member,
     files: &[SourceTensor],
-    tensors: Vec<ModelTensor>,
+    tensors: &[ModelTensor],
     options: &PlanOptions,
 ) -> Result<Vec<Draft>, PlanError> {
     let kept = |(at, tensor): (usize, &ModelTensor)| Canonical {
@@ -47,8 +47,8 @@ pub(super) fn drafts(
     };
     let mut planner = Planner {
         files,
-        tensors: &tensors,
-        scales: nvfp4::scales(&tensors),
+        tensors,
+        scales: nvfp4::scales(tensors),
         decider: BlockDecider::new(member, options),
         used: HashSet::new(),
     };

@@ -80,7 +80,7 @@ pub(super) fn blobs(
         if let Contents::Gguf(gguf) = &member.contents {
             notes.extend(gguf.names.notes.iter().cloned());
         }
-        let drafts = gguf::drafts(member, files, tensors, options)?;
+        let drafts = gguf::drafts(member, files, &tensors, options)?;
         return Ok(drafts.into_iter().map(|draft| draft.of(member, member.tensors.start)).collect());
     }
     if let Some(config) = &member.config {

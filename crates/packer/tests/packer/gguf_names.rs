@@ -467,7 +467,7 @@ fn blocks() -> Vec<u8> {
         ("blk.0.attn_output.weight", GgmlType::Q8_0, dims(&[8, 64])),
         ("blk.0.ffn_gate_exps.weight", GgmlType::Q4_0, dims(&[2, 4, 32])),
         ("blk.0.ffn_up_exps.weight", GgmlType::Q4_0, dims(&[2, 4, 32])),
-        ("blk.0.ffn_down_exps.weight", GgmlType::Q4_0, dims(&[2, 4, 32])),
+        ("blk.0.ffn_down_exps.weight", GgmlType::Q4_0, dims(&[2, 4, 64])),
     ];
     let layout = Layout::new(metadata, tensors).expect("tests name tensors once");
     let lengths: Vec<u64> = layout.parsed().iter().map(longshore_gguf::TensorInfo::byte_len).collect();

@@ -78,7 +78,7 @@ impl NameMap {
     }
 
     fn find(
-        &self,
+        self,
         tables: &[&[Row]],
         rest: &str,
         names: impl Fn(&'static str, &'static str) -> (&'static str, &'static str) + Copy,
@@ -92,7 +92,7 @@ impl NameMap {
                 |row: &Row| tables[..at].iter().any(|earlier| earlier.iter().any(|other| other.hf == row.hf));
             let rows = rows.iter().filter(|row| !is_taken(row));
             let found = rows.filter_map(|row| Some((row, row.other(rest, names)?)));
-            let found = found.filter(|(row, found)| is_gguf || !self.is_shadowed(tables, row, found));
+            let found = found.filter(|(row, found)| is_gguf || !is_shadowed(tables, row, found));
             let found = found.map(|(row, found)| {
                 let (gguf, name) =
                     if is_gguf { (name.to_owned(), whole(&found)) } else { (whole(&found), name.to_owned()) };
@@ -117,15 +117,8 @@ impl NameMap {
         Vec::new()
     }
 
-    /// Whether an earlier row has the GGUF name `name` that `row` would give.
-    fn is_shadowed(&self, tables: &[&[Row]], row: &Row, name: &str) -> bool {
-        let all = tables.iter().flat_map(|rows| rows.iter());
-        let mut before = all.take_while(|other| !std::ptr::eq(*other, row));
-        before.any(|other| !other.form.is_part() && other.other(name, |gguf, hf| (gguf, hf)).is_some())
-    }
-
     /// The form of a row's tensor whose GGUF name in its layer is `name`.
-    fn form(&self, row: &Row, name: &str) -> Form {
+    fn form(self, row: &Row, name: &str) -> Form {
         let module = name.strip_suffix(WEIGHT).filter(|module| module.ends_with("norm"));
         match (self.family.norms_plus_one, module) {
             (Some(others), Some(module)) if row.form == Form::Same && !others.contains(&module) => Form::PlusOne,
@@ -140,6 +133,13 @@ impl Form {
     pub fn is_part(self) -> bool {
         matches!(self, Self::Interleaved(_) | Self::Joined(_) | Self::Split(_) | Self::LatentKeys | Self::LatentValues)
     }
+}
+
+/// Whether an earlier row has the GGUF name `name` that `row` would give.
+fn is_shadowed(tables: &[&[Row]], row: &Row, name: &str) -> bool {
+    let all = tables.iter().flat_map(|rows| rows.iter());
+    let mut before = all.take_while(|other| !std::ptr::eq(*other, row));
+    before.any(|other| !other.form.is_part() && other.other(name, |gguf, hf| (gguf, hf)).is_some())
 }
 
 /// The number of a layer, and the rest of the name, of a tensor in a layer.
