@@ -115,5 +115,7 @@ fn threads(_total: usize) -> usize {
 
 #[cfg(not(feature = "rayon"))]
 fn spread(level: Level, pieces: Vec<Task<'_>>) {
-    pieces.into_iter().for_each(|task| task.run(level));
+    for task in pieces {
+        task.run(level);
+    }
 }
