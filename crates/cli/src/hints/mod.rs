@@ -4,11 +4,11 @@ mod nearest;
 mod source;
 pub(crate) mod usage;
 
-use std::{error::Error, io};
+use std::{error::Error, io, path::Path};
 
 use longshore_loader_cuda::CudaError;
 use longshore_manifest::{
-    Store,
+    ModelName, Store,
     store::{CopyError, ForeignStore, GcError, IngestError, ModelError, SplitStore, TableError, VerifyError},
     weights::WeightsError,
 };
@@ -38,6 +38,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Vec<String> {
     }
     let mut hints = Vec::new();
     hints.extend(cause.downcast_ref().and_then(source::of_source));
+    hints.extend(cause.downcast_ref().and_then(source::of_opened));
     hints.extend(cause.downcast_ref().and_then(source::of_file));
     hints.extend(cause.downcast_ref().and_then(PlanError::hint));
     hints.extend(cause.downcast_ref().and_then(of_import));
@@ -52,6 +53,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Vec<String> {
             let near: Vec<String> = near.iter().map(ToString::to_string).collect();
             hints.push(format!("did you mean {}?", near.join(" or ")));
         }
+        hints.extend(of_directory(name));
         hints.push("longshore list shows the models of the store; --store DIR chooses another store".into());
     }
     if matches!(cause.downcast_ref(), Some(WeightsError::Blob { .. } | WeightsError::Short { .. })) {
@@ -75,6 +77,14 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Vec<String> {
         hints.push("check who owns the directory and whether it may be written; --store DIR chooses another".into());
     }
     hints
+}
+
+/// A name that is not in the store may be meant for a directory here, which only `./` makes a path.
+fn of_directory(name: &ModelName) -> Option<String> {
+    let model = name.model();
+    let is_alone = name.to_string() == format!("{model}:{}", name.tag());
+    let is_there = is_alone && Path::new(model).is_dir();
+    is_there.then(|| format!("there is a directory of that name: longshore load ./{model} opens it"))
 }
 
 fn of_import(error: &ImportError) -> Option<String> {

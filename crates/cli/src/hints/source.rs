@@ -5,7 +5,7 @@ use std::{
     path::{Component, Path},
 };
 
-use longshore_manifest::open_regular;
+use longshore_manifest::{open_regular, weights};
 use longshore_packer::SourceError;
 use longshore_st_format::{HeaderError, OpenError};
 
@@ -44,6 +44,28 @@ fn of_absent(path: &Path) -> String {
     }
 }
 
+/// The hint of an error about a directory or files that are opened without an import.
+pub(super) fn of_opened(error: &weights::SourceError) -> Option<String> {
+    use weights::SourceError as Error;
+    match error {
+        Error::Header { path, source } => of_header(path, source),
+        Error::Document { path, .. } | Error::Index { path, .. } if is_lfs_pointer(path) => Some(LFS.into()),
+        Error::NoWeights { found: None, .. } => {
+            Some("name a directory that holds a checkpoint's .safetensors files".into())
+        }
+        Error::NoWeights { found: Some(found), .. } if found.extension().is_some_and(|end| end == "gguf") => {
+            Some("longshore import stores GGUF files, and load takes them by their name in the store".into())
+        }
+        Error::MissingShard { .. } | Error::WrongShard { .. } => {
+            Some("download the file again, or remove the index if it belongs to other files".into())
+        }
+        Error::Contradiction { .. } => Some(
+            "correct config.json, or leave the member that is wrong out of it; or name the files themselves".into(),
+        ),
+        _ => None,
+    }
+}
+
 /// Whether a directory holds safetensors files.
 fn has_weights(dir: &Path) -> bool {
     let mut entries = dir.read_dir().into_iter().flatten().flatten();
@@ -53,6 +75,10 @@ fn has_weights(dir: &Path) -> bool {
 /// The hint about a weight file whose header is not valid.
 pub(super) fn of_file(error: &OpenError) -> Option<String> {
     let OpenError::Header { path, source } = error else { return None };
+    of_header(path, source)
+}
+
+fn of_header(path: &Path, source: &HeaderError) -> Option<String> {
     if is_lfs_pointer(path) {
         return Some(LFS.into());
     }

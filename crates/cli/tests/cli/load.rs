@@ -110,3 +110,35 @@ fn what_cannot_be_loaded_says_why() {
     fs::remove_file(sandbox.path().join("m/model-00003-of-00004.safetensors")).unwrap();
     refused(&["./m"], 1, "model-00003-of-00004.safetensors is missing");
 }
+
+#[test]
+fn a_directory_that_is_taken_for_a_name_is_hinted_at() {
+    let sandbox = with_both();
+    sandbox.ok(["rm", "m"]);
+    let said = |name: &str| {
+        let run = sandbox.run(["load", name]);
+        assert_eq!(run.code, 1, "{run:?}");
+        run.stderr
+    };
+    let error = said("m");
+    assert!(error.contains("hint: there is a directory of that name: longshore load ./m opens it"), "{error}");
+    assert!(!said("other").contains("directory of that name"));
+    assert!(!said("owner/m").contains("directory of that name"));
+}
+
+#[test]
+fn a_configuration_that_does_not_fit_is_refused_as_by_an_import() {
+    let sandbox = with_both();
+    let path = sandbox.path().join("m/config.json");
+    let config = fs::read_to_string(&path).unwrap();
+    let hidden: Value = serde_json::from_str(&config).unwrap();
+    let hidden = hidden["hidden_size"].as_u64().unwrap();
+    let (stated, other) = (format!("\"hidden_size\": {hidden}"), format!("\"hidden_size\": {}", 2 * hidden));
+    fs::write(&path, config.replace(&stated, &other)).unwrap();
+    let run = sandbox.run(["load", "./m"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains(&format!("hidden_size = {} contradicts ", 2 * hidden)), "{run:?}");
+    assert!(run.stderr.contains("hint: correct config.json"), "{run:?}");
+    // The files alone have no configuration.
+    sandbox.ok(["load", "m/model-00001-of-00004.safetensors"]);
+}

@@ -2,7 +2,9 @@
 
 use std::fmt::Display;
 
-use longshore_manifest::document::{Attention, Audio, Facts, Norm, Rope, Router, StateSpace, Vision};
+use longshore_manifest::document::{
+    Attention, Audio, Facts, LatentAttention, LinearAttention, Norm, PerLayer, Rope, Router, StateSpace, Vision,
+};
 
 use crate::format::plural;
 
@@ -27,17 +29,11 @@ pub(super) fn what_it_is(facts: &Facts) -> Vec<(&'static str, String)> {
                 .as_ref()
                 .map(|name| joined([Some(name.clone()), noted("limit", facts.activation_limit.as_ref())])),
         ),
+        ("feed-forward", said(facts.mlp_bias, "with biases")),
         ("heads", with(*heads, &[(*kv_heads, "for keys and values"), (*head_dim, "elements each")])),
+        ("per layer", Some(per_layer(&facts.per_layer))),
         ("attention", Some(attention(&facts.attention))),
-        (
-            "linear attention",
-            facts.linear_attention.as_ref().map(|linear| {
-                joined([
-                    linear.key_heads.map(|heads| format!("{heads} key heads")),
-                    linear.value_heads.map(|heads| format!("{heads} value heads")),
-                ])
-            }),
-        ),
+        ("linear attention", facts.linear_attention.as_ref().map(linear_attention)),
         ("state space", facts.state_space.as_ref().map(state_space)),
         (
             "experts",
@@ -50,6 +46,7 @@ pub(super) fn what_it_is(facts: &Facts) -> Vec<(&'static str, String)> {
                 ],
             ),
         ),
+        ("dense layers", facts.dense_layers.as_deref().map(numbers)),
         ("router", facts.router.as_ref().map(router)),
         ("context", facts.context_length.map(|tokens| format!("{tokens} tokens"))),
         ("rope", facts.rope.as_ref().map(rope)),
@@ -84,11 +81,31 @@ fn kinds(facts: &Facts) -> String {
     joined(found.into_iter().map(|(kind, count)| Some(format!("{count} {kind}"))))
 }
 
-fn attention(attention: &Attention) -> String {
-    let latent = attention.latent.as_ref();
+fn per_layer(sizes: &PerLayer) -> String {
+    let PerLayer { heads, kv_heads, head_dim, intermediate_size } = sizes;
     joined([
-        latent.and_then(|latent| latent.kv_rank).map(|rank| format!("latent of rank {rank}")),
-        said(attention.bias, "with biases"),
+        ranged("heads", heads),
+        ranged("heads for keys and values", kv_heads),
+        ranged("elements of a head", head_dim),
+        ranged("elements within a feed-forward block", intermediate_size),
+    ])
+}
+
+/// The smallest and the largest of the sizes of all layers.
+fn ranged(what: &str, sizes: &[u64]) -> Option<String> {
+    let (least, most) = (sizes.iter().min()?, sizes.iter().max()?);
+    Some(if least == most { format!("{least} {what}") } else { format!("{least} to {most} {what}") })
+}
+
+fn attention(attention: &Attention) -> String {
+    let biases = match (attention.bias, attention.output_bias) {
+        (Some(true), Some(false)) => Some("with biases but for the output's"),
+        (Some(true), _) => Some("with biases"),
+        _ => None,
+    };
+    joined([
+        attention.latent.as_ref().map(latent),
+        biases.map(str::to_owned),
         said(attention.qk_norm, "normalised queries and keys"),
         said(attention.output_gate, "gated"),
         said(attention.sinks, "sinks"),
@@ -102,9 +119,29 @@ fn attention(attention: &Attention) -> String {
     ])
 }
 
+fn latent(latent: &LatentAttention) -> String {
+    joined([
+        latent.kv_rank.map(|rank| format!("latent of rank {rank}")),
+        latent.q_rank.map(|rank| format!("queries of rank {rank}")),
+        latent.nope_head_dim.zip(latent.rope_head_dim).map(|(nope, rope)| format!("heads of {nope} + {rope} elements")),
+        latent.value_head_dim.map(|dim| format!("values of {dim}")),
+    ])
+}
+
+fn linear_attention(linear: &LinearAttention) -> String {
+    joined([
+        linear.key_heads.map(|heads| format!("{heads} key heads")),
+        linear.value_heads.map(|heads| format!("{heads} value heads")),
+        linear.key_head_dim.map(|dim| format!("{dim} elements of a key")),
+        linear.value_head_dim.map(|dim| format!("{dim} of a value")),
+        noted("convolution of", linear.conv_width),
+    ])
+}
+
 fn router(router: &Router) -> String {
     joined([
         router.scoring.clone(),
+        router.method.clone(),
         said(router.normalises, "normalised"),
         router
             .groups_per_token
@@ -113,6 +150,8 @@ fn router(router: &Router) -> String {
             .map(|(used, groups)| format!("{used} of {groups} groups")),
         noted("times", router.scaling.as_ref()),
         noted("shared size", router.shared_intermediate_size),
+        router.every.filter(|every| *every > 1).map(|every| format!("in one of {every} layers")),
+        noted("latent size", router.latent_size),
     ])
 }
 
@@ -121,7 +160,11 @@ fn state_space(space: &StateSpace) -> String {
         noted("state", space.state_size),
         space.heads.map(|heads| format!("{heads} heads")),
         space.head_dim.map(|dim| format!("{dim} elements each")),
+        noted("groups", space.groups),
+        noted("inner size", space.inner_size),
+        noted("times", space.expand.as_ref()),
         noted("convolution of", space.conv_width),
+        noted("chunk", space.chunk),
     ])
 }
 
@@ -177,6 +220,14 @@ fn audio(audio: &Audio) -> String {
         noted("hidden size", audio.hidden_size),
         audio.mel_bins.map(|bins| format!("{bins} bands")),
     ])
+}
+
+/// Layers as their numbers.
+fn numbers(layers: &[u64]) -> String {
+    match layers {
+        [first, .., last] if last.checked_sub(*first) == Some(layers.len() as u64 - 1) => format!("{first} to {last}"),
+        _ => joined(layers.iter().map(|layer| Some(layer.to_string()))),
+    }
 }
 
 fn said(flag: Option<bool>, what: &str) -> Option<String> {
