@@ -12,6 +12,8 @@ use longshore_st_format::{Header, HeaderError, Limits, ReadError};
 use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
 use rustix::param::page_size;
 
+use crate::source::Blocks;
+
 /// A mapped file.
 ///
 /// The mapping is private and writable: MLX may hand the memory of an array that nobody else holds to the operation that reads it,
@@ -24,6 +26,8 @@ pub(crate) struct MappedFile {
     id: FileId,
     /// Whether an array has had this memory, and operations may have written into it.
     is_lent: AtomicBool,
+    /// What the memory was made of, where it is no file's.
+    made: Option<Blocks>,
 }
 
 /// Identity of a file, which tells it from another file of the same name.
@@ -142,7 +146,13 @@ impl MappedFile {
     }
 
     fn new(map: MmapMut, path: &Path, id: FileId) -> Self {
-        Self { map: map.into(), path: path.into(), id, is_lent: AtomicBool::new(false) }
+        Self { map: map.into(), path: path.into(), id, is_lent: AtomicBool::new(false), made: None }
+    }
+
+    /// Memory that was made of a source's blocks.
+    pub(crate) fn made(map: MmapMut, blocks: Blocks) -> Self {
+        let path = blocks.dir().to_owned();
+        Self { made: Some(blocks), ..Self::new(map, &path, FileId::default()) }
     }
 
     /// Says that an array has this memory.
@@ -159,6 +169,12 @@ impl MappedFile {
     /// The same file mapped once more, with memory of its own.
     pub(crate) fn again(&self) -> Result<Self, FileError> {
         let path = || self.path.clone();
+        if let Some(blocks) = &self.made {
+            let fail = |error| FileError::Read { path: path(), source: io::Error::other(error) };
+            let map = blocks.open().map_err(fail)?.into_made();
+            let gone = || FileError::Changed { path: path() };
+            return Ok(Self::made(map.filter(|map| map.len() == self.len()).ok_or_else(gone)?, blocks.clone()));
+        }
         let file = File::open(&self.path).map_err(|source| FileError::Open { path: path(), source })?;
         if id(&file).map_err(|source| FileError::Open { path: path(), source })? != self.id {
             return Err(FileError::Changed { path: path() });
@@ -208,6 +224,9 @@ impl MappedFile {
     /// where it cannot be opened or another file has its name: the mapping still has the bytes then.
     #[cfg_attr(not(any(target_os = "macos", longshore_mlx)), expect(dead_code, reason = "only the back end reads"))]
     pub(crate) fn reopen(&self) -> Result<Option<File>, FileError> {
+        if self.made.is_some() {
+            return Ok(None);
+        }
         let Ok(file) = File::open(&self.path) else { return Ok(None) };
         let fail = |source| FileError::Read { path: self.path.clone(), source };
         if !cfg!(unix) || id(&file).map_err(fail)? != self.id {
@@ -247,7 +266,7 @@ impl MappedFile {
     pub(crate) fn forget(&self, offset: usize, len: usize) {
         let start = offset.next_multiple_of(page_size());
         let end = if offset + len >= self.len() { self.len() } else { (offset + len) / page_size() * page_size() };
-        if start < end && !self.is_lent() {
+        if start < end && !self.is_lent() && self.made.is_none() {
             // SAFETY: on Linux a private page that was not written is read again from the file. Nobody has written these: no array has
             // them, and nothing else writes. A hint elsewhere.
             let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };

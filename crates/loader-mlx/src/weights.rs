@@ -151,7 +151,19 @@ impl MlxWeights {
     ///
     /// [`OpenError::Component`], [`OpenError::Plan`], and what is wrong with a file or a tensor.
     pub fn open_source(source: &Source, selection: &Selection) -> Result<Self, OpenError> {
-        Index::of_source(source, selection).map(Self::of)
+        Self::open_source_as(source, selection, None)
+    }
+
+    /// Opens like [`open_source`](Self::open_source), and has `dtype` for the values of tensors of ggml's blocks that no scheme of MLX
+    /// holds; BF16 if it is `None`. Opening converts all tensors of such blocks, in memory of their own: those that a scheme holds
+    /// into its codes, scales and biases, without loss.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Blocks`], and the errors of [`open_source`](Self::open_source).
+    pub fn open_source_as(source: &Source, selection: &Selection, dtype: Option<FloatType>) -> Result<Self, OpenError> {
+        let dtype = dtype.map(|dtype| dtype.name().parse().expect("the three float types are safetensors types"));
+        Index::of_source(source, selection, dtype).map(Self::of)
     }
 
     /// Opens the weights of a directory, as [`Source::open_dir`] chooses them. Where its `config.json` says that MLX quantized them, so

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use longshore_manifest::{
     store::TableError,
-    weights::{SourceError, plan::LoadPlanError},
+    weights::{SourceError, WeightsError, plan::LoadPlanError},
 };
 use longshore_quant::SchemeError;
 use longshore_st_format::{Dtype, Shape};
@@ -32,6 +32,9 @@ pub enum OpenError {
         /// The components that the model has; none in a model of one part.
         found: Vec<String>,
     },
+    /// Tensors of ggml's blocks cannot be converted.
+    #[error(transparent)]
+    Blocks(#[from] WeightsError),
     /// A file is missing, has changed, or is no safetensors file.
     #[error(transparent)]
     File(#[from] FileError),

@@ -1,10 +1,12 @@
 //! Where the tensors lie: everything that is known before any array exists.
 
+mod blocks;
 mod error;
 mod stored;
 
 use std::sync::Arc;
 
+pub(crate) use blocks::Blocks;
 pub use error::OpenError;
 use longshore_manifest::{
     document::{Quantization, Role},

@@ -13,14 +13,17 @@ use longshore_manifest::{
 use longshore_quant::Scheme;
 use longshore_st_format::{Dtype, Header, Shape};
 
-use super::{Coding, Described, Index, Indexed, OpenError};
+use super::{Blocks, Coding, Described, Index, Indexed, OpenError};
 use crate::map::MappedFile;
 
 impl Index {
     /// Maps the files that hold what `selection` takes of a source.
-    pub(crate) fn of_source(source: &Source, selection: &Selection) -> Result<Self, OpenError> {
+    /// Converts tensors of ggml's blocks, those that no scheme holds to `dtype` or to BF16.
+    pub(crate) fn of_source(source: &Source, selection: &Selection, dtype: Option<Dtype>) -> Result<Self, OpenError> {
         let table = source.table();
-        let plan = LoadPlan::new(table, selection, &LoadPlanOptions::default()).map_err(|error| match error {
+        let blocks = Blocks::of(source, selection, dtype);
+        let options = LoadPlanOptions { blocks: blocks.as_ref().map(|_| false), ..LoadPlanOptions::default() };
+        let plan = LoadPlan::new(table, selection, &options).map_err(|error| match error {
             LoadPlanError::Component { component, found } => {
                 OpenError::Component { name: source.name().to_owned(), component, found }
             }
@@ -36,7 +39,12 @@ impl Index {
             }
         }
         let requested = plan.requested;
-        Ok(Self::new(blobs.files.into_iter().map(|blob| blob.file).collect(), tensors, requested))
+        let mut files: Vec<_> = blobs.files.into_iter().map(|blob| blob.file).collect();
+        if let Some((file, converted)) = blocks.map(|blocks| blocks.index(files.len())).transpose()?.flatten() {
+            files.push(file);
+            tensors.extend(converted);
+        }
+        Ok(Self::new(files, tensors, requested))
     }
 }
 

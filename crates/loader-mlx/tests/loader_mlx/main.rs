@@ -11,6 +11,7 @@ mod directories;
 mod experts;
 #[cfg(any(target_os = "macos", longshore_mlx))]
 mod foreign;
+mod gguf;
 #[cfg(any(target_os = "macos", longshore_mlx))]
 mod lifetimes;
 mod open;

@@ -21,6 +21,7 @@ mod verify;
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use longshore_st_format::Dtype;
+use memmap2::MmapMut;
 
 use crate::{
     Digest, Progress, Silent, Store,
@@ -192,6 +193,13 @@ impl Weights {
     #[must_use]
     pub fn made_bytes(&self) -> u64 {
         self.made.len() as u64
+    }
+
+    /// Takes the memory of copies and conversions, in which [`Tensor::made_at`] says where arrays lie, and drops the rest.
+    /// `None` if there are none.
+    #[must_use]
+    pub fn into_made(self) -> Option<MmapMut> {
+        self.made.into_memory()
     }
 
     /// Returns the source of the tensors.

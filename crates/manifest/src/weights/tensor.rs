@@ -88,6 +88,17 @@ impl<'w> Tensor<'w> {
         Some(Array { dtype: part.dtype, shape: &part.shape, data })
     }
 
+    /// Returns the place of the part of this role in the memory of copies and conversions, in bytes from its start. `None` if the
+    /// part is a range of a file.
+    #[must_use]
+    pub fn made_at(&self, role: Role) -> Option<usize> {
+        let at = self.view.parts.iter().position(|part| part.role == role)?;
+        match self.weights.places[self.first + at] {
+            Place::Made(start) => Some(start),
+            Place::File { .. } => None,
+        }
+    }
+
     /// Whether the part of this role lies in memory of its own, since it was cut out or converted.
     #[must_use]
     pub fn is_made(&self, role: Role) -> bool {

@@ -12,11 +12,11 @@ use std::{
 use longshore_loader_mlx::{LoadError, LoadOptions, LoadOutcome, MlxWeights, OpenError};
 use longshore_manifest::{
     document::Role,
-    weights::{OpenOptions, Weights, plan::Selection},
+    weights::{BlockForm, OpenOptions, Weights, plan::Selection},
 };
 
 use super::{
-    Input,
+    Input, dtype,
     refusals::{corrupt, opening, selection as refused_selection},
     report::{Report, peak_rss},
 };
@@ -38,9 +38,16 @@ pub(super) fn run(args: &Load, input: &Input, selection: &Selection, printer: &P
             if repeat == 0 {
                 Input::notes(source, printer);
                 report.notes = source.notes().to_vec();
+                let blocks =
+                    OpenOptions { blocks: BlockForm::MlxAlone, dtype: args.dtype.map(dtype), ..options.clone() };
+                let bytes = Weights::made_bytes_of(source, &blocks).map_err(|error| opening(error, args, input))?;
+                if bytes > 0 {
+                    printer.note(&format!("takes {} of memory to convert ggml's blocks", size(bytes)));
+                }
             }
-            MlxWeights::open_source(source, selection).map_err(|error| match error {
+            MlxWeights::open_source_as(source, selection, args.dtype).map_err(|error| match error {
                 OpenError::Plan(error) => refused_selection(&error, args, input),
+                OpenError::Blocks(error) => opening(error, args, input),
                 error => error.into(),
             })
         })?;

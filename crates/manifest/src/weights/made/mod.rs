@@ -264,6 +264,10 @@ impl Made {
         self.memory.as_deref().unwrap_or_default()
     }
 
+    pub(super) fn into_memory(self) -> Option<MmapMut> {
+        self.memory
+    }
+
     pub(super) fn len(&self) -> usize {
         self.bytes().len()
     }

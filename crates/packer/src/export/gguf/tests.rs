@@ -34,9 +34,8 @@ fn model(dir: &std::path::Path, scheme: Scheme) -> (Store, ModelName) {
         let step = u8::try_from(file.len() % 127).expect("it is below 127");
         file.extend([step, 0x3D | (step & 1) << 7]);
     }
-    let source = dir.join("source");
-    fs::create_dir(&source).expect("the directory is ours");
-    fs::write(source.join("model.safetensors"), file).expect("the directory is ours");
+    let source = dir.join("model.safetensors");
+    fs::write(&source, file).expect("the directory is ours");
     let store = Store::open(dir.join("store")).expect("the directory is ours");
     let name: ModelName = "m".parse().expect("it is a name");
     let source = Source::open(&source, &Limits::default()).expect("it is a checkpoint");
