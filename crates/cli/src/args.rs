@@ -298,7 +298,7 @@ pub(crate) struct Export {
     pub(crate) name: ModelName,
     /// The directory to make; it must not exist yet, or be empty
     pub(crate) dir: PathBuf,
-    /// Who is to load it: hf for transformers and its like, mlx for mlx-lm, gguf for llama.cpp where it came from GGUF files
+    /// Who is to load it: hf for transformers and its like, mlx for mlx-lm, gguf for llama.cpp
     #[arg(long, value_enum, default_value = "hf", hide_possible_values = true)]
     pub(crate) format: ExportFormat,
     /// Decode quantized tensors to f32, bf16 or f16; of hf only
@@ -310,6 +310,9 @@ pub(crate) struct Export {
     #[arg(long = "type", value_name = "T", value_parser = offers(candidates::GGML_TYPES, parse_ggml_type))]
     #[arg(hide_possible_values = true)]
     pub(crate) ggml_type: Option<GgmlType>,
+    /// Write no tokenizer into a new GGUF file; of gguf only
+    #[arg(long)]
+    pub(crate) no_tokenizer: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -42,6 +42,11 @@ pub(super) fn run(args: &Export, store: &Store, printer: &Printer) -> anyhow::Re
             .hint("--format gguf, or --dequantize bf16 (or f16, f32) with --format hf")
             .into());
     }
+    if args.no_tokenizer && args.format != ExportFormat::Gguf {
+        return Err(Advice::failure("--no-tokenizer is for GGUF, and the format is another")
+            .hint("--format gguf, or leave it out: other formats have the tokenizer's files")
+            .into());
+    }
     let options = ExportOptions {
         format: match args.format {
             ExportFormat::Hf => longshore_packer::ExportFormat::Hf,
@@ -50,6 +55,7 @@ pub(super) fn run(args: &Export, store: &Store, printer: &Printer) -> anyhow::Re
         },
         dequantize: args.dequantize,
         gguf_type: args.ggml_type,
+        no_tokenizer: args.no_tokenizer,
         ..ExportOptions::default()
     };
     let outcome = {

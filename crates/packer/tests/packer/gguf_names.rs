@@ -25,11 +25,11 @@ use crate::{
 
 /// The tensors of two models that are only in one, and those that differ.
 #[derive(Debug, Default, PartialEq)]
-struct Compared {
-    only_a: Vec<String>,
-    only_b: Vec<String>,
-    differ: BTreeMap<String, Difference>,
-    equal: usize,
+pub(crate) struct Compared {
+    pub(crate) only_a: Vec<String>,
+    pub(crate) only_b: Vec<String>,
+    pub(crate) differ: BTreeMap<String, Difference>,
+    pub(crate) equal: usize,
 }
 
 fn opened(store: &Store, model: &str) -> Weights {
@@ -39,7 +39,7 @@ fn opened(store: &Store, model: &str) -> Weights {
 }
 
 /// Compares two models of a store by the values of their tensors.
-fn compare(store: &Store, a: &str, b: &str) -> Compared {
+pub(crate) fn compare(store: &Store, a: &str, b: &str) -> Compared {
     let (a, b) = (opened(store, a), opened(store, b));
     let mut found = Compared::default();
     found.only_b.extend(b.names().filter(|name| !a.contains(name)).map(str::to_owned));

@@ -12,6 +12,7 @@ mod export_mlx;
 mod failures;
 mod from_stores;
 mod gguf;
+mod gguf_export;
 mod gguf_mlx;
 mod gguf_names;
 mod gguf_types;
