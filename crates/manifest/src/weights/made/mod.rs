@@ -4,10 +4,9 @@
 mod decode;
 mod fill;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    io,
-};
+#[cfg(feature = "decode")]
+use std::collections::BTreeMap;
+use std::{collections::HashMap, io};
 
 use longshore_st_format::Dtype;
 use memmap2::MmapMut;
@@ -47,6 +46,7 @@ pub(super) struct PlannedTensor {
 }
 
 /// Codes of a tensor that is decoded.
+#[cfg_attr(not(feature = "decode"), expect(dead_code, reason = "only decoding reads how they are coded"))]
 struct Codes {
     quantization: Quantization,
     /// Float type from which the codes were made.
