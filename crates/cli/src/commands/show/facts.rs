@@ -241,3 +241,37 @@ fn noted(what: &str, value: Option<impl Display>) -> Option<String> {
 fn joined(parts: impl IntoIterator<Item = Option<String>>) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_layers_and_of_heads_are_shown() {
+        let facts = Facts {
+            per_layer: PerLayer { heads: vec![8, 4], kv_heads: vec![2, 2], ..PerLayer::default() },
+            attention: Attention {
+                bias: Some(true),
+                output_bias: Some(false),
+                latent: Some(LatentAttention {
+                    kv_rank: Some(64),
+                    nope_head_dim: Some(32),
+                    rope_head_dim: Some(16),
+                    ..LatentAttention::default()
+                }),
+                ..Attention::default()
+            },
+            mlp_bias: Some(true),
+            dense_layers: Some(vec![0, 1, 2]),
+            ..Facts::default()
+        };
+        let expected = [
+            ("feed-forward", "with biases"),
+            ("per layer", "4 to 8 heads, 2 heads for keys and values"),
+            ("attention", "latent of rank 64, heads of 32 + 16 elements, with biases but for the output's"),
+            ("dense layers", "0 to 2"),
+        ];
+        assert_eq!(what_it_is(&facts), expected.map(|(key, value)| (key, value.to_owned())));
+        assert_eq!([numbers(&[]), numbers(&[3]), numbers(&[5, 0]), numbers(&[0, 7])], ["", "3", "5, 0", "0, 7"]);
+    }
+}

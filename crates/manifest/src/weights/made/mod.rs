@@ -50,7 +50,7 @@ pub(super) struct PlannedTensor {
 }
 
 /// Codes of a tensor that is decoded.
-#[cfg_attr(not(feature = "decode"), expect(dead_code, reason = "only decoding reads what they are"))]
+#[cfg_attr(not(feature = "decode"), expect(dead_code, reason = "only decoding reads how they are coded"))]
 struct Codes {
     quantization: Quantization,
     /// Float type from which the codes were made.
