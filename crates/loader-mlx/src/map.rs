@@ -141,7 +141,7 @@ impl MappedFile {
 
     /// Memory that was made of a source's blocks.
     pub(crate) fn made(map: MmapMut, blocks: Blocks) -> Self {
-        let path = blocks.dir().to_owned();
+        let path = blocks.name().to_owned();
         Self { made: Some(blocks), ..Self::new(map, &path, FileId::default()) }
     }
 

@@ -32,9 +32,9 @@ impl Blocks {
         has_blocks.then(|| Self { source: source.clone(), selection: selection.clone(), dtype })
     }
 
-    /// The directory of the source's files.
-    pub(crate) fn dir(&self) -> &Path {
-        self.source.dir()
+    /// The source's name, in the place of a file's path in messages.
+    pub(crate) fn name(&self) -> &Path {
+        Path::new(self.source.name())
     }
 
     /// Converts the tensors: into schemes of MLX where these hold their values, else to floats.
