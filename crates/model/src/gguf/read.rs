@@ -8,7 +8,7 @@ use super::{
     families::{DEEPSEEK_V3, Family, MIXTRAL},
     layers, rope,
 };
-use crate::{Facts, ModelConfig, architecture::Architectures};
+use crate::{architecture::Architectures, config::model::ModelConfig, facts::Facts};
 
 /// Longest `general.architecture` that is believed, in bytes.
 const MAX_NAME: usize = 64;

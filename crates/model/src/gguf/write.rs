@@ -3,7 +3,7 @@
 use serde_json::Number;
 
 use super::{families::Family, value::GgufValue};
-use crate::Facts;
+use crate::facts::Facts;
 
 /// Why a configuration has no keys.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -39,7 +39,6 @@ use crate::{
 };
 use checkpoint::Named;
 use tensor::{Buffers, CHUNK, GgufTensor, StoredPart, Types, scale_name};
-pub(super) use types::ENCODED;
 
 /// The beginning of the names of the files.
 const STEM: &str = "model";

@@ -4,8 +4,6 @@ use std::{fmt, num::NonZero};
 
 use longshore_quant::{FloatType, ggml::GgmlType};
 
-use super::gguf::ENCODED;
-
 /// The program that an export is written for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -65,7 +63,18 @@ impl Default for ExportOptions {
 
 impl ExportOptions {
     /// The types that matrices of a GGUF file can be encoded as.
-    pub const ENCODED_TYPES: [GgmlType; 10] = ENCODED;
+    pub const ENCODED_TYPES: [GgmlType; 10] = [
+        GgmlType::F32,
+        GgmlType::F16,
+        GgmlType::BF16,
+        GgmlType::Q8_0,
+        GgmlType::Q4_0,
+        GgmlType::Q4_1,
+        GgmlType::Q5_0,
+        GgmlType::Q5_1,
+        GgmlType::Q4K,
+        GgmlType::Q6K,
+    ];
 }
 
 /// The outcome of an export.

@@ -8,7 +8,8 @@ use longshore_manifest::document::{Arrangement, Change};
 use longshore_model::gguf::{Form, Heads, Mapping, NameMap, Share};
 use longshore_st_format::{Dtype, Shape};
 
-use crate::{source::inventory::GgufTensor, tensor::SourceTensor};
+use super::types::GgufTensor;
+use crate::tensor::SourceTensor;
 
 /// Most tensors that a message names.
 const NAMED: usize = 3;

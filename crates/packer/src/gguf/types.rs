@@ -16,6 +16,15 @@ pub(crate) struct Array {
     pub blocks: Option<&'static GgmlBlocks>,
 }
 
+/// One tensor of a GGUF file.
+#[derive(Debug)]
+pub(crate) struct GgufTensor {
+    /// The blocks that hold the values. `None` for a type of single numbers.
+    pub(crate) blocks: Option<&'static GgmlBlocks>,
+    /// Extents in elements, outermost first. Those of the source tensor are in bytes where it holds blocks.
+    pub(crate) shape: Shape,
+}
+
 impl Array {
     /// `None` for a type that no array can hold.
     pub(crate) fn of(tensor: &TensorInfo) -> Option<Self> {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use longshore_manifest::document::Role;
 
-use super::{error::PlanError, layout::Draft, planned::PlannedTensor};
+use super::{draft::Draft, error::PlanError, planned::PlannedTensor};
 use crate::source::checkpoint::Source;
 
 /// Roles of the companions of a quantized tensor. A reader takes a tensor with a companion's name for that companion.

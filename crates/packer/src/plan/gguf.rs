@@ -6,8 +6,8 @@ use longshore_manifest::document::{Arrangement, Change};
 
 use super::{
     blocks::{BlockDecider, BlockDecision},
+    draft::Draft,
     error::PlanError,
-    layout::Draft,
     nvfp4::{self, Scales},
     options::PlanOptions,
     planned::{PlannedTensor, Unit},

@@ -3,6 +3,7 @@
 pub(crate) mod blocks;
 mod check;
 mod decide;
+mod draft;
 pub(crate) mod error;
 mod gguf;
 mod layout;

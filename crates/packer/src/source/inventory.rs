@@ -25,7 +25,7 @@ use longshore_quant::Scheme;
 use longshore_st_format::{Dtype, Shape};
 
 use crate::{
-    gguf::names::Names,
+    gguf::{names::Names, types::GgufTensor},
     tensor::{Shard, SourceParts, SourceTensor},
 };
 
@@ -67,15 +67,6 @@ pub(crate) struct Gguf {
     pub(crate) tensors: Vec<GgufTensor>,
     /// The tensors that they are stored as.
     pub(crate) names: Names,
-}
-
-/// One tensor of a GGUF file.
-#[derive(Debug)]
-pub(crate) struct GgufTensor {
-    /// The blocks that hold the values. `None` for a type of single numbers.
-    pub(crate) blocks: Option<&'static GgmlBlocks>,
-    /// Extents in elements, outermost first. Those of the source tensor are in bytes where it holds blocks.
-    pub(crate) shape: Shape,
 }
 
 /// The table of a stored model.

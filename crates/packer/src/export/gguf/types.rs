@@ -3,20 +3,6 @@
 use longshore_quant::ggml::GgmlType;
 use longshore_st_format::Dtype;
 
-/// The types that matrices are encoded as on request.
-pub(crate) const ENCODED: [GgmlType; 10] = [
-    GgmlType::F32,
-    GgmlType::F16,
-    GgmlType::BF16,
-    GgmlType::Q8_0,
-    GgmlType::Q4_0,
-    GgmlType::Q4_1,
-    GgmlType::Q5_0,
-    GgmlType::Q5_1,
-    GgmlType::Q4K,
-    GgmlType::Q6K,
-];
-
 /// Parts of the names of matrices that llama.cpp reads as F32 alone.
 const FLOATS: [&str; 5] = ["ffn_gate_inp", "ssm_conv1d", "shortconv.conv", "position_embd", "token_types"];
 

@@ -13,10 +13,11 @@ use super::{
     packed, unknown, unmatched,
 };
 use crate::{
+    gguf::types::GgufTensor,
     model::tensor::{ModelTensor, ModelTensors},
     source::{
         classify::Kind,
-        inventory::{Contents, GgufTensor, Stored},
+        inventory::{Contents, Stored},
         member::Member,
     },
     tensor::{SourceParts, SourceTensor},

@@ -6,12 +6,13 @@ use longshore_gguf::{Member, SplitSet};
 use longshore_manifest::document::Change;
 
 use crate::{
+    gguf::types::GgufTensor,
     gguf::{change, headers, names, types::Array},
     io::{data::OpenData, memory},
     source::{
         companions::{Companion, MAX_COMPANION_BYTES},
         error::SourceError,
-        inventory::{Contents, Gguf, GgufTensor, Inventory},
+        inventory::{Contents, Gguf, Inventory},
     },
     tensor::{Shard, SourceTensor},
 };
