@@ -117,7 +117,7 @@ Examples:
   longshore import ./Qwen3-4B qwen3:4b                               as it is
   longshore import ./Qwen3-4B qwen3:int4 --quantize int4             4 bits
   longshore import ./Qwen3-4B qwen3:int4 --quantize int4 --dry-run   only a plan
-  longshore import ./qwen3-q4_0.gguf qwen3:mlx --quantize mlx        for MLX, without loss")]
+  longshore import ./qwen3.gguf qwen3:mlx --quantize mlx             for MLX")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Import {
     /// A checkpoint directory, one .safetensors or .gguf file, or a stored model's manifest

@@ -104,7 +104,9 @@ fn matrices_are_encoded_as_the_type_that_is_asked_for() {
                 };
                 let (known, found) = &found[name];
                 assert_eq!(quant(*known), wanted, "{name} in {asked}");
-                if quant(*own) == wanted {
+                // What was taken over with F32 scales has lost the form of its blocks.
+                let is_lost = model == "mlx" && *own == GgmlType::Q4K;
+                if quant(*own) == wanted && !is_lost {
                     assert!(found == bytes, "{name} is {asked} already");
                     continue;
                 }

@@ -84,17 +84,18 @@ fn exported(scheme: Scheme, asked: Option<GgmlType>) -> Result<Exported, ExportE
 #[test]
 fn codes_that_ggml_has_stay() {
     for (scheme, expected) in [
-        ("int4", "Q4_1"),
-        ("int4-g32", "Q4_1"),
-        ("int4-g128", "Q4_1"),
-        ("int5-g32", "Q5_1"),
+        ("int4", "Q4_"),
+        ("int4-g32", "Q4_"),
+        ("int4-g128", "Q4_"),
+        ("int5-g32", "Q5_"),
         ("mxfp4", "MXFP4"),
         ("nvfp4", "NVFP4"),
     ] {
         for asked in [None, Some(GgmlType::Q8_0)] {
             let (types, [found, stored]) =
                 exported(scheme.parse().expect("it exists"), asked).unwrap_or_else(|error| panic!("{scheme}: {error}"));
-            assert_eq!(types["a.weight"], expected, "{scheme}");
+            // With a minimum, or without one where the biases happen to be multiples of the scales.
+            assert!(types["a.weight"].starts_with(expected), "{scheme}: {}", types["a.weight"]);
             // Vectors are what llama.cpp reads.
             assert_eq!(types["n.weight"], "F32");
             assert_eq!(types.contains_key("a.scale"), scheme == "nvfp4");
