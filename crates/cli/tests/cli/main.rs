@@ -6,6 +6,7 @@ mod cuda;
 mod disk;
 mod foreign;
 mod gc;
+mod gguf;
 mod help;
 mod hostile;
 mod journey;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::read::Reading;
+use super::reading::Reading;
 use crate::facts::read::layers::MAX_LAYERS;
 
 const FULL: &str = "full_attention";
@@ -27,7 +27,8 @@ pub(super) fn read(reading: &mut Reading<'_>) {
 fn sliding(reading: &mut Reading<'_>, layers: u64) {
     const KEY: &str = "attention.sliding_window_pattern";
     if let Some(Value::Array(flags)) = reading.get(KEY) {
-        let kinds: Option<Vec<&str>> = flags.iter().map(|flag| Some(if flag.as_bool()? { SLIDING } else { FULL })).collect();
+        let kinds: Option<Vec<&str>> =
+            flags.iter().map(|flag| Some(if flag.as_bool()? { SLIDING } else { FULL })).collect();
         if let Some(kinds) = kinds {
             reading.set("layer_types", kinds.into(), KEY);
         }
@@ -60,12 +61,12 @@ fn every_nth(reading: &mut Reading<'_>, layers: u64, every: u64, others: &str, k
 /// A layer with key and value heads attends, one with an inner size is a feed-forward block or a set of experts, and one
 /// with neither carries a state.
 fn nemotron(reading: &mut Reading<'_>) {
-    let (Some(kv_heads), Some(inner)) =
-        (reading.list("attention.head_count_kv"), reading.list("feed_forward_length"))
+    let (Some(kv_heads), Some(inner)) = (reading.list("attention.head_count_kv"), reading.list("feed_forward_length"))
     else {
         return;
     };
-    let experts = reading.whole("expert_feed_forward_length").filter(|_| reading.whole("expert_count").unwrap_or(0) > 0);
+    let experts =
+        reading.whole("expert_feed_forward_length").filter(|_| reading.whole("expert_count").unwrap_or(0) > 0);
     let kind = |(kv_heads, inner): (&u64, &u64)| match (kv_heads, inner) {
         (0, 0) => "mamba",
         (0, inner) if Some(*inner) == experts => "moe",

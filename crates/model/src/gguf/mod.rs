@@ -7,6 +7,7 @@
 mod families;
 mod layers;
 mod read;
+mod reading;
 mod rope;
 mod value;
 mod write;

@@ -3,7 +3,7 @@
 use serde_json::Number;
 
 use super::{families::Family, value::GgufValue};
-use crate::Facts;
+use crate::facts::Facts;
 
 /// Why a configuration has no keys.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +48,9 @@ pub enum KeysError {
 pub fn keys_of(facts: &Facts) -> Result<Vec<(String, GgufValue)>, KeysError> {
     let name = facts.architecture.clone().or_else(|| facts.model_type.clone()).unwrap_or_default();
     let by_type = facts.model_type.as_deref().and_then(Family::of_model_type);
-    let Some(family) = by_type.or_else(|| Family::of_class(&name)).or_else(|| Family::of_gguf(&name)) else {
+    let family = by_type.or_else(|| Family::of_class(&name)).or_else(|| Family::of_gguf(&name));
+    // Encoders need facts that are not kept.
+    let Some(family) = family.filter(|family| family.model_type != "bert") else {
         return Err(KeysError::Family { name });
     };
     let has_experts = facts.experts.is_some_and(|experts| experts > 0);
@@ -60,6 +62,7 @@ pub fn keys_of(facts: &Facts) -> Result<Vec<(String, GgufValue)>, KeysError> {
     keys.keys.push(("general.architecture".to_owned(), GgufValue::Text(prefix.to_owned())));
     keys.sizes();
     keys.attention();
+    keys.layers();
     keys.rope();
     if has_experts {
         keys.experts();
@@ -145,13 +148,38 @@ impl Keys<'_> {
         self.number("attention.key_length", facts.head_dim);
         self.number("attention.value_length", facts.head_dim);
         // llama.cpp has no local attention in the families that are left out.
-        if !matches!(self.prefix, "llama" | "qwen2" | "qwen2moe" | "qwen3" | "qwen3moe") && self.prefix != "starcoder2" {
+        if !matches!(self.prefix, "llama" | "qwen2" | "qwen2moe" | "qwen3" | "qwen3moe") && self.prefix != "starcoder2"
+        {
             self.number("attention.sliding_window", facts.attention.window);
         } else {
             let all_slide = facts.layer_types.iter().all(|kind| kind == "sliding_attention");
             if facts.attention.window.is_some() && !facts.layer_types.is_empty() && !all_slide {
                 self.number("attention.sliding_window", facts.attention.window);
             }
+        }
+    }
+
+    /// Which layers attend to all tokens, where that differs from what llama.cpp takes.
+    fn layers(&mut self) {
+        let kinds = &self.facts.layer_types;
+        let every = match self.model_type {
+            "gemma2" | "gpt_oss" => 2,
+            "cohere2" | "qwen3_next" => 4,
+            "gemma3_text" => 6,
+            _ => return,
+        };
+        let is_full = |kind: &String| kind == "full_attention";
+        let is_usual =
+            |every: usize| (1..).zip(kinds).all(|(at, kind): (usize, _)| is_full(kind) == at.is_multiple_of(every));
+        if is_usual(every) {
+            return;
+        }
+        if self.model_type == "qwen3_next" {
+            let interval = (1..=kinds.len()).find(|every| is_usual(*every));
+            self.needed("full_attention_interval", interval.map(|interval| interval as u64));
+        } else {
+            let slides = kinds.iter().map(|kind| !is_full(kind)).collect();
+            self.put("attention.sliding_window_pattern", GgufValue::Flags(slides));
         }
     }
 
@@ -175,18 +203,28 @@ impl Keys<'_> {
         self.float("rope.freq_base_swa", rope.local_theta.as_ref());
         let part = rope.partial.as_ref().and_then(Number::as_f64);
         let rotated = facts.head_dim.or_else(|| facts.hidden_size?.checked_div(facts.heads?));
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a part of a small number")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a part of a small number"
+        )]
         let rotated = rotated.map(|size| part.map_or(size, |part| (size as f64 * part) as u64));
         if let Some(latent) = &facts.attention.latent {
             self.needed("rope.dimension_count", latent.rope_head_dim);
-        } else if matches!(self.prefix, "llama" | "mistral3" | "phi3" | "granite" | "granitemoe" | "starcoder2" | "command-r" | "cohere2")
-            || part.is_some()
+        } else if matches!(
+            self.prefix,
+            "llama" | "mistral3" | "phi3" | "granite" | "granitemoe" | "starcoder2" | "command-r" | "cohere2"
+        ) || part.is_some()
         {
             self.number("rope.dimension_count", rope.dims.or(rotated));
         }
         // The frequencies of these kinds are a tensor.
         let Some(kind) = rope.kind.as_deref().filter(|kind| !matches!(*kind, "llama3" | "longrope" | "mrope")) else {
             self.number("rope.scaling.original_context_length", rope.original_context);
+            if rope.kind.as_deref() == Some("longrope") {
+                self.long_rope();
+            }
             return;
         };
         self.put("rope.scaling.type", GgufValue::Text(kind.to_owned()));
@@ -201,6 +239,21 @@ impl Keys<'_> {
             let tenth = weight.and_then(|weight| Number::from_f64(weight * 0.1));
             self.float("rope.scaling.yarn_log_multiplier", tenth.as_ref());
         }
+    }
+
+    /// The factor of sines and cosines, which follows from both lengths of the context where it is not stated.
+    fn long_rope(&mut self) {
+        let Some(rope) = &self.facts.rope else { return };
+        if rope.attention_factor.is_some() {
+            self.float("rope.scaling.attn_factor", rope.attention_factor.as_ref());
+            return;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "lengths of contexts are small")]
+        let lengths =
+            self.facts.context_length.zip(rope.original_context).map(|(long, short)| (long as f64, short as f64));
+        let Some((long, short)) = lengths.filter(|(long, short)| *short > 1.0 && long > short) else { return };
+        let factor = (1.0 + (long / short).ln() / short.ln()).sqrt();
+        self.float("rope.scaling.attn_factor", Number::from_f64(factor).as_ref());
     }
 
     fn experts(&mut self) {

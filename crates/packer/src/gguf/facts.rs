@@ -26,7 +26,13 @@ pub(crate) fn config(metadata: &Metadata, has_tensor: &dyn Fn(&str) -> bool) -> 
 /// A value in JSON. `None` for what is no number, text, flag or short list of these.
 fn json(value: Value<'_>) -> Option<serde_json::Value> {
     if let Some(array) = value.as_array() {
-        return array.iter().take(MAX_ELEMENTS + 1).map(json).collect::<Option<Vec<_>>>().filter(|list| list.len() <= MAX_ELEMENTS).map(Into::into);
+        return array
+            .iter()
+            .take(MAX_ELEMENTS + 1)
+            .map(json)
+            .collect::<Option<Vec<_>>>()
+            .filter(|list| list.len() <= MAX_ELEMENTS)
+            .map(Into::into);
     }
     if let Some(number) = value.as_u64() {
         return Some(number.into());

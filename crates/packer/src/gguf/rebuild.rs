@@ -81,9 +81,9 @@ impl Rebuilt {
         if let Some(template) = metadata.get(KEY).and_then(Value::as_text).filter(|_| !is_there(FILE)) {
             self.add(FILE, template.as_bytes().to_vec());
         }
-        let named = metadata.iter().filter_map(|(key, value)| {
-            Some((key.strip_prefix(KEY)?.strip_prefix('.')?, value.as_text()?))
-        });
+        let named = metadata
+            .iter()
+            .filter_map(|(key, value)| Some((key.strip_prefix(KEY)?.strip_prefix('.')?, value.as_text()?)));
         for (name, template) in named {
             match RelativePath::parse(&format!("additional_chat_templates/{name}.jinja")) {
                 Ok(path) if !name.contains('/') => {
@@ -91,7 +91,9 @@ impl Rebuilt {
                         self.files.push((path, template.as_bytes().to_vec()));
                     }
                 }
-                _ => self.notes.push(format!("the chat template {name:?} is not rebuilt: its name is no name of a file")),
+                _ => {
+                    self.notes.push(format!("the chat template {name:?} is not rebuilt: its name is no name of a file"))
+                }
             }
         }
     }

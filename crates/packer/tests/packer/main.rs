@@ -12,6 +12,7 @@ mod export_mlx;
 mod failures;
 mod from_stores;
 mod gguf;
+mod gguf_files;
 mod import;
 #[cfg(unix)]
 mod links;

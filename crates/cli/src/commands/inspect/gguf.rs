@@ -97,7 +97,11 @@ pub(super) fn run(path: &Path, source: &Source, headers: &[Header], printer: &Pr
         path: door::path(path),
         kind: source.kind.to_string(),
         architecture: source.architecture(),
-        files: headers.iter().enumerate().map(|(at, header)| File { name: file_name(at), size: header.file_len() }).collect(),
+        files: headers
+            .iter()
+            .enumerate()
+            .map(|(at, header)| File { name: file_name(at), size: header.file_len() })
+            .collect(),
         metadata: headers.first().into_iter().flat_map(|header| header.metadata().iter()).map(pair).collect(),
         parameters,
         bytes,
@@ -138,7 +142,8 @@ fn human(report: &Report<'_>, room: Option<usize>) -> Lines {
     let mut lines = vec![("taken for", format!("{} checkpoint", report.kind))];
     lines.extend(report.architecture.map(|architecture| ("architecture", architecture.to_owned())));
     lines.push(("parameters", count(report.parameters)));
-    let bits = report.bits_per_weight.map_or_else(String::new, |bits| format!(", {} bits per weight", three_digits(bits)));
+    let bits =
+        report.bits_per_weight.map_or_else(String::new, |bits| format!(", {} bits per weight", three_digits(bits)));
     lines.push(("tensors", format!("{}, {}{bits}", report.tensors.len(), size(report.bytes))));
     lines.push(("files", plural(report.files.len(), "GGUF file")));
     lines.push(("import", format!("stores {} as they are, one blob each", plural(report.tensors.len(), "tensor"))));
@@ -148,7 +153,8 @@ fn human(report: &Report<'_>, room: Option<usize>) -> Lines {
     let mut text = Lines::of(&report.path);
     text.append(&facts(&lines, room));
 
-    let columns = [("TYPE", Align::Left), ("TENSORS", Align::Right), ("PARAMETERS", Align::Right), ("SIZE", Align::Right)];
+    let columns =
+        [("TYPE", Align::Left), ("TENSORS", Align::Right), ("PARAMETERS", Align::Right), ("SIZE", Align::Right)];
     let row = |(name, of_type): (&&str, &Type)| {
         vec![(*name).to_owned(), of_type.tensors.to_string(), count(of_type.parameters), size(of_type.bytes)]
     };

@@ -22,7 +22,8 @@ pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
         return None;
     }
     let padding = text.iter().rev().take_while(|letter| **letter == b'=').count();
-    if padding > 2 {
+    // Padding stands at the end alone.
+    if padding > 2 || text[..text.len() - padding].contains(&b'=') {
         return None;
     }
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
@@ -48,7 +49,9 @@ mod tests {
 
     #[test]
     fn what_is_encoded_is_decoded() {
-        for (bytes, text) in [(&b""[..], ""), (b"f", "Zg=="), (b"fo", "Zm8="), (b"foo", "Zm9v"), (b"\xff\xfe\x00a", "//4AYQ==")] {
+        for (bytes, text) in
+            [(&b""[..], ""), (b"f", "Zg=="), (b"fo", "Zm8="), (b"foo", "Zm9v"), (b"\xff\xfe\x00a", "//4AYQ==")]
+        {
             assert_eq!(encode(bytes), text);
             assert_eq!(decode(text).as_deref(), Some(bytes));
         }

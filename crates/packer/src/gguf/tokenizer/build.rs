@@ -36,7 +36,8 @@ impl Vocabulary {
         let space = || json!({ "String": SPACE });
         match self.kind {
             Kind::ByteLevel => {
-                let decoder = json!({ "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true });
+                let decoder =
+                    json!({ "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true });
                 (Value::Null, self.split.map_or(Value::Null, pre_tokenizer::build), decoder)
             }
             Kind::SentencePiece => {
@@ -112,7 +113,12 @@ impl Vocabulary {
             }
             Kind::Unigram => Model::Unigram {
                 unk_id: self.special.unknown,
-                vocab: self.tokens.iter().zip(&self.scores).map(|(token, score)| (&**token, f64::from(*score))).collect(),
+                vocab: self
+                    .tokens
+                    .iter()
+                    .zip(&self.scores)
+                    .map(|(token, score)| (&**token, f64::from(*score)))
+                    .collect(),
                 byte_fallback: has_bytes,
             },
             Kind::WordPiece => Model::WordPiece {
@@ -126,7 +132,8 @@ impl Vocabulary {
 
     /// The merges as they are stated, or as pairs if the place of the space that divides one is not plain.
     fn stated_merges(&self) -> Merges<'_> {
-        let is_plain = |merge: &String| merge.bytes().filter(|byte| *byte == b' ').count() == 1 && !merge.starts_with(' ');
+        let is_plain =
+            |merge: &String| merge.bytes().filter(|byte| *byte == b' ').count() == 1 && !merge.starts_with(' ');
         if self.merges.iter().all(is_plain) {
             return Merges::Texts(&self.merges);
         }
@@ -181,8 +188,7 @@ impl Vocabulary {
         let single: Vec<Value> = before(0).into_iter().chain([text("A", 0)]).chain(after(0)).collect();
         // The second text of a pair has no token before it in WordPiece, and the same ones elsewhere.
         let second = before(1).filter(|_| self.kind != Kind::WordPiece);
-        let pair: Vec<Value> =
-            single.iter().cloned().chain(second).chain([text("B", 1)]).chain(after(1)).collect();
+        let pair: Vec<Value> = single.iter().cloned().chain(second).chain([text("B", 1)]).chain(after(1)).collect();
         let tokens: Map<String, Value> = [first, last]
             .into_iter()
             .filter_map(|id| Some((self.token(id)?.to_owned(), id?)))
@@ -192,7 +198,7 @@ impl Vocabulary {
     }
 }
 
-/// A token of WordPiece: in GGUF the tokens that begin a word are marked, and here those that do not.
+/// A token of `WordPiece`: in GGUF the tokens that begin a word are marked, and here those that do not.
 fn word(token: &str, kind: TokenType) -> Cow<'_, str> {
     match token.strip_prefix(SPACE) {
         _ if matches!(kind, TokenType::Control | TokenType::Unknown) => Cow::Borrowed(token),
