@@ -106,7 +106,7 @@ def rebuilt(longshore: list[str], path: Path, scratch: Path) -> Tokenizer:
     """Returns the tokenizer that an import of a file makes of its metadata."""
     store = scratch / "store"
     command = [*longshore, "--quiet", "--store", str(store)]
-    subprocess.run([*command, "import", str(path), "real"], check=True)
+    subprocess.run([*command, "import", str(path), "real"], check=True, stdout=subprocess.DEVNULL)
     (manifest,) = store.glob("manifests/*/*/real/latest")
     layers = json.loads(manifest.read_text())["layers"]
     (digest,) = [layer["digest"] for layer in layers if layer.get("name") == "tokenizer.json"]
