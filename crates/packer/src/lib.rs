@@ -14,11 +14,12 @@
 //! - [`repair`] builds damaged or missing blobs of stored models again, from their source.
 //! - [`expert_groups`](longshore_manifest::document::expert_groups) says where one expert of a stored model lies, in
 //!   every projection.
+//! - [`gguf_metadata`] makes the metadata of a GGUF file of a model's facts and of the files of its tokenizer.
 //! - [`export`] reverses an import: a float checkpoint comes back with its original names, types and bytes. Export can
 //!   also write the codes unchanged, under the names that mlx-lm has for them.
 //!
 //! Each of these steps has its own error type, which names the file or tensor: [`SourceError`], [`PlanError`],
-//! [`ImportError`], [`ExportError`], [`RepairError`]. [`SourceError::hint`] and [`PlanError::hint`] say what to do
+//! [`ImportError`], [`ExportError`], [`RepairError`], [`GgufMetadataError`]. [`SourceError::hint`] and [`PlanError::hint`] say what to do
 //! next. After any of these errors the store holds the same models as before.
 //!
 //! The crates whose types are part of this interface are re-exported as [`manifest`], [`quant`] and [`st_format`] and
@@ -75,7 +76,7 @@ pub use export::{
     mlx::architecture::mlx_architectures,
     options::{ExportFormat, ExportOptions, ExportOutcome},
 };
-pub use gguf::metadata::GgufMetadataError;
+pub use gguf::metadata::{GgufFiles, GgufMetadata, GgufMetadataError, gguf_metadata};
 pub use io::{
     data::{Data, OpenData},
     memory::MemoryError,

@@ -7,6 +7,7 @@ mod disk;
 mod foreign;
 mod gc;
 mod gguf;
+mod gguf_metadata;
 mod help;
 mod hostile;
 mod journey;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::read::Reading;
+use super::reading::Reading;
 use crate::facts::read::layers::MAX_LAYERS;
 
 const FULL: &str = "full_attention";

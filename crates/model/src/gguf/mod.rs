@@ -8,6 +8,7 @@ mod families;
 mod layers;
 mod names;
 mod read;
+mod reading;
 mod rope;
 mod value;
 mod write;

@@ -1,17 +1,18 @@
 //! `config.json`, made of the keys of GGUF metadata.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Number, Value};
 
 use super::{
     families::{DEEPSEEK_V3, Family, MIXTRAL},
-    layers, rope,
+    layers,
+    reading::{MAX_NAME, Reading},
+    rope,
 };
-use crate::{architecture::Architectures, config::model::ModelConfig, facts::Facts};
-
-/// Longest `general.architecture` that is believed, in bytes.
-const MAX_NAME: usize = 64;
+use crate::{
+    architecture::Architectures,
+    config::model::ModelConfig,
+    facts::{Facts, read::layers::MAX_LAYERS},
+};
 
 /// The configuration of a model whose weights are a GGUF file.
 ///
@@ -68,25 +69,7 @@ impl GgufConfig {
     }
 }
 
-/// A configuration that is being read.
-pub(super) struct Reading<'k> {
-    key: &'k dyn Fn(&str) -> Option<Value>,
-    has_tensor: &'k dyn Fn(&str) -> bool,
-    architecture: String,
-    pub(super) family: Option<&'static Family>,
-    pub(super) config: Map<String, Value>,
-    /// The key that gave each member.
-    origins: BTreeMap<String, String>,
-    notes: Vec<String>,
-}
-
-impl<'k> Reading<'k> {
-    fn new(key: &'k dyn Fn(&str) -> Option<Value>, has_tensor: &'k dyn Fn(&str) -> bool, architecture: String) -> Self {
-        let family = Family::of_gguf(&architecture);
-        let (config, origins, notes) = (Map::new(), BTreeMap::new(), Vec::new());
-        Self { key, has_tensor, architecture, family, config, origins, notes }
-    }
-
+impl Reading<'_> {
     fn read(&mut self) {
         let has_experts = self.whole("expert_count").is_some_and(|count| count > 0);
         self.family = match self.family.map(|family| family.gguf) {
@@ -288,21 +271,35 @@ impl<'k> Reading<'k> {
             self.config.insert("tie_word_embeddings".to_owned(), is_tied.into());
             self.origins.insert("tie_word_embeddings".to_owned(), "output.weight".to_owned());
         }
-        if has("blk.0.attn_q.weight") {
-            let bias = has("blk.0.attn_q.bias");
-            self.config.insert("attention_bias".to_owned(), bias.into());
-            self.origins.insert("attention_bias".to_owned(), "blk.0.attn_q.bias".to_owned());
+        let layers = self.whole("block_count").unwrap_or(0).min(MAX_LAYERS);
+        let any = |part: &str| (0..layers).any(|layer| (self.has_tensor)(&format!("blk.{layer}.{part}")));
+        let model_type = self.family.map_or("", |family| family.model_type);
+        let mut found = Vec::new();
+        if any("attn_q.weight") || any("attn_q_a.weight") {
+            found.push(("attention_bias", any("attn_q.bias") || any("attn_q_a.bias"), "blk.0.attn_q.bias"));
         }
-        if has("blk.0.ffn_up.weight") {
-            let bias = has("blk.0.ffn_up.bias");
-            self.config.insert("mlp_bias".to_owned(), bias.into());
-            self.origins.insert("mlp_bias".to_owned(), "blk.0.ffn_up.bias".to_owned());
+        if matches!(model_type, "llama" | "mistral" | "granite" | "smollm3" | "nemotron_h") {
+            found.push(("mlp_bias", any("ffn_up.bias"), "blk.0.ffn_up.bias"));
         }
-        if has("rope_freqs.weight") {
+        if any("ssm_conv1d.weight") {
+            found.push(("use_conv_bias", any("ssm_conv1d.bias"), "blk.0.ssm_conv1d.bias"));
+            let member = if model_type.starts_with("mamba") { "use_bias" } else { "mamba_proj_bias" };
+            found.push((member, any("ssm_in.bias"), "blk.0.ssm_in.bias"));
+        }
+        for (member, value, tensor) in found {
+            self.config.insert(member.to_owned(), value.into());
+            self.origins.insert(member.to_owned(), tensor.to_owned());
+        }
+        let has = |name: &str| (self.has_tensor)(name);
+        let (divides, chooses) = (has("rope_freqs.weight"), has("rope_factors_long.weight"));
+        if divides {
             self.note("rope_freqs.weight divides the frequencies of positions, which config.json does not say");
         }
-        if has("rope_factors_long.weight") {
-            self.note("rope_factors_long.weight and rope_factors_short.weight divide the frequencies of positions, which config.json does not say");
+        if chooses {
+            self.note(
+                "rope_factors_long.weight and rope_factors_short.weight divide the frequencies of positions, which config.json does \
+                 not say",
+            );
         }
     }
 
@@ -385,81 +382,6 @@ impl<'k> Reading<'k> {
             let value = value.into();
             self.note(&format!("no key says {member}: it is {value}, since {does}"));
             self.config.insert(member.to_owned(), value);
-        }
-    }
-
-    /// Sets a member that no key gave to what its family has.
-    pub(super) fn default(&mut self, member: &str, value: impl Into<Value>) {
-        self.config.entry(member).or_insert_with(|| value.into());
-    }
-
-    pub(super) fn set(&mut self, member: &str, value: Value, key: &str) {
-        self.config.insert(member.to_owned(), value);
-        self.origin(member, key);
-    }
-
-    /// Records the key that gave a member.
-    pub(super) fn origin(&mut self, member: &str, key: &str) {
-        self.origins.insert(member.to_owned(), format!("{}.{key}", self.architecture));
-    }
-
-    fn note(&mut self, text: &str) {
-        self.notes.push(text.to_owned());
-    }
-
-    pub(super) fn get(&self, key: &str) -> Option<Value> {
-        (self.key)(&format!("{}.{key}", self.architecture))
-    }
-
-    /// An integer, or the element that all layers have in common.
-    pub(super) fn whole(&self, key: &str) -> Option<u64> {
-        match self.get(key)? {
-            Value::Array(list) => {
-                let first = list.first()?.as_u64()?;
-                list.iter().all(|other| other.as_u64() == Some(first)).then_some(first)
-            }
-            value => value.as_u64(),
-        }
-    }
-
-    /// The numbers of the layers, where a list has them.
-    pub(super) fn list(&self, key: &str) -> Option<Vec<u64>> {
-        self.get(key)?.as_array()?.iter().map(Value::as_u64).collect()
-    }
-
-    pub(super) fn number_of(&self, key: &str) -> Option<Number> {
-        self.get(key)?.as_number().cloned()
-    }
-
-    pub(super) fn text(&self, key: &str) -> Option<String> {
-        let text = self.get(key)?.as_str()?.to_owned();
-        (1..=MAX_NAME).contains(&text.len()).then_some(text)
-    }
-
-    pub(super) fn number(&mut self, member: &str, key: &str) {
-        if let Some(number) = self.whole(key) {
-            self.set(member, number.into(), key);
-        }
-    }
-
-    /// A number, or a list of those of the layers if they differ.
-    fn numbers(&mut self, member: &str, key: &str) {
-        match (self.whole(key), self.list(key)) {
-            (Some(number), _) => self.set(member, number.into(), key),
-            (None, Some(list)) if !list.is_empty() => self.set(member, list.into(), key),
-            _ => {}
-        }
-    }
-
-    pub(super) fn float(&mut self, member: &str, key: &str) {
-        if let Some(number) = self.number_of(key) {
-            self.set(member, Value::Number(number), key);
-        }
-    }
-
-    fn flag(&mut self, member: &str, key: &str) {
-        if let Some(flag) = self.get(key).filter(Value::is_boolean) {
-            self.set(member, flag, key);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Number, Value};
 
-use super::read::Reading;
+use super::reading::Reading;
 
 /// What the keys of the stretched context become, by the member of `rope_scaling`.
 const YARN: [(&str, &str); 4] = [
@@ -15,12 +15,13 @@ const YARN: [(&str, &str); 4] = [
 /// Adds `rope_theta` and, where the context is stretched, `rope_scaling`.
 pub(super) fn read(reading: &mut Reading<'_>) {
     reading.float("rope_theta", "rope.freq_base");
-    if reading.family.is_some() {
+    let has_rope = |model_type: &str| !matches!(model_type, "nemotron_h" | "mamba" | "mamba2" | "bert");
+    if reading.family.is_some_and(|family| has_rope(family.model_type)) {
         reading.default("rope_theta", 10_000);
     }
     let kind = reading.text("rope.scaling.type").filter(|kind| kind != "none");
     let factor = reading.number_of("rope.scaling.factor").or_else(|| reading.number_of("rope.scale_linear"));
-    let is_stretched = factor.as_ref().and_then(Number::as_f64).is_some_and(|factor| factor != 1.0 && factor != 0.0);
+    let is_stretched = factor.as_ref().and_then(Number::as_f64).is_some_and(|factor| !matches!(factor, 0.0 | 1.0));
     if kind.is_none() && !is_stretched {
         return;
     }

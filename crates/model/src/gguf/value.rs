@@ -13,4 +13,6 @@ pub enum GgufValue {
     Text(String),
     /// An array of `i32`, with one number for each layer.
     Numbers(Vec<i32>),
+    /// An array of `bool`, with one for each layer.
+    Flags(Vec<bool>),
 }

@@ -48,7 +48,9 @@ pub enum KeysError {
 pub fn keys_of(facts: &Facts) -> Result<Vec<(String, GgufValue)>, KeysError> {
     let name = facts.architecture.clone().or_else(|| facts.model_type.clone()).unwrap_or_default();
     let by_type = facts.model_type.as_deref().and_then(Family::of_model_type);
-    let Some(family) = by_type.or_else(|| Family::of_class(&name)).or_else(|| Family::of_gguf(&name)) else {
+    let family = by_type.or_else(|| Family::of_class(&name)).or_else(|| Family::of_gguf(&name));
+    // Encoders need facts that are not kept.
+    let Some(family) = family.filter(|family| family.model_type != "bert") else {
         return Err(KeysError::Family { name });
     };
     let has_experts = facts.experts.is_some_and(|experts| experts > 0);
@@ -60,6 +62,7 @@ pub fn keys_of(facts: &Facts) -> Result<Vec<(String, GgufValue)>, KeysError> {
     keys.keys.push(("general.architecture".to_owned(), GgufValue::Text(prefix.to_owned())));
     keys.sizes();
     keys.attention();
+    keys.layers();
     keys.rope();
     if has_experts {
         keys.experts();
@@ -156,6 +159,30 @@ impl Keys<'_> {
         }
     }
 
+    /// Which layers attend to all tokens, where that differs from what llama.cpp takes.
+    fn layers(&mut self) {
+        let kinds = &self.facts.layer_types;
+        let every = match self.model_type {
+            "gemma2" | "gpt_oss" => 2,
+            "cohere2" | "qwen3_next" => 4,
+            "gemma3_text" => 6,
+            _ => return,
+        };
+        let is_full = |kind: &String| kind == "full_attention";
+        let is_usual =
+            |every: usize| (1..).zip(kinds).all(|(at, kind): (usize, _)| is_full(kind) == at.is_multiple_of(every));
+        if is_usual(every) {
+            return;
+        }
+        if self.model_type == "qwen3_next" {
+            let interval = (1..=kinds.len()).find(|every| is_usual(*every));
+            self.needed("full_attention_interval", interval.map(|interval| interval as u64));
+        } else {
+            let slides = kinds.iter().map(|kind| !is_full(kind)).collect();
+            self.put("attention.sliding_window_pattern", GgufValue::Flags(slides));
+        }
+    }
+
     /// Compressed keys and values are those of one head.
     fn latent(&mut self) {
         let Some(latent) = &self.facts.attention.latent else { return };
@@ -195,6 +222,9 @@ impl Keys<'_> {
         // The frequencies of these kinds are a tensor.
         let Some(kind) = rope.kind.as_deref().filter(|kind| !matches!(*kind, "llama3" | "longrope" | "mrope")) else {
             self.number("rope.scaling.original_context_length", rope.original_context);
+            if rope.kind.as_deref() == Some("longrope") {
+                self.long_rope();
+            }
             return;
         };
         self.put("rope.scaling.type", GgufValue::Text(kind.to_owned()));
@@ -209,6 +239,21 @@ impl Keys<'_> {
             let tenth = weight.and_then(|weight| Number::from_f64(weight * 0.1));
             self.float("rope.scaling.yarn_log_multiplier", tenth.as_ref());
         }
+    }
+
+    /// The factor of sines and cosines, which follows from both lengths of the context where it is not stated.
+    fn long_rope(&mut self) {
+        let Some(rope) = &self.facts.rope else { return };
+        if rope.attention_factor.is_some() {
+            self.float("rope.scaling.attn_factor", rope.attention_factor.as_ref());
+            return;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "lengths of contexts are small")]
+        let lengths =
+            self.facts.context_length.zip(rope.original_context).map(|(long, short)| (long as f64, short as f64));
+        let Some((long, short)) = lengths.filter(|(long, short)| *short > 1.0 && long > short) else { return };
+        let factor = (1.0 + (long / short).ln() / short.ln()).sqrt();
+        self.float("rope.scaling.attn_factor", Number::from_f64(factor).as_ref());
     }
 
     fn experts(&mut self) {

@@ -2,5 +2,6 @@
 
 mod config;
 mod facts;
+mod gguf;
 mod modules;
 mod quantization;

@@ -32,7 +32,7 @@ use super::{
 use crate::{
     gguf::{
         headers,
-        metadata::{Files, Made, metadata as make_metadata},
+        metadata::{GgufFiles, GgufMetadata, gguf_metadata},
     },
     io::{memory, positioned, threads::share},
     source::companions::MAX_COMPANION_BYTES,
@@ -171,13 +171,13 @@ fn of_checkpoint<'w>(
     };
     let (tokenizer, tokenizer_config) = (document("tokenizer.json")?, document("tokenizer_config.json")?);
     let template = document("chat_template.jinja")?;
-    let files = Files {
+    let files = GgufFiles {
         tokenizer: tokenizer.as_deref(),
         tokenizer_config: tokenizer_config.as_deref(),
         template: template.as_deref(),
     };
-    let made = make_metadata(&table.facts, None, &files, !options.no_tokenizer);
-    let Made { metadata, notes: said } = made.map_err(|source| ExportError::GgufMetadata { source })?;
+    let made = gguf_metadata(&table.facts, None, &files, !options.no_tokenizer);
+    let GgufMetadata { metadata, notes: said } = made.map_err(|source| ExportError::GgufMetadata { source })?;
     notes.extend(said);
     let named = checkpoint::named(table, &metadata)?;
     let own = checkpoint::own(&table.facts, &metadata);

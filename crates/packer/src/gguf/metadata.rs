@@ -18,7 +18,7 @@ pub enum GgufMetadataError {
     Document {
         /// Name of the file.
         file: &'static str,
-        /// The error of the parser, if it is JSON of another kind `None`.
+        /// The error of the parser. `None` if the file is JSON of another kind.
         source: Option<serde_json::Error>,
     },
     /// GGUF has no place for the tokenizer.
@@ -34,35 +34,39 @@ pub enum GgufMetadataError {
 
 /// The files beside the weights that metadata is made of, each by its bytes.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Files<'f> {
+pub struct GgufFiles<'f> {
     /// `tokenizer.json`.
-    pub(crate) tokenizer: Option<&'f [u8]>,
+    pub tokenizer: Option<&'f [u8]>,
     /// `tokenizer_config.json`.
-    pub(crate) tokenizer_config: Option<&'f [u8]>,
+    pub tokenizer_config: Option<&'f [u8]>,
     /// `chat_template.jinja`.
-    pub(crate) template: Option<&'f [u8]>,
+    pub template: Option<&'f [u8]>,
 }
 
 /// Metadata, and what is to be said of it.
 #[derive(Debug)]
-pub(crate) struct Made {
+pub struct GgufMetadata {
     /// The pairs, `general.architecture` first. `general.file_type`, `general.quantization_version` and
     /// `general.alignment` are for whoever knows the tensors.
-    pub(crate) metadata: Metadata,
+    pub metadata: Metadata,
     /// What is left out, one sentence each.
-    pub(crate) notes: Vec<String>,
+    pub notes: Vec<String>,
 }
 
 /// Makes the metadata of a model. The facts hold the tokens of `generation_config.json`
-/// ([`Facts::add_generation`]). Without `with_tokenizer`, and for a model without a `tokenizer.json`, there are no keys of
-/// a tokenizer.
-pub(crate) fn metadata(
+/// ([`Facts::add_generation`]). `name` becomes `general.name`. Without `with_tokenizer`, and for a model without a
+/// `tokenizer.json`, there are no keys of a tokenizer.
+///
+/// # Errors
+///
+/// [`GgufMetadataError`]: the configuration or the tokenizer has no form in GGUF, or a file is damaged.
+pub fn gguf_metadata(
     facts: &Facts,
     name: Option<&str>,
-    files: &Files<'_>,
+    files: &GgufFiles<'_>,
     with_tokenizer: bool,
-) -> Result<Made, GgufMetadataError> {
-    let mut made = Made { metadata: Metadata::new(), notes: Vec::new() };
+) -> Result<GgufMetadata, GgufMetadataError> {
+    let mut made = GgufMetadata { metadata: Metadata::new(), notes: Vec::new() };
     let mut keys = keys_of(facts)?.into_iter();
     if let Some((key, value)) = keys.next() {
         push(&mut made.metadata, &key, value)?;
@@ -118,6 +122,7 @@ fn push(metadata: &mut Metadata, key: &str, value: GgufValue) -> Result<(), Meta
         GgufValue::Bool(flag) => metadata.push(key, flag),
         GgufValue::Text(text) => metadata.push(key, &*text),
         GgufValue::Numbers(numbers) => metadata.push_array(key, numbers),
+        GgufValue::Flags(flags) => metadata.push_array(key, flags),
     }
 }
 
@@ -131,14 +136,39 @@ mod tests {
     use super::*;
     use crate::gguf::{facts, rebuild};
 
-    /// Checkpoints, the GGUF files of the same models, and keys that differ: what each side says.
+    /// Checkpoints, the GGUF files of the same models, and the facts that the files do not state, or state otherwise.
     const FAMILIES: &[(&str, &str, &[&str])] = &[
         ("llama", "llama-f32.gguf", &[]),
-        ("qwen3-moe", "qwen3-moe-bf16.gguf", &[]),
-        ("gemma3-text", "gemma3-text-bf16.gguf", &[]),
-        ("gpt-oss", "gpt-oss-mxfp4.gguf", &[]),
-        ("deepseek-v3", "deepseek-v3-bf16.gguf", &[]),
-        ("nemotron-h", "nemotron-h-bf16.gguf", &[]),
+        (
+            "qwen3-moe",
+            "qwen3-moe-bf16.gguf",
+            &[".dense_layers: null here, [] there", ".router.normalises: true here, false there"],
+        ),
+        ("gemma3-text", "gemma3-text-bf16.gguf", &[".attention.query_scale: 32 here, 256 there"]),
+        ("gpt-oss", "gpt-oss-mxfp4.gguf", &[".rope.truncate: null here, false there"]),
+        (
+            "deepseek-v3",
+            "deepseek-v3-bf16.gguf",
+            &[
+                ".draft_layers: null here, 1 there",
+                ".head_dim: null here, 16 there",
+                ".router.every: 1 here, null there",
+                ".router.method: \"noaux_tc\" here, null there",
+            ],
+        ),
+        (
+            "nemotron-h",
+            "nemotron-h-bf16.gguf",
+            &[
+                ".draft_layers: null here, 0 there",
+                ".layer_types: [\"mamba\",\"attention\",\"mlp\",\"moe\"] here, \
+                 [\"linear_attention\",\"full_attention\",\"mlp\",\"moe\"] there",
+                ".state_space.chunk: null here, 128 there",
+                ".state_space.step_floor: null here, 0.0001 there",
+                ".state_space.step_max: null here, 0.1 there",
+                ".state_space.step_min: null here, 0.001 there",
+            ],
+        ),
     ];
 
     fn shared() -> Option<std::path::PathBuf> {
@@ -149,11 +179,11 @@ mod tests {
     #[test]
     fn keys_are_those_of_the_converter() {
         let Some(shared) = shared() else { return eprintln!("skipped: there is no ../shared") };
-        for (checkpoint, file, differ) in FAMILIES {
+        for (checkpoint, file, _) in FAMILIES {
             let config =
                 std::fs::read(shared.join("models").join(checkpoint).join("config.json")).expect("it is there");
             let config = ModelConfig::parse(&config).expect("it is a configuration");
-            let made = metadata(&config.facts(), None, &Files::default(), false).expect("the family is known");
+            let made = gguf_metadata(&config.facts(), None, &GgufFiles::default(), false).expect("the family is known");
             let file: Gguf<_> = longshore_gguf::open(shared.join("gguf").join(file)).expect("it is a GGUF file");
             let found = file.header().metadata();
             let is_ours = |key: &str| !key.starts_with("general.") && !key.starts_with("tokenizer.");
@@ -169,7 +199,7 @@ mod tests {
             };
             let mut apart = only(&ours, &theirs);
             apart.extend(only(&theirs, &ours).into_iter().map(|line| format!("theirs: {line}")));
-            assert_eq!(apart, *differ, "{checkpoint}");
+            assert!(apart.is_empty(), "{checkpoint}: {apart:#?}");
             assert_eq!(made.metadata.get("general.architecture"), found.get("general.architecture"));
         }
     }
@@ -177,7 +207,7 @@ mod tests {
     #[test]
     fn facts_are_those_of_the_checkpoint() {
         let Some(shared) = shared() else { return eprintln!("skipped: there is no ../shared") };
-        for (checkpoint, file, _) in FAMILIES {
+        for (checkpoint, file, differ) in FAMILIES {
             let config =
                 std::fs::read(shared.join("models").join(checkpoint).join("config.json")).expect("it is there");
             let theirs = ModelConfig::parse(&config).expect("it is a configuration").facts();
@@ -193,7 +223,9 @@ mod tests {
             let (ours, theirs) = (json(&ours), json(&theirs));
             let mut apart = Vec::new();
             differences("", &ours, &theirs, &mut apart);
-            eprintln!("{checkpoint}: {apart:#?}");
+            // The tokenizers of these files are made up.
+            apart.retain(|line| !line.starts_with(".tokens"));
+            assert_eq!(apart, *differ, "{checkpoint}");
         }
     }
 

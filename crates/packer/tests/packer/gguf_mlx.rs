@@ -200,8 +200,9 @@ fn values_are_taken_over_without_loss() {
     assert_eq!(rule(GgmlType::Q4_0), "Q4_0: taken over without loss");
     assert_eq!(rule(GgmlType::Q6K), "Q6_K: kept, MLX has no groups of 16");
     assert_eq!(rule(GgmlType::IQ2XS), "IQ2_XS: kept, MLX has no codebooks");
-    let note = &plan.notes[0];
-    assert!(note.contains("13 tensors are taken over") && note.contains("needs --type for 5 of them"), "{note}");
+    let says =
+        |note: &String| note.contains("13 tensors are taken over") && note.contains("needs --type for 5 of them");
+    assert!(plan.notes.iter().any(says), "{:?}", plan.notes);
 
     // A copy from this store to another has the same tensors.
     let stored = open(&store.manifest_path(&"mlx".parse().expect("it is a name"))).expect("it was stored");

@@ -13,6 +13,7 @@ mod failures;
 mod from_stores;
 mod gguf;
 mod gguf_export;
+mod gguf_files;
 mod gguf_mlx;
 mod gguf_names;
 mod gguf_types;

@@ -22,7 +22,8 @@ pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
         return None;
     }
     let padding = text.iter().rev().take_while(|letter| **letter == b'=').count();
-    if padding > 2 {
+    // Padding stands at the end alone.
+    if padding > 2 || text[..text.len() - padding].contains(&b'=') {
         return None;
     }
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);

@@ -198,7 +198,7 @@ impl Vocabulary {
     }
 }
 
-/// A token of WordPiece: in GGUF the tokens that begin a word are marked, and here those that do not.
+/// A token of `WordPiece`: in GGUF the tokens that begin a word are marked, and here those that do not.
 fn word(token: &str, kind: TokenType) -> Cow<'_, str> {
     match token.strip_prefix(SPACE) {
         _ if matches!(kind, TokenType::Control | TokenType::Unknown) => Cow::Borrowed(token),

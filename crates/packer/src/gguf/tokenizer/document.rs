@@ -1,5 +1,7 @@
 //! The parts of a `tokenizer.json` that is written.
 
+use std::borrow::Cow;
+
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
@@ -19,6 +21,7 @@ pub(super) struct Document<'v> {
 
 /// A token that is found in a text before the model sees it.
 #[derive(Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a member of its own")]
 pub(super) struct AddedToken<'v> {
     pub(super) id: u32,
     pub(super) content: &'v str,
@@ -59,7 +62,7 @@ pub(super) enum Model<'v> {
 }
 
 /// Tokens as an object that gives each its number.
-pub(super) struct Tokens<'v>(pub(super) Vec<std::borrow::Cow<'v, str>>);
+pub(super) struct Tokens<'v>(pub(super) Vec<Cow<'v, str>>);
 
 impl Serialize for Tokens<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,11 +1,11 @@
-//! The merges of a SentencePiece vocabulary, which a GGUF file does not have.
+//! The merges of a `SentencePiece` vocabulary, which a GGUF file does not have.
 
 use std::{cmp::Reverse, collections::HashMap};
 
 /// Every way to make a token of two others, in the order in which they are tried: the token with the highest score
 /// first, of one score the pair whose left half is longest, then the one whose right half is.
 ///
-/// SentencePiece looks scores of tokens up, and of equal ones takes the leftmost pair of the text; the order does
+/// `SentencePiece` looks scores of tokens up, and of equal ones takes the leftmost pair of the text; the order does
 /// likewise where runs of one character have equal scores.
 pub(super) fn of_scores<'v>(tokens: &'v [String], scores: &[f32]) -> Vec<(&'v str, &'v str)> {
     let ids: HashMap<&str, usize> = tokens.iter().enumerate().map(|(id, token)| (token.as_str(), id)).collect();

@@ -1,8 +1,8 @@
 //! Tokens that are told by their form.
 
-/// The character that stands for a space in the tokens of SentencePiece.
+/// The character that stands for a space in the tokens of `SentencePiece`.
 pub(super) const SPACE: &str = "\u{2581}";
-/// What the tokens of WordPiece that go on with a word begin with.
+/// What the tokens of `WordPiece` that go on with a word begin with.
 pub(super) const GOES_ON: &str = "##";
 
 /// The token of one byte, such as `<0x0A>`.

@@ -68,7 +68,7 @@ impl Vocabulary {
         Ok(read)
     }
 
-    /// What the normalizer, and the pre-tokenizer of SentencePiece, do to a text.
+    /// What the normalizer, and the pre-tokenizer of `SentencePiece`, do to a text.
     fn normalizer(&mut self, document: &Value) -> Result<(), String> {
         let mut steps = Vec::new();
         flatten(document.get("normalizer"), "normalizers", &mut steps);
@@ -81,8 +81,9 @@ impl Vocabulary {
         for step in steps {
             let text = |name: &str| step.get(name).and_then(Value::as_str).unwrap_or_default();
             match (self.kind, text("type")) {
-                // llama.cpp does not compose characters, and its converter leaves the step out too.
-                (Kind::ByteLevel, "NFC") => {}
+                // llama.cpp does not compose characters, and its converter leaves the step out too. It cuts words of WordPiece
+                // as the other step does.
+                (Kind::ByteLevel, "NFC") | (Kind::WordPiece, "BertPreTokenizer") => {}
                 (Kind::SentencePiece, "Prepend") if text("prepend") == names::SPACE => self.adds_space = true,
                 (Kind::SentencePiece, "Replace") if text("content") == names::SPACE => {}
                 // Cuts nothing after spaces have been replaced.
@@ -103,7 +104,6 @@ impl Vocabulary {
                     let strips = step.get("strip_accents").and_then(Value::as_bool);
                     self.strips_accents = strips.unwrap_or(self.lowercases);
                 }
-                (Kind::WordPiece, "BertPreTokenizer") => {}
                 (_, other) => return Err(format!("its normalizer has the step {other:?}")),
             }
         }
@@ -464,7 +464,19 @@ mod tests {
         }
     }
 
-    /// The tokenizers of published files, in the directory that the environment names.
+    /// Writes a file that has a tokenizer alone.
+    fn write(path: &std::path::Path, vocabulary: &Vocabulary) {
+        let mut metadata = Metadata::new();
+        metadata.push("general.architecture", "llama").expect("it is new");
+        vocabulary.write(&mut metadata).expect("the keys are given once");
+        let no_tensors: [(&str, longshore_gguf::GgmlType, longshore_gguf::Dims); 0] = [];
+        let layout = longshore_gguf::Layout::new(metadata, no_tensors).expect("it has no tensors");
+        let file = std::fs::File::create(path).expect("the directory is there");
+        longshore_gguf::Writer::new(file, layout).and_then(longshore_gguf::Writer::finish).expect("there is room");
+    }
+
+    /// The tokenizers of published files, in the directory that the environment names. Where it names another one, the
+    /// tokenizers that came back are written there, for llama.cpp.
     #[test]
     fn tokenizers_of_real_files_come_back() {
         let Some(dir) = std::env::var_os("LONGSHORE_TEST_GGUF") else {
@@ -478,9 +490,10 @@ mod tests {
             }
             let file: Gguf<_> = longshore_gguf::open(entry.path()).expect("it is a GGUF file");
             let read = Vocabulary::read(file.header().metadata()).expect("it is known").expect("it is there");
-            std::fs::write(format!("/tmp/ggmeta-out/{}.json", entry.file_name().to_string_lossy()), read.to_json())
-                .expect("TEMP");
             let mut back = there_and_back(&read);
+            if let Some(out) = std::env::var_os("LONGSHORE_TEST_GGUF_OUT") {
+                write(&std::path::Path::new(&out).join(entry.file_name()), &back);
+            }
             if read.kind == Kind::SentencePiece {
                 // The scores of other tokens than those that merges make may have been any.
                 let of = |scores: &[f32]| super::super::merges::of_scores(&read.tokens, scores);

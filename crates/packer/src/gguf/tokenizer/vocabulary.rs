@@ -11,11 +11,11 @@ use super::splits::Split;
 pub(crate) enum Kind {
     /// Byte-level BPE: the text is split, and the bytes of each piece are merged.
     ByteLevel,
-    /// BPE of SentencePiece: the characters of the whole text are merged, and a character without a token becomes bytes.
+    /// BPE of `SentencePiece`: the characters of the whole text are merged, and a character without a token becomes bytes.
     SentencePiece,
-    /// Unigram of SentencePiece: the most probable way to cut the text into tokens.
+    /// Unigram of `SentencePiece`: the most probable way to cut the text into tokens.
     Unigram,
-    /// WordPiece: the longest tokens from the left of each word.
+    /// `WordPiece`: the longest tokens from the left of each word.
     WordPiece,
 }
 
@@ -87,12 +87,13 @@ impl Special {
 
 /// A tokenizer.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 pub(crate) struct Vocabulary {
     pub(crate) kind: Kind,
     /// The split, for [`Kind::ByteLevel`].
     pub(crate) split: Option<&'static Split>,
     pub(crate) tokens: Vec<String>,
-    /// One for each token, for the kinds of SentencePiece. Otherwise empty.
+    /// One for each token, for the kinds of `SentencePiece`. Otherwise empty.
     pub(crate) scores: Vec<f32>,
     /// One for each token.
     pub(crate) types: Vec<TokenType>,
@@ -106,7 +107,7 @@ pub(crate) struct Vocabulary {
     pub(crate) adds_space: bool,
     /// Whether several spaces count as one.
     pub(crate) merges_spaces: bool,
-    /// SentencePiece's compiled replacements of characters.
+    /// `SentencePiece`'s compiled replacements of characters.
     pub(crate) charsmap: Vec<u8>,
     pub(crate) lowercases: bool,
     pub(crate) strips_accents: bool,
