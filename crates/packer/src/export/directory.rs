@@ -91,7 +91,7 @@ pub fn export(
     let table = store.table(model).map_err(WeightsError::from)?;
     weights::check(store, &table)?;
     check_sizes(store, model)?;
-    if options.format != ExportFormat::Gguf {
+    if options.format == ExportFormat::Hf {
         gguf::refuse(model, options.format)?;
     }
     let Contents { directories: outputs, edits, left_out } = contents(store, model, &table, options)?;

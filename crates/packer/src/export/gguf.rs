@@ -52,7 +52,7 @@ pub(super) struct GgufFile<'w> {
     tensors: Vec<GgufTensor<'w>>,
 }
 
-/// Refuses a model that came from GGUF files: its names are ggml's, which no other format has.
+/// Refuses a model that came from GGUF files: what it was before is not known.
 pub(super) fn refuse(model: &Model, format: ExportFormat) -> Result<(), ExportError> {
     match headers_of(model).next() {
         Some(_) => Err(ExportError::FromGguf { format }),

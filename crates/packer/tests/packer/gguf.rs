@@ -283,16 +283,17 @@ fn other_formats_have_no_place_for_it_and_it_has_none_for_others() {
     let (dir, place) = (one(), Dir::new());
     let store = store(&place);
     import_as(&store, "m", &open(&dir.join("x.gguf")).expect("it is whole"), "none");
-    for format in [ExportFormat::Hf, ExportFormat::Mlx] {
-        for dequantize in [None, Some(FloatType::BF16)] {
-            let options = ExportOptions { format, dequantize, ..ExportOptions::default() };
-            let error = try_export(&store, "m", &place.join("out"), &options).expect_err("its names are ggml's");
-            assert!(matches!(error, ExportError::FromGguf { .. }), "{error}");
-        }
+    for dequantize in [None, Some(FloatType::BF16)] {
+        let options = ExportOptions { format: ExportFormat::Hf, dequantize, ..ExportOptions::default() };
+        let error = try_export(&store, "m", &place.join("out"), &options).expect_err("it came from no checkpoint");
+        assert!(matches!(error, ExportError::FromGguf { .. }), "{error}");
     }
+    let options = ExportOptions { format: ExportFormat::Mlx, ..ExportOptions::default() };
+    let error = try_export(&store, "m", &place.join("out"), &options).expect_err("MLX has no such blocks");
+    assert!(matches!(error, ExportError::MlxTensor { .. }), "{error}");
     import_as(&store, "floats", &Dir::model(&[("a.weight", &[2])]).open().expect("it is a model"), "none");
     let error = try_export(&store, "floats", &place.join("out"), &gguf()).expect_err("it came from safetensors");
-    assert!(matches!(error, ExportError::NotFromGguf { .. }), "{error}");
+    assert!(matches!(error, ExportError::GgufMetadata { .. } | ExportError::NotFromGguf { .. }), "{error}");
     assert!(!place.join("out").exists());
 }
 

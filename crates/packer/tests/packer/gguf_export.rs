@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use longshore_gguf::{Gguf, Value};
-use longshore_manifest::{Store, document::Arrangement};
-use longshore_packer::{ExportError, ExportFormat, ExportOptions};
+use longshore_manifest::{Silent, Store, document::Arrangement};
+use longshore_packer::{ExportError, ExportFormat, ExportOptions, ImportOptions, Plan, PlanOptions, TakeOver};
 use longshore_quant::ggml::{self, GgmlType};
-use longshore_st_format::fixtures;
+use longshore_st_format::{SafeTensors, fixtures};
 
 use crate::{
     gguf_names::{Compared, compare},
@@ -77,6 +77,31 @@ fn codes_that_ggml_has_are_kept_where_rows_change_places() {
     let error = try_export(&store, "m", &place.join("refused"), &gguf(None)).expect_err("int8 has no exact type");
     let ExportError::GgufTensors { tensors } = &error else { panic!("{error}") };
     assert!(tensors.iter().any(|(name, _)| name == "output.weight"), "{error}");
+}
+
+/// From a checkpoint to GGUF and on to MLX: the codes of every step are the same.
+#[test]
+fn a_file_of_blocks_goes_on_to_mlx() {
+    let place = Dir::new();
+    let store = store(&place);
+    import(&store, "llama", "m", "int4");
+    export_to(&store, "m", &place.join("gguf"), &gguf(Some(GgmlType::F32)));
+    let source = open(&place.join("gguf/model.gguf")).expect("it was just written");
+    let options = PlanOptions { take_over: TakeOver::Every, ..PlanOptions::default() };
+    let plan = Plan::new(source, &options).expect("it can be planned");
+    let name = "back".parse().expect("it is a name");
+    plan.import(&store, &name, &ImportOptions::default(), &Silent).expect("it can be imported");
+    let mlx = ExportOptions { format: ExportFormat::Mlx, ..ExportOptions::default() };
+    export_to(&store, "back", &place.join("mlx"), &mlx);
+    let found = files(&place.join("mlx"));
+    assert!(found.keys().all(|name| !name.starts_with("gguf")), "{:?}", found.keys());
+    let config = String::from_utf8(found["config.json"].clone()).expect("it is JSON");
+    assert!(config.contains("\"quantization\""), "{config}");
+    let weights = SafeTensors::new(&*found["model.safetensors"]).expect("it was just written");
+    for part in ["weight", "scales", "biases"] {
+        assert!(weights.tensor(&format!("model.layers.0.self_attn.q_proj.{part}")).is_some(), "{part}");
+    }
+    assert_eq!(compare(&store, "m", "back").differ, BTreeMap::new());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use longshore_manifest::{
     Store,
-    document::{BlobEntry, Quantization, Role, TensorEntry, TensorTable},
+    document::{BlobEntry, GgmlBlocks, Quantization, Role, TensorEntry, TensorTable},
     store::Model,
 };
 use longshore_model::{ModelConfig, keys::QUANTIZATION_FILE};
@@ -16,14 +16,19 @@ use super::{
     config,
     quantization::{self, Modules},
 };
-use crate::export::{
-    contents::{Contents, Edit, read_config},
-    error::ExportError,
-    restore::{Output, Pick, Values, check_names},
-    stored::Stored,
+use crate::{
+    export::{
+        contents::{Contents, Edit, read_config},
+        error::ExportError,
+        restore::{Output, Pick, Values, check_names},
+        stored::Stored,
+    },
+    gguf::headers::is_header,
 };
 
 const CONFIG: &str = "config.json";
+/// What the names of tensors begin with that only GGUF has.
+const OF_GGUF: [&str; 2] = ["rope_freqs.", "rope_factors_"];
 
 /// Returns the tensors under mlx-lm's names, and a configuration that says how they are quantized.
 pub(in crate::export) fn contents<'w>(
@@ -48,7 +53,13 @@ pub(in crate::export) fn contents<'w>(
     let is_tied = facts.tied_embeddings == Some(true);
     let mut parts = Parts::default();
     let mut left_out = 0;
+    let headers: Vec<_> = model.manifest.files().filter(|(name, _)| is_header(name.as_str())).collect();
     for (blob, entry) in table.tensors() {
+        // mlx-lm computes these from the configuration.
+        if !headers.is_empty() && OF_GGUF.iter().any(|start| entry.name.starts_with(start)) {
+            left_out += 1;
+            continue;
+        }
         let fail = |problem| ExportError::MlxTensor { tensor: entry.name.clone(), problem };
         let place = architecture
             .place(&entry.name, facts.layers, is_tied)
@@ -56,6 +67,13 @@ pub(in crate::export) fn contents<'w>(
         if place == Place::LeftOut {
             left_out += 1;
             continue;
+        }
+        if let Some(coding) = entry.quantization.as_ref().filter(|coding| GgmlBlocks::of(&coding.quant_type).is_some())
+        {
+            return Err(fail(format!("it has ggml's blocks {coding}, which mlx-lm does not read")));
+        }
+        if entry.offset != 0 {
+            return Err(fail(format!("its values are the model's plus {}", entry.offset)));
         }
         if entry.part(Role::GlobalScale).is_some() {
             return Err(ExportError::MlxGlobalScale { tensor: entry.name.clone() });
@@ -69,11 +87,9 @@ pub(in crate::export) fn contents<'w>(
     config::spell(&mut config, architecture.name(), architecture.ties_head().then_some(has_head));
     quantization::describe(&mut config, &parts.modules, &parts.elements);
     let edits = [(CONFIG, Edit::Text(config.to_text())), (QUANTIZATION_FILE, Edit::LeaveOut)];
-    Ok(Contents {
-        directories: BTreeMap::from([(String::new(), parts.outputs)]),
-        edits: edits.map(|(name, edit)| (name.to_owned(), edit)).into(),
-        left_out,
-    })
+    let edits = edits.map(|(name, edit)| (name.to_owned(), edit)).into_iter();
+    let edits = edits.chain(headers.into_iter().map(|(name, _)| (name.to_string(), Edit::LeaveOut)));
+    Ok(Contents { directories: BTreeMap::from([(String::new(), parts.outputs)]), edits: edits.collect(), left_out })
 }
 
 fn architecture(facts: &ModelConfig) -> Result<&'static Architecture, ExportError> {
