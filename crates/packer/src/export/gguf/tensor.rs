@@ -121,7 +121,10 @@ impl Types {
         let scheme = coded.decoder.scheme();
         let columns = entry.shape.dims().last().copied().unwrap_or(1);
         let (name, shape) = (name.to_owned(), entry.shape.clone());
-        let mut problem = format!("no type of ggml has the codes of {scheme}");
+        let mut problem = match own {
+            Some(own) => format!("no way leads from its {scheme} back to {own}"),
+            None => format!("no type of ggml has the codes of {scheme}"),
+        };
         // Where a type is asked for, the codes of a GGUF file stay only if they are of that type.
         let is_wanted = |known: &GgmlType| match (wanted, own) {
             (Some(wanted), _) if self.is_from_gguf => *known == wanted,
@@ -196,11 +199,6 @@ pub(super) struct Buffers {
 }
 
 impl GgufTensor<'_> {
-    /// Whether the values are encoded.
-    pub(super) fn is_encoded(&self) -> bool {
-        matches!(self.made, Made::Encoded(_))
-    }
-
     /// The number of elements.
     pub(super) fn elements(&self) -> u64 {
         self.shape.elements().unwrap_or_default()
