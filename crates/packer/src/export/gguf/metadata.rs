@@ -65,7 +65,7 @@ pub(super) fn fallback<'t, 'w: 't>(
     let mut others = tensors.into_iter().filter(|tensor| {
         let row = tensor.shape.dims().last().copied().unwrap_or(1);
         let fills = row.is_multiple_of(asked.block_size() as u64);
-        !is_always_f32(&tensor.name, tensor.shape.rank()) && !fills && tensor.is_encoded()
+        !is_always_f32(&tensor.name, tensor.shape.rank()) && !fills
     });
     let first = others.next()?;
     let count = 1 + others.count();

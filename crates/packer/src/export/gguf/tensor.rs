@@ -196,7 +196,10 @@ impl Types {
             Err(problem) => return Ok(Err(problem)),
         };
         let scheme = coded.decoder.scheme();
-        let mut problem = format!("no type of ggml has the codes of {scheme}");
+        let mut problem = match own {
+            Some(own) => format!("no way leads from its {scheme} back to {own}"),
+            None => format!("no type of ggml has the codes of {scheme}"),
+        };
         // Where a type is asked for, the codes of a GGUF file stay only if they are of that type.
         let is_wanted = |known: &GgmlType| match (wanted, own) {
             (Some(wanted), _) if self.is_from_gguf => *known == wanted,
