@@ -297,11 +297,6 @@ impl GgufTensor<'_> {
         Self { name: name.to_owned(), ggml_type, shape, is_encoded: false, parts: vec![part] }
     }
 
-    /// Whether values are decoded and encoded.
-    pub(super) fn is_encoded(&self) -> bool {
-        self.is_encoded
-    }
-
     /// The number of elements.
     pub(super) fn elements(&self) -> u64 {
         self.shape.elements().unwrap_or_default()
