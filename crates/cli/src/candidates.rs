@@ -42,6 +42,7 @@ impl<P: TypedValueParser> TypedValueParser for Offers<P> {
 
 #[cfg(test)]
 mod tests {
+    use longshore_packer::ExportOptions;
     use longshore_quant::{Profile, Scheme, policy::Policy};
 
     use super::*;
@@ -54,7 +55,12 @@ mod tests {
         let mut all = Profile::ALL.map(Profile::name);
         all.sort_unstable();
         assert_eq!(profiles, all);
-        assert!(TYPES.iter().all(|name| *name == "none" || name.parse::<Scheme>().is_ok()));
+        assert!(TYPES.iter().all(|name| ["mlx", "none"].contains(name) || name.parse::<Scheme>().is_ok()));
+        let mut types = GGML_TYPES.to_vec();
+        types.sort_unstable();
+        let mut all = ExportOptions::ENCODED_TYPES.map(|known| known.name().to_lowercase());
+        all.sort_unstable();
+        assert_eq!(types, all);
         assert!(FLOATS.iter().all(|name| name.to_ascii_uppercase().parse::<longshore_quant::FloatType>().is_ok()));
     }
 }
