@@ -58,8 +58,8 @@ pub fn keys_of(facts: &Facts) -> Result<Vec<(String, GgufValue)>, KeysError> {
         "nemotron_h" if has_experts => "nemotron_h_moe",
         other => other,
     };
-    let mut keys = Keys { facts, name, prefix, model_type: family.model_type, keys: Vec::new(), missing: None };
-    keys.keys.push(("general.architecture".to_owned(), GgufValue::Text(prefix.to_owned())));
+    let mut keys = Keys { facts, name, prefix, model_type: family.model_type, pairs: Vec::new(), missing: None };
+    keys.pairs.push(("general.architecture".to_owned(), GgufValue::Text(prefix.to_owned())));
     keys.sizes();
     keys.attention();
     keys.layers();
@@ -70,7 +70,7 @@ pub fn keys_of(facts: &Facts) -> Result<Vec<(String, GgufValue)>, KeysError> {
     keys.state_space();
     keys.factors();
     match keys.missing {
-        None => Ok(keys.keys),
+        None => Ok(keys.pairs),
         Some(key) => Err(KeysError::Missing { name: keys.name, key }),
     }
 }
@@ -81,7 +81,7 @@ struct Keys<'f> {
     /// Architecture in GGUF, which keys begin with.
     prefix: &'static str,
     model_type: &'static str,
-    keys: Vec<(String, GgufValue)>,
+    pairs: Vec<(String, GgufValue)>,
     /// The first key that is needed and has no value.
     missing: Option<String>,
 }
@@ -344,7 +344,7 @@ impl Keys<'_> {
     }
 
     fn put(&mut self, key: &str, value: GgufValue) {
-        self.keys.push((format!("{}.{key}", self.prefix), value));
+        self.pairs.push((format!("{}.{key}", self.prefix), value));
     }
 
     fn lacks(&mut self, key: &str) {

@@ -92,7 +92,8 @@ impl Rebuilt {
                     }
                 }
                 _ => {
-                    self.notes.push(format!("the chat template {name:?} is not rebuilt: its name is no name of a file"))
+                    self.notes
+                        .push(format!("the chat template {name:?} is not rebuilt: its name is no name of a file"));
                 }
             }
         }

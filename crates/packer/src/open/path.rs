@@ -82,7 +82,7 @@ pub fn open(path: &Path, progress: &dyn Progress) -> Result<Opened, OpenPathErro
         .filter_map(|file: &Companion| Some((file.name.as_str().to_owned(), file.bytes(MAX_COMPANION_BYTES)?)));
     let companions: BTreeMap<_, _> = companions.collect();
     let opened = weights::Source::of_parts(path.display().to_string(), table, files, companions);
-    let opened = plan.notes.iter().fold(opened, |source, note| source.with_note(note));
+    let opened = plan.notes.iter().fold(opened, weights::Source::with_note);
     Ok(Opened { weights: opened, made_bytes, warnings: plan.warnings })
 }
 

@@ -52,13 +52,13 @@ pub(super) fn drafts(
         decider: BlockDecider::new(member, options),
         used: HashSet::new(),
     };
-    let planned = names.iter().map(|canonical| planner.tensor(canonical)).collect::<Result<Vec<_>, _>>()?;
+    let found = names.iter().map(|canonical| planner.tensor(canonical)).collect::<Result<Vec<_>, _>>()?;
     let Planner { decider, used, .. } = planner;
     decider.finish()?;
     // The scale of an NVFP4 tensor is part of the tensor that it was taken over with.
     let is_used = |tensor: &PlannedTensor| tensor.units.iter().any(|unit| used.contains(&unit.parts.weight));
-    let planned = planned.into_iter().filter(|tensor| !is_used(tensor));
-    Ok(planned.map(|tensor| Draft::new(tensor.name.clone(), vec![tensor])).collect())
+    let found = found.into_iter().filter(|tensor| !is_used(tensor));
+    Ok(found.map(|tensor| Draft::new(tensor.name.clone(), vec![tensor])).collect())
 }
 
 struct Planner<'a> {

@@ -175,7 +175,7 @@ impl PlannedTensor {
         match (self.coding, is_stacked) {
             (Coding::Plain, true) => "stack",
             (Coding::Plain, false) if self.arrangement == Arrangement::Transpose => "transpose",
-            (Coding::Plain, _) | (Coding::Ggml { .. }, _) if self.scheme.is_none() => match self.arrangement {
+            (Coding::Plain | Coding::Ggml { .. }, _) if self.scheme.is_none() => match self.arrangement {
                 Arrangement::Reshape if !self.change.is_none() => "change",
                 Arrangement::Reshape => "reshape",
                 Arrangement::Halves { .. } => "permute",

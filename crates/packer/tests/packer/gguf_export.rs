@@ -24,7 +24,7 @@ fn gguf(asked: Option<GgmlType>) -> ExportOptions {
 /// Imports the generated checkpoint of a model as `name`.
 fn import(store: &Store, model: &str, name: &str, scheme: &str) {
     let dir = Dir::new();
-    fixtures::model(model).write(&dir.join("")).expect("the directory is ours");
+    fixtures::model(model).write(dir.join("")).expect("the directory is ours");
     import_as(store, name, &open(&dir.join("")).expect("it is a checkpoint"), scheme);
 }
 

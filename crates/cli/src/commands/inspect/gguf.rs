@@ -158,22 +158,22 @@ fn human(report: &Report<'_>, room: Option<usize>) -> Lines {
     let row = |(name, of_type): (&&str, &Type)| {
         vec![(*name).to_owned(), of_type.tensors.to_string(), count(of_type.parameters), size(of_type.bytes)]
     };
-    part(&mut text, &columns, report.types.iter().map(row).collect(), room);
+    part(&mut text, &columns, &report.types.iter().map(row).collect::<Vec<_>>(), room);
     let columns = [("KEY", Align::Left), ("TYPE", Align::Left), ("VALUE", Align::Left)];
     let row = |pair: &Pair<'_>| vec![pair.key.to_owned(), pair.value_type.clone(), value(pair)];
-    part(&mut text, &columns, report.metadata.iter().map(row).collect(), room);
+    part(&mut text, &columns, &report.metadata.iter().map(row).collect::<Vec<_>>(), room);
     let columns = [("TENSOR", Align::Left), ("TYPE", Align::Left), ("SHAPE", Align::Left), ("FILE", Align::Left)];
     let row = |tensor: &Tensor<'_>| {
         vec![tensor.name.to_owned(), tensor.ggml_type.to_owned(), format!("{:?}", tensor.shape), tensor.file.to_owned()]
     };
-    part(&mut text, &columns, report.tensors.iter().map(row).collect(), room);
+    part(&mut text, &columns, &report.tensors.iter().map(row).collect::<Vec<_>>(), room);
     text
 }
 
-fn part(text: &mut Lines, columns: &[(&str, Align)], rows: Vec<Vec<String>>, room: Option<usize>) {
+fn part(text: &mut Lines, columns: &[(&str, Align)], rows: &[Vec<String>], room: Option<usize>) {
     if !rows.is_empty() {
         text.line("");
-        text.append(&table(columns, &rows, room));
+        text.append(&table(columns, rows, room));
     }
 }
 

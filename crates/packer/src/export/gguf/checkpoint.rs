@@ -18,6 +18,9 @@ const NAMED: usize = 3;
 /// A tensor of a file: its name, its shape, and the stored tensors that have its values.
 pub(super) type Named<'w> = (String, Shape, Vec<StoredPart<'w>>);
 
+/// A stored tensor with its number among those that make one of the file, and their number.
+type Share<'w> = (u64, u64, StoredPart<'w>);
+
 /// The tensors of the file whose pairs are `metadata`: first those of no layer, then layer by layer.
 pub(super) fn named<'w>(table: &'w TensorTable, metadata: &Metadata) -> Result<Vec<Named<'w>>, ExportError> {
     let refuse = |problem: String| ExportError::NotFromGguf { problem };
@@ -25,7 +28,7 @@ pub(super) fn named<'w>(table: &'w TensorTable, metadata: &Metadata) -> Result<V
     let map = NameMap::of(architecture)
         .ok_or_else(|| refuse(format!("no names of tensors are known for the architecture {architecture:?}")))?;
     let keys = Keys { metadata, architecture, facts: &table.facts };
-    let mut found: BTreeMap<String, (Shape, Vec<(u64, u64, StoredPart<'w>)>)> = BTreeMap::new();
+    let mut found: BTreeMap<String, (Shape, Vec<Share<'w>>)> = BTreeMap::new();
     let mut unknown = Vec::new();
     for (blob, entry) in table.tensors() {
         let mappings = map.to_gguf(&entry.name);
@@ -46,10 +49,9 @@ pub(super) fn named<'w>(table: &'w TensorTable, metadata: &Metadata) -> Result<V
             found.entry(mapping.gguf.clone()).or_insert((shape, Vec::new())).1.push((index, of, made));
         }
     }
-    if let [first, ..] = &*unknown {
+    if !unknown.is_empty() {
         let names: Vec<_> = unknown.iter().take(NAMED).map(|name| format!("{name:?}")).collect();
         let more = if unknown.len() > NAMED { ", …" } else { "" };
-        let _ = first;
         return Err(refuse(format!(
             "llama.cpp's {architecture} has no place for {} of its tensors: {}{more}",
             unknown.len(),
@@ -211,8 +213,8 @@ impl Keys<'_> {
                 let mine = extent(share.axis)?;
                 let (all, first) = (mine.checked_mul(share.of)?, mine.checked_mul(share.index)?);
                 let arrangement = Arrangement::Rows { axis: share.axis, first, of: all };
-                let shape = rows(share.axis, all)?;
-                Some(Placed { shape, share: (share.index, share.of), ..same(arrangement) })
+                let joined = rows(share.axis, all)?;
+                Some(Placed { shape: joined, share: (share.index, share.of), ..same(arrangement) })
             }
             // The values of a head are columns of one and rows of the other: codes do not fit both.
             (form @ (Form::LatentKeys | Form::LatentValues), &[all, rank]) if entry.quantization.is_none() => {

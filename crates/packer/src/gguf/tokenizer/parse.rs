@@ -480,7 +480,6 @@ mod tests {
     #[test]
     fn tokenizers_of_real_files_come_back() {
         let Some(dir) = std::env::var_os("LONGSHORE_TEST_GGUF") else {
-            eprintln!("skipped: LONGSHORE_TEST_GGUF names no directory of GGUF files");
             return;
         };
         let mut count = 0;
