@@ -143,7 +143,7 @@ impl Source {
         self.tensors.iter().map(SourceTensor::byte_len).fold(0, u64::saturating_add)
     }
 
-    /// The architecture of the model, from [`ModelConfig::architecture`]. For a pipeline, its `_class_name`.
+    /// The architecture of the model, from [`Facts::architecture`](longshore_model::Facts::architecture). For a pipeline, its `_class_name`.
     #[must_use]
     pub fn architecture(&self) -> Option<&str> {
         self.config.as_ref()?.architecture.as_deref()
