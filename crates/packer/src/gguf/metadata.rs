@@ -55,7 +55,7 @@ pub struct GgufMetadata {
 
 /// Makes the metadata of a model. The facts hold the tokens of `generation_config.json`
 /// ([`Facts::add_generation`]). `name` becomes `general.name`. Without `with_tokenizer`, and for a model without a
-/// `tokenizer.json`, there are no keys of a tokenizer.
+/// `tokenizer.json`, the tokenizer is `none`.
 ///
 /// # Errors
 ///
@@ -81,6 +81,14 @@ pub fn gguf_metadata(
     let Some(tokenizer) = files.tokenizer.filter(|_| with_tokenizer) else {
         if with_tokenizer {
             made.notes.push("the model has no tokenizer.json, so that the file has no tokenizer".to_owned());
+        }
+        // llama.cpp loads no model without these keys.
+        made.metadata.push("tokenizer.ggml.model", "none")?;
+        let architecture =
+            made.metadata.get("general.architecture").and_then(|value| value.as_str()).unwrap_or_default();
+        let key = format!("{architecture}.vocab_size");
+        if let (Some(rows), None) = (facts.vocabulary, made.metadata.get(&key)) {
+            made.metadata.push(&key, u32::try_from(rows).unwrap_or(u32::MAX))?;
         }
         return Ok(made);
     };

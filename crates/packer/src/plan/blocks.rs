@@ -179,7 +179,7 @@ pub(super) fn note<'t>(is_projector: bool, tensors: impl Iterator<Item = &'t Pla
         ),
     };
     if taken + encoded == 0 {
-        return format!("{what}: tensors keep ggml's names, types and bytes, {restored}");
+        return format!("{what}: tensors keep ggml's types and values, {restored}");
     }
     let quantized = if encoded == 0 { String::new() } else { format!(", {encoded} are quantized") };
     format!("{what}: {taken} tensors are taken over in schemes of MLX without loss{quantized}; {}", &restored[4..])

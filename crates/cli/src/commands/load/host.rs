@@ -60,11 +60,13 @@ pub(super) fn run(args: &Load, input: &Input, selection: &Selection, printer: &P
         }
         report.seconds.push(started.elapsed().as_secs_f64());
         (report.tensors, report.bytes) = (weights.len(), weights.bytes());
-        let source = weights.source();
-        layers = source.table().blobs.len();
-        if source.is_stored() {
-            layers += source.companions()?.len();
-        }
+        // What lies in memory goes on with it until it is measured.
+        let source = weights.source().clone();
+        layers = if source.is_stored() {
+            source.table().blobs.len() + source.companions()?.len()
+        } else {
+            weights.digests().count()
+        };
         let blobs: Vec<_> = weights.digests().map(|digest| source.path(&digest)).collect();
         report.read_bytes = Some(weights.read_bytes()).filter(|bytes| *bytes > 0);
         report.made_bytes = Some(weights.made_bytes()).filter(|bytes| *bytes > 0);
