@@ -206,6 +206,8 @@ mod tests {
                 a.iter().filter(|line| !b.contains(line)).cloned().collect()
             };
             let mut apart = only(&ours, &theirs);
+            // Files without a tokenizer say how many tokens there are.
+            apart.retain(|line| !line.contains(".vocab_size = "));
             apart.extend(only(&theirs, &ours).into_iter().map(|line| format!("theirs: {line}")));
             assert!(apart.is_empty(), "{checkpoint}: {apart:#?}");
             assert_eq!(made.metadata.get("general.architecture"), found.get("general.architecture"));
