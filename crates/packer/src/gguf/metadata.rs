@@ -85,7 +85,7 @@ pub fn gguf_metadata(
         // llama.cpp loads no model without these keys.
         made.metadata.push("tokenizer.ggml.model", "none")?;
         let architecture =
-            made.metadata.get("general.architecture").and_then(|value| value.as_str()).unwrap_or_default();
+            made.metadata.get("general.architecture").and_then(longshore_gguf::Value::as_str).unwrap_or_default();
         let key = format!("{architecture}.vocab_size");
         if let (Some(rows), None) = (facts.vocabulary, made.metadata.get(&key)) {
             made.metadata.push(&key, u32::try_from(rows).unwrap_or(u32::MAX))?;
