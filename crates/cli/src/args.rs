@@ -213,7 +213,7 @@ pub(crate) struct Load {
     /// Only these layers: A up to but without B; what belongs to no layer is left out
     #[arg(long, value_name = "A..B", value_parser = parse_range)]
     pub(crate) layers: Option<Range<u64>>,
-    /// Of the experts of each layer only these: A up to but without B
+    /// Experts of each layer to load: A up to but without B
     #[arg(long, value_name = "A..B", value_parser = parse_range)]
     pub(crate) experts: Option<Range<u64>>,
     /// Share K, from 1, of N tensor-parallel devices: q, k, v, gate, up, embedding and head by rows, o and down by columns, experts
@@ -298,7 +298,7 @@ pub(crate) struct Export {
     pub(crate) name: ModelName,
     /// The directory to make; it must not exist yet, or be empty
     pub(crate) dir: PathBuf,
-    /// Who is to load it: hf for transformers and its like, mlx for mlx-lm, gguf for llama.cpp
+    /// Program that loads it: hf for transformers and its like, mlx for mlx-lm, gguf for llama.cpp
     #[arg(long, value_enum, default_value = "hf", hide_possible_values = true)]
     pub(crate) format: ExportFormat,
     /// Decode quantized tensors to f32, bf16 or f16; of hf only

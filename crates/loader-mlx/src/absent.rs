@@ -1,4 +1,4 @@
-//! What there is in a build without MLX: every type and function, so that a program compiles everywhere. No array can exist there, so
+//! Types and functions of a build without MLX: all of them, so that a program compiles everywhere. No array can exist there, so
 //! that no function of an array is ever called.
 
 use longshore_quant::FloatType;

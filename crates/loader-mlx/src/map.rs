@@ -26,7 +26,7 @@ pub(crate) struct MappedFile {
     id: FileId,
     /// Whether an array has had this memory, and operations may have written into it.
     is_lent: AtomicBool,
-    /// What the memory was made of, where it is no file's.
+    /// The tensors that the memory was made of, where it is no file's.
     made: Option<Blocks>,
 }
 

@@ -29,7 +29,7 @@ mod pool {
         if is_there() { rayon::broadcast(|_| work()) } else { vec![work()] }
     }
 
-    /// What `work` makes of each item, in their order. A thread of the pool takes at least `run` of them at a time.
+    /// Returns the results of `work` for each item, in their order. A thread of the pool takes at least `run` of them at a time.
     pub(crate) fn map<I: Sync, T: Send>(items: &[I], run: usize, work: impl Fn(&I) -> T + Sync) -> Vec<T> {
         if items.len() > run && is_there() {
             items.par_iter().with_min_len(run).map(&work).collect()

@@ -75,7 +75,7 @@ pub enum LayoutError {
     /// The configuration does not state the bits or the group size, which the shapes do not determine.
     #[error("config.json does not say its {missing}, which shapes do not tell")]
     NotSaid {
-        /// What it does not state: `bits`, `group_size`, or both.
+        /// Missing members: `bits`, `group_size`, or both.
         missing: &'static str,
     },
     /// MLX has no affine code with these bits and this group size.

@@ -172,7 +172,7 @@ fn readers_beside_a_replacer_go_on_with_the_new_model() {
     assert!(readers(2 * ROUNDS) > 0);
 }
 
-/// As many reads as no rare fault survives.
+/// Number of reads that no rare fault survives.
 #[test]
 #[ignore = "10,000 reads take minutes"]
 fn ten_thousand_readers_beside_a_replacer() {

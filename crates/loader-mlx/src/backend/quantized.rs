@@ -1,4 +1,4 @@
-//! What MLX does with quantized tensors.
+//! Operations of MLX on quantized tensors.
 
 #![expect(unsafe_code, reason = "mlx-rs knows the affine mode alone")]
 

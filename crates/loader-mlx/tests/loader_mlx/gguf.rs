@@ -39,7 +39,7 @@ fn blocks_are_opened_in_schemes_or_decoded() {
     assert_eq!(coding("a").as_deref(), Some("int8-g32"));
     assert_eq!((coding("b").as_deref(), coding("c")), (Some("int4-g32"), None));
 
-    // What is decoded has the type that is asked for.
+    // A decoded tensor has the type that is asked for.
     let source = Source::of_model(&stored.store, &model).unwrap();
     let wider = MlxWeights::open_source_as(&source, &Selection::default(), Some(FloatType::F32)).unwrap();
     assert_eq!(wider.bytes(), weights.bytes() + 3 * 256 * 2);

@@ -30,7 +30,7 @@ pub(super) fn check(tensor: &TensorEntry) -> Result<(), String> {
     Ok(())
 }
 
-/// What is expected of a tensor whose arrangement does not fit it.
+/// Returns the expectation that a tensor does not meet whose arrangement does not fit it.
 fn problem(tensor: &TensorEntry, sources: u64) -> Option<&'static str> {
     let dims = tensor.shape.dims();
     let rank = dims.len();

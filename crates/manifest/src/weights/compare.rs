@@ -7,7 +7,7 @@ use super::{Tensor, Values, WeightsError};
 /// Values that are compared at a time: whole groups of every coding.
 const CHUNK: u64 = 64 << 10;
 
-/// How two tensors differ.
+/// The difference of two tensors.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Difference {

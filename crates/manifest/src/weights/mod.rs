@@ -106,7 +106,7 @@ pub enum BlockForm {
     /// Codes, scales and biases of the scheme of MLX that holds the values, made in memory. Types that no scheme holds are
     /// decoded to [`OpenOptions::dtype`], or to BF16, and are plain tensors then.
     Mlx,
-    /// As [`Self::Mlx`], and tensors that are stored otherwise are left out.
+    /// Like [`Self::Mlx`], but tensors that are stored otherwise are left out.
     MlxAlone,
 }
 

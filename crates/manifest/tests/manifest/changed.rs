@@ -18,7 +18,7 @@ fn with(is_coded: bool, rows: u64, edit: impl FnOnce(&mut TensorEntry)) -> Tenso
     table(&[blob])
 }
 
-/// What reading a document with this table says.
+/// Result of reading a document with this table.
 fn problem(table: TensorTable) -> Option<String> {
     let bytes = Config::new(table).to_bytes();
     Config::parse(&bytes).err().map(|error| error.to_string())

@@ -1,4 +1,4 @@
-//! What families leave unsaid in their configurations, as their code in transformers has it.
+//! Facts that families leave unsaid in their configurations, as their code in transformers has them.
 
 use super::row::FactsReader;
 use crate::{

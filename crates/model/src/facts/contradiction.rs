@@ -10,11 +10,11 @@ pub struct Contradiction {
     pub first: Statement,
     /// The other statement.
     pub second: Statement,
-    /// What would have to hold.
+    /// Condition that would have to hold.
     pub rule: &'static str,
 }
 
-/// What one place says.
+/// Statement of one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {
     /// The place: a member of the configuration, such as `text_config.hidden_size`, or a tensor.

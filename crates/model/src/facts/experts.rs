@@ -1,11 +1,11 @@
-//! How a token finds its experts.
+//! Routing: the choice of a token's experts.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
 use super::unknown::is_default;
 
-/// How a token finds its experts.
+/// Routing: the choice of a token's experts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Router {

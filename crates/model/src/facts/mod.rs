@@ -84,7 +84,7 @@ pub struct Facts {
     /// Layers that have one feed-forward block instead of experts, in ascending order.
     #[serde(skip_serializing_if = "is_default")]
     pub dense_layers: Option<Vec<u64>>,
-    /// What mixes the tokens in each layer, such as `full_attention`, `sliding_attention` or `linear_attention`. Empty if all
+    /// Mixer of the tokens in each layer, such as `full_attention`, `sliding_attention` or `linear_attention`. Empty if all
     /// layers are alike.
     #[serde(skip_serializing_if = "is_default")]
     pub layer_types: Vec<String>,
@@ -118,7 +118,7 @@ pub struct Facts {
     /// Factors of the residual stream.
     #[serde(skip_serializing_if = "is_default")]
     pub multipliers: Multipliers,
-    /// How a token finds its experts.
+    /// Routing: the choice of a token's experts.
     #[serde(skip_serializing_if = "is_default")]
     pub router: Option<Router>,
     /// Layers that carry a state from token to token, as Mamba's do.

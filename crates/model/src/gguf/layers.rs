@@ -1,4 +1,4 @@
-//! What each layer is, where layers differ.
+//! Kinds of layers, where layers differ.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! What GGUF files and checkpoints call the same things: tensors, and the facts of a configuration.
+//! Names in GGUF files and in checkpoints for the same things: tensors, and the facts of a configuration.
 //!
 //! [`NameMap`] translates between the names of tensors. A GGUF file states a configuration under keys such as
 //! `llama.block_count`, and the layers' kinds, defaults and names of a family are left to whoever reads it. [`GgufConfig`] is the

@@ -62,7 +62,7 @@ impl GgufConfig {
         self.document.as_ref()
     }
 
-    /// What the keys leave open, and what was taken in its place: one sentence each.
+    /// Facts that the keys leave open, and what was taken in their place: one sentence each.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
@@ -263,7 +263,7 @@ impl Reading<'_> {
         self.origins.insert("eos_token_id".to_owned(), ends[0].clone());
     }
 
-    /// What only the presence of a tensor tells.
+    /// Facts that only the presence of a tensor tells.
     fn tensors(&mut self) {
         let has = |name: &str| (self.has_tensor)(name);
         if has("token_embd.weight") || has("output.weight") {
@@ -303,7 +303,7 @@ impl Reading<'_> {
         }
     }
 
-    /// What llama.cpp does where no key says it.
+    /// Behaviour of llama.cpp where no key states it.
     fn family_rules(&mut self, family: &Family) {
         match family.model_type {
             "qwen3_moe" | "qwen3_next" => {

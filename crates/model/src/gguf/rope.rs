@@ -4,7 +4,7 @@ use serde_json::{Map, Number, Value};
 
 use super::reading::Reading;
 
-/// What the keys of the stretched context become, by the member of `rope_scaling`.
+/// Keys of the stretched context, by the member of `rope_scaling`.
 const YARN: [(&str, &str); 4] = [
     ("beta_fast", "rope.scaling.yarn_beta_fast"),
     ("beta_slow", "rope.scaling.yarn_beta_slow"),

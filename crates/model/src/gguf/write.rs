@@ -159,7 +159,7 @@ impl Keys<'_> {
         }
     }
 
-    /// Which layers attend to all tokens, where that differs from what llama.cpp takes.
+    /// Layers that attend to all tokens, where they are not those that llama.cpp takes.
     fn layers(&mut self) {
         let kinds = &self.facts.layer_types;
         let every = match self.model_type {

@@ -308,7 +308,7 @@ impl GgufFile<'_> {
         let path = dir.join(&self.name);
         let fail = |source| ExportError::Write { path: path.clone(), source };
         let file = File::create_new(&path).map_err(fail)?;
-        // What is not written is padding, which is zero.
+        // Bytes that are not written are padding, which is zero.
         file.set_len(self.header.file_len()).map_err(fail)?;
         positioned::write_all_at(&file, &self.header.to_bytes(), 0).map_err(fail)?;
         progress.advance(self.header.data_start());

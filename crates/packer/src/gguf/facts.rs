@@ -6,7 +6,7 @@ use serde_json::Number;
 
 /// Longest array that is read as facts. An array of facts has an element for each layer.
 const MAX_ELEMENTS: usize = 4096;
-/// What [`GgufConfig::read`] asks the number of tokens by.
+/// Key by which [`GgufConfig::read`] asks the number of tokens.
 const TOKENS_LENGTH: &str = "tokenizer.ggml.tokens.length";
 
 /// The kind of model that a file says it holds, as `general.type` states it: `model`, `adapter` or `mmproj`, for example.

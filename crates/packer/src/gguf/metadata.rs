@@ -24,7 +24,7 @@ pub enum GgufMetadataError {
     /// GGUF has no place for the tokenizer.
     #[error("the tokenizer has no form in GGUF: {problem}")]
     Tokenizer {
-        /// What has no place.
+        /// The part that has no place.
         problem: String,
     },
     /// A text or a list is longer than metadata may be.
@@ -49,7 +49,7 @@ pub struct GgufMetadata {
     /// The pairs, `general.architecture` first. `general.file_type`, `general.quantization_version` and
     /// `general.alignment` are for whoever knows the tensors.
     pub metadata: Metadata,
-    /// What is left out, one sentence each.
+    /// Parts that are left out, one sentence each.
     pub notes: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What an import of GGUF files and an export to them agree on.
+//! Conventions that an import of GGUF files and an export to them share.
 
 pub(crate) mod change;
 pub(crate) mod facts;

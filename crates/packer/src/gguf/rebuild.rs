@@ -12,7 +12,7 @@ use super::tokenizer::vocabulary::Vocabulary;
 pub(crate) struct Rebuilt {
     /// Names and bytes.
     pub(crate) files: Vec<(RelativePath, Vec<u8>)>,
-    /// What could not be made, and what was taken where the metadata leaves something open.
+    /// Remarks: files that could not be made, and values that were taken where the metadata leaves something open.
     pub(crate) notes: Vec<String>,
 }
 

@@ -33,7 +33,7 @@ pub struct Opened {
     pub weights: weights::Source,
     /// Bytes of the tensors that are no ranges of their files, and lie in memory.
     pub made_bytes: u64,
-    /// What an import would warn of.
+    /// Warnings that an import would give.
     pub warnings: Vec<String>,
 }
 

@@ -59,7 +59,7 @@ pub enum PlanError {
     /// The values of GGUF files would have to be changed.
     #[error("tensors of GGUF files cannot be {asked}: they are stored as the files have them, or quantized")]
     Gguf {
-        /// What was asked for, such as `decoded`.
+        /// The request, such as `decoded`.
         asked: String,
     },
     /// The experts of a layer cannot be stacked.

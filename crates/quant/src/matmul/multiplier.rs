@@ -8,7 +8,7 @@ use super::{
     weights::Stored,
 };
 
-/// What a product may lose.
+/// Error that a product may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// Inputs as they are: within 1e-5 (L2, relative) of a product in `f64` with the decoded weights.
@@ -63,7 +63,7 @@ impl Multiplier {
         self
     }
 
-    /// What a product may lose.
+    /// Error that a product may have.
     #[must_use]
     pub const fn precision(&self) -> Precision {
         self.precision

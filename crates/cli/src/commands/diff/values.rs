@@ -8,7 +8,7 @@ use longshore_manifest::{
 };
 use serde::Serialize;
 
-/// How two tensors of one name differ.
+/// The difference of two tensors of one name.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(super) enum Difference {
@@ -38,7 +38,7 @@ impl<'w> ByName<'w> {
         Self(weights.iter().map(|tensor| (name(&tensor), tensor)).collect())
     }
 
-    /// How the tensors called `name` of two models differ. `None` if their values are equal.
+    /// Returns the difference of the tensors called `name` of two models. `None` if their values are equal.
     pub(super) fn difference(&self, other: &Self, name: &str) -> Option<Difference> {
         let (a, b) = (self.0.get(name)?, other.0.get(name)?);
         Some(match weights::difference(a, b) {

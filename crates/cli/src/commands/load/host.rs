@@ -60,7 +60,7 @@ pub(super) fn run(args: &Load, input: &Input, selection: &Selection, printer: &P
         }
         report.seconds.push(started.elapsed().as_secs_f64());
         (report.tensors, report.bytes) = (weights.len(), weights.bytes());
-        // What lies in memory goes on with it until it is measured.
+        // The clone keeps files in memory alive until they are measured.
         let source = weights.source().clone();
         layers = if source.is_stored() {
             source.table().blobs.len() + source.companions()?.len()

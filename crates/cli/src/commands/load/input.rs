@@ -1,4 +1,4 @@
-//! What is loaded: a stored model, or files outside of a store.
+//! The input of a load: a stored model, or files outside of a store.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::{
     progress::Bar,
 };
 
-/// What is loaded.
+/// The input of a load.
 pub(super) enum Input {
     Stored { store: Store, name: ModelName },
     Files(Vec<PathBuf>),

@@ -8,7 +8,7 @@ use crate::{advice::Advice, args::Load};
 /// Hint for a glob that does not parse.
 const QUOTE: &str = "quote the pattern: --select '*.self_attn.*'";
 
-/// What to do about an error of opening weights.
+/// Adds advice to an error of opening weights.
 pub(super) fn opening(error: WeightsError, args: &Load, input: &Input) -> anyhow::Error {
     match error {
         WeightsError::Plan(error) => selection(&error, args, input),
@@ -18,7 +18,7 @@ pub(super) fn opening(error: WeightsError, args: &Load, input: &Input) -> anyhow
     }
 }
 
-/// What to do about a selection that cannot be met.
+/// Adds advice to the error of a selection that cannot be met.
 pub(super) fn selection(error: &LoadPlanError, args: &Load, input: &Input) -> anyhow::Error {
     match error {
         LoadPlanError::NoMatch { .. } => no_match(error, args, input),

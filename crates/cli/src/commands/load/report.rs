@@ -33,7 +33,7 @@ pub(super) struct Report {
     /// Bytes of memory for what was cut into pieces or converted; absent where nothing was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) made_bytes: Option<u64>,
-    /// What of the model was not recognised.
+    /// Remarks about parts of the model that were not recognised.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) notes: Vec<String>,
     /// In bytes; absent where the platform does not say.

@@ -22,7 +22,7 @@ pub(super) struct PlainFile {
     pub(super) _memory: Option<Arc<MemoryFile>>,
 }
 
-/// What tells a file from another, and from itself after a change.
+/// Identity of a file: tells it from another, and from itself after a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) size: u64,

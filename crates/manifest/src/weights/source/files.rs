@@ -26,7 +26,7 @@ const PIPELINE_INDEX: &str = "model_index.json";
 const CONFIG: &str = "config.json";
 /// Largest document beside the weights that is read for facts, in bytes.
 const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
-/// So many files are read by several threads.
+/// Number of files from which several threads read them.
 const MANY: usize = 64;
 
 pub(super) fn open_dir(dir: &Path) -> Result<Source, SourceError> {

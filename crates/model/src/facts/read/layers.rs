@@ -1,4 +1,4 @@
-//! What each layer is, and sizes that differ from layer to layer.
+//! Kinds of layers, and sizes that differ from layer to layer.
 
 use serde_json::Value;
 

@@ -1,6 +1,6 @@
 //! The forms in which GGUF holds the tensors of a checkpoint.
 
-/// How a tensor of a GGUF file is made from one of a checkpoint. Each form can be undone.
+/// Form of a tensor in a GGUF file: the way it is made from one of a checkpoint. Each form can be undone.
 ///
 /// Shapes are row-major, outermost extent first. *Rows* are those of each matrix in the last two axes, and single
 /// elements where a tensor is a list of biases.

@@ -8,9 +8,9 @@ use families::FAMILIES;
 pub use form::{Form, Heads, Share};
 use row::{Family, Row};
 
-/// What the names of a layer's tensors begin with in GGUF.
+/// Prefix of the names of a layer's tensors in GGUF.
 const BLOCK: &str = "blk.";
-/// What follows the name of a norm's module.
+/// Suffix of the names of norms, after the module.
 const WEIGHT: &str = ".weight";
 
 /// The names of an architecture's tensors: translated both ways, each with the [`Form`] that the file has the tensor in.

@@ -17,7 +17,7 @@ pub(super) struct Row {
 pub(super) struct Family {
     /// Names in `general.architecture`.
     pub(super) architectures: &'static [&'static str],
-    /// What the names of a checkpoint's layers begin with, before the number.
+    /// Prefix of the names of a checkpoint's layers, before the number.
     pub(super) layers: &'static str,
     /// Rows of the tensors outside of layers.
     pub(super) model: &'static [&'static [Row]],

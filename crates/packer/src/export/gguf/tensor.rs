@@ -22,7 +22,7 @@ use crate::{
     plan::blocks::type_of,
 };
 
-/// What is told of a tensor whose stored parts are not those of its file.
+/// Problem of a tensor whose stored parts are not those of its file.
 const DIFFERS: &str = "it is stored with another type or shape than the header of its file says";
 
 /// Number of elements that are made at a time: whole blocks of every type, and whole groups of every scheme.

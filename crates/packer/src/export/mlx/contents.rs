@@ -27,7 +27,7 @@ use crate::{
 };
 
 const CONFIG: &str = "config.json";
-/// What the names of tensors begin with that only GGUF has.
+/// Prefixes of the names of tensors that only GGUF has.
 const OF_GGUF: [&str; 2] = ["rope_freqs.", "rope_factors_"];
 
 /// Returns the tensors under mlx-lm's names, and a configuration that says how they are quantized.

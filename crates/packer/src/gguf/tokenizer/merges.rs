@@ -22,7 +22,7 @@ pub(super) fn of_scores<'v>(tokens: &'v [String], scores: &[f32]) -> Vec<(&'v st
     merges.into_iter().map(|(_, _, pair)| pair).collect()
 }
 
-/// What orders merges, in ascending order.
+/// Key that orders merges, ascending.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     score: Reverse<i32>,

@@ -2,7 +2,7 @@
 
 /// The character that stands for a space in the tokens of `SentencePiece`.
 pub(super) const SPACE: &str = "\u{2581}";
-/// What the tokens of `WordPiece` that go on with a word begin with.
+/// Prefix of the tokens of `WordPiece` that go on with a word.
 pub(super) const GOES_ON: &str = "##";
 
 /// The token of one byte, such as `<0x0A>`.

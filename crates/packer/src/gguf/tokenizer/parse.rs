@@ -35,7 +35,7 @@ impl Vocabulary {
     ///
     /// # Errors
     ///
-    /// What GGUF has no place for, as a sentence that goes on after `the tokenizer has no form in GGUF:`.
+    /// Reason why GGUF has no place for it, as a sentence that goes on after `the tokenizer has no form in GGUF:`.
     pub(crate) fn from_json(documents: &Documents<'_>) -> Result<Self, String> {
         let document = documents.tokenizer;
         let model = document.get("model").ok_or("tokenizer.json has no model")?;
@@ -68,7 +68,7 @@ impl Vocabulary {
         Ok(read)
     }
 
-    /// What the normalizer, and the pre-tokenizer of `SentencePiece`, do to a text.
+    /// Changes that the normalizer, and the pre-tokenizer of `SentencePiece`, make to a text.
     fn normalizer(&mut self, document: &Value) -> Result<(), String> {
         let mut steps = Vec::new();
         flatten(document.get("normalizer"), "normalizers", &mut steps);

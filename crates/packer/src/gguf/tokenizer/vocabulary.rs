@@ -6,7 +6,7 @@ use longshore_gguf::{Array, Metadata, MetadataError, Value};
 
 use super::splits::Split;
 
-/// How a tokenizer makes tokens of a text.
+/// Algorithm by which a tokenizer makes tokens of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Byte-level BPE: the text is split, and the bytes of each piece are merged.
@@ -142,7 +142,7 @@ impl Vocabulary {
     ///
     /// # Errors
     ///
-    /// What keeps the tokenizer from being rebuilt, as a sentence that goes on after `tokenizer.json is not rebuilt:`.
+    /// Reason why the tokenizer is not rebuilt, as a sentence that goes on after `tokenizer.json is not rebuilt:`.
     pub(crate) fn read(metadata: &Metadata) -> Result<Option<Self>, String> {
         let Some(model) = text(metadata, "model").filter(|model| !matches!(*model, "none" | "no_vocab")) else {
             return Ok(None);

@@ -11,7 +11,7 @@ pub enum GgmlError {
     PartialBlock {
         /// Type of the blocks.
         ggml_type: GgmlType,
-        /// What is counted: `bytes` or `elements`.
+        /// Unit of the counts: `bytes` or `elements`.
         unit: &'static str,
         /// Length of one block.
         block: usize,
@@ -23,7 +23,7 @@ pub enum GgmlError {
     OutputLength {
         /// Type of the blocks.
         ggml_type: GgmlType,
-        /// What is counted: `bytes` or `elements`.
+        /// Unit of the counts: `bytes` or `elements`.
         unit: &'static str,
         /// The required length.
         expected: usize,

@@ -10,7 +10,7 @@ use super::{
 struct Place {
     /// Half of the block.
     half: usize,
-    /// Which codes of the bytes.
+    /// Selection of the codes of the bytes.
     slot: usize,
     /// First byte of the group within the 32 of its half.
     from: usize,

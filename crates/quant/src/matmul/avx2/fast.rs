@@ -25,7 +25,7 @@ use crate::matmul::fast::{
     CHAINS, COLUMNS, Codes, E2M1_INTEGERS, Form, Group, LaneBlock, ROWS, Row, Sums, TOKENS, Tile,
 };
 
-/// How a vector of stored bytes becomes integers.
+/// Conversion of a vector of stored bytes to integers.
 const NIBBLES: u8 = 0;
 const E2M1: u8 = 1;
 const BYTES: u8 = 2;

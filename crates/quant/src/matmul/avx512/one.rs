@@ -22,7 +22,7 @@ use std::arch::x86_64::{
 
 use crate::matmul::fast::{CHAINS, Codes, E2M1_INTEGERS, Form, Group, Row};
 
-/// How a vector of stored bytes becomes integers.
+/// Conversion of a vector of stored bytes to integers.
 const NIBBLES: u8 = 0;
 const E2M1: u8 = 1;
 const BYTES: u8 = 2;

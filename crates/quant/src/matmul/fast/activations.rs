@@ -57,7 +57,7 @@ pub(in crate::matmul) struct Row<'a> {
     pub(in crate::matmul) scales: &'a [f32],
     /// d × the sum of the integers of each group.
     pub(in crate::matmul) sums: &'a [f32],
-    /// What the codes' offset adds to the sums of each group, negated.
+    /// Sum that the codes' offset adds to each group, negated.
     pub(in crate::matmul) offsets: &'a [i32],
 }
 

@@ -1,4 +1,4 @@
-//! How the codes of a matrix become integers.
+//! Conversion of the codes of a matrix to integers.
 
 use crate::{Format, Scheme};
 
@@ -32,7 +32,7 @@ impl Codes {
         matches!(self, Self::Nibbles | Self::E2m1)
     }
 
-    /// What the integers have above the values.
+    /// Offset of the integers above the values.
     pub(in crate::matmul) const fn offset(self) -> i32 {
         if matches!(self, Self::E2m1) { E2M1_OFFSET } else { 0 }
     }

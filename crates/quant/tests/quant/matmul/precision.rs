@@ -1,4 +1,4 @@
-//! How much products lose, in every scheme and for inputs of several kinds.
+//! Errors of products, in every scheme and for inputs of several kinds.
 
 use longshore_quant::{
     FloatType, Scheme,
