@@ -298,7 +298,7 @@ pub(crate) struct Export {
     pub(crate) name: ModelName,
     /// The directory to make; it must not exist yet, or be empty
     pub(crate) dir: PathBuf,
-    /// Program that loads it: hf for transformers and its like, mlx for mlx-lm, gguf for llama.cpp
+    /// Target program: hf for transformers and its like, mlx for mlx-lm, gguf for llama.cpp
     #[arg(long, value_enum, default_value = "hf", hide_possible_values = true)]
     pub(crate) format: ExportFormat,
     /// Decode quantized tensors to f32, bf16 or f16; of hf only
