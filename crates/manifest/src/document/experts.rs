@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use longshore_model::experts::{ExpertName, is_bias};
+use longshore_model::experts::{ExpertName, ExpertNaming, is_bias};
 
 use super::{Arrangement, BlobEntry, Part, TensorEntry, TensorTable};
 
@@ -39,8 +39,9 @@ pub struct ExpertTensor<'t> {
 pub fn expert_groups(table: &TensorTable) -> Vec<ExpertGroup<'_>> {
     let mut found: Vec<ExpertGroup<'_>> = Vec::new();
     let mut places = BTreeMap::new();
+    let naming = table.facts.expert_naming();
     for (blob, tensor) in table.tensors() {
-        let (Some(name), Some(experts)) = (group_of(tensor), tensor.shape.dims().first()) else { continue };
+        let (Some(name), Some(experts)) = (group_of(naming, tensor), tensor.shape.dims().first()) else { continue };
         let component = blob.component.as_deref();
         let at = *places.entry((component, name)).or_insert_with(|| {
             found.push(ExpertGroup { component, name: name.to_owned(), experts: *experts, tensors: Vec::new() });
@@ -70,12 +71,12 @@ impl<'t> ExpertGroup<'t> {
 
 /// Returns the group of a stored tensor. A stack that import made has sources with an expert's number in their names; a
 /// stack of the checkpoint is recognised by its own name.
-fn group_of(tensor: &TensorEntry) -> Option<&str> {
+fn group_of(naming: ExpertNaming, tensor: &TensorEntry) -> Option<&str> {
     if tensor.arrangement == Arrangement::Stack {
-        let ExpertName::Single { rest, .. } = ExpertName::parse(tensor.sources.first()?) else { return None };
+        let ExpertName::Single { rest, .. } = naming(tensor.sources.first()?) else { return None };
         return tensor.name.strip_suffix(rest)?.strip_suffix('.');
     }
-    match ExpertName::parse(&tensor.name) {
+    match naming(&tensor.name) {
         ExpertName::Fused { group } if tensor.shape.rank() == 3 || is_fused_bias(tensor) => Some(group),
         _ => None,
     }

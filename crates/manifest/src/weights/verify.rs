@@ -3,14 +3,17 @@
 use std::{
     cmp::Reverse,
     io,
+    ops::Range,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use super::{BlobBytes, Weights};
+use super::{BlobBytes, Weights, made::populate};
 use crate::{Digest, Hasher, Progress, parallel};
 
 /// Number of bytes that are hashed between two checks for cancellation.
 const CHUNK: usize = 256 << 10;
+/// Largest range that several parts are asked for in, in bytes.
+const RANGE: u64 = 64 << 20;
 /// Largest number of tensors that an error names.
 const NAMED: usize = 4;
 
@@ -108,17 +111,19 @@ impl Weights {
         Err(CorruptError::Blob { digest, found, tensors, others: corrupt.len() - 1 })
     }
 
-    /// Asks for all pages of all blobs, on all threads of the rayon pool, and returns when they are in memory; at once where the system has
-    /// no call for that.
+    /// Asks for the pages of the selected bytes of all blobs, on all threads of the rayon pool, and returns when they are in memory; at
+    /// once where the system has no call for that.
     ///
     /// # Errors
     ///
     /// [`CorruptError::Read`] for a blob that is shorter than it was, or that the disk does not read.
     pub fn populate(&self) -> Result<(), CorruptError> {
+        let ranges = self.ranges();
         let next = AtomicUsize::new(0);
         let work = || {
-            while let Some((digest, blob)) = self.blobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                blob.populate(0, blob.len()).map_err(|source| CorruptError::Read {
+            while let Some((digest, range)) = ranges.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let Some((_, blob)) = self.blobs.iter().find(|(found, _)| found == digest) else { continue };
+                populate(blob, range.start, range.end).map_err(|source| CorruptError::Read {
                     digest: *digest,
                     tensors: self.tensors_of(*digest),
                     source,
@@ -127,6 +132,23 @@ impl Weights {
             Ok(())
         };
         parallel::on_all_threads(work).into_iter().collect()
+    }
+
+    /// Returns the ranges of the blobs that the selected bytes lie in. Ranges that touch are one, of at most [`RANGE`] bytes.
+    fn ranges(&self) -> Vec<(Digest, Range<u64>)> {
+        let parts = self.tensors.iter().flat_map(|(view, _)| &view.parts);
+        let mut ranges: Vec<_> = parts
+            .flat_map(|part| part.origin.extents.iter().map(|extent| (part.origin.digest, extent.offset..extent.end())))
+            .collect();
+        ranges.sort_unstable_by_key(|(digest, range)| (*digest, range.start));
+        ranges.dedup_by(|(digest, next), (before, range)| {
+            let joins = digest == before && next.start <= range.end && next.end - range.start <= RANGE;
+            if joins {
+                range.end = range.end.max(next.end);
+            }
+            joins
+        });
+        ranges
     }
 
     /// The tensors that have a part in the blob `digest`.

@@ -6,7 +6,7 @@ use longshore_manifest::{
     store::Model,
     weights::{
         CorruptError, OpenOptions, WeightsError, check,
-        plan::{LoadPlanError, Selection},
+        plan::{LoadPlanError, Selection, Shard},
     },
 };
 use longshore_st_format::Dtype;
@@ -245,6 +245,24 @@ fn a_blob_that_is_cut_short_while_it_is_mapped_is_an_error_and_no_signal() {
         assert_eq!((*digest, &tensors[..]), (Digest::of(&blobs[0].bytes), &["long".to_owned()][..]));
         assert_eq!(source.to_string(), "it was cut short while it was mapped, or its disk failed");
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn pages_that_are_not_selected_are_not_asked_for() {
+    let blobs = [Blob::plain("long", 100_000, 1)];
+    let scratch = with_blobs(&blobs);
+    let shards = vec![("*".to_owned(), Shard::rows(0, 4))];
+    let quarter = OpenOptions { selection: Selection { shards, ..Selection::default() }, ..OpenOptions::default() };
+    let (quarter, whole) = (open(&scratch, &quarter).unwrap(), open(&scratch, &OpenOptions::default()).unwrap());
+    let path = scratch.store.blob_path(&Digest::of(&blobs[0].bytes));
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    // A quarter and what is left of its last page.
+    let len = quarter.bytes().next_multiple_of(64 << 10);
+    assert!(len < whole.bytes());
+    fs::File::options().write(true).open(&path).unwrap().set_len(len).unwrap();
+    quarter.populate().unwrap();
+    whole.populate().unwrap_err();
 }
 
 #[test]

@@ -1,24 +1,26 @@
 //! The table of architectures.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use super::{
     families::FAMILIES,
     names::{TRANSPOSED_FAMILIES, plain},
     row::Architecture,
 };
+use crate::experts::{ExpertName, ExpertNaming};
 
 /// Names of the architectures that some runtime runs, one per line. Comments in the file give the source of each list.
 const KNOWN: &str = include_str!("known.txt");
 
-static TABLE: LazyLock<Architectures> = LazyLock::new(build);
+static TABLE: OnceLock<Architectures> = OnceLock::new();
 
-/// A table of architectures. [`Architectures::known`] is that of this crate, and a program adds its own to a copy.
+/// A table of architectures. A program adds its own to a copy of [`Architectures::known`], and [installs](Self::install) the copy
+/// where every model that the process opens is to be read by it.
 ///
 /// ```
 /// use longshore_model::architecture::{Architecture, Architectures};
 ///
-/// let mut table = Architectures::known().clone();
+/// let mut table = Architectures::built_in();
 /// table.register(Architecture::new(["TideForCausalLM", "tide"]).with_facts(|reader, facts| {
 ///     facts.hidden_size = reader.number("hidden_size", &["tide_width"]);
 /// }));
@@ -35,10 +37,36 @@ pub struct Architectures {
 }
 
 impl Architectures {
-    /// Returns the architectures that this crate knows.
+    /// Returns the table of this process: the one that was [installed](Self::install), or that of this crate.
     #[must_use]
     pub fn known() -> &'static Self {
-        &TABLE
+        TABLE.get_or_init(build)
+    }
+
+    /// Makes this table the one of the process. Whatever opens, imports or exports a model reads its `config.json` by this table
+    /// from now on.
+    ///
+    /// ```
+    /// use longshore_model::{ModelConfig, architecture::{Architecture, Architectures}};
+    ///
+    /// let mut table = Architectures::built_in();
+    /// table.register(Architecture::new(["TideForCausalLM"]).with_runtime("tide-engine"));
+    /// table.install().expect("nothing has read a configuration before");
+    /// assert!(Architectures::known().find("TideForCausalLM").is_some());
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The table itself, if the process has read a configuration or has installed a table before: models that are open
+    /// already were read by that one.
+    pub fn install(self) -> Result<(), Self> {
+        TABLE.set(self)
+    }
+
+    /// Builds a copy of the table of this crate. In contrast to [`Architectures::known`], it does not settle the table of the process.
+    #[must_use]
+    pub fn built_in() -> Self {
+        build()
     }
 
     /// Adds an architecture. Its names stand for it from now on, also those that stood for another.
@@ -68,6 +96,13 @@ impl Architectures {
         let mut found = names.filter_map(|name| self.find(name));
         let mut others = found.clone();
         found.find(|architecture| architecture.facts.is_some()).or_else(|| others.next())
+    }
+
+    /// Returns how the first of these names' architectures that names experts in a way of its own does so, or
+    /// [`ExpertName::parse`].
+    pub(crate) fn expert_naming<'n>(&self, names: impl Iterator<Item = &'n str>) -> ExpertNaming {
+        let own = names.filter_map(|name| self.find(name)).find_map(|architecture| architecture.experts);
+        own.unwrap_or(|name| ExpertName::parse(name))
     }
 
     fn add(&mut self, name: &str) -> &mut Architecture {

@@ -1,12 +1,20 @@
 //! Facts from the files beside `config.json`.
 
 use super::{Facts, read::ids};
-use crate::{ChatTemplate, config::document::parse_object};
+use crate::{ChatTemplate, architecture::Architectures, config::document::parse_object, experts::ExpertNaming};
 
 /// Longest chat template that facts hold, in bytes. Published ones are below 64 KiB.
 const MAX_TEMPLATE_BYTES: usize = 256 << 10;
 
 impl Facts {
+    /// Returns how names of this model's tensors are parsed for experts: as its architecture says in the
+    /// [table of this process](Architectures::known), else by [`ExpertName::parse`](crate::experts::ExpertName::parse).
+    #[must_use]
+    pub fn expert_naming(&self) -> ExpertNaming {
+        let names = [&self.architecture, &self.model_type].into_iter().flatten();
+        Architectures::known().expert_naming(names.map(String::as_str))
+    }
+
     /// Adds the chat template that a runtime uses, unless it is longer than 256 KiB.
     pub fn add_template(&mut self, template: &ChatTemplate) {
         let text = template.text();

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use longshore_manifest::document::{Arrangement, Change, Quantization, Role};
 use longshore_model::{
-    ModelConfig,
+    Facts, ModelConfig,
     experts::{ExpertError, may_be_transposed},
 };
 use longshore_quant::{Part, Scheme};
@@ -55,7 +55,9 @@ pub(super) fn blobs(
     }
     let is_ours = member.stored().is_some_and(|stored| stored.is_ours);
     let transposed = !is_ours && member.config.as_ref().is_some_and(ModelConfig::experts_are_transposed);
-    let stacks = stack(&tensors, transposed)?;
+    let naming =
+        member.config.as_ref().map_or_else(|| Facts::default().expert_naming(), |config| config.expert_naming());
+    let stacks = stack(&tensors, naming, transposed)?;
     missing_experts(member, &stacks, &tensors)?;
     warnings.extend(unexpected_count(member, &stacks));
     warnings.extend(unknown_orientation(member, &tensors));

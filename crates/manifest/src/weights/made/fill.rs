@@ -127,7 +127,7 @@ impl Job<'_> {
 }
 
 /// Has the system load the pages of a range of a file, so that one that is not to be had is an error and not a signal.
-pub(super) fn populate(bytes: &BlobBytes, start: u64, end: u64) -> io::Result<()> {
+pub(in super::super) fn populate(bytes: &BlobBytes, start: u64, end: u64) -> io::Result<()> {
     /// A multiple of the size of every page.
     const PAGE: usize = 64 << 10;
     let start = index(start) / PAGE * PAGE;

@@ -22,6 +22,7 @@ use crate::{
     document::{GgmlBlocks, Quantization, Role},
 };
 use fill::Job;
+pub(super) use fill::populate;
 #[cfg(feature = "decode")]
 use longshore_quant::ggml::Mapping;
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use longshore_model::experts::{ExpertName, ExpertNaming};
 use longshore_st_format::{Dtype, Shape};
 
 use super::{
@@ -51,6 +52,8 @@ struct Chooser<'s> {
     shards: Vec<(GlobMatcher, Shard)>,
     /// Number of the model's experts, if known.
     experts: Option<u64>,
+    /// How names are parsed for experts.
+    naming: ExpertNaming,
 }
 
 pub(in super::super) fn select(table: &TensorTable, selection: &Selection) -> Result<Vec<Selected>, LoadPlanError> {
@@ -68,7 +71,7 @@ pub(in super::super) fn select(table: &TensorTable, selection: &Selection) -> Re
         for tensor in &entry.tensors {
             has_stacks |= chooser.is_stack(tensor);
             has_shares |= share.is_some_and(|share| share.shard_of(&tensor.name).is_some());
-            experts.extend(expert(&tensor.name));
+            experts.extend(expert(chooser.naming, &tensor.name));
             missing.remove(tensor.name.as_str());
             if chooser.wants(&tensor.name) {
                 if tensor.offset != 0 && !selection.offsets {
@@ -149,13 +152,13 @@ impl<'s> Chooser<'s> {
             return Err(LoadPlanError::ExpertTwice { expert: *expert });
         }
         let names = selection.names.iter().map(String::as_str).collect();
-        Ok(Self { selection, names, globs, shards, experts: table.facts.experts })
+        Ok(Self { selection, names, globs, shards, experts: table.facts.experts, naming: table.facts.expert_naming() })
     }
 
     fn wants(&self, name: &str) -> bool {
         let Selection { names, globs, layers, experts, .. } = self.selection;
         let is_named = names.is_empty() && globs.is_empty() || self.names.contains(name) || self.globs.is_match(name);
-        let of_experts = || match (experts, expert(name)) {
+        let of_experts = || match (experts, expert(self.naming, name)) {
             (Some(experts), Some(expert)) => experts.contains(&expert),
             _ => true,
         };
@@ -165,10 +168,7 @@ impl<'s> Chooser<'s> {
     /// Whether the first axis of `tensor` counts the experts of a layer.
     fn is_stack(&self, tensor: &TensorEntry) -> bool {
         let counts = || tensor.shape.dims().first().is_some_and(|first| self.experts == Some(*first));
-        let of_experts = || {
-            tensor.name.split('.').any(|part| matches!(part, "experts" | "switch_mlp"))
-                && expert(&tensor.name).is_none()
-        };
+        let of_experts = || matches!((self.naming)(&tensor.name), ExpertName::Fused { .. });
         tensor.shape.rank() > 1 && (tensor.arrangement == Arrangement::Stack || counts() && of_experts())
     }
 

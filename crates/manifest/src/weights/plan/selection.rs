@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use longshore_model::experts::{ExpertName, ExpertNaming};
+
 /// Selection of tensors, and of parts of tensors, to load. The default selects everything. A tensor is selected if it
 /// meets all fields. Bytes that are not selected are not read.
 ///
@@ -164,10 +166,9 @@ pub(super) fn layers_of<'n>(names: impl Iterator<Item = &'n str>) -> Option<Rang
     })
 }
 
-/// Returns the expert to which a tensor belongs by its name: the number after `experts`.
-pub(super) fn expert(name: &str) -> Option<u64> {
-    let mut parts = name.split('.').skip_while(|part| *part != "experts").skip(1);
-    parts.next().and_then(number)
+/// Returns the expert to which a tensor belongs by its name.
+pub(super) fn expert(naming: ExpertNaming, name: &str) -> Option<u64> {
+    if let ExpertName::Single { index, .. } = naming(name) { number(index) } else { None }
 }
 
 fn number(part: &str) -> Option<u64> {
@@ -184,9 +185,9 @@ mod tests {
         assert_eq!(layer("transformer_blocks.3.attn.to_out.0.weight"), Some(3));
         assert_eq!(layer("model.embed_tokens.weight"), None);
         assert_eq!(layer("layers..weight"), None);
-        assert_eq!(expert("model.layers.12.mlp.experts.5.up_proj.weight"), Some(5));
-        assert_eq!(expert("model.layers.12.mlp.experts.up_proj.weight"), None);
-        assert_eq!(expert("model.layers.12.mlp.shared_experts.0.weight"), None);
+        assert_eq!(expert(|name| ExpertName::parse(name), "model.layers.12.mlp.experts.5.up_proj.weight"), Some(5));
+        assert_eq!(expert(|name| ExpertName::parse(name), "model.layers.12.mlp.experts.up_proj.weight"), None);
+        assert_eq!(expert(|name| ExpertName::parse(name), "model.layers.12.mlp.shared_experts.0.weight"), None);
         let names = ["model.layers.3.a", "model.norm", "model.layers.1.b"];
         assert_eq!(layers_of(names.into_iter()), Some(1..4));
         assert_eq!(layers_of(["model.norm"].into_iter()), None);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use longshore_manifest::document::Arrangement;
-use longshore_model::experts::{Projection, group, may_be_transposed};
+use longshore_model::experts::{ExpertNaming, Projection, group_by, may_be_transposed};
 use longshore_st_format::{Dtype, Shape};
 
 use super::error::StackError;
@@ -36,10 +36,10 @@ pub(crate) struct Stack {
     pub is_matrix: bool,
 }
 
-/// Stacks the experts among `tensors`, whose names are unique. If `transposed` is set, fused weights under the names of
+/// Stacks the experts among `tensors`, whose names are unique and parsed by `naming`. If `transposed` is set, fused weights under the names of
 /// gpt-oss and Llama 4 have the shape `[experts, in, out]` and become `[experts, out, in]`.
-pub(crate) fn stack(tensors: &[ModelTensor], transposed: bool) -> Result<Stacks, StackError> {
-    let grouping = group(tensors.iter().map(|tensor| (tensor.name.as_str(), &tensor.shape)))?;
+pub(crate) fn stack(tensors: &[ModelTensor], naming: ExpertNaming, transposed: bool) -> Result<Stacks, StackError> {
+    let grouping = group_by(naming, tensors.iter().map(|tensor| (tensor.name.as_str(), &tensor.shape)))?;
     let mut groups = BTreeMap::new();
     for (name, projections) in grouping.groups {
         let stack = |projection: Projection| {
@@ -93,6 +93,8 @@ fn of_singles(tensors: &[ModelTensor], projection: Projection) -> Result<Stack, 
 
 #[cfg(test)]
 mod tests {
+    use longshore_model::experts::ExpertName;
+
     use super::*;
     use crate::tensor::SourceParts;
 
@@ -110,6 +112,10 @@ mod tests {
         list.iter().map(|(name, dims)| tensor(name, dims)).collect()
     }
 
+    fn stack_by_name(tensors: &[ModelTensor], transposed: bool) -> Result<Stacks, StackError> {
+        stack(tensors, |name| ExpertName::parse(name), transposed)
+    }
+
     #[test]
     fn only_the_fused_weights_of_two_families_are_transposed() {
         let tensors = tensors(&[
@@ -118,7 +124,7 @@ mod tests {
             ("l.mlp.experts.gate_up_proj", &[2, 4, 12]),
             ("l.mlp.experts.up_proj.weight", &[2, 6, 4]),
         ]);
-        let stacks = stack(&tensors, true).expect("they are whole");
+        let stacks = stack_by_name(&tensors, true).expect("they are whole");
         let found: Vec<_> =
             stacks.groups["l.mlp.experts"].iter().map(|stack| (stack.shape.dims(), stack.arrangement)).collect();
         assert_eq!(
@@ -130,7 +136,7 @@ mod tests {
                 (&[2, 6, 4], Arrangement::None),
             ]
         );
-        let kept = stack(&tensors, false).expect("they are whole");
+        let kept = stack_by_name(&tensors, false).expect("they are whole");
         assert!(kept.groups["l.mlp.experts"].iter().all(|stack| stack.arrangement == Arrangement::None));
     }
 
@@ -139,23 +145,23 @@ mod tests {
         let list = || tensors(&[("e.experts.0.w", &[2, 2]), ("e.experts.1.w", &[2, 2])]);
         let mut other_type = list();
         other_type[1].dtype = Dtype::F32;
-        let error = stack(&other_type, false).expect_err("their types differ");
+        let error = stack_by_name(&other_type, false).expect_err("their types differ");
         let expected = r#"expert tensor "e.experts.1.w" has the dtype F32: expected BF16, that of "e.experts.0.w""#;
         assert_eq!(error.to_string(), expected);
         let mut more_parts = list();
         more_parts[1].parts.scales = Some(1);
-        assert!(matches!(stack(&more_parts, false), Err(StackError::Coding { .. })));
-        assert!(matches!(stack(&list()[1..], false), Err(StackError::Group(_))));
+        assert!(matches!(stack_by_name(&more_parts, false), Err(StackError::Coding { .. })));
+        assert!(matches!(stack_by_name(&list()[1..], false), Err(StackError::Group(_))));
     }
 
     #[test]
     fn elements_narrower_than_a_byte_are_not_transposed() {
         let fused = |dtype| ModelTensor { dtype, ..tensor("l.mlp.experts.down_proj", &[2, 4, 3]) };
-        let error = stack(&[fused(Dtype::F4)], true).expect_err("F4 has half bytes");
+        let error = stack_by_name(&[fused(Dtype::F4)], true).expect_err("F4 has half bytes");
         assert!(
             matches!(error, StackError::Transpose { ref tensor, found: Dtype::F4 } if tensor == "l.mlp.experts.down_proj")
         );
-        assert!(stack(&[fused(Dtype::F4)], false).is_ok());
-        assert!(stack(&[fused(Dtype::F8E4M3)], true).is_ok());
+        assert!(stack_by_name(&[fused(Dtype::F4)], false).is_ok());
+        assert!(stack_by_name(&[fused(Dtype::F8E4M3)], true).is_ok());
     }
 }
