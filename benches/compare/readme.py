@@ -53,6 +53,19 @@ def quantize(rows: Rows) -> list[list[str]]:
     return table
 
 
+def blocks(rows: Rows) -> list[list[str]]:
+    """Returns the table of weights per second decoded on one core, and Longshore's over ggml's by processor time."""
+    found = {(row["peer"], row["format"]): row for row in rows if row["operation"] == "decode"}
+    table = [["", "Longshore", "ggml", "ratio"]]
+    for name in dict.fromkeys(row["format"] for row in rows if row["operation"] == "decode"):
+        ours, theirs = found["longshore", name], found["ggml", name]
+        least = "min_cpu_s" if ours["min_cpu_s"] and theirs["min_cpu_s"] else "min_s"
+        ratio = float(theirs[least]) / float(ours[least])
+        speeds = [f"{float(row['weights']) / float(row[least]) / 1e6:,.0f} M" for row in (ours, theirs)]
+        table.append([name, *speeds, f"{ratio:.2f}"])
+    return table
+
+
 def _mlx_cores(rows: Rows) -> str:
     """What MLX was timed on: `gpu` with Metal, else `one` core."""
     return "gpu" if any(row["peer"] == "mlx" and row["cores"] == "gpu" for row in rows) else "one"
@@ -146,6 +159,11 @@ Section = tuple[str, Callable[[Rows], list[list[str]]], Callable[[Rows], str]]
 # Of each subject on the host: the title of its table, what makes the table, and what has to be said beside it.
 HOST: dict[str, Section] = {
     "quantize": ("Quantizing a matrix in memory, weights per second", quantize, _about_quantize),
+    "blocks": (
+        "Decoding ggml's blocks to F32 on one core, weights per second",
+        blocks,
+        _say("Pieces of 1 MiB of F32 lie in the cache of the core. By processor time."),
+    ),
     "import": (
         "Importing a checkpoint as it is",
         ledger,

@@ -58,6 +58,7 @@ class Report:
     load: str = field(default_factory=machine.load)
     source: str = field(default_factory=source)
     command: str = ""
+    title: str = "Quantizing a matrix in memory"
 
     def text(self) -> str:
         """Formats all results for a terminal."""
@@ -92,7 +93,7 @@ class Report:
                 out.writerow([peer, self.versions.get(peer, ""), *[""] * 12, f"not measured: {why}"])
         shown.write_text(self.text() + "\n")
         with rows.open(newline="") as file:
-            picture.write_text(plot.bars("Quantizing a matrix in memory", plot.of_weights(list(csv.DictReader(file)))))
+            picture.write_text(plot.bars(self.title, plot.of_weights(list(csv.DictReader(file)))))
         return [rows, shown, picture]
 
     def _row(self, task: Task) -> list[object]:

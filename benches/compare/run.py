@@ -25,7 +25,7 @@ sys.path.insert(0, str(HERE.parent / "python"))
 import environment  # noqa: E402
 
 # What runs on the host: the other subjects are a backend each.
-HOST = ["quantize", "import", "save", "verify", "load", "dedup"]
+HOST = ["quantize", "blocks", "import", "save", "verify", "load", "dedup"]
 
 
 def main() -> int:

@@ -93,3 +93,23 @@ fn options_that_do_not_fit_are_refused() {
     let run = sandbox.run(["import", dir.to_str().unwrap(), "l", "--quantize", "mlx"]);
     assert!(run.code != 0 && run.stderr.contains("GGUF"), "{run:?}");
 }
+
+#[test]
+fn a_file_loads_as_its_import_does() {
+    let sandbox = sandbox();
+    sandbox.ok(["import", "x.gguf", "m"]);
+    let load = |args: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&sandbox.ok([&["load", "--json"], args].concat())).unwrap()
+    };
+    for args in [&[][..], &["--dtype", "bf16"], &["--select", "b.*"]] {
+        let (file, stored) = (load(&[&["./x.gguf"], args].concat()), load(&[&["m"], args].concat()));
+        for member in ["tensors", "bytes"] {
+            assert_eq!(file[member], stored[member], "{args:?}: {file} {stored}");
+        }
+    }
+    assert_eq!(load(&["./x.gguf"])["tensors"], 4);
+    // The ending makes it a path, too.
+    assert_eq!(load(&["x.gguf"])["tensors"], 4);
+    let run = sandbox.run(["load", "./y.gguf"]);
+    assert!(run.code != 0 && run.stderr.contains("y.gguf"), "{run:?}");
+}

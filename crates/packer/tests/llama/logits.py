@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlx.core as mx
 from mlx.utils import tree_map
@@ -52,6 +53,7 @@ def main() -> int:
             print(f"skipped: {why}")
             return 0
         model, _ = load_model(Path(home) / "mlx")
+        exact_embeddings(model)
         ours = ratio(model, tokens, expected)
         halves = (mx.float16, mx.bfloat16)
         wide = tree_map(lambda value: value.astype(mx.float32) if value.dtype in halves else value, model.parameters())
@@ -59,6 +61,16 @@ def main() -> int:
         widened = ratio(model, tokens, expected)
     print(f"{arguments.file.name}: {ours:.2e} of the logits' rms with scales as exported, {widened:.2e} with F32 scales")
     return 0 if widened < LIMIT else 1
+
+
+def exact_embeddings(model) -> None:
+    """Keeps mlx-lm from rounding the factor of Gemma's embeddings to BF16, as llama.cpp keeps it in F32.
+
+    For 640 channels the rounded factor is 0.2 % off, which moves the logits by 0.5 %.
+    """
+    module = sys.modules[type(model.model).__module__]
+    if module.__name__.endswith((".gemma2", ".gemma3_text")):
+        module.mx = SimpleNamespace(**{**vars(mx), "bfloat16": mx.float32})
 
 
 def ratio(model, tokens: list[int], expected: mx.array) -> float:

@@ -14,6 +14,7 @@ mod from_stores;
 mod gguf;
 mod gguf_export;
 mod gguf_files;
+mod gguf_memory;
 mod gguf_mlx;
 mod gguf_names;
 mod gguf_types;

@@ -22,9 +22,25 @@ const VARIABLE: &str = "LONGSHORE_TEST_MEMORY";
 pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const BOUND: u64 = 32 * MIB;
 
-/// Runs in a process of its own, so that the memory of other tests does not count.
 #[test]
 fn large_tensors_need_little() {
+    let path = concat!(module_path!(), "::large_tensors_need_little");
+    alone(path, measure, |dir| {
+        dir.file("plain/config.json", "{}");
+        dir.typed_weights("plain/model.safetensors", &[("large.weight", Dtype::F32, &[128, 256 * 1024])]);
+        // Rows of 4 MiB, and columns of the same length in the source.
+        dir.file("transposed/config.json", r#"{"architectures": ["GptOssForCausalLM"]}"#);
+        let experts: [(&str, Dtype, &[u64]); 2] = [
+            ("l.mlp.experts.down_proj", Dtype::BF16, &[1, 2 << 20, 16]),
+            ("l.mlp.experts.gate_up_proj", Dtype::BF16, &[1, 64, 512 << 10]),
+        ];
+        dir.typed_weights("transposed/model.safetensors", &experts);
+    });
+}
+
+/// Runs `measure` in a process of its own, where the system reports the memory of a process. `path` is that of the test that calls
+/// this, which the process runs alone; `prepare` fills the directory that `measure` gets.
+pub(crate) fn alone(path: &str, measure: impl FnOnce(&Path), prepare: impl FnOnce(&Dir)) {
     if let Some(dir) = std::env::var_os(VARIABLE) {
         return measure(Path::new(&dir));
     }
@@ -33,16 +49,7 @@ fn large_tensors_need_little() {
         return;
     }
     let dir = Dir::new();
-    dir.file("plain/config.json", "{}");
-    dir.typed_weights("plain/model.safetensors", &[("large.weight", Dtype::F32, &[128, 256 * 1024])]);
-    // Rows of 4 MiB, and columns of the same length in the source.
-    dir.file("transposed/config.json", r#"{"architectures": ["GptOssForCausalLM"]}"#);
-    let experts: [(&str, Dtype, &[u64]); 2] = [
-        ("l.mlp.experts.down_proj", Dtype::BF16, &[1, 2 << 20, 16]),
-        ("l.mlp.experts.gate_up_proj", Dtype::BF16, &[1, 64, 512 << 10]),
-    ];
-    dir.typed_weights("transposed/model.safetensors", &experts);
-    let path = concat!(module_path!(), "::large_tensors_need_little");
+    prepare(&dir);
     let (_, own_name) = path.split_once("::").expect("the crate comes first");
     let output = Command::new(std::env::current_exe().expect("a test runs from a file"))
         .args(["--exact", own_name, "--nocapture"])

@@ -1,4 +1,4 @@
-//! Blocks of 32 elements. [`legacy`](crate::layout::ggml::legacy) says what they hold.
+//! Blocks of 32 or 64 elements. [`legacy`](crate::layout::ggml::legacy) says what they hold.
 //!
 //! ```text
 //! codes to signed bytes   the offset is subtracted here, or the step of the code looked up by a shuffle
@@ -6,16 +6,16 @@
 //! ```
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _mm_or_si128, _mm_set1_epi8, _mm_shuffle_epi8, _mm_sub_epi8, _mm256_and_si256,
-    _mm256_andnot_si256, _mm256_cmpeq_epi8, _mm256_set1_epi8, _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_set1_ps,
-    _mm256_setr_epi64x, _mm256_shuffle_epi8, _mm256_xor_ps,
+    __m128i, __m256, __m256i, _mm_or_si128, _mm_set1_epi8, _mm_shuffle_epi8, _mm_sub_epi8, _mm_unpackhi_epi64,
+    _mm_unpacklo_epi64, _mm256_and_si256, _mm256_andnot_si256, _mm256_cmpeq_epi8, _mm256_set1_epi8, _mm256_set1_epi32,
+    _mm256_set1_epi64x, _mm256_set1_ps, _mm256_setr_epi64x, _mm256_shuffle_epi8, _mm256_xor_ps,
 };
 
 use super::lanes::{above, half, halves, load, nibbles, scaled};
 use crate::layout::ggml::{
     block::field,
     legacy::STEPS,
-    microscaled::{DOUBLED, half_of_e8m0},
+    microscaled::{DOUBLED, half_of_e4m3, half_of_e8m0},
 };
 
 /// Writes scale × code, sixteen codes at a time.
@@ -102,4 +102,18 @@ pub(super) fn iq4_nl(block: &[u8; 18], out: &mut [f32; 32]) {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn mxfp4(block: &[u8; 17], out: &mut [f32; 32]) {
     all_scaled(look_up(DOUBLED, *field(block, 1)), _mm256_set1_ps(half_of_e8m0(block[0])), out);
+}
+
+/// Two groups at a time: the low nibbles of a group's eight bytes are its first half, the high ones its second.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn nvfp4(block: &[u8; 36], out: &mut [f32; 64]) {
+    let pairs = field::<4>(block, 0).as_chunks::<2>().0.iter().zip(field::<32>(block, 4).as_chunks::<16>().0);
+    for ((scales, packed), out) in pairs.zip(out.as_chunks_mut::<32>().0) {
+        let [low, high] = look_up(DOUBLED, *packed);
+        let groups = [_mm_unpacklo_epi64(low, high), _mm_unpackhi_epi64(low, high)];
+        for ((codes, scale), out) in groups.into_iter().zip(scales).zip(out.as_chunks_mut().0) {
+            scaled(codes, _mm256_set1_ps(half_of_e4m3(*scale)), out);
+        }
+    }
 }

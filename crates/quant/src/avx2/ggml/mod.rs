@@ -41,6 +41,7 @@ impl Avx2 {
             GgmlType::Q8_0 => each!(legacy::q8_0),
             GgmlType::IQ4NL => each!(legacy::iq4_nl),
             GgmlType::MXFP4 => each!(legacy::mxfp4),
+            GgmlType::NVFP4 => each!(legacy::nvfp4),
             GgmlType::Q2K => each!(kquant::q2_k),
             GgmlType::Q4K => each!(kquant::q4_k),
             GgmlType::Q5K => each!(kquant::q5_k),
