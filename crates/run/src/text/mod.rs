@@ -1,1 +1,16 @@
-//! Text to token ids and back: tokenizer, chat template, sampling.
+//! Text to token ids and back: tokenizer, chat template, sampler, stop strings.
+//!
+//! Nothing here runs a model. [`Tokenizer`] and [`ChatTemplate`] are made of a model's companion files, [`Sampler`] chooses a token
+//! from logits, and [`StopStrings`] watches the text that comes out.
+
+mod documents;
+mod sampler;
+mod stop;
+mod template;
+mod tokenizer;
+
+pub use documents::DocumentError;
+pub use sampler::{Sampler, SamplerError, SamplerOptions};
+pub use stop::{Released, StopStrings};
+pub use template::{ChatTemplate, Message, TemplateError};
+pub use tokenizer::{TextStream, Tokenizer, TokenizerError};
