@@ -9,6 +9,7 @@
 
 mod decoder;
 mod error;
+pub mod generate;
 mod model;
 mod observe;
 mod options;

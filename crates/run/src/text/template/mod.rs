@@ -13,7 +13,7 @@ mod tags;
 use std::{sync::Arc, time::SystemTime};
 
 use longshore_manifest::weights::Source;
-use minijinja::{Environment, Value};
+use minijinja::{Environment, Value, value::ValueKind};
 use serde_json::Value as Json;
 
 pub use error::TemplateError;
@@ -166,7 +166,8 @@ impl ChatTemplate {
         // Read as the engine's values, which keep the order of members.
         let parsed: Value = serde_json::from_str(variables)
             .map_err(|error| TemplateError::Variables { problem: error.to_string() })?;
-        let names = parsed.as_object().and_then(|object| object.try_iter_pairs());
+        let is_object = parsed.kind() == ValueKind::Map;
+        let names = parsed.as_object().filter(|_| is_object).and_then(|object| object.try_iter_pairs());
         let names = names.ok_or_else(|| TemplateError::Variables { problem: "expected a JSON object".to_owned() })?;
         self.run(names.map(|(name, value)| (name.to_string(), value)))
     }

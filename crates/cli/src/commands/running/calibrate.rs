@@ -1,0 +1,2 @@
+//! x
+pub(in crate::commands) fn run(_: &crate::args::running::Calibrate, _: impl FnOnce() -> anyhow::Result<longshore_manifest::Store>, _: &crate::printer::Printer) -> anyhow::Result<std::process::ExitCode> { unimplemented!() }
