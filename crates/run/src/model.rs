@@ -1,13 +1,13 @@
 //! Models: opened weights, and how they are run.
 
-use std::sync::Arc;
-
 use longshore_manifest::{document::Facts, weights::Source};
 use longshore_quant::matmul::Multiplier;
 
 use crate::{
-    LoadError, LoadOptions, Session,
     decoder::{Cache, Decoder},
+    encoder,
+    error::LoadError,
+    options::LoadOptions,
     spec::{self, Family, Spec},
     weights::{Bound, Tensors},
 };
@@ -35,6 +35,10 @@ impl Model {
     pub fn open(source: Source, options: LoadOptions) -> Result<Self, LoadError> {
         let mut notes = source.notes().to_vec();
         let facts = source.table().facts.clone();
+        if encoder::is_encoder(&facts) {
+            let name = source.name().to_owned();
+            return Err(LoadError::Kind { name, expected: "a decoder", found: "an encoder, which gives no tokens" });
+        }
         let family = family(&facts, options.treat_as.as_deref(), &mut notes)?;
         let mut tensors = Tensors::open(&source, &options)?;
         let spec = spec::decoder(&facts, family, tensors.small("rope_freqs.weight"))?;
@@ -46,12 +50,6 @@ impl Model {
         let max_sequence = max_sequence(&spec, &options, &mut notes);
         let multiplier = Multiplier::new(options.precision);
         Ok(Self { source, tensors, spec, options, multiplier, pool, max_sequence, notes })
-    }
-
-    /// Starts a sequence.
-    #[must_use]
-    pub fn session(&self) -> Session<'_> {
-        Session::new(self, Arc::new(self.bind()))
     }
 
     /// Name of the model.
@@ -90,6 +88,21 @@ impl Model {
         Cache::bytes_per_token(&self.spec, self.options.kv)
     }
 
+    /// Bytes of all tensors, with their scales and biases.
+    #[must_use]
+    pub fn weight_bytes(&self) -> u64 {
+        self.tensors.bytes()
+    }
+
+    /// Bits per parameter: eight times the bytes of all parts of tensors, over the number of their elements.
+    #[must_use]
+    pub fn bits_per_weight(&self) -> f64 {
+        let entries = || self.source.table().blobs.iter().flat_map(|blob| &blob.tensors);
+        let bytes: u64 = entries().flat_map(|entry| &entry.parts).map(|part| part.length).sum();
+        let elements: u64 = entries().filter_map(|entry| entry.shape.elements()).sum();
+        8.0 * bytes as f64 / elements.max(1) as f64
+    }
+
     /// What a user should know: how the weights were read, what bounds a sequence, what nobody has checked.
     #[must_use]
     pub fn notes(&self) -> &[String] {
@@ -104,10 +117,6 @@ impl Model {
 
     pub(crate) fn spec(&self) -> &Spec {
         &self.spec
-    }
-
-    pub(crate) fn tensors(&self) -> &Tensors {
-        &self.tensors
     }
 
     pub(crate) fn bind(&self) -> Bound<'_> {

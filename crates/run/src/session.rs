@@ -6,8 +6,9 @@ use std::{
 };
 
 use crate::{
-    Model, RunError,
     decoder::{Cache, Hooks, Scratch, Segment, Wanted},
+    error::RunError,
+    model::Model,
     observe::Observer,
     weights::Bound,
 };
@@ -22,6 +23,14 @@ pub struct Session<'m> {
     cancel: Option<Arc<AtomicBool>>,
 }
 
+impl Model {
+    /// Starts a sequence.
+    #[must_use]
+    pub fn session(&self) -> Session<'_> {
+        Session::new(self, Arc::new(self.bind()))
+    }
+}
+
 impl fmt::Debug for Session<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
@@ -32,7 +41,7 @@ impl fmt::Debug for Session<'_> {
 }
 
 impl<'m> Session<'m> {
-    pub(crate) fn new(model: &'m Model, bound: Arc<Bound<'m>>) -> Self {
+    fn new(model: &'m Model, bound: Arc<Bound<'m>>) -> Self {
         let cache = Cache::new(model.spec(), model.options().kv);
         Self { model, bound, cache, scratch: Scratch::default(), logits: Vec::new(), cancel: None }
     }
@@ -103,6 +112,17 @@ impl<'m> Session<'m> {
     /// Those of [`Self::extend`].
     pub fn observe(&mut self, tokens: &[u32], observer: &mut dyn Observer) -> Result<(), RunError> {
         self.run(tokens, Wanted::All, &mut Vec::new(), Some(observer))
+    }
+
+    /// Adds tokens to the sequence, and returns the normalised hidden state of each, `[tokens, hidden]`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::extend`].
+    pub fn hidden(&mut self, tokens: &[u32]) -> Result<Vec<f32>, RunError> {
+        let mut states = Vec::new();
+        self.run(tokens, Wanted::Hidden, &mut states, None)?;
+        Ok(states)
     }
 
     fn run(

@@ -80,6 +80,11 @@ impl Attend<'_> {
     }
 }
 
+/// Computes attention without a window, `out`, for rows that each look at the keys and values up to a position.
+pub(crate) fn attend(spec: &Spec, rows: &[(&LayerCache, usize)], queries: &[f32], out: &mut [f32]) {
+    Attend { spec, window: None, sinks: None, rows, queries }.run(out);
+}
+
 /// Memory of a thread.
 #[derive(Debug, Default)]
 struct Scratch {

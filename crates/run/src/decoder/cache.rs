@@ -2,7 +2,7 @@
 
 use half::{f16, slice::HalfFloatSliceExt};
 
-use crate::{KvType, spec::Spec};
+use crate::{options::KvType, spec::Spec};
 
 /// Keys and values of one sequence. They take memory as the sequence grows.
 #[derive(Debug, Clone)]

@@ -2,7 +2,10 @@
 
 use longshore_quant::matmul::{ExpertRows, Multiplier, Precision};
 
-use super::{Decoder, Hooks, Scratch, math, route};
+use super::{
+    math, route,
+    state::{Decoder, Hooks, Scratch},
+};
 use crate::{
     spec::{Activation, MoeSpec},
     weights::{Dense, ExpertLayer, Ffn, Linear},

@@ -1,6 +1,11 @@
 //! Mixing of tokens: projections, rotation, and attention over the cache.
 
-use super::{Decoder, Hooks, Scratch, Segment, attention::Attend, math, rotate::Rotations};
+use super::{
+    attention::Attend,
+    math,
+    rotate::Rotations,
+    state::{Decoder, Hooks, Scratch, Segment},
+};
 use crate::{
     spec::{Latent, QkNorm, RopeSpec, Spec},
     weights::{Attention, Linear, Norm, Projections},

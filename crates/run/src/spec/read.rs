@@ -1,10 +1,14 @@
 //! Shape of a decoder from the facts of a model.
 
-use longshore_model::Facts;
+use longshore_model::{Facts, Rope};
 use serde_json::Number;
 
-use super::{Activation, Family, Latent, LayerSpec, MoeSpec, NormSpec, QkNorm, RopeSpec, Spec, rope::magnitude};
-use crate::LoadError;
+use super::{
+    family::Family,
+    rope::{RopeSpec, magnitude},
+    shape::{Activation, Latent, LayerSpec, MoeSpec, NormSpec, QkNorm, Spec},
+};
+use crate::error::LoadError;
 
 /// Resolves the switches of a decoder of the given family. `factors` are divisors of the rotation's frequencies, where the
 /// model has them as a tensor.
@@ -27,7 +31,7 @@ pub(crate) fn decoder(facts: &Facts, family: &Family, factors: Option<&[f32]>) -
         }
         _ => (plain_dim, plain_dim, plain_dim),
     };
-    let (ropes, global, local) = ropes(facts, rotated, context, factors)?;
+    let (ropes, global, local) = ropes(facts, family, (rotated, context), factors)?;
     let layer = |at: usize| layer(facts, family, at, global, local);
     Ok(Spec {
         hidden,
@@ -40,7 +44,7 @@ pub(crate) fn decoder(facts: &Facts, family: &Family, factors: Option<&[f32]>) -
         attention_scale: attention_scale(facts, head_dim),
         latent,
         norm: NormSpec {
-            centres: facts.norm.kind.as_deref() == Some("layer"),
+            centres: facts.norm.kind.as_deref().map_or(family.centres, |kind| kind == "layer"),
             eps: number(facts.norm.eps.as_ref()).unwrap_or(1e-6) as f32,
             adds_one: facts.norm.adds_one.unwrap_or(false),
         },
@@ -54,10 +58,10 @@ pub(crate) fn decoder(facts: &Facts, family: &Family, factors: Option<&[f32]>) -
         layers: (0..layers).map(layer).collect::<Result<_, _>>()?,
         ropes,
         activation: activation(facts)?,
-        gated: true,
+        gated: family.gated,
         intermediate: facts.intermediate_size.and_then(|size| usize::try_from(size).ok()).unwrap_or(0),
-        moe: experts(facts)?,
-        parallel: false,
+        moe: experts(facts, family)?,
+        parallel: family.parallel,
         embedding_scale: embedding_scale(facts, hidden),
         residual_scale: number(facts.multipliers.residual.as_ref()).unwrap_or(1.0) as f32,
         logit_scale: logit_scale(facts),
@@ -95,14 +99,21 @@ fn latent(facts: &Facts) -> Result<Option<Latent>, LoadError> {
 /// Rotations, with the index of the one of global attention and of the one of local attention.
 type Ropes = (Vec<RopeSpec>, Option<usize>, Option<usize>);
 
-fn ropes(facts: &Facts, dims: usize, context: usize, factors: Option<&[f32]>) -> Result<Ropes, LoadError> {
+fn ropes(
+    facts: &Facts,
+    family: &Family,
+    (dims, context): (usize, usize),
+    factors: Option<&[f32]>,
+) -> Result<Ropes, LoadError> {
     let Some(rope) = &facts.rope else { return Ok((Vec::new(), None, None)) };
-    let mut ropes = vec![RopeSpec::new(rope, dims, context, factors)?];
+    let interleaved = rope.interleaved.unwrap_or(family.interleaved);
+    let rope = Rope { interleaved: Some(interleaved), ..rope.clone() };
+    let mut ropes = vec![RopeSpec::new(&rope, dims, context, factors)?];
     let local = number(rope.local_theta.as_ref()).map(|theta| {
-        ropes.push(RopeSpec::plain(theta, dims, rope.interleaved.unwrap_or(false)));
+        ropes.push(RopeSpec::plain(theta, dims, interleaved));
         1
     });
-    Ok((ropes, Some(0), local.or(Some(0))))
+    Ok((ropes, Some(0).filter(|_| !family.rotates_local), local.or(Some(0))))
 }
 
 fn layer(
@@ -158,7 +169,7 @@ fn activation(facts: &Facts) -> Result<Activation, LoadError> {
     }
 }
 
-fn experts(facts: &Facts) -> Result<Option<MoeSpec>, LoadError> {
+fn experts(facts: &Facts, family: &Family) -> Result<Option<MoeSpec>, LoadError> {
     let Some(experts) = facts.experts.filter(|experts| *experts > 0) else { return Ok(None) };
     let router = facts.router.clone().unwrap_or_default();
     let sigmoid = match router.scoring.as_deref() {
@@ -186,7 +197,7 @@ fn experts(facts: &Facts) -> Result<Option<MoeSpec>, LoadError> {
         top_k,
         intermediate,
         sigmoid,
-        normalises: router.normalises.unwrap_or(false),
+        normalises: router.normalises.unwrap_or(family.normalises),
         scaling: number(router.scaling.as_ref()).unwrap_or(1.0) as f32,
         groups: (groups, groups_per_token),
         shared,

@@ -5,7 +5,7 @@ use std::f64::consts::TAU;
 use longshore_model::Rope;
 use serde_json::Number;
 
-use crate::LoadError;
+use crate::error::LoadError;
 
 /// Rotation of queries and keys.
 #[derive(Debug, Clone, PartialEq)]

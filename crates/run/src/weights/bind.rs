@@ -1,8 +1,11 @@
 //! Binding: which tensor is which part of a layer.
 
-use super::{Experts, Linear, Tensors};
+use super::{
+    linear::{Experts, Linear},
+    tensors::Tensors,
+};
 use crate::{
-    LoadError,
+    error::LoadError,
     spec::{Latent, MoeSpec, QkNorm, Spec},
 };
 
@@ -93,10 +96,10 @@ pub(crate) struct ExpertLayer<'w> {
 
 const EMBEDDING: &str = "embed_tokens.weight";
 const EXPERTS: [&str; 5] =
-    ["mlp.experts", "block_sparse_moe.experts", "mlp.switch_mlp", "block_sparse_moe.switch_mlp", "mlp.experts.experts"];
+    ["mlp.experts", "block_sparse_moe.experts", "mlp.switch_mlp", "block_sparse_moe.switch_mlp", "block_sparse_moe"];
 const GATE: [&str; 2] = ["gate_proj", "w1"];
 const UP: [&str; 2] = ["up_proj", "w3"];
-const DOWN: [&str; 2] = ["down_proj", "w2"];
+const DOWN: [&str; 3] = ["down_proj", "w2", "output_linear"];
 const ROUTER: [&str; 4] = ["mlp.gate", "block_sparse_moe.gate", "mlp.router", "block_sparse_moe.router.layer"];
 
 impl<'w> Bound<'w> {
@@ -244,18 +247,23 @@ impl<'w> ExpertLayer<'w> {
 
 /// Look-up of tensors under a prefix.
 #[derive(Debug)]
-struct Finder<'w> {
+pub(crate) struct Finder<'w> {
     tensors: &'w Tensors,
     prefix: String,
 }
 
 impl<'w> Finder<'w> {
+    /// Looks for tensors whose names begin with `prefix`.
+    pub(crate) fn new(tensors: &'w Tensors, prefix: String) -> Self {
+        Self { tensors, prefix }
+    }
+
     fn name(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
     /// Finds the linear layer with the first of these names, `[out, in]`.
-    fn linear(&self, names: &[&str], shape: [usize; 2]) -> Result<Linear<'w>, LoadError> {
+    pub(crate) fn linear(&self, names: &[&str], shape: [usize; 2]) -> Result<Linear<'w>, LoadError> {
         let found = names.iter().find(|name| self.tensors.contains(&self.name(&format!("{name}.weight"))));
         let Some(found) = found else {
             return Err(missing(&names.iter().map(|name| self.name(&format!("{name}.weight"))).collect::<Vec<_>>()));
@@ -332,7 +340,8 @@ impl<'w> Finder<'w> {
         })
     }
 
-    fn norm(&self, name: &str, size: usize) -> Result<Norm<'w>, LoadError> {
+    /// Finds a norm of this many elements.
+    pub(crate) fn norm(&self, name: &str, size: usize) -> Result<Norm<'w>, LoadError> {
         let weight = self.small(&format!("{name}.weight"), size)?;
         Ok(Norm { weight, bias: self.bias(&self.name(&format!("{name}.bias")), size)? })
     }

@@ -4,6 +4,6 @@ mod bind;
 mod linear;
 mod tensors;
 
-pub(crate) use bind::{Attention, Bound, Dense, ExpertLayer, Ffn, Layer, Norm, Projections};
+pub(crate) use bind::{Attention, Bound, Dense, ExpertLayer, Ffn, Finder, Norm, Projections};
 pub(crate) use linear::{Experts, Linear};
 pub(crate) use tensors::Tensors;

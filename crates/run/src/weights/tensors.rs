@@ -14,7 +14,7 @@ use longshore_model::{
 };
 use longshore_quant::{FloatType, Scheme, ggml::GgmlType, matmul};
 
-use crate::{LoadError, LoadOptions};
+use crate::{error::LoadError, options::LoadOptions};
 
 /// Opened tensors.
 #[derive(Debug)]
@@ -58,11 +58,6 @@ impl Tensors {
     /// Bytes of all tensors, with their companions.
     pub(crate) fn bytes(&self) -> u64 {
         self.weights.bytes()
-    }
-
-    /// The opened weights.
-    pub(crate) fn weights(&self) -> &Weights {
-        &self.weights
     }
 
     /// A small tensor as F32.

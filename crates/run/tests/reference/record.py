@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 CASES = Path(__file__).resolve().parent / "cases"
 TOKENS = [7, 41, 3, 60, 22, 22, 9, 55, 1, 30, 48, 13]
@@ -113,6 +113,44 @@ CONFIGS = {
             **rope("yarn", factor=4.0, original_max_position_embeddings=16, mscale=1.0, mscale_all_dim=0.5),
         },
     ),
+    "phi3": ("phi3", {**SIZES, "pad_token_id": 0, "partial_rotary_factor": 0.5, "sliding_window": 4}),
+    "phi3-longrope": (
+        "phi3",
+        {
+            **SIZES,
+            "pad_token_id": 0,
+            "original_max_position_embeddings": 32,
+            **rope("longrope", short_factor=[1.0, 1.1, 1.2, 1.3], long_factor=[1.0, 2.0, 3.0, 4.0]),
+        },
+    ),
+    "granite": (
+        "granite",
+        {
+            **SIZES,
+            "embedding_multiplier": 3.0,
+            "residual_multiplier": 0.7,
+            "attention_multiplier": 0.2,
+            "logits_scaling": 2.0,
+        },
+    ),
+    "granitemoe": (
+        "granitemoe",
+        {
+            **SIZES,
+            **MOE,
+            "embedding_multiplier": 3.0,
+            "residual_multiplier": 0.7,
+            "attention_multiplier": 0.2,
+            "logits_scaling": 2.0,
+        },
+    ),
+    "olmo2": ("olmo2", SIZES),
+    "olmoe": ("olmoe", {**SIZES, **MOE}),
+    "cohere2": ("cohere2", {**SIZES, "tie_word_embeddings": True, "sliding_window": 4, "layer_types": KINDS}),
+    "glm4": ("glm4", {**SIZES, "pad_token_id": 0, "attention_bias": True}),
+    "starcoder2": ("starcoder2", {**SIZES, "tie_word_embeddings": True, "sliding_window": 4}),
+    "bert": ("bert", {**SIZES, "layer_norm_eps": 1e-12}),
+    "smollm3": ("smollm3", {**SIZES, "pad_token_id": 0, "no_rope_layers": [1, 0], "no_rope_layer_interval": 2}),
 }
 
 
@@ -139,7 +177,7 @@ def record(name: str, config) -> None:
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home)
         torch.manual_seed(0)
-        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+        kind(config.model_type).from_config(config).save_pretrained(folder)
         with safe_open(folder / "model.safetensors", "np") as saved:
             shapes = {tensor: saved.get_slice(tensor).get_shape() for tensor in sorted(saved.keys())}
         save_file({tensor: values(tensor, shape) for tensor, shape in shapes.items()}, folder / "model.safetensors", {"format": "pt"})
@@ -171,11 +209,18 @@ def values(name: str, shape: list[int]) -> np.ndarray:
     return made.astype(np.float32).reshape(shape)
 
 
+def kind(model_type: str) -> type:
+    """The class of a model: an encoder, or a decoder with its head."""
+    return AutoModel if model_type == "bert" else AutoModelForCausalLM
+
+
 def logits(folder: Path) -> np.ndarray:
-    """The logits of a checkpoint after each of the tokens."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64, **EAGER).eval()
+    """The logits of a checkpoint after each of the tokens, or the states of an encoder."""
+    model_type = json.loads((folder / "config.json").read_text())["model_type"]
+    model = kind(model_type).from_pretrained(folder, dtype=torch.float64, **EAGER).eval()
     with torch.no_grad():
-        return model(torch.tensor([TOKENS])).logits[0].double().numpy()
+        found = model(torch.tensor([TOKENS]))
+    return (found.last_hidden_state if model_type == "bert" else found.logits)[0].double().numpy()
 
 
 def rounded(found: np.ndarray) -> list[list[float]]:
