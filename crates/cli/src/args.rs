@@ -1,5 +1,8 @@
 //! The arguments, and the help that explains them.
 
+#[cfg(feature = "run")]
+pub(crate) mod running;
+
 use std::{
     ffi::OsString,
     num::NonZero,
@@ -93,6 +96,16 @@ pub(crate) enum Command {
     Diff(Diff),
     Export(Export),
     Inspect(Inspect),
+    #[cfg(feature = "run")]
+    Run(running::Run),
+    #[cfg(feature = "run")]
+    Chat(running::Chat),
+    #[cfg(feature = "run")]
+    Embed(running::Embed),
+    #[cfg(feature = "run")]
+    Perplexity(running::Perplexity),
+    #[cfg(feature = "run")]
+    Calibrate(running::Calibrate),
     Copy(Copy),
     Rm(Rm),
     Gc(Gc),

@@ -1,4 +1,41 @@
 //! Runs stored models on the CPU, still quantized, from their mapped blobs.
 #![forbid(unsafe_code)]
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the numbers of a model are far below the integers that its floats hold exactly"
+)]
 
+mod calibrate;
+mod decoder;
+mod embed;
+mod encoder;
+mod error;
+pub mod generate;
+mod model;
+mod observe;
+mod options;
+mod perplexity;
+mod session;
+mod spec;
+mod speculate;
 pub mod text;
+mod weights;
+
+pub use calibrate::{CalibrateError, CalibrateOptions, Calibration, calibrate};
+pub use embed::{Embedder, Pooling};
+pub use error::{LoadError, RunError};
+pub use longshore_manifest as manifest;
+pub use longshore_quant::matmul::Precision;
+pub use model::{Model, families};
+pub use observe::Observer;
+pub use options::{KvType, LoadOptions};
+pub use perplexity::{Comparison, Measured, Quality, Windows, argmax, perplexity};
+pub use session::{Session, extend_batch};
+pub use speculate::Speculation;
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

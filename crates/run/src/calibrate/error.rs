@@ -1,0 +1,33 @@
+//! Reasons why a calibration fails.
+
+use crate::error::RunError;
+
+/// Reason why a calibration failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CalibrateError {
+    /// The tokens cannot be run.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// No weight has a name that was asked for.
+    #[error("expected weights whose products are to be collected, found none of these names")]
+    NoLayers,
+    /// The products of one weight alone take more than the memory.
+    #[error("the products of tensor {tensor:?} take {needed} bytes, expected at most {memory}")]
+    Memory {
+        /// Name of the weight.
+        tensor: String,
+        /// Bytes of its products.
+        needed: usize,
+        /// Bytes that were allowed.
+        memory: usize,
+    },
+    /// The file cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}

@@ -1,0 +1,9 @@
+//! Calibration: statistics of the inputs of linear layers over a text, as a file.
+
+mod collect;
+mod error;
+mod file;
+mod passes;
+
+pub use error::CalibrateError;
+pub use passes::{CalibrateOptions, Calibration, calibrate};

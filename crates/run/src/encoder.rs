@@ -1,0 +1,136 @@
+//! Encoders like BERT: every token looks at all others, and a text becomes one vector.
+
+use longshore_manifest::document::Facts;
+use longshore_quant::matmul::Multiplier;
+
+use crate::{
+    decoder::{Cache, attend, math},
+    error::{LoadError, RunError},
+    options::KvType,
+    spec::{self, Activation, Spec},
+    weights::{Finder, Linear, Norm, Tensors},
+};
+
+/// Names of the encoders that can be run, as classes and as `model_type`s, reduced.
+const NAMES: [&str; 1] = ["bert"];
+
+/// Whether a model is an encoder that can be run.
+pub(crate) fn is_encoder(facts: &Facts) -> bool {
+    let mut names = [&facts.architecture, &facts.model_type].into_iter().flatten();
+    names.any(|name| NAMES.contains(&spec::plain(name).as_str()))
+}
+
+/// Weights of an encoder, borrowed from the opened tensors.
+#[derive(Debug)]
+pub(crate) struct Encoder<'w> {
+    words: Linear<'w>,
+    positions: Linear<'w>,
+    types: Linear<'w>,
+    norm: Norm<'w>,
+    layers: Vec<Layer<'w>>,
+}
+
+#[derive(Debug)]
+struct Layer<'w> {
+    q: Linear<'w>,
+    k: Linear<'w>,
+    v: Linear<'w>,
+    output: Linear<'w>,
+    attention_norm: Norm<'w>,
+    up: Linear<'w>,
+    down: Linear<'w>,
+    ffn_norm: Norm<'w>,
+}
+
+impl<'w> Encoder<'w> {
+    /// Finds the tensors of an encoder of the given shape.
+    pub(crate) fn new(spec: &Spec, tensors: &'w Tensors) -> Result<Self, LoadError> {
+        const WORDS: &str = "embeddings.word_embeddings.weight";
+        let prefix = tensors.names().filter_map(|name| name.strip_suffix(WORDS)).min_by_key(|prefix| prefix.len());
+        let prefix = prefix.ok_or_else(|| LoadError::MissingTensor { names: vec![WORDS.to_owned()] })?;
+        let find = Finder::new(tensors, prefix.to_owned());
+        let hidden = spec.hidden;
+        let layers = (0..spec.layers.len()).map(|at| {
+            let find = Finder::new(tensors, format!("{prefix}encoder.layer.{at}."));
+            let square = |name: &str| find.linear(&[name], [hidden, hidden]);
+            Ok(Layer {
+                q: square("attention.self.query")?,
+                k: square("attention.self.key")?,
+                v: square("attention.self.value")?,
+                output: square("attention.output.dense")?,
+                attention_norm: find.norm("attention.output.LayerNorm", hidden)?,
+                up: find.linear(&["intermediate.dense"], [spec.intermediate, hidden])?,
+                down: find.linear(&["output.dense"], [hidden, spec.intermediate])?,
+                ffn_norm: find.norm("output.LayerNorm", hidden)?,
+            })
+        });
+        let types = tensors.shape(&format!("{prefix}embeddings.token_type_embeddings.weight"));
+        let types = types.and_then(|shape| shape.first().copied()).unwrap_or(2);
+        Ok(Self {
+            words: find.linear(&["embeddings.word_embeddings"], [spec.vocabulary, hidden])?,
+            positions: find.linear(&["embeddings.position_embeddings"], [spec.context, hidden])?,
+            types: find.linear(&["embeddings.token_type_embeddings"], [types, hidden])?,
+            norm: find.norm("embeddings.LayerNorm", hidden)?,
+            layers: layers.collect::<Result<_, LoadError>>()?,
+        })
+    }
+
+    /// Computes the hidden states of a text, `[tokens, hidden]`, whose tokens are in the vocabulary and fit the context.
+    pub(crate) fn forward(&self, spec: &Spec, multiplier: Multiplier, tokens: &[u32]) -> Result<Vec<f32>, RunError> {
+        let (hidden, rows) = (spec.hidden, tokens.len());
+        let ids: Vec<usize> = tokens.iter().map(|id| *id as usize).collect();
+        let mut x = vec![0.0; rows * hidden];
+        let mut added = vec![0.0; rows * hidden];
+        decode(&self.words, &ids, &mut x);
+        decode(&self.positions, &(0..rows).collect::<Vec<_>>(), &mut added);
+        math::add(&mut x, &added);
+        decode(&self.types, &vec![0; rows], &mut added);
+        math::add(&mut x, &added);
+        normalise(spec, self.norm, &mut x);
+        let mut inner = vec![0.0; rows * spec.intermediate];
+        let [mut q, mut k, mut v, mut mixed] = [(); 4].map(|()| vec![0.0; rows * hidden]);
+        for (at, layer) in self.layers.iter().enumerate() {
+            Linear::apply_all(multiplier, [&layer.q, &layer.k, &layer.v], (rows, &x), [&mut q, &mut k, &mut v]);
+            let mut cache = Cache::new(spec, KvType::F32);
+            cache.append(0, &k, &v);
+            // Every token looks at all, as the last one of a sequence does.
+            attend(spec, &vec![(cache.layer(0), rows - 1); rows], &q, &mut mixed);
+            layer.output.apply(multiplier, rows, &mixed, &mut added);
+            math::add(&mut x, &added);
+            normalise(spec, layer.attention_norm, &mut x);
+            layer.up.apply(multiplier, rows, &x, &mut inner);
+            math::each_row(&mut inner, spec.intermediate, |_, row| math::activate(spec.activation, row));
+            layer.down.apply(multiplier, rows, &inner, &mut added);
+            math::add(&mut x, &added);
+            normalise(spec, layer.ffn_norm, &mut x);
+            if !math::is_finite(&x) {
+                return Err(RunError::NotFinite { place: format!("layer {at}") });
+            }
+        }
+        Ok(x)
+    }
+}
+
+/// Resolves the shape of an encoder.
+pub(crate) fn encoder(facts: &Facts) -> Result<Spec, LoadError> {
+    // What an encoder has of its own is fixed; the sizes are read as a decoder's are.
+    let family = spec::find("llama").expect("it is in the table");
+    let mut spec = spec::decoder(facts, family, None)?;
+    spec.norm.centres = true;
+    spec.gated = false;
+    if facts.activation.is_none() {
+        spec.activation = Activation::Gelu;
+    }
+    Ok(spec)
+}
+
+fn decode(table: &Linear<'_>, ids: &[usize], out: &mut [f32]) {
+    table.weights.decode_rows(ids, out).expect("tokens are in the vocabulary and fit the context");
+}
+
+fn normalise(spec: &Spec, norm: Norm<'_>, x: &mut [f32]) {
+    math::each_row(x, spec.hidden, |_, row| {
+        let input = row.to_vec();
+        math::norm(spec.norm, &input, norm.weight, norm.bias, row);
+    });
+}

@@ -1,0 +1,136 @@
+//! Errors of loading and of running.
+
+use longshore_manifest::weights::WeightsError;
+use longshore_quant::matmul::MatmulError;
+
+/// Reason why a model cannot be run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The source does not say which architecture the model has.
+    #[error("expected the architecture of the model, found none: neither a class nor a model_type is stated")]
+    NoArchitecture,
+    /// The decoder does not know the architecture, or it is known to need what the decoder does not have.
+    #[error("the architecture {architecture:?} cannot be run{because}: expected one of {}", supported.join(", "))]
+    Architecture {
+        /// Name of the architecture, as the model states it.
+        architecture: String,
+        /// Reason, with a leading blank, or nothing.
+        because: String,
+        /// Names of the families that can be run.
+        supported: Vec<String>,
+    },
+    /// The configuration does not state what the decoder needs.
+    #[error("the configuration of the model does not state {fact}")]
+    Fact {
+        /// Name of the fact.
+        fact: &'static str,
+    },
+    /// The configuration states something that the decoder does not have.
+    #[error("the model has {what}, which cannot be run")]
+    Unsupported {
+        /// What the model has.
+        what: String,
+    },
+    /// A tensor that the architecture needs is not there.
+    #[error("the model has no tensor {}", names.join(" or "))]
+    MissingTensor {
+        /// Names under which it was looked for.
+        names: Vec<String>,
+    },
+    /// A tensor has another shape than the configuration says.
+    #[error("tensor {tensor:?} is {found:?}, expected {expected:?}")]
+    Shape {
+        /// Name of the tensor.
+        tensor: String,
+        /// Expected extents.
+        expected: Vec<usize>,
+        /// Extents of the tensor.
+        found: Vec<usize>,
+    },
+    /// A tensor is stored in a way that cannot be multiplied.
+    #[error("tensor {tensor:?} is stored as {found}, which cannot be multiplied as it is")]
+    Coding {
+        /// Name of the tensor.
+        tensor: String,
+        /// Dtype or coding.
+        found: String,
+    },
+    /// The codes of a tensor do not fit its shape.
+    #[error("tensor {tensor:?} cannot be multiplied: {source}")]
+    Product {
+        /// Name of the tensor.
+        tensor: String,
+        /// What does not fit.
+        source: MatmulError,
+    },
+    /// The tensors cannot be opened.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// Threads cannot be started.
+    #[error("cannot start {threads} threads: {reason}")]
+    Threads {
+        /// Number of threads.
+        threads: usize,
+        /// What the system said.
+        reason: String,
+    },
+    /// A model of this kind has no operation of that kind.
+    #[error("the model {name} is {found}, expected {expected}")]
+    Kind {
+        /// Name of the model.
+        name: String,
+        /// What the operation needs.
+        expected: &'static str,
+        /// What the model is.
+        found: &'static str,
+    },
+}
+
+/// Reason why tokens cannot be run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// There are no tokens.
+    #[error("expected at least one token, found none")]
+    Empty,
+    /// A token is not in the vocabulary.
+    #[error("token {token} is not in the vocabulary of {vocabulary} tokens")]
+    Token {
+        /// The token.
+        token: u32,
+        /// Size of the vocabulary.
+        vocabulary: usize,
+    },
+    /// The sequence would become longer than the session allows.
+    #[error("the sequence would have {found} tokens, expected at most {limit}")]
+    TooLong {
+        /// Length that was asked for.
+        found: usize,
+        /// Longest sequence.
+        limit: usize,
+    },
+    /// A number is infinite or NaN, so that no token would mean anything.
+    #[error("{place} gave a number that is not finite")]
+    NotFinite {
+        /// Layer or module that gave it.
+        place: String,
+    },
+    /// The caller asked to stop.
+    #[error("cancelled")]
+    Cancelled,
+    /// Two models that work together have different vocabularies.
+    #[error("the models have vocabularies of {first} and {second} tokens, expected the same")]
+    Vocabularies {
+        /// Tokens of the first model.
+        first: usize,
+        /// Tokens of the second model.
+        second: usize,
+    },
+    /// Sessions of different models were given to one batch.
+    #[error("session {at} of the batch belongs to another model than the first")]
+    OtherModel {
+        /// Number of the session.
+        at: usize,
+    },
+}

@@ -1,0 +1,191 @@
+//! Models: opened weights, and how they are run.
+
+use longshore_manifest::{document::Facts, weights::Source};
+use longshore_quant::matmul::Multiplier;
+
+use crate::{
+    decoder::{Cache, Decoder},
+    encoder,
+    error::LoadError,
+    options::LoadOptions,
+    spec::{self, Family, Spec},
+    weights::{Bound, Tensors},
+};
+
+/// A model that can be run.
+#[derive(Debug)]
+pub struct Model {
+    source: Source,
+    tensors: Tensors,
+    spec: Spec,
+    options: LoadOptions,
+    multiplier: Multiplier,
+    pool: Option<rayon::ThreadPool>,
+    max_sequence: usize,
+    notes: Vec<String>,
+}
+
+impl Model {
+    /// Opens a model. Its weights are mapped, so that this reads headers and small tensors only.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`]: an architecture that cannot be run, a fact or a tensor that is missing or does not fit, and what is
+    /// wrong with the files.
+    pub fn open(source: Source, options: LoadOptions) -> Result<Self, LoadError> {
+        let mut notes = source.notes().to_vec();
+        let facts = source.table().facts.clone();
+        if encoder::is_encoder(&facts) {
+            let name = source.name().to_owned();
+            return Err(LoadError::Kind { name, expected: "a decoder", found: "an encoder, which gives no tokens" });
+        }
+        let family = family(&facts, options.treat_as.as_deref(), &mut notes)?;
+        let mut tensors = Tensors::open(&source, &options)?;
+        let spec = spec::decoder(&facts, family, tensors.small("rope_freqs.weight"))?;
+        if spec.norm.adds_one {
+            tensors.add_one_to_norms();
+        }
+        Bound::new(&spec, &tensors)?;
+        let pool = options.threads.map(pool).transpose()?;
+        let max_sequence = max_sequence(&spec, &options, &mut notes);
+        let multiplier = Multiplier::new(options.precision);
+        Ok(Self { source, tensors, spec, options, multiplier, pool, max_sequence, notes })
+    }
+
+    /// Name of the model.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.source.name()
+    }
+
+    /// Where the weights come from, with the companion files.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Facts about the model.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        &self.source.table().facts
+    }
+
+    /// Number of tokens of the vocabulary, and of the logits of a token.
+    #[must_use]
+    pub fn vocabulary(&self) -> usize {
+        self.spec.vocabulary
+    }
+
+    /// Longest sequence of a session, in tokens.
+    #[must_use]
+    pub fn max_sequence(&self) -> usize {
+        self.max_sequence
+    }
+
+    /// Bytes that one token takes in the cache of keys and values.
+    #[must_use]
+    pub fn cache_bytes_per_token(&self) -> usize {
+        Cache::bytes_per_token(&self.spec, self.options.kv)
+    }
+
+    /// Bytes of all tensors, with their scales and biases.
+    #[must_use]
+    pub fn weight_bytes(&self) -> u64 {
+        self.tensors.bytes()
+    }
+
+    /// Bits per parameter: eight times the bytes of all parts of tensors, over the number of their elements.
+    #[must_use]
+    pub fn bits_per_weight(&self) -> f64 {
+        let entries = || self.source.table().blobs.iter().flat_map(|blob| &blob.tensors);
+        let bytes: u64 = entries().flat_map(|entry| &entry.parts).map(|part| part.length).sum();
+        let elements: u64 = entries().filter_map(|entry| entry.shape.elements()).sum();
+        8.0 * bytes as f64 / elements.max(1) as f64
+    }
+
+    /// What a user should know: how the weights were read, what bounds a sequence, what nobody has checked.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Options with which the model was opened.
+    #[must_use]
+    pub fn options(&self) -> &LoadOptions {
+        &self.options
+    }
+
+    pub(crate) fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    pub(crate) fn bind(&self) -> Bound<'_> {
+        Bound::new(&self.spec, &self.tensors).expect("opening has bound the same tensors")
+    }
+
+    pub(crate) fn decoder<'d, 'w>(&'d self, bound: &'d Bound<'w>) -> Decoder<'d, 'w> {
+        Decoder { spec: &self.spec, bound, multiplier: self.multiplier }
+    }
+
+    /// Runs `work` on the model's own threads, if it has some.
+    pub(crate) fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match &self.pool {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+}
+
+/// Names of the families that can be run.
+pub fn families() -> impl Iterator<Item = &'static str> {
+    spec::FAMILIES.iter().map(|family| family.names[0])
+}
+
+fn family(facts: &Facts, treat_as: Option<&str>, notes: &mut Vec<String>) -> Result<&'static Family, LoadError> {
+    let names: Vec<&str> = [&facts.architecture, &facts.model_type].into_iter().flatten().map(String::as_str).collect();
+    let refuse = |architecture: &str| LoadError::Architecture {
+        architecture: architecture.to_owned(),
+        because: String::new(),
+        supported: families().map(str::to_owned).collect(),
+    };
+    if let Some(family) = names.iter().find_map(|name| spec::find(name)) {
+        return Ok(family);
+    }
+    let name = names.first().copied();
+    if let Some(other) = treat_as {
+        let family = spec::find(other).ok_or_else(|| refuse(other))?;
+        let found = name.unwrap_or("a model of unknown architecture");
+        notes.push(format!("{found} is run as {}: nobody has checked that it is one", family.names[0]));
+        return Ok(family);
+    }
+    Err(name.map_or(LoadError::NoArchitecture, refuse))
+}
+
+fn pool(threads: usize) -> Result<rayon::ThreadPool, LoadError> {
+    let built = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    built.map_err(|error| LoadError::Threads { threads, reason: error.to_string() })
+}
+
+/// Longest sequence: what was asked for, or the model's context as far as the free memory holds it.
+fn max_sequence(spec: &Spec, options: &LoadOptions, notes: &mut Vec<String>) -> usize {
+    if let Some(asked) = options.max_sequence {
+        return asked;
+    }
+    let per_token = Cache::bytes_per_token(spec, options.kv).max(1);
+    // Half of the memory is left to activations, and to others.
+    let fits = free_memory().map_or(usize::MAX, |free| free / 2 / per_token);
+    if fits < spec.context {
+        notes.push(format!(
+            "a sequence has at most {fits} of the model's {} tokens, which fit the free memory",
+            spec.context
+        ));
+    }
+    spec.context.min(fits.max(1))
+}
+
+/// Bytes of memory that the system says are available.
+fn free_memory() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1024)
+}

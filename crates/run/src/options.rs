@@ -1,0 +1,50 @@
+//! Options of loading a model.
+
+use longshore_manifest::st_format::Dtype;
+use longshore_quant::matmul::Precision;
+
+/// Type of the numbers in the cache of keys and values.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum KvType {
+    /// 32 bits: keys and values as they were computed.
+    #[default]
+    F32,
+    /// 16 bits: half the memory, and keys and values rounded to 11 bits.
+    F16,
+}
+
+/// Options of loading a model. Later versions may add fields: `..Default::default()` fills them in.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// Error that products with quantized weights may have.
+    pub precision: Precision,
+    /// Type of the cached keys and values.
+    pub kv: KvType,
+    /// Longest sequence of a session, in tokens. `None` for the model's context, or what fits the free memory.
+    pub max_sequence: Option<usize>,
+    /// Number of threads. `None` for those of the rayon pool in which the caller runs.
+    pub threads: Option<usize>,
+    /// Largest number of tokens that pass through a layer together, which bounds the memory of activations.
+    pub batch: usize,
+    /// Type to which plain matrices are converted: F32, F16 or BF16. They lie in memory of their own then.
+    pub dtype: Option<Dtype>,
+    /// Whether weights are mapped. Otherwise they are read into memory first.
+    pub mapped: bool,
+    /// Family as which a model is run whose own is unknown.
+    pub treat_as: Option<String>,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            precision: Precision::Exact,
+            kv: KvType::F32,
+            max_sequence: None,
+            threads: None,
+            batch: 512,
+            dtype: None,
+            mapped: true,
+            treat_as: None,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Linear layers: matrices that are multiplied as they are stored.
+
+use longshore_quant::matmul::{ExpertRows, Multiplier, Product, Weights};
+
+/// A linear layer.
+#[derive(Debug, Clone)]
+pub(crate) struct Linear<'w> {
+    /// Name of the weight in the model.
+    pub(crate) name: String,
+    pub(crate) weights: Weights<'w>,
+    pub(crate) bias: Option<&'w [f32]>,
+}
+
+impl<'w> Linear<'w> {
+    /// Number of elements that the layer gives for each row.
+    pub(crate) fn out(&self) -> usize {
+        self.weights.rows()
+    }
+
+    /// Computes `y`, `[rows, out]`, from `x`, `[rows, in]`.
+    pub(crate) fn apply(&self, multiplier: Multiplier, rows: usize, x: &[f32], y: &mut [f32]) {
+        multiplier.multiply(self.weights, rows, x, y).expect("buffers are as long as the shapes say");
+        self.add_bias(y);
+    }
+
+    /// Computes layers that share an input.
+    pub(crate) fn apply_all<const N: usize>(
+        multiplier: Multiplier,
+        layers: [&Self; N],
+        (rows, x): (usize, &[f32]),
+        mut outputs: [&mut [f32]; N],
+    ) {
+        let mut products = Vec::with_capacity(N);
+        for (layer, y) in layers.iter().zip(&mut outputs) {
+            products.push(Product { weights: layer.weights, y });
+        }
+        multiplier.multiply_all(rows, x, &mut products).expect("buffers are as long as the shapes say");
+        for (layer, y) in layers.iter().zip(outputs) {
+            layer.add_bias(y);
+        }
+    }
+
+    fn add_bias(&self, y: &mut [f32]) {
+        let Some(bias) = self.bias else { return };
+        for row in y.chunks_exact_mut(bias.len().max(1)) {
+            row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+        }
+    }
+}
+
+/// The same linear layer of all experts.
+#[derive(Debug, Clone)]
+pub(crate) struct Experts<'w> {
+    /// Name of the stack, or names of the experts' weights.
+    pub(crate) names: Vec<String>,
+    stack: Option<Weights<'w>>,
+    each: Vec<Weights<'w>>,
+    /// `[experts, out]`.
+    bias: Option<&'w [f32]>,
+    biases: Vec<&'w [f32]>,
+}
+
+impl<'w> Experts<'w> {
+    /// Makes the layer of a stack, `[experts × out, in]`, whose experts may have global scales of their own.
+    pub(crate) fn stacked(
+        name: String,
+        stack: Weights<'w>,
+        experts: usize,
+        scales: &[f32],
+        bias: Option<&'w [f32]>,
+    ) -> Self {
+        let out = stack.rows() / experts.max(1);
+        let of = |at: usize| stack.range(at * out..(at + 1) * out).expect("the stack has that many rows");
+        let (stack, each) = match scales {
+            [] => (Some(stack), Vec::new()),
+            [scale] => (Some(stack.with_global_scale(*scale)), Vec::new()),
+            scales => {
+                (None, (0..experts).map(|at| of(at).with_global_scale(scales[at.min(scales.len() - 1)])).collect())
+            }
+        };
+        Self { names: vec![name], stack, each, bias, biases: Vec::new() }
+    }
+
+    /// Makes the layer of matrices of their own.
+    pub(crate) fn listed(layers: Vec<Linear<'w>>) -> Self {
+        let biases = layers.iter().filter_map(|layer| layer.bias).collect();
+        let (names, each) = layers.into_iter().map(|layer| (layer.name, layer.weights)).unzip();
+        Self { names, stack: None, each, bias: None, biases }
+    }
+
+    /// Number of elements that one expert gives for each row.
+    pub(crate) fn out(&self, experts: usize) -> usize {
+        self.stack.map_or_else(|| self.each.first().map_or(0, Weights::rows), |stack| stack.rows() / experts.max(1))
+    }
+
+    /// Name of the weight of an expert: its own, or that of the stack.
+    pub(crate) fn shown(&self, expert: usize) -> Vec<&str> {
+        vec![if self.names.len() == 1 { &self.names[0] } else { &self.names[expert] }]
+    }
+
+    /// Computes a row of `y` for each row that an expert is picked for, in the order of the picks.
+    pub(crate) fn apply(
+        &self,
+        multiplier: Multiplier,
+        experts: usize,
+        (rows, x): (usize, &[f32]),
+        picks: &[ExpertRows<'_>],
+        y: &mut [f32],
+    ) {
+        let out = self.out(experts);
+        if let Some(stack) = self.stack {
+            multiplier.multiply_experts(stack, experts, (rows, x), picks, y).expect("picks are within the shapes");
+        } else {
+            let (columns, mut rest) = (self.each[0].columns(), &mut *y);
+            for pick in picks {
+                let input: Vec<f32> =
+                    pick.rows.iter().flat_map(|row| &x[row * columns..][..columns]).copied().collect();
+                let y = rest.split_off_mut(..pick.rows.len() * out).expect("y has a row for each pick");
+                multiplier
+                    .multiply(self.each[pick.expert], pick.rows.len(), &input, y)
+                    .expect("the shapes were checked");
+            }
+        }
+        let picked = picks.iter().flat_map(|pick| pick.rows.iter().map(|_| pick.expert));
+        for (expert, y) in picked.zip(y.chunks_exact_mut(out.max(1))) {
+            let bias = match self.bias {
+                Some(bias) => &bias[expert * out..][..out],
+                None => self.biases.get(expert).copied().unwrap_or_default(),
+            };
+            y.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+        }
+    }
+}

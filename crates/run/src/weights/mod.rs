@@ -1,0 +1,9 @@
+//! Weights as the layers need them: matrices that stay as they are stored, and small tensors as F32.
+
+mod bind;
+mod linear;
+mod tensors;
+
+pub(crate) use bind::{Attention, Bound, Dense, ExpertLayer, Ffn, Finder, Norm, Projections};
+pub(crate) use linear::{Experts, Linear};
+pub(crate) use tensors::Tensors;

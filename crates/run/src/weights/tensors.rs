@@ -1,0 +1,199 @@
+//! Opened tensors of a model, with small ones decoded.
+
+use std::collections::{BTreeMap, HashMap};
+
+use longshore_manifest::{
+    Weights,
+    document::{Arrangement, GgmlBlocks, Role},
+    st_format::Dtype,
+    weights::{OpenOptions, Source, Tensor, plan::Selection},
+};
+use longshore_model::{
+    architecture::{Architecture, Architectures},
+    experts,
+};
+use longshore_quant::{FloatType, Scheme, ggml::GgmlType, matmul};
+
+use crate::{error::LoadError, options::LoadOptions};
+
+/// Opened tensors.
+#[derive(Debug)]
+pub(crate) struct Tensors {
+    weights: Weights,
+    /// Vectors, and other tensors that are added or multiplied element by element, as F32.
+    small: HashMap<String, Vec<f32>>,
+    /// Parts of tensors that are not used as they lie in their file, by name.
+    owned: BTreeMap<String, [Vec<u8>; 3]>,
+    /// Tensors whose last two axes were swapped.
+    swapped: BTreeMap<String, Vec<usize>>,
+}
+
+impl Tensors {
+    /// Opens the tensors of `source`.
+    pub(crate) fn open(source: &Source, options: &LoadOptions) -> Result<Self, LoadError> {
+        let selection = Selection { offsets: true, ..Selection::default() };
+        let open = OpenOptions { selection, dtype: options.dtype, ..OpenOptions::default() };
+        let weights = Weights::open_source(source, &open)?;
+        let mut tensors = Self { weights, small: HashMap::new(), owned: BTreeMap::new(), swapped: BTreeMap::new() };
+        tensors.decode_small()?;
+        if has_transposed_experts(source) {
+            tensors.swap(source)?;
+        }
+        if !options.mapped {
+            tensors.read_all();
+        }
+        Ok(tensors)
+    }
+
+    /// Names of all tensors.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.weights.names()
+    }
+
+    /// Whether there is a tensor of this name.
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.weights.contains(name)
+    }
+
+    /// Bytes of all tensors, with their companions.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.weights.bytes()
+    }
+
+    /// A small tensor as F32.
+    pub(crate) fn small(&self, name: &str) -> Option<&[f32]> {
+        self.small.get(name).map(Vec::as_slice)
+    }
+
+    /// Adds one to every element of the norms' weights.
+    pub(crate) fn add_one_to_norms(&mut self) {
+        let norms = self.small.iter_mut().filter(|(name, _)| name.contains("norm") && name.ends_with(".weight"));
+        norms.flat_map(|(_, values)| values).for_each(|value| *value += 1.0);
+    }
+
+    /// Extents of a tensor as they are multiplied.
+    pub(crate) fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        if let Some(shape) = self.swapped.get(name) {
+            return Some(shape.clone());
+        }
+        self.weights.get(name).map(|tensor| extents(&tensor))
+    }
+
+    /// A tensor as a matrix: the last axis is the input's, all others together are the output's.
+    pub(crate) fn matrix(&self, name: &str) -> Result<Option<matmul::Weights<'_>>, LoadError> {
+        let Some(tensor) = self.weights.get(name) else { return Ok(None) };
+        let coding = || LoadError::Coding { tensor: name.to_owned(), found: found(&tensor) };
+        let shape = self.shape(name).expect("the tensor is there");
+        let (columns, outer) = shape.split_last().ok_or_else(coding)?;
+        let shape = [outer.iter().product(), *columns];
+        let owned = self.owned.get(name);
+        let part = |role, at: usize| match owned {
+            Some(parts) => parts[at].as_slice(),
+            None => tensor.companion(role).map_or(&[][..], |part| part.data),
+        };
+        let parts = [part(Role::Weight, 0), part(Role::Scale, 1), part(Role::Bias, 2)];
+        if tensor.offset() != 0 {
+            return Err(coding());
+        }
+        let made = match tensor.quantization() {
+            None => matmul::Weights::plain(float(tensor.dtype()).ok_or_else(coding)?, shape, parts[0]),
+            Some(found) => match ggml_type(&found.quant_type) {
+                Some(ggml_type) => matmul::Weights::blocks(ggml_type, shape, parts[0]),
+                None => {
+                    let scheme = Scheme::from_metadata(&found.quant_type, found.group_size).map_err(|_| coding())?;
+                    matmul::Weights::encoded(scheme, float(tensor.dtype()).ok_or_else(coding)?, shape, parts)
+                }
+            },
+        };
+        made.map(Some).map_err(|source| LoadError::Product { tensor: name.to_owned(), source })
+    }
+
+    /// Global scales of a tensor: none, one, or one for each expert of a stack.
+    pub(crate) fn global_scales(&self, name: &str) -> Vec<f32> {
+        let part = self.weights.get(name).and_then(|tensor| tensor.companion(Role::GlobalScale));
+        part.map_or_else(Vec::new, |part| {
+            part.data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+        })
+    }
+
+    fn decode_small(&mut self) -> Result<(), LoadError> {
+        for tensor in self.weights.iter().filter(is_small) {
+            let Ok(mut values) = tensor.values() else { continue };
+            let mut decoded = vec![0.0; usize::try_from(values.len()).expect("it lies in memory")];
+            values.read(0, &mut decoded);
+            self.small.insert(tensor.name().to_owned(), decoded);
+        }
+        Ok(())
+    }
+
+    /// Swaps the axes of experts that a checkpoint has as `[experts, in, out]`. An import has done so already.
+    fn swap(&mut self, source: &Source) -> Result<(), LoadError> {
+        let entries = source.table().blobs.iter().flat_map(|blob| &blob.tensors);
+        let is_transposed = entries
+            .filter(|entry| {
+                entry.arrangement == Arrangement::None && entry.quantization.is_none() && entry.shape.rank() == 3
+            })
+            .filter(|entry| experts::may_be_transposed(&entry.name));
+        for entry in is_transposed {
+            let Some(tensor) = self.weights.get(&entry.name) else { continue };
+            let size = float(tensor.dtype()).map(FloatType::size);
+            let coding = || LoadError::Coding { tensor: entry.name.clone(), found: found(&tensor) };
+            let size = size.ok_or_else(coding)?;
+            let [count, rows, columns] = extents(&tensor)[..] else { continue };
+            let data = tensor.weight().data;
+            let mut swapped = Vec::with_capacity(data.len());
+            for expert in data.chunks_exact((rows * columns * size).max(1)).take(count) {
+                for column in 0..columns {
+                    for row in 0..rows {
+                        swapped.extend_from_slice(&expert[(row * columns + column) * size..][..size]);
+                    }
+                }
+            }
+            self.owned.insert(entry.name.clone(), [swapped, Vec::new(), Vec::new()]);
+            self.swapped.insert(entry.name.clone(), vec![count, columns, rows]);
+        }
+        Ok(())
+    }
+
+    /// Copies every matrix to memory of its own.
+    fn read_all(&mut self) {
+        for tensor in self.weights.iter().filter(|tensor| !self.small.contains_key(tensor.name())) {
+            let part = |role| tensor.companion(role).map_or_else(Vec::new, |part| part.data.to_vec());
+            let parts = || [part(Role::Weight), part(Role::Scale), part(Role::Bias)];
+            self.owned.entry(tensor.name().to_owned()).or_insert_with(parts);
+        }
+    }
+}
+
+/// Whether a tensor is used element by element: a vector, or the biases of experts.
+fn is_small(tensor: &Tensor<'_>) -> bool {
+    tensor.shape().rank() <= 1 || (tensor.shape().rank() == 2 && experts::is_bias(tensor.name()))
+}
+
+/// Whether checkpoints of the source's architecture have experts as `[experts, in, out]`.
+fn has_transposed_experts(source: &Source) -> bool {
+    let facts = &source.table().facts;
+    let mut names = [&facts.architecture, &facts.model_type].into_iter().flatten();
+    names.any(|name| Architectures::known().find(name).is_some_and(Architecture::has_transposed_experts))
+}
+
+fn extents(tensor: &Tensor<'_>) -> Vec<usize> {
+    tensor.shape().dims().iter().map(|extent| usize::try_from(*extent).expect("it lies in memory")).collect()
+}
+
+fn found(tensor: &Tensor<'_>) -> String {
+    tensor.quantization().map_or_else(|| tensor.dtype().to_string(), ToString::to_string)
+}
+
+fn float(dtype: Dtype) -> Option<FloatType> {
+    match dtype {
+        Dtype::F32 => Some(FloatType::F32),
+        Dtype::F16 => Some(FloatType::F16),
+        Dtype::BF16 => Some(FloatType::BF16),
+        _ => None,
+    }
+}
+
+fn ggml_type(quant_type: &str) -> Option<GgmlType> {
+    GgmlBlocks::of(quant_type)?.name.parse().ok()
+}

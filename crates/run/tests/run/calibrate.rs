@@ -1,0 +1,130 @@
+//! Calibration against sums over the inputs that an observer sees.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use longshore_run::{
+    CalibrateError, CalibrateOptions, LoadOptions, Model, Observer, Windows, calibrate,
+    manifest::st_format::{Dtype, SafeTensors},
+};
+use serde_json::{Value, json};
+
+use crate::checkpoint::Case;
+
+/// Sums of squares and of products in F64, by weight and expert.
+#[derive(Default)]
+struct Sums(BTreeMap<(String, Option<usize>), (u64, Vec<f64>)>);
+
+impl Observer for Sums {
+    fn input(&mut self, weights: &[&str], expert: Option<usize>, columns: usize, x: &[f32]) {
+        for name in weights {
+            let entry = self.0.entry(((*name).to_owned(), expert));
+            let (rows, sums) = entry.or_insert_with(|| (0, vec![0.0; columns * columns]));
+            for row in x.chunks(columns) {
+                *rows += 1;
+                for (a, sums) in row.iter().zip(sums.chunks_mut(columns)) {
+                    row.iter().zip(sums).for_each(|(b, sum)| *sum += f64::from(*a) * f64::from(*b));
+                }
+            }
+        }
+    }
+}
+
+fn sums(model: &Model, windows: Windows<'_>) -> Sums {
+    let mut sums = Sums::default();
+    for window in 0..windows.count() {
+        model.session().observe(&windows.get(window), &mut sums).expect("the tokens are fine");
+    }
+    sums
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+fn check(name: &str, options: &CalibrateOptions<'_>, passes: usize) {
+    let (folder, model) = Case::named(name).open(LoadOptions { batch: 7, ..LoadOptions::default() });
+    let tokens: Vec<u32> = (0..60).map(|at| (at * 29 + 3) % 64).collect();
+    let windows = Windows { tokens: &tokens, bos: Some(2), size: 16 };
+    let out = folder.path().join("stats.safetensors");
+    let metadata = BTreeMap::from([("model".to_owned(), "sha256:1".to_owned())]);
+    let mut heard = (0, 0);
+    let done = calibrate(&model, windows, options, &metadata, &out, &mut |done, all| heard = (done, all));
+    let done = done.expect("the tokens are fine");
+    assert_eq!((done.tokens, done.passes, heard), (64, passes, (64 * passes, 64 * passes)));
+    let bytes = fs::read(&out).expect("it was written");
+    let file = SafeTensors::new(&bytes[..]).expect("it is a safetensors file");
+    let document = |key: &str| -> Value {
+        let text = file.metadata().get(key).map(|text| text.to_string()).unwrap_or_else(|| "null".to_owned());
+        serde_json::from_str(&text).unwrap_or(Value::String(text))
+    };
+    assert_eq!(document("model"), json!("sha256:1"));
+    let (rows, arrays) = (document("rows"), document("hessians"));
+    let expected = sums(&model, windows);
+    let experts: BTreeMap<&String, usize> =
+        expected.0.keys().filter_map(|(name, expert)| Some((name, (*expert)? + 1))).collect();
+    for ((weight, expert), (count, sums)) in &expected.0 {
+        let found = file.get(weight).unwrap_or_else(|| panic!("{weight} is missing"));
+        assert_eq!(found.dtype, Dtype::F32);
+        let columns = sums.len().isqrt();
+        let is_stack = experts.contains_key(weight) && !weight.contains("experts.0.") && found.shape.rank() == 2;
+        let at = if is_stack { expert.expect("it is a stack") } else { 0 };
+        let seen = if is_stack { &rows[weight][at] } else { &rows[weight] };
+        assert_eq!(seen.as_u64(), Some(*count), "{weight}");
+        let close = |found: f32, sum: f64| {
+            let expected = sum / *count as f64;
+            assert!((f64::from(found) - expected).abs() <= 1e-5 * (1.0 + expected.abs()), "{weight}: {found} {expected}");
+        };
+        for (channel, found) in floats(found.data)[at * columns..][..columns].iter().enumerate() {
+            close(*found, sums[channel * columns + channel]);
+        }
+        let wanted = options.hessians && options.layers.is_none_or(|layers| layers(weight));
+        assert_eq!(arrays.get(weight).is_some(), wanted, "{weight}");
+        if let Some(array) = arrays.get(weight).and_then(Value::as_str) {
+            let found = file.get(array).unwrap_or_else(|| panic!("{array} is missing"));
+            let found = &floats(found.data)[at * columns * columns..][..columns * columns];
+            found.iter().zip(sums).for_each(|(found, sum)| close(*found, *sum));
+        }
+    }
+    if options.hessians && name == "llama" && options.layers.is_none() {
+        let array = |part: &str| arrays[format!("model.layers.0.self_attn.{part}_proj.weight")].clone();
+        assert_eq!((array("q"), array("q")), (array("k"), array("v")));
+    }
+}
+
+#[test]
+fn means_are_those_of_the_inputs() {
+    for name in ["llama", "qwen3-moe", "gpt-oss", "deepseek-v3"] {
+        check(name, &CalibrateOptions::default(), 1);
+    }
+}
+
+#[test]
+fn products_take_as_many_passes_as_the_memory_needs() {
+    let all = CalibrateOptions { hessians: true, ..CalibrateOptions::default() };
+    for name in ["llama", "qwen3-moe", "gpt-oss"] {
+        check(name, &all, 2);
+    }
+    let layers = |name: &str| name.contains("layers.0.");
+    // A layer of this model has products of 32, 32, 32 and 48 channels: 8, 8, 8 and 18 KiB, and the same beside them.
+    check("llama", &CalibrateOptions { memory: 24 << 10, layers: Some(&layers), ..all }, 4);
+}
+
+#[test]
+fn what_cannot_be_collected_is_an_error_and_leaves_no_file() {
+    let (folder, model) = Case::named("llama").open(LoadOptions::default());
+    let windows = Windows { tokens: &[1, 2, 3, 4], bos: None, size: 4 };
+    let run = |options: &CalibrateOptions<'_>, windows, out: &Path| {
+        calibrate(&model, windows, options, &BTreeMap::new(), out, &mut |_, _| {}).expect_err("it cannot work")
+    };
+    let out = folder.path().join("stats");
+    let none = |_: &str| false;
+    let options = CalibrateOptions { hessians: true, layers: Some(&none), memory: 1 << 20 };
+    assert!(matches!(run(&options, windows, &out), CalibrateError::NoLayers));
+    let options = CalibrateOptions { hessians: true, layers: None, memory: 100 };
+    assert!(matches!(run(&options, windows, &out), CalibrateError::Memory { .. }));
+    let options = CalibrateOptions::default();
+    assert!(matches!(run(&options, Windows { size: 5, ..windows }, &out), CalibrateError::Run(_)));
+    assert!(matches!(run(&options, windows, &folder.path().join("no/stats")), CalibrateError::Write { .. }));
+    let left = fs::read_dir(folder.path()).expect("it is there").count();
+    assert_eq!(left, 2);
+}

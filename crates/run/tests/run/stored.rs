@@ -1,0 +1,91 @@
+//! Stored models, still quantized, against directories of the floats that their codes stand for.
+
+use std::{fs, path::Path};
+
+use longshore_packer::{ExportOptions, ImportOptions, Limits, Plan, PlanOptions, Source as Import, export};
+use longshore_run::{
+    LoadOptions, Model, Precision,
+    manifest::{Silent, Store, weights::Source},
+};
+use serde_json::Value;
+
+use crate::checkpoint::Case;
+
+const TOKENS: [u32; 7] = [7, 41, 3, 60, 22, 22, 9];
+
+fn import(from: &Path, home: &Path, scheme: Option<&str>) -> Store {
+    let options = PlanOptions {
+        scheme: scheme.map(|scheme| scheme.parse().expect("it is a scheme")),
+        policy: "uniform".parse().expect("it is a policy"),
+        ..PlanOptions::default()
+    };
+    let plan = Plan::new(Import::open(from, &Limits::default()).expect("it is a checkpoint"), &options);
+    let store = Store::open(home.join("store")).expect("there is room");
+    let name = "model".parse().expect("it is a name");
+    plan.expect("it can be planned").import(&store, &name, &ImportOptions::default(), &Silent).expect("there is room");
+    store
+}
+
+fn stored(store: &Store) -> Source {
+    let model = store.model(&"model".parse().expect("it is a name")).expect("it is stored");
+    Source::of_model(store, &model).expect("it has a table")
+}
+
+fn logits(source: Source, precision: Precision) -> Vec<f32> {
+    let model = Model::open(source, LoadOptions { precision, ..LoadOptions::default() }).expect("it can be run");
+    let mut logits = Vec::new();
+    model.session().extend_all(&TOKENS, &mut logits).expect("the tokens are fine");
+    logits
+}
+
+fn distance(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn codes_give_the_logits_of_their_floats() {
+    for name in ["llama", "qwen3-moe", "mixtral", "gpt-oss", "deepseek-v3", "gemma3"] {
+        let checkpoint = Case::named(name).write();
+        for scheme in ["int4-g32", "int8-g32", "nvfp4", "mxfp4", "mxfp8"] {
+            let home = tempfile::tempdir().expect("there is room");
+            let store = import(checkpoint.path(), home.path(), Some(scheme));
+            let floats = home.path().join("floats");
+            let options = ExportOptions { dequantize: "f32".parse().ok(), ..ExportOptions::default() };
+            let model = store.model(&"model".parse().expect("it is a name")).expect("it is stored");
+            export(&store, &model, &floats, &options, &Silent).expect("there is room");
+            let expected = logits(Source::open(&floats).expect("it is a checkpoint"), Precision::Exact);
+            let found = logits(stored(&store), Precision::Exact);
+            assert!(distance(&found, &expected) < 2e-5, "{name} in {scheme}: off by {}", distance(&found, &expected));
+            let fast = logits(stored(&store), Precision::Fast);
+            assert!(distance(&fast, &expected) < 0.3, "{name} in {scheme}: off by {}", distance(&fast, &expected));
+        }
+    }
+}
+
+#[test]
+fn published_codings_give_the_logits_of_their_floats() {
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/models");
+    for name in ["gpt-oss-mxfp4", "deepseek-v3-fp8", "llama-modelopt-nvfp4", "qwen3-mlx-4bit"] {
+        let (from, floats) = (shared.join(name), shared.join("expected").join(format!("{name}.safetensors")));
+        if !floats.exists() {
+            continue;
+        }
+        let home = tempfile::tempdir().expect("there is room");
+        let mut config: Value =
+            serde_json::from_slice(&fs::read(from.join("config.json")).expect("it is there")).expect("it is JSON");
+        let members = config.as_object_mut().expect("it is an object");
+        members.retain(|member, _| !member.starts_with("quantization"));
+        let expected = home.path().join("expected");
+        fs::create_dir(&expected).expect("there is room");
+        fs::write(expected.join("config.json"), config.to_string()).expect("there is room");
+        fs::copy(&floats, expected.join("model.safetensors")).expect("there is room");
+        let expected = logits(Source::open(&expected).expect("it is a checkpoint"), Precision::Exact);
+        let found = logits(stored(&import(&from, home.path(), None)), Precision::Exact);
+        assert!(distance(&found, &expected) < 1e-4, "{name}: off by {}", distance(&found, &expected));
+        if name.contains("mlx") {
+            let found = logits(Source::open(&from).expect("it is a checkpoint"), Precision::Exact);
+            assert!(distance(&found, &expected) < 1e-4, "{name} as it is: off by {}", distance(&found, &expected));
+        }
+    }
+}
