@@ -93,14 +93,18 @@ class Contest:
                 self.programs[name] = start(scratch, args.threads)
             except Unavailable as why:
                 report.unavailable[name] = str(why)
+        self.kinds = KINDS
         self.held: set[tuple[str, str]] = set()
         self.missing: set[tuple[str, str]] = set()
         self.weights = {name: self._weights(shape) for name, shape in SHAPES.items()}
+        if "ggml" in self.programs and not self._has_tiles(scratch):
+            self.kinds = [kind for kind in KINDS if kind != "AMX"]
+            report.unavailable["ggml's AMX buffers"] = "a product with many rows ends the program on this machine"
 
     def groups(self) -> list[list[Task]]:
         """Returns the tasks, in groups that take turns."""
         fast = lambda kind, shape, inputs: Task("longshore", kind, "fast", shape, inputs)  # noqa: E731
-        theirs = lambda kind, shape, inputs: [Task("ggml", kind, how, shape, inputs) for how in KINDS]  # noqa: E731
+        theirs = lambda kind, shape, inputs: [Task("ggml", kind, how, shape, inputs) for how in self.kinds]  # noqa: E731
         part, large = set(self.args.part), "4096×4096"
         groups = []
         for shape in [large] * ("cache" in part) + ["1536×576", "576×576"] * ("small" in part):
@@ -169,6 +173,17 @@ class Contest:
         path = self.home / f"{shape[0]}x{shape[1]}.f32"
         weights.tofile(path)
         return path, weights
+
+    def _has_tiles(self, scratch: Path) -> bool:
+        """Returns whether ggml's AMX kernels run: some virtual machines report the instructions and fault on them."""
+        blocks = self._packed("Q4_0", SHAPES["576×576"])
+        probe = products.of_ggml(scratch, self.args.threads)
+        try:
+            probe.ask("load", "probe", "Q4_0", "AMX", *SHAPES["576×576"], 1, blocks)
+            probe.ask("time", "probe", 32, 0)
+        except Unavailable:
+            return False
+        return True
 
     def _load(self, task: Task) -> bool:
         """Brings a task's weights into its program. Returns whether the program has such a product."""

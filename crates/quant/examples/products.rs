@@ -145,7 +145,8 @@ impl Matrix {
             Kind::Blocks(_) | Kind::Float(_) => [bytes.len(), 0, 0],
         };
         let mut rest = bytes;
-        let mut part = |len: usize| rest.split_off(..len).map(|part| part.repeat(copies)).ok_or("the file is too short");
+        let mut part =
+            |len: usize| rest.split_off(..len).map(|part| part.repeat(copies)).ok_or("the file is too short");
         let parts = [part(lens[0])?, part(lens[1])?, part(lens[2])?];
         Ok(Self { kind, shape: [rows * copies, columns], parts, multiplier: Multiplier::new(precision) })
     }

@@ -4,7 +4,7 @@ use super::{
     exact, fast,
     level::Level,
     scratch::Scratch,
-    weights::{Stored, Weights},
+    weights::Weights,
 };
 
 /// Products of a weight and a number of the input that one piece has at least: some microseconds of work.
@@ -54,12 +54,9 @@ pub(super) struct Task<'a> {
 
 impl Task<'_> {
     fn run(mut self, level: Level) {
-        Scratch::with(|scratch| match (self.input, self.weights.stored) {
-            (Prepared::Exact(input), _) => exact::multiply(level, self.weights, input, &mut self.y, scratch),
-            (Prepared::Fast(input), Stored::Encoded(encoded)) => {
-                fast::multiply(level, encoded, &self.weights, input, &mut self.y, scratch);
-            }
-            (Prepared::Fast(_), _) => unreachable!("BUG: only schemes have a form"),
+        Scratch::with(|scratch| match self.input {
+            Prepared::Exact(input) => exact::multiply(level, self.weights, input, &mut self.y, scratch),
+            Prepared::Fast(input) => fast::multiply(level, self.weights, input, &mut self.y, scratch),
         });
     }
 

@@ -8,8 +8,8 @@ use std::arch::x86_64::{
 use crate::matmul::fast::{Codes, E2M1_INTEGERS, Scales, portable};
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn scales(scales: Scales<'_>, out: &mut [f32], biases: &mut [f32]) -> bool {
-    scales.read(out, biases)
+pub(super) fn scales(scales: Scales<'_>, out: &mut [f32], biases: &mut [f32]) {
+    scales.read(out, biases);
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -18,7 +18,7 @@ pub(super) fn codes(codes: Codes, stored: &[u8], out: &mut [u8]) {
         Codes::Nibbles => nibbles::<false>(codes, stored, out),
         Codes::E2m1 => nibbles::<true>(codes, stored, out),
         // Compiled for AVX2, the portable loop is vectors of four times eight codes.
-        Codes::Packed(_) | Codes::Bytes => portable::expand(codes, stored, out),
+        Codes::Packed(_) | Codes::Bytes | Codes::Blocks(_) => portable::expand(codes, stored, out),
     }
 }
 

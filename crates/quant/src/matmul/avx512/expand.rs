@@ -16,7 +16,7 @@ use crate::{
 };
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-pub(super) fn scales(scales: Scales<'_>, out: &mut [f32], biases: &mut [f32]) -> bool {
+pub(super) fn scales(scales: Scales<'_>, out: &mut [f32], biases: &mut [f32]) {
     let parts = scales.parts;
     if !parts.scheme.is_affine() {
         return scales.read(out, biases);
@@ -32,7 +32,6 @@ pub(super) fn scales(scales: Scales<'_>, out: &mut [f32], biases: &mut [f32]) ->
             }
         }
     }
-    true
 }
 
 /// Reads `count` numbers, at most sixteen; the others are zeros.
@@ -75,7 +74,7 @@ pub(super) fn codes(codes: Codes, stored: &[u8], out: &mut [u8]) {
         Codes::Packed(3) => packed::<3, 24>(codes, stored, out),
         Codes::Packed(5) => packed::<5, 40>(codes, stored, out),
         Codes::Packed(6) => packed::<6, 48>(codes, stored, out),
-        Codes::Packed(_) | Codes::Bytes => out.copy_from_slice(stored),
+        Codes::Packed(_) | Codes::Bytes | Codes::Blocks(_) => out.copy_from_slice(stored),
     }
 }
 

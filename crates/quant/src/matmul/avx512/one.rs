@@ -12,15 +12,22 @@
 //! memory at three fifths of the speed.
 
 use std::arch::x86_64::{
-    __m128, __m128i, __m256, __m512, __m512i, _MM_HINT_T0, _mm_add_ps, _mm_movehl_ps, _mm_prefetch, _mm256_add_ps,
-    _mm512_add_epi32, _mm512_and_si512, _mm512_broadcast_i32x4, _mm512_castps_si512, _mm512_castsi512_ps,
-    _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_mul_ps, _mm512_permutexvar_epi32,
-    _mm512_set1_epi8, _mm512_setr_epi32, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_epi8,
-    _mm512_shuffle_i32x4, _mm512_shuffle_ps, _mm512_slli_epi32, _mm512_srli_epi16, _mm512_unpackhi_epi32,
-    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64, _mm512_zextsi256_si512,
+    __m128, __m128i, __m256, __m512, __m512i, _mm_add_ps, _mm_movehl_ps, _mm256_add_ps, _mm512_add_epi32,
+    _mm512_and_si512, _mm512_broadcast_i32x4, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cvtepi32_ps,
+    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_mul_ps, _mm512_permutexvar_epi32, _mm512_set1_epi8, _mm512_setr_epi32,
+    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_shuffle_i32x4, _mm512_shuffle_ps,
+    _mm512_slli_epi32, _mm512_srli_epi16, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
+    _mm512_unpacklo_epi64, _mm512_zextsi256_si512,
 };
 
-use crate::matmul::fast::{CHAINS, Codes, E2M1_INTEGERS, Form, Group, Row};
+use super::prefetch;
+use crate::{
+    ggml::GgmlType,
+    matmul::{
+        exact::quiet,
+        fast::{CHAINS, Codes, E2M1_INTEGERS, Form, Row, Rows},
+    },
+};
 
 /// Conversion of a vector of stored bytes to integers.
 const NIBBLES: u8 = 0;
@@ -28,34 +35,48 @@ const E2M1: u8 = 1;
 const BYTES: u8 = 2;
 const WIDE_BYTES: u8 = 3;
 
-/// Distance in bytes between the codes in work and those that are prefetched.
-const AHEAD: usize = 8192;
-
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-pub(super) fn one(form: Form, weights: Group<'_>, input: Row<'_>) -> f32 {
+pub(super) fn one(form: Form, weights: Rows<'_>, input: Row<'_>, y: &mut [f32]) {
     // The vectors that sixteen groups have, and how many of them belong to one group.
     match (form.codes, form.group) {
-        (Codes::Nibbles, 128) => run::<NIBBLES, 16, 1>(weights, input),
-        (Codes::Nibbles, 64) => run::<NIBBLES, 8, 1>(weights, input),
-        (Codes::Nibbles, _) => run::<NIBBLES, 4, 1>(weights, input),
-        (Codes::E2m1, 32) => run::<E2M1, 4, 1>(weights, input),
-        (Codes::E2m1, _) => run::<E2M1, 2, 1>(weights, input),
-        (Codes::Packed(_), 128) => run::<BYTES, 16, 2>(weights, input),
-        (Codes::Packed(_), 64) => run::<BYTES, 16, 1>(weights, input),
-        (Codes::Packed(_), _) => run::<BYTES, 8, 1>(weights, input),
-        (Codes::Bytes, 128) => run::<WIDE_BYTES, 16, 2>(weights, input),
-        (Codes::Bytes, 64) => run::<WIDE_BYTES, 16, 1>(weights, input),
-        (Codes::Bytes, _) => run::<WIDE_BYTES, 8, 1>(weights, input),
+        (Codes::Nibbles, 128) => run::<NIBBLES, 16, 1>(weights, input, y),
+        (Codes::Nibbles, 64) => run::<NIBBLES, 8, 1>(weights, input, y),
+        (Codes::Nibbles, _) => run::<NIBBLES, 4, 1>(weights, input, y),
+        (Codes::E2m1, 32) => run::<E2M1, 4, 1>(weights, input, y),
+        (Codes::E2m1, _) => run::<E2M1, 2, 1>(weights, input, y),
+        (Codes::Blocks(GgmlType::Q8_0), _) => run::<WIDE_BYTES, 8, 1>(weights, input, y),
+        (Codes::Blocks(GgmlType::Q6K), _) => run::<BYTES, 4, 1>(weights, input, y),
+        (Codes::Blocks(_), _) => run::<BYTES, 8, 1>(weights, input, y),
+        (Codes::Packed(_), 128) => run::<BYTES, 16, 2>(weights, input, y),
+        (Codes::Packed(_), 64) => run::<BYTES, 16, 1>(weights, input, y),
+        (Codes::Packed(_), _) => run::<BYTES, 8, 1>(weights, input, y),
+        (Codes::Bytes, 128) => run::<WIDE_BYTES, 16, 2>(weights, input, y),
+        (Codes::Bytes, 64) => run::<WIDE_BYTES, 16, 1>(weights, input, y),
+        (Codes::Bytes, _) => run::<WIDE_BYTES, 8, 1>(weights, input, y),
     }
 }
 
-/// Computes the number where sixteen groups have `VECTORS` vectors of sums, each of `PER` times 64 stored bytes.
+/// Computes the numbers where sixteen groups have `VECTORS` vectors of sums, each of `PER` times 64 stored bytes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn run<const KIND: u8, const VECTORS: usize, const PER: usize>(weights: Group<'_>, input: Row<'_>) -> f32 {
+fn run<const KIND: u8, const VECTORS: usize, const PER: usize>(weights: Rows<'_>, input: Row<'_>, y: &mut [f32]) {
+    let rows = weights.stored.chunks_exact(weights.stored_len).zip(weights.scales.chunks_exact(weights.padded_groups));
+    for (row, ((stored, scales), y)) in rows.zip(y).enumerate() {
+        let biases = weights.biases.get(row * weights.padded_groups..).unwrap_or_default();
+        *y = quiet(total(lanes::<KIND, VECTORS, PER>(stored, [scales, biases], input)));
+    }
+}
+
+/// Computes the lanes of one row.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
+fn lanes<const KIND: u8, const VECTORS: usize, const PER: usize>(
+    stored: &[u8],
+    [scales, biases]: [&[f32]; 2],
+    input: Row<'_>,
+) -> __m512 {
     let mut lanes = _mm512_setzero_ps();
-    let blocks = weights.stored.chunks(VECTORS * PER * 64);
-    for (block, stored) in blocks.enumerate() {
+    for (block, stored) in stored.chunks(VECTORS * PER * 64).enumerate() {
         let mut vectors = [_mm512_setzero_si512(); VECTORS];
         let first = block * VECTORS * PER;
         if stored.len() == VECTORS * PER * 64 {
@@ -74,13 +95,13 @@ fn run<const KIND: u8, const VECTORS: usize, const PER: usize>(weights: Group<'_
         }
         let offsets: __m512i = bytemuck::cast(input.offsets.as_chunks::<CHAINS>().0[block]);
         let sums = _mm512_cvtepi32_ps(_mm512_add_epi32(groups::<VECTORS>(vectors), offsets));
-        let scales = _mm512_mul_ps(at(weights.scales, block), at(input.scales, block));
+        let scales = _mm512_mul_ps(at(scales, block), at(input.scales, block));
         lanes = _mm512_fmadd_ps(sums, scales, lanes);
-        if !weights.biases.is_empty() {
-            lanes = _mm512_fmadd_ps(at(weights.biases, block), at(input.sums, block), lanes);
+        if !biases.is_empty() {
+            lanes = _mm512_fmadd_ps(at(biases, block), at(input.sums, block), lanes);
         }
     }
-    total(lanes)
+    lanes
 }
 
 /// Adds sixteen lanes, in the order of the exact path.
@@ -149,15 +170,6 @@ fn tail(stored: &[u8]) -> __m512i {
         *bytes = *stored;
     }
     bytemuck::cast(bytes)
-}
-
-/// Prefetches what follows a vector of codes.
-#[inline]
-#[expect(unsafe_code, reason = "the instruction takes a pointer")]
-fn prefetch(stored: &[u8]) {
-    let ahead = stored.as_ptr().wrapping_add(AHEAD).cast();
-    // SAFETY: a prefetch has no effect that the program can observe, and does not fault on any address.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead) };
 }
 
 /// Adds up the groups of `VECTORS` vectors, which together have sixteen groups. Each vector has its groups in order, of

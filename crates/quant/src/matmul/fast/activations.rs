@@ -38,7 +38,8 @@ pub(in crate::matmul) struct Input {
     pub(in crate::matmul) rows: usize,
     pub(in crate::matmul) blocks: Vec<LaneBlock>,
     padded_columns: usize,
-    padded_groups: usize,
+    /// Groups of a row, padded to a multiple of [`CHAINS`].
+    pub(in crate::matmul) padded_groups: usize,
     high: Vec<i8>,
     low: Vec<i8>,
     scales: Vec<f32>,
@@ -64,6 +65,8 @@ pub(in crate::matmul) struct Row<'a> {
 /// Sixteen rows of an input, side by side.
 #[derive(Debug, Default)]
 pub(in crate::matmul) struct LaneBlock {
+    /// Rows that there are. The others are zeros.
+    rows: usize,
     pub(in crate::matmul) high: Vec<[[i8; 4]; TOKENS]>,
     pub(in crate::matmul) low: Vec<[[i8; 4]; TOKENS]>,
     pub(in crate::matmul) scales: Vec<[f32; TOKENS]>,
@@ -140,10 +143,17 @@ impl Input {
 }
 
 impl LaneBlock {
+    /// Whether the second half of the rows is zeros.
+    #[cfg(target_arch = "x86_64")]
+    pub(in crate::matmul) fn is_half(&self) -> bool {
+        self.rows <= TOKENS / 2
+    }
+
     /// Rounds at most sixteen rows. Rows that are missing are zeros.
     fn new(level: Level, form: Form, x: &[f32], columns: usize) -> Self {
         let (quads, groups, wide) = (columns / 4, columns / form.group, form.codes.is_wide());
         let mut block = Self {
+            rows: x.len() / columns,
             high: vec![[[0; 4]; TOKENS]; quads],
             low: vec![[[0; 4]; TOKENS]; if wide { quads } else { 0 }],
             scales: vec![[0.0; TOKENS]; groups],

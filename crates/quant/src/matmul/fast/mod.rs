@@ -14,8 +14,12 @@
 //!
 //! A group with a number that is not finite has d = NaN, and so has every sum that it is part of. A group without a
 //! magnitude of 2^-100 counts as zeros.
+//!
+//! Eight rows of weights are taken together. A row of the input that stands alone meets them one after another; sixteen
+//! rows of the input meet a tile of them, whose codes are expanded to bytes once.
 
 mod activations;
+mod blocks;
 mod form;
 pub(super) mod portable;
 mod scales;
@@ -23,17 +27,19 @@ mod scales;
 pub(super) use activations::{Input, LaneBlock, Row, TOKENS};
 #[cfg(target_arch = "x86_64")]
 pub(super) use activations::{Rounded, round_group};
+pub(super) use blocks::{Expanded, expand as expand_blocks};
 #[cfg(target_arch = "x86_64")]
 pub(super) use form::E2M1_INTEGERS;
 pub(super) use form::{Codes, Form};
 pub(super) use scales::Scales;
 
 use super::{
-    exact::{quiet, total},
+    exact::quiet,
     level::{Kind, Level},
-    scratch::Scratch,
-    weights::{Encoded, Weights},
+    scratch::{Fast, Scratch},
+    weights::{Stored, Weights},
 };
+use crate::ggml::GgmlType;
 
 /// Sums that are kept apart.
 pub(super) const CHAINS: usize = 16;
@@ -41,15 +47,17 @@ pub(super) const CHAINS: usize = 16;
 /// Rows of weights that are taken together.
 pub(super) const ROWS: usize = 8;
 
-/// One row of weights, or the rows of a tile: codes, one a byte or as stored, and scales and biases.
+/// Rows of weights: codes, one a byte or as stored, with scales and biases.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Group<'a> {
-    /// Codes as stored.
+pub(super) struct Rows<'a> {
     pub(super) stored: &'a [u8],
-    /// Scales, padded with zeros to a multiple of [`CHAINS`].
+    /// Bytes of a row in `stored`.
+    pub(super) stored_len: usize,
+    /// Scales, `[rows, padded groups]`: each row is padded with zeros to a multiple of [`CHAINS`].
     pub(super) scales: &'a [f32],
     /// Biases, padded likewise, or nothing.
     pub(super) biases: &'a [f32],
+    pub(super) padded_groups: usize,
 }
 
 /// Columns of a tile: a multiple of every group.
@@ -59,82 +67,42 @@ pub(super) const COLUMNS: usize = 1024;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tile<'a> {
     pub(super) codes: &'a [[u8; COLUMNS]; ROWS],
-    /// Columns that there are.
-    pub(super) columns: usize,
+    /// Elements of a group.
     pub(super) group: usize,
     /// The first group of these columns.
     pub(super) first_group: usize,
-    /// `[rows, padded groups]`.
-    pub(super) scales: &'a [f32],
-    pub(super) biases: &'a [f32],
-    pub(super) padded_groups: usize,
+    /// The scales of each group of these columns.
+    pub(super) scales: &'a [[f32; ROWS]],
+    /// Biases likewise, or nothing.
+    pub(super) biases: &'a [[f32; ROWS]],
 }
 
-/// Lanes of the sums of input rows that lie side by side: `[blocks × rows of a tile, chains]`.
-pub(super) type Sums = [[[f32; TOKENS]; CHAINS]];
+/// Lanes of the sums of a block of input rows.
+pub(super) type Sums = [[[f32; TOKENS]; ROWS]; CHAINS];
 
 /// Computes all rows of `weights`. `y` has one slice for each row of the input.
-pub(super) fn multiply(
-    level: Level,
-    weights: Encoded<'_>,
-    shape: &Weights<'_>,
-    input: &Input,
-    y: &mut [&mut [f32]],
-    scratch: &mut Scratch,
-) {
-    let form = input.form;
-    let (columns, groups) = (shape.columns(), shape.columns() / form.group);
-    let padded_groups = groups.next_multiple_of(CHAINS);
-    let stored_len = weights.scheme.group_len(weights.float).weight * groups;
-    let direct = form.codes.is_read_as_stored();
-    let expanded_len = if direct { 0 } else { columns };
-    let buffers = scratch.fast(expanded_len, ROWS * padded_groups, ROWS * input.blocks.len());
+pub(super) fn multiply(level: Level, weights: Weights<'_>, input: &Input, y: &mut [&mut [f32]], scratch: &mut Scratch) {
+    let work = Work { level, form: input.form, padded_groups: input.padded_groups };
+    let columns = weights.columns();
+    let mut buffers = scratch.fast(columns, ROWS * work.padded_groups, input.blocks.len());
     let (singles, in_blocks) = y.split_at_mut(input.rows);
-    for first in (0..shape.rows()).step_by(ROWS) {
-        let count = ROWS.min(shape.rows() - first);
-        let parts = weights.groups(first * groups, count * groups);
-        let work = Scales { parts, groups, padded_groups };
-        let has_biases = read_scales(level, work, buffers.scales, buffers.biases);
-        let biases: &[f32] = if has_biases { buffers.biases } else { &[] };
+    for first in (0..weights.rows()).step_by(ROWS) {
+        let count = ROWS.min(weights.rows() - first);
+        let rows = weights.cut(first..first + count);
+        if let Stored::Encoded(parts) = rows.stored {
+            let scales = Scales { parts, groups: columns / work.form.group, padded_groups: work.padded_groups };
+            read_scales(level, scales, buffers.scales, buffers.biases);
+        }
         if !singles.is_empty() {
-            for (row, stored) in parts.weight.chunks_exact(stored_len).enumerate() {
-                if !direct {
-                    expand(level, form.codes, stored, buffers.codes);
-                }
-                let cut = row * padded_groups..(row + 1) * padded_groups;
-                let group = Group {
-                    stored: if direct { stored } else { buffers.codes },
-                    scales: &buffers.scales[cut.clone()],
-                    biases: biases.get(cut).unwrap_or_default(),
-                };
-                for (single, y) in singles.iter_mut().enumerate() {
-                    y[first + row] = one(level, form, group, input.row(single));
-                }
-            }
+            work.singles(rows, input, singles, first, &mut buffers);
         }
         if !in_blocks.is_empty() {
-            buffers.sums.fill([[0.0; TOKENS]; CHAINS]);
-            for start in (0..columns).step_by(COLUMNS) {
-                let width = COLUMNS.min(columns - start);
-                let (from, to) = (stored_len * start / columns, stored_len * (start + width) / columns);
-                for (stored, out) in parts.weight.chunks_exact(stored_len).zip(buffers.tile.iter_mut()) {
-                    expand(level, form.codes, &stored[from..to], &mut out[..width]);
-                }
-                let tile = Tile {
-                    codes: buffers.tile,
-                    columns: width,
-                    group: form.group,
-                    first_group: start / form.group,
-                    scales: buffers.scales,
-                    biases,
-                    padded_groups,
-                };
-                many(level, form, tile, &input.blocks, buffers.sums);
-            }
-            for (y, sums) in in_blocks.chunks_mut(TOKENS).zip(buffers.sums.chunks_exact(ROWS)) {
-                for (row, sums) in sums.iter().enumerate().take(count) {
-                    for (y, total) in y.iter_mut().zip(totals(*sums)) {
-                        y[first + row] = total;
+            work.blocks(rows, input, &mut buffers);
+            for (y, sums) in in_blocks.chunks_mut(TOKENS).zip(buffers.sums.iter_mut()) {
+                add_chains(level, sums);
+                for (token, y) in y.iter_mut().enumerate() {
+                    for (y, sums) in y[first..first + count].iter_mut().zip(&sums[0]) {
+                        *y = quiet(sums[token]);
                     }
                 }
             }
@@ -142,21 +110,117 @@ pub(super) fn multiply(
     }
 }
 
-/// Adds the chains of sixteen input rows, in the order of the exact path.
-fn totals(mut sums: [[f32; TOKENS]; CHAINS]) -> [f32; TOKENS] {
-    for width in [8, 4, 2, 1] {
-        let (first, second) = sums.split_at_mut(width);
-        for (a, b) in first.iter_mut().zip(second) {
-            for (a, b) in a.iter_mut().zip(b) {
-                *a += *b;
+/// What all pieces of a product have in common.
+#[derive(Clone, Copy, Debug)]
+struct Work {
+    level: Level,
+    form: Form,
+    padded_groups: usize,
+}
+
+impl Work {
+    /// Multiplies at most [`ROWS`] rows of weights by the input rows that stand alone.
+    fn singles(
+        self,
+        rows: Weights<'_>,
+        input: &Input,
+        singles: &mut [&mut [f32]],
+        first: usize,
+        buffers: &mut Fast<'_>,
+    ) {
+        let Self { level, form, padded_groups, .. } = self;
+        let columns = rows.columns();
+        if form.codes.is_read_as_stored() {
+            let stored = stored_bytes(rows);
+            let biases: &[f32] = if form.codes.have_biases() { buffers.biases } else { &[] };
+            let (scales, stored_len) = (&*buffers.scales, stored.len() / rows.rows());
+            let group = Rows { stored, stored_len, scales, biases, padded_groups };
+            for (single, y) in singles.iter_mut().enumerate() {
+                one(level, form, group, input.row(single), &mut y[first..first + rows.rows()]);
+            }
+            return;
+        }
+        for row in 0..rows.rows() {
+            let padded = row * padded_groups..(row + 1) * padded_groups;
+            let (scales, biases) = (&mut buffers.scales[padded.clone()], &mut buffers.biases[padded]);
+            let codes = &mut buffers.codes[..columns];
+            expand(level, form, rows.cut(row..row + 1), 0, Expanded { codes, scales, biases });
+            let group = Rows {
+                stored: codes,
+                stored_len: columns,
+                scales,
+                biases: if form.codes.have_biases() { biases } else { &[] },
+                padded_groups,
+            };
+            for (single, y) in singles.iter_mut().enumerate() {
+                one(level, form, group, input.row(single), &mut y[first + row..=first + row]);
             }
         }
     }
-    sums[0].map(quiet)
+
+    /// Adds up the products of at most [`ROWS`] rows of weights with all blocks of input rows.
+    fn blocks(self, rows: Weights<'_>, input: &Input, buffers: &mut Fast<'_>) {
+        let Self { level, form, padded_groups, .. } = self;
+        let columns = rows.columns();
+        for sums in &mut *buffers.sums {
+            *sums = [[[0.0; TOKENS]; ROWS]; CHAINS];
+        }
+        for start in (0..columns).step_by(COLUMNS) {
+            let width = COLUMNS.min(columns - start);
+            let (first_group, groups) = (start / form.group, width / form.group);
+            for (row, codes) in buffers.tile.iter_mut().enumerate().take(rows.rows()) {
+                let at = row * padded_groups + first_group;
+                let (scales, biases) = (&mut buffers.scales[at..at + groups], &mut buffers.biases[at..at + groups]);
+                let out = Expanded { codes: &mut codes[..width], scales, biases };
+                expand(level, form, rows.cut(row..row + 1), start, out);
+            }
+            let has_biases = form.codes.have_biases();
+            let scales = by_group(buffers.scales, padded_groups, first_group, &mut buffers.tile_scales[..groups]);
+            let biases = &mut buffers.tile_biases[..if has_biases { groups } else { 0 }];
+            let biases = by_group(buffers.biases, padded_groups, first_group, biases);
+            let tile = Tile { codes: buffers.tile, group: form.group, first_group, scales, biases };
+            many(level, form, tile, &input.blocks, buffers.sums);
+        }
+    }
 }
 
-/// Reads the scales and biases of rows as `f32`. Returns whether there are biases.
-fn read_scales(level: Level, work: Scales<'_>, scales: &mut [f32], biases: &mut [f32]) -> bool {
+/// Collects the numbers of all rows for each group.
+fn by_group<'a>(of: &[f32], padded_groups: usize, first: usize, out: &'a mut [[f32; ROWS]]) -> &'a [[f32; ROWS]] {
+    let count = out.len();
+    for (row, numbers) in of.chunks_exact(padded_groups).enumerate() {
+        for (number, out) in numbers[first..first + count].iter().zip(&mut *out) {
+            out[row] = *number;
+        }
+    }
+    out
+}
+
+/// The codes of a scheme, or blocks.
+fn stored_bytes(weights: Weights<'_>) -> &[u8] {
+    match weights.stored {
+        Stored::Encoded(encoded) => encoded.weight,
+        Stored::Blocks { bytes, .. } | Stored::Plain { bytes, .. } => bytes,
+    }
+}
+
+/// Expands the columns of one row from `start` on. Of blocks also the scales and biases, which are in them.
+fn expand(level: Level, form: Form, row: Weights<'_>, start: usize, out: Expanded<'_>) {
+    let (stored, columns, width) = (stored_bytes(row), row.columns(), out.codes.len());
+    let stored = &stored[stored.len() * start / columns..stored.len() * (start + width) / columns];
+    match form.codes {
+        Codes::Blocks(ggml_type) => {
+            let (scales, padding) = out.scales.split_at_mut(width / form.group);
+            padding.fill(0.0);
+            let (biases, padding) = out.biases.split_at_mut(width / form.group);
+            padding.fill(0.0);
+            expand_type(level, ggml_type, stored, Expanded { codes: out.codes, scales, biases });
+        }
+        codes => expand_codes(level, codes, stored, out.codes),
+    }
+}
+
+/// Reads the scales and biases of rows as `f32`.
+fn read_scales(level: Level, work: Scales<'_>, scales: &mut [f32], biases: &mut [f32]) {
     match level.0 {
         Kind::Portable => work.read(scales, biases),
         #[cfg(target_arch = "x86_64")]
@@ -169,7 +233,7 @@ fn read_scales(level: Level, work: Scales<'_>, scales: &mut [f32], biases: &mut 
 }
 
 /// Expands codes to a byte each, in their order.
-fn expand(level: Level, codes: Codes, stored: &[u8], out: &mut [u8]) {
+fn expand_codes(level: Level, codes: Codes, stored: &[u8], out: &mut [u8]) {
     match level.0 {
         Kind::Portable => portable::expand(codes, stored, out),
         #[cfg(target_arch = "x86_64")]
@@ -181,29 +245,54 @@ fn expand(level: Level, codes: Codes, stored: &[u8], out: &mut [u8]) {
     }
 }
 
-/// Computes one number: a row of weights with a row of the input.
-fn one(level: Level, form: Form, weights: Group<'_>, input: Row<'_>) -> f32 {
-    let total = match level.0 {
-        Kind::Portable => total(portable::one(form, weights, input)),
+/// Expands blocks of ggml.
+fn expand_type(level: Level, ggml_type: GgmlType, stored: &[u8], out: Expanded<'_>) {
+    match level.0 {
+        Kind::Portable => expand_blocks(ggml_type, stored, out),
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2(proof) => proof.one(form, weights, input),
+        Kind::Avx2(proof) => proof.expand_blocks(ggml_type, stored, out),
         #[cfg(target_arch = "x86_64")]
-        Kind::AvxVnni(proof) => proof.one(form, weights, input),
+        Kind::AvxVnni(proof) => proof.avx2().expand_blocks(ggml_type, stored, out),
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx512(proof) => proof.one(form, weights, input),
-    };
-    quiet(total)
+        Kind::Avx512(proof) => proof.expand_blocks(ggml_type, stored, out),
+    }
 }
 
-/// Adds the products of a tile with blocks of input rows to the sums.
-fn many(level: Level, form: Form, tile: Tile<'_>, blocks: &[LaneBlock], sums: &mut Sums) {
+/// Computes `y`: the rows of weights, as many as `y` has numbers, with one row of the input.
+fn one(level: Level, form: Form, weights: Rows<'_>, input: Row<'_>, y: &mut [f32]) {
     match level.0 {
-        Kind::Portable => portable::many(form, tile, blocks, sums),
+        Kind::Portable => portable::one(form, weights, input, y),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2(proof) => proof.one(form, weights, input, y),
+        #[cfg(target_arch = "x86_64")]
+        Kind::AvxVnni(proof) => proof.one(form, weights, input, y),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512(proof) => proof.one(form, weights, input, y),
+    }
+}
+
+/// Adds the products of a tile with blocks of input rows to the sums of each block.
+fn many(level: Level, form: Form, tile: Tile<'_>, blocks: &[LaneBlock], sums: &mut [Sums]) {
+    match level.0 {
+        Kind::Portable => portable::many(tile, blocks, sums),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2(proof) => proof.many(form, tile, blocks, sums),
         #[cfg(target_arch = "x86_64")]
         Kind::AvxVnni(proof) => proof.many(form, tile, blocks, sums),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx512(proof) => proof.many(form, tile, blocks, sums),
+    }
+}
+
+/// Adds the chains of a block to the first one.
+fn add_chains(level: Level, sums: &mut Sums) {
+    match level.0 {
+        Kind::Portable => portable::add_chains(sums),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2(proof) => proof.add_chains(sums),
+        #[cfg(target_arch = "x86_64")]
+        Kind::AvxVnni(proof) => proof.avx2().add_chains(sums),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512(proof) => proof.add_chains(sums),
     }
 }
