@@ -1,11 +1,8 @@
 //! Pieces of products, and the threads that compute them.
 
-use super::{
-    exact, fast,
-    level::Level,
-    scratch::Scratch,
-    weights::Weights,
-};
+use std::slice::Chunks;
+
+use super::{exact, fast, level::Level, scratch::Scratch, weights::Weights};
 
 /// Products of a weight and a number of the input that one piece has at least: some microseconds of work.
 const LEAST: usize = 1 << 18;
@@ -92,6 +89,22 @@ pub(super) fn run(level: Level, tasks: Vec<Task<'_>>) {
         task.cut(size, &mut pieces);
     }
     spread(level, pieces);
+}
+
+/// Applies `work` to pieces of an input, on the threads of the current rayon pool where there are several pieces.
+#[cfg(feature = "rayon")]
+pub(super) fn map<'a, T: Send>(pieces: Chunks<'a, f32>, work: impl Fn(&'a [f32]) -> T + Send + Sync) -> Vec<T> {
+    use rayon::prelude::*;
+    if pieces.len() < 2 || !crate::parallel::has_pool() {
+        return pieces.map(work).collect();
+    }
+    pieces.collect::<Vec<_>>().into_par_iter().map(work).collect()
+}
+
+/// Applies `work` to pieces of an input.
+#[cfg(not(feature = "rayon"))]
+pub(super) fn map<'a, T>(pieces: Chunks<'a, f32>, work: impl Fn(&'a [f32]) -> T) -> Vec<T> {
+    pieces.map(work).collect()
 }
 
 #[cfg(feature = "rayon")]

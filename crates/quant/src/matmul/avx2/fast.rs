@@ -12,15 +12,16 @@
 //! With a block of sixteen input rows, these are the lanes of two vectors, and codes are broadcast four at a time.
 
 use std::arch::x86_64::{
-    __m128, __m128i, __m256, __m256i, _MM_HINT_T0, _mm_add_ps, _mm_movehl_ps, _mm_prefetch, _mm256_add_epi16,
-    _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_castps_si256,
-    _mm256_castsi256_ps, _mm256_cvtepi32_ps, _mm256_dpbusd_avx_epi32, _mm256_fmadd_ps, _mm256_madd_epi16,
-    _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_permute2x128_si256, _mm256_permutevar8x32_epi32, _mm256_set1_epi8,
-    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps, _mm256_setzero_si256,
-    _mm256_shuffle_epi8, _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_srli_epi16, _mm256_unpackhi_epi32,
-    _mm256_unpackhi_epi64, _mm256_unpacklo_epi32, _mm256_unpacklo_epi64,
+    __m128, __m128i, __m256, __m256i, _mm_add_ps, _mm_movehl_ps, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps,
+    _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cvtepi32_ps,
+    _mm256_dpbusd_avx_epi32, _mm256_fmadd_ps, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps,
+    _mm256_permute2x128_si256, _mm256_permutevar8x32_epi32, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
+    _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_shuffle_ps,
+    _mm256_slli_epi32, _mm256_srli_epi16, _mm256_unpackhi_epi32, _mm256_unpackhi_epi64, _mm256_unpacklo_epi32,
+    _mm256_unpacklo_epi64,
 };
 
+use super::{AHEAD, prefetch};
 use crate::{
     ggml::GgmlType,
     matmul::{
@@ -34,9 +35,6 @@ const NIBBLES: u8 = 0;
 const E2M1: u8 = 1;
 const BYTES: u8 = 2;
 const WIDE_BYTES: u8 = 3;
-
-/// Distance in bytes between the codes in work and those that are prefetched.
-const AHEAD: usize = 8192;
 
 /// Groups of a vector of sums.
 const GROUPS: usize = 8;
@@ -99,7 +97,7 @@ macro_rules! kernels {
                 // A loop of a constant length, so that the vectors stay in registers.
                 for i in 0..VECTORS * PER {
                     if let Some(stored) = stored.get(32 * i..) {
-                        prefetch(stored);
+                        prefetch(stored, AHEAD);
                         vectors[i / PER] = add::<KIND>(vectors[i / PER], vector(stored), input, first + i);
                     }
                 }
@@ -142,6 +140,9 @@ macro_rules! kernels {
         pub(in crate::matmul::avx2) fn many(form: Form, tile: Tile<'_>, blocks: &[LaneBlock], sums: &mut [Sums]) {
             for (input, sums) in blocks.iter().zip(sums) {
                 for g in 0..tile.scales.len() {
+                    if tile.first_group + g < CHAINS {
+                        sums[tile.first_group + g] = [[0.0; TOKENS]; ROWS];
+                    }
                     let halves = if input.is_half() { 1 } else { 2 };
                     for half in 0..halves {
                         if form.codes.is_wide() {
@@ -300,15 +301,6 @@ fn vector(stored: &[u8]) -> __m256i {
         *bytes = *stored;
     }
     bytemuck::cast(bytes)
-}
-
-/// Prefetches what follows a vector of codes.
-#[inline]
-#[expect(unsafe_code, reason = "the instruction takes a pointer")]
-fn prefetch(stored: &[u8]) {
-    let ahead = stored.as_ptr().wrapping_add(AHEAD).cast();
-    // SAFETY: a prefetch has no effect that the program can observe, and does not fault on any address.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead) };
 }
 
 /// Adds up the groups of `VECTORS` vectors, which together have eight groups. Each vector has its groups in order, of

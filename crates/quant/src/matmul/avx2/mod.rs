@@ -4,18 +4,24 @@
 //! prefetches.
 #![expect(unsafe_code, reason = "calling functions with target features from functions without")]
 
-mod blocks;
+pub(super) mod blocks;
 mod exact;
 mod expand;
 mod fast;
 
+use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+
 use super::{
     exact::{Lanes, Tile},
     fast::{
-        Codes, Expanded, Form, LaneBlock, Rounded, Row, Rows, Scales, Sums, Tile as CodeTile, portable, round_group,
+        Codes, Expanded, Form, LaneBlock, Rounded, Row, Rows, Scales, Sums, Tile as CodeTile, Totals, portable,
+        round_group,
     },
 };
 use crate::{avx2::Avx2, ggml::GgmlType};
+
+/// Distance in bytes between the codes in work and those that are prefetched.
+const AHEAD: usize = 8192;
 
 /// Proof that the machine has AVX-VNNI, and what [`Avx2`] proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,10 +92,10 @@ impl Avx2 {
         unsafe { fast::plain::many(form, tile, blocks, sums) }
     }
 
-    /// Adds the chains of a block to the first one.
-    pub(super) fn add_chains(self, sums: &mut Sums) {
+    /// Adds up the chains of a block.
+    pub(super) fn totals(self, sums: &Sums) -> Totals {
         // SAFETY: `self` exists only where avx2, fma and f16c have been detected.
-        unsafe { add_chains(sums) }
+        unsafe { totals(sums) }
     }
 
     /// Expands blocks of ggml.
@@ -100,11 +106,19 @@ impl Avx2 {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn add_chains(sums: &mut Sums) {
-    portable::add_chains(sums);
+fn totals(sums: &Sums) -> Totals {
+    portable::totals(sums)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn round(wide: bool, x: &[f32], integers: &mut [i32]) -> Rounded {
     round_group(wide, x, integers)
+}
+
+/// Prefetches what comes `ahead` bytes after the start of `stored`.
+#[inline]
+fn prefetch(stored: &[u8], ahead: usize) {
+    let ahead = stored.as_ptr().wrapping_add(ahead).cast();
+    // SAFETY: a prefetch has no effect that the program can observe, and does not fault on any address.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead) };
 }

@@ -4,19 +4,21 @@
 //! place. Bound: about six instructions for 64 codes, and two for each scale of a block of 32.
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, __m512, __m512i, _mm_cvtph_ps, _mm_cvtsi32_si128, _mm_set_epi64x, _mm256_cvtepi32_ps,
-    _mm256_cvtepu8_epi32, _mm256_mul_ps, _mm256_set_m128i, _mm256_set1_epi8, _mm256_set1_ps, _mm256_xor_ps,
+    __m128i, __m256i, __m512, __m512i, _mm_cvtph_ps, _mm_cvtsi32_si128, _mm256_set_m128i, _mm256_set1_epi8,
     _mm512_and_si512, _mm512_broadcast_i64x4, _mm512_broadcastss_ps, _mm512_castsi256_si512, _mm512_cvtepi8_epi32,
     _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_inserti64x4, _mm512_mask_add_epi8, _mm512_mul_ps, _mm512_or_si512,
     _mm512_permutexvar_epi64, _mm512_set1_epi8, _mm512_setr_epi64, _mm512_sllv_epi16, _mm512_srli_epi16,
     _mm512_srlv_epi16, _mm512_srlv_epi64, _mm512_test_epi8_mask,
 };
 
-use super::prefetch;
+use super::{AHEAD, prefetch};
 use crate::{
     ggml::GgmlType,
     layout::ggml::block::{field, short},
-    matmul::fast::{CHAINS, Expanded, expand_blocks},
+    matmul::{
+        avx2::blocks::{half, scales_and_biases},
+        fast::{CHAINS, Expanded, expand_blocks},
+    },
 };
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
@@ -47,7 +49,7 @@ fn small<const BYTES: usize, const CODES: usize, const FIFTH: usize>(
     let (pairs, odd) = blocks.as_chunks::<2>();
     let (codes, odd_codes) = out.codes.as_chunks_mut::<64>();
     for (pair, codes) in pairs.iter().zip(codes) {
-        prefetch(&pair[0]);
+        prefetch(&pair[0], AHEAD);
         let [a, b] = [&pair[0], &pair[1]].map(|block| bytemuck::cast::<_, __m128i>(*field::<16>(block, CODES)));
         let both = _mm512_castsi256_si512(_mm256_set_m128i(b, a));
         let twice = _mm512_srlv_epi64(_mm512_permutexvar_epi64(order, both), shifts);
@@ -84,20 +86,12 @@ fn halves<const BYTES: usize>(blocks: &[[u8; BYTES]], at: usize, out: &mut [f32]
     }
 }
 
-/// Reads the F16 of a block at `at`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn half(block: &[u8], at: usize) -> f32 {
-    let [number, ..]: [f32; 4] = bytemuck::cast(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(short(block, at)))));
-    number
-}
-
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
 fn bytes(stored: &[u8], out: Expanded<'_>) {
     let blocks = stored.as_chunks::<34>().0;
     for (block, codes) in blocks.iter().zip(out.codes.as_chunks_mut::<32>().0) {
-        prefetch(block);
+        prefetch(block, AHEAD);
         *codes = field::<32>(block, 2).map(|code| code ^ 0x80);
     }
     halves(blocks, 0, out.scales);
@@ -112,8 +106,8 @@ fn large<const BYTES: usize, const FIFTH: bool>(stored: &[u8], out: Expanded<'_>
     for ((block, codes), (scales, biases)) in
         stored.as_chunks::<BYTES>().0.iter().zip(out.codes.as_chunks_mut::<256>().0).zip(scales)
     {
-        prefetch(block);
-        prefetch(&block[64..]);
+        prefetch(block, AHEAD);
+        prefetch(&block[64..], AHEAD);
         let fifth = _mm512_broadcast_i64x4(bytemuck::cast::<[u8; 32], __m256i>(*field(block, 16)));
         let packed = field::<128>(block, BYTES - 128).as_chunks::<32>().0;
         for (k, (packed, codes)) in packed.iter().zip(codes.as_chunks_mut::<64>().0).enumerate() {
@@ -127,24 +121,8 @@ fn large<const BYTES: usize, const FIFTH: bool>(stored: &[u8], out: Expanded<'_>
             }
             *codes = bytemuck::cast(integers);
         }
-        let [of_scales, of_minima] = six_bit_pairs(*field(block, 4));
-        *scales = bytemuck::cast(_mm256_mul_ps(of_scales, _mm256_set1_ps(half(block, 0))));
-        let minima = _mm256_mul_ps(of_minima, _mm256_set1_ps(half(block, 2)));
-        *biases = bytemuck::cast(_mm256_xor_ps(minima, _mm256_set1_ps(-0.0)));
+        scales_and_biases(block, scales, biases);
     }
-}
-
-/// The scales and the minima of `Q4_K` and `Q5_K`, as numbers.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn six_bit_pairs(packed: [u8; 12]) -> [__m256; 2] {
-    let [a, b, c]: [u32; 3] = std::array::from_fn(|i| u32::from_le_bytes(*field(&packed, 4 * i)));
-    let join = |low: u32, nibbles: u32| {
-        let high = nibbles & 0x0F0F_0F0F | (low >> 6 & 0x0303_0303) << 4;
-        let eight = u64::from(low & 0x3F3F_3F3F) | u64::from(high) << 32;
-        _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_set_epi64x(0, eight.cast_signed())))
-    };
-    [join(a, c), join(b, c >> 4)]
 }
 
 #[inline]
@@ -158,7 +136,7 @@ fn six_bits(stored: &[u8], out: Expanded<'_>) {
     let blocks = stored.as_chunks::<210>().0.iter().zip(out.codes.as_chunks_mut::<256>().0);
     for ((block, codes), scales) in blocks.zip(out.scales.as_chunks_mut::<16>().0) {
         for line in 0..3 {
-            prefetch(&block[64 * line..]);
+            prefetch(&block[64 * line..], AHEAD);
         }
         let halves = field::<128>(block, 0).as_chunks::<64>().0.iter().zip(field::<64>(block, 128).as_chunks::<32>().0);
         for ((low, high), codes) in halves.zip(codes.as_chunks_mut::<128>().0) {

@@ -6,10 +6,11 @@
 use std::arch::x86_64::{
     __m128i, __m256i, __m512, __m512i, _mm512_and_si512, _mm512_broadcast_i32x4, _mm512_castsi512_ps,
     _mm512_cvtepu8_epi16, _mm512_cvtepu16_epi32, _mm512_maskz_cvtph_ps, _mm512_maskz_mov_ps,
-    _mm512_multishift_epi64_epi8, _mm512_or_si512, _mm512_permutexvar_epi8, _mm512_set1_epi8, _mm512_set1_epi64,
-    _mm512_shuffle_epi8, _mm512_slli_epi16, _mm512_slli_epi32,
+    _mm512_multishift_epi64_epi8, _mm512_permutexvar_epi8, _mm512_set1_epi8, _mm512_set1_epi64, _mm512_shuffle_epi8,
+    _mm512_slli_epi16, _mm512_slli_epi32, _mm512_ternarylogic_epi32,
 };
 
+use super::prefetch;
 use crate::{
     FloatType,
     matmul::fast::{CHAINS, Codes, E2M1_INTEGERS, Scales, portable},
@@ -37,7 +38,7 @@ pub(super) fn scales(scales: Scales<'_>, out: &mut [f32], biases: &mut [f32]) {
 /// Reads `count` numbers, at most sixteen; the others are zeros.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn sixteen(float: FloatType, stored: &[u8], count: usize) -> __m512 {
+pub(super) fn sixteen(float: FloatType, stored: &[u8], count: usize) -> __m512 {
     let lanes = u16::MAX >> (CHAINS - count);
     let halves = || {
         if let Some(stored) = stored.first_chunk::<32>() {
@@ -82,13 +83,16 @@ pub(super) fn codes(codes: Codes, stored: &[u8], out: &mut [u8]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
 fn nibbles<const E2M1: bool>(codes: Codes, stored: &[u8], out: &mut [u8]) {
     let integers = _mm512_broadcast_i32x4(bytemuck::cast::<[u8; 16], __m128i>(E2M1_INTEGERS));
+    let len = stored.len();
     let (stored, stored_rest) = stored.as_chunks::<32>();
     let (out, out_rest) = out.as_chunks_mut::<64>();
     for (stored, out) in stored.iter().zip(out) {
+        // The same columns of the next tile.
+        prefetch(stored, len);
         // Each byte becomes a word, and its upper code moves to the word's upper byte.
         let words = _mm512_cvtepu8_epi16(bytemuck::cast::<_, __m256i>(*stored));
-        let codes = _mm512_or_si512(words, _mm512_slli_epi16::<4>(words));
-        let codes = _mm512_and_si512(codes, _mm512_set1_epi8(15));
+        // (a | b) & c
+        let codes = _mm512_ternarylogic_epi32::<0xA8>(words, _mm512_slli_epi16::<4>(words), _mm512_set1_epi8(15));
         *out = bytemuck::cast::<__m512i, _>(if E2M1 { _mm512_shuffle_epi8(integers, codes) } else { codes });
     }
     portable::expand(codes, stored_rest, out_rest);

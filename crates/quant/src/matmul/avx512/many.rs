@@ -11,17 +11,47 @@
 //! Bound: dot products, two a cycle, and a quarter as much for the scales and biases of groups of 64.
 
 use std::arch::x86_64::{
-    __m256, __m256i, __m512, __m512i, _mm256_add_epi32, _mm256_cvtepi32_ps, _mm256_dpbusd_epi32, _mm256_fmadd_ps,
-    _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256, _mm256_slli_epi32, _mm512_add_epi32,
-    _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_setzero_si512, _mm512_slli_epi32,
+    __m256, __m256i, __m512, __m512i, _CMP_UNORD_Q, _mm256_add_epi32, _mm256_cvtepi32_ps, _mm256_dpbusd_epi32,
+    _mm256_fmadd_ps, _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256, _mm256_slli_epi32,
+    _mm512_add_epi32, _mm512_add_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
+    _mm512_mask_mov_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
+    _mm512_shuffle_ps, _mm512_slli_epi32, _mm512_unpackhi_ps, _mm512_unpacklo_ps,
 };
 
-use crate::matmul::fast::{CHAINS, COLUMNS, Form, LaneBlock, ROWS, Sums, TOKENS, Tile, portable};
+use crate::matmul::fast::{CHAINS, COLUMNS, Form, LaneBlock, ROWS, Sums, TOKENS, Tile, Totals};
 
+/// Adds up the chains of a block, each row of weights in a vector of sixteen input rows, and turns these round.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-pub(super) fn add_chains(sums: &mut Sums) {
-    portable::add_chains(sums);
+pub(super) fn totals(sums: &Sums) -> Totals {
+    let mut rows = [_mm512_setzero_ps(); ROWS];
+    for r in 0..ROWS {
+        let chain = |c: usize| bytemuck::cast::<_, __m512>(sums[c][r]);
+        let pair = |c: usize| _mm512_add_ps(chain(c), chain(c + 8));
+        let four = |c: usize| _mm512_add_ps(pair(c), pair(c + 4));
+        let total = _mm512_add_ps(_mm512_add_ps(four(0), four(2)), _mm512_add_ps(four(1), four(3)));
+        let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(total, total);
+        rows[r] = _mm512_mask_mov_ps(total, is_nan, _mm512_set1_ps(f32::NAN));
+    }
+    let mut totals = [[0.0; ROWS]; TOKENS];
+    for half in 0..2 {
+        let [a, b, c, d] = [rows[4 * half], rows[4 * half + 1], rows[4 * half + 2], rows[4 * half + 3]];
+        let (ab, cd) = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
+        let (ab_high, cd_high) = (_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d));
+        // Each vector has one input row of every four, with four rows of weights.
+        let turned = [
+            _mm512_shuffle_ps::<0b01_00_01_00>(ab, cd),
+            _mm512_shuffle_ps::<0b11_10_11_10>(ab, cd),
+            _mm512_shuffle_ps::<0b01_00_01_00>(ab_high, cd_high),
+            _mm512_shuffle_ps::<0b11_10_11_10>(ab_high, cd_high),
+        ];
+        for (k, turned) in turned.into_iter().enumerate() {
+            let parts: [[f32; 4]; 4] = bytemuck::cast(turned);
+            for (lane, part) in parts.into_iter().enumerate() {
+                totals[4 * lane + k].as_chunks_mut::<4>().0[half] = part;
+            }
+        }
+    }
+    totals
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
@@ -82,7 +112,7 @@ fn narrow<const B: usize>(tile: Tile<'_>, inputs: [&LaneBlock; B], sums: [&mut S
             for r in 0..ROWS {
                 of_block[r] = totals[r][b];
             }
-            scale(scales, tile.biases.get(g), inputs[b], group, of_block, &mut sums[b][group % CHAINS]);
+            scale(scales, tile.biases.get(g), inputs[b], group, of_block, sums[b]);
         }
     }
 }
@@ -109,7 +139,7 @@ fn wide(tile: Tile<'_>, input: &LaneBlock, sums: &mut Sums) {
         for r in 0..ROWS {
             low[r] = _mm512_add_epi32(_mm512_slli_epi32::<7>(high[r]), low[r]);
         }
-        scale(scales, tile.biases.get(g), input, group, low, &mut sums[group % CHAINS]);
+        scale(scales, tile.biases.get(g), input, group, low, sums);
     }
 }
 
@@ -122,8 +152,12 @@ fn scale(
     input: &LaneBlock,
     group: usize,
     totals: [__m512i; ROWS],
-    lanes: &mut [[f32; TOKENS]; ROWS],
+    sums: &mut Sums,
 ) {
+    let lanes = &mut sums[group % CHAINS];
+    if group < CHAINS {
+        *lanes = [[0.0; TOKENS]; ROWS];
+    }
     let d: __m512 = bytemuck::cast(input.scales[group]);
     let mut sums = [_mm512_set1_ps(0.0); ROWS];
     for r in 0..ROWS {
@@ -166,6 +200,9 @@ fn half<const WIDE: bool>(tile: Tile<'_>, input: &LaneBlock, sums: &mut Sums) {
         let d: __m256 = bytemuck::cast(first(bytemuck::cast(input.scales[group])));
         let of_input: __m256 = bytemuck::cast(first(bytemuck::cast(input.sums[group])));
         let lanes = &mut sums[group % CHAINS];
+        if group < CHAINS {
+            *lanes = [[0.0; TOKENS]; ROWS];
+        }
         for r in 0..ROWS {
             let total = if WIDE { _mm256_add_epi32(_mm256_slli_epi32::<7>(high[r]), low[r]) } else { low[r] };
             let lanes = &mut lanes[r].as_chunks_mut::<8>().0[0];

@@ -5,6 +5,7 @@
 #![expect(unsafe_code, reason = "calling functions with target features from functions without")]
 
 mod blocks;
+mod decode;
 mod exact;
 mod expand;
 mod many;
@@ -14,7 +15,8 @@ use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
 use super::{
     exact::{Lanes, Tile},
-    fast::{Codes, Expanded, Form, LaneBlock, Row, Rows, Scales, Sums, Tile as CodeTile},
+    fast::{Codes, Expanded, Form, LaneBlock, Row, Rows, Scales, Sums, Tile as CodeTile, Totals},
+    weights::Encoded,
 };
 use crate::{avx2::Avx2, ggml::GgmlType};
 
@@ -50,6 +52,12 @@ impl Avx512 {
         unsafe { exact::add(tile, lanes) }
     }
 
+    /// Decodes affine weights with codes of `bits` bits.
+    pub(super) fn decode_affine(self, bits: u8, parts: Encoded<'_>, out: &mut [f32]) {
+        // SAFETY: `self` exists only where these instructions have been detected.
+        unsafe { decode::affine(bits, parts, out) }
+    }
+
     /// Reads scales and biases.
     pub(super) fn read_scales(self, scales: Scales<'_>, out: &mut [f32], biases: &mut [f32]) {
         // SAFETY: `self` exists only where these instructions have been detected.
@@ -80,17 +88,17 @@ impl Avx512 {
         unsafe { many::many(form, tile, blocks, sums) }
     }
 
-    /// Adds the chains of a block to the first one.
-    pub(super) fn add_chains(self, sums: &mut Sums) {
+    /// Adds up the chains of a block.
+    pub(super) fn totals(self, sums: &Sums) -> Totals {
         // SAFETY: `self` exists only where these instructions have been detected.
-        unsafe { many::add_chains(sums) }
+        unsafe { many::totals(sums) }
     }
 }
 
-/// Prefetches what follows a vector of codes.
+/// Prefetches what comes `ahead` bytes after the start of `stored`.
 #[inline]
-fn prefetch(stored: &[u8]) {
-    let ahead = stored.as_ptr().wrapping_add(AHEAD).cast();
+fn prefetch(stored: &[u8], ahead: usize) {
+    let ahead = stored.as_ptr().wrapping_add(ahead).cast();
     // SAFETY: a prefetch has no effect that the program can observe, and does not fault on any address.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead) };
 }

@@ -12,21 +12,18 @@
 //! memory at three fifths of the speed.
 
 use std::arch::x86_64::{
-    __m128, __m128i, __m256, __m512, __m512i, _mm_add_ps, _mm_movehl_ps, _mm256_add_ps, _mm512_add_epi32,
-    _mm512_and_si512, _mm512_broadcast_i32x4, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cvtepi32_ps,
-    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_mul_ps, _mm512_permutexvar_epi32, _mm512_set1_epi8, _mm512_setr_epi32,
-    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_shuffle_i32x4, _mm512_shuffle_ps,
-    _mm512_slli_epi32, _mm512_srli_epi16, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
-    _mm512_unpacklo_epi64, _mm512_zextsi256_si512,
+    __m128i, __m512, __m512i, _CMP_UNORD_Q, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_broadcast_i32x4,
+    _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32,
+    _mm512_fmadd_ps, _mm512_madd_epi16, _mm512_mask_mov_ps, _mm512_mul_ps, _mm512_packs_epi32, _mm512_permute_ps,
+    _mm512_permutexvar_epi32, _mm512_permutexvar_ps, _mm512_set1_epi8, _mm512_set1_epi16, _mm512_set1_ps,
+    _mm512_setr_epi32, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_shuffle_f32x4,
+    _mm512_shuffle_i32x4, _mm512_shuffle_ps, _mm512_slli_epi32, _mm512_srli_epi16, _mm512_zextsi256_si512,
 };
 
-use super::prefetch;
+use super::{AHEAD, prefetch};
 use crate::{
     ggml::GgmlType,
-    matmul::{
-        exact::quiet,
-        fast::{CHAINS, Codes, E2M1_INTEGERS, Form, Row, Rows},
-    },
+    matmul::fast::{CHAINS, Codes, E2M1_INTEGERS, Form, ROWS, Row, Rows},
 };
 
 /// Conversion of a vector of stored bytes to integers.
@@ -61,10 +58,12 @@ pub(super) fn one(form: Form, weights: Rows<'_>, input: Row<'_>, y: &mut [f32]) 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
 fn run<const KIND: u8, const VECTORS: usize, const PER: usize>(weights: Rows<'_>, input: Row<'_>, y: &mut [f32]) {
     let rows = weights.stored.chunks_exact(weights.stored_len).zip(weights.scales.chunks_exact(weights.padded_groups));
-    for (row, ((stored, scales), y)) in rows.zip(y).enumerate() {
+    let mut sums = [_mm512_setzero_ps(); ROWS];
+    for (row, ((stored, scales), sums)) in rows.zip(&mut sums).enumerate().take(y.len()) {
         let biases = weights.biases.get(row * weights.padded_groups..).unwrap_or_default();
-        *y = quiet(total(lanes::<KIND, VECTORS, PER>(stored, [scales, biases], input)));
+        *sums = lanes::<KIND, VECTORS, PER>(stored, [scales, biases], input);
     }
+    y.copy_from_slice(&totals(sums)[..y.len()]);
 }
 
 /// Computes the lanes of one row.
@@ -81,20 +80,20 @@ fn lanes<const KIND: u8, const VECTORS: usize, const PER: usize>(
         let first = block * VECTORS * PER;
         if stored.len() == VECTORS * PER * 64 {
             for (i, stored) in stored.as_chunks::<64>().0.iter().enumerate() {
-                prefetch(stored);
+                prefetch(stored, AHEAD);
                 vectors[i / PER] = dot::<KIND>(vectors[i / PER], bytemuck::cast(*stored), input, first + i);
             }
         } else {
             // A loop of a constant length, so that the vectors stay in registers.
             for i in 0..VECTORS * PER {
                 if let Some(stored) = stored.get(64 * i..) {
-                    prefetch(stored);
+                    prefetch(stored, AHEAD);
                     vectors[i / PER] = dot::<KIND>(vectors[i / PER], tail(stored), input, first + i);
                 }
             }
         }
         let offsets: __m512i = bytemuck::cast(input.offsets.as_chunks::<CHAINS>().0[block]);
-        let sums = _mm512_cvtepi32_ps(_mm512_add_epi32(groups::<VECTORS>(vectors), offsets));
+        let sums = _mm512_cvtepi32_ps(_mm512_add_epi32(groups::<KIND, VECTORS, PER>(vectors), offsets));
         let scales = _mm512_mul_ps(at(scales, block), at(input.scales, block));
         lanes = _mm512_fmadd_ps(sums, scales, lanes);
         if !biases.is_empty() {
@@ -104,16 +103,32 @@ fn lanes<const KIND: u8, const VECTORS: usize, const PER: usize>(
     lanes
 }
 
-/// Adds sixteen lanes, in the order of the exact path.
+/// Adds the sixteen lanes of each row, in the order of the exact path.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn total(lanes: __m512) -> f32 {
-    let [a, b]: [__m256; 2] = bytemuck::cast(lanes);
-    let [a, b]: [__m128; 2] = bytemuck::cast(_mm256_add_ps(a, b));
-    let four = _mm_add_ps(a, b);
-    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    let [a, b, ..]: [f32; 4] = bytemuck::cast(two);
-    a + b
+fn totals(rows: [__m512; ROWS]) -> [f32; ROWS] {
+    let mut pairs = [_mm512_setzero_ps(); ROWS / 2];
+    for (i, pair) in pairs.iter_mut().enumerate() {
+        // Two quarters of each row, and the other two.
+        let [a, b] = [rows[2 * i], rows[2 * i + 1]];
+        let (first, second) =
+            (_mm512_shuffle_f32x4::<0b01_00_01_00>(a, b), _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b));
+        *pair = _mm512_add_ps(first, second);
+    }
+    let [a, b] = [[pairs[0], pairs[1]], [pairs[2], pairs[3]]].map(|[a, b]| {
+        // A quarter of each of four rows, and the other quarter.
+        let (first, second) =
+            (_mm512_shuffle_f32x4::<0b10_00_10_00>(a, b), _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b));
+        _mm512_add_ps(first, second)
+    });
+    // Two lanes of a row of `a`, then two of a row of `b`.
+    let two = _mm512_add_ps(_mm512_shuffle_ps::<0b01_00_01_00>(a, b), _mm512_shuffle_ps::<0b11_10_11_10>(a, b));
+    let one = _mm512_add_ps(two, _mm512_permute_ps::<0b10_11_00_01>(two));
+    let order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 4, 8, 12, 2, 6, 10, 14);
+    let all = _mm512_permutexvar_ps(order, one);
+    let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(all, all);
+    let [totals, _]: [[f32; ROWS]; 2] = bytemuck::cast(_mm512_mask_mov_ps(all, is_nan, _mm512_set1_ps(f32::NAN)));
+    totals
 }
 
 /// Adds the dot products of 64 stored bytes to `sums`.
@@ -172,34 +187,44 @@ fn tail(stored: &[u8]) -> __m512i {
     bytemuck::cast(bytes)
 }
 
+/// How often the sums of `per` vectors may be added in pairs as integers of 16 bits. With an input of 8 bits eight
+/// products of nibbles are below 2^14, and eight of E2M1 or four of codes below 64 are below 2^15.
+const fn short_pairs(kind: u8, per: usize) -> usize {
+    match (kind, per) {
+        (NIBBLES, 1) => 2,
+        (E2M1 | BYTES, 1) => 1,
+        _ => 0,
+    }
+}
+
 /// Adds up the groups of `VECTORS` vectors, which together have sixteen groups. Each vector has its groups in order, of
 /// as many lanes as there are vectors.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn groups<const VECTORS: usize>(of: [__m512i; VECTORS]) -> __m512i {
+fn groups<const KIND: u8, const VECTORS: usize, const PER: usize>(of: [__m512i; VECTORS]) -> __m512i {
     match VECTORS {
         2 => {
-            let (a, b) = (_mm512_castsi512_ps(of[0]), _mm512_castsi512_ps(of[1]));
-            let even = _mm512_castps_si512(_mm512_shuffle_ps::<0b10_00_10_00>(a, b));
-            let odd = _mm512_castps_si512(_mm512_shuffle_ps::<0b11_01_11_01>(a, b));
             // Each quarter has two groups of the first vector, then two of the second.
             let order = _mm512_setr_epi32(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
-            _mm512_permutexvar_epi32(order, _mm512_add_epi32(even, odd))
+            _mm512_permutexvar_epi32(order, neighbours(of[0], of[1], short_pairs(KIND, PER) > 0))
         }
         4 => {
             let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-            _mm512_permutexvar_epi32(order, quarters([of[0], of[1], of[2], of[3]]))
+            _mm512_permutexvar_epi32(order, quarters::<KIND, PER>([of[0], of[1], of[2], of[3]]))
         }
         8 => {
-            let (a, b) = (quarters([of[0], of[1], of[2], of[3]]), quarters([of[4], of[5], of[6], of[7]]));
+            let a = quarters::<KIND, PER>([of[0], of[1], of[2], of[3]]);
+            let b = quarters::<KIND, PER>([of[4], of[5], of[6], of[7]]);
             // The quarters are those of the first groups of four vectors, then of their second groups.
             let order = _mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
             _mm512_permutexvar_epi32(order, pairs(a, b))
         }
         _ => {
-            let (a, b) = (quarters([of[0], of[1], of[2], of[3]]), quarters([of[4], of[5], of[6], of[7]]));
+            let a = quarters::<KIND, PER>([of[0], of[1], of[2], of[3]]);
+            let b = quarters::<KIND, PER>([of[4], of[5], of[6], of[7]]);
             let ab = pairs(a, b);
-            let (a, b) = (quarters([of[8], of[9], of[10], of[11]]), quarters([of[12], of[13], of[14], of[15]]));
+            let a = quarters::<KIND, PER>([of[8], of[9], of[10], of[11]]);
+            let b = quarters::<KIND, PER>([of[12], of[13], of[14], of[15]]);
             pairs(ab, pairs(a, b))
         }
     }
@@ -208,10 +233,23 @@ fn groups<const VECTORS: usize>(of: [__m512i; VECTORS]) -> __m512i {
 /// Adds up the quarters of four vectors: each quarter of the result has one sum of each vector, in order.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn quarters([a, b, c, d]: [__m512i; 4]) -> __m512i {
-    let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-    let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
-    _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd))
+fn quarters<const KIND: u8, const PER: usize>([a, b, c, d]: [__m512i; 4]) -> __m512i {
+    let short = short_pairs(KIND, PER);
+    neighbours(neighbours(a, b, short > 0), neighbours(c, d, short > 0), short > 1)
+}
+
+/// Adds each lane to its neighbour: two sums of each quarter of `a`, then two of `b`. Lanes that are `short` fit in 16
+/// bits.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
+fn neighbours(a: __m512i, b: __m512i, short: bool) -> __m512i {
+    if short {
+        return _mm512_madd_epi16(_mm512_packs_epi32(a, b), _mm512_set1_epi16(1));
+    }
+    let (a, b) = (_mm512_castsi512_ps(a), _mm512_castsi512_ps(b));
+    let even = _mm512_castps_si512(_mm512_shuffle_ps::<0b10_00_10_00>(a, b));
+    let odd = _mm512_castps_si512(_mm512_shuffle_ps::<0b11_01_11_01>(a, b));
+    _mm512_add_epi32(even, odd)
 }
 
 /// Adds each second quarter to the one before it: two quarters of `a`, then two of `b`.

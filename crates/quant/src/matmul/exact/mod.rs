@@ -98,7 +98,7 @@ pub(super) fn multiply(
                 if !is_decoded {
                     for (row, out) in decoded.chunks_exact_mut(tile_columns).enumerate().take(rows) {
                         let (out, padding) = out.split_at_mut(end - start);
-                        reader.read(first + row, start..end, out);
+                        reader.read_at(level, first + row, start..end, out);
                         padding.fill(0.0);
                     }
                     is_decoded = tile_columns == input.stride;
@@ -133,6 +133,8 @@ fn add(level: Level, tile: Tile<'_>, lanes: &mut Lanes) {
         Kind::AvxVnni(proof) => proof.avx2().add_exact(tile, lanes),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx512(proof) => proof.add_exact(tile, lanes),
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        Kind::Neon => portable::add(tile, lanes),
     }
 }
 

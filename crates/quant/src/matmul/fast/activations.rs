@@ -12,7 +12,10 @@
 //! An integer of 14 bits is 128 × high + low, with high and low signed bytes in planes of their own.
 
 use super::{CHAINS, Form};
-use crate::matmul::level::{Kind, Level};
+use crate::matmul::{
+    level::{Kind, Level},
+    task,
+};
 
 /// Rows of the input in a block.
 pub(in crate::matmul) const TOKENS: usize = 16;
@@ -78,8 +81,11 @@ impl Input {
     /// Rounds the rows of `x`, each of `columns` numbers.
     pub(in crate::matmul) fn new(level: Level, form: Form, x: &[f32], columns: usize) -> Self {
         let total = x.len() / columns;
-        // The portable kernels gain nothing from blocks, but are their reference.
-        let rows = if total % TOKENS <= FEW { total % TOKENS } else { 0 };
+        let rows = match total % TOKENS {
+            _ if !level.takes_blocks() => total,
+            few if few <= FEW => few,
+            _ => 0,
+        };
         let padded_groups = (columns / form.group).next_multiple_of(CHAINS);
         let padded_columns = padded_groups * form.group;
         let wide = form.codes.is_wide();
@@ -87,7 +93,7 @@ impl Input {
         let mut input = Self {
             form,
             rows,
-            blocks: blocks.chunks(TOKENS * columns).map(|x| LaneBlock::new(level, form, x, columns)).collect(),
+            blocks: task::map(blocks.chunks(TOKENS * columns), |x| LaneBlock::new(level, form, x, columns)),
             padded_columns,
             padded_groups,
             high: vec![0; rows * padded_columns],
@@ -209,6 +215,8 @@ fn round(level: Level, wide: bool, x: &[f32], integers: &mut [i32]) -> Rounded {
         Kind::AvxVnni(proof) => proof.avx2().round(wide, x, integers),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx512(proof) => proof.avx2().round(wide, x, integers),
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        Kind::Neon => round_group(wide, x, integers),
     }
 }
 

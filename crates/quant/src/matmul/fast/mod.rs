@@ -28,13 +28,12 @@ pub(super) use activations::{Input, LaneBlock, Row, TOKENS};
 #[cfg(target_arch = "x86_64")]
 pub(super) use activations::{Rounded, round_group};
 pub(super) use blocks::{Expanded, expand as expand_blocks};
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little")))]
 pub(super) use form::E2M1_INTEGERS;
 pub(super) use form::{Codes, Form};
 pub(super) use scales::Scales;
 
 use super::{
-    exact::quiet,
     level::{Kind, Level},
     scratch::{Fast, Scratch},
     weights::{Stored, Weights},
@@ -77,8 +76,11 @@ pub(super) struct Tile<'a> {
     pub(super) biases: &'a [[f32; ROWS]],
 }
 
-/// Lanes of the sums of a block of input rows.
+/// Lanes of the sums of a block of input rows. The kernels set a chain to zero at its first group.
 pub(super) type Sums = [[[f32; TOKENS]; ROWS]; CHAINS];
+
+/// Numbers of the output for each input row of a block.
+pub(super) type Totals = [[f32; ROWS]; TOKENS];
 
 /// Computes all rows of `weights`. `y` has one slice for each row of the input.
 pub(super) fn multiply(level: Level, weights: Weights<'_>, input: &Input, y: &mut [&mut [f32]], scratch: &mut Scratch) {
@@ -99,11 +101,9 @@ pub(super) fn multiply(level: Level, weights: Weights<'_>, input: &Input, y: &mu
         if !in_blocks.is_empty() {
             work.blocks(rows, input, &mut buffers);
             for (y, sums) in in_blocks.chunks_mut(TOKENS).zip(buffers.sums.iter_mut()) {
-                add_chains(level, sums);
-                for (token, y) in y.iter_mut().enumerate() {
-                    for (y, sums) in y[first..first + count].iter_mut().zip(&sums[0]) {
-                        *y = quiet(sums[token]);
-                    }
+                let totals = totals(level, sums);
+                for (y, totals) in y.iter_mut().zip(&totals) {
+                    y[first..first + count].copy_from_slice(&totals[..count]);
                 }
             }
         }
@@ -140,11 +140,12 @@ impl Work {
             }
             return;
         }
-        for row in 0..rows.rows() {
+        let stored = stored_bytes(rows);
+        for (row, stored) in stored.chunks_exact(stored.len() / rows.rows()).enumerate() {
             let padded = row * padded_groups..(row + 1) * padded_groups;
             let (scales, biases) = (&mut buffers.scales[padded.clone()], &mut buffers.biases[padded]);
             let codes = &mut buffers.codes[..columns];
-            expand(level, form, rows.cut(row..row + 1), 0, Expanded { codes, scales, biases });
+            expand(level, form, stored, Expanded { codes, scales, biases });
             let group = Rows {
                 stored: codes,
                 stored_len: columns,
@@ -162,17 +163,21 @@ impl Work {
     fn blocks(self, rows: Weights<'_>, input: &Input, buffers: &mut Fast<'_>) {
         let Self { level, form, padded_groups, .. } = self;
         let columns = rows.columns();
-        for sums in &mut *buffers.sums {
-            *sums = [[[0.0; TOKENS]; ROWS]; CHAINS];
+        if columns / form.group < CHAINS {
+            // The kernels start from zero only where there is a group.
+            buffers.sums.fill([[[0.0; TOKENS]; ROWS]; CHAINS]);
         }
+        let (stored, count) = (stored_bytes(rows), rows.rows());
+        let stored_len = stored.len() / count;
         for start in (0..columns).step_by(COLUMNS) {
             let width = COLUMNS.min(columns - start);
             let (first_group, groups) = (start / form.group, width / form.group);
-            for (row, codes) in buffers.tile.iter_mut().enumerate().take(rows.rows()) {
+            let (from, to) = (stored_len * start / columns, stored_len * (start + width) / columns);
+            for (row, codes) in buffers.tile.iter_mut().enumerate().take(count) {
                 let at = row * padded_groups + first_group;
                 let (scales, biases) = (&mut buffers.scales[at..at + groups], &mut buffers.biases[at..at + groups]);
                 let out = Expanded { codes: &mut codes[..width], scales, biases };
-                expand(level, form, rows.cut(row..row + 1), start, out);
+                expand(level, form, &stored[row * stored_len..][from..to], out);
             }
             let has_biases = form.codes.have_biases();
             let scales = by_group(buffers.scales, padded_groups, first_group, &mut buffers.tile_scales[..groups]);
@@ -203,15 +208,14 @@ fn stored_bytes(weights: Weights<'_>) -> &[u8] {
     }
 }
 
-/// Expands the columns of one row from `start` on. Of blocks also the scales and biases, which are in them.
-fn expand(level: Level, form: Form, row: Weights<'_>, start: usize, out: Expanded<'_>) {
-    let (stored, columns, width) = (stored_bytes(row), row.columns(), out.codes.len());
-    let stored = &stored[stored.len() * start / columns..stored.len() * (start + width) / columns];
+/// Expands codes of one row. Of blocks also the scales and biases, which are in them.
+fn expand(level: Level, form: Form, stored: &[u8], out: Expanded<'_>) {
+    let groups = out.codes.len() / form.group;
     match form.codes {
         Codes::Blocks(ggml_type) => {
-            let (scales, padding) = out.scales.split_at_mut(width / form.group);
+            let (scales, padding) = out.scales.split_at_mut(groups);
             padding.fill(0.0);
-            let (biases, padding) = out.biases.split_at_mut(width / form.group);
+            let (biases, padding) = out.biases.split_at_mut(groups);
             padding.fill(0.0);
             expand_type(level, ggml_type, stored, Expanded { codes: out.codes, scales, biases });
         }
@@ -229,6 +233,8 @@ fn read_scales(level: Level, work: Scales<'_>, scales: &mut [f32], biases: &mut 
         Kind::AvxVnni(proof) => proof.avx2().read_scales(work, scales, biases),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx512(proof) => proof.read_scales(work, scales, biases),
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        Kind::Neon => work.read(scales, biases),
     }
 }
 
@@ -242,6 +248,8 @@ fn expand_codes(level: Level, codes: Codes, stored: &[u8], out: &mut [u8]) {
         Kind::AvxVnni(proof) => proof.avx2().expand(codes, stored, out),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx512(proof) => proof.expand(codes, stored, out),
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        Kind::Neon => portable::expand(codes, stored, out),
     }
 }
 
@@ -255,6 +263,8 @@ fn expand_type(level: Level, ggml_type: GgmlType, stored: &[u8], out: Expanded<'
         Kind::AvxVnni(proof) => proof.avx2().expand_blocks(ggml_type, stored, out),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx512(proof) => proof.expand_blocks(ggml_type, stored, out),
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        Kind::Neon => expand_blocks(ggml_type, stored, out),
     }
 }
 
@@ -268,6 +278,8 @@ fn one(level: Level, form: Form, weights: Rows<'_>, input: Row<'_>, y: &mut [f32
         Kind::AvxVnni(proof) => proof.one(form, weights, input, y),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx512(proof) => proof.one(form, weights, input, y),
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        Kind::Neon => super::neon::one(form, weights, input, y),
     }
 }
 
@@ -281,18 +293,22 @@ fn many(level: Level, form: Form, tile: Tile<'_>, blocks: &[LaneBlock], sums: &m
         Kind::AvxVnni(proof) => proof.many(form, tile, blocks, sums),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx512(proof) => proof.many(form, tile, blocks, sums),
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        Kind::Neon => portable::many(tile, blocks, sums),
     }
 }
 
-/// Adds the chains of a block to the first one.
-fn add_chains(level: Level, sums: &mut Sums) {
+/// Adds up the chains of a block: the numbers of each input row.
+fn totals(level: Level, sums: &Sums) -> Totals {
     match level.0 {
-        Kind::Portable => portable::add_chains(sums),
+        Kind::Portable => portable::totals(sums),
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2(proof) => proof.add_chains(sums),
+        Kind::Avx2(proof) => proof.totals(sums),
         #[cfg(target_arch = "x86_64")]
-        Kind::AvxVnni(proof) => proof.avx2().add_chains(sums),
+        Kind::AvxVnni(proof) => proof.avx2().totals(sums),
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx512(proof) => proof.add_chains(sums),
+        Kind::Avx512(proof) => proof.totals(sums),
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        Kind::Neon => portable::totals(sums),
     }
 }

@@ -1,6 +1,6 @@
 //! The reference of the fast path.
 
-use super::{CHAINS, Codes, Form, LaneBlock, Row, Rows, Sums, Tile, form::E2M1_INTEGERS};
+use super::{CHAINS, Codes, Form, LaneBlock, ROWS, Row, Rows, Sums, TOKENS, Tile, Totals, form::E2M1_INTEGERS};
 use crate::{
     matmul::exact::{quiet, total},
     portable::{MAX_GROUP, bits},
@@ -70,6 +70,9 @@ pub(in crate::matmul) fn many(tile: Tile<'_>, blocks: &[LaneBlock], sums: &mut [
     for (input, sums) in blocks.iter().zip(sums) {
         for (i, scales) in tile.scales.iter().enumerate() {
             let g = tile.first_group + i;
+            if g < CHAINS {
+                sums[g] = [[0.0; TOKENS]; ROWS];
+            }
             for (row, (codes, lanes)) in tile.codes.iter().zip(&mut sums[g % CHAINS]).enumerate() {
                 let codes = &codes[i * tile.group..(i + 1) * tile.group];
                 for (token, lane) in lanes.iter_mut().enumerate() {
@@ -84,18 +87,26 @@ pub(in crate::matmul) fn many(tile: Tile<'_>, blocks: &[LaneBlock], sums: &mut [
     }
 }
 
-/// Adds the chains of a block to the first one, in the order of the exact path.
+/// Adds up the chains of a block, in the order of the exact path.
 ///
 /// Always inlined, so that it is compiled with the instructions of its caller.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "the loops are compiled for several sets of instructions")]
-pub(in crate::matmul) fn add_chains(sums: &mut Sums) {
-    for width in [8, 4, 2, 1] {
-        let (first, second) = sums.split_at_mut(width);
-        for (a, b) in first.as_flattened_mut().as_flattened_mut().iter_mut().zip(second.as_flattened().as_flattened()) {
-            *a += *b;
+pub(in crate::matmul) fn totals(sums: &Sums) -> Totals {
+    let mut totals = [[0.0; ROWS]; TOKENS];
+    for row in 0..ROWS {
+        let mut chains = sums.map(|rows| rows[row]);
+        for width in [8, 4, 2, 1] {
+            let (first, second) = chains.split_at_mut(width);
+            for (a, b) in first.as_flattened_mut().iter_mut().zip(second.as_flattened()) {
+                *a += *b;
+            }
+        }
+        for (totals, total) in totals.iter_mut().zip(chains[0]) {
+            totals[row] = quiet(total);
         }
     }
+    totals
 }
 
 /// The dot product of codes with the integers of one row of a block, from a place that counts four integers each.
