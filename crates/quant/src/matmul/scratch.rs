@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use super::{
     exact::LANES,
-    fast::{CHAINS, COLUMNS, ROWS, Sums, TOKENS},
+    fast::{CHAINS, COLUMNS, ROWS, STAGED, Sums, TOKENS},
 };
 
 /// Elements of the smallest group.
@@ -26,6 +26,7 @@ pub(super) struct Scratch {
     tile_scales: Vec<[f32; ROWS]>,
     tile_biases: Vec<[f32; ROWS]>,
     sums: Vec<Sums>,
+    staged: Vec<[f32; STAGED]>,
 }
 
 /// Buffers of the fast path.
@@ -40,6 +41,8 @@ pub(super) struct Fast<'a> {
     pub(super) tile_biases: &'a mut [[f32; ROWS]],
     /// One for each block of input rows.
     pub(super) sums: &'a mut [Sums],
+    /// Numbers of some rows of weights for each input row of the blocks.
+    pub(super) staged: &'a mut [[f32; STAGED]],
 }
 
 impl Scratch {
@@ -54,6 +57,7 @@ impl Scratch {
             tile_scales: Vec::new(),
             tile_biases: Vec::new(),
             sums: Vec::new(),
+            staged: Vec::new(),
         }
     }
 
@@ -77,6 +81,9 @@ impl Scratch {
         if self.sums.len() < blocks {
             self.sums.resize(blocks, [[[0.0; TOKENS]; ROWS]; CHAINS]);
         }
+        if self.staged.len() < blocks * TOKENS {
+            self.staged.resize(blocks * TOKENS, [0.0; STAGED]);
+        }
         let tile = at_least(&mut self.tile, COLUMNS * ROWS).as_chunks_mut().0;
         Fast {
             codes: at_least(&mut self.codes, codes),
@@ -86,6 +93,7 @@ impl Scratch {
             tile_scales: at_least(&mut self.tile_scales, COLUMNS / LEAST_GROUP),
             tile_biases: at_least(&mut self.tile_biases, COLUMNS / LEAST_GROUP),
             sums: &mut self.sums[..blocks],
+            staged: &mut self.staged[..blocks * TOKENS],
         }
     }
 }

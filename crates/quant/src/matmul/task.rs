@@ -4,12 +4,12 @@ use std::slice::Chunks;
 
 use super::{exact, fast, level::Level, scratch::Scratch, weights::Weights};
 
-/// Products of a weight and a number of the input that one piece has at least: some microseconds of work.
-const LEAST: usize = 1 << 18;
+/// Products of a weight and a number of the input that one piece has at least: a microsecond of work or two.
+const LEAST: usize = 1 << 16;
 
-/// Products below which waking other threads costs more than it gains.
+/// Products below which other threads cost more than they gain.
 #[cfg(feature = "rayon")]
-const ALONE: usize = 1 << 20;
+const ALONE: usize = 1 << 18;
 
 /// Pieces for each thread, so that one that is late does not keep the others waiting for long.
 const PIECES: usize = 4;
@@ -112,10 +112,61 @@ fn threads(total: usize) -> usize {
     if total >= ALONE && crate::parallel::has_pool() { rayon::current_num_threads() } else { 1 }
 }
 
+/// Runs the pieces on the threads of the pool: each takes the next one when it is done with its last.
 #[cfg(feature = "rayon")]
 fn spread(level: Level, pieces: Vec<Task<'_>>) {
-    use rayon::prelude::*;
-    pieces.into_par_iter().with_max_len(1).for_each(|task| task.run(level));
+    use std::sync::{Mutex, PoisonError, atomic::Ordering};
+    let helpers = rayon::current_num_threads().min(pieces.len()) - 1;
+    let call = linger::CALLS.fetch_add(1, Ordering::Release) + 1;
+    let pieces = Mutex::new(pieces.into_iter());
+    let work = || {
+        loop {
+            let piece = pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(piece) = piece else { break };
+            piece.run(level);
+        }
+    };
+    let work = &work;
+    rayon::scope(|scope| {
+        let caller = rayon::current_thread_index();
+        for _ in 0..helpers {
+            scope.spawn(move |_| {
+                work();
+                rayon::spawn(move || linger::until_after(call, caller));
+            });
+        }
+        work();
+    });
+}
+
+/// Threads that wait for the next product without sleeping, because waking a thread takes longer than a small product.
+#[cfg(feature = "rayon")]
+mod linger {
+    use std::{
+        hint::spin_loop,
+        sync::atomic::{AtomicUsize, Ordering},
+        time::{Duration, Instant},
+    };
+
+    /// Number of products so far that several threads took part in.
+    pub(super) static CALLS: AtomicUsize = AtomicUsize::new(0);
+
+    /// How long a thread waits: longer than what a model computes between two products.
+    const LONGEST: Duration = Duration::from_micros(100);
+
+    /// Waits until there is another product than `call`, unless this is the thread that called. Then the thread looks
+    /// for work, and finds its part of it.
+    pub(super) fn until_after(call: usize, caller: Option<usize>) {
+        if rayon::current_thread_index() == caller {
+            return;
+        }
+        let start = Instant::now();
+        while CALLS.load(Ordering::Acquire) == call && start.elapsed() < LONGEST {
+            for _ in 0..16 {
+                spin_loop();
+            }
+        }
+    }
 }
 
 #[cfg(not(feature = "rayon"))]

@@ -4,7 +4,8 @@ use std::arch::x86_64::{
     __m128i, __m256, __m256i, _mm_cvtph_ps, _mm_cvtsi32_si128, _mm_set_epi64x, _mm_srli_epi16, _mm256_and_si256,
     _mm256_cmpeq_epi8, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_mul_ps,
     _mm256_or_si256, _mm256_set_m128i, _mm256_set1_epi8, _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_set1_ps,
-    _mm256_setr_epi64x, _mm256_shuffle_epi8, _mm256_slli_epi16, _mm256_srli_epi16, _mm256_xor_ps,
+    _mm256_setr_epi64x, _mm256_setzero_ps, _mm256_shuffle_epi8, _mm256_slli_epi16, _mm256_srli_epi16, _mm256_xor_ps,
+    _mm256_xor_si256,
 };
 
 use super::{AHEAD, prefetch};
@@ -72,7 +73,10 @@ fn halves<const BYTES: usize>(blocks: &[[u8; BYTES]], at: usize, out: &mut [f32]
     let (full, rest) = blocks.as_chunks::<8>();
     let (out, out_rest) = out.as_chunks_mut::<8>();
     for (blocks, out) in full.iter().zip(out) {
-        let numbers: [u16; 8] = std::array::from_fn(|i| short(&blocks[i], at));
+        let mut numbers = [0; 8];
+        for (number, block) in numbers.iter_mut().zip(blocks) {
+            *number = short(block, at);
+        }
         *out = bytemuck::cast(_mm256_cvtph_ps(bytemuck::cast::<_, __m128i>(numbers)));
     }
     for (block, out) in rest.iter().zip(out_rest) {
@@ -94,7 +98,8 @@ fn bytes(stored: &[u8], out: Expanded<'_>) {
     let blocks = stored.as_chunks::<34>().0;
     for (block, codes) in blocks.iter().zip(out.codes.as_chunks_mut::<32>().0) {
         prefetch(block, AHEAD);
-        *codes = field::<32>(block, 2).map(|code| code ^ 0x80);
+        let signed: __m256i = bytemuck::cast(*field::<32>(block, 2));
+        *codes = bytemuck::cast(_mm256_xor_si256(signed, _mm256_set1_epi8(-128)));
     }
     halves(blocks, 0, out.scales);
 }
@@ -142,12 +147,17 @@ pub(in crate::matmul) fn scales_and_biases(block: &[u8], scales: &mut [f32; 8], 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn six_bit_pairs(packed: [u8; 12]) -> [__m256; 2] {
-    let [a, b, c]: [u32; 3] = std::array::from_fn(|i| u32::from_le_bytes(*field(&packed, 4 * i)));
-    [(a, c), (b, c >> 4)].map(|(low, nibbles)| {
+    let (mut numbers, mut words) = ([_mm256_setzero_ps(); 2], [0u32; 3]);
+    for (word, bytes) in words.iter_mut().zip(packed.as_chunks::<4>().0) {
+        *word = u32::from_le_bytes(*bytes);
+    }
+    for (i, number) in numbers.iter_mut().enumerate() {
+        let (low, nibbles) = (words[i], words[2] >> (4 * i));
         let high = nibbles & 0x0F0F_0F0F | (low >> 6 & 0x0303_0303) << 4;
         let eight = u64::from(low & 0x3F3F_3F3F) | u64::from(high) << 32;
-        _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_set_epi64x(0, eight.cast_signed())))
-    })
+        *number = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_set_epi64x(0, eight.cast_signed())));
+    }
+    numbers
 }
 
 #[inline]
@@ -175,9 +185,9 @@ fn six_bits(stored: &[u8], out: Expanded<'_>) {
         }
         let numbers: [[u8; 8]; 2] = bytemuck::cast(*field::<16>(block, 192));
         let d = _mm256_set1_ps(half(block, 208));
-        *scales = bytemuck::cast(numbers.map(|numbers| {
-            let numbers: __m128i = bytemuck::cast([numbers; 2]);
-            _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(numbers)), d)
-        }));
+        for (numbers, scales) in numbers.iter().zip(scales.as_chunks_mut::<8>().0) {
+            let numbers: __m128i = bytemuck::cast([*numbers; 2]);
+            *scales = bytemuck::cast(_mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(numbers)), d));
+        }
     }
 }

@@ -137,7 +137,7 @@ macro_rules! kernels {
         }
 
         #[target_feature(enable = $features)]
-        pub(in crate::matmul::avx2) fn many(form: Form, tile: Tile<'_>, blocks: &[LaneBlock], sums: &mut [Sums]) {
+        pub(in crate::matmul::avx2) fn many(tile: Tile<'_>, blocks: &[LaneBlock], sums: &mut [Sums]) {
             for (input, sums) in blocks.iter().zip(sums) {
                 for g in 0..tile.scales.len() {
                     if tile.first_group + g < CHAINS {
@@ -145,7 +145,7 @@ macro_rules! kernels {
                     }
                     let halves = if input.is_half() { 1 } else { 2 };
                     for half in 0..halves {
-                        if form.codes.is_wide() {
+                        if tile.form.codes.is_wide() {
                             rows_wide(tile, input, g, half, sums);
                         } else {
                             rows(tile, input, g, half, sums);
@@ -159,15 +159,16 @@ macro_rules! kernels {
         #[inline]
         #[target_feature(enable = $features)]
         fn rows(tile: Tile<'_>, input: &LaneBlock, g: usize, half: usize, sums: &mut Sums) {
-            let (pairs, group) = (tile.group / 8, tile.first_group + g);
+            let (pairs, group) = (tile.form.group / 8, tile.first_group + g);
             let codes: &[[[[u8; 4]; 2]; COLUMNS / 8]; ROWS] = bytemuck::cast_ref(tile.codes);
             let mut totals = [bytemuck::cast::<_, [__m256i; 2]>(input.offsets[group])[half]; ROWS];
             let integers = &input.high.as_chunks::<2>().0[group * pairs..][..pairs];
             for (i, integers) in integers.iter().enumerate() {
                 let [a, b]: [[__m256i; 2]; 2] = bytemuck::cast(*integers);
                 for r in 0..ROWS {
-                    let codes = codes[r][g * pairs + i].map(i32::from_le_bytes);
-                    let codes = [_mm256_set1_epi32(codes[0]), _mm256_set1_epi32(codes[1])];
+                    let [first, second] = codes[r][g * pairs + i];
+                    let codes =
+                        [_mm256_set1_epi32(i32::from_le_bytes(first)), _mm256_set1_epi32(i32::from_le_bytes(second))];
                     totals[r] = $dot_twice(totals[r], codes, [a[half], b[half]]);
                 }
             }
@@ -178,7 +179,7 @@ macro_rules! kernels {
         #[inline]
         #[target_feature(enable = $features)]
         fn rows_wide(tile: Tile<'_>, input: &LaneBlock, g: usize, half: usize, sums: &mut Sums) {
-            let (quads, group) = (tile.group / 4, tile.first_group + g);
+            let (quads, group) = (tile.form.group / 4, tile.first_group + g);
             let codes: &[[[u8; 4]; COLUMNS / 4]; ROWS] = bytemuck::cast_ref(tile.codes);
             let mut totals = [_mm256_setzero_si256(); ROWS];
             let offsets = bytemuck::cast::<_, [__m256i; 2]>(input.offsets[group])[half];

@@ -48,9 +48,9 @@ impl AvxVnni {
     }
 
     /// Adds the products of a tile with blocks of input rows to the sums.
-    pub(super) fn many(self, form: Form, tile: CodeTile<'_>, blocks: &[LaneBlock], sums: &mut [Sums]) {
+    pub(super) fn many(self, tile: CodeTile<'_>, blocks: &[LaneBlock], sums: &mut [Sums]) {
         // SAFETY: `self` exists only where avxvnni, avx2, fma and f16c have been detected.
-        unsafe { fast::vnni::many(form, tile, blocks, sums) }
+        unsafe { fast::vnni::many(tile, blocks, sums) }
     }
 }
 
@@ -87,9 +87,9 @@ impl Avx2 {
     }
 
     /// Adds the products of a tile with blocks of input rows to the sums.
-    pub(super) fn many(self, form: Form, tile: CodeTile<'_>, blocks: &[LaneBlock], sums: &mut [Sums]) {
+    pub(super) fn many(self, tile: CodeTile<'_>, blocks: &[LaneBlock], sums: &mut [Sums]) {
         // SAFETY: `self` exists only where avx2, fma and f16c have been detected.
-        unsafe { fast::plain::many(form, tile, blocks, sums) }
+        unsafe { fast::plain::many(tile, blocks, sums) }
     }
 
     /// Adds up the chains of a block.

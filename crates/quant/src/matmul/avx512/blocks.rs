@@ -5,10 +5,10 @@
 
 use std::arch::x86_64::{
     __m128i, __m256i, __m512, __m512i, _mm_cvtph_ps, _mm_cvtsi32_si128, _mm256_set_m128i, _mm256_set1_epi8,
-    _mm512_and_si512, _mm512_broadcast_i64x4, _mm512_broadcastss_ps, _mm512_castsi256_si512, _mm512_cvtepi8_epi32,
-    _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_inserti64x4, _mm512_mask_add_epi8, _mm512_mul_ps, _mm512_or_si512,
-    _mm512_permutexvar_epi64, _mm512_set1_epi8, _mm512_setr_epi64, _mm512_sllv_epi16, _mm512_srli_epi16,
-    _mm512_srlv_epi16, _mm512_srlv_epi64, _mm512_test_epi8_mask,
+    _mm256_xor_si256, _mm512_and_si512, _mm512_broadcast_i64x4, _mm512_broadcastss_ps, _mm512_castsi256_si512,
+    _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_inserti64x4, _mm512_mask_add_epi8, _mm512_mul_ps,
+    _mm512_or_si512, _mm512_permutexvar_epi64, _mm512_set1_epi8, _mm512_setr_epi64, _mm512_sllv_epi16,
+    _mm512_srli_epi16, _mm512_srlv_epi16, _mm512_srlv_epi64, _mm512_test_epi8_mask,
 };
 
 use super::{AHEAD, prefetch};
@@ -50,12 +50,13 @@ fn small<const BYTES: usize, const CODES: usize, const FIFTH: usize>(
     let (codes, odd_codes) = out.codes.as_chunks_mut::<64>();
     for (pair, codes) in pairs.iter().zip(codes) {
         prefetch(&pair[0], AHEAD);
-        let [a, b] = [&pair[0], &pair[1]].map(|block| bytemuck::cast::<_, __m128i>(*field::<16>(block, CODES)));
+        let a: __m128i = bytemuck::cast(*field::<16>(&pair[0], CODES));
+        let b: __m128i = bytemuck::cast(*field::<16>(&pair[1], CODES));
         let both = _mm512_castsi256_si512(_mm256_set_m128i(b, a));
         let twice = _mm512_srlv_epi64(_mm512_permutexvar_epi64(order, both), shifts);
         let mut integers = _mm512_and_si512(twice, _mm512_set1_epi8(15));
         if FIFTH > 0 {
-            let [a, b] = [&pair[0], &pair[1]].map(|block| u32::from_le_bytes(*field(block, FIFTH)));
+            let (a, b) = (u32::from_le_bytes(*field(&pair[0], FIFTH)), u32::from_le_bytes(*field(&pair[1], FIFTH)));
             let fifth = u64::from(a) | u64::from(b) << 32;
             integers = _mm512_mask_add_epi8(integers, fifth, integers, _mm512_set1_epi8(16));
         }
@@ -78,7 +79,10 @@ fn halves<const BYTES: usize>(blocks: &[[u8; BYTES]], at: usize, out: &mut [f32]
     let (full, rest) = blocks.as_chunks::<CHAINS>();
     let (out, out_rest) = out.as_chunks_mut::<CHAINS>();
     for (blocks, out) in full.iter().zip(out) {
-        let numbers: [u16; CHAINS] = std::array::from_fn(|i| short(&blocks[i], at));
+        let mut numbers = [0; CHAINS];
+        for (number, block) in numbers.iter_mut().zip(blocks) {
+            *number = short(block, at);
+        }
         *out = bytemuck::cast(_mm512_cvtph_ps(bytemuck::cast::<_, __m256i>(numbers)));
     }
     for (block, out) in rest.iter().zip(out_rest) {
@@ -92,7 +96,8 @@ fn bytes(stored: &[u8], out: Expanded<'_>) {
     let blocks = stored.as_chunks::<34>().0;
     for (block, codes) in blocks.iter().zip(out.codes.as_chunks_mut::<32>().0) {
         prefetch(block, AHEAD);
-        *codes = field::<32>(block, 2).map(|code| code ^ 0x80);
+        let signed: __m256i = bytemuck::cast(*field::<32>(block, 2));
+        *codes = bytemuck::cast(_mm256_xor_si256(signed, _mm256_set1_epi8(-128)));
     }
     halves(blocks, 0, out.scales);
 }
@@ -114,7 +119,7 @@ fn large<const BYTES: usize, const FIFTH: bool>(stored: &[u8], out: Expanded<'_>
             let twice = _mm512_broadcast_i64x4(bytemuck::cast::<_, __m256i>(*packed));
             let mut integers = _mm512_and_si512(_mm512_srlv_epi64(twice, shifts), _mm512_set1_epi8(15));
             if FIFTH {
-                let [low, high] = [1u8 << (2 * k), 2u8 << (2 * k)].map(u8::cast_signed);
+                let (low, high) = ((1u8 << (2 * k)).cast_signed(), (2u8 << (2 * k)).cast_signed());
                 let bits = _mm512_inserti64x4::<1>(_mm512_set1_epi8(low), _mm256_set1_epi8(high));
                 let set = _mm512_test_epi8_mask(fifth, bits);
                 integers = _mm512_mask_add_epi8(integers, set, integers, _mm512_set1_epi8(16));

@@ -22,15 +22,30 @@ pub(super) fn scales(scales: Scales<'_>, out: &mut [f32], biases: &mut [f32]) {
     if !parts.scheme.is_affine() {
         return scales.read(out, biases);
     }
-    let Scales { groups, padded_groups, .. } = scales;
     for (part, out) in [(parts.scale, out), (parts.bias, biases)] {
-        let rows = part.len() / parts.float.size() / groups;
-        for (row, out) in out.chunks_exact_mut(padded_groups).enumerate().take(rows) {
-            for (block, out) in out.as_chunks_mut::<CHAINS>().0.iter_mut().enumerate() {
-                let first = block * CHAINS;
-                let stored = &part[(row * groups + first) * parts.float.size()..];
-                *out = bytemuck::cast(sixteen(parts.float, stored, (groups - first).min(CHAINS)));
-            }
+        match parts.float {
+            FloatType::BF16 => rows::<2>(FloatType::BF16, part, scales, out),
+            FloatType::F16 => rows::<2>(FloatType::F16, part, scales, out),
+            FloatType::F32 => rows::<4>(FloatType::F32, part, scales, out),
+        }
+    }
+}
+
+/// Reads numbers of `SIZE` bytes, a row of groups after the other.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
+fn rows<const SIZE: usize>(
+    float: FloatType,
+    part: &[u8],
+    Scales { groups, padded_groups, .. }: Scales<'_>,
+    out: &mut [f32],
+) {
+    let rows = part.chunks_exact(SIZE * groups).len();
+    for (row, out) in out.chunks_exact_mut(padded_groups).enumerate().take(rows) {
+        let stored = &part[row * SIZE * groups..];
+        for (block, out) in out.as_chunks_mut::<CHAINS>().0.iter_mut().enumerate() {
+            let first = block * CHAINS;
+            *out = bytemuck::cast(sixteen(float, &stored[SIZE * first..], (groups - first).min(CHAINS)));
         }
     }
 }

@@ -18,7 +18,8 @@ use std::arch::x86_64::{
     _mm512_shuffle_ps, _mm512_slli_epi32, _mm512_unpackhi_ps, _mm512_unpacklo_ps,
 };
 
-use crate::matmul::fast::{CHAINS, COLUMNS, Form, LaneBlock, ROWS, Sums, TOKENS, Tile, Totals};
+use super::prefetch;
+use crate::matmul::fast::{CHAINS, COLUMNS, LaneBlock, ROWS, Sums, TOKENS, Tile, Totals};
 
 /// Adds up the chains of a block, each row of weights in a vector of sixteen input rows, and turns these round.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
@@ -55,15 +56,15 @@ pub(super) fn totals(sums: &Sums) -> Totals {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-pub(super) fn many(form: Form, tile: Tile<'_>, blocks: &[LaneBlock], sums: &mut [Sums]) {
+pub(super) fn many(tile: Tile<'_>, blocks: &[LaneBlock], sums: &mut [Sums]) {
     for (blocks, sums) in blocks.chunks(2).zip(sums.chunks_mut(2)) {
         match (blocks, sums) {
-            ([a, b], [to_a, to_b]) if !form.codes.is_wide() && !b.is_half() => {
+            ([a, b], [to_a, to_b]) if !tile.form.codes.is_wide() && !b.is_half() => {
                 narrow::<2>(tile, [a, b], [to_a, to_b]);
             }
             (blocks, sums) => {
                 for (block, sums) in blocks.iter().zip(sums) {
-                    match (form.codes.is_wide(), block.is_half()) {
+                    match (tile.form.codes.is_wide(), block.is_half()) {
                         (false, false) => narrow::<1>(tile, [block], [sums]),
                         (false, true) => half::<false>(tile, block, sums),
                         (true, false) => wide(tile, block, sums),
@@ -75,6 +76,9 @@ pub(super) fn many(form: Form, tile: Tile<'_>, blocks: &[LaneBlock], sums: &mut 
     }
 }
 
+/// Distance in bytes between the integers in work and those that are prefetched.
+const AHEAD: usize = 512;
+
 /// Four codes of the rows of a tile, at each place.
 type Quads = [[[u8; 4]; COLUMNS / 4]; ROWS];
 
@@ -82,7 +86,7 @@ type Quads = [[[u8; 4]; COLUMNS / 4]; ROWS];
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
 fn narrow<const B: usize>(tile: Tile<'_>, inputs: [&LaneBlock; B], sums: [&mut Sums; B]) {
-    let quads = tile.group / 4;
+    let quads = tile.form.group / 4;
     let codes: &Quads = bytemuck::cast_ref(tile.codes);
     for (g, scales) in tile.scales.iter().enumerate() {
         let group = tile.first_group + g;
@@ -98,6 +102,8 @@ fn narrow<const B: usize>(tile: Tile<'_>, inputs: [&LaneBlock; B], sums: [&mut S
         for i in 0..quads {
             let mut vectors = [_mm512_setzero_si512(); B];
             for b in 0..B {
+                // These come from the second-level cache, in their order.
+                prefetch(bytemuck::cast_slice(&integers[b][i]), AHEAD);
                 vectors[b] = bytemuck::cast::<_, __m512i>(integers[b][i]);
             }
             for r in 0..ROWS {
@@ -121,7 +127,7 @@ fn narrow<const B: usize>(tile: Tile<'_>, inputs: [&LaneBlock; B], sums: [&mut S
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
 fn wide(tile: Tile<'_>, input: &LaneBlock, sums: &mut Sums) {
-    let quads = tile.group / 4;
+    let quads = tile.form.group / 4;
     let codes: &Quads = bytemuck::cast_ref(tile.codes);
     for (g, scales) in tile.scales.iter().enumerate() {
         let group = tile.first_group + g;
@@ -179,7 +185,7 @@ fn scale(
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
 fn half<const WIDE: bool>(tile: Tile<'_>, input: &LaneBlock, sums: &mut Sums) {
-    let quads = tile.group / 4;
+    let quads = tile.form.group / 4;
     let codes: &Quads = bytemuck::cast_ref(tile.codes);
     for (g, scales) in tile.scales.iter().enumerate() {
         let group = tile.first_group + g;

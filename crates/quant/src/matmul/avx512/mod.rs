@@ -11,7 +11,7 @@ mod expand;
 mod many;
 mod one;
 
-use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
 
 use super::{
     exact::{Lanes, Tile},
@@ -83,9 +83,9 @@ impl Avx512 {
     }
 
     /// Adds the products of a tile with blocks of input rows to the sums.
-    pub(super) fn many(self, form: Form, tile: CodeTile<'_>, blocks: &[LaneBlock], sums: &mut [Sums]) {
+    pub(super) fn many(self, tile: CodeTile<'_>, blocks: &[LaneBlock], sums: &mut [Sums]) {
         // SAFETY: `self` exists only where these instructions have been detected.
-        unsafe { many::many(form, tile, blocks, sums) }
+        unsafe { many::many(tile, blocks, sums) }
     }
 
     /// Adds up the chains of a block.
@@ -101,4 +101,12 @@ fn prefetch(stored: &[u8], ahead: usize) {
     let ahead = stored.as_ptr().wrapping_add(ahead).cast();
     // SAFETY: a prefetch has no effect that the program can observe, and does not fault on any address.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead) };
+}
+
+/// As [`prefetch`], to the second-level cache.
+#[inline]
+fn prefetch_far(stored: &[u8], ahead: usize) {
+    let ahead = stored.as_ptr().wrapping_add(ahead).cast();
+    // SAFETY: a prefetch has no effect that the program can observe, and does not fault on any address.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(ahead) };
 }

@@ -20,7 +20,7 @@ use std::arch::x86_64::{
     _mm512_shuffle_i32x4, _mm512_shuffle_ps, _mm512_slli_epi32, _mm512_srli_epi16, _mm512_zextsi256_si512,
 };
 
-use super::{AHEAD, prefetch};
+use super::{AHEAD, prefetch as prefetch_near, prefetch_far};
 use crate::{
     ggml::GgmlType,
     matmul::fast::{CHAINS, Codes, E2M1_INTEGERS, Form, ROWS, Row, Rows},
@@ -31,6 +31,9 @@ const NIBBLES: u8 = 0;
 const E2M1: u8 = 1;
 const BYTES: u8 = 2;
 const WIDE_BYTES: u8 = 3;
+
+/// Distance in bytes of what is brought to the first-level cache.
+const NEAR: usize = 1024;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
 pub(super) fn one(form: Form, weights: Rows<'_>, input: Row<'_>, y: &mut [f32]) {
@@ -74,33 +77,65 @@ fn lanes<const KIND: u8, const VECTORS: usize, const PER: usize>(
     [scales, biases]: [&[f32]; 2],
     input: Row<'_>,
 ) -> __m512 {
+    // Vectors of stored bytes that sixteen groups have, and of their integers.
+    let size = VECTORS * PER;
+    let of_input = if KIND == NIBBLES || KIND == E2M1 { 2 * size } else { size };
+    let (high, low) = (input.high.as_chunks::<64>().0, input.low.as_chunks::<64>().0);
+    let numbers = Numbers { scales, biases, input };
     let mut lanes = _mm512_setzero_ps();
-    for (block, stored) in stored.chunks(VECTORS * PER * 64).enumerate() {
+    let (stored, rest) = stored.as_chunks::<64>();
+    let mut blocks = stored.chunks_exact(size);
+    let count = blocks.len();
+    for (block, stored) in blocks.by_ref().enumerate() {
+        let (stored, high) = (&stored[..size], &high[block * of_input..][..of_input]);
+        let low = if KIND == WIDE_BYTES { &low[block * size..][..size] } else { low };
         let mut vectors = [_mm512_setzero_si512(); VECTORS];
-        let first = block * VECTORS * PER;
-        if stored.len() == VECTORS * PER * 64 {
-            for (i, stored) in stored.as_chunks::<64>().0.iter().enumerate() {
-                prefetch(stored, AHEAD);
-                vectors[i / PER] = dot::<KIND>(vectors[i / PER], bytemuck::cast(*stored), input, first + i);
-            }
-        } else {
-            // A loop of a constant length, so that the vectors stay in registers.
-            for i in 0..VECTORS * PER {
-                if let Some(stored) = stored.get(64 * i..) {
-                    prefetch(stored, AHEAD);
-                    vectors[i / PER] = dot::<KIND>(vectors[i / PER], tail(stored), input, first + i);
-                }
-            }
+        for i in 0..size {
+            prefetch(&stored[i]);
+            vectors[i / PER] = dot::<KIND>(vectors[i / PER], bytemuck::cast(stored[i]), high, low, i);
         }
-        let offsets: __m512i = bytemuck::cast(input.offsets.as_chunks::<CHAINS>().0[block]);
-        let sums = _mm512_cvtepi32_ps(_mm512_add_epi32(groups::<KIND, VECTORS, PER>(vectors), offsets));
-        let scales = _mm512_mul_ps(at(scales, block), at(input.scales, block));
-        lanes = _mm512_fmadd_ps(sums, scales, lanes);
-        if !biases.is_empty() {
-            lanes = _mm512_fmadd_ps(at(biases, block), at(input.sums, block), lanes);
+        lanes = numbers.scale(lanes, groups::<KIND, VECTORS, PER>(vectors), block);
+    }
+    let stored = blocks.remainder();
+    if !stored.is_empty() || !rest.is_empty() {
+        let high = &high[count * of_input..];
+        let low = if KIND == WIDE_BYTES { &low[count * size..] } else { low };
+        let mut vectors = [_mm512_setzero_si512(); VECTORS];
+        for (i, stored) in stored.iter().enumerate() {
+            prefetch(stored);
+            vectors[i / PER] = dot::<KIND>(vectors[i / PER], bytemuck::cast(*stored), high, low, i);
         }
+        if !rest.is_empty() {
+            let i = stored.len();
+            vectors[i / PER] = dot::<KIND>(vectors[i / PER], tail(rest), high, low, i);
+        }
+        lanes = numbers.scale(lanes, groups::<KIND, VECTORS, PER>(vectors), count);
     }
     lanes
+}
+
+/// What the sums of groups are multiplied by and added to.
+#[derive(Clone, Copy)]
+struct Numbers<'a> {
+    scales: &'a [f32],
+    biases: &'a [f32],
+    input: Row<'a>,
+}
+
+impl Numbers<'_> {
+    /// Adds the sums of sixteen groups to the lanes.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
+    fn scale(self, lanes: __m512, sums: __m512i, block: usize) -> __m512 {
+        let offsets: __m512i = bytemuck::cast(self.input.offsets.as_chunks::<CHAINS>().0[block]);
+        let sums = _mm512_cvtepi32_ps(_mm512_add_epi32(sums, offsets));
+        let scales = _mm512_mul_ps(at(self.scales, block), at(self.input.scales, block));
+        let lanes = _mm512_fmadd_ps(sums, scales, lanes);
+        if self.biases.is_empty() {
+            return lanes;
+        }
+        _mm512_fmadd_ps(at(self.biases, block), at(self.input.sums, block), lanes)
+    }
 }
 
 /// Adds the sixteen lanes of each row, in the order of the exact path.
@@ -115,12 +150,15 @@ fn totals(rows: [__m512; ROWS]) -> [f32; ROWS] {
             (_mm512_shuffle_f32x4::<0b01_00_01_00>(a, b), _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b));
         *pair = _mm512_add_ps(first, second);
     }
-    let [a, b] = [[pairs[0], pairs[1]], [pairs[2], pairs[3]]].map(|[a, b]| {
+    let mut fours = [_mm512_setzero_ps(); 2];
+    for (i, four) in fours.iter_mut().enumerate() {
         // A quarter of each of four rows, and the other quarter.
+        let [a, b] = [pairs[2 * i], pairs[2 * i + 1]];
         let (first, second) =
             (_mm512_shuffle_f32x4::<0b10_00_10_00>(a, b), _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b));
-        _mm512_add_ps(first, second)
-    });
+        *four = _mm512_add_ps(first, second);
+    }
+    let [a, b] = fours;
     // Two lanes of a row of `a`, then two of a row of `b`.
     let two = _mm512_add_ps(_mm512_shuffle_ps::<0b01_00_01_00>(a, b), _mm512_shuffle_ps::<0b11_10_11_10>(a, b));
     let one = _mm512_add_ps(two, _mm512_permute_ps::<0b10_11_00_01>(two));
@@ -134,7 +172,7 @@ fn totals(rows: [__m512; ROWS]) -> [f32; ROWS] {
 /// Adds the dot products of 64 stored bytes to `sums`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn dot<const KIND: u8>(sums: __m512i, stored: __m512i, input: Row<'_>, chunk: usize) -> __m512i {
+fn dot<const KIND: u8>(sums: __m512i, stored: __m512i, high: &[[i8; 64]], low: &[[i8; 64]], chunk: usize) -> __m512i {
     if KIND == NIBBLES || KIND == E2M1 {
         let mask = _mm512_set1_epi8(15);
         let mut even = _mm512_and_si512(stored, mask);
@@ -144,22 +182,22 @@ fn dot<const KIND: u8>(sums: __m512i, stored: __m512i, input: Row<'_>, chunk: us
             even = _mm512_shuffle_epi8(integers, even);
             odd = _mm512_shuffle_epi8(integers, odd);
         }
-        let sums = _mm512_dpbusd_epi32(sums, even, integers(input.high, 2 * chunk));
-        return _mm512_dpbusd_epi32(sums, odd, integers(input.high, 2 * chunk + 1));
+        let sums = _mm512_dpbusd_epi32(sums, even, bytemuck::cast(high[2 * chunk]));
+        return _mm512_dpbusd_epi32(sums, odd, bytemuck::cast(high[2 * chunk + 1]));
     }
     if KIND == BYTES {
-        return _mm512_dpbusd_epi32(sums, stored, integers(input.high, chunk));
+        return _mm512_dpbusd_epi32(sums, stored, bytemuck::cast(high[chunk]));
     }
-    let high = _mm512_dpbusd_epi32(_mm512_setzero_si512(), stored, integers(input.high, chunk));
-    let low = _mm512_dpbusd_epi32(sums, stored, integers(input.low, chunk));
-    _mm512_add_epi32(_mm512_slli_epi32::<7>(high), low)
+    let upper = _mm512_dpbusd_epi32(_mm512_setzero_si512(), stored, bytemuck::cast(high[chunk]));
+    let lower = _mm512_dpbusd_epi32(sums, stored, bytemuck::cast(low[chunk]));
+    _mm512_add_epi32(_mm512_slli_epi32::<7>(upper), lower)
 }
 
-/// Integers of an input row, as a vector.
+/// Prefetches what follows a vector of stored bytes: to the second-level cache early, and from there just in time.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn integers(of: &[i8], vector: usize) -> __m512i {
-    bytemuck::cast(of.as_chunks::<64>().0[vector])
+fn prefetch(stored: &[u8; 64]) {
+    prefetch_far(stored, AHEAD);
+    prefetch_near(stored, NEAR);
 }
 
 /// Sixteen numbers of a row.

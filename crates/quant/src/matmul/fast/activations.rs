@@ -69,6 +69,7 @@ pub(in crate::matmul) struct Row<'a> {
 #[derive(Debug, Default)]
 pub(in crate::matmul) struct LaneBlock {
     /// Rows that there are. The others are zeros.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only kernels take less than all rows"))]
     rows: usize,
     pub(in crate::matmul) high: Vec<[[i8; 4]; TOKENS]>,
     pub(in crate::matmul) low: Vec<[[i8; 4]; TOKENS]>,

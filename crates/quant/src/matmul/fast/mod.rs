@@ -33,6 +33,8 @@ pub(super) use form::E2M1_INTEGERS;
 pub(super) use form::{Codes, Form};
 pub(super) use scales::Scales;
 
+use std::ops::Range;
+
 use super::{
     level::{Kind, Level},
     scratch::{Fast, Scratch},
@@ -66,8 +68,7 @@ pub(super) const COLUMNS: usize = 1024;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tile<'a> {
     pub(super) codes: &'a [[u8; COLUMNS]; ROWS],
-    /// Elements of a group.
-    pub(super) group: usize,
+    pub(super) form: Form,
     /// The first group of these columns.
     pub(super) first_group: usize,
     /// The scales of each group of these columns.
@@ -82,28 +83,41 @@ pub(super) type Sums = [[[f32; TOKENS]; ROWS]; CHAINS];
 /// Numbers of the output for each input row of a block.
 pub(super) type Totals = [[f32; ROWS]; TOKENS];
 
+/// Rows of weights whose numbers are collected before they are written: some lines of the cache for each input row.
+pub(super) const STAGED: usize = 64;
+
 /// Computes all rows of `weights`. `y` has one slice for each row of the input.
 pub(super) fn multiply(level: Level, weights: Weights<'_>, input: &Input, y: &mut [&mut [f32]], scratch: &mut Scratch) {
-    let work = Work { level, form: input.form, padded_groups: input.padded_groups };
-    let columns = weights.columns();
-    let mut buffers = scratch.fast(columns, ROWS * work.padded_groups, input.blocks.len());
+    let (columns, rows) = (weights.columns(), weights.rows());
+    let stored = match weights.stored {
+        Stored::Encoded(encoded) => encoded.weight,
+        Stored::Blocks { bytes, .. } | Stored::Plain { bytes, .. } => bytes,
+    };
+    let (groups, padded_groups) = (columns / input.form.group, input.padded_groups);
+    let work = Work { level, form: input.form, columns, stored_len: stored.len() / rows.max(1), padded_groups };
+    let mut buffers = scratch.fast(columns, ROWS * padded_groups, input.blocks.len());
     let (singles, in_blocks) = y.split_at_mut(input.rows);
-    for first in (0..weights.rows()).step_by(ROWS) {
-        let count = ROWS.min(weights.rows() - first);
-        let rows = weights.cut(first..first + count);
-        if let Stored::Encoded(parts) = rows.stored {
-            let scales = Scales { parts, groups: columns / work.form.group, padded_groups: work.padded_groups };
-            read_scales(level, scales, buffers.scales, buffers.biases);
+    for first in (0..rows).step_by(ROWS) {
+        let count = ROWS.min(rows - first);
+        let stored = &stored[first * work.stored_len..(first + count) * work.stored_len];
+        if let Stored::Encoded(parts) = weights.stored {
+            let parts = parts.groups(first * groups, count * groups);
+            read_scales(level, Scales { parts, groups, padded_groups }, buffers.scales, buffers.biases);
         }
         if !singles.is_empty() {
-            work.singles(rows, input, singles, first, &mut buffers);
+            work.singles(stored, input, singles, first..first + count, &mut buffers);
         }
         if !in_blocks.is_empty() {
-            work.blocks(rows, input, &mut buffers);
-            for (y, sums) in in_blocks.chunks_mut(TOKENS).zip(buffers.sums.iter_mut()) {
-                let totals = totals(level, sums);
-                for (y, totals) in y.iter_mut().zip(&totals) {
-                    y[first..first + count].copy_from_slice(&totals[..count]);
+            work.blocks(stored, input, &mut buffers);
+            let at = first % STAGED;
+            for (staged, sums) in buffers.staged.chunks_exact_mut(TOKENS).zip(&*buffers.sums) {
+                for (staged, totals) in staged.iter_mut().zip(totals(level, sums)) {
+                    staged.as_chunks_mut::<ROWS>().0[at / ROWS] = totals;
+                }
+            }
+            if at + ROWS == STAGED || first + count == rows {
+                for (y, staged) in in_blocks.iter_mut().zip(&*buffers.staged) {
+                    y[first - at..first + count].copy_from_slice(&staged[..at + count]);
                 }
             }
         }
@@ -115,6 +129,9 @@ pub(super) fn multiply(level: Level, weights: Weights<'_>, input: &Input, y: &mu
 struct Work {
     level: Level,
     form: Form,
+    columns: usize,
+    /// Bytes of a row of the codes, or of the blocks.
+    stored_len: usize,
     padded_groups: usize,
 }
 
@@ -122,69 +139,58 @@ impl Work {
     /// Multiplies at most [`ROWS`] rows of weights by the input rows that stand alone.
     fn singles(
         self,
-        rows: Weights<'_>,
+        stored: &[u8],
         input: &Input,
         singles: &mut [&mut [f32]],
-        first: usize,
+        rows: Range<usize>,
         buffers: &mut Fast<'_>,
     ) {
-        let Self { level, form, padded_groups, .. } = self;
-        let columns = rows.columns();
+        let Self { level, form, columns, stored_len, padded_groups } = self;
+        let has_biases = form.codes.have_biases();
         if form.codes.is_read_as_stored() {
-            let stored = stored_bytes(rows);
-            let biases: &[f32] = if form.codes.have_biases() { buffers.biases } else { &[] };
-            let (scales, stored_len) = (&*buffers.scales, stored.len() / rows.rows());
-            let group = Rows { stored, stored_len, scales, biases, padded_groups };
+            let biases: &[f32] = if has_biases { buffers.biases } else { &[] };
+            let group = Rows { stored, stored_len, scales: buffers.scales, biases, padded_groups };
             for (single, y) in singles.iter_mut().enumerate() {
-                one(level, form, group, input.row(single), &mut y[first..first + rows.rows()]);
+                one(level, form, group, input.row(single), &mut y[rows.clone()]);
             }
             return;
         }
-        let stored = stored_bytes(rows);
-        for (row, stored) in stored.chunks_exact(stored.len() / rows.rows()).enumerate() {
-            let padded = row * padded_groups..(row + 1) * padded_groups;
+        for (row, stored) in rows.zip(stored.chunks_exact(stored_len)) {
+            let padded = row % ROWS * padded_groups..(row % ROWS + 1) * padded_groups;
             let (scales, biases) = (&mut buffers.scales[padded.clone()], &mut buffers.biases[padded]);
             let codes = &mut buffers.codes[..columns];
             expand(level, form, stored, Expanded { codes, scales, biases });
-            let group = Rows {
-                stored: codes,
-                stored_len: columns,
-                scales,
-                biases: if form.codes.have_biases() { biases } else { &[] },
-                padded_groups,
-            };
+            let biases: &[f32] = if has_biases { biases } else { &[] };
+            let group = Rows { stored: codes, stored_len: columns, scales, biases, padded_groups };
             for (single, y) in singles.iter_mut().enumerate() {
-                one(level, form, group, input.row(single), &mut y[first + row..=first + row]);
+                one(level, form, group, input.row(single), &mut y[row..=row]);
             }
         }
     }
 
     /// Adds up the products of at most [`ROWS`] rows of weights with all blocks of input rows.
-    fn blocks(self, rows: Weights<'_>, input: &Input, buffers: &mut Fast<'_>) {
-        let Self { level, form, padded_groups, .. } = self;
-        let columns = rows.columns();
+    fn blocks(self, stored: &[u8], input: &Input, buffers: &mut Fast<'_>) {
+        let Self { level, form, columns, stored_len, padded_groups } = self;
         if columns / form.group < CHAINS {
             // The kernels start from zero only where there is a group.
             buffers.sums.fill([[[0.0; TOKENS]; ROWS]; CHAINS]);
         }
-        let (stored, count) = (stored_bytes(rows), rows.rows());
-        let stored_len = stored.len() / count;
         for start in (0..columns).step_by(COLUMNS) {
             let width = COLUMNS.min(columns - start);
             let (first_group, groups) = (start / form.group, width / form.group);
             let (from, to) = (stored_len * start / columns, stored_len * (start + width) / columns);
-            for (row, codes) in buffers.tile.iter_mut().enumerate().take(count) {
+            let rows = buffers.tile.iter_mut().zip(stored.chunks_exact(stored_len)).enumerate();
+            for (row, (codes, stored)) in rows {
                 let at = row * padded_groups + first_group;
                 let (scales, biases) = (&mut buffers.scales[at..at + groups], &mut buffers.biases[at..at + groups]);
-                let out = Expanded { codes: &mut codes[..width], scales, biases };
-                expand(level, form, &stored[row * stored_len..][from..to], out);
+                expand(level, form, &stored[from..to], Expanded { codes: &mut codes[..width], scales, biases });
             }
             let has_biases = form.codes.have_biases();
             let scales = by_group(buffers.scales, padded_groups, first_group, &mut buffers.tile_scales[..groups]);
             let biases = &mut buffers.tile_biases[..if has_biases { groups } else { 0 }];
             let biases = by_group(buffers.biases, padded_groups, first_group, biases);
-            let tile = Tile { codes: buffers.tile, group: form.group, first_group, scales, biases };
-            many(level, form, tile, &input.blocks, buffers.sums);
+            let tile = Tile { codes: buffers.tile, form, first_group, scales, biases };
+            many(level, tile, &input.blocks, buffers.sums);
         }
     }
 }
@@ -198,14 +204,6 @@ fn by_group<'a>(of: &[f32], padded_groups: usize, first: usize, out: &'a mut [[f
         }
     }
     out
-}
-
-/// The codes of a scheme, or blocks.
-fn stored_bytes(weights: Weights<'_>) -> &[u8] {
-    match weights.stored {
-        Stored::Encoded(encoded) => encoded.weight,
-        Stored::Blocks { bytes, .. } | Stored::Plain { bytes, .. } => bytes,
-    }
 }
 
 /// Expands codes of one row. Of blocks also the scales and biases, which are in them.
@@ -284,15 +282,15 @@ fn one(level: Level, form: Form, weights: Rows<'_>, input: Row<'_>, y: &mut [f32
 }
 
 /// Adds the products of a tile with blocks of input rows to the sums of each block.
-fn many(level: Level, form: Form, tile: Tile<'_>, blocks: &[LaneBlock], sums: &mut [Sums]) {
+fn many(level: Level, tile: Tile<'_>, blocks: &[LaneBlock], sums: &mut [Sums]) {
     match level.0 {
         Kind::Portable => portable::many(tile, blocks, sums),
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2(proof) => proof.many(form, tile, blocks, sums),
+        Kind::Avx2(proof) => proof.many(tile, blocks, sums),
         #[cfg(target_arch = "x86_64")]
-        Kind::AvxVnni(proof) => proof.many(form, tile, blocks, sums),
+        Kind::AvxVnni(proof) => proof.many(tile, blocks, sums),
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx512(proof) => proof.many(form, tile, blocks, sums),
+        Kind::Avx512(proof) => proof.many(tile, blocks, sums),
         #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
         Kind::Neon => portable::many(tile, blocks, sums),
     }

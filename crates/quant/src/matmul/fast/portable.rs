@@ -74,9 +74,9 @@ pub(in crate::matmul) fn many(tile: Tile<'_>, blocks: &[LaneBlock], sums: &mut [
                 sums[g] = [[0.0; TOKENS]; ROWS];
             }
             for (row, (codes, lanes)) in tile.codes.iter().zip(&mut sums[g % CHAINS]).enumerate() {
-                let codes = &codes[i * tile.group..(i + 1) * tile.group];
+                let codes = &codes[i * tile.form.group..(i + 1) * tile.form.group];
                 for (token, lane) in lanes.iter_mut().enumerate() {
-                    let sum = input.offsets[g][token] + dot(codes, input, g * tile.group / 4, token);
+                    let sum = input.offsets[g][token] + dot(codes, input, g * tile.form.group / 4, token);
                     *lane = to_float(sum).mul_add(scales[row] * input.scales[g][token], *lane);
                     if let Some(biases) = tile.biases.get(i) {
                         *lane = biases[row].mul_add(input.sums[g][token], *lane);
