@@ -9,9 +9,11 @@
 //! save TYPE PATH       answer  ok 0              writes the decoded tensor to a file, as bytes
 //! ```
 //!
-//! `PROGRAM convert OUT TYPE FILE…` converts a checkpoint to a GGUF file instead, once.
+//! `PROGRAM convert OUT TYPE FILE…` converts a checkpoint to a GGUF file instead, once. `PROGRAM products` times
+//! products instead, for [`products::serve`].
 
 mod convert;
+mod products;
 
 use std::{
     collections::HashMap,
@@ -33,6 +35,9 @@ fn main() -> Result<(), Failure> {
         && verb == "convert"
     {
         return convert::convert(out.as_ref(), kind(name)?, files);
+    }
+    if args == ["products"] {
+        return products::serve();
     }
     let [input, rows, columns] = &args[..] else { return Err("expected INPUT ROWS COLUMNS".into()) };
     let weights: Vec<f32> =

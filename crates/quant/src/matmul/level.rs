@@ -23,6 +23,8 @@ pub(super) enum Kind {
     AvxVnni(AvxVnni),
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    Neon,
 }
 
 impl Level {
@@ -45,11 +47,13 @@ impl Level {
             AvxVnni::detect().map(Kind::AvxVnni),
             #[cfg(target_arch = "x86_64")]
             Avx512::detect().map(Kind::Avx512),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Some(Kind::Neon),
         ];
         levels.into_iter().flatten().map(Self)
     }
 
-    /// Name of the level: `portable`, `avx2`, `avx-vnni` or `avx512-vnni`.
+    /// Name of the level: `portable`, `avx2`, `avx-vnni`, `avx512-vnni` or `neon`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self.0 {
@@ -60,6 +64,20 @@ impl Level {
             Kind::AvxVnni(_) => "avx-vnni",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512(_) => "avx512-vnni",
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Kind::Neon => "neon",
+        }
+    }
+
+    /// Whether there are kernels for blocks of input rows. The portable ones gain nothing from blocks, but are the
+    /// reference.
+    pub(super) fn takes_blocks(self) -> bool {
+        match self.0 {
+            Kind::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(_) | Kind::AvxVnni(_) | Kind::Avx512(_) => true,
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Kind::Neon => false,
         }
     }
 

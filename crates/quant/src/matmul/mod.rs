@@ -36,14 +36,15 @@
 //!
 //! | weights | integers of the input | normal | gated | outliers |
 //! |---|---|---|---|---|
-//! | `nvfp4`, groups of 16 | 8 bits | 0.49 % | 0.71 % | 0.78 % |
+//! | `nvfp4`, `Q6_K`, groups of 16 | 8 bits | 0.49 % | 0.71 % | 0.78 % |
 //! | `mxfp4`, `int2` to `int6`, groups of 32 | 8 bits | 0.52 % | 0.91 % | 1.2 % |
+//! | `Q4_0`, `Q4_1`, `Q5_0`, `Q5_1`, `Q4_K`, `Q5_K`, groups of 32 | 8 bits | 0.52 % | 0.91 % | 1.2 % |
 //! | `int2` to `int6`, groups of 64 | 8 bits | 0.55 % | 1.1 % | 1.6 % |
 //! | `int2` to `int6`, groups of 128 | 8 bits | 0.63 % | 1.3 % | 2.1 % |
-//! | `int8` | 14 bits | 0.01 % | 0.02 % | 0.03 % |
-//! | `mxfp8`, blocks of ggml, floats | exact | | | |
+//! | `int8`, `Q8_0` | 14 bits | 0.01 % | 0.02 % | 0.03 % |
+//! | `mxfp8`, other blocks of ggml, floats | exact | | | |
 //!
-//! int4 itself is off by 8.9 %, and int8 by 0.5 %, so the input never costs more than the weights do. A group with a
+//! int4 itself is off by 8.9 %, `Q6_K` by 1.8 %, and int8 by 0.5 %, so the input never costs more than the weights do. A group with a
 //! number that is not finite makes every sum that it is part of NaN. A group whose magnitudes are all below 2^-100
 //! counts as zeros.
 //!
@@ -51,8 +52,17 @@
 //!
 //! On both paths the order of sums is fixed: a number of the output has the same bits alone and in a batch, in a shard,
 //! at any number of threads, and with every set of instructions. There are kernels for AVX2, AVX-VNNI and AVX-512 with
-//! VNNI, chosen at run time; other machines, 64-bit Arm among them, run the portable code that the tests compare these
-//! with.
+//! VNNI, chosen at run time. 64-bit Arm has kernels for NEON on the fast path. Everything else is the portable code that
+//! the tests compare the kernels with.
+//!
+//! # Speed
+//!
+//! The example `products` multiplies on request, and `benches/compare/run.py products` compares it with ggml and candle.
+//! One row of an input reads each weight once; up to four rows repeat that from the nearest cache. From five rows on, a
+//! tile of weights is expanded once for all of them, so that more rows cost little more until sixteen, and then cost in
+//! proportion. Threads are woken only for a million products and more: call with several matrices at once,
+//! [`multiply_all`](Multiplier::multiply_all), where each is small, and from a thread of the pool, which spares a change
+//! of threads.
 //!
 //! # Errors
 //!
@@ -71,6 +81,8 @@ mod exact;
 mod fast;
 mod level;
 mod multiplier;
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod neon;
 mod scratch;
 mod task;
 mod weights;

@@ -5,7 +5,6 @@ use super::{
     fast::Form,
     level::Level,
     task::{self, Prepared, Task},
-    weights::Stored,
 };
 
 /// Error that a product may have.
@@ -14,8 +13,8 @@ pub enum Precision {
     /// Inputs as they are: within 1e-5 (L2, relative) of a product in `f64` with the decoded weights.
     Exact,
     /// Inputs rounded to integers, group by group, where weights are integers: to 8 bits under weights of at most 6
-    /// bits, to 14 bits under weights of 8 bits. Other weights, floats, mxfp8 and the
-    /// blocks of ggml, are multiplied exactly.
+    /// bits, to 14 bits under weights of 8 bits. Other weights, floats, mxfp8 and some blocks of ggml, are multiplied
+    /// exactly.
     Fast,
 }
 
@@ -164,9 +163,9 @@ impl Multiplier {
 
     /// The form of weights whose inputs are rounded, or `None` where the product is exact.
     fn form(self, weights: &Weights<'_>) -> Option<Form> {
-        match (self.precision, weights.stored) {
-            (Precision::Fast, Stored::Encoded(encoded)) => Form::of(encoded.scheme),
-            _ => None,
+        match self.precision {
+            Precision::Exact => None,
+            Precision::Fast => Form::of(weights.stored),
         }
     }
 }

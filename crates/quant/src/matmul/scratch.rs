@@ -4,8 +4,11 @@ use std::cell::Cell;
 
 use super::{
     exact::LANES,
-    fast::{CHAINS, COLUMNS, ROWS, TOKENS},
+    fast::{CHAINS, COLUMNS, ROWS, STAGED, Sums, TOKENS},
 };
+
+/// Elements of the smallest group.
+const LEAST_GROUP: usize = 16;
 
 thread_local! {
     static KEPT: Cell<Scratch> = const { Cell::new(Scratch::new()) };
@@ -20,7 +23,10 @@ pub(super) struct Scratch {
     tile: Vec<u8>,
     scales: Vec<f32>,
     biases: Vec<f32>,
-    sums: Vec<[[f32; TOKENS]; CHAINS]>,
+    tile_scales: Vec<[f32; ROWS]>,
+    tile_biases: Vec<[f32; ROWS]>,
+    sums: Vec<Sums>,
+    staged: Vec<[f32; STAGED]>,
 }
 
 /// Buffers of the fast path.
@@ -30,7 +36,13 @@ pub(super) struct Fast<'a> {
     pub(super) tile: &'a mut [[u8; COLUMNS]; ROWS],
     pub(super) scales: &'a mut [f32],
     pub(super) biases: &'a mut [f32],
-    pub(super) sums: &'a mut [[[f32; TOKENS]; CHAINS]],
+    /// Scales and biases of the groups of a tile.
+    pub(super) tile_scales: &'a mut [[f32; ROWS]],
+    pub(super) tile_biases: &'a mut [[f32; ROWS]],
+    /// One for each block of input rows.
+    pub(super) sums: &'a mut [Sums],
+    /// Numbers of some rows of weights for each input row of the blocks.
+    pub(super) staged: &'a mut [[f32; STAGED]],
 }
 
 impl Scratch {
@@ -42,7 +54,10 @@ impl Scratch {
             tile: Vec::new(),
             scales: Vec::new(),
             biases: Vec::new(),
+            tile_scales: Vec::new(),
+            tile_biases: Vec::new(),
             sums: Vec::new(),
+            staged: Vec::new(),
         }
     }
 
@@ -60,15 +75,25 @@ impl Scratch {
         (at_least(&mut self.decoded, decoded), at_least(&mut self.lanes, lanes))
     }
 
-    /// Buffers of the fast path: an expanded row, a tile, scales and biases, and sums. What they hold is arbitrary.
-    pub(super) fn fast(&mut self, codes: usize, groups: usize, rows: usize) -> Fast<'_> {
+    /// Buffers of the fast path: an expanded row, a tile, scales and biases of several rows, and sums of blocks. What
+    /// they hold is arbitrary.
+    pub(super) fn fast(&mut self, codes: usize, groups: usize, blocks: usize) -> Fast<'_> {
+        if self.sums.len() < blocks {
+            self.sums.resize(blocks, [[[0.0; TOKENS]; ROWS]; CHAINS]);
+        }
+        if self.staged.len() < blocks * TOKENS {
+            self.staged.resize(blocks * TOKENS, [0.0; STAGED]);
+        }
         let tile = at_least(&mut self.tile, COLUMNS * ROWS).as_chunks_mut().0;
         Fast {
             codes: at_least(&mut self.codes, codes),
             tile: tile.try_into().expect("it has that many rows"),
             scales: at_least(&mut self.scales, groups),
             biases: at_least(&mut self.biases, groups),
-            sums: at_least(&mut self.sums, rows),
+            tile_scales: at_least(&mut self.tile_scales, COLUMNS / LEAST_GROUP),
+            tile_biases: at_least(&mut self.tile_biases, COLUMNS / LEAST_GROUP),
+            sums: &mut self.sums[..blocks],
+            staged: &mut self.staged[..blocks * TOKENS],
         }
     }
 }

@@ -1,18 +1,15 @@
 //! Pieces of products, and the threads that compute them.
 
-use super::{
-    exact, fast,
-    level::Level,
-    scratch::Scratch,
-    weights::{Stored, Weights},
-};
+use std::slice::Chunks;
 
-/// Products of a weight and a number of the input that one piece has at least: some microseconds of work.
-const LEAST: usize = 1 << 18;
+use super::{exact, fast, level::Level, scratch::Scratch, weights::Weights};
 
-/// Products below which waking other threads costs more than it gains.
+/// Products of a weight and a number of the input that one piece has at least: a microsecond of work or two.
+const LEAST: usize = 1 << 16;
+
+/// Products below which other threads cost more than they gain.
 #[cfg(feature = "rayon")]
-const ALONE: usize = 1 << 20;
+const ALONE: usize = 1 << 18;
 
 /// Pieces for each thread, so that one that is late does not keep the others waiting for long.
 const PIECES: usize = 4;
@@ -54,12 +51,9 @@ pub(super) struct Task<'a> {
 
 impl Task<'_> {
     fn run(mut self, level: Level) {
-        Scratch::with(|scratch| match (self.input, self.weights.stored) {
-            (Prepared::Exact(input), _) => exact::multiply(level, self.weights, input, &mut self.y, scratch),
-            (Prepared::Fast(input), Stored::Encoded(encoded)) => {
-                fast::multiply(level, encoded, &self.weights, input, &mut self.y, scratch);
-            }
-            (Prepared::Fast(_), _) => unreachable!("BUG: only schemes have a form"),
+        Scratch::with(|scratch| match self.input {
+            Prepared::Exact(input) => exact::multiply(level, self.weights, input, &mut self.y, scratch),
+            Prepared::Fast(input) => fast::multiply(level, self.weights, input, &mut self.y, scratch),
         });
     }
 
@@ -97,15 +91,82 @@ pub(super) fn run(level: Level, tasks: Vec<Task<'_>>) {
     spread(level, pieces);
 }
 
+/// Applies `work` to pieces of an input, on the threads of the current rayon pool where there are several pieces.
+#[cfg(feature = "rayon")]
+pub(super) fn map<'a, T: Send>(pieces: Chunks<'a, f32>, work: impl Fn(&'a [f32]) -> T + Send + Sync) -> Vec<T> {
+    use rayon::prelude::*;
+    if pieces.len() < 2 || !crate::parallel::has_pool() {
+        return pieces.map(work).collect();
+    }
+    pieces.collect::<Vec<_>>().into_par_iter().map(work).collect()
+}
+
+/// Applies `work` to pieces of an input.
+#[cfg(not(feature = "rayon"))]
+pub(super) fn map<'a, T>(pieces: Chunks<'a, f32>, work: impl Fn(&'a [f32]) -> T) -> Vec<T> {
+    pieces.map(work).collect()
+}
+
 #[cfg(feature = "rayon")]
 fn threads(total: usize) -> usize {
     if total >= ALONE && crate::parallel::has_pool() { rayon::current_num_threads() } else { 1 }
 }
 
+/// Runs the pieces on the threads of the pool: each takes the next one when it is done with its last.
 #[cfg(feature = "rayon")]
 fn spread(level: Level, pieces: Vec<Task<'_>>) {
-    use rayon::prelude::*;
-    pieces.into_par_iter().with_max_len(1).for_each(|task| task.run(level));
+    use std::sync::{Mutex, PoisonError, atomic::Ordering};
+    let helpers = rayon::current_num_threads().min(pieces.len()) - 1;
+    let call = linger::CALLS.fetch_add(1, Ordering::Release) + 1;
+    let pieces = Mutex::new(pieces.into_iter());
+    let work = || {
+        loop {
+            let piece = pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(piece) = piece else { break };
+            piece.run(level);
+        }
+    };
+    let work = &work;
+    rayon::scope(|scope| {
+        let caller = rayon::current_thread_index();
+        for _ in 0..helpers {
+            scope.spawn(move |_| {
+                work();
+                rayon::spawn(move || linger::until_after(call, caller));
+            });
+        }
+        work();
+    });
+}
+
+/// Threads that wait for the next product without sleeping, because waking a thread takes longer than a small product.
+#[cfg(feature = "rayon")]
+mod linger {
+    use std::{
+        hint::spin_loop,
+        sync::atomic::{AtomicUsize, Ordering},
+        time::{Duration, Instant},
+    };
+
+    /// Number of products so far that several threads took part in.
+    pub(super) static CALLS: AtomicUsize = AtomicUsize::new(0);
+
+    /// How long a thread waits: longer than what a model computes between two products.
+    const LONGEST: Duration = Duration::from_micros(100);
+
+    /// Waits until there is another product than `call`, unless this is the thread that called. Then the thread looks
+    /// for work, and finds its part of it.
+    pub(super) fn until_after(call: usize, caller: Option<usize>) {
+        if rayon::current_thread_index() == caller {
+            return;
+        }
+        let start = Instant::now();
+        while CALLS.load(Ordering::Acquire) == call && start.elapsed() < LONGEST {
+            for _ in 0..16 {
+                spin_loop();
+            }
+        }
+    }
 }
 
 #[cfg(not(feature = "rayon"))]

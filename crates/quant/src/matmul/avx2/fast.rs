@@ -12,17 +12,22 @@
 //! With a block of sixteen input rows, these are the lanes of two vectors, and codes are broadcast four at a time.
 
 use std::arch::x86_64::{
-    __m128, __m128i, __m256, __m256i, _MM_HINT_T0, _mm_add_ps, _mm_movehl_ps, _mm_prefetch, _mm256_add_epi16,
-    _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_castps_si256,
-    _mm256_castsi256_ps, _mm256_cvtepi32_ps, _mm256_dpbusd_avx_epi32, _mm256_fmadd_ps, _mm256_madd_epi16,
-    _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_permute2x128_si256, _mm256_permutevar8x32_epi32, _mm256_set1_epi8,
-    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps, _mm256_setzero_si256,
-    _mm256_shuffle_epi8, _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_srli_epi16, _mm256_unpackhi_epi32,
-    _mm256_unpackhi_epi64, _mm256_unpacklo_epi32, _mm256_unpacklo_epi64,
+    __m128, __m128i, __m256, __m256i, _mm_add_ps, _mm_movehl_ps, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps,
+    _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cvtepi32_ps,
+    _mm256_dpbusd_avx_epi32, _mm256_fmadd_ps, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps,
+    _mm256_permute2x128_si256, _mm256_permutevar8x32_epi32, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
+    _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_shuffle_ps,
+    _mm256_slli_epi32, _mm256_srli_epi16, _mm256_unpackhi_epi32, _mm256_unpackhi_epi64, _mm256_unpacklo_epi32,
+    _mm256_unpacklo_epi64,
 };
 
-use crate::matmul::fast::{
-    CHAINS, COLUMNS, Codes, E2M1_INTEGERS, Form, Group, LaneBlock, ROWS, Row, Sums, TOKENS, Tile,
+use super::{AHEAD, prefetch};
+use crate::{
+    ggml::GgmlType,
+    matmul::{
+        exact::quiet,
+        fast::{CHAINS, COLUMNS, Codes, E2M1_INTEGERS, Form, LaneBlock, ROWS, Row, Rows, Sums, TOKENS, Tile},
+    },
 };
 
 /// Conversion of a vector of stored bytes to integers.
@@ -30,9 +35,6 @@ const NIBBLES: u8 = 0;
 const E2M1: u8 = 1;
 const BYTES: u8 = 2;
 const WIDE_BYTES: u8 = 3;
-
-/// Distance in bytes between the codes in work and those that are prefetched.
-const AHEAD: usize = 8192;
 
 /// Groups of a vector of sums.
 const GROUPS: usize = 8;
@@ -44,48 +46,71 @@ macro_rules! kernels {
         use super::*;
 
         #[target_feature(enable = $features)]
-        pub(in crate::matmul::avx2) fn one(form: Form, weights: Group<'_>, input: Row<'_>) -> f32 {
+        pub(in crate::matmul::avx2) fn one(form: Form, weights: Rows<'_>, input: Row<'_>, y: &mut [f32]) {
             // The vectors that eight groups have, and how many of them belong to one group.
             match (form.codes, form.group) {
-                (Codes::Nibbles, 128) => run::<NIBBLES, 8, 2>(weights, input),
-                (Codes::Nibbles, 64) => run::<NIBBLES, 8, 1>(weights, input),
-                (Codes::Nibbles, _) => run::<NIBBLES, 4, 1>(weights, input),
-                (Codes::E2m1, 32) => run::<E2M1, 4, 1>(weights, input),
-                (Codes::E2m1, _) => run::<E2M1, 2, 1>(weights, input),
-                (Codes::Packed(_), 128) => run::<BYTES, 8, 4>(weights, input),
-                (Codes::Packed(_), 64) => run::<BYTES, 8, 2>(weights, input),
-                (Codes::Packed(_), _) => run::<BYTES, 8, 1>(weights, input),
-                (Codes::Bytes, 128) => run::<WIDE_BYTES, 8, 4>(weights, input),
-                (Codes::Bytes, 64) => run::<WIDE_BYTES, 8, 2>(weights, input),
-                (Codes::Bytes, _) => run::<WIDE_BYTES, 8, 1>(weights, input),
+                (Codes::Nibbles, 128) => run::<NIBBLES, 8, 2>(weights, input, y),
+                (Codes::Nibbles, 64) => run::<NIBBLES, 8, 1>(weights, input, y),
+                (Codes::Nibbles, _) => run::<NIBBLES, 4, 1>(weights, input, y),
+                (Codes::E2m1, 32) => run::<E2M1, 4, 1>(weights, input, y),
+                (Codes::E2m1, _) => run::<E2M1, 2, 1>(weights, input, y),
+                (Codes::Blocks(GgmlType::Q8_0), _) => run::<WIDE_BYTES, 8, 1>(weights, input, y),
+                (Codes::Blocks(GgmlType::Q6K), _) => run::<BYTES, 4, 1>(weights, input, y),
+                (Codes::Blocks(_), _) => run::<BYTES, 8, 1>(weights, input, y),
+                (Codes::Packed(_), 128) => run::<BYTES, 8, 4>(weights, input, y),
+                (Codes::Packed(_), 64) => run::<BYTES, 8, 2>(weights, input, y),
+                (Codes::Packed(_), _) => run::<BYTES, 8, 1>(weights, input, y),
+                (Codes::Bytes, 128) => run::<WIDE_BYTES, 8, 4>(weights, input, y),
+                (Codes::Bytes, 64) => run::<WIDE_BYTES, 8, 2>(weights, input, y),
+                (Codes::Bytes, _) => run::<WIDE_BYTES, 8, 1>(weights, input, y),
             }
         }
 
-        /// Computes the number where eight groups have `VECTORS` vectors of sums, each of `PER` times 32 stored bytes.
+        /// Computes the numbers where eight groups have `VECTORS` vectors of sums, each of `PER` times 32 stored bytes.
         #[inline]
         #[target_feature(enable = $features)]
-        fn run<const KIND: u8, const VECTORS: usize, const PER: usize>(weights: Group<'_>, input: Row<'_>) -> f32 {
+        fn run<const KIND: u8, const VECTORS: usize, const PER: usize>(
+            weights: Rows<'_>,
+            input: Row<'_>,
+            y: &mut [f32],
+        ) {
+            let scales = weights.scales.chunks_exact(weights.padded_groups);
+            let rows = weights.stored.chunks_exact(weights.stored_len).zip(scales);
+            for (row, ((stored, scales), y)) in rows.zip(y).enumerate() {
+                let biases = weights.biases.get(row * weights.padded_groups..).unwrap_or_default();
+                *y = quiet(total(lanes::<KIND, VECTORS, PER>(stored, [scales, biases], input)));
+            }
+        }
+
+        /// Computes the lanes of one row.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn lanes<const KIND: u8, const VECTORS: usize, const PER: usize>(
+            stored: &[u8],
+            [scales, biases]: [&[f32]; 2],
+            input: Row<'_>,
+        ) -> [__m256; 2] {
             let mut lanes = [_mm256_setzero_ps(); 2];
-            for (block, stored) in weights.stored.chunks(VECTORS * PER * 32).enumerate() {
+            for (block, stored) in stored.chunks(VECTORS * PER * 32).enumerate() {
                 let mut vectors = [_mm256_setzero_si256(); VECTORS];
                 let first = block * VECTORS * PER;
                 // A loop of a constant length, so that the vectors stay in registers.
                 for i in 0..VECTORS * PER {
                     if let Some(stored) = stored.get(32 * i..) {
-                        prefetch(stored);
+                        prefetch(stored, AHEAD);
                         vectors[i / PER] = add::<KIND>(vectors[i / PER], vector(stored), input, first + i);
                     }
                 }
                 let offsets: __m256i = bytemuck::cast(input.offsets.as_chunks::<GROUPS>().0[block]);
                 let sums = _mm256_cvtepi32_ps(_mm256_add_epi32(groups::<VECTORS>(vectors), offsets));
-                let scales = _mm256_mul_ps(at(weights.scales, block), at(input.scales, block));
+                let scales = _mm256_mul_ps(at(scales, block), at(input.scales, block));
                 let lanes = &mut lanes[block % 2];
                 *lanes = _mm256_fmadd_ps(sums, scales, *lanes);
-                if !weights.biases.is_empty() {
-                    *lanes = _mm256_fmadd_ps(at(weights.biases, block), at(input.sums, block), *lanes);
+                if !biases.is_empty() {
+                    *lanes = _mm256_fmadd_ps(at(biases, block), at(input.sums, block), *lanes);
                 }
             }
-            total(lanes)
+            lanes
         }
 
         /// Adds the dot products of 32 stored bytes to `sums`.
@@ -112,70 +137,70 @@ macro_rules! kernels {
         }
 
         #[target_feature(enable = $features)]
-        pub(in crate::matmul::avx2) fn many(form: Form, tile: Tile<'_>, blocks: &[LaneBlock], sums: &mut Sums) {
-            for (input, sums) in blocks.iter().zip(sums.chunks_exact_mut(ROWS)) {
-                for g in 0..tile.columns / tile.group {
-                    if form.codes.is_wide() {
-                        for first in (0..ROWS).step_by(2) {
-                            rows_wide::<2>(tile, first, input, g, sums);
-                        }
-                    } else {
-                        for first in (0..ROWS).step_by(4) {
-                            rows::<4>(tile, first, input, g, sums);
+        pub(in crate::matmul::avx2) fn many(tile: Tile<'_>, blocks: &[LaneBlock], sums: &mut [Sums]) {
+            for (input, sums) in blocks.iter().zip(sums) {
+                for g in 0..tile.scales.len() {
+                    if tile.first_group + g < CHAINS {
+                        sums[tile.first_group + g] = [[0.0; TOKENS]; ROWS];
+                    }
+                    let halves = if input.is_half() { 1 } else { 2 };
+                    for half in 0..halves {
+                        if tile.form.codes.is_wide() {
+                            rows_wide(tile, input, g, half, sums);
+                        } else {
+                            rows(tile, input, g, half, sums);
                         }
                     }
                 }
             }
         }
 
-        /// Adds one group of `R` rows of weights to the sums.
+        /// Adds one group to the sums of half of a block.
         #[inline]
         #[target_feature(enable = $features)]
-        fn rows<const R: usize>(tile: Tile<'_>, first: usize, input: &LaneBlock, g: usize, sums: &mut Sums) {
-            let (pairs, group) = (tile.group / 8, tile.first_group + g);
+        fn rows(tile: Tile<'_>, input: &LaneBlock, g: usize, half: usize, sums: &mut Sums) {
+            let (pairs, group) = (tile.form.group / 8, tile.first_group + g);
             let codes: &[[[[u8; 4]; 2]; COLUMNS / 8]; ROWS] = bytemuck::cast_ref(tile.codes);
-            let mut totals = [bytemuck::cast::<_, [__m256i; 2]>(input.offsets[group]); R];
+            let mut totals = [bytemuck::cast::<_, [__m256i; 2]>(input.offsets[group])[half]; ROWS];
             let integers = &input.high.as_chunks::<2>().0[group * pairs..][..pairs];
             for (i, integers) in integers.iter().enumerate() {
                 let [a, b]: [[__m256i; 2]; 2] = bytemuck::cast(*integers);
-                for r in 0..R {
-                    let codes = codes[first + r][g * pairs + i].map(i32::from_le_bytes);
-                    let codes = [_mm256_set1_epi32(codes[0]), _mm256_set1_epi32(codes[1])];
-                    totals[r][0] = $dot_twice(totals[r][0], codes, [a[0], b[0]]);
-                    totals[r][1] = $dot_twice(totals[r][1], codes, [a[1], b[1]]);
+                for r in 0..ROWS {
+                    let [first, second] = codes[r][g * pairs + i];
+                    let codes =
+                        [_mm256_set1_epi32(i32::from_le_bytes(first)), _mm256_set1_epi32(i32::from_le_bytes(second))];
+                    totals[r] = $dot_twice(totals[r], codes, [a[half], b[half]]);
                 }
             }
-            for r in 0..R {
-                scale(tile, first + r, input, group, totals[r], &mut sums[first + r]);
-            }
+            scale(tile, input, g, half, totals, sums);
         }
 
-        /// Adds one group of `R` rows of weights of 8 bits to the sums.
+        /// Adds one group of codes of 8 bits to the sums of half of a block.
         #[inline]
         #[target_feature(enable = $features)]
-        fn rows_wide<const R: usize>(tile: Tile<'_>, first: usize, input: &LaneBlock, g: usize, sums: &mut Sums) {
-            let (quads, group) = (tile.group / 4, tile.first_group + g);
+        fn rows_wide(tile: Tile<'_>, input: &LaneBlock, g: usize, half: usize, sums: &mut Sums) {
+            let (quads, group) = (tile.form.group / 4, tile.first_group + g);
             let codes: &[[[u8; 4]; COLUMNS / 4]; ROWS] = bytemuck::cast_ref(tile.codes);
-            let mut high = [[_mm256_setzero_si256(); 2]; R];
-            let mut low = [bytemuck::cast::<_, [__m256i; 2]>(input.offsets[group]); R];
-            let integers = input.high[group * quads..][..quads].iter().zip(&input.low[group * quads..][..quads]);
-            for (i, (upper, lower)) in integers.enumerate() {
-                let (upper, lower): ([__m256i; 2], [__m256i; 2]) = (bytemuck::cast(*upper), bytemuck::cast(*lower));
-                for r in 0..R {
-                    let codes = _mm256_set1_epi32(i32::from_le_bytes(codes[first + r][g * quads + i]));
-                    for half in 0..2 {
-                        high[r][half] = $dot(high[r][half], codes, upper[half]);
-                        low[r][half] = $dot(low[r][half], codes, lower[half]);
+            let mut totals = [_mm256_setzero_si256(); ROWS];
+            let offsets = bytemuck::cast::<_, [__m256i; 2]>(input.offsets[group])[half];
+            let (upper, lower) = (&input.high[group * quads..][..quads], &input.low[group * quads..][..quads]);
+            // Four rows at a time, whose sums fit in the registers.
+            for first in (0..ROWS).step_by(4) {
+                let (mut high, mut low) = ([_mm256_setzero_si256(); 4], [offsets; 4]);
+                for i in 0..quads {
+                    let upper = bytemuck::cast::<_, [__m256i; 2]>(upper[i])[half];
+                    let lower = bytemuck::cast::<_, [__m256i; 2]>(lower[i])[half];
+                    for r in 0..4 {
+                        let codes = _mm256_set1_epi32(i32::from_le_bytes(codes[first + r][g * quads + i]));
+                        high[r] = $dot(high[r], codes, upper);
+                        low[r] = $dot(low[r], codes, lower);
                     }
                 }
-            }
-            for r in 0..R {
-                let mut totals = low[r];
-                for half in 0..2 {
-                    totals[half] = _mm256_add_epi32(_mm256_slli_epi32::<7>(high[r][half]), low[r][half]);
+                for r in 0..4 {
+                    totals[first + r] = _mm256_add_epi32(_mm256_slli_epi32::<7>(high[r]), low[r]);
                 }
-                scale(tile, first + r, input, group, totals, &mut sums[first + r]);
             }
+            scale(tile, input, g, half, totals, sums);
         }
     };
 }
@@ -220,30 +245,24 @@ fn dot_twice_vnni(sums: __m256i, codes: [__m256i; 2], integers: [__m256i; 2]) ->
     dot_vnni(dot_vnni(sums, codes[0], integers[0]), codes[1], integers[1])
 }
 
-/// Adds the sums of one group of one row of weights to its lanes.
+/// Adds the sums of one group to the lanes of all rows, for half of a block.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn scale(
-    tile: Tile<'_>,
-    row: usize,
-    input: &LaneBlock,
-    g: usize,
-    totals: [__m256i; 2],
-    lanes: &mut [[f32; TOKENS]; CHAINS],
-) {
-    let at = row * tile.padded_groups + g;
-    let scales: [__m256; 2] = bytemuck::cast(input.scales[g]);
-    let sums: [__m256; 2] = bytemuck::cast(input.sums[g]);
-    let mut lane: [__m256; 2] = bytemuck::cast(lanes[g % CHAINS]);
-    for half in 0..2 {
-        let total = _mm256_cvtepi32_ps(totals[half]);
-        let scale = _mm256_mul_ps(_mm256_set1_ps(tile.scales[at]), scales[half]);
-        lane[half] = _mm256_fmadd_ps(total, scale, lane[half]);
-        if let Some(bias) = tile.biases.get(at) {
-            lane[half] = _mm256_fmadd_ps(_mm256_set1_ps(*bias), sums[half], lane[half]);
+fn scale(tile: Tile<'_>, input: &LaneBlock, g: usize, half: usize, totals: [__m256i; ROWS], sums: &mut Sums) {
+    let group = tile.first_group + g;
+    let d = bytemuck::cast::<_, [__m256; 2]>(input.scales[group])[half];
+    let of_input = bytemuck::cast::<_, [__m256; 2]>(input.sums[group])[half];
+    let (scales, biases) = (&tile.scales[g], tile.biases.get(g));
+    let lanes: &mut [[[f32; 8]; TOKENS / 8]; ROWS] = bytemuck::cast_mut(&mut sums[group % CHAINS]);
+    for r in 0..ROWS {
+        let lane = &mut lanes[r][half];
+        let scale = _mm256_mul_ps(_mm256_set1_ps(scales[r]), d);
+        let mut sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(totals[r]), scale, bytemuck::cast(*lane));
+        if let Some(biases) = biases {
+            sum = _mm256_fmadd_ps(_mm256_set1_ps(biases[r]), of_input, sum);
         }
+        *lane = bytemuck::cast(sum);
     }
-    lanes[g % CHAINS] = bytemuck::cast(lane);
 }
 
 /// Adds sixteen lanes, in the order of the exact path.
@@ -283,15 +302,6 @@ fn vector(stored: &[u8]) -> __m256i {
         *bytes = *stored;
     }
     bytemuck::cast(bytes)
-}
-
-/// Prefetches what follows a vector of codes.
-#[inline]
-#[expect(unsafe_code, reason = "the instruction takes a pointer")]
-fn prefetch(stored: &[u8]) {
-    let ahead = stored.as_ptr().wrapping_add(AHEAD).cast();
-    // SAFETY: a prefetch has no effect that the program can observe, and does not fault on any address.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead) };
 }
 
 /// Adds up the groups of `VECTORS` vectors, which together have eight groups. Each vector has its groups in order, of

@@ -6,39 +6,54 @@
 use std::arch::x86_64::{
     __m128i, __m256i, __m512, __m512i, _mm512_and_si512, _mm512_broadcast_i32x4, _mm512_castsi512_ps,
     _mm512_cvtepu8_epi16, _mm512_cvtepu16_epi32, _mm512_maskz_cvtph_ps, _mm512_maskz_mov_ps,
-    _mm512_multishift_epi64_epi8, _mm512_or_si512, _mm512_permutexvar_epi8, _mm512_set1_epi8, _mm512_set1_epi64,
-    _mm512_shuffle_epi8, _mm512_slli_epi16, _mm512_slli_epi32,
+    _mm512_multishift_epi64_epi8, _mm512_permutexvar_epi8, _mm512_set1_epi8, _mm512_set1_epi64, _mm512_shuffle_epi8,
+    _mm512_slli_epi16, _mm512_slli_epi32, _mm512_ternarylogic_epi32,
 };
 
+use super::prefetch;
 use crate::{
     FloatType,
     matmul::fast::{CHAINS, Codes, E2M1_INTEGERS, Scales, portable},
 };
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-pub(super) fn scales(scales: Scales<'_>, out: &mut [f32], biases: &mut [f32]) -> bool {
+pub(super) fn scales(scales: Scales<'_>, out: &mut [f32], biases: &mut [f32]) {
     let parts = scales.parts;
     if !parts.scheme.is_affine() {
         return scales.read(out, biases);
     }
-    let Scales { groups, padded_groups, .. } = scales;
     for (part, out) in [(parts.scale, out), (parts.bias, biases)] {
-        let rows = part.len() / parts.float.size() / groups;
-        for (row, out) in out.chunks_exact_mut(padded_groups).enumerate().take(rows) {
-            for (block, out) in out.as_chunks_mut::<CHAINS>().0.iter_mut().enumerate() {
-                let first = block * CHAINS;
-                let stored = &part[(row * groups + first) * parts.float.size()..];
-                *out = bytemuck::cast(sixteen(parts.float, stored, (groups - first).min(CHAINS)));
-            }
+        match parts.float {
+            FloatType::BF16 => rows::<2>(FloatType::BF16, part, scales, out),
+            FloatType::F16 => rows::<2>(FloatType::F16, part, scales, out),
+            FloatType::F32 => rows::<4>(FloatType::F32, part, scales, out),
         }
     }
-    true
+}
+
+/// Reads numbers of `SIZE` bytes, a row of groups after the other.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
+fn rows<const SIZE: usize>(
+    float: FloatType,
+    part: &[u8],
+    Scales { groups, padded_groups, .. }: Scales<'_>,
+    out: &mut [f32],
+) {
+    let rows = part.chunks_exact(SIZE * groups).len();
+    for (row, out) in out.chunks_exact_mut(padded_groups).enumerate().take(rows) {
+        let stored = &part[row * SIZE * groups..];
+        for (block, out) in out.as_chunks_mut::<CHAINS>().0.iter_mut().enumerate() {
+            let first = block * CHAINS;
+            *out = bytemuck::cast(sixteen(float, &stored[SIZE * first..], (groups - first).min(CHAINS)));
+        }
+    }
 }
 
 /// Reads `count` numbers, at most sixteen; the others are zeros.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn sixteen(float: FloatType, stored: &[u8], count: usize) -> __m512 {
+pub(super) fn sixteen(float: FloatType, stored: &[u8], count: usize) -> __m512 {
     let lanes = u16::MAX >> (CHAINS - count);
     let halves = || {
         if let Some(stored) = stored.first_chunk::<32>() {
@@ -75,7 +90,7 @@ pub(super) fn codes(codes: Codes, stored: &[u8], out: &mut [u8]) {
         Codes::Packed(3) => packed::<3, 24>(codes, stored, out),
         Codes::Packed(5) => packed::<5, 40>(codes, stored, out),
         Codes::Packed(6) => packed::<6, 48>(codes, stored, out),
-        Codes::Packed(_) | Codes::Bytes => out.copy_from_slice(stored),
+        Codes::Packed(_) | Codes::Bytes | Codes::Blocks(_) => out.copy_from_slice(stored),
     }
 }
 
@@ -83,13 +98,16 @@ pub(super) fn codes(codes: Codes, stored: &[u8], out: &mut [u8]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
 fn nibbles<const E2M1: bool>(codes: Codes, stored: &[u8], out: &mut [u8]) {
     let integers = _mm512_broadcast_i32x4(bytemuck::cast::<[u8; 16], __m128i>(E2M1_INTEGERS));
+    let len = stored.len();
     let (stored, stored_rest) = stored.as_chunks::<32>();
     let (out, out_rest) = out.as_chunks_mut::<64>();
     for (stored, out) in stored.iter().zip(out) {
+        // The same columns of the next tile.
+        prefetch(stored, len);
         // Each byte becomes a word, and its upper code moves to the word's upper byte.
         let words = _mm512_cvtepu8_epi16(bytemuck::cast::<_, __m256i>(*stored));
-        let codes = _mm512_or_si512(words, _mm512_slli_epi16::<4>(words));
-        let codes = _mm512_and_si512(codes, _mm512_set1_epi8(15));
+        // (a | b) & c
+        let codes = _mm512_ternarylogic_epi32::<0xA8>(words, _mm512_slli_epi16::<4>(words), _mm512_set1_epi8(15));
         *out = bytemuck::cast::<__m512i, _>(if E2M1 { _mm512_shuffle_epi8(integers, codes) } else { codes });
     }
     portable::expand(codes, stored_rest, out_rest);

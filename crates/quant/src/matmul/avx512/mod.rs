@@ -4,16 +4,24 @@
 //! prefetches.
 #![expect(unsafe_code, reason = "calling functions with target features from functions without")]
 
+mod blocks;
+mod decode;
 mod exact;
 mod expand;
 mod many;
 mod one;
 
+use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+
 use super::{
     exact::{Lanes, Tile},
-    fast::{Codes, Form, Group, LaneBlock, Row, Scales, Sums, Tile as CodeTile},
+    fast::{Codes, Expanded, Form, LaneBlock, Row, Rows, Scales, Sums, Tile as CodeTile, Totals},
+    weights::Encoded,
 };
-use crate::avx2::Avx2;
+use crate::{avx2::Avx2, ggml::GgmlType};
+
+/// Distance in bytes between the codes in work and those that are prefetched.
+const AHEAD: usize = 8192;
 
 /// Proof that the machine has AVX-512 with VNNI and VBMI, and what [`Avx2`] proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +52,14 @@ impl Avx512 {
         unsafe { exact::add(tile, lanes) }
     }
 
-    /// Reads scales and biases. Returns whether there are biases.
-    pub(super) fn read_scales(self, scales: Scales<'_>, out: &mut [f32], biases: &mut [f32]) -> bool {
+    /// Decodes affine weights with codes of `bits` bits.
+    pub(super) fn decode_affine(self, bits: u8, parts: Encoded<'_>, out: &mut [f32]) {
+        // SAFETY: `self` exists only where these instructions have been detected.
+        unsafe { decode::affine(bits, parts, out) }
+    }
+
+    /// Reads scales and biases.
+    pub(super) fn read_scales(self, scales: Scales<'_>, out: &mut [f32], biases: &mut [f32]) {
         // SAFETY: `self` exists only where these instructions have been detected.
         unsafe { expand::scales(scales, out, biases) }
     }
@@ -56,15 +70,43 @@ impl Avx512 {
         unsafe { expand::codes(codes, stored, out) }
     }
 
-    /// Computes one number: a row of weights with a row of the input.
-    pub(super) fn one(self, form: Form, weights: Group<'_>, input: Row<'_>) -> f32 {
+    /// Expands blocks of ggml.
+    pub(super) fn expand_blocks(self, ggml_type: GgmlType, stored: &[u8], out: Expanded<'_>) {
         // SAFETY: `self` exists only where these instructions have been detected.
-        unsafe { one::one(form, weights, input) }
+        unsafe { blocks::expand(ggml_type, stored, out) }
+    }
+
+    /// Computes `y`: rows of weights with a row of the input.
+    pub(super) fn one(self, form: Form, weights: Rows<'_>, input: Row<'_>, y: &mut [f32]) {
+        // SAFETY: `self` exists only where these instructions have been detected.
+        unsafe { one::one(form, weights, input, y) }
     }
 
     /// Adds the products of a tile with blocks of input rows to the sums.
-    pub(super) fn many(self, form: Form, tile: CodeTile<'_>, blocks: &[LaneBlock], sums: &mut Sums) {
+    pub(super) fn many(self, tile: CodeTile<'_>, blocks: &[LaneBlock], sums: &mut [Sums]) {
         // SAFETY: `self` exists only where these instructions have been detected.
-        unsafe { many::many(form, tile, blocks, sums) }
+        unsafe { many::many(tile, blocks, sums) }
     }
+
+    /// Adds up the chains of a block.
+    pub(super) fn totals(self, sums: &Sums) -> Totals {
+        // SAFETY: `self` exists only where these instructions have been detected.
+        unsafe { many::totals(sums) }
+    }
+}
+
+/// Prefetches what comes `ahead` bytes after the start of `stored`.
+#[inline]
+fn prefetch(stored: &[u8], ahead: usize) {
+    let ahead = stored.as_ptr().wrapping_add(ahead).cast();
+    // SAFETY: a prefetch has no effect that the program can observe, and does not fault on any address.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead) };
+}
+
+/// As [`prefetch`], to the second-level cache.
+#[inline]
+fn prefetch_far(stored: &[u8], ahead: usize) {
+    let ahead = stored.as_ptr().wrapping_add(ahead).cast();
+    // SAFETY: a prefetch has no effect that the program can observe, and does not fault on any address.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(ahead) };
 }

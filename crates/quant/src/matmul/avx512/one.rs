@@ -12,15 +12,19 @@
 //! memory at three fifths of the speed.
 
 use std::arch::x86_64::{
-    __m128, __m128i, __m256, __m512, __m512i, _MM_HINT_T0, _mm_add_ps, _mm_movehl_ps, _mm_prefetch, _mm256_add_ps,
-    _mm512_add_epi32, _mm512_and_si512, _mm512_broadcast_i32x4, _mm512_castps_si512, _mm512_castsi512_ps,
-    _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_mul_ps, _mm512_permutexvar_epi32,
-    _mm512_set1_epi8, _mm512_setr_epi32, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_epi8,
-    _mm512_shuffle_i32x4, _mm512_shuffle_ps, _mm512_slli_epi32, _mm512_srli_epi16, _mm512_unpackhi_epi32,
-    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64, _mm512_zextsi256_si512,
+    __m128i, __m512, __m512i, _CMP_UNORD_Q, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_broadcast_i32x4,
+    _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32,
+    _mm512_fmadd_ps, _mm512_madd_epi16, _mm512_mask_mov_ps, _mm512_mul_ps, _mm512_packs_epi32, _mm512_permute_ps,
+    _mm512_permutexvar_epi32, _mm512_permutexvar_ps, _mm512_set1_epi8, _mm512_set1_epi16, _mm512_set1_ps,
+    _mm512_setr_epi32, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_shuffle_f32x4,
+    _mm512_shuffle_i32x4, _mm512_shuffle_ps, _mm512_slli_epi32, _mm512_srli_epi16, _mm512_zextsi256_si512,
 };
 
-use crate::matmul::fast::{CHAINS, Codes, E2M1_INTEGERS, Form, Group, Row};
+use super::{AHEAD, prefetch as prefetch_near, prefetch_far};
+use crate::{
+    ggml::GgmlType,
+    matmul::fast::{CHAINS, Codes, E2M1_INTEGERS, Form, ROWS, Row, Rows},
+};
 
 /// Conversion of a vector of stored bytes to integers.
 const NIBBLES: u8 = 0;
@@ -28,77 +32,147 @@ const E2M1: u8 = 1;
 const BYTES: u8 = 2;
 const WIDE_BYTES: u8 = 3;
 
-/// Distance in bytes between the codes in work and those that are prefetched.
-const AHEAD: usize = 8192;
+/// Distance in bytes of what is brought to the first-level cache.
+const NEAR: usize = 1024;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-pub(super) fn one(form: Form, weights: Group<'_>, input: Row<'_>) -> f32 {
+pub(super) fn one(form: Form, weights: Rows<'_>, input: Row<'_>, y: &mut [f32]) {
     // The vectors that sixteen groups have, and how many of them belong to one group.
     match (form.codes, form.group) {
-        (Codes::Nibbles, 128) => run::<NIBBLES, 16, 1>(weights, input),
-        (Codes::Nibbles, 64) => run::<NIBBLES, 8, 1>(weights, input),
-        (Codes::Nibbles, _) => run::<NIBBLES, 4, 1>(weights, input),
-        (Codes::E2m1, 32) => run::<E2M1, 4, 1>(weights, input),
-        (Codes::E2m1, _) => run::<E2M1, 2, 1>(weights, input),
-        (Codes::Packed(_), 128) => run::<BYTES, 16, 2>(weights, input),
-        (Codes::Packed(_), 64) => run::<BYTES, 16, 1>(weights, input),
-        (Codes::Packed(_), _) => run::<BYTES, 8, 1>(weights, input),
-        (Codes::Bytes, 128) => run::<WIDE_BYTES, 16, 2>(weights, input),
-        (Codes::Bytes, 64) => run::<WIDE_BYTES, 16, 1>(weights, input),
-        (Codes::Bytes, _) => run::<WIDE_BYTES, 8, 1>(weights, input),
+        (Codes::Nibbles, 128) => run::<NIBBLES, 16, 1>(weights, input, y),
+        (Codes::Nibbles, 64) => run::<NIBBLES, 8, 1>(weights, input, y),
+        (Codes::Nibbles, _) => run::<NIBBLES, 4, 1>(weights, input, y),
+        (Codes::E2m1, 32) => run::<E2M1, 4, 1>(weights, input, y),
+        (Codes::E2m1, _) => run::<E2M1, 2, 1>(weights, input, y),
+        (Codes::Blocks(GgmlType::Q8_0), _) => run::<WIDE_BYTES, 8, 1>(weights, input, y),
+        (Codes::Blocks(GgmlType::Q6K), _) => run::<BYTES, 4, 1>(weights, input, y),
+        (Codes::Blocks(_), _) => run::<BYTES, 8, 1>(weights, input, y),
+        (Codes::Packed(_), 128) => run::<BYTES, 16, 2>(weights, input, y),
+        (Codes::Packed(_), 64) => run::<BYTES, 16, 1>(weights, input, y),
+        (Codes::Packed(_), _) => run::<BYTES, 8, 1>(weights, input, y),
+        (Codes::Bytes, 128) => run::<WIDE_BYTES, 16, 2>(weights, input, y),
+        (Codes::Bytes, 64) => run::<WIDE_BYTES, 16, 1>(weights, input, y),
+        (Codes::Bytes, _) => run::<WIDE_BYTES, 8, 1>(weights, input, y),
     }
 }
 
-/// Computes the number where sixteen groups have `VECTORS` vectors of sums, each of `PER` times 64 stored bytes.
+/// Computes the numbers where sixteen groups have `VECTORS` vectors of sums, each of `PER` times 64 stored bytes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn run<const KIND: u8, const VECTORS: usize, const PER: usize>(weights: Group<'_>, input: Row<'_>) -> f32 {
+fn run<const KIND: u8, const VECTORS: usize, const PER: usize>(weights: Rows<'_>, input: Row<'_>, y: &mut [f32]) {
+    let rows = weights.stored.chunks_exact(weights.stored_len).zip(weights.scales.chunks_exact(weights.padded_groups));
+    let mut sums = [_mm512_setzero_ps(); ROWS];
+    for (row, ((stored, scales), sums)) in rows.zip(&mut sums).enumerate().take(y.len()) {
+        let biases = weights.biases.get(row * weights.padded_groups..).unwrap_or_default();
+        *sums = lanes::<KIND, VECTORS, PER>(stored, [scales, biases], input);
+    }
+    y.copy_from_slice(&totals(sums)[..y.len()]);
+}
+
+/// Computes the lanes of one row.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
+fn lanes<const KIND: u8, const VECTORS: usize, const PER: usize>(
+    stored: &[u8],
+    [scales, biases]: [&[f32]; 2],
+    input: Row<'_>,
+) -> __m512 {
+    // Vectors of stored bytes that sixteen groups have, and of their integers.
+    let size = VECTORS * PER;
+    let of_input = if KIND == NIBBLES || KIND == E2M1 { 2 * size } else { size };
+    let (high, low) = (input.high.as_chunks::<64>().0, input.low.as_chunks::<64>().0);
+    let numbers = Numbers { scales, biases, input };
     let mut lanes = _mm512_setzero_ps();
-    let blocks = weights.stored.chunks(VECTORS * PER * 64);
-    for (block, stored) in blocks.enumerate() {
+    let (stored, rest) = stored.as_chunks::<64>();
+    let mut blocks = stored.chunks_exact(size);
+    let count = blocks.len();
+    for (block, stored) in blocks.by_ref().enumerate() {
+        let (stored, high) = (&stored[..size], &high[block * of_input..][..of_input]);
+        let low = if KIND == WIDE_BYTES { &low[block * size..][..size] } else { low };
         let mut vectors = [_mm512_setzero_si512(); VECTORS];
-        let first = block * VECTORS * PER;
-        if stored.len() == VECTORS * PER * 64 {
-            for (i, stored) in stored.as_chunks::<64>().0.iter().enumerate() {
-                prefetch(stored);
-                vectors[i / PER] = dot::<KIND>(vectors[i / PER], bytemuck::cast(*stored), input, first + i);
-            }
-        } else {
-            // A loop of a constant length, so that the vectors stay in registers.
-            for i in 0..VECTORS * PER {
-                if let Some(stored) = stored.get(64 * i..) {
-                    prefetch(stored);
-                    vectors[i / PER] = dot::<KIND>(vectors[i / PER], tail(stored), input, first + i);
-                }
-            }
+        for i in 0..size {
+            prefetch(&stored[i]);
+            vectors[i / PER] = dot::<KIND>(vectors[i / PER], bytemuck::cast(stored[i]), high, low, i);
         }
-        let offsets: __m512i = bytemuck::cast(input.offsets.as_chunks::<CHAINS>().0[block]);
-        let sums = _mm512_cvtepi32_ps(_mm512_add_epi32(groups::<VECTORS>(vectors), offsets));
-        let scales = _mm512_mul_ps(at(weights.scales, block), at(input.scales, block));
-        lanes = _mm512_fmadd_ps(sums, scales, lanes);
-        if !weights.biases.is_empty() {
-            lanes = _mm512_fmadd_ps(at(weights.biases, block), at(input.sums, block), lanes);
-        }
+        lanes = numbers.scale(lanes, groups::<KIND, VECTORS, PER>(vectors), block);
     }
-    total(lanes)
+    let stored = blocks.remainder();
+    if !stored.is_empty() || !rest.is_empty() {
+        let high = &high[count * of_input..];
+        let low = if KIND == WIDE_BYTES { &low[count * size..] } else { low };
+        let mut vectors = [_mm512_setzero_si512(); VECTORS];
+        for (i, stored) in stored.iter().enumerate() {
+            prefetch(stored);
+            vectors[i / PER] = dot::<KIND>(vectors[i / PER], bytemuck::cast(*stored), high, low, i);
+        }
+        if !rest.is_empty() {
+            let i = stored.len();
+            vectors[i / PER] = dot::<KIND>(vectors[i / PER], tail(rest), high, low, i);
+        }
+        lanes = numbers.scale(lanes, groups::<KIND, VECTORS, PER>(vectors), count);
+    }
+    lanes
 }
 
-/// Adds sixteen lanes, in the order of the exact path.
+/// What the sums of groups are multiplied by and added to.
+#[derive(Clone, Copy)]
+struct Numbers<'a> {
+    scales: &'a [f32],
+    biases: &'a [f32],
+    input: Row<'a>,
+}
+
+impl Numbers<'_> {
+    /// Adds the sums of sixteen groups to the lanes.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
+    fn scale(self, lanes: __m512, sums: __m512i, block: usize) -> __m512 {
+        let offsets: __m512i = bytemuck::cast(self.input.offsets.as_chunks::<CHAINS>().0[block]);
+        let sums = _mm512_cvtepi32_ps(_mm512_add_epi32(sums, offsets));
+        let scales = _mm512_mul_ps(at(self.scales, block), at(self.input.scales, block));
+        let lanes = _mm512_fmadd_ps(sums, scales, lanes);
+        if self.biases.is_empty() {
+            return lanes;
+        }
+        _mm512_fmadd_ps(at(self.biases, block), at(self.input.sums, block), lanes)
+    }
+}
+
+/// Adds the sixteen lanes of each row, in the order of the exact path.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn total(lanes: __m512) -> f32 {
-    let [a, b]: [__m256; 2] = bytemuck::cast(lanes);
-    let [a, b]: [__m128; 2] = bytemuck::cast(_mm256_add_ps(a, b));
-    let four = _mm_add_ps(a, b);
-    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    let [a, b, ..]: [f32; 4] = bytemuck::cast(two);
-    a + b
+fn totals(rows: [__m512; ROWS]) -> [f32; ROWS] {
+    let mut pairs = [_mm512_setzero_ps(); ROWS / 2];
+    for (i, pair) in pairs.iter_mut().enumerate() {
+        // Two quarters of each row, and the other two.
+        let [a, b] = [rows[2 * i], rows[2 * i + 1]];
+        let (first, second) =
+            (_mm512_shuffle_f32x4::<0b01_00_01_00>(a, b), _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b));
+        *pair = _mm512_add_ps(first, second);
+    }
+    let mut fours = [_mm512_setzero_ps(); 2];
+    for (i, four) in fours.iter_mut().enumerate() {
+        // A quarter of each of four rows, and the other quarter.
+        let [a, b] = [pairs[2 * i], pairs[2 * i + 1]];
+        let (first, second) =
+            (_mm512_shuffle_f32x4::<0b10_00_10_00>(a, b), _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b));
+        *four = _mm512_add_ps(first, second);
+    }
+    let [a, b] = fours;
+    // Two lanes of a row of `a`, then two of a row of `b`.
+    let two = _mm512_add_ps(_mm512_shuffle_ps::<0b01_00_01_00>(a, b), _mm512_shuffle_ps::<0b11_10_11_10>(a, b));
+    let one = _mm512_add_ps(two, _mm512_permute_ps::<0b10_11_00_01>(two));
+    let order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 4, 8, 12, 2, 6, 10, 14);
+    let all = _mm512_permutexvar_ps(order, one);
+    let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(all, all);
+    let [totals, _]: [[f32; ROWS]; 2] = bytemuck::cast(_mm512_mask_mov_ps(all, is_nan, _mm512_set1_ps(f32::NAN)));
+    totals
 }
 
 /// Adds the dot products of 64 stored bytes to `sums`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn dot<const KIND: u8>(sums: __m512i, stored: __m512i, input: Row<'_>, chunk: usize) -> __m512i {
+fn dot<const KIND: u8>(sums: __m512i, stored: __m512i, high: &[[i8; 64]], low: &[[i8; 64]], chunk: usize) -> __m512i {
     if KIND == NIBBLES || KIND == E2M1 {
         let mask = _mm512_set1_epi8(15);
         let mut even = _mm512_and_si512(stored, mask);
@@ -108,22 +182,22 @@ fn dot<const KIND: u8>(sums: __m512i, stored: __m512i, input: Row<'_>, chunk: us
             even = _mm512_shuffle_epi8(integers, even);
             odd = _mm512_shuffle_epi8(integers, odd);
         }
-        let sums = _mm512_dpbusd_epi32(sums, even, integers(input.high, 2 * chunk));
-        return _mm512_dpbusd_epi32(sums, odd, integers(input.high, 2 * chunk + 1));
+        let sums = _mm512_dpbusd_epi32(sums, even, bytemuck::cast(high[2 * chunk]));
+        return _mm512_dpbusd_epi32(sums, odd, bytemuck::cast(high[2 * chunk + 1]));
     }
     if KIND == BYTES {
-        return _mm512_dpbusd_epi32(sums, stored, integers(input.high, chunk));
+        return _mm512_dpbusd_epi32(sums, stored, bytemuck::cast(high[chunk]));
     }
-    let high = _mm512_dpbusd_epi32(_mm512_setzero_si512(), stored, integers(input.high, chunk));
-    let low = _mm512_dpbusd_epi32(sums, stored, integers(input.low, chunk));
-    _mm512_add_epi32(_mm512_slli_epi32::<7>(high), low)
+    let upper = _mm512_dpbusd_epi32(_mm512_setzero_si512(), stored, bytemuck::cast(high[chunk]));
+    let lower = _mm512_dpbusd_epi32(sums, stored, bytemuck::cast(low[chunk]));
+    _mm512_add_epi32(_mm512_slli_epi32::<7>(upper), lower)
 }
 
-/// Integers of an input row, as a vector.
+/// Prefetches what follows a vector of stored bytes: to the second-level cache early, and from there just in time.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn integers(of: &[i8], vector: usize) -> __m512i {
-    bytemuck::cast(of.as_chunks::<64>().0[vector])
+fn prefetch(stored: &[u8; 64]) {
+    prefetch_far(stored, AHEAD);
+    prefetch_near(stored, NEAR);
 }
 
 /// Sixteen numbers of a row.
@@ -151,43 +225,44 @@ fn tail(stored: &[u8]) -> __m512i {
     bytemuck::cast(bytes)
 }
 
-/// Prefetches what follows a vector of codes.
-#[inline]
-#[expect(unsafe_code, reason = "the instruction takes a pointer")]
-fn prefetch(stored: &[u8]) {
-    let ahead = stored.as_ptr().wrapping_add(AHEAD).cast();
-    // SAFETY: a prefetch has no effect that the program can observe, and does not fault on any address.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead) };
+/// How often the sums of `per` vectors may be added in pairs as integers of 16 bits. With an input of 8 bits eight
+/// products of nibbles are below 2^14, and eight of E2M1 or four of codes below 64 are below 2^15.
+const fn short_pairs(kind: u8, per: usize) -> usize {
+    match (kind, per) {
+        (NIBBLES, 1) => 2,
+        (E2M1 | BYTES, 1) => 1,
+        _ => 0,
+    }
 }
 
 /// Adds up the groups of `VECTORS` vectors, which together have sixteen groups. Each vector has its groups in order, of
 /// as many lanes as there are vectors.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn groups<const VECTORS: usize>(of: [__m512i; VECTORS]) -> __m512i {
+fn groups<const KIND: u8, const VECTORS: usize, const PER: usize>(of: [__m512i; VECTORS]) -> __m512i {
     match VECTORS {
         2 => {
-            let (a, b) = (_mm512_castsi512_ps(of[0]), _mm512_castsi512_ps(of[1]));
-            let even = _mm512_castps_si512(_mm512_shuffle_ps::<0b10_00_10_00>(a, b));
-            let odd = _mm512_castps_si512(_mm512_shuffle_ps::<0b11_01_11_01>(a, b));
             // Each quarter has two groups of the first vector, then two of the second.
             let order = _mm512_setr_epi32(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
-            _mm512_permutexvar_epi32(order, _mm512_add_epi32(even, odd))
+            _mm512_permutexvar_epi32(order, neighbours(of[0], of[1], short_pairs(KIND, PER) > 0))
         }
         4 => {
             let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-            _mm512_permutexvar_epi32(order, quarters([of[0], of[1], of[2], of[3]]))
+            _mm512_permutexvar_epi32(order, quarters::<KIND, PER>([of[0], of[1], of[2], of[3]]))
         }
         8 => {
-            let (a, b) = (quarters([of[0], of[1], of[2], of[3]]), quarters([of[4], of[5], of[6], of[7]]));
+            let a = quarters::<KIND, PER>([of[0], of[1], of[2], of[3]]);
+            let b = quarters::<KIND, PER>([of[4], of[5], of[6], of[7]]);
             // The quarters are those of the first groups of four vectors, then of their second groups.
             let order = _mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
             _mm512_permutexvar_epi32(order, pairs(a, b))
         }
         _ => {
-            let (a, b) = (quarters([of[0], of[1], of[2], of[3]]), quarters([of[4], of[5], of[6], of[7]]));
+            let a = quarters::<KIND, PER>([of[0], of[1], of[2], of[3]]);
+            let b = quarters::<KIND, PER>([of[4], of[5], of[6], of[7]]);
             let ab = pairs(a, b);
-            let (a, b) = (quarters([of[8], of[9], of[10], of[11]]), quarters([of[12], of[13], of[14], of[15]]));
+            let a = quarters::<KIND, PER>([of[8], of[9], of[10], of[11]]);
+            let b = quarters::<KIND, PER>([of[12], of[13], of[14], of[15]]);
             pairs(ab, pairs(a, b))
         }
     }
@@ -196,10 +271,23 @@ fn groups<const VECTORS: usize>(of: [__m512i; VECTORS]) -> __m512i {
 /// Adds up the quarters of four vectors: each quarter of the result has one sum of each vector, in order.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn quarters([a, b, c, d]: [__m512i; 4]) -> __m512i {
-    let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-    let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
-    _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd))
+fn quarters<const KIND: u8, const PER: usize>([a, b, c, d]: [__m512i; 4]) -> __m512i {
+    let short = short_pairs(KIND, PER);
+    neighbours(neighbours(a, b, short > 0), neighbours(c, d, short > 0), short > 1)
+}
+
+/// Adds each lane to its neighbour: two sums of each quarter of `a`, then two of `b`. Lanes that are `short` fit in 16
+/// bits.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
+fn neighbours(a: __m512i, b: __m512i, short: bool) -> __m512i {
+    if short {
+        return _mm512_madd_epi16(_mm512_packs_epi32(a, b), _mm512_set1_epi16(1));
+    }
+    let (a, b) = (_mm512_castsi512_ps(a), _mm512_castsi512_ps(b));
+    let even = _mm512_castps_si512(_mm512_shuffle_ps::<0b10_00_10_00>(a, b));
+    let odd = _mm512_castps_si512(_mm512_shuffle_ps::<0b11_01_11_01>(a, b));
+    _mm512_add_epi32(even, odd)
 }
 
 /// Adds each second quarter to the one before it: two quarters of `a`, then two of `b`.

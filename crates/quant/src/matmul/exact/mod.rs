@@ -8,8 +8,8 @@
 //! y       = the lanes added in a tree: i with i + 8, with i + 4, with i + 2, with i + 1
 //! ```
 //!
-//! A tile of weights is decoded once for all rows of the input, and lies in the second-level cache. Its products are
-//! kept as lanes between one tile and the next.
+//! A tile of weights is decoded for as many rows of the input as stay in the second-level cache, and lies there too. Its
+//! products are kept as lanes between one tile and the next.
 
 pub(super) mod portable;
 mod reader;
@@ -30,9 +30,12 @@ const FEW_ROWS: usize = 4;
 const MANY_ROWS: usize = 16;
 /// Largest number of input rows that count as few.
 const FEW: usize = 6;
-/// Input rows whose lanes are kept at once.
-const INPUTS: usize = 64;
-/// Columns of a tile, where all input rows are kept at once. A multiple of every group and of [`LANES`].
+/// Most input rows that are taken at once, a multiple of what a kernel takes; and the least, however long they are.
+const INPUTS: usize = 60;
+const FEW_KEPT: usize = 12;
+/// Numbers of the input that are taken at once.
+const CACHED: usize = 1 << 18;
+/// Columns of a tile. A multiple of every group and of [`LANES`].
 const COLUMNS: usize = 1024;
 
 /// Rows of the input, `[rows, stride]`: padded with zeros to whole lanes.
@@ -65,6 +68,7 @@ pub(super) struct Tile<'a> {
     pub(super) rows: usize,
     pub(super) weights_stride: usize,
     pub(super) inputs: &'a [f32],
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the portable loop goes over the lanes"))]
     pub(super) inputs_rows: usize,
     pub(super) inputs_stride: usize,
     /// Columns, a multiple of [`LANES`].
@@ -85,23 +89,21 @@ pub(super) fn multiply(
     let reader = Reader::new(level.decoding(), weights);
     let (inputs, columns) = (y.len(), weights.columns());
     let tile_rows = if inputs <= FEW { FEW_ROWS } else { MANY_ROWS };
-    let tile_columns = if inputs <= INPUTS { COLUMNS.min(input.stride) } else { input.stride };
-    let (decoded, lanes) = scratch.exact(tile_rows * tile_columns, tile_rows * inputs.min(INPUTS));
-    for first in (0..weights.rows()).step_by(tile_rows) {
-        let rows = tile_rows.min(weights.rows() - first);
-        let mut is_decoded = false;
-        for (y, x) in y.chunks_mut(INPUTS).zip(input.numbers.chunks(INPUTS * input.stride)) {
+    let tile_columns = COLUMNS.min(input.stride);
+    // As many input rows as stay in the second-level cache while all weights pass by.
+    let kept = (CACHED / input.stride).clamp(FEW_KEPT, INPUTS);
+    let (decoded, lanes) = scratch.exact(tile_rows * tile_columns, tile_rows * inputs.min(kept));
+    for (y, x) in y.chunks_mut(kept).zip(input.numbers.chunks(kept * input.stride)) {
+        for first in (0..weights.rows()).step_by(tile_rows) {
+            let rows = tile_rows.min(weights.rows() - first);
             let lanes = &mut lanes[..y.len() * rows];
             lanes.fill([0.0; LANES]);
             for start in (0..columns).step_by(tile_columns) {
                 let end = columns.min(start + tile_columns);
-                if !is_decoded {
-                    for (row, out) in decoded.chunks_exact_mut(tile_columns).enumerate().take(rows) {
-                        let (out, padding) = out.split_at_mut(end - start);
-                        reader.read(first + row, start..end, out);
-                        padding.fill(0.0);
-                    }
-                    is_decoded = tile_columns == input.stride;
+                for (row, out) in decoded.chunks_exact_mut(tile_columns).enumerate().take(rows) {
+                    let (out, padding) = out.split_at_mut(end - start);
+                    reader.read_at(level, first + row, start..end, out);
+                    padding.fill(0.0);
                 }
                 let tile = Tile {
                     weights: decoded,
@@ -133,6 +135,8 @@ fn add(level: Level, tile: Tile<'_>, lanes: &mut Lanes) {
         Kind::AvxVnni(proof) => proof.avx2().add_exact(tile, lanes),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx512(proof) => proof.add_exact(tile, lanes),
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        Kind::Neon => portable::add(tile, lanes),
     }
 }
 

@@ -5,10 +5,15 @@ use std::ops::Range;
 use crate::{
     FloatType, dispatch,
     layout::ggml::{self, DecodeBlocks},
-    level::Level,
-    matmul::weights::{Stored, Weights},
+    level,
+    matmul::{
+        level::Level,
+        weights::{Stored, Weights},
+    },
     portable::{self, DecodeKernel, Params},
 };
+#[cfg(target_arch = "x86_64")]
+use crate::{Format, matmul::level::Kind};
 
 /// Weights with the kernel that decodes them.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +31,7 @@ enum Kernel {
 }
 
 impl<'a> Reader<'a> {
-    pub(in crate::matmul) fn new(level: Level, weights: Weights<'a>) -> Self {
+    pub(in crate::matmul) fn new(level: level::Level, weights: Weights<'a>) -> Self {
         let kernel = match weights.stored {
             Stored::Encoded(encoded) => {
                 Kernel::Groups(dispatch::decoder(level, encoded.scheme, encoded.float, FloatType::F32))
@@ -35,6 +40,20 @@ impl<'a> Reader<'a> {
             Stored::Plain { .. } => Kernel::Floats,
         };
         Self { weights, kernel }
+    }
+
+    /// Decodes as [`read`](Self::read), with the kernels of a level. A NaN may have another sign and payload.
+    pub(in crate::matmul) fn read_at(&self, level: Level, row: usize, columns: Range<usize>, out: &mut [f32]) {
+        #[cfg(target_arch = "x86_64")]
+        if let (Kind::Avx512(proof), Stored::Encoded(encoded)) = (level.0, self.weights.stored)
+            && let Format::Affine { bits } = encoded.scheme.format()
+        {
+            let group = encoded.scheme.group_elements();
+            let first = row * self.weights.columns() + columns.start;
+            return proof.decode_affine(bits, encoded.groups(first / group, columns.len() / group), out);
+        }
+        let _ = level;
+        self.read(row, columns, out);
     }
 
     /// Decodes `columns` of a row, which start and end between groups.

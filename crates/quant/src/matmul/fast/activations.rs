@@ -12,7 +12,10 @@
 //! An integer of 14 bits is 128 × high + low, with high and low signed bytes in planes of their own.
 
 use super::{CHAINS, Form};
-use crate::matmul::level::{Kind, Level};
+use crate::matmul::{
+    level::{Kind, Level},
+    task,
+};
 
 /// Rows of the input in a block.
 pub(in crate::matmul) const TOKENS: usize = 16;
@@ -38,7 +41,8 @@ pub(in crate::matmul) struct Input {
     pub(in crate::matmul) rows: usize,
     pub(in crate::matmul) blocks: Vec<LaneBlock>,
     padded_columns: usize,
-    padded_groups: usize,
+    /// Groups of a row, padded to a multiple of [`CHAINS`].
+    pub(in crate::matmul) padded_groups: usize,
     high: Vec<i8>,
     low: Vec<i8>,
     scales: Vec<f32>,
@@ -64,6 +68,9 @@ pub(in crate::matmul) struct Row<'a> {
 /// Sixteen rows of an input, side by side.
 #[derive(Debug, Default)]
 pub(in crate::matmul) struct LaneBlock {
+    /// Rows that there are. The others are zeros.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only kernels take less than all rows"))]
+    rows: usize,
     pub(in crate::matmul) high: Vec<[[i8; 4]; TOKENS]>,
     pub(in crate::matmul) low: Vec<[[i8; 4]; TOKENS]>,
     pub(in crate::matmul) scales: Vec<[f32; TOKENS]>,
@@ -75,8 +82,11 @@ impl Input {
     /// Rounds the rows of `x`, each of `columns` numbers.
     pub(in crate::matmul) fn new(level: Level, form: Form, x: &[f32], columns: usize) -> Self {
         let total = x.len() / columns;
-        // The portable kernels gain nothing from blocks, but are their reference.
-        let rows = if total % TOKENS <= FEW { total % TOKENS } else { 0 };
+        let rows = match total % TOKENS {
+            _ if !level.takes_blocks() => total,
+            few if few <= FEW => few,
+            _ => 0,
+        };
         let padded_groups = (columns / form.group).next_multiple_of(CHAINS);
         let padded_columns = padded_groups * form.group;
         let wide = form.codes.is_wide();
@@ -84,7 +94,7 @@ impl Input {
         let mut input = Self {
             form,
             rows,
-            blocks: blocks.chunks(TOKENS * columns).map(|x| LaneBlock::new(level, form, x, columns)).collect(),
+            blocks: task::map(blocks.chunks(TOKENS * columns), |x| LaneBlock::new(level, form, x, columns)),
             padded_columns,
             padded_groups,
             high: vec![0; rows * padded_columns],
@@ -140,10 +150,17 @@ impl Input {
 }
 
 impl LaneBlock {
+    /// Whether the second half of the rows is zeros.
+    #[cfg(target_arch = "x86_64")]
+    pub(in crate::matmul) fn is_half(&self) -> bool {
+        self.rows <= TOKENS / 2
+    }
+
     /// Rounds at most sixteen rows. Rows that are missing are zeros.
     fn new(level: Level, form: Form, x: &[f32], columns: usize) -> Self {
         let (quads, groups, wide) = (columns / 4, columns / form.group, form.codes.is_wide());
         let mut block = Self {
+            rows: x.len() / columns,
             high: vec![[[0; 4]; TOKENS]; quads],
             low: vec![[[0; 4]; TOKENS]; if wide { quads } else { 0 }],
             scales: vec![[0.0; TOKENS]; groups],
@@ -199,6 +216,8 @@ fn round(level: Level, wide: bool, x: &[f32], integers: &mut [i32]) -> Rounded {
         Kind::AvxVnni(proof) => proof.avx2().round(wide, x, integers),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx512(proof) => proof.avx2().round(wide, x, integers),
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        Kind::Neon => round_group(wide, x, integers),
     }
 }
 

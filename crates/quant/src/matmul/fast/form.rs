@@ -1,6 +1,6 @@
 //! Conversion of the codes of a matrix to integers.
 
-use crate::{Format, Scheme};
+use crate::{Format, Scheme, ggml::GgmlType, matmul::weights::Stored};
 
 /// Codes of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub(in crate::matmul) enum Codes {
     Packed(u8),
     /// Integers of 8 bits.
     Bytes,
+    /// Blocks of ggml, which hold codes and scales. The integers are the codes without a sign.
+    Blocks(GgmlType),
 }
 
 /// The integers of E2M1 are not negative.
@@ -24,7 +26,7 @@ pub(in crate::matmul) const E2M1_INTEGERS: [u8; 16] = [12, 13, 14, 15, 16, 18, 2
 impl Codes {
     /// Whether a row of weights is multiplied by one row of the input without being expanded first.
     pub(in crate::matmul) const fn is_read_as_stored(self) -> bool {
-        !matches!(self, Self::Packed(_))
+        !matches!(self, Self::Packed(_) | Self::Blocks(_))
     }
 
     /// Whether two codes lie in a byte, which the order of an input row follows.
@@ -34,12 +36,30 @@ impl Codes {
 
     /// Offset of the integers above the values.
     pub(in crate::matmul) const fn offset(self) -> i32 {
-        if matches!(self, Self::E2m1) { E2M1_OFFSET } else { 0 }
+        match self {
+            Self::E2m1 => E2M1_OFFSET,
+            Self::Blocks(GgmlType::Q4_0) => 8,
+            Self::Blocks(GgmlType::Q5_0) => 16,
+            Self::Blocks(GgmlType::Q6K) => 32,
+            Self::Blocks(GgmlType::Q8_0) => 128,
+            _ => 0,
+        }
     }
 
     /// Whether an input needs more than 8 bits, so that it does not cost more accuracy than the weights do.
     pub(in crate::matmul) const fn is_wide(self) -> bool {
-        matches!(self, Self::Bytes)
+        matches!(self, Self::Bytes | Self::Blocks(GgmlType::Q8_0))
+    }
+
+    /// Whether a number is added to all weights of a group.
+    pub(in crate::matmul) const fn have_biases(self) -> bool {
+        match self {
+            Self::Nibbles | Self::Packed(_) | Self::Bytes => true,
+            Self::E2m1 => false,
+            Self::Blocks(ggml_type) => {
+                matches!(ggml_type, GgmlType::Q4_1 | GgmlType::Q5_1 | GgmlType::Q4K | GgmlType::Q5K)
+            }
+        }
     }
 }
 
@@ -51,8 +71,16 @@ pub(in crate::matmul) struct Form {
 }
 
 impl Form {
-    /// The form of a scheme, or `None` where values are not integers of few bits.
-    pub(in crate::matmul) fn of(scheme: Scheme) -> Option<Self> {
+    /// The form of weights, or `None` where values are not integers of few bits.
+    pub(in crate::matmul) fn of(stored: Stored<'_>) -> Option<Self> {
+        match stored {
+            Stored::Encoded(encoded) => Self::of_scheme(encoded.scheme),
+            Stored::Blocks { ggml_type, .. } => Self::of_blocks(ggml_type),
+            Stored::Plain { .. } => None,
+        }
+    }
+
+    fn of_scheme(scheme: Scheme) -> Option<Self> {
         let codes = match scheme.format() {
             Format::Affine { bits: 4 } => Codes::Nibbles,
             Format::Affine { bits: 8 } => Codes::Bytes,
@@ -61,6 +89,16 @@ impl Form {
             Format::Mxfp8 => return None,
         };
         Some(Self { group: scheme.group_elements(), codes })
+    }
+
+    fn of_blocks(ggml_type: GgmlType) -> Option<Self> {
+        use GgmlType::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+        let group = match ggml_type {
+            Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0 | Q4K | Q5K => 32,
+            Q6K => 16,
+            _ => return None,
+        };
+        Some(Self { group, codes: Codes::Blocks(ggml_type) })
     }
 }
 

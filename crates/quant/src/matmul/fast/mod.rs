@@ -14,8 +14,12 @@
 //!
 //! A group with a number that is not finite has d = NaN, and so has every sum that it is part of. A group without a
 //! magnitude of 2^-100 counts as zeros.
+//!
+//! Eight rows of weights are taken together. A row of the input that stands alone meets them one after another; sixteen
+//! rows of the input meet a tile of them, whose codes are expanded to bytes once.
 
 mod activations;
+mod blocks;
 mod form;
 pub(super) mod portable;
 mod scales;
@@ -23,17 +27,20 @@ mod scales;
 pub(super) use activations::{Input, LaneBlock, Row, TOKENS};
 #[cfg(target_arch = "x86_64")]
 pub(super) use activations::{Rounded, round_group};
-#[cfg(target_arch = "x86_64")]
+pub(super) use blocks::{Expanded, expand as expand_blocks};
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little")))]
 pub(super) use form::E2M1_INTEGERS;
 pub(super) use form::{Codes, Form};
 pub(super) use scales::Scales;
 
+use std::ops::Range;
+
 use super::{
-    exact::{quiet, total},
     level::{Kind, Level},
-    scratch::Scratch,
-    weights::{Encoded, Weights},
+    scratch::{Fast, Scratch},
+    weights::{Stored, Weights},
 };
+use crate::ggml::GgmlType;
 
 /// Sums that are kept apart.
 pub(super) const CHAINS: usize = 16;
@@ -41,15 +48,17 @@ pub(super) const CHAINS: usize = 16;
 /// Rows of weights that are taken together.
 pub(super) const ROWS: usize = 8;
 
-/// One row of weights, or the rows of a tile: codes, one a byte or as stored, and scales and biases.
+/// Rows of weights: codes, one a byte or as stored, with scales and biases.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Group<'a> {
-    /// Codes as stored.
+pub(super) struct Rows<'a> {
     pub(super) stored: &'a [u8],
-    /// Scales, padded with zeros to a multiple of [`CHAINS`].
+    /// Bytes of a row in `stored`.
+    pub(super) stored_len: usize,
+    /// Scales, `[rows, padded groups]`: each row is padded with zeros to a multiple of [`CHAINS`].
     pub(super) scales: &'a [f32],
     /// Biases, padded likewise, or nothing.
     pub(super) biases: &'a [f32],
+    pub(super) padded_groups: usize,
 }
 
 /// Columns of a tile: a multiple of every group.
@@ -59,104 +68,161 @@ pub(super) const COLUMNS: usize = 1024;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tile<'a> {
     pub(super) codes: &'a [[u8; COLUMNS]; ROWS],
-    /// Columns that there are.
-    pub(super) columns: usize,
-    pub(super) group: usize,
+    pub(super) form: Form,
     /// The first group of these columns.
     pub(super) first_group: usize,
-    /// `[rows, padded groups]`.
-    pub(super) scales: &'a [f32],
-    pub(super) biases: &'a [f32],
-    pub(super) padded_groups: usize,
+    /// The scales of each group of these columns.
+    pub(super) scales: &'a [[f32; ROWS]],
+    /// Biases likewise, or nothing.
+    pub(super) biases: &'a [[f32; ROWS]],
 }
 
-/// Lanes of the sums of input rows that lie side by side: `[blocks × rows of a tile, chains]`.
-pub(super) type Sums = [[[f32; TOKENS]; CHAINS]];
+/// Lanes of the sums of a block of input rows. The kernels set a chain to zero at its first group.
+pub(super) type Sums = [[[f32; TOKENS]; ROWS]; CHAINS];
+
+/// Numbers of the output for each input row of a block.
+pub(super) type Totals = [[f32; ROWS]; TOKENS];
+
+/// Rows of weights whose numbers are collected before they are written: some lines of the cache for each input row.
+pub(super) const STAGED: usize = 64;
 
 /// Computes all rows of `weights`. `y` has one slice for each row of the input.
-pub(super) fn multiply(
-    level: Level,
-    weights: Encoded<'_>,
-    shape: &Weights<'_>,
-    input: &Input,
-    y: &mut [&mut [f32]],
-    scratch: &mut Scratch,
-) {
-    let form = input.form;
-    let (columns, groups) = (shape.columns(), shape.columns() / form.group);
-    let padded_groups = groups.next_multiple_of(CHAINS);
-    let stored_len = weights.scheme.group_len(weights.float).weight * groups;
-    let direct = form.codes.is_read_as_stored();
-    let expanded_len = if direct { 0 } else { columns };
-    let buffers = scratch.fast(expanded_len, ROWS * padded_groups, ROWS * input.blocks.len());
+pub(super) fn multiply(level: Level, weights: Weights<'_>, input: &Input, y: &mut [&mut [f32]], scratch: &mut Scratch) {
+    let (columns, rows) = (weights.columns(), weights.rows());
+    let stored = match weights.stored {
+        Stored::Encoded(encoded) => encoded.weight,
+        Stored::Blocks { bytes, .. } | Stored::Plain { bytes, .. } => bytes,
+    };
+    let (groups, padded_groups) = (columns / input.form.group, input.padded_groups);
+    let work = Work { level, form: input.form, columns, stored_len: stored.len() / rows.max(1), padded_groups };
+    let mut buffers = scratch.fast(columns, ROWS * padded_groups, input.blocks.len());
     let (singles, in_blocks) = y.split_at_mut(input.rows);
-    for first in (0..shape.rows()).step_by(ROWS) {
-        let count = ROWS.min(shape.rows() - first);
-        let parts = weights.groups(first * groups, count * groups);
-        let work = Scales { parts, groups, padded_groups };
-        let has_biases = read_scales(level, work, buffers.scales, buffers.biases);
-        let biases: &[f32] = if has_biases { buffers.biases } else { &[] };
+    for first in (0..rows).step_by(ROWS) {
+        let count = ROWS.min(rows - first);
+        let stored = &stored[first * work.stored_len..(first + count) * work.stored_len];
+        if let Stored::Encoded(parts) = weights.stored {
+            let parts = parts.groups(first * groups, count * groups);
+            read_scales(level, Scales { parts, groups, padded_groups }, buffers.scales, buffers.biases);
+        }
         if !singles.is_empty() {
-            for (row, stored) in parts.weight.chunks_exact(stored_len).enumerate() {
-                if !direct {
-                    expand(level, form.codes, stored, buffers.codes);
-                }
-                let cut = row * padded_groups..(row + 1) * padded_groups;
-                let group = Group {
-                    stored: if direct { stored } else { buffers.codes },
-                    scales: &buffers.scales[cut.clone()],
-                    biases: biases.get(cut).unwrap_or_default(),
-                };
-                for (single, y) in singles.iter_mut().enumerate() {
-                    y[first + row] = one(level, form, group, input.row(single));
-                }
-            }
+            work.singles(stored, input, singles, first..first + count, &mut buffers);
         }
         if !in_blocks.is_empty() {
-            buffers.sums.fill([[0.0; TOKENS]; CHAINS]);
-            for start in (0..columns).step_by(COLUMNS) {
-                let width = COLUMNS.min(columns - start);
-                let (from, to) = (stored_len * start / columns, stored_len * (start + width) / columns);
-                for (stored, out) in parts.weight.chunks_exact(stored_len).zip(buffers.tile.iter_mut()) {
-                    expand(level, form.codes, &stored[from..to], &mut out[..width]);
+            work.blocks(stored, input, &mut buffers);
+            let at = first % STAGED;
+            for (staged, sums) in buffers.staged.chunks_exact_mut(TOKENS).zip(&*buffers.sums) {
+                for (staged, totals) in staged.iter_mut().zip(totals(level, sums)) {
+                    staged.as_chunks_mut::<ROWS>().0[at / ROWS] = totals;
                 }
-                let tile = Tile {
-                    codes: buffers.tile,
-                    columns: width,
-                    group: form.group,
-                    first_group: start / form.group,
-                    scales: buffers.scales,
-                    biases,
-                    padded_groups,
-                };
-                many(level, form, tile, &input.blocks, buffers.sums);
             }
-            for (y, sums) in in_blocks.chunks_mut(TOKENS).zip(buffers.sums.chunks_exact(ROWS)) {
-                for (row, sums) in sums.iter().enumerate().take(count) {
-                    for (y, total) in y.iter_mut().zip(totals(*sums)) {
-                        y[first + row] = total;
-                    }
+            if at + ROWS == STAGED || first + count == rows {
+                for (y, staged) in in_blocks.iter_mut().zip(&*buffers.staged) {
+                    y[first - at..first + count].copy_from_slice(&staged[..at + count]);
                 }
             }
         }
     }
 }
 
-/// Adds the chains of sixteen input rows, in the order of the exact path.
-fn totals(mut sums: [[f32; TOKENS]; CHAINS]) -> [f32; TOKENS] {
-    for width in [8, 4, 2, 1] {
-        let (first, second) = sums.split_at_mut(width);
-        for (a, b) in first.iter_mut().zip(second) {
-            for (a, b) in a.iter_mut().zip(b) {
-                *a += *b;
+/// What all pieces of a product have in common.
+#[derive(Clone, Copy, Debug)]
+struct Work {
+    level: Level,
+    form: Form,
+    columns: usize,
+    /// Bytes of a row of the codes, or of the blocks.
+    stored_len: usize,
+    padded_groups: usize,
+}
+
+impl Work {
+    /// Multiplies at most [`ROWS`] rows of weights by the input rows that stand alone.
+    fn singles(
+        self,
+        stored: &[u8],
+        input: &Input,
+        singles: &mut [&mut [f32]],
+        rows: Range<usize>,
+        buffers: &mut Fast<'_>,
+    ) {
+        let Self { level, form, columns, stored_len, padded_groups } = self;
+        let has_biases = form.codes.have_biases();
+        if form.codes.is_read_as_stored() {
+            let biases: &[f32] = if has_biases { buffers.biases } else { &[] };
+            let group = Rows { stored, stored_len, scales: buffers.scales, biases, padded_groups };
+            for (single, y) in singles.iter_mut().enumerate() {
+                one(level, form, group, input.row(single), &mut y[rows.clone()]);
+            }
+            return;
+        }
+        for (row, stored) in rows.zip(stored.chunks_exact(stored_len)) {
+            let padded = row % ROWS * padded_groups..(row % ROWS + 1) * padded_groups;
+            let (scales, biases) = (&mut buffers.scales[padded.clone()], &mut buffers.biases[padded]);
+            let codes = &mut buffers.codes[..columns];
+            expand(level, form, stored, Expanded { codes, scales, biases });
+            let biases: &[f32] = if has_biases { biases } else { &[] };
+            let group = Rows { stored: codes, stored_len: columns, scales, biases, padded_groups };
+            for (single, y) in singles.iter_mut().enumerate() {
+                one(level, form, group, input.row(single), &mut y[row..=row]);
             }
         }
     }
-    sums[0].map(quiet)
+
+    /// Adds up the products of at most [`ROWS`] rows of weights with all blocks of input rows.
+    fn blocks(self, stored: &[u8], input: &Input, buffers: &mut Fast<'_>) {
+        let Self { level, form, columns, stored_len, padded_groups } = self;
+        if columns / form.group < CHAINS {
+            // The kernels start from zero only where there is a group.
+            buffers.sums.fill([[[0.0; TOKENS]; ROWS]; CHAINS]);
+        }
+        for start in (0..columns).step_by(COLUMNS) {
+            let width = COLUMNS.min(columns - start);
+            let (first_group, groups) = (start / form.group, width / form.group);
+            let (from, to) = (stored_len * start / columns, stored_len * (start + width) / columns);
+            let rows = buffers.tile.iter_mut().zip(stored.chunks_exact(stored_len)).enumerate();
+            for (row, (codes, stored)) in rows {
+                let at = row * padded_groups + first_group;
+                let (scales, biases) = (&mut buffers.scales[at..at + groups], &mut buffers.biases[at..at + groups]);
+                expand(level, form, &stored[from..to], Expanded { codes: &mut codes[..width], scales, biases });
+            }
+            let has_biases = form.codes.have_biases();
+            let scales = by_group(buffers.scales, padded_groups, first_group, &mut buffers.tile_scales[..groups]);
+            let biases = &mut buffers.tile_biases[..if has_biases { groups } else { 0 }];
+            let biases = by_group(buffers.biases, padded_groups, first_group, biases);
+            let tile = Tile { codes: buffers.tile, form, first_group, scales, biases };
+            many(level, tile, &input.blocks, buffers.sums);
+        }
+    }
 }
 
-/// Reads the scales and biases of rows as `f32`. Returns whether there are biases.
-fn read_scales(level: Level, work: Scales<'_>, scales: &mut [f32], biases: &mut [f32]) -> bool {
+/// Collects the numbers of all rows for each group.
+fn by_group<'a>(of: &[f32], padded_groups: usize, first: usize, out: &'a mut [[f32; ROWS]]) -> &'a [[f32; ROWS]] {
+    let count = out.len();
+    for (row, numbers) in of.chunks_exact(padded_groups).enumerate() {
+        for (number, out) in numbers[first..first + count].iter().zip(&mut *out) {
+            out[row] = *number;
+        }
+    }
+    out
+}
+
+/// Expands codes of one row. Of blocks also the scales and biases, which are in them.
+fn expand(level: Level, form: Form, stored: &[u8], out: Expanded<'_>) {
+    let groups = out.codes.len() / form.group;
+    match form.codes {
+        Codes::Blocks(ggml_type) => {
+            let (scales, padding) = out.scales.split_at_mut(groups);
+            padding.fill(0.0);
+            let (biases, padding) = out.biases.split_at_mut(groups);
+            padding.fill(0.0);
+            expand_type(level, ggml_type, stored, Expanded { codes: out.codes, scales, biases });
+        }
+        codes => expand_codes(level, codes, stored, out.codes),
+    }
+}
+
+/// Reads the scales and biases of rows as `f32`.
+fn read_scales(level: Level, work: Scales<'_>, scales: &mut [f32], biases: &mut [f32]) {
     match level.0 {
         Kind::Portable => work.read(scales, biases),
         #[cfg(target_arch = "x86_64")]
@@ -165,11 +231,13 @@ fn read_scales(level: Level, work: Scales<'_>, scales: &mut [f32], biases: &mut 
         Kind::AvxVnni(proof) => proof.avx2().read_scales(work, scales, biases),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx512(proof) => proof.read_scales(work, scales, biases),
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        Kind::Neon => work.read(scales, biases),
     }
 }
 
 /// Expands codes to a byte each, in their order.
-fn expand(level: Level, codes: Codes, stored: &[u8], out: &mut [u8]) {
+fn expand_codes(level: Level, codes: Codes, stored: &[u8], out: &mut [u8]) {
     match level.0 {
         Kind::Portable => portable::expand(codes, stored, out),
         #[cfg(target_arch = "x86_64")]
@@ -178,32 +246,67 @@ fn expand(level: Level, codes: Codes, stored: &[u8], out: &mut [u8]) {
         Kind::AvxVnni(proof) => proof.avx2().expand(codes, stored, out),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx512(proof) => proof.expand(codes, stored, out),
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        Kind::Neon => portable::expand(codes, stored, out),
     }
 }
 
-/// Computes one number: a row of weights with a row of the input.
-fn one(level: Level, form: Form, weights: Group<'_>, input: Row<'_>) -> f32 {
-    let total = match level.0 {
-        Kind::Portable => total(portable::one(form, weights, input)),
+/// Expands blocks of ggml.
+fn expand_type(level: Level, ggml_type: GgmlType, stored: &[u8], out: Expanded<'_>) {
+    match level.0 {
+        Kind::Portable => expand_blocks(ggml_type, stored, out),
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2(proof) => proof.one(form, weights, input),
+        Kind::Avx2(proof) => proof.expand_blocks(ggml_type, stored, out),
         #[cfg(target_arch = "x86_64")]
-        Kind::AvxVnni(proof) => proof.one(form, weights, input),
+        Kind::AvxVnni(proof) => proof.avx2().expand_blocks(ggml_type, stored, out),
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx512(proof) => proof.one(form, weights, input),
-    };
-    quiet(total)
+        Kind::Avx512(proof) => proof.expand_blocks(ggml_type, stored, out),
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        Kind::Neon => expand_blocks(ggml_type, stored, out),
+    }
 }
 
-/// Adds the products of a tile with blocks of input rows to the sums.
-fn many(level: Level, form: Form, tile: Tile<'_>, blocks: &[LaneBlock], sums: &mut Sums) {
+/// Computes `y`: the rows of weights, as many as `y` has numbers, with one row of the input.
+fn one(level: Level, form: Form, weights: Rows<'_>, input: Row<'_>, y: &mut [f32]) {
     match level.0 {
-        Kind::Portable => portable::many(form, tile, blocks, sums),
+        Kind::Portable => portable::one(form, weights, input, y),
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2(proof) => proof.many(form, tile, blocks, sums),
+        Kind::Avx2(proof) => proof.one(form, weights, input, y),
         #[cfg(target_arch = "x86_64")]
-        Kind::AvxVnni(proof) => proof.many(form, tile, blocks, sums),
+        Kind::AvxVnni(proof) => proof.one(form, weights, input, y),
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx512(proof) => proof.many(form, tile, blocks, sums),
+        Kind::Avx512(proof) => proof.one(form, weights, input, y),
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        Kind::Neon => super::neon::one(form, weights, input, y),
+    }
+}
+
+/// Adds the products of a tile with blocks of input rows to the sums of each block.
+fn many(level: Level, tile: Tile<'_>, blocks: &[LaneBlock], sums: &mut [Sums]) {
+    match level.0 {
+        Kind::Portable => portable::many(tile, blocks, sums),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2(proof) => proof.many(tile, blocks, sums),
+        #[cfg(target_arch = "x86_64")]
+        Kind::AvxVnni(proof) => proof.many(tile, blocks, sums),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512(proof) => proof.many(tile, blocks, sums),
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        Kind::Neon => portable::many(tile, blocks, sums),
+    }
+}
+
+/// Adds up the chains of a block: the numbers of each input row.
+fn totals(level: Level, sums: &Sums) -> Totals {
+    match level.0 {
+        Kind::Portable => portable::totals(sums),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2(proof) => proof.totals(sums),
+        #[cfg(target_arch = "x86_64")]
+        Kind::AvxVnni(proof) => proof.avx2().totals(sums),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512(proof) => proof.totals(sums),
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        Kind::Neon => portable::totals(sums),
     }
 }

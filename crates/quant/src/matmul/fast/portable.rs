@@ -1,7 +1,10 @@
 //! The reference of the fast path.
 
-use super::{CHAINS, Codes, Form, Group, LaneBlock, ROWS, Row, Sums, Tile, form::E2M1_INTEGERS};
-use crate::portable::{MAX_GROUP, bits};
+use super::{CHAINS, Codes, Form, LaneBlock, ROWS, Row, Rows, Sums, TOKENS, Tile, Totals, form::E2M1_INTEGERS};
+use crate::{
+    matmul::exact::{quiet, total},
+    portable::{MAX_GROUP, bits},
+};
 
 /// Expands codes to a byte each, in their order.
 pub(in crate::matmul) fn expand(codes: Codes, stored: &[u8], out: &mut [u8]) {
@@ -17,17 +20,26 @@ pub(in crate::matmul) fn expand(codes: Codes, stored: &[u8], out: &mut [u8]) {
         Codes::Packed(3) => bits::unpack::<3>(stored, out),
         Codes::Packed(5) => bits::unpack::<5>(stored, out),
         Codes::Packed(6) => bits::unpack::<6>(stored, out),
-        Codes::Packed(_) | Codes::Bytes => out.copy_from_slice(stored),
+        Codes::Packed(_) | Codes::Bytes | Codes::Blocks(_) => out.copy_from_slice(stored),
+    }
+}
+
+/// Computes `y`: rows of weights with one row of the input.
+pub(in crate::matmul) fn one(form: Form, weights: Rows<'_>, input: Row<'_>, y: &mut [f32]) {
+    let rows = weights.stored.chunks_exact(weights.stored_len).zip(weights.scales.chunks_exact(weights.padded_groups));
+    for (row, ((stored, scales), y)) in rows.zip(y).enumerate() {
+        let biases = weights.biases.get(row * weights.padded_groups..).unwrap_or_default();
+        *y = quiet(total(lanes(form, stored, [scales, biases], input)));
     }
 }
 
 /// Computes the lanes of one row of weights with one row of the input.
-pub(in crate::matmul) fn one(form: Form, weights: Group<'_>, input: Row<'_>) -> [f32; CHAINS] {
+fn lanes(form: Form, stored: &[u8], [scales, biases]: [&[f32]; 2], input: Row<'_>) -> [f32; CHAINS] {
     let mut lanes = [0.0; CHAINS];
     let nibbles = form.codes.are_nibbles();
     let stored_len = if nibbles { form.group / 2 } else { form.group };
     let mut expanded = [0; MAX_GROUP];
-    for (g, stored) in weights.stored.chunks_exact(stored_len).enumerate() {
+    for (g, stored) in stored.chunks_exact(stored_len).enumerate() {
         let codes = &mut expanded[..form.group];
         if nibbles {
             expand(form.codes, stored, codes);
@@ -45,31 +57,56 @@ pub(in crate::matmul) fn one(form: Form, weights: Group<'_>, input: Row<'_>) -> 
             sum += i32::from(*code) * integer;
         }
         let lane = &mut lanes[g % CHAINS];
-        *lane = to_float(sum).mul_add(weights.scales[g] * input.scales[g], *lane);
-        if let Some(bias) = weights.biases.get(g) {
+        *lane = to_float(sum).mul_add(scales[g] * input.scales[g], *lane);
+        if let Some(bias) = biases.get(g) {
             *lane = bias.mul_add(input.sums[g], *lane);
         }
     }
     lanes
 }
 
-/// Adds the products of a tile with blocks of input rows to the sums.
-pub(in crate::matmul) fn many(form: Form, tile: Tile<'_>, blocks: &[LaneBlock], sums: &mut Sums) {
-    for (input, sums) in blocks.iter().zip(sums.chunks_exact_mut(ROWS)) {
-        for ((row, codes), sums) in tile.codes.iter().enumerate().zip(sums) {
-            for (i, codes) in codes[..tile.columns].chunks_exact(form.group).enumerate() {
-                let g = tile.first_group + i;
-                let at = row * tile.padded_groups + g;
-                for (token, lane) in sums[g % CHAINS].iter_mut().enumerate() {
-                    let sum = input.offsets[g][token] + dot(codes, input, g * form.group / 4, token);
-                    *lane = to_float(sum).mul_add(tile.scales[at] * input.scales[g][token], *lane);
-                    if let Some(bias) = tile.biases.get(at) {
-                        *lane = bias.mul_add(input.sums[g][token], *lane);
+/// Adds the products of a tile with blocks of input rows to the sums of each block.
+pub(in crate::matmul) fn many(tile: Tile<'_>, blocks: &[LaneBlock], sums: &mut [Sums]) {
+    for (input, sums) in blocks.iter().zip(sums) {
+        for (i, scales) in tile.scales.iter().enumerate() {
+            let g = tile.first_group + i;
+            if g < CHAINS {
+                sums[g] = [[0.0; TOKENS]; ROWS];
+            }
+            for (row, (codes, lanes)) in tile.codes.iter().zip(&mut sums[g % CHAINS]).enumerate() {
+                let codes = &codes[i * tile.form.group..(i + 1) * tile.form.group];
+                for (token, lane) in lanes.iter_mut().enumerate() {
+                    let sum = input.offsets[g][token] + dot(codes, input, g * tile.form.group / 4, token);
+                    *lane = to_float(sum).mul_add(scales[row] * input.scales[g][token], *lane);
+                    if let Some(biases) = tile.biases.get(i) {
+                        *lane = biases[row].mul_add(input.sums[g][token], *lane);
                     }
                 }
             }
         }
     }
+}
+
+/// Adds up the chains of a block, in the order of the exact path.
+///
+/// Always inlined, so that it is compiled with the instructions of its caller.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "the loops are compiled for several sets of instructions")]
+pub(in crate::matmul) fn totals(sums: &Sums) -> Totals {
+    let mut totals = [[0.0; ROWS]; TOKENS];
+    for row in 0..ROWS {
+        let mut chains = sums.map(|rows| rows[row]);
+        for width in [8, 4, 2, 1] {
+            let (first, second) = chains.split_at_mut(width);
+            for (a, b) in first.as_flattened_mut().iter_mut().zip(second.as_flattened()) {
+                *a += *b;
+            }
+        }
+        for (totals, total) in totals.iter_mut().zip(chains[0]) {
+            totals[row] = quiet(total);
+        }
+    }
+    totals
 }
 
 /// The dot product of codes with the integers of one row of a block, from a place that counts four integers each.

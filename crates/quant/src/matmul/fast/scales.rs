@@ -17,12 +17,12 @@ pub(in crate::matmul) struct Scales<'a> {
 }
 
 impl Scales<'_> {
-    /// Reads all scales and biases. Returns whether there are biases.
+    /// Reads all scales and biases. Schemes without biases leave `biases` as they are.
     ///
     /// Always inlined, so that it is compiled with the instructions of its caller.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "the loops are compiled for several sets of instructions")]
-    pub(in crate::matmul) fn read(self, scales: &mut [f32], biases: &mut [f32]) -> bool {
+    pub(in crate::matmul) fn read(self, scales: &mut [f32], biases: &mut [f32]) {
         let Encoded { scheme, float, scale, bias, global, .. } = self.parts;
         match scheme.format() {
             Format::Affine { .. } => {
@@ -34,7 +34,6 @@ impl Scales<'_> {
                         padding.fill(0.0);
                     }
                 }
-                return true;
             }
             // Half of each scale, because the integers are twice the values.
             Format::Nvfp4 => self.bytes(scale, scales, |code| {
@@ -44,7 +43,6 @@ impl Scales<'_> {
             Format::Mxfp4 => self.bytes(scale, scales, |code| e8m0::decode(code) * 0.5),
             Format::Mxfp8 => self.bytes(scale, scales, e8m0::decode),
         }
-        false
     }
 
     #[inline(always)]

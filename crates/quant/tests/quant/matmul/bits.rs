@@ -6,7 +6,7 @@ use longshore_quant::{
 };
 use proptest::prelude::*;
 
-use super::{Matrix, multiply};
+use super::{FAST_TYPES, Matrix, blocks, multiply};
 use crate::support::{bytes, gaussian};
 
 const BOTH: [Precision; 2] = [Precision::Exact, Precision::Fast];
@@ -27,6 +27,37 @@ fn levels_agree_in_every_scheme_with_every_number_of_rows() {
                 for precision in BOTH {
                     multiply(precision, matrix.weights(), rows, &x);
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn levels_agree_in_blocks_of_every_fast_type_with_every_number_of_rows() {
+    for (seed, ggml_type) in (0..).zip(FAST_TYPES) {
+        let block = ggml_type.block_size();
+        // An odd number of blocks, more than one tile of columns and of rows, and less than sixteen groups.
+        for (count, out) in [(33, 19), (1, 3), (5, 9), (8, 8)] {
+            let (stored, _) = blocks(ggml_type, [out, count * block], seed);
+            let weights = Weights::blocks(ggml_type, [out, count * block], &stored).expect("the length fits");
+            for rows in [1, 3, 5, 8, 9, 16, 23, 40] {
+                let x = gaussian(seed + 100, rows * count * block, 1.0);
+                multiply(Precision::Fast, weights, rows, &x);
+            }
+        }
+    }
+}
+
+/// Groups of every width and number, so that every way through the kernels of a row is taken.
+#[test]
+fn levels_agree_in_rows_of_any_number_of_groups() {
+    for scheme in ["int4-g32", "int4", "int4-g128", "int5-g128", "int8-g32", "mxfp4", "nvfp4"] {
+        let scheme: Scheme = scheme.parse().expect("it exists");
+        let group = usize::try_from(scheme.group_size()).expect("it is small");
+        for groups in 1..=34 {
+            let matrix = Matrix::new(scheme, FloatType::BF16, [2, groups * group], 9);
+            for rows in [1, 6, 12] {
+                multiply(Precision::Fast, matrix.weights(), rows, &gaussian(10, rows * groups * group, 1.0));
             }
         }
     }
@@ -118,6 +149,34 @@ proptest! {
         }
         for precision in BOTH {
             multiply(precision, matrix.weights(), rows, &x);
+        }
+    }
+
+    /// Any bytes are blocks, with scales that are zero, subnormal, infinite or NaN.
+    #[test]
+    fn levels_agree_on_arbitrary_blocks(
+        (ggml_type, seed) in (0..FAST_TYPES.len(), any::<u64>()),
+        (out, count, rows) in (1..12usize, 1..9usize, 1..20usize),
+        special in prop::collection::vec((any::<prop::sample::Index>(), any::<u32>()), 0..3),
+    ) {
+        let ggml_type = FAST_TYPES[ggml_type];
+        let columns = count * ggml_type.block_size();
+        let (mut stored, _) = blocks(ggml_type, [out, columns], seed);
+        let mut state = seed | 1;
+        for byte in &mut stored {
+            state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
+            if state >> 62 == 0 {
+                *byte = state.to_le_bytes()[6];
+            }
+        }
+        let mut x = gaussian(seed ^ 1, rows * columns, 1.0);
+        for (at, bits) in special {
+            let at = at.index(x.len());
+            x[at] = f32::from_bits(bits);
+        }
+        let weights = Weights::blocks(ggml_type, [out, columns], &stored).expect("the length fits");
+        for precision in BOTH {
+            multiply(precision, weights, rows, &x);
         }
     }
 }

@@ -7,7 +7,7 @@ use longshore_quant::{
     matmul::{ExpertRows, MatmulError, Multiplier, Precision, Weights},
 };
 
-use super::{Matrix, multiply, reference};
+use super::{FAST_TYPES, Matrix, blocks, multiply, reference};
 use crate::support::{bytes, gaussian};
 
 #[test]
@@ -156,6 +156,42 @@ fn the_fast_path_gives_nan_for_what_is_not_finite() {
                 }
             }
         }
+    }
+}
+
+/// In blocks of every type, alone and in a block of rows.
+#[test]
+fn the_fast_path_gives_nan_for_blocks_with_what_is_not_finite() {
+    for ggml_type in FAST_TYPES {
+        let (stored, _) = blocks(ggml_type, [3, 512], 1);
+        let weights = Weights::blocks(ggml_type, [3, 512], &stored).expect("the length fits");
+        for special in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for rows in [2, 7, 16] {
+                let mut x = gaussian(2, rows * 512, 1.0);
+                x[512 + 300] = special;
+                let found = multiply(Precision::Fast, weights, rows, &x);
+                for (row, y) in found.chunks_exact(3).enumerate() {
+                    assert!(y.iter().all(|y| y.is_nan() == (row == 1)), "{ggml_type}, row {row} of {rows}: {y:?}");
+                }
+            }
+        }
+    }
+}
+
+/// The F16 at the start of a block of `Q4_0`.
+#[test]
+fn scales_of_blocks_may_be_zero_or_subnormal_or_infinite() {
+    let x = gaussian(3, 2 * 32, 1.0);
+    for precision in [Precision::Exact, Precision::Fast] {
+        let product = |scale: u16| {
+            let block = [&scale.to_le_bytes()[..], &[0x71; 16]].concat();
+            let weights = Weights::blocks(GgmlType::Q4_0, [1, 32], &block).expect("the length fits");
+            multiply(precision, weights, 2, &x)
+        };
+        assert_eq!(product(0x0000), [0.0; 2]);
+        assert!(product(0x0001).iter().all(|y| *y != 0.0 && y.abs() < 1e-4));
+        assert!(product(0x7C00).iter().all(|y| !y.is_finite()));
+        assert!(product(0x7E00).iter().all(|y| y.is_nan()));
     }
 }
 

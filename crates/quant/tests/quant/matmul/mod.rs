@@ -7,6 +7,7 @@ mod shapes;
 
 use longshore_quant::{
     Decoder, EncodeBuffers, Encoder, FloatType, Profile, Scheme,
+    ggml::{self, GgmlType},
     matmul::{Level, Multiplier, Precision, Weights},
 };
 
@@ -53,6 +54,28 @@ impl Matrix {
         decoder.decode(weight, scale, bias, &mut out).expect("the parts fit");
         crate::support::floats(FloatType::F32, &out)
     }
+}
+
+/// The types of ggml whose codes the fast path multiplies.
+pub(crate) const FAST_TYPES: [GgmlType; 8] = [
+    GgmlType::Q4_0,
+    GgmlType::Q4_1,
+    GgmlType::Q5_0,
+    GgmlType::Q5_1,
+    GgmlType::Q8_0,
+    GgmlType::Q4K,
+    GgmlType::Q5K,
+    GgmlType::Q6K,
+];
+
+/// Normally distributed weights in blocks of ggml, with their bytes and what these decode to.
+pub(crate) fn blocks(ggml_type: GgmlType, [rows, columns]: [usize; 2], seed: u64) -> (Vec<u8>, Vec<f32>) {
+    let values = gaussian(seed, rows * columns, 0.02);
+    let mut stored = vec![0; values.len() / ggml_type.block_size() * ggml_type.block_bytes()];
+    ggml::encode(ggml_type, &values, &mut stored).expect("the lengths fit");
+    let mut decoded = vec![0.0; values.len()];
+    ggml::decode(ggml_type, &stored, &mut decoded).expect("the lengths fit");
+    (stored, decoded)
 }
 
 /// The product in `f64`.

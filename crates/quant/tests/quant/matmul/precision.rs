@@ -2,10 +2,11 @@
 
 use longshore_quant::{
     FloatType, Scheme,
+    ggml::GgmlType,
     matmul::{Precision, Weights},
 };
 
-use super::{Matrix, error, multiply, reference};
+use super::{FAST_TYPES, Matrix, blocks, error, multiply, reference};
 use crate::support::{bytes, gaussian};
 
 const COLUMNS: usize = 2048;
@@ -66,6 +67,28 @@ fn the_fast_path_loses_what_the_documentation_says() {
             }[i];
             assert!(lost < most, "{scheme}, {name}: {lost:e}");
             assert!(lost > most / 3.0, "{scheme}, {name}: {lost:e} is far below {most:e}");
+        }
+    }
+}
+
+/// The figures of the module's documentation.
+#[test]
+fn blocks_lose_what_the_documentation_says() {
+    for ggml_type in FAST_TYPES {
+        let (stored, decoded) = blocks(ggml_type, [96, COLUMNS], 1);
+        let weights = Weights::blocks(ggml_type, [96, COLUMNS], &stored).expect("the length fits");
+        for (i, (name, x)) in inputs().into_iter().enumerate() {
+            let expected = reference(&decoded, &x, COLUMNS);
+            let exact = error(&multiply(Precision::Exact, weights, ROWS, &x), &expected);
+            assert!(exact < 1e-6, "{ggml_type}, {name}: {exact:e}");
+            let lost = error(&multiply(Precision::Fast, weights, ROWS, &x), &expected);
+            let most = match ggml_type {
+                GgmlType::Q8_0 => [0.000_12, 0.000_25, 0.000_3],
+                GgmlType::Q6K => [0.005_5, 0.008, 0.009],
+                _ => [0.006, 0.01, 0.013],
+            }[i];
+            assert!(lost < most, "{ggml_type}, {name}: {lost:e}");
+            assert!(lost > most / 3.0, "{ggml_type}, {name}: {lost:e} is far below {most:e}");
         }
     }
 }

@@ -7,7 +7,7 @@ use longshore_quant::{
     matmul::{ExpertRows, Multiplier, Precision, Product, Weights},
 };
 
-use super::{Matrix, error, multiply, reference};
+use super::{FAST_TYPES, Matrix, error, multiply, reference};
 use crate::support::{bytes, floats, gaussian};
 
 #[test]
@@ -89,9 +89,9 @@ fn experts_are_picked_by_index() {
     }
 }
 
-/// Any bytes are blocks; a scale that is not finite makes a row not finite, on both sides.
+/// Any bytes are blocks.
 #[test]
-fn blocks_of_every_ggml_type_are_multiplied_exactly() {
+fn blocks_of_every_ggml_type_are_multiplied() {
     for (seed, &ggml_type) in (0u8..).zip(GgmlType::ALL) {
         let columns = 1280usize.next_multiple_of(ggml_type.block_size());
         let len = 7 * columns / ggml_type.block_size() * ggml_type.block_bytes();
@@ -109,7 +109,9 @@ fn blocks_of_every_ggml_type_are_multiplied_exactly() {
             for precision in [Precision::Exact, Precision::Fast] {
                 let found = multiply(precision, weights, count, &x);
                 let lost = error(&found, &expected);
-                assert!(lost < 1e-5 || expected.iter().all(|y| *y == 0.0), "{ggml_type}: {lost:e}");
+                let is_rounded = precision == Precision::Fast && FAST_TYPES.contains(&ggml_type);
+                let most = if is_rounded { 0.02 } else { 1e-5 };
+                assert!(lost < most || expected.iter().all(|y| *y == 0.0), "{ggml_type}: {lost:e}");
             }
         }
     }
