@@ -1,5 +1,7 @@
 //! Options of loading a model.
 
+use std::sync::{Arc, atomic::AtomicBool};
+
 use longshore_manifest::st_format::Dtype;
 use longshore_quant::matmul::Precision;
 
@@ -32,6 +34,8 @@ pub struct LoadOptions {
     pub mapped: bool,
     /// Family as which a model is run whose own is unknown.
     pub treat_as: Option<String>,
+    /// Flag that ends what every session of the model does, once it is set, with [`RunError::Cancelled`](crate::RunError::Cancelled).
+    pub cancel: Option<Arc<AtomicBool>>,
 }
 
 impl Default for LoadOptions {
@@ -45,6 +49,7 @@ impl Default for LoadOptions {
             dtype: None,
             mapped: true,
             treat_as: None,
+            cancel: None,
         }
     }
 }

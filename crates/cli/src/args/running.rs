@@ -17,7 +17,7 @@ use crate::candidates::{self, offers};
 /// it comes. With --chat, the prompt is a question, and the model's own chat template goes around it.
 ///
 /// A model is a name in the store, or a path: a checkpoint's directory or a .gguf file. It is run from its mapped files, quantized as it
-/// is. Without options, tokens are chosen as the model's generation_config.json recommends, or else the likeliest each time.
+/// is. Without options, tokens are chosen as the model's `generation_config.json` recommends, or else the likeliest each time.
 ///
 /// On a terminal, characters that would move the cursor or change the direction of writing are shown as their numbers; in a pipe and
 /// with --json the text is exact.
@@ -38,6 +38,9 @@ pub(crate) struct Run {
     /// Put the model's chat template around the prompt
     #[arg(long)]
     pub(crate) chat: bool,
+    /// A smaller model of the same vocabulary that proposes tokens; the answer is the greedy one of the model itself
+    #[arg(long, value_name = "NAME", value_parser = OsStringValueParser::new().try_map(parse_target))]
+    pub(crate) draft: Option<Target>,
     #[command(flatten)]
     pub(crate) generation: Generation,
     #[command(flatten)]
@@ -70,7 +73,7 @@ pub(crate) struct Chat {
 /// Turn texts into vectors
 ///
 /// Each text becomes one vector of length 1, so that the product of two says how alike they are. The vectors of a text's tokens are
-/// pooled as the model's 1_Pooling/config.json says; a model without it needs --pooling.
+/// pooled as the model's `1_Pooling/config.json` says; a model without it needs --pooling.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:

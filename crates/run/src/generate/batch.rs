@@ -2,8 +2,17 @@
 
 use std::time::Instant;
 
-use super::{GenerateError, GenerateOptions, Generation, Seconds, prompt::fitting, stream::Writer};
-use crate::{Model, Session, extend_batch, text::Tokenizer};
+use super::{
+    error::GenerateError,
+    options::{GenerateOptions, Generation, Seconds},
+    prompt::fitting,
+    stream::Writer,
+};
+use crate::{
+    model::Model,
+    session::{Session, extend_batch},
+    text::Tokenizer,
+};
 
 /// Continues several prompts together, so that each weight is read once for a token of all of them. At most `concurrent` of them are
 /// run at once, which bounds the memory of their keys and values. Each answer is what [`generate`](super::generate) gives for its

@@ -1,8 +1,13 @@
 //! Conversations.
 
-use super::{GenerateError, GenerateOptions, Generation, generate_stream};
+use super::{
+    error::GenerateError,
+    options::{GenerateOptions, Generation},
+    stream::generate_stream,
+};
 use crate::{
-    Model, Session,
+    model::Model,
+    session::Session,
     text::{ChatTemplate, Message, Tokenizer},
 };
 
@@ -111,9 +116,11 @@ impl<'m> Chat<'m> {
                 return Ok(tokens);
             }
             if !self.options.truncate || !self.forget() {
-                return match tokens.len() <= limit {
-                    true => Ok(tokens),
-                    false => Err(GenerateError::Conversation { tokens: tokens.len(), limit }),
+                let found = tokens.len();
+                return if found <= limit {
+                    Ok(tokens)
+                } else {
+                    Err(GenerateError::Conversation { tokens: found, limit })
                 };
             }
         }

@@ -1,7 +1,7 @@
 //! Classification by a language model: which continuation is the likeliest.
 
-use super::GenerateError;
-use crate::{Model, text::Tokenizer};
+use super::error::GenerateError;
+use crate::{model::Model, text::Tokenizer};
 
 /// Returns the log-probability, in nats, that a model gives to each of the `labels` as the continuation of a prompt: the sum over the
 /// label's tokens. The largest is the model's choice; softmax over them gives the classes' probabilities.

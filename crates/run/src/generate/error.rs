@@ -1,7 +1,7 @@
 //! Errors of generations.
 
 use crate::{
-    RunError,
+    error::RunError,
     text::{SamplerError, TemplateError, TokenizerError},
 };
 
@@ -28,6 +28,9 @@ pub enum GenerateError {
         /// Most tokens of a sequence.
         limit: usize,
     },
+    /// A draft helps only where the likeliest token is taken.
+    #[error("a draft model helps a greedy answer only: expected a temperature of 0 and no repetition penalty")]
+    Draft,
     /// The model cannot run the tokens.
     #[error(transparent)]
     Run(#[from] RunError),

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{GenerateError, GenerateOptions};
+use super::{error::GenerateError, options::GenerateOptions};
 
 /// Returns the tokens of a prompt that fit into `room` tokens. Where they do not and the options allow it, the beginning is dropped after
 /// the first `kept` tokens, such as BOS, so that there is room for the answer, and half of the room is the prompt's at least.

@@ -2,11 +2,42 @@
 
 use std::time::Instant;
 
-use super::{GenerateError, GenerateOptions, Generation, Seconds, StopReason, prompt::fitting};
+use super::{
+    error::GenerateError,
+    options::{GenerateOptions, Generation, Seconds, StopReason},
+    prompt::fitting,
+};
 use crate::{
-    Session,
+    session::Session,
     text::{Sampler, StopStrings, TextStream, Tokenizer},
 };
+
+/// Continues tokens, and gives the text as it comes. The session may hold tokens already, which the new ones follow.
+///
+/// ```no_run
+/// # use longshore_run::{LoadOptions, Model, generate::*, manifest::weights::Source, text::Tokenizer};
+/// let model = Model::open(Source::open("./SmolLM2-135M")?, LoadOptions::default())?;
+/// let tokenizer = Tokenizer::open(model.source())?;
+/// let mut session = model.session();
+/// let prompt = tokenizer.encode_prompt("Once upon a time")?;
+/// for piece in generate_stream(&mut session, &tokenizer, &prompt, &GenerateOptions::default())? {
+///     print!("{}", piece?.text);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// [`GenerateError::Prompt`] for a prompt that does not fit, [`GenerateError::Sampler`] for an option that is out of its range. The
+/// stream gives the other errors.
+pub fn generate_stream<'s, 'm, 't>(
+    session: &'s mut Session<'m>,
+    tokenizer: &'t Tokenizer,
+    prompt: &[u32],
+    options: &GenerateOptions,
+) -> Result<GenerateStream<'s, 'm, 't>, GenerateError> {
+    GenerateStream::new(session, tokenizer, prompt, options)
+}
 
 /// A step of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +61,7 @@ pub struct GenerateStream<'s, 'm, 't> {
 }
 
 impl<'s, 'm, 't> GenerateStream<'s, 'm, 't> {
-    pub(super) fn new(
+    fn new(
         session: &'s mut Session<'m>,
         tokenizer: &'t Tokenizer,
         prompt: &[u32],

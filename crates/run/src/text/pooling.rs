@@ -4,7 +4,7 @@ use longshore_manifest::weights::Source;
 use serde_json::{Map, Value};
 
 use super::documents::{DocumentError, object};
-use crate::Pooling;
+use crate::embed::Pooling;
 
 /// File that says how to pool.
 const POOLING: &str = "1_Pooling/config.json";

@@ -41,7 +41,6 @@ pub(in crate::commands) fn run(
     let template = ChatTemplate::open(model.source()).map_err(templating)?;
     let template = template.ok_or_else(|| no_template(model.name(), "chat"))?;
     let mut conversation = Conversation::new(&model, &tokenizer, &template, options);
-    conversation.session().set_cancel(signals::stop_flag());
     if let Some(system) = &args.system {
         conversation.push(Message::system(system));
     }

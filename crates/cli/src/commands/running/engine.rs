@@ -72,6 +72,7 @@ pub(super) fn options(engine: &Engine, precision: Precision) -> LoadOptions {
         }),
         mapped: !engine.no_mmap,
         treat_as: engine.treat_as.clone(),
+        cancel: Some(signals::stop_flag()),
         ..LoadOptions::default()
     }
 }

@@ -71,6 +71,9 @@ pub(super) fn generating(error: GenerateError) -> anyhow::Error {
         error @ (GenerateError::Prompt { .. } | GenerateError::Conversation { .. }) => Advice::input(error.to_string())
             .hint("--truncate drops the beginning; --max-seq N makes room where the model's context has it")
             .into(),
+        GenerateError::Draft => Advice::failure(error.to_string())
+            .hint("leave out --draft, or --temperature and --repetition-penalty")
+            .into(),
         error => Advice::input(text(&error)).into(),
     }
 }

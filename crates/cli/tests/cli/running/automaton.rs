@@ -170,9 +170,9 @@ fn safetensors(tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Vec<u8> {
 /// A byte-level tokenizer with four special tokens; it puts nothing around a text.
 fn tokenizer() -> Value {
     let is_seen = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
-    let letter = |byte: u8| match is_seen(&byte) {
-        true => char::from(byte),
-        false => char::from_u32(256 + (0..byte).filter(|byte| !is_seen(byte)).count() as u32).unwrap(),
+    let letter = |byte: u8| {
+        let before = (0..byte).filter(|byte| !is_seen(byte)).count();
+        if is_seen(&byte) { char::from(byte) } else { char::from_u32(256 + u32::try_from(before).unwrap()).unwrap() }
     };
     let vocabulary: BTreeMap<String, u32> = (0..=255).map(|byte| (letter(byte).to_string(), u32::from(byte))).collect();
     let special = |id: u32, content: &str| {

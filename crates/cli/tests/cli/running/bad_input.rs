@@ -9,7 +9,7 @@ use super::{
 use crate::support::{Run, Sandbox};
 
 /// A refusal: its status, no output, and words in its error and hints.
-fn assert_refused(run: &Run, code: i32, words: &[&str]) {
+pub(super) fn assert_refused(run: &Run, code: i32, words: &[&str]) {
     assert_eq!((run.code, run.stdout.as_str()), (code, ""), "{run:?}");
     assert!(run.stderr.starts_with("error: "), "{run:?}");
     for word in words {

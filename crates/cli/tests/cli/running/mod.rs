@@ -2,6 +2,7 @@
 
 pub(crate) mod automaton;
 mod bad_input;
+mod measure;
 mod run;
 #[cfg(unix)]
 mod terminal;

@@ -133,3 +133,26 @@ fn verbosity_tells_how_fast_it_was() {
     assert!(run.stderr.contains("3 prompt tokens in ") && run.stderr.contains("10 tokens in "), "{run:?}");
     assert!(run.stderr.contains("the model ended"), "{run:?}");
 }
+
+#[test]
+fn a_draft_gives_the_same_text_and_says_how_much_it_foresaw() {
+    let sandbox = Sandbox::new();
+    counting().write(&sandbox, "m");
+    // Knows the first half, and nothing of the rest.
+    Automaton::new().text(": one,").write(&sandbox, "draft");
+    Automaton::new().vocabulary(400).write(&sandbox, "wide");
+    let run = sandbox.run(["run", "./m", "a:", "--draft", "./draft"]);
+    assert_eq!((run.code, run.stdout.as_str()), (0, " one,TWé3"), "{run:?}");
+    assert!(run.stderr.contains("draft: ") && run.stderr.contains("proposed tokens accepted"), "{run:?}");
+    let args = ["run", "./m", "a:", "--draft", "./draft", "--json"];
+    let document: Value = serde_json::from_str(&sandbox.ok(args)).unwrap();
+    let (proposed, accepted) = (document["draft"]["proposed"].as_u64(), document["draft"]["accepted"].as_u64());
+    assert!(accepted > Some(2) && accepted < proposed, "{document}");
+    assert_eq!(document["text"], " one,TWé3");
+    let run = sandbox.run(["run", "./m", "a:", "--draft", "./wide"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("the draft ./wide has 400 tokens, expected the 320 of ./m"), "{run:?}");
+    let run = sandbox.run(["run", "./m", "a:", "--draft", "./draft", "--temperature", "1"]);
+    assert_eq!(run.code, 2, "{run:?}");
+    assert!(run.stderr.contains("a draft model helps a greedy answer only"), "{run:?}");
+}

@@ -149,3 +149,19 @@ fn a_reader_that_has_seen_enough_ends_an_answer() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
 }
+
+#[test]
+fn an_interrupt_ends_a_measurement() {
+    let sandbox = Sandbox::new();
+    Automaton::new().chain([58, 97, 98, 97]).write(&sandbox, "m");
+    std::fs::write(sandbox.path().join("text"), "ab".repeat(4_000_000)).unwrap();
+    for args in [&["perplexity", "./m", "--window", "32"][..], &["calibrate", "./m", "out"]] {
+        let mut run = OnTerminal::start(&sandbox, &[args, &["--text", "text"]].concat());
+        run.until(if args[0] == "calibrate" { "calibrating" } else { "measuring" });
+        run.interrupt();
+        let (rest, code) = run.finish();
+        assert_eq!(code, 130, "{rest:?}");
+        assert!(rest.contains("error: interrupted"), "{rest:?}");
+    }
+    assert!(!sandbox.path().join("out").exists());
+}

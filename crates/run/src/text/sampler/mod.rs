@@ -93,11 +93,10 @@ impl Sampler {
     fn penalized(&self, token: u32, logits: &[f32]) -> f32 {
         let logit = logits[token as usize];
         let penalty = self.options.repetition_penalty;
-        match self.seen.contains(&token) {
-            true if logit > 0.0 => logit / penalty,
-            true => logit * penalty,
-            false => logit,
+        if !self.seen.contains(&token) {
+            return logit;
         }
+        if logit > 0.0 { logit / penalty } else { logit * penalty }
     }
 }
 

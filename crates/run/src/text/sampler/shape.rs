@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{SamplerError, SamplerOptions};
+use super::options::{SamplerError, SamplerOptions};
 
 /// A token that may be drawn.
 #[derive(Debug, Clone, Copy)]

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{TokenizerError, guard::guarded};
+use super::{error::TokenizerError, guard::guarded};
 
 /// Tokens that a tokenizer puts before and after a text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
