@@ -41,13 +41,14 @@ impl Model {
         }
         let family = family(&facts, options.treat_as.as_deref(), &mut notes)?;
         let mut tensors = Tensors::open(&source, &options)?;
-        let spec = spec::decoder(&facts, family, tensors.small("rope_freqs.weight"))?;
+        let spec = spec::decoder(&facts, family, tensors.small("rope_freqs.weight"), options.max_sequence)?;
         if spec.norm.adds_one {
             tensors.add_one_to_norms();
         }
         Bound::new(&spec, &tensors)?;
+        let context = facts.context_length.map_or(spec.context, |length| usize::try_from(length).unwrap_or(usize::MAX));
         let pool = options.threads.map(pool).transpose()?;
-        let max_sequence = max_sequence(&spec, &options, &mut notes);
+        let max_sequence = max_sequence(&spec, context, &options, &mut notes);
         let multiplier = Multiplier::new(options.precision);
         Ok(Self { source, tensors, spec, options, multiplier, pool, max_sequence, notes })
     }
@@ -167,11 +168,17 @@ fn pool(threads: usize) -> Result<rayon::ThreadPool, LoadError> {
 }
 
 /// Longest sequence: what was asked for, or the model's context as far as the free memory holds it.
-fn max_sequence(spec: &Spec, options: &LoadOptions, notes: &mut Vec<String>) -> usize {
+fn max_sequence(spec: &Spec, stated: usize, options: &LoadOptions, notes: &mut Vec<String>) -> usize {
     if let Some(asked) = options.max_sequence {
         return asked;
     }
     let per_token = Cache::bytes_per_token(spec, options.kv).max(1);
+    if spec.context < stated {
+        notes.push(format!(
+            "a sequence has at most {} of the model's {stated} tokens: ask for more, and the frequencies of long contexts hold",
+            spec.context
+        ));
+    }
     // Half of the memory is left to activations, and to others.
     let fits = free_memory().map_or(usize::MAX, |free| free / 2 / per_token);
     if fits < spec.context {

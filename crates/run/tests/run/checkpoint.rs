@@ -31,9 +31,13 @@ impl Case {
     /// All cases, by name.
     pub fn all() -> BTreeMap<String, Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/cases");
-        let files = fs::read_dir(folder).expect("the cases are there").map(|entry| entry.expect("it is readable").path());
-        let read = |path: &Path| serde_json::from_slice(&fs::read(path).expect("it is readable")).expect("it is a case");
-        files.map(|path| (path.file_stem().expect("it has a name").to_string_lossy().into_owned(), read(&path))).collect()
+        let files =
+            fs::read_dir(folder).expect("the cases are there").map(|entry| entry.expect("it is readable").path());
+        let read =
+            |path: &Path| serde_json::from_slice(&fs::read(path).expect("it is readable")).expect("it is a case");
+        files
+            .map(|path| (path.file_stem().expect("it has a name").to_string_lossy().into_owned(), read(&path)))
+            .collect()
     }
 
     /// The cases of decoders that the test can make, by name.
@@ -81,9 +85,9 @@ impl Case {
 
 /// Values of a tensor, as the recorder makes them.
 pub fn values(name: &str, shape: &[u64]) -> Vec<f32> {
-    let state = name.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |state, byte| {
-        (state ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
-    });
+    let state = name
+        .bytes()
+        .fold(0xCBF2_9CE4_8422_2325_u64, |state, byte| (state ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3));
     let is_norm = name.contains("norm") && name.ends_with("weight");
     let last = shape.last().copied().unwrap_or(1) as f64;
     (0..shape.iter().product::<u64>())

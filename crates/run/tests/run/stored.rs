@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path};
 
-use longshore_packer::{ExportOptions, ImportOptions, Limits, Plan, PlanOptions, Source as Import, export};
+use longshore_packer::{
+    ExportOptions, ImportOptions, Plan, PlanOptions, Source as Import, export, quant::policy::Policy, st_format::Limits,
+};
 use longshore_run::{
     LoadOptions, Model, Precision,
     manifest::{Silent, Store, weights::Source},
@@ -16,7 +18,8 @@ const TOKENS: [u32; 7] = [7, 41, 3, 60, 22, 22, 9];
 fn import(from: &Path, home: &Path, scheme: Option<&str>) -> Store {
     let options = PlanOptions {
         scheme: scheme.map(|scheme| scheme.parse().expect("it is a scheme")),
-        policy: "uniform".parse().expect("it is a policy"),
+        policy: Policy::named("uniform").expect("it is a policy"),
+        floats: scheme.is_none(),
         ..PlanOptions::default()
     };
     let plan = Plan::new(Import::open(from, &Limits::default()).expect("it is a checkpoint"), &options);
@@ -51,7 +54,8 @@ fn codes_give_the_logits_of_their_floats() {
             let home = tempfile::tempdir().expect("there is room");
             let store = import(checkpoint.path(), home.path(), Some(scheme));
             let floats = home.path().join("floats");
-            let options = ExportOptions { dequantize: "f32".parse().ok(), ..ExportOptions::default() };
+            let options =
+                ExportOptions { dequantize: Some("F32".parse().expect("it is a type")), ..ExportOptions::default() };
             let model = store.model(&"model".parse().expect("it is a name")).expect("it is stored");
             export(&store, &model, &floats, &options, &Silent).expect("there is room");
             let expected = logits(Source::open(&floats).expect("it is a checkpoint"), Precision::Exact);
