@@ -171,16 +171,20 @@ impl Matrix {
         Ok(measure(limit, || self.multiplier.multiply(weights, inputs, black_box(&x), black_box(&mut y))))
     }
 
-    /// Adds up all bytes, as words.
+    /// Adds up all bytes, as words, from four places at a time, as fast as a loop without special instructions reads.
     fn read(&self) -> u64 {
         let add = |piece: &[u8]| {
-            let mut sums = [0u64; 32];
-            for words in piece.as_chunks::<8>().0.as_chunks::<32>().0 {
-                for (sum, word) in sums.iter_mut().zip(words) {
-                    *sum = sum.wrapping_add(u64::from_ne_bytes(*word));
+            let mut sums = [[0u64; 8]; 4];
+            let words = piece.as_chunks::<8>().0.as_chunks::<8>().0;
+            let quarter = words.len() / 4;
+            for i in 0..quarter {
+                for (place, sums) in sums.iter_mut().enumerate() {
+                    for (sum, word) in sums.iter_mut().zip(words[place * quarter + i]) {
+                        *sum = sum.wrapping_add(u64::from_ne_bytes(word));
+                    }
                 }
             }
-            sums.iter().fold(0u64, |a, b| a.wrapping_add(*b))
+            sums.as_flattened().iter().fold(0u64, |a, b| a.wrapping_add(*b))
         };
         let piece = 1 << 20;
         self.parts.iter().map(|part| part.par_chunks(piece).map(add).reduce(|| 0, u64::wrapping_add)).max().unwrap_or(0)

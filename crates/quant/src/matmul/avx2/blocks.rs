@@ -16,7 +16,7 @@ use crate::{
 };
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn expand(ggml_type: GgmlType, stored: &[u8], out: Expanded<'_>) {
+pub(super) fn expand(ggml_type: GgmlType, stored: &[u8], out: &mut Expanded<'_>) {
     match ggml_type {
         GgmlType::Q4_0 => small::<18, 2, 0, false>(stored, out),
         GgmlType::Q4_1 => small::<20, 4, 0, true>(stored, out),
@@ -35,7 +35,7 @@ pub(super) fn expand(ggml_type: GgmlType, stored: &[u8], out: Expanded<'_>) {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn small<const BYTES: usize, const CODES: usize, const FIFTH: usize, const BIASES: bool>(
     stored: &[u8],
-    out: Expanded<'_>,
+    out: &mut Expanded<'_>,
 ) {
     let blocks = stored.as_chunks::<BYTES>().0;
     for (block, codes) in blocks.iter().zip(out.codes.as_chunks_mut::<32>().0) {
@@ -94,7 +94,7 @@ pub(in crate::matmul) fn half(block: &[u8], at: usize) -> f32 {
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn bytes(stored: &[u8], out: Expanded<'_>) {
+fn bytes(stored: &[u8], out: &mut Expanded<'_>) {
     let blocks = stored.as_chunks::<34>().0;
     for (block, codes) in blocks.iter().zip(out.codes.as_chunks_mut::<32>().0) {
         prefetch(block, AHEAD);
@@ -107,7 +107,7 @@ fn bytes(stored: &[u8], out: Expanded<'_>) {
 /// Expands blocks of `Q4_K`, or of `Q5_K` where there are `FIFTH` bits.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn large<const BYTES: usize, const FIFTH: bool>(stored: &[u8], out: Expanded<'_>) {
+fn large<const BYTES: usize, const FIFTH: bool>(stored: &[u8], out: &mut Expanded<'_>) {
     let blocks = stored.as_chunks::<BYTES>().0.iter().zip(out.codes.as_chunks_mut::<256>().0);
     let scales = out.scales.as_chunks_mut().0.iter_mut().zip(out.biases.as_chunks_mut().0);
     for ((block, codes), (scales, biases)) in blocks.zip(scales) {
@@ -162,7 +162,7 @@ fn six_bit_pairs(packed: [u8; 12]) -> [__m256; 2] {
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn six_bits(stored: &[u8], out: Expanded<'_>) {
+fn six_bits(stored: &[u8], out: &mut Expanded<'_>) {
     let blocks = stored.as_chunks::<210>().0.iter().zip(out.codes.as_chunks_mut::<256>().0);
     for ((block, codes), scales) in blocks.zip(out.scales.as_chunks_mut::<16>().0) {
         for line in 0..3 {

@@ -99,7 +99,7 @@ impl Avx2 {
     }
 
     /// Expands blocks of ggml.
-    pub(super) fn expand_blocks(self, ggml_type: GgmlType, stored: &[u8], out: Expanded<'_>) {
+    pub(super) fn expand_blocks(self, ggml_type: GgmlType, stored: &[u8], out: &mut Expanded<'_>) {
         // SAFETY: `self` exists only where avx2, fma and f16c have been detected.
         unsafe { blocks::expand(ggml_type, stored, out) }
     }

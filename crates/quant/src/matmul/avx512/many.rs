@@ -60,12 +60,12 @@ pub(super) fn many(tile: Tile<'_>, blocks: &[LaneBlock], sums: &mut [Sums]) {
     for (blocks, sums) in blocks.chunks(2).zip(sums.chunks_mut(2)) {
         match (blocks, sums) {
             ([a, b], [to_a, to_b]) if !tile.form.codes.is_wide() && !b.is_half() => {
-                narrow::<2>(tile, [a, b], [to_a, to_b]);
+                narrow::<2>(tile, [a, b], &mut [to_a, to_b]);
             }
             (blocks, sums) => {
                 for (block, sums) in blocks.iter().zip(sums) {
                     match (tile.form.codes.is_wide(), block.is_half()) {
-                        (false, false) => narrow::<1>(tile, [block], [sums]),
+                        (false, false) => narrow::<1>(tile, [block], &mut [sums]),
                         (false, true) => half::<false>(tile, block, sums),
                         (true, false) => wide(tile, block, sums),
                         (true, true) => half::<true>(tile, block, sums),
@@ -85,7 +85,7 @@ type Quads = [[[u8; 4]; COLUMNS / 4]; ROWS];
 /// Adds a tile to the sums of `B` blocks.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn narrow<const B: usize>(tile: Tile<'_>, inputs: [&LaneBlock; B], sums: [&mut Sums; B]) {
+fn narrow<const B: usize>(tile: Tile<'_>, inputs: [&LaneBlock; B], sums: &mut [&mut Sums; B]) {
     let quads = tile.form.group / 4;
     let codes: &Quads = bytemuck::cast_ref(tile.codes);
     for (g, scales) in tile.scales.iter().enumerate() {
@@ -118,7 +118,7 @@ fn narrow<const B: usize>(tile: Tile<'_>, inputs: [&LaneBlock; B], sums: [&mut S
             for r in 0..ROWS {
                 of_block[r] = totals[r][b];
             }
-            scale(scales, tile.biases.get(g), inputs[b], group, of_block, sums[b]);
+            scale(scales, tile.biases.get(g), inputs[b], group, &of_block, sums[b]);
         }
     }
 }
@@ -145,7 +145,7 @@ fn wide(tile: Tile<'_>, input: &LaneBlock, sums: &mut Sums) {
         for r in 0..ROWS {
             low[r] = _mm512_add_epi32(_mm512_slli_epi32::<7>(high[r]), low[r]);
         }
-        scale(scales, tile.biases.get(g), input, group, low, sums);
+        scale(scales, tile.biases.get(g), input, group, &low, sums);
     }
 }
 
@@ -157,7 +157,7 @@ fn scale(
     biases: Option<&[f32; ROWS]>,
     input: &LaneBlock,
     group: usize,
-    totals: [__m512i; ROWS],
+    totals: &[__m512i; ROWS],
     sums: &mut Sums,
 ) {
     let lanes = &mut sums[group % CHAINS];

@@ -6,6 +6,7 @@
 
 mod blocks;
 mod decode;
+mod direct;
 mod exact;
 mod expand;
 mod many;
@@ -71,9 +72,21 @@ impl Avx512 {
     }
 
     /// Expands blocks of ggml.
-    pub(super) fn expand_blocks(self, ggml_type: GgmlType, stored: &[u8], out: Expanded<'_>) {
+    pub(super) fn expand_blocks(self, ggml_type: GgmlType, stored: &[u8], out: &mut Expanded<'_>) {
         // SAFETY: `self` exists only where these instructions have been detected.
         unsafe { blocks::expand(ggml_type, stored, out) }
+    }
+
+    /// Computes `y`: rows of blocks, each of `stored_len` bytes, with a row of the input.
+    pub(super) fn one_of_blocks(
+        self,
+        ggml_type: GgmlType,
+        (stored, stored_len): (&[u8], usize),
+        input: Row<'_>,
+        y: &mut [f32],
+    ) {
+        // SAFETY: `self` exists only where these instructions have been detected.
+        unsafe { direct::one(ggml_type, stored, stored_len, input, y) }
     }
 
     /// Computes `y`: rows of weights with a row of the input.

@@ -21,19 +21,16 @@ use std::arch::x86_64::{
 };
 
 use super::{AHEAD, prefetch as prefetch_near, prefetch_far};
-use crate::{
-    ggml::GgmlType,
-    matmul::fast::{CHAINS, Codes, E2M1_INTEGERS, Form, ROWS, Row, Rows},
-};
+use crate::matmul::fast::{CHAINS, Codes, E2M1_INTEGERS, Form, ROWS, Row, Rows};
 
 /// Conversion of a vector of stored bytes to integers.
 const NIBBLES: u8 = 0;
 const E2M1: u8 = 1;
-const BYTES: u8 = 2;
-const WIDE_BYTES: u8 = 3;
+pub(super) const BYTES: u8 = 2;
+pub(super) const WIDE_BYTES: u8 = 3;
 
 /// Distance in bytes of what is brought to the first-level cache.
-const NEAR: usize = 1024;
+pub(super) const NEAR: usize = 1024;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
 pub(super) fn one(form: Form, weights: Rows<'_>, input: Row<'_>, y: &mut [f32]) {
@@ -44,9 +41,7 @@ pub(super) fn one(form: Form, weights: Rows<'_>, input: Row<'_>, y: &mut [f32]) 
         (Codes::Nibbles, _) => run::<NIBBLES, 4, 1>(weights, input, y),
         (Codes::E2m1, 32) => run::<E2M1, 4, 1>(weights, input, y),
         (Codes::E2m1, _) => run::<E2M1, 2, 1>(weights, input, y),
-        (Codes::Blocks(GgmlType::Q8_0), _) => run::<WIDE_BYTES, 8, 1>(weights, input, y),
-        (Codes::Blocks(GgmlType::Q6K), _) => run::<BYTES, 4, 1>(weights, input, y),
-        (Codes::Blocks(_), _) => run::<BYTES, 8, 1>(weights, input, y),
+        (Codes::Blocks(_), _) => unreachable!("BUG: blocks are read by kernels of their own"),
         (Codes::Packed(_), 128) => run::<BYTES, 16, 2>(weights, input, y),
         (Codes::Packed(_), 64) => run::<BYTES, 16, 1>(weights, input, y),
         (Codes::Packed(_), _) => run::<BYTES, 8, 1>(weights, input, y),
@@ -66,7 +61,7 @@ fn run<const KIND: u8, const VECTORS: usize, const PER: usize>(weights: Rows<'_>
         let biases = weights.biases.get(row * weights.padded_groups..).unwrap_or_default();
         *sums = lanes::<KIND, VECTORS, PER>(stored, [scales, biases], input);
     }
-    y.copy_from_slice(&totals(sums)[..y.len()]);
+    y.copy_from_slice(&totals(&sums)[..y.len()]);
 }
 
 /// Computes the lanes of one row.
@@ -81,7 +76,6 @@ fn lanes<const KIND: u8, const VECTORS: usize, const PER: usize>(
     let size = VECTORS * PER;
     let of_input = if KIND == NIBBLES || KIND == E2M1 { 2 * size } else { size };
     let (high, low) = (input.high.as_chunks::<64>().0, input.low.as_chunks::<64>().0);
-    let numbers = Numbers { scales, biases, input };
     let mut lanes = _mm512_setzero_ps();
     let (stored, rest) = stored.as_chunks::<64>();
     let mut blocks = stored.chunks_exact(size);
@@ -91,10 +85,14 @@ fn lanes<const KIND: u8, const VECTORS: usize, const PER: usize>(
         let low = if KIND == WIDE_BYTES { &low[block * size..][..size] } else { low };
         let mut vectors = [_mm512_setzero_si512(); VECTORS];
         for i in 0..size {
-            prefetch(&stored[i]);
+            if KIND != BYTES {
+                prefetch(&stored[i]);
+            }
             vectors[i / PER] = dot::<KIND>(vectors[i / PER], bytemuck::cast(stored[i]), high, low, i);
         }
-        lanes = numbers.scale(lanes, groups::<KIND, VECTORS, PER>(vectors), block);
+        let sums = groups::<KIND, VECTORS, PER>(vectors);
+        let biases = if biases.is_empty() { None } else { Some(at(biases, block)) };
+        lanes = scale(input, block, lanes, sums, at(scales, block), biases);
     }
     let stored = blocks.remainder();
     if !stored.is_empty() || !rest.is_empty() {
@@ -102,46 +100,46 @@ fn lanes<const KIND: u8, const VECTORS: usize, const PER: usize>(
         let low = if KIND == WIDE_BYTES { &low[count * size..] } else { low };
         let mut vectors = [_mm512_setzero_si512(); VECTORS];
         for (i, stored) in stored.iter().enumerate() {
-            prefetch(stored);
+            if KIND != BYTES {
+                prefetch(stored);
+            }
             vectors[i / PER] = dot::<KIND>(vectors[i / PER], bytemuck::cast(*stored), high, low, i);
         }
         if !rest.is_empty() {
             let i = stored.len();
             vectors[i / PER] = dot::<KIND>(vectors[i / PER], tail(rest), high, low, i);
         }
-        lanes = numbers.scale(lanes, groups::<KIND, VECTORS, PER>(vectors), count);
+        let sums = groups::<KIND, VECTORS, PER>(vectors);
+        let biases = if biases.is_empty() { None } else { Some(at(biases, count)) };
+        lanes = scale(input, count, lanes, sums, at(scales, count), biases);
     }
     lanes
 }
 
-/// What the sums of groups are multiplied by and added to.
-#[derive(Clone, Copy)]
-struct Numbers<'a> {
-    scales: &'a [f32],
-    biases: &'a [f32],
-    input: Row<'a>,
-}
-
-impl Numbers<'_> {
-    /// Adds the sums of sixteen groups to the lanes.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-    fn scale(self, lanes: __m512, sums: __m512i, block: usize) -> __m512 {
-        let offsets: __m512i = bytemuck::cast(self.input.offsets.as_chunks::<CHAINS>().0[block]);
-        let sums = _mm512_cvtepi32_ps(_mm512_add_epi32(sums, offsets));
-        let scales = _mm512_mul_ps(at(self.scales, block), at(self.input.scales, block));
-        let lanes = _mm512_fmadd_ps(sums, scales, lanes);
-        if self.biases.is_empty() {
-            return lanes;
-        }
-        _mm512_fmadd_ps(at(self.biases, block), at(self.input.sums, block), lanes)
+/// Adds the sums of sixteen groups to the lanes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
+pub(super) fn scale(
+    input: Row<'_>,
+    block: usize,
+    lanes: __m512,
+    sums: __m512i,
+    scales: __m512,
+    biases: Option<__m512>,
+) -> __m512 {
+    let offsets: __m512i = bytemuck::cast(input.offsets.as_chunks::<CHAINS>().0[block]);
+    let sums = _mm512_cvtepi32_ps(_mm512_add_epi32(sums, offsets));
+    let lanes = _mm512_fmadd_ps(sums, _mm512_mul_ps(scales, at(input.scales, block)), lanes);
+    match biases {
+        Some(biases) => _mm512_fmadd_ps(biases, at(input.sums, block), lanes),
+        None => lanes,
     }
 }
 
 /// Adds the sixteen lanes of each row, in the order of the exact path.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn totals(rows: [__m512; ROWS]) -> [f32; ROWS] {
+pub(super) fn totals(rows: &[__m512; ROWS]) -> [f32; ROWS] {
     let mut pairs = [_mm512_setzero_ps(); ROWS / 2];
     for (i, pair) in pairs.iter_mut().enumerate() {
         // Two quarters of each row, and the other two.
@@ -172,7 +170,13 @@ fn totals(rows: [__m512; ROWS]) -> [f32; ROWS] {
 /// Adds the dot products of 64 stored bytes to `sums`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn dot<const KIND: u8>(sums: __m512i, stored: __m512i, high: &[[i8; 64]], low: &[[i8; 64]], chunk: usize) -> __m512i {
+pub(super) fn dot<const KIND: u8>(
+    sums: __m512i,
+    stored: __m512i,
+    high: &[[i8; 64]],
+    low: &[[i8; 64]],
+    chunk: usize,
+) -> __m512i {
     if KIND == NIBBLES || KIND == E2M1 {
         let mask = _mm512_set1_epi8(15);
         let mut even = _mm512_and_si512(stored, mask);
@@ -239,7 +243,7 @@ const fn short_pairs(kind: u8, per: usize) -> usize {
 /// as many lanes as there are vectors.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn groups<const KIND: u8, const VECTORS: usize, const PER: usize>(of: [__m512i; VECTORS]) -> __m512i {
+pub(super) fn groups<const KIND: u8, const VECTORS: usize, const PER: usize>(of: [__m512i; VECTORS]) -> __m512i {
     match VECTORS {
         2 => {
             // Each quarter has two groups of the first vector, then two of the second.

@@ -46,9 +46,11 @@ pub(super) struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    /// Takes rows of `columns` numbers, and copies them only where they are not whole lanes.
+    /// Takes rows of `columns` numbers. Copies them where they are not whole lanes, and where there are many: at a
+    /// distance of an odd number of lanes, the same columns of all rows find room in a cache.
     pub(super) fn new(x: &'a [f32], columns: usize) -> Self {
-        let stride = columns.next_multiple_of(LANES);
+        let is_few = x.len() <= FEW * columns;
+        let stride = if is_few { columns.next_multiple_of(LANES) } else { odd_lanes(columns) };
         if stride == columns {
             return Self { numbers: x.into(), stride };
         }
@@ -92,7 +94,8 @@ pub(super) fn multiply(
     let tile_columns = COLUMNS.min(input.stride);
     // As many input rows as stay in the second-level cache while all weights pass by.
     let kept = (CACHED / input.stride).clamp(FEW_KEPT, INPUTS);
-    let (decoded, lanes) = scratch.exact(tile_rows * tile_columns, tile_rows * inputs.min(kept));
+    let tile_stride = odd_lanes(tile_columns);
+    let (decoded, lanes) = scratch.exact(tile_rows * tile_stride, tile_rows * inputs.min(kept));
     for (y, x) in y.chunks_mut(kept).zip(input.numbers.chunks(kept * input.stride)) {
         for first in (0..weights.rows()).step_by(tile_rows) {
             let rows = tile_rows.min(weights.rows() - first);
@@ -100,7 +103,7 @@ pub(super) fn multiply(
             lanes.fill([0.0; LANES]);
             for start in (0..columns).step_by(tile_columns) {
                 let end = columns.min(start + tile_columns);
-                for (row, out) in decoded.chunks_exact_mut(tile_columns).enumerate().take(rows) {
+                for (row, out) in decoded.chunks_exact_mut(tile_stride).enumerate().take(rows) {
                     let (out, padding) = out.split_at_mut(end - start);
                     reader.read_at(level, first + row, start..end, out);
                     padding.fill(0.0);
@@ -108,7 +111,7 @@ pub(super) fn multiply(
                 let tile = Tile {
                     weights: decoded,
                     rows,
-                    weights_stride: tile_columns,
+                    weights_stride: tile_stride,
                     inputs: &x[start..],
                     inputs_rows: y.len(),
                     inputs_stride: input.stride,
@@ -123,6 +126,11 @@ pub(super) fn multiply(
             }
         }
     }
+}
+
+/// Rounds a number of columns up to an odd number of lanes.
+const fn odd_lanes(columns: usize) -> usize {
+    (columns.div_ceil(LANES) | 1) * LANES
 }
 
 /// Adds the products of a tile to the lanes.

@@ -23,7 +23,7 @@ pub(in crate::matmul) type Block<'a, const N: usize, const GROUPS: usize> =
     (&'a mut [u8; N], &'a mut [f32; GROUPS], &'a mut [f32; GROUPS]);
 
 /// Expands the blocks of a type that the fast path knows.
-pub(in crate::matmul) fn expand(ggml_type: GgmlType, stored: &[u8], out: Expanded<'_>) {
+pub(in crate::matmul) fn expand(ggml_type: GgmlType, stored: &[u8], out: &mut Expanded<'_>) {
     match ggml_type {
         GgmlType::Q4_0 => each(stored, out, q4_0),
         GgmlType::Q4_1 => each(stored, out, q4_1),
@@ -40,7 +40,7 @@ pub(in crate::matmul) fn expand(ggml_type: GgmlType, stored: &[u8], out: Expande
 /// Calls `one` for each block.
 fn each<const BYTES: usize, const N: usize, const GROUPS: usize>(
     stored: &[u8],
-    out: Expanded<'_>,
+    out: &mut Expanded<'_>,
     one: impl Fn(&[u8; BYTES], Block<'_, N, GROUPS>),
 ) {
     let scales = out.scales.as_chunks_mut().0.iter_mut().zip(out.biases.as_chunks_mut().0);
@@ -50,7 +50,6 @@ fn each<const BYTES: usize, const N: usize, const GROUPS: usize>(
 }
 
 /// Splits bytes into codes: the low nibbles, then the high ones.
-#[inline(always)]
 fn nibbles(packed: &[u8], codes: &mut [u8]) {
     let (low, high) = codes.split_at_mut(packed.len());
     for ((byte, low), high) in packed.iter().zip(low).zip(high) {
@@ -153,7 +152,7 @@ mod tests {
             let stored: Vec<u8> = (0..len).map(|i| (i * i * 31 + i * 7).to_le_bytes()[0] & 0xBB).collect();
             let (mut codes, mut scales, mut biases) =
                 (vec![0; count], vec![0.0; count / group], vec![0.0; count / group]);
-            let out = Expanded { codes: &mut codes, scales: &mut scales, biases: &mut biases };
+            let out = &mut Expanded { codes: &mut codes, scales: &mut scales, biases: &mut biases };
             expand(ggml_type, &stored, out);
             let mut decoded = vec![0.0; count];
             crate::ggml::decode(ggml_type, &stored, &mut decoded).expect("the lengths fit");

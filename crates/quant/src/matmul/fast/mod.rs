@@ -155,11 +155,18 @@ impl Work {
             }
             return;
         }
+        #[cfg(target_arch = "x86_64")]
+        if let (Kind::Avx512(proof), Codes::Blocks(ggml_type)) = (level.0, form.codes) {
+            for (single, y) in singles.iter_mut().enumerate() {
+                proof.one_of_blocks(ggml_type, (stored, stored_len), input.row(single), &mut y[rows.clone()]);
+            }
+            return;
+        }
         for (row, stored) in rows.zip(stored.chunks_exact(stored_len)) {
             let padded = row % ROWS * padded_groups..(row % ROWS + 1) * padded_groups;
             let (scales, biases) = (&mut buffers.scales[padded.clone()], &mut buffers.biases[padded]);
             let codes = &mut buffers.codes[..columns];
-            expand(level, form, stored, Expanded { codes, scales, biases });
+            expand(level, form, stored, &mut Expanded { codes, scales, biases });
             let biases: &[f32] = if has_biases { biases } else { &[] };
             let group = Rows { stored: codes, stored_len: columns, scales, biases, padded_groups };
             for (single, y) in singles.iter_mut().enumerate() {
@@ -183,7 +190,7 @@ impl Work {
             for (row, (codes, stored)) in rows {
                 let at = row * padded_groups + first_group;
                 let (scales, biases) = (&mut buffers.scales[at..at + groups], &mut buffers.biases[at..at + groups]);
-                expand(level, form, &stored[from..to], Expanded { codes: &mut codes[..width], scales, biases });
+                expand(level, form, &stored[from..to], &mut Expanded { codes: &mut codes[..width], scales, biases });
             }
             let has_biases = form.codes.have_biases();
             let scales = by_group(buffers.scales, padded_groups, first_group, &mut buffers.tile_scales[..groups]);
@@ -207,7 +214,7 @@ fn by_group<'a>(of: &[f32], padded_groups: usize, first: usize, out: &'a mut [[f
 }
 
 /// Expands codes of one row. Of blocks also the scales and biases, which are in them.
-fn expand(level: Level, form: Form, stored: &[u8], out: Expanded<'_>) {
+fn expand(level: Level, form: Form, stored: &[u8], out: &mut Expanded<'_>) {
     let groups = out.codes.len() / form.group;
     match form.codes {
         Codes::Blocks(ggml_type) => {
@@ -215,7 +222,7 @@ fn expand(level: Level, form: Form, stored: &[u8], out: Expanded<'_>) {
             padding.fill(0.0);
             let (biases, padding) = out.biases.split_at_mut(groups);
             padding.fill(0.0);
-            expand_type(level, ggml_type, stored, Expanded { codes: out.codes, scales, biases });
+            expand_type(level, ggml_type, stored, &mut Expanded { codes: out.codes, scales, biases });
         }
         codes => expand_codes(level, codes, stored, out.codes),
     }
@@ -252,7 +259,7 @@ fn expand_codes(level: Level, codes: Codes, stored: &[u8], out: &mut [u8]) {
 }
 
 /// Expands blocks of ggml.
-fn expand_type(level: Level, ggml_type: GgmlType, stored: &[u8], out: Expanded<'_>) {
+fn expand_type(level: Level, ggml_type: GgmlType, stored: &[u8], out: &mut Expanded<'_>) {
     match level.0 {
         Kind::Portable => expand_blocks(ggml_type, stored, out),
         #[cfg(target_arch = "x86_64")]

@@ -71,8 +71,18 @@ pub(crate) const FAST_TYPES: [GgmlType; 8] = [
 /// Normally distributed weights in blocks of ggml, with their bytes and what these decode to.
 pub(crate) fn blocks(ggml_type: GgmlType, [rows, columns]: [usize; 2], seed: u64) -> (Vec<u8>, Vec<f32>) {
     let values = gaussian(seed, rows * columns, 0.02);
-    let mut stored = vec![0; values.len() / ggml_type.block_size() * ggml_type.block_bytes()];
-    ggml::encode(ggml_type, &values, &mut stored).expect("the lengths fit");
+    let encode = |ggml_type: GgmlType| {
+        let mut stored = vec![0; values.len() / ggml_type.block_size() * ggml_type.block_bytes()];
+        ggml::encode(ggml_type, &values, &mut stored).expect("the lengths fit");
+        stored
+    };
+    let stored = if ggml_type == GgmlType::Q5K {
+        // There is no encoder: blocks of `Q4_K` with fifth bits between the scales and the nibbles.
+        let fifth: [u8; 32] = std::array::from_fn(|i| (i * 89 + 7).to_le_bytes()[0]);
+        encode(GgmlType::Q4K).chunks_exact(144).flat_map(|block| [&block[..16], &fifth, &block[16..]].concat()).collect()
+    } else {
+        encode(ggml_type)
+    };
     let mut decoded = vec![0.0; values.len()];
     ggml::decode(ggml_type, &stored, &mut decoded).expect("the lengths fit");
     (stored, decoded)
