@@ -10,6 +10,10 @@ use crate::{advice::Advice, causes::is_of_machine, commands::input::Input, error
 
 /// Adds advice to an error of opening a model.
 pub(super) fn loading(error: LoadError, input: &Input) -> anyhow::Error {
+    let error = match error {
+        LoadError::Weights(error) => return error.into(),
+        error => error,
+    };
     let words = || format!("{}: {}", input.name(), text(&error));
     match &error {
         LoadError::Architecture { .. } | LoadError::NoArchitecture => Advice::input(words())
@@ -23,7 +27,6 @@ pub(super) fn loading(error: LoadError, input: &Input) -> anyhow::Error {
                 .into()
         }
         LoadError::Threads { .. } => Advice::failure(words()).into(),
-        LoadError::Weights(_) => error.into(),
         _ => Advice::input(words()).into(),
     }
 }
