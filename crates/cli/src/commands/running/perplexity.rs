@@ -127,7 +127,9 @@ fn prepare(
 fn check(one: &Prepared, args: &Perplexity) -> anyhow::Result<()> {
     let (window, limit) = (args.window.get(), one.model.max_sequence());
     if window < 2 {
-        return Err(Advice::failure("--window: expected two tokens at least, as the first of a window is not scored").into());
+        return Err(
+            Advice::failure("--window: expected two tokens at least, as the first of a window is not scored").into()
+        );
     }
     if window > limit {
         let error = RunError::TooLong { found: window, limit };

@@ -69,7 +69,8 @@ pub(super) fn generating(error: GenerateError) -> anyhow::Error {
         GenerateError::Tokenizer(error) => tokenizing(error),
         GenerateError::Template(error) => templating(error),
         GenerateError::Sampler(error @ SamplerError::Option { .. }) => {
-            Advice::failure(format!("--{}", error.to_string().replacen(' ', "-", usize::from(is_two_words(&error))))).into()
+            Advice::failure(format!("--{}", error.to_string().replacen(' ', "-", usize::from(is_two_words(&error)))))
+                .into()
         }
         error @ (GenerateError::Prompt { .. } | GenerateError::Conversation { .. }) => Advice::input(error.to_string())
             .hint("--truncate drops the beginning; --max-seq N makes room where the model's context has it")
