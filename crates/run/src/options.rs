@@ -1,5 +1,7 @@
 //! Options of loading a model.
 
+use std::collections::BTreeMap;
+
 use longshore_manifest::st_format::Dtype;
 use longshore_quant::matmul::Precision;
 
@@ -32,6 +34,9 @@ pub struct LoadOptions {
     pub mapped: bool,
     /// Family as which a model is run whose own is unknown.
     pub treat_as: Option<String>,
+    /// Architectures that the program vouches for, each with the family as which it is run. Their facts are those of
+    /// [`longshore_model::architecture::Architectures`], to which a program can add its own as well.
+    pub architectures: BTreeMap<String, String>,
 }
 
 impl Default for LoadOptions {
@@ -45,6 +50,7 @@ impl Default for LoadOptions {
             dtype: None,
             mapped: true,
             treat_as: None,
+            architectures: BTreeMap::new(),
         }
     }
 }

@@ -34,6 +34,7 @@ impl Tensors {
         let selection = Selection { offsets: true, ..Selection::default() };
         let open = OpenOptions { selection, dtype: options.dtype, ..OpenOptions::default() };
         let weights = Weights::open_source(source, &open)?;
+        refuse_codes(&weights)?;
         let mut tensors = Self { weights, small: HashMap::new(), owned: BTreeMap::new(), swapped: BTreeMap::new() };
         tensors.decode_small()?;
         if has_transposed_experts(source) {
@@ -162,6 +163,17 @@ impl Tensors {
             let parts = || [part(Role::Weight), part(Role::Scale), part(Role::Bias)];
             self.owned.entry(tensor.name().to_owned()).or_insert_with(parts);
         }
+    }
+}
+
+/// Refuses matrices of codes that only an import can read.
+fn refuse_codes(weights: &Weights) -> Result<(), LoadError> {
+    let is_known =
+        |dtype| matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::Bool | Dtype::I64);
+    let mut codes = weights.iter().filter(|tensor| tensor.quantization().is_none() && tensor.shape().rank() > 1);
+    match codes.find(|tensor| !is_known(tensor.dtype())) {
+        Some(tensor) => Err(LoadError::Coding { tensor: tensor.name().to_owned(), found: found(&tensor) }),
+        None => Ok(()),
     }
 }
 

@@ -27,6 +27,10 @@ fn other_architectures_are_refused_by_name_unless_they_are_asked_for() {
     let options = LoadOptions { treat_as: Some("whale".into()), ..LoadOptions::default() };
     let found = open(&case, options).expect_err("there is no such family").to_string();
     assert!(found.contains("whale"), "{found}");
+    let architectures = [("TideForCausalLM".to_owned(), "llama".to_owned())].into();
+    let model =
+        open(&case, LoadOptions { architectures, ..LoadOptions::default() }).expect("the program vouches for it");
+    assert!(model.notes().is_empty(), "{:?}", model.notes());
     assert!(families().any(|family| family == "gemma3"));
 }
 
@@ -44,6 +48,14 @@ fn models_with_what_the_decoder_lacks_are_refused() {
     let mut case = Case::named("llama");
     case.config["hidden_act"] = json!("laplace");
     assert!(message(&case).contains("laplace"), "{}", message(&case));
+}
+
+#[test]
+fn codes_that_only_an_import_reads_are_refused() {
+    let mut case = Case::named("llama");
+    case.tensors.insert("model.layers.0.mlp.experts.down_proj_blocks".into(), vec![4, 32, 8]);
+    let found = message(&case);
+    assert!(found.contains("down_proj_blocks") && found.contains("U8"), "{found}");
 }
 
 #[test]

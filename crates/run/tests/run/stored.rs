@@ -3,7 +3,8 @@
 use std::{fs, path::Path};
 
 use longshore_packer::{
-    ExportOptions, ImportOptions, Plan, PlanOptions, Source as Import, export, quant::policy::Policy, st_format::Limits,
+    ExportFormat, ExportOptions, ImportOptions, Plan, PlanOptions, Source as Import, export, quant::policy::Policy,
+    st_format::Limits,
 };
 use longshore_run::{
     LoadOptions, Model, Precision,
@@ -65,6 +66,56 @@ fn codes_give_the_logits_of_their_floats() {
             assert!(distance(&fast, &expected) < 0.3, "{name} in {scheme}: off by {}", distance(&fast, &expected));
         }
     }
+}
+
+#[test]
+fn gguf_files_give_the_logits_of_their_checkpoints() {
+    let mut failed = Vec::new();
+    for name in [
+        "llama",
+        "llama-llama3",
+        "llama-yarn",
+        "mistral",
+        "qwen2",
+        "qwen3",
+        "qwen3-moe",
+        "mixtral",
+        "gemma2",
+        "gemma3",
+        "gpt-oss",
+        "deepseek-v3",
+        "deepseek-v3-yarn",
+        "phi3",
+        "granite",
+        "olmo2",
+        "cohere2",
+        "starcoder2",
+        "smollm3",
+    ] {
+        let case = Case::named(name);
+        let home = tempfile::tempdir().expect("there is room");
+        let store = import(case.write().path(), home.path(), None);
+        let model = store.model(&"model".parse().expect("it is a name")).expect("it is stored");
+        let options = ExportOptions { format: ExportFormat::Gguf, no_tokenizer: true, ..ExportOptions::default() };
+        if let Err(error) = export(&store, &model, &home.path().join("gguf"), &options, &Silent) {
+            failed.push(format!("{name}: {error}"));
+            continue;
+        }
+        let opened = longshore_packer::open(&home.path().join("gguf/model.gguf"), &Silent).expect("it is a GGUF file");
+        let model = match Model::open(opened.weights, LoadOptions::default()) {
+            Ok(model) => model,
+            Err(error) => {
+                failed.push(format!("{name}: {error}"));
+                continue;
+            }
+        };
+        let found = model.session().extend(&case.tokens).expect("the tokens are fine").to_vec();
+        let difference = distance(&found, case.logits.last().expect("there are logits"));
+        if difference.is_nan() || difference > 1e-4 {
+            failed.push(format!("{name}: off by {difference}"));
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 #[test]
