@@ -136,6 +136,9 @@ impl Tensors {
             })
             .filter(|entry| experts::may_be_transposed(&entry.name));
         for entry in is_transposed {
+            if self.is_turned(&entry.name, source.table().facts.hidden_size) {
+                continue;
+            }
             let Some(tensor) = self.weights.get(&entry.name) else { continue };
             let size = float(tensor.dtype()).map(FloatType::size);
             let coding = || LoadError::Coding { tensor: entry.name.clone(), found: found(&tensor) };
@@ -154,6 +157,14 @@ impl Tensors {
             self.swapped.insert(entry.name.clone(), vec![count, columns, rows]);
         }
         Ok(())
+    }
+
+    /// Whether the experts of a layer already are `[experts, out, in]`, as those of a GGUF file are: the last extent of the
+    /// projection that reads the residual stream tells.
+    fn is_turned(&self, name: &str, hidden: Option<u64>) -> bool {
+        let both = name.replace(".down_proj", ".gate_up_proj");
+        let last = self.weights.get(&both).and_then(|tensor| tensor.shape().dims().last().copied());
+        last.is_some() && last == hidden
     }
 
     /// Copies every matrix to memory of its own.
