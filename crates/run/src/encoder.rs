@@ -115,9 +115,12 @@ impl<'w> Encoder<'w> {
 pub(crate) fn encoder(facts: &Facts) -> Result<Spec, LoadError> {
     // What an encoder has of its own is fixed; the sizes are read as a decoder's are.
     let family = spec::find("llama").expect("it is in the table");
-    let mut spec = spec::decoder(facts, family, None)?;
+    let mut spec = spec::decoder(facts, family, None, None)?;
     spec.norm.centres = true;
     spec.gated = false;
+    spec.kv_heads = spec.heads;
+    spec.head_dim = spec.hidden / spec.heads;
+    spec.value_dim = spec.head_dim;
     if facts.activation.is_none() {
         spec.activation = Activation::Gelu;
     }

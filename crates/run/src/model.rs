@@ -39,15 +39,16 @@ impl Model {
             let name = source.name().to_owned();
             return Err(LoadError::Kind { name, expected: "a decoder", found: "an encoder, which gives no tokens" });
         }
-        let family = family(&facts, options.treat_as.as_deref(), &mut notes)?;
+        let family = family(&facts, &options, &mut notes)?;
         let mut tensors = Tensors::open(&source, &options)?;
-        let spec = spec::decoder(&facts, family, tensors.small("rope_freqs.weight"))?;
+        let spec = spec::decoder(&facts, family, tensors.small("rope_freqs.weight"), options.max_sequence)?;
         if spec.norm.adds_one {
             tensors.add_one_to_norms();
         }
         Bound::new(&spec, &tensors)?;
+        let context = facts.context_length.map_or(spec.context, |length| usize::try_from(length).unwrap_or(usize::MAX));
         let pool = options.threads.map(pool).transpose()?;
-        let max_sequence = max_sequence(&spec, &options, &mut notes);
+        let max_sequence = max_sequence(&spec, context, &options, &mut notes);
         let multiplier = Multiplier::new(options.precision);
         Ok(Self { source, tensors, spec, options, multiplier, pool, max_sequence, notes })
     }
@@ -141,18 +142,21 @@ pub fn families() -> impl Iterator<Item = &'static str> {
     spec::FAMILIES.iter().map(|family| family.names[0])
 }
 
-fn family(facts: &Facts, treat_as: Option<&str>, notes: &mut Vec<String>) -> Result<&'static Family, LoadError> {
+fn family(facts: &Facts, options: &LoadOptions, notes: &mut Vec<String>) -> Result<&'static Family, LoadError> {
     let names: Vec<&str> = [&facts.architecture, &facts.model_type].into_iter().flatten().map(String::as_str).collect();
     let refuse = |architecture: &str| LoadError::Architecture {
         architecture: architecture.to_owned(),
         because: String::new(),
         supported: families().map(str::to_owned).collect(),
     };
+    if let Some(other) = names.iter().find_map(|name| options.architectures.get(*name)) {
+        return spec::find(other).ok_or_else(|| refuse(other));
+    }
     if let Some(family) = names.iter().find_map(|name| spec::find(name)) {
         return Ok(family);
     }
     let name = names.first().copied();
-    if let Some(other) = treat_as {
+    if let Some(other) = options.treat_as.as_deref() {
         let family = spec::find(other).ok_or_else(|| refuse(other))?;
         let found = name.unwrap_or("a model of unknown architecture");
         notes.push(format!("{found} is run as {}: nobody has checked that it is one", family.names[0]));
@@ -167,11 +171,17 @@ fn pool(threads: usize) -> Result<rayon::ThreadPool, LoadError> {
 }
 
 /// Longest sequence: what was asked for, or the model's context as far as the free memory holds it.
-fn max_sequence(spec: &Spec, options: &LoadOptions, notes: &mut Vec<String>) -> usize {
+fn max_sequence(spec: &Spec, stated: usize, options: &LoadOptions, notes: &mut Vec<String>) -> usize {
     if let Some(asked) = options.max_sequence {
         return asked;
     }
     let per_token = Cache::bytes_per_token(spec, options.kv).max(1);
+    if spec.context < stated {
+        notes.push(format!(
+            "a sequence has at most {} of the model's {stated} tokens: ask for more, and the frequencies of long contexts hold",
+            spec.context
+        ));
+    }
     // Half of the memory is left to activations, and to others.
     let fits = free_memory().map_or(usize::MAX, |free| free / 2 / per_token);
     if fits < spec.context {

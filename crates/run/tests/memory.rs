@@ -62,7 +62,8 @@ fn write(folder: &std::path::Path) {
     let mut bytes = layout.header().to_vec();
     bytes.resize(usize::try_from(layout.file_len()).expect("it is small"), 0);
     for part in layout.parts() {
-        let range = usize::try_from(part.range.start).expect("it is small")..usize::try_from(part.range.end).expect("it is small");
+        let range = usize::try_from(part.range.start).expect("it is small")
+            ..usize::try_from(part.range.end).expect("it is small");
         let fill: &[u8] = match part.dtype {
             Dtype::U32 => &[0x37, 0x9A, 0xC1, 0x58],
             // 0.01, less 0.075 below, and norms of 1.

@@ -174,7 +174,9 @@ impl<'l> Grams<'l> {
 
 impl Observer for Grams<'_> {
     fn input(&mut self, weights: &[&str], expert: Option<usize>, columns: usize, x: &[f32]) {
-        let Some(at) = self.layers.places.get(weights[0]).copied().filter(|at| self.chosen.contains(at)) else { return };
+        let Some(at) = self.layers.places.get(weights[0]).copied().filter(|at| self.chosen.contains(at)) else {
+            return;
+        };
         let place = expert.filter(|_| self.layers.inputs[at].experts.is_some()).unwrap_or(0);
         let sums = &mut self.sums[at - self.chosen.start][place * columns * columns..][..columns * columns];
         // The columns of the input, as rows: their products with each other are those that are wanted.

@@ -35,17 +35,20 @@ impl<'l> Statistics<'l> {
         metadata: &BTreeMap<String, String>,
     ) -> Result<Self, CalibrateError> {
         let fail = |source: io::Error| CalibrateError::Write { path: path.to_owned(), source };
-        let means = squares.weights.iter().map(|(name, sums)| (name.clone(), Dtype::F32, shape(sums.experts, &[sums.columns])));
-        let products = layers.inputs.iter().map(|input| {
-            (hessian(&input.name), Dtype::F32, shape(input.experts, &[input.columns, input.columns]))
-        });
+        let means =
+            squares.weights.iter().map(|(name, sums)| (name.clone(), Dtype::F32, shape(sums.experts, &[sums.columns])));
+        let products = layers
+            .inputs
+            .iter()
+            .map(|input| (hessian(&input.name), Dtype::F32, shape(input.experts, &[input.columns, input.columns])));
         let layout = Layout::new(&documents(squares, layers, metadata), means.chain(products));
         let layout = layout.map_err(|error| fail(io::Error::other(error)))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
         let file = File::create(&temporary).map_err(fail)?;
         let mut made = Self { path: path.to_owned(), temporary, file, layout, layers, is_whole: false };
-        let written = made.file.write_all(made.layout.header()).and_then(|()| made.file.set_len(made.layout.file_len()));
+        let written =
+            made.file.write_all(made.layout.header()).and_then(|()| made.file.set_len(made.layout.file_len()));
         written.map_err(fail)?;
         for (name, sums) in &squares.weights {
             let means = sums.sums.chunks_exact(sums.columns).zip(&sums.rows);
@@ -98,7 +101,9 @@ fn documents(squares: &Squares, layers: &Layers, stated: &BTreeMap<String, Strin
     let rows: BTreeMap<&str, _> = squares
         .weights
         .iter()
-        .map(|(name, sums)| (name.as_str(), if sums.experts.is_some() { json!(sums.rows) } else { json!(sums.rows[0]) }))
+        .map(|(name, sums)| {
+            (name.as_str(), if sums.experts.is_some() { json!(sums.rows) } else { json!(sums.rows[0]) })
+        })
         .collect();
     let mut all = stated.clone();
     all.insert("rows".to_owned(), json!(rows).to_string());

@@ -11,8 +11,13 @@ use super::{
 use crate::error::LoadError;
 
 /// Resolves the switches of a decoder of the given family. `factors` are divisors of the rotation's frequencies, where the
-/// model has them as a tensor.
-pub(crate) fn decoder(facts: &Facts, family: &Family, factors: Option<&[f32]>) -> Result<Spec, LoadError> {
+/// model has them as a tensor. `longest` is the longest sequence, if it was asked for.
+pub(crate) fn decoder(
+    facts: &Facts,
+    family: &Family,
+    factors: Option<&[f32]>,
+    longest: Option<usize>,
+) -> Result<Spec, LoadError> {
     refuse(facts)?;
     let hidden = size(facts.hidden_size, "the hidden size")?;
     let heads = size(facts.heads, "the number of heads")?;
@@ -31,12 +36,13 @@ pub(crate) fn decoder(facts: &Facts, family: &Family, factors: Option<&[f32]>) -
         }
         _ => (plain_dim, plain_dim, plain_dim),
     };
-    let (ropes, global, local) = ropes(facts, family, (rotated, context), factors)?;
+    let limit = short_context(facts).filter(|limit| longest.is_none_or(|longest| longest <= *limit));
+    let (ropes, global, local) = ropes(facts, family, (rotated, context, limit.is_none()), factors)?;
     let layer = |at: usize| layer(facts, family, at, global, local);
     Ok(Spec {
         hidden,
         vocabulary,
-        context,
+        context: limit.map_or(context, |limit| limit.min(context)),
         heads,
         kv_heads: if latent.is_some() { heads } else { kv_heads },
         head_dim,
@@ -96,19 +102,26 @@ fn latent(facts: &Facts) -> Result<Option<Latent>, LoadError> {
     }))
 }
 
+/// Longest sequence for which a model with two sets of frequencies uses those of short contexts.
+fn short_context(facts: &Facts) -> Option<usize> {
+    let rope = facts.rope.as_ref().filter(|rope| matches!(rope.kind.as_deref(), Some("longrope" | "su")))?;
+    rope.original_context.and_then(|length| usize::try_from(length).ok())
+}
+
 /// Rotations, with the index of the one of global attention and of the one of local attention.
 type Ropes = (Vec<RopeSpec>, Option<usize>, Option<usize>);
 
 fn ropes(
     facts: &Facts,
     family: &Family,
-    (dims, context): (usize, usize),
+    (dims, context, is_long): (usize, usize, bool),
     factors: Option<&[f32]>,
 ) -> Result<Ropes, LoadError> {
     let Some(rope) = &facts.rope else { return Ok((Vec::new(), None, None)) };
     let interleaved = rope.interleaved.unwrap_or(family.interleaved);
-    let rope = Rope { interleaved: Some(interleaved), ..rope.clone() };
-    let mut ropes = vec![RopeSpec::new(&rope, dims, context, factors)?];
+    let truncate = rope.truncate.or(Some(family.truncates));
+    let rope = Rope { interleaved: Some(interleaved), truncate, ..rope.clone() };
+    let mut ropes = vec![RopeSpec::new(&rope, dims, (context, is_long), factors)?];
     let local = number(rope.local_theta.as_ref()).map(|theta| {
         ropes.push(RopeSpec::plain(theta, dims, interleaved));
         1

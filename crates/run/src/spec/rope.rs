@@ -25,12 +25,13 @@ impl RopeSpec {
         Self { frequencies, scale: 1.0, interleaved }
     }
 
-    /// Makes the rotation that `rope` states for heads of `head_dim` elements and a context of `context` tokens. `factors` are
+    /// Makes the rotation that `rope` states for heads of `head_dim` elements and a context of `context` tokens; `is_long` chooses between
+    /// two sets of frequencies. `factors` are
     /// divisors of the frequencies, as GGUF files have them.
     pub(crate) fn new(
         rope: &Rope,
         head_dim: usize,
-        context: usize,
+        (context, is_long): (usize, bool),
         factors: Option<&[f32]>,
     ) -> Result<Self, LoadError> {
         let number = |number: &Option<Number>| number.as_ref().and_then(Number::as_f64);
@@ -61,7 +62,7 @@ impl RopeSpec {
             }
             Some("yarn") => made.yarn(rope, theta, factor, original),
             Some("longrope" | "su") => {
-                let factors = if context as f64 > original { &rope.long_factor } else { &rope.short_factor };
+                let factors = if is_long { &rope.long_factor } else { &rope.short_factor };
                 made.divide(factors.iter().filter_map(Number::as_f64), "longrope")?;
                 let stretch = rope.factor.as_ref().map_or(context as f64 / original, |_| factor);
                 let scale = if stretch <= 1.0 { 1.0 } else { (1.0 + stretch.ln() / original.ln()).sqrt() };

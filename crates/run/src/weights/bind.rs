@@ -275,7 +275,10 @@ impl<'w> Finder<'w> {
             [] => weights,
             [scale] => weights.with_global_scale(scale),
             _ => {
-                return Err(LoadError::Coding { tensor: name, found: "a matrix with several global scales".to_owned() });
+                return Err(LoadError::Coding {
+                    tensor: name,
+                    found: "a matrix with several global scales".to_owned(),
+                });
             }
         };
         let bias = self.bias(&self.name(&format!("{found}.bias")), shape[0])?;

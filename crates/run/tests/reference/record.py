@@ -31,7 +31,8 @@ SIZES = {
     "max_position_embeddings": 64,
     "tie_word_embeddings": False,
 }
-MOE = {"num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+MOE = {"num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2}
+SMALL_MOE = {**MOE, "moe_intermediate_size": 16}
 ROPE = {"rope_theta": 10000.0}
 EAGER = {"attn_implementation": "eager", "experts_implementation": "eager"}
 LATENT = {"kv_lora_rank": 16, "q_lora_rank": 24, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 8}
@@ -75,8 +76,8 @@ CONFIGS = {
     "mistral": ("mistral", {**SIZES, "sliding_window": 4}),
     "qwen2": ("qwen2", SIZES),
     "qwen3": ("qwen3", SIZES),
-    "qwen3-moe": ("qwen3_moe", {**SIZES, **MOE, "norm_topk_prob": False}),
-    "qwen3-moe-dense": ("qwen3_moe", {**SIZES, **MOE, "norm_topk_prob": True, "mlp_only_layers": [1]}),
+    "qwen3-moe": ("qwen3_moe", {**SIZES, **SMALL_MOE, "norm_topk_prob": False}),
+    "qwen3-moe-dense": ("qwen3_moe", {**SIZES, **SMALL_MOE, "norm_topk_prob": True, "mlp_only_layers": [1]}),
     "mixtral": ("mixtral", {**SIZES, **MOE}),
     "gemma2": (
         "gemma2",

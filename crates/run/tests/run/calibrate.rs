@@ -54,7 +54,7 @@ fn check(name: &str, options: &CalibrateOptions<'_>, passes: usize) {
     let bytes = fs::read(&out).expect("it was written");
     let file = SafeTensors::new(&bytes[..]).expect("it is a safetensors file");
     let document = |key: &str| -> Value {
-        let text = file.metadata().get(key).map(|text| text.to_string()).unwrap_or_else(|| "null".to_owned());
+        let text = file.header().metadata().get(key).map_or("null", String::as_str).to_owned();
         serde_json::from_str(&text).unwrap_or(Value::String(text))
     };
     assert_eq!(document("model"), json!("sha256:1"));
@@ -63,7 +63,7 @@ fn check(name: &str, options: &CalibrateOptions<'_>, passes: usize) {
     let experts: BTreeMap<&String, usize> =
         expected.0.keys().filter_map(|(name, expert)| Some((name, (*expert)? + 1))).collect();
     for ((weight, expert), (count, sums)) in &expected.0 {
-        let found = file.get(weight).unwrap_or_else(|| panic!("{weight} is missing"));
+        let found = file.tensor(weight).unwrap_or_else(|| panic!("{weight} is missing"));
         assert_eq!(found.dtype, Dtype::F32);
         let columns = sums.len().isqrt();
         let is_stack = experts.contains_key(weight) && !weight.contains("experts.0.") && found.shape.rank() == 2;
@@ -72,7 +72,10 @@ fn check(name: &str, options: &CalibrateOptions<'_>, passes: usize) {
         assert_eq!(seen.as_u64(), Some(*count), "{weight}");
         let close = |found: f32, sum: f64| {
             let expected = sum / *count as f64;
-            assert!((f64::from(found) - expected).abs() <= 1e-5 * (1.0 + expected.abs()), "{weight}: {found} {expected}");
+            assert!(
+                (f64::from(found) - expected).abs() <= 1e-5 * (1.0 + expected.abs()),
+                "{weight}: {found} {expected}"
+            );
         };
         for (channel, found) in floats(found.data)[at * columns..][..columns].iter().enumerate() {
             close(*found, sums[channel * columns + channel]);
@@ -80,7 +83,7 @@ fn check(name: &str, options: &CalibrateOptions<'_>, passes: usize) {
         let wanted = options.hessians && options.layers.is_none_or(|layers| layers(weight));
         assert_eq!(arrays.get(weight).is_some(), wanted, "{weight}");
         if let Some(array) = arrays.get(weight).and_then(Value::as_str) {
-            let found = file.get(array).unwrap_or_else(|| panic!("{array} is missing"));
+            let found = file.tensor(array).unwrap_or_else(|| panic!("{array} is missing"));
             let found = &floats(found.data)[at * columns * columns..][..columns * columns];
             found.iter().zip(sums).for_each(|(found, sum)| close(*found, *sum));
         }
@@ -105,8 +108,8 @@ fn products_take_as_many_passes_as_the_memory_needs() {
         check(name, &all, 2);
     }
     let layers = |name: &str| name.contains("layers.0.");
-    // A layer of this model has products of 32, 32, 32 and 48 channels: 8, 8, 8 and 18 KiB, and the same beside them.
-    check("llama", &CalibrateOptions { memory: 24 << 10, layers: Some(&layers), ..all }, 4);
+    // A layer has inputs of 48, 32, 32 and 32 channels, which take 18, 8, 8 and 8 KiB.
+    check("llama", &CalibrateOptions { memory: 24 << 10, layers: Some(&layers), ..all }, 3);
 }
 
 #[test]

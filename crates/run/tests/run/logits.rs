@@ -51,7 +51,8 @@ fn checkpoints_of_bf16_give_the_logits_of_transformers() {
         }
         let model = Model::open(Source::open(&folder).expect("it is a checkpoint"), LoadOptions::default());
         let model = model.unwrap_or_else(|error| panic!("{name}: {error}"));
-        let difference = largest_difference(model.session().extend(&case.tokens).expect("they are fine"), &case.logits[0]);
+        let difference =
+            largest_difference(model.session().extend(&case.tokens).expect("they are fine"), &case.logits[0]);
         assert!(difference <= LIMIT, "{name}: off by {difference}");
     }
 }

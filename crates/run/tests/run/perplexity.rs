@@ -12,10 +12,15 @@ fn perplexity_is_that_of_recorded_logits() {
     let mut heard = Vec::new();
     let measured = [Measured { model: &model, windows, against: None }];
     let found = perplexity(&measured, &mut |done, all| heard.push((done, all))).expect("the tokens are fine");
-    let nll: f64 = case.logits.iter().zip(&case.tokens[1..]).map(|(logits, target)| {
-        let sum: f64 = logits.iter().map(|logit| f64::from(*logit).exp()).sum();
-        sum.ln() - f64::from(logits[*target as usize])
-    }).sum();
+    let nll: f64 = case
+        .logits
+        .iter()
+        .zip(&case.tokens[1..])
+        .map(|(logits, target)| {
+            let sum: f64 = logits.iter().map(|logit| f64::from(*logit).exp()).sum();
+            sum.ln() - f64::from(logits[*target as usize])
+        })
+        .sum();
     let expected = nll / (case.tokens.len() - 1) as f64;
     assert!((found[0].nll - expected).abs() < 1e-5, "{} {expected}", found[0].nll);
     assert!((found[0].perplexity - expected.exp()).abs() < 1e-3);
