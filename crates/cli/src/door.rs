@@ -178,7 +178,9 @@ mod tests {
             assert!(matches!(written(text), Cow::Borrowed(same) if same == text), "{text}");
         }
         assert_eq!(written("a\r\n\u{1b}[2Jb\u{7}\u{9b}"), "a\\r\n\\u{1b}[2Jb\\u{7}\\u{9b}");
-        for letter in "\0\u{8}\u{b}\u{7f}\u{80}\u{85}\u{9f}\u{61c}\u{200e}\u{200f}\u{202a}\u{202e}\u{2066}\u{2069}".chars() {
+        for letter in
+            "\0\u{8}\u{b}\u{7f}\u{80}\u{85}\u{9f}\u{61c}\u{200e}\u{200f}\u{202a}\u{202e}\u{2066}\u{2069}".chars()
+        {
             assert!(written(&letter.to_string()).starts_with('\\'), "{letter:?}");
         }
         let long = "x".repeat(10_000);

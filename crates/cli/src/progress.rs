@@ -50,7 +50,9 @@ impl Bar {
     /// Like [`Self::new`], for an operation that runs tokens.
     #[cfg(feature = "run")]
     pub(crate) fn of_tokens(printer: &Printer) -> Self {
-        Self { unit: Unit::Tokens, ..Self::new(printer) }
+        let mut bar = Self::new(printer);
+        bar.unit = Unit::Tokens;
+        bar
     }
 
     /// Shows that so many of so many tokens were run.

@@ -39,7 +39,7 @@ impl Model {
             let name = source.name().to_owned();
             return Err(LoadError::Kind { name, expected: "a decoder", found: "an encoder, which gives no tokens" });
         }
-        let family = family(&facts, options.treat_as.as_deref(), &mut notes)?;
+        let family = family(&facts, &options, &mut notes)?;
         let mut tensors = Tensors::open(&source, &options)?;
         let spec = spec::decoder(&facts, family, tensors.small("rope_freqs.weight"), options.max_sequence)?;
         if spec.norm.adds_one {
@@ -142,18 +142,21 @@ pub fn families() -> impl Iterator<Item = &'static str> {
     spec::FAMILIES.iter().map(|family| family.names[0])
 }
 
-fn family(facts: &Facts, treat_as: Option<&str>, notes: &mut Vec<String>) -> Result<&'static Family, LoadError> {
+fn family(facts: &Facts, options: &LoadOptions, notes: &mut Vec<String>) -> Result<&'static Family, LoadError> {
     let names: Vec<&str> = [&facts.architecture, &facts.model_type].into_iter().flatten().map(String::as_str).collect();
     let refuse = |architecture: &str| LoadError::Architecture {
         architecture: architecture.to_owned(),
         because: String::new(),
         supported: families().map(str::to_owned).collect(),
     };
+    if let Some(other) = names.iter().find_map(|name| options.architectures.get(*name)) {
+        return spec::find(other).ok_or_else(|| refuse(other));
+    }
     if let Some(family) = names.iter().find_map(|name| spec::find(name)) {
         return Ok(family);
     }
     let name = names.first().copied();
-    if let Some(other) = treat_as {
+    if let Some(other) = options.treat_as.as_deref() {
         let family = spec::find(other).ok_or_else(|| refuse(other))?;
         let found = name.unwrap_or("a model of unknown architecture");
         notes.push(format!("{found} is run as {}: nobody has checked that it is one", family.names[0]));

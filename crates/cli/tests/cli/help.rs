@@ -12,7 +12,8 @@ fn of_the_binary() {
 #[test]
 fn of_every_verb() {
     let sandbox = Sandbox::new();
-    let running: &[&str] = if cfg!(feature = "run") { &["run", "chat", "embed", "perplexity", "calibrate"] } else { &[] };
+    let running: &[&str] =
+        if cfg!(feature = "run") { &["run", "chat", "embed", "perplexity", "calibrate"] } else { &[] };
     let others = [
         "import",
         "list",

@@ -16,6 +16,8 @@ pub(crate) struct Family {
     pub(crate) centres: bool,
     /// Whether neighbouring elements are rotated together, where the configuration does not say so.
     pub(crate) interleaved: bool,
+    /// Whether YaRN rounds the bounds of its blend, where the configuration does not say so.
+    pub(crate) truncates: bool,
     /// Whether only layers of local attention are rotated.
     pub(crate) rotates_local: bool,
     /// Whether attention and feed-forward block read the same input, and are added together.
@@ -66,6 +68,7 @@ const PLAIN: Family = Family {
     slides: true,
     centres: false,
     interleaved: false,
+    truncates: true,
     rotates_local: false,
     parallel: false,
     gated: true,
@@ -82,7 +85,7 @@ pub(crate) const FAMILIES: &[Family] = &[
     Family { names: &["mixtral"], normalises: true, ..PLAIN },
     Family { names: &["gemma2"], norms: SANDWICH, slides: false, ..PLAIN },
     Family { names: &["gemma3"], norms: SANDWICH, slides: false, ..PLAIN },
-    Family { names: &["gpt-oss", "gptoss"], slides: false, ..PLAIN },
+    Family { names: &["gpt-oss", "gptoss"], slides: false, truncates: false, ..PLAIN },
     Family { names: &["deepseek-v3", "deepseekv3"], ..PLAIN },
     Family { names: &["phi3"], ..PLAIN },
     Family { names: &["granite"], ..PLAIN },

@@ -119,7 +119,8 @@ fn ropes(
 ) -> Result<Ropes, LoadError> {
     let Some(rope) = &facts.rope else { return Ok((Vec::new(), None, None)) };
     let interleaved = rope.interleaved.unwrap_or(family.interleaved);
-    let rope = Rope { interleaved: Some(interleaved), ..rope.clone() };
+    let truncate = rope.truncate.or(Some(family.truncates));
+    let rope = Rope { interleaved: Some(interleaved), truncate, ..rope.clone() };
     let mut ropes = vec![RopeSpec::new(&rope, dims, (context, is_long), factors)?];
     let local = number(rope.local_theta.as_ref()).map(|theta| {
         ropes.push(RopeSpec::plain(theta, dims, interleaved));

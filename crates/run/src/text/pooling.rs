@@ -86,7 +86,8 @@ mod tests {
     fn a_model_says_how_it_pools() {
         let of = |config: Value| pooling(&source(POOLING, &config));
         let old = |mode: &str| {
-            let mut config = json!({"word_embedding_dimension": 4, "pooling_mode_max_tokens": false, "include_prompt": true});
+            let mut config =
+                json!({"word_embedding_dimension": 4, "pooling_mode_max_tokens": false, "include_prompt": true});
             config[format!("pooling_mode_{mode}")] = true.into();
             config
         };

@@ -34,6 +34,7 @@ impl Tensors {
         let selection = Selection { offsets: true, ..Selection::default() };
         let open = OpenOptions { selection, dtype: options.dtype, ..OpenOptions::default() };
         let weights = Weights::open_source(source, &open)?;
+        refuse_codes(&weights)?;
         let mut tensors = Self { weights, small: HashMap::new(), owned: BTreeMap::new(), swapped: BTreeMap::new() };
         tensors.decode_small()?;
         if has_transposed_experts(source) {
@@ -135,6 +136,9 @@ impl Tensors {
             })
             .filter(|entry| experts::may_be_transposed(&entry.name));
         for entry in is_transposed {
+            if self.is_turned(&entry.name, source.table().facts.hidden_size) {
+                continue;
+            }
             let Some(tensor) = self.weights.get(&entry.name) else { continue };
             let size = float(tensor.dtype()).map(FloatType::size);
             let coding = || LoadError::Coding { tensor: entry.name.clone(), found: found(&tensor) };
@@ -155,6 +159,14 @@ impl Tensors {
         Ok(())
     }
 
+    /// Whether the experts of a layer already are `[experts, out, in]`, as those of a GGUF file are: the last extent of the
+    /// projection that reads the residual stream tells.
+    fn is_turned(&self, name: &str, hidden: Option<u64>) -> bool {
+        let both = name.replace(".down_proj", ".gate_up_proj");
+        let last = self.weights.get(&both).and_then(|tensor| tensor.shape().dims().last().copied());
+        last.is_some() && last == hidden
+    }
+
     /// Copies every matrix to memory of its own.
     fn read_all(&mut self) {
         for tensor in self.weights.iter().filter(|tensor| !self.small.contains_key(tensor.name())) {
@@ -162,6 +174,17 @@ impl Tensors {
             let parts = || [part(Role::Weight), part(Role::Scale), part(Role::Bias)];
             self.owned.entry(tensor.name().to_owned()).or_insert_with(parts);
         }
+    }
+}
+
+/// Refuses matrices of codes that only an import can read.
+fn refuse_codes(weights: &Weights) -> Result<(), LoadError> {
+    let is_known =
+        |dtype| matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::Bool | Dtype::I64);
+    let mut codes = weights.iter().filter(|tensor| tensor.quantization().is_none() && tensor.shape().rank() > 1);
+    match codes.find(|tensor| !is_known(tensor.dtype())) {
+        Some(tensor) => Err(LoadError::Coding { tensor: tensor.name().to_owned(), found: found(&tensor) }),
+        None => Ok(()),
     }
 }
 

@@ -61,11 +61,13 @@ impl Case {
     /// Writes the checkpoint to a directory.
     pub fn write_to(&self, folder: &Path) {
         fs::write(folder.join("config.json"), self.config.to_string()).expect("there is room");
-        let tensors = self.tensors.iter().map(|(name, shape)| (name.as_str(), Dtype::F32, Shape::from(shape.clone())));
+        // Names of codes, which are bytes, end like this.
+        let dtype = |name: &str| if name.ends_with("_blocks") { Dtype::U8 } else { Dtype::F32 };
+        let tensors = self.tensors.iter().map(|(name, shape)| (name.as_str(), dtype(name), Shape::from(shape.clone())));
         let layout = Layout::new(&BTreeMap::default(), tensors).expect("the shapes are small");
         let mut bytes = layout.header().to_vec();
         bytes.resize(usize::try_from(layout.file_len()).expect("it is small"), 0);
-        for part in layout.parts() {
+        for part in layout.parts().filter(|part| part.dtype == Dtype::F32) {
             let start = usize::try_from(part.range.start).expect("it is small");
             let values = values(&part.name, &self.tensors[&*part.name]);
             for (at, value) in values.iter().enumerate() {

@@ -27,6 +27,10 @@ fn other_architectures_are_refused_by_name_unless_they_are_asked_for() {
     let options = LoadOptions { treat_as: Some("whale".into()), ..LoadOptions::default() };
     let found = open(&case, options).expect_err("there is no such family").to_string();
     assert!(found.contains("whale"), "{found}");
+    let architectures = [("TideForCausalLM".to_owned(), "llama".to_owned())].into();
+    let model =
+        open(&case, LoadOptions { architectures, ..LoadOptions::default() }).expect("the program vouches for it");
+    assert!(model.notes().is_empty(), "{:?}", model.notes());
     assert!(families().any(|family| family == "gemma3"));
 }
 
@@ -47,16 +51,24 @@ fn models_with_what_the_decoder_lacks_are_refused() {
 }
 
 #[test]
+fn codes_that_only_an_import_reads_are_refused() {
+    let mut case = Case::named("llama");
+    case.tensors.insert("model.layers.0.mlp.experts.down_proj_blocks".into(), vec![4, 32, 8]);
+    let found = message(&case);
+    assert!(found.contains("down_proj_blocks") && found.contains("U8"), "{found}");
+}
+
+#[test]
 fn a_tensor_that_is_missing_or_does_not_fit_is_named() {
     for name in ["model.layers.1.mlp.up_proj.weight", "model.norm.weight", "model.embed_tokens.weight"] {
         let mut case = Case::named("llama");
         case.tensors.remove(name);
         assert!(message(&case).contains(name), "{name}: {}", message(&case));
     }
-    let mut case = Case::named("llama");
-    case.tensors.insert("model.layers.0.input_layernorm.weight".into(), vec![31]);
+    let mut case = Case::named("gpt-oss");
+    case.tensors.insert("model.layers.0.self_attn.sinks".into(), vec![3]);
     let found = message(&case);
-    assert!(found.contains("layers.0.input_layernorm") && found.contains("31") && found.contains("32"), "{found}");
+    assert!(found.contains("layers.0.self_attn.sinks") && found.contains('3') && found.contains('4'), "{found}");
     let mut case = Case::named("gpt-oss");
     case.tensors.remove("model.layers.1.self_attn.sinks");
     assert!(message(&case).contains("model.layers.1.self_attn.sinks"), "{}", message(&case));

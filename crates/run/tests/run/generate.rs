@@ -17,8 +17,10 @@ use crate::checkpoint::Case;
 
 /// A tokenizer whose tokens are letters, one for each row of a model's embedding.
 fn letters(model: &Model) -> Tokenizer {
-    let letter = |token: usize| char::from_u32(u32::try_from(token).expect("it is small") + 0x41).expect("it is a letter");
-    let vocabulary: BTreeMap<String, usize> = (0..model.vocabulary()).map(|token| (letter(token).to_string(), token)).collect();
+    let letter =
+        |token: usize| char::from_u32(u32::try_from(token).expect("it is small") + 0x41).expect("it is a letter");
+    let vocabulary: BTreeMap<String, usize> =
+        (0..model.vocabulary()).map(|token| (letter(token).to_string(), token)).collect();
     let json = json!({
         "added_tokens": [],
         "decoder": {"type": "Fuse"},
@@ -99,7 +101,8 @@ fn prompts_together_give_what_each_gives_alone() {
             .collect();
         for concurrent in [1, 2, 8] {
             let together = generate_batch(&model, &tokenizer, &prompts, concurrent, &options).expect("they are texts");
-            let together: Vec<_> = together.into_iter().map(|answer| (answer.text, answer.tokens, answer.stop)).collect();
+            let together: Vec<_> =
+                together.into_iter().map(|answer| (answer.text, answer.tokens, answer.stop)).collect();
             assert_eq!(together, alone);
         }
     }
@@ -109,7 +112,8 @@ fn prompts_together_give_what_each_gives_alone() {
 #[test]
 fn a_conversation_is_what_its_whole_prompt_gives() {
     let (_folder, model, tokenizer) = llama();
-    let text = "{% for m in messages %}{{ '[' ~ m.content ~ ']' }}{% endfor %}{% if add_generation_prompt %}|{% endif %}";
+    let text =
+        "{% for m in messages %}{{ '[' ~ m.content ~ ']' }}{% endfor %}{% if add_generation_prompt %}|{% endif %}";
     let template = ChatTemplate::new(text, []).expect("it parses");
     let mut chat = Chat::new(&model, &tokenizer, &template, options(3));
     chat.push(Message::system("s"));
@@ -156,15 +160,18 @@ fn labels_have_the_probabilities_of_their_tokens() {
     let (_folder, model, tokenizer) = llama();
     let found = classify(&model, &tokenizer, "abc", &["x", "yz", "y"]).expect("they are labels");
     let probability = |text: &str, token: &str| {
-        let (tokens, token) = (tokenizer.encode(text).expect("it is text"), tokenizer.encode(token).expect("it is text"));
+        let (tokens, token) =
+            (tokenizer.encode(text).expect("it is text"), tokenizer.encode(token).expect("it is text"));
         let mut session = model.session();
         let logits = session.extend(&tokens).expect("they are tokens");
         let sum: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
         (f64::from(logits[token[0] as usize]).exp() / sum).ln()
     };
-    for (found, expected) in
-        found.iter().zip([probability("abc", "x"), probability("abc", "y") + probability("abcy", "z"), probability("abc", "y")])
-    {
+    for (found, expected) in found.iter().zip([
+        probability("abc", "x"),
+        probability("abc", "y") + probability("abcy", "z"),
+        probability("abc", "y"),
+    ]) {
         assert!((found - expected).abs() < 1e-6, "{found}, expected {expected}");
     }
     assert!(matches!(classify(&model, &tokenizer, "abc", &[""]), Err(GenerateError::Empty)));
@@ -182,9 +189,10 @@ fn a_draft_changes_no_token() {
             let tokens = tokenizer.encode(prompt).expect("it is text");
             let expected = generate(&model, &tokenizer, prompt, &options(20)).expect("it is text");
             let mut streamed = String::new();
-            let answer = generate_drafted(model.session(), draft.session(), &tokenizer, &tokens, &options(20), |text| {
-                streamed.push_str(text);
-            });
+            let answer =
+                generate_drafted(model.session(), draft.session(), &tokenizer, &tokens, &options(20), |text| {
+                    streamed.push_str(text);
+                });
             let answer = answer.expect("it is text");
             assert_eq!(answer.generation.tokens, expected.tokens);
             assert_eq!((&streamed, answer.generation.stop), (&expected.text, expected.stop));

@@ -1,5 +1,7 @@
 //! Runs tiny checkpoints, and compares what comes out with what other programs have computed.
 
+#![expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "the numbers of a test are small")]
+
 mod calibrate;
 mod checkpoint;
 mod embed;

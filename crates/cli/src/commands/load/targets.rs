@@ -32,9 +32,7 @@ pub(super) fn input(args: &Load, store: impl FnOnce() -> anyhow::Result<Store>) 
             .into());
     }
     if let (Some(dir), true) = (paths.iter().find(|path| path.is_dir()), paths.len() > 1) {
-        return Err(
-            Advice::failure(format!("{} is a directory: expected it alone, or files", dir.display())).into()
-        );
+        return Err(Advice::failure(format!("{} is a directory: expected it alone, or files", dir.display())).into());
     }
     if args.verify {
         return Err(Advice::failure("--verify compares with digests, and files outside of a store have none")

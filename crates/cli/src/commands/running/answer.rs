@@ -32,12 +32,8 @@ impl Writing {
             repetition_penalty: args.repetition_penalty.unwrap_or(recommended.repetition_penalty),
             seed: args.seed,
         };
-        let options = GenerateOptions {
-            max_tokens: args.max_tokens,
-            sampler,
-            stop: args.stop.clone(),
-            truncate: args.truncate,
-        };
+        let options =
+            GenerateOptions { max_tokens: args.max_tokens, sampler, stop: args.stop.clone(), truncate: args.truncate };
         // A number out of range is told before a long prompt is read.
         longshore_run::text::Sampler::new(options.sampler.clone()).map_err(|error| generating(error.into()))?;
         Ok(Self { tokenizer, options })

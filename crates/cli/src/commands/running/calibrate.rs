@@ -130,9 +130,9 @@ fn refused(error: CalibrateError) -> anyhow::Error {
     match error {
         CalibrateError::Run(error) => running(error),
         CalibrateError::Write { .. } => Advice::failure(errors::text(&error)).into(),
-        CalibrateError::Memory { .. } => Advice::failure(errors::text(&error))
-            .hint("--memory SIZE allows more, and --layers GLOB needs less")
-            .into(),
+        CalibrateError::Memory { .. } => {
+            Advice::failure(errors::text(&error)).hint("--memory SIZE allows more, and --layers GLOB needs less").into()
+        }
         error => Advice::input(errors::text(&error)).into(),
     }
 }

@@ -29,7 +29,9 @@ pub(super) fn open(
     let model = with_source(target, store, printer, |source, input| {
         open(source).map_err(|error| refusals::loading(error, input))
     })?;
-    for note in model.notes() {
+    // What an import would note about the files is of no matter for an answer.
+    let of_files = if printer.is_verbose() { 0 } else { model.source().notes().len() };
+    for note in model.notes().iter().skip(of_files) {
         printer.note(&format!("note: {note}"));
     }
     Ok(model)

@@ -62,6 +62,12 @@ struct Prepared {
     bos: Option<u32>,
 }
 
+impl Prepared {
+    fn windows(&self, size: usize) -> Windows<'_> {
+        Windows { tokens: &self.tokens, bos: self.bos, size }
+    }
+}
+
 pub(in crate::commands) fn run(
     args: &Perplexity,
     store: impl Fn() -> anyhow::Result<Store>,
@@ -74,10 +80,9 @@ pub(in crate::commands) fn run(
         check(model, args)?;
     }
     let window = args.window.get();
-    let of = |prepared: &'_ Prepared| Windows { tokens: &prepared.tokens, bos: prepared.bos, size: window };
-    let exact = models.iter().map(|one| Measured { model: &one.model, windows: of(one), against: Some(0) });
+    let exact = models.iter().map(|one| Measured { model: &one.model, windows: one.windows(window), against: Some(0) });
     let fast = models.iter().enumerate().filter_map(|(at, one)| {
-        Some(Measured { model: one.fast.as_ref()?, windows: of(one), against: Some(at) })
+        Some(Measured { model: one.fast.as_ref()?, windows: one.windows(window), against: Some(at) })
     });
     let measured: Vec<_> = exact.chain(fast).collect();
     let found = {
@@ -122,7 +127,9 @@ fn prepare(
 fn check(one: &Prepared, args: &Perplexity) -> anyhow::Result<()> {
     let (window, limit) = (args.window.get(), one.model.max_sequence());
     if window < 2 {
-        return Err(Advice::failure("--window: expected two tokens at least, as the first of a window is not scored").into());
+        return Err(
+            Advice::failure("--window: expected two tokens at least, as the first of a window is not scored").into()
+        );
     }
     if window > limit {
         let error = RunError::TooLong { found: window, limit };
@@ -130,8 +137,7 @@ fn check(one: &Prepared, args: &Perplexity) -> anyhow::Result<()> {
             .hint(format!("--window {limit} measures windows that the model reads"))
             .into());
     }
-    let windows = Windows { tokens: &one.tokens, bos: one.bos, size: window };
-    if windows.count() > 0 {
+    if one.windows(window).count() > 0 {
         return Ok(());
     }
     let (path, tokens) = (door::path(&args.text), one.tokens.len());

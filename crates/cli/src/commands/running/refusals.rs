@@ -10,6 +10,10 @@ use crate::{advice::Advice, causes::is_of_machine, commands::input::Input, error
 
 /// Adds advice to an error of opening a model.
 pub(super) fn loading(error: LoadError, input: &Input) -> anyhow::Error {
+    let error = match error {
+        LoadError::Weights(error) => return error.into(),
+        error => error,
+    };
     let words = || format!("{}: {}", input.name(), text(&error));
     match &error {
         LoadError::Architecture { .. } | LoadError::NoArchitecture => Advice::input(words())
@@ -23,7 +27,6 @@ pub(super) fn loading(error: LoadError, input: &Input) -> anyhow::Error {
                 .into()
         }
         LoadError::Threads { .. } => Advice::failure(words()).into(),
-        LoadError::Weights(_) => error.into(),
         _ => Advice::input(words()).into(),
     }
 }
@@ -66,7 +69,8 @@ pub(super) fn generating(error: GenerateError) -> anyhow::Error {
         GenerateError::Tokenizer(error) => tokenizing(error),
         GenerateError::Template(error) => templating(error),
         GenerateError::Sampler(error @ SamplerError::Option { .. }) => {
-            Advice::failure(format!("--{}", error.to_string().replacen(' ', "-", usize::from(is_two_words(&error))))).into()
+            Advice::failure(format!("--{}", error.to_string().replacen(' ', "-", usize::from(is_two_words(&error)))))
+                .into()
         }
         error @ (GenerateError::Prompt { .. } | GenerateError::Conversation { .. }) => Advice::input(error.to_string())
             .hint("--truncate drops the beginning; --max-seq N makes room where the model's context has it")

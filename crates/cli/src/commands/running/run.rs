@@ -103,8 +103,7 @@ fn prompt(args: &Run, model: &Model, tokenizer: &Tokenizer) -> anyhow::Result<Ve
 
 fn stream(model: &Model, writing: &Writing, tokens: &[u32], output: &mut Output<'_>) -> anyhow::Result<Generation> {
     let mut session = model.session();
-    let mut stream =
-        generate_stream(&mut session, &writing.tokenizer, tokens, &writing.options).map_err(generating)?;
+    let mut stream = generate_stream(&mut session, &writing.tokenizer, tokens, &writing.options).map_err(generating)?;
     for piece in &mut stream {
         output.write(&piece.map_err(generating)?.text);
         output.check()?;
@@ -170,12 +169,7 @@ impl Output<'_> {
     }
 }
 
-fn report(
-    model: &Model,
-    answer: &Generation,
-    draft: Option<Acceptance>,
-    printer: &Printer,
-) -> anyhow::Result<()> {
+fn report(model: &Model, answer: &Generation, draft: Option<Acceptance>, printer: &Printer) -> anyhow::Result<()> {
     if !printer.is_json() {
         if let Some(Acceptance { proposed, accepted }) = draft {
             let share = three_digits(100.0 * to_f64(accepted as u64) / to_f64(proposed.max(1) as u64));

@@ -123,7 +123,7 @@ impl Automaton {
             embedding.1[token as usize * WIDTH] = f32::NAN;
         }
         let mut head = zeros(rows, WIDTH);
-        for (token, next) in &self.next {
+        for (token, next) in self.next.iter().filter(|(_, next)| (**next as usize) < rows) {
             head.1[*next as usize * WIDTH + *token as usize] = 1.0;
         }
         let layer = |name: &str| format!("model.layers.0.{name}.weight");

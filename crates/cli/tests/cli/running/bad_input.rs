@@ -51,7 +51,10 @@ fn a_template_that_raises_or_does_not_parse_or_never_ends() {
         ("{% if %}", "the chat template is not valid at line 1: "),
         ("{{ range(10**9) }}", "the chat template fails at line 1: "),
         ("{{ 'a' * 10**9 }}", "the chat template was stopped: "),
-        ("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}", "was stopped: it takes too many steps"),
+        (
+            "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
+            "was stopped: it takes too many steps",
+        ),
     ] {
         fs::write(sandbox.path().join("m/chat_template.jinja"), template).unwrap();
         assert_refused(&sandbox.run(["run", "./m", "--chat", "a"]), 1, &[words]);
@@ -112,7 +115,8 @@ fn a_vocabulary_that_the_tokenizer_exceeds() {
 #[test]
 fn an_architecture_that_is_unknown() {
     let sandbox = Sandbox::new();
-    let other = || hello().config("model_type", "novel").config("architectures", serde_json::json!(["NovelForCausalLM"]));
+    let other =
+        || hello().config("model_type", "novel").config("architectures", serde_json::json!(["NovelForCausalLM"]));
     other().write(&sandbox, "m");
     let run = sandbox.run(["run", "./m", ":"]);
     assert_refused(&run, 1, &["./m: the architecture ", "cannot be run", "hint: --as llama"]);

@@ -31,7 +31,10 @@ fn a_text_becomes_a_vector_of_length_one() {
     // The state of a token is its own unit vector here.
     assert_eq!(vectors.len(), 2);
     for vector in vectors {
-        assert_eq!((vector[98].as_f64(), vector[97].as_f64(), vector.as_array().unwrap().len()), (Some(1.0), Some(0.0), 320));
+        assert_eq!(
+            (vector[98].as_f64(), vector[97].as_f64(), vector.as_array().unwrap().len()),
+            (Some(1.0), Some(0.0), 320)
+        );
     }
     // BOS comes first, as the tokenizer says.
     let first = embed(&["ab", "--pooling", "cls"]);
@@ -93,7 +96,10 @@ fn models_are_measured_against_the_first() {
     assert!(number(1, "perplexity") > 1000.0 && (number(1, "top1") - 0.5).abs() < 0.06, "{found}");
     assert!(number(1, "kl") > 1.0 && number(1, "delta_nll") > 1.0, "{found}");
     assert!(number(1, "delta_standard_error").abs() < 1.0, "{found}");
-    assert_eq!((&models[2]["kl"], &models[2]["top1"], &models[2]["delta_nll"]), (&Value::Null, &Value::Null, &Value::Null));
+    assert_eq!(
+        (&models[2]["kl"], &models[2]["top1"], &models[2]["delta_nll"]),
+        (&Value::Null, &Value::Null, &Value::Null)
+    );
     assert!((number(2, "perplexity") - 1.0).abs() < 1e-3, "{found}");
     for same in [0, 3] {
         assert_eq!((number(same, "kl"), number(same, "top1"), number(same, "delta_nll")), (0.0, 1.0, 0.0), "{found}");
@@ -153,7 +159,16 @@ fn statistics_are_what_an_import_reads() {
     assert_eq!(text("text_sha256").as_str().unwrap().len(), 64);
     assert_eq!(text("rows")[name], 384);
     sandbox.ok([
-        "import", "./m", "q", "-q", "--quantize", "int4", "--profile", "best", "--importance", "stats.safetensors",
+        "import",
+        "./m",
+        "q",
+        "-q",
+        "--quantize",
+        "int4",
+        "--profile",
+        "best",
+        "--importance",
+        "stats.safetensors",
     ]);
     // The file is not replaced.
     let again = sandbox.run(["calibrate", "stored", "--text", "text", "stats.safetensors"]);

@@ -78,11 +78,32 @@ fn sampling_repeats_with_a_seed() {
     let sandbox = Sandbox::new();
     counting().write(&sandbox, "m");
     let run = |seed: &str, threads: &str| {
-        sandbox.ok(["run", "./m", "x:", "--temperature", "9", "--max-tokens", "20", "--seed", seed, "--threads", threads])
+        sandbox.ok([
+            "run",
+            "./m",
+            "x:",
+            "--temperature",
+            "9",
+            "--max-tokens",
+            "20",
+            "--seed",
+            seed,
+            "--threads",
+            threads,
+        ])
     };
     let document = |seed: &str| -> Value {
         serde_json::from_str(&sandbox.ok([
-            "run", "./m", "x:", "--temperature", "9", "--max-tokens", "20", "--seed", seed, "--json",
+            "run",
+            "./m",
+            "x:",
+            "--temperature",
+            "9",
+            "--max-tokens",
+            "20",
+            "--seed",
+            seed,
+            "--json",
         ]))
         .unwrap()
     };

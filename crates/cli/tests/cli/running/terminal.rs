@@ -75,12 +75,21 @@ impl OnTerminal {
 fn nothing_that_a_model_writes_moves_a_terminal() {
     let sandbox = Sandbox::new();
     let text = "\u{1b}[2J\r\u{7}\u{202e}\u{9b}\u{200d}";
-    Automaton::new().chain([58].into_iter().chain([0x1b, 91, 50, 74, 13, 7, 0xe2, 0x80, 0xae, 10, 9, 120])).write(&sandbox, "m");
+    Automaton::new()
+        .chain([58].into_iter().chain([0x1b, 91, 50, 74, 13, 7, 0xe2, 0x80, 0xae, 10, 9, 120]))
+        .write(&sandbox, "m");
     let (seen, code) = OnTerminal::start(&sandbox, &["run", "./m", ":", "-q"]).finish();
     assert_eq!(code, 0, "{seen:?}");
     // A terminal gets newlines as returns and newlines.
     assert!(seen.contains("\\u{1b}[2J\\r\\u{7}\\u{202e}\r\n\tx\r\n"), "{seen:?}");
-    assert!(!seen.contains(|letter: char| text.contains(letter) && letter != '[' && letter != '2' && letter != 'J' && letter != '\r'), "{seen:?}");
+    assert!(
+        !seen.contains(|letter: char| text.contains(letter)
+            && letter != '['
+            && letter != '2'
+            && letter != 'J'
+            && letter != '\r'),
+        "{seen:?}"
+    );
 }
 
 #[test]

@@ -49,12 +49,7 @@ pub(super) fn join(state: &State<'_, '_>, items: &Value, separator: &str) -> Res
 }
 
 /// A format with its arguments, paid for before it is made. Arguments that are no numbers are given as texts.
-pub(super) fn formatted(
-    state: &State<'_, '_>,
-    style: FormatStyle,
-    own: &str,
-    args: &[Value],
-) -> Result<String, Error> {
+pub(super) fn formatted(state: &State<'_, '_>, style: FormatStyle, own: &str, args: &[Value]) -> Result<String, Error> {
     let widths = own.split(|letter: char| !letter.is_ascii_digit()).filter(|digits| !digits.is_empty());
     let is_wide = |digits: &str| digits.parse::<usize>().is_ok_and(|width| width > MAX_WIDTH) || digits.len() > 9;
     if widths.into_iter().any(is_wide) {
@@ -64,7 +59,8 @@ pub(super) fn formatted(
     let mut given = Vec::with_capacity(args.len());
     let mut bytes = 0_usize;
     for arg in args {
-        let is_container = matches!(arg.kind(), ValueKind::Seq | ValueKind::Iterable | ValueKind::Map) && !arg.is_kwargs();
+        let is_container =
+            matches!(arg.kind(), ValueKind::Seq | ValueKind::Iterable | ValueKind::Map) && !arg.is_kwargs();
         let arg = if is_container { Value::from(text(state, arg)?) } else { arg.clone() };
         bytes = bytes.saturating_add(if arg.is_kwargs() {
             text(state, &arg)?.len()
