@@ -1,5 +1,8 @@
 //! The arguments, and the help that explains them.
 
+#[cfg(feature = "run")]
+pub(crate) mod running;
+
 use std::{
     ffi::OsString,
     num::NonZero,
@@ -37,6 +40,7 @@ Examples:
   longshore show qwen3:int4                                what it is
   longshore load qwen3:int4                                map it, timed
   longshore export qwen3:int4 ./out --dequantize bf16      for other tools
+  longshore run qwen3:int4 'Once upon a time'              its words
 
 Exit status: 0 done; 1 the input is at fault or the answer is no; 2 wrong usage,
 or the machine failed; 130 interrupted; 143 ended by SIGTERM.";
@@ -93,6 +97,16 @@ pub(crate) enum Command {
     Diff(Diff),
     Export(Export),
     Inspect(Inspect),
+    #[cfg(feature = "run")]
+    Run(running::Run),
+    #[cfg(feature = "run")]
+    Chat(running::Chat),
+    #[cfg(feature = "run")]
+    Embed(running::Embed),
+    #[cfg(feature = "run")]
+    Perplexity(running::Perplexity),
+    #[cfg(feature = "run")]
+    Calibrate(running::Calibrate),
     Copy(Copy),
     Rm(Rm),
     Gc(Gc),

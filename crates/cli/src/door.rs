@@ -41,6 +41,28 @@ pub(crate) fn shown(text: &str, most: usize) -> Cow<'_, str> {
     Cow::Owned(escaped(&text[..start]) + &mark + &escaped(&text[text.len() - end..]))
 }
 
+/// A text that a model wrote, as a terminal shows it: newlines, tabs and what joins letters stay, and every other control and what
+/// changes the direction of writing is shown as its number. Nothing is cut.
+#[cfg(feature = "run")]
+pub(crate) fn written(text: &str) -> Cow<'_, str> {
+    let moves = |letter: char| {
+        let is_direction =
+            matches!(letter, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        is_direction || letter.is_control() && letter != '\n' && letter != '\t'
+    };
+    if !text.contains(moves) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().fold(String::with_capacity(text.len()), |mut shown, letter| {
+        if moves(letter) {
+            shown.extend(letter.escape_default());
+        } else {
+            shown.push(letter);
+        }
+        shown
+    }))
+}
+
 /// A path, or an argument, in which bytes that are no UTF-8 are shown as their numbers.
 pub(crate) fn path(path: impl AsRef<OsStr>) -> String {
     path.as_ref().as_encoded_bytes().utf8_chunks().fold(String::new(), |mut text, chunk| {
@@ -147,6 +169,22 @@ mod tests {
             assert_eq!(rest, "…(2000 characters)…", "{found}");
         }
         assert_eq!(shown(&text, 0), "…(2000 characters)…");
+    }
+
+    #[cfg(feature = "run")]
+    #[test]
+    fn a_written_text_keeps_its_lines_and_joiners_and_moves_nothing() {
+        for text in ["", "a\n\tb", "👩\u{200d}👧 ⚕\u{fe0f} न\u{200c}", "naïve 模型 \\ \u{301}"] {
+            assert!(matches!(written(text), Cow::Borrowed(same) if same == text), "{text}");
+        }
+        assert_eq!(written("a\r\n\u{1b}[2Jb\u{7}\u{9b}"), "a\\r\n\\u{1b}[2Jb\\u{7}\\u{9b}");
+        for letter in
+            "\0\u{8}\u{b}\u{7f}\u{80}\u{85}\u{9f}\u{61c}\u{200e}\u{200f}\u{202a}\u{202e}\u{2066}\u{2069}".chars()
+        {
+            assert!(written(&letter.to_string()).starts_with('\\'), "{letter:?}");
+        }
+        let long = "x".repeat(10_000);
+        assert_eq!(written(&long).len(), 10_000);
     }
 
     #[cfg(unix)]

@@ -5,6 +5,8 @@ use std::io::{self, IsTerminal as _, Write as _};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
+#[cfg(feature = "run")]
+use crate::door::written;
 use crate::{
     args::Global,
     door::{LINE, shown, with_bytes},
@@ -73,6 +75,21 @@ impl Printer {
     /// Prints what is made of our own words alone, such as a manual page.
     pub(crate) fn own(&self, text: &str) -> io::Result<()> {
         self.data(text)
+    }
+
+    /// Prints a piece of a text that a model writes: exactly in a pipe, and on a terminal so that it moves nothing.
+    #[cfg(feature = "run")]
+    #[expect(clippy::unused_self, reason = "printing is done by whoever holds the printer")]
+    pub(crate) fn written(&self, text: &str) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        let shown = if stdout.is_terminal() { written(text) } else { text.into() };
+        stdout.write_all(shown.as_bytes()).and_then(|()| stdout.flush()).map_err(name_stdout)
+    }
+
+    /// Ends the line of a text that a model wrote, where people read it.
+    #[cfg(feature = "run")]
+    pub(crate) fn end_written(&self) -> io::Result<()> {
+        if io::stdout().is_terminal() { self.written("\n") } else { Ok(()) }
     }
 
     #[expect(clippy::unused_self, reason = "printing is done by whoever holds the printer")]

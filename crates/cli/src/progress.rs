@@ -23,6 +23,15 @@ pub(crate) struct Bar {
     stage: Mutex<ProgressBar>,
     is_drawn: bool,
     is_coloured: bool,
+    unit: Unit,
+}
+
+/// What a bar counts.
+#[derive(Debug, Clone, Copy)]
+enum Unit {
+    Bytes,
+    #[cfg(feature = "run")]
+    Tokens,
 }
 
 impl Bar {
@@ -34,7 +43,24 @@ impl Bar {
             stage: Mutex::new(ProgressBar::hidden()),
             is_drawn: printer.shows_progress(),
             is_coloured: printer.colours_stderr(),
+            unit: Unit::Bytes,
         }
+    }
+
+    /// Like [`Self::new`], for an operation that runs tokens.
+    #[cfg(feature = "run")]
+    pub(crate) fn of_tokens(printer: &Printer) -> Self {
+        let mut bar = Self::new(printer);
+        bar.unit = Unit::Tokens;
+        bar
+    }
+
+    /// Shows that so many of so many tokens were run.
+    #[cfg(feature = "run")]
+    pub(crate) fn show(&self, done: usize, all: usize) {
+        let bar = self.bar();
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
     }
 
     fn bar(&self) -> MutexGuard<'_, ProgressBar> {
@@ -55,7 +81,7 @@ impl Progress for Bar {
         bar.finish_and_clear();
         let target = if self.is_drawn { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         *bar = ProgressBar::with_draw_target(Some(total), target)
-            .with_style(style(total, self.is_coloured))
+            .with_style(style(total, self.is_coloured, self.unit))
             .with_message(stage);
         // Without a tick the time left would stand still where a tensor takes long.
         if self.is_drawn && starts_threads() {
@@ -72,13 +98,23 @@ impl Progress for Bar {
     }
 }
 
+impl Unit {
+    fn amount(self, number: u64) -> String {
+        match self {
+            Self::Bytes => size(number),
+            #[cfg(feature = "run")]
+            Self::Tokens => format!("{number} tokens"),
+        }
+    }
+}
+
 /// Whether the system starts threads: where it does not, what ticks the bar would end the process.
 fn starts_threads() -> bool {
     thread::Builder::new().spawn(|| ()).is_ok_and(|thread| thread.join().is_ok())
 }
 
 /// A bar for a stage of so many bytes, or a spinner for one of which nobody knows how long it takes.
-fn style(total: u64, is_coloured: bool) -> ProgressStyle {
+fn style(total: u64, is_coloured: bool, unit: Unit) -> ProgressStyle {
     let template = match (total, is_coloured) {
         (0, _) => "{msg} {spinner} {elapsed}",
         (_, false) => "{msg} {wide_bar} {percent:>3}%  {done}  {rate}  {left}",
@@ -87,17 +123,18 @@ fn style(total: u64, is_coloured: bool) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .expect("the templates are valid")
         .progress_chars("━╸ ")
-        .with_key("done", |state: &ProgressState, out: &mut dyn fmt::Write| {
-            let _ = write!(out, "{} of {}", size(state.pos()), size(state.len().unwrap_or_default()));
+        .with_key("done", move |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let (done, all) = (state.pos(), state.len().unwrap_or_default());
+            let _ = write!(out, "{} of {}", unit.amount(done), unit.amount(all));
         })
-        .with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+        .with_key("rate", move |state: &ProgressState, out: &mut dyn fmt::Write| {
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
                 reason = "a rate is not negative, and is shown in three digits"
             )]
-            let bytes = state.per_sec() as u64;
-            let _ = write!(out, "{}/s", size(bytes));
+            let rate = state.per_sec() as u64;
+            let _ = write!(out, "{}/s", unit.amount(rate));
         })
         .with_key("left", |state: &ProgressState, out: &mut dyn fmt::Write| {
             // Before the first bytes there is no rate to tell it from.

@@ -16,6 +16,9 @@ const BY_SIGNAL: u8 = 128;
 /// The exit status that the first signal asked for. 0 as long as there was none.
 static ASKED: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
 
+/// Whether there was a signal.
+static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
 /// Has a write past the largest size that a file may have answered with an error, as one on a full disk is.
 pub(crate) fn ignore_file_size() {
     #[cfg(unix)]
@@ -30,15 +33,14 @@ pub(crate) fn ignore_file_size() {
 /// no handler, an interrupt ends the process, and a later command removes its temporary files.
 pub(crate) fn stop_when_asked() {
     static ONCE: LazyLock<()> = LazyLock::new(|| {
-        let again = Arc::new(AtomicBool::new(false));
         let mut signals = vec![SIGINT, SIGTERM];
         #[cfg(unix)]
         signals.push(signal_hook::consts::SIGHUP);
         for signal in signals {
             let status = status_of(signal);
             // In this order: the first signal sets the flag that the second finds.
-            let _ = flag::register_conditional_shutdown(signal, status.into(), Arc::clone(&again));
-            let _ = flag::register(signal, Arc::clone(&again));
+            let _ = flag::register_conditional_shutdown(signal, status.into(), Arc::clone(&STOP));
+            let _ = flag::register(signal, Arc::clone(&STOP));
             let _ = flag::register_usize(signal, Arc::clone(&ASKED), status.into());
         }
     });
@@ -48,6 +50,12 @@ pub(crate) fn stop_when_asked() {
 /// Whether an interrupt has asked for the end.
 pub(crate) fn is_asked() -> bool {
     ASKED.load(Ordering::Relaxed) != 0
+}
+
+/// The flag that an interrupt sets, for what checks one.
+#[cfg(feature = "run")]
+pub(crate) fn stop_flag() -> Arc<AtomicBool> {
+    Arc::clone(&STOP)
 }
 
 /// The exit status of a command that was asked to end: 130 after an interrupt, 143 after SIGTERM.

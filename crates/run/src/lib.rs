@@ -12,6 +12,7 @@ mod decoder;
 mod embed;
 mod encoder;
 mod error;
+pub mod generate;
 mod model;
 mod observe;
 mod options;

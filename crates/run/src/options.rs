@@ -1,6 +1,9 @@
 //! Options of loading a model.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use longshore_manifest::st_format::Dtype;
 use longshore_quant::matmul::Precision;
@@ -37,6 +40,8 @@ pub struct LoadOptions {
     /// Architectures that the program vouches for, each with the family as which it is run. Their facts are those of
     /// [`longshore_model::architecture::Architectures`], to which a program can add its own as well.
     pub architectures: BTreeMap<String, String>,
+    /// Flag that ends what every session of the model does, once it is set, with [`RunError::Cancelled`](crate::RunError::Cancelled).
+    pub cancel: Option<Arc<AtomicBool>>,
 }
 
 impl Default for LoadOptions {
@@ -51,6 +56,7 @@ impl Default for LoadOptions {
             mapped: true,
             treat_as: None,
             architectures: BTreeMap::new(),
+            cancel: None,
         }
     }
 }

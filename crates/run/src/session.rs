@@ -43,7 +43,8 @@ impl fmt::Debug for Session<'_> {
 impl<'m> Session<'m> {
     fn new(model: &'m Model, bound: Arc<Bound<'m>>) -> Self {
         let cache = Cache::new(model.spec(), model.options().kv);
-        Self { model, bound, cache, scratch: Scratch::default(), logits: Vec::new(), cancel: None }
+        let cancel = model.options().cancel.clone();
+        Self { model, bound, cache, scratch: Scratch::default(), logits: Vec::new(), cancel }
     }
 
     /// Returns a session with the same tokens, which continues apart from this one.

@@ -6,12 +6,15 @@ mod diff;
 mod export;
 mod gc;
 mod import;
+mod input;
 mod inspect;
 mod list;
 mod load;
 mod loss;
 mod policy;
 mod rm;
+#[cfg(feature = "run")]
+mod running;
 mod shell;
 mod show;
 mod verify;
@@ -47,6 +50,16 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> anyhow::Result<ExitCode> {
         Command::Rm(args) => rm::run(&args, &open(global)?, printer),
         Command::Gc(args) => gc::run(&args, &open(global)?, printer),
         Command::Policy(verb) => policy::run(&verb, printer),
+        #[cfg(feature = "run")]
+        Command::Run(args) => running::run(&args, || open(global), printer),
+        #[cfg(feature = "run")]
+        Command::Chat(args) => running::chat(&args, || open(global), printer),
+        #[cfg(feature = "run")]
+        Command::Embed(args) => running::embed(&args, || open(global), printer),
+        #[cfg(feature = "run")]
+        Command::Perplexity(args) => running::perplexity(&args, || open(global), printer),
+        #[cfg(feature = "run")]
+        Command::Calibrate(args) => running::calibrate(&args, || open(global), printer),
         Command::Completions(args) => shell::completions(&args, printer),
         Command::Man(args) => shell::man(&args, printer),
     }

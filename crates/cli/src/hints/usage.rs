@@ -44,9 +44,14 @@ fn of_verb(word: &str) -> Option<&'static str> {
         "pull" | "push" | "download" | "upload" => {
             "Longshore has no network: hf download fetches a checkpoint, and longshore import DIR NAME stores it"
         }
-        "run" | "chat" | "generate" | "serve" => {
-            "Longshore runs no models: longshore export NAME DIR writes one for what does"
+        "run" | "chat" | "embed" | "perplexity" | "calibrate" if cfg!(not(feature = "run")) => {
+            "this build runs no models: the feature `run` does"
         }
+        "generate" | "complete" | "ask" => "longshore run NAME PROMPT does that",
+        "embeddings" => "longshore embed NAME TEXT does that",
+        "ppl" | "eval" | "evaluate" => "longshore perplexity NAME --text FILE does that",
+        "imatrix" => "longshore calibrate NAME --text FILE OUT does that",
+        "serve" => "Longshore serves no models: longshore export NAME DIR writes one for what does",
         "add" | "create" | "convert" | "quantize" | "pack" => "longshore import SOURCE NAME --quantize TYPE does that",
         "delete" | "remove" | "del" => "longshore rm NAME does that",
         "cp" | "tag" | "mv" | "rename" => {

@@ -12,7 +12,9 @@ fn of_the_binary() {
 #[test]
 fn of_every_verb() {
     let sandbox = Sandbox::new();
-    for verb in [
+    let running: &[&str] =
+        if cfg!(feature = "run") { &["run", "chat", "embed", "perplexity", "calibrate"] } else { &[] };
+    let others = [
         "import",
         "list",
         "show",
@@ -27,7 +29,9 @@ fn of_every_verb() {
         "policy",
         "completions",
         "man",
-    ] {
+    ];
+    for verb in others.iter().chain(running) {
+        let verb = *verb;
         let help = sandbox.ok([verb, "--help"]);
         // Examples are not broken into lines as the rest is.
         let examples = help.split("Examples:").nth(1).unwrap_or_default();

@@ -23,6 +23,8 @@ mod pipelines;
 mod plans;
 mod policy;
 mod repair;
+#[cfg(feature = "run")]
+mod running;
 mod special;
 mod support;
 #[cfg(unix)]

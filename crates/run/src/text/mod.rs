@@ -1,15 +1,17 @@
 //! Text to token ids and back: tokenizer, chat template, sampler, stop strings.
 //!
 //! Nothing here runs a model. [`Tokenizer`] and [`ChatTemplate`] are made of a model's companion files, [`Sampler`] chooses a token
-//! from logits, and [`StopStrings`] watches the text that comes out.
+//! from logits, and [`StopStrings`] watches the text that comes out. [`pooling()`] reads how a model of sentences makes a vector.
 
 mod documents;
+mod pooling;
 mod sampler;
 mod stop;
 mod template;
 mod tokenizer;
 
 pub use documents::DocumentError;
+pub use pooling::{PoolingError, longest_text, pooling};
 pub use sampler::{Sampler, SamplerError, SamplerOptions};
 pub use stop::{Released, StopStrings};
 pub use template::{ChatTemplate, Message, TemplateError};

@@ -6,6 +6,7 @@ mod calibrate;
 mod checkpoint;
 mod embed;
 mod faults;
+mod generate;
 mod logits;
 mod perplexity;
 mod sessions;

@@ -2,10 +2,10 @@
 
 mod cuda;
 mod host;
-mod input;
 mod mlx;
 mod refusals;
 mod report;
+mod targets;
 
 use std::process::ExitCode;
 
@@ -16,18 +16,18 @@ use longshore_manifest::{
 use longshore_quant::FloatType;
 use longshore_st_format::Dtype;
 
+use super::input::Input;
 use crate::{
     args::{Device, Load},
     printer::Printer,
 };
-use input::Input;
 
 pub(super) fn run(
     args: &Load,
     store: impl FnOnce() -> anyhow::Result<Store>,
     printer: &Printer,
 ) -> anyhow::Result<ExitCode> {
-    let input = Input::open(args, store)?;
+    let input = targets::input(args, store)?;
     let selection = selection(args);
     match args.device {
         Device::Host => host::run(args, &input, &selection, printer),

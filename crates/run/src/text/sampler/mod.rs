@@ -93,11 +93,10 @@ impl Sampler {
     fn penalized(&self, token: u32, logits: &[f32]) -> f32 {
         let logit = logits[token as usize];
         let penalty = self.options.repetition_penalty;
-        match self.seen.contains(&token) {
-            true if logit > 0.0 => logit / penalty,
-            true => logit * penalty,
-            false => logit,
+        if !self.seen.contains(&token) {
+            return logit;
         }
+        if logit > 0.0 { logit / penalty } else { logit * penalty }
     }
 }
 
@@ -141,20 +140,16 @@ mod tests {
         assert_near(&shares(&SamplerOptions { top_k: 2, ..HOT }, &logits), &[2.0 / 3.0, 1.0 / 3.0, 0.0, 0.0]);
         // 0.5 + 0.25 is less than 0.8, so that the third is the last of the nucleus.
         let third = 0.9;
-        assert_near(&shares(&SamplerOptions { top_p: 0.8, ..HOT }, &logits), &[
-            0.5 / third,
-            0.25 / third,
-            0.15 / third,
-            0.0,
-        ]);
+        assert_near(
+            &shares(&SamplerOptions { top_p: 0.8, ..HOT }, &logits),
+            &[0.5 / third, 0.25 / third, 0.15 / third, 0.0],
+        );
         assert_near(&shares(&SamplerOptions { min_p: 0.4, ..HOT }, &logits), &[2.0 / 3.0, 1.0 / 3.0, 0.0, 0.0]);
         let sum = 0.25 + 0.0625 + 0.0225 + 0.01;
-        assert_near(&shares(&SamplerOptions { temperature: 0.5, ..HOT }, &logits), &[
-            0.25 / sum,
-            0.0625 / sum,
-            0.0225 / sum,
-            0.01 / sum,
-        ]);
+        assert_near(
+            &shares(&SamplerOptions { temperature: 0.5, ..HOT }, &logits),
+            &[0.25 / sum, 0.0625 / sum, 0.0225 / sum, 0.01 / sum],
+        );
     }
 
     #[test]

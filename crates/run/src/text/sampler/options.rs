@@ -85,6 +85,12 @@ impl SamplerOptions {
     pub(super) fn is_greedy(&self) -> bool {
         self.temperature == 0.0
     }
+
+    /// Whether the token of the largest logit is chosen each time.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.is_greedy() && !self.penalizes()
+    }
 }
 
 /// Reason why no token can be chosen.

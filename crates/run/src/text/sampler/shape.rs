@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{SamplerError, SamplerOptions};
+use super::options::{SamplerError, SamplerOptions};
 
 /// A token that may be drawn.
 #[derive(Debug, Clone, Copy)]
@@ -24,11 +24,12 @@ pub(super) fn check(logits: &[f32]) -> Result<(), SamplerError> {
 pub(super) fn most_likely(logits: &[f32], logit: impl Fn(u32) -> f32) -> Option<u32> {
     let tokens = 0..u32::try_from(logits.len()).unwrap_or(u32::MAX);
     let scored = tokens.map(|token| (token, logit(token))).filter(|(_, logit)| *logit > f32::NEG_INFINITY);
-    scored.fold(None, |best, (token, logit)| match best {
-        Some((_, most)) if most >= logit => best,
-        _ => Some((token, logit)),
-    })
-    .map(|(token, _)| token)
+    scored
+        .fold(None, |best, (token, logit)| match best {
+            Some((_, most)) if most >= logit => best,
+            _ => Some((token, logit)),
+        })
+        .map(|(token, _)| token)
 }
 
 /// Draws one of the candidates: the one in whose share of the sum of probabilities `point`, of 0 to 1, lies.

@@ -9,7 +9,7 @@ use std::{
 
 use minijinja::{Environment, Value};
 
-use super::{TemplateError, environment::NAME};
+use super::{environment::NAME, error::TemplateError};
 
 /// Most bytes that a template writes.
 const MAX_OUTPUT: usize = 16 << 20;

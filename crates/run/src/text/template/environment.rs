@@ -9,7 +9,13 @@ use minijinja::{
     value::{Kwargs, Rest},
 };
 
-use super::{TemplateError, clock::strftime, error::Raised, json, methods, paid::pay, python, tags};
+use super::{
+    clock::strftime,
+    error::{Raised, TemplateError},
+    json, methods,
+    paid::pay,
+    python, tags,
+};
 
 /// Name of the only template.
 pub(super) const NAME: &str = "chat";

@@ -4,7 +4,7 @@ use std::{error::Error, fmt};
 
 use minijinja::ErrorKind;
 
-use crate::text::DocumentError;
+use crate::text::documents::DocumentError;
 
 /// Reason why a conversation cannot be rendered.
 #[derive(Debug, thiserror::Error)]

@@ -64,7 +64,9 @@ fn step(indent: &Value) -> Result<String, Error> {
             .filter(|&spaces| spaces <= MAX_INDENT)
             .map(|spaces| " ".repeat(spaces)),
     };
-    text.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, format!("tojson: expected an indent of at most {MAX_INDENT}")))
+    text.ok_or_else(|| {
+        Error::new(ErrorKind::InvalidOperation, format!("tojson: expected an indent of at most {MAX_INDENT}"))
+    })
 }
 
 fn write(out: &mut PaidText<'_, '_, '_>, style: &Style, value: &Value, depth: usize) -> Result<(), Error> {

@@ -49,25 +49,23 @@ pub(super) fn join(state: &State<'_, '_>, items: &Value, separator: &str) -> Res
 }
 
 /// A format with its arguments, paid for before it is made. Arguments that are no numbers are given as texts.
-pub(super) fn formatted(
-    state: &State<'_, '_>,
-    style: FormatStyle,
-    own: &str,
-    args: &[Value],
-) -> Result<String, Error> {
+pub(super) fn formatted(state: &State<'_, '_>, style: FormatStyle, own: &str, args: &[Value]) -> Result<String, Error> {
     let widths = own.split(|letter: char| !letter.is_ascii_digit()).filter(|digits| !digits.is_empty());
-    if widths.into_iter().any(|digits| digits.parse::<usize>().is_ok_and(|width| width > MAX_WIDTH) || digits.len() > 9) {
+    let is_wide = |digits: &str| digits.parse::<usize>().is_ok_and(|width| width > MAX_WIDTH) || digits.len() > 9;
+    if widths.into_iter().any(is_wide) {
         let problem = format!("format: expected a width of at most {MAX_WIDTH}");
         return Err(Error::new(ErrorKind::InvalidOperation, problem));
     }
     let mut given = Vec::with_capacity(args.len());
     let mut bytes = 0_usize;
     for arg in args {
-        let is_container = matches!(arg.kind(), ValueKind::Seq | ValueKind::Iterable | ValueKind::Map) && !arg.is_kwargs();
+        let is_container =
+            matches!(arg.kind(), ValueKind::Seq | ValueKind::Iterable | ValueKind::Map) && !arg.is_kwargs();
         let arg = if is_container { Value::from(text(state, arg)?) } else { arg.clone() };
-        bytes = bytes.saturating_add(match arg.is_kwargs() {
-            true => text(state, &arg)?.len(),
-            false => arg.as_str().map_or(64, str::len),
+        bytes = bytes.saturating_add(if arg.is_kwargs() {
+            text(state, &arg)?.len()
+        } else {
+            arg.as_str().map_or(64, str::len)
         });
         given.push(arg);
     }

@@ -13,7 +13,7 @@ mod tags;
 use std::{sync::Arc, time::SystemTime};
 
 use longshore_manifest::weights::Source;
-use minijinja::{Environment, Value};
+use minijinja::{Environment, Value, value::ValueKind};
 use serde_json::Value as Json;
 
 pub use error::TemplateError;
@@ -146,14 +146,11 @@ impl ChatTemplate {
     /// [`TemplateError::Render`] where it fails otherwise.
     pub fn render(&self, messages: &[Message], answer: bool) -> Result<String, TemplateError> {
         let text = |text: &str| Value::from(text);
-        let turn = |message: &Message| {
-            Value::from_pairs([("role", text(&message.role)), ("content", text(&message.content))])
-        };
+        let turn =
+            |message: &Message| Value::from_pairs([("role", text(&message.role)), ("content", text(&message.content))]);
         let messages: Vec<Value> = messages.iter().map(turn).collect();
-        let variables = [
-            ("messages".to_owned(), Value::from(messages)),
-            ("add_generation_prompt".to_owned(), Value::from(answer)),
-        ];
+        let variables =
+            [("messages".to_owned(), Value::from(messages)), ("add_generation_prompt".to_owned(), Value::from(answer))];
         self.run(variables)
     }
 
@@ -164,9 +161,10 @@ impl ChatTemplate {
     /// [`TemplateError::Variables`] for what is no JSON object, and the errors of [`Self::render`].
     pub fn render_json(&self, variables: &str) -> Result<String, TemplateError> {
         // Read as the engine's values, which keep the order of members.
-        let parsed: Value = serde_json::from_str(variables)
-            .map_err(|error| TemplateError::Variables { problem: error.to_string() })?;
-        let names = parsed.as_object().and_then(|object| object.try_iter_pairs());
+        let parsed: Value =
+            serde_json::from_str(variables).map_err(|error| TemplateError::Variables { problem: error.to_string() })?;
+        let is_object = parsed.kind() == ValueKind::Map;
+        let names = parsed.as_object().filter(|_| is_object).and_then(|object| object.try_iter_pairs());
         let names = names.ok_or_else(|| TemplateError::Variables { problem: "expected a JSON object".to_owned() })?;
         self.run(names.map(|(name, value)| (name.to_string(), value)))
     }

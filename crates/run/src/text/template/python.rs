@@ -1,9 +1,6 @@
 //! Values as Python prints them.
 
-use minijinja::{
-    Error, ErrorKind, State, Value,
-    value::ValueKind,
-};
+use minijinja::{Error, ErrorKind, State, Value, value::ValueKind};
 
 use super::paid::PaidText;
 
@@ -69,7 +66,10 @@ pub(super) fn check_depth(depth: usize) -> Result<(), Error> {
     if depth < DEPTH {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::InvalidOperation, format!("expected at most {DEPTH} lists and mappings within one another")))
+    Err(Error::new(
+        ErrorKind::InvalidOperation,
+        format!("expected at most {DEPTH} lists and mappings within one another"),
+    ))
 }
 
 /// A number as Python prints it.

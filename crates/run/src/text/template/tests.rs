@@ -51,7 +51,8 @@ fn documents_that_cannot_be_used_are_named() {
 
 #[test]
 fn what_a_template_raises_is_passed_on() {
-    let error = render("{% for m in messages %}{{ raise_exception('no ' ~ m.role) }}{% endfor %}").expect_err("it raises");
+    let error =
+        render("{% for m in messages %}{{ raise_exception('no ' ~ m.role) }}{% endfor %}").expect_err("it raises");
     assert_eq!(error.to_string(), "the chat template refuses the conversation: no user");
     let error = render("a\n{{ messages[0].nothing.at.all }}").expect_err("it is undefined");
     assert!(matches!(error, TemplateError::Render { line: Some(2), .. }), "{error}");
@@ -79,7 +80,8 @@ fn hostile_templates_are_stopped() {
     let loops = "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}x{% endfor %}{% endfor %}{% endfor %}";
     let big = "{% set s = 'a' * 1000000 %}";
     let many = format!("{big}{{% set l = [s] * 100000 %}}");
-    let doubling = "{% set ns = namespace(s='aaaaaaaaaa') %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}";
+    let doubling =
+        "{% set ns = namespace(s='aaaaaaaaaa') %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}";
     let nested = "{% set ns = namespace(l=[1]) %}{% for i in range(60) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}";
     for text in [
         loops.to_owned(),
@@ -125,7 +127,8 @@ fn hostile_templates_are_stopped() {
         "{% filter upper %}{% for i in range(99999) %}{{ 'a' * 10000 }}{% endfor %}{% endfilter %}".to_owned(),
     ] {
         let error = render(&text).expect_err(&text);
-        let is_late = matches!(error, TemplateError::Limit { limit } if limit == bounded::TIME || limit == bounded::MEMORY);
+        let is_late =
+            matches!(error, TemplateError::Limit { limit } if limit == bounded::TIME || limit == bounded::MEMORY);
         assert!(!is_late, "{text}: {error}");
     }
 }

@@ -1,6 +1,6 @@
 //! Errors of tokenizers.
 
-use crate::text::DocumentError;
+use crate::text::documents::DocumentError;
 
 /// Reason why a text cannot be turned into tokens, or back.
 #[derive(Debug, thiserror::Error)]

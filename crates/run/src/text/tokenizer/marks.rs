@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{TokenizerError, guard::guarded};
+use super::{error::TokenizerError, guard::guarded};
 
 /// Tokens that a tokenizer puts before and after a text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,7 +60,10 @@ mod tests {
         let marks = |start: &[u32], end: &[u32]| Marks { start: start.to_vec(), end: end.to_vec() };
         assert_eq!(obeyed(&marks(&[], &[]), &json!({"add_bos_token": true, "add_eos_token": true})), marks(&[1], &[2]));
         assert_eq!(obeyed(&marks(&[1], &[2]), &json!({"add_bos_token": true})), marks(&[1], &[2]));
-        assert_eq!(obeyed(&marks(&[1], &[2]), &json!({"add_bos_token": false, "add_eos_token": false})), marks(&[], &[]));
+        assert_eq!(
+            obeyed(&marks(&[1], &[2]), &json!({"add_bos_token": false, "add_eos_token": false})),
+            marks(&[], &[])
+        );
         // BERT's marks are no BOS and EOS.
         assert_eq!(obeyed(&marks(&[7], &[8]), &json!({"add_bos_token": false})), marks(&[7], &[8]));
         assert_eq!(obeyed(&marks(&[7], &[8]), &json!({"add_bos_token": "yes"})), marks(&[7], &[8]));

@@ -1,6 +1,6 @@
 //! Tokens to text as they come.
 
-use super::{Tokenizer, TokenizerError};
+use super::{error::TokenizerError, whole::Tokenizer};
 
 /// Sign that decoders put in place of bytes that are no UTF-8.
 const BROKEN: char = char::REPLACEMENT_CHARACTER;
@@ -25,11 +25,15 @@ pub struct TextStream<'t> {
     text: String,
 }
 
-impl<'t> TextStream<'t> {
-    pub(super) fn new(tokenizer: &'t Tokenizer) -> Self {
-        Self { tokenizer, tokens: Vec::new(), given: 0, text: String::new() }
+impl Tokenizer {
+    /// Starts to decode tokens one by one.
+    #[must_use]
+    pub fn stream(&self) -> TextStream<'_> {
+        TextStream { tokenizer: self, tokens: Vec::new(), given: 0, text: String::new() }
     }
+}
 
+impl TextStream<'_> {
     /// Adds a token and returns the text that it completes, which may be empty.
     ///
     /// # Errors

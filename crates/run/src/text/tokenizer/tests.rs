@@ -23,9 +23,7 @@ fn letter(byte: u8) -> char {
 /// A byte-level tokenizer: ids 0 to 255 are bytes, then `<s>` and `</s>`. With `marks` it puts these around a text.
 fn byte_level(marks: bool) -> Value {
     let vocabulary: BTreeMap<String, u32> = (0..=255).map(|byte| (letter(byte).to_string(), u32::from(byte))).collect();
-    let special = |id: u32, content: &str| {
-        json!({"id": id, "content": content, "special": true, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false})
-    };
+    let special = |id: u32, content: &str| json!({"id": id, "content": content, "special": true, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false});
     let of = |id: &str| json!({"SpecialToken": {"id": id, "type_id": 0}});
     let template = json!({
         "type": "TemplateProcessing",
@@ -108,7 +106,8 @@ fn documents_beside_it_say_what_begins_and_ends_a_text() {
     let json = byte_level(true);
     let config = json!({"bos_token": {"content": "<s>"}, "eos_token": "</s>", "add_bos_token": false});
     let generation = json!({"eos_token_id": [3, 257]});
-    let files = [("tokenizer.json", &json), ("tokenizer_config.json", &config), ("generation_config.json", &generation)];
+    let files =
+        [("tokenizer.json", &json), ("tokenizer_config.json", &config), ("generation_config.json", &generation)];
     let found = Tokenizer::open(&source(258, &files)).expect("it is a tokenizer");
     assert_eq!((found.start(), found.end(), found.ends()), (&[][..], &[257][..], &[3, 257][..]));
     assert!(found.is_end(257) && !found.is_end(9));
@@ -134,10 +133,7 @@ fn what_is_no_tokenizer_is_refused_by_name() {
 fn ids_beyond_the_model_are_refused() {
     let json = byte_level(true);
     let error = Tokenizer::open(&source(255, &[("tokenizer.json", &json)])).expect_err("there are 256");
-    assert_eq!(
-        error.to_string(),
-        "the tokenizer of m has 256 tokens, and the model embeds 255: it is another model's"
-    );
+    assert_eq!(error.to_string(), "the tokenizer of m has 256 tokens, and the model embeds 255: it is another model's");
     // Added tokens may be missing in the model, until a text names one.
     let found = Tokenizer::open(&source(256, &[("tokenizer.json", &json)])).expect("only added tokens are beyond");
     assert_eq!(found.encode("a").expect("it is there"), [97]);

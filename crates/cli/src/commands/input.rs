@@ -1,59 +1,28 @@
-//! The input of a load: a stored model, or files outside of a store.
+//! A model to open: a stored one, or files outside of a store.
 
 use std::path::{Path, PathBuf};
 
 use longshore_manifest::{ModelName, Store, weights::Source};
 use longshore_packer::{OpenPathError, Opened};
 
-use crate::{
-    advice::Advice,
-    args::{Load, Target},
-    door,
-    format::size,
-    printer::Printer,
-    progress::Bar,
-};
+#[cfg(feature = "run")]
+use crate::args::Target;
+use crate::{format::size, printer::Printer, progress::Bar};
 
-/// The input of a load.
+/// A model to open.
 pub(super) enum Input {
     Stored { store: Store, name: ModelName },
     Files(Vec<PathBuf>),
 }
 
 impl Input {
-    /// The only name, or the paths. `store` opens the store where one is needed.
-    pub(super) fn open(args: &Load, store: impl FnOnce() -> anyhow::Result<Store>) -> anyhow::Result<Self> {
-        let mut paths = Vec::new();
-        for target in &args.target {
-            match target {
-                Target::Name(name) if args.target.len() == 1 => {
-                    return Ok(Self::Stored { store: store()?, name: name.clone() });
-                }
-                Target::Name(name) => {
-                    return Err(Advice::failure(format!("{name} is a name in a store: only one model can be loaded"))
-                        .hint("several arguments are safetensors files of one model; ./ before a name makes it a path")
-                        .into());
-                }
-                Target::Path(path) => paths.push(path.clone()),
-            }
-        }
-        let gguf = paths.iter().find(|path| path.extension().is_some_and(|end| end == "gguf"));
-        if let (Some(gguf), true) = (gguf, paths.len() > 1) {
-            return Err(Advice::failure(format!("{} is a GGUF file: expected it alone", door::path(gguf)))
-                .hint("any file of a split set opens all of it")
-                .into());
-        }
-        if let (Some(dir), true) = (paths.iter().find(|path| path.is_dir()), paths.len() > 1) {
-            return Err(
-                Advice::failure(format!("{} is a directory: expected it alone, or files", dir.display())).into()
-            );
-        }
-        if args.verify {
-            return Err(Advice::failure("--verify compares with digests, and files outside of a store have none")
-                .hint("longshore import stores them, and checks what it writes")
-                .into());
-        }
-        Ok(Self::Files(paths))
+    /// The model of a name, or of a path. `store` opens the store where one is needed.
+    #[cfg(feature = "run")]
+    pub(super) fn of(target: &Target, store: impl FnOnce() -> anyhow::Result<Store>) -> anyhow::Result<Self> {
+        Ok(match target {
+            Target::Name(name) => Self::Stored { store: store()?, name: name.clone() },
+            Target::Path(path) => Self::Files(vec![path.clone()]),
+        })
     }
 
     /// Opens the source and does something with it. For a stored model it is tried again where another process has replaced the

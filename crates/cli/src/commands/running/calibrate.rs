@@ -1,0 +1,138 @@
+//! `calibrate NAME --text FILE OUT`: statistics of what weights are multiplied by.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::ExitCode,
+};
+
+use longshore_manifest::{
+    Digest, Progress as _, Store, Weights,
+    weights::{OpenOptions, plan::Selection},
+};
+use longshore_run::{CalibrateError, CalibrateOptions, Model, Precision, Windows, calibrate, text::Tokenizer};
+use serde::Serialize;
+
+use super::{
+    engine, read,
+    refusals::{running, tokenizing},
+};
+use crate::{
+    advice::Advice,
+    args::{Target, running::Calibrate},
+    door, errors,
+    format::plural,
+    lines::Lines,
+    printer::{Printer, VERSION},
+    progress::Bar,
+};
+
+/// Tokens of a window, at most.
+const WINDOW: usize = 512;
+
+#[derive(Serialize)]
+struct Report<'a> {
+    version: u32,
+    model: &'a str,
+    out: String,
+    tokens: usize,
+    weights: usize,
+    hessians: usize,
+    passes: usize,
+}
+
+pub(in crate::commands) fn run(
+    args: &Calibrate,
+    store: impl Fn() -> anyhow::Result<Store>,
+    printer: &Printer,
+) -> anyhow::Result<ExitCode> {
+    if args.out.exists() {
+        return Err(Advice::failure(format!("{} exists: expected a new file", door::path(&args.out))).into());
+    }
+    let text = read::file(&args.text)?;
+    let model = engine::open(&args.model, &args.engine, Precision::Exact, &store, printer)?;
+    let tokenizer = Tokenizer::open(model.source()).map_err(tokenizing)?;
+    let tokens = tokenizer.encode(&text).map_err(tokenizing)?;
+    let window = WINDOW.min(model.max_sequence());
+    let windows = Windows { tokens: &tokens, bos: tokenizer.start().first().copied(), size: window };
+    if windows.count() == 0 {
+        let (path, found) = (door::path(&args.text), plural(tokens.len(), "token"));
+        return Err(Advice::input(format!("{path} has {found}, expected a window of {window} at least")).into());
+    }
+    let chosen = args.layers.as_deref().map(|pattern| matching(&model, pattern)).transpose()?;
+    let is_chosen = |name: &str| chosen.as_ref().is_none_or(|names| names.contains(name));
+    let mut options = CalibrateOptions { hessians: args.hessians, layers: Some(&is_chosen), ..Default::default() };
+    if let Some(memory) = args.memory {
+        options.memory = usize::try_from(memory).unwrap_or(usize::MAX);
+    }
+    let done = {
+        let bar = Bar::of_tokens(printer);
+        bar.begin("calibrating", 1);
+        let metadata = metadata(args, &text, &store)?;
+        let mut show = |done, all| bar.show(done, all);
+        calibrate(&model, windows, &options, &metadata, &args.out, &mut show).map_err(refused)?
+    };
+    let report = Report {
+        version: VERSION,
+        model: model.name(),
+        out: door::path(&args.out),
+        tokens: done.tokens,
+        weights: done.weights,
+        hessians: done.hessians,
+        passes: done.passes,
+    };
+    printer.report(&report, || {
+        let hessians = match done.hessians {
+            0 => String::new(),
+            count => format!(", {}", plural(count, "Hessian")),
+        };
+        let passes = if done.passes == 1 { "1 pass".to_owned() } else { format!("{} passes", done.passes) };
+        Lines::of(&format!(
+            "{}: statistics of {}{hessians}, of {} in {passes}",
+            door::path(&args.out),
+            plural(done.weights, "weight"),
+            plural(done.tokens, "token"),
+        ))
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Names of the tensors that a glob matches.
+fn matching(model: &Model, pattern: &str) -> anyhow::Result<BTreeSet<String>> {
+    let selection = Selection { globs: vec![pattern.to_owned()], ..Selection::default() };
+    let options = OpenOptions { selection, ..OpenOptions::default() };
+    let weights = Weights::open_source(model.source(), &options).map_err(|error| {
+        Advice::input(format!("--layers: {}", errors::text(&error))).hint("quote the pattern: --layers '*.0.*'")
+    })?;
+    Ok(weights.names().map(str::to_owned).collect())
+}
+
+/// What the file says about itself, each as JSON: the model that ran, by its digest, and the text.
+fn metadata(
+    args: &Calibrate,
+    text: &str,
+    store: &impl Fn() -> anyhow::Result<Store>,
+) -> anyhow::Result<BTreeMap<String, String>> {
+    let text = Digest::of(text.as_bytes()).to_string();
+    let text = text.strip_prefix("sha256:").unwrap_or(&text);
+    let mut metadata = BTreeMap::from([
+        ("text_sha256".to_owned(), serde_json::to_string(text)?),
+        ("rotated".to_owned(), "false".to_owned()),
+    ]);
+    // Files outside of a store have no digest.
+    if let Target::Name(name) = &args.model {
+        let digest = store()?.model(name)?.digest.to_string();
+        metadata.insert("model".to_owned(), serde_json::to_string(&digest)?);
+    }
+    Ok(metadata)
+}
+
+fn refused(error: CalibrateError) -> anyhow::Error {
+    match error {
+        CalibrateError::Run(error) => running(error),
+        CalibrateError::Write { .. } => Advice::failure(errors::text(&error)).into(),
+        CalibrateError::Memory { .. } => {
+            Advice::failure(errors::text(&error)).hint("--memory SIZE allows more, and --layers GLOB needs less").into()
+        }
+        error => Advice::input(errors::text(&error)).into(),
+    }
+}

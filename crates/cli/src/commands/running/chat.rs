@@ -1,0 +1,139 @@
+//! `chat NAME`: a conversation.
+
+use std::{
+    io::{self, BufRead as _, IsTerminal as _, Write as _},
+    process::ExitCode,
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use longshore_manifest::Store;
+use longshore_run::{
+    Precision,
+    generate::{Chat as Conversation, GenerateError},
+    text::{ChatTemplate, Message},
+};
+
+use super::{
+    answer::{Writing, timings},
+    engine,
+    refusals::{generating, no_template, templating},
+};
+use crate::{advice::Advice, args::running::Chat, printer::Printer, signals};
+
+/// Words that end a conversation.
+const EXITS: [&str; 3] = ["/exit", "/quit", "/bye"];
+
+pub(in crate::commands) fn run(
+    args: &Chat,
+    store: impl FnOnce() -> anyhow::Result<Store>,
+    printer: &Printer,
+) -> anyhow::Result<ExitCode> {
+    if printer.is_json() {
+        return Err(Advice::failure("a conversation is no document: chat has no --json")
+            .hint("longshore run NAME --chat PROMPT --json answers one question")
+            .into());
+    }
+    let model = engine::open(&args.model, &args.engine, Precision::Fast, store, printer)?;
+    let Writing { tokenizer, options } = Writing::of(&model, &args.generation)?;
+    let template = ChatTemplate::open(model.source()).map_err(templating)?;
+    let template = template.ok_or_else(|| no_template(model.name(), "chat"))?;
+    let mut conversation = Conversation::new(&model, &tokenizer, &template, options);
+    if let Some(system) = &args.system {
+        conversation.push(Message::system(system));
+    }
+    let mut lines = Typed::start()?;
+    printer.note("/exit ends the conversation");
+    while let Some(line) = lines.next()? {
+        let line = line.trim_end_matches(['\n', '\r']);
+        if EXITS.contains(&line.trim()) {
+            break;
+        }
+        if line.trim().is_empty() {
+            continue;
+        }
+        // A piece that cannot be printed ends the conversation: nobody reads it any more.
+        let (mut printed, mut is_open) = (Ok(()), false);
+        let answer = conversation.send(line, |piece| {
+            is_open |= !piece.is_empty();
+            if printed.is_ok() {
+                printed = printer.written(piece);
+            }
+        });
+        printed?;
+        if is_open || answer.is_ok() {
+            printer.written("\n")?;
+        }
+        match answer {
+            Ok(answer) => timings(&answer, printer),
+            Err(error @ GenerateError::Template(_)) if lines.is_terminal => {
+                // A template may refuse a turn; the conversation goes on without it.
+                printer.warn(&error.to_string());
+            }
+            Err(error) => return Err(generating(error)),
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Lines that are typed. They are read by a thread, so that an interrupt ends the wait for one.
+struct Typed {
+    lines: mpsc::Receiver<io::Result<Vec<u8>>>,
+    is_terminal: bool,
+}
+
+impl Typed {
+    fn start() -> anyhow::Result<Self> {
+        // One line at a time, so that nothing is read ahead of what is asked.
+        let (sender, lines) = mpsc::sync_channel(0);
+        let read = move || {
+            let mut stdin = io::stdin().lock();
+            loop {
+                let mut line = Vec::new();
+                let read = stdin.read_until(b'\n', &mut line);
+                let is_over = !matches!(read, Ok(length) if length > 0);
+                if sender.send(read.map(|_| line)).is_err() || is_over {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new().spawn(read).context("cannot start a thread that reads stdin")?;
+        Ok(Self { lines, is_terminal: io::stdin().is_terminal() })
+    }
+
+    /// The next line; `None` at the end of the input.
+    fn next(&mut self) -> anyhow::Result<Option<String>> {
+        if self.is_terminal {
+            let mut stderr = io::stderr().lock();
+            let _ = stderr.write_all(b"> ").and_then(|()| stderr.flush());
+        }
+        loop {
+            match self.lines.recv_timeout(Duration::from_millis(50)) {
+                Ok(Ok(line)) if line.is_empty() => {
+                    self.end_line();
+                    return Ok(None);
+                }
+                Ok(Ok(line)) => {
+                    let line = String::from_utf8(line);
+                    return line.map(Some).map_err(|_| Advice::input("stdin is not UTF-8").into());
+                }
+                Ok(Err(error)) => return Err(error).context("cannot read stdin"),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(mpsc::RecvTimeoutError::Timeout) if signals::is_asked() => {
+                    self.end_line();
+                    return Err(Advice::interrupted("interrupted").into());
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    /// Ends the line of the prompt, so that what comes next begins one.
+    fn end_line(&self) {
+        if self.is_terminal {
+            let _ = io::stderr().lock().write_all(b"\n");
+        }
+    }
+}

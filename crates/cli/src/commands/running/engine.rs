@@ -1,0 +1,80 @@
+//! A model, opened to be run.
+
+use longshore_manifest::{Store, weights::Source};
+use longshore_quant::FloatType;
+use longshore_run::{KvType, LoadOptions, Model, Precision};
+use longshore_st_format::Dtype;
+
+use super::refusals;
+use crate::{
+    args::{
+        Target,
+        running::{Engine, KvDtype},
+    },
+    commands::input::Input,
+    printer::Printer,
+    signals,
+};
+
+/// Opens a model. What a user should know about it is noted. From here on an interrupt stops what is done with the model.
+pub(super) fn open(
+    target: &Target,
+    engine: &Engine,
+    default: Precision,
+    store: impl FnOnce() -> anyhow::Result<Store>,
+    printer: &Printer,
+) -> anyhow::Result<Model> {
+    let precision = precision(engine, default);
+    let open = |source: &Source| Model::open(source.clone(), options(engine, precision));
+    let model = with_source(target, store, printer, |source, input| {
+        open(source).map_err(|error| refusals::loading(error, input))
+    })?;
+    // What an import would note about the files is of no matter for an answer.
+    let of_files = if printer.is_verbose() { 0 } else { model.source().notes().len() };
+    for note in model.notes().iter().skip(of_files) {
+        printer.note(&format!("note: {note}"));
+    }
+    Ok(model)
+}
+
+/// Opens the source of a model and does something with it.
+pub(super) fn with_source<T>(
+    target: &Target,
+    store: impl FnOnce() -> anyhow::Result<Store>,
+    printer: &Printer,
+    mut work: impl FnMut(&Source, &Input) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    signals::stop_when_asked();
+    let input = Input::of(target, store)?;
+    input.with_source(printer, |source| work(source, &input))
+}
+
+/// The path that was asked for, or else the verb's.
+pub(super) fn precision(engine: &Engine, default: Precision) -> Precision {
+    match (engine.exact, engine.fast) {
+        (true, _) => Precision::Exact,
+        (_, true) => Precision::Fast,
+        _ => default,
+    }
+}
+
+pub(super) fn options(engine: &Engine, precision: Precision) -> LoadOptions {
+    LoadOptions {
+        precision,
+        kv: match engine.kv_dtype {
+            KvDtype::F32 => KvType::F32,
+            KvDtype::F16 => KvType::F16,
+        },
+        max_sequence: engine.max_seq.map(Into::into),
+        threads: engine.threads.map(Into::into),
+        dtype: engine.dtype.map(|dtype| match dtype {
+            FloatType::F32 => Dtype::F32,
+            FloatType::F16 => Dtype::F16,
+            FloatType::BF16 => Dtype::BF16,
+        }),
+        mapped: !engine.no_mmap,
+        treat_as: engine.treat_as.clone(),
+        cancel: Some(signals::stop_flag()),
+        ..LoadOptions::default()
+    }
+}

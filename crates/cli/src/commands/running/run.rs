@@ -1,0 +1,200 @@
+//! `run NAME [PROMPT]`: a model continues a prompt.
+
+use std::{io, process::ExitCode};
+
+use longshore_manifest::Store;
+use longshore_run::{
+    Model, Precision,
+    generate::{Drafted, Generation, StopReason, generate_drafted, generate_stream},
+    text::{ChatTemplate, Message, Tokenizer},
+};
+use serde::Serialize;
+
+use super::{
+    answer::{Writing, timings},
+    engine, read,
+    refusals::{generating, no_template, templating, tokenizing},
+};
+use crate::{
+    advice::Advice,
+    args::running::Run,
+    format::{plural, three_digits, to_f64},
+    lines::Lines,
+    printer::{Printer, VERSION},
+};
+
+#[derive(Serialize)]
+struct Report<'a> {
+    version: u32,
+    model: &'a str,
+    text: &'a str,
+    tokens: &'a [u32],
+    prompt_tokens: usize,
+    stop: &'static str,
+    seconds: Seconds,
+    /// Absent without a draft model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    draft: Option<Acceptance>,
+}
+
+#[derive(Serialize)]
+struct Seconds {
+    first_token: f64,
+    prefill: f64,
+    decode: f64,
+}
+
+/// Tokens that a draft model proposed, and those that were right.
+#[derive(Serialize)]
+struct Acceptance {
+    proposed: usize,
+    accepted: usize,
+}
+
+pub(in crate::commands) fn run(
+    args: &Run,
+    store: impl Fn() -> anyhow::Result<Store>,
+    printer: &Printer,
+) -> anyhow::Result<ExitCode> {
+    let model = engine::open(&args.model, &args.engine, Precision::Fast, &store, printer)?;
+    let mut writing = Writing::of(&model, &args.generation)?;
+    let draft = args.draft.as_ref().map(|draft| {
+        let draft = engine::open(draft, &args.engine, Precision::Fast, &store, printer)?;
+        check_vocabularies(&model, &writing.tokenizer, &draft)?;
+        anyhow::Ok(draft)
+    });
+    let draft = draft.transpose()?;
+    if draft.is_some() {
+        // What a model recommends is no reason to refuse: only what was asked for is.
+        writing.options.sampler.temperature = args.generation.temperature.unwrap_or(0.0);
+        writing.options.sampler.repetition_penalty = args.generation.repetition_penalty.unwrap_or(1.0);
+    }
+    let tokens = prompt(args, &model, &writing.tokenizer)?;
+    let mut output = Output { printer, is_open: false, failed: None };
+    let answered = match &draft {
+        None => stream(&model, &writing, &tokens, &mut output).map(|answer| (answer, None)),
+        Some(draft) => drafted(&model, draft, &writing, &tokens, &mut output),
+    };
+    // What comes next, an error too, begins a line.
+    output.end()?;
+    let (answer, draft) = answered?;
+    report(&model, &answer, draft, printer)?;
+    timings(&answer, printer);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Tokens of the prompt: as it is, or in the model's chat template.
+fn prompt(args: &Run, model: &Model, tokenizer: &Tokenizer) -> anyhow::Result<Vec<u32>> {
+    let template = if args.chat {
+        let template = ChatTemplate::open(model.source()).map_err(templating)?;
+        Some(template.ok_or_else(|| no_template(model.name(), "run"))?)
+    } else {
+        None
+    };
+    let prompt = match &args.prompt {
+        Some(prompt) => prompt.clone(),
+        None => read::stdin()?,
+    };
+    let Some(template) = template else { return tokenizer.encode_prompt(&prompt).map_err(tokenizing) };
+    let text = template.render(&[Message::user(prompt)], true).map_err(templating)?;
+    // The template puts BOS itself.
+    tokenizer.encode(&text).map_err(tokenizing)
+}
+
+fn stream(model: &Model, writing: &Writing, tokens: &[u32], output: &mut Output<'_>) -> anyhow::Result<Generation> {
+    let mut session = model.session();
+    let mut stream = generate_stream(&mut session, &writing.tokenizer, tokens, &writing.options).map_err(generating)?;
+    for piece in &mut stream {
+        output.write(&piece.map_err(generating)?.text);
+        output.check()?;
+    }
+    Ok(stream.into_generation())
+}
+
+fn drafted(
+    model: &Model,
+    draft: &Model,
+    writing: &Writing,
+    tokens: &[u32],
+    output: &mut Output<'_>,
+) -> anyhow::Result<(Generation, Option<Acceptance>)> {
+    let (target, draft) = (model.session(), draft.session());
+    let answer =
+        generate_drafted(target, draft, &writing.tokenizer, tokens, &writing.options, |text| output.write(text));
+    let Drafted { generation, proposed, accepted } = answer.map_err(generating)?;
+    output.check()?;
+    Ok((generation, Some(Acceptance { proposed, accepted })))
+}
+
+/// Refuses a draft model whose tokens are others.
+fn check_vocabularies(model: &Model, tokenizer: &Tokenizer, draft: &Model) -> anyhow::Result<()> {
+    let other = Tokenizer::open(draft.source()).map_err(tokenizing)?;
+    if model.vocabulary() == draft.vocabulary() && tokenizer.has_same_vocabulary(&other) {
+        return Ok(());
+    }
+    let (name, draft_name) = (model.name(), draft.name());
+    let problem = if model.vocabulary() == draft.vocabulary() {
+        format!("the draft {draft_name} has other tokens than {name}")
+    } else {
+        let (found, expected) = (draft.vocabulary(), model.vocabulary());
+        format!("the draft {draft_name} has {found} tokens, expected the {expected} of {name}")
+    };
+    Err(Advice::input(problem).hint("a draft is a smaller model of the same family").into())
+}
+
+/// Where the answer goes as it comes.
+struct Output<'p> {
+    printer: &'p Printer,
+    /// Whether something was printed.
+    is_open: bool,
+    failed: Option<io::Error>,
+}
+
+impl Output<'_> {
+    fn write(&mut self, text: &str) {
+        if self.printer.is_json() || text.is_empty() || self.failed.is_some() {
+            return;
+        }
+        self.is_open = true;
+        self.failed = self.printer.written(text).err();
+    }
+
+    /// An answer that nobody reads need not be written.
+    fn check(&mut self) -> anyhow::Result<()> {
+        self.failed.take().map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn end(&self) -> io::Result<()> {
+        if self.is_open { self.printer.end_written() } else { Ok(()) }
+    }
+}
+
+fn report(model: &Model, answer: &Generation, draft: Option<Acceptance>, printer: &Printer) -> anyhow::Result<()> {
+    if !printer.is_json() {
+        if let Some(Acceptance { proposed, accepted }) = draft {
+            let share = three_digits(100.0 * to_f64(accepted as u64) / to_f64(proposed.max(1) as u64));
+            printer.note(&format!("draft: {accepted} of {} accepted ({share} %)", plural(proposed, "proposed token")));
+        }
+        return Ok(());
+    }
+    let report = Report {
+        version: VERSION,
+        model: model.name(),
+        text: &answer.text,
+        tokens: &answer.tokens,
+        prompt_tokens: answer.prompt_tokens,
+        stop: match answer.stop {
+            StopReason::End => "end",
+            StopReason::String => "string",
+            _ => "length",
+        },
+        seconds: Seconds {
+            first_token: answer.seconds.first_token,
+            prefill: answer.seconds.prefill,
+            decode: answer.seconds.decode,
+        },
+        draft,
+    };
+    printer.report(&report, Lines::new)?;
+    Ok(())
+}

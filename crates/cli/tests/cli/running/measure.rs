@@ -1,0 +1,199 @@
+//! `embed`, `perplexity` and `calibrate`.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::{
+    automaton::{Automaton, BOS},
+    bad_input::assert_refused,
+    fed,
+};
+use crate::support::Sandbox;
+
+fn document(sandbox: &Sandbox, args: &[&str]) -> Value {
+    serde_json::from_str(&sandbox.ok([args, &["--json"]].concat())).unwrap()
+}
+
+/// A model to which a text of `ab` over and over is no news.
+fn alternating() -> Automaton {
+    Automaton::new().chain([BOS, 97, 98, 97])
+}
+
+#[test]
+fn a_text_becomes_a_vector_of_length_one() {
+    let sandbox = Sandbox::new();
+    let dir = Automaton::new().write(&sandbox, "m");
+    let embed = |args: &[&str]| document(&sandbox, &[&["embed", "./m"], args].concat());
+    let found = embed(&["ab", "b", "--pooling", "last"]);
+    assert_eq!((&found["version"], &found["model"], &found["pooling"]), (&1.into(), &"./m".into(), &"last".into()));
+    let vectors = found["embeddings"].as_array().unwrap();
+    // The state of a token is its own unit vector here.
+    assert_eq!(vectors.len(), 2);
+    for vector in vectors {
+        assert_eq!(
+            (vector[98].as_f64(), vector[97].as_f64(), vector.as_array().unwrap().len()),
+            (Some(1.0), Some(0.0), 320)
+        );
+    }
+    // BOS comes first, as the tokenizer says.
+    let first = embed(&["ab", "--pooling", "cls"]);
+    assert_eq!(first["embeddings"][0][BOS as usize], 1.0);
+    fs::create_dir(dir.join("1_Pooling")).unwrap();
+    fs::write(dir.join("1_Pooling/config.json"), r#"{"pooling_mode_mean_tokens": true}"#).unwrap();
+    let mean = embed(&["ab"]);
+    assert_eq!(mean["pooling"], "mean");
+    for token in [BOS, 97, 98] {
+        let found = mean["embeddings"][0][token as usize].as_f64().unwrap();
+        assert!((found - 1.0 / 3.0_f64.sqrt()).abs() < 1e-6, "{found}");
+    }
+    // A text a line from stdin, and a vector a line.
+    for args in [&["embed", "./m"][..], &["embed", "./m", "-"]] {
+        let run = fed(&mut sandbox.command(args), b"ab\nb\n");
+        assert_eq!((run.code, run.stdout.lines().count()), (0, 2), "{run:?}");
+        assert_eq!(run.stdout.lines().next().unwrap().split(' ').count(), 320);
+    }
+}
+
+#[test]
+fn a_text_that_cannot_be_embedded() {
+    let sandbox = Sandbox::new();
+    let dir = Automaton::new().write(&sandbox, "m");
+    let run = sandbox.run(["embed", "./m", "a"]);
+    assert_refused(&run, 1, &["./m does not say how to pool: expected 1_Pooling/config.json", "hint: --pooling mean"]);
+    let long = "x".repeat(70);
+    let run = sandbox.run(["embed", "./m", "--pooling", "mean", &long]);
+    assert_refused(&run, 1, &["has 71 tokens, expected at most 64", "hint: --truncate"]);
+    assert_eq!(sandbox.run(["embed", "./m", "--pooling", "mean", "--truncate", &long]).code, 0);
+    fs::write(dir.join("sentence_bert_config.json"), r#"{"max_seq_length": 8}"#).unwrap();
+    let run = sandbox.run(["embed", "./m", "--pooling", "mean", "xxxxxxxx"]);
+    assert_refused(&run, 1, &["has 9 tokens, expected at most 8"]);
+    fs::create_dir(dir.join("1_Pooling")).unwrap();
+    fs::write(dir.join("1_Pooling/config.json"), r#"{"pooling_mode": "max"}"#).unwrap();
+    let run = sandbox.run(["embed", "./m", "a"]);
+    assert_refused(&run, 1, &["1_Pooling/config.json of ./m asks for max", "hint: --pooling"]);
+    assert_eq!(sandbox.run(["embed", "./m", "--pooling", "median", "a"]).code, 2);
+}
+
+#[test]
+fn models_are_measured_against_the_first() {
+    let sandbox = Sandbox::new();
+    alternating().write(&sandbox, "good");
+    Automaton::new().chain([BOS, 97, 120]).chain([98, 97]).write(&sandbox, "bad");
+    alternating().vocabulary(400).write(&sandbox, "wide");
+    sandbox.ok(["import", "./good", "stored", "-q"]);
+    fs::write(sandbox.path().join("text"), "ab".repeat(50)).unwrap();
+    let args = ["perplexity", "./good", "./bad", "./wide", "stored", "--text", "text", "--window", "21"];
+    let found = document(&sandbox, &args);
+    // BOS and 20 tokens a window; all but BOS are scored.
+    assert_eq!((&found["tokens"], &found["window"], &found["path"]), (&100.into(), &21.into(), &"exact".into()));
+    let models = found["models"].as_array().unwrap();
+    let names: Vec<_> = models.iter().map(|model| model["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["./good", "./bad", "./wide", "stored:latest"]);
+    let number = |at: usize, field: &str| models[at][field].as_f64().unwrap();
+    assert!((number(0, "perplexity") - 1.0).abs() < 1e-3, "{found}");
+    // Half of what the second expects is wrong.
+    assert!(number(1, "perplexity") > 1000.0 && (number(1, "top1") - 0.5).abs() < 0.06, "{found}");
+    assert!(number(1, "kl") > 1.0 && number(1, "delta_nll") > 1.0, "{found}");
+    assert!(number(1, "delta_standard_error").abs() < 1.0, "{found}");
+    assert_eq!(
+        (&models[2]["kl"], &models[2]["top1"], &models[2]["delta_nll"]),
+        (&Value::Null, &Value::Null, &Value::Null)
+    );
+    assert!((number(2, "perplexity") - 1.0).abs() < 1e-3, "{found}");
+    for same in [0, 3] {
+        assert_eq!((number(same, "kl"), number(same, "top1"), number(same, "delta_nll")), (0.0, 1.0, 0.0), "{found}");
+    }
+    assert!((number(0, "bits_per_weight") - 32.0).abs() < 1e-9);
+    assert_eq!(models[0]["fast"], Value::Null);
+    let both = document(&sandbox, &[&args[..], &["--both"]].concat());
+    assert_eq!(both["path"], "both");
+    assert!(both["models"][1]["fast"]["kl"].as_f64().unwrap().abs() < 1e-3, "{both}");
+    assert_eq!(document(&sandbox, &[&args[..], &["--fast"]].concat())["path"], "fast");
+    let table = sandbox.ok(args);
+    assert!(table.starts_with("MODEL ") && table.ends_with("100 tokens scored in 5 windows of 21 tokens\n"), "{table}");
+}
+
+#[test]
+fn a_text_that_cannot_be_measured() {
+    let sandbox = Sandbox::new();
+    alternating().write(&sandbox, "m");
+    let path = sandbox.path().join("text");
+    fs::write(&path, "abab").unwrap();
+    let run = sandbox.run(["perplexity", "./m", "--text", "text", "--window", "21"]);
+    assert_refused(&run, 1, &["text has 4 tokens, expected a window of 21 at least", "hint: "]);
+    let run = sandbox.run(["perplexity", "./m", "--text", "text"]);
+    assert_refused(&run, 1, &["./m: the sequence would have 512 tokens, expected at most 64", "hint: --window 64"]);
+    assert_refused(&sandbox.run(["perplexity", "./m", "--text", "text", "--window", "1"]), 2, &["--window"]);
+    fs::write(&path, b"abc\xe9\xff").unwrap();
+    let words = ["text is not UTF-8: byte 3 begins no character"];
+    assert_refused(&sandbox.run(["perplexity", "./m", "--text", "text"]), 1, &words);
+    assert_refused(&sandbox.run(["calibrate", "./m", "--text", "text", "out"]), 1, &words);
+    assert_refused(&sandbox.run(["perplexity", "./m", "--text", "nowhere"]), 1, &["nowhere"]);
+    assert_refused(&sandbox.run(["perplexity", "./m", "--text", "text", "--both", "--fast"]), 2, &["--both"]);
+}
+
+/// The header of a safetensors file.
+fn header(bytes: &[u8]) -> Value {
+    let length = usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
+    serde_json::from_slice(&bytes[8..8 + length]).unwrap()
+}
+
+#[test]
+fn statistics_are_what_an_import_reads() {
+    let sandbox = Sandbox::new();
+    alternating().write(&sandbox, "m");
+    sandbox.ok(["import", "./m", "stored", "-q"]);
+    fs::write(sandbox.path().join("text"), "ab".repeat(200)).unwrap();
+    let found = document(&sandbox, &["calibrate", "stored", "--text", "text", "stats.safetensors"]);
+    // Six windows of BOS and 63 tokens.
+    assert_eq!((&found["tokens"], &found["passes"], &found["hessians"]), (&384.into(), &1.into(), &0.into()));
+    let bytes = fs::read(sandbox.path().join("stats.safetensors")).unwrap();
+    let header_of = header(&bytes);
+    let name = "model.layers.0.self_attn.q_proj.weight";
+    assert_eq!((&header_of[name]["dtype"], &header_of[name]["shape"]), (&"F32".into(), &json!([320])));
+    let metadata = &header_of["__metadata__"];
+    let text = |member: &str| -> Value { serde_json::from_str(metadata[member].as_str().unwrap()).unwrap() };
+    assert_eq!(text("rotated"), false);
+    assert!(text("model").as_str().unwrap().starts_with("sha256:"));
+    assert_eq!(text("text_sha256").as_str().unwrap().len(), 64);
+    assert_eq!(text("rows")[name], 384);
+    sandbox.ok([
+        "import",
+        "./m",
+        "q",
+        "-q",
+        "--quantize",
+        "int4",
+        "--profile",
+        "best",
+        "--importance",
+        "stats.safetensors",
+    ]);
+    // The file is not replaced.
+    let again = sandbox.run(["calibrate", "stored", "--text", "text", "stats.safetensors"]);
+    assert_refused(&again, 2, &["stats.safetensors exists: expected a new file"]);
+}
+
+#[test]
+fn hessians_are_measured_where_they_are_asked_for() {
+    let sandbox = Sandbox::new();
+    alternating().write(&sandbox, "m");
+    fs::write(sandbox.path().join("text"), "ab".repeat(200)).unwrap();
+    let args = ["calibrate", "./m", "--text", "text", "h.safetensors", "--hessians"];
+    let found = document(&sandbox, &[&args[..], &["--layers", "*.self_attn.*", "--memory", "1M"]].concat());
+    // What q, k and v read, and what o reads.
+    assert_eq!(found["hessians"], 2);
+    let header = header(&fs::read(sandbox.path().join("h.safetensors")).unwrap());
+    let names: Value = serde_json::from_str(header["__metadata__"]["hessians"].as_str().unwrap()).unwrap();
+    let array = names["model.layers.0.self_attn.k_proj.weight"].as_str().unwrap();
+    assert_eq!(header[array]["shape"], json!([320, 320]));
+    assert_eq!(header["__metadata__"]["model"], Value::Null);
+    fs::remove_file(sandbox.path().join("h.safetensors")).unwrap();
+    let run = sandbox.run([&args[..], &["--memory", "1K"]].concat());
+    assert_refused(&run, 2, &["bytes, expected at most 1024", "hint: --memory"]);
+    let run = sandbox.run([&args[..], &["--layers", "nothing.*"]].concat());
+    assert_refused(&run, 1, &["--layers: ", "hint: quote the pattern"]);
+    assert!(!sandbox.path().join("h.safetensors").exists());
+    assert_refused(&sandbox.run(["calibrate", "./m", "--text", "text", "x", "--memory", "1G"]), 2, &["--hessians"]);
+}
