@@ -35,10 +35,10 @@ pub(crate) fn add(y: &mut [f32], x: &[f32]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
 }
 
-/// Multiplies every element, unless the factor is one.
+/// Multiplies every element.
 pub(crate) fn scale(y: &mut [f32], factor: f32) {
-    if factor != 1.0 {
-        y.iter_mut().for_each(|y| *y *= factor);
+    for y in y {
+        *y *= factor;
     }
 }
 
@@ -75,7 +75,9 @@ pub(crate) fn norm_in_place(spec: NormSpec, x: &mut [f32], weight: &[f32]) {
 /// Bounds every element: `cap × tanh(x / cap)`.
 pub(crate) fn soft_cap(x: &mut [f32], cap: Option<f32>) {
     if let Some(cap) = cap {
-        x.iter_mut().for_each(|x| *x = cap * (*x / cap).tanh());
+        for x in x {
+            *x = cap * (*x / cap).tanh();
+        }
     }
 }
 
@@ -118,7 +120,7 @@ fn silu(x: f32) -> f32 {
 }
 
 fn gelu_tanh(x: f32) -> f32 {
-    const ROOT: f32 = 0.797_884_56;
+    const ROOT: f32 = 0.797_884_6;
     let inner = ROOT * (x + 0.044_715 * x * x * x);
     // x / 2 × (1 + tanh(inner))
     x * sigmoid(2.0 * inner)
@@ -143,12 +145,12 @@ pub(crate) fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
+    const FACTORS: [f32; 8] = [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
     let x = x.clamp(-87.0, 88.0);
     let shifted = x * LOG2_E + ROUND;
     let whole = shifted - ROUND;
     let rest = x - whole * LN_2_HIGH - whole * LN_2_LOW;
     let power = f32::from_bits(shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23);
-    const FACTORS: [f32; 8] = [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
     let mut sum = FACTORS[0];
     for factor in &FACTORS[1..] {
         sum = sum * rest + factor;
@@ -160,7 +162,9 @@ pub(crate) fn exp(x: f32) -> f32 {
 /// has no place.
 pub(crate) fn exponentials(logits: &mut [f32], extra: Option<f32>) -> f32 {
     let most = logits.iter().copied().chain(extra).fold(f32::NEG_INFINITY, f32::max);
-    logits.iter_mut().for_each(|logit| *logit = exp(*logit - most));
+    for logit in logits.iter_mut() {
+        *logit = exp(*logit - most);
+    }
     sum(logits) + extra.map_or(0.0, |extra| exp(extra - most))
 }
 

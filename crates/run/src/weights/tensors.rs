@@ -36,7 +36,7 @@ impl Tensors {
         let weights = Weights::open_source(source, &open)?;
         refuse_codes(&weights)?;
         let mut tensors = Self { weights, small: HashMap::new(), owned: BTreeMap::new(), swapped: BTreeMap::new() };
-        tensors.decode_small()?;
+        tensors.decode_small();
         if has_transposed_experts(source) {
             tensors.swap(source)?;
         }
@@ -98,13 +98,14 @@ impl Tensors {
         }
         let made = match tensor.quantization() {
             None => matmul::Weights::plain(float(tensor.dtype()).ok_or_else(coding)?, shape, parts[0]),
-            Some(found) => match ggml_type(&found.quant_type) {
-                Some(ggml_type) => matmul::Weights::blocks(ggml_type, shape, parts[0]),
-                None => {
+            Some(found) => {
+                if let Some(ggml_type) = ggml_type(&found.quant_type) {
+                    matmul::Weights::blocks(ggml_type, shape, parts[0])
+                } else {
                     let scheme = Scheme::from_metadata(&found.quant_type, found.group_size).map_err(|_| coding())?;
                     matmul::Weights::encoded(scheme, float(tensor.dtype()).ok_or_else(coding)?, shape, parts)
                 }
-            },
+            }
         };
         made.map(Some).map_err(|source| LoadError::Product { tensor: name.to_owned(), source })
     }
@@ -117,14 +118,13 @@ impl Tensors {
         })
     }
 
-    fn decode_small(&mut self) -> Result<(), LoadError> {
+    fn decode_small(&mut self) {
         for tensor in self.weights.iter().filter(is_small) {
             let Ok(mut values) = tensor.values() else { continue };
             let mut decoded = vec![0.0; usize::try_from(values.len()).expect("it lies in memory")];
             values.read(0, &mut decoded);
             self.small.insert(tensor.name().to_owned(), decoded);
         }
-        Ok(())
     }
 
     /// Swaps the axes of experts that a checkpoint has as `[experts, in, out]`. An import has done so already.
