@@ -112,6 +112,16 @@ pub(crate) enum Command {
     Gc(Gc),
     #[command(subcommand)]
     Policy(PolicyVerb),
+    #[cfg(feature = "net")]
+    Pull(crate::net_args::PullArgs),
+    #[cfg(feature = "net")]
+    Push(crate::net_args::PushArgs),
+    #[cfg(feature = "net")]
+    Login(crate::net_args::LoginArgs),
+    #[cfg(feature = "net")]
+    Logout(crate::net_args::LogoutArgs),
+    #[cfg(feature = "net")]
+    Aliases(crate::net_args::AliasesArgs),
     Completions(Completions),
     Man(Man),
 }
@@ -252,7 +262,7 @@ pub(crate) struct Load {
 pub(crate) struct Verify {
     /// Only these models
     pub(crate) names: Vec<ModelName>,
-    /// Build bad blobs again from this checkpoint: what was SOURCE at the import
+    /// Build bad blobs again from this checkpoint, what was SOURCE at the import; or fetch what is wrong of them from a registry: oci:…
     #[arg(long, value_name = "SOURCE")]
     pub(crate) repair: Option<PathBuf>,
     /// The policy's file, if the import used one that is not built in
@@ -380,6 +390,9 @@ pub(crate) struct Gc {
     /// this protects their imports
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = crate::duration::parse)]
     pub(crate) grace: Duration,
+    /// Give up unfinished pulls too, and delete what arrived of them
+    #[arg(long)]
+    pub(crate) pulls: bool,
 }
 
 /// Look at the policies that choose a type for each tensor
@@ -469,7 +482,7 @@ pub(crate) enum Device {
     Cuda(u32),
 }
 
-fn parse_quantize(text: &str) -> Result<Quantize, longshore_quant::SchemeError> {
+pub(crate) fn parse_quantize(text: &str) -> Result<Quantize, longshore_quant::SchemeError> {
     match text.trim().to_ascii_lowercase().as_str() {
         "none" => Ok(Quantize::None),
         "mlx" => Ok(Quantize::Mlx),
@@ -485,7 +498,7 @@ fn parse_ggml_type(text: &str) -> Result<GgmlType, String> {
 }
 
 /// A built-in policy goes before a file of its name; `./default` is the file.
-fn parse_policy(text: &str) -> Result<PolicySource, String> {
+pub(crate) fn parse_policy(text: &str) -> Result<PolicySource, String> {
     let path = Path::new(text);
     match Policy::named(text) {
         Ok(policy) => Ok(PolicySource::BuiltIn(policy)),

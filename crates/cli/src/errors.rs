@@ -52,8 +52,14 @@ fn code(error: &anyhow::Error) -> u8 {
             || matches!(cause.downcast_ref(), Some(CorruptError::Cancelled))
             || matches!(cause.downcast_ref(), Some(GcError::Cancelled))
             || matches!(cause.downcast_ref(), Some(CudaError::Cancelled));
+        #[cfg(feature = "net")]
+        let cancelled = cancelled || net::is_stopped(cause);
         if cancelled {
             return signals::status();
+        }
+        #[cfg(feature = "net")]
+        if let Some(code) = net::code(cause) {
+            return code;
         }
         let failed = matches!(cause.downcast_ref(), Some(ImportError::Space { .. }))
             || is_kind(cause, |kind| !is_about_input(kind));
@@ -62,4 +68,40 @@ fn code(error: &anyhow::Error) -> u8 {
         }
     }
     NO
+}
+
+/// Errors of the verbs that reach other machines.
+#[cfg(feature = "net")]
+mod net {
+    use std::error::Error;
+
+    use longshore_hub::HubError;
+    use longshore_registry::RegistryError;
+    use longshore_transfer::TransferError;
+
+    use super::{FAILED, NO};
+
+    pub(super) fn is_stopped(cause: &(dyn Error + 'static)) -> bool {
+        matches!(cause.downcast_ref(), Some(HubError::Cancelled))
+            || matches!(cause.downcast_ref(), Some(RegistryError::Cancelled))
+            || matches!(cause.downcast_ref(), Some(TransferError::Cancelled))
+    }
+
+    /// The exit status of a failed transfer: the connection and a host in trouble are the machine's, an answer is an answer.
+    pub(super) fn code(cause: &(dyn Error + 'static)) -> Option<u8> {
+        let is_space = matches!(cause.downcast_ref(), Some(HubError::Space { .. }))
+            || matches!(cause.downcast_ref(), Some(RegistryError::Space { .. }));
+        if is_space {
+            return Some(FAILED);
+        }
+        let transfer = match (cause.downcast_ref(), cause.downcast_ref()) {
+            (Some(RegistryError::Transfer(error)), _) | (_, Some(HubError::Transfer(error))) => Some(error),
+            _ => cause.downcast_ref(),
+        };
+        Some(match transfer? {
+            TransferError::Transport { .. } | TransferError::Login { .. } | TransferError::Receiver(_) => FAILED,
+            TransferError::Status { status, .. } if *status >= 500 || *status == 429 => FAILED,
+            _ => NO,
+        })
+    }
 }

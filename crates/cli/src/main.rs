@@ -12,6 +12,8 @@ mod format;
 mod hints;
 mod json;
 mod lines;
+#[cfg(feature = "net")]
+mod net_args;
 mod printer;
 mod progress;
 mod signals;

@@ -93,6 +93,12 @@ impl Progress for Bar {
         self.bar().inc(bytes);
     }
 
+    fn at(&self, what: &str) {
+        let name = what.rsplit('/').next().unwrap_or_default();
+        let short: String = name.chars().filter(|c| !c.is_control()).take(40).collect();
+        self.bar().set_message(short);
+    }
+
     fn cancelled(&self) -> bool {
         signals::is_asked()
     }

@@ -14,6 +14,11 @@ pub trait Progress: Sync {
         let _ = bytes;
     }
 
+    /// Says what the current stage is working on, such as a file.
+    fn at(&self, what: &str) {
+        let _ = what;
+    }
+
     /// Whether the operation should stop. Operations ask at least once per chunk of data.
     fn cancelled(&self) -> bool {
         false

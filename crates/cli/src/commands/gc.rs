@@ -23,6 +23,8 @@ struct Report {
     dry_run: bool,
     blobs: Vec<Blob>,
     temporary_bytes: u64,
+    /// Bytes of unfinished pulls, with `--pulls`.
+    abandoned_bytes: u64,
     freed_bytes: u64,
     kept_blobs: usize,
     kept_bytes: u64,
@@ -35,6 +37,7 @@ struct Blob {
 }
 
 pub(super) fn run(args: &Gc, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
+    let abandoned_bytes = abandon(args, store, printer)?;
     let outcome = {
         let bar = Bar::new(printer);
         store.gc(&GcOptions { dry_run: args.dry_run, grace: args.grace }, &bar)?
@@ -47,7 +50,8 @@ pub(super) fn run(args: &Gc, store: &Store, printer: &Printer) -> anyhow::Result
         dry_run: args.dry_run,
         blobs: outcome.blobs.iter().map(|&(digest, size)| Blob { digest, size }).collect(),
         temporary_bytes: outcome.temporary_bytes,
-        freed_bytes: outcome.bytes(),
+        abandoned_bytes,
+        freed_bytes: outcome.bytes() + abandoned_bytes,
         kept_blobs: outcome.young.len() + outcome.in_use.len(),
         kept_bytes: outcome.young_bytes() + in_use_bytes(&outcome),
     };
@@ -62,7 +66,11 @@ pub(super) fn run(args: &Gc, store: &Store, printer: &Printer) -> anyhow::Result
             0 => String::new(),
             left => format!(", and {} that interrupted imports left", size(left)),
         };
-        lines.line(&format!("{verb} {} ({blobs}{and})", size(outcome.bytes())));
+        let pulls = match abandoned_bytes {
+            0 => String::new(),
+            bytes => format!(", and {} of unfinished pulls", size(bytes)),
+        };
+        lines.line(&format!("{verb} {} ({blobs}{and}{pulls})", size(outcome.bytes() + abandoned_bytes)));
         if !outcome.young.is_empty() {
             let (blobs, bytes) = (plural(outcome.young.len(), "blob"), size(outcome.young_bytes()));
             let grace = duration::text(args.grace);
@@ -75,6 +83,25 @@ pub(super) fn run(args: &Gc, store: &Store, printer: &Printer) -> anyhow::Result
         lines
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Gives up the unfinished pulls that no process works on, if that was asked for. Returns the bytes of their files and blobs.
+fn abandon(args: &Gc, store: &Store, printer: &Printer) -> anyhow::Result<u64> {
+    if !args.pulls {
+        return Ok(0);
+    }
+    let mut freed = 0;
+    for pull in store.pulls()? {
+        if pull.is_running {
+            printer.warn(&format!("another process is pulling {}", pull.record.reference));
+        } else if args.dry_run {
+            freed += pull.kept_bytes;
+        } else {
+            let (removed, bytes) = store.abandon_pull(&pull)?;
+            freed += removed.bytes() + bytes;
+        }
+    }
+    Ok(freed)
 }
 
 fn in_use_bytes(outcome: &GcOutcome) -> u64 {

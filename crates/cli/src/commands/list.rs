@@ -25,6 +25,17 @@ struct Report {
     /// Models whose documents cannot be read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unreadable: Vec<Unreadable>,
+    /// Unfinished pulls.
+    pulls: Vec<Pull>,
+}
+
+#[derive(Serialize)]
+struct Pull {
+    reference: String,
+    name: ModelName,
+    bytes: u64,
+    moved_bytes: u64,
+    is_running: bool,
 }
 
 #[derive(Serialize)]
@@ -60,7 +71,7 @@ fn scheme(import: Option<Import>, file_type: String) -> String {
 }
 
 pub(super) fn run(store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
-    let mut report = Report { version: VERSION, models: Vec::new(), unreadable: Vec::new() };
+    let mut report = Report { version: VERSION, models: Vec::new(), unreadable: Vec::new(), pulls: pulls(store)? };
     let mut is_failure = false;
     for entry in store.list()? {
         match entry.summary {
@@ -85,7 +96,12 @@ pub(super) fn run(store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> 
     // The order of reading: names without a host stand among those with one.
     report.models.sort_by_cached_key(|model| model.name.to_string());
     printer.report(&report, || human(&report, printer.columns()))?;
-    if report.models.is_empty() && report.unreadable.is_empty() {
+    for pull in &report.pulls {
+        let state = if pull.is_running { "is being pulled" } else { "is not finished" };
+        let (kept, all) = (size(pull.moved_bytes), size(pull.bytes));
+        printer.note(&format!("{} {state} from {}: {kept} kept, of {all} there", pull.name, pull.reference));
+    }
+    if report.models.is_empty() && report.unreadable.is_empty() && report.pulls.is_empty() {
         let root = store.root();
         let what = if root.exists() { "no models in" } else { "no store yet at" };
         printer.note(&format!("{what} {}", door::path(root)));
@@ -94,6 +110,17 @@ pub(super) fn run(store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> 
         }
     }
     Ok(if is_failure { FAILED.into() } else { ExitCode::SUCCESS })
+}
+
+fn pulls(store: &Store) -> anyhow::Result<Vec<Pull>> {
+    let pull = |entry: longshore_manifest::store::PullEntry| Pull {
+        reference: entry.record.reference,
+        name: entry.record.name,
+        bytes: entry.record.bytes,
+        moved_bytes: entry.kept_bytes,
+        is_running: entry.is_running,
+    };
+    Ok(store.pulls()?.into_iter().map(pull).collect())
 }
 
 fn human(report: &Report, room: Option<usize>) -> Lines {

@@ -11,6 +11,8 @@ mod inspect;
 mod list;
 mod load;
 mod loss;
+#[cfg(feature = "net")]
+mod net;
 mod policy;
 mod rm;
 #[cfg(feature = "run")]
@@ -49,6 +51,16 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> anyhow::Result<ExitCode> {
         Command::Copy(args) => copy::run(&args, &open(global)?, printer),
         Command::Rm(args) => rm::run(&args, &open(global)?, printer),
         Command::Gc(args) => gc::run(&args, &open(global)?, printer),
+        #[cfg(feature = "net")]
+        Command::Pull(args) => net::pull::run(&args, &open(global)?, printer),
+        #[cfg(feature = "net")]
+        Command::Push(args) => net::push::run(&args, &open(global)?, printer),
+        #[cfg(feature = "net")]
+        Command::Login(args) => net::login::login(&args, printer),
+        #[cfg(feature = "net")]
+        Command::Logout(args) => net::login::logout(&args, printer),
+        #[cfg(feature = "net")]
+        Command::Aliases(args) => net::aliases::run(&args, printer),
         Command::Policy(verb) => policy::run(&verb, printer),
         #[cfg(feature = "run")]
         Command::Run(args) => running::run(&args, || open(global), printer),

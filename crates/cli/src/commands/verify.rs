@@ -60,6 +60,10 @@ struct Repaired {
 
 pub(super) fn run(args: Verify, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
     let report = match &args.repair {
+        #[cfg(feature = "net")]
+        Some(source) if source.to_str().is_some_and(|text| text.starts_with("oci:")) => {
+            from_registry(&args, &source.to_string_lossy(), store, printer)?
+        }
         Some(source) => repair(&args, source, store, printer)?,
         None => verify(args.names, store, printer)?,
     };
@@ -114,6 +118,30 @@ fn repair(args: &Verify, source: &Path, store: &Store, printer: &Printer) -> any
         models: blob.models,
     });
     Ok(Report::new(&verified, left.into_iter().map(Bad::from).collect(), Some(repaired.collect())))
+}
+
+/// Has bad blobs again from a registry.
+#[cfg(feature = "net")]
+fn from_registry(args: &Verify, reference: &str, store: &Store, printer: &Printer) -> anyhow::Result<Report> {
+    let bar = Bar::new(printer);
+    let verify = || store.verify(&VerifyOptions { names: args.names.clone() }, &bar);
+    let mut before = verify()?;
+    let bad: Vec<Digest> = before.bad.iter().filter_map(|bad| bad.digest).collect();
+    if bad.is_empty() {
+        let left = std::mem::take(&mut before.bad).into_iter().map(Bad::from).collect();
+        return Ok(Report::new(&before, left, Some(Vec::new())));
+    }
+    let mended = super::net::mend(reference, store, &bad, &bar)?;
+    let mut after = verify()?;
+    let repaired = before.bad.into_iter().filter_map(|bad| {
+        let digest = bad.digest?;
+        let (_, size) = *mended.blobs.iter().find(|(found, _)| *found == digest)?;
+        let Bad { problem, names, models, .. } = Bad::from(bad);
+        Some(Repaired { digest, size, problem, names, models })
+    });
+    let repaired = repaired.collect();
+    let left = std::mem::take(&mut after.bad).into_iter().map(Bad::from).collect();
+    Ok(Report::new(&after, left, Some(repaired)))
 }
 
 impl Report {

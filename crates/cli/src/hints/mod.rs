@@ -44,6 +44,8 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Vec<String> {
     hints.extend(cause.downcast_ref().and_then(of_import));
     hints.extend(cause.downcast_ref().and_then(of_export));
     hints.extend(cause.downcast_ref().and_then(of_gc));
+    #[cfg(feature = "net")]
+    hints.extend(of_net(cause));
     if cause.is::<PolicyError>() {
         hints.push("longshore policy show default prints a policy to start from".into());
     }
@@ -77,6 +79,17 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Vec<String> {
         hints.push("check who owns the directory and whether it may be written; --store DIR chooses another".into());
     }
     hints
+}
+
+/// What the verbs that reach other machines advise.
+#[cfg(feature = "net")]
+fn of_net(cause: &(dyn Error + 'static)) -> Option<String> {
+    let hint = cause
+        .downcast_ref()
+        .and_then(longshore_registry::RegistryError::hint)
+        .or_else(|| cause.downcast_ref().and_then(longshore_hub::HubError::hint))
+        .or_else(|| cause.downcast_ref().and_then(longshore_transfer::TransferError::hint));
+    hint.map(ToOwned::to_owned)
 }
 
 /// A name that is not in the store may be meant for a directory here, which only `./` makes a path.

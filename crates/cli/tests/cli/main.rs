@@ -19,6 +19,7 @@ mod machine;
 mod mistakes;
 mod mlx;
 mod models;
+mod net;
 mod pipelines;
 mod plans;
 mod policy;

@@ -81,6 +81,16 @@ impl Ingest<'_> {
         self.commit_document(name, manifest, &manifest.to_bytes())
     }
 
+    /// Commits a manifest byte for byte, so that the model has the digest of `document`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::commit`]; [`IngestError::Document`] if the document is no manifest.
+    pub fn commit_bytes(self, name: &ModelName, document: &[u8]) -> Result<Committed, IngestError> {
+        let manifest = Manifest::parse(document)?;
+        self.commit_document(name, &manifest, document)
+    }
+
     /// Commits `document`, whose parsed form is `manifest`.
     pub(super) fn commit_document(
         self,

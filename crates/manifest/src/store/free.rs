@@ -41,6 +41,7 @@ impl Store {
         for running in self.temporaries()?.iter().filter(|found| !found.is_dead && Some(&*found.path) != own) {
             marked.leased.extend(lease::read(&running.path)?.into_iter().map(|line| line.digest));
         }
+        marked.leased.extend(self.pulled_blobs()?);
         self.disk.between_reads();
         for name in self.all_names()? {
             match self.read_manifest(&name) {

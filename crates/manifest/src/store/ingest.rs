@@ -119,6 +119,9 @@ pub enum IngestError {
         /// Size in the manifest, in bytes.
         size: u64,
     },
+    /// The document is no manifest.
+    #[error(transparent)]
+    Document(#[from] crate::document::DocumentError),
     /// A file operation failed.
     #[error(transparent)]
     Fs(#[from] FsError),

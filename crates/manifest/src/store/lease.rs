@@ -51,9 +51,11 @@ pub(super) struct Lease {
     begun: Instant,
     /// Time of the last write, in seconds since the lease was made.
     beat: AtomicU64,
+    /// Whether it is the journal of a pull.
+    is_journal: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Written {
     /// Open file, until the import ends.
     file: Option<File>,
@@ -61,14 +63,51 @@ struct Written {
     length: u64,
     /// Blobs that have a line, with whether the line names a file.
     digests: HashMap<Digest, bool>,
+    /// Blobs by the names of their layers.
+    names: HashMap<String, (Digest, u64)>,
 }
 
 impl Lease {
     pub(super) fn create(disk: &Disk, dir: &Path) -> Result<Self, FsError> {
         let path = dir.join(NAME);
         let file = disk.create_writable(&path)?;
-        let written = Mutex::new(Written { file: Some(file), length: 0, digests: HashMap::new() });
-        Ok(Self { disk: disk.clone(), path, written, begun: Instant::now(), beat: AtomicU64::new(0) })
+        let written = Mutex::new(Written { file: Some(file), length: 0, ..Written::default() });
+        Ok(Self {
+            disk: disk.clone(),
+            path,
+            written,
+            begun: Instant::now(),
+            beat: AtomicU64::new(0),
+            is_journal: false,
+        })
+    }
+
+    /// Opens the journal of a pull, with the lines that it has, or makes one. It has a line for every name, and not only for every blob.
+    pub(super) fn resume(disk: &Disk, dir: &Path) -> Result<Self, FsError> {
+        let path = dir.join(NAME);
+        if !path.exists() {
+            return Ok(Self { is_journal: true, ..Self::create(disk, dir)? });
+        }
+        let (lines, length) = read_lines(dir)?;
+        let open = std::fs::OpenOptions::new().read(true).write(true).open(&path);
+        let mut written = Written { file: Some(open.map_err(FsError::at("open", &path))?), ..Written::default() };
+        for line in lines {
+            written.note(&line);
+        }
+        // A line that a killed process had begun is written over.
+        written.length = length;
+        let written = Mutex::new(written);
+        Ok(Self { disk: disk.clone(), path, written, begun: Instant::now(), beat: AtomicU64::new(0), is_journal: true })
+    }
+
+    /// The blob of the layer called `name`, and its size in bytes.
+    pub(super) fn named(&self, name: &str) -> Option<(Digest, u64)> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).names.get(name).copied()
+    }
+
+    /// Makes all lines durable.
+    pub(super) fn sync(&self) -> Result<(), FsError> {
+        self.disk.sync_file(&self.path)
     }
 
     /// Adds lines for blobs that have no line, or no line with a file. After the call, no process that has yet to read
@@ -80,11 +119,11 @@ impl Lease {
         for line in lines {
             // The second file of one blob is about to be dropped.
             let known = written.digests.get(&line.digest).copied();
-            if known.is_none() || known == Some(false) && line.file.is_some() {
-                written.digests.insert(line.digest, line.file.is_some());
-                serde_json::to_writer(&mut text, &line).expect("writing to memory cannot fail");
-                text.push(b'\n');
-                added.push(line.digest);
+            let is_named = !self.is_journal || line.name.as_ref().is_none_or(|name| written.names.contains_key(name));
+            if known.is_none() || known == Some(false) && line.file.is_some() || !is_named {
+                written.note(&line);
+                text.extend(to_text(&line));
+                added.push(line);
             }
         }
         if text.is_empty() {
@@ -94,7 +133,10 @@ impl Lease {
         let done = self.disk.write_at(file, &self.path, written.length, &text);
         match done {
             Ok(()) => written.length += text.len() as u64,
-            Err(_) => written.digests.retain(|digest, _| !added.contains(digest)),
+            Err(_) => {
+                written.digests.retain(|digest, _| !added.iter().any(|line| line.digest == *digest));
+                written.names.retain(|name, _| !added.iter().any(|line| line.name.as_ref() == Some(name)));
+            }
         }
         self.beat.store(self.begun.elapsed().as_secs(), Ordering::Relaxed);
         done
@@ -117,6 +159,22 @@ impl Lease {
     }
 }
 
+impl Written {
+    fn note(&mut self, line: &Line) {
+        let has_file = self.digests.entry(line.digest).or_default();
+        *has_file |= line.file.is_some();
+        if let Some(name) = &line.name {
+            self.names.insert(name.clone(), (line.digest, line.size));
+        }
+    }
+}
+
+fn to_text(line: &Line) -> Vec<u8> {
+    let mut text = serde_json::to_vec(line).expect("texts and numbers serialize");
+    text.push(b'\n');
+    text
+}
+
 /// A lease that cannot be read.
 #[derive(Debug)]
 pub(super) struct Unreadable {
@@ -134,29 +192,31 @@ impl From<Unreadable> for GcError {
 /// Reads the lines of the lease in a directory. A directory without a lease has no lines. An incomplete last line is
 /// left out, because its writer does not rely on it yet.
 pub(super) fn read(dir: &Path) -> Result<Vec<Line>, Unreadable> {
-    read_lines(dir).map_err(|source| Unreadable { dir: dir.to_path_buf(), source })
+    read_lines(dir).map(|(lines, _)| lines).map_err(|source| Unreadable { dir: dir.to_path_buf(), source })
 }
 
-fn read_lines(dir: &Path) -> Result<Vec<Line>, FsError> {
+/// Returns the lines, and the length of the file up to their end.
+fn read_lines(dir: &Path) -> Result<(Vec<Line>, u64), FsError> {
     let path = dir.join(NAME);
     let file = match fs::open(&path) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), 0));
         }
         Err(error) => return Err(error),
     };
     let mut reader = BufReader::new(file);
-    let (mut lines, mut text) = (Vec::new(), Vec::new());
+    let (mut lines, mut text, mut length) = (Vec::new(), Vec::new(), 0);
     loop {
         text.clear();
         reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut text).map_err(FsError::at("read", &path))?;
         if text.last() != Some(&b'\n') && (text.len() as u64) < MAX_LINE {
-            return Ok(lines);
+            return Ok((lines, length));
         }
         let line = serde_json::from_slice(&text)
             .map_err(|error| FsError::at("read", &path)(io::Error::new(io::ErrorKind::InvalidData, error)))?;
         lines.push(line);
+        length += text.len() as u64;
     }
 }
 

@@ -140,6 +140,17 @@ impl Store {
         self.read_manifest(name)
     }
 
+    /// Reads the manifest of a model as it is stored, byte for byte.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`Self::model`].
+    pub fn manifest_document(&self, name: &ModelName) -> Result<Vec<u8>, ModelError> {
+        let bytes = self.read_manifest_bytes(name)?;
+        self.parse_manifest(name, &bytes)?;
+        Ok(bytes)
+    }
+
     pub(super) fn config(&self, manifest: &Manifest) -> Result<Config, ModelError> {
         let (path, bytes) = self.read_config(manifest)?;
         Config::parse(&bytes).map_err(|source| ModelError::Document { path, source })

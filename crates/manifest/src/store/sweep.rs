@@ -38,18 +38,10 @@ pub(super) struct Taken {
 impl Store {
     /// Lists all temporaries in `tmp`.
     pub(super) fn temporaries(&self) -> Result<Vec<Temporary>, FsError> {
-        let (me, dir) = (Owner::current(), self.temporary());
-        let (local, booted) = (is_local(&dir), boot_time());
+        let dir = self.temporary();
         let found = fs::all_entries(&dir)?.into_iter().map(|(name, _)| {
             let path = dir.join(&name);
-            let owner = name.to_str().and_then(Owner::of);
-            let fate = me.as_ref().zip(owner).map_or(Fate::Unknown, |(me, owner)| owner.fate(me));
-            let is_dead = match fate {
-                Fate::Running => false,
-                Fate::Gone => true,
-                Fate::OtherBoot => local && is_from_before(&path, booted) || is_expired(&path),
-                Fate::Unknown => is_expired(&path),
-            };
+            let is_dead = is_dead(&path, name.to_str().unwrap_or_default());
             Temporary { path, is_dead }
         });
         Ok(found.collect())
@@ -95,6 +87,17 @@ impl Store {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether nobody uses what lies at `path` any more. `owner` is the unique name of its owner.
+pub(super) fn is_dead(path: &Path, owner: &str) -> bool {
+    let fate = Owner::current().zip(Owner::of(owner)).map_or(Fate::Unknown, |(me, owner)| owner.fate(&me));
+    match fate {
+        Fate::Running => false,
+        Fate::Gone => true,
+        Fate::OtherBoot => is_local(path) && is_from_before(path, boot_time()) || is_expired(path),
+        Fate::Unknown => is_expired(path),
     }
 }
 

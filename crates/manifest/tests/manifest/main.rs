@@ -17,6 +17,7 @@ mod mend;
 mod models;
 mod name;
 mod plan;
+mod pulls;
 mod readers;
 mod share;
 mod sources;

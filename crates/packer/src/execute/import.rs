@@ -55,7 +55,7 @@ impl Plan {
         let files = self.files.iter().map(|file| file.size).fold(0, u64::saturating_add);
         progress.begin("importing", self.source_bytes().saturating_add(files));
         let open = |_: usize, name: &str, size: u64| import.blob(name, size);
-        let done = Work { open: &open, files: &shards, plan: self, options, progress }.run()?;
+        let done = Work { open: &open, import: Some(&*import), files: &shards, plan: self, options, progress }.run()?;
 
         let layers = document::layers(self, &done);
         let (blobs, _) = done.split_at(self.blobs.len());

@@ -15,7 +15,7 @@ use super::{
     error::ImportError,
     options::ImportOptions,
     read::shards::{ReadError, ShardFiles},
-    sink::SinkBlob,
+    sink::{SinkBlob, SinkImport},
     write::blob::{BlobBuilder, Buffers, Done},
 };
 use crate::{
@@ -37,6 +37,8 @@ pub(super) type OpenBlob<'a> = dyn Fn(usize, &str, u64) -> Result<Box<dyn SinkBl
 #[derive(Clone, Copy)]
 pub(super) struct Work<'a> {
     pub(super) open: &'a OpenBlob<'a>,
+    /// Where blobs go that are made for the first time; `None` where they are built again.
+    pub(super) import: Option<&'a dyn SinkImport>,
     pub(super) files: &'a ShardFiles<'a>,
     pub(super) plan: &'a Plan,
     pub(super) options: &'a ImportOptions,
@@ -55,13 +57,14 @@ impl Work<'_> {
         self,
         is_fatal: &(dyn Fn(&ImportError) -> bool + Sync),
     ) -> Result<Vec<Result<Done, ImportError>>, ImportError> {
-        let Self { files, plan, options, progress, .. } = self;
+        let Self { files, plan, options, progress, import, .. } = self;
         let jobs = plan.blobs.len() + plan.files.len();
         // The largest jobs come first, so that no thread is left alone with a large job at the end.
         let mut order: Vec<usize> = (0..jobs).collect();
         order.sort_by_cached_key(|&job| {
             let blob = plan.blobs.get(job);
-            (blob.map_or(0, |blob| files.turn(blob)), Reverse(blob.map_or(0, PlannedBlob::source_len)))
+            let turn = import.zip(blob).map_or(0, |(import, blob)| import.turn(&blob.name));
+            (turn, blob.map_or(0, |blob| files.turn(blob)), Reverse(blob.map_or(0, PlannedBlob::source_len)))
         });
         let next = AtomicUsize::new(0);
         let failed = AtomicBool::new(false);
@@ -71,12 +74,7 @@ impl Work<'_> {
         let work = || {
             let mut builder = BlobBuilder { files, options, progress, stop: &stop, buffers: Buffers::default() };
             while let Some(&job) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let result = match plan.blobs.get(job) {
-                    Some(blob) => (self.open)(job, &blob.name, blob.layout.file_len())
-                        .map_err(ImportError::from)
-                        .and_then(|writer| builder.build(blob, writer)),
-                    None => self.copy_file(job, &plan.files[job - plan.blobs.len()], &stop),
-                };
+                let result = self.one(job, &mut builder, &stop);
                 match result {
                     Err(found) if is_fatal(&found) => {
                         // Threads that stop because another failed must not replace the error of the first.
@@ -94,6 +92,21 @@ impl Work<'_> {
             Some(error) => Err(error),
             None => Ok(done.into_iter().map(|cell| cell.into_inner().expect("every job is done")).collect()),
         }
+    }
+
+    /// Does one job, unless its blob is there from an earlier attempt.
+    fn one(&self, job: usize, builder: &mut BlobBuilder<'_>, stop: &dyn Fn() -> bool) -> Result<Done, ImportError> {
+        let Some(blob) = self.plan.blobs.get(job) else {
+            return self.copy_file(job, &self.plan.files[job - self.plan.blobs.len()], stop);
+        };
+        let size = blob.layout.file_len();
+        let finished = self.import.map(|import| import.finished(&blob.name, size)).transpose()?;
+        if let Some(added) = finished.flatten() {
+            self.progress.advance(blob.source_len());
+            return Ok(Done { added, warnings: Vec::new(), losses: vec![None; blob.tensors.len()] });
+        }
+        let writer = (self.open)(job, &blob.name, size)?;
+        builder.build(blob, writer)
     }
 
     /// Copies a companion file, which must be as long as when it was listed, and have the digest that the source

@@ -70,7 +70,7 @@ impl Rebuild {
         let open = |job: usize, _: &str, _: u64| -> Result<Box<dyn SinkBlob + '_>, FsError> {
             Ok(Box::new(ingest.replacement(wanted[job])?))
         };
-        let work = Work { open: &open, files: &shards, plan: &plan, options, progress };
+        let work = Work { open: &open, import: None, files: &shards, plan: &plan, options, progress };
         let is_fatal =
             |error: &ImportError| matches!(error, ImportError::Cancelled | ImportError::Ingest(_) | ImportError::Fs(_));
         let done = work.attempt(&is_fatal)?;

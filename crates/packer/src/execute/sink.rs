@@ -41,6 +41,21 @@ pub trait SinkImport: Sync {
         false
     }
 
+    /// The turn of the layer with this name: those with a lower one are made first.
+    fn turn(&self, _name: &str) -> usize {
+        0
+    }
+
+    /// The blob of the layer with this name and size in bytes, if the destination has it from an earlier attempt at the same import, so that
+    /// it is not made again.
+    ///
+    /// # Errors
+    ///
+    /// Returns an [`FsError`] if the destination cannot be looked at.
+    fn finished(&self, _name: &str, _size: u64) -> Result<Option<Added>, FsError> {
+        Ok(None)
+    }
+
     /// Starts the blob of a layer with this name and size in bytes. Any number of threads may call this at once.
     ///
     /// # Errors

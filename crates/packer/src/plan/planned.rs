@@ -100,6 +100,15 @@ pub struct Unit {
     pub parts: SourceParts,
 }
 
+impl Plan {
+    /// The shards of the source that a blob is made of, as indices of [`Source::shards`], each once, in order.
+    #[must_use]
+    pub fn shards_of(&self, blob: &PlannedBlob) -> std::collections::BTreeSet<usize> {
+        let units = blob.tensors.iter().flat_map(|tensor| &tensor.units);
+        units.flat_map(|unit| unit.parts.iter()).map(|(_, part)| self.source.tensors[part].shard).collect()
+    }
+}
+
 impl PlannedTensor {
     /// The length in bytes of the source tensors that the tensor is made of.
     #[must_use]

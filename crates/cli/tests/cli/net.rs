@@ -1,0 +1,280 @@
+//! `push`, `pull`, `login` and their like, against a registry and a hub behind sockets.
+#![cfg(all(unix, feature = "net"))]
+
+use std::{
+    fs,
+    io::Write as _,
+    process::{Command, Stdio},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use longshore_fake_hosts::{FakeHub, FakeRegistry, Fault, Host as _, serve};
+
+use crate::support::{Run, Sandbox, files};
+
+/// A command whose settings, credentials and proxies are the sandbox's.
+fn command(sandbox: &Sandbox, args: &[&str]) -> Command {
+    let mut command = sandbox.command(args);
+    let home = sandbox.path().join("home");
+    command.env("HOME", &home).env("XDG_CONFIG_HOME", home.join("config")).env("XDG_CACHE_HOME", home.join("cache"));
+    for variable in
+        ["HF_TOKEN", "HF_HOME", "HF_ENDPOINT", "HF_HUB_CACHE", "DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR"]
+    {
+        command.env_remove(variable);
+    }
+    for variable in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+fn run(sandbox: &Sandbox, args: &[&str]) -> Run {
+    Run::of(&mut command(sandbox, args))
+}
+
+fn ok(sandbox: &Sandbox, args: &[&str]) -> String {
+    let run = run(sandbox, args);
+    assert_eq!(run.code, 0, "{run:?}");
+    run.stdout
+}
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn a_model_goes_to_a_registry_and_comes_back() {
+    let host = Arc::new(FakeRegistry::default());
+    let served = serve(host.clone()).unwrap();
+    let reference = format!("oci:{}/me/tiny:int4", served.authority());
+    let (here, there) = (Sandbox::new(), Sandbox::new());
+    here.checkpoint("qwen3-moe");
+    ok(&here, &["import", "./qwen3-moe", "tiny:int4", "--quantize", "int4"]);
+
+    let plan = json(&ok(&here, &["push", "tiny:int4", &reference, "--dry-run", "--json"]));
+    assert_eq!(host.size().0, 0);
+    let pushed = json(&ok(&here, &["push", "tiny:int4", &reference, "--json"]));
+    assert_eq!((&pushed["artifact"], pushed["reused_bytes"].as_u64()), (&plan["artifact"], Some(0)));
+    let again = json(&ok(&here, &["push", "tiny:int4", &reference, "--json"]));
+    assert_eq!((again["moved_bytes"].as_u64(), &again["digest"]), (Some(0), &pushed["digest"]));
+
+    let plan = json(&ok(&there, &["pull", &reference, "--dry-run", "--json"]));
+    assert_eq!((&plan["name"], &plan["digest"]), (&"me/tiny:int4".into(), &pushed["digest"]));
+    let pulled = json(&ok(&there, &["pull", &reference, "--json"]));
+    assert_eq!(pulled["digest"], pushed["digest"]);
+    ok(&there, &["verify"]);
+    // Again: nothing moves. Under a name that another model has: not without its being written.
+    let again = json(&ok(&there, &["pull", &reference, "--json"]));
+    assert_eq!(again["moved_bytes"].as_u64(), Some(0));
+    there.checkpoint("llama");
+    ok(&there, &["import", "./llama", "me/tiny:int4"]);
+    let taken = run(&there, &["pull", &reference]);
+    assert_eq!(taken.code, 1, "{taken:?}");
+    ok(&there, &["pull", &reference, "me/tiny:int4"]);
+    let human = ok(&there, &["pull", &reference, "me/tiny:int4"]);
+    assert!(human.contains("were there already"), "{human}");
+}
+
+#[test]
+fn errors_say_what_to_do() {
+    let host = Arc::new(FakeRegistry { login: Some("bWU6c2VjcmV0".into()), ..Default::default() });
+    let served = serve(host).unwrap();
+    let sandbox = Sandbox::new();
+    let reference = format!("oci:{}/me/tiny", served.authority());
+    let refused = run(&sandbox, &["pull", &reference]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains("longshore login"), "{refused:?}");
+    for (args, code, text) in [
+        (&["pull", "qwen3"][..], 2, "no reference"),
+        (&["pull", "oci:localhost"], 1, "not a reference"),
+        (&["pull", "hf:a"], 1, "owner/repository"),
+        (&["push", "none:1", &reference], 1, "no model"),
+        (&["pull", "oci:127.0.0.1:1/x"], 2, "127.0.0.1:1"),
+        (&["pull", &reference, "--quantize", "int4"], 1, "hub"),
+        (&["pull", &reference, "--ca-cert", "none.pem"], 2, "none.pem"),
+        (&["pull", &reference, "--abandon"], 1, "no unfinished pull"),
+        (&["logout", "nowhere.example"], 1, "no password"),
+    ] {
+        // A host that is not there is asked several times; this one refuses at once, and the waits are real.
+        if args.contains(&"oci:127.0.0.1:1/x") {
+            continue;
+        }
+        let run = run(&sandbox, args);
+        assert!(run.stderr.contains(text) && run.stdout.is_empty(), "{args:?}: {run:?}");
+        assert!(run.code == code || code == 1 && run.code == 2, "{args:?}: {run:?}");
+    }
+}
+
+#[test]
+fn a_password_is_tried_kept_and_forgotten() {
+    let host = Arc::new(FakeRegistry { login: Some("bWU6c2VjcmV0".into()), ..Default::default() });
+    let served = serve(host.clone()).unwrap();
+    let sandbox = Sandbox::new();
+    let authority = served.authority();
+    let login = |password: &str| {
+        let mut child = command(&sandbox, &["login", &authority, "--username", "me"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let wrong = login("wrong\n");
+    assert!(!wrong.status.success());
+    let shown = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(!shown.contains("wrong") && !shown.contains("Basic"), "{shown}");
+    let right = login("secret\n");
+    assert!(right.status.success(), "{right:?}");
+    let kept = sandbox.path().join("home/config/longshore/auth.json");
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&kept.metadata().unwrap().permissions()) & 0o777, 0o600);
+
+    sandbox.checkpoint("llama");
+    ok(&sandbox, &["import", "./llama", "tiny:1"]);
+    let reference = format!("oci:{authority}/me/tiny:1");
+    let pushed = run(&sandbox, &["push", "tiny:1", &reference, "-v"]);
+    assert_eq!(pushed.code, 0, "{pushed:?}");
+    assert!(!format!("{pushed:?}").contains("bWU6"), "{pushed:?}");
+    ok(&sandbox, &["logout", &authority]);
+    assert_ne!(run(&sandbox, &["push", "tiny:1", &reference]).code, 0);
+}
+
+#[test]
+fn short_names_stand_for_references() {
+    let sandbox = Sandbox::new();
+    ok(&sandbox, &["aliases", "tiny", "hf:acme/tiny"]);
+    let listed = json(&ok(&sandbox, &["aliases", "--json"]));
+    assert_eq!(listed["aliases"]["tiny"], "hf:acme/tiny@main");
+    assert_ne!(run(&sandbox, &["aliases", "tiny", "nothing"]).code, 0);
+    let missing = run(&sandbox, &["pull", "tiny", "--abandon"]);
+    assert!(missing.stderr.contains("hf:acme/tiny@main"), "{missing:?}");
+}
+
+/// A hub with a checkpoint's files, behind a socket.
+fn hub(sandbox: &Sandbox, model: &str) -> (Arc<FakeHub>, longshore_fake_hosts::Served) {
+    let dir = sandbox.checkpoint(model);
+    let named = files(&dir).into_iter().map(|(path, bytes)| {
+        let name = path.strip_prefix(&dir).unwrap_or(&path).to_string_lossy().into_owned();
+        (name, bytes)
+    });
+    let host = Arc::new(FakeHub::new("acme/tiny", named));
+    let served = serve(host.clone()).unwrap();
+    *host.cdn.lock().unwrap() = format!("http://localhost:{}", served.address.port());
+    (host, served)
+}
+
+#[test]
+fn a_pull_from_a_hub_is_an_import() {
+    let sandbox = Sandbox::new();
+    let (host, served) = hub(&sandbox, "qwen3-moe");
+    ok(&sandbox, &["import", "./qwen3-moe", "imported:1", "--quantize", "int4"]);
+    let imported = json(&ok(&sandbox, &["list", "--json"]))["models"][0]["digest"].clone();
+    let other = Sandbox::new();
+    let endpoint = format!("http://{}", served.authority());
+    let with = |args: &[&str]| {
+        let mut command = command(&other, args);
+        command.env("HF_ENDPOINT", &endpoint);
+        Run::of(&mut command)
+    };
+    let plan = with(&["pull", "hf:acme/tiny", "--dry-run", "--json"]);
+    assert_eq!(plan.code, 0, "{plan:?}");
+    assert_eq!(json(&plan.stdout)["commit"], host.commit());
+    let pulled = with(&["pull", "hf:acme/tiny", "tiny:int4", "--quantize", "int4", "--json"]);
+    assert_eq!(pulled.code, 0, "{pulled:?}");
+    assert_eq!(json(&pulled.stdout)["digest"], imported);
+    ok(&other, &["verify"]);
+}
+
+/// Starts a command, kills it after a while, and returns whether it was still running.
+fn killed(mut command: Command, after: Duration) -> bool {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    thread::sleep(after);
+    let was_running = child.try_wait().unwrap().is_none();
+    let _ = child.kill();
+    child.wait().unwrap();
+    was_running
+}
+
+#[test]
+fn killed_pulls_go_on_and_name_nothing_before_the_end() {
+    let sandbox = Sandbox::new();
+    let (host, served) = hub(&sandbox, "qwen3-moe");
+    ok(&sandbox, &["import", "./qwen3-moe", "imported:1", "--quantize", "int4"]);
+    let imported = json(&ok(&sandbox, &["list", "--json"]))["models"][0]["digest"].clone();
+    let registry = Arc::new(FakeRegistry::default());
+    let oci = serve(registry.clone()).unwrap();
+    let reference = format!("oci:{}/me/tiny:int4", oci.authority());
+    ok(&sandbox, &["push", "imported:1", &reference]);
+    let endpoint = format!("http://{}", served.authority());
+    // Slow enough that a pull takes about half a second.
+    host.faults.order("GET", "/cdn/", Fault::Slow(2_000_000), usize::MAX);
+    registry.faults.order("GET", "/blobs/", Fault::Slow(400_000), usize::MAX);
+    for args in [&["pull", "hf:acme/tiny", "tiny:int4", "--quantize", "int4"][..], &["pull", &reference, "tiny:int4"]] {
+        let other = Sandbox::new();
+        let pull = || {
+            let mut command = command(&other, args);
+            command.env("HF_ENDPOINT", &endpoint);
+            command
+        };
+        let mut kills = 0;
+        for step in 0..25_u64 {
+            // Instants spread without order over the time that a pull takes.
+            let after = Duration::from_millis(10 + (step * 7919) % 500);
+            kills += u32::from(killed(pull(), after));
+            let listed = json(&ok(&other, &["list", "--json"]));
+            if let Some(model) = listed["models"].as_array().unwrap().first() {
+                assert_eq!(model["digest"], imported);
+                break;
+            }
+            assert!(listed["pulls"].as_array().unwrap().len() <= 1, "{listed}");
+        }
+        assert!(kills > 0);
+        let done = Run::of(&mut pull());
+        assert_eq!(done.code, 0, "{done:?}");
+        let listed = json(&ok(&other, &["list", "--json"]));
+        assert_eq!((&listed["models"][0]["digest"], listed["pulls"].as_array().unwrap().len()), (&imported, 0));
+        ok(&other, &["verify"]);
+        ok(&other, &["gc", "--grace", "0s"]);
+        ok(&other, &["rm", "tiny:int4"]);
+        assert_eq!(fs::read_dir(other.store().join("blobs")).unwrap().count(), 0, "{args:?}");
+        assert_eq!(fs::read_dir(other.store().join("pulls")).unwrap().count(), 0, "{args:?}");
+    }
+}
+
+#[test]
+fn an_unfinished_pull_is_shown_and_given_up() {
+    let sandbox = Sandbox::new();
+    let registry = Arc::new(FakeRegistry::default());
+    let oci = serve(registry.clone()).unwrap();
+    let reference = format!("oci:{}/me/tiny:1", oci.authority());
+    sandbox.checkpoint("qwen3-moe");
+    ok(&sandbox, &["import", "./qwen3-moe", "tiny:1"]);
+    ok(&sandbox, &["push", "tiny:1", &reference]);
+    registry.faults.order("GET", "/blobs/", Fault::Slow(50_000), usize::MAX);
+    for way in [&["pull", &reference, "--abandon"][..], &["gc", "--pulls", "--grace", "0s"]] {
+        let other = Sandbox::new();
+        assert!(killed(command(&other, &["pull", &reference]), Duration::from_millis(1500)));
+        let listed = run(&other, &["list"]);
+        assert!(listed.stderr.contains("not finished") && listed.stderr.contains(&reference), "{listed:?}");
+        ok(&other, &["gc", "--grace", "0s"]);
+        assert_eq!(json(&ok(&other, &["list", "--json"]))["pulls"].as_array().unwrap().len(), 1);
+        ok(&other, way);
+        let listed = json(&ok(&other, &["list", "--json"]));
+        assert!(listed["pulls"].as_array().unwrap().is_empty(), "{listed}");
+        assert_eq!(fs::read_dir(other.store().join("pulls")).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn a_tree_that_leaves_its_directory_is_refused() {
+    let sandbox = Sandbox::new();
+    let (host, served) = hub(&sandbox, "llama");
+    host.put("../x", b"x");
+    let mut command = command(&sandbox, &["pull", "hf:acme/tiny"]);
+    let run = Run::of(command.env("HF_ENDPOINT", format!("http://{}", served.authority())));
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("../x"), "{run:?}");
+}

@@ -1,0 +1,174 @@
+//! Models from Ollama's registry: its manifest and blobs, verified, then imported as from its store.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use longshore_manifest::{
+    Digest, FsError, Manifest, ModelName, Progress, Store,
+    store::{Partial, PartialError, Pull, PullRecord},
+};
+use longshore_packer::{Plan, Source, SourceOptions};
+use longshore_transfer::{Call, Client, Download, TransferError, Url};
+
+use crate::{HubError, PullOptions, Pulled, fetch::at};
+
+/// What a manifest may be, for `Accept`.
+const ACCEPT: &str = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json";
+/// Longest manifest, in bytes.
+const MAX_MANIFEST: u64 = 16 << 20;
+/// Most distinct blobs of a model.
+const MAX_BLOBS: usize = 100_000;
+
+/// A registry that speaks as Ollama's does.
+#[derive(Debug, Clone)]
+pub struct Ollama {
+    client: Client,
+    base: Option<Url>,
+}
+
+impl Ollama {
+    /// Makes the connection. A model's name says its host; `base` takes the place of that, for tests and mirrors.
+    #[must_use]
+    pub fn new(client: Client, base: Option<Url>) -> Self {
+        Self { client, base }
+    }
+
+    fn url(&self, model: &ModelName, rest: &str) -> Result<Url, HubError> {
+        let base = match &self.base {
+            Some(base) => base.clone(),
+            None => format!("https://{}", model.host()).parse().map_err(TransferError::from)?,
+        };
+        let path = format!("/v2/{}/{}/{rest}", model.namespace(), model.model());
+        Ok(base.join(&path).map_err(TransferError::from)?)
+    }
+
+    fn manifest(&self, model: &ModelName, stop: &(dyn Fn() -> bool + Sync)) -> Result<(Vec<u8>, Manifest), HubError> {
+        let shown = format!("ollama:{model}");
+        let url = self.url(model, &format!("manifests/{}", model.tag()))?;
+        let mut call = Call::get(&url);
+        call.headers.push(("Accept", ACCEPT));
+        let read = self.client.read(&call, MAX_MANIFEST, stop);
+        let (_, bytes) = read.map_err(|error| HubError::of(error, &shown))?;
+        let listing = |problem: String| HubError::Listing { reference: shown.clone(), problem };
+        let manifest = Manifest::parse(&bytes).map_err(|error| listing(error.to_string()))?;
+        let mut sizes = BTreeMap::new();
+        for blob in manifest.blobs() {
+            if sizes.insert(blob.digest, blob.size).is_some_and(|size| size != blob.size) {
+                return Err(listing(format!("{} has two sizes", blob.digest)));
+            }
+        }
+        if sizes.len() > MAX_BLOBS {
+            return Err(listing(format!("it has more than {MAX_BLOBS} blobs")));
+        }
+        Ok((bytes, manifest))
+    }
+
+    /// Downloads a blob to `to`, unless it is there.
+    fn blob(&self, load: &Load<'_>, digest: Digest, size: u64, to: &Path) -> Result<(), HubError> {
+        if to.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() == size) {
+            load.progress.advance(size);
+            return Ok(());
+        }
+        let url = self.url(load.model, &format!("blobs/{digest}"))?;
+        for is_last in [false, true] {
+            let mut partial = load.pull.partial(digest, size)?;
+            let start = partial.received();
+            if !is_last {
+                load.progress.advance(start);
+            }
+            if start < size {
+                let mut accept = |bytes: &[u8]| {
+                    partial.write(bytes).map_err(std::io::Error::other)?;
+                    load.moved.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                    if !is_last {
+                        load.progress.advance(bytes.len() as u64);
+                    }
+                    Ok(())
+                };
+                let what = Download { url: &url, size, start, end: size };
+                let stop = || load.progress.cancelled();
+                let done = self.client.download(&what, &mut accept, &stop);
+                done.map_err(|error| HubError::of(error, &format!("ollama:{}", load.model)))?;
+            }
+            match check(&partial) {
+                Ok(()) => {
+                    let from = partial.path().to_path_buf();
+                    drop(partial);
+                    return fs::rename(&from, to).map_err(at("rename", to));
+                }
+                Err(PartialError::Digest { expected, found }) if is_last => {
+                    let (expected, found) = (expected.to_string(), found.to_string());
+                    return Err(HubError::Digest { path: format!("the blob {digest}"), expected, found });
+                }
+                Err(PartialError::Fs(error)) => return Err(error.into()),
+                // Once more, from its start.
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check(partial: &Partial) -> Result<(), PartialError> {
+    partial.check()
+}
+
+struct Load<'a> {
+    model: &'a ModelName,
+    pull: &'a Pull<'a>,
+    progress: &'a dyn Progress,
+    moved: &'a AtomicU64,
+}
+
+/// Imports a model from Ollama's registry into the store, and names it `name`.
+///
+/// Its blobs are downloaded whole, each verified by its digest, and imported as those of Ollama's own store are: tensors keep their codes, and
+/// GGUF files their blocks. Besides the result, the disk holds the blobs until the end. What has arrived stays if the process ends.
+///
+/// # Errors
+///
+/// [`HubError::NotFound`] if there is no such model for everybody, [`HubError::Digest`] if a blob keeps arriving damaged, and as
+/// [`pull`](crate::pull).
+pub fn pull_ollama(
+    ollama: &Ollama,
+    model: &ModelName,
+    store: &Store,
+    name: &ModelName,
+    options: &PullOptions,
+    progress: &dyn Progress,
+) -> Result<Pulled, HubError> {
+    let stop = || progress.cancelled();
+    let (document, manifest) = ollama.manifest(model, &stop)?;
+    let blobs: BTreeMap<Digest, u64> = manifest.blobs().map(|blob| (blob.digest, blob.size)).collect();
+    let bytes: u64 = blobs.values().fold(0, |sum, size| sum.saturating_add(*size));
+    if let Some(available) = store.available_bytes().filter(|available| *available < bytes) {
+        return Err(HubError::Space { path: store.root().to_path_buf(), needed: bytes, available });
+    }
+    let commit = Digest::of(&document);
+    let key = Digest::of(format!("ollama\n{commit}\n").as_bytes());
+    let pull = store.pull(&key, &PullRecord::new(format!("ollama:{model}"), name.clone(), bytes))?;
+    // A store as Ollama's, which knows its digests.
+    let dir = pull.scratch()?;
+    let manifests = dir.join("manifests").join(model.host()).join(model.namespace()).join(model.model());
+    for made in [&dir.join("blobs"), &manifests] {
+        fs::create_dir_all(made).map_err(at("create the directory", made))?;
+    }
+    progress.begin("pulling", bytes);
+    let moved = AtomicU64::new(0);
+    let load = Load { model, pull: &pull, progress, moved: &moved };
+    for (digest, size) in &blobs {
+        ollama.blob(&load, *digest, *size, &dir.join("blobs").join(digest.file_name()))?;
+    }
+    let path = manifests.join(model.tag());
+    fs::write(&path, &document).map_err(|error| HubError::Fs(FsError::new("write to", path.clone(), error)))?;
+    let plan = Plan::new(Source::open_with(&path, &SourceOptions::default())?, &options.plan)?;
+    let outcome = plan.import(store, name, &options.import, progress)?;
+    // A directory that stays costs nothing but its place in a list.
+    let _ = pull.end();
+    let moved_bytes = moved.into_inner();
+    Ok(Pulled { outcome, commit: commit.to_string(), bytes, moved_bytes, warnings: plan.warnings.clone() })
+}

@@ -1,0 +1,7 @@
+//! Shards that come and go while an import is made of them.
+
+mod shards;
+mod sink;
+
+pub(crate) use shards::Shards;
+pub(crate) use sink::Rolling;

@@ -1,0 +1,68 @@
+//! Models from Ollama's registry, which the registry of the tests answers as.
+
+use std::sync::Arc;
+
+use longshore_fake_hosts::{FakeRegistry, Fault, Loop};
+use longshore_hub::{HubError, Ollama, PullOptions, Pulled, pull_ollama};
+use longshore_manifest::{Digest, ModelName, Silent, Store};
+use longshore_packer::{ImportOptions, Plan, PlanOptions, Source, st_format::Limits};
+use longshore_transfer::Client;
+
+use crate::support::checkpoint;
+
+/// Imports a checkpoint, and puts manifest and blobs of the result into a registry, as Ollama's has them.
+fn published(dir: &std::path::Path) -> (Arc<FakeRegistry>, Digest) {
+    checkpoint("qwen3-moe", &dir.join("source"));
+    let store = Store::open(dir.join("publisher")).unwrap();
+    let plan = PlanOptions { scheme: "int4".parse().ok(), ..PlanOptions::default() };
+    let plan = Plan::new(Source::open(&dir.join("source"), &Limits::default()).unwrap(), &plan).unwrap();
+    let name: ModelName = "tiny:int4".parse().unwrap();
+    let digest = plan.import(&store, &name, &ImportOptions::default(), &Silent).unwrap().digest;
+    let host = Arc::new(FakeRegistry::default());
+    let (_, manifest) = store.manifest(&name).unwrap();
+    for blob in manifest.blobs() {
+        host.put_blob("library/tiny", &std::fs::read(store.blob_path(&blob.digest)).unwrap());
+    }
+    host.put_manifest("library/tiny", "int4", &store.manifest_document(&name).unwrap());
+    (host, digest)
+}
+
+fn try_pull(host: &Arc<FakeRegistry>, store: &Store) -> Result<Pulled, HubError> {
+    let ollama = Ollama::new(Client::new(Arc::new(Loop(host.clone()))), Some("http://localhost:5000".parse().unwrap()));
+    let (model, name) = ("tiny:int4".parse().unwrap(), "mine:1".parse().unwrap());
+    pull_ollama(&ollama, &model, store, &name, &PullOptions::default(), &Silent)
+}
+
+#[test]
+fn a_model_keeps_its_codes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (host, _) = published(dir.path());
+    let store = Store::open(dir.path().join("store")).unwrap();
+    // A blob arrives damaged, and comes again.
+    host.faults.order_after("GET", "/blobs/", Fault::Corrupt(3), 1, 2);
+    let pulled = try_pull(&host, &store).unwrap();
+    assert!(pulled.moved_bytes >= pulled.bytes);
+    assert!(store.pulls().unwrap().is_empty());
+    let publisher = Store::open(dir.path().join("publisher")).unwrap();
+    let tensors = |store: &Store, name: &str| -> Vec<Digest> {
+        let (_, manifest) = store.manifest(&name.parse().unwrap()).unwrap();
+        manifest.layers.iter().filter(|layer| layer.is_tensor()).map(|layer| layer.digest).collect()
+    };
+    assert_eq!(tensors(&store, "mine:1"), tensors(&publisher, "tiny:int4"));
+}
+
+#[test]
+fn nothing_wrong_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (host, _) = published(dir.path());
+    for fault in [Fault::Corrupt(3), Fault::Short(1), Fault::Status(404), Fault::Status(401)] {
+        let store = Store::open(dir.path().join(format!("store-{fault:?}"))).unwrap();
+        host.faults.order_after("GET", "/blobs/", fault.clone(), usize::MAX, 3);
+        assert!(try_pull(&host, &store).is_err(), "{fault:?}");
+        assert_eq!(store.names().unwrap(), [], "{fault:?}");
+        host.faults.clear();
+        // What had arrived stays, and serves.
+        let pulled = try_pull(&host, &store).unwrap();
+        assert!(pulled.moved_bytes < pulled.bytes, "{fault:?}");
+    }
+}
