@@ -79,7 +79,10 @@ pub(crate) fn blocks(ggml_type: GgmlType, [rows, columns]: [usize; 2], seed: u64
     let stored = if ggml_type == GgmlType::Q5K {
         // There is no encoder: blocks of `Q4_K` with fifth bits between the scales and the nibbles.
         let fifth: [u8; 32] = std::array::from_fn(|i| (i * 89 + 7).to_le_bytes()[0]);
-        encode(GgmlType::Q4K).chunks_exact(144).flat_map(|block| [&block[..16], &fifth, &block[16..]].concat()).collect()
+        encode(GgmlType::Q4K)
+            .chunks_exact(144)
+            .flat_map(|block| [&block[..16], &fifth, &block[16..]].concat())
+            .collect()
     } else {
         encode(ggml_type)
     };
