@@ -174,7 +174,6 @@ pub(crate) struct Calibrate {
 /// How a model is run.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Engine")]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Engine {
     /// Compute with activations as they are, in 32 bits
     #[arg(long, conflicts_with = "fast")]
