@@ -60,9 +60,14 @@
 //! The example `products` multiplies on request, and `benches/compare/run.py products` compares it with ggml and candle.
 //! One row of an input reads each weight once; up to four rows repeat that from the nearest cache. From five rows on, a
 //! tile of weights is expanded once for all of them, so that more rows cost little more until sixteen, and then cost in
-//! proportion. Threads are woken only for a million products and more: call with several matrices at once,
-//! [`multiply_all`](Multiplier::multiply_all), where each is small, and from a thread of the pool, which spares a change
-//! of threads.
+//! proportion. With AVX-512 one row is bound by the bytes of the weights, from memory as from the third-level cache, as
+//! long as rows have some thousand elements; rows of some hundred are bound by what each costs at its end. Many rows are
+//! bound by the dot products of bytes.
+//!
+//! Several threads take part from a quarter of a million products on. Afterwards a thread of the pool waits up to a
+//! tenth of a millisecond for the next product without sleeping. A call from a thread of the pool spares a change of
+//! threads, and matrices that share an input spare a change between products:
+//! [`multiply_all`](Multiplier::multiply_all).
 //!
 //! # Errors
 //!

@@ -76,11 +76,9 @@ pub use error::GgmlError;
 pub use ggml_type::{GgmlType, UnknownGgmlType};
 pub use mlx::{Mapping, fits, from_mlx, types_of};
 
-use crate::{
-    FloatType,
-    level::{Kind, Level},
-    portable::write,
-};
+#[cfg(target_arch = "x86_64")]
+use crate::level::Kind;
+use crate::{FloatType, level::Level, portable::write};
 
 /// Decodes whole blocks. The lengths fit together.
 pub(crate) type DecodeBlocks = fn(&[u8], &mut [f32]);

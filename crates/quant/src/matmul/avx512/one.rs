@@ -20,8 +20,11 @@ use std::arch::x86_64::{
     _mm512_shuffle_i32x4, _mm512_shuffle_ps, _mm512_slli_epi32, _mm512_srli_epi16, _mm512_zextsi256_si512,
 };
 
-use super::{AHEAD, prefetch as prefetch_near, prefetch_far};
-use crate::matmul::fast::{CHAINS, Codes, E2M1_INTEGERS, Form, ROWS, Row, Rows};
+use super::{AHEAD, expand, prefetch as prefetch_near, prefetch_far};
+use crate::{
+    FloatType,
+    matmul::fast::{CHAINS, Codes, E2M1_INTEGERS, Form, ROWS, Row, Rows},
+};
 
 /// Conversion of a vector of stored bytes to integers.
 const NIBBLES: u8 = 0;
@@ -55,13 +58,72 @@ pub(super) fn one(form: Form, weights: Rows<'_>, input: Row<'_>, y: &mut [f32]) 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
 fn run<const KIND: u8, const VECTORS: usize, const PER: usize>(weights: Rows<'_>, input: Row<'_>, y: &mut [f32]) {
-    let rows = weights.stored.chunks_exact(weights.stored_len).zip(weights.scales.chunks_exact(weights.padded_groups));
     let mut sums = [_mm512_setzero_ps(); ROWS];
-    for (row, ((stored, scales), sums)) in rows.zip(&mut sums).enumerate().take(y.len()) {
-        let biases = weights.biases.get(row * weights.padded_groups..).unwrap_or_default();
-        *sums = lanes::<KIND, VECTORS, PER>(stored, [scales, biases], input);
+    let rows = weights.stored.chunks_exact(weights.stored_len).zip(&mut sums).enumerate();
+    for (row, (stored, sums)) in rows.take(y.len()) {
+        let numbers = match weights.parts {
+            Some(parts) => {
+                let groups = parts.scale.len() / HALF / y.len();
+                let from = row * groups * HALF;
+                Numbers::Stored { scales: &parts.scale[from..], biases: &parts.bias[from..], groups }
+            }
+            None => Numbers::Read {
+                scales: &weights.scales[row * weights.padded_groups..],
+                biases: weights.biases.get(row * weights.padded_groups..).unwrap_or_default(),
+            },
+        };
+        *sums = lanes::<KIND, VECTORS, PER>(stored, numbers, input);
     }
     y.copy_from_slice(&totals(&sums)[..y.len()]);
+}
+
+/// Bytes of a BF16.
+const HALF: usize = 2;
+
+/// Scales and biases from those of a row on.
+#[derive(Clone, Copy)]
+enum Numbers<'a> {
+    Read {
+        scales: &'a [f32],
+        biases: &'a [f32],
+    },
+    /// As BF16, of so many groups.
+    Stored {
+        scales: &'a [u8],
+        biases: &'a [u8],
+        groups: usize,
+    },
+}
+
+impl Numbers<'_> {
+    /// The scales of sixteen groups. There are zeros behind the last.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
+    fn scales(self, block: usize) -> __m512 {
+        match self {
+            Self::Read { scales, .. } => at(scales, block),
+            Self::Stored { scales, groups, .. } => stored(scales, block, groups),
+        }
+    }
+
+    /// Likewise the biases, where there are any.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
+    fn biases(self, block: usize) -> Option<__m512> {
+        match self {
+            Self::Read { biases: [], .. } => None,
+            Self::Read { biases, .. } => Some(at(biases, block)),
+            Self::Stored { biases, groups, .. } => Some(stored(biases, block, groups)),
+        }
+    }
+}
+
+/// Reads sixteen numbers of a row of BF16.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
+fn stored(numbers: &[u8], block: usize, groups: usize) -> __m512 {
+    let first = block * CHAINS;
+    expand::sixteen(FloatType::BF16, &numbers[first * HALF..], (groups - first).min(CHAINS))
 }
 
 /// Computes the lanes of one row.
@@ -69,7 +131,7 @@ fn run<const KIND: u8, const VECTORS: usize, const PER: usize>(weights: Rows<'_>
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
 fn lanes<const KIND: u8, const VECTORS: usize, const PER: usize>(
     stored: &[u8],
-    [scales, biases]: [&[f32]; 2],
+    numbers: Numbers<'_>,
     input: Row<'_>,
 ) -> __m512 {
     // Vectors of stored bytes that sixteen groups have, and of their integers.
@@ -91,8 +153,7 @@ fn lanes<const KIND: u8, const VECTORS: usize, const PER: usize>(
             vectors[i / PER] = dot::<KIND>(vectors[i / PER], bytemuck::cast(stored[i]), high, low, i);
         }
         let sums = groups::<KIND, VECTORS, PER>(vectors);
-        let biases = if biases.is_empty() { None } else { Some(at(biases, block)) };
-        lanes = scale(input, block, lanes, sums, at(scales, block), biases);
+        lanes = scale(input, block, lanes, sums, numbers.scales(block), numbers.biases(block));
     }
     let stored = blocks.remainder();
     if !stored.is_empty() || !rest.is_empty() {
@@ -110,8 +171,7 @@ fn lanes<const KIND: u8, const VECTORS: usize, const PER: usize>(
             vectors[i / PER] = dot::<KIND>(vectors[i / PER], tail(rest), high, low, i);
         }
         let sums = groups::<KIND, VECTORS, PER>(vectors);
-        let biases = if biases.is_empty() { None } else { Some(at(biases, count)) };
-        lanes = scale(input, count, lanes, sums, at(scales, count), biases);
+        lanes = scale(input, count, lanes, sums, numbers.scales(count), numbers.biases(count));
     }
     lanes
 }

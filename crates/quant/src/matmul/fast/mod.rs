@@ -38,9 +38,9 @@ use std::ops::Range;
 use super::{
     level::{Kind, Level},
     scratch::{Fast, Scratch},
-    weights::{Stored, Weights},
+    weights::{Encoded, Stored, Weights},
 };
-use crate::ggml::GgmlType;
+use crate::{FloatType, ggml::GgmlType};
 
 /// Sums that are kept apart.
 pub(super) const CHAINS: usize = 16;
@@ -59,6 +59,9 @@ pub(super) struct Rows<'a> {
     /// Biases, padded likewise, or nothing.
     pub(super) biases: &'a [f32],
     pub(super) padded_groups: usize,
+    /// Where a kernel reads scales and biases as they are stored: the parts of these rows, instead of the numbers.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the other kernels read numbers"))]
+    pub(super) parts: Option<Encoded<'a>>,
 }
 
 /// Columns of a tile: a multiple of every group.
@@ -100,12 +103,18 @@ pub(super) fn multiply(level: Level, weights: Weights<'_>, input: &Input, y: &mu
     for first in (0..rows).step_by(ROWS) {
         let count = ROWS.min(rows - first);
         let stored = &stored[first * work.stored_len..(first + count) * work.stored_len];
+        let mut parts_of_rows = None;
         if let Stored::Encoded(parts) = weights.stored {
-            let parts = parts.groups(first * groups, count * groups);
+            parts_of_rows = Some(parts.groups(first * groups, count * groups));
+        }
+        if let Some(parts) = parts_of_rows
+            && !(in_blocks.is_empty() && reads_stored_scales(level, input.form, parts))
+        {
             read_scales(level, Scales { parts, groups, padded_groups }, buffers.scales, buffers.biases);
         }
         if !singles.is_empty() {
-            work.singles(stored, input, singles, first..first + count, &mut buffers);
+            let parts = parts_of_rows.filter(|parts| reads_stored_scales(level, input.form, *parts));
+            work.singles((stored, parts), input, singles, first..first + count, &mut buffers);
         }
         if !in_blocks.is_empty() {
             work.blocks(stored, input, &mut buffers);
@@ -139,7 +148,7 @@ impl Work {
     /// Multiplies at most [`ROWS`] rows of weights by the input rows that stand alone.
     fn singles(
         self,
-        stored: &[u8],
+        (stored, parts): (&[u8], Option<Encoded<'_>>),
         input: &Input,
         singles: &mut [&mut [f32]],
         rows: Range<usize>,
@@ -149,7 +158,7 @@ impl Work {
         let has_biases = form.codes.have_biases();
         if form.codes.is_read_as_stored() {
             let biases: &[f32] = if has_biases { buffers.biases } else { &[] };
-            let group = Rows { stored, stored_len, scales: buffers.scales, biases, padded_groups };
+            let group = Rows { stored, stored_len, scales: buffers.scales, biases, padded_groups, parts };
             for (single, y) in singles.iter_mut().enumerate() {
                 one(level, form, group, input.row(single), &mut y[rows.clone()]);
             }
@@ -168,7 +177,7 @@ impl Work {
             let codes = &mut buffers.codes[..columns];
             expand(level, form, stored, &mut Expanded { codes, scales, biases });
             let biases: &[f32] = if has_biases { biases } else { &[] };
-            let group = Rows { stored: codes, stored_len: columns, scales, biases, padded_groups };
+            let group = Rows { stored: codes, stored_len: columns, scales, biases, padded_groups, parts: None };
             for (single, y) in singles.iter_mut().enumerate() {
                 one(level, form, group, input.row(single), &mut y[row..=row]);
             }
@@ -199,6 +208,15 @@ impl Work {
             let tile = Tile { codes: buffers.tile, form, first_group, scales, biases };
             many(level, tile, &input.blocks, buffers.sums);
         }
+    }
+}
+
+/// Whether the kernel of a level for single input rows reads scales and biases as they are stored.
+fn reads_stored_scales(level: Level, form: Form, parts: Encoded<'_>) -> bool {
+    match level.0 {
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512(_) => matches!(form.codes, Codes::Nibbles | Codes::Bytes) && parts.float == FloatType::BF16,
+        _ => false,
     }
 }
 
