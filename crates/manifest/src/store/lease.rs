@@ -131,12 +131,11 @@ impl Lease {
         }
         let file = written.file.as_ref().expect("BUG: a lease is not written to after its end");
         let done = self.disk.write_at(file, &self.path, written.length, &text);
-        match done {
-            Ok(()) => written.length += text.len() as u64,
-            Err(_) => {
-                written.digests.retain(|digest, _| !added.iter().any(|line| line.digest == *digest));
-                written.names.retain(|name, _| !added.iter().any(|line| line.name.as_ref() == Some(name)));
-            }
+        if done.is_ok() {
+            written.length += text.len() as u64;
+        } else {
+            written.digests.retain(|digest, _| !added.iter().any(|line| line.digest == *digest));
+            written.names.retain(|name, _| !added.iter().any(|line| line.name.as_ref() == Some(name)));
         }
         self.beat.store(self.begun.elapsed().as_secs(), Ordering::Relaxed);
         done
