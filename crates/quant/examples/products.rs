@@ -180,7 +180,7 @@ impl Matrix {
             for i in 0..quarter {
                 for (place, sums) in sums.iter_mut().enumerate() {
                     for (sum, word) in sums.iter_mut().zip(words[place * quarter + i]) {
-                        *sum = sum.wrapping_add(u64::from_ne_bytes(word));
+                        *sum = sum.wrapping_add(u64::from_le_bytes(word));
                     }
                 }
             }

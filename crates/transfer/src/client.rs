@@ -117,7 +117,8 @@ impl fmt::Debug for Answer {
 
 /// A failed attempt, and whether another may succeed.
 pub(crate) struct Failure {
-    pub(crate) error: TransferError,
+    /// Boxed, since answers are moved beside it.
+    pub(crate) error: Box<TransferError>,
     pub(crate) retry: Retry,
 }
 
@@ -133,7 +134,7 @@ pub(crate) enum Retry {
 
 impl From<TransferError> for Failure {
     fn from(error: TransferError) -> Self {
-        Self { error, retry: Retry::Never }
+        Self { error: error.into(), retry: Retry::Never }
     }
 }
 
@@ -194,7 +195,7 @@ impl Client {
     ///
     /// As [`Self::send`]; [`TransferError::is_transient`] says whether another attempt may succeed.
     pub fn send_once(&self, call: &Call<'_>, stop: &(dyn Fn() -> bool + Sync)) -> Result<Answer, TransferError> {
-        self.once(call, stop).map_err(|failure| failure.error)
+        self.once(call, stop).map_err(|failure| *failure.error)
     }
 
     /// Waits before another attempt, after `attempt` that failed with `error`; or returns the error, if there have been enough or another will
@@ -210,16 +211,16 @@ impl Client {
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), TransferError> {
         let retry = if error.is_transient() { Retry::Soon } else { Retry::Never };
-        self.pause(Failure { error, retry }, attempt, stop)
+        self.pause(Failure { error: error.into(), retry }, attempt, stop)
     }
 
     /// Waits before another attempt, after `attempt` that failed; or returns the error.
     pub(crate) fn pause(&self, failure: Failure, attempt: u32, stop: &dyn Fn() -> bool) -> Result<(), TransferError> {
         let wait = match failure.retry {
-            Retry::Never => return Err(failure.error),
-            _ if attempt >= self.retry.attempts => return Err(failure.error),
+            Retry::Never => return Err(*failure.error),
+            _ if attempt >= self.retry.attempts => return Err(*failure.error),
             Retry::Soon => pace::backoff(&self.retry, attempt),
-            Retry::After(wait) if wait > self.retry.patience => return Err(failure.error),
+            Retry::After(wait) if wait > self.retry.patience => return Err(*failure.error),
             Retry::After(wait) => wait,
         };
         pace::sleep(&*self.clock, wait, stop)
@@ -359,7 +360,7 @@ impl Client {
             _ => Retry::Never,
         };
         let status = if is_full { 507 } else { status };
-        Err(Failure { error: status_error(&url, status, code, message), retry })
+        Err(Failure { error: status_error(&url, status, code, message).into(), retry })
     }
 }
 
@@ -372,7 +373,7 @@ fn status_error(url: &Url, status: u16, code: Option<String>, message: String) -
 
 fn failed(url: &Url, source: TransportError) -> Failure {
     let retry = if matches!(source, TransportError::Connection { .. }) { Retry::Soon } else { Retry::Never };
-    Failure { error: TransferError::Transport { url: url.clone(), source }, retry }
+    Failure { error: TransferError::Transport { url: url.clone(), source }.into(), retry }
 }
 
 /// An error of the connection while a body was read.

@@ -166,7 +166,7 @@ fn check(what: &Download<'_>, state: &Progress, answer: &Answer) -> Result<(u64,
 }
 
 fn again(error: TransferError) -> Failure {
-    Failure { error, retry: Retry::Soon }
+    Failure { error: error.into(), retry: Retry::Soon }
 }
 
 fn strong_tag(headers: &Headers) -> Option<String> {
