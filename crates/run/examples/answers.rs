@@ -9,6 +9,8 @@
 //! printed, without the first; for each prompt the greedy tokens, each with the distance of its logit from the next. For
 //! `texts`, the mean-pooled embeddings are printed instead.
 
+#![expect(clippy::cast_precision_loss, reason = "the numbers are small")]
+
 use std::{env, error::Error, io, path::Path};
 
 use longshore_packer::manifest::Silent;

@@ -6,6 +6,8 @@
 //!
 //! MODEL is a GGUF file or a directory. The best and the median of five runs are printed.
 
+#![expect(clippy::cast_precision_loss, reason = "the numbers are small")]
+
 use std::{env, error::Error, path::Path, time::Instant};
 
 use longshore_packer::manifest::Silent;

@@ -33,7 +33,7 @@ pub struct Embedder {
 #[derive(Debug)]
 enum Kind {
     Decoder(Box<Model>),
-    Encoder { source: Source, tensors: Tensors, spec: Box<Spec>, multiplier: Multiplier },
+    Encoder { source: Source, tensors: Box<Tensors>, spec: Box<Spec>, multiplier: Multiplier },
 }
 
 impl Embedder {
@@ -48,7 +48,7 @@ impl Embedder {
             return Ok(Self { kind: Kind::Decoder(Box::new(Model::open(source, options)?)) });
         }
         let spec = Box::new(encoder::encoder(facts)?);
-        let tensors = Tensors::open(&source, &options)?;
+        let tensors = Box::new(Tensors::open(&source, &options)?);
         Encoder::new(&spec, &tensors)?;
         let multiplier = Multiplier::new(options.precision);
         Ok(Self { kind: Kind::Encoder { source, tensors, spec, multiplier } })

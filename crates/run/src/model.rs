@@ -46,6 +46,14 @@ impl Model {
             tensors.add_one_to_norms();
         }
         Bound::new(&spec, &tensors)?;
+        let unused = tensors.unused();
+        if let Some(first) = unused.first() {
+            let what = format!("{} tensors that {} has no use for, such as {first:?}", unused.len(), family.names[0]);
+            if options.treat_as.is_some() {
+                return Err(LoadError::Unsupported { what });
+            }
+            notes.push(format!("the model has {what}"));
+        }
         let context = facts.context_length.map_or(spec.context, |length| usize::try_from(length).unwrap_or(usize::MAX));
         let pool = options.threads.map(pool).transpose()?;
         let max_sequence = max_sequence(&spec, context, &options, &mut notes);

@@ -112,7 +112,7 @@ impl<'m> Session<'m> {
     ///
     /// Those of [`Self::extend`].
     pub fn observe(&mut self, tokens: &[u32], observer: &mut dyn Observer) -> Result<(), RunError> {
-        self.run(tokens, Wanted::All, &mut Vec::new(), Some(observer))
+        self.run(tokens, Wanted::Hidden, &mut Vec::new(), Some(observer))
     }
 
     /// Adds tokens to the sequence, and returns the normalised hidden state of each, `[tokens, hidden]`.

@@ -21,7 +21,7 @@ pub(super) struct Sums {
     /// Number of experts, for a stack.
     pub(super) experts: Option<usize>,
     /// `[columns]`, or `[experts, columns]`.
-    pub(super) sums: Vec<f64>,
+    pub(super) squares: Vec<f64>,
     /// Number of rows, for each expert of a stack.
     pub(super) rows: Vec<u64>,
     /// First weight that reads the same input.
@@ -77,13 +77,13 @@ impl Observer for Squares {
             let sums = self.weights.entry((*name).to_owned()).or_insert_with(|| Sums {
                 columns,
                 experts,
-                sums: vec![0.0; columns * experts.unwrap_or(1)],
+                squares: vec![0.0; columns * experts.unwrap_or(1)],
                 rows: vec![0; experts.unwrap_or(1)],
                 input: weights[0].to_owned(),
             });
             let place = stacked.unwrap_or(0);
             sums.rows[place] += rows;
-            sums.sums[place * columns..][..columns].iter_mut().zip(&of_input).for_each(|(sum, more)| *sum += more);
+            sums.squares[place * columns..][..columns].iter_mut().zip(&of_input).for_each(|(sum, more)| *sum += more);
         }
     }
 }
@@ -165,7 +165,9 @@ impl<'l> Grams<'l> {
             let input = &self.layers.inputs[at];
             for (sums, rows) in sums.chunks_exact_mut(input.columns * input.columns).zip(&input.rows) {
                 let factor = 1.0 / (*rows).max(1) as f32;
-                sums.iter_mut().for_each(|sum| *sum *= factor);
+                for sum in sums {
+                    *sum *= factor;
+                }
             }
         }
         self.chosen.zip(self.sums).collect()

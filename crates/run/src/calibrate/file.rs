@@ -51,7 +51,7 @@ impl<'l> Statistics<'l> {
             made.file.write_all(made.layout.header()).and_then(|()| made.file.set_len(made.layout.file_len()));
         written.map_err(fail)?;
         for (name, sums) in &squares.weights {
-            let means = sums.sums.chunks_exact(sums.columns).zip(&sums.rows);
+            let means = sums.squares.chunks_exact(sums.columns).zip(&sums.rows);
             let means = means.flat_map(|(sums, rows)| sums.iter().map(|sum| (sum / (*rows).max(1) as f64) as f32));
             let means: Vec<f32> = means.collect();
             made.write(name, &means)?;

@@ -58,11 +58,14 @@ impl Attend<'_> {
         let Scratch { logits, buffer } = scratch;
         let count = range.len();
         logits.resize(group * count, 0.0);
-        buffer.resize(head_dim.max(value_dim), 0.0);
-        for (at, token) in range.clone().enumerate() {
-            let key = cache.keys().get(token, kv_head * head_dim, head_dim, buffer);
+        for block in blocks(&range) {
+            let at = block.start - range.start;
+            let (keys, stride) = cache.keys().get(block.clone(), kv_head * head_dim, head_dim, buffer);
             for (head, query) in queries.chunks_exact(head_dim).enumerate() {
-                logits[head * count + at] = math::dot(query, key) * self.spec.attention_scale;
+                let logits = &mut logits[head * count + at..][..block.len()];
+                for (logit, key) in logits.iter_mut().zip(keys.chunks(stride)) {
+                    *logit = math::dot(query, &key[..head_dim]) * self.spec.attention_scale;
+                }
             }
         }
         math::soft_cap(logits, self.spec.attention_cap);
@@ -71,10 +74,11 @@ impl Attend<'_> {
             let sum = math::exponentials(logits, self.sinks.map(|sinks| sinks[first + head]));
             math::scale(logits, sum.recip());
         }
-        for (at, token) in range.enumerate() {
-            let value = cache.values().get(token, kv_head * value_dim, value_dim, buffer);
+        for block in blocks(&range) {
+            let at = block.start - range.start;
+            let (values, stride) = cache.values().get(block.clone(), kv_head * value_dim, value_dim, buffer);
             for (head, out) in out.chunks_exact_mut(value_dim).enumerate() {
-                math::add_scaled(out, logits[head * count + at], value);
+                math::add_weighted(out, &logits[head * count + at..][..block.len()], values, stride);
             }
         }
     }
@@ -83,6 +87,13 @@ impl Attend<'_> {
 /// Computes attention without a window, `out`, for rows that each look at the keys and values up to a position.
 pub(crate) fn attend(spec: &Spec, rows: &[(&LayerCache, usize)], queries: &[f32], out: &mut [f32]) {
     Attend { spec, window: None, sinks: None, rows, queries }.run(out);
+}
+
+/// Cuts tokens into blocks whose keys, or values, stay in the fastest cache.
+fn blocks(range: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+    const TOKENS: usize = 64;
+    let end = range.end;
+    range.clone().step_by(TOKENS).map(move |start| start..end.min(start + TOKENS))
 }
 
 /// Memory of a thread.

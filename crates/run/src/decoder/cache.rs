@@ -1,5 +1,7 @@
 //! Keys and values of the tokens so far.
 
+use std::ops::Range;
+
 use half::{f16, slice::HalfFloatSliceExt};
 
 use crate::{options::KvType, spec::Spec};
@@ -116,14 +118,23 @@ impl Rows {
         }
     }
 
-    /// Elements `start..start + len` of a row. `buffer`, of `len` elements, holds them where they are converted.
-    pub(crate) fn get<'r>(&'r self, row: usize, start: usize, len: usize, buffer: &'r mut [f32]) -> &'r [f32] {
-        let start = row * self.width + start;
+    /// Elements `start..start + len` of the rows of `range`, with the distance from one row to the next. `buffer` holds them where
+    /// they are converted.
+    pub(crate) fn get<'r>(
+        &'r self,
+        range: Range<usize>,
+        start: usize,
+        len: usize,
+        buffer: &'r mut Vec<f32>,
+    ) -> (&'r [f32], usize) {
+        let first = range.start * self.width + start;
         match &self.data {
-            Data::F32(data) => &data[start..start + len],
+            Data::F32(data) => (&data[first..], self.width),
             Data::F16(data) => {
-                data[start..start + len].convert_to_f32_slice(&mut buffer[..len]);
-                &buffer[..len]
+                buffer.resize(range.len() * len, 0.0);
+                let rows = data[first..].chunks(self.width).zip(buffer.chunks_exact_mut(len));
+                rows.for_each(|(row, buffer)| row[..len].convert_to_f32_slice(buffer));
+                (&buffer[..], len)
             }
         }
     }

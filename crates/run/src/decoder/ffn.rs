@@ -33,23 +33,20 @@ impl Decoder<'_, '_> {
         let rows = x.len() / self.spec.hidden;
         let width = dense.up.out();
         up.resize(rows * width, 0.0);
-        let inner = match &dense.gate {
-            Some(layer) => {
-                gate.resize(rows * width, 0.0);
-                hooks.show(&[&layer.name, &dense.up.name], None, self.spec.hidden, x);
-                Linear::apply_all(self.multiplier, [layer, &dense.up], (rows, x), [gate, up]);
-                let up = &*up;
-                math::each_row(gate, width, |at, gate| {
-                    math::gate(self.spec.activation, gate, &up[at * width..][..width]);
-                });
-                gate
-            }
-            None => {
-                hooks.show(&[&dense.up.name], None, self.spec.hidden, x);
-                dense.up.apply(self.multiplier, rows, x, up);
-                math::each_row(up, width, |_, row| math::activate(self.spec.activation, row));
-                up
-            }
+        let inner = if let Some(layer) = &dense.gate {
+            gate.resize(rows * width, 0.0);
+            hooks.show(&[&layer.name, &dense.up.name], None, self.spec.hidden, x);
+            Linear::apply_all(self.multiplier, [layer, &dense.up], (rows, x), [gate, up]);
+            let up = &*up;
+            math::each_row(gate, width, |at, gate| {
+                math::gate(self.spec.activation, gate, &up[at * width..][..width]);
+            });
+            gate
+        } else {
+            hooks.show(&[&dense.up.name], None, self.spec.hidden, x);
+            dense.up.apply(self.multiplier, rows, x, up);
+            math::each_row(up, width, |_, row| math::activate(self.spec.activation, row));
+            up
         };
         hooks.show(&[&dense.down.name], None, width, inner);
         dense.down.apply(self.multiplier, rows, inner, out);

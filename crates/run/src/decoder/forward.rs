@@ -114,11 +114,11 @@ impl Decoder<'_, '_> {
         let rows = scratch.x.len() / hidden;
         scratch.normed.truncate(rows * hidden);
         self.norm(Some(bound.norm), &scratch.x, &mut scratch.normed);
+        hooks.show(&[&bound.head.name], None, hidden, &scratch.normed);
         if wanted == Wanted::Hidden {
             logits.extend_from_slice(&scratch.normed);
             return Ok(());
         }
-        hooks.show(&[&bound.head.name], None, hidden, &scratch.normed);
         let start = logits.len();
         logits.resize(start + rows * spec.vocabulary, 0.0);
         let out = &mut logits[start..];

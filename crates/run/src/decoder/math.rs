@@ -30,15 +30,34 @@ pub(crate) fn add_scaled(y: &mut [f32], factor: f32, x: &[f32]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += factor * x);
 }
 
+/// Adds rows of `x`, which lie `stride` elements apart, each times its weight. Elements of `y` are kept in registers.
+pub(crate) fn add_weighted(y: &mut [f32], weights: &[f32], x: &[f32], stride: usize) {
+    let (chunks, rest) = y.as_chunks_mut::<LANES>();
+    let done = chunks.len() * LANES;
+    for (at, chunk) in chunks.iter_mut().enumerate() {
+        let mut sums = *chunk;
+        for (weight, row) in weights.iter().zip(x.chunks(stride)) {
+            let row: &[f32; LANES] = row[at * LANES..].first_chunk().expect("a row is as long as y");
+            for lane in 0..LANES {
+                sums[lane] += weight * row[lane];
+            }
+        }
+        *chunk = sums;
+    }
+    for (weight, row) in weights.iter().zip(x.chunks(stride)).filter(|_| !rest.is_empty()) {
+        rest.iter_mut().zip(&row[done..]).for_each(|(y, x)| *y += weight * x);
+    }
+}
+
 /// Adds `x` to `y`.
 pub(crate) fn add(y: &mut [f32], x: &[f32]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
 }
 
-/// Multiplies every element, unless the factor is one.
+/// Multiplies every element.
 pub(crate) fn scale(y: &mut [f32], factor: f32) {
-    if factor != 1.0 {
-        y.iter_mut().for_each(|y| *y *= factor);
+    for y in y {
+        *y *= factor;
     }
 }
 
@@ -75,7 +94,9 @@ pub(crate) fn norm_in_place(spec: NormSpec, x: &mut [f32], weight: &[f32]) {
 /// Bounds every element: `cap × tanh(x / cap)`.
 pub(crate) fn soft_cap(x: &mut [f32], cap: Option<f32>) {
     if let Some(cap) = cap {
-        x.iter_mut().for_each(|x| *x = cap * (*x / cap).tanh());
+        for x in x {
+            *x = cap * (*x / cap).tanh();
+        }
     }
 }
 
@@ -118,7 +139,7 @@ fn silu(x: f32) -> f32 {
 }
 
 fn gelu_tanh(x: f32) -> f32 {
-    const ROOT: f32 = 0.797_884_56;
+    const ROOT: f32 = 0.797_884_6;
     let inner = ROOT * (x + 0.044_715 * x * x * x);
     // x / 2 × (1 + tanh(inner))
     x * sigmoid(2.0 * inner)
@@ -143,12 +164,12 @@ pub(crate) fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
+    const FACTORS: [f32; 8] = [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
     let x = x.clamp(-87.0, 88.0);
     let shifted = x * LOG2_E + ROUND;
     let whole = shifted - ROUND;
     let rest = x - whole * LN_2_HIGH - whole * LN_2_LOW;
     let power = f32::from_bits(shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23);
-    const FACTORS: [f32; 8] = [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
     let mut sum = FACTORS[0];
     for factor in &FACTORS[1..] {
         sum = sum * rest + factor;
@@ -160,7 +181,9 @@ pub(crate) fn exp(x: f32) -> f32 {
 /// has no place.
 pub(crate) fn exponentials(logits: &mut [f32], extra: Option<f32>) -> f32 {
     let most = logits.iter().copied().chain(extra).fold(f32::NEG_INFINITY, f32::max);
-    logits.iter_mut().for_each(|logit| *logit = exp(*logit - most));
+    for logit in logits.iter_mut() {
+        *logit = exp(*logit - most);
+    }
     sum(logits) + extra.map_or(0.0, |extra| exp(extra - most))
 }
 
@@ -211,7 +234,7 @@ mod tests {
             assert!((found - expected).abs() <= 3e-7 * expected + 1e-37, "{x}: {found} {expected}");
         }
         assert!(exp(f32::NEG_INFINITY) < 1e-37 && exp(f32::NAN).is_nan());
-        for (x, expected) in [(0.5, 0.520_499_88), (-1.0, -0.842_700_8), (2.5, 0.999_593_05), (0.0, 0.0)] {
+        for (x, expected) in [(0.5, 0.520_499_9), (-1.0, -0.842_700_8), (2.5, 0.999_593), (0.0, 0.0)] {
             assert!((erf(x) - expected).abs() < 3e-7, "{x}");
         }
         for x in [-3.0f32, -0.1, 0.0, 0.7, 4.0] {

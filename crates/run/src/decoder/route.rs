@@ -6,7 +6,9 @@ use crate::spec::MoeSpec;
 /// Chooses the experts of a token from the router's logits. Returns each with its weight, in ascending order of experts.
 pub(crate) fn choose(spec: &MoeSpec, logits: &mut [f32], correction: Option<&[f32]>) -> Vec<(usize, f32)> {
     if spec.sigmoid {
-        logits.iter_mut().for_each(|logit| *logit = math::sigmoid(*logit));
+        for logit in logits.iter_mut() {
+            *logit = math::sigmoid(*logit);
+        }
     } else {
         let sum = math::exponentials(logits, None);
         math::scale(logits, sum.recip());
@@ -37,7 +39,9 @@ pub(crate) fn choose(spec: &MoeSpec, logits: &mut [f32], correction: Option<&[f3
         largest(&choice, spec.top_k).into_iter().map(|expert| (expert, scores[expert])).collect();
     let sum: f32 = chosen.iter().map(|(_, weight)| weight).sum();
     let factor = if spec.normalises { spec.scaling / (sum + 1e-20) } else { spec.scaling };
-    chosen.iter_mut().for_each(|(_, weight)| *weight *= factor);
+    for (_, weight) in &mut chosen {
+        *weight *= factor;
+    }
     chosen.sort_by_key(|(expert, _)| *expert);
     chosen
 }

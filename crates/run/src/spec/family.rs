@@ -4,6 +4,7 @@ use super::shape::{NormNames, QkNorm};
 
 /// A family of models that are run in the same way.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Family {
     /// Name by which the family is listed, and then the other names of its class, its `model_type` and its GGUF architecture,
     /// reduced as [`plain`] does.
@@ -16,7 +17,7 @@ pub(crate) struct Family {
     pub(crate) centres: bool,
     /// Whether neighbouring elements are rotated together, where the configuration does not say so.
     pub(crate) interleaved: bool,
-    /// Whether YaRN rounds the bounds of its blend, where the configuration does not say so.
+    /// Whether `yarn` rounds the bounds of its blend, where the configuration does not say so.
     pub(crate) truncates: bool,
     /// Whether only layers of local attention are rotated.
     pub(crate) rotates_local: bool,

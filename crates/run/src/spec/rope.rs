@@ -88,7 +88,7 @@ impl RopeSpec {
         Ok(())
     }
 
-    /// Blends stretched and unstretched frequencies, as YaRN does.
+    /// Blends stretched and unstretched frequencies, as `yarn` does.
     fn yarn(&mut self, rope: &Rope, theta: f64, factor: f64, original: f64) {
         let number = |number: &Option<Number>| number.as_ref().and_then(Number::as_f64);
         let dims = 2.0 * self.frequencies.len() as f64;
@@ -100,7 +100,7 @@ impl RopeSpec {
         }
         low = low.max(0.0);
         high = high.min(dims - 1.0);
-        if low == high {
+        if high - low < 0.001 {
             high += 0.001;
         }
         for (pair, frequency) in self.frequencies.iter_mut().enumerate() {
@@ -115,7 +115,7 @@ impl RopeSpec {
     }
 }
 
-/// YaRN's factor of magnitudes.
+/// Factor of magnitudes of `yarn`.
 pub(super) fn magnitude(factor: f64, weight: f64) -> f64 {
     if factor <= 1.0 { 1.0 } else { 0.1 * weight * factor.ln() + 1.0 }
 }

@@ -4,6 +4,7 @@ use super::rope::RopeSpec;
 
 /// Shape of a decoder.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Spec {
     pub(crate) hidden: usize,
     pub(crate) vocabulary: usize,

@@ -68,7 +68,7 @@ pub(crate) enum Projections<'w> {
 /// Feed-forward block.
 #[derive(Debug)]
 pub(crate) enum Ffn<'w> {
-    Dense(Dense<'w>),
+    Dense(Box<Dense<'w>>),
     Experts(Box<ExpertLayer<'w>>),
 }
 
@@ -136,7 +136,7 @@ impl<'w> Layer<'w> {
             ffn_in: norm(spec.norms.ffn_in)?,
             ffn: match &spec.moe {
                 Some(moe) if spec.layers[at].has_experts => Ffn::Experts(Box::new(ExpertLayer::new(spec, moe, find)?)),
-                _ => Ffn::Dense(Dense::new("mlp.", spec.hidden, spec.intermediate, spec.gated, find)?),
+                _ => Ffn::Dense(Box::new(Dense::new("mlp.", spec.hidden, spec.intermediate, spec.gated, find)?)),
             },
             ffn_out: norm(spec.norms.ffn_out)?,
         })

@@ -11,7 +11,7 @@ pub(crate) struct Linear<'w> {
     pub(crate) bias: Option<&'w [f32]>,
 }
 
-impl<'w> Linear<'w> {
+impl Linear<'_> {
     /// Number of elements that the layer gives for each row.
     pub(crate) fn out(&self) -> usize {
         self.weights.rows()

@@ -1,6 +1,9 @@
 //! Opened tensors of a model, with small ones decoded.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Mutex, PoisonError},
+};
 
 use longshore_manifest::{
     Weights,
@@ -26,6 +29,8 @@ pub(crate) struct Tensors {
     owned: BTreeMap<String, [Vec<u8>; 3]>,
     /// Tensors whose last two axes were swapped.
     swapped: BTreeMap<String, Vec<usize>>,
+    /// Names of the tensors that were asked for.
+    used: Mutex<HashSet<String>>,
 }
 
 impl Tensors {
@@ -35,8 +40,14 @@ impl Tensors {
         let open = OpenOptions { selection, dtype: options.dtype, ..OpenOptions::default() };
         let weights = Weights::open_source(source, &open)?;
         refuse_codes(&weights)?;
-        let mut tensors = Self { weights, small: HashMap::new(), owned: BTreeMap::new(), swapped: BTreeMap::new() };
-        tensors.decode_small()?;
+        let mut tensors = Self {
+            weights,
+            small: HashMap::new(),
+            owned: BTreeMap::new(),
+            swapped: BTreeMap::new(),
+            used: Mutex::default(),
+        };
+        tensors.decode_small();
         if has_transposed_experts(source) {
             tensors.swap(source)?;
         }
@@ -63,6 +74,7 @@ impl Tensors {
 
     /// A small tensor as F32.
     pub(crate) fn small(&self, name: &str) -> Option<&[f32]> {
+        self.mark(name);
         self.small.get(name).map(Vec::as_slice)
     }
 
@@ -83,6 +95,7 @@ impl Tensors {
     /// A tensor as a matrix: the last axis is the input's, all others together are the output's.
     pub(crate) fn matrix(&self, name: &str) -> Result<Option<matmul::Weights<'_>>, LoadError> {
         let Some(tensor) = self.weights.get(name) else { return Ok(None) };
+        self.mark(name);
         let coding = || LoadError::Coding { tensor: name.to_owned(), found: found(&tensor) };
         let shape = self.shape(name).expect("the tensor is there");
         let (columns, outer) = shape.split_last().ok_or_else(coding)?;
@@ -98,15 +111,28 @@ impl Tensors {
         }
         let made = match tensor.quantization() {
             None => matmul::Weights::plain(float(tensor.dtype()).ok_or_else(coding)?, shape, parts[0]),
-            Some(found) => match ggml_type(&found.quant_type) {
-                Some(ggml_type) => matmul::Weights::blocks(ggml_type, shape, parts[0]),
-                None => {
+            Some(found) => {
+                if let Some(ggml_type) = ggml_type(&found.quant_type) {
+                    matmul::Weights::blocks(ggml_type, shape, parts[0])
+                } else {
                     let scheme = Scheme::from_metadata(&found.quant_type, found.group_size).map_err(|_| coding())?;
                     matmul::Weights::encoded(scheme, float(tensor.dtype()).ok_or_else(coding)?, shape, parts)
                 }
-            },
+            }
         };
         made.map(Some).map_err(|source| LoadError::Product { tensor: name.to_owned(), source })
+    }
+
+    /// Names of the tensors that nobody asked for, without those that hold nothing of a model's own.
+    pub(crate) fn unused(&self) -> Vec<&str> {
+        const IDLE: [&str; 5] = ["inv_freq", "rope_freqs.weight", "position_ids", "masked_bias", "attn.bias"];
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_unused = |name: &&str| !used.contains(*name) && !IDLE.iter().any(|end| name.ends_with(end));
+        self.names().filter(is_unused).collect()
+    }
+
+    fn mark(&self, name: &str) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
     }
 
     /// Global scales of a tensor: none, one, or one for each expert of a stack.
@@ -117,14 +143,13 @@ impl Tensors {
         })
     }
 
-    fn decode_small(&mut self) -> Result<(), LoadError> {
+    fn decode_small(&mut self) {
         for tensor in self.weights.iter().filter(is_small) {
             let Ok(mut values) = tensor.values() else { continue };
             let mut decoded = vec![0.0; usize::try_from(values.len()).expect("it lies in memory")];
             values.read(0, &mut decoded);
             self.small.insert(tensor.name().to_owned(), decoded);
         }
-        Ok(())
     }
 
     /// Swaps the axes of experts that a checkpoint has as `[experts, in, out]`. An import has done so already.

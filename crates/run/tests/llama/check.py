@@ -5,7 +5,7 @@
 
 Two things are compared: the perplexity of equal windows of a text, which has to agree within 0.5 %, and the greedy text after
 eight prompts, token by token. Where a token differs, the first such place is printed with both programs' distances to the next
-likely token; that is an answer of its own only if the distance is small. Needs the release binary of the command line and the
+likely token; both are right where the distance is small. Needs the release binary of the command line and the
 example `answers` of this crate: cargo build --release -p longshore, cargo build --release -p longshore-run --example answers.
 """
 
@@ -24,6 +24,8 @@ sys.path.insert(0, str(ROOT / "benches" / "compare" / "peers"))
 from llama import Llama, NoLlama  # noqa: E402
 
 LIMIT = 0.005
+# Distance of two logits below which either token is right: llama.cpp takes the activation of Gemma from a table of F16.
+NEAR = 0.01
 PROMPTS = [
     "The capital of France is",
     "Once upon a time there was a",
@@ -74,9 +76,9 @@ def compare(llama: Llama, arguments: argparse.Namespace) -> int:
     expected = sum(nll(llama, window) for window in windows)
     ours, theirs = (np.exp(total / scored) for total in (sum(answered[SCORED]), expected))
     print(f"perplexity of {scored} tokens: {ours:.5f}, llama.cpp {theirs:.5f}, apart by {abs(ours / theirs - 1):.2e}")
-    same = sum(greedy(llama, prompt, answers) for prompt, answers in zip(prompts, answered["greedy"]))
-    print(f"greedy text of {arguments.tokens} tokens: the same after {same} of {len(prompts)} prompts")
-    return 0 if abs(ours / theirs - 1) < LIMIT and same == len(prompts) else 1
+    gaps = [greedy(llama, prompt, answers) for prompt, answers in zip(prompts, answered["greedy"])]
+    print(f"greedy text of {arguments.tokens} tokens: the same after {gaps.count(0.0)} of {len(prompts)} prompts")
+    return 0 if abs(ours / theirs - 1) < LIMIT and max(gaps) < NEAR else 1
 
 
 def nll(llama: Llama, window: list[int]) -> float:
@@ -87,16 +89,16 @@ def nll(llama: Llama, window: list[int]) -> float:
     return float((sums - logits[np.arange(len(window) - 1), window[1:]]).sum())
 
 
-def greedy(llama: Llama, prompt: list[int], answers: list[list[float]]) -> bool:
-    """Whether llama.cpp's likeliest token is ours at each place. It sees our tokens, so that one difference stays one."""
+def greedy(llama: Llama, prompt: list[int], answers: list[list[float]]) -> float:
+    """How far llama.cpp's likeliest token is from ours where they first differ; 0 if they never do. It sees our tokens."""
     tokens = [int(token) for token, _ in answers]
     logits = np.array(llama.logits(prompt + tokens, threads=2)[len(prompt) - 1 : -1])
     for place, (token, (_, gap), row) in enumerate(zip(tokens, answers, logits)):
         if int(row.argmax()) != token:
             other = float(row.max() - row[token])
             print(f"  token {place} differs: {token} by {gap:.2e} here, {int(row.argmax())} by {other:.2e} in llama.cpp")
-            return False
-    return True
+            return other
+    return 0.0
 
 
 if __name__ == "__main__":

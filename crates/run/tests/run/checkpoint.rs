@@ -15,21 +15,21 @@ use tempfile::TempDir;
 
 /// A recorded case.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Case {
+pub(crate) struct Case {
     /// Contents of `config.json`. Missing where the checkpoint is one of `../shared/models`.
     #[serde(default)]
-    pub config: Value,
+    pub(crate) config: Value,
     /// Shapes of the tensors.
     #[serde(default)]
-    pub tensors: BTreeMap<String, Vec<u64>>,
-    pub tokens: Vec<u32>,
+    pub(crate) tensors: BTreeMap<String, Vec<u64>>,
+    pub(crate) tokens: Vec<u32>,
     /// Logits after each of the tokens, or after the last of them.
-    pub logits: Vec<Vec<f32>>,
+    pub(crate) logits: Vec<Vec<f32>>,
 }
 
 impl Case {
     /// All cases, by name.
-    pub fn all() -> BTreeMap<String, Self> {
+    pub(crate) fn all() -> BTreeMap<String, Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/cases");
         let files =
             fs::read_dir(folder).expect("the cases are there").map(|entry| entry.expect("it is readable").path());
@@ -41,25 +41,25 @@ impl Case {
     }
 
     /// The cases of decoders that the test can make, by name.
-    pub fn decoders() -> BTreeMap<String, Self> {
+    pub(crate) fn decoders() -> BTreeMap<String, Self> {
         let all = Self::all().into_iter();
         all.filter(|(name, case)| !case.tensors.is_empty() && !name.starts_with("bert")).collect()
     }
 
     /// The case of this name.
-    pub fn named(name: &str) -> Self {
+    pub(crate) fn named(name: &str) -> Self {
         Self::all().remove(name).expect("it is recorded")
     }
 
     /// Writes the checkpoint.
-    pub fn write(&self) -> TempDir {
+    pub(crate) fn write(&self) -> TempDir {
         let folder = tempfile::tempdir().expect("there is room");
         self.write_to(folder.path());
         folder
     }
 
     /// Writes the checkpoint to a directory.
-    pub fn write_to(&self, folder: &Path) {
+    pub(crate) fn write_to(&self, folder: &Path) {
         fs::write(folder.join("config.json"), self.config.to_string()).expect("there is room");
         // Names of codes, which are bytes, end like this.
         let dtype = |name: &str| if name.ends_with("_blocks") { Dtype::U8 } else { Dtype::F32 };
@@ -69,7 +69,7 @@ impl Case {
         bytes.resize(usize::try_from(layout.file_len()).expect("it is small"), 0);
         for part in layout.parts().filter(|part| part.dtype == Dtype::F32) {
             let start = usize::try_from(part.range.start).expect("it is small");
-            let values = values(&part.name, &self.tensors[&*part.name]);
+            let values = values(part.name, &self.tensors[part.name]);
             for (at, value) in values.iter().enumerate() {
                 bytes[start + 4 * at..][..4].copy_from_slice(&value.to_le_bytes());
             }
@@ -78,7 +78,7 @@ impl Case {
     }
 
     /// Opens the checkpoint. The directory has to live as long as the model.
-    pub fn open(&self, options: LoadOptions) -> (TempDir, Model) {
+    pub(crate) fn open(&self, options: LoadOptions) -> (TempDir, Model) {
         let folder = self.write();
         let source = Source::open(folder.path()).expect("it is a checkpoint");
         (folder, Model::open(source, options).expect("it can be run"))
@@ -86,7 +86,7 @@ impl Case {
 }
 
 /// Values of a tensor, as the recorder makes them.
-pub fn values(name: &str, shape: &[u64]) -> Vec<f32> {
+pub(crate) fn values(name: &str, shape: &[u64]) -> Vec<f32> {
     let state = name
         .bytes()
         .fold(0xCBF2_9CE4_8422_2325_u64, |state, byte| (state ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3));

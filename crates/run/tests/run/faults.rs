@@ -24,6 +24,11 @@ fn other_architectures_are_refused_by_name_unless_they_are_asked_for() {
     let options = LoadOptions { treat_as: Some("llama".into()), ..LoadOptions::default() };
     let model = open(&case, options).expect("the tensors fit");
     assert!(model.notes().iter().any(|note| note.contains("TideForCausalLM") && note.contains("llama")));
+    case.tensors.insert("model.layers.0.mlp.depth_proj.weight".into(), vec![32, 32]);
+    let options = LoadOptions { treat_as: Some("llama".into()), ..LoadOptions::default() };
+    let found = open(&case, options).expect_err("a tensor is left").to_string();
+    assert!(found.contains("model.layers.0.mlp.depth_proj.weight"), "{found}");
+    case.tensors.remove("model.layers.0.mlp.depth_proj.weight");
     let options = LoadOptions { treat_as: Some("whale".into()), ..LoadOptions::default() };
     let found = open(&case, options).expect_err("there is no such family").to_string();
     assert!(found.contains("whale"), "{found}");
