@@ -157,9 +157,8 @@ impl HubError {
         let reference = reference.to_owned();
         match (error.code(), error.status()) {
             (Some("GatedRepo"), _) => Self::Gated { reference },
-            (Some("RepoNotFound"), _) => Self::NotFound { reference },
             (Some("RevisionNotFound"), _) => Self::Revision { reference },
-            (_, Some(401 | 404)) => Self::NotFound { reference },
+            (Some("RepoNotFound"), _) | (_, Some(401 | 404)) => Self::NotFound { reference },
             _ => error.into(),
         }
     }

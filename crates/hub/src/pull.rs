@@ -288,18 +288,18 @@ fn key(hub: &Hub, listing: &Listing, chosen: &Chosen<'_>, options: &PullOptions)
     );
     let PullOptions { plan, import, selection } = options;
     let importance = import.importance.as_ref().map(|file| format!("{file:?}"));
-    text.push_str(&format!(
+    text += &format!(
         "{plan:?}\n{:?} {} {importance:?}\n{:?}\n",
         import.profile,
         import.allow_non_finite,
         selection.texts()
-    ));
+    );
     for file in chosen.files.iter().filter(|file| is_weights(file)) {
         let digest = match &file.digest {
             FileDigest::Sha256(digest) => digest.to_string(),
             FileDigest::Git(oid) => oid.clone(),
         };
-        text.push_str(&format!("{} {digest}\n", file.path));
+        text.extend([file.path.as_str(), " ", &digest, "\n"]);
     }
     Digest::of(text.as_bytes())
 }

@@ -55,7 +55,7 @@ pub fn mend(
             let expected = usize::try_from(number).ok().and_then(|number| blob.chunks.get(number));
             match stored.as_ref().zip(expected) {
                 Some((stored, expected)) if is_right(stored, start, end, *expected) => {
-                    mending.keep(stored, start, end)?
+                    mending.keep(stored, start, end)?;
                 }
                 _ => mending.fetch(start, end)?,
             }

@@ -10,12 +10,11 @@ use std::{
 
 use crate::RegistryError;
 
+/// Work on one of several things, and a function that says whether another thread has failed.
+type Work<'w> = dyn Fn(usize, &(dyn Fn() -> bool + Sync)) -> Result<(), RegistryError> + Sync + 'w;
+
 /// Does `work` for each of `0..count` on up to `threads` threads. `work` gets a function that says whether another thread has failed.
-pub(crate) fn share(
-    threads: usize,
-    count: usize,
-    work: &(dyn Fn(usize, &(dyn Fn() -> bool + Sync)) -> Result<(), RegistryError> + Sync),
-) -> Result<(), RegistryError> {
+pub(crate) fn share(threads: usize, count: usize, work: &Work<'_>) -> Result<(), RegistryError> {
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);
     let error = Mutex::new(None);

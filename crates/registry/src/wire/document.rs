@@ -28,8 +28,8 @@ pub(crate) struct Artifact {
     pub(crate) schema_version: u32,
     #[serde(default)]
     pub(crate) media_type: String,
-    #[serde(default)]
-    pub(crate) artifact_type: String,
+    #[serde(default, rename = "artifactType")]
+    pub(crate) kind: String,
     pub(crate) config: Layer,
     pub(crate) layers: Vec<Layer>,
 }
@@ -111,7 +111,7 @@ impl Artifact {
         Self {
             schema_version: 2,
             media_type: media_type::ARTIFACT.to_owned(),
-            artifact_type: media_type::KIND.to_owned(),
+            kind: media_type::KIND.to_owned(),
             config: of(media_type::INDEX, index),
             layers: std::iter::once(of(media_type::MANIFEST, document)).chain(layers).collect(),
         }

@@ -1,6 +1,6 @@
 //! Groups of blobs that are likely to change together: those of one decoder layer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use longshore_manifest::{Descriptor, Manifest};
 
@@ -18,12 +18,12 @@ pub(super) struct Groups<'m> {
 impl<'m> Groups<'m> {
     pub(super) fn of(manifest: &'m Manifest) -> Self {
         let mut blobs: Vec<&Descriptor> = Vec::new();
-        let mut seen = HashMap::new();
+        let mut seen = HashSet::new();
         let mut keys: HashMap<&str, usize> = HashMap::new();
         let mut groups: Vec<Vec<usize>> = Vec::new();
         let mut others = Vec::new();
         for blob in manifest.blobs() {
-            if seen.insert(blob.digest, ()).is_some() {
+            if !seen.insert(blob.digest) {
                 continue;
             }
             let at = blobs.len();

@@ -53,8 +53,8 @@ impl FakeHub {
     #[must_use]
     pub fn commit(&self) -> String {
         let files = self.files();
-        let listing: String = files.iter().map(|(path, bytes)| format!("{path} {}\n", sha256(bytes))).collect();
-        sha256(listing.as_bytes())[..40].to_owned()
+        let listing: Vec<_> = files.iter().map(|(path, bytes)| format!("{path} {}\n", sha256(bytes))).collect();
+        sha256(listing.concat().as_bytes())[..40].to_owned()
     }
 
     /// Adds or replaces a file.

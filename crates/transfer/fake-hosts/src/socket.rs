@@ -108,7 +108,7 @@ fn read(reader: &mut BufReader<TcpStream>) -> io::Result<Option<Asked>> {
 fn write(stream: &mut TcpStream, reply: &Reply) -> io::Result<()> {
     let mut head = format!("HTTP/1.1 {} Status\r\n", reply.status);
     for (name, value) in &reply.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        head.extend([name.as_str(), ": ", value.as_str(), "\r\n"]);
     }
     head.push_str("\r\n");
     stream.write_all(head.as_bytes())?;
@@ -118,7 +118,7 @@ fn write(stream: &mut TcpStream, reply: &Reply) -> io::Result<()> {
         stream.write_all(part)?;
         sent += part.len();
         if let Some(rate) = reply.rate {
-            let due = Duration::from_secs_f64(sent as f64 / rate as f64);
+            let due = Duration::from_micros((sent as u64).saturating_mul(1_000_000) / rate.max(1));
             thread::sleep(due.saturating_sub(begun.elapsed()));
         }
     }

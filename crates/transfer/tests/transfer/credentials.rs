@@ -10,8 +10,8 @@ fn url(text: &str) -> Url {
     text.parse().unwrap()
 }
 
-fn password() -> Option<Login> {
-    Some(Login::Password { user: "me".into(), password: Secret::new("secret") })
+fn password() -> Login {
+    Login::Password { user: "me".into(), password: Secret::new("secret") }
 }
 
 fn tokens(host: &str, login: Option<Login>) -> Arc<RegistryTokens> {
@@ -60,7 +60,7 @@ fn a_password_is_shown_only_when_asked_for() {
         Some("Basic bWU6c2VjcmV0") => reply(200, &[], b"in"),
         _ => reply(401, &[("WWW-Authenticate", "Basic realm=\"r\"")], b""),
     });
-    let with = client(&fake).0.with_authority(tokens("https://r", password()));
+    let with = client(&fake).0.with_authority(tokens("https://r", Some(password())));
     assert_eq!(get(&with, "https://r/v2/").unwrap(), b"in");
     assert_eq!(get(&with, "https://r/v2/").unwrap(), b"in");
     let shown: Vec<bool> = fake.requests().iter().map(|seen| seen.header("Authorization").is_some()).collect();
@@ -72,7 +72,7 @@ fn a_password_is_shown_only_when_asked_for() {
     let wrong = Some(Login::Password { user: "me".into(), password: Secret::new("wrong") });
     let error = get(&client(&fake).0.with_authority(tokens("https://r", wrong)), "https://r/v2/").unwrap_err();
     assert!(matches!(error, TransferError::Unauthorized { given: true, .. }), "{error:?}");
-    let clear = client(&fake).0.with_authority(tokens("http://r", password()));
+    let clear = client(&fake).0.with_authority(tokens("http://r", Some(password())));
     assert!(matches!(get(&clear, "http://r/v2/"), Err(TransferError::Exposed { .. })));
     assert!(
         !fake.requests().iter().any(|seen| seen.url.starts_with("http://") && seen.header("Authorization").is_some())
@@ -101,7 +101,7 @@ fn registry(realm: &'static str) -> impl FnMut(&Seen) -> Reply + Send {
 #[test]
 fn tokens_are_had_and_renewed() {
     let fake = Fake::new(registry("https://r/token"));
-    let client = client(&fake).0.with_authority(tokens("https://r", password()));
+    let client = client(&fake).0.with_authority(tokens("https://r", Some(password())));
     for _ in 0..5 {
         assert_eq!(get(&client, "https://r/v2/x").unwrap(), b"in");
     }
@@ -116,7 +116,7 @@ fn a_password_goes_to_no_foreign_realm() {
     for realm in ["https://evil/token", "http://r/token"] {
         let fake = Fake::new(registry(realm));
         let error =
-            get(&client(&fake).0.with_authority(tokens("https://r", password())), "https://r/v2/x").unwrap_err();
+            get(&client(&fake).0.with_authority(tokens("https://r", Some(password()))), "https://r/v2/x").unwrap_err();
         assert!(matches!(error, TransferError::Exposed { .. }), "{error:?}");
         assert!(!error.to_string().contains("secret"));
         assert!(
@@ -128,7 +128,7 @@ fn a_password_goes_to_no_foreign_realm() {
     assert_eq!(get(&client(&fake).0.with_authority(tokens("https://r", None)), "https://r/v2/x").unwrap(), b"in");
     // Docker Hub's realm is its own.
     let fake = Fake::new(registry("https://auth.docker.io/token"));
-    let hub = client(&fake).0.with_authority(tokens("https://registry-1.docker.io", password()));
+    let hub = client(&fake).0.with_authority(tokens("https://registry-1.docker.io", Some(password())));
     assert_eq!(get(&hub, "https://registry-1.docker.io/v2/x").unwrap(), b"in");
 }
 
