@@ -288,12 +288,9 @@ fn key(hub: &Hub, listing: &Listing, chosen: &Chosen<'_>, options: &PullOptions)
     );
     let PullOptions { plan, import, selection } = options;
     let importance = import.importance.as_ref().map(|file| format!("{file:?}"));
-    text += &format!(
-        "{plan:?}\n{:?} {} {importance:?}\n{:?}\n",
-        import.profile,
-        import.allow_non_finite,
-        selection.texts()
-    );
+    let asked =
+        format!("{plan:?}\n{importance:?}\n{:?}\n", (import.profile, import.allow_non_finite, selection.texts()));
+    text.push_str(&asked);
     for file in chosen.files.iter().filter(|file| is_weights(file)) {
         let digest = match &file.digest {
             FileDigest::Sha256(digest) => digest.to_string(),

@@ -174,7 +174,7 @@ mod tests {
             "__metadata__":{"scale":"x"}}"#;
         assert_eq!(scales(header, 100, 10_000_000), [104..116, 9_000_100..9_000_104]);
         assert_eq!(scales(br#"{"b.scale":{"dtype":"F32","data_offsets":[0,4]}}"#, 0, 100), []);
-        assert_eq!(scales(br#"{"b.weight_shape":{"dtype":"I64","data_offsets":[0,4]}}"#, 0, 100), [0..4]);
+        assert_eq!(scales(br#"{"b.weight_shape":{"dtype":"I64","data_offsets":[0,4]}}"#, 0, 100), vec![0..4]);
         assert_eq!(scales(b"[]", 0, 100), []);
     }
 }

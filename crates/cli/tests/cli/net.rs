@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use longshore_fake_hosts::{FakeHub, FakeRegistry, Fault, Host as _, serve};
+use longshore_fake_hosts::{FakeHub, FakeRegistry, Fault, serve};
 
 use crate::support::{Run, Sandbox, files};
 
@@ -79,7 +79,7 @@ fn a_model_goes_to_a_registry_and_comes_back() {
 
 #[test]
 fn errors_say_what_to_do() {
-    let host = Arc::new(FakeRegistry { login: Some("bWU6c2VjcmV0".into()), ..Default::default() });
+    let host = Arc::new(FakeRegistry::with_login("bWU6c2VjcmV0"));
     let served = serve(host).unwrap();
     let sandbox = Sandbox::new();
     let reference = format!("oci:{}/me/tiny", served.authority());
@@ -109,7 +109,7 @@ fn errors_say_what_to_do() {
 
 #[test]
 fn a_password_is_tried_kept_and_forgotten() {
-    let host = Arc::new(FakeRegistry { login: Some("bWU6c2VjcmV0".into()), ..Default::default() });
+    let host = Arc::new(FakeRegistry::with_login("bWU6c2VjcmV0"));
     let served = serve(host.clone()).unwrap();
     let sandbox = Sandbox::new();
     let authority = served.authority();

@@ -28,7 +28,7 @@ impl Clock for Counted {
 }
 
 /// Files of a directory, by their paths.
-pub fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -43,47 +43,47 @@ pub fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// A checkpoint of that name in a directory.
-pub fn checkpoint(name: &str, dir: &Path) {
+pub(crate) fn checkpoint(name: &str, dir: &Path) {
     model(name).write(dir).unwrap();
 }
 
-pub fn hub_of(dir: &Path) -> Arc<FakeHub> {
+pub(crate) fn hub_of(dir: &Path) -> Arc<FakeHub> {
     Arc::new(FakeHub::new("acme/tiny", files(dir)))
 }
 
-pub fn client(host: &Arc<FakeHub>) -> Client {
+pub(crate) fn client(host: &Arc<FakeHub>) -> Client {
     *host.cdn.lock().unwrap() = "http://localhost:9999".into();
     Client::new(Arc::new(Loop(host.clone()))).with_clock(Arc::new(Counted::default()))
 }
 
-pub fn options() -> HubOptions {
+pub(crate) fn options() -> HubOptions {
     HubOptions { endpoint: "http://127.0.0.1:8000".parse().unwrap(), token: None, cache: None, offline: false }
 }
 
-pub fn hub(host: &Arc<FakeHub>) -> Hub {
+pub(crate) fn hub(host: &Arc<FakeHub>) -> Hub {
     Hub::new(&client(host), options())
 }
 
-pub fn hub_with_token(host: &Arc<FakeHub>, token: &str) -> Hub {
+pub(crate) fn hub_with_token(host: &Arc<FakeHub>, token: &str) -> Hub {
     Hub::new(&client(host), HubOptions { token: Some(Secret::new(token)), ..options() })
 }
 
-pub fn quantized(scheme: Option<&str>) -> PullOptions {
+pub(crate) fn quantized(scheme: Option<&str>) -> PullOptions {
     let scheme = scheme.map(|scheme| scheme.parse().unwrap());
     PullOptions { plan: PlanOptions { scheme, ..PlanOptions::default() }, ..PullOptions::default() }
 }
 
-pub fn including(globs: &[&str]) -> PullOptions {
+pub(crate) fn including(globs: &[&str]) -> PullOptions {
     let globs: Vec<String> = globs.iter().map(|glob| (*glob).to_owned()).collect();
     PullOptions { selection: Selection::new(&globs, &[]).unwrap(), ..PullOptions::default() }
 }
 
-pub fn try_pull(hub: &Hub, store: &Store, options: &PullOptions) -> Result<Pulled, HubError> {
+pub(crate) fn try_pull(hub: &Hub, store: &Store, options: &PullOptions) -> Result<Pulled, HubError> {
     pull(hub, &"hf:acme/tiny".parse().unwrap(), store, &"tiny:1".parse().unwrap(), options, &Silent)
 }
 
 /// The digest of an ordinary import of the same directory.
-pub fn imported(dir: &Path, options: &PullOptions) -> Digest {
+pub(crate) fn imported(dir: &Path, options: &PullOptions) -> Digest {
     let store = tempfile::tempdir().unwrap();
     let source = Source::open(dir, &longshore_packer::st_format::Limits::default()).unwrap();
     let plan = Plan::new(source, &options.plan).unwrap();

@@ -111,11 +111,12 @@ fn check(layout: &WireLayout) {
 #[test]
 fn large_models_have_few_layers() {
     let models = [
-        ("Qwen3-30B-A3B", qwen3_30b_a3b(), 512, 240, 0.02),
-        ("DeepSeek-V3", deepseek_v3(), 2048, 390, 0.02),
-        ("Llama-3-70B", llama(80, 8192, 28_672, 1024), 512, 340, 0.3),
-        ("Llama-3.1-405B", llama(126, 16_384, 53_248, 1024), 1024, 390, 0.6),
+        ("Qwen3-30B-A3B", qwen3_30b_a3b(), 512, 240, 20),
+        ("DeepSeek-V3", deepseek_v3(), 2048, 390, 20),
+        ("Llama-3-70B", llama(80, 8192, 28_672, 1024), 512, 340, 300),
+        ("Llama-3.1-405B", llama(126, 16_384, 53_248, 1024), 1024, 390, 600),
     ];
+    // `share` is the largest part of the bytes that is packed, in thousandths.
     for (what, manifest, part, most, share) in models {
         let layout = WireLayout::new(&manifest);
         check(&layout);
@@ -129,7 +130,7 @@ fn large_models_have_few_layers() {
         );
         assert!(layout.layers.len() < most && layout.layers.len() < 400, "{shown}");
         assert_eq!(layout.part_size, part << 20, "{shown}");
-        assert!(packed as f64 / (layout.bytes() as f64) < share, "{shown}");
+        assert!(packed * 1000 < layout.bytes() * share, "{shown}");
         // The manifest in the registry: less than 200 bytes for each layer.
         assert!(layout.layers.len() * 200 < 4 << 20, "{shown}");
         assert_eq!(WireLayout::new(&manifest), layout);

@@ -65,7 +65,7 @@ fn documents_that_contradict_each_other_are_refused() {
         }),
         ("a longer layer", |artifact, _| artifact["layers"][1]["size"] = json!(1 << 30)),
         ("digests of chunks that there are not", |_, index| {
-            index["blobs"][1]["chunks"] = json!([format!("sha256:{}", "0".repeat(64))])
+            index["blobs"][1]["chunks"] = json!([format!("sha256:{}", "0".repeat(64))]);
         }),
     ];
     for (what, change) in changes {

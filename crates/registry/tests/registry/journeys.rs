@@ -136,10 +136,7 @@ fn a_login_is_asked_for_and_used() {
     let dir = tempfile::tempdir().unwrap();
     let here = store(&dir.path().join("here"));
     import(&here, "m:1", &[("a.weight".into(), 1, 100)]);
-    let host = std::sync::Arc::new(longshore_fake_hosts::FakeRegistry {
-        login: Some("bWU6c2VjcmV0".into()),
-        ..Default::default()
-    });
+    let host = std::sync::Arc::new(longshore_fake_hosts::FakeRegistry::with_login("bWU6c2VjcmV0"));
     let error = try_push(&host, &here, "m:1", "a/m:1").unwrap_err();
     assert!(error.hint().unwrap().contains("login"), "{error}");
     let login =

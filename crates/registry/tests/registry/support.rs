@@ -25,36 +25,46 @@ impl Clock for Counted {
     }
 }
 
-pub fn registry() -> Arc<FakeRegistry> {
+pub(crate) fn registry() -> Arc<FakeRegistry> {
     Arc::new(FakeRegistry::default())
 }
 
-pub fn client(host: &Arc<FakeRegistry>) -> Client {
+pub(crate) fn client(host: &Arc<FakeRegistry>) -> Client {
     Client::new(Arc::new(Loop(host.clone()))).with_clock(Arc::new(Counted::default()))
 }
 
-pub fn reference(text: &str) -> Reference {
+pub(crate) fn reference(text: &str) -> Reference {
     format!("oci:localhost:5000/{text}").parse().unwrap()
 }
 
-pub fn name(text: &str) -> ModelName {
+pub(crate) fn name(text: &str) -> ModelName {
     text.parse().unwrap()
 }
 
-pub fn store(dir: &Path) -> Store {
+pub(crate) fn store(dir: &Path) -> Store {
     Store::open(dir).unwrap()
 }
 
-pub fn try_push(host: &Arc<FakeRegistry>, store: &Store, model: &str, to: &str) -> Result<Pushed, RegistryError> {
+pub(crate) fn try_push(
+    host: &Arc<FakeRegistry>,
+    store: &Store,
+    model: &str,
+    to: &str,
+) -> Result<Pushed, RegistryError> {
     push(&Registry::for_push(client(host), reference(to), None), store, &name(model), &Silent)
 }
 
-pub fn try_pull(host: &Arc<FakeRegistry>, store: &Store, from: &str, model: &str) -> Result<Pulled, RegistryError> {
+pub(crate) fn try_pull(
+    host: &Arc<FakeRegistry>,
+    store: &Store,
+    from: &str,
+    model: &str,
+) -> Result<Pulled, RegistryError> {
     pull(&Registry::new(client(host), reference(from), None), store, &name(model), &PullOptions::default(), &Silent)
 }
 
 /// Bytes that are the same for the same seed.
-pub fn bytes(seed: u64, len: usize) -> Vec<u8> {
+pub(crate) fn bytes(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut out = Vec::with_capacity(len + 8);
     while out.len() < len {
@@ -69,23 +79,25 @@ pub fn bytes(seed: u64, len: usize) -> Vec<u8> {
 
 /// Stores a model of files with these names, seeds and lengths. The names are those of tensors' blobs, or of files where they have a slash or an
 /// ending of a file.
-pub fn import(store: &Store, model: &str, layers: &[(String, u64, usize)]) -> Digest {
+pub(crate) fn import(store: &Store, model: &str, layers: &[(String, u64, usize)]) -> Digest {
     let ingest = store.ingest().unwrap();
     let config =
         ingest.add(&Config::new(TensorTable::new(Facts::default(), Import::default(), Vec::new())).to_bytes()).unwrap();
     let mut descriptors = Vec::new();
     for (name, seed, len) in layers {
         let added = ingest.add(&bytes(*seed, *len)).unwrap();
-        descriptors.push(match name.ends_with(".json") || name.ends_with(".txt") {
-            true => Descriptor::file(&RelativePath::parse(name).unwrap(), added),
-            false => Descriptor::tensor(name.as_str(), added),
+        let is_file = matches!(name.rsplit_once('.'), Some((_, "json" | "txt")));
+        descriptors.push(if is_file {
+            Descriptor::file(&RelativePath::parse(name).unwrap(), added)
+        } else {
+            Descriptor::tensor(name.as_str(), added)
         });
     }
     ingest.commit(&name(model), &Manifest::new(Descriptor::config(config), descriptors)).unwrap().digest
 }
 
 /// A model of two decoder layers with large and small blobs, and of files. `seed` makes its values.
-pub fn layers(seed: u64) -> Vec<(String, u64, usize)> {
+pub(crate) fn layers(seed: u64) -> Vec<(String, u64, usize)> {
     let mut layers = vec![("model.embed_tokens.weight".to_owned(), 1, 3 << 20)];
     for layer in 0..2 {
         let prefix = format!("model.layers.{layer}");
@@ -95,7 +107,7 @@ pub fn layers(seed: u64) -> Vec<(String, u64, usize)> {
             layers.push((
                 format!("{prefix}.norm{small}.weight"),
                 seed * 1000 + layer * 10 + small,
-                3000 + 100 * layer as usize,
+                3000 + 100 * usize::try_from(layer).unwrap(),
             ));
         }
     }
@@ -105,7 +117,7 @@ pub fn layers(seed: u64) -> Vec<(String, u64, usize)> {
 }
 
 /// Checks that every blob is good, and every model whole.
-pub fn verify(store: &Store) {
+pub(crate) fn verify(store: &Store) {
     for name in store.names().unwrap() {
         let (_, manifest) = store.manifest(&name).unwrap();
         for blob in manifest.blobs() {
@@ -117,7 +129,7 @@ pub fn verify(store: &Store) {
 }
 
 /// Files below a directory.
-pub fn files(dir: &Path) -> Vec<String> {
+pub(crate) fn files(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).into_iter().flatten() {
         let path = entry.unwrap().path();

@@ -34,6 +34,12 @@ struct State {
 }
 
 impl FakeRegistry {
+    /// Makes a registry that needs a login: `user:password` in base64.
+    #[must_use]
+    pub fn with_login(login: &str) -> Self {
+        Self { login: Some(login.to_owned()), ..Self::default() }
+    }
+
     /// Number and bytes of the blobs of all repositories.
     #[must_use]
     pub fn size(&self) -> (usize, u64) {

@@ -10,7 +10,7 @@ use longshore_transfer::{Client, Download, TransferError, Url};
 use crate::support::{Fake, Reply, Seen, client, reply};
 
 fn content() -> Vec<u8> {
-    (0..1_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+    (0..1_000_000_u32).map(|at| at.wrapping_mul(2_654_435_761).to_le_bytes()[2]).collect()
 }
 
 /// The range that a request asks for, as start and end.
@@ -35,7 +35,14 @@ fn serve(seen: &Seen, content: &[u8]) -> (u16, Vec<(&'static str, String)>, Vec<
 fn fetch(client: &Client, size: u64) -> Result<Vec<u8>, TransferError> {
     let url: Url = "http://h/blob".parse().unwrap();
     let mut bytes = Vec::new();
-    client.download(&Download::whole(&url, size), &mut |part| Ok(bytes.extend_from_slice(part)), &|| false)?;
+    client.download(
+        &Download::whole(&url, size),
+        &mut |part| {
+            bytes.extend_from_slice(part);
+            Ok(())
+        },
+        &|| false,
+    )?;
     Ok(bytes)
 }
 
@@ -88,7 +95,17 @@ fn a_part_is_a_part() {
     for (start, end) in [(0, 10), (10, 500_000), (999_999, 1_000_000), (5, 5)] {
         let mut bytes = Vec::new();
         let what = Download { url: &url, size: 1_000_000, start, end };
-        client(&fake).0.download(&what, &mut |part| Ok(bytes.extend_from_slice(part)), &|| false).unwrap();
+        client(&fake)
+            .0
+            .download(
+                &what,
+                &mut |part| {
+                    bytes.extend_from_slice(part);
+                    Ok(())
+                },
+                &|| false,
+            )
+            .unwrap();
         assert!(bytes == data[usize::try_from(start).unwrap()..usize::try_from(end).unwrap()]);
     }
 }

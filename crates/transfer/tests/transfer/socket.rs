@@ -51,7 +51,16 @@ fn a_cut_download_goes_on() {
         b"HTTP/1.1 206 Partial Content\r\nContent-Length: 6\r\nContent-Range: bytes 4-9/10\r\nConnection: close\r\n\r\n456789".to_vec();
     let (url, server) = serve(vec![first, second]);
     let mut bytes = Vec::new();
-    client().download(&Download::whole(&url, 10), &mut |part| Ok(bytes.extend_from_slice(part)), &|| false).unwrap();
+    client()
+        .download(
+            &Download::whole(&url, 10),
+            &mut |part| {
+                bytes.extend_from_slice(part);
+                Ok(())
+            },
+            &|| false,
+        )
+        .unwrap();
     assert_eq!(bytes, b"0123456789");
     let heads = server.join().unwrap();
     assert!(heads[1].to_ascii_lowercase().contains("range: bytes=4-9\r\n"), "{}", heads[1]);

@@ -10,7 +10,7 @@ use longshore_transfer::{Body, Client, Clock, Headers, Request, Response, Transp
 
 /// A request as it arrived.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub(crate) struct Seen {
     pub method: &'static str,
     pub url: String,
     pub headers: Vec<(String, String)>,
@@ -18,36 +18,36 @@ pub struct Seen {
 }
 
 impl Seen {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 }
 
 /// An answer, or none.
-pub enum Reply {
+pub(crate) enum Reply {
     Answer { status: u16, headers: Vec<(&'static str, String)>, body: Vec<u8>, cut: bool },
     Unreachable,
 }
 
-pub fn reply(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Reply {
+pub(crate) fn reply(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Reply {
     let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
     Reply::Answer { status, headers, body: body.to_vec(), cut: false }
 }
 
-pub type Host = dyn FnMut(&Seen) -> Reply + Send;
+pub(crate) type Host = dyn FnMut(&Seen) -> Reply + Send;
 
-pub struct Fake {
+pub(crate) struct Fake {
     host: Mutex<Box<Host>>,
     pub seen: Mutex<Vec<Seen>>,
 }
 
 impl Fake {
-    pub fn new(host: impl FnMut(&Seen) -> Reply + Send + 'static) -> Arc<Self> {
+    pub(crate) fn new(host: impl FnMut(&Seen) -> Reply + Send + 'static) -> Arc<Self> {
         Arc::new(Self { host: Mutex::new(Box::new(host)), seen: Mutex::default() })
     }
 
     /// The requests so far.
-    pub fn requests(&self) -> Vec<Seen> {
+    pub(crate) fn requests(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 }
@@ -85,7 +85,7 @@ impl Read for Broken {
 
 /// Time that passes only while someone sleeps.
 #[derive(Default)]
-pub struct Counted(Mutex<Duration>);
+pub(crate) struct Counted(Mutex<Duration>);
 
 impl Clock for Counted {
     fn now(&self) -> Duration {
@@ -97,7 +97,7 @@ impl Clock for Counted {
     }
 }
 
-pub fn client(fake: &Arc<Fake>) -> (Client, Arc<Counted>) {
+pub(crate) fn client(fake: &Arc<Fake>) -> (Client, Arc<Counted>) {
     let clock = Arc::new(Counted::default());
     (Client::new(fake.clone()).with_clock(clock.clone()), clock)
 }

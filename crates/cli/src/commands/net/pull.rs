@@ -36,7 +36,7 @@ struct Report<'a> {
 }
 
 #[derive(Serialize)]
-struct DryRun<'a> {
+struct Planned<'a> {
     version: u32,
     dry_run: bool,
     reference: String,
@@ -102,7 +102,7 @@ fn from_registry(
         return Err(taken(name).into());
     }
     if let (true, Some(plan)) = (args.dry_run, &plan) {
-        let report = DryRun {
+        let report = Planned {
             version: VERSION,
             dry_run: true,
             reference: reference.to_string(),
@@ -162,7 +162,7 @@ fn from_hub(
             let bar = Bar::new(printer);
             Remote::of(&hub, reference, &selection, &bar)?
         };
-        let report = DryRun {
+        let report = Planned {
             version: VERSION,
             dry_run: true,
             reference: reference.to_string(),

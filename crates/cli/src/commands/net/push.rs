@@ -30,7 +30,7 @@ struct Report {
 }
 
 #[derive(Serialize)]
-struct DryRun {
+struct Planned {
     version: u32,
     dry_run: bool,
     reference: String,
@@ -53,7 +53,7 @@ pub(in crate::commands) fn run(args: &PushArgs, store: &Store, printer: &Printer
             let bar = Bar::new(printer);
             push_plan(&registry, store, &args.name, &bar)?
         };
-        let report = DryRun {
+        let report = Planned {
             version: VERSION,
             dry_run: true,
             reference: reference.to_string(),

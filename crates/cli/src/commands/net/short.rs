@@ -39,8 +39,8 @@ pub(super) fn read() -> anyhow::Result<BTreeMap<String, String>> {
 /// Replaces the file.
 pub(super) fn write(aliases: &BTreeMap<String, String>) -> anyhow::Result<()> {
     let path = path()?;
-    let text: String =
-        aliases.iter().map(|(name, reference)| format!("{} = {}\n", quoted(name), quoted(reference))).collect();
+    let lines = aliases.iter().map(|(name, reference)| format!("{} = {}\n", quoted(name), quoted(reference)));
+    let text = lines.collect::<Vec<_>>().concat();
     let written = fs::create_dir_all(path.parent().unwrap_or(&path)).and_then(|()| {
         let temporary = path.with_extension(format!("toml.{}", std::process::id()));
         fs::write(&temporary, text)?;
