@@ -120,7 +120,7 @@ pub(crate) enum Pooling {
 Examples:
   longshore perplexity qwen3:4b qwen3:int4 qwen3:int8 --text novel.txt
   longshore perplexity ./SmolLM2.Q4_1.gguf --text novel.txt --window 1024
-  longshore perplexity smollm2 --text novel.txt --both     what the fast path costs")]
+  longshore perplexity smollm2 --text novel.txt --both   what --fast costs")]
 pub(crate) struct Perplexity {
     /// The models; the first is what the others are compared with
     #[arg(required = true, value_name = "NAME", value_parser = OsStringValueParser::new().try_map(parse_target))]
@@ -146,9 +146,9 @@ pub(crate) struct Perplexity {
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  longshore calibrate qwen3:4b --text novel.txt stats.safetensors
-  longshore import ./Qwen3-4B q --quantize int4 --profile best --importance stats.safetensors
-  longshore calibrate qwen3:4b --text novel.txt h.safetensors --hessians --layers '*.0.*'")]
+  longshore calibrate qwen3:4b --text novel.txt s.safetensors
+  longshore import . q --quantize int4 --profile best --importance s.safetensors
+  longshore calibrate q --text t h.safetensors --hessians --layers '*.0.*'")]
 pub(crate) struct Calibrate {
     /// The model: a name, a directory or a .gguf file; `./` before a name makes it a path
     #[arg(value_name = "NAME", value_parser = OsStringValueParser::new().try_map(parse_target))]
@@ -174,7 +174,6 @@ pub(crate) struct Calibrate {
 /// How a model is run.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Engine")]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Engine {
     /// Compute with activations as they are, in 32 bits
     #[arg(long, conflicts_with = "fast")]

@@ -55,14 +55,14 @@ pub(in crate::commands) fn run(
             continue;
         }
         // A piece that cannot be printed ends the conversation: nobody reads it any more.
-        let (mut printed, mut is_open) = (Ok(()), false);
+        let (mut output, mut is_open) = (Ok(()), false);
         let answer = conversation.send(line, |piece| {
             is_open |= !piece.is_empty();
-            if printed.is_ok() {
-                printed = printer.written(piece);
+            if output.is_ok() {
+                output = printer.written(piece);
             }
         });
-        printed?;
+        output?;
         if is_open || answer.is_ok() {
             printer.written("\n")?;
         }

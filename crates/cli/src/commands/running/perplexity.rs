@@ -92,10 +92,10 @@ pub(in crate::commands) fn run(
     };
     let (exact, fast) = found.split_at(models.len());
     let entries = models.iter().zip(exact).enumerate().map(|(at, (one, quality))| entry(one, quality, fast.get(at)));
-    let path = match engine::precision(&args.engine, Precision::Exact) {
-        _ if args.both => "both",
-        Precision::Fast => "fast",
-        _ => "exact",
+    let path = match (args.both, engine::precision(&args.engine, Precision::Exact)) {
+        (true, _) => "both",
+        (false, Precision::Fast) => "fast",
+        (false, Precision::Exact) => "exact",
     };
     let tokens = exact.first().map_or(0, |quality| quality.tokens);
     let report = Report { version: VERSION, tokens, window, path, models: entries.collect() };

@@ -43,15 +43,15 @@ pub(super) fn choose(candidates: &mut Vec<Candidate>, options: &SamplerOptions, 
         keep_nucleus(candidates, most, f64::from(options.top_p));
     }
     if options.min_p > 0.0 {
-        candidates.retain(|candidate| weight(candidate, most) >= f64::from(options.min_p));
+        candidates.retain(|candidate| weight(*candidate, most) >= f64::from(options.min_p));
     }
     // The draw depends on the order: by id, or by likelihood where a selection has shuffled them.
     if options.top_k > 0 {
         candidates.sort_unstable_by(likelier);
     }
-    let mut left = point * candidates.iter().map(|candidate| weight(candidate, most)).sum::<f64>();
+    let mut left = point * candidates.iter().map(|candidate| weight(*candidate, most)).sum::<f64>();
     for candidate in candidates.iter() {
-        left -= weight(candidate, most);
+        left -= weight(*candidate, most);
         if left < 0.0 {
             return Some(candidate.token);
         }
@@ -62,7 +62,7 @@ pub(super) fn choose(candidates: &mut Vec<Candidate>, options: &SamplerOptions, 
 
 /// Keeps the most likely candidates whose probabilities sum to `share` or more, as few as will do.
 fn keep_nucleus(candidates: &mut Vec<Candidate>, most: f32, share: f64) {
-    let wanted = share * candidates.iter().map(|candidate| weight(candidate, most)).sum::<f64>();
+    let wanted = share * candidates.iter().map(|candidate| weight(*candidate, most)).sum::<f64>();
     // Few tokens nearly always hold the share, so that sorting all of a large vocabulary is seldom needed.
     let mut sorted = 0;
     let mut sum = 0.0;
@@ -75,7 +75,7 @@ fn keep_nucleus(candidates: &mut Vec<Candidate>, most: f32, share: f64) {
         }
         candidates[sorted..end].sort_unstable_by(likelier);
         for at in sorted..end {
-            sum += weight(&candidates[at], most);
+            sum += weight(candidates[at], most);
             if sum >= wanted {
                 candidates.truncate(at + 1);
                 return;
@@ -87,11 +87,12 @@ fn keep_nucleus(candidates: &mut Vec<Candidate>, most: f32, share: f64) {
 }
 
 /// A probability, as a multiple of that of the most likely candidate.
-fn weight(candidate: &Candidate, most: f32) -> f64 {
+fn weight(candidate: Candidate, most: f32) -> f64 {
     (f64::from(candidate.logit) - f64::from(most)).exp()
 }
 
 /// Order of likelihood, equals by their ids.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is that of a comparison")]
 fn likelier(a: &Candidate, b: &Candidate) -> Ordering {
     b.logit.total_cmp(&a.logit).then(a.token.cmp(&b.token))
 }

@@ -138,7 +138,7 @@ impl Time {
             ),
             // A time without a zone has no name for it.
             'z' | 'Z' => Ok(()),
-            'n' => write!(text, "\n"),
+            'n' => writeln!(text),
             't' => write!(text, "\t"),
             '%' => write!(text, "%"),
             _ => return None,

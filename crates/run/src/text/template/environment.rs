@@ -62,6 +62,7 @@ fn print(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Resu
 }
 
 /// Does what Jinja's filter does, with every item paid for.
+#[expect(clippy::needless_pass_by_value, reason = "the engine gives named arguments by value")]
 fn join(
     state: &mut State<'_, '_>,
     items: &Value,
@@ -89,6 +90,7 @@ fn join(
 }
 
 /// Does what Jinja's filter does: printf.
+#[expect(clippy::needless_pass_by_value, reason = "the engine gives arguments by value")]
 fn format(state: &mut State<'_, '_>, text: &str, args: Rest<Value>) -> Result<String, Error> {
     methods::formatted(state, FormatStyle::Printf, text, &args)
 }

@@ -23,7 +23,8 @@ struct Style {
     sort_keys: bool,
 }
 
-/// The filter. Options are `ensure_ascii`, `indent`, `separators` and `sort_keys`, by name or in this order.
+/// The filter. Options are `ensure_ascii`, `indent`, `separators` and `sort_keys`; the first two may stand without a name.
+#[expect(clippy::needless_pass_by_value, reason = "the engine gives named arguments by value")]
 pub(super) fn tojson(
     state: &mut State<'_, '_>,
     value: &Value,
@@ -169,9 +170,10 @@ fn string(out: &mut PaidText<'_, '_, '_>, style: &Style, text: &str) -> Result<(
             '\u{8}' => "\\b".to_owned(),
             '\u{c}' => "\\f".to_owned(),
             '\0'..='\x1f' => format!("\\u{:04x}", u32::from(letter)),
-            letter if style.ensure_ascii && !letter.is_ascii() || style.ensure_ascii && letter == '\x7f' => {
-                letter.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect()
-            }
+            letter if style.ensure_ascii && (!letter.is_ascii() || letter == '\x7f') => letter
+                .encode_utf16(&mut [0; 2])
+                .iter()
+                .fold(String::new(), |text, unit| text + &format!("\\u{unit:04x}")),
             _ => continue,
         };
         out.push(&text[plain..at])?;

@@ -13,7 +13,10 @@ mod tags;
 use std::{sync::Arc, time::SystemTime};
 
 use longshore_manifest::weights::Source;
-use minijinja::{Environment, Value, value::ValueKind};
+use minijinja::{
+    Environment, Value,
+    value::{DynObject, ValueKind},
+};
 use serde_json::Value as Json;
 
 pub use error::TemplateError;
@@ -164,7 +167,7 @@ impl ChatTemplate {
         let parsed: Value =
             serde_json::from_str(variables).map_err(|error| TemplateError::Variables { problem: error.to_string() })?;
         let is_object = parsed.kind() == ValueKind::Map;
-        let names = parsed.as_object().filter(|_| is_object).and_then(|object| object.try_iter_pairs());
+        let names = parsed.as_object().filter(|_| is_object).and_then(DynObject::try_iter_pairs);
         let names = names.ok_or_else(|| TemplateError::Variables { problem: "expected a JSON object".to_owned() })?;
         self.run(names.map(|(name, value)| (name.to_string(), value)))
     }
