@@ -44,11 +44,10 @@ pub(crate) fn add_weighted(y: &mut [f32], weights: &[f32], x: &[f32], stride: us
         }
         *chunk = sums;
     }
-    if rest.is_empty() {
-        return;
-    }
-    for (weight, row) in weights.iter().zip(x.chunks(stride)) {
-        rest.iter_mut().zip(&row[done..]).for_each(|(y, x)| *y += weight * x);
+    if !rest.is_empty() {
+        for (weight, row) in weights.iter().zip(x.chunks(stride)) {
+            rest.iter_mut().zip(&row[done..]).for_each(|(y, x)| *y += weight * x);
+        }
     }
 }
 
