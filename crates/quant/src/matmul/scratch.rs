@@ -18,7 +18,7 @@ thread_local! {
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     decoded: Vec<f32>,
-    lanes: Vec<[f32; LANES]>,
+    lanes: Vec<f32>,
     codes: Vec<u8>,
     tile: Vec<u8>,
     scales: Vec<f32>,
@@ -72,7 +72,7 @@ impl Scratch {
 
     /// Buffers of the exact path: decoded numbers, and lanes. What they hold is arbitrary.
     pub(super) fn exact(&mut self, decoded: usize, lanes: usize) -> (&mut [f32], &mut [[f32; LANES]]) {
-        (at_least(&mut self.decoded, decoded), at_least(&mut self.lanes, lanes))
+        (aligned(&mut self.decoded, decoded), aligned(&mut self.lanes, lanes * LANES).as_chunks_mut().0)
     }
 
     /// Buffers of the fast path: an expanded row, a tile, scales and biases of several rows, and sums of blocks. What
@@ -104,4 +104,16 @@ fn at_least<T: Clone + Default>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
         buffer.resize(len, T::default());
     }
     &mut buffer[..len]
+}
+
+/// Returns `len` numbers that start at a line of the cache, so that no vector lies in two.
+fn aligned(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    let buffer = at_least(buffer, len + LANES);
+    let start = first_line(buffer);
+    &mut buffer[start..start + len]
+}
+
+/// The place of the first number at the start of a line of the cache, which is one of the first sixteen.
+pub(super) fn first_line(numbers: &[f32]) -> usize {
+    numbers.as_ptr().align_offset(LANES * size_of::<f32>()).min(LANES)
 }

@@ -10,9 +10,8 @@ use std::arch::x86_64::{__m512, _mm512_fmadd_ps, _mm512_setzero_ps};
 
 use crate::matmul::exact::{LANES, Lanes, Tile};
 
-/// Columns that are taken at once: those of sixteen rows of weights lie in half of the first-level cache, which two
-/// threads may share.
-const COLUMNS: usize = 256;
+/// Columns that are taken at once: those of sixteen rows of weights lie in the first-level cache.
+const COLUMNS: usize = 512;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
 pub(super) fn add(tile: Tile<'_>, lanes: &mut Lanes) {

@@ -18,7 +18,7 @@ pub(super) use reader::Reader;
 
 use super::{
     level::{Kind, Level},
-    scratch::Scratch,
+    scratch::{Scratch, first_line},
     weights::Weights,
 };
 
@@ -42,6 +42,8 @@ const COLUMNS: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Input<'a> {
     pub(super) numbers: std::borrow::Cow<'a, [f32]>,
+    /// Place of the first row.
+    start: usize,
     pub(super) stride: usize,
 }
 
@@ -52,13 +54,15 @@ impl<'a> Input<'a> {
         let is_few = x.len() <= FEW * columns;
         let stride = if is_few { columns.next_multiple_of(LANES) } else { odd_lanes(columns) };
         if stride == columns {
-            return Self { numbers: x.into(), stride };
+            return Self { numbers: x.into(), start: 0, stride };
         }
-        let mut numbers = vec![0.0; x.len() / columns.max(1) * stride];
-        for (row, padded) in x.chunks_exact(columns.max(1)).zip(numbers.chunks_exact_mut(stride)) {
+        let rows = x.len() / columns.max(1);
+        let mut numbers = vec![0.0; rows * stride + LANES];
+        let start = first_line(&numbers);
+        for (row, padded) in x.chunks_exact(columns.max(1)).zip(numbers[start..].chunks_exact_mut(stride)) {
             padded[..columns].copy_from_slice(row);
         }
-        Self { numbers: numbers.into(), stride }
+        Self { numbers: numbers.into(), start, stride }
     }
 }
 
@@ -96,7 +100,7 @@ pub(super) fn multiply(
     let kept = (CACHED / input.stride).clamp(FEW_KEPT, INPUTS);
     let tile_stride = odd_lanes(tile_columns);
     let (decoded, lanes) = scratch.exact(tile_rows * tile_stride, tile_rows * inputs.min(kept));
-    for (y, x) in y.chunks_mut(kept).zip(input.numbers.chunks(kept * input.stride)) {
+    for (y, x) in y.chunks_mut(kept).zip(input.numbers[input.start..].chunks(kept * input.stride)) {
         for first in (0..weights.rows()).step_by(tile_rows) {
             let rows = tile_rows.min(weights.rows() - first);
             let lanes = &mut lanes[..y.len() * rows];
