@@ -6,7 +6,7 @@ use minijinja::{
     Environment, Error, ErrorKind, Output, State, Value,
     formatting::FormatStyle,
     syntax::SyntaxConfig,
-    value::{Kwargs, Rest},
+    value::{Kwargs, Rest, ValueKind},
 };
 
 use super::{
@@ -36,6 +36,7 @@ pub(super) fn of(text: &str, now: Option<SystemTime>) -> Result<Environment<'sta
     environment.add_filter("string", |state: &mut State<'_, '_>, value: &Value| python::text(state, value));
     environment.add_filter("join", join);
     environment.add_filter("format", format);
+    environment.add_test("iterable", is_iterable);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", move |state: &mut State<'_, '_>, format: &str| {
         if format.len() > MAX_FORMAT {
@@ -93,6 +94,11 @@ fn join(
 #[expect(clippy::needless_pass_by_value, reason = "the engine gives arguments by value")]
 fn format(state: &mut State<'_, '_>, text: &str, args: Rest<Value>) -> Result<String, Error> {
     methods::formatted(state, FormatStyle::Printf, text, &args)
+}
+
+/// Whether Python iterates over a value: the engine counts None, too.
+fn is_iterable(value: &Value) -> bool {
+    !matches!(value.kind(), ValueKind::None | ValueKind::Bool | ValueKind::Number | ValueKind::Plain)
 }
 
 fn raise_exception(state: &mut State<'_, '_>, message: &Value) -> Result<Value, Error> {
