@@ -14,7 +14,7 @@ fn every_kind_of_checkpoint_becomes_what_an_import_makes_of_it() {
             let source = dir.path().join("source");
             checkpoint(name, &source);
             let options = quantized(scheme);
-            let import = std::panic::catch_unwind(|| imported(&source, &options));
+            let import = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| imported(&source, &options)));
             let Ok(expected) = import else { continue };
             let host = hub_of(&source);
             let store = Store::open(dir.path().join("store")).unwrap();
