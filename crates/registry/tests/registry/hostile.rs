@@ -53,7 +53,7 @@ fn documents_that_contradict_each_other_are_refused() {
             index["blobs"].as_array_mut().unwrap().push(blob);
         }),
         ("another size", |_, index| index["blobs"][1]["size"] = json!(41)),
-        ("a place outside", |_, index| index["blobs"][1]["at"][0][1] = json!(1 << 40)),
+        ("a place outside", |_, index| index["blobs"][1]["at"][0][1] = json!(1_u64 << 40)),
         ("a place that overflows", |_, index| index["blobs"][1]["at"][0][1] = json!(u64::MAX)),
         ("the manifest's layer", |_, index| index["blobs"][1]["at"][0][0] = json!(0)),
         ("no such layer", |_, index| index["blobs"][1]["at"][0][0] = json!(99)),
