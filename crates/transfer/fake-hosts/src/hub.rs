@@ -15,7 +15,7 @@ use crate::{
 /// Files from this length on are kept outside Git, and served by the other host under a signature.
 const LARGE: usize = 10 << 10;
 
-/// A hub with one repository. Large files come from `/cdn/…`, by a signed address under [`FakeHub::cdn`].
+/// A hub with one repository. Large files come from `/cdn/…`, by a signed address.
 #[derive(Debug)]
 pub struct FakeHub {
     repository: String,
