@@ -239,10 +239,12 @@ impl Client {
     ) -> Result<(Answer, Vec<u8>), TransferError> {
         let mut attempt = 0;
         loop {
-            let failure = match self.once(call, stop).and_then(|answer| read_all(answer, limit)) {
-                Ok((answer, _)) if answer.status >= 400 => {
-                    return Err(status_error(&answer.url, answer.status, None, String::new()));
-                }
+            let answer = self.once(call, stop);
+            if let Ok(Answer { url, status: status @ 400.., headers, body }) = answer {
+                let (code, message) = message(&headers, body);
+                return Err(status_error(&url, status, code, message));
+            }
+            let failure = match answer.and_then(|answer| read_all(answer, limit)) {
                 Ok(read) => return Ok(read),
                 Err(failure) => failure,
             };
@@ -267,7 +269,7 @@ impl Client {
                     renewed += 1;
                     let challenges: Vec<String> =
                         response.headers.all("WWW-Authenticate").map(ToOwned::to_owned).collect();
-                    let (code, message) = message(response);
+                    let (code, message) = message(&response.headers, response.body);
                     let send =
                         |call: &Call<'_>| self.anonymous().read(call, MAX_MESSAGE * 4, stop).map(|(_, body)| body);
                     if !self.authority.renew(&url, &challenges, shown.as_ref(), &send)? {
@@ -345,7 +347,7 @@ impl Client {
             return Ok(Answer { url, status, headers: response.headers, body: response.body });
         }
         let asked = pace::asked_wait(&response.headers);
-        let (code, message) = message(response);
+        let (code, message) = message(&response.headers, response.body);
         let is_full = message.to_ascii_lowercase().contains("no space left");
         let retry = match status {
             429 => {
@@ -417,12 +419,12 @@ fn redirect(url: &Url, response: &Response, count: usize) -> Result<Url, Transfe
 
 /// The code and the message of an answer that says what is wrong: the hub's headers, a registry's list of errors, or a field `error`.
 /// Anything else, such as a page of HTML, is not shown.
-fn message(response: Response) -> (Option<String>, String) {
-    let code = response.headers.get("X-Error-Code").map(ToOwned::to_owned);
-    let header = response.headers.get("X-Error-Message").map(ToOwned::to_owned);
+fn message(headers: &Headers, text: impl Read) -> (Option<String>, String) {
+    let code = headers.get("X-Error-Code").map(ToOwned::to_owned);
+    let header = headers.get("X-Error-Message").map(ToOwned::to_owned);
     let mut body = Vec::new();
     // A body that breaks off is judged by what came.
-    let _ = response.body.take(MAX_MESSAGE).read_to_end(&mut body);
+    let _ = text.take(MAX_MESSAGE).read_to_end(&mut body);
     let json: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
     let text = |value: &serde_json::Value| value.as_str().map(ToOwned::to_owned);
     let first = &json["errors"][0];

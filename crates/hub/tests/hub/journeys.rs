@@ -64,7 +64,7 @@ fn an_interrupted_pull_goes_on_after_another_import_and_a_gc() {
     let store = Store::open(dir.path().join("store")).unwrap();
     // Headers come, and the first shard; the second is cut, and then nothing comes any more.
     host.faults.order_after("GET", "/cdn/", Fault::Cut(3000), 1, shards + 1);
-    host.faults.order_after("GET", "/cdn/", Fault::Unreachable, usize::MAX, shards + 1);
+    host.faults.order("GET", "/cdn/", Fault::Unreachable, usize::MAX);
     try_pull(&hub(&host), &store, &options).unwrap_err();
     assert_eq!(store.names().unwrap(), []);
     let kept = store.pulls().unwrap();

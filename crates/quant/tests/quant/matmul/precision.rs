@@ -85,6 +85,8 @@ fn blocks_lose_what_the_documentation_says() {
             let most = match ggml_type {
                 GgmlType::Q8_0 => [0.000_12, 0.000_25, 0.000_3],
                 GgmlType::Q6K => [0.005_5, 0.008, 0.009],
+                // The fifth bits of these blocks are made up: the weights are not about zero, and what a row of the input sums to matters.
+                GgmlType::Q5K => [0.009, 0.016, 0.024],
                 _ => [0.006, 0.01, 0.013],
             }[i];
             assert!(lost < most, "{ggml_type}, {name}: {lost:e}");
