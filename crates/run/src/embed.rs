@@ -13,7 +13,7 @@ use crate::{
     weights::Tensors,
 };
 
-/// How the vectors of a text's tokens become one.
+/// Way in which the vectors of a text's tokens become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pooling {
     /// The mean of all.

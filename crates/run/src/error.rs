@@ -29,7 +29,7 @@ pub enum LoadError {
     /// The configuration states something that the decoder does not have.
     #[error("the model has {what}, which cannot be run")]
     Unsupported {
-        /// What the model has.
+        /// The fact, in words.
         what: String,
     },
     /// A tensor that the architecture needs is not there.
@@ -61,7 +61,7 @@ pub enum LoadError {
     Product {
         /// Name of the tensor.
         tensor: String,
-        /// What does not fit.
+        /// The error of the product.
         source: MatmulError,
     },
     /// The tensors cannot be opened.
@@ -72,7 +72,7 @@ pub enum LoadError {
     Threads {
         /// Number of threads.
         threads: usize,
-        /// What the system said.
+        /// The system's error.
         reason: String,
     },
     /// A model of this kind has no operation of that kind.
@@ -80,9 +80,9 @@ pub enum LoadError {
     Kind {
         /// Name of the model.
         name: String,
-        /// What the operation needs.
+        /// Kind of model that the operation needs.
         expected: &'static str,
-        /// What the model is.
+        /// Kind of the model.
         found: &'static str,
     },
 }

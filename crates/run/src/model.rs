@@ -112,7 +112,7 @@ impl Model {
         8.0 * bytes as f64 / elements.max(1) as f64
     }
 
-    /// What a user should know: how the weights were read, what bounds a sequence, what nobody has checked.
+    /// Notes for the user: how the weights were read, what bounds a sequence, what nobody has checked.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes

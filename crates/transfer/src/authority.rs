@@ -1,4 +1,4 @@
-//! Who may see credentials, and which.
+//! Credentials, and the hosts that may see them.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What a host asks for: the values of `WWW-Authenticate`.
+//! Challenges of a host: the values of `WWW-Authenticate`.
 
 /// One challenge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,9 +9,9 @@ pub(crate) enum Challenge {
     Bearer {
         /// Where tokens are had.
         realm: String,
-        /// Who the token is for.
+        /// Service that the token is for.
         service: Option<String>,
-        /// What it allows.
+        /// Scope that the token allows.
         scope: Option<String>,
     },
 }

@@ -42,7 +42,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// What a call sends. A stream is opened anew for every attempt.
+/// Body of a call. A stream is opened anew for every attempt.
 #[derive(Clone, Copy)]
 pub enum Payload<'a> {
     /// Nothing.
@@ -71,13 +71,13 @@ impl fmt::Debug for Payload<'_> {
 /// A request, as the client is asked for it.
 #[derive(Debug, Clone)]
 pub struct Call<'a> {
-    /// What is asked for.
+    /// Method of the request.
     pub method: Method,
-    /// Where.
+    /// Address of the request.
     pub url: &'a Url,
     /// Names and values of headers, without credentials.
     pub headers: Vec<(&'a str, &'a str)>,
-    /// What is sent.
+    /// The body.
     pub payload: Payload<'a>,
     /// Longest wait for the headers of the answer, once the request is sent.
     pub patience: Duration,

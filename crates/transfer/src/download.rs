@@ -36,7 +36,7 @@ impl Client {
     /// the last, with `If-Range`; a host that does not know Range is read from the start again, past what is there. Every byte that arrives
     /// starts the count of attempts anew.
     ///
-    /// What is promised is the length and the order. Who calls checks the digest.
+    /// Length and order are promised. The caller checks the digest.
     ///
     /// # Errors
     ///

@@ -13,7 +13,7 @@ pub enum TransferError {
     Transport {
         /// The address.
         url: Url,
-        /// What went wrong at the last attempt.
+        /// Error of the last attempt.
         source: TransportError,
     },
     /// The answer has a status that does not serve.
@@ -25,7 +25,7 @@ pub enum TransferError {
         status: u16,
         /// A code that the host gave with it, such as `GatedRepo` or `MANIFEST_UNKNOWN`.
         code: Option<String>,
-        /// What the host said about it, cut short.
+        /// The host's message, cut short.
         message: String,
     },
     /// The body is longer or shorter than it has to be.
@@ -79,7 +79,7 @@ pub enum TransferError {
         url: Url,
         /// Whether there were credentials.
         given: bool,
-        /// What the host said about it, cut short.
+        /// The host's message, cut short.
         message: String,
         /// A code that the host gave with it.
         code: Option<String>,
@@ -95,7 +95,7 @@ pub enum TransferError {
     /// An address cannot be used.
     #[error(transparent)]
     Url(#[from] UrlError),
-    /// What was asked for holds too much.
+    /// The answer holds too much.
     #[error("{url} sends more than the {limit} bytes that are read of it")]
     TooLarge {
         /// The address.

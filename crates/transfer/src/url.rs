@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-/// How bytes go to a host.
+/// Scheme by which bytes go to a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
     /// In the clear.
@@ -30,7 +30,7 @@ impl Scheme {
 /// Where credentials belong: scheme, host and port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Origin {
-    /// How bytes go there.
+    /// Scheme of the address.
     pub scheme: Scheme,
     /// Name or address of the host, in lower case; an IPv6 address in brackets.
     pub host: String,

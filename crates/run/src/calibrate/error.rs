@@ -27,7 +27,7 @@ pub enum CalibrateError {
     Write {
         /// The file.
         path: std::path::PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
 }

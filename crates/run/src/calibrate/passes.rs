@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{error::RunError, model::Model, observe::Observer, perplexity::Windows};
 
-/// What a calibration collects.
+/// Statistics that a calibration collects, and the memory for them.
 pub struct CalibrateOptions<'o> {
     /// Whether mean products of pairs of input channels are collected as well as mean squares.
     pub hessians: bool,
@@ -34,7 +34,7 @@ impl Default for CalibrateOptions<'_> {
     }
 }
 
-/// What a calibration did.
+/// Outcome of a calibration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Calibration {

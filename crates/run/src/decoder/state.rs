@@ -1,4 +1,4 @@
-//! What a forward pass works on.
+//! State of a forward pass: the decoder, segments, buffers and hooks.
 
 use std::sync::atomic::AtomicBool;
 
@@ -41,7 +41,7 @@ pub(crate) struct Scratch {
     /// The residual stream, `[rows, hidden]`.
     pub(super) x: Vec<f32>,
     pub(super) normed: Vec<f32>,
-    /// What a block adds to the residual stream.
+    /// Sum that a block adds to the residual stream.
     pub(super) added: Vec<f32>,
     pub(super) queries: Vec<f32>,
     pub(super) keys: Vec<f32>,

@@ -13,7 +13,7 @@ use crate::{
 
 /// A conversation with a model, in the model's own chat template. It lies in memory alone.
 ///
-/// What the model has seen of the conversation stays in its cache, so that each turn costs its own tokens only.
+/// The part of the conversation that the model has seen stays in its cache, so that each turn costs its own tokens only.
 ///
 /// ```no_run
 /// # use longshore_run::{LoadOptions, Model, generate::*, manifest::weights::Source, text::*};

@@ -7,7 +7,7 @@ use crate::text::SamplerOptions;
 pub struct GenerateOptions {
     /// Most tokens of the answer.
     pub max_tokens: usize,
-    /// How tokens are chosen.
+    /// Choice of tokens.
     pub sampler: SamplerOptions,
     /// Texts that end the answer where they appear, and are no part of it.
     pub stop: Vec<String>,

@@ -144,7 +144,7 @@ impl Iterator for GenerateStream<'_, '_, '_> {
     }
 }
 
-/// What becomes of logits: tokens, their text, and the end.
+/// Answer in the making: tokens, their text, and the end.
 #[derive(Debug)]
 pub(super) struct Writer<'t> {
     tokenizer: &'t Tokenizer,

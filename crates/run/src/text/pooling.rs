@@ -1,4 +1,4 @@
-//! How a model of sentences pools, and how long a text it was trained on, by the files of sentence-transformers.
+//! Pooling of a model of sentences, and the longest text that it was trained on, by the files of sentence-transformers.
 
 use longshore_manifest::weights::Source;
 use serde_json::{Map, Value};

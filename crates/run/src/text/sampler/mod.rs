@@ -108,7 +108,7 @@ mod tests {
         Sampler::new(options).expect("the options are in range")
     }
 
-    /// How often each of the tokens is drawn, in 20,000 draws with fresh seeds.
+    /// Counts how often each of the tokens is drawn, in 20,000 draws with fresh seeds.
     fn shares(options: &SamplerOptions, logits: &[f32]) -> Vec<f64> {
         let mut counts = vec![0_u32; logits.len()];
         for seed in 0..20_000 {

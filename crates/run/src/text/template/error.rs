@@ -21,13 +21,13 @@ pub enum TemplateError {
     Syntax {
         /// The line, from 1, if one is to blame.
         line: Option<usize>,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
     /// The variables are no JSON object.
     #[error("the variables of the chat template: {problem}")]
     Variables {
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
     /// The template refuses the conversation.
@@ -39,7 +39,7 @@ pub enum TemplateError {
     /// The template takes more steps, memory, output or time than it may.
     #[error("the chat template was stopped: {limit}")]
     Limit {
-        /// What it exceeds.
+        /// The bound that it exceeds.
         limit: &'static str,
     },
     /// The template fails otherwise.
@@ -47,7 +47,7 @@ pub enum TemplateError {
     Render {
         /// The line, from 1, if one is to blame.
         line: Option<usize>,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
     /// The system gives no thread.

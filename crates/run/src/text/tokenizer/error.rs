@@ -15,7 +15,7 @@ pub enum TokenizerError {
     /// `tokenizer.json` is not one.
     #[error("tokenizer.json is no tokenizer: {problem}")]
     Parse {
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
     /// A document beside the tokenizer cannot be used.
