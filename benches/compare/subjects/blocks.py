@@ -18,7 +18,7 @@ SEED = 3
 # Elements of a piece: 1 MiB of F32.
 PIECE = 1 << 18
 # Pieces of one timed run.
-TIMES = 32
+TIMES = 256
 # Types that most files consist of, which are to be no slower than ggml's, and the least ratio of the others.
 COMMON = ["Q4_0", "Q8_0", "Q4_K", "Q6_K"]
 OTHERS = 0.7

@@ -36,20 +36,24 @@ pub(super) fn one(form: Form, weights: Rows<'_>, input: Row<'_>, y: &mut [f32]) 
     for (row, ((stored, scales), y)) in rows.zip(y).enumerate() {
         let biases = weights.biases.get(row * weights.padded_groups..).unwrap_or_default();
         let parts = [scales, biases];
-        // SAFETY: the functions need NEON. The assertion above proves that the target has it.
-        let lanes = unsafe {
-            match form.codes {
-                Codes::Nibbles => lanes::<NIBBLES>(form.group, stored, parts, input),
-                Codes::E2m1 => lanes::<E2M1>(form.group, stored, parts, input),
-                codes if codes.is_wide() => lanes::<WIDE_BYTES>(form.group, stored, parts, input),
-                _ => lanes::<BYTES>(form.group, stored, parts, input),
-            }
-        };
+        // SAFETY: the function needs NEON. The assertion above proves that the target has it.
+        let lanes = unsafe { lanes_of(form, stored, parts, input) };
         *y = quiet(total(lanes));
     }
 }
 
-/// Computes the lanes of one row.
+/// Computes the lanes of one row of codes of any form.
+#[target_feature(enable = "neon")]
+fn lanes_of(form: Form, stored: &[u8], parts: [&[f32]; 2], input: Row<'_>) -> [f32; CHAINS] {
+    match form.codes {
+        Codes::Nibbles => lanes::<NIBBLES>(form.group, stored, parts, input),
+        Codes::E2m1 => lanes::<E2M1>(form.group, stored, parts, input),
+        codes if codes.is_wide() => lanes::<WIDE_BYTES>(form.group, stored, parts, input),
+        _ => lanes::<BYTES>(form.group, stored, parts, input),
+    }
+}
+
+/// Computes the lanes of one row of codes of this kind.
 #[target_feature(enable = "neon")]
 fn lanes<const KIND: u8>(group: usize, stored: &[u8], [scales, biases]: [&[f32]; 2], input: Row<'_>) -> [f32; CHAINS] {
     let is_packed = KIND == NIBBLES || KIND == E2M1;

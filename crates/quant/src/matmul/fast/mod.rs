@@ -213,11 +213,13 @@ impl Work {
 
 /// Whether the kernel of a level for single input rows reads scales and biases as they are stored.
 fn reads_stored_scales(level: Level, form: Form, parts: Encoded<'_>) -> bool {
-    match level.0 {
+    let is_plain = matches!(form.codes, Codes::Nibbles | Codes::Bytes) && parts.float == FloatType::BF16;
+    let has_kernel = match level.0 {
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx512(_) => matches!(form.codes, Codes::Nibbles | Codes::Bytes) && parts.float == FloatType::BF16,
+        Kind::Avx512(_) => true,
         _ => false,
-    }
+    };
+    is_plain && has_kernel
 }
 
 /// Collects the numbers of all rows for each group.
