@@ -64,10 +64,10 @@
 //! long as rows have some thousand elements; rows of some hundred are bound by what each costs at its end. Many rows are
 //! bound by the dot products of bytes.
 //!
-//! Several threads take part from a quarter of a million products on. Afterwards a thread of the pool waits up to a
-//! tenth of a millisecond for the next product without sleeping. A call from a thread of the pool spares a change of
-//! threads, and matrices that share an input spare a change between products:
-//! [`multiply_all`](Multiplier::multiply_all).
+//! Several threads take part from some hundred thousand products on: those of [`Threads`] that are
+//! [installed](Threads::install), else, with the feature `rayon`, those of the current rayon pool, which come later. Both
+//! wait up to a tenth of a millisecond for the next product before they sleep. [`Threads`] compute other loops of the
+//! caller too. Matrices that share an input spare a wait between products: [`multiply_all`](Multiplier::multiply_all).
 //!
 //! # Errors
 //!
@@ -90,10 +90,12 @@ mod multiplier;
 mod neon;
 mod scratch;
 mod task;
+mod threads;
 mod weights;
 
 pub use error::MatmulError;
 #[doc(hidden)]
 pub use level::Level;
 pub use multiplier::{ExpertRows, Multiplier, Precision, Product};
+pub use threads::Threads;
 pub use weights::Weights;

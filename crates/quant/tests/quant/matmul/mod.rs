@@ -4,6 +4,7 @@ mod bits;
 mod errors;
 mod precision;
 mod shapes;
+mod threads;
 
 use longshore_quant::{
     Decoder, EncodeBuffers, Encoder, FloatType, Profile, Scheme,
