@@ -52,9 +52,9 @@
 //! | `nvfp4`, `Q6_K` | 0.49 % | 0.71 % | 0.78 % |
 //! | `mxfp4` | 0.52 % | 0.90 % | 1.2 % |
 //!
-//! int4 itself is off by 8.9 %, `Q6_K` by 1.8 %, and int8 by 0.5 %, so the input never costs more than the weights do. A group with a
-//! number that is not finite makes every sum that it is part of NaN. A group whose magnitudes are all below 2^-100
-//! counts as zeros.
+//! int4 itself is off by 8.9 %, `Q6_K` by 1.8 %, and int8 by 0.5 %, so the input never costs more than the weights do. A
+//! group with a number that is not finite makes every sum that it is part of NaN. A group whose magnitudes are all below
+//! 2^-100 counts as zeros.
 //!
 //! # Bits
 //!
@@ -66,8 +66,8 @@
 //! # Speed
 //!
 //! The example `products` multiplies on request, and `benches/compare/run.py products` compares it with ggml and candle.
-//! One row of an input reads each weight once; up to four rows repeat that from the nearest cache. From five rows on, a
-//! tile of weights is expanded once for all of them, so that more rows cost little more until sixteen, and then cost in
+//! One row of an input reads each weight once; some rows, four to seven, repeat that from the nearest cache. From then on
+//! a tile of weights is expanded once for all of them, so that more rows cost little more until sixteen, and then cost in
 //! proportion. With AVX-512 one row is bound by the bytes of the weights, from memory as from the third-level cache, as
 //! long as rows have some thousand elements; rows of some hundred are bound by what each costs at its end. Many rows are
 //! bound by the dot products of bytes.

@@ -60,6 +60,12 @@ impl Avx512 {
         unsafe { decode::affine(bits, parts, out) }
     }
 
+    /// Adds the sixteen lanes of each number of `y`.
+    pub(super) fn exact_totals(self, lanes: &Lanes, y: &mut [f32]) {
+        // SAFETY: `self` exists only where these instructions have been detected.
+        unsafe { exact::totals(lanes, y) }
+    }
+
     /// Computes `y` exactly: affine weights with codes of 4 or 8 bits, with one row of the input.
     pub(super) fn exact_one(self, bits: u8, parts: Encoded<'_>, x: &[f32], y: &mut [f32]) {
         // SAFETY: `self` exists only where these instructions have been detected.

@@ -35,10 +35,10 @@ const FEW: usize = 6;
 /// Input rows that a kernel takes at once.
 const PER_KERNEL: usize = 6;
 /// Most input rows that are kept while all weights pass by, and the least, however long they are.
-const INPUTS: usize = 60;
+const INPUTS: usize = 66;
 const FEW_KEPT: usize = 12;
 /// Numbers of the input that are kept.
-const CACHED: usize = 1 << 18;
+const CACHED: usize = 9 << 15;
 /// Columns of a tile, where there are few input rows and where there are many: sixteen rows of weights and six of the
 /// input lie in the nearest cache then. Multiples of every group and of [`LANES`].
 const FEW_COLUMNS: usize = 1024;
@@ -136,9 +136,7 @@ pub(super) fn multiply(
                 add(level, tile, lanes);
             }
             for (y, lanes) in y.iter_mut().zip(lanes.chunks_exact(rows)) {
-                for (y, lanes) in y[first..].iter_mut().zip(lanes) {
-                    *y = total(*lanes);
-                }
+                totals(level, lanes, &mut y[first..first + rows]);
             }
         }
     }
@@ -161,6 +159,18 @@ fn add(level: Level, tile: Tile<'_>, lanes: &mut Lanes) {
         Kind::Avx512(proof) => proof.add_exact(tile, lanes),
         #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
         Kind::Neon => portable::add(tile, lanes),
+    }
+}
+
+/// Adds the sixteen lanes of each number of `y`.
+fn totals(level: Level, lanes: &Lanes, y: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if let Kind::Avx512(proof) = level.0 {
+        return proof.exact_totals(lanes, y);
+    }
+    let _ = level;
+    for (y, lanes) in y.iter_mut().zip(lanes) {
+        *y = total(*lanes);
     }
 }
 

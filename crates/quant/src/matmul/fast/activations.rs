@@ -11,7 +11,7 @@
 //!
 //! An integer of 14 bits is 128 × high + low, with high and low signed bytes in planes of their own.
 
-use super::{CHAINS, Form};
+use super::{CHAINS, Codes, Form};
 use crate::matmul::{
     level::{Kind, Level},
     task,
@@ -20,8 +20,11 @@ use crate::matmul::{
 /// Rows of the input in a block.
 pub(in crate::matmul) const TOKENS: usize = 16;
 
-/// The largest number of rows beyond whole blocks that are not worth a block.
+/// The largest number of rows beyond whole blocks that are not worth a block, and that of rows without a block, where a
+/// kernel reads codes of 4 or of 8 bits as they are stored.
 const FEW: usize = 4;
+const FEW_NIBBLES: usize = 7;
+const FEW_BYTES: usize = 6;
 
 /// Largest integer of 8 bits, and of 14 bits. With these, two products with codes always fit in 16 bits.
 const NARROW: f32 = 127.0;
@@ -112,6 +115,7 @@ impl Input {
         let rows = match total % TOKENS {
             _ if !level.takes_blocks() => total,
             few if few <= FEW => few,
+            few if few == total && few <= alone(level, form) => few,
             _ => 0,
         };
         let padded_groups = (columns / form.group).next_multiple_of(CHAINS);
@@ -173,6 +177,15 @@ impl Input {
             sums: &self.sums[groups.clone()],
             offsets: &self.offsets[groups],
         }
+    }
+}
+
+/// The largest number of rows that stand alone where there is no block.
+fn alone(level: Level, form: Form) -> usize {
+    match form.codes {
+        Codes::Nibbles if level.reads_stored_scales(form) => FEW_NIBBLES,
+        Codes::Bytes if level.reads_stored_scales(form) => FEW_BYTES,
+        _ => FEW,
     }
 }
 

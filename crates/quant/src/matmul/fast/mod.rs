@@ -109,7 +109,7 @@ pub(super) fn multiply(level: Level, weights: Weights<'_>, input: &Input, y: &mu
     let work = Work { level, form: input.form, columns, stored_len: stored.len() / rows.max(1), padded_groups };
     if let Stored::Encoded(parts) = weights.stored
         && input.blocks.is_empty()
-        && reads_stored_scales(level, input.form)
+        && level.reads_stored_scales(input.form)
     {
         return work.as_stored(parts, input, y);
     }
@@ -123,12 +123,12 @@ pub(super) fn multiply(level: Level, weights: Weights<'_>, input: &Input, y: &mu
             parts_of_rows = Some(parts.groups(first * groups, count * groups));
         }
         if let Some(parts) = parts_of_rows
-            && !(in_blocks.is_empty() && reads_stored_scales(level, input.form))
+            && !(in_blocks.is_empty() && level.reads_stored_scales(input.form))
         {
             read_scales(level, Scales { parts, groups, padded_groups }, buffers.scales, buffers.biases);
         }
         if !singles.is_empty() {
-            let parts = parts_of_rows.filter(|_| reads_stored_scales(level, input.form));
+            let parts = parts_of_rows.filter(|_| level.reads_stored_scales(input.form));
             work.singles((stored, parts), input, singles, first..first + count, &mut buffers);
         }
         if !in_blocks.is_empty() {
@@ -248,16 +248,6 @@ impl Work {
             many(level, tile, &input.blocks, buffers.sums);
         }
     }
-}
-
-/// Whether the kernel of a level for single input rows reads scales and biases as they are stored.
-fn reads_stored_scales(level: Level, form: Form) -> bool {
-    let has_kernel = match level.0 {
-        #[cfg(target_arch = "x86_64")]
-        Kind::Avx512(_) => true,
-        _ => false,
-    };
-    has_kernel && matches!(form.codes, Codes::Nibbles | Codes::Bytes)
 }
 
 /// Collects the numbers of all rows for each group.
