@@ -6,6 +6,9 @@ use half::{f16, slice::HalfFloatSliceExt};
 
 use crate::{options::KvType, spec::Spec};
 
+/// Tokens whose keys lie side by side.
+pub(crate) const BLOCK: usize = 16;
+
 /// Keys and values of one sequence. They take memory as the sequence grows.
 #[derive(Debug, Clone)]
 pub(crate) struct Cache {
@@ -17,8 +20,18 @@ pub(crate) struct Cache {
 /// Keys and values of one layer.
 #[derive(Debug, Clone)]
 pub(crate) struct LayerCache {
-    keys: Rows,
+    keys: Keys,
     values: Rows,
+}
+
+/// Keys, `[blocks, heads, elements, BLOCK]`: a vector holds the same element of each token of a block.
+#[derive(Debug, Clone)]
+pub(crate) struct Keys {
+    heads: usize,
+    elements: usize,
+    /// Number of tokens.
+    len: usize,
+    data: Data,
 }
 
 /// Rows of numbers, one for each token.
@@ -38,7 +51,7 @@ impl Cache {
     /// Creates an empty cache.
     pub(crate) fn new(spec: &Spec, kv: KvType) -> Self {
         let layer = LayerCache {
-            keys: Rows::new(spec.kv_heads * spec.head_dim, kv),
+            keys: Keys { heads: spec.kv_heads, elements: spec.head_dim, len: 0, data: Data::new(kv) },
             values: Rows::new(spec.kv_heads * spec.value_dim, kv),
         };
         Self { layers: vec![layer; spec.layers.len()], len: 0 }
@@ -80,8 +93,8 @@ impl Cache {
 }
 
 impl LayerCache {
-    /// Keys, a row for each token.
-    pub(crate) fn keys(&self) -> &Rows {
+    /// Keys, in blocks of tokens.
+    pub(crate) fn keys(&self) -> &Keys {
         &self.keys
     }
 
@@ -91,13 +104,68 @@ impl LayerCache {
     }
 }
 
+impl Data {
+    fn new(kv: KvType) -> Self {
+        match kv {
+            KvType::F32 => Self::F32(Vec::new()),
+            KvType::F16 => Self::F16(Vec::new()),
+        }
+    }
+
+    /// Sets the number of elements. Those that are added are zeros.
+    fn resize(&mut self, len: usize) {
+        match self {
+            Self::F32(data) => data.resize(len, 0.0),
+            Self::F16(data) => data.resize(len, f16::ZERO),
+        }
+    }
+}
+
+impl Keys {
+    fn append(&mut self, rows: &[f32]) {
+        let Self { heads, elements, .. } = *self;
+        for row in rows.chunks_exact(heads * elements) {
+            let (block, lane) = (self.len / BLOCK, self.len % BLOCK);
+            let size = row.len() * BLOCK;
+            self.data.resize((block + 1) * size);
+            match &mut self.data {
+                Data::F32(data) => {
+                    let places = data[block * size..].iter_mut().skip(lane).step_by(BLOCK);
+                    places.zip(row).for_each(|(place, element)| *place = *element);
+                }
+                Data::F16(data) => {
+                    let places = data[block * size..].iter_mut().skip(lane).step_by(BLOCK);
+                    places.zip(row).for_each(|(place, element)| *place = f16::from_f32(*element));
+                }
+            }
+            self.len += 1;
+        }
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+        self.data.resize(self.len.div_ceil(BLOCK) * BLOCK * self.heads * self.elements);
+    }
+
+    /// Keys of a head of a block, `[elements, BLOCK]`. Places of tokens that are not there yet hold something finite. `buffer` holds
+    /// keys that are converted.
+    pub(crate) fn block<'r>(&'r self, block: usize, head: usize, buffer: &'r mut Vec<f32>) -> &'r [f32] {
+        let size = self.elements * BLOCK;
+        let start = (block * self.heads + head) * size;
+        match &self.data {
+            Data::F32(data) => &data[start..][..size],
+            Data::F16(data) => {
+                buffer.resize(size, 0.0);
+                data[start..][..size].convert_to_f32_slice(buffer);
+                buffer
+            }
+        }
+    }
+}
+
 impl Rows {
     fn new(width: usize, kv: KvType) -> Self {
-        let data = match kv {
-            KvType::F32 => Data::F32(Vec::new()),
-            KvType::F16 => Data::F16(Vec::new()),
-        };
-        Self { width, data }
+        Self { width, data: Data::new(kv) }
     }
 
     fn append(&mut self, rows: &[f32]) {
