@@ -103,6 +103,40 @@ def _seconds(text: str) -> str:
     return f"{value:.2f} s" if value >= 0.1 else f"{value * 1e3:.2g} ms" if value < 0.01 else f"{value * 1e3:.0f} ms"
 
 
+# What is compared: our weights and their path, and beside them a program, its weights, and how it has them (any way where it is empty).
+PRODUCTS = [
+    ("int4", "fast", "longshore", ("int4",), "read"),
+    ("int8", "fast", "longshore", ("int8",), "read"),
+    ("int4", "fast", "ggml", ("Q4_0", "Q4_K"), ""),
+    ("int4", "fast", "candle", ("Q4_K", "Q8_0"), ""),
+    ("int8", "fast", "ggml", ("Q8_0",), ""),
+    ("int4", "exact", "ggml", ("Q4_0",), ""),
+    *((kind, "fast", "ggml", (kind,), "plain") for kind in ("Q4_0", "Q4_1", "Q5_0", "Q8_0", "Q4_K", "Q6_K")),
+]
+
+
+def products(rows: Rows) -> list[list[str]]:
+    """Returns the table of the times of products, each beside the fastest of another program's."""
+    table = [["weights", "rows of the input", "Longshore", "another program", "ratio"]]
+    for shape, inputs in dict.fromkeys((row["shape"], row["inputs"]) for row in rows):
+        here = [row for row in rows if (row["shape"], row["inputs"]) == (shape, inputs)]
+        for kind, how, peer, kinds, way in PRODUCTS:
+            ours = [row for row in here if (row["peer"], row["kind"], row["how"]) == ("longshore", kind, how)]
+            theirs = [row for row in here if (row["peer"], row["how"]) == (peer, way or row["how"]) and row["kind"] in kinds]
+            if not ours or not theirs:
+                continue
+            best, other = (min(those, key=lambda row: float(row["best_s"])) for those in (ours, theirs))
+            called = "reading the same bytes" if way == "read" else f"{peer} {other['kind']}"
+            cells = [f"{kind}{', exact' if how == 'exact' else ''}: {_micro(best)}", f"{called}: {_micro(other)}"]
+            table.append([shape, inputs, *cells, f"{float(other['best_s']) / float(best['best_s']):.2f}"])
+    return table
+
+
+def _micro(row: dict[str, str]) -> str:
+    micro = float(row["best_s"]) * 1e6
+    return f"{micro / 1e3:,.1f} ms" if micro >= 10_000 else f"{micro:,.0f} µs" if micro >= 100 else f"{micro:.1f} µs"
+
+
 def dedup(rows: Rows) -> list[list[str]]:
     """Returns the table of the bytes that each model adds, and of the total."""
     table = [["model", "alone, in a store", "adds to those above", "alone, as files", "adds in chunks of 64 KiB"]]
@@ -199,6 +233,11 @@ HOST: dict[str, Section] = {
         ),
     ),
     "dedup": ("Variants and fine-tunes of one model, stored together", dedup, _say("")),
+    "products": (
+        "Products with stored weights",
+        products,
+        _say("The fastest runs, on two threads. The ratio says how many times as fast Longshore was as the fastest of the program's that are named."),
+    ),
 }
 # The same of the other backends, which are a subject each.
 MLX: Section = ("Loading as MLX arrays, until every byte was read once by one thread", ledger, _about_mlx)

@@ -4,8 +4,8 @@ use std::{slice::Chunks, sync::Arc};
 
 use super::{exact, fast, level::Level, scratch::Scratch, threads, weights::Weights};
 
-/// Products of a weight and a number of the input that one piece has at least: a microsecond of work or two.
-const LEAST: usize = 1 << 16;
+/// Products of a weight and a number of the input that one piece has at least: a microsecond of work.
+const LEAST: usize = 1 << 15;
 
 /// Products below which other threads cost more than they gain, and those of rayon, which take longer to come.
 const ALONE: usize = 1 << 17;
@@ -15,7 +15,8 @@ const ALONE_WITH_RAYON: usize = 1 << 18;
 /// Pieces for each thread, so that one that is late does not keep the others waiting for long.
 const PIECES: usize = 4;
 
-/// Rows of a piece are a multiple of the largest tile's.
+/// Rows of a piece are a multiple of the largest tile's, for one row of the input and for many.
+const ROWS_OF_ONE: usize = 8;
 const ROWS: usize = 16;
 
 /// Rows of an input, prepared for weights of one form.
@@ -104,7 +105,8 @@ impl Task<'_> {
     /// Cuts this task into pieces of about `size` products, and adds them to `out`.
     fn cut(self, size: usize, out: &mut Vec<Self>) {
         let per_row = self.work() / self.weights.rows().max(1);
-        let rows = (size / per_row.max(1)).max(1).next_multiple_of(ROWS);
+        let multiple = if self.y.len() == 1 { ROWS_OF_ONE } else { ROWS };
+        let rows = (size / per_row.max(1)).max(1).next_multiple_of(multiple);
         let Self { weights, input, mut y } = self;
         let mut start = 0;
         while start + rows < weights.rows() {

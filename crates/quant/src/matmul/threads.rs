@@ -9,7 +9,9 @@
 //! thread   waits for a region that is open, joins, takes pieces, leaves
 //! ```
 //!
-//! A thread that comes late finds the region closed, so the caller waits only for pieces that have been begun.
+//! A thread that comes late finds the region closed, so the caller waits only for pieces that have been begun. Each
+//! thread begins with a share of the pieces of its own, the same in every region of as many pieces, so that what it reads
+//! again lies in its cache; then it takes what is left of the others'.
 #![expect(unsafe_code, reason = "work that borrows is shared with threads that outlive the borrow")]
 
 use std::{
@@ -19,6 +21,7 @@ use std::{
     hint::spin_loop,
     io,
     marker::PhantomData,
+    ops::Range,
     panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -90,7 +93,7 @@ impl Threads {
         for i in 1..count {
             let shared = Arc::clone(&threads.shared);
             let thread = thread::Builder::new().name(format!("products-{i}"));
-            threads.handles.push(thread.spawn(move || serve(&shared))?);
+            threads.handles.push(thread.spawn(move || serve(i, &shared))?);
         }
         Ok(threads)
     }
@@ -166,8 +169,8 @@ struct Apart<T>(T);
 pub(super) struct Shared {
     count: usize,
     state: Apart<AtomicU64>,
-    /// The next piece.
-    next: Apart<AtomicUsize>,
+    /// For each thread, the pieces of its share that have been taken.
+    taken_of: Box<[Apart<AtomicUsize>]>,
     /// Whether a caller has the pool.
     taken: AtomicBool,
     stop: AtomicBool,
@@ -210,6 +213,13 @@ impl Region {
         }
         Self { work: std::ptr::from_ref(work).cast(), call: call::<F>, pieces }
     }
+
+    /// The pieces that a thread begins with: as many as the others', or one less.
+    fn share(&self, owner: usize, count: usize) -> Range<usize> {
+        let (each, more) = (self.pieces / count, self.pieces % count);
+        let start = owner * each + owner.min(more);
+        start..start + each + usize::from(owner < more)
+    }
 }
 
 impl Shared {
@@ -217,7 +227,7 @@ impl Shared {
         Self {
             count,
             state: Apart(AtomicU64::new(0)),
-            next: Apart(AtomicUsize::new(0)),
+            taken_of: (0..count).map(|_| Apart(AtomicUsize::new(0))).collect(),
             taken: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             region: UnsafeCell::new(Region::new(0, &|_| ())),
@@ -240,13 +250,15 @@ impl Shared {
         let region = Region::new(pieces, work);
         // SAFETY: this caller has the pool, the region is closed, and no thread is in.
         unsafe { *self.region.get() = region };
-        self.next.0.store(0, Ordering::Relaxed);
+        for taken in &self.taken_of {
+            taken.0.store(0, Ordering::Relaxed);
+        }
         let regions = self.state.0.load(Ordering::Relaxed) & !(REGION - 1);
         self.state.0.store(regions.wrapping_add(REGION) | OPEN, Ordering::SeqCst);
         if self.sleeping.load(Ordering::SeqCst) > 0 {
             self.wake();
         }
-        self.take_part(region);
+        self.take_part(0, region);
         let mut turns = 0;
         let mut state = self.state.0.fetch_and(!OPEN, Ordering::AcqRel);
         while state & JOINED > 0 {
@@ -274,20 +286,25 @@ impl Shared {
         });
     }
 
-    /// Takes pieces until there are none. Keeps a panic for the caller.
-    fn take_part(&self, region: Region) {
+    /// Takes pieces until there are none, as the thread `me`. Keeps a panic for the caller.
+    fn take_part(&self, me: usize, region: Region) {
         let pieces = || {
-            loop {
-                let piece = self.next.0.fetch_add(1, Ordering::Relaxed);
-                if piece >= region.pieces {
-                    break;
+            for owner in (me..self.count).chain(0..me) {
+                let share = region.share(owner, self.count);
+                loop {
+                    let piece = share.start + self.taken_of[owner].0.fetch_add(1, Ordering::Relaxed);
+                    if piece >= share.end {
+                        break;
+                    }
+                    // SAFETY: the caller keeps what the region borrows until nobody is in.
+                    unsafe { (region.call)(region.work, piece) };
                 }
-                // SAFETY: the caller keeps what the region borrows until nobody is in.
-                unsafe { (region.call)(region.work, piece) };
             }
         };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(pieces)) {
-            self.next.0.store(region.pieces, Ordering::Relaxed);
+            for taken in &self.taken_of {
+                taken.0.store(region.pieces, Ordering::Relaxed);
+            }
             let mut first = lock(&self.panic);
             if first.is_none() {
                 *first = Some(panic);
@@ -303,8 +320,8 @@ impl Shared {
         self.awake.notify_all();
     }
 
-    /// Joins a region after `seen`, the last one that the thread knows of. Returns whether there was one.
-    fn join(&self, seen: &mut u64) -> bool {
+    /// Joins a region after `seen`, the last one that the thread `me` knows of. Returns whether there was one.
+    fn join(&self, me: usize, seen: &mut u64) -> bool {
         let state = self.state.0.load(Ordering::SeqCst);
         let region = state & !(REGION - 1);
         if region == *seen || state & OPEN == 0 {
@@ -314,7 +331,7 @@ impl Shared {
             *seen = region;
             // SAFETY: this thread is in, so the caller that has written it waits.
             let region = unsafe { *self.region.get() };
-            self.take_part(region);
+            self.take_part(me, region);
             self.state.0.fetch_sub(1, Ordering::Release);
         }
         true
@@ -328,14 +345,14 @@ impl Shared {
 }
 
 /// Body of a thread.
-fn serve(shared: &Arc<Shared>) {
+fn serve(me: usize, shared: &Arc<Shared>) {
     // Products of a piece find the pool taken.
     CURRENT.set(Some(Arc::clone(shared)));
     let mut seen = 0;
     loop {
         let start = Instant::now();
         loop {
-            if shared.join(&mut seen) {
+            if shared.join(me, &mut seen) {
                 break;
             }
             if shared.stop.load(Ordering::Relaxed) {

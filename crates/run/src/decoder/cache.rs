@@ -122,23 +122,20 @@ impl Data {
 }
 
 impl Keys {
-    fn append(&mut self, rows: &[f32]) {
-        let Self { heads, elements, .. } = *self;
-        for row in rows.chunks_exact(heads * elements) {
+    fn append(&mut self, mut rows: &[f32]) {
+        let width = self.heads * self.elements;
+        let end = self.len + rows.len() / width;
+        self.data.resize(end.div_ceil(BLOCK) * BLOCK * width);
+        while self.len < end {
             let (block, lane) = (self.len / BLOCK, self.len % BLOCK);
-            let size = row.len() * BLOCK;
-            self.data.resize((block + 1) * size);
+            let count = (BLOCK - lane).min(end - self.len);
+            let piece = rows.split_off(..count * width).expect("there is a row for each token");
+            let start = block * BLOCK * width;
             match &mut self.data {
-                Data::F32(data) => {
-                    let places = data[block * size..].iter_mut().skip(lane).step_by(BLOCK);
-                    places.zip(row).for_each(|(place, element)| *place = *element);
-                }
-                Data::F16(data) => {
-                    let places = data[block * size..].iter_mut().skip(lane).step_by(BLOCK);
-                    places.zip(row).for_each(|(place, element)| *place = f16::from_f32(*element));
-                }
+                Data::F32(data) => transpose(piece, width, lane, &mut data[start..], |element| element),
+                Data::F16(data) => transpose(piece, width, lane, &mut data[start..], f16::from_f32),
             }
-            self.len += 1;
+            self.len += count;
         }
     }
 
@@ -159,6 +156,15 @@ impl Keys {
                 data[start..][..size].convert_to_f32_slice(buffer);
                 buffer
             }
+        }
+    }
+}
+
+/// Writes rows into the lanes of a block from `lane` on.
+fn transpose<T>(rows: &[f32], width: usize, lane: usize, block: &mut [T], convert: impl Fn(f32) -> T) {
+    for (at, lanes) in block.chunks_exact_mut(BLOCK).take(width).enumerate() {
+        for (place, element) in lanes[lane..].iter_mut().zip(rows[at..].iter().step_by(width)) {
+            *place = convert(*element);
         }
     }
 }
