@@ -1,5 +1,8 @@
 //! Arithmetic in the widest vectors of the processor. Only the instructions change: the order of sums, and so every bit, stays.
-#![expect(unsafe_code, reason = "a function with the instructions of a processor is called only where it has them")]
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "a function with the instructions of a processor is called only where it has them")
+)]
 
 /// Work that is compiled for each set of instructions: `run`, and what it calls, is to be inlined always.
 ///
