@@ -163,9 +163,7 @@ class Contest:
             rates.bytes = found["bytes"]
             if large:
                 rates.read.append(found["read_bytes_per_second"])
-                started = time.perf_counter()
-                self._ours(run, "--first", ",".join(map(str, PROMPT)))
-                rates.first.append(time.perf_counter() - started)
+                rates.first.append(self._first(run))
         else:
             repack = not run.how.startswith("--repack")
             path = self._path(run)
@@ -176,10 +174,19 @@ class Contest:
         rates.prefill += found["prefill"]
         rates.decode += found["decode"]
 
+    def _first(self, run: Run) -> float:
+        """Returns the seconds from the start of a process until it prints the token after the prompt."""
+        started = time.perf_counter()
+        with subprocess.Popen(self._command(run, "--first", ",".join(map(str, PROMPT))), stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            return time.perf_counter() - started
+
     def _ours(self, run: Run, *words: object) -> str:
+        return subprocess.run(self._command(run, *words), check=True, capture_output=True, text=True).stdout
+
+    def _command(self, run: Run, *words: object) -> list[str]:
         name = [self._path(run)] if run.kind == "as published" else [self._stored(run), "--store", self.store]
-        command = [str(word) for word in (self.speed, *name, "--threads", self.args.threads, *words)]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        return [str(word) for word in (self.speed, *name, "--threads", self.args.threads, *words)]
 
     def _prepare(self, run: Run) -> None:
         self._stored(run) if run.peer == "longshore" and run.kind != "as published" else self._path(run)
