@@ -161,6 +161,20 @@ def cuda(rows: Rows) -> list[list[str]]:
     return table
 
 
+def llama(rows: Rows) -> list[list[str]]:
+    """Returns the table of each model's speed, in each program: tokens of a prompt and generated, and the first token."""
+    found: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
+    for row in rows:
+        key = (row["peer"], row["model"], " ".join(filter(None, (row["kind"], row["how"]))), row["bytes"])
+        found.setdefault(key, {})[row["what"]] = row
+    table = [["program", "model", "types", "bytes of a token", "prompt, tokens a second", "generated", "first token"]]
+    for (peer, model, kind, size), rates in found.items():
+        cells = [f"**{peer}**" if peer == "longshore" else peer, model, kind, f"{int(size) / 1e6:,.0f} MB"]
+        cells += [f"{float(rates[what]['best']):,.0f}" for what in ("prefill", "decode")]
+        table.append([*cells, _seconds(rates["first"]["best"]) if "first" in rates else "—"])
+    return table
+
+
 CPU_BACKEND = "is its CPU backend, on one core; what it is made for is Metal."
 
 
@@ -210,6 +224,14 @@ HOST: dict[str, Section] = {
         ledger,
         _say("The loaders that need PyTorch are made to fill a GPU; here they bring tensors to host memory, without one."),
     ),
+    "llama": (
+        "Running models",
+        llama,
+        _say(
+            "The best of several turns. Prompts have 256 tokens, and 64 are generated from an empty sequence. The first token is that after a prompt "
+            "of five: from the start of Longshore's process, and from llama.cpp's call that loads the model."
+        ),
+    ),
     "dedup": ("Variants and fine-tunes of one model, stored together", dedup, _say("")),
     "products": (
         "Products with stored weights",
@@ -253,8 +275,8 @@ def _section(path: Path, page: Path, section: Section, *, of_device: bool = Fals
     link = f"[the record]({_link(shown, page)})"
     heading = f"#### {title}{f', on `{machine}`' if of_device else ''}"
     head = f"{heading}\n\nOn `{machine}`, {date}{size}: `{_command(shown, path.stem)}`; the rest is in {link}."
-    # Programs come second where models come first.
-    words = (0, 1) if make is cuda else (0,)
+    # Programs come second where models come first, and models where programs do.
+    words = {cuda: (0, 1), llama: (0, 1, 2)}.get(make, (0,))
     parts = [f"{head} {remark(rows)}".rstrip(), _markdown(make(rows), words)]
     if picture.exists():
         parts.append(f"![{title}]({_link(picture, page)})")

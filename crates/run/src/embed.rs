@@ -1,13 +1,13 @@
 //! Embeddings: one vector for a text.
 
 use longshore_manifest::{document::Facts, weights::Source};
-use longshore_quant::matmul::Multiplier;
+use longshore_quant::matmul::{Multiplier, Threads};
 
 use crate::{
     decoder::math,
     encoder::{self, Encoder},
     error::{LoadError, RunError},
-    model::Model,
+    model::{self, Model},
     options::LoadOptions,
     spec::Spec,
     weights::Tensors,
@@ -33,7 +33,7 @@ pub struct Embedder {
 #[derive(Debug)]
 enum Kind {
     Decoder(Box<Model>),
-    Encoder { source: Source, tensors: Box<Tensors>, spec: Box<Spec>, multiplier: Multiplier },
+    Encoder { source: Source, tensors: Box<Tensors>, spec: Box<Spec>, multiplier: Multiplier, threads: Threads },
 }
 
 impl Embedder {
@@ -51,7 +51,8 @@ impl Embedder {
         let tensors = Box::new(Tensors::open(&source, &options)?);
         Encoder::new(&spec, &tensors)?;
         let multiplier = Multiplier::new(options.precision);
-        Ok(Self { kind: Kind::Encoder { source, tensors, spec, multiplier } })
+        let threads = model::threads(options.threads)?;
+        Ok(Self { kind: Kind::Encoder { source, tensors, spec, multiplier, threads } })
     }
 
     /// Where the weights come from, with the companion files.
@@ -104,10 +105,10 @@ impl Embedder {
     pub fn embed(&self, tokens: &[u32], pooling: Pooling) -> Result<Vec<f32>, RunError> {
         let states = match &self.kind {
             Kind::Decoder(model) => model.session().hidden(tokens)?,
-            Kind::Encoder { tensors, spec, multiplier, .. } => {
+            Kind::Encoder { tensors, spec, multiplier, threads, .. } => {
                 self.check(tokens)?;
                 let encoder = Encoder::new(spec, tensors).expect("opening has bound the same tensors");
-                encoder.forward(spec, *multiplier, tokens)?
+                threads.install(|| encoder.forward(spec, *multiplier, threads, tokens))?
             }
         };
         let width = self.dimensions();

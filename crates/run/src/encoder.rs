@@ -1,7 +1,7 @@
 //! Encoders like BERT: every token looks at all others, and a text becomes one vector.
 
 use longshore_manifest::document::Facts;
-use longshore_quant::matmul::Multiplier;
+use longshore_quant::matmul::{Multiplier, Threads};
 
 use crate::{
     decoder::{Cache, attend, math},
@@ -76,7 +76,13 @@ impl<'w> Encoder<'w> {
     }
 
     /// Computes the hidden states of a text, `[tokens, hidden]`, whose tokens are in the vocabulary and fit the context.
-    pub(crate) fn forward(&self, spec: &Spec, multiplier: Multiplier, tokens: &[u32]) -> Result<Vec<f32>, RunError> {
+    pub(crate) fn forward(
+        &self,
+        spec: &Spec,
+        multiplier: Multiplier,
+        threads: &Threads,
+        tokens: &[u32],
+    ) -> Result<Vec<f32>, RunError> {
         let (hidden, rows) = (spec.hidden, tokens.len());
         let ids: Vec<usize> = tokens.iter().map(|id| *id as usize).collect();
         let mut x = vec![0.0; rows * hidden];
@@ -86,7 +92,7 @@ impl<'w> Encoder<'w> {
         math::add(&mut x, &added);
         decode(&self.types, &vec![0; rows], &mut added);
         math::add(&mut x, &added);
-        normalise(spec, self.norm, &mut x);
+        normalise(spec, threads, self.norm, &mut x);
         let mut inner = vec![0.0; rows * spec.intermediate];
         let [mut q, mut k, mut v, mut mixed] = [(); 4].map(|()| vec![0.0; rows * hidden]);
         for (at, layer) in self.layers.iter().enumerate() {
@@ -94,15 +100,15 @@ impl<'w> Encoder<'w> {
             let mut cache = Cache::new(spec, KvType::F32);
             cache.append(0, &k, &v);
             // Every token looks at all, as the last one of a sequence does.
-            attend(spec, &vec![(cache.layer(0), rows - 1); rows], &q, &mut mixed);
+            attend(spec, threads, &vec![(cache.layer(0), rows - 1); rows], &q, &mut mixed);
             layer.output.apply(multiplier, rows, &mixed, &mut added);
             math::add(&mut x, &added);
-            normalise(spec, layer.attention_norm, &mut x);
+            normalise(spec, threads, layer.attention_norm, &mut x);
             layer.up.apply(multiplier, rows, &x, &mut inner);
-            math::each_row(&mut inner, spec.intermediate, |_, row| math::activate(spec.activation, row));
+            math::each_row(threads, &mut inner, spec.intermediate, |_, row| math::activate(spec.activation, row));
             layer.down.apply(multiplier, rows, &inner, &mut added);
             math::add(&mut x, &added);
-            normalise(spec, layer.ffn_norm, &mut x);
+            normalise(spec, threads, layer.ffn_norm, &mut x);
             if !math::is_finite(&x) {
                 return Err(RunError::NotFinite { place: format!("layer {at}") });
             }
@@ -131,8 +137,8 @@ fn decode(table: &Linear<'_>, ids: &[usize], out: &mut [f32]) {
     table.weights.decode_rows(ids, out).expect("tokens are in the vocabulary and fit the context");
 }
 
-fn normalise(spec: &Spec, norm: Norm<'_>, x: &mut [f32]) {
-    math::each_row(x, spec.hidden, |_, row| {
+fn normalise(spec: &Spec, threads: &Threads, norm: Norm<'_>, x: &mut [f32]) {
+    math::each_row(threads, x, spec.hidden, |_, row| {
         let input = row.to_vec();
         math::norm(spec.norm, &input, norm.weight, norm.bias, row);
     });

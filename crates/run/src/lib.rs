@@ -1,5 +1,5 @@
 //! Runs stored models on the CPU, still quantized, from their mapped blobs.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -22,6 +22,7 @@ mod spec;
 mod speculate;
 pub mod text;
 mod weights;
+mod wide;
 
 pub use calibrate::{CalibrateError, CalibrateOptions, Calibration, calibrate};
 pub use embed::{Embedder, Pooling};

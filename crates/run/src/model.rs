@@ -1,7 +1,7 @@
 //! Models: opened weights, and how they are run.
 
 use longshore_manifest::{document::Facts, weights::Source};
-use longshore_quant::matmul::Multiplier;
+use longshore_quant::matmul::{Multiplier, Threads};
 
 use crate::{
     decoder::{Cache, Decoder},
@@ -20,7 +20,7 @@ pub struct Model {
     spec: Spec,
     options: LoadOptions,
     multiplier: Multiplier,
-    pool: Option<rayon::ThreadPool>,
+    threads: Threads,
     max_sequence: usize,
     notes: Vec<String>,
 }
@@ -55,10 +55,10 @@ impl Model {
             notes.push(format!("the model has {what}"));
         }
         let context = facts.context_length.map_or(spec.context, |length| usize::try_from(length).unwrap_or(usize::MAX));
-        let pool = options.threads.map(pool).transpose()?;
+        let threads = threads(options.threads)?;
         let max_sequence = max_sequence(&spec, context, &options, &mut notes);
         let multiplier = Multiplier::new(options.precision);
-        Ok(Self { source, tensors, spec, options, multiplier, pool, max_sequence, notes })
+        Ok(Self { source, tensors, spec, options, multiplier, threads, max_sequence, notes })
     }
 
     /// Name of the model.
@@ -133,15 +133,12 @@ impl Model {
     }
 
     pub(crate) fn decoder<'d, 'w>(&'d self, bound: &'d Bound<'w>) -> Decoder<'d, 'w> {
-        Decoder { spec: &self.spec, bound, multiplier: self.multiplier }
+        Decoder { spec: &self.spec, bound, multiplier: self.multiplier, threads: &self.threads }
     }
 
-    /// Runs `work` on the model's own threads, if it has some.
-    pub(crate) fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        match &self.pool {
-            Some(pool) => pool.install(work),
-            None => work(),
-        }
+    /// Runs `work`, whose products the model's threads compute.
+    pub(crate) fn install<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.threads.install(work)
     }
 }
 
@@ -173,9 +170,15 @@ fn family(facts: &Facts, options: &LoadOptions, notes: &mut Vec<String>) -> Resu
     Err(name.map_or(LoadError::NoArchitecture, refuse))
 }
 
-fn pool(threads: usize) -> Result<rayon::ThreadPool, LoadError> {
-    let built = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    built.map_err(|error| LoadError::Threads { threads, reason: error.to_string() })
+/// Starts the threads of a model: as many as are asked for, or one for each processor.
+pub(crate) fn threads(asked: Option<usize>) -> Result<Threads, LoadError> {
+    if let Some(threads) = asked {
+        return Threads::new(threads).map_err(|error| LoadError::Threads { threads, reason: error.to_string() });
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    // A system that starts no more threads leaves the work to the caller.
+    let started = Threads::new(threads).or_else(|_| Threads::new(1));
+    started.map_err(|error| LoadError::Threads { threads, reason: error.to_string() })
 }
 
 /// Longest sequence: what was asked for, or the model's context as far as the free memory holds it.

@@ -270,11 +270,10 @@ fn divergence(expected: &[f32], found: &[f32]) -> f64 {
 /// Index of the largest logit. Of equal ones, the first counts.
 #[must_use]
 pub fn argmax(logits: &[f32]) -> u32 {
-    let most = logits
-        .iter()
-        .enumerate()
-        .fold((0, f32::NEG_INFINITY), |most, (at, logit)| if *logit > most.1 { (at, *logit) } else { most });
-    u32::try_from(most.0).expect("a vocabulary has fewer tokens")
+    // In two passes, each of which compilers make vectors of.
+    let most = logits.iter().fold(f32::NEG_INFINITY, |most, logit| if *logit > most { *logit } else { most });
+    let place = logits.iter().position(|logit| *logit >= most);
+    u32::try_from(place.unwrap_or(0)).expect("a vocabulary has fewer tokens")
 }
 
 /// Mean over all tokens, and its standard error over windows, of sums over windows with their numbers of tokens.

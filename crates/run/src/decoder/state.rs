@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use longshore_quant::matmul::Multiplier;
+use longshore_quant::matmul::{Multiplier, Threads};
 
 use super::{cache::Cache, rotate::Rotations};
 use crate::{observe::Observer, spec::Spec, weights::Bound};
@@ -13,6 +13,7 @@ pub(crate) struct Decoder<'d, 'w> {
     pub(crate) spec: &'d Spec,
     pub(crate) bound: &'d Bound<'w>,
     pub(crate) multiplier: Multiplier,
+    pub(crate) threads: &'d Threads,
 }
 
 /// Tokens that continue one sequence.
