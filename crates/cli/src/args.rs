@@ -543,6 +543,28 @@ fn parse_target(text: OsString) -> Result<Target, NameError> {
     text.to_string_lossy().parse().map(Target::Name)
 }
 
+/// Model to run: one that is here, or one that is fetched first.
+#[cfg(feature = "run")]
+#[derive(Debug, Clone)]
+pub(crate) struct Runnable {
+    /// As it was written.
+    pub(crate) text: String,
+    /// Where it is here; `None` for a reference that can be no name.
+    pub(crate) target: Option<Target>,
+}
+
+#[cfg(feature = "run")]
+fn parse_runnable(text: OsString) -> Result<Runnable, NameError> {
+    let shown = text.to_string_lossy().into_owned();
+    if ["hf:", "oci:", "ollama:"].iter().any(|kind| shown.starts_with(kind)) {
+        // A stored model may be called so all the same.
+        let target = shown.parse().ok().map(Target::Name);
+        return Ok(Runnable { text: shown, target });
+    }
+    let target = parse_target(text)?;
+    Ok(Runnable { text: shown, target: Some(target) })
+}
+
 /// Most numbers of a range.
 const MAX_RANGE: u64 = 1 << 20;
 
