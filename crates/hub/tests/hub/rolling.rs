@@ -75,7 +75,6 @@ fn ten_shards_need_the_disk_of_the_result_and_three() {
         // Headers of all shards, and directories, are small beside a shard.
         assert!(most <= result + 3 * shard + (1 << 20), "{most} with a result of {result} and shards of {shard}");
         assert!(most < result + whole, "it is no more than what an import after a download needs");
-        println!("peak {most}, result {result}, {SHARDS} shards of {shard} bytes");
     }
 }
 
@@ -108,5 +107,4 @@ fn a_pull_that_ended_at_half_moves_the_rest_and_no_more_than_a_shard() {
     assert_eq!(pulled.outcome.digest, imported(&source, &options));
     let (moved, rest) = (sent() - headers, SHARDS as u64 * shard - arrived);
     assert!(moved <= rest + shard, "{moved} after {arrived}, {rest} left");
-    println!("{arrived} arrived, {moved} moved after that, {rest} were left, shards of {shard}");
 }
