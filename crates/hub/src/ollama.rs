@@ -14,7 +14,7 @@ use longshore_manifest::{
 use longshore_packer::{Plan, Source, SourceOptions};
 use longshore_transfer::{Call, Client, Download, TransferError, Url};
 
-use crate::{HubError, PullOptions, Pulled, fetch::at};
+use crate::{HubError, PullOptions, Pulled, Remote, fetch::at};
 
 /// What a manifest may be, for `Accept`.
 const ACCEPT: &str = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json";
@@ -31,16 +31,20 @@ pub struct Ollama {
 }
 
 impl Ollama {
-    /// Makes the connection. A model's name says its host; `base` takes the place of that, for tests and mirrors.
+    /// Makes the connection. A model's name says its host, which is spoken to over https unless it is this machine; `base` takes the place of
+    /// that, for tests and mirrors.
     #[must_use]
     pub fn new(client: Client, base: Option<Url>) -> Self {
         Self { client, base }
     }
 
     fn url(&self, model: &ModelName, rest: &str) -> Result<Url, HubError> {
-        let base = match &self.base {
-            Some(base) => base.clone(),
-            None => format!("https://{}", model.host()).parse().map_err(TransferError::from)?,
+        let base = if let Some(base) = &self.base {
+            base.clone()
+        } else {
+            let secure: Url = format!("https://{}", model.host()).parse().map_err(TransferError::from)?;
+            let plain = || format!("http://{}", model.host()).parse().map_err(TransferError::from);
+            if secure.origin().is_loopback() { plain()? } else { secure }
         };
         let path = format!("/v2/{}/{}/{rest}", model.namespace(), model.model());
         Ok(base.join(&path).map_err(TransferError::from)?)
@@ -65,6 +69,18 @@ impl Ollama {
             return Err(listing(format!("it has more than {MAX_BLOBS} blobs")));
         }
         Ok((bytes, manifest))
+    }
+
+    /// Asks what a pull would fetch, and fetches only the manifest. Its files are the model's distinct blobs, its commit the manifest's digest.
+    ///
+    /// # Errors
+    ///
+    /// As [`pull_ollama`].
+    pub fn remote(&self, model: &ModelName, progress: &dyn Progress) -> Result<Remote, HubError> {
+        let (document, manifest) = self.manifest(model, &|| progress.cancelled())?;
+        let blobs: BTreeMap<Digest, u64> = manifest.blobs().map(|blob| (blob.digest, blob.size)).collect();
+        let files = blobs.into_iter().map(|(digest, size)| (digest.to_string(), size)).collect();
+        Ok(Remote { commit: Digest::of(&document).to_string(), files })
     }
 
     /// Downloads a blob to `to`, unless it is there.

@@ -53,7 +53,7 @@ pub struct Pulled {
 pub struct Remote {
     /// The commit.
     pub commit: String,
-    /// Paths and lengths of the chosen files.
+    /// Paths and lengths of the chosen files; of a model in Ollama's registry, digests and lengths of its blobs.
     pub files: Vec<(String, u64)>,
 }
 

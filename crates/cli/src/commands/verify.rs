@@ -1,10 +1,10 @@
 //! `verify`: hash blobs again and check that all documents agree; with `--repair`, build bad blobs again.
 
-use std::{path::Path, process::ExitCode, sync::Arc};
+use std::{ops::Range, path::Path, process::ExitCode, sync::Arc};
 
 use longshore_manifest::{
     Digest, ModelName, Store,
-    store::{self, VerifyOptions, VerifyOutcome},
+    store::{self, Problem, VerifyOptions, VerifyOutcome},
 };
 use longshore_packer::{ImportanceFile, RepairOptions, RepairOutcome, Source, SourceOptions, Unrepaired};
 use serde::Serialize;
@@ -26,6 +26,9 @@ struct Report {
     blobs: usize,
     bytes: u64,
     models: usize,
+    /// Blobs that only the digests of their chunks were compared of; with `--fast` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_chunks: Option<usize>,
     bad: Vec<Bad>,
     /// With `--repair` only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,6 +42,9 @@ struct Bad {
     /// Names that its models give it.
     names: Vec<String>,
     models: Vec<ModelName>,
+    /// Where it is damaged, in bytes from its start, each range without its end; absent where that is not known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ranges: Vec<[u64; 2]>,
     /// Why it was not repaired.
     #[serde(skip_serializing_if = "Option::is_none")]
     not_repaired: Option<String>,
@@ -65,7 +71,7 @@ pub(super) fn run(args: Verify, store: &Store, printer: &Printer) -> anyhow::Res
             from_registry(&args, &source.to_string_lossy(), store, printer)?
         }
         Some(source) => repair(&args, source, store, printer)?,
-        None => verify(args.names, store, printer)?,
+        None => verify(args.names, args.fast, store, printer)?,
     };
     printer.report(&report, || human(&report))?;
     if report.bad.is_empty() {
@@ -86,11 +92,11 @@ pub(super) fn run(args: Verify, store: &Store, printer: &Printer) -> anyhow::Res
     Ok(ExitCode::from(NO))
 }
 
-fn verify(names: Vec<ModelName>, store: &Store, printer: &Printer) -> anyhow::Result<Report> {
+fn verify(names: Vec<ModelName>, fast: bool, store: &Store, printer: &Printer) -> anyhow::Result<Report> {
     let bar = Bar::new(printer);
-    let mut outcome = store.verify(&VerifyOptions { names }, &bar)?;
+    let mut outcome = store.verify(&VerifyOptions { names, fast }, &bar)?;
     let bad = std::mem::take(&mut outcome.bad).into_iter().map(Bad::from).collect();
-    Ok(Report::new(&outcome, bad, None))
+    Ok(Report { by_chunks: fast.then_some(outcome.by_chunks), ..Report::new(&outcome, bad, None) })
 }
 
 fn repair(args: &Verify, source: &Path, store: &Store, printer: &Printer) -> anyhow::Result<Report> {
@@ -124,7 +130,7 @@ fn repair(args: &Verify, source: &Path, store: &Store, printer: &Printer) -> any
 #[cfg(feature = "net")]
 fn from_registry(args: &Verify, reference: &str, store: &Store, printer: &Printer) -> anyhow::Result<Report> {
     let bar = Bar::new(printer);
-    let verify = || store.verify(&VerifyOptions { names: args.names.clone() }, &bar);
+    let verify = || store.verify(&VerifyOptions { names: args.names.clone(), ..VerifyOptions::default() }, &bar);
     let mut before = verify()?;
     let bad: Vec<Digest> = before.bad.iter().filter_map(|bad| bad.digest).collect();
     if bad.is_empty() {
@@ -147,7 +153,7 @@ fn from_registry(args: &Verify, reference: &str, store: &Store, printer: &Printe
 impl Report {
     fn new(outcome: &VerifyOutcome, bad: Vec<Bad>, repaired: Option<Vec<Repaired>>) -> Self {
         let VerifyOutcome { blobs, bytes, models, .. } = *outcome;
-        Self { version: VERSION, blobs, bytes, models, bad, repaired }
+        Self { version: VERSION, blobs, bytes, models, by_chunks: None, bad, repaired }
     }
 }
 
@@ -155,9 +161,13 @@ impl From<store::Bad> for Bad {
     fn from(bad: store::Bad) -> Self {
         let store::Bad { digest, problem, names, models, .. } = bad;
         let is_failure = problem.system_error().is_some_and(|error| is_of_machine(error));
+        let ranges = match &problem {
+            Problem::Content { ranges, .. } => ranges.iter().map(|&Range { start, end }| [start, end]).collect(),
+            _ => Vec::new(),
+        };
         let problem = problem.to_string();
         let failure = is_failure.then(|| problem.clone());
-        Self { digest, problem, names, models, not_repaired: None, hint: None, failure }
+        Self { digest, problem, names, models, ranges, not_repaired: None, hint: None, failure }
     }
 }
 
@@ -181,8 +191,13 @@ fn human(report: &Report) -> Lines {
         }
         repaired = format!("{} repaired, ", blobs.len());
     }
+    let by_chunks = match report.by_chunks {
+        None => String::new(),
+        Some(0) => " (none of them has digests of chunks)".to_owned(),
+        Some(some) => format!(" ({some} of them by the digests of their chunks alone)"),
+    };
     let checked = format!(
-        "{} in {} checked, {}",
+        "{} in {} checked{by_chunks}, {}",
         size(report.bytes),
         plural(report.blobs, "blob"),
         plural(report.models, "model")

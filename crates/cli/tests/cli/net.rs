@@ -15,7 +15,7 @@ use longshore_fake_hosts::{FakeHub, FakeRegistry, Fault, serve};
 use crate::support::{Run, Sandbox, files};
 
 /// A command whose settings, credentials and proxies are the sandbox's.
-fn command(sandbox: &Sandbox, args: &[&str]) -> Command {
+pub(crate) fn command(sandbox: &Sandbox, args: &[&str]) -> Command {
     let mut command = sandbox.command(args);
     let home = sandbox.path().join("home");
     command.env("HOME", &home).env("XDG_CONFIG_HOME", home.join("config")).env("XDG_CACHE_HOME", home.join("cache"));
@@ -155,9 +155,13 @@ fn short_names_stand_for_references() {
 
 /// A hub with a checkpoint's files, behind a socket.
 fn hub(sandbox: &Sandbox, model: &str) -> (Arc<FakeHub>, longshore_fake_hosts::Served) {
-    let dir = sandbox.checkpoint(model);
-    let named = files(&dir).into_iter().map(|(path, bytes)| {
-        let name = path.strip_prefix(&dir).unwrap_or(&path).to_string_lossy().into_owned();
+    hub_of(&sandbox.checkpoint(model))
+}
+
+/// A hub with the files of a directory, behind a socket.
+pub(crate) fn hub_of(dir: &std::path::Path) -> (Arc<FakeHub>, longshore_fake_hosts::Served) {
+    let named = files(dir).into_iter().map(|(path, bytes)| {
+        let name = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().into_owned();
         (name, bytes)
     });
     let host = Arc::new(FakeHub::new("acme/tiny", named));

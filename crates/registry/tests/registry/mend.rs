@@ -1,10 +1,13 @@
 //! Damaged blobs, had again from a registry.
 
 use longshore_fake_hosts::Host as _;
-use longshore_manifest::Silent;
+use longshore_manifest::{
+    Config, Descriptor, Digest, Manifest, Silent,
+    document::{BlobEntry, Facts, Import, TensorTable},
+};
 use longshore_registry::{Registry, mend};
 
-use crate::support::{client, import, name, reference, registry, store, try_push, verify};
+use crate::support::{bytes, client, import, name, reference, registry, store, try_push, verify};
 
 #[test]
 fn only_wrong_chunks_are_fetched() {
@@ -31,6 +34,34 @@ fn only_wrong_chunks_are_fetched() {
     assert_eq!(mended.moved_bytes, (8 << 20) + 5000);
     verify(&here);
     // What the registry does not have stays as it is.
-    let other = [longshore_manifest::Digest::of(b"another model's")];
+    let other = [Digest::of(b"another model's")];
     assert!(mend(&registry, &here, &other, &Silent).unwrap().blobs.is_empty());
+}
+
+#[test]
+fn digests_of_chunks_come_from_the_table_and_are_not_computed_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (here, host) = (store(&dir.path().join("here")), registry());
+    let ingest = here.ingest().unwrap();
+    let large = ingest.add(&bytes(1, 40 << 20)).unwrap();
+    let mut chunks = large.chunks.clone().unwrap();
+    // A digest that nobody computes.
+    chunks.digests[0] = Digest::of(b"another");
+    let entry = BlobEntry { chunks: Some(chunks), ..BlobEntry::new(large.digest, Vec::new()) };
+    let table = TensorTable::new(Facts::default(), Import::default(), vec![entry]);
+    let config = ingest.add(&Config::new(table).to_bytes()).unwrap();
+    let digest = large.digest;
+    let layers = vec![Descriptor::tensor("model.layers.0.large", large)];
+    ingest.commit(&name("m:1"), &Manifest::new(Descriptor::config(config), layers)).unwrap();
+    try_push(&host, &here, "m:1", "a/m:1").unwrap();
+    let path = here.blob_path(&digest);
+    let mut content = std::fs::read(&path).unwrap();
+    *content.last_mut().unwrap() ^= 1;
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, content).unwrap();
+    let registry = Registry::new(client(&host), reference("a/m:1"), None);
+    let mended = mend(&registry, &here, &[digest], &Silent).unwrap();
+    // The last chunk, and the first, which looks wrong by the table.
+    assert_eq!(mended.moved_bytes, (16 + 8) << 20);
+    verify(&here);
 }

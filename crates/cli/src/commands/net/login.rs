@@ -62,7 +62,7 @@ pub(in crate::commands) fn logout(args: &LogoutArgs, printer: &Printer) -> anyho
     Ok(ExitCode::SUCCESS)
 }
 
-fn ask(question: &str) -> anyhow::Result<String> {
+pub(super) fn ask(question: &str) -> anyhow::Result<String> {
     io::stderr().write_all(question.as_bytes())?;
     let mut answer = String::new();
     io::stdin().lock().take(MAX).read_line(&mut answer)?;

@@ -2,6 +2,9 @@
 
 pub(super) mod aliases;
 mod client;
+mod fetch;
+#[cfg(feature = "run")]
+mod here;
 pub(super) mod login;
 mod mend;
 pub(super) mod pull;
@@ -9,4 +12,6 @@ pub(super) mod push;
 mod reference;
 mod short;
 
+#[cfg(feature = "run")]
+pub(super) use here::here;
 pub(super) use mend::mend;

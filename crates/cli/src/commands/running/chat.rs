@@ -28,7 +28,7 @@ const EXITS: [&str; 3] = ["/exit", "/quit", "/bye"];
 
 pub(in crate::commands) fn run(
     args: &Chat,
-    store: impl FnOnce() -> anyhow::Result<Store>,
+    store: impl Fn() -> anyhow::Result<Store>,
     printer: &Printer,
 ) -> anyhow::Result<ExitCode> {
     if printer.is_json() {
@@ -36,7 +36,8 @@ pub(in crate::commands) fn run(
             .hint("longshore run NAME --chat PROMPT --json answers one question")
             .into());
     }
-    let model = engine::open(&args.model, &args.engine, Precision::Fast, store, printer)?;
+    let target = engine::here(&args.model, &store, printer)?;
+    let model = engine::open(&target, &args.engine, Precision::Fast, store, printer)?;
     let Writing { tokenizer, options } = Writing::of(&model, &args.generation)?;
     let template = ChatTemplate::open(model.source()).map_err(templating)?;
     let template = template.ok_or_else(|| no_template(model.name(), "chat"))?;

@@ -31,11 +31,12 @@ struct Report<'a> {
 
 pub(in crate::commands) fn run(
     args: &Embed,
-    store: impl FnOnce() -> anyhow::Result<Store>,
+    store: impl Fn() -> anyhow::Result<Store>,
     printer: &Printer,
 ) -> anyhow::Result<ExitCode> {
     let options = engine::options(&args.engine, engine::precision(&args.engine, Precision::Exact));
-    let embedder = engine::with_source(&args.model, store, printer, |source, input| {
+    let target = engine::here(&args.model, &store, printer)?;
+    let embedder = engine::with_source(&target, store, printer, |source, input| {
         Embedder::open(source.clone(), options.clone()).map_err(|error| loading(error, input))
     })?;
     let source = embedder.source();

@@ -56,7 +56,8 @@ pub(in crate::commands) fn run(
     store: impl Fn() -> anyhow::Result<Store>,
     printer: &Printer,
 ) -> anyhow::Result<ExitCode> {
-    let model = engine::open(&args.model, &args.engine, Precision::Fast, &store, printer)?;
+    let target = engine::here(&args.model, &store, printer)?;
+    let model = engine::open(&target, &args.engine, Precision::Fast, &store, printer)?;
     let mut writing = Writing::of(&model, &args.generation)?;
     let draft = args.draft.as_ref().map(|draft| {
         let draft = engine::open(draft, &args.engine, Precision::Fast, &store, printer)?;
