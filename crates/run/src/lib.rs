@@ -8,6 +8,7 @@
 )]
 
 mod calibrate;
+mod classifier;
 mod decoder;
 mod embed;
 mod encoder;
@@ -24,6 +25,7 @@ pub mod text;
 mod weights;
 
 pub use calibrate::{CalibrateError, CalibrateOptions, Calibration, calibrate};
+pub use classifier::Classifier;
 pub use embed::{Embedder, Pooling};
 pub use error::{LoadError, RunError};
 pub use longshore_manifest as manifest;
