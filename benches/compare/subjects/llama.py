@@ -199,7 +199,7 @@ class Contest:
             note(f"importing {name}")
             policy = self.home / "head.toml"
             policy.write_text(HEAD)
-            source = [self._checkpoint()] if run.model == "1B" else [published.model(SMOL, self.home), "--requantize"]
+            source = [self._checkpoint()] if run.model == "1B" else [_published(SMOL), "--requantize"]
             how = ["--policy", "uniform" if run.model == "1B" else policy, "--quantize", run.kind]
             build([longshore.program(), "--store", self.store, "import", *source, name, *how], longshore.ROOT)
             done.touch()
@@ -208,12 +208,12 @@ class Contest:
     def _path(self, run: Run) -> Path:
         """Returns the GGUF file of a model, made if it is missing."""
         if run.kind == "as published":
-            return published.model(GEMMA if run.model.startswith("Gemma") else SMOL, self.home)
+            return _published(GEMMA if run.model.startswith("Gemma") else SMOL)
         path = self.home / f"{run.model.lower()}-{run.kind.lower()}.gguf"
         if run.model == "1B" and run.kind != "Q4_K_M":
             self._export(path, run.kind.lower())
         else:
-            origin = self._path(BIG_Q8) if run.model == "1B" else published.model(SMOL, self.home)
+            origin = self._path(BIG_Q8) if run.model == "1B" else _published(SMOL)
             self.native.quantize(origin, path, run.kind, self.args.threads)
         return path
 
@@ -231,6 +231,14 @@ class Contest:
 
     def _checkpoint(self) -> Path:
         return inputs.model("llama-1b", 0).path
+
+
+def _published(name: str) -> Path:
+    """Returns the path of a published file."""
+    try:
+        return published.real(f"{name}.gguf")
+    except published.NoFile as why:
+        raise Unavailable(str(why)) from why
 
 
 NAMED = {"prompt": "--prefill", "generate": "--decode", "repeat": "--repeat"}

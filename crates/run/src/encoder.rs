@@ -1,28 +1,81 @@
-//! Encoders like BERT: every token looks at all others, and a text becomes one vector.
+//! Encoders like BERT: every token looks at all others.
 
-use longshore_manifest::document::Facts;
+use longshore_manifest::{document::Facts, weights::Source};
 use longshore_quant::matmul::{Multiplier, Threads};
 
 use crate::{
     decoder::{Cache, attend, math},
     error::{LoadError, RunError},
-    options::KvType,
+    model,
+    options::{KvType, LoadOptions},
     spec::{self, Activation, Spec},
     weights::{Finder, Linear, Norm, Tensors},
 };
 
 /// Names of the encoders that can be run, as classes and as `model_type`s, reduced.
-const NAMES: [&str; 1] = ["bert"];
+const NAMES: [&str; 3] = ["bert", "roberta", "xlmroberta"];
 
 /// Whether a model is an encoder that can be run.
 pub(crate) fn is_encoder(facts: &Facts) -> bool {
-    let mut names = [&facts.architecture, &facts.model_type].into_iter().flatten();
-    names.any(|name| NAMES.contains(&spec::plain(name).as_str()))
+    names(facts).any(|name| NAMES.contains(&name.as_str()))
+}
+
+/// An opened encoder.
+#[derive(Debug)]
+pub(crate) struct OpenEncoder {
+    pub(crate) source: Source,
+    pub(crate) tensors: Tensors,
+    pub(crate) spec: Spec,
+    pub(crate) multiplier: Multiplier,
+    pub(crate) threads: Threads,
+    /// Position of the first token in the table of positions.
+    first: usize,
+}
+
+impl OpenEncoder {
+    /// Opens the encoder of `source`.
+    pub(crate) fn open(source: Source, options: &LoadOptions) -> Result<Self, LoadError> {
+        let facts = &source.table().facts;
+        let spec = encoder(facts)?;
+        let first = first_position(facts);
+        let tensors = Tensors::open(&source, options)?;
+        Encoder::new(&spec, &tensors)?;
+        let (multiplier, threads) = (Multiplier::new(options.precision), model::threads(options.threads)?);
+        Ok(Self { source, tensors, spec, multiplier, threads, first })
+    }
+
+    /// Longest text, in tokens.
+    pub(crate) fn max_sequence(&self) -> usize {
+        self.spec.context.saturating_sub(self.first)
+    }
+
+    /// Computes the hidden states of a text, `[tokens, hidden]`.
+    pub(crate) fn states(&self, tokens: &[u32]) -> Result<Vec<f32>, RunError> {
+        let (limit, vocabulary) = (self.max_sequence(), self.spec.vocabulary);
+        if tokens.is_empty() {
+            return Err(RunError::Empty);
+        }
+        if let Some(token) = tokens.iter().find(|token| **token as usize >= vocabulary) {
+            return Err(RunError::Token { token: *token, vocabulary });
+        }
+        if tokens.len() > limit {
+            return Err(RunError::TooLong { found: tokens.len(), limit });
+        }
+        let encoder = Encoder::new(&self.spec, &self.tensors).expect("opening has bound the same tensors");
+        self.threads.install(|| encoder.forward(&self.spec, self.multiplier, &self.threads, (self.first, tokens)))
+    }
+}
+
+/// Beginning of the names of an encoder's tensors, such as `bert.`.
+pub(crate) fn prefix(tensors: &Tensors) -> Result<&str, LoadError> {
+    const WORDS: &str = "embeddings.word_embeddings.weight";
+    let prefix = tensors.names().filter_map(|name| name.strip_suffix(WORDS)).min_by_key(|prefix| prefix.len());
+    prefix.ok_or_else(|| LoadError::MissingTensor { names: vec![WORDS.to_owned()] })
 }
 
 /// Weights of an encoder, borrowed from the opened tensors.
 #[derive(Debug)]
-pub(crate) struct Encoder<'w> {
+struct Encoder<'w> {
     words: Linear<'w>,
     positions: Linear<'w>,
     types: Linear<'w>,
@@ -44,10 +97,8 @@ struct Layer<'w> {
 
 impl<'w> Encoder<'w> {
     /// Finds the tensors of an encoder of the given shape.
-    pub(crate) fn new(spec: &Spec, tensors: &'w Tensors) -> Result<Self, LoadError> {
-        const WORDS: &str = "embeddings.word_embeddings.weight";
-        let prefix = tensors.names().filter_map(|name| name.strip_suffix(WORDS)).min_by_key(|prefix| prefix.len());
-        let prefix = prefix.ok_or_else(|| LoadError::MissingTensor { names: vec![WORDS.to_owned()] })?;
+    fn new(spec: &Spec, tensors: &'w Tensors) -> Result<Self, LoadError> {
+        let prefix = prefix(tensors)?;
         let find = Finder::new(tensors, prefix.to_owned());
         let hidden = spec.hidden;
         let layers = (0..spec.layers.len()).map(|at| {
@@ -75,20 +126,21 @@ impl<'w> Encoder<'w> {
         })
     }
 
-    /// Computes the hidden states of a text, `[tokens, hidden]`, whose tokens are in the vocabulary and fit the context.
-    pub(crate) fn forward(
+    /// Computes the hidden states of a text, `[tokens, hidden]`, whose tokens are in the vocabulary and, from the first position
+    /// on, fit the context.
+    fn forward(
         &self,
         spec: &Spec,
         multiplier: Multiplier,
         threads: &Threads,
-        tokens: &[u32],
+        (first, tokens): (usize, &[u32]),
     ) -> Result<Vec<f32>, RunError> {
         let (hidden, rows) = (spec.hidden, tokens.len());
         let ids: Vec<usize> = tokens.iter().map(|id| *id as usize).collect();
         let mut x = vec![0.0; rows * hidden];
         let mut added = vec![0.0; rows * hidden];
         decode(&self.words, &ids, &mut x);
-        decode(&self.positions, &(0..rows).collect::<Vec<_>>(), &mut added);
+        decode(&self.positions, &(first..first + rows).collect::<Vec<_>>(), &mut added);
         math::add(&mut x, &added);
         decode(&self.types, &vec![0; rows], &mut added);
         math::add(&mut x, &added);
@@ -118,7 +170,7 @@ impl<'w> Encoder<'w> {
 }
 
 /// Resolves the shape of an encoder.
-pub(crate) fn encoder(facts: &Facts) -> Result<Spec, LoadError> {
+fn encoder(facts: &Facts) -> Result<Spec, LoadError> {
     // What an encoder has of its own is fixed; the sizes are read as a decoder's are.
     let family = spec::find("llama").expect("it is in the table");
     let mut spec = spec::decoder(facts, family, None, None)?;
@@ -131,6 +183,20 @@ pub(crate) fn encoder(facts: &Facts) -> Result<Spec, LoadError> {
         spec.activation = Activation::Gelu;
     }
     Ok(spec)
+}
+
+/// Names of a model's class and type, reduced.
+fn names(facts: &Facts) -> impl Iterator<Item = String> {
+    [&facts.architecture, &facts.model_type].into_iter().flatten().map(|name| spec::plain(name))
+}
+
+/// Position of the first token. `RoBERTa` counts from the position after that of the token that fills a batch.
+fn first_position(facts: &Facts) -> usize {
+    if names(facts).any(|name| name.ends_with("roberta")) {
+        facts.tokens.pad.and_then(|pad| usize::try_from(pad).ok()).map_or(2, |pad| pad.saturating_add(1))
+    } else {
+        0
+    }
 }
 
 fn decode(table: &Linear<'_>, ids: &[usize], out: &mut [f32]) {

@@ -8,6 +8,7 @@
 )]
 
 mod calibrate;
+mod classifier;
 mod decoder;
 mod embed;
 mod encoder;
@@ -25,6 +26,7 @@ mod weights;
 mod wide;
 
 pub use calibrate::{CalibrateError, CalibrateOptions, Calibration, calibrate};
+pub use classifier::Classifier;
 pub use embed::{Embedder, Pooling};
 pub use error::{LoadError, RunError};
 pub use longshore_manifest as manifest;
