@@ -66,7 +66,7 @@ fn map() -> Arc<ExpertMap> {
     let (role, dtype, length) = (Role::Weight, Dtype::U8, EXPERTS * BYTES);
     let part = Part { role, dtype, shape: shape.clone(), offset: 0, length, blob: None };
     let tensor = TensorEntry::new("model.layers.0.mlp.experts.up_proj.weight", dtype, shape, vec![part]);
-    let blob = BlobEntry { digest: Digest::of(b"experts"), component: None, tensors: vec![tensor] };
+    let blob = BlobEntry::new(Digest::of(b"experts"), vec![tensor]);
     let table = TensorTable::new(Facts::default(), Import::default(), vec![blob]);
     Arc::new(ExpertMap::of_table(Arc::new(table), None).expect("it has experts"))
 }

@@ -9,8 +9,7 @@ use longshore_manifest::{
     document::{BlobEntry, Facts, Import, Part, Role, TensorEntry, TensorTable},
     weights::{OpenOptions, Source, plan::Selection},
 };
-use longshore_packer::{ImportOptions, Plan, PlanOptions};
-use longshore_quant::policy::Policy;
+use longshore_packer::{ImportOptions, Plan, PlanOptions, quant::policy::Policy};
 use longshore_st_format::{Dtype, Limits, Shape, fixtures};
 
 /// Number of experts in each layer that has any.
@@ -176,7 +175,7 @@ fn table(tensors: &[(&str, &[u64])]) -> Arc<TensorTable> {
         let part = Part { role, dtype, shape: shape.clone(), offset, length, blob: None };
         TensorEntry::new(*name, dtype, shape, vec![part])
     });
-    let blob = BlobEntry { digest: Digest::of(b"blob"), component: None, tensors: tensors.collect() };
+    let blob = BlobEntry::new(Digest::of(b"blob"), tensors.collect());
     Arc::new(TensorTable::new(Facts { layers: Some(4), ..Facts::default() }, Import::default(), vec![blob]))
 }
 

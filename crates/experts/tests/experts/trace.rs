@@ -37,7 +37,7 @@ fn a_line_that_is_none_is_named() {
         assert!(refused(&[&HEADER.replace(from, to)]).starts_with("the first line of the trace says "), "{to}");
     }
     let second = |line: &str| refused(&[HEADER, "[[0,1],[0,1]]", line]);
-    assert!(second("").starts_with("line 3 of the trace is not a list"));
+    assert!(second("\n").starts_with("line 3 of the trace is not a list"));
     assert!(second("[[0,1],[0,1.0]]").starts_with("line 3 of the trace is not a list"));
     assert!(second("[[0,1],[0,-1]]").starts_with("line 3 of the trace is not a list"));
     assert!(second("[[0,1],[0,1]] x").starts_with("line 3 of the trace is not a list"));
