@@ -105,7 +105,12 @@ fn options(trace: &Trace, half: usize, slots: usize, pinned: f64) -> CacheOption
     }
     let mut order: Vec<_> = counts.into_iter().collect();
     order.sort_by_key(|(_, count)| Reverse(*count));
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "few slots")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "few slots"
+    )]
     let count = (slots as f64 * pinned) as usize;
     let pinned = order.into_iter().take(count).map(|(key, _)| key).collect();
     CacheOptions { slots, pinned, ..CacheOptions::default() }

@@ -57,7 +57,9 @@ pub enum CacheError {
         budget: u64,
     },
     /// More experts are pinned than there are slots, or there are no slots or no threads.
-    #[error("{slots} slots, {pinned} of them pinned, and {threads} threads: expected one or more of both, and no more pinned than there are")]
+    #[error(
+        "{slots} slots, {pinned} of them pinned, and {threads} threads: expected one or more of both, and no more pinned than there are"
+    )]
     Options {
         /// Number of slots.
         slots: usize,

@@ -229,7 +229,13 @@ impl<S> State<S> {
     }
 
     /// Ends the load of an expert.
-    pub(super) fn finish(&mut self, key: ExpertKey, slot: Option<Arc<S>>, result: Result<(), CacheError>, is_ahead: bool) {
+    pub(super) fn finish(
+        &mut self,
+        key: ExpertKey,
+        slot: Option<Arc<S>>,
+        result: Result<(), CacheError>,
+        is_ahead: bool,
+    ) {
         let entry = self.entries.get_mut(&key).expect("a loading expert has an entry");
         let stats = self.stats.layers.entry(key.layer).or_default();
         match (result, slot) {

@@ -109,10 +109,7 @@ fn is_vector(tensor: &TensorEntry) -> bool {
 }
 
 /// Gives each group the number of its layer. Those of a draft head come after the decoder's.
-fn numbered(
-    table: &TensorTable,
-    groups: BTreeMap<String, Group>,
-) -> Result<Vec<(String, Group, u32)>, ExpertMapError> {
+fn numbered(table: &TensorTable, groups: BTreeMap<String, Group>) -> Result<Vec<(String, Group, u32)>, ExpertMapError> {
     let is_draft = |name: &str| name.split('.').any(|segment| segment == "mtp");
     let mut numbers = Vec::with_capacity(groups.len());
     for (group, found) in &groups {

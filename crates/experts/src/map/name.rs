@@ -56,9 +56,12 @@ mod tests {
         assert_eq!(parse(naming, "blk.12.ffn_gate_up_exps.bias"), ExpertName::Fused { group: "blk.12" });
         let single = ExpertName::Single { group: "blk.0", index: "7", rest: "ffn_gate" };
         assert_eq!(parse(naming, "blk.0.ffn_gate.7.weight"), single);
-        for name in
-            ["blk.0.ffn_gate_inp.weight", "blk.0.ffn_up_shexp.weight", "blk.x.ffn_up_exps.weight", "blk.0.ffn_up.weight"]
-        {
+        for name in [
+            "blk.0.ffn_gate_inp.weight",
+            "blk.0.ffn_up_shexp.weight",
+            "blk.x.ffn_up_exps.weight",
+            "blk.0.ffn_up.weight",
+        ] {
             assert_eq!(parse(naming, name), ExpertName::Other, "{name}");
         }
         let checkpoint = ExpertName::Fused { group: "model.layers.0.mlp.experts" };

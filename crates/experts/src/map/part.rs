@@ -66,7 +66,8 @@ pub(super) fn parts<'t>(table: &'t TensorTable, layer: &Layer, expert: u32) -> V
         let (place, parts) = match projection {
             Projection::Stack(place) => {
                 let tensor = place.tensor(table);
-                let parts = tensor.expert_parts(u64::from(expert)).expect("the first expert has whole bytes of its own");
+                let parts =
+                    tensor.expert_parts(u64::from(expert)).expect("the first expert has whole bytes of its own");
                 let own = tensor.parts.iter().zip(parts).filter(|(whole, part)| !is_shared(layer, whole, part));
                 (*place, own.map(|(_, part)| part).collect())
             }

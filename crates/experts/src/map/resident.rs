@@ -54,6 +54,7 @@ pub(super) fn kind(table: &TensorTable, layers: &BTreeMap<u32, Layer>, place: Pl
     let beside = layer.group.rsplit_once('.').map_or("", |(parent, _)| parent);
     let module = |prefix: &str| tensor.strip_prefix(prefix)?.strip_prefix('.')?.split('.').next();
     let is_router = [beside, &layer.group].into_iter().filter_map(module).any(|module| ROUTERS.contains(&module));
-    let is_block = tensor.starts_with(name::BLOCK) && ROUTERS.iter().any(|router| tensor.contains(&format!(".{router}.")));
+    let is_block =
+        tensor.starts_with(name::BLOCK) && ROUTERS.iter().any(|router| tensor.contains(&format!(".{router}.")));
     if is_router || is_block { ResidentKind::Router } else { ResidentKind::Other }
 }

@@ -54,7 +54,8 @@ pub fn place_units(
         .map(|unit| Placed { key: unit.key, tier: Tier::Disk, bytes: unit.bytes, uses: count(unit.key) })
         .collect();
     let mut tiers = Vec::new();
-    let bounded = budgets.device.map(|budget| (Tier::Device, Some(budget))).into_iter().chain([(Tier::Host, budgets.host)]);
+    let bounded =
+        budgets.device.map(|budget| (Tier::Device, Some(budget))).into_iter().chain([(Tier::Host, budgets.host)]);
     for (at, (tier, budget)) in bounded.enumerate() {
         let room = match budget {
             Some(budget) if at == 0 => {

@@ -15,7 +15,9 @@ pub enum TraceError {
         source: io::Error,
     },
     /// The text has no line.
-    #[error("the trace is empty: expected a first line such as {{\"version\":1,\"layers\":[0,1],\"experts\":64,\"top_k\":6}}")]
+    #[error(
+        "the trace is empty: expected a first line such as {{\"version\":1,\"layers\":[0,1],\"experts\":64,\"top_k\":6}}"
+    )]
     Empty,
     /// A line is not JSON of the form of a trace.
     #[error("line {line} of the trace is not {expected}: {problem}")]

@@ -73,8 +73,11 @@ impl TraceHeader {
 
     pub(super) fn parse(line: &[u8], limits: &TraceLimits) -> Result<Self, TraceError> {
         let form = "{\"version\":1,\"layers\":[…],\"experts\":E,\"top_k\":K}";
-        let found: Line = serde_json::from_slice(line)
-            .map_err(|error| TraceError::Line { line: 1, expected: form, problem: error.to_string() })?;
+        let found: Line = serde_json::from_slice(line).map_err(|error| TraceError::Line {
+            line: 1,
+            expected: form,
+            problem: error.to_string(),
+        })?;
         if found.version != VERSION {
             return Err(TraceError::Version { found: found.version, expected: VERSION });
         }

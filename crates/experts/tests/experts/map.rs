@@ -118,7 +118,8 @@ fn models_at_hand() {
 fn gguf(path: &Path, architecture: &str, tensors: &[(&str, GgmlType, &[u64])]) {
     let mut metadata = Metadata::new();
     metadata.push("general.architecture", architecture).unwrap();
-    for (key, value) in [("block_count", 2_u32), ("expert_count", 4), ("expert_used_count", 2), ("context_length", 64)] {
+    for (key, value) in [("block_count", 2_u32), ("expert_count", 4), ("expert_used_count", 2), ("context_length", 64)]
+    {
         metadata.push(&format!("{architecture}.{key}"), value).unwrap();
     }
     let layout = Layout::new(
@@ -138,9 +139,11 @@ fn gguf(path: &Path, architecture: &str, tensors: &[(&str, GgmlType, &[u64])]) {
 #[test]
 fn stacks_of_gguf_files_under_both_kinds_of_names() {
     let dir = tempfile::tempdir().unwrap();
-    for (architecture, group) in
-        [("qwen3moe", "model.layers.1.mlp.experts"), ("llama", "model.layers.1.block_sparse_moe.experts"), ("novel", "blk.1")]
-    {
+    for (architecture, group) in [
+        ("qwen3moe", "model.layers.1.mlp.experts"),
+        ("llama", "model.layers.1.block_sparse_moe.experts"),
+        ("novel", "blk.1"),
+    ] {
         let path = dir.path().join(format!("{architecture}.gguf"));
         let tensors: &[(&str, GgmlType, &[u64])] = &[
             ("token_embd.weight", GgmlType::F32, &[5, 32]),

@@ -16,7 +16,12 @@ fn host(budget: u64) -> Budgets {
 
 /// Value that lies in a tier: uses times bytes.
 fn value(placement: &Placement, tier: Tier) -> u64 {
-    placement.experts.iter().filter(|placed| placed.tier == tier).map(|placed| placed.uses.unwrap_or(0) * placed.bytes).sum()
+    placement
+        .experts
+        .iter()
+        .filter(|placed| placed.tier == tier)
+        .map(|placed| placed.uses.unwrap_or(0) * placed.bytes)
+        .sum()
 }
 
 /// Most value that a budget holds, by dynamic programming.

@@ -33,7 +33,9 @@ fn a_line_that_is_none_is_named() {
     assert!(refused(&[&HEADER.replace("\"top_k\":2", "\"top_k\":2,\"x\":1")]).contains("unknown field"));
     assert!(refused(&[&HEADER.replace("\"experts\":4,", "\"experts\":4,\"experts\":4,")]).contains("duplicate field"));
     assert_eq!(refused(&[&HEADER.replace(":1,", ":2,")]), "the trace has version 2, expected 1");
-    for (from, to) in [("[0,3]", "[3,0]"), ("[0,3]", "[]"), ("[0,3]", "[1,1]"), ("\"top_k\":2", "\"top_k\":0"), (":4", ":1")] {
+    for (from, to) in
+        [("[0,3]", "[3,0]"), ("[0,3]", "[]"), ("[0,3]", "[1,1]"), ("\"top_k\":2", "\"top_k\":0"), (":4", ":1")]
+    {
         assert!(refused(&[&HEADER.replace(from, to)]).starts_with("the first line of the trace says "), "{to}");
     }
     let second = |line: &str| refused(&[HEADER, "[[0,1],[0,1]]", line]);
