@@ -4,6 +4,7 @@
 mod bad_input;
 mod cuda;
 mod disk;
+mod experts;
 mod foreign;
 mod gc;
 mod gguf;
