@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CRATES = {
     "packer": ["io", "tensor", "transpose", "source", "model", "plan", "execute", "export", "repair"],
     "model": [],
+    "experts": ["key", "map", "files", "ahead", "placement", "trace", "replay", "predict", "cache"],
     "run": ["error", "options", "observe", "spec", "weights", "decoder", "model", "session"],
     "cli": [],
 }

@@ -1,7 +1,9 @@
 //! The arguments, and the help that explains them.
 
+pub(crate) mod experts;
 #[cfg(feature = "run")]
 pub(crate) mod running;
+mod size;
 
 use std::{
     ffi::OsString,
@@ -112,6 +114,8 @@ pub(crate) enum Command {
     Gc(Gc),
     #[command(subcommand)]
     Policy(PolicyVerb),
+    #[command(subcommand)]
+    Experts(experts::ExpertsVerb),
     #[cfg(feature = "net")]
     Pull(crate::net_args::PullArgs),
     #[cfg(feature = "net")]

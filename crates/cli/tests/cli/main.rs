@@ -5,6 +5,7 @@ mod bad_input;
 mod chunks;
 mod cuda;
 mod disk;
+mod experts;
 mod foreign;
 mod gc;
 mod gguf;
