@@ -59,7 +59,7 @@ fn run(dir: &Path, mode: &str, rest: &[String]) {
     let add = |sum: &mut u64, bytes: &[u8]| *sum += bytes.iter().step_by(64).map(|byte| u64::from(*byte)).sum::<u64>();
     let uses = || {
         let tokens = trace.tokens().skip(half);
-        tokens.flat_map(|token| (0..).zip(token.chunks_exact(top_k)).map(|(layer, chosen)| (layer, chosen)))
+        tokens.flat_map(|token| (0..).zip(token.chunks_exact(top_k)))
     };
     let (before, mut started) = (read_bytes(), Instant::now());
     if mode == "slots" {
@@ -100,7 +100,9 @@ fn options(trace: &Trace, half: usize, slots: usize, pinned: f64) -> CacheOption
     let top_k = trace.header().top_k() as usize;
     for token in trace.tokens().take(half) {
         for (layer, chosen) in (0..).zip(token.chunks_exact(top_k)) {
-            chosen.iter().for_each(|expert| *counts.entry(ExpertKey::new(layer, *expert)).or_default() += 1);
+            for expert in chosen {
+                *counts.entry(ExpertKey::new(layer, *expert)).or_default() += 1;
+            }
         }
     }
     let mut order: Vec<_> = counts.into_iter().collect();

@@ -69,6 +69,7 @@ impl ReadAhead {
 
     /// Asks for the union of the bytes of these experts of a layer in one go, and does not wait. Experts that the layer does not have
     /// are left out. Returns the bytes that were asked for.
+    #[expect(clippy::must_use_candidate, reason = "the bytes are only worth a count")]
     pub fn ask(&self, layer: u32, experts: &[u32]) -> u64 {
         self.files.ask(&self.map.ranges_of(layer, experts))
     }

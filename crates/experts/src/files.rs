@@ -90,6 +90,7 @@ impl ExpertFiles {
     /// Asks the system to read ranges ahead, all in one go, and does not wait for them. This is advice (`POSIX_FADV_WILLNEED` on Linux,
     /// which a map of the same file gets the pages of, and `F_RDADVISE` on macOS): systems that take none do nothing, and an error
     /// changes nothing. Returns the bytes that were asked for.
+    #[expect(clippy::must_use_candidate, reason = "the bytes are only worth a count")]
     pub fn ask(&self, ranges: &[ExpertRange]) -> u64 {
         let mut asked = 0;
         for range in ranges {

@@ -83,7 +83,9 @@ impl Classifier {
         let mut inner = vec![0.0; hidden];
         let mut logits = vec![0.0; self.classes];
         head.dense.apply(self.encoder.multiplier, 1, &states[..hidden], &mut inner);
-        inner.iter_mut().for_each(|x| *x = x.tanh());
+        for x in &mut inner {
+            *x = x.tanh();
+        }
         head.output.apply(self.encoder.multiplier, 1, &inner, &mut logits);
         if math::is_finite(&logits) { Ok(logits) } else { Err(RunError::NotFinite { place: "the head".to_owned() }) }
     }

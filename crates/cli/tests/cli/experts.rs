@@ -8,11 +8,9 @@ use crate::support::{DEMO, Sandbox, snapshot};
 
 /// A routing of the demo, which has two layers of eight experts: each token chooses two in each layer.
 fn trace(sandbox: &Sandbox) -> &'static str {
-    let mut text = "{\"version\":1,\"layers\":[0,1],\"experts\":8,\"top_k\":2}\n".to_owned();
-    for token in 0..12_u32 {
-        let again = 3 + token % 5;
-        text += &format!("[[{},{}],[7,{again}]]\n", token % 2, again);
-    }
+    let mut lines = vec!["{\"version\":1,\"layers\":[0,1],\"experts\":8,\"top_k\":2}".to_owned()];
+    lines.extend((0..12).map(|token| format!("[[{},{again}],[7,{again}]]", token % 2, again = 3 + token % 5)));
+    let text = lines.join("\n") + "\n";
     fs::write(sandbox.path().join("trace.jsonl"), text).unwrap();
     "trace.jsonl"
 }

@@ -119,10 +119,10 @@ impl<D: SlotDevice> ExpertCache<D> {
         self.shared.wake();
         let started = Instant::now();
         let result = self.wait(&wanted, &loads);
-        let waited = started.elapsed();
+        let time = started.elapsed();
         let mut state = self.shared.lock();
-        let stats = state.stats.layers.entry(layer).or_default();
-        *(if missing.is_empty() { &mut stats.late_wait } else { &mut stats.miss_wait }) += waited;
+        let counts = state.stats.layers.entry(layer).or_default();
+        *(if missing.is_empty() { &mut counts.late_wait } else { &mut counts.miss_wait }) += time;
         match result {
             Ok(slots) => {
                 drop(state);

@@ -71,6 +71,7 @@ impl<D: SlotDevice> Ticket<D> {
     }
 
     /// Takes back what no thread has begun to fetch and nobody has asked for meanwhile. Returns the number of these experts.
+    #[expect(clippy::must_use_candidate, reason = "the number is only worth a count")]
     pub fn cancel(self) -> usize {
         let mut state = self.shared.lock();
         self.guesses.iter().filter(|(key, load)| state.cancel(*key, load)).count()

@@ -43,6 +43,14 @@ struct Entry<S> {
     is_unused: bool,
 }
 
+/// Room for an expert.
+enum Room<S> {
+    /// A slot that is to be allocated.
+    New,
+    /// A slot that another expert had.
+    Freed(Arc<S>),
+}
+
 enum Phase<S> {
     /// In the queue of requests.
     Asked,
@@ -211,15 +219,15 @@ impl<S> State<S> {
     /// Takes the next work: what was asked for first, then guesses. A guess that is too late, or that finds no slot, is dropped.
     pub(super) fn job(&mut self, now: impl Fn() -> Instant) -> Job<S> {
         if let Some(key) = self.asked.front().copied() {
-            let Some(slot) = self.take_slot() else { return Job::Wait };
+            let Some(room) = self.take_slot() else { return Job::Wait };
             self.asked.pop_front();
-            return self.begin(key, slot, false);
+            return self.begin(key, room, false);
         }
         while let Some(key) = self.guessed.pop_front() {
             let entry = self.entries.get(&key).expect("a queued expert has an entry");
             let is_late = matches!(entry.phase, Phase::Guessed { deadline: Some(deadline) } if deadline <= now());
             match if is_late { None } else { self.take_slot() } {
-                Some(slot) => return self.begin(key, slot, true),
+                Some(room) => return self.begin(key, room, true),
                 None => {
                     self.entries.remove(&key);
                 }
@@ -271,17 +279,21 @@ impl<S> State<S> {
         }
     }
 
-    fn begin(&mut self, key: ExpertKey, slot: Option<Arc<S>>, is_ahead: bool) -> Job<S> {
+    fn begin(&mut self, key: ExpertKey, room: Room<S>, is_ahead: bool) -> Job<S> {
         let entry = self.entries.get_mut(&key).expect("a queued expert has an entry");
         entry.phase = Phase::Loading;
         self.taken += 1;
+        let slot = match room {
+            Room::New => None,
+            Room::Freed(slot) => Some(slot),
+        };
         Job::Fetch { wanted: Wanted { key, parts: Arc::clone(&entry.parts) }, slot, is_ahead }
     }
 
-    /// Makes room in a slot: `Some(None)` where a new one is to be allocated, `None` where there is no room.
-    fn take_slot(&mut self) -> Option<Option<Arc<S>>> {
+    /// Makes room for an expert, where there can be.
+    fn take_slot(&mut self) -> Option<Room<S>> {
         if self.taken < self.slots {
-            return Some(self.free.pop());
+            return Some(self.free.pop().map_or(Room::New, Room::Freed));
         }
         let (_, key) = self.evictable.pop_first()?;
         let entry = self.entries.remove(&key).expect("an evictable expert has an entry");
@@ -292,8 +304,8 @@ impl<S> State<S> {
             stats.wasted_bytes += bytes(&entry.parts);
         }
         match entry.phase {
-            Phase::Ready { slot, .. } => Some(Some(slot)),
-            _ => Some(None),
+            Phase::Ready { slot, .. } => Some(Room::Freed(slot)),
+            _ => Some(Room::New),
         }
     }
 }

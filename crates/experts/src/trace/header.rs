@@ -36,8 +36,8 @@ impl TraceHeader {
         if layers.is_empty() {
             return Err(TraceError::Header { found: "no layers".into(), expected: "one or more" });
         }
-        if let Some(pair) = layers.windows(2).find(|pair| pair[0] >= pair[1]) {
-            let found = format!("layer {} before layer {}", pair[0], pair[1]);
+        if let Some((before, after)) = layers.iter().zip(&layers[1..]).find(|(before, after)| before >= after) {
+            let found = format!("layer {before} before layer {after}");
             return Err(TraceError::Header { found, expected: "layers in ascending order" });
         }
         if top_k == 0 || top_k > experts {

@@ -45,7 +45,6 @@ impl Trace {
     }
 
     /// Iterates over the tokens: of each `top_k` experts of each layer in order, one layer after the other.
-    #[must_use]
     pub fn tokens(&self) -> ChunksExact<'_, u32> {
         self.choices.chunks_exact(self.header.choices())
     }

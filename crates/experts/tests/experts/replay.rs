@@ -58,6 +58,8 @@ fn the_ends_of_the_options() {
     assert_eq!(with(4, 0.5, 1.0).unwrap_err(), ReplayError::Nothing { tokens: 60, warm: 60 });
 }
 
+type Maker = fn(&TraceHeader) -> Box<dyn Predictor>;
+
 /// A routing where each layer keeps its experts of the token before, and one where each token's layers choose alike.
 #[test]
 fn predictors_find_what_is_there() {
@@ -68,16 +70,16 @@ fn predictors_find_what_is_there() {
         let pair = format!("[{},{}]", token * 2 % 8, (token * 2 + 1) % 8);
         format!("[{pair},{pair},{pair}]")
     }));
-    let measure = |trace: &Trace, make: fn(&TraceHeader) -> Box<dyn Predictor>| {
-        recall(trace, 1, make(trace.header()).as_mut()).unwrap()
-    };
-    let makers: [fn(&TraceHeader) -> Box<dyn Predictor>; 3] = [
+    // Shares of what was chosen, in percent.
+    let measure =
+        |trace: &Trace, make: Maker| (100.0 * recall(trace, 1, make(trace.header()).as_mut()).unwrap()).round();
+    let makers: [Maker; 3] = [
         |header| Box::new(MostUsed::new(header)),
         |header| Box::new(SameAgain::new(header)),
         |header| Box::new(LayerBefore::new(header)),
     ];
-    assert_eq!(makers.map(|make| measure(&steady, make)), [1.0, 1.0, 0.0]);
+    assert_eq!(makers.map(|make| format!("{}", measure(&steady, make))), ["100", "100", "0"]);
     let [most, same, before] = makers.map(|make| measure(&alike, make));
-    assert!(most < 0.5 && same == 0.0 && before == 1.0, "{most} {same} {before}");
+    assert!(most < 50.0 && same < 1.0 && before > 99.0, "{most} {same} {before}");
     assert_eq!(recall(&steady, 20, &mut SameAgain::new(steady.header())), None);
 }

@@ -139,12 +139,12 @@ pub(crate) fn soft_cap(x: &mut [f32], cap: Option<f32>) {
 
 /// Replaces `gate` by its activation times `up`.
 pub(crate) fn gate(activation: Activation, gate: &mut [f32], up: &[f32]) {
-    wide(Gate { activation, gate, up });
+    wide(Gate { activation, x: gate, up });
 }
 
 struct Gate<'g> {
     activation: Activation,
-    gate: &'g mut [f32],
+    x: &'g mut [f32],
     up: &'g [f32],
 }
 
@@ -153,7 +153,7 @@ impl Work for Gate<'_> {
 
     #[inline(always)]
     fn run(self) {
-        let pairs = self.gate.iter_mut().zip(self.up);
+        let pairs = self.x.iter_mut().zip(self.up);
         match self.activation {
             Activation::Silu => pairs.for_each(|(gate, up)| *gate = silu(*gate) * up),
             Activation::GeluTanh => pairs.for_each(|(gate, up)| *gate = gelu_tanh(*gate) * up),
