@@ -8,13 +8,13 @@ use std::{
 };
 
 use longshore_manifest::{
-    Digest, FsError, Manifest, ModelName, Progress, Store,
+    Digest, FsError, Manifest, ModelName, Progress, RelativePath, Store,
     store::{Partial, PartialError, Pull, PullRecord},
 };
 use longshore_packer::{Plan, Source, SourceOptions};
 use longshore_transfer::{Call, Client, Download, TransferError, Url};
 
-use crate::{HubError, PullOptions, Pulled, Remote, fetch::at};
+use crate::{FileDigest, HubError, Listed, PullOptions, Pulled, Remote, cache, fetch::at, listing::MAX_SIZE};
 
 /// What a manifest may be, for `Accept`.
 const ACCEPT: &str = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json";
@@ -68,6 +68,10 @@ impl Ollama {
         if sizes.len() > MAX_BLOBS {
             return Err(listing(format!("it has more than {MAX_BLOBS} blobs")));
         }
+        let total = sizes.values().try_fold(0_u64, |sum, size| sum.checked_add(*size));
+        if total.is_none_or(|total| total > MAX_SIZE) {
+            return Err(listing(format!("its blobs have more than {MAX_SIZE} bytes")));
+        }
         Ok((bytes, manifest))
     }
 
@@ -85,9 +89,18 @@ impl Ollama {
 
     /// Downloads a blob to `to`, unless it is there.
     fn blob(&self, load: &Load<'_>, digest: Digest, size: u64, to: &Path) -> Result<(), HubError> {
+        let stop = || load.progress.cancelled();
         if to.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() == size) {
-            load.progress.advance(size);
-            return Ok(());
+            // What arrived before a crash may have its length and not its bytes.
+            let path = RelativePath::parse(&digest.file_name()).expect("it is the name of a file");
+            if cache::has_digest(to, &Listed { path, size, digest: FileDigest::Sha256(digest) }, &stop) {
+                load.progress.advance(size);
+                return Ok(());
+            }
+            if stop() {
+                return Err(HubError::Cancelled);
+            }
+            fs::remove_file(to).map_err(at("remove", to))?;
         }
         let url = self.url(load.model, &format!("blobs/{digest}"))?;
         for is_last in [false, true] {
@@ -106,7 +119,6 @@ impl Ollama {
                     Ok(())
                 };
                 let what = Download { url: &url, size, start, end: size };
-                let stop = || load.progress.cancelled();
                 let done = self.client.download(&what, &mut accept, &stop);
                 done.map_err(|error| HubError::of(error, &format!("ollama:{}", load.model)))?;
             }

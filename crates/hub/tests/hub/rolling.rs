@@ -9,7 +9,7 @@ use std::{
 };
 
 use longshore_fake_hosts::{Fault, Host as _};
-use longshore_hub::{PullOptions, pull};
+use longshore_hub::{HubError, PullOptions, pull};
 use longshore_manifest::{Progress, Silent, Store, store::GcOptions};
 use longshore_packer::{ImportOptions, Plan, PlanOptions, Source, st_format::Limits};
 use longshore_st_format::{Dtype, Shape, fixtures};
@@ -107,4 +107,38 @@ fn a_pull_that_ended_at_half_moves_the_rest_and_no_more_than_a_shard() {
     assert_eq!(pulled.outcome.digest, imported(&source, &options));
     let (moved, rest) = (sent() - headers, SHARDS as u64 * shard - arrived);
     assert!(moved <= rest + shard, "{moved} after {arrived}, {rest} left");
+}
+
+/// Takes its time with all shards but the first.
+struct Slow(AtomicU64);
+
+impl Progress for Slow {
+    fn at(&self, what: &str) {
+        self.0.store(u64::from(!what.contains("00001-of")), Ordering::Relaxed);
+    }
+
+    fn advance(&self, _bytes: u64) {
+        if self.0.load(Ordering::Relaxed) > 0 {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+}
+
+#[test]
+fn an_import_that_fails_while_a_shard_arrives_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("source");
+    ten_shards(&source);
+    let first = source.join(format!("model-00001-of-{SHARDS:05}.safetensors"));
+    let mut bytes = std::fs::read(&first).unwrap();
+    let end = bytes.len();
+    // A number that is none.
+    bytes[end - 2..].copy_from_slice(&[0xc0, 0x7f]);
+    std::fs::write(&first, bytes).unwrap();
+    let host = hub_of(&source);
+    let store = Store::open(dir.path().join("store")).unwrap();
+    let (name, options) = ("tiny:1".parse().unwrap(), quantized(Some("int4")));
+    let slow = Slow(AtomicU64::new(0));
+    let error = pull(&hub(&host), &"hf:acme/tiny".parse().unwrap(), &store, &name, &options, &slow).unwrap_err();
+    assert!(matches!(error, HubError::Import(_)), "{error:?}");
 }
