@@ -104,8 +104,8 @@ impl Weights {
     ///
     /// # Errors
     ///
-    /// [`CorruptError::Blob`] for the first blob with another digest, [`CorruptError::Table`] for a good one whose chunks have other digests
-    /// than in the table, [`CorruptError::Read`] for one that cannot be read, [`CorruptError::NotStored`] for plain files,
+    /// [`CorruptError::Blob`] for the first blob with another digest, [`CorruptError::Table`], if there is none, for a good one whose chunks
+    /// have other digests than in the table, [`CorruptError::Read`] for one that cannot be read, [`CorruptError::NotStored`] for plain files,
     /// [`CorruptError::Cancelled`].
     pub fn verify(&self, progress: &dyn Progress) -> Result<Verified, CorruptError> {
         if !self.source.is_stored() {
@@ -127,21 +127,30 @@ impl Weights {
         let different: Result<Vec<_>, CorruptError> = parallel::on_all_threads(work).into_iter().collect();
         let mut different: Vec<_> = different?.into_iter().flatten().collect();
         different.sort_unstable_by_key(|piece| (piece.at, piece.start));
-        let others = different.chunk_by(|a, b| a.at == b.at).count().saturating_sub(1);
-        let Some(first) = different.first() else {
+        if different.is_empty() {
             let chunked: HashSet<usize> = pieces.iter().filter(|piece| piece.is_chunk).map(|piece| piece.at).collect();
             return Ok(Verified { blobs: self.blobs.len(), by_chunks: chunked.len() });
-        };
-        let (digest, blob) = &self.blobs[first.at];
-        let (digest, size) = (*digest, blob.len());
-        let tensors = self.tensors_of(digest);
-        let bytes = first.start as u64..first.end as u64;
-        let found = self.hash(first.at, 0..size, progress)?;
-        if found == digest {
-            return Err(CorruptError::Table { digest, bytes, tensors });
         }
-        let bytes = first.is_chunk.then_some(bytes);
-        Err(CorruptError::Blob { digest, found, bytes, tensors, others })
+        // A table that is wrong about one blob may stand before a blob that is damaged.
+        let (mut corrupt, mut wrong) = (Vec::new(), None);
+        for pieces in different.chunk_by(|a, b| a.at == b.at) {
+            let first = pieces[0];
+            let (digest, blob) = &self.blobs[first.at];
+            let found = self.hash(first.at, 0..blob.len(), progress)?;
+            if found == *digest {
+                wrong.get_or_insert((*digest, first));
+            } else {
+                corrupt.push((*digest, found, first));
+            }
+        }
+        let bytes = |piece: &Piece| piece.start as u64..piece.end as u64;
+        if let Some(&(digest, found, first)) = corrupt.first() {
+            let (tensors, others) = (self.tensors_of(digest), corrupt.len() - 1);
+            let bytes = first.is_chunk.then(|| bytes(first));
+            return Err(CorruptError::Blob { digest, found, bytes, tensors, others });
+        }
+        let (digest, first) = wrong.expect("each of them is the one or the other");
+        Err(CorruptError::Table { digest, bytes: bytes(first), tensors: self.tensors_of(digest) })
     }
 
     /// What is to be hashed of the blobs, and what it should give, the largest blobs first.

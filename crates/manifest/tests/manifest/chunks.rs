@@ -18,8 +18,12 @@ const DATA: usize = 40 << 20;
 
 /// A blob of a tensor that is zeros with a mark in each MiB, so that no two chunks are the same.
 fn blob(data: usize) -> (Vec<u8>, TensorEntry) {
+    named_blob("w", data)
+}
+
+fn named_blob(name: &str, data: usize) -> (Vec<u8>, TensorEntry) {
     let shape = Shape::new([u64::try_from(data).unwrap()]);
-    let layout = Layout::new(&BTreeMap::default(), [("w", Dtype::U8, shape)]).unwrap();
+    let layout = Layout::new(&BTreeMap::default(), [(name, Dtype::U8, shape)]).unwrap();
     let mut bytes = layout.header().to_vec();
     bytes.resize(usize::try_from(layout.file_len()).unwrap(), 0);
     for (at, mebibyte) in bytes.chunks_mut(1 << 20).enumerate().skip(1) {
@@ -150,6 +154,36 @@ fn a_table_that_disagrees_with_a_good_blob_is_bad() {
             Err(CorruptError::Table { digest: found, .. }) if wrong < 2 => assert_eq!(found, digest),
             Ok(verified) if wrong >= 2 => assert_eq!(verified.by_chunks, 0),
             other => panic!("{wrong}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn damage_is_found_beside_a_wrong_table() {
+    let names = ["v", "w"];
+    for damaged in 0..2 {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("store")).unwrap();
+        let ingest = store.ingest().unwrap();
+        let (mut entries, mut layers) = (Vec::new(), Vec::new());
+        for (at, tensor) in names.into_iter().enumerate() {
+            let (bytes, entry) = named_blob(tensor, (20 + at) << 20);
+            let added = ingest.add(&bytes).unwrap();
+            let mut chunks = added.chunks.clone().unwrap();
+            if at != damaged {
+                chunks.digests[0] = Digest::of(b"another");
+            }
+            entries.push(BlobEntry { chunks: Some(chunks), ..BlobEntry::new(added.digest, vec![entry]) });
+            layers.push(Descriptor::tensor(tensor, added));
+        }
+        let digest = layers[damaged].digest;
+        let config = Config::new(TensorTable::new(Facts::default(), Import::default(), entries));
+        let config = ingest.add(&config.to_bytes()).unwrap();
+        ingest.commit(&name("m"), &Manifest::new(Descriptor::config(config), layers)).unwrap();
+        damage(&store, &digest, 17 << 20);
+        match load(&store).verify(&Silent) {
+            Err(CorruptError::Blob { digest: found, others: 0, .. }) => assert_eq!(found, digest),
+            other => panic!("{damaged}: {other:?}"),
         }
     }
 }
