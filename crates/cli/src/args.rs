@@ -287,6 +287,10 @@ pub(crate) struct Verify {
     /// Threads that build blobs [default: all]
     #[arg(long, value_name = "N", requires = "repair", value_parser = parse_count)]
     pub(crate) threads: Option<NonZero<usize>>,
+    /// Trust the certificates in this file too, in PEM, where SOURCE is a registry's
+    #[cfg(feature = "net")]
+    #[arg(long, value_name = "FILE", requires = "repair")]
+    pub(crate) ca_cert: Option<PathBuf>,
 }
 
 /// Compare two models tensor by tensor

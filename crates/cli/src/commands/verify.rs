@@ -66,11 +66,7 @@ struct Repaired {
 
 pub(super) fn run(args: Verify, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
     let report = match &args.repair {
-        #[cfg(feature = "net")]
-        Some(source) if source.to_str().is_some_and(|text| text.starts_with("oci:")) => {
-            from_registry(&args, &source.to_string_lossy(), store, printer)?
-        }
-        Some(source) => repair(&args, source, store, printer)?,
+        Some(source) => repaired(&args, source, store, printer)?,
         None => verify(args.names, args.fast, store, printer)?,
     };
     printer.report(&report, || human(&report))?;
@@ -126,27 +122,57 @@ fn repair(args: &Verify, source: &Path, store: &Store, printer: &Printer) -> any
     Ok(Report::new(&verified, left.into_iter().map(Bad::from).collect(), Some(repaired.collect())))
 }
 
+/// Repairs from a registry or from a checkpoint, whichever the source is.
+fn repaired(args: &Verify, source: &Path, store: &Store, printer: &Printer) -> anyhow::Result<Report> {
+    #[cfg(feature = "net")]
+    if let Some(reference) = super::net::registry_of(source)? {
+        return from_registry(args, &reference, store, printer);
+    }
+    repair(args, source, store, printer)
+}
+
+/// Whether the bytes of a blob are wrong, and right ones mend it.
+#[cfg(feature = "net")]
+fn is_of_bytes(problem: &Problem) -> bool {
+    matches!(problem, Problem::Missing | Problem::Size { .. } | Problem::Content { .. } | Problem::Read(_))
+}
+
 /// Has bad blobs again from a registry.
 #[cfg(feature = "net")]
-fn from_registry(args: &Verify, reference: &str, store: &Store, printer: &Printer) -> anyhow::Result<Report> {
+fn from_registry(
+    args: &Verify,
+    reference: &longshore_registry::Reference,
+    store: &Store,
+    printer: &Printer,
+) -> anyhow::Result<Report> {
     let bar = Bar::new(printer);
     let verify = || store.verify(&VerifyOptions { names: args.names.clone(), ..VerifyOptions::default() }, &bar);
     let mut before = verify()?;
-    let bad: Vec<Digest> = before.bad.iter().filter_map(|bad| bad.digest).collect();
+    let of_bytes = before.bad.iter().filter(|bad| is_of_bytes(&bad.problem));
+    let bad: Vec<Digest> = of_bytes.filter_map(|bad| bad.digest).collect();
     if bad.is_empty() {
         let left = std::mem::take(&mut before.bad).into_iter().map(Bad::from).collect();
         return Ok(Report::new(&before, left, Some(Vec::new())));
     }
-    let mended = super::net::mend(reference, store, &bad, &bar)?;
+    let mended = super::net::mend(reference, args.ca_cert.as_deref(), store, &bad, &bar)?;
     let mut after = verify()?;
-    let repaired = before.bad.into_iter().filter_map(|bad| {
+    let repaired = before.bad.into_iter().filter(|bad| is_of_bytes(&bad.problem)).filter_map(|bad| {
         let digest = bad.digest?;
         let (_, size) = *mended.blobs.iter().find(|(found, _)| *found == digest)?;
         let Bad { problem, names, models, .. } = Bad::from(bad);
         Some(Repaired { digest, size, problem, names, models })
     });
     let repaired = repaired.collect();
-    let left = std::mem::take(&mut after.bad).into_iter().map(Bad::from).collect();
+    let left = std::mem::take(&mut after.bad).into_iter().map(|bad| {
+        let is_of_bytes = is_of_bytes(&bad.problem);
+        let wrong = mended.wrong.iter().find(|(digest, _)| Some(*digest) == bad.digest);
+        let why = match wrong {
+            Some((_, found)) => Some(format!("{reference} sends bytes with the digest {found}")),
+            None => is_of_bytes.then(|| format!("{reference} does not have it")),
+        };
+        Bad { not_repaired: why, ..Bad::from(bad) }
+    });
+    let left = left.collect();
     Ok(Report::new(&after, left, Some(repaired)))
 }
 

@@ -14,4 +14,4 @@ mod short;
 
 #[cfg(feature = "run")]
 pub(super) use here::here;
-pub(super) use mend::mend;
+pub(super) use mend::{mend, registry_of};
