@@ -299,6 +299,10 @@ mod tests {
                 let attend = |rows, queries| Attend { spec: &spec, threads: &threads, window, sinks, rows, queries };
                 let mut together = vec![f32::NAN; ROWS * width];
                 attend(&rows, &queries).run(&mut together);
+                // Fewer rows than threads take at once are divided by their heads.
+                let mut last = vec![f32::NAN; 4 * width];
+                attend(&rows[ROWS - 4..], &queries[(ROWS - 4) * width..]).run(&mut last);
+                assert!(last == together[(ROWS - 4) * width..], "{kv:?} {window:?}");
                 for (position, found) in together.chunks_exact(width).enumerate() {
                     let mut alone = vec![f32::NAN; width];
                     attend(&rows[position..=position], &queries[position * width..][..width]).run(&mut alone);

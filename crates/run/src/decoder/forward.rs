@@ -49,7 +49,7 @@ impl Decoder<'_, '_> {
         }
         check(&scratch.x, || bound.embedding.name.clone())?;
         for (at, layer) in bound.layers.iter().enumerate() {
-            if hooks.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
+            if hooks.cancel.iter().any(|cancel| cancel.load(Ordering::Relaxed)) {
                 return Err(RunError::Cancelled);
             }
             self.norm(layer.attention_in, &scratch.x, &mut scratch.normed);
@@ -116,6 +116,7 @@ impl Decoder<'_, '_> {
         let rows = scratch.x.len() / hidden;
         scratch.normed.truncate(rows * hidden);
         self.norm(Some(bound.norm), &scratch.x, &mut scratch.normed);
+        check(&scratch.normed, || "the last norm".to_owned())?;
         hooks.show(&[&bound.head.name], None, hidden, &scratch.normed);
         if wanted == Wanted::Hidden {
             logits.extend_from_slice(&scratch.normed);

@@ -1,6 +1,6 @@
 //! State of a forward pass: the decoder, segments, buffers and hooks.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use longshore_quant::matmul::{Multiplier, Threads};
 
@@ -57,7 +57,8 @@ pub(crate) struct Scratch {
 #[derive(Default)]
 pub(crate) struct Hooks<'h> {
     pub(crate) observer: Option<&'h mut dyn Observer>,
-    pub(crate) cancel: Option<&'h AtomicBool>,
+    /// Flags, any of which stops the pass.
+    pub(crate) cancel: &'h [Arc<AtomicBool>],
 }
 
 impl Hooks<'_> {
