@@ -109,7 +109,7 @@ impl<'w> Head<'w> {
         };
         let find = Finder::new(tensors, String::new());
         let classes = tensors.shape(&format!("{output}.weight")).and_then(|shape| shape.first().copied());
-        let output = find.linear(&[output], [classes.unwrap_or(0), hidden])?;
+        let output = find.linear(&[output], [classes.unwrap_or(1).max(1), hidden])?;
         Ok(Self { dense: find.linear(&[dense], [hidden, hidden])?, output })
     }
 }

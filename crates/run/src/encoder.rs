@@ -30,6 +30,7 @@ pub(crate) struct OpenEncoder {
     pub(crate) threads: Threads,
     /// Position of the first token in the table of positions.
     first: usize,
+    max_sequence: usize,
 }
 
 impl OpenEncoder {
@@ -40,13 +41,20 @@ impl OpenEncoder {
         let first = first_position(facts);
         let tensors = Tensors::open(&source, options)?;
         Encoder::new(&spec, &tensors)?;
+        // What attention does with another tensor, this one does not.
+        let unused = tensors.unused();
+        if let Some(first) = unused.iter().find(|name| name.contains("attention.")) {
+            return Err(LoadError::Unsupported { what: format!("a tensor {first:?}") });
+        }
         let (multiplier, threads) = (Multiplier::new(options.precision), model::threads(options.threads)?);
-        Ok(Self { source, tensors, spec, multiplier, threads, first })
+        let longest = spec.context.saturating_sub(first);
+        let max_sequence = options.max_sequence.map_or(longest, |asked| asked.min(longest));
+        Ok(Self { source, tensors, spec, multiplier, threads, first, max_sequence })
     }
 
     /// Longest text, in tokens.
     pub(crate) fn max_sequence(&self) -> usize {
-        self.spec.context.saturating_sub(self.first)
+        self.max_sequence
     }
 
     /// Computes the hidden states of a text, `[tokens, hidden]`.
@@ -116,7 +124,7 @@ impl<'w> Encoder<'w> {
             })
         });
         let types = tensors.shape(&format!("{prefix}embeddings.token_type_embeddings.weight"));
-        let types = types.and_then(|shape| shape.first().copied()).unwrap_or(2);
+        let types = types.and_then(|shape| shape.first().copied()).unwrap_or(2).max(1);
         Ok(Self {
             words: find.linear(&["embeddings.word_embeddings"], [spec.vocabulary, hidden])?,
             positions: find.linear(&["embeddings.position_embeddings"], [spec.context, hidden])?,
@@ -171,14 +179,18 @@ impl<'w> Encoder<'w> {
 
 /// Resolves the shape of an encoder.
 fn encoder(facts: &Facts) -> Result<Spec, LoadError> {
-    // What an encoder has of its own is fixed; the sizes are read as a decoder's are.
-    let family = spec::find("llama").expect("it is in the table");
-    let mut spec = spec::decoder(facts, family, None, None)?;
+    // The sizes are read as a decoder's are; the rest is fixed.
+    let mut spec = spec::decoder(facts, &spec::ENCODER, None, None)?;
+    if !spec.hidden.is_multiple_of(spec.heads) {
+        return Err(LoadError::Unsupported {
+            what: format!("{} heads that share {} elements", spec.heads, spec.hidden),
+        });
+    }
     spec.norm.centres = true;
-    spec.gated = false;
     spec.kv_heads = spec.heads;
     spec.head_dim = spec.hidden / spec.heads;
     spec.value_dim = spec.head_dim;
+    spec.attention_scale = (spec.head_dim as f32).powf(-0.5);
     if facts.activation.is_none() {
         spec.activation = Activation::Gelu;
     }
@@ -208,4 +220,28 @@ fn normalise(spec: &Spec, threads: &Threads, norm: Norm<'_>, x: &mut [f32]) {
         let input = row.to_vec();
         math::norm(spec.norm, &input, norm.weight, norm.bias, row);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_share_the_states_evenly() {
+        let read = |heads| {
+            let facts = Facts {
+                hidden_size: Some(384),
+                heads: Some(heads),
+                layers: Some(1),
+                vocabulary: Some(8),
+                intermediate_size: Some(8),
+                ..Facts::default()
+            };
+            encoder(&facts)
+        };
+        let spec = read(6).expect("they do");
+        assert!((spec.head_dim, spec.attention_scale) == (64, 0.125) && spec.ropes.is_empty());
+        assert!(read(7).expect_err("they do not").to_string().contains("7 heads that share 384 elements"));
+        assert!(read(512).expect_err("they do not").to_string().contains("0 as the size of a head"));
+    }
 }

@@ -1,7 +1,5 @@
 //! Perplexity: how well a model predicts a text, beside another model's predictions.
 
-use rayon::prelude::*;
-
 use crate::{decoder::math, error::RunError, model::Model, session::Session};
 
 /// Bytes of logits that are held at a time, for each model.
@@ -193,11 +191,13 @@ impl<'a> Run<'a> {
         self.session.extend_all(&self.tokens[start..end], &mut self.logits)?;
         let vocabulary = self.measured.model.vocabulary();
         let targets = &self.tokens[start + 1..=end];
-        let scored = self.logits.par_chunks_exact(vocabulary).zip(targets).map(|(logits, target)| {
+        let logits = &self.logits;
+        self.block.resize(targets.len(), 0.0);
+        self.measured.model.threads().each_chunk(&mut self.block, 1, |at, nll| {
+            let logits = &logits[at * vocabulary..][..vocabulary];
             let (most, sum) = softmax_sum(logits);
-            most + sum.ln() - f64::from(logits[*target as usize])
+            nll[0] = most + sum.ln() - f64::from(logits[targets[at] as usize]);
         });
-        self.block = scored.collect();
         self.nll += self.block.iter().sum::<f64>();
         Ok(end - start)
     }
@@ -239,12 +239,13 @@ impl<'a> Run<'a> {
 /// Divergence, agreements and difference of the negative logarithms, summed over the block of both runs.
 fn compare(run: &Run<'_>, other: &Run<'_>) -> (f64, usize, f64) {
     let vocabulary = run.measured.model.vocabulary();
-    let rows = run.logits.par_chunks_exact(vocabulary).zip(other.logits.par_chunks_exact(vocabulary));
-    let (kl, agreed) = rows
-        .map(|(found, expected)| (divergence(expected, found), usize::from(argmax(found) == argmax(expected))))
-        .collect::<Vec<_>>()
-        .into_iter()
-        .fold((0.0, 0), |(kl, agreed), (more, one)| (kl + more, agreed + one));
+    let logits = [&run.logits, &other.logits];
+    let mut rows = vec![(0.0, 0); run.block.len().min(other.block.len())];
+    run.measured.model.threads().each_chunk(&mut rows, 1, |at, row| {
+        let [found, expected] = logits.map(|logits| &logits[at * vocabulary..][..vocabulary]);
+        row[0] = (divergence(expected, found), usize::from(argmax(found) == argmax(expected)));
+    });
+    let (kl, agreed) = rows.into_iter().fold((0.0, 0), |(kl, agreed), (more, one)| (kl + more, agreed + one));
     let delta = run.block.iter().zip(&other.block).map(|(found, expected)| found - expected).sum();
     (kl, agreed, delta)
 }

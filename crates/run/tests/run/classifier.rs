@@ -59,3 +59,12 @@ fn a_model_without_a_head_is_refused() {
     let refused = open(&case).expect_err("the pooler has another shape");
     assert!(matches!(&refused, LoadError::Shape { tensor, .. } if tensor == "bert.pooler.dense.weight"), "{refused}");
 }
+
+#[test]
+fn a_head_without_classes_is_refused() {
+    let mut case = Case::named("bert-classifier");
+    case.tensors.insert("classifier.weight".to_owned(), vec![0, 32]);
+    case.tensors.insert("classifier.bias".to_owned(), vec![0]);
+    let refused = open(&case).expect_err("there is no class").to_string();
+    assert!(refused.contains("classifier.weight"), "{refused}");
+}
