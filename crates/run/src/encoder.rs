@@ -6,9 +6,9 @@ use longshore_quant::matmul::{Multiplier, Threads};
 use crate::{
     decoder::{Cache, attend, math},
     error::{LoadError, RunError},
-    model,
     options::{KvType, LoadOptions},
     spec::{self, Activation, Spec},
+    threads,
     weights::{Finder, Linear, Norm, Tensors},
 };
 
@@ -46,7 +46,7 @@ impl OpenEncoder {
         if let Some(first) = unused.iter().find(|name| name.contains("attention.")) {
             return Err(LoadError::Unsupported { what: format!("a tensor {first:?}") });
         }
-        let (multiplier, threads) = (Multiplier::new(options.precision), model::threads(options.threads)?);
+        let (multiplier, threads) = (Multiplier::new(options.precision), threads::start(options.threads)?);
         let longest = spec.context.saturating_sub(first);
         let max_sequence = options.max_sequence.map_or(longest, |asked| asked.min(longest));
         Ok(Self { source, tensors, spec, multiplier, threads, first, max_sequence })

@@ -22,6 +22,7 @@ mod session;
 mod spec;
 mod speculate;
 pub mod text;
+mod threads;
 mod weights;
 mod wide;
 

@@ -9,6 +9,7 @@ use crate::{
     error::LoadError,
     options::LoadOptions,
     spec::{self, Family, Spec},
+    threads,
     weights::{Bound, Tensors},
 };
 
@@ -55,7 +56,7 @@ impl Model {
             notes.push(format!("the model has {what}"));
         }
         let context = facts.context_length.map_or(spec.context, |length| usize::try_from(length).unwrap_or(usize::MAX));
-        let threads = threads(options.threads)?;
+        let threads = threads::start(options.threads)?;
         check_asked(&facts, &options, &mut notes)?;
         let max_sequence = max_sequence(&spec, context, &options, &mut notes);
         let multiplier = Multiplier::new(options.precision);
@@ -194,17 +195,6 @@ fn check_asked(facts: &Facts, options: &LoadOptions, notes: &mut Vec<String>) ->
     }
     notes.push(format!("a sequence may have {asked} tokens, and the model was made for {stated}: beyond, it may fail"));
     Ok(())
-}
-
-/// Starts the threads of a model: as many as are asked for, or one for each processor.
-pub(crate) fn threads(asked: Option<usize>) -> Result<Threads, LoadError> {
-    if let Some(threads) = asked {
-        return Threads::new(threads).map_err(|error| LoadError::Threads { threads, reason: error.to_string() });
-    }
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    // A system that starts no more threads leaves the work to the caller.
-    let started = Threads::new(threads).or_else(|_| Threads::new(1));
-    started.map_err(|error| LoadError::Threads { threads, reason: error.to_string() })
 }
 
 /// Longest sequence: what was asked for, or the model's context as far as the free memory holds it.

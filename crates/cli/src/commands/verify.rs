@@ -125,7 +125,7 @@ fn repair(args: &Verify, source: &Path, store: &Store, printer: &Printer) -> any
 /// Repairs from a registry or from a checkpoint, whichever the source is.
 fn repaired(args: &Verify, source: &Path, store: &Store, printer: &Printer) -> anyhow::Result<Report> {
     #[cfg(feature = "net")]
-    if let Some(reference) = super::net::registry_of(source)? {
+    if let Some(reference) = super::net::mend::registry_of(source)? {
         return from_registry(args, &reference, store, printer);
     }
     repair(args, source, store, printer)
@@ -154,7 +154,7 @@ fn from_registry(
         let left = std::mem::take(&mut before.bad).into_iter().map(Bad::from).collect();
         return Ok(Report::new(&before, left, Some(Vec::new())));
     }
-    let mended = super::net::mend(reference, args.ca_cert.as_deref(), store, &bad, &bar)?;
+    let mended = super::net::mend::mend(reference, args.ca_cert.as_deref(), store, &bad, &bar)?;
     let mut after = verify()?;
     let repaired = before.bad.into_iter().filter(|bad| is_of_bytes(&bad.problem)).filter_map(|bad| {
         let digest = bad.digest?;

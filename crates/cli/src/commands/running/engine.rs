@@ -29,7 +29,7 @@ pub(super) fn here(
         None => None,
     };
     #[cfg(feature = "net")]
-    if let Some(name) = crate::commands::net::here(&asked.text, name, &store()?, printer)? {
+    if let Some(name) = crate::commands::net::here::here(&asked.text, name, &store()?, printer)? {
         return Ok(Target::Name(name));
     }
     #[cfg(not(feature = "net"))]
