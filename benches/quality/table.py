@@ -177,17 +177,6 @@ def recorded() -> dict:
     return json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
 
 
-def keep(known: dict, batch: list[rows.Row], report: dict) -> None:
-    """Keeps the results of rows, and those of the floats beside them."""
-    members = ["bits_per_weight", "perplexity", "kl", "top1", "delta_nll", "delta_standard_error"]
-    if (known.get("tokens", report["tokens"]), known.get("window", report["window"])) != (report["tokens"], report["window"]):
-        known.clear()
-    known |= {"tokens": report["tokens"], "window": report["window"]}
-    kept = known.setdefault("rows", {})
-    for name, found in zip(["floats", *(row.name for row in batch)], report["models"]):
-        kept[name] = {member: found[member] for member in members}
-
-
 if __name__ == "__main__":
     try:
         sys.exit(main())
