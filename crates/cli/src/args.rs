@@ -555,7 +555,7 @@ fn parse_target(text: OsString) -> Result<Target, NameError> {
 #[cfg(feature = "run")]
 #[derive(Debug, Clone)]
 pub(crate) struct Runnable {
-    /// As it was written.
+    /// The text as it was written.
     pub(crate) text: String,
     /// Where it is here; `None` for a reference that can be no name.
     pub(crate) target: Option<Target>,

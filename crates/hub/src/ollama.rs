@@ -79,7 +79,7 @@ impl Ollama {
     ///
     /// # Errors
     ///
-    /// As [`pull_ollama`].
+    /// The errors of [`pull_ollama`].
     pub fn remote(&self, model: &ModelName, progress: &dyn Progress) -> Result<Remote, HubError> {
         let (document, manifest) = self.manifest(model, &|| progress.cancelled())?;
         let blobs: BTreeMap<Digest, u64> = manifest.blobs().map(|blob| (blob.digest, blob.size)).collect();

@@ -47,7 +47,7 @@ pub struct Pulled {
     pub warnings: Vec<String>,
 }
 
-/// What a pull would fetch.
+/// The files that a pull would fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Remote {

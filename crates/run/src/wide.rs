@@ -8,7 +8,7 @@
 ///
 /// A closure would not do: compilers may call one closure from all sets, and then it has the instructions of none.
 pub(crate) trait Work {
-    /// What the work gives.
+    /// Result of the work.
     type Output;
 
     /// Does the work.

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::map::ExpertRange;
 
-/// What the threads of a cache, its guards and its tickets share.
+/// State that the threads of a cache, its guards and its tickets share.
 pub(super) struct Shared<D: SlotDevice> {
     state: Mutex<State<D::Slot>>,
     /// Something may be done: asked for, guessed, released, loaded, or the end.

@@ -7,7 +7,7 @@ use crate::key::ExpertKey;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlacementError {
-    /// What every token uses does not fit into the first tier.
+    /// The first tier has no room for what every token uses.
     #[error("what every token uses has {shared} bytes, but the budget of {tier} is {budget}: expected at least that")]
     Budget {
         /// Tier that has to hold it.

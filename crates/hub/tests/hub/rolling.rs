@@ -1,4 +1,4 @@
-//! What a rolling import needs of the disk.
+//! Disk that a rolling import needs.
 #![cfg(unix)]
 
 use std::{

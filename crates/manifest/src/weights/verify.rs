@@ -87,7 +87,7 @@ fn more(others: usize) -> String {
     }
 }
 
-/// What was verified.
+/// Outcome of a verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verified {

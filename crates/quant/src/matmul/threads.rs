@@ -31,7 +31,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a thread waits for the next region before it sleeps: longer than what a model computes between two.
+/// Time that a thread waits for the next region before it sleeps: longer than what a model computes between two.
 const SPIN: Duration = Duration::from_micros(100);
 
 /// Turns of a spinning thread between two looks at the clock.
@@ -165,7 +165,7 @@ pub(super) fn current() -> Option<Arc<Shared>> {
 #[repr(align(128))]
 struct Apart<T>(T);
 
-/// What the caller and the threads share.
+/// State that the caller and the threads share.
 pub(super) struct Shared {
     count: usize,
     state: Apart<AtomicU64>,

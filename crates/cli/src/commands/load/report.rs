@@ -131,7 +131,7 @@ impl Report {
         self.limit(lines);
     }
 
-    /// How many blobs were verified by the digests of their chunks, if any.
+    /// Number of blobs that were verified by the digests of their chunks, if any.
     pub(super) fn chunks(&self, lines: &mut Lines) {
         if let Some(Verified { blobs, by_chunks, .. }) =
             self.verified.as_ref().filter(|verified| verified.by_chunks > 0)

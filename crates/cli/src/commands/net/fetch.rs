@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{client, reference::Place};
 use crate::{advice::Advice, args::Quantize, net_args::PullArgs, printer::Printer, progress::Bar};
 
-/// What a pull would fetch.
+/// The files that a pull would fetch.
 pub(super) struct Ahead {
     /// Digest of the model, which a registry of ours knows before.
     pub(super) digest: Option<Digest>,
@@ -33,7 +33,7 @@ impl From<Remote> for Ahead {
     }
 }
 
-/// What a pull fetched.
+/// The outcome of a pull.
 #[derive(Serialize)]
 pub(super) struct Fetched {
     pub(super) digest: Digest,

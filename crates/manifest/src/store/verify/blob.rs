@@ -36,7 +36,7 @@ impl Use<'_> {
     }
 }
 
-/// What was found in a blob.
+/// Findings in a blob.
 pub(super) struct Checked {
     pub(super) problems: Vec<Bad>,
     /// Whether the digests of its chunks decided.

@@ -64,7 +64,7 @@ struct Lines {
 }
 
 impl Lines {
-    /// So many zeros.
+    /// A number of zeros.
     fn new(len: usize) -> Self {
         let integers = vec![0; if len > 0 { len + LINE } else { 0 }];
         let start = integers.as_ptr().align_offset(LINE).min(integers.len().min(LINE));
