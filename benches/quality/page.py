@@ -11,16 +11,24 @@ PAGE = Path(__file__).resolve().parents[2] / "crates" / "run" / "docs" / "qualit
 LEAST = 4
 
 
-def write(record: dict) -> None:
-    """Writes each model's table between its lines `<!-- begin MODEL -->` and `<!-- end MODEL -->`."""
+def write(record: dict, draws: dict) -> None:
+    """Writes each model's tables between its lines `<!-- begin MODEL -->` and `<!-- end MODEL -->`, and those of the draws."""
     text = PAGE.read_text(encoding="utf-8")
     for model, parts in record.items():
-        begin, end = f"<!-- begin {model} -->\n", f"<!-- end {model} -->"
-        before, found, rest = text.partition(begin)
-        if found:
-            _, _, after = rest.partition(end)
-            text = f"{before}{begin}{table(parts)}\n{pairs(parts)}{end}{after}"
+        text = between(text, model, f"{table(parts)}\n{pairs(parts, rows.PAIRS, LEAST)}")
+    for model, drawn in draws.items():
+        text = between(text, f"{model} draws", pairs(drawn, rows.DRAWN_PAIRS, 2))
     PAGE.write_text(text, encoding="utf-8")
+
+
+def between(text: str, name: str, content: str) -> str:
+    """Returns a text with new content between the two lines that carry a name, or the text itself where it lacks them."""
+    begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
+    before, found, rest = text.partition(begin)
+    if not found:
+        return text
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}{content}{end}{after}"
 
 
 def table(parts: dict) -> str:
@@ -42,13 +50,14 @@ def table(parts: dict) -> str:
     return "\n".join([*lines, ""])
 
 
-def pairs(parts: dict) -> str:
-    """Returns the table of rows against each other in Markdown: the difference of their nll on the same parts of the text."""
+def pairs(parts: dict, compared: list[tuple[str, str]], least: int) -> str:
+    """Returns the table of rows against each other in Markdown: the difference of their nll on the same parts of the text, or of
+    the same draws of the floats. Fewer than `least` of them tell no spread."""
     lines = ["| row | against | Δ nll | verdict |", "|---|---|---:|---|"]
     labels = {row.name: row.label for row in rows.ROWS}
-    for one, other in rows.PAIRS:
+    for one, other in compared:
         both = [part for part in parts.values() if one in part and other in part]
-        if len(both) < LEAST:
+        if len(both) < least:
             continue
         differences = [part[one]["delta_nll"] - part[other]["delta_nll"] for part in both]
         delta = statistics.fmean(differences)

@@ -57,3 +57,7 @@ PAIRS = [
     ("int4-default", "int4-v0.32"),
     ("int4-default", "int4-v0.16"),
 ]
+
+# Rows that are measured for many draws of the floats, and which of them are compared.
+DRAWN = ["int4-mlx", "int4-plus", "int4-best", "nvfp4-plus"]
+DRAWN_PAIRS = [("int4-plus", "int4-mlx"), ("int4-best", "int4-plus"), ("nvfp4-plus", "int4-plus")]

@@ -3,6 +3,7 @@
 
     python3 benches/quality/table.py                      # both models, all rows that have no result yet: hours on two cores
     python3 benches/quality/table.py --model smollm2 --row int4-plus --row int4-best
+    python3 benches/quality/table.py --draws 8            # the rows that are close, for floats made with eight seeds
     python3 benches/quality/table.py --page               # only the page, from the recorded results
 
 It fetches two published GGUF files, takes their weights off the grid of their codes (offgrid.py), stores them as F16, imports
@@ -10,12 +11,17 @@ that model once for each row, and lets `longshore perplexity` compare each with 
 kept in record.json after each batch of rows on each part of the text, so that an interrupted run goes on where it was. All rows
 are measured on the first part before any is on the second. Models and statistics lie in target/quality. It needs Python 3.10,
 Rust and the network.
+
+The floats are one draw of many that compute the same. Two ways to round that are equally good differ on one draw by luck,
+and no length of text tells luck from merit. So `--draws` measures the rows that are close on the first part of the text for as many
+draws, and keeps the results in draws.json.
 """
 
 import argparse
 import json
 import lzma
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -28,6 +34,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 HOME = ROOT / "target" / "quality"
 RECORD = HERE / "record.json"
+DRAWS = HERE / "draws.json"
 sys.path[:0] = [str(ROOT / "benches" / "compare" / "peers"), str(ROOT / "benches" / "python")]
 
 import environment  # noqa: E402
@@ -45,9 +52,9 @@ PARTS = 8
 class Bench:
     """The files of one model, each made when it is first needed."""
 
-    def __init__(self, model: str, options: argparse.Namespace) -> None:
-        self.model, self.options = model, options
-        self.home = HOME / model
+    def __init__(self, model: str, options: argparse.Namespace, seed: int | None = None) -> None:
+        self.model, self.options, self.seed = model, options, seed
+        self.home = HOME / (model if seed is None else f"{model}-{seed}")
         self.home.mkdir(parents=True, exist_ok=True)
         self.longshore = [*options.longshore, "--quiet", "--store", str(self.home / "store")]
 
@@ -62,7 +69,8 @@ class Bench:
             python = str(environment.interpreter("gguf"))
             made = [python, str(HERE / "offgrid.py"), str(self.file()), str(directory)]
             kinds = {"floats": [], "bf16": ["--dtype", "BF16"], "as-is": ["--as-is"]}
-            self.run([*made, *kinds[kind], "--longshore", *self.options.longshore])
+            drawn = [] if self.seed is None else ["--seed", str(self.seed)]
+            self.run([*made, *kinds[kind], *drawn, "--longshore", *self.options.longshore])
         return directory
 
     def text(self, name: str) -> Path:
@@ -142,12 +150,19 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=BATCH, help="rows that share one pass of the floats (%(default)s)")
     default = ["cargo", "run", "--quiet", "--release", "--"]
     parser.add_argument("--longshore", nargs="+", default=default, help="the command that runs longshore")
+    parser.add_argument("--draws", type=int, metavar="N", help="measure the rows that are close for N draws of the floats")
     parser.add_argument("--page", action="store_true", help="measure nothing, write the page")
     options = parser.parse_args()
+    if options.draws:
+        for seed in range(1, options.draws + 1):
+            for model in options.model or list(MODELS):
+                draw(model, options, seed)
+        page.write(recorded(), recorded(DRAWS))
+        return 0
     for part in [] if options.page else range(options.parts):
         for model in options.model or list(MODELS):
             measure(Bench(model, options), part, [row for row in rows.ROWS if row.name in (options.row or names)])
-    page.write(recorded())
+    page.write(recorded(), recorded(DRAWS))
     return 0
 
 
@@ -164,7 +179,20 @@ def measure(bench: Bench, part: int, wanted: list[rows.Row]) -> None:
         record = recorded()
         kept = record.setdefault(bench.model, {}).setdefault(str(part + 1), {})
         kept |= dict(zip(["floats", *(row.name for row in batch)], found))
-        RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        keep(RECORD, record)
+
+
+def draw(model: str, options: argparse.Namespace, seed: int) -> None:
+    """Measures the rows that are close for one draw of the floats, keeps the results and deletes the models."""
+    if str(seed) in recorded(DRAWS).get(model, {}):
+        return
+    bench = Bench(model, options, seed)
+    wanted = [row for row in rows.ROWS if row.name in rows.DRAWN]
+    found = bench.measure(wanted, 0)
+    record = recorded(DRAWS)
+    record.setdefault(model, {})[str(seed)] = dict(zip(["floats", *(row.name for row in wanted)], found))
+    keep(DRAWS, record)
+    shutil.rmtree(bench.home)
 
 
 def unpacked(name: str) -> bytes:
@@ -172,9 +200,14 @@ def unpacked(name: str) -> bytes:
     return lzma.decompress((HERE / "text" / f"{name}.txt.xz").read_bytes())
 
 
-def recorded() -> dict:
-    """Returns the recorded results, by model."""
-    return json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
+def recorded(path: Path = RECORD) -> dict:
+    """Returns recorded results, by model."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def keep(path: Path, record: dict) -> None:
+    """Writes results."""
+    path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

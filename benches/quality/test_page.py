@@ -38,11 +38,16 @@ class Page(unittest.TestCase):
             parts = enumerate(self.windows)
             shifted = [[delta + shift + 0.01 * (-1) ** at for delta in windows] for at, windows in parts]
             rows = [{"int4-plus": part(one), "int4-mlx": part(other)} for one, other in zip(self.windows, shifted)]
-            return page.pairs({str(at): row for at, row in enumerate(rows)})
+            return page.pairs({str(at): row for at, row in enumerate(rows)}, [("int4-plus", "int4-mlx")], 4)
 
         self.assertIn("| better |", compared(0.05))
         self.assertIn("| worse |", compared(-0.05))
         self.assertIn("| no difference |", compared(0.0))
+
+    def test_only_the_text_between_the_lines_of_a_name_is_replaced(self) -> None:
+        text = "a\n<!-- begin m -->\nold\n<!-- end m -->\n<!-- begin m draws -->\nkept\n<!-- end m draws -->\n"
+        self.assertEqual(page.between(text, "m", "new\n"), text.replace("old", "new"))
+        self.assertEqual(page.between(text, "n", "new\n"), text)
 
 
 if __name__ == "__main__":
