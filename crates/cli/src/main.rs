@@ -14,6 +14,8 @@ mod json;
 mod lines;
 #[cfg(feature = "net")]
 mod net_args;
+#[cfg(all(test, feature = "net", feature = "run"))]
+mod pages;
 mod printer;
 mod progress;
 mod signals;
