@@ -6,6 +6,9 @@ use crate::{
     portable::{DecodeKernel, Params},
 };
 
+/// Bytes of an output from which it is written past the caches. Less may still be in the second-level cache when it is read.
+const STREAMED: usize = 4 << 20;
+
 /// Decodes whole groups of a scheme's packed parts to floats.
 ///
 /// For an F32 output every step is computed in `f32`. An affine value is code × scale, rounded, plus bias, rounded. A
@@ -53,7 +56,7 @@ impl Decoder {
     /// an affine scheme; the other schemes ignore it.
     #[must_use]
     pub fn new(scheme: Scheme, stored: FloatType, output: FloatType) -> Self {
-        let params = Params { group: scheme.group_elements(), global: None };
+        let params = Params { group: scheme.group_elements(), global: None, streams: false };
         Self { scheme, stored, output, params, kernel: dispatch::decoder(Level::detect(), scheme, stored, output) }
     }
 
@@ -100,8 +103,14 @@ impl Decoder {
     /// have the length of [`Scheme::encoded_len`]. Nothing has been written then.
     pub fn decode(&self, weight: &[u8], scale: &[u8], bias: &[u8], out: &mut [u8]) -> Result<(), DecodeError> {
         self.check(weight, scale, bias, out)?;
-        self.run(weight, scale, bias, out);
+        self.to_whole(out.len()).run(weight, scale, bias, out);
         Ok(())
+    }
+
+    /// Returns this decoder for the pieces of an output of so many bytes.
+    pub(crate) fn to_whole(mut self, bytes: usize) -> Self {
+        self.params.streams = bytes >= STREAMED;
+        self
     }
 
     /// Checks the lengths of all buffers and returns the number of groups.

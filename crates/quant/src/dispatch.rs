@@ -15,6 +15,8 @@ pub(crate) fn encoder(level: Level, scheme: Scheme, float: FloatType, profile: P
         Kind::Portable => Portable.encoder(scheme, float, profile),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2(avx2) => avx2.encoder(scheme, float, profile),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512(avx512) => avx512.encoder(scheme, float, profile),
         #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
         Kind::Neon => Neon.encoder(scheme, float, profile),
     }
@@ -27,6 +29,8 @@ pub(crate) fn decoder(level: Level, scheme: Scheme, stored: FloatType, output: F
         Kind::Portable => Portable.decoder(scheme, stored, output),
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2(avx2) => avx2.decoder(scheme, stored, output),
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512(avx512) => avx512.decoder(scheme, stored, output),
         #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
         Kind::Neon => Neon.decoder(scheme, stored, output),
     }

@@ -109,7 +109,7 @@ impl Encoder {
     /// scheme.
     #[must_use]
     pub fn new(scheme: Scheme, float: FloatType, profile: Profile) -> Self {
-        let params = Params { group: scheme.group_elements(), global: None };
+        let params = Params { group: scheme.group_elements(), global: None, streams: false };
         Self { scheme, float, profile, params, kernel: dispatch::encoder(Level::detect(), scheme, float, profile) }
     }
 

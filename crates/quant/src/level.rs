@@ -1,7 +1,7 @@
 //! Instruction sets that the kernels may use.
 
 #[cfg(target_arch = "x86_64")]
-use crate::avx2::Avx2;
+use crate::{avx2::Avx2, avx512::Avx512};
 
 /// A set of instructions that this machine has. Holding a value is the proof that the machine has them.
 ///
@@ -14,6 +14,8 @@ pub(crate) enum Kind {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
     #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
     Neon,
 }
@@ -25,29 +27,42 @@ impl Level {
     /// Returns the fastest level of this machine. The standard library caches the detection.
     #[must_use]
     pub fn detect() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(avx2) = Avx2::detect() {
-            return Self(Kind::Avx2(avx2));
-        }
-        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
-        return Self(Kind::Neon);
-        #[cfg(not(all(target_arch = "aarch64", target_endian = "little")))]
-        Self::PORTABLE
+        Self::available().last().unwrap_or(Self::PORTABLE)
     }
 
     /// Iterates over all levels of this machine, slowest first.
     pub fn available() -> impl Iterator<Item = Self> {
-        let best = Self::detect();
-        std::iter::once(Self::PORTABLE).chain((best != Self::PORTABLE).then_some(best))
+        let levels = [
+            Some(Kind::Portable),
+            #[cfg(target_arch = "x86_64")]
+            Avx2::detect().map(Kind::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            Avx512::detect().map(Kind::Avx512),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Some(Kind::Neon),
+        ];
+        levels.into_iter().flatten().map(Self)
     }
 
-    /// Name of the level: `portable`, `avx2` or `neon`.
+    /// The proof for kernels that are written for AVX2 alone.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn avx2(self) -> Option<Avx2> {
+        match self.0 {
+            Kind::Portable => None,
+            Kind::Avx2(avx2) => Some(avx2),
+            Kind::Avx512(avx512) => Some(avx512.avx2()),
+        }
+    }
+
+    /// Name of the level: `portable`, `avx2`, `avx512` or `neon`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self.0 {
             Kind::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512(_) => "avx512",
             #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
             Kind::Neon => "neon",
         }

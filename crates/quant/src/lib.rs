@@ -10,8 +10,8 @@
 //! - A [`policy`] chooses a scheme for each tensor of a checkpoint.
 //! - [`layout`] reads weights that other tools have quantized already. [`ggml`] has the block types of GGUF files.
 //!
-//! The crate is pure Rust, needs no GPU, and encodes to the same bytes on every machine. It has kernels for AVX2,
-//! chosen at run time where the processor has it, and for NEON on 64-bit Arm.
+//! The crate is pure Rust, needs no GPU, and encodes to the same bytes on every machine. It has kernels for AVX2
+//! and AVX-512, chosen at run time where the processor has them, and for NEON on 64-bit Arm.
 //!
 //! Lengths are checked before anything is written: [`EncodeError`], [`DecodeError`] and
 //! [`LayoutError`](layout::LayoutError) name the part, and the expected and actual number of bytes. [`SchemeError`] is
@@ -50,6 +50,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 #[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little")))]
 mod batch;
 mod decode;

@@ -69,9 +69,9 @@ impl Decoder {
     pub fn decode_parallel(&self, weight: &[u8], scale: &[u8], bias: &[u8], out: &mut [u8]) -> Result<(), DecodeError> {
         let groups = self.check(weight, scale, bias, out)?;
         if has_pool() {
-            decode(self, groups, [weight, scale, bias], out);
+            decode(&self.to_whole(out.len()), groups, [weight, scale, bias], out);
         } else {
-            self.run(weight, scale, bias, out);
+            self.to_whole(out.len()).run(weight, scale, bias, out);
         }
         Ok(())
     }

@@ -34,14 +34,14 @@ fn vector<const N: usize, V: bytemuck::Pod>(src: &[u8]) -> V {
 /// Loads the first 32 bytes.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn load_bytes(src: &[u8]) -> __m256i {
+pub(crate) fn load_bytes(src: &[u8]) -> __m256i {
     vector::<32, __m256i>(src)
 }
 
 /// Loads the first 16 bytes.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn load_half(src: &[u8]) -> __m128i {
+pub(crate) fn load_half(src: &[u8]) -> __m128i {
     vector::<16, __m128i>(src)
 }
 
@@ -155,7 +155,7 @@ pub(super) fn low_halves(lanes: __m256i) -> __m128i {
 
 /// Writes one or more vectors to the first `N` bytes.
 #[inline]
-pub(super) fn write<const N: usize, V: bytemuck::NoUninit>(vector: V, out: &mut [u8]) {
+pub(crate) fn write<const N: usize, V: bytemuck::NoUninit>(vector: V, out: &mut [u8]) {
     *out.first_chunk_mut::<N>().expect("callers cut pieces of whole vectors") = bytemuck::cast(vector);
 }
 

@@ -5,12 +5,12 @@
 //! are read and written by value, from arrays, so the only unsafe operation is the call of each kernel.
 
 mod affine;
-mod affine_decode;
+pub(crate) mod affine_decode;
 mod block_decode;
 mod divide;
 mod e2m1;
 mod e2m1_keys;
-mod element;
+pub(crate) mod element;
 mod ggml;
 mod kernels;
 mod measure;
@@ -22,6 +22,7 @@ mod pack;
 mod reduce;
 mod search;
 mod signed;
+pub(crate) mod stream;
 
 use crate::batch;
 

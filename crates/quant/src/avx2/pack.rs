@@ -78,7 +78,7 @@ const fn lanes(bits: usize, from: usize) -> ([u8; 32], [u32; 8]) {
         #[expect(clippy::cast_possible_truncation, reason = "sixteen codes are at most 128 bits")]
         {
             bytes[4 * lane] = (bit / 8) as u8;
-            if bit / 8 + 1 < 2 * bits {
+            if bit % 8 + bits > 8 {
                 bytes[4 * lane + 1] = (bit / 8 + 1) as u8;
             }
             shifts[lane] = (bit % 8) as u32;
@@ -96,6 +96,9 @@ pub(super) fn unpack<const BITS: usize>(packed: &[u8]) -> Codes {
     let mask = _mm256_set1_epi32(i32::from(u8::MAX >> (8 - BITS)));
     let take = |(bytes, shifts): ([u8; 32], [u32; 8])| {
         let lanes = _mm256_shuffle_epi8(stream, bytemuck::cast::<_, __m256i>(bytes));
+        if BITS == 8 {
+            return lanes;
+        }
         _mm256_and_si256(_mm256_srlv_epi32(lanes, bytemuck::cast::<_, __m256i>(shifts)), mask)
     };
     Codes { low: take(const { lanes(BITS, 0) }), high: take(const { lanes(BITS, 4) }) }

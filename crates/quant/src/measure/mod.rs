@@ -4,8 +4,6 @@ mod sum;
 
 use std::{iter::Sum, ops::AddAssign};
 
-#[cfg(target_arch = "x86_64")]
-use crate::level::Kind;
 use crate::{FloatType, Scheme, level::Level, portable};
 use sum::ExactSum;
 
@@ -192,7 +190,7 @@ impl ErrorMeasure {
 
     fn add_at(&mut self, level: Level, numbers: [&[f32]; 2], group: usize) {
         #[cfg(target_arch = "x86_64")]
-        if let Kind::Avx2(avx2) = level.0 {
+        if let Some(avx2) = level.avx2() {
             return avx2.measure(self, numbers, group);
         }
         let _ = level;

@@ -22,12 +22,14 @@ use crate::{EncodeBuffers, EncodeStats, FloatType, GlobalScale, kernels::Kernels
 /// Largest number of elements in a group of any scheme.
 pub(crate) const MAX_GROUP: usize = 128;
 
-/// Parameters of a kernel that are not in its type: elements per group, and the global scale of nvfp4 in the form that
-/// encoding or decoding needs.
+/// Parameters of a kernel that are not in its type: elements per group, the global scale of nvfp4 in the form that
+/// encoding or decoding needs, and whether the whole output is so large that a decoder may write it past the caches.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Params<G> {
     pub(crate) group: usize,
     pub(crate) global: Option<G>,
+    #[allow(dead_code, reason = "only the kernels with intrinsics ask")]
+    pub(crate) streams: bool,
 }
 
 /// Encodes whole groups.

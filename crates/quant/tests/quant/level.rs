@@ -196,6 +196,38 @@ proptest! {
     }
 }
 
+/// Outputs that are written past the caches, at every alignment that an allocator gives, in parts as a thread gets them too.
+#[test]
+fn large_outputs_are_decoded_alike_wherever_they_begin() {
+    const LARGE: usize = 5 << 20;
+    let mut random = Random(7);
+    for (name, output) in [("int8", FloatType::BF16), ("int4", FloatType::F16), ("int8", FloatType::F32)] {
+        let scheme: Scheme = name.parse().expect("it is a scheme");
+        let stored = if output == FloatType::F16 { FloatType::F16 } else { FloatType::BF16 };
+        let groups = LARGE / 64 / output.size();
+        let len = scheme.encoded_len(groups, stored).expect("it is small");
+        let codes: Vec<u8> = (0..len.weight).map(|_| random.next().to_le_bytes()[3]).collect();
+        // Numbers from 2⁻² to 2², and an infinity in one group.
+        let mut scale: Vec<u8> =
+            (0..len.scale / 2).flat_map(|at| [at.to_le_bytes()[0], 0x3C + (at % 7).to_le_bytes()[0]]).collect();
+        scale[400..402].copy_from_slice(&if stored == FloatType::F16 { [0, 0x7C] } else { [0x80, 0x7F] });
+        let parts = [&codes[..], &scale, &vec![0x3C; len.bias]];
+        let decoder = Decoder::new(scheme, stored, output);
+        let mut expected = vec![0; groups * 64 * output.size()];
+        decoder.with_level(Level::PORTABLE).decode(parts[0], parts[1], parts[2], &mut expected).expect("the parts fit");
+        for level in Level::available() {
+            let mut memory = vec![0xA5; expected.len() + 128];
+            let aligned = memory.as_ptr().align_offset(64);
+            for from in [aligned, aligned + 16, aligned + 32, aligned + 1] {
+                let out = &mut memory[from..from + expected.len()];
+                decoder.with_level(level).decode(parts[0], parts[1], parts[2], out).expect("the parts fit");
+                assert!(*out == expected[..], "{name} at {}, {} bytes on", level.name(), from - aligned);
+                out.fill(0xA5);
+            }
+        }
+    }
+}
+
 /// The tests above have compared all levels of this machine.
 #[test]
 fn levels_are_listed_slowest_first() {

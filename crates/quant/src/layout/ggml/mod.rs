@@ -76,8 +76,6 @@ pub use error::GgmlError;
 pub use ggml_type::{GgmlType, UnknownGgmlType};
 pub use mlx::{Mapping, fits, from_mlx, types_of};
 
-#[cfg(target_arch = "x86_64")]
-use crate::level::Kind;
 use crate::{FloatType, level::Level, portable::write};
 
 /// Decodes whole blocks. The lengths fit together.
@@ -141,11 +139,12 @@ fn elements_of(ggml_type: GgmlType, bytes: &[u8]) -> Result<usize, GgmlError> {
 
 /// Returns the function that decodes whole blocks of a type. It is looked up once per tensor.
 pub(crate) fn decoder(level: Level, ggml_type: GgmlType) -> DecodeBlocks {
-    match level.0 {
-        #[cfg(target_arch = "x86_64")]
-        Kind::Avx2(avx2) => avx2.ggml_decoder(ggml_type),
-        _ => portable(ggml_type),
+    #[cfg(target_arch = "x86_64")]
+    if let Some(avx2) = level.avx2() {
+        return avx2.ggml_decoder(ggml_type);
     }
+    let _ = level;
+    portable(ggml_type)
 }
 
 /// Calls `$each` with the decoder of one block of the type `$ggml_type`. This macro holds the only list of them.

@@ -63,7 +63,7 @@ impl<'a> Reader<'a> {
             (Stored::Encoded(encoded), Kernel::Groups(decode)) => {
                 let group = encoded.scheme.group_elements();
                 let parts = encoded.groups(first / group, columns.len() / group);
-                let params = Params { group, global: parts.global };
+                let params = Params { group, global: parts.global, streams: false };
                 decode(&params, parts.weight, parts.scale, parts.bias, bytemuck::cast_slice_mut(out));
                 from_le(out);
             }
