@@ -18,6 +18,7 @@ mod model;
 mod observe;
 mod options;
 mod perplexity;
+mod score;
 mod session;
 mod spec;
 mod speculate;

@@ -1,6 +1,11 @@
 //! Perplexity: how well a model predicts a text, beside another model's predictions.
 
-use crate::{decoder::math, error::RunError, model::Model, session::Session};
+use crate::{
+    error::RunError,
+    model::Model,
+    score::{Score, divergence},
+    session::Session,
+};
 
 /// Bytes of logits that are held at a time, for each model.
 const BYTES: usize = 32 << 20;
@@ -135,9 +140,9 @@ struct Run<'a> {
     session: Session<'a>,
     /// Tokens of the window.
     tokens: Vec<u32>,
-    /// Logits of the block, and the negative logarithms of its tokens' probabilities.
+    /// Logits of the block, and for each of its rows the score and the negative logarithm of the token's probability.
     logits: Vec<f32>,
-    block: Vec<f64>,
+    block: Vec<(Score, f64)>,
     /// Sums of the window.
     nll: f64,
     delta: f64,
@@ -192,13 +197,13 @@ impl<'a> Run<'a> {
         let vocabulary = self.measured.model.vocabulary();
         let targets = &self.tokens[start + 1..=end];
         let logits = &self.logits;
-        self.block.resize(targets.len(), 0.0);
-        self.measured.model.threads().each_chunk(&mut self.block, 1, |at, nll| {
+        self.block.resize(targets.len(), (Score::default(), 0.0));
+        self.measured.model.threads().each_chunk(&mut self.block, 1, |at, row| {
             let logits = &logits[at * vocabulary..][..vocabulary];
-            let (most, sum) = softmax_sum(logits);
-            nll[0] = most + sum.ln() - f64::from(logits[targets[at] as usize]);
+            let score = Score::new(logits);
+            row[0] = (score, score.nll(logits[targets[at] as usize]));
         });
-        self.nll += self.block.iter().sum::<f64>();
+        self.nll += self.block.iter().map(|(_, nll)| nll).sum::<f64>();
         Ok(end - start)
     }
 
@@ -239,33 +244,16 @@ impl<'a> Run<'a> {
 /// Divergence, agreements and difference of the negative logarithms, summed over the block of both runs.
 fn compare(run: &Run<'_>, other: &Run<'_>) -> (f64, usize, f64) {
     let vocabulary = run.measured.model.vocabulary();
-    let logits = [&run.logits, &other.logits];
-    let mut rows = vec![(0.0, 0); run.block.len().min(other.block.len())];
-    run.measured.model.threads().each_chunk(&mut rows, 1, |at, row| {
-        let [found, expected] = logits.map(|logits| &logits[at * vocabulary..][..vocabulary]);
-        row[0] = (divergence(expected, found), usize::from(argmax(found) == argmax(expected)));
+    let runs = [run, other].map(|run| (&run.logits, &run.block));
+    let mut divergences = vec![0.0; run.block.len().min(other.block.len())];
+    run.measured.model.threads().each_chunk(&mut divergences, 1, |at, found| {
+        let [one, other] = runs.map(|(logits, block)| (&logits[at * vocabulary..][..vocabulary], block[at].0));
+        found[0] = divergence(other, one);
     });
-    let (kl, agreed) = rows.into_iter().fold((0.0, 0), |(kl, agreed), (more, one)| (kl + more, agreed + one));
-    let delta = run.block.iter().zip(&other.block).map(|(found, expected)| found - expected).sum();
-    (kl, agreed, delta)
-}
-
-/// The largest logit, and the sum of the exponentials of all less the largest.
-fn softmax_sum(logits: &[f32]) -> (f64, f64) {
-    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sums = logits.chunks(1024).map(|logits| logits.iter().map(|logit| math::exp(logit - most)).sum::<f32>());
-    (f64::from(most), sums.map(f64::from).sum())
-}
-
-/// Kullback-Leibler divergence of the predictions `found` from `expected`, in nats.
-fn divergence(expected: &[f32], found: &[f32]) -> f64 {
-    let ((most, sum), (found_most, found_sum)) = (softmax_sum(expected), softmax_sum(found));
-    let (base, found_base) = (most + sum.ln(), found_most + found_sum.ln());
-    let terms = expected.iter().zip(found).map(|(expected, found)| {
-        let probability = math::exp(*expected - most as f32);
-        f64::from(probability) * (f64::from(*expected) - base - (f64::from(*found) - found_base))
-    });
-    terms.sum::<f64>() / sum
+    let both = || run.block.iter().zip(&other.block);
+    let agreed = both().filter(|((one, _), (other, _))| one.agrees(other)).count();
+    let delta = both().map(|((_, found), (_, expected))| found - expected).sum();
+    (divergences.into_iter().sum(), agreed, delta)
 }
 
 /// Index of the largest logit. Of equal ones, the first counts.
@@ -303,12 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_divergence_is_that_of_the_definition() {
-        let (p, q) = ([0.5f64, 0.25, 0.25], [0.25f64, 0.25, 0.5]);
-        let logits = |p: [f64; 3]| p.map(|p| p.ln() as f32 + 3.0);
-        let expected: f64 = p.iter().zip(q).map(|(p, q)| p * (p / q).ln()).sum();
-        assert!((divergence(&logits(p), &logits(q)) - expected).abs() < 1e-6);
-        assert!(divergence(&logits(p), &logits(p)).abs() < 1e-7);
+    fn of_equal_logits_the_first_is_the_largest() {
         assert_eq!(argmax(&[1.0, 3.0, 3.0]), 1);
     }
 

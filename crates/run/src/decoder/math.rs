@@ -279,7 +279,7 @@ pub(crate) fn each_pair(threads: &Threads, y: &mut [f32], x: &[f32], work: impl 
 
 /// The largest element, NaN apart.
 #[inline(always)]
-fn most(x: &[f32]) -> f32 {
+pub(crate) fn most(x: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (chunks, rest) = x.as_chunks::<LANES>();
     for chunk in chunks {
@@ -291,7 +291,7 @@ fn most(x: &[f32]) -> f32 {
 }
 
 #[inline(always)]
-fn sum(x: &[f32]) -> f32 {
+pub(crate) fn sum(x: &[f32]) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let (chunks, rest) = x.as_chunks::<LANES>();
     for chunk in chunks {
