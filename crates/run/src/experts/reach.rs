@@ -47,13 +47,10 @@ impl Reach {
                 };
                 // A model that runs without is not refused.
                 let opened = ahead(source, (spec, bound), tensors, options);
+                let found = format!("weights of {} MB, and {} MB of memory", weights / 1_000_000, free / 1_000_000);
                 notes.push(match &opened {
-                    Ok(_) => format!(
-                        "{weights} bytes of weights, and {free} bytes of memory: experts are asked for before they are computed"
-                    ),
-                    Err(error) => format!(
-                        "{weights} bytes of weights, and {free} bytes of memory: experts are read as they are touched, since {error}"
-                    ),
+                    Ok(_) => format!("{found}: whole experts are asked for before they are computed"),
+                    Err(error) => format!("{found}: experts are read as they are touched, since {error}"),
                 });
                 return Ok(opened.unwrap_or(Self::Mapped));
             }

@@ -114,13 +114,13 @@ impl Slots {
 impl Held<'_> {
     /// The weights of a projection, 0 to 2, of each of the experts.
     pub(crate) fn weights(&self, projection: usize, mapped: &Experts<'_>, experts: usize) -> Vec<Weights<'_>> {
-        let of = |held: &longshore_experts::HeldExpert<Host>| {
+        let all = self.guard.experts().iter().map(|held| {
             let expert = held.key().expert as usize;
             let places = self.places[expert][projection];
             let parts = places.map(|at| at.map_or(&[][..], |at| held.slot().part(&held.parts()[at])));
             mapped.of(expert, experts).with_parts(parts)
-        };
-        let all = self.guard.experts().iter().map(of).collect::<Result<_, _>>();
+        });
+        let all: Result<Vec<_>, _> = all.collect();
         all.expect("opening has compared the lengths")
     }
 }
