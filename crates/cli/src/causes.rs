@@ -1,10 +1,13 @@
 //! Causes of errors: the machine or the input.
 
-use std::{error::Error, io};
+use std::{error::Error, io, sync::Arc};
 
 /// Whether a cause is an error of input or output of such a kind.
 pub(crate) fn is_kind(cause: &(dyn Error + 'static), test: impl Fn(io::ErrorKind) -> bool) -> bool {
-    cause.downcast_ref::<io::Error>().is_some_and(|error| test(error.kind()))
+    let own = cause.downcast_ref::<io::Error>();
+    // Several who wait for one read share its error.
+    let shared = cause.downcast_ref::<Arc<io::Error>>().map(|error| &**error);
+    own.or(shared).is_some_and(|error| test(error.kind()))
 }
 
 /// Whether an error or one of its causes says that the machine failed.

@@ -36,7 +36,7 @@ mod trace;
 pub use ahead::{ReadAhead, ReadAheadError};
 pub use cache::{
     CacheError, CacheOptions, CacheStats, ExpertCache, ExpertSource, Guard, HeldExpert, Host, HostSlot, LayerStats,
-    ReadRange, SLOT_ALIGNMENT, SlotDevice, SlotPart, Ticket,
+    PastPageCache, ReadRange, SLOT_ALIGNMENT, SlotDevice, SlotPart, Ticket,
 };
 pub use files::{ExpertFiles, ExpertFilesError};
 pub use key::ExpertKey;

@@ -1,5 +1,6 @@
 //! Errors of loading and of running.
 
+use longshore_experts::{CacheError, ReadAheadError, RecordError};
 use longshore_manifest::weights::WeightsError;
 use longshore_quant::matmul::MatmulError;
 
@@ -75,6 +76,28 @@ pub enum LoadError {
         /// The system's error.
         reason: String,
     },
+    /// The experts cannot be read ahead, or not be told apart.
+    #[error(transparent)]
+    Experts(#[from] ReadAheadError),
+    /// The experts cannot come into memory as they are asked to.
+    #[error("the experts of {name} cannot be fetched as a whole: {reason}")]
+    ExpertMemory {
+        /// Name of the model, or of a tensor.
+        name: String,
+        /// Reason, in words.
+        reason: String,
+    },
+    /// The experts cannot be kept in slots.
+    #[error("the experts cannot be kept in slots")]
+    Slots(#[source] CacheError),
+    /// A bound of memory holds not even one expert.
+    #[error("the experts may take {budget} bytes of memory, expected at least the {slot} of the largest")]
+    Budget {
+        /// Bytes that all slots may take.
+        budget: u64,
+        /// Bytes of a slot.
+        slot: u64,
+    },
     /// A model of this kind has no operation of that kind.
     #[error("the model {name} is {found}, expected {expected}")]
     Kind {
@@ -116,6 +139,28 @@ pub enum RunError {
         /// Layer or module that gave it.
         place: String,
     },
+    /// A router chose what cannot be computed. No expert of the batch has been computed.
+    #[error(
+        "the router of layer {layer} chose expert {expert} with weight {weight} for row {row}: expected one of {experts}, once a row, and a finite weight"
+    )]
+    Routing {
+        /// Number of the layer.
+        layer: usize,
+        /// Row of the batch.
+        row: usize,
+        /// Number of the expert.
+        expert: usize,
+        /// Number of experts.
+        experts: usize,
+        /// Weight of the expert's result.
+        weight: f32,
+    },
+    /// Experts cannot be brought into memory.
+    #[error(transparent)]
+    Experts(#[from] CacheError),
+    /// The choices of the routers cannot be recorded.
+    #[error("the experts that tokens choose cannot be recorded")]
+    Record(#[source] RecordError),
     /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,

@@ -1,5 +1,6 @@
 //! Models: opened weights, and how they are run.
 
+use longshore_experts::{CacheStats, TraceHeader};
 use longshore_manifest::{document::Facts, weights::Source};
 use longshore_quant::matmul::{Multiplier, Threads};
 
@@ -7,6 +8,8 @@ use crate::{
     decoder::{Cache, Decoder},
     encoder,
     error::LoadError,
+    experts::{self, ExpertMemory, Reach},
+    memory,
     options::LoadOptions,
     spec::{self, Family, Spec},
     threads,
@@ -22,6 +25,7 @@ pub struct Model {
     options: LoadOptions,
     multiplier: Multiplier,
     threads: Threads,
+    reach: Reach,
     max_sequence: usize,
     notes: Vec<String>,
 }
@@ -46,7 +50,10 @@ impl Model {
         if spec.norm.adds_one {
             tensors.add_one_to_norms();
         }
-        Bound::new(&spec, &tensors)?;
+        let reach = {
+            let bound = Bound::new(&spec, &tensors)?;
+            Reach::open(&source, (&spec, &bound), &tensors, &options, &mut notes)?
+        };
         let unused = tensors.unused();
         if let Some(first) = unused.first() {
             let what = format!("{} tensors that {} has no use for, such as {first:?}", unused.len(), family.names[0]);
@@ -60,7 +67,7 @@ impl Model {
         check_asked(&facts, &options, &mut notes)?;
         let max_sequence = max_sequence(&spec, context, &options, &mut notes);
         let multiplier = Multiplier::new(options.precision);
-        Ok(Self { source, tensors, spec, options, multiplier, threads, max_sequence, notes })
+        Ok(Self { source, tensors, spec, options, multiplier, threads, reach, max_sequence, notes })
     }
 
     /// Name of the model.
@@ -120,6 +127,24 @@ impl Model {
         &self.notes
     }
 
+    /// How the experts come into memory: what was asked for, or what [`ExpertMemory::Auto`] has chosen.
+    #[must_use]
+    pub fn expert_memory(&self) -> ExpertMemory {
+        self.reach.kind()
+    }
+
+    /// Counts of the slots that hold experts so far. `None` where there are no slots.
+    #[must_use]
+    pub fn expert_stats(&self) -> Option<CacheStats> {
+        self.reach.stats()
+    }
+
+    /// The first line of a trace of this model's routing. `None` for a model without experts.
+    #[must_use]
+    pub fn trace_header(&self) -> Option<TraceHeader> {
+        experts::trace_header(&self.spec)
+    }
+
     /// Options with which the model was opened.
     #[must_use]
     pub fn options(&self) -> &LoadOptions {
@@ -135,7 +160,8 @@ impl Model {
     }
 
     pub(crate) fn decoder<'d, 'w>(&'d self, bound: &'d Bound<'w>) -> Decoder<'d, 'w> {
-        Decoder { spec: &self.spec, bound, multiplier: self.multiplier, threads: &self.threads }
+        let Self { spec, multiplier, threads, reach, .. } = self;
+        Decoder { spec, bound, multiplier: *multiplier, threads, reach }
     }
 
     /// The threads, for work apart from products.
@@ -210,7 +236,8 @@ fn max_sequence(spec: &Spec, stated: usize, options: &LoadOptions, notes: &mut V
         ));
     }
     // Half of the memory is left to activations, and to others.
-    let fits = free_memory().map_or(usize::MAX, |free| free / 2 / per_token);
+    let fits =
+        memory::available().map_or(usize::MAX, |free| usize::try_from(free / 2).unwrap_or(usize::MAX) / per_token);
     if fits < spec.context {
         notes.push(format!(
             "a sequence has at most {fits} of the model's {} tokens, which fit the free memory",
@@ -218,11 +245,4 @@ fn max_sequence(spec: &Spec, stated: usize, options: &LoadOptions, notes: &mut V
         ));
     }
     spec.context.min(fits.max(1))
-}
-
-/// Bytes of memory that the system says are available.
-fn free_memory() -> Option<usize> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1024)
 }

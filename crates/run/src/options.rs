@@ -8,6 +8,8 @@ use std::{
 use longshore_manifest::st_format::Dtype;
 use longshore_quant::matmul::Precision;
 
+use crate::experts::ExpertMemory;
+
 /// Type of the numbers in the cache of keys and values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum KvType {
@@ -35,6 +37,8 @@ pub struct LoadOptions {
     pub dtype: Option<Dtype>,
     /// Whether weights are mapped. Otherwise they are read into memory first.
     pub mapped: bool,
+    /// How the experts of a mixture come into memory.
+    pub experts: ExpertMemory,
     /// Family as which a model is run whose own is unknown.
     pub treat_as: Option<String>,
     /// Architectures that the program vouches for, each with the family as which it is run. Their facts are those of
@@ -54,6 +58,7 @@ impl Default for LoadOptions {
             batch: 512,
             dtype: None,
             mapped: true,
+            experts: ExpertMemory::Auto,
             treat_as: None,
             architectures: BTreeMap::new(),
             cancel: None,

@@ -2,12 +2,13 @@
 
 use std::{
     fmt,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
 };
 
 use crate::{
     decoder::{Cache, Decoder, Hooks, Scratch, Segment, Wanted},
     error::RunError,
+    experts::Routed,
     model::Model,
     observe::Observer,
     weights::Bound,
@@ -22,6 +23,7 @@ pub struct Session<'m> {
     logits: Vec<f32>,
     /// Flags, any of which ends a call: the model's, and the session's own.
     cancel: [Option<Arc<AtomicBool>>; 2],
+    routed: Option<Arc<Mutex<dyn Routed>>>,
 }
 
 impl Model {
@@ -45,7 +47,7 @@ impl<'m> Session<'m> {
     fn new(model: &'m Model, bound: Arc<Bound<'m>>) -> Self {
         let cache = Cache::new(model.spec(), model.options().kv);
         let cancel = [model.options().cancel.clone(), None];
-        Self { model, bound, cache, scratch: Scratch::default(), logits: Vec::new(), cancel }
+        Self { model, bound, cache, scratch: Scratch::default(), logits: Vec::new(), cancel, routed: None }
     }
 
     /// Returns a session with the same tokens, which continues apart from this one.
@@ -76,6 +78,12 @@ impl<'m> Session<'m> {
     /// Sets a flag that ends a running call with [`RunError::Cancelled`] once it is set. That of the model's options holds as well.
     pub fn set_cancel(&mut self, cancel: Arc<AtomicBool>) {
         self.cancel[1] = Some(cancel);
+    }
+
+    /// Has `routed` hear of the experts that tokens choose in the calls of this session from now on. Batches of sessions are not
+    /// heard of, nor are forks.
+    pub fn set_routed(&mut self, routed: Arc<Mutex<dyn Routed>>) {
+        self.routed = Some(routed);
     }
 
     /// Drops all tokens from position `len` on.
@@ -137,14 +145,16 @@ impl<'m> Session<'m> {
         self.check(tokens)?;
         let start = self.position();
         let cancel: Vec<_> = self.flags().collect();
-        let Self { model, bound, cache, scratch, .. } = self;
+        let Self { model, bound, cache, scratch, routed, .. } = self;
         let blocks = tokens.chunks(model.options().batch.max(1));
         let last = blocks.len() - 1;
         let is_observed = observer.is_some();
+        let mut routed = routed.as_ref().map(|routed| routed.lock().unwrap_or_else(PoisonError::into_inner));
         let done = model.install(|| {
             blocks.enumerate().try_for_each(|(at, tokens)| {
                 let wanted = if wanted == Wanted::Last && at < last { Wanted::Nothing } else { wanted };
-                let hooks = Hooks { observer: reborrow(&mut observer), cancel: &cancel };
+                let routed = routed.as_deref_mut().map(|routed| routed as &mut dyn Routed);
+                let hooks = Hooks { observer: reborrow(&mut observer), routed, cancel: &cancel };
                 if is_observed {
                     logits.clear();
                 }
@@ -228,11 +238,17 @@ fn together(
             for (at, tokens) in tokens.chunks(batch).enumerate() {
                 let wanted = if at < last { Wanted::Nothing } else { Wanted::Last };
                 let segment = Segment { tokens, cache: &mut session.cache };
-                decoder.forward(&mut [segment], wanted, &mut scratch, Hooks { observer: None, cancel }, &mut logits)?;
+                decoder.forward(
+                    &mut [segment],
+                    wanted,
+                    &mut scratch,
+                    Hooks { cancel, ..Hooks::default() },
+                    &mut logits,
+                )?;
             }
         } else {
             let segments = group.iter_mut().map(|(session, tokens)| Segment { tokens, cache: &mut session.cache });
-            let (mut segments, hooks) = (segments.collect::<Vec<_>>(), Hooks { observer: None, cancel });
+            let (mut segments, hooks) = (segments.collect::<Vec<_>>(), Hooks { cancel, ..Hooks::default() });
             decoder.forward(&mut segments, Wanted::Last, &mut scratch, hooks, &mut logits)?;
         }
     }

@@ -7,6 +7,7 @@ use clap::{
     builder::{OsStringValueParser, TypedValueParser as _},
 };
 use longshore_quant::FloatType;
+use longshore_run::ExpertMemory;
 
 use super::{Runnable, Target, parse_count, parse_float, parse_runnable, parse_target, size::parse_size};
 use crate::candidates::{self, offers};
@@ -28,7 +29,9 @@ Examples:
   longshore run smollm2 --chat 'Why is the sky blue?' --max-tokens 100
   longshore run ./SmolLM2.Q4_1.gguf < prompt.txt > answer.txt
   longshore run smollm2 'Once upon a time' --temperature 0.8 --seed 7
-  longshore run smollm2 'One, two,' --stop five --json")]
+  longshore run smollm2 'One, two,' --stop five --json
+  longshore run qwen3-moe 'Once upon a time' --trace trace.jsonl
+  longshore run qwen3-moe 'Once upon a time' --experts 4G")]
 pub(crate) struct Run {
     /// The model: a name, a directory or a .gguf file; `./` before a name makes it a path; hf:…, oci:… or ollama:… is pulled first
     #[arg(value_name = "NAME", value_parser = OsStringValueParser::new().try_map(parse_runnable))]
@@ -38,6 +41,9 @@ pub(crate) struct Run {
     /// Put the model's chat template around the prompt
     #[arg(long)]
     pub(crate) chat: bool,
+    /// Record the experts that each token chooses, those of the prompt too: a new file, for `experts plan --stats` and `experts replay`
+    #[arg(long, value_name = "FILE", conflicts_with = "draft")]
+    pub(crate) trace: Option<PathBuf>,
     /// A smaller model of the same vocabulary that proposes tokens; the answer is the greedy one of the model itself
     #[arg(long, value_name = "NAME", value_parser = OsStringValueParser::new().try_map(parse_target))]
     pub(crate) draft: Option<Target>,
@@ -194,6 +200,12 @@ pub(crate) struct Engine {
     /// Read the weights into memory first, rather than map them
     #[arg(long)]
     pub(crate) no_mmap: bool,
+    /// How experts come into memory: `map` reads what is touched, `ahead` asks for whole experts first, 4G is room for those used last
+    ///
+    /// `auto` is `ahead` where the weights are larger than the memory that is available, and `map` where they are not. A size bounds the
+    /// memory of the experts, which are read past the page cache.
+    #[arg(long, value_name = "HOW", default_value = "auto", value_parser = parse_experts)]
+    pub(crate) experts: ExpertMemory,
     /// Longest sequence, in tokens [default: the model's context, or what fits the free memory]
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub(crate) max_seq: Option<NonZero<usize>>,
@@ -241,4 +253,33 @@ pub(crate) struct Generation {
     /// End the answer before this text; may be given several times
     #[arg(long, value_name = "TEXT")]
     pub(crate) stop: Vec<String>,
+}
+
+/// A word, or the size of the slots.
+fn parse_experts(text: &str) -> Result<ExpertMemory, String> {
+    match text {
+        "auto" => Ok(ExpertMemory::Auto),
+        "map" => Ok(ExpertMemory::Mapped),
+        "ahead" => Ok(ExpertMemory::Ahead),
+        size => match parse_size(size) {
+            Ok(bytes) => Ok(ExpertMemory::Slots { bytes }),
+            Err(_) => Err("expected auto, map, ahead, or a size such as 4G".into()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn experts_come_by_a_word_or_into_a_size() {
+        assert_eq!(parse_experts("auto"), Ok(ExpertMemory::Auto));
+        assert_eq!(parse_experts("map"), Ok(ExpertMemory::Mapped));
+        assert_eq!(parse_experts("ahead"), Ok(ExpertMemory::Ahead));
+        assert_eq!(parse_experts("512M"), Ok(ExpertMemory::Slots { bytes: 512 << 20 }));
+        for text in ["", "0", "slots", "-1", "4X"] {
+            assert!(parse_experts(text).is_err(), "{text}");
+        }
+    }
 }

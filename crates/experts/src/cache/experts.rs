@@ -78,8 +78,7 @@ impl<D: SlotDevice> ExpertCache<D> {
         if slots == 0 || threads == 0 || pinned.len() > slots {
             return Err(CacheError::Options { slots, pinned: pinned.len(), threads });
         }
-        let layouts = map.keys().map(|key| layout(&map, key).map(|(_, bytes)| bytes));
-        let slot_bytes = layouts.collect::<Result<Vec<_>, _>>()?.into_iter().max().unwrap_or(0).max(1);
+        let slot_bytes = Self::slot_bytes_of(&map)?;
         if let Some(budget) = budget
             && slot_bytes.checked_mul(slots as u64).is_none_or(|needed| needed > budget)
         {
@@ -99,6 +98,16 @@ impl<D: SlotDevice> ExpertCache<D> {
         cache.shared.wake();
         cache.wait(&wanted, &loads).map(drop)?;
         Ok(cache)
+    }
+
+    /// Returns the size in bytes that the slots of a cache of these experts have: that of the largest, with its parts aligned.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheError::Unknown`] for a map that does not have its own experts.
+    pub fn slot_bytes_of(map: &ExpertMap) -> Result<u64, CacheError> {
+        let layouts = map.keys().map(|key| layout(map, key).map(|(_, bytes)| bytes));
+        Ok(layouts.collect::<Result<Vec<_>, _>>()?.into_iter().max().unwrap_or(0).max(1))
     }
 
     /// Holds experts of a layer in slots: all of them, or none. Waits for those that have to be fetched. The experts are distinct.

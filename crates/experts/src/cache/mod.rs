@@ -16,5 +16,5 @@ pub use device::{Host, HostSlot, ReadRange, SLOT_ALIGNMENT, SlotDevice, SlotPart
 pub use error::CacheError;
 pub use experts::{CacheOptions, ExpertCache};
 pub use guard::{Guard, HeldExpert, Ticket};
-pub use source::ExpertSource;
+pub use source::{ExpertSource, PastPageCache};
 pub use stats::{CacheStats, LayerStats};

@@ -1,6 +1,6 @@
 //! Where the bytes of experts come from.
 
-use std::{fmt, io};
+use std::{fmt, io, sync::Arc};
 
 use crate::{files::ExpertFiles, map::ExpertRange};
 
@@ -26,5 +26,31 @@ impl ExpertSource for ExpertFiles {
 
     fn read(&self, range: &ExpertRange, into: &mut [u8]) -> io::Result<()> {
         Self::read(self, range, into)
+    }
+}
+
+/// Files whose pages are given up once they were read, so that memory holds an expert in its slot and not a second time.
+#[derive(Debug, Clone)]
+pub struct PastPageCache {
+    files: Arc<ExpertFiles>,
+}
+
+impl PastPageCache {
+    /// Reads from `files`.
+    #[must_use]
+    pub fn new(files: Arc<ExpertFiles>) -> Self {
+        Self { files }
+    }
+}
+
+impl ExpertSource for PastPageCache {
+    fn ask(&self, ranges: &[ExpertRange]) {
+        self.files.ask(ranges);
+    }
+
+    fn read(&self, range: &ExpertRange, into: &mut [u8]) -> io::Result<()> {
+        let read = self.files.read(range, into);
+        self.files.forget(range);
+        read
     }
 }

@@ -132,6 +132,39 @@ impl<'a> Weights<'a> {
         self
     }
 
+    /// Returns the bytes: codes, scales and biases, the last two empty where there are none.
+    #[must_use]
+    pub fn parts(&self) -> [&'a [u8]; 3] {
+        match self.stored {
+            Stored::Encoded(Encoded { weight, scale, bias, .. }) => [weight, scale, bias],
+            Stored::Plain { bytes, .. } | Stored::Blocks { bytes, .. } => [bytes, &[], &[]],
+        }
+    }
+
+    /// Returns weights of the same shape and meaning over other bytes, such as a copy of [`Self::parts`] in another place.
+    ///
+    /// # Errors
+    ///
+    /// [`MatmulError::PartLength`] where a part has another length.
+    pub fn with_parts<'b>(self, parts: [&'b [u8]; 3]) -> Result<Weights<'b>, MatmulError> {
+        let Self { rows, columns, .. } = self;
+        for ((part, expected), found) in ["weight", "scale", "bias"].into_iter().zip(self.parts()).zip(parts) {
+            if expected.len() != found.len() {
+                let (expected, found) = (expected.len(), found.len());
+                return Err(MatmulError::PartLength { part, rows, columns, expected, found });
+            }
+        }
+        let [weight, scale, bias] = parts;
+        let stored = match self.stored {
+            Stored::Encoded(Encoded { scheme, float, global, .. }) => {
+                Stored::Encoded(Encoded { scheme, float, weight, scale, bias, global })
+            }
+            Stored::Plain { float, .. } => Stored::Plain { float, bytes: weight },
+            Stored::Blocks { ggml_type, .. } => Stored::Blocks { ggml_type, bytes: weight },
+        };
+        Ok(Weights { rows, columns, stored })
+    }
+
     /// Number of rows: the numbers that a product has for each row of its input.
     #[must_use]
     pub const fn rows(&self) -> usize {

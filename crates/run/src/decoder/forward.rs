@@ -56,12 +56,12 @@ impl Decoder<'_, '_> {
             self.mix(at, &layer.attention, segments, scratch, hooks);
             if spec.parallel {
                 scratch.mixed.clone_from(&scratch.added);
-                self.ffn(&layer.ffn, scratch, hooks);
+                self.ffn(at, &layer.ffn, scratch, hooks)?;
                 math::each_pair(self.threads, &mut scratch.added, &scratch.mixed, math::add);
             } else {
                 self.add(layer.attention_out, scratch);
                 self.norm(layer.ffn_in, &scratch.x, &mut scratch.normed);
-                self.ffn(&layer.ffn, scratch, hooks);
+                self.ffn(at, &layer.ffn, scratch, hooks)?;
             }
             self.add(layer.ffn_out, scratch);
             check(&scratch.x, || format!("layer {at}"))?;

@@ -5,7 +5,12 @@ use std::sync::{Arc, atomic::AtomicBool};
 use longshore_quant::matmul::{Multiplier, Threads};
 
 use super::{cache::Cache, rotate::Rotations};
-use crate::{observe::Observer, spec::Spec, weights::Bound};
+use crate::{
+    experts::{Reach, Routed},
+    observe::Observer,
+    spec::Spec,
+    weights::Bound,
+};
 
 /// Decoder with its weights.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +19,7 @@ pub(crate) struct Decoder<'d, 'w> {
     pub(crate) bound: &'d Bound<'w>,
     pub(crate) multiplier: Multiplier,
     pub(crate) threads: &'d Threads,
+    pub(crate) reach: &'d Reach,
 }
 
 /// Tokens that continue one sequence.
@@ -57,6 +63,8 @@ pub(crate) struct Scratch {
 #[derive(Default)]
 pub(crate) struct Hooks<'h> {
     pub(crate) observer: Option<&'h mut dyn Observer>,
+    /// Receiver of the experts that tokens choose.
+    pub(crate) routed: Option<&'h mut dyn Routed>,
     /// Flags, any of which stops the pass.
     pub(crate) cancel: &'h [Arc<AtomicBool>],
 }

@@ -215,6 +215,11 @@ impl<'w> Dense<'w> {
 }
 
 impl<'w> ExpertLayer<'w> {
+    /// The projections: gate, up and down.
+    pub(crate) fn projections(&self) -> [Option<&Experts<'w>>; 3] {
+        [self.gate.as_ref(), Some(&self.up), Some(&self.down)]
+    }
+
     fn new(spec: &Spec, moe: &MoeSpec, find: &Finder<'w>) -> Result<Self, LoadError> {
         let (hidden, inner) = (spec.hidden, moe.intermediate);
         let fused = find.experts(&["gate_up_proj", "input_linear"], moe.experts, [2 * inner, hidden])?;

@@ -97,27 +97,35 @@ impl<'w> Experts<'w> {
         vec![if self.names.len() == 1 { &self.names[0] } else { &self.names[expert] }]
     }
 
-    /// Computes a row of `y` for each row that an expert is picked for, in the order of the picks.
+    /// Weights of one expert, as they are mapped.
+    pub(crate) fn of(&self, expert: usize, experts: usize) -> Weights<'w> {
+        let Some(stack) = self.stack else { return self.each[expert] };
+        let out = self.out(experts);
+        stack.range(expert * out..(expert + 1) * out).expect("the stack has that many rows")
+    }
+
+    /// Computes a row of `y` for each row that an expert is picked for, in the order of the picks. `held` has the weights of each pick
+    /// where they are elsewhere than mapped.
     pub(crate) fn apply(
         &self,
         multiplier: Multiplier,
         experts: usize,
         (rows, x): (usize, &[f32]),
-        picks: &[ExpertRows<'_>],
+        (picks, held): (&[ExpertRows<'_>], Option<&[Weights<'_>]>),
         y: &mut [f32],
     ) {
         let out = self.out(experts);
-        if let Some(stack) = self.stack {
+        if let (Some(stack), None) = (self.stack, held) {
             multiplier.multiply_experts(stack, experts, (rows, x), picks, y).expect("picks are within the shapes");
         } else {
-            let (columns, mut rest) = (self.each[0].columns(), &mut *y);
-            for pick in picks {
+            let mut rest = &mut *y;
+            for (at, pick) in picks.iter().enumerate() {
+                let weights = held.map_or_else(|| self.each[pick.expert], |held| held[at]);
+                let columns = weights.columns();
                 let input: Vec<f32> =
                     pick.rows.iter().flat_map(|row| &x[row * columns..][..columns]).copied().collect();
                 let y = rest.split_off_mut(..pick.rows.len() * out).expect("y has a row for each pick");
-                multiplier
-                    .multiply(self.each[pick.expert], pick.rows.len(), &input, y)
-                    .expect("the shapes were checked");
+                multiplier.multiply(weights, pick.rows.len(), &input, y).expect("the shapes were checked");
             }
         }
         let picked = picks.iter().flat_map(|pick| pick.rows.iter().map(|_| pick.expert));
@@ -145,7 +153,7 @@ mod tests {
         let experts = Experts::listed(vec![layer(None), layer(Some(&[10.0][..]))]);
         let picks = [0, 1].map(|expert| ExpertRows { expert, rows: &[0] });
         let mut y = [0.0; 2];
-        experts.apply(Multiplier::new(Precision::Exact), 2, (1, &[3.0, 4.0]), &picks, &mut y);
+        experts.apply(Multiplier::new(Precision::Exact), 2, (1, &[3.0, 4.0]), (&picks, None), &mut y);
         assert_eq!(y.map(f32::to_bits), [11.0f32, 21.0].map(f32::to_bits));
     }
 }

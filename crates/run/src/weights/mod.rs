@@ -5,5 +5,5 @@ mod linear;
 mod tensors;
 
 pub(crate) use bind::{Attention, Bound, Dense, ExpertLayer, Ffn, Finder, Norm, Projections};
-pub(crate) use linear::Linear;
+pub(crate) use linear::{Experts, Linear};
 pub(crate) use tensors::Tensors;

@@ -7,7 +7,7 @@ use std::{
 
 use longshore_manifest::{
     Weights,
-    document::{Arrangement, GgmlBlocks, Role},
+    document::{Arrangement, GgmlBlocks, Quantization, Role},
     st_format::Dtype,
     weights::{OpenOptions, Source, Tensor, plan::Selection},
 };
@@ -75,6 +75,16 @@ impl Tensors {
     /// How a tensor is stored: its dtype, or its quantization.
     pub(crate) fn coding(&self, name: &str) -> Option<String> {
         self.weights.get(name).map(|tensor| found(&tensor))
+    }
+
+    /// How the values of a tensor are coded. `None` for floats.
+    pub(crate) fn quantization(&self, name: &str) -> Option<&Quantization> {
+        self.weights.get(name)?.quantization()
+    }
+
+    /// Whether a tensor is not used as it lies in its file.
+    pub(crate) fn is_owned(&self, name: &str) -> bool {
+        self.owned.contains_key(name)
     }
 
     /// A small tensor as F32.

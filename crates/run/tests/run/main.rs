@@ -6,6 +6,7 @@ mod calibrate;
 mod checkpoint;
 mod classifier;
 mod embed;
+mod experts;
 mod faults;
 mod generate;
 mod logits;

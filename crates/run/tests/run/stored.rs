@@ -16,7 +16,7 @@ use crate::checkpoint::Case;
 
 const TOKENS: [u32; 7] = [7, 41, 3, 60, 22, 22, 9];
 
-fn import(from: &Path, home: &Path, scheme: Option<&str>) -> Store {
+pub(crate) fn import(from: &Path, home: &Path, scheme: Option<&str>) -> Store {
     let options = PlanOptions {
         scheme: scheme.map(|scheme| scheme.parse().expect("it is a scheme")),
         policy: Policy::named("uniform").expect("it is a policy"),
@@ -30,7 +30,7 @@ fn import(from: &Path, home: &Path, scheme: Option<&str>) -> Store {
     store
 }
 
-fn stored(store: &Store) -> Source {
+pub(crate) fn stored(store: &Store) -> Source {
     let model = store.model(&"model".parse().expect("it is a name")).expect("it is stored");
     Source::of_model(store, &model).expect("it has a table")
 }

@@ -1,8 +1,8 @@
 //! `experts plan NAME`: which experts belong on a device, in host memory and on the disk.
 
-use std::{path::Path, process::ExitCode};
+use std::{cmp::Reverse, collections::BTreeSet, path::Path, process::ExitCode};
 
-use longshore_experts::{Budgets, ExpertMap, Placement, PlacementError, Tier, Uses, place};
+use longshore_experts::{Budgets, ExpertMap, ExpertRange, Placement, PlacementError, Tier, Uses, place};
 use longshore_manifest::Store;
 use serde::Serialize;
 
@@ -95,11 +95,11 @@ pub(super) fn run(
             })
             .collect(),
     };
-    printer.report(&report, || human(args, &input.name(), &placement, printer.columns()))?;
+    printer.report(&report, || human(args, (&input.name(), &map), &placement, printer.columns()))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn human(args: &ExpertsPlan, name: &str, placement: &Placement, room: Option<usize>) -> Lines {
+fn human(args: &ExpertsPlan, (name, map): (&str, &ExpertMap), placement: &Placement, room: Option<usize>) -> Lines {
     let bytes: u64 = placement.tiers.iter().map(|share| share.bytes).sum();
     let first = placement.tiers.first().map_or(Tier::Host, |share| share.tier);
     let layers: Vec<_> = placement.experts.chunk_by(|a, b| a.key.layer == b.key.layer).collect();
@@ -112,6 +112,7 @@ fn human(args: &ExpertsPlan, name: &str, placement: &Placement, room: Option<usi
         &[
             ("model", name.to_owned()),
             ("experts", format!("{experts} of {count}, {}", size(bytes))),
+            ("each", largest(map)),
             ("shared", format!("{}, which every token uses: on the {first}", size(placement.shared_bytes))),
             ("order", order),
         ],
@@ -152,6 +153,16 @@ fn human(args: &ExpertsPlan, name: &str, placement: &Placement, room: Option<usi
     text.line("");
     text.append(&table(&columns, &rows, room));
     text
+}
+
+/// What has to be read of the largest expert.
+fn largest(map: &ExpertMap) -> String {
+    let key = map.keys().max_by_key(|key| (map.bytes(*key), Reverse(*key)));
+    let ranges = key.and_then(|key| map.ranges(key)).unwrap_or_default();
+    let bytes = ranges.iter().map(ExpertRange::len).sum();
+    let blobs: BTreeSet<_> = ranges.iter().map(|range| range.blob).collect();
+    let (ranges, files) = (plural(ranges.len(), "range"), plural(blobs.len(), "file"));
+    format!("up to {}, in {ranges} of {files}", size(bytes))
 }
 
 /// Says that a trace is of another model.

@@ -102,6 +102,7 @@ pub(super) fn options(engine: &Engine, precision: Precision) -> LoadOptions {
             FloatType::BF16 => Dtype::BF16,
         }),
         mapped: !engine.no_mmap,
+        experts: engine.experts,
         treat_as: engine.treat_as.clone(),
         cancel: Some(signals::stop_flag()),
         ..LoadOptions::default()

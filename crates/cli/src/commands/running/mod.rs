@@ -9,6 +9,7 @@ mod perplexity;
 mod read;
 mod refusals;
 mod run;
+mod trace;
 
 pub(super) use calibrate::run as calibrate;
 pub(super) use chat::run as chat;

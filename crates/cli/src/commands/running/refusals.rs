@@ -27,6 +27,13 @@ pub(super) fn loading(error: LoadError, input: &Input) -> anyhow::Error {
                 .into()
         }
         LoadError::Threads { .. } => Advice::failure(words()).into(),
+        LoadError::ExpertMemory { .. } => Advice::input(words()).hint("leave out --experts").into(),
+        LoadError::Budget { slot, .. } => {
+            Advice::failure(words()).hint(format!("--experts {slot} holds one, and a token chooses several")).into()
+        }
+        LoadError::Experts(_) | LoadError::Slots(_) if is_of_machine(&error) => {
+            anyhow::Error::from(error).context(format!("cannot open {}", input.name()))
+        }
         _ => Advice::input(words()).into(),
     }
 }
@@ -86,6 +93,7 @@ pub(super) fn generating(error: GenerateError) -> anyhow::Error {
 pub(super) fn running(error: RunError) -> anyhow::Error {
     match error {
         RunError::Cancelled => Advice::interrupted("interrupted").into(),
+        RunError::Experts(_) | RunError::Record(_) if is_of_machine(&error) => error.into(),
         error => Advice::input(text(&error)).into(),
     }
 }

@@ -21,11 +21,12 @@ use super::{
     answer::{Writing, timings},
     engine, read,
     refusals::{generating, no_template, templating, tokenizing},
+    trace::Recording,
 };
 use crate::{
     advice::Advice,
     args::running::Run,
-    format::{plural, three_digits, to_f64},
+    format::{plural, seconds, size, three_digits, to_f64},
     lines::Lines,
     printer::{Printer, VERSION},
 };
@@ -42,6 +43,20 @@ struct Report<'a> {
     /// Absent without a draft model.
     #[serde(skip_serializing_if = "Option::is_none")]
     draft: Option<Acceptance>,
+    /// Absent without slots for experts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    experts: Option<Slots>,
+}
+
+/// Experts that were in slots when they were asked for, on their way, and in none; and those that were fetched ahead for nothing.
+#[derive(Serialize)]
+struct Slots {
+    hits: u64,
+    late: u64,
+    misses: u64,
+    wasted: u64,
+    read_bytes: u64,
+    seconds_waited: f64,
 }
 
 #[derive(Serialize)]
@@ -78,14 +93,16 @@ pub(in crate::commands) fn run(
         writing.options.sampler.repetition_penalty = args.generation.repetition_penalty.unwrap_or(1.0);
     }
     let tokens = prompt(args, &model, &writing.tokenizer)?;
+    let recording = args.trace.as_deref().map(|path| Recording::begin(path, &model)).transpose()?;
     let mut output = Output { printer, is_open: false, failed: None };
     let answered = match &draft {
-        None => stream(&model, &writing, &tokens, &mut output).map(|answer| (answer, None)),
+        None => stream(&model, &writing, &tokens, recording.as_ref(), &mut output).map(|answer| (answer, None)),
         Some(draft) => drafted(&model, draft, &writing, &tokens, &mut output),
     };
     // What comes next, an error too, begins a line.
     output.end()?;
     let (answer, draft) = answered?;
+    recording.map_or(Ok(()), Recording::finish)?;
     report(&model, &answer, draft, printer)?;
     timings(&answer, printer);
     Ok(ExitCode::SUCCESS)
@@ -109,8 +126,17 @@ fn prompt(args: &Run, model: &Model, tokenizer: &Tokenizer) -> anyhow::Result<Ve
     tokenizer.encode(&text).map_err(tokenizing)
 }
 
-fn stream(model: &Model, writing: &Writing, tokens: &[u32], output: &mut Output<'_>) -> anyhow::Result<Generation> {
+fn stream(
+    model: &Model,
+    writing: &Writing,
+    tokens: &[u32],
+    recording: Option<&Recording<'_>>,
+    output: &mut Output<'_>,
+) -> anyhow::Result<Generation> {
     let mut session = model.session();
+    if let Some(recording) = recording {
+        recording.hear(&mut session);
+    }
     let mut stream = generate_stream(&mut session, &writing.tokenizer, tokens, &writing.options).map_err(generating)?;
     for piece in &mut stream {
         output.write(&piece.map_err(generating)?.text);
@@ -187,10 +213,28 @@ impl Output<'_> {
 }
 
 fn report(model: &Model, answer: &Generation, draft: Option<Acceptance>, printer: &Printer) -> anyhow::Result<()> {
+    let experts = model.expert_stats().map(|stats| {
+        let total = stats.total();
+        Slots {
+            hits: total.hits,
+            late: total.late,
+            misses: total.misses,
+            wasted: total.wasted,
+            read_bytes: total.miss_bytes + total.prefetched_bytes,
+            seconds_waited: (total.late_wait + total.miss_wait).as_secs_f64(),
+        }
+    });
     if !printer.is_json() {
         if let Some(Acceptance { proposed, accepted }) = draft {
             let share = three_digits(100.0 * to_f64(accepted as u64) / to_f64(proposed.max(1) as u64));
             printer.note(&format!("draft: {accepted} of {} accepted ({share} %)", plural(proposed, "proposed token")));
+        }
+        if let Some(Slots { hits, late, misses, wasted, read_bytes, seconds_waited }) = experts {
+            printer.note(&format!(
+                "experts: {hits} hits, {late} late, {misses} misses, {wasted} wasted; {} read, {} waited",
+                size(read_bytes),
+                seconds(seconds_waited)
+            ));
         }
         return Ok(());
     }
@@ -211,6 +255,7 @@ fn report(model: &Model, answer: &Generation, draft: Option<Acceptance>, printer
             decode: answer.seconds.decode,
         },
         draft,
+        experts,
     };
     printer.report(&report, Lines::new)?;
     Ok(())

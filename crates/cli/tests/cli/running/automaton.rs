@@ -36,6 +36,8 @@ pub(crate) struct Automaton {
     template: Option<&'static str>,
     vocabulary: Option<usize>,
     has_no_tokenizer: bool,
+    /// Number of experts, and numbers of the vector inside each.
+    experts: Option<(usize, usize)>,
     config: Vec<(&'static str, Value)>,
 }
 
@@ -78,6 +80,21 @@ impl Automaton {
 
     pub(crate) fn no_tokenizer(self) -> Self {
         Self { has_no_tokenizer: true, ..self }
+    }
+
+    /// Four experts that do nothing in place of the block that does nothing. Token t chooses t mod 4, and then the next one.
+    pub(crate) fn experts(self) -> Self {
+        self.experts_of(4, 32)
+    }
+
+    /// Experts, which do nothing where their inner vector has 32 numbers. Token t chooses the expert that t leaves, and then the next one.
+    pub(crate) fn experts_of(mut self, count: usize, inner: usize) -> Self {
+        self.experts = Some((count, inner));
+        self.config("architectures", json!(["MixtralForCausalLM"]))
+            .config("model_type", "mixtral")
+            .config("intermediate_size", inner)
+            .config("num_local_experts", count)
+            .config("num_experts_per_tok", 2)
     }
 
     pub(crate) fn config(mut self, member: &'static str, value: impl Into<Value>) -> Self {
@@ -138,12 +155,41 @@ impl Automaton {
             (layer("mlp.up_proj"), zeros(32, WIDTH)),
             (layer("mlp.down_proj"), zeros(WIDTH, 32)),
         ]);
+        if let Some((experts, inner)) = self.experts {
+            tensors.retain(|name, _| !name.contains(".mlp."));
+            let mut router = zeros(experts, WIDTH);
+            for token in 0..WIDTH {
+                router.1[token % experts * WIDTH + token] = 1.0;
+                router.1[(token + 1) % experts * WIDTH + token] = 0.5;
+            }
+            tensors.insert(layer("block_sparse_moe.gate"), router);
+            let matrix = |seed: usize, rows: usize, columns: usize| {
+                let (shape, mut values) = zeros(rows, columns);
+                if inner > 32 {
+                    let numbers = (0_u32..).map(|at| (at + 1).wrapping_mul(0x9E37_79B1) ^ u32::try_from(seed).unwrap());
+                    values.iter_mut().zip(numbers).for_each(|(value, number)| *value = small(number));
+                }
+                (shape, values)
+            };
+            for expert in 0..experts {
+                let name = |part| layer(&format!("block_sparse_moe.experts.{expert}.{part}"));
+                tensors.insert(name("w1"), matrix(3 * expert, inner, WIDTH));
+                tensors.insert(name("w2"), matrix(3 * expert + 1, WIDTH, inner));
+                tensors.insert(name("w3"), matrix(3 * expert + 2, inner, WIDTH));
+            }
+        }
         for name in ["q_proj", "k_proj", "v_proj"] {
             tensors.insert(layer(&format!("self_attn.{name}")), zeros(64, WIDTH));
         }
         tensors.retain(|name, _| self.without.is_none_or(|without| name != without));
         safetensors(&tensors)
     }
+}
+
+/// A number from -0.05 to 0.05.
+fn small(number: u32) -> f32 {
+    let [.., high] = number.wrapping_mul(0x85EB_CA6B).to_le_bytes();
+    (f32::from(high) - 127.5) / 2550.0
 }
 
 fn write_json(path: &Path, document: &Value) {

@@ -2,6 +2,7 @@
 
 pub(crate) mod automaton;
 mod bad_input;
+mod experts;
 #[cfg(all(unix, feature = "net"))]
 mod fetched;
 mod measure;
