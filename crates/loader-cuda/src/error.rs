@@ -109,6 +109,16 @@ pub enum CudaError {
         /// Digest in the blob's name.
         expected: Digest,
     },
+    /// The digest of a chunk in the table is not that of the blob's bytes, and the blob is good.
+    #[error("the tensor table has another digest for bytes {} to {} of {}, which holds tensor {tensor:?} and is good", bytes.start, bytes.end.saturating_sub(1), path.display())]
+    Chunks {
+        /// Path of the blob's file.
+        path: PathBuf,
+        /// First tensor in the blob.
+        tensor: String,
+        /// The chunk, in bytes from the start of the blob.
+        bytes: std::ops::Range<u64>,
+    },
     /// The device did not accept the bytes of a tensor, or of one close to it.
     #[error("cannot copy tensor {tensor:?} to device {ordinal}")]
     Copy {

@@ -191,6 +191,7 @@ impl CudaWeights {
         report.ring_bytes += of_codes.ring_bytes;
         report.blobs += of_codes.blobs;
         report.verified_blobs += of_codes.verified_blobs;
+        report.verified_by_chunks += of_codes.verified_by_chunks;
         report.partly_read_blobs += of_codes.partly_read_blobs;
         Ok(self)
     }

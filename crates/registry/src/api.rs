@@ -1,13 +1,9 @@
 //! The requests of the distribution protocol that a push and a pull need.
 
-use std::{
-    io::{self, Read},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use longshore_manifest::Digest;
-use longshore_transfer::{Answer, Call, Client, Login, Method, Payload, RegistryTokens, TransferError, Url};
+use longshore_transfer::{Call, Client, Login, Method, Payload, RegistryTokens, TransferError, Url};
 
 use crate::{
     Reference, RegistryError, Version,
@@ -18,13 +14,14 @@ use crate::{
 const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json, \
     application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json";
 /// Wait for the answer to an upload: a registry may hash or copy before it answers.
-const AFTER_UPLOAD: Duration = Duration::from_secs(10 * 60);
+pub(crate) const AFTER_UPLOAD: Duration = Duration::from_secs(10 * 60);
 
 /// A repository of a registry, with the credentials for it.
 #[derive(Debug, Clone)]
 pub struct Registry {
     client: Client,
     reference: Reference,
+    login: Option<Login>,
 }
 
 /// Whether this process is told to stop.
@@ -45,8 +42,18 @@ impl Registry {
 
     fn with_actions(client: Client, reference: Reference, login: Option<Login>, actions: &str) -> Self {
         let scope = format!("repository:{}:{actions}", reference.repository());
-        let tokens = RegistryTokens::new(reference.base().origin().clone(), vec![scope], login);
-        Self { client: client.with_authority(Arc::new(tokens)), reference }
+        let tokens = RegistryTokens::new(reference.base().origin().clone(), vec![scope], login.clone());
+        Self { client: client.with_authority(Arc::new(tokens)), reference, login }
+    }
+
+    /// The client that asks for blobs of other repositories of the registry, which a token has to allow. One that the registry does not give is
+    /// no reason not to send them.
+    pub(crate) fn mounting<'r>(&self, repositories: impl Iterator<Item = &'r str>) -> Client {
+        let own = format!("repository:{}:pull,push", self.reference.repository());
+        let others = repositories.map(|repository| format!("repository:{repository}:pull"));
+        let scopes = std::iter::once(own).chain(others).collect();
+        let tokens = RegistryTokens::new(self.reference.base().origin().clone(), scopes, self.login.clone());
+        self.client.clone().with_authority(Arc::new(tokens))
     }
 
     /// What it is the connection to.
@@ -71,7 +78,7 @@ impl Registry {
         client.read(&Call::get(&url), 64 << 10, &|| false).map(drop)
     }
 
-    fn url(&self, rest: &str) -> Result<Url, TransferError> {
+    pub(crate) fn url(&self, rest: &str) -> Result<Url, TransferError> {
         Ok(self.reference.base().join(&format!("/v2/{}/{rest}", self.reference.repository()))?)
     }
 
@@ -79,7 +86,7 @@ impl Registry {
         self.url(&format!("blobs/{digest}"))
     }
 
-    fn refused(&self, what: impl Into<String>, problem: impl Into<String>) -> RegistryError {
+    pub(crate) fn refused(&self, what: impl Into<String>, problem: impl Into<String>) -> RegistryError {
         RegistryError::Refused {
             registry: self.reference.registry().to_owned(),
             what: what.into(),
@@ -166,70 +173,6 @@ impl Registry {
         Ok(answer.status == 200 && found == Some(*digest))
     }
 
-    /// Sends a blob: an upload is opened, and filled with one request. A broken one is begun anew, as registries do not agree on more.
-    pub(crate) fn upload(&self, blob: &Upload<'_>, stop: Stop<'_>) -> Result<(), RegistryError> {
-        let mut attempt = 0;
-        loop {
-            attempt += 1;
-            match self.upload_once(blob, stop)? {
-                Ok(()) => return Ok(()),
-                Err(error) => self.client.wait_after(error, attempt, stop)?,
-            }
-            // The answer may have been lost, and not the blob.
-            if self.has_blob(blob.digest, blob.size, stop)? {
-                return Ok(());
-            }
-        }
-    }
-
-    /// One attempt. The inner error may pass.
-    fn upload_once(&self, blob: &Upload<'_>, stop: Stop<'_>) -> Result<Result<(), TransferError>, RegistryError> {
-        let url = self.url("blobs/uploads/")?;
-        let answer = self.client.send(&Call::new(Method::Post, &url), stop)?;
-        let what = || format!("{} ({} bytes)", blob.digest, blob.size);
-        if answer.status != 202 {
-            return Err(self.refused(what(), format!("it answers {} to the opening of an upload", answer.status)));
-        }
-        let place = self.location(&url, &answer, &what())?;
-        let place = place.with_query("digest", &blob.digest.to_string());
-        let open = || -> io::Result<Box<dyn Read + '_>> { (blob.open)() };
-        let mut call = Call::new(Method::Put, &place);
-        call.headers.push(("Content-Type", "application/octet-stream"));
-        call.payload = Payload::Stream { len: blob.size, open: &open };
-        call.patience = AFTER_UPLOAD;
-        match self.client.send_once(&call, stop) {
-            Ok(answer) if matches!(answer.status, 201 | 204) => Ok(Ok(())),
-            // The upload is not known any more.
-            Ok(answer) if answer.status == 404 => {
-                let lost = TransferError::Status {
-                    url: answer.url,
-                    status: 503,
-                    code: None,
-                    message: "the upload was lost".into(),
-                };
-                Ok(Err(lost))
-            }
-            Ok(answer) => Err(self.refused(what(), format!("it answers {}", answer.status))),
-            Err(TransferError::Status { status: 400, code, message, .. }) => {
-                let problem = code.map_or_else(|| message.clone(), |code| format!("{code} {message}"));
-                Err(self.refused(what(), problem))
-            }
-            Err(error) if error.is_transient() => Ok(Err(error)),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn location(&self, url: &Url, answer: &Answer, what: &str) -> Result<Url, RegistryError> {
-        let location =
-            answer.headers.get("Location").ok_or_else(|| self.refused(what, "it says no place for an upload"))?;
-        let place = url.join(location).map_err(TransferError::from)?;
-        let (from, to) = (url.origin(), place.origin());
-        if from.scheme == longshore_transfer::Scheme::Https && to.scheme != from.scheme {
-            return Err(self.refused(what, "the place that it says for an upload leaves https"));
-        }
-        Ok(place)
-    }
-
     /// Puts the manifest under the reference's tag.
     pub(crate) fn put_manifest(&self, bytes: &[u8], stop: Stop<'_>) -> Result<(), RegistryError> {
         let url = self.url(&format!("manifests/{}", self.reference.version()))?;
@@ -250,12 +193,4 @@ impl Registry {
             Err(self.refused("the manifest", format!("it answers {}", answer.status)))
         }
     }
-}
-
-/// A blob to send.
-pub(crate) struct Upload<'a> {
-    pub(crate) digest: &'a Digest,
-    pub(crate) size: u64,
-    /// Opens it at its start.
-    pub(crate) open: &'a (dyn Fn() -> io::Result<Box<dyn Read + 'a>> + Sync),
 }

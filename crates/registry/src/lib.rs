@@ -32,6 +32,7 @@ mod push;
 mod reference;
 mod repair;
 mod threads;
+mod upload;
 mod wire;
 
 pub use api::Registry;

@@ -14,6 +14,7 @@ use longshore_manifest::{
 use crate::{
     Registry, RegistryError,
     fetch::{self, Fetch, Target},
+    push,
     threads::share,
     wire::{self, Artifact, Checked, MAX_INDEX, WireError},
 };
@@ -188,6 +189,8 @@ pub fn pull(
     }
     progress.begin("making durable", 0);
     let committed = ingest.commit_bytes(name, &remote.document)?;
+    // Without the note, a push to another repository of the registry sends what it need not.
+    let _ = store.note_place(&remote.digest, push::place(registry, &remote.checked.artifact));
     // A directory that stays costs nothing but its place in a list.
     let _ = pull.end();
     let (bytes, moved_bytes) = (remote.bytes(), moved.into_inner());

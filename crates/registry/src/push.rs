@@ -1,18 +1,18 @@
 //! Sending a stored model.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashMap, HashSet},
     io::{self, Read},
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use longshore_manifest::{Digest, ModelName, Progress, Store};
+use longshore_manifest::{Digest, ModelName, Progress, Store, store::Place};
 
 use crate::{
     Registry, RegistryError, WireLayout,
-    api::Upload,
     hash::{self, Digests, Known},
     threads::share,
+    upload::{Mount, Upload},
     wire::{Artifact, Index, WireLayer},
 };
 
@@ -20,6 +20,8 @@ use crate::{
 const UPLOADS: usize = 4;
 /// Layers that are asked for at a time.
 const QUESTIONS: usize = 8;
+/// Most other repositories that a token is asked for.
+const MOUNTED: usize = 16;
 
 /// What a push would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub struct PushPlan {
     pub missing: usize,
     /// Bytes of these.
     pub missing_bytes: u64,
+    /// Bytes of these that other repositories of the registry are known to have, so that they are not likely to be sent.
+    pub elsewhere_bytes: u64,
 }
 
 /// What a push did.
@@ -51,7 +55,7 @@ pub struct Pushed {
     pub bytes: u64,
     /// Bytes that were sent.
     pub moved_bytes: u64,
-    /// Bytes that the registry had.
+    /// Bytes that the registry had, in this repository or in another.
     pub reused_bytes: u64,
 }
 
@@ -61,7 +65,9 @@ struct Prepared {
     digests: Digests,
     index: Vec<u8>,
     document: Vec<u8>,
-    artifact: Vec<u8>,
+    artifact: Artifact,
+    /// The artifact's manifest.
+    manifest: Vec<u8>,
 }
 
 /// What is to be sent, each digest once.
@@ -92,8 +98,9 @@ impl Prepared {
         let layout = WireLayout::new(&manifest);
         let digests = hash::digests(store, &layout, &known(store, name, &document), progress)?;
         let index = Index::new(&layout, &digests.chunks).to_bytes();
-        let artifact = Artifact::new(&index, &document, &layout, &digests.layers).to_bytes();
-        Ok(Self { layout, digests, index, document, artifact })
+        let artifact = Artifact::new(&index, &document, &layout, &digests.layers);
+        let manifest = artifact.to_bytes();
+        Ok(Self { layout, digests, index, document, artifact, manifest })
     }
 
     /// Everything that is sent before the manifest, the largest first.
@@ -133,6 +140,25 @@ fn missing<'p>(
     Ok(items.into_iter().zip(lacks).filter(|(_, lacks)| *lacks).map(|(item, _)| item).collect())
 }
 
+/// The other repositories of the registry that are known to have items, by digest.
+fn elsewhere(registry: &Registry, store: &Store) -> HashMap<Digest, String> {
+    let reference = registry.reference();
+    let places = store.places(reference.registry()).into_iter();
+    let others = places.filter(|place| place.repository != reference.repository());
+    others.flat_map(|place| place.layers.into_iter().map(move |layer| (layer, place.repository.clone()))).collect()
+}
+
+/// Where all of an artifact lies now.
+pub(crate) fn place(registry: &Registry, artifact: &Artifact) -> Place {
+    let layers = std::iter::once(&artifact.config).chain(&artifact.layers).map(|layer| layer.digest);
+    let reference = registry.reference();
+    Place {
+        registry: reference.registry().to_owned(),
+        repository: reference.repository().to_owned(),
+        layers: layers.collect(),
+    }
+}
+
 /// Finds out what a push would send, and sends nothing.
 ///
 /// # Errors
@@ -146,22 +172,26 @@ pub fn push_plan(
 ) -> Result<PushPlan, RegistryError> {
     let prepared = Prepared::new(store, name, progress)?;
     let items = prepared.items();
-    let bytes = items.iter().map(Item::size).sum::<u64>() + prepared.artifact.len() as u64;
+    let bytes = items.iter().map(Item::size).sum::<u64>() + prepared.manifest.len() as u64;
     let missing = missing(registry, items, progress)?;
+    let elsewhere = elsewhere(registry, store);
+    let is_elsewhere = |item: &&Item<'_>| elsewhere.contains_key(&item.digest());
     Ok(PushPlan {
         digest: Digest::of(&prepared.document),
-        artifact: Digest::of(&prepared.artifact),
+        artifact: Digest::of(&prepared.manifest),
         layers: prepared.layout.layers.len() + 1,
         bytes,
         missing: missing.len(),
         missing_bytes: missing.iter().map(Item::size).sum(),
+        elsewhere_bytes: missing.iter().filter(is_elsewhere).map(Item::size).sum(),
     })
 }
 
 /// Sends the model `name` to the registry, and points the reference's tag at it.
 ///
-/// Layers that the registry has are not sent. The manifest comes last, so a push that is killed leaves nothing but layers that no manifest
-/// needs, and the next one finds them there.
+/// Layers that the registry has are not sent: it is asked for those that the store has [noted](Store::note_place) in other repositories of
+/// it, and what it does not take from there is sent. The manifest comes last, so a push that is killed leaves nothing but layers that no
+/// manifest needs, and the next one finds them there. The store notes where the model lies now.
 ///
 /// # Errors
 ///
@@ -174,11 +204,15 @@ pub fn push(
     progress: &dyn Progress,
 ) -> Result<Pushed, RegistryError> {
     let prepared = Prepared::new(store, name, progress)?;
-    let artifact = Digest::of(&prepared.artifact);
+    let artifact = Digest::of(&prepared.manifest);
     let items = prepared.items();
-    let bytes = items.iter().map(Item::size).sum::<u64>() + prepared.artifact.len() as u64;
+    let bytes = items.iter().map(Item::size).sum::<u64>() + prepared.manifest.len() as u64;
     let missing = missing(registry, items, progress)?;
     progress.begin("pushing", missing.iter().map(Item::size).sum());
+    let elsewhere = elsewhere(registry, store);
+    let wanted = missing.iter().filter_map(|item| elsewhere.get(&item.digest()).map(String::as_str));
+    let mounting = registry.mounting(wanted.collect::<BTreeSet<_>>().into_iter().take(MOUNTED));
+    let moved = AtomicU64::new(0);
     share(UPLOADS, missing.len(), &|at, stop| {
         let item = &missing[at];
         let stop = || stop() || progress.cancelled();
@@ -192,21 +226,24 @@ pub fn push(
             Ok(Box::new(Counted { inner, progress, at: 0, most: &most, stop: &stop }))
         };
         let digest = item.digest();
-        registry.upload(&Upload { digest: &digest, size: item.size(), open: &open }, &stop)
+        let mount = elsewhere.get(&digest).map(|from| Mount { from, client: &mounting });
+        if registry.upload(&Upload { digest: &digest, size: item.size(), open: &open, mount }, &stop)? {
+            moved.fetch_add(item.size(), Ordering::Relaxed);
+        } else {
+            progress.advance(item.size());
+        }
+        Ok(())
     })?;
     let stop = || progress.cancelled();
-    let mut moved_bytes = missing.iter().map(Item::size).sum::<u64>();
+    let mut moved_bytes = moved.into_inner();
     if !registry.has_manifest(&artifact, &stop)? {
-        registry.put_manifest(&prepared.artifact, &stop)?;
-        moved_bytes += prepared.artifact.len() as u64;
+        registry.put_manifest(&prepared.manifest, &stop)?;
+        moved_bytes += prepared.manifest.len() as u64;
     }
-    Ok(Pushed {
-        digest: Digest::of(&prepared.document),
-        artifact,
-        bytes,
-        moved_bytes,
-        reused_bytes: bytes - moved_bytes,
-    })
+    let digest = Digest::of(&prepared.document);
+    // Without the note, a push to another repository sends what it need not.
+    let _ = store.note_place(&digest, place(registry, &prepared.artifact));
+    Ok(Pushed { digest, artifact, bytes, moved_bytes, reused_bytes: bytes - moved_bytes })
 }
 
 /// Counts what is sent for the first time, and ends the body where the push is stopped.

@@ -47,14 +47,13 @@ impl Loader {
             progress: options.progress,
         };
         let host = Weights::open_source(source, &open)?;
-        if options.verify {
-            host.verify(options.progress)?;
-        }
+        let by_chunks = if options.verify { host.verify(options.progress)?.by_chunks } else { 0 };
         let (memory, places) = self.upload(&host, options)?;
         let mut weights = weights.with_uploaded(&host, memory, &places);
         let (blobs, report) = (host.digests().count(), weights.report_mut());
         report.blobs += blobs;
         report.verified_blobs += if options.verify { blobs } else { 0 };
+        report.verified_by_chunks += by_chunks;
         report.time = started.elapsed();
         Ok(weights)
     }

@@ -258,7 +258,9 @@ impl Loader {
             let memory = self.allocate(plan)?;
             let blobs = Blobs::new(source, plan, options.cold);
             options.progress.begin("load", plan.arena_bytes);
-            let transfer = Transfer::new(&blobs, &memory, options, made.slot_bytes as u64);
+            let chunks = if options.verify { blobs.chunks() } else { Vec::new() };
+            report.verified_by_chunks = chunks.iter().flatten().count();
+            let transfer = Transfer::new(&blobs, &memory, options, made.slot_bytes as u64, &chunks);
             transfer.run(slots, made.slots_per_thread, streams);
             transfer.finish(report)?;
             arena = Some(Arc::new(Arena::new(memory, plan)));

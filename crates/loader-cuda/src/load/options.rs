@@ -49,8 +49,8 @@ pub struct LoadOptions<'p> {
     /// With `true`, quantized tensors are decoded on the device, to `dtype` or to the float type from which they were
     /// quantized, and are plain tensors then. Their codes are on the device until that is done.
     pub decode: bool,
-    /// With `true`, blobs that are read as a whole are hashed on the way. A blob that is read in part cannot be
-    /// verified; the report counts both kinds.
+    /// With `true`, blobs that are read as a whole are hashed on the way: chunk by chunk, on all threads, where the table has digests of
+    /// the chunks. A blob that is read in part cannot be verified; the report counts the kinds.
     pub verify: bool,
     /// With `true`, tensors that are already on the device are shared with the weights that hold them, and not loaded
     /// again.

@@ -29,6 +29,8 @@ pub struct LoadReport {
     pub blobs: usize,
     /// Number of blobs whose digest was verified.
     pub verified_blobs: usize,
+    /// Number of those whose chunks were hashed, each against its digest in the table, and not the whole.
+    pub verified_by_chunks: usize,
     /// Number of blobs whose digest could not be verified, because only a part of the blob was read.
     pub partly_read_blobs: usize,
     /// Time from the start of planning until the last byte is on the device.

@@ -8,6 +8,8 @@ use std::{
     },
 };
 
+use longshore_manifest::document::Chunks;
+
 use crate::{
     CallError, CudaError, LoadOptions, LoadReport,
     driver::{DeviceMemory, Slot, Stream},
@@ -19,7 +21,7 @@ pub(super) struct Transfer<'l> {
     pub(super) blobs: &'l Blobs<'l>,
     pub(super) memory: &'l DeviceMemory,
     pub(super) options: &'l LoadOptions<'l>,
-    schedule: Schedule,
+    schedule: Schedule<'l>,
     /// The first error. Later errors follow from it, or do not matter.
     error: Mutex<Option<CudaError>>,
     failed: AtomicBool,
@@ -41,12 +43,13 @@ impl<'l> Transfer<'l> {
         memory: &'l DeviceMemory,
         options: &'l LoadOptions<'l>,
         slot_bytes: u64,
+        chunks: &'l [Option<&'l Chunks>],
     ) -> Self {
         Self {
             blobs,
             memory,
             options,
-            schedule: Schedule::new(blobs.plan, options.verify, slot_bytes),
+            schedule: Schedule::new(blobs.plan, options.verify, slot_bytes, chunks),
             error: Mutex::default(),
             failed: AtomicBool::new(false),
             direct_bytes: AtomicU64::new(0),

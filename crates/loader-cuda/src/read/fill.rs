@@ -3,13 +3,15 @@
 use std::{collections::VecDeque, io::IoSliceMut, ops::Range, rc::Rc};
 
 use longshore_manifest::{
-    Hasher,
+    Digest, Hasher,
+    document::Chunks,
     weights::plan::{Fetch, Piece, Take},
 };
 
 use super::{
-    BlobFile, Blobs, ColdReads,
+    BlobFile, Blobs, ColdReads, Hashed,
     cold::{self, Buffers, ColdRead, Found, Reader},
+    hashing::{Hashing, WrongChunk},
 };
 use crate::CudaError;
 
@@ -28,8 +30,8 @@ pub(crate) struct Filler<'p> {
     buffers: Buffers,
     /// Buffer for bytes that are not read directly to their places.
     scratch: Vec<u8>,
-    /// Hashing state of the blob whose digest is being verified.
-    hashing: Option<Hashing>,
+    /// Hashing state of the blob, or the part of one, that is being verified.
+    hashing: Option<Hashing<'p>>,
     /// True where the newest fetch reads bytes that are not in memory.
     is_cold: bool,
     /// Bytes that were read past the page cache.
@@ -52,16 +54,6 @@ struct Begun {
     /// Range to read, in bytes from the start of the blob: the fetch, and bytes before it that have to be hashed.
     range: Range<u64>,
     is_cold: bool,
-}
-
-#[derive(Debug)]
-struct Hashing {
-    blob: usize,
-    hasher: Hasher,
-    /// Everything before this offset is read, or will be read by fetches in progress.
-    begun: u64,
-    /// Everything before this offset is hashed.
-    done: u64,
 }
 
 impl<'p> Filler<'p> {
@@ -110,32 +102,33 @@ impl<'p> Filler<'p> {
         self.depth() > 1
     }
 
-    /// Starts to hash `blob`. All of its pieces must be given to [`Self::fill`] in order, with nothing between them.
-    pub(crate) fn start_digest(&mut self, blob: usize) {
-        self.hashing = Some(Hashing { blob, hasher: Hasher::default(), begun: 0, done: 0 });
+    /// Starts to hash a blob, or the part of one whose `chunks` have these digests. All pieces of it must be given to [`Self::fill`] in
+    /// order, with nothing between them.
+    pub(crate) fn start_digest(&mut self, part: Hashed, chunks: Option<&'p Chunks>) {
+        self.hashing = Some(Hashing::new(part, chunks));
     }
 
-    /// Hashes the rest of the blob, and compares the digest.
+    /// Hashes the rest of the blob or of the part, and compares the digests.
     pub(crate) fn finish_digest(&mut self) -> Result<(), CudaError> {
-        let Some(Hashing { blob, mut hasher, mut done, .. }) = self.hashing.take() else { return Ok(()) };
+        let Some(mut hashing) = self.hashing.take() else { return Ok(()) };
+        let blob = hashing.part.blob;
         let opened = self.open(blob)?;
         grow(&mut self.scratch, 1 << 16).map_err(|source| self.blobs.read_error("read", blob, None, source))?;
-        loop {
-            let read = opened.file.read(done, &mut self.scratch);
+        while hashing.part.end.is_none_or(|end| hashing.done < end) {
+            let read = opened.file.read(hashing.done, &mut self.scratch);
             let read = read.map_err(|source| self.blobs.read_error("read", blob, None, source))?;
             if read == 0 {
                 break;
             }
-            hasher.update(&self.scratch[..read]);
-            done += read as u64;
+            let added = hashing.add(hashing.done, &self.scratch[..read]);
+            added.map_err(|wrong| self.blobs.wrong_chunk(blob, &opened.file, wrong))?;
         }
-        let planned = &self.blobs.plan.blobs[blob];
-        let (found, expected) = (hasher.finish(), planned.digest);
-        if found != expected {
-            let (path, tensor) = (self.blobs.path(blob), planned.tensor.clone());
-            return Err(CudaError::Digest { path, tensor, found, expected });
+        let expected = self.blobs.plan.blobs[blob].digest;
+        match hashing.finish() {
+            Ok(found) if found.is_none_or(|found| found == expected) => Ok(()),
+            Ok(found) => Err(self.blobs.wrong_digest(blob, found.unwrap_or(expected))),
+            Err(wrong) => Err(self.blobs.wrong_chunk(blob, &opened.file, wrong)),
         }
-        Ok(())
     }
 
     /// Closes the last blob. Returns an error if the blob changed while it was read.
@@ -166,7 +159,7 @@ impl<'p> Filler<'p> {
         let mut range = fetch.file.clone();
         if let Some(hashing) = &mut self.hashing {
             range.start = range.start.min(hashing.begun);
-            hashing.begun = range.end;
+            hashing.begun = hashing.begun.max(range.end);
         }
         let fail = |source| self.blobs.read_error("read", fetch.blob, Some(first(arena, fetch)), source);
         let file = &opened.file;
@@ -216,9 +209,7 @@ impl<'p> Filler<'p> {
             return Err(blobs.short(blob, at, range.start + bytes.len() as u64, range.end));
         }
         if let Some(hashing) = &mut self.hashing {
-            let new = usize::try_from(hashing.done - range.start).expect("it is within what was read");
-            hashing.hasher.update(&bytes[new..]);
-            hashing.done = range.end;
+            hashing.add(range.start, bytes).map_err(|wrong| blobs.wrong_chunk(blob, file, wrong))?;
         }
         for take in &fetch.takes {
             let (from, to) = place(take);
@@ -228,6 +219,35 @@ impl<'p> Filler<'p> {
             self.buffers.give(buffer);
         }
         Ok(())
+    }
+}
+
+impl Blobs<'_> {
+    fn wrong_digest(&self, blob: usize, found: Digest) -> CudaError {
+        let planned = &self.plan.blobs[blob];
+        CudaError::Digest { path: self.path(blob), tensor: planned.tensor.clone(), found, expected: planned.digest }
+    }
+
+    /// Says whether a blob or the table's list of its chunks is wrong: the blob is hashed as a whole.
+    fn wrong_chunk(&self, blob: usize, file: &BlobFile, WrongChunk(bytes): WrongChunk) -> CudaError {
+        let whole = || -> std::io::Result<Digest> {
+            let (mut hasher, mut buffer, mut done) = (Hasher::default(), Vec::new(), 0);
+            grow(&mut buffer, 1 << 16)?;
+            loop {
+                match file.read(done, &mut buffer)? {
+                    0 => return Ok(hasher.finish()),
+                    read => {
+                        hasher.update(&buffer[..read]);
+                        done += read as u64;
+                    }
+                }
+            }
+        };
+        match whole() {
+            Err(source) => self.read_error("read", blob, None, source),
+            Ok(found) if found != self.plan.blobs[blob].digest => self.wrong_digest(blob, found),
+            Ok(_) => CudaError::Chunks { path: self.path(blob), tensor: self.plan.blobs[blob].tensor.clone(), bytes },
+        }
     }
 }
 

@@ -3,15 +3,20 @@
 mod cold;
 mod file;
 mod fill;
+mod hashing;
 mod schedule;
 
-use std::{path::PathBuf, sync::OnceLock};
+use std::{collections::HashMap, path::PathBuf, sync::OnceLock};
 
-use longshore_manifest::weights::{Source, plan::LoadPlan};
+use longshore_manifest::{
+    document::Chunks,
+    weights::{Source, plan::LoadPlan},
+};
 
 use crate::CudaError;
 use file::{BlobFile, Identity};
 pub(crate) use fill::Filler;
+pub(crate) use hashing::Hashed;
 pub(crate) use schedule::Schedule;
 
 /// Method to read bytes that are not in memory.
@@ -44,6 +49,21 @@ impl<'p> Blobs<'p> {
     pub(crate) fn new(source: &'p Source, plan: &'p LoadPlan, cold: ColdReads) -> Self {
         let identities = plan.blobs.iter().map(|_| OnceLock::new()).collect();
         Self { source, plan, identities, cold }
+    }
+
+    /// The digests of the chunks of each blob that is read as a whole, where the table has them.
+    pub(crate) fn chunks(&self) -> Vec<Option<&'p Chunks>> {
+        let entries = &self.source.table().blobs;
+        let lists: HashMap<_, _> =
+            entries.iter().filter_map(|entry| Some((entry.digest, entry.chunks.as_ref()?))).collect();
+        let list_of = |blob: usize| {
+            let planned = &self.plan.blobs[blob];
+            let list = lists.get(&planned.digest).copied().filter(|_| planned.is_whole)?;
+            // A file of another length is wrong as a whole.
+            let size = self.path(blob).metadata().ok()?.len();
+            list.fits(size).then_some(list)
+        };
+        (0..self.plan.blobs.len()).map(list_of).collect()
     }
 
     fn path(&self, blob: usize) -> PathBuf {

@@ -9,9 +9,10 @@ use std::{
 
 use longshore_fake_cuda_driver::Behaviour;
 use longshore_loader_cuda::{ColdReads, CudaError, LoadOptions, Loader};
-use longshore_manifest::{Progress, weights::plan::Selection};
+use longshore_manifest::{Digest, Progress, document::TensorTable, weights::plan::Selection};
+use longshore_st_format::Dtype;
 
-use crate::util::{Fixture, driver, loader, model};
+use crate::util::{Fixture, Given, driver, loader, model};
 
 const TENSOR: &str = "model.layers.1.q_proj.weight";
 
@@ -106,6 +107,45 @@ fn a_digest_that_differs_is_found_where_asked() {
         &options,
     );
     assert!(matches!(error, CudaError::Digest { .. }), "{error}");
+}
+
+#[test]
+fn a_large_blob_is_verified_by_its_chunks() {
+    let fixture = Fixture::new("demo:large", &[vec![Given::plain("w", Dtype::U8, &[40 << 20])]]);
+    let (control, driver) = driver();
+    let options = LoadOptions { verify: true, ..Default::default() };
+    {
+        let loader = loader(&driver);
+        let weights = loader.load(&fixture.store, &fixture.model, &Selection::default(), &options).unwrap();
+        assert_eq!((weights.report().verified_blobs, weights.report().verified_by_chunks), (1, 1));
+        fixture.assert_same(&weights);
+        drop(weights);
+        // A wrong list of a good blob.
+        let mut model = fixture.model.clone();
+        let mut table = TensorTable::clone(model.config.longshore.as_ref().unwrap());
+        table.blobs[0].chunks.as_mut().unwrap().digests[1] = Digest::of(b"");
+        model.config.longshore = Some(table.into());
+        let error = loader.load(&fixture.store, &model, &Selection::default(), &options).unwrap_err();
+        let CudaError::Chunks { bytes, .. } = &error else { panic!("{error}") };
+        assert_eq!(*bytes, 16 << 20..32 << 20);
+        // A damaged blob: in its last chunk, in its header, and one that is longer.
+        let path = fixture.blob("w");
+        let right = fs::read(&path).unwrap();
+        writable(&path);
+        for (at, longer) in [(right.len() - 1, false), (9, false), (0, true)] {
+            let mut bytes = right.clone();
+            if longer {
+                bytes.push(0);
+            } else {
+                bytes[at] ^= 1;
+            }
+            fs::write(&path, bytes).unwrap();
+            let error = load(&loader, &fixture, &options);
+            assert!(matches!(error, CudaError::Digest { .. }), "{error}");
+        }
+        assert_eq!(control.counters().device, 0);
+    }
+    control.assert_clean();
 }
 
 /// Progress that acts once, when `after` bytes are loaded.

@@ -135,8 +135,9 @@ pub(crate) fn add(store: &Store, name: &str, blobs: &[Vec<Given>], seed: u32) ->
     let mut entries = Vec::new();
     for (index, tensors) in blobs.iter().enumerate() {
         let seed = u32::try_from(index).unwrap() + if index == 0 { 1000 * seed } else { 0 };
-        let (bytes, entry) = blob(tensors, seed);
+        let (bytes, mut entry) = blob(tensors, seed);
         let added = ingest.add(&bytes).unwrap();
+        entry.chunks.clone_from(&added.chunks);
         let layer = match &entry.component {
             Some(component) => format!("{component}/{}", tensors[0].name),
             None => tensors[0].name.clone(),

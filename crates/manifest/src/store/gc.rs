@@ -78,7 +78,7 @@ pub struct GcOutcome {
     pub young: Vec<(Digest, u64)>,
     /// Blobs that no name reaches but that stay because a running import needs them, with their sizes in bytes.
     pub in_use: Vec<(Digest, u64)>,
-    /// First error that kept files of killed imports from being removed.
+    /// First error that kept files of killed imports, or records of models that are gone, from being removed.
     pub left: Option<FsError>,
 }
 
@@ -112,8 +112,8 @@ struct Swept {
 }
 
 impl Store {
-    /// Deletes the blobs that no name reaches and no running import needs, and the files of killed imports. Imports,
-    /// removals and other calls may run at the same time.
+    /// Deletes the blobs that no name reaches and no running import needs, the files of killed imports, and the
+    /// [records](super::Origins) of models that are gone. Imports, removals and other calls may run at the same time.
     ///
     /// # Errors
     ///
@@ -143,6 +143,7 @@ impl Store {
         let freed = self.free(&candidates, None, is_free, progress)?;
         // Blobs that became needed since then count as in use, even if it is a name that needs them.
         outcome.in_use.extend(freed.needed);
+        let left = left.or(self.drop_origins().err());
         Ok(GcOutcome { blobs: freed.deleted, temporary_bytes, left, ..outcome })
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use longshore_manifest::{Config, Manifest};
+use longshore_manifest::{Config, Digest, Manifest, store::Origins};
 use serde_json::Value;
 
 const PAGE: &str = include_str!("../../docs/format.md");
@@ -24,8 +24,12 @@ fn examples() -> Vec<String> {
 
 #[test]
 fn the_examples_are_exact() {
-    let [manifest, config, lease] = <[String; 3]>::try_from(examples()).unwrap();
+    let [manifest, config, lease, origins] = <[String; 4]>::try_from(examples()).unwrap();
     assert!(serde_json::from_str::<Value>(&lease).unwrap()["digest"].is_string());
+    let digest = Digest::of(b"").to_string();
+    let read: Origins = serde_json::from_str(&origins.replace("sha256:…", &digest)).unwrap();
+    assert_eq!((read.made.len(), read.places.len()), (1, 1));
+    assert_eq!(serde_json::to_string(&read).unwrap().replace(&digest, "sha256:…"), origins);
     let written = Manifest::parse(manifest.as_bytes()).unwrap().to_bytes();
     assert_eq!(String::from_utf8(written).unwrap(), manifest + "\n");
     let written = Config::parse(config.as_bytes()).unwrap().to_bytes();

@@ -17,6 +17,7 @@ mod ingest;
 mod mend;
 mod models;
 mod name;
+mod origins;
 mod plan;
 mod pulls;
 mod readers;

@@ -5,5 +5,7 @@ mod faults;
 mod form;
 mod hostile;
 mod journeys;
+mod kills;
 mod mend;
+mod mounts;
 mod support;

@@ -13,7 +13,7 @@ use longshore_transfer::{Client, Clock};
 
 /// Time that passes only while someone sleeps.
 #[derive(Default)]
-struct Counted(std::sync::Mutex<std::time::Duration>);
+pub(crate) struct Counted(std::sync::Mutex<std::time::Duration>);
 
 impl Clock for Counted {
     fn now(&self) -> std::time::Duration {

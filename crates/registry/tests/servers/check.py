@@ -149,6 +149,8 @@ def plain(run: Check) -> None:
     assert first["reused_bytes"] == 0, first
     again = run.longshore("here", "push", "m:int4", f"{at}:int4", "--json")
     assert again["moved_bytes"] == 0 and again["artifact"] == first["artifact"], again
+    elsewhere = run.longshore("here", "push", "m:int4", f"oci:127.0.0.1:{port}/you/m:int4", "--json")
+    assert elsewhere["moved_bytes"] < 20_000, f"layers of another repository move: {elsewhere}"
     second = run.longshore("here", "push", "m:int8", f"{at}:int8", "--json")
     pulled = run.longshore("there", "pull", f"{at}:int4", "m:int4", "--json")
     assert pulled["digest"] == first["digest"], (pulled, first)

@@ -146,6 +146,9 @@ pub trait Host: Send + Sync {
     /// The requests so far.
     fn log(&self) -> &Mutex<Vec<Logged>>;
 
+    /// Forgets what a host forgets that is killed and started again.
+    fn restart(&self) {}
+
     /// Answers, with the faults that are ordered, and notes it.
     fn handle(&self, asked: &Asked) -> Option<Reply> {
         let reply = match self.faults().strike(asked) {

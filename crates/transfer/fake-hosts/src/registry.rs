@@ -20,6 +20,8 @@ pub struct FakeRegistry {
     next: AtomicU64,
     /// `user:password` in base64; no login is needed without.
     pub login: Option<String>,
+    /// Whether blobs of other repositories are not taken from there.
+    takes_no_mounts: bool,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +40,12 @@ impl FakeRegistry {
     #[must_use]
     pub fn with_login(login: &str) -> Self {
         Self { login: Some(login.to_owned()), ..Self::default() }
+    }
+
+    /// Makes a registry that takes no blobs from its other repositories.
+    #[must_use]
+    pub fn without_mounts() -> Self {
+        Self { takes_no_mounts: true, ..Self::default() }
     }
 
     /// Number and bytes of the blobs of all repositories.
@@ -94,6 +102,13 @@ impl FakeRegistry {
     fn upload(&self, asked: &Asked, repository: &str, id: &str) -> Reply {
         match asked.method.as_str() {
             "POST" => {
+                let mounted = asked.query("mount").zip(asked.query("from")).filter(|_| !self.takes_no_mounts);
+                let mounted = mounted.and_then(|(digest, from)| Some((self.blob(&from, &digest)?, digest)));
+                if let Some((blob, digest)) = mounted {
+                    self.put_blob(repository, &blob);
+                    let place = format!("/v2/{repository}/blobs/{digest}");
+                    return Reply::new(201, "").with("Location", place).with("Docker-Content-Digest", digest);
+                }
                 let id = format!("upload-{}", self.next.fetch_add(1, Ordering::Relaxed));
                 self.state().uploads.insert(id.clone());
                 Reply::new(202, "").with("Location", format!("/v2/{repository}/blobs/uploads/{id}?_state=secret"))
@@ -170,6 +185,10 @@ impl Host for FakeRegistry {
             Some((repository, version)) => self.manifests(asked, repository, version),
             None => Reply::new(404, ""),
         }
+    }
+
+    fn restart(&self) {
+        self.state().uploads.clear();
     }
 
     fn faults(&self) -> &Faults {

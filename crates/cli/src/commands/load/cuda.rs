@@ -81,14 +81,25 @@ pub(super) fn run(
         };
         let weights = load(&options)?;
         report.seconds.push(started.elapsed().as_secs_f64());
-        let LoadReport { tensors, bytes, verified_blobs, partly_read_blobs, direct_bytes, ring_bytes, .. } =
-            *weights.report();
+        let LoadReport {
+            tensors,
+            bytes,
+            verified_blobs,
+            verified_by_chunks,
+            partly_read_blobs,
+            direct_bytes,
+            ring_bytes,
+            ..
+        } = *weights.report();
         if report.seconds.len() == 1 && direct_bytes > 0 {
             report.cold = Some(Cold { bytes: direct_bytes, io_uring_bytes: ring_bytes });
         }
         (report.tensors, report.bytes) = (tensors, bytes);
-        report.verified =
-            args.verify.then_some(Verified { blobs: verified_blobs, partly_read: partly_read_blobs, by_chunks: 0 });
+        report.verified = args.verify.then_some(Verified {
+            blobs: verified_blobs,
+            partly_read: partly_read_blobs,
+            by_chunks: verified_by_chunks,
+        });
         if left == 0 {
             // All of it is on the device and shared, so that nothing is loaded, and no time above has the measuring in it.
             let options = LoadOptions { measure_link: true, decode: false, ..options };
@@ -127,12 +138,16 @@ fn human(input: &Input, name: &str, report: &Report) -> Lines {
         let how = if *io_uring_bytes > 0 { "by io_uring" } else { "by pread" };
         text.line(&format!("  cold      {} of the first read past the page cache, {how}", size(*bytes)));
     }
-    if let Some(Verified { blobs, partly_read, .. }) = &report.verified {
+    if let Some(Verified { blobs, partly_read, by_chunks }) = &report.verified {
+        let chunks = match by_chunks {
+            0 => String::new(),
+            blobs => format!(", {blobs} of them by the digests of their chunks alone"),
+        };
         let rest = match partly_read {
             0 => String::new(),
             blobs => format!("; {} read in part and not verified", plural(*blobs, "blob")),
         };
-        text.line(&format!("  verified  {}{rest}", plural(*blobs, "blob")));
+        text.line(&format!("  verified  {}{chunks}{rest}", plural(*blobs, "blob")));
     }
     report.memory(&mut text, "");
     text
@@ -171,7 +186,7 @@ fn advise(error: CudaError, args: &Load, input: &Input) -> anyhow::Error {
             .hint("--select GLOB loads some of the tensors; other processes may hold memory of the device")
             .into(),
         CudaError::Copy { .. } | CudaError::Decode(_) => Advice::failure(text(&error)).into(),
-        CudaError::Digest { .. } | CudaError::Short { .. } => {
+        CudaError::Digest { .. } | CudaError::Chunks { .. } | CudaError::Short { .. } => {
             Advice::input(error.to_string()).hint("longshore verify says what is damaged").into()
         }
         _ => error.into(),

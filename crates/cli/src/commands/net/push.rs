@@ -40,6 +40,8 @@ struct Planned {
     bytes: u64,
     missing: usize,
     missing_bytes: u64,
+    /// Bytes of these that other repositories of the registry are known to have.
+    elsewhere_bytes: u64,
 }
 
 pub(in crate::commands) fn run(args: &PushArgs, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
@@ -63,11 +65,16 @@ pub(in crate::commands) fn run(args: &PushArgs, store: &Store, printer: &Printer
             bytes: plan.bytes,
             missing: plan.missing,
             missing_bytes: plan.missing_bytes,
+            elsewhere_bytes: plan.elsewhere_bytes,
         };
         printer.report(&report, || {
             let there = size(plan.bytes.saturating_sub(plan.missing_bytes));
+            let elsewhere = match plan.elsewhere_bytes {
+                0 => String::new(),
+                bytes => format!(", but for {} that other repositories there have", size(bytes)),
+            };
             Lines::of(&format!(
-                "would send {} in {} of {}; {there} are there already; nothing was sent",
+                "would send {} in {} of {}{elsewhere}; {there} are there already; nothing was sent",
                 size(plan.missing_bytes),
                 plural(plan.missing, "layer"),
                 plan.layers
