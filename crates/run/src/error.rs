@@ -1,6 +1,6 @@
 //! Errors of loading and of running.
 
-use longshore_manifest::weights::WeightsError;
+use longshore_manifest::weights::{SourceError, WeightsError};
 use longshore_quant::matmul::MatmulError;
 
 /// Reason why a model cannot be run.
@@ -67,6 +67,9 @@ pub enum LoadError {
     /// The tensors cannot be opened.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// The configuration cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// Threads cannot be started.
     #[error("cannot start {threads} threads: {reason}")]
     Threads {
