@@ -180,7 +180,7 @@ impl<'w> Encoder<'w> {
 /// Resolves the shape of an encoder.
 fn encoder(facts: &Facts) -> Result<Spec, LoadError> {
     // The sizes are read as a decoder's are; the rest is fixed.
-    let mut spec = spec::decoder(facts, &spec::ENCODER, None, None)?;
+    let mut spec = spec::decoder(facts, &spec::ENCODER, spec::Stated::default(), None, None)?;
     if !spec.hidden.is_multiple_of(spec.heads) {
         return Err(LoadError::Unsupported {
             what: format!("{} heads that share {} elements", spec.heads, spec.hidden),

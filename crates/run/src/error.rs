@@ -1,7 +1,7 @@
 //! Errors of loading and of running.
 
 use longshore_experts::{CacheError, ReadAheadError, RecordError};
-use longshore_manifest::weights::WeightsError;
+use longshore_manifest::weights::{SourceError, WeightsError};
 use longshore_quant::matmul::MatmulError;
 
 /// Reason why a model cannot be run.
@@ -68,6 +68,9 @@ pub enum LoadError {
     /// The tensors cannot be opened.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// The configuration cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// Threads cannot be started.
     #[error("cannot start {threads} threads: {reason}")]
     Threads {

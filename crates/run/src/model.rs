@@ -11,7 +11,7 @@ use crate::{
     experts::{self, ExpertMemory, Reach},
     memory,
     options::LoadOptions,
-    spec::{self, Family, Spec},
+    spec::{self, Family, Spec, Stated},
     threads,
     weights::{Bound, Tensors},
 };
@@ -45,8 +45,13 @@ impl Model {
             return Err(LoadError::Kind { name, expected: "a decoder", found: "an encoder, which gives no tokens" });
         }
         let family = family(&facts, &options, &mut notes)?;
+        let stated = source.companion("config.json")?.map(|config| Stated::of(&config)).unwrap_or_default();
         let mut tensors = Tensors::open(&source, &options)?;
-        let spec = spec::decoder(&facts, family, tensors.small("rope_freqs.weight"), options.max_sequence)?;
+        if family.turned {
+            tensors.turn(facts.hidden_size)?;
+        }
+        let factors = tensors.small("rope_freqs.weight");
+        let spec = spec::decoder(&facts, family, stated, factors, options.max_sequence)?;
         if spec.norm.adds_one {
             tensors.add_one_to_norms();
         }
@@ -64,7 +69,7 @@ impl Model {
         }
         let context = facts.context_length.map_or(spec.context, |length| usize::try_from(length).unwrap_or(usize::MAX));
         let threads = threads::start(options.threads)?;
-        check_asked(&facts, &options, &mut notes)?;
+        check_asked(&facts, &spec, &options, &mut notes)?;
         let max_sequence = max_sequence(&spec, context, &options, &mut notes);
         let multiplier = Multiplier::new(options.precision);
         Ok(Self { source, tensors, spec, options, multiplier, threads, reach, max_sequence, notes })
@@ -209,8 +214,9 @@ fn family(facts: &Facts, options: &LoadOptions, notes: &mut Vec<String>) -> Resu
     Ok(family)
 }
 
-/// Tells of a longest sequence that is beyond what the model states, and refuses it where the rotation would have to change.
-fn check_asked(facts: &Facts, options: &LoadOptions, notes: &mut Vec<String>) -> Result<(), LoadError> {
+/// Tells of a longest sequence that is beyond what the model states, and refuses it where the rotation would have to change or
+/// positions would be missing.
+fn check_asked(facts: &Facts, spec: &Spec, options: &LoadOptions, notes: &mut Vec<String>) -> Result<(), LoadError> {
     let (Some(asked), Some(stated)) = (options.max_sequence, facts.context_length) else { return Ok(()) };
     if asked as u64 <= stated {
         return Ok(());
@@ -218,6 +224,9 @@ fn check_asked(facts: &Facts, options: &LoadOptions, notes: &mut Vec<String>) ->
     if facts.rope.as_ref().is_some_and(|rope| rope.kind.as_deref() == Some("dynamic")) {
         let what = format!("a context of {stated} tokens that is stretched as it grows, and {asked} were asked for");
         return Err(LoadError::Unsupported { what });
+    }
+    if let Some(positions) = spec.positions {
+        return Err(LoadError::Unsupported { what: format!("{positions} positions, and {asked} were asked for") });
     }
     notes.push(format!("a sequence may have {asked} tokens, and the model was made for {stated}: beyond, it may fail"));
     Ok(())

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Families with peculiarities: their names, as class or `model_type`, and the reader that adds what they leave unsaid.
-pub(super) const FAMILIES: [(&[&str], FactsReader); 17] = [
+pub(super) const FAMILIES: [(&[&str], FactsReader); 20] = [
     (&["gemma"], gemma),
     (&["gemma2"], gemma2),
     (&["gemma3", "gemma3_text"], gemma3),
@@ -25,6 +25,9 @@ pub(super) const FAMILIES: [(&[&str], FactsReader); 17] = [
     (&["mamba", "mamba2", "falcon_mamba", "lfm2", "lfm2_moe"], rms),
     (&["cohere", "cohere2"], cohere),
     (&["olmo2", "olmo3"], olmo2),
+    (&["gpt2"], gpt2),
+    (&["falcon"], falcon),
+    (&["internlm2"], internlm2),
 ];
 
 /// Head size of the first three generations of Gemma, where the configuration states none.
@@ -133,6 +136,42 @@ fn cohere(reader: &mut ConfigReader<'_>, facts: &mut Facts) {
 
 fn olmo2(reader: &mut ConfigReader<'_>, facts: &mut Facts) {
     set(reader, "attention.qk_norm", &mut facts.attention.qk_norm, true);
+}
+
+fn gpt2(reader: &mut ConfigReader<'_>, facts: &mut Facts) {
+    four_times(reader, facts);
+    set(reader, "activation", &mut facts.activation, "gelu_new".to_owned());
+    set(reader, "attention.bias", &mut facts.attention.bias, true);
+    set(reader, "mlp_bias", &mut facts.mlp_bias, true);
+    if reader.flag("multipliers.attention", &["scale_attn_weights"]) == Some(false) {
+        set(reader, "multipliers.attention", &mut facts.multipliers.attention, 1.into());
+    }
+}
+
+/// The first generation states as many heads of keys as of queries, and has one, unless the configuration says otherwise.
+fn falcon(reader: &mut ConfigReader<'_>, facts: &mut Facts) {
+    let is_new = reader.flag("kv_heads", &["new_decoder_architecture"]) == Some(true);
+    let shares = reader.flag("kv_heads", &["multi_query"]) != Some(false);
+    if !is_new {
+        facts.kv_heads = if shares { Some(1) } else { facts.heads };
+        reader.derived("kv_heads", "multi_query, and the generation of the family");
+    }
+    four_times(reader, facts);
+    facts.activation = facts.activation.take().or_else(|| reader.text("activation", &["activation"]));
+    set(reader, "activation", &mut facts.activation, "gelu".to_owned());
+    facts.attention.bias = facts.attention.bias.or_else(|| reader.flag("attention.bias", &["bias"]));
+    facts.mlp_bias = facts.mlp_bias.or_else(|| reader.flag("mlp_bias", &["bias"]));
+}
+
+fn internlm2(reader: &mut ConfigReader<'_>, facts: &mut Facts) {
+    facts.attention.bias = facts.attention.bias.or_else(|| reader.flag("attention.bias", &["bias"]));
+}
+
+/// Feed-forward blocks are four times as wide as the residual stream.
+fn four_times(reader: &mut ConfigReader<'_>, facts: &mut Facts) {
+    if let Some(hidden) = facts.hidden_size {
+        set(reader, "intermediate_size", &mut facts.intermediate_size, hidden.saturating_mul(4));
+    }
 }
 
 fn interleaved(reader: &mut ConfigReader<'_>, facts: &mut Facts) {

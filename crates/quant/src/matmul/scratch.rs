@@ -4,11 +4,8 @@ use std::cell::Cell;
 
 use super::{
     exact::LANES,
-    fast::{CHAINS, COLUMNS, ROWS, STAGED, Sums, TOKENS},
+    fast::{CHAINS, PAIR, ROWS, STRIP, Sums, TOKENS, TileBuffer},
 };
-
-/// Elements of the smallest group.
-const LEAST_GROUP: usize = 16;
 
 thread_local! {
     static KEPT: Cell<Scratch> = const { Cell::new(Scratch::new()) };
@@ -20,29 +17,25 @@ pub(super) struct Scratch {
     decoded: Vec<f32>,
     lanes: Vec<f32>,
     codes: Vec<u8>,
-    tile: Vec<u8>,
     scales: Vec<f32>,
     biases: Vec<f32>,
-    tile_scales: Vec<[f32; ROWS]>,
-    tile_biases: Vec<[f32; ROWS]>,
+    tiles: [Vec<TileBuffer>; STRIP / ROWS],
     sums: Vec<Sums>,
-    staged: Vec<[f32; STAGED]>,
+    lines: Vec<[f32; STRIP]>,
 }
 
 /// Buffers of the fast path.
 #[derive(Debug)]
 pub(super) struct Fast<'a> {
     pub(super) codes: &'a mut [u8],
-    pub(super) tile: &'a mut [[u8; COLUMNS]; ROWS],
     pub(super) scales: &'a mut [f32],
     pub(super) biases: &'a mut [f32],
-    /// Scales and biases of the groups of a tile.
-    pub(super) tile_scales: &'a mut [[f32; ROWS]],
-    pub(super) tile_biases: &'a mut [[f32; ROWS]],
-    /// One for each block of input rows.
+    /// The first and the second rows of a strip, in tiles that together have all columns.
+    pub(super) tiles: [&'a mut [TileBuffer]; STRIP / ROWS],
+    /// One for each of two blocks of input rows.
     pub(super) sums: &'a mut [Sums],
-    /// Numbers of some rows of weights for each input row of the blocks.
-    pub(super) staged: &'a mut [[f32; STAGED]],
+    /// Numbers of a strip for each input row of these blocks.
+    pub(super) lines: &'a mut [[f32; STRIP]],
 }
 
 impl Scratch {
@@ -51,13 +44,11 @@ impl Scratch {
             decoded: Vec::new(),
             lanes: Vec::new(),
             codes: Vec::new(),
-            tile: Vec::new(),
             scales: Vec::new(),
             biases: Vec::new(),
-            tile_scales: Vec::new(),
-            tile_biases: Vec::new(),
+            tiles: [Vec::new(), Vec::new()],
             sums: Vec::new(),
-            staged: Vec::new(),
+            lines: Vec::new(),
         }
     }
 
@@ -75,25 +66,23 @@ impl Scratch {
         (aligned(&mut self.decoded, decoded), aligned(&mut self.lanes, lanes * LANES).as_chunks_mut().0)
     }
 
-    /// Buffers of the fast path: an expanded row, a tile, scales and biases of several rows, and sums of blocks. What
-    /// they hold is arbitrary.
-    pub(super) fn fast(&mut self, codes: usize, groups: usize, blocks: usize) -> Fast<'_> {
-        if self.sums.len() < blocks {
-            self.sums.resize(blocks, [[[0.0; TOKENS]; ROWS]; CHAINS]);
+    /// Buffers of the fast path: an expanded row, scales and biases of several rows, tiles of a strip, and sums of blocks. What they
+    /// hold is arbitrary.
+    pub(super) fn fast(&mut self, codes: usize, groups: usize, tiles: usize) -> Fast<'_> {
+        self.sums.resize(PAIR, [[[0.0; TOKENS]; ROWS]; CHAINS]);
+        self.lines.resize(PAIR * TOKENS, [0.0; STRIP]);
+        for buffer in &mut self.tiles {
+            if buffer.len() < tiles {
+                buffer.resize(tiles, TileBuffer::ZERO);
+            }
         }
-        if self.staged.len() < blocks * TOKENS {
-            self.staged.resize(blocks * TOKENS, [0.0; STAGED]);
-        }
-        let tile = at_least(&mut self.tile, COLUMNS * ROWS).as_chunks_mut().0;
         Fast {
             codes: at_least(&mut self.codes, codes),
-            tile: tile.try_into().expect("it has that many rows"),
             scales: at_least(&mut self.scales, groups),
             biases: at_least(&mut self.biases, groups),
-            tile_scales: at_least(&mut self.tile_scales, COLUMNS / LEAST_GROUP),
-            tile_biases: at_least(&mut self.tile_biases, COLUMNS / LEAST_GROUP),
-            sums: &mut self.sums[..blocks],
-            staged: &mut self.staged[..blocks * TOKENS],
+            tiles: self.tiles.each_mut().map(|buffer| &mut buffer[..tiles]),
+            sums: &mut self.sums,
+            lines: &mut self.lines,
         }
     }
 }

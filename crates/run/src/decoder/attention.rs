@@ -239,7 +239,8 @@ mod tests {
             intermediate_size: number(8),
             ..Facts::default()
         };
-        spec::decoder(&facts, spec::find("llama").expect("it is in the table"), None, None).expect("it is a decoder")
+        let llama = spec::find("llama").expect("it is in the table");
+        spec::decoder(&facts, llama, spec::Stated::default(), None, None).expect("it is a decoder")
     }
 
     fn numbers(count: usize, seed: usize) -> Vec<f32> {

@@ -38,7 +38,8 @@ impl Decoder<'_, '_> {
         let hidden = spec.hidden;
         let ids: Vec<usize> = segments.iter().flat_map(|segment| segment.tokens).map(|id| *id as usize).collect();
         let positions = segments.iter().flat_map(|segment| (segment.cache.len()..).take(segment.tokens.len()));
-        scratch.rotations.fill(&spec.ropes, &positions.collect::<Vec<_>>());
+        let positions: Vec<usize> = positions.collect();
+        scratch.rotations.fill(&spec.ropes, &positions);
         let rows = ids.len();
         scratch.x.resize(rows * hidden, 0.0);
         scratch.normed.resize(rows * hidden, 0.0);
@@ -46,6 +47,10 @@ impl Decoder<'_, '_> {
         bound.embedding.weights.decode_rows(&ids, &mut scratch.x).expect("tokens are in the vocabulary");
         if spec.embedding_scale.to_bits() != 1.0f32.to_bits() {
             math::scale(&mut scratch.x, spec.embedding_scale);
+        }
+        if let Some(table) = &bound.positions {
+            table.weights.decode_rows(&positions, &mut scratch.added).expect("a sequence is no longer than the table");
+            math::add(&mut scratch.x, &scratch.added);
         }
         check(&scratch.x, || bound.embedding.name.clone())?;
         for (at, layer) in bound.layers.iter().enumerate() {
@@ -56,6 +61,9 @@ impl Decoder<'_, '_> {
             self.mix(at, &layer.attention, segments, scratch, hooks);
             if spec.parallel {
                 scratch.mixed.clone_from(&scratch.added);
+                if layer.ffn_in.is_some() {
+                    self.norm(layer.ffn_in, &scratch.x, &mut scratch.normed);
+                }
                 self.ffn(at, &layer.ffn, scratch, hooks)?;
                 math::each_pair(self.threads, &mut scratch.added, &scratch.mixed, math::add);
             } else {

@@ -33,6 +33,7 @@ impl Decoder<'_, '_> {
             (Projections::Plain { q, k, v, q_norm, k_norm }, _) => {
                 self.project([q, k, v], [*q_norm, *k_norm], rope, rows, scratch, hooks);
             }
+            (Projections::Grouped { qkv }, _) => self.project_groups(qkv, rope, rows, scratch, hooks),
             (Projections::Latent { q_down, q, kv_down, kv_norm, kv }, Some(latent)) => {
                 self.project_latent(latent, (q_down.as_ref(), q), (kv_down, *kv_norm, kv), rope, scratch, hooks);
             }
@@ -83,6 +84,32 @@ impl Decoder<'_, '_> {
         Linear::apply_all(self.multiplier, [q, k, v], (rows, normed), [queries, keys, values]);
         turn(spec, self.threads, q_norm, rope, rotations, spec.heads, queries);
         turn(spec, self.threads, k_norm, rope, rotations, spec.kv_heads, keys);
+    }
+
+    /// Splits the rows of a projection that has, for each key, the heads of the queries that look at it, the key and the value.
+    fn project_groups(
+        &self,
+        qkv: &Linear<'_>,
+        rope: Option<(usize, &RopeSpec)>,
+        rows: usize,
+        scratch: &mut Scratch,
+        hooks: &mut Hooks<'_>,
+    ) {
+        let spec = self.spec;
+        let Scratch { normed, queries, keys, values, rotations, .. } = scratch;
+        hooks.show(&[&qkv.name], None, spec.hidden, normed);
+        let mut fused = vec![0.0; rows * qkv.out()];
+        qkv.apply(self.multiplier, rows, normed, &mut fused);
+        let (dim, of_queries) = (spec.head_dim, spec.heads / spec.kv_heads * spec.head_dim);
+        let places =
+            queries.chunks_exact_mut(of_queries).zip(keys.chunks_exact_mut(dim)).zip(values.chunks_exact_mut(dim));
+        for (group, ((queries, key), value)) in fused.chunks_exact(of_queries + 2 * dim).zip(places) {
+            queries.copy_from_slice(&group[..of_queries]);
+            key.copy_from_slice(&group[of_queries..of_queries + dim]);
+            value.copy_from_slice(&group[of_queries + dim..]);
+        }
+        turn(spec, self.threads, None, rope, rotations, spec.heads, queries);
+        turn(spec, self.threads, None, rope, rotations, spec.kv_heads, keys);
     }
 
     fn project_latent(

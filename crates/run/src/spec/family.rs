@@ -31,9 +31,13 @@ pub(crate) struct Family {
     pub(crate) gated: bool,
     /// Whether scores of the chosen experts are divided by their sum, where the configuration does not say so.
     pub(crate) normalises: bool,
+    /// Whether positions are learned and added to the embeddings, rather than rotated.
+    pub(crate) has_learned_positions: bool,
+    /// Whether checkpoints store the matrices of layers as `[in, out]`.
+    pub(crate) turned: bool,
 }
 
-const PRE: NormNames = NormNames {
+pub(super) const PRE: NormNames = NormNames {
     attention_in: Some("input_layernorm"),
     attention_out: None,
     ffn_in: Some("post_attention_layernorm"),
@@ -62,6 +66,16 @@ const GLM: NormNames = NormNames {
     ffn_out: Some("post_mlp_layernorm"),
 };
 
+const GPT2: NormNames =
+    NormNames { attention_in: Some("ln_1"), attention_out: None, ffn_in: Some("ln_2"), ffn_out: None };
+
+const INTERN: NormNames =
+    NormNames { attention_in: Some("attention_norm"), attention_out: None, ffn_in: Some("ffn_norm"), ffn_out: None };
+
+/// A norm for each of two blocks that read the same rows.
+pub(super) const TWO: NormNames =
+    NormNames { attention_in: Some("ln_attn"), attention_out: None, ffn_in: Some("ln_mlp"), ffn_out: None };
+
 /// One norm for both blocks.
 const ONE: NormNames =
     NormNames { attention_in: Some("input_layernorm"), attention_out: None, ffn_in: None, ffn_out: None };
@@ -80,6 +94,8 @@ const PLAIN: Family = Family {
     parallel: false,
     gated: true,
     normalises: false,
+    has_learned_positions: false,
+    turned: false,
 };
 
 /// Encoders like BERT, whose positions are added to the embeddings.
@@ -115,6 +131,18 @@ pub(crate) const FAMILIES: &[Family] = &[
     Family { names: &["glm4"], norms: GLM, interleaved: true, has_usual_base: false, ..PLAIN },
     Family { names: &["starcoder2"], centres: true, gated: false, ..PLAIN },
     Family { names: &["smollm3"], slides: false, has_usual_base: false, ..PLAIN },
+    Family {
+        names: &["gpt2"],
+        norms: GPT2,
+        centres: true,
+        rotates: false,
+        gated: false,
+        has_learned_positions: true,
+        turned: true,
+        ..PLAIN
+    },
+    Family { names: &["falcon"], norms: ONE, centres: true, parallel: true, gated: false, ..PLAIN },
+    Family { names: &["internlm2"], norms: INTERN, ..PLAIN },
 ];
 
 /// Finds the family of an architecture by any of its names.

@@ -4,8 +4,10 @@ mod family;
 mod read;
 mod rope;
 mod shape;
+mod stated;
 
 pub(crate) use family::{ENCODER, FAMILIES, Family, find, plain};
 pub(crate) use read::decoder;
 pub(crate) use rope::RopeSpec;
 pub(crate) use shape::{Activation, Latent, MoeSpec, NormSpec, QkNorm, Spec};
+pub(crate) use stated::Stated;

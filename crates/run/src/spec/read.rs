@@ -4,9 +4,10 @@ use longshore_model::{Facts, Rope};
 use serde_json::Number;
 
 use super::{
-    family::Family,
+    family::{Family, PRE, TWO},
     rope::{RopeSpec, magnitude},
-    shape::{Activation, Latent, LayerSpec, MoeSpec, NormSpec, QkNorm, Spec},
+    shape::{Activation, Latent, LayerSpec, MoeSpec, NormNames, NormSpec, QkNorm, Spec},
+    stated::Stated,
 };
 use crate::error::LoadError;
 
@@ -17,15 +18,16 @@ const MAX_HEAD: u64 = 1 << 16;
 /// Largest size of anything else.
 const MAX_SIZE: u64 = 1 << 31;
 
-/// Resolves the switches of a decoder of the given family. `factors` are divisors of the rotation's frequencies, where the
-/// model has them as a tensor. `longest` is the longest sequence, if it was asked for.
+/// Resolves the switches of a decoder of the given family. `stated` is what its configuration says beside the facts. `factors` are
+/// divisors of the rotation's frequencies, where the model has them as a tensor. `longest` is the longest sequence, if it was asked for.
 pub(crate) fn decoder(
     facts: &Facts,
     family: &Family,
+    stated: Stated,
     factors: Option<&[f32]>,
     longest: Option<usize>,
 ) -> Result<Spec, LoadError> {
-    refuse(facts)?;
+    refuse(facts, stated)?;
     let hidden = size(facts.hidden_size, "the hidden size")?;
     let heads = size(facts.heads, "the number of heads")?;
     let kv_heads = facts.kv_heads.map_or(Ok(heads), |heads| size(Some(heads), "the number of key and value heads"))?;
@@ -57,6 +59,7 @@ pub(crate) fn decoder(
         hidden,
         vocabulary,
         context: limit.map_or(context, |limit| limit.min(context)),
+        positions: family.has_learned_positions.then_some(context),
         heads,
         kv_heads: if latent.is_some() { heads } else { kv_heads },
         head_dim,
@@ -68,7 +71,7 @@ pub(crate) fn decoder(
             eps: number(facts.norm.eps.as_ref()).unwrap_or(1e-6) as f32,
             adds_one: facts.norm.adds_one.unwrap_or(false),
         },
-        norms: family.norms,
+        norms: norms(family, stated),
         qk_norm: match family.qk_norm {
             QkNorm::None if facts.attention.qk_norm == Some(true) => QkNorm::Head,
             other => other,
@@ -81,7 +84,7 @@ pub(crate) fn decoder(
         gated: family.gated,
         intermediate,
         moe: experts(facts, family)?,
-        parallel: family.parallel,
+        parallel: is_parallel(family, stated),
         embedding_scale: embedding_scale(facts, hidden),
         residual_scale: number(facts.multipliers.residual.as_ref()).unwrap_or(1.0) as f32,
         logit_scale: logit_scale(facts),
@@ -94,9 +97,24 @@ pub(crate) fn decoder(
     Ok(spec)
 }
 
+/// Whether both blocks of a layer read the same rows: as the family's do, unless the configuration says otherwise.
+fn is_parallel(family: &Family, stated: Stated) -> bool {
+    family.parallel && stated.parallel != Some(false)
+}
+
+fn norms(family: &Family, stated: Stated) -> NormNames {
+    match (family.parallel, is_parallel(family, stated)) {
+        (true, false) => PRE,
+        (true, true) if stated.has_two_norms => TWO,
+        _ => family.norms,
+    }
+}
+
 /// Refuses what no switch stands for.
-fn refuse(facts: &Facts) -> Result<(), LoadError> {
+fn refuse(facts: &Facts, stated: Stated) -> Result<(), LoadError> {
     let what = match facts {
+        _ if stated.alibi => "positions that are a slope of the attention (ALiBi)",
+        _ if stated.scales_by_layer => "attention that is scaled by the number of its layer",
         Facts { state_space: Some(_), .. } => "layers of a state space",
         Facts { linear_attention: Some(_), .. } => "layers of linear attention",
         Facts { vision: Some(_), .. } => "an encoder of pictures",
@@ -281,7 +299,7 @@ mod tests {
             facts[member] = value.clone();
         }
         let facts = serde_json::from_value(facts).expect("they are facts");
-        decoder(&facts, find("llama").expect("it is in the table"), None, None)
+        decoder(&facts, find("llama").expect("it is in the table"), Stated::default(), None, None)
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub(crate) struct Spec {
     pub(crate) vocabulary: usize,
     /// Longest sequence, in tokens.
     pub(crate) context: usize,
+    /// Number of positions that are learned, and added to the embeddings. `None` where there are none.
+    pub(crate) positions: Option<usize>,
     pub(crate) heads: usize,
     pub(crate) kv_heads: usize,
     /// Elements of a query and of a key, per head.

@@ -13,6 +13,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Bound<'w> {
     pub(crate) embedding: Linear<'w>,
+    /// Learned positions, which are added to the embeddings.
+    pub(crate) positions: Option<Linear<'w>>,
     pub(crate) layers: Vec<Layer<'w>>,
     pub(crate) norm: Norm<'w>,
     pub(crate) head: Linear<'w>,
@@ -54,6 +56,10 @@ pub(crate) enum Projections<'w> {
         q_norm: Option<Norm<'w>>,
         k_norm: Option<Norm<'w>>,
     },
+    /// All in one: for each key, the queries that look at it, the key and the value.
+    Grouped {
+        qkv: Linear<'w>,
+    },
     Latent {
         /// Compression of queries, and its norm.
         q_down: Option<(Linear<'w>, Norm<'w>)>,
@@ -94,9 +100,16 @@ pub(crate) struct ExpertLayer<'w> {
     pub(crate) shared: Option<Dense<'w>>,
 }
 
-const EMBEDDING: &str = "embed_tokens.weight";
+const EMBEDDING: [&str; 4] = ["embed_tokens", "wte", "word_embeddings", "tok_embeddings"];
+const LAYERS: [&str; 2] = ["layers", "h"];
+const LAST_NORM: [&str; 2] = ["norm", "ln_f"];
+const GROUPED: [&str; 2] = ["self_attention.query_key_value", "attention.wqkv"];
+const OUTPUT: [&str; 4] = ["self_attn.o_proj", "attn.c_proj", "self_attention.dense", "attention.wo"];
+const DENSE: [&str; 2] = ["mlp.", "feed_forward."];
 const EXPERTS: [&str; 5] =
     ["mlp.experts", "block_sparse_moe.experts", "mlp.switch_mlp", "block_sparse_moe.switch_mlp", "block_sparse_moe"];
+const DENSE_UP: [&str; 5] = ["up_proj", "fc1", "c_fc", "dense_h_to_4h", "w3"];
+const DENSE_DOWN: [&str; 5] = ["down_proj", "fc2", "c_proj", "dense_4h_to_h", "w2"];
 const GATE: [&str; 2] = ["gate_proj", "w1"];
 const UP: [&str; 2] = ["up_proj", "w3"];
 const DOWN: [&str; 3] = ["down_proj", "w2", "output_linear"];
@@ -105,10 +118,15 @@ const ROUTER: [&str; 4] = ["mlp.gate", "block_sparse_moe.gate", "mlp.router", "b
 impl<'w> Bound<'w> {
     /// Finds the tensors of a decoder of the given shape.
     pub(crate) fn new(spec: &Spec, tensors: &'w Tensors) -> Result<Self, LoadError> {
-        let prefix = tensors.names().filter_map(|name| name.strip_suffix(EMBEDDING)).min_by_key(|prefix| prefix.len());
+        let prefix_of = |name: &'w str| {
+            let name = name.strip_suffix(".weight")?;
+            EMBEDDING.iter().find_map(|end| name.strip_suffix(end))
+        };
+        let prefix = tensors.names().filter_map(prefix_of).min_by_key(|prefix| prefix.len());
         let prefix = prefix.ok_or_else(|| missing(&["model.embed_tokens.weight".to_owned()]))?;
         let find = Finder { tensors, prefix: prefix.to_owned() };
-        let embedding = find.linear(&["embed_tokens"], [spec.vocabulary, spec.hidden])?;
+        let embedding = find.linear(&EMBEDDING, [spec.vocabulary, spec.hidden])?;
+        let positions = spec.positions.map(|count| find.linear(&["wpe"], [count, spec.hidden])).transpose()?;
         let head = ["lm_head", "output"].into_iter().find(|name| tensors.contains(&format!("{name}.weight")));
         let head = match head {
             Some(name) => {
@@ -118,11 +136,21 @@ impl<'w> Bound<'w> {
             None if spec.tied => embedding.clone(),
             None => return Err(missing(&["lm_head.weight".to_owned()])),
         };
+        let is_of_layers = |name: &str, layers: &str| {
+            name.strip_prefix(prefix)
+                .and_then(|rest| rest.strip_prefix(layers))
+                .is_some_and(|rest| rest.starts_with(".0."))
+        };
+        let list = LAYERS.into_iter().find(|layers| tensors.names().any(|name| is_of_layers(name, layers)));
+        let list = list.unwrap_or(LAYERS[0]);
         let layers = (0..spec.layers.len()).map(|at| {
-            let find = Finder { tensors, prefix: format!("{prefix}layers.{at}.") };
+            let find = Finder { tensors, prefix: format!("{prefix}{list}.{at}.") };
             Layer::new(spec, at, &find)
         });
-        Ok(Self { embedding, layers: layers.collect::<Result<_, _>>()?, norm: find.norm("norm", spec.hidden)?, head })
+        let layers = layers.collect::<Result<_, _>>()?;
+        let norm = LAST_NORM.into_iter().find(|name| tensors.contains(&find.name(&format!("{name}.weight"))));
+        let norm = find.norm(norm.unwrap_or(LAST_NORM[0]), spec.hidden)?;
+        Ok(Self { embedding, positions, layers, norm, head })
     }
 }
 
@@ -136,7 +164,10 @@ impl<'w> Layer<'w> {
             ffn_in: norm(spec.norms.ffn_in)?,
             ffn: match &spec.moe {
                 Some(moe) if spec.layers[at].has_experts => Ffn::Experts(Box::new(ExpertLayer::new(spec, moe, find)?)),
-                _ => Ffn::Dense(Box::new(Dense::new("mlp.", spec.hidden, spec.intermediate, spec.gated, find)?)),
+                _ => {
+                    let base = DENSE.into_iter().find(|base| find.has(base, &DENSE_DOWN)).unwrap_or(DENSE[0]);
+                    Ffn::Dense(Box::new(Dense::new(base, spec.hidden, spec.intermediate, spec.gated, find)?))
+                }
             },
             ffn_out: norm(spec.norms.ffn_out)?,
         })
@@ -149,7 +180,7 @@ impl<'w> Attention<'w> {
             Some(latent) => latent_projections(spec, latent, find)?,
             None => plain_projections(spec, find)?,
         };
-        let output = find.linear(&["self_attn.o_proj"], [spec.hidden, spec.heads * spec.value_dim])?;
+        let output = find.linear(&OUTPUT, [spec.hidden, spec.heads * spec.value_dim])?;
         let sinks = spec.sinks.then(|| find.small("self_attn.sinks", spec.heads)).transpose()?;
         Ok(Self { projections, output, sinks })
     }
@@ -158,7 +189,10 @@ impl<'w> Attention<'w> {
 fn plain_projections<'w>(spec: &Spec, find: &Finder<'w>) -> Result<Projections<'w>, LoadError> {
     let (q_rows, kv_rows) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
     let widths = [q_rows, kv_rows, spec.kv_heads * spec.value_dim];
-    let [q, k, v] = match find.fused(&["self_attn.qkv_proj"], widths, spec.hidden)? {
+    if find.has("", &GROUPED) {
+        return Ok(Projections::Grouped { qkv: find.linear(&GROUPED, [widths.iter().sum(), spec.hidden])? });
+    }
+    let [q, k, v] = match find.fused(&["self_attn.qkv_proj", "attn.c_attn"], widths, spec.hidden)? {
         Some(parts) => parts,
         None => [
             find.linear(&["self_attn.q_proj"], [widths[0], spec.hidden])?,
@@ -197,18 +231,17 @@ fn latent_projections<'w>(spec: &Spec, latent: &Latent, find: &Finder<'w>) -> Re
 
 impl<'w> Dense<'w> {
     fn new(base: &str, hidden: usize, inner: usize, gated: bool, find: &Finder<'w>) -> Result<Self, LoadError> {
-        let name = |name: &str| format!("{base}{name}");
-        let down = find.linear(&[&name("down_proj"), &name("fc2"), &name("c_proj")], [hidden, inner])?;
+        let linear = |names: &[&str], shape| {
+            let names: Vec<String> = names.iter().map(|name| format!("{base}{name}")).collect();
+            find.linear(&names.iter().map(String::as_str).collect::<Vec<_>>(), shape)
+        };
+        let down = linear(&DENSE_DOWN, [hidden, inner])?;
         if !gated {
-            let up = find.linear(&[&name("up_proj"), &name("fc1"), &name("c_fc")], [inner, hidden])?;
-            return Ok(Self { gate: None, up, down });
+            return Ok(Self { gate: None, up: linear(&DENSE_UP, [inner, hidden])?, down });
         }
-        let [gate, up] = match find.fused(&[&name("gate_up_proj")], [inner, inner], hidden)? {
+        let [gate, up] = match find.fused(&[&format!("{base}gate_up_proj")], [inner, inner], hidden)? {
             Some(parts) => parts,
-            None => [
-                find.linear(&[&name("gate_proj")], [inner, hidden])?,
-                find.linear(&[&name("up_proj")], [inner, hidden])?,
-            ],
+            None => [linear(&GATE, [inner, hidden])?, linear(&DENSE_UP, [inner, hidden])?],
         };
         Ok(Self { gate: Some(gate), up, down })
     }
@@ -265,6 +298,11 @@ impl<'w> Finder<'w> {
 
     fn name(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
+    }
+
+    /// Whether there is a weight of any of these names behind `base`.
+    fn has(&self, base: &str, names: &[&str]) -> bool {
+        names.iter().any(|name| self.tensors.contains(&self.name(&format!("{base}{name}.weight"))))
     }
 
     /// Finds the linear layer with the first of these names, `[out, in]`.

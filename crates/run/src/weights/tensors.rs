@@ -27,8 +27,8 @@ pub(crate) struct Tensors {
     small: HashMap<String, Vec<f32>>,
     /// Parts of tensors that are not used as they lie in their file, by name.
     owned: BTreeMap<String, [Vec<u8>; 3]>,
-    /// Tensors whose last two axes were swapped.
-    swapped: BTreeMap<String, Vec<usize>>,
+    /// Tensors whose last two axes were swapped, with what they became.
+    swapped: BTreeMap<String, (FloatType, Vec<usize>)>,
     /// Names of the tensors that were asked for.
     used: Mutex<HashSet<String>>,
 }
@@ -101,7 +101,7 @@ impl Tensors {
 
     /// Extents of a tensor as they are multiplied.
     pub(crate) fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        if let Some(shape) = self.swapped.get(name) {
+        if let Some((_, shape)) = self.swapped.get(name) {
             return Some(shape.clone());
         }
         self.weights.get(name).map(|tensor| extents(&tensor))
@@ -124,8 +124,11 @@ impl Tensors {
         if tensor.offset() != 0 {
             return Err(coding());
         }
-        let made = match tensor.quantization() {
-            None => matmul::Weights::plain(float(tensor.dtype()).ok_or_else(coding)?, shape, parts[0]),
+        let made = match tensor.quantization().filter(|_| !self.swapped.contains_key(name)) {
+            None => {
+                let swapped = self.swapped.get(name).map(|(float, _)| *float);
+                matmul::Weights::plain(swapped.or(float(tensor.dtype())).ok_or_else(coding)?, shape, parts[0])
+            }
             Some(found) => {
                 if let Some(ggml_type) = ggml_type(&found.quant_type) {
                     matmul::Weights::blocks(ggml_type, shape, parts[0])
@@ -140,9 +143,8 @@ impl Tensors {
 
     /// Names of the tensors that nobody asked for, without those that hold nothing of a model's own.
     pub(crate) fn unused(&self) -> Vec<&str> {
-        const IDLE: [&str; 5] = ["inv_freq", "rope_freqs.weight", "position_ids", "masked_bias", "attn.bias"];
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_unused = |name: &&str| !used.contains(*name) && !IDLE.iter().any(|end| name.ends_with(end));
+        let is_unused = |name: &&str| !used.contains(*name) && !is_idle(name);
         self.names().filter(is_unused).collect()
     }
 
@@ -180,21 +182,41 @@ impl Tensors {
                 continue;
             }
             let Some(tensor) = self.weights.get(&entry.name) else { continue };
-            let size = float(tensor.dtype()).map(FloatType::size);
             let coding = || LoadError::Coding { tensor: entry.name.clone(), found: found(&tensor) };
-            let size = size.ok_or_else(coding)?;
+            let float = float(tensor.dtype()).ok_or_else(coding)?;
             let [count, rows, columns] = extents(&tensor)[..] else { continue };
-            let data = tensor.weight().data;
-            let mut swapped = Vec::with_capacity(data.len());
-            for expert in data.chunks_exact((rows * columns * size).max(1)).take(count) {
-                for column in 0..columns {
-                    for row in 0..rows {
-                        swapped.extend_from_slice(&expert[(row * columns + column) * size..][..size]);
-                    }
-                }
-            }
+            let swapped = swap(tensor.weight().data, [rows, columns], float.size());
             self.owned.insert(entry.name.clone(), [swapped, Vec::new(), Vec::new()]);
-            self.swapped.insert(entry.name.clone(), vec![count, columns, rows]);
+            self.swapped.insert(entry.name.clone(), (float, vec![count, columns, rows]));
+        }
+        Ok(())
+    }
+
+    /// Swaps the axes of the layers' matrices that a checkpoint has as `[in, out]`. One that is quantized is decoded, since its groups lie
+    /// across the rows that are multiplied.
+    pub(crate) fn turn(&mut self, hidden: Option<u64>) -> Result<(), LoadError> {
+        const TURNED: [&str; 4] = ["attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight"];
+        // The one that is never square tells whether another program has turned them.
+        let mut fused = self.weights.iter().filter(|tensor| tensor.name().ends_with(TURNED[0]));
+        if fused.next().is_none_or(|tensor| tensor.shape().dims().last().copied() == hidden) {
+            return Ok(());
+        }
+        let is_turned = |tensor: &Tensor<'_>| TURNED.iter().any(|end| tensor.name().ends_with(end));
+        for tensor in self.weights.iter().filter(is_turned) {
+            let [rows, columns] = extents(&tensor)[..] else { continue };
+            let plain = float(tensor.dtype()).filter(|_| tensor.quantization().is_none());
+            let (float, swapped) = match plain {
+                Some(float) => (float, swap(tensor.weight().data, [rows, columns], float.size())),
+                None => {
+                    let mut values = tensor.values()?;
+                    let mut decoded = vec![0.0; rows * columns];
+                    values.read(0, &mut decoded);
+                    let bytes: Vec<u8> = decoded.iter().flat_map(|value| value.to_le_bytes()).collect();
+                    (FloatType::F32, swap(&bytes, [rows, columns], size_of::<f32>()))
+                }
+            };
+            self.owned.insert(tensor.name().to_owned(), [swapped, Vec::new(), Vec::new()]);
+            self.swapped.insert(tensor.name().to_owned(), (float, vec![columns, rows]));
         }
         Ok(())
     }
@@ -217,11 +239,31 @@ impl Tensors {
     }
 }
 
+/// Whether a tensor holds nothing of a model's own, such as a mask of later tokens.
+fn is_idle(name: &str) -> bool {
+    const IDLE: [&str; 5] = ["inv_freq", "rope_freqs.weight", "position_ids", "masked_bias", "attn.bias"];
+    IDLE.iter().any(|end| name.ends_with(end))
+}
+
+/// Swaps the axes of matrices that lie one after another, whose elements have `size` bytes.
+fn swap(matrices: &[u8], [rows, columns]: [usize; 2], size: usize) -> Vec<u8> {
+    let mut swapped = Vec::with_capacity(matrices.len());
+    for matrix in matrices.chunks_exact((rows * columns * size).max(1)) {
+        for column in 0..columns {
+            for row in 0..rows {
+                swapped.extend_from_slice(&matrix[(row * columns + column) * size..][..size]);
+            }
+        }
+    }
+    swapped
+}
+
 /// Refuses matrices of codes that only an import can read.
 fn refuse_codes(weights: &Weights) -> Result<(), LoadError> {
     let is_known =
         |dtype| matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::Bool | Dtype::I64);
-    let mut codes = weights.iter().filter(|tensor| tensor.quantization().is_none() && tensor.shape().rank() > 1);
+    let is_plain = |tensor: &Tensor<'_>| tensor.quantization().is_none() && tensor.shape().rank() > 1;
+    let mut codes = weights.iter().filter(|tensor| is_plain(tensor) && !is_idle(tensor.name()));
     match codes.find(|tensor| !is_known(tensor.dtype())) {
         Some(tensor) => Err(LoadError::Coding { tensor: tensor.name().to_owned(), found: found(&tensor) }),
         None => Ok(()),

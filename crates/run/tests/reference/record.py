@@ -60,6 +60,14 @@ def rope(kind: str, **more) -> dict:
     return {"rope_parameters": {"rope_type": kind, **ROPE, **more}}
 
 
+GPT2 = {"vocab_size": 64, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "bos_token_id": 1, "eos_token_id": 1}
+FALCON = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 64,
+}
 CLASSES = {"id2label": {"0": "bad", "1": "fair", "2": "good"}}
 KINDS = ["sliding_attention", "full_attention"]
 CONFIGS = {
@@ -151,6 +159,16 @@ CONFIGS = {
     "cohere2": ("cohere2", {**SIZES, "tie_word_embeddings": True, "sliding_window": 4, "layer_types": KINDS}),
     "glm4": ("glm4", {**SIZES, "pad_token_id": 0, "attention_bias": True}),
     "starcoder2": ("starcoder2", {**SIZES, "tie_word_embeddings": True, "sliding_window": 4}),
+    "gpt2": ("gpt2", GPT2),
+    "gpt2-wide": ("gpt2", {**GPT2, "n_inner": 48, "scale_attn_weights": False, "tie_word_embeddings": False}),
+    "falcon": ("falcon", {**FALCON, "bias": True}),
+    "falcon-grouped": ("falcon", {**FALCON, "new_decoder_architecture": True, "num_kv_heads": 2}),
+    "falcon-one-norm": (
+        "falcon",
+        {**FALCON, "new_decoder_architecture": True, "num_kv_heads": 2, "num_ln_in_parallel_attn": 1},
+    ),
+    "falcon-sequential": ("falcon", {**FALCON, "multi_query": False, "parallel_attn": False}),
+    "internlm2": ("internlm2", {**SIZES, "bias": True, "rope_scaling": {"type": "dynamic", "factor": 2.0}}),
     "bert": ("bert", {**SIZES, "layer_norm_eps": 1e-12}),
     "bert-classifier": ("bert", {**SIZES, "layer_norm_eps": 1e-12, **CLASSES}),
     # Positions begin after that of the token that fills a batch.
@@ -174,7 +192,10 @@ def main() -> None:
         return
     for name in arguments.cases or CONFIGS:
         model_type, sizes = CONFIGS[name]
-        record(name, AutoConfig.for_model(model_type, **sizes))
+        if model_type == "internlm2":
+            record_internlm2(name, sizes)
+        else:
+            record(name, AutoConfig.for_model(model_type, **sizes))
 
 
 def record(name: str, config) -> None:
@@ -188,6 +209,41 @@ def record(name: str, config) -> None:
         save_file({tensor: values(tensor, shape) for tensor, shape in shapes.items()}, folder / "model.safetensors", {"format": "pt"})
         stated = json.loads((folder / "config.json").read_text())
         found = logits(name, folder)
+    write(name, {"config": stated, "tensors": shapes, "tokens": TOKENS, "logits": rounded(found)})
+
+
+def record_internlm2(name: str, sizes: dict) -> None:
+    """Records a case of InternLM2, whose code is not in transformers: Llama's, with other names and one projection for all heads."""
+    config = AutoConfig.for_model("llama", **{**sizes, "rope_scaling": None}, attention_bias=sizes["bias"])
+    heads, kv_heads, dim = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+    names = {"attention.wo": "self_attn.o_proj", "feed_forward.w1": "mlp.gate_proj", "feed_forward.w3": "mlp.up_proj"}
+    names |= {"feed_forward.w2": "mlp.down_proj", "attention_norm": "input_layernorm", "tok_embeddings": "embed_tokens"}
+    names |= {"ffn_norm": "post_attention_layernorm", "output": "lm_head"}
+    with torch.no_grad():
+        model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").double().eval()
+        theirs = model.state_dict()
+        shapes, made = {}, {}
+        for tensor, found in theirs.items():
+            ours = tensor
+            for new, old in names.items():
+                ours = ours.replace(old, new)
+            if "q_proj" in tensor:
+                # For each key: the queries that look at it, the key, the value.
+                ours = ours.replace("self_attn.q_proj", "attention.wqkv")
+                shape = [(heads + 2 * kv_heads) * dim, *found.shape[1:]]
+                fused = torch.from_numpy(values(ours, shape)).double().reshape(kv_heads, -1, dim, *shape[1:])
+                parts = {"q": fused[:, :-2], "k": fused[:, -2], "v": fused[:, -1]}
+                made |= {tensor.replace("q_proj", f"{part}_proj"): rows.reshape(-1, *shape[1:]) for part, rows in parts.items()}
+            elif "k_proj" in tensor or "v_proj" in tensor:
+                continue
+            else:
+                shape = list(found.shape)
+                made[tensor] = torch.from_numpy(values(ours, shape)).double()
+            shapes[ours] = shape
+        model.load_state_dict(made)
+        found = model(torch.tensor([TOKENS])).logits[0].numpy()
+    stated = {"architectures": ["InternLM2ForCausalLM"], "model_type": "internlm2", "hidden_act": "silu", **sizes}
+    stated |= {"rms_norm_eps": config.rms_norm_eps, "rope_theta": ROPE["rope_theta"]}
     write(name, {"config": stated, "tensors": shapes, "tokens": TOKENS, "logits": rounded(found)})
 
 

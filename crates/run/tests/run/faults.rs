@@ -120,6 +120,23 @@ fn models_with_what_the_decoder_lacks_are_refused() {
     let mut case = Case::named("llama");
     case.config["hidden_act"] = json!("laplace");
     assert!(message(&case).contains("laplace"), "{}", message(&case));
+    for (name, flag, words) in [
+        ("falcon-sequential", "alibi", "ALiBi"),
+        ("gpt2", "scale_attn_by_inverse_layer_idx", "the number of its layer"),
+    ] {
+        let mut case = Case::named(name);
+        case.config[flag] = json!(true);
+        assert!(message(&case).contains(words), "{}", message(&case));
+    }
+}
+
+#[test]
+fn positions_that_were_not_learned_are_refused() {
+    let case = Case::named("gpt2");
+    let asked = |positions| LoadOptions { max_sequence: Some(positions), ..LoadOptions::default() };
+    assert_eq!(open(&case, asked(64)).expect("there are as many").max_sequence(), 64);
+    let found = open(&case, asked(65)).expect_err("there are fewer").to_string();
+    assert!(found.contains("64 positions, and 65 were asked for"), "{found}");
 }
 
 #[test]

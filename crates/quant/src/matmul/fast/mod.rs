@@ -15,8 +15,13 @@
 //! A group with a number that is not finite has d = NaN, and so has every sum that it is part of. A group without a
 //! magnitude of 2^-100 counts as zeros.
 //!
-//! Eight rows of weights are taken together. A row of the input that stands alone meets them one after another; sixteen
-//! rows of the input meet a tile of them, whose codes are expanded to bytes once.
+//! Eight rows of weights are taken together. A row of the input that stands alone meets them one after another. Sixteen
+//! rows of the input meet tiles of them, whose codes are expanded to bytes once:
+//!
+//! ```text
+//! for 16 rows of weights         expand
+//!     for 32 rows of the input   with 8 rows of weights, then 8 others: sums, and their totals; write lines of 16 numbers
+//! ```
 
 mod activations;
 mod blocks;
@@ -95,8 +100,31 @@ pub(super) type Sums = [[[f32; TOKENS]; ROWS]; CHAINS];
 /// Numbers of the output for each input row of a block.
 pub(super) type Totals = [[f32; ROWS]; TOKENS];
 
-/// Rows of weights whose numbers are collected before they are written: some lines of the cache for each input row.
-pub(super) const STAGED: usize = 64;
+/// Rows of weights that meet a block of input rows while it is in the nearest cache. Their numbers are a line of the cache for each
+/// input row.
+pub(super) const STRIP: usize = 2 * ROWS;
+
+/// Blocks of input rows that meet a strip together.
+pub(super) const PAIR: usize = 2;
+
+/// A tile with its scales and biases, in the order of the groups.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TileBuffer {
+    codes: [[u8; COLUMNS]; ROWS],
+    scales: [[f32; ROWS]; COLUMNS / LEAST_GROUP],
+    biases: [[f32; ROWS]; COLUMNS / LEAST_GROUP],
+}
+
+impl TileBuffer {
+    pub(super) const ZERO: Self = Self {
+        codes: [[0; COLUMNS]; ROWS],
+        scales: [[0.0; ROWS]; COLUMNS / LEAST_GROUP],
+        biases: [[0.0; ROWS]; COLUMNS / LEAST_GROUP],
+    };
+}
+
+/// Elements of the smallest group.
+const LEAST_GROUP: usize = 16;
 
 /// Computes all rows of `weights`. `y` has one slice for each row of the input.
 pub(super) fn multiply(level: Level, weights: Weights<'_>, input: &Input, y: &mut [&mut [f32]], scratch: &mut Scratch) {
@@ -113,37 +141,36 @@ pub(super) fn multiply(level: Level, weights: Weights<'_>, input: &Input, y: &mu
     {
         return work.as_stored(parts, input, y);
     }
-    let mut buffers = scratch.fast(columns.next_multiple_of(CODES), ROWS * padded_groups, input.blocks.len());
+    let mut buffers = scratch.fast(columns.next_multiple_of(CODES), ROWS * padded_groups, columns.div_ceil(COLUMNS));
     let (singles, in_blocks) = y.split_at_mut(input.rows);
-    for first in (0..rows).step_by(ROWS) {
-        let count = ROWS.min(rows - first);
-        let stored = &stored[first * work.stored_len..(first + count) * work.stored_len];
-        let mut parts_of_rows = None;
-        if let Stored::Encoded(parts) = weights.stored {
-            parts_of_rows = Some(parts.groups(first * groups, count * groups));
-        }
-        if let Some(parts) = parts_of_rows
-            && !(in_blocks.is_empty() && level.reads_stored_scales(input.form))
-        {
-            read_scales(level, Scales { parts, groups, padded_groups }, buffers.scales, buffers.biases);
-        }
-        if !singles.is_empty() {
-            let parts = parts_of_rows.filter(|_| level.reads_stored_scales(input.form));
-            work.singles((stored, parts), input, singles, first..first + count, &mut buffers);
-        }
-        if !in_blocks.is_empty() {
-            work.blocks(stored, input, &mut buffers);
-            let at = first % STAGED;
-            for (staged, sums) in buffers.staged.chunks_exact_mut(TOKENS).zip(&*buffers.sums) {
-                for (staged, totals) in staged.iter_mut().zip(totals(level, sums)) {
-                    staged.as_chunks_mut::<ROWS>().0[at / ROWS] = totals;
-                }
+    if groups < CHAINS && !in_blocks.is_empty() {
+        // The kernels start from zero only where there is a group.
+        buffers.sums.fill([[[0.0; TOKENS]; ROWS]; CHAINS]);
+    }
+    for first in (0..rows).step_by(STRIP) {
+        let strip = first..rows.min(first + STRIP);
+        for (half, first) in strip.clone().step_by(ROWS).enumerate() {
+            let count = ROWS.min(rows - first);
+            let stored = &stored[first * work.stored_len..(first + count) * work.stored_len];
+            let mut parts_of_rows = None;
+            if let Stored::Encoded(parts) = weights.stored {
+                parts_of_rows = Some(parts.groups(first * groups, count * groups));
             }
-            if at + ROWS == STAGED || first + count == rows {
-                for (y, staged) in in_blocks.iter_mut().zip(&*buffers.staged) {
-                    y[first - at..first + count].copy_from_slice(&staged[..at + count]);
-                }
+            if let Some(parts) = parts_of_rows
+                && !(in_blocks.is_empty() && level.reads_stored_scales(input.form))
+            {
+                read_scales(level, Scales { parts, groups, padded_groups }, buffers.scales, buffers.biases);
             }
+            if !singles.is_empty() {
+                let parts = parts_of_rows.filter(|_| level.reads_stored_scales(input.form));
+                work.singles((stored, parts), input, singles, first..first + count, &mut buffers);
+            }
+            if !in_blocks.is_empty() {
+                work.expand(stored, half, &mut buffers);
+            }
+        }
+        for (blocks, y) in input.blocks.chunks(PAIR).zip(in_blocks.chunks_mut(PAIR * TOKENS)) {
+            work.blocks(blocks, strip.clone(), y, &mut buffers);
         }
     }
 }
@@ -223,42 +250,62 @@ impl Work {
         }
     }
 
-    /// Adds up the products of at most [`ROWS`] rows of weights with all blocks of input rows.
-    fn blocks(self, stored: &[u8], input: &Input, buffers: &mut Fast<'_>) {
+    /// Expands at most [`ROWS`] rows of weights, the first or the second ones of a strip.
+    fn expand(self, stored: &[u8], half: usize, buffers: &mut Fast<'_>) {
         let Self { level, form, columns, stored_len, padded_groups } = self;
-        if columns / form.group < CHAINS {
-            // The kernels start from zero only where there is a group.
-            buffers.sums.fill([[[0.0; TOKENS]; ROWS]; CHAINS]);
-        }
-        for start in (0..columns).step_by(COLUMNS) {
+        let tiles = buffers.tiles[half].iter_mut().zip((0..columns).step_by(COLUMNS));
+        for (tile, start) in tiles {
             let width = COLUMNS.min(columns - start);
             let (first_group, groups) = (start / form.group, width / form.group);
             let (from, to) = (stored_len * start / columns, stored_len * (start + width) / columns);
-            let rows = buffers.tile.iter_mut().zip(stored.chunks_exact(stored_len)).enumerate();
-            for (row, (codes, stored)) in rows {
+            for (row, (codes, stored)) in tile.codes.iter_mut().zip(stored.chunks_exact(stored_len)).enumerate() {
                 let at = row * padded_groups + first_group;
                 let (scales, biases) = (&mut buffers.scales[at..at + groups], &mut buffers.biases[at..at + groups]);
                 expand(level, form, &stored[from..to], &mut Expanded { codes: &mut codes[..width], scales, biases });
             }
-            let has_biases = form.codes.have_biases();
-            let scales = by_group(buffers.scales, padded_groups, first_group, &mut buffers.tile_scales[..groups]);
-            let biases = &mut buffers.tile_biases[..if has_biases { groups } else { 0 }];
-            let biases = by_group(buffers.biases, padded_groups, first_group, biases);
-            let tile = Tile { codes: buffers.tile, form, first_group, scales, biases };
-            many(level, tile, &input.blocks, buffers.sums);
+            by_group(buffers.scales, padded_groups, first_group, &mut tile.scales[..groups]);
+            if form.codes.have_biases() {
+                by_group(buffers.biases, padded_groups, first_group, &mut tile.biases[..groups]);
+            }
+        }
+    }
+
+    /// Computes the numbers of a strip of rows of weights for the input rows of one block or two, which stay in the nearest cache
+    /// meanwhile, as their sums do. Each line of the output is written once.
+    fn blocks(self, blocks: &[LaneBlock], strip: Range<usize>, y: &mut [&mut [f32]], buffers: &mut Fast<'_>) {
+        let Self { level, form, columns, .. } = self;
+        let sums = &mut buffers.sums[..blocks.len()];
+        for (half, tiles) in buffers.tiles.iter().enumerate().take(strip.len().div_ceil(ROWS)) {
+            for (tile, start) in tiles.iter().zip((0..columns).step_by(COLUMNS)) {
+                let groups = COLUMNS.min(columns - start) / form.group;
+                let biases = &tile.biases[..if form.codes.have_biases() { groups } else { 0 }];
+                let (codes, scales, first_group) = (&tile.codes, &tile.scales[..groups], start / form.group);
+                many(level, Tile { codes, form, first_group, scales, biases }, blocks, sums);
+            }
+            for (sums, lines) in sums.iter().zip(buffers.lines.chunks_exact_mut(TOKENS)) {
+                for (line, totals) in lines.iter_mut().zip(totals(level, sums)) {
+                    line.as_chunks_mut::<ROWS>().0[half] = totals;
+                }
+            }
+        }
+        for (y, line) in y.iter_mut().zip(&*buffers.lines) {
+            let y = &mut y[strip.clone()];
+            match <&mut [f32; STRIP]>::try_from(&mut *y) {
+                Ok(y) => *y = *line,
+                Err(_) => y.copy_from_slice(&line[..y.len()]),
+            }
         }
     }
 }
 
 /// Collects the numbers of all rows for each group.
-fn by_group<'a>(of: &[f32], padded_groups: usize, first: usize, out: &'a mut [[f32; ROWS]]) -> &'a [[f32; ROWS]] {
+fn by_group(of: &[f32], padded_groups: usize, first: usize, out: &mut [[f32; ROWS]]) {
     let count = out.len();
     for (row, numbers) in of.chunks_exact(padded_groups).enumerate() {
         for (number, out) in numbers[first..first + count].iter().zip(&mut *out) {
             out[row] = *number;
         }
     }
-    out
 }
 
 /// Expands codes of one row. Of blocks also the scales and biases, which are in them.
