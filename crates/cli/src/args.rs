@@ -183,6 +183,14 @@ pub(crate) struct Import {
     /// `draft/<file>`
     #[arg(long, value_name = "DIR")]
     pub(crate) draft: Option<PathBuf>,
+    /// An adapter's directory, LoRA or `DoRA` as PEFT or mlx-lm write it, to be merged before anything is quantized; with =WEIGHT
+    /// what it adds is multiplied by WEIGHT; may be given several times
+    #[arg(long, value_name = "DIR[=WEIGHT]", value_parser = OsStringValueParser::new().try_map(parse_adapter))]
+    pub(crate) adapter: Vec<MergedAdapter>,
+    /// Store the adapter in SOURCE as a model of its own that belongs to this stored model: nothing is merged, and `export` gives
+    /// its files back
+    #[arg(long, value_name = "BASE", conflicts_with_all = ["quantize", "adapter", "draft", "importance", "measure", "requantize", "global_scale"])]
+    pub(crate) adapter_of: Option<ModelName>,
     /// Follow symbolic links to files outside SOURCE (and outside the hub cache that it is a snapshot of)
     #[arg(long)]
     pub(crate) follow_links: bool,
@@ -192,6 +200,26 @@ pub(crate) struct Import {
     /// Print what would be stored, and which rule decided each tensor, without reading weights
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// An adapter to merge, and the factor of what it adds.
+#[derive(Debug, Clone)]
+pub(crate) struct MergedAdapter {
+    pub(crate) dir: PathBuf,
+    pub(crate) weight: f64,
+}
+
+/// Parses `DIR` or `DIR=WEIGHT`. A directory whose name ends in `=` and a number is meant if it exists.
+fn parse_adapter(text: OsString) -> Result<MergedAdapter, String> {
+    let whole = || MergedAdapter { dir: PathBuf::from(&text), weight: 1.0 };
+    let Some((dir, weight)) = text.to_str().and_then(|text| text.rsplit_once('=')) else { return Ok(whole()) };
+    if Path::new(&text).is_dir() {
+        return Ok(whole());
+    }
+    match weight.parse::<f64>() {
+        Ok(weight) if weight.is_finite() => Ok(MergedAdapter { dir: dir.into(), weight }),
+        _ => Err(format!("expected DIR or DIR=WEIGHT, a finite number, found the weight {weight:?}")),
+    }
 }
 
 /// Say what a model is: architecture, size, schemes, tensors

@@ -45,6 +45,7 @@
 
 // Modules are listed from the ground up: a file imports only from its own module, or from modules above it in this
 // list.
+mod attachment;
 mod gguf;
 mod io;
 mod narrow;
@@ -64,6 +65,7 @@ mod open;
 mod repair;
 
 pub use execute::{
+    changes::{Base, Changes, MergedAdapter},
     error::ImportError,
     importance::{ImportanceFile, ImportanceFileError},
     options::{ImportOptions, ImportOutcome},

@@ -8,9 +8,9 @@ use std::{
 };
 
 use anyhow::Context as _;
-use longshore_manifest::{Digest, Store};
+use longshore_manifest::{Digest, ModelName, Store};
 use longshore_packer::{
-    ImportOptions, ImportOutcome, ImportanceFile, Plan, PlanOptions, PlanReport, Source, SourceOptions,
+    ImportOptions, ImportOutcome, ImportanceFile, Plan, PlanError, PlanOptions, PlanReport, Source, SourceOptions,
 };
 use longshore_quant::{Profile, Scheme, policy::Policy};
 use serde::Serialize;
@@ -127,9 +127,15 @@ fn import(
     said: &mut BTreeSet<String>,
 ) -> anyhow::Result<(Plan, Option<ImportOutcome>)> {
     let opening = SourceOptions { follow_links: args.follow_links, ..SourceOptions::default() };
-    let mut source = Source::open_with(&args.source, &opening)?;
+    let mut source = match &args.adapter_of {
+        Some(base) => attachment(args, base, &opening, store)?,
+        None => Source::open_with(&args.source, &opening)?,
+    };
     if let Some(draft) = &args.draft {
         source = source.with_draft(Source::open_with(draft, &opening)?)?;
+    }
+    for adapter in &args.adapter {
+        source = source.with_adapter(&adapter.dir, adapter.weight, &opening.limits)?;
     }
     let scheme = args.quantize.and_then(Quantize::scheme);
     let options = PlanOptions {
@@ -167,6 +173,18 @@ fn import(
     let bar = Bar::new(printer);
     let outcome = plan.import(store, &args.name, &options, &bar)?;
     Ok((plan, Some(outcome)))
+}
+
+/// Opens an adapter as an attachment of a stored model, which it has to fit.
+fn attachment(args: &Import, base: &ModelName, opening: &SourceOptions, store: &Store) -> anyhow::Result<Source> {
+    let model = store.model(base)?;
+    let path = store.manifest_path(base);
+    let merged = Source::open_with(&path, opening)?.with_adapter(&args.source, 1.0, &opening.limits)?;
+    // Whether it could be merged is another matter: a base that is quantized takes it while it runs.
+    match Plan::new(merged, &PlanOptions { requantize: true, ..PlanOptions::default() }) {
+        Err(error @ PlanError::Adapter { .. }) => Err(error.into()),
+        _ => Ok(Source::open_attachment(&args.source, model.digest, &opening.limits)?),
+    }
 }
 
 /// Text of a dry run: every tensor with the rule that decided it.

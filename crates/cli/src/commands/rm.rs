@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use longshore_manifest::{ModelName, Progress as _, Store};
+use longshore_packer::Base;
 use serde::Serialize;
 
 use crate::{
@@ -38,6 +39,7 @@ pub(super) fn run(args: &Rm, store: &Store, printer: &Printer) -> anyhow::Result
             failed = errors::report(&Advice::interrupted(format!("stopped: {left} not removed")).into());
             break;
         }
+        let attachments = store.model(name).map(|model| Base::attachments(store, &model.digest)).unwrap_or_default();
         match store.remove(name) {
             Ok(removed) => {
                 report.freed_blobs += removed.blobs.len();
@@ -45,6 +47,14 @@ pub(super) fn run(args: &Rm, store: &Store, printer: &Printer) -> anyhow::Result
                 report.kept_blobs += removed.in_use.len();
                 report.kept_bytes += removed.in_use.iter().map(|(_, size)| *size).sum::<u64>();
                 report.removed.push(name.clone());
+                let left: Vec<_> =
+                    attachments.iter().filter(|name| !args.names.contains(name)).map(ModelName::to_string).collect();
+                if !left.is_empty() {
+                    printer.warn(&format!(
+                        "attachments of {name} are left, and of no use without it: {}",
+                        left.join(", ")
+                    ));
+                }
                 if let Some(reason) = removed.left {
                     printer.warn(&format!(
                         "the blobs of {name} were left for a later `longshore gc`: {}",

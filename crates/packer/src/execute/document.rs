@@ -27,7 +27,8 @@ fn describe(source: &Source, config: &mut Config) {
         _ => Runtime::of_model(source.config.as_ref().unwrap_or(&nothing), &source.template),
     };
     config.requires = runtime.requires.map(str::to_owned);
-    config.capabilities = runtime.capabilities;
+    // An attachment is nothing that runs by itself.
+    config.capabilities = if source.base.is_some() { Vec::new() } else { runtime.capabilities };
     config.renderer = runtime.renderer.map(str::to_owned);
     config.parser = runtime.parser.map(str::to_owned);
 }

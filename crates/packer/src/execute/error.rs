@@ -55,6 +55,12 @@ pub enum ImportError {
         /// Number of infinities and NaNs that were found before the import stopped.
         count: u64,
     },
+    /// An adapter holds infinities or NaNs where they would be merged.
+    #[error("tensor {tensor:?} of an adapter holds infinities or NaNs")]
+    AdapterNonFinite {
+        /// The adapter's tensor.
+        tensor: String,
+    },
     /// The importance file does not fit the model's weights.
     #[error(transparent)]
     Importance(#[from] ImportanceFileError),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use longshore_manifest::{Descriptor, Manifest, ModelName, Progress};
 
 use super::{
+    changes::Changes,
     document,
     error::ImportError,
     jobs::Work,
@@ -59,7 +60,8 @@ impl Plan {
 
         let layers = document::layers(self, &done);
         let (blobs, _) = done.split_at(self.blobs.len());
-        let config = import.add(&document::config(self, blobs, options).to_bytes())?;
+        let config = document::config(self, blobs, options);
+        let config = import.add(&Changes::document(&config, self))?;
         let manifest = Manifest::new(Descriptor::config(config), layers);
         if progress.cancelled() {
             return Err(ImportError::Cancelled);

@@ -1,6 +1,7 @@
 //! Execution of a plan: read, transform, quantize, hash and write. The result has the same bytes for any number of
 //! threads.
 
+pub(crate) mod changes;
 pub(crate) mod document;
 pub(crate) mod error;
 pub(crate) mod import;

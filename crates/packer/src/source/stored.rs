@@ -119,6 +119,8 @@ fn read(path: &Path, root: &Path, name: &ModelName) -> Result<Source, SourceErro
         warnings,
         template: checkpoint::template(&companions),
         companions: Vec::new(),
+        adapters: Vec::new(),
+        base: None,
     };
     let mut shards = Shards { store: &store, model: &model, places: HashMap::new() };
     for (role, tensors) in members(&model, &table) {

@@ -1,6 +1,7 @@
 //! Importing and exporting, through the public interface.
 
 mod acceptance;
+mod adapters;
 mod coded;
 mod companions;
 mod directory;

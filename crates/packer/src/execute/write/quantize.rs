@@ -1,7 +1,7 @@
 //! Quantization of one planned tensor, a piece at a time.
 
 use longshore_manifest::document::Role;
-use longshore_quant::{FloatType, GlobalScale, Scheme};
+use longshore_quant::{FloatType, GlobalScale, Profile, Scheme};
 
 use super::{
     quantizer::{EncodedRun, Quantizer},
@@ -24,16 +24,20 @@ pub(super) fn quantize(
         Some(file) => file.of(tensor)?,
         None => None,
     };
-    let mut quantizer = Quantizer::new(tensor, scheme, options.profile, importance.as_ref(), options.measure);
+    // The codes of MLX's profiles are those that MLX chooses for the merged weights as they would be stored.
+    let is_wide = matches!(options.profile, Profile::Plus | Profile::Best);
+    let reader_of = if is_wide { ValueReader::wide } else { ValueReader::new };
+    let source = if is_wide { ValueReader::wide_float(tensor) } else { tensor.float() };
+    let mut quantizer = Quantizer::new(tensor, scheme, source, options.profile, importance.as_ref(), options.measure);
     if tensor.global_scale.is_some() {
-        let global = global_scale(&target, quantizer.float(), read)?;
+        let global = global_scale(&target, reader_of(target.files, tensor), source, read)?;
         target.write_at(target.start(Role::GlobalScale), &global.multiplier().to_le_bytes())?;
         quantizer = quantizer.with_global_scale(global);
     }
     let bias_start = if scheme.has_bias() { target.start(Role::Bias) } else { 0 };
     let places = [target.start(Role::Weight), target.start(Role::Scale), bias_start];
     let (group_bytes, group) = quantizer.group();
-    let mut reader = ValueReader::new(target.files, tensor);
+    let mut reader = reader_of(target.files, tensor);
     loop {
         target.check()?;
         let Some(piece) = reader.next(read)? else {
@@ -55,11 +59,11 @@ pub(super) fn quantize(
 /// Reads the tensor once to choose its global scale.
 fn global_scale(
     target: &Target<'_, '_>,
+    mut reader: ValueReader<'_>,
     float: FloatType,
     buffers: &mut ValueBuffers,
 ) -> Result<GlobalScale, ImportError> {
     let mut largest = 0.0_f32;
-    let mut reader = ValueReader::new(target.files, target.tensor);
     loop {
         target.check()?;
         let Some(piece) = reader.next(buffers)? else { break };
