@@ -14,6 +14,7 @@ CRATES = {
     "packer": ["attachment", "io", "tensor", "transpose", "source", "model", "plan", "execute", "export", "repair"],
     "model": [],
     "transform": [],
+    "experts": ["key", "map", "files", "ahead", "placement", "trace", "replay", "predict", "cache"],
     "run": ["error", "options", "observe", "spec", "weights", "decoder", "model", "session"],
     "cli": [],
 }

@@ -9,7 +9,7 @@ import tensors
 from peers import longshore
 from worker import build, note
 
-LIKE = {"llama": "Llama-like", "moe": "with experts, like Qwen 3"}
+LIKE = {"llama": "Llama-like", "llama-1b": "Llama-like, 1,000 million parameters", "moe": "with experts, like Qwen 3"}
 
 
 @dataclass

@@ -103,6 +103,40 @@ def _seconds(text: str) -> str:
     return f"{value:.2f} s" if value >= 0.1 else f"{value * 1e3:.2g} ms" if value < 0.01 else f"{value * 1e3:.0f} ms"
 
 
+# What is compared: our weights and their path, and beside them a program, its weights, and how it has them (any way where it is empty).
+PRODUCTS = [
+    ("int4", "fast", "longshore", ("int4",), "read"),
+    ("int8", "fast", "longshore", ("int8",), "read"),
+    ("int4", "fast", "ggml", ("Q4_0", "Q4_K"), ""),
+    ("int4", "fast", "candle", ("Q4_K", "Q8_0"), ""),
+    ("int8", "fast", "ggml", ("Q8_0",), ""),
+    ("int4", "exact", "ggml", ("Q4_0",), ""),
+    *((kind, "fast", "ggml", (kind,), "plain") for kind in ("Q4_0", "Q4_1", "Q5_0", "Q8_0", "Q4_K", "Q6_K")),
+]
+
+
+def products(rows: Rows) -> list[list[str]]:
+    """Returns the table of the times of products, each beside the fastest of another program's."""
+    table = [["weights", "rows of the input", "Longshore", "another program", "ratio"]]
+    for shape, inputs in dict.fromkeys((row["shape"], row["inputs"]) for row in rows):
+        here = [row for row in rows if (row["shape"], row["inputs"]) == (shape, inputs)]
+        for kind, how, peer, kinds, way in PRODUCTS:
+            ours = [row for row in here if (row["peer"], row["kind"], row["how"]) == ("longshore", kind, how)]
+            theirs = [row for row in here if (row["peer"], row["how"]) == (peer, way or row["how"]) and row["kind"] in kinds]
+            if not ours or not theirs:
+                continue
+            best, other = (min(those, key=lambda row: float(row["best_s"])) for those in (ours, theirs))
+            called = "reading the same bytes" if way == "read" else f"{peer} {other['kind']}"
+            cells = [f"{kind}{', exact' if how == 'exact' else ''}: {_micro(best)}", f"{called}: {_micro(other)}"]
+            table.append([shape, inputs, *cells, f"{float(other['best_s']) / float(best['best_s']):.2f}"])
+    return table
+
+
+def _micro(row: dict[str, str]) -> str:
+    micro = float(row["best_s"]) * 1e6
+    return f"{micro / 1e3:,.1f} ms" if micro >= 10_000 else f"{micro:,.0f} µs" if micro >= 100 else f"{micro:.1f} µs"
+
+
 def dedup(rows: Rows) -> list[list[str]]:
     """Returns the table of the bytes that each model adds, and of the total."""
     table = [["model", "alone, in a store", "adds to those above", "alone, as files", "adds in chunks of 64 KiB"]]
@@ -124,6 +158,20 @@ def cuda(rows: Rows) -> list[list[str]]:
         rate = f"{float(row['gb_per_s']):,.1f} GB/s" if row["gb_per_s"] else "—"
         ratio = f"{float(row['ratio']):.2f}" if row["ratio"] else "—"
         table.append([row["model"], who, *times, row["note"] or rate, ratio])
+    return table
+
+
+def llama(rows: Rows) -> list[list[str]]:
+    """Returns the table of each model's speed, in each program: tokens of a prompt and generated, and the first token."""
+    found: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
+    for row in rows:
+        key = (row["peer"], row["model"], " ".join(filter(None, (row["kind"], row["how"]))), row["bytes"])
+        found.setdefault(key, {})[row["what"]] = row
+    table = [["program", "model", "types", "bytes of a token", "prompt, tokens a second", "generated", "first token"]]
+    for (peer, model, kind, size), rates in found.items():
+        cells = [f"**{peer}**" if peer == "longshore" else peer, model, kind, f"{int(size) / 1e6:,.0f} MB"]
+        cells += [f"{float(rates[what]['best']):,.0f}" for what in ("prefill", "decode")]
+        table.append([*cells, _seconds(rates["first"]["best"]) if "first" in rates else "—"])
     return table
 
 
@@ -176,7 +224,20 @@ HOST: dict[str, Section] = {
         ledger,
         _say("The loaders that need PyTorch are made to fill a GPU; here they bring tensors to host memory, without one."),
     ),
+    "llama": (
+        "Running models",
+        llama,
+        _say(
+            "The best of several turns. Prompts have 256 tokens, and 64 are generated from an empty sequence. The first token is that after a prompt "
+            "of five: from the start of Longshore's process, and from llama.cpp's call that loads the model."
+        ),
+    ),
     "dedup": ("Variants and fine-tunes of one model, stored together", dedup, _say("")),
+    "products": (
+        "Products with stored weights",
+        products,
+        _say("The fastest runs, on two threads. The ratio says how many times as fast Longshore was as the fastest of the program's that are named."),
+    ),
 }
 # The same of the other backends, which are a subject each.
 MLX: Section = ("Loading as MLX arrays, until every byte was read once by one thread", ledger, _about_mlx)
@@ -214,8 +275,8 @@ def _section(path: Path, page: Path, section: Section, *, of_device: bool = Fals
     link = f"[the record]({_link(shown, page)})"
     heading = f"#### {title}{f', on `{machine}`' if of_device else ''}"
     head = f"{heading}\n\nOn `{machine}`, {date}{size}: `{_command(shown, path.stem)}`; the rest is in {link}."
-    # Programs come second where models come first.
-    words = (0, 1) if make is cuda else (0,)
+    # Programs come second where models come first, and models where programs do.
+    words = {cuda: (0, 1), llama: (0, 1, 2)}.get(make, (0,))
     parts = [f"{head} {remark(rows)}".rstrip(), _markdown(make(rows), words)]
     if picture.exists():
         parts.append(f"![{title}]({_link(picture, page)})")

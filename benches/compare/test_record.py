@@ -53,6 +53,16 @@ MLX = [
     {"model": "llama BF16", "peer": "longshore", "version": "0.1.0", "operation": "load", "threads": "all", "start": "warm"},
     {"model": "llama BF16", "peer": "mlx", "version": "0.32.4 on Metal", "operation": "load", "threads": "up to 4", "start": "warm"},
 ]  # fmt: skip
+PRODUCTS = """peer,version,kind,how,shape,inputs,threads,turns,best_s,median_s
+longshore,0.9,int4,fast,4096×4096,1,2,5,0.000150,0.000170
+longshore,0.9,int4,exact,4096×4096,1,2,5,0.000600,0.000700
+ggml,of 9,Q4_0,plain,4096×4096,1,2,5,0.000400,0.000500
+ggml,of 9,Q4_0,CPU_REPACK,4096×4096,1,2,5,0.000300,0.000310
+longshore,0.9,Q4_0,fast,4096×4096,1,2,5,0.000160,0.000170
+longshore,0.9,int4,read,streamed,1,2,5,0.04,0.05
+longshore,0.9,int4,fast,streamed,1,2,5,0.05,0.06
+longshore,0.9,int4,fast,4096×4096,2,2,5,0.000200,0.000210
+"""
 COLUMNS = re.findall(r"[a-z_]+", (HERE / "ledger.py").read_text().partition("COLUMNS = (")[2].partition(").split")[0])
 
 
@@ -122,6 +132,24 @@ class Record(unittest.TestCase):
         self.assertIn("on `apple-m9-10c`", section)
         self.assertIn("MLX computes on Metal.", section)
         self.assertIn("| mlx: load | up to 4 | 10 ms | 0.10 s, 6.00 GB/s | — | 0.10 s | — |", section)
+
+    def test_products_stand_beside_the_fastest_of_a_program(self) -> None:
+        folder = self.home / "epyc-9" / "2031-02-03"
+        folder.mkdir(parents=True)
+        (folder / "products.txt").write_text("$ python3 benches/compare/run.py products --record\n")
+        (folder / "products.csv").write_text(PRODUCTS)
+        section = self.page().partition("### Host")[2].partition("### MLX")[0]
+        self.assertIn("#### Products with stored weights\n\nOn `epyc-9`, 2031-02-03", section)
+        lines = [line for line in section.splitlines() if line.startswith("| ") and "×" in line]
+        self.assertEqual(
+            lines,
+            [
+                "| 4096×4096 | 1 | int4: 150 µs | ggml Q4_0: 300 µs | 2.00 |",
+                "| 4096×4096 | 1 | int4, exact: 600 µs | ggml Q4_0: 300 µs | 0.50 |",
+                "| 4096×4096 | 1 | Q4_0: 160 µs | ggml Q4_0: 400 µs | 2.50 |",
+            ],
+        )
+        self.assertIn("| streamed | 1 | int4: 50.0 ms | reading the same bytes: 40.0 ms | 0.80 |", section)
 
     def test_no_record_says_how_to_make_one(self) -> None:
         self.assertIn("`python3 benches/compare/run.py cuda --record`", self.page())

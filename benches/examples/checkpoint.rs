@@ -25,6 +25,9 @@ struct Args {
 #[derive(Clone, Copy, ValueEnum)]
 enum Like {
     Llama,
+    /// A Llama of a thousand million parameters, whatever the number of bytes asked for
+    #[value(name = "llama-1b")]
+    Llama1b,
     /// Qwen 3 with experts
     Moe,
 }
@@ -34,6 +37,7 @@ fn main() -> anyhow::Result<()> {
     let bytes = match (args.small, args.like) {
         (Some(count), _) => checkpoint::small_tensors(&args.dir, count, 4096)?,
         (None, Like::Llama) => checkpoint::llama(&args.dir, args.bytes)?,
+        (None, Like::Llama1b) => checkpoint::llama_1b(&args.dir)?,
         (None, Like::Moe) => checkpoint::moe(&args.dir, args.bytes)?,
     };
     println!("{}: {bytes} bytes of tensors", args.dir.display());

@@ -72,7 +72,7 @@ fn make(args: &Args) -> anyhow::Result<Vec<PathBuf>> {
         let layer = |at: usize| {
             let name = format!("model.layers.{}.mlp.experts.{}.weight", at / 8, at % 8);
             let digest = Digest::of(format!("{} {at}", if at.is_multiple_of(2) { 0 } else { model }).as_bytes());
-            Descriptor::tensor(name, Added { digest, size: 4096, reused: false })
+            Descriptor::tensor(name, Added::new(digest, 4096))
         };
         let layers: Vec<_> = (0..args.layers).map(layer).collect();
         let config =
@@ -80,7 +80,7 @@ fn make(args: &Args) -> anyhow::Result<Vec<PathBuf>> {
         let config = config.to_bytes();
         let digest = Digest::of(&config);
         fs::write(store.blob_path(&digest), &config)?;
-        let config = Descriptor::config(Added { digest, size: config.len() as u64, reused: false });
+        let config = Descriptor::config(Added::new(digest, config.len() as u64));
         let path = store.manifest_path(&name);
         fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
         fs::write(&path, Manifest::new(config, layers).to_bytes())?;

@@ -118,5 +118,9 @@ fn blob(ingest: &Ingest<'_>, at: usize, tensors: usize) -> anyhow::Result<(Added
         writer.write_at(part.range.start, &vec![u8::try_from(at % 251)?; length])?;
     }
     let added = writer.finish()?;
-    Ok((added, BlobEntry::new(added.digest, layout.parts().map(TensorEntry::plain).collect())))
+    let entry = BlobEntry {
+        chunks: added.chunks.clone(),
+        ..BlobEntry::new(added.digest, layout.parts().map(TensorEntry::plain).collect())
+    };
+    Ok((added, entry))
 }

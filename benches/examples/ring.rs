@@ -192,8 +192,8 @@ fn make(store: &Store, args: &Args) -> anyhow::Result<TensorTable> {
         blob.write_at(0, layout.header())?;
         blob.write_at(range.start, &bytes)?;
         let added = blob.finish()?;
-        layers.push(Descriptor::tensor(name, added));
         blobs.push(BlobEntry::new(added.digest, layout.parts().map(TensorEntry::plain).collect()));
+        layers.push(Descriptor::tensor(name, added));
     }
     let table = TensorTable::new(Facts::default(), Import::default(), blobs);
     let config = ingest.add(&Config::new(table.clone()).to_bytes())?;

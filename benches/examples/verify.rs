@@ -114,7 +114,11 @@ fn blob(ingest: &Ingest<'_>, name: &str, size: u64) -> anyhow::Result<(Added, Bl
         at += want as u64;
     }
     let added = writer.finish()?;
-    Ok((added, BlobEntry::new(added.digest, layout.parts().map(TensorEntry::plain).collect())))
+    let entry = BlobEntry {
+        chunks: added.chunks.clone(),
+        ..BlobEntry::new(added.digest, layout.parts().map(TensorEntry::plain).collect())
+    };
+    Ok((added, entry))
 }
 
 /// Hashes every piece by itself, on all cores.

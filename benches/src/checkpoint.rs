@@ -27,6 +27,16 @@ pub fn llama(dir: &Path, bytes: u64) -> io::Result<u64> {
     llama::checkpoint(bytes).write(dir)
 }
 
+/// Writes a BF16 checkpoint of a Llama of a thousand million parameters: 2,048 wide, 16 layers, 32 heads that share 8 keys, 8,192 inside
+/// the feed-forward blocks, a vocabulary of 32,000, the head tied to the embedding. Returns the number of bytes of all tensors.
+///
+/// # Errors
+///
+/// Any error from writing the files.
+pub fn llama_1b(dir: &Path) -> io::Result<u64> {
+    llama::one_billion().write(dir)
+}
+
 /// Writes a BF16 checkpoint with the tensors of a Qwen 3 with experts, one layer per file. The number of layers makes
 /// the tensors about `bytes` long. The experts are those of the 30B model where two such layers fit, else fewer and
 /// narrower ones. Returns the number of bytes of all tensors.
@@ -108,6 +118,12 @@ mod tests {
     fn too_few_bytes_make_one_layer() {
         assert_eq!(llama::checkpoint(0).shards.len(), 2);
         assert_eq!(moe::checkpoint(0).shards.len(), 2);
+    }
+
+    #[test]
+    fn a_thousand_million_parameters() {
+        let parameters = bytes(&llama::one_billion()) / 2;
+        assert!((1_030_000_000..1_050_000_000).contains(&parameters), "{parameters}");
     }
 
     #[test]

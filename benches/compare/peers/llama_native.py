@@ -1,27 +1,22 @@
-#!/usr/bin/env python3
-"""llama.cpp, built for this machine's processor from the source that llama-cpp-python publishes, and its `llama-bench`.
-
-    python=$(python3 benches/python/environment.py compare)
-    $python benches/compare/peers/llama_native.py MODEL.gguf… [--threads 2] [--prompt 256] [--generate 64] [--repeat 5] [--repack 0]
-
-Prints a line of JSON for each model: tokens a second of the prompt and of the generated tokens, the best and the median of the
-repetitions, and the bytes of the model. The source comes from PyPI, once, into target/compare; CMake and Ninja come with the
-environment, and a C++ compiler is the system's.
+"""llama.cpp, built for this machine's processor from the source that llama-cpp-python publishes: `llama-bench`, `llama-quantize`, and the
+program in ../llama that times a first token.
 """
 
-import argparse
 import json
 import os
-import statistics
+import platform
 import subprocess
 import sys
 import sysconfig
 import tarfile
 from pathlib import Path
 
-VERSION = "0.3.36"
-ROOT = Path(__file__).resolve().parents[3]
-HOME = ROOT / "target" / "compare" / f"llama-native-{VERSION}"
+from peers import ggml
+from turns import Unavailable
+from worker import build, last_line
+
+VERSION = ggml.VERSION
+HOME = Path(__file__).resolve().parents[1] / "llama"
 FLAGS = [
     "-DCMAKE_BUILD_TYPE=Release",
     "-DGGML_NATIVE=ON",
@@ -36,93 +31,76 @@ FLAGS = [
     "-DLLAMA_BUILD_SERVER=OFF",
     "-DLLAMA_BUILD_TESTS=OFF",
     "-DLLAMA_BUILD_EXAMPLES=OFF",
+    "-DLLAMA_BUILD_APP=OFF",
 ]
-
-
-class NoNative(Exception):
-    """llama.cpp cannot be built here. The message says at which step, and why."""
+# ggml's tiles fault on virtual machines that report the instructions and do not have them.
+WITHOUT_TILES = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
 
 
 def version() -> str:
     """Returns the version of the package that holds the source."""
-    return f"llama.cpp of llama-cpp-python {VERSION}, built here"
+    return f"of llama-cpp-python {VERSION}"
 
 
-def program() -> Path:
-    """Returns the path of `llama-bench`. Downloads and builds it where it is missing."""
-    built = HOME / "built"
-    path = built / "bin" / "llama-bench"
-    if path.exists():
-        return path
-    HOME.mkdir(parents=True, exist_ok=True)
-    archive = HOME / f"llama_cpp_python-{VERSION}.tar.gz"
-    if not archive.exists():
+class Native:
+    """The programs, built where they are missing."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._home = scratch / f"llama-native-{VERSION}"
+        self._built = self._home / "built"
+        try:
+            self._build()
+        except subprocess.CalledProcessError as failure:
+            raise Unavailable(f"llama.cpp does not build: {last_line(failure)}") from failure
+        except (OSError, StopIteration, tarfile.TarError) as failure:
+            raise Unavailable(f"llama.cpp does not build: {failure!r}") from failure
+
+    def bench(
+        self, model: Path, threads: int, prompt: int, generate: int, repeat: int, *, repack: bool = True
+    ) -> dict[str, list[float]]:
+        """Returns tokens a second of a prompt and of generating from an empty context, one of each for every repetition."""
+        words = ["-m", model, "-t", threads, "-p", prompt, "-n", generate, "-r", repeat, "-ngl", 0, "-o", "json"]
+        found = self._run("llama-bench", *words, *([] if repack else ["--repack", 0]))
+        return {"prefill" if row["n_prompt"] else "decode": row["samples_ts"] for row in json.loads(found)}
+
+    def first(self, model: Path, threads: int, prompt: list[int], *, repack: bool = True) -> dict[str, float]:
+        """Returns the seconds from the call that loads the model until the first token, those of loading, and the token."""
+        return json.loads(self._run("llama-first", model, threads, int(repack), *prompt))
+
+    def quantize(self, source: Path, target: Path, kind: str, threads: int) -> None:
+        """Writes a model in a file type of llama.cpp, unless that has been done."""
+        if not target.exists():
+            partial = target.with_suffix(".partial")
+            self._run("llama-quantize", "--allow-requantize", source, partial, kind, threads)
+            partial.rename(target)
+
+    def _run(self, program: str, *words: object) -> str:
+        command = [str(self._built / "bin" / program), *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+            raise Unavailable(f"{' '.join(command)} ends with {done.returncode}: {last}")
+        return done.stdout
+
+    def _build(self) -> None:
+        programs = ["llama-bench", "llama-quantize", "llama-first"]
+        if all((self._built / "bin" / name).exists() for name in programs):
+            return
+        self._home.mkdir(parents=True, exist_ok=True)
         package = f"llama-cpp-python=={VERSION}"
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "llama-cpp-python", package]
-        _do("download its source", [*pip, "--dest", str(HOME)])
-    source = HOME / f"llama_cpp_python-{VERSION}" / "vendor" / "llama.cpp"
-    if not (source / "CMakeLists.txt").exists():
-        with tarfile.open(archive) as packed:
-            packed.extractall(HOME, filter="data")
-    tools = Path(sysconfig.get_path("scripts"))
-    environment = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
-    _do("configure it", [str(tools / "cmake"), "-G", "Ninja", "-S", str(source), "-B", str(built), *FLAGS], environment)
-    _do("build it", [str(tools / "cmake"), "--build", str(built), "--target", "llama-bench"], environment)
-    return path
-
-
-def bench(
-    model: Path, *, threads: int, prompt: int = 256, generate: int = 64, repeat: int = 5, repack: bool = True
-) -> dict[str, object]:
-    """Runs `llama-bench` on a model, and returns tokens a second of the prompt and of the generated tokens."""
-    command = [str(program()), "-m", str(model), "-t", str(threads), "-p", str(prompt), "-n", str(generate)]
-    command += ["-r", str(repeat), "-ngl", "0", "-o", "json"]
-    if not repack:
-        command += ["--repack", "0"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
-    if done.returncode != 0:
-        raise NoNative(f"llama-bench fails on {model}: {(done.stderr.strip().splitlines() or ['it says nothing'])[-1]}")
-    found: dict[str, object] = {"model": model.name, "bytes": model.stat().st_size, "threads": threads}
-    for row in json.loads(done.stdout):
-        what = "prefill" if row["n_prompt"] else "decode"
-        rates = row["samples_ts"]
-        found[what] = {"best": max(rates), "median": statistics.median(rates)}
-    return found
-
-
-def _do(what: str, command: list[str], environment: dict[str, str] | None = None) -> None:
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, env=environment
-    )
-    if done.returncode != 0:
-        last = (done.stdout.strip().splitlines() or ["it says nothing"])[-1]
-        raise NoNative(f"llama.cpp: cannot {what}: {last}")
-
-
-def main() -> None:
-    """Measures the models of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="+", type=Path, metavar="MODEL.gguf")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--prompt", type=int, default=256)
-    parser.add_argument("--generate", type=int, default=64)
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--repack", type=int, default=1, choices=(0, 1))
-    args = parser.parse_args()
-    try:
-        for model in args.models:
-            found = bench(
-                model,
-                threads=args.threads,
-                prompt=args.prompt,
-                generate=args.generate,
-                repeat=args.repeat,
-                repack=bool(args.repack),
-            )
-            print(json.dumps(found), flush=True)
-    except NoNative as failure:
-        sys.exit(f"error: {failure}")
-
-
-if __name__ == "__main__":
-    main()
+        archive = self._home / f"llama_cpp_python-{VERSION}.tar.gz"
+        if not archive.exists():
+            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "llama-cpp-python"]
+            build([*pip, package, "--dest", self._home], self._home)
+        source = self._home / f"llama_cpp_python-{VERSION}" / "vendor" / "llama.cpp"
+        if not (source / "CMakeLists.txt").exists():
+            with tarfile.open(archive) as packed:
+                packed.extractall(self._home, filter="data")
+        flags = [*FLAGS, f"-DLLAMA_SOURCE={source}", f"-DCMAKE_RUNTIME_OUTPUT_DIRECTORY={self._built / 'bin'}"]
+        if platform.machine() == "x86_64":
+            flags += [f"-DCMAKE_C_FLAGS={WITHOUT_TILES}", f"-DCMAKE_CXX_FLAGS={WITHOUT_TILES}"]
+        tools = Path(sysconfig.get_path("scripts"))
+        path = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
+        build([tools / "cmake", "-G", "Ninja", "-S", HOME, "-B", self._built, *flags], self._home, env=path)
+        targets = [word for name in programs for word in ("--target", name)]
+        build([tools / "cmake", "--build", self._built, *targets], self._home, env=path)

@@ -39,7 +39,7 @@ class Program:
 
 def ours(threads: int) -> Program:
     """Builds the example `products` of the crate `longshore-quant` with default settings and starts it."""
-    what = ["-p", "longshore-quant", "--features", "rayon", "--example", "products"]
+    what = ["-p", "longshore-quant", "--example", "products"]
     build(["cargo", "build", "--release", *what], longshore.ROOT)
     return Program([longshore.target() / "release" / "examples" / "products", threads], threads)
 

@@ -1,7 +1,9 @@
 //! The arguments, and the help that explains them.
 
+pub(crate) mod experts;
 #[cfg(feature = "run")]
 pub(crate) mod running;
+mod size;
 
 use std::{
     ffi::OsString,
@@ -112,6 +114,8 @@ pub(crate) enum Command {
     Gc(Gc),
     #[command(subcommand)]
     Policy(PolicyVerb),
+    #[command(subcommand)]
+    Experts(experts::ExpertsVerb),
     #[cfg(feature = "net")]
     Pull(crate::net_args::PullArgs),
     #[cfg(feature = "net")]
@@ -290,6 +294,11 @@ pub(crate) struct Load {
 pub(crate) struct Verify {
     /// Only these models
     pub(crate) names: Vec<ModelName>,
+    /// Hash the chunks of large blobs on all cores, and not the blobs as wholes, where the tensor table has the chunks' digests
+    ///
+    /// Half the work. It trusts the tables: what they say of a blob's chunks is not compared with the blob's own digest.
+    #[arg(long, conflicts_with = "repair")]
+    pub(crate) fast: bool,
     /// Build bad blobs again from this checkpoint, what was SOURCE at the import; or fetch what is wrong of them from a registry: oci:…
     #[arg(long, value_name = "SOURCE")]
     pub(crate) repair: Option<PathBuf>,
@@ -306,6 +315,10 @@ pub(crate) struct Verify {
     /// Threads that build blobs [default: all]
     #[arg(long, value_name = "N", requires = "repair", value_parser = parse_count)]
     pub(crate) threads: Option<NonZero<usize>>,
+    /// Trust the certificates in this file too, in PEM, where SOURCE is a registry's
+    #[cfg(feature = "net")]
+    #[arg(long, value_name = "FILE", requires = "repair")]
+    pub(crate) ca_cert: Option<PathBuf>,
 }
 
 /// Compare two models tensor by tensor
@@ -564,6 +577,28 @@ fn parse_target(text: OsString) -> Result<Target, NameError> {
         return Ok(Target::Path(text.into()));
     }
     text.to_string_lossy().parse().map(Target::Name)
+}
+
+/// Model to run: one that is here, or one that is fetched first.
+#[cfg(feature = "run")]
+#[derive(Debug, Clone)]
+pub(crate) struct Runnable {
+    /// The text as it was written.
+    pub(crate) text: String,
+    /// Where it is here; `None` for a reference that can be no name.
+    pub(crate) target: Option<Target>,
+}
+
+#[cfg(feature = "run")]
+fn parse_runnable(text: OsString) -> Result<Runnable, NameError> {
+    let shown = text.to_string_lossy().into_owned();
+    if ["hf:", "oci:", "ollama:"].iter().any(|kind| shown.starts_with(kind)) {
+        // A stored model may be called so all the same.
+        let target = shown.parse().ok().map(Target::Name);
+        return Ok(Runnable { text: shown, target });
+    }
+    let target = parse_target(text)?;
+    Ok(Runnable { text: shown, target: Some(target) })
 }
 
 /// Most numbers of a range.

@@ -59,6 +59,25 @@ pub(crate) struct PullArgs {
     pub(crate) abandon: bool,
 }
 
+#[cfg(feature = "run")]
+impl PullArgs {
+    /// The arguments of a pull without options.
+    pub(crate) fn of(reference: &str, name: &ModelName) -> Self {
+        Self {
+            reference: reference.to_owned(),
+            name: Some(name.clone()),
+            quantize: None,
+            policy: None,
+            revision: None,
+            include: Vec::new(),
+            exclude: Vec::new(),
+            ca_cert: None,
+            dry_run: false,
+            abandon: false,
+        }
+    }
+}
+
 /// Send a stored model to a registry
 ///
 /// REF is `oci:[http://]host[:port]/repository[:tag]`. Any registry that keeps container images will do. Only what it lacks is sent:

@@ -11,10 +11,14 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use longshore_manifest::Progress;
 
 use crate::{
+    door,
     format::{clock, size},
     printer::Printer,
     signals,
 };
+
+/// Characters of the name of a file that stands before a bar.
+const NAME: usize = 40;
 
 /// A bar with bytes, rate and time left; invisible where stderr is no terminal.
 #[derive(Debug)]
@@ -95,8 +99,7 @@ impl Progress for Bar {
 
     fn at(&self, what: &str) {
         let name = what.rsplit('/').next().unwrap_or_default();
-        let short: String = name.chars().filter(|c| !c.is_control()).take(40).collect();
-        self.bar().set_message(short);
+        self.bar().set_message(door::shown(name, NAME).into_owned());
     }
 
     fn cancelled(&self) -> bool {

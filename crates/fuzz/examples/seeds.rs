@@ -178,6 +178,10 @@ fn texts() {
         seed("policy", name, Policy::named(name).unwrap().source().as_bytes());
     }
     seed("policy", "conditions", CONDITIONS.as_bytes());
+    let header = r#"{"version":1,"layers":[0,3],"experts":8,"top_k":2}"#;
+    seed("trace", "three", format!("{header}\n[[4,1],[0,7]]\n[[4,2],[7,5]]\n[[1,2],[7,0]]\n").as_bytes());
+    seed("trace", "none", header.as_bytes());
+    seed("trace", "spaces", format!("{}\n[ [4, 1] ,[0,7]] ", header.replace(',', " , ")).as_bytes());
 }
 
 /// A policy with every key that the documentation of policies lists.

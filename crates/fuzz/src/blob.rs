@@ -43,7 +43,7 @@ fn stored(root: &Path, tensors: &Value, blob: &[u8]) {
         "longshore": {"version": 1, "facts": {}, "import": {}, "blobs": [{"digest": digest, "tensors": tensors}]},
     });
     let config = config.to_string().into_bytes();
-    let added = |bytes: &[u8]| Added { digest: Digest::of(bytes), size: bytes.len() as u64, reused: false };
+    let added = |bytes: &[u8]| Added::new(Digest::of(bytes), bytes.len() as u64);
     let layer = Descriptor { name, ..Descriptor::tensor("", added(blob)) };
     let manifest = Manifest::new(Descriptor::config(added(&config)), vec![layer]);
     let model = "fuzzed".parse().expect("a name");

@@ -13,6 +13,7 @@ mod import;
 mod names;
 mod policy;
 mod safetensors_file;
+mod trace;
 
 /// A fuzz target: a function that takes arbitrary bytes.
 pub type Target = fn(&[u8]);
@@ -32,6 +33,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("gguf", gguf_file::file),
     ("gguf_split", gguf_file::split),
     ("import", import::import),
+    ("trace", trace::trace),
 ];
 
 /// Returns the target called `name`.

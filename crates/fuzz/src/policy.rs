@@ -24,7 +24,9 @@ pub(super) fn policy(data: &[u8]) {
             ..Query::new(name, shape)
         };
         let vae = Query { component: Some("vae"), ..query };
-        for query in [query, vae, Query { stacked: true, ..query }, Query { draft: true, ..query }] {
+        let variants =
+            [Query { stacked: true, ..query }, Query { draft: true, ..query }, Query { tied: true, ..query }];
+        for query in [query, vae].into_iter().chain(variants) {
             for scheme in [None, Some(Scheme::INT4), Some(Scheme::NVFP4), Some(Scheme::MXFP8)] {
                 let decision = policy.decide(&query, scheme);
                 assert_eq!(decision, policy.decide(&query, scheme), "the same query has two decisions");

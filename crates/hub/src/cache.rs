@@ -1,14 +1,15 @@
 //! The hub's own cache: read where it has a file, never written.
 
 use std::{
+    collections::HashMap,
     fs,
     io::Read as _,
     path::{Path, PathBuf},
 };
 
-use longshore_manifest::{Hasher, open_regular};
+use longshore_manifest::{Hasher, RelativePath, open_regular};
 
-use crate::{FileDigest, HubOptions, HubReference, Listed, git::GitHasher};
+use crate::{FileDigest, HubError, HubOptions, HubReference, Listed, Listing, fetch::at, git::GitHasher};
 
 /// Longest reference file that is read, in bytes.
 const MAX_REFERENCE: u64 = 100;
@@ -56,6 +57,74 @@ pub(crate) fn snapshot(options: &HubOptions, reference: &HubReference) -> Option
     let is_commit = !commit.is_empty() && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
     let path = dir.join("snapshots").join(commit);
     (is_commit && path.is_dir()).then_some(path)
+}
+
+/// Deepest directory of a snapshot that is listed.
+const MAX_DEPTH: usize = 32;
+
+/// The files of a snapshot, with the digests that their names in the cache say, and where they lie.
+pub(crate) fn listing(
+    snapshot: &Path,
+    reference: &HubReference,
+    commit: &str,
+) -> Result<(Listing, HashMap<RelativePath, PathBuf>), HubError> {
+    let (mut files, mut paths) = (Vec::new(), HashMap::new());
+    let mut dirs = vec![(snapshot.to_path_buf(), String::new())];
+    while let Some((dir, above)) = dirs.pop() {
+        for entry in fs::read_dir(&dir).map_err(at("list", &dir))? {
+            let path = entry.map_err(at("list", &dir))?.path();
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            let relative = format!("{above}{name}");
+            let found = path.symlink_metadata().map_err(at("look at", &path))?;
+            if found.is_dir() {
+                if relative.split('/').count() < MAX_DEPTH {
+                    dirs.push((path, format!("{relative}/")));
+                }
+                continue;
+            }
+            let (Ok(relative), Ok(target)) = (RelativePath::parse(&relative), path.canonicalize()) else { continue };
+            let Some(found) = target.metadata().ok().filter(fs::Metadata::is_file) else { continue };
+            files.push(Listed { path: relative.clone(), size: found.len(), digest: named(&target) });
+            paths.insert(relative, target);
+        }
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let repository = reference.repository().to_owned();
+    Ok((Listing { repository, commit: commit.to_owned(), files }, paths))
+}
+
+/// The digest that the name of a file in `blobs` says.
+fn named(target: &Path) -> FileDigest {
+    let is_blob = target.parent().and_then(Path::file_name).is_some_and(|name| name == "blobs");
+    let name = target.file_name().and_then(|name| name.to_str()).filter(|_| is_blob).unwrap_or_default();
+    match format!("sha256:{name}").parse() {
+        Ok(digest) => FileDigest::Sha256(digest),
+        Err(_) if name.len() == 40 => FileDigest::Git(name.to_owned()),
+        Err(_) => FileDigest::Git(String::new()),
+    }
+}
+
+/// Whether nothing says a file's digest: it lies in the snapshot itself.
+pub(crate) fn is_unnamed(file: &Listed) -> bool {
+    matches!(&file.digest, FileDigest::Git(name) if name.is_empty())
+}
+
+/// Checks that a file of the cache has the digest of its name.
+pub(crate) fn check(path: &Path, file: &Listed, stop: &dyn Fn() -> bool) -> Result<(), HubError> {
+    let mut opened = open_regular(path).map_err(at("open", path))?;
+    let mut check = Check::new(file);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        if stop() {
+            return Err(HubError::Cancelled);
+        }
+        match opened.read(&mut buffer).map_err(at("read", path))? {
+            0 => break,
+            got => check.update(&buffer[..got]),
+        }
+    }
+    let done = check.finish();
+    done.map_err(|(expected, found)| HubError::Cached { path: path.to_path_buf(), expected, found })
 }
 
 /// A digest that is computed while bytes arrive.

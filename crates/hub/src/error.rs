@@ -71,6 +71,16 @@ pub enum HubError {
         /// The digest of what arrived.
         found: String,
     },
+    /// A file of the hub's cache is damaged.
+    #[error("{} has the digest {found}, expected {expected}", path.display())]
+    Cached {
+        /// The file.
+        path: PathBuf,
+        /// The digest that its name says.
+        expected: String,
+        /// The digest of its bytes.
+        found: String,
+    },
     /// A file is not as its beginning was when the import was planned.
     #[error("{path} is not what its header, read before, said")]
     Changed {
@@ -176,6 +186,7 @@ impl HubError {
                 Some("safetensors and GGUF can be imported; --include chooses other files than the usual ones")
             }
             Self::Digest { .. } => Some("the hub, or a proxy before it, damages what it sends; nothing of it is kept"),
+            Self::Cached { .. } => Some("remove the file and unset HF_HUB_OFFLINE: the hub has it"),
             Self::Space { .. } => Some("`longshore gc` frees what no model needs; --store DIR chooses another disk"),
             Self::Offline { .. } => Some("unset HF_HUB_OFFLINE to ask the hub"),
             Self::Pull(PullError::Running { .. }) => Some("wait for it; both would fetch the same"),

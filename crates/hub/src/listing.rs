@@ -10,6 +10,8 @@ use crate::{Hub, HubError, HubReference};
 
 /// Most files of a repository.
 const MAX_FILES: usize = 20_000;
+/// Longest file, in bytes. All files together stay below what a number of 64 bits holds.
+pub(crate) const MAX_SIZE: u64 = 1 << 48;
 /// Most pages of a list.
 const MAX_PAGES: usize = 100;
 /// Longest page, in bytes.
@@ -128,6 +130,9 @@ fn listed(entry: Entry) -> Result<Listed, String> {
         None if is_hex(&entry.oid) && entry.oid.len() == 40 => (entry.size, FileDigest::Git(entry.oid)),
         None => return Err(format!("{path} has no digest")),
     };
+    if size > MAX_SIZE {
+        return Err(format!("{path} has {size} bytes, expected at most {MAX_SIZE}"));
+    }
     Ok(Listed { path, size, digest })
 }
 
@@ -192,6 +197,15 @@ mod tests {
             let entry = Entry { kind: "file".into(), path: bad.into(), size: 1, oid: "0".repeat(40), lfs: None };
             assert!(listed(entry).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn sizes_have_a_bound() {
+        let of = |size| Entry { kind: "file".into(), path: "x".into(), size, oid: "0".repeat(40), lfs: None };
+        assert!(listed(of(MAX_SIZE)).is_ok());
+        assert!(listed(of(MAX_SIZE + 1)).is_err() && listed(of(u64::MAX)).is_err());
+        let lfs = |size| Entry { lfs: Some(Lfs { oid: "0".repeat(64), size }), ..of(1) };
+        assert!(listed(lfs(1)).is_ok() && listed(lfs(u64::MAX)).is_err());
     }
 
     #[test]

@@ -8,13 +8,13 @@ use std::{
 };
 
 use longshore_manifest::{
-    Digest, FsError, Manifest, ModelName, Progress, Store,
+    Digest, FsError, Manifest, ModelName, Progress, RelativePath, Store,
     store::{Partial, PartialError, Pull, PullRecord},
 };
 use longshore_packer::{Plan, Source, SourceOptions};
 use longshore_transfer::{Call, Client, Download, TransferError, Url};
 
-use crate::{HubError, PullOptions, Pulled, fetch::at};
+use crate::{FileDigest, HubError, Listed, PullOptions, Pulled, Remote, cache, fetch::at, listing::MAX_SIZE};
 
 /// What a manifest may be, for `Accept`.
 const ACCEPT: &str = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json";
@@ -31,16 +31,20 @@ pub struct Ollama {
 }
 
 impl Ollama {
-    /// Makes the connection. A model's name says its host; `base` takes the place of that, for tests and mirrors.
+    /// Makes the connection. A model's name says its host, which is spoken to over https unless it is this machine; `base` takes the place of
+    /// that, for tests and mirrors.
     #[must_use]
     pub fn new(client: Client, base: Option<Url>) -> Self {
         Self { client, base }
     }
 
     fn url(&self, model: &ModelName, rest: &str) -> Result<Url, HubError> {
-        let base = match &self.base {
-            Some(base) => base.clone(),
-            None => format!("https://{}", model.host()).parse().map_err(TransferError::from)?,
+        let base = if let Some(base) = &self.base {
+            base.clone()
+        } else {
+            let secure: Url = format!("https://{}", model.host()).parse().map_err(TransferError::from)?;
+            let plain = || format!("http://{}", model.host()).parse().map_err(TransferError::from);
+            if secure.origin().is_loopback() { plain()? } else { secure }
         };
         let path = format!("/v2/{}/{}/{rest}", model.namespace(), model.model());
         Ok(base.join(&path).map_err(TransferError::from)?)
@@ -64,14 +68,39 @@ impl Ollama {
         if sizes.len() > MAX_BLOBS {
             return Err(listing(format!("it has more than {MAX_BLOBS} blobs")));
         }
+        let total = sizes.values().try_fold(0_u64, |sum, size| sum.checked_add(*size));
+        if total.is_none_or(|total| total > MAX_SIZE) {
+            return Err(listing(format!("its blobs have more than {MAX_SIZE} bytes")));
+        }
         Ok((bytes, manifest))
+    }
+
+    /// Asks what a pull would fetch, and fetches only the manifest. Its files are the model's distinct blobs, its commit the manifest's digest.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`pull_ollama`].
+    pub fn remote(&self, model: &ModelName, progress: &dyn Progress) -> Result<Remote, HubError> {
+        let (document, manifest) = self.manifest(model, &|| progress.cancelled())?;
+        let blobs: BTreeMap<Digest, u64> = manifest.blobs().map(|blob| (blob.digest, blob.size)).collect();
+        let files = blobs.into_iter().map(|(digest, size)| (digest.to_string(), size)).collect();
+        Ok(Remote { commit: Digest::of(&document).to_string(), files })
     }
 
     /// Downloads a blob to `to`, unless it is there.
     fn blob(&self, load: &Load<'_>, digest: Digest, size: u64, to: &Path) -> Result<(), HubError> {
+        let stop = || load.progress.cancelled();
         if to.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() == size) {
-            load.progress.advance(size);
-            return Ok(());
+            // What arrived before a crash may have its length and not its bytes.
+            let path = RelativePath::parse(&digest.file_name()).expect("it is the name of a file");
+            if cache::has_digest(to, &Listed { path, size, digest: FileDigest::Sha256(digest) }, &stop) {
+                load.progress.advance(size);
+                return Ok(());
+            }
+            if stop() {
+                return Err(HubError::Cancelled);
+            }
+            fs::remove_file(to).map_err(at("remove", to))?;
         }
         let url = self.url(load.model, &format!("blobs/{digest}"))?;
         for is_last in [false, true] {
@@ -90,7 +119,6 @@ impl Ollama {
                     Ok(())
                 };
                 let what = Download { url: &url, size, start, end: size };
-                let stop = || load.progress.cancelled();
                 let done = self.client.download(&what, &mut accept, &stop);
                 done.map_err(|error| HubError::of(error, &format!("ollama:{}", load.model)))?;
             }

@@ -13,9 +13,9 @@ use longshore_manifest::{
 use longshore_packer::{ImportOptions, ImportOutcome, Plan, PlanOptions, Source, SourceOptions};
 
 use crate::{
-    FileDigest, Hub, HubError, HubReference, Listing, Selection, cache,
+    FileDigest, Hub, HubError, HubReference, Listed, Listing, Selection, cache,
     fetch::Files,
-    rolling::{Rolling, Shards},
+    rolling::{End, Rolling, Shards},
     select::{Chosen, is_weights},
     snapshot::{self, Weights},
 };
@@ -47,13 +47,13 @@ pub struct Pulled {
     pub warnings: Vec<String>,
 }
 
-/// What a pull would fetch.
+/// The files that a pull would fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Remote {
     /// The commit.
     pub commit: String,
-    /// Paths and lengths of the chosen files.
+    /// Paths and lengths of the chosen files; of a model in Ollama's registry, digests and lengths of its blobs.
     pub files: Vec<(String, u64)>,
 }
 
@@ -196,20 +196,21 @@ impl Job<'_> {
         let files = Files { stop: &stop_loading, ..*files };
         let done = std::thread::scope(|scope| {
             scope.spawn(|| {
+                let _end = End { shards: &shards, is_over: &is_over, only_panics: true };
                 for shard in to_come {
                     if !shards.room(shard, &stop) {
                         return;
                     }
                     match load(&files, &weights[shard], self.progress) {
                         Ok(()) => shards.arrived(shard),
+                        // The import has ended, and says why.
+                        Err(HubError::Cancelled) if is_over.load(Ordering::Relaxed) => return,
                         Err(error) => return shards.fail(error),
                     }
                 }
             });
-            let done = plan.import(&sink, self.name, &self.options.import, &Quiet(self.progress));
-            is_over.store(true, Ordering::Relaxed);
-            shards.end();
-            done
+            let _end = End { shards: &shards, is_over: &is_over, only_panics: false };
+            plan.import(&sink, self.name, &self.options.import, &Quiet(self.progress))
         });
         let outcome = match (done, shards.take_error()) {
             (Ok(outcome), _) => outcome,
@@ -228,16 +229,47 @@ impl Job<'_> {
         Ok(Plan::new(source, &self.options.plan)?)
     }
 
-    /// Imports what the hub's cache has, and asks nobody.
+    /// Imports what the hub's cache has, and asks nobody. Files that are named by their SHA-256 there are checked by who imports them; here,
+    /// those that are named as Git names them.
     fn offline(&self, hub: &Hub, reference: &HubReference) -> Result<Pulled, HubError> {
         let Some(snapshot) = cache::snapshot(&hub.options, reference) else {
             let cache = hub.options.cache.clone().unwrap_or_default();
             return Err(HubError::Offline { reference: reference.to_string(), cache });
         };
-        let source = Source::open_with(&snapshot, &SourceOptions::default())?;
-        let plan = Plan::new(source, &self.options.plan)?;
-        let outcome = plan.import(self.store, self.name, &self.options.import, self.progress)?;
         let commit = snapshot.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let shown = reference.to_string();
+        let (listing, paths) = cache::listing(&snapshot, reference, &commit)?;
+        let is_all = self.options.selection.texts().is_empty();
+        let files: Vec<&Listed> =
+            if is_all { listing.files.iter().collect() } else { self.options.selection.of(&listing, &shown)?.files };
+        let stop = || self.progress.cancelled();
+        for file in &files {
+            // Whole snapshots are imported from their place, where the importer knows the other digests.
+            let is_checked = is_all && matches!(file.digest, FileDigest::Sha256(_));
+            if !is_checked && !cache::is_unnamed(file) {
+                cache::check(&paths[&file.path], file, &stop)?;
+            }
+        }
+        let bytes = files.iter().map(|file| file.size).sum();
+        let record = PullRecord::new(shown, self.name.clone(), bytes);
+        let chosen = (!is_all)
+            .then(|| {
+                let key = Digest::of(format!("offline\n{commit}\n{:?}\n", self.options.selection.texts()).as_bytes());
+                let pull = self.store.pull(&key, &record)?;
+                let dir = pull.scratch()?.join("snapshot");
+                snapshot::links(&dir, files.iter().map(|file| (&file.path, paths[&file.path].as_path())))?;
+                Ok::<_, HubError>((pull, dir))
+            })
+            .transpose()?;
+        let plan = match &chosen {
+            Some((_, dir)) => self.plan(dir)?,
+            None => Plan::new(Source::open_with(&snapshot, &SourceOptions::default())?, &self.options.plan)?,
+        };
+        let outcome = plan.import(self.store, self.name, &self.options.import, self.progress)?;
+        if let Some((pull, _)) = chosen {
+            // A directory that stays costs nothing but its place in a list.
+            let _ = pull.end();
+        }
         Ok(Pulled { outcome, commit, bytes: plan.source_bytes(), moved_bytes: 0, warnings: plan.warnings.clone() })
     }
 

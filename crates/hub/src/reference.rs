@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use longshore_transfer::redacted;
+
 /// A repository of a hub, and which state of it.
 ///
 /// ```
@@ -22,7 +24,7 @@ pub struct HubReference {
 #[error("{reference:?} is not a reference to a hub's repository: {problem}")]
 #[non_exhaustive]
 pub struct HubReferenceError {
-    /// The text, cut to its first 200 characters.
+    /// The text without what may be a password, cut to its first 200 characters.
     pub reference: String,
     /// Rule that the text breaks.
     pub problem: &'static str,
@@ -55,9 +57,11 @@ impl FromStr for HubReference {
     type Err = HubReferenceError;
 
     fn from_str(text: &str) -> Result<Self, HubReferenceError> {
-        let fail = |problem| HubReferenceError { reference: text.chars().take(200).collect(), problem };
         let rest = text.strip_prefix("hf:").unwrap_or(text);
         let rest = rest.strip_prefix("//").unwrap_or(rest);
+        // An address may hold a password.
+        let shown = if rest.contains("://") { redacted(text) } else { text.to_owned() };
+        let fail = |problem| HubReferenceError { reference: shown.chars().take(200).collect(), problem };
         let (repository, revision) = rest.split_once('@').unwrap_or((rest, "main"));
         let parts: Vec<&str> = repository.split('/').collect();
         let [owner, name] = parts[..] else { return Err(fail("expected owner/repository")) };
@@ -106,6 +110,10 @@ mod tests {
             "-/b/", "a/.b", "a/b@.x",
         ] {
             assert!(bad.parse::<HubReference>().is_err(), "{bad}");
+        }
+        for bad in ["hf:https://me:hunter2@hub.example/a/b", "hf://https://me:hun?ter2@h/a"] {
+            let error = bad.parse::<HubReference>().expect_err("it is an address");
+            assert!(!error.to_string().contains("ter2"), "{error}");
         }
     }
 }

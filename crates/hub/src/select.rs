@@ -1,6 +1,6 @@
 //! Which files of a repository are fetched. What is left out is said, and a choice between models is the user's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
@@ -143,6 +143,7 @@ fn is_usual(path: &str) -> bool {
 /// Leaves out weights that are there in another variant: `fp16` and `non_ema` beside plain ones, and single files beside a pipeline.
 fn drop_twins(files: &mut Vec<&Listed>) {
     let names: Vec<String> = files.iter().map(|file| file.path.as_str().to_owned()).collect();
+    let stems: BTreeSet<String> = names.iter().map(|name| split_stem(name, ".safetensors")).collect();
     let has = |name: &str| names.iter().any(|other| other == name);
     let is_pipeline = has("model_index.json");
     let has_inner = names.iter().any(|name| name.contains('/') && name.ends_with(".safetensors"));
@@ -156,8 +157,8 @@ fn drop_twins(files: &mut Vec<&Listed>) {
         }
         ["fp16", "bf16", "fp32", "non_ema"].iter().all(|variant| {
             let plain = path.replacen(&format!(".{variant}"), "", 1);
-            let sharded = plain.rsplit_once("-00001-of-").map(|(stem, _)| format!("{stem}.safetensors"));
-            plain == path || !(has(&plain) || sharded.is_some_and(|whole| has(&whole)))
+            // The plain weights may lie in another number of shards.
+            plain == path || !stems.contains(&split_stem(&plain, ".safetensors"))
         })
     });
 }
@@ -169,7 +170,7 @@ fn one_gguf<'l>(files: Vec<&'l Listed>, reference: &str) -> Result<Vec<&'l Liste
         let name = file.path.as_str().rsplit('/').next().unwrap_or_default();
         // The projector of a model's vision is no model.
         if !name.starts_with("mmproj") {
-            models.entry(split_stem(file.path.as_str())).or_default().push(file);
+            models.entry(split_stem(file.path.as_str(), ".gguf")).or_default().push(file);
         }
     }
     if models.len() > 1 {
@@ -181,9 +182,9 @@ fn one_gguf<'l>(files: Vec<&'l Listed>, reference: &str) -> Result<Vec<&'l Liste
     Ok(files.into_iter().filter(|file| !has_suffix(file, ".gguf") || model.contains(file)).collect())
 }
 
-/// The path without the number of a split file.
-fn split_stem(path: &str) -> String {
-    let stem = path.strip_suffix(".gguf").unwrap_or(path);
+/// The path without its ending and without the number of a split file.
+fn split_stem(path: &str, suffix: &str) -> String {
+    let stem = path.strip_suffix(suffix).unwrap_or(path);
     let digits = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
     let parts: Vec<&str> = stem.rsplitn(4, '-').collect();
     match parts[..] {
@@ -263,6 +264,23 @@ mod tests {
             "unet/diffusion_pytorch_model.safetensors",
             "vae/only.fp16.safetensors",
         ];
+        assert_eq!(chosen(&paths, &[], &[]).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_variant_in_another_number_of_shards_is_a_twin() {
+        let paths = [
+            "model-00001-of-00003.safetensors",
+            "model-00002-of-00003.safetensors",
+            "model-00003-of-00003.safetensors",
+            "model.fp16-00001-of-00002.safetensors",
+            "model.fp16-00002-of-00002.safetensors",
+            "other.fp16-00001-of-00001.safetensors",
+            "whole-00001-of-00002.fp16.safetensors",
+            "whole-00002-of-00002.fp16.safetensors",
+            "whole.safetensors",
+        ];
+        let expected = [paths[0], paths[1], paths[2], paths[5], paths[8]];
         assert_eq!(chosen(&paths, &[], &[]).unwrap(), expected);
     }
 

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use longshore_manifest::Digest;
+use longshore_manifest::{Digest, RelativePath};
 use serde_json::Value;
 
 use crate::{
@@ -73,6 +73,16 @@ pub(crate) fn make(files: &Files<'_>, chosen: &Chosen<'_>, dir: &Path, notes: &P
         weights.push(found);
     }
     Ok(weights)
+}
+
+/// Makes a directory of verified files of the hub's cache, which lie at the second paths.
+pub(crate) fn links<'f>(dir: &Path, files: impl Iterator<Item = (&'f RelativePath, &'f Path)>) -> Result<(), HubError> {
+    for (name, cached) in files {
+        let path = dir.join(name.as_str());
+        parents(&path)?;
+        link(cached, &path)?;
+    }
+    Ok(())
 }
 
 #[cfg(unix)]

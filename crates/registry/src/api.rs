@@ -128,14 +128,13 @@ impl Registry {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let (answer, bytes) = self.client.read(&Call::get(&url), size, stop)?;
+            let (_, bytes) = self.client.read(&Call::get(&url), size, stop)?;
             let found = Digest::of(&bytes);
             if found == *digest && bytes.len() as u64 == size {
                 return Ok(bytes);
             }
             // Once more from elsewhere.
             if attempt == 2 {
-                let _ = answer;
                 let (reference, expected) = (self.reference.to_string(), *digest);
                 return Err(RegistryError::Digest { what: what.to_owned(), reference, expected, found });
             }

@@ -89,8 +89,10 @@ pub(crate) struct Target<'a, 's> {
     pub(crate) artifact: &'a Artifact,
     pub(crate) ingest: &'a Ingest<'s>,
     pub(crate) pull: &'a Pull<'s>,
-    /// Called with the number of bytes that arrived.
+    /// Called with the number of bytes that arrived, gaps and what comes a second time included.
     pub(crate) moved: &'a (dyn Fn(u64) + Sync),
+    /// Called with the number of bytes of blobs that are there, each byte once.
+    pub(crate) there: &'a (dyn Fn(u64) + Sync),
     pub(crate) stop: &'a (dyn Fn() -> bool + Sync),
 }
 
@@ -103,9 +105,11 @@ impl Target<'_, '_> {
     }
 
     fn what(&self, blob: &Wanted) -> String {
-        match blob.at.first() {
-            Some((layer, ..)) => format!("{} in layer {layer} ({})", blob.digest, self.artifact.layers[*layer].digest),
-            None => blob.digest.to_string(),
+        let layers = blob.at.iter().map(|(layer, ..)| format!("{layer} ({})", self.artifact.layers[*layer].digest));
+        match (layers.collect::<Vec<_>>().join(", "), blob.at.len()) {
+            (_, 0) => blob.digest.to_string(),
+            (layer, 1) => format!("{} in layer {layer}", blob.digest),
+            (layers, _) => format!("{} in the layers {layers}", blob.digest),
         }
     }
 
@@ -124,6 +128,13 @@ impl Target<'_, '_> {
         // What is wrong is fetched once more, from its start.
         for is_last in [false, true] {
             let mut partial = self.pull.partial(blob.digest, blob.size)?;
+            // What comes a second time is counted already.
+            let there = |bytes: u64| {
+                if !is_last {
+                    (self.there)(bytes);
+                }
+            };
+            there(partial.received());
             let mut before = 0;
             for &(layer, start, len) in &blob.at {
                 let has = partial.received().saturating_sub(before).min(len);
@@ -137,6 +148,7 @@ impl Target<'_, '_> {
                 let mut accept = |bytes: &[u8]| {
                     partial.write(bytes).map_err(std::io::Error::other)?;
                     (self.moved)(bytes.len() as u64);
+                    there(bytes.len() as u64);
                     Ok(())
                 };
                 self.registry.client().download(&what, &mut accept, self.stop)?;
@@ -212,6 +224,9 @@ impl Split<'_, '_, '_, '_> {
             };
             let want = usize::try_from(start + len - self.at).unwrap_or(usize::MAX).min(bytes.len());
             partial.write(&bytes[..want])?;
+            if !self.is_last {
+                (self.target.there)(want as u64);
+            }
             self.at += want as u64;
             bytes = &bytes[want..];
             if self.at < start + len {

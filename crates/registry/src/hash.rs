@@ -1,11 +1,12 @@
 //! Layers as streams of stored blobs, and their digests.
 
 use std::{
+    collections::HashMap,
     io::{self, Read},
     sync::{Mutex, PoisonError},
 };
 
-use longshore_manifest::{Digest, Hasher, Progress, Store};
+use longshore_manifest::{Digest, Hasher, Progress, Store, document::Chunks};
 
 use crate::{
     CHUNK, LayerKind, Piece, RegistryError, WireBlob, WireLayout,
@@ -24,14 +25,29 @@ pub(crate) struct Digests {
     pub(crate) chunks: Vec<Vec<Digest>>,
 }
 
-/// Computes them, on as many threads as the machine has. Blobs that travel with others are checked: the registry will not.
-pub(crate) fn digests(store: &Store, layout: &WireLayout, progress: &dyn Progress) -> Result<Digests, RegistryError> {
+/// Digests of chunks that the model's table has, by blob.
+pub(crate) type Known = HashMap<Digest, Chunks>;
+
+/// Computes them, on as many threads as the machine has, but for the chunks in `known`. Blobs that travel with others are checked: the
+/// registry will not.
+pub(crate) fn digests(
+    store: &Store,
+    layout: &WireLayout,
+    known: &Known,
+    progress: &dyn Progress,
+) -> Result<Digests, RegistryError> {
+    let known_of = |blob: usize| {
+        let WireBlob { digest, size } = layout.blobs[blob];
+        known.get(&digest).filter(|chunks| chunks.fits(size))
+    };
     let units = units(layout);
     let layers = Mutex::new(vec![None; layout.layers.len()]);
-    let chunks = Mutex::new(vec![Vec::new(); layout.blobs.len()]);
+    let from_table =
+        (0..layout.blobs.len()).map(|blob| known_of(blob).map_or_else(Vec::new, |list| list.digests.clone()));
+    let chunks = Mutex::new(from_table.collect::<Vec<_>>());
     let needs_pass = |unit: &&Vec<usize>| {
         let first = &layout.layers[unit[0]];
-        first.kind != LayerKind::Blob || first.size > CHUNK
+        first.kind != LayerKind::Blob || first.size > CHUNK && known_of(first.pieces[0].blob).is_none()
     };
     let bytes = |unit: &Vec<usize>| unit.iter().map(|layer| layout.layers[*layer].size).sum::<u64>();
     for unit in units.iter().filter(|unit| !needs_pass(unit)) {
@@ -44,7 +60,7 @@ pub(crate) fn digests(store: &Store, layout: &WireLayout, progress: &dyn Progres
     progress.begin("hashing", work.iter().map(|unit| bytes(unit)).sum());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     share(threads, work.len(), &|at, stop| {
-        let mut pass = Pass { store, layout, blob: None, found: Vec::new() };
+        let mut pass = Pass { store, layout, known: &|blob| known_of(blob).is_some(), blob: None, found: Vec::new() };
         for &layer in work[at] {
             let digest = pass.layer(&layout.layers[layer], progress, stop)?;
             layers.lock().unwrap_or_else(PoisonError::into_inner)[layer] = Some(digest);
@@ -84,6 +100,8 @@ fn units(layout: &WireLayout) -> Vec<Vec<usize>> {
 struct Pass<'a> {
     store: &'a Store,
     layout: &'a WireLayout,
+    /// Whether the digests of a blob's chunks are known.
+    known: &'a dyn Fn(usize) -> bool,
     blob: Option<OpenBlob>,
     found: Vec<(usize, Vec<Digest>)>,
 }
@@ -114,6 +132,7 @@ impl Pass<'_> {
                 self.blob =
                     Some(OpenBlob { blob: piece.blob, whole, chunk: Hasher::default(), chunks: Vec::new(), at: 0 });
             }
+            let is_chunked = size > CHUNK && !(self.known)(piece.blob);
             let open = self.blob.as_mut().expect("it was opened above");
             let reader = self.store.open_blob(&digest)?;
             let mut left = piece.len;
@@ -133,13 +152,13 @@ impl Pass<'_> {
                 if let Some(whole) = &mut open.whole {
                     whole.update(bytes);
                 }
-                if size > CHUNK {
+                if is_chunked {
                     open.chunk.update(bytes);
                 }
                 at += want as u64;
                 left -= want as u64;
                 open.at = at;
-                if size > CHUNK && (at.is_multiple_of(CHUNK) || at == size) {
+                if is_chunked && (at.is_multiple_of(CHUNK) || at == size) {
                     open.chunks.push(std::mem::take(&mut open.chunk).finish());
                 }
                 progress.advance(want as u64);

@@ -116,7 +116,7 @@ pub fn pull_plan(registry: &Registry, store: &Store, progress: &dyn Progress) ->
         blobs: remote.checked.blobs.len(),
         bytes: remote.bytes(),
         missing: missing.len(),
-        missing_bytes: missing.iter().sum(),
+        missing_bytes: missing.iter().copied().fold(0, u64::saturating_add),
     })
 }
 
@@ -158,16 +158,17 @@ pub fn pull(
     }
     let fetches = fetch::plan(&remote.checked, &|digest| missing.contains_key(digest));
     let kept: u64 = pull_bytes(store, &record);
-    let needed: u64 = missing.values().sum::<u64>().saturating_sub(kept);
+    let total = missing.values().copied().fold(0, u64::saturating_add);
+    let needed = total.saturating_sub(kept);
     if let Some(available) = ingest_room(store).filter(|available| *available < needed) {
         return Err(RegistryError::Space { path: store.root().to_path_buf(), needed, available });
     }
-    progress.begin("pulling", missing.values().sum());
+    progress.begin("pulling", total);
     let moved = AtomicU64::new(0);
     let count = |bytes: u64| {
         moved.fetch_add(bytes, Ordering::Relaxed);
-        progress.advance(bytes);
     };
+    let there = |bytes: u64| progress.advance(bytes);
     let connections = options.connections.map_or(4, NonZero::get);
     share(connections, fetches.len(), &|at, stop| {
         let stop = || stop() || progress.cancelled();
@@ -177,9 +178,10 @@ pub fn pull(
             ingest: &ingest,
             pull: &pull,
             moved: &count,
+            there: &there,
             stop: &stop,
         };
-        fetch_one(&target, &fetches[at], progress)
+        fetch_one(&target, &fetches[at])
     })?;
     if progress.cancelled() {
         return Err(RegistryError::Cancelled);
@@ -194,20 +196,16 @@ pub fn pull(
 }
 
 /// Fetches, unless earlier processes had all of it.
-fn fetch_one(target: &Target<'_, '_>, fetch: &Fetch, progress: &dyn Progress) -> Result<(), RegistryError> {
+fn fetch_one(target: &Target<'_, '_>, fetch: &Fetch) -> Result<(), RegistryError> {
     match fetch {
-        Fetch::Alone(blob) => {
-            let had = target.pull.partial_len(&blob.digest).min(blob.size);
-            progress.advance(had);
-            target.fetch(fetch)
-        }
+        Fetch::Alone(_) => target.fetch(fetch),
         Fetch::Run { layer, blobs, .. } => {
             let mut left = Vec::new();
             for blob in blobs {
                 let is_there = target.pull.partial_len(&blob.digest) == blob.size
                     && target.ingest.adopt(target.pull.partial(blob.digest, blob.size)?).is_ok();
                 if is_there {
-                    progress.advance(blob.size);
+                    (target.there)(blob.size);
                 } else {
                     left.push(blob.clone());
                 }

@@ -11,7 +11,7 @@ use longshore_manifest::{Digest, ModelName, Progress, Store};
 use crate::{
     Registry, RegistryError, WireLayout,
     api::Upload,
-    hash::{self, Digests},
+    hash::{self, Digests, Known},
     threads::share,
     wire::{Artifact, Index, WireLayer},
 };
@@ -90,7 +90,7 @@ impl Prepared {
         let document = store.manifest_document(name)?;
         let manifest = longshore_manifest::Manifest::parse(&document).expect("it was parsed when it was read");
         let layout = WireLayout::new(&manifest);
-        let digests = hash::digests(store, &layout, progress)?;
+        let digests = hash::digests(store, &layout, &known(store, name, &document), progress)?;
         let index = Index::new(&layout, &digests.chunks).to_bytes();
         let artifact = Artifact::new(&index, &document, &layout, &digests.layers).to_bytes();
         Ok(Self { layout, digests, index, document, artifact })
@@ -106,6 +106,14 @@ impl Prepared {
         items.sort_by_key(|item| std::cmp::Reverse(item.size()));
         items
     }
+}
+
+/// The digests of chunks in the model's table, so that they are not computed again. None if the table cannot be read.
+fn known(store: &Store, name: &ModelName, document: &[u8]) -> Known {
+    let model = store.model(name).ok().filter(|model| model.digest == Digest::of(document));
+    let table = model.and_then(|model| model.config.longshore);
+    let entries = table.iter().flat_map(|table| &table.blobs);
+    entries.filter_map(|entry| Some((entry.digest, entry.chunks.clone()?))).collect()
 }
 
 /// Asks which items the registry lacks.

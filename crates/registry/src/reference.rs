@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use longshore_manifest::Digest;
-use longshore_transfer::Url;
+use longshore_transfer::{Url, redacted};
 
 /// Name of a model in a registry.
 ///
@@ -49,7 +49,7 @@ impl fmt::Display for Version {
 #[error("{reference:?} is not a reference to a model in a registry: {problem}")]
 #[non_exhaustive]
 pub struct ReferenceError {
-    /// The text, cut to its first 200 characters.
+    /// The text without what may be a password, cut to its first 200 characters.
     pub reference: String,
     /// Rule that the text breaks.
     pub problem: String,
@@ -85,7 +85,12 @@ impl FromStr for Reference {
     type Err = ReferenceError;
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
-        let fail = |problem: String| ReferenceError { reference: text.chars().take(200).collect(), problem };
+        let shown = redacted(text);
+        let fail = |problem: String| ReferenceError { reference: shown.chars().take(200).collect(), problem };
+        if shown != text {
+            let rule = "`@` stands before a digest, sha256:…, and nowhere else; `longshore login HOST` keeps user names and passwords";
+            return Err(fail(rule.into()));
+        }
         let rest = text.strip_prefix("oci:").unwrap_or(text);
         let (scheme, rest) = match rest.split_once("://") {
             Some((scheme @ ("http" | "https"), rest)) => (Some(scheme), rest),
@@ -173,6 +178,21 @@ mod tests {
             let reference: Reference = text.parse().unwrap();
             assert_eq!((reference.base().to_string().as_str(), reference.to_string()), (base, shown.clone()), "{text}");
             assert_eq!(shown.parse::<Reference>().unwrap(), reference, "{text}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for bad in [
+            "oci:https://me:hunter2@ghcr.io/a/b",
+            "oci:https://me:hunter2@x@ghcr.io/a/b",
+            "oci:https://me:?hunter2@ghcr.io/a/b",
+            "oci:https://me:/hunter2@ghcr.io/a/b",
+            "oci:me:hunter2@ghcr.io/a",
+            "me:/hunter2@ghcr.io/a:1@sha256:12",
+        ] {
+            let error = bad.parse::<Reference>().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use longshore_manifest::{
     Digest, Progress, Store,
-    store::{BlobReader, BlobWriter},
+    store::{BlobReader, BlobWriter, Ingest},
 };
 use longshore_transfer::Download;
 
@@ -21,17 +21,21 @@ const COPY: usize = 256 << 10;
 pub struct Mended {
     /// Blobs that are whole again, with their sizes in bytes.
     pub blobs: Vec<(Digest, u64)>,
-    /// Bytes that were received for them.
+    /// Blobs of which the registry sends other bytes, with the digests of these. They stay as they were.
+    pub wrong: Vec<(Digest, Digest)>,
+    /// Bytes that were received.
     pub moved_bytes: u64,
 }
 
 /// Makes damaged or missing blobs of the store whole again, as far as the model in the registry has them. Of a blob of more than 16 MiB, only
-/// the chunks are fetched that are wrong. Every blob is checked by its digest before it takes the place of the damaged one; no name changes.
+/// the chunks are fetched that are wrong, and all of it if its chunks do not make it whole. Every blob is checked by its digest before it
+/// takes the place of the damaged one; no name changes.
 ///
 /// # Errors
 ///
-/// [`RegistryError::NotFound`], [`RegistryError::Wire`] and [`RegistryError::Digest`] as a pull; [`RegistryError::Ingest`] and
-/// [`RegistryError::Fs`] if the store cannot take them.
+/// [`RegistryError::NotFound`], [`RegistryError::Wire`], [`RegistryError::Digest`] and [`RegistryError::Transfer`] as a pull;
+/// [`RegistryError::Ingest`] and [`RegistryError::Fs`] if the store cannot take them. What was right before an error of the transfer takes
+/// its place nevertheless.
 pub fn mend(
     registry: &Registry,
     store: &Store,
@@ -42,33 +46,62 @@ pub fn mend(
     let wanted: Vec<&Entry> = remote.checked.blobs.iter().filter(|blob| bad.contains(&blob.digest)).collect();
     progress.begin("repairing", wanted.iter().map(|blob| blob.size).sum());
     let ingest = store.ingest()?;
-    let mut moved_bytes = 0;
-    let mut digests = Vec::new();
+    let artifact = &remote.checked.artifact;
+    let mut made = Made::default();
+    let mut failed = None;
     for blob in wanted {
-        let stored = store.open_blob(&blob.digest).ok();
-        let stored = stored.filter(|stored| stored.byte_len().is_ok_and(|len| len == blob.size));
-        let writer = ingest.replacement(blob.digest)?;
-        let mut mending =
-            Mending { registry, artifact: &remote.checked.artifact, blob, writer, progress, moved_bytes: 0 };
-        for number in 0..blob.size.div_ceil(CHUNK) {
-            let (start, end) = (number * CHUNK, blob.size.min((number + 1) * CHUNK));
-            let expected = usize::try_from(number).ok().and_then(|number| blob.chunks.get(number));
-            match stored.as_ref().zip(expected) {
-                Some((stored, expected)) if is_right(stored, start, end, *expected) => {
-                    mending.keep(stored, start, end)?;
-                }
-                _ => mending.fetch(start, end)?,
-            }
+        if let Err(error) = made.blob(registry, artifact, store, &ingest, blob, progress) {
+            failed = Some(error);
+            break;
         }
-        moved_bytes += mending.moved_bytes;
-        let added = mending.writer.finish()?;
-        if added.digest != blob.digest {
-            let (reference, expected) = (registry.reference().to_string(), blob.digest);
-            return Err(RegistryError::Digest { what: "a blob".into(), reference, expected, found: added.digest });
-        }
-        digests.push(blob.digest);
     }
-    Ok(Mended { blobs: ingest.mend(&digests)?, moved_bytes })
+    let Made { right, wrong, moved_bytes } = made;
+    let blobs = ingest.mend(&right)?;
+    failed.map_or(Ok(Mended { blobs, wrong, moved_bytes }), Err)
+}
+
+/// What was made of the blobs so far.
+#[derive(Default)]
+struct Made {
+    right: Vec<Digest>,
+    wrong: Vec<(Digest, Digest)>,
+    moved_bytes: u64,
+}
+
+impl Made {
+    /// Makes a blob: of its chunks that are right and others from the registry, and else of the registry's alone.
+    fn blob(
+        &mut self,
+        registry: &Registry,
+        artifact: &Artifact,
+        store: &Store,
+        ingest: &Ingest<'_>,
+        blob: &Entry,
+        progress: &dyn Progress,
+    ) -> Result<(), RegistryError> {
+        let stored = store.open_blob(&blob.digest).ok();
+        let mut stored = stored.filter(|stored| stored.byte_len().is_ok_and(|len| len == blob.size));
+        // What is made a second time is counted already.
+        let mut counts = true;
+        loop {
+            let writer = ingest.replacement(blob.digest)?;
+            let mut kept = false;
+            let mut mending = Mending { registry, artifact, blob, writer, progress, counts, moved_bytes: 0 };
+            let done = mending.all(stored.as_ref(), &mut kept);
+            self.moved_bytes += mending.moved_bytes;
+            done?;
+            let found = mending.writer.finish()?.digest;
+            if found == blob.digest {
+                self.right.push(blob.digest);
+                return Ok(());
+            }
+            if !kept {
+                self.wrong.push((blob.digest, found));
+                return Ok(());
+            }
+            (stored, counts) = (None, false);
+        }
+    }
 }
 
 /// Whether a chunk of a stored blob has its digest. One that cannot be read has not.
@@ -94,10 +127,29 @@ struct Mending<'a> {
     blob: &'a Entry,
     writer: BlobWriter<'a>,
     progress: &'a dyn Progress,
+    /// Whether the progress is told of what is made.
+    counts: bool,
     moved_bytes: u64,
 }
 
 impl Mending<'_> {
+    /// Writes all of the blob: the right chunks of `stored`, if it has digests of them, and the rest from the registry. Says whether any
+    /// were kept.
+    fn all(&mut self, stored: Option<&BlobReader>, kept: &mut bool) -> Result<(), RegistryError> {
+        for number in 0..self.blob.size.div_ceil(CHUNK) {
+            let (start, end) = (number * CHUNK, self.blob.size.min((number + 1) * CHUNK));
+            let expected = usize::try_from(number).ok().and_then(|number| self.blob.chunks.get(number));
+            match stored.zip(expected) {
+                Some((stored, expected)) if is_right(stored, start, end, *expected) => {
+                    *kept = true;
+                    self.keep(stored, start, end)?;
+                }
+                _ => self.fetch(start, end)?,
+            }
+        }
+        Ok(())
+    }
+
     fn keep(&mut self, stored: &BlobReader, start: u64, end: u64) -> Result<(), RegistryError> {
         let mut buffer = vec![0; COPY];
         let mut at = start;
@@ -105,7 +157,9 @@ impl Mending<'_> {
             let want = usize::try_from(end - at).unwrap_or(COPY).min(COPY);
             stored.read_exact_at(&mut buffer[..want], at)?;
             self.writer.write_at(at, &buffer[..want])?;
-            self.progress.advance(want as u64);
+            if self.counts {
+                self.progress.advance(want as u64);
+            }
             at += want as u64;
         }
         Ok(())
@@ -124,11 +178,14 @@ impl Mending<'_> {
                 let what = Download { url: &url, size: layer.size, start: first, end: last };
                 let mut at = from;
                 let (writer, progress, moved) = (&mut self.writer, self.progress, &mut self.moved_bytes);
+                let counts = self.counts;
                 let mut accept = |bytes: &[u8]| {
                     writer.write_at(at, bytes).map_err(std::io::Error::other)?;
                     at += bytes.len() as u64;
                     *moved += bytes.len() as u64;
-                    progress.advance(bytes.len() as u64);
+                    if counts {
+                        progress.advance(bytes.len() as u64);
+                    }
                     Ok(())
                 };
                 self.registry.client().download(&what, &mut accept, &stop)?;

@@ -1,16 +1,14 @@
 //! Embeddings: one vector for a text.
 
 use longshore_manifest::{document::Facts, weights::Source};
-use longshore_quant::matmul::Multiplier;
 
 use crate::{
     decoder::math,
-    encoder::{self, Encoder},
+    encoder::{OpenEncoder, is_encoder},
     error::{LoadError, RunError},
     model::Model,
     options::LoadOptions,
     spec::Spec,
-    weights::Tensors,
 };
 
 /// Way in which the vectors of a text's tokens become one.
@@ -33,7 +31,7 @@ pub struct Embedder {
 #[derive(Debug)]
 enum Kind {
     Decoder(Box<Model>),
-    Encoder { source: Source, tensors: Box<Tensors>, spec: Box<Spec>, multiplier: Multiplier },
+    Encoder(Box<OpenEncoder>),
 }
 
 impl Embedder {
@@ -43,15 +41,12 @@ impl Embedder {
     ///
     /// [`LoadError`], as for [`Model::open`].
     pub fn open(source: Source, options: LoadOptions) -> Result<Self, LoadError> {
-        let facts = &source.table().facts;
-        if !encoder::is_encoder(facts) {
-            return Ok(Self { kind: Kind::Decoder(Box::new(Model::open(source, options)?)) });
-        }
-        let spec = Box::new(encoder::encoder(facts)?);
-        let tensors = Box::new(Tensors::open(&source, &options)?);
-        Encoder::new(&spec, &tensors)?;
-        let multiplier = Multiplier::new(options.precision);
-        Ok(Self { kind: Kind::Encoder { source, tensors, spec, multiplier } })
+        let kind = if is_encoder(&source.table().facts) {
+            Kind::Encoder(Box::new(OpenEncoder::open(source, &options)?))
+        } else {
+            Kind::Decoder(Box::new(Model::open(source, options)?))
+        };
+        Ok(Self { kind })
     }
 
     /// Where the weights come from, with the companion files.
@@ -59,7 +54,7 @@ impl Embedder {
     pub fn source(&self) -> &Source {
         match &self.kind {
             Kind::Decoder(model) => model.source(),
-            Kind::Encoder { source, .. } => source,
+            Kind::Encoder(encoder) => &encoder.source,
         }
     }
 
@@ -72,7 +67,7 @@ impl Embedder {
     /// Whether the model is an encoder, whose tokens look at all others.
     #[must_use]
     pub fn is_encoder(&self) -> bool {
-        matches!(self.kind, Kind::Encoder { .. })
+        matches!(self.kind, Kind::Encoder(_))
     }
 
     /// Number of elements of a vector.
@@ -92,7 +87,7 @@ impl Embedder {
     pub fn max_sequence(&self) -> usize {
         match &self.kind {
             Kind::Decoder(model) => model.max_sequence(),
-            Kind::Encoder { spec, .. } => spec.context,
+            Kind::Encoder(encoder) => encoder.max_sequence(),
         }
     }
 
@@ -104,11 +99,7 @@ impl Embedder {
     pub fn embed(&self, tokens: &[u32], pooling: Pooling) -> Result<Vec<f32>, RunError> {
         let states = match &self.kind {
             Kind::Decoder(model) => model.session().hidden(tokens)?,
-            Kind::Encoder { tensors, spec, multiplier, .. } => {
-                self.check(tokens)?;
-                let encoder = Encoder::new(spec, tensors).expect("opening has bound the same tensors");
-                encoder.forward(spec, *multiplier, tokens)?
-            }
+            Kind::Encoder(encoder) => encoder.states(tokens)?,
         };
         let width = self.dimensions();
         let mut vector = match pooling {
@@ -130,18 +121,7 @@ impl Embedder {
     fn spec(&self) -> &Spec {
         match &self.kind {
             Kind::Decoder(model) => model.spec(),
-            Kind::Encoder { spec, .. } => spec,
+            Kind::Encoder(encoder) => &encoder.spec,
         }
-    }
-
-    fn check(&self, tokens: &[u32]) -> Result<(), RunError> {
-        let (limit, vocabulary) = (self.max_sequence(), self.vocabulary());
-        if tokens.is_empty() {
-            return Err(RunError::Empty);
-        }
-        if let Some(token) = tokens.iter().find(|token| **token as usize >= vocabulary) {
-            return Err(RunError::Token { token: *token, vocabulary });
-        }
-        if tokens.len() > limit { Err(RunError::TooLong { found: tokens.len(), limit }) } else { Ok(()) }
     }
 }

@@ -1,5 +1,5 @@
 //! Runs stored models on the CPU, still quantized, from their mapped blobs.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -8,6 +8,7 @@
 )]
 
 mod calibrate;
+mod classifier;
 mod decoder;
 mod embed;
 mod encoder;
@@ -21,9 +22,12 @@ mod session;
 mod spec;
 mod speculate;
 pub mod text;
+mod threads;
 mod weights;
+mod wide;
 
 pub use calibrate::{CalibrateError, CalibrateOptions, Calibration, calibrate};
+pub use classifier::Classifier;
 pub use embed::{Embedder, Pooling};
 pub use error::{LoadError, RunError};
 pub use longshore_manifest as manifest;

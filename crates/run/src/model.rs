@@ -1,7 +1,7 @@
 //! Models: opened weights, and how they are run.
 
 use longshore_manifest::{document::Facts, weights::Source};
-use longshore_quant::matmul::Multiplier;
+use longshore_quant::matmul::{Multiplier, Threads};
 
 use crate::{
     decoder::{Cache, Decoder},
@@ -9,6 +9,7 @@ use crate::{
     error::LoadError,
     options::LoadOptions,
     spec::{self, Family, Spec},
+    threads,
     weights::{Bound, Tensors},
 };
 
@@ -20,7 +21,7 @@ pub struct Model {
     spec: Spec,
     options: LoadOptions,
     multiplier: Multiplier,
-    pool: Option<rayon::ThreadPool>,
+    threads: Threads,
     max_sequence: usize,
     notes: Vec<String>,
 }
@@ -55,10 +56,11 @@ impl Model {
             notes.push(format!("the model has {what}"));
         }
         let context = facts.context_length.map_or(spec.context, |length| usize::try_from(length).unwrap_or(usize::MAX));
-        let pool = options.threads.map(pool).transpose()?;
+        let threads = threads::start(options.threads)?;
+        check_asked(&facts, &options, &mut notes)?;
         let max_sequence = max_sequence(&spec, context, &options, &mut notes);
         let multiplier = Multiplier::new(options.precision);
-        Ok(Self { source, tensors, spec, options, multiplier, pool, max_sequence, notes })
+        Ok(Self { source, tensors, spec, options, multiplier, threads, max_sequence, notes })
     }
 
     /// Name of the model.
@@ -133,15 +135,17 @@ impl Model {
     }
 
     pub(crate) fn decoder<'d, 'w>(&'d self, bound: &'d Bound<'w>) -> Decoder<'d, 'w> {
-        Decoder { spec: &self.spec, bound, multiplier: self.multiplier }
+        Decoder { spec: &self.spec, bound, multiplier: self.multiplier, threads: &self.threads }
     }
 
-    /// Runs `work` on the model's own threads, if it has some.
-    pub(crate) fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        match &self.pool {
-            Some(pool) => pool.install(work),
-            None => work(),
-        }
+    /// The threads, for work apart from products.
+    pub(crate) fn threads(&self) -> &Threads {
+        &self.threads
+    }
+
+    /// Runs `work`, whose products the model's threads compute.
+    pub(crate) fn install<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.threads.install(work)
     }
 }
 
@@ -157,25 +161,40 @@ fn family(facts: &Facts, options: &LoadOptions, notes: &mut Vec<String>) -> Resu
         because: String::new(),
         supported: families().map(str::to_owned).collect(),
     };
-    if let Some(other) = names.iter().find_map(|name| options.architectures.get(*name)) {
-        return spec::find(other).ok_or_else(|| refuse(other));
-    }
-    if let Some(family) = names.iter().find_map(|name| spec::find(name)) {
-        return Ok(family);
-    }
+    let asked = options.treat_as.as_deref().map(|other| spec::find(other).ok_or_else(|| refuse(other))).transpose()?;
+    let vouched = names.iter().find_map(|name| options.architectures.get(*name));
+    let vouched = vouched.map(|other| spec::find(other).ok_or_else(|| refuse(other))).transpose()?;
+    let known = names.iter().find_map(|name| Some((*name, spec::find(name)?)));
     let name = names.first().copied();
-    if let Some(other) = options.treat_as.as_deref() {
-        let family = spec::find(other).ok_or_else(|| refuse(other))?;
+    let (family, is_checked) = match (vouched, known, asked) {
+        (Some(family), ..) => (family, true),
+        (None, Some((found, family)), _) => (family, Some(found) == name),
+        (None, None, Some(family)) => (family, false),
+        (None, None, None) => return Err(name.map_or(LoadError::NoArchitecture, refuse)),
+    };
+    if !is_checked {
         let found = name.unwrap_or("a model of unknown architecture");
         notes.push(format!("{found} is run as {}: nobody has checked that it is one", family.names[0]));
-        return Ok(family);
     }
-    Err(name.map_or(LoadError::NoArchitecture, refuse))
+    if let Some(asked) = asked.filter(|asked| asked.names != family.names) {
+        let (found, asked) = (family.names[0], asked.names[0]);
+        notes.push(format!("the model is run as {found}, which it says it is, not as {asked}, which was asked for"));
+    }
+    Ok(family)
 }
 
-fn pool(threads: usize) -> Result<rayon::ThreadPool, LoadError> {
-    let built = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    built.map_err(|error| LoadError::Threads { threads, reason: error.to_string() })
+/// Tells of a longest sequence that is beyond what the model states, and refuses it where the rotation would have to change.
+fn check_asked(facts: &Facts, options: &LoadOptions, notes: &mut Vec<String>) -> Result<(), LoadError> {
+    let (Some(asked), Some(stated)) = (options.max_sequence, facts.context_length) else { return Ok(()) };
+    if asked as u64 <= stated {
+        return Ok(());
+    }
+    if facts.rope.as_ref().is_some_and(|rope| rope.kind.as_deref() == Some("dynamic")) {
+        let what = format!("a context of {stated} tokens that is stretched as it grows, and {asked} were asked for");
+        return Err(LoadError::Unsupported { what });
+    }
+    notes.push(format!("a sequence may have {asked} tokens, and the model was made for {stated}: beyond, it may fail"));
+    Ok(())
 }
 
 /// Longest sequence: what was asked for, or the model's context as far as the free memory holds it.

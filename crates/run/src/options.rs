@@ -27,7 +27,7 @@ pub struct LoadOptions {
     pub kv: KvType,
     /// Longest sequence of a session, in tokens. `None` for the model's context, or what fits the free memory.
     pub max_sequence: Option<usize>,
-    /// Number of threads. `None` for those of the rayon pool in which the caller runs.
+    /// Number of threads, with the caller. `None` for one for each processor.
     pub threads: Option<usize>,
     /// Largest number of tokens that pass through a layer together, which bounds the memory of activations.
     pub batch: usize,

@@ -1,7 +1,5 @@
 //! Perplexity: how well a model predicts a text, beside another model's predictions.
 
-use rayon::prelude::*;
-
 use crate::{decoder::math, error::RunError, model::Model, session::Session};
 
 /// Bytes of logits that are held at a time, for each model.
@@ -193,11 +191,13 @@ impl<'a> Run<'a> {
         self.session.extend_all(&self.tokens[start..end], &mut self.logits)?;
         let vocabulary = self.measured.model.vocabulary();
         let targets = &self.tokens[start + 1..=end];
-        let scored = self.logits.par_chunks_exact(vocabulary).zip(targets).map(|(logits, target)| {
+        let logits = &self.logits;
+        self.block.resize(targets.len(), 0.0);
+        self.measured.model.threads().each_chunk(&mut self.block, 1, |at, nll| {
+            let logits = &logits[at * vocabulary..][..vocabulary];
             let (most, sum) = softmax_sum(logits);
-            most + sum.ln() - f64::from(logits[*target as usize])
+            nll[0] = most + sum.ln() - f64::from(logits[targets[at] as usize]);
         });
-        self.block = scored.collect();
         self.nll += self.block.iter().sum::<f64>();
         Ok(end - start)
     }
@@ -239,12 +239,13 @@ impl<'a> Run<'a> {
 /// Divergence, agreements and difference of the negative logarithms, summed over the block of both runs.
 fn compare(run: &Run<'_>, other: &Run<'_>) -> (f64, usize, f64) {
     let vocabulary = run.measured.model.vocabulary();
-    let rows = run.logits.par_chunks_exact(vocabulary).zip(other.logits.par_chunks_exact(vocabulary));
-    let (kl, agreed) = rows
-        .map(|(found, expected)| (divergence(expected, found), usize::from(argmax(found) == argmax(expected))))
-        .collect::<Vec<_>>()
-        .into_iter()
-        .fold((0.0, 0), |(kl, agreed), (more, one)| (kl + more, agreed + one));
+    let logits = [&run.logits, &other.logits];
+    let mut rows = vec![(0.0, 0); run.block.len().min(other.block.len())];
+    run.measured.model.threads().each_chunk(&mut rows, 1, |at, row| {
+        let [found, expected] = logits.map(|logits| &logits[at * vocabulary..][..vocabulary]);
+        row[0] = (divergence(expected, found), usize::from(argmax(found) == argmax(expected)));
+    });
+    let (kl, agreed) = rows.into_iter().fold((0.0, 0), |(kl, agreed), (more, one)| (kl + more, agreed + one));
     let delta = run.block.iter().zip(&other.block).map(|(found, expected)| found - expected).sum();
     (kl, agreed, delta)
 }
@@ -270,11 +271,10 @@ fn divergence(expected: &[f32], found: &[f32]) -> f64 {
 /// Index of the largest logit. Of equal ones, the first counts.
 #[must_use]
 pub fn argmax(logits: &[f32]) -> u32 {
-    let most = logits
-        .iter()
-        .enumerate()
-        .fold((0, f32::NEG_INFINITY), |most, (at, logit)| if *logit > most.1 { (at, *logit) } else { most });
-    u32::try_from(most.0).expect("a vocabulary has fewer tokens")
+    // In two passes, each of which compilers make vectors of.
+    let most = logits.iter().fold(f32::NEG_INFINITY, |most, logit| if *logit > most { *logit } else { most });
+    let place = logits.iter().position(|logit| *logit >= most);
+    u32::try_from(place.unwrap_or(0)).expect("a vocabulary has fewer tokens")
 }
 
 /// Mean over all tokens, and its standard error over windows, of sums over windows with their numbers of tokens.

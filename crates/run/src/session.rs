@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    decoder::{Cache, Hooks, Scratch, Segment, Wanted},
+    decoder::{Cache, Decoder, Hooks, Scratch, Segment, Wanted},
     error::RunError,
     model::Model,
     observe::Observer,
@@ -20,7 +20,8 @@ pub struct Session<'m> {
     cache: Cache,
     scratch: Scratch,
     logits: Vec<f32>,
-    cancel: Option<Arc<AtomicBool>>,
+    /// Flags, any of which ends a call: the model's, and the session's own.
+    cancel: [Option<Arc<AtomicBool>>; 2],
 }
 
 impl Model {
@@ -43,7 +44,7 @@ impl fmt::Debug for Session<'_> {
 impl<'m> Session<'m> {
     fn new(model: &'m Model, bound: Arc<Bound<'m>>) -> Self {
         let cache = Cache::new(model.spec(), model.options().kv);
-        let cancel = model.options().cancel.clone();
+        let cancel = [model.options().cancel.clone(), None];
         Self { model, bound, cache, scratch: Scratch::default(), logits: Vec::new(), cancel }
     }
 
@@ -72,9 +73,9 @@ impl<'m> Session<'m> {
         self.model.max_sequence().saturating_sub(self.position())
     }
 
-    /// Sets a flag that ends a running call with [`RunError::Cancelled`] once it is set.
+    /// Sets a flag that ends a running call with [`RunError::Cancelled`] once it is set. That of the model's options holds as well.
     pub fn set_cancel(&mut self, cancel: Arc<AtomicBool>) {
-        self.cancel = Some(cancel);
+        self.cancel[1] = Some(cancel);
     }
 
     /// Drops all tokens from position `len` on.
@@ -135,14 +136,15 @@ impl<'m> Session<'m> {
     ) -> Result<(), RunError> {
         self.check(tokens)?;
         let start = self.position();
-        let Self { model, bound, cache, scratch, cancel, .. } = self;
+        let cancel: Vec<_> = self.flags().collect();
+        let Self { model, bound, cache, scratch, .. } = self;
         let blocks = tokens.chunks(model.options().batch.max(1));
         let last = blocks.len() - 1;
         let is_observed = observer.is_some();
         let done = model.install(|| {
             blocks.enumerate().try_for_each(|(at, tokens)| {
                 let wanted = if wanted == Wanted::Last && at < last { Wanted::Nothing } else { wanted };
-                let hooks = Hooks { observer: reborrow(&mut observer), cancel: cancel.as_deref() };
+                let hooks = Hooks { observer: reborrow(&mut observer), cancel: &cancel };
                 if is_observed {
                     logits.clear();
                 }
@@ -153,6 +155,11 @@ impl<'m> Session<'m> {
             cache.set_len(start);
         }
         done
+    }
+
+    /// Flags that end a call.
+    fn flags(&self) -> impl Iterator<Item = Arc<AtomicBool>> {
+        self.cancel.iter().flatten().cloned()
     }
 
     fn check(&self, tokens: &[u32]) -> Result<(), RunError> {
@@ -175,26 +182,59 @@ fn reborrow<'o>(observer: &'o mut Option<&mut dyn Observer>) -> Option<&'o mut d
     }
 }
 
-/// Adds tokens to several sequences of one model at once, so that each weight is read once for all of them. Returns the logits
-/// of the token after each, `[sessions, vocabulary]`.
+/// Adds tokens to several sequences of one model at once, so that each weight is read once for all of them that fit
+/// [`LoadOptions::batch`](crate::LoadOptions::batch) together. Returns the logits of the token after each, `[sessions, vocabulary]`.
+/// The flag of any of the sessions ends the call.
 ///
 /// # Errors
 ///
 /// [`RunError::OtherModel`] for a session of another model, and those of [`Session::extend`]. The sequences are as before then.
 pub fn extend_batch(sessions: &mut [(&mut Session<'_>, &[u32])]) -> Result<Vec<f32>, RunError> {
-    let mut logits = Vec::new();
-    let Some((first, _)) = sessions.first() else { return Ok(logits) };
-    let (model, bound, cancel) = (first.model, Arc::clone(&first.bound), first.cancel.clone());
-    let mut scratch = Scratch::default();
+    let Some((first, _)) = sessions.first() else { return Ok(Vec::new()) };
+    let (model, bound) = (first.model, Arc::clone(&first.bound));
     for (at, (session, tokens)) in sessions.iter().enumerate() {
         if !std::ptr::eq(session.model, model) {
             return Err(RunError::OtherModel { at });
         }
         session.check(tokens)?;
     }
-    let mut segments: Vec<Segment<'_>> =
-        sessions.iter_mut().map(|(session, tokens)| Segment { tokens, cache: &mut session.cache }).collect();
-    let hooks = Hooks { observer: None, cancel: cancel.as_deref() };
-    model.install(|| model.decoder(&bound).forward(&mut segments, Wanted::Last, &mut scratch, hooks, &mut logits))?;
+    let cancel: Vec<_> = sessions.iter().flat_map(|(session, _)| session.flags()).collect();
+    let starts: Vec<usize> = sessions.iter().map(|(session, _)| session.position()).collect();
+    let done = model.install(|| together(sessions, model.decoder(&bound), model.options().batch.max(1), &cancel));
+    if done.is_err() {
+        sessions.iter_mut().zip(starts).for_each(|((session, _), start)| session.truncate(start));
+    }
+    done
+}
+
+/// Runs as many sessions at a time as have `batch` tokens together, and one in pieces that has more.
+fn together(
+    mut sessions: &mut [(&mut Session<'_>, &[u32])],
+    decoder: Decoder<'_, '_>,
+    batch: usize,
+    cancel: &[Arc<AtomicBool>],
+) -> Result<Vec<f32>, RunError> {
+    let (mut scratch, mut logits) = (Scratch::default(), Vec::new());
+    while !sessions.is_empty() {
+        let mut rows = 0;
+        let fitting = sessions.iter().take_while(|(_, tokens)| {
+            rows += tokens.len();
+            rows <= batch
+        });
+        let count = fitting.count().max(1);
+        let group = sessions.split_off_mut(..count).expect("there are as many");
+        if let [(session, tokens)] = group {
+            let last = tokens.len().div_ceil(batch) - 1;
+            for (at, tokens) in tokens.chunks(batch).enumerate() {
+                let wanted = if at < last { Wanted::Nothing } else { Wanted::Last };
+                let segment = Segment { tokens, cache: &mut session.cache };
+                decoder.forward(&mut [segment], wanted, &mut scratch, Hooks { observer: None, cancel }, &mut logits)?;
+            }
+        } else {
+            let segments = group.iter_mut().map(|(session, tokens)| Segment { tokens, cache: &mut session.cache });
+            let (mut segments, hooks) = (segments.collect::<Vec<_>>(), Hooks { observer: None, cancel });
+            decoder.forward(&mut segments, Wanted::Last, &mut scratch, hooks, &mut logits)?;
+        }
+    }
     Ok(logits)
 }

@@ -51,7 +51,10 @@ impl<'t, 'd> Speculation<'t, 'd> {
     /// Those of [`Session::extend`]; [`RunError::Empty`] without a prompt.
     pub fn step(&mut self) -> Result<Vec<u32>, RunError> {
         let start = self.tokens.len().checked_sub(1).ok_or(RunError::Empty)?;
-        let room = self.target.room().saturating_sub(1).min(self.draft.room().saturating_sub(2));
+        // The draft runs what it has not seen, and all of its proposals but the last.
+        let unseen = self.tokens.len() - self.draft.position();
+        let fits = (self.draft.room() + 1).saturating_sub(unseen);
+        let room = self.target.room().saturating_sub(1).min(fits);
         let proposals = self.propose(self.length.min(room))?;
         let checked = [&self.tokens[start..], &proposals].concat();
         let mut logits = Vec::new();

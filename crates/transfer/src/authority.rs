@@ -15,6 +15,11 @@ pub trait Authority: Send + Sync + fmt::Debug {
     /// The value of `Authorization` to send; `None` to send none.
     fn credentials(&self) -> Option<Secret>;
 
+    /// Whether a login was given. What a host hands out to everybody is none.
+    fn has_login(&self) -> bool {
+        self.credentials().is_some()
+    }
+
     /// Called when `url` answered 401 to a request with `shown`. Returns whether there are now other credentials to try.
     ///
     /// # Errors

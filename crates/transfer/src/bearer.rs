@@ -79,7 +79,7 @@ impl RegistryTokens {
             let mut call = Call::new(Method::Post, &realm);
             call.headers.push(("Content-Type", "application/x-www-form-urlencoded"));
             call.payload = Payload::Bytes(form.as_bytes());
-            ask(&call)?
+            ask(&call).map_err(|error| self.refused(error))?
         } else {
             let mut address = realm.clone();
             if let Some(service) = service {
@@ -96,12 +96,22 @@ impl RegistryTokens {
             if let Some(basic) = &basic {
                 call.headers.push(("Authorization", basic.reveal()));
             }
-            ask(&call)?
+            ask(&call).map_err(|error| self.refused(error))?
         };
         let refused = || TransferError::Login { problem: format!("{realm} answers without a token"), source: None };
         let answer: TokenAnswer = serde_json::from_slice(&body).map_err(|_| refused())?;
         let token = answer.token.or(answer.access_token).filter(|token| !token.is_empty()).ok_or_else(refused)?;
         Ok(Secret::new(format!("Bearer {token}")))
+    }
+
+    /// An error of the realm, which was asked with the login if there is one.
+    fn refused(&self, error: TransferError) -> TransferError {
+        match error {
+            TransferError::Unauthorized { url, message, code, .. } => {
+                TransferError::Unauthorized { url, given: self.login.is_some(), message, code }
+            }
+            error => error,
+        }
     }
 
     fn check_realm(&self, realm: &Origin) -> Result<(), TransferError> {
@@ -124,6 +134,10 @@ impl Authority for RegistryTokens {
 
     fn credentials(&self) -> Option<Secret> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn has_login(&self) -> bool {
+        self.login.is_some()
     }
 
     fn renew(

@@ -12,7 +12,7 @@ use crate::{
     authority::Anonymous,
     clock::{Clock, SystemClock},
     pace::{self, Pace, RetryOptions},
-    url::Scheme,
+    url::{Scheme, redacted},
 };
 
 /// Most redirects that are followed.
@@ -21,6 +21,13 @@ const MAX_REDIRECTS: usize = 5;
 const MAX_MESSAGE: u64 = 16 << 10;
 /// Longest message of a host that is shown, in characters.
 const SHOWN: usize = 200;
+/// Longest time that a document may take to arrive, and the message of an answer that says what is wrong.
+const DOCUMENT: Duration = Duration::from_secs(300);
+const MESSAGE: Duration = Duration::from_secs(10);
+/// Number of bytes of a document that are read between two looks at whether to stop.
+const PIECE: usize = 64 << 10;
+/// Headers that are for the host of the call alone.
+const SECRETS: [&str; 3] = ["Authorization", "Cookie", "Proxy-Authorization"];
 /// Usual wait for the headers of an answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -230,7 +237,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Those of [`Self::send`], and [`TransferError::TooLarge`] for a longer one. A 404 is [`TransferError::Status`].
+    /// Those of [`Self::send`], and [`TransferError::TooLarge`] for a longer one. A 404 is [`TransferError::Status`]. A document that takes more
+    /// than five minutes is a connection that failed.
     pub fn read(
         &self,
         call: &Call<'_>,
@@ -241,10 +249,10 @@ impl Client {
         loop {
             let answer = self.once(call, stop);
             if let Ok(Answer { url, status: status @ 400.., headers, body }) = answer {
-                let (code, message) = message(&headers, body);
-                return Err(status_error(&url, status, code, message));
+                let (code, message) = self.message(&headers, body, stop);
+                return Err(TransferError::Status { url, status, code, message });
             }
-            let failure = match answer.and_then(|answer| read_all(answer, limit)) {
+            let failure = match answer.and_then(|answer| self.read_all(answer, limit, stop)) {
                 Ok(read) => return Ok(read),
                 Err(failure) => failure,
             };
@@ -269,11 +277,11 @@ impl Client {
                     renewed += 1;
                     let challenges: Vec<String> =
                         response.headers.all("WWW-Authenticate").map(ToOwned::to_owned).collect();
-                    let (code, message) = message(&response.headers, response.body);
+                    let (code, message) = self.message(&response.headers, response.body, stop);
                     let send =
                         |call: &Call<'_>| self.anonymous().read(call, MAX_MESSAGE * 4, stop).map(|(_, body)| body);
                     if !self.authority.renew(&url, &challenges, shown.as_ref(), &send)? {
-                        let given = shown.is_some();
+                        let given = self.authority.has_login();
                         return Err(TransferError::Unauthorized { url, given, message, code }.into());
                     }
                 }
@@ -281,7 +289,7 @@ impl Client {
                     redirects += 1;
                     url = redirect(&url, &response, redirects)?;
                 }
-                _ => return self.judge(url, redirects > 0, response),
+                _ => return self.judge(url, redirects > 0, response, stop),
             }
         }
     }
@@ -312,6 +320,9 @@ impl Client {
     ) -> Result<Response, Failure> {
         self.pace.wait(&url.origin().authority(), &*self.clock, stop)?;
         let mut headers = call.headers.clone();
+        if url.origin() != call.url.origin() {
+            headers.retain(|(name, _)| !SECRETS.iter().any(|secret| secret.eq_ignore_ascii_case(name)));
+        }
         if let Some(credentials) = credentials {
             headers.push(("Authorization", credentials.reveal()));
         }
@@ -336,7 +347,13 @@ impl Client {
     }
 
     /// Turns the last answer of a chain into a result.
-    fn judge(&self, url: Url, is_redirected: bool, response: Response) -> Result<Answer, Failure> {
+    fn judge(
+        &self,
+        url: Url,
+        is_redirected: bool,
+        response: Response,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Answer, Failure> {
         let status = response.status;
         if status < 400 || matches!(status, 404 | 416) {
             if let Some(found) =
@@ -347,7 +364,7 @@ impl Client {
             return Ok(Answer { url, status, headers: response.headers, body: response.body });
         }
         let asked = pace::asked_wait(&response.headers);
-        let (code, message) = message(&response.headers, response.body);
+        let (code, message) = self.message(&response.headers, response.body, stop);
         let is_full = message.to_ascii_lowercase().contains("no space left");
         let retry = match status {
             429 => {
@@ -362,14 +379,75 @@ impl Client {
             _ => Retry::Never,
         };
         let status = if is_full { 507 } else { status };
-        Err(Failure { error: status_error(&url, status, code, message).into(), retry })
+        let given = self.authority.is_for(url.origin()) && self.authority.has_login();
+        let error = match status {
+            401 => TransferError::Unauthorized { url, given, message, code },
+            _ => TransferError::Status { url, status, code, message },
+        };
+        Err(Failure { error: error.into(), retry })
     }
-}
 
-fn status_error(url: &Url, status: u16, code: Option<String>, message: String) -> TransferError {
-    match status {
-        401 => TransferError::Unauthorized { url: url.clone(), given: true, message, code },
-        _ => TransferError::Status { url: url.clone(), status, code, message },
+    /// Reads a body whole, if it has at most `limit` bytes.
+    fn read_all(
+        &self,
+        answer: Answer,
+        limit: u64,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(Answer, Vec<u8>), Failure> {
+        let Answer { url, status, headers, body } = answer;
+        let expected = headers.number("Content-Length");
+        if expected.is_some_and(|expected| expected > limit) {
+            return Err(TransferError::TooLarge { url, limit }.into());
+        }
+        let mut bytes = Vec::new();
+        match self.gather(body.take(limit.saturating_add(1)), &mut bytes, DOCUMENT, stop) {
+            Ok(()) => {}
+            Err(Some(error)) => return Err(cut(&url, &error)),
+            Err(None) => return Err(TransferError::Cancelled.into()),
+        }
+        if bytes.len() as u64 > limit {
+            return Err(TransferError::TooLarge { url, limit }.into());
+        }
+        Ok((Answer { url, status, headers, body: Box::new(io::empty()) }, bytes))
+    }
+
+    /// The code and the message of an answer that says what is wrong.
+    fn message(
+        &self,
+        headers: &Headers,
+        text: impl Read,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> (Option<String>, String) {
+        let mut body = Vec::new();
+        // A body that breaks off, or takes too long, is judged by what came.
+        let _ = self.gather(text.take(MAX_MESSAGE), &mut body, MESSAGE, stop);
+        message(headers, &body)
+    }
+
+    /// Reads a body to its end, for at most `time`. The error is `None` if this process is told to stop.
+    fn gather(
+        &self,
+        mut body: impl Read,
+        bytes: &mut Vec<u8>,
+        time: Duration,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(), Option<io::Error>> {
+        let end = self.clock.now() + time;
+        let mut piece = vec![0; PIECE];
+        loop {
+            if stop() {
+                return Err(None);
+            }
+            match body.read(&mut piece) {
+                Ok(0) => return Ok(()),
+                Ok(got) => bytes.extend_from_slice(&piece[..got]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Some(error)),
+            }
+            if self.clock.now() > end {
+                return Err(Some(io::Error::other(format!("it took more than {} seconds", time.as_secs()))));
+            }
+        }
     }
 }
 
@@ -385,20 +463,6 @@ pub(crate) fn cut(url: &Url, error: &io::Error) -> Failure {
         _ => format!("the connection was cut: {error}"),
     };
     failed(url, TransportError::Connection { problem })
-}
-
-fn read_all(answer: Answer, limit: u64) -> Result<(Answer, Vec<u8>), Failure> {
-    let Answer { url, status, headers, mut body } = answer;
-    let expected = headers.number("Content-Length");
-    if expected.is_some_and(|expected| expected > limit) {
-        return Err(TransferError::TooLarge { url, limit }.into());
-    }
-    let mut bytes = Vec::new();
-    body.by_ref().take(limit + 1).read_to_end(&mut bytes).map_err(|error| cut(&url, &error))?;
-    if bytes.len() as u64 > limit {
-        return Err(TransferError::TooLarge { url, limit }.into());
-    }
-    Ok((Answer { url, status, headers, body: Box::new(io::empty()) }, bytes))
 }
 
 fn redirect(url: &Url, response: &Response, count: usize) -> Result<Url, TransferError> {
@@ -419,13 +483,10 @@ fn redirect(url: &Url, response: &Response, count: usize) -> Result<Url, Transfe
 
 /// The code and the message of an answer that says what is wrong: the hub's headers, a registry's list of errors, or a field `error`.
 /// Anything else, such as a page of HTML, is not shown.
-fn message(headers: &Headers, text: impl Read) -> (Option<String>, String) {
+fn message(headers: &Headers, body: &[u8]) -> (Option<String>, String) {
     let code = headers.get("X-Error-Code").map(ToOwned::to_owned);
     let header = headers.get("X-Error-Message").map(ToOwned::to_owned);
-    let mut body = Vec::new();
-    // A body that breaks off is judged by what came.
-    let _ = text.take(MAX_MESSAGE).read_to_end(&mut body);
-    let json: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    let json: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |value: &serde_json::Value| value.as_str().map(ToOwned::to_owned);
     let first = &json["errors"][0];
     let detail = [&first["message"], &first["detail"], &json["error"], &json["message"]].into_iter().filter_map(text);
@@ -434,7 +495,7 @@ fn message(headers: &Headers, text: impl Read) -> (Option<String>, String) {
         parts.dedup();
         (!parts.is_empty()).then(|| parts.join(", "))
     });
-    if found.is_none() && String::from_utf8_lossy(&body).to_ascii_lowercase().contains("no space left") {
+    if found.is_none() && String::from_utf8_lossy(body).to_ascii_lowercase().contains("no space left") {
         found = Some("no space left on device".to_owned());
     }
     if let Some(serde_json::Value::Object(detail)) = first.get("detail")
@@ -446,11 +507,11 @@ fn message(headers: &Headers, text: impl Read) -> (Option<String>, String) {
     (code.map(|code| clean(&code)), found.map(|found| clean(&found)).unwrap_or_default())
 }
 
-/// Cuts a host's text short, and takes out control characters and the queries of addresses.
+/// Cuts a host's text short, and takes out control characters, and the passwords and queries of addresses, whole or not.
 fn clean(text: &str) -> String {
-    let words = text.split_whitespace().map(|word| match word.find("://") {
-        Some(_) => word.split('?').next().unwrap_or_default(),
-        None => word,
+    let words = text.split_whitespace().map(|word| {
+        let shown = if word.contains("://") { redacted(word) } else { word.to_owned() };
+        shown.split('?').next().unwrap_or_default().to_owned()
     });
     let text: String = words.collect::<Vec<_>>().join(" ");
     text.chars().filter(|c| !c.is_control()).take(SHOWN).collect()

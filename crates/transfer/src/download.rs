@@ -83,7 +83,7 @@ impl Client {
         let answer = self.once(&call, stop)?;
         let (mut skip, expected) = check(what, state, &answer)?;
         let Answer { url, headers, mut body, .. } = answer;
-        if state.tag.is_none() {
+        if state.tag.is_none() || state.at == what.start {
             state.tag = strong_tag(&headers);
         }
         let mut left = expected;
@@ -136,8 +136,12 @@ fn check(what: &Download<'_>, state: &Progress, answer: &Answer) -> Result<(u64,
         Some(found) => Err(again(TransferError::Length { url: url(), expected, found })),
         None => Ok(expected),
     };
+    let now = strong_tag(&answer.headers);
+    let is_other = state.tag.is_some() && now.is_some() && state.tag != now;
     let expected = format!("bytes {}-{}/{}", state.at, what.end - 1, what.size);
     match answer.status {
+        // Its beginning would be joined to that of another document.
+        200 if state.at > what.start && is_other => Err(TransferError::Changed { url: url() }.into()),
         200 => length(what.size).map(|size| (state.at, size)),
         206 => {
             let found = answer.headers.get("Content-Range").unwrap_or_default().trim();
@@ -147,9 +151,7 @@ fn check(what: &Download<'_>, state: &Progress, answer: &Answer) -> Result<(u64,
                 let found = found.chars().take(80).collect();
                 return Err(again(TransferError::Range { url: url(), expected, found }));
             }
-            if let (Some(known), Some(now)) = (&state.tag, strong_tag(&answer.headers))
-                && *known != now
-            {
+            if is_other {
                 return Err(TransferError::Changed { url: url() }.into());
             }
             length(what.end - state.at).map(|size| (0, size))

@@ -52,7 +52,7 @@ pub use pace::RetryOptions;
 pub use proxy::Proxies;
 pub use secret::Secret;
 pub use transport::{Body, Headers, Method, Request, Response, Transport, TransportError};
-pub use url::{Origin, Scheme, Url, UrlError, encode};
+pub use url::{Origin, Scheme, Url, UrlError, encode, redacted};
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
     sync::mpsc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -20,6 +20,8 @@ use crate::{Secret, TransferError};
 const MAX: u64 = 4 << 20;
 /// Longest wait for a helper.
 const HELPER: Duration = Duration::from_secs(30);
+/// Time between two looks at whether a helper has ended.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// What to show to a registry.
 #[derive(Debug, Clone)]
@@ -107,7 +109,8 @@ impl Logins {
         for path in self.own.iter().chain(&self.others) {
             let file = read(path)?;
             let is_own = Some(path) == self.own.as_ref();
-            if let (false, Some(helper)) = (is_own, file.cred_helpers.get(host)) {
+            let helper = file.cred_helpers.iter().find(|(key, _)| is_key_of(key, host));
+            if let (false, Some((_, helper))) = (is_own, helper) {
                 if let Some(login) = ask_helper(helper, host)? {
                     return Ok(Some(login));
                 }
@@ -208,8 +211,17 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn is_key_of(key: &str, host: &str) -> bool {
     let bare = key.split_once("://").map_or(key, |(_, rest)| rest);
     let bare = bare.split('/').next().unwrap_or_default();
-    let is_docker = |host: &str| matches!(host, "docker.io" | "index.docker.io" | "registry-1.docker.io");
     bare.eq_ignore_ascii_case(host) || is_docker(bare) && is_docker(host)
+}
+
+/// Whether a host is one of Docker Hub's.
+fn is_docker(host: &str) -> bool {
+    matches!(host, "docker.io" | "index.docker.io" | "registry-1.docker.io")
+}
+
+/// The name under which a helper has a registry's credentials. Docker's own are under its old address.
+fn server(host: &str) -> &str {
+    if is_docker(host) { "https://index.docker.io/v1/" } else { host }
 }
 
 fn of_entry(entry: &Entry, path: &Path) -> Result<Option<Login>, TransferError> {
@@ -230,9 +242,13 @@ fn ask_helper(name: &str, host: &str) -> Result<Option<Login>, TransferError> {
     if !is_plain || name.is_empty() {
         return Err(fail("the name of a credential helper holds what no program's name may", None));
     }
-    let program = format!("docker-credential-{name}");
+    ask_program(&format!("docker-credential-{name}"), server(host), HELPER)
+}
+
+fn ask_program(program: &str, server: &str, time: Duration) -> Result<Option<Login>, TransferError> {
+    let end = Instant::now() + time;
     let failed = |error| fail(&format!("cannot run {program}"), Some(error));
-    let mut child = Command::new(&program)
+    let mut child = Command::new(program)
         .arg("get")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -241,7 +257,7 @@ fn ask_helper(name: &str, host: &str) -> Result<Option<Login>, TransferError> {
         .map_err(failed)?;
     if let Some(mut stdin) = child.stdin.take() {
         // A helper that does not read has nothing to say either.
-        let _ = stdin.write_all(host.as_bytes());
+        let _ = stdin.write_all(server.as_bytes());
     }
     let stdout = child.stdout.take();
     let (send, receive) = mpsc::channel();
@@ -250,12 +266,22 @@ fn ask_helper(name: &str, host: &str) -> Result<Option<Login>, TransferError> {
         let read = stdout.map(|stdout| stdout.take(MAX).read_to_end(&mut bytes));
         let _ = send.send(read.transpose().map(|_| bytes));
     });
-    let answer = receive.recv_timeout(HELPER);
-    if answer.is_err() {
-        let _ = child.kill();
+    let answer = receive.recv_timeout(time);
+    // One that has said all may still not end.
+    let mut ended = None;
+    while answer.is_ok() && ended.is_none() && Instant::now() < end {
+        ended = child.try_wait().map_err(failed)?;
+        if ended.is_none() {
+            thread::sleep(LOOK);
+        }
     }
-    let status = child.wait().map_err(failed)?;
-    let Ok(answer) = answer else { return Err(fail(&format!("{program} does not answer"), None)) };
+    if ended.is_none() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let (Ok(answer), Some(status)) = (answer, ended) else {
+        return Err(fail(&format!("{program} does not answer, or does not end"), None));
+    };
     let answer = answer.map_err(failed)?;
     if !status.success() {
         // A helper says so if it has none.
@@ -314,6 +340,26 @@ mod tests {
         assert!(logins.find("h").unwrap().is_none() && logins.find("empty").unwrap().is_none());
         assert!(logins.store("h", "a", &Secret::new("b")).is_err());
         assert_eq!(fs::read_to_string(&other).unwrap(), text);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_helper_is_asked_for_dockers_old_address_and_has_to_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let answer = r#"printf '{"Username":"%s","Secret":"s"}' "$(cat)""#;
+        let says = program("says", answer);
+        let found = ask_program(&says, server("registry-1.docker.io"), HELPER).unwrap();
+        assert_eq!(password(found), Some(("https://index.docker.io/v1/".into(), "s".into())));
+        let found = ask_program(&says, server("h:5000"), HELPER).unwrap();
+        assert_eq!(password(found), Some(("h:5000".into(), "s".into())));
+        let lasting = program("lasting", &format!("{answer}; exec 1>&-; exec sleep 600"));
+        assert!(ask_program(&lasting, "h", Duration::from_millis(300)).is_err());
     }
 
     #[test]

@@ -271,13 +271,34 @@ fn push_encoded(out: &mut String, byte: u8) {
 }
 
 fn error(url: &str, problem: &'static str) -> UrlError {
-    let shown = url.split('?').next().unwrap_or_default();
-    // A user name may come with a password.
-    let shown = match (shown.find("://"), shown.find('@')) {
-        (Some(scheme), Some(at)) if at > scheme => format!("{}…{}", &shown[..scheme + 3], &shown[at..]),
-        _ => shown.to_owned(),
-    };
-    UrlError { url: shown.chars().take(200).collect(), problem }
+    let shown = redacted(url);
+    UrlError { url: shown.split('?').next().unwrap_or_default().chars().take(200).collect(), problem }
+}
+
+/// A text that should be an address or a reference, as it can be shown: whatever may be a user name with a password is left out, with all
+/// characters that a password may have. A query stays.
+///
+/// ```
+/// use longshore_transfer::redacted;
+///
+/// assert_eq!(redacted("https://me:p@ss@host/a"), "https://…@host/a");
+/// assert_eq!(redacted("oci:me:hunter2@ghcr.io/a"), "oci:…@ghcr.io/a");
+/// assert_eq!(redacted("ghcr.io/a:1@sha256:12"), "ghcr.io/a:1@sha256:12");
+/// ```
+#[must_use]
+pub fn redacted(text: &str) -> String {
+    let scheme = text.find("://").map(|at| at + 3);
+    let start = scheme.unwrap_or(if text.starts_with("oci:") { 4 } else { 0 });
+    let (head, rest) = text.split_at(start);
+    // What stands before a digest is no user name.
+    let is_digest = |at: usize| rest[at + 1..].starts_with("sha256:");
+    let at = rest.match_indices('@').map(|(at, _)| at).rfind(|at| !is_digest(*at));
+    match at {
+        // The rest may be that of a query.
+        Some(at) if rest[..at].contains(['?', '#']) => format!("{head}…"),
+        Some(at) if scheme.is_some() || rest[..at].contains(':') => format!("{head}…{}", &rest[at..]),
+        _ => text.to_owned(),
+    }
 }
 
 impl fmt::Display for Url {
@@ -323,6 +344,14 @@ mod tests {
         let error = "https://me:secret@host/a?token=secret".parse::<Url>().unwrap_err();
         assert!(!error.to_string().contains("secret"), "{error}");
         assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+        for text in
+            ["https://me:p@ss@h/", "https://me:pa?ss@h/", "https://me:pa#ss@h/", "https://me:pa/ss@h/", "me:ss@h"]
+        {
+            let error = text.parse::<Url>().unwrap_err();
+            assert!(!error.url.contains("ss") && !error.url.contains("me:"), "{error}");
+        }
+        let error = "ftp://h/x?mail=a@b&token=secret".parse::<Url>().unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{error}");
     }
 
     #[test]

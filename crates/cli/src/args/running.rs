@@ -8,7 +8,7 @@ use clap::{
 };
 use longshore_quant::FloatType;
 
-use super::{Target, parse_count, parse_float, parse_target};
+use super::{Runnable, Target, parse_count, parse_float, parse_runnable, parse_target, size::parse_size};
 use crate::candidates::{self, offers};
 
 /// Continue a prompt with a model, on the CPU
@@ -30,9 +30,9 @@ Examples:
   longshore run smollm2 'Once upon a time' --temperature 0.8 --seed 7
   longshore run smollm2 'One, two,' --stop five --json")]
 pub(crate) struct Run {
-    /// The model: a name, a directory or a .gguf file; `./` before a name makes it a path
-    #[arg(value_name = "NAME", value_parser = OsStringValueParser::new().try_map(parse_target))]
-    pub(crate) model: Target,
+    /// The model: a name, a directory or a .gguf file; `./` before a name makes it a path; hf:…, oci:… or ollama:… is pulled first
+    #[arg(value_name = "NAME", value_parser = OsStringValueParser::new().try_map(parse_runnable))]
+    pub(crate) model: Runnable,
     /// The prompt [default: what stdin holds]
     pub(crate) prompt: Option<String>,
     /// Put the model's chat template around the prompt
@@ -58,9 +58,9 @@ Examples:
   longshore chat smollm2
   longshore chat smollm2 --system 'Answer in one sentence.' --temperature 0.7")]
 pub(crate) struct Chat {
-    /// The model: a name, a directory or a .gguf file; `./` before a name makes it a path
-    #[arg(value_name = "NAME", value_parser = OsStringValueParser::new().try_map(parse_target))]
-    pub(crate) model: Target,
+    /// The model: a name, a directory or a .gguf file; `./` before a name makes it a path; hf:…, oci:… or ollama:… is pulled first
+    #[arg(value_name = "NAME", value_parser = OsStringValueParser::new().try_map(parse_runnable))]
+    pub(crate) model: Runnable,
     /// A turn of the system before all others: how to answer
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
@@ -81,9 +81,9 @@ Examples:
   longshore embed minilm - < sentences.txt      a text a line
   longshore embed qwen3 --pooling last 'A text' --json")]
 pub(crate) struct Embed {
-    /// The model: a name, a directory or a .gguf file; `./` before a name makes it a path
-    #[arg(value_name = "NAME", value_parser = OsStringValueParser::new().try_map(parse_target))]
-    pub(crate) model: Target,
+    /// The model: a name, a directory or a .gguf file; `./` before a name makes it a path; hf:…, oci:… or ollama:… is pulled first
+    #[arg(value_name = "NAME", value_parser = OsStringValueParser::new().try_map(parse_runnable))]
+    pub(crate) model: Runnable,
     /// The texts; `-` reads them from stdin, one a line [default: what stdin holds]
     #[arg(value_name = "TEXT")]
     pub(crate) texts: Vec<String>,
@@ -123,8 +123,8 @@ Examples:
   longshore perplexity smollm2 --text novel.txt --both   what --fast costs")]
 pub(crate) struct Perplexity {
     /// The models; the first is what the others are compared with
-    #[arg(required = true, value_name = "NAME", value_parser = OsStringValueParser::new().try_map(parse_target))]
-    pub(crate) models: Vec<Target>,
+    #[arg(required = true, value_name = "NAME", value_parser = OsStringValueParser::new().try_map(parse_runnable))]
+    pub(crate) models: Vec<Runnable>,
     /// The text, in UTF-8
     #[arg(long, value_name = "FILE")]
     pub(crate) text: PathBuf,
@@ -241,36 +241,4 @@ pub(crate) struct Generation {
     /// End the answer before this text; may be given several times
     #[arg(long, value_name = "TEXT")]
     pub(crate) stop: Vec<String>,
-}
-
-/// A size in bytes, with a binary unit: `512M`, `4G`, `4GiB`.
-fn parse_size(text: &str) -> Result<u64, String> {
-    let expected = || "expected a size such as 512M or 4G".to_owned();
-    let lower = text.trim().to_ascii_lowercase();
-    let digits = lower.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let shift = match lower[digits.len()..].trim_end_matches("ib").trim_end_matches('b') {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        "t" => 40,
-        _ => return Err(expected()),
-    };
-    let number: u64 = digits.trim().parse().map_err(|_| expected())?;
-    number.checked_mul(1 << shift).filter(|size| *size > 0).ok_or_else(expected)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_binary_units() {
-        for (text, size) in [("1", 1), ("512M", 512 << 20), ("4G", 4 << 30), ("4GiB", 4 << 30), ("2 kb", 2 << 10)] {
-            assert_eq!(parse_size(text), Ok(size), "{text}");
-        }
-        for text in ["", "G", "0", "-1", "1.5G", "4X", "99999999999G"] {
-            assert!(parse_size(text).is_err(), "{text}");
-        }
-    }
 }

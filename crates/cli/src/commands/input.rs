@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use longshore_manifest::{ModelName, Store, weights::Source};
 use longshore_packer::{OpenPathError, Opened};
 
-#[cfg(feature = "run")]
-use crate::args::Target;
-use crate::{format::size, printer::Printer, progress::Bar};
+use crate::{args::Target, format::size, printer::Printer, progress::Bar};
 
 /// A model to open.
 pub(super) enum Input {
@@ -17,7 +15,6 @@ pub(super) enum Input {
 
 impl Input {
     /// The model of a name, or of a path. `store` opens the store where one is needed.
-    #[cfg(feature = "run")]
     pub(super) fn of(target: &Target, store: impl FnOnce() -> anyhow::Result<Store>) -> anyhow::Result<Self> {
         Ok(match target {
             Target::Name(name) => Self::Stored { store: store()?, name: name.clone() },

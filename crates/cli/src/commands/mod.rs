@@ -3,6 +3,7 @@
 mod architectures;
 mod copy;
 mod diff;
+mod experts;
 mod export;
 mod gc;
 mod import;
@@ -62,6 +63,7 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "net")]
         Command::Aliases(args) => net::aliases::run(&args, printer),
         Command::Policy(verb) => policy::run(&verb, printer),
+        Command::Experts(verb) => experts::run(&verb, || open(global), printer),
         #[cfg(feature = "run")]
         Command::Run(args) => running::run(&args, || open(global), printer),
         #[cfg(feature = "run")]

@@ -1,10 +1,10 @@
 //! `verify`: hash blobs again and check that all documents agree; with `--repair`, build bad blobs again.
 
-use std::{path::Path, process::ExitCode, sync::Arc};
+use std::{ops::Range, path::Path, process::ExitCode, sync::Arc};
 
 use longshore_manifest::{
     Digest, ModelName, Store,
-    store::{self, VerifyOptions, VerifyOutcome},
+    store::{self, Problem, VerifyOptions, VerifyOutcome},
 };
 use longshore_packer::{ImportanceFile, RepairOptions, RepairOutcome, Source, SourceOptions, Unrepaired};
 use serde::Serialize;
@@ -26,6 +26,9 @@ struct Report {
     blobs: usize,
     bytes: u64,
     models: usize,
+    /// Blobs that only the digests of their chunks were compared of; with `--fast` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_chunks: Option<usize>,
     bad: Vec<Bad>,
     /// With `--repair` only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,6 +42,9 @@ struct Bad {
     /// Names that its models give it.
     names: Vec<String>,
     models: Vec<ModelName>,
+    /// Where it is damaged, in bytes from its start, each range without its end; absent where that is not known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ranges: Vec<[u64; 2]>,
     /// Why it was not repaired.
     #[serde(skip_serializing_if = "Option::is_none")]
     not_repaired: Option<String>,
@@ -60,12 +66,8 @@ struct Repaired {
 
 pub(super) fn run(args: Verify, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
     let report = match &args.repair {
-        #[cfg(feature = "net")]
-        Some(source) if source.to_str().is_some_and(|text| text.starts_with("oci:")) => {
-            from_registry(&args, &source.to_string_lossy(), store, printer)?
-        }
-        Some(source) => repair(&args, source, store, printer)?,
-        None => verify(args.names, store, printer)?,
+        Some(source) => repaired(&args, source, store, printer)?,
+        None => verify(args.names, args.fast, store, printer)?,
     };
     printer.report(&report, || human(&report))?;
     if report.bad.is_empty() {
@@ -86,11 +88,11 @@ pub(super) fn run(args: Verify, store: &Store, printer: &Printer) -> anyhow::Res
     Ok(ExitCode::from(NO))
 }
 
-fn verify(names: Vec<ModelName>, store: &Store, printer: &Printer) -> anyhow::Result<Report> {
+fn verify(names: Vec<ModelName>, fast: bool, store: &Store, printer: &Printer) -> anyhow::Result<Report> {
     let bar = Bar::new(printer);
-    let mut outcome = store.verify(&VerifyOptions { names }, &bar)?;
+    let mut outcome = store.verify(&VerifyOptions { names, fast }, &bar)?;
     let bad = std::mem::take(&mut outcome.bad).into_iter().map(Bad::from).collect();
-    Ok(Report::new(&outcome, bad, None))
+    Ok(Report { by_chunks: fast.then_some(outcome.by_chunks), ..Report::new(&outcome, bad, None) })
 }
 
 fn repair(args: &Verify, source: &Path, store: &Store, printer: &Printer) -> anyhow::Result<Report> {
@@ -120,34 +122,64 @@ fn repair(args: &Verify, source: &Path, store: &Store, printer: &Printer) -> any
     Ok(Report::new(&verified, left.into_iter().map(Bad::from).collect(), Some(repaired.collect())))
 }
 
+/// Repairs from a registry or from a checkpoint, whichever the source is.
+fn repaired(args: &Verify, source: &Path, store: &Store, printer: &Printer) -> anyhow::Result<Report> {
+    #[cfg(feature = "net")]
+    if let Some(reference) = super::net::mend::registry_of(source)? {
+        return from_registry(args, &reference, store, printer);
+    }
+    repair(args, source, store, printer)
+}
+
+/// Whether the bytes of a blob are wrong, and right ones mend it.
+#[cfg(feature = "net")]
+fn is_of_bytes(problem: &Problem) -> bool {
+    matches!(problem, Problem::Missing | Problem::Size { .. } | Problem::Content { .. } | Problem::Read(_))
+}
+
 /// Has bad blobs again from a registry.
 #[cfg(feature = "net")]
-fn from_registry(args: &Verify, reference: &str, store: &Store, printer: &Printer) -> anyhow::Result<Report> {
+fn from_registry(
+    args: &Verify,
+    reference: &longshore_registry::Reference,
+    store: &Store,
+    printer: &Printer,
+) -> anyhow::Result<Report> {
     let bar = Bar::new(printer);
-    let verify = || store.verify(&VerifyOptions { names: args.names.clone() }, &bar);
+    let verify = || store.verify(&VerifyOptions { names: args.names.clone(), ..VerifyOptions::default() }, &bar);
     let mut before = verify()?;
-    let bad: Vec<Digest> = before.bad.iter().filter_map(|bad| bad.digest).collect();
+    let of_bytes = before.bad.iter().filter(|bad| is_of_bytes(&bad.problem));
+    let bad: Vec<Digest> = of_bytes.filter_map(|bad| bad.digest).collect();
     if bad.is_empty() {
         let left = std::mem::take(&mut before.bad).into_iter().map(Bad::from).collect();
         return Ok(Report::new(&before, left, Some(Vec::new())));
     }
-    let mended = super::net::mend(reference, store, &bad, &bar)?;
+    let mended = super::net::mend::mend(reference, args.ca_cert.as_deref(), store, &bad, &bar)?;
     let mut after = verify()?;
-    let repaired = before.bad.into_iter().filter_map(|bad| {
+    let repaired = before.bad.into_iter().filter(|bad| is_of_bytes(&bad.problem)).filter_map(|bad| {
         let digest = bad.digest?;
         let (_, size) = *mended.blobs.iter().find(|(found, _)| *found == digest)?;
         let Bad { problem, names, models, .. } = Bad::from(bad);
         Some(Repaired { digest, size, problem, names, models })
     });
     let repaired = repaired.collect();
-    let left = std::mem::take(&mut after.bad).into_iter().map(Bad::from).collect();
+    let left = std::mem::take(&mut after.bad).into_iter().map(|bad| {
+        let is_of_bytes = is_of_bytes(&bad.problem);
+        let wrong = mended.wrong.iter().find(|(digest, _)| Some(*digest) == bad.digest);
+        let why = match wrong {
+            Some((_, found)) => Some(format!("{reference} sends bytes with the digest {found}")),
+            None => is_of_bytes.then(|| format!("{reference} does not have it")),
+        };
+        Bad { not_repaired: why, ..Bad::from(bad) }
+    });
+    let left = left.collect();
     Ok(Report::new(&after, left, Some(repaired)))
 }
 
 impl Report {
     fn new(outcome: &VerifyOutcome, bad: Vec<Bad>, repaired: Option<Vec<Repaired>>) -> Self {
         let VerifyOutcome { blobs, bytes, models, .. } = *outcome;
-        Self { version: VERSION, blobs, bytes, models, bad, repaired }
+        Self { version: VERSION, blobs, bytes, models, by_chunks: None, bad, repaired }
     }
 }
 
@@ -155,9 +187,13 @@ impl From<store::Bad> for Bad {
     fn from(bad: store::Bad) -> Self {
         let store::Bad { digest, problem, names, models, .. } = bad;
         let is_failure = problem.system_error().is_some_and(|error| is_of_machine(error));
+        let ranges = match &problem {
+            Problem::Content { ranges, .. } => ranges.iter().map(|&Range { start, end }| [start, end]).collect(),
+            _ => Vec::new(),
+        };
         let problem = problem.to_string();
         let failure = is_failure.then(|| problem.clone());
-        Self { digest, problem, names, models, not_repaired: None, hint: None, failure }
+        Self { digest, problem, names, models, ranges, not_repaired: None, hint: None, failure }
     }
 }
 
@@ -181,8 +217,13 @@ fn human(report: &Report) -> Lines {
         }
         repaired = format!("{} repaired, ", blobs.len());
     }
+    let by_chunks = match report.by_chunks {
+        None => String::new(),
+        Some(0) => " (none of them has digests of chunks)".to_owned(),
+        Some(some) => format!(" ({some} of them by the digests of their chunks alone)"),
+    };
     let checked = format!(
-        "{} in {} checked, {}",
+        "{} in {} checked{by_chunks}, {}",
         size(report.bytes),
         plural(report.blobs, "blob"),
         plural(report.models, "model")

@@ -67,6 +67,53 @@ fn a_full_disk_leaves_the_store_as_it_was() {
     sandbox.ok(["verify"]);
 }
 
+/// A checkpoint of many small tensors, each a page on the disk.
+#[cfg(all(unix, feature = "net"))]
+fn many(sandbox: &Sandbox) -> PathBuf {
+    let dir = sandbox.path().join("many");
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("config.json"), r#"{"architectures":["LlamaForCausalLM"]}"#).unwrap();
+    let tensors: Vec<_> = (0..600).map(|at| (format!("t{at}"), Dtype::U8, Shape::new([64]))).collect();
+    fixtures::write_file(dir.join("model.safetensors"), &std::collections::BTreeMap::new(), &tensors).unwrap();
+    dir
+}
+
+/// The disk fills up while the model arrives: the free space that is asked for before is enough for its bytes, and not for its pages.
+#[cfg(all(unix, feature = "net"))]
+#[test]
+fn a_full_disk_ends_a_pull_which_goes_on_when_there_is_room() {
+    use std::sync::Arc;
+
+    use longshore_fake_hosts::{FakeRegistry, serve};
+
+    use crate::net::{command, hub_of};
+
+    let publisher = Sandbox::new();
+    let dir = many(&publisher);
+    publisher.ok(["import", "./many", "many:1"]);
+    let registry = serve(Arc::new(FakeRegistry::default())).unwrap();
+    let reference = format!("oci:{}/me/many:1", registry.authority());
+    assert_eq!(Run::of(&mut command(&publisher, &["push", "many:1", &reference])).code, 0);
+    let (_host, hub) = hub_of(&dir);
+    for place in [reference.as_str(), "hf:acme/tiny"] {
+        let sandbox = Sandbox::new();
+        let Some(mount) = Mount::new(&sandbox.store(), "size=1536k") else { return };
+        let pull = || {
+            let mut command = command(&sandbox, &["pull", place, "many:1"]);
+            Run::of(command.env("HF_ENDPOINT", format!("http://{}", hub.authority())))
+        };
+        let run = pull();
+        failed(&run);
+        assert!(run.stderr.contains("No space left"), "{run:?}");
+        assert!(!sandbox.ok(["list"]).contains("many"), "{place}");
+        mount.remount("size=64m");
+        let run = pull();
+        assert_eq!(run.code, 0, "{run:?}");
+        sandbox.ok(["verify"]);
+        assert_eq!(fs::read_dir(sandbox.store().join("pulls")).unwrap().count(), 0);
+    }
+}
+
 #[test]
 fn a_read_only_store_is_read_and_not_written() {
     let sandbox = Sandbox::new();

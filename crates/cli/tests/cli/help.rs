@@ -27,6 +27,7 @@ fn of_every_verb() {
         "rm",
         "gc",
         "policy",
+        "experts",
         "completions",
         "man",
     ];
@@ -39,6 +40,12 @@ fn of_every_verb() {
         snapshot!(format!("help-{verb}"), help);
     }
     snapshot!("help-policy-show", sandbox.ok(["policy", "show", "--help"]));
+    for verb in ["plan", "replay"] {
+        let help = sandbox.ok(["experts", verb, "--help"]);
+        let examples = help.split("Examples:").nth(1).unwrap_or_default();
+        assert!(!examples.is_empty() && examples.lines().all(|line| line.chars().count() <= 80), "{examples}");
+        snapshot!(format!("help-experts-{verb}"), help);
+    }
 }
 
 #[test]

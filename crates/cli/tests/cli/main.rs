@@ -3,8 +3,10 @@
 
 mod adapters;
 mod bad_input;
+mod chunks;
 mod cuda;
 mod disk;
+mod experts;
 mod foreign;
 mod gc;
 mod gguf;

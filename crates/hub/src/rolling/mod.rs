@@ -3,5 +3,5 @@
 mod shards;
 mod sink;
 
-pub(crate) use shards::Shards;
+pub(crate) use shards::{End, Shards};
 pub(crate) use sink::Rolling;

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -170,6 +173,24 @@ impl Shards {
     }
 }
 
+/// Ends the import when it goes, so that nobody waits for who has panicked.
+pub(crate) struct End<'s> {
+    pub(crate) shards: &'s Shards,
+    /// Set with the end.
+    pub(crate) is_over: &'s AtomicBool,
+    /// Whether only a panic ends it.
+    pub(crate) only_panics: bool,
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        if !self.only_panics || std::thread::panicking() {
+            self.is_over.store(true, Ordering::Relaxed);
+            self.shards.end();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,6 +234,23 @@ mod tests {
             assert!(layer.join().expect("it does not panic"));
         });
         assert_eq!(shards.leave("all", true).len(), 5);
+    }
+
+    #[test]
+    fn a_panic_ends_the_import() {
+        let shards = Shards::new(needs(&[("a", &[0])]), &[false]);
+        let is_over = AtomicBool::new(false);
+        drop(End { shards: &shards, is_over: &is_over, only_panics: true });
+        assert!(!is_over.load(Ordering::Relaxed));
+        std::thread::scope(|scope| {
+            let loader = scope.spawn(|| {
+                let _end = End { shards: &shards, is_over: &is_over, only_panics: true };
+                panic!("a test's");
+            });
+            assert!(!shards.enter("a", &|| false));
+            assert!(loader.join().is_err());
+        });
+        assert!(is_over.load(Ordering::Relaxed) && !shards.room(0, &|| false));
     }
 
     #[test]

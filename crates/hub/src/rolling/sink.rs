@@ -57,7 +57,7 @@ impl SinkImport for Import<'_, '_> {
     }
 
     fn finished(&self, name: &str, size: u64) -> Result<Option<Added>, FsError> {
-        Ok(self.to.finished.get(name).copied().filter(|added| added.size == size))
+        Ok(self.to.finished.get(name).cloned().filter(|added| added.size == size))
     }
 
     fn blob(&self, name: &str, size: u64) -> Result<Box<dyn SinkBlob + '_>, FsError> {

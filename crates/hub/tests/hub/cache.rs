@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use longshore_fake_hosts::{Host as _, sha256};
-use longshore_hub::{Hub, HubError, HubOptions};
+use longshore_hub::{Hub, HubError, HubOptions, PullOptions, Selection};
 use longshore_manifest::Store;
 
 use crate::support::{checkpoint, client, files, hub_of, imported, options, quantized, try_pull};
@@ -65,4 +65,64 @@ fn offline_only_the_cache_is_asked() {
     let pulled = try_pull(&with_cache(&host, &cached, true), &store, &options).unwrap();
     assert_eq!((pulled.outcome.digest, pulled.moved_bytes), (imported(&source, &options), 0));
     assert!(host.take_log().is_empty());
+}
+
+#[test]
+fn offline_files_are_checked_and_chosen() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, cached) = (dir.path().join("source"), dir.path().join("cache"));
+    checkpoint("llama", &source);
+    let expected = imported(&source, &quantized(None));
+    std::fs::copy(source.join("config.json"), source.join("other.json")).unwrap();
+    std::fs::write(source.join("model.fp16.safetensors"), b"no weights").unwrap();
+    let host = hub_of(&source);
+    let commit = "0123456789012345678901234567890123456789";
+    cache(&source, &cached, commit);
+    // A file that Git keeps is named as Git names it.
+    let repository = cached.join("models--acme--tiny");
+    let text = std::fs::read(source.join("config.json")).unwrap();
+    let blob = repository.join("blobs").join(git_oid(&text));
+    std::fs::write(&blob, &text).unwrap();
+    let link = repository.join("snapshots").join(commit).join("config.json");
+    std::fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(&blob, &link).unwrap();
+
+    let chosen = |name: &str| {
+        let store = Store::open(dir.path().join(name)).unwrap();
+        let exclude = ["other.json".to_owned(), "*.fp16.*".to_owned()];
+        let options = PullOptions { selection: Selection::new(&[], &exclude).unwrap(), ..PullOptions::default() };
+        let pulled = try_pull(&with_cache(&host, &cached, true), &store, &options);
+        assert!(pulled.is_err() || store.pulls().unwrap().is_empty());
+        pulled
+    };
+    assert_eq!(chosen("chosen").unwrap().outcome.digest, expected);
+    // Damage of either kind is found.
+    for blob in [blob, repository.join("blobs").join(sha256(&std::fs::read(weights(&source)).unwrap()))] {
+        let right = std::fs::read(&blob).unwrap();
+        let mut damaged = right.clone();
+        *damaged.last_mut().unwrap() ^= 1;
+        std::fs::write(&blob, &damaged).unwrap();
+        let error = chosen("damaged").unwrap_err();
+        assert!(matches!(&error, HubError::Cached { path, .. } if *path == blob), "{error:?}");
+        std::fs::write(&blob, &right).unwrap();
+    }
+    std::fs::write(repository.join("blobs").join(git_oid(&text)), &text[1..]).unwrap();
+    let store = Store::open(dir.path().join("all")).unwrap();
+    let error = try_pull(&with_cache(&host, &cached, true), &store, &quantized(None)).unwrap_err();
+    assert!(matches!(error, HubError::Cached { .. }), "{error:?}");
+}
+
+/// A weight file of a directory.
+fn weights(source: &Path) -> std::path::PathBuf {
+    let names = files(source).into_keys();
+    let mut names = names.filter(|name| name.ends_with(".safetensors") && !name.contains("fp16"));
+    source.join(names.next().unwrap())
+}
+
+/// Git's name of a file.
+fn git_oid(bytes: &[u8]) -> String {
+    use sha1::Digest as _;
+    let mut hasher = sha1::Sha1::new_with_prefix(format!("blob {}\0", bytes.len()));
+    hasher.update(bytes);
+    hasher.finalize().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

@@ -5,4 +5,5 @@ mod cache;
 mod faults;
 mod journeys;
 mod ollama;
+mod rolling;
 mod support;

@@ -66,3 +66,25 @@ fn nothing_wrong_is_named() {
         assert!(pulled.moved_bytes < pulled.bytes, "{fault:?}");
     }
 }
+
+#[test]
+fn a_blob_that_was_damaged_between_two_attempts_comes_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (host, _) = published(dir.path());
+    let root = dir.path().join("store");
+    let store = Store::open(&root).unwrap();
+    host.faults.order_after("GET", "/blobs/", Fault::Status(404), usize::MAX, 5);
+    try_pull(&host, &store).unwrap_err();
+    let pull = std::fs::read_dir(root.join("pulls")).unwrap().next().unwrap().unwrap().path();
+    let mut damaged = 0;
+    for blob in std::fs::read_dir(pull.join("scratch/blobs")).unwrap() {
+        let path = blob.unwrap().path();
+        let zeros = vec![0; std::fs::read(&path).unwrap().len()];
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, zeros).unwrap();
+        damaged += 1;
+    }
+    assert!(damaged > 0);
+    host.faults.clear();
+    try_pull(&host, &store).unwrap();
+}

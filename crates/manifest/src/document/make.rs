@@ -6,10 +6,10 @@ use super::{Arrangement, BlobEntry, Change, Part, Role, TensorEntry};
 use crate::Digest;
 
 impl BlobEntry {
-    /// Makes the entry of a blob that belongs to no component.
+    /// Makes the entry of a blob that belongs to no component, without digests of its chunks.
     #[must_use]
     pub fn new(digest: Digest, tensors: Vec<TensorEntry>) -> Self {
-        Self { digest, component: None, tensors }
+        Self { digest, component: None, chunks: None, tensors }
     }
 }
 

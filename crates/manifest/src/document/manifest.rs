@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     fn sample() -> Manifest {
-        let blob = |text: &str| Added { digest: Digest::of(text.as_bytes()), size: 7, reused: false };
+        let blob = |text: &str| Added::new(Digest::of(text.as_bytes()), 7);
         let file = Descriptor::json(&RelativePath::parse("config.json").unwrap(), blob("config.json"));
         Manifest::new(Descriptor::config(blob("config")), vec![Descriptor::tensor("a.weight", blob("a.weight")), file])
     }

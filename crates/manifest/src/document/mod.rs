@@ -1,6 +1,7 @@
 //! The two JSON documents of a stored model: the manifest, and the config with its tensor table.
 
 mod arrangement;
+mod chunks;
 mod coding;
 mod config;
 mod expert;
@@ -10,6 +11,7 @@ mod make;
 mod manifest;
 mod table;
 
+pub use chunks::{ChunkHasher, Chunks};
 pub(crate) use coding::Coding;
 pub use config::{Config, Draft, Import};
 pub use experts::{ExpertGroup, ExpertTensor, expert_groups};

@@ -5,7 +5,7 @@ use std::{collections::HashSet, fmt};
 use longshore_st_format::{Dtype, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::{DocumentError, Facts, Import, arrangement, coding};
+use super::{Chunks, DocumentError, Facts, Import, arrangement, coding};
 use crate::{Digest, path::not_on_windows};
 
 /// Version of the table that this release reads and writes.
@@ -34,6 +34,9 @@ pub struct BlobEntry {
     /// Pipeline component of the tensors, such as `text_encoder`. `None` in a model of one part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
+    /// Digests of the blob's chunks. `None` for a blob of one chunk, and in tables of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunks: Option<Chunks>,
     /// Tensors of the blob, by name.
     pub tensors: Vec<TensorEntry>,
 }
@@ -293,6 +296,14 @@ impl TensorTable {
                 return Err(DocumentError::Inconsistent { what: "tensor table", problem });
             }
         }
+        for (blob, chunks) in self.blobs.iter().filter_map(|blob| Some((blob, blob.chunks.as_ref()?))) {
+            let ends = blob.tensors.iter().flat_map(|tensor| &tensor.parts).filter(|part| part.blob.is_none());
+            let end = ends.map(|part| part.offset.saturating_add(part.length)).max().unwrap_or(0);
+            if let Err(problem) = chunks.check(end) {
+                let problem = format!("the blob {}: {problem}", blob.digest);
+                return Err(DocumentError::Inconsistent { what: "tensor table", problem });
+            }
+        }
         let mut names = HashSet::new();
         for (blob, tensor) in self.tensors() {
             let fail = |problem: String| {
@@ -309,6 +320,14 @@ impl TensorTable {
             }
         }
         Ok(())
+    }
+}
+
+impl BlobEntry {
+    /// The digests of the blob's chunks, if there are as many as a blob of `size` bytes has.
+    #[must_use]
+    pub fn chunks_of(&self, size: u64) -> Option<&Chunks> {
+        self.chunks.as_ref().filter(|chunks| chunks.fits(size))
     }
 }
 

@@ -10,7 +10,11 @@ use super::{
     Added,
     ingest::{Complete, Ingest},
 };
-use crate::{Digest, FsError, Hasher, fs};
+use crate::{
+    Digest, FsError,
+    document::{ChunkHasher, Chunks},
+    fs,
+};
 
 /// Number of bytes after which the system is asked to start writing a file to the disk. The disk then works while the
 /// next bytes are made, and the sync at the end is short.
@@ -18,7 +22,7 @@ const WRITE_BACK: u64 = 8 << 20;
 /// Number of bytes that are read back or copied at a time.
 const COPY: usize = 256 << 10;
 
-/// Writer of one blob. It accepts bytes at any offset and hashes them in order.
+/// Writer of one blob. It accepts bytes at any offset and hashes them in order, as a whole and chunk by chunk.
 ///
 /// Bytes that arrive in order are hashed at once. Bytes after the first gap are read back and hashed at the end, so the
 /// writer needs no memory for them. A writer that is dropped without [`BlobWriter::finish`] removes its file.
@@ -30,7 +34,7 @@ const COPY: usize = 256 << 10;
 pub struct BlobWriter<'i> {
     ingest: &'i Ingest<'i>,
     target: Target,
-    hasher: Hasher,
+    hasher: ChunkHasher,
     /// Number of bytes that are hashed, from the start of the blob.
     hashed: u64,
     /// End of the last written byte.
@@ -94,7 +98,7 @@ impl<'i> BlobWriter<'i> {
         Self {
             ingest,
             target,
-            hasher: Hasher::default(),
+            hasher: ChunkHasher::default(),
             hashed: 0,
             end: 0,
             written: 0,
@@ -152,15 +156,15 @@ impl<'i> BlobWriter<'i> {
             return Err(self.refuse("complete", problem));
         }
         self.hash_rest()?;
-        let digest = std::mem::take(&mut self.hasher).finish();
+        let (digest, chunks) = std::mem::take(&mut self.hasher).finish();
         if let Target::Twin { file, digest: twin, .. } = &self.target {
             let same_size = file.metadata().is_ok_and(|found| found.len() == self.end);
             let (size, layer) = (self.end, self.layer.as_deref());
             match twin {
                 Some(twin) if same_size && *twin == digest && self.ingest.reuses(digest, size, layer)? => {
-                    return Ok(Added { digest, size, reused: true });
+                    return Ok(Added::reused(digest, size, chunks));
                 }
-                None if same_size => return self.complete(digest, size, true),
+                None if same_size => return self.complete(digest, size, chunks, true),
                 // The bytes are equal and the digest differs, because the twin is damaged in the same way as the
                 // source. Or the twin is longer.
                 _ => self.part_from_twin()?,
@@ -174,11 +178,17 @@ impl<'i> BlobWriter<'i> {
             let problem = format!("it has {size} bytes, expected the {} that were written", self.end);
             return Err(self.refuse("complete", problem));
         }
-        self.complete(digest, size, false)
+        self.complete(digest, size, chunks, false)
     }
 
     /// Hands the complete file to the import.
-    fn complete(&mut self, digest: Digest, size: u64, is_taken_over: bool) -> Result<Added, FsError> {
+    fn complete(
+        &mut self,
+        digest: Digest,
+        size: u64,
+        chunks: Option<Chunks>,
+        is_taken_over: bool,
+    ) -> Result<Added, FsError> {
         let (Target::New { file, path } | Target::Twin { file, path, .. }) =
             std::mem::replace(&mut self.target, Target::Done)
         else {
@@ -186,7 +196,7 @@ impl<'i> BlobWriter<'i> {
         };
         drop(file);
         let layer = self.layer.as_deref();
-        let done = self.ingest.take(Complete { path: &path, digest, size, layer, is_taken_over }, self.other);
+        let done = self.ingest.take(Complete { path: &path, digest, size, layer, is_taken_over, chunks }, self.other);
         if done.is_err() {
             // The earlier error is the one to report.
             let _ = self.ingest.store().disk.remove_file(&path);

@@ -143,7 +143,7 @@ impl Ingest<'_> {
         };
         let mut replaced = distinct_blobs(&manifest);
         replaced.retain(|digest, _| !kept.contains_key(digest));
-        self.lease().add(replaced.iter().map(|(&digest, &size)| Line { digest, size, name: None, file: None }))?;
+        self.lease().add(replaced.iter().map(|(&digest, &size)| Line::of(digest, size)))?;
         Ok(Ok(replaced.into_keys().collect()))
     }
 
@@ -212,12 +212,7 @@ impl Ingest<'_> {
                 None => stored.push(blob),
             }
         }
-        let line = |blob: &&crate::Descriptor| Line {
-            digest: blob.digest,
-            size: blob.size,
-            name: blob.name.clone(),
-            file: None,
-        };
+        let line = |blob: &&crate::Descriptor| Line { name: blob.name.clone(), ..Line::of(blob.digest, blob.size) };
         self.lease().add(stored.iter().map(line))?;
         for blob in stored {
             if !self.store().holds(&blob.digest, blob.size)? && !self.store().rescue(&blob.digest, blob.size)? {

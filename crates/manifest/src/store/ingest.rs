@@ -15,7 +15,7 @@ use super::{
     lease::{Lease, Line},
     takeover::Leftovers,
 };
-use crate::{Digest, FsError, RelativePath, fs};
+use crate::{Digest, FsError, RelativePath, document::Chunks, fs};
 
 /// An import in progress: a model that is being added. Dropped without [`Ingest::commit`], it leaves nothing behind.
 ///
@@ -128,7 +128,8 @@ pub enum IngestError {
 }
 
 /// A blob that the import has added or found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Added {
     /// Digest of the blob.
     pub digest: Digest,
@@ -136,6 +137,21 @@ pub struct Added {
     pub size: u64,
     /// Whether the store, or this import, already had the blob.
     pub reused: bool,
+    /// Digests of the blob's chunks, if it has more than one and its bytes were hashed.
+    pub chunks: Option<Chunks>,
+}
+
+impl Added {
+    /// Describes a new blob of `size` bytes, without digests of chunks.
+    #[must_use]
+    pub fn new(digest: Digest, size: u64) -> Self {
+        Self { digest, size, reused: false, chunks: None }
+    }
+
+    /// Describes a blob that was there.
+    pub(super) fn reused(digest: Digest, size: u64, chunks: Option<Chunks>) -> Self {
+        Self { digest, size, reused: true, chunks }
+    }
 }
 
 impl Store {
@@ -279,7 +295,7 @@ impl Ingest<'_> {
     /// Whether the store has a blob. From then on no process deletes the blob.
     pub(super) fn reuses(&self, digest: Digest, size: u64, layer: Option<&str>) -> Result<bool, FsError> {
         // The order matters: the lease first, then the check. See `Store::free`.
-        self.lease.add([Line { digest, size, name: layer.map(ToOwned::to_owned), file: None }])?;
+        self.lease.add([Line { name: layer.map(ToOwned::to_owned), ..Line::of(digest, size) }])?;
         self.store.holds(&digest, size)
     }
 
@@ -287,14 +303,14 @@ impl Ingest<'_> {
     ///
     /// The stored blob of the digest `damaged` is known to hold other bytes, and is replaced.
     pub(super) fn take(&self, file: Complete<'_>, damaged: Option<Digest>) -> Result<Added, FsError> {
-        let Complete { path, digest, size, layer, is_taken_over } = file;
+        let Complete { path, digest, size, layer, is_taken_over, chunks } = file;
         let below = path.strip_prefix(&self.dir).ok().and_then(Path::to_str);
         // Two files of one blob are resolved under the lock, so their lines are written under it too.
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let reused = pending.contains_key(&digest) || {
             let name = layer.map(ToOwned::to_owned);
             let file = below.and_then(|below| RelativePath::parse(&below.replace(std::path::MAIN_SEPARATOR, "/")).ok());
-            self.lease.add([Line { digest, size, name, file }])?;
+            self.lease.add([Line { name, file, ..Line::of(digest, size) }])?;
             damaged != Some(digest) && self.store.holds(&digest, size)?
         };
         if reused {
@@ -303,7 +319,7 @@ impl Ingest<'_> {
             let repairs = damaged == Some(digest);
             pending.insert(digest, Pending { path: path.to_path_buf(), size, repairs, is_taken_over });
         }
-        Ok(Added { digest, size, reused })
+        Ok(Added { digest, size, reused, chunks })
     }
 
     /// Adds a blob of these bytes. If the store has a blob of their digest, its bytes are compared, and a damaged blob
@@ -321,7 +337,7 @@ impl Ingest<'_> {
 }
 
 /// A complete temporary file.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Complete<'p> {
     pub(super) path: &'p Path,
     pub(super) digest: Digest,
@@ -331,6 +347,8 @@ pub(super) struct Complete<'p> {
     pub(super) layer: Option<&'p str>,
     /// Whether a killed import wrote the file.
     pub(super) is_taken_over: bool,
+    /// Digests of its chunks, if it has more than one and they are known.
+    pub(super) chunks: Option<Chunks>,
 }
 
 impl Store {

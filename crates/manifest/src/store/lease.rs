@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::GcError;
 use crate::{
     Digest, FsError, RelativePath,
+    document::Chunks,
     fs::{self, Disk},
 };
 
@@ -40,6 +41,25 @@ pub(super) struct Line {
     /// Complete file of the blob, relative to the directory of the lease. `None` for a blob of the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) file: Option<RelativePath>,
+    /// Digests of the blob's chunks, in the journal of a pull.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) chunks: Option<Chunks>,
+}
+
+impl Line {
+    /// Makes the line of a blob of the store, for no layer in particular.
+    pub(super) fn of(digest: Digest, size: u64) -> Self {
+        Self { digest, size, name: None, file: None, chunks: None }
+    }
+}
+
+/// The blob of a layer in a journal.
+#[derive(Debug, Clone)]
+pub(super) struct Named {
+    pub(super) digest: Digest,
+    /// Size of the blob in bytes.
+    pub(super) size: u64,
+    pub(super) chunks: Option<Chunks>,
 }
 
 /// Lease of a running import. Its file only grows.
@@ -64,7 +84,7 @@ struct Written {
     /// Blobs that have a line, with whether the line names a file.
     digests: HashMap<Digest, bool>,
     /// Blobs by the names of their layers.
-    names: HashMap<String, (Digest, u64)>,
+    names: HashMap<String, Named>,
 }
 
 impl Lease {
@@ -100,9 +120,9 @@ impl Lease {
         Ok(Self { disk: disk.clone(), path, written, begun: Instant::now(), beat: AtomicU64::new(0), is_journal: true })
     }
 
-    /// The blob of the layer called `name`, and its size in bytes.
-    pub(super) fn named(&self, name: &str) -> Option<(Digest, u64)> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).names.get(name).copied()
+    /// The blob of the layer called `name`.
+    pub(super) fn named(&self, name: &str) -> Option<Named> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).names.get(name).cloned()
     }
 
     /// Makes all lines durable.
@@ -163,7 +183,8 @@ impl Written {
         let has_file = self.digests.entry(line.digest).or_default();
         *has_file |= line.file.is_some();
         if let Some(name) = &line.name {
-            self.names.insert(name.clone(), (line.digest, line.size));
+            let named = Named { digest: line.digest, size: line.size, chunks: line.chunks.clone() };
+            self.names.insert(name.clone(), named);
         }
     }
 }
@@ -225,7 +246,7 @@ mod tests {
     use super::*;
 
     fn line(content: &[u8], name: Option<&str>) -> Line {
-        Line { digest: Digest::of(content), size: 1, name: name.map(Into::into), file: None }
+        Line { name: name.map(Into::into), ..Line::of(Digest::of(content), 1) }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod directory;
 mod foreign;
 mod free;
 mod gc;
+mod hash;
 mod ingest;
 mod lease;
 mod list;

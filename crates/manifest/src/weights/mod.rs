@@ -42,7 +42,7 @@ pub use summary::ModelQuantization;
 pub use tensor::{Array, Tensor};
 #[cfg(feature = "decode")]
 pub use values::Values;
-pub use verify::CorruptError;
+pub use verify::{CorruptError, Verified};
 
 /// Tensors of a model, or of one of its components, in host memory.
 ///

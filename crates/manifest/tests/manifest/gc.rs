@@ -176,7 +176,7 @@ fn what_a_running_import_needs_stays() {
     assert!(removed.left.is_none());
     assert!(matches!(scratch.store.model(&name("m")), Err(ModelError::NotFound { .. })));
 
-    let config = Descriptor::config(added);
+    let config = Descriptor::config(added.clone());
     let layers = vec![file("a", reused), file("b", kept)];
     ingest.commit(&name("n"), &Manifest::new(config, layers)).unwrap();
     assert!(scratch.store.gc(&at_once(false), &Silent).unwrap().blobs.is_empty());

@@ -103,6 +103,51 @@ fn a_pull_of_a_dead_process_is_taken_over_and_another_is_not() {
     assert_eq!(pull.partial(digest, 100).unwrap().received(), 7);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_pull_of_a_process_that_cannot_be_seen_is_taken_over_once_its_lock_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path().join("store")).unwrap();
+    let digest = Digest::of(CONTENT);
+    let parent = store.root().join("pulls");
+    let only = || std::fs::read_dir(&parent).unwrap().next().unwrap().unwrap().path();
+    let pull = store.pull(&key(), &record()).unwrap();
+    pull.partial(digest, 100).unwrap().write(&CONTENT[..7]).unwrap();
+    let mine = only();
+    let parts: Vec<&str> = mine.file_name().unwrap().to_str().unwrap().split('-').collect();
+    let [key_part, process, started, _, clock, boot, count] = parts[..] else { panic!("{parts:?}") };
+    // Another container has other namespaces.
+    let theirs = parent.join(format!("{key_part}-{process}-{started}-7-{clock}-{boot}-{count}"));
+    std::fs::rename(&mine, &theirs).unwrap();
+    assert!(matches!(store.pull(&key(), &record()), Err(PullError::Running { .. })));
+    assert!(store.pulls().unwrap()[0].is_running);
+    // The lock goes with the process, and the name stays.
+    drop(pull);
+    assert_eq!(only(), theirs);
+    let pull = store.pull(&key(), &record()).unwrap();
+    assert_eq!(pull.partial(digest, 100).unwrap().received(), 7);
+}
+
+#[cfg(unix)]
+#[test]
+fn of_two_that_start_together_one_pulls() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..100 {
+        let store = Store::open(dir.path().join(format!("store-{round}"))).unwrap();
+        std::fs::create_dir_all(store.root().join("pulls")).unwrap();
+        let begin = std::sync::Barrier::new(4);
+        let pulled = std::thread::scope(|scope| {
+            let start = || {
+                begin.wait();
+                store.pull(&key(), &record())
+            };
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert_eq!(pulled.iter().filter(|pull| pull.is_ok()).count(), 1, "{round}: {pulled:?}");
+    }
+}
+
 #[test]
 fn the_journal_protects_what_is_finished() {
     let dir = tempfile::tempdir().unwrap();

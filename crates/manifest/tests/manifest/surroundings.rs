@@ -180,7 +180,7 @@ fn a_manifest_of_fifty_thousand_layers() {
     let scratch = Scratch::new();
     let ingest = scratch.store.ingest().unwrap();
     let added: Vec<_> = (0..100_u8).map(|seed| ingest.add(&[seed; 10]).unwrap()).collect();
-    let layer = |at: usize| Descriptor::tensor(format!("model.layers.{at}.weight"), added[at % 100]);
+    let layer = |at: usize| Descriptor::tensor(format!("model.layers.{at}.weight"), added[at % 100].clone());
     let layers: Vec<Descriptor> = (0..50_000).map(layer).collect();
     let config = Descriptor::config(ingest.add(b"{}").unwrap());
     let done = ingest.commit(&name("m"), &Manifest::new(config, layers)).unwrap();

@@ -72,7 +72,7 @@ fn a_blob_that_differs_becomes_one_of_its_own() {
         }
         let added = blob.finish().unwrap();
         assert_eq!((added.digest, added.reused), (Digest::of(&other), false), "{at}");
-        let config = Descriptor::config(added);
+        let config = Descriptor::config(added.clone());
         ingest.commit(&name("other"), &Manifest::new(config, vec![])).unwrap();
         assert_eq!(fs::read(scratch.store.blob_path(&added.digest)).unwrap(), other);
     }
@@ -108,7 +108,7 @@ fn a_damaged_twin_is_replaced() {
         blob.write_at(0, &content).unwrap();
         let added = blob.finish().unwrap();
         assert_eq!((added.digest, added.reused), (Digest::of(&content), false));
-        commit_layer(ingest, added);
+        commit_layer(ingest, added.clone());
         assert_eq!(fs::read(&path).unwrap(), content);
     }
 }
@@ -125,7 +125,7 @@ fn a_source_with_the_same_damage_is_a_blob_of_its_own() {
     blob.write_at(0, &damaged).unwrap();
     let added = blob.finish().unwrap();
     assert_eq!((added.digest, added.reused), (Digest::of(&damaged), false));
-    commit_layer(ingest, added);
+    commit_layer(ingest, added.clone());
     assert_eq!(fs::read(scratch.store.blob_path(&Digest::of(&damaged))).unwrap(), damaged);
 }
 
@@ -194,7 +194,7 @@ proptest! {
         }
         let added = blob.finish().unwrap();
         prop_assert_eq!((added.digest, added.reused), (Digest::of(&other), flip.is_none()));
-        commit_layer(ingest, added);
+        commit_layer(ingest, added.clone());
         prop_assert_eq!(fs::read(scratch.store.blob_path(&added.digest)).unwrap(), other);
     }
 }
@@ -208,6 +208,6 @@ fn added_bytes_replace_a_damaged_blob_of_their_digest() {
     let ingest = scratch.store.ingest().unwrap();
     let added = ingest.add(content).unwrap();
     assert!(!added.reused);
-    commit_layer(ingest, added);
+    commit_layer(ingest, added.clone());
     assert_eq!(fs::read(path).unwrap(), content);
 }

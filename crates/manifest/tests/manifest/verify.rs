@@ -13,7 +13,7 @@ use longshore_st_format::Shape;
 use crate::util::{Blob, Scratch, add, add_with_config, commit, name, put, replace, table};
 
 fn verify(scratch: &Scratch, names: &[&str]) -> VerifyOutcome {
-    let options = VerifyOptions { names: names.iter().map(|text| name(text)).collect() };
+    let options = VerifyOptions { names: names.iter().map(|text| name(text)).collect(), ..VerifyOptions::default() };
     scratch.store.verify(&options, &Silent).unwrap()
 }
 
@@ -63,7 +63,7 @@ fn a_flipped_byte_is_found_anywhere_in_a_long_blob() {
         bytes[at] ^= 1;
         replace(&path, &bytes);
         let bad = only(&scratch);
-        assert!(matches!(bad.problem, Problem::Content { found } if found == Digest::of(&bytes)), "{bad:?}");
+        assert!(matches!(bad.problem, Problem::Content { found, .. } if found == Digest::of(&bytes)), "{bad:?}");
     }
     replace(&path, &blob.bytes);
     assert!(verify(&scratch, &[]).bad.is_empty());
@@ -84,7 +84,7 @@ fn a_flipped_byte_is_found_and_the_models_that_it_harms_are_named() {
             replace(&path, &damaged);
             let bad = only(&scratch);
             assert_eq!((bad.digest, &bad.models), (Some(Digest::of(&blob.bytes)), &harmed));
-            assert!(matches!(bad.problem, Problem::Content { found } if found == Digest::of(&damaged)));
+            assert!(matches!(bad.problem, Problem::Content { found, .. } if found == Digest::of(&damaged)));
             assert_eq!(bad.problem.to_string(), format!("corrupt: its bytes have the digest {}", Digest::of(&damaged)));
         }
         replace(&path, &blob.bytes);
@@ -130,7 +130,7 @@ fn a_blob_that_no_model_reaches_is_hashed_too() {
     replace(&scratch.store.blob_path(&Digest::of(&own.bytes)), &shared.bytes);
     let bad = only(&scratch);
     assert_eq!((bad.digest, bad.models), (Some(Digest::of(&own.bytes)), vec![]));
-    assert!(matches!(bad.problem, Problem::Content { found } if found == Digest::of(&shared.bytes)));
+    assert!(matches!(bad.problem, Problem::Content { found, .. } if found == Digest::of(&shared.bytes)));
     assert!(verify(&scratch, &["b"]).bad.is_empty());
 }
 
@@ -411,7 +411,7 @@ fn components_may_share_a_blob() {
 #[test]
 fn a_name_that_does_not_exist_is_an_error() {
     let (scratch, _) = two_models();
-    let options = VerifyOptions { names: vec![name("a"), name("nobody")] };
+    let options = VerifyOptions { names: vec![name("a"), name("nobody")], ..VerifyOptions::default() };
     let error = scratch.store.verify(&options, &Silent).unwrap_err();
     assert!(matches!(&error, VerifyError::NotFound(_)), "{error}");
     assert!(error.to_string().starts_with("no model nobody:latest in "), "{error}");

@@ -45,10 +45,10 @@ fn of_gguf(source: &Source) -> Runtime {
 /// The layers of the manifest: blobs, then files.
 pub(super) fn layers(plan: &Plan, done: &[Done]) -> Vec<Descriptor> {
     let (blobs, files) = done.split_at(plan.blobs.len());
-    let blobs = plan.blobs.iter().zip(blobs).map(|(blob, done)| Descriptor::tensor(&blob.name, done.added));
+    let blobs = plan.blobs.iter().zip(blobs).map(|(blob, done)| Descriptor::tensor(&blob.name, done.added.clone()));
     let files = plan.files.iter().zip(files).map(|(file, done)| match file.kind {
-        CompanionKind::Json => Descriptor::json(&file.name, done.added),
-        CompanionKind::Other => Descriptor::file(&file.name, done.added),
+        CompanionKind::Json => Descriptor::json(&file.name, done.added.clone()),
+        CompanionKind::Other => Descriptor::file(&file.name, done.added.clone()),
     });
     blobs.chain(files).collect()
 }

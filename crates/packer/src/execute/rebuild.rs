@@ -1,8 +1,10 @@
 //! Rebuilding single blobs of a plan to replace damaged ones.
 
+use std::collections::HashMap;
+
 use longshore_manifest::{
     Config, Descriptor, Digest, FsError, Progress,
-    document::TensorEntry,
+    document::{Chunks, TensorEntry},
     store::{Added, Ingest},
 };
 
@@ -84,10 +86,20 @@ pub(crate) fn entries(blob: &PlannedBlob) -> Vec<TensorEntry> {
 }
 
 /// The config document that an import of `plan` without measuring would write if its blobs were `layers`, one for each
-/// blob, in the same order.
-pub(crate) fn config(plan: &Plan, layers: &[Descriptor], options: &ImportOptions) -> Config {
-    let done = plan.blobs.iter().zip(layers).map(|(blob, layer)| Done {
-        added: Added { digest: layer.digest, size: layer.size, reused: true },
+/// blob, in the same order. `chunks` has the digests of their chunks.
+pub(crate) fn config(
+    plan: &Plan,
+    layers: &[Descriptor],
+    chunks: &HashMap<Digest, Chunks>,
+    options: &ImportOptions,
+) -> Config {
+    let added = layers.iter().map(|layer| {
+        let mut added = Added::new(layer.digest, layer.size);
+        added.chunks = chunks.get(&layer.digest).cloned();
+        added
+    });
+    let done = plan.blobs.iter().zip(added).map(|(blob, added)| Done {
+        added,
         warnings: Vec::new(),
         losses: vec![None; blob.tensors.len()],
     });

@@ -43,7 +43,11 @@ pub(super) fn table(plan: &Plan, done: &[Done], options: &ImportOptions) -> Tens
             }
             entry
         });
-        BlobEntry { digest: done.added.digest, component: blob.component.clone(), tensors: tensors.collect() }
+        BlobEntry {
+            component: blob.component.clone(),
+            chunks: done.added.chunks.clone(),
+            ..BlobEntry::new(done.added.digest, tensors.collect())
+        }
     });
     TensorTable::new(facts, import, blobs.collect())
 }

@@ -67,7 +67,7 @@ impl SinkBlob for MemoryBlob<'_> {
     }
 
     fn finish(self: Box<Self>) -> Result<Added, FsError> {
-        let added = Added { digest: Digest::of(&self.bytes), size: self.bytes.len() as u64, reused: false };
+        let added = Added::new(Digest::of(&self.bytes), self.bytes.len() as u64);
         self.memory.blobs.lock().expect("no test panics").insert(added.digest, self.bytes);
         Ok(added)
     }

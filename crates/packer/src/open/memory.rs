@@ -73,7 +73,7 @@ impl SinkImport for &Memory {
 
     fn add(&self, document: &[u8]) -> Result<Added, FsError> {
         *self.document.lock().unwrap_or_else(PoisonError::into_inner) = document.to_vec();
-        Ok(Added { digest: Digest::of(document), size: document.len() as u64, reused: false })
+        Ok(Added::new(Digest::of(document), document.len() as u64))
     }
 
     fn commit(self: Box<Self>, _: &ModelName, manifest: &Manifest) -> Result<Committed, IngestError> {
@@ -90,6 +90,6 @@ impl SinkBlob for Blob<'_> {
     fn finish(self: Box<Self>) -> Result<Added, FsError> {
         let digest = Digest::of(&self.start.to_le_bytes());
         self.memory.places.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, self.start);
-        Ok(Added { digest, size: self.size, reused: false })
+        Ok(Added::new(digest, self.size))
     }
 }

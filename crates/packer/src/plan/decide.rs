@@ -35,6 +35,7 @@ impl<'a> Decider<'a> {
             experts: config.and_then(|config| config.experts),
             dense_layers: config.and_then(|config| config.dense_layers.as_deref()),
             draft: member.is_draft(),
+            tied: config.is_some_and(|config| config.tied_embeddings == Some(true)),
             ..Query::default()
         };
         Self { options, model }

@@ -7,7 +7,7 @@ use std::{
 
 use longshore_manifest::{
     Config, Digest, Manifest, ModelName, Progress, Store,
-    document::Import,
+    document::{Chunks, Import},
     store::{Bad, Ingest, ModelError},
 };
 use longshore_quant::{Profile, policy::Policy};
@@ -198,6 +198,7 @@ impl<'a> Mender<'a> {
     }
 
     fn guess(&self, manifest: &Manifest) -> Option<(Plan, ImportOptions, Config)> {
+        let (mut chunks, none) = (None, HashMap::new());
         for options in candidates::all(self.options) {
             if self.progress.cancelled() {
                 return None;
@@ -208,18 +209,32 @@ impl<'a> Mender<'a> {
             if !manifest.layers.iter().map(|layer| (layer.name.as_deref(), layer.size)).eq(blobs.chain(files)) {
                 continue;
             }
+            let known = chunks.get_or_insert_with(|| self.chunks(manifest));
             for profile in [Profile::default()].into_iter().chain(Profile::ALL) {
                 for importance in [None, self.options.importance.clone()] {
                     let mut options = self.import_options(profile);
                     options.importance = importance;
-                    let config = config(&plan, &manifest.layers, &options);
-                    if Digest::of(&config.to_bytes()) == manifest.config.digest {
-                        return Some((plan, options, config));
+                    // An earlier release wrote a table without digests of chunks.
+                    for chunks in std::iter::once(&*known).chain((!known.is_empty()).then_some(&none)) {
+                        let config = config(&plan, &manifest.layers, chunks, &options);
+                        if Digest::of(&config.to_bytes()) == manifest.config.digest {
+                            return Some((plan, options, config));
+                        }
                     }
                 }
             }
         }
         None
+    }
+
+    /// The digests of the chunks of the model's large blobs, as far as these are whole.
+    fn chunks(&self, manifest: &Manifest) -> HashMap<Digest, Chunks> {
+        let large = manifest.layers.iter().filter(|layer| layer.is_tensor() && Chunks::count(layer.size) > 0);
+        let found = large.filter(|layer| !self.damaged.contains_key(&layer.digest)).filter_map(|layer| {
+            let found = self.store.hash_blob(&layer.digest).ok().filter(|found| found.digest == layer.digest)?;
+            Some((layer.digest, found.chunks?))
+        });
+        found.collect()
     }
 
     fn import_options(&self, profile: Profile) -> ImportOptions {

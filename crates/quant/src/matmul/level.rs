@@ -1,5 +1,6 @@
 //! Instruction sets that products may use.
 
+use super::fast::{Codes, Form};
 use crate::level;
 #[cfg(target_arch = "x86_64")]
 use crate::{
@@ -79,6 +80,16 @@ impl Level {
             #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
             Kind::Neon => false,
         }
+    }
+
+    /// Whether the kernel for single input rows reads scales and biases as they are stored.
+    pub(super) fn reads_stored_scales(self, form: Form) -> bool {
+        let has_kernel = match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512(_) => true,
+            _ => false,
+        };
+        has_kernel && matches!(form.codes, Codes::Nibbles | Codes::Bytes)
     }
 
     /// The level of the kernels that decode.

@@ -31,22 +31,30 @@
 //! (L2, relative to a product in `f64`) is below 1e-6 for rows of some thousand elements. Infinities and NaN give what
 //! IEEE arithmetic gives.
 //!
-//! The fast path rounds each group of the input to integers under its largest magnitude. Measured errors, where *gated*
-//! is silu(a) × b of normal a and b, and *outliers* are normal numbers of which 1 % are 20 times as large:
+//! The fast path rounds each group of the input to integers under its largest magnitude: of 14 bits for weights of 8
+//! bits, of 8 bits for smaller ones. Under `mxfp8`, floats and other blocks of ggml it is exact. Errors as a test
+//! measures them with normal weights, where *gated* is silu(a) × b of normal a and b, and *outliers* are normal numbers
+//! of which 1 % are 20 times as large:
 //!
-//! | weights | integers of the input | normal | gated | outliers |
-//! |---|---|---|---|---|
-//! | `nvfp4`, `Q6_K`, groups of 16 | 8 bits | 0.49 % | 0.71 % | 0.78 % |
-//! | `mxfp4`, `int2` to `int6`, groups of 32 | 8 bits | 0.52 % | 0.91 % | 1.2 % |
-//! | `Q4_0`, `Q4_1`, `Q5_0`, `Q5_1`, `Q4_K`, `Q5_K`, groups of 32 | 8 bits | 0.52 % | 0.91 % | 1.2 % |
-//! | `int2` to `int6`, groups of 64 | 8 bits | 0.55 % | 1.1 % | 1.6 % |
-//! | `int2` to `int6`, groups of 128 | 8 bits | 0.63 % | 1.3 % | 2.1 % |
-//! | `int8`, `Q8_0` | 14 bits | 0.01 % | 0.02 % | 0.03 % |
-//! | `mxfp8`, other blocks of ggml, floats | exact | | | |
+//! | weights | normal | gated | outliers |
+//! |---|---|---|---|
+//! | `int2-g64` | 0.58 % | 1.1 % | 1.6 % |
+//! | `int3-g64` | 0.54 % | 1.1 % | 1.6 % |
+//! | `int4-g64`, `int5-g64`, `int6-g64` | 0.55 % | 1.1 % | 1.6 % |
+//! | `int8-g64` | 0.009 % | 0.017 % | 0.023 % |
+//! | `int2-g32` | 0.53 % | 0.92 % | 1.1 % |
+//! | `int3-g32`, `int5-g32`, `Q4_1` | 0.52 % | 0.91 % | 1.1 % |
+//! | `int4-g32`, `int6-g32`, `Q4_0`, `Q5_0`, `Q5_1`, `Q4_K`, `Q5_K` | 0.52 % | 0.90 % | 1.1 % |
+//! | `int8-g32`, `Q8_0` | 0.008 % | 0.014 % | 0.017 % |
+//! | `int2-g128` | 0.63 % | 1.3 % | 2.2 % |
+//! | `int3-g128`, `int4-g128`, `int5-g128`, `int6-g128` | 0.62 % | 1.3 % | 2.1 % |
+//! | `int8-g128` | 0.009 % | 0.022 % | 0.032 % |
+//! | `nvfp4`, `Q6_K` | 0.49 % | 0.71 % | 0.78 % |
+//! | `mxfp4` | 0.52 % | 0.90 % | 1.2 % |
 //!
-//! int4 itself is off by 8.9 %, `Q6_K` by 1.8 %, and int8 by 0.5 %, so the input never costs more than the weights do. A group with a
-//! number that is not finite makes every sum that it is part of NaN. A group whose magnitudes are all below 2^-100
-//! counts as zeros.
+//! int4 itself is off by 8.9 %, `Q6_K` by 1.8 %, and int8 by 0.5 %, so the input never costs more than the weights do. A
+//! group with a number that is not finite makes every sum that it is part of NaN. A group whose magnitudes are all below
+//! 2^-100 counts as zeros.
 //!
 //! # Bits
 //!
@@ -58,16 +66,16 @@
 //! # Speed
 //!
 //! The example `products` multiplies on request, and `benches/compare/run.py products` compares it with ggml and candle.
-//! One row of an input reads each weight once; up to four rows repeat that from the nearest cache. From five rows on, a
-//! tile of weights is expanded once for all of them, so that more rows cost little more until sixteen, and then cost in
+//! One row of an input reads each weight once; some rows, four to seven, repeat that from the nearest cache. From then on
+//! a tile of weights is expanded once for all of them, so that more rows cost little more until sixteen, and then cost in
 //! proportion. With AVX-512 one row is bound by the bytes of the weights, from memory as from the third-level cache, as
 //! long as rows have some thousand elements; rows of some hundred are bound by what each costs at its end. Many rows are
 //! bound by the dot products of bytes.
 //!
-//! Several threads take part from a quarter of a million products on. Afterwards a thread of the pool waits up to a
-//! tenth of a millisecond for the next product without sleeping. A call from a thread of the pool spares a change of
-//! threads, and matrices that share an input spare a change between products:
-//! [`multiply_all`](Multiplier::multiply_all).
+//! Several threads take part from some hundred thousand products on: those of [`Threads`] that are
+//! [installed](Threads::install), else, with the feature `rayon`, those of the current rayon pool, which come later. Both
+//! wait up to a tenth of a millisecond for the next product before they sleep. [`Threads`] compute other loops of the
+//! caller too. Matrices that share an input spare a wait between products: [`multiply_all`](Multiplier::multiply_all).
 //!
 //! # Errors
 //!
@@ -90,10 +98,12 @@ mod multiplier;
 mod neon;
 mod scratch;
 mod task;
+mod threads;
 mod weights;
 
 pub use error::MatmulError;
 #[doc(hidden)]
 pub use level::Level;
 pub use multiplier::{ExpertRows, Multiplier, Precision, Product};
+pub use threads::Threads;
 pub use weights::Weights;

@@ -4,7 +4,7 @@ use super::{
     MatmulError, Weights,
     fast::Form,
     level::Level,
-    task::{self, Prepared, Task},
+    task::{self, Output, Prepared, Task},
 };
 
 /// Error that a product may have.
@@ -38,8 +38,9 @@ pub struct ExpertRows<'a> {
 
 /// Computes y = x Wᵀ with weights as they are stored.
 ///
-/// A multiplier is a small value and keeps nothing between calls. Its threads are those of the current rayon pool if
-/// the feature `rayon` is on; otherwise the caller does all the work. A number of the output has the same bits at any
+/// A multiplier is a small value and keeps nothing between calls. Its threads are those that the caller has
+/// [installed](super::Threads::install), else those of the current rayon pool if the feature `rayon` is on; otherwise the
+/// caller does all the work. A number of the output has the same bits at any
 /// number of threads, of input rows and of output rows, and with every set of instructions.
 #[derive(Clone, Copy, Debug)]
 pub struct Multiplier {
@@ -172,7 +173,7 @@ impl Multiplier {
 
 /// The task of a whole product, or none where the output is empty.
 fn task<'a>(weights: Weights<'a>, input: &'a Prepared<'a>, y: &'a mut [f32]) -> Option<Task<'a>> {
-    (!y.is_empty()).then(|| Task { weights, input, y: y.chunks_exact_mut(weights.rows()).collect() })
+    (!y.is_empty()).then(|| Task { weights, input, y: Output::new(y, weights.rows()) })
 }
 
 fn check_input(rows: usize, columns: usize, x: &[f32]) -> Result<(), MatmulError> {

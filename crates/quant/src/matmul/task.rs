@@ -1,20 +1,22 @@
 //! Pieces of products, and the threads that compute them.
 
-use std::slice::Chunks;
+use std::{slice::Chunks, sync::Arc};
 
-use super::{exact, fast, level::Level, scratch::Scratch, weights::Weights};
+use super::{exact, fast, level::Level, scratch::Scratch, threads, weights::Weights};
 
-/// Products of a weight and a number of the input that one piece has at least: a microsecond of work or two.
-const LEAST: usize = 1 << 16;
+/// Products of a weight and a number of the input that one piece has at least: a microsecond of work.
+const LEAST: usize = 1 << 15;
 
-/// Products below which other threads cost more than they gain.
+/// Products below which other threads cost more than they gain, and those of rayon, which take longer to come.
+const ALONE: usize = 1 << 17;
 #[cfg(feature = "rayon")]
-const ALONE: usize = 1 << 18;
+const ALONE_WITH_RAYON: usize = 1 << 18;
 
 /// Pieces for each thread, so that one that is late does not keep the others waiting for long.
 const PIECES: usize = 4;
 
-/// Rows of a piece are a multiple of the largest tile's.
+/// Rows of a piece are a multiple of the largest tile's, for one row of the input and for many.
+const ROWS_OF_ONE: usize = 8;
 const ROWS: usize = 16;
 
 /// Rows of an input, prepared for weights of one form.
@@ -46,14 +48,53 @@ impl<'a> Prepared<'a> {
 pub(super) struct Task<'a> {
     pub(super) weights: Weights<'a>,
     pub(super) input: &'a Prepared<'a>,
-    pub(super) y: Vec<&'a mut [f32]>,
+    pub(super) y: Output<'a>,
+}
+
+/// Slices of the output, one for each row of the input. One alone, the most frequent case, needs no memory.
+#[derive(Debug)]
+pub(super) enum Output<'a> {
+    One([&'a mut [f32]; 1]),
+    Many(Vec<&'a mut [f32]>),
+}
+
+/// Reason that a slice can be split.
+const MORE: &str = "there are more rows";
+
+impl<'a> Output<'a> {
+    /// Slices of `len` numbers each, which are not none.
+    pub(super) fn new(y: &'a mut [f32], len: usize) -> Self {
+        if y.len() == len { Self::One([y]) } else { Self::Many(y.chunks_exact_mut(len).collect()) }
+    }
+
+    fn slices(&mut self) -> &mut [&'a mut [f32]] {
+        match self {
+            Self::One(one) => one,
+            Self::Many(many) => many,
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(many) => many.len(),
+        }
+    }
+
+    /// Takes the first `len` numbers off each slice.
+    fn split_off(&mut self, len: usize) -> Self {
+        match self {
+            Self::One([y]) => Self::One([y.split_off_mut(..len).expect(MORE)]),
+            Self::Many(many) => Self::Many(many.iter_mut().map(|y| y.split_off_mut(..len).expect(MORE)).collect()),
+        }
+    }
 }
 
 impl Task<'_> {
     fn run(mut self, level: Level) {
         Scratch::with(|scratch| match self.input {
-            Prepared::Exact(input) => exact::multiply(level, self.weights, input, &mut self.y, scratch),
-            Prepared::Fast(input) => fast::multiply(level, self.weights, input, &mut self.y, scratch),
+            Prepared::Exact(input) => exact::multiply(level, self.weights, input, self.y.slices(), scratch),
+            Prepared::Fast(input) => fast::multiply(level, self.weights, input, self.y.slices(), scratch),
         });
     }
 
@@ -64,22 +105,23 @@ impl Task<'_> {
     /// Cuts this task into pieces of about `size` products, and adds them to `out`.
     fn cut(self, size: usize, out: &mut Vec<Self>) {
         let per_row = self.work() / self.weights.rows().max(1);
-        let rows = (size / per_row.max(1)).max(1).next_multiple_of(ROWS);
+        let multiple = if self.y.len() == 1 { ROWS_OF_ONE } else { ROWS };
+        let rows = (size / per_row.max(1)).max(1).next_multiple_of(multiple);
         let Self { weights, input, mut y } = self;
         let mut start = 0;
         while start + rows < weights.rows() {
-            let head = y.iter_mut().map(|y| y.split_off_mut(..rows).expect("there are more rows")).collect();
-            out.push(Self { weights: weights.cut(start..start + rows), input, y: head });
+            out.push(Self { weights: weights.cut(start..start + rows), input, y: y.split_off(rows) });
             start += rows;
         }
         out.push(Self { weights: weights.cut(start..weights.rows()), input, y });
     }
 }
 
-/// Runs all tasks, on the threads of the current rayon pool where the feature `rayon` is on and the work is worth it.
+/// Runs all tasks, on the threads of this thread's pool where the work is worth it.
 pub(super) fn run(level: Level, tasks: Vec<Task<'_>>) {
     let total = tasks.iter().fold(0usize, |total, task| total.saturating_add(task.work()));
-    let threads = threads(total);
+    let pool = Pool::for_work(total);
+    let threads = pool.count();
     if threads < 2 {
         return tasks.into_iter().for_each(|task| task.run(level));
     }
@@ -88,33 +130,80 @@ pub(super) fn run(level: Level, tasks: Vec<Task<'_>>) {
     for task in tasks {
         task.cut(size, &mut pieces);
     }
-    spread(level, pieces);
+    pool.each(pieces, |piece| piece.run(level));
 }
 
-/// Applies `work` to pieces of an input, on the threads of the current rayon pool where there are several pieces.
-#[cfg(feature = "rayon")]
+/// Applies `work` to pieces of an input, on the threads of this thread's pool where there are several pieces.
 pub(super) fn map<'a, T: Send>(pieces: Chunks<'a, f32>, work: impl Fn(&'a [f32]) -> T + Send + Sync) -> Vec<T> {
-    use rayon::prelude::*;
-    if pieces.len() < 2 || !crate::parallel::has_pool() {
+    if pieces.len() < 2 {
         return pieces.map(work).collect();
     }
-    pieces.collect::<Vec<_>>().into_par_iter().map(work).collect()
+    let mut out: Vec<Option<T>> = pieces.clone().map(|_| None).collect();
+    Pool::current().each(pieces.zip(&mut out).collect(), |(piece, out)| *out = Some(work(piece)));
+    out.into_iter().map(|out| out.expect("each piece has been mapped")).collect()
 }
 
-/// Applies `work` to pieces of an input.
-#[cfg(not(feature = "rayon"))]
-pub(super) fn map<'a, T>(pieces: Chunks<'a, f32>, work: impl Fn(&'a [f32]) -> T) -> Vec<T> {
-    pieces.map(work).collect()
+/// The threads that products of this thread are computed by.
+enum Pool {
+    Alone,
+    Own(Arc<threads::Shared>),
+    #[cfg(feature = "rayon")]
+    Rayon,
 }
 
+impl Pool {
+    /// The threads that are installed; else, where the feature `rayon` is on, those of the current rayon pool.
+    fn current() -> Self {
+        match threads::current() {
+            Some(threads) => Self::Own(threads),
+            #[cfg(feature = "rayon")]
+            None if crate::parallel::has_pool() => Self::Rayon,
+            None => Self::Alone,
+        }
+    }
+
+    /// As [`current`](Self::current), where so many products are worth the other threads.
+    fn for_work(total: usize) -> Self {
+        if total < ALONE {
+            return Self::Alone;
+        }
+        match Self::current() {
+            #[cfg(feature = "rayon")]
+            Self::Rayon if total < ALONE_WITH_RAYON => Self::Alone,
+            pool => pool,
+        }
+    }
+
+    fn count(&self) -> usize {
+        match self {
+            Self::Alone => 1,
+            Self::Own(threads) => threads.count(),
+            #[cfg(feature = "rayon")]
+            Self::Rayon => rayon::current_num_threads(),
+        }
+    }
+
+    /// Calls `work` once with each piece. A thread takes the next one when it is done with its last.
+    fn each<P: Send>(&self, pieces: Vec<P>, work: impl Fn(P) + Send + Sync) {
+        match self {
+            Self::Alone => pieces.into_iter().for_each(work),
+            Self::Own(threads) => {
+                let mut pieces: Vec<_> = pieces.into_iter().map(Some).collect();
+                threads.each_chunk(&mut pieces, 1, |_, piece| {
+                    if let Some(piece) = piece.first_mut().and_then(Option::take) {
+                        work(piece);
+                    }
+                });
+            }
+            #[cfg(feature = "rayon")]
+            Self::Rayon => spread(pieces, work),
+        }
+    }
+}
+
+/// Runs the pieces on the threads of the rayon pool.
 #[cfg(feature = "rayon")]
-fn threads(total: usize) -> usize {
-    if total >= ALONE && crate::parallel::has_pool() { rayon::current_num_threads() } else { 1 }
-}
-
-/// Runs the pieces on the threads of the pool: each takes the next one when it is done with its last.
-#[cfg(feature = "rayon")]
-fn spread(level: Level, pieces: Vec<Task<'_>>) {
+fn spread<P: Send>(pieces: Vec<P>, work: impl Fn(P) + Send + Sync) {
     use std::sync::{Mutex, PoisonError, atomic::Ordering};
     let helpers = rayon::current_num_threads().min(pieces.len()) - 1;
     let call = linger::CALLS.fetch_add(1, Ordering::Release) + 1;
@@ -123,7 +212,7 @@ fn spread(level: Level, pieces: Vec<Task<'_>>) {
         loop {
             let piece = pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some(piece) = piece else { break };
-            piece.run(level);
+            work(piece);
         }
     };
     let work = &work;
@@ -166,17 +255,5 @@ mod linger {
                 spin_loop();
             }
         }
-    }
-}
-
-#[cfg(not(feature = "rayon"))]
-fn threads(_total: usize) -> usize {
-    1
-}
-
-#[cfg(not(feature = "rayon"))]
-fn spread(level: Level, pieces: Vec<Task<'_>>) {
-    for task in pieces {
-        task.run(level);
     }
 }

@@ -37,6 +37,8 @@ pub struct Query<'a> {
     pub dense_layers: Option<&'a [u64]>,
     /// True for a draft model that is imported beside its target.
     pub draft: bool,
+    /// True for a model whose output head shares the weights of the token embedding.
+    pub tied: bool,
 }
 
 impl<'a> Query<'a> {
@@ -54,6 +56,7 @@ impl<'a> Query<'a> {
             experts: None,
             dense_layers: None,
             draft: false,
+            tied: false,
         }
     }
 

@@ -101,6 +101,8 @@ pub(super) enum Test {
     BitsBelow(u64),
     /// The tensor belongs, or does not belong, to a draft model.
     Draft(bool),
+    /// The model's embedding is, or is not, its output head too.
+    Tied(bool),
     /// The tensor is, or is not, a stack of experts.
     Stacked(bool),
     /// The tensor has one of these numbers of dimensions.
@@ -182,7 +184,7 @@ struct Case<'a> {
 
 impl Case<'_> {
     fn holds(&self, test: &Test) -> bool {
-        let Query { name: _, shape, component, stacked, architecture, experts, dense_layers, draft, .. } = *self.query;
+        let Query { shape, component, stacked, architecture, experts, dense_layers, draft, tied, .. } = *self.query;
         let (stated, known) = (self.query.layers, self.query.layers.or(self.query.counted_layers));
         let requested = self.requested;
         match test {
@@ -190,6 +192,7 @@ impl Case<'_> {
             Test::Request(schemes) => schemes.iter().any(|scheme| scheme.format() == requested.format()),
             Test::BitsBelow(bits) => u64::from(requested.bits()) < *bits,
             Test::Draft(wanted) => draft == *wanted,
+            Test::Tied(wanted) => tied == *wanted,
             Test::Stacked(wanted) => stacked == *wanted,
             Test::Rank(ranks) => ranks.contains(&(shape.len() as u64)),
             Test::RankBelow(rank) => (shape.len() as u64) < *rank,

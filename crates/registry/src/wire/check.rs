@@ -9,6 +9,11 @@ use super::{
     document::{Artifact, Entry, Index, chunk_count, media_type},
 };
 
+/// Most layers of an artifact.
+const MAX_LAYERS: usize = 10_000;
+/// Longest blob of a registry, in bytes. All layers together stay below what a number of 64 bits holds.
+const MAX_SIZE: u64 = 1 << 48;
+
 /// Reason why an artifact is not a model in this form.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -72,6 +77,13 @@ impl Artifact {
         if artifact.config.media_type != media_type::INDEX {
             return Err(wrong("the config is not an index"));
         }
+        if artifact.layers.len() > MAX_LAYERS {
+            return Err(wrong(format!("it has {} layers, expected at most {MAX_LAYERS}", artifact.layers.len())));
+        }
+        if let Some(long) = std::iter::once(&artifact.config).chain(&artifact.layers).find(|blob| blob.size > MAX_SIZE)
+        {
+            return Err(wrong(format!("{} has {} bytes, expected at most {MAX_SIZE}", long.digest, long.size)));
+        }
         match artifact.layers.first() {
             Some(layer) if layer.media_type == media_type::MANIFEST => Ok(artifact),
             _ => Err(wrong("the first layer is not the stored manifest")),
@@ -111,7 +123,7 @@ pub(crate) fn check(artifact: Artifact, index: &[u8], document: &[u8]) -> Result
             let Some(end) = end else {
                 return Err(wrong(format!("{} lies at {start} + {len} in layer {layer}, outside of it", blob.digest)));
             };
-            sum = sum.saturating_add(len);
+            sum = sum.checked_add(len).ok_or_else(|| wrong(format!("{} has too many pieces", blob.digest)))?;
             used[layer].push((start, end));
         }
         if sum != blob.size {

@@ -11,4 +11,4 @@ pub(crate) use document::{Artifact, Entry, Index, MAX_ARTIFACT, MAX_INDEX, media
 pub use layout::{LayerKind, Piece, WireBlob, WireLayer, WireLayout};
 
 /// Length of the pieces of a blob that have digests of their own, in bytes.
-pub const CHUNK: u64 = 16 << 20;
+pub const CHUNK: u64 = longshore_manifest::document::Chunks::SIZE;

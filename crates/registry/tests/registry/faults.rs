@@ -1,9 +1,12 @@
 //! Faults of the registry: nothing wrong is ever named, and each ends.
 
-use longshore_fake_hosts::Fault;
-use longshore_registry::RegistryError;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::support::{import, layers, name, registry, store, try_pull, try_push, verify};
+use longshore_fake_hosts::Fault;
+use longshore_manifest::Progress;
+use longshore_registry::{PullOptions, Registry, RegistryError, pull};
+
+use crate::support::{client, import, layers, name, reference, registry, store, try_pull, try_push, verify};
 
 #[test]
 fn passing_faults_are_overcome() {
@@ -124,4 +127,42 @@ fn a_damaged_blob_is_not_sent_with_others() {
     std::fs::write(&path, content).unwrap();
     let error = try_push(&host, &here, "m:1", "a/m:1").unwrap_err();
     assert!(matches!(error, RegistryError::Damaged { digest, .. } if digest == small.digest), "{error}");
+}
+
+/// What the stage of the pulling is told.
+#[derive(Default)]
+struct Told {
+    total: AtomicU64,
+    done: AtomicU64,
+}
+
+impl Progress for Told {
+    fn begin(&self, stage: &'static str, total: u64) {
+        if stage == "pulling" {
+            self.total.store(total, Ordering::Relaxed);
+        }
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.done.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn progress_ends_at_its_total_whatever_comes_twice() {
+    for fault in [Fault::Corrupt(77), Fault::Cut(1000), Fault::NoRange] {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, there, host) = (store(&dir.path().join("here")), store(&dir.path().join("there")), registry());
+        import(&here, "m:1", &layers(1));
+        // A blob between two others is there already, and comes along.
+        import(&there, "o:1", &layers(1)[4..5]);
+        try_push(&host, &here, "m:1", "a/m:1").unwrap();
+        // After the two documents.
+        host.faults.order_after("GET", "/blobs/", fault.clone(), 1, 2);
+        let told = Told::default();
+        let from = Registry::new(client(&host), reference("a/m:1"), None);
+        pull(&from, &there, &name("m:1"), &PullOptions::default(), &told).unwrap();
+        assert_eq!(told.done.into_inner(), told.total.into_inner(), "{fault:?}");
+        verify(&there);
+    }
 }

@@ -5,7 +5,7 @@ use longshore_registry::{LayerKind, WireLayout};
 
 /// A model of blobs with these names and sizes.
 fn model(blobs: impl IntoIterator<Item = (String, u64)>) -> Manifest {
-    let added = |name: &str, size| Added { digest: Digest::of(name.as_bytes()), size, reused: false };
+    let added = |name: &str, size| Added::new(Digest::of(name.as_bytes()), size);
     let layers = blobs.into_iter().map(|(name, size)| Descriptor::tensor(name.clone(), added(&name, size))).collect();
     Manifest::new(Descriptor::config(added("config", 100_000)), layers)
 }

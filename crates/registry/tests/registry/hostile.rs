@@ -88,3 +88,22 @@ fn other_artifacts_are_named() {
     assert!(changed(|artifact, _| artifact["layers"][0]["size"] = json!(u64::MAX)).is_err());
     assert!(changed(|artifact, _| artifact["layers"][0]["digest"] = json!("sha256:../../x")).is_err());
 }
+
+#[test]
+fn sizes_and_numbers_have_bounds() {
+    for change in [
+        (|artifact: &mut Value, _: &mut Value| artifact["layers"][1]["size"] = json!((1_u64 << 48) + 1))
+            as fn(&mut Value, &mut Value),
+        |artifact, _| {
+            let layer = artifact["layers"][1].clone();
+            artifact["layers"].as_array_mut().unwrap().extend(std::iter::repeat_n(layer, 10_000));
+        },
+    ] {
+        match changed(change).unwrap_err() {
+            RegistryError::Wire { source: WireError::Inconsistent { problem }, .. } => {
+                assert!(problem.contains("at most"), "{problem}");
+            }
+            error => panic!("{error:?}"),
+        }
+    }
+}

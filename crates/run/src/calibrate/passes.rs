@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use super::{
     collect::{Grams, Layers, Squares},
     error::CalibrateError,
-    file::Statistics,
+    file::{Output, Statistics},
 };
 use crate::{error::RunError, model::Model, observe::Observer, perplexity::Windows};
 
@@ -68,6 +68,8 @@ pub fn calibrate(
     if in_pass == 0 {
         return Err(RunError::Empty.into());
     }
+    // A place that takes no file is told before the work.
+    let output = Output::create(out)?;
     let mut squares = Squares::new(model.spec().moe.as_ref().map_or(0, |moe| moe.experts));
     pass(model, windows, &mut squares, &mut |done| progress(done, in_pass))?;
     let layers = if options.hessians { squares.layers(options.layers) } else { Layers::default() };
@@ -75,7 +77,7 @@ pub fn calibrate(
         return Err(CalibrateError::NoLayers);
     }
     let passes = layers.split(options.memory)?;
-    let mut file = Statistics::create(out, &squares, &layers, metadata)?;
+    let mut file = Statistics::begin(output, &squares, &layers, metadata)?;
     let all = in_pass * (1 + passes.len());
     for (at, chosen) in passes.iter().enumerate() {
         let mut grams = Grams::new(&layers, chosen.clone());

@@ -6,6 +6,9 @@ use half::{f16, slice::HalfFloatSliceExt};
 
 use crate::{options::KvType, spec::Spec};
 
+/// Tokens whose keys lie side by side.
+pub(crate) const BLOCK: usize = 16;
+
 /// Keys and values of one sequence. They take memory as the sequence grows.
 #[derive(Debug, Clone)]
 pub(crate) struct Cache {
@@ -17,8 +20,18 @@ pub(crate) struct Cache {
 /// Keys and values of one layer.
 #[derive(Debug, Clone)]
 pub(crate) struct LayerCache {
-    keys: Rows,
+    keys: Keys,
     values: Rows,
+}
+
+/// Keys, `[blocks, heads, elements, BLOCK]`: a vector holds the same element of each token of a block.
+#[derive(Debug, Clone)]
+pub(crate) struct Keys {
+    heads: usize,
+    elements: usize,
+    /// Number of tokens.
+    len: usize,
+    data: Data,
 }
 
 /// Rows of numbers, one for each token.
@@ -38,7 +51,7 @@ impl Cache {
     /// Creates an empty cache.
     pub(crate) fn new(spec: &Spec, kv: KvType) -> Self {
         let layer = LayerCache {
-            keys: Rows::new(spec.kv_heads * spec.head_dim, kv),
+            keys: Keys { heads: spec.kv_heads, elements: spec.head_dim, len: 0, data: Data::new(kv) },
             values: Rows::new(spec.kv_heads * spec.value_dim, kv),
         };
         Self { layers: vec![layer; spec.layers.len()], len: 0 }
@@ -80,8 +93,8 @@ impl Cache {
 }
 
 impl LayerCache {
-    /// Keys, a row for each token.
-    pub(crate) fn keys(&self) -> &Rows {
+    /// Keys, in blocks of tokens.
+    pub(crate) fn keys(&self) -> &Keys {
         &self.keys
     }
 
@@ -91,13 +104,74 @@ impl LayerCache {
     }
 }
 
+impl Data {
+    fn new(kv: KvType) -> Self {
+        match kv {
+            KvType::F32 => Self::F32(Vec::new()),
+            KvType::F16 => Self::F16(Vec::new()),
+        }
+    }
+
+    /// Sets the number of elements. Those that are added are zeros.
+    fn resize(&mut self, len: usize) {
+        match self {
+            Self::F32(data) => data.resize(len, 0.0),
+            Self::F16(data) => data.resize(len, f16::ZERO),
+        }
+    }
+}
+
+impl Keys {
+    fn append(&mut self, mut rows: &[f32]) {
+        let width = self.heads * self.elements;
+        let end = self.len + rows.len() / width;
+        self.data.resize(end.div_ceil(BLOCK) * BLOCK * width);
+        while self.len < end {
+            let (block, lane) = (self.len / BLOCK, self.len % BLOCK);
+            let count = (BLOCK - lane).min(end - self.len);
+            let piece = rows.split_off(..count * width).expect("there is a row for each token");
+            let start = block * BLOCK * width;
+            match &mut self.data {
+                Data::F32(data) => transpose(piece, width, lane, &mut data[start..], |element| element),
+                Data::F16(data) => transpose(piece, width, lane, &mut data[start..], f16::from_f32),
+            }
+            self.len += count;
+        }
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+        self.data.resize(self.len.div_ceil(BLOCK) * BLOCK * self.heads * self.elements);
+    }
+
+    /// Keys of a head of a block, `[elements, BLOCK]`. Places of tokens that are not there yet hold something finite. `buffer` holds
+    /// keys that are converted.
+    pub(crate) fn block<'r>(&'r self, block: usize, head: usize, buffer: &'r mut Vec<f32>) -> &'r [f32] {
+        let size = self.elements * BLOCK;
+        let start = (block * self.heads + head) * size;
+        match &self.data {
+            Data::F32(data) => &data[start..][..size],
+            Data::F16(data) => {
+                buffer.resize(size, 0.0);
+                data[start..][..size].convert_to_f32_slice(buffer);
+                buffer
+            }
+        }
+    }
+}
+
+/// Writes rows into the lanes of a block from `lane` on.
+fn transpose<T>(rows: &[f32], width: usize, lane: usize, block: &mut [T], convert: impl Fn(f32) -> T) {
+    for (at, lanes) in block.chunks_exact_mut(BLOCK).take(width).enumerate() {
+        for (place, element) in lanes[lane..].iter_mut().zip(rows[at..].iter().step_by(width)) {
+            *place = convert(*element);
+        }
+    }
+}
+
 impl Rows {
     fn new(width: usize, kv: KvType) -> Self {
-        let data = match kv {
-            KvType::F32 => Data::F32(Vec::new()),
-            KvType::F16 => Data::F16(Vec::new()),
-        };
-        Self { width, data }
+        Self { width, data: Data::new(kv) }
     }
 
     fn append(&mut self, rows: &[f32]) {

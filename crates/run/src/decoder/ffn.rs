@@ -38,14 +38,12 @@ impl Decoder<'_, '_> {
             hooks.show(&[&layer.name, &dense.up.name], None, self.spec.hidden, x);
             Linear::apply_all(self.multiplier, [layer, &dense.up], (rows, x), [gate, up]);
             let up = &*up;
-            math::each_row(gate, width, |at, gate| {
-                math::gate(self.spec.activation, gate, &up[at * width..][..width]);
-            });
+            math::each_pair(self.threads, gate, up, |gate, up| math::gate(self.spec.activation, gate, up));
             gate
         } else {
             hooks.show(&[&dense.up.name], None, self.spec.hidden, x);
             dense.up.apply(self.multiplier, rows, x, up);
-            math::each_row(up, width, |_, row| math::activate(self.spec.activation, row));
+            math::each_row(self.threads, up, width, |_, row| math::activate(self.spec.activation, row));
             up
         };
         hooks.show(&[&dense.down.name], None, width, inner);
@@ -145,7 +143,7 @@ impl Decoder<'_, '_> {
             }
         }
         let up = &*up;
-        math::each_row(gate, inner, |at, gate| math::gate(self.spec.activation, gate, &up[at * inner..][..inner]));
+        math::each_pair(self.threads, gate, up, |gate, up| math::gate(self.spec.activation, gate, up));
         gate
     }
 }

@@ -44,10 +44,12 @@ impl Decoder<'_, '_> {
         scratch.normed.resize(rows * hidden, 0.0);
         scratch.added.resize(rows * hidden, 0.0);
         bound.embedding.weights.decode_rows(&ids, &mut scratch.x).expect("tokens are in the vocabulary");
-        math::scale(&mut scratch.x, spec.embedding_scale);
+        if spec.embedding_scale.to_bits() != 1.0f32.to_bits() {
+            math::scale(&mut scratch.x, spec.embedding_scale);
+        }
         check(&scratch.x, || bound.embedding.name.clone())?;
         for (at, layer) in bound.layers.iter().enumerate() {
-            if hooks.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
+            if hooks.cancel.iter().any(|cancel| cancel.load(Ordering::Relaxed)) {
                 return Err(RunError::Cancelled);
             }
             self.norm(layer.attention_in, &scratch.x, &mut scratch.normed);
@@ -55,7 +57,7 @@ impl Decoder<'_, '_> {
             if spec.parallel {
                 scratch.mixed.clone_from(&scratch.added);
                 self.ffn(&layer.ffn, scratch, hooks);
-                math::add(&mut scratch.added, &scratch.mixed);
+                math::each_pair(self.threads, &mut scratch.added, &scratch.mixed, math::add);
             } else {
                 self.add(layer.attention_out, scratch);
                 self.norm(layer.ffn_in, &scratch.x, &mut scratch.normed);
@@ -73,9 +75,9 @@ impl Decoder<'_, '_> {
         let factor = self.spec.residual_scale;
         if norm.is_some() {
             self.norm(norm, added, normed);
-            math::add_scaled(x, factor, normed);
+            math::each_pair(self.threads, x, normed, |x, normed| math::add_scaled(x, factor, normed));
         } else {
-            math::add_scaled(x, factor, added);
+            math::each_pair(self.threads, x, added, |x, added| math::add_scaled(x, factor, added));
         }
     }
 
@@ -83,7 +85,7 @@ impl Decoder<'_, '_> {
     fn norm(&self, norm: Option<Norm<'_>>, x: &[f32], out: &mut [f32]) {
         let Some(Norm { weight, bias }) = norm else { return out.copy_from_slice(x) };
         let hidden = weight.len();
-        math::each_row(out, hidden, |at, out| {
+        math::each_row(self.threads, out, hidden, |at, out| {
             math::norm(self.spec.norm, &x[at * hidden..][..hidden], weight, bias, out);
         });
     }
@@ -114,6 +116,7 @@ impl Decoder<'_, '_> {
         let rows = scratch.x.len() / hidden;
         scratch.normed.truncate(rows * hidden);
         self.norm(Some(bound.norm), &scratch.x, &mut scratch.normed);
+        check(&scratch.normed, || "the last norm".to_owned())?;
         hooks.show(&[&bound.head.name], None, hidden, &scratch.normed);
         if wanted == Wanted::Hidden {
             logits.extend_from_slice(&scratch.normed);
@@ -123,7 +126,9 @@ impl Decoder<'_, '_> {
         logits.resize(start + rows * spec.vocabulary, 0.0);
         let out = &mut logits[start..];
         bound.head.apply(self.multiplier, rows, &scratch.normed, out);
-        math::scale(out, spec.logit_scale);
+        if spec.logit_scale.to_bits() != 1.0f32.to_bits() {
+            math::scale(out, spec.logit_scale);
+        }
         math::soft_cap(out, spec.logit_cap);
         check(out, || bound.head.name.clone())
     }

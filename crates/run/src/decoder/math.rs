@@ -1,16 +1,23 @@
 //! Arithmetic on slices of F32. The order of every sum is fixed, so that a row has the same bits alone and among others.
+#![expect(clippy::inline_always, reason = "what calls it is compiled for each set of instructions")]
 
 use std::f32::consts::LOG2_E;
 
-use rayon::prelude::*;
+use longshore_quant::matmul::Threads;
 
-use crate::spec::{Activation, NormSpec};
+use crate::{
+    spec::{Activation, NormSpec},
+    wide::{Work, wide},
+};
 
 const LANES: usize = 16;
 /// Elements from which the rows of an operation are divided among threads.
-const PARALLEL: usize = 1 << 16;
+const PARALLEL: usize = 1 << 15;
+/// Elements that a thread takes at a time.
+const CHUNK: usize = 1 << 13;
 
 /// Sum of the products of two slices.
+#[inline(always)]
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
@@ -26,28 +33,55 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// Adds `factor` times `x` to `y`.
+#[inline(always)]
 pub(crate) fn add_scaled(y: &mut [f32], factor: f32, x: &[f32]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += factor * x);
 }
 
 /// Adds rows of `x`, which lie `stride` elements apart, each times its weight. Elements of `y` are kept in registers.
+#[inline(always)]
 pub(crate) fn add_weighted(y: &mut [f32], weights: &[f32], x: &[f32], stride: usize) {
-    let (chunks, rest) = y.as_chunks_mut::<LANES>();
-    let done = chunks.len() * LANES;
-    for (at, chunk) in chunks.iter_mut().enumerate() {
-        let mut sums = *chunk;
-        for (weight, row) in weights.iter().zip(x.chunks(stride)) {
-            let row: &[f32; LANES] = row[at * LANES..].first_chunk().expect("a row is as long as y");
-            for lane in 0..LANES {
-                sums[lane] += weight * row[lane];
-            }
-        }
-        *chunk = sums;
+    let mut at = 0;
+    while at + 4 * LANES <= y.len() {
+        add_columns(&mut y[at..], weights, &x[at..], stride);
+        at += 4 * LANES;
     }
-    if !rest.is_empty() {
+    while at + LANES <= y.len() {
+        let y: &mut [f32; LANES] = y[at..].first_chunk_mut().expect("a vector is left");
+        let mut sums = *y;
         for (weight, row) in weights.iter().zip(x.chunks(stride)) {
-            rest.iter_mut().zip(&row[done..]).for_each(|(y, x)| *y += weight * x);
+            add_lanes(&mut sums, *weight, &row[at..]);
         }
+        *y = sums;
+        at += LANES;
+    }
+    if at < y.len() {
+        for (weight, row) in weights.iter().zip(x.chunks(stride)) {
+            y[at..].iter_mut().zip(&row[at..]).for_each(|(y, x)| *y += weight * x);
+        }
+    }
+}
+
+/// Adds the first four vectors of rows of `x` to those of `y`. Their sums grow side by side, as one sum has to wait for its last
+/// addition. They are variables of their own, since compilers would make vectors across an array of them.
+#[inline(always)]
+fn add_columns(y: &mut [f32], weights: &[f32], x: &[f32], stride: usize) {
+    let y = y.as_chunks_mut::<LANES>().0.first_chunk_mut::<4>().expect("there are as many vectors");
+    let [mut first, mut second, mut third, mut fourth] = *y;
+    for (weight, row) in weights.iter().zip(x.chunks(stride)) {
+        add_lanes(&mut first, *weight, row);
+        add_lanes(&mut second, *weight, &row[LANES..]);
+        add_lanes(&mut third, *weight, &row[2 * LANES..]);
+        add_lanes(&mut fourth, *weight, &row[3 * LANES..]);
+    }
+    *y = [first, second, third, fourth];
+}
+
+#[inline(always)]
+fn add_lanes(sums: &mut [f32; LANES], weight: f32, row: &[f32]) {
+    let row: &[f32; LANES] = row.first_chunk().expect("a row is as long as the sums");
+    for lane in 0..LANES {
+        sums[lane] += weight * row[lane];
     }
 }
 
@@ -57,6 +91,7 @@ pub(crate) fn add(y: &mut [f32], x: &[f32]) {
 }
 
 /// Multiplies every element.
+#[inline(always)]
 pub(crate) fn scale(y: &mut [f32], factor: f32) {
     for y in y {
         *y *= factor;
@@ -104,27 +139,58 @@ pub(crate) fn soft_cap(x: &mut [f32], cap: Option<f32>) {
 
 /// Replaces `gate` by its activation times `up`.
 pub(crate) fn gate(activation: Activation, gate: &mut [f32], up: &[f32]) {
-    let pairs = gate.iter_mut().zip(up);
-    match activation {
-        Activation::Silu => pairs.for_each(|(gate, up)| *gate = silu(*gate) * up),
-        Activation::GeluTanh => pairs.for_each(|(gate, up)| *gate = gelu_tanh(*gate) * up),
-        Activation::Gelu => pairs.for_each(|(gate, up)| *gate = gelu(*gate) * up),
-        Activation::Relu => pairs.for_each(|(gate, up)| *gate = gate.max(0.0) * up),
-        Activation::Clamped { limit } => pairs.for_each(|(gate, up)| *gate = clamped(*gate, *up, limit)),
+    wide(Gate { activation, x: gate, up });
+}
+
+struct Gate<'g> {
+    activation: Activation,
+    x: &'g mut [f32],
+    up: &'g [f32],
+}
+
+impl Work for Gate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let pairs = self.x.iter_mut().zip(self.up);
+        match self.activation {
+            Activation::Silu => pairs.for_each(|(gate, up)| *gate = silu(*gate) * up),
+            Activation::GeluTanh => pairs.for_each(|(gate, up)| *gate = gelu_tanh(*gate) * up),
+            Activation::Gelu => pairs.for_each(|(gate, up)| *gate = gelu(*gate) * up),
+            Activation::Relu => pairs.for_each(|(gate, up)| *gate = gate.max(0.0) * up),
+            Activation::Clamped { limit } => pairs.for_each(|(gate, up)| *gate = clamped(*gate, *up, limit)),
+        }
     }
 }
 
 /// Replaces `x` by its activation.
 pub(crate) fn activate(activation: Activation, x: &mut [f32]) {
-    match activation {
-        Activation::Silu | Activation::Clamped { .. } => x.iter_mut().for_each(|x| *x = silu(*x)),
-        Activation::GeluTanh => x.iter_mut().for_each(|x| *x = gelu_tanh(*x)),
-        Activation::Gelu => x.iter_mut().for_each(|x| *x = gelu(*x)),
-        Activation::Relu => x.iter_mut().for_each(|x| *x = x.max(0.0)),
+    wide(Activate { activation, x });
+}
+
+struct Activate<'x> {
+    activation: Activation,
+    x: &'x mut [f32],
+}
+
+impl Work for Activate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let x = self.x.iter_mut();
+        match self.activation {
+            Activation::Silu | Activation::Clamped { .. } => x.for_each(|x| *x = silu(*x)),
+            Activation::GeluTanh => x.for_each(|x| *x = gelu_tanh(*x)),
+            Activation::Gelu => x.for_each(|x| *x = gelu(*x)),
+            Activation::Relu => x.for_each(|x| *x = x.max(0.0)),
+        }
     }
 }
 
 /// gpt-oss's gate: both inputs are clamped, the gate from above only.
+#[inline(always)]
 fn clamped(gate: f32, up: f32, limit: f32) -> f32 {
     // NaN stays NaN, so that it is reported.
     let gate = if gate > limit { limit } else { gate };
@@ -132,14 +198,17 @@ fn clamped(gate: f32, up: f32, limit: f32) -> f32 {
 }
 
 /// One over one plus e to the power of minus `x`.
+#[inline(always)]
 pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
+#[inline(always)]
 fn silu(x: f32) -> f32 {
     x * sigmoid(x)
 }
 
+#[inline(always)]
 fn gelu_tanh(x: f32) -> f32 {
     const ROOT: f32 = 0.797_884_6;
     let inner = ROOT * (x + 0.044_715 * x * x * x);
@@ -147,11 +216,13 @@ fn gelu_tanh(x: f32) -> f32 {
     x * sigmoid(2.0 * inner)
 }
 
+#[inline(always)]
 fn gelu(x: f32) -> f32 {
     0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
 }
 
 /// Error function, by the rational approximation 7.1.26 of Abramowitz and Stegun: within 1.5e-7.
+#[inline(always)]
 fn erf(x: f32) -> f32 {
     let magnitude = f64::from(x.abs());
     let t = 1.0 / (1.0 + 0.327_591_1 * magnitude);
@@ -161,6 +232,7 @@ fn erf(x: f32) -> f32 {
 }
 
 /// e to the power of `x`, within 2e-7 of it, in a form that compilers make vectors of. Below -87 it is nearly zero.
+#[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     /// Adding this leaves a whole number in the low bits.
     const ROUND: f32 = 12_582_912.0;
@@ -181,8 +253,9 @@ pub(crate) fn exp(x: f32) -> f32 {
 
 /// Replaces logits by their exponentials less the largest, and returns the sum. `extra` is a logit that takes its share and
 /// has no place.
+#[inline(always)]
 pub(crate) fn exponentials(logits: &mut [f32], extra: Option<f32>) -> f32 {
-    let most = logits.iter().copied().chain(extra).fold(f32::NEG_INFINITY, f32::max);
+    let most = extra.unwrap_or(f32::NEG_INFINITY).max(most(logits));
     for logit in logits.iter_mut() {
         *logit = exp(*logit - most);
     }
@@ -190,14 +263,34 @@ pub(crate) fn exponentials(logits: &mut [f32], extra: Option<f32>) -> f32 {
 }
 
 /// Runs an operation on each row of `rows`, with its number, on all threads where the rows are worth it.
-pub(crate) fn each_row(rows: &mut [f32], width: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
-    if rows.len() >= PARALLEL && rows.len() > width {
-        rows.par_chunks_exact_mut(width).enumerate().for_each(|(at, row)| work(at, row));
-    } else {
-        rows.chunks_exact_mut(width.max(1)).enumerate().for_each(|(at, row)| work(at, row));
-    }
+pub(crate) fn each_row(threads: &Threads, rows: &mut [f32], width: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+    let width = width.max(1);
+    let count = if rows.len() < PARALLEL { rows.len() / width } else { (CHUNK / width).max(1) };
+    threads.each_chunk(rows, count.max(1) * width, |chunk, rows| {
+        rows.chunks_exact_mut(width).enumerate().for_each(|(at, row)| work(chunk * count + at, row));
+    });
 }
 
+/// Runs an operation on elements of `y` with those of `x` in the same places, on all threads where they are worth it.
+pub(crate) fn each_pair(threads: &Threads, y: &mut [f32], x: &[f32], work: impl Fn(&mut [f32], &[f32]) + Sync) {
+    let count = if y.len() < PARALLEL { y.len() } else { CHUNK };
+    threads.each_chunk(y, count.max(1), |chunk, y| work(y, &x[chunk * count..][..y.len()]));
+}
+
+/// The largest element, NaN apart.
+#[inline(always)]
+fn most(x: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            lanes[lane] = if chunk[lane] > lanes[lane] { chunk[lane] } else { lanes[lane] };
+        }
+    }
+    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
+#[inline(always)]
 fn sum(x: &[f32]) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let (chunks, rest) = x.as_chunks::<LANES>();
@@ -212,6 +305,7 @@ fn sum(x: &[f32]) -> f32 {
     total(lanes)
 }
 
+#[inline(always)]
 fn total(lanes: [f32; LANES]) -> f32 {
     let mut sums = lanes;
     let mut width = LANES / 2;

@@ -1,5 +1,7 @@
 //! Mixing of tokens: projections, rotation, and attention over the cache.
 
+use longshore_quant::matmul::Threads;
+
 use super::{
     attention::Attend,
     math,
@@ -55,6 +57,7 @@ impl Decoder<'_, '_> {
         scratch.mixed.resize(rows * width, 0.0);
         Attend {
             spec,
+            threads: self.threads,
             window: spec.layers[layer].window,
             sinks: weights.sinks,
             rows: &places,
@@ -78,8 +81,8 @@ impl Decoder<'_, '_> {
         let Scratch { normed, queries, keys, values, rotations, .. } = scratch;
         hooks.show(&[&q.name, &k.name, &v.name], None, spec.hidden, normed);
         Linear::apply_all(self.multiplier, [q, k, v], (rows, normed), [queries, keys, values]);
-        turn(spec, q_norm, rope, rotations, spec.heads, queries);
-        turn(spec, k_norm, rope, rotations, spec.kv_heads, keys);
+        turn(spec, self.threads, q_norm, rope, rotations, spec.heads, queries);
+        turn(spec, self.threads, k_norm, rope, rotations, spec.kv_heads, keys);
     }
 
     fn project_latent(
@@ -101,7 +104,9 @@ impl Decoder<'_, '_> {
             let width = down.out();
             let mut compressed = vec![0.0; rows * width];
             down.apply(self.multiplier, rows, normed, &mut compressed);
-            math::each_row(&mut compressed, width, |_, row| math::norm_in_place(spec.norm, row, norm.weight));
+            math::each_row(self.threads, &mut compressed, width, |_, row| {
+                math::norm_in_place(spec.norm, row, norm.weight);
+            });
             hooks.show(&[&q.name], None, width, &compressed);
             q.apply(self.multiplier, rows, &compressed, queries);
         } else {
@@ -141,13 +146,14 @@ impl Decoder<'_, '_> {
 /// Normalises and rotates the heads of queries or keys.
 fn turn(
     spec: &Spec,
+    threads: &Threads,
     norm: Option<Norm<'_>>,
     rope: Option<(usize, &RopeSpec)>,
     rotations: &Rotations,
     heads: usize,
     x: &mut [f32],
 ) {
-    math::each_row(x, heads * spec.head_dim, |at, row| {
+    math::each_row(threads, x, heads * spec.head_dim, |at, row| {
         match (spec.qk_norm, norm) {
             (QkNorm::Row, Some(norm)) => math::norm_in_place(spec.norm, row, norm.weight),
             (QkNorm::Head, Some(norm)) => {

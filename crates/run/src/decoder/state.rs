@@ -1,8 +1,8 @@
 //! State of a forward pass: the decoder, segments, buffers and hooks.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, atomic::AtomicBool};
 
-use longshore_quant::matmul::Multiplier;
+use longshore_quant::matmul::{Multiplier, Threads};
 
 use super::{cache::Cache, rotate::Rotations};
 use crate::{observe::Observer, spec::Spec, weights::Bound};
@@ -13,6 +13,7 @@ pub(crate) struct Decoder<'d, 'w> {
     pub(crate) spec: &'d Spec,
     pub(crate) bound: &'d Bound<'w>,
     pub(crate) multiplier: Multiplier,
+    pub(crate) threads: &'d Threads,
 }
 
 /// Tokens that continue one sequence.
@@ -56,7 +57,8 @@ pub(crate) struct Scratch {
 #[derive(Default)]
 pub(crate) struct Hooks<'h> {
     pub(crate) observer: Option<&'h mut dyn Observer>,
-    pub(crate) cancel: Option<&'h AtomicBool>,
+    /// Flags, any of which stops the pass.
+    pub(crate) cancel: &'h [Arc<AtomicBool>],
 }
 
 impl Hooks<'_> {

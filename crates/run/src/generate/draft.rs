@@ -55,8 +55,7 @@ pub fn generate_drafted(
         return Err(GenerateError::Draft);
     }
     let started = Instant::now();
-    let room = target.room().min(draft.room());
-    let prompt = fitting(prompt, tokenizer.start().len(), room, options)?;
+    let prompt = fitting(prompt, tokenizer.start().len(), target.room(), options)?;
     let mut writer = Writer::new(tokenizer, &prompt, options)?;
     let mut speculation = Speculation::new(target, draft, PROPOSED)?;
     let mut seconds = Seconds::default();

@@ -19,6 +19,10 @@ pub(crate) struct Family {
     pub(crate) interleaved: bool,
     /// Whether `yarn` rounds the bounds of its blend, where the configuration does not say so.
     pub(crate) truncates: bool,
+    /// Whether queries and keys are rotated.
+    pub(crate) rotates: bool,
+    /// Whether the base of the rotation is 10,000 where the configuration does not say so.
+    pub(crate) has_usual_base: bool,
     /// Whether only layers of local attention are rotated.
     pub(crate) rotates_local: bool,
     /// Whether attention and feed-forward block read the same input, and are added together.
@@ -70,11 +74,16 @@ const PLAIN: Family = Family {
     centres: false,
     interleaved: false,
     truncates: true,
+    rotates: true,
+    has_usual_base: true,
     rotates_local: false,
     parallel: false,
     gated: true,
     normalises: false,
 };
+
+/// Encoders like BERT, whose positions are added to the embeddings.
+pub(crate) const ENCODER: Family = Family { centres: true, gated: false, rotates: false, ..PLAIN };
 
 /// The families, each checked against logits of another program.
 pub(crate) const FAMILIES: &[Family] = &[
@@ -83,10 +92,10 @@ pub(crate) const FAMILIES: &[Family] = &[
     Family { names: &["qwen2"], ..PLAIN },
     Family { names: &["qwen3"], ..PLAIN },
     Family { names: &["qwen3-moe", "qwen3moe"], ..PLAIN },
-    Family { names: &["mixtral"], normalises: true, ..PLAIN },
+    Family { names: &["mixtral"], has_usual_base: false, normalises: true, ..PLAIN },
     Family { names: &["gemma2"], norms: SANDWICH, slides: false, ..PLAIN },
-    Family { names: &["gemma3"], norms: SANDWICH, slides: false, ..PLAIN },
-    Family { names: &["gpt-oss", "gptoss"], slides: false, truncates: false, ..PLAIN },
+    Family { names: &["gemma3"], norms: SANDWICH, slides: false, has_usual_base: false, ..PLAIN },
+    Family { names: &["gpt-oss", "gptoss"], slides: false, truncates: false, has_usual_base: false, ..PLAIN },
     Family { names: &["deepseek-v3", "deepseekv3"], ..PLAIN },
     Family { names: &["phi3"], ..PLAIN },
     Family { names: &["granite"], ..PLAIN },
@@ -103,9 +112,9 @@ pub(crate) const FAMILIES: &[Family] = &[
         parallel: true,
         ..PLAIN
     },
-    Family { names: &["glm4"], norms: GLM, interleaved: true, ..PLAIN },
+    Family { names: &["glm4"], norms: GLM, interleaved: true, has_usual_base: false, ..PLAIN },
     Family { names: &["starcoder2"], centres: true, gated: false, ..PLAIN },
-    Family { names: &["smollm3"], slides: false, ..PLAIN },
+    Family { names: &["smollm3"], slides: false, has_usual_base: false, ..PLAIN },
 ];
 
 /// Finds the family of an architecture by any of its names.

@@ -5,7 +5,7 @@ mod read;
 mod rope;
 mod shape;
 
-pub(crate) use family::{FAMILIES, Family, find, plain};
+pub(crate) use family::{ENCODER, FAMILIES, Family, find, plain};
 pub(crate) use read::decoder;
 pub(crate) use rope::RopeSpec;
 pub(crate) use shape::{Activation, Latent, MoeSpec, NormSpec, QkNorm, Spec};

@@ -10,6 +10,13 @@ use super::{
 };
 use crate::error::LoadError;
 
+/// Most layers of a model, and most elements of a head: what is made for each is made before a tensor is looked for.
+const MAX_LAYERS: u64 = 4096;
+const MAX_HEAD: u64 = 1 << 16;
+
+/// Largest size of anything else.
+const MAX_SIZE: u64 = 1 << 31;
+
 /// Resolves the switches of a decoder of the given family. `factors` are divisors of the rotation's frequencies, where the
 /// model has them as a tensor. `longest` is the longest sequence, if it was asked for.
 pub(crate) fn decoder(
@@ -22,24 +29,31 @@ pub(crate) fn decoder(
     let hidden = size(facts.hidden_size, "the hidden size")?;
     let heads = size(facts.heads, "the number of heads")?;
     let kv_heads = facts.kv_heads.map_or(Ok(heads), |heads| size(Some(heads), "the number of key and value heads"))?;
-    let layers = size(facts.layers, "the number of layers")?;
+    let layers = bounded(facts.layers, MAX_LAYERS, "the number of layers")?;
     let vocabulary = size(facts.vocabulary, "the size of the vocabulary")?;
     let context = facts.context_length.map_or(Ok(2048), |length| size(Some(length), "the context length"))?;
     if kv_heads > heads || !heads.is_multiple_of(kv_heads) {
         return Err(LoadError::Unsupported { what: format!("{heads} heads over {kv_heads} heads of keys and values") });
     }
     let latent = latent(facts)?;
-    let plain_dim = facts.head_dim.map_or(Ok(hidden / heads), |dim| size(Some(dim), "the size of a head"))?;
-    let (head_dim, value_dim, rotated) = match (&latent, &facts.attention.latent) {
-        (Some(latent), Some(stated)) => {
-            (latent.nope + latent.rope, size(stated.value_head_dim, "the size of a value head")?, latent.rope)
-        }
-        _ => (plain_dim, plain_dim, plain_dim),
+    let (head_dim, value_dim, rotated) = if let (Some(latent), Some(stated)) = (&latent, &facts.attention.latent) {
+        let value_dim = bounded(stated.value_head_dim, MAX_HEAD, "the size of a value head")?;
+        (latent.nope + latent.rope, value_dim, latent.rope)
+    } else {
+        let dim = facts.head_dim.or(Some((hidden / heads) as u64));
+        let dim = bounded(dim, MAX_HEAD, "the size of a head")?;
+        (dim, dim, dim)
     };
     let limit = short_context(facts).filter(|limit| longest.is_none_or(|longest| longest <= *limit));
     let (ropes, global, local) = ropes(facts, family, (rotated, context, limit.is_none()), factors)?;
     let layer = |at: usize| layer(facts, family, at, global, local);
-    Ok(Spec {
+    let layers: Vec<LayerSpec> = (0..layers).map(layer).collect::<Result<_, _>>()?;
+    // Models of experts alone may state none.
+    let intermediate = match facts.intermediate_size.filter(|size| *size > 0) {
+        None if layers.iter().all(|layer| layer.has_experts) => 0,
+        stated => size(stated, "the intermediate size")?,
+    };
+    let spec = Spec {
         hidden,
         vocabulary,
         context: limit.map_or(context, |limit| limit.min(context)),
@@ -61,11 +75,11 @@ pub(crate) fn decoder(
         },
         attention_cap: number(facts.attention.soft_cap.as_ref()).map(|cap| cap as f32),
         sinks: facts.attention.sinks.unwrap_or(false),
-        layers: (0..layers).map(layer).collect::<Result<_, _>>()?,
+        layers,
         ropes,
         activation: activation(facts)?,
         gated: family.gated,
-        intermediate: facts.intermediate_size.and_then(|size| usize::try_from(size).ok()).unwrap_or(0),
+        intermediate,
         moe: experts(facts, family)?,
         parallel: family.parallel,
         embedding_scale: embedding_scale(facts, hidden),
@@ -73,7 +87,11 @@ pub(crate) fn decoder(
         logit_scale: logit_scale(facts),
         logit_cap: number(facts.logit_soft_cap.as_ref()).map(|cap| cap as f32),
         tied: facts.tied_embeddings.unwrap_or(true),
-    })
+    };
+    if spec.norm.centres && (spec.qk_norm != QkNorm::None || spec.latent.is_some()) {
+        return Err(LoadError::Unsupported { what: "norms of queries and keys that subtract the mean".to_owned() });
+    }
+    Ok(spec)
 }
 
 /// Refuses what no switch stands for.
@@ -97,8 +115,8 @@ fn latent(facts: &Facts) -> Result<Option<Latent>, LoadError> {
     Ok(Some(Latent {
         q_rank: stated.q_rank.map(|rank| size(Some(rank), "the rank of queries")).transpose()?,
         kv_rank: size(stated.kv_rank, "the rank of keys and values")?,
-        nope: size(stated.nope_head_dim, "the elements of a head that are not rotated")?,
-        rope: size(stated.rope_head_dim, "the elements of a head that are rotated")?,
+        nope: bounded(stated.nope_head_dim, MAX_HEAD, "the elements of a head that are not rotated")?,
+        rope: bounded(stated.rope_head_dim, MAX_HEAD, "the elements of a head that are rotated")?,
     }))
 }
 
@@ -117,10 +135,16 @@ fn ropes(
     (dims, context, is_long): (usize, usize, bool),
     factors: Option<&[f32]>,
 ) -> Result<Ropes, LoadError> {
-    let Some(rope) = &facts.rope else { return Ok((Vec::new(), None, None)) };
+    if !family.rotates {
+        return Ok((Vec::new(), None, None));
+    }
+    let rope = facts.rope.clone().unwrap_or_default();
+    if rope.theta.is_none() && !family.has_usual_base {
+        return Err(LoadError::Fact { fact: "the base of the rotation" });
+    }
     let interleaved = rope.interleaved.unwrap_or(family.interleaved);
     let truncate = rope.truncate.or(Some(family.truncates));
-    let rope = Rope { interleaved: Some(interleaved), truncate, ..rope.clone() };
+    let rope = Rope { interleaved: Some(interleaved), truncate, ..rope };
     let mut ropes = vec![RopeSpec::new(&rope, dims, (context, is_long), factors)?];
     let local = number(rope.local_theta.as_ref()).map(|theta| {
         ropes.push(RopeSpec::plain(theta, dims, interleaved));
@@ -192,10 +216,10 @@ fn experts(facts: &Facts, family: &Family) -> Result<Option<MoeSpec>, LoadError>
     };
     let inner = facts.expert_intermediate_size.or(facts.intermediate_size);
     let intermediate = size(inner, "the intermediate size of an expert")?;
-    let shared = facts.shared_experts.and_then(|shared| usize::try_from(shared).ok()).unwrap_or(0);
-    let shared = match router.shared_intermediate_size {
+    let shared = facts.shared_experts.unwrap_or(0).saturating_mul(intermediate as u64);
+    let shared = match router.shared_intermediate_size.or(Some(shared).filter(|shared| *shared > 0)) {
         Some(shared) => size(Some(shared), "the intermediate size of the shared experts")?,
-        None => shared.saturating_mul(intermediate),
+        None => 0,
     };
     let top_k = size(facts.experts_per_token, "the number of experts of a token")?;
     let experts = size(Some(experts), "the number of experts")?;
@@ -232,9 +256,61 @@ fn number(number: Option<&Number>) -> Option<f64> {
 }
 
 fn size(size: Option<u64>, fact: &'static str) -> Result<usize, LoadError> {
+    bounded(size, MAX_SIZE, fact)
+}
+
+/// A size from 1 to `most`.
+fn bounded(size: Option<u64>, most: u64, fact: &'static str) -> Result<usize, LoadError> {
     let size = size.ok_or(LoadError::Fact { fact })?;
-    usize::try_from(size)
-        .ok()
-        .filter(|size| *size > 0 && *size <= 1 << 31)
-        .ok_or_else(|| LoadError::Unsupported { what: format!("{size} as {fact}") })
+    let found = usize::try_from(size).ok().filter(|_| size > 0 && size <= most);
+    found.ok_or_else(|| LoadError::Unsupported { what: format!("{size} as {fact} (expected 1 to {most})") })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::spec::find;
+
+    fn read(changes: &Value) -> Result<Spec, LoadError> {
+        let mut facts = json!({
+            "hidden_size": 384, "heads": 12, "layers": 2, "vocabulary": 8, "intermediate_size": 8, "experts_per_token": 1,
+        });
+        for (member, value) in changes.as_object().expect("it is an object") {
+            facts[member] = value.clone();
+        }
+        let facts = serde_json::from_value(facts).expect("they are facts");
+        decoder(&facts, find("llama").expect("it is in the table"), None, None)
+    }
+
+    #[test]
+    fn sizes_without_measure_are_refused_before_anything_is_made() {
+        assert!(read(&json!({})).is_ok());
+        let huge = 1_u64 << 31;
+        let latent = |nope: u64, rope: u64, value: u64| {
+            let sizes = json!({"kv_rank": 8, "nope_head_dim": nope, "rope_head_dim": rope, "value_head_dim": value});
+            json!({"attention": {"latent": sizes}})
+        };
+        assert!(read(&latent(8, 8, 8)).is_ok());
+        for (changes, words) in [
+            (json!({"layers": huge}), "the number of layers"),
+            (json!({"head_dim": huge}), "the size of a head"),
+            (json!({"heads": 512}), "0 as the size of a head"),
+            (latent(huge, 8, 8), "not rotated"),
+            (latent(8, huge, 8), "are rotated"),
+            (latent(8, 8, huge), "the size of a value head"),
+            (json!({"intermediate_size": u64::MAX}), "the intermediate size"),
+            (json!({"intermediate_size": null}), "does not state the intermediate size"),
+            (json!({"experts": 4, "shared_experts": u64::MAX}), "the shared experts"),
+            (json!({"attention": {"qk_norm": true}, "norm": {"kind": "layer"}}), "subtract the mean"),
+        ] {
+            let found = read(&changes).expect_err("it is refused").to_string();
+            assert!(found.contains(words), "{changes}: {found}");
+        }
+        // Heads of latent attention have sizes of their own.
+        let mut many = latent(8, 8, 8);
+        many["heads"] = 512.into();
+        assert!(read(&many).is_ok());
+    }
 }

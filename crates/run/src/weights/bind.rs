@@ -171,7 +171,7 @@ fn plain_projections<'w>(spec: &Spec, find: &Finder<'w>) -> Result<Projections<'
         QkNorm::Head => Some([spec.head_dim, spec.head_dim]),
         QkNorm::Row => Some([q_rows, kv_rows]),
     };
-    let norm = |name, at: usize| sizes.map(|sizes| find.norm(name, sizes[at])).transpose();
+    let norm = |name, at: usize| sizes.map(|sizes| find.scale(name, sizes[at])).transpose();
     Ok(Projections::Plain { q, k, v, q_norm: norm("self_attn.q_norm", 0)?, k_norm: norm("self_attn.k_norm", 1)? })
 }
 
@@ -179,7 +179,7 @@ fn latent_projections<'w>(spec: &Spec, latent: &Latent, find: &Finder<'w>) -> Re
     let q_rows = spec.heads * spec.head_dim;
     let q_down = latent.q_rank.map(|rank| {
         let down = find.linear(&["self_attn.q_a_proj"], [rank, spec.hidden])?;
-        Ok::<_, LoadError>((down, find.norm("self_attn.q_a_layernorm", rank)?))
+        Ok::<_, LoadError>((down, find.scale("self_attn.q_a_layernorm", rank)?))
     });
     let q_down = q_down.transpose()?;
     let q = match latent.q_rank {
@@ -226,14 +226,14 @@ impl<'w> ExpertLayer<'w> {
             ),
         };
         let correction = ["mlp.gate.e_score_correction_bias", "mlp.gate.bias_correction", "mlp.expert_bias"];
-        let correction = correction.iter().find_map(|name| find.tensors.small(&find.name(name)));
+        let correction = correction.iter().find(|name| find.tensors.contains(&find.name(name)));
         let shared = ["mlp.shared_experts.", "mlp.shared_expert.", "mlp.shared_mlp."]
             .into_iter()
             .find(|base| find.tensors.contains(&find.name(&format!("{base}down_proj.weight"))))
             .or((moe.shared > 0).then_some("mlp.shared_experts."));
         Ok(Self {
             router: find.linear(&ROUTER, [moe.experts, hidden])?,
-            correction: correction.filter(|correction| correction.len() == moe.experts),
+            correction: correction.map(|name| find.small(name, moe.experts)).transpose()?,
             gate,
             up,
             down: find.needed_experts(&DOWN, moe.experts, [hidden, inner])?,
@@ -324,6 +324,10 @@ impl<'w> Finder<'w> {
                     let bias = bias.iter().find(|name| self.tensors.contains(name));
                     let bias = bias.map(|name| self.bias(name, experts * out)).transpose()?.flatten();
                     let scales = self.tensors.global_scales(&stack);
+                    if scales.len() > 1 && scales.len() != experts {
+                        let found = format!("a stack of {experts} experts with {} global scales", scales.len());
+                        return Err(LoadError::Coding { tensor: stack, found });
+                    }
                     return Ok(Some(Experts::stacked(stack, weights, experts, &scales, bias)));
                 }
                 if self.tensors.contains(&self.name(&format!("{base}.0.{name}.weight"))) {
@@ -349,17 +353,30 @@ impl<'w> Finder<'w> {
         Ok(Norm { weight, bias: self.bias(&self.name(&format!("{name}.bias")), size)? })
     }
 
+    /// Finds a norm of this many elements that neither subtracts a mean nor adds a bias.
+    fn scale(&self, name: &str, size: usize) -> Result<Norm<'w>, LoadError> {
+        let norm = self.norm(name, size)?;
+        match norm.bias {
+            Some(_) => Err(LoadError::Unsupported { what: format!("a bias {:?}", self.name(&format!("{name}.bias"))) }),
+            None => Ok(norm),
+        }
+    }
+
     /// Finds a vector of this length.
     fn small(&self, name: &str, size: usize) -> Result<&'w [f32], LoadError> {
         let name = self.name(name);
-        let found = self.tensors.small(&name).ok_or_else(|| missing(std::slice::from_ref(&name)))?;
-        if found.len() == size { Ok(found) } else { Err(self.wrong(&name, &[size])) }
+        self.bias(&name, size)?.ok_or_else(|| missing(std::slice::from_ref(&name)))
     }
 
+    /// Finds a vector of this length that may be missing.
     fn bias(&self, name: &str, size: usize) -> Result<Option<&'w [f32]>, LoadError> {
-        match self.tensors.small(name) {
-            Some(bias) if bias.len() != size => Err(self.wrong(name, &[size])),
-            found => Ok(found),
+        match (self.tensors.small(name), self.tensors.coding(name)) {
+            (Some(found), _) if found.len() == size => Ok(Some(found)),
+            (None, None) => Ok(None),
+            (None, Some(found)) if self.tensors.shape(name).as_deref() == Some(&[size][..]) => {
+                Err(LoadError::Coding { tensor: name.to_owned(), found })
+            }
+            _ => Err(self.wrong(name, &[size])),
         }
     }
 

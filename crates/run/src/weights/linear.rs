@@ -57,11 +57,12 @@ pub(crate) struct Experts<'w> {
     each: Vec<Weights<'w>>,
     /// `[experts, out]`.
     bias: Option<&'w [f32]>,
-    biases: Vec<&'w [f32]>,
+    /// For each expert of a list.
+    biases: Vec<Option<&'w [f32]>>,
 }
 
 impl<'w> Experts<'w> {
-    /// Makes the layer of a stack, `[experts × out, in]`, whose experts may have global scales of their own.
+    /// Makes the layer of a stack, `[experts × out, in]`, which may have a global scale, or one for each expert.
     pub(crate) fn stacked(
         name: String,
         stack: Weights<'w>,
@@ -74,16 +75,14 @@ impl<'w> Experts<'w> {
         let (stack, each) = match scales {
             [] => (Some(stack), Vec::new()),
             [scale] => (Some(stack.with_global_scale(*scale)), Vec::new()),
-            scales => {
-                (None, (0..experts).map(|at| of(at).with_global_scale(scales[at.min(scales.len() - 1)])).collect())
-            }
+            scales => (None, scales.iter().enumerate().map(|(at, scale)| of(at).with_global_scale(*scale)).collect()),
         };
         Self { names: vec![name], stack, each, bias, biases: Vec::new() }
     }
 
     /// Makes the layer of matrices of their own.
     pub(crate) fn listed(layers: Vec<Linear<'w>>) -> Self {
-        let biases = layers.iter().filter_map(|layer| layer.bias).collect();
+        let biases = layers.iter().map(|layer| layer.bias).collect();
         let (names, each) = layers.into_iter().map(|layer| (layer.name, layer.weights)).unzip();
         Self { names, stack: None, each, bias: None, biases }
     }
@@ -125,9 +124,28 @@ impl<'w> Experts<'w> {
         for (expert, y) in picked.zip(y.chunks_exact_mut(out.max(1))) {
             let bias = match self.bias {
                 Some(bias) => &bias[expert * out..][..out],
-                None => self.biases.get(expert).copied().unwrap_or_default(),
+                None => self.biases.get(expert).copied().flatten().unwrap_or_default(),
             };
             y.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_quant::{FloatType, matmul::Precision};
+
+    use super::*;
+
+    #[test]
+    fn a_bias_stays_with_its_expert() {
+        let bytes: Vec<u8> = [1.0f32, 2.0].iter().flat_map(|value| value.to_le_bytes()).collect();
+        let weights = Weights::plain(FloatType::F32, [1, 2], &bytes).expect("the shape is that of the bytes");
+        let layer = |bias| Linear { name: String::new(), weights, bias };
+        let experts = Experts::listed(vec![layer(None), layer(Some(&[10.0][..]))]);
+        let picks = [0, 1].map(|expert| ExpertRows { expert, rows: &[0] });
+        let mut y = [0.0; 2];
+        experts.apply(Multiplier::new(Precision::Exact), 2, (1, &[3.0, 4.0]), &picks, &mut y);
+        assert_eq!(y.map(f32::to_bits), [11.0f32, 21.0].map(f32::to_bits));
     }
 }

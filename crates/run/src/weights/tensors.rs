@@ -72,6 +72,11 @@ impl Tensors {
         self.weights.bytes()
     }
 
+    /// How a tensor is stored: its dtype, or its quantization.
+    pub(crate) fn coding(&self, name: &str) -> Option<String> {
+        self.weights.get(name).map(|tensor| found(&tensor))
+    }
+
     /// A small tensor as F32.
     pub(crate) fn small(&self, name: &str) -> Option<&[f32]> {
         self.mark(name);

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 CASES = Path(__file__).resolve().parent / "cases"
 TOKENS = [7, 41, 3, 60, 22, 22, 9, 55, 1, 30, 48, 13]
@@ -60,6 +60,7 @@ def rope(kind: str, **more) -> dict:
     return {"rope_parameters": {"rope_type": kind, **ROPE, **more}}
 
 
+CLASSES = {"id2label": {"0": "bad", "1": "fair", "2": "good"}}
 KINDS = ["sliding_attention", "full_attention"]
 CONFIGS = {
     "llama": ("llama", SIZES),
@@ -151,6 +152,9 @@ CONFIGS = {
     "glm4": ("glm4", {**SIZES, "pad_token_id": 0, "attention_bias": True}),
     "starcoder2": ("starcoder2", {**SIZES, "tie_word_embeddings": True, "sliding_window": 4}),
     "bert": ("bert", {**SIZES, "layer_norm_eps": 1e-12}),
+    "bert-classifier": ("bert", {**SIZES, "layer_norm_eps": 1e-12, **CLASSES}),
+    # Positions begin after that of the token that fills a batch.
+    "roberta-classifier": ("roberta", {**SIZES, "pad_token_id": 5, "type_vocab_size": 1, **CLASSES}),
     "smollm3": ("smollm3", {**SIZES, "pad_token_id": 0, "no_rope_layers": [1, 0], "no_rope_layer_interval": 2}),
 }
 
@@ -165,7 +169,7 @@ def main() -> None:
     if arguments.shared:
         for name in arguments.cases:
             folder = arguments.shared / name
-            found = logits(folder)
+            found = logits(name, folder)
             write(f"shared-{name}", {"tokens": TOKENS, "logits": rounded(found[-1:])})
         return
     for name in arguments.cases or CONFIGS:
@@ -178,12 +182,12 @@ def record(name: str, config) -> None:
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home)
         torch.manual_seed(0)
-        kind(config.model_type).from_config(config).save_pretrained(folder)
+        kind(name, config.model_type).from_config(config).save_pretrained(folder)
         with safe_open(folder / "model.safetensors", "np") as saved:
             shapes = {tensor: saved.get_slice(tensor).get_shape() for tensor in sorted(saved.keys())}
         save_file({tensor: values(tensor, shape) for tensor, shape in shapes.items()}, folder / "model.safetensors", {"format": "pt"})
         stated = json.loads((folder / "config.json").read_text())
-        found = logits(folder)
+        found = logits(name, folder)
     write(name, {"config": stated, "tensors": shapes, "tokens": TOKENS, "logits": rounded(found)})
 
 
@@ -210,18 +214,22 @@ def values(name: str, shape: list[int]) -> np.ndarray:
     return made.astype(np.float32).reshape(shape)
 
 
-def kind(model_type: str) -> type:
-    """The class of a model: an encoder, or a decoder with its head."""
+def kind(name: str, model_type: str) -> type:
+    """The class of a case's model: an encoder, with a head for classes or without, or a decoder with its head."""
+    if name.endswith("classifier"):
+        return AutoModelForSequenceClassification
     return AutoModel if model_type == "bert" else AutoModelForCausalLM
 
 
-def logits(folder: Path) -> np.ndarray:
-    """The logits of a checkpoint after each of the tokens, or the states of an encoder."""
+def logits(name: str, folder: Path) -> np.ndarray:
+    """The logits of a checkpoint after each of the tokens, those of a text's classes, or the states of an encoder."""
     model_type = json.loads((folder / "config.json").read_text())["model_type"]
-    model = kind(model_type).from_pretrained(folder, dtype=torch.float64, **EAGER).eval()
+    made = kind(name, model_type)
+    model = made.from_pretrained(folder, dtype=torch.float64, **EAGER).eval()
     with torch.no_grad():
         found = model(torch.tensor([TOKENS]))
-    return (found.last_hidden_state if model_type == "bert" else found.logits)[0].double().numpy()
+    found = found.last_hidden_state[0] if made is AutoModel else found.logits.reshape(-1, found.logits.shape[-1])
+    return found.double().numpy()
 
 
 def rounded(found: np.ndarray) -> list[list[float]]:

@@ -127,7 +127,9 @@ fn what_cannot_be_collected_is_an_error_and_leaves_no_file() {
     assert!(matches!(run(&options, windows, &out), CalibrateError::Memory { .. }));
     let options = CalibrateOptions::default();
     assert!(matches!(run(&options, Windows { size: 5, ..windows }, &out), CalibrateError::Run(_)));
-    assert!(matches!(run(&options, windows, &folder.path().join("no/stats")), CalibrateError::Write { .. }));
+    let (nowhere, mut heard) = (folder.path().join("no/stats"), false);
+    let found = calibrate(&model, windows, &options, &BTreeMap::new(), &nowhere, &mut |_, _| heard = true);
+    assert!(matches!(found, Err(CalibrateError::Write { .. })) && !heard, "{found:?}");
     let left = fs::read_dir(folder.path()).expect("it is there").count();
     assert_eq!(left, 2);
 }

@@ -48,3 +48,35 @@ fn a_decoder_gives_a_vector_of_length_one() {
     let length: f32 = found.iter().map(|x| x * x).sum();
     assert!((length - 1.0).abs() < 1e-5, "{length}");
 }
+
+#[test]
+fn encoders_that_would_be_run_wrongly_are_refused() {
+    let refused = |case: &Case| {
+        let folder = case.write();
+        let source = Source::open(folder.path()).expect("it is a checkpoint");
+        Embedder::open(source, LoadOptions::default()).expect_err("it cannot be run").to_string()
+    };
+    let case = Case::named("bert");
+    let types = case.tensors.keys().find(|name| name.ends_with("token_type_embeddings.weight"));
+    let (types, query) = (types.expect("it is there").clone(), "attention.self.query.weight");
+    let query = case.tensors.keys().find(|name| name.ends_with(query)).expect("it is there");
+    let distances = query.replace("query", "distance_embedding");
+    for (name, shape) in [(types, vec![0, 32]), (distances, vec![127, 8])] {
+        let mut case = case.clone();
+        case.tensors.insert(name.clone(), shape);
+        assert!(refused(&case).contains(&name), "{}", refused(&case));
+    }
+}
+
+#[test]
+fn the_longest_sequence_holds_for_encoders() {
+    let folder = Case::named("bert").write();
+    for (asked, expected) in [(10, 10), (100, 64)] {
+        let source = Source::open(folder.path()).expect("it is a checkpoint");
+        let options = LoadOptions { max_sequence: Some(asked), ..LoadOptions::default() };
+        let embedder = Embedder::open(source, options).expect("it can be run");
+        assert_eq!(embedder.max_sequence(), expected);
+        let found = embedder.embed(&vec![1; expected + 1], Pooling::Mean);
+        assert!(matches!(found, Err(RunError::TooLong { limit, .. }) if limit == expected), "{found:?}");
+    }
+}

@@ -202,6 +202,13 @@ fn a_draft_changes_no_token() {
             }
         }
     }
+    // A prompt that the draft has no room for is the target's alone.
+    let (_short_folder, short) =
+        Case::named("llama").open(LoadOptions { max_sequence: Some(2), ..LoadOptions::default() });
+    let tokens = tokenizer.encode("abc").expect("it is text");
+    let answer = generate_drafted(model.session(), short.session(), &tokenizer, &tokens, &options(8), |_| ());
+    let expected = generate(&model, &tokenizer, "abc", &options(8)).expect("it is text");
+    assert_eq!(answer.expect("it is text").generation.tokens, expected.tokens);
     let error = generate_drafted(model.session(), model.session(), &tokenizer, &[1], &wild(1), |_| ());
     assert!(matches!(error, Err(GenerateError::Draft)));
 }

@@ -4,6 +4,7 @@
 
 mod calibrate;
 mod checkpoint;
+mod classifier;
 mod embed;
 mod faults;
 mod generate;

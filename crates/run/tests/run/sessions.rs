@@ -24,6 +24,32 @@ fn a_batch_gives_what_each_session_gives_alone() {
 }
 
 #[test]
+fn a_batch_is_as_large_as_the_options_allow_or_is_run_in_parts() {
+    let texts: [&[u32]; 4] = [&[7, 41], &[60], &[22, 9, 55, 1, 30, 8, 2], &[3]];
+    let (_folder, model) = Case::named("qwen3").open(LoadOptions { batch: 3, ..LoadOptions::default() });
+    let mut sessions = [(); 4].map(|()| model.session());
+    let logits = extend_batch(&mut sessions.iter_mut().zip(texts).collect::<Vec<_>>()).expect("they are fine");
+    for (text, found) in texts.iter().zip(logits.chunks(model.vocabulary())) {
+        assert!(model.session().extend(text).expect("the tokens are fine") == found);
+    }
+    // The flag of any session ends the batch, and the first of them is as before.
+    let flag = Arc::new(AtomicBool::new(true));
+    sessions[3].set_cancel(Arc::clone(&flag));
+    let found = extend_batch(&mut sessions.iter_mut().zip(texts).collect::<Vec<_>>());
+    assert!(matches!(found, Err(RunError::Cancelled)), "{found:?}");
+    assert_eq!(sessions.each_ref().map(longshore_run::Session::position), texts.map(<[u32]>::len));
+}
+
+#[test]
+fn the_flag_of_a_model_holds_beside_that_of_a_session() {
+    let flag = Arc::new(AtomicBool::new(true));
+    let (_folder, model) = Case::named("llama").open(LoadOptions { cancel: Some(flag), ..LoadOptions::default() });
+    let mut session = model.session();
+    session.set_cancel(Arc::default());
+    assert!(matches!(session.extend(&[1]), Err(RunError::Cancelled)));
+}
+
+#[test]
 fn a_batch_takes_the_sessions_of_one_model() {
     let case = Case::named("llama");
     let ((_one, one), (_other, other)) = (case.open(LoadOptions::default()), case.open(LoadOptions::default()));
@@ -109,6 +135,28 @@ fn speculation_gives_the_greedy_tokens_of_the_target() {
                 let (accepted, proposed) = speculation.acceptance();
                 assert!(accepted <= proposed && (length == 0) == (proposed == 0));
             }
+        }
+    }
+}
+
+#[test]
+fn a_draft_of_a_shorter_context_helps_as_long_as_it_can() {
+    let (_folder, target) = Case::named("llama").open(LoadOptions::default());
+    let short = LoadOptions { max_sequence: Some(12), ..LoadOptions::default() };
+    let (_other, draft) = Case::named("llama").open(short);
+    for (length, count) in (1..6).zip(6..11) {
+        let prompt: Vec<u32> = (0..count).collect();
+        let mut speculation =
+            Speculation::new(target.session(), draft.session(), length).expect("the vocabularies are alike");
+        let mut found = vec![speculation.prompt(&prompt).expect("the tokens are fine")];
+        while found.len() < 20 {
+            found.extend(speculation.step().expect("the target has room"));
+        }
+        let mut session = target.session();
+        let mut next = argmax(session.extend(&prompt).expect("the tokens are fine"));
+        for token in found {
+            assert_eq!(token, next, "{length} after {count}");
+            next = argmax(session.extend(&[token]).expect("there is room"));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ const LARGE: usize = 10 << 10;
 #[derive(Debug)]
 pub struct FakeHub {
     repository: String,
-    files: Mutex<BTreeMap<String, Vec<u8>>>,
+    files: Mutex<BTreeMap<String, Arc<File>>>,
     /// What is to go wrong.
     pub faults: Faults,
     log: Mutex<Vec<Logged>>,
@@ -33,13 +33,28 @@ pub struct FakeHub {
     pub rate: Option<u64>,
 }
 
+/// A file of the repository, with its digests.
+#[derive(Debug)]
+struct File {
+    bytes: Vec<u8>,
+    sha256: String,
+    git: String,
+}
+
+impl File {
+    fn new(bytes: Vec<u8>) -> Arc<Self> {
+        let (sha256, git) = (sha256(&bytes), git_oid(&bytes));
+        Arc::new(Self { bytes, sha256, git })
+    }
+}
+
 impl FakeHub {
     /// Makes the hub of one repository, such as `acme/tiny`.
     #[must_use]
     pub fn new(repository: &str, files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Self {
         Self {
             repository: repository.to_owned(),
-            files: Mutex::new(files.into_iter().collect()),
+            files: Mutex::new(files.into_iter().map(|(path, bytes)| (path, File::new(bytes))).collect()),
             faults: Faults::default(),
             log: Mutex::default(),
             cdn: Mutex::default(),
@@ -53,16 +68,16 @@ impl FakeHub {
     #[must_use]
     pub fn commit(&self) -> String {
         let files = self.files();
-        let listing: Vec<_> = files.iter().map(|(path, bytes)| format!("{path} {}\n", sha256(bytes))).collect();
+        let listing: Vec<_> = files.iter().map(|(path, file)| format!("{path} {}\n", file.sha256)).collect();
         sha256(listing.concat().as_bytes())[..40].to_owned()
     }
 
     /// Adds or replaces a file.
     pub fn put(&self, path: &str, bytes: &[u8]) {
-        self.files().insert(path.to_owned(), bytes.to_vec());
+        self.files().insert(path.to_owned(), File::new(bytes.to_vec()));
     }
 
-    fn files(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
+    fn files(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<File>>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -74,10 +89,11 @@ impl FakeHub {
         let files = self.files();
         let entries: Vec<Value> = files
             .iter()
-            .map(|(path, bytes)| {
-                let mut entry = json!({"type": "file", "path": path, "size": bytes.len(), "oid": git_oid(bytes)});
-                if Self::is_large(path, bytes) {
-                    entry["lfs"] = json!({"oid": sha256(bytes), "size": bytes.len(), "pointerSize": 134});
+            .map(|(path, file)| {
+                let size = file.bytes.len();
+                let mut entry = json!({"type": "file", "path": path, "size": size, "oid": file.git});
+                if Self::is_large(path, &file.bytes) {
+                    entry["lfs"] = json!({"oid": file.sha256, "size": size, "pointerSize": 134});
                 }
                 entry
             })
@@ -94,18 +110,18 @@ impl FakeHub {
     }
 
     fn resolve(&self, asked: &Asked, path: &str) -> Reply {
-        let Some(bytes) = self.files().get(path).cloned() else {
+        let Some(file) = self.files().get(path).cloned() else {
             return error(404, "EntryNotFound", "Entry not found");
         };
-        if Self::is_large(path, &bytes) {
+        if Self::is_large(path, &file.bytes) {
             let cdn = self.cdn.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let cdn = if cdn.is_empty() { format!("http://{}", asked.host) } else { cdn };
-            let digest = sha256(&bytes);
+            let digest = &file.sha256;
             return Reply::new(302, "")
                 .with("Location", format!("{cdn}/cdn/{digest}?sig=good"))
                 .with("X-Linked-Etag", format!("\"{digest}\""));
         }
-        Reply::content(asked, &bytes, &format!("\"{}\"", git_oid(&bytes)))
+        Reply::content(asked, &file.bytes, &format!("\"{}\"", file.git))
     }
 
     fn cdn(&self, asked: &Asked, digest: &str) -> Reply {
@@ -115,8 +131,8 @@ impl FakeHub {
         if asked.header("Authorization").is_some() {
             return Reply::new(400, "<Error><Code>InvalidArgument</Code></Error>");
         }
-        let found = self.files().values().find(|bytes| sha256(bytes) == digest).cloned();
-        let reply = found.map_or_else(|| Reply::new(404, ""), |bytes| Reply::content(asked, &bytes, "\"v1\""));
+        let found = self.files().values().find(|file| file.sha256 == digest).cloned();
+        let reply = found.map_or_else(|| Reply::new(404, ""), |file| Reply::content(asked, &file.bytes, "\"v1\""));
         Reply { rate: self.rate, ..reply }
     }
 }

@@ -42,6 +42,61 @@ fn a_token_follows_no_redirect_to_another_host() {
 }
 
 #[test]
+fn a_password_for_a_realm_follows_no_redirect_to_another_host() {
+    let fake = Fake::new(|seen| match seen.url.split('?').next().unwrap() {
+        "https://r/token" => reply(302, &[("Location", "https://evil/token")], b""),
+        "https://evil/token" => reply(200, &[], br#"{"token":"t"}"#),
+        _ if seen.header("Authorization") == Some("Bearer t") => reply(200, &[], b"in"),
+        _ => reply(401, &[("WWW-Authenticate", r#"Bearer realm="https://r/token""#)], b""),
+    });
+    let client = client(&fake).0.with_authority(tokens("https://r", Some(password())));
+    assert_eq!(get(&client, "https://r/v2/x").unwrap(), b"in");
+    let seen = |host: &str| fake.requests().into_iter().find(|seen| seen.url.starts_with(host)).unwrap();
+    assert_eq!(seen("https://r/token").header("Authorization"), Some("Basic bWU6c2VjcmV0"));
+    assert_eq!(seen("https://evil/").header("Authorization"), None);
+}
+
+#[test]
+fn secret_headers_of_a_call_stay_with_its_host() {
+    let fake = Fake::new(|seen| match seen.url.as_str() {
+        "https://h/x" => reply(302, &[("Location", "https://h:8443/y")], b""),
+        "https://h:8443/y" => reply(302, &[("Location", "https://h/z")], b""),
+        _ => reply(200, &[], b""),
+    });
+    let from = url("https://h/x");
+    let mut call = Call::get(&from);
+    call.headers = vec![("authorization", "a"), ("Cookie", "b"), ("Proxy-Authorization", "c"), ("Accept", "d")];
+    client(&fake).0.read(&call, 10, &|| false).unwrap();
+    let shown = |name: &str| fake.requests().iter().map(|seen| seen.header(name).is_some()).collect::<Vec<_>>();
+    for name in ["Authorization", "Cookie", "Proxy-Authorization"] {
+        assert_eq!(shown(name), [true, false, true], "{name}");
+    }
+    assert_eq!(shown("Accept"), [true; 3]);
+}
+
+#[test]
+fn a_refusal_says_whether_a_login_was_given() {
+    // The registry hands out tokens to everybody, and has something that they are not good for.
+    let fake = Fake::new(|seen| {
+        if seen.url.starts_with("https://r/token") {
+            return reply(200, &[], br#"{"token":"t"}"#);
+        }
+        reply(401, &[("WWW-Authenticate", r#"Bearer realm="https://r/token""#)], b"")
+    });
+    for (login, expected) in [(None, false), (Some(password()), true)] {
+        let error = get(&client(&fake).0.with_authority(tokens("https://r", login)), "https://r/v2/x").unwrap_err();
+        assert!(matches!(error, TransferError::Unauthorized { given, .. } if given == expected), "{error:?}");
+    }
+    let error = get(&client(&fake).0, "https://r/v2/x").unwrap_err();
+    assert!(matches!(error, TransferError::Unauthorized { given: false, .. }), "{error:?}");
+    // A realm that refuses has seen the login.
+    let fake = Fake::new(|_| reply(401, &[("WWW-Authenticate", r#"Bearer realm="https://r/token""#)], b""));
+    let with = client(&fake).0.with_authority(tokens("https://r", Some(password())));
+    let error = get(&with, "https://r/v2/x").unwrap_err();
+    assert!(matches!(error, TransferError::Unauthorized { given: true, .. }), "{error:?}");
+}
+
+#[test]
 fn nothing_goes_in_the_clear_to_another_machine() {
     let fake = Fake::new(|_| reply(200, &[], b""));
     let token = |host: &str| Arc::new(FixedToken::new(url(host).origin().clone(), &Secret::new("t")));

@@ -172,6 +172,13 @@ fn another_version_is_not_joined_to_the_first() {
         }
     });
     assert!(matches!(fetch(&client(&fake).0, 1_000_000), Err(TransferError::Changed { .. })));
+    // So it is where the host sends the other version whole.
+    let data = content();
+    let fake = Fake::new(move |seen| {
+        let (tag, len, cut) = if asked(seen).is_none() { ("\"v1\"", 10, true) } else { ("\"v2\"", data.len(), false) };
+        Reply::Answer { status: 200, headers: vec![("ETag", tag.into())], body: data[..len].to_vec(), cut }
+    });
+    assert!(matches!(fetch(&client(&fake).0, 1_000_000), Err(TransferError::Changed { .. })));
 }
 
 #[test]

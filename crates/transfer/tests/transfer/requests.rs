@@ -2,13 +2,19 @@
 
 use std::{
     io::{self, Read},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
-use longshore_transfer::{Call, Clock as _, Method, Payload, TransferError, Url};
+use longshore_transfer::{
+    Call, Client, Clock as _, Headers, Method, Payload, Request, Response, TransferError, Transport, TransportError,
+    Url,
+};
 
-use crate::support::{Fake, Reply, client, reply};
+use crate::support::{Counted, Fake, Reply, client, reply};
 
 fn url(text: &str) -> Url {
     text.parse().unwrap()
@@ -153,4 +159,45 @@ fn what_a_host_says_is_shown_without_queries_and_control_characters() {
     assert!(!format!("{error:?}").contains("secret"));
     let fake = Fake::new(|_| reply(404, &[], b"<html>secret</html>"));
     assert_eq!(client(&fake).0.send(&Call::get(&url("https://h/x")), &|| false).unwrap().status, 404);
+}
+
+/// A host whose bodies come a byte at a time, each after three seconds, and never end.
+struct Dripping(u16, Arc<Counted>);
+
+impl Transport for Dripping {
+    fn send(&self, _: Request<'_>) -> Result<Response, TransportError> {
+        struct Body(Arc<Counted>);
+        impl Read for Body {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.0.sleep(Duration::from_secs(3));
+                buffer[0] = b' ';
+                Ok(1)
+            }
+        }
+        Ok(Response { status: self.0, headers: Headers::default(), body: Box::new(Body(self.1.clone())) })
+    }
+}
+
+#[test]
+fn no_document_and_no_message_may_drip_for_ever() {
+    for (status, attempts, seconds) in [(200, 6, 300), (403, 1, 10)] {
+        let clock = Arc::new(Counted::default());
+        let client = Client::new(Arc::new(Dripping(status, clock.clone()))).with_clock(clock.clone());
+        assert!(client.read(&Call::get(&url("http://h/x")), 1 << 20, &|| false).is_err());
+        let took = clock.now().as_secs();
+        assert!((attempts * seconds..attempts * (seconds + 10)).contains(&took), "{status}: {took}");
+        let begun = clock.now();
+        let stop = || clock.now() > begun + Duration::from_secs(6);
+        assert!(client.read(&Call::get(&url("http://h/x")), 1 << 20, &stop).is_err());
+        assert!(clock.now() < begun + Duration::from_secs(13), "{status}");
+    }
+}
+
+#[test]
+fn queries_and_passwords_in_a_hosts_message_are_left_out() {
+    let body = br#"{"error":"no /cdn/x?sig=secret and https://me:secret@h/x?sig=secret"}"#;
+    let fake = Fake::new(|_| reply(403, &[], body));
+    let error = client(&fake).0.send(&Call::get(&url("http://h/x")), &|| false).unwrap_err();
+    let shown = format!("{error} {error:?}");
+    assert!(!shown.contains("secret") && shown.contains("no /cdn/x and"), "{shown}");
 }

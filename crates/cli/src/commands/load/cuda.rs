@@ -87,7 +87,8 @@ pub(super) fn run(
             report.cold = Some(Cold { bytes: direct_bytes, io_uring_bytes: ring_bytes });
         }
         (report.tensors, report.bytes) = (tensors, bytes);
-        report.verified = args.verify.then_some(Verified { blobs: verified_blobs, partly_read: partly_read_blobs });
+        report.verified =
+            args.verify.then_some(Verified { blobs: verified_blobs, partly_read: partly_read_blobs, by_chunks: 0 });
         if left == 0 {
             // All of it is on the device and shared, so that nothing is loaded, and no time above has the measuring in it.
             let options = LoadOptions { measure_link: true, decode: false, ..options };
@@ -126,7 +127,7 @@ fn human(input: &Input, name: &str, report: &Report) -> Lines {
         let how = if *io_uring_bytes > 0 { "by io_uring" } else { "by pread" };
         text.line(&format!("  cold      {} of the first read past the page cache, {how}", size(*bytes)));
     }
-    if let Some(Verified { blobs, partly_read }) = &report.verified {
+    if let Some(Verified { blobs, partly_read, .. }) = &report.verified {
         let rest = match partly_read {
             0 => String::new(),
             blobs => format!("; {} read in part and not verified", plural(*blobs, "blob")),

@@ -56,7 +56,8 @@ pub(super) fn run(args: &Load, input: &Input, selection: &Selection, printer: &P
         let open = |source: &_| Weights::open_source(source, &options).map_err(|error| opening(error, args, input));
         let weights = black_box(input.with_source(printer, open)?);
         if args.verify {
-            weights.verify(&bar).map_err(|error| corrupt(error, &input.name()))?;
+            let verified = weights.verify(&bar).map_err(|error| corrupt(error, &input.name()))?;
+            report.verified = Some(verified.into());
         }
         report.seconds.push(started.elapsed().as_secs_f64());
         (report.tensors, report.bytes) = (weights.len(), weights.bytes());
@@ -96,6 +97,7 @@ fn human(args: &Load, input: &Input, layers: usize, report: &Report) -> Lines {
     }
     let mut text = report.heading(&input.name(), &place);
     report.timings(&mut text, args);
+    report.chunks(&mut text);
     let layers = match input {
         Input::Stored { .. } => plural(layers, "layer"),
         Input::Files(_) => plural(layers, "file"),

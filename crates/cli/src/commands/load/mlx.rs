@@ -32,7 +32,8 @@ pub(super) fn run(args: &Load, input: &Input, selection: &Selection, printer: &P
         let started = Instant::now();
         if args.verify {
             let mapped = input.with_source(printer, open)?;
-            mapped.verify(&Bar::new(printer)).map_err(|error| corrupt(error, &input.name()))?;
+            let verified = mapped.verify(&Bar::new(printer)).map_err(|error| corrupt(error, &input.name()))?;
+            report.verified = Some(verified.into());
         }
         let mut weights = input.with_source(printer, |source| {
             if repeat == 0 {
@@ -81,6 +82,7 @@ fn human(args: &Load, input: &Input, outcome: Option<LoadOutcome>, report: &Repo
     };
     let mut text = report.heading(&input.name(), &format!("as MLX arrays, {how}"));
     report.timings(&mut text, args);
+    report.chunks(&mut text);
     report.memory(&mut text, "");
     text
 }

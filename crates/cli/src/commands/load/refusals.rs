@@ -51,10 +51,10 @@ fn no_match(error: &LoadPlanError, args: &Load, input: &Input) -> anyhow::Error 
     advice.hint(list).into()
 }
 
-/// A blob is not what its digest says.
+/// A blob is not what its digest says, or a table says something else of it.
 pub(super) fn corrupt(error: CorruptError, name: &str) -> anyhow::Error {
     match error {
-        CorruptError::Blob { .. } => Advice::input(error.to_string())
+        CorruptError::Blob { .. } | CorruptError::Table { .. } => Advice::input(error.to_string())
             .hint(format!("longshore verify {name} --repair SOURCE builds it again from what was imported"))
             .into(),
         _ => error.into(),

@@ -1,5 +1,6 @@
 //! Report of a load: one document, of which each device fills in its part, and the lines for people that devices share.
 
+use longshore_manifest::weights;
 use serde::Serialize;
 
 use crate::{
@@ -73,6 +74,20 @@ pub(super) struct Verified {
     pub(super) blobs: usize,
     /// Blobs of which only a part was wanted, so that they could not be checked.
     pub(super) partly_read: usize,
+    /// Blobs whose chunks were hashed, and not the whole; absent where there were none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) by_chunks: usize,
+}
+
+impl From<weights::Verified> for Verified {
+    fn from(weights::Verified { blobs, by_chunks, .. }: weights::Verified) -> Self {
+        Self { blobs, partly_read: 0, by_chunks }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Report {
@@ -114,6 +129,16 @@ impl Report {
             lines.line(&format!("  {loaded} in {}", line(*time)));
         }
         self.limit(lines);
+    }
+
+    /// Number of blobs that were verified by the digests of their chunks, if any.
+    pub(super) fn chunks(&self, lines: &mut Lines) {
+        if let Some(Verified { blobs, by_chunks, .. }) =
+            self.verified.as_ref().filter(|verified| verified.by_chunks > 0)
+        {
+            let of = plural(*blobs, "blob");
+            lines.line(&format!("  verified  {of}, {by_chunks} of them by the digests of their chunks alone"));
+        }
     }
 
     /// The bound.

@@ -29,7 +29,17 @@ pub(super) fn logins() -> anyhow::Result<Logins> {
 }
 
 pub(super) fn registry(reference: &Reference, ca_cert: Option<&Path>, writes: bool) -> anyhow::Result<Registry> {
-    let client = client(ca_cert)?;
+    of(client(ca_cert)?, reference, writes)
+}
+
+/// The connection to a registry that is asked once: who waits has another way.
+#[cfg(feature = "run")]
+pub(super) fn registry_once(reference: &Reference) -> anyhow::Result<Registry> {
+    let retry = longshore_transfer::RetryOptions { attempts: 1, ..Default::default() };
+    of(client(None)?.with_retry(retry), reference, false)
+}
+
+fn of(client: Client, reference: &Reference, writes: bool) -> anyhow::Result<Registry> {
     let login = logins()?.find(reference.registry())?;
     let reference = reference.clone();
     Ok(if writes { Registry::for_push(client, reference, login) } else { Registry::new(client, reference, login) })

@@ -6,7 +6,7 @@ use std::{
 };
 
 use longshore_registry::{Reference, Registry};
-use longshore_transfer::{Login, Secret};
+use longshore_transfer::{Login, Secret, redacted};
 
 use super::client;
 use crate::{
@@ -22,7 +22,7 @@ const MAX: u64 = 64 << 10;
 fn registry(host: &str) -> anyhow::Result<Reference> {
     let host = host.trim_end_matches('/');
     format!("oci:{host}/x").parse().map_err(|_| {
-        Advice::failure(format!("{host:?} is no host of a registry"))
+        Advice::failure(format!("{:?} is no host of a registry", redacted(host)))
             .hint("write it as ghcr.io, localhost:5000 or https://host")
             .into()
     })
@@ -62,7 +62,7 @@ pub(in crate::commands) fn logout(args: &LogoutArgs, printer: &Printer) -> anyho
     Ok(ExitCode::SUCCESS)
 }
 
-fn ask(question: &str) -> anyhow::Result<String> {
+pub(super) fn ask(question: &str) -> anyhow::Result<String> {
     io::stderr().write_all(question.as_bytes())?;
     let mut answer = String::new();
     io::stdin().lock().take(MAX).read_line(&mut answer)?;

@@ -1,15 +1,36 @@
 //! Damaged blobs, had again from a registry.
 
+use std::path::Path;
+
 use longshore_manifest::{Digest, Progress, Store};
-use longshore_registry::Mended;
+use longshore_registry::{Mended, Reference};
+
+use super::{client, reference::Place, short};
+use crate::advice::Advice;
+
+/// The reference to a registry that the source of a repair is, itself or as a short name; `None` if it is a checkpoint.
+pub(in crate::commands) fn registry_of(source: &Path) -> anyhow::Result<Option<Reference>> {
+    let Some(text) = source.to_str() else { return Ok(None) };
+    let is_reference = ["hf:", "oci:", "ollama:"].iter().any(|kind| text.starts_with(kind));
+    if !is_reference && (source.exists() || short::find(text)?.is_none()) {
+        return Ok(None);
+    }
+    match Place::parse(text, None)? {
+        Place::Registry(reference) => Ok(Some(reference)),
+        place => Err(Advice::failure(format!("{place} has no blobs of stored models: only a registry does (oci:…)"))
+            .hint("a directory with the files that were imported repairs too: --repair DIR")
+            .into()),
+    }
+}
 
 /// Has damaged blobs again from a registry.
 pub(in crate::commands) fn mend(
-    reference: &str,
+    reference: &Reference,
+    ca_cert: Option<&Path>,
     store: &Store,
     bad: &[Digest],
     progress: &dyn Progress,
 ) -> anyhow::Result<Mended> {
-    let registry = super::client::registry(&reference.parse()?, None, false)?;
+    let registry = client::registry(reference, ca_cert, false)?;
     Ok(longshore_registry::mend(&registry, store, bad, progress)?)
 }

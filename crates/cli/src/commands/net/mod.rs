@@ -2,11 +2,12 @@
 
 pub(super) mod aliases;
 mod client;
+mod fetch;
+#[cfg(feature = "run")]
+pub(super) mod here;
 pub(super) mod login;
-mod mend;
+pub(super) mod mend;
 pub(super) mod pull;
 pub(super) mod push;
 mod reference;
 mod short;
-
-pub(super) use mend::mend;

@@ -1,22 +1,20 @@
 //! `pull REF [NAME]`: a model into the store.
 
-use std::{process::ExitCode, time::Instant};
+use std::process::ExitCode;
 
-use longshore_hub::{Hub, HubOptions, HubReference, Ollama, Remote, Selection, pull_ollama};
 use longshore_manifest::{Digest, ModelName, Store};
-use longshore_packer::{ImportOptions, PlanOptions};
-use longshore_registry::{PullOptions, Reference, pull, pull_plan};
 use serde::Serialize;
 
-use super::{client, reference::Place};
+use super::{
+    fetch::{self, Ahead, Fetched},
+    reference::Place,
+};
 use crate::{
     advice::Advice,
-    args::Quantize,
     format::{plural, seconds, size},
     lines::Lines,
     net_args::PullArgs,
     printer::{Printer, STRONG, VERSION},
-    progress::Bar,
     table::facts,
 };
 
@@ -25,14 +23,8 @@ struct Report<'a> {
     version: u32,
     reference: String,
     name: &'a ModelName,
-    digest: Digest,
-    bytes: u64,
-    moved_bytes: u64,
-    reused_bytes: u64,
-    /// Commit of a hub's repository.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    commit: Option<String>,
-    seconds: f64,
+    #[serde(flatten)]
+    fetched: Fetched,
 }
 
 #[derive(Serialize)]
@@ -58,15 +50,54 @@ pub(in crate::commands) fn run(args: &PullArgs, store: &Store, printer: &Printer
     if args.abandon {
         return abandon(&place, args, store, printer);
     }
+    fetch::check(&place, args)?;
     let name = match &args.name {
         Some(name) => name.clone(),
         None => place.name()?,
     };
-    match &place {
-        Place::Registry(reference) => from_registry(args, reference, &name, store, printer),
-        Place::Hub(reference) => from_hub(args, reference, &name, store, printer),
-        Place::Ollama(model) => from_ollama(args, model, &name, store, printer),
+    let is_taken = args.name.is_none() && store.manifest_path(&name).exists();
+    let is_registry = matches!(place, Place::Registry(_));
+    if is_taken && !is_registry {
+        return Err(taken(&name).into());
     }
+    let ahead = (args.dry_run || is_taken).then(|| fetch::ahead(&place, args, store, printer)).transpose()?;
+    if let (true, Some(ahead), Ok((digest, _))) = (is_taken, &ahead, store.manifest(&name))
+        && ahead.digest != Some(digest)
+    {
+        return Err(taken(&name).into());
+    }
+    if let (true, Some(ahead)) = (args.dry_run, ahead) {
+        return planned(&place, &name, ahead, printer);
+    }
+    let fetched = fetch::fetch(&place, args, &name, store, printer)?;
+    say(&Report { version: VERSION, reference: place.to_string(), name: &name, fetched }, printer)
+}
+
+/// Says what a pull would do.
+fn planned(place: &Place, name: &ModelName, ahead: Ahead, printer: &Printer) -> anyhow::Result<ExitCode> {
+    let Ahead { digest, commit, bytes, missing, missing_bytes, files } = ahead;
+    let (reference, there) = (place.to_string(), size(bytes.saturating_sub(missing_bytes)));
+    let report =
+        Planned { version: VERSION, dry_run: true, reference, name, digest, commit, bytes, missing_bytes, files };
+    printer.report(&report, || {
+        let Some(commit) = &report.commit else {
+            let blobs = plural(missing, "blob");
+            let missing = size(missing_bytes);
+            return Lines::of(&format!(
+                "would fetch {missing} in {blobs} as {name}; {there} are there already; nothing was written"
+            ));
+        };
+        let mut lines = Lines::new();
+        report.files.iter().for_each(|(path, bytes)| lines.line(&format!("{path}  {}", size(*bytes))));
+        let files = match place {
+            Place::Ollama(_) => plural(report.files.len(), "blob"),
+            _ => plural(report.files.len(), "file"),
+        };
+        let of = if matches!(place, Place::Ollama(_)) { "manifest" } else { "commit" };
+        lines.line(&format!("would fetch {} in {files} of {of} {commit}; nothing was written", size(missing_bytes)));
+        lines
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Says that a name which the user did not write is taken.
@@ -75,200 +106,15 @@ fn taken(name: &ModelName) -> Advice {
         .hint(format!("write a name after the reference; {name} itself replaces that model"))
 }
 
-fn from_registry(
-    args: &PullArgs,
-    reference: &Reference,
-    name: &ModelName,
-    store: &Store,
-    printer: &Printer,
-) -> anyhow::Result<ExitCode> {
-    let started = Instant::now();
-    let is_selected =
-        args.quantize.is_some() || args.policy.is_some() || !args.include.is_empty() || !args.exclude.is_empty();
-    if is_selected {
-        let text = "--quantize, --policy, --include and --exclude are for references to a hub (hf:…)";
-        return Err(Advice::failure(text).hint("`longshore import` makes another model of a stored one").into());
-    }
-    let registry = client::registry(reference, args.ca_cert.as_deref(), false)?;
-    let plan = if args.dry_run || args.name.is_none() && store.manifest_path(name).exists() {
-        let bar = Bar::new(printer);
-        Some(pull_plan(&registry, store, &bar)?)
-    } else {
-        None
-    };
-    if let (None, Some(plan), Ok((digest, _))) = (&args.name, &plan, store.manifest(name))
-        && digest != plan.digest
-    {
-        return Err(taken(name).into());
-    }
-    if let (true, Some(plan)) = (args.dry_run, &plan) {
-        let report = Planned {
-            version: VERSION,
-            dry_run: true,
-            reference: reference.to_string(),
-            name,
-            digest: Some(plan.digest),
-            commit: None,
-            bytes: plan.bytes,
-            missing_bytes: plan.missing_bytes,
-            files: Vec::new(),
-        };
-        printer.report(&report, || {
-            let there = size(plan.bytes.saturating_sub(plan.missing_bytes));
-            Lines::of(&format!(
-                "would fetch {} in {} as {name}; {there} are there already; nothing was written",
-                size(plan.missing_bytes),
-                plural(plan.missing, "blob")
-            ))
-        })?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let pulled = {
-        let bar = Bar::new(printer);
-        pull(&registry, store, name, &PullOptions::default(), &bar)?
-    };
-    if let Some(reason) = &pulled.committed.left {
-        crate::commands::gc::warn_of_left(printer, reason);
-    }
-    let report = Report {
-        version: VERSION,
-        reference: reference.to_string(),
-        name,
-        digest: pulled.digest,
-        bytes: pulled.bytes,
-        moved_bytes: pulled.moved_bytes,
-        reused_bytes: pulled.reused_bytes,
-        commit: None,
-        seconds: started.elapsed().as_secs_f64(),
-    };
-    say(&report, printer)
-}
-
-fn from_hub(
-    args: &PullArgs,
-    reference: &HubReference,
-    name: &ModelName,
-    store: &Store,
-    printer: &Printer,
-) -> anyhow::Result<ExitCode> {
-    let started = Instant::now();
-    if args.name.is_none() && store.manifest_path(name).exists() {
-        return Err(taken(name).into());
-    }
-    let selection = Selection::new(&args.include, &args.exclude)?;
-    let hub = Hub::new(&client::client(args.ca_cert.as_deref())?, HubOptions::of_environment()?);
-    if args.dry_run {
-        let remote = {
-            let bar = Bar::new(printer);
-            Remote::of(&hub, reference, &selection, &bar)?
-        };
-        let report = Planned {
-            version: VERSION,
-            dry_run: true,
-            reference: reference.to_string(),
-            name,
-            digest: None,
-            commit: Some(remote.commit.clone()),
-            bytes: remote.bytes(),
-            missing_bytes: remote.bytes(),
-            files: remote.files.clone(),
-        };
-        printer.report(&report, || {
-            let mut lines = Lines::new();
-            remote.files.iter().for_each(|(path, bytes)| lines.line(&format!("{path}  {}", size(*bytes))));
-            let files = plural(remote.files.len(), "file");
-            lines.line(&format!(
-                "would fetch {} in {files} of commit {}; nothing was written",
-                size(remote.bytes()),
-                remote.commit
-            ));
-            lines
-        })?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let options = import_options(args, selection)?;
-    let pulled = {
-        let bar = Bar::new(printer);
-        longshore_hub::pull(&hub, reference, store, name, &options, &bar)?
-    };
-    imported(&reference.to_string(), pulled, name, started, printer)
-}
-
-fn from_ollama(
-    args: &PullArgs,
-    model: &ModelName,
-    name: &ModelName,
-    store: &Store,
-    printer: &Printer,
-) -> anyhow::Result<ExitCode> {
-    let started = Instant::now();
-    if !args.include.is_empty() || !args.exclude.is_empty() || args.dry_run {
-        let text = "--include, --exclude and --dry-run are not for references to Ollama's registry";
-        return Err(Advice::failure(text).into());
-    }
-    if args.name.is_none() && store.manifest_path(name).exists() {
-        return Err(taken(name).into());
-    }
-    let ollama = Ollama::new(client::client(args.ca_cert.as_deref())?, None);
-    let options = import_options(args, Selection::default())?;
-    let pulled = {
-        let bar = Bar::new(printer);
-        pull_ollama(&ollama, model, store, name, &options, &bar)?
-    };
-    imported(&format!("ollama:{model}"), pulled, name, started, printer)
-}
-
-fn import_options(args: &PullArgs, selection: Selection) -> anyhow::Result<longshore_hub::PullOptions> {
-    let policy = match &args.policy {
-        Some(policy) => crate::commands::policy::open(policy)?,
-        None => longshore_quant::policy::Policy::default(),
-    };
-    let plan = PlanOptions {
-        scheme: args.quantize.and_then(Quantize::scheme),
-        policy,
-        floats: matches!(args.quantize, Some(Quantize::None)),
-        take_over: args.quantize.map(Quantize::take_over).unwrap_or_default(),
-        ..PlanOptions::default()
-    };
-    Ok(longshore_hub::PullOptions { plan, import: ImportOptions::default(), selection })
-}
-
-/// Says what an import from elsewhere did.
-fn imported(
-    reference: &str,
-    pulled: longshore_hub::Pulled,
-    name: &ModelName,
-    started: Instant,
-    printer: &Printer,
-) -> anyhow::Result<ExitCode> {
-    for warning in pulled.warnings.iter().chain(&pulled.outcome.warnings) {
-        printer.warn(warning);
-    }
-    if let Some(reason) = &pulled.outcome.left {
-        crate::commands::gc::warn_of_left(printer, reason);
-    }
-    let report = Report {
-        version: VERSION,
-        reference: reference.to_owned(),
-        name,
-        digest: pulled.outcome.digest,
-        bytes: pulled.bytes,
-        moved_bytes: pulled.moved_bytes,
-        reused_bytes: pulled.bytes.saturating_sub(pulled.moved_bytes),
-        commit: Some(pulled.commit),
-        seconds: started.elapsed().as_secs_f64(),
-    };
-    say(&report, printer)
-}
-
 fn say(report: &Report<'_>, printer: &Printer) -> anyhow::Result<ExitCode> {
     printer.report(report, || {
-        let fetched = format!("{}; {} were there already", size(report.moved_bytes), size(report.reused_bytes));
+        let Fetched { digest, moved_bytes, reused_bytes, commit, seconds: took, .. } = &report.fetched;
+        let fetched = format!("{}; {} were there already", size(*moved_bytes), size(*reused_bytes));
         let mut lines = vec![("from", report.reference.clone()), ("fetched", fetched)];
-        lines.extend(report.commit.as_ref().map(|commit| ("commit", commit.clone())));
-        lines.push(("took", seconds(report.seconds)));
+        lines.extend(commit.as_ref().map(|commit| ("commit", commit.clone())));
+        lines.push(("took", seconds(*took)));
         let mut text = Lines::new();
-        text.styled(STRONG, &report.name.to_string(), &format!("  {}", report.digest.short()));
+        text.styled(STRONG, &report.name.to_string(), &format!("  {}", digest.short()));
         text.append(&facts(&lines, printer.columns()));
         text
     })?;

@@ -3,6 +3,7 @@
 use longshore_hub::HubReference;
 use longshore_manifest::ModelName;
 use longshore_registry::{Reference, Version};
+use longshore_transfer::redacted;
 
 use super::short;
 use crate::advice::Advice;
@@ -33,20 +34,25 @@ impl Place {
         if text.starts_with("oci:") {
             return Ok(Self::Registry(text.parse()?));
         }
-        Err(Advice::failure(format!("{text:?} is no reference to a model elsewhere"))
+        Err(Advice::failure(format!("{:?} is no reference to a model elsewhere", redacted(text)))
             .hint("hf:owner/repository is a hub's, ollama:model:tag Ollama's, oci:host/repository:tag a registry's; `longshore aliases NAME REF` makes a short name")
             .into())
     }
 
-    /// The name that a model gets if the user gives none: the last two parts in lower case, and the tag.
+    /// The name that a model gets if the user gives none: the last two parts in lower case, and the tag or the digest.
     pub(super) fn name(&self) -> anyhow::Result<ModelName> {
+        let pinned;
         let (path, tag) = match self {
             Self::Ollama(model) => return Ok(model.clone()),
             Self::Hub(reference) if reference.revision() == "main" => (reference.repository(), "latest"),
             Self::Hub(reference) => (reference.repository(), reference.revision()),
             Self::Registry(reference) => match reference.version() {
                 Version::Tag(tag) => (reference.repository(), tag.as_str()),
-                Version::Digest(_) => (reference.repository(), "latest"),
+                // A name that says which version it is.
+                Version::Digest(digest) => {
+                    pinned = digest.file_name();
+                    (reference.repository(), pinned.as_str())
+                }
             },
         };
         let parts: Vec<&str> = path.rsplitn(3, '/').take(2).collect();
@@ -85,6 +91,11 @@ mod tests {
         ] {
             assert_eq!(Place::parse(reference, None).unwrap().name().unwrap(), name.parse().unwrap(), "{reference}");
         }
+        let hex = "0123456789abcdef".repeat(4);
+        let pinned = Place::parse(&format!("oci:localhost:5000/a/b@sha256:{hex}"), None).unwrap();
+        assert_eq!(pinned.name().unwrap(), format!("a/b:sha256-{hex}").parse().unwrap());
+        let error = Place::parse("https://me:hunter2@ghcr.io/a/b", None).unwrap_err();
+        assert!(!error.to_string().contains("hunter2"), "{error}");
         assert!(Place::parse("hf:a/b@refs/pr/1", None).unwrap().name().is_err());
         assert!(Place::parse("oci:localhost:5000/a", Some("v1")).is_err());
         assert!(matches!(Place::parse("hf:a/b", Some("v1")).unwrap(), Place::Hub(hub) if hub.revision() == "v1"));

@@ -1,9 +1,13 @@
 //! `chat NAME`: a conversation.
 
 use std::{
-    io::{self, BufRead as _, IsTerminal as _, Write as _},
+    io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _},
     process::ExitCode,
-    sync::mpsc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
     time::Duration,
 };
@@ -13,7 +17,7 @@ use longshore_manifest::Store;
 use longshore_run::{
     Precision,
     generate::{Chat as Conversation, GenerateError},
-    text::{ChatTemplate, Message},
+    text::{ChatTemplate, Message, TemplateError},
 };
 
 use super::{
@@ -23,12 +27,15 @@ use super::{
 };
 use crate::{advice::Advice, args::running::Chat, printer::Printer, signals};
 
+/// Longest line that is read, in bytes, with its end.
+const MAX_LINE: usize = 16 << 20;
+
 /// Words that end a conversation.
 const EXITS: [&str; 3] = ["/exit", "/quit", "/bye"];
 
 pub(in crate::commands) fn run(
     args: &Chat,
-    store: impl FnOnce() -> anyhow::Result<Store>,
+    store: impl Fn() -> anyhow::Result<Store>,
     printer: &Printer,
 ) -> anyhow::Result<ExitCode> {
     if printer.is_json() {
@@ -36,7 +43,8 @@ pub(in crate::commands) fn run(
             .hint("longshore run NAME --chat PROMPT --json answers one question")
             .into());
     }
-    let model = engine::open(&args.model, &args.engine, Precision::Fast, store, printer)?;
+    let target = engine::here(&args.model, &store, printer)?;
+    let model = engine::open(&target, &args.engine, Precision::Fast, store, printer)?;
     let Writing { tokenizer, options } = Writing::of(&model, &args.generation)?;
     let template = ChatTemplate::open(model.source()).map_err(templating)?;
     let template = template.ok_or_else(|| no_template(model.name(), "chat"))?;
@@ -44,6 +52,8 @@ pub(in crate::commands) fn run(
     if let Some(system) = &args.system {
         conversation.push(Message::system(system));
     }
+    let unread = Arc::new(AtomicBool::new(false));
+    conversation.session().set_cancel(Arc::clone(&unread));
     let mut lines = Typed::start()?;
     printer.note("/exit ends the conversation");
     while let Some(line) = lines.next()? {
@@ -60,6 +70,7 @@ pub(in crate::commands) fn run(
             is_open |= !piece.is_empty();
             if output.is_ok() {
                 output = printer.written(piece);
+                unread.store(output.is_err(), Ordering::Relaxed);
             }
         });
         output?;
@@ -68,7 +79,7 @@ pub(in crate::commands) fn run(
         }
         match answer {
             Ok(answer) => timings(&answer, printer),
-            Err(error @ GenerateError::Template(_)) if lines.is_terminal => {
+            Err(error @ GenerateError::Template(TemplateError::Raised { .. })) if lines.is_terminal => {
                 // A template may refuse a turn; the conversation goes on without it.
                 printer.warn(&error.to_string());
             }
@@ -92,7 +103,7 @@ impl Typed {
             let mut stdin = io::stdin().lock();
             loop {
                 let mut line = Vec::new();
-                let read = stdin.read_until(b'\n', &mut line);
+                let read = stdin.by_ref().take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line);
                 let is_over = !matches!(read, Ok(length) if length > 0);
                 if sender.send(read.map(|_| line)).is_err() || is_over {
                     return;
@@ -114,6 +125,9 @@ impl Typed {
                 Ok(Ok(line)) if line.is_empty() => {
                     self.end_line();
                     return Ok(None);
+                }
+                Ok(Ok(line)) if line.len() > MAX_LINE => {
+                    return Err(Advice::input(format!("a line of stdin has more than {MAX_LINE} bytes")).into());
                 }
                 Ok(Ok(line)) => {
                     let line = String::from_utf8(line);

@@ -31,11 +31,12 @@ struct Report<'a> {
 
 pub(in crate::commands) fn run(
     args: &Embed,
-    store: impl FnOnce() -> anyhow::Result<Store>,
+    store: impl Fn() -> anyhow::Result<Store>,
     printer: &Printer,
 ) -> anyhow::Result<ExitCode> {
     let options = engine::options(&args.engine, engine::precision(&args.engine, Precision::Exact));
-    let embedder = engine::with_source(&args.model, store, printer, |source, input| {
+    let target = engine::here(&args.model, &store, printer)?;
+    let embedder = engine::with_source(&target, store, printer, |source, input| {
         Embedder::open(source.clone(), options.clone()).map_err(|error| loading(error, input))
     })?;
     let source = embedder.source();
@@ -49,11 +50,14 @@ pub(in crate::commands) fn run(
     let limit = longest_text(source).map_err(|error| tokenizing(error.into()))?;
     let limit = limit.map_or(embedder.max_sequence(), |limit| limit.min(embedder.max_sequence()));
     let mut embeddings = Vec::new();
-    for text in texts(args)? {
+    for (place, text) in texts(args)? {
         if signals::is_asked() {
             return Err(Advice::interrupted("interrupted").into());
         }
         let tokens = tokens(&tokenizer, &text, limit, args.truncate)?;
+        if tokens.is_empty() {
+            return Err(Advice::input(format!("{place} has no tokens: expected text")).into());
+        }
         embeddings.push(embedder.embed(&tokens, pooling).map_err(running)?);
     }
     let pooling = match pooling {
@@ -88,16 +92,17 @@ fn recommended(embedder: &Embedder) -> anyhow::Result<longshore_run::Pooling> {
     })
 }
 
-/// The texts of the arguments, and of stdin where one is `-` or there are none.
-fn texts(args: &Embed) -> anyhow::Result<Vec<String>> {
+/// The texts of the arguments, and of stdin where one is `-` or there are none, each with its place in words.
+fn texts(args: &Embed) -> anyhow::Result<Vec<(String, String)>> {
     let mut texts = Vec::new();
     let from_stdin = ["-".to_owned()];
     let given = if args.texts.is_empty() { &from_stdin[..] } else { &args.texts };
-    for text in given {
+    for (text, at) in given.iter().zip(1..) {
         if text == "-" {
-            texts.extend(read::stdin()?.lines().map(str::to_owned));
+            let read = read::stdin()?;
+            texts.extend(read.lines().zip(1..).map(|(line, at)| (format!("line {at} of stdin"), line.to_owned())));
         } else {
-            texts.push(text.clone());
+            texts.push((format!("text {at}"), text.clone()));
         }
     }
     Ok(texts)

@@ -7,14 +7,43 @@ use longshore_st_format::Dtype;
 
 use super::refusals;
 use crate::{
+    advice::Advice,
     args::{
-        Target,
+        Runnable, Target,
         running::{Engine, KvDtype},
     },
     commands::input::Input,
     printer::Printer,
     signals,
 };
+
+/// The model that is meant, pulled first if it is elsewhere. `store` opens the store where one is needed.
+pub(super) fn here(
+    asked: &Runnable,
+    store: impl Fn() -> anyhow::Result<Store>,
+    printer: &Printer,
+) -> anyhow::Result<Target> {
+    let name = match &asked.target {
+        Some(Target::Path(path)) => return Ok(Target::Path(path.clone())),
+        Some(Target::Name(name)) => Some(name),
+        None => None,
+    };
+    #[cfg(feature = "net")]
+    if let Some(name) = crate::commands::net::here::here(&asked.text, name, &store()?, printer)? {
+        return Ok(Target::Name(name));
+    }
+    #[cfg(not(feature = "net"))]
+    let _ = (store, printer);
+    match name {
+        Some(name) => Ok(Target::Name(name.clone())),
+        None => Err(Advice::failure(format!(
+            "{} is a model elsewhere, and this program was built without `net`",
+            asked.text
+        ))
+        .hint("longshore import SOURCE NAME, then run NAME")
+        .into()),
+    }
+}
 
 /// Opens a model. What a user should know about it is noted. From here on an interrupt stops what is done with the model.
 pub(super) fn open(

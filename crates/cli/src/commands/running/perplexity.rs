@@ -104,13 +104,14 @@ pub(in crate::commands) fn run(
 }
 
 fn prepare(
-    target: &crate::args::Target,
+    asked: &crate::args::Runnable,
     args: &Perplexity,
     text: &str,
     store: &impl Fn() -> anyhow::Result<Store>,
     printer: &Printer,
 ) -> anyhow::Result<Prepared> {
-    let model = engine::open(target, &args.engine, Precision::Exact, store, printer)?;
+    let target = engine::here(asked, store, printer)?;
+    let model = engine::open(&target, &args.engine, Precision::Exact, store, printer)?;
     let fast = if args.both {
         let opened = Model::open(model.source().clone(), engine::options(&args.engine, Precision::Fast));
         Some(opened.map_err(|error| Advice::input(crate::errors::text(&error)))?)

@@ -1,6 +1,13 @@
 //! `run NAME [PROMPT]`: a model continues a prompt.
 
-use std::{io, process::ExitCode};
+use std::{
+    io,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use longshore_manifest::Store;
 use longshore_run::{
@@ -56,7 +63,8 @@ pub(in crate::commands) fn run(
     store: impl Fn() -> anyhow::Result<Store>,
     printer: &Printer,
 ) -> anyhow::Result<ExitCode> {
-    let model = engine::open(&args.model, &args.engine, Precision::Fast, &store, printer)?;
+    let target = engine::here(&args.model, &store, printer)?;
+    let model = engine::open(&target, &args.engine, Precision::Fast, &store, printer)?;
     let mut writing = Writing::of(&model, &args.generation)?;
     let draft = args.draft.as_ref().map(|draft| {
         let draft = engine::open(draft, &args.engine, Precision::Fast, &store, printer)?;
@@ -111,18 +119,27 @@ fn stream(model: &Model, writing: &Writing, tokens: &[u32], output: &mut Output<
     Ok(stream.into_generation())
 }
 
-fn drafted(
-    model: &Model,
-    draft: &Model,
+fn drafted<'m>(
+    model: &'m Model,
+    draft: &'m Model,
     writing: &Writing,
     tokens: &[u32],
     output: &mut Output<'_>,
 ) -> anyhow::Result<(Generation, Option<Acceptance>)> {
-    let (target, draft) = (model.session(), draft.session());
-    let answer =
-        generate_drafted(target, draft, &writing.tokenizer, tokens, &writing.options, |text| output.write(text));
-    let Drafted { generation, proposed, accepted } = answer.map_err(generating)?;
+    let unread = Arc::new(AtomicBool::new(false));
+    let session = |model: &'m Model| {
+        let mut session = model.session();
+        session.set_cancel(Arc::clone(&unread));
+        session
+    };
+    let (target, draft) = (session(model), session(draft));
+    let answer = generate_drafted(target, draft, &writing.tokenizer, tokens, &writing.options, |text| {
+        output.write(text);
+        unread.store(output.failed.is_some(), Ordering::Relaxed);
+    });
+    // The output that failed is the reason for which the answer ended.
     output.check()?;
+    let Drafted { generation, proposed, accepted } = answer.map_err(generating)?;
     Ok((generation, Some(Acceptance { proposed, accepted })))
 }
 

@@ -2,6 +2,8 @@
 
 pub(crate) mod automaton;
 mod bad_input;
+#[cfg(all(unix, feature = "net"))]
+mod fetched;
 mod measure;
 mod run;
 #[cfg(unix)]

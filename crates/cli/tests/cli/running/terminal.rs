@@ -16,14 +16,14 @@ use super::automaton::{Automaton, REPLY, TEMPLATE};
 use crate::support::Sandbox;
 
 /// A command whose three streams are a terminal.
-struct OnTerminal {
-    child: Child,
+pub(super) struct OnTerminal {
+    pub(super) child: Child,
     control: File,
     seen: String,
 }
 
 impl OnTerminal {
-    fn start(sandbox: &Sandbox, args: &[&str]) -> Self {
+    pub(super) fn start(sandbox: &Sandbox, args: &[&str]) -> Self {
         let control = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&control).unwrap();
         unlockpt(&control).unwrap();
@@ -38,7 +38,7 @@ impl OnTerminal {
     }
 
     /// Reads until a text appears, and returns what came up to it.
-    fn until(&mut self, text: &str) -> String {
+    pub(super) fn until(&mut self, text: &str) -> String {
         let mut bytes = [0; 1024];
         loop {
             if let Some(at) = self.seen.find(text) {
@@ -52,7 +52,7 @@ impl OnTerminal {
         }
     }
 
-    fn type_in(&mut self, text: &str) {
+    pub(super) fn type_in(&mut self, text: &str) {
         self.control.write_all(text.as_bytes()).unwrap();
     }
 

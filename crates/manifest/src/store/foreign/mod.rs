@@ -100,7 +100,10 @@ fn add(component: &Component<'_>, hints: &Hints, blobs: &mut Vec<BlobEntry>) -> 
             tensors.push(tensor(&arrays, &array, hints)?);
         }
         if !tensors.is_empty() {
-            blobs.push(BlobEntry { digest: blob.digest, component: component.name.map(str::to_owned), tensors });
+            blobs.push(BlobEntry {
+                component: component.name.map(str::to_owned),
+                ..BlobEntry::new(blob.digest, tensors)
+            });
         }
     }
     Ok(())

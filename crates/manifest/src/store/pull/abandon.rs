@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::{
     super::{Store, gc::GcError, lease, remove::Removed},
     list::PullEntry,
+    lock,
     open::{PullError, file_name, is_free},
 };
 
@@ -17,6 +18,7 @@ impl Store {
     /// [`PullError::Running`] if a process works on it, [`PullError::Fs`] if its files cannot be removed.
     pub fn abandon_pull(&self, pull: &PullEntry) -> Result<(Removed, u64), PullError> {
         self.check_own()?;
+        let _finding = lock::pulls(&self.pulls_dir());
         if !is_free(&pull.dir) {
             return Err(PullError::Running { reference: pull.record.reference.clone() });
         }

@@ -5,13 +5,17 @@ use std::sync::PoisonError;
 use super::{
     super::{
         Added, Ingest,
+        hash::hash_file,
         ingest::{Complete, Pending},
-        lease::Line,
+        lease::{Line, Named},
     },
     open::Pull,
     partial::{Partial, PartialError, partial_name},
 };
-use crate::{Digest, FsError, RelativePath, fs};
+use crate::{Digest, FsError, RelativePath, document::Chunks, fs};
+
+/// Most digests of chunks in a line of the journal, which has at most 1 MiB. Those of a longer blob are had from its bytes again.
+const MAX_CHUNKS: usize = 8192;
 
 /// Takes the permission to write from a file that becomes a blob. Where that is refused, it stays as it is.
 #[cfg(unix)]
@@ -48,7 +52,7 @@ impl Ingest<'_> {
         // Windows renames no open file.
         drop(partial);
         protect(&path);
-        Ok(self.take(Complete { path: &path, digest, size, layer: None, is_taken_over: false }, None)?)
+        Ok(self.take(Complete { path: &path, digest, size, layer: None, is_taken_over: false, chunks: None }, None)?)
     }
 
     /// Makes an added blob durable within the pull, and notes it in the journal under `name`. When this returns, what it was made of is not
@@ -81,7 +85,9 @@ impl Ingest<'_> {
                 RelativePath::parse(&kept).ok()
             }
         };
-        pull.journal.add([Line { digest: added.digest, size: added.size, name: Some(name.to_owned()), file }])?;
+        let chunks = added.chunks.clone().filter(|chunks| chunks.digests.len() <= MAX_CHUNKS);
+        let line = Line { name: Some(name.to_owned()), file, chunks, ..Line::of(added.digest, added.size) };
+        pull.journal.add([line])?;
         pull.journal.sync()
     }
 
@@ -91,15 +97,20 @@ impl Ingest<'_> {
     ///
     /// [`FsError`] if the store cannot be looked at.
     pub fn kept(&self, pull: &Pull<'_>, name: &str) -> Result<Option<Added>, FsError> {
-        let Some((digest, size)) = pull.journal.named(name) else { return Ok(None) };
+        let Some(named) = pull.journal.named(name) else { return Ok(None) };
+        let Named { digest, size, .. } = named;
         let path = pull.dir.join(partial_name(&digest));
-        if fs::has_file_of(&path, size)? {
-            let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-            self.lease().add([Line { digest, size, name: None, file: None }])?;
-            pending.entry(digest).or_insert(Pending { path, size, repairs: false, is_taken_over: true });
-            return Ok(Some(Added { digest, size, reused: true }));
+        if !fs::has_file_of(&path, size)? {
+            let is_there = self.reuses(digest, size, None)?;
+            return if is_there { kept_at(&self.store().blob_path(&digest), named) } else { Ok(None) };
         }
-        Ok(self.reuses(digest, size, None)?.then_some(Added { digest, size, reused: true }))
+        let kept = kept_at(&path, named)?;
+        if kept.is_some() {
+            let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+            self.lease().add([Line::of(digest, size)])?;
+            pending.entry(digest).or_insert(Pending { path, size, repairs: false, is_taken_over: true });
+        }
+        Ok(kept)
     }
 
     /// Whether a blob of the journal is one of `digests`, so that it will be in the model.
@@ -107,4 +118,17 @@ impl Ingest<'_> {
     pub fn is_pending(&self, digest: &Digest) -> bool {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).contains_key(digest)
     }
+}
+
+/// A blob of the journal that lies at `path`. Digests of its chunks that the journal lacks, as one of an earlier release does, are had from
+/// its bytes. `None` if these are not those of its digest.
+fn kept_at(path: &std::path::Path, Named { digest, size, chunks }: Named) -> Result<Option<Added>, FsError> {
+    if Chunks::count(size) == 0 {
+        return Ok(Some(Added::reused(digest, size, None)));
+    }
+    if let Some(chunks) = chunks.filter(|chunks| chunks.fits(size)) {
+        return Ok(Some(Added::reused(digest, size, Some(chunks))));
+    }
+    let (found, chunks) = hash_file(path)?;
+    Ok((found == digest).then(|| Added::reused(digest, size, chunks)))
 }

@@ -3,6 +3,7 @@
 mod abandon;
 mod keep;
 mod list;
+mod lock;
 mod open;
 mod partial;
 mod record;

@@ -6,7 +6,13 @@ use std::{
 };
 
 use super::{
-    super::{ForeignStore, SplitStore, Store, lease::Lease, owner::unique_name, sweep::is_dead},
+    super::{
+        ForeignStore, SplitStore, Store,
+        lease::Lease,
+        owner::{Fate, Owner, is_local, unique_name},
+        sweep::is_dead,
+    },
+    lock::{self, Lock},
     record::PullRecord,
 };
 use crate::{Digest, FsError};
@@ -18,8 +24,8 @@ use crate::{Digest, FsError};
 /// stored blobs that its journal names. The next [`Store::pull`] of the same key goes on with it. [`Pull::end`] removes it once its model is
 /// committed, and [`Store::abandon_pull`] gives it up.
 ///
-/// Only one process works on a pull. The directory's name says which; it is taken over by a rename, and only from a process that has
-/// certainly ended.
+/// Only one process works on a pull. The directory's name says which, and the process holds a lock on the journal; the pull is taken over by a
+/// rename, and only from a process that has certainly ended.
 #[derive(Debug)]
 pub struct Pull<'s> {
     pub(super) store: &'s Store,
@@ -27,6 +33,8 @@ pub struct Pull<'s> {
     pub(super) journal: Lease,
     pub(super) record: PullRecord,
     is_over: bool,
+    /// Held as long as this is there. It goes after the directory has its last name.
+    _lock: Option<Lock>,
 }
 
 /// Reason why a pull cannot begin, go on or be abandoned.
@@ -75,6 +83,8 @@ impl Store {
         for dir in self.disk.create_dir_all(&parent)? {
             self.disk.sync_dir(&dir)?;
         }
+        // Two that start together would both find none.
+        let _finding = lock::pulls(&parent);
         let prefix = prefix(key);
         let mine = parent.join(format!("{prefix}{}", unique_name()));
         let mut tries = 0;
@@ -101,7 +111,8 @@ impl Store {
         }
         self.describe(&mine, record)?;
         let journal = Lease::resume(&self.disk, &mine)?;
-        Ok(Pull { store: self, dir: mine, journal, record: record.clone(), is_over: false })
+        let lock = lock::journal(&mine);
+        Ok(Pull { store: self, dir: mine, journal, record: record.clone(), is_over: false, _lock: lock })
     }
 
     /// Writes the record of the pull in `dir`, at once and durably.
@@ -173,7 +184,10 @@ pub(super) fn file_name(path: &Path) -> &str {
 
 /// Whether the process that worked on a pull has ended. A process that works on one twice at once is refused too.
 pub(super) fn is_free(path: &Path) -> bool {
-    file_name(path).split_once('.').is_none_or(|(_, owner)| owner == IDLE || is_dead(path, owner))
+    let Some((_, owner)) = file_name(path).split_once('.').filter(|(_, owner)| *owner != IDLE) else { return true };
+    let fate = Owner::current().zip(Owner::of(owner)).map_or(Fate::Unknown, |(me, owner)| owner.fate(&me));
+    // A process that cannot be looked at, such as that of a container, has a lock on a disk of this machine while it lives.
+    fate == Fate::Unknown && is_local(path) && lock::is_free(path) || is_dead(path, owner)
 }
 
 /// The directories of all pulls.

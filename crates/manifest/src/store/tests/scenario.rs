@@ -167,7 +167,7 @@ fn config() -> Vec<u8> {
 }
 
 fn manifest(files: Files<'_>) -> Manifest {
-    let blob = |content: &[u8]| Added { digest: Digest::of(content), size: content.len() as u64, reused: false };
+    let blob = |content: &[u8]| Added::new(Digest::of(content), content.len() as u64);
     let path = |name: &str| RelativePath::parse(name).unwrap();
     let layers = files.iter().map(|(name, content)| Descriptor::file(&path(name), blob(content)));
     Manifest::new(Descriptor::config(blob(&config())), layers.collect())

@@ -1,23 +1,20 @@
 //! Check of one blob against the expectations of its models.
 
-use std::{
-    fs::File,
-    io::{self, Read as _},
-    path::Path,
-};
+use std::io;
 
 use longshore_st_format::{Header, Limits, ReadError};
 
 use super::{
-    super::{ModelError, Store},
+    super::{ModelError, Store, hash::hash},
     Bad, Problem, Reached,
     header::disagreement,
-    outcome::chain,
+    outcome::{chain, ranges_text},
 };
-use crate::{Digest, FsError, Hasher, Progress, document::BlobEntry, fs};
-
-/// Number of bytes that are read and hashed at a time. They fit into a core's own cache.
-pub(super) const CHUNK: usize = 256 << 10;
+use crate::{
+    Digest, FsError, Progress,
+    document::{BlobEntry, Chunks},
+    fs,
+};
 
 /// Expectations that one model has of a blob.
 pub(super) struct Use<'m> {
@@ -32,16 +29,33 @@ pub(super) struct Use<'m> {
     pub(super) unusable: Option<ModelError>,
 }
 
+impl Use<'_> {
+    /// The digests of the blob's chunks, as the model's table has them. Several if components share the blob.
+    pub(super) fn chunks(&self) -> impl Iterator<Item = &Chunks> {
+        self.entries.iter().filter_map(|entry| entry.chunks.as_ref())
+    }
+}
+
+/// Findings in a blob.
+pub(super) struct Checked {
+    pub(super) problems: Vec<Bad>,
+    /// Whether the digests of its chunks decided.
+    pub(super) is_by_chunks: bool,
+}
+
 impl Store {
     /// Returns all problems of one blob, which is read through `buffer`. Each problem names the models that it harms,
-    /// as models may expect different things of the blob.
+    /// as models may expect different things of the blob. `chunks` are the digests that its chunks were found to have: if all
+    /// tables that have a list of them have these, the blob is not hashed as a whole.
     pub(super) fn check_blob(
         &self,
         digest: Digest,
         uses: &mut [Use<'_>],
+        chunks: Option<&Chunks>,
         buffer: &mut [u8],
         progress: &dyn Progress,
-    ) -> Result<Vec<Bad>, Stop> {
+    ) -> Result<Checked, Stop> {
+        let by_hash = |problems| Ok(Checked { problems, is_by_chunks: false });
         let bad = |problem, uses: &[Use<'_>]| Bad::of(digest, problem, uses);
         let path = self.blob_path(&digest);
         let file = match fs::open(&path) {
@@ -51,7 +65,7 @@ impl Store {
                 missing
                     .models
                     .retain(|name| uses.iter().any(|blob| blob.model.name == *name && self.still_reaches(blob.model)));
-                return Ok(if missing.models.is_empty() { Vec::new() } else { vec![missing] });
+                return by_hash(if missing.models.is_empty() { Vec::new() } else { vec![missing] });
             }
             Err(error) => return Err(error.into()),
         };
@@ -63,19 +77,35 @@ impl Store {
             .map(|alike| bad(Problem::Size { found, expected: alike[0].size }, alike))
             .collect();
         if right.is_empty() && !wrong.is_empty() {
-            return Ok(problems);
+            return by_hash(problems);
         }
-        let actual = hash(&file, &path, buffer, progress)?;
-        if actual != digest {
-            problems.push(bad(Problem::Content { found: actual }, right));
-            return Ok(problems);
+        let lists = || right.iter().flat_map(Use::chunks);
+        let is_by_chunks = chunks.is_some_and(|chunks| lists().next().is_some() && lists().all(|list| list == chunks));
+        if !is_by_chunks {
+            let add = &mut |read| {
+                progress.advance(read);
+                if progress.cancelled() { Err(Stop::Cancelled) } else { Ok(()) }
+            };
+            let (actual, chunks) = hash(&file, &path, buffer, add)?;
+            if actual != digest {
+                let list = lists().find(|list| list.fits(found)).zip(chunks.as_ref());
+                let ranges = list.map_or_else(Vec::new, |(list, chunks)| list.differences(chunks, found));
+                problems.push(bad(Problem::Content { found: actual, ranges }, right));
+                return by_hash(problems);
+            }
+            for blob in &*right {
+                let wrong = blob.chunks().find(|list| Some(*list) != chunks.as_ref());
+                let problem =
+                    wrong.map(|list| Problem::Chunks { detail: disagreement_of_chunks(list, chunks.as_ref(), found) });
+                problems.extend(problem.map(|problem| bad(problem, std::slice::from_ref(blob))));
+            }
         }
         let is_described = right.iter().any(|blob| !blob.entries.is_empty());
         let header = match is_described.then(|| Header::read_from(&file, &Limits::default())) {
             // The disk says nothing about the bytes.
             Some(Err(ReadError::Io { source })) => {
                 problems.push(bad(Problem::Read(FsError::at("read the header of", &path)(source)), right));
-                return Ok(problems);
+                return by_hash(problems);
             }
             other => other.map(|read| read.map_err(|error| chain(&error))),
         };
@@ -89,7 +119,7 @@ impl Store {
             problems
                 .extend(problem.into_iter().chain(unusable).map(|problem| bad(problem, std::slice::from_ref(blob))));
         }
-        Ok(problems)
+        Ok(Checked { problems, is_by_chunks })
     }
 
     /// Whether the name still has the manifest that was read, and was not removed or replaced in the meantime.
@@ -102,21 +132,13 @@ impl Store {
     }
 }
 
-/// Hashes a file through `buffer`. It is read and not mapped, because a mapped file that is truncated in the meantime
-/// would end the process.
-fn hash(mut file: &File, path: &Path, buffer: &mut [u8], progress: &dyn Progress) -> Result<Digest, Stop> {
-    let mut hasher = Hasher::default();
-    let mut add = |bytes: &[u8]| {
-        hasher.update(bytes);
-        progress.advance(bytes.len() as u64);
-        if progress.cancelled() { Err(Stop::Cancelled) } else { Ok(()) }
-    };
-    loop {
-        match file.read(buffer) {
-            Ok(0) => return Ok(hasher.finish()),
-            Ok(read) => add(&buffer[..read])?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(FsError::at("read", path)(error).into()),
+/// Says how a table's list differs from the digests of the chunks of a good blob of `size` bytes.
+fn disagreement_of_chunks(list: &Chunks, found: Option<&Chunks>, size: u64) -> String {
+    let (count, expected) = (list.digests.len(), Chunks::count(size));
+    match found.filter(|_| list.fits(size)) {
+        None => format!("it has digests of {count} chunks, expected {expected} for {size} bytes"),
+        Some(found) => {
+            format!("the digests of its chunks are others in {}", ranges_text(&list.differences(found, size)))
         }
     }
 }

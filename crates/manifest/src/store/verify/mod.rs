@@ -1,6 +1,7 @@
 //! Verification: every blob against its digest, every header against its table, and the documents against each other.
 
 mod blob;
+mod chunks;
 mod foreign;
 mod header;
 mod outcome;
@@ -12,9 +13,13 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::{ModelError, Store};
-use crate::{Config, Descriptor, Digest, FsError, Manifest, ModelName, Progress, document::BlobEntry, fs, parallel};
-use blob::{CHUNK, Stop, Use};
+use super::{ModelError, Store, hash::COPY};
+use crate::{
+    Config, Descriptor, Digest, FsError, Manifest, ModelName, Progress,
+    document::{BlobEntry, Chunks},
+    fs, parallel,
+};
+use blob::{Checked, Stop, Use};
 use outcome::distinct;
 pub use outcome::{Bad, Problem, VerifyError, VerifyOptions, VerifyOutcome};
 
@@ -30,6 +35,9 @@ pub(super) struct Reached {
 impl Store {
     /// Hashes blobs on all threads of the rayon pool, the largest first, and checks that headers, tables and manifests
     /// agree.
+    ///
+    /// A blob's SHA-256 decides. Digests of its chunks, where a table has them, say where it is damaged, and a table whose list disagrees with
+    /// a good blob is bad itself. With [`VerifyOptions::fast`] the chunks alone are hashed, by all threads at once.
     ///
     /// Blobs are read and not mapped. A blob that is truncated in the meantime is reported as bad.
     ///
@@ -81,11 +89,12 @@ impl Store {
                 expected.entry(digest).or_default();
             }
         }
-        let checked = self.check_all(expected, progress)?;
+        let checked = self.check_all(expected, options.fast, progress)?;
         outcome.blobs = checked.len();
-        for (size, bad) in checked {
+        for (size, Checked { problems, is_by_chunks }) in checked {
             outcome.bytes += size;
-            outcome.bad.extend(bad);
+            outcome.by_chunks += usize::from(is_by_chunks);
+            outcome.bad.extend(problems);
         }
         if self.is_foreign() {
             self.check_foreign(&models, &mut outcome.bad);
@@ -93,12 +102,14 @@ impl Store {
         Ok(outcome)
     }
 
-    /// Returns the size of every blob on disk in bytes and the blob's problems, by digest.
+    /// Returns the size of every blob on disk in bytes and the blob's problems, by digest. With `fast`, the digests of chunks decide where a
+    /// table has them.
     fn check_all(
         &self,
         expected: BTreeMap<Digest, Vec<Use<'_>>>,
+        fast: bool,
         progress: &dyn Progress,
-    ) -> Result<Vec<(u64, Vec<Bad>)>, VerifyError> {
+    ) -> Result<Vec<(u64, Checked)>, VerifyError> {
         let (mut blobs, mut unknown) = (Vec::with_capacity(expected.len()), Vec::new());
         for (digest, uses) in expected {
             let path = self.blob_path(&digest);
@@ -108,37 +119,50 @@ impl Store {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => blobs.push((0, digest, uses)),
                 Err(error) => {
                     let problem = Problem::Read(FsError::at("read the size of", &path)(error));
-                    unknown.push((digest, 0, vec![Bad::of(digest, problem, &uses)]));
+                    unknown.push((digest, 0, unhashed(Bad::of(digest, problem, &uses))));
                 }
             }
         }
         progress.begin("verifying", blobs.iter().map(|(size, ..)| size).sum());
         // Each thread takes the next largest blob, so that no thread is left alone with a large one at the end.
         blobs.sort_by_key(|(size, digest, _)| (Reverse(*size), *digest));
+        let mut chunks = HashMap::new();
+        if fast {
+            let has_chunks =
+                |uses: &[Use<'_>], size| uses.iter().flat_map(Use::chunks).any(|list: &Chunks| list.fits(size));
+            let by_chunks = blobs.iter().filter(|(size, _, uses)| has_chunks(uses, *size));
+            chunks =
+                self.hash_chunks(&by_chunks.map(|(size, digest, _)| (*digest, *size)).collect::<Vec<_>>(), progress)?;
+        }
         let queue = Mutex::new(blobs.into_iter());
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
         let work = || {
             let mut buffer = Vec::new();
-            fs::resize(&mut buffer, CHUNK).map_err(FsError::at("read", &self.blobs()))?;
+            fs::resize(&mut buffer, COPY).map_err(FsError::at("read", &self.blobs()))?;
             let mut checked = Vec::new();
             while let Some((size, digest, mut uses)) = next() {
-                let bad = match self.check_blob(digest, &mut uses, &mut buffer, progress) {
-                    Ok(bad) => bad,
+                let found = match self.check_blob(digest, &mut uses, chunks.get(&digest), &mut buffer, progress) {
+                    Ok(found) => found,
                     Err(Stop::Cancelled) => {
                         while next().is_some() {}
                         return Err(VerifyError::Cancelled);
                     }
-                    Err(Stop::Read(error)) => vec![Bad::of(digest, Problem::Read(error), &uses)],
+                    Err(Stop::Read(error)) => unhashed(Bad::of(digest, Problem::Read(error), &uses)),
                 };
-                checked.push((digest, size, bad));
+                checked.push((digest, size, found));
             }
             Ok(checked)
         };
         let checked: Result<Vec<_>, VerifyError> = parallel::on_all_threads(work).into_iter().collect();
         let mut checked: Vec<_> = checked?.into_iter().flatten().chain(unknown).collect();
         checked.sort_by_key(|(digest, ..)| *digest);
-        Ok(checked.into_iter().map(|(_, size, bad)| (size, bad)).collect())
+        Ok(checked.into_iter().map(|(_, size, found)| (size, found)).collect())
     }
+}
+
+/// The finding in a blob that could not be hashed.
+fn unhashed(bad: Bad) -> Checked {
+    Checked { problems: vec![bad], is_by_chunks: false }
 }
 
 /// Collects the expectations that a model has of its blobs, and reports disagreements between its two documents.

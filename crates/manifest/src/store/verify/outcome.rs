@@ -1,6 +1,6 @@
 //! Options and outcome of a verification.
 
-use std::{fmt, io};
+use std::{fmt, io, ops::Range};
 
 use super::{super::ModelError, blob::Use};
 use crate::{Digest, FsError, ModelName};
@@ -11,6 +11,9 @@ pub struct VerifyOptions {
     /// Models to verify, together with the blobs that they reach. Empty for the whole store, including blobs that no
     /// model reaches.
     pub names: Vec<ModelName>,
+    /// Whether a blob is not hashed as a whole if the digests of its chunks are those of every table that has them. That takes half the work,
+    /// and all threads share one large blob. It trusts the tables: that a table and a blob belong together is not checked.
+    pub fast: bool,
 }
 
 /// Result of [`Store::verify`](crate::Store::verify).
@@ -21,6 +24,8 @@ pub struct VerifyOutcome {
     pub blobs: usize,
     /// Size of the checked blobs on disk, in bytes.
     pub bytes: u64,
+    /// Number of the checked blobs that were not hashed as wholes, because the digests of their chunks are right.
+    pub by_chunks: usize,
     /// Number of checked models.
     pub models: usize,
     /// Bad blobs and documents, by digest. Documents that cannot be read come first.
@@ -79,6 +84,14 @@ pub enum Problem {
     Content {
         /// Digest of the bytes.
         found: Digest,
+        /// Chunks that have other digests than in the table, in bytes from the start of the blob; neighbours are one range. Empty if no
+        /// table says where the damage is.
+        ranges: Vec<Range<u64>>,
+    },
+    /// The tensor table has other digests of chunks than the blob, which is good.
+    Chunks {
+        /// Description of the disagreement.
+        detail: String,
     },
     /// The blob's header is not valid, or contradicts the tensor table.
     Header {
@@ -126,7 +139,13 @@ impl fmt::Display for Problem {
         match self {
             Self::Missing => f.write_str("missing"),
             Self::Size { found, expected } => write!(f, "has {found} bytes, expected {expected}"),
-            Self::Content { found } => write!(f, "corrupt: its bytes have the digest {found}"),
+            Self::Content { found, ranges } if ranges.is_empty() => {
+                write!(f, "corrupt: its bytes have the digest {found}")
+            }
+            Self::Content { found, ranges } => {
+                write!(f, "corrupt in {}: its bytes have the digest {found}", ranges_text(ranges))
+            }
+            Self::Chunks { detail } => write!(f, "the tensor table does not match the blob, which is good: {detail}"),
             Self::Header { detail } => write!(f, "its header does not match the tensor table: {detail}"),
             Self::Model(error) => f.write_str(&chain(error)),
             Self::Table { detail } => write!(f, "the tensor table does not match the manifest: {detail}"),
@@ -160,4 +179,17 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// Most ranges that a message lists.
+const LISTED: usize = 4;
+
+/// Spells ranges of bytes: "bytes 0 to 16777215".
+pub(super) fn ranges_text(ranges: &[Range<u64>]) -> String {
+    let listed = ranges.iter().take(LISTED).map(|range| format!("{} to {}", range.start, range.end.saturating_sub(1)));
+    let listed = listed.collect::<Vec<_>>().join(", ");
+    match ranges.len().saturating_sub(LISTED) {
+        0 => format!("bytes {listed}"),
+        more => format!("bytes {listed} and {more} more ranges"),
+    }
 }

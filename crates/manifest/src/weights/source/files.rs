@@ -173,7 +173,7 @@ impl Made {
         self.notes.extend(notes.into_iter().map(|note| format!("{prefix}{note}")));
         for ((file, tensors), (plain, _)) in read.iter().zip(tensors).zip(files) {
             let component = component.map(str::to_owned);
-            self.blobs.push(BlobEntry { digest: file.digest, component, tensors });
+            self.blobs.push(BlobEntry { component, ..BlobEntry::new(file.digest, tensors) });
             self.files.insert(file.digest, plain.clone());
         }
         if component.is_none() {

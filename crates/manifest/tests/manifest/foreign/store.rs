@@ -19,7 +19,7 @@ fn ollama() -> (Scratch, Store, PathBuf) {
     let put_blob = |bytes: &[u8]| {
         let digest = Digest::of(bytes);
         put(&root.join("blobs").join(digest.file_name()), bytes);
-        Added { digest, size: bytes.len() as u64, reused: false }
+        Added::new(digest, bytes.len() as u64)
     };
     let config = put_blob(
         br#"{"model_format":"safetensors","model_family":"","model_families":null,"model_type":"",

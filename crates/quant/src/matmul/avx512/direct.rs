@@ -69,7 +69,7 @@ fn small<const BYTES_OF: usize, const CODES: usize, const FIFTH: usize, const BI
             let integers = nibbles.pair::<BYTES_OF, CODES, FIFTH>(&of[2 * i], &of[2 * i + 1]);
             sums[i] = _mm512_dpbusd_epi32(sums[i], integers, bytemuck::cast(high[i]));
         }
-        let sums = one::groups::<BYTES, 8, 1>(sums);
+        let sums = one::groups::<BYTES, 8>(sums, 1);
         let scales = halves(of, 0);
         let biases = if BIASES { Some(halves(of, 2)) } else { None };
         lanes = one::scale(input, piece, lanes, sums, scales, biases);
@@ -95,7 +95,7 @@ fn bytes(stored: &[u8], input: Row<'_>) -> __m512 {
             let integers = _mm512_xor_si512(signed, _mm512_set1_epi8(-128));
             sums[i] = one::dot::<WIDE_BYTES>(sums[i], integers, high, low, i);
         }
-        let sums = one::groups::<WIDE_BYTES, 8, 1>(sums);
+        let sums = one::groups::<WIDE_BYTES, 8>(sums, 1);
         lanes = one::scale(input, piece, lanes, sums, halves(of, 0), None);
     }
     last::<WIDE_BYTES>(GgmlType::Q8_0, rest.as_flattened(), rest.len() * 32, pieces.len(), input, lanes)
@@ -123,7 +123,7 @@ fn large<const BYTES_OF: usize, const FIFTH: bool>(ggml_type: GgmlType, stored: 
             }
             scales_and_biases(block, &mut scales[half], &mut biases[half]);
         }
-        let sums = one::groups::<BYTES, 8, 1>(sums);
+        let sums = one::groups::<BYTES, 8>(sums, 1);
         lanes = one::scale(input, piece, lanes, sums, bytemuck::cast(scales), Some(bytemuck::cast(biases)));
     }
     last::<BYTES>(ggml_type, rest.as_flattened(), rest.len() * 256, pieces.len(), input, lanes)
@@ -142,7 +142,7 @@ fn six_bits(stored: &[u8], input: Row<'_>) -> __m512 {
         for i in 0..4 {
             sums[i] = _mm512_dpbusd_epi32(sums[i], integers[i], bytemuck::cast(high[i]));
         }
-        let sums = one::groups::<BYTES, 4, 1>(sums);
+        let sums = one::groups::<BYTES, 4>(sums, 1);
         lanes = one::scale(input, piece, lanes, sums, blocks::six_bit_scales(block), None);
     }
     lanes
@@ -177,7 +177,7 @@ fn last<const KIND: u8>(
         sums[i] = one::dot::<KIND>(sums[i], bytemuck::cast(codes[i]), high, low, i);
     }
     let biases = if Codes::Blocks(ggml_type).have_biases() { Some(bytemuck::cast(biases)) } else { None };
-    one::scale(input, pieces, lanes, one::groups::<KIND, 8, 1>(sums), bytemuck::cast(scales), biases)
+    one::scale(input, pieces, lanes, one::groups::<KIND, 8>(sums, 1), bytemuck::cast(scales), biases)
 }
 
 /// Reads the F16 at `at` of each block.

@@ -8,7 +8,11 @@
 
 use std::arch::x86_64::{__m512, _mm512_fmadd_ps, _mm512_setzero_ps};
 
-use crate::matmul::exact::{LANES, Lanes, Tile};
+use super::one;
+use crate::matmul::{
+    exact::{LANES, Lanes, Tile},
+    fast::ROWS,
+};
 
 /// Columns that are taken at once: those of sixteen rows of weights lie in the first-level cache.
 const COLUMNS: usize = 512;
@@ -18,6 +22,18 @@ pub(super) fn add(tile: Tile<'_>, lanes: &mut Lanes) {
     for start in (0..tile.columns).step_by(COLUMNS) {
         let columns = COLUMNS.min(tile.columns - start);
         narrow(Tile { weights: &tile.weights[start..], inputs: &tile.inputs[start..], columns, ..tile }, lanes);
+    }
+}
+
+/// Adds the sixteen lanes of each number.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
+pub(super) fn totals(lanes: &Lanes, y: &mut [f32]) {
+    for (lanes, y) in lanes.chunks(ROWS).zip(y.chunks_mut(ROWS)) {
+        let mut sums = [_mm512_setzero_ps(); ROWS];
+        for (sums, lanes) in sums.iter_mut().zip(lanes) {
+            *sums = bytemuck::cast(*lanes);
+        }
+        y.copy_from_slice(&one::totals(&sums)[..y.len()]);
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::{
     __m128i, __m256i, __m512, __m512i, _mm512_and_si512, _mm512_broadcast_i32x4, _mm512_castsi512_ps,
-    _mm512_cvtepu8_epi16, _mm512_cvtepu16_epi32, _mm512_maskz_cvtph_ps, _mm512_maskz_mov_ps,
+    _mm512_cvtepu8_epi16, _mm512_maskz_cvtepu16_epi32, _mm512_maskz_cvtph_ps, _mm512_maskz_mov_ps,
     _mm512_multishift_epi64_epi8, _mm512_permutexvar_epi8, _mm512_set1_epi8, _mm512_set1_epi64, _mm512_shuffle_epi8,
     _mm512_slli_epi16, _mm512_slli_epi32, _mm512_ternarylogic_epi32,
 };
@@ -65,20 +65,39 @@ pub(super) fn sixteen(float: FloatType, stored: &[u8], count: usize) -> __m512 {
         }
         bytemuck::cast(bytes)
     };
-    match float {
-        FloatType::BF16 => {
-            let wide = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves()));
-            _mm512_maskz_mov_ps(lanes, _mm512_castsi512_ps(wide))
+    if float == FloatType::F32 {
+        let mut numbers = [0.0; CHAINS];
+        for (number, stored) in numbers.iter_mut().zip(stored.as_chunks().0).take(count) {
+            *number = f32::from_le_bytes(*stored);
         }
-        FloatType::F16 => _mm512_maskz_cvtph_ps(lanes, halves()),
-        FloatType::F32 => {
-            let mut numbers = [0.0; CHAINS];
-            for (number, stored) in numbers.iter_mut().zip(stored.as_chunks().0).take(count) {
-                *number = f32::from_le_bytes(*stored);
-            }
-            bytemuck::cast(numbers)
-        }
+        return bytemuck::cast(numbers);
     }
+    self::halves(float, halves(), lanes)
+}
+
+/// Sixteen numbers as `f32`, with zeros where there is no bit in `live`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
+pub(super) fn numbers(float: FloatType, stored: &[u8], live: u16) -> __m512 {
+    if float == FloatType::F32 {
+        let numbers: [u8; 64] = *stored.first_chunk().expect("the caller passes sixteen numbers");
+        return _mm512_maskz_mov_ps(live, bytemuck::cast(numbers));
+    }
+    halves(
+        float,
+        bytemuck::cast::<[u8; 32], _>(*stored.first_chunk().expect("the caller passes sixteen numbers")),
+        live,
+    )
+}
+
+/// Sixteen numbers of 16 bits as `f32`, with zeros where there is no bit in `live`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
+fn halves(float: FloatType, halves: __m256i, live: u16) -> __m512 {
+    if float == FloatType::F16 {
+        return _mm512_maskz_cvtph_ps(live, halves);
+    }
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_maskz_cvtepu16_epi32(live, halves)))
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]

@@ -59,7 +59,7 @@ pub(super) fn totals(sums: &Sums) -> Totals {
 pub(super) fn many(tile: Tile<'_>, blocks: &[LaneBlock], sums: &mut [Sums]) {
     for (blocks, sums) in blocks.chunks(2).zip(sums.chunks_mut(2)) {
         match (blocks, sums) {
-            ([a, b], [to_a, to_b]) if !tile.form.codes.is_wide() && !b.is_half() => {
+            ([a, b], [to_a, to_b]) if !tile.form.codes.is_wide() => {
                 narrow::<2>(tile, [a, b], &mut [to_a, to_b]);
             }
             (blocks, sums) => {

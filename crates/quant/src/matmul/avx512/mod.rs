@@ -8,6 +8,7 @@ mod blocks;
 mod decode;
 mod direct;
 mod exact;
+mod exact_one;
 mod expand;
 mod many;
 mod one;
@@ -57,6 +58,18 @@ impl Avx512 {
     pub(super) fn decode_affine(self, bits: u8, parts: Encoded<'_>, out: &mut [f32]) {
         // SAFETY: `self` exists only where these instructions have been detected.
         unsafe { decode::affine(bits, parts, out) }
+    }
+
+    /// Adds the sixteen lanes of each number of `y`.
+    pub(super) fn exact_totals(self, lanes: &Lanes, y: &mut [f32]) {
+        // SAFETY: `self` exists only where these instructions have been detected.
+        unsafe { exact::totals(lanes, y) }
+    }
+
+    /// Computes `y` exactly: affine weights with codes of 4 or 8 bits, with one row of the input.
+    pub(super) fn exact_one(self, bits: u8, parts: Encoded<'_>, x: &[f32], y: &mut [f32]) {
+        // SAFETY: `self` exists only where these instructions have been detected.
+        unsafe { exact_one::multiply(bits, parts, x, y) }
     }
 
     /// Reads scales and biases.

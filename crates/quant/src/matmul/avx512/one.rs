@@ -17,13 +17,16 @@ use std::arch::x86_64::{
     _mm512_fmadd_ps, _mm512_madd_epi16, _mm512_mask_mov_ps, _mm512_mul_ps, _mm512_packs_epi32, _mm512_permute_ps,
     _mm512_permutexvar_epi32, _mm512_permutexvar_ps, _mm512_set1_epi8, _mm512_set1_epi16, _mm512_set1_ps,
     _mm512_setr_epi32, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_shuffle_f32x4,
-    _mm512_shuffle_i32x4, _mm512_shuffle_ps, _mm512_slli_epi32, _mm512_srli_epi16, _mm512_zextsi256_si512,
+    _mm512_shuffle_i32x4, _mm512_shuffle_ps, _mm512_slli_epi32, _mm512_srli_epi16,
 };
 
 use super::{AHEAD, expand, prefetch as prefetch_near, prefetch_far};
 use crate::{
     FloatType,
-    matmul::fast::{CHAINS, Codes, E2M1_INTEGERS, Form, ROWS, Row, Rows},
+    matmul::{
+        fast::{CHAINS, Codes, E2M1_INTEGERS, Form, ROWS, Row, Rows},
+        weights::Encoded,
+    },
 };
 
 /// Conversion of a vector of stored bytes to integers.
@@ -37,146 +40,193 @@ pub(super) const NEAR: usize = 1024;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
 pub(super) fn one(form: Form, weights: Rows<'_>, input: Row<'_>, y: &mut [f32]) {
-    // The vectors that sixteen groups have, and how many of them belong to one group.
+    // The vectors of sums that sixteen groups have, and the vectors of stored bytes.
     match (form.codes, form.group) {
-        (Codes::Nibbles, 128) => run::<NIBBLES, 16, 1>(weights, input, y),
-        (Codes::Nibbles, 64) => run::<NIBBLES, 8, 1>(weights, input, y),
-        (Codes::Nibbles, _) => run::<NIBBLES, 4, 1>(weights, input, y),
-        (Codes::E2m1, 32) => run::<E2M1, 4, 1>(weights, input, y),
-        (Codes::E2m1, _) => run::<E2M1, 2, 1>(weights, input, y),
+        (Codes::Nibbles, 128) => run::<NIBBLES, 16, 16, 32>(weights, input, y),
+        (Codes::Nibbles, 64) => run::<NIBBLES, 8, 8, 16>(weights, input, y),
+        (Codes::Nibbles, _) => run::<NIBBLES, 4, 4, 8>(weights, input, y),
+        (Codes::E2m1, 32) => run::<E2M1, 4, 4, 8>(weights, input, y),
+        (Codes::E2m1, _) => run::<E2M1, 2, 2, 4>(weights, input, y),
         (Codes::Blocks(_), _) => unreachable!("BUG: blocks are read by kernels of their own"),
-        (Codes::Packed(_), 128) => run::<BYTES, 16, 2>(weights, input, y),
-        (Codes::Packed(_), 64) => run::<BYTES, 16, 1>(weights, input, y),
-        (Codes::Packed(_), _) => run::<BYTES, 8, 1>(weights, input, y),
-        (Codes::Bytes, 128) => run::<WIDE_BYTES, 16, 2>(weights, input, y),
-        (Codes::Bytes, 64) => run::<WIDE_BYTES, 16, 1>(weights, input, y),
-        (Codes::Bytes, _) => run::<WIDE_BYTES, 8, 1>(weights, input, y),
+        (Codes::Packed(_), 128) => run::<BYTES, 16, 32, 32>(weights, input, y),
+        (Codes::Packed(_), 64) => run::<BYTES, 16, 16, 16>(weights, input, y),
+        (Codes::Packed(_), _) => run::<BYTES, 8, 8, 8>(weights, input, y),
+        (Codes::Bytes, 128) => run::<WIDE_BYTES, 16, 32, 32>(weights, input, y),
+        (Codes::Bytes, 64) => run::<WIDE_BYTES, 16, 16, 16>(weights, input, y),
+        (Codes::Bytes, _) => run::<WIDE_BYTES, 8, 8, 8>(weights, input, y),
     }
 }
 
-/// Computes the numbers where sixteen groups have `VECTORS` vectors of sums, each of `PER` times 64 stored bytes.
+/// Computes the numbers where sixteen groups have `VECTORS` vectors of sums, `SIZE` vectors of stored bytes, and `OF_INPUT` of the
+/// integers of the input.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn run<const KIND: u8, const VECTORS: usize, const PER: usize>(weights: Rows<'_>, input: Row<'_>, y: &mut [f32]) {
-    let mut sums = [_mm512_setzero_ps(); ROWS];
-    let rows = weights.stored.chunks_exact(weights.stored_len).zip(&mut sums).enumerate();
-    for (row, (stored, sums)) in rows.take(y.len()) {
-        let numbers = match weights.parts {
-            Some(parts) => {
-                let groups = parts.scale.len() / HALF / y.len();
-                let from = row * groups * HALF;
-                Numbers::Stored { scales: &parts.scale[from..], biases: &parts.bias[from..], groups }
-            }
-            None => Numbers::Read {
-                scales: &weights.scales[row * weights.padded_groups..],
-                biases: weights.biases.get(row * weights.padded_groups..).unwrap_or_default(),
-            },
-        };
-        *sums = lanes::<KIND, VECTORS, PER>(stored, numbers, input);
-    }
-    y.copy_from_slice(&totals(&sums)[..y.len()]);
-}
-
-/// Bytes of a BF16.
-const HALF: usize = 2;
-
-/// Scales and biases from those of a row on.
-#[derive(Clone, Copy)]
-enum Numbers<'a> {
-    Read {
-        scales: &'a [f32],
-        biases: &'a [f32],
-    },
-    /// As BF16, of so many groups.
-    Stored {
-        scales: &'a [u8],
-        biases: &'a [u8],
-        groups: usize,
-    },
-}
-
-impl Numbers<'_> {
-    /// The scales of sixteen groups. There are zeros behind the last.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-    fn scales(self, block: usize) -> __m512 {
-        match self {
-            Self::Read { scales, .. } => at(scales, block),
-            Self::Stored { scales, groups, .. } => stored(scales, block, groups),
-        }
-    }
-
-    /// Likewise the biases, where there are any.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-    fn biases(self, block: usize) -> Option<__m512> {
-        match self {
-            Self::Read { biases: [], .. } => None,
-            Self::Read { biases, .. } => Some(at(biases, block)),
-            Self::Stored { biases, groups, .. } => Some(stored(biases, block, groups)),
-        }
-    }
-}
-
-/// Reads sixteen numbers of a row of BF16.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn stored(numbers: &[u8], block: usize, groups: usize) -> __m512 {
-    let first = block * CHAINS;
-    expand::sixteen(FloatType::BF16, &numbers[first * HALF..], (groups - first).min(CHAINS))
-}
-
-/// Computes the lanes of one row.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn lanes<const KIND: u8, const VECTORS: usize, const PER: usize>(
-    stored: &[u8],
-    numbers: Numbers<'_>,
+fn run<const KIND: u8, const VECTORS: usize, const SIZE: usize, const OF_INPUT: usize>(
+    weights: Rows<'_>,
     input: Row<'_>,
-) -> __m512 {
-    // Vectors of stored bytes that sixteen groups have, and of their integers.
-    let size = VECTORS * PER;
-    let of_input = if KIND == NIBBLES || KIND == E2M1 { 2 * size } else { size };
-    let (high, low) = (input.high.as_chunks::<64>().0, input.low.as_chunks::<64>().0);
-    let mut lanes = _mm512_setzero_ps();
-    let (stored, rest) = stored.as_chunks::<64>();
-    let mut blocks = stored.chunks_exact(size);
-    let count = blocks.len();
-    for (block, stored) in blocks.by_ref().enumerate() {
-        let (stored, high) = (&stored[..size], &high[block * of_input..][..of_input]);
-        let low = if KIND == WIDE_BYTES { &low[block * size..][..size] } else { low };
-        let mut vectors = [_mm512_setzero_si512(); VECTORS];
-        for i in 0..size {
-            if KIND != BYTES {
-                prefetch(&stored[i]);
-            }
-            vectors[i / PER] = dot::<KIND>(vectors[i / PER], bytemuck::cast(stored[i]), high, low, i);
-        }
-        let sums = groups::<KIND, VECTORS, PER>(vectors);
-        lanes = scale(input, block, lanes, sums, numbers.scales(block), numbers.biases(block));
+    y: &mut [f32],
+) {
+    // What is left of a row behind whole blocks, in quarters of a block.
+    match (weights.stored_len % (64 * SIZE)).div_ceil(16 * SIZE) {
+        0 => rows::<KIND, VECTORS, SIZE, OF_INPUT, 0>(weights, input, y),
+        1 => rows::<KIND, VECTORS, SIZE, OF_INPUT, 1>(weights, input, y),
+        2 => rows::<KIND, VECTORS, SIZE, OF_INPUT, 2>(weights, input, y),
+        3 => rows::<KIND, VECTORS, SIZE, OF_INPUT, 3>(weights, input, y),
+        _ => rows::<KIND, VECTORS, SIZE, OF_INPUT, 4>(weights, input, y),
     }
-    let stored = blocks.remainder();
-    if !stored.is_empty() || !rest.is_empty() {
-        let high = &high[count * of_input..];
-        let low = if KIND == WIDE_BYTES { &low[count * size..] } else { low };
-        let mut vectors = [_mm512_setzero_si512(); VECTORS];
-        for (i, stored) in stored.iter().enumerate() {
-            if KIND != BYTES {
-                prefetch(stored);
-            }
-            vectors[i / PER] = dot::<KIND>(vectors[i / PER], bytemuck::cast(*stored), high, low, i);
-        }
-        if !rest.is_empty() {
-            let i = stored.len();
-            vectors[i / PER] = dot::<KIND>(vectors[i / PER], tail(rest), high, low, i);
-        }
-        let sums = groups::<KIND, VECTORS, PER>(vectors);
-        lanes = scale(input, count, lanes, sums, numbers.scales(count), numbers.biases(count));
-    }
-    lanes
 }
 
-/// Adds the sums of sixteen groups to the lanes.
+/// The part of an input row that a block of weights meets.
+#[derive(Clone, Copy)]
+struct Piece<'a, const OF_INPUT: usize> {
+    high: &'a [[i8; 64]; OF_INPUT],
+    /// As `high`, or the same where there are none.
+    low: &'a [[i8; 64]; OF_INPUT],
+    scales: &'a [f32; CHAINS],
+    sums: &'a [f32; CHAINS],
+    offsets: &'a [i32; CHAINS],
+}
+
+impl<'a, const OF_INPUT: usize> Piece<'a, OF_INPUT> {
+    #[inline]
+    fn new<const KIND: u8>(input: &Row<'a>, block: usize) -> Self {
+        let high = &input.high.as_chunks().0.as_chunks().0[block];
+        Self {
+            high,
+            low: if KIND == WIDE_BYTES { &input.low.as_chunks().0.as_chunks().0[block] } else { high },
+            scales: &input.scales.as_chunks().0[block],
+            sums: &input.sums.as_chunks().0[block],
+            offsets: &input.offsets.as_chunks().0[block],
+        }
+    }
+}
+
+/// Computes the numbers where a row ends in `QUARTERS` quarters of a block.
+///
+/// What follows these is read too: the integers of the input are zeros there. Where nothing follows, they are copied.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
+fn rows<const KIND: u8, const VECTORS: usize, const SIZE: usize, const OF_INPUT: usize, const QUARTERS: usize>(
+    weights: Rows<'_>,
+    input: Row<'_>,
+    y: &mut [f32],
+) {
+    let (float, scales, biases, stride) = if let Some(Encoded { float, scale, bias, .. }) = weights.parts {
+        (float, scale, bias, weights.groups * float.size())
+    } else {
+        let biases = if KIND == E2M1 { weights.scales } else { weights.biases };
+        let (scales, biases) = (bytemuck::cast_slice(weights.scales), bytemuck::cast_slice(biases));
+        (FloatType::F32, scales, biases, weights.padded_groups * 4)
+    };
+    // Bytes of the numbers of a block.
+    let size = CHAINS * float.size();
+    let blocks = weights.stored_len / (64 * SIZE);
+    let rest = if QUARTERS > 0 { Some(Piece::<OF_INPUT>::new::<KIND>(&input, blocks)) } else { None };
+    let live = if QUARTERS > 0 { u16::MAX >> (CHAINS - (weights.groups - blocks * CHAINS)) } else { 0 };
+    let (mut stored, mut scales, mut biases) = (weights.stored, scales, biases);
+    for y in y.chunks_mut(ROWS) {
+        let mut sums = [_mm512_setzero_ps(); ROWS];
+        for sums in &mut sums[..y.len()] {
+            let mut lanes = _mm512_setzero_ps();
+            let of_blocks = stored.as_chunks::<64>().0.as_chunks::<SIZE>().0;
+            let numbers = scales.chunks_exact(size).zip(biases.chunks_exact(size));
+            for (block, (stored, numbers)) in of_blocks.iter().zip(numbers).enumerate().take(blocks) {
+                let piece = Piece::<OF_INPUT>::new::<KIND>(&input, block);
+                lanes = add::<KIND, VECTORS, SIZE, OF_INPUT, 4>(stored, numbers, (float, u16::MAX), piece, lanes);
+            }
+            if let Some(piece) = rest {
+                let count = (SIZE * QUARTERS).div_ceil(4);
+                let of_stored = &stored[64 * SIZE * blocks..];
+                let (scales, biases) = (&scales[size * blocks..], &biases[size * blocks..]);
+                let of_stored = of_stored.as_chunks::<64>().0.get(..count).ok_or(of_stored);
+                lanes = match of_stored {
+                    Ok(stored) if scales.len() >= size && biases.len() >= size => {
+                        add::<KIND, VECTORS, SIZE, OF_INPUT, QUARTERS>(
+                            stored,
+                            (scales, biases),
+                            (float, live),
+                            piece,
+                            lanes,
+                        )
+                    }
+                    _ => {
+                        let stored = &stored[64 * SIZE * blocks..];
+                        add_copy::<KIND, VECTORS, SIZE, OF_INPUT>(stored, (scales, biases), (float, live), piece, lanes)
+                    }
+                };
+            }
+            *sums = lanes;
+            stored = &stored[weights.stored_len..];
+            (scales, biases) = (&scales[stride..], &biases[stride..]);
+        }
+        let totals = totals(&sums);
+        match <&mut [f32; ROWS]>::try_from(&mut *y) {
+            Ok(y) => *y = totals,
+            Err(_) => y.copy_from_slice(&totals[..y.len()]),
+        }
+    }
+}
+
+/// Adds sixteen groups to the lanes, from copies with zeros behind what there is.
+#[cold]
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
+fn add_copy<const KIND: u8, const VECTORS: usize, const SIZE: usize, const OF_INPUT: usize>(
+    stored: &[u8],
+    (scales, biases): (&[u8], &[u8]),
+    form: (FloatType, u16),
+    piece: Piece<'_, OF_INPUT>,
+    lanes: __m512,
+) -> __m512 {
+    let (stored, scales, biases) = (padded::<SIZE>(stored), padded::<1>(scales), padded::<1>(biases));
+    let numbers = (scales.as_flattened(), biases.as_flattened());
+    add::<KIND, VECTORS, SIZE, OF_INPUT, 4>(&stored, numbers, form, piece, lanes)
+}
+
+/// Bytes, with zeros behind them.
+fn padded<const SIZE: usize>(stored: &[u8]) -> [[u8; 64]; SIZE] {
+    let mut padded = [[0; 64]; SIZE];
+    let bytes = padded.as_flattened_mut();
+    let len = stored.len().min(bytes.len());
+    bytes[..len].copy_from_slice(&stored[..len]);
+    padded
+}
+
+/// Adds sixteen groups to the lanes, of which only so many quarters are there. The scales and biases that count are
+/// those whose bits in `live` are set.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
+fn add<const KIND: u8, const VECTORS: usize, const SIZE: usize, const OF_INPUT: usize, const QUARTERS: usize>(
+    stored: &[[u8; 64]],
+    (scales, biases): (&[u8], &[u8]),
+    (float, live): (FloatType, u16),
+    piece: Piece<'_, OF_INPUT>,
+    lanes: __m512,
+) -> __m512 {
+    let mut vectors = [_mm512_setzero_si512(); VECTORS];
+    for i in 0..(SIZE * QUARTERS).div_ceil(4) {
+        if KIND != BYTES {
+            prefetch_far(&stored[i], AHEAD);
+            if QUARTERS == 4 {
+                prefetch_near(&stored[i], NEAR);
+            }
+        }
+        let per = SIZE / VECTORS;
+        vectors[i / per] = dot::<KIND>(vectors[i / per], bytemuck::cast(stored[i]), piece.high, piece.low, i);
+    }
+    let mut sums = groups::<KIND, VECTORS>(vectors, SIZE / VECTORS);
+    if KIND == E2M1 {
+        sums = _mm512_add_epi32(sums, bytemuck::cast(*piece.offsets));
+    }
+    let scales = _mm512_mul_ps(expand::numbers(float, scales, live), bytemuck::cast(*piece.scales));
+    let lanes = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), scales, lanes);
+    if KIND == E2M1 {
+        return lanes;
+    }
+    _mm512_fmadd_ps(expand::numbers(float, biases, live), bytemuck::cast(*piece.sums), lanes)
+}
+
+/// Adds the sums of sixteen groups, whose codes have an offset, to the lanes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
 pub(super) fn scale(
@@ -194,6 +244,13 @@ pub(super) fn scale(
         Some(biases) => _mm512_fmadd_ps(biases, at(input.sums, block), lanes),
         None => lanes,
     }
+}
+
+/// Sixteen numbers of a row.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
+fn at(numbers: &[f32], block: usize) -> __m512 {
+    bytemuck::cast(numbers.as_chunks::<CHAINS>().0[block])
 }
 
 /// Adds the sixteen lanes of each row, in the order of the exact path.
@@ -253,40 +310,8 @@ pub(super) fn dot<const KIND: u8>(
         return _mm512_dpbusd_epi32(sums, stored, bytemuck::cast(high[chunk]));
     }
     let upper = _mm512_dpbusd_epi32(_mm512_setzero_si512(), stored, bytemuck::cast(high[chunk]));
-    let lower = _mm512_dpbusd_epi32(sums, stored, bytemuck::cast(low[chunk]));
-    _mm512_add_epi32(_mm512_slli_epi32::<7>(upper), lower)
-}
-
-/// Prefetches what follows a vector of stored bytes: to the second-level cache early, and from there just in time.
-#[inline]
-fn prefetch(stored: &[u8; 64]) {
-    prefetch_far(stored, AHEAD);
-    prefetch_near(stored, NEAR);
-}
-
-/// Sixteen numbers of a row.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn at(numbers: &[f32], block: usize) -> __m512 {
-    bytemuck::cast(numbers.as_chunks::<CHAINS>().0[block])
-}
-
-/// The first 64 bytes, or fewer and zeros. The number of bytes is a multiple of eight, because a group has that many.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn tail(stored: &[u8]) -> __m512i {
-    if let Some(stored) = stored.first_chunk::<64>() {
-        return bytemuck::cast(*stored);
-    }
-    if let Ok(stored) = <[u8; 32]>::try_from(stored) {
-        // The usual rest. Bytes that are written in pieces would keep a load of them all waiting.
-        return _mm512_zextsi256_si512(bytemuck::cast(stored));
-    }
-    let mut bytes = [[0; 8]; 8];
-    for (bytes, stored) in bytes.iter_mut().zip(stored.as_chunks::<8>().0) {
-        *bytes = *stored;
-    }
-    bytemuck::cast(bytes)
+    let sums = _mm512_add_epi32(sums, _mm512_slli_epi32::<7>(upper));
+    _mm512_dpbusd_epi32(sums, stored, bytemuck::cast(low[chunk]))
 }
 
 /// How often the sums of `per` vectors may be added in pairs as integers of 16 bits. With an input of 8 bits eight
@@ -303,30 +328,31 @@ const fn short_pairs(kind: u8, per: usize) -> usize {
 /// as many lanes as there are vectors.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-pub(super) fn groups<const KIND: u8, const VECTORS: usize, const PER: usize>(of: [__m512i; VECTORS]) -> __m512i {
+pub(super) fn groups<const KIND: u8, const VECTORS: usize>(of: [__m512i; VECTORS], per: usize) -> __m512i {
+    let pairs_of_short = short_pairs(KIND, per);
     match VECTORS {
         2 => {
             // Each quarter has two groups of the first vector, then two of the second.
             let order = _mm512_setr_epi32(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
-            _mm512_permutexvar_epi32(order, neighbours(of[0], of[1], short_pairs(KIND, PER) > 0))
+            _mm512_permutexvar_epi32(order, neighbours(of[0], of[1], pairs_of_short > 0))
         }
         4 => {
             let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-            _mm512_permutexvar_epi32(order, quarters::<KIND, PER>([of[0], of[1], of[2], of[3]]))
+            _mm512_permutexvar_epi32(order, quarters([of[0], of[1], of[2], of[3]], pairs_of_short))
         }
         8 => {
-            let a = quarters::<KIND, PER>([of[0], of[1], of[2], of[3]]);
-            let b = quarters::<KIND, PER>([of[4], of[5], of[6], of[7]]);
+            let a = quarters([of[0], of[1], of[2], of[3]], pairs_of_short);
+            let b = quarters([of[4], of[5], of[6], of[7]], pairs_of_short);
             // The quarters are those of the first groups of four vectors, then of their second groups.
             let order = _mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
             _mm512_permutexvar_epi32(order, pairs(a, b))
         }
         _ => {
-            let a = quarters::<KIND, PER>([of[0], of[1], of[2], of[3]]);
-            let b = quarters::<KIND, PER>([of[4], of[5], of[6], of[7]]);
+            let a = quarters([of[0], of[1], of[2], of[3]], pairs_of_short);
+            let b = quarters([of[4], of[5], of[6], of[7]], pairs_of_short);
             let ab = pairs(a, b);
-            let a = quarters::<KIND, PER>([of[8], of[9], of[10], of[11]]);
-            let b = quarters::<KIND, PER>([of[12], of[13], of[14], of[15]]);
+            let a = quarters([of[8], of[9], of[10], of[11]], pairs_of_short);
+            let b = quarters([of[12], of[13], of[14], of[15]], pairs_of_short);
             pairs(ab, pairs(a, b))
         }
     }
@@ -335,8 +361,7 @@ pub(super) fn groups<const KIND: u8, const VECTORS: usize, const PER: usize>(of:
 /// Adds up the quarters of four vectors: each quarter of the result has one sum of each vector, in order.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
-fn quarters<const KIND: u8, const PER: usize>([a, b, c, d]: [__m512i; 4]) -> __m512i {
-    let short = short_pairs(KIND, PER);
+fn quarters([a, b, c, d]: [__m512i; 4], short: usize) -> __m512i {
     neighbours(neighbours(a, b, short > 0), neighbours(c, d, short > 0), short > 1)
 }
 

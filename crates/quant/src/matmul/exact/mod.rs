@@ -21,6 +21,8 @@ use super::{
     scratch::{Scratch, first_line},
     weights::Weights,
 };
+#[cfg(target_arch = "x86_64")]
+use crate::{Format, matmul::weights::Stored};
 
 /// Lanes of a sum.
 pub(super) const LANES: usize = 16;
@@ -30,13 +32,17 @@ const FEW_ROWS: usize = 4;
 const MANY_ROWS: usize = 16;
 /// Largest number of input rows that count as few.
 const FEW: usize = 6;
-/// Most input rows that are taken at once, a multiple of what a kernel takes; and the least, however long they are.
-const INPUTS: usize = 60;
+/// Input rows that a kernel takes at once.
+const PER_KERNEL: usize = 6;
+/// Most input rows that are kept while all weights pass by, and the least, however long they are.
+const INPUTS: usize = 66;
 const FEW_KEPT: usize = 12;
-/// Numbers of the input that are taken at once.
-const CACHED: usize = 1 << 18;
-/// Columns of a tile. A multiple of every group and of [`LANES`].
-const COLUMNS: usize = 1024;
+/// Numbers of the input that are kept.
+const CACHED: usize = 9 << 15;
+/// Columns of a tile, where there are few input rows and where there are many: sixteen rows of weights and six of the
+/// input lie in the nearest cache then. Multiples of every group and of [`LANES`].
+const FEW_COLUMNS: usize = 1024;
+const MANY_COLUMNS: usize = 512;
 
 /// Rows of the input, `[rows, stride]`: padded with zeros to whole lanes.
 #[derive(Debug)]
@@ -92,12 +98,18 @@ pub(super) fn multiply(
     y: &mut [&mut [f32]],
     scratch: &mut Scratch,
 ) {
+    #[cfg(target_arch = "x86_64")]
+    if let (Kind::Avx512(proof), [y], Stored::Encoded(parts)) = (level.0, &mut *y, weights.stored)
+        && let Format::Affine { bits: bits @ (4 | 8) } = parts.scheme.format()
+    {
+        return proof.exact_one(bits, parts, &input.numbers[input.start..], y);
+    }
     let reader = Reader::new(level.decoding(), weights);
     let (inputs, columns) = (y.len(), weights.columns());
-    let tile_rows = if inputs <= FEW { FEW_ROWS } else { MANY_ROWS };
-    let tile_columns = COLUMNS.min(input.stride);
+    let (tile_rows, tile_columns) = if inputs <= FEW { (FEW_ROWS, FEW_COLUMNS) } else { (MANY_ROWS, MANY_COLUMNS) };
+    let tile_columns = tile_columns.min(input.stride);
     // As many input rows as stay in the second-level cache while all weights pass by.
-    let kept = (CACHED / input.stride).clamp(FEW_KEPT, INPUTS);
+    let kept = (CACHED / input.stride / PER_KERNEL * PER_KERNEL).clamp(FEW_KEPT, INPUTS);
     let tile_stride = odd_lanes(tile_columns);
     let (decoded, lanes) = scratch.exact(tile_rows * tile_stride, tile_rows * inputs.min(kept));
     for (y, x) in y.chunks_mut(kept).zip(input.numbers[input.start..].chunks(kept * input.stride)) {
@@ -124,9 +136,7 @@ pub(super) fn multiply(
                 add(level, tile, lanes);
             }
             for (y, lanes) in y.iter_mut().zip(lanes.chunks_exact(rows)) {
-                for (y, lanes) in y[first..].iter_mut().zip(lanes) {
-                    *y = total(*lanes);
-                }
+                totals(level, lanes, &mut y[first..first + rows]);
             }
         }
     }
@@ -149,6 +159,18 @@ fn add(level: Level, tile: Tile<'_>, lanes: &mut Lanes) {
         Kind::Avx512(proof) => proof.add_exact(tile, lanes),
         #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
         Kind::Neon => portable::add(tile, lanes),
+    }
+}
+
+/// Adds the sixteen lanes of each number of `y`.
+fn totals(level: Level, lanes: &Lanes, y: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if let Kind::Avx512(proof) = level.0 {
+        return proof.exact_totals(lanes, y);
+    }
+    let _ = level;
+    for (y, lanes) in y.iter_mut().zip(lanes) {
+        *y = total(*lanes);
     }
 }
 

@@ -11,7 +11,7 @@
 //!
 //! An integer of 14 bits is 128 × high + low, with high and low signed bytes in planes of their own.
 
-use super::{CHAINS, Form};
+use super::{CHAINS, Codes, Form};
 use crate::matmul::{
     level::{Kind, Level},
     task,
@@ -20,12 +20,18 @@ use crate::matmul::{
 /// Rows of the input in a block.
 pub(in crate::matmul) const TOKENS: usize = 16;
 
-/// The largest number of rows beyond whole blocks that are not worth a block.
+/// The largest number of rows beyond whole blocks that are not worth a block, and that of rows without a block, where a
+/// kernel reads codes of 4 or of 8 bits as they are stored.
 const FEW: usize = 4;
+const FEW_NIBBLES: usize = 7;
+const FEW_BYTES: usize = 6;
 
 /// Largest integer of 8 bits, and of 14 bits. With these, two products with codes always fit in 16 bits.
 const NARROW: f32 = 127.0;
 const WIDE: f32 = 8192.0;
+
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
 
 /// Bits of 2^-100: groups below count as zeros.
 const LEAST: u32 = 27 << 23;
@@ -43,11 +49,35 @@ pub(in crate::matmul) struct Input {
     padded_columns: usize,
     /// Groups of a row, padded to a multiple of [`CHAINS`].
     pub(in crate::matmul) padded_groups: usize,
-    high: Vec<i8>,
-    low: Vec<i8>,
+    high: Lines,
+    low: Lines,
     scales: Vec<f32>,
     sums: Vec<f32>,
     offsets: Vec<i32>,
+}
+
+/// Integers that start at a line of the cache, so that no vector lies in two.
+#[derive(Debug)]
+struct Lines {
+    integers: Vec<i8>,
+    start: usize,
+}
+
+impl Lines {
+    /// A number of zeros.
+    fn new(len: usize) -> Self {
+        let integers = vec![0; if len > 0 { len + LINE } else { 0 }];
+        let start = integers.as_ptr().align_offset(LINE).min(integers.len().min(LINE));
+        Self { integers, start }
+    }
+
+    fn get(&self) -> &[i8] {
+        &self.integers[self.start..]
+    }
+
+    fn get_mut(&mut self) -> &mut [i8] {
+        &mut self.integers[self.start..]
+    }
 }
 
 /// A row of an input. What is beyond its end is zero.
@@ -85,6 +115,7 @@ impl Input {
         let rows = match total % TOKENS {
             _ if !level.takes_blocks() => total,
             few if few <= FEW => few,
+            few if few == total && few <= alone(level, form) => few,
             _ => 0,
         };
         let padded_groups = (columns / form.group).next_multiple_of(CHAINS);
@@ -97,8 +128,8 @@ impl Input {
             blocks: task::map(blocks.chunks(TOKENS * columns), |x| LaneBlock::new(level, form, x, columns)),
             padded_columns,
             padded_groups,
-            high: vec![0; rows * padded_columns],
-            low: vec![0; if wide { rows * padded_columns } else { 0 }],
+            high: Lines::new(rows * padded_columns),
+            low: Lines::new(if wide { rows * padded_columns } else { 0 }),
             scales: vec![0.0; rows * padded_groups],
             sums: vec![0.0; rows * padded_groups],
             offsets: vec![0; rows * padded_groups],
@@ -113,9 +144,9 @@ impl Input {
                 input.sums[groups + g] = rounded.scale * rounded.sum_as_float();
                 input.offsets[groups + g] = -form.codes.offset() * rounded.sum;
             }
-            let high = &mut input.high[row * padded_columns..][..padded_columns];
+            let high = &mut input.high.get_mut()[row * padded_columns..][..padded_columns];
             if wide {
-                let low = &mut input.low[row * padded_columns..];
+                let low = &mut input.low.get_mut()[row * padded_columns..];
                 for ((integer, high), low) in integers.iter().zip(high).zip(low) {
                     [*high, *low] = planes(*integer);
                 }
@@ -140,12 +171,21 @@ impl Input {
         let columns = row * self.padded_columns..(row + 1) * self.padded_columns;
         let groups = row * self.padded_groups..(row + 1) * self.padded_groups;
         Row {
-            high: &self.high[columns.clone()],
-            low: self.low.get(columns).unwrap_or_default(),
+            high: &self.high.get()[columns.clone()],
+            low: self.low.get().get(columns).unwrap_or_default(),
             scales: &self.scales[groups.clone()],
             sums: &self.sums[groups.clone()],
             offsets: &self.offsets[groups],
         }
+    }
+}
+
+/// The largest number of rows that stand alone where there is no block.
+fn alone(level: Level, form: Form) -> usize {
+    match form.codes {
+        Codes::Nibbles if level.reads_stored_scales(form) => FEW_NIBBLES,
+        Codes::Bytes if level.reads_stored_scales(form) => FEW_BYTES,
+        _ => FEW,
     }
 }
 

@@ -40,7 +40,7 @@ use super::{
     scratch::{Fast, Scratch},
     weights::{Encoded, Stored, Weights},
 };
-use crate::{FloatType, ggml::GgmlType};
+use crate::ggml::GgmlType;
 
 /// Sums that are kept apart.
 pub(super) const CHAINS: usize = 16;
@@ -59,10 +59,19 @@ pub(super) struct Rows<'a> {
     /// Biases, padded likewise, or nothing.
     pub(super) biases: &'a [f32],
     pub(super) padded_groups: usize,
+    /// Groups of a row.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the other kernels count the codes"))]
+    pub(super) groups: usize,
     /// Where a kernel reads scales and biases as they are stored: the parts of these rows, instead of the numbers.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the other kernels read numbers"))]
     pub(super) parts: Option<Encoded<'a>>,
 }
+
+/// Codes of an expanded row are a multiple of this, so that a kernel may read beyond them.
+const CODES: usize = 2048;
+
+/// Bytes of weights that several rows of the input take one after another.
+const NEAREST: usize = 1 << 14;
 
 /// Columns of a tile: a multiple of every group.
 pub(super) const COLUMNS: usize = 1024;
@@ -98,7 +107,13 @@ pub(super) fn multiply(level: Level, weights: Weights<'_>, input: &Input, y: &mu
     };
     let (groups, padded_groups) = (columns / input.form.group, input.padded_groups);
     let work = Work { level, form: input.form, columns, stored_len: stored.len() / rows.max(1), padded_groups };
-    let mut buffers = scratch.fast(columns, ROWS * padded_groups, input.blocks.len());
+    if let Stored::Encoded(parts) = weights.stored
+        && input.blocks.is_empty()
+        && level.reads_stored_scales(input.form)
+    {
+        return work.as_stored(parts, input, y);
+    }
+    let mut buffers = scratch.fast(columns.next_multiple_of(CODES), ROWS * padded_groups, input.blocks.len());
     let (singles, in_blocks) = y.split_at_mut(input.rows);
     for first in (0..rows).step_by(ROWS) {
         let count = ROWS.min(rows - first);
@@ -108,12 +123,12 @@ pub(super) fn multiply(level: Level, weights: Weights<'_>, input: &Input, y: &mu
             parts_of_rows = Some(parts.groups(first * groups, count * groups));
         }
         if let Some(parts) = parts_of_rows
-            && !(in_blocks.is_empty() && reads_stored_scales(level, input.form, parts))
+            && !(in_blocks.is_empty() && level.reads_stored_scales(input.form))
         {
             read_scales(level, Scales { parts, groups, padded_groups }, buffers.scales, buffers.biases);
         }
         if !singles.is_empty() {
-            let parts = parts_of_rows.filter(|parts| reads_stored_scales(level, input.form, *parts));
+            let parts = parts_of_rows.filter(|_| level.reads_stored_scales(input.form));
             work.singles((stored, parts), input, singles, first..first + count, &mut buffers);
         }
         if !in_blocks.is_empty() {
@@ -145,6 +160,27 @@ struct Work {
 }
 
 impl Work {
+    /// Multiplies rows of weights, whose scales a kernel reads as they are stored, by the input rows, which all stand
+    /// alone.
+    fn as_stored(self, parts: Encoded<'_>, input: &Input, y: &mut [&mut [f32]]) {
+        let Self { level, form, columns, stored_len, padded_groups } = self;
+        let groups = columns / form.group;
+        let total = parts.weight.len() / stored_len;
+        // The next row of the input finds them in the nearest cache.
+        let taken = if y.len() == 1 { total } else { (NEAREST / stored_len).next_multiple_of(ROWS).max(ROWS) };
+        for first in (0..total).step_by(taken.max(1)) {
+            let rows = first..total.min(first + taken);
+            // What follows these rows is there to be read.
+            let parts = parts.groups(first * groups, (total - first) * groups);
+            let stored = parts.weight;
+            let of_rows =
+                Rows { stored, stored_len, scales: &[], biases: &[], padded_groups, groups, parts: Some(parts) };
+            for (row, y) in y.iter_mut().enumerate() {
+                one(level, form, of_rows, input.row(row), &mut y[rows.clone()]);
+            }
+        }
+    }
+
     /// Multiplies at most [`ROWS`] rows of weights by the input rows that stand alone.
     fn singles(
         self,
@@ -158,7 +194,8 @@ impl Work {
         let has_biases = form.codes.have_biases();
         if form.codes.is_read_as_stored() {
             let biases: &[f32] = if has_biases { buffers.biases } else { &[] };
-            let group = Rows { stored, stored_len, scales: buffers.scales, biases, padded_groups, parts };
+            let (scales, groups) = (&*buffers.scales, columns / form.group);
+            let group = Rows { stored, stored_len, scales, biases, padded_groups, groups, parts };
             for (single, y) in singles.iter_mut().enumerate() {
                 one(level, form, group, input.row(single), &mut y[rows.clone()]);
             }
@@ -177,7 +214,9 @@ impl Work {
             let codes = &mut buffers.codes[..columns];
             expand(level, form, stored, &mut Expanded { codes, scales, biases });
             let biases: &[f32] = if has_biases { biases } else { &[] };
-            let group = Rows { stored: codes, stored_len: columns, scales, biases, padded_groups, parts: None };
+            let groups = columns / form.group;
+            let (stored, stored_len) = (&*buffers.codes, columns);
+            let group = Rows { stored, stored_len, scales, biases, padded_groups, groups, parts: None };
             for (single, y) in singles.iter_mut().enumerate() {
                 one(level, form, group, input.row(single), &mut y[row..=row]);
             }
@@ -209,17 +248,6 @@ impl Work {
             many(level, tile, &input.blocks, buffers.sums);
         }
     }
-}
-
-/// Whether the kernel of a level for single input rows reads scales and biases as they are stored.
-fn reads_stored_scales(level: Level, form: Form, parts: Encoded<'_>) -> bool {
-    let is_plain = matches!(form.codes, Codes::Nibbles | Codes::Bytes) && parts.float == FloatType::BF16;
-    let has_kernel = match level.0 {
-        #[cfg(target_arch = "x86_64")]
-        Kind::Avx512(_) => true,
-        _ => false,
-    };
-    is_plain && has_kernel
 }
 
 /// Collects the numbers of all rows for each group.

@@ -4,6 +4,7 @@ mod bits;
 mod errors;
 mod precision;
 mod shapes;
+mod threads;
 
 use longshore_quant::{
     Decoder, EncodeBuffers, Encoder, FloatType, Profile, Scheme,
@@ -76,19 +77,47 @@ pub(crate) fn blocks(ggml_type: GgmlType, [rows, columns]: [usize; 2], seed: u64
         ggml::encode(ggml_type, &values, &mut stored).expect("the lengths fit");
         stored
     };
-    let stored = if ggml_type == GgmlType::Q5K {
-        // There is no encoder: blocks of `Q4_K` with fifth bits between the scales and the nibbles.
-        let fifth: [u8; 32] = std::array::from_fn(|i| (i * 89 + 7).to_le_bytes()[0]);
-        encode(GgmlType::Q4K)
-            .chunks_exact(144)
-            .flat_map(|block| [&block[..16], &fifth, &block[16..]].concat())
-            .collect()
-    } else {
-        encode(ggml_type)
-    };
+    // There is no encoder of `Q5_K`.
+    let stored =
+        if ggml_type == GgmlType::Q5K { values.chunks_exact(256).flat_map(q5_k).collect() } else { encode(ggml_type) };
     let mut decoded = vec![0.0; values.len()];
     ggml::decode(ggml_type, &stored, &mut decoded).expect("the lengths fit");
     (stored, decoded)
+}
+
+/// One block of `Q5_K`: 32 levels from the least to the largest number of each group of 32.
+fn q5_k(values: &[f32]) -> Vec<u8> {
+    let ends: Vec<[f32; 2]> = values
+        .chunks_exact(32)
+        .map(|group| group.iter().fold([0.0f32; 2], |[low, high], x| [low.min(*x), high.max(*x)]))
+        .collect();
+    let largest = |of: &dyn Fn(&[f32; 2]) -> f32| ends.iter().map(of).fold(0.0, f32::max) / 63.0;
+    let [d, dmin] = [largest(&|[low, high]| (high - low) / 31.0), largest(&|[low, _]| -low)].map(half::f16::from_f32);
+    let (mut scales, mut fifth, mut nibbles) = ([0u8; 12], [0u8; 32], [0u8; 128]);
+    for (j, (group, [low, high])) in values.chunks_exact(32).zip(ends).enumerate() {
+        let [s, m] = [(high - low) / 31.0 / d.to_f32(), -low / dmin.to_f32()].map(|x| small(x, 63));
+        if j < 4 {
+            scales[j] |= s;
+            scales[j + 4] |= m;
+        } else {
+            scales[j + 4] = s & 15 | m << 4;
+            scales[j - 4] |= s >> 4 << 6;
+            scales[j] |= m >> 4 << 6;
+        }
+        let (scale, min) = (d.to_f32() * f32::from(s), dmin.to_f32() * f32::from(m));
+        for (i, x) in group.iter().enumerate() {
+            let code = small((x + min) / scale, 31);
+            nibbles[j / 2 * 32 + i] |= (code & 15) << (j % 2 * 4);
+            fifth[i] |= code >> 4 << j;
+        }
+    }
+    [&d.to_le_bytes()[..], &dmin.to_le_bytes(), &scales, &fifth, &nibbles].concat()
+}
+
+/// The nearest whole number up to `most`.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the number is within the range")]
+fn small(x: f32, most: u8) -> u8 {
+    x.round().clamp(0.0, f32::from(most)) as u8
 }
 
 /// The product in `f64`.

@@ -174,6 +174,23 @@ fn b16_drafts() {
     }
 }
 
+/// An embedding that is the output head too gets 8 bits from `default` alone, whatever is requested.
+#[test]
+fn tied_embeddings() {
+    let embedding = |shape, tied| Query { tied, ..Query::new("model.embed_tokens.weight", shape) };
+    for request in ["int2", "int4", "int6", "int8", "nvfp4", "mxfp4", "mxfp8"] {
+        assert_eq!(decision(&named("default"), &embedding(&[1024, 1024], true), request), "int8", "{request}");
+        assert_eq!(decision(&named("default"), &embedding(&[1024, 1024], false), request), "-", "{request}");
+        assert_eq!(decision(&named("v0.32"), &embedding(&[1024, 1024], true), request), "-", "{request}");
+    }
+    assert_eq!(decision(&named("default"), &embedding(&[1024, 1024], true), "int4-g32"), "int8-g32");
+    // A group does not fit.
+    assert_eq!(decision(&named("default"), &embedding(&[1024, 96], true), "int4"), "-");
+    // An embedding of other things than tokens is no head.
+    let per_layer = Query { tied: true, ..Query::new("model.embed_tokens_per_layer.weight", &[1024, 1024]) };
+    assert_eq!(decision(&named("default"), &per_layer, "int4"), "-");
+}
+
 /// Widths other than 4 and 8 bits, which ollama does not have. Up to 4 bits they are promoted as int4 is.
 #[test]
 fn other_integers_in_ollamas_policies() {

@@ -62,6 +62,8 @@ fn every_condition() {
         ),
         ("[[rule]]\ndraft = true", q, "int4", false),
         ("[[rule]]\ndraft = true", Query { draft: true, ..q }, "int4", true),
+        ("[[rule]]\ntied = true", q, "int4", false),
+        ("[[rule]]\ntied = true", Query { tied: true, ..q }, "int4", true),
         ("[[rule]]\nexperts = [8, 16]", Query { experts: Some(16), ..q }, "int4", true),
         ("[[rule]]\nexperts = 8", q, "int4", false),
         ("[[rule]]\nlayer = 3", q, "int4", true),

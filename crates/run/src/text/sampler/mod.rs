@@ -77,8 +77,10 @@ impl Sampler {
         let mut candidates = std::mem::take(&mut self.candidates);
         candidates.clear();
         let tokens = 0..u32::try_from(logits.len()).unwrap_or(u32::MAX);
+        let most = tokens.clone().map(|token| self.penalized(token, logits)).fold(f32::NEG_INFINITY, f32::max);
         candidates.extend(tokens.filter_map(|token| {
-            let logit = self.penalized(token, logits) / self.options.temperature;
+            // The largest becomes 0, which no temperature makes infinite.
+            let logit = (self.penalized(token, logits) - most) / self.options.temperature;
             (logit > f32::NEG_INFINITY).then_some(Candidate { token, logit })
         }));
         let point = random::unit(self.options.seed, self.drawn);
@@ -96,7 +98,7 @@ impl Sampler {
         if !self.seen.contains(&token) {
             return logit;
         }
-        if logit > 0.0 { logit / penalty } else { logit * penalty }
+        if logit > 0.0 { (logit / penalty).min(f32::MAX) } else { logit * penalty }
     }
 }
 
@@ -153,6 +155,18 @@ mod tests {
     }
 
     #[test]
+    fn the_smallest_numbers_leave_the_most_likely_token() {
+        let least = f32::MIN_POSITIVE;
+        for top_p in [1.0, 0.5] {
+            let mut cold = sampler(SamplerOptions { temperature: least, top_p, ..HOT });
+            assert_eq!(cold.sample(&[1.0, 30.0, -4.0, 2.0]).ok(), Some(1));
+        }
+        let mut pushed = sampler(SamplerOptions { repetition_penalty: least, ..HOT });
+        pushed.accept(&[0]);
+        assert_eq!(pushed.sample(&[20.0, 30.0, -4.0, 2.0]).ok(), Some(0));
+    }
+
+    #[test]
     fn what_was_seen_is_less_likely() {
         let mut greedy = sampler(SamplerOptions { repetition_penalty: 2.0, ..Default::default() });
         greedy.accept(&[1]);
@@ -195,6 +209,8 @@ mod tests {
             (SamplerOptions { top_p: 1.5, ..HOT }, "top-p"),
             (SamplerOptions { min_p: 1.1, ..HOT }, "min-p"),
             (SamplerOptions { repetition_penalty: 0.0, ..HOT }, "repetition penalty"),
+            (SamplerOptions { temperature: f32::MIN_POSITIVE / 2.0, ..HOT }, "temperature: expected 0, or"),
+            (SamplerOptions { repetition_penalty: f32::MIN_POSITIVE / 2.0, ..HOT }, "repetition penalty"),
         ] {
             let error = Sampler::new(options).expect_err("it is out of range");
             assert!(error.to_string().starts_with(name), "{error}");

@@ -62,6 +62,7 @@ impl SamplerOptions {
         let unit = |number: f32| (0.0..=1.0).contains(&number);
         let checks = [
             ("temperature", self.temperature, "a number from 0", (0.0..f32::INFINITY).contains(&self.temperature)),
+            ("temperature", self.temperature, "0, or a number from 1.2e-38", !self.temperature.is_subnormal()),
             ("top-p", self.top_p, "a number above 0, at most 1", unit(self.top_p) && self.top_p > 0.0),
             ("min-p", self.min_p, "a number from 0 to 1", unit(self.min_p)),
             (
@@ -69,6 +70,12 @@ impl SamplerOptions {
                 self.repetition_penalty,
                 "a number above 0",
                 self.repetition_penalty > 0.0 && self.repetition_penalty.is_finite(),
+            ),
+            (
+                "repetition penalty",
+                self.repetition_penalty,
+                "a number from 1.2e-38",
+                !self.repetition_penalty.is_subnormal(),
             ),
         ];
         match checks.into_iter().find(|(.., is_met)| !is_met) {

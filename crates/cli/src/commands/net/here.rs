@@ -1,0 +1,75 @@
+//! Models that verbs run by their references: pulled first, where they are not there.
+
+use std::io::{self, IsTerminal as _};
+
+use longshore_manifest::{ModelName, Store};
+use longshore_registry::{Reference, RegistryError, Version, pull_plan};
+
+use super::{client, fetch, login::ask, reference::Place, short};
+use crate::{advice::Advice, format::size, net_args::PullArgs, printer::Printer, progress::Bar};
+
+/// Bytes from which a person is asked before they are fetched.
+const ASKED: u64 = 1_000_000_000;
+
+/// The name of the model that `text` means, if it is a reference or a short name for one. It is pulled first if the store does not have it,
+/// with its size said; at a terminal, a large one is asked about. A stored model that only has the name of the one in a registry is refused.
+/// `name` is `text` as a name: a stored model of that name is meant before all.
+pub(in crate::commands) fn here(
+    text: &str,
+    name: Option<&ModelName>,
+    store: &Store,
+    printer: &Printer,
+) -> anyhow::Result<Option<ModelName>> {
+    if name.is_some_and(|name| store.manifest_path(name).exists()) {
+        return Ok(None);
+    }
+    let is_reference = ["hf:", "oci:", "ollama:"].iter().any(|kind| text.starts_with(kind));
+    if !is_reference && short::find(text)?.is_none() {
+        return Ok(None);
+    }
+    let place = Place::parse(text, None)?;
+    let name = place.name()?;
+    if store.manifest_path(&name).exists() {
+        if let Place::Registry(reference) = &place {
+            check(reference, &name, store, printer)?;
+        }
+        return Ok(Some(name));
+    }
+    let args = PullArgs::of(text, &name);
+    let ahead = fetch::ahead(&place, &args, store, printer)?;
+    let bytes = size(ahead.missing_bytes);
+    printer.note(&format!("pulling {place} as {name}: {bytes}"));
+    if ahead.missing_bytes > ASKED && io::stdin().is_terminal() && io::stderr().is_terminal() {
+        let answer = ask(&format!("Fetch {bytes}? [y/N] "))?;
+        if !matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
+            return Err(Advice::input(format!("{name} was not fetched"))
+                .hint(format!("longshore pull {place} fetches it"))
+                .into());
+        }
+    }
+    fetch::fetch(&place, &args, &name, store, printer)?;
+    Ok(Some(name))
+}
+
+/// Refuses a stored model that is another than the registry has. One that is named by its digest is the one that is meant, and where the
+/// registry cannot be asked the stored one is.
+fn check(reference: &Reference, name: &ModelName, store: &Store, printer: &Printer) -> anyhow::Result<()> {
+    if matches!(reference.version(), Version::Digest(_)) {
+        return Ok(());
+    }
+    let plan = {
+        let bar = Bar::new(printer);
+        pull_plan(&client::registry_once(reference)?, store, &bar)
+    };
+    match plan {
+        Ok(plan) if plan.digest == store.manifest(name)?.0 => Ok(()),
+        Ok(_) => Err(Advice::input(format!("the stored {name} is another model than {reference}"))
+            .hint(format!("longshore pull {reference} NAME fetches it; {name} alone runs the stored one"))
+            .into()),
+        Err(RegistryError::Transfer(error)) if error.is_transient() => {
+            printer.note(&format!("{} cannot be asked: {name} is run as it is stored", reference.registry()));
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
