@@ -61,14 +61,15 @@ mod plan;
 mod execute;
 
 mod export;
+mod fit;
 mod open;
 mod repair;
 
 pub use execute::{
-    changes::{Base, Changes, MergedAdapter},
     error::ImportError,
+    hessians::{HessianFile, HessianFileError},
     importance::{ImportanceFile, ImportanceFileError},
-    options::{ImportOptions, ImportOutcome},
+    options::{GptqOptions, ImportOptions, ImportOutcome},
     read::shards::ReadError,
     sink::{Sink, SinkBlob, SinkImport},
 };
@@ -78,6 +79,7 @@ pub use export::{
     mlx::architecture::mlx_architectures,
     options::{ExportFormat, ExportOptions, ExportOutcome},
 };
+pub use fit::{FitError, Fitted, fit};
 pub use gguf::metadata::{GgufFiles, GgufMetadata, GgufMetadataError, gguf_metadata};
 pub use io::{
     data::{Data, OpenData},

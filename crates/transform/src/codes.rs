@@ -1,7 +1,7 @@
 //! Affine codes as they are stored: one little-endian stream of bits, code after code.
 
 /// Packs codes of `bits` bits. Their number is a multiple of eight, and `out` has `bits` / 8 bytes for each.
-pub(crate) fn pack(bits: u8, codes: &[u8], out: &mut [u8]) {
+pub fn pack(bits: u8, codes: &[u8], out: &mut [u8]) {
     let (bits, bytes) = (u32::from(bits), usize::from(bits));
     for (codes, out) in codes.as_chunks::<8>().0.iter().zip(out.chunks_exact_mut(bytes)) {
         let word = codes.iter().rev().fold(0_u64, |word, code| word << bits | u64::from(*code));

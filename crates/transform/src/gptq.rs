@@ -193,9 +193,10 @@ fn gather(from: &[f32], rows: std::ops::Range<usize>, stride: usize, columns: us
     found
 }
 
-/// The loss of errors under a Hessian: the sum of e·H·eᵀ over rows e of `errors`, in the order of the inputs.
+/// The loss of errors under a symmetric Hessian: the sum of e·H·eᵀ over rows e of `errors`, in the order of the inputs.
 ///
-/// `hessian` writes numbers `[k, first + j]` of the Hessian for all inputs `k`, [`WIDTH`] for each, zero after the last.
+/// `hessian` writes numbers `[k, first + j]` of the Hessian, [`WIDTH`] for each input `k` from 0 on, zero after the last, as many
+/// as the slice has.
 ///
 /// # Panics
 ///
@@ -206,11 +207,15 @@ pub fn loss(errors: &[f32], size: usize, hessian: &dyn Fn(usize, &mut [f32])) ->
     let (mut panel, mut sums) = (vec![0.0; size * WIDTH], vec![0.0; rows * WIDTH]);
     let mut loss = 0.0;
     for first in (0..size).step_by(WIDTH) {
-        hessian(first, &mut panel);
-        Product::default().panel(size, rows, errors, size, &panel, &mut sums);
+        // What lies below the block on the diagonal is what lies right of it.
+        let end = size.min(first + WIDTH);
+        let panel = &mut panel[..end * WIDTH];
+        hessian(first, panel);
+        panel[..first * WIDTH].iter_mut().for_each(|number| *number *= 2.0);
+        Product::default().panel(end, rows, errors, size, panel, &mut sums);
         for (errors, sums) in errors.chunks_exact(size).zip(sums.chunks_exact(WIDTH)) {
-            loss +=
-                errors[first..].iter().zip(sums).map(|(error, sum)| f64::from(*error) * f64::from(*sum)).sum::<f64>();
+            let products = errors[first..end].iter().zip(sums);
+            loss += products.map(|(error, sum)| f64::from(*error) * f64::from(*sum)).sum::<f64>();
         }
     }
     loss

@@ -10,12 +10,12 @@
 //!
 //! Nothing here opens a file. A caller reads headers and documents, and passes ranges of tensors as slices.
 
-mod codes;
 mod level;
 mod share;
 
 pub mod adapter;
 pub mod cholesky;
+pub mod codes;
 pub mod float;
 pub mod gptq;
 pub mod hadamard;

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use longshore_manifest::{ModelName, Progress as _, Store};
-use longshore_packer::Base;
 use serde::Serialize;
 
 use crate::{
@@ -27,6 +26,15 @@ struct Report {
     kept_bytes: u64,
 }
 
+/// The attachments of a model that has no other name, as far as they can be read.
+fn attachments(store: &Store, name: &ModelName) -> Vec<ModelName> {
+    let digest = |name: &ModelName| Some(store.manifest(name).ok()?.0);
+    let Some(of) = digest(name) else { return Vec::new() };
+    let found = store.attachments(&of).unwrap_or_default();
+    let is_other = |other: &ModelName| other != name && digest(other) == Some(of);
+    if found.is_empty() || store.names().is_ok_and(|names| names.iter().any(is_other)) { Vec::new() } else { found }
+}
+
 pub(super) fn run(args: &Rm, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
     let mut report =
         Report { version: VERSION, removed: Vec::new(), freed_blobs: 0, freed_bytes: 0, kept_blobs: 0, kept_bytes: 0 };
@@ -39,7 +47,7 @@ pub(super) fn run(args: &Rm, store: &Store, printer: &Printer) -> anyhow::Result
             failed = errors::report(&Advice::interrupted(format!("stopped: {left} not removed")).into());
             break;
         }
-        let attachments = store.model(name).map(|model| Base::attachments(store, &model.digest)).unwrap_or_default();
+        let attachments = attachments(store, name);
         match store.remove(name) {
             Ok(removed) => {
                 report.freed_blobs += removed.blobs.len();

@@ -68,6 +68,13 @@ fn an_adapter_is_a_model_of_its_own() {
     sandbox.ok(["verify"]);
     sandbox.ok(["export", "lora", "out"]);
     assert_eq!(files(&sandbox.path().join("out")), files(&sandbox.path().join("adapter")));
+    let blobs = fs::read_dir(sandbox.path().join("store/blobs")).unwrap().map(|entry| entry.unwrap().path());
+    let longest = |path: &std::path::PathBuf| fs::read(path).unwrap().ends_with(&0.25_f32.to_le_bytes());
+    fs::remove_file(blobs.into_iter().find(longest).unwrap()).unwrap();
+    let run = sandbox.run(["verify", "lora", "--repair", DEMO]);
+    assert!(run.code == 1 && run.stderr.contains("give the adapter's directory"), "{run:?}");
+    sandbox.ok(["verify", "lora", "--repair", "adapter"]);
+    sandbox.ok(["export", "lora", "again"]);
     let run = sandbox.run(["import", "adapter", "alone"]);
     assert!(run.stderr.contains("--adapter DIR") && run.stderr.contains("--adapter-of BASE"), "{run:?}");
     adapter(&sandbox, inputs, outputs + 2);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use longshore_manifest::{Descriptor, Manifest, ModelName, Progress};
 
 use super::{
-    changes::Changes,
     document,
     error::ImportError,
     jobs::Work,
@@ -34,7 +33,7 @@ impl Plan {
     ///   is not the one whose digest the source promises;
     /// - [`ImportError::Encode`], [`ImportError::Repack`], [`ImportError::TakeOver`], [`ImportError::NonFinite`]: a tensor
     ///   cannot be stored as planned;
-    /// - [`ImportError::Importance`]: the importance file does not fit the weights;
+    /// - [`ImportError::Importance`], [`ImportError::Hessians`]: the file of statistics does not fit the weights;
     /// - [`ImportError::Space`], [`ImportError::Ingest`], [`ImportError::Fs`]: the store cannot take the model;
     /// - [`ImportError::Cancelled`]: `progress` asked to stop.
     pub fn import(
@@ -46,6 +45,9 @@ impl Plan {
     ) -> Result<ImportOutcome, ImportError> {
         if let Some(importance) = &options.importance {
             importance.check(self)?;
+        }
+        if let Some(gptq) = &options.gptq {
+            gptq.check(self)?;
         }
         sink.check_name(name)?;
         let shards = ShardFiles::open(self)?;
@@ -60,8 +62,7 @@ impl Plan {
 
         let layers = document::layers(self, &done);
         let (blobs, _) = done.split_at(self.blobs.len());
-        let config = document::config(self, blobs, options);
-        let config = import.add(&Changes::document(&config, self))?;
+        let config = import.add(&document::config(self, blobs, options).to_bytes())?;
         let manifest = Manifest::new(Descriptor::config(config), layers);
         if progress.cancelled() {
             return Err(ImportError::Cancelled);

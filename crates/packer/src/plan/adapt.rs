@@ -115,9 +115,10 @@ fn base(source: &Source, drafts: &[Draft]) -> (Vec<BaseTensor>, Vec<Place>) {
 
 /// Whether the model has one matrix for its embedding and its head.
 fn is_tied(source: &Source, base: &[BaseTensor]) -> bool {
-    let has = |end: &str| base.iter().any(|tensor| tensor.name.ends_with(end));
+    let module = |tensor: &BaseTensor| tensor.name.strip_suffix(".weight")?.rsplit('.').next().map(str::to_owned);
+    let has = |modules: &[&str]| base.iter().filter_map(module).any(|module| modules.contains(&&*module));
     let says = source.config.as_ref().and_then(|config| config.tied_embeddings);
-    says.unwrap_or(false) || has("embed_tokens.weight") && !has("lm_head.weight")
+    says.unwrap_or(false) || has(&["embed_tokens", "wte", "tok_embeddings"]) && !has(&["lm_head", "output"])
 }
 
 /// Refuses tensors whose values are not at hand, or may not be quantized anew.

@@ -122,6 +122,11 @@ pub struct Unit {
 }
 
 impl Plan {
+    /// Whether the residual stream of the model that is made is rotated.
+    pub(crate) fn is_rotated(&self) -> bool {
+        self.source.changes.as_ref().is_some_and(|changes| changes.rotation.is_some())
+    }
+
     /// The shards of the source that a blob is made of, as indices of [`Source::shards`], each once, in order.
     #[must_use]
     pub fn shards_of(&self, blob: &PlannedBlob) -> std::collections::BTreeSet<usize> {

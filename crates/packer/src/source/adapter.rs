@@ -1,12 +1,11 @@
 //! An adapter beside the model that it changes.
 
 use std::{
-    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use longshore_manifest::{Digest, Hasher};
+use longshore_manifest::Digest;
 use longshore_model::MAX_CONFIG_BYTES;
 use longshore_st_format::{Dtype, Limits};
 use longshore_transform::adapter::{Adapter, Listed};
@@ -14,14 +13,12 @@ use longshore_transform::adapter::{Adapter, Listed};
 use super::{checkpoint::Source, error::SourceError, inventory::Inventory, merging::SourceAdapter};
 use crate::{
     attachment::WEIGHTS,
-    io::small,
+    io::{hash, small},
     tensor::{Shard, SourceTensor},
 };
 
 /// The document of an adapter.
 pub(super) const CONFIG: &str = "adapter_config.json";
-/// Number of bytes that are hashed at a time.
-const CHUNK: u64 = 256 << 10;
 
 impl Source {
     /// Adds an adapter, which an import merges into the weights before they are quantized: LoRA or `DoRA` as PEFT and mlx-lm
@@ -78,7 +75,7 @@ pub(super) fn find(dir: &Path, limits: &Limits) -> Result<Found, SourceError> {
     };
     let path = dir.join(name);
     let read = |source| SourceError::Io { path: path.clone(), source };
-    let (digest, len) = digest(&path).map_err(read)?;
+    let (digest, len) = hash::digest(&path).map_err(read)?;
     let inventory = Inventory::read(vec![Shard::file(path.clone(), name, len).with_digest(digest)], limits)?;
     if inventory.tensors.is_empty() {
         return Err(fail(format!("its {name} has no tensors"), None));
@@ -91,21 +88,4 @@ pub(super) fn find(dir: &Path, limits: &Limits) -> Result<Found, SourceError> {
     let listed: Vec<Listed> = inventory.tensors.iter().map(list).collect();
     let adapter = Adapter::read(&document, &listed).map_err(|error| fail(error.to_string(), error.hint()))?;
     Ok(Found { path, name, digest, inventory, adapter })
-}
-
-/// The SHA-256 and the length of a file.
-fn digest(path: &Path) -> io::Result<(Digest, u64)> {
-    let file = longshore_manifest::open_regular(path)?;
-    let mut hasher = Hasher::default();
-    let mut buffer = vec![0; usize::try_from(CHUNK).expect("a chunk is small")];
-    let (mut file, mut len) = (file, 0);
-    loop {
-        let read = io::Read::read(&mut file, &mut buffer)?;
-        if read == 0 {
-            break;
-        }
-        hasher.update(&buffer[..read]);
-        len += read as u64;
-    }
-    Ok((hasher.finish(), len))
 }

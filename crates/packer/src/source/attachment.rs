@@ -63,6 +63,8 @@ impl Source {
             template: ChatTemplate::default(),
             adapters: Vec::new(),
             base: Some(base),
+            digest: None,
+            changes: None,
         })
     }
 }

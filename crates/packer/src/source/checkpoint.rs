@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use longshore_manifest::Digest;
+use longshore_manifest::{Digest, document::Changes};
 use longshore_model::{ChatTemplate, ModelConfig};
 
 use super::{
@@ -56,6 +56,9 @@ pub struct Source {
     pub(crate) adapters: Vec<SourceAdapter>,
     /// The digest of the model that the source belongs to. `None` unless it is an attachment.
     pub(crate) base: Option<Digest>,
+    /// The digest of the source's manifest, and what was done to its values before. `None` unless it is a stored model.
+    pub(crate) digest: Option<Digest>,
+    pub(crate) changes: Option<Changes>,
 }
 
 impl Source {
@@ -86,6 +89,8 @@ impl Source {
             warnings: Vec::new(),
             adapters: Vec::new(),
             base: None,
+            digest: None,
+            changes: None,
         };
         let member = source.add(MemberRole::Whole, root, inventory, config, None)?;
         let (kind, evidence) = (member.kind, member.evidence.clone());

@@ -301,7 +301,8 @@ impl SourceError {
             )),
             Self::Gguf { source } => of_gguf(source),
             Self::Adapter { .. } => Some(
-                "import its base with --adapter DIR, which merges it; or store it with --adapter-of BASE".to_owned(),
+                "import its base model with --adapter DIR, which merges it; or store it with --adapter-of BASE"
+                    .to_owned(),
             ),
             Self::AdapterFile { hint, .. } => hint.map(str::to_owned),
             Self::Config { source: ConfigError::Contradiction { .. }, .. } => {

@@ -55,6 +55,8 @@ pub(super) fn open(dir: &Path, entries: Vec<Entry>, limits: &Limits) -> Result<S
         template: ChatTemplate::default(),
         adapters: Vec::new(),
         base: None,
+        digest: None,
+        changes: None,
     };
     let mut used = Vec::new();
     for component in listed {

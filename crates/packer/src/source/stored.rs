@@ -121,6 +121,8 @@ fn read(path: &Path, root: &Path, name: &ModelName) -> Result<Source, SourceErro
         companions: Vec::new(),
         adapters: Vec::new(),
         base: None,
+        digest: Some(model.digest),
+        changes: model.config.changes.clone(),
     };
     let mut shards = Shards { store: &store, model: &model, places: HashMap::new() };
     for (role, tensors) in members(&model, &table) {

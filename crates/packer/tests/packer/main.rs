@@ -2,6 +2,7 @@
 
 mod acceptance;
 mod adapters;
+mod calibrated;
 mod coded;
 mod companions;
 mod directory;

@@ -1,15 +1,23 @@
 //! Quantization of one planned tensor, a piece at a time.
 
+use std::sync::{Mutex, PoisonError};
+
 use longshore_manifest::document::Role;
 use longshore_quant::{FloatType, GlobalScale, Profile, Scheme};
 
 use super::{
+    gptq::{self, ByHessians},
     quantizer::{EncodedRun, Quantizer},
     target::{Noticed, Target},
 };
-use crate::execute::{
-    error::ImportError,
-    read::values::{ValueBuffers, ValueReader},
+use crate::{
+    execute::{
+        error::ImportError,
+        importance::TensorImportance,
+        options::{GptqOptions, ImportOptions},
+        read::values::{ValueBuffers, ValueReader},
+    },
+    plan::planned::PlannedTensor,
 };
 
 /// Quantizes the tensor to `scheme`.
@@ -18,12 +26,19 @@ pub(super) fn quantize(
     scheme: Scheme,
     read: &mut ValueBuffers,
     encoded: &mut EncodedRun,
+    factor: &Mutex<()>,
 ) -> Result<Noticed, ImportError> {
     let (tensor, options) = (target.tensor, target.options);
     let importance = match &options.importance {
         Some(file) => file.of(tensor)?,
         None => None,
     };
+    if let Some(by) = by_hessians(options, tensor, scheme, importance.as_ref())? {
+        let _turn = factor.lock().unwrap_or_else(PoisonError::into_inner);
+        if gptq::is_better(&mut target, by, read)? {
+            return gptq::quantize(&mut target, by, read);
+        }
+    }
     // The codes of MLX's profiles are those that MLX chooses for the merged weights as they would be stored.
     let is_wide = matches!(options.profile, Profile::Plus | Profile::Best);
     let reader_of = if is_wide { ValueReader::wide } else { ValueReader::new };
@@ -42,7 +57,7 @@ pub(super) fn quantize(
         target.check()?;
         let Some(piece) = reader.next(read)? else {
             let (stats, loss) = quantizer.finish();
-            return Ok(Noticed { stats, loss, mended: reader.mended() });
+            return Ok(Noticed { stats, loss, mended: reader.mended(), by_hessians: false });
         };
         for (at, bytes) in piece.runs() {
             quantizer.encode(at, bytes, encoded, options.allow_non_finite)?;
@@ -54,6 +69,21 @@ pub(super) fn quantize(
         }
         target.progress.advance(piece.read_len());
     }
+}
+
+/// The Hessians that codes of `scheme` are chosen by. `None` if there are none, or none of the other text.
+fn by_hessians<'a>(
+    options: &'a ImportOptions,
+    tensor: &PlannedTensor,
+    scheme: Scheme,
+    importance: Option<&'a TensorImportance>,
+) -> Result<Option<ByHessians<'a>>, ImportError> {
+    let Some(GptqOptions { hessians: file, held }) = options.gptq.as_ref().filter(|_| scheme.is_affine()) else {
+        return Ok(None);
+    };
+    let of_held = held.as_ref().map(|file| file.of(tensor)).transpose()?.flatten();
+    let hessians = file.of(tensor)?.filter(|_| held.is_none() || of_held.is_some());
+    Ok(hessians.map(|hessians| ByHessians { scheme, file, hessians, held: of_held, importance }))
 }
 
 /// Reads the tensor once to choose its global scale.

@@ -1,7 +1,7 @@
 //! Adapters that are stored as models of their own.
 
 use longshore_manifest::{Silent, Store};
-use longshore_packer::{Base, ExportOptions, ImportOptions, Plan, PlanError, PlanOptions, Source, export};
+use longshore_packer::{ExportOptions, ImportOptions, Plan, PlanError, PlanOptions, Source, export};
 use longshore_st_format::{Dtype, Limits};
 
 use super::cases::cases;
@@ -17,10 +17,11 @@ fn an_attachment_comes_back_to_the_byte() {
         let source = Source::open_attachment(adapter.path(), of, &Limits::default()).expect("it is an adapter");
         super::import(&store, "attached", source, &PlanOptions::default(), 2);
         let model = store.model(&"attached".parse().expect("it is a name")).expect("it was imported");
-        let found = Base::of_model(&store, &model).expect("it says what it belongs to");
+        let found = model.config.base.as_ref().expect("it says what it belongs to");
         assert_eq!((found.digest, &*found.role), (of, "adapter"));
-        assert_eq!(Base::attachments(&store, &of), ["attached".parse().expect("it is a name")]);
-        assert!(Base::attachments(&store, &model.digest).is_empty());
+        let attachments = |of: &longshore_manifest::Digest| store.attachments(of).expect("the store can be listed");
+        assert_eq!(attachments(&of), ["attached".parse().expect("it is a name")]);
+        assert!(attachments(&model.digest).is_empty());
         assert!(model.config.capabilities.is_empty());
         export(&store, &model, &dir.join("out"), &ExportOptions::default(), &Silent).expect("it is exported");
         let names = |dir: &std::path::Path| {
@@ -63,7 +64,9 @@ fn a_damaged_header_is_found() {
     let path = store.blob_path(&header.digest);
     let bytes = std::fs::read(&path).expect("it is there");
     std::fs::remove_file(&path).expect("it is ours");
-    std::fs::write(&path, String::from_utf8_lossy(&bytes).replace("lora_A", "lora_Z")).expect("it is ours");
+    let at = bytes.windows(6).position(|found| found == b"lora_A").expect("it names the factor");
+    let damaged = [&bytes[..at], b"lora_Z", &bytes[at + 6..]].concat();
+    std::fs::write(&path, damaged).expect("it is ours");
     let error =
         export(&store, &model, &dir.join("out"), &ExportOptions::default(), &Silent).expect_err("it is damaged");
     assert!(chain(&error).contains("the model has no tensor"), "{error}");

@@ -88,8 +88,8 @@ fn two_adapters_with_magnitudes() {
 #[test]
 fn replaced_tensors_keep_their_type() {
     let mut case = cases().swap_remove(0);
-    let values: Vec<f32> = (0..40_u8).map(|at| f32::from(at) / 8.0).collect();
-    let replaced = Tensor { name: "base_model.model.norm.weight".into(), shape: vec![40], values: values.clone() };
+    let values: Vec<f32> = (0..64_u8).map(|at| f32::from(at) / 8.0).collect();
+    let replaced = Tensor { name: "base_model.model.norm.weight".into(), shape: vec![64], values: values.clone() };
     case.adapter.push(replaced);
     let [base, adapter] = case.write(Dtype::BF16);
     let dir = Dir::new();

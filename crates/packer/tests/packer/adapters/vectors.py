@@ -38,13 +38,14 @@ def wide(*values: np.ndarray) -> list:
 
 
 OUT, IN, R, V, H, E = 6, 40, 4, 18, 8, 3
+ROWS, COLUMNS = 16, 64  # a matrix that policies quantize
 BASE = "base_model.model."
 CASES = []
 for rslora in (False, True):
-    W, A, B = normal(OUT, IN), normal(R, IN), normal(OUT, R)
+    W, A, B = normal(ROWS, COLUMNS), normal(R, COLUMNS), normal(ROWS, R)
     w, a, b = wide(W, A, B)
     CASES.append(case(
-        "rslora" if rslora else "linear", {"l.0.q_proj.weight": W, "norm.weight": normal(IN)},
+        "rslora" if rslora else "linear", {"l.0.q_proj.weight": W, "norm.weight": normal(COLUMNS)},
         {f"{BASE}l.0.q_proj.lora_A.weight": A, f"{BASE}l.0.q_proj.lora_B.weight": B},
         {"l.0.q_proj.weight": lora.merge(w, a, b, lora.scale(16, R, rslora))},
         {"peft_type": "LORA", "r": R, "lora_alpha": 16, "use_rslora": rslora}))
@@ -74,8 +75,8 @@ CASES.append(case(
     {"peft_type": "LORA", "r": R, "lora_alpha": 6}))
 
 for transposed in (False, True):
-    W = normal(E, IN, OUT) if transposed else normal(E, OUT, IN)
-    A, B = normal(R * E, IN), normal(OUT, R * E)
+    W = normal(E, COLUMNS, ROWS) if transposed else normal(E, ROWS, COLUMNS)
+    A, B = normal(R * E, COLUMNS), normal(ROWS, R * E)
     w, a, b = wide(W, A, B)
     name = "model.layers.0.mlp.experts.gate_up_proj"
     CASES.append(case(
