@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LINES = 15
 # The libraries, from bottom to top.
 CRATES = [
-    "st-format", "gguf", "quant", "model", "manifest", "packer", "loader-cuda", "loader-mlx",
+    "st-format", "gguf", "quant", "model", "transform", "manifest", "packer", "loader-cuda", "loader-mlx",
     "experts", "run", "transfer", "registry", "hub",
 ]
 # Packages of `cargo tree -e normal --no-default-features`, the crate itself included.

@@ -162,11 +162,18 @@ pub(crate) struct Import {
     #[arg(long, value_name = "P", default_value = "default", value_parser = offers(candidates::POLICIES, parse_policy))]
     #[arg(hide_possible_values = true)]
     pub(crate) policy: PolicySource,
-    /// How codes are chosen: `plus` (lower error at the same cost), `best` (searches, for the lowest), `mlx` (the bits of MLX's
-    /// CPU backend) or `mlx-metal` (those of its Metal kernels, as their source says)
+    /// How codes are chosen: `plus` (lower error at the same cost), `best` (searches, for the lowest), `gptq` (integer types: for the
+    /// least error of the products that --hessians recorded), `mlx` (the bits of MLX's CPU backend) or `mlx-metal` (those of its
+    /// Metal kernels, as their source says)
     #[arg(long, value_name = "F", default_value = "plus", value_parser = offers(candidates::PROFILES, parse_profile))]
     #[arg(hide_possible_values = true)]
-    pub(crate) profile: Profile,
+    pub(crate) profile: Codes,
+    /// What `calibrate --hessians` recorded, for --profile gptq
+    #[arg(long, value_name = "FILE", required_if_eq("profile", "gptq"))]
+    pub(crate) hessians: Option<PathBuf>,
+    /// The same of another text: tensor by tensor, the better codes under it are kept, those of gptq or those of a search
+    #[arg(long, value_name = "FILE", requires = "hessians")]
+    pub(crate) held: Option<PathBuf>,
     /// Decode what is quantized already, and quantize it once more: it loses twice
     #[arg(long)]
     pub(crate) requantize: bool,
@@ -187,6 +194,14 @@ pub(crate) struct Import {
     /// `draft/<file>`
     #[arg(long, value_name = "DIR")]
     pub(crate) draft: Option<PathBuf>,
+    /// An adapter's directory, LoRA or `DoRA` as PEFT or mlx-lm write it, to be merged before anything is quantized; with =WEIGHT
+    /// what it adds is multiplied by WEIGHT; may be given several times
+    #[arg(long, value_name = "DIR[=WEIGHT]", value_parser = OsStringValueParser::new().try_map(parse_adapter))]
+    pub(crate) adapter: Vec<MergedAdapter>,
+    /// Store the adapter in SOURCE as a model of its own that belongs to this stored model: nothing is merged, and `export` gives
+    /// its files back
+    #[arg(long, value_name = "BASE", conflicts_with_all = ["quantize", "adapter", "draft", "importance", "measure", "requantize", "global_scale"])]
+    pub(crate) adapter_of: Option<ModelName>,
     /// Follow symbolic links to files outside SOURCE (and outside the hub cache that it is a snapshot of)
     #[arg(long)]
     pub(crate) follow_links: bool,
@@ -196,6 +211,43 @@ pub(crate) struct Import {
     /// Print what would be stored, and which rule decided each tensor, without reading weights
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// The choice of codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Codes {
+    Profile(Profile),
+    /// By Hessians; what has none is searched for.
+    Gptq,
+}
+
+impl Codes {
+    pub(crate) fn profile(self) -> Profile {
+        match self {
+            Self::Profile(profile) => profile,
+            Self::Gptq => Profile::Best,
+        }
+    }
+}
+
+/// An adapter to merge, and the factor of what it adds.
+#[derive(Debug, Clone)]
+pub(crate) struct MergedAdapter {
+    pub(crate) dir: PathBuf,
+    pub(crate) weight: f64,
+}
+
+/// Parses `DIR` or `DIR=WEIGHT`. A directory whose name ends in `=` and a number is meant if it exists.
+fn parse_adapter(text: OsString) -> Result<MergedAdapter, String> {
+    let whole = || MergedAdapter { dir: PathBuf::from(&text), weight: 1.0 };
+    let Some((dir, weight)) = text.to_str().and_then(|text| text.rsplit_once('=')) else { return Ok(whole()) };
+    if Path::new(&text).is_dir() {
+        return Ok(whole());
+    }
+    match weight.parse::<f64>() {
+        Ok(weight) if weight.is_finite() => Ok(MergedAdapter { dir: dir.into(), weight }),
+        _ => Err(format!("expected DIR or DIR=WEIGHT, a finite number, found the weight {weight:?}")),
+    }
 }
 
 /// Say what a model is: architecture, size, schemes, tensors
@@ -284,6 +336,10 @@ pub(crate) struct Verify {
     /// The draft model's checkpoint, if the import used one
     #[arg(long, value_name = "DIR", requires = "repair")]
     pub(crate) draft: Option<PathBuf>,
+    /// An adapter that was merged at the import, with its weight; may be given several times
+    #[arg(long, value_name = "DIR[=WEIGHT]", requires = "repair")]
+    #[arg(value_parser = OsStringValueParser::new().try_map(parse_adapter))]
+    pub(crate) adapter: Vec<MergedAdapter>,
     /// Threads that build blobs [default: all]
     #[arg(long, value_name = "N", requires = "repair", value_parser = parse_count)]
     pub(crate) threads: Option<NonZero<usize>>,
@@ -416,6 +472,34 @@ pub(crate) enum PolicyVerb {
     /// List the built-in policies
     List,
     Show(PolicyShow),
+    Fit(PolicyFit),
+}
+
+/// Write a policy that spends a budget of bits where they help a model most
+///
+/// Each tensor that the default policy quantizes gets one of int2 to int8, or is kept, by what it loses of its products with inputs
+/// like those that the statistics are of, for each byte that it costs.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  longshore calibrate qwen3:bf16 --text book.txt book.safetensors
+  longshore policy fit qwen3:bf16 --bits 4.6 --stats book.safetensors -o fitted.toml
+  longshore import ./Qwen3-4B qwen3:fitted --quantize int4 --policy fitted.toml")]
+pub(crate) struct PolicyFit {
+    /// A stored model of floats
+    pub(crate) name: ModelName,
+    /// Bits for each parameter of the model, scales and all that is kept included
+    #[arg(long, value_name = "B", value_parser = parse_bits)]
+    pub(crate) bits: f64,
+    /// What `calibrate` recorded of the model, or an importance matrix of llama.cpp
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stats: PathBuf,
+    /// Where to write the policy
+    #[arg(short, long, value_name = "POLICY")]
+    pub(crate) output: PathBuf,
+    /// Threads to use [default: all]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub(crate) threads: Option<NonZero<usize>>,
 }
 
 /// Print a policy: the TOML to start one's own from
@@ -522,8 +606,13 @@ pub(crate) fn parse_policy(text: &str) -> Result<PolicySource, String> {
     }
 }
 
-fn parse_profile(text: &str) -> Result<Profile, longshore_quant::UnknownProfile> {
+fn parse_profile(text: &str) -> Result<Codes, String> {
+    if text.eq_ignore_ascii_case("gptq") {
+        return Ok(Codes::Gptq);
+    }
     text.parse()
+        .map(Codes::Profile)
+        .map_err(|_| format!("expected a profile (plus, best, gptq, mlx or mlx-metal), found {text:?}"))
 }
 
 fn parse_float(text: &str) -> Result<FloatType, String> {
@@ -599,6 +688,11 @@ fn parse_share(text: &str) -> Result<TensorParallel, String> {
         return Err(expected());
     }
     Ok(TensorParallel { rank: share - 1, of })
+}
+
+fn parse_bits(text: &str) -> Result<f64, String> {
+    let bits: Option<f64> = text.parse().ok();
+    bits.filter(|bits| *bits > 0.0 && *bits <= 64.0).ok_or_else(|| "expected bits per weight, such as 4.6".into())
 }
 
 fn parse_count(text: &str) -> Result<NonZero<usize>, String> {

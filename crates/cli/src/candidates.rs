@@ -12,7 +12,7 @@ pub(crate) const TYPES: &[&str] =
     &["int4", "int8", "nvfp4", "mxfp4", "mxfp8", "int2", "int3", "int5", "int6", "mlx", "none"];
 pub(crate) const GGML_TYPES: &[&str] = &["q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q6_k", "f16", "bf16", "f32"];
 pub(crate) const POLICIES: &[&str] = &["default", "uniform", "v0.16", "v0.32"];
-pub(crate) const PROFILES: &[&str] = &["plus", "best", "mlx", "mlx-metal"];
+pub(crate) const PROFILES: &[&str] = &["plus", "best", "gptq", "mlx", "mlx-metal"];
 pub(crate) const DEVICES: &[&str] = &["host", "mlx", "cuda"];
 pub(crate) const FLOATS: &[&str] = &["bf16", "f16", "f32"];
 
@@ -52,7 +52,7 @@ mod tests {
         assert_eq!(POLICIES, Policy::names());
         let mut profiles = PROFILES.to_vec();
         profiles.sort_unstable();
-        let mut all = Profile::ALL.map(Profile::name);
+        let mut all: Vec<_> = Profile::ALL.map(Profile::name).into_iter().chain(["gptq"]).collect();
         all.sort_unstable();
         assert_eq!(profiles, all);
         assert!(TYPES.iter().all(|name| ["mlx", "none"].contains(name) || name.parse::<Scheme>().is_ok()));

@@ -45,6 +45,7 @@
 
 // Modules are listed from the ground up: a file imports only from its own module, or from modules above it in this
 // list.
+mod attachment;
 mod gguf;
 mod io;
 mod narrow;
@@ -60,13 +61,15 @@ mod plan;
 mod execute;
 
 mod export;
+mod fit;
 mod open;
 mod repair;
 
 pub use execute::{
     error::ImportError,
+    hessians::{HessianFile, HessianFileError},
     importance::{ImportanceFile, ImportanceFileError},
-    options::{ImportOptions, ImportOutcome},
+    options::{GptqOptions, ImportOptions, ImportOutcome},
     read::shards::ReadError,
     sink::{Sink, SinkBlob, SinkImport},
 };
@@ -76,6 +79,7 @@ pub use export::{
     mlx::architecture::mlx_architectures,
     options::{ExportFormat, ExportOptions, ExportOutcome},
 };
+pub use fit::{FitError, Fitted, fit};
 pub use gguf::metadata::{GgufFiles, GgufMetadata, GgufMetadataError, gguf_metadata};
 pub use io::{
     data::{Data, OpenData},

@@ -71,6 +71,14 @@ pub enum LoadError {
     /// The configuration cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// An adapter cannot be applied to the model.
+    #[error("the adapter {name} cannot be applied while the model runs: {problem}")]
+    Adapter {
+        /// Name of the adapter.
+        name: String,
+        /// The error.
+        problem: String,
+    },
     /// Threads cannot be started.
     #[error("cannot start {threads} threads: {reason}")]
     Threads {

@@ -67,6 +67,9 @@ impl Model {
             }
             notes.push(format!("the model has {what}"));
         }
+        if let Some(adapter) = &options.adapter {
+            notes.push(format!("the adapter {} adds to {} layers", adapter.name(), tensors.updated()));
+        }
         let context = facts.context_length.map_or(spec.context, |length| usize::try_from(length).unwrap_or(usize::MAX));
         let threads = threads::start(options.threads)?;
         check_asked(&facts, &spec, &options, &mut notes)?;

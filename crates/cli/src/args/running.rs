@@ -6,6 +6,7 @@ use clap::{
     Args, ValueEnum,
     builder::{OsStringValueParser, TypedValueParser as _},
 };
+use longshore_manifest::ModelName;
 use longshore_quant::FloatType;
 use longshore_run::ExpertMemory;
 
@@ -47,6 +48,9 @@ pub(crate) struct Run {
     /// A smaller model of the same vocabulary that proposes tokens; the answer is the greedy one of the model itself
     #[arg(long, value_name = "NAME", value_parser = OsStringValueParser::new().try_map(parse_target))]
     pub(crate) draft: Option<Target>,
+    /// An adapter that was stored with --adapter-of NAME, applied beside the weights
+    #[arg(long, value_name = "ADAPTER")]
+    pub(crate) adapter: Option<ModelName>,
     #[command(flatten)]
     pub(crate) generation: Generation,
     #[command(flatten)]

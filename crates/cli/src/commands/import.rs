@@ -2,15 +2,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     process::ExitCode,
     sync::Arc,
     time::Instant,
 };
 
 use anyhow::Context as _;
-use longshore_manifest::{Digest, Store};
+use longshore_manifest::{Digest, ModelName, Store};
 use longshore_packer::{
-    ImportOptions, ImportOutcome, ImportanceFile, Plan, PlanOptions, PlanReport, Source, SourceOptions,
+    GptqOptions, HessianFile, ImportOptions, ImportOutcome, ImportanceFile, Plan, PlanError, PlanOptions, PlanReport,
+    PlannedTensor, Source, SourceOptions,
 };
 use longshore_quant::{Profile, Scheme, policy::Policy};
 use serde::Serialize;
@@ -18,7 +20,7 @@ use serde::Serialize;
 use super::loss::Lost;
 use crate::{
     advice::Advice,
-    args::{Import, Quantize},
+    args::{Codes, Import, Quantize},
     door,
     format::{plural, seconds, size},
     lines::Lines,
@@ -47,11 +49,26 @@ struct Report<'a> {
 fn check(args: &Import, plan: &Plan) -> anyhow::Result<()> {
     let tensors = || plan.blobs.iter().flat_map(|blob| &blob.tensors);
     let encoded = || tensors().filter(|tensor| tensor.scheme.is_some() && !tensor.is_repacked());
-    let is_searched = |scheme: Scheme| args.profile == Profile::Best && scheme != Scheme::MXFP8;
+    let is_searched = |scheme: Scheme| args.profile.profile() == Profile::Best && scheme != Scheme::MXFP8;
+    let is_float = |tensor: &&PlannedTensor| tensor.scheme.is_some_and(|scheme| !scheme.is_affine());
+    if let Some(tensor) =
+        Some(args.profile).filter(|codes| *codes == Codes::Gptq).and_then(|_| encoded().find(is_float))
+    {
+        let (name, scheme) = (&tensor.name, tensor.scheme.map(|scheme| scheme.to_string()).unwrap_or_default());
+        let text = format!(
+            "--profile gptq chooses codes of integer types, and tensor {} becomes {scheme}",
+            door::written(name)
+        );
+        return Err(Advice::failure(text).hint("--profile best searches for the codes of any type").into());
+    }
     let useless = if args.global_scale && !encoded().any(|tensor| tensor.scheme == Some(Scheme::NVFP4)) {
         Some(("--global-scale", "no tensor becomes nvfp4, the only type that has one: --quantize nvfp4"))
     } else if args.importance.is_some() && !encoded().any(|tensor| tensor.scheme.is_some_and(is_searched)) {
         Some(("--importance", "no tensor's codes are searched for: add --quantize TYPE --profile best"))
+    } else if args.hessians.is_some() && args.profile != Codes::Gptq {
+        Some(("--hessians", "no codes are chosen by it: add --profile gptq"))
+    } else if args.hessians.is_some() && encoded().next().is_none() {
+        Some(("--hessians", "no tensor is quantized: --quantize TYPE"))
     } else if args.measure && encoded().next().is_none() {
         Some(("--measure", "no tensor is quantized, so that nothing is lost: --quantize TYPE"))
     } else {
@@ -127,9 +144,15 @@ fn import(
     said: &mut BTreeSet<String>,
 ) -> anyhow::Result<(Plan, Option<ImportOutcome>)> {
     let opening = SourceOptions { follow_links: args.follow_links, ..SourceOptions::default() };
-    let mut source = Source::open_with(&args.source, &opening)?;
+    let mut source = match &args.adapter_of {
+        Some(base) => attachment(args, base, &opening, store)?,
+        None => Source::open_with(&args.source, &opening)?,
+    };
     if let Some(draft) = &args.draft {
         source = source.with_draft(Source::open_with(draft, &opening)?)?;
+    }
+    for adapter in &args.adapter {
+        source = source.with_adapter(&adapter.dir, adapter.weight, &opening.limits)?;
     }
     let scheme = args.quantize.and_then(Quantize::scheme);
     let options = PlanOptions {
@@ -143,10 +166,14 @@ fn import(
     let plan = Plan::new(source, &options).with_context(|| format!("cannot import {}", door::path(&args.source)))?;
     check(args, &plan)?;
     let importance = args.importance.as_ref().map(ImportanceFile::open).transpose()?;
-    if let Some(warning) = importance.as_ref().map(|file| file.check(&plan)).transpose()?.flatten()
-        && said.insert(warning.clone())
-    {
-        printer.warn(&warning);
+    let of_importance = importance.as_ref().map(|file| file.check(&plan)).transpose()?.flatten();
+    let gptq = args.hessians.as_deref().map(|file| gptq(file, args.held.as_deref())).transpose()?;
+    let of_gptq = gptq.as_ref().map(|gptq| gptq.check(&plan)).transpose()?.unwrap_or_default();
+    // The file of Hessians has the mean squares, too.
+    let squares = || args.hessians.as_ref().and_then(|file| ImportanceFile::open(file).ok());
+    let importance = importance.or_else(|| squares().filter(|file| file.check(&plan).is_ok()));
+    for warning in of_importance.iter().chain(&of_gptq).filter(|warning| said.insert((*warning).clone())) {
+        printer.warn(warning);
     }
     for warning in plan.warnings.iter().filter(|warning| said.insert((*warning).clone())) {
         printer.warn(warning);
@@ -158,15 +185,35 @@ fn import(
         return Ok((plan, None));
     }
     let options = ImportOptions {
-        profile: args.profile,
+        profile: args.profile.profile(),
         threads: args.threads,
         allow_non_finite: args.allow_nonfinite,
         importance: importance.map(Arc::new),
+        gptq,
         measure: args.measure,
     };
     let bar = Bar::new(printer);
     let outcome = plan.import(store, &args.name, &options, &bar)?;
     Ok((plan, Some(outcome)))
+}
+
+/// Opens the files that codes are chosen by.
+fn gptq(hessians: &Path, held: Option<&Path>) -> anyhow::Result<GptqOptions> {
+    let hessians = Arc::new(HessianFile::open(hessians)?);
+    let held = held.map(HessianFile::open).transpose()?.map(Arc::new);
+    Ok(GptqOptions::new(hessians, held))
+}
+
+/// Opens an adapter as an attachment of a stored model, which it has to fit.
+fn attachment(args: &Import, base: &ModelName, opening: &SourceOptions, store: &Store) -> anyhow::Result<Source> {
+    let model = store.model(base)?;
+    let path = store.manifest_path(base);
+    let merged = Source::open_with(&path, opening)?.with_adapter(&args.source, 1.0, &opening.limits)?;
+    // Whether it could be merged is another matter: a base that is quantized takes it while it runs.
+    match Plan::new(merged, &PlanOptions { requantize: true, ..PlanOptions::default() }) {
+        Err(error @ PlanError::Adapter { .. }) => Err(error.into()),
+        _ => Ok(Source::open_attachment(&args.source, model.digest, &opening.limits)?),
+    }
 }
 
 /// Text of a dry run: every tensor with the rule that decided it.

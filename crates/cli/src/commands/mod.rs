@@ -62,7 +62,7 @@ pub(crate) fn run(cli: Cli, printer: &Printer) -> anyhow::Result<ExitCode> {
         Command::Logout(args) => net::login::logout(&args, printer),
         #[cfg(feature = "net")]
         Command::Aliases(args) => net::aliases::run(&args, printer),
-        Command::Policy(verb) => policy::run(&verb, printer),
+        Command::Policy(verb) => policy::run(&verb, || open(global), printer),
         Command::Experts(verb) => experts::run(&verb, || open(global), printer),
         #[cfg(feature = "run")]
         Command::Run(args) => running::run(&args, || open(global), printer),

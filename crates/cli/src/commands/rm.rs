@@ -26,6 +26,15 @@ struct Report {
     kept_bytes: u64,
 }
 
+/// The attachments of a model that has no other name, as far as they can be read.
+fn attachments(store: &Store, name: &ModelName) -> Vec<ModelName> {
+    let digest = |name: &ModelName| Some(store.manifest(name).ok()?.0);
+    let Some(of) = digest(name) else { return Vec::new() };
+    let found = store.attachments(&of).unwrap_or_default();
+    let is_other = |other: &ModelName| other != name && digest(other) == Some(of);
+    if found.is_empty() || store.names().is_ok_and(|names| names.iter().any(is_other)) { Vec::new() } else { found }
+}
+
 pub(super) fn run(args: &Rm, store: &Store, printer: &Printer) -> anyhow::Result<ExitCode> {
     let mut report =
         Report { version: VERSION, removed: Vec::new(), freed_blobs: 0, freed_bytes: 0, kept_blobs: 0, kept_bytes: 0 };
@@ -38,6 +47,7 @@ pub(super) fn run(args: &Rm, store: &Store, printer: &Printer) -> anyhow::Result
             failed = errors::report(&Advice::interrupted(format!("stopped: {left} not removed")).into());
             break;
         }
+        let attachments = attachments(store, name);
         match store.remove(name) {
             Ok(removed) => {
                 report.freed_blobs += removed.blobs.len();
@@ -45,6 +55,14 @@ pub(super) fn run(args: &Rm, store: &Store, printer: &Printer) -> anyhow::Result
                 report.kept_blobs += removed.in_use.len();
                 report.kept_bytes += removed.in_use.iter().map(|(_, size)| *size).sum::<u64>();
                 report.removed.push(name.clone());
+                let left: Vec<_> =
+                    attachments.iter().filter(|name| !args.names.contains(name)).map(ModelName::to_string).collect();
+                if !left.is_empty() {
+                    printer.warn(&format!(
+                        "attachments of {name} are left, and of no use without it: {}",
+                        left.join(", ")
+                    ));
+                }
                 if let Some(reason) = removed.left {
                     printer.warn(&format!(
                         "the blobs of {name} were left for a later `longshore gc`: {}",

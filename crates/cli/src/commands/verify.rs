@@ -6,7 +6,7 @@ use longshore_manifest::{
     Digest, ModelName, Store,
     store::{self, Problem, VerifyOptions, VerifyOutcome},
 };
-use longshore_packer::{ImportanceFile, RepairOptions, RepairOutcome, Source, SourceOptions, Unrepaired};
+use longshore_packer::{ImportanceFile, RepairOptions, RepairOutcome, Source, SourceError, SourceOptions, Unrepaired};
 use serde::Serialize;
 
 use crate::{
@@ -104,9 +104,15 @@ fn repair(args: &Verify, source: &Path, store: &Store, printer: &Printer) -> any
     };
     // Links may lead anywhere: bytes are kept only if they are those that the store had.
     let opening = SourceOptions { follow_links: true, ..SourceOptions::default() };
-    let mut source = Source::open_with(source, &opening)?;
+    let mut source = match Source::open_with(source, &opening) {
+        Err(error @ SourceError::Adapter { .. }) => attachment(args, source, &opening, store, error)?,
+        opened => opened?,
+    };
     if let Some(draft) = &args.draft {
         source = source.with_draft(Source::open_with(draft, &opening)?)?;
+    }
+    for adapter in &args.adapter {
+        source = source.with_adapter(&adapter.dir, adapter.weight, &opening.limits)?;
     }
     let RepairOutcome { repaired, left, verified, .. } = {
         let bar = Bar::new(printer);
@@ -120,6 +126,22 @@ fn repair(args: &Verify, source: &Path, store: &Store, printer: &Printer) -> any
         models: blob.models,
     });
     Ok(Report::new(&verified, left.into_iter().map(Bad::from).collect(), Some(repaired.collect())))
+}
+
+/// Opens an adapter's directory for the models that are made of adapters.
+fn attachment(
+    args: &Verify,
+    dir: &Path,
+    opening: &SourceOptions,
+    store: &Store,
+    error: SourceError,
+) -> anyhow::Result<Source> {
+    let names = if args.names.is_empty() { store.names()? } else { args.names.clone() };
+    // What is built again is the same for all bases.
+    match names.iter().find_map(|name| store.model(name).ok()?.config.base) {
+        Some(base) => Ok(Source::open_attachment(dir, base.digest, &opening.limits)?),
+        None => Err(error.into()),
+    }
 }
 
 /// Repairs from a registry or from a checkpoint, whichever the source is.

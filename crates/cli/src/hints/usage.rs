@@ -2,9 +2,10 @@
 
 use clap::error::{ContextKind, ContextValue};
 use longshore_manifest::ModelName;
-use longshore_quant::{Profile, policy::Policy};
+use longshore_quant::policy::Policy;
 
 use super::nearest::nearest;
+use crate::candidates;
 
 /// The hints of a usage error; the verb is what the help is about.
 pub(crate) fn of(error: &clap::Error, verb: Option<&str>) -> Vec<String> {
@@ -75,7 +76,7 @@ fn of_value(argument: &str, value: &str) -> Option<String> {
     match argument.split_whitespace().next().unwrap_or_default() {
         "--quantize" => Some(of_type(value)),
         "--policy" | "<P>" => nearest(value, Policy::names().iter().copied()).map(did_you_mean),
-        "--profile" => nearest(value, Profile::ALL.map(Profile::name)).map(did_you_mean),
+        "--profile" => nearest(value, candidates::PROFILES.iter().copied()).map(did_you_mean),
         "--device" => nearest(value, ["host", "mlx", "cuda"]).map(did_you_mean),
         "<NAME>" | "<NAMES>..." | "<FROM>" | "<TO>" | "<A>" | "<B>" => of_name(value),
         _ => None,

@@ -1,6 +1,7 @@
 //! The binary as scripts and people see it.
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
+mod adapters;
 mod bad_input;
 mod chunks;
 mod cuda;

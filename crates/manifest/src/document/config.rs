@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::Digest;
 
 use super::{
+    changes::{Base, Changes},
     manifest::{DocumentError, parse, to_line},
     table::TensorTable,
 };
 
-/// Config document of a model. Fields before `longshore` are ollama's, in ollama's order.
+/// Config document of a model. Fields before `base` are ollama's, in ollama's order.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Config {
@@ -66,6 +67,12 @@ pub struct Config {
     /// Operating system of a container image. Unused.
     #[serde(default)]
     pub os: String,
+    /// Model that this model is an attachment of. `None` for a model by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Base>,
+    /// Changes of the source's values before they were stored. `None` if there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Changes>,
     /// Additions of this project, with the tensor table. `None` for a model that ollama wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longshore: Option<Arc<TensorTable>>,

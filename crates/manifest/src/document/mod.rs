@@ -1,6 +1,7 @@
 //! The two JSON documents of a stored model: the manifest, and the config with its tensor table.
 
 mod arrangement;
+mod changes;
 mod chunks;
 mod coding;
 mod config;
@@ -11,6 +12,7 @@ mod make;
 mod manifest;
 mod table;
 
+pub use changes::{Base, Calibrated, Changes, MergedAdapter, Rotated};
 pub use chunks::{ChunkHasher, Chunks};
 pub(crate) use coding::Coding;
 pub use config::{Config, Draft, Import};

@@ -11,7 +11,7 @@ use serde::{
 use super::{ListEntry, ModelError, Store, Summary, foreign, models::MAX_CONFIG};
 use crate::{
     Digest, FsError, Manifest, ModelName,
-    document::{DocumentError, Facts, Import, check_files, media_type},
+    document::{Base, DocumentError, Facts, Import, check_files, media_type},
     fs, parallel,
 };
 
@@ -46,6 +46,23 @@ impl Store {
         Ok(names.into_iter().zip(read).map(entry).collect())
     }
 
+    /// Lists the names of the models that are attachments of the model whose manifest has this digest, sorted. Models that cannot
+    /// be read are passed over.
+    ///
+    /// # Errors
+    ///
+    /// [`FsError`] if a directory cannot be listed.
+    pub fn attachments(&self, of: &Digest) -> Result<Vec<ModelName>, FsError> {
+        let names = self.names()?;
+        let base = |name: &ModelName| {
+            let (_, manifest) = self.manifest(name).ok()?;
+            self.head(manifest.config.digest, manifest.config.size).ok()?.1.base
+        };
+        let bases = parallel::map(&names, 1, base);
+        let is_of = |base: &Option<Base>| base.as_ref().is_some_and(|base| base.digest == *of);
+        Ok(names.into_iter().zip(bases).filter(|(_, base)| is_of(base)).map(|(name, _)| name).collect())
+    }
+
     fn modified(&self, name: &ModelName) -> Option<SystemTime> {
         self.manifest_path(name).metadata().and_then(|found| found.modified()).ok()
     }
@@ -64,7 +81,7 @@ impl Store {
             kept.1 = if is_same { next.1 } else { kept.1 };
             is_same
         });
-        let head = self.head(&layers.config);
+        let head = self.head(layers.config.digest, layers.config.size);
         let summary = head.and_then(|(path, head)| {
             let (facts, import) = match (head.facts, head.import) {
                 (Some(facts), Some(import)) => (facts, Some(import)),
@@ -88,15 +105,15 @@ impl Store {
     }
 
     /// Reads the fields of a config that a summary needs. Also returns the path of the config's file.
-    fn head(&self, config: &Layer<'_>) -> Result<(PathBuf, Head), ModelError> {
-        let path = self.blob_path(&config.digest);
+    fn head(&self, digest: Digest, expected: u64) -> Result<(PathBuf, Head), ModelError> {
+        let path = self.blob_path(&digest);
         let file = fs::open(&path)?;
         let size = file.metadata().map_err(FsError::at("read the size of", &path))?.len();
         if size > MAX_CONFIG {
             return Err(ModelError::TooLarge { path, size, limit: MAX_CONFIG });
         }
-        if size != config.size {
-            return Err(ModelError::Size { path, found: size, expected: config.size });
+        if size != expected {
+            return Err(ModelError::Size { path, found: size, expected });
         }
         let mut bytes = Vec::new();
         let read = |bytes: &mut Vec<u8>, limit| (&file).take(limit).read_to_end(bytes);
@@ -175,6 +192,7 @@ struct Head {
     /// Architecture of a GGUF model. Empty for other models.
     model_family: String,
     file_type: String,
+    base: Option<Base>,
     facts: Option<Facts>,
     import: Option<Import>,
     /// Whether parsing stopped at the table because nothing after it is needed.
@@ -228,6 +246,7 @@ impl<'de> Visitor<'de> for Document<'_> {
                 "model_format" => head.model_format = map.next_value()?,
                 "model_family" => head.model_family = map.next_value()?,
                 "file_type" => head.file_type = map.next_value()?,
+                "base" => head.base = map.next_value()?,
                 "longshore" => map.next_value_seed(Table { head, stops })?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;

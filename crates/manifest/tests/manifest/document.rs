@@ -2,7 +2,10 @@ use std::collections::BTreeMap;
 
 use longshore_manifest::{
     Config, Descriptor, Digest, Manifest, RelativePath,
-    document::{Arrangement, Chunks, DocumentError, Draft, Facts, Import, Role, TensorTable, media_type},
+    document::{
+        Arrangement, Base, Calibrated, Changes, Chunks, DocumentError, Draft, Facts, Import, MergedAdapter, Role,
+        Rotated, TensorTable, media_type,
+    },
     store::Added,
 };
 use longshore_st_format::{Dtype, Shape};
@@ -57,6 +60,16 @@ pub(crate) fn config() -> Config {
     config.remote_model = Some("remote".into());
     config.base_name = Some("base".into());
     config.draft = Some(Draft::new("SmallForCausalLM"));
+    config.base = Some(Base::new(Digest::of(b"base"), Base::ADAPTER));
+    let mut adapter = MergedAdapter::new(Digest::of(b"adapter"), 0.5);
+    adapter.scales = BTreeMap::from([("model.embed_tokens.weight".into(), vec![2.0, 1.5])]);
+    adapter.replaced = vec!["up.weight".into()];
+    let mut changes = Changes::default();
+    changes.adapters = vec![adapter];
+    changes.rotation = Some(Rotated::new(7, 12, 256));
+    let (hessians, held) = (Digest::of(b"hessians"), Some(Digest::of(b"held")));
+    changes.gptq = Some(Calibrated::new(hessians, held, vec!["model.layers.0.mlp.experts.down_proj.weight".into()]));
+    config.changes = Some(changes);
     config
 }
 

@@ -3,7 +3,7 @@
 use longshore_manifest::{Config, Descriptor, document::Draft};
 use longshore_model::{ModelConfig, Runtime};
 
-use super::{options::ImportOptions, table, write::blob::Done};
+use super::{changes, options::ImportOptions, table, write::blob::Done};
 use crate::{
     plan::planned::Plan,
     source::{checkpoint::Source, classify::Kind, companions::CompanionKind, member::Member},
@@ -13,6 +13,7 @@ use crate::{
 pub(super) fn config(plan: &Plan, done: &[Done], options: &ImportOptions) -> Config {
     let mut config = Config::new(table::table(plan, done, options));
     describe(plan.source(), &mut config);
+    (config.base, config.changes) = (changes::base(plan), changes::changes(plan, done, options));
     config
 }
 
@@ -27,7 +28,8 @@ fn describe(source: &Source, config: &mut Config) {
         _ => Runtime::of_model(source.config.as_ref().unwrap_or(&nothing), &source.template),
     };
     config.requires = runtime.requires.map(str::to_owned);
-    config.capabilities = runtime.capabilities;
+    // An attachment is nothing that runs by itself.
+    config.capabilities = if source.base.is_some() { Vec::new() } else { runtime.capabilities };
     config.renderer = runtime.renderer.map(str::to_owned);
     config.parser = runtime.parser.map(str::to_owned);
 }

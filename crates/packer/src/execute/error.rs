@@ -3,7 +3,7 @@ use std::{io, path::PathBuf};
 use longshore_manifest::{FsError, store::IngestError};
 use longshore_quant::{EncodeError, layout::LayoutError};
 
-use super::{importance::ImportanceFileError, read::shards::ReadError};
+use super::{hessians::HessianFileError, importance::ImportanceFileError, read::shards::ReadError};
 use crate::io::memory::MemoryError;
 
 /// Reason why an import failed. No name in the store has changed, and the store holds nothing of the import.
@@ -55,9 +55,18 @@ pub enum ImportError {
         /// Number of infinities and NaNs that were found before the import stopped.
         count: u64,
     },
+    /// An adapter holds infinities or NaNs where they would be merged.
+    #[error("tensor {tensor:?} of an adapter holds infinities or NaNs")]
+    AdapterNonFinite {
+        /// The adapter's tensor.
+        tensor: String,
+    },
     /// The importance file does not fit the model's weights.
     #[error(transparent)]
     Importance(#[from] ImportanceFileError),
+    /// The file of Hessians does not fit the model's weights.
+    #[error(transparent)]
+    Hessians(#[from] HessianFileError),
     /// The file system of the store has too little free space.
     #[error("{} has {available} bytes free, the import needs {needed}", path.display())]
     Space {

@@ -33,7 +33,7 @@ impl Plan {
     ///   is not the one whose digest the source promises;
     /// - [`ImportError::Encode`], [`ImportError::Repack`], [`ImportError::TakeOver`], [`ImportError::NonFinite`]: a tensor
     ///   cannot be stored as planned;
-    /// - [`ImportError::Importance`]: the importance file does not fit the weights;
+    /// - [`ImportError::Importance`], [`ImportError::Hessians`]: the file of statistics does not fit the weights;
     /// - [`ImportError::Space`], [`ImportError::Ingest`], [`ImportError::Fs`]: the store cannot take the model;
     /// - [`ImportError::Cancelled`]: `progress` asked to stop.
     pub fn import(
@@ -45,6 +45,9 @@ impl Plan {
     ) -> Result<ImportOutcome, ImportError> {
         if let Some(importance) = &options.importance {
             importance.check(self)?;
+        }
+        if let Some(gptq) = &options.gptq {
+            gptq.check(self)?;
         }
         sink.check_name(name)?;
         let shards = ShardFiles::open(self)?;

@@ -71,8 +71,10 @@ impl Work<'_> {
         let stop = || failed.load(Ordering::Relaxed) || progress.cancelled();
         let done: Vec<OnceLock<_>> = (0..jobs).map(|_| OnceLock::new()).collect();
         let error: Mutex<Option<ImportError>> = Mutex::new(None);
+        let factor = Mutex::new(());
         let work = || {
-            let mut builder = BlobBuilder { files, options, progress, stop: &stop, buffers: Buffers::default() };
+            let buffers = Buffers::default();
+            let mut builder = BlobBuilder { files, options, progress, stop: &stop, buffers, factor: &factor };
             while let Some(&job) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let result = self.one(job, &mut builder, &stop);
                 match result {
@@ -103,7 +105,7 @@ impl Work<'_> {
         let finished = self.import.map(|import| import.finished(&blob.name, size)).transpose()?;
         if let Some(added) = finished.flatten() {
             self.progress.advance(blob.source_len());
-            return Ok(Done { added, warnings: Vec::new(), losses: vec![None; blob.tensors.len()] });
+            return Ok(Done::found(added, blob.tensors.len()));
         }
         let writer = (self.open)(job, &blob.name, size)?;
         builder.build(blob, writer)
@@ -149,6 +151,6 @@ impl Work<'_> {
         if let Some((expected, found)) = damaged {
             return Err(ReadError::Damaged { path: file.path.clone(), found, expected }.into());
         }
-        Ok(Done { added: to.finish()?, warnings: Vec::new(), losses: Vec::new() })
+        Ok(Done::found(to.finish()?, 0))
     }
 }

@@ -1,8 +1,10 @@
 //! Execution of a plan: read, transform, quantize, hash and write. The result has the same bytes for any number of
 //! threads.
 
+mod changes;
 pub(crate) mod document;
 pub(crate) mod error;
+pub(crate) mod hessians;
 pub(crate) mod import;
 pub(crate) mod importance;
 mod jobs;

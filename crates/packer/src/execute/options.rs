@@ -5,7 +5,11 @@ use std::{num::NonZero, sync::Arc};
 use longshore_manifest::{Digest, document::Loss, store::GcError};
 use longshore_quant::Profile;
 
-use super::importance::ImportanceFile;
+use super::{
+    hessians::{HessianFile, HessianFileError},
+    importance::ImportanceFile,
+};
+use crate::plan::planned::Plan;
 
 /// The options of an import.
 #[derive(Debug, Clone, Default)]
@@ -18,8 +22,42 @@ pub struct ImportOptions {
     pub allow_non_finite: bool,
     /// Importance of the input channels for the search of [`Profile::Best`]. Other profiles ignore it.
     pub importance: Option<Arc<ImportanceFile>>,
+    /// Chooses the codes of integer types by Hessians. Tensors without one, and all other types, get the codes of the profile.
+    pub gptq: Option<GptqOptions>,
     /// Decodes the quantized tensors again, and records with each tensor how far its values are from the original.
     pub measure: bool,
+}
+
+/// Choice of codes by the products of inputs: each code for the errors of those before it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct GptqOptions {
+    /// The products that codes are chosen by.
+    pub hessians: Arc<HessianFile>,
+    /// The products of another text's inputs. Of each tensor the codes that lose less under these are kept: those chosen by
+    /// [`Self::hessians`], or those that [`Profile::Best`] finds with the importance of the import. Without them, all of the former
+    /// are.
+    pub held: Option<Arc<HessianFile>>,
+}
+
+impl GptqOptions {
+    /// Chooses codes by these files.
+    #[must_use]
+    pub fn new(hessians: Arc<HessianFile>, held: Option<Arc<HessianFile>>) -> Self {
+        Self { hessians, held }
+    }
+
+    /// Checks that the files fit the weights that `plan` quantizes, as [`HessianFile::check`] does. Returns the warnings of
+    /// both.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`HessianFile::check`].
+    pub fn check(&self, plan: &Plan) -> Result<Vec<String>, HessianFileError> {
+        let files = [Some(&self.hessians), self.held.as_ref()];
+        let warnings: Result<Vec<_>, _> = files.into_iter().flatten().map(|file| file.check(plan)).collect();
+        Ok(warnings?.concat())
+    }
 }
 
 /// The outcome of an import.

@@ -98,10 +98,6 @@ pub(crate) fn config(
         added.chunks = chunks.get(&layer.digest).cloned();
         added
     });
-    let done = plan.blobs.iter().zip(added).map(|(blob, added)| Done {
-        added,
-        warnings: Vec::new(),
-        losses: vec![None; blob.tensors.len()],
-    });
+    let done = plan.blobs.iter().zip(added).map(|(blob, added)| Done::found(added, blob.tensors.len()));
     document::config(plan, &done.collect::<Vec<_>>(), options)
 }

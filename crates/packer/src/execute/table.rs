@@ -27,7 +27,7 @@ pub(super) fn table(plan: &Plan, done: &[Done], options: &ImportOptions) -> Tens
         kind: source.kind.to_string(),
         quantize: plan.request(),
         policy: is_encoded.then(|| plan.policy.clone()),
-        profile: is_encoded.then(|| options.profile.to_string()),
+        profile: is_encoded.then(|| options.gptq.as_ref().map_or(options.profile.name(), |_| "gptq").to_owned()),
         importance: options.importance.as_ref().filter(|_| is_encoded).map(|file| file.digest()),
         metadata: source.metadata.clone(),
         derived: source.companions.iter().filter(|file| file.is_derived).map(|file| file.name.to_string()).collect(),

@@ -16,6 +16,7 @@ use longshore_manifest::{
 use longshore_model::{MAX_CONFIG_BYTES, ModelConfig};
 
 use super::{
+    attachment::{self, AdapterFile},
     contents::{Contents, Edit, name_of},
     error::ExportError,
     gguf::{self, GgufFile},
@@ -59,6 +60,9 @@ const COPY: usize = 64 << 10;
 /// blocks fill its rows, and what llama.cpp reads as F32 alone is F32. A model that came from no GGUF file is an error, and
 /// so is one that did in another format.
 ///
+/// A model that is an attachment ([`Source::open_attachment`](crate::Source::open_attachment)) comes back as the files that
+/// it was made of, byte for byte.
+///
 /// The lengths of all blobs are checked against the manifest. Their bytes are not hashed; [`Store::verify`] does that.
 ///
 /// # Errors
@@ -71,6 +75,7 @@ const COPY: usize = 64 << 10;
 /// - [`ExportError::NotForMlx`], [`ExportError::MlxArchitecture`], [`ExportError::MlxTensor`],
 ///   [`ExportError::MlxQuantized`], [`ExportError::MlxGlobalScale`]: mlx-lm cannot load the model;
 /// - [`ExportError::FromGguf`], [`ExportError::NotFromGguf`]: the format is not the one that the model came in;
+/// - [`ExportError::AdapterHeader`]: the stored header of an adapter is damaged;
 /// - [`ExportError::GgufTensors`]: tensors need a type to be encoded as;
 /// - [`ExportError::GgufValues`]: values cannot be encoded as the type that was asked for;
 /// - [`ExportError::GgufHeader`], [`ExportError::GgufSet`], [`ExportError::GgufLayout`]: the stored headers of GGUF files
@@ -94,7 +99,15 @@ pub fn export(
     if options.format == ExportFormat::Hf {
         gguf::refuse(model, options.format)?;
     }
-    let Contents { directories: outputs, edits, left_out } = contents(store, model, &table, options)?;
+    let adapter = match options.format {
+        ExportFormat::Hf => attachment::file(store, model, &table)?,
+        ExportFormat::Mlx | ExportFormat::Gguf => None,
+    };
+    let Contents { directories: mut outputs, mut edits, left_out } = contents(store, model, &table, options)?;
+    if let Some(adapter) = &adapter {
+        outputs.clear();
+        edits.insert(adapter.header_name.clone(), Edit::LeaveOut);
+    }
     let mut notes = Vec::new();
     let gguf = match options.format {
         ExportFormat::Gguf => gguf::files(store, model, &table, options, &mut notes)?,
@@ -111,20 +124,27 @@ pub fn export(
     let mut files: Vec<_> = model.manifest.files().collect();
     files.retain(|(name, _)| edits.get(name.as_str()) != Some(&Edit::LeaveOut));
     let of_shards = directories.iter().flat_map(|(stem, shards)| shards::names(shards, stem));
-    let own: Vec<_> = of_shards.chain(gguf.iter().map(|file| file.name.clone())).collect();
+    let own = of_shards.chain(gguf.iter().map(|file| file.name.clone()));
+    let own: Vec<_> = own.chain(adapter.iter().map(|file| file.name.to_owned())).collect();
     names::check(&own, files.iter().map(|(name, _)| name))?;
 
     let partial = Partial::create(dir)?;
     let check = |goes_on: bool| if goes_on { Ok(()) } else { Err(ExportError::Cancelled { dir: dir.to_path_buf() }) };
-    let shard_count = shards().count() + gguf.len();
+    let shard_count = shards().count() + gguf.len() + adapter.iter().count();
     let mut outcome = ExportOutcome { tensors: 0, shards: shard_count, files: 0, bytes: 0, left_out, notes };
     let weights = shards().map(Shard::data_len).chain(gguf.iter().map(GgufFile::file_len));
+    let weights = weights.chain(adapter.iter().map(AdapterFile::file_len));
     let sizes = weights.chain(files.iter().map(|(_, layer)| layer.size));
     progress.begin("exporting", sizes.fold(0, u64::saturating_add));
     for shard in shards() {
         check(shard.write(store, partial.path(), threads(options.threads), progress)?)?;
         outcome.tensors += shard.len();
         outcome.bytes += shard.file_len();
+    }
+    if let Some(file) = &adapter {
+        check(file.write(store, partial.path(), progress)?)?;
+        outcome.tensors += file.len();
+        outcome.bytes += file.file_len();
     }
     for file in &gguf {
         check(file.write(store, partial.path(), threads(options.threads), progress)?)?;

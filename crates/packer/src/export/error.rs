@@ -46,6 +46,14 @@ pub enum ExportError {
         /// Name of the first quantized tensor.
         first: String,
     },
+    /// The stored header of an adapter's weights is damaged, or does not fit the stored tensors.
+    #[error("the header of the adapter's weights, {}, cannot be used: {problem}", path.display())]
+    AdapterHeader {
+        /// The blob of the header.
+        path: PathBuf,
+        /// The error in it.
+        problem: String,
+    },
     /// The model cannot be exported for mlx-lm.
     #[error("the model cannot be exported for mlx-lm: {problem}")]
     NotForMlx {

@@ -1,5 +1,6 @@
 //! Writing a stored model as a directory that other tools load.
 
+mod attachment;
 mod claims;
 mod contents;
 pub(crate) mod directory;

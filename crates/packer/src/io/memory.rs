@@ -29,6 +29,25 @@ pub(crate) fn resize(buffer: &mut Vec<u8>, len: usize) -> Result<(), MemoryError
     Ok(())
 }
 
+/// Gives `buffer` the length `len`, and every element the value `value`.
+pub(crate) fn fill(buffer: &mut Vec<f32>, len: usize, value: f32) -> Result<(), MemoryError> {
+    buffer.clear();
+    if len > buffer.capacity() {
+        let refused = |_| MemoryError { bytes: len.saturating_mul(4), source: io::ErrorKind::OutOfMemory.into() };
+        buffer.try_reserve_exact(len).map_err(refused)?;
+    }
+    buffer.resize(len, value);
+    Ok(())
+}
+
+/// Adds `more` elements of 0 to `buffer`.
+pub(crate) fn grow(buffer: &mut Vec<f32>, more: usize) -> Result<(), MemoryError> {
+    let refused = |_| MemoryError { bytes: more.saturating_mul(4), source: io::ErrorKind::OutOfMemory.into() };
+    buffer.try_reserve(more).map_err(refused)?;
+    buffer.resize(buffer.len() + more, 0.0);
+    Ok(())
+}
+
 /// A buffer of `len` zero bytes.
 pub(crate) fn zeros(len: usize) -> Result<Vec<u8>, MemoryError> {
     let mut buffer = Vec::new();

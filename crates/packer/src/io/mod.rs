@@ -1,6 +1,7 @@
 //! Reading and writing bytes, and the threads that do it.
 
 pub(crate) mod data;
+pub(crate) mod hash;
 pub(crate) mod memory;
 pub(crate) mod positioned;
 pub(crate) mod small;

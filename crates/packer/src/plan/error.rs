@@ -1,6 +1,9 @@
+use std::path::PathBuf;
+
 use longshore_model::{Contradiction, experts::ExpertError};
 use longshore_quant::{Scheme, SchemeError};
-use longshore_st_format::LayoutError;
+use longshore_st_format::{Dtype, LayoutError};
+use longshore_transform::adapter::AdapterError;
 
 use crate::model::{coding::error::CodingError, experts::error::StackError};
 
@@ -95,6 +98,57 @@ pub enum PlanError {
         /// The error, which says what does not fit.
         source: SchemeError,
     },
+    /// An adapter does not fit the model.
+    #[error("the adapter {} cannot be merged", path.display())]
+    Adapter {
+        /// The directory of the adapter.
+        path: PathBuf,
+        /// The error, which names the tensor.
+        source: AdapterError,
+    },
+    /// An adapter was given for what has no weights that adapters change.
+    #[error("the adapter {} cannot be merged into {found}", path.display())]
+    AdapterBase {
+        /// The directory of the adapter.
+        path: PathBuf,
+        /// The kind of source.
+        found: &'static str,
+    },
+    /// An adapter would change a weight that is quantized.
+    #[error(
+        "tensor {tensor:?} is quantized already: an adapter is merged into its values, which would be quantized again"
+    )]
+    AdapterQuantized {
+        /// The tensor.
+        tensor: String,
+    },
+    /// An adapter would change values of a type that is not merged.
+    #[error("tensor {tensor:?} is {found}, expected F32, F16 or BF16 to merge an adapter into")]
+    AdapterDtype {
+        /// The tensor.
+        tensor: String,
+        /// Its type.
+        found: Dtype,
+    },
+    /// An adapter would replace what is not a whole tensor, or what another changes.
+    #[error("tensor {tensor:?} of the adapter {} replaces a part of a stack, or what another adapter changes", path.display())]
+    AdapterReplaces {
+        /// The directory of the adapter.
+        path: PathBuf,
+        /// The adapter's tensor.
+        tensor: String,
+    },
+    /// Several adapters change a tensor, and one of them sets the magnitudes of its rows.
+    #[error(
+        "tensor {tensor:?} is changed by several adapters, one of which holds magnitudes (DoRA): their order would matter"
+    )]
+    Magnitudes {
+        /// The tensor.
+        tensor: String,
+    },
+    /// A scheme was requested for an attachment, which is stored as it is.
+    #[error("an adapter is stored as it is, not quantized")]
+    Attachment,
     /// The tensors of a blob cannot be laid out as one safetensors file.
     #[error("blob {blob:?} cannot be stored")]
     Layout {
@@ -124,8 +178,15 @@ impl PlanError {
                  the rest; without --quantize all is kept"
                     .to_owned(),
             ),
+            Self::Attachment => Some("leave out --quantize".to_owned()),
             Self::NotGguf => Some("--quantize TYPE quantizes it".to_owned()),
             Self::Gguf { .. } => Some("leave out --quantize; `load --dtype` decodes".to_owned()),
+            Self::Adapter { source, .. } => source.hint().map(str::to_owned),
+            Self::AdapterQuantized { .. } => Some(
+                "merge it into the model as it was before it was quantized; --requantize with --quantize TYPE decodes it, and \
+                 quantizes the sum again"
+                    .to_owned(),
+            ),
             Self::Reserved { .. } => Some("import it without --quantize".to_owned()),
             Self::Experts { source: StackError::Group(ExpertError::Missing { .. } | ExpertError::Count { .. }) } => {
                 Some("check that the checkpoint is complete, and import its directory".to_owned())

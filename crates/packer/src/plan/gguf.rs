@@ -118,6 +118,8 @@ impl Planner<'_> {
             units,
             rule,
             source_len,
+            merges: Vec::new(),
+            replaced: None,
         };
         if planned.global_scale.is_none() && planned.has_global_scale() {
             let scale = planned.units.first().and_then(|unit| unit.parts.global_scale);

@@ -57,7 +57,11 @@ pub(super) fn blobs(
     let transposed = !is_ours && member.config.as_ref().is_some_and(ModelConfig::experts_are_transposed);
     let naming =
         member.config.as_ref().map_or_else(|| Facts::default().expert_naming(), |config| config.expert_naming());
-    let stacks = stack(&tensors, naming, transposed)?;
+    let stacks = match source.base {
+        None => stack(&tensors, naming, transposed)?,
+        // The tensors of an adapter stay as they are, whatever their names.
+        Some(_) => Stacks { plain: (0..tensors.len()).collect(), ..Stacks::default() },
+    };
     missing_experts(member, &stacks, &tensors)?;
     warnings.extend(unexpected_count(member, &stacks));
     warnings.extend(unknown_orientation(member, &tensors));
@@ -148,6 +152,8 @@ impl Planner<'_> {
             units,
             rule,
             source_len,
+            merges: Vec::new(),
+            replaced: None,
         };
         tensor.global_scale = self.global_scale(&tensor);
         tensor

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use longshore_model::{ModelConfig, architecture};
 
 use super::{
-    blocks, check,
+    adapt, blocks, check,
     error::PlanError,
     layout,
     options::{PlanOptions, TakeOver},
@@ -30,11 +30,17 @@ impl Plan {
     /// - [`PlanError::NotGguf`]: blocks are to be taken over from a source without any;
     /// - [`PlanError::Gguf`]: blocks of GGUF files would have to be decoded to floats;
     /// - [`PlanError::Experts`]: the experts cannot be stacked;
+    /// - [`PlanError::Adapter`], [`PlanError::AdapterBase`], [`PlanError::AdapterQuantized`], [`PlanError::AdapterDtype`],
+    ///   [`PlanError::AdapterReplaces`], [`PlanError::Magnitudes`]: an adapter cannot be merged;
+    /// - [`PlanError::Attachment`]: a scheme is requested for an adapter by itself;
     /// - [`PlanError::Clash`], [`PlanError::Reserved`]: two blobs or tensors would have the same name;
     /// - [`PlanError::Scheme`], [`PlanError::Layout`]: a tensor cannot be stored as decided.
     pub fn new(source: impl Into<Arc<Source>>, options: &PlanOptions) -> Result<Self, PlanError> {
         let source = source.into();
         let mut warnings = source.warnings.clone();
+        if source.base.is_some() && options.scheme.is_some() {
+            return Err(PlanError::Attachment);
+        }
         let (mut drafts, mut notes) = (Vec::new(), Vec::new());
         if source.kind == Kind::Gguf {
             refuse_floats(options)?;
@@ -47,6 +53,7 @@ impl Plan {
             drafts.extend(layout::blobs(member, &source, options, &mut warnings, &mut notes)?);
         }
         check::names(&drafts, &source)?;
+        notes.extend(adapt::adapt(&source, options, &mut drafts)?);
         if source.kind == Kind::Gguf {
             let is_projector = source.config.as_ref().is_some_and(|config| config.has_vision);
             notes.push(blocks::note(is_projector, drafts.iter().flat_map(|draft| &draft.tensors)));

@@ -1,5 +1,6 @@
 //! Every decision of an import, made from headers and configuration alone.
 
+mod adapt;
 pub(crate) mod blocks;
 mod check;
 mod decide;

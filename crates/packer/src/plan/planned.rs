@@ -1,10 +1,11 @@
 //! A plan: the blobs and files that an import writes.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use longshore_manifest::document::{Arrangement, Change, Quantization, Role};
 use longshore_quant::{FloatType, Scheme};
 use longshore_st_format::{Dtype, Layout, LayoutPart, Shape};
+use longshore_transform::adapter::{Magnitude, View};
 
 use super::options::TakeOver;
 use crate::{
@@ -88,6 +89,26 @@ pub struct PlannedTensor {
     /// The rule that chose the scheme, as text for people.
     pub rule: Cow<'static, str>,
     pub(crate) source_len: u64,
+    /// What adapters add to the values.
+    pub(crate) merges: Vec<Merge>,
+    /// The type of the values of an adapter's tensor that is read in place of the model's.
+    pub(crate) replaced: Option<Dtype>,
+}
+
+/// A product that an adapter adds to rows of a matrix of the planned tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Merge {
+    /// The adapter, by its place in the source.
+    pub(crate) adapter: usize,
+    pub(crate) matrix: u64,
+    pub(crate) rows: Range<u64>,
+    pub(crate) columns: u64,
+    /// The factors along the rows and along the columns, whose tensors are indices into [`Source::tensors`].
+    pub(crate) left: View,
+    pub(crate) right: View,
+    pub(crate) rank: u64,
+    pub(crate) scale: f32,
+    pub(crate) magnitude: Option<Magnitude>,
 }
 
 /// One tensor of a float checkpoint. A stored tensor is made of one or several units.
@@ -101,6 +122,11 @@ pub struct Unit {
 }
 
 impl Plan {
+    /// Whether the residual stream of the model that is made is rotated.
+    pub(crate) fn is_rotated(&self) -> bool {
+        self.source.changes.as_ref().is_some_and(|changes| changes.rotation.is_some())
+    }
+
     /// The shards of the source that a blob is made of, as indices of [`Source::shards`], each once, in order.
     #[must_use]
     pub fn shards_of(&self, blob: &PlannedBlob) -> std::collections::BTreeSet<usize> {
@@ -138,7 +164,18 @@ impl PlannedTensor {
     /// Whether the codes of the source are kept, if under other names or in another order.
     #[must_use]
     pub fn is_repacked(&self) -> bool {
-        self.scheme.is_some() && self.coding.exact_scheme() == self.scheme
+        self.scheme.is_some() && self.coding.exact_scheme() == self.scheme && !self.is_changed()
+    }
+
+    /// Whether adapters change the values.
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        !self.merges.is_empty() || self.replaced.is_some()
+    }
+
+    /// The type of the values that are read. An adapter may have another type than the model.
+    pub(crate) fn read_float(&self) -> FloatType {
+        float_type(self.replaced.unwrap_or(self.dtype)).expect("the plan changes floats")
     }
 
     /// The length in bytes of the values or blocks, if these are stored as the source has them.
@@ -181,6 +218,9 @@ impl PlannedTensor {
     #[must_use]
     pub fn operation(&self) -> &'static str {
         let is_stacked = self.arrangement == Arrangement::Stack;
+        if self.is_changed() {
+            return if is_stacked { "merge_stack" } else { "merge" };
+        }
         match (self.coding, is_stacked) {
             (Coding::Plain, true) => "stack",
             (Coding::Plain, false) if self.arrangement == Arrangement::Transpose => "transpose",

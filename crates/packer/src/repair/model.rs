@@ -7,7 +7,7 @@ use std::{
 
 use longshore_manifest::{
     Config, Digest, Manifest, ModelName, Progress, Store,
-    document::{Chunks, Import},
+    document::{Chunks, Import, MergedAdapter},
     store::{Bad, Ingest, ModelError},
 };
 use longshore_quant::{Profile, policy::Policy};
@@ -23,7 +23,7 @@ use crate::{
         rebuild::{Rebuild, config},
     },
     plan::planned::Plan,
-    source::{checkpoint::Source, member::Member},
+    source::{checkpoint::Source, member::Member, merging::SourceAdapter},
 };
 
 /// Reasons why blobs are not repaired, each with an optional hint.
@@ -272,6 +272,17 @@ impl<'a> Mender<'a> {
         Ok(())
     }
 
+    /// The first adapter of the model's record that the source lacks, or has with another factor.
+    fn missing_adapter(&self, config: &Config) -> Option<Digest> {
+        let mut adapters = config.changes.iter().flat_map(|changes| &changes.adapters);
+        let mut given = self.source.adapters.iter();
+        let mut is_given = |adapter: &MergedAdapter| {
+            let same = |given: &SourceAdapter| (given.digest, given.weight.to_bits());
+            given.next().map(same) == Some((adapter.digest, adapter.weight.to_bits()))
+        };
+        adapters.find(|adapter| !is_given(adapter)).map(|adapter| adapter.digest)
+    }
+
     /// Hint that names the likely reason why the source gives something else.
     fn hint(&self, config: &Config, record: &Import) -> String {
         let given = |name: &str| self.options.policy.as_ref().is_some_and(|policy| policy.name() == name);
@@ -281,6 +292,13 @@ impl<'a> Mender<'a> {
             .filter(|digest| self.options.importance.as_ref().is_none_or(|file| file.digest() != *digest));
         if config.draft.is_some() && !self.source.members.iter().any(Member::is_draft) {
             "the model was imported with a draft model: --draft DIR".to_owned()
+        } else if let Some(base) = config.base.as_ref().filter(|_| self.source.base.is_none()) {
+            format!("the model is an adapter of the model {}: give the adapter's directory", base.digest.short())
+        } else if let Some(digest) = self.missing_adapter(config) {
+            format!("the model was imported with an adapter whose weights have the digest {digest}: --adapter DIR")
+        } else if let Some(gptq) = config.changes.as_ref().and_then(|changes| changes.gptq.as_ref()) {
+            let digest = gptq.hessians;
+            format!("codes were chosen by Hessians, a file of digest {digest}: import it again with --profile gptq")
         } else if let Some(name) = policy {
             format!("the model was imported with the policy {name:?}, which is not built in: --policy FILE")
         } else if let Some(digest) = importance {

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use longshore_manifest::{Digest, document::Changes};
 use longshore_model::{ChatTemplate, ModelConfig};
 
 use super::{
@@ -10,6 +11,7 @@ use super::{
     error::SourceError,
     inventory::{Contents, Inventory},
     member::{Member, MemberRole},
+    merging::SourceAdapter,
 };
 use crate::tensor::{Shard, SourceTensor};
 
@@ -50,6 +52,13 @@ pub struct Source {
     /// Warnings for the user, about tensors and files that are left out, for example.
     pub warnings: Vec<String>,
     pub(crate) template: ChatTemplate,
+    /// The adapters to merge, in the order in which they were added. Their tensors follow those of the members.
+    pub(crate) adapters: Vec<SourceAdapter>,
+    /// The digest of the model that the source belongs to. `None` unless it is an attachment.
+    pub(crate) base: Option<Digest>,
+    /// The digest of the source's manifest, and what was done to its values before. `None` unless it is a stored model.
+    pub(crate) digest: Option<Digest>,
+    pub(crate) changes: Option<Changes>,
 }
 
 impl Source {
@@ -78,6 +87,10 @@ impl Source {
             kind: Kind::Float,
             evidence: None,
             warnings: Vec::new(),
+            adapters: Vec::new(),
+            base: None,
+            digest: None,
+            changes: None,
         };
         let member = source.add(MemberRole::Whole, root, inventory, config, None)?;
         let (kind, evidence) = (member.kind, member.evidence.clone());

@@ -72,6 +72,16 @@ pub enum SourceError {
         /// The largest number of files that are looked at or taken.
         limit: usize,
     },
+    /// An adapter to merge cannot be read or merged.
+    #[error("the adapter {} cannot be merged: {problem}", path.display())]
+    AdapterFile {
+        /// The directory of the adapter.
+        path: PathBuf,
+        /// The error in it.
+        problem: String,
+        /// Advice to the user.
+        hint: Option<&'static str>,
+    },
     /// The directory is empty, apart from entries that are passed over.
     #[error("{} is empty", dir.display())]
     Empty {
@@ -290,7 +300,11 @@ impl SourceError {
                 link.display()
             )),
             Self::Gguf { source } => of_gguf(source),
-            Self::Adapter { .. } => Some("merge it into its base model, and import the result".to_owned()),
+            Self::Adapter { .. } => Some(
+                "import its base model with --adapter DIR, which merges it; or store it with --adapter-of BASE"
+                    .to_owned(),
+            ),
+            Self::AdapterFile { hint, .. } => hint.map(str::to_owned),
             Self::Config { source: ConfigError::Contradiction { .. }, .. } => {
                 Some("correct config.json, or leave the member that is wrong out of it".to_owned())
             }

@@ -1,5 +1,7 @@
 //! A checkpoint, as its headers and configuration describe it.
 
+pub(crate) mod adapter;
+mod attachment;
 pub(crate) mod checkpoint;
 pub(crate) mod classify;
 pub(crate) mod companions;
@@ -11,6 +13,7 @@ pub(crate) mod gguf;
 pub(crate) mod inventory;
 mod links;
 pub(crate) mod member;
+pub(crate) mod merging;
 pub(crate) mod open;
 mod pipeline;
 mod read;

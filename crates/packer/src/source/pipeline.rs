@@ -53,6 +53,10 @@ pub(super) fn open(dir: &Path, entries: Vec<Entry>, limits: &Limits) -> Result<S
         evidence: Some(Evidence::Components { names: listed.iter().map(|found| found.name.clone()).collect() }),
         warnings: Vec::new(),
         template: ChatTemplate::default(),
+        adapters: Vec::new(),
+        base: None,
+        digest: None,
+        changes: None,
     };
     let mut used = Vec::new();
     for component in listed {

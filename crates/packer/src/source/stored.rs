@@ -119,6 +119,10 @@ fn read(path: &Path, root: &Path, name: &ModelName) -> Result<Source, SourceErro
         warnings,
         template: checkpoint::template(&companions),
         companions: Vec::new(),
+        adapters: Vec::new(),
+        base: None,
+        digest: Some(model.digest),
+        changes: model.config.changes.clone(),
     };
     let mut shards = Shards { store: &store, model: &model, places: HashMap::new() };
     for (role, tensors) in members(&model, &table) {

@@ -1,6 +1,8 @@
 //! Importing and exporting, through the public interface.
 
 mod acceptance;
+mod adapters;
+mod calibrated;
 mod coded;
 mod companions;
 mod directory;

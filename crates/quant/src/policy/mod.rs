@@ -26,6 +26,7 @@
 mod builtin;
 mod cadence;
 mod error;
+pub mod fit;
 mod glob;
 mod query;
 mod read;

@@ -325,7 +325,8 @@ impl<'w> Finder<'w> {
             }
         };
         let bias = self.bias(&self.name(&format!("{found}.bias")), shape[0])?;
-        Ok(Linear { name, weights, bias })
+        let updates = self.tensors.updates(&name);
+        Ok(Linear { name, weights, bias, updates })
     }
 
     /// Finds linear layers that are stored as one, one below the other.
@@ -345,6 +346,7 @@ impl<'w> Finder<'w> {
             Linear {
                 name: whole.name.clone(),
                 weights: whole.weights.range(range.clone()).expect("the rows were added up"),
+                updates: whole.updates.iter().filter_map(|update| update.range(&range)).collect(),
                 bias: whole.bias.map(|bias| &bias[range]),
             }
         })))

@@ -2,6 +2,8 @@
 
 use longshore_quant::matmul::{ExpertRows, Multiplier, Product, Weights};
 
+use super::update::Update;
+
 /// A linear layer.
 #[derive(Debug, Clone)]
 pub(crate) struct Linear<'w> {
@@ -9,6 +11,8 @@ pub(crate) struct Linear<'w> {
     pub(crate) name: String,
     pub(crate) weights: Weights<'w>,
     pub(crate) bias: Option<&'w [f32]>,
+    /// What an adapter adds.
+    pub(crate) updates: Vec<Update<'w>>,
 }
 
 impl Linear<'_> {
@@ -20,7 +24,7 @@ impl Linear<'_> {
     /// Computes `y`, `[rows, out]`, from `x`, `[rows, in]`.
     pub(crate) fn apply(&self, multiplier: Multiplier, rows: usize, x: &[f32], y: &mut [f32]) {
         multiplier.multiply(self.weights, rows, x, y).expect("buffers are as long as the shapes say");
-        self.add_bias(y);
+        self.add(multiplier, (rows, x), y);
     }
 
     /// Computes layers that share an input.
@@ -36,11 +40,15 @@ impl Linear<'_> {
         }
         multiplier.multiply_all(rows, x, &mut products).expect("buffers are as long as the shapes say");
         for (layer, y) in layers.iter().zip(outputs) {
-            layer.add_bias(y);
+            layer.add(multiplier, (rows, x), y);
         }
     }
 
-    fn add_bias(&self, y: &mut [f32]) {
+    /// Adds what adapters and the bias give.
+    fn add(&self, multiplier: Multiplier, input: (usize, &[f32]), y: &mut [f32]) {
+        for update in &self.updates {
+            update.add(multiplier, input, self.out(), y);
+        }
         let Some(bias) = self.bias else { return };
         for row in y.chunks_exact_mut(bias.len().max(1)) {
             row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
@@ -149,7 +157,7 @@ mod tests {
     fn a_bias_stays_with_its_expert() {
         let bytes: Vec<u8> = [1.0f32, 2.0].iter().flat_map(|value| value.to_le_bytes()).collect();
         let weights = Weights::plain(FloatType::F32, [1, 2], &bytes).expect("the shape is that of the bytes");
-        let layer = |bias| Linear { name: String::new(), weights, bias };
+        let layer = |bias| Linear { name: String::new(), weights, bias, updates: Vec::new() };
         let experts = Experts::listed(vec![layer(None), layer(Some(&[10.0][..]))]);
         let picks = [0, 1].map(|expert| ExpertRows { expert, rows: &[0] });
         let mut y = [0.0; 2];

@@ -3,6 +3,7 @@
 mod bind;
 mod linear;
 mod tensors;
+mod update;
 
 pub(crate) use bind::{Attention, Bound, Dense, ExpertLayer, Ffn, Finder, Norm, Projections};
 pub(crate) use linear::{Experts, Linear};

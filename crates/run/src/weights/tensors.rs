@@ -17,6 +17,7 @@ use longshore_model::{
 };
 use longshore_quant::{FloatType, Scheme, ggml::GgmlType, matmul};
 
+use super::update::{Update, Updates};
 use crate::{error::LoadError, options::LoadOptions};
 
 /// Opened tensors.
@@ -29,6 +30,8 @@ pub(crate) struct Tensors {
     owned: BTreeMap<String, [Vec<u8>; 3]>,
     /// Tensors whose last two axes were swapped, with what they became.
     swapped: BTreeMap<String, (FloatType, Vec<usize>)>,
+    /// What an adapter adds to layers.
+    updates: Updates,
     /// Names of the tensors that were asked for.
     used: Mutex<HashSet<String>>,
 }
@@ -45,6 +48,7 @@ impl Tensors {
             small: HashMap::new(),
             owned: BTreeMap::new(),
             swapped: BTreeMap::new(),
+            updates: options.adapter.as_ref().map(|of| Updates::read(source, of)).transpose()?.unwrap_or_default(),
             used: Mutex::default(),
         };
         tensors.decode_small();
@@ -55,6 +59,16 @@ impl Tensors {
             tensors.read_all();
         }
         Ok(tensors)
+    }
+
+    /// What an adapter adds to the layer with this weight.
+    pub(crate) fn updates(&self, name: &str) -> Vec<Update<'_>> {
+        self.updates.of(name)
+    }
+
+    /// Number of layers that an adapter adds something to.
+    pub(crate) fn updated(&self) -> usize {
+        self.updates.len()
     }
 
     /// Names of all tensors.

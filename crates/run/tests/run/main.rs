@@ -2,6 +2,7 @@
 
 #![expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "the numbers of a test are small")]
 
+mod adapter;
 mod calibrate;
 mod checkpoint;
 mod classifier;

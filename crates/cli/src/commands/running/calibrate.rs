@@ -114,15 +114,15 @@ fn metadata(
 ) -> anyhow::Result<BTreeMap<String, String>> {
     let text = Digest::of(text.as_bytes()).to_string();
     let text = text.strip_prefix("sha256:").unwrap_or(&text);
-    let mut metadata = BTreeMap::from([
-        ("text_sha256".to_owned(), serde_json::to_string(text)?),
-        ("rotated".to_owned(), "false".to_owned()),
-    ]);
+    let mut metadata = BTreeMap::from([("text_sha256".to_owned(), serde_json::to_string(text)?)]);
+    let mut is_rotated = false;
     // Files outside of a store have no digest.
     if let Target::Name(name) = &args.model {
-        let digest = store()?.model(name)?.digest.to_string();
-        metadata.insert("model".to_owned(), serde_json::to_string(&digest)?);
+        let model = store()?.model(name)?;
+        is_rotated = model.config.changes.is_some_and(|changes| changes.rotation.is_some());
+        metadata.insert("model".to_owned(), serde_json::to_string(&model.digest.to_string())?);
     }
+    metadata.insert("rotated".to_owned(), is_rotated.to_string());
     Ok(metadata)
 }
 

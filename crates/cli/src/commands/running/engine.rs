@@ -1,6 +1,6 @@
 //! A model, opened to be run.
 
-use longshore_manifest::{Store, weights::Source};
+use longshore_manifest::{ModelName, Store, weights::Source};
 use longshore_quant::FloatType;
 use longshore_run::{KvType, LoadOptions, Model, Precision};
 use longshore_st_format::Dtype;
@@ -53,8 +53,20 @@ pub(super) fn open(
     store: impl FnOnce() -> anyhow::Result<Store>,
     printer: &Printer,
 ) -> anyhow::Result<Model> {
-    let precision = precision(engine, default);
-    let open = |source: &Source| Model::open(source.clone(), options(engine, precision));
+    open_adapted(target, engine, default, None, store, printer)
+}
+
+/// Opens a model with an adapter beside its weights.
+pub(super) fn open_adapted(
+    target: &Target,
+    engine: &Engine,
+    default: Precision,
+    adapter: Option<Source>,
+    store: impl FnOnce() -> anyhow::Result<Store>,
+    printer: &Printer,
+) -> anyhow::Result<Model> {
+    let options = LoadOptions { adapter, ..options(engine, precision(engine, default)) };
+    let open = |source: &Source| Model::open(source.clone(), options.clone());
     let model = with_source(target, store, printer, |source, input| {
         open(source).map_err(|error| refusals::loading(error, input))
     })?;
@@ -64,6 +76,32 @@ pub(super) fn open(
         printer.note(&format!("note: {note}"));
     }
     Ok(model)
+}
+
+/// Opens an adapter that was stored for a model.
+pub(super) fn adapter(
+    name: &ModelName,
+    target: &Target,
+    store: impl Fn() -> anyhow::Result<Store>,
+) -> anyhow::Result<Source> {
+    let Target::Name(of) = target else {
+        let text = format!("the adapter {name} belongs to a stored model, expected its name");
+        return Err(Advice::failure(text).hint("longshore import SOURCE NAME --adapter DIR merges an adapter").into());
+    };
+    let store = store()?;
+    let attached = store.model(name)?;
+    let Some(base) = &attached.config.base else {
+        let text = format!("{name} is a model by itself, expected an adapter");
+        return Err(Advice::input(text).hint(format!("longshore import DIR NAME --adapter-of {of}")).into());
+    };
+    let (found, _) = store.manifest(of)?;
+    if base.digest != found {
+        let expected = base.digest;
+        return Err(
+            Advice::input(format!("the adapter {name} belongs to the model {expected}, and {of} is {found}")).into()
+        );
+    }
+    Ok(Source::of_model(&store, &attached)?)
 }
 
 /// Opens the source of a model and does something with it.

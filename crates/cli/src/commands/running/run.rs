@@ -79,7 +79,8 @@ pub(in crate::commands) fn run(
     printer: &Printer,
 ) -> anyhow::Result<ExitCode> {
     let target = engine::here(&args.model, &store, printer)?;
-    let model = engine::open(&target, &args.engine, Precision::Fast, &store, printer)?;
+    let adapter = args.adapter.as_ref().map(|name| engine::adapter(name, &target, &store)).transpose()?;
+    let model = engine::open_adapted(&target, &args.engine, Precision::Fast, adapter, &store, printer)?;
     let mut writing = Writing::of(&model, &args.generation)?;
     let draft = args.draft.as_ref().map(|draft| {
         let draft = engine::open(draft, &args.engine, Precision::Fast, &store, printer)?;

@@ -197,3 +197,39 @@ fn hessians_are_measured_where_they_are_asked_for() {
     assert!(!sandbox.path().join("h.safetensors").exists());
     assert_refused(&sandbox.run(["calibrate", "./m", "--text", "text", "x", "--memory", "1G"]), 2, &["--hessians"]);
 }
+
+#[test]
+fn statistics_choose_codes_and_policies() {
+    let sandbox = Sandbox::new();
+    alternating().write(&sandbox, "m");
+    sandbox.ok(["import", "./m", "stored", "-q"]);
+    for (text, words) in [("text", "ab".repeat(400)), ("other", "aab".repeat(200))] {
+        fs::write(sandbox.path().join(text), words).unwrap();
+        let out = format!("{text}.safetensors");
+        sandbox.ok(["calibrate", "stored", "--text", text, &out, "--hessians", "-q"]);
+    }
+    let import = ["import", "./m", "gptq", "--quantize", "int4", "--profile", "gptq"];
+    let files = ["--hessians", "text.safetensors", "--held", "other.safetensors"];
+    sandbox.ok([&import[..], &files[..2]].concat());
+    let shown = document(&sandbox, &["show", "gptq"]);
+    assert_eq!(shown["import"]["profile"], "gptq");
+    sandbox.ok([&import[..], &files].concat());
+    sandbox.ok(["verify"]);
+    assert_refused(&sandbox.run(import), 2, &["--hessians"]);
+    let floats = ["import", "./m", "x", "--quantize", "mxfp4", "--profile", "gptq", "--hessians", "text.safetensors"];
+    assert_refused(&sandbox.run(floats), 2, &["integer types", "mxfp4", "hint: --profile best"]);
+    let useless = ["import", "./m", "x", "--quantize", "int4", "--hessians", "text.safetensors"];
+    assert_refused(&sandbox.run(useless), 2, &["--hessians would have no effect"]);
+
+    let fit = ["policy", "fit", "stored", "--stats", "text.safetensors", "-o", "fitted.toml", "--bits"];
+    let found = document(&sandbox, &[&fit[..], &["6"]].concat());
+    assert!(found["bits_per_weight"].as_f64().unwrap() <= 6.0, "{found}");
+    sandbox.ok(["policy", "show", "fitted.toml"]);
+    sandbox.ok(["import", "./m", "fitted", "--quantize", "int4", "--policy", "fitted.toml"]);
+    assert_refused(&sandbox.run([&fit[..], &["6"]].concat()), 2, &["fitted.toml exists"]);
+    fs::remove_file(sandbox.path().join("fitted.toml")).unwrap();
+    assert_refused(&sandbox.run([&fit[..], &["0.5"]].concat()), 1, &["0.5 bits per weight are too few"]);
+    assert_refused(&sandbox.run([&fit[..], &["none"]].concat()), 2, &["such as 4.6"]);
+    let quantized = ["policy", "fit", "gptq", "--stats", "text.safetensors", "-o", "q.toml", "--bits", "6"];
+    assert_refused(&sandbox.run(quantized), 1, &["expected a model of floats"]);
+}

@@ -66,8 +66,11 @@ impl Checks {
 
     /// The checks of the shards that `blob` is made of, each once, with the index of the shard.
     pub(super) fn of(&self, plan: &Plan, blob: &PlannedBlob) -> Vec<(usize, &Check)> {
-        let sources = blob.tensors.iter().flat_map(|tensor| tensor.units.iter().flat_map(|unit| unit.parts.iter()));
-        let shards: BTreeSet<usize> = sources.map(|(_, at)| plan.source().tensors[at].shard).collect();
+        let units = blob.tensors.iter().flat_map(|tensor| tensor.units.iter().flat_map(|unit| unit.parts.iter()));
+        let merges = blob.tensors.iter().flat_map(|tensor| &tensor.merges);
+        let factors = merges.flat_map(|merge| [merge.left.tensor, merge.right.tensor]);
+        let sources = units.map(|(_, at)| at).chain(factors);
+        let shards: BTreeSet<usize> = sources.map(|at| plan.source().tensors[at].shard).collect();
         shards.into_iter().filter_map(|shard| Some((shard, self.get(shard)?))).collect()
     }
 }

@@ -3,10 +3,13 @@
 pub(super) mod blocks;
 mod checks;
 pub(super) mod coded;
+mod factors;
 pub(super) mod fp8;
 pub(super) mod matrices;
+mod merged;
 pub(super) mod packed;
 pub(super) mod piece;
 mod plain;
 pub(crate) mod shards;
+mod unmerged;
 pub(super) mod values;

@@ -1,48 +1,50 @@
 //! Reading the values of a planned tensor, however the source stores them.
 
+use longshore_quant::FloatType;
+
 use super::{
-    blocks::{BlockBuffers, BlockReader},
-    coded::{CodedBuffers, CodedReader},
+    merged::{MergeBuffers, Merges},
     piece::Piece,
-    plain::{ReadBuffers, TensorReader},
     shards::ShardFiles,
+    unmerged::{SourceBuffers, SourceReader},
 };
-use crate::{execute::error::ImportError, model::coding::kind::Coding, plan::planned::PlannedTensor};
+use crate::{execute::error::ImportError, plan::planned::PlannedTensor};
 
 /// Buffers for reading, reused for every piece of every tensor.
 #[derive(Debug, Default)]
 pub(in crate::execute) struct ValueBuffers {
-    plain: ReadBuffers,
-    coded: CodedBuffers,
-    blocks: BlockBuffers,
-    narrowed: Vec<u8>,
+    source: SourceBuffers,
+    merged: MergeBuffers,
 }
 
-/// Reads the values of a planned tensor, piece by piece.
-pub(in crate::execute) enum ValueReader<'a> {
-    Plain(TensorReader<'a>),
-    /// F64 elements, which become F32.
-    Doubles(TensorReader<'a>),
-    Coded(CodedReader<'a>),
-    /// ggml's blocks, which are decoded.
-    Blocks(BlockReader<'a>),
+/// Reads the values of a planned tensor, piece by piece, with what adapters add to them.
+pub(in crate::execute) struct ValueReader<'a> {
+    values: SourceReader<'a>,
+    /// What adapters do to the values. `None` for a tensor that they leave as it is.
+    merges: Option<Merges<'a>>,
 }
 
 impl<'a> ValueReader<'a> {
+    /// Reads values of the tensor's own type.
     pub(in crate::execute) fn new(files: &'a ShardFiles<'a>, tensor: &'a PlannedTensor) -> Self {
-        match tensor.coding {
-            Coding::Ggml { .. } if tensor.scheme.is_some() => Self::Blocks(BlockReader::new(files, tensor)),
-            Coding::Plain | Coding::Ggml { .. } => Self::Plain(TensorReader::new(files, tensor)),
-            Coding::Double => Self::Doubles(TensorReader::new(files, tensor)),
-            Coding::Fp8 { .. } | Coding::Packed { .. } | Coding::Transposed { .. } => {
-                Self::Coded(CodedReader::new(files, tensor))
-            }
-        }
+        let merges = tensor.is_changed().then(|| Merges::new(files, tensor, tensor.float()));
+        Self { values: SourceReader::new(files, tensor), merges }
+    }
+
+    /// Reads values of the type that [`Self::wide_float`] gives: what adapters change is not rounded.
+    pub(in crate::execute) fn wide(files: &'a ShardFiles<'a>, tensor: &'a PlannedTensor) -> Self {
+        let merges = tensor.is_changed().then(|| Merges::new(files, tensor, FloatType::F32));
+        Self { values: SourceReader::new(files, tensor), merges }
+    }
+
+    /// The type of the values that [`Self::wide`] reads.
+    pub(in crate::execute) fn wide_float(tensor: &PlannedTensor) -> FloatType {
+        if tensor.is_changed() { FloatType::F32 } else { tensor.float() }
     }
 
     /// Reads the blocks of a tensor as they are.
     pub(in crate::execute) fn blocks(files: &'a ShardFiles<'a>, tensor: &'a PlannedTensor) -> Self {
-        Self::Plain(TensorReader::new(files, tensor))
+        Self { values: SourceReader::blocks(files, tensor), merges: None }
     }
 
     /// The next piece; `None` after the last.
@@ -50,22 +52,15 @@ impl<'a> ValueReader<'a> {
         &mut self,
         buffers: &'b mut ValueBuffers,
     ) -> Result<Option<Piece<'b>>, ImportError> {
-        match self {
-            Self::Plain(reader) => Ok(reader.next(&mut buffers.plain)?),
-            Self::Doubles(reader) => {
-                let piece = reader.next(&mut buffers.plain)?;
-                Ok(piece.map(|piece| piece.narrowed(&mut buffers.narrowed)))
-            }
-            Self::Coded(reader) => reader.next(&mut buffers.coded),
-            Self::Blocks(reader) => Ok(reader.next(&mut buffers.plain, &mut buffers.blocks)?),
-        }
+        let ValueBuffers { source, merged } = buffers;
+        let Some(merges) = &mut self.merges else { return self.values.next(source) };
+        merges.prepare(source, merged)?;
+        let Some(piece) = self.values.next(source)? else { return Ok(None) };
+        merges.apply(&piece, merged).map(Some)
     }
 
     /// Number of codes so far that were NaN by mistake and were replaced by the largest number.
     pub(in crate::execute) fn mended(&self) -> u64 {
-        match self {
-            Self::Plain(_) | Self::Doubles(_) | Self::Blocks(_) => 0,
-            Self::Coded(reader) => reader.mended(),
-        }
+        self.values.mended()
     }
 }

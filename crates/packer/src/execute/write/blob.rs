@@ -1,5 +1,7 @@
 //! Writing one planned blob.
 
+use std::sync::Mutex;
+
 use longshore_manifest::{
     Progress,
     document::{Loss, Role},
@@ -31,6 +33,8 @@ pub(in crate::execute) struct BlobBuilder<'a> {
     /// Whether to stop. Called before every chunk.
     pub(in crate::execute) stop: &'a (dyn Fn() -> bool + Sync),
     pub(in crate::execute) buffers: Buffers,
+    /// The turn to hold the factor of a Hessian: there is one at a time.
+    pub(in crate::execute) factor: &'a Mutex<()>,
 }
 
 /// Buffers that are reused.
@@ -47,6 +51,15 @@ pub(in crate::execute) struct Done {
     pub(in crate::execute) warnings: Vec<warnings::Warning>,
     /// Loss of quantization for each tensor of a blob. Empty for a file.
     pub(in crate::execute) losses: Vec<Option<Loss>>,
+    /// Whether the codes of each tensor of a blob were chosen by Hessians. Empty for a file.
+    pub(in crate::execute) by_hessians: Vec<bool>,
+}
+
+impl Done {
+    /// A blob that was there, of so many tensors. Nothing is known of how it was made.
+    pub(in crate::execute) fn found(added: Added, tensors: usize) -> Self {
+        Self { added, warnings: Vec::new(), losses: vec![None; tensors], by_hessians: vec![false; tensors] }
+    }
 }
 
 impl BlobBuilder<'_> {
@@ -60,7 +73,7 @@ impl BlobBuilder<'_> {
         let mut order: Vec<usize> = (0..blob.tensors.len()).collect();
         order.sort_by_key(|&at| blob.part(&blob.tensors[at], Role::Weight).range.start);
         let mut noticed = vec![Noticed::default(); blob.tensors.len()];
-        let Self { files, options, progress, stop, .. } = *self;
+        let Self { files, options, progress, stop, factor, .. } = *self;
         let Buffers { read, encoded } = &mut self.buffers;
         for at in order {
             let tensor = &blob.tensors[at];
@@ -71,7 +84,7 @@ impl BlobBuilder<'_> {
                     Some(mapping) => blocks::repack(target, mapping, read, encoded)?,
                     None => repack::repack(target, scheme)?,
                 },
-                Some(scheme) => quantize::quantize(target, scheme, read, encoded)?,
+                Some(scheme) => quantize::quantize(target, scheme, read, encoded, factor)?,
             };
         }
         if !files.complete(blob, stop)? {
@@ -85,6 +98,8 @@ impl BlobBuilder<'_> {
             .flat_map(|(tensor, noticed)| warnings::of(&tensor.name, &noticed.stats))
             .chain(mended.map(|(tensor, noticed)| warnings::mended(&tensor.name, noticed.mended)))
             .collect();
-        Ok(Done { added, warnings, losses: noticed.into_iter().map(|noticed| noticed.loss).collect() })
+        let by_hessians = noticed.iter().map(|noticed| noticed.by_hessians).collect();
+        let losses = noticed.into_iter().map(|noticed| noticed.loss).collect();
+        Ok(Done { added, warnings, losses, by_hessians })
     }
 }

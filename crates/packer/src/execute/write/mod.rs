@@ -4,6 +4,7 @@ pub(super) mod blob;
 mod blocks;
 mod copy;
 mod finite;
+mod gptq;
 mod quantize;
 mod quantizer;
 mod repack;

@@ -1,15 +1,23 @@
 //! Quantization of one planned tensor, a piece at a time.
 
+use std::sync::{Mutex, PoisonError};
+
 use longshore_manifest::document::Role;
-use longshore_quant::{FloatType, GlobalScale, Scheme};
+use longshore_quant::{FloatType, GlobalScale, Profile, Scheme};
 
 use super::{
+    gptq::{self, ByHessians},
     quantizer::{EncodedRun, Quantizer},
     target::{Noticed, Target},
 };
-use crate::execute::{
-    error::ImportError,
-    read::values::{ValueBuffers, ValueReader},
+use crate::{
+    execute::{
+        error::ImportError,
+        importance::TensorImportance,
+        options::{GptqOptions, ImportOptions},
+        read::values::{ValueBuffers, ValueReader},
+    },
+    plan::planned::PlannedTensor,
 };
 
 /// Quantizes the tensor to `scheme`.
@@ -18,27 +26,38 @@ pub(super) fn quantize(
     scheme: Scheme,
     read: &mut ValueBuffers,
     encoded: &mut EncodedRun,
+    factor: &Mutex<()>,
 ) -> Result<Noticed, ImportError> {
     let (tensor, options) = (target.tensor, target.options);
     let importance = match &options.importance {
         Some(file) => file.of(tensor)?,
         None => None,
     };
-    let mut quantizer = Quantizer::new(tensor, scheme, options.profile, importance.as_ref(), options.measure);
+    if let Some(by) = by_hessians(options, tensor, scheme, importance.as_ref())? {
+        let _turn = factor.lock().unwrap_or_else(PoisonError::into_inner);
+        if gptq::is_better(&mut target, by, read)? {
+            return gptq::quantize(&mut target, by, read);
+        }
+    }
+    // The codes of MLX's profiles are those that MLX chooses for the merged weights as they would be stored.
+    let is_wide = matches!(options.profile, Profile::Plus | Profile::Best);
+    let reader_of = if is_wide { ValueReader::wide } else { ValueReader::new };
+    let source = if is_wide { ValueReader::wide_float(tensor) } else { tensor.float() };
+    let mut quantizer = Quantizer::new(tensor, scheme, source, options.profile, importance.as_ref(), options.measure);
     if tensor.global_scale.is_some() {
-        let global = global_scale(&target, quantizer.float(), read)?;
+        let global = global_scale(&target, reader_of(target.files, tensor), source, read)?;
         target.write_at(target.start(Role::GlobalScale), &global.multiplier().to_le_bytes())?;
         quantizer = quantizer.with_global_scale(global);
     }
     let bias_start = if scheme.has_bias() { target.start(Role::Bias) } else { 0 };
     let places = [target.start(Role::Weight), target.start(Role::Scale), bias_start];
     let (group_bytes, group) = quantizer.group();
-    let mut reader = ValueReader::new(target.files, tensor);
+    let mut reader = reader_of(target.files, tensor);
     loop {
         target.check()?;
         let Some(piece) = reader.next(read)? else {
             let (stats, loss) = quantizer.finish();
-            return Ok(Noticed { stats, loss, mended: reader.mended() });
+            return Ok(Noticed { stats, loss, mended: reader.mended(), by_hessians: false });
         };
         for (at, bytes) in piece.runs() {
             quantizer.encode(at, bytes, encoded, options.allow_non_finite)?;
@@ -52,14 +71,29 @@ pub(super) fn quantize(
     }
 }
 
+/// The Hessians that codes of `scheme` are chosen by. `None` if there are none, or none of the other text.
+fn by_hessians<'a>(
+    options: &'a ImportOptions,
+    tensor: &PlannedTensor,
+    scheme: Scheme,
+    importance: Option<&'a TensorImportance>,
+) -> Result<Option<ByHessians<'a>>, ImportError> {
+    let Some(GptqOptions { hessians: file, held }) = options.gptq.as_ref().filter(|_| scheme.is_affine()) else {
+        return Ok(None);
+    };
+    let of_held = held.as_ref().map(|file| file.of(tensor)).transpose()?.flatten();
+    let hessians = file.of(tensor)?.filter(|_| held.is_none() || of_held.is_some());
+    Ok(hessians.map(|hessians| ByHessians { scheme, file, hessians, held: of_held, importance }))
+}
+
 /// Reads the tensor once to choose its global scale.
 fn global_scale(
     target: &Target<'_, '_>,
+    mut reader: ValueReader<'_>,
     float: FloatType,
     buffers: &mut ValueBuffers,
 ) -> Result<GlobalScale, ImportError> {
     let mut largest = 0.0_f32;
-    let mut reader = ValueReader::new(target.files, target.tensor);
     loop {
         target.check()?;
         let Some(piece) = reader.next(buffers)? else { break };

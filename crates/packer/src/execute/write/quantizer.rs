@@ -5,6 +5,7 @@ use longshore_quant::{
     Decoder, EncodeBuffers, EncodeStats, EncodedLen, Encoder, ErrorMeasure, FloatType, GlobalScale, Importance,
     Profile, Scheme,
 };
+use longshore_transform::{float, rounded};
 
 use crate::{
     execute::{error::ImportError, importance::TensorImportance},
@@ -16,6 +17,9 @@ use crate::{
 pub(super) struct Quantizer<'a> {
     tensor: &'a PlannedTensor,
     scheme: Scheme,
+    /// The type of the values that are encoded. It may be wider than that of the scales.
+    source: FloatType,
+    /// The type of the scales and biases of affine groups.
     float: FloatType,
     encoder: Encoder,
     importance: Option<&'a TensorImportance>,
@@ -32,26 +36,32 @@ pub(in crate::execute) struct EncodedRun {
     pub(super) scale: Vec<u8>,
     pub(super) bias: Vec<u8>,
     decoded: Vec<u8>,
+    wide: Wide,
+}
+
+/// Codes with F32 scales and biases, which are still to be rounded.
+#[derive(Debug, Default)]
+struct Wide {
+    values: Vec<f32>,
+    weight: Vec<u8>,
+    scale: Vec<u8>,
+    bias: Vec<u8>,
 }
 
 impl<'a> Quantizer<'a> {
     pub(super) fn new(
         tensor: &'a PlannedTensor,
         scheme: Scheme,
+        source: FloatType,
         profile: Profile,
         importance: Option<&'a TensorImportance>,
         is_measured: bool,
     ) -> Self {
         let float = tensor.float();
-        let encoder = Encoder::new(scheme, float, profile);
+        let encoder = Encoder::new(scheme, source, profile);
         let decoder = is_measured.then(|| Decoder::new(scheme, float, FloatType::F32));
         let (measure, stats) = (ErrorMeasure::default(), EncodeStats::default());
-        Self { tensor, scheme, float, encoder, importance, decoder, measure, stats }
-    }
-
-    /// The type of the elements to quantize.
-    pub(super) fn float(&self) -> FloatType {
-        self.float
+        Self { tensor, scheme, source, float, encoder, importance, decoder, measure, stats }
     }
 
     /// The same quantizer with a global scale.
@@ -63,7 +73,7 @@ impl<'a> Quantizer<'a> {
 
     /// The length of one group in bytes: in the source, and in each part.
     pub(super) fn group(&self) -> (usize, EncodedLen) {
-        (self.scheme.group_size() as usize * self.float.size(), self.encoded_len(1))
+        (self.scheme.group_size() as usize * self.source.size(), self.encoded_len(1))
     }
 
     fn encoded_len(&self, groups: usize) -> EncodedLen {
@@ -85,17 +95,17 @@ impl<'a> Quantizer<'a> {
         memory::resize(&mut out.bias, len.bias)?;
         let mut buffers = Buffers { weight: &mut out.weight, scale: &mut out.scale, bias: &mut out.bias };
         match self.importance {
-            None => self.encode_groups(run, None, &mut buffers)?,
+            None => self.encode_groups(run, None, &mut buffers, &mut out.wide)?,
             Some(importance) => {
                 // A run may begin in the matrix of one expert and end in that of another, each with its own importance.
-                let size = self.float.size();
+                let size = self.source.size();
                 let mut element = at / size as u64;
                 let mut rest = run;
                 while !rest.is_empty() {
                     let (of_matrix, left) = importance.at(element);
                     let len = usize::try_from(left).unwrap_or(usize::MAX).saturating_mul(size).min(rest.len());
                     let (head, tail) = rest.split_at(len);
-                    self.encode_groups(head, Some(of_matrix), &mut buffers)?;
+                    self.encode_groups(head, Some(of_matrix), &mut buffers, &mut out.wide)?;
                     element += (len / size) as u64;
                     rest = tail;
                 }
@@ -113,23 +123,42 @@ impl<'a> Quantizer<'a> {
         src: &[u8],
         importance: Option<Importance<'_>>,
         buffers: &mut Buffers<'_>,
+        wide: &mut Wide,
     ) -> Result<(), ImportError> {
         let (group_bytes, _) = self.group();
-        let out = buffers.take(self.encoded_len(src.len() / group_bytes));
-        let encoded = match importance {
-            None => self.encoder.encode(src, out),
-            Some(importance) => self.encoder.encode_weighted(src, importance, out),
+        let groups = src.len() / group_bytes;
+        let out = buffers.take(self.encoded_len(groups));
+        let encode = |out: EncodeBuffers<'_>| {
+            let encoded = match importance {
+                None => self.encoder.encode(src, out),
+                Some(importance) => self.encoder.encode_weighted(src, importance, out),
+            };
+            encoded.map_err(|source| ImportError::Encode { tensor: self.tensor.name.clone(), source })
         };
-        let tensor = || self.tensor.name.clone();
-        self.stats += encoded.map_err(|source| ImportError::Encode { tensor: tensor(), source })?;
+        let stats = if self.source == self.float || !self.scheme.is_affine() {
+            encode(out)?
+        } else {
+            let len = self.scheme.encoded_len(groups, self.source).expect("codes take less memory than the floats");
+            let Wide { values, weight, scale, bias } = wide;
+            memory::resize(weight, len.weight)?;
+            memory::resize(scale, len.scale)?;
+            memory::resize(bias, len.bias)?;
+            let stats = encode(EncodeBuffers { weight, scale, bias })?;
+            memory::fill(values, src.len() / self.source.size(), 0.0)?;
+            float::read(self.source, src, values);
+            let group = u8::try_from(self.scheme.group_size()).expect("a group has at most 128 elements");
+            rounded::affine([self.scheme.bits(), group], self.float, values, [scale, bias], out);
+            stats
+        };
+        self.stats += stats;
         Ok(())
     }
 
     fn measure(&mut self, run: &[u8], out: &mut EncodedRun) -> Result<(), ImportError> {
         let Some(decoder) = &self.decoder else { return Ok(()) };
-        memory::resize(&mut out.decoded, run.len() / self.float.size() * FloatType::F32.size())?;
+        memory::resize(&mut out.decoded, run.len() / self.source.size() * FloatType::F32.size())?;
         decoder.decode(&out.weight, &out.scale, &out.bias, &mut out.decoded).expect("BUG: parts that encoding made");
-        self.measure += ErrorMeasure::between(self.float, run, FloatType::F32, &out.decoded)
+        self.measure += ErrorMeasure::between(self.source, run, FloatType::F32, &out.decoded)
             .expect("BUG: as many elements as were encoded");
         Ok(())
     }

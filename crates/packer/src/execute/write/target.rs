@@ -30,6 +30,8 @@ pub(super) struct Noticed {
     pub(super) loss: Option<Loss>,
     /// Number of codes of the source that were NaN by mistake and were replaced by the largest number.
     pub(super) mended: u64,
+    /// Whether the codes were chosen by Hessians.
+    pub(super) by_hessians: bool,
 }
 
 impl Target<'_, '_> {

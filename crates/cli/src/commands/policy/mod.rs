@@ -1,9 +1,11 @@
-//! `policy list`, `policy show P`: what chooses a type for each tensor.
+//! `policy list`, `policy show P`, `policy fit NAME`: what chooses a type for each tensor.
+
+mod fit;
 
 use std::{io::Read as _, path::Path, process::ExitCode};
 
 use anyhow::Context as _;
-use longshore_manifest::open_regular;
+use longshore_manifest::{Store, open_regular};
 use longshore_quant::policy::Policy;
 use serde::Serialize;
 
@@ -42,8 +44,13 @@ impl<'a> From<&'a Policy> for Entry<'a> {
     }
 }
 
-pub(super) fn run(verb: &PolicyVerb, printer: &Printer) -> anyhow::Result<ExitCode> {
+pub(super) fn run(
+    verb: &PolicyVerb,
+    store: impl FnOnce() -> anyhow::Result<Store>,
+    printer: &Printer,
+) -> anyhow::Result<ExitCode> {
     match verb {
+        PolicyVerb::Fit(args) => return fit::run(args, store, printer),
         PolicyVerb::List => {
             let policies: Vec<Policy> = Policy::names().iter().filter_map(|name| Policy::named(name).ok()).collect();
             let report = List { version: VERSION, policies: policies.iter().map(Entry::from).collect() };

@@ -1,26 +1,50 @@
 //! Importance of the input channels of weights, read from a file.
 
-use std::{collections::HashSet, path::PathBuf};
+mod imatrix;
+
+use std::{
+    borrow::Cow,
+    collections::HashSet,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
 
 use longshore_manifest::Digest;
 use longshore_quant::{Importance, ImportanceError};
-use longshore_st_format::{Dtype, OpenError, SafeTensors, Shape, TensorView, open};
+use longshore_st_format::{Dtype, OpenError, SafeTensors, Shape, open};
 use memmap2::Mmap;
 
-use crate::plan::planned::{Plan, PlannedTensor};
+use self::imatrix::Imatrix;
+use crate::{
+    io::hash,
+    plan::planned::{Plan, PlannedTensor},
+};
 
 /// Importance of each input channel of a model's weights: the mean of x² over the activations x that the weight is
 /// multiplied with, as a calibration run measures it.
 ///
 /// The file has the safetensors format. For a weight `[out, in]` it holds an F32 tensor of shape `[in]` under the
 /// weight's name, with or without `.weight`. For a stack of experts `[experts, out, in]` it holds a tensor of shape
-/// `[experts, in]` or `[in]` under the name of the stack. A weight without such a tensor is quantized as if all
-/// channels had the same importance.
+/// `[experts, in]` or `[in]` under the name of the stack. llama.cpp's importance matrices, in GGUF and in their older form, are
+/// read, too. A weight without such a tensor is quantized as if all channels had the same importance.
 #[derive(Debug)]
 pub struct ImportanceFile {
     path: PathBuf,
     digest: Digest,
-    file: SafeTensors<Mmap>,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Statistics(SafeTensors<Mmap>),
+    Imatrix(Imatrix),
+}
+
+/// The importance of one weight, as the file has it.
+struct View<'f> {
+    name: &'f str,
+    shape: Shape,
+    values: Cow<'f, [f32]>,
 }
 
 /// Reason why a file cannot be used as the importance of a model's weights.
@@ -34,6 +58,14 @@ pub enum ImportanceFileError {
         path: PathBuf,
         /// The error of the reader.
         source: OpenError,
+    },
+    /// The file is no importance matrix of llama.cpp.
+    #[error("cannot read the importance matrix {}: {problem}", path.display())]
+    Imatrix {
+        /// The file.
+        path: PathBuf,
+        /// The error in its bytes.
+        problem: String,
     },
     /// A tensor has another type than F32.
     #[error("tensor {tensor:?} of the importance file {} is {found}, expected F32", path.display())]
@@ -89,11 +121,22 @@ impl ImportanceFile {
     ///
     /// # Errors
     ///
-    /// Returns [`ImportanceFileError::Open`], [`ImportanceFileError::Dtype`] or [`ImportanceFileError::Value`].
+    /// Returns [`ImportanceFileError::Open`], [`ImportanceFileError::Imatrix`], [`ImportanceFileError::Dtype`] or
+    /// [`ImportanceFileError::Value`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, ImportanceFileError> {
         let path = path.into();
+        let mut head = [0; 9];
+        let read = longshore_manifest::open_regular(&path).and_then(|mut file| file.read_exact(&mut head));
+        if read.is_ok() && head.starts_with(b"GGUF") {
+            return Self::imatrix(path, Imatrix::gguf);
+        }
+        let is_dat = path.extension().is_some_and(|end| end == "dat" || end == "imatrix");
+        // A header of safetensors begins with its length and a brace.
+        if read.is_ok() && is_dat && head[8] != b'{' {
+            return Self::imatrix(path, Imatrix::dat);
+        }
         let file = open(&path).map_err(|source| ImportanceFileError::Open { path: path.clone(), source })?;
-        for tensor in file.iter() {
+        for tensor in file.iter().filter(|tensor| !is_hessian(tensor.name)) {
             let name = || (path.clone(), tensor.name.to_owned());
             if tensor.dtype != Dtype::F32 {
                 let ((path, tensor), found) = (name(), tensor.dtype);
@@ -107,7 +150,20 @@ impl ImportanceFile {
         let bytes = file.into_inner();
         let digest = Digest::of(&bytes);
         let file = SafeTensors::new(bytes).expect("BUG: a header that was accepted a moment ago");
-        Ok(Self { path, digest, file })
+        Ok(Self { path, digest, content: Content::Statistics(file) })
+    }
+
+    /// Reads an importance matrix of llama.cpp.
+    fn imatrix(path: PathBuf, read: fn(&Path) -> Result<Imatrix, String>) -> Result<Self, ImportanceFileError> {
+        let fail = |problem| ImportanceFileError::Imatrix { path: path.clone(), problem };
+        let found = read(&path).map_err(fail)?;
+        for entry in found.entries() {
+            if let Err(source) = Importance::new(&entry.means) {
+                return Err(ImportanceFileError::Value { path, tensor: entry.name.clone(), source });
+            }
+        }
+        let (digest, _) = hash::digest(&path).map_err(|error| fail(error.to_string()))?;
+        Ok(Self { path, digest, content: Content::Imatrix(found) })
     }
 
     /// The digest of the file's bytes.
@@ -129,18 +185,18 @@ impl ImportanceFile {
         let Some(example) = quantized.peek().map(|tensor| tensor.name.clone()) else { return Ok(None) };
         let (mut used, mut unweighted) = (HashSet::new(), 0);
         for tensor in quantized {
-            match self.view(tensor) {
+            match self.view(&tensor.name, &tensor.shape) {
                 None => unweighted += 1,
                 Some(view) => {
-                    self.extents(tensor, view)?;
-                    used.insert(view.name);
+                    self.extents(&tensor.shape, &view)?;
+                    used.insert(view.name.to_owned());
                 }
             }
         }
         if used.is_empty() {
             return Err(ImportanceFileError::Unused { path: self.path.clone(), example });
         }
-        let other = self.file.header().len() - used.len();
+        let other = self.count() - used.len();
         Ok((other > 0 || unweighted > 0).then(|| {
             let path = self.path.display();
             format!("{path}: {other} tensors belong to no quantized weight, {unweighted} quantized weights have none")
@@ -149,23 +205,52 @@ impl ImportanceFile {
 
     /// The importance of the channels of a planned tensor, if the file has it.
     pub(super) fn of(&self, tensor: &PlannedTensor) -> Result<Option<TensorImportance>, ImportanceFileError> {
-        let Some(view) = self.view(tensor) else { return Ok(None) };
-        let (columns, matrix) = self.extents(tensor, view)?;
-        Ok(Some(TensorImportance { values: floats(view.data), columns, matrix }))
+        self.of_weight(&tensor.name, &tensor.shape)
     }
 
-    fn view(&self, tensor: &PlannedTensor) -> Option<TensorView<'_>> {
-        let module = || tensor.name.strip_suffix(".weight");
-        self.file.tensor(&tensor.name).or_else(|| self.file.tensor(module()?))
+    /// The importance of the channels of the weight with this name and shape, if the file has it.
+    pub(crate) fn of_weight(&self, name: &str, shape: &Shape) -> Result<Option<TensorImportance>, ImportanceFileError> {
+        let Some(view) = self.view(name, shape) else { return Ok(None) };
+        let (columns, matrix) = self.extents(shape, &view)?;
+        Ok(Some(TensorImportance { values: view.values.into_owned(), columns, matrix }))
+    }
+
+    /// The number of weights that the file has an importance of.
+    fn count(&self) -> usize {
+        match &self.content {
+            Content::Statistics(file) => file.header().names().filter(|name| !is_hessian(name)).count(),
+            Content::Imatrix(found) => found.entries().len(),
+        }
+    }
+
+    fn view(&self, name: &str, of: &Shape) -> Option<View<'_>> {
+        match &self.content {
+            Content::Statistics(file) => {
+                let module = || name.strip_suffix(".weight");
+                let found = file.tensor(name).or_else(|| file.tensor(module()?))?;
+                Some(View { name: found.name, shape: found.shape.clone(), values: Cow::Owned(floats(found.data)) })
+            }
+            Content::Imatrix(found) => {
+                let entry = found.get(name)?;
+                let all = entry.means.len() as u64;
+                // The older form does not say how many matrices share the numbers.
+                let experts = entry.matrices.or_else(|| of.dims().split_last_chunk::<2>()?.0.first().copied());
+                let shape = match experts.filter(|experts| *experts > 1 && all.is_multiple_of(*experts)) {
+                    Some(experts) => Shape::new([experts, all / experts]),
+                    None => Shape::new([all]),
+                };
+                Some(View { name: &entry.name, shape, values: Cow::Borrowed(&entry.means) })
+            }
+        }
     }
 
     /// The number of columns of a weight, and the number of its elements that share one importance: all elements, or
     /// those of one expert.
-    fn extents(&self, tensor: &PlannedTensor, view: TensorView<'_>) -> Result<(usize, u64), ImportanceFileError> {
-        let columns = tensor.shape.dims().last().copied().unwrap_or_default();
-        let all = tensor.shape.elements().unwrap_or(u64::MAX);
+    fn extents(&self, of: &Shape, view: &View<'_>) -> Result<(usize, u64), ImportanceFileError> {
+        let columns = of.dims().last().copied().unwrap_or_default();
+        let all = of.elements().unwrap_or(u64::MAX);
         let index = |columns| usize::try_from(columns).expect("a map of so many floats fits the address space");
-        match (view.shape.dims(), tensor.shape.dims()) {
+        match (view.shape.dims(), of.dims()) {
             ([found], _) if *found == columns => Ok((index(columns), all)),
             ([experts, found], [of_weight, ..]) if *found == columns && experts == of_weight && *experts > 0 => {
                 Ok((index(columns), all / experts))
@@ -178,10 +263,15 @@ impl ImportanceFile {
                     [experts, _, _] => format!("[{columns}] or [{experts}, {columns}]"),
                     _ => format!("[{columns}]"),
                 },
-                weight: tensor.shape.clone(),
+                weight: of.clone(),
             }),
         }
     }
+}
+
+/// Whether a tensor of a file of statistics holds products of inputs.
+fn is_hessian(name: &str) -> bool {
+    name.starts_with("hessian/")
 }
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
@@ -191,7 +281,7 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
 
 /// The importance of the columns of one tensor.
 #[derive(Debug)]
-pub(super) struct TensorImportance {
+pub(crate) struct TensorImportance {
     /// `[columns]`, or `[experts, columns]`.
     values: Vec<f32>,
     columns: usize,
@@ -200,12 +290,17 @@ pub(super) struct TensorImportance {
 }
 
 impl TensorImportance {
+    /// The importance of the columns of a matrix.
+    pub(crate) fn of_matrix(&self, matrix: u64) -> &[f32] {
+        let mut rows = self.values.chunks_exact(self.columns);
+        let of_matrix = usize::try_from(matrix).ok().and_then(|matrix| rows.clone().nth(matrix));
+        of_matrix.or_else(|| rows.next()).unwrap_or_default()
+    }
+
     /// The importance from element `element` of the tensor on, and the number of elements that it applies to.
     pub(super) fn at(&self, element: u64) -> (Importance<'_>, u64) {
         let within = element % self.matrix;
-        let rows = self.values.chunks_exact(self.columns);
-        let of_matrix = usize::try_from(element / self.matrix).ok().and_then(|matrix| rows.clone().nth(matrix));
-        let of_matrix = of_matrix.or_else(|| rows.clone().next()).unwrap_or_default();
+        let of_matrix = self.of_matrix(element / self.matrix);
         let column = usize::try_from(within % self.columns as u64).expect("it is below the number of columns");
         let importance = Importance::new(of_matrix).expect("the file's numbers were checked when it was opened");
         (importance.starting_at(column), self.matrix - within)

@@ -1,0 +1,87 @@
+//! Adapters: merged by an import, or stored as models of their own.
+
+use std::fs;
+
+use crate::support::{DEMO, Sandbox, files};
+
+const MODULE: &str = "base_model.model.model.layers.0.self_attn.q_proj";
+
+/// Writes an adapter of rank 2 for the first layer's query, of `inputs` and `outputs`.
+fn adapter(sandbox: &Sandbox, inputs: usize, outputs: usize) {
+    let (a, b) = (2 * inputs * 4, 2 * outputs * 4);
+    let header = format!(
+        r#"{{"{MODULE}.lora_A.weight":{{"dtype":"F32","shape":[2,{inputs}],"data_offsets":[0,{a}]}},"{MODULE}.lora_B.weight":{{"dtype":"F32","shape":[{outputs},2],"data_offsets":[{a},{}]}}}}"#,
+        a + b
+    );
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.into_bytes());
+    bytes.extend(0.25_f32.to_le_bytes().repeat((a + b) / 4));
+    let dir = sandbox.path().join("adapter");
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("adapter_model.safetensors"), bytes).unwrap();
+    fs::write(dir.join("adapter_config.json"), r#"{"peft_type": "LORA", "r": 2, "lora_alpha": 4}"#).unwrap();
+}
+
+/// Rows and columns of the weight that the adapter is for.
+fn shape(sandbox: &Sandbox) -> (usize, usize) {
+    let shown: serde_json::Value = serde_json::from_str(&sandbox.ok(["show", "base", "--tensors", "--json"])).unwrap();
+    let tensors = shown["tensors"].as_array().unwrap();
+    let found = tensors.iter().find(|tensor| tensor["name"] == "model.layers.0.self_attn.q_proj.weight").unwrap();
+    let extent = |at: usize| usize::try_from(found["shape"][at].as_u64().unwrap()).unwrap();
+    (extent(0), extent(1))
+}
+
+#[test]
+fn an_adapter_is_merged() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["import", DEMO, "base"]);
+    let (outputs, inputs) = shape(&sandbox);
+    adapter(&sandbox, inputs, outputs);
+    sandbox.ok(["import", DEMO, "merged", "--adapter", "adapter=0.5"]);
+    let run = sandbox.run(["diff", "base", "merged", "--values"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stdout.contains("model.layers.0.self_attn.q_proj.weight"), "{run:?}");
+    let plan: serde_json::Value =
+        serde_json::from_str(&sandbox.ok(["import", DEMO, "x", "--adapter", "adapter", "--dry-run", "--json"]))
+            .unwrap();
+    let blobs = plan["blobs"].as_array().unwrap();
+    let merged = blobs
+        .iter()
+        .flat_map(|blob| blob["tensors"].as_array().unwrap())
+        .filter(|tensor| tensor["transform"] == "merge");
+    assert_eq!(merged.count(), 1);
+    adapter(&sandbox, inputs, outputs + 2);
+    let run = sandbox.run(["import", DEMO, "wrong", "--adapter", "adapter"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("lora_B.weight") && run.stderr.contains("outputs"), "{run:?}");
+    let run = sandbox.run(["import", DEMO, "wrong", "--adapter", "adapter=much"]);
+    assert_eq!(run.code, 2, "{run:?}");
+}
+
+#[test]
+fn an_adapter_is_a_model_of_its_own() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["import", DEMO, "base"]);
+    let (outputs, inputs) = shape(&sandbox);
+    adapter(&sandbox, inputs, outputs);
+    sandbox.ok(["import", "adapter", "lora", "--adapter-of", "base"]);
+    sandbox.ok(["verify"]);
+    sandbox.ok(["export", "lora", "out"]);
+    assert_eq!(files(&sandbox.path().join("out")), files(&sandbox.path().join("adapter")));
+    let blobs = fs::read_dir(sandbox.path().join("store/blobs")).unwrap().map(|entry| entry.unwrap().path());
+    let longest = |path: &std::path::PathBuf| fs::read(path).unwrap().ends_with(&0.25_f32.to_le_bytes());
+    fs::remove_file(blobs.into_iter().find(longest).unwrap()).unwrap();
+    let run = sandbox.run(["verify", "lora", "--repair", DEMO]);
+    assert!(run.code == 1 && run.stderr.contains("give the adapter's directory"), "{run:?}");
+    sandbox.ok(["verify", "lora", "--repair", "adapter"]);
+    sandbox.ok(["export", "lora", "again"]);
+    let run = sandbox.run(["import", "adapter", "alone"]);
+    assert!(run.stderr.contains("--adapter DIR") && run.stderr.contains("--adapter-of BASE"), "{run:?}");
+    adapter(&sandbox, inputs, outputs + 2);
+    let run = sandbox.run(["import", "adapter", "other", "--adapter-of", "base"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    let run = sandbox.run(["rm", "base"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.stderr.contains("attachments of base") && run.stderr.contains("lora"), "{run:?}");
+    sandbox.ok(["verify"]);
+}

@@ -1,0 +1,273 @@
+//! Products of the inputs of weights, read from a file of statistics.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use longshore_manifest::{Digest, document::Arrangement};
+use longshore_st_format::{Dtype, OpenError, SafeTensors, Shape, open};
+use longshore_transform::{cholesky::FactorError, product::WIDTH};
+use memmap2::Mmap;
+use serde::Deserialize;
+
+use crate::plan::planned::{Plan, PlannedTensor};
+
+/// Mean products of the inputs of weights, as `longshore calibrate --hessians` writes them.
+///
+/// The file has the safetensors format. Its metadata names, under `hessians`, an array for each weight: F32 `[in, in]`, or
+/// `[experts, in, in]` for a stack of experts. A weight without an array is not quantized by products.
+#[derive(Debug)]
+pub struct HessianFile {
+    path: PathBuf,
+    digest: Digest,
+    file: SafeTensors<Mmap>,
+    arrays: BTreeMap<String, String>,
+    rows: BTreeMap<String, Rows>,
+    model: Option<String>,
+    is_rotated: bool,
+}
+
+/// Numbers of inputs that were seen.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Rows {
+    All(u64),
+    OfExperts(Vec<u64>),
+}
+
+/// Reason why a file of Hessians cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HessianFileError {
+    /// The file cannot be opened or is not in the safetensors format.
+    #[error("cannot read the file of Hessians {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// The error of the reader.
+        source: OpenError,
+    },
+    /// The file names no Hessians, or names them wrongly.
+    #[error("{} has no Hessians: {problem}", path.display())]
+    Metadata {
+        /// The file.
+        path: PathBuf,
+        /// The error in the metadata.
+        problem: String,
+    },
+    /// An array does not fit the shape of the weight with its name, or has another type than F32.
+    #[error("the Hessian of {tensor:?} in {} is {dtype} {found}, expected F32 {expected}", path.display())]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The weight.
+        tensor: String,
+        /// Type of the array.
+        dtype: Dtype,
+        /// Shape of the array.
+        found: Shape,
+        /// The shape that fits.
+        expected: Shape,
+    },
+    /// A Hessian is none.
+    #[error("the Hessian of {tensor:?} in {} cannot be used", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The weight.
+        tensor: String,
+        /// The error in the values.
+        source: FactorError,
+    },
+    /// No Hessian belongs to a weight whose codes are chosen by it.
+    #[error("{} has no Hessian for any weight that is quantized to integers; {example:?} is one of those", path.display())]
+    Unused {
+        /// The file.
+        path: PathBuf,
+        /// The first such weight.
+        example: String,
+    },
+    /// The Hessians were recorded while a model with other weights ran.
+    #[error("{} was recorded on a model that is {found}, and the weights are {expected}", path.display())]
+    Rotation {
+        /// The file.
+        path: PathBuf,
+        /// What the model was.
+        found: &'static str,
+        /// What the import makes.
+        expected: &'static str,
+    },
+}
+
+impl HessianFile {
+    /// Maps the file into memory, reads its metadata and hashes it.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`HessianFileError::Open`] or [`HessianFileError::Metadata`].
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, HessianFileError> {
+        let path = path.into();
+        let file = open(&path).map_err(|source| HessianFileError::Open { path: path.clone(), source })?;
+        let fail = |problem: String| HessianFileError::Metadata { path: path.clone(), problem };
+        let metadata = file.header().metadata();
+        let found = metadata.get("hessians").ok_or_else(|| fail("its metadata have no \"hessians\"".into()))?;
+        let bad = |member: &str, error: serde_json::Error| fail(format!("{member:?} in its metadata: {error}"));
+        let arrays: BTreeMap<String, String> = serde_json::from_str(found).map_err(|error| bad("hessians", error))?;
+        if let Some((weight, array)) = arrays.iter().find(|(_, array)| file.tensor(array).is_none()) {
+            return Err(fail(format!("it has no array {array:?}, which its metadata name for {weight:?}")));
+        }
+        let rows = metadata.get("rows").map(|rows| serde_json::from_str(rows)).transpose();
+        let rows = rows.map_err(|error| bad("rows", error))?.unwrap_or_default();
+        let model = metadata.get("model").and_then(|model| serde_json::from_str(model).ok());
+        let is_rotated = metadata.get("rotated").is_some_and(|rotated| rotated == "true");
+        let bytes = file.into_inner();
+        let digest = Digest::of(&bytes);
+        let file = SafeTensors::new(bytes).expect("BUG: a header that was accepted a moment ago");
+        Ok(Self { path, digest, file, arrays, rows, model, is_rotated })
+    }
+
+    /// The digest of the file's bytes.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Checks that the file fits the weights that `plan` quantizes. [`Plan::import`] calls this first; a program that only
+    /// shows a plan should call it, too. Returns warnings: weights that have no Hessian or one of few inputs, and another model.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`HessianFileError::Shape`] for the first array that does not fit, [`HessianFileError::Unused`] if no array
+    /// belongs to a weight that is quantized, and [`HessianFileError::Rotation`] for statistics of other weights.
+    pub fn check(&self, plan: &Plan) -> Result<Vec<String>, HessianFileError> {
+        let path = || self.path.clone();
+        let says = |is_rotated| if is_rotated { "rotated" } else { "not rotated" };
+        if self.is_rotated != plan.is_rotated() {
+            let (found, expected) = (says(self.is_rotated), says(plan.is_rotated()));
+            return Err(HessianFileError::Rotation { path: path(), found, expected });
+        }
+        let tensors = plan.blobs.iter().flat_map(|blob| &blob.tensors);
+        let is_chosen =
+            |tensor: &&PlannedTensor| tensor.scheme.is_some_and(|scheme| scheme.is_affine()) && !tensor.is_repacked();
+        let quantized: Vec<_> = tensors.filter(is_chosen).collect();
+        let Some(example) = quantized.first() else { return Ok(Vec::new()) };
+        let (mut without, mut few) = (0, Vec::new());
+        for tensor in &quantized {
+            match self.of(tensor)? {
+                None => without += 1,
+                Some(hessians) if hessians.least_rows < hessians.columns as u64 => {
+                    few.push((tensor.name.as_str(), hessians.least_rows, hessians.columns));
+                }
+                Some(_) => {}
+            }
+        }
+        if without == quantized.len() {
+            return Err(HessianFileError::Unused { path: path(), example: example.name.clone() });
+        }
+        let mut warnings = Vec::new();
+        let file = self.path.display();
+        if without > 0 {
+            warnings.push(format!(
+                "{file}: {without} of {} quantized weights have no Hessian; their codes are searched for",
+                quantized.len()
+            ));
+        }
+        if let [(name, rows, columns), ..] = *few {
+            let others = few.len() - 1;
+            let others = if others == 0 { String::new() } else { format!(", and {others} more likewise") };
+            warnings.push(format!("{file}: {name} was seen with {rows} inputs, fewer than its {columns} channels{others}: use a longer text"));
+        }
+        let own = plan.source().digest;
+        if let (Some(found), Some(own)) = (&self.model, own)
+            && *found != own.to_string()
+        {
+            warnings.push(format!("{file} was recorded with the model {found}, and the source is {own}"));
+        }
+        Ok(warnings)
+    }
+
+    /// The products of the inputs of a planned tensor, if the file has them.
+    pub(super) fn of(&self, tensor: &PlannedTensor) -> Result<Option<TensorHessians<'_>>, HessianFileError> {
+        // Whole rows of a matrix that was transposed are not at hand.
+        if tensor.arrangement == Arrangement::Transpose {
+            return Ok(None);
+        }
+        let Some(view) = self.arrays.get(&tensor.name).and_then(|array| self.file.tensor(array)) else {
+            return Ok(None);
+        };
+        let expected = match tensor.shape.dims() {
+            [_, columns] => Shape::new([*columns, *columns]),
+            [experts, _, columns] => Shape::new([*experts, *columns, *columns]),
+            _ => return Ok(None),
+        };
+        if view.dtype != Dtype::F32 || *view.shape != expected {
+            let (dtype, found) = (view.dtype, view.shape.clone());
+            let (path, tensor) = (self.path.clone(), tensor.name.clone());
+            return Err(HessianFileError::Shape { path, tensor, dtype, found, expected });
+        }
+        let columns = tensor.shape.dims().last().copied().unwrap_or_default();
+        let columns = usize::try_from(columns).expect("a map of so many floats fits the address space");
+        let least_rows = match self.rows.get(&tensor.name) {
+            Some(Rows::All(rows)) => *rows,
+            Some(Rows::OfExperts(rows)) => rows.iter().copied().min().unwrap_or_default(),
+            None => u64::MAX,
+        };
+        Ok(Some(TensorHessians { data: view.data, columns, least_rows }))
+    }
+
+    /// The error for values of a tensor's Hessian.
+    pub(super) fn value(&self, tensor: &str, source: FactorError) -> HessianFileError {
+        HessianFileError::Value { path: self.path.clone(), tensor: tensor.to_owned(), source }
+    }
+}
+
+/// The Hessians of the matrices of one tensor.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TensorHessians<'f> {
+    data: &'f [u8],
+    pub(super) columns: usize,
+    /// The least number of inputs that a matrix was seen with.
+    least_rows: u64,
+}
+
+/// The Hessian of one matrix, row by row.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hessian<'f> {
+    data: &'f [u8],
+    pub(super) columns: usize,
+}
+
+impl<'f> TensorHessians<'f> {
+    pub(super) fn matrix(self, at: u64) -> Hessian<'f> {
+        let len = self.columns * self.columns * 4;
+        let at = usize::try_from(at).expect("the map has as many matrices as the tensor");
+        Hessian { data: &self.data[at * len..][..len], columns: self.columns }
+    }
+}
+
+impl Hessian<'_> {
+    /// Reads a part of a row.
+    fn read(self, row: usize, first: usize, out: &mut [f32]) {
+        let bytes = &self.data[(row * self.columns + first) * 4..][..out.len() * 4];
+        for (bytes, value) in bytes.as_chunks().0.iter().zip(out) {
+            *value = f32::from_le_bytes(*bytes);
+        }
+    }
+
+    pub(super) fn row(self, row: usize, out: &mut [f32]) {
+        self.read(row, 0, out);
+    }
+
+    pub(super) fn diagonal(self) -> Vec<f32> {
+        let mut found = vec![0.0; self.columns];
+        found.iter_mut().enumerate().for_each(|(at, value)| self.read(at, at, std::slice::from_mut(value)));
+        found
+    }
+
+    /// Reads columns from `first` on of as many rows as `out` has, [`WIDTH`] numbers for each.
+    pub(super) fn panel(self, first: usize, out: &mut [f32]) {
+        let width = WIDTH.min(self.columns - first);
+        for (row, out) in out.as_chunks_mut::<WIDTH>().0.iter_mut().enumerate() {
+            *out = [0.0; WIDTH];
+            self.read(row, first, &mut out[..width]);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Reading an adapter: its document, and the names and shapes of its tensors.
+
+use std::collections::BTreeMap;
+
+use super::{
+    config::Settings,
+    error::AdapterError,
+    format::Format,
+    names::{Name, Part, counterpart},
+};
+
+/// A tensor of an adapter: its name and its shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Listed {
+    /// Name in the adapter's file.
+    pub name: String,
+    /// Extents, outermost first.
+    pub shape: Vec<u64>,
+}
+
+impl Listed {
+    /// Lists a tensor.
+    #[must_use]
+    pub fn new(name: impl Into<String>, shape: impl Into<Vec<u64>>) -> Self {
+        Self { name: name.into(), shape: shape.into() }
+    }
+}
+
+/// An adapter, as its document and the headers of its file describe it.
+#[derive(Debug)]
+pub struct Adapter {
+    pub(super) settings: Settings,
+    pub(super) tensors: Vec<Listed>,
+    /// The pairs of factors by module and depth.
+    pub(super) pairs: Vec<Pair>,
+    /// Tensors that replace those of the base, with the names of these.
+    pub(super) whole: Vec<(String, usize)>,
+}
+
+/// Two factors. Numbers are places in the list of the adapter's tensors.
+#[derive(Debug, Clone)]
+pub(super) struct Pair {
+    pub(super) module: String,
+    pub(super) a: usize,
+    pub(super) b: usize,
+    pub(super) magnitude: Option<usize>,
+    pub(super) is_embedding: bool,
+}
+
+/// The tensors of one module, as they are found.
+#[derive(Default)]
+struct Parts {
+    a: Option<usize>,
+    b: Option<usize>,
+    magnitude: Option<usize>,
+    is_embedding: bool,
+}
+
+impl Adapter {
+    /// Reads `adapter_config.json`, and takes the names of the adapter's tensors apart.
+    ///
+    /// # Errors
+    ///
+    /// [`AdapterError::Config`], [`AdapterError::Setting`] or [`AdapterError::Pattern`] if the document cannot be merged by,
+    /// [`AdapterError::Half`] if a factor is missing.
+    pub fn read(config: &[u8], tensors: &[Listed]) -> Result<Self, AdapterError> {
+        let settings = Settings::parse(config)?;
+        let (mut found, mut whole) = (BTreeMap::<(String, usize), Parts>::new(), Vec::new());
+        for (at, tensor) in tensors.iter().enumerate() {
+            let Name { module, part, depth } = Name::parse(settings.format, &tensor.name);
+            let twice = |first: usize, module: &str| AdapterError::Twice {
+                base: module.to_owned(),
+                first: tensors[first].name.clone(),
+                second: tensor.name.clone(),
+            };
+            if part == Part::Whole {
+                whole.push((module, at));
+                continue;
+            }
+            if part == Part::Bias {
+                let expected = "no bias of a factor, which cannot be part of a weight";
+                return Err(AdapterError::Setting { setting: "lora_bias", found: tensor.name.clone(), expected });
+            }
+            let parts = found.entry((module.clone(), depth)).or_default();
+            parts.is_embedding |= matches!(part, Part::EmbeddingA | Part::EmbeddingB);
+            let place = match part {
+                Part::A | Part::EmbeddingA => &mut parts.a,
+                Part::B | Part::EmbeddingB => &mut parts.b,
+                _ => &mut parts.magnitude,
+            };
+            if let Some(first) = place.replace(at) {
+                return Err(twice(first, &module));
+            }
+        }
+        let mut pairs = Vec::with_capacity(found.len());
+        for ((module, _), Parts { a, b, magnitude, is_embedding }) in found {
+            let (Some(a), Some(b)) = (a, b) else {
+                let found = a.or(b).or(magnitude).map(|at| tensors[at].name.clone()).unwrap_or_default();
+                return Err(AdapterError::Half { missing: counterpart(&found), found });
+            };
+            pairs.push(Pair { module, a, b, magnitude, is_embedding });
+        }
+        Ok(Self { settings, tensors: tensors.to_vec(), pairs, whole })
+    }
+
+    /// The program whose form the adapter has.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.settings.format
+    }
+
+    /// Whether a row of some weight gets a magnitude.
+    #[must_use]
+    pub fn has_magnitudes(&self) -> bool {
+        self.pairs.iter().any(|pair| pair.magnitude.is_some())
+    }
+
+    pub(super) fn name(&self, at: usize) -> String {
+        self.tensors[at].name.clone()
+    }
+}
