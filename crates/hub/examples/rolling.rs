@@ -24,7 +24,7 @@ use std::{
 };
 
 use longshore_fake_hosts::{FakeHub, serve};
-use longshore_hub::{Hub, HubOptions, PullOptions, Remote, Selection, pull};
+use longshore_hub::{Hub, HubOptions, PullOptions, Remote, pull};
 use longshore_manifest::{Progress, Silent, Store};
 use longshore_packer::PlanOptions;
 use longshore_st_format::{Dtype, Shape, fixtures};
@@ -124,7 +124,7 @@ fn checkpoint(dir: &Path, megabytes: u64) -> Result<u64, Failure> {
 /// Lists the files, downloads them one after the other and forgets them. Returns the seconds that it took.
 fn discard(hub: &Hub, client: &Client, endpoint: &Url) -> Result<f64, Failure> {
     let start = Instant::now();
-    let remote = Remote::of(hub, &"hf:acme/large".parse()?, &Selection::default(), &Silent)?;
+    let remote = Remote::of(hub, &"hf:acme/large".parse()?, &PullOptions::default(), &Silent)?;
     for (path, size) in &remote.files {
         let url = endpoint.join(&format!("/acme/large/resolve/{}/{path}", remote.commit))?;
         client.download(&Download::whole(&url, *size), &mut |_| Ok(()), &|| false)?;

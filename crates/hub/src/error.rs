@@ -185,6 +185,7 @@ impl HubError {
             Self::NoWeights { .. } => {
                 Some("safetensors and GGUF can be imported; --include chooses other files than the usual ones")
             }
+            Self::Changed { .. } => Some("pull again: the hub, or a proxy before it, sent something else once"),
             Self::Digest { .. } => Some("the hub, or a proxy before it, damages what it sends; nothing of it is kept"),
             Self::Cached { .. } => Some("remove the file and unset HF_HUB_OFFLINE: the hub has it"),
             Self::Space { .. } => Some("`longshore gc` frees what no model needs; --store DIR chooses another disk"),

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use longshore_manifest::FsError;
+use longshore_manifest::{Digest, FsError};
 use longshore_transfer::{Download, TransferError, Url, encode};
 
 use crate::{Hub, HubError, Listed, Listing, cache::Check};
@@ -169,9 +169,18 @@ pub(crate) fn sparse(path: &Path, size: u64) -> Result<bool, HubError> {
     Ok(true)
 }
 
-/// Gives the space of a file back. Its length stays, and whoever has it open reads zeros.
-pub(crate) fn release(path: &Path, note: &Path, size: u64) -> io::Result<()> {
-    fs::write(note, "0")?;
+/// Beginning of the note of a file that was verified and whose space was given back. The [mark](crate::snapshot::Weights::mark) of what was read
+/// of it follows.
+const GONE: &str = "gone ";
+
+/// The mark in the note of a file whose space was given back.
+pub(crate) fn mark_of_gone(note: &Path) -> Option<String> {
+    fs::read_to_string(note).ok()?.strip_prefix(GONE).map(|mark| mark.trim().to_owned())
+}
+
+/// Gives the space of a verified file back. Its length stays, and whoever has it open reads zeros.
+pub(crate) fn release(path: &Path, note: &Path, size: u64, mark: &Digest) -> io::Result<()> {
+    fs::write(note, format!("{GONE}{mark}"))?;
     let file = OpenOptions::new().write(true).open(path)?;
     file.set_len(0)?;
     file.set_len(size)

@@ -25,12 +25,15 @@
 mod cache;
 mod error;
 mod fetch;
+mod gguf;
 mod git;
 mod hub;
+mod key;
 mod listing;
 mod ollama;
 mod pull;
 mod reference;
+mod remote;
 mod rolling;
 mod select;
 mod snapshot;
@@ -39,8 +42,9 @@ pub use error::HubError;
 pub use hub::{Hub, HubOptions};
 pub use listing::{FileDigest, Listed, Listing};
 pub use ollama::{Ollama, pull_ollama};
-pub use pull::{PullOptions, Pulled, Remote, pull};
+pub use pull::{PullOptions, Pulled, pull};
 pub use reference::{HubReference, HubReferenceError};
+pub use remote::Remote;
 pub use select::Selection;
 
 pub use longshore_manifest as manifest;

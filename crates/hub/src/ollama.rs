@@ -9,12 +9,15 @@ use std::{
 
 use longshore_manifest::{
     Digest, FsError, Manifest, ModelName, Progress, RelativePath, Store,
-    store::{Partial, PartialError, Pull, PullRecord},
+    store::{Made, Partial, PartialError, Pull, PullRecord},
 };
 use longshore_packer::{Plan, Source, SourceOptions};
 use longshore_transfer::{Call, Client, Download, TransferError, Url};
 
-use crate::{FileDigest, HubError, Listed, PullOptions, Pulled, Remote, cache, fetch::at, listing::MAX_SIZE};
+use crate::{
+    FileDigest, HubError, Listed, PullOptions, Pulled, Remote, cache, fetch::at, key::of_ollama as made_key,
+    listing::MAX_SIZE,
+};
 
 /// What a manifest may be, for `Accept`.
 const ACCEPT: &str = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json";
@@ -80,11 +83,19 @@ impl Ollama {
     /// # Errors
     ///
     /// The errors of [`pull_ollama`].
-    pub fn remote(&self, model: &ModelName, progress: &dyn Progress) -> Result<Remote, HubError> {
+    pub fn remote(
+        &self,
+        model: &ModelName,
+        options: &PullOptions,
+        progress: &dyn Progress,
+    ) -> Result<Remote, HubError> {
         let (document, manifest) = self.manifest(model, &|| progress.cancelled())?;
         let blobs: BTreeMap<Digest, u64> = manifest.blobs().map(|blob| (blob.digest, blob.size)).collect();
-        let files = blobs.into_iter().map(|(digest, size)| (digest.to_string(), size)).collect();
-        Ok(Remote { commit: Digest::of(&document).to_string(), files })
+        let files: Vec<_> = blobs.into_iter().map(|(digest, size)| (digest.to_string(), size)).collect();
+        let missing_bytes = files.iter().map(|(_, size)| *size).sum();
+        let made = made(model, &Digest::of(&document), options);
+        let key = key(&Digest::of(&document));
+        Ok(Remote { commit: made.commit.clone(), files, missing_bytes, made, key })
     }
 
     /// Downloads a blob to `to`, unless it is there.
@@ -152,6 +163,17 @@ struct Load<'a> {
     moved: &'a AtomicU64,
 }
 
+/// The key of a pull. Only blobs are kept of an unfinished one, so options are no part of it.
+fn key(manifest: &Digest) -> Digest {
+    Digest::of(format!("ollama\n{manifest}\n").as_bytes())
+}
+
+/// The source of a model that is imported from the one of this manifest.
+fn made(model: &ModelName, manifest: &Digest, options: &PullOptions) -> Made {
+    let key = made_key(manifest, options);
+    Made { key, reference: format!("ollama:{model}"), commit: manifest.to_string() }
+}
+
 /// Imports a model from Ollama's registry into the store, and names it `name`.
 ///
 /// Its blobs are downloaded whole, each verified by its digest, and imported as those of Ollama's own store are: tensors keep their codes, and
@@ -177,8 +199,7 @@ pub fn pull_ollama(
         return Err(HubError::Space { path: store.root().to_path_buf(), needed: bytes, available });
     }
     let commit = Digest::of(&document);
-    let key = Digest::of(format!("ollama\n{commit}\n").as_bytes());
-    let pull = store.pull(&key, &PullRecord::new(format!("ollama:{model}"), name.clone(), bytes))?;
+    let pull = store.pull(&key(&commit), &PullRecord::new(format!("ollama:{model}"), name.clone(), bytes))?;
     // A store as Ollama's, which knows its digests.
     let dir = pull.scratch()?;
     let manifests = dir.join("manifests").join(model.host()).join(model.namespace()).join(model.model());
@@ -195,6 +216,8 @@ pub fn pull_ollama(
     fs::write(&path, &document).map_err(|error| HubError::Fs(FsError::new("write to", path.clone(), error)))?;
     let plan = Plan::new(Source::open_with(&path, &SourceOptions::default())?, &options.plan)?;
     let outcome = plan.import(store, name, &options.import, progress)?;
+    // Without the note, the same pull only does its work again.
+    let _ = store.note_made(&outcome.digest, made(model, &commit, options));
     // A directory that stays costs nothing but its place in a list.
     let _ = pull.end();
     let moved_bytes = moved.into_inner();

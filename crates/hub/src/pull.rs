@@ -13,10 +13,11 @@ use longshore_manifest::{
 use longshore_packer::{ImportOptions, ImportOutcome, Plan, PlanOptions, Source, SourceOptions};
 
 use crate::{
-    FileDigest, Hub, HubError, HubReference, Listed, Listing, Selection, cache,
+    FileDigest, Hub, HubError, HubReference, Selection, cache,
     fetch::Files,
-    rolling::{End, Rolling, Shards},
-    select::{Chosen, is_weights},
+    gguf, key,
+    remote::{Cached, made},
+    rolling::{End, Rolling, Shards, release},
     snapshot::{self, Weights},
 };
 
@@ -47,41 +48,6 @@ pub struct Pulled {
     pub warnings: Vec<String>,
 }
 
-/// The files that a pull would fetch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Remote {
-    /// The commit.
-    pub commit: String,
-    /// Paths and lengths of the chosen files; of a model in Ollama's registry, digests and lengths of its blobs.
-    pub files: Vec<(String, u64)>,
-}
-
-impl Remote {
-    /// Asks the hub what a pull would fetch, and fetches nothing.
-    ///
-    /// # Errors
-    ///
-    /// As [`Hub::listing`]; [`HubError::Ambiguous`] and [`HubError::NoWeights`] if no one model is chosen.
-    pub fn of(
-        hub: &Hub,
-        reference: &HubReference,
-        selection: &Selection,
-        progress: &dyn Progress,
-    ) -> Result<Self, HubError> {
-        let listing = hub.listing(reference, &|| progress.cancelled())?;
-        let chosen = selection.of(&listing, &reference.to_string())?;
-        let files = chosen.files.iter().map(|file| (file.path.to_string(), file.size)).collect();
-        Ok(Self { commit: listing.commit.clone(), files })
-    }
-
-    /// Bytes of the chosen files.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.files.iter().map(|(_, size)| *size).sum()
-    }
-}
-
 /// Everything about one pull that does not change while it is done.
 struct Job<'a> {
     store: &'a Store,
@@ -95,7 +61,8 @@ struct Job<'a> {
 /// The revision is pinned to a commit first. Small files and the headers of the weights come next, so that everything can be planned; then
 /// shard by shard, each verified by the SHA-256 that the hub lists before anything is made of it, and its space given back when nothing needs
 /// it any more: besides the result there are never more than three. A finished tensor is durable, and in the pull's journal, before that. So a
-/// pull that is killed goes on where it was, and the name points at the model only once all of it is there.
+/// pull that is killed goes on where it was, and the name points at the model only once all of it is there. The store [notes](Store::note_made)
+/// what the model was made of.
 ///
 /// # Errors
 ///
@@ -119,7 +86,8 @@ pub fn pull(
     let chosen = options.selection.of(&listing, &shown)?;
     let bytes: u64 = chosen.files.iter().map(|file| file.size).sum();
     let record = PullRecord::new(shown.clone(), name.clone(), bytes);
-    let pull = store.pull(&key(hub, &listing, &chosen, options), &record)?;
+    let made = made(hub, reference, &listing, &chosen.files, options);
+    let pull = store.pull(&key::unfinished(&made.key), &record)?;
     let moved = AtomicU64::new(0);
     let count = |bytes: u64| {
         moved.fetch_add(bytes, Ordering::Relaxed);
@@ -128,19 +96,14 @@ pub fn pull(
     let scratch = pull.scratch()?;
     let dir = scratch.join("snapshot");
     progress.begin("reading headers", 0);
-    let mut weights = snapshot::make(&files, &chosen, &dir, &scratch.join("notes"))?;
-    if chosen.is_gguf {
-        // The tables of such a file cannot be told from its beginning alone.
-        progress.begin("pulling", weights.iter().filter(|file| !file.is_whole).map(|file| file.file.size).sum());
-        for file in weights.iter_mut().filter(|file| !file.is_whole) {
-            load(&files, file, progress)?;
-            file.is_whole = true;
-        }
-    }
-    let outcome = job.rolling(&files, &pull, &dir, &weights)?;
+    let weights = snapshot::make(&files, &chosen, &dir, &scratch.join("notes"))?;
+    // The files of a set may lie below a directory, with those of no other model.
+    let of_set = weights.first().filter(|file| file.is_gguf()).and_then(|file| file.path.parent());
+    let (outcome, warnings) = job.rolling(&files, &pull, of_set.unwrap_or(&dir), &weights)?;
+    // Without the note, the same pull only does its work again.
+    let _ = store.note_made(&outcome.digest, made);
     // A directory that stays costs nothing but its place in a list.
     let _ = pull.end();
-    let (outcome, warnings) = outcome;
     Ok(Pulled { outcome, commit: listing.commit.clone(), bytes, moved_bytes: moved.into_inner(), warnings })
 }
 
@@ -153,7 +116,8 @@ fn load(files: &Files<'_>, weights: &Weights, progress: &dyn Progress) -> Result
     };
     progress.at(weights.file.path.as_str());
     files.large(&weights.file, &weights.path, &weights.note, &told)?;
-    snapshot::check_read(weights)
+    snapshot::check_read(weights)?;
+    if weights.is_gguf() { gguf::check(weights) } else { Ok(()) }
 }
 
 impl Job<'_> {
@@ -179,8 +143,16 @@ impl Job<'_> {
         let here: Vec<bool> = weights.iter().map(|file| file.is_whole).collect();
         let shards = Shards::new(needs, &here);
         let to_come = shards.to_come();
-        self.check_space(&plan, &finished, weights, &to_come)?;
-        self.progress.begin("pulling", to_come.iter().map(|shard| weights[*shard].file.size).sum());
+        // The header of a file that nothing is made of any more is part of the plan too, and only the whole file vouches for it.
+        let is_unproved = |at: &usize| !weights[*at].is_whole && !weights[*at].is_gone && !shards.is_needed(*at);
+        let unproved: Vec<usize> = (0..weights.len()).filter(is_unproved).collect();
+        let sizes: Vec<u64> = to_come.iter().chain(&unproved).map(|shard| weights[*shard].file.size).collect();
+        self.progress.begin("pulling", sizes.iter().sum());
+        self.check_space(&plan, &finished, sizes)?;
+        for shard in unproved {
+            load(files, &weights[shard], self.progress)?;
+            release(&weights[shard])?;
+        }
         let stop = || self.progress.cancelled();
         let sink = Rolling {
             store: self.store,
@@ -232,16 +204,12 @@ impl Job<'_> {
     /// Imports what the hub's cache has, and asks nobody. Files that are named by their SHA-256 there are checked by who imports them; here,
     /// those that are named as Git names them.
     fn offline(&self, hub: &Hub, reference: &HubReference) -> Result<Pulled, HubError> {
-        let Some(snapshot) = cache::snapshot(&hub.options, reference) else {
-            let cache = hub.options.cache.clone().unwrap_or_default();
-            return Err(HubError::Offline { reference: reference.to_string(), cache });
-        };
-        let commit = snapshot.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let shown = reference.to_string();
-        let (listing, paths) = cache::listing(&snapshot, reference, &commit)?;
+        let cached = Cached::of(hub, reference)?;
+        let files = cached.files(&self.options.selection, reference)?;
+        let made = made(hub, reference, &cached.listing, &files, self.options);
+        let Cached { snapshot, listing, paths } = &cached;
+        let (commit, shown) = (listing.commit.clone(), reference.to_string());
         let is_all = self.options.selection.texts().is_empty();
-        let files: Vec<&Listed> =
-            if is_all { listing.files.iter().collect() } else { self.options.selection.of(&listing, &shown)?.files };
         let stop = || self.progress.cancelled();
         for file in &files {
             // Whole snapshots are imported from their place, where the importer knows the other digests.
@@ -263,9 +231,11 @@ impl Job<'_> {
             .transpose()?;
         let plan = match &chosen {
             Some((_, dir)) => self.plan(dir)?,
-            None => Plan::new(Source::open_with(&snapshot, &SourceOptions::default())?, &self.options.plan)?,
+            None => Plan::new(Source::open_with(snapshot, &SourceOptions::default())?, &self.options.plan)?,
         };
         let outcome = plan.import(self.store, self.name, &self.options.import, self.progress)?;
+        // Without the note, the same pull only does its work again.
+        let _ = self.store.note_made(&outcome.digest, made);
         if let Some((pull, _)) = chosen {
             // A directory that stays costs nothing but its place in a list.
             let _ = pull.end();
@@ -273,14 +243,8 @@ impl Job<'_> {
         Ok(Pulled { outcome, commit, bytes: plan.source_bytes(), moved_bytes: 0, warnings: plan.warnings.clone() })
     }
 
-    /// Refuses a pull whose result and three largest shards have no room.
-    fn check_space(
-        &self,
-        plan: &Plan,
-        finished: &HashMap<String, Added>,
-        weights: &[Weights],
-        to_come: &[usize],
-    ) -> Result<(), HubError> {
+    /// Refuses a pull whose result and three largest shards, of these sizes, have no room.
+    fn check_space(&self, plan: &Plan, finished: &HashMap<String, Added>, mut sizes: Vec<u64>) -> Result<(), HubError> {
         let Some(available) = self.store.available_bytes() else { return Ok(()) };
         let result: u64 = plan
             .blobs
@@ -288,7 +252,6 @@ impl Job<'_> {
             .filter(|blob| !finished.contains_key(&blob.name))
             .map(|blob| blob.layout.file_len())
             .fold(0, u64::saturating_add);
-        let mut sizes: Vec<u64> = to_come.iter().map(|shard| weights[*shard].file.size).collect();
         sizes.sort_unstable_by_key(|size| std::cmp::Reverse(*size));
         let needed = sizes.iter().take(3).fold(result, |sum, size| sum.saturating_add(*size));
         if needed <= available {
@@ -307,30 +270,6 @@ fn finished(ingest: &Ingest<'_>, pull: &Pull<'_>, plan: &Plan) -> Result<HashMap
         }
     }
     Ok(found)
-}
-
-/// A digest of all that decides about the result.
-fn key(hub: &Hub, listing: &Listing, chosen: &Chosen<'_>, options: &PullOptions) -> Digest {
-    let mut text = format!(
-        "hf\n{}\n{}\n{}\n{}\n",
-        env!("CARGO_PKG_VERSION"),
-        hub.options.endpoint.origin(),
-        listing.repository,
-        listing.commit
-    );
-    let PullOptions { plan, import, selection } = options;
-    let importance = import.importance.as_ref().map(|file| format!("{file:?}"));
-    let asked =
-        format!("{plan:?}\n{importance:?}\n{:?}\n", (import.profile, import.allow_non_finite, selection.texts()));
-    text.push_str(&asked);
-    for file in chosen.files.iter().filter(|file| is_weights(file)) {
-        let digest = match &file.digest {
-            FileDigest::Sha256(digest) => digest.to_string(),
-            FileDigest::Git(oid) => oid.clone(),
-        };
-        text.extend([file.path.as_str(), " ", &digest, "\n"]);
-    }
-    Digest::of(text.as_bytes())
 }
 
 /// Progress that only tells whether to stop: what is shown is what arrives.

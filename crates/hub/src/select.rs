@@ -114,11 +114,11 @@ impl Selection {
 /// The files to fetch.
 pub(crate) struct Chosen<'l> {
     pub(crate) files: Vec<&'l Listed>,
-    /// Whether the weights are GGUF files, which are read as a whole.
+    /// Whether the weights are GGUF files.
     pub(crate) is_gguf: bool,
 }
 
-fn has_suffix(file: &Listed, suffix: &str) -> bool {
+pub(crate) fn has_suffix(file: &Listed, suffix: &str) -> bool {
     file.path.as_str().to_ascii_lowercase().ends_with(suffix)
 }
 

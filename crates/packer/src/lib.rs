@@ -112,6 +112,7 @@ pub use source::{
     classify::{Evidence, Kind},
     companions::{Companion, CompanionKind, MAX_COMPANION_BYTES, MAX_COMPANIONS},
     error::SourceError,
+    gguf::inventory::gguf_values,
     inventory::Inventory,
     member::{Member, MemberRole},
     open::SourceOptions,

@@ -148,7 +148,7 @@ fn elsewhere(registry: &Registry, store: &Store) -> HashMap<Digest, String> {
     others.flat_map(|place| place.layers.into_iter().map(move |layer| (layer, place.repository.clone()))).collect()
 }
 
-/// Where all of an artifact lies now.
+/// The place where all of an artifact lies now.
 pub(crate) fn place(registry: &Registry, artifact: &Artifact) -> Place {
     let layers = std::iter::once(&artifact.config).chain(&artifact.layers).map(|layer| layer.digest);
     let reference = registry.reference();

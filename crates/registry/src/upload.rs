@@ -16,7 +16,7 @@ pub(crate) struct Upload<'a> {
     pub(crate) size: u64,
     /// Opens it at its start.
     pub(crate) open: &'a (dyn Fn() -> io::Result<Box<dyn Read + 'a>> + Sync),
-    /// Where the registry is likely to have it.
+    /// The repository where the registry is likely to have it.
     pub(crate) mount: Option<Mount<'a>>,
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct Mount<'a> {
     pub(crate) client: &'a Client,
 }
 
-/// What became of a mount.
+/// The outcome of a mount.
 enum Mounted {
     /// The repository has the blob now.
     There,
@@ -69,7 +69,7 @@ impl Registry {
         let uploads = self.url("blobs/uploads/")?;
         let url = uploads.with_query("mount", &blob.digest.to_string()).with_query("from", mount.from);
         match mount.client.send(&Call::new(Method::Post, &url), stop) {
-            // What a registry says is checked, as a manifest may not name what it lacks.
+            // A mount is not taken on trust: no manifest may name what the repository lacks.
             Ok(answer) if answer.status == 201 && self.has_blob(blob.digest, blob.size, stop)? => Ok(Mounted::There),
             Ok(answer) if answer.status == 202 => {
                 Ok(self.location(&uploads, &answer, "").map_or(Mounted::Refused, Mounted::Opened))

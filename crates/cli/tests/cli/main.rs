@@ -23,6 +23,7 @@ mod mistakes;
 mod mlx;
 mod models;
 mod net;
+mod net_kills;
 mod pipelines;
 mod plans;
 mod policy;

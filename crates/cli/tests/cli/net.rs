@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use longshore_fake_hosts::{FakeHub, FakeRegistry, Fault, serve};
+use longshore_fake_hosts::{FakeHub, FakeRegistry, Fault, Host as _, serve};
 
 use crate::support::{Run, Sandbox, files};
 
@@ -30,17 +30,17 @@ pub(crate) fn command(sandbox: &Sandbox, args: &[&str]) -> Command {
     command
 }
 
-fn run(sandbox: &Sandbox, args: &[&str]) -> Run {
+pub(crate) fn run(sandbox: &Sandbox, args: &[&str]) -> Run {
     Run::of(&mut command(sandbox, args))
 }
 
-fn ok(sandbox: &Sandbox, args: &[&str]) -> String {
+pub(crate) fn ok(sandbox: &Sandbox, args: &[&str]) -> String {
     let run = run(sandbox, args);
     assert_eq!(run.code, 0, "{run:?}");
     run.stdout
 }
 
-fn json(text: &str) -> serde_json::Value {
+pub(crate) fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text).unwrap()
 }
 
@@ -150,7 +150,7 @@ fn short_names_stand_for_references() {
 }
 
 /// A hub with a checkpoint's files, behind a socket.
-fn hub(sandbox: &Sandbox, model: &str) -> (Arc<FakeHub>, longshore_fake_hosts::Served) {
+pub(crate) fn hub(sandbox: &Sandbox, model: &str) -> (Arc<FakeHub>, longshore_fake_hosts::Served) {
     hub_of(&sandbox.checkpoint(model))
 }
 
@@ -188,6 +188,70 @@ fn a_pull_from_a_hub_is_an_import() {
     ok(&other, &["verify"]);
 }
 
+#[test]
+fn a_pull_again_finds_what_is_there_and_takes_no_name_of_another() {
+    let sandbox = Sandbox::new();
+    let (host, served) = hub(&sandbox, "llama");
+    let endpoint = format!("http://{}", served.authority());
+    let with = |args: &[&str]| Run::of(command(&sandbox, args).env("HF_ENDPOINT", &endpoint));
+    let moved = |run: &Run| json(&run.stdout)["moved_bytes"].as_u64().unwrap();
+    let first = with(&["pull", "hf:acme/tiny", "--json"]);
+    assert_eq!(first.code, 0, "{first:?}");
+    assert!(moved(&first) > 0);
+    // The same, by the name that it has anyway and by itself: only documents are asked for.
+    for args in [&["pull", "hf:acme/tiny", "--json"][..], &["pull", "hf:acme/tiny", "acme/tiny", "--json"]] {
+        host.take_log();
+        let again = with(args);
+        assert_eq!((again.code, moved(&again)), (0, 0), "{again:?}");
+        assert_eq!(json(&again.stdout)["digest"], json(&first.stdout)["digest"]);
+        assert_eq!(host.take_log().len(), 2);
+    }
+    let again = with(&["pull", "hf:acme/tiny"]);
+    assert!(again.stderr.contains("acme/tiny:latest is there already"), "{again:?}");
+    let plan = json(&with(&["pull", "hf:acme/tiny", "--dry-run", "--json"]).stdout);
+    assert_eq!(plan["missing_bytes"], 0, "{plan}");
+    // With a blob gone it comes again.
+    let (path, _) = files(&sandbox.store().join("blobs")).into_iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
+    fs::remove_file(sandbox.store().join("blobs").join(path)).unwrap();
+    assert!(moved(&with(&["pull", "hf:acme/tiny", "--json"])) > 0);
+    ok(&sandbox, &["verify"]);
+    // With other options, and at another commit, it is another model.
+    let other = with(&["pull", "hf:acme/tiny", "--quantize", "int8"]);
+    assert!(other.code == 1 && other.stderr.contains("with other options"), "{other:?}");
+    let before = host.commit();
+    host.put("README.md", b"Read me again.");
+    let other = with(&["pull", "hf:acme/tiny"]);
+    assert!(other.code == 1 && other.stderr.contains("and that is at"), "{other:?}");
+    assert!(other.stderr.contains(&before[..12]) && other.stderr.contains("replaces"), "{other:?}");
+    // A name that is written replaces, and then it is there.
+    assert!(moved(&with(&["pull", "hf:acme/tiny", "acme/tiny", "--json"])) > 0);
+    assert_eq!(moved(&with(&["pull", "hf:acme/tiny", "--json"])), 0);
+    // A model of the same bytes that was imported from a directory was made otherwise.
+    ok(&sandbox, &["import", "./llama", "acme/tiny:int8", "--quantize", "int8"]);
+    let other = with(&["pull", "hf:acme/tiny", "acme/tiny:int8", "--json"]);
+    assert!(other.code == 0 && moved(&other) > 0, "{other:?}");
+}
+
+#[test]
+fn a_pull_from_ollamas_registry_again_finds_what_is_there() {
+    let host = Arc::new(FakeRegistry::default());
+    let served = serve(host.clone()).unwrap();
+    let (publisher, sandbox) = (Sandbox::new(), Sandbox::new());
+    publisher.checkpoint("llama");
+    ok(&publisher, &["import", "./llama", "tiny:1"]);
+    files(&publisher.store().join("blobs")).values().for_each(|blob| drop(host.put_blob("me/tiny", blob)));
+    let manifest = publisher.store().join("manifests/registry.ollama.ai/library/tiny/1");
+    host.put_manifest("me/tiny", "1", &fs::read(manifest).unwrap());
+    let reference = format!("ollama:{}/me/tiny:1", served.authority());
+    let pull = || json(&ok(&sandbox, &["pull", &reference, "--json"]));
+    let (first, again) = (pull(), pull());
+    assert!(first["moved_bytes"].as_u64().unwrap() > 0);
+    assert_eq!((&again["moved_bytes"], &again["digest"]), (&0.into(), &first["digest"]));
+    ok(&sandbox, &["verify"]);
+    let other = run(&sandbox, &["pull", &reference, "--quantize", "int8"]);
+    assert!(other.code == 1 && other.stderr.contains("with other options"), "{other:?}");
+}
+
 /// Starts a command, kills it after a while, and returns whether it was still running.
 fn killed(mut command: Command, after: Duration) -> bool {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -196,52 +260,6 @@ fn killed(mut command: Command, after: Duration) -> bool {
     let _ = child.kill();
     child.wait().unwrap();
     was_running
-}
-
-#[test]
-fn killed_pulls_go_on_and_name_nothing_before_the_end() {
-    let sandbox = Sandbox::new();
-    let (host, served) = hub(&sandbox, "qwen3-moe");
-    ok(&sandbox, &["import", "./qwen3-moe", "imported:1", "--quantize", "int4"]);
-    let imported = json(&ok(&sandbox, &["list", "--json"]))["models"][0]["digest"].clone();
-    let registry = Arc::new(FakeRegistry::default());
-    let oci = serve(registry.clone()).unwrap();
-    let reference = format!("oci:{}/me/tiny:int4", oci.authority());
-    ok(&sandbox, &["push", "imported:1", &reference]);
-    let endpoint = format!("http://{}", served.authority());
-    // Slow enough that a pull takes about half a second.
-    host.faults.order("GET", "/cdn/", Fault::Slow(2_000_000), usize::MAX);
-    registry.faults.order("GET", "/blobs/", Fault::Slow(400_000), usize::MAX);
-    for args in [&["pull", "hf:acme/tiny", "tiny:int4", "--quantize", "int4"][..], &["pull", &reference, "tiny:int4"]] {
-        let other = Sandbox::new();
-        let pull = || {
-            let mut command = command(&other, args);
-            command.env("HF_ENDPOINT", &endpoint);
-            command
-        };
-        let mut kills = 0;
-        for step in 0..25_u64 {
-            // Instants spread without order over the time that a pull takes.
-            let after = Duration::from_millis(10 + (step * 7919) % 500);
-            kills += u32::from(killed(pull(), after));
-            let listed = json(&ok(&other, &["list", "--json"]));
-            if let Some(model) = listed["models"].as_array().unwrap().first() {
-                assert_eq!(model["digest"], imported);
-                break;
-            }
-            assert!(listed["pulls"].as_array().unwrap().len() <= 1, "{listed}");
-        }
-        assert!(kills > 0);
-        let done = Run::of(&mut pull());
-        assert_eq!(done.code, 0, "{done:?}");
-        let listed = json(&ok(&other, &["list", "--json"]));
-        assert_eq!((&listed["models"][0]["digest"], listed["pulls"].as_array().unwrap().len()), (&imported, 0));
-        ok(&other, &["verify"]);
-        ok(&other, &["gc", "--grace", "0s"]);
-        ok(&other, &["rm", "tiny:int4"]);
-        assert_eq!(fs::read_dir(other.store().join("blobs")).unwrap().count(), 0, "{args:?}");
-        assert_eq!(fs::read_dir(other.store().join("pulls")).unwrap().count(), 0, "{args:?}");
-    }
 }
 
 #[test]

@@ -4,4 +4,4 @@ mod shards;
 mod sink;
 
 pub(crate) use shards::{End, Shards};
-pub(crate) use sink::Rolling;
+pub(crate) use sink::{Rolling, release};

@@ -87,6 +87,11 @@ impl Shards {
         state.shards.iter().enumerate().filter(is_wanted).map(|(at, _)| at).collect()
     }
 
+    /// Whether a shard has layers that are still to be made.
+    pub(crate) fn is_needed(&self, shard: usize) -> bool {
+        self.state().shards[shard].left > 0
+    }
+
     /// Waits until the shards of a layer are here. Returns false if the import is over.
     pub(crate) fn enter(&self, layer: &str, stop: &dyn Fn() -> bool) -> bool {
         let Some(needs) = self.needs.get(layer) else { return true };

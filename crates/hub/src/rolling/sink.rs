@@ -34,6 +34,15 @@ impl Sink for Rolling<'_> {
     }
 }
 
+/// Gives the space of a weight file back, unless it is the hub cache's.
+pub(crate) fn release(weights: &Weights) -> Result<(), FsError> {
+    if weights.is_cached {
+        return Ok(());
+    }
+    let released = fetch::release(&weights.path, &weights.note, weights.file.size, &weights.mark());
+    released.map_err(|error| FsError::new("give back the space of", weights.path.clone(), error))
+}
+
 struct Import<'i, 'a> {
     to: &'i Rolling<'a>,
     ingest: Ingest<'a>,
@@ -105,11 +114,7 @@ impl SinkBlob for Blob<'_, '_, '_> {
             Ok(added)
         });
         for shard in to.shards.leave(&self.name, done.is_ok()) {
-            let weights = &to.weights[shard];
-            if !weights.stays {
-                fetch::release(&weights.path, &weights.note, weights.file.size)
-                    .map_err(|error| FsError::new("give back the space of", weights.path.clone(), error))?;
-            }
+            release(&to.weights[shard])?;
         }
         done
     }

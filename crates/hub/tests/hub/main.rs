@@ -3,7 +3,10 @@
 
 mod cache;
 mod faults;
+#[cfg(unix)]
+mod gguf;
 mod journeys;
+mod kills;
 mod ollama;
 mod rolling;
 mod support;

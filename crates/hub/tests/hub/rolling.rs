@@ -19,7 +19,7 @@ use crate::support::{checkpoint, files, hub, hub_of, imported, quantized, try_pu
 const SHARDS: usize = 10;
 
 /// Bytes that the files below a directory take of the disk.
-fn used(dir: &Path) -> u64 {
+pub(crate) fn used(dir: &Path) -> u64 {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let of = |path: PathBuf| match path.symlink_metadata() {
         Ok(found) if found.is_dir() => used(&path),
@@ -31,9 +31,19 @@ fn used(dir: &Path) -> u64 {
 }
 
 /// Looks at the disk whenever something has arrived.
-struct Watch {
+pub(crate) struct Watch {
     dir: PathBuf,
     most: AtomicU64,
+}
+
+impl Watch {
+    pub(crate) fn of(dir: &Path) -> Self {
+        Self { dir: dir.to_path_buf(), most: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn most(&self) -> u64 {
+        self.most.load(Ordering::Relaxed)
+    }
 }
 
 impl Progress for Watch {
@@ -67,11 +77,11 @@ fn ten_shards_need_the_disk_of_the_result_and_three() {
     for options in [quantized(Some("int4")), PullOptions::default()] {
         let root = dir.path().join(format!("store{}", u8::from(options.plan.scheme.is_some())));
         let store = Store::open(&root).unwrap();
-        let watch = Watch { dir: root.clone(), most: AtomicU64::new(0) };
+        let watch = Watch::of(&root);
         let name = "tiny:1".parse().unwrap();
         let pulled = pull(&hub(&host), &"hf:acme/tiny".parse().unwrap(), &store, &name, &options, &watch).unwrap();
         assert_eq!(pulled.outcome.digest, imported(&source, &options));
-        let (result, most) = (used(&root), watch.most.into_inner());
+        let (result, most) = (used(&root), watch.most());
         // Headers of all shards, and directories, are small beside a shard.
         assert!(most <= result + 3 * shard + (1 << 20), "{most} with a result of {result} and shards of {shard}");
         assert!(most < result + whole, "it is no more than what an import after a download needs");

@@ -15,7 +15,7 @@ use longshore_st_format::fixtures::model;
 use longshore_transfer::{Client, Clock, Secret};
 
 #[derive(Default)]
-struct Counted(Mutex<Duration>);
+pub(crate) struct Counted(Mutex<Duration>);
 
 impl Clock for Counted {
     fn now(&self) -> Duration {

@@ -1,5 +1,5 @@
-//! What a store knows of a model beside its documents: what it was made of elsewhere, and where it lies elsewhere. The model does not depend on
-//! it: a model that is imported from a directory has the same digest as one that was pulled.
+//! Records of models beside their documents: what each was made of elsewhere, and where it lies elsewhere. The model does not depend on its
+//! record: a model that is imported from a directory has the same digest as one that was pulled.
 
 use std::{
     collections::HashSet,
@@ -24,10 +24,10 @@ const MAX_LAYERS: usize = 2000;
 pub struct Origins {
     /// Version of the record's form, always 1.
     pub version: u32,
-    /// What it was made of, the oldest first.
+    /// Sources that it was made of, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub made: Vec<Made>,
-    /// Where it lies, the oldest first.
+    /// Places where it lies, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<Place>,
 }
@@ -69,7 +69,7 @@ impl Store {
         self.origins_dir().join(model.file_name())
     }
 
-    /// What is known of the model with this digest: nothing, if nobody noted anything, or the record cannot be read.
+    /// The record of the model with this digest: nothing, if nobody noted anything, or the record cannot be read.
     #[must_use]
     pub fn origins(&self, model: &Digest) -> Origins {
         let bytes = fs::read_at_most(&self.origins_path(model), MAX).ok().and_then(Result::ok);

@@ -1,4 +1,4 @@
-//! What a store knows of models beside their documents.
+//! Records of models beside their documents.
 
 use std::{fs, time::Duration};
 

@@ -87,7 +87,7 @@ fn what_a_registry_does_not_mount_is_sent() {
         let dir = tempfile::tempdir().unwrap();
         let here = store(&dir.path().join("here"));
         import(&here, "m:1", &layers(1));
-        // Of 202 it makes an upload, and a 201 is a lie.
+        // A 202 is an upload, and the 201 a lie.
         let inner = Arc::new(FakeRegistry::without_mounts());
         let host = Arc::new(Answers { inner: inner.clone(), status, log: Mutex::default() });
         let to = |text: &str| Registry::for_push(Client::new(Arc::new(Loop(host.clone()))), reference(text), None);

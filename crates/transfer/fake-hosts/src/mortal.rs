@@ -91,7 +91,7 @@ impl Host for Mortal {
     }
 
     fn handle(&self, asked: &Asked) -> Option<Reply> {
-        // What does not arrive whole is not done.
+        // A request that does not arrive whole does nothing.
         if self.is_down() || self.count(asked.body.len() as u64 + 1).is_some() {
             return None;
         }

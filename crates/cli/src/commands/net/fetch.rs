@@ -23,13 +23,22 @@ pub(super) struct Ahead {
     pub(super) missing_bytes: u64,
     /// Paths and bytes of a hub's files, or digests and bytes of blobs of Ollama's.
     pub(super) files: Vec<(String, u64)>,
+    /// The hub's files, or the blobs of Ollama's.
+    pub(super) remote: Option<Remote>,
 }
 
 impl From<Remote> for Ahead {
     fn from(remote: Remote) -> Self {
-        let bytes = remote.bytes();
-        let (commit, files) = (Some(remote.commit), remote.files);
-        Self { digest: None, commit, bytes, missing: files.len(), missing_bytes: bytes, files }
+        let missing_bytes = remote.missing_bytes;
+        Self {
+            digest: None,
+            commit: Some(remote.commit.clone()),
+            bytes: remote.bytes(),
+            missing: if missing_bytes > 0 { remote.files.len() } else { 0 },
+            missing_bytes,
+            files: remote.files.clone(),
+            remote: Some(remote),
+        }
     }
 }
 
@@ -75,14 +84,17 @@ pub(super) fn ahead(place: &Place, args: &PullArgs, store: &Store, printer: &Pri
                 missing: plan.missing,
                 missing_bytes: plan.missing_bytes,
                 files: Vec::new(),
+                remote: None,
             }
         }
         Place::Hub(reference) => {
-            let selection = Selection::new(&args.include, &args.exclude)?;
             let hub = Hub::new(&client::client(ca_cert)?, HubOptions::of_environment()?);
-            Remote::of(&hub, reference, &selection, &bar)?.into()
+            Remote::of(&hub, reference, &import_options(args)?, &bar)?.into()
         }
-        Place::Ollama(model) => Ollama::new(client::client(ca_cert)?, None).remote(model, &bar)?.into(),
+        Place::Ollama(model) => {
+            let ollama = Ollama::new(client::client(ca_cert)?, None);
+            ollama.remote(model, &import_options(args)?, &bar)?.into()
+        }
     })
 }
 
@@ -116,15 +128,14 @@ pub(super) fn fetch(
             });
         }
         Place::Hub(reference) => {
-            let selection = Selection::new(&args.include, &args.exclude)?;
             let hub = Hub::new(&client::client(ca_cert)?, HubOptions::of_environment()?);
-            let options = import_options(args, selection)?;
+            let options = import_options(args)?;
             let bar = Bar::new(printer);
             longshore_hub::pull(&hub, reference, store, name, &options, &bar)?
         }
         Place::Ollama(model) => {
             let ollama = Ollama::new(client::client(ca_cert)?, None);
-            let options = import_options(args, Selection::default())?;
+            let options = import_options(args)?;
             let bar = Bar::new(printer);
             pull_ollama(&ollama, model, store, name, &options, &bar)?
         }
@@ -145,7 +156,8 @@ pub(super) fn fetch(
     })
 }
 
-fn import_options(args: &PullArgs, selection: Selection) -> anyhow::Result<longshore_hub::PullOptions> {
+fn import_options(args: &PullArgs) -> anyhow::Result<longshore_hub::PullOptions> {
+    let selection = Selection::new(&args.include, &args.exclude)?;
     let policy = match &args.policy {
         Some(policy) => crate::commands::policy::open(policy)?,
         None => longshore_quant::policy::Policy::default(),

@@ -19,6 +19,9 @@ pub(in crate::commands) fn registry_of(source: &Path) -> anyhow::Result<Option<R
         Place::Registry(reference) => Ok(Some(reference)),
         place => Err(Advice::failure(format!("{place} has no blobs of stored models: only a registry does (oci:…)"))
             .hint("a directory with the files that were imported repairs too: --repair DIR")
+            .hint(format!(
+                "or remove the model and pull it again: longshore rm NAME, longshore pull {place} NAME with the options that it was made with"
+            ))
             .into()),
     }
 }

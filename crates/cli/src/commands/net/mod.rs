@@ -11,3 +11,4 @@ pub(super) mod pull;
 pub(super) mod push;
 mod reference;
 mod short;
+mod stored;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{
     fetch::{self, Ahead, Fetched},
     reference::Place,
+    stored::There,
 };
 use crate::{
     advice::Advice,
@@ -55,27 +56,42 @@ pub(in crate::commands) fn run(args: &PullArgs, store: &Store, printer: &Printer
         Some(name) => name.clone(),
         None => place.name()?,
     };
-    let is_taken = args.name.is_none() && store.manifest_path(&name).exists();
-    let is_registry = matches!(place, Place::Registry(_));
-    if is_taken && !is_registry {
-        return Err(taken(&name).into());
+    let there = There::of(&place, &name, store);
+    let is_taken = there.as_ref().is_some_and(|there| args.name.is_none() && !there.is_unfinished);
+    // A name that the user wrote is given to what a registry has, whatever it was given to before.
+    let asks = args.dry_run || is_taken || there.is_some() && !matches!(place, Place::Registry(_));
+    let ahead = asks.then(|| fetch::ahead(&place, args, store, printer)).transpose()?;
+    let known = there.as_ref().zip(ahead.as_ref());
+    let same = known.and_then(|(there, ahead)| there.same(ahead));
+    if let (true, None, Some((there, ahead))) = (is_taken, &same, known) {
+        return Err(there.taken(&place, &name, ahead).into());
     }
-    let ahead = (args.dry_run || is_taken).then(|| fetch::ahead(&place, args, store, printer)).transpose()?;
-    if let (true, Some(ahead), Ok((digest, _))) = (is_taken, &ahead, store.manifest(&name))
-        && ahead.digest != Some(digest)
-    {
-        return Err(taken(&name).into());
+    // A model of a registry costs only its documents to bring again, which ends whatever a killed pull left.
+    let found = same.filter(|_| !matches!(place, Place::Registry(_))).filter(|there| there.is_whole(store));
+    let found = found.map(|there| there.digest);
+    match (ahead, found) {
+        (Some(ahead), found) if args.dry_run => {
+            let ahead = if found.is_some() { Ahead { missing: 0, missing_bytes: 0, ..ahead } } else { ahead };
+            planned(&place, &name, ahead, printer)
+        }
+        (Some(Ahead { bytes, commit, remote, .. }), Some(digest)) => {
+            if let Some(remote) = remote {
+                remote.end(store, &name)?;
+            }
+            printer.note(&format!("{name} is there already: nothing was fetched"));
+            let fetched = Fetched { digest, bytes, moved_bytes: 0, reused_bytes: bytes, commit, seconds: 0.0 };
+            say(&Report { version: VERSION, reference: place.to_string(), name: &name, fetched }, printer)
+        }
+        _ => {
+            let fetched = fetch::fetch(&place, args, &name, store, printer)?;
+            say(&Report { version: VERSION, reference: place.to_string(), name: &name, fetched }, printer)
+        }
     }
-    if let (true, Some(ahead)) = (args.dry_run, ahead) {
-        return planned(&place, &name, ahead, printer);
-    }
-    let fetched = fetch::fetch(&place, args, &name, store, printer)?;
-    say(&Report { version: VERSION, reference: place.to_string(), name: &name, fetched }, printer)
 }
 
 /// Says what a pull would do.
 fn planned(place: &Place, name: &ModelName, ahead: Ahead, printer: &Printer) -> anyhow::Result<ExitCode> {
-    let Ahead { digest, commit, bytes, missing, missing_bytes, files } = ahead;
+    let Ahead { digest, commit, bytes, missing, missing_bytes, files, .. } = ahead;
     let (reference, there) = (place.to_string(), size(bytes.saturating_sub(missing_bytes)));
     let report =
         Planned { version: VERSION, dry_run: true, reference, name, digest, commit, bytes, missing_bytes, files };
@@ -98,12 +114,6 @@ fn planned(place: &Place, name: &ModelName, ahead: Ahead, printer: &Printer) -> 
         lines
     })?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Says that a name which the user did not write is taken.
-fn taken(name: &ModelName) -> Advice {
-    Advice::input(format!("{name} is another model's name in the store"))
-        .hint(format!("write a name after the reference; {name} itself replaces that model"))
 }
 
 fn say(report: &Report<'_>, printer: &Printer) -> anyhow::Result<ExitCode> {

@@ -1,6 +1,6 @@
 //! The tensors of GGUF files, and the companions that hold their headers.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use longshore_gguf::{Member, SplitSet};
 use longshore_manifest::document::Change;
@@ -17,8 +17,8 @@ use crate::{
     tensor::{Shard, SourceTensor},
 };
 
-/// The tensors of a set in byte order of their names. `shards` are the files of the set.
-pub(super) fn inventory(set: &SplitSet, shards: Vec<Shard>) -> Result<Inventory, SourceError> {
+/// The tensors of a set in byte order of their names, with the number of their file as their shard.
+fn tensors(set: &SplitSet) -> Result<Vec<(SourceTensor, GgufTensor)>, SourceError> {
     let mut found = Vec::with_capacity(set.len());
     for (shard, member) in set.members().iter().enumerate() {
         for info in member.header.iter() {
@@ -33,6 +33,32 @@ pub(super) fn inventory(set: &SplitSet, shards: Vec<Shard>) -> Result<Inventory,
         }
     }
     found.sort_by(|a, b| a.0.name.cmp(&b.0.name));
+    Ok(found)
+}
+
+/// The bytes of GGUF files that [`Source::open`](crate::Source::open) reads beside their headers: values of small tensors, by which it is
+/// decided how others are stored. Each is the number of a file of the set, and a range of that file. With these and the headers, an import can
+/// be planned before the files are there.
+///
+/// # Errors
+///
+/// [`SourceError::GgmlType`] for a tensor of a type that is not stored.
+pub fn gguf_values(set: &SplitSet) -> Result<Vec<(usize, Range<u64>)>, SourceError> {
+    let found = tensors(set)?;
+    let mut ranges = Vec::new();
+    names::canonical(set.metadata(), &found, &mut |at, _| {
+        let SourceTensor { shard, range, .. } = &found[at].0;
+        if range.end - range.start <= MOST_BYTES {
+            ranges.push((*shard, range.clone()));
+        }
+        Ok::<_, SourceError>(None)
+    })?;
+    Ok(ranges)
+}
+
+/// The tensors of a set in byte order of their names. `shards` are the files of the set.
+pub(super) fn inventory(set: &SplitSet, shards: Vec<Shard>) -> Result<Inventory, SourceError> {
+    let found = tensors(set)?;
     let mut values = Values { shards: &shards, tensors: &found, file: None, buffer: Vec::new() };
     let names = names::canonical(set.metadata(), &found, &mut |at, change| values.corrections(at, change))?;
     let (tensors, contents): (Vec<_>, Vec<_>) = found.into_iter().unzip();
@@ -48,8 +74,8 @@ pub(super) fn inventory(set: &SplitSet, shards: Vec<Shard>) -> Result<Inventory,
 
 /// Number of bytes of values that are read at a time.
 const CHUNK: usize = 256 << 10;
-/// Most values of a tensor that are read to see whether they can be changed: norms and the like have far fewer.
-const MOST: u64 = 1 << 24;
+/// Most bytes of a tensor that are read to see whether its values can be changed: norms and the like have far fewer.
+const MOST_BYTES: u64 = 4 << 24;
 
 /// Most values of a tensor that are corrected: one for each head of a state space. The table holds them.
 const MOST_CORRECTED: usize = 4096;
@@ -68,7 +94,7 @@ impl Values<'_> {
     /// undone.
     fn corrections(&mut self, at: usize, change: Change) -> Result<Option<Vec<i8>>, SourceError> {
         let SourceTensor { shard, range, .. } = &self.tensors[at].0;
-        if range.end - range.start > 4 * MOST {
+        if range.end - range.start > MOST_BYTES {
             return Ok(None);
         }
         let mut ulps = Vec::new();

@@ -1,5 +1,5 @@
 //! GGUF files as a source.
 
 pub(super) mod headers;
-mod inventory;
+pub(crate) mod inventory;
 pub(crate) mod open;
