@@ -1,8 +1,10 @@
 //! Tests of reading ahead.
 
-use std::fs;
+use std::{fs, sync::Arc};
 
-use longshore_experts::{ExpertFiles, ExpertFilesError, ExpertKey, ExpertMap, ReadAhead};
+use longshore_experts::{
+    ExpertFiles, ExpertFilesError, ExpertKey, ExpertMap, ExpertSource as _, PastPageCache, ReadAhead,
+};
 use longshore_manifest::weights::Source;
 use longshore_st_format::fixtures;
 
@@ -38,4 +40,23 @@ fn files_are_those_whose_headers_were_read() {
     assert!(files.read(&range, &mut bytes).is_err());
     fs::remove_file(&path).unwrap();
     assert!(matches!(ExpertFiles::open(&source, &map), Err(ExpertFilesError::Open { .. })));
+}
+
+#[test]
+fn what_is_read_past_the_page_cache_is_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    fixtures::model("mixtral").write(dir.path()).unwrap();
+    let source = Source::open(dir.path()).unwrap();
+    let map = ExpertMap::new(&source).unwrap();
+    let files = Arc::new(ExpertFiles::open(&source, &map).unwrap());
+    let past = PastPageCache::new(Arc::clone(&files));
+    for range in map.ranges(ExpertKey::new(0, 1)).unwrap() {
+        let mut found = vec![0; usize::try_from(range.len()).unwrap()];
+        let mut expected = found.clone();
+        files.read(&range, &mut expected).unwrap();
+        past.ask(&[range]);
+        past.read(&range, &mut found).unwrap();
+        assert!(found == expected && found.iter().any(|byte| *byte != 0));
+        assert!(past.read(&range, &mut found[1..]).is_err());
+    }
 }

@@ -45,6 +45,24 @@ fn weights_have_the_lengths_of_their_shape() {
 }
 
 #[test]
+fn other_bytes_have_the_lengths_of_those_that_they_replace() {
+    let matrix = Matrix::new(Scheme::INT4, FloatType::BF16, [3, 64], 1);
+    let [weight, scale, bias] = matrix.weights().parts().map(<[u8]>::to_vec);
+    let moved = matrix.weights().with_parts([&weight, &scale, &bias]).expect("they are as long");
+    let x = gaussian(2, 64, 1.0);
+    let product = |weights| {
+        let mut y = [0.0; 3];
+        Multiplier::new(Precision::Exact).multiply(weights, 1, &x, &mut y).expect("the lengths fit");
+        y
+    };
+    assert_eq!(product(moved), product(matrix.weights()));
+    assert_eq!(
+        matrix.weights().with_parts([&weight, &scale, &[]]).expect_err("a part is short"),
+        MatmulError::PartLength { part: "bias", rows: 3, columns: 64, expected: bias.len(), found: 0 }
+    );
+}
+
+#[test]
 fn inputs_and_outputs_have_the_lengths_of_the_product() {
     let matrix = Matrix::new(Scheme::INT4, FloatType::BF16, [3, 64], 1);
     let multiplier = Multiplier::new(Precision::Exact);
