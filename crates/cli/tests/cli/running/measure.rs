@@ -217,7 +217,7 @@ fn statistics_choose_codes_and_policies() {
     sandbox.ok(["verify"]);
     assert_refused(&sandbox.run(import), 2, &["--hessians"]);
     let floats = ["import", "./m", "x", "--quantize", "mxfp4", "--profile", "gptq", "--hessians", "text.safetensors"];
-    assert_refused(&sandbox.run(floats), 2, &["integer types", "mxfp4", "hint: --profile best"]);
+    assert_refused(&sandbox.run(floats), 2, &["integer types", "becomes mxfp", "hint: --profile best"]);
     let useless = ["import", "./m", "x", "--quantize", "int4", "--hessians", "text.safetensors"];
     assert_refused(&sandbox.run(useless), 2, &["--hessians would have no effect"]);
 
