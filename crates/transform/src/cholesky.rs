@@ -23,8 +23,14 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Factor {
     size: usize,
-    /// The lower factor of the reversed matrix, row by row. Above its diagonal lies what was there.
-    lower: Vec<f32>,
+    /// The upper factor in panels of [`WIDTH`] columns, one after the other: of each, the rows down to the diagonal.
+    panels: Vec<f32>,
+}
+
+/// The lower factor of the reversed matrix, row by row. Above its diagonal lies what was there.
+struct Lower {
+    size: usize,
+    numbers: Vec<f32>,
 }
 
 /// Reason why a Hessian has no factor.
@@ -98,9 +104,9 @@ impl Factor {
             let damped = (f64::from(*diagonal) + damping) as f32;
             *diagonal = damped;
         }
-        let mut factor = Self { size, lower };
-        factor.decompose(threads)?;
-        Ok(factor)
+        let mut lower = Lower { size, numbers: lower };
+        lower.decompose(threads)?;
+        Ok(Self { size, panels: lower.panels() })
     }
 
     /// The number of inputs.
@@ -112,21 +118,40 @@ impl Factor {
     /// Number `[from, to]` of the upper factor, where `from` is not after `to`.
     #[inline]
     pub(crate) fn at(&self, from: usize, to: usize) -> f32 {
-        self.lower[(self.size - 1 - from) * self.size + self.size - 1 - to]
+        self.panels[start(to / WIDTH) + from * WIDTH + to % WIDTH]
     }
 
-    /// Writes the numbers `[k, first + j]` of the upper factor for all `k` below `rows`, [`WIDTH`] for each, zero after the last column.
-    pub(crate) fn panel(&self, rows: usize, first: usize, out: &mut Vec<f32>) {
-        out.clear();
-        out.resize(rows * WIDTH, 0.0);
-        let columns = WIDTH.min(self.size - first);
-        let last = self.size - first;
-        for (k, out) in out.chunks_exact_mut(WIDTH).enumerate() {
-            let row = &self.lower[(self.size - 1 - k) * self.size..][..self.size];
-            for (out, number) in out[..columns].iter_mut().zip(row[last - columns..last].iter().rev()) {
-                *out = *number;
+    /// The numbers `[k, first + j]` of the upper factor for all `k` below `rows`, [`WIDTH`] for each. `first` is a multiple of [`WIDTH`],
+    /// and `rows` is at most `first`.
+    pub(crate) fn panel(&self, rows: usize, first: usize) -> &[f32] {
+        &self.panels[start(first / WIDTH)..][..rows * WIDTH]
+    }
+}
+
+/// The place of a panel among all.
+fn start(panel: usize) -> usize {
+    panel * (panel + 1) / 2 * WIDTH * WIDTH
+}
+
+impl Lower {
+    /// The upper factor in panels.
+    fn panels(self) -> Vec<f32> {
+        let size = self.size;
+        let count = size.div_ceil(WIDTH);
+        let mut panels = vec![0.0; start(count)];
+        for panel in 0..count {
+            let first = panel * WIDTH;
+            let width = WIDTH.min(size - first);
+            let out = &mut panels[start(panel)..][..(first + width) * WIDTH];
+            for (from, out) in out.chunks_exact_mut(WIDTH).enumerate() {
+                let row = &self.numbers[(size - 1 - from) * size..][..size];
+                let skipped = from.saturating_sub(first);
+                // Row and column were counted from the end.
+                let numbers = row[size - first - width..size - first - skipped].iter().rev();
+                out[skipped..width].iter_mut().zip(numbers).for_each(|(out, number)| *out = *number);
             }
         }
+        panels
     }
 
     fn decompose(&mut self, threads: NonZero<usize>) -> Result<(), FactorError> {
@@ -138,12 +163,12 @@ impl Factor {
             panel.clear();
             panel.resize(first * WIDTH, 0.0);
             for column in 0..width {
-                let row = &self.lower[(first + column) * size..][..first];
+                let row = &self.numbers[(first + column) * size..][..first];
                 for (k, number) in row.iter().enumerate() {
                     panel[k * WIDTH + column] = *number;
                 }
             }
-            let (_, below) = self.lower.split_at_mut(first * size);
+            let (_, below) = self.numbers.split_at_mut(first * size);
             let (block, rest) = below.split_at_mut(width * size);
             subtract(product, block, size, first, width, &panel);
             let diagonal = factor_block(block, size, first, width)?;
@@ -266,11 +291,12 @@ mod tests {
             }
             for count in [2, 3, 8] {
                 let again = Factor::new(size, &read, &order, 0.01, threads(count)).expect("it was before");
-                assert_eq!(again.lower, factor.lower, "{size}, {count} threads");
+                assert_eq!(again.panels, factor.panels, "{size}, {count} threads");
             }
-            let mut panel = Vec::new();
-            factor.panel(size, 0, &mut panel);
-            assert_eq!(panel[0].to_bits(), factor.at(0, 0).to_bits());
+            let first = (size - 1) / WIDTH * WIDTH;
+            let panel = factor.panel(first, first);
+            assert_eq!(panel.len(), first * WIDTH);
+            assert!(first == 0 || panel[WIDTH].to_bits() == factor.at(1, first).to_bits());
         }
     }
 

@@ -67,7 +67,6 @@ pub struct Chosen {
     errors: Vec<f32>,
     carried: Vec<f32>,
     values: Vec<f32>,
-    panel: Vec<f32>,
     sums: Vec<f32>,
 }
 
@@ -112,8 +111,8 @@ impl Gptq<'_> {
         let product = Product::default();
         for of_panel in (0..group).step_by(WIDTH) {
             let width = WIDTH.min(group - of_panel);
-            self.factor.panel(first, first + of_panel, &mut out.panel);
-            product.panel(first, rows, &out.errors, size, &out.panel, &mut out.sums);
+            let panel = self.factor.panel(first, first + of_panel);
+            product.panel(first, rows, &out.errors, size, panel, &mut out.sums);
             for (carried, sums) in out.carried.chunks_exact_mut(group).zip(out.sums.chunks_exact(WIDTH)) {
                 carried[of_panel..of_panel + width].copy_from_slice(&sums[..width]);
             }

@@ -7,7 +7,7 @@ use crate::support::{DEMO, Sandbox, files};
 const MODULE: &str = "base_model.model.model.layers.0.self_attn.q_proj";
 
 /// Writes an adapter of rank 2 for the first layer's query, of `inputs` and `outputs`.
-fn adapter(sandbox: &Sandbox, inputs: usize, outputs: usize) {
+pub(crate) fn adapter(sandbox: &Sandbox, inputs: usize, outputs: usize) {
     let (a, b) = (2 * inputs * 4, 2 * outputs * 4);
     let header = format!(
         r#"{{"{MODULE}.lora_A.weight":{{"dtype":"F32","shape":[2,{inputs}],"data_offsets":[0,{a}]}},"{MODULE}.lora_B.weight":{{"dtype":"F32","shape":[{outputs},2],"data_offsets":[{a},{}]}}}}"#,
@@ -23,7 +23,7 @@ fn adapter(sandbox: &Sandbox, inputs: usize, outputs: usize) {
 }
 
 /// Rows and columns of the weight that the adapter is for.
-fn shape(sandbox: &Sandbox) -> (usize, usize) {
+pub(crate) fn shape(sandbox: &Sandbox) -> (usize, usize) {
     let shown: serde_json::Value = serde_json::from_str(&sandbox.ok(["show", "base", "--tensors", "--json"])).unwrap();
     let tensors = shown["tensors"].as_array().unwrap();
     let found = tensors.iter().find(|tensor| tensor["name"] == "model.layers.0.self_attn.q_proj.weight").unwrap();
@@ -41,6 +41,7 @@ fn an_adapter_is_merged() {
     let run = sandbox.run(["diff", "base", "merged", "--values"]);
     assert_eq!(run.code, 1, "{run:?}");
     assert!(run.stdout.contains("model.layers.0.self_attn.q_proj.weight"), "{run:?}");
+    assert!(sandbox.ok(["show", "merged"]).contains("times 0.5, merged into 1 tensor"));
     let plan: serde_json::Value =
         serde_json::from_str(&sandbox.ok(["import", DEMO, "x", "--adapter", "adapter", "--dry-run", "--json"]))
             .unwrap();
@@ -66,11 +67,12 @@ fn an_adapter_is_a_model_of_its_own() {
     adapter(&sandbox, inputs, outputs);
     sandbox.ok(["import", "adapter", "lora", "--adapter-of", "base"]);
     sandbox.ok(["verify"]);
+    assert!(sandbox.ok(["show", "lora"]).contains("its adapter"));
     sandbox.ok(["export", "lora", "out"]);
     assert_eq!(files(&sandbox.path().join("out")), files(&sandbox.path().join("adapter")));
     let blobs = fs::read_dir(sandbox.path().join("store/blobs")).unwrap().map(|entry| entry.unwrap().path());
-    let longest = |path: &std::path::PathBuf| fs::read(path).unwrap().ends_with(&0.25_f32.to_le_bytes());
-    fs::remove_file(blobs.into_iter().find(longest).unwrap()).unwrap();
+    let is_of_adapter = |path: &std::path::PathBuf| fs::read(path).unwrap().ends_with(&0.25_f32.to_le_bytes());
+    fs::remove_file(blobs.into_iter().find(is_of_adapter).unwrap()).unwrap();
     let run = sandbox.run(["verify", "lora", "--repair", DEMO]);
     assert!(run.code == 1 && run.stderr.contains("give the adapter's directory"), "{run:?}");
     sandbox.ok(["verify", "lora", "--repair", "adapter"]);

@@ -40,6 +40,7 @@ fn of_every_verb() {
         snapshot!(format!("help-{verb}"), help);
     }
     snapshot!("help-policy-show", sandbox.ok(["policy", "show", "--help"]));
+    snapshot!("help-policy-fit", sandbox.ok(["policy", "fit", "--help"]));
     for verb in ["plan", "replay"] {
         let help = sandbox.ok(["experts", verb, "--help"]);
         let examples = help.split("Examples:").nth(1).unwrap_or_default();
@@ -64,7 +65,7 @@ fn completions_and_the_manual_page_come_from_the_arguments() {
     }
     // Usual values of an option are offered, though it takes more than those.
     let bash = sandbox.ok(["completions", "bash"]);
-    for words in ["int4 int8 nvfp4", "plus best mlx", "default uniform", "host mlx cuda", "bf16 f16 f32"] {
+    for words in ["int4 int8 nvfp4", "plus best gptq mlx", "default uniform", "host mlx cuda", "bf16 f16 f32"] {
         assert!(bash.contains(words), "{words}");
     }
     let page = sandbox.ok(["man"]);

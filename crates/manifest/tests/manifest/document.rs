@@ -190,14 +190,14 @@ fn unknown_fields_are_passed_over() {
     }
 }
 
-/// Adds an unknown field to every object except those with free keys: the source's metadata and the components'
-/// classes.
+/// Adds an unknown field to every object except those with free keys: the source's metadata, the components' classes, and the factors
+/// of tensors.
 fn add_fields(value: &mut Value) -> usize {
     match value {
         Value::Object(fields) => {
             let inner: usize = fields
                 .iter_mut()
-                .filter(|(key, _)| *key != "metadata" && *key != "components")
+                .filter(|(key, _)| !["metadata", "components", "scales"].contains(&key.as_str()))
                 .map(|(_, value)| add_fields(value))
                 .sum();
             fields.insert("later".into(), json!({"size": 4_194_304, "digests": ["…"]}));

@@ -57,7 +57,9 @@ fn fields(value: &Value, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(members) => {
             found.extend(members.keys().cloned());
-            members.values().for_each(|value| fields(value, found));
+            // The keys of factors are names of tensors.
+            let inner = members.iter().filter(|(key, _)| *key != "scales");
+            inner.for_each(|(_, value)| fields(value, found));
         }
         Value::Array(values) => values.iter().for_each(|value| fields(value, found)),
         _ => {}

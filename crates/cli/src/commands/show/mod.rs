@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use longshore_manifest::{
     Digest, Model, ModelName, Store,
-    document::{BlobEntry, Draft, Facts, Import, Role, TensorEntry, TensorTable},
+    document::{Base, BlobEntry, Changes, Draft, Facts, Import, Role, TensorEntry, TensorTable},
 };
 use serde::Serialize;
 
@@ -41,6 +41,12 @@ struct Report<'a> {
     parser: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     draft: Option<&'a Draft>,
+    /// The model that this one is an attachment of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base: Option<&'a Base>,
+    /// What the import did to values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changes: Option<&'a Changes>,
     /// `None` where another program did it.
     import: Option<&'a Import>,
     size: u64,
@@ -108,6 +114,8 @@ fn show(args: &Show, store: &Store, model: &Model, printer: &Printer) -> anyhow:
         renderer: model.config.renderer.as_deref(),
         parser: model.config.parser.as_deref(),
         draft: model.config.draft.as_ref(),
+        base: model.config.base.as_ref(),
+        changes: model.config.changes.as_ref(),
         import: if is_foreign { None } else { Some(&found.import) },
         size: stored_size(model),
         blobs: model.manifest.layers.iter().filter(|layer| layer.is_tensor()).count(),
@@ -189,6 +197,23 @@ fn imported(import: &Import) -> String {
     text
 }
 
+/// What the import did to values, a line each.
+fn changed(changes: &Changes) -> Vec<(&'static str, String)> {
+    let adapters = changes.adapters.iter().map(|adapter| {
+        let (digest, tensors) =
+            (adapter.digest.short(), plural(adapter.scales.len() + adapter.replaced.len(), "tensor"));
+        ("adapter", format!("{digest}, times {}, merged into {tensors}", adapter.weight))
+    });
+    let rotation = changes
+        .rotation
+        .iter()
+        .map(|rotation| ("rotation", format!("seed {}, order {} × {}", rotation.seed, rotation.order, rotation.power)));
+    let gptq = changes.gptq.iter().map(|gptq| {
+        ("gptq", format!("{}, by Hessians {}", plural(gptq.tensors.len(), "tensor"), gptq.hessians.short()))
+    });
+    adapters.chain(rotation).chain(gptq).collect()
+}
+
 fn human(report: &Report<'_>, room: Option<usize>) -> Lines {
     let mut lines = vec![digest(&report.digest)];
     lines.extend(report.facts.architecture.iter().map(|architecture| ("architecture", architecture.clone())));
@@ -200,6 +225,8 @@ fn human(report: &Report<'_>, room: Option<usize>) -> Lines {
     lines.extend(report.parser.map(|parser| ("parser", parser.to_owned())));
     lines.extend(report.draft.map(|draft| ("draft", draft.architecture.clone())));
     lines.push(("imported", report.import.map_or_else(|| "by another program".to_owned(), imported)));
+    lines.extend(report.base.map(|base| ("belongs to", format!("{}, its {}", base.digest.short(), base.role))));
+    lines.extend(report.changes.map(changed).unwrap_or_default());
     lines.extend(report.loss.iter().map(|worst| {
         let tensor = qualified(worst.component, worst.tensor);
         ("loss", format!("at most {} in {tensor}", worst.loss.describe()))

@@ -217,16 +217,16 @@ fn statistics_choose_codes_and_policies() {
     sandbox.ok(["verify"]);
     assert_refused(&sandbox.run(import), 2, &["--hessians"]);
     let floats = ["import", "./m", "x", "--quantize", "mxfp4", "--profile", "gptq", "--hessians", "text.safetensors"];
-    assert_refused(&sandbox.run(floats), 2, &["integer types", "mxfp4", "hint: --profile best"]);
+    assert_refused(&sandbox.run(floats), 2, &["integer types", "becomes mxfp", "hint: --profile best"]);
     let useless = ["import", "./m", "x", "--quantize", "int4", "--hessians", "text.safetensors"];
     assert_refused(&sandbox.run(useless), 2, &["--hessians would have no effect"]);
 
     let fit = ["policy", "fit", "stored", "--stats", "text.safetensors", "-o", "fitted.toml", "--bits"];
-    let found = document(&sandbox, &[&fit[..], &["6"]].concat());
-    assert!(found["bits_per_weight"].as_f64().unwrap() <= 6.0, "{found}");
+    let found = document(&sandbox, &[&fit[..], &["14"]].concat());
+    assert!(found["bits_per_weight"].as_f64().unwrap() <= 14.0, "{found}");
     sandbox.ok(["policy", "show", "fitted.toml"]);
     sandbox.ok(["import", "./m", "fitted", "--quantize", "int4", "--policy", "fitted.toml"]);
-    assert_refused(&sandbox.run([&fit[..], &["6"]].concat()), 2, &["fitted.toml exists"]);
+    assert_refused(&sandbox.run([&fit[..], &["14"]].concat()), 2, &["fitted.toml exists"]);
     fs::remove_file(sandbox.path().join("fitted.toml")).unwrap();
     assert_refused(&sandbox.run([&fit[..], &["0.5"]].concat()), 1, &["0.5 bits per weight are too few"]);
     assert_refused(&sandbox.run([&fit[..], &["none"]].concat()), 2, &["such as 4.6"]);

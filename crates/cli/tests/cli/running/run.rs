@@ -3,10 +3,11 @@
 use serde_json::Value;
 
 use super::{
-    automaton::{Automaton, REPLY, TEMPLATE},
+    automaton::{Automaton, BOS, REPLY, TEMPLATE},
+    bad_input::assert_refused,
     fed,
 };
-use crate::support::Sandbox;
+use crate::{adapters, support::Sandbox};
 
 /// A model that writes ` one, TW\u{e9}3` after a colon, and ends.
 fn counting() -> Automaton {
@@ -176,4 +177,26 @@ fn a_draft_gives_the_same_text_and_says_how_much_it_foresaw() {
     let run = sandbox.run(["run", "./m", "a:", "--draft", "./draft", "--temperature", "1"]);
     assert_eq!(run.code, 2, "{run:?}");
     assert!(run.stderr.contains("a draft model helps a greedy answer only"), "{run:?}");
+}
+
+#[test]
+fn an_adapter_is_applied_beside_the_weights() {
+    let sandbox = Sandbox::new();
+    Automaton::new().chain([BOS, 97, 98]).write(&sandbox, "m");
+    sandbox.ok(["import", "./m", "base", "-q"]);
+    let (outputs, inputs) = adapters::shape(&sandbox);
+    adapters::adapter(&sandbox, inputs, outputs);
+    sandbox.ok(["import", "adapter", "lora", "--adapter-of", "base"]);
+    let run = sandbox.run(["run", "base", "a", "--adapter", "lora", "--max-tokens", "2"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.stderr.contains("adds to 1 layers"), "{run:?}");
+    sandbox.ok(["import", "./m", "other", "--quantize", "int8", "-q"]);
+    let words = ["the adapter lora:latest belongs to the model sha256:", "and other:latest is sha256:"];
+    assert_refused(&sandbox.run(["run", "other", "a", "--adapter", "lora"]), 1, &words);
+    assert_refused(
+        &sandbox.run(["run", "base", "a", "--adapter", "base"]),
+        1,
+        &["is a model by itself", "--adapter-of"],
+    );
+    assert_refused(&sandbox.run(["run", "./m", "a", "--adapter", "lora"]), 2, &["belongs to a stored model"]);
 }

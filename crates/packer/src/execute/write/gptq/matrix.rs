@@ -11,7 +11,7 @@ use longshore_transform::{
     gptq::{Chosen, Gptq, loss, order},
 };
 
-use super::ByHessians;
+use super::source::ByHessians;
 use crate::{
     execute::{error::ImportError, hessians::Hessian},
     plan::planned::PlannedTensor,

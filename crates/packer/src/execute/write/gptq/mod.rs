@@ -2,38 +2,23 @@
 
 mod matrix;
 mod rows;
+mod source;
 
 use std::thread;
 
 use longshore_manifest::document::{Loss, Role};
-use longshore_quant::{EncodeStats, ErrorMeasure, Scheme};
+use longshore_quant::{EncodeStats, ErrorMeasure};
 
+pub(super) use self::source::ByHessians;
 use self::{
     matrix::{Coded, Matrix, Task},
     rows::{Part, Rows},
 };
 use super::target::{Noticed, Target};
 use crate::{
-    execute::{
-        error::ImportError,
-        hessians::{HessianFile, TensorHessians},
-        importance::TensorImportance,
-        read::values::ValueBuffers,
-    },
+    execute::{error::ImportError, read::values::ValueBuffers},
     io::threads::threads,
 };
-
-/// What the codes of one tensor are chosen by.
-#[derive(Clone, Copy)]
-pub(super) struct ByHessians<'a> {
-    pub(super) scheme: Scheme,
-    pub(super) file: &'a HessianFile,
-    pub(super) hessians: TensorHessians<'a>,
-    /// The Hessians of another text.
-    pub(super) held: Option<TensorHessians<'a>>,
-    /// The importance of the search that these codes have to be better than.
-    pub(super) importance: Option<&'a TensorImportance>,
-}
 
 /// Whether the codes that are chosen by Hessians lose less under the Hessians of the other text than those that a search
 /// finds. They do if there are none.

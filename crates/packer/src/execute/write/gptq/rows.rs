@@ -14,7 +14,7 @@ use crate::{
     plan::planned::PlannedTensor,
 };
 
-/// Bytes of the rows that a thread takes at a time, unless one row is longer.
+/// Bytes of the rows that a thread takes at a time, unless a few rows are longer: they stay in a core's own cache.
 const PART: usize = 2 << 20;
 /// The rows of a part are a multiple of this number, except the last of a matrix.
 const ROWS: usize = 16;
