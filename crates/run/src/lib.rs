@@ -40,7 +40,7 @@ pub use longshore_quant::matmul::Precision;
 pub use model::{Model, families};
 pub use observe::Observer;
 pub use options::{KvType, LoadOptions};
-pub use perplexity::{Comparison, Measured, Quality, Windows, argmax, perplexity};
+pub use perplexity::{Comparison, Measured, Quality, Scored, Windows, argmax, perplexity};
 pub use session::{Session, extend_batch};
 pub use speculate::Speculation;
 

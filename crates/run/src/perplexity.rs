@@ -34,13 +34,13 @@ pub struct Measured<'a> {
 }
 
 /// Result of a measurement.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Quality {
     /// Number of tokens that were scored: all but the first of each window.
     pub tokens: usize,
-    /// Number of windows.
-    pub windows: usize,
+    /// Sums of each window, in their order. Two models' of the same windows give a paired difference.
+    pub windows: Vec<Scored>,
     /// Mean of the negative logarithm of the tokens' probabilities.
     pub nll: f64,
     /// Standard error of the mean, over windows.
@@ -49,6 +49,16 @@ pub struct Quality {
     pub perplexity: f64,
     /// Comparison with another model.
     pub comparison: Option<Comparison>,
+}
+
+/// Sum over the tokens of a window.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Scored {
+    /// Sum of the negative logarithms of the tokens' probabilities.
+    pub nll: f64,
+    /// Number of tokens that were scored.
+    pub tokens: usize,
 }
 
 /// Comparison of two models on the same tokens.
@@ -147,8 +157,8 @@ struct Run<'a> {
     nll: f64,
     delta: f64,
     /// Sums of all windows so far.
-    nlls: Vec<(f64, usize)>,
-    deltas: Vec<(f64, usize)>,
+    nlls: Vec<Scored>,
+    deltas: Vec<Scored>,
     kl: f64,
     agreed: usize,
     compared: usize,
@@ -220,9 +230,9 @@ impl<'a> Run<'a> {
         if self.tokens.is_empty() {
             return;
         }
-        let count = self.tokens.len() - 1;
-        self.nlls.push((self.nll, count));
-        self.deltas.push((self.delta, count));
+        let tokens = self.tokens.len() - 1;
+        self.nlls.push(Scored { nll: self.nll, tokens });
+        self.deltas.push(Scored { nll: self.delta, tokens });
         self.tokens.clear();
     }
 
@@ -236,8 +246,8 @@ impl<'a> Run<'a> {
             delta_nll,
             delta_standard_error,
         });
-        let tokens = self.nlls.iter().map(|(_, count)| count).sum();
-        Quality { tokens, windows: self.nlls.len(), nll, standard_error, perplexity: nll.exp(), comparison }
+        let tokens = self.nlls.iter().map(|window| window.tokens).sum();
+        Quality { tokens, windows: self.nlls.clone(), nll, standard_error, perplexity: nll.exp(), comparison }
     }
 }
 
@@ -266,11 +276,11 @@ pub fn argmax(logits: &[f32]) -> u32 {
 }
 
 /// Mean over all tokens, and its standard error over windows, of sums over windows with their numbers of tokens.
-fn mean(windows: &[(f64, usize)]) -> (f64, f64) {
-    let tokens: usize = windows.iter().map(|(_, count)| count).sum();
-    let mean = windows.iter().map(|(sum, _)| sum).sum::<f64>() / tokens.max(1) as f64;
+fn mean(windows: &[Scored]) -> (f64, f64) {
+    let tokens: usize = windows.iter().map(|window| window.tokens).sum();
+    let mean = windows.iter().map(|window| window.nll).sum::<f64>() / tokens.max(1) as f64;
     let count = windows.len() as f64;
-    let squares: f64 = windows.iter().map(|(sum, count)| (sum / *count as f64 - mean).powi(2)).sum();
+    let squares: f64 = windows.iter().map(|window| (window.nll / window.tokens as f64 - mean).powi(2)).sum();
     let error = if windows.len() > 1 { (squares / (count - 1.0) / count).sqrt() } else { f64::NAN };
     (mean, error)
 }
@@ -297,8 +307,8 @@ mod tests {
 
     #[test]
     fn a_standard_error_is_over_windows() {
-        let (found, error) = mean(&[(2.0, 2), (6.0, 2), (4.0, 2)]);
+        let (found, error) = mean(&[2.0, 6.0, 4.0].map(|nll| Scored { nll, tokens: 2 }));
         assert!((found - 2.0).abs() < 1e-12 && (error - (1.0f64 / 3.0).sqrt()).abs() < 1e-12);
-        assert!(mean(&[(1.0, 1)]).1.is_nan());
+        assert!(mean(&[Scored { nll: 1.0, tokens: 1 }]).1.is_nan());
     }
 }

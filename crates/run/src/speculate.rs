@@ -70,6 +70,19 @@ impl<'t, 'd> Speculation<'t, 'd> {
         Ok(found)
     }
 
+    /// Drops all tokens from position `len` on, and the one that the target has not run.
+    pub fn truncate(&mut self, len: usize) {
+        let len = len.min(self.target.position());
+        self.target.truncate(len);
+        self.draft.truncate(len);
+        self.tokens.truncate(len);
+    }
+
+    /// Tokens that the target has run.
+    pub(crate) fn seen(&self) -> &[u32] {
+        &self.tokens[..self.target.position().min(self.tokens.len())]
+    }
+
     /// Number of tokens that were accepted, and of those that were proposed.
     #[must_use]
     pub fn acceptance(&self) -> (usize, usize) {
@@ -80,6 +93,10 @@ impl<'t, 'd> Speculation<'t, 'd> {
     #[must_use]
     pub fn target(&self) -> &Session<'t> {
         &self.target
+    }
+
+    pub(crate) fn target_mut(&mut self) -> &mut Session<'t> {
+        &mut self.target
     }
 
     fn propose(&mut self, count: usize) -> Result<Vec<u32>, RunError> {

@@ -66,7 +66,8 @@ pub(crate) struct Run {
 #[command(after_long_help = "\
 Examples:
   longshore chat smollm2
-  longshore chat smollm2 --system 'Answer in one sentence.' --temperature 0.7")]
+  longshore chat smollm2 --system 'Answer in one sentence.' --temperature 0.7
+  longshore chat smollm2:1.7b --draft smollm2   the same answers, sooner")]
 pub(crate) struct Chat {
     /// The model: a name, a directory or a .gguf file; `./` before a name makes it a path; hf:…, oci:… or ollama:… is pulled first
     #[arg(value_name = "NAME", value_parser = OsStringValueParser::new().try_map(parse_runnable))]
@@ -74,6 +75,9 @@ pub(crate) struct Chat {
     /// A turn of the system before all others: how to answer
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
+    /// A smaller model of the same vocabulary that proposes tokens; the answers are the greedy ones of the model itself
+    #[arg(long, value_name = "NAME", value_parser = OsStringValueParser::new().try_map(parse_target))]
+    pub(crate) draft: Option<Target>,
     #[command(flatten)]
     pub(crate) generation: Generation,
     #[command(flatten)]

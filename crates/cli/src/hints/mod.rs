@@ -123,7 +123,9 @@ fn of_export(error: &ExportError) -> Option<String> {
         ExportError::Quantized { .. } => {
             "--dequantize bf16 (or f16, f32) decodes them, --format mlx keeps them for mlx-lm"
         }
-        ExportError::FromGguf { .. } => "--format gguf restores the files that it came from",
+        ExportError::FromGguf { .. } => {
+            "--format gguf restores the files that it came from, which transformers reads as they are: from_pretrained(DIR, gguf_file=NAME)"
+        }
         ExportError::NotFromGguf { .. } => {
             "--format hf, with --dequantize bf16 where it is quantized, writes what llama.cpp's converter reads"
         }

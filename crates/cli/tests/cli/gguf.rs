@@ -85,6 +85,10 @@ fn what_is_quantized_otherwise_needs_requantize() {
 fn options_that_do_not_fit_are_refused() {
     let sandbox = sandbox();
     sandbox.ok(["import", "x.gguf", "m"]);
+    // What it was for transformers before it became GGUF is not known; transformers reads the file.
+    let run = sandbox.run(["export", "m", "out", "--dequantize", "bf16"]);
+    assert!(run.code == 1 && run.stderr.contains("came from GGUF files"), "{run:?}");
+    assert!(run.stderr.contains("--format gguf restores the files") && run.stderr.contains("gguf_file="), "{run:?}");
     let run = sandbox.run(["export", "m", "out", "--type", "q8_0"]);
     assert!(run.code != 0 && run.stderr.contains("--format gguf"), "{run:?}");
     let run = sandbox.run(["export", "m", "out", "--format", "gguf", "--type", "q3_k"]);

@@ -1,6 +1,7 @@
 //! Conversations.
 
 use super::{
+    draft::{continue_drafted, speculation},
     error::GenerateError,
     options::{GenerateOptions, Generation},
     stream::generate_stream,
@@ -8,6 +9,7 @@ use super::{
 use crate::{
     model::Model,
     session::Session,
+    speculate::Speculation,
     text::{ChatTemplate, Message, Tokenizer},
 };
 
@@ -28,13 +30,22 @@ use crate::{
 /// ```
 #[derive(Debug)]
 pub struct Chat<'m> {
-    session: Session<'m>,
+    writer: Writer<'m>,
     tokenizer: &'m Tokenizer,
     template: &'m ChatTemplate,
     options: GenerateOptions,
     messages: Vec<Message>,
-    /// Tokens that the session holds.
-    seen: Vec<u32>,
+}
+
+/// Sequence of the conversation's tokens.
+#[derive(Debug)]
+enum Writer<'m> {
+    Alone {
+        session: Box<Session<'m>>,
+        /// Tokens that the session holds.
+        seen: Vec<u32>,
+    },
+    Drafted(Box<Speculation<'m, 'm>>),
 }
 
 impl<'m> Chat<'m> {
@@ -46,12 +57,44 @@ impl<'m> Chat<'m> {
         template: &'m ChatTemplate,
         options: GenerateOptions,
     ) -> Self {
-        Self { session: model.session(), tokenizer, template, options, messages: Vec::new(), seen: Vec::new() }
+        let writer = Writer::Alone { session: Box::new(model.session()), seen: Vec::new() };
+        Self { writer, tokenizer, template, options, messages: Vec::new() }
+    }
+
+    /// Begins a conversation in which a small model, `draft`, proposes tokens and `model` checks several at once. The answers are those
+    /// of `model` alone.
+    ///
+    /// # Errors
+    ///
+    /// [`GenerateError::Draft`] for options that are not greedy, and [`RunError::Vocabularies`](crate::RunError::Vocabularies) for a
+    /// draft of another vocabulary.
+    pub fn with_draft(
+        model: &'m Model,
+        draft: &'m Model,
+        tokenizer: &'m Tokenizer,
+        template: &'m ChatTemplate,
+        options: GenerateOptions,
+    ) -> Result<Self, GenerateError> {
+        let writer = Writer::Drafted(Box::new(speculation(model.session(), draft.session(), &options)?));
+        Ok(Self { writer, tokenizer, template, options, messages: Vec::new() })
     }
 
     /// Session of the conversation, to set a flag that ends a turn.
     pub fn session(&mut self) -> &mut Session<'m> {
-        &mut self.session
+        match &mut self.writer {
+            Writer::Alone { session, .. } => session,
+            Writer::Drafted(speculation) => speculation.target_mut(),
+        }
+    }
+
+    /// Number of tokens that the draft proposed so far and the model would have chosen itself, and of all that it proposed. `None`
+    /// without a draft.
+    #[must_use]
+    pub fn acceptance(&self) -> Option<(usize, usize)> {
+        match &self.writer {
+            Writer::Alone { .. } => None,
+            Writer::Drafted(speculation) => Some(speculation.acceptance()),
+        }
     }
 
     /// Turns so far.
@@ -84,27 +127,41 @@ impl<'m> Chat<'m> {
 
     fn answer(&mut self, piece: &mut dyn FnMut(&str)) -> Result<Generation, GenerateError> {
         let prompt = self.prompt()?;
-        let known = prompt.iter().zip(&self.seen).take_while(|(new, old)| new == old).count();
-        // The last token is run again in any case, for its logits.
-        let known = known.min(prompt.len().saturating_sub(1)).min(self.session.position());
-        self.session.truncate(known);
-        self.seen.truncate(known);
-        let mut stream = generate_stream(&mut self.session, self.tokenizer, &prompt[known..], &self.options)?;
-        for step in &mut stream {
-            piece(&step?.text);
-        }
-        let mut answer = stream.into_generation();
+        let known = |seen: &[u32]| {
+            let known = prompt.iter().zip(seen).take_while(|(new, old)| new == old).count();
+            // The last token is run again in any case, for its logits.
+            known.min(prompt.len().saturating_sub(1))
+        };
+        let mut answer = match &mut self.writer {
+            Writer::Alone { session, seen } => {
+                let known = known(seen).min(session.position());
+                session.truncate(known);
+                seen.truncate(known);
+                let mut stream = generate_stream(session, self.tokenizer, &prompt[known..], &self.options)?;
+                for step in &mut stream {
+                    piece(&step?.text);
+                }
+                let answer = stream.into_generation();
+                seen.clone_from(&prompt);
+                seen.extend(&answer.tokens);
+                // The last token was chosen and not run.
+                seen.truncate(session.position());
+                answer
+            }
+            Writer::Drafted(speculation) => {
+                let known = known(speculation.seen());
+                speculation.truncate(known);
+                continue_drafted(speculation, self.tokenizer, &prompt[known..], &self.options, piece)?
+            }
+        };
         answer.prompt_tokens = prompt.len();
-        self.seen = prompt;
-        self.seen.extend(&answer.tokens);
-        // The last token was chosen and not run.
-        self.seen.truncate(self.session.position());
         Ok(answer)
     }
 
     /// Tokens of the conversation, shortened where it is too long. The template puts BOS itself.
     fn prompt(&mut self) -> Result<Vec<u32>, GenerateError> {
-        let limit = self.session.position() + self.session.room();
+        let session = self.session();
+        let limit = session.position() + session.room();
         loop {
             let text = self.template.render(&self.messages, true)?;
             let tokens = self.tokenizer.encode(&text)?;

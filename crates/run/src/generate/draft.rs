@@ -51,16 +51,38 @@ pub fn generate_drafted(
     options: &GenerateOptions,
     mut piece: impl FnMut(&str),
 ) -> Result<Drafted, GenerateError> {
+    let prompt = fitting(prompt, tokenizer.start().len(), target.room(), options)?;
+    let mut speculation = speculation(target, draft, options)?;
+    let generation = continue_drafted(&mut speculation, tokenizer, &prompt, options, &mut piece)?;
+    let (accepted, proposed) = speculation.acceptance();
+    Ok(Drafted { generation, proposed, accepted })
+}
+
+/// Pairs a target with its draft, where the options are greedy.
+pub(super) fn speculation<'t, 'd>(
+    target: Session<'t>,
+    draft: Session<'d>,
+    options: &GenerateOptions,
+) -> Result<Speculation<'t, 'd>, GenerateError> {
     if !options.sampler.is_plain() {
         return Err(GenerateError::Draft);
     }
+    Ok(Speculation::new(target, draft, PROPOSED)?)
+}
+
+/// Continues the tokens of both models by `prompt`, which fits, and by the answer.
+pub(super) fn continue_drafted(
+    speculation: &mut Speculation<'_, '_>,
+    tokenizer: &Tokenizer,
+    prompt: &[u32],
+    options: &GenerateOptions,
+    piece: &mut dyn FnMut(&str),
+) -> Result<Generation, GenerateError> {
     let started = Instant::now();
-    let prompt = fitting(prompt, tokenizer.start().len(), target.room(), options)?;
-    let mut writer = Writer::new(tokenizer, &prompt, options)?;
-    let mut speculation = Speculation::new(target, draft, PROPOSED)?;
+    let mut writer = Writer::new(tokenizer, prompt, options)?;
     let mut seconds = Seconds::default();
     if writer.stop.is_none() {
-        let token = speculation.prompt(&prompt)?;
+        let token = speculation.prompt(prompt)?;
         seconds.prefill = started.elapsed().as_secs_f64();
         piece(&writer.accept(token)?.text);
         seconds.first_token = started.elapsed().as_secs_f64();
@@ -81,6 +103,5 @@ pub fn generate_drafted(
     if let Some(rest) = writer.rest()? {
         piece(&rest.text);
     }
-    let (accepted, proposed) = speculation.acceptance();
-    Ok(Drafted { generation: writer.into_generation(prompt.len(), seconds), proposed, accepted })
+    Ok(writer.into_generation(prompt.len(), seconds))
 }

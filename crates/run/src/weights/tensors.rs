@@ -219,15 +219,14 @@ impl Tensors {
         for tensor in self.weights.iter().filter(is_turned) {
             let [rows, columns] = extents(&tensor)[..] else { continue };
             let plain = float(tensor.dtype()).filter(|_| tensor.quantization().is_none());
-            let (float, swapped) = match plain {
-                Some(float) => (float, swap(tensor.weight().data, [rows, columns], float.size())),
-                None => {
-                    let mut values = tensor.values()?;
-                    let mut decoded = vec![0.0; rows * columns];
-                    values.read(0, &mut decoded);
-                    let bytes: Vec<u8> = decoded.iter().flat_map(|value| value.to_le_bytes()).collect();
-                    (FloatType::F32, swap(&bytes, [rows, columns], size_of::<f32>()))
-                }
+            let (float, swapped) = if let Some(float) = plain {
+                (float, swap(tensor.weight().data, [rows, columns], float.size()))
+            } else {
+                let mut values = tensor.values()?;
+                let mut decoded = vec![0.0; rows * columns];
+                values.read(0, &mut decoded);
+                let bytes: Vec<u8> = decoded.iter().flat_map(|value| value.to_le_bytes()).collect();
+                (FloatType::F32, swap(&bytes, [rows, columns], size_of::<f32>()))
             };
             self.owned.insert(tensor.name().to_owned(), [swapped, Vec::new(), Vec::new()]);
             self.swapped.insert(tensor.name().to_owned(), (float, vec![columns, rows]));

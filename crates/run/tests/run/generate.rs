@@ -115,20 +115,27 @@ fn a_conversation_is_what_its_whole_prompt_gives() {
     let text =
         "{% for m in messages %}{{ '[' ~ m.content ~ ']' }}{% endfor %}{% if add_generation_prompt %}|{% endif %}";
     let template = ChatTemplate::new(text, []).expect("it parses");
-    let mut chat = Chat::new(&model, &tokenizer, &template, options(3));
-    chat.push(Message::system("s"));
-    for said in ["a", "bc", "d"] {
-        let mut messages = chat.messages().to_vec();
-        messages.push(Message::user(said));
-        let prompt = template.render(&messages, true).expect("it renders");
-        let expected = generate(&model, &tokenizer, &prompt, &options(3)).expect("it is text");
-        let mut streamed = String::new();
-        let answer = chat.send(said, |piece| streamed.push_str(piece)).expect("it fits");
-        assert_eq!((&answer.text, answer.prompt_tokens), (&expected.text, expected.prompt_tokens));
-        assert_eq!(streamed, answer.text);
-        assert_eq!(chat.messages().last(), Some(&Message::assistant(answer.text)));
+    let (_other, draft) = Case::named("qwen3").open(LoadOptions::default());
+    let drafted =
+        |draft| Chat::with_draft(&model, draft, &tokenizer, &template, options(3)).expect("the vocabularies are alike");
+    for mut chat in [Chat::new(&model, &tokenizer, &template, options(3)), drafted(&draft), drafted(&model)] {
+        chat.push(Message::system("s"));
+        for said in ["a", "bc", "d"] {
+            let mut messages = chat.messages().to_vec();
+            messages.push(Message::user(said));
+            let prompt = template.render(&messages, true).expect("it renders");
+            let expected = generate(&model, &tokenizer, &prompt, &options(3)).expect("it is text");
+            let mut streamed = String::new();
+            let answer = chat.send(said, |piece| streamed.push_str(piece)).expect("it fits");
+            assert_eq!((&answer.text, answer.prompt_tokens), (&expected.text, expected.prompt_tokens));
+            assert_eq!(streamed, answer.text);
+            assert_eq!(chat.messages().last(), Some(&Message::assistant(answer.text)));
+        }
+        assert_eq!(chat.messages().len(), 7);
+        assert!(chat.acceptance().is_none_or(|(accepted, proposed)| accepted <= proposed && proposed > 0));
     }
-    assert_eq!(chat.messages().len(), 7);
+    let error = Chat::with_draft(&model, &draft, &tokenizer, &template, wild(1)).expect_err("it is not greedy");
+    assert!(matches!(error, GenerateError::Draft), "{error}");
 }
 
 #[test]

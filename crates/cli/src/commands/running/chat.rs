@@ -22,7 +22,7 @@ use longshore_run::{
 
 use super::{
     answer::{Writing, timings},
-    engine,
+    draft, engine,
     refusals::{generating, no_template, templating},
 };
 use crate::{advice::Advice, args::running::Chat, printer::Printer, signals};
@@ -44,11 +44,21 @@ pub(in crate::commands) fn run(
             .into());
     }
     let target = engine::here(&args.model, &store, printer)?;
-    let model = engine::open(&target, &args.engine, Precision::Fast, store, printer)?;
-    let Writing { tokenizer, options } = Writing::of(&model, &args.generation)?;
+    let model = engine::open(&target, &args.engine, Precision::Fast, &store, printer)?;
+    let mut writing = Writing::of(&model, &args.generation)?;
+    let draft = args.draft.as_ref().map(|draft| {
+        let draft = engine::open(draft, &args.engine, Precision::Fast, &store, printer)?;
+        draft::prepare(&model, &draft, &mut writing, &args.generation)?;
+        anyhow::Ok(draft)
+    });
+    let draft = draft.transpose()?;
+    let Writing { tokenizer, options } = writing;
     let template = ChatTemplate::open(model.source()).map_err(templating)?;
     let template = template.ok_or_else(|| no_template(model.name(), "chat"))?;
-    let mut conversation = Conversation::new(&model, &tokenizer, &template, options);
+    let mut conversation = match &draft {
+        None => Conversation::new(&model, &tokenizer, &template, options),
+        Some(draft) => Conversation::with_draft(&model, draft, &tokenizer, &template, options).map_err(generating)?,
+    };
     if let Some(system) = &args.system {
         conversation.push(Message::system(system));
     }
@@ -85,6 +95,9 @@ pub(in crate::commands) fn run(
             }
             Err(error) => return Err(generating(error)),
         }
+    }
+    if let Some(acceptance) = conversation.acceptance() {
+        draft::accepted(acceptance, printer);
     }
     Ok(ExitCode::SUCCESS)
 }

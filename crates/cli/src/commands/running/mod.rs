@@ -3,6 +3,7 @@
 mod answer;
 mod calibrate;
 mod chat;
+mod draft;
 mod embed;
 mod engine;
 mod perplexity;

@@ -43,6 +43,15 @@ struct Entry<'a> {
     delta_standard_error: Option<f64>,
     bits_per_weight: f64,
     fast: Option<Fast>,
+    /// Sums over each window, in order.
+    windows: Vec<Window>,
+}
+
+/// What one window adds to the mean of the negative logarithms.
+#[derive(Serialize)]
+struct Window {
+    nll: f64,
+    tokens: usize,
 }
 
 /// The fast path, against the exact one of the same model.
@@ -162,6 +171,7 @@ fn entry<'a>(one: &'a Prepared, quality: &Quality, fast: Option<&Quality>) -> En
         delta_standard_error: compared.map(|compared| compared.delta_standard_error).filter(|error| error.is_finite()),
         bits_per_weight: one.model.bits_per_weight(),
         fast,
+        windows: quality.windows.iter().map(|window| Window { nll: window.nll, tokens: window.tokens }).collect(),
     }
 }
 
@@ -207,7 +217,7 @@ fn human(report: &Report<'_>, exact: &[Quality], printer: &Printer) -> Lines {
         })
         .collect();
     let mut lines = table(&columns, &rows, printer.columns());
-    let windows = exact.first().map_or(0, |quality| quality.windows);
+    let windows = exact.first().map_or(0, |quality| quality.windows.len());
     lines.line(&format!(
         "{} scored in {} of {}",
         plural(report.tokens, "token"),

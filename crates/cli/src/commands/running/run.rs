@@ -19,14 +19,13 @@ use serde::Serialize;
 
 use super::{
     answer::{Writing, timings},
-    engine, read,
+    draft, engine, read,
     refusals::{generating, no_template, templating, tokenizing},
     trace::Recording,
 };
 use crate::{
-    advice::Advice,
     args::running::Run,
-    format::{plural, seconds, size, three_digits, to_f64},
+    format::{seconds, size},
     lines::Lines,
     printer::{Printer, VERSION},
 };
@@ -84,15 +83,10 @@ pub(in crate::commands) fn run(
     let mut writing = Writing::of(&model, &args.generation)?;
     let draft = args.draft.as_ref().map(|draft| {
         let draft = engine::open(draft, &args.engine, Precision::Fast, &store, printer)?;
-        check_vocabularies(&model, &writing.tokenizer, &draft)?;
+        draft::prepare(&model, &draft, &mut writing, &args.generation)?;
         anyhow::Ok(draft)
     });
     let draft = draft.transpose()?;
-    if draft.is_some() {
-        // What a model recommends is no reason to refuse: only what was asked for is.
-        writing.options.sampler.temperature = args.generation.temperature.unwrap_or(0.0);
-        writing.options.sampler.repetition_penalty = args.generation.repetition_penalty.unwrap_or(1.0);
-    }
     let tokens = prompt(args, &model, &writing.tokenizer)?;
     let recording = args.trace.as_deref().map(|path| Recording::begin(path, &model)).transpose()?;
     let mut output = Output { printer, is_open: false, failed: None };
@@ -170,22 +164,6 @@ fn drafted<'m>(
     Ok((generation, Some(Acceptance { proposed, accepted })))
 }
 
-/// Refuses a draft model whose tokens are others.
-fn check_vocabularies(model: &Model, tokenizer: &Tokenizer, draft: &Model) -> anyhow::Result<()> {
-    let other = Tokenizer::open(draft.source()).map_err(tokenizing)?;
-    if model.vocabulary() == draft.vocabulary() && tokenizer.has_same_vocabulary(&other) {
-        return Ok(());
-    }
-    let (name, draft_name) = (model.name(), draft.name());
-    let problem = if model.vocabulary() == draft.vocabulary() {
-        format!("the draft {draft_name} has other tokens than {name}")
-    } else {
-        let (found, expected) = (draft.vocabulary(), model.vocabulary());
-        format!("the draft {draft_name} has {found} tokens, expected the {expected} of {name}")
-    };
-    Err(Advice::input(problem).hint("a draft is a smaller model of the same family").into())
-}
-
 /// Where the answer goes as it comes.
 struct Output<'p> {
     printer: &'p Printer,
@@ -227,8 +205,7 @@ fn report(model: &Model, answer: &Generation, draft: Option<Acceptance>, printer
     });
     if !printer.is_json() {
         if let Some(Acceptance { proposed, accepted }) = draft {
-            let share = three_digits(100.0 * to_f64(accepted as u64) / to_f64(proposed.max(1) as u64));
-            printer.note(&format!("draft: {accepted} of {} accepted ({share} %)", plural(proposed, "proposed token")));
+            draft::accepted((accepted, proposed), printer);
         }
         if let Some(Slots { hits, late, misses, wasted, read_bytes, seconds_waited }) = experts {
             printer.note(&format!(

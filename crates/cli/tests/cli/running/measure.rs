@@ -106,6 +106,16 @@ fn models_are_measured_against_the_first() {
     }
     assert!((number(0, "bits_per_weight") - 32.0).abs() < 1e-9);
     assert_eq!(models[0]["fast"], Value::Null);
+    // The windows give the mean, and the paired difference with its standard error.
+    let sums =
+        |at: usize| models[at]["windows"].as_array().unwrap().iter().map(|window| window["nll"].as_f64().unwrap());
+    assert!(models[1]["windows"].as_array().unwrap().iter().all(|window| window["tokens"] == 20), "{found}");
+    assert!((sums(1).sum::<f64>() / 100.0 - number(1, "perplexity").ln()).abs() < 1e-9, "{found}");
+    let deltas: Vec<f64> = sums(1).zip(sums(0)).map(|(one, first)| (one - first) / 20.0).collect();
+    let mean = deltas.iter().sum::<f64>() / 5.0;
+    let error = (deltas.iter().map(|delta| (delta - mean).powi(2)).sum::<f64>() / 4.0 / 5.0).sqrt();
+    assert!((mean - number(1, "delta_nll")).abs() < 1e-9, "{found}");
+    assert!((error - number(1, "delta_standard_error")).abs() < 1e-9, "{found}");
     let both = document(&sandbox, &[&args[..], &["--both"]].concat());
     assert_eq!(both["path"], "both");
     assert!(both["models"][1]["fast"]["kl"].as_f64().unwrap().abs() < 1e-3, "{both}");

@@ -148,6 +148,28 @@ fn a_conversation_can_be_piped() {
 }
 
 #[test]
+fn a_draft_helps_a_conversation() {
+    let sandbox = Sandbox::new();
+    let answer = || Automaton::new().chain([REPLY, 72, 105]).template(TEMPLATE);
+    answer().write(&sandbox, "m");
+    Automaton::new().chain([REPLY, 72, 106]).template(TEMPLATE).write(&sandbox, "draft");
+    answer().vocabulary(400).write(&sandbox, "wide");
+    let chat = |more: &[&str]| {
+        let args = [&["chat", "./m", "--system", "s"], more].concat();
+        fed(&mut sandbox.command(args), b"one\ntwo\n/exit\n")
+    };
+    let run = chat(&["--draft", "./draft"]);
+    assert_eq!((run.code, run.stdout.as_str()), (0, "Hi\nHi\n"), "{run:?}");
+    assert!(run.stderr.contains("draft: ") && run.stderr.contains("proposed tokens accepted"), "{run:?}");
+    let run = chat(&["--draft", "./wide"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("the draft ./wide has 400 tokens, expected the 320 of ./m"), "{run:?}");
+    let run = chat(&["--draft", "./draft", "--temperature", "1"]);
+    assert_eq!(run.code, 2, "{run:?}");
+    assert!(run.stderr.contains("a draft model helps a greedy answer only"), "{run:?}");
+}
+
+#[test]
 fn verbosity_tells_how_fast_it_was() {
     let sandbox = Sandbox::new();
     counting().write(&sandbox, "m");
