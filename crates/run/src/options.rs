@@ -8,7 +8,7 @@ use std::{
 use longshore_manifest::{st_format::Dtype, weights::Source};
 use longshore_quant::matmul::Precision;
 
-use crate::experts::ExpertMemory;
+use crate::expert_memory::ExpertMemory;
 
 /// Type of the numbers in the cache of keys and values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]

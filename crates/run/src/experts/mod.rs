@@ -1,11 +1,9 @@
 //! Experts of a mixture: how they come into memory, and who hears of the choices of tokens.
 
-mod kind;
 mod reach;
 mod routed;
 mod slots;
 
-pub use kind::ExpertMemory;
 pub(crate) use reach::Reach;
 pub use routed::Routed;
 pub(crate) use routed::trace_header;

@@ -5,16 +5,14 @@ use std::ops::Range;
 use longshore_experts::{CacheStats, ExpertKey, ExpertMap, ReadAhead};
 use longshore_manifest::weights::Source;
 
-use super::{
-    kind::ExpertMemory,
-    slots::{Held, Slots},
-};
+use super::slots::{Held, Slots, layers};
 use crate::{
     error::{LoadError, RunError},
+    expert_memory::ExpertMemory,
     memory,
     options::LoadOptions,
     spec::Spec,
-    weights::{Bound, ExpertLayer, Ffn, Tensors},
+    weights::{Bound, Tensors},
 };
 
 /// Bytes of experts that are asked for together, and computed together. As many again are asked for ahead of them, so that a prompt that
@@ -161,12 +159,4 @@ fn map(
         }
     }
     Ok(map)
-}
-
-/// The layers that have experts, with their numbers.
-pub(super) fn layers<'b, 'w>(bound: &'b Bound<'w>) -> impl Iterator<Item = (u32, &'b ExpertLayer<'w>)> {
-    (0..).zip(&bound.layers).filter_map(|(number, layer)| match &layer.ffn {
-        Ffn::Experts(layer) => Some((number, &**layer)),
-        Ffn::Dense(_) => None,
-    })
 }

@@ -13,11 +13,10 @@ use longshore_experts::{
 use longshore_manifest::{document::Role, weights::Source};
 use longshore_quant::matmul::Weights;
 
-use super::reach::layers;
 use crate::{
     error::{LoadError, RunError},
     spec::Spec,
-    weights::{Bound, Experts},
+    weights::{Bound, ExpertLayer, Experts, Ffn},
 };
 
 /// Codes, scales and biases of a projection, by their numbers among the parts of an expert.
@@ -143,4 +142,12 @@ fn find(parts: &[ExpertPart<'_>], mapped: &Experts<'_>, expert: usize, experts: 
         *place = Some(at);
     }
     Ok(places)
+}
+
+/// The layers that have experts, with their numbers.
+pub(super) fn layers<'b, 'w>(bound: &'b Bound<'w>) -> impl Iterator<Item = (u32, &'b ExpertLayer<'w>)> {
+    (0..).zip(&bound.layers).filter_map(|(number, layer)| match &layer.ffn {
+        Ffn::Experts(layer) => Some((number, &**layer)),
+        Ffn::Dense(_) => None,
+    })
 }
