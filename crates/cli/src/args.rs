@@ -239,10 +239,10 @@ pub(crate) struct MergedAdapter {
 
 /// Parses `DIR` or `DIR=WEIGHT`. A directory whose name ends in `=` and a number is meant if it exists.
 fn parse_adapter(text: OsString) -> Result<MergedAdapter, String> {
-    let whole = || MergedAdapter { dir: PathBuf::from(&text), weight: 1.0 };
-    let Some((dir, weight)) = text.to_str().and_then(|text| text.rsplit_once('=')) else { return Ok(whole()) };
-    if Path::new(&text).is_dir() {
-        return Ok(whole());
+    let whole = MergedAdapter { dir: PathBuf::from(text), weight: 1.0 };
+    let Some((dir, weight)) = whole.dir.to_str().and_then(|text| text.rsplit_once('=')) else { return Ok(whole) };
+    if whole.dir.is_dir() {
+        return Ok(whole);
     }
     match weight.parse::<f64>() {
         Ok(weight) if weight.is_finite() => Ok(MergedAdapter { dir: dir.into(), weight }),

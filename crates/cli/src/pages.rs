@@ -12,10 +12,14 @@ use crate::args::Cli;
 /// The pages: README.md and all in `crates/cli/docs`.
 fn pages() -> Vec<(PathBuf, String)> {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-    let found = [docs.clone(), docs.join("guides")].into_iter().flat_map(|folder| fs::read_dir(folder).unwrap());
-    let found = found.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|end| end == "md"));
+    let found = [docs.clone(), docs.join("guides")]
+        .into_iter()
+        .flat_map(|folder| fs::read_dir(folder).expect("the pages lie there"));
+    let found = found
+        .map(|entry| entry.expect("a folder can be listed").path())
+        .filter(|path| path.extension().is_some_and(|end| end == "md"));
     let paths: Vec<PathBuf> = found.chain([docs.join("../../../README.md")]).collect();
-    paths.into_iter().map(|path| (path.clone(), fs::read_to_string(&path).unwrap())).collect()
+    paths.into_iter().map(|path| (path.clone(), fs::read_to_string(&path).expect("a page is text"))).collect()
 }
 
 /// Cuts a line into words as a shell does, as far as the pages need it: quotes, and comments.
@@ -58,7 +62,7 @@ fn a_link_on_a_page_leads_to_a_file() {
             if target.starts_with("http") || target.starts_with('#') {
                 continue;
             }
-            let file = path.parent().unwrap().join(target.split('#').next().unwrap());
+            let file = path.with_file_name(target.split('#').next().unwrap_or_default());
             assert!(file.exists(), "{}: {target}", path.display());
         }
     }

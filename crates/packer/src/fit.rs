@@ -250,7 +250,7 @@ impl Candidate<'_> {
         let rows = self.tensor.shape().dims().iter().rev().nth(1).copied().unwrap_or(1).max(1);
         let at_once = (CHUNK / columns).max(1) * columns;
         let total = values.len();
-        let (mut numbers, mut source, mut decoded) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut numbers, mut source, mut restored) = (Vec::new(), Vec::new(), Vec::new());
         let [mut weight, mut scale, mut bias] = [Vec::new(), Vec::new(), Vec::new()];
         let mut from = 0_u64;
         while from < total {
@@ -274,10 +274,10 @@ impl Candidate<'_> {
                 memory::resize(&mut bias, parts.bias)?;
                 let out = EncodeBuffers { weight: &mut weight, scale: &mut scale, bias: &mut bias };
                 Encoder::new(*scheme, self.float, Profile::Plus).encode(&source, out).expect("BUG: whole groups");
-                memory::resize(&mut decoded, len * size_of::<f32>())?;
+                memory::resize(&mut restored, len * size_of::<f32>())?;
                 let decoder = Decoder::new(*scheme, self.float, FloatType::F32);
-                decoder.decode(&weight, &scale, &bias, &mut decoded).expect("BUG: parts that encoding made");
-                let found = decoded.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+                decoder.decode(&weight, &scale, &bias, &mut restored).expect("BUG: parts that encoding made");
+                let found = restored.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
                 let errors =
                     numbers.iter().zip(found).enumerate().map(|(at, (value, found))| square(at, value - found));
                 *loss += errors.sum::<f64>();

@@ -55,6 +55,7 @@ impl Work for Sums<'_> {
     type Output = Score;
 
     #[inline(always)]
+    #[expect(clippy::inline_always, reason = "each set of instructions compiles its own")]
     fn run(self) -> Score {
         let most = math::most(self.0);
         let likeliest = self.0.iter().position(|logit| *logit >= most).unwrap_or(0);
@@ -79,6 +80,7 @@ impl Work for Divergence<'_> {
     type Output = f64;
 
     #[inline(always)]
+    #[expect(clippy::inline_always, reason = "each set of instructions compiles its own")]
     fn run(self) -> f64 {
         let ((expected, score), (found, found_score)) = (self.expected, self.found);
         let shift = score.log_sum() - found_score.log_sum();

@@ -57,6 +57,7 @@ pub fn round(float: FloatType, value: f32) -> f32 {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "rounding is exact")]
 mod tests {
     use super::*;
 

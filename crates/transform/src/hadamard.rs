@@ -52,17 +52,16 @@ fn jacobsthal(q: usize) -> Option<Vec<i8>> {
     // An element is a + b·t with t² = the smallest number that is no square of the prime field, or a alone.
     let is_square = |n: usize| (0..p).any(|x| x * x % p == n);
     let root = (2..p).find(|n| !is_square(*n)).unwrap_or_default();
-    let parts = |x: usize| if q == p { (0, x) } else { (x / p, x % p) };
-    let join = |(b, a): (usize, usize)| b * p + a;
-    let squares: HashSet<usize> = (1..q)
-        .map(|x| {
-            let (b, a) = parts(x);
-            join((2 * a * b % p, (a * a + root * b * b) % p))
-        })
-        .collect();
-    let difference = |x: usize, y: usize| {
-        let ((b, a), (d, c)) = (parts(x), parts(y));
-        join(((b + p - d) % p, (a + p - c) % p))
+    let parts = |element: usize| if q == p { [element, 0] } else { [element % p, element / p] };
+    let join = |[a, b]: [usize; 2]| b * p + a;
+    let square = |element: usize| {
+        let [a, b] = parts(element);
+        join([(a * a + root * b * b) % p, 2 * a * b % p])
+    };
+    let squares: HashSet<usize> = (1..q).map(square).collect();
+    let difference = |one: usize, other: usize| {
+        let (one, other) = (parts(one), parts(other));
+        join([0, 1].map(|at| (one[at] + p - other[at]) % p))
     };
     let character = |x: usize| match x {
         0 => 0,
@@ -99,6 +98,14 @@ fn paley_two(q: usize, table: &[i8]) -> Vec<i8> {
 /// Sums of products of a symmetric ±1 circulant with itself, shifted by 1, 2 … (n − 1) / 2.
 type Correlations = [i8; MAX_CIRCULANT / 2];
 
+/// Rows of Williamson's blocks: the circulant, and its sign.
+const BLOCKS: [[(usize, i8); 4]; 4] = [
+    [(0, 1), (1, 1), (2, 1), (3, 1)],
+    [(1, -1), (0, 1), (3, -1), (2, 1)],
+    [(2, -1), (3, 1), (0, 1), (1, -1)],
+    [(3, -1), (2, -1), (1, 1), (0, 1)],
+];
+
 /// Searches for four symmetric circulants of odd order `n` whose correlations cancel, and joins them.
 fn williamson(n: usize) -> Option<Vec<i8>> {
     let half = n / 2;
@@ -129,13 +136,6 @@ fn williamson(n: usize) -> Option<Vec<i8>> {
         let (found, (k, l)) = sums.get(at)?;
         (*found == wanted).then_some([i, j, *k, *l])
     })?;
-    // Rows of blocks: the circulant, and its sign.
-    const BLOCKS: [[(usize, i8); 4]; 4] = [
-        [(0, 1), (1, 1), (2, 1), (3, 1)],
-        [(1, -1), (0, 1), (3, -1), (2, 1)],
-        [(2, -1), (3, 1), (0, 1), (1, -1)],
-        [(3, -1), (2, -1), (1, 1), (0, 1)],
-    ];
     let order = 4 * n;
     let number = |at: usize| {
         let (row_at, column) = (at / order, at % order);

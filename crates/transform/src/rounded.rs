@@ -22,6 +22,7 @@ const MAX_GROUP: usize = 128;
 /// # Panics
 ///
 /// Panics if a group has more elements than any scheme, or `bits` is not from 1 to 8.
+#[expect(clippy::needless_pass_by_value, reason = "buffers are lent as in an encoder")]
 pub fn affine(
     [bits, group]: [u8; 2],
     stored: FloatType,
@@ -41,9 +42,9 @@ pub fn affine(
     let to = out.scale.chunks_exact_mut(size).zip(out.bias.chunks_exact_mut(size));
     let packed = out.weight.chunks_exact_mut(group * usize::from(bits) / 8);
     for (((values, packed), from), to) in values.chunks_exact(group).zip(packed).zip(from).zip(to) {
-        let (scale, bias) = (rounded(from.0, to.0), rounded(from.1, to.1));
+        let [step, zero] = [(from.0, to.0), (from.1, to.1)].map(|(from, to)| rounded(from, to));
         for (code, value) in codes.iter_mut().zip(values) {
-            *code = nearest((value - bias) / scale, top);
+            *code = nearest((value - zero) / step, top);
         }
         pack(bits, codes, packed);
     }

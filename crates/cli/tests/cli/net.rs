@@ -239,7 +239,9 @@ fn a_pull_from_ollamas_registry_again_finds_what_is_there() {
     let (publisher, sandbox) = (Sandbox::new(), Sandbox::new());
     publisher.checkpoint("llama");
     ok(&publisher, &["import", "./llama", "tiny:1"]);
-    files(&publisher.store().join("blobs")).values().for_each(|blob| drop(host.put_blob("me/tiny", blob)));
+    for blob in files(&publisher.store().join("blobs")).values() {
+        host.put_blob("me/tiny", blob);
+    }
     let manifest = publisher.store().join("manifests/registry.ollama.ai/library/tiny/1");
     host.put_manifest("me/tiny", "1", &fs::read(manifest).unwrap());
     let reference = format!("ollama:{}/me/tiny:1", served.authority());

@@ -52,7 +52,9 @@ fn records_go_with_their_models() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path().join("store")).unwrap();
     let models = ["a", "b"].map(|name| import(&store, &format!("{name}:1"), name.as_bytes()));
-    models.iter().for_each(|model| store.note_made(model, made("k", "c")).unwrap());
+    for model in &models {
+        store.note_made(model, made("k", "c")).unwrap();
+    }
     // A copy keeps the record of its model alive.
     store.copy(&"a:1".parse().unwrap(), &"c:1".parse().unwrap()).unwrap();
     let gc = || store.gc(&GcOptions { grace: Duration::ZERO, ..GcOptions::default() }, &Silent).unwrap();

@@ -145,8 +145,9 @@ impl HessianFile {
             return Err(HessianFileError::Rotation { path: path(), found, expected });
         }
         let tensors = plan.blobs.iter().flat_map(|blob| &blob.tensors);
-        let is_chosen =
-            |tensor: &&PlannedTensor| tensor.scheme.is_some_and(|scheme| scheme.is_affine()) && !tensor.is_repacked();
+        let is_chosen = |tensor: &&PlannedTensor| {
+            tensor.scheme.is_some_and(longshore_quant::Scheme::is_affine) && !tensor.is_repacked()
+        };
         let quantized: Vec<_> = tensors.filter(is_chosen).collect();
         let Some(example) = quantized.first() else { return Ok(Vec::new()) };
         let (mut without, mut few) = (0, Vec::new());

@@ -57,7 +57,7 @@ pub(super) enum Values<'w> {
     /// F64 values that are written as F32.
     Doubles(Stored<'w>),
     /// Codes of whole groups.
-    Coded(Coded<'w>),
+    Coded(Box<Coded<'w>>),
 }
 
 /// The parts of a quantized tensor. Their lengths have been checked to be those that `decoder` expects.
@@ -187,7 +187,7 @@ fn restore<'w>(
     let (dtype, values) = match (&entry.quantization, dequantize) {
         (Some(quantization), Some(output)) => {
             let dtype = output.name().parse().expect("the three float types are safetensors types");
-            (dtype, Values::Coded(coded(blob, entry, quantization, global_scales, output)?))
+            (dtype, Values::Coded(Box::new(coded(blob, entry, quantization, global_scales, output)?)))
         }
         _ => (entry.dtype, Values::Plain(Stored::new(blob, entry, entry.weight()))),
     };

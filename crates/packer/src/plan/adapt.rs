@@ -41,7 +41,7 @@ pub(super) fn adapt(source: &Source, options: &PlanOptions, drafts: &mut [Draft]
     let is_tied = is_tied(source, &base);
     let mut notes = Vec::new();
     for (number, adapter) in source.adapters.iter().enumerate() {
-        let fail = |source| PlanError::Adapter { path: adapter.path.clone(), source };
+        let fail = |source| PlanError::Adapter { path: adapter.path.clone(), source: Box::new(source) };
         let updates = adapter.adapter.fit(&base, is_tied).map_err(fail)?;
         for update in &updates.products {
             let place = places[update.base];

@@ -104,7 +104,7 @@ pub enum PlanError {
         /// The directory of the adapter.
         path: PathBuf,
         /// The error, which names the tensor.
-        source: AdapterError,
+        source: Box<AdapterError>,
     },
     /// An adapter was given for what has no weights that adapters change.
     #[error("the adapter {} cannot be merged into {found}", path.display())]

@@ -55,7 +55,7 @@ struct Hessians<'h> {
     metadata: BTreeMap<String, String>,
 }
 
-impl<'h> Hessians<'h> {
+impl Hessians<'_> {
     /// Hessians of all three weights. The first two read the same input.
     fn new(shared: f64, seed: u32) -> Self {
         let experts = [products(128, shared, seed + 1), products(128, shared, seed + 2)].concat();
@@ -88,8 +88,8 @@ impl<'h> Hessians<'h> {
 
     fn open(&self, dir: &Dir) -> Result<Arc<HessianFile>, HessianFileError> {
         // A file that is mapped is not written again.
-        let name = (0..).map(|at| format!("statistics/{at}.safetensors")).find(|name| !dir.join(name).exists());
-        let name = name.expect("there is always another");
+        let names = (0..100).map(|at| format!("statistics/{at}.safetensors"));
+        let name = names.into_iter().find(|name| !dir.join(name).exists()).expect("a test writes few files");
         self.write(dir, &name);
         HessianFile::open(dir.join(&name)).map(Arc::new)
     }
@@ -144,8 +144,8 @@ fn codes_lose_less_of_what_they_are_multiplied_with() {
             [(UP, 0, 0, 256), (DOWN, 0, 0, 256), (EXPERTS[0], 1, 0, 128), (EXPERTS[1], 1, 1, 128)]
         {
             let hessian = &hessians.arrays[array].2[matrix * columns * columns..][..columns * columns];
-            let [plain, found] = ["best", "gptq"].map(|model| loss(&dir, &store, model, columns, hessian, name));
-            assert!(found < 0.7 * plain, "{scheme} {name}: {found}, searched {plain}");
+            let [searched, found] = ["best", "gptq"].map(|model| loss(&dir, &store, model, columns, hessian, name));
+            assert!(found < 0.7 * searched, "{scheme} {name}: {found}, searched {searched}");
         }
         let changes = read(&store, "gptq").config.changes.expect("it is recorded");
         let record = changes.gptq.expect("it is recorded");

@@ -146,7 +146,7 @@ impl<'a> Weights<'a> {
     /// # Errors
     ///
     /// [`MatmulError::PartLength`] where a part has another length.
-    pub fn with_parts<'b>(self, parts: [&'b [u8]; 3]) -> Result<Weights<'b>, MatmulError> {
+    pub fn with_parts(self, parts: [&[u8]; 3]) -> Result<Weights<'_>, MatmulError> {
         let Self { rows, columns, .. } = self;
         for ((part, expected), found) in ["weight", "scale", "bias"].into_iter().zip(self.parts()).zip(parts) {
             if expected.len() != found.len() {

@@ -78,11 +78,11 @@ impl<'b> Index<'b> {
     fn new(base: &'b [BaseTensor]) -> Self {
         let module = |tensor: &'b BaseTensor| tensor.name.strip_suffix(".weight").unwrap_or(&tensor.name);
         let exact = base.iter().enumerate().map(|(at, tensor)| (module(tensor), at)).collect();
-        let mut bare: HashMap<_, Vec<_>> = HashMap::new();
+        let mut by_path: HashMap<_, Vec<_>> = HashMap::new();
         for (at, tensor) in base.iter().enumerate() {
-            bare.entry(without_wrappers(module(tensor))).or_default().push(at);
+            by_path.entry(without_wrappers(module(tensor))).or_default().push(at);
         }
-        Self { exact, bare }
+        Self { exact, bare: by_path }
     }
 
     /// The tensor of a module: under its own path, else under one that differs in wrappers alone and is the only one.
@@ -139,7 +139,7 @@ impl Fitting<'_> {
             let stacks = self.base.iter().enumerate().filter(|(_, tensor)| tensor.shape.len() == 3);
             stacks.filter(|(_, tensor)| is_below(&without_wrappers(&tensor.name))).map(|(at, _)| at).collect()
         };
-        own.map(|at| vec![at]).unwrap_or_else(below)
+        own.map_or_else(below, |at| vec![at])
     }
 
     /// Fits a pair to the one of several stacks that has its shape.

@@ -51,7 +51,9 @@ impl Imatrix {
             }
             let columns = means.len() / counts.len();
             for (means, count) in means.chunks_exact_mut(columns.max(1)).zip(&counts) {
-                means.iter_mut().for_each(|sum| *sum = if *count > 0.0 { *sum / count } else { 1.0 });
+                for sum in means {
+                    *sum = if *count > 0.0 { *sum / count } else { 1.0 };
+                }
             }
             entries.push(Entry { name: name.to_owned(), means, matrices: Some(counts.len() as u64) });
         }

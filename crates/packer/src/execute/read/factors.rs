@@ -138,17 +138,16 @@ impl Packed {
             reader.panels(merge.right, first, (merge.columns - first).min(WIDTH as u64), spare)?;
             return Ok(spare);
         }
-        let at = match self.held.iter().position(|(of, _)| *of == number) {
-            Some(at) => at,
-            None => {
-                while self.held.iter().map(|(_, held)| held.len() as u64).sum::<u64>() + whole > self.most {
-                    self.held.remove(0);
-                }
-                let mut packed = Vec::new();
-                reader.panels(merge.right, 0, merge.columns, &mut packed)?;
-                self.held.push((number, packed));
-                self.held.len() - 1
+        let at = if let Some(at) = self.held.iter().position(|(of, _)| *of == number) {
+            at
+        } else {
+            while self.held.iter().map(|(_, held)| held.len() as u64).sum::<u64>() + whole > self.most {
+                self.held.remove(0);
             }
+            let mut packed = Vec::new();
+            reader.panels(merge.right, 0, merge.columns, &mut packed)?;
+            self.held.push((number, packed));
+            self.held.len() - 1
         };
         Ok(&self.held[at].1[panel * len..][..len])
     }

@@ -251,7 +251,9 @@ impl<'a> Merges<'a> {
         for line in 0..rows {
             let values = &mut values[at + as_index(line) * stride..][..as_index(columns)];
             if let Some(factor) = of_rows.get(as_index(matrix * self.rows + row + line)) {
-                values.iter_mut().for_each(|value| *value *= factor);
+                for value in values.iter_mut() {
+                    *value *= factor;
+                }
             }
             for (value, factor) in values.iter_mut().zip(of_columns.iter().skip(as_index(column))) {
                 *value *= factor;

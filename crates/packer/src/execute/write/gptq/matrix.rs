@@ -106,15 +106,15 @@ impl<'a> Matrix<'a> {
         gptq.rows(values, &mut search, chosen);
         let Chosen { codes, scales, biases, .. } = chosen;
         errors.clear();
-        let decoded = codes
+        let numbers = codes
             .chunks_exact(group)
             .zip(scales.iter().zip(&*biases))
             .flat_map(|(codes, (scale, bias))| codes.iter().map(move |code| f32::from(*code) * scale + bias));
-        errors.extend(values.iter().zip(decoded).map(|(value, decoded)| value - decoded));
+        errors.extend(values.iter().zip(numbers).map(|(value, number)| value - number));
         if self.task == Task::Compare {
             losses[0] = self.loss(errors);
             self.search(values, self.importance, [&mut *weight, &mut *scale, &mut *bias], bytes);
-            bytes.resize(values.len() * size_of::<f32>(), 0);
+            bytes.resize(size_of_val(values), 0);
             let decoder = Decoder::new(self.scheme, self.float, FloatType::F32);
             decoder.decode(weight, scale, bias, bytes).expect("BUG: parts that encoding made");
             float::read(FloatType::F32, bytes, errors);

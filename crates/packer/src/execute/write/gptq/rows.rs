@@ -35,7 +35,7 @@ pub(super) struct Rows<'a> {
     tensor: &'a PlannedTensor,
     columns: usize,
     /// Rows of one matrix, and of the next parts.
-    rows: u64,
+    of_matrix: u64,
     next: u64,
     pending: Vec<f32>,
     read: u64,
@@ -43,9 +43,9 @@ pub(super) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     pub(super) fn new(files: &'a ShardFiles<'a>, tensor: &'a PlannedTensor, columns: usize) -> Self {
-        let rows = tensor.shape.dims().iter().rev().nth(1).copied().unwrap_or(1);
+        let of_matrix = tensor.shape.dims().iter().rev().nth(1).copied().unwrap_or(1);
         let reader = ValueReader::wide(files, tensor);
-        Self { reader, tensor, columns, rows, next: 0, pending: Vec::new(), read: 0 }
+        Self { reader, tensor, columns, of_matrix, next: 0, pending: Vec::new(), read: 0 }
     }
 
     /// The next rows; `None` after the last, or if `matrix` is given and they belong to another.
@@ -56,8 +56,8 @@ impl<'a> Rows<'a> {
     ) -> Result<Option<Part>, ImportError> {
         let row = self.next;
         let of_part = (PART / (self.columns * size_of::<f32>()) / ROWS).max(1) * ROWS;
-        let count = (of_part as u64).min(self.rows - row % self.rows);
-        let number = row / self.rows;
+        let count = (of_part as u64).min(self.of_matrix - row % self.of_matrix);
+        let number = row / self.of_matrix;
         if matrix.is_some_and(|matrix| matrix != number) {
             return Ok(None);
         }
