@@ -221,16 +221,17 @@ fn family(facts: &Facts, options: &LoadOptions, notes: &mut Vec<String>) -> Resu
 /// Tells of a longest sequence that is beyond what the model states, and refuses it where the rotation would have to change or
 /// positions would be missing.
 fn check_asked(facts: &Facts, spec: &Spec, options: &LoadOptions, notes: &mut Vec<String>) -> Result<(), LoadError> {
-    let (Some(asked), Some(stated)) = (options.max_sequence, facts.context_length) else { return Ok(()) };
+    let Some(asked) = options.max_sequence else { return Ok(()) };
+    if let Some(positions) = spec.positions.filter(|positions| asked > *positions) {
+        return Err(LoadError::Unsupported { what: format!("{positions} positions, and {asked} were asked for") });
+    }
+    let Some(stated) = facts.context_length else { return Ok(()) };
     if asked as u64 <= stated {
         return Ok(());
     }
     if facts.rope.as_ref().is_some_and(|rope| rope.kind.as_deref() == Some("dynamic")) {
         let what = format!("a context of {stated} tokens that is stretched as it grows, and {asked} were asked for");
         return Err(LoadError::Unsupported { what });
-    }
-    if let Some(positions) = spec.positions {
-        return Err(LoadError::Unsupported { what: format!("{positions} positions, and {asked} were asked for") });
     }
     notes.push(format!("a sequence may have {asked} tokens, and the model was made for {stated}: beyond, it may fail"));
     Ok(())

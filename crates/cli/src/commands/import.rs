@@ -211,7 +211,14 @@ fn attachment(args: &Import, base: &ModelName, opening: &SourceOptions, store: &
     let merged = Source::open_with(&path, opening)?.with_adapter(&args.source, 1.0, &opening.limits)?;
     // Whether it could be merged is another matter: a base that is quantized takes it while it runs.
     match Plan::new(merged, &PlanOptions { requantize: true, ..PlanOptions::default() }) {
-        Err(error @ PlanError::Adapter { .. }) => Err(error.into()),
+        Err(error)
+            if !matches!(
+                error,
+                PlanError::AdapterQuantized { .. } | PlanError::AdapterDtype { .. } | PlanError::AdapterReplaces { .. }
+            ) =>
+        {
+            Err(error.into())
+        }
         _ => Ok(Source::open_attachment(&args.source, model.digest, &opening.limits)?),
     }
 }

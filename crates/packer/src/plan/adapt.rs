@@ -55,6 +55,10 @@ pub(super) fn adapt(source: &Source, options: &PlanOptions, drafts: &mut [Draft]
             }
             is_mergeable(planned, options)?;
             let merge = merge(number, adapter, update, place);
+            if !merge.scale.is_finite() {
+                let (found, expected) = (merge.scale.to_string(), "a finite number times its WEIGHT");
+                return Err(fail(AdapterError::Setting { setting: "a scale", found, expected }));
+            }
             planned.merges.push(merge);
         }
         for replacement in &updates.replacements {
@@ -118,7 +122,10 @@ fn is_tied(source: &Source, base: &[BaseTensor]) -> bool {
     let module = |tensor: &BaseTensor| tensor.name.strip_suffix(".weight")?.rsplit('.').next().map(str::to_owned);
     let has = |modules: &[&str]| base.iter().filter_map(module).any(|module| modules.contains(&&*module));
     let says = source.config.as_ref().and_then(|config| config.tied_embeddings);
-    says.unwrap_or(false) || has(&["embed_tokens", "wte", "tok_embeddings"]) && !has(&["lm_head", "output"])
+    // An encoder has embeddings of this name too, and no head.
+    let of_falcon = base.iter().any(|tensor| tensor.name.ends_with("transformer.word_embeddings.weight"));
+    let has_embedding = of_falcon || has(&["embed_tokens", "wte", "tok_embeddings"]);
+    says.unwrap_or(false) || has_embedding && !has(&["lm_head", "output"])
 }
 
 /// Refuses tensors whose values are not at hand, or may not be quantized anew.

@@ -103,7 +103,7 @@ impl Decoder<'_, '_> {
         hooks.show(&[&layer.router.name], None, hidden, x);
         // Rounding could choose other experts.
         layer.router.apply(Multiplier::new(Precision::Exact), rows, x, &mut logits);
-        if !math::is_finite(&logits) {
+        if !math::is_finite(&logits) || layer.correction.is_some_and(|correction| !math::is_finite(correction)) {
             return Err(RunError::NotFinite { place: format!("the router of layer {at}") });
         }
         let choose = |logits: &mut [f32]| route::choose(moe, logits, layer.correction);

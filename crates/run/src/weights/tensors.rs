@@ -17,7 +17,7 @@ use longshore_model::{
 };
 use longshore_quant::{FloatType, Scheme, ggml::GgmlType, matmul};
 
-use super::update::{Update, Updates};
+use super::update::{TURNED, Update, Updates};
 use crate::{error::LoadError, options::LoadOptions};
 
 /// Opened tensors.
@@ -209,7 +209,6 @@ impl Tensors {
     /// Swaps the axes of the layers' matrices that a checkpoint has as `[in, out]`. One that is quantized is decoded, since its groups lie
     /// across the rows that are multiplied.
     pub(crate) fn turn(&mut self, hidden: Option<u64>) -> Result<(), LoadError> {
-        const TURNED: [&str; 4] = ["attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight"];
         // The one that is never square tells whether another program has turned them.
         let mut fused = self.weights.iter().filter(|tensor| tensor.name().ends_with(TURNED[0]));
         if fused.next().is_none_or(|tensor| tensor.shape().dims().last().copied() == hidden) {

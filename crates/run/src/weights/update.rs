@@ -22,6 +22,10 @@ use crate::error::LoadError;
 /// The document of an adapter.
 const CONFIG: &str = "adapter_config.json";
 
+/// Ends of the names of the layers' matrices that a checkpoint may have as `[in, out]`. The first is never square, so its shape tells.
+pub(crate) const TURNED: [&str; 4] =
+    ["attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight"];
+
 /// What an adapter adds to the layers of a model, by the names of their weights.
 #[derive(Debug, Default)]
 pub(crate) struct Updates(BTreeMap<String, Vec<Factors>>);
@@ -63,6 +67,7 @@ impl Updates {
         }
         let entries: Vec<_> = base.table().blobs.iter().flat_map(|blob| &blob.tensors).collect();
         let (names, places) = base_tensors(&entries);
+        let turned = turned(&entries, base.table().facts.hidden_size);
         let is_tied = base.table().facts.tied_embeddings == Some(true);
         let updates = read.fit(&names, is_tied).map_err(|error| fail(error.to_string()))?;
         if let Some(replaced) = updates.replacements.first() {
@@ -73,6 +78,9 @@ impl Updates {
             let entry = entries[places[update.base]];
             if entry.shape.rank() != 2 || is_embedding(&entry.name) {
                 return Err(fail(format!("it changes {:?}, which is no linear layer", entry.name)));
+            }
+            if turned.contains(&&*entry.name) {
+                return Err(fail(format!("it changes {:?}, whose matrix is stored as [in, out]", entry.name)));
             }
             if !matches!(entry.arrangement, Arrangement::None) {
                 return Err(fail(format!("it changes {:?}, whose rows are in another order", entry.name)));
@@ -120,8 +128,18 @@ fn base_tensors(entries: &[&TensorEntry]) -> (Vec<BaseTensor>, Vec<usize>) {
     (names, places)
 }
 
+/// The layers' matrices that a checkpoint has as `[in, out]`, and that are turned when a model is opened.
+fn turned<'e>(entries: &[&'e TensorEntry], hidden: Option<u64>) -> Vec<&'e str> {
+    let named = |end: &'static str| entries.iter().filter(move |entry| entry.name.ends_with(end));
+    let is_turned = named(TURNED[0]).any(|entry| entry.shape.dims().last().copied() != hidden);
+    let all = TURNED.iter().flat_map(|end| named(end)).map(|entry| &*entry.name);
+    if is_turned { all.collect() } else { Vec::new() }
+}
+
 fn is_embedding(name: &str) -> bool {
-    ["embed_tokens.weight", "wte.weight", "tok_embeddings.weight"].iter().any(|end| name.ends_with(end))
+    ["embed_tokens.weight", "wte.weight", "wpe.weight", "word_embeddings.weight", "tok_embeddings.weight"]
+        .iter()
+        .any(|end| name.ends_with(end))
 }
 
 /// The lines of a factor, each with `rank` numbers.

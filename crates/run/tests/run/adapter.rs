@@ -92,6 +92,23 @@ fn live_adapters_give_what_merged_ones_do() {
 }
 
 #[test]
+fn matrices_that_are_turned_take_no_live_adapter() {
+    let case = Case::named("gpt2");
+    let (folder, home) = (case.write(), tempfile::tempdir().expect("there is room"));
+    let in_store = Store::open(home.path().join("store")).expect("there is room");
+    let base = store(&in_store, "base", Import::open(folder.path(), &Limits::default()).expect("it is a checkpoint"));
+    // The square one would be added without an error, the wrong way round.
+    let is_square = |name: &str| name.contains("h.0.") && name.ends_with("attn.c_proj.weight");
+    let (name, shape) = case.tensors.iter().find(|(name, _)| is_square(name)).expect("it has one");
+    let adapter = home.path().join("adapter");
+    write(&adapter, &[(name, [shape[0], shape[1]])], &[]);
+    let attached = Import::open_attachment(&adapter, Digest::of(b"base"), &Limits::default());
+    let attached = store(&in_store, "attached", attached.expect("it is an adapter"));
+    let error = logits(base, Some(attached)).expect_err("it cannot be applied").to_string();
+    assert!(error.contains("stored as [in, out]"), "{error}");
+}
+
+#[test]
 fn adapters_that_cannot_be_applied_live() {
     let case = Case::named("llama");
     let (folder, home) = (case.write(), tempfile::tempdir().expect("there is room"));

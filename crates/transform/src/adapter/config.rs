@@ -17,6 +17,8 @@ const PEFT_DEFAULT: f64 = 8.0;
 pub(super) struct Settings {
     pub(super) format: Format,
     pub(super) is_fan_in_fan_out: bool,
+    /// Whether every pair has magnitudes.
+    pub(super) is_dora: bool,
     pub(super) scaling: Scaling,
 }
 
@@ -36,6 +38,7 @@ struct Document {
     lora_alpha: Option<f64>,
     use_rslora: Option<bool>,
     use_dora: Option<bool>,
+    init_lora_weights: Option<Value>,
     use_qalora: Option<bool>,
     rank_pattern: Option<Listing>,
     alpha_pattern: Option<Listing>,
@@ -123,10 +126,21 @@ impl Document {
         if let Some((_, name, expected)) = unmergeable.into_iter().find(|(is_set, ..)| *is_set) {
             return setting(name, "a value".into(), expected);
         }
-        let _ = self.use_dora;
+        // These begin with a base from which a part of each weight was taken.
+        if let Some(Value::String(found)) = self.init_lora_weights {
+            let lower = found.to_lowercase();
+            if ["pissa", "corda", "olora", "loftq"].iter().any(|start| lower.starts_with(start)) {
+                return setting(
+                    "init_lora_weights",
+                    found,
+                    "one that leaves the base as it was: convert it with PEFT first",
+                );
+            }
+        }
         Ok(Settings {
             format: Format::Peft,
             is_fan_in_fan_out: self.fan_in_fan_out == Some(true),
+            is_dora: self.use_dora == Some(true),
             scaling: Scaling::Ratio {
                 rank: self.r.unwrap_or(PEFT_DEFAULT),
                 alpha: self.lora_alpha.unwrap_or(PEFT_DEFAULT),
@@ -146,6 +160,6 @@ impl Document {
         let Parameters { rank, scale } = self.lora_parameters.unwrap_or(Parameters { rank: None, scale: None });
         let missing = || AdapterError::Config { problem: "lora_parameters has no scale".into() };
         let scaling = Scaling::Factor { scale: scale.ok_or_else(missing)?, rank };
-        Ok(Settings { format: Format::Mlx, is_fan_in_fan_out: false, scaling })
+        Ok(Settings { format: Format::Mlx, is_fan_in_fan_out: false, is_dora: kind == "dora", scaling })
     }
 }

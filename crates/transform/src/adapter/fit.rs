@@ -65,7 +65,7 @@ impl Adapter {
 /// Whether a module of this name is an embedding or a head that models tie.
 fn is_embedding(module: &str) -> bool {
     let last = module.rsplit('.').next().unwrap_or(module);
-    ["embed_tokens", "wte", "tok_embeddings", "lm_head"].contains(&last)
+    ["embed_tokens", "wte", "word_embeddings", "tok_embeddings", "lm_head"].contains(&last)
 }
 
 /// The tensors of a base by their modules.

@@ -99,6 +99,10 @@ impl Adapter {
                 let found = a.or(b).or(magnitude).map(|at| tensors[at].name.clone()).unwrap_or_default();
                 return Err(AdapterError::Half { missing: counterpart(&found), found });
             };
+            if settings.is_dora && magnitude.is_none() {
+                let missing = format!("the magnitudes of {module}");
+                return Err(AdapterError::Half { found: tensors[a].name.clone(), missing });
+            }
             pairs.push(Pair { module, a, b, magnitude, is_embedding });
         }
         Ok(Self { settings, tensors: tensors.to_vec(), pairs, whole })

@@ -19,6 +19,9 @@ fn settings() {
         (r#""peft_type": "LORA", "bias": "all""#, "has bias: all, expected none"),
         (r#""peft_type": "LORA", "lora_bias": true"#, "has lora_bias"),
         (r#""peft_type": "LORA", "use_qalora": true"#, "has use_qalora"),
+        (r#""peft_type": "LORA", "init_lora_weights": "pissa_niter_16""#, "has init_lora_weights: pissa_niter_16"),
+        (r#""peft_type": "LORA", "init_lora_weights": "loftq""#, "has init_lora_weights: loftq"),
+        (r#""peft_type": "LORA", "r": 2, "use_dora": true"#, "without \"the magnitudes of l.q\""),
         (r#""peft_type": "LORA", "layer_replication": [[0, 4]]"#, "has layer_replication"),
         (r#""peft_type": "LORA", "alora_invocation_tokens": [1]"#, "has alora_invocation_tokens"),
         (r#""peft_type": "LORA", "lora_alpha": 1e300, "r": 2"#, "a finite number"),
@@ -37,7 +40,8 @@ fn settings() {
 #[test]
 fn settings_without_effect_are_none() {
     let config = r#"{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "bias": "none", "layer_replication": null,
-        "alora_invocation_tokens": null, "rank_pattern": {}, "alpha_pattern": null, "modules_to_save": null, "lora_bias": false}"#;
+        "alora_invocation_tokens": null, "rank_pattern": {}, "alpha_pattern": null, "modules_to_save": null, "lora_bias": false,
+        "init_lora_weights": true}"#;
     assert_eq!(fit(config, &PAIR, &BASE, false).expect("it fits").products[0].scale.to_bits(), 2.0_f32.to_bits());
 }
 
