@@ -66,7 +66,7 @@ struct Job<'a> {
 ///
 /// # Errors
 ///
-/// As [`Remote::of`]; [`HubError::Digest`] if a file keeps arriving damaged; [`HubError::Source`] and [`HubError::Plan`] if the files are no
+/// As [`Remote::of`](crate::Remote::of); [`HubError::Digest`] if a file keeps arriving damaged; [`HubError::Source`] and [`HubError::Plan`] if the files are no
 /// model that can be imported so; [`HubError::Space`], [`HubError::Import`], [`HubError::Pull`], [`HubError::Transfer`].
 pub fn pull(
     hub: &Hub,

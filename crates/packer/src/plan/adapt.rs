@@ -57,7 +57,11 @@ pub(super) fn adapt(source: &Source, options: &PlanOptions, drafts: &mut [Draft]
             let merge = merge(number, adapter, update, place);
             if !merge.scale.is_finite() {
                 let (found, expected) = (merge.scale.to_string(), "a finite number times its WEIGHT");
-                return Err(fail(AdapterError::Setting { setting: "a scale", found, expected }));
+                return Err(fail(longshore_transform::adapter::AdapterError::Setting {
+                    setting: "a scale",
+                    found,
+                    expected,
+                }));
             }
             planned.merges.push(merge);
         }
