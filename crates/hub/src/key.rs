@@ -1,6 +1,7 @@
 //! Digests of all that decides about the result of a pull.
 
 use longshore_manifest::Digest;
+use longshore_packer::{HessianFile, ImportanceFile};
 
 use crate::{FileDigest, Hub, Listed, Listing, PullOptions, select::is_weights};
 
@@ -32,6 +33,36 @@ pub(crate) fn unfinished(made: &Digest) -> Digest {
 
 /// The options of an import that decide about its bytes.
 fn of_import(PullOptions { plan, import, .. }: &PullOptions) -> String {
-    let importance = import.importance.as_ref().map(|file| format!("{file:?}"));
-    format!("{plan:?}\n{importance:?}\n{:?}\n", (import.profile, import.allow_non_finite))
+    let importance = import.importance.as_deref().map(ImportanceFile::digest);
+    let gptq = import.gptq.as_ref();
+    let gptq = gptq.map(|gptq| (gptq.hessians.digest(), gptq.held.as_deref().map(HessianFile::digest)));
+    format!("{plan:?}\n{importance:?}\n{gptq:?}\n{:?}\n", (import.profile, import.allow_non_finite))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
+mod tests {
+    use std::sync::Arc;
+
+    use longshore_packer::ImportOptions;
+
+    use super::*;
+
+    #[test]
+    fn a_file_of_statistics_is_known_by_its_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |name: &str, mean: f32| {
+            let header = r#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}  "#;
+            let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+            bytes.extend(header.bytes());
+            bytes.extend(mean.to_le_bytes());
+            let path = dir.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            let importance = Some(Arc::new(ImportanceFile::open(&path).unwrap()));
+            let import = ImportOptions { importance, ..ImportOptions::default() };
+            of_import(&PullOptions { import, ..PullOptions::default() })
+        };
+        assert_eq!(of("a", 1.0), of("b", 1.0));
+        assert_ne!(of("a", 1.0), of("c", 2.0));
+    }
 }
