@@ -3,7 +3,10 @@
 use longshore_manifest::Digest;
 use longshore_packer::{HessianFile, ImportanceFile};
 
-use crate::{FileDigest, Hub, Listed, Listing, PullOptions, select::is_weights};
+use crate::{
+    FileDigest, Hub, Listed, Listing, PullOptions,
+    select::{is_usual, is_weights},
+};
 
 /// The digest of a pull from a hub, whatever release makes it.
 pub(crate) fn of_hub(hub: &Hub, listing: &Listing, files: &[&Listed], options: &PullOptions) -> Digest {
@@ -11,7 +14,9 @@ pub(crate) fn of_hub(hub: &Hub, listing: &Listing, files: &[&Listed], options: &
     let selection = options.selection.texts();
     let mut text = format!("hf\n{}\n{repository}\n{commit}\n{selection:?}\n", hub.options.endpoint.origin());
     text.push_str(&of_import(options));
-    for file in files.iter().filter(|file| is_weights(file)) {
+    // A whole snapshot of the hub's cache may lack files that a pull brings, and have others that none does.
+    let is_brought = |file: &Listed| !selection.is_empty() || is_weights(file) || is_usual(file.path.as_str());
+    for file in files.iter().filter(|file| is_brought(file)) {
         let digest = match &file.digest {
             FileDigest::Sha256(digest) => digest.to_string(),
             FileDigest::Git(oid) => oid.clone(),
