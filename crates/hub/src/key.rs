@@ -1,6 +1,6 @@
 //! Digests of all that decides about the result of a pull.
 
-use longshore_manifest::Digest;
+use longshore_manifest::{Digest, store::Made};
 use longshore_packer::{HessianFile, ImportanceFile};
 
 use crate::{
@@ -34,6 +34,11 @@ pub(crate) fn of_ollama(manifest: &Digest, options: &PullOptions) -> Digest {
 /// The key of what is unfinished of a pull: another release may make other bytes.
 pub(crate) fn unfinished(made: &Digest) -> Digest {
     Digest::of(format!("{}\n{made}\n", env!("CARGO_PKG_VERSION")).as_bytes())
+}
+
+/// The key of what is unfinished of a pull from the hub's cache alone: links, with which no other pull goes on.
+pub(crate) fn offline(made: &Made) -> Digest {
+    Digest::of(format!("offline\n{}\n", made.key).as_bytes())
 }
 
 /// The options of an import that decide about its bytes.

@@ -75,9 +75,8 @@ pub(in crate::commands) fn run(args: &PullArgs, store: &Store, printer: &Printer
             planned(&place, &name, ahead, printer)
         }
         (Some(Ahead { bytes, commit, remote, .. }), Some(digest)) => {
-            if let Some(remote) = remote {
-                remote.end(store, &name)?;
-            }
+            // Nothing depends on it: the model is there.
+            let _ = remote.map(|remote| remote.end(store, &name));
             printer.note(&format!("{name} is there already: nothing was fetched"));
             let fetched = Fetched { digest, bytes, moved_bytes: 0, reused_bytes: bytes, commit, seconds: 0.0 };
             say(&Report { version: VERSION, reference: place.to_string(), name: &name, fetched }, printer)
