@@ -233,6 +233,29 @@ fn a_pull_again_finds_what_is_there_and_takes_no_name_of_another() {
 }
 
 #[test]
+fn an_unfinished_pull_with_other_options_gives_no_name_away() {
+    let sandbox = Sandbox::new();
+    let (host, served) = hub(&sandbox, "llama");
+    let endpoint = format!("http://{}", served.authority());
+    let with = |args: &[&str]| Run::of(command(&sandbox, args).env("HF_ENDPOINT", &endpoint));
+    let first = with(&["pull", "hf:acme/tiny", "acme/tiny", "--quantize", "int8"]);
+    assert_eq!(first.code, 0, "{first:?}");
+    host.faults.order("GET", "/cdn/", Fault::Status(404), usize::MAX);
+    let broken = with(&["pull", "hf:acme/tiny", "acme/tiny", "--quantize", "int4"]);
+    assert_ne!(broken.code, 0, "{broken:?}");
+    host.faults.clear();
+    assert_eq!(json(&ok(&sandbox, &["list", "--json"]))["pulls"].as_array().unwrap().len(), 1);
+    let other = with(&["pull", "hf:acme/tiny"]);
+    assert!(other.code == 1 && other.stderr.contains("with other options"), "{other:?}");
+    // What is there already ends no pull with other options, and the same one goes on.
+    assert_eq!(with(&["pull", "hf:acme/tiny", "--quantize", "int8"]).code, 0);
+    assert_eq!(json(&ok(&sandbox, &["list", "--json"]))["pulls"].as_array().unwrap().len(), 1);
+    let done = with(&["pull", "hf:acme/tiny", "--quantize", "int4"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(json(&ok(&sandbox, &["list", "--json"]))["pulls"].as_array().unwrap().is_empty());
+}
+
+#[test]
 fn a_pull_from_ollamas_registry_again_finds_what_is_there() {
     let host = Arc::new(FakeRegistry::default());
     let served = serve(host.clone()).unwrap();
