@@ -208,6 +208,7 @@ fn a_pull_again_finds_what_is_there_and_takes_no_name_of_another() {
     }
     let again = with(&["pull", "hf:acme/tiny"]);
     assert!(again.stderr.contains("acme/tiny:latest is there already"), "{again:?}");
+    assert!(again.stderr.contains("`longshore verify acme/tiny:latest`"), "{again:?}");
     let plan = json(&with(&["pull", "hf:acme/tiny", "--dry-run", "--json"]).stdout);
     assert_eq!(plan["missing_bytes"], 0, "{plan}");
     // With a blob gone it comes again.

@@ -80,7 +80,9 @@ pub(in crate::commands) fn run(args: &PullArgs, store: &Store, printer: &Printer
         (Some(Ahead { bytes, commit, remote, .. }), Some(digest)) => {
             // Nothing depends on it: the model is there.
             let _ = remote.map(|remote| remote.end(store, &name));
-            printer.note(&format!("{name} is there already: nothing was fetched"));
+            printer.note(&format!(
+                "{name} is there already: nothing was fetched, and only lengths were compared; `longshore verify {name}` reads the bytes"
+            ));
             let fetched = Fetched { digest, bytes, moved_bytes: 0, reused_bytes: bytes, commit, seconds: 0.0 };
             say(&Report { version: VERSION, reference: place.to_string(), name: &name, fetched }, printer)
         }

@@ -67,7 +67,7 @@ impl There {
 }
 
 impl Stored {
-    /// Whether all its blobs are there. A pull brings again what is not.
+    /// Whether all its blobs are there, in their lengths: no byte is read. A pull brings again what is not.
     pub(super) fn is_whole(&self, store: &Store) -> bool {
         let mut blobs = self.manifest.blobs();
         blobs.all(|blob| store.blob_path(&blob.digest).metadata().is_ok_and(|found| found.len() == blob.size))
