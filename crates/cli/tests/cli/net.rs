@@ -329,6 +329,10 @@ fn a_reference_runs_only_the_model_that_it_means() {
     let other = run(&sandbox, &["run", &reference, "x"]);
     assert_eq!(other.code, 1, "{other:?}");
     assert!(other.stderr.contains("is another model than oci:"), "{other:?}");
+    // Of a hub's, the store's notes say whether it is the one. The hub is not asked.
+    let other = run(&sandbox, &["run", "hf:me/tiny", "x"]);
+    assert_eq!(other.code, 1, "{other:?}");
+    assert!(other.stderr.contains("me/tiny:latest is not known to be made of hf:me/tiny@main"), "{other:?}");
     // Nobody answers: the stored one is run, and that is said.
     let away = run(&sandbox, &["run", "oci:127.0.0.1:1/me/tiny:1", "x"]);
     assert!(away.stderr.contains("127.0.0.1:1 cannot be asked: me/tiny:1 is run as it is stored"), "{away:?}");
