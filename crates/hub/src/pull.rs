@@ -7,7 +7,7 @@ use std::{
 };
 
 use longshore_manifest::{
-    Digest, ModelName, Progress, Store,
+    ModelName, Progress, Store,
     store::{Added, Ingest, Pull, PullRecord},
 };
 use longshore_packer::{ImportOptions, ImportOutcome, Plan, PlanOptions, Source, SourceOptions};
@@ -222,8 +222,7 @@ impl Job<'_> {
         let record = PullRecord::new(shown, self.name.clone(), bytes);
         let chosen = (!is_all)
             .then(|| {
-                let key = Digest::of(format!("offline\n{commit}\n{:?}\n", self.options.selection.texts()).as_bytes());
-                let pull = self.store.pull(&key, &record)?;
+                let pull = self.store.pull(&key::offline(&made), &record)?;
                 let dir = pull.scratch()?.join("snapshot");
                 snapshot::links(&dir, files.iter().map(|file| (&file.path, paths[&file.path].as_path())))?;
                 Ok::<_, HubError>((pull, dir))

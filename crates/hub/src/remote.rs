@@ -1,6 +1,6 @@
 //! The files that a pull would fetch, and the source that its model would be made of.
 
-use std::{collections::HashMap, path::PathBuf};
+use std::{collections::HashMap, fs, path::PathBuf};
 
 use longshore_manifest::{
     Digest, ModelName, Progress, RelativePath, Store,
@@ -40,7 +40,8 @@ impl Remote {
         if hub.options.offline {
             let cached = Cached::of(hub, reference)?;
             let files = cached.files(&options.selection, reference)?;
-            return Ok(Self { missing_bytes: 0, ..Self::new(hub, reference, &cached.listing, &files, options) });
+            let remote = Self::new(hub, reference, &cached.listing, &files, options);
+            return Ok(Self { missing_bytes: 0, key: key::offline(&remote.made), ..remote });
         }
         let listing = hub.listing(reference, &|| progress.cancelled())?;
         let chosen = options.selection.of(&listing, &reference.to_string())?;
@@ -55,12 +56,27 @@ impl Remote {
         Self { commit: listing.commit.clone(), files, missing_bytes, made, key }
     }
 
-    /// Removes what a pull of the same left that was killed at its very end, when its model `name` was there already.
+    /// Whether a pull of the same gives a model this name, and has not ended. Of a model in Ollama's registry, with whatever options.
+    #[must_use]
+    pub fn is_unfinished(&self, store: &Store, name: &ModelName) -> bool {
+        let prefix = format!("{}.", self.key.file_name());
+        let entries = fs::read_dir(store.root().join("pulls")).into_iter().flatten().flatten();
+        let mut of_key = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
+        let bytes = of_key.find_map(|entry| fs::read(entry.path().join("pull.json")).ok());
+        let record: Option<PullRecord> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        record.is_some_and(|record| record.reference == self.made.reference && record.name == *name)
+    }
+
+    /// Removes what a pull of the same left that was killed at its very end, when its model `name` was there already. One that gives another
+    /// name stays.
     ///
     /// # Errors
     ///
     /// [`HubError::Pull`] if a process works on it, or its files cannot be removed.
     pub fn end(&self, store: &Store, name: &ModelName) -> Result<(), HubError> {
+        if !self.is_unfinished(store, name) {
+            return Ok(());
+        }
         let record = PullRecord::new(self.made.reference.clone(), name.clone(), self.bytes());
         Ok(store.pull(&self.key, &record)?.end()?)
     }

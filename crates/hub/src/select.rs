@@ -130,7 +130,7 @@ fn is_small(file: &Listed) -> bool {
     !is_weights(file) && file.size <= MAX_COMPANION
 }
 
-fn is_usual(path: &str) -> bool {
+pub(crate) fn is_usual(path: &str) -> bool {
     let lower = path.to_ascii_lowercase();
     let is_hidden = path.split('/').any(|part| part.starts_with('.'));
     let is_other =

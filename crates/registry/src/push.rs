@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     io::{self, Read},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use longshore_manifest::{Digest, ModelName, Progress, Store, store::Place};
@@ -190,8 +190,9 @@ pub fn push_plan(
 /// Sends the model `name` to the registry, and points the reference's tag at it.
 ///
 /// Layers that the registry has are not sent: it is asked for those that the store has [noted](Store::note_place) in other repositories of
-/// it, and what it does not take from there is sent. The manifest comes last, so a push that is killed leaves nothing but layers that no
-/// manifest needs, and the next one finds them there. The store notes where the model lies now.
+/// it, and what it does not take from there is sent. Where it only fails at that, it is not asked for the rest. The manifest comes last, so a
+/// push that is killed leaves nothing but layers that no manifest needs, and the next one finds them there. The store notes where the model
+/// lies now.
 ///
 /// # Errors
 ///
@@ -212,7 +213,7 @@ pub fn push(
     let elsewhere = elsewhere(registry, store);
     let wanted = missing.iter().filter_map(|item| elsewhere.get(&item.digest()).map(String::as_str));
     let mounting = registry.mounting(wanted.collect::<BTreeSet<_>>().into_iter().take(MOUNTED));
-    let moved = AtomicU64::new(0);
+    let (moved, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
     share(UPLOADS, missing.len(), &|at, stop| {
         let item = &missing[at];
         let stop = || stop() || progress.cancelled();
@@ -226,7 +227,8 @@ pub fn push(
             Ok(Box::new(Counted { inner, progress, at: 0, most: &most, stop: &stop }))
         };
         let digest = item.digest();
-        let mount = elsewhere.get(&digest).map(|from| Mount { from, client: &mounting });
+        let from = elsewhere.get(&digest).filter(|_| !is_over.load(Ordering::Relaxed));
+        let mount = from.map(|from| Mount { from, client: &mounting, is_over: &is_over });
         if registry.upload(&Upload { digest: &digest, size: item.size(), open: &open, mount }, &stop)? {
             moved.fetch_add(item.size(), Ordering::Relaxed);
         } else {

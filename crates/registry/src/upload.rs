@@ -1,6 +1,9 @@
 //! The way of one blob into a repository: from another one of the same registry, or from here.
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use longshore_manifest::Digest;
 use longshore_transfer::{Answer, Call, Client, Method, Payload, TransferError, Url};
@@ -25,6 +28,8 @@ pub(crate) struct Mount<'a> {
     pub(crate) from: &'a str,
     /// A client that may read it.
     pub(crate) client: &'a Client,
+    /// Set once the registry has failed at a mount as often as one is tried: no other layer waits for the same.
+    pub(crate) is_over: &'a AtomicBool,
 }
 
 /// The outcome of a mount.
@@ -75,6 +80,10 @@ impl Registry {
                 Ok(self.location(&uploads, &answer, "").map_or(Mounted::Refused, Mounted::Opened))
             }
             Err(TransferError::Cancelled) => Err(RegistryError::Cancelled),
+            Err(error) if error.is_transient() => {
+                mount.is_over.store(true, Ordering::Relaxed);
+                Ok(Mounted::Refused)
+            }
             _ => Ok(Mounted::Refused),
         }
     }

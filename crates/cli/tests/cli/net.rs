@@ -208,6 +208,7 @@ fn a_pull_again_finds_what_is_there_and_takes_no_name_of_another() {
     }
     let again = with(&["pull", "hf:acme/tiny"]);
     assert!(again.stderr.contains("acme/tiny:latest is there already"), "{again:?}");
+    assert!(again.stderr.contains("`longshore verify acme/tiny:latest`"), "{again:?}");
     let plan = json(&with(&["pull", "hf:acme/tiny", "--dry-run", "--json"]).stdout);
     assert_eq!(plan["missing_bytes"], 0, "{plan}");
     // With a blob gone it comes again.
@@ -230,6 +231,29 @@ fn a_pull_again_finds_what_is_there_and_takes_no_name_of_another() {
     ok(&sandbox, &["import", "./llama", "acme/tiny:int8", "--quantize", "int8"]);
     let other = with(&["pull", "hf:acme/tiny", "acme/tiny:int8", "--json"]);
     assert!(other.code == 0 && moved(&other) > 0, "{other:?}");
+}
+
+#[test]
+fn an_unfinished_pull_with_other_options_gives_no_name_away() {
+    let sandbox = Sandbox::new();
+    let (host, served) = hub(&sandbox, "llama");
+    let endpoint = format!("http://{}", served.authority());
+    let with = |args: &[&str]| Run::of(command(&sandbox, args).env("HF_ENDPOINT", &endpoint));
+    let first = with(&["pull", "hf:acme/tiny", "acme/tiny", "--quantize", "int8"]);
+    assert_eq!(first.code, 0, "{first:?}");
+    host.faults.order("GET", "/cdn/", Fault::Status(404), usize::MAX);
+    let broken = with(&["pull", "hf:acme/tiny", "acme/tiny", "--quantize", "int4"]);
+    assert_ne!(broken.code, 0, "{broken:?}");
+    host.faults.clear();
+    assert_eq!(json(&ok(&sandbox, &["list", "--json"]))["pulls"].as_array().unwrap().len(), 1);
+    let other = with(&["pull", "hf:acme/tiny"]);
+    assert!(other.code == 1 && other.stderr.contains("with other options"), "{other:?}");
+    // What is there already ends no pull with other options, and the same one goes on.
+    assert_eq!(with(&["pull", "hf:acme/tiny", "--quantize", "int8"]).code, 0);
+    assert_eq!(json(&ok(&sandbox, &["list", "--json"]))["pulls"].as_array().unwrap().len(), 1);
+    let done = with(&["pull", "hf:acme/tiny", "--quantize", "int4"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(json(&ok(&sandbox, &["list", "--json"]))["pulls"].as_array().unwrap().is_empty());
 }
 
 #[test]
@@ -305,6 +329,10 @@ fn a_reference_runs_only_the_model_that_it_means() {
     let other = run(&sandbox, &["run", &reference, "x"]);
     assert_eq!(other.code, 1, "{other:?}");
     assert!(other.stderr.contains("is another model than oci:"), "{other:?}");
+    // Of a hub's, the store's notes say whether it is the one. The hub is not asked.
+    let other = run(&sandbox, &["run", "hf:me/tiny", "x"]);
+    assert_eq!(other.code, 1, "{other:?}");
+    assert!(other.stderr.contains("me/tiny:latest is not known to be made of hf:me/tiny@main"), "{other:?}");
     // Nobody answers: the stored one is run, and that is said.
     let away = run(&sandbox, &["run", "oci:127.0.0.1:1/me/tiny:1", "x"]);
     assert!(away.stderr.contains("127.0.0.1:1 cannot be asked: me/tiny:1 is run as it is stored"), "{away:?}");

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, path::Path};
 
 use longshore_fake_hosts::{Host as _, sha256};
-use longshore_hub::{Hub, HubError, HubOptions, PullOptions, Selection};
-use longshore_manifest::Store;
+use longshore_hub::{Hub, HubError, HubOptions, PullOptions, Remote, Selection};
+use longshore_manifest::{Silent, Store};
 
 use crate::support::{checkpoint, client, files, hub_of, imported, options, quantized, try_pull};
 
@@ -65,6 +65,28 @@ fn offline_only_the_cache_is_asked() {
     let pulled = try_pull(&with_cache(&host, &cached, true), &store, &options).unwrap();
     assert_eq!((pulled.outcome.digest, pulled.moved_bytes), (imported(&source, &options), 0));
     assert!(host.take_log().is_empty());
+}
+
+#[test]
+fn a_cache_that_lacks_a_file_is_another_source() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, cached) = (dir.path().join("source"), dir.path().join("cache"));
+    checkpoint("llama", &source);
+    std::fs::write(source.join("notes.json"), b"{}").unwrap();
+    let host = hub_of(&source);
+    let commit = "0123456789012345678901234567890123456789";
+    cache(&source, &cached, commit);
+    let snapshot = cached.join("models--acme--tiny/snapshots").join(commit);
+    let key = || {
+        let hub = with_cache(&host, &cached, true);
+        Remote::of(&hub, &"hf:acme/tiny".parse().unwrap(), &quantized(None), &Silent).unwrap().made.key
+    };
+    let whole = key();
+    // No pull brings this one.
+    std::fs::write(snapshot.join(".gitattributes"), b"*.safetensors").unwrap();
+    assert_eq!(key(), whole);
+    std::fs::remove_file(snapshot.join("notes.json")).unwrap();
+    assert_ne!(key(), whole);
 }
 
 #[test]

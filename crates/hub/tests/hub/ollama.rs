@@ -27,10 +27,13 @@ fn published(dir: &std::path::Path) -> (Arc<FakeRegistry>, Digest) {
     (host, digest)
 }
 
+fn ollama(host: &Arc<FakeRegistry>) -> Ollama {
+    Ollama::new(Client::new(Arc::new(Loop(host.clone()))), Some("http://localhost:5000".parse().unwrap()))
+}
+
 fn try_pull(host: &Arc<FakeRegistry>, store: &Store) -> Result<Pulled, HubError> {
-    let ollama = Ollama::new(Client::new(Arc::new(Loop(host.clone()))), Some("http://localhost:5000".parse().unwrap()));
     let (model, name) = ("tiny:int4".parse().unwrap(), "mine:1".parse().unwrap());
-    pull_ollama(&ollama, &model, store, &name, &PullOptions::default(), &Silent)
+    pull_ollama(&ollama(host), &model, store, &name, &PullOptions::default(), &Silent)
 }
 
 #[test]
@@ -64,6 +67,24 @@ fn nothing_wrong_is_named() {
         // What had arrived stays, and serves.
         let pulled = try_pull(&host, &store).unwrap();
         assert!(pulled.moved_bytes < pulled.bytes, "{fault:?}");
+    }
+}
+
+#[test]
+fn only_the_pull_that_gives_the_name_is_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let (host, _) = published(dir.path());
+    let store = Store::open(dir.path().join("store")).unwrap();
+    host.faults.order_after("GET", "/blobs/", Fault::Status(404), usize::MAX, 5);
+    try_pull(&host, &store).unwrap_err();
+    host.faults.clear();
+    let model: ModelName = "tiny:int4".parse().unwrap();
+    let remote = ollama(&host).remote(&model, &PullOptions::default(), &Silent).unwrap();
+    for (name, left) in [("other:1", 1), ("mine:1", 0)] {
+        let name: ModelName = name.parse().unwrap();
+        assert_eq!(remote.is_unfinished(&store, &name), left == 0, "{name}");
+        remote.end(&store, &name).unwrap();
+        assert_eq!(store.pulls().unwrap().len(), left, "{name}");
     }
 }
 

@@ -7,7 +7,7 @@ use longshore_manifest::Silent;
 use longshore_registry::{Registry, push, push_plan};
 use longshore_transfer::Client;
 
-use crate::support::{client, import, layers, name, reference, registry, store, try_pull, try_push, verify};
+use crate::support::{Counted, client, import, layers, name, reference, registry, store, try_pull, try_push, verify};
 
 /// Bytes that a registry got of blobs, and that it copied from one repository to another.
 fn received(host: &FakeRegistry) -> u64 {
@@ -104,6 +104,24 @@ fn what_a_registry_does_not_mount_is_sent() {
         try_pull(&inner, &there, "b/m:1", "m:1").unwrap();
         verify(&there);
     }
+}
+
+#[test]
+fn few_layers_wait_for_a_registry_that_fails_at_mounts() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = store(&dir.path().join("here"));
+    import(&here, "m:1", &layers(1));
+    let inner = Arc::new(FakeRegistry::default());
+    let host = Arc::new(Answers { inner, status: 503, log: Mutex::default() });
+    let client = Client::new(Arc::new(Loop(host.clone()))).with_clock(Arc::new(Counted::default()));
+    let to = |text: &str| Registry::for_push(client.clone(), reference(text), None);
+    push(&to("a/m:1"), &here, &name("m:1"), &Silent).unwrap();
+    host.take_log();
+    let pushed = push(&to("b/m:1"), &here, &name("m:1"), &Silent).unwrap();
+    assert_eq!((pushed.moved_bytes, pushed.reused_bytes), (pushed.bytes, 0));
+    // Four layers are sent at a time, and each asks six times.
+    let failed = host.take_log().iter().filter(|line| line.status == 503).count();
+    assert!((6..=24).contains(&failed), "{failed}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::{advice::Advice, format::size, net_args::PullArgs, printer::Printer, 
 const ASKED: u64 = 1_000_000_000;
 
 /// The name of the model that `text` means, if it is a reference or a short name for one. It is pulled first if the store does not have it,
-/// with its size said; at a terminal, a large one is asked about. A stored model that only has the name of the one in a registry is refused.
+/// with its size said; at a terminal, a large one is asked about. A stored model that only has the name of the one elsewhere is refused.
 /// `name` is `text` as a name: a stored model of that name is meant before all.
 pub(in crate::commands) fn here(
     text: &str,
@@ -30,8 +30,9 @@ pub(in crate::commands) fn here(
     let place = Place::parse(text, None)?;
     let name = place.name()?;
     if store.manifest_path(&name).exists() {
-        if let Place::Registry(reference) = &place {
-            check(reference, &name, store, printer)?;
+        match &place {
+            Place::Registry(reference) => check(reference, &name, store, printer)?,
+            Place::Hub(_) | Place::Ollama(_) => check_made(&place, &name, store)?,
         }
         return Ok(Some(name));
     }
@@ -49,6 +50,19 @@ pub(in crate::commands) fn here(
     }
     fetch::fetch(&place, &args, &name, store, printer)?;
     Ok(Some(name))
+}
+
+/// Refuses a stored model of which it is not known that it was made of what is at the place, which is not asked. A store of another program
+/// has notes of nothing.
+fn check_made(place: &Place, name: &ModelName, store: &Store) -> anyhow::Result<()> {
+    let reference = place.to_string();
+    let (digest, _) = store.manifest(name)?;
+    if store.is_foreign() || store.origins(&digest).made.iter().any(|made| made.reference == reference) {
+        return Ok(());
+    }
+    Err(Advice::input(format!("the stored {name} is not known to be made of {place}"))
+        .hint(format!("longshore pull {place} NAME fetches it; {name} alone runs the stored one"))
+        .into())
 }
 
 /// Refuses a stored model that is another than the registry has. One that is named by its digest is the one that is meant, and where the

@@ -57,13 +57,16 @@ pub(in crate::commands) fn run(args: &PullArgs, store: &Store, printer: &Printer
         None => place.name()?,
     };
     let there = There::of(&place, &name, store);
-    let is_taken = there.as_ref().is_some_and(|there| args.name.is_none() && !there.is_unfinished);
+    let is_derived = args.name.is_none();
     // A name that the user wrote is given to what a registry has, whatever it was given to before.
-    let asks = args.dry_run || is_taken || there.is_some() && !matches!(place, Place::Registry(_));
+    let is_asked = |there: &There| !matches!(place, Place::Registry(_)) || is_derived && !there.is_unfinished;
+    let asks = args.dry_run || there.as_ref().is_some_and(is_asked);
     let ahead = asks.then(|| fetch::ahead(&place, args, store, printer)).transpose()?;
     let known = there.as_ref().zip(ahead.as_ref());
     let same = known.and_then(|(there, ahead)| there.same(ahead));
-    if let (true, None, Some((there, ahead))) = (is_taken, &same, known) {
+    if let (true, None, Some((there, ahead))) = (is_derived, &same, known)
+        && !there.goes_on(ahead, &name, store)
+    {
         return Err(there.taken(&place, &name, ahead).into());
     }
     // A model of a registry costs only its documents to bring again, which ends whatever a killed pull left.
@@ -75,10 +78,11 @@ pub(in crate::commands) fn run(args: &PullArgs, store: &Store, printer: &Printer
             planned(&place, &name, ahead, printer)
         }
         (Some(Ahead { bytes, commit, remote, .. }), Some(digest)) => {
-            if let Some(remote) = remote {
-                remote.end(store, &name)?;
-            }
-            printer.note(&format!("{name} is there already: nothing was fetched"));
+            // Nothing depends on it: the model is there.
+            let _ = remote.map(|remote| remote.end(store, &name));
+            printer.note(&format!(
+                "{name} is there already: nothing was fetched, and only lengths were compared; `longshore verify {name}` reads the bytes"
+            ));
             let fetched = Fetched { digest, bytes, moved_bytes: 0, reused_bytes: bytes, commit, seconds: 0.0 };
             say(&Report { version: VERSION, reference: place.to_string(), name: &name, fetched }, printer)
         }

@@ -44,6 +44,11 @@ impl There {
         self.model.as_ref().filter(is_same)
     }
 
+    /// Whether an unfinished pull of the same gives it the name. One from a hub with other options would make another model.
+    pub(super) fn goes_on(&self, ahead: &Ahead, name: &ModelName, store: &Store) -> bool {
+        self.is_unfinished && ahead.remote.as_ref().is_none_or(|remote| remote.is_unfinished(store, name))
+    }
+
     /// Says that a name which the user did not write is taken, and by what.
     pub(super) fn taken(&self, place: &Place, name: &ModelName, ahead: &Ahead) -> Advice {
         let reference = place.to_string();
@@ -62,7 +67,7 @@ impl There {
 }
 
 impl Stored {
-    /// Whether all its blobs are there. A pull brings again what is not.
+    /// Whether all its blobs are there, in their lengths: no byte is read. A pull brings again what is not.
     pub(super) fn is_whole(&self, store: &Store) -> bool {
         let mut blobs = self.manifest.blobs();
         blobs.all(|blob| store.blob_path(&blob.digest).metadata().is_ok_and(|found| found.len() == blob.size))
