@@ -1,6 +1,10 @@
 //! The files that a pull would fetch, and the source that its model would be made of.
 
-use std::{collections::HashMap, fs, path::PathBuf};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use longshore_manifest::{
     Digest, ModelName, Progress, RelativePath, Store,
@@ -59,12 +63,19 @@ impl Remote {
     /// Whether a pull of the same gives a model this name, and has not ended. Of a model in Ollama's registry, with whatever options.
     #[must_use]
     pub fn is_unfinished(&self, store: &Store, name: &ModelName) -> bool {
+        self.left(store).and_then(|dir| record(&dir)).is_some_and(|record| self.gives(&record, name))
+    }
+
+    fn gives(&self, record: &PullRecord, name: &ModelName) -> bool {
+        record.reference == self.made.reference && record.name == *name
+    }
+
+    /// The directory that a pull of the same has left.
+    fn left(&self, store: &Store) -> Option<PathBuf> {
         let prefix = format!("{}.", self.key.file_name());
-        let entries = fs::read_dir(store.root().join("pulls")).into_iter().flatten().flatten();
-        let mut of_key = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
-        let bytes = of_key.find_map(|entry| fs::read(entry.path().join("pull.json")).ok());
-        let record: Option<PullRecord> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        record.is_some_and(|record| record.reference == self.made.reference && record.name == *name)
+        let mut entries = fs::read_dir(store.root().join("pulls")).ok()?.flatten();
+        let entry = entries.find(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))?;
+        Some(entry.path())
     }
 
     /// Removes what a pull of the same left that was killed at its very end, when its model `name` was there already. One that gives another
@@ -74,7 +85,9 @@ impl Remote {
     ///
     /// [`HubError::Pull`] if a process works on it, or its files cannot be removed.
     pub fn end(&self, store: &Store, name: &ModelName) -> Result<(), HubError> {
-        if !self.is_unfinished(store, name) {
+        let Some(left) = self.left(store) else { return Ok(()) };
+        // One that was killed while it was removed may have no record any more.
+        if record(&left).is_some_and(|record| !self.gives(&record, name)) {
             return Ok(());
         }
         let record = PullRecord::new(self.made.reference.clone(), name.clone(), self.bytes());
@@ -126,4 +139,9 @@ impl Cached {
         }
         Ok(selection.of(&self.listing, &reference.to_string())?.files)
     }
+}
+
+/// The record of a pull that has not ended, unless it has been removed already.
+fn record(dir: &Path) -> Option<PullRecord> {
+    serde_json::from_slice(&fs::read(dir.join("pull.json")).ok()?).ok()
 }
