@@ -155,7 +155,7 @@ fn human(args: &ExpertsPlan, (name, map): (&str, &ExpertMap), placement: &Placem
     text
 }
 
-/// What has to be read of the largest expert.
+/// The largest expert, as bytes and ranges that have to be read.
 fn largest(map: &ExpertMap) -> String {
     let key = map.keys().max_by_key(|key| (map.bytes(*key), Reverse(*key)));
     let ranges = key.and_then(|key| map.ranges(key)).unwrap_or_default();
