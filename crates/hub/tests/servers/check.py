@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -52,6 +53,8 @@ CASES = [
 ]
 # Whether they are got over is the server's choice of words; nothing wrong may be named either way.
 EITHER = [f"{SHARD}=short,10*0", f"{SHARD}=html*0", f"{SHARD}=expired*0", f"{SHARD}=badrange"]
+# Cases at a time: most of a case is waiting.
+TOGETHER = 8
 
 
 def main() -> int:
@@ -64,7 +67,7 @@ def main() -> int:
         return 0
     binary = options.longshore or build()
     with tempfile.TemporaryDirectory(prefix="longshore-hub-") as folder:
-        check(Check(binary.resolve(), options.hub, Path(folder)))
+        check(binary.resolve(), options.hub, Path(folder))
     return 0
 
 
@@ -74,7 +77,7 @@ def build() -> Path:
 
 
 class Check:
-    """The stand-in, and stores of one run."""
+    """A stand-in of its own, and stores of one run."""
 
     def __init__(self, binary: Path, hub: Path, folder: Path):
         self.binary, self.folder, self.stores = binary, folder, 0
@@ -94,6 +97,13 @@ class Check:
             "HF_ENDPOINT": self.endpoint,
             "HF_TOKEN": TOKEN,
         }
+
+    def __enter__(self) -> "Check":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.kill()
+        self.server.wait()
 
     def post(self, path: str, body: object = None) -> None:
         data = json.dumps(body).encode() if body is not None else b""
@@ -116,14 +126,22 @@ class Check:
         return self.longshore(store, "pull", "hf:acme/tiny", "tiny:1", "--json")
 
 
-def check(run: Check) -> None:
-    try:
-        faults(run)
+def check(binary: Path, hub: Path, folder: Path) -> None:
+    """Every fault against a stand-in of its own, then what needs no fault."""
+    with Check(binary, hub, folder / "clean") as run:
+        digest = ok(run.pull(run.store()), "without a fault")["digest"]
+
+        def case(at: int, rule: str, words: str | None) -> None:
+            with Check(binary, hub, folder / f"fault{at}") as run:
+                fault(run, digest, rule, words)
+
+        cases = [*CASES, *((rule, None) for rule in EITHER)]
+        with ThreadPoolExecutor(TOGETHER) as pool:
+            for started in [pool.submit(case, at, *one) for at, one in enumerate(cases)]:
+                started.result()
+        print(f"{len(cases)} faults of a hub: the right model, or none and an error that says why")
         offsite(run)
         python_client(run)
-    finally:
-        run.server.kill()
-        run.server.wait()
 
 
 def ok(done: subprocess.CompletedProcess, what: str) -> dict:
@@ -132,26 +150,22 @@ def ok(done: subprocess.CompletedProcess, what: str) -> dict:
     return json.loads(done.stdout)
 
 
-def faults(run: Check) -> None:
-    """Each fault: the right model or none, and an error that says why."""
-    digest = ok(run.pull(run.store()), "without a fault")["digest"]
-    for rule, words in [*CASES, *((rule, None) for rule in EITHER)]:
+def fault(run: Check, digest: str, rule: str, words: str | None) -> None:
+    """One fault: the right model or none, and an error that says why."""
+    run.post("/_faults", [rule])
+    store = run.store()
+    done = run.pull(store)
+    # badrange strikes requests with a Range alone: those for headers, which are had again.
+    if words == "" or (words is None and done.returncode == 0):
+        assert ok(done, rule)["digest"] == digest, rule
+    else:
+        assert done.returncode in (1, 2) and done.stderr.startswith("error: "), (rule, done)
+        assert words is None or words in done.stderr, (rule, done.stderr)
+        assert ok(run.longshore(store, "list", "--json"), rule)["models"] == [], rule
         run.post("/_reset")
-        run.post("/_faults", [rule])
-        store = run.store()
-        done = run.pull(store)
-        # badrange strikes requests with a Range alone: those for headers, which are had again.
-        if words == "" or (words is None and done.returncode == 0):
-            assert ok(done, rule)["digest"] == digest, rule
-        else:
-            assert done.returncode in (1, 2) and done.stderr.startswith("error: "), (rule, done)
-            assert words is None or words in done.stderr, (rule, done.stderr)
-            assert ok(run.longshore(store, "list", "--json"), rule)["models"] == [], rule
-            run.post("/_reset")
-            assert ok(run.pull(store), f"after {rule}")["digest"] == digest, rule
-        verified = run.longshore(store, "verify", "--json")
-        assert verified.returncode == 0, (rule, verified.stdout)
-    print(f"{len(CASES) + len(EITHER)} faults of a hub: the right model, or none and an error that says why")
+        assert ok(run.pull(store), f"after {rule}")["digest"] == digest, rule
+    verified = run.longshore(store, "verify", "--json")
+    assert verified.returncode == 0, (rule, verified.stdout)
 
 
 def offsite(run: Check) -> None:

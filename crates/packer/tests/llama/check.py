@@ -74,7 +74,8 @@ def written(directory: Path, scratch: Path) -> Path:
     """Returns a directory with files whose metadata was made of the rebuilt tokenizers."""
     out = scratch / "out"
     out.mkdir()
-    test = ["cargo", "test", "--quiet", "--package", "longshore-packer", "--lib", "tokenizers_of_real_files"]
+    # The whole workspace, with whose features the tests have been built before.
+    test = ["cargo", "test", "--quiet", "--workspace", "--lib", "tokenizers_of_real_files"]
     places = {"LONGSHORE_TEST_GGUF": str(directory), "LONGSHORE_TEST_GGUF_OUT": str(out)}
     subprocess.run(test, cwd=ROOT, env={**os.environ, **places}, check=True, stdout=subprocess.DEVNULL)
     return out
