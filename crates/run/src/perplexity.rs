@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Bytes of logits that are held at a time, for each model.
-const BYTES: usize = 32 << 20;
+const BYTES: usize = 64 << 20;
 
 /// A text in windows that do not overlap. The last partial window is dropped.
 #[derive(Debug, Clone, Copy)]

@@ -65,6 +65,7 @@ impl Kernels for Portable {
 }
 
 /// Reads `out.len()` elements of type `float`.
+#[inline]
 pub(crate) fn read(float: FloatType, src: &[u8], out: &mut [f32]) {
     match float {
         FloatType::F32 => element::F32::read(src, out),

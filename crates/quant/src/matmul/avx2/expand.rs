@@ -1,16 +1,34 @@
-//! Expands codes to a byte each, and reads scales.
+//! Expands codes to a byte each, and reads scales and floats.
 
 use std::arch::x86_64::{
-    __m128i, __m256i, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_cvtepu8_epi16, _mm256_mullo_epi16,
-    _mm256_or_si256, _mm256_packus_epi16, _mm256_permute4x64_epi64, _mm256_set1_epi8, _mm256_shuffle_epi8,
-    _mm256_slli_epi16, _mm256_srli_epi16,
+    __m128i, __m256i, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_cvtepu8_epi16, _mm256_cvtph_ps,
+    _mm256_mullo_epi16, _mm256_or_si256, _mm256_packus_epi16, _mm256_permute4x64_epi64, _mm256_set1_epi8,
+    _mm256_shuffle_epi8, _mm256_slli_epi16, _mm256_srli_epi16,
 };
 
-use crate::matmul::fast::{Codes, E2M1_INTEGERS, Scales, portable};
+use crate::{
+    FloatType,
+    matmul::fast::{Codes, E2M1_INTEGERS, Scales, portable},
+    portable as numbers,
+};
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn scales(scales: Scales<'_>, out: &mut [f32], biases: &mut [f32]) {
     scales.read(out, biases);
+}
+
+/// Reads numbers of type `float`.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn floats(float: FloatType, stored: &[u8], out: &mut [f32]) {
+    if float != FloatType::F16 {
+        return numbers::read(float, stored, out);
+    }
+    let (stored, stored_rest) = stored.as_chunks::<16>();
+    let (out, rest) = out.as_chunks_mut::<8>();
+    for (stored, out) in stored.iter().zip(out) {
+        *out = bytemuck::cast(_mm256_cvtph_ps(bytemuck::cast::<_, __m128i>(*stored)));
+    }
+    numbers::read(float, stored_rest, rest);
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

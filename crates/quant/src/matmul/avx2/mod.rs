@@ -18,7 +18,7 @@ use super::{
         round_group,
     },
 };
-use crate::{avx2::Avx2, ggml::GgmlType};
+use crate::{FloatType, avx2::Avx2, ggml::GgmlType};
 
 /// Distance in bytes between the codes in work and those that are prefetched.
 const AHEAD: usize = 8192;
@@ -60,6 +60,12 @@ impl Avx2 {
     pub(super) fn add_exact(self, tile: Tile<'_>, lanes: &mut Lanes) {
         // SAFETY: `self` exists only where avx2, fma and f16c have been detected.
         unsafe { exact::add(tile, lanes) }
+    }
+
+    /// Reads floats.
+    pub(super) fn read_floats(self, float: FloatType, stored: &[u8], out: &mut [f32]) {
+        // SAFETY: `self` exists only where avx2, fma and f16c have been detected.
+        unsafe { expand::floats(float, stored, out) }
     }
 
     /// Rounds a group of an input to integers.

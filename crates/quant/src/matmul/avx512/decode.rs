@@ -15,10 +15,14 @@ use std::arch::x86_64::{
 };
 
 use super::{AHEAD, expand, prefetch};
-use crate::matmul::{
-    exact::LANES,
-    fast::{CHAINS, Codes},
-    weights::Encoded,
+use crate::{
+    FloatType,
+    matmul::{
+        exact::LANES,
+        fast::{CHAINS, Codes},
+        weights::Encoded,
+    },
+    portable,
 };
 
 /// Codes that are expanded at once: a multiple of every group.
@@ -62,6 +66,17 @@ pub(super) fn affine(bits: u8, parts: Encoded<'_>, out: &mut [f32]) {
             }
         }
     }
+}
+
+/// Reads numbers of type `float`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,avx2,fma,f16c")]
+pub(super) fn floats(float: FloatType, stored: &[u8], out: &mut [f32]) {
+    let (out, rest) = out.as_chunks_mut::<LANES>();
+    let (stored, stored_rest) = stored.split_at(out.len() * LANES * float.size());
+    for (stored, out) in stored.chunks_exact(LANES * float.size()).zip(out) {
+        *out = bytemuck::cast(expand::numbers(float, stored, u16::MAX));
+    }
+    portable::read(float, stored_rest, rest);
 }
 
 /// Reads the scales or the biases of at most [`GROUPS`] groups.

@@ -20,7 +20,7 @@ use super::{
     fast::{Codes, Expanded, Form, LaneBlock, Row, Rows, Scales, Sums, Tile as CodeTile, Totals},
     weights::Encoded,
 };
-use crate::{avx2::Avx2, ggml::GgmlType};
+use crate::{FloatType, avx2::Avx2, ggml::GgmlType};
 
 /// Distance in bytes between the codes in work and those that are prefetched.
 const AHEAD: usize = 8192;
@@ -58,6 +58,12 @@ impl Avx512 {
     pub(super) fn decode_affine(self, bits: u8, parts: Encoded<'_>, out: &mut [f32]) {
         // SAFETY: `self` exists only where these instructions have been detected.
         unsafe { decode::affine(bits, parts, out) }
+    }
+
+    /// Reads floats.
+    pub(super) fn read_floats(self, float: FloatType, stored: &[u8], out: &mut [f32]) {
+        // SAFETY: `self` exists only where these instructions have been detected.
+        unsafe { decode::floats(float, stored, out) }
     }
 
     /// Adds the sixteen lanes of each number of `y`.

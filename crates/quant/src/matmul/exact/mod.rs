@@ -35,7 +35,7 @@ const FEW: usize = 6;
 /// Input rows that a kernel takes at once.
 const PER_KERNEL: usize = 6;
 /// Most input rows that are kept while all weights pass by, and the least, however long they are.
-const INPUTS: usize = 66;
+const INPUTS: usize = 126;
 const FEW_KEPT: usize = 12;
 /// Numbers of the input that are kept.
 const CACHED: usize = 9 << 15;

@@ -45,12 +45,26 @@ impl<'a> Reader<'a> {
     /// Decodes as [`read`](Self::read), with the kernels of a level. A NaN may have another sign and payload.
     pub(in crate::matmul) fn read_at(&self, level: Level, row: usize, columns: Range<usize>, out: &mut [f32]) {
         #[cfg(target_arch = "x86_64")]
-        if let (Kind::Avx512(proof), Stored::Encoded(encoded)) = (level.0, self.weights.stored)
-            && let Format::Affine { bits } = encoded.scheme.format()
         {
-            let group = encoded.scheme.group_elements();
             let first = row * self.weights.columns() + columns.start;
-            return proof.decode_affine(bits, encoded.groups(first / group, columns.len() / group), out);
+            match (level.0, self.weights.stored) {
+                (Kind::Avx512(proof), Stored::Encoded(encoded)) => {
+                    if let Format::Affine { bits } = encoded.scheme.format() {
+                        let group = encoded.scheme.group_elements();
+                        return proof.decode_affine(bits, encoded.groups(first / group, columns.len() / group), out);
+                    }
+                }
+                (Kind::Avx512(proof), Stored::Plain { float, bytes }) => {
+                    return proof.read_floats(float, elements(bytes, float, first, columns.len()), out);
+                }
+                (Kind::Avx2(proof), Stored::Plain { float, bytes }) => {
+                    return proof.read_floats(float, elements(bytes, float, first, columns.len()), out);
+                }
+                (Kind::AvxVnni(proof), Stored::Plain { float, bytes }) => {
+                    return proof.avx2().read_floats(float, elements(bytes, float, first, columns.len()), out);
+                }
+                _ => {}
+            }
         }
         let _ = level;
         self.read(row, columns, out);
@@ -72,12 +86,17 @@ impl<'a> Reader<'a> {
                 decode(&bytes[first / block * len..][..columns.len() / block * len], out);
             }
             (Stored::Plain { float, bytes }, _) => {
-                let size = float.size();
-                portable::read(float, &bytes[first * size..(first + columns.len()) * size], out);
+                portable::read(float, elements(bytes, float, first, columns.len()), out);
             }
             _ => unreachable!("BUG: the kernel was chosen for other weights"),
         }
     }
+}
+
+/// The bytes of `count` elements, from the one numbered `first` on.
+fn elements(bytes: &[u8], float: FloatType, first: usize, count: usize) -> &[u8] {
+    let size = float.size();
+    &bytes[first * size..(first + count) * size]
 }
 
 /// Turns little-endian numbers into those of this machine.
