@@ -134,7 +134,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--part", choices=("all", "limited", "free"), default="all", help="with a limit of memory, or with everything in memory")
+    help_ = "with a limit of memory, or with everything in memory"
+    parser.add_argument("--part", choices=("all", "limited", "free"), default="all", help=help_)
     parser.add_argument("--small", action="store_true", help="a model of a few megabytes, to try the program")
     return parser.parse_args()
 
