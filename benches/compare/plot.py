@@ -1,4 +1,4 @@
-"""Draws bar charts as self-contained SVG."""
+"""Draws bar charts, and lines against size, as self-contained SVG."""
 
 from dataclasses import dataclass
 from html import escape
@@ -49,6 +49,33 @@ def bars(title: str, groups: dict[str, list[Bar]]) -> str:
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y + GAP}" viewBox="0 0 {WIDTH} {y + GAP}" role="img">'
     name = f'<title>{escape(title)}</title><style>{STYLE}</style><text class="t" x="0" y="16">{escape(title)}</text>'
     return "\n".join([head, name, *lines, "</svg>", ""])
+
+
+PANEL, HIGH, LEFT = 300, 150, 60
+
+
+def lines(title: str, unit: str, panels: dict[str, dict[str, list[tuple[float, float]]]]) -> str:
+    """Draws a panel beside the other for each quantity, with a line of points for each series; all axes begin at 0."""
+    found = []
+    for number, (name, series) in enumerate(panels.items()):
+        left, top = LEFT + number * (PANEL + LEFT), 56
+        points = [point for line in series.values() for point in line]
+        wide, high = max(x for x, _ in points) or 1, max(y for _, y in points) or 1
+        found.append(f'<text class="n" x="{left}" y="{top - 12}">{escape(name)}</text>')
+        found.append(f'<path class="a" d="M{left} {top}V{top + HIGH}H{left + PANEL}"/>')
+        for value, y in ((f"{high:.3g}", top), ("0", top + HIGH)):
+            found.append(f'<text class="n" x="{left - 6}" y="{y + 4}" text-anchor="end">{value}</text>')
+        found.append(f'<text class="n" x="{left + PANEL}" y="{top + HIGH + 16}" text-anchor="end">{wide:.0f} {escape(unit)}</text>')
+        for which, (label, line) in enumerate(series.items()):
+            places = [(left + x / wide * PANEL, top + HIGH - y / high * HIGH) for x, y in sorted(line)]
+            kind = "po" if which == 0 else "pl"
+            found.append(f'<polyline class="{kind}" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in places)}"/>')
+            found.append(f'<text class="n" x="{left + 8}" y="{top + 14 + 14 * which}">{"blue" if which == 0 else "yellow"}: {escape(label)}</text>')
+    style = STYLE + "path.a,polyline{fill:none;stroke-width:2}path.a{stroke:#9aa4af;stroke-width:1}.po{stroke:#0969da}.pl{stroke:#d4a72c}"
+    wide, high = LEFT + len(panels) * (PANEL + LEFT), 56 + HIGH + 26
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{high}" viewBox="0 0 {wide} {high}" role="img">'
+    name = f'<title>{escape(title)}</title><style>{style}</style><text class="t" x="0" y="16">{escape(title)}</text>'
+    return "\n".join([head, name, *found, "</svg>", ""])
 
 
 def _scale(group: list[Bar]) -> float:

@@ -14,10 +14,7 @@ use longshore_manifest::{
 use longshore_packer::{Plan, Source, SourceOptions};
 use longshore_transfer::{Call, Client, Download, TransferError, Url};
 
-use crate::{
-    FileDigest, HubError, Listed, PullOptions, Pulled, Remote, cache, fetch::at, key::of_ollama as made_key,
-    listing::MAX_SIZE,
-};
+use crate::{FileDigest, HubError, Listed, PullOptions, Pulled, Remote, cache, fetch::at, key, listing::MAX_SIZE};
 
 /// What a manifest may be, for `Accept`.
 const ACCEPT: &str = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json";
@@ -94,7 +91,7 @@ impl Ollama {
         let files: Vec<_> = blobs.into_iter().map(|(digest, size)| (digest.to_string(), size)).collect();
         let missing_bytes = files.iter().map(|(_, size)| *size).sum();
         let made = made(model, &Digest::of(&document), options);
-        let key = key(&Digest::of(&document));
+        let key = key::unfinished(&made.key);
         Ok(Remote { commit: made.commit.clone(), files, missing_bytes, made, key })
     }
 
@@ -163,14 +160,9 @@ struct Load<'a> {
     moved: &'a AtomicU64,
 }
 
-/// The key of a pull. Only blobs are kept of an unfinished one, so options are no part of it.
-fn key(manifest: &Digest) -> Digest {
-    Digest::of(format!("ollama\n{manifest}\n").as_bytes())
-}
-
 /// The source of a model that is imported from the one of this manifest.
 fn made(model: &ModelName, manifest: &Digest, options: &PullOptions) -> Made {
-    let key = made_key(manifest, options);
+    let key = key::of_ollama(manifest, options);
     Made { key, reference: format!("ollama:{model}"), commit: manifest.to_string() }
 }
 
@@ -199,7 +191,9 @@ pub fn pull_ollama(
         return Err(HubError::Space { path: store.root().to_path_buf(), needed: bytes, available });
     }
     let commit = Digest::of(&document);
-    let pull = store.pull(&key(&commit), &PullRecord::new(format!("ollama:{model}"), name.clone(), bytes))?;
+    let made = made(model, &commit, options);
+    let pull =
+        store.pull(&key::unfinished(&made.key), &PullRecord::new(format!("ollama:{model}"), name.clone(), bytes))?;
     // A store as Ollama's, which knows its digests.
     let dir = pull.scratch()?;
     let manifests = dir.join("manifests").join(model.host()).join(model.namespace()).join(model.model());
@@ -217,7 +211,7 @@ pub fn pull_ollama(
     let plan = Plan::new(Source::open_with(&path, &SourceOptions::default())?, &options.plan)?;
     let outcome = plan.import(store, name, &options.import, progress)?;
     // Without the note, the same pull only does its work again.
-    let _ = store.note_made(&outcome.digest, made(model, &commit, options));
+    let _ = store.note_made(&outcome.digest, made);
     // A directory that stays costs nothing but its place in a list.
     let _ = pull.end();
     let moved_bytes = moved.into_inner();

@@ -60,7 +60,7 @@ impl Remote {
         Self { commit: listing.commit.clone(), files, missing_bytes, made, key }
     }
 
-    /// Whether a pull of the same gives a model this name, and has not ended. Of a model in Ollama's registry, with whatever options.
+    /// Whether a pull of the same gives a model this name, and has not ended.
     #[must_use]
     pub fn is_unfinished(&self, store: &Store, name: &ModelName) -> bool {
         self.left(store).and_then(|dir| record(&dir)).is_some_and(|record| self.gives(&record, name))

@@ -23,6 +23,8 @@ pub(crate) const FIRST: u64 = 1 << 20;
 pub(crate) const MAX_HEADER: u64 = 100 << 20;
 /// Bytes between two ranges that are read along rather than asked for apart.
 const GAP: u64 = 1 << 20;
+/// Most bytes of values that are held in memory at a time.
+const MAX_RANGE: u64 = 16 << 20;
 /// Most bytes of values that are read before an import is planned.
 const MAX_VALUES: u64 = 2 << 30;
 
@@ -140,11 +142,19 @@ pub(crate) fn values(files: &Files<'_>, weights: &mut Weights, ranges: Vec<Range
         let problem = format!("{}: the values by which it is planned have {total} bytes", weights.file.path);
         return Err(HubError::Listing { reference: files.reference.to_owned(), problem });
     }
-    for range in ranges {
-        let bytes = files.range(&weights.file, range.start, range.end)?;
-        put(weights, range.start, &bytes)?;
+    for Range { start, end } in ranges.into_iter().flat_map(pieces) {
+        let bytes = files.range(&weights.file, start, end)?;
+        put(weights, start, &bytes)?;
     }
     Ok(())
+}
+
+/// Cuts a range into pieces that memory holds one at a time.
+fn pieces(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let starts = std::iter::successors(Some(range.start), |start| start.checked_add(MAX_RANGE));
+    starts
+        .take_while(move |start| *start < range.end)
+        .map(move |start| start..range.end.min(start.saturating_add(MAX_RANGE)))
 }
 
 /// Joins ranges that lie near each other.
@@ -216,6 +226,14 @@ pub(crate) fn check_read(weights: &Weights) -> Result<(), HubError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_are_held_a_piece_at_a_time() {
+        const MORE: u64 = MAX_RANGE + 5;
+        assert_eq!(pieces(3..MORE).collect::<Vec<_>>(), [3..MAX_RANGE + 3, MAX_RANGE + 3..MORE]);
+        assert_eq!(pieces(7..7).count(), 0);
+        assert_eq!(pieces(u64::MAX - 1..u64::MAX).collect::<Vec<_>>(), vec![u64::MAX - 1..u64::MAX]);
+    }
 
     #[test]
     fn scales_are_found_and_joined() {

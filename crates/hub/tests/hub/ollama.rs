@@ -88,6 +88,25 @@ fn only_the_pull_that_gives_the_name_is_ended() {
     }
 }
 
+/// A pull with other options is another one: it neither goes on with this one nor ends it.
+#[test]
+fn a_pull_with_other_options_is_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let (host, _) = published(dir.path());
+    let store = Store::open(dir.path().join("store")).unwrap();
+    host.faults.order_after("GET", "/blobs/", Fault::Status(404), usize::MAX, 5);
+    try_pull(&host, &store).unwrap_err();
+    host.faults.clear();
+    let (model, name): (ModelName, ModelName) = ("tiny:int4".parse().unwrap(), "mine:1".parse().unwrap());
+    let import = ImportOptions { allow_non_finite: true, ..ImportOptions::default() };
+    let other = ollama(&host).remote(&model, &PullOptions { import, ..PullOptions::default() }, &Silent).unwrap();
+    assert!(!other.is_unfinished(&store, &name));
+    other.end(&store, &name).unwrap();
+    assert_eq!(store.pulls().unwrap().len(), 1);
+    let same = ollama(&host).remote(&model, &PullOptions::default(), &Silent).unwrap();
+    assert!(same.is_unfinished(&store, &name));
+}
+
 #[test]
 fn a_blob_that_was_damaged_between_two_attempts_comes_again() {
     let dir = tempfile::tempdir().unwrap();

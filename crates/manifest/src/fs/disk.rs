@@ -86,7 +86,7 @@ impl Disk {
         self.0.between_reads();
     }
 
-    /// Makes the contents of all `files` durable, with one system call for all of them if the system has one. `handle`
+    /// Makes the contents of all `files` durable, with one system call for all of them if the system has one and they are not few. `handle`
     /// is their directory `dir`, opened before they were written: the call reports the write errors since then.
     pub(crate) fn sync_files<'p>(
         &self,
@@ -94,8 +94,11 @@ impl Disk {
         dir: &Path,
         files: impl Iterator<Item = &'p Path>,
     ) -> Result<(), FsError> {
+        let files: Vec<&Path> = files.collect();
         match handle {
-            Some(handle) if self.0.can_sync_all() => self.run(Op::SyncAll { dir: handle, path: dir }).map(drop),
+            Some(handle) if self.0.can_sync_all(files.len()) => {
+                self.run(Op::SyncAll { dir: handle, path: dir }).map(drop)
+            }
             _ => {
                 for path in files {
                     self.sync_file(path)?;

@@ -62,7 +62,7 @@ impl FileSystem for Recording {
         Ok(result)
     }
 
-    fn can_sync_all(&self) -> bool {
+    fn can_sync_all(&self, _: usize) -> bool {
         self.can_sync_all
     }
 }
@@ -76,7 +76,7 @@ impl FileSystem for Quick {
         without_syncs(op)
     }
 
-    fn can_sync_all(&self) -> bool {
+    fn can_sync_all(&self, _: usize) -> bool {
         true
     }
 }
@@ -129,7 +129,7 @@ impl FileSystem for Faulty {
         without_syncs(op)
     }
 
-    fn can_sync_all(&self) -> bool {
+    fn can_sync_all(&self, _: usize) -> bool {
         self.can_sync_all
     }
 }
@@ -170,7 +170,7 @@ impl<F: Fn(usize, &Path) + Send + Sync> FileSystem for Stops<F> {
         (self.at)(number, Path::new(BETWEEN_READS));
     }
 
-    fn can_sync_all(&self) -> bool {
+    fn can_sync_all(&self, _: usize) -> bool {
         true
     }
 }

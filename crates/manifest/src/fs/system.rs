@@ -66,9 +66,13 @@ pub(crate) trait FileSystem: std::fmt::Debug + Send + Sync {
     /// Hook for tests, called between two readings whose order matters.
     fn between_reads(&self) {}
 
-    /// Whether the system supports [`Op::SyncAll`]. Otherwise the store syncs each file.
-    fn can_sync_all(&self) -> bool;
+    /// Whether so many files are best synced by [`Op::SyncAll`], which the system has. Otherwise the store syncs each file.
+    fn can_sync_all(&self, files: usize) -> bool;
 }
+
+/// Number of files that are synced one by one. A sync of the whole file system also waits for what other programs have written: 0.2 s for
+/// 16 files beside 0.5 GB of another program, against 0.03 s one by one. One by one, 300 files take 0.7 s and more, against 0.1 s.
+const FEW: usize = 16;
 
 /// The real file system.
 #[derive(Debug)]
@@ -92,8 +96,8 @@ impl FileSystem for Real {
         .map(|()| None)
     }
 
-    fn can_sync_all(&self) -> bool {
-        cfg!(target_os = "linux")
+    fn can_sync_all(&self, files: usize) -> bool {
+        cfg!(target_os = "linux") && files > FEW
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 use super::{
     Added,
     ingest::{Complete, Ingest},
+    window::{Windows, Write},
 };
 use crate::{
     Digest, FsError,
@@ -37,10 +38,12 @@ pub struct BlobWriter<'i> {
     hasher: ChunkHasher,
     /// Number of bytes that are hashed, from the start of the blob.
     hashed: u64,
-    /// End of the last written byte.
+    /// End of the last byte that was taken.
     end: u64,
-    /// Number of written bytes. It equals `end` once there are no gaps.
+    /// Number of bytes that were taken. It equals `end` once there are no gaps.
     written: u64,
+    /// Bytes that are taken and not in the file yet.
+    windows: Windows,
     /// Number of bytes that the disk is already writing, from the start of the blob.
     written_back: u64,
     /// Blob that was compared and differs, or that is to be replaced.
@@ -102,13 +105,15 @@ impl<'i> BlobWriter<'i> {
             hashed: 0,
             end: 0,
             written: 0,
+            windows: Windows::default(),
             written_back: 0,
             other: None,
             layer: None,
         }
     }
 
-    /// Writes `bytes` at `offset`, in bytes from the start of the blob. Every byte must be written exactly once.
+    /// Writes `bytes` at `offset`, in bytes from the start of the blob. Every byte must be written exactly once. Up to 3 MiB are
+    /// gathered before they are in the file.
     ///
     /// # Errors
     ///
@@ -128,13 +133,7 @@ impl<'i> BlobWriter<'i> {
         if !self.equals_twin(offset, bytes) {
             self.part_from_twin()?;
         }
-        if let Target::New { file, path } = &self.target {
-            self.ingest.store().disk.write_at(file, path, offset, bytes)?;
-            if end >= self.written_back + WRITE_BACK {
-                start_write_back(file, self.written_back, end - self.written_back);
-                self.written_back = end;
-            }
-        }
+        self.gather(|windows, write| windows.push(offset, bytes, write))?;
         if offset == self.hashed {
             self.hasher.update(bytes);
             self.hashed = end;
@@ -148,13 +147,14 @@ impl<'i> BlobWriter<'i> {
     ///
     /// # Errors
     ///
-    /// [`FsError`] if the file cannot be read back, if its size differs from the written bytes, or if there are gaps.
+    /// [`FsError`] if the file cannot be written or read back, if its size differs from the written bytes, or if there are gaps.
     pub fn finish(mut self) -> Result<Added, FsError> {
         if self.written != self.end {
             let problem =
                 format!("{} bytes were written, expected the {} before its end once each", self.written, self.end);
             return Err(self.refuse("complete", problem));
         }
+        self.gather(Windows::flush)?;
         self.hash_rest()?;
         let (digest, chunks) = std::mem::take(&mut self.hasher).finish();
         if let Target::Twin { file, digest: twin, .. } = &self.target {
@@ -213,6 +213,24 @@ impl<'i> BlobWriter<'i> {
         FsError::at(action, path)(io::Error::new(io::ErrorKind::InvalidInput, problem))
     }
 
+    /// Has `with` write to the new file, if there is one, and has the disk start when it is enough.
+    fn gather(
+        &mut self,
+        with: impl FnOnce(&mut Windows, &mut Write<'_>) -> Result<(), FsError>,
+    ) -> Result<(), FsError> {
+        let Target::New { file, path } = &self.target else { return Ok(()) };
+        let (disk, written_back) = (&self.ingest.store().disk, &mut self.written_back);
+        with(&mut self.windows, &mut |offset, bytes| {
+            disk.write_at(file, path, offset, bytes)?;
+            let end = offset + bytes.len() as u64;
+            if end >= *written_back + WRITE_BACK {
+                start_write_back(file, *written_back, end - *written_back);
+                *written_back = end;
+            }
+            Ok(())
+        })
+    }
+
     /// Whether the twin has the same bytes at `offset`, so that nothing needs to be written.
     fn equals_twin(&mut self, offset: u64, bytes: &[u8]) -> bool {
         let Target::Twin { file, buffer, .. } = &mut self.target else { return true };
@@ -234,12 +252,14 @@ impl<'i> BlobWriter<'i> {
             read_exact_at(twin, &mut buffer[..want], own.end).map_err(FsError::at("read", twin_path))?;
             own.write_at(own.end, &buffer[..want])?;
         }
+        own.gather(Windows::flush)?;
         self.other = *digest;
         if digest.is_none() {
             // No other writer can use the file of a killed import any more.
             self.ingest.store().disk.remove_file(twin_path)?;
         }
         self.written_back = own.written_back;
+        self.windows = std::mem::take(&mut own.windows);
         self.target = std::mem::replace(&mut own.target, Target::Done);
         Ok(())
     }

@@ -59,7 +59,7 @@ use crate::{Digest, FsError, RelativePath, document::Chunks, fs};
 ///    in the import's lease records it, which keeps [`Store::gc`] and [`Store::remove`] from deleting it. A blob whose
 ///    digest and size the store already has is dropped.
 /// 2. [`Ingest::commit`] writes the manifest to a temporary file, and syncs all temporary files: with one `syncfs` on
-///    Linux, with a sync per file elsewhere.
+///    Linux if they are more than 16, else with a sync per file.
 /// 3. The blobs that the manifest names are renamed to their digests. Once all of them are in place, `blobs/` is
 ///    synced.
 /// 4. The directories above the manifest are created and synced, the manifest is renamed to its name, and its directory

@@ -25,6 +25,7 @@ mod takeover;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod window;
 
 use std::{
     io,

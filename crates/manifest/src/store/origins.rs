@@ -145,26 +145,57 @@ impl Store {
     /// Removes the records of models that no name reaches, and what killed processes left.
     pub(super) fn drop_origins(&self) -> Result<(), FsError> {
         let dir = self.origins_dir();
-        // Records are listed before names: one that is written in between is not looked at.
+        // Records are listed before names: one that is created in between is not looked at.
         let found = fs::entries(&dir)?;
         if found.is_empty() {
             return Ok(());
         }
-        let mut models = HashSet::new();
-        for name in self.names()? {
-            // A manifest that cannot be read, or is gone by now, has no record that anybody would miss.
-            models.extend(self.read_manifest_bytes(&name).ok().map(|bytes| Digest::of(&bytes)));
-        }
+        let models = self.named()?;
+        self.disk.between_reads();
+        let mut aside = Vec::new();
         for (name, _) in found {
-            let is_needed = match Digest::from_file_name(&name) {
-                Some(model) => models.contains(&model),
-                None => is_new(&dir.join(&name)),
-            };
-            if !is_needed {
-                self.disk.remove_file(&dir.join(name))?;
+            let path = dir.join(&name);
+            match Digest::from_file_name(&name) {
+                Some(model) if models.contains(&model) => {}
+                Some(model) => {
+                    let moved = dir.join(format!("{}.old", unique_name()));
+                    if unless_absent(self.disk.rename(&path, &moved))?.is_some() {
+                        aside.push((model, path, moved));
+                    }
+                }
+                None if is_new(&path) => {}
+                None => self.disk.remove_file(&path)?,
+            }
+        }
+        if aside.is_empty() {
+            return Ok(());
+        }
+        // A model may have been stored, and noted in its old record, since the names were read. One that is noted from now on gets a new
+        // record.
+        let models = self.named()?;
+        for (model, path, moved) in aside {
+            let is_back =
+                models.contains(&model) && unless_absent(self.disk.rename_new(&moved, &path))?.unwrap_or(true);
+            if !is_back {
+                self.disk.remove_file(&moved)?;
             }
         }
         Ok(())
+    }
+
+    /// The digests of all models that have a name.
+    fn named(&self) -> Result<HashSet<Digest>, FsError> {
+        // A manifest that cannot be read, or is gone by now, has no record that anybody would miss.
+        let digest = |name| self.read_manifest_bytes(&name).ok().map(|bytes| Digest::of(&bytes));
+        Ok(self.names()?.into_iter().filter_map(digest).collect())
+    }
+}
+
+/// Nothing, if a file is gone by now.
+fn unless_absent<T>(done: Result<T, FsError>) -> Result<Option<T>, FsError> {
+    match done {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
     }
 }
 

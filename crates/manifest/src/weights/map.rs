@@ -23,6 +23,8 @@ use crate::open_regular;
 
 /// Size in bytes below which a blob is read and not mapped once the process has many maps.
 const SMALL: usize = 1 << 20;
+/// Size in bytes from which a file is worth a hint.
+const HINTED: usize = 256 << 10;
 /// Alignment in memory of the bytes of a blob that is read, so that its arrays are aligned as in the file.
 const ALIGNMENT: usize = 64;
 
@@ -155,6 +157,7 @@ impl BlobBytes {
         if before >= many && len < SMALL {
             return Ok(Opened::Small(len));
         }
+        hint(&file, len);
         let map = map(&file, len).map_err(fail("map"))?;
         Ok(Opened::Mapped(Self::Mapped { map, _counted: counted }))
     }
@@ -208,6 +211,25 @@ impl BlobBytes {
         Ok(())
     }
 }
+
+/// Has the system begin to read a file that is not in memory, in units that grow from the start of the file on, and does not wait.
+///
+/// A file that comes by page faults alone comes in small units at first, and a map takes a fault for each few pages of them for as long as they
+/// stay in the page cache. Of 20 files of 30 MB, cold reading was 1.5 times as fast with this hint as without, and reading again 2.9 times.
+/// `MADV_HUGEPAGE` gives the same maps, but cold reading took 1 to 3 times as long as without it on a virtual machine.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn hint(file: &File, len: usize) {
+    use rustix::io::{ReadWriteFlags, preadv2};
+
+    if len >= HINTED {
+        // An error is one of the hint alone: the page is not there yet, or the system cannot say.
+        let mut page = [0; 4096];
+        let _ = preadv2(file, &mut [io::IoSliceMut::new(&mut page)], 0, ReadWriteFlags::NOWAIT);
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn hint(_: &File, _: usize) {}
 
 #[expect(unsafe_code, reason = "a map of a blob is how its tensors are there without a copy")]
 fn map(file: &File, len: usize) -> io::Result<Mmap> {

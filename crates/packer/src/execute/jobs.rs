@@ -16,6 +16,7 @@ use super::{
     options::ImportOptions,
     read::shards::{ReadError, ShardFiles},
     sink::{SinkBlob, SinkImport},
+    spare::Spare,
     write::blob::{BlobBuilder, Buffers, Done},
 };
 use crate::{
@@ -72,9 +73,12 @@ impl Work<'_> {
         let done: Vec<OnceLock<_>> = (0..jobs).map(|_| OnceLock::new()).collect();
         let error: Mutex<Option<ImportError>> = Mutex::new(None);
         let factor = Mutex::new(());
+        let threads = threads(options.threads);
+        let spare = Spare::new(threads.saturating_sub(jobs));
         let work = || {
             let buffers = Buffers::default();
-            let mut builder = BlobBuilder { files, options, progress, stop: &stop, buffers, factor: &factor };
+            let mut builder =
+                BlobBuilder { files, options, progress, stop: &stop, buffers, spare: &spare, factor: &factor };
             while let Some(&job) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let result = self.one(job, &mut builder, &stop);
                 match result {
@@ -88,8 +92,9 @@ impl Work<'_> {
                     result => assert!(done[job].set(result).is_ok(), "BUG: job {job} was done twice"),
                 }
             }
+            spare.add();
         };
-        share(threads(options.threads).min(jobs), &work);
+        share(threads.min(jobs), &work);
         match error.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
             None => Ok(done.into_iter().map(|cell| cell.into_inner().expect("every job is done")).collect()),

@@ -13,6 +13,7 @@ pub(crate) mod read;
 pub(crate) mod rebuild;
 pub(crate) mod sink;
 mod space;
+mod spare;
 mod table;
 mod warnings;
 mod write;

@@ -83,7 +83,7 @@ pub trait SinkImport: Sync {
 }
 
 /// A blob that is being written.
-pub trait SinkBlob {
+pub trait SinkBlob: Send {
     /// Writes bytes at an offset from the start of the blob. Every byte is written once, in any order.
     ///
     /// # Errors

@@ -5,5 +5,6 @@ mod crash;
 mod faults;
 mod freed;
 mod interleave;
+mod noted;
 mod replay;
 mod scenario;

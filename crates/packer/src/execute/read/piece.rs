@@ -37,7 +37,7 @@ impl<'b> Piece<'b> {
     }
 
     /// The length of all runs in bytes.
-    pub(super) fn len(&self) -> u64 {
+    pub(in crate::execute) fn len(&self) -> u64 {
         self.bytes.len() as u64
     }
 

@@ -10,7 +10,7 @@ use longshore_manifest::{
 
 use super::{
     blocks, copy, quantize,
-    quantizer::EncodedRun,
+    quantizer::EncodedPiece,
     repack,
     target::{Noticed, Target},
 };
@@ -20,6 +20,7 @@ use crate::{
         options::ImportOptions,
         read::{shards::ShardFiles, values::ValueBuffers},
         sink::SinkBlob,
+        spare::Spare,
         warnings,
     },
     plan::planned::PlannedBlob,
@@ -33,6 +34,8 @@ pub(in crate::execute) struct BlobBuilder<'a> {
     /// Whether to stop. Called before every chunk.
     pub(in crate::execute) stop: &'a (dyn Fn() -> bool + Sync),
     pub(in crate::execute) buffers: Buffers,
+    /// Threads that may help with a large tensor.
+    pub(in crate::execute) spare: &'a Spare,
     /// The turn to hold the factor of a Hessian: there is one at a time.
     pub(in crate::execute) factor: &'a Mutex<()>,
 }
@@ -41,7 +44,7 @@ pub(in crate::execute) struct BlobBuilder<'a> {
 #[derive(Default)]
 pub(in crate::execute) struct Buffers {
     read: ValueBuffers,
-    encoded: EncodedRun,
+    encoded: EncodedPiece,
 }
 
 /// A finished blob or file in the ingest.
@@ -73,11 +76,11 @@ impl BlobBuilder<'_> {
         let mut order: Vec<usize> = (0..blob.tensors.len()).collect();
         order.sort_by_key(|&at| blob.part(&blob.tensors[at], Role::Weight).range.start);
         let mut noticed = vec![Noticed::default(); blob.tensors.len()];
-        let Self { files, options, progress, stop, factor, .. } = *self;
+        let Self { files, options, progress, stop, spare, factor, .. } = *self;
         let Buffers { read, encoded } = &mut self.buffers;
         for at in order {
             let tensor = &blob.tensors[at];
-            let target = Target { files, options, progress, stop, blob, tensor, sink: &mut *sink };
+            let target = Target { files, options, progress, stop, spare, blob, tensor, sink: &mut *sink };
             noticed[at] = match tensor.scheme {
                 None => copy::copy(target, read)?,
                 Some(scheme) if tensor.is_repacked() => match tensor.coding.mapping() {

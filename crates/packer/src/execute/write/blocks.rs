@@ -4,7 +4,7 @@ use longshore_manifest::document::Role;
 use longshore_quant::{EncodeBuffers, ggml::Mapping, layout::LayoutError};
 
 use super::{
-    quantizer::EncodedRun,
+    quantizer::EncodedPiece,
     target::{Noticed, Target},
 };
 use crate::{
@@ -23,7 +23,7 @@ pub(super) fn repack(
     mut target: Target<'_, '_>,
     mapping: Mapping,
     read: &mut ValueBuffers,
-    encoded: &mut EncodedRun,
+    encoded: &mut EncodedPiece,
 ) -> Result<Noticed, ImportError> {
     let tensor = target.tensor;
     let (scheme, ggml_type) = (mapping.scheme(), mapping.ggml_type());
@@ -39,7 +39,7 @@ pub(super) fn repack(
         for (at, bytes) in piece.runs() {
             let (at, blocks) = units.push(at, bytes);
             let (before, count) = (at / ggml_type.block_bytes() as u64, blocks.len() / ggml_type.block_bytes());
-            let EncodedRun { weight, scale, bias, .. } = encoded;
+            let EncodedPiece { weight, scale, bias, .. } = encoded;
             memory::resize(weight, count * block.weight)?;
             memory::resize(scale, count * block.scale)?;
             memory::resize(bias, count * block.bias)?;

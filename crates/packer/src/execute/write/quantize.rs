@@ -7,7 +7,8 @@ use longshore_quant::{FloatType, GlobalScale, Profile, Scheme};
 
 use super::{
     gptq::{self, ByHessians},
-    quantizer::{EncodedRun, Quantizer},
+    in_turn::in_turn,
+    quantizer::{EncodedPiece, Quantizer, Sums},
     target::{Noticed, Target},
 };
 use crate::{
@@ -16,16 +17,20 @@ use crate::{
         importance::TensorImportance,
         options::{GptqOptions, ImportOptions},
         read::values::{ValueBuffers, ValueReader},
+        spare::Spare,
     },
     plan::planned::PlannedTensor,
 };
+
+/// Size in bytes from which spare threads help with a tensor.
+const LARGE: u64 = 4 << 20;
 
 /// Quantizes the tensor to `scheme`.
 pub(super) fn quantize(
     mut target: Target<'_, '_>,
     scheme: Scheme,
     read: &mut ValueBuffers,
-    encoded: &mut EncodedRun,
+    encoded: &mut EncodedPiece,
     factor: &Mutex<()>,
 ) -> Result<Noticed, ImportError> {
     let (tensor, options) = (target.tensor, target.options);
@@ -52,23 +57,43 @@ pub(super) fn quantize(
     let bias_start = if scheme.has_bias() { target.start(Role::Bias) } else { 0 };
     let places = [target.start(Role::Weight), target.start(Role::Scale), bias_start];
     let (group_bytes, group) = quantizer.group();
-    let mut reader = reader_of(target.files, tensor);
-    loop {
-        target.check()?;
-        let Some(piece) = reader.next(read)? else {
-            let (stats, loss) = quantizer.finish();
-            return Ok(Noticed { stats, loss, mended: reader.mended(), by_hessians: false });
-        };
-        for (at, bytes) in piece.runs() {
-            quantizer.encode(at, bytes, encoded, options.allow_non_finite)?;
-            let groups_before = at / group_bytes as u64;
-            let parts = [(group.weight, &encoded.weight), (group.scale, &encoded.scale), (group.bias, &encoded.bias)];
-            for (start, (each, encoded)) in places.into_iter().zip(parts) {
-                target.write_at(start + groups_before * each as u64, encoded)?;
+    let reader = reader_of(target.files, tensor);
+    let (helpers, stop) = (helpers(&target), target.stop);
+    let mut sums = Sums::default();
+    let mended = in_turn(
+        reader,
+        helpers,
+        stop,
+        (read, encoded),
+        &|piece, encoded| quantizer.encode(piece, encoded),
+        &mut |piece, encoded| {
+            sums.add(encoded);
+            let count = sums.stats().non_finite;
+            if count > 0 && !options.allow_non_finite {
+                return Err(ImportError::NonFinite { tensor: tensor.name.clone(), count });
             }
-        }
-        target.progress.advance(piece.read_len());
-    }
+            for (start, (each, part)) in places.into_iter().zip([
+                (group.weight, &encoded.weight),
+                (group.scale, &encoded.scale),
+                (group.bias, &encoded.bias),
+            ]) {
+                let mut rest = part.as_slice();
+                for (at, run) in piece.runs() {
+                    let (of_run, after) = rest.split_at(run.len() / group_bytes * each);
+                    target.write_at(start + at / group_bytes as u64 * each as u64, of_run)?;
+                    rest = after;
+                }
+            }
+            target.progress.advance(piece.read_len());
+            Ok(())
+        },
+    )?;
+    Ok(Noticed { stats: sums.stats(), loss: quantizer.loss(&sums), mended, by_hessians: false })
+}
+
+/// The threads that may help with a tensor: none with one that is done in less time than they take to start.
+fn helpers<'a>(target: &Target<'a, '_>) -> Option<&'a Spare> {
+    (target.tensor.plain_len() >= LARGE).then_some(target.spare)
 }
 
 /// The Hessians that codes of `scheme` are chosen by. `None` if there are none, or none of the other text.
@@ -89,18 +114,25 @@ fn by_hessians<'a>(
 /// Reads the tensor once to choose its global scale.
 fn global_scale(
     target: &Target<'_, '_>,
-    mut reader: ValueReader<'_>,
+    reader: ValueReader<'_>,
     float: FloatType,
     buffers: &mut ValueBuffers,
 ) -> Result<GlobalScale, ImportError> {
     let mut largest = 0.0_f32;
-    loop {
-        target.check()?;
-        let Some(piece) = reader.next(buffers)? else { break };
-        for (_, bytes) in piece.runs() {
-            largest = largest.max(float.max_abs(bytes));
-        }
-    }
+    in_turn(
+        reader,
+        helpers(target),
+        target.stop,
+        (buffers, &mut 0.0),
+        &|piece, of_piece| {
+            *of_piece = piece.runs().map(|(_, bytes)| float.max_abs(bytes)).fold(0.0, f32::max);
+            Ok(())
+        },
+        &mut |_, of_piece| {
+            largest = largest.max(*of_piece);
+            Ok(())
+        },
+    )?;
     // A global scale is of no use for a tensor of zeros, or for numbers that are too small or too large to divide by.
     Ok(GlobalScale::from_max_abs(largest).unwrap_or(GlobalScale::ONE))
 }

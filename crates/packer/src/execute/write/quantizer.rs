@@ -1,4 +1,4 @@
-//! Encoding of a tensor run by run, with measurement of the loss.
+//! Encoding of a tensor piece by piece, with measurement of the loss.
 
 use longshore_manifest::document::Loss;
 use longshore_quant::{
@@ -8,12 +8,16 @@ use longshore_quant::{
 use longshore_transform::{float, rounded};
 
 use crate::{
-    execute::{error::ImportError, importance::TensorImportance},
+    execute::{
+        error::ImportError,
+        importance::TensorImportance,
+        read::piece::{Piece, as_index},
+    },
     io::memory,
     plan::planned::PlannedTensor,
 };
 
-/// Quantizes the pieces of one tensor, and collects statistics.
+/// Quantizes the pieces of one tensor.
 pub(super) struct Quantizer<'a> {
     tensor: &'a PlannedTensor,
     scheme: Scheme,
@@ -25,18 +29,25 @@ pub(super) struct Quantizer<'a> {
     importance: Option<&'a TensorImportance>,
     /// Decodes the encoded groups if the loss is measured.
     decoder: Option<Decoder>,
-    measure: ErrorMeasure,
-    stats: EncodeStats,
 }
 
-/// Buffers for the codes of one run, and for their decoded values if the loss is measured.
+/// The codes of all runs of a piece, one after the other, and what was noticed of them.
 #[derive(Debug, Default)]
-pub(in crate::execute) struct EncodedRun {
+pub(in crate::execute) struct EncodedPiece {
     pub(super) weight: Vec<u8>,
     pub(super) scale: Vec<u8>,
     pub(super) bias: Vec<u8>,
+    stats: EncodeStats,
+    measure: ErrorMeasure,
     decoded: Vec<u8>,
     wide: Wide,
+}
+
+/// What was noticed of the pieces of one tensor.
+#[derive(Debug, Default)]
+pub(super) struct Sums {
+    stats: EncodeStats,
+    measure: ErrorMeasure,
 }
 
 /// Codes with F32 scales and biases, which are still to be rounded.
@@ -60,8 +71,7 @@ impl<'a> Quantizer<'a> {
         let float = tensor.float();
         let encoder = Encoder::new(scheme, source, profile);
         let decoder = is_measured.then(|| Decoder::new(scheme, float, FloatType::F32));
-        let (measure, stats) = (ErrorMeasure::default(), EncodeStats::default());
-        Self { tensor, scheme, source, float, encoder, importance, decoder, measure, stats }
+        Self { tensor, scheme, source, float, encoder, importance, decoder }
     }
 
     /// The same quantizer with a global scale.
@@ -80,51 +90,65 @@ impl<'a> Quantizer<'a> {
         self.scheme.encoded_len(groups, self.float).expect("codes take less memory than the floats that they are for")
     }
 
-    /// Encodes a run of whole groups that starts at byte `at` of the tensor.
-    pub(super) fn encode(
-        &mut self,
+    /// Encodes the runs of a piece, which are whole groups.
+    pub(super) fn encode(&self, piece: &Piece<'_>, out: &mut EncodedPiece) -> Result<(), ImportError> {
+        let (group_bytes, _) = self.group();
+        let EncodedPiece { weight, scale, bias, stats, measure, decoded, wide } = out;
+        (*stats, *measure) = Default::default();
+        let values = as_index(piece.len()) / self.source.size();
+        let len = self.encoded_len(values * self.source.size() / group_bytes);
+        memory::resize(weight, len.weight)?;
+        memory::resize(scale, len.scale)?;
+        memory::resize(bias, len.bias)?;
+        let mut buffers = Buffers { weight, scale, bias };
+        for (at, run) in piece.runs() {
+            *stats += self.encode_run(at, run, &mut buffers, wide)?;
+        }
+        let Some(decoder) = &self.decoder else { return Ok(()) };
+        memory::resize(decoded, values * FloatType::F32.size())?;
+        decoder.decode(weight, scale, bias, decoded).expect("BUG: parts that encoding made");
+        let mut rest = decoded.as_slice();
+        for (_, run) in piece.runs() {
+            let (of_run, after) = rest.split_at(run.len() / self.source.size() * FloatType::F32.size());
+            *measure += ErrorMeasure::between(self.source, run, FloatType::F32, of_run)
+                .expect("BUG: as many elements as were encoded");
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// Encodes a run that starts at byte `at` of the tensor.
+    fn encode_run(
+        &self,
         at: u64,
         run: &[u8],
-        out: &mut EncodedRun,
-        allow_non_finite: bool,
-    ) -> Result<(), ImportError> {
-        let (group_bytes, _) = self.group();
-        let len = self.encoded_len(run.len() / group_bytes);
-        memory::resize(&mut out.weight, len.weight)?;
-        memory::resize(&mut out.scale, len.scale)?;
-        memory::resize(&mut out.bias, len.bias)?;
-        let mut buffers = Buffers { weight: &mut out.weight, scale: &mut out.scale, bias: &mut out.bias };
-        match self.importance {
-            None => self.encode_groups(run, None, &mut buffers, &mut out.wide)?,
-            Some(importance) => {
-                // A run may begin in the matrix of one expert and end in that of another, each with its own importance.
-                let size = self.source.size();
-                let mut element = at / size as u64;
-                let mut rest = run;
-                while !rest.is_empty() {
-                    let (of_matrix, left) = importance.at(element);
-                    let len = usize::try_from(left).unwrap_or(usize::MAX).saturating_mul(size).min(rest.len());
-                    let (head, tail) = rest.split_at(len);
-                    self.encode_groups(head, Some(of_matrix), &mut buffers, &mut out.wide)?;
-                    element += (len / size) as u64;
-                    rest = tail;
-                }
-            }
+        buffers: &mut Buffers<'_>,
+        wide: &mut Wide,
+    ) -> Result<EncodeStats, ImportError> {
+        let Some(importance) = self.importance else { return self.encode_groups(run, None, buffers, wide) };
+        // A run may begin in the matrix of one expert and end in that of another, each with its own importance.
+        let size = self.source.size();
+        let mut stats = EncodeStats::default();
+        let mut element = at / size as u64;
+        let mut rest = run;
+        while !rest.is_empty() {
+            let (of_matrix, left) = importance.at(element);
+            let len = usize::try_from(left).unwrap_or(usize::MAX).saturating_mul(size).min(rest.len());
+            let (head, tail) = rest.split_at(len);
+            stats += self.encode_groups(head, Some(of_matrix), buffers, wide)?;
+            element += (len / size) as u64;
+            rest = tail;
         }
-        if self.stats.non_finite > 0 && !allow_non_finite {
-            let (tensor, count) = (self.tensor.name.clone(), self.stats.non_finite);
-            return Err(ImportError::NonFinite { tensor, count });
-        }
-        self.measure(run, out)
+        Ok(stats)
     }
 
     fn encode_groups(
-        &mut self,
+        &self,
         src: &[u8],
         importance: Option<Importance<'_>>,
         buffers: &mut Buffers<'_>,
         wide: &mut Wide,
-    ) -> Result<(), ImportError> {
+    ) -> Result<EncodeStats, ImportError> {
         let (group_bytes, _) = self.group();
         let groups = src.len() / group_bytes;
         let out = buffers.take(self.encoded_len(groups));
@@ -135,8 +159,8 @@ impl<'a> Quantizer<'a> {
             };
             encoded.map_err(|source| ImportError::Encode { tensor: self.tensor.name.clone(), source })
         };
-        let stats = if self.source == self.float || !self.scheme.is_affine() {
-            encode(out)?
+        if self.source == self.float || !self.scheme.is_affine() {
+            encode(out)
         } else {
             let len = self.scheme.encoded_len(groups, self.source).expect("codes take less memory than the floats");
             let Wide { values, weight, scale, bias } = wide;
@@ -148,34 +172,35 @@ impl<'a> Quantizer<'a> {
             float::read(self.source, src, values);
             let group = u8::try_from(self.scheme.group_size()).expect("a group has at most 128 elements");
             rounded::affine([self.scheme.bits(), group], self.float, values, [scale, bias], out);
-            stats
-        };
-        self.stats += stats;
-        Ok(())
+            Ok(stats)
+        }
     }
 
-    fn measure(&mut self, run: &[u8], out: &mut EncodedRun) -> Result<(), ImportError> {
-        let Some(decoder) = &self.decoder else { return Ok(()) };
-        memory::resize(&mut out.decoded, run.len() / self.source.size() * FloatType::F32.size())?;
-        decoder.decode(&out.weight, &out.scale, &out.bias, &mut out.decoded).expect("BUG: parts that encoding made");
-        self.measure += ErrorMeasure::between(self.source, run, FloatType::F32, &out.decoded)
-            .expect("BUG: as many elements as were encoded");
-        Ok(())
-    }
-
-    /// Returns the statistics, and the loss if it was measured.
-    pub(super) fn finish(self) -> (EncodeStats, Option<Loss>) {
-        let loss = self.decoder.map(|_| Loss {
-            max_abs: self.measure.max_abs(),
-            relative_rmse: self.measure.relative_rmse(),
-            zeroed_groups: self.stats.zeroed_groups,
-            non_finite: self.measure.non_finite(),
-        });
-        (self.stats, loss)
+    /// Returns the loss of the tensor, if it was measured.
+    pub(super) fn loss(&self, sums: &Sums) -> Option<Loss> {
+        self.decoder.as_ref().map(|_| Loss {
+            max_abs: sums.measure.max_abs(),
+            relative_rmse: sums.measure.relative_rmse(),
+            zeroed_groups: sums.stats.zeroed_groups,
+            non_finite: sums.measure.non_finite(),
+        })
     }
 }
 
-/// The part of a run's buffers that is still to be filled.
+impl Sums {
+    /// Adds what was noticed of the next piece.
+    pub(super) fn add(&mut self, piece: &EncodedPiece) {
+        self.stats += piece.stats;
+        self.measure += piece.measure;
+    }
+
+    /// Counts of all pieces.
+    pub(super) fn stats(&self) -> EncodeStats {
+        self.stats
+    }
+}
+
+/// The part of a piece's buffers that is still to be filled.
 struct Buffers<'b> {
     weight: &'b mut [u8],
     scale: &'b mut [u8],

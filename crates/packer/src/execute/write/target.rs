@@ -7,7 +7,7 @@ use longshore_manifest::{
 use longshore_quant::EncodeStats;
 
 use crate::{
-    execute::{error::ImportError, options::ImportOptions, read::shards::ShardFiles, sink::SinkBlob},
+    execute::{error::ImportError, options::ImportOptions, read::shards::ShardFiles, sink::SinkBlob, spare::Spare},
     plan::planned::{PlannedBlob, PlannedTensor},
 };
 
@@ -18,6 +18,8 @@ pub(super) struct Target<'a, 's> {
     pub(super) progress: &'a dyn Progress,
     /// Whether to stop. Called before every chunk.
     pub(super) stop: &'a (dyn Fn() -> bool + Sync),
+    /// Threads that may help.
+    pub(super) spare: &'a Spare,
     pub(super) blob: &'a PlannedBlob,
     pub(super) tensor: &'a PlannedTensor,
     pub(super) sink: &'a mut (dyn SinkBlob + 's),

@@ -1,0 +1,37 @@
+//! Threads that have no job left, and may help with the job of another.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Number of threads of an import that have nothing to do.
+#[derive(Debug)]
+pub(super) struct Spare(AtomicUsize);
+
+impl Spare {
+    /// Starts with `count` threads that have nothing to do.
+    pub(super) fn new(count: usize) -> Self {
+        Self(AtomicUsize::new(count))
+    }
+
+    /// Adds a thread.
+    pub(super) fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes a thread, and returns whether there was one.
+    pub(super) fn take(&self) -> bool {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1)).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_thread_is_taken_twice() {
+        let spare = Spare::new(1);
+        assert!(spare.take() && !spare.take());
+        spare.add();
+        assert!(spare.take() && !spare.take());
+    }
+}
