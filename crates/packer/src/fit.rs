@@ -12,6 +12,7 @@ use std::{
 use longshore_manifest::{
     Progress, Weights,
     document::{Arrangement, Facts, TensorEntry},
+    store::Model,
     weights::{Tensor, WeightsError},
 };
 use longshore_quant::{
@@ -46,6 +47,8 @@ pub struct Fitted {
     pub bits_per_weight: f64,
     /// The tensors that were chosen for, with their types. `None` keeps a tensor.
     pub chosen: Vec<(String, Option<Scheme>)>,
+    /// Warnings: tensors without statistics, and statistics of another model.
+    pub warnings: Vec<String>,
 }
 
 /// Reason why no policy is fitted.
@@ -80,6 +83,12 @@ pub enum FitError {
         /// The first such weight.
         example: String,
     },
+    /// A tensor holds infinities or NaNs, so that no loss can be measured.
+    #[error("tensor {tensor:?} holds infinities or NaNs, or its statistics are too large to weigh it by")]
+    NonFinite {
+        /// The tensor.
+        tensor: String,
+    },
     /// Weights cannot be read.
     #[error(transparent)]
     Weights(#[from] WeightsError),
@@ -106,19 +115,24 @@ struct Candidate<'w> {
 ///
 /// The loss of a tensor in a type is that of its products with inputs of the measured mean squares, relative to the products.
 /// Tensors that differ in the number of their layer alone share one weight, since each does a part of the work. Bytes
-/// are spent where they lower the sum of losses most, beginning with the smallest types.
+/// are spent where they lower the sum of losses most, beginning with the smallest types. A tensor without statistics, or whose inputs
+/// were all zero, is measured as if all of its channels counted alike, and [`Fitted::warnings`] says so. `model` is the
+/// stored model, whose digest the statistics may name.
 ///
 /// # Errors
 ///
 /// Returns a [`FitError`].
 pub fn fit(
     weights: &Weights,
+    model: &Model,
     statistics: &ImportanceFile,
     bits: f64,
     count: Option<NonZero<usize>>,
     progress: &dyn Progress,
 ) -> Result<Fitted, FitError> {
     let table = weights.table();
+    let is_rotated = model.config.changes.as_ref().is_some_and(|changes| changes.rotation.is_some());
+    statistics.check_rotation(is_rotated)?;
     if let Some((_, entry)) = table.tensors().find(|(_, entry)| entry.quantization.is_some()) {
         let found = entry.quantization.as_ref().map(ToString::to_string).unwrap_or_default();
         return Err(FitError::Quantized { tensor: entry.name.clone(), found });
@@ -140,7 +154,10 @@ pub fn fit(
         return Err(FitError::Unused { example: first.tensor.name().to_owned() });
     }
     share_losses(&mut candidates);
-    let offers = measure(&candidates, threads(count), progress)?;
+    let measured = measure(&candidates, threads(count), progress)?;
+    let mut warnings: Vec<String> = without(&candidates, &measured, statistics).into_iter().collect();
+    warnings.extend(statistics.other_model(Some(model.digest)));
+    let offers: Vec<Vec<Offer>> = measured.into_iter().map(|measured| measured.offers).collect();
     #[expect(clippy::cast_precision_loss, reason = "numbers of bytes and parameters")]
     let per_weight = |bytes: u64| 8.0 * bytes as f64 / (elements.max(1)) as f64;
     #[expect(
@@ -165,7 +182,18 @@ pub fn fit(
         policy: text(&description, schemes()),
         bits_per_weight,
         chosen: schemes().map(|(name, scheme)| (name.to_owned(), scheme)).collect(),
+        warnings,
     })
+}
+
+/// Says which tensors were measured without statistics.
+fn without(candidates: &[Candidate<'_>], measured: &[Measured], statistics: &ImportanceFile) -> Option<String> {
+    let mut without = candidates.iter().zip(measured).filter(|(_, measured)| !measured.is_weighed);
+    let (first, _) = without.next()?;
+    let (count, all, first) = (1 + without.count(), candidates.len(), first.tensor.name());
+    let path = statistics.path().display();
+    let why = "have no statistics, or only zeros, and all their channels count alike";
+    Some(format!("{path}: {count} of {all} tensors {why}: {first:?} first"))
 }
 
 /// Whether the default policy quantizes a tensor.
@@ -199,7 +227,7 @@ fn share_losses(candidates: &mut [Candidate<'_>]) {
 }
 
 /// Measures what each tensor costs and loses in each type.
-fn measure(candidates: &[Candidate<'_>], threads: usize, progress: &dyn Progress) -> Result<Vec<Vec<Offer>>, FitError> {
+fn measure(candidates: &[Candidate<'_>], threads: usize, progress: &dyn Progress) -> Result<Vec<Measured>, FitError> {
     progress.begin("measuring", candidates.iter().map(|candidate| candidate.bytes).fold(0, u64::saturating_add));
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
@@ -223,14 +251,29 @@ fn measure(candidates: &[Candidate<'_>], threads: usize, progress: &dyn Progress
     done.into_iter().map(|(_, offers)| offers).collect()
 }
 
+/// What a tensor costs and loses.
+struct Measured {
+    offers: Vec<Offer>,
+    /// Whether statistics weighed its losses.
+    is_weighed: bool,
+}
+
 impl Candidate<'_> {
     /// What the tensor costs and loses in every type that fits it.
-    fn offers(&self) -> Result<Vec<Offer>, FitError> {
+    fn offers(&self) -> Result<Measured, FitError> {
         let columns = self.tensor.shape().dims().last().copied().unwrap_or_default();
         let schemes = SCHEMES.map(|name| name.parse::<Scheme>().expect("the names are those of types"));
         let schemes: Vec<Scheme> =
             schemes.into_iter().filter(|scheme| columns.is_multiple_of(scheme.group_size().into())).collect();
-        let (losses, all) = self.losses(&schemes, columns)?;
+        let mut importance = self.importance.as_ref();
+        let (mut losses, mut all) = self.losses(&schemes, columns, importance)?;
+        if all == 0.0 && importance.take().is_some() {
+            // Nothing came in while the statistics were recorded, which says nothing of what will.
+            (losses, all) = self.losses(&schemes, columns, None)?;
+        }
+        if !all.is_finite() || losses.iter().any(|loss| !loss.is_finite()) {
+            return Err(FitError::NonFinite { tensor: self.tensor.name().to_owned() });
+        }
         let offers = schemes.iter().zip(losses).map(|(scheme, loss)| {
             let groups = self.tensor.shape().elements().unwrap_or_default() / u64::from(scheme.group_size());
             let one = scheme.encoded_len(1, self.float).expect("a group is short");
@@ -239,11 +282,16 @@ impl Candidate<'_> {
             Offer { scheme: Some(*scheme), bytes, loss }
         });
         let kept = Offer { scheme: None, bytes: self.bytes, loss: 0.0 };
-        Ok(offers.chain([kept]).collect())
+        Ok(Measured { offers: offers.chain([kept]).collect(), is_weighed: importance.is_some() })
     }
 
     /// The weighted squares of the errors under each type, and those of the values.
-    fn losses(&self, schemes: &[Scheme], columns: u64) -> Result<(Vec<f64>, f64), FitError> {
+    fn losses(
+        &self,
+        schemes: &[Scheme],
+        columns: u64,
+        importance: Option<&TensorImportance>,
+    ) -> Result<(Vec<f64>, f64), FitError> {
         let mut values = self.tensor.values()?;
         let (mut losses, mut all) = (vec![0.0; schemes.len()], 0.0);
         let columns = usize::try_from(columns).unwrap_or(usize::MAX).max(1);
@@ -262,7 +310,7 @@ impl Candidate<'_> {
             values.read(from, &mut numbers);
             memory::resize(&mut source, len * self.float.size())?;
             longshore_transform::float::write(self.float, &numbers, &mut source);
-            let importance = self.importance.as_ref().map(|importance| importance.of_matrix(from / in_matrix));
+            let importance = importance.map(|importance| importance.of_matrix(from / in_matrix));
             let weigh = |at: usize| importance.map_or(1.0, |importance| f64::from(importance[at % columns]));
             let square = |at: usize, value: f32| weigh(at) * f64::from(value) * f64::from(value);
             all += numbers.iter().enumerate().map(|(at, value)| square(at, *value)).sum::<f64>();

@@ -154,6 +154,9 @@ fn import(
     for adapter in &args.adapter {
         source = source.with_adapter(&adapter.dir, adapter.weight, &opening.limits)?;
     }
+    if let Some(seed) = args.rotate {
+        source = source.rotated(seed)?;
+    }
     let scheme = args.quantize.and_then(Quantize::scheme);
     let options = PlanOptions {
         scheme,
@@ -166,7 +169,7 @@ fn import(
     let plan = Plan::new(source, &options).with_context(|| format!("cannot import {}", door::path(&args.source)))?;
     check(args, &plan)?;
     let importance = args.importance.as_ref().map(ImportanceFile::open).transpose()?;
-    let of_importance = importance.as_ref().map(|file| file.check(&plan)).transpose()?.flatten();
+    let of_importance = importance.as_ref().map(|file| file.check(&plan)).transpose()?.unwrap_or_default();
     let gptq = args.hessians.as_deref().map(|file| gptq(file, args.held.as_deref())).transpose()?;
     let of_gptq = gptq.as_ref().map(|gptq| gptq.check(&plan)).transpose()?.unwrap_or_default();
     // The file of Hessians has the mean squares, too.

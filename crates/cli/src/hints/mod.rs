@@ -107,6 +107,9 @@ fn of_import(error: &ImportError) -> Option<String> {
         ImportError::Read(error) => error.hint(),
         ImportError::Companion { .. } => "import it again once nothing changes the source's files",
         ImportError::NonFinite { .. } => "--allow-nonfinite quantizes it all the same",
+        ImportError::MergedNonFinite { .. } => {
+            "check the adapter and its weight; --allow-nonfinite stores it all the same"
+        }
         ImportError::TakeOver { .. } => "without --quantize its blocks are kept",
         ImportError::Space { .. } => "longshore gc frees what no model needs; --store DIR chooses another disk",
         _ => return None,

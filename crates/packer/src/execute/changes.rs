@@ -1,14 +1,11 @@
 //! The record of what an import does to values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use longshore_manifest::document::{Base, Calibrated, Changes, MergedAdapter};
+use longshore_manifest::document::{Base, Calibrated, Changes, MergedAdapter, Rotated};
 
 use super::{options::ImportOptions, write::blob::Done};
-use crate::{
-    plan::planned::{Plan, PlannedTensor},
-    source::merging::SourceAdapter,
-};
+use crate::{plan::planned::Plan, source::merging::SourceAdapter};
 
 /// The model that the plan's source is an attachment of.
 pub(super) fn base(plan: &Plan) -> Option<Base> {
@@ -20,6 +17,10 @@ pub(super) fn changes(plan: &Plan, done: &[Done], options: &ImportOptions) -> Op
     let mut changes = plan.source().changes.clone().unwrap_or_default();
     let adapters = plan.source().adapters.iter().enumerate();
     changes.adapters.extend(adapters.map(|(number, adapter)| merged(plan, number, adapter)));
+    if let Some(rotation) = &plan.source().rotation {
+        let (order, power) = rotation.rotation.orders();
+        changes.rotation = Some(Rotated::new(rotation.seed, order as u64, power as u64));
+    }
     let tensors = || plan.blobs.iter().flat_map(|blob| &blob.tensors);
     let by_hessians = done.iter().flat_map(|done| &done.by_hessians);
     let chosen: Vec<_> = tensors().zip(by_hessians).filter(|(_, chosen)| **chosen).collect();
@@ -27,9 +28,13 @@ pub(super) fn changes(plan: &Plan, done: &[Done], options: &ImportOptions) -> Op
         let held = gptq.held.as_ref().map(|file| file.digest());
         let names = chosen.into_iter().map(|(tensor, _)| tensor.name.clone()).collect();
         changes.gptq = Some(Calibrated::new(gptq.hessians.digest(), held, names));
-    } else if !tensors().any(PlannedTensor::is_repacked) {
-        changes.gptq = None;
+    } else if let Some(gptq) = &mut changes.gptq {
+        // Codes that were chosen anew are no longer those of the record.
+        let kept: HashSet<&str> =
+            tensors().filter(|tensor| tensor.is_repacked()).map(|tensor| tensor.name.as_str()).collect();
+        gptq.tensors.retain(|name| kept.contains(name.as_str()));
     }
+    changes.gptq = changes.gptq.filter(|gptq| !gptq.tensors.is_empty());
     Some(changes).filter(|changes| !changes.is_empty())
 }
 

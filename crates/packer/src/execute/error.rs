@@ -61,6 +61,27 @@ pub enum ImportError {
         /// The adapter's tensor.
         tensor: String,
     },
+    /// A tensor that an adapter changes holds infinities or NaNs afterwards, and would be stored with them.
+    #[error(
+        "tensor {tensor:?} holds infinities or NaNs ({count} so far) once the adapter {} is merged into it",
+        adapter.display()
+    )]
+    MergedNonFinite {
+        /// The tensor.
+        tensor: String,
+        /// The directory of the first adapter that changes it.
+        adapter: PathBuf,
+        /// Number of infinities and NaNs that were found before the import stopped.
+        count: u64,
+    },
+    /// A tensor that is rotated holds infinities or NaNs, or its type does not hold the rotated values.
+    #[error(
+        "tensor {tensor:?} holds infinities or NaNs, or would once it is rotated, which spreads them over its rows"
+    )]
+    RotatedNonFinite {
+        /// The tensor.
+        tensor: String,
+    },
     /// The importance file does not fit the model's weights.
     #[error(transparent)]
     Importance(#[from] ImportanceFileError),

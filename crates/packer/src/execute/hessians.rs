@@ -8,7 +8,7 @@ use longshore_transform::{cholesky::FactorError, product::WIDTH};
 use memmap2::Mmap;
 use serde::Deserialize;
 
-use crate::plan::planned::{Plan, PlannedTensor};
+use crate::plan::planned::{Plan, PlannedTensor, Turn};
 
 /// Mean products of the inputs of weights, as `longshore calibrate --hessians` writes them.
 ///
@@ -187,8 +187,8 @@ impl HessianFile {
 
     /// The products of the inputs of a planned tensor, if the file has them.
     pub(super) fn of(&self, tensor: &PlannedTensor) -> Result<Option<TensorHessians<'_>>, HessianFileError> {
-        // Whole rows of a matrix that was transposed are not at hand.
-        if tensor.arrangement == Arrangement::Transpose {
+        // Whole rows of a matrix that was transposed, or whose columns were rotated, are not at hand.
+        if tensor.arrangement == Arrangement::Transpose || tensor.turn == Some(Turn::Writes) {
             return Ok(None);
         }
         let Some(view) = self.arrays.get(&tensor.name).and_then(|array| self.file.tensor(array)) else {

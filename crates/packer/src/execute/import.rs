@@ -13,7 +13,7 @@ use super::{
     sink::Sink,
     space, warnings,
 };
-use crate::plan::planned::Plan;
+use crate::plan::planned::{Plan, PlannedBlob};
 
 impl Plan {
     /// Imports the source into `sink` and names it `name`.
@@ -56,7 +56,9 @@ impl Plan {
         space::drop_others(&*import, self);
         space::check(&*import, self)?;
         let files = self.files.iter().map(|file| file.size).fold(0, u64::saturating_add);
-        progress.begin("importing", self.source_bytes().saturating_add(files));
+        // What two tensors are made of is read twice.
+        let read = self.blobs.iter().map(PlannedBlob::source_len).fold(0, u64::saturating_add);
+        progress.begin("importing", self.source_bytes().max(read).saturating_add(files));
         let open = |_: usize, name: &str, size: u64| import.blob(name, size);
         let done = Work { open: &open, import: Some(&*import), files: &shards, plan: self, options, progress }.run()?;
 

@@ -72,11 +72,14 @@ pub(super) fn adapt(source: &Source, options: &PlanOptions, drafts: &mut [Draft]
         }
         notes.push(note(adapter, updates.products.len(), updates.replacements.len()));
     }
+    Ok(notes)
+}
+
+/// Gives tensors whose values are changed the global scale of those whose codes are chosen anew.
+pub(super) fn renew_global_scales(options: &PlanOptions, drafts: &mut [Draft]) {
     for planned in drafts.iter_mut().flat_map(|draft| &mut draft.tensors).filter(|planned| planned.is_changed()) {
-        // Codes are chosen anew, and so is their global scale.
         planned.global_scale = (planned.scheme == Some(Scheme::NVFP4) && options.global_scale).then(|| Shape::new([]));
     }
-    Ok(notes)
 }
 
 /// The tensors of the model itself, as a checkpoint names them, and where they lie.
@@ -132,17 +135,21 @@ fn is_tied(source: &Source, base: &[BaseTensor]) -> bool {
     says.unwrap_or(false) || has_embedding && !has(&["lm_head", "output"])
 }
 
-/// Refuses tensors whose values are not at hand, or may not be quantized anew.
-fn is_mergeable(planned: &PlannedTensor, options: &PlanOptions) -> Result<(), PlanError> {
-    let is_decoded = match planned.coding {
+/// Whether the values of a tensor are at hand, and may be quantized anew.
+pub(super) fn is_decoded(planned: &PlannedTensor, options: &PlanOptions) -> bool {
+    match planned.coding {
         Coding::Plain | Coding::Double => true,
         // 8-bit floats are decoded to be quantized, and so is what is quantized again.
         Coding::Fp8 { .. } => planned.scheme.is_none() || options.scheme.is_some(),
         Coding::Packed { .. } => options.requantize,
         Coding::Ggml { .. } => options.requantize && planned.scheme.is_some(),
         Coding::Transposed { .. } => false,
-    };
-    if !is_decoded {
+    }
+}
+
+/// Refuses tensors that nothing can be merged into.
+fn is_mergeable(planned: &PlannedTensor, options: &PlanOptions) -> Result<(), PlanError> {
+    if !is_decoded(planned, options) {
         return Err(PlanError::AdapterQuantized { tensor: planned.name.clone() });
     }
     if float_type(planned.dtype).is_none() {

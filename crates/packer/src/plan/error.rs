@@ -146,6 +146,14 @@ pub enum PlanError {
         /// The tensor.
         tensor: String,
     },
+    /// A tensor stands in the way of rotating the residual stream.
+    #[error("the residual stream cannot be rotated: tensor {tensor:?} {problem}")]
+    Rotation {
+        /// The tensor.
+        tensor: String,
+        /// What is in the way, as the rest of a sentence.
+        problem: String,
+    },
     /// A scheme was requested for an attachment, which is stored as it is.
     #[error("an adapter is stored as it is, not quantized")]
     Attachment,
@@ -187,6 +195,9 @@ impl PlanError {
                  quantizes the sum again"
                     .to_owned(),
             ),
+            Self::Rotation { problem, .. } if problem.contains("quantized already") => {
+                Some("rotate the model as it was before it was quantized, or add --requantize".to_owned())
+            }
             Self::Reserved { .. } => Some("import it without --quantize".to_owned()),
             Self::Experts { source: StackError::Group(ExpertError::Missing { .. } | ExpertError::Count { .. }) } => {
                 Some("check that the checkpoint is complete, and import its directory".to_owned())

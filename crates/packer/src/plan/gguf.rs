@@ -120,6 +120,7 @@ impl Planner<'_> {
             source_len,
             merges: Vec::new(),
             replaced: None,
+            turn: None,
         };
         if planned.global_scale.is_none() && planned.has_global_scale() {
             let scale = planned.units.first().and_then(|unit| unit.parts.global_scale);

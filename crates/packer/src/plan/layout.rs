@@ -17,6 +17,7 @@ use super::{
     gguf,
     options::PlanOptions,
     planned::{PlannedBlob, PlannedTensor, Unit, float_type, quantized_from},
+    rotate,
 };
 use crate::{
     model::{
@@ -37,8 +38,9 @@ pub(super) fn blobs(
     notes: &mut Vec<String>,
 ) -> Result<Vec<Draft>, PlanError> {
     let files = source.tensors_of(member);
-    let ModelTensors { tensors, warnings: found, notes: remarks } = read::read(member, files)
+    let ModelTensors { mut tensors, warnings: found, notes: remarks } = read::read(member, files)
         .map_err(|source| PlanError::Coding { member: member.name().map(str::to_owned), source })?;
+    rotate::untie(source, &mut tensors);
     warnings.extend(found);
     notes.extend(remarks);
     if source.kind == Kind::Gguf {
@@ -154,6 +156,7 @@ impl Planner<'_> {
             source_len,
             merges: Vec::new(),
             replaced: None,
+            turn: None,
         };
         tensor.global_scale = self.global_scale(&tensor);
         tensor

@@ -10,6 +10,7 @@ use super::{
     layout,
     options::{PlanOptions, TakeOver},
     planned::Plan,
+    rotate,
 };
 use crate::source::{checkpoint::Source, classify::Kind};
 
@@ -32,6 +33,7 @@ impl Plan {
     /// - [`PlanError::Experts`]: the experts cannot be stacked;
     /// - [`PlanError::Adapter`], [`PlanError::AdapterBase`], [`PlanError::AdapterQuantized`], [`PlanError::AdapterDtype`],
     ///   [`PlanError::AdapterReplaces`], [`PlanError::Magnitudes`]: an adapter cannot be merged;
+    /// - [`PlanError::Rotation`]: a tensor stands in the way of rotating the residual stream;
     /// - [`PlanError::Attachment`]: a scheme is requested for an adapter by itself;
     /// - [`PlanError::Clash`], [`PlanError::Reserved`]: two blobs or tensors would have the same name;
     /// - [`PlanError::Scheme`], [`PlanError::Layout`]: a tensor cannot be stored as decided.
@@ -54,6 +56,8 @@ impl Plan {
         }
         check::names(&drafts, &source)?;
         notes.extend(adapt::adapt(&source, options, &mut drafts)?);
+        notes.extend(rotate::rotate(&source, options, &mut drafts)?);
+        adapt::renew_global_scales(options, &mut drafts);
         if source.kind == Kind::Gguf {
             let is_projector = source.config.as_ref().is_some_and(|config| config.has_vision);
             notes.push(blocks::note(is_projector, drafts.iter().flat_map(|draft| &draft.tensors)));

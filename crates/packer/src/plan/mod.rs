@@ -13,3 +13,4 @@ mod nvfp4;
 pub(crate) mod options;
 pub(crate) mod planned;
 pub(crate) mod report;
+mod rotate;

@@ -93,6 +93,19 @@ pub struct PlannedTensor {
     pub(crate) merges: Vec<Merge>,
     /// The type of the values of an adapter's tensor that is read in place of the model's.
     pub(crate) replaced: Option<Dtype>,
+    /// What a rotation of the residual stream does to the values.
+    pub(crate) turn: Option<Turn>,
+}
+
+/// What a rotation of the residual stream does to a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Rows that are multiplied with the stream take over the gain of a norm, a tensor of the source, and are rotated.
+    Reads { gain: Option<usize> },
+    /// Columns that are added to the stream are rotated.
+    Writes,
+    /// The gain of a norm, which others have taken over, becomes one.
+    Gain,
 }
 
 /// A product that an adapter adds to rows of a matrix of the planned tensor.
@@ -124,14 +137,20 @@ pub struct Unit {
 impl Plan {
     /// Whether the residual stream of the model that is made is rotated.
     pub(crate) fn is_rotated(&self) -> bool {
-        self.source.changes.as_ref().is_some_and(|changes| changes.rotation.is_some())
+        let was_rotated = self.source.changes.as_ref().is_some_and(|changes| changes.rotation.is_some());
+        self.source.rotation.is_some() || was_rotated
     }
 
     /// The shards of the source that a blob is made of, as indices of [`Source::shards`], each once, in order.
     #[must_use]
     pub fn shards_of(&self, blob: &PlannedBlob) -> std::collections::BTreeSet<usize> {
         let units = blob.tensors.iter().flat_map(|tensor| &tensor.units);
-        units.flat_map(|unit| unit.parts.iter()).map(|(_, part)| self.source.tensors[part].shard).collect()
+        let gains = blob.tensors.iter().filter_map(|tensor| match tensor.turn {
+            Some(Turn::Reads { gain }) => gain,
+            _ => None,
+        });
+        let parts = units.flat_map(|unit| unit.parts.iter()).map(|(_, part)| part);
+        parts.chain(gains).map(|part| self.source.tensors[part].shard).collect()
     }
 }
 
@@ -167,9 +186,14 @@ impl PlannedTensor {
         self.scheme.is_some() && self.coding.exact_scheme() == self.scheme && !self.is_changed()
     }
 
-    /// Whether adapters change the values.
+    /// Whether adapters or a rotation change the values.
     #[must_use]
     pub fn is_changed(&self) -> bool {
+        self.is_merged() || self.turn.is_some()
+    }
+
+    /// Whether adapters change the values.
+    pub(crate) fn is_merged(&self) -> bool {
         !self.merges.is_empty() || self.replaced.is_some()
     }
 
@@ -214,12 +238,17 @@ impl PlannedTensor {
     /// The operation on the source tensors, in one word: `none`, `stack` or `transpose` for plain values, `decode` or
     /// `repack` for weights that are quantized in the source, `f32` for F64 that is rounded to be quantized. The last
     /// three get the suffix `_stack` if experts are stacked, too, and `f32` the suffix `_transpose` if they are transposed.
-    /// For tensors of GGUF files: `reshape`, `permute`, `join`, `split`, or `change` where values change.
+    /// `merge` or `rotate` where an adapter or a rotation changes the values, with the same suffix. For tensors of GGUF files: `reshape`, `permute`, `join`, `split`, or `change` where values change.
     #[must_use]
     pub fn operation(&self) -> &'static str {
         let is_stacked = self.arrangement == Arrangement::Stack;
         if self.is_changed() {
-            return if is_stacked { "merge_stack" } else { "merge" };
+            return match (self.turn, is_stacked) {
+                (Some(_), true) => "rotate_stack",
+                (Some(_), false) => "rotate",
+                (None, true) => "merge_stack",
+                (None, false) => "merge",
+            };
         }
         match (self.coding, is_stacked) {
             (Coding::Plain, true) => "stack",

@@ -127,8 +127,9 @@ impl<'a> Mender<'a> {
         let mut error = None;
         let mut first: Option<Plan> = None;
         let mut rebuild: Option<Rebuild> = None;
+        let source = self.rotated(config);
         for options in candidates::recorded(&table.import, self.options) {
-            let plan = match Plan::new(Arc::clone(self.source), &options) {
+            let plan = match Plan::new(Arc::clone(&source), &options) {
                 Ok(plan) => plan,
                 Err(found) => {
                     error.get_or_insert_with(|| Arc::new(found));
@@ -270,6 +271,14 @@ impl<'a> Mender<'a> {
             failures.insert(digest, (why, Some(hint.to_owned())));
         }
         Ok(())
+    }
+
+    /// The source, rotated as the model was. One that cannot be is left as it is, and differs from the model.
+    fn rotated(&self, config: &Config) -> Arc<Source> {
+        let of_source = self.source.changes.as_ref().and_then(|changes| changes.rotation);
+        let rotation = config.changes.as_ref().and_then(|changes| changes.rotation).filter(|_| of_source.is_none());
+        let rotated = rotation.and_then(|rotation| Source::clone(self.source).rotated(rotation.seed).ok());
+        rotated.map_or_else(|| Arc::clone(self.source), Arc::new)
     }
 
     /// The first adapter of the model's record that the source lacks, or has with another factor.

@@ -62,6 +62,7 @@ impl Source {
             warnings,
             template: ChatTemplate::default(),
             adapters: Vec::new(),
+            rotation: None,
             base: Some(base),
             digest: None,
             changes: None,

@@ -12,6 +12,7 @@ use super::{
     inventory::{Contents, Inventory},
     member::{Member, MemberRole},
     merging::SourceAdapter,
+    rotate::SourceRotation,
 };
 use crate::tensor::{Shard, SourceTensor};
 
@@ -54,6 +55,8 @@ pub struct Source {
     pub(crate) template: ChatTemplate,
     /// The adapters to merge, in the order in which they were added. Their tensors follow those of the members.
     pub(crate) adapters: Vec<SourceAdapter>,
+    /// The rotation that an import gives the residual stream.
+    pub(crate) rotation: Option<SourceRotation>,
     /// The digest of the model that the source belongs to. `None` unless it is an attachment.
     pub(crate) base: Option<Digest>,
     /// The digest of the source's manifest, and what was done to its values before. `None` unless it is a stored model.
@@ -88,6 +91,7 @@ impl Source {
             evidence: None,
             warnings: Vec::new(),
             adapters: Vec::new(),
+            rotation: None,
             base: None,
             digest: None,
             changes: None,

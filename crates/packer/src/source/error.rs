@@ -82,6 +82,14 @@ pub enum SourceError {
         /// Advice to the user.
         hint: Option<&'static str>,
     },
+    /// The residual stream of the model cannot be rotated.
+    #[error("{} cannot be rotated: {problem}", path.display())]
+    Rotation {
+        /// The source.
+        path: PathBuf,
+        /// The reason.
+        problem: String,
+    },
     /// The directory is empty, apart from entries that are passed over.
     #[error("{} is empty", dir.display())]
     Empty {

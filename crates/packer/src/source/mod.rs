@@ -17,6 +17,7 @@ pub(crate) mod merging;
 pub(crate) mod open;
 mod pipeline;
 mod read;
+pub(crate) mod rotate;
 mod scales;
 mod select;
 mod stale;

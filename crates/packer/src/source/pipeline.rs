@@ -54,6 +54,7 @@ pub(super) fn open(dir: &Path, entries: Vec<Entry>, limits: &Limits) -> Result<S
         warnings: Vec::new(),
         template: ChatTemplate::default(),
         adapters: Vec::new(),
+        rotation: None,
         base: None,
         digest: None,
         changes: None,

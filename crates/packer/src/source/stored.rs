@@ -120,6 +120,7 @@ fn read(path: &Path, root: &Path, name: &ModelName) -> Result<Source, SourceErro
         template: checkpoint::template(&companions),
         companions: Vec::new(),
         adapters: Vec::new(),
+        rotation: None,
         base: model.config.base.as_ref().map(|base| base.digest),
         digest: Some(model.digest),
         changes: model.config.changes.clone(),

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use longshore_manifest::{Store, document::Role};
-use longshore_packer::{GptqOptions, HessianFile, HessianFileError, ImportError, ImportOptions, Plan};
-use longshore_quant::{FloatType, Profile};
+use longshore_packer::{GptqOptions, HessianFile, HessianFileError, ImportError, ImportOptions, Plan, PlanOptions};
+use longshore_quant::{FloatType, Profile, policy::Policy};
 use longshore_st_format::{Dtype, Layout, Shape};
 use serde_json::json;
 
@@ -50,9 +50,9 @@ fn products(columns: usize, shared: f64, seed: u32) -> Vec<f32> {
     sums.iter().map(|sum| (sum / rows as f64) as f32).collect()
 }
 
-struct Hessians<'h> {
-    arrays: Vec<(&'h str, Vec<u64>, Vec<f32>)>,
-    metadata: BTreeMap<String, String>,
+pub(crate) struct Hessians<'h> {
+    pub(crate) arrays: Vec<(&'h str, Vec<u64>, Vec<f32>)>,
+    pub(crate) metadata: BTreeMap<String, String>,
 }
 
 impl Hessians<'_> {
@@ -86,7 +86,7 @@ impl Hessians<'_> {
         dir.file(name, file);
     }
 
-    fn open(&self, dir: &Dir) -> Result<Arc<HessianFile>, HessianFileError> {
+    pub(crate) fn open(&self, dir: &Dir) -> Result<Arc<HessianFile>, HessianFileError> {
         // A file that is mapped is not written again.
         let names = (0..100).map(|at| format!("statistics/{at}.safetensors"));
         let name = names.into_iter().find(|name| !dir.join(name).exists()).expect("a test writes few files");
@@ -95,7 +95,7 @@ impl Hessians<'_> {
     }
 }
 
-fn gptq(hessians: &Arc<HessianFile>, held: Option<&Arc<HessianFile>>, count: usize) -> ImportOptions {
+pub(crate) fn gptq(hessians: &Arc<HessianFile>, held: Option<&Arc<HessianFile>>, count: usize) -> ImportOptions {
     let mut options = threads(count);
     options.profile = Profile::Best;
     options.gptq = Some(GptqOptions::new(Arc::clone(hessians), held.cloned()));
@@ -258,4 +258,37 @@ fn what_is_doubtful_is_said() {
     let plan = Plan::new(stored, &options("int4", "uniform")).expect("it fits");
     let found = file.check(&plan).expect("it fits");
     assert!(matches!(&*found, [one] if one.contains("recorded with the model")), "{found:?}");
+}
+
+/// The record names what is still as it was chosen, and not what was encoded again since.
+#[test]
+fn the_record_leaves_out_what_is_encoded_again() {
+    let (dir, target) = (model(), Dir::new());
+    let store = store(&target);
+    let file = Hessians::new(0.5, 1).open(&dir).expect("it is valid");
+    let plan = Plan::new(dir.open().expect("it is a model"), &options("int4", "uniform")).expect("it fits");
+    try_import(&store, "chosen", &plan, &gptq(&file, None, 2)).expect("it is imported");
+    let stored = || crate::support::open(&store.manifest_path(&crate::stores::name("chosen"))).expect("it is stored");
+    let recorded = |options: &PlanOptions| {
+        let plan = Plan::new(stored(), options).expect("it fits");
+        try_import(&store, "again", &plan, &threads(2)).expect("it is imported");
+        let changes = read(&store, "again").config.changes;
+        changes.and_then(|changes| changes.gptq).map(|gptq| gptq.tensors).unwrap_or_default()
+    };
+    let mut all = recorded(&PlanOptions::default());
+    all.sort();
+    assert_eq!(all, [DOWN, STACK, UP]);
+    let again = |policy: &str| PlanOptions {
+        scheme: "int8".parse().ok(),
+        policy: Policy::parse(policy, "some").expect("it is a policy"),
+        requantize: true,
+        ..PlanOptions::default()
+    };
+    let one = "description = \"one\"\nmin_elements = 1\n[[rule]]\nname = [\"layers.0.mlp.up_proj.weight\"]\n\
+        action = \"request\"\nreason = \"it\"\n";
+    let mut some = recorded(&again(one));
+    some.sort();
+    assert_eq!(some, [DOWN, STACK]);
+    let every = PlanOptions { requantize: true, ..options("int8", "uniform") };
+    assert!(recorded(&every).is_empty());
 }

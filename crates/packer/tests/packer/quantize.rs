@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use longshore_manifest::document::{Loss, Role};
-use longshore_packer::{ImportError, ImportOptions, ImportanceFile, ImportanceFileError, Plan, PlanOptions};
+use longshore_packer::{ImportError, ImportOptions, ImportanceFile, ImportanceFileError, Plan, PlanOptions, Source};
 use longshore_quant::{Decoder, ErrorMeasure, FloatType, Profile, Scheme};
-use longshore_st_format::Dtype;
+use longshore_st_format::{Dtype, Layout, Shape};
 
 use crate::{
     stores::{is_clean, part, read, store, tensors, threads, try_import},
@@ -215,4 +215,37 @@ fn an_importance_that_does_not_fit() {
     let error = ImportanceFile::open(dir.join("importance/bad.safetensors")).expect_err("it is no such file");
     assert!(matches!(error, ImportanceFileError::Open { .. }), "{error:?}");
     assert!(store.list().is_ok_and(|models| models.is_empty()));
+}
+
+/// Weights without statistics, statistics without a weight, and those of another model are named.
+#[test]
+fn statistics_that_do_not_cover_all_are_said() {
+    let (dir, target) = (model(), Dir::new());
+    let store = store(&target);
+    let source = dir.open().expect("it is a model");
+    let check = |name: &str, tensors: &[(&str, u64)], metadata: &[(&str, &str)], source: Source| {
+        let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let parts = tensors.iter().map(|(name, count)| (*name, Dtype::F32, Shape::new([*count])));
+        let layout = Layout::new(&metadata, parts).expect("names differ");
+        let ones = usize::try_from(tensors.iter().map(|(_, count)| count).sum::<u64>()).expect("a test is small");
+        dir.file(name, [layout.header(), &1.0_f32.to_le_bytes().repeat(ones)].concat());
+        let plan = Plan::new(source, &options("int4", "uniform")).expect("it fits");
+        ImportanceFile::open(dir.join(name)).expect("it is valid").check(&plan)
+    };
+    let all = [(UP, 256), (STACK, 128)];
+    assert!(check("all", &all, &[], source.clone()).expect("it fits").is_empty());
+    let found = check("some", &[(UP, 256), ("z.weight", 4)], &[], source.clone()).expect("it fits");
+    assert!(
+        matches!(&*found, [one, other] if one.contains("1 quantized weights have no statistics") && one.contains(STACK)
+        && other.contains("1 tensors belong to no quantized weight") && other.contains("z.weight")),
+        "{found:?}"
+    );
+    let error = check("rotated", &all, &[("rotated", "true")], source.clone()).expect_err("the weights are others");
+    assert!(error.to_string().contains("is rotated, and the weights are not rotated"), "{error}");
+    let plan = Plan::new(source, &PlanOptions::default()).expect("it fits");
+    try_import(&store, "floats", &plan, &threads(2)).expect("it is imported");
+    let stored = crate::support::open(&store.manifest_path(&crate::stores::name("floats"))).expect("it is stored");
+    let model = serde_json::json!(longshore_manifest::Digest::of(b"another").to_string()).to_string();
+    let found = check("other", &all, &[("model", &model)], stored).expect("it fits");
+    assert!(matches!(&*found, [one] if one.contains("recorded with the model")), "{found:?}");
 }

@@ -12,5 +12,6 @@ mod faults;
 mod generate;
 mod logits;
 mod perplexity;
+mod rotated;
 mod sessions;
 mod stored;

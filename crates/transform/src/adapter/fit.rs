@@ -25,7 +25,9 @@ impl Adapter {
     /// - [`AdapterError::Tied`], [`AdapterError::Ambiguous`], [`AdapterError::Twice`], [`AdapterError::Magnitude`]: what it
     ///   would do is not clear.
     pub fn fit(&self, base: &[BaseTensor], is_tied: bool) -> Result<Updates, AdapterError> {
-        let mut fitting = Fitting { adapter: self, base, index: Index::new(base), updates: Updates::default() };
+        let has_inputs_as_rows = base.iter().any(is_across);
+        let (index, updates) = (Index::new(base), Updates::default());
+        let mut fitting = Fitting { adapter: self, base, index, has_inputs_as_rows, updates };
         let mut unused = Vec::new();
         for pair in &self.pairs {
             if is_tied && is_embedding(&pair.module) {
@@ -68,6 +70,20 @@ fn is_embedding(module: &str) -> bool {
     ["embed_tokens", "wte", "word_embeddings", "tok_embeddings", "lm_head"].contains(&last)
 }
 
+/// Whether a layer of this name is one that GPT-2 and its like have with the inputs as rows (`Conv1D`).
+fn may_be_across(module: &str) -> bool {
+    let last = module.rsplit('.').next().unwrap_or(module);
+    ["c_attn", "c_proj", "c_fc", "q_attn"].contains(&last)
+}
+
+/// Whether a tensor tells that layers of such names have their inputs as rows: those that are never square have more outputs
+/// than inputs.
+fn is_across(tensor: &BaseTensor) -> bool {
+    let module = tensor.name.strip_suffix(".weight").unwrap_or(&tensor.name);
+    let is_wide = matches!(*tensor.shape, [rows, columns] if rows < columns);
+    is_wide && [".c_attn", ".c_fc"].iter().any(|end| module.ends_with(end))
+}
+
 /// The tensors of a base by their modules.
 struct Index<'b> {
     exact: HashMap<&'b str, usize>,
@@ -99,6 +115,8 @@ struct Fitting<'a> {
     adapter: &'a Adapter,
     base: &'a [BaseTensor],
     index: Index<'a>,
+    /// Whether the layers that [`may_be_across`] names have their inputs as rows.
+    has_inputs_as_rows: bool,
     updates: Updates,
 }
 
@@ -166,7 +184,8 @@ impl Fitting<'_> {
         let Some((base, stacked, is_flipped)) = found else {
             return Err(self.shape(pair.a, stacks[0], "factors whose products have the shape of one expert".into()));
         };
-        let scale = self.adapter.settings.scale(&pair.module, stacked.rank, &self.adapter.name(pair.a))?;
+        // Patterns are those of parameters here: several belong to one module.
+        let scale = self.adapter.settings.scale(&self.base[base].name, stacked.rank, &self.adapter.name(pair.a))?;
         for expert in 0..stacked.experts {
             let factors = self.adapter.of_expert(pair, stacked, expert);
             let (rows, columns) =
@@ -186,16 +205,18 @@ impl Fitting<'_> {
         let (inputs, outputs) = (factors.inputs.1, factors.outputs.1);
         let is_straight = (outputs, inputs) == (rows, columns);
         let is_across = (inputs, outputs) == (rows, columns);
-        let last = pair.module.rsplit('.').next().unwrap_or_default();
+        // mlx-lm turns these layers round, and PEFT says it of them in its document.
+        let is_of_mlx = self.adapter.format() == Format::Mlx;
+        let is_turned = is_of_mlx && self.has_inputs_as_rows && may_be_across(&pair.module);
         // In mlx-lm an embedding has the names of any other layer.
-        let is_embedding = pair.is_embedding
-            || self.adapter.format() == Format::Mlx && is_across && (!is_straight || last == "embed_tokens");
+        let is_embedding =
+            pair.is_embedding || is_of_mlx && !is_turned && is_across && (!is_straight || is_embedding(&pair.module));
         if is_embedding && let Some(at) = pair.magnitude {
             return Err(AdapterError::Magnitude { tensor: self.adapter.name(at), of: "an embedding" });
         }
-        let is_flipped = is_embedding || self.adapter.settings.is_fan_in_fan_out && is_across;
+        let is_flipped = is_embedding || is_turned || self.adapter.settings.is_fan_in_fan_out && is_across;
         if !is_flipped && !is_straight || is_flipped && !is_across {
-            let (of_a, of_b) = if is_embedding { (rows, columns) } else { (columns, rows) };
+            let (of_a, of_b) = if is_flipped { (rows, columns) } else { (columns, rows) };
             let (at_fault, expected) =
                 if inputs == of_a { (pair.b, format!("{of_b} outputs")) } else { (pair.a, format!("{of_a} inputs")) };
             return Err(self.shape(at_fault, at, expected));

@@ -5,6 +5,7 @@ use std::fmt;
 use regex_automata::{
     Anchored, Input,
     meta::{Config, Regex},
+    nfa::thompson::WhichCaptures,
     util::syntax,
 };
 use serde::{
@@ -16,8 +17,9 @@ use super::error::AdapterError;
 
 /// The most patterns that are read.
 const MAX_PATTERNS: usize = 4096;
-/// The most memory that a compiled pattern may take, in bytes.
-const MAX_COMPILED: usize = 1 << 20;
+/// The most memory that a compiled pattern may take, in bytes, and that all of a document may.
+const MAX_COMPILED: usize = 256 << 10;
+const MAX_TOGETHER: usize = 64 << 20;
 
 /// Patterns with their numbers, in the order of the document: the first that matches counts.
 #[derive(Debug, Clone, Default)]
@@ -57,7 +59,16 @@ pub(super) struct Patterns(Vec<(Regex, f64)>);
 impl Patterns {
     /// Compiles the patterns of a document.
     pub(super) fn new(listing: &Listing) -> Result<Self, AdapterError> {
-        let config = Config::new().nfa_size_limit(Some(MAX_COMPILED)).utf8_empty(false);
+        // Names are short and few: the simplest engine, which has no tables of its own to fill, is fast enough.
+        let config = Config::new()
+            .nfa_size_limit(Some(MAX_COMPILED))
+            .utf8_empty(false)
+            .auto_prefilter(false)
+            .which_captures(WhichCaptures::Implicit)
+            .hybrid(false)
+            .dfa(false)
+            .onepass(false)
+            .backtrack(false);
         let syntax = syntax::Config::new().unicode(false).utf8(false).nest_limit(64);
         let compile = |(pattern, number): &(String, f64)| {
             let mut builder = Regex::builder();
@@ -71,7 +82,17 @@ impl Patterns {
                 }
             }
         };
-        listing.0.iter().map(compile).collect::<Result<_, _>>().map(Self)
+        let (mut compiled, mut taken) = (Vec::new(), 0);
+        for entry in &listing.0 {
+            let (regex, number) = compile(entry)?;
+            taken += regex.memory_usage();
+            if taken > MAX_TOGETHER {
+                let problem = format!("with those before it, it takes more than {MAX_TOGETHER} bytes once compiled");
+                return Err(AdapterError::Pattern { pattern: entry.0.clone(), problem });
+            }
+            compiled.push((regex, number));
+        }
+        Ok(Self(compiled))
     }
 
     /// The number of the first pattern that matches `module`.
@@ -104,6 +125,20 @@ mod tests {
     fn the_first_pattern_counts() {
         let found = patterns(r#"{"z.*": 1, "a|zz": 2}"#).expect("they are patterns");
         assert_eq!((found.of("m.zz"), found.of("a"), found.of("ma")), (Some(1.0), Some(2.0), None));
+    }
+
+    #[test]
+    fn many_patterns_take_little_memory() {
+        let listing = |pattern: &dyn Fn(usize) -> String| {
+            let patterns = (0..MAX_PATTERNS).map(|at| (pattern(at), 1.0)).collect();
+            Patterns::new(&Listing(patterns))
+        };
+        let usual = listing(&|at| format!(r"model\.layers\.{at}\.self_attn\.(q|k)_proj")).expect("they are small");
+        assert_eq!(usual.of("model.layers.4095.self_attn.k_proj"), Some(1.0));
+        let taken: usize = usual.0.iter().map(|(regex, _)| regex.memory_usage()).sum();
+        assert!(taken <= MAX_TOGETHER, "{taken}");
+        let error = listing(&|at| format!("[a-z{at}]{{1500}}")).expect_err("they are large together");
+        assert!(error.to_string().contains("with those before it"), "{error}");
     }
 
     #[test]

@@ -63,3 +63,46 @@ fn the_embedding_of_mlx_is_across() {
     let update = &found.products[0];
     assert_eq!((update.left.along, update.left.rank, update.right.along, update.right.rank), (2, 1, 1, 4));
 }
+
+/// GPT-2 has inputs as rows, and mlx-lm's adapters do not. A square matrix tells nothing of it, and another does.
+#[test]
+fn square_matrices_of_mlx_are_turned_as_others_are() {
+    let attention = ["h.0.attn.c_proj.lora_a", "h.0.attn.c_proj.lora_b"];
+    let square: [(&str, &[u64]); 2] = [(attention[0], &[8, 2]), (attention[1], &[2, 8])];
+    let lines = |base: &[(&str, &[u64])]| {
+        let update = fit(MLX, &square, base, false).expect("it fits").products.swap_remove(0);
+        [update.left.tensor, update.right.tensor]
+    };
+    let projection: (&str, &[u64]) = ("h.0.attn.c_proj.weight", &[8, 8]);
+    // The factor along the rows is that of the inputs in GPT-2, and that of the outputs elsewhere.
+    assert_eq!(lines(&[("h.0.attn.c_attn.weight", &[8, 24]), projection]), [0, 1]);
+    assert_eq!(lines(&[("h.0.attn.c_attn.weight", &[24, 8]), projection]), [1, 0]);
+    assert_eq!(lines(&[projection]), [1, 0]);
+    let dora = r#"{"fine_tune_type": "dora", "lora_parameters": {"rank": 2, "scale": 20.0}}"#;
+    let joined = ["a", "b", "m"].map(|part| match part {
+        "m" => "h.0.attn.c_attn.m".to_owned(),
+        part => format!("h.0.attn.c_attn.lora_{part}"),
+    });
+    let tensors: [(&str, &[u64]); 3] = [(&joined[0], &[8, 2]), (&joined[1], &[2, 24]), (&joined[2], &[24])];
+    let found = fit(dora, &tensors, &[("h.0.attn.c_attn.weight", &[8, 24])], false).expect("it fits");
+    assert!(found.products[0].magnitude.is_some_and(|magnitude| magnitude.is_of_columns));
+    let short: [(&str, &[u64]); 2] = [(attention[0], &[6, 2]), (attention[1], &[2, 8])];
+    let error = fit(MLX, &short, &[("h.0.attn.c_attn.weight", &[8, 24]), projection], false).expect_err("it is short");
+    assert!(error.to_string().contains("8 inputs"), "{error}");
+}
+
+#[test]
+fn patterns_of_stacks_are_those_of_their_parameters() {
+    let config = r#"{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_parameters": ["mlp.experts.gate_up_proj",
+        "mlp.experts.down_proj"], "alpha_pattern": {"mlp\\.experts\\.down_proj": 12, "experts": 40}}"#;
+    let name = |nested: &str, factor: &str| format!("base_model.model.l.mlp.experts.{nested}lora_{factor}.weight");
+    let [a, b, inner_a, inner_b] = [name("", "A"), name("", "B"), name("base_layer.", "A"), name("base_layer.", "B")];
+    let tensors: [(&str, &[u64]); 4] = [(&a, &[6, 8]), (&b, &[4, 6]), (&inner_a, &[6, 5]), (&inner_b, &[9, 6])];
+    let base: [(&str, &[u64]); 2] =
+        [("l.mlp.experts.gate_up_proj", &[3, 9, 5]), ("l.mlp.experts.down_proj", &[3, 4, 8])];
+    let found = fit(config, &tensors, &base, false).expect("it fits");
+    let scales = |base: usize| {
+        found.products.iter().filter(move |update| update.base == base).map(|update| update.scale).collect::<Vec<_>>()
+    };
+    assert_eq!((scales(0), scales(1)), (vec![2.0; 3], vec![6.0; 3]));
+}

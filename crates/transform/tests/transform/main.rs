@@ -3,6 +3,7 @@
 mod fitted;
 mod gptq;
 mod refused;
+mod rotation;
 
 use longshore_transform::adapter::{Adapter, AdapterError, BaseTensor, Listed, Updates};
 

@@ -39,9 +39,12 @@ pub(super) fn run(
     let weights = Weights::open(&store, &model, &OpenOptions::default())?;
     let fitted = {
         let bar = Bar::new(printer);
-        fit(&weights, &statistics, args.bits, args.threads, &bar).map_err(refused)?
+        fit(&weights, &model, &statistics, args.bits, args.threads, &bar).map_err(refused)?
     };
-    let Fitted { policy, bits_per_weight, chosen, .. } = fitted;
+    let Fitted { policy, bits_per_weight, chosen, warnings, .. } = fitted;
+    for warning in &warnings {
+        printer.warn(warning);
+    }
     let written = File::create_new(&args.output).and_then(|mut file| file.write_all(policy.as_bytes()));
     written.map_err(|error| Advice::failure(format!("cannot write {}: {error}", door::path(&args.output))))?;
     let mut tensors = BTreeMap::<String, usize>::new();

@@ -32,6 +32,9 @@ pub struct ImportanceFile {
     path: PathBuf,
     digest: Digest,
     content: Content,
+    /// The model that ran, where the file names it, and whether its residual stream was rotated.
+    model: Option<String>,
+    is_rotated: bool,
 }
 
 #[derive(Debug)]
@@ -114,6 +117,16 @@ pub enum ImportanceFileError {
         /// The first weight that is quantized.
         example: String,
     },
+    /// The statistics were recorded while a model with other weights ran.
+    #[error("{} was recorded on a model that is {found}, and the weights are {expected}", path.display())]
+    Rotation {
+        /// The file.
+        path: PathBuf,
+        /// What the model was.
+        found: &'static str,
+        /// What the import makes.
+        expected: &'static str,
+    },
 }
 
 impl ImportanceFile {
@@ -147,10 +160,13 @@ impl ImportanceFile {
                 return Err(ImportanceFileError::Value { path, tensor, source });
             }
         }
+        let metadata = file.header().metadata();
+        let model = metadata.get("model").and_then(|model| serde_json::from_str(model).ok());
+        let is_rotated = metadata.get("rotated").is_some_and(|rotated| rotated == "true");
         let bytes = file.into_inner();
         let digest = Digest::of(&bytes);
         let file = SafeTensors::new(bytes).expect("BUG: a header that was accepted a moment ago");
-        Ok(Self { path, digest, content: Content::Statistics(file) })
+        Ok(Self { path, digest, content: Content::Statistics(file), model, is_rotated })
     }
 
     /// Reads an importance matrix of llama.cpp.
@@ -163,7 +179,7 @@ impl ImportanceFile {
             }
         }
         let (digest, _) = hash::digest(&path).map_err(|error| fail(error.to_string()))?;
-        Ok(Self { path, digest, content: Content::Imatrix(found) })
+        Ok(Self { path, digest, content: Content::Imatrix(found), model: None, is_rotated: false })
     }
 
     /// The digest of the file's bytes.
@@ -173,20 +189,22 @@ impl ImportanceFile {
     }
 
     /// Checks that the file fits the weights that `plan` quantizes. [`Plan::import`] calls this first; a program that
-    /// only shows a plan should call it, too. Returns a warning if the file and the plan agree only in part.
+    /// only shows a plan should call it, too. Returns warnings: weights without statistics, statistics without a weight, and
+    /// another model.
     ///
     /// # Errors
     ///
-    /// Returns [`ImportanceFileError::Shape`] for the first tensor that does not fit, and
-    /// [`ImportanceFileError::Unused`] if no tensor belongs to a weight that is quantized.
-    pub fn check(&self, plan: &Plan) -> Result<Option<String>, ImportanceFileError> {
+    /// Returns [`ImportanceFileError::Shape`] for the first tensor that does not fit, [`ImportanceFileError::Unused`] if no tensor
+    /// belongs to a weight that is quantized, and [`ImportanceFileError::Rotation`] for statistics of other weights.
+    pub fn check(&self, plan: &Plan) -> Result<Vec<String>, ImportanceFileError> {
+        self.check_rotation(plan.is_rotated())?;
         let tensors = plan.blobs.iter().flat_map(|blob| &blob.tensors);
         let mut quantized = tensors.filter(|tensor| tensor.scheme.is_some()).peekable();
-        let Some(example) = quantized.peek().map(|tensor| tensor.name.clone()) else { return Ok(None) };
-        let (mut used, mut unweighted) = (HashSet::new(), 0);
+        let Some(example) = quantized.peek().map(|tensor| tensor.name.clone()) else { return Ok(Vec::new()) };
+        let (mut used, mut unweighted) = (HashSet::new(), Vec::new());
         for tensor in quantized {
             match self.view(&tensor.name, &tensor.shape) {
-                None => unweighted += 1,
+                None => unweighted.push(tensor.name.as_str()),
                 Some(view) => {
                     self.extents(&tensor.shape, &view)?;
                     used.insert(view.name.to_owned());
@@ -196,11 +214,37 @@ impl ImportanceFile {
         if used.is_empty() {
             return Err(ImportanceFileError::Unused { path: self.path.clone(), example });
         }
-        let other = self.count() - used.len();
-        Ok((other > 0 || unweighted > 0).then(|| {
-            let path = self.path.display();
-            format!("{path}: {other} tensors belong to no quantized weight, {unweighted} quantized weights have none")
-        }))
+        let mut warnings = Vec::new();
+        let path = self.path.display();
+        if let [first, ..] = *unweighted {
+            let what = "quantized weights have no statistics, and all their channels count alike";
+            warnings.push(format!("{path}: {} {what}: {first:?} first", unweighted.len()));
+        }
+        let names = self.names();
+        let mut others = names.iter().filter(|name| !used.contains(**name)).peekable();
+        if let Some(first) = others.peek().copied() {
+            let count = names.len() - used.len();
+            warnings.push(format!("{path}: {count} tensors belong to no quantized weight: {first:?} first"));
+        }
+        warnings.extend(self.other_model(plan.source().digest));
+        Ok(warnings)
+    }
+
+    /// Refuses statistics of a model that was rotated, for one that is not, and the other way round.
+    pub(crate) fn check_rotation(&self, is_rotated: bool) -> Result<(), ImportanceFileError> {
+        if self.is_rotated == is_rotated {
+            return Ok(());
+        }
+        let says = |is_rotated| if is_rotated { "rotated" } else { "not rotated" };
+        let (found, expected) = (says(self.is_rotated), says(is_rotated));
+        Err(ImportanceFileError::Rotation { path: self.path.clone(), found, expected })
+    }
+
+    /// A warning if the file was recorded with another model than the stored one with this digest.
+    pub(crate) fn other_model(&self, own: Option<Digest>) -> Option<String> {
+        let (found, own) = (self.model.as_ref()?, own?.to_string());
+        (*found != own)
+            .then(|| format!("{} was recorded with the model {found}, and the source is {own}", self.path.display()))
     }
 
     /// The importance of the channels of a planned tensor, if the file has it.
@@ -215,12 +259,17 @@ impl ImportanceFile {
         Ok(Some(TensorImportance { values: view.values.into_owned(), columns, matrix }))
     }
 
-    /// The number of weights that the file has an importance of.
-    fn count(&self) -> usize {
+    /// The names of the weights that the file has an importance of.
+    fn names(&self) -> Vec<&str> {
         match &self.content {
-            Content::Statistics(file) => file.header().names().filter(|name| !is_hessian(name)).count(),
-            Content::Imatrix(found) => found.entries().len(),
+            Content::Statistics(file) => file.header().names().filter(|name| !is_hessian(name)).collect(),
+            Content::Imatrix(found) => found.entries().iter().map(|entry| entry.name.as_str()).collect(),
         }
+    }
+
+    /// The path of the file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     fn view(&self, name: &str, of: &Shape) -> Option<View<'_>> {

@@ -10,6 +10,8 @@ mod merged;
 pub(super) mod packed;
 pub(super) mod piece;
 mod plain;
+mod rotated;
 pub(crate) mod shards;
+mod summed;
 mod unmerged;
 pub(super) mod values;

@@ -55,6 +55,15 @@ impl<'a> TensorReader<'a> {
         Self { files, tensor, source_len, len, at: 0, corner: (0, 0, 0), places }
     }
 
+    /// Goes on with this byte of the tensor. Returns false if the tensor is not read in its order.
+    pub(super) fn seek(&mut self, at: u64) -> bool {
+        let is_in_order = self.places.is_none() && self.tensor.arrangement != Arrangement::Transpose;
+        if is_in_order {
+            self.at = at;
+        }
+        is_in_order
+    }
+
     /// The next piece; `None` after the last.
     pub(super) fn next<'b>(&mut self, buffers: &'b mut ReadBuffers) -> Result<Option<Piece<'b>>, ReadError> {
         if self.at == self.len {

@@ -7,8 +7,8 @@ use longshore_manifest::Digest;
 use super::checks::Checks;
 use crate::{
     io::{data::OpenData, memory::MemoryError},
-    plan::planned::{Plan, PlannedBlob, Unit},
-    source::{checkpoint::Source, error::DAMAGED},
+    plan::planned::{Plan, PlannedBlob, PlannedTensor, Unit},
+    source::{checkpoint::Source, error::DAMAGED, rotate::SourceRotation},
     tensor::SourceTensor,
 };
 
@@ -120,6 +120,19 @@ impl<'s> ShardFiles<'s> {
     /// The scales of a unit. Its coding must be one with scales.
     pub(in crate::execute) fn scales(&self, unit: &Unit) -> &'s SourceTensor {
         self.tensor(unit.parts.scales.expect("the coding was recognised by its scales"))
+    }
+
+    /// The rotation of the plan's source. Only tensors of one that is rotated ask for it.
+    pub(in crate::execute) fn rotation(&self) -> &'s SourceRotation {
+        self.source.rotation.as_ref().expect("the plan turns tensors of a source that is rotated alone")
+    }
+
+    /// The directory of the first adapter that changes a planned tensor.
+    pub(in crate::execute) fn adapter_of(&self, tensor: &PlannedTensor) -> PathBuf {
+        let replaced = tensor.units.first().filter(|_| tensor.replaced.is_some()).map(|unit| unit.parts.weight);
+        let of_tensor = replaced.and_then(|at| self.source.adapters.iter().rfind(|adapter| adapter.first <= at));
+        let first = tensor.merges.first().map(|merge| &self.source.adapters[merge.adapter]);
+        of_tensor.or(first).map(|adapter| adapter.path.clone()).unwrap_or_default()
     }
 
     /// Fills `buffer` with the bytes of `tensor` from `offset` on, counted from the start of the tensor. Hashes them if

@@ -45,6 +45,15 @@ impl<'a> SourceReader<'a> {
         Self::Plain(TensorReader::new(files, tensor))
     }
 
+    /// Goes on with this element of the tensor. Returns false if the values cannot be read from there.
+    pub(super) fn seek(&mut self, element: u64, tensor: &PlannedTensor) -> bool {
+        match self {
+            Self::Plain(reader) => reader.seek(element * tensor.read_float().size() as u64),
+            Self::Doubles(reader) => reader.seek(element * 8),
+            Self::Coded(_) | Self::Blocks(_) => false,
+        }
+    }
+
     /// Number of codes so far that were NaN by mistake and were replaced by the largest number.
     pub(super) fn mended(&self) -> u64 {
         match self {

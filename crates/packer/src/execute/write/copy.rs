@@ -2,7 +2,10 @@
 
 use longshore_manifest::document::Role;
 
-use super::target::{Noticed, Target};
+use super::{
+    finite,
+    target::{Noticed, Target},
+};
 use crate::execute::{
     error::ImportError,
     read::values::{ValueBuffers, ValueReader},
@@ -18,8 +21,25 @@ pub(super) fn copy(mut target: Target<'_, '_>, buffers: &mut ValueBuffers) -> Re
             return Ok(Noticed { mended: reader.mended(), ..Noticed::default() });
         };
         for (at, bytes) in piece.runs() {
+            if target.tensor.is_changed() {
+                check(&target, bytes)?;
+            }
             target.write_at(start + at, bytes)?;
         }
         target.progress.advance(piece.read_len());
+    }
+}
+
+/// Refuses values that are not finite once they were changed.
+fn check(target: &Target<'_, '_>, bytes: &[u8]) -> Result<(), ImportError> {
+    let tensor = target.tensor;
+    match finite::floats(tensor.float(), bytes) {
+        0 => Ok(()),
+        _ if tensor.turn.is_some() => Err(ImportError::RotatedNonFinite { tensor: tensor.name.clone() }),
+        _ if target.options.allow_non_finite => Ok(()),
+        count => {
+            let (tensor, adapter) = (tensor.name.clone(), target.files.adapter_of(tensor));
+            Err(ImportError::MergedNonFinite { tensor, adapter, count })
+        }
     }
 }

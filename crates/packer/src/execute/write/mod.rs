@@ -5,6 +5,7 @@ mod blocks;
 mod copy;
 mod finite;
 mod gptq;
+mod groups;
 mod in_turn;
 mod quantize;
 mod quantizer;

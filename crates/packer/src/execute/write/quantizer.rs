@@ -2,11 +2,10 @@
 
 use longshore_manifest::document::Loss;
 use longshore_quant::{
-    Decoder, EncodeBuffers, EncodeStats, EncodedLen, Encoder, ErrorMeasure, FloatType, GlobalScale, Importance,
-    Profile, Scheme,
+    Decoder, EncodeBuffers, EncodeStats, EncodedLen, ErrorMeasure, FloatType, GlobalScale, Importance, Profile, Scheme,
 };
-use longshore_transform::{float, rounded};
 
+use super::groups::{GroupEncoder, GroupError, Wide};
 use crate::{
     execute::{
         error::ImportError,
@@ -21,11 +20,9 @@ use crate::{
 pub(super) struct Quantizer<'a> {
     tensor: &'a PlannedTensor,
     scheme: Scheme,
-    /// The type of the values that are encoded. It may be wider than that of the scales.
-    source: FloatType,
     /// The type of the scales and biases of affine groups.
     float: FloatType,
-    encoder: Encoder,
+    encoder: GroupEncoder,
     importance: Option<&'a TensorImportance>,
     /// Decodes the encoded groups if the loss is measured.
     decoder: Option<Decoder>,
@@ -50,15 +47,6 @@ pub(super) struct Sums {
     measure: ErrorMeasure,
 }
 
-/// Codes with F32 scales and biases, which are still to be rounded.
-#[derive(Debug, Default)]
-struct Wide {
-    values: Vec<f32>,
-    weight: Vec<u8>,
-    scale: Vec<u8>,
-    bias: Vec<u8>,
-}
-
 impl<'a> Quantizer<'a> {
     pub(super) fn new(
         tensor: &'a PlannedTensor,
@@ -69,9 +57,9 @@ impl<'a> Quantizer<'a> {
         is_measured: bool,
     ) -> Self {
         let float = tensor.float();
-        let encoder = Encoder::new(scheme, source, profile);
+        let encoder = GroupEncoder::new(scheme, source, float, profile);
         let decoder = is_measured.then(|| Decoder::new(scheme, float, FloatType::F32));
-        Self { tensor, scheme, source, float, encoder, importance, decoder }
+        Self { tensor, scheme, float, encoder, importance, decoder }
     }
 
     /// The same quantizer with a global scale.
@@ -83,7 +71,7 @@ impl<'a> Quantizer<'a> {
 
     /// The length of one group in bytes: in the source, and in each part.
     pub(super) fn group(&self) -> (usize, EncodedLen) {
-        (self.scheme.group_size() as usize * self.source.size(), self.encoded_len(1))
+        (self.scheme.group_size() as usize * self.encoder.source().size(), self.encoded_len(1))
     }
 
     fn encoded_len(&self, groups: usize) -> EncodedLen {
@@ -93,10 +81,10 @@ impl<'a> Quantizer<'a> {
     /// Encodes the runs of a piece, which are whole groups.
     pub(super) fn encode(&self, piece: &Piece<'_>, out: &mut EncodedPiece) -> Result<(), ImportError> {
         let (group_bytes, _) = self.group();
+        let source = self.encoder.source();
         let EncodedPiece { weight, scale, bias, stats, measure, decoded, wide } = out;
         (*stats, *measure) = Default::default();
-        let values = as_index(piece.len()) / self.source.size();
-        let len = self.encoded_len(values * self.source.size() / group_bytes);
+        let len = self.encoded_len(as_index(piece.len()) / group_bytes);
         memory::resize(weight, len.weight)?;
         memory::resize(scale, len.scale)?;
         memory::resize(bias, len.bias)?;
@@ -105,12 +93,12 @@ impl<'a> Quantizer<'a> {
             *stats += self.encode_run(at, run, &mut buffers, wide)?;
         }
         let Some(decoder) = &self.decoder else { return Ok(()) };
-        memory::resize(decoded, values * FloatType::F32.size())?;
+        memory::resize(decoded, as_index(piece.len()) / source.size() * FloatType::F32.size())?;
         decoder.decode(weight, scale, bias, decoded).expect("BUG: parts that encoding made");
         let mut rest = decoded.as_slice();
         for (_, run) in piece.runs() {
-            let (of_run, after) = rest.split_at(run.len() / self.source.size() * FloatType::F32.size());
-            *measure += ErrorMeasure::between(self.source, run, FloatType::F32, of_run)
+            let (of_run, after) = rest.split_at(run.len() / source.size() * FloatType::F32.size());
+            *measure += ErrorMeasure::between(source, run, FloatType::F32, of_run)
                 .expect("BUG: as many elements as were encoded");
             rest = after;
         }
@@ -127,7 +115,7 @@ impl<'a> Quantizer<'a> {
     ) -> Result<EncodeStats, ImportError> {
         let Some(importance) = self.importance else { return self.encode_groups(run, None, buffers, wide) };
         // A run may begin in the matrix of one expert and end in that of another, each with its own importance.
-        let size = self.source.size();
+        let size = self.encoder.source().size();
         let mut stats = EncodeStats::default();
         let mut element = at / size as u64;
         let mut rest = run;
@@ -152,28 +140,10 @@ impl<'a> Quantizer<'a> {
         let (group_bytes, _) = self.group();
         let groups = src.len() / group_bytes;
         let out = buffers.take(self.encoded_len(groups));
-        let encode = |out: EncodeBuffers<'_>| {
-            let encoded = match importance {
-                None => self.encoder.encode(src, out),
-                Some(importance) => self.encoder.encode_weighted(src, importance, out),
-            };
-            encoded.map_err(|source| ImportError::Encode { tensor: self.tensor.name.clone(), source })
-        };
-        if self.source == self.float || !self.scheme.is_affine() {
-            encode(out)
-        } else {
-            let len = self.scheme.encoded_len(groups, self.source).expect("codes take less memory than the floats");
-            let Wide { values, weight, scale, bias } = wide;
-            memory::resize(weight, len.weight)?;
-            memory::resize(scale, len.scale)?;
-            memory::resize(bias, len.bias)?;
-            let stats = encode(EncodeBuffers { weight, scale, bias })?;
-            memory::fill(values, src.len() / self.source.size(), 0.0)?;
-            float::read(self.source, src, values);
-            let group = u8::try_from(self.scheme.group_size()).expect("a group has at most 128 elements");
-            rounded::affine([self.scheme.bits(), group], self.float, values, [scale, bias], out);
-            Ok(stats)
-        }
+        self.encoder.encode(src, importance, out, wide).map_err(|error| match error {
+            GroupError::Encode(source) => ImportError::Encode { tensor: self.tensor.name.clone(), source },
+            GroupError::Memory(error) => error.into(),
+        })
     }
 
     /// Returns the loss of the tensor, if it was measured.

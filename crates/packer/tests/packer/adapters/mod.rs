@@ -2,6 +2,8 @@
 
 mod attached;
 mod cases;
+mod held;
+mod large;
 mod refused;
 mod repaired;
 

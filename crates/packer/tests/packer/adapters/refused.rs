@@ -2,7 +2,7 @@
 //! `longshore-transform`.
 
 use longshore_manifest::{Silent, Store};
-use longshore_packer::{ImportOptions, Plan, PlanError, PlanOptions, Source};
+use longshore_packer::{ImportError, ImportOptions, Plan, PlanError, PlanOptions, Source};
 use longshore_st_format::{Dtype, Limits};
 
 use super::{
@@ -71,6 +71,30 @@ fn values_that_are_not_finite() {
     let error = plan.import(&store, &name, &ImportOptions::default(), &Silent).expect_err("it is not finite");
     assert!(chain(&error).contains("holds infinities or NaNs"), "{error}");
     assert!(store.model(&name).is_err());
+}
+
+/// Sums that F32 does not hold are not stored, quantized or not.
+#[test]
+fn sums_that_are_not_finite() {
+    let case = &cases()[0];
+    let [base, adapter] = case.write(Dtype::F32);
+    let dir = Dir::new();
+    let store = Store::open(dir.join("store")).expect("the directory is ours");
+    let name = "merged".parse().expect("it is a name");
+    let plan = |options: &PlanOptions| Plan::new(with_adapter(&base, &adapter, 8e37), options).expect("it fits");
+    let import = |plan: &Plan, allow_non_finite| {
+        let options = ImportOptions { allow_non_finite, ..ImportOptions::default() };
+        plan.import(&store, &name, &options, &Silent)
+    };
+    let floats = plan(&PlanOptions::default());
+    let error = import(&floats, false).expect_err("it is not finite");
+    let found = error.to_string();
+    assert!(matches!(error, ImportError::MergedNonFinite { .. }), "{error:?}");
+    assert!(found.contains("l.0.q_proj.weight") && found.contains(&adapter.path().display().to_string()), "{found}");
+    let codes = plan(&options("int4-g32", "uniform"));
+    assert!(matches!(import(&codes, false), Err(ImportError::NonFinite { .. })));
+    assert!(store.model(&name).is_err());
+    import(&floats, true).expect("it was asked for");
 }
 
 #[test]

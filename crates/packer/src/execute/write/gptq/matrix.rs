@@ -3,7 +3,7 @@
 use std::num::NonZero;
 
 use longshore_quant::{
-    Decoder, EncodeBuffers, EncodeStats, EncodedLen, Encoder, ErrorMeasure, FloatType, Importance, Profile, Scheme,
+    Decoder, EncodeBuffers, EncodeStats, EncodedLen, ErrorMeasure, FloatType, Importance, Profile, Scheme,
 };
 use longshore_transform::{
     cholesky::Factor,
@@ -13,7 +13,12 @@ use longshore_transform::{
 
 use super::source::ByHessians;
 use crate::{
-    execute::{error::ImportError, hessians::Hessian},
+    execute::{
+        error::ImportError,
+        hessians::Hessian,
+        read::values::ValueReader,
+        write::groups::{GroupEncoder, Wide},
+    },
     plan::planned::PlannedTensor,
 };
 
@@ -43,6 +48,7 @@ pub(super) struct Coded {
     chosen: Chosen,
     errors: Vec<f32>,
     bytes: Vec<u8>,
+    wide: Wide,
 }
 
 /// What the codes of one matrix are chosen by.
@@ -50,7 +56,7 @@ pub(super) struct Matrix<'a> {
     task: Task,
     scheme: Scheme,
     float: FloatType,
-    encoder: Encoder,
+    encoder: GroupEncoder,
     /// The mean square of each input.
     squares: Vec<f32>,
     order: Vec<usize>,
@@ -78,7 +84,8 @@ impl<'a> Matrix<'a> {
             task,
             scheme: by.scheme,
             float: tensor.float(),
-            encoder: Encoder::new(by.scheme, tensor.float(), Profile::Best),
+            // The values of the search are those that an import without Hessians encodes.
+            encoder: GroupEncoder::new(by.scheme, ValueReader::wide_float(tensor), tensor.float(), Profile::Best),
             squares,
             order,
             factor,
@@ -91,14 +98,14 @@ impl<'a> Matrix<'a> {
     pub(super) fn choose(&self, values: &[f32], out: &mut Coded) {
         let group = self.scheme.group_size() as usize;
         let gptq = Gptq { factor: &self.factor, order: &self.order, bits: self.scheme.bits(), group };
-        let Coded { weight, scale, bias, stats, measure, losses, chosen, errors, bytes } = out;
+        let Coded { weight, scale, bias, stats, measure, losses, chosen, errors, bytes, wide } = out;
         (*stats, *measure, *losses) = (EncodeStats::default(), ErrorMeasure::default(), [0.0; 2]);
         let mut search = |first: usize, values: &[f32], scales: &mut [f32], biases: &mut [f32]| {
             *stats += self.search(
                 values,
                 Some(&self.squares[first..first + group]),
                 [&mut *weight, &mut *scale, &mut *bias],
-                bytes,
+                (&mut *bytes, &mut *wide),
             );
             float::read(self.float, scale, scales);
             float::read(self.float, bias, biases);
@@ -113,7 +120,7 @@ impl<'a> Matrix<'a> {
         errors.extend(values.iter().zip(numbers).map(|(value, number)| value - number));
         if self.task == Task::Compare {
             losses[0] = self.loss(errors);
-            self.search(values, self.importance, [&mut *weight, &mut *scale, &mut *bias], bytes);
+            self.search(values, self.importance, [&mut *weight, &mut *scale, &mut *bias], (&mut *bytes, wide));
             bytes.resize(size_of_val(values), 0);
             let decoder = Decoder::new(self.scheme, self.float, FloatType::F32);
             decoder.decode(weight, scale, bias, bytes).expect("BUG: parts that encoding made");
@@ -143,17 +150,15 @@ impl<'a> Matrix<'a> {
         values: &[f32],
         importance: Option<&[f32]>,
         [weight, scale, bias]: [&mut Vec<u8>; 3],
-        bytes: &mut Vec<u8>,
+        (bytes, wide): (&mut Vec<u8>, &mut Wide),
     ) -> EncodeStats {
         let groups = values.len() / self.scheme.group_size() as usize;
         self.resize(groups, [&mut *weight, &mut *scale, &mut *bias]);
-        bytes.resize(values.len() * self.float.size(), 0);
-        float::write(self.float, values, bytes);
-        let out = EncodeBuffers { weight, scale, bias };
-        let encoded = match importance.and_then(|importance| Importance::new(importance).ok()) {
-            Some(importance) => self.encoder.encode_weighted(bytes, importance, out),
-            None => self.encoder.encode(bytes, out),
-        };
+        let source = self.encoder.source();
+        bytes.resize(values.len() * source.size(), 0);
+        float::write(source, values, bytes);
+        let importance = importance.and_then(|importance| Importance::new(importance).ok());
+        let encoded = self.encoder.encode(bytes, importance, EncodeBuffers { weight, scale, bias }, wide);
         encoded.expect("BUG: whole groups of rows, and buffers of their lengths")
     }
 

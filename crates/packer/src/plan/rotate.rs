@@ -1,0 +1,188 @@
+//! Rotation of the residual stream: what is done to which tensor of a plan.
+
+use longshore_manifest::document::Arrangement;
+
+use super::{
+    adapt::is_decoded,
+    draft::Draft,
+    error::PlanError,
+    options::PlanOptions,
+    planned::{PlannedTensor, Turn, float_type},
+};
+use crate::{
+    model::tensor::ModelTensor,
+    source::{
+        checkpoint::Source,
+        rotate::{HEAD, SourceRotation},
+    },
+};
+
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const LAST_NORM: &str = "model.norm.weight";
+const FIRST: &str = "input_layernorm.weight";
+const SECOND: &str = "post_attention_layernorm.weight";
+
+/// The norm whose gain a reader of the stream takes over, by the end of the reader's name within its layer.
+const READERS: [(&str, &str); 14] = [
+    ("self_attn.q_proj.weight", FIRST),
+    ("self_attn.k_proj.weight", FIRST),
+    ("self_attn.v_proj.weight", FIRST),
+    ("self_attn.qkv_proj.weight", FIRST),
+    ("mlp.gate_proj.weight", SECOND),
+    ("mlp.up_proj.weight", SECOND),
+    ("mlp.gate_up_proj.weight", SECOND),
+    ("mlp.gate.weight", SECOND),
+    ("mlp.experts.gate_proj.weight", SECOND),
+    ("mlp.experts.up_proj.weight", SECOND),
+    ("mlp.experts.gate_up_proj", SECOND),
+    ("block_sparse_moe.gate.weight", SECOND),
+    ("block_sparse_moe.experts.w1.weight", SECOND),
+    ("block_sparse_moe.experts.w3.weight", SECOND),
+];
+const WRITERS: [&str; 5] = [
+    "self_attn.o_proj.weight",
+    "mlp.down_proj.weight",
+    "mlp.experts.down_proj.weight",
+    "mlp.experts.down_proj",
+    "block_sparse_moe.experts.w2.weight",
+];
+/// Biases that are added to the stream.
+const BIASES: [&str; 2] = ["self_attn.o_proj.bias", "mlp.down_proj.bias"];
+/// Tensors of layers that have nothing to do with the stream, whatever their widths.
+const OTHERS: [&str; 10] = [
+    "self_attn.q_norm.weight",
+    "self_attn.k_norm.weight",
+    "self_attn.q_proj.bias",
+    "self_attn.k_proj.bias",
+    "self_attn.v_proj.bias",
+    "self_attn.qkv_proj.bias",
+    "mlp.gate_proj.bias",
+    "mlp.up_proj.bias",
+    "mlp.gate_up_proj.bias",
+    "self_attn.rotary_emb.inv_freq",
+];
+
+/// Makes the head a copy of the embedding, if it is to become a tensor of its own.
+pub(super) fn untie(source: &Source, tensors: &mut Vec<ModelTensor>) {
+    if !source.rotation.as_ref().is_some_and(|rotation| rotation.is_untied) {
+        return;
+    }
+    let embedding = tensors.iter().find(|tensor| tensor.name == EMBEDDING);
+    let Some(head) = embedding.map(|embedding| ModelTensor { name: HEAD.to_owned(), ..embedding.clone() }) else {
+        return;
+    };
+    tensors.retain(|tensor| tensor.name != HEAD);
+    tensors.push(head);
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+}
+
+/// Tells each tensor of `drafts` what rotation does to it. Returns a note for the user.
+pub(super) fn rotate(
+    source: &Source,
+    options: &PlanOptions,
+    drafts: &mut [Draft],
+) -> Result<Option<String>, PlanError> {
+    let Some(rotation) = &source.rotation else { return Ok(None) };
+    let tensors = || drafts.iter().flat_map(|draft| &draft.tensors);
+    if !tensors().any(|planned| planned.name == EMBEDDING) {
+        return Err(PlanError::Rotation { tensor: EMBEDDING.into(), problem: "is missing".into() });
+    }
+    let mut turns = Vec::new();
+    for planned in tensors() {
+        let turn = match role(&planned.name) {
+            Role::Reads { norm } => {
+                let gain = norm.map(|norm| gain(&norm, rotation, tensors())).transpose()?;
+                Some(Turn::Reads { gain })
+            }
+            Role::Writes => Some(Turn::Writes),
+            Role::Gain => Some(Turn::Gain),
+            Role::None => None,
+            Role::Unknown if !planned.shape.dims().contains(&rotation.size) => None,
+            Role::Unknown => {
+                let problem = "has an extent as wide as the residual stream, and is none that a rotation is known to keep or \
+                               to change";
+                return Err(PlanError::Rotation { tensor: planned.name.clone(), problem: problem.into() });
+            }
+        };
+        if let Some(turn) = turn {
+            check(planned, turn, rotation.size, options)?;
+        }
+        turns.push(turn);
+    }
+    for (planned, turn) in drafts.iter_mut().flat_map(|draft| &mut draft.tensors).zip(turns) {
+        planned.turn = turn;
+    }
+    let (order, power) = rotation.rotation.orders();
+    let head = if rotation.is_untied { ", and the head is a tensor of its own" } else { "" };
+    Ok(Some(format!("the residual stream is rotated by a Hadamard matrix of order {order} × {power}{head}")))
+}
+
+/// The part of a tensor in the stream.
+enum Role {
+    Reads { norm: Option<String> },
+    Writes,
+    Gain,
+    None,
+    Unknown,
+}
+
+fn role(name: &str) -> Role {
+    match name {
+        EMBEDDING => return Role::Reads { norm: None },
+        HEAD => return Role::Reads { norm: Some(LAST_NORM.into()) },
+        LAST_NORM => return Role::Gain,
+        _ => {}
+    }
+    let in_layer = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
+    let Some((layer, rest)) = in_layer else { return Role::Unknown };
+    if let Some((_, norm)) = READERS.iter().find(|(reader, _)| *reader == rest) {
+        Role::Reads { norm: Some(format!("model.layers.{layer}.{norm}")) }
+    } else if WRITERS.contains(&rest) {
+        Role::Writes
+    } else if BIASES.contains(&rest) {
+        Role::Reads { norm: None }
+    } else if [FIRST, SECOND].contains(&rest) {
+        Role::Gain
+    } else if OTHERS.contains(&rest) {
+        Role::None
+    } else {
+        Role::Unknown
+    }
+}
+
+/// The source tensor that holds the gain of a norm.
+fn gain<'t>(
+    name: &str,
+    rotation: &SourceRotation,
+    mut tensors: impl Iterator<Item = &'t PlannedTensor>,
+) -> Result<usize, PlanError> {
+    let fail = |problem: &str| PlanError::Rotation { tensor: name.to_owned(), problem: problem.into() };
+    let norm = tensors.find(|planned| planned.name == name).ok_or_else(|| fail("is missing"))?;
+    match &*norm.units {
+        [unit] if norm.shape.dims() == [rotation.size] => Ok(unit.parts.weight),
+        _ => Err(fail("is no vector as wide as the residual stream")),
+    }
+}
+
+/// Refuses tensors that cannot be turned.
+fn check(planned: &PlannedTensor, turn: Turn, size: u64, options: &PlanOptions) -> Result<(), PlanError> {
+    let fail = |problem: String| Err(PlanError::Rotation { tensor: planned.name.clone(), problem });
+    let width = match (turn, planned.shape.dims()) {
+        (Turn::Reads { .. } | Turn::Gain, [.., last]) => Some(*last),
+        (Turn::Writes, [.., rows, _]) => Some(*rows),
+        _ => None,
+    };
+    if width != Some(size) {
+        return fail(format!("has shape {}, and the residual stream {size} numbers", planned.shape));
+    }
+    if planned.arrangement == Arrangement::Transpose {
+        return fail("has its inputs as rows, which are not rotated".into());
+    }
+    if !is_decoded(planned, options) {
+        return fail("is quantized already: its values would be decoded, rotated and quantized again".into());
+    }
+    if float_type(planned.dtype).is_none() {
+        return fail(format!("is {}, expected F32, F16 or BF16", planned.dtype));
+    }
+    Ok(())
+}
