@@ -91,6 +91,7 @@ fn to_usize(offset: u64) -> usize {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 mod tests {
     use proptest::prelude::*;
 
@@ -118,7 +119,7 @@ mod tests {
             .collect();
         let found = written(&parts);
         let (last, others) = found.split_last().unwrap();
-        assert!(others.iter().all(|(at, bytes)| (at + bytes.len() as u64) % PIECE as u64 == 0));
+        assert!(others.iter().all(|(at, bytes)| (at + bytes.len() as u64).is_multiple_of(PIECE as u64)));
         assert_eq!((others.len(), last.0 + last.1.len() as u64), (3, 4096 + 12 * 300_000));
     }
 
