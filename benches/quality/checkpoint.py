@@ -50,7 +50,7 @@ def read(source: Path, longshore: list[str]) -> tuple[dict, dict[str, np.ndarray
         companions = {name: (source / name).read_bytes() for name in COMPANIONS if (source / name).exists()}
         tensors = {}
         for path in sorted(source.glob("*.safetensors")):
-            tensors |= _safetensors(path)
+            tensors |= safetensors(path)
     else:
         companions = _made_by_import(source, longshore)
         tensors = _gguf(source, json.loads(companions["config.json"]))
@@ -87,7 +87,7 @@ def _stored(name: str, tensor: np.ndarray, dtype: str) -> bytes:
     return stored.tobytes()
 
 
-def _safetensors(path: Path) -> dict[str, np.ndarray]:
+def safetensors(path: Path) -> dict[str, np.ndarray]:
     """Returns the tensors of a file, widened to F32."""
     data = np.memmap(path, dtype=np.uint8, mode="r")
     length = int.from_bytes(data[:8].tobytes(), "little")

@@ -19,6 +19,14 @@ class Row:
     profile: str = "plus"
     policy: str = "uniform"
     importance: bool = False
+    # Whether codes are chosen by the Hessians of the calibration text, where these are better on the text that is held out.
+    hessians: bool = False
+    # The seed of a rotation of the residual stream.
+    rotate: int | None = None
+    # Bits for each weight that a policy is fitted to, by the statistics; or the row whose bits it may take.
+    fit: float | str | None = None
+    # The models that have the row; all if empty.
+    models: tuple[str, ...] = ()
     # Weights that the model is made of: those of the float row, the same as BF16, or the file's decoded ones, on their grid.
     floats: str = "floats"
 
@@ -32,6 +40,11 @@ ROWS = [
     Row("int4-plus", "int4, profile `plus`", "int4"),
     Row("int4-best", "int4, profile `best`", "int4", "best"),
     Row("int4-importance", "int4, profile `best` with `--importance`", "int4", "best", importance=True),
+    Row("int4-gptq", "int4, profile `gptq` with `--hessians` and `--held`", "int4", "gptq", hessians=True),
+    Row("int4-rotate", "int4, profile `best`, rotated, with a head of its own", "int4", "best", rotate=1, models=("smollm2",)),
+    Row("fit-4.6", "policy fitted to 4.6 bits", "int4", policy="fitted", fit=4.6),
+    Row("fit-default-bits", "policy fitted to the bits of `default`", "int4", policy="fitted", fit="int4-default"),
+    Row("q4_k_m", "llama.cpp's Q4_K_M with the same importance", "q4_k_m", importance=True),
     Row("nvfp4-plus", "nvfp4", "nvfp4"),
     Row("mxfp4-plus", "mxfp4", "mxfp4"),
     Row("mxfp8-plus", "mxfp8", "mxfp8"),
@@ -50,6 +63,11 @@ PAIRS = [
     ("int4-plus", "int4-mlx"),
     ("int4-best", "int4-plus"),
     ("int4-importance", "int4-best"),
+    ("int4-gptq", "int4-importance"),
+    ("int4-rotate", "int4-best"),
+    ("fit-4.6", "int4-plus"),
+    ("fit-default-bits", "int4-default"),
+    ("q4_k_m", "fit-default-bits"),
     ("nvfp4-plus", "int4-plus"),
     ("mxfp4-plus", "int4-plus"),
     ("mxfp8-plus", "int8-plus"),

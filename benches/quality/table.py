@@ -97,8 +97,50 @@ class Bench:
             part.rename(path)
         return path
 
-    def policy(self, name: str) -> str:
-        """A policy by its name: a built-in one, or `default` with a rule before its own."""
+    def hessians(self, text: str) -> Path:
+        """Products of the inputs of the floats' linear layers, on a text: `calibration`, or `held`."""
+        path = self.home / f"hessians-{text}.safetensors"
+        if not path.exists():
+            part = path.with_suffix(".part")
+            part.unlink(missing_ok=True)
+            recording = ["calibrate", str(self.floats()), "--text", str(self.share(text)), str(part), "--hessians"]
+            self.run([*self.longshore, *recording])
+            part.rename(path)
+        return path
+
+    def share(self, text: str) -> Path:
+        """The first nine tenths of the calibration text, or the rest, by which codes are compared."""
+        whole = unpacked("calibration")
+        cut = whole.rindex(b"\n", 0, len(whole) * 9 // 10) + 1
+        path = HOME / f"calibration-{text}.txt"
+        path.write_bytes(whole[:cut] if text == "calibration" else whole[cut:])
+        return path
+
+    def fitted(self, row: rows.Row) -> str:
+        """A policy that is fitted to the bits of a row."""
+        path = self.home / f"{row.name}.toml"
+        if not path.exists():
+            stored = f"{self.model}:floats"
+            if not self.is_stored(stored):
+                self.run([*self.longshore, "import", str(self.floats()), stored], stdout=subprocess.DEVNULL)
+            bits = row.fit if isinstance(row.fit, float) else self.bits(row.fit)
+            fitting = ["policy", "fit", stored, "--bits", str(bits), "--stats", str(self.statistics()), "--output", str(path)]
+            self.run([*self.longshore, *fitting], stdout=subprocess.DEVNULL)
+        return str(path)
+
+    def bits(self, name: str) -> float:
+        """Bits for each weight of a row that was measured."""
+        parts = recorded().get(self.model, {}).values()
+        found = next((part[name]["bits_per_weight"] for part in parts if name in part), None)
+        if found is None:
+            sys.exit(f"error: {self.model} has no row {name} yet, whose bits are to be kept: measure it first")
+        return found
+
+    def policy(self, row: rows.Row) -> str:
+        """The policy of a row: a built-in one, `default` with a rule before its own, or one that is fitted."""
+        name = row.policy
+        if row.fit is not None:
+            return self.fitted(row)
         if name not in rows.POLICIES:
             return name
         shown = subprocess.run([*self.longshore, "policy", "show", "default"], check=True, stdout=subprocess.PIPE, text=True)
@@ -111,17 +153,34 @@ class Bench:
         """The model of a row, as `longshore perplexity` takes it."""
         if row.quantize is None:
             return str(self.file())
+        if row.quantize == "q4_k_m":
+            return str(self.of_llama_cpp())
         name = f"{self.model}:{row.name}"
-        if (self.home / "store" / "manifests").exists() and list(
-            (self.home / "store" / "manifests").glob(f"*/*/{self.model}/{row.name}")
-        ):
+        if self.is_stored(name):
             return name
         importing = ["import", str(self.floats(row.floats)), name, "--quantize", row.quantize, "--profile", row.profile]
-        importing += ["--policy", self.policy(row.policy)]
+        importing += ["--policy", self.policy(row)]
         if row.importance:
             importing += ["--importance", str(self.statistics())]
+        if row.hessians:
+            importing += ["--hessians", str(self.hessians("calibration")), "--held", str(self.hessians("held"))]
+        if row.rotate is not None:
+            importing += ["--rotate", str(row.rotate)]
         self.run([*self.longshore, *importing], stdout=subprocess.DEVNULL)
         return name
+
+    def is_stored(self, name: str) -> bool:
+        """Whether the store has a model of this name."""
+        model, tag = name.split(":")
+        return any((self.home / "store" / "manifests").glob(f"*/*/{model}/{tag}"))
+
+    def of_llama_cpp(self) -> Path:
+        """The decoded weights of llama.cpp's Q4_K_M of the floats."""
+        directory = self.home / "q4_k_m"
+        if not (directory / "bits.json").exists():
+            python = str(environment.interpreter("gguf"))
+            self.run([python, str(HERE / "q4_k_m.py"), str(self.floats()), str(self.statistics()), str(directory)])
+        return directory
 
     def measure(self, batch: list[rows.Row], part: int) -> list[dict]:
         """Measures the floats, and rows against them, on a part of the text."""
@@ -130,7 +189,12 @@ class Bench:
         report = json.loads(self.run(command, stdout=subprocess.PIPE).stdout)
         members = ["bits_per_weight", "perplexity", "kl", "top1", "delta_nll", "delta_standard_error"]
         shared = {"tokens": report["tokens"], "window": report["window"]}
-        return [{**shared, **{member: found[member] for member in members}} for found in report["models"]]
+        measured = [{**shared, **{member: found[member] for member in members}} for found in report["models"]]
+        for row, found in zip(batch, measured[1:]):
+            if row.quantize == "q4_k_m":
+                # The checkpoint holds the decoded weights.
+                found["bits_per_weight"] = json.loads((self.of_llama_cpp() / "bits.json").read_text())
+        return measured
 
     def run(self, command: list[str], **more) -> subprocess.CompletedProcess:
         """Runs a command, and prints it and the time that it took."""
@@ -161,7 +225,8 @@ def main() -> int:
         return 0
     for part in [] if options.page else range(options.parts):
         for model in options.model or list(MODELS):
-            measure(Bench(model, options), part, [row for row in rows.ROWS if row.name in (options.row or names)])
+            wanted = [row for row in rows.ROWS if row.name in (options.row or names) and model in (row.models or MODELS)]
+            measure(Bench(model, options), part, wanted)
     page.write(recorded(), recorded(DRAWS))
     return 0
 

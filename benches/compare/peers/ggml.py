@@ -58,6 +58,18 @@ class Blocks:
             raise RuntimeError(f"{name}: expected {blocks.nbytes} bytes, found {written}")
         return blocks
 
+    def weighted(self, name: str, rows: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
+        """Returns the blocks that ggml makes of the rows of a matrix, whose columns have this importance."""
+        number, block, size = BLOCKS[name]
+        count, columns = rows.shape
+        blocks = np.ones(count * columns // block * size, np.uint8)
+        weights = None if importance is None else np.ascontiguousarray(importance, np.float32)
+        pointer = None if weights is None else weights.ctypes.data
+        written = _quantize(self._library)(number, rows.ctypes.data, blocks.ctypes.data, 0, count, columns, pointer)
+        if written != blocks.nbytes:
+            raise RuntimeError(f"{name}: expected {blocks.nbytes} bytes, found {written}")
+        return blocks
+
     def decoded(self, name: str, blocks: np.ndarray) -> np.ndarray:
         """Returns the decoded values, in a buffer that the next call overwrites."""
         self.decode(name, blocks, 1)
