@@ -7,7 +7,7 @@ use longshore_model::{ModelConfig, architecture};
 use super::{
     adapt, blocks, check,
     error::PlanError,
-    layout,
+    heads, layout,
     options::{PlanOptions, TakeOver},
     planned::Plan,
 };
@@ -32,6 +32,7 @@ impl Plan {
     /// - [`PlanError::Experts`]: the experts cannot be stacked;
     /// - [`PlanError::Adapter`], [`PlanError::AdapterBase`], [`PlanError::AdapterQuantized`], [`PlanError::AdapterDtype`],
     ///   [`PlanError::AdapterReplaces`], [`PlanError::Magnitudes`]: an adapter cannot be merged;
+    /// - [`PlanError::Head`]: a draft head is not whole, or does not fit the model;
     /// - [`PlanError::Attachment`]: a scheme is requested for an adapter by itself;
     /// - [`PlanError::Clash`], [`PlanError::Reserved`]: two blobs or tensors would have the same name;
     /// - [`PlanError::Scheme`], [`PlanError::Layout`]: a tensor cannot be stored as decided.
@@ -54,6 +55,8 @@ impl Plan {
         }
         check::names(&drafts, &source)?;
         notes.extend(adapt::adapt(&source, options, &mut drafts)?);
+        let heads = heads::find(&source, &drafts)?;
+        notes.extend(crate::heads::note(&heads));
         if source.kind == Kind::Gguf {
             let is_projector = source.config.as_ref().is_some_and(|config| config.has_vision);
             notes.push(blocks::note(is_projector, drafts.iter().flat_map(|draft| &draft.tensors)));
@@ -64,6 +67,7 @@ impl Plan {
             take_over: options.take_over,
             policy: options.policy.name().to_owned(),
             blobs,
+            heads,
             files: source.companions.clone(),
             warnings,
             notes,

@@ -20,6 +20,8 @@ mod gguf_memory;
 mod gguf_mlx;
 mod gguf_names;
 mod gguf_types;
+mod heads;
+mod imatrix;
 mod import;
 #[cfg(unix)]
 mod links;
