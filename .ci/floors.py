@@ -11,11 +11,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 # Crates without circles; of a crate with floors its modules, from the lowest to the highest.
 CRATES = {
-    "packer": ["attachment", "io", "tensor", "transpose", "source", "model", "plan", "execute", "export", "repair"],
+    "packer": ["attachment", "heads", "io", "tensor", "transpose", "source", "model", "plan", "execute", "export", "repair"],
     "model": [],
     "transform": [],
     "experts": ["key", "map", "files", "ahead", "placement", "trace", "replay", "predict", "cache"],
-    "run": ["error", "options", "observe", "spec", "weights", "decoder", "model", "session"],
+    "run": ["error", "options", "observe", "spec", "weights", "decoder", "model", "session", "eagle", "speculate"],
     "cli": [],
 }
 Module = tuple[str, ...]

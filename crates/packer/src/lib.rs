@@ -47,6 +47,7 @@
 // list.
 mod attachment;
 mod gguf;
+mod heads;
 mod io;
 mod narrow;
 mod tensor;
@@ -81,6 +82,7 @@ pub use export::{
 };
 pub use fit::{FitError, Fitted, fit};
 pub use gguf::metadata::{GgufFiles, GgufMetadata, GgufMetadataError, gguf_metadata};
+pub use heads::HeadError;
 pub use io::{
     data::{Data, OpenData},
     memory::MemoryError,

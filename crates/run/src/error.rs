@@ -71,6 +71,14 @@ pub enum LoadError {
     /// The configuration cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// The model has no draft head that can be run.
+    #[error("{name} has no EAGLE-3 head, which alone can be run{}", found.as_ref().map_or_else(String::new, |found| format!(": its draft head is {found}")))]
+    Head {
+        /// Name of the model.
+        name: String,
+        /// Kind of the head that it has.
+        found: Option<String>,
+    },
     /// An adapter cannot be applied to the model.
     #[error("the adapter {name} cannot be applied while the model runs: {problem}")]
     Adapter {
@@ -182,6 +190,14 @@ pub enum RunError {
         first: usize,
         /// Tokens of the second model.
         second: usize,
+    },
+    /// A draft head proposes tokens for its own model only.
+    #[error("the draft head belongs to {expected}, and the session to {found}")]
+    Head {
+        /// Model of the head.
+        expected: String,
+        /// Model of the session.
+        found: String,
     },
     /// Sessions of different models were given to one batch.
     #[error("session {at} of the batch belongs to another model than the first")]

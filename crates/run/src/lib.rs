@@ -10,6 +10,7 @@
 mod calibrate;
 mod classifier;
 mod decoder;
+mod eagle;
 mod embed;
 mod encoder;
 mod error;
@@ -30,8 +31,9 @@ mod threads;
 mod weights;
 mod wide;
 
-pub use calibrate::{CalibrateError, CalibrateOptions, Calibration, calibrate};
+pub use calibrate::{CalibrateError, CalibrateOptions, Calibration, KvLoss, calibrate, kv_losses};
 pub use classifier::Classifier;
+pub use eagle::Eagle;
 pub use embed::{Embedder, Pooling};
 pub use error::{LoadError, RunError};
 pub use expert_memory::ExpertMemory;
@@ -44,7 +46,7 @@ pub use observe::Observer;
 pub use options::{KvType, LoadOptions};
 pub use perplexity::{Comparison, Measured, Quality, Scored, Windows, argmax, perplexity};
 pub use session::{Session, extend_batch};
-pub use speculate::Speculation;
+pub use speculate::{Proposer, Speculation};
 
 /// Compiles the examples of the README.
 #[cfg(doctest)]

@@ -60,6 +60,7 @@ impl Model {
             let bound = Bound::new(&spec, &tensors)?;
             Reach::open(&source, (&spec, &bound), &tensors, &options, &mut notes)?
         };
+        tensors.check_updates()?;
         let unused = tensors.unused();
         if let Some(first) = unused.first() {
             let what = format!("{} tensors that {} has no use for, such as {first:?}", unused.len(), family.names[0]);
@@ -171,6 +172,14 @@ impl Model {
     pub(crate) fn decoder<'d, 'w>(&'d self, bound: &'d Bound<'w>) -> Decoder<'d, 'w> {
         let Self { spec, multiplier, threads, reach, .. } = self;
         Decoder { spec, bound, multiplier: *multiplier, threads, reach }
+    }
+
+    pub(crate) fn tensors(&self) -> &Tensors {
+        &self.tensors
+    }
+
+    pub(crate) fn multiplier(&self) -> Multiplier {
+        self.multiplier
     }
 
     /// The threads, for work apart from products.

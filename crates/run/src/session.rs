@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    decoder::{Cache, Decoder, Hooks, Scratch, Segment, Wanted},
+    decoder::{Cache, Decoder, Features, Hooks, Scratch, Segment, Wanted},
     error::RunError,
     experts::Routed,
     model::Model,
@@ -135,6 +135,41 @@ impl<'m> Session<'m> {
         Ok(states)
     }
 
+    /// Adds tokens to the sequence like [`Self::extend_all`], or like [`Self::extend`], and appends the residual stream before three
+    /// layers to `features`, `[tokens, 3 × hidden]`.
+    pub(crate) fn extend_tapped(
+        &mut self,
+        tokens: &[u32],
+        taps: [usize; 3],
+        all: bool,
+        logits: &mut Vec<f32>,
+        features: &mut Vec<f32>,
+    ) -> Result<(), RunError> {
+        self.check(tokens)?;
+        let (start, before) = (self.position(), features.len());
+        let cancel: Vec<_> = self.flags().collect();
+        let Self { model, bound, cache, scratch, .. } = self;
+        let blocks = tokens.chunks(model.options().batch.max(1));
+        let last = blocks.len() - 1;
+        let done = model.install(|| {
+            blocks.enumerate().try_for_each(|(at, tokens)| {
+                let wanted = match (all, at < last) {
+                    (true, _) => Wanted::All,
+                    (false, true) => Wanted::Nothing,
+                    (false, false) => Wanted::Last,
+                };
+                let features = Some(Features::new(taps, features));
+                let hooks = Hooks { features, cancel: &cancel, ..Hooks::default() };
+                model.decoder(bound).forward(&mut [Segment { tokens, cache }], wanted, scratch, hooks, logits)
+            })
+        });
+        if done.is_err() {
+            cache.set_len(start);
+            features.truncate(before);
+        }
+        done
+    }
+
     fn run(
         &mut self,
         tokens: &[u32],
@@ -154,7 +189,7 @@ impl<'m> Session<'m> {
             blocks.enumerate().try_for_each(|(at, tokens)| {
                 let wanted = if wanted == Wanted::Last && at < last { Wanted::Nothing } else { wanted };
                 let routed = routed.as_deref_mut().map(|routed| routed as &mut dyn Routed);
-                let hooks = Hooks { observer: reborrow(&mut observer), routed, cancel: &cancel };
+                let hooks = Hooks { observer: reborrow(&mut observer), routed, cancel: &cancel, features: None };
                 if is_observed {
                     logits.clear();
                 }

@@ -4,6 +4,7 @@
 //!   two factors is added to it.
 //! - [`product`] computes such products: the same bits in blocks of any size, on any number of threads, on every machine.
 //! - [`gptq`] chooses affine codes for the errors of those before them, by the factor of a Hessian: [`cholesky`].
+//! - [`low_rank`] tells what is lost where matrices are replaced by products of two thin ones.
 //! - [`rotation`] spreads outliers by Hadamard matrices, which [`hadamard`] computes.
 //! - [`float`] reads and rounds the float types of checkpoints, and [`rounded`] chooses the codes of affine groups anew for
 //!   scales that were rounded.
@@ -19,6 +20,7 @@ pub mod codes;
 pub mod float;
 pub mod gptq;
 pub mod hadamard;
+pub mod low_rank;
 pub mod product;
 pub mod rotation;
 pub mod rounded;

@@ -8,6 +8,7 @@ mod config;
 mod expert;
 mod experts;
 mod ggml;
+mod heads;
 mod make;
 mod manifest;
 mod table;
@@ -18,6 +19,7 @@ pub(crate) use coding::Coding;
 pub use config::{Config, Draft, Import};
 pub use experts::{ExpertGroup, ExpertTensor, expert_groups};
 pub use ggml::GgmlBlocks;
+pub use heads::{DraftHead, HeadRole};
 pub use longshore_model::{
     Attention, Audio, Facts, LatentAttention, LinearAttention, Multipliers, Norm, PerLayer, Rope, Router, StateSpace,
     Tokens, Vision,

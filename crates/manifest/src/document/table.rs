@@ -5,7 +5,7 @@ use std::{collections::HashSet, fmt};
 use longshore_st_format::{Dtype, Shape};
 use serde::{Deserialize, Serialize};
 
-use super::{Chunks, DocumentError, Facts, Import, arrangement, coding};
+use super::{Chunks, DocumentError, DraftHead, Facts, Import, arrangement, coding};
 use crate::{Digest, path::not_on_windows};
 
 /// Version of the table that this release reads and writes.
@@ -22,6 +22,9 @@ pub struct TensorTable {
     pub facts: Facts,
     /// Record of the model's import.
     pub import: Import,
+    /// Tensors that predict further tokens than the next. Empty in a model without any, and in tables of earlier releases.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heads: Vec<DraftHead>,
     /// Tensor blobs, in the order of the manifest.
     pub blobs: Vec<BlobEntry>,
 }
@@ -275,7 +278,7 @@ impl TensorTable {
     /// Makes a table from its blobs.
     #[must_use]
     pub fn new(facts: Facts, import: Import, blobs: Vec<BlobEntry>) -> Self {
-        Self { version: VERSION, facts, import, blobs }
+        Self { version: VERSION, facts, import, heads: Vec::new(), blobs }
     }
 
     /// Iterates over all tensors with their blobs, in the order of the blobs.

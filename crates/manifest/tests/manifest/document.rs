@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use longshore_manifest::{
     Config, Descriptor, Digest, Manifest, RelativePath,
     document::{
-        Arrangement, Base, Calibrated, Changes, Chunks, DocumentError, Draft, Facts, Import, MergedAdapter, Role,
-        Rotated, TensorTable, media_type,
+        Arrangement, Base, Calibrated, Changes, Chunks, DocumentError, Draft, DraftHead, Facts, HeadRole, Import,
+        MergedAdapter, Role, Rotated, TensorTable, media_type,
     },
     store::Added,
 };
@@ -52,7 +52,9 @@ pub(crate) fn config() -> Config {
         metadata: BTreeMap::from([("format".into(), "pt".into())]),
         ..Import::default()
     };
-    let mut config = Config::new(TensorTable::new(facts, import, blobs));
+    let mut table = TensorTable::new(facts, import, blobs);
+    table.heads = vec![DraftHead::new(HeadRole::Mtp, "model.layers.1.")];
+    let mut config = Config::new(table);
     config.renderer = Some("qwen3-coder".into());
     config.parser = Some("qwen3".into());
     config.requires = Some("0.19.0".into());

@@ -49,7 +49,9 @@ pub(super) fn table(plan: &Plan, done: &[Done], options: &ImportOptions) -> Tens
             ..BlobEntry::new(done.added.digest, tensors.collect())
         }
     });
-    TensorTable::new(facts, import, blobs.collect())
+    let mut table = TensorTable::new(facts, import, blobs.collect());
+    table.heads.clone_from(&plan.heads);
+    table
 }
 
 /// The tensors of a store of this program, by component and name. An earlier import arranged them; this import keeps

@@ -5,7 +5,10 @@ use longshore_quant::{Scheme, SchemeError};
 use longshore_st_format::{Dtype, LayoutError};
 use longshore_transform::adapter::AdapterError;
 
-use crate::model::{coding::error::CodingError, experts::error::StackError};
+use crate::{
+    heads::HeadError,
+    model::{coding::error::CodingError, experts::error::StackError},
+};
 
 /// Reason why a source cannot be imported with these options. [`Self::hint`] says what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -154,6 +157,12 @@ pub enum PlanError {
         /// What is in the way, as the rest of a sentence.
         problem: String,
     },
+    /// A draft head is not whole, or does not fit the model that it helps.
+    #[error("the draft head cannot be stored")]
+    Head {
+        /// The error, which names the tensor.
+        source: HeadError,
+    },
     /// A scheme was requested for an attachment, which is stored as it is.
     #[error("an adapter is stored as it is, not quantized")]
     Attachment,
@@ -190,6 +199,7 @@ impl PlanError {
             Self::NotGguf => Some("--quantize TYPE quantizes it".to_owned()),
             Self::Gguf { .. } => Some("leave out --quantize; `load --dtype` decodes".to_owned()),
             Self::Adapter { source, .. } => source.hint().map(str::to_owned),
+            Self::Head { source } => source.hint().map(str::to_owned),
             Self::AdapterQuantized { .. } => Some(
                 "merge it into the model as it was before it was quantized; --requantize with --quantize TYPE decodes it, and \
                  quantizes the sum again"

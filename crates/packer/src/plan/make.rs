@@ -7,7 +7,7 @@ use longshore_model::{ModelConfig, architecture};
 use super::{
     adapt, blocks, check,
     error::PlanError,
-    layout,
+    heads, layout,
     options::{PlanOptions, TakeOver},
     planned::Plan,
     rotate,
@@ -34,6 +34,7 @@ impl Plan {
     /// - [`PlanError::Adapter`], [`PlanError::AdapterBase`], [`PlanError::AdapterQuantized`], [`PlanError::AdapterDtype`],
     ///   [`PlanError::AdapterReplaces`], [`PlanError::Magnitudes`]: an adapter cannot be merged;
     /// - [`PlanError::Rotation`]: a tensor stands in the way of rotating the residual stream;
+    /// - [`PlanError::Head`]: a draft head is not whole, or does not fit the model;
     /// - [`PlanError::Attachment`]: a scheme is requested for an adapter by itself;
     /// - [`PlanError::Clash`], [`PlanError::Reserved`]: two blobs or tensors would have the same name;
     /// - [`PlanError::Scheme`], [`PlanError::Layout`]: a tensor cannot be stored as decided.
@@ -58,6 +59,8 @@ impl Plan {
         notes.extend(adapt::adapt(&source, options, &mut drafts)?);
         notes.extend(rotate::rotate(&source, options, &mut drafts)?);
         adapt::renew_global_scales(options, &mut drafts);
+        let heads = heads::find(&source, &drafts)?;
+        notes.extend(crate::heads::note(&heads));
         if source.kind == Kind::Gguf {
             let is_projector = source.config.as_ref().is_some_and(|config| config.has_vision);
             notes.push(blocks::note(is_projector, drafts.iter().flat_map(|draft| &draft.tensors)));
@@ -68,6 +71,7 @@ impl Plan {
             take_over: options.take_over,
             policy: options.policy.name().to_owned(),
             blobs,
+            heads,
             files: source.companions.clone(),
             warnings,
             notes,

@@ -7,6 +7,7 @@ mod decide;
 mod draft;
 pub(crate) mod error;
 mod gguf;
+mod heads;
 mod layout;
 pub(crate) mod make;
 mod nvfp4;

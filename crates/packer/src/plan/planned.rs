@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, ops::Range, sync::Arc};
 
-use longshore_manifest::document::{Arrangement, Change, Quantization, Role};
+use longshore_manifest::document::{Arrangement, Change, DraftHead, Quantization, Role};
 use longshore_quant::{FloatType, Scheme};
 use longshore_st_format::{Dtype, Layout, LayoutPart, Shape};
 use longshore_transform::adapter::{Magnitude, View};
@@ -32,6 +32,8 @@ pub struct Plan {
     /// byte order of their names. Expert groups follow in byte order of their names. If a group has several blobs, they
     /// are in byte order of their tensors.
     pub blobs: Vec<PlannedBlob>,
+    /// The draft heads among the tensors.
+    pub heads: Vec<DraftHead>,
     /// The files stored beside the weights, in byte order of their names.
     pub files: Vec<Companion>,
     /// Warnings for the user, including those of the source.

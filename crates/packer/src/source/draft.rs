@@ -1,6 +1,7 @@
 //! A draft model beside its target.
 
 use longshore_manifest::RelativePath;
+use longshore_model::ModelConfig;
 
 use super::{
     checkpoint::Source,
@@ -9,17 +10,27 @@ use super::{
     error::SourceError,
     member::{DRAFT, Member, MemberRole},
 };
-use crate::tensor::SourceTensor;
+use crate::{
+    heads::{
+        self,
+        maps::{self, D2T, T2D},
+    },
+    tensor::SourceTensor,
+};
+
+/// The longest map of a draft head that is read, in bytes.
+const MAX_MAP_BYTES: u64 = 64 << 20;
 
 impl Source {
     /// Adds a draft model: a second, small model that predicts the tokens of the target. Its tensors are stored as
-    /// `draft.<tensor>`, its files as `draft/<file>`.
+    /// `draft.<tensor>`, its files as `draft/<file>`. It may be an EAGLE-3 head: the maps between the vocabularies are read and
+    /// checked here, and [`Plan::new`](crate::Plan::new) finds whether the head is whole and fits.
     ///
     /// # Errors
     ///
-    /// Returns [`SourceError::Draft`] if `draft` is a pipeline, has quantized weights or has no `config.json`, if the
-    /// target is a pipeline or already has a draft, or if a file of the target has the name that a file of the draft
-    /// would get.
+    /// Returns [`SourceError::Draft`] if `draft` is a pipeline, is a set of Medusa heads or has no `config.json`, if the
+    /// target is a pipeline or already has a draft, if a file of the target has the name that a file of the draft
+    /// would get, or if a map between the vocabularies is wrong.
     pub fn with_draft(mut self, draft: Self) -> Result<Self, SourceError> {
         let root = draft.root.clone();
         let fail = |problem: String| Err(SourceError::Draft { root: root.clone(), problem });
@@ -42,6 +53,12 @@ impl Source {
             return fail(
                 "it is a single file: expected a directory with a config.json, which says how to run it".into(),
             );
+        }
+        if heads::is_medusa(draft.config.as_ref(), draft.tensors.iter().map(|tensor| tensor.name.as_str())) {
+            return fail("it is a set of Medusa heads: expected an EAGLE-3 head, or a smaller model".into());
+        }
+        if let Err(problem) = check_maps(&draft, vocabulary(&self)) {
+            return fail(problem);
         }
 
         let (first_shard, first) = (self.shards.len(), self.tensors.len());
@@ -70,4 +87,32 @@ impl Source {
         self.warnings.extend(draft.warnings.into_iter().map(|warning| format!("{DRAFT}: {warning}")));
         Ok(self)
     }
+}
+
+/// Number of the target's tokens: the rows of its embedding, or what its configuration states.
+fn vocabulary(target: &Source) -> Option<u64> {
+    let mut embeddings = target.tensors.iter().filter(|tensor| tensor.name.ends_with("embed_tokens.weight"));
+    let rows = embeddings.next().and_then(|tensor| tensor.shape.dims().first().copied());
+    rows.or_else(|| target.config.as_ref().map(ModelConfig::facts)?.vocabulary)
+}
+
+/// Reads the maps between the vocabularies of an EAGLE-3 head and of its target, if there are any, and checks them.
+fn check_maps(draft: &Source, vocabulary: Option<u64>) -> Result<(), String> {
+    let find = |name: &str| {
+        draft.tensors.iter().find(|tensor| tensor.name.strip_prefix("model.").unwrap_or(&tensor.name) == name)
+    };
+    let read = |map: &SourceTensor| {
+        if map.byte_len() > MAX_MAP_BYTES {
+            return Err(format!("{} has {} bytes, expected at most {MAX_MAP_BYTES}", map.name, map.byte_len()));
+        }
+        let mut bytes = vec![0; usize::try_from(map.byte_len()).map_err(|error| error.to_string())?];
+        let shard = &draft.shards[map.shard];
+        let read = shard.data.open().and_then(|data| data.read_exact_at(&mut bytes, map.range.start));
+        read.map_err(|error| format!("{} cannot be read: {error}", shard.path.display()))?;
+        Ok((map.dtype, bytes))
+    };
+    let Some(d2t) = find(D2T).map(read).transpose()? else { return Ok(()) };
+    let t2d = find(T2D).map(read).transpose()?;
+    let t2d = t2d.as_ref().map(|(dtype, bytes)| (*dtype, bytes.as_slice()));
+    maps::check((d2t.0, &d2t.1), t2d, vocabulary).map_err(|error| error.to_string())
 }

@@ -21,6 +21,8 @@ mod gguf_memory;
 mod gguf_mlx;
 mod gguf_names;
 mod gguf_types;
+mod heads;
+mod imatrix;
 mod import;
 #[cfg(unix)]
 mod links;

@@ -22,6 +22,12 @@ pub enum CalibrateError {
         /// Bytes that were allowed.
         memory: usize,
     },
+    /// The layers have no projections to keys and values of their own.
+    #[error("the model has {found}, expected a projection to keys and one to values in every layer")]
+    Projections {
+        /// What the layers have, in words.
+        found: &'static str,
+    },
     /// The file cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {

@@ -3,7 +3,9 @@
 mod collect;
 mod error;
 mod file;
+mod kv;
 mod passes;
 
 pub use error::CalibrateError;
+pub use kv::{KvLoss, kv_losses};
 pub use passes::{CalibrateOptions, Calibration, calibrate};

@@ -94,7 +94,7 @@ pub fn calibrate(
 }
 
 /// Runs all windows once.
-fn pass(
+pub(super) fn pass(
     model: &Model,
     windows: Windows<'_>,
     observer: &mut dyn Observer,

@@ -57,6 +57,7 @@ impl Decoder<'_, '_> {
             if hooks.cancel.iter().any(|cancel| cancel.load(Ordering::Relaxed)) {
                 return Err(RunError::Cancelled);
             }
+            hooks.keep(at, hidden, &scratch.x);
             self.norm(layer.attention_in, &scratch.x, &mut scratch.normed);
             self.mix(at, &layer.attention, segments, scratch, hooks);
             if spec.parallel {
@@ -74,11 +75,12 @@ impl Decoder<'_, '_> {
             self.add(layer.ffn_out, scratch);
             check(&scratch.x, || format!("layer {at}"))?;
         }
+        hooks.keep(bound.layers.len(), hidden, &scratch.x);
         Ok(())
     }
 
     /// Adds what a block gave to the residual stream, after a norm if there is one.
-    fn add(&self, norm: Option<Norm<'_>>, scratch: &mut Scratch) {
+    pub(super) fn add(&self, norm: Option<Norm<'_>>, scratch: &mut Scratch) {
         let Scratch { x, normed, added, .. } = scratch;
         let factor = self.spec.residual_scale;
         if norm.is_some() {
@@ -90,7 +92,7 @@ impl Decoder<'_, '_> {
     }
 
     /// Normalises the rows of `x` into `out`, or copies them where there is no norm.
-    fn norm(&self, norm: Option<Norm<'_>>, x: &[f32], out: &mut [f32]) {
+    pub(super) fn norm(&self, norm: Option<Norm<'_>>, x: &[f32], out: &mut [f32]) {
         let Some(Norm { weight, bias }) = norm else { return out.copy_from_slice(x) };
         let hidden = weight.len();
         math::each_row(self.threads, out, hidden, |at, out| {

@@ -2,6 +2,7 @@
 
 mod attention;
 mod cache;
+mod eagle;
 mod ffn;
 mod forward;
 pub(crate) mod math;
@@ -12,4 +13,5 @@ mod state;
 
 pub(crate) use attention::attend;
 pub(crate) use cache::Cache;
-pub(crate) use state::{Decoder, Hooks, Scratch, Segment, Wanted};
+pub(crate) use eagle::StateNorm;
+pub(crate) use state::{Decoder, Features, Hooks, Scratch, Segment, Wanted};

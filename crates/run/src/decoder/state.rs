@@ -59,17 +59,53 @@ pub(crate) struct Scratch {
     pub(super) rotations: Rotations,
 }
 
+/// The residual stream before some layers.
+#[derive(Debug)]
+pub(crate) struct Features<'f> {
+    /// The layers, in ascending order. The number of layers stands for what the last one gives.
+    taps: [usize; 3],
+    /// Elements of earlier passes.
+    start: usize,
+    /// A row for each token: the streams one after another.
+    rows: &'f mut Vec<f32>,
+}
+
+impl<'f> Features<'f> {
+    /// Keeps the streams before these layers, behind what `rows` has.
+    pub(crate) fn new(taps: [usize; 3], rows: &'f mut Vec<f32>) -> Self {
+        Self { taps, start: rows.len(), rows }
+    }
+
+    /// Keeps the stream `x` before a layer, if it is one of those.
+    pub(super) fn take(&mut self, layer: usize, hidden: usize, x: &[f32]) {
+        let Some(at) = self.taps.iter().position(|tap| *tap == layer) else { return };
+        let width = self.taps.len() * hidden;
+        self.rows.resize(self.start + x.len() / hidden * width, 0.0);
+        for (row, x) in self.rows[self.start..].chunks_exact_mut(width).zip(x.chunks_exact(hidden)) {
+            row[at * hidden..][..hidden].copy_from_slice(x);
+        }
+    }
+}
+
 /// Receiver of what a forward pass is asked to show, and the wish to stop it.
 #[derive(Default)]
 pub(crate) struct Hooks<'h> {
     pub(crate) observer: Option<&'h mut dyn Observer>,
     /// Receiver of the experts that tokens choose.
     pub(crate) routed: Option<&'h mut dyn Routed>,
+    pub(crate) features: Option<Features<'h>>,
     /// Flags, any of which stops the pass.
     pub(crate) cancel: &'h [Arc<AtomicBool>],
 }
 
 impl Hooks<'_> {
+    /// Keeps the residual stream before a layer, where it is wanted.
+    pub(super) fn keep(&mut self, layer: usize, hidden: usize, x: &[f32]) {
+        if let Some(features) = &mut self.features {
+            features.take(layer, hidden, x);
+        }
+    }
+
     /// Shows the input of linear layers to the observer, if there is one.
     pub(crate) fn show(&mut self, weights: &[&str], expert: Option<usize>, columns: usize, x: &[f32]) {
         if let Some(observer) = &mut self.observer {

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     model::Model,
     session::Session,
-    speculate::Speculation,
+    speculate::{Proposer, Speculation},
     text::{ChatTemplate, Message, Tokenizer},
 };
 
@@ -61,21 +61,21 @@ impl<'m> Chat<'m> {
         Self { writer, tokenizer, template, options, messages: Vec::new() }
     }
 
-    /// Begins a conversation in which a small model, `draft`, proposes tokens and `model` checks several at once. The answers are those
+    /// Begins a conversation in which `draft`, a small model or a head of the model's own, proposes tokens and `model` checks several at once. The answers are those
     /// of `model` alone.
     ///
     /// # Errors
     ///
     /// [`GenerateError::Draft`] for options that are not greedy, and [`RunError::Vocabularies`](crate::RunError::Vocabularies) for a
-    /// draft of another vocabulary.
+    /// draft of another vocabulary, [`RunError::Head`](crate::RunError::Head) for the head of another model.
     pub fn with_draft(
         model: &'m Model,
-        draft: &'m Model,
+        draft: impl Into<Proposer<'m>>,
         tokenizer: &'m Tokenizer,
         template: &'m ChatTemplate,
         options: GenerateOptions,
     ) -> Result<Self, GenerateError> {
-        let writer = Writer::Drafted(Box::new(speculation(model.session(), draft.session(), &options)?));
+        let writer = Writer::Drafted(Box::new(speculation(model.session(), draft, &options)?));
         Ok(Self { writer, tokenizer, template, options, messages: Vec::new() })
     }
 

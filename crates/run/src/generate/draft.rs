@@ -8,7 +8,11 @@ use super::{
     prompt::fitting,
     stream::Writer,
 };
-use crate::{session::Session, speculate::Speculation, text::Tokenizer};
+use crate::{
+    session::Session,
+    speculate::{Proposer, Speculation},
+    text::Tokenizer,
+};
 
 /// Tokens that the draft proposes at a time.
 const PROPOSED: usize = 5;
@@ -24,8 +28,8 @@ pub struct Drafted {
     pub accepted: usize,
 }
 
-/// Continues tokens like [`generate_stream`](super::generate_stream), where a small model proposes tokens and the target checks several
-/// at once. The tokens are those that the target alone would choose. `piece` receives the text as it comes.
+/// Continues tokens like [`generate_stream`](super::generate_stream), where a small model, or a draft head of the target's own, proposes
+/// tokens and the target checks several at once. The tokens are those that the target alone would choose. `piece` receives the text as it comes.
 ///
 /// ```no_run
 /// # use longshore_run::{LoadOptions, Model, generate::*, manifest::weights::Source, text::Tokenizer};
@@ -42,10 +46,10 @@ pub struct Drafted {
 /// # Errors
 ///
 /// [`GenerateError::Draft`] for options that are not greedy, [`RunError::Vocabularies`](crate::RunError::Vocabularies) for a draft of
-/// another vocabulary, and the errors of [`generate_stream`](super::generate_stream).
-pub fn generate_drafted(
+/// another vocabulary, [`RunError::Head`](crate::RunError::Head) for the head of another model, and the errors of [`generate_stream`](super::generate_stream).
+pub fn generate_drafted<'d>(
     target: Session<'_>,
-    draft: Session<'_>,
+    draft: impl Into<Proposer<'d>>,
     tokenizer: &Tokenizer,
     prompt: &[u32],
     options: &GenerateOptions,
@@ -61,7 +65,7 @@ pub fn generate_drafted(
 /// Pairs a target with its draft, where the options are greedy.
 pub(super) fn speculation<'t, 'd>(
     target: Session<'t>,
-    draft: Session<'d>,
+    draft: impl Into<Proposer<'d>>,
     options: &GenerateOptions,
 ) -> Result<Speculation<'t, 'd>, GenerateError> {
     if !options.sampler.is_plain() {

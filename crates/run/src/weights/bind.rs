@@ -377,7 +377,11 @@ impl<'w> Finder<'w> {
                 }
                 if self.tensors.contains(&self.name(&format!("{base}.0.{name}.weight"))) {
                     let each = |at| self.linear(&[&format!("{base}.{at}.{name}")], [out, columns]);
-                    return Ok(Some(Experts::listed((0..experts).map(each).collect::<Result<_, _>>()?)));
+                    let listed = (0..experts).map(each).collect::<Result<Vec<_>, _>>()?;
+                    if let Some(changed) = listed.iter().find(|layer| !layer.updates.is_empty()) {
+                        return Err(self.tensors.refuse_update(&changed.name));
+                    }
+                    return Ok(Some(Experts::listed(listed)));
                 }
             }
         }

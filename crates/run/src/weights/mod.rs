@@ -5,6 +5,6 @@ mod linear;
 mod tensors;
 mod update;
 
-pub(crate) use bind::{Attention, Bound, Dense, ExpertLayer, Ffn, Finder, Norm, Projections};
+pub(crate) use bind::{Attention, Bound, Dense, ExpertLayer, Ffn, Finder, Layer, Norm, Projections};
 pub(crate) use linear::{Experts, Linear};
 pub(crate) use tensors::Tensors;

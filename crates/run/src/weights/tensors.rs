@@ -7,7 +7,7 @@ use std::{
 
 use longshore_manifest::{
     Weights,
-    document::{Arrangement, GgmlBlocks, Quantization, Role},
+    document::{Arrangement, DraftHead, GgmlBlocks, Quantization, Role},
     st_format::Dtype,
     weights::{OpenOptions, Source, Tensor, plan::Selection},
 };
@@ -32,6 +32,8 @@ pub(crate) struct Tensors {
     swapped: BTreeMap<String, (FloatType, Vec<usize>)>,
     /// What an adapter adds to layers.
     updates: Updates,
+    /// Draft heads, whose tensors are no part of the decoder.
+    heads: Vec<DraftHead>,
     /// Names of the tensors that were asked for.
     used: Mutex<HashSet<String>>,
 }
@@ -49,6 +51,7 @@ impl Tensors {
             owned: BTreeMap::new(),
             swapped: BTreeMap::new(),
             updates: options.adapter.as_ref().map(|of| Updates::read(source, of)).transpose()?.unwrap_or_default(),
+            heads: source.table().heads.clone(),
             used: Mutex::default(),
         };
         tensors.decode_small();
@@ -66,14 +69,42 @@ impl Tensors {
         self.updates.of(name)
     }
 
+    /// Refuses what an adapter adds to a weight that no layer has asked for.
+    pub(crate) fn check_updates(&self) -> Result<(), LoadError> {
+        self.updates.check()
+    }
+
+    /// The error of a weight that an adapter changes, and that takes nothing beside it.
+    pub(crate) fn refuse_update(&self, name: &str) -> LoadError {
+        self.updates.refusal(name)
+    }
+
     /// Number of layers that an adapter adds something to.
     pub(crate) fn updated(&self) -> usize {
         self.updates.len()
     }
 
-    /// Names of all tensors.
+    /// Names of all tensors of the decoder.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.weights.names()
+        self.weights.names().filter(|name| !is_of_head(&self.heads, name))
+    }
+
+    /// Names of the tensors of a draft head that nobody asked for.
+    pub(crate) fn unused_of(&self, prefix: &str) -> Vec<&str> {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        self.weights.names().filter(|name| name.starts_with(prefix) && !used.contains(*name)).collect()
+    }
+
+    /// The integers of a tensor. `None` if it is missing or of another type.
+    pub(crate) fn integers(&self, name: &str) -> Option<Vec<i64>> {
+        let tensor = self.weights.get(name)?;
+        self.mark(name);
+        let bytes = tensor.weight().data;
+        match tensor.dtype() {
+            Dtype::I64 => Some(bytes.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect()),
+            Dtype::I32 => Some(bytes.as_chunks().0.iter().map(|bytes| i64::from(i32::from_le_bytes(*bytes))).collect()),
+            _ => None,
+        }
     }
 
     /// Whether there is a tensor of this name.
@@ -109,7 +140,8 @@ impl Tensors {
 
     /// Adds one to every element of the norms' weights.
     pub(crate) fn add_one_to_norms(&mut self) {
-        let norms = self.small.iter_mut().filter(|(name, _)| name.contains("norm") && name.ends_with(".weight"));
+        let is_norm = |name: &str| name.contains("norm") && name.ends_with(".weight") && !is_of_head(&self.heads, name);
+        let norms = self.small.iter_mut().filter(|(name, _)| is_norm(name));
         norms.flat_map(|(_, values)| values).for_each(|value| *value += 1.0);
     }
 
@@ -249,6 +281,11 @@ impl Tensors {
             self.owned.entry(tensor.name().to_owned()).or_insert_with(parts);
         }
     }
+}
+
+/// Whether a tensor belongs to a draft head.
+fn is_of_head(heads: &[DraftHead], name: &str) -> bool {
+    heads.iter().any(|head| head.has(name))
 }
 
 /// Whether a tensor holds nothing of a model's own, such as a mask of later tokens.

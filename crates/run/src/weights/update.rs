@@ -4,7 +4,11 @@
 //! y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ
 //! ```
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::{Mutex, PoisonError},
+};
 
 use longshore_manifest::{
     Weights,
@@ -28,7 +32,13 @@ pub(crate) const TURNED: [&str; 4] =
 
 /// What an adapter adds to the layers of a model, by the names of their weights.
 #[derive(Debug, Default)]
-pub(crate) struct Updates(BTreeMap<String, Vec<Factors>>);
+pub(crate) struct Updates {
+    /// Name of the adapter.
+    adapter: String,
+    of: BTreeMap<String, Vec<Factors>>,
+    /// Names of the layers that were asked for theirs.
+    taken: Mutex<BTreeSet<String>>,
+}
 
 /// Two factors, as little-endian F32 numbers.
 #[derive(Debug)]
@@ -88,23 +98,42 @@ impl Updates {
             let mut read = |view: View, lines: u64| {
                 let values = tensors[view.tensor].values();
                 let values = values.map_err(|error| fail(error.to_string()))?;
-                Ok::<_, LoadError>(numbers(values, view, lines, update.rank))
+                let numbers = numbers(values, view, lines, update.rank);
+                if numbers.iter().all(|number| number.is_finite()) {
+                    return Ok::<_, LoadError>(numbers);
+                }
+                Err(fail(format!("its tensor {:?} holds a number that is not finite", tensors[view.tensor].name())))
             };
-            let factors = Factors::new(update, &mut read)?;
+            let factors = Factors::new(update, &mut read)?.ok_or_else(|| {
+                fail(format!("what it adds to {:?}, times {}, is not finite", entry.name, update.scale))
+            })?;
             found.entry(entry.name.clone()).or_default().push(factors);
         }
-        Ok(Self(found))
+        Ok(Self { adapter: adapter.name().to_owned(), of: found, taken: Mutex::default() })
     }
 
     /// What is added to the outputs of a layer.
     pub(crate) fn of(&self, name: &str) -> Vec<Update<'_>> {
-        let factors = self.0.get(name).map_or(&[][..], Vec::as_slice);
+        let Some(factors) = self.of.get(name) else { return Vec::new() };
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
         factors.iter().map(Factors::update).collect()
     }
 
     /// Number of layers that get something.
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.of.len()
+    }
+
+    /// Refuses what is added to a weight that no layer has asked for.
+    pub(crate) fn check(&self) -> Result<(), LoadError> {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        self.of.keys().find(|name| !taken.contains(*name)).map_or(Ok(()), |name| Err(self.refusal(name)))
+    }
+
+    /// The error of a weight that nothing can be added to while the model runs.
+    pub(crate) fn refusal(&self, name: &str) -> LoadError {
+        let problem = format!("it changes {name:?}, to which nothing can be added beside the weights");
+        LoadError::Adapter { name: self.adapter.clone(), problem }
     }
 }
 
@@ -155,24 +184,26 @@ fn index(at: u64) -> usize {
 }
 
 impl Factors {
-    /// Reads the factors of an update. `read` gives the lines of a factor.
+    /// Reads the factors of an update. `read` gives the lines of a factor. `None` if one is too large for its scale.
     fn new(
         update: &ProductUpdate,
         read: &mut dyn FnMut(View, u64) -> Result<Vec<f32>, LoadError>,
-    ) -> Result<Self, LoadError> {
+    ) -> Result<Option<Self>, LoadError> {
         let (rows, rank) = (update.rows.end - update.rows.start, index(update.rank));
         let (left, right) = (read(update.left, rows)?, read(update.right, update.columns)?);
         let inputs = index(update.columns);
         // The factor along the inputs is turned, so that an input is multiplied by rows.
         let a = (0..rank).flat_map(|k| (0..inputs).map(move |input| input * rank + k)).map(|at| right[at]);
-        Ok(Self {
+        let left: Vec<f32> = left.iter().map(|value| value * update.scale).collect();
+        let is_finite = left.iter().all(|value| value.is_finite());
+        Ok(is_finite.then(|| Self {
             first: index(update.rows.start),
             rank,
             inputs,
             outputs: index(rows),
             a: a.flat_map(f32::to_le_bytes).collect(),
-            b: left.iter().flat_map(|value| (value * update.scale).to_le_bytes()).collect(),
-        })
+            b: left.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        }))
     }
 
     fn update(&self) -> Update<'_> {

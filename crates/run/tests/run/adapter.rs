@@ -133,3 +133,46 @@ fn adapters_that_cannot_be_applied_live() {
         assert!(error.contains(expected), "{error}");
     }
 }
+
+#[test]
+fn listed_experts_take_no_live_adapter() {
+    // A checkpoint has its experts one by one, and an import stacks them.
+    let case = Case::named("mixtral");
+    let (folder, home) = (case.write(), tempfile::tempdir().expect("there is room"));
+    let in_store = Store::open(home.path().join("store")).expect("there is room");
+    let base = Source::open(folder.path()).expect("it is a checkpoint");
+    let is_expert = |name: &str| name.contains("layers.0.") && name.ends_with("experts.1.w1.weight");
+    let (name, shape) = case.tensors.iter().find(|(name, _)| is_expert(name)).expect("it has one");
+    let adapter = home.path().join("adapter");
+    write(&adapter, &[(name, [shape[0], shape[1]])], &[]);
+    let attached = Import::open_attachment(&adapter, Digest::of(b"base"), &Limits::default());
+    let attached = store(&in_store, "attached", attached.expect("it is an adapter"));
+    let error = logits(base, Some(attached)).expect_err("it cannot be applied").to_string();
+    assert!(error.contains(name.as_str()) && error.contains("nothing can be added beside"), "{error}");
+}
+
+#[test]
+fn factors_that_are_not_finite_take_no_part() {
+    let case = Case::named("llama");
+    let (folder, home) = (case.write(), tempfile::tempdir().expect("there is room"));
+    let in_store = Store::open(home.path().join("store")).expect("there is room");
+    let base = Source::open(folder.path()).expect("it is a checkpoint");
+    let weight = linears(&case)[0];
+    for (at, (number, alpha, words)) in
+        [(f32::NAN, 3.0, "holds a number that is not finite"), (1e38, 64.0, "is not finite")].into_iter().enumerate()
+    {
+        let adapter = home.path().join(format!("adapter{at}"));
+        write(&adapter, &[weight], &[]);
+        let config = format!(r#"{{"peft_type": "LORA", "r": 2, "lora_alpha": {alpha:?}}}"#);
+        std::fs::write(adapter.join("adapter_config.json"), config).expect("there is room");
+        let file = adapter.join("adapter_model.safetensors");
+        let mut bytes = std::fs::read(&file).expect("it was written");
+        let end = bytes.len() - 4;
+        bytes[end..].copy_from_slice(&number.to_le_bytes());
+        std::fs::write(&file, bytes).expect("there is room");
+        let attached = Import::open_attachment(&adapter, Digest::of(b"base"), &Limits::default());
+        let attached = store(&in_store, &format!("attached{at}"), attached.expect("it is an adapter"));
+        let error = logits(base.clone(), Some(attached)).expect_err("it cannot be applied").to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use longshore_run::{
-    CalibrateError, CalibrateOptions, LoadOptions, Model, Observer, Windows, calibrate,
+    CalibrateError, CalibrateOptions, KvLoss, LoadOptions, Model, Observer, Windows, calibrate, kv_losses,
     manifest::st_format::{Dtype, SafeTensors},
 };
 use serde_json::{Value, json};
@@ -132,4 +132,35 @@ fn what_cannot_be_collected_is_an_error_and_leaves_no_file() {
     assert!(matches!(found, Err(CalibrateError::Write { .. })) && !heard, "{found:?}");
     let left = fs::read_dir(folder.path()).expect("it is there").count();
     assert_eq!(left, 2);
+}
+
+fn losses(name: &str, rank: usize, memory: usize) -> Result<Vec<KvLoss>, CalibrateError> {
+    let (_folder, model) = Case::named(name).open(LoadOptions { batch: 7, ..LoadOptions::default() });
+    let tokens: Vec<u32> = (0..60).map(|at| (at * 29 + 3) % 64).collect();
+    let windows = Windows { tokens: &tokens, bos: Some(2), size: 16 };
+    kv_losses(&model, windows, rank, memory, &mut |_, _| {})
+}
+
+#[test]
+fn keys_and_values_of_low_rank_lose_by_their_inputs() {
+    // One matrix for queries, keys and values, and three, give the same kind of report.
+    for name in ["llama", "phi3", "qwen3-moe"] {
+        let full = losses(name, 32, usize::MAX).expect("it has keys and values");
+        assert!(full.iter().all(|loss| (loss.plain, loss.weighted) == (0.0, 0.0)), "{name}: {full:?}");
+        assert_eq!(full.iter().map(|loss| (loss.layer, loss.full)).collect::<Vec<_>>(), [(0, 32), (1, 32)], "{name}");
+        let [half, quarter] = [16, 8].map(|rank| losses(name, rank, usize::MAX).expect("it has keys and values"));
+        for (half, quarter) in half.iter().zip(&quarter) {
+            assert!(half.weighted <= half.plain && quarter.weighted <= quarter.plain, "{name}: {half:?} {quarter:?}");
+            assert!(
+                0.0 < half.weighted && half.weighted < quarter.weighted && quarter.plain < 1.0,
+                "{name}: {quarter:?}"
+            );
+        }
+        // One layer at a time gives the same.
+        assert_eq!(losses(name, 16, 9000).expect("it has keys and values"), half, "{name}");
+    }
+    for (name, words) in [("deepseek-v3", "compressed already"), ("falcon-grouped", "one matrix for queries")] {
+        let error = losses(name, 8, usize::MAX).expect_err("it has none").to_string();
+        assert!(error.contains(words), "{name}: {error}");
+    }
 }

@@ -1,6 +1,10 @@
 //! Tiny checkpoints, whose tensors have the values that `tests/reference/record.py` gives them.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use longshore_run::{
     LoadOptions, Model,
@@ -83,6 +87,17 @@ impl Case {
         let source = Source::open(folder.path()).expect("it is a checkpoint");
         (folder, Model::open(source, options).expect("it can be run"))
     }
+}
+
+/// A checkpoint or a file of `../shared/models`. Tests pass without it, and say so.
+#[expect(clippy::print_stderr, reason = "a test that checks nothing says so")]
+pub(crate) fn shared(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/models").join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    eprintln!("skipped: {} is not there", path.display());
+    None
 }
 
 /// Values of a tensor, as the recorder makes them.

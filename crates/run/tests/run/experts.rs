@@ -2,7 +2,6 @@
 
 use std::{
     fs::{self, OpenOptions},
-    path::Path,
     sync::{Arc, Mutex},
 };
 
@@ -14,7 +13,7 @@ use longshore_run::{
 };
 
 use crate::{
-    checkpoint::Case,
+    checkpoint::{Case, shared},
     stored::{import, stored},
 };
 
@@ -103,13 +102,10 @@ fn directories_and_gguf_files_have_the_same_bits_in_every_way() {
 
 #[test]
 fn models_of_others_have_the_same_bits_in_every_way() {
-    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/models");
     for name in ["mixtral", "qwen3-moe", "deepseek-v3", "gpt-oss", "gpt-oss-mxfp4", "deepseek-v3-fp8"] {
-        if !shared.join(name).exists() {
-            continue;
-        }
+        let Some(folder) = shared(name) else { continue };
         let home = tempfile::tempdir().expect("there is room");
-        compare(name, &stored(&import(&shared.join(name), home.path(), None)));
+        compare(name, &stored(&import(&folder, home.path(), None)));
     }
 }
 
@@ -249,22 +245,34 @@ fn a_trace_has_every_token_of_the_prompt_and_of_the_answer() {
 fn a_trace_says_what_slots_do() {
     let checkpoint = Case::named("qwen3-moe").write();
     let source = Source::open(checkpoint.path()).expect("it is a checkpoint");
-    let slots = 3;
-    let experts = ExpertMemory::Slots { bytes: slots * slot(&source) };
-    let model = open(&source, LoadOptions { experts, ..LoadOptions::default() }).expect("it can be run");
-    let header = model.trace_header().expect("it has experts");
-    let recorder = Arc::new(Mutex::new(TraceRecorder::new(Vec::new(), header).expect("there is room")));
-    let mut session = model.session();
-    session.set_routed(Arc::<Mutex<TraceRecorder<Vec<u8>>>>::clone(&recorder));
-    for token in TOKENS {
-        session.extend(&[token]).expect("the token is fine");
+    // Some of the experts fit, and all of them.
+    for slots in [3, 8] {
+        let experts = ExpertMemory::Slots { bytes: slots * slot(&source) };
+        let model = open(&source, LoadOptions { experts, ..LoadOptions::default() }).expect("it can be run");
+        let header = model.trace_header().expect("it has experts");
+        let recorder = Arc::new(Mutex::new(TraceRecorder::new(Vec::new(), header).expect("there is room")));
+        let mut session = model.session();
+        session.set_routed(Arc::<Mutex<TraceRecorder<Vec<u8>>>>::clone(&recorder));
+        for token in TOKENS {
+            session.extend(&[token]).expect("the token is fine");
+        }
+        drop(session);
+        let recorder = Arc::into_inner(recorder).expect("the session is gone").into_inner().expect("nothing panicked");
+        let trace = recorder.finish().expect("every layer was heard of");
+        let trace = Trace::read(&*trace, &TraceLimits::default()).expect("it is a trace");
+        let options = ReplayOptions { slots: usize::try_from(slots).expect("it is small"), pinned: 0.0, warm: 0.0 };
+        let found = replay(&trace, &options).expect("there are tokens");
+        let total = model.expert_stats().expect("there are slots").total();
+        assert_eq!((total.requests(), total.late), (found.requests, 0), "{slots} slots");
+        let distinct = trace.uses().len() as u64;
+        if slots == 8 {
+            // What is asked for first is no hit, and all else is one.
+            assert_eq!((total.hits, total.misses), (found.hits, found.misses()), "{total:?}");
+            assert_eq!(total.misses, distinct, "{total:?}");
+        } else {
+            // Which experts the slots keep is their own choice.
+            assert!(total.misses > distinct && total.hits > 0, "{total:?}");
+            assert!(found.misses() > distinct && found.hits > 0, "{found:?}");
+        }
     }
-    drop(session);
-    let recorder = Arc::into_inner(recorder).expect("the session is gone").into_inner().expect("nothing panicked");
-    let trace = recorder.finish().expect("every layer was heard of");
-    let trace = Trace::read(&*trace, &TraceLimits::default()).expect("it is a trace");
-    let slots = usize::try_from(slots).expect("it is small");
-    let found = replay(&trace, &ReplayOptions { slots, pinned: 0.0, warm: 0.0 }).expect("there are tokens");
-    let total = model.expert_stats().expect("there are slots").total();
-    assert_eq!((total.requests(), total.late), (found.requests, 0));
 }

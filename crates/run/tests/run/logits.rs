@@ -1,10 +1,8 @@
 //! Logits of every family against those of transformers in F64, and of cached tokens against those of whole sequences.
 
-use std::path::Path;
-
 use longshore_run::{KvType, LoadOptions, Model, Precision, manifest::weights::Source};
 
-use crate::checkpoint::Case;
+use crate::checkpoint::{Case, shared};
 
 /// Largest difference from F64 that F32 may make.
 const LIMIT: f32 = 1e-4;
@@ -43,12 +41,9 @@ fn every_family_gives_the_logits_of_transformers() {
 
 #[test]
 fn checkpoints_of_bf16_give_the_logits_of_transformers() {
-    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/models");
     for (name, case) in Case::all() {
-        let Some(folder) = name.strip_prefix("shared-").map(|name| shared.join(name)) else { continue };
-        if !folder.exists() {
-            continue;
-        }
+        let Some(folder) = name.strip_prefix("shared-").map(shared) else { continue };
+        let Some(folder) = folder else { continue };
         let model = Model::open(Source::open(&folder).expect("it is a checkpoint"), LoadOptions::default());
         let model = model.unwrap_or_else(|error| panic!("{name}: {error}"));
         let difference =

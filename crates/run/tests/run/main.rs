@@ -6,6 +6,7 @@ mod adapter;
 mod calibrate;
 mod checkpoint;
 mod classifier;
+mod eagle;
 mod embed;
 mod experts;
 mod faults;

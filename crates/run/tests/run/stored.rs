@@ -12,7 +12,7 @@ use longshore_run::{
 };
 use serde_json::{Value, json};
 
-use crate::checkpoint::Case;
+use crate::checkpoint::{Case, shared};
 
 const TOKENS: [u32; 7] = [7, 41, 3, 60, 22, 22, 9];
 
@@ -148,12 +148,9 @@ fn gguf_files_give_the_logits_of_their_checkpoints() {
 
 #[test]
 fn published_codings_give_the_logits_of_their_floats() {
-    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/models");
     for name in ["gpt-oss-mxfp4", "deepseek-v3-fp8", "llama-modelopt-nvfp4", "qwen3-mlx-4bit"] {
-        let (from, floats) = (shared.join(name), shared.join("expected").join(format!("{name}.safetensors")));
-        if !floats.exists() {
-            continue;
-        }
+        let Some(floats) = shared(&format!("expected/{name}.safetensors")) else { continue };
+        let Some(from) = shared(name) else { continue };
         let home = tempfile::tempdir().expect("there is room");
         let mut config: Value =
             serde_json::from_slice(&fs::read(from.join("config.json")).expect("it is there")).expect("it is JSON");

@@ -165,7 +165,7 @@ fn what_mlx_lm_does_without_is_left_out_and_counted() {
             ("lm_head.weight", &[32, 64]),
             ("model.embed_tokens.weight", &[32, 64]),
             ("model.layers.0.self_attn.rotary_emb.inv_freq", &[16]),
-            ("model.layers.1.eh_proj.weight", &[32, 64]),
+            ("model.layers.1.mlp.up_proj.weight", &[32, 64]),
         ],
     );
     let target = Dir::new();

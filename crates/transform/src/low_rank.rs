@@ -1,0 +1,187 @@
+//! Low-rank factors of a matrix, and what they lose of its outputs.
+//!
+//! A matrix W `[rows, columns]` becomes U·(Uᵀ·W) with `rank` columns of U. Plain factors take U from the singular vectors of W,
+//! weighted ones from those of W·Rᵀ, where RᵀR is the mean of x·xᵀ over the inputs x. Both are eigenvectors of small matrices,
+//! W·Wᵀ and W·(RᵀR)·Wᵀ, `[rows, rows]`. The second holds every loss:
+//!
+//! ```text
+//! ‖X·(U·Uᵀ·W − W)ᵀ‖² = Σ uᵀ·(W·RᵀR·Wᵀ)·u      over the columns u that are left out
+//! ```
+
+/// Sweeps after which rotations end in any case. A few suffice.
+const SWEEPS: usize = 60;
+
+/// What factors of a matrix lose: the norm of the error of its outputs over the norm of its outputs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Loss {
+    /// With factors that the matrix alone decides.
+    pub plain: f64,
+    /// With factors that the inputs decide, too. No factors of this rank lose less.
+    pub weighted: f64,
+}
+
+/// Computes what factors of rank `rank` lose of `weights`, `[rows, columns]`, whose inputs x have the mean `products` of x·xᵀ,
+/// `[columns, columns]`. At full rank nothing is lost.
+///
+/// The work grows with the cube of `rows`.
+///
+/// # Panics
+///
+/// If the lengths of the slices are not those of the shapes.
+#[must_use]
+pub fn loss(weights: &[f32], columns: usize, products: &[f32], rank: usize) -> Loss {
+    if columns == 0 {
+        return Loss { plain: 0.0, weighted: 0.0 };
+    }
+    let rows = weights.len() / columns;
+    assert_eq!(weights.len(), rows * columns, "the weights have whole rows");
+    assert_eq!(products.len(), columns * columns, "the products are a square matrix");
+    let weights: Vec<f64> = weights.iter().map(|value| f64::from(*value)).collect();
+    let products: Vec<f64> = products.iter().map(|value| f64::from(*value)).collect();
+    let outputs = times_turned(&times(&weights, columns, &products, columns), &weights, columns);
+    let plain = eigenvectors(times_turned(&weights, &weights, columns), rows);
+    let weighted = eigenvectors(outputs.clone(), rows);
+    let total: f64 = (0..rows).map(|row| outputs[row * rows + row]).sum();
+    let lost = |vectors: &[Vec<f64>]| {
+        let lost: f64 = vectors.iter().skip(rank).map(|vector| form(&outputs, vector)).sum();
+        if total > 0.0 { (lost.max(0.0) / total).sqrt() } else { 0.0 }
+    };
+    Loss { plain: lost(&plain), weighted: lost(&weighted) }
+}
+
+/// A `[rows, inner]` times B `[inner, columns]`.
+fn times(a: &[f64], inner: usize, b: &[f64], columns: usize) -> Vec<f64> {
+    let mut out = vec![0.0; a.len() / inner.max(1) * columns];
+    for (row, out) in a.chunks_exact(inner).zip(out.chunks_exact_mut(columns)) {
+        for (factor, line) in row.iter().zip(b.chunks_exact(columns)) {
+            out.iter_mut().zip(line).for_each(|(out, value)| *out += factor * value);
+        }
+    }
+    out
+}
+
+/// A `[rows, inner]` times the transpose of B `[columns, inner]`.
+fn times_turned(a: &[f64], b: &[f64], inner: usize) -> Vec<f64> {
+    let rows = a.chunks_exact(inner);
+    rows.flat_map(|row| b.chunks_exact(inner).map(|other| dot(row, other))).collect()
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// The quadratic form of a matrix.
+fn form(matrix: &[f64], vector: &[f64]) -> f64 {
+    matrix.chunks_exact(vector.len()).zip(vector).map(|(row, factor)| factor * dot(row, vector)).sum()
+}
+
+/// The eigenvectors of a symmetric matrix, that of the largest eigenvalue first, by Jacobi's rotations.
+fn eigenvectors(mut matrix: Vec<f64>, size: usize) -> Vec<Vec<f64>> {
+    let mut vectors = vec![0.0; size * size];
+    (0..size).for_each(|at| vectors[at * size + at] = 1.0);
+    let whole = dot(&matrix, &matrix);
+    #[expect(clippy::cast_precision_loss, reason = "a number of rows")]
+    let small = whole * f64::EPSILON.powi(2) * size as f64;
+    for _ in 0..SWEEPS {
+        let diagonal: f64 = (0..size).map(|at| matrix[at * size + at].powi(2)).sum();
+        if dot(&matrix, &matrix) - diagonal <= small {
+            break;
+        }
+        for p in 0..size {
+            for q in p + 1..size {
+                rotate(&mut matrix, &mut vectors, size, (p, q));
+            }
+        }
+    }
+    let mut order: Vec<usize> = (0..size).collect();
+    order.sort_by(|a, b| matrix[b * size + b].total_cmp(&matrix[a * size + a]));
+    order.into_iter().map(|at| vectors[at * size..][..size].to_vec()).collect()
+}
+
+/// Rotates two axes so that the matrix has a zero where they cross.
+fn rotate(matrix: &mut [f64], vectors: &mut [f64], size: usize, (p, q): (usize, usize)) {
+    let off = matrix[p * size + q];
+    if off == 0.0 {
+        return;
+    }
+    let theta = (matrix[q * size + q] - matrix[p * size + p]) / (2.0 * off);
+    let tangent = theta.signum() / (theta.abs() + theta.hypot(1.0));
+    let cosine = tangent.hypot(1.0).recip();
+    let sine = tangent * cosine;
+    let turn = |a: &mut f64, b: &mut f64| (*a, *b) = (cosine * *a - sine * *b, sine * *a + cosine * *b);
+    for lines in [&mut *matrix, vectors] {
+        let (above, below) = lines.split_at_mut(q * size);
+        let (first, second) = (&mut above[p * size..][..size], &mut below[..size]);
+        first.iter_mut().zip(second).for_each(|(a, b)| turn(a, b));
+    }
+    for line in matrix.chunks_exact_mut(size) {
+        let (above, below) = line.split_at_mut(q);
+        turn(&mut above[p], &mut below[0]);
+    }
+    (matrix[p * size + q], matrix[q * size + p]) = (0.0, 0.0);
+}
+
+#[cfg(test)]
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "the numbers of a test are small")]
+mod tests {
+    use super::*;
+
+    /// Numbers of a small generator, between -1 and 1.
+    fn numbers(count: usize, mut state: u32) -> Vec<f32> {
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            f64::from(state >> 8) / f64::from(1 << 23) - 1.0
+        };
+        (0..count).map(|_| next() as f32).collect()
+    }
+
+    /// Weights `[8, 12]`, and 40 inputs whose channels are ever smaller.
+    fn case() -> (Vec<f32>, Vec<f32>) {
+        let (weights, inputs) = (numbers(96, 1), numbers(480, 2));
+        let inputs: Vec<f32> = inputs.chunks(12).flat_map(|row| (1..).zip(row).map(|(at, x)| x / at as f32)).collect();
+        let mut products = vec![0.0_f32; 144];
+        for row in inputs.chunks(12) {
+            for (at, product) in products.iter_mut().enumerate() {
+                *product += row[at / 12] * row[at % 12] / 40.0;
+            }
+        }
+        (weights, products)
+    }
+
+    #[test]
+    fn losses_are_those_of_singular_vectors() {
+        let (weights, products) = case();
+        // By numpy's svd of the same numbers.
+        for (rank, plain, weighted) in EXPECTED {
+            let found = loss(&weights, 12, &products, rank);
+            assert!((found.plain - plain).abs() < 1e-5, "rank {rank}: {found:?}, expected {plain}");
+            assert!((found.weighted - weighted).abs() < 1e-5, "rank {rank}: {found:?}, expected {weighted}");
+        }
+    }
+
+    const EXPECTED: [(usize, f64, f64); 4] = [
+        (1, 0.88464263, 0.68199781),
+        (2, 0.69884053, 0.45453325),
+        (4, 0.54897844, 0.26862459),
+        (6, 0.20932424, 0.09238292),
+    ];
+
+    #[test]
+    fn nothing_is_lost_at_full_rank_and_all_at_none() {
+        let (weights, products) = case();
+        assert_eq!(loss(&weights, 12, &products, 8), Loss { plain: 0.0, weighted: 0.0 });
+        assert_eq!(loss(&weights, 12, &products, 99), Loss { plain: 0.0, weighted: 0.0 });
+        let none = loss(&weights, 12, &products, 0);
+        assert!((none.plain - 1.0).abs() < 1e-12 && (none.weighted - 1.0).abs() < 1e-12, "{none:?}");
+        assert_eq!(loss(&[0.0; 6], 3, &[0.0; 9], 1), Loss { plain: 0.0, weighted: 0.0 });
+    }
+
+    #[test]
+    fn weighted_factors_lose_least() {
+        let (weights, products) = case();
+        for rank in 1..8 {
+            let Loss { plain, weighted } = loss(&weights, 12, &products, rank);
+            assert!(weighted <= plain + 1e-9, "rank {rank}: {weighted} {plain}");
+        }
+    }
+}
