@@ -190,8 +190,8 @@ pub(crate) struct Import {
     /// Quantize tensors that hold infinities or NaNs rather than stop
     #[arg(long)]
     pub(crate) allow_nonfinite: bool,
-    /// A draft model's checkpoint directory, to be stored beside the target: its tensors as `draft.<tensor>`, its files as
-    /// `draft/<file>`
+    /// The checkpoint directory of a draft model or of an EAGLE-3 head, to be stored beside the target: its tensors as
+    /// `draft.<tensor>`, its files as `draft/<file>`
     #[arg(long, value_name = "DIR")]
     pub(crate) draft: Option<PathBuf>,
     /// An adapter's directory, LoRA or `DoRA` as PEFT or mlx-lm write it, to be merged before anything is quantized; with =WEIGHT

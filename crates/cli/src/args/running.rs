@@ -1,12 +1,12 @@
 //! The arguments of the verbs that run a model.
 
-use std::{num::NonZero, path::PathBuf};
+use std::{ffi::OsString, num::NonZero, path::PathBuf};
 
 use clap::{
     Args, ValueEnum,
     builder::{OsStringValueParser, TypedValueParser as _},
 };
-use longshore_manifest::ModelName;
+use longshore_manifest::{ModelName, NameError};
 use longshore_quant::FloatType;
 use longshore_run::ExpertMemory;
 
@@ -45,9 +45,10 @@ pub(crate) struct Run {
     /// Record the experts that each token chooses, those of the prompt too: a new file, for `experts plan --stats` and `experts replay`
     #[arg(long, value_name = "FILE", conflicts_with = "draft")]
     pub(crate) trace: Option<PathBuf>,
-    /// A smaller model of the same vocabulary that proposes tokens; the answer is the greedy one of the model itself
-    #[arg(long, value_name = "NAME", value_parser = OsStringValueParser::new().try_map(parse_target))]
-    pub(crate) draft: Option<Target>,
+    /// A smaller model of the same vocabulary that proposes tokens, or `self` for the EAGLE-3 head that is stored with the model; the
+    /// answer is the greedy one of the model itself
+    #[arg(long, value_name = "NAME|self", value_parser = OsStringValueParser::new().try_map(parse_draft))]
+    pub(crate) draft: Option<Drafting>,
     /// An adapter that was stored with --adapter-of NAME, applied beside the weights
     #[arg(long, value_name = "ADAPTER")]
     pub(crate) adapter: Option<ModelName>,
@@ -75,9 +76,10 @@ pub(crate) struct Chat {
     /// A turn of the system before all others: how to answer
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
-    /// A smaller model of the same vocabulary that proposes tokens; the answers are the greedy ones of the model itself
-    #[arg(long, value_name = "NAME", value_parser = OsStringValueParser::new().try_map(parse_target))]
-    pub(crate) draft: Option<Target>,
+    /// A smaller model of the same vocabulary that proposes tokens, or `self` for the EAGLE-3 head that is stored with the model; the
+    /// answers are the greedy ones of the model itself
+    #[arg(long, value_name = "NAME|self", value_parser = OsStringValueParser::new().try_map(parse_draft))]
+    pub(crate) draft: Option<Drafting>,
     #[command(flatten)]
     pub(crate) generation: Generation,
     #[command(flatten)]
@@ -157,18 +159,23 @@ pub(crate) struct Perplexity {
 /// Runs a text and writes, for each input channel of every linear layer, the mean of its square: what `import --importance` weighs errors
 /// with. Experts are counted apart. With --hessians also the means of all products of two channels, in as many passes over the text as
 /// --memory needs.
+///
+/// With --kv-rank nothing is written: it prints, layer by layer, what would be lost if the projections to keys and values were products
+/// of two thin matrices. It is a report; no such model is made, since that needs training.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   longshore calibrate qwen3:4b --text novel.txt s.safetensors
   longshore import . q --quantize int4 --profile best --importance s.safetensors
-  longshore calibrate q --text t h.safetensors --hessians --layers '*.0.*'")]
+  longshore calibrate q --text t h.safetensors --hessians --layers '*.0.*'
+  longshore calibrate q --text novel.txt --kv-rank 128")]
 pub(crate) struct Calibrate {
     /// The model: a name, a directory or a .gguf file; `./` before a name makes it a path
     #[arg(value_name = "NAME", value_parser = OsStringValueParser::new().try_map(parse_target))]
     pub(crate) model: Target,
     /// The file to write: a new .safetensors file
-    pub(crate) out: PathBuf,
+    #[arg(required_unless_present = "kv_rank", conflicts_with = "kv_rank")]
+    pub(crate) out: Option<PathBuf>,
     /// The text, in UTF-8
     #[arg(long, value_name = "FILE")]
     pub(crate) text: PathBuf,
@@ -178,11 +185,22 @@ pub(crate) struct Calibrate {
     /// Only weights whose name matches have a Hessian
     #[arg(long, value_name = "GLOB", requires = "hessians")]
     pub(crate) layers: Option<String>,
+    /// Report what keys and values of this rank lose, in place of writing a file
+    #[arg(long, value_name = "R", conflicts_with_all = ["hessians", "layers", "memory"], value_parser = parse_count)]
+    pub(crate) kv_rank: Option<NonZero<usize>>,
     /// Memory for Hessians of one pass: 512M, 4G
     #[arg(long, value_name = "SIZE", requires = "hessians", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
     #[command(flatten)]
     pub(crate) engine: Engine,
+}
+
+/// What proposes tokens.
+#[derive(Debug, Clone)]
+pub(crate) enum Drafting {
+    /// A head of the model's own.
+    Own,
+    Model(Target),
 }
 
 /// How a model is run.
@@ -261,6 +279,11 @@ pub(crate) struct Generation {
     /// End the answer before this text; may be given several times
     #[arg(long, value_name = "TEXT")]
     pub(crate) stop: Vec<String>,
+}
+
+/// `self`, or a model. A path to a directory of that name is `./self`.
+fn parse_draft(text: OsString) -> Result<Drafting, NameError> {
+    if text == "self" { Ok(Drafting::Own) } else { parse_target(text).map(Drafting::Model) }
 }
 
 /// A word, or the size of the slots.

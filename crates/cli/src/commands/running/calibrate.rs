@@ -9,7 +9,9 @@ use longshore_manifest::{
     Digest, Progress as _, Store, Weights,
     weights::{OpenOptions, plan::Selection},
 };
-use longshore_run::{CalibrateError, CalibrateOptions, Model, Precision, Windows, calibrate, text::Tokenizer};
+use longshore_run::{
+    CalibrateError, CalibrateOptions, KvLoss, Model, Precision, Windows, calibrate, kv_losses, text::Tokenizer,
+};
 use serde::Serialize;
 
 use super::{
@@ -24,6 +26,7 @@ use crate::{
     lines::Lines,
     printer::{Printer, VERSION},
     progress::Bar,
+    table::{Align, table},
 };
 
 /// Tokens of a window, at most.
@@ -45,8 +48,8 @@ pub(in crate::commands) fn run(
     store: impl Fn() -> anyhow::Result<Store>,
     printer: &Printer,
 ) -> anyhow::Result<ExitCode> {
-    if args.out.exists() {
-        return Err(Advice::failure(format!("{} exists: expected a new file", door::path(&args.out))).into());
+    if let Some(out) = args.out.as_ref().filter(|out| out.exists()) {
+        return Err(Advice::failure(format!("{} exists: expected a new file", door::path(out))).into());
     }
     let text = read::file(&args.text)?;
     let model = engine::open(&args.model, &args.engine, Precision::Exact, &store, printer)?;
@@ -58,6 +61,11 @@ pub(in crate::commands) fn run(
         let (path, found) = (door::path(&args.text), plural(tokens.len(), "token"));
         return Err(Advice::input(format!("{path} has {found}, expected a window of {window} at least")).into());
     }
+    let out = match (args.kv_rank, &args.out) {
+        (Some(rank), _) => return low_rank(&model, windows, rank.get(), printer),
+        (None, Some(out)) => out,
+        (None, None) => unreachable!("BUG: the parser asks for one of them"),
+    };
     let chosen = args.layers.as_deref().map(|pattern| matching(&model, pattern)).transpose()?;
     let is_chosen = |name: &str| chosen.as_ref().is_none_or(|names| names.contains(name));
     let mut options = CalibrateOptions { hessians: args.hessians, layers: Some(&is_chosen), ..Default::default() };
@@ -69,12 +77,12 @@ pub(in crate::commands) fn run(
         bar.begin("calibrating", 1);
         let metadata = metadata(args, &text, &store)?;
         let mut show = |done, all| bar.show(done, all);
-        calibrate(&model, windows, &options, &metadata, &args.out, &mut show).map_err(refused)?
+        calibrate(&model, windows, &options, &metadata, out, &mut show).map_err(refused)?
     };
     let report = Report {
         version: VERSION,
         model: model.name(),
-        out: door::path(&args.out),
+        out: door::path(out),
         tokens: done.tokens,
         weights: done.weights,
         hessians: done.hessians,
@@ -88,10 +96,60 @@ pub(in crate::commands) fn run(
         let passes = if done.passes == 1 { "1 pass".to_owned() } else { format!("{} passes", done.passes) };
         Lines::of(&format!(
             "{}: statistics of {}{hessians}, of {} in {passes}",
-            door::path(&args.out),
+            door::path(out),
             plural(done.weights, "weight"),
             plural(done.tokens, "token"),
         ))
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Serialize)]
+struct LowRank<'a> {
+    version: u32,
+    model: &'a str,
+    tokens: usize,
+    rank: usize,
+    layers: Vec<Layer>,
+}
+
+#[derive(Serialize)]
+struct Layer {
+    layer: usize,
+    full_rank: usize,
+    plain: f64,
+    weighted: f64,
+}
+
+/// Reports what keys and values of a rank lose.
+fn low_rank(model: &Model, windows: Windows<'_>, rank: usize, printer: &Printer) -> anyhow::Result<ExitCode> {
+    let losses = {
+        let bar = Bar::of_tokens(printer);
+        bar.begin("calibrating", 1);
+        let memory = CalibrateOptions::default().memory;
+        kv_losses(model, windows, rank, memory, &mut |done, all| bar.show(done, all)).map_err(refused)?
+    };
+    let layer =
+        |loss: &KvLoss| Layer { layer: loss.layer, full_rank: loss.full, plain: loss.plain, weighted: loss.weighted };
+    let report = LowRank {
+        version: VERSION,
+        model: model.name(),
+        tokens: windows.count() * windows.size,
+        rank,
+        layers: losses.iter().map(layer).collect(),
+    };
+    printer.report(&report, || {
+        let columns = ["LAYER", "FULL RANK", "PLAIN", "WEIGHTED"].map(|name| (name, Align::Right));
+        let row = |layer: &Layer| {
+            let losses = [layer.plain, layer.weighted].map(|loss| format!("{loss:.4}"));
+            [vec![layer.layer.to_string(), layer.full_rank.to_string()], losses.to_vec()].concat()
+        };
+        let mut lines = table(&columns, &report.layers.iter().map(row).collect::<Vec<_>>(), printer.columns());
+        lines.line(&format!(
+            "errors of keys and values of rank {rank} over their norm, of {}: by the weights alone, and by their inputs",
+            plural(report.tokens, "token"),
+        ));
+        lines
     })?;
     Ok(ExitCode::SUCCESS)
 }

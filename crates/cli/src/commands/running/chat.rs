@@ -22,7 +22,8 @@ use longshore_run::{
 
 use super::{
     answer::{Writing, timings},
-    draft, engine,
+    draft::{self, Draft},
+    engine,
     refusals::{generating, no_template, templating},
 };
 use crate::{advice::Advice, args::running::Chat, printer::Printer, signals};
@@ -46,18 +47,18 @@ pub(in crate::commands) fn run(
     let target = engine::here(&args.model, &store, printer)?;
     let model = engine::open(&target, &args.engine, Precision::Fast, &store, printer)?;
     let mut writing = Writing::of(&model, &args.generation)?;
-    let draft = args.draft.as_ref().map(|draft| {
-        let draft = engine::open(draft, &args.engine, Precision::Fast, &store, printer)?;
-        draft::prepare(&model, &draft, &mut writing, &args.generation)?;
-        anyhow::Ok(draft)
-    });
+    let options = (&args.generation, &args.engine);
+    let draft = args.draft.as_ref().map(|draft| Draft::open(draft, &model, &mut writing, options, &store, printer));
     let draft = draft.transpose()?;
     let Writing { tokenizer, options } = writing;
     let template = ChatTemplate::open(model.source()).map_err(templating)?;
     let template = template.ok_or_else(|| no_template(model.name(), "chat"))?;
     let mut conversation = match &draft {
         None => Conversation::new(&model, &tokenizer, &template, options),
-        Some(draft) => Conversation::with_draft(&model, draft, &tokenizer, &template, options).map_err(generating)?,
+        Some(draft) => {
+            let draft = draft.proposer(None);
+            Conversation::with_draft(&model, draft, &tokenizer, &template, options).map_err(generating)?
+        }
     };
     if let Some(system) = &args.system {
         conversation.push(Message::system(system));

@@ -19,7 +19,8 @@ use serde::Serialize;
 
 use super::{
     answer::{Writing, timings},
-    draft, engine, read,
+    draft::{self, Draft},
+    engine, read,
     refusals::{generating, no_template, templating, tokenizing},
     trace::Recording,
 };
@@ -81,11 +82,8 @@ pub(in crate::commands) fn run(
     let adapter = args.adapter.as_ref().map(|name| engine::adapter(name, &target, &store)).transpose()?;
     let model = engine::open_adapted(&target, &args.engine, Precision::Fast, adapter, &store, printer)?;
     let mut writing = Writing::of(&model, &args.generation)?;
-    let draft = args.draft.as_ref().map(|draft| {
-        let draft = engine::open(draft, &args.engine, Precision::Fast, &store, printer)?;
-        draft::prepare(&model, &draft, &mut writing, &args.generation)?;
-        anyhow::Ok(draft)
-    });
+    let options = (&args.generation, &args.engine);
+    let draft = args.draft.as_ref().map(|draft| Draft::open(draft, &model, &mut writing, options, &store, printer));
     let draft = draft.transpose()?;
     let tokens = prompt(args, &model, &writing.tokenizer)?;
     let recording = args.trace.as_deref().map(|path| Recording::begin(path, &model)).transpose()?;
@@ -140,20 +138,17 @@ fn stream(
     Ok(stream.into_generation())
 }
 
-fn drafted<'m>(
-    model: &'m Model,
-    draft: &'m Model,
+fn drafted(
+    model: &Model,
+    draft: &Draft<'_>,
     writing: &Writing,
     tokens: &[u32],
     output: &mut Output<'_>,
 ) -> anyhow::Result<(Generation, Option<Acceptance>)> {
     let unread = Arc::new(AtomicBool::new(false));
-    let session = |model: &'m Model| {
-        let mut session = model.session();
-        session.set_cancel(Arc::clone(&unread));
-        session
-    };
-    let (target, draft) = (session(model), session(draft));
+    let mut target = model.session();
+    target.set_cancel(Arc::clone(&unread));
+    let draft = draft.proposer(Some(&unread));
     let answer = generate_drafted(target, draft, &writing.tokenizer, tokens, &writing.options, |text| {
         output.write(text);
         unread.store(output.failed.is_some(), Ordering::Relaxed);

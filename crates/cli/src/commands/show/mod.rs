@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use longshore_manifest::{
     Digest, Model, ModelName, Store,
-    document::{Base, BlobEntry, Changes, Draft, Facts, Import, Role, TensorEntry, TensorTable},
+    document::{Base, BlobEntry, Changes, Draft, DraftHead, Facts, HeadRole, Import, Role, TensorEntry, TensorTable},
 };
 use serde::Serialize;
 
@@ -41,6 +41,9 @@ struct Report<'a> {
     parser: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     draft: Option<&'a Draft>,
+    /// Tensors that predict further tokens.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    heads: &'a [DraftHead],
     /// The model that this one is an attachment of.
     #[serde(skip_serializing_if = "Option::is_none")]
     base: Option<&'a Base>,
@@ -114,6 +117,7 @@ fn show(args: &Show, store: &Store, model: &Model, printer: &Printer) -> anyhow:
         renderer: model.config.renderer.as_deref(),
         parser: model.config.parser.as_deref(),
         draft: model.config.draft.as_ref(),
+        heads: &found.heads,
         base: model.config.base.as_ref(),
         changes: model.config.changes.as_ref(),
         import: if is_foreign { None } else { Some(&found.import) },
@@ -197,6 +201,12 @@ fn imported(import: &Import) -> String {
     text
 }
 
+/// Parts that predict further tokens.
+fn mtp(heads: &[DraftHead]) -> Option<String> {
+    let count = heads.iter().filter(|head| head.role == HeadRole::Mtp).count();
+    (count > 0).then(|| format!("by {} of the checkpoint (MTP)", plural(count, "part")))
+}
+
 /// What the import did to values, a line each.
 fn changed(changes: &Changes) -> Vec<(&'static str, String)> {
     let adapters = changes.adapters.iter().map(|adapter| {
@@ -223,7 +233,12 @@ fn human(report: &Report<'_>, room: Option<usize>) -> Lines {
         lines.push(("can", report.capabilities.join(", ")));
     }
     lines.extend(report.parser.map(|parser| ("parser", parser.to_owned())));
-    lines.extend(report.draft.map(|draft| ("draft", draft.architecture.clone())));
+    let is_head = report.heads.iter().any(|head| head.role == HeadRole::Eagle3);
+    let of_draft = |draft: &Draft| {
+        if is_head { format!("{}, an EAGLE-3 head", draft.architecture) } else { draft.architecture.clone() }
+    };
+    lines.extend(report.draft.map(|draft| ("draft", of_draft(draft))));
+    lines.extend(mtp(report.heads).map(|heads| ("further tokens", heads)));
     lines.push(("imported", report.import.map_or_else(|| "by another program".to_owned(), imported)));
     lines.extend(report.base.map(|base| ("belongs to", format!("{}, its {}", base.digest.short(), base.role))));
     lines.extend(report.changes.map(changed).unwrap_or_default());

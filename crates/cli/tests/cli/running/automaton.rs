@@ -181,8 +181,54 @@ impl Automaton {
         for name in ["q_proj", "k_proj", "v_proj"] {
             tensors.insert(layer(&format!("self_attn.{name}")), zeros(64, WIDTH));
         }
+        let layers = self.config.iter().find(|(member, _)| *member == "num_hidden_layers");
+        for at in 1..layers.and_then(|(_, count)| count.as_u64()).unwrap_or(1) {
+            let first = tensors.iter().filter(|(name, _)| name.starts_with("model.layers.0."));
+            let more = first.map(|(name, tensor)| (name.replacen(".0.", &format!(".{at}."), 1), tensor.clone()));
+            tensors.extend(more.collect::<Vec<_>>());
+        }
         tensors.retain(|name, _| self.without.is_none_or(|without| name != without));
         safetensors(&tensors)
+    }
+
+    /// Writes an EAGLE-3 head that foresees one token: after a token, the one after the next.
+    pub(crate) fn write_head(&self, sandbox: &Sandbox, name: &str) -> PathBuf {
+        let dir = sandbox.path().join(name);
+        fs::create_dir_all(&dir).unwrap();
+        let config = json!({
+            "architectures": ["LlamaForCausalLMEagle3"], "model_type": "llama", "hidden_size": WIDTH, "intermediate_size": 32,
+            "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 32,
+            "max_position_embeddings": 64, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "vocab_size": WIDTH,
+            "draft_vocab_size": WIDTH, "hidden_act": "silu",
+        });
+        write_json(&dir.join("config.json"), &config);
+        let zeros = |rows: usize, columns: usize| (vec![rows, columns], vec![0.0_f32; rows * columns]);
+        let ones = || (vec![WIDTH], vec![1.0; WIDTH]);
+        let (mut fusion, mut head) = (zeros(WIDTH, 3 * WIDTH), zeros(WIDTH, WIDTH));
+        (0..WIDTH).for_each(|at| fusion.1[at * 3 * WIDTH + at] = 1.0);
+        for (token, next) in &self.next {
+            if let Some(later) = self.next.get(next) {
+                head.1[*later as usize * WIDTH + *token as usize] = 1.0;
+            }
+        }
+        let layer = |name: &str| format!("midlayer.{name}.weight");
+        let tensors = BTreeMap::from([
+            ("fc.weight".to_owned(), fusion),
+            ("norm.weight".to_owned(), ones()),
+            ("lm_head.weight".to_owned(), head),
+            (layer("hidden_norm"), ones()),
+            (layer("input_layernorm"), ones()),
+            (layer("post_attention_layernorm"), ones()),
+            (layer("self_attn.q_proj"), zeros(64, 2 * WIDTH)),
+            (layer("self_attn.k_proj"), zeros(64, 2 * WIDTH)),
+            (layer("self_attn.v_proj"), zeros(64, 2 * WIDTH)),
+            (layer("self_attn.o_proj"), zeros(WIDTH, 64)),
+            (layer("mlp.gate_proj"), zeros(32, WIDTH)),
+            (layer("mlp.up_proj"), zeros(32, WIDTH)),
+            (layer("mlp.down_proj"), zeros(WIDTH, 32)),
+        ]);
+        fs::write(dir.join("model.safetensors"), safetensors(&tensors)).unwrap();
+        dir
     }
 }
 

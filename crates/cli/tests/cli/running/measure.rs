@@ -209,6 +209,28 @@ fn hessians_are_measured_where_they_are_asked_for() {
 }
 
 #[test]
+fn keys_and_values_of_low_rank_are_reported_and_nothing_is_written() {
+    let sandbox = Sandbox::new();
+    alternating().write(&sandbox, "m");
+    fs::write(sandbox.path().join("text"), "ab".repeat(200)).unwrap();
+    let args = ["calibrate", "./m", "--text", "text", "--kv-rank", "9999"];
+    let found = document(&sandbox, &args);
+    assert_eq!((&found["rank"], &found["tokens"]), (&9999.into(), &384.into()));
+    let layer = &found["layers"][0];
+    assert_eq!(
+        (&layer["layer"], &layer["plain"], &layer["weighted"]),
+        (&0.into(), &json!(0.0), &json!(0.0)),
+        "{found}"
+    );
+    let text = sandbox.ok(args);
+    assert!(text.contains("FULL RANK") && text.contains("0.0000") && text.contains("of 384 tokens"), "{text}");
+    let run = sandbox.run(["calibrate", "./m", "--text", "text", "out", "--kv-rank", "4"]);
+    assert_refused(&run, 2, &["--kv-rank"]);
+    assert_refused(&sandbox.run(["calibrate", "./m", "--text", "text"]), 2, &["OUT"]);
+    assert!(!sandbox.path().join("out").exists());
+}
+
+#[test]
 fn statistics_choose_codes_and_policies() {
     let sandbox = Sandbox::new();
     alternating().write(&sandbox, "m");

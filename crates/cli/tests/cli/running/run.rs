@@ -202,6 +202,28 @@ fn a_draft_gives_the_same_text_and_says_how_much_it_foresaw() {
 }
 
 #[test]
+fn a_head_of_its_own_proposes_tokens() {
+    let sandbox = Sandbox::new();
+    counting().config("num_hidden_layers", 3).write(&sandbox, "m");
+    counting().write_head(&sandbox, "head");
+    sandbox.ok(["import", "./m", "m", "--draft", "head", "-q"]);
+    let shown = sandbox.ok(["show", "m"]);
+    assert!(shown.contains("LlamaForCausalLMEagle3, an EAGLE-3 head"), "{shown}");
+    let shown: Value = serde_json::from_str(&sandbox.ok(["show", "m", "--json"])).unwrap();
+    assert_eq!(shown["heads"], serde_json::json!([{"role": "eagle3", "prefix": "draft."}]));
+    let alone = sandbox.ok(["run", "m", "a:"]);
+    let run = sandbox.run(["run", "m", "a:", "--draft", "self"]);
+    assert_eq!((run.code, run.stdout), (0, alone), "{}", run.stderr);
+    assert!(run.stderr.contains("draft: ") && run.stderr.contains("proposed tokens accepted"), "{}", run.stderr);
+    let document: Value = serde_json::from_str(&sandbox.ok(["run", "m", "a:", "--draft", "self", "--json"])).unwrap();
+    let (proposed, accepted) = (document["draft"]["proposed"].as_u64(), document["draft"]["accepted"].as_u64());
+    assert!(accepted > Some(2) && accepted < proposed, "{document}");
+    let run = sandbox.run(["run", "./m", "a:", "--draft", "self"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("./m has no EAGLE-3 head") && run.stderr.contains("--draft DIR"), "{run:?}");
+}
+
+#[test]
 fn an_adapter_is_applied_beside_the_weights() {
     let sandbox = Sandbox::new();
     Automaton::new().chain([BOS, 97, 98]).write(&sandbox, "m");
