@@ -1,7 +1,7 @@
 //! A policy for a stored model, fitted to a budget of bits by the losses that statistics measure.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     num::NonZero,
     sync::{
         Mutex, PoisonError,
@@ -113,9 +113,10 @@ struct Candidate<'w> {
 /// Chooses a type for each tensor of an opened model of floats that [`Policy::default`] quantizes, so that the model takes at most `bits` bits
 /// per weight, all that is kept included.
 ///
-/// The loss of a tensor in a type is that of its products with inputs of the measured mean squares, relative to the products.
-/// Tensors that differ in the number of their layer alone share one weight, since each does a part of the work. Bytes
-/// are spent where they lower the sum of losses most, beginning with the smallest types. A tensor without statistics, or whose inputs
+/// The loss of a tensor in a type is that of its products with inputs of the measured mean squares, relative to the products,
+/// and that of its values, relative to the values: the inputs of a few tokens may be so large that the first says nothing of others.
+/// Tensors that differ in the number of their layer alone share one weight, since each does a part of the work. An embedding
+/// or a head weighs as much as all layers, since its errors reach every layer or every logit whole. Bytes are spent where they lower the sum of losses most, beginning with the smallest types. A tensor without statistics, or whose inputs
 /// were all zero, is measured as if all of its channels counted alike, and [`Fitted::warnings`] says so. `model` is the
 /// stored model, whose digest the statistics may name.
 ///
@@ -211,18 +212,23 @@ fn is_quantized(facts: &Facts, entry: &TensorEntry) -> bool {
     Policy::default().decide(&query, Some(Scheme::INT4)).scheme.is_some()
 }
 
-/// Divides the weight of each kind of tensor among the tensors of the kind.
+/// Divides the weight of each kind of tensor among the tensors of the kind. A tensor outside of the layers weighs as much as all
+/// kinds within them.
 fn share_losses(candidates: &mut [Candidate<'_>]) {
-    let kind = |name: &str| {
-        let is_number = |segment: &str| segment.bytes().all(|byte| byte.is_ascii_digit());
-        name.split('.').filter(|segment| !is_number(segment)).collect::<Vec<_>>().join(".")
-    };
+    let is_number = |segment: &str| segment.bytes().all(|byte| byte.is_ascii_digit());
+    let kind = |name: &str| name.split('.').filter(|segment| !is_number(segment)).collect::<Vec<_>>().join(".");
+    let is_in_layer = |name: &str| name.split('.').any(is_number);
     let mut counts = HashMap::<String, f64>::new();
     for candidate in &*candidates {
         *counts.entry(kind(candidate.tensor.name())).or_default() += 1.0;
     }
+    let within: HashSet<_> =
+        candidates.iter().map(|of| of.tensor.name()).filter(|name| is_in_layer(name)).map(kind).collect();
+    #[expect(clippy::cast_precision_loss, reason = "kinds are few")]
+    let outside = within.len().max(1) as f64;
     for candidate in candidates {
-        candidate.share = 1.0 / counts[&kind(candidate.tensor.name())];
+        let name = candidate.tensor.name();
+        candidate.share = if is_in_layer(name) { 1.0 } else { outside } / counts[&kind(name)];
     }
 }
 
@@ -265,24 +271,26 @@ impl Candidate<'_> {
         let schemes = SCHEMES.map(|name| name.parse::<Scheme>().expect("the names are those of types"));
         let schemes: Vec<Scheme> =
             schemes.into_iter().filter(|scheme| columns.is_multiple_of(scheme.group_size().into())).collect();
-        let mut importance = self.importance.as_ref();
-        let (mut losses, mut all) = self.losses(&schemes, columns, importance)?;
-        if all == 0.0 && importance.take().is_some() {
-            // Nothing came in while the statistics were recorded, which says nothing of what will.
-            (losses, all) = self.losses(&schemes, columns, None)?;
+        let plain = self.losses(&schemes, columns, None)?;
+        let weighed =
+            self.importance.as_ref().map(|importance| self.losses(&schemes, columns, Some(importance))).transpose()?;
+        for (losses, all) in [Some(&plain), weighed.as_ref()].into_iter().flatten() {
+            if !all.is_finite() || losses.iter().any(|loss| !loss.is_finite()) {
+                return Err(FitError::NonFinite { tensor: self.tensor.name().to_owned() });
+            }
         }
-        if !all.is_finite() || losses.iter().any(|loss| !loss.is_finite()) {
-            return Err(FitError::NonFinite { tensor: self.tensor.name().to_owned() });
-        }
-        let offers = schemes.iter().zip(losses).map(|(scheme, loss)| {
+        // Nothing came in while statistics of zeros were recorded, which says nothing of what will.
+        let weighed = weighed.filter(|(_, all)| *all > 0.0);
+        let relative = |(losses, all): &(Vec<f64>, f64), at: usize| if *all > 0.0 { losses[at] / all } else { 0.0 };
+        let offers = schemes.iter().enumerate().map(|(at, scheme)| {
             let groups = self.tensor.shape().elements().unwrap_or_default() / u64::from(scheme.group_size());
             let one = scheme.encoded_len(1, self.float).expect("a group is short");
             let bytes = groups.saturating_mul((one.weight + one.scale + one.bias) as u64);
-            let loss = if all > 0.0 { loss / all * self.share } else { 0.0 };
-            Offer { scheme: Some(*scheme), bytes, loss }
+            let loss = relative(&plain, at) + relative(weighed.as_ref().unwrap_or(&plain), at);
+            Offer { scheme: Some(*scheme), bytes, loss: loss * self.share }
         });
         let kept = Offer { scheme: None, bytes: self.bytes, loss: 0.0 };
-        Ok(Measured { offers: offers.chain([kept]).collect(), is_weighed: importance.is_some() })
+        Ok(Measured { offers: offers.chain([kept]).collect(), is_weighed: weighed.is_some() })
     }
 
     /// The weighted squares of the errors under each type, and those of the values.

@@ -44,7 +44,7 @@ pub(crate) const VERBS: &[Verb] = &[
     // Puts another model in the place of one.
     verb("import-int4", &[Step::Run(PLAIN)], INT4),
     // Goes on from what a killed import had finished.
-    verb("import-after-kill", &[Step::Killed(PLAIN, 60)], PLAIN),
+    verb("import-after-kill", &[Step::Killed(PLAIN, 30)], PLAIN),
     once(verb("export", &[Step::Run(PLAIN)], &["export", "m", "OUT"])),
     once(verb("export-mlx", &[Step::Run(INT4)], &["export", "m", "OUT", "--format", "mlx"])),
     once(verb("rm", &[Step::Run(PLAIN), Step::Run(OTHER)], &["rm", "m"])),
