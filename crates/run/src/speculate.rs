@@ -13,20 +13,20 @@ use crate::{
 #[non_exhaustive]
 pub enum Proposer<'d> {
     /// A smaller model, in an empty session.
-    Model(Session<'d>),
+    Model(Box<Session<'d>>),
     /// A draft head of the target itself.
     Head(&'d Eagle<'d>),
 }
 
 impl<'d> From<Session<'d>> for Proposer<'d> {
     fn from(session: Session<'d>) -> Self {
-        Self::Model(session)
+        Self::Model(Box::new(session))
     }
 }
 
 impl<'d> From<&'d Model> for Proposer<'d> {
     fn from(model: &'d Model) -> Self {
-        Self::Model(model.session())
+        Self::Model(Box::new(model.session()))
     }
 }
 
@@ -69,7 +69,7 @@ impl<'t, 'd> Speculation<'t, 'd> {
                 if first != second {
                     return Err(RunError::Vocabularies { first, second });
                 }
-                Draft::Model(Box::new(session))
+                Draft::Model(session)
             }
             Proposer::Head(head) => {
                 if !std::ptr::eq(head.model(), target.model()) {
@@ -196,7 +196,8 @@ fn read(target: &mut Session<'_>, head: &mut Drafter<'_>, tokens: &[u32]) -> Res
         return Err(RunError::Empty);
     }
     for piece in tokens.chunks(target.model().options().batch.max(1)) {
-        (logits.clear(), features.clear());
+        logits.clear();
+        features.clear();
         if let Err(error) = target.extend_tapped(piece, head.taps(), false, &mut logits, &mut features) {
             target.truncate(start);
             head.truncate(start);

@@ -1,11 +1,11 @@
 //! Low-rank factors of a matrix, and what they lose of its outputs.
 //!
 //! A matrix W `[rows, columns]` becomes U·(Uᵀ·W) with `rank` columns of U. Plain factors take U from the singular vectors of W,
-//! weighted ones from those of W·Rᵀ, where RᵀR is the mean of x·xᵀ over the inputs x. Both are eigenvectors of small matrices,
-//! W·Wᵀ and W·(RᵀR)·Wᵀ, `[rows, rows]`. The second holds every loss:
+//! weighted ones from those of W·Rᵀ, where Rᵀ·R is the mean of x·xᵀ over the inputs x. Both are eigenvectors of small matrices,
+//! W·Wᵀ and W·(Rᵀ·R)·Wᵀ, `[rows, rows]`. The second holds every loss:
 //!
 //! ```text
-//! ‖X·(U·Uᵀ·W − W)ᵀ‖² = Σ uᵀ·(W·RᵀR·Wᵀ)·u      over the columns u that are left out
+//! ‖X·(U·Uᵀ·W − W)ᵀ‖² = Σ uᵀ·(W·Rᵀ·R·Wᵀ)·u      over the columns u that are left out
 //! ```
 
 /// Sweeps after which rotations end in any case. A few suffice.
@@ -106,13 +106,13 @@ fn rotate(matrix: &mut [f64], vectors: &mut [f64], size: usize, (p, q): (usize, 
     }
     let theta = (matrix[q * size + q] - matrix[p * size + p]) / (2.0 * off);
     let tangent = theta.signum() / (theta.abs() + theta.hypot(1.0));
-    let cosine = tangent.hypot(1.0).recip();
-    let sine = tangent * cosine;
-    let turn = |a: &mut f64, b: &mut f64| (*a, *b) = (cosine * *a - sine * *b, sine * *a + cosine * *b);
+    let cos = tangent.hypot(1.0).recip();
+    let sin = tangent * cos;
+    let turn = |a: &mut f64, b: &mut f64| (*a, *b) = (cos * *a - sin * *b, sin * *a + cos * *b);
     for lines in [&mut *matrix, vectors] {
         let (above, below) = lines.split_at_mut(q * size);
-        let (first, second) = (&mut above[p * size..][..size], &mut below[..size]);
-        first.iter_mut().zip(second).for_each(|(a, b)| turn(a, b));
+        let (upper, lower) = (&mut above[p * size..][..size], &mut below[..size]);
+        upper.iter_mut().zip(lower).for_each(|(a, b)| turn(a, b));
     }
     for line in matrix.chunks_exact_mut(size) {
         let (above, below) = line.split_at_mut(q);
@@ -160,10 +160,10 @@ mod tests {
     }
 
     const EXPECTED: [(usize, f64, f64); 4] = [
-        (1, 0.88464263, 0.68199781),
-        (2, 0.69884053, 0.45453325),
-        (4, 0.54897844, 0.26862459),
-        (6, 0.20932424, 0.09238292),
+        (1, 0.884_642_63, 0.681_997_81),
+        (2, 0.698_840_53, 0.454_533_25),
+        (4, 0.548_978_44, 0.268_624_59),
+        (6, 0.209_324_24, 0.092_382_92),
     ];
 
     #[test]

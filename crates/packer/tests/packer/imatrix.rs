@@ -28,7 +28,8 @@ struct Sums {
 }
 
 fn statistics() -> [Sums; 2] {
-    let sums = |count: usize, seed: usize| (0..count).map(|at| ((at * 37 + seed) % 101) as f32 + 0.5).collect();
+    let number = |number: usize| f32::from(u8::try_from(number % 101).expect("it is small"));
+    let sums = |count: usize, seed: usize| (0..count).map(|at| number(at * 37 + seed) + 0.5).collect();
     let mut experts: Vec<f32> = sums(2 * COLUMNS, 5);
     experts[COLUMNS..].fill(0.0);
     [Sums { sums: sums(COLUMNS, 3), counts: vec![128.0] }, Sums { sums: experts, counts: vec![96.0, 0.0] }]

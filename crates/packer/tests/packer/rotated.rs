@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, num::NonZero, sync::Arc};
 
-use longshore_manifest::{Silent, Store};
+use longshore_manifest::{Silent, Store, document::Descriptor};
 use longshore_packer::{
     ExportOptions, ImportError, ImportOptions, ImportanceFile, Plan, PlanError, PlanOptions, RepairOptions, export,
     repair,
@@ -156,7 +156,7 @@ fn codes_are_those_of_the_rotated_weights() {
         import(&store, "of-floats", &Plan::new(of_floats(), &options).expect("it fits"), 1);
         let blobs = |model: &str| {
             let layers = read(&store, model).manifest.layers;
-            layers.into_iter().filter(|layer| layer.is_tensor()).map(|layer| layer.digest).collect::<Vec<_>>()
+            layers.into_iter().filter(Descriptor::is_tensor).map(|layer| layer.digest).collect::<Vec<_>>()
         };
         assert_eq!(blobs("at-once"), blobs("of-floats"), "{scheme}");
     }

@@ -22,7 +22,8 @@ use crate::checkpoint::{Case, values};
 struct Head {
     target: Value,
     target_tensors: BTreeMap<String, Vec<u64>>,
-    head: Value,
+    #[serde(rename = "head")]
+    config: Value,
     tensors: BTreeMap<String, Vec<u64>>,
     offsets: Vec<i64>,
     tokens: Vec<u32>,
@@ -47,7 +48,7 @@ impl Head {
 
     fn write_head(&self, folder: &Path, change: Change<'_>) {
         let values = |name: &str| change(name, values(&format!("draft.{name}"), &self.tensors[name]));
-        write(folder, &self.head, &self.tensors, &self.offsets, &values);
+        write(folder, &self.config, &self.tensors, &self.offsets, &values);
     }
 
     /// Stores the head beside its target, with weights in `scheme` if one is given, and opens both.

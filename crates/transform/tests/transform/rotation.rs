@@ -119,10 +119,14 @@ fn outliers_cost_less_once_they_are_spread() {
     let mut rows = numbers.rows(64, size);
     for row in &mut rows {
         // One column of a hundred is twenty times as large.
-        row.iter_mut().step_by(100).for_each(|value| *value *= 20.0);
+        for value in row.iter_mut().step_by(100) {
+            *value *= 20.0;
+        }
     }
     let (before, mut spare) = (loss(&rows), Vec::new());
     let rotation = Rotation::new(size, 5).expect("the size is known");
-    rows.iter_mut().for_each(|row| rotation.apply(row, &mut spare));
+    for row in &mut rows {
+        rotation.apply(row, &mut spare);
+    }
     assert!(loss(&rows) * 1.5 <= before, "{} {before}", loss(&rows));
 }

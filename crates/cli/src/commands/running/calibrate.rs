@@ -110,11 +110,11 @@ struct LowRank<'a> {
     model: &'a str,
     tokens: usize,
     rank: usize,
-    layers: Vec<Layer>,
+    layers: Vec<LayerLoss>,
 }
 
 #[derive(Serialize)]
-struct Layer {
+struct LayerLoss {
     layer: usize,
     full_rank: usize,
     plain: f64,
@@ -129,8 +129,12 @@ fn low_rank(model: &Model, windows: Windows<'_>, rank: usize, printer: &Printer)
         let memory = CalibrateOptions::default().memory;
         kv_losses(model, windows, rank, memory, &mut |done, all| bar.show(done, all)).map_err(refused)?
     };
-    let layer =
-        |loss: &KvLoss| Layer { layer: loss.layer, full_rank: loss.full, plain: loss.plain, weighted: loss.weighted };
+    let layer = |loss: &KvLoss| LayerLoss {
+        layer: loss.layer,
+        full_rank: loss.full,
+        plain: loss.plain,
+        weighted: loss.weighted,
+    };
     let report = LowRank {
         version: VERSION,
         model: model.name(),
@@ -140,7 +144,7 @@ fn low_rank(model: &Model, windows: Windows<'_>, rank: usize, printer: &Printer)
     };
     printer.report(&report, || {
         let columns = ["LAYER", "FULL RANK", "PLAIN", "WEIGHTED"].map(|name| (name, Align::Right));
-        let row = |layer: &Layer| {
+        let row = |layer: &LayerLoss| {
             let losses = [layer.plain, layer.weighted].map(|loss| format!("{loss:.4}"));
             [vec![layer.layer.to_string(), layer.full_rank.to_string()], losses.to_vec()].concat()
         };

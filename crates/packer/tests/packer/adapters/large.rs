@@ -56,7 +56,9 @@ fn matrix(is_dora: bool) -> Case {
     if is_dora {
         for (row, magnitude) in sum.chunks_exact_mut(MATRIX[1]).zip(&m.values) {
             let norm = row.iter().map(|value| value * value).sum::<f64>().sqrt();
-            row.iter_mut().for_each(|value| *value *= f64::from(*magnitude) / norm);
+            for value in row {
+                *value *= f64::from(*magnitude) / norm;
+            }
         }
     }
     let config = json!({"peft_type": "LORA", "r": RANK, "lora_alpha": 8, "use_dora": is_dora});
