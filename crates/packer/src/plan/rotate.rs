@@ -13,7 +13,7 @@ use crate::{
     model::tensor::ModelTensor,
     source::{
         checkpoint::Source,
-        rotate::{HEAD, SourceRotation},
+        rotation::{HEAD, SourceRotation},
     },
 };
 

@@ -12,7 +12,7 @@ use super::{
     inventory::{Contents, Inventory},
     member::{Member, MemberRole},
     merging::SourceAdapter,
-    rotate::SourceRotation,
+    rotation::SourceRotation,
 };
 use crate::tensor::{Shard, SourceTensor};
 

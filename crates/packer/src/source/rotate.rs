@@ -11,6 +11,7 @@ use super::{
     classify::Kind,
     companions::{Companion, CompanionKind},
     error::SourceError,
+    rotation::{HEAD, SourceRotation},
 };
 
 /// Architectures whose norms stand before what reads the residual stream, so that their gains can be folded, and whose tensors
@@ -26,18 +27,6 @@ const ARCHITECTURES: [&str; 8] = [
     "SmolLM3ForCausalLM",
 ];
 const CONFIG: &str = "config.json";
-pub(crate) const HEAD: &str = "lm_head.weight";
-
-/// The rotation that an import gives the residual stream.
-#[derive(Debug, Clone)]
-pub(crate) struct SourceRotation {
-    pub(crate) seed: u64,
-    pub(crate) rotation: Arc<Rotation>,
-    /// Numbers of the stream.
-    pub(crate) size: u64,
-    /// Whether the head becomes a copy of the embedding, which it was one with.
-    pub(crate) is_untied: bool,
-}
 
 impl Source {
     /// Rotates the residual stream when the source is imported, by an orthogonal matrix that is made of `seed`. Gains of norms are

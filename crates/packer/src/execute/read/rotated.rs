@@ -16,7 +16,7 @@ use crate::{
     execute::error::ImportError,
     io::memory,
     plan::planned::{PlannedTensor, Turn, float_type},
-    source::rotate::SourceRotation,
+    source::rotation::SourceRotation,
 };
 
 /// Numbers that are rotated at a time, unless a row has more.

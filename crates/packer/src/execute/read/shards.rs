@@ -8,7 +8,7 @@ use super::checks::Checks;
 use crate::{
     io::{data::OpenData, memory::MemoryError},
     plan::planned::{Plan, PlannedBlob, PlannedTensor, Unit},
-    source::{checkpoint::Source, error::DAMAGED, rotate::SourceRotation},
+    source::{checkpoint::Source, error::DAMAGED, rotation::SourceRotation},
     tensor::SourceTensor,
 };
 
