@@ -88,15 +88,17 @@ fn a_blob_that_is_not_written_as_promised_is_refused() {
     // Bytes that are only gathered yet are refused when they are written.
     beyond.write_at(u64::MAX - 7, b"ab").and_then(|()| beyond.finish()).unwrap_err();
 
-    // Another process cuts the file off.
+    // Another process cuts the file off. Fewer bytes would only be gathered yet.
     let mut short = ingest.blob().unwrap();
-    short.write_at(0, b"abcdef").unwrap();
+    short.write_at(0, &vec![7; 1 << 20]).unwrap();
     let dir = scratch.store.root().join("tmp").join(&scratch.temporaries()[0]);
-    let newest =
-        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.metadata().unwrap().len() == 6);
+    let newest = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.metadata().unwrap().len() == 1 << 20);
     fs::OpenOptions::new().write(true).open(newest.unwrap()).map(|file| file.set_len(3).unwrap()).ok();
     if let Err(error) = short.finish() {
-        assert!(chain(&error)[1].contains("it has 3 bytes, expected the 6"), "{:?}", chain(&error));
+        assert!(chain(&error)[1].contains("it has 3 bytes, expected the 1048576"), "{:?}", chain(&error));
     }
 }
 
