@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LINES = 15
 # The libraries, from bottom to top.
 CRATES = [
-    "st-format", "gguf", "quant", "model", "transform", "manifest", "packer", "loader-cuda", "loader-mlx",
-    "experts", "run", "transfer", "registry", "hub",
+    "st-format", "gguf", "quant", "model", "transform", "manifest", "packer", "experts", "loader-cuda",
+    "loader-mlx", "run", "transfer", "registry", "hub",
 ]
 # Packages of `cargo tree -e normal --no-default-features`, the crate itself included.
 LIMITS = {"st-format": 16, "quant": 8, "manifest": 30}

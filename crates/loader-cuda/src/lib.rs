@@ -27,9 +27,10 @@
 //! - [`CudaWeights`], [`CudaTensor`] and [`CudaArray`] are the result of a load. [`LoadReport`] describes its cost.
 //! - Loaded arrays are handed on as addresses with a stream and an event, as [`dlpack`] capsules that keep the memory
 //!   alive, or as copies that cudarc owns ([`CudaArray::to_cuda_slice`]).
+//! - [`ExpertSlots`] holds experts of a mixture in slots of device memory, for the cache of [`experts`](longshore_experts).
 //! - [`dequantize`] decodes quantized tensors in device memory. [`CudaTensor::dequantize`] decodes a loaded tensor.
 //!
-//! The crates whose types are part of this interface are re-exported as [`cudarc`], [`manifest`], [`quant`] and [`st_format`], so that a
+//! The crates whose types are part of this interface are re-exported as [`cudarc`], [`longshore_experts`], [`manifest`], [`quant`] and [`st_format`], so that a
 //! program needs to depend on this crate alone.
 //!
 //! # Implementation
@@ -72,6 +73,7 @@ mod device;
 pub mod dlpack;
 mod driver;
 mod error;
+mod experts;
 mod interop;
 mod load;
 mod read;
@@ -81,11 +83,13 @@ pub use decoded::{CudaFloat, CudaFloats, DecodeError};
 pub use device::Device;
 pub use driver::{CallError, Driver, ProbeError};
 pub use error::CudaError;
+pub use experts::{ExpertSlot, ExpertSlots};
 pub use load::{LoadOptions, LoadReport, Loader, LoaderOptions};
 pub use read::ColdReads;
 pub use weights::{CudaArray, CudaComponent, CudaTensor, CudaWeights};
 
 pub use cudarc;
+pub use longshore_experts;
 pub use longshore_manifest as manifest;
 pub use longshore_quant as quant;
 pub use longshore_st_format as st_format;

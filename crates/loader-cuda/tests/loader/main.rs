@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
 mod blocks;
+mod experts;
 mod faults;
 mod files;
 mod handoff;
