@@ -41,7 +41,7 @@ pub struct ExpertSlot {
     memory: DeviceMemory,
 }
 
-/// What one fetch uses at a time.
+/// The buffers and the stream of one fetch.
 struct Lane {
     buffers: Vec<Slot>,
     stream: Arc<Stream>,

@@ -8,7 +8,7 @@ use crate::{
     session::Session,
 };
 
-/// What proposes tokens for a target model.
+/// A proposer of tokens for a target model.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Proposer<'d> {

@@ -195,7 +195,7 @@ pub(crate) struct Calibrate {
     pub(crate) engine: Engine,
 }
 
-/// What proposes tokens.
+/// A proposer of tokens, by its name.
 #[derive(Debug, Clone)]
 pub(crate) enum Drafting {
     /// A head of the model's own.

@@ -56,7 +56,7 @@ impl Plan {
         space::drop_others(&*import, self);
         space::check(&*import, self)?;
         let files = self.files.iter().map(|file| file.size).fold(0, u64::saturating_add);
-        // What two tensors are made of is read twice.
+        // Bytes that two tensors are made of are read twice.
         let read = self.blobs.iter().map(PlannedBlob::source_len).fold(0, u64::saturating_add);
         progress.begin("importing", self.source_bytes().max(read).saturating_add(files));
         let open = |_: usize, name: &str, size: u64| import.blob(name, size);

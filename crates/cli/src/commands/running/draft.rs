@@ -1,4 +1,4 @@
-//! What proposes tokens for a model: a smaller one, or a head of its own.
+//! Proposers of tokens for a model: a smaller one, or a head of its own.
 
 use std::sync::{Arc, atomic::AtomicBool};
 
@@ -14,7 +14,7 @@ use crate::{
     printer::Printer,
 };
 
-/// What proposes tokens, opened.
+/// A proposer of tokens, opened.
 pub(super) enum Draft<'m> {
     Head(Box<Eagle<'m>>),
     Model(Box<Model>),
