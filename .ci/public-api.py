@@ -177,39 +177,44 @@ def _is_hiding(struct: dict) -> bool:
     return None in inner if form == "tuple" else inner["has_stripped_fields"]
 
 
-def libraries() -> list[tuple[Path, str, str, list[str]]]:
-    """Folder, package, library and feature options of each crate that is published and has a library."""
+def libraries() -> tuple[list[tuple[Path, str]], list[str]]:
+    """Folder and library of each crate that is published and has one, and the arguments with which cargo documents these alone."""
     command = ["cargo", "metadata", "--format-version", "1", "--no-deps"]
     metadata = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
-    found = []
+    found, arguments = [], ["--workspace"]
     for package in metadata["packages"]:
         library = [target["name"] for target in package["targets"] if "lib" in target["kind"]]
         if library and package["publish"] != []:
+            found.append((Path(package["manifest_path"]).parent, library[0]))
             shown = ((package["metadata"] or {}).get("docs") or {}).get("rs") or {}
-            features = [f"--features={','.join(shown.get('features', []))}"]
-            if shown.get("all-features"):
-                features = ["--all-features"]
-            found.append((Path(package["manifest_path"]).parent, package["name"], library[0], features))
-    return sorted(found)
+            features = package["features"] if shown.get("all-features") else shown.get("features", [])
+            arguments += [f"--features={package['name']}/{feature}" for feature in features]
+        else:
+            arguments.append(f"--exclude={package['name']}")
+    return sorted(found), arguments
 
 
-def interface(package: str, library: str, features: list[str], tools: Path) -> str:
-    """The record's text of one crate, out of the code as it is."""
+def document(arguments: list[str], tools: Path) -> None:
+    """Has rustdoc write the items of all libraries. A warning, such as of a link that leads nowhere, is an error."""
     rustdoc = tools / "rustdoc"
-    if not rustdoc.exists():
-        # Only rustdoc is told that it may: a variable for all of cargo would build every dependency again.
-        rustdoc.write_text('#!/bin/sh\nRUSTC_BOOTSTRAP=1 exec "${LONGSHORE_RUSTDOC:-rustdoc}" "$@"\n')
-        rustdoc.chmod(0o755)
-    command = ["cargo", "rustdoc", "--quiet", "--lib", f"--package={package}", f"--target-dir={TARGET}", *features]
+    # Only rustdoc is told that it may: a variable for all of cargo would build every dependency again.
+    rustdoc.write_text('#!/bin/sh\nRUSTC_BOOTSTRAP=1 exec "${LONGSHORE_RUSTDOC:-rustdoc}" "$@"\n')
+    rustdoc.chmod(0o755)
+    command = ["cargo", "doc", "--quiet", "--lib", "--no-deps", *arguments]
     environment = {**os.environ, "LONGSHORE_RUSTDOC": os.environ.get("RUSTDOC", "rustdoc"), "RUSTDOC": str(rustdoc)}
-    subprocess.run([*command, "--", "-Zunstable-options", "--output-format=json"], cwd=ROOT, check=True, env=environment)
-    document = json.loads((TARGET / "doc" / f"{library}.json").read_text())
-    if document["format_version"] != FORMAT:
+    environment["RUSTDOCFLAGS"] = "-D warnings -Zunstable-options --output-format=json"
+    subprocess.run(command, cwd=ROOT, check=True, env=environment)
+
+
+def interface(library: str) -> str:
+    """The record's text of one crate, out of the code as it is."""
+    found = json.loads((TARGET / "doc" / f"{library}.json").read_text())
+    if found["format_version"] != FORMAT:
         sys.exit(
-            f"error: expected rustdoc's JSON in format {FORMAT} (Rust 1.95), found {document['format_version']}: run this"
+            f"error: expected rustdoc's JSON in format {FORMAT} (Rust 1.95), found {found['format_version']}: run this"
             " with that version, or read https://docs.rs/rustdoc-types for what changed and mend .ci/rust_types.py"
         )
-    return Interface(document).text()
+    return Interface(found).text()
 
 
 def main() -> None:
@@ -217,17 +222,19 @@ def main() -> None:
     parser.add_argument("--update", action="store_true", help="write the records")
     update = parser.parse_args().update
     differ = False
+    found, arguments = libraries()
     with tempfile.TemporaryDirectory() as tools:
-        for folder, package, library, features in libraries():
-            record, now = folder / "public-api.txt", interface(package, library, features, Path(tools))
-            before = record.read_text() if record.exists() else ""
-            if now == before:
-                continue
-            if update:
-                record.write_text(now)
-            differ = True
-            name = str(record.relative_to(ROOT))
-            sys.stdout.writelines(difflib.unified_diff(before.splitlines(True), now.splitlines(True), name, "the code", n=0))
+        document(arguments, Path(tools))
+    for folder, library in found:
+        record, now = folder / "public-api.txt", interface(library)
+        before = record.read_text() if record.exists() else ""
+        if now == before:
+            continue
+        if update:
+            record.write_text(now)
+        differ = True
+        name = str(record.relative_to(ROOT))
+        sys.stdout.writelines(difflib.unified_diff(before.splitlines(True), now.splitlines(True), name, "the code", n=0))
     if differ and not update:
         sys.exit(
             "error: the public interface is not what its record says\n"

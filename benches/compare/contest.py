@@ -74,6 +74,11 @@ def starts(cold: bool = True) -> tuple[str, ...]:
     return ("warm", "cold") if cold and pages.can_drop() else ("warm",)
 
 
+def histories() -> tuple[str, ...]:
+    """Returns these states, and that of files that were just written, which decides about the units in which they are mapped."""
+    return ("written", *starts()) if pages.can_drop() else starts()
+
+
 def limits(model: Model, *verbs: str) -> Iterator[Job]:
     """Yields the jobs that measure limits of the machine on a model's files.
 

@@ -96,7 +96,7 @@ def _read(files: list[Path], way: str) -> float:
             if way == "hint":
                 try:
                     os.preadv(file.fileno(), [bytearray(HEADER)], 0, os.RWF_NOWAIT)
-                except BlockingIOError:
+                except OSError:  # it is not there yet, or the file system has no such read
                     pass
             mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
             if way == "huge":

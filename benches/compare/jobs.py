@@ -98,24 +98,26 @@ class Job:
 
 
 def take_turns(jobs: list[Job], turns: int, progress: Callable[[str], None]) -> dict[str, str]:
-    """Runs every job once, warm and then cold, and repeats that `turns` times.
+    """Runs every job once cold and then warm, and repeats that `turns` times. Before, files that were just written are read as often.
 
     Returns the jobs that could not start cold, with the reasons.
     """
     refused = {}
-    for turn in range(turns):
-        for start in ("warm", "cold"):
-            for job in jobs:
-                if start not in job.starts or job.peer in refused and start == "cold":
-                    continue
-                if turn and _long(job.runs.get(start, [])):
-                    continue
-                progress(f"turn {turn + 1} of {turns}: {job.peer}, {job.operation} {job.model}, {start}")
-                try:
-                    job.run(start)
-                except Unavailable as why:
-                    refused[job.peer] = str(why)
-                job.clear()
+    # A file that was dropped is never again as it was written.
+    order = [(turn, "written") for turn in range(turns)]
+    order += [(turn, start) for turn in range(turns) for start in ("cold", "warm")]
+    for turn, start in order:
+        for job in jobs:
+            if start not in job.starts or job.peer in refused and start == "cold":
+                continue
+            if turn and _long(job.runs.get(start, [])):
+                continue
+            progress(f"turn {turn + 1} of {turns}: {job.peer}, {job.operation} {job.model}, {start}")
+            try:
+                job.run(start)
+            except Unavailable as why:
+                refused[job.peer] = str(why)
+            job.clear()
     progress("")
     return refused
 

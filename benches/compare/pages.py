@@ -24,6 +24,16 @@ def bring_in(paths: Iterable[Path]) -> None:
                 pass
 
 
+def rewrite(directory: Path, out: Path) -> None:
+    """Writes the files of a directory into a new one, in pieces of 1 MiB, as a program writes what it downloads."""
+    out.mkdir()
+    for path in sorted(directory.iterdir()):
+        if path.is_file():
+            with path.open("rb") as source, (out / path.name).open("wb", buffering=0) as target:
+                while piece := source.read(1 << 20):
+                    target.write(piece)
+
+
 def drop(paths: Iterable[Path]) -> None:
     """Drops every file from the cache, after its written bytes have reached the disk."""
     for path in paths:

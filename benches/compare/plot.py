@@ -52,6 +52,8 @@ def bars(title: str, groups: dict[str, list[Bar]]) -> str:
 
 
 PANEL, HIGH, LEFT = 300, 150, 60
+# Lines of a panel, in their order.
+LINES = [("blue", "#0969da"), ("yellow", "#d4a72c"), ("green", "#1a7f37"), ("red", "#cf222e")]
 
 
 def lines(title: str, unit: str, panels: dict[str, dict[str, list[tuple[float, float]]]]) -> str:
@@ -68,10 +70,11 @@ def lines(title: str, unit: str, panels: dict[str, dict[str, list[tuple[float, f
         found.append(f'<text class="n" x="{left + PANEL}" y="{top + HIGH + 16}" text-anchor="end">{wide:.0f} {escape(unit)}</text>')
         for which, (label, line) in enumerate(series.items()):
             places = [(left + x / wide * PANEL, top + HIGH - y / high * HIGH) for x, y in sorted(line)]
-            kind = "po" if which == 0 else "pl"
-            found.append(f'<polyline class="{kind}" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in places)}"/>')
-            found.append(f'<text class="n" x="{left + 8}" y="{top + 14 + 14 * which}">{"blue" if which == 0 else "yellow"}: {escape(label)}</text>')
-    style = STYLE + "path.a,polyline{fill:none;stroke-width:2}path.a{stroke:#9aa4af;stroke-width:1}.po{stroke:#0969da}.pl{stroke:#d4a72c}"
+            name, colour = LINES[which]
+            shown = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+            found.append(f'<polyline style="stroke:{colour}" points="{shown}"/>')
+            found.append(f'<text class="n" x="{left + 8}" y="{top + 14 + 14 * which}">{name}: {escape(label)}</text>')
+    style = STYLE + "path.a,polyline{fill:none;stroke-width:2}path.a{stroke:#9aa4af;stroke-width:1}"
     wide, high = LEFT + len(panels) * (PANEL + LEFT), 56 + HIGH + 26
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{high}" viewBox="0 0 {wide} {high}" role="img">'
     name = f'<title>{escape(title)}</title><style>{style}</style><text class="t" x="0" y="16">{escape(title)}</text>'

@@ -5,7 +5,7 @@
 Checkpoints of a few sizes in megabytes are made up: Llama's names, BF16, finite values. Each is imported as it is, quantized to int4, loaded,
 and pulled from a server on this machine that answers as Ollama's registry; `run` continues a prompt with mixtures of experts of the same
 sizes, Q4_0. A process may use as many processors as it has threads. The best of the turns, and the most memory that no file backs. `--record`
-writes `scaling.csv` and a picture of each journey into the record.
+writes `scaling.csv` and a picture of each journey into the record. It needs Linux, where a process can be given processors and says its memory.
 """
 
 import argparse

@@ -122,6 +122,8 @@ def main() -> None:
         _free(free)
     if options.part == "all":
         _table(limited, free)
+    elif options.part == "limited":
+        print("without the runs of --part free there is no table: what a way waits is its time less the fastest with everything in memory")
     print(f"load average {Path('/proc/loadavg').read_text().split()[:3]}")
 
 

@@ -1,6 +1,6 @@
 //! Slots of a mixture's experts in device memory, for the cache of `longshore-experts`.
 //!
-//! An expert is read into one of two pinned buffers while the other is copied to its slot:
+//! Of an expert, one piece is read into a pinned buffer while the piece before it is copied to the slot:
 //!
 //! ```text
 //! for each part of the expert, in pieces of a buffer
@@ -28,7 +28,8 @@ const BUFFERS: usize = 2;
 /// Memory of a CUDA device, in slots that hold an expert each: a device for
 /// [`ExpertCache`](longshore_experts::ExpertCache).
 ///
-/// Beside the slots it holds two pinned buffers for each fetch that ran at the same time.
+/// Beside the slots it holds two pinned buffers for each fetch that ran at the same time. A slot is overwritten once its guard is gone, on a stream
+/// of the fetch: a guard has to outlive the work on the device that reads its slot, and not only the launch of that work.
 pub struct ExpertSlots {
     context: Arc<Context>,
     buffer_bytes: usize,
@@ -48,7 +49,7 @@ struct Lane {
 }
 
 impl ExpertSlots {
-    /// Makes slots on `device`, filled through pinned buffers of `buffer_bytes` bytes: 2 MiB are enough for the link's full rate.
+    /// Makes slots on `device`, filled through pinned buffers of `buffer_bytes` bytes, such as the loader's 2 MiB.
     #[must_use]
     pub fn new(device: &Device, buffer_bytes: usize) -> Self {
         Self { context: Arc::clone(device.context()), buffer_bytes: buffer_bytes.max(1), idle: Mutex::default() }
@@ -64,7 +65,8 @@ impl ExpertSlots {
 }
 
 impl ExpertSlot {
-    /// Address of a part of the expert that the slot holds, in the device's memory. It is valid while the slot is held.
+    /// Address of a part of the expert that the slot holds, in the device's memory. It is valid while the slot's guard is held: hold that until
+    /// the device has done the work that reads it, for example until an event behind that work has happened.
     #[must_use]
     pub fn address(&self, part: &SlotPart) -> u64 {
         self.memory.address() + part.at

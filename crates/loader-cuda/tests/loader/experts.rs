@@ -36,7 +36,7 @@ impl Model {
         ExpertCache::new(Arc::clone(&self.map), files, slots, &options).map_err(io::Error::other)
     }
 
-    /// Whether every part of every expert is that of the files.
+    /// Returns whether every part of every expert is that of the files.
     fn check(&self, guard: &Guard<ExpertSlots>) -> io::Result<()> {
         for expert in guard.experts() {
             for part in expert.parts() {

@@ -57,10 +57,11 @@ impl Disk {
         Ok(file.expect("BUG: creating gives the file"))
     }
 
-    /// Creates a small file with `content`.
-    pub(crate) fn write_new(&self, path: &Path, content: &[u8]) -> Result<(), FsError> {
+    /// Creates a small file with `content`, and returns its handle.
+    pub(crate) fn write_new(&self, path: &Path, content: &[u8]) -> Result<File, FsError> {
         let file = self.create_writable(path)?;
-        self.write_at(&file, path, 0, content)
+        self.write_at(&file, path, 0, content)?;
+        Ok(file)
     }
 
     pub(crate) fn write_at(&self, file: &File, path: &Path, offset: u64, bytes: &[u8]) -> Result<(), FsError> {
@@ -73,7 +74,12 @@ impl Disk {
 
     /// Makes the contents of a file durable.
     pub(crate) fn sync_file(&self, path: &Path) -> Result<(), FsError> {
-        self.run(Op::SyncFile { path }).map(drop)
+        self.sync_handle(path, None)
+    }
+
+    /// Makes the contents of a file durable by the handle that wrote it, if there is one.
+    pub(crate) fn sync_handle(&self, path: &Path, file: Option<&File>) -> Result<(), FsError> {
+        self.run(Op::SyncFile { path, file }).map(drop)
     }
 
     /// Makes the entries of a directory durable.
@@ -86,22 +92,24 @@ impl Disk {
         self.0.between_reads();
     }
 
-    /// Makes the contents of all `files` durable, with one system call for all of them if the system has one and they are not few. `handle`
-    /// is their directory `dir`, opened before they were written: the call reports the write errors since then.
+    /// Makes the contents of all `files` durable, with one system call for all of them if the system has one. `handle` is their directory
+    /// `dir`, opened before they were written: the call reports the write errors since then. A few files of which
+    /// each has its handle from when it was written are synced one by one.
     pub(crate) fn sync_files<'p>(
         &self,
         handle: Option<&File>,
         dir: &Path,
-        files: impl Iterator<Item = &'p Path>,
+        files: impl Iterator<Item = (&'p Path, Option<&'p File>)>,
     ) -> Result<(), FsError> {
-        let files: Vec<&Path> = files.collect();
-        match handle {
-            Some(handle) if self.0.can_sync_all(files.len()) => {
+        let files: Vec<_> = files.collect();
+        let are_known = files.iter().all(|(_, file)| file.is_some());
+        match (handle, self.0.synced_alone()) {
+            (Some(handle), Some(few)) if files.len() > few || !are_known => {
                 self.run(Op::SyncAll { dir: handle, path: dir }).map(drop)
             }
             _ => {
-                for path in files {
-                    self.sync_file(path)?;
+                for (path, file) in files {
+                    self.sync_handle(path, file)?;
                 }
                 self.sync_dir(dir)
             }
@@ -189,5 +197,53 @@ fn unless_absent(result: Result<(), FsError>) -> Result<(), FsError> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// A system that syncs up to two files alone, and notes what it is asked for.
+    #[derive(Debug, Default)]
+    struct Noting(Mutex<Vec<&'static str>>);
+
+    impl FileSystem for Noting {
+        fn run(&self, op: Op<'_>) -> io::Result<Option<File>> {
+            self.0.lock().unwrap().push(match op {
+                Op::SyncFile { file: Some(_), .. } => "handle",
+                Op::SyncFile { file: None, .. } => "path",
+                Op::SyncDir { .. } => "directory",
+                Op::SyncAll { .. } => "all",
+                _ => "other",
+            });
+            Ok(None)
+        }
+
+        fn synced_alone(&self) -> Option<usize> {
+            Some(2)
+        }
+    }
+
+    #[test]
+    fn a_few_files_are_synced_by_the_handles_that_wrote_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let (handle, path) = (super::super::open_dir(dir.path()).unwrap(), dir.path());
+        let file = tempfile::tempfile().unwrap();
+        let synced = |handle: Option<&File>, files: &[Option<&File>]| {
+            let noting = Arc::new(Noting::default());
+            let disk = Disk::of(Arc::clone(&noting) as Arc<dyn FileSystem>);
+            disk.sync_files(handle, path, files.iter().map(|file| (path, *file))).unwrap();
+            noting.0.lock().unwrap().clone()
+        };
+        assert_eq!(synced(Some(&handle), &[Some(&file); 2]), ["handle", "handle", "directory"]);
+        assert_eq!(synced(Some(&handle), &[Some(&file); 3]), ["all"]);
+        // A new handle would not be told of an earlier write error.
+        assert_eq!(synced(Some(&handle), &[Some(&file), None]), ["all"]);
+        assert_eq!(synced(None, &[Some(&file), None]), ["handle", "path", "directory"]);
+        assert_eq!(Real.synced_alone(), cfg!(target_os = "linux").then_some(16));
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod record;
 mod system;
 
 pub(crate) use disk::Disk;
+pub(crate) use system::FEW_FILES;
 
 use std::{
     ffi::OsString,

@@ -47,7 +47,7 @@ impl FileSystem for Recording {
             Op::Create { path, .. } => Done::Create(path.into()),
             Op::Write { path, offset, bytes, .. } => Done::Write(path.into(), offset, bytes.into()),
             Op::SetModified { .. } => return Real.run(op),
-            Op::SyncFile { path } => Done::SyncFile(path.into()),
+            Op::SyncFile { path, .. } => Done::SyncFile(path.into()),
             Op::SyncDir { path } => Done::SyncDir(path.into()),
             Op::SyncAll { .. } => Done::SyncAll,
             Op::Rename { from, to } | Op::RenameNew { from, to } => Done::Rename(from.into(), to.into()),
@@ -62,8 +62,8 @@ impl FileSystem for Recording {
         Ok(result)
     }
 
-    fn can_sync_all(&self, _: usize) -> bool {
-        self.can_sync_all
+    fn synced_alone(&self) -> Option<usize> {
+        self.can_sync_all.then_some(0)
     }
 }
 
@@ -76,14 +76,14 @@ impl FileSystem for Quick {
         without_syncs(op)
     }
 
-    fn can_sync_all(&self, _: usize) -> bool {
-        true
+    fn synced_alone(&self) -> Option<usize> {
+        Some(0)
     }
 }
 
 fn without_syncs(op: Op<'_>) -> io::Result<Option<File>> {
     match op {
-        Op::SyncFile { path } | Op::SyncDir { path } => path.metadata().map(|_| None),
+        Op::SyncFile { path, .. } | Op::SyncDir { path } => path.metadata().map(|_| None),
         Op::SyncAll { .. } => Ok(None),
         other => Real.run(other),
     }
@@ -129,8 +129,8 @@ impl FileSystem for Faulty {
         without_syncs(op)
     }
 
-    fn can_sync_all(&self, _: usize) -> bool {
-        self.can_sync_all
+    fn synced_alone(&self) -> Option<usize> {
+        self.can_sync_all.then_some(0)
     }
 }
 
@@ -170,7 +170,7 @@ impl<F: Fn(usize, &Path) + Send + Sync> FileSystem for Stops<F> {
         (self.at)(number, Path::new(BETWEEN_READS));
     }
 
-    fn can_sync_all(&self, _: usize) -> bool {
-        true
+    fn synced_alone(&self) -> Option<usize> {
+        Some(0)
     }
 }

@@ -10,6 +10,7 @@ use super::{
     Added,
     ingest::{Complete, Ingest},
     window::{Windows, Write},
+    write_back::WriteBack,
 };
 use crate::{
     Digest, FsError,
@@ -17,9 +18,6 @@ use crate::{
     fs,
 };
 
-/// Number of bytes after which the system is asked to start writing a file to the disk. The disk then works while the
-/// next bytes are made, and the sync at the end is short.
-const WRITE_BACK: u64 = 8 << 20;
 /// Number of bytes that are read back or copied at a time.
 const COPY: usize = 256 << 10;
 
@@ -44,8 +42,7 @@ pub struct BlobWriter<'i> {
     written: u64,
     /// Bytes that are taken and not in the file yet.
     windows: Windows,
-    /// Number of bytes that the disk is already writing, from the start of the blob.
-    written_back: u64,
+    written_back: WriteBack,
     /// Blob that was compared and differs, or that is to be replaced.
     other: Option<Digest>,
     /// Name of the intended layer, if known.
@@ -106,7 +103,7 @@ impl<'i> BlobWriter<'i> {
             end: 0,
             written: 0,
             windows: Windows::default(),
-            written_back: 0,
+            written_back: WriteBack::default(),
             other: None,
             layer: None,
         }
@@ -194,9 +191,10 @@ impl<'i> BlobWriter<'i> {
         else {
             unreachable!("BUG: finished twice")
         };
-        drop(file);
         let layer = self.layer.as_deref();
-        let done = self.ingest.take(Complete { path: &path, digest, size, layer, is_taken_over, chunks }, self.other);
+        let done = self
+            .ingest
+            .take(Complete { path: &path, file: Some(file), digest, size, layer, is_taken_over, chunks }, self.other);
         if done.is_err() {
             // The earlier error is the one to report.
             let _ = self.ingest.store().disk.remove_file(&path);
@@ -213,7 +211,7 @@ impl<'i> BlobWriter<'i> {
         FsError::at(action, path)(io::Error::new(io::ErrorKind::InvalidInput, problem))
     }
 
-    /// Has `with` write to the new file, if there is one, and has the disk start when it is enough.
+    /// Has `with` write to the new file, if there is one, and the disk start when there is enough.
     fn gather(
         &mut self,
         with: impl FnOnce(&mut Windows, &mut Write<'_>) -> Result<(), FsError>,
@@ -222,11 +220,7 @@ impl<'i> BlobWriter<'i> {
         let (disk, written_back) = (&self.ingest.store().disk, &mut self.written_back);
         with(&mut self.windows, &mut |offset, bytes| {
             disk.write_at(file, path, offset, bytes)?;
-            let end = offset + bytes.len() as u64;
-            if end >= *written_back + WRITE_BACK {
-                start_write_back(file, *written_back, end - *written_back);
-                *written_back = end;
-            }
+            written_back.note(file, offset, bytes.len() as u64);
             Ok(())
         })
     }
@@ -258,7 +252,7 @@ impl<'i> BlobWriter<'i> {
             // No other writer can use the file of a killed import any more.
             self.ingest.store().disk.remove_file(twin_path)?;
         }
-        self.written_back = own.written_back;
+        self.written_back = std::mem::take(&mut own.written_back);
         self.windows = std::mem::take(&mut own.windows);
         self.target = std::mem::replace(&mut own.target, Target::Done);
         Ok(())
@@ -288,19 +282,6 @@ impl Drop for BlobWriter<'_> {
         }
     }
 }
-
-/// Asks the system to start writing a range of a file, without waiting. This only saves time: errors appear at the
-/// sync.
-#[cfg(target_os = "linux")]
-fn start_write_back(file: &File, offset: u64, length: u64) {
-    // Linux starts writing the dirty pages of the range before it drops the clean pages, and there are no clean pages
-    // yet.
-    let length = std::num::NonZero::new(length);
-    let _ = rustix::fs::fadvise(file, offset, length, rustix::fs::Advice::DontNeed);
-}
-
-#[cfg(not(target_os = "linux"))]
-fn start_write_back(_file: &File, _offset: u64, _length: u64) {}
 
 #[cfg(unix)]
 pub(super) fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {

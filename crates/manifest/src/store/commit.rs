@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    fs::File,
     io,
     path::Path,
     sync::PoisonError,
@@ -162,8 +163,11 @@ impl Ingest<'_> {
         pending.retain(|digest, _| named.contains_key(digest));
         self.check_stored(manifest, &pending)?;
         let temporary = self.dir().join("manifest");
-        store.disk.write_new(&temporary, document)?;
-        self.sync(&pending, Some(&temporary))?;
+        let file = store.disk.write_new(&temporary, document)?;
+        self.sync(&pending, Some((&temporary, Some(&file))))?;
+        // Windows renames no open file.
+        drop(file);
+        pending.values_mut().for_each(|blob| blob.file = None);
 
         let mut done = Committed {
             reused_blobs: named.len(),
@@ -222,9 +226,14 @@ impl Ingest<'_> {
         Ok(())
     }
 
-    pub(super) fn sync(&self, pending: &HashMap<Digest, Pending>, manifest: Option<&Path>) -> Result<(), FsError> {
+    /// Makes the files of `pending` durable, and `manifest`, which is its path and handle.
+    pub(super) fn sync(
+        &self,
+        pending: &HashMap<Digest, Pending>,
+        manifest: Option<(&Path, Option<&File>)>,
+    ) -> Result<(), FsError> {
         let disk = &self.store().disk;
-        let files = pending.values().map(|blob| blob.path.as_path()).chain(manifest);
+        let files = pending.values().map(|blob| (blob.path.as_path(), blob.file.as_ref())).chain(manifest);
         disk.sync_files(self.handle(), self.dir(), files)?;
         // A disk error from before this import started is only reported to the first process that syncs the file
         // itself. The bytes of these files are on the disk by now, so the syncs cost little.

@@ -58,8 +58,8 @@ use crate::{Digest, FsError, RelativePath, document::Chunks, fs};
 /// 1. Every blob is written to a temporary file of its own in `tmp/<unique>/`, and hashed while it is written. A line
 ///    in the import's lease records it, which keeps [`Store::gc`] and [`Store::remove`] from deleting it. A blob whose
 ///    digest and size the store already has is dropped.
-/// 2. [`Ingest::commit`] writes the manifest to a temporary file, and syncs all temporary files: with one `syncfs` on
-///    Linux if they are more than 16, else with a sync per file.
+/// 2. [`Ingest::commit`] writes the manifest to a temporary file, and syncs all temporary files: with a sync per file if
+///    they are at most 16, else with one `syncfs` on Linux.
 /// 3. The blobs that the manifest names are renamed to their digests. Once all of them are in place, `blobs/` is
 ///    synced.
 /// 4. The directories above the manifest are created and synced, the manifest is renamed to its name, and its directory
@@ -96,6 +96,8 @@ pub(super) struct Pending {
     pub(super) repairs: bool,
     /// Whether a killed import wrote the file.
     pub(super) is_taken_over: bool,
+    /// Handle through which the file was written, of the first few.
+    pub(super) file: Option<File>,
 }
 
 /// Reason why an import cannot continue.
@@ -303,7 +305,7 @@ impl Ingest<'_> {
     ///
     /// The stored blob of the digest `damaged` is known to hold other bytes, and is replaced.
     pub(super) fn take(&self, file: Complete<'_>, damaged: Option<Digest>) -> Result<Added, FsError> {
-        let Complete { path, digest, size, layer, is_taken_over, chunks } = file;
+        let Complete { path, file, digest, size, layer, is_taken_over, chunks } = file;
         let below = path.strip_prefix(&self.dir).ok().and_then(Path::to_str);
         // Two files of one blob are resolved under the lock, so their lines are written under it too.
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
@@ -317,7 +319,8 @@ impl Ingest<'_> {
             self.store.disk.remove_file(path)?;
         } else {
             let repairs = damaged == Some(digest);
-            pending.insert(digest, Pending { path: path.to_path_buf(), size, repairs, is_taken_over });
+            let file = file.filter(|_| pending.len() < fs::FEW_FILES);
+            pending.insert(digest, Pending { path: path.to_path_buf(), size, repairs, is_taken_over, file });
         }
         Ok(Added { digest, size, reused, chunks })
     }
@@ -340,6 +343,8 @@ impl Ingest<'_> {
 #[derive(Debug)]
 pub(super) struct Complete<'p> {
     pub(super) path: &'p Path,
+    /// Handle through which it was written, if it is known.
+    pub(super) file: Option<File>,
     pub(super) digest: Digest,
     /// Size in bytes.
     pub(super) size: u64,

@@ -26,6 +26,7 @@ mod takeover;
 mod tests;
 mod verify;
 mod window;
+mod write_back;
 
 use std::{
     io,

@@ -4,6 +4,7 @@
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use serde::{Deserialize, Serialize};
@@ -130,7 +131,7 @@ impl Store {
             self.disk.sync_dir(&changed)?;
         }
         let temporary = dir.join(format!("{}.new", unique_name()));
-        let written = self.disk.write_new(&temporary, &bytes).and_then(|()| {
+        let written = self.disk.write_new(&temporary, &bytes).and_then(|_| {
             self.disk.sync_file(&temporary)?;
             self.disk.rename(&temporary, &self.origins_path(model))?;
             self.disk.sync_dir(&dir)
@@ -153,34 +154,41 @@ impl Store {
         let models = self.named()?;
         self.disk.between_reads();
         let mut aside = Vec::new();
+        let mut result = Ok(());
         for (name, _) in found {
             let path = dir.join(&name);
-            match Digest::from_file_name(&name) {
-                Some(model) if models.contains(&model) => {}
-                Some(model) => {
-                    let moved = dir.join(format!("{}.old", unique_name()));
-                    if unless_absent(self.disk.rename(&path, &moved))?.is_some() {
-                        aside.push((model, path, moved));
-                    }
-                }
-                None if is_new(&path) => {}
-                None => self.disk.remove_file(&path)?,
+            result = match Digest::from_file_name(&name) {
+                Some(model) if models.contains(&model) => Ok(()),
+                Some(model) => self.put_aside(&path).map(|moved| aside.extend(moved.map(|moved| (model, path, moved)))),
+                None if is_new(&path) => Ok(()),
+                None => self.disk.remove_file(&path),
+            };
+            if result.is_err() {
+                break;
             }
         }
         if aside.is_empty() {
-            return Ok(());
+            return result;
         }
         // A model may have been stored, and noted in its old record, since the names were read. One that is noted from now on gets a new
-        // record.
-        let models = self.named()?;
+        // record. Where the names cannot be read again, every record goes back.
+        let models = self.named();
         for (model, path, moved) in aside {
-            let is_back =
-                models.contains(&model) && unless_absent(self.disk.rename_new(&moved, &path))?.unwrap_or(true);
-            if !is_back {
-                self.disk.remove_file(&moved)?;
-            }
+            let goes_back = models.as_ref().map_or(true, |models| models.contains(&model));
+            let back = if goes_back { unless_absent(self.disk.rename_new(&moved, &path)) } else { Ok(Some(false)) };
+            let done =
+                back.and_then(|is_back| if is_back == Some(false) { self.disk.remove_file(&moved) } else { Ok(()) });
+            result = result.and(done);
         }
-        Ok(())
+        models.and(result)
+    }
+
+    /// Renames a record, so that whoever notes something from now on makes a new one. Returns its new path, unless it is gone.
+    fn put_aside(&self, path: &Path) -> Result<Option<PathBuf>, FsError> {
+        // Another collection removes what killed processes left, which it tells by its age.
+        unless_absent(self.disk.set_modified(path, SystemTime::now()))?;
+        let moved = self.origins_dir().join(format!("{}.old", unique_name()));
+        Ok(unless_absent(self.disk.rename(path, &moved))?.map(|()| moved))
     }
 
     /// The digests of all models that have a name.

@@ -52,22 +52,27 @@ impl Windows {
 
     /// Calls `write` for all bytes that are left.
     pub(super) fn flush(&mut self, write: &mut Write<'_>) -> Result<(), FsError> {
-        self.all.drain(..).try_for_each(|mut window| window.flush(write))
+        self.all.iter_mut().try_for_each(|window| window.flush(write))?;
+        self.all.clear();
+        Ok(())
     }
 
     /// The window that ends at `offset`, or else one that starts there.
     fn at(&mut self, offset: u64, write: &mut Write<'_>) -> Result<&mut Window, FsError> {
-        let mut window = match self.all.iter().position(|window| window.end() == offset) {
-            Some(found) => self.all.remove(found),
-            None if self.all.len() < PLACES => Window::default(),
-            None => self.all.remove(0),
-        };
+        let found = self.all.iter().position(|window| window.end() == offset).unwrap_or_else(|| {
+            if self.all.len() < PLACES {
+                self.all.insert(0, Window::default());
+            }
+            0
+        });
+        let window = &mut self.all[found];
         if window.end() != offset {
+            // Bytes that cannot be written stay, so that no later call takes them for written.
             window.flush(write)?;
             window.start = offset;
         }
-        self.all.push(window);
-        Ok(self.all.last_mut().expect("it was pushed"))
+        self.all[found..].rotate_left(1);
+        Ok(self.all.last_mut().expect("there is one"))
     }
 }
 
@@ -141,6 +146,10 @@ mod tests {
         let mut windows = Windows::default();
         windows.push(0, &[1], &mut |_, _| Err(fail())).expect("it is only gathered");
         assert!(windows.flush(&mut |_, _| Err(fail())).is_err());
+        // The byte is still there.
+        let mut all = Vec::new();
+        windows.flush(&mut |at, bytes| Ok(all.push((at, bytes.to_vec())))).unwrap();
+        assert_eq!(all, [(0, vec![1])]);
         assert!(Windows::default().push(0, &vec![0; PIECE], &mut |_, _| Err(fail())).is_err());
     }
 

@@ -215,8 +215,8 @@ impl BlobBytes {
 /// Has the system begin to read a file that is not in memory, in units that grow from the start of the file on, and does not wait.
 ///
 /// A file that comes by page faults alone comes in small units at first, and a map takes a fault for each few pages of them for as long as they
-/// stay in the page cache. Of 20 files of 30 MB, cold reading was 1.5 times as fast with this hint as without, and reading again 2.9 times.
-/// `MADV_HUGEPAGE` gives the same maps, but cold reading took 1 to 3 times as long as without it on a virtual machine.
+/// stay in the page cache. `MADV_HUGEPAGE` gives the same maps, but cold reading may take longer with it than without on a virtual machine
+/// (benches/README.md has the figures).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn hint(file: &File, len: usize) {
     use rustix::io::{ReadWriteFlags, preadv2};

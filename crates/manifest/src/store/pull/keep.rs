@@ -52,7 +52,10 @@ impl Ingest<'_> {
         // Windows renames no open file.
         drop(partial);
         protect(&path);
-        Ok(self.take(Complete { path: &path, digest, size, layer: None, is_taken_over: false, chunks: None }, None)?)
+        Ok(self.take(
+            Complete { path: &path, file: None, digest, size, layer: None, is_taken_over: false, chunks: None },
+            None,
+        )?)
     }
 
     /// Makes an added blob durable within the pull, and notes it in the journal under `name`. When this returns, what it was made of is not
@@ -64,16 +67,17 @@ impl Ingest<'_> {
     pub fn keep(&self, pull: &Pull<'_>, name: &str, added: &Added) -> Result<(), FsError> {
         let disk = &self.store().disk;
         let pending = || self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = pending().get(&added.digest).map(|blob| blob.path.clone());
+        let found = pending().get_mut(&added.digest).map(|blob| (blob.path.clone(), blob.file.take()));
         // A blob that is not pending is in the store, where the journal protects it.
-        let file = match path {
+        let file = match found {
             None => None,
-            Some(path) => {
+            Some((path, handle)) => {
                 let kept = partial_name(&added.digest);
                 let target = pull.dir.join(&kept);
                 if path != target {
                     // Other blobs are taken meanwhile.
-                    disk.sync_file(&path)?;
+                    disk.sync_handle(&path, handle.as_ref())?;
+                    drop(handle);
                     let mut pending = pending();
                     if let Some(blob) = pending.get_mut(&added.digest).filter(|blob| blob.path == path) {
                         disk.rename(&path, &target)?;
@@ -108,7 +112,7 @@ impl Ingest<'_> {
         if kept.is_some() {
             let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
             self.lease().add([Line::of(digest, size)])?;
-            pending.entry(digest).or_insert(Pending { path, size, repairs: false, is_taken_over: true });
+            pending.entry(digest).or_insert(Pending { path, size, repairs: false, is_taken_over: true, file: None });
         }
         Ok(kept)
     }

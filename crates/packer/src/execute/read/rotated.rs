@@ -212,7 +212,7 @@ impl<'a> RotatedReader<'a> {
         let start = (matrix * rows * columns + first) as u64;
         self.corner = if first + width == columns { (matrix + 1, 0) } else { (matrix, first + width) };
         let run = if width == columns { out.len() } else { width * size };
-        // What is read again is no progress.
+        // Rows that are read again are no progress.
         let read = if first > 0 { 0 } else { self.read };
         self.read = 0;
         Ok(Some(Piece { bytes: out, at: start * size as u64, run, stride: (columns * size) as u64, read }))

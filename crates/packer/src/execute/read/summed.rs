@@ -21,7 +21,7 @@ pub(super) struct SumBuffers {
 pub(super) struct SummedReader<'a> {
     tensor: &'a PlannedTensor,
     values: SourceReader<'a>,
-    /// What adapters do to the values. `None` for a tensor that they leave as it is.
+    /// Changes of the values by adapters. `None` for a tensor that they leave as it is.
     merges: Option<Merges<'a>>,
 }
 

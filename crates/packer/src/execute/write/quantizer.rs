@@ -40,7 +40,7 @@ pub(in crate::execute) struct EncodedPiece {
     wide: Wide,
 }
 
-/// What was noticed of the pieces of one tensor.
+/// Notes about the pieces of one tensor, added up.
 #[derive(Debug, Default)]
 pub(super) struct Sums {
     stats: EncodeStats,
