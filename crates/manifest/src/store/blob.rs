@@ -8,14 +8,11 @@ use std::{
 
 use super::{
     Added,
+    aside::InOrder,
     ingest::{Complete, Ingest},
     window::{Windows, Write},
 };
-use crate::{
-    Digest, FsError,
-    document::{ChunkHasher, Chunks},
-    fs,
-};
+use crate::{Digest, FsError, document::Chunks, fs};
 
 /// Number of bytes after which the system is asked to start writing a file to the disk. The disk then works while the
 /// next bytes are made, and the sync at the end is short.
@@ -35,7 +32,7 @@ const COPY: usize = 256 << 10;
 pub struct BlobWriter<'i> {
     ingest: &'i Ingest<'i>,
     target: Target,
-    hasher: ChunkHasher,
+    hasher: InOrder,
     /// Number of bytes that are hashed, from the start of the blob.
     hashed: u64,
     /// End of the last byte that was taken.
@@ -101,7 +98,7 @@ impl<'i> BlobWriter<'i> {
         Self {
             ingest,
             target,
-            hasher: ChunkHasher::default(),
+            hasher: InOrder::default(),
             hashed: 0,
             end: 0,
             written: 0,
@@ -110,6 +107,14 @@ impl<'i> BlobWriter<'i> {
             other: None,
             layer: None,
         }
+    }
+
+    /// Hashes on a thread of its own from here on, while this one writes or compares. That is worth while for a large blob, where a processor
+    /// is free. Up to 1 MiB more is in memory; bytes and digests are the same.
+    ///
+    /// Returns whether there is such a thread: if the system starts none, hashing goes on here.
+    pub fn hash_aside(&mut self) -> bool {
+        self.hasher.go_aside()
     }
 
     /// Writes `bytes` at `offset`, in bytes from the start of the blob. Every byte must be written exactly once. Up to 3 MiB are
