@@ -12,8 +12,6 @@ mod format;
 mod hints;
 mod json;
 mod lines;
-#[cfg(feature = "net")]
-mod net_args;
 #[cfg(all(test, feature = "net", feature = "run"))]
 mod pages;
 mod printer;

@@ -7,7 +7,10 @@ use clap::{
     builder::{OsStringValueParser, TypedValueParser as _},
 };
 
-use super::{Target, parse_target, size::parse_size};
+use super::{
+    numbers::parse_size,
+    target::{Target, parse_target},
+};
 
 /// Say which experts of a model belong where, and try a cache on a recorded routing
 ///

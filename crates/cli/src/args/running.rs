@@ -10,7 +10,11 @@ use longshore_manifest::{ModelName, NameError};
 use longshore_quant::FloatType;
 use longshore_run::ExpertMemory;
 
-use super::{Runnable, Target, parse_count, parse_float, parse_runnable, parse_target, size::parse_size};
+use super::{
+    numbers::{parse_count, parse_size},
+    target::{Runnable, Target, parse_runnable, parse_target},
+    types::parse_float,
+};
 use crate::candidates::{self, offers};
 
 /// Continue a prompt with a model, on the CPU

@@ -6,7 +6,7 @@ use longshore_manifest::{Digest, ModelName, Store};
 use serde::Serialize;
 
 use crate::{
-    args::Copy,
+    args::tend::Copy,
     format::{plural, size},
     lines::Lines,
     printer::{Printer, VERSION},

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     advice::Advice,
-    args::{Export, ExportFormat},
+    args::export::{Export, ExportFormat},
     door,
     format::{plural, size},
     lines::Lines,

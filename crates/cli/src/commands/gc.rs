@@ -9,7 +9,7 @@ use longshore_manifest::{
 use serde::Serialize;
 
 use crate::{
-    args::Gc,
+    args::tend::Gc,
     duration, errors,
     format::{plural, size},
     lines::Lines,

@@ -20,7 +20,10 @@ use serde::Serialize;
 use super::loss::Lost;
 use crate::{
     advice::Advice,
-    args::{Codes, Import, Quantize},
+    args::{
+        import::{Codes, Import},
+        types::Quantize,
+    },
     door,
     format::{plural, seconds, size},
     lines::Lines,

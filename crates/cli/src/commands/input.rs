@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use longshore_manifest::{ModelName, Store, weights::Source};
 use longshore_packer::{OpenPathError, Opened};
 
-use crate::{args::Target, format::size, printer::Printer, progress::Bar};
+use crate::{args::target::Target, format::size, printer::Printer, progress::Bar};
 
 /// A model to open.
 pub(super) enum Input {

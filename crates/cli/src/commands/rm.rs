@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     advice::Advice,
-    args::Rm,
+    args::tend::Rm,
     errors,
     format::{plural, size},
     hints,

@@ -6,7 +6,10 @@ use clap::CommandFactory as _;
 
 use crate::{
     advice::Advice,
-    args::{Cli, Completions, Man},
+    args::{
+        Cli,
+        shell::{Completions, Man},
+    },
     printer::Printer,
 };
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::{
     advice::{Advice, NO},
-    args::Verify,
+    args::tend::Verify,
     causes::is_of_machine,
     errors::text,
     format::{plural, size},

@@ -104,6 +104,10 @@ impl SinkBlob for Blob<'_, '_, '_> {
         self.writer.as_mut().expect("it is there until the end").write_at(offset, bytes)
     }
 
+    fn hash_aside(&mut self) -> bool {
+        self.writer.as_mut().expect("it is there until the end").hash_aside()
+    }
+
     fn finish(mut self: Box<Self>) -> Result<Added, FsError> {
         let writer = self.writer.take().expect("it ends once");
         let to = self.import.to;

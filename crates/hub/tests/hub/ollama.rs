@@ -36,6 +36,15 @@ fn try_pull(host: &Arc<FakeRegistry>, store: &Store) -> Result<Pulled, HubError>
     pull_ollama(&ollama(host), &model, store, &name, &PullOptions::default(), &Silent)
 }
 
+/// A store with a pull that was given up when five blobs had been asked for. The registry has all of them again.
+fn interrupted(host: &Arc<FakeRegistry>, root: &std::path::Path) -> Store {
+    let store = Store::open(root).unwrap();
+    host.faults.order_after("GET", "/blobs/", Fault::Status(404), usize::MAX, 5);
+    try_pull(host, &store).unwrap_err();
+    host.faults.clear();
+    store
+}
+
 #[test]
 fn a_model_keeps_its_codes() {
     let dir = tempfile::tempdir().unwrap();
@@ -74,10 +83,7 @@ fn nothing_wrong_is_named() {
 fn only_the_pull_that_gives_the_name_is_ended() {
     let dir = tempfile::tempdir().unwrap();
     let (host, _) = published(dir.path());
-    let store = Store::open(dir.path().join("store")).unwrap();
-    host.faults.order_after("GET", "/blobs/", Fault::Status(404), usize::MAX, 5);
-    try_pull(&host, &store).unwrap_err();
-    host.faults.clear();
+    let store = interrupted(&host, &dir.path().join("store"));
     let model: ModelName = "tiny:int4".parse().unwrap();
     let remote = ollama(&host).remote(&model, &PullOptions::default(), &Silent).unwrap();
     for (name, left) in [("other:1", 1), ("mine:1", 0)] {
@@ -93,10 +99,7 @@ fn only_the_pull_that_gives_the_name_is_ended() {
 fn a_pull_with_other_options_is_another() {
     let dir = tempfile::tempdir().unwrap();
     let (host, _) = published(dir.path());
-    let store = Store::open(dir.path().join("store")).unwrap();
-    host.faults.order_after("GET", "/blobs/", Fault::Status(404), usize::MAX, 5);
-    try_pull(&host, &store).unwrap_err();
-    host.faults.clear();
+    let store = interrupted(&host, &dir.path().join("store"));
     let (model, name): (ModelName, ModelName) = ("tiny:int4".parse().unwrap(), "mine:1".parse().unwrap());
     let import = ImportOptions { allow_non_finite: true, ..ImportOptions::default() };
     let other = ollama(&host).remote(&model, &PullOptions { import, ..PullOptions::default() }, &Silent).unwrap();
@@ -112,9 +115,7 @@ fn a_blob_that_was_damaged_between_two_attempts_comes_again() {
     let dir = tempfile::tempdir().unwrap();
     let (host, _) = published(dir.path());
     let root = dir.path().join("store");
-    let store = Store::open(&root).unwrap();
-    host.faults.order_after("GET", "/blobs/", Fault::Status(404), usize::MAX, 5);
-    try_pull(&host, &store).unwrap_err();
+    let store = interrupted(&host, &root);
     let pull = std::fs::read_dir(root.join("pulls")).unwrap().next().unwrap().unwrap().path();
     let mut damaged = 0;
     for blob in std::fs::read_dir(pull.join("scratch/blobs")).unwrap() {
@@ -125,6 +126,5 @@ fn a_blob_that_was_damaged_between_two_attempts_comes_again() {
         damaged += 1;
     }
     assert!(damaged > 0);
-    host.faults.clear();
     try_pull(&host, &store).unwrap();
 }

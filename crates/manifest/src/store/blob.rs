@@ -8,15 +8,12 @@ use std::{
 
 use super::{
     Added,
+    aside::InOrder,
     ingest::{Complete, Ingest},
     window::{Windows, Write},
     write_back::WriteBack,
 };
-use crate::{
-    Digest, FsError,
-    document::{ChunkHasher, Chunks},
-    fs,
-};
+use crate::{Digest, FsError, document::Chunks, fs};
 
 /// Number of bytes that are read back or copied at a time.
 const COPY: usize = 256 << 10;
@@ -33,7 +30,7 @@ const COPY: usize = 256 << 10;
 pub struct BlobWriter<'i> {
     ingest: &'i Ingest<'i>,
     target: Target,
-    hasher: ChunkHasher,
+    hasher: InOrder,
     /// Number of bytes that are hashed, from the start of the blob.
     hashed: u64,
     /// End of the last byte that was taken.
@@ -98,7 +95,7 @@ impl<'i> BlobWriter<'i> {
         Self {
             ingest,
             target,
-            hasher: ChunkHasher::default(),
+            hasher: InOrder::default(),
             hashed: 0,
             end: 0,
             written: 0,
@@ -107,6 +104,14 @@ impl<'i> BlobWriter<'i> {
             other: None,
             layer: None,
         }
+    }
+
+    /// Hashes on a thread of its own from here on, while this one writes or compares. That is worth while for a large blob, where a processor
+    /// is free. Up to 1 MiB more is in memory; bytes and digests are the same.
+    ///
+    /// Returns whether there is such a thread: if the system starts none, hashing goes on here.
+    pub fn hash_aside(&mut self) -> bool {
+        self.hasher.go_aside()
     }
 
     /// Writes `bytes` at `offset`, in bytes from the start of the blob. Every byte must be written exactly once. Up to 3 MiB are

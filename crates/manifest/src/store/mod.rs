@@ -1,5 +1,6 @@
 //! The store on disk: blobs by digest, manifests by name.
 
+mod aside;
 mod blob;
 mod commit;
 mod directory;

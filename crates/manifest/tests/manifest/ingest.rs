@@ -45,6 +45,7 @@ proptest! {
         content in prop::collection::vec(any::<u8>(), 1..4000),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
         seed: u64,
+        aside in 0_usize..16,
     ) {
         let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(content.len())).chain([0, content.len()]).collect();
         ends.sort_unstable();
@@ -53,7 +54,8 @@ proptest! {
         let scratch = Scratch::new();
         let ingest = scratch.store.ingest().unwrap();
         let mut blob = ingest.blob().unwrap();
-        for (start, end) in pieces {
+        for (at, (start, end)) in pieces.into_iter().enumerate() {
+            prop_assert!(at != aside || blob.hash_aside());
             blob.write_at(start as u64, &content[start..end]).unwrap();
         }
         let added = blob.finish().unwrap();

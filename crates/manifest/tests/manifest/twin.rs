@@ -176,6 +176,7 @@ proptest! {
         flip in prop::option::of(1_u8..),
         cut: prop::sample::Index,
         backwards: bool,
+        aside: bool,
     ) {
         let scratch = with_layer(&content);
         let mut other = content.clone();
@@ -189,6 +190,7 @@ proptest! {
         }
         let ingest = scratch.store.ingest().unwrap();
         let mut blob = ingest.blob_like("w", content.len() as u64).unwrap();
+        prop_assert!(!aside || blob.hash_aside());
         for (start, end) in pieces {
             blob.write_at(start as u64, &other[start..end]).unwrap();
         }

@@ -91,6 +91,11 @@ pub trait SinkBlob: Send {
     /// Returns an [`FsError`] if the bytes cannot be written.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), FsError>;
 
+    /// Hashes on a thread of its own from here on, if the destination can do that. Returns whether it does. The bytes stay the same.
+    fn hash_aside(&mut self) -> bool {
+        false
+    }
+
     /// Completes the blob and returns its digest and size.
     ///
     /// # Errors
@@ -143,6 +148,10 @@ impl SinkImport for StoreImport<'_> {
 impl SinkBlob for BlobWriter<'_> {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), FsError> {
         BlobWriter::write_at(self, offset, bytes)
+    }
+
+    fn hash_aside(&mut self) -> bool {
+        BlobWriter::hash_aside(self)
     }
 
     fn finish(self: Box<Self>) -> Result<Added, FsError> {

@@ -17,9 +17,20 @@ impl Spare {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Takes a thread, and returns whether there was one.
-    pub(super) fn take(&self) -> bool {
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1)).is_ok()
+    /// Takes a thread, if there is one.
+    pub(super) fn take(&self) -> Option<Taken<'_>> {
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1));
+        taken.ok().map(|_| Taken(self))
+    }
+}
+
+/// A thread that has something to do. Dropped, it has nothing again.
+#[derive(Debug)]
+pub(super) struct Taken<'s>(&'s Spare);
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.0.add();
     }
 }
 
@@ -30,8 +41,11 @@ mod tests {
     #[test]
     fn no_thread_is_taken_twice() {
         let spare = Spare::new(1);
-        assert!(spare.take() && !spare.take());
+        let taken = spare.take();
+        assert!(taken.is_some() && spare.take().is_none());
+        drop(taken);
+        assert!(spare.take().is_some());
         spare.add();
-        assert!(spare.take() && !spare.take());
+        assert_eq!([(); 3].map(|()| spare.take()).iter().flatten().count(), 2);
     }
 }

@@ -2,7 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    num::NonZero,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use longshore_manifest::{
@@ -29,6 +33,8 @@ const CONFIG: &[u8] = br#"{"architectures": ["LlamaForCausalLM"], "num_experts":
 struct Memory {
     blobs: Mutex<BTreeMap<Digest, Vec<u8>>>,
     models: Mutex<BTreeMap<String, Manifest>>,
+    /// Number of blobs that were to be hashed on threads of their own.
+    aside: AtomicUsize,
 }
 
 struct MemoryBlob<'m> {
@@ -64,6 +70,11 @@ impl SinkBlob for MemoryBlob<'_> {
         let start = usize::try_from(offset).expect("the test is small");
         self.bytes[start..start + bytes.len()].copy_from_slice(bytes);
         Ok(())
+    }
+
+    fn hash_aside(&mut self) -> bool {
+        self.memory.aside.fetch_add(1, Ordering::Relaxed);
+        true
     }
 
     fn finish(self: Box<Self>) -> Result<Added, FsError> {
@@ -109,6 +120,33 @@ fn a_source_in_memory_is_imported_into_memory() {
     let tensor = stacked.tensor("model.layers.0.mlp.experts.up_proj.weight").expect("the experts are stacked");
     assert_eq!(tensor.shape.dims(), [2, 2, 64]);
     assert_eq!(tensor.data, [vec![0x3f; 256], vec![0x40; 256]].concat());
+}
+
+/// A source of so many tensors of this length in bytes, and no other file.
+fn plain(tensors: usize, len: u64) -> Source {
+    let names = (0..tensors).map(|at| (format!("{at}.weight"), Dtype::U8, Shape::new([len])));
+    let layout = Layout::new(&BTreeMap::new(), names).expect("they have names of their own");
+    let mut bytes = layout.header().to_vec();
+    bytes.resize(usize::try_from(layout.file_len()).expect("it is small"), 7);
+    let shard = Shard::new("plain.safetensors", bytes.len() as u64, Arc::new(Arc::<[u8]>::from(bytes)));
+    let inventory = Inventory::read(vec![shard], &Limits::default()).expect("it is safetensors");
+    Source::new("memory", inventory, Vec::new(), None).expect("it has tensors")
+}
+
+#[test]
+fn a_thread_without_a_blob_hashes_a_large_one() {
+    let large = 5 << 20;
+    // Threads beyond the tensors have nothing else to do. Those that are done with theirs may help too, or not.
+    for (tensors, len, threads, expected) in
+        [(1, large, 1, 0..=0), (1, large, 2, 1..=1), (1, large, 3, 1..=1), (1, 1000, 2, 0..=0), (2, large, 3, 1..=2)]
+    {
+        let plan = Plan::new(plain(tensors, len), &PlanOptions::default()).expect("it can be planned");
+        let (memory, name) = (Memory::default(), "tiny".parse().expect("it is a name"));
+        let options = ImportOptions { threads: NonZero::new(threads), ..ImportOptions::default() };
+        plan.import(&memory, &name, &options, &Silent).expect("it can be imported");
+        let found = memory.aside.load(Ordering::Relaxed);
+        assert!(expected.contains(&found), "{tensors} of {len} bytes, {threads} threads: {found}");
+    }
 }
 
 #[test]

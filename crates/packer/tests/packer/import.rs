@@ -188,6 +188,25 @@ fn one_large_tensor_is_quantized_by_all_threads_to_the_same_bytes() {
     }
 }
 
+/// A thread without a blob of its own hashes a large tensor that is kept as it is, also where it is compared with a stored one.
+#[test]
+fn one_large_tensor_is_kept_by_any_number_of_threads_as_the_same_bytes() {
+    let dir = Dir::new();
+    dir.typed_weights("large.safetensors", &[("large.weight", Dtype::F32, &[5, 1024, 1088])]);
+    let plan = plan(&open(&dir.join("large.safetensors")).expect("it is a model"), "none", "uniform");
+    let mut stores = BTreeSet::new();
+    for count in [1, 2, 3] {
+        let target = Dir::new();
+        let store = store(&target);
+        for _ in 0..2 {
+            try_import(&store, "m", &plan, &threads(count)).expect("it can be imported");
+            is_clean(&store);
+            stores.insert(files(store.root()));
+        }
+    }
+    assert_eq!(stores.len(), 1);
+}
+
 #[test]
 fn a_second_name_costs_nothing() {
     let (dir, target) = (fixture("mixtral"), Dir::new());

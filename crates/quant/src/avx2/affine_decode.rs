@@ -30,14 +30,6 @@ use crate::{
     portable::{Params, affine, element::Element},
 };
 
-/// Reads one stored number.
-#[inline]
-pub(crate) fn number<S: Element>(bytes: &[u8]) -> f32 {
-    let mut value = [0.0];
-    S::read(bytes, &mut value);
-    value[0]
-}
-
 /// The sixteen possible values of a group with 4-bit codes: a table of their low bytes and one of their high bytes,
 /// each repeated in both halves of the vector.
 #[derive(Clone, Copy)]
@@ -115,7 +107,7 @@ fn groups<S: Element, A: Element, O: Element, const BITS: usize, const ALIGNMENT
     let parts = scale.chunks_exact(S::SIZE).zip(bias.chunks_exact(S::SIZE));
     let parts = parts.zip(weight.chunks_exact(group * BITS / 8));
     for (out, ((stored_scale, stored_bias), packed)) in out.chunks_exact_mut(group * O::SIZE).zip(parts) {
-        let (scale, bias) = (number::<S>(stored_scale), number::<S>(stored_bias));
+        let (scale, bias) = (S::read_one(stored_scale), S::read_one(stored_bias));
         if !scale.is_finite() || !bias.is_finite() {
             affine::decode::<S, A, O, BITS>(params, packed, stored_scale, stored_bias, out);
             continue;

@@ -26,7 +26,6 @@ use std::arch::x86_64::{
 use crate::{
     FloatType,
     avx2::{
-        affine_decode::number,
         element::{load_bytes, load_half, write},
         stream,
     },
@@ -64,7 +63,7 @@ fn groups<S: Element, A: Element, O: Element, const BITS: usize, const ALIGNMENT
     let parts = scale.chunks_exact(S::SIZE).zip(bias.chunks_exact(S::SIZE));
     let parts = parts.zip(weight.chunks_exact(group * BITS / 8));
     for (out, ((stored_scale, stored_bias), packed)) in out.chunks_exact_mut(group * O::SIZE).zip(parts) {
-        let (scale, bias) = (number::<S>(stored_scale), number::<S>(stored_bias));
+        let (scale, bias) = (S::read_one(stored_scale), S::read_one(stored_bias));
         if !scale.is_finite() || !bias.is_finite() {
             affine::decode::<S, A, O, BITS>(params, packed, stored_scale, stored_bias, out);
             continue;

@@ -29,14 +29,6 @@ use crate::{
     portable::{Params, affine, element::Element},
 };
 
-/// Reads one stored number.
-#[inline]
-fn number<S: Element>(bytes: &[u8]) -> f32 {
-    let mut value = [0.0];
-    S::read(bytes, &mut value);
-    value[0]
-}
-
 /// Widens sixteen bytes to words.
 #[inline]
 #[target_feature(enable = "neon")]
@@ -69,7 +61,7 @@ pub(super) fn decode<S: Element, A: Element, O: Element, const BITS: usize>(
     let parts = scale.chunks_exact(S::SIZE).zip(bias.chunks_exact(S::SIZE));
     let parts = parts.zip(weight.chunks_exact(group * BITS / 8));
     for (out, ((stored_scale, stored_bias), packed)) in out.chunks_exact_mut(group * O::SIZE).zip(parts) {
-        let (scale, bias) = (number::<S>(stored_scale), number::<S>(stored_bias));
+        let (scale, bias) = (S::read_one(stored_scale), S::read_one(stored_bias));
         if !is_ordinary::<A, BITS>(scale, bias) {
             affine::decode::<S, A, O, BITS>(params, packed, stored_scale, stored_bias, out);
             continue;

@@ -160,12 +160,10 @@ pub(crate) fn decode<S: Element, A: Element, O: Element, const BITS: usize>(
     let parts = scale.chunks_exact(S::SIZE).zip(bias.chunks_exact(S::SIZE));
     let parts = parts.zip(weight.chunks_exact(group * BITS / 8));
     for (out, ((stored_scale, stored_bias), packed)) in out.chunks_exact_mut(group * O::SIZE).zip(parts) {
-        let (mut scale, mut bias) = ([0.0], [0.0]);
-        S::read(stored_scale, &mut scale);
-        S::read(stored_bias, &mut bias);
+        let (scale, bias) = (S::read_one(stored_scale), S::read_one(stored_bias));
         bits::unpack::<BITS>(packed, codes);
         for (value, code) in values.iter_mut().zip(codes.iter()) {
-            *value = A::round(A::round(f32::from(*code) * scale[0]) + bias[0]);
+            *value = A::round(A::round(f32::from(*code) * scale) + bias);
         }
         O::write(values, out);
     }

@@ -24,6 +24,14 @@ pub(crate) trait Element: Copy + 'static {
     /// Reads `out.len()` elements from `out.len()` × `SIZE` bytes.
     fn read(src: &[u8], out: &mut [f32]);
 
+    /// Reads one element from `SIZE` bytes.
+    #[inline]
+    fn read_one(src: &[u8]) -> f32 {
+        let mut value = [0.0];
+        Self::read(src, &mut value);
+        value[0]
+    }
+
     /// Rounds each value to this type and writes it.
     fn write(values: &[f32], out: &mut [u8]);
 

@@ -17,7 +17,7 @@ use values::{ByName, Difference};
 
 use crate::{
     advice::NO,
-    args::Diff,
+    args::look::Diff,
     format::{plural, size},
     lines::Lines,
     printer::{Printer, VERSION},

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{super::architectures, gguf};
 use crate::{
-    args::Inspect,
+    args::look::Inspect,
     door,
     format::{count, plural, size},
     lines::Lines,

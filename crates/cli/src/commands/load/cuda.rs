@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     advice::Advice,
-    args::Load,
+    args::load::Load,
     errors::text,
     format::{plural, seconds, size, three_digits, to_f64},
     lines::Lines,

@@ -21,7 +21,7 @@ use super::{
     report::{Report, peak_rss},
 };
 use crate::{
-    args::Load,
+    args::load::Load,
     format::{plural, size},
     lines::Lines,
     printer::Printer,

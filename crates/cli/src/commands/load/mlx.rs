@@ -20,7 +20,9 @@ use super::{
     refusals::{corrupt, opening, selection as refused_selection},
     report::{Report, peak_rss},
 };
-use crate::{advice::Advice, args::Load, errors::text, format::size, lines::Lines, printer::Printer, progress::Bar};
+use crate::{
+    advice::Advice, args::load::Load, errors::text, format::size, lines::Lines, printer::Printer, progress::Bar,
+};
 
 pub(super) fn run(args: &Load, input: &Input, selection: &Selection, printer: &Printer) -> anyhow::Result<ExitCode> {
     let how = LoadOptions { dtype: args.dtype, decode: args.dtype.is_some(), ..Default::default() };

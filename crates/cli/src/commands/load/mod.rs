@@ -18,7 +18,7 @@ use longshore_st_format::Dtype;
 
 use super::input::Input;
 use crate::{
-    args::{Device, Load},
+    args::load::{Device, Load},
     printer::Printer,
 };
 

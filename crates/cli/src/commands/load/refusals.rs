@@ -3,7 +3,7 @@
 use longshore_manifest::weights::{CorruptError, WeightsError, plan::LoadPlanError};
 
 use super::Input;
-use crate::{advice::Advice, args::Load};
+use crate::{advice::Advice, args::load::Load};
 
 /// Hint for a glob that does not parse.
 const QUOTE: &str = "quote the pattern: --select '*.self_attn.*'";

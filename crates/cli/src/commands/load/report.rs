@@ -4,7 +4,7 @@ use longshore_manifest::weights;
 use serde::Serialize;
 
 use crate::{
-    args::Load,
+    args::load::Load,
     format::{plural, seconds, size, three_digits, to_f64},
     lines::Lines,
     printer::VERSION,

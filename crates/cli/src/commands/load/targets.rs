@@ -5,7 +5,7 @@ use longshore_manifest::Store;
 use super::Input;
 use crate::{
     advice::Advice,
-    args::{Load, Target},
+    args::{load::Load, target::Target},
     door,
 };
 

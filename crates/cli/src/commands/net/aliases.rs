@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::{reference::Place, short};
 use crate::{
     advice::Advice,
+    args::net::AliasesArgs,
     door,
-    net_args::AliasesArgs,
     printer::{Printer, VERSION},
     table::{Align, table},
 };

@@ -9,7 +9,12 @@ use longshore_registry::{PullOptions, pull, pull_plan};
 use serde::Serialize;
 
 use super::{client, reference::Place};
-use crate::{advice::Advice, args::Quantize, net_args::PullArgs, printer::Printer, progress::Bar};
+use crate::{
+    advice::Advice,
+    args::{net::PullArgs, types::Quantize},
+    printer::Printer,
+    progress::Bar,
+};
 
 /// The files that a pull would fetch.
 pub(super) struct Ahead {

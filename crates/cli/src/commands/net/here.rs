@@ -6,7 +6,7 @@ use longshore_manifest::{ModelName, Store};
 use longshore_registry::{Reference, RegistryError, Version, pull_plan};
 
 use super::{client, fetch, login::ask, reference::Place, short};
-use crate::{advice::Advice, format::size, net_args::PullArgs, printer::Printer, progress::Bar};
+use crate::{advice::Advice, args::net::PullArgs, format::size, printer::Printer, progress::Bar};
 
 /// Bytes from which a person is asked before they are fetched.
 const ASKED: u64 = 1_000_000_000;

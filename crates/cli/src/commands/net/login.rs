@@ -11,7 +11,7 @@ use longshore_transfer::{Login, Secret, redacted};
 use super::client;
 use crate::{
     advice::Advice,
-    net_args::{LoginArgs, LogoutArgs},
+    args::net::{LoginArgs, LogoutArgs},
     printer::Printer,
 };
 

@@ -12,9 +12,9 @@ use super::{
 };
 use crate::{
     advice::Advice,
+    args::net::PullArgs,
     format::{plural, seconds, size},
     lines::Lines,
-    net_args::PullArgs,
     printer::{Printer, STRONG, VERSION},
     table::facts,
 };

@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::client;
 use crate::{
+    args::net::PushArgs,
     format::{plural, seconds, size},
     lines::Lines,
-    net_args::PushArgs,
     printer::{Printer, STRONG, VERSION},
     progress::Bar,
     table::facts,

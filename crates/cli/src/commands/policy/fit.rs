@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     advice::Advice,
-    args::PolicyFit,
+    args::policy::PolicyFit,
     door, errors,
     format::plural,
     lines::Lines,

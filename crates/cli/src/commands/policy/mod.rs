@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::{
     advice::Advice,
-    args::{PolicySource, PolicyVerb},
+    args::policy::{PolicySource, PolicyVerb},
     door,
     lines::Lines,
     printer::{Printer, VERSION},

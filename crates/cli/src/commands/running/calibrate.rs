@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     advice::Advice,
-    args::{Target, running::Calibrate},
+    args::{running::Calibrate, target::Target},
     door, errors,
     format::plural,
     lines::Lines,

@@ -9,8 +9,8 @@ use super::refusals;
 use crate::{
     advice::Advice,
     args::{
-        Runnable, Target,
         running::{Engine, KvDtype},
+        target::{Runnable, Target},
     },
     commands::input::Input,
     printer::Printer,

@@ -113,7 +113,7 @@ pub(in crate::commands) fn run(
 }
 
 fn prepare(
-    asked: &crate::args::Runnable,
+    asked: &crate::args::target::Runnable,
     args: &Perplexity,
     text: &str,
     store: &impl Fn() -> anyhow::Result<Store>,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::stored::{digest, stored_size};
 use crate::{
     advice::Advice,
-    args::Show,
+    args::look::Show,
     format::size,
     lines::Lines,
     printer::{Printer, STRONG, VERSION},

@@ -19,7 +19,7 @@ use self::{
 };
 use super::loss::Lost;
 use crate::{
-    args::Show,
+    args::look::Show,
     format::{count, plural, size, to_f64},
     lines::Lines,
     printer::{Printer, STRONG, VERSION},

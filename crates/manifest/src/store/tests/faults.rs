@@ -10,10 +10,14 @@ use std::{
 use super::{
     super::{GcError, IngestError, Store},
     scenario::{
-        A, B, C, SCENARIOS, Scenario, bury, collect, entries, go_on, import, name, quick, remove, scratch, try_import,
+        A, B, C, SCENARIOS, Scenario, bury, collect, entries, go_on, import, name, quick, remove, scratch, text,
+        try_import,
     },
 };
-use crate::fs::{Disk, record::Faulty};
+use crate::{
+    Digest,
+    fs::{Disk, record::Faulty},
+};
 
 /// Opens a store of which one change fails.
 fn faulty(dir: &Path, faulty: Faulty) -> (Store, Arc<Faulty>) {
@@ -75,7 +79,7 @@ fn strays(store: &Store, scenario: &Scenario) -> Vec<String> {
         known.extend(store.model(&name).unwrap().manifest.blobs().map(|blob| blob.digest.file_name()));
     }
     // A failed removal leaves its blobs, and a blob that a dead `gc` had moved comes back.
-    known.insert(crate::Digest::of(b"moved").file_name());
+    known.insert(Digest::of(b"moved").file_name());
     entries(&store.blobs()).into_iter().filter(|name| !known.contains(name)).collect()
 }
 
@@ -90,6 +94,39 @@ fn a_full_disk_at_any_time() {
 fn a_broken_disk_at_any_time() {
     for scenario in &SCENARIOS {
         fail_everywhere(scenario, io::ErrorKind::Other, false);
+    }
+}
+
+/// Adds a blob piece by piece, while another thread hashes.
+fn add_aside(store: &Store, content: &[u8]) -> Result<Digest, IngestError> {
+    let ingest = store.ingest()?;
+    let mut blob = ingest.blob()?;
+    assert!(blob.hash_aside());
+    for (at, piece) in (0_u64..).zip(content.chunks(256 << 10)) {
+        blob.write_at(at * (256 << 10), piece)?;
+    }
+    Ok(blob.finish()?.digest)
+}
+
+#[test]
+fn a_full_disk_while_another_thread_hashes() {
+    let content = vec![7; 3 << 20];
+    for at in 0.. {
+        let dir = scratch();
+        let (store, faulty) = faulty(dir.path(), Faulty::new(io::ErrorKind::StorageFull, at));
+        let done = add_aside(&store, &content).map_err(|error| text(&error));
+        let failed = faulty.failed.lock().unwrap().first().cloned();
+        let Some((action, path)) = failed else {
+            assert_eq!(done, Ok(Digest::of(&content)));
+            assert!(at > 5);
+            return;
+        };
+        match done {
+            Ok(found) => assert_eq!((found, is_optional(action, &path)), (Digest::of(&content), true), "{action}"),
+            Err(text) => assert!(text.contains(&path.display().to_string()), "{action}: {text}"),
+        }
+        let left = entries(&quick(dir.path()).temporary());
+        assert!(action == "remove" || left.is_empty(), "{action} {}: {left:?}", path.display());
     }
 }
 

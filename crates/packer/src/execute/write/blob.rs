@@ -76,11 +76,13 @@ impl BlobBuilder<'_> {
         let mut order: Vec<usize> = (0..blob.tensors.len()).collect();
         order.sort_by_key(|&at| blob.part(&blob.tensors[at], Role::Weight).range.start);
         let mut noticed = vec![Noticed::default(); blob.tensors.len()];
+        let mut hashing = None;
         let Self { files, options, progress, stop, spare, factor, .. } = *self;
         let Buffers { read, encoded } = &mut self.buffers;
         for at in order {
             let tensor = &blob.tensors[at];
-            let target = Target { files, options, progress, stop, spare, blob, tensor, sink: &mut *sink };
+            let hashing = &mut hashing;
+            let target = Target { files, options, progress, stop, spare, blob, tensor, sink: &mut *sink, hashing };
             noticed[at] = match tensor.scheme {
                 None => copy::copy(target, read)?,
                 Some(scheme) if tensor.is_repacked() => match tensor.coding.mapping() {

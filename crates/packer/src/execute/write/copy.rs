@@ -17,6 +17,7 @@ pub(super) fn copy(mut target: Target<'_, '_>, buffers: &mut ValueBuffers) -> Re
     let mut reader = ValueReader::new(target.files, target.tensor);
     loop {
         target.check()?;
+        target.hash_aside();
         let Some(piece) = reader.next(buffers)? else {
             return Ok(Noticed { mended: reader.mended(), ..Noticed::default() });
         };

@@ -38,13 +38,13 @@ pub(super) fn in_turn<P: Default + Send>(
     thread::scope(|scope| {
         line.work((read, product), &mut || {
             let Some(spare) = helpers else { return };
-            while spare.take() {
-                let help = || {
+            while let Some(taken) = spare.take() {
+                let line = &line;
+                let help = move || {
+                    let _taken = taken;
                     line.work((&mut ValueBuffers::default(), &mut P::default()), &mut || {});
-                    spare.add();
                 };
                 if thread::Builder::new().spawn_scoped(scope, help).is_err() {
-                    spare.add();
                     return;
                 }
             }

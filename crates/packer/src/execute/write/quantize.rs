@@ -17,13 +17,9 @@ use crate::{
         importance::TensorImportance,
         options::{GptqOptions, ImportOptions},
         read::values::{ValueBuffers, ValueReader},
-        spare::Spare,
     },
     plan::planned::PlannedTensor,
 };
-
-/// Size in bytes from which spare threads help with a tensor.
-const LARGE: u64 = 4 << 20;
 
 /// Quantizes the tensor to `scheme`.
 pub(super) fn quantize(
@@ -58,7 +54,7 @@ pub(super) fn quantize(
     let places = [target.start(Role::Weight), target.start(Role::Scale), bias_start];
     let (group_bytes, group) = quantizer.group();
     let reader = reader_of(target.files, tensor);
-    let (helpers, stop) = (helpers(&target), target.stop);
+    let (helpers, stop) = (target.helpers(), target.stop);
     let mut sums = Sums::default();
     let mended = in_turn(
         reader,
@@ -91,11 +87,6 @@ pub(super) fn quantize(
     Ok(Noticed { stats: sums.stats(), loss: quantizer.loss(&sums), mended, by_hessians: false })
 }
 
-/// The threads that may help with a tensor: none with one that is done in less time than they take to start.
-fn helpers<'a>(target: &Target<'a, '_>) -> Option<&'a Spare> {
-    (target.tensor.plain_len() >= LARGE).then_some(target.spare)
-}
-
 /// The Hessians that codes of `scheme` are chosen by. `None` if there are none, or none of the other text.
 fn by_hessians<'a>(
     options: &'a ImportOptions,
@@ -121,7 +112,7 @@ fn global_scale(
     let mut largest = 0.0_f32;
     in_turn(
         reader,
-        helpers(target),
+        target.helpers(),
         target.stop,
         (buffers, &mut 0.0),
         &|piece, of_piece| {

@@ -90,6 +90,7 @@ fn packed(target: &mut Target<'_, '_>, scheme: Scheme) -> Result<Noticed, Import
         let mut group = 0;
         while group < parts.groups() {
             target.check()?;
+            target.hash_aside();
             let count = each.min(parts.groups() - group);
             if role == Role::Weight {
                 found.mended += parts.read_codes(group, count, &mut buffer)?;

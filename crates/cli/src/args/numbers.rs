@@ -1,4 +1,10 @@
-//! Sizes of memory as an argument spells them.
+//! Numbers as an argument spells them: counts, and sizes of memory.
+
+use std::num::NonZero;
+
+pub(super) fn parse_count(text: &str) -> Result<NonZero<usize>, String> {
+    text.parse().map_err(|_| "expected a number from 1".into())
+}
 
 /// A size in bytes, with a binary unit: `512M`, `4G`, `4GiB`.
 pub(super) fn parse_size(text: &str) -> Result<u64, String> {

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use longshore_manifest::ModelName;
 
-use crate::{
-    args::{PolicySource, Quantize, parse_policy, parse_quantize},
-    candidates::{self, offers},
+use super::{
+    policy::{PolicySource, parse_policy},
+    types::{Quantize, parse_quantize},
 };
+use crate::candidates::{self, offers};
 
 /// Bring a model into the store, from a hub or a registry
 ///
