@@ -82,7 +82,7 @@ pub enum ImportError {
     RotatedNonFinite {
         /// The tensor.
         tensor: String,
-        /// The first weight file that it is read from.
+        /// The weight file that it is read from, or the first one.
         path: PathBuf,
         /// Number of infinities and NaNs that were found before the import stopped, those that were spread included.
         count: u64,

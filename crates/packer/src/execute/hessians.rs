@@ -160,7 +160,7 @@ impl HessianFile {
         for tensor in &quantized {
             match self.of(tensor)? {
                 None if !has_rows(tensor) && self.arrays.contains_key(&tensor.name) => {
-                    turned.push(tensor.name.as_str())
+                    turned.push(tensor.name.as_str());
                 }
                 None => without.push(tensor.name.as_str()),
                 Some(hessians) if hessians.least_rows < hessians.columns as u64 => {

@@ -172,7 +172,10 @@ fn values_that_are_not_finite_are_named_with_their_file() {
     for allow_non_finite in [false, true] {
         let options = ImportOptions { allow_non_finite, ..threads(1) };
         let error = try_import(&store, "m", &plan, &options).expect_err("a NaN would be spread");
-        assert!(matches!(&error, ImportError::RotatedNonFinite { count: 1, .. }), "{error:?}");
+        // The last number is a gain, which the head takes over.
+        assert!(
+            matches!(&error, ImportError::RotatedNonFinite { count: 1, tensor, .. } if tensor == "model.norm.weight")
+        );
         assert!(error.to_string().contains(&dir.join("model.safetensors").display().to_string()), "{error}");
     }
 }

@@ -218,6 +218,11 @@ impl<'a> RotatedReader<'a> {
         self.files.read(tensor, 0, &mut bytes)?;
         let mut gains = vec![0.0; bytes.len() / kind.size()];
         float::read(kind, &bytes, &mut gains);
+        let count = gains.iter().filter(|gain| !gain.is_finite()).count() as u64;
+        if count > 0 {
+            let (tensor, path) = (tensor.name.clone(), self.files.path_of(norm));
+            return Err(ImportError::RotatedNonFinite { tensor, path, count });
+        }
         Ok(gains.into_iter().map(f64::from).collect())
     }
 }
@@ -238,7 +243,8 @@ impl<'a> Stream<'a> {
                 float::read(kind, bytes, &mut self.pending[from..]);
                 let count = self.pending[from..].iter().filter(|value| !value.is_finite()).count() as u64;
                 if count > 0 {
-                    let (tensor, path) = (self.tensor.name.clone(), self.files.path_of(self.tensor));
+                    let (tensor, path) =
+                        (self.tensor.name.clone(), self.files.path_of(self.tensor.units[0].parts.weight));
                     return Err(ImportError::RotatedNonFinite { tensor, path, count });
                 }
             }

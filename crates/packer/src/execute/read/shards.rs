@@ -127,10 +127,9 @@ impl<'s> ShardFiles<'s> {
         self.source.rotation.as_ref().expect("the plan turns tensors of a source that is rotated alone")
     }
 
-    /// The first weight file that a planned tensor is read from.
-    pub(in crate::execute) fn path_of(&self, tensor: &PlannedTensor) -> PathBuf {
-        let first = tensor.sources().next().map(|at| self.source.tensors[at].shard);
-        first.map(|shard| self.source.shards[shard].path.clone()).unwrap_or_default()
+    /// The file that holds the source tensor with this index.
+    pub(in crate::execute) fn path_of(&self, index: usize) -> PathBuf {
+        self.source.shards[self.source.tensors[index].shard].path.clone()
     }
 
     /// The directory of the first adapter that changes a planned tensor.

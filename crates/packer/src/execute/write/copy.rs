@@ -36,7 +36,7 @@ fn check(target: &Target<'_, '_>, bytes: &[u8]) -> Result<(), ImportError> {
     match finite::floats(tensor.float(), bytes) {
         0 => Ok(()),
         count if tensor.turn.is_some() => {
-            let (tensor, path) = (tensor.name.clone(), target.files.path_of(tensor));
+            let (tensor, path) = (tensor.name.clone(), target.files.path_of(tensor.units[0].parts.weight));
             Err(ImportError::RotatedNonFinite { tensor, path, count })
         }
         _ if target.options.allow_non_finite => Ok(()),
