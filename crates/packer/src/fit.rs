@@ -24,7 +24,10 @@ use longshore_quant::{
 };
 
 use crate::{
-    execute::importance::{ImportanceFile, ImportanceFileError, TensorImportance},
+    execute::{
+        importance::{ImportanceFile, ImportanceFileError, TensorImportance},
+        recorded::Weighed,
+    },
     io::{
         memory::{self, MemoryError},
         threads::{share, threads},
@@ -110,15 +113,16 @@ struct Candidate<'w> {
     share: f64,
 }
 
-/// Chooses a type for each tensor of an opened model of floats that [`Policy::default`] quantizes, so that the model takes at most `bits` bits
-/// per weight, all that is kept included.
+/// Chooses a type for each tensor of an opened model of floats that [`Policy::default`] quantizes, so that the model takes at most
+/// `bits` bits per weight, all that is kept included.
 ///
 /// The loss of a tensor in a type is that of its products with inputs of the measured mean squares, relative to the products,
 /// and that of its values, relative to the values: the inputs of a few tokens may be so large that the first says nothing of others.
 /// Tensors that differ in the number of their layer alone share one weight, since each does a part of the work. An embedding
-/// or a head weighs as much as all layers, since its errors reach every layer or every logit whole. Bytes are spent where they lower the sum of losses most, beginning with the smallest types. A tensor without statistics, or whose inputs
-/// were all zero, is measured as if all of its channels counted alike, and [`Fitted::warnings`] says so. `model` is the
-/// stored model, whose digest the statistics may name.
+/// or a head weighs as much as all layers, since its errors reach every layer or every logit whole. Bytes are spent where they lower
+/// the sum of losses most, beginning with the smallest types. A tensor without statistics, or whose inputs were all zero, is measured
+/// as if all of its channels counted alike, and [`Fitted::warnings`] says so. `model` is the stored model, whose digest the
+/// statistics may name.
 ///
 /// # Errors
 ///
@@ -132,8 +136,9 @@ pub fn fit(
     progress: &dyn Progress,
 ) -> Result<Fitted, FitError> {
     let table = weights.table();
-    let is_rotated = model.config.changes.as_ref().is_some_and(|changes| changes.rotation.is_some());
-    statistics.check_rotation(is_rotated)?;
+    let rotation = model.config.changes.as_ref().and_then(|changes| changes.rotation);
+    let seed = rotation.map(|rotation| rotation.seed);
+    let of_model = statistics.check_recorded(Weighed { model: Some(model.digest), seed, is_made: false })?;
     if let Some((_, entry)) = table.tensors().find(|(_, entry)| entry.quantization.is_some()) {
         let found = entry.quantization.as_ref().map(ToString::to_string).unwrap_or_default();
         return Err(FitError::Quantized { tensor: entry.name.clone(), found });
@@ -157,7 +162,7 @@ pub fn fit(
     share_losses(&mut candidates);
     let measured = measure(&candidates, threads(count), progress)?;
     let mut warnings: Vec<String> = without(&candidates, &measured, statistics).into_iter().collect();
-    warnings.extend(statistics.other_model(Some(model.digest)));
+    warnings.extend(of_model);
     let offers: Vec<Vec<Offer>> = measured.into_iter().map(|measured| measured.offers).collect();
     #[expect(clippy::cast_precision_loss, reason = "numbers of bytes and parameters")]
     let per_weight = |bytes: u64| 8.0 * bytes as f64 / (elements.max(1)) as f64;
@@ -193,6 +198,9 @@ fn without(candidates: &[Candidate<'_>], measured: &[Measured], statistics: &Imp
     let (first, _) = without.next()?;
     let (count, all, first) = (1 + without.count(), candidates.len(), first.tensor.name());
     let path = statistics.path().display();
+    if count == 1 {
+        return Some(format!("{path}: {first:?} has no statistics, or only zeros, and all its channels count alike"));
+    }
     let why = "have no statistics, or only zeros, and all their channels count alike";
     Some(format!("{path}: {count} of {all} tensors {why}: {first:?} first"))
 }
@@ -279,8 +287,9 @@ impl Candidate<'_> {
                 return Err(FitError::NonFinite { tensor: self.tensor.name().to_owned() });
             }
         }
-        // Nothing came in while statistics of zeros were recorded, which says nothing of what will.
-        let weighed = weighed.filter(|(_, all)| *all > 0.0);
+        // Nothing came in while statistics of zeros were recorded, which says nothing of what will. A weight of zeros loses nothing
+        // whatever comes in.
+        let weighed = weighed.filter(|(_, all)| *all > 0.0 || plain.1 <= 0.0);
         let relative = |(losses, all): &(Vec<f64>, f64), at: usize| if *all > 0.0 { losses[at] / all } else { 0.0 };
         let offers = schemes.iter().enumerate().map(|(at, scheme)| {
             let groups = self.tensor.shape().elements().unwrap_or_default() / u64::from(scheme.group_size());

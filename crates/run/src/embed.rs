@@ -39,8 +39,12 @@ impl Embedder {
     ///
     /// # Errors
     ///
-    /// [`LoadError`], as for [`Model::open`].
+    /// [`LoadError`], as for [`Model::open`]; [`LoadError::Rotated`] for a model whose residual stream was rotated when it was imported:
+    /// its states are not those of the checkpoint, nor a rotation of them, since the gains of its last norm are in its head.
     pub fn open(source: Source, options: LoadOptions) -> Result<Self, LoadError> {
+        if source.rotation().is_some() {
+            return Err(LoadError::Rotated { name: source.name().to_owned() });
+        }
         let kind = if is_encoder(&source.table().facts) {
             Kind::Encoder(Box::new(OpenEncoder::open(source, &options)?))
         } else {

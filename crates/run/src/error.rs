@@ -79,6 +79,15 @@ pub enum LoadError {
         /// Kind of the head that it has.
         found: Option<String>,
     },
+    /// The hidden states of a model with a rotated residual stream were asked for.
+    #[error(
+        "the residual stream of {name} was rotated when it was imported: only its logits are those of the checkpoint, its hidden states \
+         are others"
+    )]
+    Rotated {
+        /// Name of the model.
+        name: String,
+    },
     /// An adapter cannot be applied to the model.
     #[error("the adapter {name} cannot be applied while the model runs: {problem}")]
     Adapter {

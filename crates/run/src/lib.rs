@@ -31,7 +31,7 @@ mod threads;
 mod weights;
 mod wide;
 
-pub use calibrate::{CalibrateError, CalibrateOptions, Calibration, KvLoss, calibrate, kv_losses};
+pub use calibrate::{CalibrateError, CalibrateOptions, Calibration, KvLoss, KvProgress, calibrate, kv_losses};
 pub use classifier::Classifier;
 pub use eagle::Eagle;
 pub use embed::{Embedder, Pooling};

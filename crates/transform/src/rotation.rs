@@ -28,7 +28,8 @@ pub struct UnknownOrder {
 }
 
 impl Rotation {
-    /// Makes the rotation of rows of `size` numbers for a seed.
+    /// Makes the rotation of rows of `size` numbers for a seed. It takes a byte of memory for each number, so that a size from a file has to
+    /// be checked before.
     ///
     /// # Errors
     ///

@@ -88,8 +88,9 @@ pub(crate) struct Import {
     /// its files back
     #[arg(long, value_name = "BASE", conflicts_with_all = ["quantize", "adapter", "draft", "importance", "measure", "requantize", "global_scale", "rotate"])]
     pub(crate) adapter_of: Option<ModelName>,
-    /// Rotate the residual stream by a Hadamard matrix with signs of this seed: the model computes the same, and outliers among its
-    /// channels are spread. Llama, Mistral, Mixtral, Phi-3, Qwen 2 and 3, and SmolLM3
+    /// Rotate the residual stream by a Hadamard matrix with signs of this seed: the logits stay the same but for rounding, and outliers
+    /// among its channels are spread; neither `embed` nor an adapter takes such a model. Llama, Mistral, Mixtral, Phi-3, Qwen 2 and 3,
+    /// and SmolLM3
     #[arg(long, value_name = "SEED")]
     pub(crate) rotate: Option<u64>,
     /// Follow symbolic links to files outside SOURCE (and outside the hub cache that it is a snapshot of)

@@ -12,7 +12,9 @@ use longshore_manifest::{
     store::{CopyError, ForeignStore, GcError, IngestError, ModelError, SplitStore, TableError, VerifyError},
     weights::WeightsError,
 };
-use longshore_packer::{ExportError, ImportError, PlanError, RepairError};
+use longshore_packer::{
+    ExportError, FitError, HessianFileError, ImportError, ImportanceFileError, PlanError, RepairError,
+};
 use longshore_quant::policy::PolicyError;
 
 use crate::{
@@ -42,6 +44,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Vec<String> {
     hints.extend(cause.downcast_ref().and_then(source::of_file));
     hints.extend(cause.downcast_ref().and_then(PlanError::hint));
     hints.extend(cause.downcast_ref().and_then(of_import));
+    hints.extend(of_statistics(cause).map(ToOwned::to_owned));
     hints.extend(cause.downcast_ref().and_then(of_export));
     hints.extend(cause.downcast_ref().and_then(of_gc));
     #[cfg(feature = "net")]
@@ -100,6 +103,19 @@ fn of_directory(name: &ModelName) -> Option<String> {
     is_there.then(|| format!("there is a directory of that name: longshore load ./{model} opens it"))
 }
 
+/// The hint for statistics, whose errors others pass on as their own.
+fn of_statistics(cause: &(dyn Error + 'static)) -> Option<&'static str> {
+    let of_hessians = match cause.downcast_ref() {
+        Some(ImportError::Hessians(error)) => Some(error),
+        _ => cause.downcast_ref::<HessianFileError>(),
+    };
+    let of_importance = match (cause.downcast_ref(), cause.downcast_ref()) {
+        (Some(ImportError::Importance(error)), _) | (_, Some(FitError::Statistics(error))) => Some(error),
+        _ => cause.downcast_ref::<ImportanceFileError>(),
+    };
+    of_hessians.and_then(HessianFileError::hint).or_else(|| of_importance.and_then(ImportanceFileError::hint))
+}
+
 fn of_import(error: &ImportError) -> Option<String> {
     let hint = match error {
         // Nothing changes the files where the machine does not read them.
@@ -108,7 +124,10 @@ fn of_import(error: &ImportError) -> Option<String> {
         ImportError::Companion { .. } => "import it again once nothing changes the source's files",
         ImportError::NonFinite { .. } => "--allow-nonfinite quantizes it all the same",
         ImportError::MergedNonFinite { .. } => {
-            "check the adapter and its weight; --allow-nonfinite stores it all the same"
+            "check the adapter, its weight and the tensor; --allow-nonfinite stores it all the same"
+        }
+        ImportError::RotatedNonFinite { .. } => {
+            "import it without --rotate; --allow-nonfinite does not help, since every row would be nothing but NaNs"
         }
         ImportError::TakeOver { .. } => "without --quantize its blocks are kept",
         ImportError::Space { .. } => "longshore gc frees what no model needs; --store DIR chooses another disk",

@@ -61,9 +61,9 @@ pub enum ImportError {
         /// The adapter's tensor.
         tensor: String,
     },
-    /// A tensor that an adapter changes holds infinities or NaNs afterwards, and would be stored with them.
+    /// A tensor that an adapter changes holds infinities or NaNs afterwards, its own or of the adapter, and would be stored with them.
     #[error(
-        "tensor {tensor:?} holds infinities or NaNs ({count} so far) once the adapter {} is merged into it",
+        "tensor {tensor:?} holds infinities or NaNs ({count} so far), its own or of the sum, once the adapter {} is merged into it",
         adapter.display()
     )]
     MergedNonFinite {
@@ -76,11 +76,16 @@ pub enum ImportError {
     },
     /// A tensor that is rotated holds infinities or NaNs, or its type does not hold the rotated values.
     #[error(
-        "tensor {tensor:?} holds infinities or NaNs, or would once it is rotated, which spreads them over its rows"
+        "tensor {tensor:?} of {} holds infinities or NaNs ({count} so far), or would once it is rotated, which spreads them over its rows",
+        path.display()
     )]
     RotatedNonFinite {
         /// The tensor.
         tensor: String,
+        /// The weight file that it is read from, or the first one.
+        path: PathBuf,
+        /// Number of infinities and NaNs that were found before the import stopped, those that were spread included.
+        count: u64,
     },
     /// The importance file does not fit the model's weights.
     #[error(transparent)]

@@ -8,6 +8,7 @@ use longshore_transform::{cholesky::FactorError, product::WIDTH};
 use memmap2::Mmap;
 use serde::Deserialize;
 
+use super::recorded::{OTHER_BASIS, OtherBasis, Recorded};
 use crate::plan::planned::{Plan, PlannedTensor, Turn};
 
 /// Mean products of the inputs of weights, as `longshore calibrate --hessians` writes them.
@@ -21,8 +22,7 @@ pub struct HessianFile {
     file: SafeTensors<Mmap>,
     arrays: BTreeMap<String, String>,
     rows: BTreeMap<String, Rows>,
-    model: Option<String>,
-    is_rotated: bool,
+    recorded: Recorded,
 }
 
 /// Numbers of inputs that were seen.
@@ -90,11 +90,19 @@ pub enum HessianFileError {
     Rotation {
         /// The file.
         path: PathBuf,
-        /// What the model was.
-        found: &'static str,
-        /// What the import makes.
-        expected: &'static str,
+        /// The rotation of that model, in words.
+        found: String,
+        /// That of the weights.
+        expected: String,
     },
+}
+
+impl HessianFileError {
+    /// Advice to the user, if there is any for this error.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        matches!(self, Self::Rotation { .. }).then_some(OTHER_BASIS)
+    }
 }
 
 impl HessianFile {
@@ -116,12 +124,11 @@ impl HessianFile {
         }
         let rows = metadata.get("rows").map(|rows| serde_json::from_str(rows)).transpose();
         let rows = rows.map_err(|error| bad("rows", error))?.unwrap_or_default();
-        let model = metadata.get("model").and_then(|model| serde_json::from_str(model).ok());
-        let is_rotated = metadata.get("rotated").is_some_and(|rotated| rotated == "true");
+        let recorded = Recorded::of(metadata);
         let bytes = file.into_inner();
         let digest = Digest::of(&bytes);
         let file = SafeTensors::new(bytes).expect("BUG: a header that was accepted a moment ago");
-        Ok(Self { path, digest, file, arrays, rows, model, is_rotated })
+        Ok(Self { path, digest, file, arrays, rows, recorded })
     }
 
     /// The digest of the file's bytes.
@@ -139,36 +146,47 @@ impl HessianFile {
     /// belongs to a weight that is quantized, and [`HessianFileError::Rotation`] for statistics of other weights.
     pub fn check(&self, plan: &Plan) -> Result<Vec<String>, HessianFileError> {
         let path = || self.path.clone();
-        let says = |is_rotated| if is_rotated { "rotated" } else { "not rotated" };
-        if self.is_rotated != plan.is_rotated() {
-            let (found, expected) = (says(self.is_rotated), says(plan.is_rotated()));
-            return Err(HessianFileError::Rotation { path: path(), found, expected });
-        }
+        let of_model = self
+            .recorded
+            .check(&self.path, plan.weighed())
+            .map_err(|OtherBasis { found, expected }| HessianFileError::Rotation { path: path(), found, expected })?;
         let tensors = plan.blobs.iter().flat_map(|blob| &blob.tensors);
         let is_chosen = |tensor: &&PlannedTensor| {
             tensor.scheme.is_some_and(longshore_quant::Scheme::is_affine) && !tensor.is_repacked()
         };
         let quantized: Vec<_> = tensors.filter(is_chosen).collect();
         let Some(example) = quantized.first() else { return Ok(Vec::new()) };
-        let (mut without, mut few) = (0, Vec::new());
+        let (mut without, mut turned, mut few) = (Vec::new(), Vec::new(), Vec::new());
         for tensor in &quantized {
             match self.of(tensor)? {
-                None => without += 1,
+                None if !has_rows(tensor) && self.arrays.contains_key(&tensor.name) => {
+                    turned.push(tensor.name.as_str());
+                }
+                None => without.push(tensor.name.as_str()),
                 Some(hessians) if hessians.least_rows < hessians.columns as u64 => {
                     few.push((tensor.name.as_str(), hessians.least_rows, hessians.columns));
                 }
                 Some(_) => {}
             }
         }
-        if without == quantized.len() {
+        if without.len() == quantized.len() {
             return Err(HessianFileError::Unused { path: path(), example: example.name.clone() });
         }
         let mut warnings = Vec::new();
-        let file = self.path.display();
-        if without > 0 {
+        let (file, all) = (self.path.display(), quantized.len());
+        match *without {
+            [] => {}
+            [only] => warnings.push(format!("{file}: {only:?} has no Hessian; its codes are searched for")),
+            [first, ..] => warnings.push(format!(
+                "{file}: {} of {all} quantized weights have no Hessian; their codes are searched for: {first:?} first",
+                without.len()
+            )),
+        }
+        if let [first, ..] = *turned {
             warnings.push(format!(
-                "{file}: {without} of {} quantized weights have no Hessian; their codes are searched for",
-                quantized.len()
+                "{file}: the Hessians of {} of {all} quantized weights are not used, and their codes are searched for, since this import \
+                 makes their rows ({first:?} first): store the model without --quantize, and quantize the stored model",
+                turned.len()
             ));
         }
         if let [(name, rows, columns), ..] = *few {
@@ -176,19 +194,13 @@ impl HessianFile {
             let others = if others == 0 { String::new() } else { format!(", and {others} more likewise") };
             warnings.push(format!("{file}: {name} was seen with {rows} inputs, fewer than its {columns} channels{others}: use a longer text"));
         }
-        let own = plan.source().digest;
-        if let (Some(found), Some(own)) = (&self.model, own)
-            && *found != own.to_string()
-        {
-            warnings.push(format!("{file} was recorded with the model {found}, and the source is {own}"));
-        }
+        warnings.extend(of_model);
         Ok(warnings)
     }
 
     /// The products of the inputs of a planned tensor, if the file has them.
     pub(super) fn of(&self, tensor: &PlannedTensor) -> Result<Option<TensorHessians<'_>>, HessianFileError> {
-        // Whole rows of a matrix that was transposed, or whose columns were rotated, are not at hand.
-        if tensor.arrangement == Arrangement::Transpose || tensor.turn == Some(Turn::Writes) {
+        if !has_rows(tensor) {
             return Ok(None);
         }
         let Some(view) = self.arrays.get(&tensor.name).and_then(|array| self.file.tensor(array)) else {
@@ -218,6 +230,11 @@ impl HessianFile {
     pub(super) fn value(&self, tensor: &str, source: FactorError) -> HessianFileError {
         HessianFileError::Value { path: self.path.clone(), tensor: tensor.to_owned(), source }
     }
+}
+
+/// Whether whole rows of a tensor's matrices are at hand. Those of a matrix that is transposed, or whose columns are rotated, are not.
+fn has_rows(tensor: &PlannedTensor) -> bool {
+    tensor.arrangement != Arrangement::Transpose && tensor.turn != Some(Turn::Writes)
 }
 
 /// The Hessians of the matrices of one tensor.

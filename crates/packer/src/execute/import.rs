@@ -19,7 +19,8 @@ impl Plan {
     /// Imports the source into `sink` and names it `name`.
     ///
     /// Each thread takes one blob at a time, the largest first. It holds a few chunks of at most 4 MiB of the blob,
-    /// however large the tensors and their rows are, so memory is bounded by the number of threads. The bytes of the
+    /// however large the tensors and their rows are, so memory is bounded by the number of threads. Columns that are rotated are
+    /// held in stripes of 2 Mi numbers, or of 128 columns, a few times over: some 40 MiB for each thread. The bytes of the
     /// result do not depend on that number.
     ///
     /// If a model of the store has a blob under the same name, the new bytes are compared with it instead of written.

@@ -11,6 +11,7 @@ mod jobs;
 pub(crate) mod options;
 pub(crate) mod read;
 pub(crate) mod rebuild;
+pub(crate) mod recorded;
 pub(crate) mod sink;
 mod space;
 mod spare;

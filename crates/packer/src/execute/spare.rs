@@ -17,6 +17,11 @@ impl Spare {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Number of threads at this moment. Others may take or add some meanwhile.
+    pub(super) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Takes a thread, if there is one.
     pub(super) fn take(&self) -> Option<Taken<'_>> {
         let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1));

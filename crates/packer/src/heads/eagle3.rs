@@ -34,9 +34,19 @@ pub(super) fn is_one(draft: &Shapes<'_>, target: Target, hidden: Option<u64>) ->
     let outside =
         |name: &str| if draft.has(&format!("model.{name}")) { format!("model.{name}") } else { name.to_owned() };
     let (first, second) = (outside("d2t"), outside("t2d"));
-    let own = [outside("fc"), first.clone(), second.clone(), format!("{layer}hidden_norm")];
+    let own = [first.clone(), second.clone(), format!("{layer}hidden_norm")];
     if !own.iter().any(|name| draft.has(name)) {
-        return Ok(false);
+        // The projection alone tells by its inputs: three hidden states, or a hidden state and an embedding in the versions before.
+        let columns = draft.get(&outside("fc")).and_then(|shape| shape.last().copied());
+        let states = columns.zip(target.hidden.or(hidden)).map(|(columns, size)| (columns, columns.checked_div(size)));
+        match states {
+            Some((_, Some(3))) => {}
+            Some((columns, Some(2))) => {
+                let reason = format!("fc has {columns} inputs, an embedding and one hidden state");
+                return Err(HeadError::Kind { kind: "EAGLE-1 or EAGLE-2", reason });
+            }
+            _ => return Ok(false),
+        }
     }
     let wanted = OUTSIDE.iter().map(|name| outside(name)).chain(LAYER.iter().map(|name| format!("{layer}{name}")));
     let mut missing = draft.missing(wanted);

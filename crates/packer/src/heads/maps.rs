@@ -18,8 +18,11 @@ pub(crate) type Map<'m> = (Dtype, &'m [u8]);
 
 /// Checks the maps of a head. `vocabulary` is the number of the target's tokens, as far as it is known.
 pub(crate) fn check(d2t: Map<'_>, t2d: Option<Map<'_>>, vocabulary: Option<u64>) -> Result<(), HeadError> {
-    let targets = targets(&integers(d2t, D2T)?, vocabulary)?;
-    t2d.map_or(Ok(()), |t2d| agree(&targets, &integers(t2d, T2D)?))
+    let offsets = integers(d2t).ok_or_else(|| of_type(D2T, d2t, "I64 or I32"))?;
+    let targets = targets(&offsets, vocabulary)?;
+    let Some(t2d) = t2d else { return Ok(()) };
+    let marks = integers(t2d).or_else(|| marks(t2d)).ok_or_else(|| of_type(T2D, t2d, "BOOL, U8, I64 or I32"))?;
+    agree(&targets, &marks)
 }
 
 /// The tokens of the target that the head's tokens stand for: all different, and in the vocabulary.
@@ -56,17 +59,22 @@ fn agree(targets: &[usize], chosen: &[i64]) -> Result<(), HeadError> {
     }
 }
 
-/// The numbers of a map.
-fn integers((dtype, bytes): Map<'_>, tensor: &'static str) -> Result<Vec<i64>, HeadError> {
-    Ok(match dtype {
-        Dtype::I64 => bytes.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect(),
-        Dtype::I32 => bytes.as_chunks().0.iter().map(|bytes| i64::from(i32::from_le_bytes(*bytes))).collect(),
-        Dtype::Bool | Dtype::U8 => bytes.iter().map(|byte| i64::from(*byte)).collect(),
-        found => {
-            let problem = format!("it is {found}, expected I64, I32 or BOOL");
-            return Err(HeadError::Map { tensor, problem });
-        }
-    })
+/// The numbers of a map, if it has numbers of a type that the decoder reads.
+fn integers((dtype, bytes): Map<'_>) -> Option<Vec<i64>> {
+    match dtype {
+        Dtype::I64 => Some(bytes.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect()),
+        Dtype::I32 => Some(bytes.as_chunks().0.iter().map(|bytes| i64::from(i32::from_le_bytes(*bytes))).collect()),
+        _ => None,
+    }
+}
+
+/// The marks of a map, a byte for each.
+fn marks((dtype, bytes): Map<'_>) -> Option<Vec<i64>> {
+    matches!(dtype, Dtype::Bool | Dtype::U8).then(|| bytes.iter().map(|byte| i64::from(*byte)).collect())
+}
+
+fn of_type(tensor: &'static str, (found, _): Map<'_>, expected: &str) -> HeadError {
+    HeadError::Map { tensor, problem: format!("it is {found}, expected {expected}") }
 }
 
 #[cfg(test)]
@@ -89,5 +97,19 @@ mod tests {
         let problem = |chosen: &[i64]| agree(&[0, 2], chosen).expect_err("it is wrong").to_string();
         assert!(problem(&[1, 1, 1]).contains("marks 3 tokens"), "{}", problem(&[1, 1, 1]));
         assert!(problem(&[1, 1, 0]).contains("does not mark token 2"), "{}", problem(&[1, 1, 0]));
+    }
+
+    /// An offset of a byte would lead nowhere in a large vocabulary, and the decoder does not read it.
+    #[test]
+    fn offsets_are_integers_and_marks_may_be_bytes() {
+        let (offsets, marks) = ([0_u8; 16], [1, 1, 0]);
+        let found = |d2t, t2d| check(d2t, Some(t2d), Some(3));
+        for t2d in [Dtype::Bool, Dtype::U8] {
+            assert_eq!(found((Dtype::I64, &offsets), (t2d, &marks)), Ok(()));
+        }
+        for d2t in [Dtype::Bool, Dtype::U8, Dtype::F32] {
+            let error = found((d2t, &[0, 0]), (Dtype::Bool, &marks)).expect_err("it is no offset").to_string();
+            assert!(error.contains("\"d2t\"") && error.contains("expected I64 or I32"), "{error}");
+        }
     }
 }

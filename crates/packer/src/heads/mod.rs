@@ -1,7 +1,8 @@
 //! Draft heads: an EAGLE-3 head beside its target, and MTP layers inside a checkpoint.
 //!
-//! A head is known by its whole set of tensors. A part of a set is an error that names what is missing, since a runtime would
-//! find out later.
+//! A head is known by its whole set of tensors. A part of EAGLE-3's set is an error that names what is missing, since a runtime would
+//! find out later. Nothing runs MTP layers, which are a part of a checkpoint: where they are not as expected, a warning says so, and
+//! they are stored without a role.
 //!
 //! | kind | its own tensors | beside them |
 //! |---|---|---|
@@ -34,23 +35,35 @@ pub(crate) struct DraftTensors<'t> {
     pub(crate) prefix: String,
 }
 
+/// The draft heads of a model, which are whole and fit it, and what was found instead of some, as warnings.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) heads: Vec<DraftHead>,
+    pub(crate) warnings: Vec<String>,
+}
+
 /// Finds the draft heads of a model whose configuration states `facts` and that has tensors of these names and logical shapes, and of
-/// the draft beside it. The heads are whole then, and fit the model.
+/// the draft beside it.
 pub(crate) fn find<'t>(
     facts: &Facts,
     own: impl Iterator<Item = (&'t str, &'t [u64])>,
     draft: Option<DraftTensors<'t>>,
-) -> Result<Vec<DraftHead>, HeadError> {
+) -> Result<Found, HeadError> {
     let own = Shapes::new(own);
     let target = Target::of(facts, &own);
-    let mut heads: Vec<_> =
-        mtp::find(&own, target)?.into_iter().map(|prefix| DraftHead::new(HeadRole::Mtp, prefix)).collect();
+    let mut found = Found::default();
+    for (prefix, checked) in mtp::find(&own, target) {
+        match checked {
+            Ok(()) => found.heads.push(DraftHead::new(HeadRole::Mtp, prefix)),
+            Err(problem) => found.warnings.push(format!("{problem}: it is stored without its role")),
+        }
+    }
     if let Some(DraftTensors { tensors, hidden, prefix }) = draft
         && eagle3::is_one(&Shapes::new(tensors), target, hidden)?
     {
-        heads.push(DraftHead::new(HeadRole::Eagle3, prefix));
+        found.heads.push(DraftHead::new(HeadRole::Eagle3, prefix));
     }
-    Ok(heads)
+    Ok(found)
 }
 
 /// Whether a draft is a set of Medusa heads, by what it calls itself or its tensors.
@@ -59,13 +72,15 @@ pub(crate) fn is_medusa<'t>(config: Option<&ModelConfig>, mut names: impl Iterat
     config.is_some_and(calls_itself) || names.any(|name| name.split('.').any(|part| part == "medusa_head"))
 }
 
-/// A remark for the user about the heads of a model. `None` without any.
-pub(crate) fn note(heads: &[DraftHead]) -> Option<String> {
+/// Remarks for the user about the heads of a model.
+pub(crate) fn notes(heads: &[DraftHead]) -> Vec<String> {
     let count = |role| heads.iter().filter(|head| head.role == role).count();
-    match (count(HeadRole::Eagle3), count(HeadRole::Mtp)) {
-        (0, 0) => None,
-        (0, 1) => Some("one layer predicts a further token (MTP): it is stored with its role".to_owned()),
-        (0, many) => Some(format!("{many} parts predict further tokens (MTP): they are stored with their role")),
-        (_, _) => Some("the draft is an EAGLE-3 head: run --draft self uses it".to_owned()),
-    }
+    let mtp = match count(HeadRole::Mtp) {
+        0 => None,
+        1 => Some("one layer predicts a further token (MTP): it is stored with its role".to_owned()),
+        many => Some(format!("{many} parts predict further tokens (MTP): they are stored with their role")),
+    };
+    let eagle =
+        (count(HeadRole::Eagle3) > 0).then(|| "the draft is an EAGLE-3 head: run --draft self uses it".to_owned());
+    mtp.into_iter().chain(eagle).collect()
 }

@@ -32,8 +32,8 @@ impl Form {
     }
 }
 
-/// Finds the heads, and returns the prefix of each. They are whole then, and fit the target.
-pub(super) fn find(tensors: &Shapes<'_>, target: Target) -> Result<Vec<String>, HeadError> {
+/// Finds the heads, and returns the prefix of each, with what keeps it from being whole and from fitting the target.
+pub(super) fn find(tensors: &Shapes<'_>, target: Target) -> Vec<(String, Result<(), HeadError>)> {
     let mut found = BTreeMap::new();
     for name in tensors.names() {
         let module = name.strip_suffix(".weight").unwrap_or(name);
@@ -41,10 +41,11 @@ pub(super) fn find(tensors: &Shapes<'_>, target: Target) -> Result<Vec<String>, 
             found.insert(prefix, form);
         }
     }
-    for (prefix, form) in &found {
-        check(tensors, target, prefix, form)?;
-    }
-    Ok(found.into_keys().collect())
+    let checked = found.into_iter().map(|(prefix, form)| {
+        let checked = check(tensors, target, &prefix, form);
+        (prefix, checked)
+    });
+    checked.collect()
 }
 
 /// The head that a module shows: the prefix of its names, and its form.

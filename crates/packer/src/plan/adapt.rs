@@ -37,6 +37,9 @@ pub(super) fn adapt(source: &Source, options: &PlanOptions, drafts: &mut [Draft]
     if source.kind == Kind::Pipeline {
         return Err(PlanError::AdapterBase { path: path(), found: "a pipeline" });
     }
+    if source.changes.as_ref().is_some_and(|changes| changes.rotation.is_some()) {
+        return Err(PlanError::AdapterRotated { path: path() });
+    }
     let (base, places) = base(source, drafts);
     let is_tied = is_tied(source, &base);
     let mut notes = Vec::new();
@@ -128,11 +131,13 @@ fn base(source: &Source, drafts: &[Draft]) -> (Vec<BaseTensor>, Vec<Place>) {
 fn is_tied(source: &Source, base: &[BaseTensor]) -> bool {
     let module = |tensor: &BaseTensor| tensor.name.strip_suffix(".weight")?.rsplit('.').next().map(str::to_owned);
     let has = |modules: &[&str]| base.iter().filter_map(module).any(|module| modules.contains(&&*module));
+    // A rotation gives the head a matrix of its own only after adapters are merged, and has rewritten the configuration already.
+    let is_untied = source.rotation.as_ref().is_some_and(|rotation| rotation.is_untied);
     let says = source.config.as_ref().and_then(|config| config.tied_embeddings);
     // An encoder has embeddings of this name too, and no head.
     let of_falcon = base.iter().any(|tensor| tensor.name.ends_with("transformer.word_embeddings.weight"));
     let has_embedding = of_falcon || has(&["embed_tokens", "wte", "tok_embeddings"]);
-    says.unwrap_or(false) || has_embedding && !has(&["lm_head", "output"])
+    is_untied || says.unwrap_or(false) || has_embedding && !has(&["lm_head", "output"])
 }
 
 /// Whether the values of a tensor are at hand, and may be quantized anew.

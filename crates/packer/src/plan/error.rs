@@ -117,6 +117,12 @@ pub enum PlanError {
         /// The kind of source.
         found: &'static str,
     },
+    /// An adapter was given for a stored model whose residual stream is rotated, which is not the one that it was trained on.
+    #[error("the adapter {} cannot be merged into a model whose residual stream is rotated: it was trained on the stream as it was", path.display())]
+    AdapterRotated {
+        /// The directory of the adapter.
+        path: PathBuf,
+    },
     /// An adapter would change a weight that is quantized.
     #[error(
         "tensor {tensor:?} is quantized already: an adapter is merged into its values, which would be quantized again"
@@ -156,8 +162,10 @@ pub enum PlanError {
         tensor: String,
         /// What is in the way, as the rest of a sentence.
         problem: String,
+        /// Advice to the user, if there is any.
+        hint: Option<&'static str>,
     },
-    /// A draft head is not whole, or does not fit the model that it helps.
+    /// A draft head is not whole, does not fit the model that it helps, or is of a kind that is not run.
     #[error("the draft head cannot be stored")]
     Head {
         /// The error, which names the tensor.
@@ -200,14 +208,16 @@ impl PlanError {
             Self::Gguf { .. } => Some("leave out --quantize; `load --dtype` decodes".to_owned()),
             Self::Adapter { source, .. } => source.hint().map(str::to_owned),
             Self::Head { source } => source.hint().map(str::to_owned),
+            Self::AdapterRotated { .. } => Some(
+                "merge it and rotate in one import of the checkpoint: import SOURCE NAME --adapter DIR --rotate SEED"
+                    .to_owned(),
+            ),
             Self::AdapterQuantized { .. } => Some(
                 "merge it into the model as it was before it was quantized; --requantize with --quantize TYPE decodes it, and \
                  quantizes the sum again"
                     .to_owned(),
             ),
-            Self::Rotation { problem, .. } if problem.contains("quantized already") => {
-                Some("rotate the model as it was before it was quantized, or add --requantize".to_owned())
-            }
+            Self::Rotation { hint, .. } => hint.map(str::to_owned),
             Self::Reserved { .. } => Some("import it without --quantize".to_owned()),
             Self::Experts { source: StackError::Group(ExpertError::Missing { .. } | ExpertError::Count { .. }) } => {
                 Some("check that the checkpoint is complete, and import its directory".to_owned())

@@ -40,7 +40,9 @@ pub(super) fn blobs(
     let files = source.tensors_of(member);
     let ModelTensors { mut tensors, warnings: found, notes: remarks } = read::read(member, files)
         .map_err(|source| PlanError::Coding { member: member.name().map(str::to_owned), source })?;
-    rotate::untie(source, &mut tensors);
+    if !member.is_draft() {
+        rotate::untie(source, &mut tensors);
+    }
     warnings.extend(found);
     notes.extend(remarks);
     if source.kind == Kind::Gguf {

@@ -12,7 +12,10 @@ use super::{
     planned::Plan,
     rotate,
 };
-use crate::source::{checkpoint::Source, classify::Kind};
+use crate::{
+    heads::Found,
+    source::{checkpoint::Source, classify::Kind},
+};
 
 impl Plan {
     /// Decides what an import of `source` writes. Reads no files. The plan holds the source; several plans of one
@@ -31,8 +34,8 @@ impl Plan {
     /// - [`PlanError::NotGguf`]: blocks are to be taken over from a source without any;
     /// - [`PlanError::Gguf`]: blocks of GGUF files would have to be decoded to floats;
     /// - [`PlanError::Experts`]: the experts cannot be stacked;
-    /// - [`PlanError::Adapter`], [`PlanError::AdapterBase`], [`PlanError::AdapterQuantized`], [`PlanError::AdapterDtype`],
-    ///   [`PlanError::AdapterReplaces`], [`PlanError::Magnitudes`]: an adapter cannot be merged;
+    /// - [`PlanError::Adapter`], [`PlanError::AdapterBase`], [`PlanError::AdapterRotated`], [`PlanError::AdapterQuantized`],
+    ///   [`PlanError::AdapterDtype`], [`PlanError::AdapterReplaces`], [`PlanError::Magnitudes`]: an adapter cannot be merged;
     /// - [`PlanError::Rotation`]: a tensor stands in the way of rotating the residual stream;
     /// - [`PlanError::Head`]: a draft head is not whole, or does not fit the model;
     /// - [`PlanError::Attachment`]: a scheme is requested for an adapter by itself;
@@ -59,8 +62,9 @@ impl Plan {
         notes.extend(adapt::adapt(&source, options, &mut drafts)?);
         notes.extend(rotate::rotate(&source, options, &mut drafts)?);
         adapt::renew_global_scales(options, &mut drafts);
-        let heads = heads::find(&source, &drafts)?;
-        notes.extend(crate::heads::note(&heads));
+        let Found { heads, warnings: of_heads } = heads::find(&source, &drafts)?;
+        warnings.extend(of_heads);
+        notes.extend(crate::heads::notes(&heads));
         if source.kind == Kind::Gguf {
             let is_projector = source.config.as_ref().is_some_and(|config| config.has_vision);
             notes.push(blocks::note(is_projector, drafts.iter().flat_map(|draft| &draft.tensors)));

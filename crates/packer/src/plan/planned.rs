@@ -9,6 +9,7 @@ use longshore_transform::adapter::{Magnitude, View};
 
 use super::options::TakeOver;
 use crate::{
+    execute::recorded::Weighed,
     model::coding::kind::{Coding, PackedLayout},
     source::{checkpoint::Source, classify::Kind, companions::Companion},
     tensor::SourceParts,
@@ -137,10 +138,15 @@ pub struct Unit {
 }
 
 impl Plan {
-    /// Whether the residual stream of the model that is made is rotated.
-    pub(crate) fn is_rotated(&self) -> bool {
-        let was_rotated = self.source.changes.as_ref().is_some_and(|changes| changes.rotation.is_some());
-        self.source.rotation.is_some() || was_rotated
+    /// The weights that are made, as statistics are compared with them.
+    pub(crate) fn weighed(&self) -> Weighed {
+        let was_rotated = self.source.changes.as_ref().and_then(|changes| changes.rotation);
+        let made = self.source.rotation.as_ref().map(|rotation| rotation.seed);
+        Weighed {
+            model: self.source.digest,
+            seed: made.or(was_rotated.map(|rotation| rotation.seed)),
+            is_made: made.is_some(),
+        }
     }
 
     /// The shards of the source that a blob is made of, as indices of [`Source::shards`], each once, in order.
@@ -240,7 +246,8 @@ impl PlannedTensor {
     /// The operation on the source tensors, in one word: `none`, `stack` or `transpose` for plain values, `decode` or
     /// `repack` for weights that are quantized in the source, `f32` for F64 that is rounded to be quantized. The last
     /// three get the suffix `_stack` if experts are stacked, too, and `f32` the suffix `_transpose` if they are transposed.
-    /// `merge` or `rotate` where an adapter or a rotation changes the values, with the same suffix. For tensors of GGUF files: `reshape`, `permute`, `join`, `split`, or `change` where values change.
+    /// `merge` or `rotate` where an adapter or a rotation changes the values, with the same suffix; `rotate` where both do. For tensors
+    /// of GGUF files: `reshape`, `permute`, `join`, `split`, or `change` where values change.
     #[must_use]
     pub fn operation(&self) -> &'static str {
         let is_stacked = self.arrangement == Arrangement::Stack;

@@ -13,12 +13,11 @@ use crate::{
     model::tensor::ModelTensor,
     source::{
         checkpoint::Source,
-        rotation::{HEAD, SourceRotation},
+        rotation::{HEAD, LAST_NORM, SourceRotation},
     },
 };
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
-const LAST_NORM: &str = "model.norm.weight";
 const FIRST: &str = "input_layernorm.weight";
 const SECOND: &str = "post_attention_layernorm.weight";
 
@@ -85,7 +84,7 @@ pub(super) fn rotate(
     let Some(rotation) = &source.rotation else { return Ok(None) };
     let tensors = || drafts.iter().flat_map(|draft| &draft.tensors);
     if !tensors().any(|planned| planned.name == EMBEDDING) {
-        return Err(PlanError::Rotation { tensor: EMBEDDING.into(), problem: "is missing".into() });
+        return Err(in_the_way(EMBEDDING, "is missing"));
     }
     let mut turns = Vec::new();
     for planned in tensors() {
@@ -101,7 +100,7 @@ pub(super) fn rotate(
             Role::Unknown => {
                 let problem = "has an extent as wide as the residual stream, and is none that a rotation is known to keep or \
                                to change";
-                return Err(PlanError::Rotation { tensor: planned.name.clone(), problem: problem.into() });
+                return Err(in_the_way(&planned.name, problem));
             }
         };
         if let Some(turn) = turn {
@@ -156,7 +155,7 @@ fn gain<'t>(
     rotation: &SourceRotation,
     mut tensors: impl Iterator<Item = &'t PlannedTensor>,
 ) -> Result<usize, PlanError> {
-    let fail = |problem: &str| PlanError::Rotation { tensor: name.to_owned(), problem: problem.into() };
+    let fail = |problem: &str| in_the_way(name, problem);
     let norm = tensors.find(|planned| planned.name == name).ok_or_else(|| fail("is missing"))?;
     match &*norm.units {
         [unit] if norm.shape.dims() == [rotation.size] => Ok(unit.parts.weight),
@@ -164,9 +163,14 @@ fn gain<'t>(
     }
 }
 
+/// The error of a tensor that stands in the way.
+fn in_the_way(tensor: &str, problem: impl Into<String>) -> PlanError {
+    PlanError::Rotation { tensor: tensor.to_owned(), problem: problem.into(), hint: None }
+}
+
 /// Refuses tensors that cannot be turned.
 fn check(planned: &PlannedTensor, turn: Turn, size: u64, options: &PlanOptions) -> Result<(), PlanError> {
-    let fail = |problem: String| Err(PlanError::Rotation { tensor: planned.name.clone(), problem });
+    let fail = |problem: String| Err(in_the_way(&planned.name, problem));
     let width = match (turn, planned.shape.dims()) {
         (Turn::Reads { .. } | Turn::Gain, [.., last]) => Some(*last),
         (Turn::Writes, [.., rows, _]) => Some(*rows),
@@ -179,7 +183,11 @@ fn check(planned: &PlannedTensor, turn: Turn, size: u64, options: &PlanOptions) 
         return fail("has its inputs as rows, which are not rotated".into());
     }
     if !is_decoded(planned, options) {
-        return fail("is quantized already: its values would be decoded, rotated and quantized again".into());
+        return Err(PlanError::Rotation {
+            tensor: planned.name.clone(),
+            problem: "is quantized already: its values would be decoded, rotated and quantized again".into(),
+            hint: Some("rotate the model as it was before it was quantized, or add --requantize"),
+        });
     }
     if float_type(planned.dtype).is_none() {
         return fail(format!("is {}, expected F32, F16 or BF16", planned.dtype));

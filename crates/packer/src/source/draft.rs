@@ -29,7 +29,7 @@ impl Source {
     /// # Errors
     ///
     /// Returns [`SourceError::Draft`] if `draft` is a pipeline, is a set of Medusa heads or has no `config.json`, if the
-    /// target is a pipeline or already has a draft, if a file of the target has the name that a file of the draft
+    /// target is a pipeline, is to be rotated or already has a draft, if a file of the target has the name that a file of the draft
     /// would get, or if a map between the vocabularies is wrong.
     pub fn with_draft(mut self, draft: Self) -> Result<Self, SourceError> {
         let root = draft.root.clone();
@@ -39,6 +39,9 @@ impl Source {
         }
         if self.kind == Kind::Pipeline {
             return fail("a pipeline has no draft model".into());
+        }
+        if self.rotation.is_some() {
+            return fail("the target is to be rotated, and only a model by itself is: expected a draft beside it only if it is not".into());
         }
         if self.members.iter().any(Member::is_draft) {
             return fail("the target has a draft model already".into());

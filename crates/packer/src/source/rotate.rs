@@ -11,7 +11,7 @@ use super::{
     classify::Kind,
     companions::{Companion, CompanionKind},
     error::SourceError,
-    rotation::{HEAD, SourceRotation},
+    rotation::{HEAD, LAST_NORM, SourceRotation},
 };
 
 /// Architectures whose norms stand before what reads the residual stream, so that their gains can be folded, and whose tensors
@@ -31,7 +31,8 @@ const CONFIG: &str = "config.json";
 impl Source {
     /// Rotates the residual stream when the source is imported, by an orthogonal matrix that is made of `seed`. Gains of norms are
     /// folded into what reads the stream, and a head that was one with the embedding becomes a tensor of its own. The model computes
-    /// the same, and outliers among the channels of its weights are spread.
+    /// the same logits but for rounding, and outliers among the channels of its weights are spread. Its hidden states are others, so that
+    /// it is of no use for embeddings.
     ///
     /// # Errors
     ///
@@ -64,6 +65,15 @@ impl Source {
             return Err(fail("its norms subtract a mean, which a rotation does not keep".into()));
         }
         let size = facts.hidden_size.ok_or_else(|| fail("its config.json states no hidden_size".into()))?;
+        let norm = self.tensors_of(member).iter().find(|tensor| tensor.name == LAST_NORM);
+        let norm = norm.ok_or_else(|| fail(format!("it has no tensor {LAST_NORM}")))?;
+        // A rotation takes memory for each number, which a file without as many does not get.
+        if norm.shape.dims() != [size] {
+            let found = &norm.shape;
+            return Err(fail(format!(
+                "its config.json states a hidden_size of {size}, and {LAST_NORM} has the shape {found}"
+            )));
+        }
         let numbers = usize::try_from(size).map_err(|error| fail(error.to_string()))?;
         let rotation = Rotation::new(numbers, seed).map_err(|error| fail(error.to_string()))?;
         let has_head = self.tensors_of(member).iter().any(|tensor| tensor.name == HEAD);

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use longshore_transform::rotation::Rotation;
 
+/// Name of the gain of the norm before the head.
+pub(crate) const LAST_NORM: &str = "model.norm.weight";
 /// Name of the head.
 pub(crate) const HEAD: &str = "lm_head.weight";
 

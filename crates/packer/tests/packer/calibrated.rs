@@ -218,8 +218,10 @@ fn what_does_not_fit_is_refused() {
     let mut none = Hessians::new(0.0, 1);
     none.metadata.clear();
     assert!(message(none).contains("its metadata have no"));
-    let found = message(Hessians::new(0.0, 1).with("rotated", "true"));
-    assert!(found.contains("is rotated, and the weights are not rotated"), "{found}");
+    for (rotated, by) in [("7", "seed 7"), ("true", "a seed that the file does not state")] {
+        let found = message(Hessians::new(0.0, 1).with("rotated", rotated));
+        assert!(found.contains(&format!("is rotated by {by}, and the weights are not rotated")), "{found}");
+    }
     let mut indefinite = Hessians::new(0.0, 1);
     indefinite.arrays[0].2[1] = 9.0;
     indefinite.arrays[0].2[256] = 9.0;

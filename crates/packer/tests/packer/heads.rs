@@ -87,7 +87,11 @@ fn beside(draft: &Dir) -> Result<Source, SourceError> {
 
 /// The error of storing a head with these tensors.
 fn refusal(tensors: &Tensors) -> String {
-    match beside(&write(HEAD_CONFIG, tensors)) {
+    refusal_of(HEAD_CONFIG, tensors)
+}
+
+fn refusal_of(config: &str, tensors: &Tensors) -> String {
+    match beside(&write(config, tensors)) {
         Err(error) => chain(&error),
         Ok(source) => chain(&Plan::new(source, &options("none", "default")).expect_err("it does not fit")),
     }
@@ -135,7 +139,51 @@ fn every_tensor_of_an_eagle_head_is_missed() {
     // Without an embedding of its own, the head reads the target's, which is wider.
     let mut tensors = head("midlayer");
     tensors.remove("embed_tokens.weight");
-    assert!(refusal(&tensors).contains("it lacks embed_tokens.weight"), "{}", refusal(&tensors));
+    assert!(refusal(&tensors).contains(r#"it lacks "embed_tokens.weight""#), "{}", refusal(&tensors));
+}
+
+#[test]
+fn an_eagle_head_is_known_by_what_the_versions_before_do_not_have() {
+    const CONFIG: &str = r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 8}"#;
+    let target = HIDDEN[0];
+    let earlier = |columns: u64| -> Tensors {
+        let tensors = [
+            ("fc.weight", float(&[target, columns])),
+            ("embed_tokens.weight", float(&[TOKENS[0], target])),
+            ("layers.0.self_attn.q_proj.weight", float(&[target, target])),
+        ];
+        tensors.map(|(name, tensor)| (name.to_owned(), tensor)).into()
+    };
+    let error = refusal_of(CONFIG, &earlier(2 * target));
+    assert!(error.contains("is an EAGLE-1 or EAGLE-2 head (fc has 16 inputs"), "{error}");
+    let error = refusal_of(CONFIG, &earlier(3 * target));
+    assert!(error.contains("the EAGLE-3 head is incomplete"), "{error}");
+    // A projection of another width shows nothing.
+    let other = beside(&write(CONFIG, &earlier(5 * target + 1))).expect("it is a draft");
+    assert_eq!(plan(&other, "none", "default").heads, []);
+}
+
+/// The head reads states of the model that it was trained with.
+#[test]
+fn an_eagle_head_is_not_for_a_rotated_model() {
+    let place = Dir::new();
+    let store = store(&place);
+    import_as(&store, "m", &target().open().expect("it is a model").rotated(1).expect("it can be rotated"), "none");
+    let stored = open(&store.manifest_path(&"m".parse().expect("it is a name"))).expect("it is stored");
+    let head = write(HEAD_CONFIG, &head("midlayer"));
+    let both = stored.with_draft(head.open().expect("it is a model")).expect("the maps are right");
+    let error = Plan::new(both, &options("none", "default")).expect_err("its states are others");
+    assert!(chain(&error).contains("the residual stream of this one is rotated"), "{}", chain(&error));
+    assert!(error.hint().is_some_and(|hint| hint.contains("without --rotate")), "{:?}", error.hint());
+}
+
+/// Names of tensors are text of a file.
+#[test]
+fn names_that_are_missing_are_quoted() {
+    let prefix = "a\nb.layers.1.";
+    let tensors = [(format!("{prefix}enorm.weight"), vec![8])];
+    let found = mtp_warning(&tensors);
+    assert!(found.contains(r#""a\nb.layers.1.hnorm""#) && !found.contains('\n'), "{found}");
 }
 
 #[test]
@@ -242,8 +290,14 @@ fn with(tensors: &[(String, Vec<u64>)]) -> Source {
     dir.open().expect("it is a model")
 }
 
-fn mtp_refusal(tensors: &[(String, Vec<u64>)]) -> String {
-    chain(&Plan::new(with(tensors), &options("none", "default")).expect_err("it is not whole"))
+/// The warning of an MTP head that is not as expected, which the rest of the checkpoint is stored with.
+fn mtp_warning(tensors: &[(String, Vec<u64>)]) -> String {
+    let planned = plan(&with(tensors), "none", "default");
+    assert_eq!(planned.heads, []);
+    let mut warnings = planned.warnings.iter().filter(|warning| warning.contains("MTP"));
+    let warning = warnings.next().expect("it is said").clone();
+    assert!(warning.ends_with("it is stored without its role") && warnings.next().is_none(), "{warning}");
+    warning
 }
 
 #[test]
@@ -256,6 +310,10 @@ fn mtp_layers_are_stored_with_their_role() {
         assert_eq!(plan(&with(&tensors), "int4", "uniform").heads.len(), 1, "{form}");
     }
     assert_eq!(plan(&with(&[]), "none", "default").heads, []);
+    // Beside an EAGLE-3 head, both are said.
+    let both = with(&mtp("mtp")).with_draft(write(HEAD_CONFIG, &head("midlayer")).open().expect("it is a model"));
+    let notes = plan(&both.expect("the maps are right"), "none", "default").notes;
+    assert!(["MTP", "EAGLE-3"].iter().all(|kind| notes.iter().any(|note| note.contains(kind))), "{notes:?}");
     // A norm of one of the decoder's own layers is none of these.
     let own = [("model.layers.0.enorm.weight".to_owned(), vec![8])];
     assert_eq!(plan(&with(&own), "none", "default").heads, []);
@@ -267,7 +325,7 @@ fn every_tensor_of_an_mtp_head_is_missed() {
         for at in 0..mtp(form).len() {
             let mut tensors = mtp(form);
             let (missing, _) = tensors.remove(at);
-            let error = mtp_refusal(&tensors);
+            let error = mtp_warning(&tensors);
             let module = missing.strip_suffix(".weight").expect("it is a weight");
             assert!(error.contains("the MTP head is incomplete") && error.contains(module), "{missing}: {error}");
         }
@@ -280,11 +338,11 @@ fn an_mtp_head_has_the_targets_widths() {
         for at in 0..4 {
             let mut tensors = mtp(form);
             *tensors[at].1.last_mut().expect("it has one") += 1;
-            let error = mtp_refusal(&tensors);
+            let error = mtp_warning(&tensors);
             assert!(error.contains("of the MTP head has shape") && error.contains("expected [8"), "{form}: {error}");
         }
     }
     let mut tensors = mtp("layers");
     tensors.push(("model.layers.1.shared_head.head.weight".into(), vec![9, 8]));
-    assert!(mtp_refusal(&tensors).contains("expected [10, 8]"), "{}", mtp_refusal(&tensors));
+    assert!(mtp_warning(&tensors).contains("expected [10, 8]"), "{}", mtp_warning(&tensors));
 }

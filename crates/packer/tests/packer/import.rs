@@ -5,11 +5,9 @@ use std::{
     fs::{self, File},
     io::{Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
-    sync::{Condvar, Mutex},
-    time::Duration,
 };
 
-use longshore_manifest::{Progress, Silent, Store, document::Role};
+use longshore_manifest::{Silent, Store, document::Role};
 use longshore_packer::{Arrangement, ExportOptions, ImportOptions, Plan, PlannedTensor, Source};
 use longshore_quant::{EncodeBuffers, Encoder, Profile, Scheme};
 use longshore_st_format::{Dtype, Header, Limits};
@@ -137,27 +135,6 @@ fn any_number_of_threads_gives_the_same_store() {
     }
 }
 
-/// Waits, when a thread asks for the first time, until another has asked, so that both work on the only tensor.
-#[derive(Default)]
-struct Together {
-    seen: Mutex<BTreeSet<String>>,
-    another: Condvar,
-}
-
-impl Progress for Together {
-    fn cancelled(&self) -> bool {
-        let mut seen = self.seen.lock().expect("no test panics");
-        seen.insert(format!("{:?}", std::thread::current().id()));
-        self.another.notify_all();
-        let (seen, waited) = self
-            .another
-            .wait_timeout_while(seen, Duration::from_secs(60), |seen| seen.len() < 2)
-            .expect("no test panics");
-        assert!(!waited.timed_out() && seen.len() > 1, "one thread works on the only tensor");
-        false
-    }
-}
-
 /// Threads without a blob of their own help with the rows of a large tensor: one that is read in order, and one that is transposed, so that
 /// each piece has many runs.
 #[test]
@@ -177,10 +154,7 @@ fn one_large_tensor_is_quantized_by_all_threads_to_the_same_bytes() {
                 let target = Dir::new();
                 let store = store(&target);
                 let options = ImportOptions { measure: true, ..threads(count) };
-                // The other source has a file beside its tensor, which is a thread's job of its own.
-                let is_alone = count > 1 && model != "transposed";
-                let progress: &dyn Progress = if is_alone { &Together::default() } else { &Silent };
-                plan.import(&store, &name("m"), &options, progress).expect("it can be imported");
+                plan.import(&store, &name("m"), &options, &Silent).expect("it can be imported");
                 stores.insert(files(store.root()));
             }
             assert_eq!(stores.len(), 1, "{model} {scheme}");

@@ -32,6 +32,7 @@ mod plan;
 mod quantize;
 mod repair;
 mod rotated;
+mod rotated_with;
 mod round_trip;
 mod source;
 mod speech_and_text;

@@ -1,18 +1,17 @@
 //! Rotations of the residual stream, as an import makes them.
 
-use std::{collections::BTreeSet, num::NonZero, sync::Arc};
+use std::{collections::BTreeSet, num::NonZero};
 
 use longshore_manifest::{Silent, Store, document::Descriptor};
 use longshore_packer::{
-    ExportOptions, ImportError, ImportOptions, ImportanceFile, Plan, PlanError, PlanOptions, RepairOptions, export,
-    repair,
+    ExportOptions, ImportError, ImportOptions, Plan, PlanError, PlanOptions, RepairOptions, export, repair,
 };
+use longshore_quant::FloatType;
 use longshore_st_format::{Dtype, open};
 use longshore_transform::rotation::Rotation;
 
 use crate::{
-    calibrated::{Hessians, gptq},
-    stores::{name, read, store, threads, try_import},
+    stores::{dequantize, export_to, name, read, store, threads, try_import},
     support::{Dir, chain, options},
 };
 
@@ -29,7 +28,7 @@ fn numbers(count: u64, seed: u32) -> Vec<f32> {
 }
 
 /// A layer of Mixtral whose experts are `width` wide, with an embedding that is the head, too, and `others`.
-fn model(width: u64, others: &[(&str, &[u64])]) -> Dir {
+pub(crate) fn model(width: u64, others: &[(&str, &[u64])]) -> Dir {
     let config = format!(
         r#"{{"architectures": ["MixtralForCausalLM"], "model_type": "mixtral", "hidden_size": {SIZE},
             "tie_word_embeddings": true, "num_hidden_layers": 1}}"#
@@ -74,11 +73,11 @@ fn tensor(dir: &Dir, below: &str, name: &str) -> Vec<f64> {
     floats(file.tensor(name).unwrap_or_else(|| panic!("{name} is there")).data)
 }
 
-fn rotate(dir: &Dir, options: &PlanOptions) -> Result<Plan, PlanError> {
+pub(crate) fn rotate(dir: &Dir, options: &PlanOptions) -> Result<Plan, PlanError> {
     Plan::new(dir.open().expect("it is a model").rotated(9).expect("it can be rotated"), options)
 }
 
-fn import(store: &Store, model: &str, plan: &Plan, count: usize) -> longshore_manifest::Digest {
+pub(crate) fn import(store: &Store, model: &str, plan: &Plan, count: usize) -> longshore_manifest::Digest {
     let options = ImportOptions { threads: NonZero::new(count), ..ImportOptions::default() };
     try_import(store, model, plan, &options).unwrap_or_else(|error| panic!("{model}: {}", chain(&error))).digest
 }
@@ -142,6 +141,45 @@ fn weights_are_turned_and_gains_folded() {
     assert!(config.contains(r#""tie_word_embeddings": false"#), "{config}");
 }
 
+/// Columns of codes are rotated in stripes, for each of which the codes of its matrix alone are read again.
+#[test]
+fn columns_of_codes_are_those_of_their_values() {
+    let (dir, target) = (model(20_000, &[]), Dir::new());
+    let store = store(&target);
+    let int8 = options("int8-g32", "uniform");
+    import(&store, "int8", &Plan::new(dir.open().expect("it is a model"), &int8).expect("it fits"), 2);
+    export_to(&store, "int8", &target.join("values"), &dequantize(FloatType::F32));
+    let int4 = PlanOptions { requantize: true, ..options("int4-g32", "uniform") };
+    let blobs = |model: &str, path: &std::path::Path, count| {
+        let source = crate::support::open(path).expect("it is a model").rotated(9).expect("it can be rotated");
+        import(&store, model, &Plan::new(source, &int4).expect("it fits"), count);
+        let layers = read(&store, model).manifest.layers;
+        layers.into_iter().filter(Descriptor::is_tensor).map(|layer| layer.digest).collect::<Vec<_>>()
+    };
+    let of_codes = blobs("of-codes", &store.manifest_path(&name("int8")), 3);
+    assert_eq!(of_codes, blobs("of-values", &target.join("values"), 1));
+}
+
+#[test]
+fn values_that_are_not_finite_are_named_with_their_file() {
+    let (dir, target) = (model(64, &[]), Dir::new());
+    let store = store(&target);
+    let mut bytes = std::fs::read(dir.join("model.safetensors")).expect("it is there");
+    let end = bytes.len() - 4;
+    bytes[end..].copy_from_slice(&f32::NAN.to_le_bytes());
+    dir.file("model.safetensors", bytes);
+    let plan = rotate(&dir, &PlanOptions::default()).expect("it fits");
+    for allow_non_finite in [false, true] {
+        let options = ImportOptions { allow_non_finite, ..threads(1) };
+        let error = try_import(&store, "m", &plan, &options).expect_err("a NaN would be spread");
+        // The last number is a gain, which the head takes over.
+        assert!(
+            matches!(&error, ImportError::RotatedNonFinite { count: 1, tensor, .. } if tensor == "model.norm.weight")
+        );
+        assert!(error.to_string().contains(&dir.join("model.safetensors").display().to_string()), "{error}");
+    }
+}
+
 /// Codes are chosen for values that were not rounded: those of a checkpoint that holds them in F32.
 #[test]
 fn codes_are_those_of_the_rotated_weights() {
@@ -183,8 +221,16 @@ fn what_cannot_be_rotated_is_named() {
     let error = dir.open().expect("it is a model").rotated(1).expect_err("its norms follow layers");
     assert!(error.to_string().contains("Gemma3ForCausalLM"), "{error}");
     dir.file("config.json", r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 11008}"#);
+    dir.typed_weights("model.safetensors", &[("model.norm.weight", Dtype::F32, &[11008])]);
     let error = dir.open().expect("it is a model").rotated(1).expect_err("there is no such matrix");
     assert!(error.to_string().contains("no rotation is known for 11008"), "{error}");
+    // Nothing is made for a size that the file does not have.
+    dir.file("config.json", r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 1099511627776}"#);
+    let error = dir.open().expect("it is a model").rotated(1).expect_err("its norm is shorter");
+    assert!(error.to_string().contains("states a hidden_size of 1099511627776, and model.norm.weight has"), "{error}");
+    dir.typed_weights("model.safetensors", &[("model.embed_tokens.weight", Dtype::F32, &[2, 64])]);
+    let error = dir.open().expect("it is a model").rotated(1).expect_err("it has no norm");
+    assert!(error.to_string().contains("it has no tensor model.norm.weight"), "{error}");
 }
 
 #[test]
@@ -200,28 +246,6 @@ fn a_quantized_model_is_rotated_only_to_be_quantized_again() {
     assert!(error.hint().is_some_and(|hint| hint.contains("--requantize")), "{:?}", error.hint());
     let again = PlanOptions { requantize: true, ..int8 };
     import(&store, "again", &Plan::new(rotated(), &again).expect("it may be quantized again"), 2);
-}
-
-#[test]
-fn statistics_of_other_weights_are_refused() {
-    let (dir, target) = (model(64, &[]), Dir::new());
-    let store = store(&target);
-    let query = format!("{LAYER}.self_attn.q_proj.weight");
-    dir.bytes("squares/all.safetensors", &[(&query, Dtype::F32, &[SIZE], &1.0_f32.to_le_bytes().repeat(128))]);
-    let plan = rotate(&dir, &options("int4", "uniform")).expect("it fits");
-    let squares = ImportanceFile::open(dir.join("squares/all.safetensors")).expect("it is valid");
-    let importance = ImportOptions { importance: Some(Arc::new(squares)), ..threads(1) };
-    let identity: Vec<f32> = (0..128 * 128).map(|at| if at / 128 == at % 128 { 1.0 } else { 0.0 }).collect();
-    let hessians = Hessians {
-        arrays: vec![("hessian/q", vec![128, 128], identity)],
-        metadata: [("hessians".to_owned(), serde_json::json!({query: "hessian/q"}).to_string())].into(),
-    };
-    let hessians = gptq(&hessians.open(&dir).expect("it is valid"), None, 1);
-    for options in [importance, hessians] {
-        let error = try_import(&store, "m", &plan, &options).expect_err("they are of other weights");
-        assert!(matches!(error, ImportError::Importance(_) | ImportError::Hessians(_)), "{error:?}");
-        assert!(chain(&error).contains("not rotated, and the weights are rotated"), "{}", chain(&error));
-    }
 }
 
 #[test]

@@ -28,6 +28,18 @@ pub enum CalibrateError {
         /// What the layers have, in words.
         found: &'static str,
     },
+    /// A layer has more keys and values of a token than are computed in reasonable time.
+    #[error(
+        "layer {layer} has {rows} keys and values of a token, expected at most {most}: the work grows with the cube"
+    )]
+    Rows {
+        /// Number of the layer.
+        layer: usize,
+        /// Keys and values of a token together.
+        rows: usize,
+        /// The largest number that is computed.
+        most: usize,
+    },
     /// The file cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {

@@ -7,5 +7,5 @@ mod kv;
 mod passes;
 
 pub use error::CalibrateError;
-pub use kv::{KvLoss, kv_losses};
+pub use kv::{KvLoss, KvProgress, kv_losses};
 pub use passes::{CalibrateOptions, Calibration, calibrate};

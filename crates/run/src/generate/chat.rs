@@ -61,8 +61,8 @@ impl<'m> Chat<'m> {
         Self { writer, tokenizer, template, options, messages: Vec::new() }
     }
 
-    /// Begins a conversation in which `draft`, a small model or a head of the model's own, proposes tokens and `model` checks several at once. The answers are those
-    /// of `model` alone.
+    /// Begins a conversation in which `draft`, a small model or a head of the model's own, proposes tokens and `model` checks several
+    /// at once. The answers are those of `model` alone.
     ///
     /// # Errors
     ///

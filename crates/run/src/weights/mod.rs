@@ -2,6 +2,7 @@
 
 mod bind;
 mod linear;
+mod swapped;
 mod tensors;
 mod update;
 

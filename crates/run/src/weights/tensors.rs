@@ -11,13 +11,13 @@ use longshore_manifest::{
     st_format::Dtype,
     weights::{OpenOptions, Source, Tensor, plan::Selection},
 };
-use longshore_model::{
-    architecture::{Architecture, Architectures},
-    experts,
-};
+use longshore_model::experts;
 use longshore_quant::{FloatType, Scheme, ggml::GgmlType, matmul};
 
-use super::update::{TURNED, Update, Updates};
+use super::{
+    swapped::{has_transposed_experts, swap},
+    update::{TURNED, Update, Updates},
+};
 use crate::{error::LoadError, options::LoadOptions};
 
 /// Opened tensors.
@@ -294,19 +294,6 @@ fn is_idle(name: &str) -> bool {
     IDLE.iter().any(|end| name.ends_with(end))
 }
 
-/// Swaps the axes of matrices that lie one after another, whose elements have `size` bytes.
-fn swap(matrices: &[u8], [rows, columns]: [usize; 2], size: usize) -> Vec<u8> {
-    let mut swapped = Vec::with_capacity(matrices.len());
-    for matrix in matrices.chunks_exact((rows * columns * size).max(1)) {
-        for column in 0..columns {
-            for row in 0..rows {
-                swapped.extend_from_slice(&matrix[(row * columns + column) * size..][..size]);
-            }
-        }
-    }
-    swapped
-}
-
 /// Refuses matrices of codes that only an import can read.
 fn refuse_codes(weights: &Weights) -> Result<(), LoadError> {
     let is_known =
@@ -322,13 +309,6 @@ fn refuse_codes(weights: &Weights) -> Result<(), LoadError> {
 /// Whether a tensor is used element by element: a vector, or the biases of experts.
 fn is_small(tensor: &Tensor<'_>) -> bool {
     tensor.shape().rank() <= 1 || (tensor.shape().rank() == 2 && experts::is_bias(tensor.name()))
-}
-
-/// Whether checkpoints of the source's architecture have experts as `[experts, in, out]`.
-fn has_transposed_experts(source: &Source) -> bool {
-    let facts = &source.table().facts;
-    let mut names = [&facts.architecture, &facts.model_type].into_iter().flatten();
-    names.any(|name| Architectures::known().find(name).is_some_and(Architecture::has_transposed_experts))
 }
 
 fn extents(tensor: &Tensor<'_>) -> Vec<usize> {

@@ -66,6 +66,11 @@ impl Updates {
     /// Reads the factors of an adapter for the model whose tensors `base` has.
     pub(crate) fn read(base: &Source, adapter: &Source) -> Result<Self, LoadError> {
         let fail = |problem: String| LoadError::Adapter { name: adapter.name().to_owned(), problem };
+        if base.rotation().is_some() {
+            return Err(fail(
+                "the model's residual stream is rotated, and the adapter was trained on the stream as it was".into(),
+            ));
+        }
         let config = adapter.companion(CONFIG).map_err(|error| fail(error.to_string()))?;
         let config = config.ok_or_else(|| fail(format!("it has no {CONFIG}")))?;
         let weights = Weights::open_source(adapter, &OpenOptions::default())?;

@@ -1,9 +1,18 @@
 //! Calibration against sums over the inputs that an observer sees.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use longshore_run::{
-    CalibrateError, CalibrateOptions, KvLoss, LoadOptions, Model, Observer, Windows, calibrate, kv_losses,
+    CalibrateError, CalibrateOptions, KvLoss, KvProgress, LoadOptions, Model, Observer, RunError, Windows, calibrate,
+    kv_losses,
     manifest::st_format::{Dtype, SafeTensors},
 };
 use serde_json::{Value, json};
@@ -138,7 +147,34 @@ fn losses(name: &str, rank: usize, memory: usize) -> Result<Vec<KvLoss>, Calibra
     let (_folder, model) = Case::named(name).open(LoadOptions { batch: 7, ..LoadOptions::default() });
     let tokens: Vec<u32> = (0..60).map(|at| (at * 29 + 3) % 64).collect();
     let windows = Windows { tokens: &tokens, bos: Some(2), size: 16 };
-    kv_losses(&model, windows, rank, memory, &mut |_, _| {})
+    let mut seen = (0, 0);
+    let found = kv_losses(&model, windows, rank, memory, &mut |progress| match progress {
+        KvProgress::Tokens { done, .. } => seen.0 = done,
+        KvProgress::Layers { done, all } => seen.1 = done.min(all),
+        _ => {}
+    });
+    // Each layer is told of, and all tokens.
+    assert!(found.as_ref().map_or(true, |found| seen.1 == found.len() && seen.0 > 0), "{name}: {seen:?}");
+    found
+}
+
+/// Layers take longer than tokens, and an interrupt is heard between two of them.
+#[test]
+fn low_rank_is_stopped_after_a_layer() {
+    let cancel = Arc::new(AtomicBool::new(false));
+    let (_folder, model) =
+        Case::named("llama").open(LoadOptions { cancel: Some(Arc::clone(&cancel)), ..Default::default() });
+    let tokens: Vec<u32> = (0..60).map(|at| (at * 29 + 3) % 64).collect();
+    let windows = Windows { tokens: &tokens, bos: Some(2), size: 16 };
+    let mut layers = 0;
+    let found = kv_losses(&model, windows, 8, usize::MAX, &mut |progress| {
+        if let KvProgress::Layers { done, .. } = progress {
+            layers = done;
+            cancel.store(true, Ordering::Relaxed);
+        }
+    });
+    assert!(matches!(found, Err(CalibrateError::Run(RunError::Cancelled))), "{found:?}");
+    assert_eq!(layers, 1);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use longshore_packer::{ExportOptions, ImportOptions, Plan, PlanOptions, Source as Import, export, st_format::Limits};
 use longshore_run::{
-    LoadOptions, Model,
+    Embedder, LoadError, LoadOptions, Model,
     manifest::{Silent, Store, weights::Source},
 };
 
@@ -57,6 +57,14 @@ fn logits_are_those_of_the_model_as_it_was() {
         let off = rms(&mut found.iter().zip(&expected).map(|(found, expected)| found - expected));
         assert!(off <= 1e-4 * all, "{name}: {:e} of the logits", off / all);
         assert_ne!(found, expected, "{name}: it was not rotated");
+        // Its states are those of no checkpoint, and an adapter of the checkpoint reads none of them.
+        let source = || Source::of_model(&store, &model).expect("it has a table");
+        let refused = Embedder::open(source(), LoadOptions::default());
+        assert!(matches!(refused, Err(LoadError::Rotated { .. })), "{name}: {refused:?}");
+        let adapter = Some(Source::open(checkpoint.path()).expect("it is a checkpoint"));
+        let refused = Model::open(source(), LoadOptions { adapter, ..LoadOptions::default() });
+        let refused = refused.expect_err("it is of another stream").to_string();
+        assert!(refused.contains("residual stream is rotated"), "{name}: {refused}");
         // What is exported is a checkpoint of its own, which other programs run.
         let out = home.path().join("out");
         export(&store, &model, &out, &ExportOptions::default(), &Silent).expect("it is of floats");

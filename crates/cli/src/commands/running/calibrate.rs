@@ -7,10 +7,11 @@ use std::{
 
 use longshore_manifest::{
     Digest, Progress as _, Store, Weights,
-    weights::{OpenOptions, plan::Selection},
+    weights::{OpenOptions, Source, plan::Selection},
 };
 use longshore_run::{
-    CalibrateError, CalibrateOptions, KvLoss, Model, Precision, Windows, calibrate, kv_losses, text::Tokenizer,
+    CalibrateError, CalibrateOptions, KvLoss, KvProgress, Model, Precision, Windows, calibrate, kv_losses,
+    text::Tokenizer,
 };
 use serde::Serialize;
 
@@ -75,7 +76,7 @@ pub(in crate::commands) fn run(
     let done = {
         let bar = Bar::of_tokens(printer);
         bar.begin("calibrating", 1);
-        let metadata = metadata(args, &text, &store)?;
+        let metadata = metadata(args, &text, model.source(), &store)?;
         let mut show = |done, all| bar.show(done, all);
         calibrate(&model, windows, &options, &metadata, out, &mut show).map_err(refused)?
     };
@@ -127,7 +128,20 @@ fn low_rank(model: &Model, windows: Windows<'_>, rank: usize, printer: &Printer)
         let bar = Bar::of_tokens(printer);
         bar.begin("calibrating", 1);
         let memory = CalibrateOptions::default().memory;
-        kv_losses(model, windows, rank, memory, &mut |done, all| bar.show(done, all)).map_err(refused)?
+        let mut show = |progress| match progress {
+            KvProgress::Layers { done, all } => bar.at(&format!("layer {done} of {all}")),
+            KvProgress::Tokens { done, all } => {
+                bar.at("calibrating");
+                bar.show(done, all);
+            }
+            _ => {}
+        };
+        kv_losses(model, windows, rank, memory, &mut show).map_err(|error| match error {
+            CalibrateError::Memory { .. } => Advice::failure(errors::text(&error))
+                .hint("--kv-rank needs the products of one layer's inputs in memory, which no option makes smaller")
+                .into(),
+            error => refused(error),
+        })?
     };
     let layer = |loss: &KvLoss| LayerLoss {
         layer: loss.layer,
@@ -168,23 +182,22 @@ fn matching(model: &Model, pattern: &str) -> anyhow::Result<BTreeSet<String>> {
     Ok(weights.names().map(str::to_owned).collect())
 }
 
-/// What the file says about itself, each as JSON: the model that ran, by its digest, and the text.
+/// What the file says about itself, each as JSON: the model that ran, by its digest, the seed of its rotation, and the text.
 fn metadata(
     args: &Calibrate,
     text: &str,
+    source: &Source,
     store: &impl Fn() -> anyhow::Result<Store>,
 ) -> anyhow::Result<BTreeMap<String, String>> {
     let text = Digest::of(text.as_bytes()).to_string();
     let text = text.strip_prefix("sha256:").unwrap_or(&text);
     let mut metadata = BTreeMap::from([("text_sha256".to_owned(), serde_json::to_string(text)?)]);
-    let mut is_rotated = false;
-    // Files outside of a store have no digest.
+    // Files outside of a store have no digest, and do not say whether they were rotated before they were exported.
     if let Target::Name(name) = &args.model {
-        let model = store()?.model(name)?;
-        is_rotated = model.config.changes.is_some_and(|changes| changes.rotation.is_some());
-        metadata.insert("model".to_owned(), serde_json::to_string(&model.digest.to_string())?);
+        metadata.insert("model".to_owned(), serde_json::to_string(&store()?.model(name)?.digest.to_string())?);
+        let rotated = source.rotation().map_or_else(|| false.to_string(), |rotation| rotation.seed.to_string());
+        metadata.insert("rotated".to_owned(), rotated);
     }
-    metadata.insert("rotated".to_owned(), is_rotated.to_string());
     Ok(metadata)
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use longshore_manifest::Store;
-use longshore_run::{Eagle, Model, Precision, Proposer, text::Tokenizer};
+use longshore_run::{Eagle, LoadError, Model, Precision, Proposer, text::Tokenizer};
 
 use super::{answer::Writing, engine, refusals::tokenizing};
 use crate::{
@@ -33,8 +33,12 @@ impl<'m> Draft<'m> {
         match asked {
             Drafting::Own => {
                 let head = Eagle::open(model).map_err(|error| {
-                    Advice::input(errors::text(&error))
-                        .hint("longshore import SOURCE NAME --draft DIR stores an EAGLE-3 head beside the model")
+                    let advice = Advice::input(errors::text(&error));
+                    if matches!(error, LoadError::Head { .. }) {
+                        advice.hint("longshore import SOURCE NAME --draft DIR stores an EAGLE-3 head beside the model")
+                    } else {
+                        advice
+                    }
                 })?;
                 greedy(writing, generation);
                 Ok(Self::Head(Box::new(head)))

@@ -26,6 +26,9 @@ pub(super) fn loading(error: LoadError, input: &Input) -> anyhow::Error {
                 .hint("longshore import PATH NAME stores it with its codes understood; then longshore run NAME")
                 .into()
         }
+        LoadError::Rotated { .. } => {
+            Advice::input(words()).hint("import the checkpoint without --rotate, and embed with that model").into()
+        }
         LoadError::Threads { .. } => Advice::failure(words()).into(),
         LoadError::ExpertMemory { .. } => Advice::input(words()).hint("leave out --experts").into(),
         LoadError::Budget { slot, .. } => {

@@ -198,7 +198,9 @@ fn hessians_are_measured_where_they_are_asked_for() {
     let names: Value = serde_json::from_str(header["__metadata__"]["hessians"].as_str().unwrap()).unwrap();
     let array = names["model.layers.0.self_attn.k_proj.weight"].as_str().unwrap();
     assert_eq!(header[array]["shape"], json!([320, 320]));
+    // A directory has no digest, and may hold what was rotated and exported.
     assert_eq!(header["__metadata__"]["model"], Value::Null);
+    assert_eq!(header["__metadata__"]["rotated"], Value::Null);
     fs::remove_file(sandbox.path().join("h.safetensors")).unwrap();
     let run = sandbox.run([&args[..], &["--memory", "1K"]].concat());
     assert_refused(&run, 2, &["bytes, expected at most 1024", "hint: --memory"]);
@@ -264,4 +266,29 @@ fn statistics_choose_codes_and_policies() {
     assert_refused(&sandbox.run([&fit[..], &["none"]].concat()), 2, &["such as 4.6"]);
     let quantized = ["policy", "fit", "gptq", "--stats", "text.safetensors", "-o", "q.toml", "--bits", "6"];
     assert_refused(&sandbox.run(quantized), 1, &["expected a model of floats"]);
+}
+
+#[test]
+fn statistics_of_a_rotated_model_name_its_seed() {
+    let sandbox = Sandbox::new();
+    alternating().write(&sandbox, "m");
+    sandbox.ok(["import", "./m", "rotated", "--rotate", "7", "-q"]);
+    fs::write(sandbox.path().join("text"), "ab".repeat(200)).unwrap();
+    sandbox.ok(["calibrate", "rotated", "--text", "text", "stats.safetensors", "-q"]);
+    let header = header(&fs::read(sandbox.path().join("stats.safetensors")).unwrap());
+    assert_eq!(header["__metadata__"]["rotated"], "7");
+    let import = |seed: &'static str| {
+        let how = ["--quantize", "int4", "--profile", "best", "--importance", "stats.safetensors", "--rotate", seed];
+        sandbox.run([&["import", "./m", "q"][..], &how].concat())
+    };
+    assert_eq!(import("7").code, 0);
+    let refused = ["rotated by seed 7, and the weights are rotated by seed 8", "hint: calibrate a stored model"];
+    assert_refused(&import("8"), 1, &refused);
+    // Neither vectors nor adapters are those of the checkpoint.
+    let run = sandbox.run(["embed", "rotated", "a", "--pooling", "mean"]);
+    assert_refused(
+        &run,
+        1,
+        &["the residual stream of rotated:latest was rotated", "hint: import the checkpoint without"],
+    );
 }

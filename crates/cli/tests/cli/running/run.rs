@@ -1,5 +1,7 @@
 //! `run` and `chat` in pipes.
 
+use std::fs;
+
 use serde_json::Value;
 
 use super::{
@@ -221,6 +223,15 @@ fn a_head_of_its_own_proposes_tokens() {
     let run = sandbox.run(["run", "./m", "a:", "--draft", "self"]);
     assert_eq!(run.code, 1, "{run:?}");
     assert!(run.stderr.contains("./m has no EAGLE-3 head") && run.stderr.contains("--draft DIR"), "{run:?}");
+    // A head that is stored and cannot be run is not advised to be stored.
+    let path = sandbox.path().join("head/config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    config["eagle_aux_hidden_state_layer_ids"] = serde_json::json!([0, 1, 99]);
+    fs::write(&path, config.to_string()).unwrap();
+    sandbox.ok(["import", "./m", "far", "--draft", "head", "-q"]);
+    let run = sandbox.run(["run", "far", "a:", "--draft", "self"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("error: ") && !run.stderr.contains("--draft DIR"), "{run:?}");
 }
 
 #[test]

@@ -185,7 +185,8 @@ impl Made {
     fn finish(self, name: String, root: Option<PathBuf>) -> Source {
         let Self { blobs, files, facts, notes } = self;
         let table = TensorTable::new(facts, Import::default(), blobs);
-        Source { name, table: Arc::new(table), place: Place::Files { files: Arc::new(files), root }, notes }
+        let place = Place::Files { files: Arc::new(files), root };
+        Source { name, table: Arc::new(table), place, notes, rotation: None }
     }
 }
 

@@ -21,7 +21,7 @@ pub use parts::SourceFile;
 
 use crate::{
     Digest, RelativePath, Store,
-    document::TensorTable,
+    document::{Rotated, TensorTable},
     fs::{all_entries, read_at_most},
     store::{Model, TableError},
 };
@@ -59,6 +59,7 @@ pub struct Source {
     table: Arc<TensorTable>,
     place: Place,
     notes: Vec<String>,
+    rotation: Option<Rotated>,
 }
 
 #[derive(Debug, Clone)]
@@ -90,7 +91,8 @@ impl Source {
         let files = files.map(|(name, layer)| (name.as_str().to_owned(), store.blob_path(&layer.digest)));
         let has_own_table = model.config.longshore.is_some();
         let place = Place::Store { blobs: store.blobs(), files: files.collect(), has_own_table };
-        Ok(Self { name: model.name.to_string(), table: store.table(model)?, place, notes: Vec::new() })
+        let rotation = model.config.changes.as_ref().and_then(|changes| changes.rotation);
+        Ok(Self { name: model.name.to_string(), table: store.table(model)?, place, notes: Vec::new(), rotation })
     }
 
     /// Opens a path: a directory like [`Self::open_dir`], anything else like [`Self::open_files`].
@@ -141,7 +143,7 @@ impl Source {
     ) -> Self {
         let files = files.into_iter().map(|file| (file.digest(), file.file)).collect();
         let place = Place::Parts { files: Arc::new(files), companions: Arc::new(companions) };
-        Self { name: name.into(), table: Arc::new(table), place, notes: Vec::new() }
+        Self { name: name.into(), table: Arc::new(table), place, notes: Vec::new(), rotation: None }
     }
 
     /// Adds a remark about the tensors, for [`Self::notes`].
@@ -180,6 +182,13 @@ impl Source {
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// Returns the rotation that the import of a stored model gave its residual stream. `None` for files outside of a store, which do
+    /// not say whether they were rotated.
+    #[must_use]
+    pub fn rotation(&self) -> Option<Rotated> {
+        self.rotation
     }
 
     /// Returns the path of the file that the table calls `digest`.

@@ -1,6 +1,9 @@
 //! Importance of the input channels of weights, read from a file.
 
+mod error;
 mod imatrix;
+
+pub use error::ImportanceFileError;
 
 use std::{
     borrow::Cow,
@@ -10,11 +13,12 @@ use std::{
 };
 
 use longshore_manifest::Digest;
-use longshore_quant::{Importance, ImportanceError};
-use longshore_st_format::{Dtype, OpenError, SafeTensors, Shape, open};
+use longshore_quant::Importance;
+use longshore_st_format::{Dtype, SafeTensors, Shape, open};
 use memmap2::Mmap;
 
 use self::imatrix::Imatrix;
+use super::recorded::{OtherBasis, Recorded, Weighed};
 use crate::{
     io::hash,
     plan::planned::{Plan, PlannedTensor},
@@ -32,9 +36,7 @@ pub struct ImportanceFile {
     path: PathBuf,
     digest: Digest,
     content: Content,
-    /// The model that ran, where the file names it, and whether its residual stream was rotated.
-    model: Option<String>,
-    is_rotated: bool,
+    recorded: Recorded,
 }
 
 #[derive(Debug)]
@@ -48,85 +50,6 @@ struct View<'f> {
     name: &'f str,
     shape: Shape,
     values: Cow<'f, [f32]>,
-}
-
-/// Reason why a file cannot be used as the importance of a model's weights.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ImportanceFileError {
-    /// The file cannot be opened or is not in the safetensors format.
-    #[error("cannot read the importance file {}", path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// The error of the reader.
-        source: OpenError,
-    },
-    /// The file is no importance matrix of llama.cpp.
-    #[error("cannot read the importance matrix {}: {problem}", path.display())]
-    Imatrix {
-        /// The file.
-        path: PathBuf,
-        /// The error in its bytes.
-        problem: String,
-    },
-    /// A tensor has another type than F32.
-    #[error("tensor {tensor:?} of the importance file {} is {found}, expected F32", path.display())]
-    Dtype {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        tensor: String,
-        /// Type of the tensor.
-        found: Dtype,
-    },
-    /// A tensor holds values that cannot be used as importance.
-    #[error("tensor {tensor:?} of the importance file {} cannot be used", path.display())]
-    Value {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        tensor: String,
-        /// The error in the values.
-        source: ImportanceError,
-    },
-    /// A tensor does not fit the shape of the weight with its name.
-    #[error(
-        "tensor {tensor:?} of the importance file {} has shape {found}, expected {expected} for a weight {weight}",
-        path.display()
-    )]
-    Shape {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        tensor: String,
-        /// Shape of the tensor.
-        found: Shape,
-        /// The shapes that fit.
-        expected: String,
-        /// The shape of the weight.
-        weight: Shape,
-    },
-    /// No tensor in the file belongs to a weight that is quantized.
-    #[error(
-        "the importance file {} has no tensor for any weight that is quantized; {example:?} is one of those", path.display()
-    )]
-    Unused {
-        /// The file.
-        path: PathBuf,
-        /// The first weight that is quantized.
-        example: String,
-    },
-    /// The statistics were recorded while a model with other weights ran.
-    #[error("{} was recorded on a model that is {found}, and the weights are {expected}", path.display())]
-    Rotation {
-        /// The file.
-        path: PathBuf,
-        /// What the model was.
-        found: &'static str,
-        /// What the import makes.
-        expected: &'static str,
-    },
 }
 
 impl ImportanceFile {
@@ -160,13 +83,11 @@ impl ImportanceFile {
                 return Err(ImportanceFileError::Value { path, tensor, source });
             }
         }
-        let metadata = file.header().metadata();
-        let model = metadata.get("model").and_then(|model| serde_json::from_str(model).ok());
-        let is_rotated = metadata.get("rotated").is_some_and(|rotated| rotated == "true");
+        let recorded = Recorded::of(file.header().metadata());
         let bytes = file.into_inner();
         let digest = Digest::of(&bytes);
         let file = SafeTensors::new(bytes).expect("BUG: a header that was accepted a moment ago");
-        Ok(Self { path, digest, content: Content::Statistics(file), model, is_rotated })
+        Ok(Self { path, digest, content: Content::Statistics(file), recorded })
     }
 
     /// Reads an importance matrix of llama.cpp.
@@ -179,7 +100,7 @@ impl ImportanceFile {
             }
         }
         let (digest, _) = hash::digest(&path).map_err(|error| fail(error.to_string()))?;
-        Ok(Self { path, digest, content: Content::Imatrix(found), model: None, is_rotated: false })
+        Ok(Self { path, digest, content: Content::Imatrix(found), recorded: Recorded::NOTHING })
     }
 
     /// The digest of the file's bytes.
@@ -197,7 +118,7 @@ impl ImportanceFile {
     /// Returns [`ImportanceFileError::Shape`] for the first tensor that does not fit, [`ImportanceFileError::Unused`] if no tensor
     /// belongs to a weight that is quantized, and [`ImportanceFileError::Rotation`] for statistics of other weights.
     pub fn check(&self, plan: &Plan) -> Result<Vec<String>, ImportanceFileError> {
-        self.check_rotation(plan.is_rotated())?;
+        let of_model = self.check_recorded(plan.weighed())?;
         let tensors = plan.blobs.iter().flat_map(|blob| &blob.tensors);
         let mut quantized = tensors.filter(|tensor| tensor.scheme.is_some()).peekable();
         let Some(example) = quantized.peek().map(|tensor| tensor.name.clone()) else { return Ok(Vec::new()) };
@@ -216,35 +137,31 @@ impl ImportanceFile {
         }
         let mut warnings = Vec::new();
         let path = self.path.display();
-        if let [first, ..] = *unweighted {
-            let what = "quantized weights have no statistics, and all their channels count alike";
-            warnings.push(format!("{path}: {} {what}: {first:?} first", unweighted.len()));
+        match *unweighted {
+            [] => {}
+            [only] => warnings.push(format!("{path}: {only:?} has no statistics, and all its channels count alike")),
+            [first, ..] => {
+                let what = "quantized weights have no statistics, and all their channels count alike";
+                warnings.push(format!("{path}: {} {what}: {first:?} first", unweighted.len()));
+            }
         }
         let names = self.names();
         let mut others = names.iter().filter(|name| !used.contains(**name)).peekable();
         if let Some(first) = others.peek().copied() {
-            let count = names.len() - used.len();
-            warnings.push(format!("{path}: {count} tensors belong to no quantized weight: {first:?} first"));
+            warnings.push(match names.len() - used.len() {
+                1 => format!("{path}: {first:?} belongs to no quantized weight"),
+                count => format!("{path}: {count} tensors belong to no quantized weight: {first:?} first"),
+            });
         }
-        warnings.extend(self.other_model(plan.source().digest));
+        warnings.extend(of_model);
         Ok(warnings)
     }
 
-    /// Refuses statistics of a model that was rotated, for one that is not, and the other way round.
-    pub(crate) fn check_rotation(&self, is_rotated: bool) -> Result<(), ImportanceFileError> {
-        if self.is_rotated == is_rotated {
-            return Ok(());
-        }
-        let says = |is_rotated| if is_rotated { "rotated" } else { "not rotated" };
-        let (found, expected) = (says(self.is_rotated), says(is_rotated));
-        Err(ImportanceFileError::Rotation { path: self.path.clone(), found, expected })
-    }
-
-    /// A warning if the file was recorded with another model than the stored one with this digest.
-    pub(crate) fn other_model(&self, own: Option<Digest>) -> Option<String> {
-        let (found, own) = (self.model.as_ref()?, own?.to_string());
-        (*found != own)
-            .then(|| format!("{} was recorded with the model {found}, and the source is {own}", self.path.display()))
+    /// Refuses statistics of weights in another basis. Returns warnings: a basis that is not known, and another model.
+    pub(crate) fn check_recorded(&self, weights: Weighed) -> Result<Vec<String>, ImportanceFileError> {
+        self.recorded.check(&self.path, weights).map_err(|OtherBasis { found, expected }| {
+            ImportanceFileError::Rotation { path: self.path.clone(), found, expected }
+        })
     }
 
     /// The importance of the channels of a planned tensor, if the file has it.

@@ -45,6 +45,25 @@ impl<'a> CodedReader<'a> {
         Self { files, tensor, output, matrices, row: (0, 0), group: 0, mended: 0 }
     }
 
+    /// Goes on with this element of the tensor. Returns false if it is not the first of a row of 8-bit floats, or of a group.
+    pub(super) fn seek(&mut self, element: u64) -> bool {
+        match self.tensor.coding {
+            Coding::Fp8 { .. } => {
+                let Matrices { rows, columns, .. } = self.matrices;
+                if rows == 0 || columns == 0 || !element.is_multiple_of(columns) {
+                    return false;
+                }
+                self.row = (element / columns / rows, element / columns % rows);
+                true
+            }
+            Coding::Packed { scheme, .. } => {
+                self.group = element / u64::from(scheme.group_size());
+                element.is_multiple_of(u64::from(scheme.group_size()))
+            }
+            Coding::Plain | Coding::Double | Coding::Transposed { .. } | Coding::Ggml { .. } => false,
+        }
+    }
+
     /// The next piece of decoded values; `None` after the last.
     pub(super) fn next<'b>(&mut self, buffers: &'b mut CodedBuffers) -> Result<Option<Piece<'b>>, ImportError> {
         match self.tensor.coding {

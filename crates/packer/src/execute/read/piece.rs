@@ -19,7 +19,7 @@ pub(in crate::execute) struct Piece<'b> {
 
 impl<'b> Piece<'b> {
     /// Creates a piece with one run, made from `read` bytes of the source.
-    pub(super) fn one_run(bytes: &'b [u8], at: u64, read: u64) -> Self {
+    pub(in crate::execute) fn one_run(bytes: &'b [u8], at: u64, read: u64) -> Self {
         Self { bytes, at, run: bytes.len(), stride: 0, read }
     }
 

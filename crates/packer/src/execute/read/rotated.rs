@@ -2,7 +2,7 @@
 //!
 //! A weight that reads the stream is rotated row by row, after its columns took over the gains of the norm before it. A weight
 //! that writes to the stream is rotated column by column: as many columns at a time as fit the memory, for which the matrix is
-//! read once more each time.
+//! read once more each time. Of a row, only the columns that are wanted are kept.
 
 use longshore_quant::FloatType;
 use longshore_transform::float;
@@ -42,7 +42,7 @@ pub(super) struct RotatedReader<'a> {
     turn: Turn,
     spec: &'a SourceRotation,
     output: FloatType,
-    inner: SummedReader<'a>,
+    stream: Stream<'a>,
     /// Gains of the columns, once they are read.
     gains: Option<Vec<f64>>,
     rows: usize,
@@ -51,6 +51,13 @@ pub(super) struct RotatedReader<'a> {
     /// The next number, or the next matrix and column.
     at: u64,
     corner: (usize, usize),
+}
+
+/// Values of a tensor before it is rotated, in order.
+struct Stream<'a> {
+    files: &'a ShardFiles<'a>,
+    tensor: &'a PlannedTensor,
+    reader: SummedReader<'a>,
     /// Values that were read and are not rotated yet, and the source bytes that were read for them.
     pending: Vec<f32>,
     read: u64,
@@ -69,21 +76,19 @@ impl<'a> RotatedReader<'a> {
             turn,
             spec: files.rotation(),
             output,
-            inner: SummedReader::wide(files, tensor),
+            stream: Stream::new(files, tensor),
             gains: None,
             rows: as_index(rows),
             columns: as_index(columns),
             matrices: as_index(matrices),
             at: 0,
             corner: (0, 0),
-            pending: Vec::new(),
-            read: 0,
         }
     }
 
     /// Number of codes of the source that were NaN by mistake.
     pub(super) fn mended(&self) -> u64 {
-        self.inner.mended()
+        self.stream.reader.mended()
     }
 
     /// The next piece; `None` after the last.
@@ -99,24 +104,6 @@ impl<'a> RotatedReader<'a> {
         }
     }
 
-    /// Reads until `len` numbers are there, or the tensor ends.
-    fn fill(&mut self, len: usize, source: &mut SumBuffers) -> Result<(), ImportError> {
-        let kind = SummedReader::wide_float(self.tensor);
-        while self.pending.len() < len {
-            let Some(piece) = self.inner.next(source)? else { break };
-            for (_, bytes) in piece.runs() {
-                let (from, more) = (self.pending.len(), bytes.len() / kind.size());
-                memory::grow(&mut self.pending, more)?;
-                float::read(kind, bytes, &mut self.pending[from..]);
-                if self.pending[from..].iter().any(|value| !value.is_finite()) {
-                    return Err(ImportError::RotatedNonFinite { tensor: self.tensor.name.clone() });
-                }
-            }
-            self.read += piece.read_len();
-        }
-        Ok(())
-    }
-
     fn next_rows<'b>(
         &mut self,
         gain: Option<usize>,
@@ -124,8 +111,8 @@ impl<'a> RotatedReader<'a> {
         source: &mut SumBuffers,
     ) -> Result<Option<Piece<'b>>, ImportError> {
         let len = (ROWS / self.columns).max(1) * self.columns;
-        self.fill(len, source)?;
-        let len = len.min(self.pending.len());
+        self.stream.fill(len, source)?;
+        let len = len.min(self.stream.pending.len());
         if len == 0 {
             return Ok(None);
         }
@@ -134,7 +121,7 @@ impl<'a> RotatedReader<'a> {
         }
         let RotateBuffers { values, out, row, spare } = buffers;
         values.clear();
-        values.extend(self.pending.drain(..len));
+        values.extend(self.stream.pending.drain(..len));
         for line in values.chunks_exact_mut(self.columns) {
             row.clear();
             row.extend(line.iter().map(|value| f64::from(*value)));
@@ -153,14 +140,14 @@ impl<'a> RotatedReader<'a> {
         buffers: &'b mut RotateBuffers,
         source: &mut SumBuffers,
     ) -> Result<Option<Piece<'b>>, ImportError> {
-        self.fill(1, source)?;
-        if self.pending.is_empty() {
+        self.stream.fill(1, source)?;
+        if self.stream.pending.is_empty() {
             return Ok(None);
         }
         let RotateBuffers { values, out, .. } = buffers;
         values.clear();
-        values.resize(self.pending.len(), 1.0);
-        self.pending.clear();
+        values.resize(self.stream.pending.len(), 1.0);
+        self.stream.pending.clear();
         self.write(values, out).map(Some)
     }
 
@@ -169,7 +156,7 @@ impl<'a> RotatedReader<'a> {
         let size = self.output.size();
         memory::resize(out, values.len() * size)?;
         float::write(self.output, values, out);
-        let (at, read) = (self.at * size as u64, std::mem::take(&mut self.read));
+        let (at, read) = (self.at * size as u64, std::mem::take(&mut self.stream.read));
         self.at += values.len() as u64;
         Ok(Piece::one_run(out, at, read))
     }
@@ -186,18 +173,26 @@ impl<'a> RotatedReader<'a> {
         let width = ((COLUMNS / rows / GROUP).max(1) * GROUP).min(columns - first);
         let RotateBuffers { values, out, row, spare } = buffers;
         memory::fill(values, rows * width, 0.0)?;
-        if first > 0 {
-            // The matrix is read once more, with those before it where it cannot be read from its start.
-            self.inner = SummedReader::wide(self.files, self.tensor);
-            self.pending.clear();
-            let passed = if self.inner.seek((matrix * rows * columns) as u64) { 0 } else { matrix };
-            for _ in 0..passed {
-                self.lines(source, &mut |_, _| {})?;
+        let shape = [rows, columns];
+        let mut take = |row: usize, column: usize, part: &[f32]| {
+            let (from, to) = (column.max(first), (column + part.len()).min(first + width));
+            if from < to {
+                values[row * width + from - first..][..to - from].copy_from_slice(&part[from - column..to - column]);
             }
-        }
-        self.lines(source, &mut |at, line| {
-            values[at * width..][..width].copy_from_slice(&line[first..first + width]);
-        })?;
+        };
+        // The source bytes that a matrix was read from are counted once, and so are codes that were NaN.
+        let read = if first == 0 {
+            self.stream.matrix(shape, source, &mut take)?;
+            std::mem::take(&mut self.stream.read)
+        } else {
+            let mut again = Stream::new(self.files, self.tensor);
+            let passed = if again.reader.seek((matrix * rows * columns) as u64) { 0 } else { matrix };
+            for _ in 0..passed {
+                again.matrix(shape, source, &mut |_, _, _| {})?;
+            }
+            again.matrix(shape, source, &mut take)?;
+            0
+        };
         for column in 0..width {
             row.clear();
             row.extend(values[column..].iter().step_by(width).map(|value| f64::from(*value)));
@@ -212,26 +207,7 @@ impl<'a> RotatedReader<'a> {
         let start = (matrix * rows * columns + first) as u64;
         self.corner = if first + width == columns { (matrix + 1, 0) } else { (matrix, first + width) };
         let run = if width == columns { out.len() } else { width * size };
-        // Rows that are read again are no progress.
-        let read = if first > 0 { 0 } else { self.read };
-        self.read = 0;
         Ok(Some(Piece { bytes: out, at: start * size as u64, run, stride: (columns * size) as u64, read }))
-    }
-
-    /// Reads the rows of the next matrix.
-    fn lines(&mut self, source: &mut SumBuffers, take: &mut dyn FnMut(usize, &[f32])) -> Result<(), ImportError> {
-        let mut done = 0;
-        while done < self.rows {
-            self.fill(self.columns, source)?;
-            let count = (self.pending.len() / self.columns).min(self.rows - done);
-            assert!(count > 0, "BUG: {} has fewer rows than planned", self.tensor.name);
-            for (at, line) in self.pending.chunks_exact(self.columns).take(count).enumerate() {
-                take(done + at, line);
-            }
-            self.pending.drain(..count * self.columns);
-            done += count;
-        }
-        Ok(())
     }
 
     /// The gains of a norm.
@@ -242,7 +218,64 @@ impl<'a> RotatedReader<'a> {
         self.files.read(tensor, 0, &mut bytes)?;
         let mut gains = vec![0.0; bytes.len() / kind.size()];
         float::read(kind, &bytes, &mut gains);
+        let count = gains.iter().filter(|gain| !gain.is_finite()).count() as u64;
+        if count > 0 {
+            let (tensor, path) = (tensor.name.clone(), self.files.path_of(norm));
+            return Err(ImportError::RotatedNonFinite { tensor, path, count });
+        }
         Ok(gains.into_iter().map(f64::from).collect())
+    }
+}
+
+impl<'a> Stream<'a> {
+    fn new(files: &'a ShardFiles<'a>, tensor: &'a PlannedTensor) -> Self {
+        Self { files, tensor, reader: SummedReader::wide(files, tensor), pending: Vec::new(), read: 0 }
+    }
+
+    /// Reads until `len` numbers are there, or the tensor ends.
+    fn fill(&mut self, len: usize, source: &mut SumBuffers) -> Result<(), ImportError> {
+        let kind = SummedReader::wide_float(self.tensor);
+        while self.pending.len() < len {
+            let Some(piece) = self.reader.next(source)? else { break };
+            for (_, bytes) in piece.runs() {
+                let (from, more) = (self.pending.len(), bytes.len() / kind.size());
+                memory::grow(&mut self.pending, more)?;
+                float::read(kind, bytes, &mut self.pending[from..]);
+                let count = self.pending[from..].iter().filter(|value| !value.is_finite()).count() as u64;
+                if count > 0 {
+                    let (tensor, path) =
+                        (self.tensor.name.clone(), self.files.path_of(self.tensor.units[0].parts.weight));
+                    return Err(ImportError::RotatedNonFinite { tensor, path, count });
+                }
+            }
+            self.read += piece.read_len();
+        }
+        Ok(())
+    }
+
+    /// Reads the next matrix, of `rows` by `columns`, and hands on parts of its rows: the row, the first column, and the values.
+    fn matrix(
+        &mut self,
+        [rows, columns]: [usize; 2],
+        source: &mut SumBuffers,
+        take: &mut dyn FnMut(usize, usize, &[f32]),
+    ) -> Result<(), ImportError> {
+        let (mut done, all) = (0, rows * columns);
+        while done < all {
+            self.fill(1, source)?;
+            let count = self.pending.len().min(all - done);
+            assert!(count > 0, "BUG: {} has fewer rows than planned", self.tensor.name);
+            let mut rest = &self.pending[..count];
+            while !rest.is_empty() {
+                let column = done % columns;
+                let (part, after) = rest.split_at((columns - column).min(rest.len()));
+                take(done / columns, column, part);
+                done += part.len();
+                rest = after;
+            }
+            self.pending.drain(..count);
+        }
+        Ok(())
     }
 }
 

@@ -127,6 +127,11 @@ impl<'s> ShardFiles<'s> {
         self.source.rotation.as_ref().expect("the plan turns tensors of a source that is rotated alone")
     }
 
+    /// The file that holds the source tensor with this index.
+    pub(in crate::execute) fn path_of(&self, index: usize) -> PathBuf {
+        self.source.shards[self.source.tensors[index].shard].path.clone()
+    }
+
     /// The directory of the first adapter that changes a planned tensor.
     pub(in crate::execute) fn adapter_of(&self, tensor: &PlannedTensor) -> PathBuf {
         let replaced = tensor.units.first().filter(|_| tensor.replaced.is_some()).map(|unit| unit.parts.weight);

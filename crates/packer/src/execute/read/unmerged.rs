@@ -50,7 +50,8 @@ impl<'a> SourceReader<'a> {
         match self {
             Self::Plain(reader) => reader.seek(element * tensor.read_float().size() as u64),
             Self::Doubles(reader) => reader.seek(element * 8),
-            Self::Coded(_) | Self::Blocks(_) => false,
+            Self::Coded(reader) => reader.seek(element),
+            Self::Blocks(_) => false,
         }
     }
 

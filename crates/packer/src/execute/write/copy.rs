@@ -36,7 +36,10 @@ fn check(target: &Target<'_, '_>, bytes: &[u8]) -> Result<(), ImportError> {
     let tensor = target.tensor;
     match finite::floats(tensor.float(), bytes) {
         0 => Ok(()),
-        _ if tensor.turn.is_some() => Err(ImportError::RotatedNonFinite { tensor: tensor.name.clone() }),
+        count if tensor.turn.is_some() => {
+            let (tensor, path) = (tensor.name.clone(), target.files.path_of(tensor.units[0].parts.weight));
+            Err(ImportError::RotatedNonFinite { tensor, path, count })
+        }
         _ if target.options.allow_non_finite => Ok(()),
         count => {
             let (tensor, adapter) = (tensor.name.clone(), target.files.adapter_of(tensor));

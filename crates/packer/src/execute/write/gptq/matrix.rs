@@ -17,8 +17,9 @@ use crate::{
         error::ImportError,
         hessians::Hessian,
         read::values::ValueReader,
-        write::groups::{GroupEncoder, Wide},
+        write::groups::{GroupEncoder, GroupError, Wide},
     },
+    io::memory::MemoryError,
     plan::planned::PlannedTensor,
 };
 
@@ -45,6 +46,8 @@ pub(super) struct Coded {
     pub(super) measure: ErrorMeasure,
     /// Losses under the Hessian of the other text: of these codes, and of those of the search.
     pub(super) losses: [f64; 2],
+    /// The system gave no memory for them.
+    pub(super) failed: Option<MemoryError>,
     chosen: Chosen,
     errors: Vec<f32>,
     bytes: Vec<u8>,
@@ -94,23 +97,35 @@ impl<'a> Matrix<'a> {
         })
     }
 
-    /// Chooses the codes of whole rows.
+    /// Chooses the codes of whole rows. [`Coded::failed`] says whether that failed.
     pub(super) fn choose(&self, values: &[f32], out: &mut Coded) {
+        out.failed = self.try_choose(values, out).err();
+    }
+
+    fn try_choose(&self, values: &[f32], out: &mut Coded) -> Result<(), MemoryError> {
         let group = self.scheme.group_size() as usize;
         let gptq = Gptq { factor: &self.factor, order: &self.order, bits: self.scheme.bits(), group };
-        let Coded { weight, scale, bias, stats, measure, losses, chosen, errors, bytes, wide } = out;
+        let Coded { weight, scale, bias, stats, measure, losses, chosen, errors, bytes, wide, .. } = out;
         (*stats, *measure, *losses) = (EncodeStats::default(), ErrorMeasure::default(), [0.0; 2]);
+        let mut failed = None;
         let mut search = |first: usize, values: &[f32], scales: &mut [f32], biases: &mut [f32]| {
-            *stats += self.search(
+            let found = self.search(
                 values,
                 Some(&self.squares[first..first + group]),
                 [&mut *weight, &mut *scale, &mut *bias],
                 (&mut *bytes, &mut *wide),
             );
+            match found {
+                Ok(found) => *stats += found,
+                Err(error) => failed = Some(error),
+            }
             float::read(self.float, scale, scales);
             float::read(self.float, bias, biases);
         };
         gptq.rows(values, &mut search, chosen);
+        if let Some(error) = failed {
+            return Err(error);
+        }
         let Chosen { codes, scales, biases, .. } = chosen;
         errors.clear();
         let numbers = codes
@@ -120,14 +135,14 @@ impl<'a> Matrix<'a> {
         errors.extend(values.iter().zip(numbers).map(|(value, number)| value - number));
         if self.task == Task::Compare {
             losses[0] = self.loss(errors);
-            self.search(values, self.importance, [&mut *weight, &mut *scale, &mut *bias], (&mut *bytes, wide));
+            self.search(values, self.importance, [&mut *weight, &mut *scale, &mut *bias], (&mut *bytes, wide))?;
             bytes.resize(size_of_val(values), 0);
             let decoder = Decoder::new(self.scheme, self.float, FloatType::F32);
             decoder.decode(weight, scale, bias, bytes).expect("BUG: parts that encoding made");
             float::read(FloatType::F32, bytes, errors);
             errors.iter_mut().zip(values).for_each(|(error, value)| *error = value - *error);
             losses[1] = self.loss(errors);
-            return;
+            return Ok(());
         }
         if self.task == Task::Measure {
             let bytes_of =
@@ -142,6 +157,7 @@ impl<'a> Matrix<'a> {
         codes::pack(self.scheme.bits(), codes, weight);
         float::write(self.float, scales, scale);
         float::write(self.float, biases, bias);
+        Ok(())
     }
 
     /// Searches for the codes of groups in a row, whose columns have this importance.
@@ -151,7 +167,7 @@ impl<'a> Matrix<'a> {
         importance: Option<&[f32]>,
         [weight, scale, bias]: [&mut Vec<u8>; 3],
         (bytes, wide): (&mut Vec<u8>, &mut Wide),
-    ) -> EncodeStats {
+    ) -> Result<EncodeStats, MemoryError> {
         let groups = values.len() / self.scheme.group_size() as usize;
         self.resize(groups, [&mut *weight, &mut *scale, &mut *bias]);
         let source = self.encoder.source();
@@ -159,7 +175,10 @@ impl<'a> Matrix<'a> {
         float::write(source, values, bytes);
         let importance = importance.and_then(|importance| Importance::new(importance).ok());
         let encoded = self.encoder.encode(bytes, importance, EncodeBuffers { weight, scale, bias }, wide);
-        encoded.expect("BUG: whole groups of rows, and buffers of their lengths")
+        encoded.map_err(|error| match error {
+            GroupError::Memory(error) => error,
+            GroupError::Encode(error) => panic!("BUG: whole groups of rows, and buffers of their lengths: {error}"),
+        })
     }
 
     /// Gives parts the lengths that groups need.

@@ -110,7 +110,10 @@ fn run(
                 matrix.choose(&part.values, coded);
             }
         });
-        for (part, coded) in parts.iter().zip(&coded) {
+        for (part, coded) in parts.iter().zip(&mut coded) {
+            if let Some(error) = coded.failed.take() {
+                return Err(error.into());
+            }
             let count = coded.stats.non_finite;
             if count > 0 && !target.options.allow_non_finite {
                 return Err(ImportError::NonFinite { tensor: tensor.name.clone(), count });
