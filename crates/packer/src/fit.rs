@@ -329,8 +329,8 @@ impl Candidate<'_> {
                 memory::resize(&mut restored, len * size_of::<f32>())?;
                 let decoder = Decoder::new(*scheme, self.float, FloatType::F32);
                 decoder.decode(&weight, &scale, &bias, &mut restored).expect("BUG: parts that encoding made");
-                let decoded = restored.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
-                let errors = numbers.iter().zip(decoded).map(|(value, decoded)| value - decoded);
+                let rounded = restored.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+                let errors = numbers.iter().zip(rounded).map(|(value, rounded)| value - rounded);
                 for ((losses, _), sum) in found.iter_mut().zip(squares(errors, weigh)) {
                     losses[at] += sum;
                 }

@@ -77,7 +77,7 @@ fn metadata(key: &'static str, found: Option<&Value>, expected: &'static str) ->
 }
 
 /// Takes the name of a tensor of a file apart, with the module or the name that a checkpoint has for it.
-pub(super) fn name(map: &NameMap, name: &str) -> Result<(Name, Option<Alternating>), AdapterError> {
+pub(super) fn name(map: NameMap, name: &str) -> Result<(Name, Option<Alternating>), AdapterError> {
     let Name { module, part, depth } = Name::parse(Format::Gguf, name);
     let mappings = map.from_gguf(&module);
     let refuse = |form| Err(AdapterError::Form { tensor: name.to_owned(), form });
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn names_are_those_of_a_checkpoint() {
         let map = NameMap::of("llama").expect("it has a map");
-        let parse = |text: &str| name(&map, text).map(|(name, alternating)| (name, alternating.is_some()));
+        let parse = |text: &str| name(map, text).map(|(name, alternating)| (name, alternating.is_some()));
         let is = |module: &str, part, is_alternating| {
             Ok((Name { module: module.to_owned(), part, depth: 0 }, is_alternating))
         };

@@ -77,7 +77,7 @@ impl Adapter {
         let (mut found, mut whole) = (BTreeMap::<(String, usize), Parts>::new(), Vec::new());
         for (at, tensor) in tensors.iter().enumerate() {
             let (Name { module, part, depth }, alternating) = match &settings.ggml {
-                Some((_, map)) => gguf::name(map, &tensor.name)?,
+                Some((_, map)) => gguf::name(*map, &tensor.name)?,
                 None => (Name::parse(settings.format, &tensor.name), None),
             };
             let twice = |first: usize, module: &str| AdapterError::Twice {

@@ -47,12 +47,13 @@ impl Adapter {
     /// The factors of one matrix.
     pub(super) fn factors(&self, pair: &Pair) -> Result<Factors, AdapterError> {
         let ([a0, a1], [b0, b1]) = match self.format() {
-            Format::Peft => (self.extents(pair.a, "[rank, inputs]")?, self.extents(pair.b, "[outputs, rank]")?),
             Format::Mlx => (self.extents(pair.a, "[inputs, rank]")?, self.extents(pair.b, "[rank, outputs]")?),
             Format::Gguf if pair.is_embedding => {
                 (self.extents(pair.a, "[vocabulary, rank]")?, self.extents(pair.b, "[width, rank]")?)
             }
-            Format::Gguf => (self.extents(pair.a, "[rank, inputs]")?, self.extents(pair.b, "[outputs, rank]")?),
+            Format::Peft | Format::Gguf => {
+                (self.extents(pair.a, "[rank, inputs]")?, self.extents(pair.b, "[outputs, rank]")?)
+            }
         };
         let view = |tensor, along, rank| View { tensor, start: 0, along, rank, head: None };
         let (rank, of_b, inputs, outputs) = match self.format() {

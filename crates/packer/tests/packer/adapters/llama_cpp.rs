@@ -4,7 +4,7 @@ mod files;
 mod refused;
 
 use longshore_gguf::GgmlType;
-use longshore_manifest::{Digest, Store};
+use longshore_manifest::{Descriptor, Digest, Store};
 use longshore_packer::{ExportFormat, ExportOptions, PlanOptions, RepairOptions, Source, repair};
 use longshore_st_format::{Dtype, Limits};
 
@@ -44,7 +44,7 @@ fn opened(base: &Dir, adapter: &std::path::Path, weight: f64) -> Source {
 }
 
 fn layers(store: &Store, model: &str) -> Vec<(Option<String>, Digest)> {
-    let layers = read(store, model).manifest.layers.into_iter().filter(|layer| layer.is_tensor());
+    let layers = read(store, model).manifest.layers.into_iter().filter(Descriptor::is_tensor);
     layers.map(|layer| (layer.name.clone(), layer.digest)).collect()
 }
 
@@ -164,7 +164,7 @@ fn an_attachment_comes_back_to_the_byte() {
         // What is made of the header is built again, too.
         let model = read(&store, "attached");
         let (_, layer) =
-            model.manifest.files().find(|(name, _)| name.as_str().ends_with(".json")).expect("it is there");
+            model.manifest.files().find(|(name, _)| name.as_str() == "adapter/adapter.gguf.json").expect("it is there");
         std::fs::remove_file(store.blob_path(&layer.digest)).expect("it is ours");
         let outcome = repair(&store, attachment(), &RepairOptions::default(), &longshore_manifest::Silent);
         assert_eq!(outcome.expect("the store can be repaired").repaired.len(), 1);
