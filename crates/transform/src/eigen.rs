@@ -163,11 +163,7 @@ pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 #[cfg(test)]
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "the numbers of a test are small")]
-#[expect(
-    clippy::cast_possible_wrap,
-    clippy::float_cmp,
-    reason = "as above, and what is computed in one way has one result"
-)]
+#[expect(clippy::cast_possible_wrap, reason = "as above")]
 mod tests {
     use super::*;
 
