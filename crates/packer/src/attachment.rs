@@ -4,6 +4,8 @@ use longshore_manifest::RelativePath;
 
 /// The names that PEFT and mlx-lm give to the weights of an adapter.
 pub(crate) const WEIGHTS: [&str; 2] = ["adapter_model.safetensors", "adapters.safetensors"];
+/// The name that a file of llama.cpp gets, whatever it was called.
+pub(crate) const GGUF: &str = "adapter.gguf";
 /// The end of the name of the companion file that holds the header.
 const HEADER: &str = ".header";
 
@@ -15,7 +17,7 @@ pub(crate) fn header_name(weights: &str) -> RelativePath {
 /// The name of the weights whose header the companion file `name` holds; `None` for any other file.
 pub(crate) fn weights_of(name: &str) -> Option<&'static str> {
     let weights = name.strip_prefix("adapter/")?.strip_suffix(HEADER)?;
-    WEIGHTS.into_iter().find(|known| *known == weights)
+    WEIGHTS.into_iter().chain([GGUF]).find(|known| *known == weights)
 }
 
 #[cfg(test)]
@@ -24,7 +26,7 @@ mod tests {
 
     #[test]
     fn names_are_recognised() {
-        for weights in WEIGHTS {
+        for weights in WEIGHTS.into_iter().chain([GGUF]) {
             assert_eq!(weights_of(header_name(weights).as_str()), Some(weights));
         }
         for other in ["adapter/x.header", "adapter_model.safetensors.header", "adapter/adapters.safetensors"] {

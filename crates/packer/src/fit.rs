@@ -279,9 +279,8 @@ impl Candidate<'_> {
         let schemes = SCHEMES.map(|name| name.parse::<Scheme>().expect("the names are those of types"));
         let schemes: Vec<Scheme> =
             schemes.into_iter().filter(|scheme| columns.is_multiple_of(scheme.group_size().into())).collect();
-        let plain = self.losses(&schemes, columns, None)?;
-        let weighed =
-            self.importance.as_ref().map(|importance| self.losses(&schemes, columns, Some(importance))).transpose()?;
+        let [plain, weighed] = self.losses(&schemes, columns)?;
+        let weighed = self.importance.is_some().then_some(weighed);
         for (losses, all) in [Some(&plain), weighed.as_ref()].into_iter().flatten() {
             if !all.is_finite() || losses.iter().any(|loss| !loss.is_finite()) {
                 return Err(FitError::NonFinite { tensor: self.tensor.name().to_owned() });
@@ -302,15 +301,11 @@ impl Candidate<'_> {
         Ok(Measured { offers: offers.chain([kept]).collect(), is_weighed: weighed.is_some() })
     }
 
-    /// The weighted squares of the errors under each type, and those of the values.
-    fn losses(
-        &self,
-        schemes: &[Scheme],
-        columns: u64,
-        importance: Option<&TensorImportance>,
-    ) -> Result<(Vec<f64>, f64), FitError> {
+    /// The squares of the errors under each type, and those of the values: as they are, and weighted by the statistics. Each value is
+    /// encoded once in each type.
+    fn losses(&self, schemes: &[Scheme], columns: u64) -> Result<[(Vec<f64>, f64); 2], FitError> {
         let mut values = self.tensor.values()?;
-        let (mut losses, mut all) = (vec![0.0; schemes.len()], 0.0);
+        let mut found = [(); 2].map(|()| (vec![0.0; schemes.len()], 0.0));
         let columns = usize::try_from(columns).unwrap_or(usize::MAX).max(1);
         let rows = self.tensor.shape().dims().iter().rev().nth(1).copied().unwrap_or(1).max(1);
         let at_once = (CHUNK / columns).max(1) * columns;
@@ -327,11 +322,12 @@ impl Candidate<'_> {
             values.read(from, &mut numbers);
             memory::resize(&mut source, len * self.float.size())?;
             longshore_transform::float::write(self.float, &numbers, &mut source);
-            let importance = importance.map(|importance| importance.of_matrix(from / in_matrix));
+            let importance = self.importance.as_ref().map(|importance| importance.of_matrix(from / in_matrix));
             let weigh = |at: usize| importance.map_or(1.0, |importance| f64::from(importance[at % columns]));
-            let square = |at: usize, value: f32| weigh(at) * f64::from(value) * f64::from(value);
-            all += numbers.iter().enumerate().map(|(at, value)| square(at, *value)).sum::<f64>();
-            for (scheme, loss) in schemes.iter().zip(&mut losses) {
+            for ((_, all), sum) in found.iter_mut().zip(squares(numbers.iter().copied(), weigh)) {
+                *all += sum;
+            }
+            for (at, scheme) in schemes.iter().enumerate() {
                 let groups = len / scheme.group_size() as usize;
                 let parts = scheme.encoded_len(groups, self.float).expect("codes take less memory than the floats");
                 memory::resize(&mut weight, parts.weight)?;
@@ -342,13 +338,22 @@ impl Candidate<'_> {
                 memory::resize(&mut restored, len * size_of::<f32>())?;
                 let decoder = Decoder::new(*scheme, self.float, FloatType::F32);
                 decoder.decode(&weight, &scale, &bias, &mut restored).expect("BUG: parts that encoding made");
-                let found = restored.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
-                let errors =
-                    numbers.iter().zip(found).enumerate().map(|(at, (value, found))| square(at, value - found));
-                *loss += errors.sum::<f64>();
+                let rounded = restored.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+                let errors = numbers.iter().zip(rounded).map(|(value, rounded)| value - rounded);
+                for ((losses, _), sum) in found.iter_mut().zip(squares(errors, weigh)) {
+                    losses[at] += sum;
+                }
             }
             from += count;
         }
-        Ok((losses, all))
+        Ok(found)
     }
+}
+
+/// The sum of the squares of numbers, and that of the squares times the weights of their places.
+fn squares(numbers: impl Iterator<Item = f32>, weigh: impl Fn(usize) -> f64) -> [f64; 2] {
+    numbers.enumerate().fold([0.0; 2], |[plain, weighted], (at, number)| {
+        let number = f64::from(number);
+        [plain + number * number, weighted + weigh(at) * number * number]
+    })
 }

@@ -122,10 +122,13 @@ impl Model {
         self.tensors.bytes()
     }
 
-    /// Bits per parameter: eight times the bytes of all parts of tensors, over the number of their elements.
+    /// Bits per parameter: eight times the bytes of all parts of tensors, over the number of their elements. Draft heads are not
+    /// counted, since what the model computes does not depend on them.
     #[must_use]
     pub fn bits_per_weight(&self) -> f64 {
-        let entries = || self.source.table().blobs.iter().flat_map(|blob| &blob.tensors);
+        let table = self.source.table();
+        let is_own = |name: &str| !table.heads.iter().any(|head| head.has(name));
+        let entries = || table.tensors().map(|(_, entry)| entry).filter(|entry| is_own(&entry.name));
         let bytes: u64 = entries().flat_map(|entry| &entry.parts).map(|part| part.length).sum();
         let elements: u64 = entries().filter_map(|entry| entry.shape.elements()).sum();
         8.0 * bytes as f64 / elements.max(1) as f64

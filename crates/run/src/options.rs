@@ -44,7 +44,8 @@ pub struct LoadOptions {
     /// Architectures that the program vouches for, each with the family as which it is run. Their facts are those of
     /// [`longshore_model::architecture::Architectures`], to which a program can add its own as well.
     pub architectures: BTreeMap<String, String>,
-    /// Adapter that is applied beside the weights, which stay as they are: an opened attachment, whose files PEFT or mlx-lm wrote.
+    /// Adapter that is applied beside the weights, which stay as they are: an opened attachment, whose files PEFT, mlx-lm or
+    /// llama.cpp wrote.
     pub adapter: Option<Source>,
     /// Flag that ends what every session of the model does, once it is set, with [`RunError::Cancelled`](crate::RunError::Cancelled).
     pub cancel: Option<Arc<AtomicBool>>,

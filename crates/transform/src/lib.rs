@@ -11,6 +11,7 @@
 //!
 //! Nothing here opens a file. A caller reads headers and documents, and passes ranges of tensors as slices.
 
+mod eigen;
 mod level;
 mod share;
 

@@ -7,9 +7,10 @@
 //! ```text
 //! ‖X·(U·Uᵀ·W − W)ᵀ‖² = Σ uᵀ·(W·Rᵀ·R·Wᵀ)·u      over the columns u that are left out
 //! ```
+//!
+//! Of weighted factors, the terms are the eigenvalues themselves.
 
-/// Sweeps after which rotations end in any case. A few suffice.
-const SWEEPS: usize = 60;
+use crate::eigen::{dot, symmetric};
 
 /// What factors of a matrix lose: the norm of the error of its outputs over the norm of its outputs.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,14 +40,14 @@ pub fn loss(weights: &[f32], columns: usize, products: &[f32], rank: usize) -> L
     let weights: Vec<f64> = weights.iter().map(|value| f64::from(*value)).collect();
     let products: Vec<f64> = products.iter().map(|value| f64::from(*value)).collect();
     let outputs = times_turned(&times(&weights, columns, &products, columns), &weights, columns);
-    let plain = eigenvectors(times_turned(&weights, &weights, columns), rows);
-    let weighted = eigenvectors(outputs.clone(), rows);
+    let plain = symmetric(times_turned(&weights, &weights, columns), rows, true).vectors;
+    let weighted = symmetric(outputs.clone(), rows, false).values;
     let total: f64 = (0..rows).map(|row| outputs[row * rows + row]).sum();
-    let lost = |vectors: &[Vec<f64>]| {
-        let lost: f64 = vectors.iter().skip(rank).map(|vector| form(&outputs, vector)).sum();
-        if total > 0.0 { (lost.max(0.0) / total).sqrt() } else { 0.0 }
-    };
-    Loss { plain: lost(&plain), weighted: lost(&weighted) }
+    let relative = |lost: f64| if total > 0.0 { (lost.max(0.0) / total).sqrt() } else { 0.0 };
+    Loss {
+        plain: relative(plain.iter().skip(rank).map(|vector| form(&outputs, vector)).sum()),
+        weighted: relative(weighted.iter().skip(rank).sum()),
+    }
 }
 
 /// A `[rows, inner]` times B `[inner, columns]`.
@@ -66,59 +67,9 @@ fn times_turned(a: &[f64], b: &[f64], inner: usize) -> Vec<f64> {
     rows.flat_map(|row| b.chunks_exact(inner).map(|other| dot(row, other))).collect()
 }
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
 /// The quadratic form of a matrix.
 fn form(matrix: &[f64], vector: &[f64]) -> f64 {
     matrix.chunks_exact(vector.len()).zip(vector).map(|(row, factor)| factor * dot(row, vector)).sum()
-}
-
-/// The eigenvectors of a symmetric matrix, that of the largest eigenvalue first, by Jacobi's rotations.
-fn eigenvectors(mut matrix: Vec<f64>, size: usize) -> Vec<Vec<f64>> {
-    let mut vectors = vec![0.0; size * size];
-    (0..size).for_each(|at| vectors[at * size + at] = 1.0);
-    let whole = dot(&matrix, &matrix);
-    #[expect(clippy::cast_precision_loss, reason = "a number of rows")]
-    let small = whole * f64::EPSILON.powi(2) * size as f64;
-    for _ in 0..SWEEPS {
-        let diagonal: f64 = (0..size).map(|at| matrix[at * size + at].powi(2)).sum();
-        if dot(&matrix, &matrix) - diagonal <= small {
-            break;
-        }
-        for p in 0..size {
-            for q in p + 1..size {
-                rotate(&mut matrix, &mut vectors, size, (p, q));
-            }
-        }
-    }
-    let mut order: Vec<usize> = (0..size).collect();
-    order.sort_by(|a, b| matrix[b * size + b].total_cmp(&matrix[a * size + a]));
-    order.into_iter().map(|at| vectors[at * size..][..size].to_vec()).collect()
-}
-
-/// Rotates two axes so that the matrix has a zero where they cross.
-fn rotate(matrix: &mut [f64], vectors: &mut [f64], size: usize, (p, q): (usize, usize)) {
-    let off = matrix[p * size + q];
-    if off == 0.0 {
-        return;
-    }
-    let theta = (matrix[q * size + q] - matrix[p * size + p]) / (2.0 * off);
-    let tangent = theta.signum() / (theta.abs() + theta.hypot(1.0));
-    let cos = tangent.hypot(1.0).recip();
-    let sin = tangent * cos;
-    let turn = |a: &mut f64, b: &mut f64| (*a, *b) = (cos * *a - sin * *b, sin * *a + cos * *b);
-    for lines in [&mut *matrix, vectors] {
-        let (above, below) = lines.split_at_mut(q * size);
-        let (upper, lower) = (&mut above[p * size..][..size], &mut below[..size]);
-        upper.iter_mut().zip(lower).for_each(|(a, b)| turn(a, b));
-    }
-    for line in matrix.chunks_exact_mut(size) {
-        let (above, below) = line.split_at_mut(q);
-        turn(&mut above[p], &mut below[0]);
-    }
-    (matrix[p * size + q], matrix[q * size + p]) = (0.0, 0.0);
 }
 
 #[cfg(test)]

@@ -80,8 +80,8 @@ pub(crate) struct Import {
     /// `draft.<tensor>`, its files as `draft/<file>`
     #[arg(long, value_name = "DIR")]
     pub(crate) draft: Option<PathBuf>,
-    /// An adapter's directory, LoRA or `DoRA` as PEFT or mlx-lm write it, to be merged before anything is quantized; with =WEIGHT
-    /// what it adds is multiplied by WEIGHT; may be given several times
+    /// An adapter's directory, LoRA or `DoRA` as PEFT or mlx-lm write it, or a GGUF file of LoRA as llama.cpp has it, to be merged
+    /// before anything is quantized; with =WEIGHT what it adds is multiplied by WEIGHT; may be given several times
     #[arg(long, value_name = "DIR[=WEIGHT]", value_parser = OsStringValueParser::new().try_map(parse_adapter))]
     pub(crate) adapter: Vec<MergedAdapter>,
     /// Store the adapter in SOURCE as a model of its own that belongs to this stored model: nothing is merged, and `export` gives
@@ -128,11 +128,12 @@ pub(crate) struct MergedAdapter {
     pub(crate) weight: f64,
 }
 
-/// Parses `DIR` or `DIR=WEIGHT`. A directory whose name ends in `=` and a number is meant if it exists.
+/// Parses `DIR` or `DIR=WEIGHT`, with a GGUF file in place of a directory too. A path that ends in `=` and a number is meant if it
+/// exists.
 pub(super) fn parse_adapter(text: OsString) -> Result<MergedAdapter, String> {
     let whole = MergedAdapter { dir: PathBuf::from(text), weight: 1.0 };
     let Some((dir, weight)) = whole.dir.to_str().and_then(|text| text.rsplit_once('=')) else { return Ok(whole) };
-    if whole.dir.is_dir() {
+    if whole.dir.exists() {
         return Ok(whole);
     }
     match weight.parse::<f64>() {

@@ -128,7 +128,8 @@ fn repair(args: &Verify, source: &Path, store: &Store, printer: &Printer) -> any
     Ok(Report::new(&verified, left.into_iter().map(Bad::from).collect(), Some(repaired.collect())))
 }
 
-/// Opens an adapter's directory for the models that are made of adapters.
+/// Opens an adapter, a directory or a file, for the models that are made of adapters. What is built again is the same for all bases, and
+/// where the record of one is lost, the repair finds it among the models.
 fn attachment(
     args: &Verify,
     dir: &Path,
@@ -137,9 +138,11 @@ fn attachment(
     error: SourceError,
 ) -> anyhow::Result<Source> {
     let names = if args.names.is_empty() { store.names()? } else { args.names.clone() };
-    // What is built again is the same for all bases.
-    match names.iter().find_map(|name| store.model(name).ok()?.config.base) {
-        Some(base) => Ok(Source::open_attachment(dir, base.digest, &opening.limits)?),
+    let known = || names.iter().find_map(|name| Some(store.model(name).ok()?.config.base?.digest));
+    let is_lost = |name: &&ModelName| store.manifest(name).is_ok() && store.model(name).is_err();
+    let lost = || names.iter().find(is_lost).and_then(|name| Some(store.manifest(name).ok()?.0));
+    match known().or_else(lost) {
+        Some(base) => Ok(Source::open_attachment(dir, base, &opening.limits)?),
         None => Err(error.into()),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use longshore_gguf::{Dims, GgmlType, Layout, Metadata, Writer};
+
 use crate::support::{DEMO, Sandbox, files};
 
 const MODULE: &str = "base_model.model.model.layers.0.self_attn.q_proj";
@@ -57,6 +59,47 @@ fn an_adapter_is_merged() {
     assert!(run.stderr.contains("lora_B.weight") && run.stderr.contains("outputs"), "{run:?}");
     let run = sandbox.run(["import", DEMO, "wrong", "--adapter", "adapter=much"]);
     assert_eq!(run.code, 2, "{run:?}");
+}
+
+/// Writes `adapter.gguf` of rank 2 for the first layer's query, as llama.cpp has it.
+fn file(sandbox: &Sandbox, inputs: usize, outputs: usize) {
+    let mut metadata = Metadata::new();
+    for (key, text) in [("general.type", "adapter"), ("general.architecture", "qwen3moe"), ("adapter.type", "lora")] {
+        metadata.push(key, text).unwrap();
+    }
+    metadata.push("adapter.lora.alpha", 4.0_f32).unwrap();
+    let tensors = [("blk.0.attn_q.weight.lora_a", [2, inputs]), ("blk.0.attn_q.weight.lora_b", [outputs, 2])];
+    let dims = |shape: [usize; 2]| Dims::from_shape(&shape.map(|extent| extent as u64)).unwrap();
+    let list = tensors.map(|(name, shape)| (name, GgmlType::F32, dims(shape)));
+    let mut writer = Writer::new(Vec::new(), Layout::new(metadata, list).unwrap()).unwrap();
+    writer.write(&0.25_f32.to_le_bytes().repeat(2 * (inputs + outputs))).unwrap();
+    fs::write(sandbox.path().join("adapter.gguf"), writer.finish().unwrap()).unwrap();
+}
+
+#[test]
+fn an_adapter_of_llama_cpp() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["import", DEMO, "base"]);
+    let (outputs, inputs) = shape(&sandbox);
+    adapter(&sandbox, inputs, outputs);
+    file(&sandbox, inputs, outputs);
+    // All numbers of a factor are one, so that rows may lie in any order.
+    sandbox.ok(["import", DEMO, "of-peft", "--adapter", "adapter=0.5"]);
+    let run = sandbox.run(["import", DEMO, "of-gguf", "--adapter", "adapter.gguf=0.5"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.stderr.contains("1 updates merged, times 0.5, with the scale 2"), "{run:?}");
+    assert_eq!(sandbox.run(["diff", "of-peft", "of-gguf", "--values"]).code, 0);
+    sandbox.ok(["import", "adapter.gguf", "lora", "--adapter-of", "base"]);
+    sandbox.ok(["verify"]);
+    sandbox.ok(["verify", "lora", "--repair", "adapter.gguf"]);
+    sandbox.ok(["export", "lora", "out"]);
+    let read = |name: &str| fs::read(sandbox.path().join(name)).unwrap();
+    assert!(read("out/adapter.gguf") == read("adapter.gguf"));
+    let run = sandbox.run(["import", "adapter.gguf", "alone"]);
+    assert!(run.stderr.contains("--adapter FILE") && run.stderr.contains("--adapter-of BASE"), "{run:?}");
+    file(&sandbox, inputs, outputs + 2);
+    let run = sandbox.run(["import", "adapter.gguf", "other", "--adapter-of", "base"]);
+    assert!(run.code == 1 && run.stderr.contains("blk.0.attn_q.weight.lora_b"), "{run:?}");
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! The families whose keys are known, and their names in both worlds.
 
+use super::names::NameMap;
+use crate::facts::Facts;
+
 /// A family of models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Family {
@@ -39,6 +42,28 @@ impl Family {
     pub(super) fn of_class(name: &str) -> Option<&'static Self> {
         FAMILIES.iter().find(|family| family.class == name)
     }
+}
+
+/// The names that a GGUF file of a model may have in `general.architecture`. Empty where the family is not known, or is none that
+/// files are made of.
+///
+/// ```
+/// use longshore_model::{Facts, gguf::architectures};
+///
+/// let facts = Facts { architecture: Some("MistralForCausalLM".to_owned()), ..Facts::default() };
+/// assert_eq!(architectures(&facts), ["llama"]);
+/// ```
+#[must_use]
+pub fn architectures(facts: &Facts) -> Vec<&'static str> {
+    let (class, model_type) = (facts.architecture.as_deref(), facts.model_type.as_deref());
+    let is_of = |family: &&Family| Some(family.class) == class || Some(family.model_type) == model_type;
+    let of_checkpoints = FAMILIES.iter().filter(is_of).map(|family| family.gguf);
+    // The facts of a GGUF file have its own name.
+    let of_files = NameMap::architectures().filter(|name| Some(*name) == class);
+    let mut found: Vec<&str> = of_checkpoints.chain(of_files).collect();
+    found.sort_unstable();
+    found.dedup();
+    found
 }
 
 /// Mixtral, whose files say that they are Llama's.
@@ -90,5 +115,19 @@ mod tests {
         assert_eq!(Family::of_gguf("rwkv7"), None);
         assert_eq!(Family::of_model_type("mixtral"), Some(&MIXTRAL));
         assert_eq!(Family::of_class("DeepseekV3ForCausalLM"), Some(&DEEPSEEK_V3));
+    }
+
+    #[test]
+    fn models_have_the_names_of_their_files() {
+        let of = |class: &str, model_type: Option<&str>| {
+            let model_type = model_type.map(str::to_owned);
+            architectures(&Facts { architecture: Some(class.to_owned()), model_type, ..Facts::default() })
+        };
+        assert_eq!(of("MixtralForCausalLM", Some("mixtral")), ["llama"]);
+        assert_eq!(of("NemotronHForCausalLM", None), ["nemotron_h", "nemotron_h_moe"]);
+        assert_eq!(of("Custom", Some("qwen3")), ["qwen3"]);
+        assert_eq!(of("llama", None), ["llama"]);
+        assert_eq!(of("lfm2", None), ["lfm2"]);
+        assert!(of("Custom", None).is_empty() && architectures(&Facts::default()).is_empty());
     }
 }

@@ -13,6 +13,7 @@ mod rope;
 mod value;
 mod write;
 
+pub use families::architectures;
 pub use names::{Form, Heads, Mapping, NameMap, Share};
 pub use read::GgufConfig;
 pub use value::GgufValue;

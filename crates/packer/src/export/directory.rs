@@ -61,7 +61,7 @@ const COPY: usize = 64 << 10;
 /// so is one that did in another format.
 ///
 /// A model that is an attachment ([`Source::open_attachment`](crate::Source::open_attachment)) comes back as the files that
-/// it was made of, byte for byte.
+/// it was made of, byte for byte. A GGUF file of llama.cpp comes back as `adapter.gguf`, for the formats Hugging Face and GGUF alike.
 ///
 /// The lengths of all blobs are checked against the manifest. Their bytes are not hashed; [`Store::verify`] does that.
 ///
@@ -101,17 +101,18 @@ pub fn export(
     }
     let adapter = match options.format {
         ExportFormat::Hf => attachment::file(store, model, &table)?,
-        ExportFormat::Mlx | ExportFormat::Gguf => None,
+        ExportFormat::Gguf => attachment::file(store, model, &table)?.filter(AdapterFile::is_gguf),
+        ExportFormat::Mlx => None,
     };
     let Contents { directories: mut outputs, mut edits, left_out } = contents(store, model, &table, options)?;
     if let Some(adapter) = &adapter {
         outputs.clear();
-        edits.insert(adapter.header_name.clone(), Edit::LeaveOut);
+        edits.extend(adapter.left_out.iter().map(|name| (name.clone(), Edit::LeaveOut)));
     }
     let mut notes = Vec::new();
     let gguf = match options.format {
-        ExportFormat::Gguf => gguf::files(store, model, &table, options, &mut notes)?,
-        ExportFormat::Hf | ExportFormat::Mlx => Vec::new(),
+        ExportFormat::Gguf if adapter.is_none() => gguf::files(store, model, &table, options, &mut notes)?,
+        _ => Vec::new(),
     };
     let metadata = metadata(model, options.format);
     let mut directories = Vec::with_capacity(outputs.len());

@@ -24,7 +24,7 @@ pub(crate) fn config(metadata: &Metadata, has_tensor: &dyn Fn(&str) -> bool) -> 
 }
 
 /// A value in JSON. `None` for what is no number, text, flag or short list of these.
-fn json(value: Value<'_>) -> Option<serde_json::Value> {
+pub(crate) fn json(value: Value<'_>) -> Option<serde_json::Value> {
     if let Some(array) = value.as_array() {
         return array
             .iter()

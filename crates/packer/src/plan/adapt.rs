@@ -3,7 +3,7 @@
 use longshore_manifest::document::Arrangement;
 use longshore_quant::Scheme;
 use longshore_st_format::Shape;
-use longshore_transform::adapter::{BaseTensor, ProductUpdate};
+use longshore_transform::adapter::{BaseTensor, Format, ProductUpdate, Updates};
 
 use super::{
     draft::Draft,
@@ -73,7 +73,7 @@ pub(super) fn adapt(source: &Source, options: &PlanOptions, drafts: &mut [Draft]
             let planned = &mut drafts[place.draft].tensors[place.tensor];
             replace(source, adapter, planned, adapter.first + replacement.tensor)?;
         }
-        notes.push(note(adapter, updates.products.len(), updates.replacements.len()));
+        notes.push(note(adapter, &updates));
     }
     Ok(notes)
 }
@@ -206,8 +206,9 @@ fn replace(source: &Source, adapter: &SourceAdapter, planned: &mut PlannedTensor
     Ok(())
 }
 
-fn note(adapter: &SourceAdapter, products: usize, replacements: usize) -> String {
-    let replaced = match replacements {
+fn note(adapter: &SourceAdapter, updates: &Updates) -> String {
+    let products = updates.products.len();
+    let replaced = match updates.replacements.len() {
         0 => String::new(),
         1 => ", 1 replaced".to_owned(),
         count => format!(", {count} replaced"),
@@ -217,5 +218,19 @@ fn note(adapter: &SourceAdapter, products: usize, replacements: usize) -> String
     } else {
         format!(", times {}", adapter.weight)
     };
-    format!("adapter {}: {products} updates merged{replaced}{scales}", adapter.path.display())
+    let factors = if adapter.adapter.format() == Format::Gguf { factors(updates) } else { String::new() };
+    format!("adapter {}: {products} updates merged{replaced}{scales}{factors}", adapter.path.display())
+}
+
+/// The factors of products, which a file of llama.cpp does not tell: it has an alpha, and no word of the way to divide it.
+fn factors(updates: &Updates) -> String {
+    let scales = || updates.products.iter().map(|update| update.scale);
+    let (least, most) = (scales().fold(f32::INFINITY, f32::min), scales().fold(f32::NEG_INFINITY, f32::max));
+    if least < most {
+        format!(", with the scales alpha / rank from {least} to {most}")
+    } else if least.is_finite() {
+        format!(", with the scale {least}")
+    } else {
+        String::new()
+    }
 }

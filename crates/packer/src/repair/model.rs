@@ -199,12 +199,28 @@ impl<'a> Mender<'a> {
     }
 
     fn guess(&self, manifest: &Manifest) -> Option<(Plan, ImportOptions, Config)> {
+        self.sources().into_iter().find_map(|source| self.guess_of(&source, manifest))
+    }
+
+    /// The sources that a model may have been made of whose record is lost: an attachment may belong to any model.
+    fn sources(&self) -> Vec<Arc<Source>> {
+        let Some(own) = self.source.base else { return vec![Arc::clone(self.source)] };
+        let names = self.store.names().unwrap_or_default();
+        let models = names.iter().filter_map(|name| Some(self.store.manifest(name).ok()?.0));
+        // A base that is gone may be that of another attachment.
+        let bases = names.iter().filter_map(|name| Some(self.store.model(name).ok()?.config.base?.digest));
+        let mut seen = BTreeSet::new();
+        let bases = [own].into_iter().chain(models).chain(bases).filter(|base| seen.insert(*base));
+        bases.map(|base| Arc::new(Source { base: Some(base), ..Source::clone(self.source) })).collect()
+    }
+
+    fn guess_of(&self, source: &Arc<Source>, manifest: &Manifest) -> Option<(Plan, ImportOptions, Config)> {
         let (mut chunks, none) = (None, HashMap::new());
         for options in candidates::all(self.options) {
             if self.progress.cancelled() {
                 return None;
             }
-            let Ok(plan) = Plan::new(Arc::clone(self.source), &options) else { continue };
+            let Ok(plan) = Plan::new(Arc::clone(source), &options) else { continue };
             let blobs = plan.blobs.iter().map(|blob| (Some(blob.name.as_str()), blob.layout.file_len()));
             let files = plan.files.iter().map(|file| (Some(file.name.as_str()), file.size));
             if !manifest.layers.iter().map(|layer| (layer.name.as_deref(), layer.size)).eq(blobs.chain(files)) {

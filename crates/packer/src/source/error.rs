@@ -75,7 +75,7 @@ pub enum SourceError {
     /// An adapter to merge cannot be read or merged.
     #[error("the adapter {} cannot be merged: {problem}", path.display())]
     AdapterFile {
-        /// The directory of the adapter.
+        /// The directory of the adapter, or its GGUF file.
         path: PathBuf,
         /// The error in it.
         problem: String,
@@ -308,10 +308,12 @@ impl SourceError {
                 link.display()
             )),
             Self::Gguf { source } => of_gguf(source),
-            Self::Adapter { .. } => Some(
-                "import its base model with --adapter DIR, which merges it; or store it with --adapter-of BASE"
-                    .to_owned(),
-            ),
+            Self::Adapter { path } => {
+                let what = if has_suffix(&path.to_string_lossy(), ".gguf") { "FILE" } else { "DIR" };
+                Some(format!(
+                    "import its base model with --adapter {what}, which merges it; or store it with --adapter-of BASE"
+                ))
+            }
             Self::AdapterFile { hint, .. } => hint.map(str::to_owned),
             Self::Config { source: ConfigError::Contradiction { .. }, .. } => {
                 Some("correct config.json, or leave the member that is wrong out of it".to_owned())

@@ -19,11 +19,11 @@ use longshore_quant::{
     FloatType,
     matmul::{self, Multiplier},
 };
-use longshore_transform::adapter::{Adapter, BaseTensor, Listed, ProductUpdate, View};
+use longshore_transform::adapter::{Adapter, BaseTensor, GGUF_DOCUMENT, Listed, ProductUpdate, View};
 
 use crate::error::LoadError;
 
-/// The document of an adapter.
+/// The document of an adapter that was a directory.
 const CONFIG: &str = "adapter_config.json";
 
 /// Ends of the names of the layers' matrices that a checkpoint may have as `[in, out]`. The first is never square, so its shape tells.
@@ -71,12 +71,17 @@ impl Updates {
                 "the model's residual stream is rotated, and the adapter was trained on the stream as it was".into(),
             ));
         }
-        let config = adapter.companion(CONFIG).map_err(|error| fail(error.to_string()))?;
+        let companion = |name| adapter.companion(name).map_err(|error| fail(error.to_string()));
+        let config = match companion(CONFIG)? {
+            None => companion(GGUF_DOCUMENT)?,
+            found => found,
+        };
         let config = config.ok_or_else(|| fail(format!("it has no {CONFIG}")))?;
         let weights = Weights::open_source(adapter, &OpenOptions::default())?;
         let tensors: Vec<_> = weights.iter().collect();
         let listed = tensors.iter().map(|tensor| Listed::new(tensor.name(), tensor.shape().dims())).collect::<Vec<_>>();
-        let read = Adapter::read(&config, &listed).map_err(|error| fail(error.to_string()))?;
+        let read = Adapter::read(&config, &listed).and_then(|read| read.with_base(&base.table().facts));
+        let read = read.map_err(|error| fail(error.to_string()))?;
         if read.has_magnitudes() {
             return Err(fail("it holds magnitudes (DoRA), which need the norms of all rows".into()));
         }
@@ -97,7 +102,8 @@ impl Updates {
             if turned.contains(&&*entry.name) {
                 return Err(fail(format!("it changes {:?}, whose matrix is stored as [in, out]", entry.name)));
             }
-            if !matches!(entry.arrangement, Arrangement::None) {
+            // The rows of heads from a GGUF file are stored as those of a checkpoint.
+            if !matches!(entry.arrangement, Arrangement::None | Arrangement::Halves { .. }) {
                 return Err(fail(format!("it changes {:?}, whose rows are in another order", entry.name)));
             }
             let mut read = |view: View, lines: u64| {
@@ -180,7 +186,7 @@ fn is_embedding(name: &str) -> bool {
 fn numbers(mut values: longshore_manifest::weights::Values<'_>, view: View, lines: u64, rank: u64) -> Vec<f32> {
     let mut all = vec![0.0; usize::try_from(values.len()).expect("it lies in memory")];
     values.read(0, &mut all);
-    let at = |line: u64, k: u64| all[index(view.start + line * view.along + k * view.rank)];
+    let at = |line: u64, k: u64| all[index(view.element(line, k))];
     (0..lines).flat_map(|line| (0..rank).map(move |k| (line, k))).map(|(line, k)| at(line, k)).collect()
 }
 

@@ -1,7 +1,12 @@
 //! Adapters beside the weights, against the same adapters merged into them.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
+use longshore_gguf::{self as gguf, Dims, GgmlType, Metadata};
+use longshore_model::gguf::{Form, Heads, NameMap};
 use longshore_packer::{ImportOptions, Plan, PlanOptions, Source as Import, st_format::Limits};
 use longshore_run::{
     LoadError, LoadOptions, Model,
@@ -89,6 +94,85 @@ fn live_adapters_give_what_merged_ones_do() {
         assert!(change > 1e-3, "{name}: the adapter changes nothing: {change}");
         assert!(error < 1e-4 * change.max(1.0), "{name}: off by {error}, of a change of {change}");
     }
+}
+
+/// The GGUF file that llama.cpp's converter makes of an adapter for `weights`, of an architecture in which `heads` of queries and of
+/// keys alternate.
+fn converted(dir: &Path, architecture: &str, weights: &[(&str, [u64; 2])], heads: [u64; 2]) -> PathBuf {
+    let map = NameMap::of(architecture).expect("it has a map");
+    let mut tensors = Vec::new();
+    for (name, [out, columns]) in weights {
+        let module = name.strip_suffix(".weight").expect("it is a weight");
+        let [found] = &map.to_gguf(name)[..] else { panic!("{name} is one tensor") };
+        let [a, b] = ["A", "B"].map(|factor| format!("base_model.model.{module}.lora_{factor}.weight"));
+        let rows = values(&b, &[*out, 2]);
+        let of = |row: u64| match found.form {
+            Form::Rotary(of) => {
+                let head = out / if of == Heads::Query { heads[0] } else { heads[1] };
+                row - row % head + row % 2 * (head / 2) + row % head / 2
+            }
+            _ => row,
+        };
+        let rows = (0..*out).flat_map(|row| {
+            let at = usize::try_from(of(row)).expect("it is small") * 2;
+            [rows[at], rows[at + 1]]
+        });
+        tensors.push((format!("{}.lora_a", found.gguf), [2, *columns], values(&a, &[2, *columns])));
+        tensors.push((format!("{}.lora_b", found.gguf), [*out, 2], rows.collect()));
+    }
+    let mut metadata = Metadata::new();
+    for (key, text) in [("general.type", "adapter"), ("general.architecture", architecture), ("adapter.type", "lora")] {
+        metadata.push(key, text).expect("it is new");
+    }
+    metadata.push("adapter.lora.alpha", 3.0_f32).expect("it is new");
+    let dims = |shape: &[u64]| Dims::from_shape(shape).expect("it is small");
+    let list = tensors.iter().map(|(name, shape, _)| (name.as_str(), GgmlType::F32, dims(shape)));
+    let layout = gguf::Layout::new(metadata, list).expect("names are unique");
+    let mut writer = gguf::Writer::new(Vec::new(), layout).expect("a Vec takes it");
+    for (.., values) in &tensors {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        writer.write(&bytes).expect("it is planned");
+    }
+    let path = dir.join("adapter.gguf");
+    std::fs::write(&path, writer.finish().expect("all was written")).expect("there is room");
+    path
+}
+
+#[test]
+fn an_adapter_of_llama_cpp_gives_what_that_of_peft_does() {
+    for (name, architecture) in [("llama", "llama"), ("qwen3-moe", "qwen3moe")] {
+        let case = Case::named(name);
+        let (folder, home) = (case.write(), tempfile::tempdir().expect("there is room"));
+        let weights = linears(&case);
+        let adapter = home.path().join("adapter");
+        write(&adapter, &weights, &[]);
+        let of = |member: &str| case.config[member].as_u64().expect("it is stated");
+        let file =
+            converted(home.path(), architecture, &weights, [of("num_attention_heads"), of("num_key_value_heads")]);
+        let limits = Limits::default();
+        let in_store = Store::open(home.path().join("store")).expect("there is room");
+        let base = store(&in_store, "base", Import::open(folder.path(), &limits).expect("it is a checkpoint"));
+        let attached = |name: &str, path: &Path| {
+            let attached = Import::open_attachment(path, Digest::of(b"base"), &limits).expect("it is an adapter");
+            logits(base.clone(), Some(store(&in_store, name, attached))).expect("it can be applied")
+        };
+        let (peft, gguf) = (attached("peft", &adapter), attached("gguf", &file));
+        let is_same = |a: &[f32], b: &[f32]| a.iter().map(|a| a.to_bits()).eq(b.iter().map(|b| b.to_bits()));
+        assert!(is_same(&peft, &gguf), "{name}: off by {}", distance(&peft, &gguf));
+        assert!(distance(&peft, &logits(base.clone(), None).expect("it can be run")) > 1e-3, "{name}");
+    }
+}
+
+#[test]
+fn an_adapter_of_llama_cpp_for_another_architecture() {
+    let case = Case::named("llama");
+    let (folder, home) = (case.write(), tempfile::tempdir().expect("there is room"));
+    let file = converted(home.path(), "qwen3", &linears(&case), [1, 1]);
+    let in_store = Store::open(home.path().join("store")).expect("there is room");
+    let base = store(&in_store, "base", Import::open(folder.path(), &Limits::default()).expect("it is a checkpoint"));
+    let attached = Import::open_attachment(&file, Digest::of(b"base"), &Limits::default()).expect("it is an adapter");
+    let error = logits(base, Some(store(&in_store, "gguf", attached))).expect_err("it is another's").to_string();
+    assert!(error.contains("\"qwen3\" of llama.cpp"), "{error}");
 }
 
 #[test]

@@ -201,6 +201,56 @@ fn a_conversation_that_is_cut_goes_on() {
     }
 }
 
+/// A stored llama with a layer behind its own that predicts one token more, in types of 2 bytes.
+fn with_mtp() -> (TempDir, Model) {
+    let case = Case::named("llama");
+    let home = tempfile::tempdir().expect("there is room");
+    let hidden = case.tensors["model.norm.weight"][0];
+    let mut tensors: BTreeMap<String, (Dtype, Vec<u64>)> =
+        case.tensors.iter().map(|(name, shape)| (name.clone(), (Dtype::F32, shape.clone()))).collect();
+    let prefix = "model.mtp_layers.0.";
+    for (name, shape) in &case.tensors {
+        if let Some(rest) = name.strip_prefix("model.layers.0.") {
+            tensors.insert(format!("{prefix}{rest}"), (Dtype::BF16, shape.clone()));
+        }
+    }
+    for (name, shape) in [
+        ("enorm", vec![hidden]),
+        ("hnorm", vec![hidden]),
+        ("shared_head.norm", vec![hidden]),
+        ("eh_proj", vec![hidden, 2 * hidden]),
+    ] {
+        tensors.insert(format!("{prefix}{name}.weight"), (Dtype::BF16, shape));
+    }
+    let parts = tensors.iter().map(|(name, (dtype, shape))| (name.as_str(), *dtype, Shape::from(shape.clone())));
+    let layout = Layout::new(&BTreeMap::default(), parts).expect("the shapes are small");
+    let mut bytes = layout.header().to_vec();
+    for part in layout.parts() {
+        let (dtype, shape) = &tensors[part.name];
+        let values = values(part.name, shape);
+        let of = |value: &f32| value.to_le_bytes()[if *dtype == Dtype::F32 { 0 } else { 2 }..].to_vec();
+        bytes.extend(values.iter().flat_map(of));
+    }
+    let folder = home.path().join("model");
+    fs::create_dir_all(&folder).expect("there is room");
+    fs::write(folder.join("config.json"), case.config.to_string()).expect("there is room");
+    fs::write(folder.join("model.safetensors"), bytes).expect("there is room");
+    let store = Store::open(home.path().join("store")).expect("there is room");
+    let source = Import::open(&folder, &Limits::default()).expect("it is a checkpoint");
+    let plan = Plan::new(source, &PlanOptions::default()).expect("it can be planned");
+    let name = "m".parse().expect("it is a name");
+    plan.import(&store, &name, &ImportOptions::default(), &Silent).expect("there is room");
+    let source = Source::of_model(&store, &store.model(&name).expect("it is stored")).expect("it has a table");
+    (home, Model::open(source, LoadOptions::default()).expect("it can be run"))
+}
+
+/// A head is no part of what the model computes: its bits are not counted.
+#[test]
+fn bits_per_weight_are_those_of_the_model_alone() {
+    let (_home, model) = with_mtp();
+    assert!((model.bits_per_weight() - 32.0).abs() < 1e-12, "{}", model.bits_per_weight());
+}
+
 #[test]
 fn what_is_no_head_of_the_model() {
     let (_folder, model) = Case::named("llama").open(LoadOptions::default());
@@ -213,6 +263,11 @@ fn what_is_no_head_of_the_model() {
     let head = Eagle::open(&own).expect("it has one");
     let error = Speculation::new(model.session(), &head, 3).expect_err("it is another model");
     assert!(matches!(error, RunError::Head { .. }), "{error}");
+
+    let (_home, model) = with_mtp();
+    let error = Eagle::open(&model).expect_err("it has one of another kind");
+    assert!(matches!(&error, LoadError::Head { found: Some(found), .. } if found == "MTP"), "{error}");
+    assert!(error.to_string().contains("which alone can be run: its draft head is MTP"), "{error}");
 
     // A tensor that the forward pass has no place for.
     let mut more = case.clone();

@@ -1,11 +1,13 @@
 //! The documents of adapters.
 
+use longshore_model::gguf::NameMap;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
     error::AdapterError,
     format::Format,
+    gguf::Keys,
     pattern::{Listing, Patterns},
 };
 
@@ -20,6 +22,8 @@ pub(super) struct Settings {
     /// Whether every pair has magnitudes.
     pub(super) is_dora: bool,
     pub(super) scaling: Scaling,
+    /// The name of the architecture in ggml, and its names of tensors. `None` for an adapter of a checkpoint.
+    pub(super) ggml: Option<(String, NameMap)>,
 }
 
 /// The way to the factor of a product.
@@ -29,6 +33,8 @@ pub(super) enum Scaling {
     Ratio { rank: f64, alpha: f64, is_root: bool, ranks: Patterns, alphas: Patterns },
     /// The factor as the document has it.
     Factor { scale: f64, rank: Option<f64> },
+    /// alpha / rank, or 1 where alpha is 0.
+    Alpha(f64),
 }
 
 #[derive(Deserialize)]
@@ -59,16 +65,19 @@ struct Parameters {
 }
 
 impl Settings {
-    /// Parses `adapter_config.json`.
+    /// Parses `adapter_config.json`, or the keys of a GGUF file.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, AdapterError> {
         let config = |problem: String| AdapterError::Config { problem };
         let document: Document = serde_json::from_slice(bytes).map_err(|error| config(error.to_string()))?;
         match (&document.peft_type, &document.lora_parameters) {
             (Some(_), _) => document.peft(),
             (None, Some(_)) => document.mlx(),
-            (None, None) => {
-                Err(config("it has neither peft_type, as PEFT writes, nor lora_parameters, as mlx-lm does".into()))
-            }
+            (None, None) => match serde_json::from_slice::<Keys>(bytes) {
+                Ok(keys) if keys.are_there() => keys.settings(),
+                _ => {
+                    Err(config("it has neither peft_type, as PEFT writes, nor lora_parameters, as mlx-lm does".into()))
+                }
+            },
         }
     }
 
@@ -84,6 +93,8 @@ impl Settings {
                 (alpha / divisor, by.or(Some(*rank)), if by.is_some() { "rank_pattern" } else { "r" })
             }
             Scaling::Factor { scale, rank } => (*scale, *rank, "lora_parameters.rank"),
+            Scaling::Alpha(0.0) => (1.0, None, ""),
+            Scaling::Alpha(alpha) => (alpha / found, None, ""),
         };
         #[expect(clippy::float_cmp, reason = "both are whole numbers, or the document is wrong")]
         let differs = expected.filter(|expected| *expected != found);
@@ -148,6 +159,7 @@ impl Document {
                 ranks: Patterns::new(&self.rank_pattern.unwrap_or_default())?,
                 alphas: Patterns::new(&self.alpha_pattern.unwrap_or_default())?,
             },
+            ggml: None,
         })
     }
 
@@ -160,6 +172,6 @@ impl Document {
         let Parameters { rank, scale } = self.lora_parameters.unwrap_or(Parameters { rank: None, scale: None });
         let missing = || AdapterError::Config { problem: "lora_parameters has no scale".into() };
         let scaling = Scaling::Factor { scale: scale.ok_or_else(missing)?, rank };
-        Ok(Settings { format: Format::Mlx, is_fan_in_fan_out: false, is_dora: kind == "dora", scaling })
+        Ok(Settings { format: Format::Mlx, is_fan_in_fan_out: false, is_dora: kind == "dora", scaling, ggml: None })
     }
 }

@@ -18,6 +18,42 @@ pub enum AdapterError {
         /// The values that can be merged.
         expected: &'static str,
     },
+    /// A key of a GGUF file asks for something that merging does not give.
+    #[error("the metadata of the adapter has {key}: {found}, expected {expected}")]
+    Metadata {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        found: String,
+        /// The values that can be merged.
+        expected: &'static str,
+    },
+    /// A GGUF file is for another architecture than the base's.
+    #[error("the adapter is for the architecture {found:?} of llama.cpp, expected that of the base, {expected}")]
+    Architecture {
+        /// The adapter's.
+        found: String,
+        /// The names that files of the base may have.
+        expected: String,
+    },
+    /// A GGUF file has a tensor of the base in a form to which no product of factors leads back.
+    #[error("tensor {tensor:?} of the adapter changes what GGUF files have {form}, which is not merged")]
+    Form {
+        /// The tensor.
+        tensor: String,
+        /// The form, as the end of a sentence.
+        form: &'static str,
+    },
+    /// The rows of a factor alternate within heads, and are not those of the base's heads.
+    #[error("the rows of tensor {tensor:?} of the adapter, {rows}, alternate within heads, and {}", of_heads(*heads))]
+    Heads {
+        /// The factor.
+        tensor: String,
+        /// Number of its rows.
+        rows: u64,
+        /// Number of the base's heads, if it is known.
+        heads: Option<u64>,
+    },
     /// A pattern of ranks or of alphas is no regular expression, or too large.
     #[error("adapter_config.json has the pattern {pattern:?}, which cannot be used: {problem}")]
     Pattern {
@@ -141,6 +177,14 @@ fn beside(others: usize) -> String {
     }
 }
 
+/// An end of a message about heads.
+fn of_heads(heads: Option<u64>) -> String {
+    heads.map_or_else(
+        || "the base does not say how many heads it has".to_owned(),
+        |heads| format!("the base has {heads} heads, whose rows come in pairs"),
+    )
+}
+
 impl AdapterError {
     /// Advice to the user, if there is any for this error.
     #[must_use]
@@ -152,9 +196,13 @@ impl AdapterError {
             Self::Tied { .. } => {
                 Some("untie the base first: save it with `tie_word_embeddings` false and an lm_head of its own")
             }
-            Self::Unused { .. } => Some("check that the adapter was made for this base"),
-            Self::Setting { .. } | Self::Magnitude { .. } => {
+            Self::Unused { .. } | Self::Architecture { .. } => Some("check that the adapter was made for this base"),
+            Self::Setting { .. } | Self::Metadata { .. } | Self::Magnitude { .. } => {
                 Some("merge it with the program that made it, and import the result")
+            }
+            Self::Form { .. } => Some("import the adapter as PEFT wrote it"),
+            Self::Heads { heads: None, .. } => {
+                Some("import the base with its config.json, or the adapter as PEFT wrote it")
             }
             _ => None,
         }

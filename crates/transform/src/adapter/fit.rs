@@ -22,6 +22,8 @@ impl Adapter {
     /// - [`AdapterError::Unused`]: a tensor belongs to nothing in the base;
     /// - [`AdapterError::Shape`], [`AdapterError::Extents`], [`AdapterError::Rank`], [`AdapterError::Vocabulary`]: a tensor does
     ///   not fit;
+    /// - [`AdapterError::Heads`]: the adapter is one of llama.cpp, and its rows are not those of the heads that
+    ///   [`Self::with_base`] was told of;
     /// - [`AdapterError::Tied`], [`AdapterError::Ambiguous`], [`AdapterError::Twice`], [`AdapterError::Magnitude`]: what it
     ///   would do is not clear.
     pub fn fit(&self, base: &[BaseTensor], is_tied: bool) -> Result<Updates, AdapterError> {
@@ -377,6 +379,7 @@ impl Fitting<'_> {
     fn add(&mut self, pair: &Pair, factors: Factors, place: Place, is_flipped: bool, scale: f32) {
         let Place { base, matrix, rows, columns, output } = place;
         let Factors { rank, inputs: (inputs, _), outputs: (outputs, _) } = factors;
+        // Where rows alternate, the outputs begin with a head.
         let outputs = View { start: outputs.start + output * outputs.along, ..outputs };
         let (left, right) = if is_flipped { (inputs, outputs) } else { (outputs, inputs) };
         let magnitude = pair.magnitude.map(|tensor| Magnitude { tensor, start: output, is_of_columns: is_flipped });

@@ -6,4 +6,6 @@ pub enum Format {
     Peft,
     /// mlx-lm.
     Mlx,
+    /// llama.cpp, in a GGUF file.
+    Gguf,
 }

@@ -10,6 +10,11 @@
 //! | PEFT, embeddings | `.lora_embedding_A` `[r, V]`, `.lora_embedding_B` `[H, r]` | the same, transposed |
 //! | PEFT, stacked experts | A `[E × r, a]` by experts, B `[b, r × E]` by ranks | for each expert |
 //! | mlx-lm | `<module>.lora_a` `[in, r]`, `.lora_b` `[r, out]` | scale · (a · b)ᵀ |
+//! | llama.cpp | `<ggml's name>.lora_a` `[r, in]`, `.lora_b` `[out, r]`; stacked `[E, r, in]`, `[E, out, r]` | alpha / r · b · a; without an alpha, b · a |
+//! | llama.cpp, embedding | `token_embd.weight.lora_a` `[V, r]`, `.lora_b` `[H, r]` | the same, transposed |
+//!
+//! A file of llama.cpp has the rows of B, like the weight's own, in the order of a GGUF file: [`Adapter::with_base`] takes the facts by
+//! which they are put back in that of a checkpoint.
 //!
 //! With `DoRA`, W becomes m · (W + update) / ‖row‖, each row with its magnitude m.
 
@@ -18,6 +23,7 @@ mod error;
 mod fit;
 mod format;
 mod fused;
+mod gguf;
 mod names;
 mod pattern;
 mod read;
@@ -26,5 +32,6 @@ mod update;
 
 pub use error::AdapterError;
 pub use format::Format;
+pub use gguf::{DOCUMENT as GGUF_DOCUMENT, KEYS as GGUF_KEYS};
 pub use read::{Adapter, Listed};
 pub use update::{BaseTensor, Magnitude, ProductUpdate, Replacement, Updates, View};

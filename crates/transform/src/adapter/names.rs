@@ -53,6 +53,8 @@ impl Name {
         let (ends, path) = match format {
             Format::Peft => (&PEFT[..], name.strip_prefix("base_model.model.").unwrap_or(name)),
             Format::Mlx => (&MLX[..], name),
+            // The last is none of llama.cpp's.
+            Format::Gguf => (&MLX[..2], name),
         };
         let found = ends.iter().find_map(|(end, part)| Some((path.strip_suffix(end)?, *part)));
         let (path, part) = found.unwrap_or((path, Part::Whole));

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use longshore_model::{Facts, gguf::architectures};
+
 use super::{
     config::Settings,
     error::AdapterError,
     format::Format,
+    gguf::{self, Alternating},
     names::{Name, Part, counterpart},
 };
 
@@ -46,6 +49,8 @@ pub(super) struct Pair {
     pub(super) b: usize,
     pub(super) magnitude: Option<usize>,
     pub(super) is_embedding: bool,
+    /// The heads within which the rows of B alternate.
+    pub(super) alternating: Option<Alternating>,
 }
 
 /// The tensors of one module, as they are found.
@@ -55,20 +60,26 @@ struct Parts {
     b: Option<usize>,
     magnitude: Option<usize>,
     is_embedding: bool,
+    alternating: Option<Alternating>,
 }
 
 impl Adapter {
-    /// Reads `adapter_config.json`, and takes the names of the adapter's tensors apart.
+    /// Reads an adapter's document, and takes the names of its tensors apart. The document is `adapter_config.json`, or an object of
+    /// the [`GGUF_KEYS`](super::GGUF_KEYS) that a file of llama.cpp has in its metadata. An adapter of such a file is to be told of
+    /// its base by [`Self::with_base`].
     ///
     /// # Errors
     ///
-    /// [`AdapterError::Config`], [`AdapterError::Setting`] or [`AdapterError::Pattern`] if the document cannot be merged by,
-    /// [`AdapterError::Half`] if a factor is missing.
+    /// [`AdapterError::Config`], [`AdapterError::Setting`], [`AdapterError::Metadata`] or [`AdapterError::Pattern`] if the document
+    /// cannot be merged by, [`AdapterError::Form`] if a tensor cannot, [`AdapterError::Half`] if a factor is missing.
     pub fn read(config: &[u8], tensors: &[Listed]) -> Result<Self, AdapterError> {
         let settings = Settings::parse(config)?;
         let (mut found, mut whole) = (BTreeMap::<(String, usize), Parts>::new(), Vec::new());
         for (at, tensor) in tensors.iter().enumerate() {
-            let Name { module, part, depth } = Name::parse(settings.format, &tensor.name);
+            let (Name { module, part, depth }, alternating) = match &settings.ggml {
+                Some((_, map)) => gguf::name(*map, &tensor.name)?,
+                None => (Name::parse(settings.format, &tensor.name), None),
+            };
             let twice = |first: usize, module: &str| AdapterError::Twice {
                 base: module.to_owned(),
                 first: tensors[first].name.clone(),
@@ -83,6 +94,7 @@ impl Adapter {
                 return Err(AdapterError::Setting { setting: "lora_bias", found: tensor.name.clone(), expected });
             }
             let parts = found.entry((module.clone(), depth)).or_default();
+            parts.alternating = parts.alternating.take().or(alternating);
             parts.is_embedding |= matches!(part, Part::EmbeddingA | Part::EmbeddingB);
             let place = match part {
                 Part::A | Part::EmbeddingA => &mut parts.a,
@@ -94,7 +106,7 @@ impl Adapter {
             }
         }
         let mut pairs = Vec::with_capacity(found.len());
-        for ((module, _), Parts { a, b, magnitude, is_embedding }) in found {
+        for ((module, _), Parts { a, b, magnitude, is_embedding, alternating }) in found {
             let (Some(a), Some(b)) = (a, b) else {
                 let found = a.or(b).or(magnitude).map(|at| tensors[at].name.clone()).unwrap_or_default();
                 return Err(AdapterError::Half { missing: counterpart(&found), found });
@@ -103,9 +115,28 @@ impl Adapter {
                 let missing = format!("the magnitudes of {module}");
                 return Err(AdapterError::Half { found: tensors[a].name.clone(), missing });
             }
-            pairs.push(Pair { module, a, b, magnitude, is_embedding });
+            pairs.push(Pair { module, a, b, magnitude, is_embedding, alternating });
         }
         Ok(Self { settings, tensors: tensors.to_vec(), pairs, whole })
+    }
+
+    /// Tells the adapter of the base that it is fitted to, which it may have to be of llama.cpp: its architecture, and the number of
+    /// heads, which the order of some rows goes by. The other forms say nothing of the base and need nothing of it.
+    ///
+    /// # Errors
+    ///
+    /// [`AdapterError::Architecture`] if the adapter is for another architecture than that of `facts`. Nothing is compared where either
+    /// is not known.
+    pub fn with_base(mut self, facts: &Facts) -> Result<Self, AdapterError> {
+        let Some((found, _)) = &self.settings.ggml else { return Ok(self) };
+        let of_base = architectures(facts);
+        if !of_base.is_empty() && !of_base.contains(&found.as_str()) {
+            return Err(AdapterError::Architecture { found: found.clone(), expected: of_base.join(" or ") });
+        }
+        for alternating in self.pairs.iter_mut().filter_map(|pair| pair.alternating.as_mut()) {
+            alternating.count(facts);
+        }
+        Ok(self)
     }
 
     /// The program whose form the adapter has.

@@ -47,16 +47,24 @@ impl Adapter {
     /// The factors of one matrix.
     pub(super) fn factors(&self, pair: &Pair) -> Result<Factors, AdapterError> {
         let ([a0, a1], [b0, b1]) = match self.format() {
-            Format::Peft => (self.extents(pair.a, "[rank, inputs]")?, self.extents(pair.b, "[outputs, rank]")?),
             Format::Mlx => (self.extents(pair.a, "[inputs, rank]")?, self.extents(pair.b, "[rank, outputs]")?),
+            Format::Gguf if pair.is_embedding => {
+                (self.extents(pair.a, "[vocabulary, rank]")?, self.extents(pair.b, "[width, rank]")?)
+            }
+            Format::Peft | Format::Gguf => {
+                (self.extents(pair.a, "[rank, inputs]")?, self.extents(pair.b, "[outputs, rank]")?)
+            }
         };
-        let view = |tensor, along, rank| View { tensor, start: 0, along, rank };
+        let view = |tensor, along, rank| View { tensor, start: 0, along, rank, head: None };
         let (rank, of_b, inputs, outputs) = match self.format() {
-            Format::Peft => (a0, b1, (view(pair.a, 1, a1), a1), (view(pair.b, b1, 1), b0)),
+            Format::Gguf if pair.is_embedding => (a1, b1, (view(pair.a, a1, 1), a0), (view(pair.b, b1, 1), b0)),
+            Format::Peft | Format::Gguf => (a0, b1, (view(pair.a, 1, a1), a1), (view(pair.b, b1, 1), b0)),
             Format::Mlx => (a1, b0, (view(pair.a, a1, 1), a0), (view(pair.b, 1, b1), b1)),
         };
         self.equal_ranks(pair, rank, of_b)?;
-        Ok(Factors { rank, inputs, outputs })
+        let (view, rows) = outputs;
+        let head = pair.alternating.as_ref().map(|heads| heads.rows(self.name(pair.b), rows)).transpose()?;
+        Ok(Factors { rank, inputs, outputs: (View { head, ..view }, rows) })
     }
 
     /// The extents of the factors for a stack of `experts` matrices.
@@ -76,7 +84,7 @@ impl Adapter {
                 }
                 Ok(Stacked { rank: lines / experts, experts, inputs, outputs })
             }
-            Format::Mlx => {
+            Format::Mlx | Format::Gguf => {
                 let [of_a, rank, inputs] = self.extents(pair.a, "[experts, rank, inputs]")?;
                 let [of_b, outputs, rank_of_b] = self.extents(pair.b, "[experts, outputs, rank]")?;
                 self.equal_ranks(pair, rank, rank_of_b)?;
@@ -96,13 +104,13 @@ impl Adapter {
     /// The factors of one expert. In PEFT the lines of A go by experts, and the columns of B by ranks.
     pub(super) fn of_expert(&self, pair: &Pair, stacked: Stacked, expert: u64) -> Factors {
         let Stacked { rank, experts, inputs, outputs } = stacked;
-        let view = |tensor, start, along, rank| View { tensor, start, along, rank };
+        let view = |tensor, start, along, rank| View { tensor, start, along, rank, head: None };
         let (a, b) = match self.format() {
             Format::Peft => {
                 let a = view(pair.a, expert * rank * inputs, 1, inputs);
                 (a, view(pair.b, expert, rank * experts, experts))
             }
-            Format::Mlx => {
+            Format::Mlx | Format::Gguf => {
                 let a = view(pair.a, expert * rank * inputs, 1, inputs);
                 (a, view(pair.b, expert * outputs * rank, rank, 1))
             }

@@ -62,7 +62,7 @@ pub struct ProductUpdate {
     pub magnitude: Option<Magnitude>,
 }
 
-/// A factor of a product in a tensor of the adapter. Number `k` of line `n` is element `start + n × along + k × rank`.
+/// A factor of a product in a tensor of the adapter. [`Self::element`] is the place of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct View {
@@ -74,6 +74,34 @@ pub struct View {
     pub along: u64,
     /// Elements from one number of a line to the next.
     pub rank: u64,
+    /// Number of lines of a head, an even one, where the lines of each head alternate between its halves in the tensor. `None` where
+    /// lines lie in order.
+    pub head: Option<u64>,
+}
+
+impl View {
+    /// The element of the tensor that number `k` of line `line` is: `start + n × along + k × rank`, where the line is stored as
+    /// number `n`.
+    #[must_use]
+    pub fn element(&self, line: u64, k: u64) -> u64 {
+        self.start + self.place(line) * self.along + k * self.rank
+    }
+
+    /// The number of a line in the tensor: the line itself, or its place among those of its head.
+    #[must_use]
+    pub fn place(&self, line: u64) -> u64 {
+        let Some(head) = self.head else { return line };
+        let (half, of_head) = (head / 2, line % head);
+        line - of_head + of_head % half * 2 + of_head / half
+    }
+
+    /// The line that is stored as number `place`.
+    #[must_use]
+    pub fn line(&self, place: u64) -> u64 {
+        let Some(head) = self.head else { return place };
+        let of_head = place % head;
+        place - of_head + of_head % 2 * (head / 2) + of_head / 2
+    }
 }
 
 /// The magnitudes of outputs. Each output of the sum is scaled to have its magnitude as its L2 norm.
@@ -96,4 +124,19 @@ pub struct Replacement {
     pub base: usize,
     /// The adapter's tensor.
     pub tensor: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_heads_alternate() {
+        let in_order = View { tensor: 0, start: 5, along: 3, rank: 1, head: None };
+        let view = View { head: Some(6), ..in_order };
+        let places: Vec<u64> = (0..12).map(|line| view.place(line)).collect();
+        assert_eq!(places, [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]);
+        assert!((0..12).all(|line| view.line(view.place(line)) == line && in_order.line(in_order.place(line)) == line));
+        assert_eq!((view.element(3, 2), in_order.element(3, 2)), (5 + 3 + 2, 5 + 9 + 2));
+    }
 }

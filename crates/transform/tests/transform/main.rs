@@ -2,6 +2,7 @@
 
 mod fitted;
 mod gptq;
+mod llama_cpp;
 mod refused;
 mod rotation;
 

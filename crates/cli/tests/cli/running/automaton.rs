@@ -38,6 +38,7 @@ pub(crate) struct Automaton {
     has_no_tokenizer: bool,
     /// Number of experts, and numbers of the vector inside each.
     experts: Option<(usize, usize)>,
+    has_mtp: bool,
     config: Vec<(&'static str, Value)>,
 }
 
@@ -95,6 +96,11 @@ impl Automaton {
             .config("intermediate_size", inner)
             .config("num_local_experts", count)
             .config("num_experts_per_tok", 2)
+    }
+
+    /// A layer after the others that predicts one token more.
+    pub(crate) fn mtp(self) -> Self {
+        Self { has_mtp: true, ..self }
     }
 
     pub(crate) fn config(mut self, member: &'static str, value: impl Into<Value>) -> Self {
@@ -182,10 +188,16 @@ impl Automaton {
             tensors.insert(layer(&format!("self_attn.{name}")), zeros(64, WIDTH));
         }
         let layers = self.config.iter().find(|(member, _)| *member == "num_hidden_layers");
-        for at in 1..layers.and_then(|(_, count)| count.as_u64()).unwrap_or(1) {
+        let layers = layers.and_then(|(_, count)| count.as_u64()).unwrap_or(1);
+        for at in 1..layers + u64::from(self.has_mtp) {
             let first = tensors.iter().filter(|(name, _)| name.starts_with("model.layers.0."));
             let more = first.map(|(name, tensor)| (name.replacen(".0.", &format!(".{at}."), 1), tensor.clone()));
             tensors.extend(more.collect::<Vec<_>>());
+        }
+        if self.has_mtp {
+            let own = |name: &str| format!("model.layers.{layers}.{name}.weight");
+            tensors.extend(["enorm", "hnorm", "shared_head.norm"].map(|name| (own(name), ones())));
+            tensors.insert(own("eh_proj"), zeros(WIDTH, 2 * WIDTH));
         }
         tensors.retain(|name, _| self.without.is_none_or(|without| name != without));
         safetensors(&tensors)

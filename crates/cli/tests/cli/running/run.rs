@@ -235,6 +235,20 @@ fn a_head_of_its_own_proposes_tokens() {
 }
 
 #[test]
+fn an_mtp_head_proposes_nothing() {
+    let sandbox = Sandbox::new();
+    counting().mtp().write(&sandbox, "m");
+    sandbox.ok(["import", "./m", "m", "-q"]);
+    assert_eq!(sandbox.ok(["run", "m", "a:"]), " one,TWé3");
+    for model in ["m", "./m"] {
+        let run = sandbox.run(["run", model, "a:", "--draft", "self"]);
+        assert_eq!(run.code, 1, "{run:?}");
+        let expected = format!("{model} has no EAGLE-3 head, which alone can be run: its draft head is MTP");
+        assert!(run.stderr.contains(&expected) && run.stderr.contains("--draft DIR"), "{run:?}");
+    }
+}
+
+#[test]
 fn an_adapter_is_applied_beside_the_weights() {
     let sandbox = Sandbox::new();
     Automaton::new().chain([BOS, 97, 98]).write(&sandbox, "m");

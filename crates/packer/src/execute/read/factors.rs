@@ -57,8 +57,11 @@ impl FactorReader<'_> {
         count: u64,
         put: &mut dyn FnMut(usize, usize, f32),
     ) -> Result<(), ImportError> {
-        let View { tensor, start, along, rank: step, .. } = view;
-        let start = start + first * along;
+        let View { tensor, along, rank: step, .. } = view;
+        if view.head.is_some() {
+            return self.of_heads(view, first, count, put);
+        }
+        let start = view.element(first, 0);
         if along == 1 {
             for k in 0..self.rank {
                 self.read(tensor, start + k * step, count, &mut |line, value| put(line, as_index(k), value))?;
@@ -80,6 +83,25 @@ impl FactorReader<'_> {
             })?;
         }
         Ok(())
+    }
+
+    /// As [`Self::each`], where the lines of each head alternate. Their numbers lie beside each other: heads are read whole.
+    fn of_heads(
+        &mut self,
+        view: View,
+        first: u64,
+        count: u64,
+        put: &mut dyn FnMut(usize, usize, f32),
+    ) -> Result<(), ImportError> {
+        let (head, rank, end) = (view.head.unwrap_or(1), as_index(self.rank), first + count);
+        let from = first - first % head;
+        let lines = end.next_multiple_of(head) - from;
+        self.read(view.tensor, view.start + from * view.along, lines * view.along, &mut |at, value| {
+            let line = view.line(from + (at / rank) as u64);
+            if (first..end).contains(&line) {
+                put(as_index(line - first), at % rank, value);
+            }
+        })
     }
 
     /// Calls `put` with `count` elements of a tensor from `start` on.

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The tensors of a set in byte order of their names, with the number of their file as their shard.
-fn tensors(set: &SplitSet) -> Result<Vec<(SourceTensor, GgufTensor)>, SourceError> {
+pub(super) fn tensors(set: &SplitSet) -> Result<Vec<(SourceTensor, GgufTensor)>, SourceError> {
     let mut found = Vec::with_capacity(set.len());
     for (shard, member) in set.members().iter().enumerate() {
         for info in member.header.iter() {

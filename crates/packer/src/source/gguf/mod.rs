@@ -1,5 +1,6 @@
 //! GGUF files as a source.
 
+pub(super) mod adapter;
 pub(super) mod headers;
 pub(crate) mod inventory;
 pub(crate) mod open;

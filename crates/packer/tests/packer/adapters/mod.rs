@@ -4,6 +4,7 @@ mod attached;
 mod cases;
 mod held;
 mod large;
+mod llama_cpp;
 mod refused;
 mod repaired;
 

@@ -76,3 +76,36 @@ fn an_attachment_is_built_of_its_adapter() {
     assert_eq!(mend(&store, attachment(of, adapter.path())), (1, Vec::new()));
     assert_eq!(model(&store, "attached"), found);
 }
+
+/// Each names its own base again, whichever base the source is opened for.
+#[test]
+fn attachments_of_several_bases() {
+    let [base, adapter] = cases()[0].write(Dtype::F32);
+    let dir = Dir::new();
+    let store = Store::open(dir.join("store")).expect("the directory is ours");
+    super::import(&store, "base", base.open().expect("it is one"), &PlanOptions::default(), 1);
+    let gone = Digest::of(b"a base that is gone");
+    let attachment = |of| Source::open_attachment(adapter.path(), of, &Limits::default()).expect("it is an adapter");
+    let bases = [("a", gone), ("b", model(&store, "base").digest), ("c", gone)];
+    for (name, of) in bases {
+        super::import(&store, name, attachment(of), &PlanOptions::default(), 1);
+    }
+    let before = bases.map(|(name, _)| model(&store, name));
+    // The third tells of the base that is gone.
+    for name in ["b", "base"] {
+        cut(&store, &model(&store, name).manifest.config.digest);
+    }
+    let of_model = base.open().expect("it is one");
+    assert_eq!(repair(&store, of_model, &options(&["base"]), &Silent).expect("it can be").repaired.len(), 1);
+    assert_eq!(mend(&store, attachment(gone)), (1, Vec::new()));
+    cut(&store, &model(&store, "b").manifest.config.digest);
+    assert_eq!(mend(&store, attachment(Digest::of(b"another"))), (1, Vec::new()));
+    assert_eq!(bases.map(|(name, _)| model(&store, name)), before);
+    let named = bases.map(|(name, _)| model(&store, name).config.base.map(|base| base.digest));
+    assert_eq!(named, bases.map(|(_, of)| Some(of)));
+}
+
+fn options(names: &[&str]) -> RepairOptions {
+    let names = names.iter().map(|name| name.parse().expect("it is a name")).collect();
+    RepairOptions { names, ..RepairOptions::default() }
+}
