@@ -167,7 +167,9 @@ impl Ingest<'_> {
         self.sync(&pending, Some((&temporary, Some(&file))))?;
         // Windows renames no open file.
         drop(file);
-        pending.values_mut().for_each(|blob| blob.file = None);
+        for blob in pending.values_mut() {
+            blob.file = None;
+        }
 
         let mut done = Committed {
             reused_blobs: named.len(),

@@ -148,7 +148,11 @@ mod tests {
         assert!(windows.flush(&mut |_, _| Err(fail())).is_err());
         // The byte is still there.
         let mut all = Vec::new();
-        windows.flush(&mut |at, bytes| Ok(all.push((at, bytes.to_vec())))).unwrap();
+        let mut write = |at: u64, bytes: &[u8]| {
+            all.push((at, bytes.to_vec()));
+            Ok(())
+        };
+        windows.flush(&mut write).unwrap();
         assert_eq!(all, [(0, vec![1])]);
         assert!(Windows::default().push(0, &vec![0; PIECE], &mut |_, _| Err(fail())).is_err());
     }
