@@ -3,15 +3,12 @@
 
 use std::{borrow::Cow, fmt, io::Read as _, path::PathBuf, time::SystemTime};
 
-use serde::{
-    Deserialize,
-    de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor},
-};
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
 
-use super::{ListEntry, ModelError, Store, Summary, foreign, models::MAX_CONFIG};
+use super::{ListEntry, ModelError, Store, Summary, foreign, lean::LeanManifest, models::MAX_CONFIG};
 use crate::{
     Digest, FsError, Manifest, ModelName,
-    document::{Base, DocumentError, Facts, Import, check_files, media_type},
+    document::{Base, DocumentError, Facts, Import},
     fs, parallel,
 };
 
@@ -71,9 +68,8 @@ impl Store {
         let path = self.manifest_path(name);
         let bytes = self.read_manifest_bytes(name)?;
         let fail = |source| ModelError::Document { path: path.clone(), source };
-        let layers = Lean::parse(&bytes).map_err(fail)?;
-        let mut blobs: Vec<_> =
-            std::iter::once(&layers.config).chain(&layers.layers).map(|blob| (blob.digest, blob.size)).collect();
+        let LeanManifest { config, layers: mut blobs } = LeanManifest::parse(&bytes).map_err(fail)?;
+        blobs.push(config);
         blobs.sort_unstable_by(|a, b| beginning(&a.0).cmp(&beginning(&b.0)).then_with(|| a.cmp(b)));
         // If a digest is listed with two sizes, the last size counts.
         blobs.dedup_by(|next, kept| {
@@ -81,7 +77,7 @@ impl Store {
             kept.1 = if is_same { next.1 } else { kept.1 };
             is_same
         });
-        let head = self.head(layers.config.digest, layers.config.size);
+        let head = self.head(config.0, config.1);
         let summary = head.and_then(|(path, head)| {
             let (facts, import) = match (head.facts, head.import) {
                 (Some(facts), Some(import)) => (facts, Some(import)),
@@ -136,53 +132,6 @@ struct Line {
     blobs: Vec<(Digest, u64)>,
     /// Summary, in which the unique size is still 0.
     summary: Result<Summary, ModelError>,
-}
-
-/// A parsed manifest that borrows from its bytes.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Lean<'d> {
-    schema_version: u32,
-    #[serde(borrow)]
-    config: Layer<'d>,
-    #[serde(borrow)]
-    layers: Vec<Layer<'d>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Layer<'d> {
-    #[serde(borrow)]
-    media_type: Cow<'d, str>,
-    digest: Digest,
-    size: u64,
-    #[serde(default, borrow)]
-    name: Option<Text<'d>>,
-}
-
-/// A string that is borrowed where possible. serde borrows for a `Cow` in a field, but not for a `Cow` in an `Option`.
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct Text<'d>(#[serde(borrow)] Cow<'d, str>);
-
-impl<'d> Lean<'d> {
-    /// Parses every document that [`Manifest::parse`] accepts.
-    fn parse(bytes: &'d [u8]) -> Result<Self, DocumentError> {
-        let parsed = match str::from_utf8(bytes) {
-            Ok(text) => serde_json::from_str::<Self>(text),
-            Err(_) => serde_json::from_slice(bytes),
-        };
-        let found = parsed.map_err(|source| DocumentError::Json { what: "manifest", source })?;
-        if found.schema_version != 2 {
-            return Err(DocumentError::Version { what: "manifest", found: found.schema_version, expected: 2 });
-        }
-        let is_file = |layer: &&Layer<'_>| matches!(&*layer.media_type, media_type::JSON | media_type::FILE);
-        let files = found.layers.iter().filter(is_file).map(|layer| layer.name.as_ref().map_or("", |name| &name.0));
-        match check_files(files) {
-            Some(problem) => Err(DocumentError::Inconsistent { what: "manifest", problem }),
-            None => Ok(found),
-        }
-    }
 }
 
 /// Fields of a config from which a summary is made.

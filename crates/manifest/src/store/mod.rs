@@ -9,6 +9,7 @@ mod free;
 mod gc;
 mod hash;
 mod ingest;
+mod lean;
 mod lease;
 mod list;
 mod mend;
