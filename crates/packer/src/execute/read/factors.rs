@@ -24,6 +24,9 @@ impl FactorReader<'_> {
     /// Reads `count` lines from line `first` on, each with its numbers in a row.
     pub(super) fn lines(&mut self, view: View, first: u64, count: u64, out: &mut Vec<f32>) -> Result<(), ImportError> {
         let rank = as_index(self.rank);
+        if view.head.is_none() && view.rank == 1 && view.along == self.rank {
+            return self.vector(view.tensor, view.element(first, 0), count * self.rank, out);
+        }
         memory::fill(out, as_index(count) * rank, 0.0)?;
         self.each(view, first, count, &mut |line, k, value| out[line * rank + k] = value)
     }
@@ -55,7 +58,7 @@ impl FactorReader<'_> {
         view: View,
         first: u64,
         count: u64,
-        put: &mut dyn FnMut(usize, usize, f32),
+        put: &mut impl FnMut(usize, usize, f32),
     ) -> Result<(), ImportError> {
         let View { tensor, along, rank: step, .. } = view;
         if view.head.is_some() {
@@ -91,7 +94,7 @@ impl FactorReader<'_> {
         view: View,
         first: u64,
         count: u64,
-        put: &mut dyn FnMut(usize, usize, f32),
+        put: &mut impl FnMut(usize, usize, f32),
     ) -> Result<(), ImportError> {
         let (head, rank, end) = (view.head.unwrap_or(1), as_index(self.rank), first + count);
         let from = first - first % head;
@@ -110,7 +113,7 @@ impl FactorReader<'_> {
         tensor: usize,
         start: u64,
         count: u64,
-        put: &mut dyn FnMut(usize, f32),
+        put: &mut impl FnMut(usize, f32),
     ) -> Result<(), ImportError> {
         let tensor = self.files.tensor(tensor);
         let kind = float_type(tensor.dtype).expect("adapters are floats");
