@@ -24,15 +24,13 @@ use longshore_quant::{
 };
 
 use crate::{
-    execute::{
-        importance::{ImportanceFile, ImportanceFileError, TensorImportance},
-        recorded::Weighed,
-    },
+    execute::importance::{ImportanceFile, ImportanceFileError, TensorImportance},
     io::{
         memory::{self, MemoryError},
         threads::{share, threads},
     },
     plan::planned::float_type,
+    source::recorded::Weighed,
 };
 
 /// The types that a fitted policy gives tensors, beside keeping them.

@@ -8,8 +8,10 @@ use longshore_transform::{cholesky::FactorError, product::WIDTH};
 use memmap2::Mmap;
 use serde::Deserialize;
 
-use super::recorded::{OTHER_BASIS, OtherBasis, Recorded};
-use crate::plan::planned::{Plan, PlannedTensor, Turn};
+use crate::{
+    plan::planned::{Plan, PlannedTensor, Turn},
+    source::recorded::{OTHER_BASIS, OtherBasis, Recorded},
+};
 
 /// Mean products of the inputs of weights, as `longshore calibrate --hessians` writes them.
 ///

@@ -11,7 +11,6 @@ mod jobs;
 pub(crate) mod options;
 pub(crate) mod read;
 pub(crate) mod rebuild;
-pub(crate) mod recorded;
 pub(crate) mod sink;
 mod space;
 mod spare;

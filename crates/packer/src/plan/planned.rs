@@ -9,9 +9,8 @@ use longshore_transform::adapter::{Magnitude, View};
 
 use super::options::TakeOver;
 use crate::{
-    execute::recorded::Weighed,
     model::coding::kind::{Coding, PackedLayout},
-    source::{checkpoint::Source, classify::Kind, companions::Companion},
+    source::{checkpoint::Source, classify::Kind, companions::Companion, recorded::Weighed},
     tensor::SourceParts,
 };
 

@@ -17,6 +17,7 @@ pub(crate) mod merging;
 pub(crate) mod open;
 mod pipeline;
 mod read;
+pub(crate) mod recorded;
 mod rotate;
 pub(crate) mod rotation;
 mod scales;

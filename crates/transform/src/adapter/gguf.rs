@@ -8,10 +8,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    config::{Scaling, Settings},
     error::AdapterError,
     format::Format,
     names::{Name, Part},
+    settings::{Scaling, Settings},
 };
 
 const TYPE: &str = "general.type";

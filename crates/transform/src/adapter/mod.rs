@@ -27,6 +27,7 @@ mod gguf;
 mod names;
 mod pattern;
 mod read;
+mod settings;
 mod shapes;
 mod update;
 

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use longshore_model::{Facts, gguf::architectures};
 
 use super::{
-    config::Settings,
     error::AdapterError,
     format::Format,
     gguf::{self, Alternating},
     names::{Name, Part, counterpart},
+    settings::Settings,
 };
 
 /// A tensor of an adapter: its name and its shape.

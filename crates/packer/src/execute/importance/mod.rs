@@ -18,10 +18,10 @@ use longshore_st_format::{Dtype, SafeTensors, Shape, open};
 use memmap2::Mmap;
 
 use self::imatrix::Imatrix;
-use super::recorded::{OtherBasis, Recorded, Weighed};
 use crate::{
     io::hash,
     plan::planned::{Plan, PlannedTensor},
+    source::recorded::{OtherBasis, Recorded, Weighed},
 };
 
 /// Importance of each input channel of a model's weights: the mean of x² over the activations x that the weight is
