@@ -11,14 +11,14 @@ use crate::candidates::{self, offers};
 
 /// Write a model as a directory that other tools load
 ///
-/// As hf, a model without quantized tensors comes out as it went in: names, types and bytes of every tensor, every companion file;
+/// The form hf: a model without quantized tensors comes out as it went in: names, types and bytes of every tensor, every companion file;
 /// only the cut into shards may differ. A quantized one needs --dequantize; config.json then no longer says that it is quantized.
 ///
-/// As mlx, quantized tensors keep their codes, under the names that mlx-lm gives them, and config.json says how they are
+/// The form mlx: quantized tensors keep their codes, under the names that mlx-lm gives them, and config.json says how they are
 /// quantized. This is known for these model types: `llama`, `mistral`, `qwen2`, `qwen3`, `qwen3_moe`, `mixtral`, `gemma3_text`,
 /// `gpt_oss`, `deepseek_v3`, `nemotron_h`. Tensors that mlx-lm does without, such as layers that predict further tokens, are left out.
 ///
-/// As gguf, a model that came from GGUF files comes back as they were, byte for byte; with --type its matrices are decoded and encoded
+/// The form gguf: a model that came from GGUF files comes back as they were, byte for byte; with --type its matrices are decoded and encoded
 /// as that type, and vectors, norms and routers are F32. A tensor that was taken over into another type, and from which no way leads
 /// back, needs --type.
 ///

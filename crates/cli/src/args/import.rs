@@ -43,12 +43,12 @@ pub(crate) struct Import {
     #[arg(long, value_name = "TYPE", value_parser = offers(candidates::TYPES, parse_quantize))]
     #[arg(hide_possible_values = true)]
     pub(crate) quantize: Option<Quantize>,
-    /// Which tensors get the type: `default` protects the sensitive ones, `uniform` quantizes every weight, `v0.16` and
+    /// The tensors that get the type: `default` protects the sensitive ones, `uniform` quantizes every weight, `v0.16` and
     /// `v0.32` decide as these versions of ollama; or a TOML file, for which `longshore policy show` prints a start
     #[arg(long, value_name = "P", default_value = "default", value_parser = offers(candidates::POLICIES, parse_policy))]
     #[arg(hide_possible_values = true)]
     pub(crate) policy: PolicySource,
-    /// How codes are chosen: `plus` (lower error at the same cost), `best` (searches, for the lowest), `gptq` (integer types: for the
+    /// The choice of codes: `plus` (lower error at the same cost), `best` (searches, for the lowest), `gptq` (integer types: for the
     /// least error of the products that --hessians recorded), `mlx` (the bits of MLX's CPU backend) or `mlx-metal` (those of its
     /// Metal kernels, as their source says)
     #[arg(long, value_name = "F", default_value = "plus", value_parser = offers(candidates::PROFILES, parse_profile))]
