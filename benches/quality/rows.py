@@ -21,6 +21,8 @@ class Row:
     importance: bool = False
     # Whether codes are chosen by the Hessians of the calibration text, where these are better on the text that is held out.
     hessians: bool = False
+    # The power of the factors that columns get by the statistics of their inputs.
+    awq: float | None = None
     # The seed of a rotation of the residual stream.
     rotate: int | None = None
     # Bits for each weight that a policy is fitted to, by the statistics; or the row whose bits it may take.
@@ -41,6 +43,7 @@ ROWS = [
     Row("int4-best", "int4, profile `best`", "int4", "best"),
     Row("int4-importance", "int4, profile `best` with `--importance`", "int4", "best", importance=True),
     Row("int4-gptq", "int4, profile `gptq` with `--hessians` and `--held`", "int4", "gptq", hessians=True),
+    Row("int4-awq", "int4, profile `gptq`, with `--awq`", "int4", "gptq", hessians=True, awq=0.25),
     Row("int4-rotate", "int4, profile `best`, rotated, with a head of its own", "int4", "best", rotate=1, models=("smollm2",)),
     Row("fit-4.6", "policy fitted to 4.6 bits", "int4", policy="fitted", fit=4.6),
     Row("fit-default-bits", "policy fitted to the bits of `default`", "int4", policy="fitted", fit="int4-default"),
@@ -65,6 +68,7 @@ PAIRS = [
     ("int4-best", "int4-plus"),
     ("int4-importance", "int4-best"),
     ("int4-gptq", "int4-importance"),
+    ("int4-awq", "int4-gptq"),
     ("int4-rotate", "int4-best"),
     ("fit-4.6", "int4-plus"),
     ("fit-default-bits", "int4-default"),

@@ -164,6 +164,8 @@ class Bench:
             importing += ["--importance", str(self.statistics())]
         if row.hessians:
             importing += ["--hessians", str(self.hessians("calibration")), "--held", str(self.hessians("held"))]
+        if row.awq is not None:
+            importing += [f"--awq={row.awq}"]
         if row.rotate is not None:
             importing += ["--rotate", str(row.rotate)]
         self.run([*self.longshore, *importing], stdout=subprocess.DEVNULL)

@@ -24,13 +24,16 @@ use longshore_quant::{
 };
 
 use crate::{
-    execute::importance::{ImportanceFile, ImportanceFileError, TensorImportance},
     io::{
         memory::{self, MemoryError},
         threads::{share, threads},
     },
     plan::planned::float_type,
-    source::recorded::Weighed,
+    statistics::{
+        error::ImportanceFileError,
+        importance::{ImportanceFile, TensorImportance},
+        recorded::Weighed,
+    },
 };
 
 /// The types that a fitted policy gives tensors, beside keeping them.

@@ -55,6 +55,8 @@ mod transpose;
 
 mod source;
 
+mod statistics;
+
 mod model;
 
 mod plan;
@@ -69,7 +71,6 @@ mod repair;
 pub use execute::{
     error::ImportError,
     hessians::{HessianFile, HessianFileError},
-    importance::{ImportanceFile, ImportanceFileError},
     options::{GptqOptions, ImportOptions, ImportOutcome},
     read::shards::ReadError,
     sink::{Sink, SinkBlob, SinkImport},
@@ -101,7 +102,7 @@ pub use open::{
 };
 pub use plan::{
     error::PlanError,
-    options::{PlanOptions, TakeOver},
+    options::{Awq, PlanOptions, TakeOver},
     planned::{Plan, PlannedBlob, PlannedTensor, Unit},
     report::PlanReport,
 };
@@ -119,6 +120,7 @@ pub use source::{
     member::{Member, MemberRole},
     open::SourceOptions,
 };
+pub use statistics::{error::ImportanceFileError, importance::ImportanceFile};
 pub use tensor::{Shard, SourceParts, SourceTensor};
 
 pub use longshore_gguf;

@@ -2,6 +2,7 @@
 //!
 //! - [`adapter`] reads what adapters say of themselves, fits them to a base, and tells for every weight which product of
 //!   two factors is added to it.
+//! - [`channels`] chooses factors of columns by the inputs that these are multiplied with.
 //! - [`product`] computes such products: the same bits in blocks of any size, on any number of threads, on every machine.
 //! - [`gptq`] chooses affine codes for the errors of those before them, by the factor of a Hessian: [`cholesky`].
 //! - [`low_rank`] tells what is lost where matrices are replaced by products of two thin ones.
@@ -16,6 +17,7 @@ mod level;
 mod share;
 
 pub mod adapter;
+pub mod channels;
 pub mod cholesky;
 pub mod codes;
 pub mod float;

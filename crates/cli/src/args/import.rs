@@ -86,13 +86,18 @@ pub(crate) struct Import {
     pub(crate) adapter: Vec<MergedAdapter>,
     /// Store the adapter in SOURCE as a model of its own that belongs to this stored model: nothing is merged, and `export` gives
     /// its files back
-    #[arg(long, value_name = "BASE", conflicts_with_all = ["quantize", "adapter", "draft", "importance", "measure", "requantize", "global_scale", "rotate"])]
+    #[arg(long, value_name = "BASE", conflicts_with_all = ["quantize", "adapter", "draft", "importance", "measure", "requantize", "global_scale", "rotate", "awq"])]
     pub(crate) adapter_of: Option<ModelName>,
     /// Rotate the residual stream by a Hadamard matrix with signs of this seed: the logits stay the same but for rounding, and outliers
     /// among its channels are spread; neither `embed` nor an adapter takes such a model. Llama, Mistral, Mixtral, Phi-3, Qwen 2 and 3,
     /// and SmolLM3
     #[arg(long, value_name = "SEED")]
     pub(crate) rotate: Option<u64>,
+    /// Multiply columns by factors of their inputs before they are rounded, and divide what makes these, as AWQ does: the root of their
+    /// mean square to POWER, from 0 to 1 [default: 0.25], by --importance or else --hessians; no adapter takes such a model. Llama,
+    /// Mistral, Mixtral, Phi-3, Qwen 2 and 3, Gemma 2 and 3, and SmolLM3
+    #[arg(long, value_name = "POWER", num_args = 0..=1, require_equals = true, default_missing_value = "0.25", value_parser = parse_power)]
+    pub(crate) awq: Option<f64>,
     /// Follow symbolic links to files outside SOURCE (and outside the hub cache that it is a snapshot of)
     #[arg(long)]
     pub(crate) follow_links: bool,
@@ -140,6 +145,11 @@ pub(super) fn parse_adapter(text: OsString) -> Result<MergedAdapter, String> {
         Ok(weight) if weight.is_finite() => Ok(MergedAdapter { dir: dir.into(), weight }),
         _ => Err(format!("expected DIR or DIR=WEIGHT, a finite number, found the weight {weight:?}")),
     }
+}
+
+fn parse_power(text: &str) -> Result<f64, String> {
+    let power = text.parse::<f64>().ok().filter(|power| (0.0..=1.0).contains(power));
+    power.ok_or_else(|| format!("expected a number from 0 to 1, found {text:?}"))
 }
 
 fn parse_profile(text: &str) -> Result<Codes, String> {

@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use longshore_manifest::{Digest, ModelName, Store};
 use longshore_packer::{
-    GptqOptions, HessianFile, ImportOptions, ImportOutcome, ImportanceFile, Plan, PlanError, PlanOptions, PlanReport,
+    Awq, GptqOptions, HessianFile, ImportOptions, ImportOutcome, ImportanceFile, Plan, PlanError, PlanOptions, PlanReport,
     PlannedTensor, Source, SourceOptions,
 };
 use longshore_quant::{Profile, Scheme, policy::Policy};
@@ -66,7 +66,7 @@ fn check(args: &Import, plan: &Plan) -> anyhow::Result<()> {
     }
     let useless = if args.global_scale && !encoded().any(|tensor| tensor.scheme == Some(Scheme::NVFP4)) {
         Some(("--global-scale", "no tensor becomes nvfp4, the only type that has one: --quantize nvfp4"))
-    } else if args.importance.is_some() && !encoded().any(|tensor| tensor.scheme.is_some_and(is_searched)) {
+    } else if args.importance.is_some() && args.awq.is_none() && !encoded().any(|tensor| tensor.scheme.is_some_and(is_searched)) {
         Some(("--importance", "no tensor's codes are searched for: add --quantize TYPE --profile best"))
     } else if args.hessians.is_some() && args.profile != Codes::Gptq {
         Some(("--hessians", "no codes are chosen by it: add --profile gptq"))
@@ -161,6 +161,12 @@ fn import(
         source = source.rotated(seed)?;
     }
     let scheme = args.quantize.and_then(Quantize::scheme);
+    let importance = args.importance.as_ref().map(ImportanceFile::open).transpose()?.map(Arc::new);
+    // The file of Hessians has the mean squares, too.
+    let squares = match (&importance, &args.hessians) {
+        (None, Some(file)) => ImportanceFile::open(file).ok().map(Arc::new),
+        _ => None,
+    };
     let options = PlanOptions {
         scheme,
         policy: policy.clone(),
@@ -168,16 +174,14 @@ fn import(
         requantize: args.requantize,
         take_over: args.quantize.map(Quantize::take_over).unwrap_or_default(),
         global_scale: args.global_scale,
+        awq: args.awq.map(|power| awq(importance.as_ref().or(squares.as_ref()), power)).transpose()?,
     };
     let plan = Plan::new(source, &options).with_context(|| format!("cannot import {}", door::path(&args.source)))?;
     check(args, &plan)?;
-    let importance = args.importance.as_ref().map(ImportanceFile::open).transpose()?;
     let of_importance = importance.as_ref().map(|file| file.check(&plan)).transpose()?.unwrap_or_default();
     let gptq = args.hessians.as_deref().map(|file| gptq(file, args.held.as_deref())).transpose()?;
     let of_gptq = gptq.as_ref().map(|gptq| gptq.check(&plan)).transpose()?.unwrap_or_default();
-    // The file of Hessians has the mean squares, too.
-    let squares = || args.hessians.as_ref().and_then(|file| ImportanceFile::open(file).ok());
-    let importance = importance.or_else(|| squares().filter(|file| file.check(&plan).is_ok()));
+    let importance = importance.or_else(|| squares.filter(|file| file.check(&plan).is_ok()));
     for warning in of_importance.iter().chain(&of_gptq).filter(|warning| said.insert((*warning).clone())) {
         printer.warn(warning);
     }
@@ -194,7 +198,7 @@ fn import(
         profile: args.profile.profile(),
         threads: args.threads,
         allow_non_finite: args.allow_nonfinite,
-        importance: importance.map(Arc::new),
+        importance,
         gptq,
         measure: args.measure,
     };
@@ -208,6 +212,15 @@ fn gptq(hessians: &Path, held: Option<&Path>) -> anyhow::Result<GptqOptions> {
     let hessians = Arc::new(HessianFile::open(hessians)?);
     let held = held.map(HessianFile::open).transpose()?.map(Arc::new);
     Ok(GptqOptions::new(hessians, held))
+}
+
+/// Factors of columns by the mean squares in a file.
+fn awq(squares: Option<&Arc<ImportanceFile>>, power: f64) -> anyhow::Result<Awq> {
+    let Some(squares) = squares else {
+        let hint = "--importance FILE or --hessians FILE, as `longshore calibrate` writes them";
+        return Err(Advice::failure("--awq needs statistics of what weights are multiplied by").hint(hint).into());
+    };
+    Ok(Awq::new(Arc::clone(squares), power))
 }
 
 /// Opens an adapter as an attachment of a stored model, which it has to fit.

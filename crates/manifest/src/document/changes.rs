@@ -27,6 +27,9 @@ pub struct Changes {
     /// Rotation of the residual stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotated>,
+    /// Factors of columns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub awq: Option<Scaled>,
     /// Codes that were chosen by Hessians.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gptq: Option<Calibrated>,
@@ -58,6 +61,17 @@ pub struct Rotated {
     pub order: u64,
     /// Order of Walsh's matrix, a power of two.
     pub power: u64,
+}
+
+/// Columns that were multiplied by factors of their inputs, whose makers were divided by them: the root of E\[x²\] to a power, over the
+/// geometric mean of the tensor's channels, from 1/16 to 16.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Scaled {
+    /// The power.
+    pub power: f64,
+    /// SHA-256 of the file of statistics.
+    pub statistics: Digest,
 }
 
 /// Codes that were chosen by the products of inputs that a calibration saw.
@@ -105,6 +119,14 @@ impl Rotated {
     #[must_use]
     pub fn new(seed: u64, order: u64, power: u64) -> Self {
         Self { seed, order, power }
+    }
+}
+
+impl Scaled {
+    /// Describes factors by their power, and by the digest of the file of statistics that they were chosen by.
+    #[must_use]
+    pub fn new(power: f64, statistics: Digest) -> Self {
+        Self { power, statistics }
     }
 }
 

@@ -13,7 +13,7 @@ mod make;
 mod manifest;
 mod table;
 
-pub use changes::{Base, Calibrated, Changes, MergedAdapter, Rotated};
+pub use changes::{Base, Calibrated, Changes, MergedAdapter, Rotated, Scaled};
 pub use chunks::{ChunkHasher, Chunks};
 pub(crate) use coding::Coding;
 pub use config::{Config, Draft, Import};

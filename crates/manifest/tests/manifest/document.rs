@@ -4,7 +4,7 @@ use longshore_manifest::{
     Config, Descriptor, Digest, Manifest, RelativePath,
     document::{
         Arrangement, Base, Calibrated, Changes, Chunks, DocumentError, Draft, DraftHead, Facts, HeadRole, Import,
-        MergedAdapter, Role, Rotated, TensorTable, media_type,
+        MergedAdapter, Role, Rotated, Scaled, TensorTable, media_type,
     },
     store::Added,
 };
@@ -69,6 +69,7 @@ pub(crate) fn config() -> Config {
     let mut changes = Changes::default();
     changes.adapters = vec![adapter];
     changes.rotation = Some(Rotated::new(7, 12, 256));
+    changes.awq = Some(Scaled::new(0.25, Digest::of(b"statistics")));
     let (hessians, held) = (Digest::of(b"hessians"), Some(Digest::of(b"held")));
     changes.gptq = Some(Calibrated::new(hessians, held, vec!["model.layers.0.mlp.experts.down_proj.weight".into()]));
     config.changes = Some(changes);

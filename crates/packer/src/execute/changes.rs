@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use longshore_manifest::document::{Base, Calibrated, Changes, MergedAdapter, Rotated};
+use longshore_manifest::document::{Base, Calibrated, Changes, MergedAdapter, Rotated, Scaled};
 
 use super::{options::ImportOptions, write::blob::Done};
 use crate::{plan::planned::Plan, source::merging::SourceAdapter};
@@ -20,6 +20,9 @@ pub(super) fn changes(plan: &Plan, done: &[Done], options: &ImportOptions) -> Op
     if let Some(rotation) = &plan.source().rotation {
         let (order, power) = rotation.rotation.orders();
         changes.rotation = Some(Rotated::new(rotation.seed, order as u64, power as u64));
+    }
+    if let Some(awq) = &plan.awq {
+        changes.awq = Some(Scaled::new(awq.power, awq.statistics.digest()));
     }
     let tensors = || plan.blobs.iter().flat_map(|blob| &blob.tensors);
     let by_hessians = done.iter().flat_map(|done| &done.by_hessians);

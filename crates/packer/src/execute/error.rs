@@ -3,8 +3,8 @@ use std::{io, path::PathBuf};
 use longshore_manifest::{FsError, store::IngestError};
 use longshore_quant::{EncodeError, layout::LayoutError};
 
-use super::{hessians::HessianFileError, importance::ImportanceFileError, read::shards::ReadError};
-use crate::io::memory::MemoryError;
+use super::{hessians::HessianFileError, read::shards::ReadError};
+use crate::{io::memory::MemoryError, statistics::error::ImportanceFileError};
 
 /// Reason why an import failed. No name in the store has changed, and the store holds nothing of the import.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +72,16 @@ pub enum ImportError {
         /// The directory of the first adapter that changes it.
         adapter: PathBuf,
         /// Number of infinities and NaNs that were found before the import stopped.
+        count: u64,
+    },
+    /// Values that are multiplied by factors hold infinities or NaNs, or their type does not hold the products.
+    #[error("tensor {tensor:?} of {} holds infinities or NaNs ({count} so far), or would with its factors", path.display())]
+    ScaledNonFinite {
+        /// The tensor.
+        tensor: String,
+        /// The file that holds it.
+        path: PathBuf,
+        /// Number of such values in the part that was read.
         count: u64,
     },
     /// A tensor that is rotated holds infinities or NaNs, or its type does not hold the rotated values.

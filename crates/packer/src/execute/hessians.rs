@@ -9,8 +9,11 @@ use memmap2::Mmap;
 use serde::Deserialize;
 
 use crate::{
-    plan::planned::{Plan, PlannedTensor, Turn},
-    source::recorded::{OTHER_BASIS, OtherBasis, Recorded},
+    plan::{
+        factors::Factors,
+        planned::{Plan, PlannedTensor, Turn},
+    },
+    statistics::recorded::{OTHER_BASIS, OtherBasis, Recorded},
 };
 
 /// Mean products of the inputs of weights, as `longshore calibrate --hessians` writes them.
@@ -201,7 +204,7 @@ impl HessianFile {
     }
 
     /// The products of the inputs of a planned tensor, if the file has them.
-    pub(super) fn of(&self, tensor: &PlannedTensor) -> Result<Option<TensorHessians<'_>>, HessianFileError> {
+    pub(super) fn of<'f>(&'f self, tensor: &'f PlannedTensor) -> Result<Option<TensorHessians<'f>>, HessianFileError> {
         if !has_rows(tensor) {
             return Ok(None);
         }
@@ -225,7 +228,7 @@ impl HessianFile {
             Some(Rows::OfExperts(rows)) => rows.iter().copied().min().unwrap_or_default(),
             None => u64::MAX,
         };
-        Ok(Some(TensorHessians { data: view.data, columns, least_rows }))
+        Ok(Some(TensorHessians { data: view.data, columns, factors: tensor.factors.as_ref(), least_rows }))
     }
 
     /// The error for values of a tensor's Hessian.
@@ -244,6 +247,8 @@ fn has_rows(tensor: &PlannedTensor) -> bool {
 pub(super) struct TensorHessians<'f> {
     data: &'f [u8],
     pub(super) columns: usize,
+    /// Factors of the columns, which the inputs are divided by.
+    factors: Option<&'f Factors>,
     /// The least number of inputs that a matrix was seen with.
     least_rows: u64,
 }
@@ -253,13 +258,16 @@ pub(super) struct TensorHessians<'f> {
 pub(super) struct Hessian<'f> {
     data: &'f [u8],
     pub(super) columns: usize,
+    /// Numbers that the inputs are divided by.
+    factors: Option<&'f [f32]>,
 }
 
 impl<'f> TensorHessians<'f> {
-    pub(super) fn matrix(self, at: u64) -> Hessian<'f> {
+    pub(super) fn matrix(self, matrix: u64) -> Hessian<'f> {
         let len = self.columns * self.columns * 4;
-        let at = usize::try_from(at).expect("the map has as many matrices as the tensor");
-        Hessian { data: &self.data[at * len..][..len], columns: self.columns }
+        let at = usize::try_from(matrix).expect("the map has as many matrices as the tensor");
+        let factors = self.factors.and_then(|factors| factors.of_matrix(matrix, self.columns));
+        Hessian { data: &self.data[at * len..][..len], columns: self.columns, factors }
     }
 }
 
@@ -267,8 +275,11 @@ impl Hessian<'_> {
     /// Reads a part of a row.
     fn read(self, row: usize, first: usize, out: &mut [f32]) {
         let bytes = &self.data[(row * self.columns + first) * 4..][..out.len() * 4];
-        for (bytes, value) in bytes.as_chunks().0.iter().zip(out) {
+        for (bytes, value) in bytes.as_chunks().0.iter().zip(&mut *out) {
             *value = f32::from_le_bytes(*bytes);
+        }
+        if let Some(factors) = self.factors {
+            out.iter_mut().zip(&factors[first..]).for_each(|(value, factor)| *value /= factors[row] * factor);
         }
     }
 

@@ -6,7 +6,7 @@ pub(crate) mod document;
 pub(crate) mod error;
 pub(crate) mod hessians;
 pub(crate) mod import;
-pub(crate) mod importance;
+mod importance;
 mod jobs;
 pub(crate) mod options;
 pub(crate) mod read;

@@ -5,11 +5,8 @@ use std::{num::NonZero, sync::Arc};
 use longshore_manifest::{Digest, document::Loss, store::GcError};
 use longshore_quant::Profile;
 
-use super::{
-    hessians::{HessianFile, HessianFileError},
-    importance::ImportanceFile,
-};
-use crate::plan::planned::Plan;
+use super::hessians::{HessianFile, HessianFileError};
+use crate::{plan::planned::Plan, statistics::importance::ImportanceFile};
 
 /// The options of an import.
 #[derive(Debug, Clone, Default)]

@@ -40,6 +40,9 @@ pub(super) fn adapt(source: &Source, options: &PlanOptions, drafts: &mut [Draft]
     if source.changes.as_ref().is_some_and(|changes| changes.rotation.is_some()) {
         return Err(PlanError::AdapterRotated { path: path() });
     }
+    if source.changes.as_ref().is_some_and(|changes| changes.awq.is_some()) {
+        return Err(PlanError::AdapterScaled { path: path() });
+    }
     let (base, places) = base(source, drafts);
     let is_tied = is_tied(source, &base);
     let mut notes = Vec::new();

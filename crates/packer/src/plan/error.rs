@@ -8,6 +8,7 @@ use longshore_transform::adapter::AdapterError;
 use crate::{
     heads::HeadError,
     model::{coding::error::CodingError, experts::error::StackError},
+    statistics::error::ImportanceFileError,
 };
 
 /// Reason why a source cannot be imported with these options. [`Self::hint`] says what to do next.
@@ -123,6 +124,12 @@ pub enum PlanError {
         /// The directory of the adapter.
         path: PathBuf,
     },
+    /// An adapter was given for a stored model whose columns have factors of their inputs, which it was not trained on.
+    #[error("the adapter {} cannot be merged into a model whose columns have factors of their inputs: it was trained on the inputs as they were", path.display())]
+    AdapterScaled {
+        /// The directory of the adapter.
+        path: PathBuf,
+    },
     /// An adapter would change a weight that is quantized.
     #[error(
         "tensor {tensor:?} is quantized already: an adapter is merged into its values, which would be quantized again"
@@ -164,6 +171,20 @@ pub enum PlanError {
         problem: String,
         /// Advice to the user, if there is any.
         hint: Option<&'static str>,
+    },
+    /// Columns cannot be multiplied by factors of their inputs.
+    #[error("columns cannot have factors of their inputs: {problem}")]
+    Awq {
+        /// What is in the way.
+        problem: String,
+        /// Advice to the user, if there is any.
+        hint: Option<&'static str>,
+    },
+    /// The statistics that factors of columns are chosen by do not fit.
+    #[error("columns cannot have factors of their inputs")]
+    AwqStatistics {
+        /// The error, which names the tensor.
+        source: Box<ImportanceFileError>,
     },
     /// A draft head is not whole, does not fit the model that it helps, or is of a kind that is not run.
     #[error("the draft head cannot be stored")]
@@ -212,12 +233,15 @@ impl PlanError {
                 "merge it and rotate in one import of the checkpoint: import SOURCE NAME --adapter DIR --rotate SEED"
                     .to_owned(),
             ),
+            Self::AdapterScaled { .. } => Some(
+                "merge it and choose factors in one import of the checkpoint: import SOURCE NAME --adapter DIR --awq".to_owned(),
+            ),
             Self::AdapterQuantized { .. } => Some(
                 "merge it into the model as it was before it was quantized; --requantize with --quantize TYPE decodes it, and \
                  quantizes the sum again"
                     .to_owned(),
             ),
-            Self::Rotation { hint, .. } => hint.map(str::to_owned),
+            Self::Rotation { hint, .. } | Self::Awq { hint, .. } => hint.map(str::to_owned),
             Self::Reserved { .. } => Some("import it without --quantize".to_owned()),
             Self::Experts { source: StackError::Group(ExpertError::Missing { .. } | ExpertError::Count { .. }) } => {
                 Some("check that the checkpoint is complete, and import its directory".to_owned())

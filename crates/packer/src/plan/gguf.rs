@@ -121,6 +121,7 @@ impl Planner<'_> {
             merges: Vec::new(),
             replaced: None,
             turn: None,
+            factors: None,
         };
         if planned.global_scale.is_none() && planned.has_global_scale() {
             let scale = planned.units.first().and_then(|unit| unit.parts.global_scale);

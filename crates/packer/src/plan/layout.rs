@@ -159,6 +159,7 @@ impl Planner<'_> {
             merges: Vec::new(),
             replaced: None,
             turn: None,
+            factors: None,
         };
         tensor.global_scale = self.global_scale(&tensor);
         tensor

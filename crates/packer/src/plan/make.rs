@@ -5,7 +5,7 @@ use std::sync::Arc;
 use longshore_model::{ModelConfig, architecture};
 
 use super::{
-    adapt, blocks, check,
+    adapt, awq, blocks, check,
     error::PlanError,
     heads, layout,
     options::{PlanOptions, TakeOver},
@@ -34,9 +34,11 @@ impl Plan {
     /// - [`PlanError::NotGguf`]: blocks are to be taken over from a source without any;
     /// - [`PlanError::Gguf`]: blocks of GGUF files would have to be decoded to floats;
     /// - [`PlanError::Experts`]: the experts cannot be stacked;
-    /// - [`PlanError::Adapter`], [`PlanError::AdapterBase`], [`PlanError::AdapterRotated`], [`PlanError::AdapterQuantized`],
+    /// - [`PlanError::Adapter`], [`PlanError::AdapterBase`], [`PlanError::AdapterRotated`], [`PlanError::AdapterScaled`],
+    ///   [`PlanError::AdapterQuantized`],
     ///   [`PlanError::AdapterDtype`], [`PlanError::AdapterReplaces`], [`PlanError::Magnitudes`]: an adapter cannot be merged;
     /// - [`PlanError::Rotation`]: a tensor stands in the way of rotating the residual stream;
+    /// - [`PlanError::Awq`], [`PlanError::AwqStatistics`]: columns cannot have factors;
     /// - [`PlanError::Head`]: a draft head is not whole, or does not fit the model;
     /// - [`PlanError::Attachment`]: a scheme is requested for an adapter by itself;
     /// - [`PlanError::Clash`], [`PlanError::Reserved`]: two blobs or tensors would have the same name;
@@ -61,6 +63,7 @@ impl Plan {
         check::names(&drafts, &source)?;
         notes.extend(adapt::adapt(&source, options, &mut drafts)?);
         notes.extend(rotate::rotate(&source, options, &mut drafts)?);
+        notes.extend(awq::scale(&source, options, &mut drafts, &mut warnings)?);
         adapt::renew_global_scales(options, &mut drafts);
         let Found { heads, warnings: of_heads } = heads::find(&source, &drafts)?;
         warnings.extend(of_heads);
@@ -80,6 +83,7 @@ impl Plan {
             warnings,
             notes,
             source,
+            awq: options.awq.clone(),
         })
     }
 }

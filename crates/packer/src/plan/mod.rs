@@ -1,11 +1,13 @@
 //! Every decision of an import, made from headers and configuration alone.
 
 mod adapt;
+mod awq;
 pub(crate) mod blocks;
 mod check;
 mod decide;
 mod draft;
 pub(crate) mod error;
+pub(crate) mod factors;
 mod gguf;
 mod heads;
 mod layout;

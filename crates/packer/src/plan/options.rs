@@ -1,6 +1,10 @@
 //! The options of a plan.
 
+use std::sync::Arc;
+
 use longshore_quant::{Scheme, policy::Policy};
+
+use crate::statistics::importance::ImportanceFile;
 
 /// The options of a plan. With the default options all values are kept as the source stores them.
 ///
@@ -27,6 +31,30 @@ pub struct PlanOptions {
     pub requantize: bool,
     /// The blocks of GGUF files that are taken over into schemes without decoding.
     pub take_over: TakeOver,
+    /// Multiplies columns by factors of their inputs, and divides what makes these.
+    pub awq: Option<Awq>,
+}
+
+/// Factors of columns by their inputs, as AWQ has them: a column whose inputs are large is rounded more finely beside its neighbours.
+/// What makes the inputs is divided by the factors, so that the model computes the same but for rounding.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Awq {
+    /// The mean squares of inputs, E\[x²\].
+    pub statistics: Arc<ImportanceFile>,
+    /// The power from 0 to 1 that the root of E\[x²\] is raised to. 0 changes nothing.
+    pub power: f64,
+}
+
+impl Awq {
+    /// The power that lost least of those that were measured.
+    pub const POWER: f64 = 0.25;
+
+    /// Chooses factors by these statistics.
+    #[must_use]
+    pub fn new(statistics: Arc<ImportanceFile>, power: f64) -> Self {
+        Self { statistics, power }
+    }
 }
 
 /// The blocks of GGUF files that become codes of a scheme with the same values, without decoding.

@@ -7,10 +7,11 @@ use longshore_quant::{FloatType, Scheme};
 use longshore_st_format::{Dtype, Layout, LayoutPart, Shape};
 use longshore_transform::adapter::{Magnitude, View};
 
-use super::options::TakeOver;
+use super::{factors::Factors, options::{Awq, TakeOver}};
 use crate::{
     model::coding::kind::{Coding, PackedLayout},
-    source::{checkpoint::Source, classify::Kind, companions::Companion, recorded::Weighed},
+    source::{checkpoint::Source, classify::Kind, companions::Companion},
+    statistics::recorded::Weighed,
     tensor::SourceParts,
 };
 
@@ -41,6 +42,8 @@ pub struct Plan {
     /// Remarks for the user that are no reason for concern.
     pub notes: Vec<String>,
     pub(crate) source: Arc<Source>,
+    /// Factors of columns by their inputs.
+    pub(crate) awq: Option<Awq>,
 }
 
 /// One safetensors file that the import writes.
@@ -97,6 +100,8 @@ pub struct PlannedTensor {
     pub(crate) replaced: Option<Dtype>,
     /// What a rotation of the residual stream does to the values.
     pub(crate) turn: Option<Turn>,
+    /// Factors of the columns and rows.
+    pub(crate) factors: Option<Factors>,
 }
 
 /// What a rotation of the residual stream does to a tensor.
@@ -193,10 +198,10 @@ impl PlannedTensor {
         self.scheme.is_some() && self.coding.exact_scheme() == self.scheme && !self.is_changed()
     }
 
-    /// Whether adapters or a rotation change the values.
+    /// Whether adapters, a rotation or factors change the values.
     #[must_use]
     pub fn is_changed(&self) -> bool {
-        self.is_merged() || self.turn.is_some()
+        self.is_merged() || self.turn.is_some() || self.factors.is_some()
     }
 
     /// Whether adapters change the values.
@@ -245,17 +250,19 @@ impl PlannedTensor {
     /// The operation on the source tensors, in one word: `none`, `stack` or `transpose` for plain values, `decode` or
     /// `repack` for weights that are quantized in the source, `f32` for F64 that is rounded to be quantized. The last
     /// three get the suffix `_stack` if experts are stacked, too, and `f32` the suffix `_transpose` if they are transposed.
-    /// `merge` or `rotate` where an adapter or a rotation changes the values, with the same suffix; `rotate` where both do. For tensors
-    /// of GGUF files: `reshape`, `permute`, `join`, `split`, or `change` where values change.
+    /// `merge`, `rotate` or `scale` where an adapter, a rotation or factors of columns and rows change the values, with the same suffix; the
+    /// later of these where several do. For tensors of GGUF files: `reshape`, `permute`, `join`, `split`, or `change` where values change.
     #[must_use]
     pub fn operation(&self) -> &'static str {
         let is_stacked = self.arrangement == Arrangement::Stack;
         if self.is_changed() {
-            return match (self.turn, is_stacked) {
-                (Some(_), true) => "rotate_stack",
-                (Some(_), false) => "rotate",
-                (None, true) => "merge_stack",
-                (None, false) => "merge",
+            return match (self.turn, &self.factors, is_stacked) {
+                (Some(_), _, true) => "rotate_stack",
+                (Some(_), _, false) => "rotate",
+                (None, Some(_), true) => "scale_stack",
+                (None, Some(_), false) => "scale",
+                (None, None, true) => "merge_stack",
+                (None, None, false) => "merge",
             };
         }
         match (self.coding, is_stacked) {

@@ -22,7 +22,10 @@ use crate::{
         options::ImportOptions,
         rebuild::{Rebuild, config},
     },
-    plan::planned::Plan,
+    plan::{
+        options::{Awq, PlanOptions},
+        planned::Plan,
+    },
     source::{checkpoint::Source, member::Member, merging::SourceAdapter},
 };
 
@@ -128,7 +131,9 @@ impl<'a> Mender<'a> {
         let mut first: Option<Plan> = None;
         let mut rebuild: Option<Rebuild> = None;
         let source = self.rotated(config);
+        let awq = self.awq(config);
         for options in candidates::recorded(&table.import, self.options) {
+            let options = PlanOptions { awq: awq.clone(), ..options };
             let plan = match Plan::new(Arc::clone(&source), &options) {
                 Ok(plan) => plan,
                 Err(found) => {
@@ -297,6 +302,14 @@ impl<'a> Mender<'a> {
         rotated.map_or_else(|| Arc::clone(self.source), Arc::new)
     }
 
+    /// The factors of columns that the model was imported with, if their statistics are given. A source has its own already.
+    fn awq(&self, config: &Config) -> Option<Awq> {
+        let of_source = self.source.changes.as_ref().and_then(|changes| changes.awq);
+        let made = config.changes.as_ref().and_then(|changes| changes.awq).filter(|_| of_source.is_none())?;
+        let statistics = self.options.importance.as_ref().filter(|file| file.digest() == made.statistics)?;
+        Some(Awq::new(Arc::clone(statistics), made.power))
+    }
+
     /// The first adapter of the model's record that the source lacks, or has with another factor.
     fn missing_adapter(&self, config: &Config) -> Option<Digest> {
         let mut adapters = config.changes.iter().flat_map(|changes| &changes.adapters);
@@ -324,6 +337,8 @@ impl<'a> Mender<'a> {
         } else if let Some(gptq) = config.changes.as_ref().and_then(|changes| changes.gptq.as_ref()) {
             let digest = gptq.hessians;
             format!("codes were chosen by Hessians, a file of digest {digest}: import it again with --profile gptq")
+        } else if let Some(awq) = config.changes.as_ref().and_then(|changes| changes.awq).filter(|_| self.awq(config).is_none()) {
+            format!("columns have factors by statistics of digest {}: --importance FILE", awq.statistics)
         } else if let Some(name) = policy {
             format!("the model was imported with the policy {name:?}, which is not built in: --policy FILE")
         } else if let Some(digest) = importance {

@@ -9,8 +9,9 @@ use longshore_manifest::{
 use longshore_quant::policy::Policy;
 
 use crate::{
-    execute::{error::ImportError, importance::ImportanceFile},
+    execute::error::ImportError,
     plan::error::PlanError,
+    statistics::importance::ImportanceFile,
 };
 
 /// Hint for lost documents.

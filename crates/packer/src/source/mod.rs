@@ -17,7 +17,6 @@ pub(crate) mod merging;
 pub(crate) mod open;
 mod pipeline;
 mod read;
-pub(crate) mod recorded;
 mod rotate;
 pub(crate) mod rotation;
 mod scales;

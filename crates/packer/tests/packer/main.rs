@@ -2,6 +2,7 @@
 
 mod acceptance;
 mod adapters;
+mod awq;
 mod calibrated;
 mod coded;
 mod companions;

@@ -71,6 +71,13 @@ impl Updates {
                 "the model's residual stream is rotated, and the adapter was trained on the stream as it was".into(),
             ));
         }
+        if base.changes().is_some_and(|changes| changes.awq.is_some()) {
+            return Err(fail(
+                "columns of the model's weights have factors of their inputs (--awq), and the adapter was trained on the inputs as they \
+                 were"
+                    .into(),
+            ));
+        }
         let companion = |name| adapter.companion(name).map_err(|error| fail(error.to_string()));
         let config = match companion(CONFIG)? {
             None => companion(GGUF_DOCUMENT)?,

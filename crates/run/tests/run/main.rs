@@ -14,5 +14,6 @@ mod generate;
 mod logits;
 mod perplexity;
 mod rotated;
+mod scaled;
 mod sessions;
 mod stored;

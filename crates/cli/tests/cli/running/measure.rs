@@ -269,6 +269,40 @@ fn statistics_choose_codes_and_policies() {
 }
 
 #[test]
+fn columns_have_factors_of_their_inputs() {
+    let sandbox = Sandbox::new();
+    alternating().write(&sandbox, "m");
+    sandbox.ok(["import", "./m", "stored", "-q"]);
+    fs::write(sandbox.path().join("text"), "ab".repeat(400)).unwrap();
+    sandbox.ok(["calibrate", "stored", "--text", "text", "s.safetensors", "--hessians", "-q"]);
+    let import = ["import", "./m", "q", "--quantize", "int4", "--policy", "uniform"];
+    let run = |how: &[&str]| sandbox.run([&import[..], how].concat());
+    let of = |how: &[&str]| {
+        assert_eq!(run(how).code, 0);
+        document(&sandbox, &["show", "q"])["digest"].clone()
+    };
+    let gptq = ["--profile", "gptq", "--hessians", "s.safetensors"];
+    let quarter = of(&[&gptq[..], &["--awq"]].concat());
+    assert_eq!(quarter, of(&[&gptq[..], &["--awq=0.25"]].concat()), "that is the default");
+    assert_ne!(quarter, of(&[&gptq[..], &["--awq=0.5"]].concat()));
+    assert_ne!(quarter, of(&gptq));
+    // Codes that are not searched for lose less too.
+    let run = run(&["--importance", "s.safetensors", "--awq"]);
+    assert!(run.code == 0 && run.stderr.contains("note: columns of"), "{}", run.stderr);
+    let shown = sandbox.ok(["show", "q"]);
+    assert!(shown.contains("power 0.25, by statistics"), "{shown}");
+    sandbox.ok(["verify"]);
+    let refused = |how: &[&str], code, words: &[&str]| {
+        assert_refused(&sandbox.run([&import[..], how].concat()), code, words);
+    };
+    refused(&["--awq"], 2, &["--awq needs statistics", "hint: --importance FILE or --hessians FILE"]);
+    refused(&["--awq=2", "--importance", "s.safetensors"], 2, &["from 0 to 1"]);
+    refused(&["--awq", "--importance", "none"], 1, &["none"]);
+    let floats = ["import", "./m", "x", "--awq", "--importance", "s.safetensors"];
+    assert_refused(&sandbox.run(floats), 1, &["no weight whose columns can have factors is quantized"]);
+}
+
+#[test]
 fn statistics_of_a_rotated_model_name_its_seed() {
     let sandbox = Sandbox::new();
     alternating().write(&sandbox, "m");

@@ -186,7 +186,7 @@ impl Made {
         let Self { blobs, files, facts, notes } = self;
         let table = TensorTable::new(facts, Import::default(), blobs);
         let place = Place::Files { files: Arc::new(files), root };
-        Source { name, table: Arc::new(table), place, notes, rotation: None }
+        Source { name, table: Arc::new(table), place, notes, changes: None }
     }
 }
 

@@ -21,7 +21,7 @@ pub use parts::SourceFile;
 
 use crate::{
     Digest, RelativePath, Store,
-    document::{Rotated, TensorTable},
+    document::{Changes, Rotated, TensorTable},
     fs::{all_entries, read_at_most},
     store::{Model, TableError},
 };
@@ -59,7 +59,7 @@ pub struct Source {
     table: Arc<TensorTable>,
     place: Place,
     notes: Vec<String>,
-    rotation: Option<Rotated>,
+    changes: Option<Arc<Changes>>,
 }
 
 #[derive(Debug, Clone)]
@@ -91,8 +91,8 @@ impl Source {
         let files = files.map(|(name, layer)| (name.as_str().to_owned(), store.blob_path(&layer.digest)));
         let has_own_table = model.config.longshore.is_some();
         let place = Place::Store { blobs: store.blobs(), files: files.collect(), has_own_table };
-        let rotation = model.config.changes.as_ref().and_then(|changes| changes.rotation);
-        Ok(Self { name: model.name.to_string(), table: store.table(model)?, place, notes: Vec::new(), rotation })
+        let changes = model.config.changes.clone().map(Arc::new);
+        Ok(Self { name: model.name.to_string(), table: store.table(model)?, place, notes: Vec::new(), changes })
     }
 
     /// Opens a path: a directory like [`Self::open_dir`], anything else like [`Self::open_files`].
@@ -143,7 +143,7 @@ impl Source {
     ) -> Self {
         let files = files.into_iter().map(|file| (file.digest(), file.file)).collect();
         let place = Place::Parts { files: Arc::new(files), companions: Arc::new(companions) };
-        Self { name: name.into(), table: Arc::new(table), place, notes: Vec::new(), rotation: None }
+        Self { name: name.into(), table: Arc::new(table), place, notes: Vec::new(), changes: None }
     }
 
     /// Adds a remark about the tensors, for [`Self::notes`].
@@ -184,11 +184,17 @@ impl Source {
         &self.notes
     }
 
-    /// Returns the rotation that the import of a stored model gave its residual stream. `None` for files outside of a store, which do
-    /// not say whether they were rotated.
+    /// Returns what the import of a stored model did to its values. `None` if it did nothing, and for files outside of a store, which
+    /// do not say.
+    #[must_use]
+    pub fn changes(&self) -> Option<&Changes> {
+        self.changes.as_deref()
+    }
+
+    /// Returns the rotation that the import of a stored model gave its residual stream.
     #[must_use]
     pub fn rotation(&self) -> Option<Rotated> {
-        self.rotation
+        self.changes()?.rotation
     }
 
     /// Returns the path of the file that the table calls `digest`.

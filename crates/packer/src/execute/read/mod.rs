@@ -11,6 +11,7 @@ pub(super) mod packed;
 pub(super) mod piece;
 mod plain;
 mod rotated;
+mod scaled;
 pub(crate) mod shards;
 mod summed;
 mod unmerged;

@@ -41,6 +41,10 @@ fn check(target: &Target<'_, '_>, bytes: &[u8]) -> Result<(), ImportError> {
             Err(ImportError::RotatedNonFinite { tensor, path, count })
         }
         _ if target.options.allow_non_finite => Ok(()),
+        count if tensor.factors.is_some() => {
+            let (tensor, path) = (tensor.name.clone(), target.files.path_of(tensor.units[0].parts.weight));
+            Err(ImportError::ScaledNonFinite { tensor, path, count })
+        }
         count => {
             let (tensor, adapter) = (tensor.name.clone(), target.files.adapter_of(tensor));
             Err(ImportError::MergedNonFinite { tensor, adapter, count })

@@ -14,11 +14,11 @@ use super::{
 use crate::{
     execute::{
         error::ImportError,
-        importance::TensorImportance,
         options::{GptqOptions, ImportOptions},
         read::values::{ValueBuffers, ValueReader},
     },
     plan::planned::PlannedTensor,
+    statistics::importance::TensorImportance,
 };
 
 /// Quantizes the tensor to `scheme`.
@@ -90,7 +90,7 @@ pub(super) fn quantize(
 /// The Hessians that codes of `scheme` are chosen by. `None` if there are none, or none of the other text.
 fn by_hessians<'a>(
     options: &'a ImportOptions,
-    tensor: &PlannedTensor,
+    tensor: &'a PlannedTensor,
     scheme: Scheme,
     importance: Option<&'a TensorImportance>,
 ) -> Result<Option<ByHessians<'a>>, ImportError> {

@@ -9,11 +9,11 @@ use super::groups::{GroupEncoder, GroupError, Wide};
 use crate::{
     execute::{
         error::ImportError,
-        importance::TensorImportance,
         read::piece::{Piece, as_index},
     },
     io::memory,
     plan::planned::PlannedTensor,
+    statistics::importance::TensorImportance,
 };
 
 /// Quantizes the pieces of one tensor.

@@ -2,9 +2,9 @@
 
 use longshore_quant::Scheme;
 
-use crate::execute::{
-    hessians::{HessianFile, TensorHessians},
-    importance::TensorImportance,
+use crate::{
+    execute::hessians::{HessianFile, TensorHessians},
+    statistics::importance::TensorImportance,
 };
 
 /// What the codes of one tensor are chosen by.

@@ -1,13 +1,7 @@
 //! Importance of the input channels of weights, read from a file.
 
-mod error;
-mod imatrix;
-
-pub use error::ImportanceFileError;
-
 use std::{
     borrow::Cow,
-    collections::HashSet,
     io::Read as _,
     path::{Path, PathBuf},
 };
@@ -17,12 +11,12 @@ use longshore_quant::Importance;
 use longshore_st_format::{Dtype, SafeTensors, Shape, open};
 use memmap2::Mmap;
 
-use self::imatrix::Imatrix;
-use crate::{
-    io::hash,
-    plan::planned::{Plan, PlannedTensor},
-    source::recorded::{OtherBasis, Recorded, Weighed},
+use super::{
+    error::ImportanceFileError,
+    imatrix::Imatrix,
+    recorded::{OtherBasis, Recorded, Weighed},
 };
+use crate::io::hash;
 
 /// Importance of each input channel of a model's weights: the mean of x² over the activations x that the weight is
 /// multiplied with, as a calibration run measures it.
@@ -46,8 +40,8 @@ enum Content {
 }
 
 /// The importance of one weight, as the file has it.
-struct View<'f> {
-    name: &'f str,
+pub(crate) struct View<'f> {
+    pub(crate) name: &'f str,
     shape: Shape,
     values: Cow<'f, [f32]>,
 }
@@ -109,64 +103,11 @@ impl ImportanceFile {
         self.digest
     }
 
-    /// Checks that the file fits the weights that `plan` quantizes. [`Plan::import`] calls this first; a program that
-    /// only shows a plan should call it, too. Returns warnings: weights without statistics, statistics without a weight, and
-    /// another model.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`ImportanceFileError::Shape`] for the first tensor that does not fit, [`ImportanceFileError::Unused`] if no tensor
-    /// belongs to a weight that is quantized, and [`ImportanceFileError::Rotation`] for statistics of other weights.
-    pub fn check(&self, plan: &Plan) -> Result<Vec<String>, ImportanceFileError> {
-        let of_model = self.check_recorded(plan.weighed())?;
-        let tensors = plan.blobs.iter().flat_map(|blob| &blob.tensors);
-        let mut quantized = tensors.filter(|tensor| tensor.scheme.is_some()).peekable();
-        let Some(example) = quantized.peek().map(|tensor| tensor.name.clone()) else { return Ok(Vec::new()) };
-        let (mut used, mut unweighted) = (HashSet::new(), Vec::new());
-        for tensor in quantized {
-            match self.view(&tensor.name, &tensor.shape) {
-                None => unweighted.push(tensor.name.as_str()),
-                Some(view) => {
-                    self.extents(&tensor.shape, &view)?;
-                    used.insert(view.name.to_owned());
-                }
-            }
-        }
-        if used.is_empty() {
-            return Err(ImportanceFileError::Unused { path: self.path.clone(), example });
-        }
-        let mut warnings = Vec::new();
-        let path = self.path.display();
-        match *unweighted {
-            [] => {}
-            [only] => warnings.push(format!("{path}: {only:?} has no statistics, and all its channels count alike")),
-            [first, ..] => {
-                let what = "quantized weights have no statistics, and all their channels count alike";
-                warnings.push(format!("{path}: {} {what}: {first:?} first", unweighted.len()));
-            }
-        }
-        let names = self.names();
-        let mut others = names.iter().filter(|name| !used.contains(**name)).peekable();
-        if let Some(first) = others.peek().copied() {
-            warnings.push(match names.len() - used.len() {
-                1 => format!("{path}: {first:?} belongs to no quantized weight"),
-                count => format!("{path}: {count} tensors belong to no quantized weight: {first:?} first"),
-            });
-        }
-        warnings.extend(of_model);
-        Ok(warnings)
-    }
-
     /// Refuses statistics of weights in another basis. Returns warnings: a basis that is not known, and another model.
     pub(crate) fn check_recorded(&self, weights: Weighed) -> Result<Vec<String>, ImportanceFileError> {
         self.recorded.check(&self.path, weights).map_err(|OtherBasis { found, expected }| {
             ImportanceFileError::Rotation { path: self.path.clone(), found, expected }
         })
-    }
-
-    /// The importance of the channels of a planned tensor, if the file has it.
-    pub(super) fn of(&self, tensor: &PlannedTensor) -> Result<Option<TensorImportance>, ImportanceFileError> {
-        self.of_weight(&tensor.name, &tensor.shape)
     }
 
     /// The importance of the channels of the weight with this name and shape, if the file has it.
@@ -177,7 +118,7 @@ impl ImportanceFile {
     }
 
     /// The names of the weights that the file has an importance of.
-    fn names(&self) -> Vec<&str> {
+    pub(crate) fn names(&self) -> Vec<&str> {
         match &self.content {
             Content::Statistics(file) => file.header().names().filter(|name| !is_hessian(name)).collect(),
             Content::Imatrix(found) => found.entries().iter().map(|entry| entry.name.as_str()).collect(),
@@ -189,7 +130,7 @@ impl ImportanceFile {
         &self.path
     }
 
-    fn view(&self, name: &str, of: &Shape) -> Option<View<'_>> {
+    pub(crate) fn view(&self, name: &str, of: &Shape) -> Option<View<'_>> {
         match &self.content {
             Content::Statistics(file) => {
                 let module = || name.strip_suffix(".weight");
@@ -212,7 +153,7 @@ impl ImportanceFile {
 
     /// The number of columns of a weight, and the number of its elements that share one importance: all elements, or
     /// those of one expert.
-    fn extents(&self, of: &Shape, view: &View<'_>) -> Result<(usize, u64), ImportanceFileError> {
+    pub(crate) fn extents(&self, of: &Shape, view: &View<'_>) -> Result<(usize, u64), ImportanceFileError> {
         let columns = of.dims().last().copied().unwrap_or_default();
         let all = of.elements().unwrap_or(u64::MAX);
         let index = |columns| usize::try_from(columns).expect("a map of so many floats fits the address space");
@@ -249,10 +190,10 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
 #[derive(Debug)]
 pub(crate) struct TensorImportance {
     /// `[columns]`, or `[experts, columns]`.
-    values: Vec<f32>,
-    columns: usize,
+    pub(crate) values: Vec<f32>,
+    pub(crate) columns: usize,
     /// Number of elements of the tensor that share one importance.
-    matrix: u64,
+    pub(crate) matrix: u64,
 }
 
 impl TensorImportance {
@@ -264,7 +205,7 @@ impl TensorImportance {
     }
 
     /// The importance from element `element` of the tensor on, and the number of elements that it applies to.
-    pub(super) fn at(&self, element: u64) -> (Importance<'_>, u64) {
+    pub(crate) fn at(&self, element: u64) -> (Importance<'_>, u64) {
         let within = element % self.matrix;
         let of_matrix = self.of_matrix(element / self.matrix);
         let column = usize::try_from(within % self.columns as u64).expect("it is below the number of columns");

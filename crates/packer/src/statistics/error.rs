@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use longshore_quant::ImportanceError;
 use longshore_st_format::{Dtype, OpenError, Shape};
 
-use crate::source::recorded::OTHER_BASIS;
+use super::recorded::OTHER_BASIS;
 
 /// Reason why a file cannot be used as the importance of a model's weights.
 #[derive(Debug, thiserror::Error)]
