@@ -97,13 +97,22 @@ class Bench:
             part.rename(path)
         return path
 
-    def hessians(self, text: str) -> Path:
-        """Products of the inputs of the floats' linear layers, on a text: `calibration`, or `held`."""
-        path = self.home / f"hessians-{text}.safetensors"
+    def rotated(self, seed: int) -> str:
+        """The floats with a rotated residual stream, a model of the store."""
+        name = f"{self.model}:rotated-{seed}"
+        if not self.is_stored(name):
+            importing = ["import", str(self.floats()), name, "--rotate", str(seed)]
+            self.run([*self.longshore, *importing], stdout=subprocess.DEVNULL)
+        return name
+
+    def hessians(self, text: str, rotate: int | None) -> Path:
+        """Products of the inputs of the floats' linear layers, rotated or not, on a text: `calibration`, or `held`."""
+        floats, of = (str(self.floats()), "") if rotate is None else (self.rotated(rotate), f"-rotated-{rotate}")
+        path = self.home / f"hessians-{text}{of}.safetensors"
         if not path.exists():
             part = path.with_suffix(".part")
             part.unlink(missing_ok=True)
-            recording = ["calibrate", str(self.floats()), "--text", str(self.share(text)), str(part), "--hessians"]
+            recording = ["calibrate", floats, "--text", str(self.share(text)), str(part), "--hessians"]
             self.run([*self.longshore, *recording])
             part.rename(path)
         return path
@@ -158,23 +167,31 @@ class Bench:
         name = f"{self.model}:{row.name}"
         if self.is_stored(name):
             return name
-        importing = ["import", str(self.floats(row.floats)), name, "--quantize", row.quantize, "--profile", row.profile]
+        floats = self.floats(row.floats)
+        if row.rotate is not None and row.hessians:
+            # Hessians are of the rotated model, which is stored before it is quantized.
+            floats = self.manifest(self.rotated(row.rotate))
+        importing = ["import", str(floats), name, "--quantize", row.quantize, "--profile", row.profile]
         importing += ["--policy", self.policy(row)]
         if row.importance:
             importing += ["--importance", str(self.statistics())]
         if row.hessians:
-            importing += ["--hessians", str(self.hessians("calibration")), "--held", str(self.hessians("held"))]
+            importing += ["--hessians", str(self.hessians("calibration", row.rotate)), "--held", str(self.hessians("held", row.rotate))]
         if row.awq is not None:
             importing += [f"--awq={row.awq}"]
-        if row.rotate is not None:
+        if row.rotate is not None and not row.hessians:
             importing += ["--rotate", str(row.rotate)]
         self.run([*self.longshore, *importing], stdout=subprocess.DEVNULL)
         return name
 
+    def manifest(self, name: str) -> Path | None:
+        """The manifest of a model of the store, if it is there."""
+        model, tag = name.split(":")
+        return next((self.home / "store" / "manifests").glob(f"*/*/{model}/{tag}"), None)
+
     def is_stored(self, name: str) -> bool:
         """Whether the store has a model of this name."""
-        model, tag = name.split(":")
-        return any((self.home / "store" / "manifests").glob(f"*/*/{model}/{tag}"))
+        return self.manifest(name) is not None
 
     def of_llama_cpp(self) -> Path:
         """The decoded weights of llama.cpp's Q4_K_M of the floats."""

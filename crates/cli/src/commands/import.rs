@@ -11,8 +11,8 @@ use std::{
 use anyhow::Context as _;
 use longshore_manifest::{Digest, ModelName, Store};
 use longshore_packer::{
-    Awq, GptqOptions, HessianFile, ImportOptions, ImportOutcome, ImportanceFile, Plan, PlanError, PlanOptions, PlanReport,
-    PlannedTensor, Source, SourceOptions,
+    Awq, GptqOptions, HessianFile, ImportOptions, ImportOutcome, ImportanceFile, Plan, PlanError, PlanOptions,
+    PlanReport, PlannedTensor, Source, SourceOptions,
 };
 use longshore_quant::{Profile, Scheme, policy::Policy};
 use serde::Serialize;
@@ -66,7 +66,10 @@ fn check(args: &Import, plan: &Plan) -> anyhow::Result<()> {
     }
     let useless = if args.global_scale && !encoded().any(|tensor| tensor.scheme == Some(Scheme::NVFP4)) {
         Some(("--global-scale", "no tensor becomes nvfp4, the only type that has one: --quantize nvfp4"))
-    } else if args.importance.is_some() && args.awq.is_none() && !encoded().any(|tensor| tensor.scheme.is_some_and(is_searched)) {
+    } else if args.importance.is_some()
+        && args.awq.is_none()
+        && !encoded().any(|tensor| tensor.scheme.is_some_and(is_searched))
+    {
         Some(("--importance", "no tensor's codes are searched for: add --quantize TYPE --profile best"))
     } else if args.hessians.is_some() && args.profile != Codes::Gptq {
         Some(("--hessians", "no codes are chosen by it: add --profile gptq"))

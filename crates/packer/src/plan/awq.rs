@@ -90,7 +90,9 @@ pub(super) fn scale(
     if source.changes.as_ref().is_some_and(|changes| changes.awq.is_some()) {
         return Err(refuse("the columns of the source have such factors already".into()));
     }
-    let config = member.and_then(|member| member.config.as_ref()).ok_or_else(|| refuse("the source has no config.json".into()))?;
+    let config = member
+        .and_then(|member| member.config.as_ref())
+        .ok_or_else(|| refuse("the source has no config.json".into()))?;
     let architecture = config.architecture.as_deref().unwrap_or_default();
     let Some((_, second)) = ARCHITECTURES.iter().find(|(name, _)| *name == architecture) else {
         let known = ARCHITECTURES.map(|(name, _)| name).join(", ");
@@ -102,7 +104,9 @@ pub(super) fn scale(
     let mut layers = BTreeMap::<u64, Layer<'_>>::new();
     for planned in drafts.iter_mut().flat_map(|draft| &mut draft.tensors) {
         let in_layer = planned.name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
-        let Some((Ok(number), rest)) = in_layer.map(|(number, rest)| (number.parse(), rest.to_owned())) else { continue };
+        let Some((Ok(number), rest)) = in_layer.map(|(number, rest)| (number.parse(), rest.to_owned())) else {
+            continue;
+        };
         layers.entry(number).or_insert_with(|| Layer::new(awq, options, second, &facts)).tensors.insert(rest, planned);
     }
     let (mut scaled, mut unknown) = (0, Vec::new());
@@ -123,7 +127,10 @@ pub(super) fn scale(
     if scaled == 0 {
         return Err(refuse("no weight whose columns can have factors is quantized, and has statistics".into()));
     }
-    Ok(Some(format!("columns of {scaled} weights are multiplied by factors of their inputs, to the power {}", awq.power)))
+    Ok(Some(format!(
+        "columns of {scaled} weights are multiplied by factors of their inputs, to the power {}",
+        awq.power
+    )))
 }
 
 /// The tensors of one layer, by the rest of their names.
@@ -151,13 +158,14 @@ impl<'a> Layer<'a> {
             let module = rest.strip_suffix(".weight").or_else(|| rest.strip_suffix(".bias")).unwrap_or(rest);
             let inner = INNER.iter().flat_map(|(maker, _, reader)| [*maker, *reader]);
             let mut known = OF_FIRST.into_iter().chain(OF_SECOND).chain(OTHERS).chain(inner).chain([OUTPUT]);
-            known.any(|name| name == module)
-                || [FIRST, self.second, "post_attention_layernorm.weight"].contains(&rest)
+            known.any(|name| name == module) || [FIRST, self.second, "post_attention_layernorm.weight"].contains(&rest)
         };
         match self.tensors.iter().find(|(rest, _)| !is_known(rest)) {
-            Some((_, planned)) if planned.shape.dims().iter().any(|extent| Some(*extent) == hidden) => {
-                Err(in_the_way(planned, "is as wide as what norms make, and is none that is known to read it or not", None))
-            }
+            Some((_, planned)) if planned.shape.dims().iter().any(|extent| Some(*extent) == hidden) => Err(in_the_way(
+                planned,
+                "is as wide as what norms make, and is none that is known to read it or not",
+                None,
+            )),
             _ => Ok(()),
         }
     }
@@ -203,7 +211,8 @@ impl<'a> Layer<'a> {
         let is_shared = groups > 0 && heads.is_multiple_of(groups) && squares.len().is_multiple_of(heads.max(1));
         if !is_shared {
             let planned = &self.tensors[&output];
-            let problem = format!("has {} inputs, and config.json {heads} heads, {groups} of keys and values", squares.len());
+            let problem =
+                format!("has {} inputs, and config.json {heads} heads, {groups} of keys and values", squares.len());
             return Err(in_the_way(planned, problem, None));
         }
         let size = squares.len() / heads;
@@ -266,7 +275,8 @@ impl<'a> Layer<'a> {
     /// Divides the rows of a weight, from `first` on in each of its matrices, and the bias beside it; or the gain of a norm.
     fn divide(&mut self, name: &str, matrices: usize, first: usize, factors: &[f32]) -> Result<(), PlanError> {
         let adds_one = self.facts.norm.adds_one == Some(true);
-        let bias = name.strip_suffix(".weight").map_or_else(|| format!("{name}_bias"), |module| format!("{module}.bias"));
+        let bias =
+            name.strip_suffix(".weight").map_or_else(|| format!("{name}_bias"), |module| format!("{module}.bias"));
         if !self.tensors.contains_key(name) {
             return Err(PlanError::Awq { problem: format!("a layer has no tensor {name}"), hint: None });
         }
@@ -282,7 +292,11 @@ impl<'a> Layer<'a> {
                 return Err(in_the_way(planned, "is a bias of experts, which is not known to be divided", None));
             }
             if rows < first + each {
-                return Err(in_the_way(planned, format!("has shape {}, and {each} rows to be divided", planned.shape), None));
+                return Err(in_the_way(
+                    planned,
+                    format!("has shape {}, and {each} rows to be divided", planned.shape),
+                    None,
+                ));
             }
             let mut inverse = Vec::with_capacity(rows * matrices);
             for factors in factors.chunks_exact(each) {

@@ -7,7 +7,10 @@ use longshore_quant::{FloatType, Scheme};
 use longshore_st_format::{Dtype, Layout, LayoutPart, Shape};
 use longshore_transform::adapter::{Magnitude, View};
 
-use super::{factors::Factors, options::{Awq, TakeOver}};
+use super::{
+    factors::Factors,
+    options::{Awq, TakeOver},
+};
 use crate::{
     model::coding::kind::{Coding, PackedLayout},
     source::{checkpoint::Source, classify::Kind, companions::Companion},

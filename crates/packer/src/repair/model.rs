@@ -337,7 +337,9 @@ impl<'a> Mender<'a> {
         } else if let Some(gptq) = config.changes.as_ref().and_then(|changes| changes.gptq.as_ref()) {
             let digest = gptq.hessians;
             format!("codes were chosen by Hessians, a file of digest {digest}: import it again with --profile gptq")
-        } else if let Some(awq) = config.changes.as_ref().and_then(|changes| changes.awq).filter(|_| self.awq(config).is_none()) {
+        } else if let Some(awq) =
+            config.changes.as_ref().and_then(|changes| changes.awq).filter(|_| self.awq(config).is_none())
+        {
             format!("columns have factors by statistics of digest {}: --importance FILE", awq.statistics)
         } else if let Some(name) = policy {
             format!("the model was imported with the policy {name:?}, which is not built in: --policy FILE")

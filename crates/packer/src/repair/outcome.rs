@@ -8,11 +8,7 @@ use longshore_manifest::{
 };
 use longshore_quant::policy::Policy;
 
-use crate::{
-    execute::error::ImportError,
-    plan::error::PlanError,
-    statistics::importance::ImportanceFile,
-};
+use crate::{execute::error::ImportError, plan::error::PlanError, statistics::importance::ImportanceFile};
 
 /// Hint for lost documents.
 pub(super) const AGAIN: &str = "import the model again under its name";

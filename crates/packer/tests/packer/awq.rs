@@ -147,9 +147,11 @@ fn of_llama() -> Tensors {
         ("mlp.gate_proj.weight", &[128]),
         ("mlp.down_proj.weight", &[192]),
     ]);
-    for (of, other) in
-        [("self_attn.q_proj", "self_attn.k_proj"), ("self_attn.q_proj", "self_attn.v_proj"), ("mlp.gate_proj", "mlp.up_proj")]
-    {
+    for (of, other) in [
+        ("self_attn.q_proj", "self_attn.k_proj"),
+        ("self_attn.q_proj", "self_attn.v_proj"),
+        ("mlp.gate_proj", "mlp.up_proj"),
+    ] {
         found.insert(format!("{other}.weight"), found[&format!("{of}.weight")].clone());
     }
     found
@@ -158,8 +160,7 @@ fn of_llama() -> Tensors {
 /// What an import is expected to make of Llama's layer and its statistics, and the factors of each weight's columns.
 fn by_hand(tensors: &mut Tensors, squares: &mut Tensors, power: f64) -> BTreeMap<String, Vec<f32>> {
     let of = |name: &str| channels::factors(&squares[name].1, power);
-    let (first, second, down) =
-        (of("self_attn.q_proj.weight"), of("mlp.gate_proj.weight"), of("mlp.down_proj.weight"));
+    let (first, second, down) = (of("self_attn.q_proj.weight"), of("mlp.gate_proj.weight"), of("mlp.down_proj.weight"));
     // Heads 0 and 1 read the first head of values, heads 2 and 3 the second.
     let heads: Vec<&[f32]> = squares["self_attn.o_proj.weight"].1.chunks_exact(32).collect();
     let mean = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f32::midpoint(*a, *b)).collect::<Vec<_>>();
@@ -217,9 +218,13 @@ fn weights_and_statistics_are_those_of_a_checkpoint_that_was_changed_by_hand() {
     let hand = checkpoint(&config, &changed);
     let of_hand = importance(&hand, "statistics/f.safetensors", &squares);
     let store = store(&target);
-    for (scheme, profile) in [("int4", Profile::Best), ("int8", Profile::Plus), ("nvfp4", Profile::Best), ("int4", Profile::Mlx)] {
-        let how = |file: &Arc<ImportanceFile>, count| {
-            ImportOptions { profile, importance: Some(Arc::clone(file)), ..threads(count) }
+    for (scheme, profile) in
+        [("int4", Profile::Best), ("int8", Profile::Plus), ("nvfp4", Profile::Best), ("int4", Profile::Mlx)]
+    {
+        let how = |file: &Arc<ImportanceFile>, count| ImportOptions {
+            profile,
+            importance: Some(Arc::clone(file)),
+            ..threads(count)
         };
         import(&store, "made", &dir, &awq(scheme, &statistics, 0.5), &how(&statistics, 1));
         import(&store, "hand", &hand, &options(scheme, "uniform"), &how(&of_hand, 2));
@@ -368,7 +373,8 @@ fn weights_without_statistics_are_told_and_left() {
     let dir = checkpoint(&config, &tensors);
     squares.remove("mlp.down_proj.weight");
     let statistics = importance(&dir, "squares.safetensors", &squares);
-    let plan = Plan::new(dir.open().expect("it is a model"), &awq("int4", &statistics, 0.5)).expect("the rest has factors");
+    let plan =
+        Plan::new(dir.open().expect("it is a model"), &awq("int4", &statistics, 0.5)).expect("the rest has factors");
     let told = plan.warnings.iter().filter(|warning| warning.contains("mlp.down_proj")).count();
     assert_eq!(told, 1, "{:?}", plan.warnings);
     assert!(plan.notes.iter().any(|note| note.contains("columns of 6 weights")), "{:?}", plan.notes);
@@ -390,14 +396,18 @@ fn a_model_with_factors_takes_no_others_and_no_adapter() {
     let prefix = format!("base_model.model.{LAYER}.self_attn.q_proj");
     adapter.typed_weights(
         "adapter_model.safetensors",
-        &[(&format!("{prefix}.lora_A.weight"), Dtype::F32, &[1, 128]), (&format!("{prefix}.lora_B.weight"), Dtype::F32, &[128, 1])],
+        &[
+            (&format!("{prefix}.lora_A.weight"), Dtype::F32, &[1, 128]),
+            (&format!("{prefix}.lora_B.weight"), Dtype::F32, &[128, 1]),
+        ],
     );
     let limits = longshore_st_format::Limits::default();
     let merged = stored().with_adapter(adapter.path(), 1.0, &limits).expect("it is an adapter");
     let error = Plan::new(merged, &PlanOptions { requantize: true, ..options("int8", "uniform") });
     assert!(matches!(error, Err(PlanError::AdapterScaled { .. })), "{error:?}");
     // Merged first, it is multiplied with the weight that it belongs to.
-    let merged = dir.open().expect("it is a model").with_adapter(adapter.path(), 1.0, &limits).expect("it is an adapter");
+    let merged =
+        dir.open().expect("it is a model").with_adapter(adapter.path(), 1.0, &limits).expect("it is an adapter");
     Plan::new(merged, &awq("int4", &statistics, 0.5)).expect("both are done");
     // The record stays with what is made of the stored model.
     let plan = Plan::new(stored(), &PlanOptions { requantize: true, ..options("int8", "uniform") }).expect("it is");
@@ -413,7 +423,10 @@ fn products_that_a_type_does_not_hold_are_refused() {
     let options = awq("int4", &importance(&dir, "squares.safetensors", &squares), 1.0);
     let plan = Plan::new(dir.open().expect("it is a model"), &options).expect("values are not read yet");
     let error = try_import(&store(&target), "m", &plan, &threads(1)).expect_err("gains overflow");
-    assert!(matches!(&error, ImportError::ScaledNonFinite { tensor, .. } if tensor.contains("input_layernorm")), "{error:?}");
+    assert!(
+        matches!(&error, ImportError::ScaledNonFinite { tensor, .. } if tensor.contains("input_layernorm")),
+        "{error:?}"
+    );
     let how = ImportOptions { allow_non_finite: true, ..threads(1) };
     try_import(&store(&target), "m", &plan, &how).expect("it is allowed");
 }
@@ -427,9 +440,11 @@ fn a_damaged_model_is_repaired_with_its_statistics() {
     import(&store, "m", &dir, &awq("int4", &statistics, 0.5), &threads(1));
     let out = target.join("before");
     export_to(&store, "m", &out, &dequantize(longshore_quant::FloatType::F32));
-    let layer = read(&store, "m").manifest.layers.into_iter().find(|layer| {
-        layer.name.as_deref() == Some("model.layers.0.self_attn.v_proj.weight")
-    });
+    let layer = read(&store, "m")
+        .manifest
+        .layers
+        .into_iter()
+        .find(|layer| layer.name.as_deref() == Some("model.layers.0.self_attn.v_proj.weight"));
     let path = store.blob_path(&layer.expect("it is there").digest);
     let mut bytes = std::fs::read(&path).expect("it is there");
     *bytes.last_mut().expect("it is not empty") ^= 1;

@@ -48,7 +48,8 @@ fn statistics(plan: &Plan, path: &Path) -> Arc<ImportanceFile> {
         [experts, _, columns] => (tensor.name.clone(), Shape::new([*experts, *columns])),
         dims => (tensor.name.clone(), Shape::new([*dims.last().expect("it is a matrix")])),
     });
-    let layout = Layout::new(&BTreeMap::new(), rows.map(|(name, shape)| (name, Dtype::F32, shape))).expect("names differ");
+    let layout =
+        Layout::new(&BTreeMap::new(), rows.map(|(name, shape)| (name, Dtype::F32, shape))).expect("names differ");
     let mut file = layout.header().to_vec();
     let count = (layout.file_len() - file.len() as u64) / 4;
     let values = (0..count).map(|at| ((at as f32 * 12.9898).sin() * 1.6).exp());
@@ -66,7 +67,8 @@ fn logits_are_those_of_the_model_as_it_was() {
         let home = tempfile::tempdir().expect("there is room");
         let store = Store::open(home.path().join("store")).expect("there is room");
         let scheme = "int8-g32".parse().ok();
-        let options = PlanOptions { scheme, policy: Policy::named("uniform").expect("it is built in"), ..PlanOptions::default() };
+        let options =
+            PlanOptions { scheme, policy: Policy::named("uniform").expect("it is built in"), ..PlanOptions::default() };
         let plain = Plan::new(open(checkpoint.path()), &options).unwrap_or_else(|error| panic!("{name}: {error}"));
         let awq = Some(Awq::new(statistics(&plain, &home.path().join("squares.safetensors")), 0.5));
         let options = PlanOptions { awq, ..options };

@@ -221,9 +221,8 @@ fn changed(changes: &Changes) -> Vec<(&'static str, String)> {
     let gptq = changes.gptq.iter().map(|gptq| {
         ("gptq", format!("{}, by Hessians {}", plural(gptq.tensors.len(), "tensor"), gptq.hessians.short()))
     });
-    let awq = changes.awq.iter().map(|awq| {
-        ("awq", format!("power {}, by statistics {}", awq.power, awq.statistics.short()))
-    });
+    let awq =
+        changes.awq.iter().map(|awq| ("awq", format!("power {}, by statistics {}", awq.power, awq.statistics.short())));
     adapters.chain(rotation).chain(awq).chain(gptq).collect()
 }
 
