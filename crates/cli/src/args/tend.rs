@@ -27,7 +27,7 @@ pub(crate) struct Verify {
     pub(crate) names: Vec<ModelName>,
     /// Hash the chunks of large blobs on all cores, and not the blobs as wholes, where the tensor table has the chunks' digests
     ///
-    /// Half the work. It trusts the tables: what they say of a blob's chunks is not compared with the blob's own digest.
+    /// Faster where there are fewer large blobs than cores. It trusts the tables: what they say of a blob's chunks is not compared with the blob's own digest.
     #[arg(long, conflicts_with = "repair")]
     pub(crate) fast: bool,
     /// Build bad blobs again from this checkpoint, what was SOURCE at the import; or fetch what is wrong of them from a registry: oci:…

@@ -5,7 +5,10 @@ use std::io;
 use longshore_st_format::{Header, Limits, ReadError};
 
 use super::{
-    super::{ModelError, Store, hash::hash},
+    super::{
+        ModelError, Store,
+        hash::{hash_file, hash_whole},
+    },
     Bad, Problem, Reached,
     header::disagreement,
     outcome::{chain, ranges_text},
@@ -45,8 +48,8 @@ pub(super) struct Checked {
 
 impl Store {
     /// Returns all problems of one blob, which is read through `buffer`. Each problem names the models that it harms,
-    /// as models may expect different things of the blob. `chunks` are the digests that its chunks were found to have: if all
-    /// tables that have a list of them have these, the blob is not hashed as a whole.
+    /// as models may expect different things of the blob. `chunks` are the digests that its chunks were found to have, if they
+    /// were looked at: if all tables that have a list of them have these, the blob is not hashed as a whole.
     pub(super) fn check_blob(
         &self,
         digest: Digest,
@@ -86,17 +89,19 @@ impl Store {
                 progress.advance(read);
                 if progress.cancelled() { Err(Stop::Cancelled) } else { Ok(()) }
             };
-            let (actual, chunks) = hash(&file, &path, buffer, add)?;
+            let actual = hash_whole(&file, &path, buffer, add)?;
             if actual != digest {
-                let list = lists().find(|list| list.fits(found)).zip(chunks.as_ref());
-                let ranges = list.map_or_else(Vec::new, |(list, chunks)| list.differences(chunks, found));
+                // The blob is read once more to say where it is damaged.
+                let list = lists().find(|list| list.fits(found));
+                let of_list = |list: &Chunks| Some(list.differences(&hash_file(&path).ok()?.1?, found));
+                let ranges = list.and_then(of_list).unwrap_or_default();
                 problems.push(bad(Problem::Content { found: actual, ranges }, right));
                 return by_hash(problems);
             }
             for blob in &*right {
-                let wrong = blob.chunks().find(|list| Some(*list) != chunks.as_ref());
-                let problem =
-                    wrong.map(|list| Problem::Chunks { detail: disagreement_of_chunks(list, chunks.as_ref(), found) });
+                let wrong =
+                    blob.chunks().find(|list| !list.fits(found) || chunks.is_some_and(|chunks| *list != chunks));
+                let problem = wrong.map(|list| Problem::Chunks { detail: disagreement_of_chunks(list, chunks, found) });
                 problems.extend(problem.map(|problem| bad(problem, std::slice::from_ref(blob))));
             }
         }

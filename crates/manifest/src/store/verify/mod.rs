@@ -36,8 +36,9 @@ impl Store {
     /// Hashes blobs on all threads of the rayon pool, the largest first, and checks that headers, tables and manifests
     /// agree.
     ///
-    /// A blob's SHA-256 decides. Digests of its chunks, where a table has them, say where it is damaged, and a table whose list disagrees with
-    /// a good blob is bad itself. With [`VerifyOptions::fast`] the chunks alone are hashed, by all threads at once.
+    /// A blob's SHA-256 decides. A blob that is wrong is read once more, to say by the digests of its chunks, where a table has them, where
+    /// it is damaged. With [`VerifyOptions::fast`] the chunks alone are hashed, by all threads at once, and a table whose list disagrees
+    /// with a good blob is bad itself; without it, only one whose list has another length.
     ///
     /// Blobs are read and not mapped. A blob that is truncated in the meantime is reported as bad.
     ///

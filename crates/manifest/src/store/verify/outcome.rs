@@ -11,8 +11,8 @@ pub struct VerifyOptions {
     /// Models to verify, together with the blobs that they reach. Empty for the whole store, including blobs that no
     /// model reaches.
     pub names: Vec<ModelName>,
-    /// Whether a blob is not hashed as a whole if the digests of its chunks are those of every table that has them. That takes half the work,
-    /// and all threads share one large blob. It trusts the tables: that a table and a blob belong together is not checked.
+    /// Whether a blob is not hashed as a whole if the digests of its chunks are those of every table that has them. All threads
+    /// share one large blob. It trusts the tables: that a table and a blob belong together is not checked.
     pub fast: bool,
 }
 
