@@ -188,7 +188,9 @@ fn by_hand(tensors: &mut Tensors, squares: &mut Tensors, power: f64) -> BTreeMap
     .into_iter()
     .map(|(name, factors)| (name.to_owned(), factors.clone()))
     .collect();
-    found.iter().for_each(|(name, factors)| divide(squares, name, factors));
+    for (name, factors) in &found {
+        divide(squares, name, factors);
+    }
     found
 }
 
@@ -205,7 +207,7 @@ fn import(store: &Store, model: &str, dir: &Dir, options: &PlanOptions, how: &Im
 /// The digests of a model's blobs, by their names.
 fn layers(store: &Store, model: &str) -> BTreeMap<String, String> {
     let layers = read(store, model).manifest.layers;
-    let tensors = layers.into_iter().filter(|layer| layer.is_tensor());
+    let tensors = layers.into_iter().filter(longshore_manifest::document::Descriptor::is_tensor);
     tensors.map(|layer| (layer.name.unwrap_or_default(), layer.digest.to_string())).collect()
 }
 
@@ -285,8 +287,8 @@ fn hessians_are_divided_by_the_factors_too() {
         import(&store, "made", &dir, &awq("int4", &statistics, 0.25), &how(&made, &statistics));
         import(&store, "hand", &hand, &options("int4", "uniform"), &how(&of_made, &of_hand));
         assert_eq!(layers(&store, "made"), layers(&store, "hand"), "held: {held}");
-        let changes = read(&store, "made").config.changes.expect("it is recorded");
-        assert!(changes.awq.is_some() && changes.gptq.is_some_and(|gptq| !gptq.tensors.is_empty()));
+        let done = read(&store, "made").config.changes.expect("it is recorded");
+        assert!(done.awq.is_some() && done.gptq.is_some_and(|gptq| !gptq.tensors.is_empty()));
     }
 }
 
