@@ -137,9 +137,10 @@ pub fn fit(
     progress: &dyn Progress,
 ) -> Result<Fitted, FitError> {
     let table = weights.table();
-    let rotation = model.config.changes.as_ref().and_then(|changes| changes.rotation);
-    let seed = rotation.map(|rotation| rotation.seed);
-    let of_model = statistics.check_recorded(Weighed { model: Some(model.digest), seed, is_made: false })?;
+    let changes = model.config.changes.as_ref();
+    let seed = changes.and_then(|changes| changes.rotation).map(|rotation| rotation.seed);
+    let awq = changes.and_then(|changes| changes.awq);
+    let of_model = statistics.check_recorded(Weighed { model: Some(model.digest), seed, is_made: false, awq })?;
     if let Some((_, entry)) = table.tensors().find(|(_, entry)| entry.quantization.is_some()) {
         let found = entry.quantization.as_ref().map(ToString::to_string).unwrap_or_default();
         return Err(FitError::Quantized { tensor: entry.name.clone(), found });

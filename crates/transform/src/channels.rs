@@ -7,7 +7,8 @@
 const LARGEST: f64 = 16.0;
 
 /// Returns the factor of each channel by the mean square of its inputs, E\[x²\]: its root to `power`, over the geometric mean of all
-/// channels, from 1/16 to 16. A channel without inputs gets 1, and so do all for a power of 0. `[channels]`
+/// channels, from 1/16 to 16. A channel without inputs gets 1, and so does one whose mean square is not finite; all do for a power of
+/// 0. A power is a number from 0 to 1. `[channels]`
 ///
 /// ```
 /// use longshore_transform::channels;
@@ -16,7 +17,7 @@ const LARGEST: f64 = 16.0;
 /// ```
 #[must_use]
 pub fn factors(squares: &[f32], power: f64) -> Vec<f32> {
-    let logarithm = |square: &f32| (*square > 0.0).then(|| f64::from(*square).ln() * power / 2.0);
+    let logarithm = |square: &f32| (*square > 0.0 && square.is_finite()).then(|| f64::from(*square).ln() * power / 2.0);
     let (mut sum, mut count) = (0.0, 0.0);
     for logarithm in squares.iter().filter_map(logarithm) {
         sum += logarithm;
@@ -69,6 +70,7 @@ mod tests {
         let found = factors(&[f32::MAX, f32::MIN_POSITIVE, 0.0, 1.0], 1.0);
         assert_eq!(found[..3], [16.0, 1.0 / 16.0, 1.0]);
         assert!(found.iter().all(|factor| factor.is_finite()));
+        assert_eq!(factors(&[f32::INFINITY, 4.0, f32::NAN, 1.0], 1.0)[..3], [1.0, 2.0_f32.sqrt(), 1.0]);
         assert_eq!(factors(&[0.0; 3], 1.0), [1.0; 3]);
         assert_eq!(factors(&[], 1.0), [0.0; 0]);
     }

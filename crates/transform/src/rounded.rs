@@ -12,6 +12,8 @@ use crate::{
 
 /// Elements of the largest group.
 const MAX_GROUP: usize = 128;
+/// Groups whose scales are rounded at a time.
+const GROUPS: usize = 64;
 
 /// Rounds the scales and biases of affine groups of `group` elements from F32 to `stored`, and chooses the codes of
 /// `values` anew, of `bits` bits. The result is that of each group alone.
@@ -33,21 +35,30 @@ pub fn affine(
     let (group, size, top) = (usize::from(group), stored.size(), top(bits));
     let mut codes = [0; MAX_GROUP];
     let codes = &mut codes[..group];
-    let rounded = |from: &[u8; 4], to: &mut [u8]| {
-        let value = float::round(stored, f32::from_le_bytes(*from));
-        float::write(stored, &[value], to);
-        value
-    };
-    let from = scales.as_chunks().0.iter().zip(biases.as_chunks().0);
-    let to = out.scale.chunks_exact_mut(size).zip(out.bias.chunks_exact_mut(size));
-    let packed = out.weight.chunks_exact_mut(group * usize::from(bits) / 8);
-    for (((values, packed), from), to) in values.chunks_exact(group).zip(packed).zip(from).zip(to) {
-        let [step, zero] = [(from.0, to.0), (from.1, to.1)].map(|(from, to)| rounded(from, to));
-        for (code, value) in codes.iter_mut().zip(values) {
-            *code = nearest((value - zero) / step, top);
+    let [mut steps, mut zeros] = [[0.0; GROUPS]; 2];
+    let of_groups = |each: usize| each * GROUPS;
+    let from = scales.chunks(of_groups(4)).zip(biases.chunks(of_groups(4)));
+    let to = out.scale.chunks_mut(of_groups(size)).zip(out.bias.chunks_mut(of_groups(size)));
+    let packed_len = group * usize::from(bits) / 8;
+    let blocks = values.chunks(of_groups(group)).zip(out.weight.chunks_mut(of_groups(packed_len)));
+    for (((values, packed), from), to) in blocks.zip(from).zip(to) {
+        round(stored, from.0, to.0, &mut steps);
+        round(stored, from.1, to.1, &mut zeros);
+        let groups = values.chunks_exact(group).zip(packed.chunks_exact_mut(packed_len));
+        for ((values, packed), (step, zero)) in groups.zip(steps.iter().zip(&zeros)) {
+            for (code, value) in codes.iter_mut().zip(values) {
+                *code = nearest((value - zero) / step, top);
+            }
+            pack(bits, codes, packed);
         }
-        pack(bits, codes, packed);
     }
+}
+
+/// Rounds F32 numbers to `stored`, and gives them as they were rounded.
+fn round(stored: FloatType, from: &[u8], to: &mut [u8], rounded: &mut [f32; GROUPS]) {
+    float::read(FloatType::F32, from, rounded);
+    float::write(stored, rounded, to);
+    float::read(stored, to, rounded);
 }
 
 #[cfg(test)]

@@ -89,8 +89,8 @@ pub(crate) struct Import {
     #[arg(long, value_name = "BASE", conflicts_with_all = ["quantize", "adapter", "draft", "importance", "measure", "requantize", "global_scale", "rotate", "awq"])]
     pub(crate) adapter_of: Option<ModelName>,
     /// Rotate the residual stream by a Hadamard matrix with signs of this seed: the logits stay the same but for rounding, and outliers
-    /// among its channels are spread, which int4 gains from with --profile gptq, by --hessians of the rotated model; neither `embed` nor an adapter takes such a model. Llama, Mistral, Mixtral, Phi-3, Qwen 2 and 3,
-    /// and SmolLM3
+    /// among its channels are spread. Codes gain from that with --profile gptq, by --hessians of the rotated model; neither `embed` nor
+    /// an adapter takes such a model. Llama, Mistral, Mixtral, Phi-3, Qwen 2 and 3, and SmolLM3
     #[arg(long, value_name = "SEED")]
     pub(crate) rotate: Option<u64>,
     /// Multiply columns by factors of their inputs before they are rounded, and divide what makes these, as AWQ does: the root of their

@@ -71,7 +71,10 @@ fn check(args: &Import, plan: &Plan) -> anyhow::Result<()> {
         && !encoded().any(|tensor| tensor.scheme.is_some_and(is_searched))
     {
         Some(("--importance", "no tensor's codes are searched for: add --quantize TYPE --profile best"))
-    } else if args.hessians.is_some() && args.profile != Codes::Gptq {
+    } else if args.hessians.is_some()
+        && args.profile != Codes::Gptq
+        && !(args.awq.is_some() && args.importance.is_none())
+    {
         Some(("--hessians", "no codes are chosen by it: add --profile gptq"))
     } else if args.hessians.is_some() && encoded().next().is_none() {
         Some(("--hessians", "no tensor is quantized: --quantize TYPE"))
@@ -167,6 +170,7 @@ fn import(
     let importance = args.importance.as_ref().map(ImportanceFile::open).transpose()?.map(Arc::new);
     // The file of Hessians has the mean squares, too.
     let squares = match (&importance, &args.hessians) {
+        (None, Some(file)) if args.awq.is_some() => Some(Arc::new(ImportanceFile::open(file)?)),
         (None, Some(file)) => ImportanceFile::open(file).ok().map(Arc::new),
         _ => None,
     };

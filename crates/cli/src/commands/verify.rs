@@ -90,7 +90,7 @@ pub(super) fn run(args: Verify, store: &Store, printer: &Printer) -> anyhow::Res
 
 fn verify(names: Vec<ModelName>, fast: bool, store: &Store, printer: &Printer) -> anyhow::Result<Report> {
     let bar = Bar::new(printer);
-    let mut outcome = store.verify(&VerifyOptions { names, fast }, &bar)?;
+    let mut outcome = store.verify(&VerifyOptions { names, fast, chunks: false }, &bar)?;
     let bad = std::mem::take(&mut outcome.bad).into_iter().map(Bad::from).collect();
     Ok(Report { by_chunks: fast.then_some(outcome.by_chunks), ..Report::new(&outcome, bad, None) })
 }
@@ -171,7 +171,8 @@ fn from_registry(
     printer: &Printer,
 ) -> anyhow::Result<Report> {
     let bar = Bar::new(printer);
-    let verify = || store.verify(&VerifyOptions { names: args.names.clone(), ..VerifyOptions::default() }, &bar);
+    let options = VerifyOptions { names: args.names.clone(), chunks: true, ..VerifyOptions::default() };
+    let verify = || store.verify(&options, &bar);
     let mut before = verify()?;
     let of_bytes = before.bad.iter().filter(|bad| is_of_bytes(&bad.problem));
     let bad: Vec<Digest> = of_bytes.filter_map(|bad| bad.digest).collect();

@@ -126,7 +126,9 @@ fn of_import(error: &ImportError) -> Option<String> {
         ImportError::MergedNonFinite { .. } => {
             "check the adapter, its weight and the tensor; --allow-nonfinite stores it all the same"
         }
-        ImportError::ScaledNonFinite { .. } => "--allow-nonfinite stores it all the same",
+        ImportError::ScaledNonFinite { .. } => {
+            "check the tensor, or give --awq a lower power; --allow-nonfinite stores it all the same"
+        }
         ImportError::RotatedNonFinite { .. } => {
             "import it without --rotate; --allow-nonfinite does not help, since every row would be nothing but NaNs"
         }

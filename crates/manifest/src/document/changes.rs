@@ -64,7 +64,7 @@ pub struct Rotated {
 }
 
 /// Columns that were multiplied by factors of their inputs, whose makers were divided by them: the root of E\[x²\] to a power, over the
-/// geometric mean of the tensor's channels, from 1/16 to 16.
+/// geometric mean of the channels of one input, from 1/16 to 16.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Scaled {

@@ -16,6 +16,21 @@ use crate::{
 /// Number of bytes that are read and hashed at a time. They fit into a core's own cache.
 pub(super) const COPY: usize = 256 << 10;
 
+/// Hashes a file through `buffer`, as a whole and chunk by chunk, and tells `add` of every piece.
+pub(super) fn hash<E: From<FsError>>(
+    file: &File,
+    path: &Path,
+    buffer: &mut [u8],
+    add: &mut dyn FnMut(u64) -> Result<(), E>,
+) -> Result<(Digest, Option<Chunks>), E> {
+    let mut hasher = ChunkHasher::default();
+    each(file, path, buffer, &mut |piece| {
+        hasher.update(piece);
+        add(piece.len() as u64)
+    })?;
+    Ok(hasher.finish())
+}
+
 /// Hashes a file as a whole through `buffer`, and tells `add` of every piece.
 pub(super) fn hash_whole<E: From<FsError>>(
     file: &File,
@@ -54,12 +69,7 @@ pub(super) fn hash_file(path: &Path) -> Result<(Digest, Option<Chunks>), FsError
     let file = fs::open(path)?;
     let mut buffer = Vec::new();
     fs::resize(&mut buffer, COPY).map_err(FsError::at("read", path))?;
-    let mut hasher = ChunkHasher::default();
-    each(&file, path, &mut buffer, &mut |piece| {
-        hasher.update(piece);
-        Ok::<(), FsError>(())
-    })?;
-    Ok(hasher.finish())
+    hash(&file, path, &mut buffer, &mut |_| Ok(()))
 }
 
 impl Store {

@@ -145,11 +145,15 @@ fn a_table_that_disagrees_with_a_good_blob_is_bad() {
         });
         for fast in [false, true] {
             let found = verify(&store, fast);
-            // The chunks of a blob that is right as a whole are not hashed.
+            // The chunks of a blob that is right as a whole are hashed where they are asked for.
+            let options = VerifyOptions { fast, chunks: true, ..VerifyOptions::default() };
+            let thorough = store.verify(&options, &Silent).unwrap();
             if !fast && wrong < 2 {
                 assert!(found.bad.is_empty(), "{wrong}: {found:?}");
+                assert!(matches!(&thorough.bad[0].problem, Problem::Chunks { .. }), "{wrong}: {thorough:?}");
                 continue;
             }
+            assert_eq!(thorough.bad.len(), 1, "{wrong}: {thorough:?}");
             assert_eq!(found.bad.len(), 1, "{wrong}: {found:?}");
             assert_eq!((found.bad[0].digest, found.by_chunks), (Some(digest), 0));
             assert!(matches!(&found.bad[0].problem, Problem::Chunks { .. }), "{wrong}: {found:?}");

@@ -85,7 +85,7 @@ fn divided(mut squares: TensorImportance, factors: &Factors, shape: &Shape) -> T
     }
     for (matrix, row) in (0..).zip(squares.values.chunks_exact_mut(squares.columns)) {
         let factors = factors.of_matrix(matrix, squares.columns).unwrap_or_default();
-        row.iter_mut().zip(factors).for_each(|(square, factor)| *square /= factor * factor);
+        row.iter_mut().zip(factors).for_each(|(square, factor)| *square = (*square / (factor * factor)).min(f32::MAX));
     }
     squares
 }

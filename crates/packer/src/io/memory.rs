@@ -19,13 +19,14 @@ impl From<MemoryError> for io::Error {
     }
 }
 
-/// Gives `buffer` the length `len`. New bytes are zero.
-pub(crate) fn resize(buffer: &mut Vec<u8>, len: usize) -> Result<(), MemoryError> {
+/// Gives `buffer` the length `len`. New elements are zero.
+pub(crate) fn resize<T: Copy + Default>(buffer: &mut Vec<T>, len: usize) -> Result<(), MemoryError> {
     if len > buffer.capacity() {
-        let refused = |_| MemoryError { bytes: len, source: io::ErrorKind::OutOfMemory.into() };
+        let bytes = len.saturating_mul(size_of::<T>());
+        let refused = |_| MemoryError { bytes, source: io::ErrorKind::OutOfMemory.into() };
         buffer.try_reserve_exact(len - buffer.len()).map_err(refused)?;
     }
-    buffer.resize(len, 0);
+    buffer.resize(len, T::default());
     Ok(())
 }
 

@@ -83,7 +83,7 @@ impl Plan {
             warnings,
             notes,
             source,
-            awq: options.awq.clone(),
+            awq: options.awq().cloned(),
         })
     }
 }

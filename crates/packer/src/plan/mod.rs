@@ -1,6 +1,7 @@
 //! Every decision of an import, made from headers and configuration alone.
 
 mod adapt;
+mod anatomy;
 mod awq;
 pub(crate) mod blocks;
 mod check;

@@ -47,13 +47,17 @@ pub struct Awq {
 }
 
 impl Awq {
-    /// The power that lost least of those that were measured.
-    pub const POWER: f64 = 0.25;
-
     /// Chooses factors by these statistics.
     #[must_use]
     pub fn new(statistics: Arc<ImportanceFile>, power: f64) -> Self {
         Self { statistics, power }
+    }
+}
+
+impl PlanOptions {
+    /// The factors of columns that change anything.
+    pub(crate) fn awq(&self) -> Option<&Awq> {
+        self.awq.as_ref().filter(|awq| awq.power != 0.0)
     }
 }
 

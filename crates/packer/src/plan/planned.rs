@@ -147,13 +147,7 @@ pub struct Unit {
 impl Plan {
     /// The weights that are made, as statistics are compared with them.
     pub(crate) fn weighed(&self) -> Weighed {
-        let was_rotated = self.source.changes.as_ref().and_then(|changes| changes.rotation);
-        let made = self.source.rotation.as_ref().map(|rotation| rotation.seed);
-        Weighed {
-            model: self.source.digest,
-            seed: made.or(was_rotated.map(|rotation| rotation.seed)),
-            is_made: made.is_some(),
-        }
+        weighed(&self.source)
     }
 
     /// The shards of the source that a blob is made of, as indices of [`Source::shards`], each once, in order.
@@ -336,6 +330,20 @@ impl PlannedBlob {
     #[must_use]
     pub fn source_len(&self) -> u64 {
         self.tensors.iter().map(PlannedTensor::source_len).fold(0, u64::saturating_add)
+    }
+}
+
+/// The weights that an import of `source` makes, as statistics are compared with them. Factors of columns that the import chooses itself
+/// are no part of that: it divides the statistics by them.
+pub(crate) fn weighed(source: &Source) -> Weighed {
+    let changes = source.changes.as_ref();
+    let was_rotated = changes.and_then(|changes| changes.rotation);
+    let made = source.rotation.as_ref().map(|rotation| rotation.seed);
+    Weighed {
+        model: source.digest,
+        seed: made.or(was_rotated.map(|rotation| rotation.seed)),
+        is_made: made.is_some(),
+        awq: changes.and_then(|changes| changes.awq),
     }
 }
 

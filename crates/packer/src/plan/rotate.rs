@@ -4,6 +4,7 @@ use longshore_manifest::document::Arrangement;
 
 use super::{
     adapt::is_decoded,
+    anatomy::{BIASES, FIRST, OTHERS, READERS, SECOND, WRITERS},
     draft::Draft,
     error::PlanError,
     options::PlanOptions,
@@ -18,48 +19,6 @@ use crate::{
 };
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
-const FIRST: &str = "input_layernorm.weight";
-const SECOND: &str = "post_attention_layernorm.weight";
-
-/// The norm whose gain a reader of the stream takes over, by the end of the reader's name within its layer.
-const READERS: [(&str, &str); 14] = [
-    ("self_attn.q_proj.weight", FIRST),
-    ("self_attn.k_proj.weight", FIRST),
-    ("self_attn.v_proj.weight", FIRST),
-    ("self_attn.qkv_proj.weight", FIRST),
-    ("mlp.gate_proj.weight", SECOND),
-    ("mlp.up_proj.weight", SECOND),
-    ("mlp.gate_up_proj.weight", SECOND),
-    ("mlp.gate.weight", SECOND),
-    ("mlp.experts.gate_proj.weight", SECOND),
-    ("mlp.experts.up_proj.weight", SECOND),
-    ("mlp.experts.gate_up_proj", SECOND),
-    ("block_sparse_moe.gate.weight", SECOND),
-    ("block_sparse_moe.experts.w1.weight", SECOND),
-    ("block_sparse_moe.experts.w3.weight", SECOND),
-];
-const WRITERS: [&str; 5] = [
-    "self_attn.o_proj.weight",
-    "mlp.down_proj.weight",
-    "mlp.experts.down_proj.weight",
-    "mlp.experts.down_proj",
-    "block_sparse_moe.experts.w2.weight",
-];
-/// Biases that are added to the stream.
-const BIASES: [&str; 2] = ["self_attn.o_proj.bias", "mlp.down_proj.bias"];
-/// Tensors of layers that have nothing to do with the stream, whatever their widths.
-const OTHERS: [&str; 10] = [
-    "self_attn.q_norm.weight",
-    "self_attn.k_norm.weight",
-    "self_attn.q_proj.bias",
-    "self_attn.k_proj.bias",
-    "self_attn.v_proj.bias",
-    "self_attn.qkv_proj.bias",
-    "mlp.gate_proj.bias",
-    "mlp.up_proj.bias",
-    "mlp.gate_up_proj.bias",
-    "self_attn.rotary_emb.inv_freq",
-];
 
 /// Makes the head a copy of the embedding, if it is to become a tensor of its own.
 pub(super) fn untie(source: &Source, tensors: &mut Vec<ModelTensor>) {

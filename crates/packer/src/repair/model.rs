@@ -7,7 +7,7 @@ use std::{
 
 use longshore_manifest::{
     Config, Digest, Manifest, ModelName, Progress, Store,
-    document::{Chunks, Import, MergedAdapter},
+    document::{Chunks, Import, MergedAdapter, Scaled},
     store::{Bad, Ingest, ModelError},
 };
 use longshore_quant::{Profile, policy::Policy};
@@ -304,10 +304,15 @@ impl<'a> Mender<'a> {
 
     /// The factors of columns that the model was imported with, if their statistics are given. A source has its own already.
     fn awq(&self, config: &Config) -> Option<Awq> {
-        let of_source = self.source.changes.as_ref().and_then(|changes| changes.awq);
-        let made = config.changes.as_ref().and_then(|changes| changes.awq).filter(|_| of_source.is_none())?;
+        let made = self.made_awq(config)?;
         let statistics = self.options.importance.as_ref().filter(|file| file.digest() == made.statistics)?;
         Some(Awq::new(Arc::clone(statistics), made.power))
+    }
+
+    /// The record of factors that the import of the model chose, and that its source did not have.
+    fn made_awq(&self, config: &Config) -> Option<Scaled> {
+        let of_source = self.source.changes.as_ref().and_then(|changes| changes.awq);
+        config.changes.as_ref().and_then(|changes| changes.awq).filter(|_| of_source.is_none())
     }
 
     /// The first adapter of the model's record that the source lacks, or has with another factor.
@@ -337,9 +342,7 @@ impl<'a> Mender<'a> {
         } else if let Some(gptq) = config.changes.as_ref().and_then(|changes| changes.gptq.as_ref()) {
             let digest = gptq.hessians;
             format!("codes were chosen by Hessians, a file of digest {digest}: import it again with --profile gptq")
-        } else if let Some(awq) =
-            config.changes.as_ref().and_then(|changes| changes.awq).filter(|_| self.awq(config).is_none())
-        {
+        } else if let Some(awq) = self.made_awq(config).filter(|_| self.awq(config).is_none()) {
             format!("columns have factors by statistics of digest {}: --importance FILE", awq.statistics)
         } else if let Some(name) = policy {
             format!("the model was imported with the policy {name:?}, which is not built in: --policy FILE")

@@ -85,7 +85,7 @@ pub fn repair(
 }
 
 fn verify(names: Vec<ModelName>) -> VerifyOptions {
-    VerifyOptions { names, ..VerifyOptions::default() }
+    VerifyOptions { names, chunks: true, ..VerifyOptions::default() }
 }
 
 /// Whether a blob is not what its digest says, so that building it again helps.

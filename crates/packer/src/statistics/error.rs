@@ -77,7 +77,7 @@ pub enum ImportanceFileError {
     Rotation {
         /// The file.
         path: PathBuf,
-        /// The rotation of that model, in words.
+        /// The rotation of that model, or the factors of its columns, in words.
         found: String,
         /// That of the weights.
         expected: String,

@@ -41,6 +41,7 @@ enum Content {
 
 /// The importance of one weight, as the file has it.
 pub(crate) struct View<'f> {
+    /// Name in the file.
     pub(crate) name: &'f str,
     shape: Shape,
     values: Cow<'f, [f32]>,
@@ -130,6 +131,7 @@ impl ImportanceFile {
         &self.path
     }
 
+    /// The importance of the weight with this name and shape.
     pub(crate) fn view(&self, name: &str, of: &Shape) -> Option<View<'_>> {
         match &self.content {
             Content::Statistics(file) => {
@@ -209,7 +211,7 @@ impl TensorImportance {
         let within = element % self.matrix;
         let of_matrix = self.of_matrix(element / self.matrix);
         let column = usize::try_from(within % self.columns as u64).expect("it is below the number of columns");
-        let importance = Importance::new(of_matrix).expect("the file's numbers were checked when it was opened");
+        let importance = Importance::new(of_matrix).expect("numbers of a file that was checked, which stay finite");
         (importance.starting_at(column), self.matrix - within)
     }
 }

@@ -2,14 +2,24 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use longshore_manifest::Digest;
+use longshore_manifest::{Digest, document::Scaled};
 
 /// What a file of statistics says of the model that ran.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Recorded {
     /// Digest of the stored model.
     model: Option<Digest>,
     basis: Basis,
+    columns: Columns,
+}
+
+/// Factors that the columns of a model had.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Columns {
+    /// These, or none.
+    Stated(Option<Scaled>),
+    /// The file does not say.
+    Unstated,
 }
 
 /// The basis that the residual stream of a model was in.
@@ -34,6 +44,8 @@ pub(crate) struct Weighed {
     pub(crate) seed: Option<u64>,
     /// Whether the import makes the rotation, and the source has none.
     pub(crate) is_made: bool,
+    /// Factors that the columns of the source have.
+    pub(crate) awq: Option<Scaled>,
 }
 
 /// The statistics are of weights in another basis.
@@ -44,12 +56,11 @@ pub(crate) struct OtherBasis {
 }
 
 /// Hint for statistics of weights in another basis.
-pub(crate) const OTHER_BASIS: &str =
-    "calibrate a stored model of the same rotation by its name: import SOURCE NAME --rotate SEED, then calibrate NAME";
+pub(crate) const OTHER_BASIS: &str = "calibrate a stored model of the same rotation and factors by its name: import SOURCE NAME --rotate SEED, then calibrate NAME";
 
 impl Recorded {
     /// A file that states nothing.
-    pub(crate) const NOTHING: Self = Self { model: None, basis: Basis::Unstated };
+    pub(crate) const NOTHING: Self = Self { model: None, basis: Basis::Unstated, columns: Columns::Unstated };
 
     /// Reads the metadata of a file. What is not as a calibration writes it counts as not stated.
     pub(crate) fn of(metadata: &BTreeMap<String, String>) -> Self {
@@ -61,7 +72,8 @@ impl Recorded {
             Some(seed) => seed.parse().map_or(Basis::Unstated, Basis::Rotated),
             None => Basis::Unstated,
         };
-        Self { model, basis }
+        let awq = metadata.get("awq").and_then(|awq| serde_json::from_str(awq).ok());
+        Self { model, basis, columns: awq.map_or(Columns::Unstated, Columns::Stated) }
     }
 
     /// Checks that the statistics in `path` are of the basis of some weights. Returns warnings: a basis that is not known, and
@@ -81,6 +93,16 @@ impl Recorded {
             }
             (_, seed) => return Err(OtherBasis { found: self.basis.to_string(), expected: basis(seed).to_string() }),
         }
+        match self.columns {
+            Columns::Stated(found) if found != weights.awq => {
+                return Err(OtherBasis { found: scaled(found), expected: scaled(weights.awq) });
+            }
+            Columns::Unstated if weights.awq.is_some() && !is_same => warnings.push(format!(
+                "{} does not say whether it was recorded on a model whose columns have factors, and those of the weights have",
+                path.display()
+            )),
+            _ => {}
+        }
         // The source of a rotation is never what was calibrated for it.
         if let (Some(found), Some(own)) = (self.model, weights.model)
             && !is_same
@@ -94,6 +116,13 @@ impl Recorded {
 
 fn basis(seed: Option<u64>) -> Basis {
     seed.map_or(Basis::Plain, Basis::Rotated)
+}
+
+fn scaled(awq: Option<Scaled>) -> String {
+    match awq {
+        None => "without factors of columns".to_owned(),
+        Some(awq) => format!("with factors of columns to the power {}, by {}", awq.power, awq.statistics),
+    }
 }
 
 impl std::fmt::Display for Basis {
@@ -125,7 +154,7 @@ mod tests {
 
     #[test]
     fn only_statistics_of_the_same_basis_are_taken() {
-        let weights = |seed, is_made| Weighed { model: None, seed, is_made };
+        let weights = |seed, is_made| Weighed { model: None, seed, is_made, awq: None };
         for is_made in [false, true] {
             let rotated = weights(Some(7), is_made);
             assert_eq!(taken(recorded(Some("7"), None), rotated), Some(0));
@@ -149,16 +178,40 @@ mod tests {
     fn a_seed_that_is_not_stated_is_that_of_the_model() {
         let [one, other] = [b"one", b"two"].map(|bytes| Digest::of(bytes));
         let found = recorded(Some("true"), Some(one));
-        let weights = |model, is_made| Weighed { model: Some(model), seed: Some(7), is_made };
+        let weights = |model, is_made| Weighed { model: Some(model), seed: Some(7), is_made, awq: None };
         assert_eq!(taken(found, weights(one, false)), Some(0));
         assert_eq!(taken(found, weights(other, false)), None);
         assert_eq!(taken(found, weights(one, true)), None);
     }
 
     #[test]
+    fn only_statistics_of_the_same_factors_are_taken() {
+        let [one, other] = [b"one", b"two"].map(|bytes| Digest::of(bytes));
+        let [near, far] = [0.25, 0.5].map(|power| Some(Scaled::new(power, one)));
+        let recorded = |awq: Option<Option<Scaled>>, model| {
+            let stated = awq.map(|awq| serde_json::to_string(&awq).expect("it is a record"));
+            let mut metadata: BTreeMap<_, _> = stated.map(|awq| ("awq".to_owned(), awq)).into_iter().collect();
+            metadata.insert("model".to_owned(), format!("\"{model}\""));
+            Recorded::of(&metadata)
+        };
+        let weights = |awq| Weighed { model: Some(one), seed: None, is_made: false, awq };
+        for awq in [None, near] {
+            assert_eq!(taken(recorded(Some(awq), one), weights(awq)), Some(0));
+            assert_eq!(taken(recorded(Some(far), one), weights(awq)), None);
+            assert_eq!(taken(recorded(None, one), weights(awq)), Some(0));
+        }
+        assert_eq!(taken(recorded(Some(None), one), weights(near)), None);
+        // Another model, and a file of an earlier version that tells nothing of factors.
+        assert_eq!(taken(recorded(None, other), weights(near)), Some(2));
+        let error = recorded(Some(far), one).check(Path::new("f"), weights(None)).expect_err("it has factors");
+        assert!(error.found.starts_with("with factors of columns to the power 0.5"), "{error:?}");
+        assert_eq!(error.expected, "without factors of columns");
+    }
+
+    #[test]
     fn another_model_is_warned_of() {
         let [one, other] = [b"one", b"two"].map(|bytes| Digest::of(bytes));
-        let weights = |seed, is_made| Weighed { model: Some(one), seed, is_made };
+        let weights = |seed, is_made| Weighed { model: Some(one), seed, is_made, awq: None };
         assert_eq!(taken(recorded(Some("false"), Some(one)), weights(None, false)), Some(0));
         assert_eq!(taken(recorded(Some("false"), Some(other)), weights(None, false)), Some(1));
         assert_eq!(taken(recorded(Some("7"), Some(other)), weights(Some(7), true)), Some(0));

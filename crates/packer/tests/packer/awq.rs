@@ -237,10 +237,10 @@ fn weights_and_statistics_are_those_of_a_checkpoint_that_was_changed_by_hand() {
     }
     let made = read(&store, "made").config.changes.and_then(|changes| changes.awq).expect("it is recorded");
     assert_eq!((made.power.to_bits(), made.statistics), (0.5_f64.to_bits(), statistics.digest()));
-    // No power is no change.
+    // No power is no change, and none is recorded.
     import(&store, "none", &dir, &awq("int4", &statistics, 0.0), &threads(1));
     import(&store, "plain", &dir, &options("int4", "uniform"), &threads(1));
-    assert_eq!(layers(&store, "none"), layers(&store, "plain"));
+    assert_eq!(read(&store, "none").digest, read(&store, "plain").digest);
 }
 
 /// Products of inputs whose channels depend on their neighbours, with these mean squares.
@@ -322,9 +322,123 @@ fn experts_have_inner_factors_of_their_own() {
         multiply(&mut changed, &part("w2"), Some(&own), None);
     }
     let (hand, store) = (checkpoint(&config, &changed), store(&target));
+    // Experts that share mean squares get some each once these are divided.
+    let alike = squares_of(&[("block_sparse_moe.experts.w2.weight", &[64])]);
+    let shared = importance(&dir, "shared.safetensors", &alike);
+    let own = alike["block_sparse_moe.experts.w2.weight"].1.repeat(2);
+    let mut divided = Tensors::from([("block_sparse_moe.experts.w2.weight".into(), (vec![2, 64], own))]);
+    let factors = of("block_sparse_moe.experts.w2.weight").chunks_exact(64);
+    let factors: Vec<f32> = factors.flat_map(|squares| channels::factors(squares, 0.5)).collect();
+    divide(&mut divided, "block_sparse_moe.experts.w2.weight", &factors);
+    let divided = importance(&hand, "divided.safetensors", &divided);
+    let how = |file: &Arc<ImportanceFile>| ImportOptions {
+        profile: Profile::Best,
+        importance: Some(Arc::clone(file)),
+        ..threads(2)
+    };
+    import(&store, "made", &dir, &awq("int4", &statistics, 0.5), &how(&shared));
+    import(&store, "hand", &hand, &options("int4", "uniform"), &how(&divided));
+    assert_eq!(layers(&store, "made"), layers(&store, "hand"));
+}
+
+/// A layer of Phi-3, whose queries, keys and values are one matrix, and so are gate and up projection.
+#[test]
+fn rows_within_fused_weights_are_divided() {
+    let config = json!({"architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "hidden_size": 128, "num_hidden_layers": 1,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64});
+    let mut changed = tensors(&[
+        ("input_layernorm.weight", &[128]),
+        ("post_attention_layernorm.weight", &[128]),
+        ("self_attn.qkv_proj.weight", &[256, 128]),
+        ("self_attn.o_proj.weight", &[128, 128]),
+        ("mlp.gate_up_proj.weight", &[128, 128]),
+        ("mlp.down_proj.weight", &[128, 64]),
+    ]);
+    let (dir, target) = (checkpoint(&config, &changed), Dir::new());
+    let squares = squares_of(&[("self_attn.o_proj.weight", &[128]), ("mlp.down_proj.weight", &[64])]);
+    let statistics = importance(&dir, "squares.safetensors", &squares);
+    let heads: Vec<&[f32]> = squares["self_attn.o_proj.weight"].1.chunks_exact(32).collect();
+    let mean = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f32::midpoint(*a, *b)).collect::<Vec<_>>();
+    let values = channels::factors(&[mean(heads[0], heads[1]), mean(heads[2], heads[3])].concat(), 0.5);
+    let down = channels::factors(&squares["mlp.down_proj.weight"].1, 0.5);
+    let output = [&values[..32], &values[..32], &values[32..], &values[32..]].concat();
+    multiply(&mut changed, "self_attn.qkv_proj.weight", None, Some(&[vec![1.0; 192], inverse(&values)].concat()));
+    multiply(&mut changed, "self_attn.o_proj.weight", Some(&output), None);
+    multiply(&mut changed, "mlp.gate_up_proj.weight", None, Some(&[vec![1.0; 64], inverse(&down)].concat()));
+    multiply(&mut changed, "mlp.down_proj.weight", Some(&down), None);
+    let (hand, store) = (checkpoint(&config, &changed), store(&target));
     import(&store, "made", &dir, &awq("int4", &statistics, 0.5), &threads(2));
     import(&store, "hand", &hand, &options("int4", "uniform"), &threads(2));
     assert_eq!(layers(&store, "made"), layers(&store, "hand"));
+}
+
+#[test]
+fn a_gain_that_is_stored_as_its_distance_from_one_is_divided_as_a_gain() {
+    let config = json!({"architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "hidden_size": 128,
+        "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2});
+    let mut changed = tensors(&[
+        ("input_layernorm.weight", &[128]),
+        ("post_attention_layernorm.weight", &[128]),
+        ("pre_feedforward_layernorm.weight", &[128]),
+        ("post_feedforward_layernorm.weight", &[128]),
+        ("mlp.gate_proj.weight", &[64, 128]),
+        ("mlp.up_proj.weight", &[64, 128]),
+        ("mlp.down_proj.weight", &[128, 64]),
+    ]);
+    let (dir, target) = (checkpoint(&config, &changed), Dir::new());
+    let squares = squares_of(&[("mlp.gate_proj.weight", &[128])]);
+    let statistics = importance(&dir, "squares.safetensors", &squares);
+    let second = channels::factors(&squares["mlp.gate_proj.weight"].1, 0.5);
+    let (_, gains) = changed.get_mut("pre_feedforward_layernorm.weight").expect("it is there");
+    gains.iter_mut().zip(inverse(&second)).for_each(|(gain, factor)| *gain = (*gain + 1.0) * factor - 1.0);
+    multiply(&mut changed, "mlp.gate_proj.weight", Some(&second), None);
+    multiply(&mut changed, "mlp.up_proj.weight", Some(&second), None);
+    let (hand, store) = (checkpoint(&config, &changed), store(&target));
+    import(&store, "made", &dir, &awq("int4", &statistics, 0.5), &threads(2));
+    import(&store, "hand", &hand, &options("int4", "uniform"), &threads(2));
+    assert_eq!(layers(&store, "made"), layers(&store, "hand"));
+}
+
+#[test]
+fn statistics_that_grow_beyond_all_numbers_stay_numbers() {
+    let ((config, tensors), mut squares) = (llama(), of_llama());
+    let (dir, target) = (checkpoint(&config, &tensors), Dir::new());
+    squares.get_mut("self_attn.q_proj.weight").expect("it is there").1[0] = 1e-20;
+    squares.get_mut("self_attn.k_proj.weight").expect("it is there").1[0] = 3e38;
+    let statistics = importance(&dir, "squares.safetensors", &squares);
+    let how = ImportOptions { profile: Profile::Best, importance: Some(Arc::clone(&statistics)), ..threads(1) };
+    import(&store(&target), "m", &dir, &awq("int4", &statistics, 1.0), &how);
+}
+
+#[test]
+fn a_rotated_model_has_factors_once_it_is_stored() {
+    let ((config, mut tensors), squares) = (llama(), of_llama());
+    tensors.insert("model.embed_tokens.weight".into(), (vec![32, 128], numbers(32 * 128, 5)));
+    let (dir, target) = (checkpoint(&config, &tensors), Dir::new());
+    let rotated = || dir.open().expect("it is a model").rotated(7).expect("it can be");
+    let statistics = importance(&dir, "squares.safetensors", &squares);
+    let error = Plan::new(rotated(), &awq("int4", &statistics, 0.5)).expect_err("one of both");
+    assert!(chain(&error).contains("rotated in the same import"), "{}", chain(&error));
+    let store = store(&target);
+    let plan = Plan::new(rotated(), &PlanOptions::default()).expect("all is known");
+    try_import(&store, "rotated", &plan, &threads(1)).expect("it is imported");
+    let stored = open(&store.manifest_path(&name("rotated"))).expect("it is stored");
+    let plan = Plan::new(stored, &awq("int4", &statistics, 0.5)).expect("all is known");
+    assert!(plan.warnings.iter().any(|warning| warning.contains("does not say whether")), "{:?}", plan.warnings);
+    try_import(&store, "both", &plan, &threads(1)).expect("it is imported");
+    let done = read(&store, "both").config.changes.expect("it is recorded");
+    assert!(done.rotation.is_some() && done.awq.is_some());
+    // Statistics of a model that was not rotated are refused, whatever they are for.
+    let unrotated = BTreeMap::from([("rotated".to_owned(), "false".to_owned())]);
+    write(&dir, "plain.safetensors", &unrotated, &squares);
+    let statistics = Arc::new(ImportanceFile::open(dir.join("plain.safetensors")).expect("it is valid"));
+    let stored = open(&store.manifest_path(&name("rotated"))).expect("it is stored");
+    let error = Plan::new(stored, &awq("int4", &statistics, 0.5)).expect_err("it is of another stream");
+    assert!(
+        matches!(error, PlanError::AwqStatistics { .. }) && chain(&error).contains("not rotated"),
+        "{}",
+        chain(&error)
+    );
 }
 
 /// The error of planning.
@@ -345,7 +459,7 @@ fn what_cannot_have_factors_is_refused_by_name() {
     };
     expect(&dir, &awq("int4", &statistics, 1.5), "the power is 1.5");
     expect(&dir, &awq("int4", &statistics, f64::NAN), "the power is NaN");
-    expect(&dir, &awq("none", &statistics, 0.5), "no weight whose columns can have factors is quantized");
+    expect(&dir, &awq("none", &statistics, 0.5), "no weight of a layer is quantized");
     let with = |change: &dyn Fn(&mut Value, &mut Tensors)| {
         let (mut config, mut tensors) = llama();
         change(&mut config, &mut tensors);
@@ -357,16 +471,35 @@ fn what_cannot_have_factors_is_refused_by_name() {
     let dir = with(&|_, tensors| {
         tensors.insert("self_attn.gate_proj.weight".into(), (vec![64, 128], vec![0.5; 64 * 128]));
     });
-    expect(&dir, &options, "model.layers.0.self_attn.gate_proj.weight\" is as wide as what norms make");
+    expect(&dir, &options, "model.layers.0.self_attn.gate_proj.weight\" is none that is known");
     let dir = with(&|_, tensors| drop(tensors.remove("input_layernorm.weight")));
-    expect(&dir, &options, "has no tensor input_layernorm.weight");
+    expect(&dir, &options, "layer 0 has no tensor input_layernorm.weight");
+    for heads in [json!(null), json!(0)] {
+        let dir = with(&|config, _| config["num_attention_heads"] = heads.clone());
+        expect(&dir, &options, "has 128 inputs, and config.json no number of heads, of keys and values 2 heads");
+    }
+    let dir = with(&|_, tensors| {
+        let (shape, values) = tensors["self_attn.v_proj.weight"].clone();
+        tensors.insert("self_attn.v_proj.weight".into(), ([2 * shape[0], shape[1]].to_vec(), values.repeat(2)));
+        tensors.remove("self_attn.v_proj.bias");
+    });
+    let error = Plan::new(dir.open().expect("it is a model"), &options).expect_err("it has other heads");
+    assert!(!chain(&error).is_empty());
+    let dir = with(&|_, tensors| {
+        tensors.insert("model.layers.00.mlp.up_proj.weight".into(), (vec![192, 128], vec![0.5; 192 * 128]));
+    });
+    expect(&dir, &options, "is in the layer twice");
+    let dir = with(&|_, tensors| {
+        tensors.insert("mlp.gate_up_proj.weight".into(), (vec![384, 128], vec![0.5; 384 * 128]));
+    });
+    expect(&dir, &options, "stands beside mlp.gate_up_proj.weight");
     // Statistics of another model.
     let (dir, mut other) = (checkpoint(&config, &tensors), of_llama());
     other.insert("self_attn.q_proj.weight".into(), (vec![64], vec![1.0; 64]));
     expect(&dir, &awq("int4", &importance(&dir, "other.safetensors", &other), 0.5), "self_attn.q_proj.weight");
     let alien = squares_of(&[("other.weight", &[128])]);
     let alien = importance(&dir, "alien.safetensors", &alien);
-    expect(&dir, &awq("int4", &alien, 0.5), "and has statistics");
+    expect(&dir, &awq("int4", &alien, 0.5), "the file has no statistics of weights that are quantized");
 }
 
 #[test]

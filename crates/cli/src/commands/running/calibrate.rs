@@ -182,7 +182,7 @@ fn matching(model: &Model, pattern: &str) -> anyhow::Result<BTreeSet<String>> {
     Ok(weights.names().map(str::to_owned).collect())
 }
 
-/// What the file says about itself, each as JSON: the model that ran, by its digest, the seed of its rotation, and the text.
+/// What the file says about itself, each as JSON: the model that ran, by its digest, the seed of its rotation, the factors of its columns, and the text.
 fn metadata(
     args: &Calibrate,
     text: &str,
@@ -197,6 +197,8 @@ fn metadata(
         metadata.insert("model".to_owned(), serde_json::to_string(&store()?.model(name)?.digest.to_string())?);
         let rotated = source.rotation().map_or_else(|| false.to_string(), |rotation| rotation.seed.to_string());
         metadata.insert("rotated".to_owned(), rotated);
+        let awq = source.changes().and_then(|changes| changes.awq);
+        metadata.insert("awq".to_owned(), serde_json::to_string(&awq)?);
     }
     Ok(metadata)
 }

@@ -286,7 +286,7 @@ fn columns_have_factors_of_their_inputs() {
     assert_eq!(quarter, of(&[&gptq[..], &["--awq=0.25"]].concat()), "that is the default");
     assert_ne!(quarter, of(&[&gptq[..], &["--awq=0.5"]].concat()));
     assert_ne!(quarter, of(&gptq));
-    // Codes that are not searched for lose less too.
+    // Codes that are not searched for have such columns too.
     let run = run(&["--importance", "s.safetensors", "--awq"]);
     assert!(run.code == 0 && run.stderr.contains("note: columns of"), "{}", run.stderr);
     let shown = sandbox.ok(["show", "q"]);
@@ -298,8 +298,20 @@ fn columns_have_factors_of_their_inputs() {
     refused(&["--awq"], 2, &["--awq needs statistics", "hint: --importance FILE or --hessians FILE"]);
     refused(&["--awq=2", "--importance", "s.safetensors"], 2, &["from 0 to 1"]);
     refused(&["--awq", "--importance", "none"], 1, &["none"]);
+    refused(&["--awq", "--hessians", "none", "--profile", "gptq"], 1, &["none"]);
+    refused(
+        &["--awq", "--importance", "s.safetensors", "--hessians", "s.safetensors"],
+        2,
+        &["--hessians would have no effect"],
+    );
+    assert_eq!(sandbox.run([&import[..], &["--awq", "--hessians", "s.safetensors"]].concat()).code, 0);
+    // Statistics of the model as it is now are none of the model as it was.
+    sandbox.ok(["calibrate", "q", "--text", "text", "t.safetensors", "-q"]);
+    let words =
+        ["with factors of columns to the power 0.25", "weights are without factors", "hint: calibrate a stored model"];
+    refused(&["--profile", "best", "--importance", "t.safetensors"], 1, &words);
     let floats = ["import", "./m", "x", "--awq", "--importance", "s.safetensors"];
-    assert_refused(&sandbox.run(floats), 1, &["no weight whose columns can have factors is quantized"]);
+    assert_refused(&sandbox.run(floats), 1, &["no weight of a layer is quantized", "hint: add --quantize TYPE"]);
 }
 
 #[test]

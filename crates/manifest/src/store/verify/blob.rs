@@ -1,13 +1,13 @@
 //! Check of one blob against the expectations of its models.
 
-use std::io;
+use std::io::{self, Seek as _, SeekFrom};
 
 use longshore_st_format::{Header, Limits, ReadError};
 
 use super::{
     super::{
         ModelError, Store,
-        hash::{hash_file, hash_whole},
+        hash::{hash, hash_whole},
     },
     Bad, Problem, Reached,
     header::disagreement,
@@ -49,12 +49,13 @@ pub(super) struct Checked {
 impl Store {
     /// Returns all problems of one blob, which is read through `buffer`. Each problem names the models that it harms,
     /// as models may expect different things of the blob. `chunks` are the digests that its chunks were found to have, if they
-    /// were looked at: if all tables that have a list of them have these, the blob is not hashed as a whole.
+    /// were looked at: if all tables that have a list of them have these, the blob is not hashed as a whole. With `all_chunks` it is hashed chunk by chunk, too.
     pub(super) fn check_blob(
         &self,
         digest: Digest,
         uses: &mut [Use<'_>],
         chunks: Option<&Chunks>,
+        all_chunks: bool,
         buffer: &mut [u8],
         progress: &dyn Progress,
     ) -> Result<Checked, Stop> {
@@ -89,19 +90,32 @@ impl Store {
                 progress.advance(read);
                 if progress.cancelled() { Err(Stop::Cancelled) } else { Ok(()) }
             };
-            let actual = hash_whole(&file, &path, buffer, add)?;
+            let (actual, of_bytes) = if all_chunks {
+                hash(&file, &path, buffer, add)?
+            } else {
+                (hash_whole(&file, &path, buffer, add)?, chunks.cloned())
+            };
             if actual != digest {
-                // The blob is read once more to say where it is damaged.
                 let list = lists().find(|list| list.fits(found));
-                let of_list = |list: &Chunks| Some(list.differences(&hash_file(&path).ok()?.1?, found));
-                let ranges = list.and_then(of_list).unwrap_or_default();
+                let of_bytes = match list {
+                    // It is read once more to say where it is damaged.
+                    Some(_) if of_bytes.is_none() => {
+                        (&file).seek(SeekFrom::Start(0)).map_err(FsError::at("read", &path))?;
+                        let go_on = &mut |_| if progress.cancelled() { Err(Stop::Cancelled) } else { Ok(()) };
+                        hash(&file, &path, buffer, go_on)?.1
+                    }
+                    _ => of_bytes,
+                };
+                let ranges =
+                    list.zip(of_bytes).map_or_else(Vec::new, |(list, chunks)| list.differences(&chunks, found));
                 problems.push(bad(Problem::Content { found: actual, ranges }, right));
                 return by_hash(problems);
             }
             for blob in &*right {
-                let wrong =
-                    blob.chunks().find(|list| !list.fits(found) || chunks.is_some_and(|chunks| *list != chunks));
-                let problem = wrong.map(|list| Problem::Chunks { detail: disagreement_of_chunks(list, chunks, found) });
+                let of_bytes = of_bytes.as_ref();
+                let wrong = blob.chunks().find(|list| !list.fits(found) || of_bytes.is_some_and(|own| *list != own));
+                let problem =
+                    wrong.map(|list| Problem::Chunks { detail: disagreement_of_chunks(list, of_bytes, found) });
                 problems.extend(problem.map(|problem| bad(problem, std::slice::from_ref(blob))));
             }
         }

@@ -38,7 +38,7 @@ impl Store {
     ///
     /// A blob's SHA-256 decides. A blob that is wrong is read once more, to say by the digests of its chunks, where a table has them, where
     /// it is damaged. With [`VerifyOptions::fast`] the chunks alone are hashed, by all threads at once, and a table whose list disagrees
-    /// with a good blob is bad itself; without it, only one whose list has another length.
+    /// with a good blob is bad itself. So it is with [`VerifyOptions::chunks`]; else, only one whose list has another length.
     ///
     /// Blobs are read and not mapped. A blob that is truncated in the meantime is reported as bad.
     ///
@@ -90,7 +90,7 @@ impl Store {
                 expected.entry(digest).or_default();
             }
         }
-        let checked = self.check_all(expected, options.fast, progress)?;
+        let checked = self.check_all(expected, options, progress)?;
         outcome.blobs = checked.len();
         for (size, Checked { problems, is_by_chunks }) in checked {
             outcome.bytes += size;
@@ -103,12 +103,12 @@ impl Store {
         Ok(outcome)
     }
 
-    /// Returns the size of every blob on disk in bytes and the blob's problems, by digest. With `fast`, the digests of chunks decide where a
-    /// table has them.
+    /// Returns the size of every blob on disk in bytes and the blob's problems, by digest. With
+    /// [`VerifyOptions::fast`], the digests of chunks decide where a table has them.
     fn check_all(
         &self,
         expected: BTreeMap<Digest, Vec<Use<'_>>>,
-        fast: bool,
+        options: &VerifyOptions,
         progress: &dyn Progress,
     ) -> Result<Vec<(u64, Checked)>, VerifyError> {
         let (mut blobs, mut unknown) = (Vec::with_capacity(expected.len()), Vec::new());
@@ -128,7 +128,7 @@ impl Store {
         // Each thread takes the next largest blob, so that no thread is left alone with a large one at the end.
         blobs.sort_by_key(|(size, digest, _)| (Reverse(*size), *digest));
         let mut chunks = HashMap::new();
-        if fast {
+        if options.fast {
             let has_chunks =
                 |uses: &[Use<'_>], size| uses.iter().flat_map(Use::chunks).any(|list: &Chunks| list.fits(size));
             let by_chunks = blobs.iter().filter(|(size, _, uses)| has_chunks(uses, *size));
@@ -142,7 +142,8 @@ impl Store {
             fs::resize(&mut buffer, COPY).map_err(FsError::at("read", &self.blobs()))?;
             let mut checked = Vec::new();
             while let Some((size, digest, mut uses)) = next() {
-                let found = match self.check_blob(digest, &mut uses, chunks.get(&digest), &mut buffer, progress) {
+                let of_blob = chunks.get(&digest);
+                let found = match self.check_blob(digest, &mut uses, of_blob, options.chunks, &mut buffer, progress) {
                     Ok(found) => found,
                     Err(Stop::Cancelled) => {
                         while next().is_some() {}

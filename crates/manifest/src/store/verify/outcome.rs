@@ -14,6 +14,9 @@ pub struct VerifyOptions {
     /// Whether a blob is not hashed as a whole if the digests of its chunks are those of every table that has them. All threads
     /// share one large blob. It trusts the tables: that a table and a blob belong together is not checked.
     pub fast: bool,
+    /// Whether a table's digests of chunks are compared with a blob that is right as a whole, too. That is twice the work, for tables that
+    /// another program wrote.
+    pub chunks: bool,
 }
 
 /// Result of [`Store::verify`](crate::Store::verify).

@@ -130,7 +130,7 @@ impl<'a> Merges<'a> {
     /// Reads the values of a piece into the buffer, and adds all products.
     fn add(&mut self, piece: &Piece<'_>, buffers: &mut MergeBuffers) -> Result<Vec<Rectangle>, ImportError> {
         let from = self.tensor.read_float();
-        memory::fill(&mut buffers.values, piece.bytes.len() / from.size(), 0.0)?;
+        memory::resize(&mut buffers.values, piece.bytes.len() / from.size())?;
         float::read(from, piece.bytes, &mut buffers.values);
         let rectangles = self.rectangles(piece, from.size());
         for (number, merge) in self.tensor.merges.iter().enumerate() {

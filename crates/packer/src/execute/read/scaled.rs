@@ -70,7 +70,7 @@ impl<'a> ScaledReader<'a> {
         let (read, made) = (self.source.size(), self.output.size());
         out.clear();
         for (at, bytes) in piece.runs() {
-            memory::fill(values, bytes.len() / read, 0.0)?;
+            memory::resize(values, bytes.len() / read)?;
             float::read(self.source, bytes, values);
             self.factors.apply(at / read as u64, [self.rows, self.columns], values);
             let from = out.len();

@@ -78,7 +78,7 @@ impl GroupEncoder {
         memory::resize(scale, len.scale)?;
         memory::resize(bias, len.bias)?;
         let stats = encode(EncodeBuffers { weight, scale, bias })?;
-        memory::fill(values, src.len() / self.source.size(), 0.0)?;
+        memory::resize(values, src.len() / self.source.size())?;
         float::read(self.source, src, values);
         let group = u8::try_from(self.scheme.group_size()).expect("a group has at most 128 elements");
         rounded::affine([self.scheme.bits(), group], self.float, values, [scale, bias], out);
