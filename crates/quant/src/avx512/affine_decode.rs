@@ -11,7 +11,8 @@
 //!
 //! The look-up takes the low five bits of a word, and the table holds its sixteen values twice, so nothing has to be masked.
 //!
-//! Bound: the memory that is written; for BF16 from 8 bits, rounding twice is near it. A group whose scale or bias is not
+//! Bound: the memory that is written; for BF16 from 8 bits, rounding twice, unless the processor converts to that type itself
+//! ([`bf16_decode`](super::bf16_decode)). A group whose scale or bias is not
 //! finite is left to the portable kernel, so no NaN reaches the rounding.
 
 use std::arch::x86_64::{
@@ -168,6 +169,6 @@ fn store<O: Element, const ALIGNMENT: usize>([first, second]: [__m512; 2], out: 
 /// Writes a vector to the first bytes, past the caches where it has an `ALIGNMENT`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
-fn put<const ALIGNMENT: usize>(vector: __m512i, out: &mut [u8]) {
+pub(super) fn put<const ALIGNMENT: usize>(vector: __m512i, out: &mut [u8]) {
     if ALIGNMENT > 0 { stream::write_512::<ALIGNMENT>(vector, out) } else { write::<64, _>(vector, out) }
 }

@@ -4,13 +4,18 @@
 //! All other kernels are those of [`avx2`](crate::avx2).
 
 mod affine_decode;
+mod bf16_decode;
 mod kernels;
 
 use crate::avx2::Avx2;
 
 /// Proof that the machine has AVX-512 with words and bytes, and what [`Avx2`] proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Avx512(Avx2);
+pub(crate) struct Avx512 {
+    avx2: Avx2,
+    /// Whether there are conversions to BF16, too.
+    has_bf16: bool,
+}
 
 impl Avx512 {
     /// Returns the proof where the machine has these instructions.
@@ -18,11 +23,12 @@ impl Avx512 {
         let found = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vl");
-        if found { Avx2::detect().map(Self) } else { None }
+        let has_bf16 = is_x86_feature_detected!("avx512bf16");
+        if found { Avx2::detect().map(|avx2| Self { avx2, has_bf16 }) } else { None }
     }
 
     /// The proof of fewer instructions.
     pub(crate) fn avx2(self) -> Avx2 {
-        self.0
+        self.avx2
     }
 }
