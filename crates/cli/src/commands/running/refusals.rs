@@ -27,7 +27,8 @@ pub(super) fn loading(error: LoadError, input: &Input) -> anyhow::Error {
                 .into()
         }
         LoadError::Rotated { .. } => {
-            Advice::input(words()).hint("import the checkpoint without --rotate, and embed with that model").into()
+            // It names the model itself.
+            Advice::input(text(&error)).hint("import the checkpoint without --rotate, and embed with that model").into()
         }
         LoadError::Threads { .. } => Advice::failure(words()).into(),
         LoadError::ExpertMemory { .. } => Advice::input(words()).hint("leave out --experts").into(),
