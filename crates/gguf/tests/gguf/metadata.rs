@@ -40,6 +40,7 @@ fn every_type_of_value_is_read() {
     assert_eq!(get("string").as_str(), Some("wörter"));
     let numbers = get("array").as_array().unwrap();
     assert_eq!((numbers.element_type(), numbers.len(), numbers.as_bytes()), (ValueType::U16, 2, &[1, 0, 2, 1][..]));
+    assert!(!numbers.is_empty());
     assert_eq!(numbers.iter().collect::<Vec<_>>(), [Value::U16(1), Value::U16(258)]);
     assert_eq!(format!("{numbers:?}"), "[U16(1), U16(258)]");
     // Integers of any type that fits, and nothing else.
