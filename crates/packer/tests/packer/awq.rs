@@ -341,6 +341,28 @@ fn experts_have_inner_factors_of_their_own() {
     assert_eq!(layers(&store, "made"), layers(&store, "hand"));
 }
 
+#[test]
+fn experts_that_have_seen_nothing_count_for_nothing() {
+    let (config, tensors) = mixtral();
+    let (dir, target) = (checkpoint(&config, &tensors), Dir::new());
+    let name = "block_sparse_moe.experts.w1.weight";
+    let of_experts = |second: &[f32]| {
+        let values = [&squares(128, 9), second].concat();
+        Tensors::from([(name.to_owned(), (vec![2, 128], values))])
+    };
+    let unseen = importance(&dir, "unseen.safetensors", &of_experts(&[1.0; 128]));
+    let alike = importance(&dir, "alike.safetensors", &of_experts(&squares(128, 9)));
+    let store = store(&target);
+    import(&store, "unseen", &dir, &awq("int4", &unseen, 0.5), &threads(1));
+    import(&store, "alike", &dir, &awq("int4", &alike, 0.5), &threads(1));
+    assert_eq!(layers(&store, "unseen"), layers(&store, "alike"));
+    // A router of another width reads another input.
+    let (config, mut tensors) = mixtral();
+    tensors.insert("block_sparse_moe.gate.weight".into(), (vec![2, 64], numbers(128, 3)));
+    let other = checkpoint(&config, &tensors);
+    Plan::new(other.open().expect("it is a model"), &awq("int4", &unseen, 0.5)).expect_err("its factors do not fit");
+}
+
 /// A layer of Phi-3, whose queries, keys and values are one matrix, and so are gate and up projection.
 #[test]
 fn rows_within_fused_weights_are_divided() {
