@@ -175,7 +175,7 @@ pub enum PlanError {
     /// Columns cannot be multiplied by factors of their inputs.
     #[error("columns cannot have factors of their inputs: {problem}")]
     Awq {
-        /// What is in the way.
+        /// The obstacle, which names the tensor if there is one.
         problem: String,
         /// Advice to the user, if there is any.
         hint: Option<&'static str>,

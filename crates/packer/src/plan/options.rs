@@ -36,7 +36,7 @@ pub struct PlanOptions {
 }
 
 /// Factors of columns by their inputs, as AWQ has them: a column whose inputs are large is rounded more finely beside its neighbours.
-/// What makes the inputs is divided by the factors, so that the model computes the same but for rounding.
+/// The norm or weight that makes the inputs is divided by the factors, so that the model computes the same but for rounding.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Awq {

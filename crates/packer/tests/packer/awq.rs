@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     calibrated::{Hessians, gptq},
+    rotated::numbers,
     stores::{dequantize, export_to, name, read, store, threads, try_import},
     support::{Dir, chain, open, options},
 };
@@ -21,15 +22,6 @@ const LAYER: &str = "model.layers.0";
 
 /// Tensors by their names within the layer, or in full, each with its shape.
 type Tensors = BTreeMap<String, (Vec<u64>, Vec<f32>)>;
-
-fn numbers(count: u64, seed: u32) -> Vec<f32> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        f32::from(u16::try_from(state >> 16).expect("sixteen bits")) / 32_768.0 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
-}
 
 /// Mean squares that differ between channels by a factor of a thousand.
 fn squares(count: u64, seed: u32) -> Vec<f32> {
@@ -157,7 +149,7 @@ fn of_llama() -> Tensors {
     found
 }
 
-/// What an import is expected to make of Llama's layer and its statistics, and the factors of each weight's columns.
+/// Changes Llama's layer and its statistics as an import is expected to. Returns the factors of each weight's columns.
 fn by_hand(tensors: &mut Tensors, squares: &mut Tensors, power: f64) -> BTreeMap<String, Vec<f32>> {
     let of = |name: &str| channels::factors(&squares[name].1, power);
     let (first, second, down) = (of("self_attn.q_proj.weight"), of("mlp.gate_proj.weight"), of("mlp.down_proj.weight"));

@@ -18,7 +18,8 @@ use crate::{
 const SIZE: u64 = 128;
 const LAYER: &str = "model.layers.0";
 
-fn numbers(count: u64, seed: u32) -> Vec<f32> {
+/// Numbers from -1 to 1 that follow from a seed.
+pub(crate) fn numbers(count: u64, seed: u32) -> Vec<f32> {
     let mut state = seed;
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

@@ -24,14 +24,16 @@ const CASES: [&str; 10] = [
     "smollm3",
 ];
 
-fn logits(source: Source, tokens: &[u32]) -> Vec<f32> {
+/// Logits after each token.
+pub(crate) fn logits(source: Source, tokens: &[u32]) -> Vec<f32> {
     let model = Model::open(source, LoadOptions::default()).expect("it can be run");
     let mut logits = Vec::new();
     model.session().extend_all(tokens, &mut logits).expect("the tokens are fine");
     logits
 }
 
-fn open(folder: &Path) -> Import {
+/// Opens a checkpoint to be imported.
+pub(crate) fn open(folder: &Path) -> Import {
     Import::open(folder, &Limits::default()).expect("it is a checkpoint")
 }
 

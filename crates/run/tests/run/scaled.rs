@@ -3,16 +3,19 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use longshore_packer::{
-    Awq, ImportOptions, ImportanceFile, Plan, PlanOptions, Source as Import,
+    Awq, ImportOptions, ImportanceFile, Plan, PlanOptions,
     quant::policy::Policy,
-    st_format::{Dtype, Layout, Limits, Shape},
+    st_format::{Dtype, Layout, Shape},
 };
 use longshore_run::{
     LoadOptions, Model,
     manifest::{Silent, Store, weights::Source},
 };
 
-use crate::checkpoint::Case;
+use crate::{
+    checkpoint::Case,
+    rotated::{logits, open},
+};
 
 /// Architectures whose columns can have factors, tied and untied, with and without biases and experts.
 const CASES: [&str; 12] = [
@@ -29,17 +32,6 @@ const CASES: [&str; 12] = [
     "qwen3-moe-dense",
     "smollm3",
 ];
-
-fn logits(source: Source, tokens: &[u32]) -> Vec<f32> {
-    let model = Model::open(source, LoadOptions::default()).expect("it can be run");
-    let mut logits = Vec::new();
-    model.session().extend_all(tokens, &mut logits).expect("the tokens are fine");
-    logits
-}
-
-fn open(folder: &Path) -> Import {
-    Import::open(folder, &Limits::default()).expect("it is a checkpoint")
-}
 
 /// Mean squares of the inputs of all weights, from a fifth to five. Which inputs are the same makes no difference here.
 fn statistics(plan: &Plan, path: &Path) -> Arc<ImportanceFile> {

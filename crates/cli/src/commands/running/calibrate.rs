@@ -182,7 +182,7 @@ fn matching(model: &Model, pattern: &str) -> anyhow::Result<BTreeSet<String>> {
     Ok(weights.names().map(str::to_owned).collect())
 }
 
-/// What the file says about itself, each as JSON: the model that ran, by its digest, the seed of its rotation, the factors of its columns, and the text.
+/// Metadata of the file, each as JSON: the model that ran, by its digest, the seed of its rotation, the factors of its columns, and the text.
 fn metadata(
     args: &Calibrate,
     text: &str,
