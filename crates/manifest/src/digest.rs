@@ -43,6 +43,11 @@ impl Digest {
         hasher.finish()
     }
 
+    /// Parses `sha256:` and 64 hexadecimal digits.
+    pub(crate) fn of_text(text: &[u8]) -> Option<Self> {
+        parse_hex(text.strip_prefix(b"sha256:")?)
+    }
+
     /// Returns the 32 bytes of the digest.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
@@ -58,7 +63,7 @@ impl Digest {
     /// Returns the digest of the blob whose file is called `name`, or `None` if no blob has such a file name.
     #[must_use]
     pub fn from_file_name(name: &str) -> Option<Self> {
-        parse_hex(name.strip_prefix("sha256-")?)
+        parse_hex(name.strip_prefix("sha256-")?.as_bytes())
     }
 
     /// Returns the first 12 hexadecimal digits, to show to people.
@@ -96,26 +101,23 @@ impl fmt::Display for Hex<'_> {
     }
 }
 
-fn parse_hex(text: &str) -> Option<Digest> {
-    /// Value of each digit. The entry of any other byte has a bit outside of the four bits of a digit.
-    const VALUES: [u8; 256] = {
-        let mut values = [0xff; 256];
-        let mut digit = 0;
-        while digit < 16 {
-            values[b"0123456789abcdef"[digit as usize] as usize] = digit;
-            digit += 1;
-        }
-        values
+/// Parses 64 hexadecimal digits. Both loops are without branches, so that the compiler turns them into instructions on many digits at once: a store
+/// may name a million blobs.
+fn parse_hex(text: &[u8]) -> Option<Digest> {
+    /// A value that is no digit's: it has bits outside of a digit's four.
+    const NONE: u8 = 0xff;
+    let digits: &[u8; 64] = text.try_into().ok()?;
+    let value = |byte: u8| {
+        let (decimal, letter) = (byte.wrapping_sub(b'0'), byte.wrapping_sub(b'a'));
+        let letter = if letter < 6 { letter + 10 } else { NONE };
+        if decimal < 10 { decimal } else { letter }
     };
-    let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;
+    let values = digits.map(value);
     let mut bytes = [0; 32];
-    let mut seen = 0;
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let (high, low) = (VALUES[usize::from(pair[0])], VALUES[usize::from(pair[1])]);
-        seen |= high | low;
-        *byte = high << 4 | low & 15;
+    for (byte, pair) in bytes.iter_mut().zip(values.chunks_exact(2)) {
+        *byte = pair[0] << 4 | pair[1] & 15;
     }
-    (seen < 16).then_some(Digest(bytes))
+    (values.iter().fold(0, |seen, value| seen | value) < 16).then_some(Digest(bytes))
 }
 
 impl fmt::Display for Digest {
@@ -134,9 +136,7 @@ impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        text.strip_prefix("sha256:")
-            .and_then(parse_hex)
-            .ok_or_else(|| DigestError { found: text.chars().take(100).collect() })
+        Self::of_text(text.as_bytes()).ok_or_else(|| DigestError { found: text.chars().take(100).collect() })
     }
 }
 
@@ -185,6 +185,23 @@ mod tests {
             format!("sha256:{}é", &hex[2..]),
         ] {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_byte_is_a_digit_or_refused() {
+        for byte in 0..=255 {
+            let digit = (0..).zip(b"0123456789abcdef").find(|(_, digit)| **digit == byte).map(|(value, _)| value);
+            for at in [0, 1, 30, 63] {
+                let mut text = [b'0'; 64];
+                text[at] = byte;
+                let found = parse_hex(&text);
+                assert_eq!(found.is_some(), digit.is_some(), "{byte}");
+                let (Some(found), Some(digit)) = (found, digit) else { continue };
+                let mut bytes = [0; 32];
+                bytes[at / 2] = if at % 2 == 0 { digit << 4 } else { digit };
+                assert_eq!(found.as_bytes(), &bytes, "{byte} at {at}");
+            }
         }
     }
 

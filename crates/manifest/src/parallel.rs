@@ -1,9 +1,9 @@
 //! Whether there are threads to share work with.
 
 #[cfg(feature = "parallel")]
-pub(crate) use pool::{map, on_all_threads};
+pub(crate) use pool::{map, map_with, on_all_threads};
 #[cfg(not(feature = "parallel"))]
-pub(crate) use single::{map, on_all_threads};
+pub(crate) use single::{map, map_with, on_all_threads};
 
 /// The threads of a rayon pool.
 #[cfg(feature = "parallel")]
@@ -37,6 +37,16 @@ mod pool {
             items.iter().map(work).collect()
         }
     }
+
+    /// Like [`map`] of items one at a time, with scratch memory that each thread keeps for many items.
+    pub(crate) fn map_with<I: Sync, S: Default, T: Send>(items: &[I], work: impl Fn(&mut S, &I) -> T + Sync) -> Vec<T> {
+        if items.len() > 1 && is_there() {
+            items.par_iter().map_init(S::default, &work).collect()
+        } else {
+            let mut scratch = S::default();
+            items.iter().map(|item| work(&mut scratch, item)).collect()
+        }
+    }
 }
 
 /// The calling thread.
@@ -48,5 +58,10 @@ mod single {
 
     pub(crate) fn map<I: Sync, T: Send>(items: &[I], _: usize, work: impl Fn(&I) -> T + Sync) -> Vec<T> {
         items.iter().map(work).collect()
+    }
+
+    pub(crate) fn map_with<I: Sync, S: Default, T: Send>(items: &[I], work: impl Fn(&mut S, &I) -> T + Sync) -> Vec<T> {
+        let mut scratch = S::default();
+        items.iter().map(|item| work(&mut scratch, item)).collect()
     }
 }

@@ -63,15 +63,23 @@ pub(crate) fn open(path: &Path) -> Result<File, FsError> {
 ///
 /// # Errors
 ///
-/// [`io::ErrorKind::IsADirectory`] for a directory, [`io::ErrorKind::InvalidData`] for a pipe, a socket or a device, else
-/// the error of the system.
-#[cfg(unix)]
+/// [`io::ErrorKind::IsADirectory`] for a directory, [`io::ErrorKind::InvalidData`] for a pipe, a socket or a device (on
+/// Windows a device), else the error of the system.
 pub fn open_regular(path: &Path) -> io::Result<File> {
+    Ok(open_sized(path)?.0)
+}
+
+/// Opens a regular file for reading, like [`open_regular`], and returns what the system says of it.
+#[cfg(unix)]
+pub(crate) fn open_sized(path: &Path) -> io::Result<(File, fs::Metadata)> {
     let mut options = OpenOptions::new();
     let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
     std::os::unix::fs::OpenOptionsExt::custom_flags(options.read(true), flags.bits().cast_signed());
     match options.open(path) {
-        Ok(file) => check_regular(file.metadata()?.file_type()).map(|()| file),
+        Ok(file) => {
+            let metadata = file.metadata()?;
+            check_regular(metadata.file_type()).map(|()| (file, metadata))
+        }
         // A socket cannot be opened, and the system's error does not say why.
         Err(error) => {
             Err(path.metadata().ok().and_then(|found| check_regular(found.file_type()).err()).unwrap_or(error))
@@ -79,16 +87,13 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Opens a regular file for reading. Anything else is refused.
-///
-/// # Errors
-///
-/// [`io::ErrorKind::IsADirectory`] for a directory, [`io::ErrorKind::InvalidData`] for a device, else the error of the
-/// system.
+/// Opens a regular file for reading, like [`open_regular`], and returns what the system says of it.
 #[cfg(not(unix))]
-pub fn open_regular(path: &Path) -> io::Result<File> {
+pub(crate) fn open_sized(path: &Path) -> io::Result<(File, fs::Metadata)> {
     check_regular(path.metadata()?.file_type())?;
-    File::open(path)
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    Ok((file, metadata))
 }
 
 pub(crate) fn check_regular(kind: fs::FileType) -> io::Result<()> {
@@ -125,18 +130,24 @@ pub(crate) fn has_file_of(path: &Path, size: u64) -> Result<bool, FsError> {
 
 /// Reads a file of at most `limit` bytes. Returns `Ok(Err(size))` for a larger file.
 pub(crate) fn read_at_most(path: &Path, limit: u64) -> Result<Result<Vec<u8>, u64>, FsError> {
-    let mut file = open(path)?;
-    let size = file.metadata().map_err(FsError::at("read the size of", path))?.len();
+    let mut bytes = Vec::new();
+    Ok(read_into(path, limit, &mut bytes)?.map(|_| bytes))
+}
+
+/// Reads a file of at most `limit` bytes into `bytes`, in place of what is there. Returns `Ok(Err(size))` for a larger file.
+pub(crate) fn read_into(path: &Path, limit: u64, bytes: &mut Vec<u8>) -> Result<Result<fs::Metadata, u64>, FsError> {
+    let (mut file, metadata) = open_sized(path).map_err(FsError::at("open", path))?;
+    let size = metadata.len();
     if size > limit {
         return Ok(Err(size));
     }
-    let mut bytes = Vec::new();
+    bytes.clear();
     let room = usize::try_from(size).unwrap_or(usize::MAX);
     bytes.try_reserve_exact(room).map_err(|_| FsError::at("read", path)(io::ErrorKind::OutOfMemory.into()))?;
     // Stops at the limit even if the file grows while it is read.
-    file.by_ref().take(limit + 1).read_to_end(&mut bytes).map_err(FsError::at("read", path))?;
+    file.by_ref().take(limit + 1).read_to_end(bytes).map_err(FsError::at("read", path))?;
     let read = bytes.len() as u64;
-    Ok(if read > limit { Err(read) } else { Ok(bytes) })
+    Ok(if read > limit { Err(read) } else { Ok(metadata) })
 }
 
 /// Resizes `buffer` to `len` zero-extended bytes, or returns an error where the system has no memory for it.

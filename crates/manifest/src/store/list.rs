@@ -26,7 +26,7 @@ impl Store {
     /// [`FsError`] if a directory cannot be listed.
     pub fn list(&self) -> Result<Vec<ListEntry>, FsError> {
         let names = self.names()?;
-        let mut read = parallel::map(&names, 1, |name| self.line(name));
+        let mut read = parallel::map_with(&names, |scratch, name| self.line(name, scratch));
         let unique_sizes = unique_sizes(&read);
         for (line, unique_size) in read.iter_mut().zip(unique_sizes) {
             if let Ok(Line { summary: Ok(summary), .. }) = line {
@@ -64,11 +64,11 @@ impl Store {
         self.manifest_path(name).metadata().and_then(|found| found.modified()).ok()
     }
 
-    fn line(&self, name: &ModelName) -> Result<Line, ModelError> {
-        let path = self.manifest_path(name);
-        let bytes = self.read_manifest_bytes(name)?;
-        let fail = |source| ModelError::Document { path: path.clone(), source };
-        let LeanManifest { config, layers: mut blobs } = LeanManifest::parse(&bytes).map_err(fail)?;
+    /// Summarizes a model. `bytes` is memory for its manifest.
+    fn line(&self, name: &ModelName, bytes: &mut Vec<u8>) -> Result<Line, ModelError> {
+        let modified = self.read_manifest_into(name, bytes)?.modified().ok();
+        let fail = |source| ModelError::Document { path: self.manifest_path(name), source };
+        let LeanManifest { config, layers: mut blobs } = LeanManifest::parse(bytes).map_err(fail)?;
         blobs.push(config);
         blobs.sort_unstable_by(|a, b| beginning(&a.0).cmp(&beginning(&b.0)).then_with(|| a.cmp(b)));
         // If a digest is listed with two sizes, the last size counts.
@@ -82,13 +82,13 @@ impl Store {
             let (facts, import) = match (head.facts, head.import) {
                 (Some(facts), Some(import)) => (facts, Some(import)),
                 _ if head.model_family.is_empty() => {
-                    let manifest = Manifest::parse(&bytes).map_err(|source| ModelError::Document { path, source })?;
+                    let manifest = Manifest::parse(bytes).map_err(|source| ModelError::Document { path, source })?;
                     (foreign::facts(self, &manifest), None)
                 }
                 _ => (Facts { architecture: Some(head.model_family), ..Facts::default() }, None),
             };
             Ok(Summary {
-                digest: Digest::of(&bytes),
+                digest: Digest::of(bytes),
                 size: blobs.iter().map(|(_, size)| *size).fold(0, u64::saturating_add),
                 unique_size: 0,
                 format: head.model_format,
@@ -97,14 +97,14 @@ impl Store {
                 import,
             })
         });
-        Ok(Line { modified: self.modified(name), blobs, summary })
+        Ok(Line { modified, blobs, summary })
     }
 
     /// Reads the fields of a config that a summary needs. Also returns the path of the config's file.
     fn head(&self, digest: Digest, expected: u64) -> Result<(PathBuf, Head), ModelError> {
         let path = self.blob_path(&digest);
-        let file = fs::open(&path)?;
-        let size = file.metadata().map_err(FsError::at("read the size of", &path))?.len();
+        let (file, metadata) = fs::open_sized(&path).map_err(FsError::at("open", &path))?;
+        let size = metadata.len();
         if size > MAX_CONFIG {
             return Err(ModelError::TooLarge { path, size, limit: MAX_CONFIG });
         }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fs::Metadata,
     io,
     path::{Path, PathBuf},
     time::SystemTime,
@@ -230,13 +231,21 @@ impl Store {
     }
 
     pub(super) fn read_manifest_bytes(&self, name: &ModelName) -> Result<Vec<u8>, ModelError> {
+        let mut bytes = Vec::new();
+        self.read_manifest_into(name, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Reads a manifest into `bytes`, in place of what is there. Returns what the system says of its file.
+    pub(super) fn read_manifest_into(&self, name: &ModelName, bytes: &mut Vec<u8>) -> Result<Metadata, ModelError> {
         let path = self.manifest_path(name);
-        match read_document(path.clone(), MAX_MANIFEST) {
+        match fs::read_into(&path, MAX_MANIFEST, bytes) {
+            Ok(read) => read.map_err(|size| ModelError::TooLarge { path, size, limit: MAX_MANIFEST }),
             // A link that leads nowhere is a manifest that cannot be read, not an unknown name.
-            Err(ModelError::Fs(error)) if is_absent(error.kind()) && !path.is_symlink() => {
+            Err(error) if is_absent(error.kind()) && !path.is_symlink() => {
                 Err(ModelError::NotFound { name: Box::new(name.clone()), root: self.root().to_path_buf() })
             }
-            other => other,
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -246,7 +255,11 @@ impl Store {
 
     fn read_config(&self, manifest: &Manifest) -> Result<(PathBuf, Vec<u8>), ModelError> {
         let path = self.blob_path(&manifest.config.digest);
-        let bytes = read_document(path.clone(), MAX_CONFIG)?;
+        let bytes = fs::read_at_most(&path, MAX_CONFIG)?.map_err(|size| ModelError::TooLarge {
+            path: path.clone(),
+            size,
+            limit: MAX_CONFIG,
+        })?;
         if bytes.len() as u64 != manifest.config.size {
             return Err(ModelError::Size { path, found: bytes.len() as u64, expected: manifest.config.size });
         }
@@ -272,10 +285,6 @@ pub enum CopyError {
 /// Returns the blobs of a manifest with their sizes in bytes, each once.
 pub(super) fn distinct_blobs(manifest: &Manifest) -> HashMap<Digest, u64> {
     manifest.blobs().map(|blob| (blob.digest, blob.size)).collect()
-}
-
-fn read_document(path: PathBuf, limit: u64) -> Result<Vec<u8>, ModelError> {
-    fs::read_at_most(&path, limit)?.map_err(|size| ModelError::TooLarge { path, size, limit })
 }
 
 pub(super) fn is_absent(kind: io::ErrorKind) -> bool {
