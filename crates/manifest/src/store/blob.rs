@@ -114,7 +114,7 @@ impl<'i> BlobWriter<'i> {
         self.hasher.go_aside()
     }
 
-    /// Writes `bytes` at `offset`, in bytes from the start of the blob. Every byte must be written exactly once. Up to 3 MiB are
+    /// Writes `bytes` at `offset`, in bytes from the start of the blob. Every byte must be written exactly once. Up to 6 MiB are
     /// gathered before they are in the file.
     ///
     /// # Errors

@@ -5,8 +5,8 @@
 
 use crate::FsError;
 
-/// Size of a piece in bytes.
-const PIECE: usize = 1 << 20;
+/// Size of a piece in bytes: a huge page, which is the most that a page fault maps.
+const PIECE: usize = 2 << 20;
 /// Number of places at which bytes may be gathered: codes, scales and biases of a quantized tensor arrive in turn.
 const PLACES: usize = 3;
 
@@ -120,19 +120,19 @@ mod tests {
     #[test]
     fn pieces_end_at_multiples_of_their_size() {
         let parts: Vec<_> = std::iter::once((0, vec![1; 4096]))
-            .chain((0..12).map(|at| (4096 + at * 300_000, vec![2; 300_000])))
+            .chain((0..24).map(|at| (4096 + at * 300_000, vec![2; 300_000])))
             .collect();
         let found = written(&parts);
         let (last, others) = found.split_last().unwrap();
         assert!(others.iter().all(|(at, bytes)| (at + bytes.len() as u64).is_multiple_of(PIECE as u64)));
-        assert_eq!((others.len(), last.0 + last.1.len() as u64), (3, 4096 + 12 * 300_000));
+        assert_eq!((others.len(), last.0 + last.1.len() as u64), (3, 4096 + 24 * 300_000));
     }
 
     #[test]
     fn streams_that_take_turns_are_gathered_each() {
         let mut parts = Vec::new();
         for at in 0..64 {
-            parts.push((at * 65536, vec![1; 65536]));
+            parts.push((at * PIECE as u64 / 16, vec![1; PIECE / 16]));
             parts.push((8 * PIECE as u64 + at * 4096, vec![2; 4096]));
             parts.push((16 * PIECE as u64 + at * 4096, vec![3; 4096]));
         }
