@@ -5,7 +5,8 @@
 //! ```text
 //! memcpy CORES                     answer  ok SECONDS        copies the weights to the buffer that decoding writes
 //! encode SCHEME PROFILE CORES      answer  ok SECONDS
-//! decode SCHEME CORES              answer  ok SECONDS        decodes the last encoded parts to BF16
+//! decode SCHEME CORES [LEVEL]      answer  ok SECONDS        decodes the last encoded parts to BF16, with the instructions of a level alone
+//! level LEVEL                      answer  ok 0              if this machine has the level
 //! save SCHEME PATH                 answer  ok 0              writes the parts to PATH.weight, PATH.scale and PATH.bias
 //! save-output PATH                 answer  ok 0              writes the last decoded output
 //! ```
@@ -20,7 +21,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use longshore_quant::{Decoder, EncodeBuffers, Encoder, FloatType, Profile, Scheme};
+use longshore_quant::{Decoder, EncodeBuffers, Encoder, FloatType, Level, Profile, Scheme};
 use rayon::{
     iter::{IndexedParallelIterator, ParallelIterator},
     slice::{ParallelSlice, ParallelSliceMut},
@@ -58,7 +59,9 @@ impl Bench {
         match words[..] {
             ["memcpy", cores] => self.memcpy(all(cores)?),
             ["encode", scheme, profile, cores] => self.encode(scheme, profile.parse()?, all(cores)?),
-            ["decode", scheme, cores] => self.decode(scheme, all(cores)?),
+            ["decode", scheme, cores] => self.decode(scheme, all(cores)?, Level::detect()),
+            ["decode", scheme, cores, name] => self.decode(scheme, all(cores)?, level(name)?),
+            ["level", name] => level(name).map(|_| Duration::ZERO),
             ["save", scheme, path] => {
                 for (bytes, part) in self.parts(scheme)?.iter().zip(["weight", "scale", "bias"]) {
                     fs::write(format!("{path}.{part}"), bytes)?;
@@ -69,7 +72,7 @@ impl Bench {
                 fs::write(path, &self.output)?;
                 Ok(Duration::ZERO)
             }
-            _ => bail!("expected memcpy, encode, decode, save or save-output, found {line:?}"),
+            _ => bail!("expected memcpy, encode, decode, level, save or save-output, found {line:?}"),
         }
     }
 
@@ -108,8 +111,8 @@ impl Bench {
         })
     }
 
-    fn decode(&mut self, name: &str, all: bool) -> anyhow::Result<Duration> {
-        let decoder = Decoder::new(name.parse()?, FloatType::BF16, FloatType::BF16);
+    fn decode(&mut self, name: &str, all: bool, level: Level) -> anyhow::Result<Duration> {
+        let decoder = Decoder::new(name.parse()?, FloatType::BF16, FloatType::BF16).with_level(level);
         let [weight, scale, bias] = self.parts.get(name).context("nothing has been encoded with this scheme")?;
         let output = &mut self.output;
         time(|| {
@@ -125,6 +128,10 @@ impl Bench {
     fn parts(&self, name: &str) -> anyhow::Result<&[Vec<u8>; 3]> {
         self.parts.get(name).context("nothing has been encoded with this scheme")
     }
+}
+
+fn level(name: &str) -> anyhow::Result<Level> {
+    Level::available().find(|level| level.name() == name).with_context(|| format!("this machine has no {name}"))
 }
 
 fn all(cores: &str) -> anyhow::Result<bool> {

@@ -37,18 +37,18 @@ class Longshore:
         ask = f"encode {scheme} {profile} {cores}"
         return Task(NAME, "encode", scheme, profile, cores, lambda: self._worker.ask(ask), self._worker.cpu, self._size)
 
-    def decode(self, scheme: str, cores: str) -> Task:
-        """Returns the task that decodes the last encoded tensor to BF16."""
-        return Task(
-            NAME,
-            "decode",
-            scheme,
-            "",
-            cores,
-            lambda: self._worker.ask(f"decode {scheme} {cores}"),
-            self._worker.cpu,
-            self._size,
-        )
+    def decode(self, scheme: str, cores: str, level: str = "") -> Task:
+        """Returns the task that decodes the last encoded tensor to BF16, with the instructions of a level alone if one is given."""
+        ask = f"decode {scheme} {cores} {level}"
+        return Task(NAME, "decode", scheme, level, cores, lambda: self._worker.ask(ask), self._worker.cpu, self._size)
+
+    def has(self, level: str) -> bool:
+        """Whether this machine has the instructions of a level."""
+        try:
+            self._worker.ask(f"level {level}")
+        except RuntimeError:
+            return False
+        return True
 
     def parts(self, scheme: str, scratch: Path) -> list[bytes]:
         """Returns weight, scale and bias of the last encoded tensor."""
