@@ -11,7 +11,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 # Crates without circles; of a crate with floors its modules, from the lowest to the highest.
 CRATES = {
-    "packer": ["attachment", "heads", "io", "tensor", "transpose", "source", "model", "statistics", "plan", "execute", "export", "repair"],
+    "packer": [
+        *("attachment", "heads", "io", "tensor", "narrow", "transpose", "gguf", "source", "model", "statistics", "plan", "fit", "execute"),
+        *("open", "export", "repair"),
+    ],
     "model": [],
     "transform": [],
     "experts": ["key", "map", "files", "ahead", "placement", "trace", "replay", "predict", "cache"],

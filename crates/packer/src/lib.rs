@@ -16,18 +16,18 @@
 //!   every projection.
 //! - [`gguf_metadata`] makes the metadata of a GGUF file of a model's facts and of the files of its tokenizer.
 //! - [`export`] reverses an import: a float checkpoint comes back with its original names, types and bytes. Export can
-//!   also write the codes unchanged, under the names that mlx-lm has for them.
+//!   also write the codes unchanged, under the names that mlx-lm has for them, and make GGUF files.
 //!
 //! Each of these steps has its own error type, which names the file or tensor: [`SourceError`], [`PlanError`],
 //! [`ImportError`], [`ExportError`], [`RepairError`], [`GgufMetadataError`]. [`SourceError::hint`] and [`PlanError::hint`] say what to do
 //! next. After any of these errors the store holds the same models as before.
 //!
 //! The crates whose types are part of this interface are re-exported as [`manifest`], [`quant`] and [`st_format`] and
-//! as [`longshore_model`], so that a program needs to depend on this crate alone.
+//! as [`longshore_model`] and [`longshore_gguf`], so that a program needs to depend on this crate alone.
 //!
 //! ```no_run
 //! use longshore_packer::{
-//!     ExportOptions, ImportOptions, Plan, PlanOptions, Source, export,
+//!     ExportFormat, ExportOptions, ImportOptions, Plan, PlanOptions, Source, export,
 //!     manifest::{Silent, Store},
 //!     st_format::Limits,
 //! };
@@ -37,7 +37,8 @@
 //! let (store, name) = (Store::open("models")?, "qwen3-30b-a3b:int4".parse()?);
 //! let imported = plan.import(&store, &name, &ImportOptions::default(), &Silent)?;
 //! println!("{}: {} new bytes of {}", imported.digest, imported.new_bytes, plan.stored_bytes());
-//! export(&store, &store.model(&name)?, "for-mlx".as_ref(), &ExportOptions::default(), &Silent)?;
+//! let options = ExportOptions { format: ExportFormat::Mlx, ..Default::default() };
+//! export(&store, &store.model(&name)?, "for-mlx".as_ref(), &options, &Silent)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

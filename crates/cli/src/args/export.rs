@@ -20,7 +20,7 @@ use crate::candidates::{self, offers};
 ///
 /// The form gguf: a model that came from GGUF files comes back as they were, byte for byte; with --type its matrices are decoded and encoded
 /// as that type, and vectors, norms and routers are F32. A tensor that was taken over into another type, and from which no way leads
-/// back, needs --type.
+/// back, needs --type. Of any other model a GGUF file is made; what no type of ggml holds without loss needs --type.
 ///
 /// Blobs are not hashed again: `longshore verify NAME` does that.
 #[derive(Debug, Args)]
@@ -58,6 +58,6 @@ pub(crate) enum ExportFormat {
     Hf,
     /// mlx-lm: the same with codes, scales and biases
     Mlx,
-    /// llama.cpp: the GGUF files that it came from, or the same with other types
+    /// llama.cpp: the GGUF files that it came from, the same with other types, or one that is made of the model
     Gguf,
 }

@@ -18,7 +18,7 @@ use crate::candidates::{self, offers};
 
 /// Load a model and say how fast that was
 ///
-/// A model is a name in the store, or a path: the directory of a checkpoint or of a pipeline, or safetensors files. An argument is a path
+/// A model is a name in the store, or a path: the directory of a checkpoint or of a pipeline, safetensors files, or a GGUF file. An argument is a path
 /// if it begins with `/`, `./` or `../` or ends in `.safetensors` or `.gguf`, so that `./qwen3` is a directory and `qwen3` a
 /// model. Nothing is stored.
 ///
@@ -28,7 +28,7 @@ use crate::candidates::{self, offers};
 /// said before.
 #[derive(Debug, Args)]
 pub(crate) struct Load {
-    /// The model: a name, a directory, or safetensors files; `./` before a name makes it a path
+    /// The model: a name, a directory, safetensors files, or a GGUF file; `./` before a name makes it a path
     #[arg(required = true, value_name = "NAME|DIR|FILE")]
     #[arg(value_parser = OsStringValueParser::new().try_map(parse_target))]
     pub(crate) target: Vec<Target>,

@@ -13,8 +13,8 @@ pub enum ExportFormat {
     Hf,
     /// mlx-lm: quantized modules with their codes unchanged, under mlx-lm's names.
     Mlx,
-    /// llama.cpp and its like: the GGUF files that the model came from, byte for byte or with other types. They are
-    /// called `model.gguf`, or `model-00001-of-00003.gguf` and so on.
+    /// llama.cpp and its like: the GGUF files that the model came from, byte for byte or with other types, or one that is made of
+    /// it. They are called `model.gguf`, or `model-00001-of-00003.gguf` and so on.
     Gguf,
 }
 
