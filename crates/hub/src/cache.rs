@@ -7,9 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use longshore_manifest::{Hasher, RelativePath, open_regular};
+use longshore_manifest::{RelativePath, open_regular};
 
-use crate::{FileDigest, HubError, HubOptions, HubReference, Listed, Listing, fetch::at, git::GitHasher};
+use crate::{FileDigest, HubError, HubOptions, HubReference, Listed, Listing, check::Check, error::at};
 
 /// Longest reference file that is read, in bytes.
 const MAX_REFERENCE: u64 = 100;
@@ -125,35 +125,4 @@ pub(crate) fn check(path: &Path, file: &Listed, stop: &dyn Fn() -> bool) -> Resu
     }
     let done = check.finish();
     done.map_err(|(expected, found)| HubError::Cached { path: path.to_path_buf(), expected, found })
-}
-
-/// A digest that is computed while bytes arrive.
-#[derive(Debug, Clone)]
-pub(crate) struct Check {
-    expected: FileDigest,
-    sha256: Hasher,
-    git: Option<GitHasher>,
-}
-
-impl Check {
-    pub(crate) fn new(file: &Listed) -> Self {
-        let git = matches!(file.digest, FileDigest::Git(_)).then(|| GitHasher::new(file.size));
-        Self { expected: file.digest.clone(), sha256: Hasher::default(), git }
-    }
-
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
-        match &mut self.git {
-            Some(git) => git.update(bytes),
-            None => self.sha256.update(bytes),
-        }
-    }
-
-    /// Returns the digest that was expected, and that of the bytes, if they are not the same.
-    pub(crate) fn finish(self) -> Result<(), (String, String)> {
-        let (expected, found) = match (self.expected, self.git) {
-            (FileDigest::Sha256(expected), _) => (expected.to_string(), self.sha256.finish().to_string()),
-            (FileDigest::Git(expected), git) => (expected, git.map(GitHasher::finish).unwrap_or_default()),
-        };
-        if expected == found { Ok(()) } else { Err((expected, found)) }
-    }
 }

@@ -1,6 +1,9 @@
 //! Why a pull from a hub failed.
 
-use std::path::PathBuf;
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use longshore_manifest::{
     FsError,
@@ -8,6 +11,11 @@ use longshore_manifest::{
 };
 use longshore_packer::{ImportError, PlanError, SourceError};
 use longshore_transfer::TransferError;
+
+/// Makes an error about a file on this machine.
+pub(crate) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> HubError {
+    move |error| HubError::Fs(FsError::new(action, path.to_path_buf(), error))
+}
 
 /// Reason why a pull from a hub failed.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,7 @@ use std::{
 use longshore_manifest::{Digest, FsError};
 use longshore_transfer::{Download, TransferError, Url, encode};
 
-use crate::{Hub, HubError, Listed, Listing, cache::Check};
+use crate::{Hub, HubError, Listed, Listing, check::Check, error::at};
 
 /// Number of bytes after which the place of a file is noted.
 const NOTE: u64 = 4 << 20;
@@ -23,11 +23,6 @@ pub(crate) struct Files<'a> {
     /// Called with the number of bytes that arrived.
     pub(crate) moved: &'a (dyn Fn(u64) + Sync),
     pub(crate) stop: &'a (dyn Fn() -> bool + Sync),
-}
-
-/// Makes an error about a file of the scratch directory.
-pub(crate) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> HubError {
-    move |error| HubError::Fs(FsError::new(action, path.to_path_buf(), error))
 }
 
 impl Files<'_> {

@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod cache;
+mod check;
 mod error;
 mod fetch;
 mod gguf;

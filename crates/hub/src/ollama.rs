@@ -14,7 +14,7 @@ use longshore_manifest::{
 use longshore_packer::{Plan, Source, SourceOptions};
 use longshore_transfer::{Call, Client, Download, TransferError, Url};
 
-use crate::{FileDigest, HubError, Listed, PullOptions, Pulled, Remote, cache, fetch::at, key, listing::MAX_SIZE};
+use crate::{FileDigest, HubError, Listed, PullOptions, Pulled, Remote, cache, error::at, key, listing::MAX_SIZE};
 
 /// What a manifest may be, for `Accept`.
 const ACCEPT: &str = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json";

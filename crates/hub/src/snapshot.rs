@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use crate::{
     HubError, Listed, cache,
-    fetch::{self, Files, at, parents, sparse},
+    error::at,
+    fetch::{self, Files, parents, sparse},
     gguf,
     select::{Chosen, has_suffix},
 };

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Number of bytes that are read at a time.
-const COPY: usize = 256 << 10;
+pub(crate) const COPY: usize = 256 << 10;
 
 /// Digests of everything that a push sends.
 pub(crate) struct Digests {

@@ -8,12 +8,10 @@ use longshore_transfer::Download;
 
 use crate::{
     CHUNK, Registry, RegistryError,
+    hash::COPY,
     pull::Remote,
     wire::{Artifact, Entry},
 };
-
-/// Number of bytes that are read at a time.
-const COPY: usize = 256 << 10;
 
 /// What a repair did.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -38,10 +38,16 @@ pub(crate) struct Runnable {
     pub(crate) target: Option<Target>,
 }
 
+/// Whether a text names a model of a hub or of a registry.
+#[cfg(any(feature = "run", feature = "net"))]
+pub(crate) fn is_reference(text: &str) -> bool {
+    ["hf:", "oci:", "ollama:"].iter().any(|kind| text.starts_with(kind))
+}
+
 #[cfg(feature = "run")]
 pub(super) fn parse_runnable(text: OsString) -> Result<Runnable, NameError> {
     let shown = text.to_string_lossy().into_owned();
-    if ["hf:", "oci:", "ollama:"].iter().any(|kind| shown.starts_with(kind)) {
+    if is_reference(&shown) {
         // A stored model may be called so all the same.
         let target = shown.parse().ok().map(Target::Name);
         return Ok(Runnable { text: shown, target });

@@ -2,6 +2,7 @@
 
 use longshore_packer::{ExportOptions, TakeOver};
 use longshore_quant::{FloatType, Scheme, ggml::GgmlType};
+use longshore_st_format::Dtype;
 
 /// Request of `--quantize`.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +47,15 @@ pub(super) fn parse_ggml_type(text: &str) -> Result<GgmlType, String> {
     let known = ExportOptions::ENCODED_TYPES.into_iter().find(|known| known.name().eq_ignore_ascii_case(text));
     let names = || ExportOptions::ENCODED_TYPES.map(|known| known.name().to_lowercase()).join(", ");
     known.ok_or_else(|| format!("expected one of {}", names()))
+}
+
+/// The type of tensors that a float type is.
+pub(crate) fn dtype(float: FloatType) -> Dtype {
+    match float {
+        FloatType::F32 => Dtype::F32,
+        FloatType::F16 => Dtype::F16,
+        FloatType::BF16 => Dtype::BF16,
+    }
 }
 
 pub(super) fn parse_float(text: &str) -> Result<FloatType, String> {

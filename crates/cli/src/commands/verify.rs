@@ -156,12 +156,6 @@ fn repaired(args: &Verify, source: &Path, store: &Store, printer: &Printer) -> a
     repair(args, source, store, printer)
 }
 
-/// Whether the bytes of a blob are wrong, and right ones mend it.
-#[cfg(feature = "net")]
-fn is_of_bytes(problem: &Problem) -> bool {
-    matches!(problem, Problem::Missing | Problem::Size { .. } | Problem::Content { .. } | Problem::Read(_))
-}
-
 /// Has bad blobs again from a registry.
 #[cfg(feature = "net")]
 fn from_registry(
@@ -174,7 +168,7 @@ fn from_registry(
     let options = VerifyOptions { names: args.names.clone(), chunks: true, ..VerifyOptions::default() };
     let verify = || store.verify(&options, &bar);
     let mut before = verify()?;
-    let of_bytes = before.bad.iter().filter(|bad| is_of_bytes(&bad.problem));
+    let of_bytes = before.bad.iter().filter(|bad| bad.problem.is_of_bytes());
     let bad: Vec<Digest> = of_bytes.filter_map(|bad| bad.digest).collect();
     if bad.is_empty() {
         let left = std::mem::take(&mut before.bad).into_iter().map(Bad::from).collect();
@@ -182,7 +176,7 @@ fn from_registry(
     }
     let mended = super::net::mend::mend(reference, args.ca_cert.as_deref(), store, &bad, &bar)?;
     let mut after = verify()?;
-    let repaired = before.bad.into_iter().filter(|bad| is_of_bytes(&bad.problem)).filter_map(|bad| {
+    let repaired = before.bad.into_iter().filter(|bad| bad.problem.is_of_bytes()).filter_map(|bad| {
         let digest = bad.digest?;
         let (_, size) = *mended.blobs.iter().find(|(found, _)| *found == digest)?;
         let Bad { problem, names, models, .. } = Bad::from(bad);
@@ -190,7 +184,7 @@ fn from_registry(
     });
     let repaired = repaired.collect();
     let left = std::mem::take(&mut after.bad).into_iter().map(|bad| {
-        let is_of_bytes = is_of_bytes(&bad.problem);
+        let is_of_bytes = bad.problem.is_of_bytes();
         let wrong = mended.wrong.iter().find(|(digest, _)| Some(*digest) == bad.digest);
         let why = match wrong {
             Some((_, found)) => Some(format!("{reference} sends bytes with the digest {found}")),

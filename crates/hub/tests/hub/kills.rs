@@ -11,19 +11,6 @@ use crate::support::{Counted, checkpoint, files, hub_of, imported, options, quan
 
 const KILLS: usize = 50;
 
-/// Instants without order, up to `most` bytes apart. Each outlasts from none to more attempts than a client makes.
-fn instants(seed: u64, most: u64) -> Vec<Death> {
-    let mut state = seed | 1;
-    let mut next = |below: u64| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state % below
-    };
-    let down = |number: u64| usize::try_from(number).expect("it is small");
-    (0..KILLS).map(|_| Death { after: next(most), down: down(next(16)) }).collect()
-}
-
 #[test]
 fn a_killed_hub_costs_no_pull_its_model() {
     let dir = tempfile::tempdir().unwrap();
@@ -32,7 +19,7 @@ fn a_killed_hub_costs_no_pull_its_model() {
     let bytes: u64 = files(&source).values().map(|bytes| bytes.len() as u64).sum();
     let host = hub_of(&source);
     *host.cdn.lock().unwrap() = "http://localhost:9999".into();
-    let mortal = Arc::new(Mortal::new(host, instants(5, bytes / 3)));
+    let mortal = Arc::new(Mortal::new(host, Death::instants(5, KILLS, bytes / 3)));
     let client = Client::new(Arc::new(Loop(mortal.clone()))).with_clock(Arc::new(Counted::default()));
     let hub = Hub::new(&client, options());
     let asked = [quantized(Some("int4")), PullOptions::default()].map(|asked| (imported(&source, &asked), asked));

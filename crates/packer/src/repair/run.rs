@@ -7,7 +7,7 @@ use std::{
 
 use longshore_manifest::{
     Digest, ModelName, Progress, Store,
-    store::{Bad, ModelError, Problem, VerifyOptions},
+    store::{Bad, ModelError, VerifyOptions},
 };
 
 use super::{
@@ -39,7 +39,7 @@ pub fn repair(
         store.ingest()?;
     }
     let before = store.verify(&verify(options.names.clone()), progress)?;
-    let is_needed = |bad: &&Bad| is_damage(&bad.problem) && !bad.models.is_empty();
+    let is_needed = |bad: &&Bad| bad.problem.is_of_bytes() && !bad.models.is_empty();
     let damaged: BTreeMap<Digest, &Bad> =
         before.bad.iter().filter(is_needed).filter_map(|bad| Some((bad.digest?, bad))).collect();
     if damaged.is_empty() {
@@ -88,15 +88,10 @@ fn verify(names: Vec<ModelName>) -> VerifyOptions {
     VerifyOptions { names, chunks: true, ..VerifyOptions::default() }
 }
 
-/// Whether a blob is not what its digest says, so that building it again helps.
-fn is_damage(problem: &Problem) -> bool {
-    matches!(problem, Problem::Missing | Problem::Size { .. } | Problem::Content { .. } | Problem::Read(_))
-}
-
 fn unrepaired(bad: Bad, failures: &mut Failures) -> Unrepaired {
     let failure = bad.digest.and_then(|digest| failures.remove(&digest));
     let (why, hint) = match failure {
-        Some(failure) if is_damage(&bad.problem) => failure,
+        Some(failure) if bad.problem.is_of_bytes() => failure,
         _ if bad.models.is_empty() => (RepairProblem::Unneeded, Some("longshore gc".to_owned())),
         _ => (RepairProblem::Documents, Some(AGAIN.to_owned())),
     };

@@ -11,19 +11,6 @@ use crate::support::{Counted, import, layers, name, reference, registry, store, 
 
 const KILLS: usize = 50;
 
-/// Instants without order, up to `most` bytes apart. Each outlasts from none to more attempts than a client makes.
-fn instants(seed: u64, most: u64) -> Vec<Death> {
-    let mut state = seed | 1;
-    let mut next = |below: u64| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state % below
-    };
-    let down = |number: u64| usize::try_from(number).expect("it is small");
-    (0..KILLS).map(|_| Death { after: next(most), down: down(next(16)) }).collect()
-}
-
 fn client(host: &Arc<Mortal>) -> Client {
     Client::new(Arc::new(Loop(host.clone()))).with_clock(Arc::new(Counted::default()))
 }
@@ -34,7 +21,7 @@ fn a_killed_registry_costs_no_pull_its_model() {
     let (here, host) = (store(&dir.path().join("here")), registry());
     let digest = import(&here, "m:1", &layers(1));
     let bytes = try_push(&host, &here, "m:1", "a/m:1").unwrap().bytes;
-    let mortal = Arc::new(Mortal::new(host, instants(7, bytes / 5)));
+    let mortal = Arc::new(Mortal::new(host, Death::instants(7, KILLS, bytes / 5)));
     let (mut failed, mut round) = (0, 0);
     while mortal.left() > 0 {
         round += 1;
@@ -73,7 +60,7 @@ fn a_killed_registry_has_no_tag_of_half_a_model() {
     let (here, host) = (store(&dir.path().join("here")), registry());
     let digest = import(&here, "m:1", &layers(1));
     let bytes = try_push(&registry(), &here, "m:1", "a/m:1").unwrap().bytes;
-    let mortal = Arc::new(Mortal::new(host.clone(), instants(11, bytes / 5)));
+    let mortal = Arc::new(Mortal::new(host.clone(), Death::instants(11, KILLS, bytes / 5)));
     let (mut failed, mut round) = (0, 0);
     while mortal.left() > 0 {
         round += 1;

@@ -17,7 +17,7 @@ use longshore_run::{
     },
 };
 
-use crate::checkpoint::{Case, values};
+use crate::checkpoint::{Case, distance, values};
 
 const TOKENS: [u32; 5] = [7, 41, 3, 60, 22];
 const LORA: &str = r#"{"peft_type": "LORA", "r": 2, "lora_alpha": 3}"#;
@@ -55,11 +55,6 @@ fn logits(source: Source, adapter: Option<Source>) -> Result<Vec<f32>, LoadError
     let mut logits = Vec::new();
     model.session().extend_all(&TOKENS, &mut logits).expect("the tokens are fine");
     Ok(logits)
-}
-
-fn distance(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
 /// The weights of the first layer's linear layers that are no experts.

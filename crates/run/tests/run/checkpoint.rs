@@ -122,3 +122,9 @@ pub(crate) fn values(name: &str, shape: &[u64]) -> Vec<f32> {
         })
         .collect()
 }
+
+/// The largest difference of two logits.
+pub(crate) fn distance(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}

@@ -12,7 +12,7 @@ use longshore_run::{
 };
 use serde_json::{Value, json};
 
-use crate::checkpoint::{Case, shared};
+use crate::checkpoint::{Case, distance, shared};
 
 const TOKENS: [u32; 7] = [7, 41, 3, 60, 22, 22, 9];
 
@@ -40,11 +40,6 @@ fn logits(source: Source, precision: Precision) -> Vec<f32> {
     let mut logits = Vec::new();
     model.session().extend_all(&TOKENS, &mut logits).expect("the tokens are fine");
     logits
-}
-
-fn distance(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
 #[test]

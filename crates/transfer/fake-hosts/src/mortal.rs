@@ -16,6 +16,22 @@ pub struct Death {
     pub down: usize,
 }
 
+impl Death {
+    /// Makes `count` instants without order, up to `most` bytes apart. Each outlasts from none to more attempts than a client makes.
+    #[must_use]
+    pub fn instants(seed: u64, count: usize, most: u64) -> Vec<Self> {
+        let mut state = seed | 1;
+        let mut next = |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % below
+        };
+        let down = |number: u64| usize::try_from(number).expect("it is small");
+        (0..count).map(|_| Self { after: next(most), down: down(next(16)) }).collect()
+    }
+}
+
 /// A host that is killed at instants that are told by bytes, so that they are the same in every run.
 pub struct Mortal {
     inner: Arc<dyn Host>,

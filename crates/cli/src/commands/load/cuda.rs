@@ -6,13 +6,13 @@ use longshore_loader_cuda::{CallError, CudaError, Device, LoadOptions, LoadRepor
 use longshore_manifest::weights::{BlockForm, OpenOptions, Weights, plan::Selection};
 
 use super::{
-    Input, dtype,
+    Input,
     refusals::{opening, selection as refused_selection},
     report::{Cold, Report, Start, Verified, peak_rss, rate},
 };
 use crate::{
     advice::Advice,
-    args::load::Load,
+    args::{load::Load, types::dtype},
     errors::text,
     format::{plural, seconds, size, three_digits, to_f64},
     lines::Lines,

@@ -16,12 +16,12 @@ use longshore_manifest::{
 use memmap2::Mmap;
 
 use super::{
-    Input, dtype,
+    Input,
     refusals::{corrupt, opening},
     report::{Report, peak_rss},
 };
 use crate::{
-    args::load::Load,
+    args::{load::Load, types::dtype},
     format::{plural, size},
     lines::Lines,
     printer::Printer,

@@ -16,12 +16,18 @@ use longshore_manifest::{
 };
 
 use super::{
-    Input, dtype,
+    Input,
     refusals::{corrupt, opening, selection as refused_selection},
     report::{Report, peak_rss},
 };
 use crate::{
-    advice::Advice, args::load::Load, errors::text, format::size, lines::Lines, printer::Printer, progress::Bar,
+    advice::Advice,
+    args::{load::Load, types::dtype},
+    errors::text,
+    format::size,
+    lines::Lines,
+    printer::Printer,
+    progress::Bar,
 };
 
 pub(super) fn run(args: &Load, input: &Input, selection: &Selection, printer: &Printer) -> anyhow::Result<ExitCode> {

@@ -13,8 +13,6 @@ use longshore_manifest::{
     Store,
     weights::plan::{Layers, Selection},
 };
-use longshore_quant::FloatType;
-use longshore_st_format::Dtype;
 
 use super::input::Input;
 use crate::{
@@ -44,13 +42,5 @@ fn selection(args: &Load) -> Selection {
         experts: args.experts.clone().map(Iterator::collect),
         tensor_parallel: args.shard,
         ..Selection::default()
-    }
-}
-
-fn dtype(float: FloatType) -> Dtype {
-    match float {
-        FloatType::F32 => Dtype::F32,
-        FloatType::F16 => Dtype::F16,
-        FloatType::BF16 => Dtype::BF16,
     }
 }

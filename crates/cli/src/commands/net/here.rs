@@ -6,7 +6,13 @@ use longshore_manifest::{ModelName, Store};
 use longshore_registry::{Reference, RegistryError, Version, pull_plan};
 
 use super::{client, fetch, login::ask, reference::Place, short};
-use crate::{advice::Advice, args::net::PullArgs, format::size, printer::Printer, progress::Bar};
+use crate::{
+    advice::Advice,
+    args::{net::PullArgs, target::is_reference},
+    format::size,
+    printer::Printer,
+    progress::Bar,
+};
 
 /// Bytes from which a person is asked before they are fetched.
 const ASKED: u64 = 1_000_000_000;
@@ -23,8 +29,7 @@ pub(in crate::commands) fn here(
     if name.is_some_and(|name| store.manifest_path(name).exists()) {
         return Ok(None);
     }
-    let is_reference = ["hf:", "oci:", "ollama:"].iter().any(|kind| text.starts_with(kind));
-    if !is_reference && short::find(text)?.is_none() {
+    if !is_reference(text) && short::find(text)?.is_none() {
         return Ok(None);
     }
     let place = Place::parse(text, None)?;

@@ -6,13 +6,12 @@ use longshore_manifest::{Digest, Progress, Store};
 use longshore_registry::{Mended, Reference};
 
 use super::{client, reference::Place, short};
-use crate::advice::Advice;
+use crate::{advice::Advice, args::target::is_reference};
 
 /// The reference to a registry that the source of a repair is, itself or as a short name; `None` if it is a checkpoint.
 pub(in crate::commands) fn registry_of(source: &Path) -> anyhow::Result<Option<Reference>> {
     let Some(text) = source.to_str() else { return Ok(None) };
-    let is_reference = ["hf:", "oci:", "ollama:"].iter().any(|kind| text.starts_with(kind));
-    if !is_reference && (source.exists() || short::find(text)?.is_none()) {
+    if !is_reference(text) && (source.exists() || short::find(text)?.is_none()) {
         return Ok(None);
     }
     match Place::parse(text, None)? {

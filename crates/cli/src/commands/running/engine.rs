@@ -1,9 +1,7 @@
 //! A model, opened to be run.
 
 use longshore_manifest::{ModelName, Store, weights::Source};
-use longshore_quant::FloatType;
 use longshore_run::{KvType, LoadOptions, Model, Precision};
-use longshore_st_format::Dtype;
 
 use super::refusals;
 use crate::{
@@ -11,6 +9,7 @@ use crate::{
     args::{
         running::{Engine, KvDtype},
         target::{Runnable, Target},
+        types::dtype,
     },
     commands::input::Input,
     printer::Printer,
@@ -134,11 +133,7 @@ pub(super) fn options(engine: &Engine, precision: Precision) -> LoadOptions {
         },
         max_sequence: engine.max_seq.map(Into::into),
         threads: engine.threads.map(Into::into),
-        dtype: engine.dtype.map(|dtype| match dtype {
-            FloatType::F32 => Dtype::F32,
-            FloatType::F16 => Dtype::F16,
-            FloatType::BF16 => Dtype::BF16,
-        }),
+        dtype: engine.dtype.map(dtype),
         mapped: !engine.no_mmap,
         experts: engine.experts,
         treat_as: engine.treat_as.clone(),

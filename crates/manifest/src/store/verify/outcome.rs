@@ -123,6 +123,12 @@ impl Problem {
         }
     }
 
+    /// Whether the bytes of a blob are not those of its digest, so that the right ones mend it.
+    #[must_use]
+    pub fn is_of_bytes(&self) -> bool {
+        matches!(self, Self::Missing | Self::Size { .. } | Self::Content { .. } | Self::Read(_))
+    }
+
     /// The answer of the system, if the file could not be read. Then the bytes may be right all the same.
     #[must_use]
     pub fn system_error(&self) -> Option<&io::Error> {

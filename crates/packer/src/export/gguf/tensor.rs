@@ -169,9 +169,7 @@ impl Types {
         let typed = |ggml_type, is_encoded| Ok(Ok((ggml_type, is_encoded, Values::Ggml(found, weight))));
         match wanted {
             Some(wanted) if wanted != found && (found.block_size() > 1 || is_float(found)) => typed(wanted, true),
-            None if own.is_some_and(|own| own != found) => {
-                Ok(Err("it is stored with another type or shape than the header of its file says".to_owned()))
-            }
+            None if own.is_some_and(|own| own != found) => Ok(Err(DIFFERS.to_owned())),
             // Exact, and what llama.cpp reads.
             None if own.is_none() && is_always_f32 && matches!(found, GgmlType::F16 | GgmlType::BF16) => {
                 typed(GgmlType::F32, true)
