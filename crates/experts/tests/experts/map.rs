@@ -191,7 +191,11 @@ fn a_model_without_experts_is_resident() {
     let map = map(&[("model.layers.0.mlp.up_proj.weight", &[2, 3])]).unwrap();
     assert!(map.is_empty() && map.blobs().is_empty());
     assert_eq!((map.shared_bytes(), map.largest()), (6, 0));
-    assert_eq!(map.parts(ExpertKey::new(0, 0)), None);
+    assert_eq!((map.parts(ExpertKey::new(0, 0)), map.component()), (None, None));
+    let mut of_pipeline = (*table(&[("layers.0.mlp.up_proj.weight", &[2, 3])])).clone();
+    of_pipeline.blobs[0].component = Some("text_encoder".into());
+    let map = ExpertMap::of_table(of_pipeline.into(), Some("text_encoder")).unwrap();
+    assert_eq!(map.component(), Some("text_encoder"));
     let error = ExpertMap::of_table(table(&[]), Some("unet")).unwrap_err();
     assert_eq!(error, ExpertMapError::Component { component: "unet".into(), found: Vec::new() });
 }

@@ -325,6 +325,8 @@ fn tensors_that_contradict_the_configuration() {
     check(&moe, "model.layers.0.mlp.gate.weight", &[4, 8]).expect("a router");
     let error = check(&moe, "model.layers.0.mlp.gate.weight", &[8, 8]).expect_err("a router").to_string();
     assert!(error.starts_with("num_experts = 4 contradicts model.layers.0.mlp.gate.weight = [8, 8]: "), "{error}");
+    let none = parse(r#"{"model_type": "qwen3_moe", "num_experts": 0, "num_hidden_layers": 1, "hidden_size": 8}"#);
+    check(&none, "model.layers.0.mlp.gate.weight", &[8, 8]).expect("there are no experts to count");
     for (name, dims) in [
         ("vision_tower.layers.0.self_attn.q_proj.weight", [7, 7]),
         ("model.layers.1.self_attn.q_proj.weight", [7, 7]),

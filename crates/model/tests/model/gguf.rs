@@ -122,6 +122,58 @@ fn layers_that_differ_from_the_usual_are_stated() {
 }
 
 #[test]
+fn a_pattern_of_layers_that_is_stated_is_not_the_usual_one() {
+    let keys = json!({
+        "general.architecture": "gemma3", "gemma3.block_count": 4, "gemma3.attention.sliding_window": 512,
+        "gemma3.attention.sliding_window_pattern": 3,
+    });
+    let config = document(&keys, &[]);
+    let (full, sliding) = ("full_attention", "sliding_attention");
+    assert_eq!(config["layer_types"], json!([sliding, sliding, full, sliding]));
+    assert_eq!(config["sliding_window_pattern"], 3);
+}
+
+#[test]
+fn one_end_of_a_text_is_a_number_and_several_are_a_list() {
+    let mut keys = json!({"general.architecture": "llama", "tokenizer.ggml.eos_token_id": 2});
+    assert_eq!(document(&keys, &[])["eos_token_id"], 2);
+    keys["tokenizer.ggml.eot_token_id"] = json!(2);
+    assert_eq!(document(&keys, &[])["eos_token_id"], 2);
+    keys["tokenizer.ggml.eom_token_id"] = json!(5);
+    assert_eq!(document(&keys, &[])["eos_token_id"], json!([2, 5]));
+}
+
+#[test]
+fn the_factor_of_long_contexts_follows_from_their_lengths() {
+    const KEY: &str = "phi3.rope.scaling.attn_factor";
+    let config = |long: u64| {
+        json!({
+            "architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "num_hidden_layers": 2, "hidden_size": 64,
+            "intermediate_size": 64, "max_position_embeddings": long, "original_max_position_embeddings": 4096,
+            "num_attention_heads": 2, "num_key_value_heads": 1, "rms_norm_eps": 1e-6, "vocab_size": 32,
+            "rope_scaling": {"type": "longrope", "long_factor": vec![2.0; 16], "short_factor": vec![1.0; 16]},
+        })
+    };
+    let factor = keys(&config(131_072))[KEY].as_f64().expect("it is a number");
+    assert!((factor - (1.0 + 32_f64.ln() / 4096_f64.ln()).sqrt()).abs() < 1e-6, "{factor}");
+    assert!(!keys(&config(4096)).contains_key(KEY));
+}
+
+#[test]
+fn layers_of_nemotron_say_which_of_them_attend_and_how_many_experts_there_are() {
+    let config = json!({
+        "architectures": ["NemotronHForCausalLM"], "model_type": "nemotron_h", "num_hidden_layers": 4, "hidden_size": 64,
+        "hybrid_override_pattern": "M*E-", "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "head_dim": 16, "max_position_embeddings": 128, "layer_norm_epsilon": 1e-5, "vocab_size": 32, "n_routed_experts": 8,
+        "num_experts_per_tok": 2, "moe_intermediate_size": 32, "ssm_state_size": 16, "conv_kernel": 4, "n_groups": 2,
+        "mamba_num_heads": 4, "mamba_head_dim": 32,
+    });
+    let keys = keys(&config);
+    assert_eq!(keys["nemotron_h_moe.attention.head_count_kv"], json!([0, 2, 0, 0]));
+    assert_eq!(document(&Value::Object(keys), &[])["n_routed_experts"], 8);
+}
+
+#[test]
 fn what_has_no_keys_is_refused_by_name() {
     let facts = Facts { architecture: Some("OwnForCausalLM".to_owned()), ..Facts::default() };
     assert_eq!(keys_of(&facts), Err(KeysError::Family { name: "OwnForCausalLM".to_owned() }));

@@ -105,4 +105,8 @@ fn patterns_of_stacks_are_those_of_their_parameters() {
         found.products.iter().filter(move |update| update.base == base).map(|update| update.scale).collect::<Vec<_>>()
     };
     assert_eq!((scales(0), scales(1)), (vec![2.0; 3], vec![6.0; 3]));
+    // The lines of A go by experts, the columns of B by ranks.
+    let starts = |update: &ProductUpdate| (update.left.start, update.right.start);
+    let of_second: Vec<_> = found.products.iter().filter(|update| update.base == 1).map(starts).collect();
+    assert_eq!(of_second, [(0, 0), (1, 16), (2, 32)]);
 }
