@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
-"""Pull and push of an int4 model through Debian's docker-registry on this machine, beside curl.
+"""Pull and push of an int4 model through Debian's docker-registry on this machine, beside curl and skopeo.
 
     python3 benches/compare/transfer.py [--longshore BINARY] [--layers 32] [--turns 3] [--folder DIR]
 
 The model has the shapes of Qwen3-4B, of which 32 layers are 2.1 GB in 4 bits with groups of 64; its codes are random. It needs five times that
 of disk, which is given back. Each turn has, one after the other,
 
-- a pull into an empty store, against `curl` of the same blobs to files, four at a time, `sync -f`, and `sha256sum` of two at a time;
-- a push into an empty registry, against `curl` PUT of one blob of as many bytes into another.
+- a pull into an empty store, against `curl` of the same blobs to files, four at a time, `sync -f`, and `sha256sum` of two at a time, and against
+  `skopeo copy` to an OCI layout, which it verifies, and `sync -f`;
+- a push into an empty registry, against `curl` PUT of one blob of as many bytes into another, and against `skopeo copy` of that layout into a third.
 
+Before anything is timed, `sha256sum` compares the files that skopeo pulls with their names. Each manifest that skopeo pushes has to be the same bytes.
 Prints a line for each turn, then the ratios of the best and of the median turn (how many times as fast Longshore is), and the most private
-memory that a pull and a push had. The registry comes from Debian's packages; where they cannot be had it says so, and passes.
+memory that a pull and a push had. The registry and skopeo come from Debian's packages. Where the registry cannot be had it says so, and passes;
+where only skopeo cannot, it says so and leaves its columns out.
 """
 
 import argparse
@@ -81,20 +84,27 @@ def measure(run, options) -> None:
     reference = f"oci:127.0.0.1:{port}/bench/m:int4"
     pushed = run.longshore("here", "push", MODEL, reference, "--json")
     plan = run.longshore("empty", "pull", reference, "--dry-run", "--json")
-    accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/v2/bench/m/manifests/int4", headers=accept)
-    layers = json.load(urllib.request.urlopen(request))["layers"]
+    artifact = manifest(port)
+    layers = json.loads(artifact)["layers"]
     print(f"{plan['bytes'] / 1e9:.2f} GB in {len(layers)} layers, the largest {max(l['size'] for l in layers) / 1e6:.0f} MB; load {os.getloadavg()[0]:.1f}")
-    ratios = {"pull": [], "push": []}
-    rates = {"pull": [], "push": [], "curl pull": [], "curl push": []}
+    peers = ["curl"]
+    if (run.programs / "usr/bin/skopeo").exists():
+        check_skopeo(run, port, layers)
+        peers.append("skopeo")
+    else:
+        print("skipped: skopeo cannot be had")
+    ratios = {(verb, peer): [] for verb in ("pull", "push") for peer in peers}
+    rates = {name: [] for name in ("pull", "push", *(f"{peer} {verb}" for peer in peers for verb in ("pull", "push")))}
+    size = sum(layer["size"] for layer in layers)
     memory = {"pull": 0, "push": 0}
     for turn in range(options.turns):
         seconds, peak = ours(run, "there", "pull", reference, MODEL)
         memory["pull"] = max(memory["pull"], peak)
         shutil.rmtree(run.folder / "there")
         rates["pull"].append(plan["bytes"] / seconds / 1e6)
-        theirs = curl_pull(run, port, layers)
-        rates["curl pull"].append(sum(layer["size"] for layer in layers) / theirs / 1e6)
+        rates["curl pull"].append(size / curl_pull(run, port, layers) / 1e6)
+        if "skopeo" in peers:
+            rates["skopeo pull"].append(size / skopeo_pull(run, port) / 1e6)
         fresh = run.serve(f"ours{turn}", {}, {})
         seconds, peak = ours(run, "here", "push", MODEL, f"oci:127.0.0.1:{fresh}/bench/m:int4")
         memory["push"] = max(memory["push"], peak)
@@ -103,13 +113,19 @@ def measure(run, options) -> None:
         fresh = run.serve(f"theirs{turn}", {}, {})
         rates["curl push"].append(shard.stat().st_size / curl_push(fresh, shard, digest.hexdigest()) / 1e6)
         stop(run, f"theirs{turn}")
-        for verb in ratios:
-            ratios[verb].append(rates[verb][-1] / rates[f"curl {verb}"][-1])
+        if "skopeo" in peers:
+            fresh = run.serve(f"copied{turn}", {}, {})
+            rates["skopeo push"].append(size / skopeo_push(run, fresh) / 1e6)
+            assert manifest(fresh) == artifact, "skopeo changes the manifest"
+            stop(run, f"copied{turn}")
+            shutil.rmtree(run.folder / "skopeo")
+        for verb, peer in ratios:
+            ratios[verb, peer].append(rates[verb][-1] / rates[f"{peer} {verb}"][-1])
         shown = ", ".join(f"{name} {all[-1]:.0f} MB/s" for name, all in rates.items())
         print(f"turn {turn + 1}: {shown}; load {os.getloadavg()[0]:.1f}", flush=True)
-    for verb, found in ratios.items():
-        best = max(rates[verb]) / max(rates[f"curl {verb}"])
-        print(f"{verb}: {best:.2f} times curl's rate, best against best; median of the turns {statistics.median(found):.2f}; private memory {memory[verb] / 1e6:.0f} MB")
+    for (verb, peer), found in ratios.items():
+        best = max(rates[verb]) / max(rates[f"{peer} {verb}"])
+        print(f"{verb}: {best:.2f} times {peer}'s rate, best against best; median of the turns {statistics.median(found):.2f}; private memory {memory[verb] / 1e6:.0f} MB")
 
 
 def stop(run, name: str) -> None:
@@ -175,6 +191,44 @@ def curl_push(port: int, file: Path, digest: str) -> float:
     location = urllib.request.urlopen(request).headers["Location"]
     url = f"{location}{'&' if '?' in location else '?'}digest=sha256:{digest}"
     subprocess.run(["curl", "-sf", "-X", "PUT", "-H", "Expect:", "-H", "Content-Type: application/octet-stream", "-T", str(file), url], check=True)
+    return time.monotonic() - started
+
+
+def manifest(port: int) -> bytes:
+    """Returns the manifest of the artifact as a registry has it."""
+    accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/v2/bench/m/manifests/int4", headers=accept)
+    with urllib.request.urlopen(request) as answer:
+        return answer.read()
+
+
+def check_skopeo(run, port: int, layers: list) -> None:
+    """Compares the files that skopeo pulls with the digests that they are named for, and looks for every layer among them."""
+    skopeo_pull(run, port)
+    blobs = run.folder / "skopeo" / "blobs" / "sha256"
+    names = {path.name for path in blobs.iterdir()}
+    sums = subprocess.run(["sha256sum", *sorted(names)], cwd=blobs, text=True, check=True, capture_output=True)
+    wrong = [line for line in sums.stdout.splitlines() if line.split()[0] != line.split()[1]]
+    missing = {layer["digest"].removeprefix("sha256:") for layer in layers} - names
+    assert not wrong and not missing, f"skopeo pulls something else: wrong {wrong}, missing {missing}"
+    print(f"skopeo pulls {len(names)} files with the digests that they are named for")
+    shutil.rmtree(run.folder / "skopeo")
+
+
+def skopeo_pull(run, port: int) -> float:
+    """Copies the artifact to an OCI layout and makes it durable; returns the time in seconds. skopeo verifies the digests."""
+    subprocess.run(["sync", "-f", str(run.folder)], check=True)
+    started = time.monotonic()
+    run.skopeo("copy", "--src-tls-verify=false", f"docker://127.0.0.1:{port}/bench/m:int4", f"oci:{run.folder}/skopeo:int4")
+    subprocess.run(["sync", "-f", str(run.folder / "skopeo")], check=True)
+    return time.monotonic() - started
+
+
+def skopeo_push(run, port: int) -> float:
+    """Copies the layout of the last pull into a registry; returns the time in seconds."""
+    subprocess.run(["sync", "-f", str(run.folder)], check=True)
+    started = time.monotonic()
+    run.skopeo("copy", "--dest-tls-verify=false", f"oci:{run.folder}/skopeo:int4", f"docker://127.0.0.1:{port}/bench/m:int4")
     return time.monotonic() - started
 
 
