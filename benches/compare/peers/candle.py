@@ -1,5 +1,8 @@
-"""candle-core's `QTensor::quantize`, on one core, through the program in ../candle, built for this processor."""
+"""candle, through the program in ../candle, built for this processor: candle-core's `QTensor::quantize`, on one core, and models of
+candle-transformers, on several.
+"""
 
+import json
 import os
 import re
 import subprocess
@@ -52,6 +55,30 @@ class Candle:
         values = np.fromfile(scratch, np.float32)
         scratch.unlink()
         return values
+
+
+class Models:
+    """The program of ../candle as it runs models, started anew for each request."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._program = program(scratch)
+
+    def bench(self, model: Path, threads: int, prompt: int, generate: int, repeat: int) -> dict[str, list[float]]:
+        """Returns tokens a second of a prompt and of generating from an empty sequence, one of each for every repetition."""
+        return self._run(threads, "rates", model, prompt, generate, repeat)
+
+    def first(self, model: Path, threads: int, prompt: list[int]) -> dict[str, float]:
+        """Returns the seconds from the call that loads the model until the first token, and the token."""
+        return self._run(threads, "first", model, ",".join(map(str, prompt)))
+
+    def _run(self, threads: int, *words: object) -> dict:
+        command = [str(word) for word in (self._program, *words)]
+        limits = {"RAYON_NUM_THREADS": str(threads), "CANDLE_NUM_THREADS": str(threads)}
+        try:
+            done = subprocess.run(command, env={**os.environ, **limits}, check=True, capture_output=True, text=True)
+        except subprocess.CalledProcessError as failure:
+            raise Unavailable(f"candle does not run {words[1]}: {last_line(failure)}") from failure
+        return json.loads(done.stdout)
 
 
 def program(scratch: Path) -> Path:

@@ -1,8 +1,9 @@
-"""Running models: llama.cpp, built for this machine, beside Longshore.
+"""Running models: llama.cpp and candle, built for this machine, beside Longshore.
 
 Decoding begins with an empty sequence, as `llama-bench` does. Programs take turns, start anew for each, and run once before they are
-timed. A first token is timed from the start of Longshore's process, and from the call with which llama.cpp loads the model.
-Before anything is timed, both have to find the same token after a prompt, with the same file.
+timed. A first token is timed from the start of Longshore's process, and from the call with which llama.cpp or candle loads the model.
+Before anything is timed, Longshore and llama.cpp have to find the same token after a prompt, with the same file. Where candle finds another
+one, the report says so, and its times are in no verdict.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import inputs
 import machine
-from peers import llama_native, longshore, published
+from peers import candle, llama_native, longshore, published
 from report import aligned, source
 from turns import Unavailable
 from worker import build, note
@@ -66,14 +67,16 @@ class Rates:
 
 INT4, INT8 = Run("longshore", "SmolLM2", "int4", "head int8"), Run("longshore", "SmolLM2", "int8")
 Q4_0, Q8_0 = Run("llama.cpp", "SmolLM2", "Q4_0", "head Q8_0"), Run("llama.cpp", "SmolLM2", "Q8_0")
-FILES = [[Run(peer, name, "as published") for peer in ("longshore", "llama.cpp")] for name in ("SmolLM2 Q4_1", "Gemma 3 270M")]
+PEERS = ("longshore", "llama.cpp", "candle")
+FILES = [[Run(peer, name, "as published") for peer in PEERS] for name in ("SmolLM2 Q4_1", "Gemma 3 270M")]
 BIG4, BIG8 = Run("longshore", "1B", "int4"), Run("longshore", "1B", "int8")
 BIG_Q4, BIG_Q8 = Run("llama.cpp", "1B", "Q4_0"), Run("llama.cpp", "1B", "Q8_0")
 BIG_K = Run("llama.cpp", "1B", "Q4_K_M", "--repack 0")
+CANDLE_Q4, CANDLE_Q8 = Run("candle", "1B", "Q4_0"), Run("candle", "1B", "Q8_0")
 GROUPS = {
     "small": [[INT4, Q4_0], [INT8, Q8_0]],
     "files": FILES,
-    "large": [[BIG4, BIG_Q4, BIG_K], [BIG8, BIG_Q8]],
+    "large": [[BIG4, BIG_Q4, BIG_K, CANDLE_Q4], [BIG8, BIG_Q8, CANDLE_Q8]],
 }
 # What is compared, at least how many times as fast, ours, theirs (none: reading the same bytes).
 FIGURES = [
@@ -81,7 +84,7 @@ FIGURES = [
     ("prefill", 2.0, INT4, Q4_0),
     ("decode", 1.2, INT8, Q8_0),
     ("prefill", 1.5, INT8, Q8_0),
-    *((what, 1.0, ours, theirs) for ours, theirs in FILES for what in ("decode", "prefill")),
+    *((what, 1.0, ours, theirs) for ours, *others in FILES for theirs in others for what in ("decode", "prefill")),
     ("decode", 0.8, BIG4, None),
     ("decode", 1.8, BIG4, BIG_Q4),
     ("prefill", 2.5, BIG4, BIG_Q4),
@@ -123,36 +126,75 @@ class Contest:
         build(["cargo", "build", "--release", "-p", "longshore-run", "--example", "speed"], longshore.ROOT)
         self.speed = longshore.target() / "release" / "examples" / "speed"
         self.native: llama_native.Native | None = None
+        self.candle: candle.Models | None = None
         try:
             self.native = llama_native.Native(inputs.home())
         except Unavailable as why:
             report.unavailable["llama.cpp"] = str(why)
+        try:
+            self.candle = candle.Models(inputs.home())
+        except Unavailable as why:
+            report.unavailable["candle"] = str(why)
 
     def check(self) -> None:
-        """Compares the tokens after a prompt, with the published files."""
-        if self.native is None or "files" not in self.args.part:
-            return
-        for ours, theirs in FILES:
-            note(f"checking {ours}")
-            found = int(self._ours(ours, "--first", ",".join(map(str, PROMPT))))
-            expected = self.native.first(self._path(theirs), self.args.threads, PROMPT)["token"]
-            self.report.checks.append(f"{ours}: token {found} after a prompt, llama.cpp's is {expected}")
+        """Compares the tokens after a prompt: with the published files, and with every file that candle runs."""
+        for part in self.args.part:
+            for group in GROUPS[part]:
+                published, others = group in FILES, {run.peer: run for run in group[1:] if self._there(run)}
+                theirs = others.get("candle") or (others.get("llama.cpp") if published else None)
+                if theirs:
+                    self._check(group[0], theirs, with_native=published and "llama.cpp" in others)
+
+    def _check(self, ours: Run, theirs: Run, *, with_native: bool) -> None:
+        """Compares what Longshore finds after the prompt, with the file of another program's run, with what that program finds."""
+        path = self._path(theirs)
+        note(f"checking {path.name}")
+        found = int(self._ours(ours, "--first", ",".join(map(str, PROMPT)), file=path))
+        line = f"{path.name}: token {found} after a prompt"
+        if with_native:
+            expected = self.native.first(path, self.args.threads, PROMPT)["token"]
+            line += f", llama.cpp's is {expected}"
             self.report.wrong |= found != expected
+        if theirs.peer == "candle":
+            try:
+                expected = self.candle.first(path, self.args.threads, PROMPT)["token"]
+            except Unavailable as why:
+                self.report.unavailable[_whose(theirs)] = str(why)
+            else:
+                line += f", candle's is {expected}"
+                if found != expected:
+                    line += ", which is another one: its times are in no verdict"
+                    self.report.apart.add(theirs)
+        self.report.checks.append(line)
+
+    def _there(self, run: Run) -> bool:
+        """Tells whether the program of a run is there, and has run its file so far."""
+        programs = {"longshore": self.speed, "llama.cpp": self.native, "candle": self.candle}
+        return programs[run.peer] is not None and _whose(run) not in self.report.unavailable
 
     def measure(self) -> None:
         """Times all groups."""
         for part in self.args.part:
             for group in GROUPS[part]:
-                runs = [run for run in group if run.peer == "longshore" or self.native]
+                runs = [run for run in group if self._there(run)]
                 kept = {run: self.report.rates.setdefault(run, Rates()) for run in runs}
                 for run in runs:
                     self._prepare(run)
                 for turn in range(self.args.turns):
                     note(f"turn {turn + 1} of {self.args.turns}, {group[0]}")
                     for run, rates in kept.items():
-                        self._turn(run, rates)
+                        if self._there(run):
+                            self._try(run, rates)
                 self.report.loads.append(os.getloadavg()[0])
         note("")
+
+    def _try(self, run: Run, rates: Rates) -> None:
+        """Times a run, unless its program cannot: then the report says why, and has no times of it."""
+        try:
+            self._turn(run, rates)
+        except Unavailable as why:
+            self.report.unavailable[_whose(run)] = str(why)
+            del self.report.rates[run]
 
     def _turn(self, run: Run, rates: Rates) -> None:
         sizes = {"prompt": self.args.prompt, "generate": self.args.generate, "repeat": self.args.repeat}
@@ -164,6 +206,12 @@ class Contest:
             if large:
                 rates.read.append(found["read_bytes_per_second"])
                 rates.first.append(self._first(run))
+        elif run.peer == "candle":
+            path = self._path(run)
+            rates.bytes = path.stat().st_size
+            found = self.candle.bench(path, self.args.threads, **sizes)
+            if large:
+                rates.first.append(self.candle.first(path, self.args.threads, PROMPT)["seconds"])
         else:
             repack = not run.how.startswith("--repack")
             path = self._path(run)
@@ -181,11 +229,13 @@ class Contest:
             process.stdout.readline()
             return time.perf_counter() - started
 
-    def _ours(self, run: Run, *words: object) -> str:
-        return subprocess.run(self._command(run, *words), check=True, capture_output=True, text=True).stdout
+    def _ours(self, run: Run, *words: object, file: Path | None = None) -> str:
+        command = self._command(run, *words, file=file)
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
-    def _command(self, run: Run, *words: object) -> list[str]:
-        name = [self._path(run)] if run.kind == "as published" else [self._stored(run), "--store", self.store]
+    def _command(self, run: Run, *words: object, file: Path | None = None) -> list[str]:
+        file = file or (self._path(run) if run.kind == "as published" else None)
+        name = [file] if file else [self._stored(run), "--store", self.store]
         return [str(word) for word in (self.speed, *name, "--threads", self.args.threads, *words)]
 
     def _prepare(self, run: Run) -> None:
@@ -233,6 +283,11 @@ class Contest:
         return inputs.model("llama-1b", 0).path
 
 
+def _whose(run: Run) -> str:
+    """Names a run and its program."""
+    return f"{run.peer}'s {run}"
+
+
 def _published(name: str) -> Path:
     """Returns the path of a published file."""
     try:
@@ -252,10 +307,12 @@ class Report:
         self.rates: dict[Run, Rates] = {}
         self.checks: list[str] = []
         self.unavailable: dict[str, str] = {}
+        # What finds another token than Longshore.
+        self.apart: set[Run] = set()
         self.loads: list[float] = []
         self.wrong = False
         self.command = ""
-        self.versions = {"longshore": longshore.version(), "llama.cpp": llama_native.version()}
+        self.versions = {"longshore": longshore.version(), "llama.cpp": llama_native.version(), "candle": candle.version()}
         self.start = machine.load()
 
     def text(self) -> str:
@@ -308,7 +365,7 @@ class Report:
         rows = ["FIGURE|AT LEAST|BY BEST|BY MEDIAN|".split("|")]
         for what, target, ours, theirs in FIGURES:
             mine, others = self.rates.get(ours), self.rates.get(theirs) if theirs else None
-            if mine is None or (theirs and others is None):
+            if mine is None or (theirs and others is None) or theirs in self.apart:
                 continue
             if others is None:
                 rates = [rate * mine.bytes for rate in mine.decode]
@@ -318,7 +375,7 @@ class Report:
                 pairs = [(_best(what, found), statistics.median(found)) for found in (vars(mine)[what], vars(others)[what])]
                 ratios = [one / other for one, other in zip(*pairs)]
                 ratios = [1 / ratio for ratio in ratios] if what == "first" else ratios
-                against = str(theirs)
+                against = _whose(theirs)
             verdict = "met" if ratios[0] >= target else "missed"
             name = f"{ours}, {NAMES[what]}, against {against}"
             rows.append([name, f"{target:g}", *(f"{ratio:.2f}" for ratio in ratios), verdict])
@@ -330,4 +387,5 @@ def _best(what: str, found: list[float]) -> float:
 
 
 NOTES = """Tokens a second: PROMPT/S of a prompt, TOKENS/S generated from an empty sequence. MB are the bytes that a generated token reads: all weights, as the
-embedding is the head. llama.cpp's are those of the file. FIRST is a prompt of five tokens until the token after it, files in memory."""
+embedding is the head. llama.cpp's and candle's are those of the file. FIRST is a prompt of five tokens until the token after it, files in memory.
+candle multiplies Q4_1, Q5_0 and Q5_1 by generic code: it has kernels of its own for Q4_0, Q8_0 and Q2_K to Q6_K."""

@@ -10,10 +10,11 @@
 //! ```
 //!
 //! `PROGRAM convert OUT TYPE FILE…` converts a checkpoint to a GGUF file instead, once. `PROGRAM products` times
-//! products instead, for [`products::serve`].
+//! products instead, for [`products::serve`]. `PROGRAM first …` and `PROGRAM rates …` run a model once, for [`run::answer`].
 
 mod convert;
 mod products;
+mod run;
 
 use std::{
     collections::HashMap,
@@ -38,6 +39,11 @@ fn main() -> Result<(), Failure> {
     }
     if args == ["products"] {
         return products::serve();
+    }
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    if let ["first" | "rates", ..] = words[..] {
+        println!("{}", run::answer(&words)?);
+        return Ok(());
     }
     let [input, rows, columns] = &args[..] else { return Err("expected INPUT ROWS COLUMNS".into()) };
     let weights: Vec<f32> =
