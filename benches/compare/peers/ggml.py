@@ -151,6 +151,22 @@ class Ggml:
             raise RuntimeError(f"{name}: expected {packed.nbytes} bytes, found {written}")
 
 
+def source(scratch: Path, *parts: str) -> Path:
+    """Returns the folder of llama.cpp's source, into which these files and folders are unpacked. Downloads the source where it is missing."""
+    home = scratch / f"ggml-{VERSION}"
+    archive = home / f"llama_cpp_python-{VERSION}.tar.gz"
+    inside = f"llama_cpp_python-{VERSION}/vendor/llama.cpp/"
+    home.mkdir(parents=True, exist_ok=True)
+    if not archive.exists():
+        package = f"llama-cpp-python=={VERSION}"
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "llama-cpp-python"]
+        build([*pip, package, "--dest", home], home)
+    wanted = tuple(inside + part for part in parts)
+    with tarfile.open(archive) as packed:
+        packed.extractall(home, [entry for entry in packed.getmembers() if entry.name.startswith(wanted)], filter="data")
+    return home / inside
+
+
 def _loaded(scratch: Path) -> ctypes.CDLL:
     try:
         return ctypes.CDLL(str(_library(scratch / f"ggml-{VERSION}")))
@@ -181,27 +197,7 @@ def _library(home: Path) -> Path:
     library = home / "built" / "ggml" / "src" / f"libggml-base.{suffix}"
     if library.exists():
         return library
-    home.mkdir(parents=True, exist_ok=True)
-    package = f"llama-cpp-python=={VERSION}"
-    fetch = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--no-binary",
-        "llama-cpp-python",
-        package,
-    ]
-    build([*fetch, "--dest", home], home)
-    archive = next(home.glob("*.tar.gz"))
-    top = archive.name.removesuffix(".tar.gz")
-    inside = f"{top}/vendor/llama.cpp/ggml/"
-    with tarfile.open(archive) as packed:
-        packed.extractall(
-            home, [entry for entry in packed.getmembers() if entry.name.startswith(inside)], filter="data"
-        )
+    ggml = source(home.parent, "ggml/") / "ggml"
     tools = Path(sysconfig.get_path("scripts"))
     path = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
     # An ordinary release build that may use every instruction of this processor, as candle's build may.
@@ -212,7 +208,7 @@ def _library(home: Path) -> Path:
         "-DGGML_METAL=OFF",
         "-DGGML_BLAS=OFF",
     ]
-    flags += ["-DCMAKE_C_FLAGS=-march=native", "-DCMAKE_CXX_FLAGS=-march=native", f"-DGGML_SOURCE={home / inside}"]
+    flags += ["-DCMAKE_C_FLAGS=-march=native", "-DCMAKE_CXX_FLAGS=-march=native", f"-DGGML_SOURCE={ggml}"]
     build([tools / "cmake", "-G", "Ninja", "-S", HOME, "-B", home / "built", *flags], home, env=path)
     build([tools / "cmake", "--build", home / "built", "--target", "ggml-base"], home, env=path)
     return library
