@@ -218,6 +218,14 @@ HOST: dict[str, Section] = {
         _say("cp and sha256sum leave the files unsynced: the time of syncing is added."),
     ),
     "save": ("Quantizing a checkpoint and saving it", ledger, _about_save),
+    "gguf": (
+        "A GGUF file for mlx-lm",
+        ledger,
+        _say(
+            "The file has Q8_0, whose codes both programs keep; the record has Q4_K and Q4_1 too, and the way from a checkpoint to a GGUF file. "
+            "`export` syncs nothing, and neither does gguf2mlx: the time of syncing is added."
+        ),
+    ),
     "verify": ("Verifying what is stored", ledger, _say("")),
     "load": (
         "Loading into host memory, until every byte was read once by one thread",
