@@ -181,7 +181,7 @@ fn epsilon_decides_what_is_zero() {
 fn what_cannot_be_encoded_is_counted() {
     for scheme in Scheme::all() {
         let group = usize::try_from(scheme.group_size()).expect("it is small");
-        for profile in PROFILES {
+        for profile in Profile::ALL {
             let mut values = vec![0.25; 2 * group];
             (values[1], values[3], values[group]) = (f32::NAN, f32::INFINITY, f32::NEG_INFINITY);
             for float in FloatType::ALL {
