@@ -28,7 +28,7 @@ use crate::candidates::{self, offers};
 /// said before.
 #[derive(Debug, Args)]
 pub(crate) struct Load {
-    /// The model: a name, a directory, safetensors files, or a GGUF file; `./` before a name makes it a path
+    /// A name, a directory, safetensors files or a GGUF file; `./` before a name makes it a path
     #[arg(required = true, value_name = "NAME|DIR|FILE")]
     #[arg(value_parser = OsStringValueParser::new().try_map(parse_target))]
     pub(crate) target: Vec<Target>,

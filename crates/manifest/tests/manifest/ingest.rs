@@ -98,12 +98,12 @@ fn a_blob_that_is_not_written_as_promised_is_refused() {
 
     // Another process cuts the file off. Fewer bytes would only be gathered yet.
     let mut short = ingest.blob().unwrap();
-    short.write_at(0, &vec![7; 1 << 20]).unwrap();
+    short.write_at(0, &vec![7; 2 << 20]).unwrap();
     let dir = scratch.store.root().join("tmp").join(&scratch.temporaries()[0]);
     let newest = fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .find(|path| path.metadata().unwrap().len() == 1 << 20);
+        .find(|path| path.metadata().unwrap().len() == 2 << 20);
     let newest = newest.unwrap();
     // Its permissions keep it from being opened for writing, except by root.
     let mut permissions = newest.metadata().unwrap().permissions();
@@ -112,7 +112,7 @@ fn a_blob_that_is_not_written_as_promised_is_refused() {
     fs::set_permissions(&newest, permissions).unwrap();
     fs::OpenOptions::new().write(true).open(newest).unwrap().set_len(3).unwrap();
     let error = short.finish().unwrap_err();
-    assert!(chain(&error)[1].contains("it has 3 bytes, expected the 1048576"), "{:?}", chain(&error));
+    assert!(chain(&error)[1].contains("it has 3 bytes, expected the 2097152"), "{:?}", chain(&error));
 }
 
 #[test]
