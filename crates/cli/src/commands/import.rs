@@ -60,7 +60,7 @@ fn check(args: &Import, plan: &Plan) -> anyhow::Result<()> {
         let (name, scheme) = (&tensor.name, tensor.scheme.map(|scheme| scheme.to_string()).unwrap_or_default());
         let text = format!(
             "--profile gptq chooses codes of integer types, and tensor {} becomes {scheme}",
-            door::written(name)
+            door::shown(name, door::CELL)
         );
         return Err(Advice::failure(text).hint("--profile best searches for the codes of any type").into());
     }

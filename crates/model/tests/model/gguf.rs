@@ -166,11 +166,12 @@ fn layers_of_nemotron_say_which_of_them_attend_and_how_many_experts_there_are() 
         "hybrid_override_pattern": "M*E-", "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2,
         "head_dim": 16, "max_position_embeddings": 128, "layer_norm_epsilon": 1e-5, "vocab_size": 32, "n_routed_experts": 8,
         "num_experts_per_tok": 2, "moe_intermediate_size": 32, "ssm_state_size": 16, "conv_kernel": 4, "n_groups": 2,
-        "mamba_num_heads": 4, "mamba_head_dim": 32,
+        "mamba_num_heads": 4, "mamba_head_dim": 32, "n_shared_experts": 1, "moe_shared_expert_intermediate_size": 48,
     });
     let keys = keys(&config);
     assert_eq!(keys["nemotron_h_moe.attention.head_count_kv"], json!([0, 2, 0, 0]));
-    assert_eq!(document(&Value::Object(keys), &[])["n_routed_experts"], 8);
+    let back = document(&Value::Object(keys), &[]);
+    assert_eq!((&back["n_routed_experts"], &back["moe_shared_expert_intermediate_size"]), (&json!(8), &json!(48)));
 }
 
 #[test]
